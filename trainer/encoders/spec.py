@@ -1,0 +1,16 @@
+"""Which encoder, and how it starts."""
+
+from typing import Literal
+
+from trainer.record import Record
+
+EncoderName = Literal["small", "resnet18", "resnet34", "resnet50"]
+
+
+class EncoderSpec(Record):
+    """The network that is trained and downloaded."""
+
+    name: EncoderName = "resnet18"
+    """`small` trains in minutes on two cores; the ResNets have torchvision's keys."""
+    stem: Literal["auto", "cifar", "imagenet"] = "auto"
+    """First layer of a ResNet: `cifar` is 3x3 stride 1 without pooling; auto takes it to 64 px."""

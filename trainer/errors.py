@@ -1,0 +1,82 @@
+"""Everything that can end a job, as one tree. The service maps `code` to a status and a retry.
+
+TrainerError
+├── SpecError            bad_spec          the spec cannot be trained on this dataset
+├── DataError            bad_dataset       the pack or the archive cannot be used
+│   └── DatasetMissing   dataset_missing   the bytes of the dataset are gone
+├── DivergedError        nonfinite_loss    the loss became NaN or infinite
+├── OutOfMemory          oom               the device has too little memory for this spec
+├── StorageError         storage           a file could not be written whole
+└── CheckpointError      bad_checkpoint    no checkpoint that was written can be read back
+
+Only `StorageError` and `CheckpointError` are ours; the others are the user's to mend.
+"""
+
+from typing import ClassVar
+
+
+class TrainerError(Exception):
+    """A job cannot go on."""
+
+    code: ClassVar[str] = "trainer_error"
+    hint: ClassVar[str] = "See the job's log for the cause."
+
+    def __init__(self, detail: str, *, hint: str | None = None) -> None:
+        """`detail` says what is wrong and where; `hint` replaces the class's next step."""
+        super().__init__(detail)
+        self.detail = detail
+        self.next_step = hint or self.hint
+
+
+class SpecError(TrainerError):
+    """The spec cannot be trained on this dataset."""
+
+    code = "bad_spec"
+    hint = "Change the named field and submit again; `?dry_run=true` checks without running."
+
+
+class DataError(TrainerError):
+    """The dataset cannot be used."""
+
+    code = "bad_dataset"
+    hint = "See the dataset's report for each file and its reason."
+
+
+class DatasetMissing(DataError):
+    """The bytes of the dataset are gone."""
+
+    code = "dataset_missing"
+    hint = "Add the dataset again, then resume the job: its checkpoint is kept."
+
+
+class DivergedError(TrainerError):
+    """The loss became NaN or infinite."""
+
+    code = "nonfinite_loss"
+    hint = "Lower optim.lr or raise method.temperature; the last good checkpoint is kept."
+
+    def __init__(self, *, step: int, loss: float) -> None:
+        """`step` is the optimizer step whose loss was not finite."""
+        super().__init__(f"The loss is {loss} at step {step}.")
+        self.step, self.loss = step, loss
+
+
+class OutOfMemory(TrainerError):
+    """The device has too little memory for this spec."""
+
+    code = "oom"
+    hint = "Lower batch_rows or views.side_px, or choose a smaller encoder."
+
+
+class StorageError(TrainerError):
+    """A file could not be written whole."""
+
+    code = "storage"
+    hint = "Free space in the data folder, then resume the job."
+
+
+class CheckpointError(TrainerError):
+    """No checkpoint that was written can be read back."""
+
+    code = "bad_checkpoint"
+    hint = "Check the disk of the data folder; start the job again as a new one."

@@ -1,0 +1,169 @@
+"""What a run tells the world, one JSON object a line. Files are only named, never carried.
+
+A signal is a training value in an event; what Prometheus shows is called a metric.
+"""
+
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import Field, TypeAdapter
+
+from trainer.record import Record
+
+
+class Signal(NamedTuple):
+    """What a signal means."""
+
+    unit: str
+    meaning: str
+
+
+SIGNALS: dict[str, Signal] = {
+    "loss": Signal("nats", "InfoNCE. It rises at first, while real keys replace random ones"),
+    "chance_loss": Signal("nats", "ln(1 + K): the loss of guessing"),
+    "top1": Signal("ratio", "queries whose own key is nearer than all negatives"),
+    "top5": Signal("ratio", "queries whose own key is among the five nearest"),
+    "positive_similarity": Signal("cosine", "mean of query and own key"),
+    "negative_similarity": Signal("cosine", "mean of query and negatives"),
+    "embedding_std_ratio": Signal(
+        "ratio", "std of the embedding x sqrt(d): 1 healthy, 0 collapsed"
+    ),
+    "embedding_effective_rank": Signal("dimensions", "exp of the entropy of the singular values"),
+    "negatives_fill_ratio": Signal("ratio", "share of the NegativeQueue that real keys fill"),
+    "oldest_key_age_steps": Signal("steps", "age of the oldest key among the negatives"),
+    "queue_dataset_ratio": Signal("ratio", "K / N"),
+    "key_encoder_distance_ratio": Signal("ratio", "|theta_q - theta_k| / |theta_q|"),
+    "lr": Signal("1", "learning rate of this step"),
+    "grad_norm": Signal("1", "L2 norm of the gradient"),
+    "rows_per_s": Signal("rows/s", "training speed since the last reading, evaluation left out"),
+    "data_s": Signal("seconds", "spent on rows and views since the start of the attempt"),
+    "step_s": Signal("seconds", "spent on optimizer steps since the start of the attempt"),
+    "eval_s": Signal("seconds", "spent on evaluation since the start of the attempt"),
+    "checkpoint_s": Signal("seconds", "spent on checkpoints since the start of the attempt"),
+    "memory_bytes": Signal("bytes", "peak memory of the device (CPU: of the process)"),
+    "knn_top1": Signal("ratio", "test rows that their nearest neighbours classify rightly"),
+}
+
+
+class Started(Record):
+    """The run begins, or goes on from a checkpoint."""
+
+    type: Literal["started"] = "started"
+    step: int
+    """Optimizer steps already done."""
+    steps_planned: int
+    steps_per_epoch: int
+    rows: int
+    device: str
+    exact: bool = True
+    """Whether the end will equal that of an uninterrupted run, bit for bit."""
+    differs: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Fields of the fingerprint that changed since the checkpoint, if not exact."""
+
+
+class Stepped(Record):
+    """Signals after an optimizer step."""
+
+    type: Literal["stepped"] = "stepped"
+    step: int
+    epoch: float
+    signals: dict[str, float]
+
+
+class Evaluated(Record):
+    """Signals of an evaluation."""
+
+    type: Literal["evaluated"] = "evaluated"
+    step: int
+    epoch: float
+    signals: dict[str, float]
+
+
+class Checkpointed(Record):
+    """A checkpoint lies whole on the disk."""
+
+    type: Literal["checkpointed"] = "checkpointed"
+    step: int
+    path: str
+    """Folder, relative to the out folder of the run."""
+    manifest_sha256: str
+    size_bytes: int
+
+
+class Logged(Record):
+    """A sentence for people."""
+
+    type: Literal["logged"] = "logged"
+    level: Literal["info", "warning", "error"] = "info"
+    message: str
+
+
+class Ingesting(Record):
+    """How far an ingest has come."""
+
+    type: Literal["ingesting"] = "ingesting"
+    rows_ok: int
+    rows_bad: int
+    bytes_done: int
+    bytes_total: int | None = None
+
+
+class FileRecord(Record):
+    """One published file."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+class Published(Record):
+    """The files of the run are whole in its out folder."""
+
+    type: Literal["published"] = "published"
+    folder: str
+    """Relative to the out folder: `artifacts`, or `pack` of an ingest."""
+    files: Annotated[tuple[FileRecord, ...], Field(strict=False)]
+
+
+class DatasetFacts(Record):
+    """What is known of a pack without opening it."""
+
+    rows: int
+    bad_files: int
+    duplicates: int
+    labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Class names in the order of their numbers; empty without labels."""
+    side_px_min: int
+    """Shorter side of the smallest image."""
+    side_px_median: int
+    side_px_max: int
+    """Longer side of the largest image."""
+    same_size: bool
+    """Whether all images have one height and one width."""
+    mean: Annotated[tuple[float, float, float], Field(strict=False)]
+    """Of each channel, in [0, 1]."""
+    std: Annotated[tuple[float, float, float], Field(strict=False)]
+    size_bytes: int
+    """Of the pack."""
+    sha256: str
+    """Of the pack's manifest: two packs with one hash hold the same rows."""
+
+
+class Ended(Record):
+    """The run is over: the last event, and the result file."""
+
+    type: Literal["ended"] = "ended"
+    outcome: Literal["succeeded", "stopped", "failed"]
+    code: str = "ok"
+    """`ok`, `stopped`, or the code of the error."""
+    message: str = ""
+    hint: str = ""
+    step: int = 0
+    facts: DatasetFacts | None = None
+    """Of an ingest that succeeded."""
+
+
+Event = Annotated[
+    Started | Stepped | Evaluated | Checkpointed | Logged | Ingesting | Published | Ended,
+    Field(discriminator="type"),
+]
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)

@@ -1,0 +1,34 @@
+"""The settings of Momentum Contrast, versions 1 and 2."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainer.record import Record
+
+
+class MoCoSpec(Record):
+    """Momentum Contrast with a queue of negatives (arXiv:1911.05722, arXiv:2003.04297)."""
+
+    name: Literal["moco"] = "moco"
+    """Which method."""
+    queue_rows: Annotated[int, Field(ge=1, le=2**20)] | None = None
+    """Negatives kept, K, in rows. The batch need not divide it. Left out: from the rows."""
+    momentum: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    """m of the key encoder, theta_k <- m theta_k + (1 - m) theta_q. Left out: from K."""
+    temperature: Annotated[float, Field(gt=0.0, le=10.0)] | None = None
+    """T of InfoNCE, unitless. Left out: from the image side."""
+    dim: Annotated[int, Field(ge=2, le=4096)] = 128
+    """Width of the query and key embeddings."""
+    head: Literal["linear", "mlp"] = "mlp"
+    """`linear` is version 1; `mlp` (features-ReLU-dim) is version 2."""
+    symmetric: bool = False
+    """Use each view once as query and once as key, and add both losses."""
+    bn: Literal["split", "plain"] = "split"
+    """`split` computes batch norm in groups, which stops the batch from leaking the answer."""
+    bn_splits: Annotated[int, Field(ge=1, le=64)] = 8
+    """Groups of a split batch norm. A batch that they do not divide uses fewer."""
+    mask_own_keys: bool = True
+    """Leave a row's own older keys out of its negatives."""
+    negatives_start: Literal["random", "empty"] = "random"
+    """`random` is the paper's: K unit vectors. `empty` counts only keys that were pushed."""

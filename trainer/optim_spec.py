@@ -1,0 +1,80 @@
+"""Optimizers and learning-rate schedules, as settings."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainer.record import Record
+
+Rate = Annotated[float, Field(gt=0.0, le=1e12)]
+Decay = Annotated[float, Field(ge=0.0, le=1.0)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class SgdSpec(Record):
+    """Stochastic gradient descent with momentum, as the MoCo papers use it."""
+
+    name: Literal["sgd"] = "sgd"
+    """Which optimizer."""
+    lr: Rate | None = None
+    """Peak learning rate. Left out: 0.03 x batch_rows / 256."""
+    momentum: Fraction = 0.9
+    """Momentum of the gradient, not of the key encoder."""
+    weight_decay: Decay | None = None
+    """On every parameter, biases and batch norm included. Left out: from the image side."""
+    nesterov: bool = False
+    """Look ahead by one momentum step."""
+
+
+class AdamWSpec(Record):
+    """Adam with decoupled weight decay (arXiv:1711.05101)."""
+
+    name: Literal["adamw"] = "adamw"
+    """Which optimizer."""
+    lr: Rate | None = None
+    """Peak learning rate. Left out: 0.001 x batch_rows / 256."""
+    beta1: Fraction = 0.9
+    """Decay of the first moment."""
+    beta2: Fraction = 0.999
+    """Decay of the second moment."""
+    weight_decay: Decay | None = None
+    """Left out: 0.05."""
+
+
+OptimSpec = Annotated[SgdSpec | AdamWSpec, Field(discriminator="name")]
+
+
+class ConstantSpec(Record):
+    """The same rate at every step."""
+
+    name: Literal["constant"] = "constant"
+    """Which schedule."""
+    warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
+    """The rate rises linearly from 0 over so many epochs."""
+
+
+class CosineSpec(Record):
+    """Half a cosine from the peak to 0 (arXiv:1608.03983)."""
+
+    name: Literal["cosine"] = "cosine"
+    """Which schedule."""
+    per: Literal["epoch", "step"] = "epoch"
+    """Move once per epoch, as the MoCo papers do, or at each step."""
+    warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
+    """The rate rises linearly from 0 over so many epochs."""
+
+
+class StepsSpec(Record):
+    """The rate falls by a factor at named epochs, as in version 1."""
+
+    name: Literal["steps"] = "steps"
+    """Which schedule."""
+    epochs: Annotated[tuple[int, ...], Field(strict=False, max_length=32)] = (120, 160)
+    """Epochs at whose start the rate falls."""
+    factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
+    """What the rate is multiplied by."""
+    warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
+    """The rate rises linearly from 0 over so many epochs."""
+
+
+ScheduleSpec = Annotated[ConstantSpec | CosineSpec | StepsSpec, Field(discriminator="name")]
