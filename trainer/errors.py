@@ -32,7 +32,12 @@ class SpecError(TrainerError):
     """The spec cannot be trained on this dataset."""
 
     code = "bad_spec"
-    hint = "Change the named field and submit again; `?dry_run=true` checks without running."
+    hint = "Change the named field and submit again; a dry run checks without training."
+
+    def __init__(self, detail: str, *, field: str) -> None:
+        """`field` is the dotted name of what must change, such as `method.queue_rows`."""
+        super().__init__(f"{field}: {detail}")
+        self.field = field
 
 
 class DataError(TrainerError):

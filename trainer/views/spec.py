@@ -1,6 +1,6 @@
 """How a row becomes two views."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 

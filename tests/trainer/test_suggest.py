@@ -1,0 +1,81 @@
+"""What is left out is filled in, with a reason; what cannot be trained is refused by name."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.errors import SpecError
+from trainer.events import DatasetFacts
+from trainer.spec import JobSpec
+from trainer.suggest import RULES, resolve, steps_per_epoch
+
+
+def facts(rows: int, side_px: int = 32) -> DatasetFacts:
+    return DatasetFacts(
+        rows=rows,
+        bad_files=0,
+        duplicates=0,
+        side_px_min=side_px,
+        side_px_median=side_px,
+        side_px_max=side_px,
+        same_size=True,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.2, 0.2, 0.2),
+        size_bytes=1,
+        sha256="0" * 64,
+    )
+
+
+@given(rows=st.integers(8, 10_000_000), side_px=st.integers(1, 2000))
+def test_every_hole_is_filled_and_has_a_reason(rows: int, side_px: int) -> None:
+    resolved = resolve(JobSpec(dataset="x"), facts(rows, side_px))
+    assert set(resolved.reasons) == {field for field, _ in RULES}
+    assert "null" not in resolved.spec.method.model_dump_json()
+    assert "null" not in resolved.spec.views.model_dump_json()
+    assert steps_per_epoch(resolved.spec, rows) >= 1
+    again = resolve(resolved.spec, facts(rows, side_px))
+    assert again.spec == resolved.spec
+    assert again.reasons == {}
+    # What is suggested must itself be a spec that a user may send.
+    assert JobSpec.model_validate_json(resolved.spec.model_dump_json()) == resolved.spec
+
+
+def test_cifar_resolves_to_the_authors_recipe() -> None:
+    spec = resolve(JobSpec(dataset="x", batch_rows=512), facts(50_000)).spec
+    assert (spec.method.queue_rows, spec.method.momentum, spec.method.temperature) == (
+        4096,
+        0.99,
+        0.1,
+    )
+    assert (spec.views.side_px, spec.views.crop_scale, spec.views.blur_p) == (32, (0.08, 1.0), 0.0)
+    assert spec.optim.lr == pytest.approx(0.06)
+    assert spec.optim.weight_decay == 5e-4
+
+
+def test_what_the_user_says_is_kept() -> None:
+    sent = JobSpec.model_validate({"dataset": "x", "method": {"queue_rows": 77, "momentum": 0.5}})
+    resolved = resolve(sent, facts(1000))
+    assert (resolved.spec.method.queue_rows, resolved.spec.method.momentum) == (77, 0.5)
+    assert "method.queue_rows" not in resolved.reasons
+
+
+@pytest.mark.parametrize(
+    ("body", "rows", "field"),
+    [
+        ({}, 1, "dataset"),
+        ({"batch_rows": 64}, 63, "batch_rows"),
+        ({"epochs": 3, "schedule": {"name": "cosine", "warmup_epochs": 4.0}}, 99, "schedule"),
+    ],
+)
+def test_what_cannot_train_is_refused_by_name(
+    body: dict[str, object], rows: int, field: str
+) -> None:
+    with pytest.raises(SpecError, match=field) as caught:
+        resolve(JobSpec.model_validate({"dataset": "x", **body}), facts(rows))
+    assert caught.value.field.startswith(field)
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("drop", 97), ("keep", 98)])
+def test_steps_of_an_epoch(policy: str, expected: int) -> None:
+    spec = JobSpec.model_validate({"dataset": "x", "batch_rows": 512, "partial_batch": policy})
+    assert steps_per_epoch(spec, 50_000) == expected

@@ -1,0 +1,164 @@
+"""Fills in what a user left out, each value with its reason. Loads no tensors.
+
+`resolve` is idempotent: a resolved spec resolves to itself, with no reasons.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trainer.errors import SpecError
+from trainer.events import DatasetFacts
+from trainer.spec import JobSpec
+
+SMALL_SIDE_PX = 64
+"""Up to this side the authors' CIFAR recipe is the model, above it their ImageNet recipe."""
+
+Choice = tuple[object, str]
+Rule = Callable[[JobSpec, DatasetFacts], Choice]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A spec without holes, and why each hole was filled as it was."""
+
+    spec: JobSpec
+    reasons: dict[str, str]
+    """Dotted field name -> one sentence. Only fields that the user left out."""
+
+
+def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
+    """Fill every hole of `spec` from `facts` and check what only both together can tell.
+
+    Raises SpecError, naming the field, when no step could be trained.
+    """
+    reasons: dict[str, str] = {}
+    for field, rule in RULES:
+        if _read(spec, field) is None:
+            value, reasons[field] = rule(spec, facts)
+            spec = _write(spec, field, value)
+    _check(spec, facts)
+    return Resolved(spec=spec, reasons=reasons)
+
+
+def steps_per_epoch(spec: JobSpec, rows: int) -> int:
+    """Optimizer steps of one pass over `rows` rows with a resolved spec."""
+    batch_rows = spec.batch_rows or 1
+    whole, rest = divmod(rows, batch_rows)
+    return whole + (1 if rest >= 2 and spec.partial_batch == "keep" else 0)
+
+
+def _read(spec: JobSpec, field: str) -> object:
+    value: object = spec
+    for name in field.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _write(spec: JobSpec, field: str, value: object) -> JobSpec:
+    head, _, rest = field.partition(".")
+    if rest:
+        value = getattr(spec, head).model_copy(update={rest: value})
+    return spec.model_copy(update={head: value})
+
+
+def _power_of_two_at_most(number: float, *, low: int, high: int) -> int:
+    """The largest power of two <= number, kept within [low, high]."""
+    return max(low, min(high, 1 << max(0, int(number).bit_length() - 1)))
+
+
+def _side(_spec: JobSpec, facts: DatasetFacts) -> Choice:
+    side = facts.side_px_median
+    if side <= 96:
+        return max(8, side // 4 * 4), f"the shorter side of the median image is {side} px"
+    side = min(224, side // 32 * 32)
+    return side, f"224 px, or the median image's {facts.side_px_median} px if that is less"
+
+
+def _is_small(spec: JobSpec) -> bool:
+    return (spec.views.side_px or 0) <= SMALL_SIDE_PX
+
+
+def _batch(_spec: JobSpec, facts: DatasetFacts) -> Choice:
+    batch_rows = _power_of_two_at_most(facts.rows / 16, low=8, high=256)
+    return min(batch_rows, facts.rows), "a sixteenth of the rows, at most 256 (the papers' batch)"
+
+
+def _queue(spec: JobSpec, facts: DatasetFacts) -> Choice:
+    high = 4096 if _is_small(spec) else 65_536
+    rows = _power_of_two_at_most(facts.rows / 4, low=2, high=high)
+    return rows, f"a quarter of {facts.rows} rows keeps a row's own key rare; at most {high}"
+
+
+def _momentum(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    if (spec.method.queue_rows or 0) <= 4096:
+        return 0.99, "a short NegativeQueue is renewed quickly, so the key encoder may move faster"
+    return 0.999, "the value of the papers for a long NegativeQueue"
+
+
+def _temperature(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    if _is_small(spec):
+        return 0.1, "the authors' value for CIFAR-10"
+    return 0.2, "the value of version 2"
+
+
+def _crop(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    if _is_small(spec):
+        return (0.08, 1.0), "the authors' value for CIFAR-10"
+    return (0.2, 1.0), "the value of versions 1 and 2"
+
+
+def _blur(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    if _is_small(spec):
+        return 0.0, "up to 64 px a blur leaves too little to learn from"
+    return 0.5, "the value of version 2"
+
+
+def _lr(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    base = 0.03 if spec.optim.name == "sgd" else 0.001
+    return base * (spec.batch_rows or 0) / 256, f"{base} for each 256 rows of the batch"
+
+
+def _decay(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    if spec.optim.name == "adamw":
+        return 0.05, "usual for AdamW"
+    if _is_small(spec):
+        return 5e-4, "the authors' value for CIFAR-10"
+    return 1e-4, "the value of versions 1 and 2"
+
+
+def _epochs(_spec: JobSpec, facts: DatasetFacts) -> Choice:
+    epochs = max(20, min(400, round(10_000_000 / facts.rows)))
+    return epochs, "about ten million rows seen, between 20 and 400 passes"
+
+
+def _signals(spec: JobSpec, facts: DatasetFacts) -> Choice:
+    steps = steps_per_epoch(spec, facts.rows) * (spec.epochs or 0)
+    return max(1, min(50, steps // 1000)), "about a thousand points on a curve, at most 50 steps"
+
+
+# In order: a rule may read what the rules above it filled in.
+RULES: tuple[tuple[str, Rule], ...] = (
+    ("views.side_px", _side),
+    ("views.crop_scale", _crop),
+    ("views.blur_p", _blur),
+    ("batch_rows", _batch),
+    ("epochs", _epochs),
+    ("method.queue_rows", _queue),
+    ("method.momentum", _momentum),
+    ("method.temperature", _temperature),
+    ("optim.lr", _lr),
+    ("optim.weight_decay", _decay),
+    ("signals_every_steps", _signals),
+)
+
+
+def _check(spec: JobSpec, facts: DatasetFacts) -> None:
+    """What a field alone cannot tell."""
+    if facts.rows < 2:
+        raise SpecError(f"the dataset has {facts.rows} row; training needs 2", field="dataset")
+    if (spec.batch_rows or 0) > facts.rows:
+        detail = f"{spec.batch_rows} rows, but the dataset has {facts.rows}"
+        raise SpecError(detail, field="batch_rows")
+    if spec.schedule.warmup_epochs > (spec.epochs or 0):
+        detail = f"{spec.schedule.warmup_epochs:g} is longer than the {spec.epochs} epochs"
+        raise SpecError(detail, field="schedule.warmup_epochs")
