@@ -1,0 +1,68 @@
+"""Everything the store can refuse, as one tree. No driver error ever leaves this package.
+
+StoreError
+├── StoreUnavailable      Redis does not answer, or cannot write: try again later
+├── Misconfigured         Redis would lose acknowledged writes, so nothing starts
+├── Fenced                the lease is over: another attempt may own the job by now
+├── NotFound              no such job, dataset or worker
+├── WrongState            the job or dataset is in a state that does not allow this
+├── IdempotencyConflict   the key was used before with another body
+└── NameTaken             a dataset of this name exists
+"""
+
+
+class StoreError(Exception):
+    """The store refuses, and says why."""
+
+
+class StoreUnavailable(StoreError):
+    """Redis does not answer in time, or cannot write."""
+
+
+class Misconfigured(StoreError):
+    """Redis is set up such that acknowledged writes can be lost."""
+
+
+class Fenced(StoreError):
+    """The lease is over; nothing was changed."""
+
+    def __init__(self, job_id: str) -> None:
+        """`job_id` names the job that now belongs to nobody or to another attempt."""
+        super().__init__(f"The lease of {job_id} is over: stop this attempt.")
+        self.job_id = job_id
+
+
+class NotFound(StoreError):
+    """There is no such thing."""
+
+    def __init__(self, what: str, id: str) -> None:
+        """`what` is `job`, `dataset` or `worker`."""
+        super().__init__(f"There is no {what} {id!r}.")
+        self.what, self.id = what, id
+
+
+class WrongState(StoreError):
+    """The state does not allow the verb."""
+
+    def __init__(self, status: str, verb: str, reason: str) -> None:
+        """`reason` is a whole sentence for the user."""
+        super().__init__(reason)
+        self.status, self.verb, self.reason = status, verb, reason
+
+
+class IdempotencyConflict(StoreError):
+    """The idempotency key was used in the last 24 hours with another body."""
+
+    def __init__(self, key: str) -> None:
+        """`key` is the idempotency key as sent."""
+        super().__init__("This Idempotency-Key was used before with another body.")
+        self.key = key
+
+
+class NameTaken(StoreError):
+    """A dataset of this name exists."""
+
+    def __init__(self, name: str, dataset_id: str) -> None:
+        """`dataset_id` is the dataset that has the name."""
+        super().__init__(f"The name {name!r} belongs to dataset {dataset_id}.")
+        self.name, self.dataset_id = name, dataset_id

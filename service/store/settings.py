@@ -1,0 +1,35 @@
+"""What every process that opens the store must know. Read once in main and passed down."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def default_data_dir() -> Path:
+    """`${XDG_DATA_HOME:-~/.local/share}/mocoserve`."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "mocoserve"
+
+
+class StoreSettings(BaseSettings):
+    """Where jobs and bytes live, and how long a silent worker keeps its job."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MOCO_", frozen=True, extra="ignore", use_attribute_docstrings=True
+    )
+
+    data_dir: Path = Field(default_factory=default_data_dir)
+    """Datasets, checkpoints and artifacts. Every process must see the same folder."""
+    redis_url: str | None = None
+    """`redis://`, `rediss://` or `unix://`. Left out: the server embedded in the data folder."""
+    redis_timeout_s: Annotated[float, Field(gt=0.0, le=60.0)] = 1.5
+    """Longest time one call to the store may take, its retry included."""
+    lease_ttl_ticks: Annotated[int, Field(ge=2)] = 15
+    """Ticks after which a worker that did not renew loses its job."""
+    renew_every_s: Annotated[float, Field(gt=0.0)] = 3.0
+    """How often a worker renews its lease."""
+    tick_s: Annotated[float, Field(gt=0.0)] = 1.0
+    """How long a reaper waits, on its own clock, between two ticks."""

@@ -1,0 +1,224 @@
+"""The words of the store: what a job, a lease, a dataset and a worker are while they live.
+
+Times are wall-clock seconds since 1970 and for display only; leases count ticks instead.
+Paths are relative to the data folder.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from trainer.events import DatasetFacts, FileRecord
+from trainer.record import Record
+
+Status = Literal["queued", "running", "stopping", "paused", "cancelled", "succeeded", "failed"]
+Kind = Literal["train", "ingest"]
+Desired = Literal["run", "cancel", "pause"]
+DatasetStatus = Literal["received", "preparing", "ready", "failed"]
+WorkerState = Literal["idle", "busy", "draining", "lost"]
+
+STATUSES: tuple[Status, ...] = (
+    "queued",
+    "running",
+    "stopping",
+    "paused",
+    "cancelled",
+    "succeeded",
+    "failed",
+)
+TERMINAL: frozenset[Status] = frozenset(("cancelled", "succeeded", "failed"))
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class StatusChanged(Record):
+    """A job moved to another status. Stands in the job's event stream beside the trainer's."""
+
+    type: Literal["status"] = "status"
+    status: Status
+    attempt: int
+    """Attempts begun so far."""
+    code: str = ""
+    """Why, as a word: `oom`, `worker_lost`, ... Empty when there is nothing to explain."""
+    message: str = ""
+    hint: str = ""
+    worker_id: str | None = None
+    """Who runs it, while it runs."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewJob:
+    """A job to submit."""
+
+    kind: Kind
+    pool: str
+    name: str
+    spec_json: str
+    """As the user sent it."""
+    resolved_json: str
+    """With nothing left out: what the worker runs."""
+    reasons_json: str = "{}"
+    """Why each suggested value was taken."""
+    inputs: dict[str, str] = field(default_factory=dict)
+    """Role -> path: `dataset`, `test_dataset` (packs) or `source`."""
+    folder: str
+    """Of the job; attempts write under `<folder>/attempts/<n>`."""
+    dataset_id: str | None = None
+    """Of an ingest: whose content. Of a training: on what it trains."""
+    max_failures: int = 0
+    """Failures of the user's that are tried again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submitted:
+    """What became of a submit."""
+
+    job_id: str
+    replayed: bool
+    """True when an earlier submit with this idempotency key made the job."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRecord:
+    """A job as it stands now."""
+
+    id: str
+    kind: Kind
+    pool: str
+    name: str
+    status: Status
+    code: str
+    message: str
+    hint: str
+    created_at_s: float
+    started_at_s: float | None
+    """Of the first attempt."""
+    finished_at_s: float | None
+    attempt: int
+    """Attempts begun so far; 0 before the first."""
+    failures: int
+    """Failures that spent the user's retries."""
+    losses: int
+    """Attempts that ended through our fault: a lost worker, a full disk."""
+    worker_id: str | None
+    """Who runs it, while it runs."""
+    spec_json: str
+    resolved_json: str
+    reasons_json: str
+    inputs: dict[str, str]
+    folder: str
+    dataset_id: str | None
+    progress: dict[str, Any]
+    """The last progress that a worker told."""
+    checkpoint: str | None
+    """Folder of the newest checkpoint."""
+    checkpoint_step: int
+    artifacts: tuple[FileRecord, ...]
+    artifacts_folder: str | None
+    version: int
+    """Grows with every change."""
+    queue_position: int | None
+    """1 is next; None unless queued."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """One attempt at a job: the right to write about it until the lease is lost."""
+
+    job_id: str
+    kind: Kind
+    pool: str
+    attempt: int
+    token: str
+    """`attempt:nonce`. Every call about the job must carry it."""
+    spec_json: str
+    """Resolved."""
+    inputs: dict[str, str]
+    folder: str
+    checkpoints: tuple[str, ...]
+    """To resume from, newest first."""
+    dataset_id: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CheckpointRecord:
+    """A checkpoint that was whole on the disk when it was told."""
+
+    step: int
+    path: str
+    manifest_sha256: str
+    size_bytes: int
+    attempt: int
+    created_at_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttemptRecord:
+    """One lease of a job, running or over."""
+
+    attempt: int
+    worker_id: str
+    started_at_s: float
+    ended_at_s: float | None
+    outcome: str | None
+    """`succeeded`, `failed`, `released`, `lost`; None while it runs."""
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DatasetRecord:
+    """A dataset as it stands now."""
+
+    id: str
+    name: str
+    format: str
+    status: DatasetStatus
+    size_bytes: int | None
+    """Of the content, as announced or received."""
+    sha256: str | None
+    """Of the content, as announced or received."""
+    source: str | None
+    """A path under an allowed root, when the content is not uploaded."""
+    created_at_s: float
+    code: str
+    message: str
+    hint: str
+    facts: DatasetFacts | None
+    pack: str | None
+    """Folder of the pack, once ready."""
+    job_id: str | None
+    """The ingest job."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerRecord:
+    """A worker as it was last seen."""
+
+    id: str
+    pools: tuple[str, ...]
+    device: str
+    host: str
+    pid: int
+    state: WorkerState
+    """Reported `idle` or `busy`; the store answers `draining` and `lost` by itself."""
+    job_id: str | None
+    seen_at_s: float
+    started_at_s: float
+    info: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Depth:
+    """How much waits in a pool."""
+
+    jobs: int
+    oldest_queued_at_s: float | None
+    """When the job that is next was queued."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T_co]):
+    """Part of a list, newest first."""
+
+    data: tuple[T_co, ...]
+    has_more: bool
