@@ -1,0 +1,126 @@
+"""Downloads: whole, verified, and resumed after a break; never a half-written file."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+
+import httpx
+
+from service.client.errors import Damaged, Invalid, Unavailable, Unreachable
+from service.client.http import Http, backoff_s
+from service.client.models import Artifact
+
+Told = Callable[[str, int, int], None]
+"""Told of a file: its name, bytes here, bytes in all."""
+_CHUNK_BYTES = 1 << 20
+_TRIES = 6
+
+
+class Artifacts:
+    """`/v1/jobs/{id}/artifacts`."""
+
+    def __init__(self, http: Http) -> None:
+        """`http` is the connection."""
+        self._http = http
+
+    def list(self, job: str) -> list[Artifact]:
+        """The files of a job that succeeded."""
+        page = self._http.get(f"/v1/jobs/{job}/artifacts")
+        return [Artifact.model_validate(item) for item in page["data"]]
+
+    def download(
+        self,
+        job: str,
+        artifact: Artifact,
+        folder: Path,
+        *,
+        on_progress: Told = lambda _n, _a, _b: None,
+    ) -> Path:
+        """Fetch into `folder` and return the file, whose sha256 is the one the API told.
+
+        A file that is there already and right is kept; a `.part` beside it is gone on from.
+
+        Raises:
+            Damaged: the bytes are twice not those that were promised.
+            Unreachable: the connection broke six times without progress.
+        """
+        target = folder / _plain_name(artifact.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        if target.is_file() and _sha256(target) == artifact.sha256:
+            on_progress(artifact.name, artifact.size_bytes, artifact.size_bytes)
+            return target
+        part = folder / f"{target.name}.part"
+        for _ in range(2):
+            self._fetch(job, artifact, part, on_progress=on_progress)
+            if _sha256(part) == artifact.sha256:
+                os.replace(part, target)
+                _sync_folder(folder)
+                return target
+            part.unlink()
+        raise Damaged(
+            f"{artifact.name} arrived damaged twice",
+            detail=f"Its sha256 is not {artifact.sha256}.",
+            hint="Look at the server's disk; nothing was kept here.",
+        )
+
+    def _fetch(self, job: str, artifact: Artifact, part: Path, *, on_progress: Told) -> None:
+        failures, before = 0, -1
+        while True:
+            held = part.stat().st_size if part.exists() else 0
+            if held == artifact.size_bytes and part.exists():
+                return
+            if held > artifact.size_bytes:
+                part.unlink()
+                held = 0
+            failures = failures if held == before else 0
+            before = held
+            try:
+                self._append(job, artifact, part, held=held, on_progress=on_progress)
+            except (Unreachable, Unavailable, Invalid):
+                failures += 1
+                if failures >= _TRIES:
+                    raise
+                self._http.pause(backoff_s(failures))
+
+    def _append(
+        self, job: str, artifact: Artifact, part: Path, *, held: int, on_progress: Told
+    ) -> None:
+        headers = {"Accept-Encoding": "identity"}
+        if held:
+            headers |= {"Range": f"bytes={held}-", "If-Range": f'"{artifact.sha256}"'}
+        path = f"/v1/jobs/{job}/artifacts/{artifact.name}"
+        with self._http.stream("GET", path, headers=headers) as answer:
+            whole = answer.status_code != httpx.codes.PARTIAL_CONTENT
+            with part.open("wb" if whole else "ab") as file:
+                done = 0 if whole else held
+                for chunk in answer.iter_raw(_CHUNK_BYTES):
+                    file.write(chunk)
+                    done += len(chunk)
+                    on_progress(artifact.name, done, artifact.size_bytes)
+                file.flush()
+                os.fsync(file.fileno())
+        if whole and done < artifact.size_bytes:
+            raise Unreachable(self._http.url, reason=f"{artifact.name} ended early")
+
+
+def _plain_name(name: str) -> str:
+    """`name` if it stays in its folder. A server is not trusted with paths of this machine."""
+    if PurePosixPath(name).name != name or "\\" in name or name in ("", ".", ".."):
+        raise Damaged(
+            f"The server names a file {name!r}", hint="It may not be mocoserve; nothing was kept."
+        )
+    return name
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,76 @@
+"""The Python client.
+
+from service.client.client import Client
+
+with Client("http://127.0.0.1:8642", key) as moco:
+    job = moco.jobs.create({"dataset": "cifar10", "epochs": 5})
+    job = moco.jobs.wait(job.id)
+    for file in moco.artifacts.list(job.id):
+        moco.artifacts.download(job.id, file, Path("encoder"))
+"""
+
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from service.client.artifacts import Artifacts
+from service.client.datasets import Datasets
+from service.client.http import Http
+from service.client.jobs import Jobs
+from service.client.models import Worker
+
+
+class Client:
+    """One server, one key. Not for several threads at once."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        *,
+        timeout_s: float = 30.0,
+        tries: int = 4,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        """`url` is the root of the server, `key` its bearer key; `transport` is for tests."""
+        self._http = Http(url, key, timeout_s=timeout_s, transport=transport, tries=tries)
+        self.url = self._http.url
+        self.datasets = Datasets(self._http)
+        self.jobs = Jobs(self._http)
+        self.artifacts = Artifacts(self._http)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def workers(self) -> list[Worker]:
+        """Every worker that was seen lately."""
+        return [Worker.model_validate(item) for item in self._http.get("/v1/workers")["data"]]
+
+    def drain(self, worker: str) -> dict[str, Any]:
+        """Let a worker end after its job."""
+        return dict(self._http.send("POST", f"/v1/workers/{worker}/drain").json())
+
+    def queue(self) -> dict[str, Any]:
+        """How many jobs wait, and for how long."""
+        return dict(self._http.get("/v1/queue"))
+
+    def version(self) -> dict[str, Any]:
+        """The server's version."""
+        return dict(self._http.get("/version"))
+
+    def ready(self) -> None:
+        """Return if the server can serve. Raises Unreachable, NotAuthorised or Unavailable."""
+        self._http.send("GET", "/readyz")

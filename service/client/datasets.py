@@ -1,0 +1,149 @@
+"""Datasets over the API: make, send, wait, read."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from service.client.errors import Conflict, NotFound, Unavailable, Unreachable
+from service.client.http import Http, backoff_s
+from service.client.models import Dataset, Report
+from service.client.sources import Source
+
+Told = Callable[[int, int], None]
+"""Told how many bytes have arrived, and of how many."""
+_TRIES = 6
+
+
+class Datasets:
+    """`/v1/datasets`."""
+
+    def __init__(self, http: Http) -> None:
+        """`http` is the connection."""
+        self._http = http
+
+    def create(
+        self,
+        name: str,
+        *,
+        format: str = "auto",
+        size_bytes: int | None = None,
+        sha256: str | None = None,
+        path: Path | None = None,
+    ) -> Dataset:
+        """Make a dataset; send its bytes with `upload`, or name a `path` on the server.
+
+        Raises:
+            Conflict: the name is taken.
+        """
+        body = {
+            "name": name,
+            "format": format,
+            "size_bytes": size_bytes,
+            "sha256": sha256,
+            "path": str(path) if path else None,
+        }
+        given = {key: value for key, value in body.items() if value is not None}
+        return Dataset.model_validate(self._http.send("POST", "/v1/datasets", body=given).json())
+
+    def get(self, dataset: str) -> Dataset:
+        """The dataset with this id or name."""
+        return Dataset.model_validate(self._http.get(_path(dataset)))
+
+    def find(self, name: str) -> Dataset | None:
+        """The dataset with this name, or None."""
+        try:
+            return self.get(name)
+        except NotFound:
+            return next((found for found in self.each() if found.name == name), None)
+
+    def list(self, *, after: str | None = None, limit: int = 20) -> tuple[list[Dataset], bool]:
+        """One page, newest first, and whether there are more."""
+        page = self._http.get("/v1/datasets", params={"after": after, "limit": limit})
+        return [Dataset.model_validate(item) for item in page["data"]], bool(page["has_more"])
+
+    def each(self) -> Iterator[Dataset]:
+        """All of them, newest first."""
+        after, more = None, True
+        while more:
+            page, more = self.list(after=after, limit=100)
+            yield from page
+            after, more = (page[-1].id, more) if page else (None, False)
+
+    def report(self, dataset: str, *, limit: int = 100, after: str | None = None) -> Report:
+        """The files that are not among the rows, with their reasons."""
+        answer = self._http.get(f"{_path(dataset)}/report", params={"limit": limit, "after": after})
+        return Report.model_validate(answer)
+
+    def held_bytes(self, dataset: str) -> int:
+        """How many bytes of an upload the server has."""
+        answer = self._http.send("HEAD", f"{_path(dataset)}/content")
+        return int(answer.headers.get("Upload-Offset", "0"))
+
+    def upload(
+        self, dataset: str, source: Source, *, on_progress: Told = lambda _a, _b: None
+    ) -> Dataset:
+        """Send what the server does not have yet; a broken connection is taken up again.
+
+        Raises:
+            Unreachable: the connection broke six times without a byte of progress between.
+            Invalid: the bytes are not those that were announced.
+        """
+        failures, before = 0, -1
+        while True:
+            offset = self.held_bytes(dataset)
+            failures = failures if offset == before else 0
+            before = offset
+            try:
+                return self._put(dataset, source, offset=offset, on_progress=on_progress)
+            except (Unreachable, Unavailable, Conflict):
+                # A 409 is an offset that moved: a broken request was still being written.
+                failures += 1
+                if failures >= _TRIES:
+                    raise
+                self._http.pause(backoff_s(failures))
+
+    def wait(
+        self,
+        dataset: str,
+        *,
+        timeout_s: float | None = None,
+        on_look: Callable[[Dataset], None] = lambda _: None,
+    ) -> Dataset:
+        """The dataset once it is ready or failed. Raises TimeoutError after `timeout_s`."""
+        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        looks = 0
+        while True:
+            found = self.get(dataset)
+            on_look(found)
+            if found.status in ("ready", "failed"):
+                return found
+            if end_s is not None and time.monotonic() >= end_s:
+                raise TimeoutError(f"{found.name} is still {found.status}")
+            self._http.pause(backoff_s(looks, cap_s=1.0))
+            looks += 1
+
+    def _put(self, dataset: str, source: Source, *, offset: int, on_progress: Told) -> Dataset:
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Length": str(source.size_bytes - offset),
+            "Upload-Offset": str(offset),
+        }
+        content = _counted(source, offset=offset, on_progress=on_progress)
+        path = f"{_path(dataset)}/content"
+        with self._http.stream("PUT", path, headers=headers, content=content) as answer:
+            answer.read()
+            return Dataset.model_validate(answer.json())
+
+
+def _path(dataset: str) -> str:
+    return f"/v1/datasets/{quote(dataset, safe='')}"
+
+
+def _counted(source: Source, *, offset: int, on_progress: Told) -> Iterator[bytes]:
+    sent = offset
+    on_progress(sent, source.size_bytes)
+    for chunk in source.read(offset):
+        yield chunk
+        sent += len(chunk)
+        on_progress(sent, source.size_bytes)

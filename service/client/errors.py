@@ -1,0 +1,136 @@
+"""What can go wrong between a client and the API, as one tree.
+
+ClientError
+├── Unreachable          no answer: the server is down, or the address is wrong
+├── Damaged              bytes arrived, but they are not the ones that were promised
+├── Unusable             something on this side cannot be sent (a missing file, an empty folder)
+└── ApiError             the API answered with a problem (RFC 9457)
+    ├── NotAuthorised    401, 403
+    ├── NotFound         404
+    ├── Conflict         409
+    ├── Invalid          400, 405, 413, 415, 416, 422
+    └── Unavailable      502, 503, 504: the API is up, its store is not
+
+Each has a `title`, a `detail`, and a `hint`: what is wrong, where, and what to do next.
+"""
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+
+class FieldProblem(BaseModel):
+    """One field that was refused."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    pointer: str = ""
+    """JSON pointer into what was sent, such as `/optim/lr`."""
+    detail: str = ""
+
+
+class Problem(BaseModel):
+    """The body of a refusal, RFC 9457. Everything has a default: a proxy may answer instead."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    status: int
+    title: str = "The request was refused"
+    detail: str = ""
+    code: str = ""
+    hint: str = ""
+    request_id: str = ""
+    errors: tuple[FieldProblem, ...] = ()
+
+
+class ClientError(Exception):
+    """A call did not do what it was asked to."""
+
+    def __init__(self, title: str, *, detail: str = "", hint: str = "") -> None:
+        """`title` says what failed, `detail` where, `hint` what to do next."""
+        super().__init__(title)
+        self.title, self.detail, self.hint = title, detail, hint
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as plain JSON values."""
+        return {"title": self.title, "detail": self.detail, "hint": self.hint}
+
+
+class Unreachable(ClientError):
+    """No answer came."""
+
+    def __init__(self, url: str, *, reason: str) -> None:
+        """`url` is the server's address, `reason` what the network said."""
+        super().__init__(
+            f"No mocoserve answers at {url}",
+            detail=reason,
+            hint="Start one with `moco up`, or name another with --url or MOCO_URL.",
+        )
+
+
+class Damaged(ClientError):
+    """Bytes arrived that are not the promised ones."""
+
+
+class Unusable(ClientError):
+    """Something on this side cannot be sent."""
+
+
+class ApiError(ClientError):
+    """The API answered with a problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        """`problem` is the body of the answer."""
+        super().__init__(problem.title, detail=problem.detail, hint=problem.hint)
+        self.problem = problem
+
+    def as_dict(self) -> dict[str, Any]:
+        """The problem as the API sent it."""
+        return self.problem.model_dump(mode="json")
+
+
+class NotAuthorised(ApiError):
+    """The key is missing or wrong."""
+
+
+class NotFound(ApiError):
+    """No such thing."""
+
+
+class Conflict(ApiError):
+    """The thing is not in a state, or a name is not free, for this call."""
+
+
+class Invalid(ApiError):
+    """The request itself is wrong."""
+
+
+class Unavailable(ApiError):
+    """The API cannot serve just now."""
+
+
+_KINDS: dict[int, type[ApiError]] = {
+    **dict.fromkeys((401, 403), NotAuthorised),
+    404: NotFound,
+    409: Conflict,
+    **dict.fromkeys((400, 405, 413, 415, 416, 422), Invalid),
+    **dict.fromkeys((502, 503, 504), Unavailable),
+}
+
+
+def api_error(status: int, body: object) -> ApiError:
+    """The error of an answer with `status` (>= 400) and decoded JSON `body` (None: no JSON)."""
+    known = body if isinstance(body, dict) else {}
+    usable = {key: value for key, value in known.items() if value is not None}
+    try:
+        problem = Problem.model_validate({**usable, "status": status})
+    except ValueError:
+        problem = Problem(status=status)
+    if not known:
+        problem = Problem(
+            status=status,
+            title=f"The server answered {status}",
+            detail="Its body is no problem+json, so it may not be mocoserve.",
+            hint="Check the address given by --url or MOCO_URL.",
+        )
+    return _KINDS.get(status, ApiError)(problem)

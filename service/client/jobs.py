@@ -1,0 +1,129 @@
+"""Jobs over the API: submit, follow, control, read."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from service.client.errors import Unavailable, Unreachable
+from service.client.events import PATIENCE_S, follow
+from service.client.http import Http, backoff_s
+from service.client.models import Event, Job, Logs, Metrics, Preview
+from trainer.spec import JobSpec
+
+Spec = JobSpec | Mapping[str, Any]
+Records = list[dict[str, Any]]
+
+
+class Jobs:
+    """`/v1/jobs`."""
+
+    def __init__(self, http: Http) -> None:
+        """`http` is the connection."""
+        self._http = http
+
+    def create(self, spec: Spec, *, idempotency_key: str | None = None) -> Job:
+        """Submit; a repeat with the same key and spec gives the same job. Left out: a new key.
+
+        Raises:
+            Invalid: a field is wrong, or the key was used for another spec.
+        """
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        answer = self._http.send(
+            "POST", "/v1/jobs", body=_body(spec), headers=headers, repeatable=True
+        )
+        return Job.model_validate(answer.json())
+
+    def preview(self, spec: Spec) -> Preview:
+        """What the spec would become, with reasons, steps, time and memory; nothing runs."""
+        answer = self._http.send(
+            "POST", "/v1/jobs", params={"dry_run": "true"}, body=_body(spec), repeatable=True
+        )
+        return Preview.model_validate(answer.json())
+
+    def get(self, job: str) -> Job:
+        """The job with this id."""
+        return Job.model_validate(self._http.get(f"/v1/jobs/{job}"))
+
+    def list(
+        self, *, status: str | None = None, after: str | None = None, limit: int = 20
+    ) -> tuple[list[Job], bool]:
+        """One page, newest first, and whether there are more."""
+        params = {"status": status, "after": after, "limit": limit}
+        page = self._http.get("/v1/jobs", params=params)
+        return [Job.model_validate(item) for item in page["data"]], bool(page["has_more"])
+
+    def cancel(self, job: str) -> Job:
+        """Stop for good. Raises Conflict if it is over."""
+        return self._control(job, "cancel")
+
+    def pause(self, job: str) -> Job:
+        """Stop at the next step and keep the checkpoint. Raises Conflict if it cannot."""
+        return self._control(job, "pause")
+
+    def resume(self, job: str) -> Job:
+        """Go on from the last checkpoint. Raises Conflict if it is not paused or failed."""
+        return self._control(job, "resume")
+
+    def delete(self, job: str) -> None:
+        """Remove a job that is over, and its files."""
+        self._http.send("DELETE", f"/v1/jobs/{job}")
+
+    def wait(
+        self,
+        job: str,
+        *,
+        timeout_s: float | None = None,
+        on_look: Callable[[Job], None] = lambda _: None,
+    ) -> Job:
+        """The job once it is over, or paused. Raises TimeoutError after `timeout_s`.
+
+        A server that is away for less than a minute is waited for.
+        """
+        end_s = None if timeout_s is None else time.monotonic() + timeout_s
+        looks, away_since_s = 0, None
+        while True:
+            try:
+                found = self.get(job)
+                away_since_s = None
+                on_look(found)
+                if found.over or found.status == "paused":
+                    return found
+            except (Unreachable, Unavailable):
+                away_since_s = away_since_s or time.monotonic()
+                if time.monotonic() - away_since_s > PATIENCE_S:
+                    raise
+            if end_s is not None and time.monotonic() >= end_s:
+                raise TimeoutError(f"{job} is not over after {timeout_s:g} s")
+            self._http.pause(backoff_s(looks, cap_s=1.0))
+            looks += 1
+
+    def events(self, job: str, *, after: str | None = None) -> Iterator[Event]:
+        """Every event after id `after`, as they happen, until the job is over."""
+        return follow(self._http, job, after=after)
+
+    def metrics(self, job: str, *, names: tuple[str, ...] = (), max_points: int = 1000) -> Metrics:
+        """The curves of these signals (none named: all)."""
+        params = {"names": ",".join(names) or None, "max_points": max_points}
+        return Metrics.model_validate(self._http.get(f"/v1/jobs/{job}/metrics", params=params))
+
+    def logs(self, job: str, *, tail: int = 200) -> Logs:
+        """The last lines of the newest attempt."""
+        return Logs.model_validate(self._http.get(f"/v1/jobs/{job}/logs", params={"tail": tail}))
+
+    def attempts(self, job: str) -> Records:
+        """Each lease of the job, with its worker and outcome."""
+        return list(self._http.get(f"/v1/jobs/{job}/attempts")["data"])
+
+    def checkpoints(self, job: str) -> Records:
+        """The checkpoints that can be resumed from, newest first."""
+        return list(self._http.get(f"/v1/jobs/{job}/checkpoints")["data"])
+
+    def _control(self, job: str, verb: str) -> Job:
+        return Job.model_validate(self._http.send("POST", f"/v1/jobs/{job}/{verb}").json())
+
+
+def _body(spec: Spec) -> dict[str, Any]:
+    if isinstance(spec, JobSpec):
+        return spec.model_dump(mode="json", exclude_unset=True)
+    return dict(spec)

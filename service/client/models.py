@@ -1,0 +1,173 @@
+"""What the API answers, typed. Lenient: a newer server may say more, and nothing is lost."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from trainer.events import DatasetFacts
+
+Status = Literal["queued", "running", "stopping", "paused", "cancelled", "succeeded", "failed"]
+OVER: frozenset[str] = frozenset({"cancelled", "succeeded", "failed"})
+"""States that a job never leaves by itself."""
+
+
+class Answer(BaseModel):
+    """A JSON object of the API. Unknown fields are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    def raw(self) -> dict[str, Any]:
+        """As plain JSON values, unknown fields included."""
+        return self.model_dump(mode="json")
+
+
+class Reason(Answer):
+    """Why something is in the state it is in."""
+
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+
+
+class Dataset(Answer):
+    """Images that were sent, or named in place."""
+
+    id: str
+    name: str
+    status: str
+    format: str = "auto"
+    status_reason: Reason | None = None
+    size_bytes: int | None = None
+    received_bytes: int | None = None
+    sha256: str | None = None
+    created_at: float | None = None
+    facts: DatasetFacts | None = None
+    job_id: str | None = None
+
+
+class BadFile(Answer):
+    """A file that is not among the rows of a dataset."""
+
+    name: str
+    reason: str
+    detail: str = ""
+
+
+class Report(Answer):
+    """The files that an ingest left out, and why."""
+
+    counts: dict[str, int] = Field(default_factory=dict)
+    data: tuple[BadFile, ...] = ()
+    has_more: bool = False
+
+
+class Progress(Answer):
+    """How far a job has come."""
+
+    step: int = 0
+    steps: int | None = None
+    epoch: float = 0.0
+    epochs: float | None = None
+    signals: dict[str, float] = Field(default_factory=dict)
+    rows_per_s: float | None = None
+    eta_s: float | None = None
+    exact: bool | None = None
+    differs: tuple[str, ...] = ()
+
+
+class Job(Answer):
+    """One training of one encoder."""
+
+    id: str
+    status: str
+    name: str | None = None
+    status_reason: Reason | None = None
+    created_at: float | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+    attempt: int = 0
+    worker_id: str | None = None
+    queue_position: int | None = None
+    dataset_id: str | None = None
+    spec: dict[str, Any] = Field(default_factory=dict)
+    resolved: dict[str, Any] | None = None
+    reasons: dict[str, str] | None = None
+    progress: Progress | None = None
+    checkpoint_step: int | None = None
+    version: int | None = None
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended for good."""
+        return self.status in OVER
+
+
+class Preview(Answer):
+    """What a spec would become, without running it."""
+
+    resolved: dict[str, Any]
+    reasons: dict[str, str] = Field(default_factory=dict)
+    steps: int | None = None
+    eta_s: float | None = None
+    memory_bytes: int | None = None
+
+
+class Event(Answer):
+    """One entry of a job's stream."""
+
+    id: str
+    event: dict[str, Any]
+
+    @property
+    def type(self) -> str:
+        """Such as `stepped` or `status`."""
+        return str(self.event.get("type", ""))
+
+    @property
+    def ends(self) -> bool:
+        """Whether nothing can follow it."""
+        return self.type == "status" and self.event.get("status") in OVER
+
+
+class Series(Answer):
+    """One signal over the steps."""
+
+    step: tuple[int, ...] = ()
+    value: tuple[float, ...] = ()
+
+
+class Metrics(Answer):
+    """The curves of a job."""
+
+    job_id: str
+    series: dict[str, Series] = Field(default_factory=dict)
+
+
+class Logs(Answer):
+    """What an attempt said."""
+
+    attempt: int = 0
+    lines: tuple[str, ...] = ()
+
+
+class Artifact(Answer):
+    """One file to download."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+    url: str = ""
+
+
+class Worker(Answer):
+    """A process that trains."""
+
+    id: str
+    state: str = ""
+    pools: tuple[str, ...] = ()
+    device: str = ""
+    host: str = ""
+    pid: int | None = None
+    job_id: str | None = None
+    seen_at: float | None = None
+    started_at: float | None = None
