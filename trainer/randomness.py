@@ -1,0 +1,105 @@
+"""Random numbers as pure functions of (seed, epoch, row, view): nothing to save, nothing to resume.
+
+Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011)
+turns a counter and a key into four 32-bit words. It is written in 64-bit integers, whose products
+wrap the same way on every device, so a CPU and a GPU draw the same numbers.
+"""
+
+import math
+from functools import lru_cache
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Word = TypeVar("Word", int, Tensor)
+"""A number in [0, 2**32): a Python int, or an int64 tensor of such."""
+
+MASK = 0xFFFF_FFFF
+PHILOX_M0, PHILOX_M1 = 0xD251_1F53, 0xCD9E_8D57
+PHILOX_W0, PHILOX_W1 = 0x9E37_79B9, 0xBB67_AE85
+PHILOX_ROUNDS = 10
+FEISTEL_ROUNDS = 10
+SHUFFLE_STREAM = MASK
+"""Stands where views have their number, so that order and views never share a word."""
+
+
+def philox(counter: tuple[Word, Word, Word, Word], *, seed: int) -> tuple[Word, Word, Word, Word]:
+    """Four random words of a counter. `seed` in [0, 2**64) is the key, low word first."""
+    c0, c1, c2, c3 = counter
+    k0, k1 = seed & MASK, seed >> 32 & MASK
+    for _ in range(PHILOX_ROUNDS):
+        product0, product1 = c0 * PHILOX_M0, c2 * PHILOX_M1
+        high0, high1 = product0 >> 32 & MASK, product1 >> 32 & MASK
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, product1 & MASK, high0 ^ c3 ^ k1, product0 & MASK
+        k0, k1 = k0 + PHILOX_W0 & MASK, k1 + PHILOX_W1 & MASK
+    return c0, c1, c2, c3
+
+
+def uniforms(rows: Tensor, *, seed: int, epoch: int, view: int, count: int) -> Tensor:
+    """Float32 [B, count] in [0, 1), on the device of `rows`, an int64 tensor [B] below 2**32.
+
+    `view` is any number below 2**32 - 1. Each value has 24 random bits, so it is exact.
+    A longer `count` begins with the values of a shorter one.
+    """
+    blocks = -(-count // 4)
+    block = torch.arange(blocks, device=rows.device)
+    words = philox(
+        (
+            rows[:, None].expand(-1, blocks) & MASK,
+            torch.full_like(block, epoch & MASK),
+            torch.full_like(block, view & MASK),
+            block,
+        ),
+        seed=seed,
+    )
+    bits = torch.stack(words, dim=2).flatten(1)[:, :count] >> 8
+    return bits.to(torch.float32) * 2.0**-24
+
+
+def shuffled(positions: Tensor, *, total: int, seed: int, epoch: int) -> Tensor:
+    """Rows at the given positions of an epoch's order, int64 like `positions`, in [0, total).
+
+    The order is a permutation of `total` >= 1 rows keyed by (seed, epoch). It is never written
+    out: a Feistel network on a grid of about sqrt(total) x sqrt(total) cells permutes the cells,
+    and a position that lands past `total` walks on until it lands inside (Black and Rogaway,
+    "Ciphers with arbitrary finite domains", CT-RSA 2002). Memory is that of the positions.
+    """
+    high = math.isqrt(total - 1) + 1
+    low = -(-total // high)
+    keys = _round_keys(seed, epoch)
+    rows = _permute_cells(positions, high, low, keys)
+    outside = torch.nonzero(rows >= total)[:, 0]
+    while outside.numel():
+        walked = _permute_cells(rows[outside], high, low, keys)
+        rows[outside] = walked
+        outside = outside[walked >= total]
+    return rows
+
+
+@lru_cache(maxsize=4)
+def _round_keys(seed: int, epoch: int) -> tuple[int, ...]:
+    blocks = (
+        philox((0, epoch & MASK, SHUFFLE_STREAM, block), seed=seed)
+        for block in range(-(-FEISTEL_ROUNDS // 4))
+    )
+    return tuple(word for block in blocks for word in block)[:FEISTEL_ROUNDS]
+
+
+def _permute_cells(cells: Tensor, high: int, low: int, keys: tuple[int, ...]) -> Tensor:
+    """One pass of an alternating Feistel network over the high x low cells."""
+    left, right = cells // low, cells % low
+    for turn, key in enumerate(keys):
+        if turn % 2 == 0:
+            left = (left + _mixed(right, key)) % high
+        else:
+            right = (right + _mixed(left, key)) % low
+    return left * low + right
+
+
+def _mixed(value: Tensor, key: int) -> Tensor:
+    """A keyed hash to 32 bits: the finalizer of MurmurHash3."""
+    value = (value + key) & MASK
+    value = (value ^ value >> 16) * 0x85EB_CA6B & MASK
+    value = (value ^ value >> 13) * 0xC2B2_AE35 & MASK
+    return value ^ value >> 16
