@@ -1,0 +1,114 @@
+"""Rows of a pack on the device that trains.
+
+A pack whose rows have one size and fit is put on the device once. Of any other, batches are gathered
+by threads from the memory map to pinned memory while the batch before is trained on.
+"""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.data.canvas import Canvas
+from trainer.data.pack import PIXELS, Pack
+
+RESIDENT_BYTES_CPU = 2 * 1024**3
+RESIDENT_SHARE_GPU = 0.2
+GATHER_THREADS = 4
+
+Gathered = tuple[Tensor, Tensor]
+"""u8 [B, H, W, 3] and int64 [B, 2], in host memory."""
+
+
+class RowSource:
+    """Gives canvases of rows. Call `close`, or use it in a `with`, to end its threads."""
+
+    def __init__(self, pack: Pack, *, device: torch.device) -> None:
+        self.pack = pack
+        self.device = device
+        self._resident = _resident(pack, device)
+        self._ahead: tuple[Tensor, Future[Gathered]] | None = None
+        # One thread leads, the others copy: a leader in the same pool could wait for itself.
+        self._leader = ThreadPoolExecutor(1, thread_name_prefix="gather-lead")
+        self._copiers = ThreadPoolExecutor(GATHER_THREADS, thread_name_prefix="gather")
+
+    def canvas(self, rows: Tensor) -> Canvas:
+        """The rows of an int64 tensor [B], on the device. What was prefetched is waited for."""
+        if self._resident is not None:
+            return self._from_resident(rows)
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and torch.equal(ahead[0], rows.cpu()):
+            return self._moved(*ahead[1].result())
+        return self._moved(*self._gather(_as_numpy(rows)))
+
+    def prefetch(self, rows: Tensor) -> None:
+        """Begin to gather the rows that the next call of `canvas` will ask for."""
+        if self._resident is None:
+            host_rows = rows.cpu()
+            gathered = self._leader.submit(self._gather, _as_numpy(host_rows))
+            self._ahead = (host_rows, gathered)
+
+    def close(self) -> None:
+        """End the threads. The source can still be read if the pack is resident."""
+        self._leader.shutdown(cancel_futures=True)
+        self._copiers.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> "RowSource":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _from_resident(self, rows: Tensor) -> Canvas:
+        assert self._resident is not None
+        rows = rows.to(self.device, non_blocking=True)
+        pixels = self._resident.index_select(0, rows).permute(0, 3, 1, 2)
+        height, width = self._resident.shape[1:3]
+        return Canvas(pixels, torch.full_like(rows, height), torch.full_like(rows, width))
+
+    def _gather(self, rows: NDArray[np.int64]) -> Gathered:
+        sizes = self.pack.sizes(rows)
+        height, width = (int(side) for side in sizes.max(axis=0))
+        pixels = torch.zeros(
+            (len(rows), height, width, 3),
+            dtype=torch.uint8,
+            pin_memory=self.device.type == "cuda",
+        )
+        parts = np.array_split(np.arange(len(rows)), min(GATHER_THREADS, len(rows)))
+        canvas = pixels.numpy()
+        copies = [
+            self._copiers.submit(self.pack.gather_into, canvas[part[0] : part[-1] + 1], rows[part])
+            for part in parts
+        ]
+        for copy in copies:
+            copy.result()
+        return pixels, torch.from_numpy(sizes.astype(np.int64))
+
+    def _moved(self, pixels: Tensor, sizes: Tensor) -> Canvas:
+        pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+        heights, widths = sizes.to(self.device, non_blocking=True).unbind(1)
+        return Canvas(pixels, heights, widths)
+
+
+def _as_numpy(rows: Tensor) -> NDArray[np.int64]:
+    array: NDArray[np.int64] = rows.cpu().numpy()
+    return array
+
+
+def _resident(pack: Pack, device: torch.device) -> Tensor | None:
+    """All rows on the device, u8 [rows, height, width, 3], if they have one size and fit."""
+    if not pack.facts.same_size or len(pack.pixels) > _resident_bytes_max(device):
+        return None
+    # On a CPU this maps the file instead of reading it, so the rows cost no private memory.
+    flat = torch.from_file(
+        str(pack.folder / PIXELS), shared=False, size=len(pack.pixels), dtype=torch.uint8
+    )
+    return flat.to(device).view(pack.rows, *pack.size(0), 3)
+
+
+def _resident_bytes_max(device: torch.device) -> int:
+    if device.type != "cuda":
+        return RESIDENT_BYTES_CPU
+    return int(torch.cuda.get_device_properties(device).total_memory * RESIDENT_SHARE_GPU)
