@@ -1,0 +1,316 @@
+"""What is published, seen by someone who has only torch, torchvision and the folder."""
+
+import io
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from trainer.encoders.build import build_encoder
+from trainer.encoders.spec import EncoderSpec
+from trainer.errors import StorageError
+from trainer.events import DatasetFacts, Published
+from trainer.exports import atlas
+from trainer.exports.publish import Export, publish
+from trainer.spec import JobSpec
+from trainer.suggest import resolve
+
+ROWS, SIDE = 40, 16
+FILES = {
+    "README.md",
+    "SHA256SUMS",
+    "atlas.png",
+    "config.json",
+    "embeddings.parquet",
+    "encoder.pth",
+    "encoder.safetensors",
+    "preprocess.json",
+}
+FACTS = DatasetFacts(
+    rows=ROWS,
+    bad_files=2,
+    duplicates=1,
+    labels=("dark", "light"),
+    side_px_min=SIDE,
+    side_px_median=SIDE,
+    side_px_max=SIDE,
+    same_size=True,
+    mean=(0.5, 0.4, 0.3),
+    std=(0.2, 0.25, 0.3),
+    size_bytes=ROWS * SIDE * SIDE * 3,
+    sha256="0" * 64,
+)
+
+
+class Canvas(NamedTuple):
+    pixels: Tensor  # u8 [B, 3, H, W]
+
+
+class TinyPack:
+    """Forty squares in memory: a dark and a light class, and one row without a label."""
+
+    facts, rows = FACTS, ROWS
+
+    def __init__(self) -> None:
+        numbers = np.random.default_rng(0).integers(0, 90, (ROWS, SIDE, SIDE, 3))
+        self.labels = (np.arange(ROWS) % 2).astype(np.int32)
+        self.pixels = (numbers + 150 * self.labels[:, None, None, None]).astype(np.uint8)
+        self.labels[-1] = -1
+
+    def name(self, row: int) -> str:
+        return f"{'dark' if row % 2 == 0 else 'light'}/{row:02d}.png"
+
+    def image(self, row: int) -> NDArray[np.uint8]:
+        return self.pixels[row]
+
+    def canvas(self, rows: Tensor) -> Canvas:
+        return Canvas(torch.from_numpy(self.pixels[rows.numpy()]).permute(0, 3, 1, 2))
+
+
+class TinyViews:
+    def plain(self, canvas: Canvas) -> Tensor:
+        mean, std = (torch.tensor(value)[:, None, None] for value in (FACTS.mean, FACTS.std))
+        return (canvas.pixels.float() / 255 - mean) / std
+
+
+def _export(name: str, *, history: list[dict[str, float]] | None = None) -> Export:
+    spec = JobSpec(dataset="/some/where/squares", name="A|B job", encoder=EncoderSpec(name=name))
+    resolved = resolve(spec, FACTS)
+    torch.manual_seed(0)
+    encoder = build_encoder(resolved.spec.encoder, side_px=SIDE, bn_splits=4)
+    encoder(torch.randn(8, 3, SIDE, SIDE))  # so that the running statistics are not the first ones
+    pack = TinyPack()
+    values: dict[str, Any] = {
+        "spec": resolved.spec,
+        "reasons": resolved.reasons,
+        "facts": FACTS,
+        "encoder": encoder.eval(),
+        "source": pack,
+        "views": TinyViews(),
+        "pack": pack,
+        "history": _history() if history is None else history,
+        "exact": True,
+        "step": 60,
+    }
+    return Export(**values)
+
+
+def _history() -> list[dict[str, float]]:
+    return [
+        {
+            "step": float(step),
+            "loss": 5.0 - step / 100,
+            "chance_loss": 4.5,
+            "knn_top1": 0.5 + step / 200,
+            "embedding_std_ratio": 0.9,
+            "rows_per_s": 9e9 / step,
+        }
+        for step in range(1, 61)
+    ]
+
+
+class Done(NamedTuple):
+    export: Export
+    published: Published
+    folder: Path
+
+
+@pytest.fixture(scope="module", params=["small", "resnet18"])
+def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Done:
+    out = tmp_path_factory.mktemp(request.param)
+    export = _export(request.param)
+    return Done(export, publish(export, out=out), out / "artifacts")
+
+
+def _python_blocks(folder: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+
+
+def test_every_file_is_there_with_its_size_and_hash(done: Done) -> None:
+    assert done.published.folder == "artifacts"
+    assert {file.name for file in done.published.files} == FILES
+    assert {path.name for path in done.folder.iterdir()} == FILES
+    assert [path.name for path in done.folder.parent.iterdir()] == ["artifacts"]
+    for file in done.published.files:
+        assert (done.folder / file.name).stat().st_size == file.size_bytes
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not on PATH")
+def test_sha256sum_agrees(done: Done) -> None:
+    said = subprocess.run(
+        ["sha256sum", "-c", "SHA256SUMS"],
+        cwd=done.folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert sorted(said.splitlines()) == [f"{name}: OK" for name in sorted(FILES - {"SHA256SUMS"})]
+
+
+def test_the_cards_code_loads_the_encoder_without_mocoserve(done: Done, tmp_path: Path) -> None:
+    """A fresh interpreter runs the card's own blocks; its features must be those of the table."""
+    load, prepare = _python_blocks(done.folder)[:2]
+    pixels = cast(TinyPack, done.export.pack).pixels[:3]
+    for row, image in enumerate(pixels):
+        Image.fromarray(image).save(tmp_path / f"{row}.png")
+    check = f"""
+import sys, PIL.Image, warnings
+images = [preprocess(PIL.Image.open(r"{tmp_path}/" + f"{{row}}.png")) for row in range(3)]
+with torch.no_grad():
+    found = encoder(torch.stack(images))
+plain = torch.load("encoder.pth", weights_only=True)
+safe = load_file("encoder.safetensors")
+assert plain.keys() == safe.keys() and all(torch.equal(plain[key], safe[key]) for key in safe)
+assert not any(name.split(".")[0] in ("trainer", "service", "worker") for name in sys.modules)
+torch.save(found, r"{tmp_path}/found.pt")
+"""
+    subprocess.run(
+        [sys.executable, "-I", "-c", load + "\n" + prepare + "\n" + check],
+        cwd=done.folder,
+        check=True,
+    )
+    found = torch.load(tmp_path / "found.pt", weights_only=True)
+    table = pq.read_table(done.folder / "embeddings.parquet")
+    expected = np.stack(table["embedding"].to_numpy()[:3])
+    np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_table_holds_every_row_in_order(done: Done) -> None:
+    table = pq.read_table(done.folder / "embeddings.parquet").to_pydict()
+    assert list(table) == ["row", "name", "label", "embedding"]
+    assert table["row"] == list(range(ROWS))
+    assert table["name"][3] == "light/03.png"
+    assert table["label"] == ["dark", "light"] * 19 + ["dark", None]
+    assert {len(row) for row in table["embedding"]} == {256 if _small(done) else 512}
+
+
+def test_the_config_is_what_timm_reads(done: Done) -> None:
+    config = json.loads((done.folder / "config.json").read_text())
+    shown = config["pretrained_cfg"]
+    assert config["architecture"] == done.export.spec.encoder.name
+    assert (config["num_classes"], config["num_features"]) == (0, 256 if _small(done) else 512)
+    assert shown["input_size"] == [3, SIDE, SIDE]
+    assert shown["mean"] == list(FACTS.mean)
+    assert shown["std"] == list(FACTS.std)
+    assert shown["first_conv"] == "conv1"
+    assert ("layers" in config["mocoserve"]) == _small(done)
+    assert config["mocoserve"].get("stem") == (None if _small(done) else "cifar")
+
+
+def test_the_layers_of_the_small_encoder_rebuild_it(done: Done) -> None:
+    config = json.loads((done.folder / "config.json").read_text())
+    if "layers" not in config["mocoserve"]:
+        pytest.skip("a ResNet is named, not spelled out")
+    chain = nn.Sequential()
+    for layer in config["mocoserve"]["layers"]:
+        chain.append(getattr(nn, layer["type"])(**layer["args"]))
+    state = torch.load(done.folder / "encoder.pth", weights_only=True)
+    chain.load_state_dict(dict(zip(chain.state_dict(), state.values(), strict=True)))
+    images = torch.randn(2, 3, SIDE, SIDE)
+    torch.testing.assert_close(chain.eval()(images), done.export.encoder(images))
+
+
+def test_publishing_twice_gives_the_same_bytes(done: Done, tmp_path: Path) -> None:
+    """Another process of the same run differs in speed only, and speed is in no file."""
+    slower = [line | {"rows_per_s": 1.0, "data_s": 7.0} for line in done.export.history]
+    again = _export(done.export.spec.encoder.name, history=slower)
+    assert publish(again, out=tmp_path).files == done.published.files
+    assert publish(again, out=tmp_path).files == done.published.files
+
+
+def test_the_atlas_shows_every_row_once(done: Done) -> None:
+    """Each thumbnail, made here from the pixels, is found in the picture at exactly one place."""
+    picture = np.asarray(Image.open(done.folder / "atlas.png"))
+    assert picture.shape == (1600, 1600, 3)
+    pack, size = cast(TinyPack, done.export.pack), atlas.THUMB_PX
+    edge = (atlas.CELL_PX - size) // 2 - 1
+    columns = atlas.MARGIN_PX + edge + atlas.CELL_PX * np.arange(atlas.COLUMNS)
+    lines = atlas.HEADER_PX + edge + atlas.CELL_PX * np.arange(atlas.LINES)
+    shown = [picture[y : y + size, x : x + size].tobytes() for x in columns for y in lines]
+    for pixels in pack.pixels:
+        thumb = np.asarray(atlas.thumbnail(Image.fromarray(pixels)))
+        assert shown.count(thumb.tobytes()) == 1
+
+
+def test_the_card_tells_data_result_recipe_and_reasons(done: Done) -> None:
+    card = (done.folder / "README.md").read_text()
+    assert "`method.queue_rows` | 10" not in card
+    for words in (
+        "# A|B job", "| images | 40 |", "2 bad files", "classify **80.0%** rightly",
+        "| `views.crop_scale` | 0.08 to 1 | the authors' value for CIFAR-10 |",
+        "60 optimizer steps", "▁", "squares", "Guessing has a loss of 4.5",
+    ):  # fmt: skip
+        assert words in card
+    assert "/some/where" not in card
+    assert "rows_per_s" not in card
+    assert all(len(line) <= 240 for line in card.splitlines() if not line.startswith("|"))
+
+
+def test_a_full_disk_leaves_the_files_of_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export = _export("small")
+    before = publish(export, out=tmp_path).files
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("trainer.exports.publish.write_synced", full)
+    with pytest.raises(StorageError, match="artifacts could not be written: the disk is full"):
+        publish(export, out=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["artifacts"]
+    assert {path.name for path in (tmp_path / "artifacts").iterdir()} == {f.name for f in before}
+
+
+def _small(done: Done) -> bool:
+    return done.export.spec.encoder.name == "small"
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 11, 12, 40])
+@pytest.mark.parametrize("alike", [False, True])
+def test_a_map_of_few_or_equal_rows_is_still_a_map(rows: int, alike: bool) -> None:
+    values = np.random.default_rng(1).normal(size=(rows, 8)).astype(np.float32)
+    if alike:
+        values[:] = values[0]
+    flat = atlas.flatten(values, seed=2**63 - 1)
+    assert flat.shape == (rows, 2)
+    assert np.isfinite(flat).all()
+    assert flat.min() >= 0.0
+    assert flat.max() <= 1.0
+    chosen = atlas.cells(flat, columns=8, lines=8)
+    assert len({tuple(cell) for cell in chosen.tolist()}) == rows
+
+
+def test_neighbours_stay_neighbours_on_the_map() -> None:
+    """Three tight groups: each row's nearest neighbour on the map is of its own group."""
+    rng = np.random.default_rng(3)
+    centres = rng.normal(size=(3, 16))
+    group = np.arange(90) % 3
+    values = (centres[group] + 0.05 * rng.normal(size=(90, 16))).astype(np.float32)
+    flat = atlas.flatten(values, seed=0)
+    distance = ((flat[:, None] - flat[None]) ** 2).sum(-1) + 9.0 * np.eye(90)
+    assert (group[distance.argmin(axis=1)] == group).mean() == 1.0
+
+
+def test_rows_are_sampled_evenly() -> None:
+    assert atlas.sample(3).tolist() == [0, 1, 2]
+    steps = np.diff(atlas.sample(50_000))
+    assert len(steps) == atlas.ROWS_MAX - 1
+    assert steps.max() - steps.min() <= 1
+
+
+def test_a_png_is_a_png(done: Done) -> None:
+    picture = Image.open(io.BytesIO((done.folder / "atlas.png").read_bytes()))
+    picture.verify()
+    assert picture.format == "PNG"

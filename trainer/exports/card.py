@@ -1,0 +1,158 @@
+"""The model card: what the encoder saw, how it learned, how well, and how to load it."""
+
+from collections.abc import Sequence
+from pathlib import PurePath
+from typing import Any
+
+from trainer.events import DatasetFacts
+from trainer.exports.curves import Line, number, table
+from trainer.exports.snippets import loading
+from trainer.spec import JobSpec
+from trainer.suggest import RULES
+
+TITLE = """# {name}
+
+An encoder ({arch}, {dim} features) pretrained without labels by Momentum Contrast, with mocoserve.
+"""
+
+FILES = """## Files
+| file | what it is |
+|---|---|
+| `encoder.safetensors` | the weights, fp32, plain keys |
+| `encoder.pth` | the same weights; `torch.load(..., weights_only=True)` takes it |
+| `config.json` | the network in timm's schema |
+| `preprocess.json` | what an image goes through before the network |
+| `embeddings.parquet` | the feature of every row of the dataset |
+| `atlas.png` | a map of these features with thumbnails |
+| `SHA256SUMS` | `sha256sum -c SHA256SUMS` checks the download |"""
+
+LIMITS = """## Limits
+- It knows images like those it was trained on. Compare it on your own task with raw pixels and
+  with a network trained on ImageNet before you rely on it.
+- Labels were used for the kNN figure only, never for training. That figure says how well classes
+  separate, not how good a decision made from it would be.
+- What is over- or underrepresented in the dataset is so in the features.
+- `embeddings.parquet` and `atlas.png` are made from the images: share them only as you may share
+  those."""
+
+
+def card(  # noqa: PLR0913
+    spec: JobSpec,
+    facts: DatasetFacts,
+    *,
+    reasons: dict[str, str],
+    history: Sequence[Line],
+    config: dict[str, Any],
+    step: int,
+    exact: bool,
+) -> str:
+    """`README.md`, a pure function of the run: no times, speeds or places."""
+    name = spec.name or f"{spec.encoder.name} on {PurePath(spec.dataset).name}"
+    parts = [
+        TITLE.rstrip().format(name=name, arch=spec.encoder.name, dim=config["num_features"]),
+        "## Load it\n" + loading(config),
+        "## Data\n" + _data(spec, facts),
+        "## Result\n" + _result(history, step=step, exact=exact),
+        "## Curves\n" + "\n".join(table(history)) + "\n\n" + _reading(history),
+        "## Recipe\n" + _recipe(spec, reasons | suggested(spec, facts)),
+        LIMITS,
+        FILES,
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def suggested(spec: JobSpec, facts: DatasetFacts) -> dict[str, str]:
+    """The reason of every field whose value is the suggested one."""
+    found = {}
+    for field, rule in RULES:
+        value, reason = rule(spec, facts)
+        if value == _fields(spec).get(field):
+            found[field] = reason
+    return found
+
+
+def _fields(spec: JobSpec) -> dict[str, Any]:
+    """Dotted name -> value, as Python has it."""
+    flat: dict[str, Any] = {}
+    for key in type(spec).model_fields:
+        value = getattr(spec, key)
+        if hasattr(type(value), "model_fields"):
+            flat |= {f"{key}.{inner}": getattr(value, inner) for inner in type(value).model_fields}
+        else:
+            flat[key] = value
+    return flat
+
+
+def _data(spec: JobSpec, facts: DatasetFacts) -> str:
+    sides = f"{facts.side_px_min} to {facts.side_px_max} px, median {facts.side_px_median} px"
+    rows = [
+        ("dataset", PurePath(spec.dataset).name),
+        ("images", f"{facts.rows:,}"),
+        ("left out", f"{facts.bad_files:,} bad files; {facts.duplicates:,} exact duplicates found"),
+        ("sides", sides),
+        ("seen as", f"{spec.views.side_px} x {spec.views.side_px} px RGB"),
+        ("mean, std", f"{_triple(facts.mean)}, {_triple(facts.std)}"),
+        ("labels", f"{len(facts.labels)} classes, for evaluation only" if facts.labels else "none"),
+        ("sha256 of the pack", f"`{facts.sha256}`"),
+    ]
+    return _table(("", ""), rows)
+
+
+def _result(history: Sequence[Line], *, step: int, exact: bool) -> str:
+    sentences = [f"Trained for {step:,} optimizer steps."]
+    knn = [line["knn_top1"] for line in history if "knn_top1" in line]
+    if knn:
+        sentences.append(
+            f"Of held-out labelled images, nearest neighbours classify **{knn[-1]:.1%}** rightly "
+            f"(first reading: {knn[0]:.1%})."
+        )
+    std = [line["embedding_std_ratio"] for line in history if "embedding_std_ratio" in line]
+    if std:
+        word = "healthy" if std[-1] >= 0.1 else "**collapsed: do not use it**"
+        sentences.append(f"Std of the embedding x sqrt(d) is {number(std[-1])}: {word}.")
+    if not exact:
+        sentences.append(
+            "The run was resumed under other conditions, so its bytes cannot be made again exactly."
+        )
+    return " ".join(sentences)
+
+
+def _reading(history: Sequence[Line]) -> str:
+    chance = [line["chance_loss"] for line in history if "chance_loss" in line]
+    words = "The loss of a healthy run rises at first, while real keys replace random ones."
+    return f"{words} Guessing has a loss of {number(chance[-1])}." if chance else words
+
+
+def _recipe(spec: JobSpec, reasons: dict[str, str]) -> str:
+    left_out = {"dataset", "test_dataset", "name", "metadata", "pool", "retry"}
+    rows = [
+        (f"`{field}`", _value(value), reasons.get(field, ""))
+        for field, value in _fields(spec).items()
+        if field.partition(".")[0] not in left_out
+    ]
+    return _table(("setting", "value", "why, where it was suggested"), rows)
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, float):
+        return number(value)
+    if isinstance(value, tuple):
+        return " to ".join(_value(part) for part in value)
+    return _escaped(str(value))
+
+
+def _triple(values: tuple[float, float, float]) -> str:
+    return "(" + ", ".join(f"{value:.4f}" for value in values) + ")"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(_escaped(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    """Text that stays inside its cell of a table."""
+    return text.replace("\n", " ").replace("\\|", "|").replace("|", "\\|")

@@ -1,0 +1,102 @@
+"""The feature of every row, as a table that pandas, polars and DuckDB read."""
+
+import os
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from trainer.data.pack import Pack
+from trainer.data.source import RowSource
+from trainer.views.views import Views
+
+BATCH_ROWS = 256
+GROUP_ROWS = 16_384
+"""Rows of one row group: what a reader and the writer hold in memory at once."""
+
+
+class Features(NamedTuple):
+    """Features of consecutive rows."""
+
+    rows: NDArray[np.int64]  # [B]
+    values: NDArray[np.float32]  # [B, feature_dim]
+
+
+def features(
+    encoder: nn.Module, source: RowSource, views: Views, *, rows: int
+) -> Iterator[Features]:
+    """The backbone feature of each row, without augmentation, in the order of the rows.
+
+    The batch is fixed: with another one, sums in a kernel may be taken in another order.
+    """
+    device = next(encoder.parameters()).device
+    for first in range(0, rows, BATCH_ROWS):
+        batch = torch.arange(first, min(first + BATCH_ROWS, rows))
+        with torch.inference_mode():
+            value = encoder(views.plain(source.canvas(batch)).to(device)).float()
+        yield Features(batch.numpy(), value.cpu().numpy())
+
+
+def write_parquet(path: Path, found: Iterable[Features], *, pack: Pack) -> None:
+    """Write columns row, name, label (null without one) and embedding (float32, fixed length).
+
+    At least one row is needed: the length of the embedding is taken from the first.
+    """
+    groups = (_table(group, pack) for group in _grouped(found))
+    first = next(groups)
+    with path.open("xb") as file:
+        with pq.ParquetWriter(
+            file, first.schema, compression="zstd", use_dictionary=["label"]
+        ) as writer:
+            for table in chain([first], groups):
+                writer.write_table(table)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _grouped(found: Iterable[Features]) -> Iterator[Features]:
+    """Join batches into row groups."""
+    held: list[Features] = []
+    for batch in found:
+        held.append(batch)
+        if sum(len(part.rows) for part in held) >= GROUP_ROWS:
+            yield joined(held)
+            held = []
+    if held:
+        yield joined(held)
+
+
+def joined(parts: list[Features]) -> Features:
+    """Several batches as one."""
+    return Features(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.values for part in parts]),
+    )
+
+
+def _table(group: Features, pack: Pack) -> pa.Table:
+    dim = group.values.shape[1]
+    names = [pack.name(int(row)) for row in group.rows]
+    labels = [label_name(pack, int(row)) for row in group.rows]
+    values = pa.FixedSizeListArray.from_arrays(pa.array(group.values.reshape(-1)), dim)
+    return pa.table(
+        {
+            "row": pa.array(group.rows),
+            "name": pa.array(names, pa.string()),
+            "label": pa.array(labels, pa.string()),
+            "embedding": values,
+        }
+    )
+
+
+def label_name(pack: Pack, row: int) -> str | None:
+    """The class of a row in words, if it has one."""
+    number = int(pack.labels[row])
+    return pack.facts.labels[number] if 0 <= number < len(pack.facts.labels) else None

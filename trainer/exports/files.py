@@ -1,0 +1,43 @@
+"""A folder that appears whole or not at all."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from trainer.events import FileRecord
+from trainer.files import remove, storage_errors, sync_folder, write_synced
+
+SUMS = "SHA256SUMS"
+
+
+@contextmanager
+def appearing(folder: Path) -> Iterator[Path]:
+    """Give a folder to fill; it takes the name `folder` only once every byte is on the disk.
+
+    A folder of that name from an earlier try is replaced. After an error, what was there before
+    is there still. Raises StorageError if the disk refuses.
+    """
+    growing = folder.with_name(folder.name + ".tmp")
+    remove(growing)
+    with storage_errors(folder, leftover=growing):
+        growing.mkdir(parents=True)
+        yield growing
+        sync_folder(growing)
+        remove(folder)
+        growing.rename(folder)
+        sync_folder(folder.parent)
+
+
+def write_sums(folder: Path) -> tuple[FileRecord, ...]:
+    """Write `SHA256SUMS` as `sha256sum -c` reads it; return a record of every file, it included."""
+    records = [_record(path) for path in sorted(folder.iterdir())]
+    lines = "".join(f"{record.sha256}  {record.name}\n" for record in records)
+    write_synced(folder / SUMS, lines.encode())
+    return (*records, _record(folder / SUMS))
+
+
+def _record(path: Path) -> FileRecord:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileRecord(name=path.name, size_bytes=path.stat().st_size, sha256=digest)

@@ -1,0 +1,134 @@
+"""Turn a trained encoder into files that people load. Every file is a pure function of the run."""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from trainer.data.pack import Pack
+from trainer.data.source import RowSource
+from trainer.events import DatasetFacts, Published
+from trainer.exports import atlas, embeddings, weights
+from trainer.exports.card import card
+from trainer.exports.curves import Line
+from trainer.exports.files import appearing, write_sums
+from trainer.files import write_synced
+from trainer.spec import JobSpec
+from trainer.views.views import Views
+
+FOLDER = "artifacts"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """What is published."""
+
+    spec: JobSpec
+    """Resolved."""
+    reasons: dict[str, str]
+    facts: DatasetFacts
+    encoder: nn.Module
+    """In eval mode, fp32; images [B, 3, side, side] -> features [B, feature_dim]."""
+    source: RowSource
+    views: Views
+    pack: Pack
+    history: list[Line]
+    """The lines of metrics.jsonl."""
+    exact: bool
+    step: int
+
+
+def publish(export: Export, *, out: Path) -> Published:
+    """Write `out/artifacts` whole or not at all, and name its files with size and sha256.
+
+    Raises StorageError if the disk refuses.
+    """
+    state = weights.plain_state(export.encoder)
+    with appearing(out / FOLDER) as folder:
+        chosen = _write_embeddings(export, folder / "embeddings.parquet")
+        config = weights.timm_config(
+            export.spec, export.facts, encoder=export.encoder, feature_dim=chosen.values.shape[1]
+        )
+        for name, data in {
+            "encoder.safetensors": weights.safetensors_bytes(state),
+            "encoder.pth": weights.torch_bytes(state),
+            "config.json": _json(config),
+            "preprocess.json": _json(preprocess(config["pretrained_cfg"])),
+            "README.md": _card(export, config).encode(),
+            "atlas.png": _atlas(export, chosen),
+        }.items():
+            write_synced(folder / name, data)
+        files = write_sums(folder)
+    return Published(folder=FOLDER, files=files)
+
+
+def preprocess(pretrained: dict[str, Any]) -> dict[str, Any]:
+    """`preprocess.json`: the steps from a decoded image to the network's input, in order."""
+    side_px = pretrained["input_size"][-1]
+    return {
+        "steps": [
+            {"op": "to_rgb"},
+            {"op": "resize_shorter_side", "side_px": side_px, "interpolation": "bilinear",
+             "antialias": True},
+            {"op": "centre_crop", "side_px": side_px},
+            {"op": "scale", "from": [0, 255], "to": [0.0, 1.0]},
+            {"op": "normalize", "mean": pretrained["mean"], "std": pretrained["std"]},
+        ],
+        "layout": "NCHW",
+        "dtype": "float32",
+    }  # fmt: skip
+
+
+def _write_embeddings(export: Export, path: Path) -> embeddings.Features:
+    """Write every row's feature; return those of the rows that the map shows."""
+    wanted = atlas.sample(export.pack.rows)
+    kept: list[embeddings.Features] = []
+    found = embeddings.features(export.encoder, export.source, export.views, rows=export.pack.rows)
+    embeddings.write_parquet(path, _tapped(found, wanted, kept), pack=export.pack)
+    return embeddings.joined(kept)
+
+
+def _tapped(
+    found: Iterable[embeddings.Features],
+    wanted: NDArray[np.int64],
+    kept: list[embeddings.Features],
+) -> Iterator[embeddings.Features]:
+    """Pass all features on, and keep a copy of the wanted rows."""
+    for batch in found:
+        mask = np.isin(batch.rows, wanted)
+        kept.append(embeddings.Features(batch.rows[mask], batch.values[mask]))
+        yield batch
+
+
+def _card(export: Export, config: dict[str, Any]) -> str:
+    return card(
+        export.spec,
+        export.facts,
+        reasons=export.reasons,
+        history=export.history,
+        config=config,
+        step=export.step,
+        exact=export.exact,
+    )
+
+
+def _atlas(export: Export, chosen: embeddings.Features) -> bytes:
+    name = export.spec.name or PurePath(export.spec.dataset).name
+    shown, rows = len(chosen.rows), export.pack.rows
+    return atlas.draw(
+        [Image.fromarray(export.pack.image(int(row))) for row in chosen.rows],
+        atlas.flatten(chosen.values, seed=export.spec.seed),
+        labels=[embeddings.label_name(export.pack, int(row)) for row in chosen.rows],
+        title=name,
+        note=f"{shown:,} of {rows:,} images; the encoder finds near ones alike",
+    )
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=2) + "\n").encode()

@@ -1,0 +1,102 @@
+"""The weights in the two forms that people load, and the words that rebuild the network."""
+
+import io
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from trainer.events import DatasetFacts
+from trainer.spec import JobSpec
+
+# What a layer of the small encoder is made from: attributes of the torch layer, by its class.
+_LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.Conv2d: ("in_channels", "out_channels", "kernel_size", "stride", "padding"),
+    nn.BatchNorm2d: ("num_features",),
+    nn.ReLU: (),
+    nn.MaxPool2d: ("kernel_size", "stride", "padding"),
+    nn.AdaptiveAvgPool2d: ("output_size",),
+    nn.Flatten: (),
+}
+
+
+def plain_state(encoder: nn.Module) -> dict[str, Tensor]:
+    """The state with torchvision's keys: on the CPU, contiguous, floats in fp32."""
+    return {
+        key: (value.float() if value.is_floating_point() else value).cpu().contiguous()
+        for key, value in encoder.state_dict().items()
+    }
+
+
+def safetensors_bytes(state: dict[str, Tensor]) -> bytes:
+    """`encoder.safetensors`. One metadata key only: the order of several is not fixed."""
+    return safetensors.torch.save(state, metadata={"format": "pt"})
+
+
+def torch_bytes(state: dict[str, Tensor]) -> bytes:
+    """`encoder.pth`: a plain dict of tensors, which `torch.load(weights_only=True)` takes."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def layers(encoder: nn.Module) -> list[dict[str, Any]] | None:
+    """The layers of a plain chain, each with name, torch class and arguments; else None."""
+    if not isinstance(encoder, nn.Sequential):
+        return None
+    return [_layer(name, child) for name, child in encoder.named_children()]
+
+
+def _layer(name: str, module: nn.Module) -> dict[str, Any]:
+    kind = next(kind for kind in _LAYERS if isinstance(module, kind))
+    arguments = {key: _plain(getattr(module, key)) for key in _LAYERS[kind]}
+    if isinstance(module, nn.Conv2d):
+        arguments["bias"] = module.bias is not None
+    return {"name": name, "type": kind.__name__, "args": arguments}
+
+
+def _plain(value: int | tuple[int, ...]) -> int | list[int]:
+    """A square pair as one number."""
+    if isinstance(value, tuple):
+        return value[0] if len(set(value)) == 1 else list(value)
+    return value
+
+
+def stem(state: dict[str, Tensor]) -> str | None:
+    """`cifar` or `imagenet`, told by the first convolution of a ResNet; None for other networks."""
+    first = state.get("conv1.weight")
+    if first is None or "layer1.0.conv1.weight" not in state:
+        return None
+    return "cifar" if first.shape[-1] == 3 else "imagenet"
+
+
+def timm_config(
+    spec: JobSpec, facts: DatasetFacts, *, encoder: nn.Module, feature_dim: int
+) -> dict[str, Any]:
+    """`config.json` in the schema that timm reads from a hub or a folder.
+
+    `mocoserve` holds what timm has no word for: the stem of a ResNet, the layers of a plain chain.
+    """
+    ours = {"stem": stem(plain_state(encoder)), "layers": layers(encoder)}
+    return {
+        "architecture": spec.encoder.name,
+        "num_classes": 0,
+        "num_features": feature_dim,
+        "global_pool": "avg",
+        "pretrained_cfg": {
+            "input_size": [3, spec.views.side_px, spec.views.side_px],
+            "fixed_input_size": False,
+            "interpolation": "bilinear",
+            "crop_pct": 1.0,
+            "crop_mode": "center",
+            "mean": list(facts.mean),
+            "std": list(facts.std),
+            "num_classes": 0,
+            "first_conv": next(
+                name for name, part in encoder.named_modules() if isinstance(part, nn.Conv2d)
+            ),
+            "classifier": "fc",
+        },
+        "mocoserve": {key: value for key, value in ours.items() if value is not None},
+    }
