@@ -1,0 +1,67 @@
+# Everything from nothing: Python >= 3.11, make, and a package registry. `make` lists the targets.
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PATHS := service trainer worker tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test lint format bench docker-check lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+
+demo: $(READY) ## Train an encoder on real handwritten digits, through the whole service
+	$(BIN)/moco demo
+
+up: $(READY) ## Start the service on this machine
+	$(BIN)/moco up
+
+test: lint ## Check style, types, import contracts, and run every test
+	$(BIN)/python -m pytest
+
+lint: $(READY) ## Check style, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY) ## Rewrite the sources in the house style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## Run every benchmark, one after the other
+	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+docker-check: ## Run the steps of the Dockerfiles in empty folders, without Docker
+	PYTHON=$(PYTHON) docker/check.sh docker/service.Dockerfile
+	PYTHON=$(PYTHON) docker/check.sh docker/worker.Dockerfile
+
+setup: $(READY) ## Make the virtual environment from the locked requirements
+
+# A venv, a pinned uv, the locked requirements, and this project on top. Where uv does not run,
+# pip does the same, more slowly. `.ready` is touched last, so that a half-made venv is made again.
+$(READY): pyproject.toml requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mocoserve needs Python 3.11 or newer; set PYTHON=")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) || true
+	if $(BIN)/uv --version; then \
+		$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements.lock && \
+		$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e .; \
+	else \
+		$(BIN)/python -m pip install --require-hashes -r requirements.lock && \
+		$(BIN)/python -m pip install --no-deps --no-build-isolation -e .; \
+	fi
+	touch $(READY)
+
+LOCK := $(BIN)/uv pip compile pyproject.toml --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url --universal
+
+lock: $(READY) ## Compile the requirements anew, with hashes
+	$(LOCK) --extra worker --extra dev -o requirements.lock
+	$(LOCK) --extra worker -c requirements.lock -o docker/worker.lock
+	$(LOCK) -c requirements.lock -o docker/service.lock
+
+clean: ## Remove the virtual environment and every cache
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
