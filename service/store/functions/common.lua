@@ -1,0 +1,148 @@
+-- Every change of a job, a dataset or a worker: one function each, so that it happens whole
+-- or not at all. The loader puts the header and the table of keys, `K`, in front of this file.
+--
+-- Rules: no function reads a clock (times are arguments, and for display only; leases count
+-- ticks). Whatever a worker says about its job passes `held` first. Each function may be sent
+-- twice, because a client whose reply was lost sends it again.
+-- The first value of a reply is a verdict: OK, EMPTY, FENCED, NOTFOUND, WRONGSTATE, CONFLICT, TAKEN.
+
+local function R(...) return redis.call(...) end
+local EVENTS_MAX, HINTS_MAX, CHECKPOINTS_MAX = '10000', '64', 200
+local DAY_S, HOUR_S = '86400', '3600'
+local FORGET_WORKERS_AFTER_TICKS = 86400
+local ENDS = { succeeded = true, failed = true, cancelled = true }
+local FIELDS = { 'kind', 'status', 'pool', 'attempt', 'token', 'desired', 'worker_id', 'dataset_id',
+  'max_failures', 'checkpoint', 'checkpoint_step', 'ended_token', 'ended_verb', 'ended_status',
+  'appended', 'idem_key' }
+local CANCELLED = { code = 'cancelled', message = 'Cancelled on request.', hint = 'Resume it to go on.' }
+local PAUSED = { code = 'paused', message = 'Paused on request.', hint = 'Resume it to go on.' }
+
+-- Arguments name, value, name, value ... as a table.
+local function named(args)
+  local a = {}
+  for i = 1, #args, 2 do a[args[i]] = args[i + 1] end
+  return a
+end
+
+local function now_tick() return tonumber(R('GET', K.tick) or '0') end
+
+local function load(id)
+  local values, j = R('HMGET', K.job .. id, unpack(FIELDS)), { id = id }
+  if not values[2] then return nil end
+  for i, field in ipairs(FIELDS) do j[field] = values[i] or '' end
+  return j
+end
+
+-- The guard: is this token the one that may write about the job now?
+local function held(j, token)
+  return j and (j.status == 'running' or j.status == 'stopping') and j.token == token
+end
+
+-- Whether this very call ended the lease before, so that its reply was lost.
+local function repeated(j, token, verb)
+  return j and token ~= '' and j.ended_token == token and j.ended_verb == verb
+end
+
+local function count(j, name, by)
+  R('HINCRBY', K.counters, (j.kind == 'train' and '' or j.kind .. ':') .. name, by or 1)
+end
+
+local function touch(id) R('HINCRBY', K.job .. id, 'version', 1) end
+
+local function emit(id, json) R('XADD', K.ev .. id, 'MAXLEN', '~', EVENTS_MAX, '*', 'e', json) end
+
+-- A dataset follows the job that ingests it, unless another ingest took its place.
+local function owns_dataset(j)
+  return j.kind == 'ingest' and j.dataset_id ~= '' and R('HGET', K.ds .. j.dataset_id, 'job_id') == j.id
+end
+
+local function dataset_follows(j, to, why)
+  if to == 'succeeded' or not owns_dataset(j) then return end
+  if ENDS[to] then
+    R('HSET', K.ds .. j.dataset_id, 'status', 'failed', 'code', why.code, 'message', why.message, 'hint', why.hint)
+  else
+    R('HSET', K.ds .. j.dataset_id, 'status', 'preparing', 'code', '', 'message', '', 'hint', '')
+  end
+end
+
+-- The one place where a status changes: index, record, event, counter, dataset.
+local function move(j, to, now, reason)
+  local why = { code = '', message = '', hint = '' }
+  for k, v in pairs(reason or {}) do why[k] = v end
+  R('ZREM', K.jobs .. j.kind .. ':' .. j.status, j.id)
+  R('ZADD', K.jobs .. j.kind .. ':' .. to, 0, j.id)
+  R('HSET', K.job .. j.id, 'status', to, 'code', why.code, 'message', why.message, 'hint', why.hint)
+  if ENDS[to] then
+    R('HSET', K.job .. j.id, 'finished_at_s', now)
+    count(j, 'finished:' .. to)
+  end
+  j.status = to
+  touch(j.id)
+  emit(j.id, cjson.encode({ type = 'status', status = to, attempt = tonumber(j.attempt), code = why.code,
+    message = why.message, hint = why.hint, worker_id = j.worker_id ~= '' and j.worker_id or cjson.null }))
+  dataset_follows(j, to, why)
+end
+
+local function enqueue(j, now, front)
+  local order
+  if front then
+    local head = R('ZRANGE', K.ready .. j.pool, 0, 0, 'WITHSCORES')
+    order = head[2] and tonumber(head[2]) - 1 or 0
+  else
+    order = R('INCR', K.seq)
+  end
+  R('ZADD', K.ready .. j.pool, order, j.id)
+  R('HSET', K.job .. j.id, 'queued_at_s', now)
+  R('LPUSH', K.wake .. j.pool, '1')
+  R('LTRIM', K.wake .. j.pool, 0, HINTS_MAX - 1)
+end
+
+-- Ends the lease in the records. `verb` is '' when it was taken away.
+local function end_lease(j, verb, outcome, now, why)
+  local row = R('HGET', K.attempts .. j.id, j.attempt)
+  if row then
+    row = cjson.decode(row)
+    row.ended_at_s, row.outcome, row.code, row.message = now, outcome, why.code or '', why.message or ''
+    R('HSET', K.attempts .. j.id, j.attempt, cjson.encode(row))
+  end
+  R('ZREM', K.leases, j.id)
+  R('HSET', K.job .. j.id, 'token', '', 'desired', '', 'worker_id', '',
+    'ended_token', verb == '' and '' or j.token, 'ended_verb', verb)
+  j.worker_id = ''
+end
+
+-- Where an attempt that neither succeeded nor failed for good leaves its job.
+local function rest(j, now, why)
+  if j.desired == 'cancel' then return move(j, 'cancelled', now, CANCELLED) end
+  if j.desired == 'pause' then return move(j, 'paused', now, PAUSED) end
+  move(j, 'queued', now, why)
+  enqueue(j, now, true)
+  count(j, 'retries:' .. why.code)
+end
+
+-- An attempt that was lost through our fault: never spends the user's retries, but is bounded.
+local function lose(j, now, why, losses_max)
+  R('HINCRBY', K.job .. j.id, 'losses', 1)
+  local idle = R('HINCRBY', K.job .. j.id, 'idle_losses', 1)
+  if j.desired == '' and idle >= tonumber(losses_max) then
+    return move(j, 'failed', now, { code = why.code, hint = 'See the logs of the workers, then resume the job.',
+      message = idle .. ' attempts in a row ended before a new checkpoint. ' .. why.message })
+  end
+  rest(j, now, why)
+end
+
+local function view(id)
+  local record = R('HGETALL', K.job .. id)
+  if #record == 0 then return { 'NOTFOUND' } end
+  local pool = R('HGET', K.job .. id, 'pool')
+  return { 'OK', record, (R('ZRANK', K.ready .. pool, id) or -1) + 1 }
+end
+
+local function page(index, after, limit, record)
+  local from = after == '' and '+' or '(' .. after
+  local found = {}
+  for _, id in ipairs(R('ZRANGE', index, from, '-', 'BYLEX', 'REV', 'LIMIT', 0, limit)) do
+    found[#found + 1] = record(id)
+  end
+  return { 'OK', found }
+end

@@ -1,0 +1,31 @@
+-- Names the functions to the server.
+--
+-- `READS` write nothing. `ENDING` may run in a server that is out of memory, so that what runs
+-- can still end; new work is refused there. While a library loads, Lua has no globals.
+local READS, ENDING, GROWING = { 'no-writes' }, { 'allow-oom' }, {}
+
+local function name(function_name, callback, flags)
+  redis.register_function({ function_name = function_name, callback = callback, flags = flags })
+end
+
+name('moco_submit', submit, GROWING)
+name('moco_control', control, ENDING)
+name('moco_delete', delete, ENDING)
+name('moco_job_get', job_get, READS)
+name('moco_job_list', job_list, READS)
+name('moco_claim', claim, GROWING)
+name('moco_renew', renew, ENDING)
+name('moco_append', append, GROWING)
+name('moco_checkpoint', checkpoint, ENDING)
+name('moco_complete', complete, ENDING)
+name('moco_fail', fail, ENDING)
+name('moco_release', release, ENDING)
+name('moco_tick', tick, ENDING)
+name('moco_ds_create', ds_create, GROWING)
+name('moco_ds_uploaded', ds_uploaded, ENDING)
+name('moco_ds_get', ds_get, READS)
+name('moco_ds_list', ds_list, READS)
+name('moco_beat', beat, ENDING)
+name('moco_worker_drain', worker_drain, ENDING)
+name('moco_worker_leave', worker_leave, ENDING)
+name('moco_worker_list', worker_list, READS)

@@ -1,0 +1,30 @@
+-- Workers: seen by ticks, never by clocks.
+
+-- A worker that started anew under its old name is not drained any more.
+local function beat(_, args)
+  local a = named(args)
+  if R('HGET', K.worker .. a.id, 'started_at_s') ~= a.started_at_s then R('DEL', K.worker .. a.id) end
+  R('HSET', K.worker .. a.id, unpack(args))
+  R('ZADD', K.workers, now_tick(), a.id)
+  return { 'OK', R('HGET', K.worker .. a.id, 'drain') or '0' }
+end
+
+local function worker_drain(_, args)
+  if R('EXISTS', K.worker .. args[1]) == 0 then return { 'NOTFOUND' } end
+  R('HSET', K.worker .. args[1], 'drain', '1')
+  return { 'OK' }
+end
+
+local function worker_leave(_, args)
+  R('DEL', K.worker .. args[1])
+  R('ZREM', K.workers, args[1])
+  return { 'OK' }
+end
+
+local function worker_list()
+  local found = {}
+  for _, id in ipairs(R('ZRANGE', K.workers, 0, -1)) do
+    found[#found + 1] = { R('HGETALL', K.worker .. id), now_tick() - tonumber(R('ZSCORE', K.workers, id)) }
+  end
+  return { 'OK', found }
+end

@@ -1,0 +1,193 @@
+"""Jobs as the API sees them: submit, look, control, delete."""
+
+import json
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from service.store.errors import IdempotencyConflict, NotFound, WrongState
+from service.store.keys import KEYS
+from service.store.link import Link
+from service.store.records import as_attempt, as_checkpoint, as_job
+from service.store.words import (
+    STATUSES,
+    AttemptRecord,
+    CheckpointRecord,
+    Depth,
+    JobRecord,
+    Kind,
+    NewJob,
+    Page,
+    Status,
+    Submitted,
+)
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The records of jobs. Every method may raise StoreUnavailable."""
+
+    link: Link
+
+    def submit(
+        self,
+        new: NewJob,
+        *,
+        job_id: str,
+        idempotency_key: str | None = None,
+        fingerprint: str = "",
+    ) -> Submitted:
+        """Queues `new` under `job_id`, whose ids must sort by their time.
+
+        For 24 hours the same `idempotency_key` with the same `fingerprint` of the body answers
+        the job made first. An ingest moves its dataset to `preparing` in the same step.
+
+        Raises:
+            IdempotencyConflict: the key was used with another fingerprint.
+            NotFound, WrongState: the dataset of an ingest is not there, or not waiting for one.
+        """
+        reply = self.link.fcall(
+            "submit",
+            *("id", job_id, "kind", new.kind, "pool", new.pool, "name", new.name),
+            *("spec_json", new.spec_json, "resolved_json", new.resolved_json),
+            *("reasons_json", new.reasons_json, "inputs", json.dumps(new.inputs)),
+            *("folder", new.folder, "dataset_id", new.dataset_id or ""),
+            *("max_failures", new.max_failures, "now", time.time()),
+            *("idem_key", idempotency_key or "", "fingerprint", fingerprint),
+        )
+        match reply:
+            case ["OK", made, replayed]:
+                return Submitted(job_id=made, replayed=bool(replayed))
+            case ["CONFLICT"]:
+                raise IdempotencyConflict(idempotency_key or "")
+            case ["NOTFOUND"]:
+                raise NotFound("dataset", new.dataset_id or "")
+            case [_, status]:
+                raise WrongState(status, "ingest", _ingest_reason(status))
+        raise AssertionError(reply)
+
+    def get(self, id: str) -> JobRecord:
+        """The job as it stands.
+
+        Raises:
+            NotFound: there is no such job.
+        """
+        return _record(id, self.link.fcall("job_get", id))
+
+    def list(
+        self,
+        *,
+        status: Status | None = None,
+        kind: Kind = "train",
+        after: str | None = None,
+        limit: int = 20,
+    ) -> Page[JobRecord]:
+        """Up to `limit` jobs, newest first, older than the id `after`."""
+        _, rows = self.link.fcall("job_list", kind, status or "all", after or "", limit + 1)
+        found = tuple(as_job(flat, position) for flat, position in rows[:limit])
+        return Page(found, has_more=len(rows) > limit)
+
+    def cancel(self, id: str) -> JobRecord:
+        """Ends the job for good, or asks its worker to. Harmless when it is cancelled already.
+
+        Raises:
+            NotFound, WrongState: there is no such job, or it ended otherwise.
+        """
+        return self._control(id, "cancel")
+
+    def pause(self, id: str) -> JobRecord:
+        """Takes the job off the queue, or asks its worker to checkpoint and let go.
+
+        Raises:
+            NotFound, WrongState: there is no such job, or it ended or is being cancelled.
+        """
+        return self._control(id, "pause")
+
+    def resume(self, id: str) -> JobRecord:
+        """Queues a paused, cancelled or failed job again; it goes on from its last checkpoint.
+
+        Raises:
+            NotFound, WrongState: there is no such job, or it has not stopped, or it succeeded.
+        """
+        return self._control(id, "resume")
+
+    def delete(self, id: str) -> None:
+        """Forgets an ended job. Its files are the caller's to remove.
+
+        Raises:
+            NotFound, WrongState: there is no such job, or it has not ended.
+        """
+        match self.link.fcall("delete", id, uuid.uuid4().hex):
+            case ["NOTFOUND"]:
+                raise NotFound("job", id)
+            case ["WRONGSTATE", status]:
+                raise WrongState(status, "delete", f"The job is {status}; cancel it first.")
+
+    def attempts(self, id: str) -> tuple[AttemptRecord, ...]:
+        """Every attempt, oldest first; empty for an unknown job."""
+        rows = self.link.run(lambda client: client.hgetall(KEYS["attempts"] + id))
+        return tuple(as_attempt(n, rows[n]) for n in sorted(rows, key=int))
+
+    def checkpoints(self, id: str) -> tuple[CheckpointRecord, ...]:
+        """Every checkpoint told, newest first; a trainer may have removed older ones since."""
+        rows = self.link.run(lambda client: client.zrevrange(KEYS["ckpts"] + id, 0, -1))
+        return tuple(as_checkpoint(row) for row in rows)
+
+    def counts(self, *, kind: Kind = "train") -> dict[Status, int]:
+        """How many jobs there are in each status."""
+
+        def sizes_of(client: redis.Redis) -> object:
+            pipe = client.pipeline(transaction=True)
+            for status in STATUSES:
+                pipe.zcard(f"{KEYS['jobs']}{kind}:{status}")
+            return pipe.execute()
+
+        sizes = self.link.run(sizes_of)
+        return dict(zip(STATUSES, sizes, strict=True))
+
+    def pools(self) -> tuple[str, ...]:
+        """Every pool that ever had a job, by name."""
+        return tuple(sorted(self.link.run(lambda client: client.smembers(KEYS["pools"]))))
+
+    def depth(self, pool: str) -> Depth:
+        """How many jobs wait in `pool`, and since when the next of them does."""
+        ready = KEYS["ready"] + pool
+        head = self.link.run(lambda client: client.zrange(ready, 0, 0))
+        since = head and self.link.run(lambda c: c.hget(KEYS["job"] + head[0], "queued_at_s"))
+        jobs = self.link.run(lambda client: client.zcard(ready))
+        return Depth(jobs=jobs, oldest_queued_at_s=float(since) if since else None)
+
+    def _control(self, id: str, verb: str) -> JobRecord:
+        reply = self.link.fcall("control", id, verb, uuid.uuid4().hex, time.time())
+        if reply[0] == "WRONGSTATE":
+            _, status, *more = reply
+            raise WrongState(status, verb, _reason(verb, status, more[0] if more else ""))
+        return _record(id, reply)
+
+
+def _record(id: str, reply: list[Any]) -> JobRecord:
+    if reply[0] == "NOTFOUND":
+        raise NotFound("job", id)
+    return as_job(reply[1], reply[2])
+
+
+def _reason(verb: str, status: str, why: str) -> str:
+    if why == "replaced":
+        return "The dataset has had another ingest since; this one cannot be resumed."
+    if why == "cancel":
+        return "The job is being cancelled; resume it once it is."
+    if status == "stopping":
+        return "The job is still stopping; resume it once it has."
+    if status in ("queued", "running"):
+        return f"The job is {status} already."
+    return f"The job is {status}, so it cannot be {_PAST[verb]}."
+
+
+_PAST = {"cancel": "cancelled", "pause": "paused", "resume": "resumed"}
+
+
+def _ingest_reason(status: str) -> str:
+    return f"The dataset is {status}: its content is taken in once."

@@ -1,0 +1,37 @@
+"""Every key in Redis, in one table. The functions are loaded with this same table in front.
+
+The tag in braces keeps all keys in one slot, should the store ever live in a cluster.
+"""
+
+from typing import Final
+
+LIBRARY: Final = "moco"
+
+KEYS: Final[dict[str, str]] = {
+    "tick": "{moco}:tick",  # INT, the clock of all leases
+    "seq": "{moco}:seq",  # INT, order of arrival
+    "leases": "{moco}:leases",  # ZSET job -> tick at which its lease is over
+    "ready": "{moco}:ready:",  # + pool: ZSET job -> order, lowest first
+    "wake": "{moco}:wake:",  # + pool: LIST of hints that something is ready
+    "pools": "{moco}:pools",  # SET of pools that ever had a job
+    "job": "{moco}:job:",  # + id: HASH, the record
+    "jobs": "{moco}:jobs:",  # + kind:status or kind:all: ZSET of ids, all with score 0
+    "ev": "{moco}:ev:",  # + id: STREAM of events as JSON in the field `e`
+    "ckpts": "{moco}:ckpts:",  # + id: ZSET checkpoint as JSON -> step
+    "attempts": "{moco}:attempts:",  # + id: HASH attempt -> JSON
+    "idem": "{moco}:idem:",  # + key: HASH fingerprint, job; a day
+    "nonce": "{moco}:nonce:",  # + nonce: job that this claim got; a day
+    "op": "{moco}:op:",  # + nonce of one control call that was done; an hour
+    "ds": "{moco}:ds:",  # + id: HASH, the record of a dataset
+    "datasets": "{moco}:datasets",  # ZSET of ids, all with score 0
+    "dsnames": "{moco}:dsnames",  # HASH name -> id
+    "worker": "{moco}:worker:",  # + id: HASH
+    "workers": "{moco}:workers",  # ZSET worker -> tick at which it was last seen
+    "counters": "{moco}:counters",  # HASH name -> INT, for Prometheus
+}
+
+
+def lua_table() -> str:
+    """The table as one line of Lua, named `K`."""
+    rows = ", ".join(f"{name} = '{key}'" for name, key in KEYS.items())
+    return f"local K = {{ {rows} }}"

@@ -1,0 +1,111 @@
+"""The connection to Redis: every call is bounded in time, and every driver error is ours."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from service.store.errors import StoreUnavailable
+from service.store.keys import LIBRARY, lua_table
+
+T = TypeVar("T")
+
+# Pauses before each further try after a refused or broken connection: a server that restarts
+# is met again, one that is gone is told within half a second.
+_PAUSES_S: Final = (0.02, 0.08, 0.3)
+_PARTS: Final = ("common", "jobs", "queue", "datasets", "workers", "register")
+
+
+def library() -> str:
+    """The function library as it is loaded: header, table of keys, functions."""
+    folder = Path(__file__).with_name("functions")
+    parts = [(folder / f"{part}.lua").read_text("utf-8") for part in _PARTS]
+    return "\n".join([f"#!lua name={LIBRARY}", lua_table(), *parts])
+
+
+def connect(url: str, *, timeout_s: float) -> redis.Redis:
+    """A client whose sockets give up after `timeout_s` and that never retries by itself."""
+    return redis.Redis.from_url(
+        url,
+        decode_responses=True,
+        protocol=2,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+class Link:
+    """Calls functions of the library, again where that is safe, within `timeout_s` in all."""
+
+    def __init__(self, url: str, *, timeout_s: float) -> None:
+        """Connects at the first call. Half of `timeout_s` is kept for one more try."""
+        self.url = url
+        self.timeout_s = timeout_s
+        self._client = connect(url, timeout_s=timeout_s / 2)
+
+    def fcall(self, name: str, *args: str | float) -> list[Any]:
+        """The reply of function `name`; its first value is the verdict.
+
+        Raises:
+            StoreUnavailable: no answer in time, or the server cannot write.
+        """
+        reply: list[Any] = self.run(lambda client: client.fcall(f"moco_{name}", 0, *map(str, args)))
+        return reply
+
+    def run(  # each command has a type of answer of its own
+        self, do: Callable[[redis.Redis], object], *, client: redis.Redis | None = None
+    ) -> Any:  # noqa: ANN401
+        """What `do` answers, tried again while the connection breaks and time is left.
+
+        `do` may run twice, so it must be safe to repeat.
+        """
+        using = client or self._client
+        deadline_s = time.monotonic() + self.timeout_s
+        pauses_s = iter(_PAUSES_S)
+        while True:
+            try:
+                return self._once(do, using)
+            except redis.AuthenticationError as error:
+                raise StoreUnavailable(f"Redis refuses the password: {error}") from error
+            except redis.TimeoutError as error:
+                if time.monotonic() + self.timeout_s / 4 > deadline_s:
+                    raise StoreUnavailable("Redis does not answer in time.") from error
+            except redis.ConnectionError as error:
+                pause_s = next(pauses_s, None)
+                if pause_s is None or time.monotonic() + pause_s > deadline_s:
+                    raise StoreUnavailable(f"Redis cannot be reached: {error}") from error
+                time.sleep(pause_s)
+            except redis.RedisError as error:
+                raise StoreUnavailable(f"Redis refuses: {error}") from error
+
+    def load(self) -> None:
+        """Puts the function library into the server, in place of an older one."""
+        self.run(_load)
+
+    def blocking(self, *, block_s: float) -> redis.Redis:
+        """A client of its own for commands that block up to `block_s`."""
+        return connect(self.url, timeout_s=block_s + self.timeout_s)
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._client.close()
+
+    @staticmethod
+    def _once(do: Callable[[redis.Redis], T], client: redis.Redis) -> T:
+        """Runs `do`; a server that lost the library (a new one, say) is given it first."""
+        try:
+            return do(client)
+        except redis.ResponseError as error:
+            if "Function not found" not in str(error):
+                raise
+        _load(client)
+        return do(client)
+
+
+def _load(client: redis.Redis) -> None:
+    client.function_load(library(), replace=True)

@@ -1,0 +1,171 @@
+"""The JobQueue as workers and reapers see it: claim, renew, tell, end.
+
+A lease is over when its worker did not renew for some ticks. From then on every call with its
+token raises Fenced and changes nothing. All calls may be repeated.
+"""
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+import redis
+
+from service.store.errors import Fenced
+from service.store.keys import KEYS
+from service.store.link import Link
+from service.store.records import as_lease, checkpoint_json, files_json
+from service.store.words import CheckpointRecord, Desired, Lease, Status
+from trainer.events import DatasetFacts, FileRecord
+
+LOSSES_MAX: Final = 20
+"""Attempts in a row that may be lost before a new checkpoint; the job fails at the last."""
+WAIT_MAX_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class JobQueue:
+    """Leases of jobs. Every method may raise StoreUnavailable; then call it again."""
+
+    link: Link
+    lease_ttl_ticks: int
+    _waiting: redis.Redis = field(repr=False)
+    _appended: dict[str, int] = field(default_factory=dict, repr=False)
+
+    def claim(self, *, pools: tuple[str, ...], worker_id: str, nonce: str) -> Lease | None:
+        """The next job of the first pool that has one; None if all are empty.
+
+        The same `nonce` answers the same lease while that is alive, and None afterwards: take a
+        new one for each new claim. A drained worker gets nothing.
+        """
+        reply = self.link.fcall(
+            "claim", worker_id, nonce, self.lease_ttl_ticks, time.time(), *pools
+        )
+        return as_lease(reply[1:]) if reply[0] == "OK" else None
+
+    def wait(self, pools: tuple[str, ...], timeout_s: float) -> bool:
+        """Sleeps until a pool may have a job (True), or for `timeout_s` (at most 5 s; False).
+
+        Only a hint: claim afterwards in either case.
+        """
+        keys = [KEYS["wake"] + pool for pool in pools]
+        block_s = min(timeout_s, WAIT_MAX_S)
+        hint = self.link.run(lambda c: c.blpop(keys, timeout=block_s), client=self._waiting)
+        return hint is not None
+
+    def renew(self, lease: Lease) -> Desired:
+        """Keeps the lease for its whole time again; answers what the user wants of the job.
+
+        Raises:
+            Fenced: the lease is over.
+        """
+        reply = self._held(lease, "renew", self.lease_ttl_ticks)
+        return cast(Desired, reply[1] or "run")
+
+    def append(
+        self, lease: Lease, events: list[str], progress: dict[str, Any] | None = None
+    ) -> Desired:
+        """Adds `events` (JSON) to the job's stream and replaces its progress.
+
+        After StoreUnavailable call again with the same events, and more behind them if there
+        are: none is lost or doubled, for their places in the attempt are counted here.
+
+        Raises:
+            Fenced: the lease is over.
+        """
+        first = self._appended.get(lease.token, 0)
+        told = json.dumps(progress) if progress is not None else ""
+        reply = self._held(lease, "append", first, told, *events)
+        self._appended[lease.token] = first + len(events)
+        return cast(Desired, reply[1] or "run")
+
+    def checkpoint(
+        self, lease: Lease, *, step: int, path: str, manifest_sha256: str, size_bytes: int
+    ) -> None:
+        """Tells a checkpoint that is whole on the disk; the job's pointer follows it.
+
+        Raises:
+            Fenced: the lease is over, and the pointer stays.
+        """
+        record = CheckpointRecord(
+            step=step,
+            path=path,
+            manifest_sha256=manifest_sha256,
+            size_bytes=size_bytes,
+            attempt=lease.attempt,
+            created_at_s=time.time(),
+        )
+        self._held(lease, "checkpoint", step, path, checkpoint_json(record))
+
+    def complete(
+        self,
+        lease: Lease,
+        *,
+        artifacts: tuple[FileRecord, ...],
+        artifacts_folder: str,
+        facts_json: str | None = None,
+    ) -> None:
+        """The job succeeded. Of an ingest, the dataset is ready with these facts and this pack.
+
+        Raises:
+            Fenced: the lease is over, and nothing is published.
+        """
+        if facts_json is not None:
+            DatasetFacts.model_validate_json(facts_json)
+        files = files_json(artifacts)
+        self._end(lease, "complete", files, artifacts_folder, facts_json or "")
+
+    def fail(self, lease: Lease, *, code: str, message: str, hint: str, retry: bool) -> Status:
+        """The job failed by the user's fault; tried again if `retry` and its budget allows.
+
+        Returns:
+            What the job is now: `failed`, `queued`, or `cancelled` or `paused` if that was asked.
+
+        Raises:
+            Fenced: the lease is over.
+        """
+        reply = self._end(lease, "fail", code, message, hint, int(retry))
+        return cast(Status, reply[1])
+
+    def release(self, lease: Lease, *, code: str = "preempted", message: str = "") -> Status:
+        """Gives the job back, at the front of its pool, unless a stop was asked.
+
+        `preempted` costs nothing; any other code is a loss of ours, and the job fails with it
+        after twenty in a row without a new checkpoint.
+
+        Returns:
+            What the job is now: `queued`, `cancelled`, `paused` or `failed`.
+
+        Raises:
+            Fenced: the lease is over.
+        """
+        reply = self._end(lease, "release", code, message, LOSSES_MAX)
+        return cast(Status, reply[1])
+
+    def current_tick(self) -> int:
+        """The tick now."""
+        return int(self.link.run(lambda client: client.get(KEYS["tick"])) or 0)
+
+    def tick(self, seen: int) -> int:
+        """Ends tick `seen` and every lease that is over by then; answers the tick now.
+
+        Call it a tick's length after `seen` was answered, measured on a monotonic clock. Any
+        number of reapers may: only one of them moves the tick.
+        """
+        return int(self.link.fcall("tick", seen, time.time(), LOSSES_MAX)[1])
+
+    def close(self) -> None:
+        """Gives the waiting connection back."""
+        self._waiting.close()
+
+    def _held(self, lease: Lease, verb: str, *args: str | float) -> list[Any]:
+        reply = self.link.fcall(verb, lease.job_id, lease.token, *args)
+        if reply[0] == "FENCED":
+            self._appended.pop(lease.token, None)
+            raise Fenced(lease.job_id)
+        return reply
+
+    def _end(self, lease: Lease, verb: str, *args: str | float) -> list[Any]:
+        reply = self._held(lease, verb, time.time(), *args)
+        self._appended.pop(lease.token, None)
+        return reply

@@ -1,0 +1,158 @@
+"""From what Redis answers to the words of the store. Pure functions."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, cast
+
+from service.store.words import (
+    AttemptRecord,
+    CheckpointRecord,
+    DatasetRecord,
+    DatasetStatus,
+    JobRecord,
+    Kind,
+    Lease,
+    Status,
+    WorkerRecord,
+    WorkerState,
+)
+from trainer.events import DatasetFacts, FileRecord
+
+
+def as_fields(flat: Sequence[str]) -> dict[str, str]:
+    """`[name, value, name, value, ...]` as a dict."""
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+def as_job(flat: Sequence[str], position: int) -> JobRecord:
+    """A job from its hash; `position` is 0 unless it is queued."""
+    row = as_fields(flat)
+    return JobRecord(
+        id=row["id"],
+        kind=cast(Kind, row["kind"]),
+        pool=row["pool"],
+        name=row["name"],
+        status=cast(Status, row["status"]),
+        code=row["code"],
+        message=row["message"],
+        hint=row["hint"],
+        created_at_s=float(row["created_at_s"]),
+        started_at_s=_seconds(row.get("started_at_s")),
+        finished_at_s=_seconds(row.get("finished_at_s")),
+        attempt=int(row["attempt"]),
+        failures=int(row["failures"]),
+        losses=int(row["losses"]),
+        worker_id=row.get("worker_id") or None,
+        spec_json=row["spec_json"],
+        resolved_json=row["resolved_json"],
+        reasons_json=row["reasons_json"],
+        inputs=json.loads(row["inputs"]),
+        folder=row["folder"],
+        dataset_id=row["dataset_id"] or None,
+        progress=json.loads(row.get("progress") or "{}"),
+        checkpoint=row.get("checkpoint"),
+        checkpoint_step=int(row["checkpoint_step"]),
+        artifacts=_files(row.get("artifacts")),
+        artifacts_folder=row.get("artifacts_folder"),
+        version=int(row["version"]),
+        queue_position=position or None,
+    )
+
+
+def as_lease(reply: Sequence[Any]) -> Lease:
+    """A lease from the answer of `claim`."""
+    job_id, kind, pool, attempt, token, spec_json, inputs, folder, dataset_id, checkpoints = reply
+    return Lease(
+        job_id=job_id,
+        kind=cast(Kind, kind),
+        pool=pool,
+        attempt=int(attempt),
+        token=token,
+        spec_json=spec_json,
+        inputs=json.loads(inputs),
+        folder=folder,
+        checkpoints=tuple(as_checkpoint(row).path for row in checkpoints),
+        dataset_id=dataset_id or None,
+    )
+
+
+def as_checkpoint(text: str) -> CheckpointRecord:
+    """A checkpoint from its JSON."""
+    return CheckpointRecord(**json.loads(text))
+
+
+def checkpoint_json(record: CheckpointRecord) -> str:
+    """The JSON of a checkpoint."""
+    return json.dumps(asdict(record))
+
+
+def as_attempt(number: str, text: str) -> AttemptRecord:
+    """An attempt from its number and its JSON."""
+    row = json.loads(text)
+    return AttemptRecord(
+        attempt=int(number),
+        worker_id=row["worker_id"],
+        started_at_s=float(row["started_at_s"]),
+        ended_at_s=_seconds(row.get("ended_at_s")),
+        outcome=row.get("outcome"),
+        code=row.get("code", ""),
+        message=row.get("message", ""),
+    )
+
+
+def as_dataset(flat: Sequence[str]) -> DatasetRecord:
+    """A dataset from its hash."""
+    row = as_fields(flat)
+    facts = row.get("facts")
+    return DatasetRecord(
+        id=row["id"],
+        name=row["name"],
+        format=row["format"],
+        status=cast(DatasetStatus, row["status"]),
+        size_bytes=int(row["size_bytes"]) if row.get("size_bytes") else None,
+        sha256=row.get("sha256") or None,
+        source=row.get("source") or None,
+        created_at_s=float(row["created_at_s"]),
+        code=row.get("code", ""),
+        message=row.get("message", ""),
+        hint=row.get("hint", ""),
+        facts=DatasetFacts.model_validate_json(facts) if facts else None,
+        pack=row.get("pack") or None,
+        job_id=row.get("job_id"),
+    )
+
+
+def as_worker(flat: Sequence[str], *, silent_ticks: int, ttl_ticks: int) -> WorkerRecord:
+    """A worker from its hash and the ticks since it was last seen."""
+    row = as_fields(flat)
+    state = cast(WorkerState, row["state"])
+    if row.get("drain") == "1":
+        state = "draining"
+    if silent_ticks >= ttl_ticks:
+        state = "lost"
+    return WorkerRecord(
+        id=row["id"],
+        pools=tuple(json.loads(row["pools"])),
+        device=row["device"],
+        host=row["host"],
+        pid=int(row["pid"]),
+        state=state,
+        job_id=row["job_id"] or None,
+        seen_at_s=float(row["seen_at_s"]),
+        started_at_s=float(row["started_at_s"]),
+        info=json.loads(row["info"]),
+    )
+
+
+def files_json(files: Sequence[FileRecord]) -> str:
+    """The JSON of published files."""
+    return json.dumps([file.model_dump() for file in files])
+
+
+def _files(text: str | None) -> tuple[FileRecord, ...]:
+    return tuple(FileRecord.model_validate(row) for row in json.loads(text or "[]"))
+
+
+def _seconds(text: str | None) -> float | None:
+    return float(text) if text else None

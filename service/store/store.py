@@ -1,0 +1,65 @@
+"""The store as one object: opened once in main, passed to whoever needs it."""
+
+from dataclasses import dataclass
+
+from service.store import boot, embedded
+from service.store.counters import Counters
+from service.store.datasets import Datasets
+from service.store.errors import Misconfigured
+from service.store.events import Events
+from service.store.jobs import Jobs
+from service.store.link import Link
+from service.store.queue import WAIT_MAX_S, JobQueue
+from service.store.settings import StoreSettings
+from service.store.workers import Workers
+
+
+@dataclass(frozen=True)
+class Store:
+    """Everything that Redis keeps. Safe to share between threads, not between processes."""
+
+    jobs: Jobs
+    queue: JobQueue
+    events: Events
+    datasets: Datasets
+    workers: Workers
+    counters: Counters
+    link: Link
+
+    def ping(self) -> None:
+        """Returns if the server answers.
+
+        Raises:
+            StoreUnavailable: it does not.
+        """
+        self.link.run(lambda client: client.ping())
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self.link.close()
+        self.queue.close()
+
+
+def open_store(settings: StoreSettings) -> Store:
+    """Connects, refuses a server that could lose writes, and loads the functions.
+
+    Raises:
+        Misconfigured: no server is named and none is embedded, or it could lose writes.
+        StoreUnavailable: the server does not answer.
+    """
+    url = settings.redis_url or embedded.running_url(settings.data_dir)
+    if url is None:
+        raise Misconfigured("No Redis is named. Set MOCO_REDIS_URL, or start one with `moco up`.")
+    link = Link(url, timeout_s=settings.redis_timeout_s)
+    boot.check(link)
+    link.load()
+    ttl_ticks = settings.lease_ttl_ticks
+    return Store(
+        jobs=Jobs(link),
+        queue=JobQueue(link, ttl_ticks, link.blocking(block_s=WAIT_MAX_S)),
+        events=Events(link),
+        datasets=Datasets(link),
+        workers=Workers(link, ttl_ticks),
+        counters=Counters(link),
+        link=link,
+    )

@@ -1,0 +1,47 @@
+"""Who works here. Seen by ticks: while Redis is away nobody counts as lost."""
+
+import json
+from dataclasses import dataclass
+
+from service.store.errors import NotFound
+from service.store.link import Link
+from service.store.records import as_worker
+from service.store.words import WorkerRecord
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The registry of workers. Every method may raise StoreUnavailable."""
+
+    link: Link
+    lease_ttl_ticks: int
+
+    def beat(self, worker: WorkerRecord) -> bool:
+        """Says that `worker` is alive; answers whether it shall drain: take no new job."""
+        reply = self.link.fcall(
+            "beat",
+            *("id", worker.id, "pools", json.dumps(worker.pools), "device", worker.device),
+            *("host", worker.host, "pid", worker.pid, "state", worker.state),
+            *("job_id", worker.job_id or "", "seen_at_s", worker.seen_at_s),
+            *("started_at_s", worker.started_at_s, "info", json.dumps(worker.info)),
+        )
+        return bool(reply[1] == "1")
+
+    def list(self) -> tuple[WorkerRecord, ...]:
+        """Every worker of the last day, by when it was last seen."""
+        rows = self.link.fcall("worker_list")[1]
+        ttl_ticks = self.lease_ttl_ticks
+        return tuple(as_worker(row, silent_ticks=n, ttl_ticks=ttl_ticks) for row, n in rows)
+
+    def drain(self, worker_id: str) -> None:
+        """From now on the worker claims nothing; the job that it has goes on.
+
+        Raises:
+            NotFound: there is no such worker.
+        """
+        if self.link.fcall("worker_drain", worker_id)[0] == "NOTFOUND":
+            raise NotFound("worker", worker_id)
+
+    def leave(self, worker_id: str) -> None:
+        """Forgets a worker that ended in order."""
+        self.link.fcall("worker_leave", worker_id)
