@@ -134,7 +134,7 @@ def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
     return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
 
 
-def _facts(meta: Any, path: Path) -> DatasetFacts:
+def _facts(meta: object, path: Path) -> DatasetFacts:
     if not isinstance(meta, dict) or meta.get("version") != VERSION:
         raise _damaged(path, f"{META} is not of version {VERSION}")
     try:

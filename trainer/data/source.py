@@ -1,7 +1,7 @@
 """Rows of a pack on the device that trains.
 
-A pack whose rows have one size and fit is put on the device once. Of any other, batches are gathered
-by threads from the memory map to pinned memory while the batch before is trained on.
+A pack whose rows have one size and fit is put on the device once. Of any other, batches are
+gathered by threads from the memory map to pinned memory, while the batch before is trained on.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor

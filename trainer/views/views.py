@@ -1,0 +1,184 @@
+"""Views of a batch of rows, on the device, each row with parameters of its own.
+
+The order is that of the recipes: crop, flip and resize in one sample; colour jitter in a random
+order; grey (before the jitter for version 1); blur; solarize; normalise.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from trainer.data.canvas import Canvas
+from trainer.views import colour
+from trainer.views.params import (
+    CONTRAST,
+    HUE,
+    SATURATION,
+    Box,
+    Moment,
+    ViewParams,
+    centre_box,
+    draw,
+)
+from trainer.views.resample import blur_matrices, blur_radius_px, resize_matrices, separable, shifts
+from trainer.views.spec import ViewsSpec
+
+CHUNK_BYTES_CPU = 1 << 20
+"""The pixels worked on at once stay in the core's own cache."""
+CHUNK_BYTES_GPU = 1 << 29
+
+
+class Views:
+    """Makes normalised views. Holds no state: the same call gives the same view."""
+
+    def __init__(
+        self,
+        spec: ViewsSpec,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: torch.device,
+    ) -> None:
+        """`spec` is resolved; `mean` and `std` are of each channel, in [0, 1]."""
+        assert spec.side_px is not None, "views are made of a resolved spec"
+        self.spec = spec
+        self.side_px: int = spec.side_px
+        self.device = device
+        self._mean = torch.tensor(mean, dtype=torch.float32, device=device)[:, None]
+        # A channel that never changes would divide by zero.
+        self._std = torch.tensor(std, dtype=torch.float32, device=device)[:, None].clamp(min=1e-3)
+        radius_px = blur_radius_px(spec.blur_sigma_px[1], side_px=self.side_px)
+        self._shifts = shifts(radius_px, side_px=self.side_px).to(device)
+
+    @torch.no_grad()
+    def views(self, canvas: Canvas, rows: Tensor, *, seed: int, epoch: int, view: int) -> Tensor:
+        """One view of each row of a canvas, float32 [B, 3, side, side], normalised.
+
+        `rows` int64 [B] are the rows' numbers in the dataset, which name their random numbers.
+        """
+        params = draw(
+            rows.to(self.device),
+            heights=canvas.heights,
+            widths=canvas.widths,
+            spec=self.spec,
+            moment=Moment(seed, epoch, view),
+        )
+        order = self._order(params)
+        out = self._empty(len(rows))
+        # Below autocast: half precision would round away more than a level of 255.
+        with torch.autocast(self.device.type, enabled=False):
+            for part in self._parts(canvas):
+                chosen = order[part]
+                some = params.rows(chosen)
+                pixels = self._cut(canvas, chosen, some.box, some.flip)
+                out.index_copy_(0, chosen, self._normalised(self._coloured(pixels, some)))
+        return out
+
+    @torch.no_grad()
+    def plain(self, canvas: Canvas) -> Tensor:
+        """The rows unchanged but for size, float32 [B, 3, side, side], normalised.
+
+        The largest square in the middle, resized with antialiasing.
+        """
+        box = centre_box(canvas.heights, canvas.widths)
+        out = self._empty(len(canvas.heights))
+        with torch.autocast(self.device.type, enabled=False):
+            for part in self._parts(canvas):
+                pixels = self._cut(canvas, part, box.rows(part), None)
+                out[part] = self._normalised(pixels.flatten(2))
+        return out
+
+    def _empty(self, rows: int) -> Tensor:
+        return torch.empty((rows, 3, self.side_px, self.side_px), device=self.device)
+
+    def _parts(self, canvas: Canvas) -> Iterator[slice]:
+        """Rows to work on together."""
+        height, width = canvas.pixels.shape[2:]
+        row_bytes = 12 * max(height * width, self.side_px**2)
+        limit_bytes = CHUNK_BYTES_GPU if self.device.type == "cuda" else CHUNK_BYTES_CPU
+        rows = max(1, limit_bytes // row_bytes)
+        for start in range(0, len(canvas.pixels), rows):
+            yield slice(start, start + rows)
+
+    def _order(self, params: ViewParams) -> Tensor:
+        """In which order to work on the rows.
+
+        On a CPU by where hue stands in their jitter, so that each step of the jitter touches one
+        run of rows. On a GPU that would cost a wait for the device.
+        """
+        hue_at = _hue_at(params)
+        if self.device.type == "cuda":
+            return torch.arange(len(hue_at), device=self.device)
+        return torch.argsort(hue_at, stable=True)
+
+    def _cut(self, canvas: Canvas, chosen: Tensor | slice, box: Box, flip: Tensor | None) -> Tensor:
+        """Crop, flip and resize to float32 [B, 3, side, side] in [0, 1]."""
+        pixels = canvas.pixels[chosen]
+        height, width = pixels.shape[2:]
+        down, across = resize_matrices(
+            box, canvas_px=(height, width), side_px=self.side_px, flip=flip
+        )
+        floats = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+        return separable(floats, down, across.div_(255.0))
+
+    def _coloured(self, pixels: Tensor, params: ViewParams) -> Tensor:
+        """Everything after the crop; float32 [B, 3, side x side] in [0, 1]."""
+        flat = pixels.flatten(2)
+        if self.spec.grey_first and self.spec.grey_p > 0.0:
+            colour.grey_(flat, params.grey)
+        if self.spec.jitter_p > 0.0:
+            self._jitter_(flat, params)
+        if not self.spec.grey_first and self.spec.grey_p > 0.0:
+            colour.grey_(flat, params.grey)
+        if self.spec.blur_p:
+            self._blur_(pixels, params.sigma_px)
+        if self.spec.solarize_p > 0.0:
+            colour.solarize_(flat, params.solarize)
+        return flat
+
+    def _jitter_(self, pixels: Tensor, params: ViewParams) -> None:
+        """Brightness, contrast, saturation and hue in each row's own order.
+
+        Hue costs most and is done once for all rows: the blends that a row has before its hue go
+        first, those that it has after go last.
+        """
+        hue_at = _hue_at(params)
+        for slot in range(3):
+            self._blend_slot_(pixels, params, slot, hue_at > slot)
+        if self.spec.hue > 0.0:
+            colour.shift_hue_(pixels, params.factors[:, HUE])
+        for slot in range(1, 4):
+            self._blend_slot_(pixels, params, slot, hue_at < slot)
+
+    def _blend_slot_(self, pixels: Tensor, params: ViewParams, slot: int, active: Tensor) -> None:
+        op = params.order[:, slot]
+        factor = params.factors.gather(1, op[:, None])[:, 0].where(active, 1.0)
+        to_luma, to_mean = (op == SATURATION).float(), (op == CONTRAST).float()
+        run = self._run(active)
+        colour.blend_(pixels[run], factor[run], to_luma=to_luma[run], to_mean=to_mean[run])
+
+    def _run(self, active: Tensor) -> slice:
+        """The rows between the first and the last active one; on a GPU all, without a wait."""
+        if self.device.type == "cuda":
+            return slice(None)
+        places = torch.nonzero(active)[:, 0].tolist()
+        return slice(places[0], places[-1] + 1) if places else slice(0)
+
+    def _blur_(self, pixels: Tensor, sigma_px: Tensor) -> None:
+        """Gaussian blur of float32 [B, 3, side, side] in place."""
+        blurred: Tensor | slice = slice(None)
+        if self.device.type != "cuda":
+            blurred = torch.nonzero(sigma_px > 0.0)[:, 0]
+        matrix = blur_matrices(sigma_px[blurred], self._shifts, side_px=self.side_px)
+        pixels[blurred] = separable(pixels[blurred], matrix, matrix)
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        """From [B, 3, side x side] in [0, 1] to [B, 3, side, side]."""
+        pixels.sub_(self._mean).div_(self._std)
+        return pixels.view(-1, 3, self.side_px, self.side_px)
+
+
+def _hue_at(params: ViewParams) -> Tensor:
+    """The place of hue in each row's jitter, int64 [B] in 0..3."""
+    return (params.order == HUE).int().argmax(dim=1)
