@@ -1,0 +1,34 @@
+"""Looking at processes that a test made."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that waits to be buried does not."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+def wait_until(condition: Callable[[], bool], timeout_s: float, what: str = "") -> float:
+    """Wait for a condition; the seconds it took. Fails after `timeout_s`."""
+    began_s = time.monotonic()
+    while not condition():
+        elapsed_s = time.monotonic() - began_s
+        assert elapsed_s < timeout_s, f"not within {timeout_s} s: {what}"
+        time.sleep(0.01)
+    return time.monotonic() - began_s
+
+
+def children_of(pid: int) -> list[int]:
+    """Process ids of the direct children of a process."""
+    found = []
+    for task in os.listdir(f"/proc/{pid}/task"):
+        text = Path(f"/proc/{pid}/task/{task}/children").read_text()
+        found += [int(word) for word in text.split()]
+    return found

@@ -1,0 +1,16 @@
+"""A forkserver whose children are fakes."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from worker.nursery import Nursery
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    made = Nursery("tests.support.fake_child:run")
+    made.ensure()
+    made.wait_ready(30.0)
+    yield made
+    made.close()

@@ -1,0 +1,116 @@
+from collections.abc import Callable
+
+import pytest
+
+from service.store.errors import Fenced, StoreUnavailable
+from service.store.words import Desired
+from tests.support.processes import wait_until
+from worker.lease import LeaseKeeper
+from worker.pulse import Pulse
+
+
+class Renewals:
+    """A store's answers, one after another; the last one stays."""
+
+    def __init__(self, *answers: Desired | Exception) -> None:
+        self.answers, self.calls = list(answers), 0
+
+    def __call__(self) -> Desired:
+        answer = self.answers[min(self.calls, len(self.answers) - 1)]
+        self.calls += 1
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def keeper_of(renewals: Renewals, changes: list[str]) -> LeaseKeeper:
+    return LeaseKeeper(renewals, every_s=0.01, on_change=lambda: changes.append("changed"))
+
+
+def test_an_outage_changes_nothing() -> None:
+    renewals, changes = Renewals("run", StoreUnavailable("away")), list[str]()
+    with keeper_of(renewals, changes) as keeper:
+        wait_until(lambda: renewals.calls > 5, 2.0)
+        assert (keeper.lost, keeper.away, keeper.desired) == (False, True, "run")
+        renewals.answers.append("run")
+        renewals.calls = 2
+        wait_until(lambda: not keeper.away, 2.0)
+    assert changes == []
+
+
+@pytest.mark.parametrize("wish", ["cancel", "pause"])
+def test_a_wish_is_heard_once(wish: Desired) -> None:
+    renewals, changes = Renewals("run", wish), list[str]()
+    with keeper_of(renewals, changes) as keeper:
+        wait_until(lambda: renewals.calls > 5, 2.0)
+        keeper.hear(wish)
+        assert keeper.desired == wish
+    assert changes == ["changed"]
+
+
+def test_a_refusal_is_final() -> None:
+    renewals, changes = Renewals(Fenced("job_1"), "run"), list[str]()
+    with keeper_of(renewals, changes) as keeper:
+        wait_until(lambda: keeper.lost, 2.0)
+        keeper.lose()
+    assert renewals.calls == 1
+    assert changes == ["changed"]
+
+
+class Clock:
+    """A tick counter that may be away, and a beat that may say drain."""
+
+    def __init__(self) -> None:
+        self.tick_now, self.beats, self.drain = 0, 0, False
+        self.drained = False
+        self.fail: Callable[[], None] = lambda: None
+
+    def current(self) -> int:
+        self.fail()
+        return self.tick_now
+
+    def tick(self, seen: int) -> int:
+        self.fail()
+        if seen == self.tick_now:
+            self.tick_now += 1
+        return self.tick_now
+
+    def beat(self) -> bool:
+        self.beats += 1
+        return self.drain
+
+    def on_drain(self) -> None:
+        self.drained = True
+
+    def pulse(self) -> Pulse:
+        return Pulse(
+            current_tick=self.current,
+            tick=self.tick,
+            beat=self.beat,
+            tick_s=0.02,
+            beat_every_ticks=3,
+            on_drain=self.on_drain,
+        )
+
+
+def test_the_pulse_ticks_beats_and_hears_drain() -> None:
+    clock = Clock()
+    with clock.pulse():
+        wait_until(lambda: clock.tick_now >= 6, 2.0)
+        assert 2 <= clock.beats <= 4
+        assert not clock.drained
+        clock.drain = True
+        wait_until(lambda: clock.drained, 2.0)
+
+
+def test_no_answer_no_tick() -> None:
+    def away() -> None:
+        raise StoreUnavailable("away")
+
+    clock = Clock()
+    clock.fail = away
+    with clock.pulse():
+        wait_until(lambda: clock.beats > 3, 2.0)
+        assert clock.tick_now == 0
+        clock.fail = lambda: None
+        wait_until(lambda: clock.tick_now > 1, 2.0)

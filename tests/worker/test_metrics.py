@@ -1,0 +1,126 @@
+import urllib.error
+import urllib.request
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from service.store.words import Lease
+from trainer.events import Checkpointed, Event, Ingesting, Started, Stepped
+from trainer.methods.moco.spec import MoCoSpec
+from trainer.spec import IngestSpec, JobSpec
+from worker.metrics import WorkerMetrics
+from worker.progress import Heard
+from worker.scrape import ScrapeServer
+
+SPEC = JobSpec(dataset="digits", batch_rows=32, method=MoCoSpec(queue_rows=256, momentum=0.9))
+LEASE = Lease(
+    job_id="job_1",
+    kind="train",
+    pool="train",
+    attempt=1,
+    token="1:x",
+    spec_json=SPEC.model_dump_json(),
+    inputs={},
+    folder="jobs/job_1",
+    checkpoints=(),
+    dataset_id=None,
+)
+EVENTS: list[Event] = [
+    Started(step=10, steps_planned=100, steps_per_epoch=10, rows=320, device="cpu"),
+    Stepped(step=12, epoch=1.2, signals={"loss": 2.5, "step_s": 1.0, "rows_per_s": 64.0}),
+    Checkpointed(step=12, path="checkpoints/12", manifest_sha256="", size_bytes=1),
+    Stepped(step=20, epoch=2.0, signals={"loss": 2.0, "step_s": 3.0, "rows_per_s": 64.0}),
+]
+
+
+def shown(metrics: WorkerMetrics) -> dict[str, float]:
+    """Sample name and labels -> value, read by prometheus_client's own parser."""
+    families = text_string_to_metric_families(metrics.render().decode())
+    return {
+        f"{sample.name}{sorted(sample.labels.items())}": sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def running(*, scrape_s: float = 15.0) -> WorkerMetrics:
+    metrics, heard = WorkerMetrics("w", device="cpu", scrape_s=scrape_s), Heard(batch_rows=32)
+    metrics.job_started(LEASE, SPEC)
+    for event in EVENTS:
+        metrics.take("job_1", heard.take(event, "")[0])
+    return metrics
+
+
+def test_a_running_job_is_shown() -> None:
+    values, job = shown(running()), "[('job_id', 'job_1')]"
+    expected = {
+        "moco_train_loss": 2.0,
+        "moco_train_queue_size": 256,
+        "moco_train_batch_size": 32,
+        "moco_train_steps_planned": 100,
+        "moco_train_steps_total": 10,
+        "moco_train_images_total": 320,
+        "moco_train_step_seconds_total": 3.0,
+        "moco_train_epoch": 2.0,
+        "moco_train_progress_ratio": 0.2,
+    }
+    assert {name: values[name + job] for name in expected} == expected
+    assert values["moco_worker_running_job[('job_id', 'job_1'), ('worker', 'w')]"] == 1
+    # 2 steps took 1 s, and the 8 after them 2 s: two readings of 0.5 s and 0.25 s a step.
+    assert values["moco_worker_step_duration_seconds_sum[('worker', 'w')]"] == 0.75
+    assert values["moco_worker_step_duration_seconds_count[('worker', 'w')]"] == 2
+
+
+def test_a_job_is_seen_by_two_more_scrapes_and_then_forgotten() -> None:
+    kept, gone = running(), running(scrape_s=0.0)
+    for metrics in (kept, gone):
+        metrics.job_ended(LEASE, 5.0, None)
+    assert any("job_1" in name for name in shown(kept))
+    assert not any("job_1" in name for name in shown(gone))
+    assert shown(gone)["moco_job_run_duration_seconds_count[]"] == 1
+
+
+def test_series_do_not_grow_with_jobs() -> None:
+    metrics = running(scrape_s=0.0)
+    metrics.job_ended(LEASE, 1.0, None)
+    before = len(shown(metrics))
+    for _ in range(20):
+        metrics.job_started(LEASE, SPEC)
+        metrics.job_ended(LEASE, 1.0, None)
+    assert len(shown(metrics)) == before
+
+
+def test_an_ingest_counts_the_bytes_that_it_read() -> None:
+    metrics, heard = WorkerMetrics("w", device="cpu", scrape_s=15.0), Heard(batch_rows=0)
+    for _ in range(2):  # a second ingest starts at 0 again
+        metrics.job_started(LEASE, IngestSpec(dataset_id="ds_1", source="x"))
+        for read in (100, 250):
+            event = Ingesting(rows_ok=1, rows_bad=0, bytes_done=read)
+            metrics.take("job_1", heard.take(event, "")[0])
+    assert shown(metrics)["moco_dataset_bytes_ingested_total[]"] == 500
+
+
+def answer(port: int, path: str, **headers: str) -> tuple[int, bytes]:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=5) as reply:
+            return reply.status, reply.read()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read()
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/", "/secret"])
+def test_nothing_is_told_without_the_key(path: str) -> None:
+    with ScrapeServer("127.0.0.1", 0, key="moco_key", render=lambda: b"x 1\n") as server:
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "moco_key"}):
+            status, body = answer(server.port, path, **headers)
+            assert status == 401
+            assert b'"code": "unauthorized"' in body
+
+
+def test_the_key_opens_metrics_and_nothing_else() -> None:
+    with ScrapeServer("127.0.0.1", 0, key="moco_key", render=lambda: b"x 1\n") as server:
+        key = {"Authorization": "Bearer moco_key"}
+        assert answer(server.port, "/metrics", **key) == (200, b"x 1\n")
+        assert answer(server.port, "/other", **key)[0] == 404

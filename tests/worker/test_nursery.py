@@ -1,0 +1,140 @@
+import ast
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import alive, children_of, wait_until
+from trainer.events import Logged
+from worker.nursery import Child, Nursery, NurseryDied
+
+
+class Held:
+    """A child and the test's ends of its pipes."""
+
+    def __init__(self, nursery: Nursery, folder: Path, orders: dict[str, str]) -> None:
+        self.nursery, self.log = nursery, folder / "log.txt"
+        self.events, events = os.pipe()
+        control, self.control = os.pipe()
+        log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        self.child: Child = nursery.fork(
+            {"out": str(folder), **orders}, events=events, control=control, log=log
+        )
+        for fd in (events, control, log):
+            os.close(fd)
+
+    def status(self, timeout_s: float = 5.0) -> int:
+        def ended() -> bool:
+            self.nursery.poll()
+            return self.nursery.exit_status(self.child) is not None
+
+        wait_until(ended, timeout_s, "the child ends")
+        status = self.nursery.exit_status(self.child)
+        assert status is not None
+        return status
+
+    def said(self) -> str:
+        text = b""
+        while data := os.read(self.events, 65_536):
+            text += data
+        return text.decode()
+
+
+@contextmanager
+def held(nursery: Nursery, folder: Path, **orders: str) -> Iterator[Held]:
+    one = Held(nursery, folder, orders)
+    try:
+        yield one
+    finally:
+        os.close(one.events)
+        os.close(one.control)
+        if nursery.exit_status(one.child) is None and nursery.pid:
+            nursery.signal(one.child, signal.SIGKILL)
+
+
+def test_a_child_has_its_own_session_and_only_its_own_files(
+    nursery: Nursery, tmp_path: Path
+) -> None:
+    with held(nursery, tmp_path, kind="tells") as one:
+        assert one.status() == 0
+        told = ast.literal_eval(Logged.model_validate_json(one.said()).message)
+    # 0 stays the null device, 1 and 2 are the log, 3 and 4 the pipes.
+    assert told == {"fds": [0, 1, 2, 3, 4], "leads": True, "parent": nursery.pid, "threads": 1}
+
+
+def test_the_forkserver_has_one_thread_and_a_session_of_its_own(nursery: Nursery) -> None:
+    assert nursery.pid
+    assert len(os.listdir(f"/proc/{nursery.pid}/task")) == 1
+    assert os.getsid(nursery.pid) == nursery.pid
+
+
+def test_the_reason_of_an_end_is_reported(nursery: Nursery, tmp_path: Path) -> None:
+    with held(nursery, tmp_path, kind="crashes") as one:
+        assert one.status() == -signal.SIGSEGV
+        assert "Fatal Python error: Segmentation fault" in one.log.read_text()
+
+
+def test_a_defect_leaves_its_trace_in_the_log_only(nursery: Nursery, tmp_path: Path) -> None:
+    with held(nursery, tmp_path, kind="raises") as one:
+        assert one.status() == 1
+        assert one.said() == ""
+        words = one.log.read_text().splitlines()
+    assert words[0] == "about to raise"
+    assert words[-1] == "RuntimeError: a defect"
+
+
+def test_a_group_is_killed_whole(nursery: Nursery, tmp_path: Path) -> None:
+    """What a child leaves running is gone before its end is reported."""
+    with held(nursery, tmp_path, kind="parent") as one:
+        assert one.status() == 0
+        grandchild = int((tmp_path / "grandchild").read_text())
+        wait_until(lambda: not alive(grandchild), 2.0, "the grandchild dies")
+
+
+def test_a_child_whose_supervisor_is_gone_leaves(nursery: Nursery, tmp_path: Path) -> None:
+    with held(nursery, tmp_path, kind="obeys") as one:
+        os.close(one.control)
+        assert one.status() == 70
+        one.control = os.open("/dev/null", os.O_RDONLY)
+
+
+def test_children_die_with_a_killed_forkserver_and_the_next_one_works(tmp_path: Path) -> None:
+    nursery = Nursery("tests.support.fake_child:run")
+    try:
+        nursery.ensure()
+        with held(nursery, tmp_path, kind="stubborn") as one:
+            assert nursery.pid
+            assert children_of(nursery.pid) == [one.child.pid]
+            os.kill(nursery.pid, signal.SIGKILL)
+            wait_until(lambda: not alive(one.child.pid), 2.0, "the child dies")
+            with pytest.raises(NurseryDied):
+                nursery.poll()
+            nursery.ensure()
+            with held(nursery, tmp_path, kind="tells") as other:
+                assert other.status() == 0
+    finally:
+        nursery.close()
+
+
+def test_closing_ends_the_forkserver_and_its_children(tmp_path: Path) -> None:
+    nursery = Nursery("tests.support.fake_child:run")
+    nursery.ensure()
+    with held(nursery, tmp_path, kind="stubborn") as one:
+        pid = nursery.pid
+        assert pid
+        nursery.close()
+        assert not alive(pid)
+        wait_until(lambda: not alive(one.child.pid), 2.0, "the child dies")
+
+
+def test_one_that_cannot_import_says_so() -> None:
+    nursery = Nursery("tests.support.fake_child:run", preload=["no_such_module"])
+    try:
+        nursery.ensure()
+        with pytest.raises(NurseryDied):
+            nursery.wait_ready(30.0)
+    finally:
+        nursery.close()

@@ -1,0 +1,67 @@
+from trainer.events import Ended, Evaluated, Event, Ingesting, Logged, Started, Stepped
+from worker.progress import Heard, Progress, folded
+
+STARTED = Started(step=20, steps_planned=95, steps_per_epoch=10, rows=320, device="cpu x")
+
+
+def fold(*events: Event) -> Progress:
+    progress: Progress = {}
+    for event in events:
+        progress = folded(progress, event, batch_rows=32)
+    return progress
+
+
+def test_a_start_says_where_it_goes_on() -> None:
+    assert fold(STARTED) == {
+        "step": 20,
+        "steps": 95,
+        "epoch": 2.0,
+        "epochs": 10,
+        "signals": {},
+        "rows_per_s": None,
+        "eta_s": None,
+        "exact": True,
+        "differs": [],
+        "device": "cpu x",
+    }
+
+
+def test_the_time_left_is_rows_left_over_speed() -> None:
+    step = Stepped(step=45, epoch=4.5, signals={"loss": 2.0, "rows_per_s": 160.0})
+    progress = fold(STARTED, step)
+    assert progress["eta_s"] == (95 - 45) * 32 / 160.0
+    assert (progress["step"], progress["epoch"], progress["rows_per_s"]) == (45, 4.5, 160.0)
+
+
+def test_signals_of_steps_and_evaluations_stand_side_by_side() -> None:
+    progress = fold(
+        STARTED,
+        Stepped(step=30, epoch=3.0, signals={"loss": 2.0}),
+        Evaluated(step=30, epoch=3.0, signals={"knn_top1": 0.5}),
+        Stepped(step=31, epoch=3.1, signals={"loss": 1.5}),
+    )
+    assert progress["signals"] == {"loss": 1.5, "knn_top1": 0.5}
+    assert progress["eta_s"] is None
+
+
+def test_an_ingest_counts_rows_and_bytes() -> None:
+    progress = fold(Ingesting(rows_ok=5, rows_bad=1, bytes_done=10, bytes_total=20))
+    assert progress == {"rows_ok": 5, "rows_bad": 1, "bytes_done": 10, "bytes_total": 20}
+
+
+def test_a_sentence_changes_nothing() -> None:
+    progress = fold(STARTED)
+    assert folded(progress, Logged(message="x"), batch_rows=32) is progress
+
+
+def test_the_first_step_and_what_changes_the_job_go_out_at_once() -> None:
+    heard = Heard(batch_rows=32)
+
+    def urgent(event: Event) -> bool:
+        return heard.take(event, "")[1]
+
+    first, second = (Stepped(step=n, epoch=0.0, signals={}) for n in (21, 22))
+    assert [urgent(event) for event in (STARTED, first, second)] == [True, True, False]
+    assert urgent(Ended(outcome="succeeded"))
+    assert not urgent(Logged(message="x"))
+    assert heard.ended == Ended(outcome="succeeded")

@@ -1,0 +1,82 @@
+"""The folder of one attempt, and what a lease means as paths on this machine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from service.store.words import Lease
+from trainer.errors import SpecError
+from trainer.events import Ended
+from trainer.spec import IngestSpec, JobSpec
+from worker.orders import RESULT_FILE, SPEC_FILE, Orders
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One lease, made concrete."""
+
+    lease: Lease
+    spec: JobSpec | IngestSpec
+    data_dir: Path
+
+    @property
+    def job_folder(self) -> Path:
+        """Of the job; of an ingest, that of its dataset."""
+        return self.data_dir / self.lease.folder
+
+    @property
+    def out(self) -> Path:
+        """The only folder that this attempt writes to."""
+        return self.job_folder / "attempts" / str(self.lease.attempt)
+
+    def relative(self, path: str) -> str:
+        """A path of the child's as the store knows it."""
+        return f"{self.lease.folder}/attempts/{self.lease.attempt}/{path}"
+
+    def prepare(self) -> None:
+        """Make the folder and put the spec in it. Raises FileExistsError if it is there already."""
+        self.out.mkdir(parents=True)
+        (self.out / SPEC_FILE).write_text(self.spec.model_dump_json())
+
+    def orders(self, *, device: str, threads: int | None) -> Orders:
+        """What the child is told."""
+        inputs = {role: str(self.data_dir / path) for role, path in self.lease.inputs.items()}
+        return Orders(
+            kind=self.lease.kind,
+            out=str(self.out),
+            pack=inputs.get("dataset", ""),
+            test_pack=inputs.get("test_dataset", ""),
+            checkpoints=tuple(str(self.data_dir / path) for path in self.lease.checkpoints),
+            device=device,
+            threads=threads,
+        )
+
+    def ended(self) -> Ended | None:
+        """The result file that the child left, None if it left none."""
+        try:
+            return Ended.model_validate_json((self.out / RESULT_FILE).read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows of one step, for the time that is left."""
+        return self.spec.batch_rows or 0 if isinstance(self.spec, JobSpec) else 0
+
+
+def attempt_of(lease: Lease, data_dir: Path) -> Attempt:
+    """What a lease asks for. Raises SpecError if this version does not understand it."""
+    try:
+        if lease.kind == "train":
+            return Attempt(lease, JobSpec.model_validate_json(lease.spec_json), data_dir)
+        spec = IngestSpec.model_validate_json(lease.spec_json)
+        # The source is relative to the data folder unless it lies outside of it.
+        source = str(data_dir / spec.source)
+        return Attempt(lease, spec.model_copy(update={"source": source}), data_dir)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SpecError(
+            f"{first['msg']}. The service and this worker may be of different versions.",
+            field=".".join(map(str, first["loc"])) or "spec",
+        ) from error

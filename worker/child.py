@@ -1,0 +1,58 @@
+"""What a forked child does: one attempt of one job, its log at 1 and 2, its orders on pipes.
+
+It opens no socket and knows no store. Events go out as JSON lines; `stop` comes in on the control
+pipe, and the end of that pipe means that nobody is left to work for.
+"""
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from trainer.data.ingest import ingest
+
+from trainer.ending import run_to_end
+from trainer.events import Ended
+from trainer.spec import IngestSpec, JobSpec
+from trainer.train import Machine, Places, train
+from worker.orders import SPEC_FILE, Orders
+from worker.wire import Emitter, listen
+
+
+def run(values: dict[str, Any], events: int, control: int) -> None:
+    """Work through `values` (see `Orders`); `events` and `control` are open files."""
+    orders = Orders.of_json(values)
+    signal.signal(signal.SIGTERM, _leave)
+    stop, emit = listen(control), Emitter(events)
+    run_to_end(lambda: _work(orders, emit, stop), out=orders.folder, emit=emit)
+
+
+def _work(orders: Orders, emit: Emitter, stop: threading.Event) -> Ended:
+    text = (orders.folder / SPEC_FILE).read_text()
+    if orders.kind == "ingest":
+        facts = ingest(
+            IngestSpec.model_validate_json(text),
+            out=orders.folder,
+            emit=emit,
+            should_stop=stop.is_set,
+        )
+        return Ended(outcome="succeeded", facts=facts)
+    return train(
+        JobSpec.model_validate_json(text),
+        Places(
+            out=orders.folder,
+            pack=Path(orders.pack),
+            test_pack=Path(orders.test_pack) if orders.test_pack else None,
+            checkpoints=tuple(map(Path, orders.checkpoints)),
+        ),
+        machine=Machine(device=orders.device, threads=orders.threads),
+        emit=emit,
+        should_stop=stop.is_set,
+    )
+
+
+def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    """The second rung: leave now, closing files, without a checkpoint."""
+    sys.exit(128 + signal.SIGTERM)

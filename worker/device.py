@@ -1,0 +1,119 @@
+"""The machine as the supervisor sees it: through the driver, never through CUDA or torch."""
+
+import os
+import platform
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import pynvml
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One reading of one GPU."""
+
+    index: int
+    uuid: str
+    name: str
+    driver: str
+    utilization_ratio: float
+    memory_used_bytes: int
+    memory_total_bytes: int
+    temperature_celsius: float
+    power_watts: float
+    energy_joules: float
+
+
+@contextmanager
+def _driver() -> Iterator[bool]:
+    """NVML while it is in use; False where there is no driver."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def gpu_count() -> int:
+    """GPUs that the driver knows."""
+    with _driver() as there:
+        return int(pynvml.nvmlDeviceGetCount()) if there else 0
+
+
+def read_gpu(index: int) -> Gpu | None:
+    """What the driver says of one GPU now; None where it does not answer."""
+    with _driver() as there:
+        if not there:
+            return None
+        try:
+            return _read(index)
+        except pynvml.NVMLError:
+            return None
+
+
+def _read(index: int) -> Gpu:
+    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+    memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+    return Gpu(
+        index=index,
+        uuid=str(pynvml.nvmlDeviceGetUUID(handle)),
+        name=str(pynvml.nvmlDeviceGetName(handle)),
+        driver=str(pynvml.nvmlSystemGetDriverVersion()),
+        utilization_ratio=pynvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100,
+        memory_used_bytes=int(memory.used),
+        memory_total_bytes=int(memory.total),
+        temperature_celsius=float(
+            pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
+        ),
+        power_watts=pynvml.nvmlDeviceGetPowerUsage(handle) / 1000,
+        energy_joules=pynvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000,
+    )
+
+
+def choose(device: str) -> str:
+    """`auto` as `cuda:0` or `cpu`; what was named stays. Raises ValueError for a GPU not there."""
+    gpus = gpu_count()
+    if device == "auto":
+        return "cuda:0" if gpus else "cpu"
+    index = gpu_index(device)
+    if index is not None and index >= gpus:
+        raise ValueError(f"MOCO_DEVICE is {device}, but the driver knows {gpus} GPUs.")
+    return device
+
+
+def gpu_index(device: str) -> int | None:
+    """Number of a `cuda` device, None for the CPU."""
+    kind, _, index = device.partition(":")
+    return int(index or 0) if kind == "cuda" else None
+
+
+def describe(device: str, threads: int | None) -> dict[str, Any]:
+    """What other people may want to know of this worker."""
+    index = gpu_index(device)
+    gpu = None if index is None else read_gpu(index)
+    return {
+        "host": socket.gethostname(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "threads": threads,
+        "gpu": gpu.name if gpu else None,
+        "driver": gpu.driver if gpu else None,
+        "python": platform.python_version(),
+        "torch": installed("torch"),
+        "mocoserve": installed("mocoserve"),
+    }
+
+
+def installed(package: str) -> str | None:
+    """Version of an installed package, without importing it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

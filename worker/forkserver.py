@@ -1,0 +1,177 @@
+"""The process that forks: it has imported torch once, and never makes a CUDA context or a thread.
+
+A fork of it is a child that trains 15 ms later, where a fresh interpreter would import for
+seconds. It is told what to do as JSON, one message a packet, with the child's open files beside it
+(`socket.send_fds`); nothing is unpickled. It leaves when its supervisor does, and so do its
+children: the kernel kills each when its parent dies, and end of file on the socket says the same.
+
+Run as `python -m worker.forkserver SOCKET_FD module:function [module to import first ...]`.
+"""
+
+import ctypes
+import faulthandler
+import fcntl
+import gc
+import importlib
+import json
+import os
+import selectors
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from worker.wire import MESSAGE_BYTES
+
+Entry = Callable[[dict[str, Any], int, int], None]
+"""What a child runs: (orders, fd to write events to, fd to read commands from)."""
+
+EVENTS_FD, CONTROL_FD = 3, 4
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with(parent_pid: int) -> None:
+    """Have the kernel kill this process when its parent dies; leave now if it already has."""
+    if _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"prctl(PR_SET_PDEATHSIG): {os.strerror(error)}")
+    if os.getppid() != parent_pid:
+        os._exit(1)
+
+
+class Forkserver:
+    """Forks children on request and reports how each ended."""
+
+    def __init__(self, sock: socket.socket, entry: Entry) -> None:
+        self._sock, self._entry = sock, entry
+        self._children: dict[int, int] = {}  # pid -> id that the supervisor gave it
+        self._pidfds: dict[int, int] = {}  # pidfd -> pid
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(sock, selectors.EVENT_READ)
+
+    def serve(self) -> None:
+        """Answer the supervisor until it leaves; then kill what is left."""
+        self._tell({"op": "ready", "pid": os.getpid()})
+        try:
+            while self._turn():
+                pass
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the supervisor died between a message and its answer
+        for pid in self._children:
+            _kill_group(pid, signal.SIGKILL)
+
+    def _turn(self) -> bool:
+        """Handle what is ready; False when the supervisor is gone."""
+        for key, _ in self._selector.select():
+            if key.fileobj is self._sock:
+                if not self._hear():
+                    return False
+            else:
+                self._reap(key.fd)
+        return True
+
+    def _hear(self) -> bool:
+        message, fds, _, _ = socket.recv_fds(self._sock, MESSAGE_BYTES, 3)
+        if not message:
+            return False
+        request = json.loads(message)
+        if request["op"] == "start":
+            self._start(request["id"], request["orders"], fds)
+        elif request["op"] == "signal":
+            for pid, child in self._children.items():
+                if child == request["id"]:
+                    _kill_group(pid, request["signal"])
+        return True
+
+    def _start(self, child: int, orders: dict[str, Any], fds: list[int]) -> None:
+        """Fork; `fds` are the child's events, control and log."""
+        parent = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            self._tell({"op": "refused", "id": child, "error": str(error)})
+            return
+        if pid == 0:
+            _become_child(self._entry, orders, fds, parent)
+        for fd in fds:
+            os.close(fd)
+        pidfd = os.pidfd_open(pid)
+        self._children[pid], self._pidfds[pidfd] = child, pid
+        self._selector.register(pidfd, selectors.EVENT_READ)
+        self._tell({"op": "started", "id": child, "pid": pid})
+
+    def _reap(self, pidfd: int) -> None:
+        """Kill what the child left running while its number is still its own; then bury it."""
+        pid = self._pidfds.pop(pidfd)
+        self._selector.unregister(pidfd)
+        os.close(pidfd)
+        _kill_group(pid, signal.SIGKILL)
+        _, status = os.waitpid(pid, 0)
+        child = self._children.pop(pid)
+        self._tell({"op": "exited", "id": child, "status": os.waitstatus_to_exitcode(status)})
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        self._sock.send(json.dumps(message).encode())
+
+
+def _kill_group(pid: int, number: int) -> None:
+    """Signal the group of a child that has not been waited for, or the child before its setsid."""
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(pid, number)
+        except ProcessLookupError:
+            continue
+        return
+
+
+def _become_child(entry: Entry, orders: dict[str, Any], fds: list[int], parent: int) -> None:
+    """In the fork: a session of its own, only its own files, then the work. Never returns."""
+    code = 1
+    try:
+        os.setsid()
+        die_with(parent)
+        _keep_only(*fds)
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        entry(orders, EVENTS_FD, CONTROL_FD)
+        code = 0
+    except SystemExit as left:
+        code = left.code if isinstance(left.code, int) else 1
+    except BaseException:  # the log is the only place where this can be told
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def _keep_only(events: int, control: int, log: int) -> None:
+    """Events at 3, commands at 4, the log at 1 and 2, and nothing else of the parent's."""
+    free = CONTROL_FD + 1  # above every number that is about to be overwritten
+    events, control, log = (fcntl.fcntl(fd, fcntl.F_DUPFD, free) for fd in (events, control, log))
+    for fd, place in ((log, 1), (log, 2), (events, EVENTS_FD), (control, CONTROL_FD)):
+        os.dup2(fd, place, inheritable=place <= 2)
+    os.closerange(CONTROL_FD + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def main(arguments: list[str]) -> None:
+    """Import what the children need, then serve."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor alone
+    die_with(os.getppid())
+    sock = socket.socket(fileno=int(arguments[0]))
+    sock.set_inheritable(False)
+    module, _, function = arguments[1].partition(":")
+    for name in arguments[2:]:
+        importlib.import_module(name)
+    entry = getattr(importlib.import_module(module), function)
+    faulthandler.enable()
+    gc.collect()
+    gc.freeze()  # a collection in a child then leaves these pages shared
+    Forkserver(sock, entry).serve()
+    os._exit(0)  # at once: torch has nothing to say that a supervisor would still read
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,161 @@
+"""What one worker tells Prometheus: its training job, its GPU, itself.
+
+The child sends numbers over its pipe and this process shows them, so a child that is killed
+leaves no series behind. `job_id` is a label only while a job runs and for two scrapes after.
+"""
+
+import platform
+import threading
+import time
+
+from prometheus_client import CollectorRegistry
+
+from service.metrics import SIGNAL_METRICS, Instruments
+from service.store.words import JobRecord, Lease
+from trainer.events import Checkpointed, DatasetFacts, Evaluated, Ingesting, Started, Stepped
+from trainer.spec import IngestSpec, JobSpec
+from worker.device import Gpu, gpu_index, installed, read_gpu
+from worker.progress import Staged
+
+SCRAPES_KEPT = 2
+"""Scrapes that still see the series of a job that has ended."""
+
+
+class WorkerMetrics:
+    """The instruments of one worker. Safe to use from several threads."""
+
+    def __init__(self, worker_id: str, *, device: str, scrape_s: float) -> None:
+        self._worker, self._device, self._scrape_s = worker_id, device, scrape_s
+        self._metrics = Instruments(CollectorRegistry(), "worker")
+        self._lock = threading.Lock()
+        self._forget_at_s: dict[str, float] = {}
+        self._before: dict[str, float] = {}  # readings of the running job, for differences
+        self._spec: JobSpec | IngestSpec | None = None
+        version = installed("mocoserve") or "unknown"
+        self._metrics.set("moco_build_info", 1, version=version, python=platform.python_version())
+        torch = installed("torch") or ""
+        self._metrics.set("moco_worker_info", 1, worker=worker_id, device=device, torch=torch)
+
+    def render(self) -> bytes:
+        """The page of `/metrics`: ended jobs forgotten, the GPU read now."""
+        now_s = time.monotonic()
+        with self._lock:
+            over = [job for job, at_s in self._forget_at_s.items() if now_s >= at_s]
+            for job_id in over:
+                del self._forget_at_s[job_id]
+                self._metrics.forget_job(job_id)
+        index = gpu_index(self._device)
+        gpu = None if index is None else read_gpu(index)
+        if gpu:
+            self._show_gpu(gpu)
+        return self._metrics.render()
+
+    def job_started(self, lease: Lease, spec: JobSpec | IngestSpec) -> None:
+        """A job runs here from now on."""
+        with self._lock:
+            self._forget_at_s.pop(lease.job_id, None)
+            self._before, self._spec = {}, spec
+        self._metrics.forget_job(lease.job_id)  # of an earlier attempt here: counters start anew
+        self._metrics.set("moco_worker_running_job", 1, worker=self._worker, job_id=lease.job_id)
+        if isinstance(spec, JobSpec):
+            self._describe(lease, spec)
+
+    def job_ended(self, lease: Lease, run_s: float, record: JobRecord | None) -> None:
+        """It does not any more; `record` tells how long it had waited, if the store answered."""
+        self._metrics.observe("moco_job_run_duration_seconds", run_s)
+        if record and record.started_at_s and lease.attempt == 1:
+            waited_s = max(0.0, record.started_at_s - record.created_at_s)
+            self._metrics.observe("moco_job_queue_wait_seconds", waited_s)
+        with self._lock:
+            self._forget_at_s[lease.job_id] = time.monotonic() + SCRAPES_KEPT * self._scrape_s
+        self._metrics.set("moco_worker_running_job", 0, worker=self._worker, job_id=lease.job_id)
+
+    def ingested(self, facts: DatasetFacts) -> None:
+        """A dataset became ready."""
+        for outcome, images in (
+            ("ok", facts.rows),
+            ("bad", facts.bad_files),
+            ("duplicate", facts.duplicates),
+        ):
+            self._metrics.inc("moco_dataset_images_total", images, outcome=outcome)
+
+    def take(self, job_id: str, staged: Staged) -> None:
+        """What an event says."""
+        event = staged.event
+        if isinstance(event, Started):
+            self._before["step"] = event.step
+            self._job(job_id, "dataset_images", event.rows)
+            self._job(job_id, "steps_planned", event.steps_planned)
+        elif isinstance(event, Stepped | Evaluated):
+            self._signals(job_id, event.signals)
+            self._reached(job_id, event, staged)
+        elif isinstance(event, Checkpointed):
+            self._job(job_id, "last_checkpoint_timestamp_seconds", time.time())
+        elif isinstance(event, Ingesting):
+            read = self._rise("bytes_done", event.bytes_done)
+            self._metrics.inc("moco_dataset_bytes_ingested_total", read)
+
+    def _describe(self, lease: Lease, spec: JobSpec) -> None:
+        self._metrics.set(
+            "moco_job_info",
+            1,
+            job_id=lease.job_id,
+            name=spec.name or "",
+            arch=spec.encoder.name,
+            dataset=spec.dataset,
+            worker=self._worker,
+        )
+        for name, value in (
+            ("queue_size", spec.method.queue_rows),
+            ("batch_size", spec.batch_rows),
+            ("key_momentum_ratio", spec.method.momentum),
+            ("temperature", spec.method.temperature),
+        ):
+            if value is not None:
+                self._job(lease.job_id, name, value)
+
+    def _signals(self, job_id: str, signals: dict[str, float]) -> None:
+        for signal, value in signals.items():
+            metric = SIGNAL_METRICS.get(signal)
+            if metric and metric.endswith("_total"):
+                self._metrics.total(metric, value, job_id=job_id)
+            elif metric:
+                self._metrics.set(metric, value, job_id=job_id)
+
+    def _reached(self, job_id: str, event: Stepped | Evaluated, staged: Staged) -> None:
+        """Steps, time and the mean duration of a step since the last reading."""
+        progress, spec = staged.progress, self._spec
+        self._job(job_id, "epoch", event.epoch)
+        self._job(job_id, "progress_ratio", event.step / max(1, progress.get("steps", 1)))
+        if progress.get("eta_s") is not None:
+            ends_s = time.time() + progress["eta_s"]
+            self._job(job_id, "expected_end_timestamp_seconds", ends_s)
+        if not isinstance(event, Stepped):
+            return
+        self._job(job_id, "last_step_timestamp_seconds", time.time())
+        steps = self._rise("step", event.step)
+        self._metrics.inc("moco_train_steps_total", steps, job_id=job_id)
+        if isinstance(spec, JobSpec) and spec.batch_rows:
+            self._metrics.inc("moco_train_images_total", steps * spec.batch_rows, job_id=job_id)
+        step_s = self._rise("step_s", event.signals.get("step_s", 0.0))
+        if steps and step_s:
+            name = "moco_worker_step_duration_seconds"
+            self._metrics.observe(name, step_s / steps, worker=self._worker)
+
+    def _rise(self, name: str, value: float) -> float:
+        """How much a reading has grown since the last one; a fall is none."""
+        before, self._before[name] = self._before.get(name, 0.0), value
+        return max(0.0, value - before)
+
+    def _job(self, job_id: str, name: str, value: float) -> None:
+        self._metrics.set(f"moco_train_{name}", value, job_id=job_id)
+
+    def _show_gpu(self, gpu: Gpu) -> None:
+        labels = {"worker": self._worker, "gpu": str(gpu.index)}
+        names = {"uuid": gpu.uuid, "name": gpu.name, "driver": gpu.driver}
+        self._metrics.set("moco_worker_gpu_info", 1, **labels, **names)
+        for name in ("utilization_ratio", "memory_used_bytes", "memory_total_bytes"):
+            self._metrics.set(f"moco_worker_gpu_{name}", getattr(gpu, name), **labels)
+        for name in ("temperature_celsius", "power_watts"):
+            self._metrics.set(f"moco_worker_gpu_{name}", getattr(gpu, name), **labels)
+        self._metrics.total("moco_worker_gpu_energy_joules_total", gpu.energy_joules, **labels)

@@ -1,0 +1,171 @@
+"""The supervisor's side of the forkserver: start it, ask it for children, hear how they end."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from worker.wire import MESSAGE_BYTES
+
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""Libraries that would start threads on import; a process with threads must not be forked."""
+
+
+class NurseryDied(Exception):
+    """The forkserver is gone, and every child of it with it."""
+
+
+class ForkRefused(Exception):
+    """The system made no new process."""
+
+
+@dataclass(frozen=True)
+class Child:
+    """One fork. Its process id is also that of its session and group."""
+
+    number: int
+    pid: int
+
+
+class Nursery:
+    """One forkserver at a time; a dead one is replaced by `ensure`.
+
+    Call it from the main thread only: the kernel ties the forkserver's life to the thread that
+    started it.
+    """
+
+    def __init__(self, entry: str, *, preload: Sequence[str] = ()) -> None:
+        """`entry` is the `module:function` that a child runs; `preload` is imported before."""
+        self._entry, self._preload = entry, tuple(preload)
+        self._numbers = count(1)
+        self._exits: dict[int, int] = {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._sock: socket.socket | None = None
+        self._ready = False
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the forkserver, None if there is none."""
+        return self._process.pid if self._process else None
+
+    def fileno(self) -> int:
+        """For a selector: readable when `poll` has something to say. Changes with `ensure`."""
+        return self._socket().fileno()
+
+    def ensure(self) -> None:
+        """Start a forkserver unless one lives. Returns before it has imported anything."""
+        if self._process and self._process.poll() is None and self._sock:
+            return
+        self.close()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        command = [sys.executable, "-P", "-m", "worker.forkserver", str(theirs.fileno())]
+        try:
+            self._process = subprocess.Popen(
+                [*command, self._entry, *self._preload],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env=os.environ | ONE_THREAD | {"PYTHONPATH": _import_path()},
+            )
+        finally:
+            theirs.close()
+        self._sock, self._ready = ours, False
+
+    def wait_ready(self, timeout_s: float) -> None:
+        """Wait until the imports are done. Raises NurseryDied, or TimeoutError."""
+        until_s = time.monotonic() + timeout_s
+        while not self._ready:
+            left_s = until_s - time.monotonic()
+            if left_s <= 0:
+                raise TimeoutError(f"the forkserver has not imported torch within {timeout_s} s")
+            self._hear(left_s)
+
+    def fork(self, orders: dict[str, Any], *, events: int, control: int, log: int) -> Child:
+        """A new child with these open files. Raises NurseryDied or ForkRefused."""
+        number = next(self._numbers)
+        message = json.dumps({"op": "start", "id": number, "orders": orders}).encode()
+        self._send(message, [events, control, log])
+        while True:
+            reply = self._hear(None)
+            if reply and reply.get("id") == number and reply["op"] == "started":
+                return Child(number, reply["pid"])
+            if reply and reply.get("id") == number and reply["op"] == "refused":
+                raise ForkRefused(reply["error"])
+
+    def signal(self, child: Child, number: int) -> None:
+        """Signal the child's group, if it still lives. The forkserver, whose child it is, knows."""
+        try:
+            self._send(json.dumps({"op": "signal", "id": child.number, "signal": number}).encode())
+        except NurseryDied:
+            return  # then the kernel has killed the child
+
+    def poll(self) -> None:
+        """Take in what the forkserver has said, without waiting. Raises NurseryDied."""
+        while self._hear(0.0):
+            pass
+
+    def exit_status(self, child: Child) -> int | None:
+        """Exit code of a child, negative for the signal that ended it; None while it runs."""
+        return self._exits.get(child.number)
+
+    def forget(self, child: Child) -> None:
+        """Drop the exit status of a child that has been dealt with."""
+        self._exits.pop(child.number, None)
+
+    def close(self) -> None:
+        """End the forkserver, and with it every child."""
+        if self._sock:
+            self._sock.close()
+        if self._process:
+            try:
+                self._process.wait(timeout=5.0)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        self._sock, self._process, self._ready = None, None, False
+
+    def _socket(self) -> socket.socket:
+        if self._sock is None:
+            raise NurseryDied("there is no forkserver")
+        return self._sock
+
+    def _send(self, message: bytes, fds: Sequence[int] = ()) -> None:
+        sock = self._socket()
+        sock.settimeout(None)
+        try:
+            socket.send_fds(sock, [message], list(fds))
+        except OSError as error:
+            raise NurseryDied(str(error)) from error
+
+    def _hear(self, timeout_s: float | None) -> dict[str, Any] | None:
+        """One message, or None if none came in time. Exits are kept for `exit_status`."""
+        sock = self._socket()
+        sock.settimeout(timeout_s)
+        try:
+            message = sock.recv(MESSAGE_BYTES)
+        except (TimeoutError, BlockingIOError):
+            return None
+        except OSError as error:
+            raise NurseryDied(str(error)) from error
+        if not message:
+            raise NurseryDied("the forkserver closed its socket")
+        reply: dict[str, Any] = json.loads(message)
+        if reply["op"] == "ready":
+            self._ready = True
+        elif reply["op"] == "exited":
+            self._exits[reply["id"]] = reply["status"]
+        return reply
+
+
+def _import_path() -> str:
+    """PYTHONPATH that finds this package first, wherever the worker was started from."""
+    root = str(Path(__file__).parents[1])
+    inherited = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([root, inherited] if inherited else [root])

@@ -1,0 +1,45 @@
+"""What one worker must know. Read once in main and passed down."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+from service.store.settings import StoreSettings
+
+
+class WorkerSettings(StoreSettings):
+    """Environment of one worker: `MOCO_` and the name of the field."""
+
+    pools: Annotated[tuple[str, ...], NoDecode, Field(min_length=1)] = ("train",)
+    """Which jobs it takes, as a comma-separated list; an ingest worker has `ingest`."""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """`cuda:N`, `cpu`, or auto: the first GPU if the driver knows one."""
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Of one training process. Left out: as many as there are cores."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$")] | None = None
+    """Part of the worker's id. Left out: the host's name."""
+    grace_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 30.0
+    """Time a training process has to save and leave before it is killed."""
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """Port of `/metrics`; 0 takes a free one. Left out: no metrics."""
+    metrics_host: str = "127.0.0.1"
+    """Address that `/metrics` listens on."""
+    scrape_s: Annotated[float, Field(gt=0.0)] = 15.0
+    """How often Prometheus reads; the series of a job outlive it by two of these."""
+    api_key: SecretStr | None = None
+    """What `/metrics` asks for. Left out: the key in the data folder."""
+    flush_every_s: Annotated[float, Field(gt=0.0, le=10.0)] = 0.25
+    """How long readings may wait to be sent together."""
+    outbox_events: Annotated[int, Field(ge=16)] = 10_000
+    """Events kept while the store is away; beyond, the oldest readings are dropped."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Of the worker's own lines on stderr."""
+
+    @field_validator("pools", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        """`MOCO_POOLS=train,ingest` as a tuple."""
+        if isinstance(value, str):
+            return tuple(word.strip() for word in value.split(",") if word.strip())
+        return value
