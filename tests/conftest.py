@@ -1,0 +1,24 @@
+"""Fixtures that several parts share."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from service.store.embedded import RunningRedis
+from service.store.store import Store
+from tests.support.redis import empty, opened_store, running_redis
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis]:
+    """One real server for all tests that do not hurt it."""
+    with running_redis(tmp_path_factory.mktemp("data")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_store(redis_server: RunningRedis) -> Iterator[Store]:
+    """An open store with nothing in it, on the shared server."""
+    with opened_store(redis_server.url) as store:
+        empty(store)
+        yield store

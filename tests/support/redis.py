@@ -1,0 +1,124 @@
+"""Real servers for tests, started by the very code that starts them for users."""
+
+import contextlib
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from service.store.embedded import RunningRedis, start_redis
+from service.store.settings import StoreSettings
+from service.store.store import Store, open_store
+from service.store.words import Lease, NewJob, WorkerRecord
+
+_serial = itertools.count(1)
+
+
+@contextlib.contextmanager
+def running_redis(folder: Path) -> Iterator[RunningRedis]:
+    """A server on `folder`, ended afterwards whatever became of it."""
+    server = start_redis(folder)
+    try:
+        yield server
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server.pid, signal.SIGCONT)
+        server.stop()
+
+
+@contextlib.contextmanager
+def opened_store(url: str, **settings: float) -> Iterator[Store]:
+    """A store on the server at `url`."""
+    store = open_store(StoreSettings(redis_url=url, **settings))  # type: ignore[arg-type]
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def empty(store: Store) -> None:
+    """Removes every key; the functions stay."""
+    store.link.run(lambda client: client.flushall())
+
+
+def fresh_id(prefix: str = "job") -> str:
+    """An id that sorts behind every id before it."""
+    return f"{prefix}_{next(_serial):09}"
+
+
+def new_job(**changes: object) -> NewJob:
+    """A training that is ready to be submitted."""
+    fields: dict[str, object] = {
+        "kind": "train",
+        "pool": "train",
+        "name": "first",
+        "spec_json": '{"dataset":"digits"}',
+        "resolved_json": '{"dataset":"digits","epochs":3}',
+        "reasons_json": '{"epochs":"Because."}',
+        "inputs": {"dataset": "datasets/ds_1/attempts/1/pack"},
+        "folder": "jobs/x",
+    }
+    return NewJob(**(fields | changes))  # type: ignore[arg-type]
+
+
+def submitted(store: Store, **changes: object) -> str:
+    """The id of a job that has just been queued."""
+    return store.jobs.submit(new_job(**changes), job_id=fresh_id()).job_id
+
+
+def claimed(store: Store, *, pool: str = "train", worker_id: str = "w1") -> Lease:
+    """The lease of the next job of `pool`."""
+    lease = store.queue.claim(pools=(pool,), worker_id=worker_id, nonce=fresh_id("nonce"))
+    assert lease is not None
+    return lease
+
+
+def leased(store: Store, **changes: object) -> Lease:
+    """The lease of a new job, when nothing else waits."""
+    job_id = submitted(store, **changes)
+    lease = claimed(store, pool=str(changes.get("pool", "train")))
+    assert lease.job_id == job_id
+    return lease
+
+
+def ticks(store: Store, count: int) -> int:
+    """Lets `count` ticks pass at once."""
+    now = store.queue.current_tick()
+    for _ in range(count):
+        now = store.queue.tick(now)
+    return now
+
+
+def worker(**changes: object) -> WorkerRecord:
+    """A worker that is about to beat."""
+    fields: dict[str, object] = {
+        "id": "w1",
+        "pools": ("train",),
+        "device": "cpu",
+        "host": "here",
+        "pid": 42,
+        "state": "idle",
+        "job_id": None,
+        "seen_at_s": time.time(),
+        "started_at_s": 1000.25,
+        "info": {"threads": 2},
+    }
+    return WorkerRecord(**(fields | changes))  # type: ignore[arg-type]
+
+
+def dump(store: Store) -> dict[str, bytes]:
+    """Every key with its value as the server serializes it: equal when nothing changed."""
+    connection = store.link.run(lambda client: client.keys("*"))
+    found = {}
+    for key in sorted(connection):
+        found[key] = store.link.run(_raw(key))
+    return found
+
+
+def _raw(key: str) -> Callable[[object], bytes]:
+    def read(client: object) -> bytes:
+        return client.execute_command("DUMP", key, NEVER_DECODE=[])  # type: ignore[attr-defined,no-any-return]
+
+    return read
