@@ -1,0 +1,61 @@
+"""`python -m service`: the API. `python -m service exporter`: the state exporter."""
+
+import os
+import sys
+
+from pydantic import ValidationError
+
+from service import logs
+from service.apikey import WeakKey
+from service.app import create_app
+from service.exporter import create_exporter
+from service.server import NotLoopback, check_host, make_server
+from service.settings import ApiSettings
+from service.store.errors import StoreError
+from service.store.store import open_store
+
+BAD_SETTINGS = os.EX_CONFIG
+NO_STORE = os.EX_UNAVAILABLE
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until a signal says stop. Answers the exit status of the process."""
+    if arguments not in ([], ["exporter"]):
+        print("Usage: python -m service [exporter]", file=sys.stderr)
+        return os.EX_USAGE
+    try:
+        settings = ApiSettings()
+        _serve(settings, is_exporter=bool(arguments))
+    except ValidationError as error:
+        for found in error.errors():
+            name = "MOCO_" + str(found["loc"][0]).upper()
+            print(f"{name}: {found['msg']}", file=sys.stderr)
+        return BAD_SETTINGS
+    except (WeakKey, NotLoopback) as error:
+        print(error, file=sys.stderr)
+        return BAD_SETTINGS
+    except StoreError as error:
+        print(f"The store cannot be opened: {error}", file=sys.stderr)
+        return NO_STORE
+    return os.EX_OK
+
+
+def _serve(settings: ApiSettings, *, is_exporter: bool) -> None:
+    host = settings.exporter_host if is_exporter else settings.host
+    port = settings.exporter_port if is_exporter else settings.port
+    check_host(host, allow_remote=settings.allow_remote)
+    logs.configure()
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    store = open_store(settings)
+    try:
+        if is_exporter:
+            make_server(create_exporter(settings, store), host=host, port=port).run()
+            return
+        app = create_app(settings, store)
+        make_server(app, host=host, port=port, on_shutdown=app.state.parts.tail.stop).run()
+    finally:
+        store.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,68 @@
+"""The key that every request must show. Loads no web framework."""
+
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+KEY_FILE = "api.key"
+KEY_PREFIX = "moco_"
+KEY_LETTERS_MIN = 16
+
+
+class WeakKey(Exception):
+    """A key that could be guessed."""
+
+
+def load_or_make(data_dir: Path, given: str | None) -> str:
+    """`given`, else the key of the data folder, which is made first if there is none.
+
+    Raises WeakKey when the key has fewer than 16 characters or ones that a header cannot carry.
+    """
+    key = given if given is not None else _read_or_make(data_dir / KEY_FILE)
+    if len(key) < KEY_LETTERS_MIN or not key.isascii() or not key.isprintable() or " " in key:
+        where = "MOCO_API_KEY" if given is not None else str(data_dir / KEY_FILE)
+        raise WeakKey(
+            f"The key in {where} must have {KEY_LETTERS_MIN} or more printable ASCII characters, "
+            "without spaces. Remove it to have a new one made."
+        )
+    return key
+
+
+def _read_or_make(path: Path) -> str:
+    with suppress(FileNotFoundError):
+        return _read(path)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    _make(path)
+    return _read(path)
+
+
+def _read(path: Path) -> str:
+    """The key; a file that others may read is closed to them first."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    with os.fdopen(descriptor, encoding="ascii", errors="replace") as file:
+        status = os.fstat(file.fileno())
+        if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO) and status.st_uid == os.getuid():
+            os.fchmod(file.fileno(), 0o600)
+        return file.read(4096).strip()
+
+
+def _make(path: Path) -> None:
+    """Write a new key whole or not at all. Of several processes the first one's key stays."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}.tmp")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as file:
+            file.write(KEY_PREFIX + secrets.token_urlsafe(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

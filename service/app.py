@@ -1,0 +1,97 @@
+"""The API as one object, made from its settings and its store. Nothing here is global."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+
+from service import problems
+from service.apikey import load_or_make
+from service.auth import KeyGuard
+from service.edge import Edge
+from service.metrics import Instruments
+from service.openapi import describe
+from service.reaper import Reaper
+from service.routes import (
+    artifacts,
+    content,
+    datasets,
+    docs,
+    events,
+    health,
+    history,
+    jobs,
+    workers,
+)
+from service.routes.common import Parts
+from service.settings import ApiSettings
+from service.store.store import Store
+
+ROUTERS = (
+    datasets.router,
+    content.router,
+    jobs.router,
+    events.router,
+    history.router,
+    artifacts.router,
+    workers.router,
+    health.router,
+    docs.router,
+)
+
+
+class Api(FastAPI):
+    """FastAPI with our description of the interface."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        return describe(self)
+
+
+def create_app(settings: ApiSettings, store: Store) -> FastAPI:
+    """The ASGI application. Its lifespan runs a reaper and the thread behind event streams.
+
+    Raises WeakKey when the key could be guessed.
+    """
+    given = settings.api_key.get_secret_value() if settings.api_key is not None else None
+    key = load_or_make(settings.data_dir, given)
+    instruments = Instruments(CollectorRegistry(), "api")
+    app = Api(
+        title="mocoserve",
+        version=version("mocoserve"),
+        openapi_url=None,  # routes.docs serves it, so that its requests are counted
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        middleware=[
+            Middleware(Edge, instruments=instruments),
+            Middleware(
+                KeyGuard,
+                key=key,
+                on_refusal=lambda: instruments.inc("moco_auth_failures_total"),
+            ),
+        ],
+    )
+    app.state.parts = Parts(settings, store, store.events.tail(), instruments)
+    for router in ROUTERS:
+        app.router.routes.extend(router.routes)
+    problems.install(app)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    parts: Parts = app.state.parts
+    reaper = Reaper(parts.store.queue, tick_s=parts.settings.tick_s)
+    reaper.start()
+    try:
+        yield
+    finally:
+        await run_in_threadpool(reaper.stop)
+        await run_in_threadpool(parts.tail.stop)

@@ -1,0 +1,116 @@
+"""Reading a JSON body: bounded in bytes, in time and in depth, and nothing but JSON."""
+
+import asyncio
+import json
+from collections.abc import Callable, Coroutine
+from typing import Any, NoReturn
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.types import Message
+
+from service.problems import Problem
+
+JSON_BYTES_MAX = 64 * 1024
+JSON_DEPTH_MAX = 32
+JSON_WAIT_S_MAX = 15.0
+
+
+class StrictRoute(APIRoute):
+    """A route whose JSON body is checked before the framework parses it."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The framework's handler behind our check."""
+        handle = super().get_route_handler()
+
+        async def strict(request: Request) -> Response:
+            if self.body_field is None:
+                return await handle(request)
+            body = await _read(request)
+            check(body)
+            return await handle(Request(request.scope, _replay(body)))
+
+        return strict
+
+
+def check(body: bytes) -> None:
+    """Raise Problem `bad_json` unless `body` is one JSON value that is not too deep.
+
+    NaN, Infinity and keys that come twice are refused: readers disagree on what they mean.
+    """
+    if not body:
+        raise Problem("bad_json", "The body is empty.")
+    try:
+        value = json.loads(
+            body.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_without_twins
+        )
+    except RecursionError:
+        raise _too_deep() from None
+    except UnicodeDecodeError as error:
+        raise Problem("bad_json", f"Byte {error.start} is not UTF-8.") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise Problem("bad_json", f"Not JSON at {where}: {error.msg}.") from None
+    except ValueError:
+        raise Problem("bad_json", "A number has too many digits.") from None
+    _check_depth(value)
+
+
+async def _read(request: Request) -> bytes:
+    """The body, of which never more than the limit is kept."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Problem("unsupported_media_type", f"The Content-Type is {kind[:64] or 'missing'}.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem("unsupported_media_type", "The body is compressed.")
+    chunks, size = [], 0
+    try:
+        async with asyncio.timeout(JSON_WAIT_S_MAX):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > JSON_BYTES_MAX:
+                    raise Problem("too_large", f"A JSON body may have {JSON_BYTES_MAX} bytes.")
+                chunks.append(chunk)
+    except TimeoutError:
+        raise Problem(
+            "request_timeout", f"The body did not come within {JSON_WAIT_S_MAX:g} s."
+        ) from None
+    return b"".join(chunks)
+
+
+def _replay(body: bytes) -> Callable[[], Coroutine[Any, Any, Message]]:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise Problem("bad_json", f"{constant} is not JSON.")
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise Problem("bad_json", "An object has the same key twice.")
+    return found
+
+
+def _too_deep() -> Problem:
+    return Problem("bad_json", f"The body is nested deeper than {JSON_DEPTH_MAX}.")
+
+
+def _check_depth(value: object) -> None:
+    """Level by level, so that no depth can exhaust the stack."""
+    level = [value]
+    for _ in range(JSON_DEPTH_MAX + 1):
+        inner: list[object] = []
+        for node in level:
+            if isinstance(node, dict):
+                inner.extend(node.values())
+            elif isinstance(node, list):
+                inner.extend(node)
+        if not inner:
+            return
+        level = inner
+    raise _too_deep()

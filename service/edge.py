@@ -1,0 +1,107 @@
+"""What every request passes first and last: its id, its clock, its log line, and its 500."""
+
+import re
+import secrets
+import time
+from dataclasses import dataclass, field
+
+import structlog
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from service.metrics import Instruments
+from service.problems import problem_of
+
+REQUEST_ID = re.compile(rb"^[A-Za-z0-9._-]{1,64}$")
+UNMATCHED = "unmatched"
+CLIENT_GONE = 499
+"""What a log calls a request whose sender left before the answer."""
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
+QUIET = frozenset({"/livez", "/readyz", "/metrics"})
+
+log = structlog.get_logger("service.http")
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What is known of an answer as it leaves."""
+
+    request_id: str
+    began_s: float = field(default_factory=time.monotonic)
+    status: int = 0
+    wait_s: float = 0.0
+
+
+class Edge:
+    """ASGI middleware around everything else. The log line has the route, never the key."""
+
+    def __init__(self, app: ASGIApp, *, instruments: Instruments) -> None:
+        self.app, self.instruments = app, instruments
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; other kinds of connection are refused."""
+        if scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        answer = _Answer(_request_id(scope))
+        scope.setdefault("state", {})["request_id"] = answer.request_id
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                answer.status = message["status"]
+                answer.wait_s = time.monotonic() - answer.began_s
+                message["headers"] = [
+                    *message["headers"],
+                    (b"x-request-id", answer.request_id.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                ]
+            await send(message)
+
+        try:
+            await self._guarded(scope, receive, send_marked, answer)
+        finally:
+            self._record(scope, answer)
+
+    async def _guarded(self, scope: Scope, receive: Receive, send: Send, answer: _Answer) -> None:
+        """Let no trace out: an error that nobody mapped is logged and answered as `internal`."""
+        try:
+            await self.app(scope, receive, send)
+        except ClientDisconnect:
+            answer.status = answer.status or CLIENT_GONE
+        except Exception as error:
+            log.exception("request_failed", request_id=answer.request_id)
+            if answer.status:  # too late for another answer: break the connection
+                raise
+            problem = problem_of(error)
+            response = problem.response(path=scope["path"], request_id=answer.request_id)
+            await response(scope, receive, send)
+
+    def _record(self, scope: Scope, answer: _Answer) -> None:
+        route = getattr(scope.get("route"), "path", UNMATCHED)
+        method = scope["method"] if scope["method"] in METHODS else "OTHER"
+        labels = {"handler": route, "method": method}
+        self.instruments.inc("moco_http_requests_total", **labels, status=str(answer.status))
+        self.instruments.observe(
+            "moco_http_request_duration_seconds", answer.wait_s, handler=route, method=method
+        )
+        write = log.debug if route in QUIET else log.info
+        write(
+            "request",
+            request_id=answer.request_id,
+            method=method,
+            route=route,
+            status=answer.status,
+            wait_ms=round(1000.0 * answer.wait_s, 3),
+            total_ms=round(1000.0 * (time.monotonic() - answer.began_s), 3),
+        )
+
+
+def _request_id(scope: Scope) -> str:
+    """The sender's id if it has a safe form, else a new one."""
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and REQUEST_ID.match(value):
+            return str(value.decode("ascii"))
+    return f"req_{secrets.token_hex(12)}"

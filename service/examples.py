@@ -1,0 +1,230 @@
+"""Examples in the OpenAPI document. A test parses each one by the model that shows it."""
+
+from typing import Any
+
+from fastapi.openapi.models import Example as OpenApiExample
+
+Example = dict[str, Any]
+
+SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+JOB_ID = "job_01kapzv3e8m4q6r2t9w5x7y0ab"
+DATASET_ID = "ds_01kapzs1c2d4f6g8h0j2k4m6np"
+CREATED_S = 1_763_800_000.0
+
+NEW_DATASET: Example = {
+    "name": "cifar10",
+    "format": "zip",
+    "size_bytes": 160_000_000,
+    "sha256": SHA256,
+}
+NEW_DATASET_IN_PLACE: Example = {"name": "xrays", "path": "/data/xrays"}
+
+JOB_SPECS: dict[str, OpenApiExample] = {
+    "smallest": {
+        "summary": "Only a dataset: the rest is suggested",
+        "value": {"dataset": "cifar10"},
+    },
+    "cifar": {
+        "summary": "CIFAR-10 as the authors train it",
+        "value": {
+            "dataset": "cifar10",
+            "test_dataset": "cifar10-test",
+            "name": "cifar, 200 epochs",
+            "epochs": 200,
+            "batch_rows": 512,
+            "encoder": {"name": "resnet18", "stem": "cifar"},
+            "method": {
+                "name": "moco",
+                "queue_rows": 4096,
+                "momentum": 0.99,
+                "temperature": 0.1,
+                "head": "linear",
+            },
+            "views": {"side_px": 32, "crop_scale": [0.08, 1.0], "blur_p": 0.0},
+            "optim": {"name": "sgd", "lr": 0.06, "weight_decay": 0.0005},
+            "schedule": {"name": "cosine"},
+        },
+    },
+    "version2": {
+        "summary": "MoCo version 2 on large photos",
+        "value": {
+            "dataset": "photos",
+            "epochs": 200,
+            "batch_rows": 256,
+            "encoder": {"name": "resnet50"},
+            "method": {
+                "name": "moco",
+                "queue_rows": 65_536,
+                "momentum": 0.999,
+                "temperature": 0.2,
+                "head": "mlp",
+            },
+            "views": {"side_px": 224, "crop_scale": [0.2, 1.0], "blur_p": 0.5},
+            "optim": {"name": "sgd", "lr": 0.03, "weight_decay": 0.0001},
+            "precision": "bf16",
+        },
+    },
+}
+
+FACTS: Example = {
+    "rows": 50_000,
+    "bad_files": 2,
+    "duplicates": 1,
+    "labels": ["airplane", "automobile", "bird"],
+    "side_px_min": 32,
+    "side_px_median": 32,
+    "side_px_max": 32,
+    "same_size": True,
+    "mean": [0.491, 0.482, 0.447],
+    "std": [0.247, 0.243, 0.262],
+    "size_bytes": 154_800_000,
+    "sha256": SHA256,
+}
+REASON: Example = {
+    "code": "nonfinite_loss",
+    "message": "The loss is nan at step 120.",
+    "hint": "Lower optim.lr or raise method.temperature; the last good checkpoint is kept.",
+}
+DATASET: Example = {
+    "id": DATASET_ID,
+    "object": "dataset",
+    "name": "cifar10",
+    "format": "zip",
+    "status": "ready",
+    "status_reason": None,
+    "size_bytes": 160_000_000,
+    "received_bytes": 160_000_000,
+    "sha256": SHA256,
+    "created_at": CREATED_S,
+    "facts": FACTS,
+    "job_id": JOB_ID,
+}
+BAD_FILE: Example = {
+    "name": "cats/0017.jpg",
+    "reason": "truncated",
+    "detail": "the image ends after 1024 of 20480 bytes",
+}
+REPORT: Example = {
+    "object": "report",
+    "counts": {"truncated": 1, "duplicate": 1},
+    "data": [BAD_FILE],
+    "has_more": True,
+}
+PROGRESS: Example = {
+    "step": 1200,
+    "steps": 19_500,
+    "epoch": 12.3,
+    "epochs": 200.0,
+    "signals": {"loss": 6.31, "top1": 0.42, "lr": 0.0598},
+    "rows_per_s": 5100.0,
+    "eta_s": 1840.0,
+    "exact": True,
+    "differs": [],
+}
+JOB: Example = {
+    "id": JOB_ID,
+    "object": "job",
+    "name": "cifar, 200 epochs",
+    "status": "running",
+    "status_reason": None,
+    "created_at": CREATED_S,
+    "started_at": CREATED_S + 0.2,
+    "finished_at": None,
+    "attempt": 1,
+    "worker_id": "gpu-a-0",
+    "queue_position": None,
+    "dataset_id": DATASET_ID,
+    "spec": {"dataset": "cifar10"},
+    "resolved": {"dataset": "cifar10", "epochs": 200, "batch_rows": 256},
+    "reasons": {"epochs": "about ten million rows seen, between 20 and 400 passes"},
+    "progress": PROGRESS,
+    "checkpoint_step": 900,
+    "version": 41,
+}
+PREVIEW: Example = {
+    "object": "job.preview",
+    "resolved": {"dataset": "cifar10", "epochs": 200, "batch_rows": 256},
+    "reasons": {"epochs": "about ten million rows seen, between 20 and 400 passes"},
+    "steps": 39_000,
+    "eta_s": 1960.0,
+    "eta_basis": f"the speed of {JOB_ID}: 5094 rows/s with resnet18 at 32 px",
+    "memory_bytes": 2_100_000_000,
+}
+EVENT: Example = {
+    "id": "1763800000000-0",
+    "event": {"type": "stepped", "step": 50, "epoch": 0.26, "signals": {"loss": 6.9}},
+}
+SERIES: Example = {"step": [50, 100], "value": [6.9, 7.0]}
+METRICS: Example = {"object": "metrics", "job_id": JOB_ID, "series": {"loss": SERIES}}
+LOGS: Example = {"object": "logs", "attempt": 1, "lines": ["epoch 12 of 200, loss 6.31"]}
+ATTEMPT: Example = {
+    "attempt": 1,
+    "worker_id": "gpu-a-0",
+    "started_at": CREATED_S,
+    "ended_at": None,
+    "outcome": None,
+    "code": "",
+    "message": "",
+}
+CHECKPOINT: Example = {
+    "step": 900,
+    "attempt": 1,
+    "created_at": CREATED_S,
+    "size_bytes": 90_000_000,
+    "manifest_sha256": SHA256,
+    "available": True,
+}
+ARTIFACT: Example = {
+    "name": "encoder.safetensors",
+    "size_bytes": 44_700_000,
+    "sha256": SHA256,
+    "url": f"/v1/jobs/{JOB_ID}/artifacts/encoder.safetensors",
+}
+WORKER: Example = {
+    "id": "gpu-a-0",
+    "object": "worker",
+    "state": "busy",
+    "pools": ["train"],
+    "device": "cuda:0",
+    "host": "gpu-a",
+    "pid": 4021,
+    "job_id": JOB_ID,
+    "seen_at": CREATED_S,
+    "started_at": CREATED_S,
+    "info": {"torch": "2.15.0"},
+}
+POOL: Example = {"pool": "train", "depth": 2, "oldest_wait_s": 12.5}
+JOB_QUEUE: Example = {
+    "object": "queue",
+    "pools": [POOL],
+    "counts": {"queued": 2, "running": 1, "succeeded": 7},
+}
+ALIVE: Example = {"status": "ok"}
+READY: Example = {"status": "ready", "disk_free_bytes": 80_000_000_000}
+VERSION: Example = {"name": "mocoserve", "version": "0.1.0", "api": "v1", "python": "3.11.7"}
+FIELD_PROBLEM: Example = {
+    "pointer": "#/batch_rows",
+    "detail": "Input should be greater than or equal to 2",
+}
+PROBLEM: Example = {
+    "type": "urn:mocoserve:problem:invalid",
+    "title": "The request is not valid",
+    "status": 422,
+    "detail": "#/batch_rows: Input should be greater than or equal to 2",
+    "instance": "/v1/jobs",
+    "code": "invalid",
+    "hint": "Correct the named fields; see /docs.",
+    "request_id": "req_4f2a9c1b7d3e5f60a1b2c3d4",
+    "errors": [FIELD_PROBLEM],
+}
+
+
+def listing(item: Example, name: str) -> Example:
+    """A list with this one item."""
+    return {
+        "object": "list",
+        "data": [item],
+        "has_more": False,
+        "first_id": name,
+        "last_id": name,
+    }

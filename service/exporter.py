@@ -1,0 +1,122 @@
+"""The state of the whole service for Prometheus: jobs, queue, workers, disk. Run it once."""
+
+import shutil
+import threading
+import time
+from pathlib import Path
+
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+from starlette.middleware import Middleware
+
+from service import problems
+from service.apikey import load_or_make
+from service.auth import KeyGuard
+from service.edge import Edge
+from service.metrics import KNOWN, Instruments
+from service.routes import health
+from service.settings import ApiSettings
+from service.store.errors import StoreError
+from service.store.store import Store
+
+CACHE_S = 1.0
+SERVED = frozenset({"/livez", "/metrics"})
+
+
+class State(Instruments):
+    """Instruments that read the store when they are rendered, at most once a second."""
+
+    def __init__(self, registry: CollectorRegistry, store: Store, data_dir: Path) -> None:
+        super().__init__(registry, "state")
+        self._store, self._data_dir = store, data_dir
+        self._reading = threading.Lock()
+        self._read_at_s = -CACHE_S
+        self._workers: set[str] = set()
+
+    def render(self) -> bytes:
+        """The page of `/metrics`. It is there also when the store is not: `moco_redis_up` is 0."""
+        with self._reading:
+            if time.monotonic() - self._read_at_s >= CACHE_S:
+                self._collect()
+                self._read_at_s = time.monotonic()
+            return super().render()
+
+    def _collect(self) -> None:
+        began_s = time.monotonic()
+        self.set("moco_storage_free_bytes", shutil.disk_usage(self._data_dir).free, volume="data")
+        try:
+            self._read_jobs()
+            self._read_pools()
+            self._read_workers()
+            self.set("moco_redis_up", 1.0)
+        except StoreError:
+            self.set("moco_redis_up", 0.0)
+            self.inc("moco_state_collect_errors_total")
+        self.set("moco_state_collect_duration_seconds", time.monotonic() - began_s)
+
+    def _read_jobs(self) -> None:
+        for status, number in self._store.jobs.counts().items():
+            self.set("moco_jobs", number, status=status)
+        counted = self._store.counters.read()
+        self.total("moco_jobs_submitted_total", counted.get("submitted", 0))
+        for result in KNOWN["result"]:
+            self.total(
+                "moco_jobs_finished_total", counted.get(f"finished:{result}", 0), result=result
+            )
+        retries = dict.fromkeys(KNOWN["reason"], 0)
+        for name, number in counted.items():
+            kind, _, code = name.partition(":")
+            if kind == "retries":
+                reason = code if code in retries else "failure"
+                retries[reason] += number
+        for reason, number in retries.items():
+            self.total("moco_job_retries_total", number, reason=reason)
+
+    def _read_pools(self) -> None:
+        for pool in self._store.jobs.pools():
+            found = self._store.jobs.depth(pool)
+            self.set("moco_queue_jobs", found.jobs, pool=pool)
+            self.set(
+                "moco_queue_oldest_enqueued_timestamp_seconds",
+                found.oldest_queued_at_s or 0.0,
+                pool=pool,
+            )
+
+    def _read_workers(self) -> None:
+        states = dict.fromkeys(KNOWN["state"], 0)
+        found = self._store.workers.list()
+        for worker in found:
+            states[worker.state] += 1
+            self.set(
+                "moco_worker_last_heartbeat_timestamp_seconds",
+                worker.seen_at_s,
+                worker=worker.id,
+            )
+        for state, number in states.items():
+            self.set("moco_workers", number, state=state)
+        names = {worker.id for worker in found}
+        for gone in self._workers - names:
+            self.forget("worker", gone)
+        self._workers = names
+
+
+def create_exporter(settings: ApiSettings, store: Store) -> FastAPI:
+    """The ASGI application of the exporter: `/metrics` and `/livez`, behind the same key."""
+    given = settings.api_key.get_secret_value() if settings.api_key is not None else None
+    key = load_or_make(settings.data_dir, given)
+    state = State(CollectorRegistry(), store, settings.data_dir)
+    requests = Instruments(CollectorRegistry(), "api")
+    app = FastAPI(
+        openapi_url=None,
+        redirect_slashes=False,
+        middleware=[
+            Middleware(Edge, instruments=requests),
+            Middleware(KeyGuard, key=key, on_refusal=lambda: None),
+        ],
+    )
+    app.state.instruments = state
+    app.router.routes.extend(
+        route for route in health.router.routes if getattr(route, "path", "") in SERVED
+    )
+    problems.install(app)
+    return app

@@ -1,0 +1,175 @@
+"""Opening files of the data folder without following a link, and sending them in parts."""
+
+import base64
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, NamedTuple
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from service.problems import Problem
+
+CHUNK_BYTES = 256 * 1024
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def open_inside(root: Path, relative: str) -> BinaryIO:
+    """Open the regular file `relative` under `root`, following no link on the way.
+
+    Raises FileNotFoundError for whatever is not there, is no regular file, or is a link.
+    """
+    parts = _parts(relative)
+    folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for part in parts[:-1]:
+            inner = _open(part, FOLDER, folder)
+            os.close(folder)
+            folder = inner
+        descriptor = _open(parts[-1], FILE, folder)
+    finally:
+        os.close(folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise FileNotFoundError(relative)
+    return os.fdopen(descriptor, "rb")
+
+
+def folder_exists(root: Path, relative: str) -> bool:
+    """Whether `relative` is a folder under `root`, and no link."""
+    try:
+        path = root.joinpath(*_parts(relative))
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
+
+
+def _parts(relative: str) -> tuple[str, ...]:
+    path = PurePosixPath(relative)
+    if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in relative:
+        raise FileNotFoundError(relative)
+    return path.parts
+
+
+def _open(name: str, flags: int, folder: int) -> int:
+    try:
+        return os.open(name, flags, dir_fd=folder)
+    except OSError as error:
+        raise FileNotFoundError(name) from error
+
+
+class Span(NamedTuple):
+    """Bytes `start` to `end`, without `end`."""
+
+    start: int
+    end: int
+
+
+def parse_range(header: str, size_bytes: int) -> Span | None:
+    """The one range that a Range header asks for, None if it is to be ignored (RFC 9110, 14.2).
+
+    Raises Problem `bad_range` for several ranges, a malformed one, or one outside the file.
+    """
+    unit, found, text = header.partition("=")
+    if not found or unit.strip().lower() != "bytes":
+        return None
+    if "," in text:
+        raise _bad_range("Only one range is served at a time.", size_bytes)
+    first, dash, last = text.strip().partition("-")
+    if not dash or not _is_number(first) or not _is_number(last) or not first + last:
+        raise _bad_range("The range is not of the form bytes=first-last.", size_bytes)
+    if first:
+        span = Span(int(first), min(int(last) + 1, size_bytes) if last else size_bytes)
+    else:
+        span = Span(max(0, size_bytes - int(last)), size_bytes)
+    if last and first and int(last) < int(first):
+        raise _bad_range("The range ends before it begins.", size_bytes)
+    if span.start >= span.end:
+        raise _bad_range(f"The file has {size_bytes} bytes.", size_bytes)
+    return span
+
+
+def _is_number(text: str) -> bool:
+    return not text or (text.isascii() and text.isdigit() and len(text) <= 18)
+
+
+def _bad_range(detail: str, size_bytes: int) -> Problem:
+    return Problem("bad_range", detail, headers={"Content-Range": f"bytes */{size_bytes}"})
+
+
+def etag_of(sha256: str) -> str:
+    """A strong validator: the same tag means the same bytes."""
+    return f'"sha256-{sha256}"'
+
+
+def digest_of(sha256: str) -> str:
+    """Repr-Digest of RFC 9530: of the whole file, also beside a part of it."""
+    return f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
+
+
+def tag_matches(header: str, etag: str) -> bool:
+    """Whether If-None-Match names `etag`, by weak comparison (RFC 9110, 13.1.2)."""
+    named = {part.strip().removeprefix("W/") for part in header.split(",")}
+    return "*" in named or etag in named
+
+
+class FileAnswer(Response):
+    """Sends an open file, or one span of it, and closes it."""
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        *,
+        span: Span | None,
+        headers: dict[str, str],
+        media_type: str,
+        on_sent: Callable[[int], None] = lambda _size_bytes: None,
+    ) -> None:
+        size_bytes = os.fstat(file.fileno()).st_size
+        whole = Span(0, size_bytes)
+        self.file, self.span, self.on_sent = file, span or whole, on_sent
+        if span is not None:
+            headers = {
+                **headers,
+                "Content-Range": f"bytes {span.start}-{span.end - 1}/{size_bytes}",
+            }
+        length = {"Content-Length": str(self.span.end - self.span.start)}
+        super().__init__(
+            status_code=206 if span is not None else 200,
+            headers={**headers, **length},
+            media_type=media_type,
+        )
+
+    async def __call__(self, scope: Scope, _receive: Receive, send: Send) -> None:
+        """Send the head, and unless HEAD was asked, the bytes."""
+        try:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": self.status_code,
+                    "headers": self.raw_headers,
+                }
+            )
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": b""})
+            else:
+                await self._send_bytes(send)
+        finally:
+            self.file.close()
+
+    async def _send_bytes(self, send: Send) -> None:
+        place, end = self.span
+        while place < end:
+            size = min(CHUNK_BYTES, end - place)
+            chunk = await run_in_threadpool(os.pread, self.file.fileno(), size, place)
+            if not chunk:
+                raise OSError(f"{end - place} bytes of a file are missing")
+            place += len(chunk)
+            self.on_sent(len(chunk))
+            await send({"type": "http.response.body", "body": chunk, "more_body": place < end})
+        if self.span.start == end:
+            await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,31 @@
+"""Names of things: a prefix, then 26 characters that sort by time (a ULID in lower case)."""
+
+import secrets
+import time
+from typing import Literal
+
+Prefix = Literal["job", "ds"]
+
+ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+TAIL = "[0-9a-hjkmnp-tv-z]{26}"
+JOB_ID = f"^job_{TAIL}$"
+DATASET_ID = f"^ds_{TAIL}$"
+DATASET_NAME = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
+
+_RANDOM_BITS = 80
+_LETTERS = 26
+
+
+def new_id(prefix: Prefix) -> str:
+    """A name that no one else has: 48 bits of milliseconds, then 80 random bits.
+
+    The clock only makes names sort well; that they differ rests on the random bits.
+    """
+    number = time.time_ns() // 1_000_000 << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+    letters = (ALPHABET[number >> 5 * place & 31] for place in reversed(range(_LETTERS)))
+    return f"{prefix}_{''.join(letters)}"
+
+
+def ingest_job_id(dataset_id: str) -> str:
+    """The job that prepares a dataset. One dataset has one, so asking twice starts one."""
+    return "job_" + dataset_id.removeprefix("ds_")

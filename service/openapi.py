@@ -1,0 +1,111 @@
+"""The OpenAPI document: what the framework knows, with problems and the key added everywhere."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from service import examples
+from service.health import ProblemBody
+from service.problems import KINDS, MEDIA_TYPE
+
+DESCRIPTION = """\
+Turns a folder of unlabelled images into a pretrained encoder by Momentum Contrast.
+
+1. `POST /v1/datasets`, then `PUT` its content: an archive, in one piece or several.
+2. `POST /v1/jobs` with the dataset's name. Whatever is left out is suggested, with its reason.
+3. `GET /v1/jobs/{id}/events` follows it, live with `Accept: text/event-stream`.
+4. `GET /v1/jobs/{id}/artifacts` lists the trained encoder's files.
+
+Every request needs `Authorization: Bearer <key>`. Every refusal is `application/problem+json`
+with a `code` for programs, a `detail` and a `hint` for people, and the `request_id` of the log.
+"""
+TAGS = [
+    {"name": "datasets", "description": "Images to train on: upload, check, look."},
+    {"name": "jobs", "description": "Train an encoder: submit, control."},
+    {"name": "following", "description": "What a job does and did: events, curves, logs."},
+    {"name": "artifacts", "description": "What a job leaves: checkpoints and files to download."},
+    {"name": "workers", "description": "Who does the work, and what waits."},
+    {"name": "service", "description": "The service itself: health, metrics, version."},
+]
+ALWAYS = ("unauthorized", "internal", "unavailable")
+"""Codes that any request may meet."""
+
+
+def refused(*codes: str) -> dict[int | str, dict[str, Any]]:
+    """The `responses` of a route that may answer with these problems."""
+    found: dict[int | str, dict[str, Any]] = {}
+    for code in codes:
+        kind = KINDS[code]
+        answer = found.setdefault(
+            kind.status, {"description": "", "content": {MEDIA_TYPE: {"examples": {}}}}
+        )
+        answer["description"] = "; ".join(filter(None, [answer["description"], kind.title]))
+        answer["content"][MEDIA_TYPE]["examples"][code] = {"value": _example(code)}
+    return found
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    """The document of `app`, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            description=DESCRIPTION,
+            tags=TAGS,
+            routes=app.routes,
+        )
+        for path in document["paths"].values():
+            for operation in path.values():
+                _complete(operation)
+        parts = document["components"]
+        parts["securitySchemes"] = {
+            "key": {
+                "type": "http",
+                "scheme": "bearer",
+                "description": "The key in `api.key` of the data folder, or MOCO_API_KEY.",
+            }
+        }
+        document["security"] = [{"key": []}]
+        _replace_errors(parts["schemas"])
+        app.openapi_schema = document
+    return app.openapi_schema
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    """Put the problems in that every operation shares, and their schema into all of them."""
+    responses = operation["responses"]
+    codes = list(ALWAYS)
+    if responses.pop("422", None) is not None or "requestBody" in operation:
+        codes.append("invalid")
+    if "application/json" in operation.get("requestBody", {}).get("content", {}):
+        codes += ["bad_json", "too_large", "unsupported_media_type"]
+    for status, answer in refused(*codes, *operation.pop("x-problems", ())).items():
+        responses[str(status)] = answer
+    for answer in responses.values():
+        if MEDIA_TYPE in answer.get("content", {}):
+            answer["content"][MEDIA_TYPE]["schema"] = {"$ref": "#/components/schemas/ProblemBody"}
+    operation["responses"] = dict(sorted(responses.items()))
+
+
+def _replace_errors(schemas: dict[str, Any]) -> None:
+    """Our problems instead of the framework's errors."""
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
+    problem = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
+    schemas.update(problem.pop("$defs"))
+    schemas["ProblemBody"] = problem
+
+
+def _example(code: str) -> dict[str, Any]:
+    kind = KINDS[code]
+    shared = {key: examples.PROBLEM[key] for key in ("instance", "request_id")}
+    return {
+        "type": f"urn:mocoserve:problem:{code}",
+        "title": kind.title,
+        "status": kind.status,
+        "detail": "What is wrong, and where.",
+        "code": code,
+        "hint": kind.hint,
+        **shared,
+    }

@@ -1,0 +1,119 @@
+"""From a spec as it was sent to a job that can be queued: its datasets, its holes, its cost."""
+
+import json
+from dataclasses import dataclass
+
+from service.answers import Preview
+from service.idempotency import fingerprint
+from service.problems import Problem, invalid
+from service.store.errors import NotFound
+from service.store.store import Store
+from service.store.words import DatasetRecord, JobRecord, NewJob
+from trainer.estimate import estimate
+from trainer.events import DatasetFacts
+from trainer.spec import JobSpec
+from trainer.suggest import Resolved, resolve
+
+NO_SPEED = "no job with this encoder and side has ended yet, so no speed is known"
+LOOKED_AT = 100
+"""So many ended jobs are searched for a speed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A spec that can be trained."""
+
+    sent: JobSpec
+    resolved: Resolved
+    facts: DatasetFacts
+    dataset_id: str
+    inputs: dict[str, str]
+
+    def job(self, job_id: str) -> NewJob:
+        """What to queue."""
+        spec = self.resolved.spec
+        return NewJob(
+            kind="train",
+            pool=spec.pool,
+            name=spec.name or f"{spec.method.name} {spec.encoder.name} on {spec.dataset}",
+            spec_json=self.sent.model_dump_json(exclude_unset=True),
+            resolved_json=spec.model_dump_json(),
+            reasons_json=json.dumps(self.resolved.reasons),
+            inputs=self.inputs,
+            folder=f"jobs/{job_id}",
+            dataset_id=self.dataset_id,
+            max_failures=spec.retry.max_failures,
+        )
+
+    def fingerprint(self) -> str:
+        """The same for two bodies exactly when they say the same."""
+        return fingerprint(self.sent)
+
+
+def plan(spec: JobSpec, store: Store) -> Plan:
+    """Find the datasets of `spec` and fill its holes.
+
+    Raises Problem `invalid`, `dataset_not_ready`, SpecError, StoreUnavailable.
+    """
+    train, facts = _ready(store, spec.dataset, "dataset")
+    inputs = {"pack": train.pack or ""}
+    if spec.test_dataset is not None:
+        test, test_facts = _ready(store, spec.test_dataset, "test_dataset")
+        _check_labels(facts, test_facts)
+        inputs["test_pack"] = test.pack or ""
+    return Plan(spec, resolve(spec, facts), facts, train.id, inputs)
+
+
+def preview(planned: Plan, store: Store) -> Preview:
+    """What the job would be and cost."""
+    spec = planned.resolved.spec
+    cost = estimate(spec, planned.facts)
+    speed = _speed(spec, store)
+    rows = cost.steps * (spec.batch_rows or 0)
+    return Preview(
+        resolved=json.loads(spec.model_dump_json()),
+        reasons=planned.resolved.reasons,
+        steps=cost.steps,
+        eta_s=None if speed is None else rows / speed[1],
+        eta_basis=NO_SPEED if speed is None else _basis(spec, *speed),
+        memory_bytes=cost.memory_bytes,
+    )
+
+
+def _ready(store: Store, name: str, field: str) -> tuple[DatasetRecord, DatasetFacts]:
+    try:
+        record = store.datasets.get(name)
+    except NotFound:
+        raise invalid(f"#/{field}", f"There is no dataset {name[:128]!r}.") from None
+    if record.status != "ready" or record.facts is None or record.pack is None:
+        detail = f"#/{field}: dataset {record.name} is {record.status}."
+        raise Problem("dataset_not_ready", detail, hint=record.hint or None)
+    return record, record.facts
+
+
+def _check_labels(train: DatasetFacts, test: DatasetFacts) -> None:
+    """Labels are numbers inside a pack, so both must count the same classes."""
+    if not test.labels:
+        raise invalid("#/test_dataset", "It has no labels, so nothing can be measured on it.")
+    if train.labels and not set(test.labels) <= set(train.labels):
+        strange = sorted(set(test.labels) - set(train.labels))[:5]
+        raise invalid("#/test_dataset", f"Its labels {strange} are not among the dataset's.")
+
+
+def _speed(spec: JobSpec, store: Store) -> tuple[JobRecord, float] | None:
+    """The newest ended job with this encoder and side, and its rows per second."""
+    for record in store.jobs.list(status="succeeded", limit=LOOKED_AT).data:
+        ran = json.loads(record.resolved_json)
+        alike = (
+            ran.get("encoder", {}).get("name") == spec.encoder.name
+            and ran.get("views", {}).get("side_px") == spec.views.side_px
+        )
+        rows_per_s = record.progress.get("rows_per_s")
+        if alike and isinstance(rows_per_s, int | float) and rows_per_s > 0:
+            return record, float(rows_per_s)
+    return None
+
+
+def _basis(spec: JobSpec, record: JobRecord, rows_per_s: float) -> str:
+    what = f"{spec.encoder.name} at {spec.views.side_px} px"
+    return f"the speed of {record.id}: {rows_per_s:.0f} rows/s with {what}"

@@ -1,0 +1,80 @@
+"""From bytes on the disk to a dataset that is being ingested."""
+
+from pathlib import Path
+from typing import cast
+
+from service.ids import new_id
+from service.problems import Problem, invalid
+from service.schemas import Dataset
+from service.settings import ApiSettings
+from service.store.errors import WrongState
+from service.store.store import Store
+from service.store.words import DatasetRecord, NewJob
+from service.uploads import held_bytes, staged_path
+from trainer.spec import IngestSpec, SourceFormat
+
+INGEST_POOL = "ingest"
+
+
+def shown(record: DatasetRecord, settings: ApiSettings) -> Dataset:
+    """The dataset as it is answered, with what of it lies on the disk."""
+    path = settings.data_dir / staged_path(record.id)
+    return Dataset.of(record, received_bytes=held_bytes(path))
+
+
+def allowed_source(path: str, settings: ApiSettings) -> str:
+    """`path` without links, if it lies under an allowed root and is there.
+
+    Raises Problem `path_not_allowed` or `invalid`.
+    """
+    real = Path(path).resolve()
+    if not any(real.is_relative_to(root.resolve()) for root in settings.allowed_roots):
+        raise Problem("path_not_allowed", "#/path: not under a folder of MOCO_ALLOWED_ROOTS.")
+    if not real.exists():
+        raise invalid("#/path", "There is no such file or folder on the server.")
+    return str(real)
+
+
+def check_size(size_bytes: int, settings: ApiSettings) -> None:
+    """Raise Problem `too_large` if so many bytes may not be uploaded."""
+    if size_bytes > settings.upload_bytes_max:
+        limit = settings.upload_bytes_max
+        raise Problem("too_large", f"{size_bytes} bytes; MOCO_UPLOAD_BYTES_MAX is {limit}.")
+
+
+def fillable(store: Store, name: str) -> DatasetRecord:
+    """The dataset, if it waits for bytes. Raises NotFound, WrongState."""
+    record = store.datasets.get(name)
+    if record.source is not None:
+        reason = "The dataset is read in place; nothing can be uploaded to it."
+        raise WrongState(record.status, "upload", reason)
+    if record.status not in ("received", "failed"):
+        reason = f"The dataset is {record.status}; its content cannot be replaced."
+        raise WrongState(record.status, "upload", reason)
+    return record
+
+
+def take_in(store: Store, record: DatasetRecord, *, size_bytes: int, sha256: str) -> DatasetRecord:
+    """The content is whole: note it, and have it ingested."""
+    store.datasets.set_uploaded(record.id, size_bytes=size_bytes, sha256=sha256)
+    return prepare(store, record, source=staged_path(record.id))
+
+
+def prepare(store: Store, record: DatasetRecord, *, source: str) -> DatasetRecord:
+    """Submit the ingest of `source`, a path. Asked again after a lost answer, it is one job."""
+    spec = IngestSpec(
+        dataset_id=record.id, source=source, format=cast(SourceFormat, record.format)
+    ).model_dump_json()
+    new = NewJob(
+        kind="ingest",
+        pool=INGEST_POOL,
+        name=f"ingest {record.name}",
+        spec_json=spec,
+        resolved_json=spec,
+        inputs={"source": source},
+        folder=f"datasets/{record.id}",
+        dataset_id=record.id,
+    )
+    key = f"ingest:{record.id}:{record.job_id or 'first'}"
+    store.jobs.submit(new, job_id=new_id("job"), idempotency_key=key, fingerprint=source)
+    return store.datasets.get(record.id)

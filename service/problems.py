@@ -1,0 +1,279 @@
+"""Every answer that is not a success, as problem+json (RFC 9457): the one table of them.
+
+A `Problem` is raised wherever a request cannot be served; errors of the store, of the trainer's
+words and of the framework are turned into one here, and nowhere else.
+"""
+
+import http
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service.store.errors import (
+    IdempotencyConflict,
+    Misconfigured,
+    NameTaken,
+    NotFound,
+    StoreError,
+    StoreUnavailable,
+    WrongState,
+)
+from trainer.errors import SpecError
+
+MEDIA_TYPE = "application/problem+json"
+ERRORS_MAX = 20
+TEXT_LETTERS_MAX = 400
+RETRY_AFTER_S = 2
+
+
+class Kind(NamedTuple):
+    """What all problems of one code have in common."""
+
+    status: int
+    title: str
+    hint: str
+
+
+KINDS: dict[str, Kind] = {
+    "bad_json": Kind(400, "The body cannot be read", "Send one JSON object, in UTF-8."),
+    "bad_cursor": Kind(400, "No such place in the list", "Use a last_id that a list gave you."),
+    "bad_header": Kind(400, "A header is not valid", "Correct the named header."),
+    "bad_request": Kind(400, "The request cannot be read", "See /docs for what is expected."),
+    "unauthorized": Kind(
+        401,
+        "A key is needed",
+        "Send `Authorization: Bearer <key>`; the key is in api.key of the data folder.",
+    ),
+    "path_not_allowed": Kind(
+        403,
+        "This folder may not be read",
+        "Name the folder in MOCO_ALLOWED_ROOTS and start the service again, or upload the images.",
+    ),
+    "not_found": Kind(404, "There is no such thing", "List what exists, or see /docs for paths."),
+    "method_not_allowed": Kind(
+        405, "This path has no such method", "Use a method that the Allow header names."
+    ),
+    "not_acceptable": Kind(
+        406,
+        "The answer has no such form",
+        "Accept application/json or text/event-stream.",
+    ),
+    "request_timeout": Kind(
+        408, "The request came too slowly", "Send it again; an upload goes on where it stopped."
+    ),
+    "wrong_state": Kind(409, "Not in this state", "Look at the status first."),
+    "dataset_not_ready": Kind(
+        409,
+        "The dataset cannot be trained on",
+        "Wait until its status is ready; if it failed, its report says why.",
+    ),
+    "name_taken": Kind(409, "The name is taken", "Choose another name."),
+    "wrong_offset": Kind(
+        409, "The upload is at another place", "Go on at the offset that Upload-Offset names."
+    ),
+    "upload_busy": Kind(
+        409, "Someone else is uploading", "Wait for the other upload to end, then go on."
+    ),
+    "artifact_missing": Kind(
+        410, "The file is gone", "Check the data folder; run the job again to make it anew."
+    ),
+    "length_required": Kind(
+        411,
+        "The size must be known",
+        "Send Content-Length, or size_bytes when the dataset is created.",
+    ),
+    "too_large": Kind(413, "Too large", "Send less, or raise the limit that the detail names."),
+    "unsupported_media_type": Kind(
+        415, "The body has another type", "Send `Content-Type: application/json`, not compressed."
+    ),
+    "bad_range": Kind(416, "No such range", "Ask for one range inside the file."),
+    "invalid": Kind(422, "The request is not valid", "Correct the named fields; see /docs."),
+    "bad_spec": Kind(
+        422,
+        "The job cannot be trained on this dataset",
+        "Change the named field; `?dry_run=true` checks without running.",
+    ),
+    "idempotency_conflict": Kind(
+        422,
+        "The key was used for another request",
+        "Use a new Idempotency-Key for a new request.",
+    ),
+    "size_mismatch": Kind(
+        422, "More bytes than announced", "Create the dataset with its true size_bytes."
+    ),
+    "sha256_mismatch": Kind(
+        422, "The bytes are not those announced", "Upload the file again from the start."
+    ),
+    "internal": Kind(
+        500, "The service made a mistake", "Report the request id; the service's log has the cause."
+    ),
+    "storage": Kind(500, "The disk failed", "Check the disk of the data folder."),
+    "unavailable": Kind(
+        503, "The store does not answer", "Try again soon; running jobs go on meanwhile."
+    ),
+    "not_ready": Kind(503, "The service cannot work now", "Mend what the detail names."),
+    "disk_full": Kind(507, "The disk is full", "Free space in the data folder, then go on."),
+}
+
+
+class FieldError(NamedTuple):
+    """One field that is wrong."""
+
+    pointer: str
+    """`#/optim/lr` in the body (RFC 6901), or `query/limit`, `path/id`, `header/range`."""
+    detail: str
+
+
+class Problem(Exception):
+    """A request cannot be served. `code` is a key of `KINDS`; `detail` says what and where."""
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        hint: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code, self.detail, self.errors = code, detail, tuple(errors)
+        self.kind = KINDS[code]
+        self.hint = hint or self.kind.hint
+        self.headers = dict(headers or {})
+
+    def response(self, *, path: str, request_id: str) -> Response:
+        """The answer. Only ASCII goes out, so no text of a user can break it."""
+        body: dict[str, Any] = {
+            "type": f"urn:mocoserve:problem:{self.code}",
+            "title": self.kind.title,
+            "status": self.kind.status,
+            "detail": self.detail[:TEXT_LETTERS_MAX],
+            "instance": path[:TEXT_LETTERS_MAX],
+            "code": self.code,
+            "hint": self.hint,
+            "request_id": request_id,
+        }
+        if self.errors:
+            body["errors"] = [error._asdict() for error in self.errors[:ERRORS_MAX]]
+        return Response(
+            json.dumps(body), self.kind.status, headers=self.headers, media_type=MEDIA_TYPE
+        )
+
+
+def invalid(pointer: str, detail: str, *, code: str = "invalid") -> Problem:
+    """One field is wrong."""
+    return Problem(code, f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
+
+
+def problem_of(error: Exception) -> Problem:
+    """What to answer to `error`. What is not known here is our mistake: `internal`."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, RequestValidationError):
+        return _of_validation(error)
+    if isinstance(error, HTTPException):
+        return _of_http(error)
+    if isinstance(error, SpecError):
+        pointer = "#/" + error.field.replace(".", "/")
+        found = [FieldError(pointer, error.detail)]
+        return Problem("bad_spec", error.detail, errors=found, hint=error.next_step)
+    if isinstance(error, StoreError):
+        return _of_store(error)
+    return _internal()
+
+
+def install(app: FastAPI) -> None:
+    """Let `app` answer every error of a route with its problem."""
+    for kind in (Problem, RequestValidationError, HTTPException, SpecError, StoreError):
+        app.add_exception_handler(kind, _answer)
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    problem = problem_of(error)
+    if problem.code == "method_not_allowed":
+        problem.headers["Allow"] = ", ".join(_methods(request)) or problem.headers.get("Allow", "")
+    return problem.response(path=request.scope["path"], request_id=request.state.request_id)
+
+
+def _methods(request: Request) -> list[str]:
+    """Every method that some route has for this path, not only those of the first match."""
+    path, found = request.scope["path"], set[str]()
+    for route in request.app.routes:
+        if route.path_regex.match(path):
+            found |= set(route.methods or ())
+    return sorted(found)
+
+
+def _of_store(error: StoreError) -> Problem:
+    if isinstance(error, StoreUnavailable):
+        headers = {"Retry-After": str(RETRY_AFTER_S)}
+        return Problem("unavailable", "The store of jobs cannot be reached.", headers=headers)
+    code = _CODE_OF_STORE.get(type(error))
+    return _internal() if code is None else Problem(code, str(error))
+
+
+def _internal() -> Problem:
+    return Problem("internal", "Something went wrong while answering this request.")
+
+
+_CODE_OF_STORE: dict[type[StoreError], str] = {
+    NotFound: "not_found",
+    NameTaken: "name_taken",
+    WrongState: "wrong_state",
+    IdempotencyConflict: "idempotency_conflict",
+    Misconfigured: "not_ready",
+}
+_CODE_OF_STATUS = {
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    413: "too_large",
+    415: "unsupported_media_type",
+}
+
+
+def _of_http(error: HTTPException) -> Problem:
+    """Of the framework: a path or method that does not exist, a body that cannot be read."""
+    fallback = "internal" if error.status_code >= http.HTTPStatus.INTERNAL_SERVER_ERROR else ""
+    code = _CODE_OF_STATUS.get(error.status_code, fallback or "bad_request")
+    detail = {
+        "not_found": "No route has this path.",
+        "method_not_allowed": "The path exists, but not with this method.",
+    }.get(code, str(error.detail))
+    return Problem(code, detail, headers=error.headers)
+
+
+def _of_validation(error: RequestValidationError) -> Problem:
+    found = [
+        FieldError(_pointer(one, error.body), str(one["msg"]).removeprefix("Value error, "))
+        for one in error.errors()[:ERRORS_MAX]
+    ]
+    first, more = found[0], len(error.errors()) - 1
+    detail = f"{first.pointer}: {first.detail}" + (f" (and {more} more)" if more else "")
+    return Problem("invalid", detail, errors=found)
+
+
+def _pointer(error: Mapping[str, Any], body: object) -> str:
+    """Where the wrong value is. Names of union members, which pydantic puts in, are left out."""
+    where, *parts = error["loc"]
+    if where != "body":
+        return "/".join([str(where), *(str(part)[:64] for part in parts)])
+    node, path = body, list[str]()
+    for place, part in enumerate(parts):
+        is_last = place == len(parts) - 1
+        if isinstance(node, dict):
+            if part not in node and not (is_last and error["type"] == "missing"):
+                continue
+            node = node.get(part)
+        elif isinstance(node, list) and isinstance(part, int):
+            node = node[part] if part < len(node) else None
+        else:
+            break
+        path.append(str(part)[:64].replace("~", "~0").replace("/", "~1"))
+    return "#/" + "/".join(path)

@@ -1,0 +1,182 @@
+"""What a job leaves: its checkpoints, and its files to download."""
+
+import mimetypes
+from functools import partial
+from typing import Annotated, BinaryIO
+from urllib.parse import quote
+
+from fastapi import APIRouter, Header, Path
+from starlette.responses import Response
+
+from service.answers import Artifact, ArtifactList, Checkpoint, CheckpointList
+from service.body import StrictRoute
+from service.files import (
+    FileAnswer,
+    digest_of,
+    etag_of,
+    folder_exists,
+    open_inside,
+    parse_range,
+    tag_matches,
+)
+from service.metrics import artifact_format
+from service.openapi import refused
+from service.problems import Problem
+from service.routes.common import JobId, PartsOf
+from service.settings import ApiSettings
+from service.store.errors import NotFound
+from service.store.words import JobRecord
+from trainer.events import FileRecord
+
+router = APIRouter(prefix="/v1/jobs/{id}", tags=["artifacts"], route_class=StrictRoute)
+
+Name = Annotated[
+    str, Path(description="Name out of the list of artifacts.", examples=["encoder.safetensors"])
+]
+IfNoneMatch = Annotated[str | None, Header(description="The ETag of bytes that are at hand.")]
+BYTES = {
+    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+}
+UNCHANGED = {"description": "The bytes at hand are the same."}
+
+
+@router.get(
+    "/checkpoints",
+    operation_id="listJobCheckpoints",
+    summary="List checkpoints",
+    response_description="Every checkpoint that was saved, newest first.",
+    responses=refused("not_found"),
+)
+def checkpoints(id: JobId, parts: PartsOf) -> CheckpointList:
+    """Only the newest ones are kept on the disk: see `available`."""
+    parts.store.jobs.get(id)
+    found = [
+        Checkpoint.of(one, available=folder_exists(parts.settings.data_dir, one.path))
+        for one in parts.store.jobs.checkpoints(id)
+    ]
+    return CheckpointList.of(found, [str(one.step) for one in found])
+
+
+@router.get(
+    "/artifacts",
+    operation_id="listJobArtifacts",
+    summary="List files to download",
+    response_description="The files, each with its size and sha256; none before the job succeeded.",
+    responses=refused("not_found"),
+)
+def artifacts(id: JobId, parts: PartsOf) -> ArtifactList:
+    """The trained encoder in several forms, and what belongs to it."""
+    found = [Artifact.of(id, one) for one in parts.store.jobs.get(id).artifacts]
+    return ArtifactList.of(found, [one.name for one in found])
+
+
+@router.get(
+    "/artifacts/{name}",
+    operation_id="downloadArtifact",
+    summary="Download a file",
+    response_class=Response,
+    response_description="The bytes. `ETag` and `Repr-Digest` hold their sha256.",
+    responses={
+        200: BYTES,
+        206: {"description": "The range that was asked for.", **BYTES},
+        304: UNCHANGED,
+        **refused("not_found", "artifact_missing", "bad_range"),
+    },
+)
+def download(
+    id: JobId,
+    name: Name,
+    parts: PartsOf,
+    range: Annotated[str | None, Header(description="One range of bytes: `bytes=0-99`.")] = None,
+    if_range: Annotated[
+        str | None, Header(description="Use the range only if the ETag is this one.")
+    ] = None,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """In one piece or, after a break, the rest of it with `Range` and `If-Range`."""
+    record = parts.store.jobs.get(id)
+    found = _found(record, name)
+    etag = etag_of(found.sha256)
+    if if_none_match is not None and tag_matches(if_none_match, etag):
+        return Response(status_code=304, headers=_headers(found))
+    wanted = range if if_range is None or if_range.strip() == etag else None
+    span = None if wanted is None else parse_range(wanted, found.size_bytes)
+    file = _open(record, found, parts.settings)
+    kind = artifact_format(found.name)
+    parts.instruments.inc("moco_artifact_downloads_total", format=kind)
+    return FileAnswer(
+        file,
+        span=span,
+        headers=_headers(found),
+        media_type=_media_type(found.name),
+        on_sent=partial(parts.instruments.inc, "moco_artifact_bytes_sent_total"),
+    )
+
+
+@router.head(
+    "/artifacts/{name}",
+    operation_id="headArtifact",
+    summary="Ask about a file",
+    response_class=Response,
+    response_description="The headers of a download, without the bytes.",
+    responses={304: UNCHANGED, **refused("not_found", "artifact_missing")},
+)
+def head(
+    id: JobId,
+    name: Name,
+    parts: PartsOf,
+    if_none_match: IfNoneMatch = None,
+) -> Response:
+    """Its size, its sha256 and its type."""
+    record = parts.store.jobs.get(id)
+    found = _found(record, name)
+    headers = _headers(found)
+    if if_none_match is not None and tag_matches(if_none_match, headers["ETag"]):
+        return Response(status_code=304, headers=headers)
+    file = _open(record, found, parts.settings)
+    return FileAnswer(file, span=None, headers=headers, media_type=_media_type(found.name))
+
+
+def _found(record: JobRecord, name: str) -> FileRecord:
+    """Only what the job's manifest names is served, whatever else lies in its folder."""
+    for file in record.artifacts:
+        if file.name == name:
+            return file
+    raise NotFound("artifact", name[:128])
+
+
+def _open(record: JobRecord, found: FileRecord, settings: ApiSettings) -> BinaryIO:
+    """The file, if it is as large as the manifest says."""
+    try:
+        file = open_inside(settings.data_dir, f"{record.artifacts_folder}/{found.name}")
+    except FileNotFoundError:
+        detail = f"{found.name} is no longer in the data folder."
+        raise Problem("artifact_missing", detail) from None
+    size = file.seek(0, 2)
+    if size != found.size_bytes:
+        file.close()
+        detail = f"{found.name} has {size} bytes on the disk instead of {found.size_bytes}."
+        raise Problem("storage", detail)
+    return file
+
+
+def _headers(found: FileRecord) -> dict[str, str]:
+    return {
+        "ETag": etag_of(found.sha256),
+        "Repr-Digest": digest_of(found.sha256),
+        "Accept-Ranges": "bytes",
+        "Content-Disposition": _disposition(found.name),
+        "Cache-Control": "private, no-cache",
+    }
+
+
+def _disposition(name: str) -> str:
+    """Our own names are plain; any other is written so that it cannot end the header."""
+    quoted = quote(name, safe="")
+    if quoted == name:
+        return f'attachment; filename="{name}"'
+    return f"attachment; filename*=utf-8''{quoted}"
+
+
+def _media_type(name: str) -> str:
+    return mimetypes.guess_type(name)[0] or "application/octet-stream"

@@ -1,0 +1,105 @@
+"""What routes are given: the parts of the service, and checked names out of the path."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Header, Path, Query, Request
+from pydantic import BaseModel
+from starlette.responses import JSONResponse, Response
+
+from service import examples, ids
+from service.metrics import Instruments
+from service.problems import Problem
+from service.settings import ApiSettings
+from service.store.errors import NotFound
+from service.store.store import Store
+from service.store.tail import EventTail
+
+STREAM_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a request may use. Made once, by the application."""
+
+    settings: ApiSettings
+    store: Store
+    tail: EventTail
+    instruments: Instruments
+
+
+async def _parts(request: Request) -> Parts:
+    parts: Parts = request.app.state.parts
+    return parts
+
+
+PartsOf = Annotated[Parts, Depends(_parts)]
+
+
+async def _job_id(
+    id: Annotated[str, Path(description="Id of a job.", examples=[examples.JOB_ID])],
+) -> str:
+    """A name that no job can have is not looked up."""
+    if not re.fullmatch(ids.JOB_ID, id):
+        raise NotFound("job", id[:64])
+    return id
+
+
+async def _dataset_name(
+    id: Annotated[
+        str, Path(description="Id or name of a dataset.", examples=[examples.DATASET_ID, "cifar10"])
+    ],
+) -> str:
+    if not re.fullmatch(ids.DATASET_NAME, id):
+        raise NotFound("dataset", id[:64])
+    return id
+
+
+async def _idempotency_key(
+    idempotency_key: Annotated[
+        str | None,
+        Header(
+            description="Any text of up to 255 letters, new for each new request. A repeat with "
+            "the same key and body within 24 hours answers what the first one made.",
+            examples=["4f6d2c1e-submit-1"],
+        ),
+    ] = None,
+) -> str | None:
+    if idempotency_key is None:
+        return None
+    if not idempotency_key.isascii() or not idempotency_key.isprintable():
+        raise Problem("bad_header", "Idempotency-Key: only printable ASCII letters.")
+    if not 1 <= len(idempotency_key) <= 255:
+        raise Problem("bad_header", "Idempotency-Key: 1 to 255 letters.")
+    return idempotency_key
+
+
+JobId = Annotated[str, Depends(_job_id)]
+DatasetName = Annotated[str, Depends(_dataset_name)]
+IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
+Limit = Annotated[int, Query(ge=1, le=100, description="At most so many items.")]
+
+
+def cursor(after: str | None, pattern: str) -> str | None:
+    """`after` if it has the form of an id. Raises Problem `bad_cursor`."""
+    if after is not None and not re.fullmatch(pattern, after):
+        raise Problem("bad_cursor", f"query/after: {after[:64]!r} is not the id of an item.")
+    return after
+
+
+def made(body: BaseModel, *, location: str, replayed: bool) -> Response:
+    """201, with where the new thing is."""
+    headers = {"Location": location}
+    if replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return answer(body, status=201, headers=headers)
+
+
+def answer(
+    body: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """A JSON answer with headers of its own."""
+    return Response(
+        body.model_dump_json(), status, headers=headers, media_type=JSONResponse.media_type
+    )

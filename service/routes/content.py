@@ -1,0 +1,115 @@
+"""The content of a dataset: a stream of raw bytes that may come in several parts."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from service.body import StrictRoute
+from service.openapi import refused
+from service.preparing import check_size, fillable, shown, take_in
+from service.problems import Problem, invalid
+from service.routes.common import DatasetName, PartsOf, answer
+from service.schemas import Dataset
+from service.settings import ApiSettings
+from service.store.words import DatasetRecord
+from service.uploads import Announced, held_bytes, receive, staged, staged_path
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)
+OCTETS = {"schema": {"type": "string", "format": "binary"}}
+
+
+@router.head(
+    "/{id}/content",
+    operation_id="headDatasetContent",
+    summary="Ask how far an upload is",
+    response_class=Response,
+    response_description="`Upload-Offset` tells how many bytes are held: go on there.",
+    responses=refused("not_found"),
+)
+def head_content(id: DatasetName, parts: PartsOf) -> Response:
+    """After a broken upload, send the rest with this offset."""
+    record = parts.store.datasets.get(id)
+    held = held_bytes(parts.settings.data_dir / staged_path(record.id))
+    return Response(headers={"Upload-Offset": str(held), "Cache-Control": "no-parts.store"})
+
+
+@router.put(
+    "/{id}/content",
+    operation_id="uploadDataset",
+    summary="Upload the content",
+    response_model=Dataset,
+    response_description="All bytes are here and right; the dataset is being prepared.",
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"application/octet-stream": OCTETS}}
+    },
+    responses={
+        202: {"model": Dataset, "description": "These bytes are kept; more are expected."},
+        **refused(
+            *("not_found", "request_timeout", "wrong_state", "wrong_offset", "upload_busy"),
+            *("length_required", "too_large", "unsupported_media_type"),
+            *("size_mismatch", "sha256_mismatch", "disk_full"),
+        ),
+    },
+)
+async def put_content(
+    request: Request,
+    id: DatasetName,
+    parts: PartsOf,
+    upload_offset: Annotated[
+        int,
+        Header(ge=0, lt=2**63, description="Where these bytes begin; 0 starts anew."),
+    ] = 0,
+) -> Response:
+    """The raw bytes of an archive (zip, tar, tar.gz, idx-ubyte, npy); no form, no encoding.
+
+    In several parts if `size_bytes` was told when the dataset was made: each part begins at the
+    number of bytes already held. A part that broke off is kept as far as it came.
+    """
+    record = await run_in_threadpool(fillable, parts.store, id)
+    told = _announced(request, record, upload_offset, parts.settings)
+    path = parts.settings.data_dir / staged_path(record.id)
+    with staged(path) as file:
+        record = await run_in_threadpool(fillable, parts.store, record.id)
+        received = await receive(
+            file,
+            request.stream(),
+            told,
+            on_bytes=lambda size: parts.instruments.inc("moco_upload_bytes_total", size),
+        )
+        if received.sha256 is None:
+            return answer(shown(record, parts.settings), status=202)
+        record = await run_in_threadpool(
+            take_in,
+            parts.store,
+            record,
+            size_bytes=received.held_bytes,
+            sha256=received.sha256,
+        )
+    return answer(shown(record, parts.settings))
+
+
+def _announced(
+    request: Request, record: DatasetRecord, offset: int, settings: ApiSettings
+) -> Announced:
+    """What this request and the dataset together say of the upload."""
+    kind = request.headers.get("content-type", "").lower()
+    if kind.startswith(("multipart/", "application/x-www-form-urlencoded")):
+        hint = "Send the bytes themselves: `curl -T FILE`, not a form."
+        raise Problem("unsupported_media_type", "The upload is a form.", hint=hint)
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem("unsupported_media_type", "The upload is compressed on the way.")
+    length = request.headers.get("content-length")
+    # A failed dataset may get other content than that which was announced at first.
+    size = record.size_bytes if record.status == "received" else None
+    if size is None:
+        if length is None:
+            raise Problem("length_required", "Neither size_bytes nor Content-Length was sent.")
+        size = offset + int(length)
+    if size == 0:
+        raise invalid("header/content-length", "The content is empty.")
+    check_size(size, settings)
+    if length is not None and offset + int(length) > size:
+        raise Problem("size_mismatch", f"{offset + int(length)} bytes; {size} were announced.")
+    return Announced(offset, size, record.sha256 if record.status == "received" else None)

@@ -1,0 +1,166 @@
+"""Datasets: made, looked at, and what their ingest left out."""
+
+import json
+from collections.abc import Iterable
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from service import idempotency, ids
+from service.answers import DatasetList
+from service.body import StrictRoute
+from service.files import FileAnswer, open_inside
+from service.history import open_newest, read_lines
+from service.openapi import refused
+from service.preparing import allowed_source, check_size, prepare, shown
+from service.problems import Problem
+from service.routes.common import (
+    DatasetName,
+    IdempotencyKey,
+    Limit,
+    PartsOf,
+    cursor,
+    made,
+)
+from service.schemas import BadFile, Dataset, DatasetRequest, Report
+from service.store.errors import NameTaken
+from service.uploads import check_space
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)
+
+
+@router.post(
+    "",
+    operation_id="createDataset",
+    summary="Make a dataset",
+    status_code=201,
+    response_model=Dataset,
+    response_description="The dataset, waiting for its bytes; `preparing` if it is read in place.",
+    responses=refused("path_not_allowed", "name_taken", "too_large", "invalid", "disk_full"),
+)
+def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Response:
+    """Send its bytes with `PUT /v1/datasets/{id}/content` afterwards.
+
+    With `path` nothing is sent: a folder or archive under an allowed root is read where it is.
+    """
+    source = None if body.path is None else allowed_source(body.path, parts.settings)
+    if body.size_bytes is not None:
+        check_size(body.size_bytes, parts.settings)
+        check_space(parts.settings.data_dir, body.size_bytes)
+    claim = idempotency.claim(parts.settings.data_dir, key, body)
+    try:
+        record = parts.store.datasets.create(
+            dataset_id=claim.dataset_id,
+            name=body.name,
+            format=body.format,
+            size_bytes=body.size_bytes,
+            sha256=body.sha256,
+            source=source,
+        )
+    except NameTaken:
+        idempotency.forget(parts.settings.data_dir, key)
+        raise
+    if source is not None and record.status == "received":
+        record = prepare(parts.store, record, source=source)
+    return made(
+        shown(record, parts.settings),
+        location=f"/v1/datasets/{record.id}",
+        replayed=claim.replayed,
+    )
+
+
+@router.get(
+    "",
+    operation_id="listDatasets",
+    summary="List datasets",
+    response_description="One page, newest first.",
+    responses=refused("bad_cursor", "invalid"),
+)
+def list_all(
+    parts: PartsOf,
+    after: Annotated[str | None, Query(description="Go on behind this id.")] = None,
+    limit: Limit = 20,
+) -> DatasetList:
+    """All datasets, newest first."""
+    page = parts.store.datasets.list(after=cursor(after, ids.DATASET_ID), limit=limit)
+    found = [shown(record, parts.settings) for record in page.data]
+    return DatasetList.of(found, [one.id for one in found], has_more=page.has_more)
+
+
+@router.get(
+    "/{id}",
+    operation_id="getDataset",
+    summary="Look at a dataset",
+    response_description="The dataset.",
+    responses=refused("not_found"),
+)
+def get(id: DatasetName, parts: PartsOf) -> Dataset:
+    """Its status, and what was found in it."""
+    return shown(parts.store.datasets.get(id), parts.settings)
+
+
+@router.get(
+    "/{id}/report",
+    operation_id="getDatasetReport",
+    summary="See which files were left out",
+    response_description="The files that are not among the rows, each with its reason.",
+    responses=refused("not_found", "bad_cursor", "invalid"),
+)
+def report(
+    id: DatasetName,
+    parts: PartsOf,
+    after: Annotated[str | None, Query(description="Leave out so many files first.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many files.")] = 100,
+) -> Report:
+    """Unreadable, truncated, duplicate ... files by name. Empty until the ingest is done."""
+    skip = int(cursor(after, "[0-9]{1,12}") or 0)
+    record = parts.store.datasets.get(id)
+    folder = f"datasets/{record.id}"
+    for name in ("pack/report.jsonl", "pack.tmp/report.jsonl"):
+        found = open_newest(parts.settings.data_dir, folder, name)
+        if found is not None:
+            with found[1] as file:
+                return _report(read_lines(file), skip=skip, limit=limit)
+    return Report(counts={}, data=[], has_more=False)
+
+
+@router.get(
+    "/{id}/preview.png",
+    operation_id="getDatasetPreview",
+    summary="See what training will see",
+    response_class=Response,
+    response_description="A picture of some rows and of views made from them.",
+    responses={
+        200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
+        **refused("not_found", "dataset_not_ready", "artifact_missing"),
+    },
+)
+def preview(id: DatasetName, parts: PartsOf) -> Response:
+    """Made by the ingest, so it is there as soon as the dataset is ready."""
+    record = parts.store.datasets.get(id)
+    if record.pack is None:
+        raise Problem("dataset_not_ready", f"The dataset is {record.status}.")
+    try:
+        file = open_inside(parts.settings.data_dir, f"{record.pack}/preview.png")
+    except FileNotFoundError:
+        raise Problem("artifact_missing", "The pack of this dataset has no preview.") from None
+    headers = {"Cache-Control": "private, max-age=3600"}
+    return FileAnswer(file, span=None, headers=headers, media_type="image/png")
+
+
+def _report(lines: Iterable[bytes], *, skip: int, limit: int) -> Report:
+    counts: dict[str, int] = {}
+    kept: list[BadFile] = []
+    seen = 0
+    for line in lines:
+        try:
+            row = json.loads(line)
+            bad = BadFile(name=row["name"], reason=row["reason"], detail=row.get("detail") or "")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+        counts[bad.reason] = counts.get(bad.reason, 0) + 1
+        if seen >= skip and len(kept) < limit:
+            kept.append(bad)
+        seen += 1
+    return Report(counts=counts, data=kept, has_more=seen > skip + len(kept))

@@ -1,0 +1,140 @@
+"""What happens to a job: as pages of JSON, or live as server-sent events."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Query
+from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from service.answers import EventItem, EventList
+from service.body import StrictRoute
+from service.openapi import refused
+from service.problems import Problem
+from service.routes.common import STREAM_ID, JobId, PartsOf, answer, cursor
+from service.store.store import Store
+from service.store.tail import Subscription
+from service.store.words import TERMINAL
+
+router = APIRouter(prefix="/v1/jobs/{id}", tags=["following"], route_class=StrictRoute)
+
+PING_S = 15.0
+RETRY_MS = 1000
+JSON, SSE = "application/json", "text/event-stream"
+GAP = "Older events are not kept any more. The job itself and its metrics are whole."
+
+
+@router.get(
+    "/events",
+    operation_id="getJobEvents",
+    summary="Follow a job",
+    response_model=EventList,
+    response_description="One page, oldest first; or the stream, which ends when the job does.",
+    responses={
+        200: {"content": {SSE: {"schema": {"type": "string"}}}},
+        204: {"description": "A stream was resumed behind the last event of a job that ended."},
+        **refused("not_found", "not_acceptable", "bad_cursor", "invalid"),
+    },
+)
+async def events(
+    id: JobId,
+    parts: PartsOf,
+    accept: Annotated[str, Header(description=f"`{SSE}` for the live stream.")] = "*/*",
+    last_event_id: Annotated[
+        str | None, Header(description="Go on behind this event (streams).")
+    ] = None,
+    after: Annotated[str | None, Query(description="Go on behind this event.")] = None,
+    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many (pages).")] = 100,
+) -> Response:
+    """Status changes, progress, evaluations, checkpoints and log lines of all attempts.
+
+    The stream's `id` is the event's, its `event` the type, its `data` the event as JSON. An
+    `event: gap` tells that events in between are not kept any more.
+    """
+    form = _form(accept)
+    behind = cursor(last_event_id or after, STREAM_ID.pattern)
+    job = await run_in_threadpool(parts.store.jobs.get, id)
+    if form == JSON:
+        return answer(await run_in_threadpool(_page, parts.store, id, behind, limit))
+    if last_event_id is not None and job.status in TERMINAL:
+        rest = await run_in_threadpool(parts.store.events.read, id, after=last_event_id, limit=1)
+        if not rest:
+            return Response(status_code=204)  # tells a browser not to come again
+    gap = await run_in_threadpool(_has_gap, parts.store, id, behind)
+    following = parts.tail.subscribe(id, after=behind or "-")
+    headers = {"Cache-Control": "no-parts.store", "X-Accel-Buffering": "no"}
+    return EventSourceResponse(_stream(following, parts.store, gap=gap), headers=headers)
+
+
+def _form(accept: str) -> str:
+    """Which of the two forms the sender prefers. Raises Problem `not_acceptable`."""
+    wishes = dict[str, float]()
+    for part in accept.lower().split(","):
+        kind, _, parameters = part.partition(";")
+        wishes[kind.strip()] = _quality(parameters)
+    anything = wishes.get("*/*", 0.0)
+    json_wish = wishes.get(JSON, wishes.get("application/*", anything))
+    sse_wish = wishes.get(SSE, wishes.get("text/*", 0.0))
+    if max(json_wish, sse_wish) <= 0.0:
+        raise Problem("not_acceptable", f"header/accept: {accept[:128]}")
+    return SSE if sse_wish > json_wish else JSON
+
+
+def _quality(parameters: str) -> float:
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.strip().partition("=")
+        if name == "q":
+            try:
+                return min(1.0, max(0.0, float(value)))
+            except ValueError:
+                return 0.0
+    return 1.0
+
+
+def _page(store: Store, id: str, behind: str | None, limit: int) -> EventList:
+    rows = store.events.read(id, after=behind or "-", limit=limit + 1)
+    found = [EventItem(id=place, event=json.loads(text)) for place, text in rows[:limit]]
+    return EventList.of(found, [one.id for one in found], has_more=len(rows) > limit)
+
+
+def _has_gap(store: Store, id: str, behind: str | None) -> bool:
+    """Whether events that this reader has not seen were removed from the start of the stream."""
+    first = store.events.read(id, limit=1)
+    if not first:
+        return False
+    place, text = first[0]
+    if behind is not None:
+        return _order(behind) < _order(place)
+    event = json.loads(text)
+    return (event.get("type"), event.get("status"), event.get("attempt")) != ("status", "queued", 0)
+
+
+def _order(place: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in place.split("-"))
+
+
+async def _stream(following: Subscription, store: Store, *, gap: bool) -> AsyncIterator[bytes]:
+    """Frames until the job has ended or the service shuts down; a ping while nothing happens."""
+    yield format_sse_event(comment="following", retry=RETRY_MS)
+    if gap:
+        yield format_sse_event(event="gap", data_str=json.dumps({"type": "gap", "message": GAP}))
+    while True:
+        try:
+            place, text = await asyncio.wait_for(anext(following), PING_S)
+        except TimeoutError:
+            yield KEEPALIVE_COMMENT
+            continue
+        except StopAsyncIteration:
+            return
+        event = json.loads(text)
+        yield format_sse_event(id=place, event=event["type"], data_str=text)
+        if event["type"] == "status" and event["status"] in TERMINAL:
+            # A job that was resumed has more than one end in its stream.
+            later = await run_in_threadpool(
+                store.events.read, following.job_id, after=place, limit=1
+            )
+            if not later:
+                return

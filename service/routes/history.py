@@ -1,0 +1,93 @@
+"""What a job did: its curves, its log, its attempts."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from service.answers import Attempt, AttemptList, Logs, Metrics, Series
+from service.body import StrictRoute
+from service.history import curves, open_newest, read_lines, tail, thin
+from service.openapi import refused
+from service.problems import invalid
+from service.routes.common import JobId, PartsOf
+from trainer.events import SIGNALS
+
+router = APIRouter(prefix="/v1/jobs/{id}", tags=["following"], route_class=StrictRoute)
+
+
+@router.get(
+    "/metrics",
+    operation_id="getJobMetrics",
+    summary="Read the curves of a job",
+    response_description="Each signal over the steps, also of jobs that ended long ago.",
+    responses=refused("not_found", "invalid"),
+)
+def metrics(
+    id: JobId,
+    parts: PartsOf,
+    names: Annotated[
+        str | None,
+        Query(description="Signals, separated by commas; left out: all.", examples=["loss,top1"]),
+    ] = None,
+    max_points: Annotated[
+        int, Query(ge=2, le=100_000, description="At most so many points a signal.")
+    ] = 1000,
+) -> Metrics:
+    """The newest attempt's file holds the whole history, from step 0 on."""
+    wanted = _names(names)
+    found = open_newest(parts.settings.data_dir, parts.store.jobs.get(id).folder, "metrics.jsonl")
+    if found is None:
+        return Metrics(job_id=id, series={})
+    with found[1] as file:
+        whole = curves(read_lines(file), wanted)
+    series = {}
+    for name, points in sorted(whole.items()):
+        kept = thin(points, max_points)
+        series[name] = Series(step=[at for at, _ in kept], value=[value for _, value in kept])
+    return Metrics(job_id=id, series=series)
+
+
+@router.get(
+    "/logs",
+    operation_id="getJobLogs",
+    summary="Read the log of a job",
+    response_description="The last lines of the newest attempt that said anything.",
+    responses=refused("not_found", "invalid"),
+)
+def logs(
+    id: JobId,
+    parts: PartsOf,
+    lines: Annotated[
+        int, Query(alias="tail", ge=1, le=10_000, description="At most so many lines.")
+    ] = 200,
+) -> Logs:
+    """What the training process wrote, errors included."""
+    found = open_newest(parts.settings.data_dir, parts.store.jobs.get(id).folder, "log.txt")
+    if found is None:
+        return Logs(attempt=0, lines=[])
+    attempt, file = found
+    with file:
+        return Logs(attempt=attempt, lines=tail(file, lines))
+
+
+@router.get(
+    "/attempts",
+    operation_id="listJobAttempts",
+    summary="See who ran a job",
+    response_description="Every attempt, oldest first.",
+    responses=refused("not_found"),
+)
+def attempts(id: JobId, parts: PartsOf) -> AttemptList:
+    """Each lease of the job: its worker, its time and its outcome."""
+    parts.store.jobs.get(id)
+    found = [Attempt.of(one) for one in parts.store.jobs.attempts(id)]
+    return AttemptList.of(found, [str(one.attempt) for one in found])
+
+
+def _names(text: str | None) -> frozenset[str] | None:
+    if text is None:
+        return None
+    wanted = frozenset(name.strip() for name in text.split(","))
+    for name in sorted(wanted - SIGNALS.keys()):
+        raise invalid("query/names", f"There is no signal {name[:64]!r}.")
+    return wanted

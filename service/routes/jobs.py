@@ -1,0 +1,201 @@
+"""Jobs: submitted as a JobSpec, looked at, controlled, deleted."""
+
+import hashlib
+import shutil
+from typing import Annotated
+
+import structlog
+from fastapi import APIRouter, Body, Header, Query
+from starlette.responses import Response
+
+from service import examples, ids
+from service.answers import JobList, Preview
+from service.body import StrictRoute
+from service.files import tag_matches
+from service.openapi import refused
+from service.planning import plan, preview
+from service.problems import Problem
+from service.routes.common import (
+    IdempotencyKey,
+    JobId,
+    Limit,
+    PartsOf,
+    answer,
+    cursor,
+    made,
+)
+from service.schemas import Job
+from service.store.store import Store
+from service.store.words import JobRecord, Status
+from trainer.spec import JobSpec
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
+log = structlog.get_logger("service.jobs")
+
+
+@router.post(
+    "",
+    operation_id="createJob",
+    summary="Submit a job",
+    status_code=201,
+    response_model=Job,
+    response_description="The job, queued. `Location` is where it is.",
+    responses={
+        200: {"model": Preview, "description": "With `dry_run=true`: what it would be."},
+        **refused("dataset_not_ready", "bad_header", "bad_spec", "invalid", "idempotency_conflict"),
+    },
+)
+def create(
+    spec: Annotated[JobSpec, Body(openapi_examples=examples.JOB_SPECS)],
+    key: IdempotencyKey,
+    parts: PartsOf,
+    dry_run: Annotated[
+        bool, Query(description="Only tell the resolved spec, the steps, the time and the memory.")
+    ] = False,
+) -> Response:
+    """Only `dataset` is needed; what is left out is suggested, each value with its reason."""
+    planned = plan(spec, parts.store)
+    if dry_run:
+        return answer(preview(planned, parts.store))
+    job_id = ids.new_id("job")
+    done = parts.store.jobs.submit(
+        planned.job(job_id),
+        job_id=job_id,
+        idempotency_key=None if key is None else f"user:{key}",
+        fingerprint=planned.fingerprint(),
+    )
+    return made(
+        Job.of(parts.store.jobs.get(done.job_id)),
+        location=f"/v1/jobs/{done.job_id}",
+        replayed=done.replayed,
+    )
+
+
+@router.get(
+    "",
+    operation_id="listJobs",
+    summary="List jobs",
+    response_description="One page, newest first.",
+    responses=refused("bad_cursor", "invalid"),
+)
+def list_all(
+    parts: PartsOf,
+    status: Annotated[
+        list[Status] | None, Query(description="Only jobs with this status; may be repeated.")
+    ] = None,
+    after: Annotated[str | None, Query(description="Go on behind this id.")] = None,
+    limit: Limit = 20,
+) -> JobList:
+    """All training jobs, newest first."""
+    behind = cursor(after, ids.JOB_ID)
+    found, has_more = _page(parts.store, set(status or ()), after=behind, limit=limit)
+    return JobList.of([Job.of(one) for one in found], [one.id for one in found], has_more=has_more)
+
+
+@router.get(
+    "/{id}",
+    operation_id="getJob",
+    summary="Look at a job",
+    response_model=Job,
+    response_description="The job. `ETag` changes whenever anything here does.",
+    responses={
+        304: {"description": "Nothing changed since `If-None-Match`."},
+        **refused("not_found"),
+    },
+)
+def get(
+    id: JobId,
+    parts: PartsOf,
+    if_none_match: Annotated[
+        str | None, Header(description="The ETag of an earlier answer.")
+    ] = None,
+) -> Response:
+    """Its status, its spec with all suggestions, and how far it is."""
+    job = Job.of(parts.store.jobs.get(id))
+    digest = hashlib.sha256(job.model_dump_json().encode()).hexdigest()[:16]
+    etag = f'"{job.version}-{digest}"'
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    if if_none_match is not None and tag_matches(if_none_match, etag):
+        return Response(status_code=304, headers=headers)
+    return answer(job, headers=headers)
+
+
+@router.post(
+    "/{id}/cancel",
+    operation_id="cancelJob",
+    summary="Stop a job for good",
+    response_model=Job,
+    response_description="It is cancelled.",
+    responses={
+        202: {"model": Job, "description": "It runs; its worker was asked to stop."},
+        **refused("not_found", "wrong_state"),
+    },
+)
+def cancel(id: JobId, parts: PartsOf) -> Response:
+    """Its checkpoints stay, so it can be resumed all the same."""
+    return _controlled(parts.store.jobs.cancel(id))
+
+
+@router.post(
+    "/{id}/pause",
+    operation_id="pauseJob",
+    summary="Pause a job",
+    response_model=Job,
+    response_description="It is paused.",
+    responses={
+        202: {"model": Job, "description": "It runs; it will save a checkpoint and stop."},
+        **refused("not_found", "wrong_state"),
+    },
+)
+def pause(id: JobId, parts: PartsOf) -> Response:
+    """It keeps its checkpoint and gives its worker free."""
+    return _controlled(parts.store.jobs.pause(id))
+
+
+@router.post(
+    "/{id}/resume",
+    operation_id="resumeJob",
+    summary="Go on with a job",
+    response_description="It is queued again.",
+    responses=refused("not_found", "wrong_state"),
+)
+def resume(id: JobId, parts: PartsOf) -> Job:
+    """A paused, cancelled or failed job goes on from its last checkpoint."""
+    return Job.of(parts.store.jobs.resume(id))
+
+
+@router.delete(
+    "/{id}",
+    operation_id="deleteJob",
+    summary="Delete a job and its files",
+    status_code=204,
+    response_class=Response,
+    response_description="It is gone, with its checkpoints and artifacts.",
+    responses=refused("not_found", "wrong_state"),
+)
+def delete(id: JobId, parts: PartsOf) -> Response:
+    """Only a job that has ended. There is no way back."""
+    if parts.store.jobs.get(id).kind == "ingest":
+        raise Problem("wrong_state", "An ingest job belongs to its dataset.")
+    parts.store.jobs.delete(id)
+    # The folder is made from the checked id, never from what the record says.
+    shutil.rmtree(
+        parts.settings.data_dir / "jobs" / id,
+        onerror=lambda _, path, found: log.warning("not_removed", path=path, error=str(found[1])),
+    )
+    return Response(status_code=204)
+
+
+def _controlled(record: JobRecord) -> Response:
+    """200 when it took effect, 202 while the worker still has to follow."""
+    return answer(Job.of(record), status=202 if record.status == "stopping" else 200)
+
+
+def _page(
+    store: Store, statuses: set[Status], *, after: str | None, limit: int
+) -> tuple[list[JobRecord], bool]:
+    """Jobs of several statuses as one list: ids sort by time, so pages can be merged."""
+    wanted: list[Status | None] = [*statuses] or [None]
+    pages = [store.jobs.list(status=one, after=after, limit=limit) for one in wanted]
+    merged = sorted((one for page in pages for one in page.data), key=lambda one: one.id)[::-1]
+    return merged[:limit], len(merged) > limit or any(page.has_more for page in pages)

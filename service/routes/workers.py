@@ -1,0 +1,73 @@
+"""Who does the work, and what waits for them."""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Path
+
+from service import examples
+from service.body import StrictRoute
+from service.health import JobQueue, PoolDepth, Worker, WorkerList
+from service.openapi import refused
+from service.routes.common import PartsOf
+from service.store.errors import NotFound
+from service.store.store import Store
+
+router = APIRouter(prefix="/v1", tags=["workers"], route_class=StrictRoute)
+
+
+@router.get(
+    "/workers",
+    operation_id="listWorkers",
+    summary="List workers",
+    response_description="Every worker of the last day.",
+)
+def workers(parts: PartsOf) -> WorkerList:
+    """What each worker is and does."""
+    found = [Worker.of(one) for one in parts.store.workers.list()]
+    return WorkerList.of(found, [one.id for one in found])
+
+
+@router.post(
+    "/workers/{id}/drain",
+    operation_id="drainWorker",
+    summary="Let a worker run dry",
+    status_code=202,
+    response_description="It takes no new job; the one that it has goes on.",
+    responses=refused("not_found"),
+)
+def drain(
+    id: Annotated[str, Path(description="Id of a worker.", examples=[examples.WORKER["id"]])],
+    parts: PartsOf,
+) -> Worker:
+    """Before maintenance: wait until it is idle, then stop it."""
+    known = {one.id for one in parts.store.workers.list()}
+    if id not in known:
+        raise NotFound("worker", id[:128])
+    parts.store.workers.drain(id)
+    for one in parts.store.workers.list():
+        if one.id == id:
+            return Worker.of(one)
+    raise NotFound("worker", id[:128])
+
+
+@router.get(
+    "/queue",
+    operation_id="getQueue",
+    summary="See what waits",
+    response_description="Each pool's depth, and how many jobs have each status.",
+)
+def queue(parts: PartsOf) -> JobQueue:
+    """How many jobs wait for a worker, and for how long the next one has."""
+    pools = set(parts.store.jobs.pools())
+    for worker in parts.store.workers.list():
+        pools.update(worker.pools)
+    counts = {str(status): number for status, number in parts.store.jobs.counts().items()}
+    return JobQueue(pools=[_depth(parts.store, pool) for pool in sorted(pools)], counts=counts)
+
+
+def _depth(store: Store, pool: str) -> PoolDepth:
+    found = store.jobs.depth(pool)
+    since = found.oldest_queued_at_s
+    wait_s = None if since is None else max(0.0, time.time() - since)
+    return PoolDepth(pool=pool, depth=found.jobs, oldest_wait_s=wait_s)

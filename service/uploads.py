@@ -1,0 +1,184 @@
+"""Receiving the bytes of a dataset: resumable, counted, hashed while they are written.
+
+The staged file is the record of how far an upload has come, so nothing else can disagree with it.
+"""
+
+import asyncio
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from starlette.concurrency import run_in_threadpool
+
+from service.problems import Problem
+
+STAGED = "upload.part"
+CHUNK_BYTES = 1024 * 1024
+IDLE_S_MAX = 60.0
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """What the sender says of an upload before its bytes."""
+
+    offset: int
+    """Where these bytes belong: 0 starts anew, else the number of bytes already held."""
+    size_bytes: int
+    """Of the whole content."""
+    sha256: str | None
+    """Of the whole content, if it was told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """How far an upload has come."""
+
+    held_bytes: int
+    sha256: str | None
+    """Of the whole content; None while bytes are missing."""
+
+
+def staged_path(dataset_id: str) -> str:
+    """Where the bytes of an upload lie, relative to the data folder."""
+    return f"datasets/{dataset_id}/{STAGED}"
+
+
+def held_bytes(path: Path) -> int:
+    """How many bytes of an upload lie on the disk."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def check_space(folder: Path | int, needed_bytes: int) -> None:
+    """Raise Problem `disk_full` if so many bytes cannot be written to the disk of `folder`."""
+    free = shutil.disk_usage(folder).free
+    if needed_bytes > free:
+        raise Problem("disk_full", f"{needed_bytes} bytes are needed, {free} are free.")
+
+
+@contextmanager
+def staged(path: Path) -> Iterator[BinaryIO]:
+    """The staged file, for this sender alone. Raises Problem `upload_busy`."""
+    with _disk_errors():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        file = os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0)
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Problem("upload_busy", "Another upload of this dataset is going on.") from None
+        yield file
+
+
+async def receive(
+    file: BinaryIO,
+    chunks: AsyncIterator[bytes],
+    told: Announced,
+    *,
+    on_bytes: Callable[[int], None],
+) -> Received:
+    """Write `chunks` at the announced offset, and check the whole once it is there.
+
+    Bytes that arrived stay when the sender leaves or the disk is full. Raises Problem
+    `wrong_offset`, `size_mismatch`, `sha256_mismatch`, `disk_full` or `request_timeout`.
+    """
+    hasher = await run_in_threadpool(_place, file, told)
+    place = told.offset
+
+    def write(block: bytes) -> None:
+        with _disk_errors():
+            _write_all(file, block)
+        hasher.update(block)
+        on_bytes(len(block))
+
+    try:
+        async with aclosing(_blocks(chunks)) as blocks:
+            async for block in blocks:
+                if place + len(block) > told.size_bytes:
+                    raise Problem("size_mismatch", f"{told.size_bytes} bytes were announced.")
+                await run_in_threadpool(write, block)
+                place += len(block)
+    finally:
+        await asyncio.shield(run_in_threadpool(_sync, file))
+    if place < told.size_bytes:
+        return Received(place, None)
+    sha256 = hasher.hexdigest()
+    if told.sha256 is not None and sha256 != told.sha256:
+        await run_in_threadpool(file.truncate, 0)
+        raise Problem("sha256_mismatch", f"The bytes have the sha256 {sha256}.")
+    return Received(place, sha256)
+
+
+def _place(file: BinaryIO, told: Announced) -> "hashlib._Hash":
+    """Stand at the offset, with the hash of all bytes before it."""
+    held = os.fstat(file.fileno()).st_size
+    if told.offset not in (0, held):
+        raise Problem(
+            "wrong_offset",
+            f"{held} bytes are held, the upload goes on at {told.offset}.",
+            headers={"Upload-Offset": str(held)},
+        )
+    if told.offset == 0:
+        file.truncate(0)
+    file.seek(0)
+    hasher = hashlib.sha256()
+    while block := file.read(CHUNK_BYTES):
+        hasher.update(block)
+    check_space(file.fileno(), told.size_bytes - told.offset)
+    return hasher
+
+
+async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Chunks gathered to 1 MiB; what has arrived is given out even if the sender leaves."""
+    buffer = bytearray()
+    try:
+        while True:
+            try:
+                chunk = await asyncio.wait_for(anext(chunks), IDLE_S_MAX)
+            except StopAsyncIteration:
+                break
+            except TimeoutError:
+                raise Problem("request_timeout", f"No bytes came for {IDLE_S_MAX:g} s.") from None
+            buffer += chunk
+            if len(buffer) >= CHUNK_BYTES:
+                yield bytes(buffer)
+                buffer.clear()
+    except Exception:
+        if buffer:
+            yield bytes(buffer)
+        raise
+    if buffer:
+        yield bytes(buffer)
+
+
+def _write_all(file: BinaryIO, block: bytes) -> None:
+    rest = memoryview(block)
+    while rest:
+        rest = rest[file.write(rest) :]
+
+
+def _sync(file: BinaryIO) -> None:
+    with _disk_errors():
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _disk_errors() -> Iterator[None]:
+    """Tell a full disk, which the user can mend, from a broken one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise Problem("disk_full", "The data folder has no space left.") from None
+        raise Problem("storage", f"The disk answered: {error.strerror}.") from error
