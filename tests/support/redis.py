@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import redis
+
 from service.store.embedded import RunningRedis, start_redis
 from service.store.settings import StoreSettings
 from service.store.store import Store, open_store
@@ -108,17 +110,20 @@ def worker(**changes: object) -> WorkerRecord:
     return WorkerRecord(**(fields | changes))  # type: ignore[arg-type]
 
 
-def dump(store: Store) -> dict[str, bytes]:
-    """Every key with its value as the server serializes it: equal when nothing changed."""
-    connection = store.link.run(lambda client: client.keys("*"))
-    found = {}
-    for key in sorted(connection):
-        found[key] = store.link.run(_raw(key))
+def dump(store: Store) -> dict[str, object]:
+    """Every key with all that it holds: equal when nothing changed."""
+    found: dict[str, object] = store.link.run(_dump)
     return found
 
 
-def _raw(key: str) -> Callable[[object], bytes]:
-    def read(client: object) -> bytes:
-        return client.execute_command("DUMP", key, NEVER_DECODE=[])  # type: ignore[attr-defined,no-any-return]
-
-    return read
+def _dump(client: redis.Redis) -> dict[str, object]:
+    read: dict[str, Callable[[str], object]] = {
+        "hash": client.hgetall,
+        "list": lambda key: client.lrange(key, 0, -1),
+        "set": client.smembers,
+        "stream": client.xrange,
+        "string": client.get,
+        "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+    }
+    keys = sorted(str(key) for key in client.keys("*"))
+    return {key: read[str(client.type(key))](key) for key in keys}
