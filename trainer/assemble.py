@@ -1,0 +1,128 @@
+"""From a spec to a run: made anew, then put where the newest intact checkpoint says."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from trainer import checkpoints
+from trainer.data.pack import Pack
+from trainer.data.source import RowSource
+from trainer.evaluation import Evaluation, plan_evaluation
+from trainer.events import DatasetFacts
+from trainer.fingerprint import differing, fingerprint
+from trainer.history import History, Line, read_history
+from trainer.machine import Machine, Place, prepared
+from trainer.method import Method, load_method
+from trainer.optim import Horizon, make_optimizer
+from trainer.run import Progress, Run
+from trainer.spec import JobSpec
+from trainer.state import restore
+from trainer.suggest import resolve, steps_per_epoch
+from trainer.views.views import Views
+from trainer.watch import LossWatch
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Folders of a run."""
+
+    out: Path
+    """Written to, and nothing else is."""
+    pack: Path
+    test_pack: Path | None = None
+    checkpoints: tuple[Path, ...] = ()
+    """Checkpoints of earlier attempts, newest first, to go on from besides those in `out`."""
+
+
+@contextmanager
+def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run]:
+    """The run of a spec, resolved and resumed; its files and threads end with the block.
+
+    Raises SpecError, DataError, CheckpointError or StorageError.
+    """
+    with ExitStack() as stack:
+        place = stack.enter_context(prepared(machine, precision=spec.precision))
+        pack = Pack.open(places.pack)
+        resolved = resolve(spec, pack.facts)
+        spec = resolved.spec
+        source = stack.enter_context(RowSource(pack, device=place.device))
+        test_source = _test_source(places, place, stack)
+        method = _placed(load_method(spec, bf16=place.bf16), place)
+        optimizer = make_optimizer(spec.optim, method.learning().values())
+        causes = fingerprint(
+            spec,
+            place=place,
+            facts=pack.facts,
+            test_facts=test_source.pack.facts if test_source else None,
+        )
+        progress, before = _resumed(places, method, optimizer, causes)
+        history = History(places.out / "metrics.jsonl", before=before)
+        stack.callback(history.close)
+        views = make_views(spec, pack.facts, place)
+        yield Run(
+            resolved=resolved,
+            out=places.out,
+            place=place,
+            fingerprint=causes,
+            method=method,
+            optimizer=optimizer,
+            source=source,
+            views=views,
+            evaluation=_evaluation(spec, source, test_source, views),
+            history=history,
+            horizon=Horizon(spec.epochs or 0, steps_per_epoch(spec, pack.rows)),
+            progress=progress,
+            losses=LossWatch(place.device),
+        )
+
+
+def make_views(spec: JobSpec, facts: DatasetFacts, place: Place) -> Views:
+    """Views of a resolved spec, normalised by the dataset's own mean and std."""
+    return Views(spec.views, mean=facts.mean, std=facts.std, device=place.device)
+
+
+def _test_source(places: Places, place: Place, stack: ExitStack) -> RowSource | None:
+    if places.test_pack is None:
+        return None
+    pack = Pack.open(places.test_pack)
+    return stack.enter_context(RowSource(pack, device=place.device))
+
+
+def _placed(method: Method, place: Place) -> Method:
+    """On the device. channels_last only with bf16: in fp32 it halves a CPU's speed."""
+    if not place.bf16:
+        return method.to(place.device)
+    # torch's types know `memory_format` only as a keyword of this overload.
+    return method.to(place.device).to(memory_format=torch.channels_last)
+
+
+def _evaluation(
+    spec: JobSpec, source: RowSource, test_source: RowSource | None, views: Views
+) -> Evaluation | None:
+    if spec.evaluation is None:
+        return None
+    return plan_evaluation(spec.evaluation, source, test_source, views=views, seed=spec.seed)
+
+
+def _resumed(
+    places: Places, method: Method, optimizer: torch.optim.Optimizer, causes: dict[str, str]
+) -> tuple[Progress, list[Line]]:
+    """Restore the newest intact checkpoint, if there is one, and its history."""
+    own = places.out / "checkpoints"
+    checkpoints.clean(own)
+    loaded = checkpoints.load_newest([own, *places.checkpoints])
+    if loaded is None:
+        return Progress(), []
+    restore(loaded.state, method, optimizer)
+    meta = loaded.meta
+    is_own = loaded.path.parent == own.resolve()
+    progress = Progress(
+        step=meta.step,
+        saved_step=meta.step if is_own else -1,
+        differs=tuple(sorted({*meta.differs, *differing(meta.fingerprint, causes)})),
+    )
+    attempt = loaded.path.parent.parent
+    return progress, read_history(attempt / "metrics.jsonl", until_step=meta.step)

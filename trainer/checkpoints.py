@@ -1,0 +1,172 @@
+"""Checkpoints: what a run must remember, on the disk whole or not at all.
+
+A checkpoint is the folder `<step, 9 digits>/` with `state.safetensors`, `meta.json` and, written
+last, `manifest.json`: the sha256 and size of the other two. It is written as `<step>.tmp/`, each
+file synced, and becomes visible by one rename. No pickle anywhere.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import safetensors.torch
+from pydantic import Field, ValidationError
+from torch import Tensor
+
+from trainer.errors import CheckpointError
+from trainer.events import FileRecord
+from trainer.files import remove, storage_errors, sync_folder, write_synced
+from trainer.record import Record
+
+STATE, META, MANIFEST = "state.safetensors", "meta.json", "manifest.json"
+AnyRecord = TypeVar("AnyRecord", bound=Record)
+log = logging.getLogger(__name__)
+
+
+class Meta(Record):
+    """What a checkpoint says of itself in words."""
+
+    version: int = 1
+    step: int
+    """Optimizer steps done."""
+    fingerprint: dict[str, str]
+    """Of the run that wrote it."""
+    differs: tuple[str, ...] = Field(default=(), strict=False)
+    """Causes that ever changed between two attempts of the run: it is no longer exact."""
+
+
+class Manifest(Record):
+    """The files of a checkpoint."""
+
+    version: int = 1
+    files: tuple[FileRecord, ...] = Field(strict=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A checkpoint that lies on the disk."""
+
+    path: Path
+    step: int
+    manifest_sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A checkpoint that was read back and verified."""
+
+    path: Path
+    meta: Meta
+    state: dict[str, Tensor]
+
+
+def save(folder: Path, state: Mapping[str, Tensor], meta: Meta, *, keep: int) -> Saved:
+    """Write `<folder>/<step>/`, then remove all but the newest `keep` of the folder.
+
+    Saving a step twice replaces it by the same. Raises StorageError, with nothing new visible,
+    when the disk refuses.
+    """
+    final = folder / f"{meta.step:09d}"
+    temporary = folder / f"{meta.step:09d}.tmp"
+    remove(temporary)
+    with storage_errors(final, leftover=temporary):
+        temporary.mkdir(parents=True)
+        blobs = {STATE: safetensors.torch.save(_plain(state)), META: _json(meta)}
+        files = tuple(
+            FileRecord(name=name, size_bytes=len(data), sha256=write_synced(temporary / name, data))
+            for name, data in blobs.items()
+        )
+        manifest = _json(Manifest(files=files))
+        manifest_sha256 = write_synced(temporary / MANIFEST, manifest)
+        sync_folder(temporary)
+        remove(final)
+        temporary.rename(final)
+        sync_folder(folder)
+    for old in list_checkpoints(folder)[keep:]:
+        remove(old)
+    size_bytes = sum(file.size_bytes for file in files) + len(manifest)
+    return Saved(final, meta.step, manifest_sha256, size_bytes)
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Whole checkpoints of a folder, newest first. Nothing is verified."""
+    found = [path for path in folder.glob("[0-9]*") if path.name.isdigit() and path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name), reverse=True)
+
+
+def load_newest(places: Iterable[Path]) -> Loaded | None:
+    """The newest checkpoint that is intact; None if there is none at all.
+
+    Each place is a checkpoint or a folder of them; a checkpoint's neighbours count too, in case
+    it was removed or damaged. Raises CheckpointError if there are some and none is intact.
+    """
+    reasons = []
+    for path in _candidates(places):
+        try:
+            return load(path)
+        except CheckpointError as error:
+            log.warning("%s", error)
+            reasons.append(str(error))
+    if reasons:
+        raise CheckpointError(" ".join(reasons))
+    return None
+
+
+def load(path: Path) -> Loaded:
+    """Read one checkpoint; every byte is checked against the manifest before it is used.
+
+    Raises CheckpointError, naming the file, if one is missing, cut short or changed.
+    """
+    manifest = _parsed(Manifest, _read(path / MANIFEST))
+    blobs = {}
+    for file in manifest.files:
+        data = _read(path / file.name)
+        if len(data) != file.size_bytes or hashlib.sha256(data).hexdigest() != file.sha256:
+            raise CheckpointError(f"{path.name}/{file.name} is damaged.")
+        blobs[file.name] = data
+    if blobs.keys() != {STATE, META}:
+        raise CheckpointError(f"{path.name}/{MANIFEST} is damaged.")
+    return Loaded(path, _parsed(Meta, blobs[META]), safetensors.torch.load(blobs[STATE]))
+
+
+def clean(folder: Path) -> None:
+    """Remove what an interrupted save left behind."""
+    for leftover in folder.glob("*.tmp"):
+        remove(leftover)
+
+
+def _candidates(places: Iterable[Path]) -> list[Path]:
+    found: dict[Path, None] = {}
+    for place in places:
+        for path in [place, *list_checkpoints(place), *list_checkpoints(place.parent)]:
+            if path.name.isdigit() and path.is_dir():
+                found[path.resolve()] = None
+    return sorted(found, key=lambda path: int(path.name), reverse=True)
+
+
+def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """On the CPU, in the memory order that safetensors stores."""
+    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+
+
+def _json(record: Record) -> bytes:
+    return (json.dumps(record.model_dump(mode="json"), indent=1, sort_keys=True) + "\n").encode()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path.parent.name}/{path.name}: {error.strerror}.") from error
+
+
+def _parsed(kind: type[AnyRecord], data: bytes) -> AnyRecord:
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        raise CheckpointError(f"{kind.__name__} of a checkpoint cannot be read.") from error

@@ -1,0 +1,43 @@
+"""From the name of an encoder to the network."""
+
+from typing import Protocol, cast
+
+from torch import Tensor, nn
+
+from trainer.encoders.resnet import build_resnet
+from trainer.encoders.small import SmallEncoder
+from trainer.encoders.spec import EncoderSpec
+from trainer.suggest import SMALL_SIDE_PX
+
+
+class Encoder(Protocol):
+    """What every encoder has beyond nn.Module."""
+
+    feature_dim: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[N, 3, S, S] to [N, feature_dim]."""
+
+
+def build_encoder(spec: EncoderSpec, *, side_px: int, bn_splits: int = 1) -> nn.Module:
+    """The encoder that `spec` names, with fresh weights from the global CPU generator.
+
+    Has `.feature_dim`. `bn_splits` > 1 computes batch norm in so many groups while training.
+    """
+    if spec.name == "small":
+        return SmallEncoder(bn_splits=bn_splits)
+    return build_resnet(
+        spec.name, cifar_stem=has_cifar_stem(spec, side_px=side_px), bn_splits=bn_splits
+    )
+
+
+def has_cifar_stem(spec: EncoderSpec, *, side_px: int) -> bool:
+    """Whether the first layer is 3x3 with stride 1 and no pooling."""
+    if spec.stem == "auto":
+        return side_px <= SMALL_SIDE_PX
+    return spec.stem == "cifar"
+
+
+def feature_dim(encoder: nn.Module) -> int:
+    """Width of the encoder's output."""
+    return cast(Encoder, encoder).feature_dim

@@ -1,0 +1,65 @@
+"""However a run ends, it ends with a result file and an Ended event, and never with a trace."""
+
+import errno
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from trainer.errors import OutOfMemory, StorageError, TrainerError
+from trainer.events import Ended, Event
+from trainer.files import FULL_DISK, replace_file
+
+RESULT = "result.json"
+INTERNAL_HINT = "See the job's log for the trace, and report it together with the spec."
+# What torch's allocator says when the memory of a CPU is used up; it has no class for that.
+CPU_MEMORY_WORDS = "not enough memory"
+
+log = logging.getLogger(__name__)
+
+
+def run_to_end(work: Callable[[], Ended], *, out: Path, emit: Callable[[Event], None]) -> Ended:
+    """Do the work; write how it ended to `out/result.json` whole, and emit it.
+
+    Traces go to the log only. An error that nobody foresaw ends with the code `internal`.
+    """
+    try:
+        ended = work()
+    except Exception as error:
+        log.exception("The run failed.")
+        ended = failed(error)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        data = json.dumps(ended.model_dump(mode="json"), indent=1) + "\n"
+        replace_file(out / RESULT, data.encode())
+    except (OSError, StorageError):
+        # The event still tells how it ended; the reader treats a missing file as a lost worker.
+        log.exception("%s could not be written.", RESULT)
+    emit(ended)
+    return ended
+
+
+def failed(error: Exception) -> Ended:
+    """An exception as the end of a run."""
+    known = _known(error)
+    if known is None:
+        message = f"{type(error).__name__}: {error}"[:500]
+        return Ended(outcome="failed", code="internal", message=message, hint=INTERNAL_HINT)
+    step = getattr(known, "step", 0)
+    return Ended(
+        outcome="failed", code=known.code, message=known.detail, hint=known.next_step, step=step
+    )
+
+
+def _known(error: Exception) -> TrainerError | None:
+    if isinstance(error, TrainerError):
+        return error
+    if isinstance(error, torch.OutOfMemoryError | MemoryError) or (
+        isinstance(error, RuntimeError) and CPU_MEMORY_WORDS in str(error)
+    ):
+        return OutOfMemory(f"The device ran out of memory: {str(error).partition('.')[0]}.")
+    if isinstance(error, OSError) and (error.errno in FULL_DISK or error.errno == errno.EIO):
+        return StorageError(f"A file could not be written: {error.strerror}.")
+    return None

@@ -1,0 +1,70 @@
+"""All that the bits of a result depend on besides the state: if it differs, so may they."""
+
+import hashlib
+import platform
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+import torchvision
+
+from trainer.events import DatasetFacts
+from trainer.machine import Place
+from trainer.spec import JobSpec
+
+# Fields of a spec that say how a run is watched and kept, not what it computes.
+OPERATIONAL = frozenset(
+    {
+        "name",
+        "dataset",
+        "test_dataset",
+        "checkpoint_every_s",
+        "checkpoint_every_steps",
+        "keep_checkpoints",
+        "pool",
+        "retry",
+        "metadata",
+    }
+)
+
+
+def fingerprint(
+    spec: JobSpec, *, place: Place, facts: DatasetFacts, test_facts: DatasetFacts | None
+) -> dict[str, str]:
+    """Name of a cause -> its value. `spec` is resolved. Equal fingerprints: equal bits."""
+    return {
+        "code": code_sha256(),
+        "spec": spec_sha256(spec),
+        "dataset": facts.sha256,
+        "test_dataset": test_facts.sha256 if test_facts else "",
+        "device": place.name,
+        "threads": str(torch.get_num_threads()) if place.device.type == "cpu" else "",
+        "precision": "bf16" if place.bf16 else "fp32",
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def differing(before: dict[str, str], now: dict[str, str]) -> tuple[str, ...]:
+    """Names of the causes that changed, sorted."""
+    names = before.keys() | now.keys()
+    return tuple(sorted(name for name in names if before.get(name) != now.get(name)))
+
+
+def spec_sha256(spec: JobSpec) -> str:
+    """Of what a resolved spec computes."""
+    return hashlib.sha256(spec.model_dump_json(exclude=set(OPERATIONAL)).encode()).hexdigest()
+
+
+@cache
+def code_sha256() -> str:
+    """Of every source file of the trainer, by name and content."""
+    folder = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,76 @@
+"""metrics.jsonl: every signal that was read, one line each, whole in each attempt's folder."""
+
+import json
+import os
+from pathlib import Path
+
+from trainer.files import storage_errors
+
+Line = dict[str, float]
+
+# Signals that tell of the machine and the hour, not of the run.
+OF_THE_MOMENT = frozenset(
+    {"rows_per_s", "data_s", "step_s", "eval_s", "checkpoint_s", "memory_bytes"}
+)
+
+
+class History:
+    """Signals so far, in memory and in a file that only grows."""
+
+    def __init__(self, path: Path, *, before: list[Line]) -> None:
+        """Start the file with the lines `before`, those of the attempts before this one."""
+        self.path, self.lines = path, list(before)
+        temporary = path.with_name(f"{path.name}.tmp")
+        with storage_errors(path, leftover=temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text("".join(map(_written, before)))
+            temporary.replace(path)
+            self._file = path.open("a")
+
+    def add(self, *, step: int, epoch: float, signals: dict[str, float]) -> None:
+        """Append one line, readable at once."""
+        line = {"step": step, "epoch": epoch, **signals}
+        self.lines.append(line)
+        with storage_errors(self.path, leftover=self.path.with_name(f"{self.path.name}.tmp")):
+            self._file.write(_written(line))
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Wait for the disk: a checkpoint must not outlive the lines before it."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def has_evaluation_at(self, step: int) -> bool:
+        """Whether the rows were evaluated after so many steps. Only steps have a loss."""
+        return any(line["step"] == step and "loss" not in line for line in reversed(self.lines))
+
+    def of_the_run(self) -> list[Line]:
+        """Lines without what differs from one machine and hour to the next."""
+        return [
+            {name: value for name, value in line.items() if name not in OF_THE_MOMENT}
+            for line in self.lines
+        ]
+
+
+def read_history(path: Path, *, until_step: int) -> list[Line]:
+    """Lines of a metrics.jsonl up to a step. A missing file or a line cut short is left out."""
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        return []
+    lines = []
+    for row in text.splitlines():
+        try:
+            line = json.loads(row)
+        except json.JSONDecodeError:
+            continue
+        if line["step"] <= until_step:
+            lines.append(line)
+    return lines
+
+
+def _written(line: Line) -> str:
+    return json.dumps(line) + "\n"

@@ -1,0 +1,97 @@
+"""The device that a run uses, and the settings that make it repeat itself bit for bit."""
+
+import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.utils.deterministic
+
+from trainer.errors import SpecError
+from trainer.spec import Precision
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """Where to train."""
+
+    device: str = "auto"
+    """`cpu`, `cuda`, `cuda:1`; auto takes a GPU if there is one."""
+    threads: int | None = None
+    """Threads of one operation on a CPU. None leaves torch's own choice. Sums depend on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A machine with its open questions answered."""
+
+    device: torch.device
+    bf16: bool
+    """Autocast in bfloat16, and images in channels_last: only together are they fast on a CPU."""
+
+    @property
+    def name(self) -> str:
+        """Model of the device, for people and for the fingerprint."""
+        if self.device.type == "cuda":
+            return torch.cuda.get_device_name(self.device)
+        name = torch.cpu.get_capabilities().get("cpu_name", "unknown")
+        return f"cpu {name} {torch.backends.cpu.get_cpu_capability()}"
+
+    def memory_bytes(self) -> int:
+        """Peak so far: of the device, or of the process on a CPU."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.device))
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+@contextmanager
+def prepared(machine: Machine, *, precision: Precision) -> Iterator[Place]:
+    """Make the device ready and deterministic; put the process's settings back afterwards.
+
+    Raises SpecError if this machine has no such device.
+    """
+    # cuBLAS reads it when its first handle is made.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    device = _device(machine.device)
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    was_exact = torch.are_deterministic_algorithms_enabled()
+    filler: Any = torch.utils.deterministic  # a module whose one attribute is made at run time
+    was_filling = filler.fill_uninitialized_memory
+    torch.set_num_threads(machine.threads or threads)
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True)
+    # Nothing here reads memory that it did not write; filling it first only costs time.
+    filler.fill_uninitialized_memory = False
+    try:
+        yield Place(device=device, bf16=_is_bf16(precision, device))
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(was_exact)
+        filler.fill_uninitialized_memory = was_filling
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise SpecError(f"{name!r} is no device", field="device") from None
+    if device.type not in {"cpu", "cuda"}:
+        raise SpecError(f"{name!r} is neither cpu nor cuda", field="device")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise SpecError(f"this machine has no {name!r}", field="device")
+    return device
+
+
+def _is_bf16(precision: Precision, device: torch.device) -> bool:
+    if precision != "auto":
+        return precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))

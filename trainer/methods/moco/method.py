@@ -1,0 +1,163 @@
+"""Momentum Contrast, versions 1 and 2 (arXiv:1911.05722, arXiv:2003.04297)."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainer.encoders.build import build_encoder, feature_dim
+from trainer.losses import info_nce
+from trainer.method import Feature, Method, Negatives, Outcome
+from trainer.methods.moco.spec import MoCoSpec
+from trainer.momentum import distance_ratio, follow
+from trainer.negatives import NegativeQueue
+from trainer.randomness import shuffled
+from trainer.seeds import derived_seed, scoped_seed
+from trainer.spec import JobSpec
+
+
+class Tower(nn.Module):
+    """An encoder with its head: views to embeddings."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Module, *, bf16: bool) -> None:
+        """`bf16`: convolutions and products in bfloat16, weights and results in fp32."""
+        super().__init__()
+        self.encoder, self.head, self.bf16 = encoder, head, bf16
+
+    def forward(self, views: Tensor) -> Tensor:
+        """[B, 3, S, S] to unit vectors [B, dim]."""
+        return F.normalize(self.features(views, feature="projection"), dim=1)
+
+    def features(self, views: Tensor, *, feature: Feature) -> Tensor:
+        """[B, 3, S, S] to [B, D] in the precision of the weights."""
+        if self.bf16:
+            views = views.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(views.device.type, torch.bfloat16, enabled=self.bf16):
+            found: Tensor = self.encoder(views)
+            if feature == "projection":
+                found = self.head(found)
+        return found.float() if self.bf16 else found
+
+
+class MoCo(Method):
+    """The query tower learns by gradient; the key tower only follows it."""
+
+    def __init__(self, spec: MoCoSpec, encoder: nn.Module, *, seed: int, bf16: bool) -> None:
+        """`spec` is resolved; `seed` draws negatives and the order of keys."""
+        super().__init__()
+        assert spec.queue_rows is not None
+        self.spec, self.seed = spec, seed
+        self.query = Tower(encoder, _head(spec, feature_dim(encoder)), bf16=bf16)
+        self.key = copy.deepcopy(self.query).requires_grad_(False)
+        self.negatives = NegativeQueue(
+            spec.queue_rows,
+            spec.dim,
+            start=spec.negatives_start,
+            seed=derived_seed(seed, "negatives"),
+        )
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The query encoder, without its head."""
+        return self.query.encoder
+
+    def loss(self, first: Tensor, second: Tensor, rows: Tensor, *, step: int) -> Outcome:
+        """InfoNCE of queries from `first` and keys from `second`, and if symmetric the reverse.
+
+        The symmetric loss is the sum of both halves, as in the authors' notebook. Mutates nothing
+        but the running statistics of batch norm. Source: Algorithm 1 of arXiv:1911.05722.
+        """
+        loss, query, key = self._half(first, second, rows, half=0, step=step)
+        if not self.spec.symmetric:
+            return Outcome(loss, query, key, rows, halves=1)
+        other_loss, other_query, other_key = self._half(second, first, rows, half=1, step=step)
+        return Outcome(
+            loss=loss + other_loss,
+            queries=torch.cat([other_query, query]),
+            keys=torch.cat([other_key, key]),  # keys of `first`, then of `second`
+            rows=rows.repeat(2),
+            halves=2,
+        )
+
+    def _half(
+        self, view_q: Tensor, view_k: Tensor, rows: Tensor, *, half: int, step: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        query = self.query(view_q)
+        key = self._keys(view_k, half=half, step=step)
+        loss = info_nce(
+            query,
+            key,
+            self.negatives.keys,
+            temperature=self.spec.temperature or 0.0,
+            hidden=self.negatives.hidden_from(self._owners(rows)),
+        )
+        return loss, query, key
+
+    @torch.no_grad()
+    def _keys(self, views: Tensor, *, half: int, step: int) -> Tensor:
+        """Keys [B, dim].
+
+        With split batch norm the rows are regrouped: else a row's query and key would both carry
+        the statistics of one group.
+        """
+        if self.spec.bn == "plain":
+            return self.key(views)  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
+        total = views.shape[0]
+        order = shuffled(
+            torch.arange(total),
+            total=total,
+            seed=derived_seed(self.seed, f"key order {half}"),
+            epoch=step,
+        )
+        back = torch.empty_like(order).scatter_(0, order, torch.arange(total))
+        keys: Tensor = self.key(views[order.to(views.device)])
+        return keys[back.to(views.device)]
+
+    def _owners(self, rows: Tensor) -> Tensor | None:
+        return rows if self.spec.mask_own_keys else None
+
+    def after_step(self, outcome: Outcome) -> None:
+        """The key tower follows, then the keys join the negatives.
+
+        Both come after backward, so nothing that the gradient needs must be cloned.
+        """
+        follow(self.key, self.query, momentum=self.spec.momentum or 0.0)
+        self.negatives.push(outcome.keys, outcome.rows)
+
+    def learning(self) -> dict[str, nn.Parameter]:
+        """Everything in the query tower."""
+        return {f"query.{name}": value for name, value in self.query.named_parameters()}
+
+    def embed(self, views: Tensor, *, feature: Feature) -> Tensor:
+        """[B, 3, S, S] to fp32 features [B, D], not normalised, with the query encoder."""
+        return self.query.features(views, feature=feature)
+
+    def negatives_for(self, rows: Tensor) -> Negatives:
+        """The negatives as queries of `rows` see them now. Syncs with the device."""
+        return Negatives(
+            keys=self.negatives.keys,
+            hidden=self.negatives.hidden_from(self._owners(rows)),
+            counted=self.negatives.counted(),
+            fill_ratio=int(self.negatives.fill) / self.negatives.capacity_rows,
+            oldest_age_steps=self.negatives.oldest_age_steps(),
+        )
+
+    def key_distance_ratio(self) -> float:
+        """|theta_q - theta_k| / |theta_q|. Syncs with the device."""
+        return distance_ratio(self.key, self.query)
+
+
+def build(spec: JobSpec, *, bf16: bool) -> MoCo:
+    """The method of a resolved spec, its weights drawn from the spec's seed."""
+    splits = spec.method.bn_splits if spec.method.bn == "split" else 1
+    with scoped_seed(derived_seed(spec.seed, "weights")):
+        encoder = build_encoder(spec.encoder, side_px=spec.views.side_px or 0, bn_splits=splits)
+        return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16)
+
+
+def _head(spec: MoCoSpec, width: int) -> nn.Module:
+    """Version 1: one layer. Version 2: width-ReLU-dim, without batch norm."""
+    if spec.head == "linear":
+        return nn.Linear(width, spec.dim)
+    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, spec.dim))

@@ -1,0 +1,66 @@
+"""Optimizers, and the learning rate as a pure function of the step."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from trainer.optim_spec import AdamWSpec, CosineSpec, OptimSpec, ScheduleSpec, StepsSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """How long a run is."""
+
+    epochs: int
+    steps_per_epoch: int
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+
+def make_optimizer(spec: OptimSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """The optimizer of a resolved spec. Weight decay falls on every parameter, as in the papers."""
+    lr, weight_decay = spec.lr or 0.0, spec.weight_decay or 0.0
+    if isinstance(spec, AdamWSpec):
+        betas = (spec.beta1, spec.beta2)
+        return torch.optim.AdamW(
+            parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True
+        )
+    return torch.optim.SGD(
+        parameters,
+        lr=lr,
+        momentum=spec.momentum,
+        weight_decay=weight_decay,
+        nesterov=spec.nesterov,
+        fused=True,
+    )
+
+
+def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """The rate of the next step."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+def lr_at(step: int, *, spec: ScheduleSpec, peak: float, horizon: Horizon) -> float:
+    """The learning rate of a step in [0, horizon.steps).
+
+    Warm-up rises by the step from 0 and counts as part of the epochs; a cosine then spans what is
+    left. Per epoch, the epoch is a whole number, as in the authors' adjust_learning_rate.
+    """
+    epoch = step / horizon.steps_per_epoch
+    if epoch < spec.warmup_epochs:
+        return peak * epoch / spec.warmup_epochs
+    whole_epoch = step // horizon.steps_per_epoch
+    if isinstance(spec, StepsSpec):
+        return peak * spec.factor ** sum(whole_epoch >= fall for fall in spec.epochs)
+    if isinstance(spec, CosineSpec):
+        passed = epoch if spec.per == "step" else float(whole_epoch)
+        share = max(0.0, passed - spec.warmup_epochs) / (horizon.epochs - spec.warmup_epochs)
+        return peak * 0.5 * (1.0 + math.cos(math.pi * share))
+    return peak

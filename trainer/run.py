@@ -1,0 +1,226 @@
+"""One run in all its parts: what the loop in `trainer.train` calls."""
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from trainer import checkpoints
+from trainer.data.source import RowSource
+from trainer.evaluation import Evaluation
+from trainer.events import Checkpointed, Evaluated, Published, Started, Stepped
+from trainer.exports.publish import Export, publish
+from trainer.history import History
+from trainer.machine import Place
+from trainer.method import Method, Outcome
+from trainer.optim import Horizon, lr_at, set_lr
+from trainer.randomness import shuffled
+from trainer.signals import gradient_norm, read_signals
+from trainer.spec import JobSpec
+from trainer.state import collect
+from trainer.suggest import Resolved
+from trainer.views.views import Views
+from trainer.watch import LossWatch, Stopwatch
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a run is."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    saved_step: int = -1
+    """Step of the newest checkpoint in the out folder."""
+    saved_at_s: float = field(default_factory=time.monotonic)
+    differs: tuple[str, ...] = ()
+    """Causes that changed between attempts: the end may not equal an uninterrupted run's."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """A resolved job on a device. `trainer.assemble.open_run` makes one."""
+
+    resolved: Resolved
+    out: Path
+    place: Place
+    fingerprint: dict[str, str]
+    method: Method
+    optimizer: torch.optim.Optimizer
+    source: RowSource
+    views: Views
+    evaluation: Evaluation | None
+    history: History
+    horizon: Horizon
+    progress: Progress
+    losses: LossWatch
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
+
+    @property
+    def spec(self) -> JobSpec:
+        """Resolved."""
+        return self.resolved.spec
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done."""
+        return self.progress.step
+
+    @property
+    def epoch(self) -> float:
+        """Passes over the rows done."""
+        return self.step / self.horizon.steps_per_epoch
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the last step is behind."""
+        return self.step >= self.horizon.steps
+
+    def started(self) -> Started:
+        """The first event."""
+        return Started(
+            step=self.step,
+            steps_planned=self.horizon.steps,
+            steps_per_epoch=self.horizon.steps_per_epoch,
+            rows=self.source.pack.rows,
+            device=self.place.name,
+            exact=not self.progress.differs,
+            differs=self.progress.differs,
+        )
+
+    def advance(self) -> Stepped | None:
+        """One optimizer step, in the order of Algorithm 1 of arXiv:1911.05722.
+
+        Returns its signals if they are due. Raises DivergedError.
+        """
+        with self.stopwatch.timing("data_s"):
+            first, second, rows = self._views()
+        with self.stopwatch.timing("step_s"):
+            lr = self._lr()
+            outcome = self.method.loss(first, second, rows, step=self.step)
+            self.optimizer.zero_grad(set_to_none=True)
+            outcome.loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+            self.losses.note(outcome.loss, step=self.step + 1)
+            signals = self._signals(outcome, lr) if self._signals_are_due() else None
+            set_lr(self.optimizer, lr)
+            self.optimizer.step()
+            self.method.after_step(outcome)
+        self.progress.step += 1
+        self.stopwatch.count(rows.shape[0])
+        if signals is None:
+            return None
+        signals |= self.stopwatch.read() | {"memory_bytes": float(self.place.memory_bytes())}
+        self.history.add(step=self.step, epoch=self.epoch, signals=signals)
+        return Stepped(step=self.step, epoch=self.epoch, signals=signals)
+
+    def evaluation_is_due(self) -> bool:
+        """Whether this step ends an epoch to evaluate after, and that was not done yet."""
+        if self.evaluation is None or self.step == 0:
+            return False
+        every_steps = self.evaluation.spec.every_epochs * self.horizon.steps_per_epoch
+        ends = self.is_done or self.step % every_steps == 0
+        return ends and not self.history.has_evaluation_at(self.step)
+
+    def evaluate(self, should_stop: Callable[[], bool]) -> Evaluated | None:
+        """Measure the encoder. None if `should_stop()` said so before the end."""
+        assert self.evaluation is not None
+        with self.stopwatch.timing("eval_s"):
+            signals = self.evaluation.run(self.method, should_stop=should_stop)
+        if signals is None:
+            return None
+        self.history.add(step=self.step, epoch=self.epoch, signals=signals)
+        return Evaluated(step=self.step, epoch=self.epoch, signals=signals)
+
+    def checkpoint_is_due(self) -> bool:
+        """Whether one is due by steps, by time, or because this is the end."""
+        if self.step == self.progress.saved_step:
+            return False
+        every_steps = self.spec.checkpoint_every_steps
+        by_steps = every_steps is not None and self.step % every_steps == 0
+        waited_s = time.monotonic() - self.progress.saved_at_s
+        return self.is_done or by_steps or waited_s >= self.spec.checkpoint_every_s
+
+    def save(self) -> Checkpointed | None:
+        """Write a checkpoint. None if this step has one. Raises DivergedError, StorageError."""
+        if self.step == self.progress.saved_step:
+            return None
+        with self.stopwatch.timing("checkpoint_s"):
+            self.losses.check()
+            state = collect(self.method, self.optimizer, step=self.step)
+            self.history.sync()
+            saved = checkpoints.save(
+                self.out / "checkpoints",
+                state,
+                checkpoints.Meta(
+                    step=self.step, fingerprint=self.fingerprint, differs=self.progress.differs
+                ),
+                keep=self.spec.keep_checkpoints,
+            )
+        self.progress.saved_step, self.progress.saved_at_s = self.step, time.monotonic()
+        return Checkpointed(
+            step=self.step,
+            path=saved.path.relative_to(self.out).as_posix(),
+            manifest_sha256=saved.manifest_sha256,
+            size_bytes=saved.size_bytes,
+        )
+
+    def publish(self) -> Published:
+        """Write what people download. Raises StorageError."""
+        encoder = copy.deepcopy(self.method.encoder).to(memory_format=torch.contiguous_format)
+        export = Export(
+            spec=self.spec,
+            reasons=self.resolved.reasons,
+            facts=self.source.pack.facts,
+            encoder=encoder.float().eval(),
+            source=self.source,
+            views=self.views,
+            pack=self.source.pack,
+            history=self.history.of_the_run(),
+            exact=not self.progress.differs,
+            step=self.step,
+        )
+        return publish(export, out=self.out)
+
+    def _views(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Two views [B, 3, side, side] of this step's rows int64 [B], on the device."""
+        rows = self._rows_of(self.step)
+        canvas = self.source.canvas(rows)
+        if self.step + 1 < self.horizon.steps:
+            self.source.prefetch(self._rows_of(self.step + 1))
+        rows = rows.to(self.place.device, non_blocking=True)
+        epoch = self.step // self.horizon.steps_per_epoch
+        first, second = (
+            self.views.views(canvas, rows, seed=self.spec.seed, epoch=epoch, view=view)
+            for view in (0, 1)
+        )
+        return first, second, rows
+
+    def _rows_of(self, step: int) -> Tensor:
+        """Dataset rows of a step, int64 [B] on the CPU: a slice of its epoch's permutation."""
+        epoch, position = divmod(step, self.horizon.steps_per_epoch)
+        batch_rows, total = self.spec.batch_rows or 0, self.source.pack.rows
+        start = position * batch_rows
+        positions = torch.arange(start, min(start + batch_rows, total))
+        return shuffled(positions, total=total, seed=self.spec.seed, epoch=epoch)
+
+    def _lr(self) -> float:
+        peak = self.spec.optim.lr or 0.0
+        return lr_at(self.step, spec=self.spec.schedule, peak=peak, horizon=self.horizon)
+
+    def _signals_are_due(self) -> bool:
+        """Of the first step, of each n-th and of the last: known from the step alone."""
+        done = self.step + 1
+        every_steps = self.spec.signals_every_steps or 1
+        return done in {1, self.horizon.steps} or done % every_steps == 0
+
+    def _signals(self, outcome: Outcome, lr: float) -> dict[str, float]:
+        self.losses.check()
+        return {
+            **read_signals(self.method, outcome, queue_dataset_rows=self.source.pack.rows),
+            "key_encoder_distance_ratio": self.method.key_distance_ratio(),
+            "lr": lr,
+            "grad_norm": gradient_norm(self.method.learning().values()),
+        }

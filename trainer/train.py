@@ -1,0 +1,63 @@
+"""The loop."""
+
+from collections.abc import Callable
+
+from trainer.assemble import Places, open_run
+from trainer.events import Ended, Event, Logged
+from trainer.machine import Machine
+from trainer.run import Run
+from trainer.spec import JobSpec
+
+__all__ = ["Emit", "Machine", "Places", "train"]
+
+Emit = Callable[[Event], None]
+
+
+def train(
+    spec: JobSpec,
+    places: Places,
+    *,
+    machine: Machine,
+    emit: Emit,
+    should_stop: Callable[[], bool],
+) -> Ended:
+    """Run `spec` to its end, or to the first step after `should_stop()` says so.
+
+    Goes on from the newest intact checkpoint, so that running it twice is harmless: the files
+    it publishes are the same, bit for bit, however often it was killed. What the spec leaves out
+    is resolved. The caller emits the Ended that this returns. Raises TrainerError.
+    """
+    with open_run(spec, places, machine=machine) as run:
+        emit(run.started())
+        _explain(run, emit)
+        while not should_stop():
+            if run.evaluation_is_due() and not _tell(emit, run.evaluate(should_stop)):
+                break
+            if run.checkpoint_is_due():
+                _tell(emit, run.save())
+            if run.is_done:
+                emit(run.publish())
+                return Ended(outcome="succeeded", step=run.step)
+            _tell(emit, run.advance())
+        _tell(emit, run.save())
+        message = f"Stopped after step {run.step}; the checkpoint is kept."
+        return Ended(outcome="stopped", code="stopped", message=message, step=run.step)
+
+
+def _tell(emit: Emit, event: Event | None) -> bool:
+    """Emit an event if there is one."""
+    if event is not None:
+        emit(event)
+    return event is not None
+
+
+def _explain(run: Run, emit: Emit) -> None:
+    """What a user would wonder about."""
+    if run.step:
+        emit(Logged(message=f"Going on from the checkpoint after step {run.step}."))
+    if run.progress.differs:
+        what = ", ".join(run.progress.differs)
+        message = f"Since the last attempt this changed: {what}. The result is not exact."
+        emit(Logged(level="warning", message=message))
+    if run.spec.evaluation is not None and run.evaluation is None:
+        emit(Logged(message="Too few rows have labels, so nothing is classified."))
