@@ -35,8 +35,8 @@ bench: $(READY) ## Run every benchmark, one after the other
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 docker-check: ## Run the steps of the Dockerfiles in empty folders, without Docker
-	PYTHON=$(PYTHON) docker/check.sh docker/service.Dockerfile
-	PYTHON=$(PYTHON) docker/check.sh docker/worker.Dockerfile
+	$(PYTHON) docker/check.py docker/service.Dockerfile
+	$(PYTHON) docker/check.py docker/worker.Dockerfile
 
 setup: $(READY) ## Make the virtual environment from the locked requirements
 
@@ -62,6 +62,8 @@ lock: $(READY) ## Compile the requirements anew, with hashes
 	$(LOCK) --extra worker --extra dev -o requirements.lock
 	$(LOCK) --extra worker -c requirements.lock -o docker/worker.lock
 	$(LOCK) -c requirements.lock -o docker/service.lock
+	echo hatchling==1.29.0 | $(BIN)/uv pip compile - --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --universal -c requirements.lock -o docker/build.lock
 
 clean: ## Remove the virtual environment and every cache
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

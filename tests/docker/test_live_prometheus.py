@@ -1,0 +1,160 @@
+"""The shipped scrape config and every query of the dashboard, on a real Prometheus."""
+
+import math
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from service.metrics import METRICS, Target
+from tests.support.dashboard import Query, filled, queries
+from tests.support.synthetic import KEY, TARGETS, Synthetic, served
+
+REPO = Path(__file__).resolve().parents[2]
+CONFIG = REPO / "docker" / "prometheus" / "prometheus.yml"
+SCRAPES_S = 8.0
+
+promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on PATH")
+
+
+def _config(folder: Path, ports: dict[Any, int]) -> Path:
+    """The shipped config, with the targets and the key of this test and a scrape each second."""
+    key = folder / "key"
+    key.write_text(KEY)
+    config = yaml.safe_load(CONFIG.read_text())
+    config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s"}
+    for job in config["scrape_configs"]:
+        target = job["job_name"].removeprefix("moco-")
+        job.pop("dns_sd_configs", None)
+        job["authorization"]["credentials_file"] = str(key)
+        job["static_configs"] = [{"targets": [f"127.0.0.1:{ports[target]}"]}]
+    path = folder / "prometheus.yml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+@promtool
+def test_the_config_is_valid(tmp_path: Path) -> None:
+    """promtool also looks for the file of the key, so a copy of the config names one that is."""
+    key = tmp_path / "key"
+    key.write_text(KEY)
+    copy = tmp_path / "prometheus.yml"
+    copy.write_text(CONFIG.read_text().replace("/run/secrets/moco_api_key", str(key)))
+    done = subprocess.run(
+        ["promtool", "check", "config", str(copy)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@promtool
+@pytest.mark.parametrize("target", TARGETS)
+def test_promtool_finds_no_fault_in_a_page_of_metrics(target: Target) -> None:
+    synthetic = Synthetic()
+    synthetic.tick()
+    page = synthetic.instruments[target].render()
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], check=False, input=page, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_the_config_scrapes_the_three_targets_with_the_key() -> None:
+    config = yaml.safe_load(CONFIG.read_text())
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    assert set(jobs) == {f"moco-{target}" for target in TARGETS}
+    compose = yaml.safe_load((REPO / "docker-compose.yml").read_text())
+    for job in jobs.values():
+        assert job["authorization"]["credentials_file"] == "/run/secrets/moco_api_key"
+        for service in _services(job):
+            assert service in compose["services"]
+    source = REPO / "docker" / "grafana" / "provisioning" / "datasources" / "prometheus.yml"
+    data = yaml.safe_load(source.read_text())["datasources"][0]["jsonData"]
+    assert data["timeInterval"] == config["global"]["scrape_interval"]
+
+
+def _services(job: dict[str, Any]) -> list[str]:
+    if "dns_sd_configs" in job:
+        return list(job["dns_sd_configs"][0]["names"])
+    return [target.partition(":")[0] for target in job["static_configs"][0]["targets"]]
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    """A Prometheus that has scraped the synthetic targets for some seconds."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    with served(Synthetic()) as ports:
+        config, port = _config(folder, ports), _free_port()
+        command = [
+            "prometheus",
+            f"--config.file={config}",
+            f"--storage.tsdb.path={folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ]
+        with (folder / "log").open("w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10.0) as client:
+                _wait(client, folder / "log")
+                time.sleep(SCRAPES_S)
+                yield client
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def _wait(client: httpx.Client, log: Path) -> None:
+    for _ in range(300):
+        try:
+            if client.get("/-/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+def _ask(client: httpx.Client, expr: str) -> list[dict[str, Any]]:
+    answer = client.get("/api/v1/query", params={"query": expr}).json()
+    assert answer["status"] == "success", answer
+    found: list[dict[str, Any]] = answer["data"]["result"]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not on PATH")
+class TestLive:
+    def test_all_three_targets_are_up(self, prometheus: httpx.Client) -> None:
+        up = {row["metric"]["job"]: row["value"][1] for row in _ask(prometheus, "up")}
+        assert up == {f"moco-{target}": "1" for target in TARGETS}
+
+    @pytest.mark.parametrize("query", queries(), ids=lambda query: f"{query.panel}-{query.legend}")
+    def test_a_panel_shows_finite_numbers(self, prometheus: httpx.Client, query: Query) -> None:
+        found = _ask(prometheus, filled(query.expr, rate_interval="5s"))
+        assert found
+        assert all(math.isfinite(float(row["value"][1])) for row in found)
+
+    def test_every_metric_of_the_table_arrives(self, prometheus: httpx.Client) -> None:
+        names = prometheus.get("/api/v1/label/__name__/values").json()["data"]
+        for row in METRICS:
+            assert f"{row.name}_bucket" in names if row.type == "histogram" else row.name in names
+
+    def test_the_choice_of_jobs_finds_the_job(self, prometheus: httpx.Client) -> None:
+        match = {"match[]": "moco_job_info"}
+        found = prometheus.get("/api/v1/label/job_id/values", params=match).json()
+        assert found["data"] == ["job-1"]
