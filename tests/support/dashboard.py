@@ -57,7 +57,7 @@ def seen(expr: str) -> Iterator[Seen]:
     for node in _nodes(promql_parser.parse(filled(expr))):
         if isinstance(node, promql_parser.VectorSelector):
             labels = frozenset(matcher.name for matcher in node.matchers.matchers)
-            yield Seen(node.name, labels)
+            yield Seen(str(node.name), labels)
 
 
 def grouped_by(expr: str) -> Iterator[tuple[frozenset[str], list[str]]]:
@@ -65,8 +65,8 @@ def grouped_by(expr: str) -> Iterator[tuple[frozenset[str], list[str]]]:
     for node in _nodes(promql_parser.parse(filled(expr))):
         if isinstance(node, promql_parser.AggregateExpr):
             labels = node.modifier.labels if node.modifier else []
-            below = [n.name for n in _nodes(node) if isinstance(n, promql_parser.VectorSelector)]
-            yield frozenset(labels), below
+            selectors = (n for n in _nodes(node) if isinstance(n, promql_parser.VectorSelector))
+            yield frozenset(labels), [str(selector.name) for selector in selectors]
 
 
 def legend_labels(legend: str) -> set[str]:

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from trainer.encoders.build import build_encoder
-from trainer.encoders.spec import EncoderSpec
+from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.errors import StorageError
 from trainer.events import DatasetFacts, Published
 from trainer.exports import atlas
@@ -72,7 +72,7 @@ class TinyPack:
         return f"{'dark' if row % 2 == 0 else 'light'}/{row:02d}.png"
 
     def image(self, row: int) -> NDArray[np.uint8]:
-        return self.pixels[row]
+        return np.asarray(self.pixels[row])
 
     def canvas(self, rows: Tensor) -> Canvas:
         return Canvas(torch.from_numpy(self.pixels[rows.numpy()]).permute(0, 3, 1, 2))
@@ -84,7 +84,7 @@ class TinyViews:
         return (canvas.pixels.float() / 255 - mean) / std
 
 
-def _export(name: str, *, history: list[dict[str, float]] | None = None) -> Export:
+def _export(name: EncoderName, *, history: list[dict[str, float]] | None = None) -> Export:
     spec = JobSpec(dataset="/some/where/squares", name="A|B job", encoder=EncoderSpec(name=name))
     resolved = resolve(spec, FACTS)
     torch.manual_seed(0)
