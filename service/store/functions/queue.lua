@@ -88,7 +88,8 @@ local function complete(_, args)
     R('HINCRBY', K.counters, 'dataset_images:ok', known.rows or 0)
     R('HINCRBY', K.counters, 'dataset_images:corrupt', known.bad_files or 0)
     R('HINCRBY', K.counters, 'dataset_images:skipped', known.duplicates or 0)
-    R('HINCRBY', K.counters, 'dataset_bytes', R('HGET', K.ds .. j.dataset_id, 'size_bytes') or known.size_bytes or 0)
+    local content_bytes = tonumber(R('HGET', K.ds .. j.dataset_id, 'size_bytes') or '')
+    R('HINCRBY', K.counters, 'dataset_bytes', content_bytes or known.size_bytes or 0)
   end
   return { 'OK' }
 end
