@@ -1,0 +1,229 @@
+"""From a folder or an archive of images to a pack: decode all, keep the good, report the bad."""
+
+import errno
+import hashlib
+import os
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from trainer.data.images import BadImage, Decoded, strict_pillow
+from trainer.data.items import BadFile, Item, Limits, Source
+from trainer.data.sources import open_source
+from trainer.data.writer import PackWriter
+from trainer.errors import DataError, SpecError, StorageError
+from trainer.events import DatasetFacts, Ended, Event, Ingesting, Logged, Published
+from trainer.spec import IngestSpec
+
+Emit = Callable[[Event], None]
+CHUNK_ITEMS, CHUNK_BYTES = 64, 4 << 20
+"""What one thread decodes at a time: enough to make the hand-over cheap, little enough to hold."""
+PROGRESS_EVERY_S = 0.5
+THREADS_MAX = 16
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class IngestStopped(Exception):
+    """`should_stop` said so; nothing was left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A decoded row and the hash of its size and pixels."""
+
+    item: Item
+    decoded: Decoded
+    digest: bytes
+
+
+@dataclass(slots=True)
+class Progress:
+    """Tells how far the ingest is, at most twice a second."""
+
+    emit: Emit
+    bytes_total: int
+    bytes_done: int = 0
+    told_at_s: float = field(default_factory=time.monotonic)
+
+    def advance(self, size_bytes: int, writer: PackWriter, *, now: bool = False) -> None:
+        """Count the bytes of the source that are done."""
+        self.bytes_done += size_bytes
+        if not now and time.monotonic() - self.told_at_s < PROGRESS_EVERY_S:
+            return
+        self.told_at_s = time.monotonic()
+        self.emit(
+            Ingesting(
+                rows_ok=writer.rows,
+                rows_bad=writer.bad_files + writer.duplicates,
+                bytes_done=self.bytes_done,
+                bytes_total=self.bytes_total,
+            )
+        )
+
+
+def ingest(
+    spec: IngestSpec,
+    *,
+    out: Path,
+    emit: Emit,
+    should_stop: Callable[[], bool],
+    limits: Limits | None = None,
+) -> DatasetFacts:
+    """Make the pack `out/pack` of `spec.source`, whole or not at all.
+
+    The pack is a pure function of the source and the spec. Emits Ingesting and Published. Raises
+    DataError where no training set can come of it, StorageError on a full disk, IngestStopped.
+    """
+    try:
+        writer = PackWriter(out / "pack")
+        try:
+            return _ingest(spec, writer, emit, should_stop, limits or Limits())
+        except BaseException:
+            writer.abandon()
+            raise
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise StorageError(f"The pack could not be written: {error.strerror}.") from error
+        raise
+
+
+def run_ingest(
+    spec: IngestSpec, *, out: Path, emit: Emit, should_stop: Callable[[], bool]
+) -> Ended:
+    """An ingest as a job: how it ended, with the facts. Raises TrainerError."""
+    try:
+        facts = ingest(spec, out=out, emit=emit, should_stop=should_stop)
+    except IngestStopped:
+        return Ended(outcome="stopped", code="stopped", message="The ingest was stopped.")
+    message = f"{facts.rows} rows, {facts.bad_files} bad files, {facts.duplicates} duplicates."
+    return Ended(outcome="succeeded", message=message, facts=facts)
+
+
+def _ingest(
+    spec: IngestSpec,
+    writer: PackWriter,
+    emit: Emit,
+    should_stop: Callable[[], bool],
+    limits: Limits,
+) -> DatasetFacts:
+    path = Path(spec.source)
+    with strict_pillow(), open_source(path, spec.format, limits) as source:
+        progress = Progress(emit, source.bytes_total)
+        reasons = _write_rows(spec, source, writer, progress, should_stop)
+        progress.advance(0, writer, now=True)
+        _check_rows(path.name, writer.rows, reasons)
+        facts = writer.finish(source.classes)
+    _preview(writer.building, spec, emit)
+    emit(Published(folder="pack", files=writer.publish()))
+    return facts
+
+
+def _write_rows(
+    spec: IngestSpec,
+    source: Source,
+    writer: PackWriter,
+    progress: Progress,
+    should_stop: Callable[[], bool],
+) -> Counter[str]:
+    """Rows in the source's order; returns how many files were left out for which reason."""
+    seen: dict[bytes, str] = {}
+    reasons: Counter[str] = Counter()
+    for chunk in _decoded(source.items, spec.side_px_max):
+        if should_stop():
+            raise IngestStopped
+        kept = []
+        for result in chunk:
+            bad = result if isinstance(result, BadFile) else _twin(result, seen)
+            if bad is not None:
+                writer.report(bad)
+                reasons[bad.reason] += 1
+            elif isinstance(result, Row):
+                kept.append((result.item, result.decoded))
+        if kept:
+            writer.add(kept)
+        progress.advance(sum(_size_bytes(result) for result in chunk), writer)
+    return reasons
+
+
+def _twin(row: Row, seen: dict[bytes, str]) -> BadFile | None:
+    """The report of a row whose pixels were there before; else remembers them."""
+    first = seen.setdefault(row.digest, row.item.name)
+    if first is row.item.name:
+        return None
+    return BadFile(row.item.name, "duplicate", f"the same pixels as {first}")
+
+
+def _size_bytes(result: Row | BadFile) -> int:
+    return result.item.size_bytes if isinstance(result, Row) else result.size_bytes
+
+
+def _decoded(items: Iterator[Item | BadFile], side_px_max: int) -> Iterator[list[Row | BadFile]]:
+    """Chunks of decoded rows in order, a few of them under way in threads.
+
+    Pillow and zlib work outside the interpreter's lock, so threads are enough.
+    """
+    threads = min(THREADS_MAX, len(os.sched_getaffinity(0)))
+    with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
+        waiting: deque[Future[list[Row | BadFile]]] = deque()
+        try:
+            for chunk in _chunks(items):
+                waiting.append(pool.submit(_decode_chunk, chunk, side_px_max))
+                if len(waiting) > threads + 1:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _chunks(items: Iterator[Item | BadFile]) -> Iterator[list[Item | BadFile]]:
+    chunk: list[Item | BadFile] = []
+    size_bytes = 0
+    for item in items:
+        chunk.append(item)
+        size_bytes += item.size_bytes
+        if len(chunk) >= CHUNK_ITEMS or size_bytes >= CHUNK_BYTES:
+            yield chunk
+            chunk, size_bytes = [], 0
+    if chunk:
+        yield chunk
+
+
+def _decode_chunk(chunk: list[Item | BadFile], side_px_max: int) -> list[Row | BadFile]:
+    return [
+        item if isinstance(item, BadFile) else _decode_item(item, side_px_max) for item in chunk
+    ]
+
+
+def _decode_item(item: Item, side_px_max: int) -> Row | BadFile:
+    try:
+        decoded = item.decode(side_px_max)
+    except BadImage as bad:
+        return BadFile(item.name, bad.reason, bad.detail, item.size_bytes)
+    digest = hashlib.sha256(b"%d %d " % (decoded.height, decoded.width))
+    digest.update(decoded.pixels)
+    return Row(item, decoded, digest.digest())
+
+
+def _check_rows(name: str, rows: int, reasons: Counter[str]) -> None:
+    if rows >= 2:
+        return
+    found = "no image" if not rows else "only one image"
+    left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    raise DataError(
+        f"{name} holds {found} that can be used (files left out: {left_out or 'none'}).",
+        hint="Send at least two different images, as jpg, png, ppm, pgm, bmp, tif or webp.",
+    )
+
+
+def _preview(folder: Path, spec: IngestSpec, emit: Emit) -> None:
+    """Draw the preview. It is the one part that needs torch, so it is loaded after all checks."""
+    from trainer.data.preview import write_preview  # noqa: PLC0415
+
+    try:
+        write_preview(folder, seed=spec.seed)
+    except SpecError as error:
+        emit(Logged(level="warning", message=f"No preview of views: {error.detail}"))

@@ -1,0 +1,155 @@
+"""What a source gives to the ingest: rows to decode, and files that are no rows."""
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from trainer.data.images import BadImage, Decoded, decode_file
+from trainer.errors import DataError
+
+Reason = Literal[
+    "unreadable", "truncated", "wrong_type", "oversize", "duplicate", "empty", "refused"
+]
+REASONS: tuple[str, ...] = get_args(Reason)
+
+SUFFIXES = ("jpg", "jpeg", "png", "ppm", "pgm", "bmp", "tif", "tiff", "webp")
+ARCHIVE_SUFFIXES = ("zip", "tar", "gz", "tgz", "bz2", "xz", "zst", "7z", "rar")
+LITTER = {"__macosx", "thumbs.db", "desktop.ini"}
+CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
+DRIVE = re.compile(r"[A-Za-z]:")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What an archive or a folder may cost before it is refused."""
+
+    total_bytes: int = 100 * 1024**3
+    entry_bytes: int = 64 * 1024**2
+    entries: int = 2_000_000
+    ratio: int = 200
+    """Unpacked bytes for each packed byte."""
+    ratio_from_bytes: int = 1024**2
+    """Below this size a high ratio does no harm: small flat images have it."""
+    name_bytes: int = 255
+
+
+@dataclass(frozen=True, slots=True)
+class BadFile:
+    """A file that is no row, for the report."""
+
+    name: str
+    reason: str
+    detail: str
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A regular file of a folder or an archive."""
+
+    name: str
+    size_bytes: int
+    load: Callable[[], bytes]
+    """Raises BadImage if this file is damaged, DataError if the archive lies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A row to be."""
+
+    name: str
+    size_bytes: int
+    decode: Callable[[int], Decoded]
+    """Takes the longest shorter side in pixels. Raises BadImage or DataError."""
+    label: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """All rows of a dataset, in their order."""
+
+    items: Iterator[Item | BadFile]
+    bytes_total: int
+    classes: tuple[str, ...] | None = None
+    """Of the items' labels; None where folder names may tell them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The files of a folder or an archive; nothing is read yet."""
+
+    names: list[str]
+    bytes_total: int
+    entries: Callable[[], Iterator[Entry | BadFile]]
+    streamed: bool = False
+    """Whether an entry can only be loaded before the next one is asked for."""
+
+
+def refused(archive: str, name: str, why: str, *, then: str) -> DataError:
+    """The error of an archive that must not be read. `then` is the next step."""
+    return DataError(f"{archive} is refused: its entry {name[:300]!r} {why}.", hint=then)
+
+
+def name_fault(name: str, limits: Limits) -> str | None:
+    """What is wrong with the name of an archive's entry, or None."""
+    if CONTROL.search(name):
+        return "has a control character in its name"
+    if "\\" in name:
+        return "has a backslash in its name"
+    if name.startswith("/") or DRIVE.match(name):
+        return "has an absolute path"
+    if ".." in name.split("/"):
+        return "points out of its folder with '..'"
+    if len(name.encode("utf-8", "replace")) > limits.name_bytes:
+        return f"has a path longer than {limits.name_bytes} bytes"
+    return None
+
+
+def tidy(name: str) -> str:
+    """A name without empty parts and dots: `./a//b.png` is `a/b.png`."""
+    return "/".join(part for part in name.split("/") if part not in ("", "."))
+
+
+def is_hidden(name: str) -> bool:
+    """Files that systems leave behind and nobody meant to send."""
+    parts = name.lower().split("/")
+    return any(part.startswith(".") or part in LITTER for part in parts)
+
+
+def suffix_fault(name: str) -> str | None:
+    """Why a file of this name is no image, or None if it may be one."""
+    base = name.rsplit("/", 1)[-1].lower()
+    suffix = base.rsplit(".", 1)[-1] if "." in base else ""
+    if suffix in ARCHIVE_SUFFIXES:
+        return "archives inside archives are never opened"
+    if suffix and suffix not in SUFFIXES:
+        return f".{suffix} is none of {', '.join(SUFFIXES)}"
+    return None
+
+
+def image_items(listing: Listing, limits: Limits) -> Iterator[Item | BadFile]:
+    """The rows of a listing of image files."""
+    for entry in listing.entries():
+        if is_hidden(entry.name):
+            continue
+        yield entry if isinstance(entry, BadFile) else _item(entry, listing.streamed, limits)
+
+
+def _item(entry: Entry, streamed: bool, limits: Limits) -> Item | BadFile:
+    name, size_bytes = entry.name, entry.size_bytes
+    if fault := suffix_fault(name):
+        return BadFile(name, "wrong_type", fault, size_bytes)
+    if size_bytes > limits.entry_bytes:
+        detail = f"{size_bytes} bytes, the limit is {limits.entry_bytes}"
+        return BadFile(name, "oversize", detail, size_bytes)
+    if not size_bytes:
+        return BadFile(name, "empty", "the file has no bytes")
+    load = entry.load
+    if streamed:
+        try:
+            data = load()
+        except BadImage as bad:
+            return BadFile(name, bad.reason, bad.detail, size_bytes)
+        load = lambda: data  # noqa: E731 - binds what was read now
+    return Item(name, size_bytes, lambda side_px: decode_file(load(), side_px_max=side_px))

@@ -1,0 +1,63 @@
+"""A picture of what training will see: some rows, each beside two of its views."""
+
+import os
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from trainer.data.pack import PREVIEW, Pack
+from trainer.data.source import RowSource
+from trainer.randomness import shuffled
+from trainer.spec import JobSpec
+from trainer.suggest import resolve
+from trainer.views.views import Views
+
+PREVIEW_ROWS = 8
+CELL_PX = 112
+GAP_PX = 4
+BACKGROUND = (24, 24, 27)
+
+
+def write_preview(folder: Path, *, seed: int) -> None:
+    """Write `preview.png` into the folder of a pack: 8 lines of row, view 1, view 2.
+
+    The views are those of a job that leaves every setting out. Raises SpecError where there is no
+    such job.
+    """
+    pack = Pack.open(folder)
+    spec = resolve(JobSpec(dataset="preview"), pack.facts).spec.views
+    total = min(PREVIEW_ROWS, pack.rows)
+    rows = shuffled(torch.arange(total), total=pack.rows, seed=seed, epoch=0)
+    device = torch.device("cpu")
+    # Without normalisation views are images.
+    views = Views(spec, mean=(0.0,) * 3, std=(1.0,) * 3, device=device)
+    with RowSource(pack, device=device) as source:
+        canvas = source.canvas(rows)
+        columns = [
+            views.plain(canvas),
+            *(views.views(canvas, rows, seed=seed, epoch=0, view=view) for view in (0, 1)),
+        ]
+    path = folder / PREVIEW
+    with path.open("wb") as file:
+        _grid(columns).save(file, format="PNG")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _grid(columns: list[Tensor]) -> Image.Image:
+    """Columns of images, each float32 [rows, 3, side, side] in [0, 1]."""
+    step = CELL_PX + GAP_PX
+    size = (len(columns) * step + GAP_PX, len(columns[0]) * step + GAP_PX)
+    grid = Image.new("RGB", size, BACKGROUND)
+    for x, column in enumerate(columns):
+        levels = (column.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
+        for y, pixels in enumerate(levels.permute(0, 2, 3, 1).contiguous()):
+            image = Image.fromarray(pixels.numpy())
+            # Small pixels are shown as they are, large views are shrunk smoothly.
+            small = image.width <= CELL_PX
+            how = Image.Resampling.NEAREST if small else Image.Resampling.BILINEAR
+            cell = image.resize((CELL_PX, CELL_PX), how)
+            grid.paste(cell, (GAP_PX + x * step, GAP_PX + y * step))
+    return grid
