@@ -74,15 +74,14 @@ def preprocess(pretrained: dict[str, Any]) -> dict[str, Any]:
     return {
         "steps": [
             {"op": "to_rgb"},
-            {"op": "resize_shorter_side", "side_px": side_px, "interpolation": "bilinear",
-             "antialias": True},
-            {"op": "centre_crop", "side_px": side_px},
             {"op": "scale", "from": [0, 255], "to": [0.0, 1.0]},
+            {"op": "centre_crop", "side": "shorter side of the image"},
+            {"op": "resize", "size_px": [side_px, side_px], "filter": "bilinear, antialiased"},
             {"op": "normalize", "mean": pretrained["mean"], "std": pretrained["std"]},
         ],
         "layout": "NCHW",
         "dtype": "float32",
-    }  # fmt: skip
+    }
 
 
 def _write_embeddings(export: Export, path: Path) -> embeddings.Features:

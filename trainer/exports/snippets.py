@@ -72,9 +72,9 @@ def preprocess_code(pretrained: dict[str, Any]) -> str:
             "preprocess = v2.Compose([",
             "    v2.ToImage(),",
             "    v2.RGB(),",
-            f"    v2.Resize({side}, antialias=True),",
-            f"    v2.CenterCrop({side}),",
             "    v2.ToDtype(torch.float32, scale=True),",
+            "    v2.Lambda(lambda x: v2.functional.center_crop(x, [min(x.shape[-2:])] * 2)),",
+            f"    v2.Resize([{side}, {side}], antialias=True),",
             f"    v2.Normalize({pretrained['mean']}, {pretrained['std']}),",
             "])",
             '# features = encoder(preprocess(PIL.Image.open("image.png"))[None])',
@@ -93,7 +93,15 @@ def _stem(config: dict[str, Any], name: str) -> list[str]:
 
 
 def _arguments(layer: dict[str, Any]) -> str:
-    return ", ".join(f"{key}={value!r}" for key, value in layer["args"].items())
+    """Widths and a kernel's side by place, as people write them, the rest by name."""
+    plain = ("in_channels", "out_channels", "num_features", "output_size")
+    words = [
+        f"{value!r}"
+        if key in plain or (key == "kernel_size" and index == 2)
+        else f"{key}={value!r}"
+        for index, (key, value) in enumerate(layer["args"].items())
+    ]
+    return ", ".join(words)
 
 
 def _block(code: str) -> str:

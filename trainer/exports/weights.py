@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from trainer.events import DatasetFacts
 from trainer.spec import JobSpec
 
+STD_MIN = 1e-3
+"""What Views divides by where a channel never changes."""
+
 # What a layer of the small encoder is made from: attributes of the torch layer, by its class.
 _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Conv2d: ("in_channels", "out_channels", "kernel_size", "stride", "padding"),
@@ -91,7 +94,7 @@ def timm_config(
             "crop_pct": 1.0,
             "crop_mode": "center",
             "mean": list(facts.mean),
-            "std": list(facts.std),
+            "std": [max(value, STD_MIN) for value in facts.std],
             "num_classes": 0,
             "first_conv": next(
                 name for name, part in encoder.named_modules() if isinstance(part, nn.Conv2d)

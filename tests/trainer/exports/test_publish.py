@@ -6,8 +6,9 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,16 +16,21 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
+from tests.support.tiny_pack import write_pack
+from trainer.data.pack import Pack
+from trainer.data.source import RowSource
 from trainer.encoders.build import build_encoder
 from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.errors import StorageError
-from trainer.events import DatasetFacts, Published
+from trainer.events import Published
 from trainer.exports import atlas
 from trainer.exports.publish import Export, publish
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
+from trainer.views.spec import ViewsSpec
+from trainer.views.views import Views
 
 ROWS, SIDE = 40, 16
 FILES = {
@@ -37,73 +43,52 @@ FILES = {
     "encoder.safetensors",
     "preprocess.json",
 }
-FACTS = DatasetFacts(
-    rows=ROWS,
-    bad_files=2,
-    duplicates=1,
-    labels=("dark", "light"),
-    side_px_min=SIDE,
-    side_px_median=SIDE,
-    side_px_max=SIDE,
-    same_size=True,
-    mean=(0.5, 0.4, 0.3),
-    std=(0.2, 0.25, 0.3),
-    size_bytes=ROWS * SIDE * SIDE * 3,
-    sha256="0" * 64,
-)
+CLASSES = ("dark", "light")
+CPU = torch.device("cpu")
 
 
-class Canvas(NamedTuple):
-    pixels: Tensor  # u8 [B, 3, H, W]
+def _images(*, height: int = SIDE, width: int = SIDE) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Noise, dark or light, with one channel that never changes; the last row has no label."""
+    numbers = np.random.default_rng(0).integers(0, 90, (ROWS, height, width, 3))
+    labels = (np.arange(ROWS) % 2).astype(np.int32)
+    images = (numbers + 150 * labels[:, None, None, None]).astype(np.uint8)
+    images[..., 2] = 77
+    labels[-1] = -1
+    return images, labels
 
 
-class TinyPack:
-    """Forty squares in memory: a dark and a light class, and one row without a label."""
-
-    facts, rows = FACTS, ROWS
-
-    def __init__(self) -> None:
-        numbers = np.random.default_rng(0).integers(0, 90, (ROWS, SIDE, SIDE, 3))
-        self.labels = (np.arange(ROWS) % 2).astype(np.int32)
-        self.pixels = (numbers + 150 * self.labels[:, None, None, None]).astype(np.uint8)
-        self.labels[-1] = -1
-
-    def name(self, row: int) -> str:
-        return f"{'dark' if row % 2 == 0 else 'light'}/{row:02d}.png"
-
-    def image(self, row: int) -> NDArray[np.uint8]:
-        return np.asarray(self.pixels[row])
-
-    def canvas(self, rows: Tensor) -> Canvas:
-        return Canvas(torch.from_numpy(self.pixels[rows.numpy()]).permute(0, 3, 1, 2))
-
-
-class TinyViews:
-    def plain(self, canvas: Canvas) -> Tensor:
-        mean, std = (torch.tensor(value)[:, None, None] for value in (FACTS.mean, FACTS.std))
-        return (canvas.pixels.float() / 255 - mean) / std
-
-
-def _export(name: EncoderName, *, history: list[dict[str, float]] | None = None) -> Export:
-    spec = JobSpec(dataset="/some/where/squares", name="A|B job", encoder=EncoderSpec(name=name))
-    resolved = resolve(spec, FACTS)
+def _export(
+    name: EncoderName,
+    folder: Path,
+    *,
+    history: list[dict[str, float]] | None = None,
+    height: int = SIDE,
+) -> Export:
+    images, labels = _images(height=height)
+    facts = write_pack(folder / "pack", images, labels, classes=CLASSES)
+    pack = Pack.open(folder / "pack")
+    spec = JobSpec(
+        dataset="/some/where/squares",
+        name="A|B job",
+        encoder=EncoderSpec(name=name),
+        views=ViewsSpec(side_px=SIDE),
+    )
+    resolved = resolve(spec, facts)
     torch.manual_seed(0)
     encoder = build_encoder(resolved.spec.encoder, side_px=SIDE, bn_splits=4)
     encoder(torch.randn(8, 3, SIDE, SIDE))  # so that the running statistics are not the first ones
-    pack = TinyPack()
-    values: dict[str, Any] = {
-        "spec": resolved.spec,
-        "reasons": resolved.reasons,
-        "facts": FACTS,
-        "encoder": encoder.eval(),
-        "source": pack,
-        "views": TinyViews(),
-        "pack": pack,
-        "history": _history() if history is None else history,
-        "exact": True,
-        "step": 60,
-    }
-    return Export(**values)
+    return Export(
+        spec=resolved.spec,
+        reasons=resolved.reasons,
+        facts=facts,
+        encoder=encoder.eval(),
+        source=RowSource(pack, device=CPU),
+        views=Views(resolved.spec.views, mean=facts.mean, std=facts.std, device=CPU),
+        pack=pack,
+        history=_history() if history is None else history,
+        exact=True,
+        step=60,
+    )
 
 
 def _history() -> list[dict[str, float]]:
@@ -127,10 +112,13 @@ class Done(NamedTuple):
 
 
 @pytest.fixture(scope="module", params=["small", "resnet18"])
-def done(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Done:
-    out = tmp_path_factory.mktemp(request.param)
-    export = _export(request.param)
-    return Done(export, publish(export, out=out), out / "artifacts")
+def done(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Done]:
+    folder = tmp_path_factory.mktemp(request.param)
+    export = _export(request.param, folder)
+    with export.source:
+        yield Done(export, publish(export, out=folder / "out"), folder / "out" / "artifacts")
 
 
 def _python_blocks(folder: Path) -> list[str]:
@@ -161,9 +149,8 @@ def test_sha256sum_agrees(done: Done) -> None:
 def test_the_cards_code_loads_the_encoder_without_mocoserve(done: Done, tmp_path: Path) -> None:
     """A fresh interpreter runs the card's own blocks; its features must be those of the table."""
     load, prepare = _python_blocks(done.folder)[:2]
-    pixels = cast(TinyPack, done.export.pack).pixels[:3]
-    for row, image in enumerate(pixels):
-        Image.fromarray(image).save(tmp_path / f"{row}.png")
+    for row in range(3):
+        Image.fromarray(done.export.pack.image(row)).save(tmp_path / f"{row}.png")
     check = f"""
 import sys, PIL.Image, warnings
 images = [preprocess(PIL.Image.open(r"{tmp_path}/" + f"{{row}}.png")) for row in range(3)]
@@ -186,11 +173,25 @@ torch.save(found, r"{tmp_path}/found.pt")
     np.testing.assert_allclose(found.numpy(), expected, rtol=1e-4, atol=1e-5)
 
 
+def test_the_cards_code_prepares_images_as_they_were_trained_on(tmp_path: Path) -> None:
+    """Images that are not square, through the card's transform and through Views.plain."""
+    with (export := _export("small", tmp_path, height=23)).source:
+        publish(export, out=tmp_path / "out")
+        ours = export.views.plain(export.source.canvas(torch.arange(ROWS)))
+    scope: dict[str, Any] = {"torch": torch}
+    exec(_python_blocks(tmp_path / "out" / "artifacts")[1], scope)
+    theirs = torch.stack(
+        [scope["preprocess"](Image.fromarray(export.pack.image(row))) for row in range(ROWS)]
+    )
+    torch.testing.assert_close(ours[:, :2], theirs[:, :2], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(ours[:, 2], theirs[:, 2], rtol=0, atol=1e-3)
+
+
 def test_the_table_holds_every_row_in_order(done: Done) -> None:
     table = pq.read_table(done.folder / "embeddings.parquet").to_pydict()
     assert list(table) == ["row", "name", "label", "embedding"]
     assert table["row"] == list(range(ROWS))
-    assert table["name"][3] == "light/03.png"
+    assert table["name"][3] == "000003.png"
     assert table["label"] == ["dark", "light"] * 19 + ["dark", None]
     assert {len(row) for row in table["embedding"]} == {256 if _small(done) else 512}
 
@@ -201,8 +202,8 @@ def test_the_config_is_what_timm_reads(done: Done) -> None:
     assert config["architecture"] == done.export.spec.encoder.name
     assert (config["num_classes"], config["num_features"]) == (0, 256 if _small(done) else 512)
     assert shown["input_size"] == [3, SIDE, SIDE]
-    assert shown["mean"] == list(FACTS.mean)
-    assert shown["std"] == list(FACTS.std)
+    assert shown["mean"] == list(done.export.facts.mean)
+    assert shown["std"] == [*done.export.facts.std[:2], 0.001]
     assert shown["first_conv"] == "conv1"
     assert ("layers" in config["mocoserve"]) == _small(done)
     assert config["mocoserve"].get("stem") == (None if _small(done) else "cifar")
@@ -224,22 +225,23 @@ def test_the_layers_of_the_small_encoder_rebuild_it(done: Done) -> None:
 def test_publishing_twice_gives_the_same_bytes(done: Done, tmp_path: Path) -> None:
     """Another process of the same run differs in speed only, and speed is in no file."""
     slower = [line | {"rows_per_s": 1.0, "data_s": 7.0} for line in done.export.history]
-    again = _export(done.export.spec.encoder.name, history=slower)
-    assert publish(again, out=tmp_path).files == done.published.files
-    assert publish(again, out=tmp_path).files == done.published.files
+    again = _export(done.export.spec.encoder.name, tmp_path, history=slower)
+    with again.source:
+        assert publish(again, out=tmp_path / "out").files == done.published.files
+        assert publish(again, out=tmp_path / "out").files == done.published.files
 
 
 def test_the_atlas_shows_every_row_once(done: Done) -> None:
     """Each thumbnail, made here from the pixels, is found in the picture at exactly one place."""
     picture = np.asarray(Image.open(done.folder / "atlas.png"))
     assert picture.shape == (1600, 1600, 3)
-    pack, size = cast(TinyPack, done.export.pack), atlas.THUMB_PX
+    size = atlas.THUMB_PX
     edge = (atlas.CELL_PX - size) // 2 - 1
     columns = atlas.MARGIN_PX + edge + atlas.CELL_PX * np.arange(atlas.COLUMNS)
     lines = atlas.HEADER_PX + edge + atlas.CELL_PX * np.arange(atlas.LINES)
     shown = [picture[y : y + size, x : x + size].tobytes() for x in columns for y in lines]
-    for pixels in pack.pixels:
-        thumb = np.asarray(atlas.thumbnail(Image.fromarray(pixels)))
+    for row in range(ROWS):
+        thumb = np.asarray(atlas.thumbnail(Image.fromarray(done.export.pack.image(row))))
         assert shown.count(thumb.tobytes()) == 1
 
 
@@ -247,7 +249,7 @@ def test_the_card_tells_data_result_recipe_and_reasons(done: Done) -> None:
     card = (done.folder / "README.md").read_text()
     assert "`method.queue_rows` | 10" not in card
     for words in (
-        "# A|B job", "| images | 40 |", "2 bad files", "classify **80.0%** rightly",
+        "# A|B job", "| images | 40 |", "0 bad files", "classify **80.0%** rightly",
         "| `views.crop_scale` | 0.08 to 1 | the authors' value for CIFAR-10 |",
         "60 optimizer steps", "▁", "squares", "Guessing has a loss of 4.5",
     ):  # fmt: skip
@@ -260,17 +262,19 @@ def test_the_card_tells_data_result_recipe_and_reasons(done: Done) -> None:
 def test_a_full_disk_leaves_the_files_of_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export = _export("small")
-    before = publish(export, out=tmp_path).files
+    export = _export("small", tmp_path)
+    out = tmp_path / "out"
+    before = publish(export, out=out).files
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("trainer.exports.publish.write_synced", full)
     with pytest.raises(StorageError, match="artifacts could not be written: the disk is full"):
-        publish(export, out=tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["artifacts"]
-    assert {path.name for path in (tmp_path / "artifacts").iterdir()} == {f.name for f in before}
+        publish(export, out=out)
+    export.source.close()
+    assert [path.name for path in out.iterdir()] == ["artifacts"]
+    assert {path.name for path in (out / "artifacts").iterdir()} == {f.name for f in before}
 
 
 def _small(done: Done) -> bool:
