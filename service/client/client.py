@@ -2,7 +2,7 @@
 
 from service.client.client import Client
 
-with Client("http://127.0.0.1:8642", key) as moco:
+with Client("http://127.0.0.1:8080", key) as moco:
     job = moco.jobs.create({"dataset": "cifar10", "epochs": 5})
     job = moco.jobs.wait(job.id)
     for file in moco.artifacts.list(job.id):

@@ -70,8 +70,8 @@ class Datasets:
             yield from page
             after, more = (page[-1].id, more) if page else (None, False)
 
-    def report(self, dataset: str, *, limit: int = 100, after: str | None = None) -> Report:
-        """The files that are not among the rows, with their reasons."""
+    def report(self, dataset: str, *, limit: int = 100, after: int = 0) -> Report:
+        """Files that are not among the rows, with their reasons; `after` skips so many."""
         answer = self._http.get(f"{_path(dataset)}/report", params={"limit": limit, "after": after})
         return Report.model_validate(answer)
 

@@ -1,0 +1,132 @@
+"""One process that `moco up` starts: its log, its end, and when to start it again.
+
+A child gets its own session, so Ctrl-C reaches only `moco up`, which stops them in order; and
+the kernel sends it SIGTERM if `moco up` itself dies.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_LOG_BYTES_MAX = 16 << 20
+_STEADY_S = 60.0
+"""A child that lived so long has recovered from what ended it before."""
+_PAUSE_S_MAX = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What to start."""
+
+    name: str
+    arguments: tuple[str, ...]
+    """After the interpreter."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Beside the environment of `moco up`."""
+    grace_s: float = 10.0
+    """Between SIGTERM and SIGKILL."""
+
+
+class Child:
+    """A process that is kept running."""
+
+    def __init__(self, plan: Plan, log_dir: Path) -> None:
+        """Not started yet; what it prints goes to `log_dir`/<name>.log."""
+        self.plan, self.log = plan, log_dir / f"{plan.name}.log"
+        self.starts, self.failures = 0, 0
+        self.done = False
+        """Whether it ended as it wished, with code 0, and stays ended."""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._started_s = self._again_s = 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running process."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start it now."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        if self.log.exists() and self.log.stat().st_size > _LOG_BYTES_MAX:
+            self.log.replace(self.log.with_suffix(".log.1"))
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, *self.plan.arguments],
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.plan.env},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - this process has no threads
+            )
+        self.starts += 1
+        self._started_s = time.monotonic()
+
+    def look(self) -> int | None:
+        """The exit code if it ended since the last look; starts it again when it is time."""
+        if self.done:
+            return None
+        if self._process is None:
+            if time.monotonic() >= self._again_s:
+                self.start()
+            return None
+        code = self._process.poll()
+        if code is None:
+            return None
+        self._process, self.done = None, code == 0
+        lived_s = time.monotonic() - self._started_s
+        self.failures = 1 if lived_s > _STEADY_S else self.failures + 1
+        self._again_s = time.monotonic() + self.pause_s
+        return code
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds before the next start: 0.5, 1, 2 ... 30."""
+        return float(min(_PAUSE_S_MAX, 0.25 * 2.0**self.failures))
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM, if it runs."""
+        self.done = True
+        if self._process and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def await_stop(self, *, hurry: Callable[[], bool]) -> bool:
+        """Wait for its end; kill it after its grace or when `hurry`. Whether it went by itself."""
+        if self._process is None:
+            return True
+        end_s = time.monotonic() + self.plan.grace_s
+        while self._process.poll() is None:
+            if time.monotonic() >= end_s or hurry():
+                self._process.kill()
+                self._process.wait()
+                return False
+            time.sleep(0.02)
+        return True
+
+    def last_words(self, lines: int = 12) -> list[str]:
+        """The end of its log."""
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
+                return log.read().decode("utf-8", "replace").splitlines()[-lines:]
+        except OSError:
+            return []
+
+
+def die_with(parent: int) -> Callable[[], None]:
+    """What a child does before it becomes its program: ask the kernel for SIGTERM with us."""
+    prctl = ctypes.CDLL(None).prctl
+
+    def before_exec() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died between fork and prctl
+            os._exit(1)
+
+    return before_exec

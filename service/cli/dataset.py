@@ -1,0 +1,235 @@
+"""`moco dataset add | ls | show | report | wait`: images in."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.exits import CommandError, Exit
+from service.cli.options import DatasetRef, TimeoutS
+from service.cli.shell import Shell, command
+from service.cli.words import ago_text, bytes_text, count_text
+
+if TYPE_CHECKING:
+    from service.client.client import Client
+    from service.client.models import Dataset
+    from service.client.sources import Source
+
+app = typer.Typer(help="Add images and look at them.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def add(
+    shell: Shell,
+    path: Annotated[
+        Path, typer.Argument(help="A zip, tar, idx or npy file, or a folder.", show_default=False)
+    ],
+    name: Annotated[str, typer.Option("--name", help="What to call it.", show_default=False)],
+    format: Annotated[str, typer.Option(help="auto, folder, zip, tar, idx or npy.")] = "auto",
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Let the server read PATH itself, without a copy.")
+    ] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until ready.")] = False,
+) -> Exit | None:
+    """Send images and wait until they are ready. Run again after a break, and it goes on."""
+    with shell.client() as client:
+        if in_place:
+            dataset = client.datasets.create(name, format=format, path=path.resolve())
+        else:
+            dataset = send(shell, client, path, name=name, format=format)
+        if not no_wait:
+            dataset = settle(shell, client, dataset)
+        return _conclude(shell, client, dataset)
+
+
+def ls(
+    shell: Shell,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=100)] = 20,
+    after: Annotated[str | None, typer.Option(help="Start after the one with this id.")] = None,
+) -> None:
+    """List datasets, newest first."""
+    from service.cli.tables import print_table
+
+    with shell.client() as client:
+        page, more = client.datasets.list(limit=limit, after=after)
+    if shell.json:
+        data = [dataset.raw() for dataset in page]
+        shell.emit({"object": "list", "data": data, "has_more": more})
+        return
+    if not page:
+        shell.say("No datasets yet. Add one: `moco dataset add PATH --name NAME`.")
+        return
+    rows = ((d.id, d.name, d.status, *_sizes(d), ago_text(d.created_at)) for d in page)
+    print_table(("ID", "NAME", "STATUS", "ROWS", "CLASSES", "SIZE", "CREATED"), rows)
+    if more:
+        shell.say(f"There are more: `moco dataset ls --after {page[-1].id}`.")
+
+
+def show(shell: Shell, dataset: DatasetRef) -> None:
+    """Show one dataset."""
+    with shell.client() as client:
+        found = client.datasets.get(dataset)
+    if shell.json:
+        shell.emit(found.raw())
+    else:
+        _print(found)
+
+
+def report(
+    shell: Shell,
+    dataset: DatasetRef,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=1000)] = 100,
+    after: Annotated[int, typer.Option(min=0, help="Skip so many files.")] = 0,
+) -> None:
+    """List the files that are not among the rows, each with its reason."""
+    from service.cli.tables import print_table
+
+    with shell.client() as client:
+        found = client.datasets.report(dataset, limit=limit, after=after)
+    if shell.json:
+        shell.emit(found.raw())
+        return
+    if found.data:
+        rows = ((file.name, file.reason, file.detail) for file in found.data)
+        print_table(("FILE", "REASON", "DETAIL"), rows)
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(found.counts.items()))
+    shell.say(f"Left out: {counts or 'nothing'}.")
+    if found.has_more:
+        shell.say(f"There are more: `moco dataset report {dataset} --after {after + limit}`.")
+
+
+def wait(shell: Shell, dataset: DatasetRef, timeout: TimeoutS = None) -> Exit | None:
+    """Wait until a dataset is ready or has failed."""
+    with shell.client() as client:
+        found = client.datasets.wait(dataset, timeout_s=timeout)
+        return _conclude(shell, client, found)
+
+
+for _name, _body in (("add", add), ("ls", ls), ("show", show), ("report", report), ("wait", wait)):
+    command(app, _name)(_body)
+
+
+def send(shell: Shell, client: "Client", path: Path, *, name: str, format: str) -> "Dataset":
+    """Upload what the server has not got of `path`."""
+    from service.cli.bars import transfer
+    from service.client.sources import sha256_of, source_of
+
+    source = source_of(path)
+    with transfer("hash", source.size_bytes) as moved:
+        done = 0
+
+        def count(chunk_bytes: int) -> None:
+            nonlocal done
+            done += chunk_bytes
+            moved(done)
+
+        sha256 = sha256_of(source, on_bytes=count)
+    if path.is_dir() and format in ("auto", "folder"):
+        format = "tar"  # that is how a folder travels
+    dataset = _begun(shell, client, source, name=name, format=format, sha256=sha256)
+    if dataset.status != "received":
+        return dataset
+    with transfer("upload", source.size_bytes) as moved:
+        try:
+            return client.datasets.upload(
+                dataset.id, source, on_progress=lambda sent, _total: moved(sent)
+            )
+        except KeyboardInterrupt:
+            shell.say("\nStopped. Run the same command again, and the upload goes on.")
+            raise
+
+
+def _begun(
+    shell: Shell, client: "Client", source: "Source", *, name: str, format: str, sha256: str
+) -> "Dataset":
+    """A new dataset, or the one of the same name and bytes that an earlier run began."""
+    known = client.datasets.find(name)
+    if known is None:
+        return client.datasets.create(
+            name, format=format, size_bytes=source.size_bytes, sha256=sha256
+        )
+    if known.sha256 == sha256 and known.status != "failed":
+        word = "goes on" if known.status == "received" else "is there already"
+        shell.say(f"{name} {word}: the same bytes were sent before.")
+        return known
+    raise CommandError(
+        f"There is another dataset named {name}",
+        detail=f"{known.id} is {known.status} and holds other bytes than this path.",
+        hint="Choose another --name.",
+    )
+
+
+def settle(shell: Shell, client: "Client", dataset: "Dataset") -> "Dataset":
+    """The dataset once it is ready or has failed; a spinner at a terminal."""
+    from service.cli.bars import waiting
+
+    with waiting(f"preparing {dataset.name}") as told:
+
+        def look(found: "Dataset") -> None:
+            job = client.jobs.get(found.job_id) if found.job_id else None
+            signals = job.progress.raw() if job and job.progress else {}
+            told(count_text(rows) + " images" if (rows := signals.get("rows_ok")) else "")
+
+        try:
+            return client.datasets.wait(dataset.id, on_look=look)
+        except KeyboardInterrupt:
+            shell.say(f"\nIt is prepared without you; see `moco dataset wait {dataset.name}`.")
+            raise
+
+
+def _conclude(shell: Shell, client: "Client", dataset: "Dataset") -> Exit | None:
+    """Say how it stands; a failed one is an error."""
+    if shell.json:
+        shell.emit(dataset.raw())
+    else:
+        _print(dataset)
+    if dataset.status == "failed":
+        reason = dataset.status_reason
+        raise CommandError(
+            f"{dataset.name} cannot be used",
+            detail=(reason.message or reason.code) if reason else "",
+            hint=(reason.hint if reason else "") or f"See `moco dataset report {dataset.name}`.",
+            code=Exit.FAILED,
+        )
+    if dataset.status == "ready" and not shell.json:
+        _say_bad(shell, client, dataset)
+        shell.say(f"next: moco submit -d {dataset.name} --follow")
+    return None
+
+
+def _say_bad(shell: Shell, client: "Client", dataset: "Dataset") -> None:
+    facts = dataset.facts
+    if facts is None or not (facts.bad_files or facts.duplicates):
+        return
+    counts = client.datasets.report(dataset.id, limit=1).counts
+    words = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    shell.say(f"Left out: {words}. Each one: `moco dataset report {dataset.name}`.")
+
+
+def _print(dataset: "Dataset") -> None:
+    from service.cli.tables import print_facts
+
+    facts, reason = dataset.facts, dataset.status_reason
+    shown: list[tuple[str, object]] = [
+        ("id", dataset.id),
+        ("name", dataset.name),
+        ("status", dataset.status),
+        ("because", (reason.message or reason.code or None) if reason else None),
+        ("size", bytes_text(dataset.size_bytes) if dataset.size_bytes else None),
+    ]
+    if facts:
+        same = f"{facts.side_px_median} px"
+        span = f"{facts.side_px_min} to {facts.side_px_max} px, median {same}"
+        shown += [
+            ("rows", count_text(facts.rows)),
+            ("classes", f"{len(facts.labels)}" if facts.labels else "none: no labels"),
+            ("sides", same if facts.same_size and facts.side_px_min == facts.side_px_max else span),
+            ("bad files", count_text(facts.bad_files)),
+            ("duplicates", count_text(facts.duplicates)),
+        ]
+    print_facts(shown)
+
+
+def _sizes(dataset: "Dataset") -> tuple[str, str, str]:
+    facts = dataset.facts
+    rows = count_text(facts.rows) if facts else "-"
+    return rows, str(len(facts.labels)) if facts else "-", bytes_text(dataset.size_bytes)

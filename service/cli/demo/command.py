@@ -1,0 +1,155 @@
+"""`moco demo`: from images to a tested encoder, through the real service, in three minutes."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.cli.exits import CommandError, Exit, outcome
+from service.cli.shell import Shell, guarded
+
+_MARK = ".moco-demo"
+"""Lies in a folder that a demo made, and that the next one may therefore empty."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("demo")(demo)
+
+
+def demo(
+    *,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")] = Path("demo"),
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Keep the service's data folder as well.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="The result in JSON, for programs.")] = False,
+) -> None:
+    """Train on real digits; show what the encoder is worth."""
+    shell = Shell(url=None, key=None, data_dir=out / "server", json=json)
+    raise typer.Exit(guarded(lambda: _run(shell, out, keep=keep), as_json=json))
+
+
+class Phases:
+    """How long each part took."""
+
+    def __init__(self, shell: Shell) -> None:
+        """Nothing yet."""
+        self._shell = shell
+        self.spent_s: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str, sentence: str) -> Iterator[None]:
+        """Say what begins, and take the time."""
+        self._shell.say(sentence)
+        start_s = time.monotonic()
+        yield
+        self.spent_s[name] = round(time.monotonic() - start_s, 1)
+
+
+def _run(shell: Shell, out: Path, *, keep: bool) -> Exit:
+    from service.cli.demo.parts import await_ready, launch, pixels, stopped_after
+
+    _prepare(out)
+    phases = Phases(shell)
+    log = out / "service.log"
+    service = launch(shell.data_dir, log)
+    with stopped_after(service):
+        with phases.phase("start", "Starting the service, and writing 1,797 digits as PNG files."):
+            pixels("digits", out / "digits.zip")
+            await_ready(service, log)
+        _train(shell, phases, out)
+    with phases.phase("score", "Testing it with 5 labels per class, 20 times."):
+        result = pixels("score", out / "encoder")
+    if not keep:
+        shutil.rmtree(shell.data_dir)
+    return _conclude(shell, out, {**result, "seconds": phases.spent_s})
+
+
+def _train(shell: Shell, phases: Phases, out: Path) -> None:
+    """Upload, train and download, as any user would."""
+    from service.cli.dataset import send, settle
+    from service.cli.demo import recipe
+    from service.cli.download import fetch
+    from service.cli.watch import follow
+
+    with shell.client() as client:
+        with phases.phase("upload", f"Uploading {out / 'digits.zip'} to {client.url}."):
+            sent = send(shell, client, out / "digits.zip", name=recipe.DATASET, format="zip")
+            _must(settle(shell, client, sent).status == "ready", "The digits were not taken", out)
+        with phases.phase("train", "Training. The loss rises at first: real keys replace random."):
+            job = client.jobs.create(recipe.SPEC)
+            people = Shell(url=shell.url, key=shell.key, data_dir=shell.data_dir, json=False)
+            code = follow(people, client, job.id, line=shell.say)
+            _must(code == outcome("succeeded"), "The training did not succeed", out)
+        with phases.phase("download", f"Downloading the encoder to {out / 'encoder'}."):
+            fetch(client, job.id, client.artifacts.list(job.id), out / "encoder")
+
+
+def _must(fine: bool, title: str, out: Path) -> None:
+    if not fine:
+        logs = out / "server" / "logs"
+        raise CommandError(title, detail=f"Logs are in {logs}.", hint="Look there for the cause.")
+
+
+def _prepare(out: Path) -> None:
+    """An empty folder with our mark. Raises CommandError rather than remove a stranger's files."""
+    if out.is_dir() and any(out.iterdir()):
+        if not (out / _MARK).exists():
+            raise CommandError(
+                f"{out} is not empty, and no demo made it",
+                hint="Name another folder with --out.",
+                code=Exit.USAGE,
+            )
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / _MARK).touch()
+
+
+def _conclude(shell: Shell, out: Path, result: dict[str, Any]) -> Exit:
+    from service.cli.demo.recipe import MARGIN_MIN
+
+    accuracy = {score["name"]: score["accuracy"] for score in result["scores"]}
+    margin = accuracy["trained encoder"] - accuracy["raw pixels"]
+    result |= {
+        "margin": margin,
+        "margin_min": MARGIN_MIN,
+        "atlas": str(out / "encoder" / "atlas.png"),
+        "encoder": str(out / "encoder" / "encoder.safetensors"),
+    }
+    if shell.json:
+        shell.emit(result)
+    else:
+        _print(shell, result)
+    if margin >= MARGIN_MIN:
+        return Exit.OK
+    raise CommandError(
+        f"The encoder beats raw pixels by {margin:.3f}, less than {MARGIN_MIN}",
+        hint="Please report this, with the files in the folder of the demo.",
+    )
+
+
+def _print(shell: Shell, result: dict[str, Any]) -> None:
+    from service.cli.tables import print_table
+
+    print_table(
+        ("", "ACCURACY", "STANDARD ERROR"),
+        (
+            (score["name"], f"{score['accuracy']:.3f}", f"{score['standard_error']:.3f}")
+            for score in result["scores"]
+        ),
+    )
+    shell.say(
+        f"Accuracy on the {result['tested']:,} digits that were not labelled, by logistic "
+        f"regression on {result['labels_per_class']} labels per class, mean of {result['draws']} "
+        "draws. Training saw every image and no label."
+    )
+    shell.data(f"atlas    {result['atlas']}")
+    shell.data(f"encoder  {result['encoder']}")
+    seconds = result["seconds"]
+    parts = ", ".join(f"{name} {spent:.1f} s" for name, spent in seconds.items())
+    shell.data(f"time     {sum(seconds.values()):.0f} s: {parts}")

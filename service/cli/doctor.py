@@ -1,0 +1,165 @@
+"""`moco doctor`: what this machine has, and what is missing."""
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import typer
+
+from service.cli.exits import CommandError, Exit
+from service.cli.places import read_server
+from service.cli.shell import Shell, command
+from service.cli.words import bytes_text
+
+_GIB = 1 << 30
+
+
+class Check(NamedTuple):
+    """One finding."""
+
+    name: str
+    state: str
+    """`ok`, `warn` or `fail`."""
+    finding: str
+    next: str = ""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    command(app, "doctor")(doctor)
+
+
+def doctor(shell: Shell) -> Exit:
+    """Check this machine, the server and its workers."""
+    from service.cli.tables import print_table
+
+    checks = [check for look in CHECKS for check in look(shell)]
+    if shell.json:
+        shell.emit({"object": "list", "data": [check._asdict() for check in checks]})
+    else:
+        print_table(("CHECK", "STATE", "FINDING"), (check[:3] for check in checks))
+        for check in checks:
+            if check.next:
+                shell.say(f"{check.name}: {check.next}")
+    return Exit.ERROR if any(check.state == "fail" for check in checks) else Exit.OK
+
+
+def _python(_shell: Shell) -> Iterator[Check]:
+    found = sys.version.split()[0]
+    state = "ok" if sys.version_info >= (3, 11) else "fail"
+    yield Check("python", state, found, "" if state == "ok" else "Install Python 3.11 or newer.")
+
+
+def _torch(_shell: Shell) -> Iterator[Check]:
+    """Looked for, not imported: that would take seconds."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in ("torch", "torchvision"):
+        try:
+            found = version(name) if find_spec(name) else None
+        except PackageNotFoundError:
+            found = None
+        if found:
+            yield Check(name, "ok", found)
+        else:
+            hint = "Workers need it: install `mocoserve[worker]`. The API does not."
+            yield Check(name, "warn", "not installed", hint)
+
+
+def _gpu(_shell: Shell) -> Iterator[Check]:
+    driver = Path("/proc/driver/nvidia/gpus")
+    count = len(list(driver.iterdir())) if driver.is_dir() else 0
+    cores = len(os.sched_getaffinity(0))
+    yield Check("devices", "ok", f"{count} GPU, {cores} cores" if count else f"{cores} cores")
+
+
+def _redis(_shell: Shell) -> Iterator[Check]:
+    if os.environ.get("MOCO_REDIS_URL"):
+        yield Check("redis", "ok", "the one in MOCO_REDIS_URL")
+        return
+    from service.store.errors import StoreError
+    from service.store.server_program import find_server
+
+    try:
+        yield Check("redis", "ok", str(find_server()))
+    except StoreError as error:
+        yield Check("redis", "fail", "no server program", str(error))
+
+
+def _disk(shell: Shell) -> Iterator[Check]:
+    folder = next(path for path in (shell.data_dir, *shell.data_dir.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    finding = f"{bytes_text(free)} free in {shell.data_dir}"
+    if not os.access(folder, os.W_OK):
+        yield Check("disk", "fail", f"{folder} cannot be written", "Name another --data-dir.")
+    elif free < _GIB:
+        yield Check("disk", "fail", finding, "Free some space, or name another --data-dir.")
+    elif free < 10 * _GIB:
+        yield Check("disk", "warn", finding, "Checkpoints of large encoders take gigabytes.")
+    else:
+        yield Check("disk", "ok", finding)
+
+
+def _ports(shell: Shell) -> Iterator[Check]:
+    from service.cli.stack import free_port
+
+    if read_server(shell.data_dir):
+        return
+    for name, port in (("API", 8080), ("metrics", 9102)):
+        if free_port(port) == port:
+            yield Check(f"port {port}", "ok", f"free for the {name}")
+        else:
+            hint = "`moco up --port 0` takes free ones."
+            yield Check(f"port {port}", "warn", "taken by another program", hint)
+
+
+def _key(shell: Shell) -> Iterator[Check]:
+    path = shell.data_dir / "api.key"
+    if shell.key:
+        yield Check("key", "ok", "from --key or MOCO_API_KEY")
+    elif not path.exists():
+        yield Check("key", "ok", "none yet; `moco up` makes one")
+    elif stat.S_IMODE(path.stat().st_mode) & 0o077:
+        yield Check("key", "warn", f"{path} can be read by others", f"Run `chmod 600 {path}`.")
+    else:
+        yield Check("key", "ok", f"{path}, for you only")
+
+
+def _server(shell: Shell) -> Iterator[Check]:
+    from service.client.errors import ClientError
+
+    try:
+        with shell.client() as client:
+            client.ready()
+            found = client.version()
+            yield Check("server", "ok", f"{client.url}, version {found.get('version', '?')}")
+            workers = [w for w in client.workers() if w.state != "lost"]
+    except CommandError as error:
+        yield Check("server", "warn", error.title, error.hint)
+        return
+    except ClientError as error:
+        yield Check("server", "fail", f"{error.title}. {error.detail}", error.hint)
+        return
+    pools = sorted({pool for worker in workers for pool in worker.pools})
+    if missing := {"train", "ingest"} - set(pools):
+        hint = "Start one: `moco up`, or `python -m worker` with MOCO_POOLS."
+        yield Check("workers", "warn", f"none for {', '.join(sorted(missing))}", hint)
+    else:
+        yield Check("workers", "ok", f"{len(workers)} for {', '.join(pools)}")
+
+
+CHECKS: tuple[Callable[[Shell], Iterator[Check]], ...] = (
+    _python,
+    _torch,
+    _gpu,
+    _redis,
+    _disk,
+    _ports,
+    _key,
+    _server,
+)

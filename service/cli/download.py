@@ -1,0 +1,85 @@
+"""`moco download`: the trained encoder, verified."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.exits import CommandError, Exit, outcome
+from service.cli.options import AnyJobId, job_id
+from service.cli.shell import Shell, command
+from service.cli.words import bytes_text
+
+if TYPE_CHECKING:
+    from service.client.client import Client
+    from service.client.models import Artifact
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    command(app, "download")(download)
+
+
+def download(
+    shell: Shell,
+    job: AnyJobId = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder. Left out: named like the job.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Just this file; may be repeated.")
+    ] = None,
+) -> None:
+    """Download a trained encoder, every file verified."""
+    with shell.client() as client:
+        job = job_id(client, job)
+        wanted = _chosen(_available(client, job), only or [])
+        folder = out or Path(job)
+        paths = fetch(client, job, wanted, folder)
+    if shell.json:
+        data = [{**file.raw(), "path": str(path)} for file, path in zip(wanted, paths, strict=True)]
+        shell.emit({"object": "list", "data": data, "folder": str(folder)})
+        return
+    for path in paths:
+        shell.data(str(path))
+    total = bytes_text(sum(file.size_bytes for file in wanted))
+    shell.say(f"{len(paths)} files, {total}, every sha256 verified.")
+
+
+def fetch(client: "Client", job: str, files: "list[Artifact]", folder: Path) -> list[Path]:
+    """Download `files` into `folder`, with a bar at a terminal; the paths in order."""
+    from service.cli.bars import transfer
+
+    with transfer("download", sum(file.size_bytes for file in files)) as moved:
+        done: dict[str, int] = {}
+
+        def told(name: str, here: int, _total: int) -> None:
+            done[name] = here
+            moved(sum(done.values()))
+
+        return [client.artifacts.download(job, file, folder, on_progress=told) for file in files]
+
+
+def _available(client: "Client", job: str) -> "list[Artifact]":
+    found = client.jobs.get(job)
+    files = client.artifacts.list(job)
+    if files:
+        return files
+    code = outcome(found.status)
+    raise CommandError(
+        f"{job} has nothing to download",
+        detail=f"It is {found.status}; only a job that succeeded has files.",
+        hint=f"See `moco show {job}`." if found.over else f"Wait for it: `moco watch {job}`.",
+        code=code if code else Exit.ERROR,
+    )
+
+
+def _chosen(files: "list[Artifact]", only: list[str]) -> "list[Artifact]":
+    names = [file.name for file in files]
+    if unknown := [name for name in only if name not in names]:
+        raise CommandError(
+            f"There is no file {unknown[0]}",
+            hint=f"Choose from: {', '.join(names)}.",
+            code=Exit.NOT_FOUND,
+        )
+    return [file for file in files if not only or file.name in only]

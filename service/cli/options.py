@@ -1,0 +1,31 @@
+"""Options that several commands share."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.exits import CommandError, Exit
+
+if TYPE_CHECKING:
+    from service.client.client import Client
+
+JobId = Annotated[str, typer.Argument(help="Id of the job.", show_default=False)]
+AnyJobId = Annotated[
+    str | None, typer.Argument(help="Id of the job. Left out: the newest.", show_default=False)
+]
+DatasetRef = Annotated[str, typer.Argument(help="Id or name of the dataset.", show_default=False)]
+TimeoutS = Annotated[
+    float | None, typer.Option("--timeout", min=0.0, help="Seconds to wait at most.")
+]
+
+
+def job_id(client: "Client", given: str | None) -> str:
+    """`given`, or the id of the newest job. Raises CommandError if there is none."""
+    if given:
+        return given
+    newest, _ = client.jobs.list(limit=1)
+    if not newest:
+        raise CommandError(
+            "There is no job yet", hint="Submit one: `moco submit -d NAME`.", code=Exit.NOT_FOUND
+        )
+    return newest[0].id

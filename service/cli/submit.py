@@ -1,0 +1,118 @@
+"""`moco submit`: start a job."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli import spec as specs
+from service.cli.exits import CommandError, Exit
+from service.cli.shell import Shell, command
+from service.cli.watch import follow as follow_job
+from service.cli.words import bytes_text, count_text, duration_text, flat
+
+if TYPE_CHECKING:
+    from service.client.models import Preview
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    command(app, "submit")(submit)
+
+
+def submit(
+    shell: Shell,
+    *,
+    dataset: Annotated[
+        str | None, typer.Option("-d", "--dataset", help="Id or name of a ready dataset.")
+    ] = None,
+    test_dataset: Annotated[
+        str | None, typer.Option(help="Labelled images to classify during training.")
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="small, resnet18, resnet34 or resnet50.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
+    batch_rows: Annotated[int | None, typer.Option(help="Images of one step.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Everything random depends on it.")] = None,
+    name: Annotated[str | None, typer.Option(help="What people call the job.")] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Any field; may be repeated."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("-f", "--file", help="Spec as JSON; - is stdin.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would run, and why; run nothing.")
+    ] = False,
+    follow: Annotated[bool, typer.Option("--follow/--detach", help="Watch it to its end.")] = False,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="A repeat with the same key makes no second job.")
+    ] = None,
+) -> Exit | None:
+    """Start a job.
+
+    What you leave out is chosen from the dataset; `--dry-run` shows each value and its reason.
+    """
+    options = {
+        "dataset": dataset,
+        "test_dataset": test_dataset,
+        "encoder.name": encoder,
+        "epochs": epochs,
+        "batch_rows": batch_rows,
+        "seed": seed,
+        "name": name,
+    }
+    spec = specs.with_sets(specs.with_options(specs.load(file), options), sets or [])
+    if "dataset" not in spec:
+        raise CommandError(
+            "No dataset is named",
+            hint="Give -d NAME; `moco dataset ls` lists them.",
+            code=Exit.USAGE,
+        )
+    if dry_run:
+        _preview(shell, spec)
+        return None
+    return _start(shell, spec, idempotency_key=idempotency_key, follow=follow)
+
+
+def _start(
+    shell: Shell, spec: dict[str, Any], *, idempotency_key: str | None, follow: bool
+) -> Exit | None:
+    with shell.client() as client:
+        job = client.jobs.create(spec, idempotency_key=idempotency_key)
+        if shell.json and not follow:
+            shell.emit(job.raw())
+            return None
+        if not shell.json:
+            shell.data(job.id)
+        if not follow:
+            shell.say(f"next: moco watch {job.id}")
+            return None
+        return follow_job(shell, client, job.id, line=shell.say)
+
+
+def _preview(shell: Shell, spec: dict[str, Any]) -> None:
+    with shell.client() as client:
+        preview = client.jobs.preview(spec)
+    if shell.json:
+        shell.emit(preview.raw())
+    else:
+        _print_preview(shell, preview, given=flat(spec))
+
+
+def _print_preview(shell: Shell, preview: "Preview", *, given: dict[str, Any]) -> None:
+    from service.cli.tables import print_table
+
+    def reason(field: str) -> str:
+        return preview.reasons.get(field) or ("you said so" if field in given else "")
+
+    resolved = flat(preview.resolved)
+    print_table(
+        ("FIELD", "VALUE", "WHY"), ((name, resolved[name], reason(name)) for name in resolved)
+    )
+    shell.say(
+        f"{count_text(preview.steps)} steps, about {duration_text(preview.eta_s)} on the best "
+        f"worker seen, {bytes_text(preview.memory_bytes)} of memory. Nothing was started."
+    )

@@ -1,0 +1,90 @@
+"""What a watcher knows of a job from its events. Pure: the caller brings the clock."""
+
+from collections import deque
+from typing import Any
+
+from service.cli.words import count_text, duration_text
+from service.client.models import Event, Job
+
+_WINDOW_S = 60.0
+_SPEED_S_MIN = 0.5
+"""Less than this between two events tells nothing about speed."""
+
+
+class Tracker:
+    """Follows one job."""
+
+    def __init__(self, job: Job) -> None:
+        """Begins with what the job itself says."""
+        progress = job.progress
+        epochs = (job.resolved or job.spec).get("epochs")
+        self.status, self.worker_id = job.status, job.worker_id
+        self.reason: dict[str, Any] = {}
+        self.epochs = float(epochs) if epochs else (progress.epochs if progress else None)
+        self.step = progress.step if progress else 0
+        self.steps = progress.steps if progress else None
+        self.epoch = progress.epoch if progress else 0.0
+        self.signals: dict[str, float] = dict(progress.signals) if progress else {}
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def feed(self, event: Event, *, now_s: float) -> bool:
+        """Take in an event; whether it is worth a line of its own."""
+        body, at_s = event.event, _server_s(event.id, now_s)
+        match event.type:
+            case "status":
+                self.status = str(body["status"])
+                self.worker_id, self.reason = body.get("worker_id"), body
+                return True
+            case "started":
+                self.step, self.steps = int(body["step"]), int(body["steps_planned"])
+                self._seen.clear()
+                self._seen.append((at_s, self.step))
+                return True
+            case "stepped" | "evaluated":
+                self.step, self.epoch = int(body["step"]), float(body["epoch"])
+                self.signals.update(body["signals"])
+                self._remember(at_s)
+                return event.type == "evaluated"
+            case "logged":
+                return True
+        return False
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds to the end at the pace of the last minute, evaluation included."""
+        if self.steps is None or len(self._seen) < 2:
+            return None
+        (old_s, old), (new_s, new) = self._seen[0], self._seen[-1]
+        if new <= old or new_s - old_s < _SPEED_S_MIN:
+            return None
+        return (self.steps - self.step) * (new_s - old_s) / (new - old)
+
+    def words(self) -> str:
+        """The state in one line, without the status."""
+        signals = self.signals
+        parts = [f"epoch {self.epoch:.1f}" + (f"/{self.epochs:g}" if self.epochs else "")]
+        if self.steps:
+            parts.append(f"step {self.step}/{self.steps}")
+        if (loss := signals.get("loss")) is not None:
+            chance = signals.get("chance_loss")
+            parts.append(f"loss {loss:.3f}" + (f" (chance {chance:.2f})" if chance else ""))
+        if (top1 := signals.get("top1")) is not None:
+            parts.append(f"top-1 {top1:.1%}")
+        if (knn := signals.get("knn_top1")) is not None:
+            parts.append(f"kNN {knn:.1%}")
+        if rows_per_s := signals.get("rows_per_s"):
+            parts.append(f"{count_text(rows_per_s)} rows/s")
+        if (eta_s := self.eta_s) is not None:
+            parts.append(f"ETA {duration_text(eta_s)}")
+        return "  ".join(parts)
+
+    def _remember(self, at_s: float) -> None:
+        self._seen.append((at_s, self.step))
+        while len(self._seen) > 2 and at_s - self._seen[0][0] > _WINDOW_S:
+            self._seen.popleft()
+
+
+def _server_s(event_id: str, now_s: float) -> float:
+    """When the event was written: stream ids begin with milliseconds."""
+    head = event_id.partition("-")[0]
+    return int(head) / 1000 if head.isdigit() else now_s

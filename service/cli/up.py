@@ -1,0 +1,209 @@
+"""`moco up`: the whole service on this machine, until Ctrl-C."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli.exits import CommandError, Exit
+from service.cli.places import default_data_dir, read_server
+from service.cli.shell import Shell, guarded
+
+if TYPE_CHECKING:
+    from service.cli.children import Plan
+    from service.cli.stack import Layout, Tell
+
+_WORKER_GRACE_S = 45.0
+"""Longer than a worker's own grace of 30 s, in which it saves a checkpoint."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("up")(up)
+
+
+def up(
+    *,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where everything is kept.", envvar="MOCO_DATA_DIR")
+    ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, envvar="MOCO_PORT", help="Of the API; 0: a free one.")
+    ] = 8080,
+    redis: Annotated[
+        str | None,
+        typer.Option(envvar="MOCO_REDIS_URL", help="A Redis of yours; else one is started."),
+    ] = None,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Only API and metrics.")] = False,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="That train.")] = 1,
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, or cuda:0,cuda:1 for one each.", envvar="MOCO_DEVICE")
+    ] = "auto",
+    json: Annotated[bool, typer.Option("--json", help="What happens, as JSON lines.")] = False,
+) -> None:
+    """Run the service on this machine until Ctrl-C."""
+    folder = (data_dir or default_data_dir()).absolute()
+    shell = Shell(url=None, key=None, data_dir=folder, json=json)
+    plan = {"port": port, "redis": redis, "workers": 0 if no_worker else workers, "device": device}
+    raise typer.Exit(guarded(lambda: _run(shell, plan), as_json=json))
+
+
+def _run(shell: Shell, wish: dict[str, Any]) -> Exit:
+    from service.cli.children import Child
+    from service.cli.own_redis import OwnRedis
+    from service.cli.stack import Signals, Stack
+
+    if wish["workers"] and find_spec("torch") is None:
+        raise CommandError(
+            "PyTorch is not installed, so no worker can run",
+            hint="Install `mocoserve[worker]`, or pass --no-worker.",
+        )
+    tell = _told(shell)
+    with ExitStack() as open_things:
+        open_things.enter_context(_alone(shell.data_dir))
+        signals = open_things.enter_context(Signals())
+        layout = _layout(shell.data_dir, wish)
+        redis = None if wish["redis"] else OwnRedis(shell.data_dir, tell)
+        if redis:
+            open_things.callback(redis.stop)
+        plans = _plans(layout, wish, redis_url=redis.url if redis else wish["redis"])
+        children = [Child(plan, shell.data_dir / "logs") for plan in plans]
+        look = redis.look if redis else _nothing
+        Stack(children, layout, look_at_redis=look, tell=tell).run(signals)
+    tell("stopped", {})
+    return Exit.OK
+
+
+def _layout(data_dir: Path, wish: dict[str, Any]) -> "Layout":
+    from service.apikey import load_or_make
+    from service.cli.stack import Layout, free_port
+
+    port = free_port(wish["port"])
+    if wish["port"] not in (0, port):
+        raise CommandError(
+            f"Port {wish['port']} is taken", hint="Choose another --port; 0 takes a free one."
+        )
+    key = load_or_make(data_dir, os.environ.get("MOCO_API_KEY") or None)
+    spread = 0 if wish["port"] == 0 else 1
+    url = f"http://127.0.0.1:{port}"
+    names = ["state", *(f"worker-{i}" for i in range(wish["workers"]))]
+    first = 9102
+    metrics = {
+        name: f"http://127.0.0.1:{free_port(spread * (first + i))}/metrics"
+        for i, name in enumerate(names)
+    }
+    urls = {"api": f"{url}/metrics", **metrics}
+    return Layout(data_dir=data_dir, url=url, key=key, metrics_urls=urls)
+
+
+def _plans(layout: "Layout", wish: dict[str, Any], *, redis_url: str) -> "list[Plan]":
+    from service.cli.children import Plan
+
+    shared = {
+        "MOCO_DATA_DIR": str(layout.data_dir),
+        "MOCO_REDIS_URL": redis_url,
+        "MOCO_API_KEY": layout.key,
+    }
+    api = {**shared, "MOCO_HOST": "127.0.0.1", "MOCO_PORT": _port(layout.url)}
+    exporter = {**shared, "MOCO_EXPORTER_PORT": _port(layout.metrics_urls["state"])}
+    plans = [
+        Plan(name="api", arguments=("-m", "service"), env=api),
+        Plan(name="exporter", arguments=("-m", "service", "exporter"), env=exporter),
+    ]
+    for index in range(wish["workers"]):
+        metrics_port = _port(layout.metrics_urls[f"worker-{index}"])
+        env = {**shared, **_worker_env(wish, index), "MOCO_METRICS_PORT": metrics_port}
+        plans.append(_worker(f"worker-{index}", env))
+    if wish["workers"]:
+        env = {**shared, "MOCO_POOLS": "ingest", "MOCO_DEVICE": "cpu", "MOCO_NAME": "ingest"}
+        plans.append(_worker("worker-ingest", env))
+    return plans
+
+
+def _worker(name: str, env: dict[str, str]) -> "Plan":
+    from service.cli.children import Plan
+
+    return Plan(name=name, arguments=("-m", "worker"), env=env, grace_s=_WORKER_GRACE_S)
+
+
+def _worker_env(wish: dict[str, Any], index: int) -> dict[str, str]:
+    """Each worker its device; several on the processor share its cores."""
+    devices = str(wish["device"]).split(",")
+    env = {
+        "MOCO_POOLS": "train",
+        "MOCO_DEVICE": devices[index % len(devices)],
+        "MOCO_NAME": f"train-{index}",
+    }
+    if wish["workers"] > 1 and devices == ["cpu"]:
+        env["MOCO_THREADS"] = str(max(1, (os.cpu_count() or 1) // wish["workers"]))
+    return env
+
+
+def _nothing() -> None:
+    """A Redis of the user's is the user's to restart."""
+
+
+def _port(url: str) -> str:
+    return url.removesuffix("/metrics").rpartition(":")[2]
+
+
+@contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """The data folder for this process alone. Raises CommandError if another has it."""
+    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (data_dir / "up.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            running = read_server(data_dir)
+            where = f"It answers at {running['url']}." if running else "It is just starting."
+            raise CommandError(
+                f"`moco up` runs on {data_dir} already",
+                detail=where,
+                hint="Use that one, stop it, or give this one another --data-dir.",
+            ) from error
+        yield
+
+
+def _told(shell: Shell) -> "Tell":
+    """What happens, for programs as JSON lines on stdout, for people in words."""
+    sentences: dict[str, Callable[[dict[str, Any]], str]] = {
+        "ready": _ready_text,
+        "crashed": lambda f: (
+            f"{f['name']} ended unasked (code {f['code']}); it starts again in "
+            f"{f['again_in_s']:g} s. Its log: {f['log']}"
+        ),
+        "restarted": lambda f: f"{f['name']} runs again.",
+        "ended": lambda f: f"{f['name']} has ended as it was asked to.",
+        "killed": lambda f: f"{f['name']} did not stop in time and was killed.",
+        "stopping": lambda _f: "Stopping; running jobs save a checkpoint first.",
+        "stopped": lambda _f: "Stopped. Jobs go on with the next `moco up`.",
+    }
+
+    def tell(event: str, facts: dict[str, Any]) -> None:
+        if shell.json:
+            shell.emit_line({"event": event, **facts})
+        elif event == "ready":
+            shell.data(sentences[event](facts))
+        else:
+            shell.say(sentences[event](facts))
+
+    if not shell.json:
+        shell.say("Starting; the first start takes some seconds.")
+    return tell
+
+
+def _ready_text(facts: dict[str, Any]) -> str:
+    metrics = "".join(f"\n  metrics  {url}  ({name})" for name, url in facts["metrics"].items())
+    return (
+        f"mocoserve is ready. Ctrl-C stops it.\n"
+        f"  url      {facts['url']}\n"
+        f"  key      in {facts['key_file']}\n"
+        f"  data     {facts['data_dir']}{metrics}\n"
+        f"next, in another shell: moco dataset add PATH --name NAME"
+    )

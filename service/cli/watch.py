@@ -1,0 +1,150 @@
+"""`moco watch`: a job as it happens, to its end."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.exits import Exit, outcome
+from service.cli.options import AnyJobId, job_id
+from service.cli.shell import Shell, command
+from service.cli.words import duration_text
+
+if TYPE_CHECKING:
+    from service.cli.tracker import Tracker
+    from service.client.client import Client
+    from service.client.models import Event, Job
+
+_LINE_EVERY_S = 5.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    command(app, "watch")(watch)
+
+
+def watch(
+    shell: Shell,
+    job: AnyJobId = None,
+    after: Annotated[
+        str | None, typer.Option(help="Only events after this id.", metavar="EVENT_ID")
+    ] = None,
+) -> Exit:
+    """Follow a job to its end. Ctrl-C detaches, the job goes on."""
+    with shell.client() as client:
+        return follow(shell, client, job_id(client, job), after=after, line=shell.data)
+
+
+def follow(
+    shell: Shell,
+    client: "Client",
+    job: str,
+    *,
+    after: str | None = None,
+    line: Callable[[str], None],
+) -> Exit:
+    """Show the job until it is over or paused; `line` takes plain lines."""
+    try:
+        if shell.json:
+            last = _events_as_json(shell, client, job, after)
+        else:
+            last = _events_for_people(shell, client, job, after=after, line=line)
+    except KeyboardInterrupt:
+        shell.say(f"\nDetached; {job} goes on. Watch it again: `moco watch {job}`")
+        return Exit.DETACHED
+    if not shell.json:
+        _farewell(shell, last, line=line)
+    return outcome(last.status)
+
+
+def _events_as_json(shell: Shell, client: "Client", job: str, after: str | None) -> "Job":
+    for event in _events(client, job, after):
+        shell.emit_line(event.raw())
+    return client.jobs.get(job)
+
+
+def _events(client: "Client", job: str, after: str | None) -> "Iterator[Event]":
+    """Until the job is over or stands paused; a pause in the past has been left since."""
+    for event in client.jobs.events(job, after=after):
+        yield event
+        paused = event.type == "status" and event.event.get("status") == "paused"
+        if paused and client.jobs.get(job).status == "paused":
+            return
+
+
+def _events_for_people(
+    shell: Shell,
+    client: "Client",
+    job: str,
+    *,
+    after: str | None,
+    line: Callable[[str], None],
+) -> "Job":
+    from service.cli.tracker import Tracker
+
+    found = client.jobs.get(job)
+    tracker = Tracker(found)
+    _greet(shell, client, found)
+    with _display(job, tracker, line) as show:
+        for event in _events(client, job, after):
+            show(event, tracker.feed(event, now_s=time.time()))
+    return client.jobs.get(job)
+
+
+@contextmanager
+def _display(
+    job: str, tracker: "Tracker", line: Callable[[str], None]
+) -> "Iterator[Callable[[Event, bool], None]]":
+    if not sys.stderr.isatty():
+        yield _plain(tracker, line)
+        return
+    from service.cli.bars import steps
+
+    with steps(job) as bar:
+
+        def show(_event: "Event", _notable: bool) -> None:
+            bar(tracker.step, tracker.steps or 0, f"{tracker.status}  {tracker.words()}")
+
+        yield show
+
+
+def _plain(tracker: "Tracker", line: Callable[[str], None]) -> "Callable[[Event, bool], None]":
+    told_s = 0.0
+
+    def show(event: "Event", notable: bool) -> None:
+        nonlocal told_s
+        now_s = time.monotonic()
+        if event.type == "logged":
+            line(f"{event.event.get('level')}: {event.event.get('message')}")
+        elif event.type == "status":
+            reason = event.event.get("message") or event.event.get("code")
+            line(f"{tracker.status}" + (f": {reason}" if reason else ""))
+        elif notable or (event.type == "stepped" and now_s - told_s >= _LINE_EVERY_S):
+            told_s = now_s
+            line(tracker.words())
+
+    return show
+
+
+def _greet(shell: Shell, client: "Client", job: "Job") -> None:
+    if job.status != "queued":
+        return
+    pool = (job.resolved or job.spec).get("pool", "train")
+    if not any(pool in worker.pools and worker.state != "lost" for worker in client.workers()):
+        shell.say(f"No worker of the pool {pool!r} runs yet, so the job waits. Start: `moco up`.")
+
+
+def _farewell(shell: Shell, job: "Job", *, line: Callable[[str], None]) -> None:
+    took = (job.finished_at or time.time()) - (job.started_at or time.time())
+    reason = job.status_reason
+    because = f": {reason.message or reason.code}" if reason and job.status != "succeeded" else ""
+    line(f"{job.id} {job.status} after {duration_text(took)}{because}")
+    if job.status == "succeeded":
+        shell.say(f"next: moco download {job.id}")
+    elif job.status == "paused":
+        shell.say(f"next: moco resume {job.id}")
+    elif reason and reason.hint:
+        shell.say(f"next: {reason.hint}")

@@ -1,0 +1,35 @@
+"""What the demo needs pixels and tensors for. Answers in JSON on stdout.
+
+python -m trainer.demo digits OUT.zip
+python -m trainer.demo score ENCODER_DIR
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from trainer.demo import digits
+from trainer.demo.score import score
+
+
+def main() -> int:
+    """Do what the arguments say."""
+    parser = argparse.ArgumentParser(prog="python -m trainer.demo")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, help_text in (("digits", "write the zip"), ("score", "test a downloaded encoder")):
+        verbs.add_parser(verb, help=help_text).add_argument("path", type=Path)
+    given = parser.parse_args()
+    if given.verb == "digits":
+        print(json.dumps({"path": str(given.path), "images": digits.write_zip(given.path)}))
+        return 0
+    try:
+        print(json.dumps(score(given.path)))
+    except (OSError, KeyError, RuntimeError, ValueError) as error:
+        print(f"{given.path} does not hold an encoder that loads: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
