@@ -29,6 +29,7 @@ from service.store.server_program import config, find_server
 _SOCKET_PATH_MAX: Final = 107
 _START_S: Final = 120.0
 _STOP_S: Final = 10.0
+_TAKE_OVER_S: Final = 5.0
 
 
 @dataclass
@@ -77,7 +78,10 @@ def start_redis(data_dir: Path) -> RunningRedis:
     folder.chmod(0o700)
     owner_lock = _own(folder)
     try:
-        _until(lambda: _is_free(folder / "server.lock") or bool(_taken_over(folder)), within_s=5.0)
+        _until(
+            lambda: _is_free(folder / "server.lock") or bool(_taken_over(folder)),
+            within_s=_TAKE_OVER_S,
+        )
         if _is_free(folder / "server.lock"):
             return _start(folder, owner_lock)
         taken_over = _taken_over(folder)

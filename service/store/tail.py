@@ -212,13 +212,17 @@ class Subscription(AsyncIterator[Row]):
                 await asyncio.to_thread(self._tail.join, self)
                 self._joined = True
             self._handed.clear()  # all of it stands in the stream by now
+            self._behind = False  # `_receive` may say otherwise from here on
             rows = await asyncio.to_thread(
                 self._read, self.job_id, after=self._last, limit=_PAGE_ROWS
             )
-        except StoreUnavailable:
+        except BaseException as error:
+            self._behind = True
+            if not isinstance(error, StoreUnavailable):
+                raise
             await asyncio.sleep(_AGAIN_S)
             return
-        self._behind = len(rows) == _PAGE_ROWS
+        self._behind = self._behind or len(rows) == _PAGE_ROWS
         self._ready.extend(rows)
 
     async def _take_handed(self) -> None:

@@ -117,13 +117,18 @@ def dump(store: Store) -> dict[str, object]:
 
 
 def _dump(client: redis.Redis) -> dict[str, object]:
-    read: dict[str, Callable[[str], object]] = {
-        "hash": client.hgetall,
-        "list": lambda key: client.lrange(key, 0, -1),
-        "set": client.smembers,
-        "stream": client.xrange,
-        "string": client.get,
-        "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
-    }
     keys = sorted(str(key) for key in client.keys("*"))
-    return {key: read[str(client.type(key))](key) for key in keys}
+    pipe = client.pipeline(transaction=True)
+    read: dict[str, Callable[[str], object]] = {
+        "hash": pipe.hgetall,
+        "list": lambda key: pipe.lrange(key, 0, -1),
+        "set": pipe.smembers,
+        "stream": pipe.xrange,
+        "string": pipe.get,
+        "zset": lambda key: pipe.zrange(key, 0, -1, withscores=True),
+    }
+    for key in keys:
+        pipe.type(key)
+    for key, kind in zip(keys, pipe.execute() if keys else (), strict=True):
+        read[str(kind)](key)
+    return dict(zip(keys, pipe.execute() if keys else (), strict=True))

@@ -1,0 +1,222 @@
+"""Random lives of jobs, in the store and in a model of plain Python: they must agree.
+
+Runs on the packaged server, while most other tests run on the first one of the PATH. Every
+lease that ever was is called upon again, so most calls come from zombies; and every call about
+a lease may be sent twice.
+"""
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+from unittest import mock
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+
+from service.store.errors import Fenced, WrongState
+from service.store.keys import KEYS
+from service.store.store import Store
+from service.store.words import TERMINAL, Lease
+from tests.support.redis import dump, empty, fresh_id, new_job, opened_store, running_redis
+from tests.support.store_model import Model
+
+BOOL = st.booleans()
+
+
+@pytest.fixture(scope="module")
+def packaged_store() -> Iterator[Store]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.dict(os.environ, PATH=folder),
+        running_redis(Path(folder)) as server,
+        opened_store(server.url) as store,
+    ):
+        yield store
+
+
+class Lives(RuleBasedStateMachine):
+    store: ClassVar[Store]
+    jobs = Bundle[str]("jobs")
+    leases = Bundle[Lease]("leases")
+
+    @initialize()
+    def start(self) -> None:
+        empty(self.store)
+        self.model = Model()
+        self.said: dict[str, int] = {}
+
+    @rule(target=jobs, pool=st.sampled_from("ab"), max_failures=st.integers(0, 2), twice=BOOL)
+    def submit(self, pool: str, max_failures: int, twice: bool) -> str:
+        id = fresh_id()
+        for _ in range(1 + twice):
+            new = new_job(pool=pool, max_failures=max_failures)
+            made = self.store.jobs.submit(new, job_id=id, idempotency_key=id, fingerprint="f")
+            assert (made.job_id, made.replayed) == (id, False)
+        self.model.submit(id, pool, max_failures)
+        return id
+
+    @rule(target=leases, pools=st.permutations("ab"), twice=BOOL)
+    def claim(self, pools: list[str], twice: bool) -> MultipleResults[Lease] | Lease:
+        nonce = fresh_id("nonce")
+        expected = self.model.claim(tuple(pools), nonce)
+        if expected is None:
+            twice = False
+        for _ in range(1 + twice):
+            lease = self.store.queue.claim(pools=tuple(pools), worker_id="w", nonce=nonce)
+            assert (lease and (lease.job_id, lease.token)) == expected
+        return multiple() if lease is None else lease
+
+    @rule(lease=leases, twice=BOOL)
+    def renew(self, lease: Lease, twice: bool) -> None:
+        expected = self.model.renew(lease.job_id, lease.token)
+        self._same(expected, lambda: self.store.queue.renew(lease), twice)
+
+    @rule(lease=leases, step=st.integers(0, 3), twice=BOOL)
+    def checkpoint(self, lease: Lease, step: int, twice: bool) -> None:
+        def tell() -> str:
+            path = f"{lease.attempt}/{step}"
+            self.store.queue.checkpoint(
+                lease, step=step, path=path, manifest_sha256="", size_bytes=1
+            )
+            return "ok"
+
+        self._same(self.model.checkpoint(lease.job_id, lease.token, step), tell, twice)
+
+    @rule(lease=leases, twice=BOOL)
+    def append(self, lease: Lease, twice: bool) -> None:
+        text = json.dumps({"type": "x", "id": fresh_id("event")})
+        first = self.said.get(lease.token, 0)
+
+        def tell() -> str:
+            reply = self.store.link.fcall("append", lease.job_id, lease.token, first, "", text)
+            if reply[0] == "FENCED":
+                raise Fenced(lease.job_id)
+            return str(reply[1] or "run")
+
+        expected = self.model.append(lease.job_id, lease.token, text)
+        self._same(expected, tell, twice)
+        self.said[lease.token] = first + (expected is not None)
+
+    @rule(lease=leases, twice=BOOL)
+    def complete(self, lease: Lease, twice: bool) -> None:
+        def tell() -> str:
+            self.store.queue.complete(lease, artifacts=(), artifacts_folder="a")
+            return "succeeded"
+
+        self._end(self.model.complete(lease.job_id, lease.token), tell, twice)
+
+    @rule(lease=leases, retry=BOOL, twice=BOOL)
+    def fail(self, lease: Lease, retry: bool, twice: bool) -> None:
+        expected = self.model.fail(lease.job_id, lease.token, retry=retry)
+        self._end(
+            expected,
+            lambda: self.store.queue.fail(lease, code="c", message="m", hint="h", retry=retry),
+            twice,
+        )
+
+    @rule(lease=leases, ours=BOOL, twice=BOOL)
+    def release(self, lease: Lease, ours: bool, twice: bool) -> None:
+        expected = self.model.release(lease.job_id, lease.token, ours=ours)
+        code = "storage" if ours else "preempted"
+        self._end(expected, lambda: self.store.queue.release(lease, code=code), twice)
+
+    @rule(id=jobs, verb=st.sampled_from(["cancel", "pause", "resume"]))
+    def control(self, id: str, verb: str) -> None:
+        if id not in self.model.jobs:
+            return
+        expected, found = self.model.control(id, verb), None
+        with contextlib.suppress(WrongState):
+            found = getattr(self.store.jobs, verb)(id).status
+        assert found == expected
+
+    @rule(id=consumes(jobs))
+    def delete(self, id: str) -> None:
+        if id not in self.model.jobs:
+            return
+        if self.model.delete(id):
+            self.store.jobs.delete(id)
+        else:
+            with pytest.raises(WrongState):
+                self.store.jobs.delete(id)
+
+    @rule(count=st.sampled_from([1, 7, 14, 15]), late=BOOL)
+    def ticks(self, count: int, late: bool) -> None:
+        for _ in range(count):
+            seen = self.model.tick
+            self.model.end_tick()
+            assert self.store.queue.tick(seen) == self.model.tick
+        if late:
+            assert self.store.queue.tick(self.model.tick - 1) == self.model.tick
+
+    @invariant()
+    def agree(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        held: dict[str, Any] = dump(self.store)
+        records = {job.id: job for job in self.store.jobs.list(limit=1000).data}
+        assert set(records) == set(self.model.jobs)
+        for id, job in self.model.jobs.items():
+            record = records[id]
+            assert (record.status, record.attempt) == (job.status, job.attempt)
+            assert (record.failures, record.losses) == (job.failures, job.losses)
+            assert record.checkpoint_step == max(job.checkpoint_step, 0)
+            texts = [event["e"] for _, event in held[KEYS["ev"] + id]]
+            assert [text for text in texts if '"status"' not in text] == job.events
+        for pool, order in self.model.ready.items():
+            found = held.get(KEYS["ready"] + pool, [])
+            assert [id for id, _ in found] == order
+        leased = {id: job for id, job in self.model.jobs.items() if job.token}
+        leases = held.get(KEYS["leases"], [])
+        assert dict(leases) == {id: job.expires for id, job in leased.items()}
+        for id, job in self.model.jobs.items():
+            places = [id in self.model.ready[job.pool], id in leased]
+            places.append(job.status in TERMINAL or job.status == "paused")
+            assert places.count(True) == 1, "each job is in one place"
+
+    def _same(self, expected: object, call: Callable[[], object], twice: bool) -> None:
+        for _ in range(1 + twice):
+            if expected is None:
+                with pytest.raises(Fenced):
+                    call()
+            else:
+                assert call() == expected
+
+    def _end(self, expected: object, call: Callable[[], object], twice: bool) -> None:
+        """A call that ended a lease may be sent again later, also by what is a zombie now."""
+        if expected is not None:
+            self._same(expected, call, twice)
+            return
+        before = dump(self.store)
+        with contextlib.suppress(Fenced):
+            call()
+        assert dump(self.store) == before
+
+
+def test_the_store_lives_as_the_model_does(packaged_store: Store) -> None:
+    Lives.store = packaged_store
+    run_state_machine_as_test(
+        Lives,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

@@ -1,0 +1,47 @@
+import pytest
+
+from service.store.errors import NotFound
+from service.store.store import Store
+from tests.support.redis import ticks, worker
+
+
+def test_a_beat_is_shown_as_told(redis_store: Store) -> None:
+    told = worker(job_id="job_1", state="busy", pools=("a", "b"), info={"gpu": {"name": "x"}})
+    assert redis_store.workers.beat(told) is False
+    assert redis_store.workers.list() == (told,)
+    assert redis_store.workers.beat(told) is False
+    assert redis_store.workers.list() == (told,)
+
+
+def test_a_worker_is_lost_after_silent_ticks_and_not_before(redis_store: Store) -> None:
+    redis_store.workers.beat(worker())
+    ticks(redis_store, 14)
+    assert redis_store.workers.list()[0].state == "idle"
+    ticks(redis_store, 1)
+    assert redis_store.workers.list()[0].state == "lost"
+    redis_store.workers.beat(worker(state="busy"))
+    assert redis_store.workers.list()[0].state == "busy"
+
+
+def test_drain_is_told_with_the_next_beat_and_lasts_for_that_process(redis_store: Store) -> None:
+    redis_store.workers.beat(worker())
+    for _ in range(2):
+        redis_store.workers.drain("w1")
+        assert redis_store.workers.list()[0].state == "draining"
+        assert redis_store.workers.beat(worker()) is True
+    assert redis_store.workers.beat(worker(started_at_s=2000.5)) is False
+    assert redis_store.workers.list()[0].state == "idle"
+    with pytest.raises(NotFound, match="worker 'w2'"):
+        redis_store.workers.drain("w2")
+
+
+def test_leaving_and_a_day_of_silence_remove_a_worker(redis_store: Store) -> None:
+    for id in ("w1", "w2"):
+        redis_store.workers.beat(worker(id=id))
+    for _ in range(2):
+        redis_store.workers.leave("w1")
+    assert [row.id for row in redis_store.workers.list()] == ["w2"]
+    redis_store.link.run(lambda client: client.set("{moco}:tick", 86_400 - 1))
+    assert redis_store.workers.list()[0].state == "lost"
+    ticks(redis_store, 1)
+    assert redis_store.workers.list() == ()
