@@ -56,11 +56,11 @@ def plan(spec: JobSpec, store: Store) -> Plan:
     Raises Problem `invalid`, `dataset_not_ready`, SpecError, StoreUnavailable.
     """
     train, facts = _ready(store, spec.dataset, "dataset")
-    inputs = {"pack": train.pack or ""}
+    inputs = {"dataset": train.pack or ""}
     if spec.test_dataset is not None:
         test, test_facts = _ready(store, spec.test_dataset, "test_dataset")
         _check_labels(facts, test_facts)
-        inputs["test_pack"] = test.pack or ""
+        inputs["test_dataset"] = test.pack or ""
     return Plan(spec, resolve(spec, facts), facts, train.id, inputs)
 
 
