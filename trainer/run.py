@@ -136,7 +136,7 @@ class Run:
 
     def checkpoint_is_due(self) -> bool:
         """Whether one is due by steps, by time, or because this is the end."""
-        if self.step == self.progress.saved_step:
+        if self.step in {0, self.progress.saved_step}:
             return False
         every_steps = self.spec.checkpoint_every_steps
         by_steps = every_steps is not None and self.step % every_steps == 0

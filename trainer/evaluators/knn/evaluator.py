@@ -40,7 +40,7 @@ def knn_top1(
 def _vote(similarity: Tensor, labels: Tensor, *, spec: KnnSpec, classes: int) -> Tensor:
     """The class with the most votes, int64 [b]; a neighbour's weighs exp(similarity / T)."""
     near, index = similarity.topk(min(spec.k, similarity.shape[1]), dim=1)
-    votes = torch.zeros(similarity.shape[0], classes, device=similarity.device)
+    votes = similarity.new_zeros(similarity.shape[0], classes)
     # Divided by the nearest one's: the same winner, and no overflow at a small T.
     weights = ((near - near[:, :1]) / spec.temperature).exp()
     return votes.scatter_add_(1, labels[index], weights).argmax(1)

@@ -1,0 +1,91 @@
+"""InfoNCE against its formula in numpy."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from trainer import losses
+from trainer.losses import Hidden, info_nce
+
+
+def unit(rows: int, width: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(rows, width, generator=generator, dtype=torch.float64), dim=1)
+
+
+def formula(
+    query: np.ndarray, key: np.ndarray, negatives: np.ndarray, t: float, mask: np.ndarray
+) -> float:
+    """Eq. 1 of the paper, one query at a time."""
+    terms = []
+    for q, k, hidden in zip(query, key, mask, strict=True):
+        seen = [math.exp(q @ n / t) for n, gone in zip(negatives, hidden, strict=True) if not gone]
+        positive = math.exp(q @ k / t)
+        terms.append(-math.log(positive / (positive + sum(seen))))
+    return float(np.mean(terms))
+
+
+@pytest.mark.parametrize("chunk", [4, 7, 1000])
+@pytest.mark.parametrize("masked", [False, True])
+def test_equals_the_formula(chunk: int, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "CHUNK_KEYS", chunk)
+    query, key, negatives = unit(5, 8, 0), unit(5, 8, 1), unit(23, 8, 2)
+    query_rows = torch.arange(5)
+    rows = torch.arange(23) % 9 - 1
+    hidden = Hidden(query_rows, rows, empty=-1) if masked else None
+    mask = np.zeros((5, 23), bool)
+    if masked:
+        mask = (rows[None] == query_rows[:, None]).numpy() | (rows[None] == -1).numpy()
+        assert mask.any()
+    found = info_nce(query, key, negatives, temperature=0.2, hidden=hidden)
+    expected = formula(query.numpy(), key.numpy(), negatives.numpy(), 0.2, mask)
+    assert float(found) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("rows", [1, 4096])
+def test_is_ln_of_one_plus_k_when_all_similarities_are_equal(rows: int) -> None:
+    same = unit(1, 16, 0)
+    found = info_nce(same.expand(3, 16), same.expand(3, 16), same.expand(rows, 16), temperature=0.1)
+    assert float(found) == pytest.approx(math.log1p(rows), rel=1e-12)
+
+
+def test_chunks_change_neither_loss_nor_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    key, negatives = unit(6, 8, 1), unit(50, 8, 2)
+    found = []
+    for chunk in (50, 16):
+        monkeypatch.setattr(losses, "CHUNK_KEYS", chunk)
+        query = unit(6, 8, 0).requires_grad_()
+        loss = info_nce(query, key, negatives, temperature=0.07)
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert query.grad is not None
+        found.append((loss.detach(), query.grad))
+    assert found[0][0].allclose(found[1][0], rtol=1e-12, atol=0.0)
+    assert found[0][1].allclose(found[1][1], rtol=1e-10, atol=1e-14)
+
+
+def test_above_the_chunk_size_no_logits_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What autograd holds on to must not grow to [B, K]."""
+    monkeypatch.setattr(losses, "CHUNK_KEYS", 256)
+    sizes: list[int] = []
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        sizes.append(tensor.numel())
+        return tensor
+
+    query = unit(8, 4, 0).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        info_nce(query, unit(8, 4, 1), unit(2048, 4, 2), temperature=0.1)
+    assert max(sizes) < 8 * 256
+
+
+def test_a_query_that_sees_no_negative_has_no_loss_and_no_gradient() -> None:
+    query = unit(2, 4, 0).requires_grad_()
+    hidden = Hidden(None, torch.full((5,), -2), empty=-2)
+    loss = info_nce(query, unit(2, 4, 1), unit(5, 4, 2), temperature=0.1, hidden=hidden)
+    loss.backward()  # type: ignore[no-untyped-call]
+    assert float(loss.detach()) == 0.0
+    assert query.grad is not None
+    assert not query.grad.any()

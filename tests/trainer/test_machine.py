@@ -1,0 +1,44 @@
+"""The device, its precision, and the settings that are put back."""
+
+import os
+
+import pytest
+import torch
+
+from trainer import machine
+from trainer.errors import SpecError
+from trainer.machine import Machine, prepared
+
+
+def test_threads_and_determinism_last_as_long_as_the_run() -> None:
+    before = torch.get_num_threads()
+    with prepared(Machine(device="cpu", threads=1), precision="fp32") as place:
+        assert torch.get_num_threads() == 1
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
+        assert place.device == torch.device("cpu")
+        assert not place.bf16
+        assert place.name.startswith("cpu ")
+        assert place.memory_bytes() > 10_000_000
+    assert torch.get_num_threads() == before
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize(
+    ("able", "bf16"), [({"amx_bf16": True}, True), ({"avx512_bf16": True}, True), ({}, False)]
+)
+def test_auto_takes_bf16_where_a_cpu_has_instructions_for_it(
+    able: dict[str, bool], bf16: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine.torch.cpu, "get_capabilities", lambda: able)
+    with prepared(Machine(device="cpu"), precision="auto") as place:
+        assert place.bf16 is bf16
+
+
+@pytest.mark.parametrize("name", ["cuda:9", "meta", "gpu", ""])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with (
+        pytest.raises(SpecError, match="device"),
+        prepared(Machine(device=name), precision="auto"),
+    ):
+        pass

@@ -1,0 +1,86 @@
+"""Schedules against the authors' adjust_learning_rate, written again here."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from trainer.optim import Horizon, lr_at, make_optimizer, set_lr
+from trainer.optim_spec import AdamWSpec, ConstantSpec, CosineSpec, SgdSpec, StepsSpec
+
+HORIZON = Horizon(epochs=200, steps_per_epoch=7)
+
+
+def test_cosine_per_epoch_is_version_2() -> None:
+    """lr *= 0.5 * (1. + math.cos(math.pi * epoch / args.epochs))."""
+    for step in range(HORIZON.steps):
+        epoch = step // 7
+        expected = 0.03 * 0.5 * (1.0 + math.cos(math.pi * epoch / 200))
+        assert lr_at(step, spec=CosineSpec(), peak=0.03, horizon=HORIZON) == pytest.approx(expected)
+
+
+def test_steps_is_version_1() -> None:
+    """for milestone in args.schedule: lr *= 0.1 if epoch >= milestone else 1."""
+    for step in range(HORIZON.steps):
+        lr = 0.03
+        for milestone in (120, 160):
+            lr *= 0.1 if step // 7 >= milestone else 1.0
+        assert lr_at(step, spec=StepsSpec(), peak=0.03, horizon=HORIZON) == pytest.approx(lr)
+
+
+def test_warm_up_and_cosine_per_step_is_version_3() -> None:
+    """With epoch = epoch + i / iters_per_epoch: linear to the peak, then half a cosine to 0."""
+    spec = CosineSpec(per="step", warmup_epochs=10.0)
+    for step in range(HORIZON.steps):
+        epoch = step / 7
+        if epoch < 10:
+            expected = 1.5 * epoch / 10
+        else:
+            expected = 1.5 * 0.5 * (1.0 + math.cos(math.pi * (epoch - 10) / (200 - 10)))
+        assert lr_at(step, spec=spec, peak=1.5, horizon=HORIZON) == pytest.approx(expected)
+
+
+def test_a_constant_rate_after_half_an_epoch_of_warm_up() -> None:
+    spec = ConstantSpec(warmup_epochs=0.5)
+    horizon = Horizon(epochs=2, steps_per_epoch=4)
+    found = [lr_at(step, spec=spec, peak=2.0, horizon=horizon) for step in range(horizon.steps)]
+    assert found == [0.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+
+
+def test_warm_up_through_the_whole_run() -> None:
+    spec = CosineSpec(warmup_epochs=2.0)
+    horizon = Horizon(epochs=2, steps_per_epoch=2)
+    found = [lr_at(step, spec=spec, peak=1.0, horizon=horizon) for step in range(4)]
+    assert found == [0.0, 0.25, 0.5, 0.75]
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_fused_steps_equal_the_written_out_rule(channels_last: bool) -> None:
+    """SGD with weight decay on all parameters: v <- 0.9 v + g + wd w; w <- w - lr v."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 4, 3).double()
+    if channels_last:
+        layer = layer.to(memory_format=torch.channels_last)
+    weights = [value.detach().clone() for value in layer.parameters()]
+    speeds = [torch.zeros_like(value) for value in weights]
+    spec = SgdSpec(lr=0.1, momentum=0.9, weight_decay=0.01)
+    optimizer = make_optimizer(spec, layer.parameters())
+    for step in range(4):
+        set_lr(optimizer, 0.1 / (step + 1))
+        optimizer.zero_grad()
+        layer(torch.randn(2, 3, 5, 5, dtype=torch.float64)).square().sum().backward()
+        for weight, speed, value in zip(weights, speeds, layer.parameters(), strict=True):
+            assert value.grad is not None
+            speed.mul_(0.9).add_(value.grad + 0.01 * weight)
+            weight.sub_(0.1 / (step + 1) * speed)
+        optimizer.step()
+    for weight, value in zip(weights, layer.parameters(), strict=True):
+        assert value.allclose(weight, rtol=1e-12)
+
+
+def test_adamw_takes_its_own_words() -> None:
+    layer = nn.Linear(2, 2)
+    spec = AdamWSpec(lr=0.5, beta1=0.8, beta2=0.95, weight_decay=0.3)
+    group = make_optimizer(spec, layer.parameters()).param_groups[0]
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.5, (0.8, 0.95), 0.3)

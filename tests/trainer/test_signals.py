@@ -1,0 +1,83 @@
+"""Signals against their definitions, on cases whose answer is known."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainer.events import SIGNALS
+from trainer.losses import Hidden
+from trainer.method import Negatives
+from trainer.momentum import distance_ratio, follow
+from trainer.signals import contrast, effective_rank, gradient_norm, std_ratio
+
+
+def negatives(keys: Tensor, hidden: Hidden | None = None) -> Negatives:
+    return Negatives(keys, hidden, counted=len(keys), fill_ratio=1.0, oldest_age_steps=1)
+
+
+def test_top1_and_top5_count_nearer_negatives() -> None:
+    """Query 0 has no nearer negative, query 1 has three, query 2 has all six."""
+    axis = torch.eye(4)
+    queries = axis[[0, 1, 2]]
+    keys = F.normalize(torch.tensor([[1.0, 0, 0, 0.1], [0, 1, 0, 1.0], [0, 0, -1, 0]]), dim=1)
+    bank = torch.cat([axis[[1]]] * 3 + [axis[[3]]] * 3)
+    found = contrast(queries, keys, negatives(bank))
+    assert found["top1"] == pytest.approx(1 / 3)
+    assert found["top5"] == pytest.approx(2 / 3)
+    positive = (1 / math.sqrt(1.01) + 1 / math.sqrt(2) - 1) / 3
+    assert found["positive_similarity"] == pytest.approx(positive, rel=1e-5)
+    assert found["negative_similarity"] == pytest.approx(3 / 18)
+
+
+def test_hidden_negatives_do_not_count() -> None:
+    axis = torch.eye(3)
+    hidden = Hidden(torch.tensor([5]), torch.tensor([5, -1]), empty=-2)
+    found = contrast(axis[[0]], axis[[1]], negatives(axis[[0, 2]], hidden))
+    assert found["top1"] == 1.0
+    assert found["negative_similarity"] == 0.0
+
+
+def test_std_ratio_is_one_on_the_sphere_and_zero_when_collapsed() -> None:
+    generator = torch.Generator().manual_seed(0)
+    spread = F.normalize(torch.randn(4000, 32, generator=generator), dim=1)
+    assert std_ratio(spread) == pytest.approx(1.0, abs=0.01)
+    assert std_ratio(spread[:1].expand(50, 32)) == 0.0
+    assert std_ratio(spread[:1]) == 0.0
+
+
+@pytest.mark.parametrize("rank", [1, 3, 8])
+def test_effective_rank_is_the_rank_when_values_are_equal(rank: int) -> None:
+    embeddings = torch.eye(8)[:rank].repeat(5, 1)
+    assert effective_rank(embeddings) == pytest.approx(rank)
+
+
+def test_norms_and_the_key_encoders_way() -> None:
+    fast, slow = nn.Linear(3, 2), nn.Linear(3, 2)
+    with torch.no_grad():
+        for value in slow.parameters():
+            value.zero_()
+    assert distance_ratio(slow, fast) == pytest.approx(1.0)
+    follow(slow, fast, momentum=0.75)
+    assert distance_ratio(slow, fast) == pytest.approx(0.75)
+    assert gradient_norm(fast.parameters()) == 0.0
+    fast.weight.grad = torch.full((2, 3), 2.0)
+    assert gradient_norm(fast.parameters()) == pytest.approx(math.sqrt(24.0))
+
+
+def test_following_keeps_storage_and_buffers() -> None:
+    """CUDA graphs hold on to storage; batch norm keeps the key encoder's own statistics."""
+    fast, slow = nn.BatchNorm2d(2), nn.BatchNorm2d(2)
+    assert fast.running_mean is not None
+    assert slow.running_mean is not None
+    fast.running_mean.fill_(3.0)
+    before = [value.data_ptr() for value in slow.parameters()]
+    follow(slow, fast, momentum=0.0)
+    assert [value.data_ptr() for value in slow.parameters()] == before
+    assert not slow.running_mean.any()
+
+
+def test_every_signal_has_a_meaning() -> None:
+    assert all(signal.unit and signal.meaning for signal in SIGNALS.values())

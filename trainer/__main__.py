@@ -1,0 +1,176 @@
+"""Training without any service.
+
+    python -m trainer spec.json --out runs/x       train; the dataset is a pack, folder or archive
+    python -m trainer ingest SOURCE --out packs/x  prepare a dataset once, as packs/x/pack
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 101 stopped before the end. The first Ctrl-C or
+SIGTERM saves a checkpoint and stops; the same command goes on from there. The second kills.
+"""
+
+import argparse
+import logging
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from pydantic import ValidationError
+
+from trainer.data.ingest import ingest
+from trainer.ending import run_to_end
+from trainer.errors import StorageError
+from trainer.events import (
+    Checkpointed,
+    Ended,
+    Evaluated,
+    Event,
+    Ingesting,
+    Logged,
+    Published,
+    Started,
+    Stepped,
+)
+from trainer.machine import Machine
+from trainer.spec import IngestSpec, JobSpec
+from trainer.train import Places, train
+
+EXIT = {"succeeded": 0, "failed": 1, "stopped": 101}
+SHOWN = ("loss", "chance_loss", "top1", "embedding_std_ratio", "lr", "rows_per_s", "knn_top1")
+
+
+class StopFlag:
+    """Raised by the first signal; the second one ends the process."""
+
+    def __init__(self) -> None:
+        self._raised = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._raise)
+
+    def __call__(self) -> bool:
+        """Whether it was raised."""
+        return self._raised
+
+    def _raise(self, number: int, _frame: FrameType | None) -> None:
+        self._raised = True
+        signal.signal(number, signal.SIG_DFL)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the command line, do it, and return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    should_stop = StopFlag()
+    if words[:1] == ["ingest"]:
+        return _ingest_command(words[1:], should_stop)
+    return _train_command(words, should_stop)
+
+
+def _train_command(words: list[str], should_stop: StopFlag) -> int:
+    parser = argparse.ArgumentParser("python -m trainer", description="Train one encoder.")
+    parser.add_argument("spec", type=Path, help="job spec as JSON; dataset is a path")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N")
+    parser.add_argument("--threads", type=int, help="threads of a CPU")
+    args = parser.parse_args(words)
+    try:
+        spec = JobSpec.model_validate_json(args.spec.read_bytes())
+    except OSError as error:
+        parser.error(f"{args.spec}: {error.strerror}")
+    except ValidationError as error:
+        parser.error(f"{args.spec}: {_faults(error)}")
+    machine = Machine(device=args.device, threads=args.threads)
+
+    def work() -> Ended:
+        places = _prepared(spec, args.out, should_stop)
+        if places is None:
+            return Ended(outcome="stopped", code="stopped", message="Stopped during the ingest.")
+        return train(spec, places, machine=machine, emit=show, should_stop=should_stop)
+
+    return _finish(work, args.out)
+
+
+def _ingest_command(words: list[str], should_stop: StopFlag) -> int:
+    parser = argparse.ArgumentParser("python -m trainer ingest", description="Make a pack.")
+    parser.add_argument("source", type=Path, help="folder or archive of images")
+    parser.add_argument("--out", type=Path, required=True, help="the pack becomes OUT/pack")
+    args = parser.parse_args(words)
+
+    def work() -> Ended:
+        spec = IngestSpec(dataset_id="local", source=str(args.source))
+        facts = ingest(spec, out=_made(args.out), emit=show, should_stop=should_stop)
+        return Ended(outcome="succeeded", facts=facts)
+
+    return _finish(work, args.out)
+
+
+def _finish(work: Callable[[], Ended], out: Path) -> int:
+    return EXIT[run_to_end(work, out=out, emit=show).outcome]
+
+
+def _prepared(spec: JobSpec, out: Path, should_stop: StopFlag) -> Places | None:
+    """Packs of the datasets that a spec names; None if stopped while making one."""
+    packs = []
+    for source, folder in ((spec.dataset, out), (spec.test_dataset, out / "test")):
+        packs.append(_pack_of(source, folder, should_stop) if source else None)
+        if should_stop():
+            return None
+    assert packs[0] is not None
+    return Places(out=out, pack=packs[0], test_pack=packs[1])
+
+
+def _pack_of(source: str, folder: Path, should_stop: StopFlag) -> Path:
+    """The pack at a path, or one made in `folder` of the images there."""
+    if (Path(source) / "pack.json").is_file():
+        return Path(source)
+    pack = folder / "pack"
+    if not (pack / "pack.json").is_file():
+        spec = IngestSpec(dataset_id="local", source=source)
+        ingest(spec, out=_made(folder), emit=show, should_stop=should_stop)
+    return pack
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{folder} could not be made: {error.strerror}.") from error
+    return folder
+
+
+def _faults(error: ValidationError) -> str:
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or 'spec'}: {fault['msg']}" for fault in error.errors()
+    )
+
+
+def show(event: Event) -> None:
+    """One plain line for people."""
+    print(_line(event), flush=True)
+
+
+def _line(event: Event) -> str:
+    if isinstance(event, Stepped | Evaluated):
+        words = (f"{name} {event.signals[name]:.4g}" for name in SHOWN if name in event.signals)
+        return f"{event.type:<12} {event.step} epoch {event.epoch:.2f} {' '.join(words)}"
+    text = ""
+    match event:
+        case Started():
+            exact = "" if event.exact else ", not exact"
+            steps = f"step {event.step} of {event.steps_planned}"
+            text = f"{event.rows} rows on {event.device}, {steps}{exact}"
+        case Checkpointed():
+            text = f"{event.path} ({event.size_bytes / 1e6:.1f} MB)"
+        case Logged():
+            text = event.message
+        case Ingesting():
+            text = f"{event.rows_ok} rows, {event.rows_bad} bad files"
+        case Published():
+            text = f"{event.folder}: {', '.join(file.name for file in event.files)}"
+        case Ended():
+            text = f"{event.outcome} {event.message} {event.hint}".rstrip()
+    return f"{event.type:<12} {text}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
