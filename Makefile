@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PATHS := service trainer worker tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint format bench docker-check lock clean
+.PHONY: help setup demo up test lint format bench docs docker-check lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -33,6 +33,9 @@ format: $(READY) ## Rewrite the sources in the house style
 
 bench: $(READY) ## Run every benchmark, one after the other
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+docs: $(READY) ## Write the map of modules and the table of metrics anew
+	$(BIN)/python docs/generate.py
 
 docker-check: ## Run the steps of the Dockerfiles in empty folders, without Docker
 	$(PYTHON) docker/check.py docker/service.Dockerfile

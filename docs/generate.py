@@ -1,0 +1,102 @@
+"""Writes the generated parts of the documentation: the map of modules and the table of metrics.
+
+python docs/generate.py           # rewrite what is out of date
+python docs/generate.py --check   # exit 1 if anything is
+"""
+
+import ast
+import sys
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPO))
+
+from service.metrics import METRICS  # noqa: E402  # the line above finds it
+
+MAP, METRICS_PAGE = REPO / "ARCHITECTURE.md", REPO / "docs" / "metrics.md"
+BEGIN, END = "<!-- map: written by `make docs` -->", "<!-- end of the map -->"
+PACKAGES = ("trainer", "service", "worker")
+
+
+def modules() -> dict[str, list[Path]]:
+    """Folder -> its modules and Lua files, `__init__.py` left out, in order of name."""
+    found: dict[str, list[Path]] = {}
+    for package in PACKAGES:
+        for path in sorted((REPO / package).rglob("*")):
+            if path.suffix in (".py", ".lua") and path.name != "__init__.py":
+                found.setdefault(path.parent.relative_to(REPO).as_posix(), []).append(path)
+    return found
+
+
+def sentence(path: Path) -> str:
+    """What a module says of itself: the first line of its docstring, or of its comments."""
+    text = path.read_text()
+    if path.suffix == ".lua":
+        return text.splitlines()[0].lstrip("-#! ").rstrip()
+    doc = ast.get_docstring(ast.parse(text)) or ""
+    return doc.partition("\n")[0]
+
+
+def module_map() -> str:
+    """One line for each module, under its folder."""
+    lines = []
+    for folder, paths in modules().items():
+        lines += [f"\n**`{folder}/`**\n"]
+        lines += [
+            f"- [`{path.name}`]({path.relative_to(REPO).as_posix()}) {sentence(path)}"
+            for path in paths
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def architecture() -> str:
+    """ARCHITECTURE.md with its map made anew."""
+    before, _, rest = MAP.read_text().partition(BEGIN)
+    return f"{before}{BEGIN}\n{module_map()}\n{END}{rest.partition(END)[2]}"
+
+
+def metrics_page() -> str:
+    """docs/metrics.md: every row of the table."""
+    lines = [
+        "# Metrics\n",
+        "Written by `make docs` from `service/metrics.py`. Three targets are scraped: the API,",
+        "each worker, and one state exporter; each asks for the key. Series with `job_id`",
+        "end two scrapes after their job.\n",
+    ]
+    for target, title in (
+        ("api", "The API"),
+        ("state", "The state exporter"),
+        ("worker", "A worker"),
+    ):
+        lines += [f"## {title}\n", "| metric | type | labels | meaning |", "|---|---|---|---|"]
+        lines += [
+            f"| `{row.name}` | {row.type} | {', '.join(row.labels)} | {_cell(row.help)} |"
+            for row in METRICS
+            if target in row.targets
+        ]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Text that stays inside its cell of a table."""
+    return text.replace("|", "\\|")
+
+
+def main(arguments: list[str]) -> int:
+    """Rewrite, or with `--check` only say, what is out of date."""
+    stale = [
+        (path, text)
+        for path, text in ((MAP, architecture()), (METRICS_PAGE, metrics_page()))
+        if not path.exists() or path.read_text() != text
+    ]
+    for path, text in stale:
+        if "--check" in arguments:
+            sys.stderr.write(f"{path.relative_to(REPO)} is out of date: run `make docs`\n")
+        else:
+            path.write_text(text)
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
