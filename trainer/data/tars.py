@@ -75,12 +75,15 @@ def _members(stream: Stream, limits: Limits) -> Iterator[Member]:
     for number, (header, name, size_bytes) in enumerate(_headers(stream)):
         if number >= limits.entries:
             raise stream.broken(f"it has more entries than the limit of {limits.entries}")
+        is_folder = header.kind == FOLDER or name.endswith("/")
         fault = _kind_fault(header) or name_fault(name, limits)
-        if fault is None and tidy(name) in names:
+        if not fault and not is_folder and not tidy(name):
+            fault = "has no name"
+        if not fault and tidy(name) in names:
             fault = "is there twice"
         if fault:
             raise refused(stream.archive, name, fault, then=AGAIN)
-        if header.kind != FOLDER and not name.endswith("/"):
+        if not is_folder:
             names.add(tidy(name))
             yield Member(tidy(name), size_bytes, stream.position)
         stream.skip(_padded(size_bytes))

@@ -223,6 +223,8 @@ class ZipReader:
             return f"is packed with method {member.method}; only store and deflate are read"
         if member.method == STORE and member.packed_bytes != member.size_bytes:
             return "is stored with another size than it declares"
+        if not member.is_folder and not tidy(member.name):
+            return "has no name"
         return name_fault(member.name, self._limits)
 
     def _check_totals(self, members: list[Member]) -> None:

@@ -1,0 +1,54 @@
+"""Runs an ingest in a test and reads what it left."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.data.ingest import ingest
+from trainer.data.items import Limits
+from trainer.data.pack import Pack
+from trainer.events import DatasetFacts, Event
+from trainer.spec import IngestSpec, SourceFormat
+
+
+@dataclass(frozen=True)
+class Ingested:
+    """What came of it."""
+
+    pack: Pack
+    facts: DatasetFacts
+    events: list[Event]
+
+    def report(self) -> dict[str, str]:
+        """Reason of each bad file."""
+        return {line["name"]: line["reason"] for line in self.report_lines()}
+
+    def report_lines(self) -> list[dict[str, str]]:
+        """The report as it is on the disk."""
+        text = (self.pack.folder / "report.jsonl").read_text()
+        return [json.loads(line) for line in text.splitlines()]
+
+    def names(self) -> list[str]:
+        """Names of the rows."""
+        return [self.pack.name(row) for row in range(self.pack.rows)]
+
+    def label_names(self) -> list[str]:
+        """Class of each row."""
+        return [self.facts.labels[label] for label in self.pack.labels]
+
+
+def ingested(
+    source: Path,
+    out: Path,
+    *,
+    limits: Limits | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    side_px_max: int = 256,
+    kind: SourceFormat = "auto",
+) -> Ingested:
+    """Ingest a source into `out` and open the pack."""
+    events: list[Event] = []
+    spec = IngestSpec(dataset_id="ds", source=str(source), format=kind, side_px_max=side_px_max)
+    facts = ingest(spec, out=out, emit=events.append, should_stop=should_stop, limits=limits)
+    return Ingested(Pack.open(out / "pack"), facts, events)

@@ -1,0 +1,378 @@
+"""From sources of every kind to packs, with bad files among them."""
+
+import errno
+import gzip
+import hashlib
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from tests.support.images import encoded, picture, png, write_zip
+from tests.support.ingests import ingested
+from trainer.data.ingest import IngestStopped, run_ingest
+from trainer.data.items import REASONS, Limits
+from trainer.data.writer import HashedFile
+from trainer.errors import DataError, DatasetMissing, StorageError
+from trainer.events import Event, Ingesting, Published
+from trainer.spec import IngestSpec
+
+FILES = {
+    "cat/1.png": png(1),
+    "cat/2.jpg": encoded(picture(2), "JPEG"),
+    "dog/1.bmp": encoded(picture(3), "BMP"),
+    "dog/2.webp": encoded(picture(4), "WEBP"),
+}
+BAD = {
+    "cat/empty.png": (b"", "empty"),
+    "cat/cut.jpg": (encoded(picture(5, height=64, width=64), "JPEG")[:700], "truncated"),
+    "cat/text.jpg": (b"this is a text", "wrong_type"),
+    "cat/notes.txt": (b"notes", "wrong_type"),
+    "labels.json": (b"{}", "wrong_type"),
+    "cat/inner.zip": (b"PK\3\4", "wrong_type"),
+    "dog/broken.png": (b"RIFF" + b"nonsense" * 9, "unreadable"),
+    "dog/copy.png": (encoded(picture(1), "PNG", compress_level=0), "duplicate"),
+    "dog/huge.png": (encoded(Image.new("1", (5001, 5001))), "oversize"),
+}
+HIDDEN = {".DS_Store": b"x", "__MACOSX/cat/._1.png": b"x", "cat/.hidden.png": b"x"}
+
+
+def everything() -> dict[str, bytes]:
+    return FILES | {name: data for name, (data, _) in BAD.items()} | HIDDEN
+
+
+def as_folder(path: Path, files: dict[str, bytes]) -> Path:
+    for name, data in files.items():
+        (path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / "set" / name).write_bytes(data)
+    return path / "set"
+
+
+def as_zip(path: Path, files: dict[str, bytes]) -> Path:
+    return write_zip(path / "set.zip", files)
+
+
+def as_tar(path: Path, files: dict[str, bytes], mode: str = "w") -> Path:
+    with tarfile.open(path / "set.tar", mode) as archive:  # type: ignore[call-overload]
+        for name, data in sorted(files.items()):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path / "set.tar"
+
+
+def as_tgz(path: Path, files: dict[str, bytes]) -> Path:
+    return as_tar(path, files, "w:gz")
+
+
+PACKERS = {"folder": as_folder, "zip": as_zip, "tar": as_tar, "tar.gz": as_tgz}
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_good_files_become_rows_and_bad_ones_lines_of_the_report(
+    tmp_path: Path, packer: str
+) -> None:
+    made = ingested(PACKERS[packer](tmp_path, everything()), tmp_path / "out")
+    assert made.names() == sorted(FILES)
+    assert made.label_names() == ["cat", "cat", "dog", "dog"]
+    assert made.report() == {name: reason for name, (_, reason) in BAD.items()}
+    assert {line["reason"] for line in made.report_lines()} <= set(REASONS)
+    assert all(line["detail"] for line in made.report_lines())
+    assert (made.facts.rows, made.facts.bad_files, made.facts.duplicates) == (4, len(BAD) - 1, 1)
+    for row, name in enumerate(made.names()):
+        expected = np.asarray(Image.open(io.BytesIO(FILES[name])).convert("RGB"))
+        assert np.array_equal(made.pack.image(row), expected)
+
+
+def test_one_set_of_files_is_one_pack_whatever_carries_it(tmp_path: Path) -> None:
+    hashes = set()
+    for name, packer in PACKERS.items():
+        (tmp_path / name).mkdir()
+        source = packer(tmp_path / name, everything())
+        hashes |= {ingested(source, tmp_path / name / str(n)).facts.sha256 for n in range(2)}
+    assert len(hashes) == 1
+
+
+def test_facts_are_those_of_the_pixels(tmp_path: Path) -> None:
+    sizes = [(10, 20), (12, 12), (30, 14), (40, 9)]
+    images = [picture(n, height=h, width=w) for n, (h, w) in enumerate(sizes)]
+    files = {f"{n}.png": encoded(image) for n, image in enumerate(images)}
+    made = ingested(as_zip(tmp_path, files), tmp_path / "out")
+    pixels = np.concatenate([np.asarray(image).reshape(-1, 3) for image in images]) / 255.0
+    assert made.facts.mean == pytest.approx(pixels.mean(axis=0), rel=1e-9)
+    assert made.facts.std == pytest.approx(pixels.std(axis=0), rel=1e-9)
+    sides = (made.facts.side_px_min, made.facts.side_px_median, made.facts.side_px_max)
+    assert sides == (9, 12, 40)
+    assert not made.facts.same_size
+    assert made.facts.labels == ()
+    assert made.pack.labels.tolist() == [-1] * 4
+
+
+def test_files_are_published_with_their_hashes(tmp_path: Path) -> None:
+    made = ingested(as_zip(tmp_path, FILES), tmp_path / "out")
+    published = made.events[-1]
+    assert isinstance(published, Published)
+    assert published.folder == "pack"
+    for record in published.files:
+        data = (tmp_path / "out" / "pack" / record.name).read_bytes()
+        assert record.sha256 == hashlib.sha256(data).hexdigest()
+        assert record.size_bytes == len(data)
+    names = {record.name for record in published.files}
+    assert names == {
+        "index.bin", "names.txt", "pack.json", "pixels.u8", "preview.png", "report.jsonl",
+    }  # fmt: skip
+    meta = json.loads((tmp_path / "out" / "pack" / "pack.json").read_text())
+    assert meta["facts"]["sha256"] == made.facts.sha256
+    assert (tmp_path / "out" / "pack" / "index.bin").stat().st_size == 24 * made.facts.rows
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["pack"]
+
+
+def test_progress_is_told_at_most_twice_a_second_and_at_the_end(tmp_path: Path) -> None:
+    files = {f"{n:04d}.png": png(n) for n in range(400)}
+    started_s = time.monotonic()
+    made = ingested(as_zip(tmp_path, files), tmp_path / "out")
+    told = [event for event in made.events if isinstance(event, Ingesting)]
+    assert len(told) <= 2 * (time.monotonic() - started_s) + 1
+    assert told[-1].rows_ok == 400
+    assert told[-1].bytes_done == told[-1].bytes_total == sum(map(len, files.values()))
+
+
+def test_the_preview_shows_eight_rows_and_two_views(tmp_path: Path) -> None:
+    files = {f"{n:04d}.png": png(n, height=20, width=20) for n in range(40)}
+    first = ingested(as_zip(tmp_path, files), tmp_path / "1").pack.folder / "preview.png"
+    again = ingested(as_zip(tmp_path, files), tmp_path / "2").pack.folder / "preview.png"
+    assert first.read_bytes() == again.read_bytes()
+    with Image.open(first) as image:
+        width, height = image.size
+        assert height / width == pytest.approx(8 / 3, abs=0.05)
+
+
+@pytest.mark.parametrize("files", [{}, {"a.txt": b"x"}, {"a.png": png(1)}, {"a.png": b""}])
+@pytest.mark.parametrize("packer", ["folder", "zip", "tar"])
+def test_fewer_than_two_images_are_no_dataset(
+    tmp_path: Path, packer: str, files: dict[str, bytes]
+) -> None:
+    (tmp_path / "set").mkdir()
+    source = PACKERS[packer](tmp_path, files)
+    with pytest.raises(DataError, match=r"no image|only one image") as caught:
+        ingested(source, tmp_path / "out")
+    assert "at least two" in caught.value.next_step
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_sources_that_are_not_there_or_nothing_known(tmp_path: Path) -> None:
+    with pytest.raises(DatasetMissing):
+        ingested(tmp_path / "nowhere", tmp_path / "out")
+    for number, data in enumerate([b"", b"hello", gzip.compress(b"hello" * 200), png(1)]):
+        (tmp_path / f"{number}").write_bytes(data)
+        with pytest.raises(DataError, match="no dataset"):
+            ingested(tmp_path / f"{number}", tmp_path / "out")
+
+
+def test_an_announced_format_must_be_right(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="announced as tar, but its content is zip"):
+        ingested(as_zip(tmp_path, FILES), tmp_path / "out", kind="tar")
+    assert ingested(as_zip(tmp_path, FILES), tmp_path / "out", kind="zip").facts.rows == 4
+
+
+def test_links_and_pipes_in_a_folder_are_reported_and_not_followed(tmp_path: Path) -> None:
+    source = as_folder(tmp_path, FILES)
+    secret = as_folder(tmp_path / "elsewhere", {"a.png": png(9)})
+    (source / "link.png").symlink_to(secret / "a.png")
+    (source / "linked").symlink_to(secret)
+    os.mkfifo(source / "pipe.png")
+    (source / "new\nline.png").write_bytes(png(8))
+    made = ingested(source, tmp_path / "out")
+    assert made.names() == sorted(FILES)
+    assert set(made.report().values()) == {"refused"}
+    assert len(made.report()) == 4
+
+
+def test_stopping_leaves_nothing(tmp_path: Path) -> None:
+    source = as_zip(tmp_path, {f"{n}.png": png(n) for n in range(300)})
+    calls = iter([False, True])
+    with pytest.raises(IngestStopped):
+        ingested(source, tmp_path / "out", should_stop=lambda: next(calls))
+    assert not list((tmp_path / "out").iterdir())
+    events: list[Event] = []
+    spec = IngestSpec(dataset_id="ds", source=str(source))
+    ended = run_ingest(spec, out=tmp_path / "out", emit=events.append, should_stop=lambda: True)
+    assert (ended.outcome, ended.code) == ("stopped", "stopped")
+    ended = run_ingest(spec, out=tmp_path / "out", emit=events.append, should_stop=lambda: False)
+    assert ended.outcome == "succeeded"
+    assert ended.facts is not None
+
+
+def test_a_full_disk_is_a_storage_error_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    source = as_zip(tmp_path, FILES)
+    monkeypatch.setattr(HashedFile, "write", full)
+    with pytest.raises(StorageError, match="No space left"):
+        ingested(source, tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_pack_that_is_there_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
+    first = ingested(as_zip(tmp_path, FILES), tmp_path / "out")
+    with pytest.raises(DataError):
+        ingested(as_zip(tmp_path, {"a.png": png(1)}), tmp_path / "out")
+    meta = json.loads((tmp_path / "out" / "pack" / "pack.json").read_text())
+    assert meta["facts"]["sha256"] == first.facts.sha256
+    more = ingested(as_zip(tmp_path, FILES | {"x.png": png(77)}), tmp_path / "out")
+    assert more.facts.rows == 5
+
+
+def test_hostile_archives_leave_nothing(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.writestr("good.png", png(1))
+        archive.writestr("../evil.png", png(2))
+    with pytest.raises(DataError, match=r"'\.\./evil\.png'"):
+        ingested(tmp_path / "x.zip", tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
+    assert not (tmp_path / "evil.png").exists()
+
+
+def test_large_entries_are_reported_unread(tmp_path: Path) -> None:
+    files = {"a.png": png(1), "b.png": png(2), "c.png": os.urandom(9000)}
+    for packer in ("folder", "zip", "tar"):
+        source = PACKERS[packer](tmp_path, files)
+        made = ingested(source, tmp_path / packer, limits=Limits(entry_bytes=5000))
+        assert made.report() == {"c.png": "oversize"}
+
+
+# Arrays
+
+
+def rows_of(count: int, *shape: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(7).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def idx(array: NDArray[np.uint8]) -> bytes:
+    header = struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+    return header + array.tobytes()
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gz"])
+def test_idx_files_with_labels_beside(tmp_path: Path, pack: type[bytes]) -> None:
+    images, labels = rows_of(20, 9, 7), np.arange(20, dtype=np.uint8) % 3 + 4
+    suffix = "" if pack is bytes else ".gz"
+    source = tmp_path / f"train-images-idx3-ubyte{suffix}"
+    source.write_bytes(pack(idx(images)))
+    without = ingested(source, tmp_path / "without")
+    assert without.facts.labels == ()
+    (tmp_path / f"train-labels-idx1-ubyte{suffix}").write_bytes(pack(idx(labels)))
+    made = ingested(source, tmp_path / "with")
+    assert made.label_names() == [str(label) for label in labels]
+    assert made.facts.same_size
+    expected = np.repeat(images[..., None], 3, axis=3)
+    assert np.array_equal(made.pack.grid(), expected)
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_idx_files_inside_a_folder_or_archive(tmp_path: Path, packer: str) -> None:
+    images, labels = rows_of(20, 9, 7), np.arange(20, dtype=np.uint8) % 3
+    files = {
+        "mnist/train-labels-idx1-ubyte.gz": gzip.compress(idx(labels)),
+        "mnist/train-images-idx3-ubyte": idx(images),
+        "mnist/t10k-images-idx3-ubyte": idx(images[:3]),
+        "mnist/readme.txt": b"x",
+    }
+    made = ingested(PACKERS[packer](tmp_path, files), tmp_path / "out")
+    assert made.label_names() == [str(label) for label in labels]
+    assert np.array_equal(made.pack.grid()[..., 0], images)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (idx(rows_of(4, 5, 5))[:-1], "ends too soon"),
+        (idx(rows_of(4, 5, 5)) + b"x", "bytes follow"),
+        (idx(rows_of(4, 5, 5))[:10], "ends too soon"),
+        (b"\0\0\x08\x03" + b"\xff" * 12, "limit is"),
+        (idx(rows_of(4, 5)), "not images"),
+        (b"\0\0\x0d\x03" + bytes(12), "no dataset"),
+    ],
+)
+def test_idx_files_that_lie(tmp_path: Path, data: bytes, reason: str) -> None:
+    (tmp_path / "x-idx3-ubyte").write_bytes(data)
+    with pytest.raises(DataError, match=reason):
+        ingested(tmp_path / "x-idx3-ubyte", tmp_path / "out")
+
+
+def test_idx_labels_must_fit(tmp_path: Path) -> None:
+    (tmp_path / "t-images-idx3-ubyte").write_bytes(idx(rows_of(4, 5, 5)))
+    (tmp_path / "t-labels-idx1-ubyte").write_bytes(idx(np.zeros(5, np.uint8)))
+    with pytest.raises(DataError, match="labels of shape"):
+        ingested(tmp_path / "t-images-idx3-ubyte", tmp_path / "out")
+
+
+@pytest.mark.parametrize("shape", [(9, 7), (9, 7, 1), (9, 7, 3), (3, 9, 7), (1, 9, 7)])
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_npy_arrays_of_every_layout(tmp_path: Path, shape: tuple[int, ...], kind: type) -> None:
+    levels = rows_of(6, *shape)
+    array = levels if kind is np.uint8 else levels.astype(kind) / kind(255)
+    np.save(tmp_path / "x.npy", array)
+    made = ingested(tmp_path / "x.npy", tmp_path / "out")
+    if levels.ndim == 4 and shape[2] == 7:
+        levels = levels.transpose(0, 2, 3, 1)
+    expected = np.broadcast_to(levels.reshape(6, 9, 7, -1), (6, 9, 7, 3))
+    assert np.array_equal(made.pack.grid(), expected)
+    assert made.facts.labels == ()
+
+
+def test_npy_objects_are_never_unpickled(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    np.save(tmp_path / "x.npy", np.array([Trap(), Trap()], dtype=object), allow_pickle=True)
+    with pytest.raises(DataError, match="cannot be read"):
+        ingested(tmp_path / "x.npy", tmp_path / "out")
+    assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((3, 4)), np.zeros((3, 4, 4), np.int64), np.zeros((3, 5, 5, 5), np.uint8)]
+)
+def test_npy_arrays_that_are_no_images(tmp_path: Path, array: NDArray[np.float64]) -> None:
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(DataError):
+        ingested(tmp_path / "x.npy", tmp_path / "out")
+
+
+def test_no_truncated_npy_is_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", rows_of(6, 9, 7))
+    whole = (tmp_path / "x.npy").read_bytes()
+    for length in range(0, len(whole), 17):
+        (tmp_path / "x.npy").write_bytes(whole[:length])
+        with pytest.raises(DataError):
+            ingested(tmp_path / "x.npy", tmp_path / "out")
+
+
+def test_rows_of_floats_out_of_range_are_reported(tmp_path: Path) -> None:
+    array = np.random.default_rng(0).random((5, 8, 8))
+    array[2, 0, 0] = np.nan
+    array[3] *= 255
+    np.save(tmp_path / "x.npy", array)
+    made = ingested(tmp_path / "x.npy", tmp_path / "out")
+    assert made.report() == {"000000002": "wrong_type", "000000003": "wrong_type"}
+
+
+def test_refusing_an_archive_needs_no_torch() -> None:
+    code = "import sys, trainer.data.ingest; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

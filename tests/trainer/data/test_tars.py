@@ -1,0 +1,190 @@
+"""Hostile and honest tar archives. The honest ones are judged by the standard library."""
+
+import gzip
+import io
+import os
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.support.images import png
+from trainer.data.items import Entry, Limits
+from trainer.data.tars import open_tar
+from trainer.errors import DataError
+
+LIMITS = Limits()
+
+
+def contents(path: Path, limits: Limits = LIMITS) -> dict[str, bytes]:
+    with open_tar(path, limits) as listing:
+        return {entry.name: entry.load() for entry in listing.entries() if isinstance(entry, Entry)}
+
+
+def refusal(path: Path, limits: Limits = LIMITS) -> str:
+    with pytest.raises(DataError) as caught:
+        contents(path, limits)
+    assert caught.value.next_step
+    return caught.value.detail
+
+
+def write_tar(
+    path: Path, files: dict[str, bytes], mode: str = "w", kind: int = tarfile.PAX_FORMAT
+) -> Path:
+    with tarfile.open(path, mode, format=kind) as archive:  # type: ignore[call-overload]
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+def one_member(path: Path, member: tarfile.TarInfo, data: bytes = b"") -> Path:
+    member.size = len(data)
+    with tarfile.open(path, "w") as archive:
+        archive.addfile(member, io.BytesIO(data))
+    return path
+
+
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_honest_archives_read_like_the_standard_library(
+    tmp_path: Path, mode: str, kind: int
+) -> None:
+    """Short names, names that need a prefix, long names, and names beyond ASCII."""
+    names = ["b.png", "a/c.png", "d" * 60 + "/" + "e" * 90 + ".png", "kätzchen.png"]
+    if kind != tarfile.USTAR_FORMAT:
+        names.append("f" * 110 + "/" + "g" * 130 + ".png")
+    files = {name: png(number) for number, name in enumerate(names)}
+    path = write_tar(tmp_path / "x.tar", files, mode, kind)
+    assert contents(path) == files
+    assert list(contents(path)) == names
+
+
+def test_a_folder_packed_by_the_tar_program_is_read(tmp_path: Path) -> None:
+    (tmp_path / "in" / "cat").mkdir(parents=True)
+    (tmp_path / "in" / "cat" / "1.png").write_bytes(b"one")
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        archive.add(tmp_path / "in", arcname=".")
+    assert contents(tmp_path / "x.tar") == {"cat/1.png": b"one"}
+
+
+ALLOWED = {b"0", b"\0", b"7"}
+EXTENSIONS = {b"5", b"x", b"g", b"L", b"K"}
+
+
+@pytest.mark.parametrize("code", range(256))
+def test_each_type_flag_is_a_file_a_folder_an_extension_or_refused(
+    tmp_path: Path, code: int
+) -> None:
+    kind = bytes([code])
+    header = bytearray(tarfile.TarInfo("a.png").tobuf(tarfile.USTAR_FORMAT))
+    header[156:157] = kind
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    path = tmp_path / "x.tar"
+    path.write_bytes(bytes(header) + b"\0" * 1024)
+    if kind in ALLOWED:
+        assert contents(path) == {"a.png": b""}
+    elif kind in EXTENSIONS:
+        if kind == b"L":
+            assert "last entry is missing" in refusal(path)
+        else:
+            assert contents(path) == {}
+    else:
+        assert "'a.png'" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (tarfile.SYMTYPE, "is a link"), (tarfile.LNKTYPE, "is a link"),
+        (tarfile.CHRTYPE, "is a device"), (tarfile.BLKTYPE, "is a device"),
+        (tarfile.FIFOTYPE, "is a pipe"), (tarfile.GNUTYPE_SPARSE, "is sparse"),
+    ],
+)  # fmt: skip
+def test_only_regular_files_are_let_in(tmp_path: Path, kind: bytes, reason: str) -> None:
+    member = tarfile.TarInfo("x.png")
+    member.type, member.linkname = kind, "/etc/passwd"
+    assert reason in refusal(one_member(tmp_path / "x.tar", member))
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("../x.png", "'..'"), ("a/../../x.png", "'..'"), ("/etc/x.png", "absolute path"),
+        ("C:/x.png", "absolute path"), ("a\\..\\x.png", "backslash"),
+        ("x\n.png", "control character"), ("n" * 256, "longer than 255 bytes"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_names_that_point_elsewhere_are_refused(
+    tmp_path: Path, name: str, reason: str, kind: int
+) -> None:
+    path = write_tar(tmp_path / "x.tar", {"good.png": b"1", name: b"2"}, kind=kind)
+    assert reason in refusal(path)
+
+
+def test_names_given_twice_are_refused(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "x.tar", "w") as archive:
+        for name in ("a.png", "./a.png"):
+            archive.addfile(tarfile.TarInfo(name))
+    assert "twice" in refusal(tmp_path / "x.tar")
+
+
+def test_pax_sparse_files_are_refused(tmp_path: Path) -> None:
+    member = tarfile.TarInfo("x.png")
+    member.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.realsize": "99999999999"}
+    assert "is sparse" in refusal(one_member(tmp_path / "x.tar", member))
+
+
+def test_long_extended_headers_are_refused_unread(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = b"x", 8 << 30
+    (tmp_path / "x.tar").write_bytes(header.tobuf(tarfile.GNU_FORMAT) + b"\0" * 2048)
+    assert "a long name in it has 8589934592 bytes" in refusal(tmp_path / "x.tar")
+
+
+@pytest.mark.parametrize("mode", ["w", "w:gz"])
+def test_no_truncated_archive_is_read(tmp_path: Path, mode: str) -> None:
+    path = write_tar(tmp_path / "x.tar", {"a.png": os.urandom(700), "b.png": png(1)}, mode)
+    whole = path.read_bytes()
+    # A plain archive is whole once the first of its empty blocks at the end is there.
+    blocks = -(-len(whole.rstrip(b"\0")) // 512) + 1
+    needed = len(whole) if mode == "w:gz" else 512 * blocks
+    for length in [*range(0, needed, 37), needed - 1]:
+        path.write_bytes(whole[:length])
+        assert refusal(path)
+
+
+def test_damaged_headers_are_refused(tmp_path: Path) -> None:
+    path = write_tar(tmp_path / "x.tar", {"a.png": b"1", "b.png": b"2"})
+    whole = bytearray(path.read_bytes())
+    whole[1024 + 3] ^= 1
+    path.write_bytes(whole)
+    assert "header at byte 1024 is damaged" in refusal(path)
+
+
+def test_damaged_gzip_is_refused(tmp_path: Path) -> None:
+    whole = write_tar(tmp_path / "x.tgz", {"a.png": os.urandom(3000)}, "w:gz").read_bytes()
+    for place in (len(whole) // 2, len(whole) - 6):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0xFF
+        (tmp_path / "y.tgz").write_bytes(damaged)
+        assert refusal(tmp_path / "y.tgz")
+
+
+def test_bombs_are_refused_early(tmp_path: Path) -> None:
+    """A gigabyte of zeros in a megabyte: refused after the first megabytes."""
+    path = tmp_path / "x.tgz"
+    with gzip.open(path, "wb", compresslevel=9) as file:
+        member = tarfile.TarInfo("a.png")
+        member.size = 1 << 30
+        file.write(member.tobuf())
+        for _ in range(64):
+            file.write(b"\0" * (1 << 20))
+    assert "grows more than 200 times" in refusal(path)
+    plain = write_tar(tmp_path / "x.tar", {"a.png": b"\0" * 5000})
+    assert "more than 4000 bytes" in refusal(plain, Limits(total_bytes=4000))
+    many = write_tar(tmp_path / "y.tar", {f"{n}.png": b"" for n in range(30)})
+    assert "limit of 29" in refusal(many, Limits(entries=29))
