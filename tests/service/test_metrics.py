@@ -2,6 +2,8 @@
 
 import re
 from itertools import product
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -17,8 +19,10 @@ from service.metrics import (
     Target,
     artifact_format,
 )
+from service.store.words import Status, WorkerState
 from trainer.events import SIGNALS
 
+REPO = Path(__file__).resolve().parents[2]
 TARGETS: tuple[Target, ...] = ("api", "worker", "state")
 
 
@@ -80,6 +84,25 @@ def test_names_follow_the_conventions_of_prometheus() -> None:
 def test_every_signal_has_a_metric_but_the_one_that_is_a_rate() -> None:
     """Rows per second are the rate of `moco_train_images_total`."""
     assert set(SIGNAL_METRICS) == set(SIGNALS) - {"rows_per_s"}
+
+
+def test_every_metric_is_fed() -> None:
+    """By a signal, or by code outside the table that names it, whole or without its prefix."""
+    sources = [
+        path.read_text()
+        for package in ("service", "worker")
+        for path in (REPO / package).rglob("*.py")
+        if path != REPO / "service" / "metrics.py"
+    ]
+    for row in METRICS:
+        short = re.sub("^moco_(train|worker_gpu)_", "", row.name)
+        named = re.compile(rf"[\"']({row.name}|{short})[\"']")
+        assert row.signal or any(named.search(text) for text in sources), row.name
+
+
+def test_the_known_values_are_those_of_the_store() -> None:
+    assert KNOWN["status"] == get_args(Status)
+    assert set(KNOWN["state"]) == set(get_args(WorkerState))
 
 
 def test_a_job_leaves_no_series_behind() -> None:
