@@ -11,8 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from trainer.data.ingest import ingest
-
+from trainer.data.ingest import run_ingest
 from trainer.ending import run_to_end
 from trainer.events import Ended
 from trainer.spec import IngestSpec, JobSpec
@@ -32,13 +31,8 @@ def run(values: dict[str, Any], events: int, control: int) -> None:
 def _work(orders: Orders, emit: Emitter, stop: threading.Event) -> Ended:
     text = (orders.folder / SPEC_FILE).read_text()
     if orders.kind == "ingest":
-        facts = ingest(
-            IngestSpec.model_validate_json(text),
-            out=orders.folder,
-            emit=emit,
-            should_stop=stop.is_set,
-        )
-        return Ended(outcome="succeeded", facts=facts)
+        spec = IngestSpec.model_validate_json(text)
+        return run_ingest(spec, out=orders.folder, emit=emit, should_stop=stop.is_set)
     return train(
         JobSpec.model_validate_json(text),
         Places(

@@ -54,7 +54,8 @@ class StoreSink:
     def point(self, checkpoint: Checkpointed) -> None:
         """Move the job's checkpoint here, if the bytes are still what was announced."""
         if not publish.is_whole(self._attempt.out, checkpoint):
-            LOG.warning("checkpoint %s is not on the disk as announced", checkpoint.path)
+            # After an outage a newer one has replaced it; that one follows.
+            LOG.info("checkpoint %s is not on the disk any more", checkpoint.path)
             return
         self._store.queue.checkpoint(
             self._attempt.lease,

@@ -74,6 +74,8 @@ class Supervisor:
         nursery, tries = self._place.nursery, 0
         while not self._leaving():
             nursery.ensure()
+            if nursery.is_ready:
+                return
             try:
                 nursery.wait_ready(IDLE_WAIT_S)
             except TimeoutError:
@@ -86,6 +88,7 @@ class Supervisor:
                         f"are above. Try `python -c 'import worker.child'`. ({error})"
                     ) from error
                 continue
+            LOG.info("the forkserver is ready")
             return
 
     def _claim(self) -> Lease | None:

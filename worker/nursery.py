@@ -55,6 +55,11 @@ class Nursery:
         """Process id of the forkserver, None if there is none."""
         return self._process.pid if self._process else None
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether the imports are done."""
+        return self._ready
+
     def fileno(self) -> int:
         """For a selector: readable when `poll` has something to say. Changes with `ensure`."""
         return self._socket().fileno()

@@ -1,0 +1,50 @@
+"""Workers that are told to leave. Last of the folder, because each test costs a worker."""
+
+import signal
+import time
+
+from tests.support.processes import alive, wait_until
+from tests.support.stack import Stack, family
+from tests.system.conftest import Golden
+from trainer.events import Stepped
+
+
+def test_sigterm_hands_over_without_repeating_a_step(pair: Stack, golden: Golden) -> None:
+    job_id = golden.submit(pair)
+    pair.wait_for_step(job_id, 15)
+    owner = pair.owner(job_id)
+    owner.signal(signal.SIGTERM)
+    began_s = time.monotonic()
+    assert owner.process.wait(10.0) == 0
+    assert time.monotonic() - began_s < 5.0
+    job = pair.wait_for(job_id, "succeeded", "failed")
+    golden.check(pair, job)
+    assert (job.attempt, job.losses) == (2, 0)
+    steps = [event.step for event in pair.events(job_id) if isinstance(event, Stepped)]
+    assert steps == list(range(1, golden.steps + 1))
+    assert owner.pid not in [row.pid for row in pair.store.workers.list()]
+
+
+def test_a_drained_worker_leaves_after_its_job(stack: Stack, golden: Golden) -> None:
+    job_id = golden.submit(stack)
+    stack.wait_for_step(job_id, 5)
+    owner = stack.owner(job_id)
+    worker_id = stack.store.jobs.get(job_id).worker_id
+    assert worker_id
+    stack.store.workers.drain(worker_id)
+    job = stack.wait_for(job_id, "succeeded", "failed")
+    assert job.attempt == 1
+    assert owner.process.wait(10.0) == 0
+
+
+def test_a_second_sigterm_leaves_at_once(stack: Stack, golden: Golden) -> None:
+    job_id = golden.submit(stack)
+    stack.wait_for_step(job_id, 5)
+    owner = stack.owner(job_id)
+    processes = family(owner.pid)
+    owner.signal(signal.SIGTERM)
+    owner.signal(signal.SIGINT)
+    assert owner.process.wait(5.0) == 0
+    wait_until(lambda: not any(map(alive, processes)), 2.0, "all of its processes die")
+    job = stack.wait_for(job_id, "queued", timeout_s=5.0)
+    assert (job.losses, job.failures) == (0, 0)
