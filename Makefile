@@ -32,7 +32,7 @@ format: $(READY) ## Rewrite the sources in the house style
 	$(BIN)/ruff format .
 
 bench: $(READY) ## Run every benchmark, one after the other
-	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 docs: $(READY) ## Write the map of modules and the table of metrics anew
 	$(BIN)/python docs/generate.py
