@@ -13,7 +13,6 @@ from service.client.models import Artifact
 
 Told = Callable[[str, int, int], None]
 """Told of a file: its name, bytes here, bytes in all."""
-_CHUNK_BYTES = 1 << 20
 _TRIES = 6
 
 
@@ -67,25 +66,23 @@ class Artifacts:
     def _fetch(self, job: str, artifact: Artifact, part: Path, *, on_progress: Told) -> None:
         failures, before = 0, -1
         while True:
-            held = part.stat().st_size if part.exists() else 0
-            if held == artifact.size_bytes and part.exists():
-                return
+            held = part.stat().st_size if part.exists() else -1
+            if held == artifact.size_bytes:
+                return None
             if held > artifact.size_bytes:
                 part.unlink()
-                held = 0
             failures = failures if held == before else 0
             before = held
             try:
-                self._append(job, artifact, part, held=held, on_progress=on_progress)
+                return self._append(job, artifact, part, on_progress=on_progress)
             except (Unreachable, Unavailable, Invalid):
                 failures += 1
                 if failures >= _TRIES:
                     raise
                 self._http.pause(backoff_s(failures))
 
-    def _append(
-        self, job: str, artifact: Artifact, part: Path, *, held: int, on_progress: Told
-    ) -> None:
+    def _append(self, job: str, artifact: Artifact, part: Path, *, on_progress: Told) -> None:
+        held = part.stat().st_size if part.exists() else 0
         headers = {"Accept-Encoding": "identity"}
         if held:
             # No If-Range: a file that changed since is found out by its sha256 and begun anew.
@@ -95,13 +92,13 @@ class Artifacts:
             whole = answer.status_code != httpx.codes.PARTIAL_CONTENT
             with part.open("wb" if whole else "ab") as file:
                 done = 0 if whole else held
-                for chunk in answer.iter_raw(_CHUNK_BYTES):
+                for chunk in answer.iter_raw():
                     file.write(chunk)
                     done += len(chunk)
                     on_progress(artifact.name, done, artifact.size_bytes)
                 file.flush()
                 os.fsync(file.fileno())
-        if whole and done < artifact.size_bytes:
+        if done < artifact.size_bytes:
             raise Unreachable(self._http.url, reason=f"{artifact.name} ended early")
 
 
