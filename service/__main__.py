@@ -44,14 +44,10 @@ def _serve(settings: ApiSettings, *, is_exporter: bool) -> None:
     host = settings.exporter_host if is_exporter else settings.host
     port = settings.exporter_port if is_exporter else settings.port
     check_host(host, allow_remote=settings.allow_remote)
-    logs.configure()
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     store = open_store(settings)
     try:
-        if is_exporter:
-            make_server(create_exporter(settings, store), host=host, port=port).run()
-            return
-        app = create_app(settings, store)
+        app = create_exporter(settings, store) if is_exporter else create_app(settings, store)
+        logs.configure()
         make_server(app, host=host, port=port, on_shutdown=app.state.parts.tail.stop).run()
     finally:
         store.close()

@@ -58,6 +58,7 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
 
     Raises WeakKey when the key could be guessed.
     """
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     given = settings.api_key.get_secret_value() if settings.api_key is not None else None
     key = load_or_make(settings.data_dir, given)
     instruments = Instruments(CollectorRegistry(), "api")

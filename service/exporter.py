@@ -1,8 +1,10 @@
 """The state of the whole service for Prometheus: jobs, queue, workers, disk. Run it once."""
 
+import math
 import shutil
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -15,6 +17,7 @@ from service.auth import KeyGuard
 from service.edge import Edge
 from service.metrics import KNOWN, Instruments
 from service.routes import health
+from service.routes.common import Parts
 from service.settings import ApiSettings
 from service.store.errors import StoreError
 from service.store.store import Store
@@ -26,24 +29,31 @@ SERVED = frozenset({"/livez", "/metrics"})
 class State(Instruments):
     """Instruments that read the store when they are rendered, at most once a second."""
 
-    def __init__(self, registry: CollectorRegistry, store: Store, data_dir: Path) -> None:
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        store: Store,
+        data_dir: Path,
+        *,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__(registry, "state")
-        self._store, self._data_dir = store, data_dir
+        self._store, self._data_dir, self._now_s = store, data_dir, now_s
         self._reading = threading.Lock()
-        self._read_at_s = -CACHE_S
+        self._read_at_s = -math.inf
         self._workers: set[str] = set()
 
     def render(self) -> bytes:
         """The page of `/metrics`. It is there also when the store is not: `moco_redis_up` is 0."""
         with self._reading:
-            if time.monotonic() - self._read_at_s >= CACHE_S:
+            if self._now_s() - self._read_at_s >= CACHE_S:
                 self._collect()
-                self._read_at_s = time.monotonic()
+                self._read_at_s = self._now_s()
             return super().render()
 
     def _collect(self) -> None:
-        began_s = time.monotonic()
-        self.set("moco_storage_free_bytes", shutil.disk_usage(self._data_dir).free, volume="data")
+        began_s = self._now_s()
+        self.set("moco_storage_free_bytes", self._free_bytes(), volume="data")
         try:
             self._read_jobs()
             self._read_pools()
@@ -52,7 +62,13 @@ class State(Instruments):
         except StoreError:
             self.set("moco_redis_up", 0.0)
             self.inc("moco_state_collect_errors_total")
-        self.set("moco_state_collect_duration_seconds", time.monotonic() - began_s)
+        self.set("moco_state_collect_duration_seconds", self._now_s() - began_s)
+
+    def _free_bytes(self) -> int:
+        try:
+            return shutil.disk_usage(self._data_dir).free
+        except OSError:
+            return 0  # a folder that is gone holds nothing more
 
     def _read_jobs(self) -> None:
         for status, number in self._store.jobs.counts().items():
@@ -102,6 +118,7 @@ class State(Instruments):
 
 def create_exporter(settings: ApiSettings, store: Store) -> FastAPI:
     """The ASGI application of the exporter: `/metrics` and `/livez`, behind the same key."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     given = settings.api_key.get_secret_value() if settings.api_key is not None else None
     key = load_or_make(settings.data_dir, given)
     state = State(CollectorRegistry(), store, settings.data_dir)
@@ -114,7 +131,7 @@ def create_exporter(settings: ApiSettings, store: Store) -> FastAPI:
             Middleware(KeyGuard, key=key, on_refusal=lambda: None),
         ],
     )
-    app.state.instruments = state
+    app.state.parts = Parts(settings, store, store.events.tail(), state)
     app.router.routes.extend(
         route for route in health.router.routes if getattr(route, "path", "") in SERVED
     )

@@ -5,7 +5,8 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service import examples
+from service import answers, examples, health
+from service import schemas as api_schemas
 from service.health import ProblemBody
 from service.problems import KINDS, MEDIA_TYPE
 
@@ -68,6 +69,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         }
         document["security"] = [{"key": []}]
         _replace_errors(parts["schemas"])
+        _restore_examples(parts["schemas"])
         app.openapi_schema = document
     return app.openapi_schema
 
@@ -95,6 +97,15 @@ def _replace_errors(schemas: dict[str, Any]) -> None:
     problem = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
     schemas.update(problem.pop("$defs"))
     schemas["ProblemBody"] = problem
+
+
+def _restore_examples(schemas: dict[str, Any]) -> None:
+    """Examples as they are: the framework leaves every null out of them."""
+    for module in (api_schemas, answers, health):
+        for name, model in vars(module).items():
+            extra = getattr(model, "model_config", {}).get("json_schema_extra", {})
+            if name in schemas and "examples" in extra:
+                schemas[name]["examples"] = extra["examples"]
 
 
 def _example(code: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -22,6 +22,7 @@ from service.problems import Problem
 STAGED = "upload.part"
 CHUNK_BYTES = 1024 * 1024
 IDLE_S_MAX = 60.0
+LOCK_WAIT_S, LOCK_AGAIN_S = 2.0, 0.05
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -66,19 +67,21 @@ def check_space(folder: Path | int, needed_bytes: int) -> None:
         raise Problem("disk_full", f"{needed_bytes} bytes are needed, {free} are free.")
 
 
-@contextmanager
-def staged(path: Path) -> Iterator[BinaryIO]:
-    """The staged file, for this sender alone. Raises Problem `upload_busy`."""
-    with _disk_errors():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        file = os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0)
+@asynccontextmanager
+async def staged(path: Path) -> AsyncIterator[BinaryIO]:
+    """The staged file, for this sender alone. Raises Problem `upload_busy` after two seconds.
+
+    The wait is for a sender that takes up its own upload while what it sent before the break is
+    still being written.
+    """
+    file = await run_in_threadpool(_open, path)
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Problem("upload_busy", "Another upload of this dataset is going on.") from None
-        yield file
+        for _ in range(int(LOCK_WAIT_S / LOCK_AGAIN_S)):
+            if _locked(file):
+                yield file
+                return
+            await asyncio.sleep(LOCK_AGAIN_S)
+        raise Problem("upload_busy", "Another upload of this dataset is going on.")
 
 
 async def receive(
@@ -118,6 +121,21 @@ async def receive(
         await run_in_threadpool(file.truncate, 0)
         raise Problem("sha256_mismatch", f"The bytes have the sha256 {sha256}.")
     return Received(place, sha256)
+
+
+def _open(path: Path) -> BinaryIO:
+    with _disk_errors():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0)
+
+
+def _locked(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _place(file: BinaryIO, told: Announced) -> "hashlib._Hash":

@@ -128,13 +128,17 @@ class DatasetFacts(Record):
     """What is known of a pack without opening it."""
 
     rows: int
+    """Images that can be trained on."""
     bad_files: int
+    """Files left out because they could not be used; the report names them."""
     duplicates: int
+    """Files left out because their bytes were there already."""
     labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Class names in the order of their numbers; empty without labels."""
     side_px_min: int
     """Shorter side of the smallest image."""
     side_px_median: int
+    """Shorter side of the median image."""
     side_px_max: int
     """Longer side of the largest image."""
     same_size: bool
@@ -142,6 +146,7 @@ class DatasetFacts(Record):
     mean: Annotated[tuple[float, float, float], Field(strict=False)]
     """Of each channel, in [0, 1]."""
     std: Annotated[tuple[float, float, float], Field(strict=False)]
+    """Of each channel, on the same scale."""
     size_bytes: int
     """Of the pack."""
     sha256: str

@@ -32,7 +32,7 @@ def head_content(id: DatasetName, parts: PartsOf) -> Response:
     """After a broken upload, send the rest with this offset."""
     record = parts.store.datasets.get(id)
     held = held_bytes(parts.settings.data_dir / staged_path(record.id))
-    return Response(headers={"Upload-Offset": str(held), "Cache-Control": "no-parts.store"})
+    return Response(headers={"Upload-Offset": str(held), "Cache-Control": "no-store"})
 
 
 @router.put(
@@ -70,7 +70,7 @@ async def put_content(
     record = await run_in_threadpool(fillable, parts.store, id)
     told = _announced(request, record, upload_offset, parts.settings)
     path = parts.settings.data_dir / staged_path(record.id)
-    with staged(path) as file:
+    async with staged(path) as file:
         record = await run_in_threadpool(fillable, parts.store, record.id)
         received = await receive(
             file,

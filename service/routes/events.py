@@ -65,7 +65,7 @@ async def events(
             return Response(status_code=204)  # tells a browser not to come again
     gap = await run_in_threadpool(_has_gap, parts.store, id, behind)
     following = parts.tail.subscribe(id, after=behind or "-")
-    headers = {"Cache-Control": "no-parts.store", "X-Accel-Buffering": "no"}
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return EventSourceResponse(_stream(following, parts.store, gap=gap), headers=headers)
 
 

@@ -34,7 +34,10 @@ async def livez() -> Alive:
 def readyz(parts: PartsOf) -> Ready:
     """Asks the store, and looks at the space in the data folder."""
     parts.store.ping()
-    free = shutil.disk_usage(parts.settings.data_dir).free
+    try:
+        free = shutil.disk_usage(parts.settings.data_dir).free
+    except OSError as error:
+        raise Problem("not_ready", f"The data folder: {error.strerror}.") from None
     if free < parts.settings.disk_free_bytes_min:
         detail = f"Only {free} bytes are free in the data folder."
         raise Problem("not_ready", detail, hint="Free space in the data folder.")

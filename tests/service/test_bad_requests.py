@@ -1,0 +1,457 @@
+"""The table of bad requests: each has its status and its problem, and none ever a trace.
+
+To add one, add a row to a table. `{ready}`, `{received}`, `{queued}`, `{done}` and so on in a
+path or a body stand for things that the fixture `world` made.
+"""
+
+import json
+from typing import Any, NamedTuple
+
+import httpx
+import pytest
+
+from service.ids import new_id
+from service.problems import KINDS
+from tests.support.api import (
+    Loose,
+    RunningApi,
+    client_of,
+    finished_job,
+    queued_job,
+    ready_dataset,
+    running_job,
+)
+
+JSON = {"Content-Type": "application/json"}
+NO_JOB = "job_" + "0" * 26
+SHA = "ab" * 32
+
+
+class Bad(NamedTuple):
+    """One bad request and its answer."""
+
+    title: str
+    method: str
+    path: str
+    status: int
+    code: str
+    json: Any = None
+    content: bytes | None = None
+    headers: dict[str, str] = {}  # noqa: RUF012  # a default of a NamedTuple is never changed
+    pointer: str | None = None
+
+
+def job(title: str, body: Loose, pointer: str, **more: Loose) -> Bad:
+    """A JobSpec with one wrong field."""
+    spec = {"dataset": "{ready}"} | body
+    return Bad(title, "POST", "/v1/jobs", 422, "invalid", json=spec, pointer=pointer, **more)
+
+
+def raw(
+    title: str, content: bytes, status: int = 400, code: str = "bad_json", **more: Loose
+) -> Bad:
+    """A body that is no good JSON."""
+    return Bad(
+        title, "POST", "/v1/jobs", status, code, content=content, headers=more.pop("headers", JSON)
+    )
+
+
+def dataset(title: str, body: Loose, pointer: str, status: int = 422, code: str = "invalid") -> Bad:
+    """A dataset with one wrong field."""
+    return Bad(title, "POST", "/v1/datasets", status, code, json=body, pointer=pointer)
+
+
+def put(title: str, status: int, code: str, *, on: str = "{received}", **more: Loose) -> Bad:
+    """An upload that cannot be taken."""
+    return Bad(title, "PUT", f"/v1/datasets/{on}/content", status, code, **more)
+
+
+def get(title: str, path: str, status: int, code: str, **more: Loose) -> Bad:
+    """A question that has no answer."""
+    return Bad(title, "GET", path, status, code, **more)
+
+
+BODIES = [
+    raw("empty body", b""),
+    raw("half an object", b'{"dataset": "x"'),
+    raw("two values", b'{"dataset": "x"} {}'),
+    raw("single quotes", b"{'dataset': 'x'}"),
+    raw("trailing comma", b'{"dataset": "x",}'),
+    raw("not UTF-8", b'{"dataset": "\xff"}'),
+    raw("NaN", b'{"dataset": "{ready}", "checkpoint_every_s": NaN}'),
+    raw("Infinity", b'{"dataset": "x", "checkpoint_every_s": Infinity}'),
+    raw("a key twice", b'{"dataset": "x", "dataset": "y"}'),
+    raw("33 deep", b'{"dataset": ' + b"[" * 33 + b"]" * 33 + b"}"),
+    raw("30,000 deep", b"[" * 30_000 + b"]" * 30_000),
+    raw("30,000 objects deep", b'{"a":' * 10_000),
+    raw("a number of 5,000 digits", b'{"dataset": "x", "seed": ' + b"9" * 5000 + b"}"),
+    raw("64 KiB and a byte", b'{"dataset": "' + b"x" * 65_536 + b'"}', 413, "too_large"),
+    raw("ten megabytes", b" " * 10_000_000, 413, "too_large"),
+    raw("no content type", b"{}", 415, "unsupported_media_type", headers={"Content-Type": ""}),
+    raw(
+        "a form",
+        b"dataset=x",
+        415,
+        "unsupported_media_type",
+        headers={"Content-Type": "application/x-www-form-urlencoded"},
+    ),
+    raw(
+        "text",
+        b"{}",
+        415,
+        "unsupported_media_type",
+        headers={"Content-Type": "text/plain"},
+    ),
+    raw(
+        "compressed",
+        b"\x1f\x8b",
+        415,
+        "unsupported_media_type",
+        headers=JSON | {"Content-Encoding": "gzip"},
+    ),
+    raw("1e400", b'{"dataset": "x", "checkpoint_every_s": 1e400}', 422, "invalid"),
+    raw(
+        "a number of 4,000 digits",
+        b'{"dataset": "x", "seed": ' + b"9" * 4000 + b"}",
+        422,
+        "invalid",
+    ),
+    raw("a list", b"[]", 422, "invalid"),
+    raw("a number", b"7", 422, "invalid"),
+    raw("null", b"null", 422, "invalid"),
+]
+
+SPECS = [
+    Bad("no dataset", "POST", "/v1/jobs", 422, "invalid", json={}, pointer="#/dataset"),
+    job("unknown field", {"epoch": 3}, "#/epoch"),
+    job("unknown field inside", {"method": {"queue": 7}}, "#/method/queue"),
+    job("a state that is ours", {"status": "succeeded"}, "#/status"),
+    job("a number as text", {"epochs": "3"}, "#/epochs"),
+    job("a number with a fraction", {"epochs": 1.5}, "#/epochs"),
+    job("true for a number", {"epochs": True}, "#/epochs"),
+    job("text for an object", {"encoder": "resnet18"}, "#/encoder"),
+    job("null where none may be", {"encoder": None}, "#/encoder"),
+    job("epochs 0", {"epochs": 0}, "#/epochs"),
+    job("epochs below 0", {"epochs": -1}, "#/epochs"),
+    job("too many epochs", {"epochs": 100_001}, "#/epochs"),
+    job("a batch of one", {"batch_rows": 1}, "#/batch_rows"),
+    job("a seed of 64 bits", {"seed": 2**63}, "#/seed"),
+    job("unknown encoder", {"encoder": {"name": "resnet1"}}, "#/encoder/name"),
+    job("unknown optimizer", {"optim": {"name": "adam"}}, "#/optim"),
+    job("a field of another optimizer", {"optim": {"name": "sgd", "beta1": 0.9}}, "#/optim/beta1"),
+    job("temperature 0", {"method": {"temperature": 0.0}}, "#/method/temperature"),
+    job("momentum 1", {"method": {"momentum": 1.0}}, "#/method/momentum"),
+    job("a queue of 2^20 + 1", {"method": {"queue_rows": 2**20 + 1}}, "#/method/queue_rows"),
+    job("a crop that falls", {"views": {"crop_scale": [0.9, 0.1]}}, "#/views"),
+    job(
+        "a crop of three numbers", {"views": {"crop_scale": [0.1, 0.2, 0.3]}}, "#/views/crop_scale"
+    ),
+    job("a pool with a slash", {"pool": "../x"}, "#/pool"),
+    job("a name of 129 letters", {"name": "x" * 129}, "#/name"),
+    job("half a surrogate", {"name": "\ud800"}, "#/name"),
+    job("17 words of metadata", {"metadata": {str(n): "" for n in range(17)}}, "#/metadata"),
+    job("unknown dataset", {"dataset": "nowhere"}, "#/dataset"),
+    job("a path for a dataset", {"dataset": "../../etc/passwd"}, "#/dataset"),
+    job("unknown test dataset", {"test_dataset": "nowhere"}, "#/test_dataset"),
+    job("test dataset without labels", {"test_dataset": "{unlabelled}"}, "#/test_dataset"),
+    job("test dataset with other labels", {"test_dataset": "{birds}"}, "#/test_dataset"),
+    Bad(
+        "more rows in a batch than there are",
+        *("POST", "/v1/jobs", 422, "bad_spec"),
+        json={"dataset": "{ready}", "batch_rows": 4096},
+        pointer="#/batch_rows",
+    ),
+    Bad(
+        "a dataset that has no bytes yet",
+        *("POST", "/v1/jobs", 409, "dataset_not_ready"),
+        json={"dataset": "{received}"},
+    ),
+    Bad(
+        "an Idempotency-Key of 256 letters",
+        *("POST", "/v1/jobs", 400, "bad_header"),
+        json={"dataset": "{ready}"},
+        headers={"Idempotency-Key": "k" * 256},
+    ),
+    Bad(
+        "an Idempotency-Key with another body",
+        *("POST", "/v1/jobs", 422, "idempotency_conflict"),
+        json={"dataset": "{ready}", "epochs": 9},
+        headers={"Idempotency-Key": "used"},
+    ),
+    Bad(
+        "dry_run that is neither true nor false",
+        *("POST", "/v1/jobs?dry_run=perhaps", 422, "invalid"),
+        json={"dataset": "{ready}"},
+        pointer="query/dry_run",
+    ),
+]
+
+DATASETS = [
+    dataset("no name", {}, "#/name"),
+    dataset("a name with a slash", {"name": "a/b"}, "#/name"),
+    dataset("a name like an id", {"name": "ds_x"}, "#"),
+    dataset("an empty name", {"name": ""}, "#/name"),
+    dataset("unknown format", {"name": "n", "format": "rar"}, "#/format"),
+    dataset("a folder without a path", {"name": "n", "format": "folder"}, "#"),
+    dataset("a size of 0", {"name": "n", "size_bytes": 0}, "#/size_bytes"),
+    dataset("a sha256 that is short", {"name": "n", "sha256": "ab"}, "#/sha256"),
+    dataset("a sha256 in capitals", {"name": "n", "sha256": "AB" * 32}, "#/sha256"),
+    dataset("a relative path", {"name": "n", "path": "x/y"}, "#/path"),
+    dataset("a path with a NUL", {"name": "n", "path": "/x\0"}, "#/path"),
+    dataset("a path and a size", {"name": "n", "path": "/x", "size_bytes": 1}, "#"),
+    dataset("an id", {"name": "n", "id": "ds_1"}, "#/id"),
+    dataset("a path that is not there", {"name": "n", "path": "{allowed}/none"}, "#/path"),
+    Bad(
+        "a path outside",
+        *("POST", "/v1/datasets", 403, "path_not_allowed"),
+        json={"name": "n", "path": "/etc/passwd"},
+    ),
+    Bad(
+        "a path that climbs out",
+        *("POST", "/v1/datasets", 403, "path_not_allowed"),
+        json={"name": "n", "path": "{allowed}/../data"},
+    ),
+    Bad(
+        "a path through a link",
+        *("POST", "/v1/datasets", 403, "path_not_allowed"),
+        json={"name": "n", "path": "{allowed}/link"},
+    ),
+    Bad(
+        "a name that is taken",
+        *("POST", "/v1/datasets", 409, "name_taken"),
+        json={"name": "{ready}"},
+    ),
+    Bad(
+        "larger than an upload may be",
+        *("POST", "/v1/datasets", 413, "too_large"),
+        json={"name": "n", "size_bytes": 2**40},
+    ),
+    get("unknown dataset", "/v1/datasets/nowhere", 404, "not_found"),
+    get("a name no dataset can have", "/v1/datasets/a%20b", 404, "not_found"),
+    get("its report", "/v1/datasets/nowhere/report", 404, "not_found"),
+    get("a preview too early", "/v1/datasets/{received}/preview.png", 409, "dataset_not_ready"),
+    get("a preview that is gone", "/v1/datasets/{ready}/preview.png", 410, "artifact_missing"),
+    get("a cursor of another kind", "/v1/datasets?after=job_1", 400, "bad_cursor"),
+    get("a report cursor in words", "/v1/datasets/{ready}/report?after=x", 400, "bad_cursor"),
+    get("a limit of 0", "/v1/datasets?limit=0", 422, "invalid", pointer="query/limit"),
+]
+
+UPLOADS = [
+    put("unknown dataset", 404, "not_found", on="nowhere", content=b"x"),
+    put("a ready dataset", 409, "wrong_state", on="{ready}", content=b"x"),
+    put("a dataset read in place", 409, "wrong_state", on="{in_place}", content=b"x"),
+    put("an offset ahead", 409, "wrong_offset", content=b"x", headers={"Upload-Offset": "5"}),
+    put("an offset below 0", 422, "invalid", content=b"x", headers={"Upload-Offset": "-1"}),
+    put("an offset in words", 422, "invalid", content=b"x", headers={"Upload-Offset": "x"}),
+    put("nothing", 422, "invalid", content=b""),
+    put("more than announced", 422, "size_mismatch", on="{announced}", content=b"x" * 11),
+    put("other bytes than announced", 422, "sha256_mismatch", on="{announced}", content=b"x" * 10),
+    put("more than the limit", 413, "too_large", content=b"x" * (4 * 2**20 + 1)),
+    put(
+        "a form",
+        *(415, "unsupported_media_type"),
+        content=b"x",
+        headers={"Content-Type": "multipart/form-data; boundary=x"},
+    ),
+    put(
+        "compressed on the way",
+        *(415, "unsupported_media_type"),
+        content=b"x",
+        headers={"Content-Encoding": "gzip"},
+    ),
+]
+
+ARTIFACT = "/v1/jobs/{done}/artifacts/encoder.bin"
+JOBS = [
+    get("unknown job", f"/v1/jobs/{NO_JOB}", 404, "not_found"),
+    get("an id of another form", "/v1/jobs/17", 404, "not_found"),
+    get("a dataset's id", "/v1/jobs/ds_" + "0" * 26, 404, "not_found"),
+    get("an id with a NUL", "/v1/jobs/job_%00", 404, "not_found"),
+    get("an id that climbs", "/v1/jobs/..%2f..%2fetc", 404, "not_found"),
+    get("unknown status", "/v1/jobs?status=done", 422, "invalid", pointer="query/status/0"),
+    get("a limit of 101", "/v1/jobs?limit=101", 422, "invalid", pointer="query/limit"),
+    get("a limit in words", "/v1/jobs?limit=all", 422, "invalid", pointer="query/limit"),
+    get("a bad cursor", "/v1/jobs?after=yesterday", 400, "bad_cursor"),
+    get("unknown job's events", f"/v1/jobs/{NO_JOB}/events", 404, "not_found"),
+    get("a bad event cursor", "/v1/jobs/{done}/events?after=x", 400, "bad_cursor"),
+    get(
+        "a bad Last-Event-ID",
+        *("/v1/jobs/{done}/events", 400, "bad_cursor"),
+        headers={"Last-Event-ID": "x", "Accept": "text/event-stream"},
+    ),
+    get(
+        "events as XML",
+        *("/v1/jobs/{done}/events", 406, "not_acceptable"),
+        headers={"Accept": "application/xml"},
+    ),
+    get("an unknown signal", "/v1/jobs/{done}/metrics?names=los", 422, "invalid"),
+    get("one point", "/v1/jobs/{done}/metrics?max_points=1", 422, "invalid"),
+    get("no lines", "/v1/jobs/{done}/logs?tail=0", 422, "invalid"),
+    get("unknown job's log", f"/v1/jobs/{NO_JOB}/logs", 404, "not_found"),
+    get("unknown job's attempts", f"/v1/jobs/{NO_JOB}/attempts", 404, "not_found"),
+    get("unknown job's checkpoints", f"/v1/jobs/{NO_JOB}/checkpoints", 404, "not_found"),
+    get("unknown artifact", "/v1/jobs/{done}/artifacts/spec.json", 404, "not_found"),
+    get("a file beside", "/v1/jobs/{done}/artifacts/secret.txt", 404, "not_found"),
+    get("climbing", "/v1/jobs/{done}/artifacts/..%2f..%2f..%2fapi.key", 404, "not_found"),
+    get("climbing twice coded", "/v1/jobs/{done}/artifacts/%252e%252e", 404, "not_found"),
+    get("backslashes", "/v1/jobs/{done}/artifacts/..%5c..%5capi.key", 404, "not_found"),
+    get("an artifact that is gone", "/v1/jobs/{done}/artifacts/gone.bin", 410, "artifact_missing"),
+    get("an artifact cut short", "/v1/jobs/{done}/artifacts/short.bin", 500, "storage"),
+    get(
+        "an artifact that is a link", "/v1/jobs/{done}/artifacts/link.bin", 410, "artifact_missing"
+    ),
+    get("a range behind the end", ARTIFACT, 416, "bad_range", headers={"Range": "bytes=100-"}),
+    get("two ranges", ARTIFACT, 416, "bad_range", headers={"Range": "bytes=0-1,3-4"}),
+    get("a range that falls", ARTIFACT, 416, "bad_range", headers={"Range": "bytes=5-2"}),
+    get("a range in words", ARTIFACT, 416, "bad_range", headers={"Range": "bytes=a-b"}),
+    get("an empty range", ARTIFACT, 416, "bad_range", headers={"Range": "bytes=-"}),
+    get("the last 0 bytes", ARTIFACT, 416, "bad_range", headers={"Range": "bytes=-0"}),
+    Bad("resume what runs", "POST", "/v1/jobs/{running}/resume", 409, "wrong_state"),
+    Bad("cancel what ended", "POST", "/v1/jobs/{done}/cancel", 409, "wrong_state"),
+    Bad("pause what ended", "POST", "/v1/jobs/{done}/pause", 409, "wrong_state"),
+    Bad("resume what waits", "POST", "/v1/jobs/{queued}/resume", 409, "wrong_state"),
+    Bad("cancel nothing", "POST", f"/v1/jobs/{NO_JOB}/cancel", 404, "not_found"),
+    Bad("delete what runs", "DELETE", "/v1/jobs/{running}", 409, "wrong_state"),
+    Bad("delete what waits", "DELETE", "/v1/jobs/{queued}", 409, "wrong_state"),
+    Bad("delete nothing", "DELETE", f"/v1/jobs/{NO_JOB}", 404, "not_found"),
+    Bad("delete an ingest", "DELETE", "/v1/jobs/{ingest}", 409, "wrong_state"),
+    Bad("drain nobody", "POST", "/v1/workers/nobody/drain", 404, "not_found"),
+]
+
+PATHS = [
+    get("no route", "/v1/nothing", 404, "not_found"),
+    get("a slash too many", "/v1/jobs/", 404, "not_found"),
+    get("two slashes", "//v1/jobs", 404, "not_found"),
+    get("another version", "/v2/jobs", 404, "not_found"),
+    get("climbing", "/v1/../../etc/passwd", 404, "not_found"),
+    Bad("PUT on jobs", "PUT", "/v1/jobs", 405, "method_not_allowed"),
+    Bad("PATCH on a job", "PATCH", f"/v1/jobs/{NO_JOB}", 405, "method_not_allowed"),
+    Bad("POST on content", "POST", "/v1/datasets/x/content", 405, "method_not_allowed"),
+    Bad("an invented method", "BREW", "/v1/jobs", 405, "method_not_allowed"),
+]
+
+NO_KEY = [
+    ("no key", {}),
+    ("an empty header", {"Authorization": ""}),
+    ("a wrong key", {"Authorization": "Bearer moco_test_key_0123456788"}),
+    ("part of the key", {"Authorization": "Bearer moco_test_key"}),
+    ("the key as a password", {"Authorization": "Basic bW9jb190ZXN0X2tleV8wMTIzNDU2Nzg5"}),
+    ("no scheme", {"Authorization": "moco_test_key_0123456789"}),
+    ("not ASCII", {"Authorization": "Bearer \xe9"}),
+]
+
+
+@pytest.fixture(scope="module")
+def world(api: RunningApi) -> dict[str, str]:
+    """Name -> what stands for it in paths and bodies."""
+    store, allowed = api.store, api.settings.allowed_roots[0]
+    (allowed / "photos").mkdir()
+    (allowed / "link").symlink_to("/etc")
+    ready = ready_dataset(store, "bad-ready")
+    ready_dataset(store, "bad-unlabelled", labels=())
+    ready_dataset(store, "bad-birds", labels=("bird",))
+    for name, size, sha in (("received", None, None), ("announced", 10, SHA)):
+        store.datasets.create(
+            dataset_id=new_id("ds"), name=f"bad-{name}", size_bytes=size, sha256=sha
+        )
+    path = str(allowed / "photos")
+    made = api.client.post("/v1/datasets", json={"name": "bad-in-place", "path": path})
+    assert made.status_code == 201, made.text
+    used = {"Idempotency-Key": "used"}
+    made = api.client.post("/v1/jobs", json={"dataset": "bad-ready"}, headers=used)
+    assert made.status_code == 201, made.text
+    names = ("encoder.bin", "gone.bin", "short.bin", "link.bin")
+    done = finished_job(api, dict.fromkeys(names, b"0123456789"))
+    folder = api.data_dir / f"jobs/{done}/attempts/1/artifacts"
+    (folder / "secret.txt").write_text("secret")
+    (folder / "gone.bin").unlink()
+    (folder / "short.bin").write_bytes(b"012")
+    (folder / "link.bin").unlink()
+    (folder / "link.bin").symlink_to("secret.txt")
+    return {
+        "{ready}": "bad-ready",
+        "{unlabelled}": "bad-unlabelled",
+        "{birds}": "bad-birds",
+        "{received}": "bad-received",
+        "{announced}": "bad-announced",
+        "{in_place}": "bad-in-place",
+        "{allowed}": str(allowed),
+        "{queued}": queued_job(store),
+        "{running}": running_job(store).job_id,
+        "{done}": done,
+        "{ingest}": ready.job_id or "",
+    }
+
+
+def filled(value: Loose, world: dict[str, str]) -> Loose:
+    """`value` with the names of the fixture replaced."""
+    if isinstance(value, str):
+        for name, real in world.items():
+            value = value.replace(name, real)
+        return value
+    if isinstance(value, dict):
+        return {key: filled(inner, world) for key, inner in value.items()}
+    return value
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The whole form of a problem."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    body: dict[str, Any] = answer.json()
+    assert (answer.status_code, body["status"], body["code"]) == (status, status, code), body
+    assert body["type"] == f"urn:mocoserve:problem:{code}"
+    assert body["title"] == KINDS[code].title
+    assert body["detail"]
+    assert body["hint"]
+    assert body["instance"].startswith("/")
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert "Traceback" not in answer.text
+    assert 'File "' not in answer.text
+    assert "server" not in answer.headers
+    return body
+
+
+CASES = [*BODIES, *SPECS, *DATASETS, *UPLOADS, *JOBS, *PATHS]
+
+
+@pytest.mark.parametrize("bad", CASES, ids=[f"{one.path} {one.title}" for one in CASES])
+def test_refused_with_its_problem(bad: Bad, api: RunningApi, world: dict[str, str]) -> None:
+    content = bad.content
+    headers = dict(bad.headers)
+    if bad.json is not None:
+        content = json.dumps(filled(bad.json, world)).encode()
+        headers |= JSON
+    path = httpx.URL(api.url + filled(bad.path, world))
+    answer = api.client.request(bad.method, path, content=content, headers=headers)
+    body = assert_problem(answer, bad.status, bad.code)
+    if bad.pointer is not None:
+        assert body["errors"][0]["pointer"].startswith(bad.pointer)
+    if bad.status == 405:
+        assert answer.headers["allow"]
+    if bad.status == 416:
+        assert answer.headers["content-range"] == "bytes */10"
+
+
+@pytest.mark.parametrize(("title", "headers"), NO_KEY, ids=[title for title, _ in NO_KEY])
+def test_no_entry_without_the_key(title: str, headers: dict[str, str], api: RunningApi) -> None:
+    raw_headers = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
+    with client_of(api.url, key=None) as stranger:
+        answer = stranger.get("/v1/jobs", headers=raw_headers)
+    assert_problem(answer, 401, "unauthorized")
+    assert answer.headers["www-authenticate"].startswith('Bearer realm="mocoserve"')
+
+
+def test_the_key_twice_is_no_key(api: RunningApi) -> None:
+    twice = [("Authorization", "Bearer wrong"), ("Authorization", "Bearer x")]
+    with client_of(api.url, key=None) as stranger:
+        assert_problem(stranger.get("/v1/jobs", headers=twice), 401, "unauthorized")
+
+
+def test_the_table_is_long_enough() -> None:
+    assert len(CASES) + len(NO_KEY) >= 60
+    assert len({(one.method, one.path, one.title) for one in CASES}) == len(CASES)
+
+
+def test_all_methods_of_a_path_are_allowed(api: RunningApi) -> None:
+    answer = api.client.patch("/v1/jobs")
+    assert answer.headers["allow"] == "GET, POST"

@@ -1,0 +1,228 @@
+"""Jobs over HTTP: submitted once, previewed, listed, cached, controlled, deleted."""
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+
+from tests.support.api import (
+    RunningApi,
+    facts,
+    finished_job,
+    queued_job,
+    ready_dataset,
+    running_job,
+)
+from tests.support.redis import worker
+from trainer.estimate import estimate
+from trainer.spec import JobSpec
+from trainer.suggest import resolve
+
+
+@pytest.fixture(scope="module")
+def dataset(api: RunningApi) -> str:
+    ready_dataset(api.store, "jobs-test", labels=("cat",))
+    return ready_dataset(api.store, "jobs-train").name
+
+
+def test_submitted_with_everything_filled_in(api: RunningApi, dataset: str) -> None:
+    sent = {"dataset": dataset, "test_dataset": "jobs-test", "epochs": 7, "metadata": {"who": "me"}}
+    answer = api.client.post("/v1/jobs", json=sent)
+    assert answer.status_code == 201, answer.text
+    body = answer.json()
+    assert answer.headers["location"] == f"/v1/jobs/{body['id']}"
+    assert (body["object"], body["status"], body["attempt"]) == ("job", "queued", 0)
+    assert body["spec"] == sent
+    expected = resolve(JobSpec.model_validate(sent), facts())
+    assert body["resolved"] == json.loads(expected.spec.model_dump_json())
+    assert body["reasons"] == expected.reasons
+    record = api.store.jobs.get(body["id"])
+    train, test = (api.store.datasets.get(name) for name in (dataset, "jobs-test"))
+    assert record.inputs == {"dataset": train.pack, "test_dataset": test.pack}
+    assert record.folder == f"jobs/{body['id']}"
+    assert body["dataset_id"] == train.id
+    assert JobSpec.model_validate_json(record.resolved_json) == expected.spec
+    got = api.client.get(f"/v1/jobs/{body['id']}").json()
+    assert {**got, "queue_position": None} == {**body, "queue_position": None}
+
+
+def test_by_id_of_the_dataset(api: RunningApi, dataset: str) -> None:
+    record = api.store.datasets.get(dataset)
+    answer = api.client.post("/v1/jobs", json={"dataset": record.id, "optim": {"name": "adamw"}})
+    assert answer.status_code == 201, answer.text
+    assert api.store.jobs.get(answer.json()["id"]).inputs == {"dataset": record.pack}
+
+
+def test_retries_and_pool_are_those_of_the_spec(api: RunningApi, dataset: str) -> None:
+    spec = {"dataset": dataset, "pool": "night", "retry": {"max_failures": 3}, "name": "n"}
+    record = api.store.jobs.get(api.client.post("/v1/jobs", json=spec).json()["id"])
+    assert (record.pool, record.name) == ("night", "n")
+    depths = {p["pool"]: p["depth"] for p in api.client.get("/v1/queue").json()["pools"]}
+    assert depths["night"] == 1
+
+
+def test_twenty_at_once_with_one_key_are_one_job(api: RunningApi, dataset: str) -> None:
+    gate = threading.Barrier(20)
+    headers = {"Idempotency-Key": "jobs-twenty"}
+
+    def post(turn: int) -> httpx.Response:
+        # The same words in another order are the same body.
+        body = {"dataset": dataset, "epochs": 5}
+        gate.wait()
+        sent = body if turn % 2 else dict(reversed(body.items()))
+        return api.client.post("/v1/jobs", json=sent, headers=headers)
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(post, range(20)))
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["id"] for answer in answers}) == 1
+    assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
+    assert {answer.headers.get("idempotent-replayed") for answer in answers} == {None, "true"}
+    other = api.client.post("/v1/jobs", json={"dataset": dataset, "epochs": 6}, headers=headers)
+    assert (other.status_code, other.json()["code"]) == (422, "idempotency_conflict")
+
+
+def test_without_a_key_each_post_is_a_job(api: RunningApi, dataset: str) -> None:
+    ids = {api.client.post("/v1/jobs", json={"dataset": dataset}).json()["id"] for _ in range(3)}
+    assert len(ids) == 3
+
+
+def test_dry_run_tells_and_queues_nothing(api: RunningApi, dataset: str) -> None:
+    sent = {"dataset": dataset, "encoder": {"name": "resnet34"}}
+    before = api.store.counters.read().get("submitted", 0)
+    preview = api.client.post("/v1/jobs?dry_run=true", json=sent).json()
+    expected = resolve(JobSpec.model_validate(sent), facts())
+    cost = estimate(expected.spec, facts())
+    assert preview["object"] == "job.preview"
+    assert preview["resolved"] == json.loads(expected.spec.model_dump_json())
+    assert (preview["steps"], preview["memory_bytes"]) == (cost.steps, cost.memory_bytes)
+    assert preview["eta_s"] is None
+    assert "no speed is known" in preview["eta_basis"]
+    assert api.store.counters.read().get("submitted", 0) == before
+
+
+def test_the_time_comes_from_a_measured_speed(api: RunningApi, dataset: str) -> None:
+    sent = {"dataset": dataset, "encoder": {"name": "small"}}
+    spec = resolve(JobSpec.model_validate(sent), facts()).spec
+    lease = running_job(api.store, resolved_json=spec.model_dump_json())
+    api.store.queue.append(lease, [], {"step": 1, "rows_per_s": 500.0})
+    api.store.queue.complete(lease, artifacts=(), artifacts_folder="x")
+    preview = api.client.post("/v1/jobs?dry_run=true", json=sent).json()
+    rows = preview["steps"] * preview["resolved"]["batch_rows"]
+    assert preview["eta_s"] == pytest.approx(rows / 500.0)
+    assert lease.job_id in preview["eta_basis"]
+    other = api.client.post("/v1/jobs?dry_run=true", json=sent | {"views": {"side_px": 24}}).json()
+    assert other["eta_s"] is None, "another side has another speed"
+
+
+def test_pages_with_several_statuses(api: RunningApi) -> None:
+    made = [queued_job(api.store) for _ in range(4)]
+    made += [running_job(api.store).job_id for _ in range(4)]
+    made += [finished_job(api, {}) for _ in range(2)]
+    for job in made[1:3]:
+        assert api.client.post(f"/v1/jobs/{job}/cancel").status_code == 200
+    wanted = {"running", "cancelled"}
+    seen: list[str] = []
+    params: dict[str, object] = {"status": sorted(wanted), "limit": 3}
+    while True:
+        body = api.client.get("/v1/jobs", params=params).json()  # type: ignore[arg-type]
+        assert len(body["data"]) <= 3
+        assert {job["status"] for job in body["data"]} <= wanted
+        seen += [job["id"] for job in body["data"]]
+        if not body["has_more"]:
+            break
+        assert len(body["data"]) == 3
+        params["after"] = body["last_id"]
+    everything = api.client.get("/v1/jobs", params={"limit": 100}).json()["data"]
+    assert seen == [job["id"] for job in everything if job["status"] in wanted]
+    assert seen == sorted(seen, reverse=True)
+    assert {made[1], made[2], *made[4:8]} <= set(seen)
+
+
+def test_an_etag_for_whoever_polls(api: RunningApi) -> None:
+    lease = running_job(api.store)
+    path = f"/v1/jobs/{lease.job_id}"
+    etag = api.client.get(path).headers["etag"]
+    same = api.client.get(path, headers={"If-None-Match": etag})
+    assert (same.status_code, same.content, same.headers["etag"]) == (304, b"", etag)
+    api.store.queue.append(lease, [], {"step": 5, "signals": {"loss": 6.5}})
+    changed = api.client.get(path, headers={"If-None-Match": etag})
+    assert changed.status_code == 200
+    assert changed.headers["etag"] != etag
+    assert changed.json()["progress"]["signals"] == {"loss": 6.5}
+
+
+def test_cancel_pause_resume(api: RunningApi) -> None:
+    waiting, runs = queued_job(api.store), running_job(api.store)
+
+    def post(job: str, verb: str) -> tuple[int, str]:
+        answer = api.client.post(f"/v1/jobs/{job}/{verb}")
+        return answer.status_code, answer.json().get("status")
+
+    assert post(waiting, "pause") == (200, "paused")
+    assert post(waiting, "resume") == (200, "queued")
+    assert post(waiting, "cancel") == (200, "cancelled")
+    assert post(runs.job_id, "pause") == (202, "stopping")
+    assert api.store.queue.renew(runs) == "pause"
+    assert api.store.queue.release(runs) == "paused"
+    body = api.client.get(f"/v1/jobs/{runs.job_id}").json()
+    assert body["status_reason"]["code"] == "paused"
+    assert post(runs.job_id, "resume") == (200, "queued")
+    assert post(runs.job_id, "cancel") == (200, "cancelled")
+
+
+def test_deleted_with_its_files_and_nothing_else(api: RunningApi) -> None:
+    job, other = finished_job(api, {"a.bin": b"a"}), finished_job(api, {"a.bin": b"a"})
+    outside = api.data_dir / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("kept")
+    (api.data_dir / "jobs" / job / "link").symlink_to(outside)
+    answer = api.client.delete(f"/v1/jobs/{job}")
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert not (api.data_dir / "jobs" / job).exists()
+    assert (outside / "kept").read_text() == "kept"
+    assert api.client.get(f"/v1/jobs/{job}").status_code == 404
+    assert api.client.get(f"/v1/jobs/{job}/events").status_code == 404
+    assert api.client.get(f"/v1/jobs/{other}/artifacts/a.bin").content == b"a"
+
+
+def test_workers_are_listed_and_drained(api: RunningApi) -> None:
+    api.store.workers.beat(worker(id="gpu-1", pools=("train", "night"), state="busy"))
+    found = api.client.get("/v1/workers").json()["data"]
+    mine = next(one for one in found if one["id"] == "gpu-1")
+    assert (mine["state"], mine["pools"], mine["info"]) == (
+        "busy",
+        ["train", "night"],
+        {"threads": 2},
+    )
+    answer = api.client.post("/v1/workers/gpu-1/drain")
+    assert (answer.status_code, answer.json()["state"]) == (202, "draining")
+    assert api.store.workers.beat(worker(id="gpu-1")) is True
+
+
+def test_version_and_readiness(api: RunningApi) -> None:
+    assert api.client.get("/version").json()["api"] == "v1"
+    ready = api.client.get("/readyz").json()
+    assert ready["status"] == "ready"
+    assert ready["disk_free_bytes"] > 0
+
+
+def test_the_request_id_comes_back(api: RunningApi) -> None:
+    good = api.client.get("/livez", headers={"X-Request-Id": "mine-1"})
+    assert good.headers["x-request-id"] == "mine-1"
+    for bad in ("a" * 65, "a b", "a{}"):
+        made = api.client.get("/livez", headers={"X-Request-Id": bad}).headers["x-request-id"]
+        assert made.startswith("req_")
+
+
+def test_metrics_have_routes_and_no_jobs(api: RunningApi) -> None:
+    job = queued_job(api.store)
+    api.client.get(f"/v1/jobs/{job}")
+    api.client.get("/v1/nothing")
+    page = api.client.get("/metrics")
+    assert page.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert 'handler="/v1/jobs/{id}",method="GET",status="200"' in page.text
+    assert 'handler="unmatched",method="GET",status="404"' in page.text
+    assert job not in page.text

@@ -1,0 +1,167 @@
+"""Redis hangs, dies and comes back: clear answers in time, and no lease is lost meanwhile."""
+
+import itertools
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.ids import new_id
+from service.reaper import Reaper
+from service.store.embedded import RunningRedis, start_redis
+from service.store.errors import StoreUnavailable
+from service.store.queue import JobQueue
+from tests.support.api import queued_job, running_api, running_job
+from tests.support.processes import wait_until
+from tests.support.redis import running_redis
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RunningRedis]:
+    """A server that may be hurt."""
+    with running_redis(tmp_path / "data") as running:
+        yield running
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def assert_unavailable(answer: httpx.Response, began_s: float) -> None:
+    assert time.monotonic() - began_s < 2.0
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert (body["code"], body["status"]) == ("unavailable", 503)
+    assert "redis" not in answer.text.lower()
+
+
+def test_a_store_that_hangs(server: RunningRedis, tmp_path: Path) -> None:
+    with running_api(server.url, tmp_path / "api", tick_s=0.05) as api:
+        job = queued_job(api.store)
+        lease = running_job(api.store)
+        wait_until(lambda: api.store.queue.current_tick() > 2, 5, "the reaper ticks")
+        with stopped(server.pid):
+            for method, path in (
+                ("GET", f"/v1/jobs/{job}"),
+                ("GET", "/v1/jobs"),
+                ("POST", f"/v1/jobs/{job}/cancel"),
+                ("GET", "/readyz"),
+            ):
+                began_s = time.monotonic()
+                assert_unavailable(api.client.request(method, path), began_s)
+            began_s = time.monotonic()
+            body = {"name": "n", "size_bytes": 3}
+            assert_unavailable(api.client.post("/v1/datasets", json=body), began_s)
+            began_s = time.monotonic()
+            assert api.client.get("/livez").status_code == 200
+            assert api.client.get("/metrics").status_code == 200
+            assert time.monotonic() - began_s < 0.5
+        wait_until(lambda: api.client.get("/readyz").status_code == 200, 10, "ready again")
+        assert api.client.get(f"/v1/jobs/{job}").json()["status"] == "queued"
+        assert api.store.queue.renew(lease) == "run", "the outage cost no lease"
+
+
+def test_a_store_that_dies_and_comes_back(tmp_path: Path) -> None:
+    server = start_redis(tmp_path / "data")
+    try:
+        with running_api(server.url, tmp_path / "api", tick_s=0.05) as api:
+            job = queued_job(api.store)
+            os.kill(server.pid, signal.SIGKILL)
+            wait_until(lambda: not server.alive(), 5, "the server is dead")
+            began_s = time.monotonic()
+            assert_unavailable(api.client.get(f"/v1/jobs/{job}"), began_s)
+            server.stop()
+            server = start_redis(tmp_path / "data")
+            if server.url == api.settings.redis_url:
+                wait_until(lambda: api.client.get("/readyz").status_code == 200, 10, "ready")
+                assert api.client.get(f"/v1/jobs/{job}").json()["status"] == "queued"
+    finally:
+        server.stop()
+
+
+def test_a_full_disk_is_not_ready(server: RunningRedis, tmp_path: Path) -> None:
+    with running_api(server.url, tmp_path / "api", disk_free_bytes_min=2**62) as api:
+        answer = api.client.get("/readyz")
+        assert (answer.status_code, answer.json()["code"]) == (503, "not_ready")
+        answer = api.client.post("/v1/datasets", json={"name": "n", "size_bytes": 2**34})
+        assert answer.status_code in (201, 507)
+
+
+def test_a_mistake_of_ours_shows_no_trace(
+    server: RunningRedis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_api(server.url, tmp_path / "api") as api:
+
+        def broken(_self: object, _id: str) -> None:
+            raise KeyError("secret")
+
+        monkeypatch.setattr(type(api.store.jobs), "get", broken)
+        answer = api.client.get(f"/v1/jobs/{new_id('job')}")
+    assert answer.status_code == 500
+    assert answer.json()["code"] == "internal"
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]
+    assert "secret" not in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_the_reaper_takes_a_lost_workers_job(server: RunningRedis, tmp_path: Path) -> None:
+    with running_api(server.url, tmp_path / "api", tick_s=0.02, lease_ttl_ticks=5) as api:
+        lease = running_job(api.store)
+        job = lease.job_id
+        wait_until(lambda: api.store.jobs.get(job).status == "queued", 10, "the lease is over")
+        body = api.client.get(f"/v1/jobs/{job}").json()
+        assert body["status_reason"]["code"] == "worker_lost"
+
+
+class Clock(JobQueue):
+    """A clock that notes when it was read and moved, and fails when told to."""
+
+    def __init__(self) -> None:
+        object.__setattr__(self, "now", 0)
+        object.__setattr__(self, "away", False)
+        object.__setattr__(self, "told", [])
+
+    def current_tick(self) -> int:
+        """Read."""
+        if self.away:  # type: ignore[attr-defined]
+            raise StoreUnavailable("away")
+        self.told.append(("read", time.monotonic()))  # type: ignore[attr-defined]
+        return int(self.now)  # type: ignore[attr-defined]
+
+    def tick(self, seen: int) -> int:
+        """Move."""
+        if self.away:  # type: ignore[attr-defined]
+            raise StoreUnavailable("away")
+        self.told.append(("move", time.monotonic()))  # type: ignore[attr-defined]
+        object.__setattr__(self, "now", seen + 1)
+        return seen + 1
+
+
+def test_a_tick_is_never_shorter_than_told() -> None:
+    """After every failure the clock is read anew, and a whole tick is waited from there."""
+    clock = Clock()
+    reaper = Reaper(clock, tick_s=0.05)
+    reaper.start()
+    time.sleep(0.3)
+    object.__setattr__(clock, "away", True)
+    time.sleep(0.15)
+    object.__setattr__(clock, "away", False)
+    time.sleep(0.3)
+    reaper.stop()
+    told = clock.told  # type: ignore[attr-defined]
+    assert [what for what, _ in told].count("read") == 2
+    for (_, before_s), (what, at_s) in itertools.pairwise(told):
+        if what == "move":
+            assert at_s - before_s >= 0.05
