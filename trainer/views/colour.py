@@ -5,6 +5,8 @@ in place on float32 pixels [B, 3, P] in [0, 1]; P counts the pixels of a view. W
 rows only is mixed in with weights of 0 and 1, for which `lerp` is exact.
 """
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -14,20 +16,18 @@ LUMA = (0.2989, 0.587, 0.114)
 
 def luma(pixels: Tensor) -> Tensor:
     """Brightness as the eye has it, [B, 1, P]."""
-    weights = torch.tensor([LUMA], device=pixels.device).expand(len(pixels), 1, 3)
-    return torch.bmm(weights, pixels)
+    return torch.bmm(_luma_weights(pixels.device).expand(len(pixels), 1, 3), pixels)
 
 
 def blend_(pixels: Tensor, factor: Tensor, *, to_luma: Tensor, to_mean: Tensor) -> None:
-    """X <- clamp(factor x + (1 - factor) target), all parameters float32 [B].
+    """X <- clamp(factor x + to_luma luma(x) + to_mean mean(luma(x))), all float32 [B].
 
-    The target is luma where `to_luma` is 1 (saturation), the row's mean luma where `to_mean` is 1
-    (contrast), and black where both are 0 (brightness). A factor of 1 changes nothing.
+    With 1 - factor in `to_luma` this is saturation, in `to_mean` contrast, in neither brightness.
+    A factor of 1 with zeros changes nothing.
     """
     grey = luma(pixels)
-    rest = 1.0 - factor
     mean = grey.mean(dim=2, keepdim=True)
-    target = torch.addcmul(mean * _each(rest * to_mean), grey, _each(rest * to_luma))
+    target = torch.addcmul(mean.mul_(_each(to_mean)), grey, _each(to_luma))
     torch.addcmul(target, pixels, _each(factor), out=pixels)
     pixels.clamp_(0.0, 1.0)
 
@@ -73,6 +73,12 @@ def _hue(pixels: Tensor, top: Tensor, chroma: Tensor) -> Tensor:
     # The piece of red begins at 0, that of green at 2, that of blue at 4.
     start = is_green.mul_(-2.0).add_(4.0)
     return hue.add_(start).addcmul_(start, is_red, value=-1.0)
+
+
+@cache
+def _luma_weights(device: torch.device) -> Tensor:
+    """[1, 1, 3]. Kept on the device: to send it again would make the host wait."""
+    return torch.tensor([[LUMA]], device=device)
 
 
 def _each(values: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from itertools import permutations
 
 import torch
@@ -80,13 +81,11 @@ def draw(
     crops, rest = u[:, : 2 * CROP_TRIES + 2], u[:, 2 * CROP_TRIES + 2 :]
     flip, jitter, order, grey, blur, sigma, solarize = rest[:, :7].unbind(1)
     low, high = spec.blur_sigma_px
-    orders = torch.tensor(ORDERS, device=rows.device)
-    jittered = (jitter < spec.jitter_p)[:, None]
     return ViewParams(
         box=_crop_box(crops.double(), heights, widths, spec),
         flip=flip < spec.flip_p,
-        order=orders[(order * len(ORDERS)).long()],
-        factors=torch.where(jittered, _factors(rest[:, 7:11], spec), _nothing(rows.device)),
+        order=_orders(rows.device)[(order * len(ORDERS)).long()],
+        factors=_factors(rest[:, 7:11], jitter < spec.jitter_p, spec),
         grey=grey < spec.grey_p,
         sigma_px=torch.where(blur < (spec.blur_p or 0.0), low + (high - low) * sigma, 0.0),
         solarize=solarize < spec.solarize_p,
@@ -100,16 +99,23 @@ def centre_box(heights: Tensor, widths: Tensor) -> Box:
     return Box(top, left, side, side)
 
 
-def _nothing(device: torch.device) -> Tensor:
-    return torch.tensor([1.0, 1.0, 1.0, 0.0], device=device)
+@cache
+def _orders(device: torch.device) -> Tensor:
+    """ORDERS on a device. Kept there: to send it again would make the host wait."""
+    return torch.tensor(ORDERS, device=device)
 
 
-def _factors(u: Tensor, spec: ViewsSpec) -> Tensor:
-    """Jitter factors from uniforms [B, 4]."""
+def _factors(u: Tensor, jittered: Tensor, spec: ViewsSpec) -> Tensor:
+    """Jitter factors from uniforms [B, 4], those that change nothing where not `jittered` [B]."""
     strengths = (spec.brightness, spec.contrast, spec.saturation)
-    lows = torch.tensor([*(max(0.0, 1.0 - x) for x in strengths), -spec.hue], device=u.device)
-    highs = torch.tensor([*(1.0 + x for x in strengths), spec.hue], device=u.device)
-    return lows + (highs - lows) * u
+    ranges = [(max(0.0, 1.0 - x), 1.0 + x, 1.0) for x in strengths]
+    columns = [
+        torch.where(jittered, low + (high - low) * column, still)
+        for column, (low, high, still) in zip(
+            u.unbind(1), [*ranges, (-spec.hue, spec.hue, 0.0)], strict=True
+        )
+    ]
+    return torch.stack(columns, dim=1)
 
 
 def _crop_box(u: Tensor, heights: Tensor, widths: Tensor, spec: ViewsSpec) -> Box:

@@ -39,15 +39,16 @@ def _triangles(
     start: Tensor, length: Tensor, *, whole_px: int, side_px: int, flip: Tensor | None = None
 ) -> Tensor:
     """Weights [B, side, whole] of the pixels of one axis for each pixel of the view."""
-    scale = (length / side_px)[:, None, None]
+    start, end = (edge[:, None, None].float() for edge in (start, start + length))
+    scale = (end - start) / side_px
     place = torch.arange(side_px, device=start.device, dtype=torch.float32)[None, :, None]
     if flip is not None:
         place = torch.where(flip[:, None, None], side_px - 1 - place, place)
-    centre = start[:, None, None] - 0.5 + scale * (place + 0.5)
-    pixel = torch.arange(whole_px, device=start.device)[None, None, :]
-    weights = (1.0 - (pixel - centre).abs_().div_(scale.clamp(min=1.0))).clamp_(min=0.0)
-    inside = (pixel >= start[:, None, None]) & (pixel < (start + length)[:, None, None])
-    weights.mul_(inside)
+    centre = start - 0.5 + scale * (place + 0.5)
+    pixel = torch.arange(whole_px, device=start.device, dtype=torch.float32)[None, None, :]
+    inside = ((pixel >= start) & (pixel < end)).float()
+    weights = (pixel - centre).abs_().mul_(-1.0 / scale.clamp(min=1.0))
+    weights.add_(1.0).clamp_(min=0.0).mul_(inside)
     return weights.div_(weights.sum(dim=2, keepdim=True))
 
 

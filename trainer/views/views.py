@@ -11,10 +11,8 @@ from torch import Tensor
 
 from trainer.data.canvas import Canvas
 from trainer.views import colour
+from trainer.views.jitter import Jitter, jitter_, plan
 from trainer.views.params import (
-    CONTRAST,
-    HUE,
-    SATURATION,
     Box,
     Moment,
     ViewParams,
@@ -45,6 +43,9 @@ class Views:
         self.spec = spec
         self.side_px: int = spec.side_px
         self.device = device
+        # To touch only the rows that a step is for, their numbers must be known to the host: a
+        # saving on a CPU, a wait for the device on a GPU.
+        self._picks_rows = device.type == "cpu"
         self._mean = torch.tensor(mean, dtype=torch.float32, device=device)[:, None]
         # A channel that never changes would divide by zero.
         self._std = torch.tensor(std, dtype=torch.float32, device=device)[:, None].clamp(min=1e-3)
@@ -64,15 +65,17 @@ class Views:
             spec=self.spec,
             moment=Moment(seed, epoch, view),
         )
-        order = self._order(params)
+        jitter = plan(params)
+        # On a CPU rows are worked on in the order of their place of hue; see jitter_.
+        order = torch.argsort(jitter.hue_at, stable=True) if self._picks_rows else None
         out = self._empty(len(rows))
         # Below autocast: half precision would round away more than a level of 255.
         with torch.autocast(self.device.type, enabled=False):
             for part in self._parts(canvas):
-                chosen = order[part]
+                chosen = part if order is None else order[part]
                 some = params.rows(chosen)
                 pixels = self._cut(canvas, chosen, some.box, some.flip)
-                out.index_copy_(0, chosen, self._normalised(self._coloured(pixels, some)))
+                out[chosen] = self._normalised(self._coloured(pixels, some, jitter.rows(chosen)))
         return out
 
     @torch.no_grad()
@@ -101,17 +104,6 @@ class Views:
         for start in range(0, len(canvas.pixels), rows):
             yield slice(start, start + rows)
 
-    def _order(self, params: ViewParams) -> Tensor:
-        """In which order to work on the rows.
-
-        On a CPU by where hue stands in their jitter, so that each step of the jitter touches one
-        run of rows. On a GPU that would cost a wait for the device.
-        """
-        hue_at = _hue_at(params)
-        if self.device.type == "cuda":
-            return torch.arange(len(hue_at), device=self.device)
-        return torch.argsort(hue_at, stable=True)
-
     def _cut(self, canvas: Canvas, chosen: Tensor | slice, box: Box, flip: Tensor | None) -> Tensor:
         """Crop, flip and resize to float32 [B, 3, side, side] in [0, 1]."""
         pixels = canvas.pixels[chosen]
@@ -122,13 +114,14 @@ class Views:
         floats = pixels.to(torch.float32, memory_format=torch.contiguous_format)
         return separable(floats, down, across.div_(255.0))
 
-    def _coloured(self, pixels: Tensor, params: ViewParams) -> Tensor:
+    def _coloured(self, pixels: Tensor, params: ViewParams, jitter: Jitter) -> Tensor:
         """Everything after the crop; float32 [B, 3, side x side] in [0, 1]."""
         flat = pixels.flatten(2)
         if self.spec.grey_first and self.spec.grey_p > 0.0:
             colour.grey_(flat, params.grey)
         if self.spec.jitter_p > 0.0:
-            self._jitter_(flat, params)
+            hue_at = jitter.hue_at.tolist() if self._picks_rows else None
+            jitter_(flat, jitter, hue_at=hue_at, hue=self.spec.hue > 0.0)
         if not self.spec.grey_first and self.spec.grey_p > 0.0:
             colour.grey_(flat, params.grey)
         if self.spec.blur_p:
@@ -137,38 +130,10 @@ class Views:
             colour.solarize_(flat, params.solarize)
         return flat
 
-    def _jitter_(self, pixels: Tensor, params: ViewParams) -> None:
-        """Brightness, contrast, saturation and hue in each row's own order.
-
-        Hue costs most and is done once for all rows: the blends that a row has before its hue go
-        first, those that it has after go last.
-        """
-        hue_at = _hue_at(params)
-        for slot in range(3):
-            self._blend_slot_(pixels, params, slot, hue_at > slot)
-        if self.spec.hue > 0.0:
-            colour.shift_hue_(pixels, params.factors[:, HUE])
-        for slot in range(1, 4):
-            self._blend_slot_(pixels, params, slot, hue_at < slot)
-
-    def _blend_slot_(self, pixels: Tensor, params: ViewParams, slot: int, active: Tensor) -> None:
-        op = params.order[:, slot]
-        factor = params.factors.gather(1, op[:, None])[:, 0].where(active, 1.0)
-        to_luma, to_mean = (op == SATURATION).float(), (op == CONTRAST).float()
-        run = self._run(active)
-        colour.blend_(pixels[run], factor[run], to_luma=to_luma[run], to_mean=to_mean[run])
-
-    def _run(self, active: Tensor) -> slice:
-        """The rows between the first and the last active one; on a GPU all, without a wait."""
-        if self.device.type == "cuda":
-            return slice(None)
-        places = torch.nonzero(active)[:, 0].tolist()
-        return slice(places[0], places[-1] + 1) if places else slice(0)
-
     def _blur_(self, pixels: Tensor, sigma_px: Tensor) -> None:
         """Gaussian blur of float32 [B, 3, side, side] in place."""
         blurred: Tensor | slice = slice(None)
-        if self.device.type != "cuda":
+        if self._picks_rows:
             blurred = torch.nonzero(sigma_px > 0.0)[:, 0]
         matrix = blur_matrices(sigma_px[blurred], self._shifts, side_px=self.side_px)
         pixels[blurred] = separable(pixels[blurred], matrix, matrix)
@@ -177,8 +142,3 @@ class Views:
         """From [B, 3, side x side] in [0, 1] to [B, 3, side, side]."""
         pixels.sub_(self._mean).div_(self._std)
         return pixels.view(-1, 3, self.side_px, self.side_px)
-
-
-def _hue_at(params: ViewParams) -> Tensor:
-    """The place of hue in each row's jitter, int64 [B] in 0..3."""
-    return (params.order == HUE).int().argmax(dim=1)

@@ -150,6 +150,34 @@ def test_a_view_depends_on_its_row_and_moment_and_not_on_its_batch() -> None:
         assert float((other - whole).abs().mean()) > 0.05
 
 
+@pytest.mark.parametrize("rows", [1, 2, 40])
+def test_the_path_without_waits_gives_the_same_views(rows: int) -> None:
+    """What a GPU runs, run on a CPU: each step on all rows, none picked by their numbers."""
+    spec = spec_of(
+        flip_p=0.5, jitter_p=0.8, grey_p=0.2, blur_p=0.1, solarize_p=0.2, crop_scale=(0.2, 1.0)
+    )
+    canvas = canvas_of(photos([(30, 40)] * rows))
+    views = Views(spec, mean=(0.5,) * 3, std=(0.2,) * 3, device=torch.device("cpu"))
+    picked = views.views(canvas, torch.arange(rows), seed=1, epoch=2, view=0)
+    views._picks_rows = False
+    whole = views.views(canvas, torch.arange(rows), seed=1, epoch=2, view=0)
+    assert torch.allclose(picked, whole, atol=1e-4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_views_of_a_cpu() -> None:
+    spec = spec_of(flip_p=0.5, jitter_p=0.8, grey_p=0.2, blur_p=0.5, crop_scale=(0.2, 1.0))
+    canvas = canvas_of(photos([(30, 40)] * 64))
+    made = []
+    for device in (torch.device("cpu"), torch.device("cuda")):
+        there = Canvas(
+            *(part.to(device) for part in (canvas.pixels, canvas.heights, canvas.widths))
+        )
+        views = Views(spec, mean=(0.0,) * 3, std=(1.0,) * 3, device=device)
+        made.append(views.views(there, torch.arange(64), seed=1, epoch=2, view=0).cpu())
+    assert float((made[0] - made[1]).abs().max()) < 2 / 255
+
+
 def test_half_precision_of_the_caller_does_not_reach_the_views() -> None:
     images = photos([(30, 40)] * 8)
     views = Views(spec_of(blur_p=1.0), mean=(0.5,) * 3, std=(0.2,) * 3, device=torch.device("cpu"))
