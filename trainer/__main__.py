@@ -14,10 +14,11 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from pydantic import ValidationError
 
-from trainer.data.ingest import ingest
+from trainer.data.ingest import run_ingest
 from trainer.ending import run_to_end
 from trainer.errors import StorageError
 from trainer.events import (
@@ -40,16 +41,24 @@ SHOWN = ("loss", "chance_loss", "top1", "embedding_std_ratio", "lr", "rows_per_s
 
 
 class StopFlag:
-    """Raised by the first signal; the second one ends the process."""
+    """Raised by the first signal inside its `with`; the second signal ends the process."""
 
     def __init__(self) -> None:
         self._raised = False
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._raise)
+        self._before: dict[int, Any] = {}
 
     def __call__(self) -> bool:
         """Whether it was raised."""
         return self._raised
+
+    def __enter__(self) -> "StopFlag":
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._raise)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _raise(self, number: int, _frame: FrameType | None) -> None:
         self._raised = True
@@ -60,13 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the command line, do it, and return the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(format="%(levelname)s %(message)s")
-    should_stop = StopFlag()
     if words[:1] == ["ingest"]:
-        return _ingest_command(words[1:], should_stop)
-    return _train_command(words, should_stop)
+        return _ingest_command(words[1:])
+    return _train_command(words)
 
 
-def _train_command(words: list[str], should_stop: StopFlag) -> int:
+def _train_command(words: list[str]) -> int:
     parser = argparse.ArgumentParser("python -m trainer", description="Train one encoder.")
     parser.add_argument("spec", type=Path, help="job spec as JSON; dataset is a path")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
@@ -81,61 +89,57 @@ def _train_command(words: list[str], should_stop: StopFlag) -> int:
         parser.error(f"{args.spec}: {_faults(error)}")
     machine = Machine(device=args.device, threads=args.threads)
 
-    def work() -> Ended:
+    def work(should_stop: StopFlag) -> Ended:
         places = _prepared(spec, args.out, should_stop)
-        if places is None:
-            return Ended(outcome="stopped", code="stopped", message="Stopped during the ingest.")
+        if isinstance(places, Ended):
+            return places
         return train(spec, places, machine=machine, emit=show, should_stop=should_stop)
 
     return _finish(work, args.out)
 
 
-def _ingest_command(words: list[str], should_stop: StopFlag) -> int:
+def _ingest_command(words: list[str]) -> int:
     parser = argparse.ArgumentParser("python -m trainer ingest", description="Make a pack.")
     parser.add_argument("source", type=Path, help="folder or archive of images")
     parser.add_argument("--out", type=Path, required=True, help="the pack becomes OUT/pack")
     args = parser.parse_args(words)
 
-    def work() -> Ended:
-        spec = IngestSpec(dataset_id="local", source=str(args.source))
-        facts = ingest(spec, out=_made(args.out), emit=show, should_stop=should_stop)
-        return Ended(outcome="succeeded", facts=facts)
-
-    return _finish(work, args.out)
+    return _finish(lambda stop: _ingested(str(args.source), args.out, stop), args.out)
 
 
-def _finish(work: Callable[[], Ended], out: Path) -> int:
-    return EXIT[run_to_end(work, out=out, emit=show).outcome]
+def _finish(work: Callable[[StopFlag], Ended], out: Path) -> int:
+    with StopFlag() as should_stop:
+        return EXIT[run_to_end(lambda: work(should_stop), out=out, emit=show).outcome]
 
 
-def _prepared(spec: JobSpec, out: Path, should_stop: StopFlag) -> Places | None:
-    """Packs of the datasets that a spec names; None if stopped while making one."""
-    packs = []
+def _prepared(spec: JobSpec, out: Path, should_stop: StopFlag) -> Places | Ended:
+    """Packs of the datasets that a spec names, or how an ingest ended before it had made one."""
+    packs: list[Path | None] = []
     for source, folder in ((spec.dataset, out), (spec.test_dataset, out / "test")):
-        packs.append(_pack_of(source, folder, should_stop) if source else None)
-        if should_stop():
-            return None
+        if source is None or _is_pack(Path(source)):
+            packs.append(Path(source) if source else None)
+            continue
+        if not _is_pack(folder / "pack"):
+            ended = _ingested(source, folder, should_stop)
+            if ended.outcome != "succeeded":
+                return ended
+        packs.append(folder / "pack")
     assert packs[0] is not None
     return Places(out=out, pack=packs[0], test_pack=packs[1])
 
 
-def _pack_of(source: str, folder: Path, should_stop: StopFlag) -> Path:
-    """The pack at a path, or one made in `folder` of the images there."""
-    if (Path(source) / "pack.json").is_file():
-        return Path(source)
-    pack = folder / "pack"
-    if not (pack / "pack.json").is_file():
-        spec = IngestSpec(dataset_id="local", source=source)
-        ingest(spec, out=_made(folder), emit=show, should_stop=should_stop)
-    return pack
+def _is_pack(path: Path) -> bool:
+    return (path / "pack.json").is_file()
 
 
-def _made(folder: Path) -> Path:
+def _ingested(source: str, out: Path, should_stop: StopFlag) -> Ended:
+    """Make `out/pack` of a folder or an archive."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{folder} could not be made: {error.strerror}.") from error
-    return folder
+        raise StorageError(f"{out} could not be made: {error.strerror}.") from error
+    spec = IngestSpec(dataset_id="local", source=source)
+    return run_ingest(spec, out=out, emit=show, should_stop=should_stop)
 
 
 def _faults(error: ValidationError) -> str:

@@ -5,7 +5,6 @@ import os
 import pytest
 import torch
 
-from trainer import machine
 from trainer.errors import SpecError
 from trainer.machine import Machine, prepared
 
@@ -30,7 +29,7 @@ def test_threads_and_determinism_last_as_long_as_the_run() -> None:
 def test_auto_takes_bf16_where_a_cpu_has_instructions_for_it(
     able: dict[str, bool], bf16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine.torch.cpu, "get_capabilities", lambda: able)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     with prepared(Machine(device="cpu"), precision="auto") as place:
         assert place.bf16 is bf16
 

@@ -18,7 +18,7 @@ ROWS, BATCH, EPOCHS = 44, 8, 2
 STEPS = EPOCHS * 6  # the last batch of an epoch has 4 rows
 
 
-def job(**changes: Any) -> JobSpec:
+def job(**changes: Any) -> JobSpec:  # noqa: ANN401  # words of a spec, as JSON has them
     method = {"queue_rows": 25, "dim": 16, **changes.pop("method", {})}
     words = {
         "dataset": "made-up",
