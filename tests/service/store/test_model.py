@@ -220,7 +220,7 @@ def test_the_store_lives_as_the_model_does(packaged_store: Store) -> None:
     run_state_machine_as_test(
         Lives,
         settings=settings(
-            max_examples=40,
+            max_examples=30,
             stateful_step_count=40,
             deadline=None,
             phases=[Phase.generate],  # to shrink a failure would take minutes: run by hand
