@@ -1,5 +1,6 @@
 """From bytes on the disk to a dataset that is being ingested."""
 
+import os
 from pathlib import Path
 from typing import cast
 
@@ -27,10 +28,13 @@ def allowed_source(path: str, settings: ApiSettings) -> str:
 
     Raises Problem `path_not_allowed` or `invalid`.
     """
-    real = Path(path).resolve()
+    try:
+        real = Path(path).resolve()
+    except (OSError, RuntimeError):  # links in a circle
+        raise invalid("#/path", "The path leads nowhere.") from None
     if not any(real.is_relative_to(root.resolve()) for root in settings.allowed_roots):
         raise Problem("path_not_allowed", "#/path: not under a folder of MOCO_ALLOWED_ROOTS.")
-    if not real.exists():
+    if not os.path.exists(real):  # never raises, however long or odd a name is
         raise invalid("#/path", "There is no such file or folder on the server.")
     return str(real)
 

@@ -201,6 +201,10 @@ DATASETS = [
     dataset("a path and a size", {"name": "n", "path": "/x", "size_bytes": 1}, "#"),
     dataset("an id", {"name": "n", "id": "ds_1"}, "#/id"),
     dataset("a path that is not there", {"name": "n", "path": "{allowed}/none"}, "#/path"),
+    dataset(
+        "a name too long for a disk", {"name": "n", "path": "{allowed}/" + "x" * 300}, "#/path"
+    ),
+    dataset("links in a circle", {"name": "n", "path": "{allowed}/circle"}, "#/path"),
     Bad(
         "a path outside",
         *("POST", "/v1/datasets", 403, "path_not_allowed"),
@@ -347,6 +351,7 @@ def world(api: RunningApi) -> dict[str, str]:
     store, allowed = api.store, api.settings.allowed_roots[0]
     (allowed / "photos").mkdir()
     (allowed / "link").symlink_to("/etc")
+    (allowed / "circle").symlink_to("circle")
     ready = ready_dataset(store, "bad-ready")
     ready_dataset(store, "bad-unlabelled", labels=())
     ready_dataset(store, "bad-birds", labels=("bird",))
