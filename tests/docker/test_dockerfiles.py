@@ -5,11 +5,14 @@ import importlib.util
 import json
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from tests.support.synthetic import KEY, Synthetic, served
 
 REPO = Path(__file__).resolve().parents[2]
 FILES = sorted((REPO / "docker").glob("*.Dockerfile"))
@@ -109,3 +112,18 @@ def test_a_step_that_fails_fails_the_check(
     broken.write_text("FROM python:3\nWORKDIR /app\nCOPY no-such-file here\n")
     assert check.main(str(broken)) == 1
     assert "FAILED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("key", "code"), [(KEY, 0), ("another", 1), ("", 0)])
+def test_the_health_check_asks_with_the_key(tmp_path: Path, key: str, code: int) -> None:
+    """From the environment, or, without one there, from the data folder."""
+    (tmp_path / "api.key").write_text(KEY + "\n")
+    with served(Synthetic()) as ports:
+        done = subprocess.run(
+            [sys.executable, "docker/healthcheck.py", f"http://127.0.0.1:{ports['api']}/livez"],
+            cwd=REPO,
+            env={"MOCO_API_KEY": key, "MOCO_DATA_DIR": str(tmp_path)},
+            capture_output=True,
+            check=False,
+        )
+    assert done.returncode == code
