@@ -5,10 +5,10 @@ ClientError
 ├── Damaged              bytes arrived, but they are not the ones that were promised
 ├── Unusable             something on this side cannot be sent (a missing file, an empty folder)
 └── ApiError             the API answered with a problem (RFC 9457)
-    ├── NotAuthorised    401, 403
+    ├── NotAuthorised    401
     ├── NotFound         404
     ├── Conflict         409
-    ├── Invalid          400, 405, 413, 415, 416, 422
+    ├── Invalid          400, 403, 405, 413, 415, 416, 422
     └── Unavailable      502, 503, 504: the API is up, its store is not
 
 Each has a `title`, a `detail`, and a `hint`: what is wrong, where, and what to do next.
@@ -110,10 +110,10 @@ class Unavailable(ApiError):
 
 
 _KINDS: dict[int, type[ApiError]] = {
-    **dict.fromkeys((401, 403), NotAuthorised),
+    401: NotAuthorised,
     404: NotFound,
     409: Conflict,
-    **dict.fromkeys((400, 405, 413, 415, 416, 422), Invalid),
+    **dict.fromkeys((400, 403, 405, 413, 415, 416, 422), Invalid),
     **dict.fromkeys((502, 503, 504), Unavailable),
 }
 
