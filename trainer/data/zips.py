@@ -174,9 +174,8 @@ class ZipReader:
 
     def _central_member(self, directory: bytes, at: int) -> tuple[Member, int]:
         fields = CENTRAL.unpack_from(directory, at)
-        magic, _, _, flags, method, _, _, crc, packed, size, name_len, extra_len, note_len = fields[
-            :13
-        ]
+        magic, flags, method = fields[0], fields[3], fields[4]
+        crc, packed, size, name_len, extra_len, note_len = fields[7:13]
         attributes, offset = fields[15:17]
         name_at = at + CENTRAL.size
         extra_at = name_at + name_len
@@ -188,9 +187,8 @@ class ZipReader:
             extra = directory[extra_at : extra_at + extra_len]
             size, packed, offset = self._wide(extra, size, packed, offset)
         name = _decoded_name(raw_name, flags)
-        return Member(
-            raw_name, name, flags, method, crc, packed, size, attributes >> 16, offset
-        ), end
+        mode = attributes >> 16
+        return Member(raw_name, name, flags, method, crc, packed, size, mode, offset), end
 
     def _wide(self, extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, int]:
         """The 64-bit values of those fields that are full."""
@@ -267,11 +265,8 @@ class ZipReader:
     def _read(self, offset: int, size_bytes: int, *, short: bool = False) -> bytes:
         if offset > self._file_bytes or (offset + size_bytes > self._file_bytes and not short):
             raise self._broken("it ends too soon")
-        data = os.pread(self._file, size_bytes, offset)
-        while len(data) < size_bytes:
-            more = os.pread(self._file, size_bytes - len(data), offset + len(data))
-            if not more:
-                break
+        data = b""
+        while more := os.pread(self._file, size_bytes - len(data), offset + len(data)):
             data += more
         if len(data) < size_bytes and not short:
             raise self._broken("it ends too soon")
