@@ -19,8 +19,8 @@ from service.client.errors import ClientError, NotAuthorised
 
 _READY_S = 120.0
 _LOOK_EVERY_S = 0.2
-_STARTS_MAX = 3
-"""Starts of one child before the stack is ready; a fourth would not help."""
+_FAILURES_MAX = 2
+"""Of one child before the stack is ready; a third try would not help."""
 Tell = Callable[[str, dict[str, Any]], None]
 """Takes a word for what happened, and the details."""
 
@@ -105,8 +105,9 @@ class Stack:
         with Client(self.layout.url, self.layout.key, tries=1, timeout_s=5.0) as client:
             while not signals.stop() and not self._is_ready(client):
                 self._look()
-                if failing := [c for c in self.children if c.starts > _STARTS_MAX or c.done]:
-                    raise _cannot_start(failing[0])
+                for child in self.children:
+                    if child.failures >= _FAILURES_MAX or child.done:
+                        raise _cannot_start(child)
                 if time.monotonic() > end_s:
                     raise CommandError(
                         f"The service is not ready after {_READY_S:g} s",

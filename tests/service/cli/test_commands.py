@@ -251,7 +251,7 @@ def run_to_end(api: RunningApi, job: str, *, fails: bool = False) -> None:
     if fails:
         store.queue.fail(lease, code="oom", message="Too big.", hint="Smaller.", retry=False)
     else:
-        store.queue.complete(lease, artifacts=(), artifacts_folder=None)
+        store.queue.complete(lease, artifacts=(), artifacts_folder="none")
 
 
 def test_watch_in_plain_lines(moco: Moco, api: RunningApi) -> None:
@@ -316,7 +316,7 @@ def test_logs(moco: Moco, api: RunningApi) -> None:
     (folder / "log.txt").write_text("one\ntwo\nthree\n")
     assert moco("logs", lease.job_id, "-n", "2").stdout.splitlines() == ["two", "three"]
     assert answer(moco("logs", lease.job_id, "--json"))["lines"] == ["one", "two", "three"]
-    api.store.queue.complete(lease, artifacts=(), artifacts_folder=None)
+    api.store.queue.complete(lease, artifacts=(), artifacts_folder="none")
     followed = moco("logs", lease.job_id, "--follow", "--json").stdout.splitlines()
     assert json.loads(followed[-1]) == {"attempt": 1, "line": "three"}
 

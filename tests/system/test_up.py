@@ -1,0 +1,173 @@
+"""`moco up` as a user runs it: images in, encoder out, Ctrl-C, and nothing left behind."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+CLI = [sys.executable, "-m", "service.cli"]
+
+
+class Up:
+    """A running `moco up`, and the events it told."""
+
+    def __init__(self, data_dir: Path, *options: str) -> None:
+        self.data_dir = data_dir
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("MOCO_")}
+        self.env |= {"MOCO_DATA_DIR": str(data_dir), "OMP_NUM_THREADS": "1", "MOCO_THREADS": "1"}
+        self.process = subprocess.Popen(
+            [*CLI, "up", "--json", "--port", "0", "--device", "cpu", *options],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def next(self, event: str) -> dict[str, Any]:
+        """The next event of this name."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            told: dict[str, Any] = json.loads(line)
+            if told["event"] == event:
+                return told
+        assert self.process.stderr is not None
+        raise AssertionError(self.process.stderr.read())
+
+    def moco(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
+        done = subprocess.run(
+            [*CLI, *arguments], env=self.env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    def everyone(self) -> list[psutil.Process]:
+        """It, its children, and theirs."""
+        me = psutil.Process(self.process.pid)
+        return [me, *me.children(recursive=True)]
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+            raise
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    running = Up(tmp_path / "data")
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+def images(folder: Path) -> Path:
+    """Two classes of 24 images each."""
+    numbers = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (folder / label).mkdir(parents=True)
+        for i in range(24):
+            pixels = numbers.integers(0, 256, (16, 16, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / label / f"{i}.png")
+    (folder / "cat" / "broken.png").write_text("no image")
+    return folder
+
+
+@pytest.mark.slow
+def test_from_a_folder_of_images_to_an_encoder(up: Up, tmp_path: Path) -> None:
+    ready = up.next("ready")
+    assert (up.data_dir / "api.key").stat().st_mode & 0o777 == 0o600
+    assert json.loads((up.data_dir / "server.json").read_text())["url"] == ready["url"]
+    assert set(ready["pids"]) == {"api", "exporter", "worker-0", "worker-ingest"}
+
+    taken = up.moco("up", "--port", "0", code=1)
+    assert f"It answers at {ready['url']}" in taken.stderr
+
+    added = up.moco("dataset", "add", str(images(tmp_path / "imgs")), "--name", "pets", "--json")
+    facts = json.loads(added.stdout)["facts"]
+    assert (facts["rows"], facts["bad_files"], facts["labels"]) == (48, 1, ["cat", "dog"])
+    report = json.loads(up.moco("dataset", "report", "pets", "--json").stdout)
+    assert [file["name"] for file in report["data"]] == ["cat/broken.png"]
+
+    sent = up.moco("submit", "-d", "pets", "--encoder", "small", "--epochs", "2")
+    job = sent.stdout.strip()
+    events = [json.loads(line) for line in up.moco("watch", job, "--json").stdout.splitlines()]
+    types = [event["event"]["type"] for event in events]
+    assert {"status", "started", "stepped", "published"} <= set(types)
+    assert up.moco("wait", job).stdout.strip() == f"{job} succeeded"
+
+    out = tmp_path / "encoder"
+    got = json.loads(up.moco("download", job, "-o", str(out), "--json").stdout)
+    files = {file["name"]: file["sha256"] for file in got["data"]}
+    assert {"encoder.safetensors", "encoder.pth", "config.json", "atlas.png"} <= files.keys()
+    for name, sha256 in files.items():
+        assert hashlib.sha256((out / name).read_bytes()).hexdigest() == sha256
+    lines = (out / "SHA256SUMS").read_text().splitlines()
+    assert len(lines) >= len(files) - 1
+    for line in lines:
+        sha256, name = line.split()
+        assert files[name.removeprefix("*")] == sha256
+
+    os.kill(ready["pids"]["exporter"], signal.SIGKILL)
+    assert up.next("crashed")["name"] == "exporter"
+    assert up.next("restarted")["pid"] != ready["pids"]["exporter"]
+    redis = int(up.moco("doctor", "--json").returncode)
+    assert redis == 0
+
+    everyone = up.everyone()
+    assert len(everyone) >= 6
+    up.process.send_signal(signal.SIGINT)
+    assert up.next("stopped")
+    assert up.process.wait(60) == 0
+    _, alive = psutil.wait_procs(everyone, timeout=5)
+    assert alive == []
+    assert not (up.data_dir / "server.json").exists()
+    assert up.moco("jobs", code=4).stdout == ""
+
+
+@pytest.mark.slow
+def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
+    """Redis alone outlives it, whole; the next `moco up` takes it over and ends it."""
+    up = Up(tmp_path / "data", "--no-worker")
+    try:
+        up.next("ready")
+        everyone = up.everyone()
+        up.process.kill()
+        up.process.communicate()
+        _, alive = psutil.wait_procs(everyone, timeout=10)
+        assert [process for process in alive if "python" in process.name()] == []
+        again = Up(tmp_path / "data", "--no-worker")
+        again.next("ready")
+        again.end()
+        _, alive = psutil.wait_procs(alive, timeout=10)
+        assert alive == []
+    finally:
+        up.end()
+
+
+def test_a_child_that_cannot_start_ends_the_rest(tmp_path: Path) -> None:
+    """A Redis that is not there: the service says so, shows the log, and leaves nothing."""
+    up = Up(tmp_path / "data", "--redis", "redis://127.0.0.1:9/0", "--no-worker")
+    out, told = up.process.communicate(timeout=100)
+    assert up.process.returncode == 1
+    failure = json.loads(told)
+    assert "does not start" in failure["title"]
+    assert "Traceback" not in failure["detail"]
+    assert not (tmp_path / "data" / "server.json").exists()
+    assert [json.loads(line)["event"] for line in out.splitlines()][-1] == "stopping"
