@@ -46,25 +46,25 @@ def main() -> int:
 
 def _work(settings: WorkerSettings) -> None:
     _check(settings)
+    device = choose(settings.device)
+    worker_id = f"{settings.name or socket.gethostname()}-{secrets.token_hex(4)}"
+    metrics = WorkerMetrics(worker_id, device=device, scrape_s=settings.scrape_s)
     wake = Wake()
     shutdown = Shutdown(wake)
     shutdown.listen()
-    nursery = Nursery(ENTRY)
-    nursery.ensure()  # it imports while the store is being opened
-    store = _open_patiently(settings, shutdown)
-    if store is None:
-        nursery.close()
-        return
-    worker_id = f"{settings.name or socket.gethostname()}-{secrets.token_hex(4)}"
-    device = choose(settings.device)
-    metrics = WorkerMetrics(worker_id, device=device, scrape_s=settings.scrape_s)
-    place = Workplace(settings, store, nursery, metrics, shutdown, wake, device)
     with ExitStack() as stack:
+        nursery = Nursery(ENTRY)
+        stack.callback(nursery.close)
+        nursery.ensure()  # it imports while the store is being opened
+        store = _open_patiently(settings, shutdown)
+        if store is None:
+            return
         stack.callback(store.close)
         if settings.metrics_port is not None:
             server = stack.enter_context(_server(settings, metrics))
             LOG.info("metrics at http://%s:%d/metrics", settings.metrics_host, server.port)
         LOG.info("worker %s on %s takes %s", worker_id, device, ", ".join(settings.pools))
+        place = Workplace(settings, store, nursery, metrics, shutdown, wake, device)
         Supervisor(place, worker_id, describe(device, settings.threads)).run()
 
 

@@ -4,18 +4,27 @@ It opens no socket and knows no store. Events go out as JSON lines; `stop` comes
 pipe, and the end of that pipe means that nobody is left to work for.
 """
 
+import logging
 import signal
 import sys
 import threading
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from types import FrameType
 from typing import Any, NoReturn
 
+import torch
+from PIL import Image
+
+import trainer.methods
+from trainer.__main__ import show
 from trainer.data.ingest import run_ingest
 from trainer.ending import run_to_end
-from trainer.events import Ended
+from trainer.events import Ended, Event
+from trainer.fingerprint import code_sha256
 from trainer.spec import IngestSpec, JobSpec
-from trainer.train import Machine, Places, train
+from trainer.train import Emit, Machine, Places, train
 from worker.orders import SPEC_FILE, Orders
 from worker.wire import Emitter, listen
 
@@ -24,11 +33,28 @@ def run(values: dict[str, Any], events: int, control: int) -> None:
     """Work through `values` (see `Orders`); `events` and `control` are open files."""
     orders = Orders.of_json(values)
     signal.signal(signal.SIGTERM, _leave)
-    stop, emit = listen(control), Emitter(events)
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    stop, send = listen(control), Emitter(events)
+
+    def emit(event: Event) -> None:
+        show(event)  # the log reads like that of `python -m trainer`
+        send(event)
+
     run_to_end(lambda: _work(orders, emit, stop), out=orders.folder, emit=emit)
 
 
-def _work(orders: Orders, emit: Emitter, stop: threading.Event) -> Ended:
+def warm() -> None:
+    """Before any fork: import and compute what each child would need before its first step."""
+    for method in iter_modules(trainer.methods.__path__):
+        import_module(f"{trainer.methods.__name__}.{method.name}.method")
+    import_module("trainer.data.preview")
+    Image.init()
+    code_sha256()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch has no types here
+        raise RuntimeError("an import has started CUDA, which does not survive a fork")
+
+
+def _work(orders: Orders, emit: Emit, stop: threading.Event) -> Ended:
     text = (orders.folder / SPEC_FILE).read_text()
     if orders.kind == "ingest":
         spec = IngestSpec.model_validate_json(text)

@@ -43,24 +43,44 @@ def _driver() -> Iterator[bool]:
 
 
 def gpu_count() -> int:
-    """GPUs that the driver knows."""
+    """GPUs that a child can see: those of the driver that CUDA_VISIBLE_DEVICES names."""
     with _driver() as there:
-        return int(pynvml.nvmlDeviceGetCount()) if there else 0
+        return len(_visible()) if there else 0
 
 
 def read_gpu(index: int) -> Gpu | None:
-    """What the driver says of one GPU now; None where it does not answer."""
+    """What the driver says of the GPU `cuda:<index>` now; None where it does not answer."""
     with _driver() as there:
         if not there:
             return None
         try:
-            return _read(index)
-        except pynvml.NVMLError:
+            return _read(index, _visible()[index])
+        except (pynvml.NVMLError, IndexError):
             return None
 
 
-def _read(index: int) -> Gpu:
-    handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+def _visible() -> list[Any]:
+    """NVML's handles in CUDA's order; like CUDA, stops at the first name that is no GPU."""
+    names = os.environ.get("CUDA_VISIBLE_DEVICES")
+    handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+    if names is None:
+        return handles
+    uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+    found = []
+    for name in filter(None, map(str.strip, names.split(","))):
+        numbered = name.isdigit() and int(name) < len(handles)
+        matches = [int(name)] if numbered else _with_prefix(name, uuids)
+        if len(matches) != 1:
+            break
+        found.append(handles[matches[0]])
+    return found
+
+
+def _with_prefix(name: str, uuids: list[str]) -> list[int]:
+    return [i for i, uuid in enumerate(uuids) if name.startswith("GPU-") and uuid.startswith(name)]
+
+
+def _read(index: int, handle: Any) -> Gpu:  # noqa: ANN401  # NVML's own type
     memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
     return Gpu(
         index=index,
@@ -85,7 +105,7 @@ def choose(device: str) -> str:
         return "cuda:0" if gpus else "cpu"
     index = gpu_index(device)
     if index is not None and index >= gpus:
-        raise ValueError(f"MOCO_DEVICE is {device}, but the driver knows {gpus} GPUs.")
+        raise ValueError(f"MOCO_DEVICE is {device}, but this process sees {gpus} GPUs.")
     return device
 
 

@@ -5,7 +5,8 @@ seconds. It is told what to do as JSON, one message a packet, with the child's o
 (`socket.send_fds`); nothing is unpickled. It leaves when its supervisor does, and so do its
 children: the kernel kills each when its parent dies, and end of file on the socket says the same.
 
-Run as `python -m worker.forkserver SOCKET_FD module:function [module to import first ...]`.
+Run as `python -m worker.forkserver SOCKET_FD module:function [module to import first ...]`. If the
+module has a function `warm`, that is called once, before any fork.
 """
 
 import ctypes
@@ -54,8 +55,8 @@ class Forkserver:
 
     def serve(self) -> None:
         """Answer the supervisor until it leaves; then kill what is left."""
-        self._tell({"op": "ready", "pid": os.getpid()})
         try:
+            self._tell({"op": "ready", "pid": os.getpid()})
             while self._turn():
                 pass
         except (BrokenPipeError, ConnectionResetError):
@@ -165,7 +166,9 @@ def main(arguments: list[str]) -> None:
     module, _, function = arguments[1].partition(":")
     for name in arguments[2:]:
         importlib.import_module(name)
-    entry = getattr(importlib.import_module(module), function)
+    imported = importlib.import_module(module)
+    entry = getattr(imported, function)
+    getattr(imported, "warm", lambda: None)()
     faulthandler.enable()
     gc.collect()
     gc.freeze()  # a collection in a child then leaves these pages shared

@@ -14,8 +14,14 @@ from typing import Any
 
 from worker.wire import MESSAGE_BYTES
 
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
-"""Libraries that would start threads on import; a process with threads must not be forked."""
+FORKABLE = {
+    # These start threads on import, and a process with threads must not be forked.
+    "OPENBLAS_NUM_THREADS": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+    # Asking whether there is a GPU would otherwise start CUDA, which does not survive a fork.
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+}
+"""Environment of the forkserver and its children."""
 
 
 class NurseryDied(Exception):
@@ -77,7 +83,7 @@ class Nursery:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                env=os.environ | ONE_THREAD | {"PYTHONPATH": _import_path()},
+                env=os.environ | FORKABLE | {"PYTHONPATH": _import_path()},
             )
         finally:
             theirs.close()
@@ -129,6 +135,8 @@ class Nursery:
         if self._sock:
             self._sock.close()
         if self._process:
+            if not self._ready:
+                self._process.kill()  # it is still importing, and would not notice
             try:
                 self._process.wait(timeout=5.0)
             except subprocess.TimeoutExpired:

@@ -1,9 +1,11 @@
 """A whole stack without the API: a real server, real worker processes, jobs put in the store."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -44,6 +46,15 @@ class WorkerProcess:
 
     def words(self) -> str:
         return self.log.read_text()
+
+    def metrics(self, key: str) -> str:
+        """Its `/metrics`."""
+        found = re.search(r"metrics at (\S+)", self.words())
+        assert found
+        headers = {"Authorization": f"Bearer {key}"}
+        request = urllib.request.Request(found[1], headers=headers)
+        with urllib.request.urlopen(request, timeout=10) as reply:
+            return str(reply.read().decode())
 
     def end(self) -> None:
         """Stop it whatever it is doing; its forkserver and children go with it."""

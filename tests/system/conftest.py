@@ -11,7 +11,7 @@ from tests.support.stack import Stack, running_stack
 
 @pytest.fixture(scope="session")
 def shared_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with running_stack(tmp_path_factory.mktemp("stack")) as stack:
+    with running_stack(tmp_path_factory.mktemp("stack"), MOCO_METRICS_PORT="0") as stack:
         yield stack
 
 

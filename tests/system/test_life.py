@@ -51,6 +51,9 @@ def test_from_an_archive_to_an_encoder(stack: Stack) -> None:
     attempt = stack.data_dir / job.folder / "attempts" / "1"
     assert json.loads((attempt / "result.json").read_text())["outcome"] == "succeeded"
     assert (attempt / "log.txt").stat().st_mode & 0o077 == 0
+    log = (attempt / "log.txt").read_text().splitlines()
+    assert log[0].startswith("started      60 rows on cpu")
+    assert log[-1].startswith("ended        succeeded")
     (only,) = (attempt / "checkpoints").iterdir()
     assert job.checkpoint == str(only.relative_to(stack.data_dir))
     (row,) = stack.store.jobs.attempts(job_id)
@@ -78,6 +81,18 @@ def test_cancel_is_heard_at_once(stack: Stack, golden: Golden) -> None:
     took_s = wait_until(lambda: stack.store.jobs.get(job_id).status == "cancelled", 10.0)
     assert took_s < 5.0
     assert stack.store.jobs.attempts(job_id)[0].outcome == "released"
+
+
+def test_a_running_job_is_on_its_workers_metrics(stack: Stack, golden: Golden) -> None:
+    job_id = golden.submit(stack)
+    stack.wait_for_step(job_id, 12)
+    key = (stack.data_dir / "api.key").read_text().strip()
+    shown = stack.owner(job_id).metrics(key)
+    stack.store.jobs.cancel(job_id)
+    labels = f'{{job_id="{job_id}"}}'
+    for name in ("loss", "steps_total", "last_checkpoint_timestamp_seconds", "queue_size"):
+        assert f"moco_train_{name}{labels}" in shown
+    stack.wait_for(job_id, "cancelled")
 
 
 def test_a_users_failure_is_told_and_not_tried_again(stack: Stack, golden: Golden) -> None:
