@@ -36,7 +36,8 @@ def test_a_killed_worker_leaves_nothing_and_another_goes_on(pair: Stack, golden:
     # It went on from a checkpoint, at most one interval before what had been told.
     assert starts(pair, job_id)[1] >= 20
     folder = pair.data_dir / job.folder
-    assert len(list(folder.glob("attempts/*/checkpoints/*"))) == 1
+    # The worker tidies up once the result is published.
+    wait_until(lambda: len(list(folder.glob("attempts/*/checkpoints/*"))) == 1, 5.0)
 
 
 def test_a_killed_child_is_tried_again_by_the_same_worker(stack: Stack, golden: Golden) -> None:

@@ -54,6 +54,7 @@ def test_from_an_archive_to_an_encoder(stack: Stack) -> None:
     log = (attempt / "log.txt").read_text().splitlines()
     assert log[0].startswith("started      60 rows on cpu")
     assert log[-1].startswith("ended        succeeded")
+    wait_until(lambda: len(list((attempt / "checkpoints").iterdir())) == 1, 5.0)
     (only,) = (attempt / "checkpoints").iterdir()
     assert job.checkpoint == str(only.relative_to(stack.data_dir))
     (row,) = stack.store.jobs.attempts(job_id)
