@@ -18,6 +18,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+import trainer.patience  # noqa: F401  # first, before torch is loaded
 from trainer.data.ingest import run_ingest
 from trainer.ending import run_to_end
 from trainer.errors import StorageError

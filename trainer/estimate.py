@@ -34,7 +34,7 @@ class Estimate:
 # (encoder, stem) -> size. ResNets: 1.81, 3.66 and 4.09 GMAC at 224 px; 0.555 at 32 px for the
 # CIFAR stem of ResNet-18, whose strides reduce the area 16 times less.
 SIZES: dict[tuple[str, str], EncoderSize] = {
-    ("small", "auto"): EncoderSize(400_000, 15_500.0, 150.0),
+    ("small", "auto"): EncoderSize(537_000, 23_900.0, 150.0),
     ("resnet18", "imagenet"): EncoderSize(11_200_000, 36_200.0, 100.0),
     ("resnet18", "cifar"): EncoderSize(11_200_000, 542_000.0, 1250.0),
     ("resnet34", "imagenet"): EncoderSize(21_300_000, 73_200.0, 150.0),
