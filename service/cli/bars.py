@@ -35,15 +35,17 @@ def transfer(what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def steps(what: str) -> Iterator[Callable[[float, float, str], None]]:
-    """A bar of (done, total, words beside it)."""
+def steps() -> Iterator[Callable[[str, int, int | None, str], None]]:
+    """A bar of steps; the block calls it with the state, steps done, steps in all, and words."""
     console = console_for(talk=True)
-    columns = (TextColumn("{task.description}"), BarColumn(24), TextColumn("{task.fields[words]}"))
-    with Progress(*columns, console=console, transient=False) as progress:
-        task = progress.add_task(what, total=None, words="")
-        yield lambda done, total, words: progress.update(
-            task, completed=done, total=total or None, words=words
-        )
+    columns = (TextColumn("{task.description}"), BarColumn(16), TextColumn("{task.fields[words]}"))
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=None, words="")
+
+        def show(state: str, done: int, total: int | None, words: str) -> None:
+            progress.update(task, description=state, completed=done, total=total, words=words)
+
+        yield show
 
 
 @contextmanager

@@ -85,7 +85,9 @@ def _start(
         if shell.json and not follow:
             shell.emit(job.raw())
             return None
-        if not shell.json:
+        if shell.json:
+            shell.emit_line(job.raw())
+        else:
             shell.data(job.id)
         if not follow:
             shell.say(f"next: moco watch {job.id}")

@@ -59,24 +59,25 @@ class Tracker:
             return None
         return (self.steps - self.step) * (new_s - old_s) / (new - old)
 
-    def words(self) -> str:
-        """The state in one line, without the status."""
+    def words(self, *, short: bool = False) -> str:
+        """The state in one line, without the status; `short` fits beside a bar."""
         signals = self.signals
         parts = [f"epoch {self.epoch:.1f}" + (f"/{self.epochs:g}" if self.epochs else "")]
-        if self.steps:
+        if self.steps and not short:
             parts.append(f"step {self.step}/{self.steps}")
         if (loss := signals.get("loss")) is not None:
             chance = signals.get("chance_loss")
-            parts.append(f"loss {loss:.3f}" + (f" (chance {chance:.2f})" if chance else ""))
+            told = f" (chance {chance:.2f})" if chance else ""
+            parts.append(f"loss {loss:.2f}" if short else f"loss {loss:.3f}{told}")
         if (top1 := signals.get("top1")) is not None:
-            parts.append(f"top-1 {top1:.1%}")
+            parts.append(f"top-1 {top1:.0%}" if short else f"top-1 {top1:.1%}")
         if (knn := signals.get("knn_top1")) is not None:
-            parts.append(f"kNN {knn:.1%}")
+            parts.append(f"kNN {knn:.0%}" if short else f"kNN {knn:.1%}")
         if rows_per_s := signals.get("rows_per_s"):
             parts.append(f"{count_text(rows_per_s)} rows/s")
         if (eta_s := self.eta_s) is not None:
             parts.append(f"ETA {duration_text(eta_s)}")
-        return "  ".join(parts)
+        return (" " if short else "  ").join(parts)
 
     def _remember(self, at_s: float) -> None:
         self._seen.append((at_s, self.step))

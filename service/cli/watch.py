@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from shutil import get_terminal_size
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from service.client.models import Event, Job
 
 _LINE_EVERY_S = 5.0
+_WIDE_COLUMNS = 140
 
 
 def register(app: typer.Typer) -> None:
@@ -88,7 +90,7 @@ def _events_for_people(
     found = client.jobs.get(job)
     tracker = Tracker(found)
     _greet(shell, client, found)
-    with _display(job, tracker, line) as show:
+    with _display(tracker, line) as show:
         for event in _events(client, job, after):
             show(event, tracker.feed(event, now_s=time.time()))
     return client.jobs.get(job)
@@ -96,17 +98,21 @@ def _events_for_people(
 
 @contextmanager
 def _display(
-    job: str, tracker: "Tracker", line: Callable[[str], None]
+    tracker: "Tracker", line: Callable[[str], None]
 ) -> "Iterator[Callable[[Event, bool], None]]":
     if not sys.stderr.isatty():
         yield _plain(tracker, line)
         return
     from service.cli.bars import steps
 
-    with steps(job) as bar:
+    with steps() as bar:
 
-        def show(_event: "Event", _notable: bool) -> None:
-            bar(tracker.step, tracker.steps or 0, f"{tracker.status}  {tracker.words()}")
+        def show(event: "Event", _notable: bool) -> None:
+            narrow = get_terminal_size().columns < _WIDE_COLUMNS
+            words = tracker.words(short=narrow) if tracker.steps else ""
+            bar(tracker.status, tracker.step, tracker.steps, words)
+            if event.type == "logged":
+                line(f"{event.event.get('level')}: {event.event.get('message')}")
 
         yield show
 

@@ -9,11 +9,11 @@ SPEC: dict[str, Any] = {
     "encoder": {"name": "small"},
     "epochs": 20,
     "batch_rows": 128,
-    "method": {"queue_rows": 512, "momentum": 0.99, "temperature": 0.1},
+    "method": {"queue_rows": 512, "momentum": 0.99, "temperature": 0.2},
     # A mirrored digit is another sign, and grey pixels have no colour to jitter.
     "views": {
         "side_px": 16,
-        "crop_scale": [0.4, 1.0],
+        "crop_scale": [0.2, 1.0],
         "flip_p": 0.0,
         "jitter_p": 0.0,
         "grey_p": 0.0,
