@@ -127,8 +127,11 @@ def test_from_a_folder_of_images_to_an_encoder(up: Up, tmp_path: Path) -> None:
     os.kill(ready["pids"]["exporter"], signal.SIGKILL)
     assert up.next("crashed")["name"] == "exporter"
     assert up.next("restarted")["pid"] != ready["pids"]["exporter"]
-    redis = int(up.moco("doctor", "--json").returncode)
-    assert redis == 0
+    redis = json.loads((up.data_dir / "redis" / "server.json").read_text())["pid"]
+    os.kill(redis, signal.SIGKILL)
+    assert up.next("crashed")["name"] == "redis"
+    assert up.next("restarted")["pid"] != redis
+    assert json.loads(up.moco("show", job, "--json").stdout)["status"] == "succeeded"
 
     everyone = up.everyone()
     assert len(everyone) >= 6

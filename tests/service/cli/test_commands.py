@@ -1,5 +1,6 @@
 """Every command against a real API. A worker is played by calls to the store."""
 
+import hashlib
 import json
 import os
 import resource
@@ -102,6 +103,21 @@ def test_add_a_file_and_again(moco: Moco, tmp_path: Path) -> None:
     assert answer(moco("dataset", "show", "added", "--json"))["facts"]["rows"] == 1000
     assert "rows" in moco("dataset", "show", "added").stdout
     assert moco("dataset", "wait", "added", "--timeout", "1").exit_code == 0
+
+
+@pytest.mark.usefixtures("ingests")
+def test_add_goes_on_with_an_upload_that_was_broken_off(
+    moco: Moco, api: RunningApi, tmp_path: Path
+) -> None:
+    content = archive(tmp_path / "x.zip").read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    told = {"name": "broken-off", "size_bytes": len(content), "sha256": sha256}
+    made = api.client.post("/v1/datasets", json=told).json()
+    api.client.put(f"/v1/datasets/{made['id']}/content", content=content[:20_000])
+    result = moco("dataset", "add", str(tmp_path / "x.zip"), "--name", "broken-off", "--json")
+    assert result.exit_code == 0, result.output
+    assert "broken-off goes on" in result.stderr
+    assert (answer(result)["id"], answer(result)["status"]) == (made["id"], "ready")
 
 
 @pytest.mark.usefixtures("ingests")
