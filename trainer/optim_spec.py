@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
-from trainer.record import Record
+from trainer.record import Record, name_or
 
 Rate = Annotated[float, Field(gt=0.0, le=1e12)]
 Decay = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -41,7 +41,14 @@ class AdamWSpec(Record):
     """Left out: 0.05."""
 
 
-OptimSpec = Annotated[SgdSpec | AdamWSpec, Field(discriminator="name")]
+OptimSpec = Annotated[
+    Annotated[SgdSpec, Tag("sgd")] | Annotated[AdamWSpec, Tag("adamw")],
+    Discriminator(
+        name_or("sgd"),
+        custom_error_type="unknown_optimizer",
+        custom_error_message="name must be sgd or adamw",
+    ),
+]
 
 
 class ConstantSpec(Record):
@@ -77,4 +84,13 @@ class StepsSpec(Record):
     """The rate rises linearly from 0 over so many epochs."""
 
 
-ScheduleSpec = Annotated[ConstantSpec | CosineSpec | StepsSpec, Field(discriminator="name")]
+ScheduleSpec = Annotated[
+    Annotated[ConstantSpec, Tag("constant")]
+    | Annotated[CosineSpec, Tag("cosine")]
+    | Annotated[StepsSpec, Tag("steps")],
+    Discriminator(
+        name_or("cosine"),
+        custom_error_type="unknown_schedule",
+        custom_error_message="name must be constant, cosine or steps",
+    ),
+]

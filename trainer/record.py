@@ -1,5 +1,7 @@
 """The base of every word that crosses a border: frozen, closed, and strict about types."""
 
+from collections.abc import Callable
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -13,3 +15,14 @@ class Record(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+
+def name_or(default: str) -> Callable[[object], object]:
+    """Tells the members of a union apart by `name`; without one it is `default`."""
+
+    def name_of(value: object) -> object:
+        if isinstance(value, dict):
+            return value.get("name", default)
+        return getattr(value, "name", None)
+
+    return name_of

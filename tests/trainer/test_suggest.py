@@ -79,3 +79,12 @@ def test_what_cannot_train_is_refused_by_name(
 def test_steps_of_an_epoch(policy: str, expected: int) -> None:
     spec = JobSpec.model_validate({"dataset": "x", "batch_rows": 512, "partial_batch": policy})
     assert steps_per_epoch(spec, 50_000) == expected
+
+
+def test_the_name_of_the_usual_optimizer_and_schedule_may_be_left_out() -> None:
+    body = {"dataset": "x", "optim": {"lr": 0.5}, "schedule": {"warmup_epochs": 1.0}}
+    spec = JobSpec.model_validate(body)
+    assert (spec.optim.name, spec.optim.lr) == ("sgd", 0.5)
+    assert (spec.schedule.name, spec.schedule.warmup_epochs) == ("cosine", 1.0)
+    with pytest.raises(ValueError, match="name must be sgd or adamw"):
+        JobSpec.model_validate({"dataset": "x", "optim": {"name": "adagrad"}})
