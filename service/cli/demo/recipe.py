@@ -19,6 +19,7 @@ SPEC: dict[str, Any] = {
         "grey_p": 0.0,
     },
     "optim": {"name": "sgd", "lr": 0.06},
+    "evaluation": {"every_epochs": 4},
 }
 MARGIN_MIN = 0.03
 """By so much the trained encoder must beat raw pixels."""
