@@ -1,6 +1,5 @@
 import asyncio
 import contextlib
-import gc
 import json
 import os
 import signal
@@ -171,7 +170,6 @@ def test_dropping_a_reader_unsubscribes_it(redis_store: Store, tail: EventTail) 
         await collected(reader, 2)
         assert KEYS["ev"] + lease.job_id in tail._cursors
         del reader
-        gc.collect()
         other = tail.subscribe(submitted(redis_store))
         await collected(other, 1)
         told(redis_store, lease, 0, 1)
