@@ -8,7 +8,7 @@ import structlog
 
 from service.store.embedded import RunningRedis
 from tests.support.api import RunningApi, running_api
-from tests.support.redis import running_redis
+from tests.support.redis import empty, opened_store, running_redis
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -28,7 +28,9 @@ def api_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningRedis
 
 @pytest.fixture(scope="module")
 def api(api_redis: RunningRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
-    """An API with small limits and one allowed root, `<data folder>/../allowed`."""
+    """An API with small limits, one allowed root, `<data folder>/../allowed`, and no data."""
+    with opened_store(api_redis.url) as store:
+        empty(store)
     base = tmp_path_factory.mktemp("api")
     (base / "allowed").mkdir()
     with running_api(
