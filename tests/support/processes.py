@@ -1,9 +1,35 @@
-"""Looking at processes that a test made."""
+"""Making processes that a test can look at, and looking at them."""
 
+import contextlib
 import os
+import signal
+import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+
+
+@contextlib.contextmanager
+def interruptible(
+    arguments: Sequence[str], env: Mapping[str, str]
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that Ctrl-C reaches as at a terminal; gone, with its pipes, afterwards.
+
+    What a shell starts in the background ignores SIGINT, and whatever that starts inherits it.
+    A signal that is caught instead gets its default back in a new program.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def alive(pid: int) -> bool:

@@ -1,0 +1,111 @@
+"""`moco dataset` against a real API. An ingest worker is played by calls to the store."""
+
+import hashlib
+import os
+import threading
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.api import RunningApi, claim, facts
+from tests.support.moco import Moco, answer
+
+
+def archive(path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("a.png", bytes(50_000))
+    return path
+
+
+@pytest.fixture
+def ingests(api: RunningApi) -> Iterator[None]:
+    """An ingest worker that finds what `facts` says in whatever it is given."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(0.02):
+            lease = api.store.queue.claim(
+                pools=("ingest",), worker_id="w", nonce=os.urandom(8).hex()
+            )
+            if lease is not None:
+                known = facts().model_dump_json()
+                folder = f"{lease.folder}/attempts/1/pack"
+                api.store.queue.complete(
+                    lease, artifacts=(), artifacts_folder=folder, facts_json=known
+                )
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()
+
+
+@pytest.mark.usefixtures("ingests")
+def test_add_a_file_and_again(moco: Moco, tmp_path: Path) -> None:
+    path = str(archive(tmp_path / "x.zip"))
+    result = moco("dataset", "add", path, "--name", "added")
+    assert result.exit_code == 0, result.output
+    assert "1,000" in result.stdout
+    assert "next: moco submit -d added" in result.stderr
+    again = moco("dataset", "add", path, "--name", "added", "--json")
+    assert answer(again)["status"] == "ready"
+    assert "is there already" in again.stderr
+    other = moco("dataset", "add", str(archive(tmp_path / "y.zip")), "--name", "added")
+    assert other.exit_code in (0, 1)
+    (tmp_path / "z.zip").write_bytes(b"PK other bytes")
+    other = moco("dataset", "add", str(tmp_path / "z.zip"), "--name", "added")
+    assert (other.exit_code, "Choose another --name" in other.stderr) == (1, True)
+    assert [d["name"] for d in answer(moco("dataset", "ls", "--json"))["data"]] == ["added"]
+    assert "added" in moco("dataset", "ls").stdout
+    assert answer(moco("dataset", "show", "added", "--json"))["facts"]["rows"] == 1000
+    assert "rows" in moco("dataset", "show", "added").stdout
+    assert moco("dataset", "wait", "added", "--timeout", "1").exit_code == 0
+
+
+@pytest.mark.usefixtures("ingests")
+def test_add_goes_on_with_an_upload_that_was_broken_off(
+    moco: Moco, api: RunningApi, tmp_path: Path
+) -> None:
+    content = archive(tmp_path / "x.zip").read_bytes()
+    sha256 = hashlib.sha256(content).hexdigest()
+    told = {"name": "broken-off", "size_bytes": len(content), "sha256": sha256}
+    made = api.client.post("/v1/datasets", json=told).json()
+    api.client.put(f"/v1/datasets/{made['id']}/content", content=content[:20_000])
+    result = moco("dataset", "add", str(tmp_path / "x.zip"), "--name", "broken-off", "--json")
+    assert result.exit_code == 0, result.output
+    assert "broken-off goes on" in result.stderr
+    assert (answer(result)["id"], answer(result)["status"]) == (made["id"], "ready")
+
+
+@pytest.mark.usefixtures("ingests")
+def test_add_a_folder(moco: Moco, tmp_path: Path, api: RunningApi) -> None:
+    (tmp_path / "imgs" / "cat").mkdir(parents=True)
+    (tmp_path / "imgs" / "cat" / "1.png").write_bytes(b"x" * 1000)
+    result = moco("dataset", "add", str(tmp_path / "imgs"), "--name", "folder", "--json")
+    assert result.exit_code == 0, result.output
+    assert answer(result)["format"] == "tar"
+    place = api.data_dir.parent / "allowed" / "in-place"
+    place.mkdir()
+    (place / "1.png").write_bytes(b"x")
+    result = moco("dataset", "add", str(place), "--name", "in-place", "--in-place", "--json")
+    assert (result.exit_code, answer(result)["status"]) == (0, "ready")
+    result = moco("dataset", "add", str(tmp_path), "--name", "outside", "--in-place")
+    assert result.exit_code == 1
+
+
+def test_a_dataset_that_fails_and_its_report(moco: Moco, tmp_path: Path, api: RunningApi) -> None:
+    path = str(archive(tmp_path / "x.zip"))
+    begun = moco("dataset", "add", path, "--name", "bad", "--no-wait", "--json")
+    assert answer(begun)["status"] == "preparing"
+    assert moco("dataset", "wait", "bad", "--timeout", "0").exit_code == 101
+    lease = claim(api.store, "ingest")
+    api.store.queue.fail(
+        lease, code="bad_dataset", message="No image.", hint="Add images.", retry=False
+    )
+    result = moco("dataset", "wait", "bad")
+    assert result.exit_code == 100
+    assert "No image." in result.stderr
+    assert "next: Add images." in result.stderr

@@ -1,0 +1,16 @@
+"""What a test gets from a command of `moco`."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from typer.testing import Result
+
+Moco = Callable[..., Result]
+"""Runs one command: the arguments, and changes to the environment by keyword."""
+
+
+def answer(result: Result) -> dict[str, Any]:
+    """The JSON object on stdout."""
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
