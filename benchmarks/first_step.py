@@ -1,8 +1,8 @@
 """How long from submitting a small job to its first optimizer step.
 
-    python -m benchmarks.first_step [--jobs 30] [--threads 1]
+    python -m benchmarks.first_step [--jobs 30] [--spawned 6] [--threads 1]
 
-Two arms, interleaved job by job in one run: a warm worker (submitted to the store, until the
+Two arms, interleaved in one run, a spawned job after each few warm ones: a warm worker (submitted to the store, until the
 step's event is in the job's stream, as a user sees it) and `python -m trainer` started for each
 job (until the step's line is in metrics.jsonl, which is sooner). Nothing else should run.
 """
@@ -32,7 +32,8 @@ SPEC = {
 def main() -> None:
     """Run both arms and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--jobs", type=int, default=30)
+    parser.add_argument("--jobs", type=int, default=30, help="on the warm worker")
+    parser.add_argument("--spawned", type=int, default=6, help="as processes; at most --jobs")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     production = {"MOCO_TICK_S": "1", "MOCO_LEASE_TTL_TICKS": "15", "MOCO_RENEW_EVERY_S": "3"}
@@ -46,12 +47,13 @@ def main() -> None:
         warm, spawned = [], []
         for job in range(args.jobs):
             warm.append(warm_s(stack, pack, worker))
-            spawned.append(spawned_s(stack.data_dir / pack, Path(folder), job, args.threads))
+            if len(spawned) * args.jobs < (job + 1) * args.spawned:
+                spawned.append(spawned_s(stack.data_dir / pack, Path(folder), job, args.threads))
     tell(
         f"| submit to first step, {args.jobs} jobs | p50 | p95 | max |",
         "|---|---|---|---|",
         f"| warm worker | {summary(warm)} |",
-        f"| a process for each job | {summary(spawned)} |",
+        f"| a process for each job, {len(spawned)} jobs | {summary(spawned)} |",
         "",
         f"500 rows of 8 x 8 px, small encoder, batch 32, {args.threads} threads; {versions()}.",
     )
