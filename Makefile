@@ -50,7 +50,7 @@ $(READY): pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) || true
 	if $(BIN)/uv --version; then \
-		$(BIN)/uv pip install --python $(BIN)/python --require-hashes -r requirements.lock && \
+		$(BIN)/uv pip install --compile-bytecode --python $(BIN)/python --require-hashes -r requirements.lock && \
 		$(BIN)/uv pip install --python $(BIN)/python --no-deps --no-build-isolation -e .; \
 	else \
 		$(BIN)/python -m pip install --require-hashes -r requirements.lock && \
