@@ -2,9 +2,10 @@
 
     python -m benchmarks.first_step [--jobs 30] [--spawned 6] [--threads 1]
 
-Two arms, interleaved in one run, a spawned job after each few warm ones: a warm worker (submitted to the store, until the
-step's event is in the job's stream, as a user sees it) and `python -m trainer` started for each
-job (until the step's line is in metrics.jsonl, which is sooner). Nothing else should run.
+Two arms, interleaved in one run, a spawned job after each few warm ones: a warm worker (submitted
+to the store, until the step's event is in the job's stream, as a user sees it) and `python -m
+trainer` started for each job (until the step's line is in metrics.jsonl, which is sooner). Nothing
+else should run.
 """
 
 import argparse
