@@ -17,7 +17,7 @@ class SgdSpec(Record):
     name: Literal["sgd"] = "sgd"
     """Which optimizer."""
     lr: Rate | None = None
-    """Peak learning rate. Left out: 0.03 x batch_rows / 256."""
+    """Peak learning rate. Left out: 0.03 x batch_rows / 256, four times that if `small`."""
     momentum: Fraction = 0.9
     """Momentum of the gradient, not of the key encoder."""
     weight_decay: Decay | None = None

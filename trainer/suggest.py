@@ -78,9 +78,15 @@ def _is_small(spec: JobSpec) -> bool:
     return (spec.views.side_px or 0) <= SMALL_SIDE_PX
 
 
-def _batch(_spec: JobSpec, facts: DatasetFacts) -> Choice:
-    batch_rows = _power_of_two_at_most(facts.rows / 16, low=8, high=256)
-    return min(batch_rows, facts.rows), "a sixteenth of the rows, at most 256 (the papers' batch)"
+def _is_quick(spec: JobSpec) -> bool:
+    """Whether the encoder is the one for short runs, which wants more and longer steps."""
+    return spec.encoder.name == "small"
+
+
+def _batch(spec: JobSpec, facts: DatasetFacts) -> Choice:
+    high = 128 if _is_quick(spec) else 256
+    batch_rows = _power_of_two_at_most(facts.rows / 16, low=8, high=high)
+    return min(batch_rows, facts.rows), f"a sixteenth of the rows, at most {high}"
 
 
 def _queue(spec: JobSpec, facts: DatasetFacts) -> Choice:
@@ -101,8 +107,14 @@ def _temperature(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     return 0.2, "the value of version 2"
 
 
-def _crop(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+def _head(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if _is_small(spec):
+        return "linear", "the authors' choice for CIFAR-10"
+    return "mlp", "version 2"
+
+
+def _crop(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    if _is_small(spec) and not _is_quick(spec):
         return (0.08, 1.0), "the authors' value for CIFAR-10"
     return (0.2, 1.0), "the value of versions 1 and 2"
 
@@ -114,7 +126,9 @@ def _blur(spec: JobSpec, _facts: DatasetFacts) -> Choice:
 
 
 def _lr(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    base = 0.03 if spec.optim.name == "sgd" else 0.001
+    base = 0.001
+    if spec.optim.name == "sgd":
+        base = 0.12 if _is_quick(spec) else 0.03
     return base * (spec.batch_rows or 0) / 256, f"{base} for each 256 rows of the batch"
 
 
@@ -146,6 +160,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("method.queue_rows", _queue),
     ("method.momentum", _momentum),
     ("method.temperature", _temperature),
+    ("method.head", _head),
     ("optim.lr", _lr),
     ("optim.weight_decay", _decay),
     ("signals_every_steps", _signals),

@@ -47,6 +47,7 @@ def test_cifar_resolves_to_the_authors_recipe() -> None:
         0.99,
         0.1,
     )
+    assert spec.method.head == "linear"
     assert (spec.views.side_px, spec.views.crop_scale, spec.views.blur_p) == (32, (0.08, 1.0), 0.0)
     assert spec.optim.lr == pytest.approx(0.06)
     assert spec.optim.weight_decay == 5e-4
@@ -88,3 +89,11 @@ def test_the_name_of_the_usual_optimizer_and_schedule_may_be_left_out() -> None:
     assert (spec.schedule.name, spec.schedule.warmup_epochs) == ("cosine", 1.0)
     with pytest.raises(ValueError, match="name must be sgd or adamw"):
         JobSpec.model_validate({"dataset": "x", "optim": {"name": "adagrad"}})
+
+
+def test_the_small_encoder_takes_more_and_longer_steps() -> None:
+    sent = JobSpec.model_validate({"dataset": "x", "encoder": {"name": "small"}})
+    spec = resolve(sent, facts(50_000)).spec
+    assert spec.batch_rows == 128
+    assert spec.optim.lr == pytest.approx(0.06)
+    assert (spec.views.crop_scale, spec.method.head) == ((0.2, 1.0), "linear")

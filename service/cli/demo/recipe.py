@@ -9,7 +9,7 @@ SPEC: dict[str, Any] = {
     "encoder": {"name": "small"},
     "epochs": 20,
     "batch_rows": 128,
-    "method": {"queue_rows": 512, "momentum": 0.99, "temperature": 0.2},
+    "method": {"queue_rows": 512, "momentum": 0.99, "temperature": 0.2, "head": "mlp"},
     # A mirrored digit is another sign, and grey pixels have no colour to jitter.
     "views": {
         "side_px": 16,

@@ -20,8 +20,8 @@ class MoCoSpec(Record):
     """T of InfoNCE, unitless. Left out: from the image side."""
     dim: Annotated[int, Field(ge=2, le=4096)] = 128
     """Width of the query and key embeddings."""
-    head: Literal["linear", "mlp"] = "mlp"
-    """`linear` is version 1; `mlp` (features-ReLU-dim) is version 2."""
+    head: Literal["linear", "mlp"] | None = None
+    """`linear` is version 1; `mlp` (features-ReLU-dim) is version 2. Left out: from the side."""
     symmetric: bool = False
     """Use each view once as query and once as key, and add both losses."""
     bn: Literal["split", "plain"] = "split"
