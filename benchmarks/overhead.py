@@ -86,7 +86,7 @@ def service_rows_per_s(stack: Stack, pack: str, spec: dict[str, object]) -> floa
 
     speed = rows_per_s(readings, steps_of(spec), ended)
     stack.store.jobs.cancel(job_id)
-    stack.wait_for(job_id, "cancelled")
+    stack.wait_for(job_id, "cancelled", "succeeded")
     return speed
 
 
