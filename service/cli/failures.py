@@ -92,7 +92,8 @@ def _lines(failure: Failure) -> list[str]:
     lines = [f"error: {failure.title}"]
     if failure.detail and failure.detail != failure.title:
         lines.append(f"  {failure.detail}")
-    lines += [f"  {pointer or '/'}: {detail}" for pointer, detail in failure.errors]
+    fields = [f"  {pointer or '/'}: {detail}" for pointer, detail in failure.errors]
+    lines += [line for line in fields if line not in lines]  # a lone one is the detail already
     if failure.hint:
         lines.append(f"  next: {failure.hint}")
     if failure.request_id and failure.code is Exit.ERROR:
