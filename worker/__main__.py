@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from service import apikey
 from service.store.errors import Misconfigured, StoreUnavailable
 from service.store.store import Store, open_store
+from trainer import failpoints
 from worker.device import choose, describe, installed
 from worker.job import Workplace
 from worker.loop import CannotStart, Supervisor
@@ -70,6 +71,7 @@ def _work(settings: WorkerSettings) -> None:
 
 def _check(settings: WorkerSettings) -> None:
     """What can be known to be wrong before anything starts."""
+    failpoints.check()
     if installed("torch") is None:
         raise CannotStart("torch is not installed. Run `pip install 'mocoserve[worker]'`.")
     if not settings.data_dir.is_dir():

@@ -10,6 +10,7 @@ from service.store.store import Store
 from service.store.words import Desired, JobRecord, Lease
 from trainer.errors import StorageError, TrainerError
 from trainer.events import Checkpointed, Ended, Event
+from trainer.failpoints import reach
 from worker import publish
 from worker.attempt import Attempt, attempt_of
 from worker.attend import Attendant, Wish
@@ -48,6 +49,7 @@ class StoreSink:
     def append(self, batch: tuple[Staged, ...]) -> None:
         """Tell a batch; the answer says what the user wants of the job."""
         texts = [staged.text for staged in batch]
+        reach("worker.pre_append")
         queue = self._store.queue
         self._hear(queue.append(self._attempt.lease, texts, progress=batch[-1].progress))
 
@@ -57,6 +59,7 @@ class StoreSink:
             # After an outage a newer one has replaced it; that one follows.
             LOG.info("checkpoint %s is not on the disk any more", checkpoint.path)
             return
+        reach("worker.pre_checkpoint")
         self._store.queue.checkpoint(
             self._attempt.lease,
             step=checkpoint.step,
@@ -64,6 +67,7 @@ class StoreSink:
             manifest_sha256=checkpoint.manifest_sha256,
             size_bytes=checkpoint.size_bytes,
         )
+        reach("worker.post_checkpoint")
 
 
 class JobRun:
@@ -88,7 +92,9 @@ class JobRun:
         with self._keeper:
             try:
                 attempt = attempt_of(self._lease, self._place.settings.data_dir)
+                reach("worker.claimed")
                 attempt.prepare()
+                reach("worker.prepared")
                 verdict = self._work(attempt)
             except TrainerError as error:
                 verdict = of_failure(error.code, error.detail, error.next_step)
@@ -168,8 +174,10 @@ class JobRun:
         if verdict.code == INTERNAL and not self._failed_alike_before():
             verdict = replace(verdict, act="release")
         if verdict.act == "release":
+            reach("worker.pre_release")
             queue.release(self._lease, code=verdict.code, message=verdict.message)
         elif verdict.act == "fail":
+            reach("worker.pre_fail")
             queue.fail(
                 self._lease,
                 code=verdict.code,
@@ -179,12 +187,14 @@ class JobRun:
             )
         elif published:
             attempts = f"{self._lease.folder}/attempts/{self._lease.attempt}"
+            reach("worker.pre_complete")
             queue.complete(
                 self._lease,
                 artifacts=published.files,
                 artifacts_folder=f"{attempts}/{published.folder}",
                 facts_json=self._facts_json(),
             )
+            reach("worker.post_complete")
 
     def _out_of_time(self) -> bool:
         """Whether the worker must leave without having told the store."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from service.store.errors import StoreError, StoreUnavailable
 from service.store.words import Desired
+from trainer.failpoints import reach
 
 LOG = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class LeaseKeeper:
     def _run(self) -> None:
         while not self._leaving.wait(self._every_s):
             try:
+                reach("worker.pre_renew")
                 desired = self._renew()
             except StoreUnavailable as error:
                 if not self.away:

@@ -127,6 +127,10 @@ class Outbox:
         except StoreError as error:
             LOG.warning("the store takes no more of this attempt: %s", error)
             self._on_lost()
+        except Exception:
+            # Training on without a voice would be worse than another attempt.
+            LOG.exception("the events of this attempt cannot be sent")
+            self._on_lost()
         finally:
             with self._changed:
                 self._over = True

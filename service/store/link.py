@@ -11,6 +11,7 @@ from redis.retry import Retry
 
 from service.store.errors import StoreUnavailable
 from service.store.keys import LIBRARY, lua_table
+from trainer.failpoints import reach
 
 T = TypeVar("T")
 
@@ -69,13 +70,16 @@ class Link:
         pauses_s = iter(_PAUSES_S)
         while True:
             try:
-                return self._once(do, using)
+                reach("store.called")
+                answer = self._once(do, using)
+                reach("store.replied")
+                return answer
             except redis.AuthenticationError as error:
                 raise StoreUnavailable(f"Redis refuses the password: {error}") from error
             except redis.TimeoutError as error:
                 if time.monotonic() + self.timeout_s / 4 > deadline_s:
                     raise StoreUnavailable("Redis does not answer in time.") from error
-            except redis.ConnectionError as error:
+            except (redis.ConnectionError, OSError) as error:
                 pause_s = next(pauses_s, None)
                 if pause_s is None or time.monotonic() + pause_s > deadline_s:
                     raise StoreUnavailable(f"Redis cannot be reached: {error}") from error
