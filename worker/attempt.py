@@ -1,13 +1,16 @@
 """The folder of one attempt, and what a lease means as paths on this machine."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from service.ledger.write import AttemptLedger
 from service.store.words import Lease
 from trainer.errors import SpecError
 from trainer.events import Ended
+from trainer.files import remove
 from trainer.spec import IngestSpec, JobSpec
 from worker.orders import RESULT_FILE, SPEC_FILE, Orders
 
@@ -34,10 +37,20 @@ class Attempt:
         """A path of the child's as the store knows it."""
         return f"{self.lease.folder}/attempts/{self.lease.attempt}/{path}"
 
-    def prepare(self) -> None:
-        """Make the folder and put the spec in it. Raises FileExistsError if it is there already."""
+    def prepare(self) -> AttemptLedger:
+        """Make the folder, begin its ledger and put the spec in it.
+
+        Drafts of attempts before this one are removed: they are over. Raises FileExistsError if
+        the folder is there already.
+        """
         self.out.mkdir(parents=True)
+        ledger = AttemptLedger(self.out, self.lease)
+        ledger.claimed()
         (self.out / SPEC_FILE).write_text(self.spec.model_dump_json())
+        for other in self.out.parent.iterdir():
+            if other.name.isdigit() and int(other.name) < self.lease.attempt:
+                forget_drafts(other)
+        return ledger
 
     def orders(self, *, device: str, threads: int | None) -> Orders:
         """What the child is told."""
@@ -63,6 +76,18 @@ class Attempt:
     def batch_rows(self) -> int:
         """Rows of one step, for the time that is left."""
         return self.spec.batch_rows or 0 if isinstance(self.spec, JobSpec) else 0
+
+
+def forget_drafts(attempt: Path) -> None:
+    """Remove what an attempt that is over was still writing.
+
+    The draft of a pack stays while it holds the only report of what was wrong with the files.
+    """
+    for pattern in ("*.tmp", "checkpoints/*.tmp"):
+        for draft in attempt.glob(pattern):
+            if draft.name != "pack.tmp":
+                with suppress(OSError):
+                    remove(draft)
 
 
 def attempt_of(lease: Lease, data_dir: Path) -> Attempt:

@@ -4,15 +4,17 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Literal
 
+from service.ledger.write import AttemptLedger
 from service.store.errors import StoreError, StoreUnavailable
 from service.store.store import Store
-from service.store.words import Desired, JobRecord, Lease
+from service.store.words import Desired, JobRecord, Lease, Status
 from trainer.errors import StorageError, TrainerError
 from trainer.events import Checkpointed, Ended, Event
 from trainer.failpoints import reach
 from worker import publish
-from worker.attempt import Attempt, attempt_of
+from worker.attempt import Attempt, attempt_of, forget_drafts
 from worker.attend import Attendant, Wish
 from worker.lease import LeaseKeeper
 from worker.metrics import WorkerMetrics
@@ -43,8 +45,15 @@ class Workplace:
 class StoreSink:
     """Where the events of one attempt go: the store, under its lease."""
 
-    def __init__(self, store: Store, attempt: Attempt, hear: Callable[[Desired], None]) -> None:
-        self._store, self._attempt, self._hear = store, attempt, hear
+    def __init__(
+        self,
+        store: Store,
+        attempt: Attempt,
+        ledger: AttemptLedger,
+        *,
+        hear: Callable[[Desired], None],
+    ) -> None:
+        self._store, self._attempt, self._ledger, self._hear = store, attempt, ledger, hear
 
     def append(self, batch: tuple[Staged, ...]) -> None:
         """Tell a batch; the answer says what the user wants of the job."""
@@ -60,13 +69,10 @@ class StoreSink:
             LOG.info("checkpoint %s is not on the disk any more", checkpoint.path)
             return
         reach("worker.pre_checkpoint")
-        self._store.queue.checkpoint(
-            self._attempt.lease,
-            step=checkpoint.step,
-            path=self._attempt.relative(checkpoint.path),
-            manifest_sha256=checkpoint.manifest_sha256,
-            size_bytes=checkpoint.size_bytes,
-        )
+        path = self._attempt.relative(checkpoint.path)
+        told = checkpoint.model_dump(exclude={"type", "path"})
+        self._store.queue.checkpoint(self._attempt.lease, path=path, **told)
+        self._ledger.checkpoint(path=path, **told)
         reach("worker.post_checkpoint")
 
 
@@ -83,6 +89,8 @@ class JobRun:
         )
         self._heard = Heard(batch_rows=0)
         self._ended: Ended | None = None
+        self._ledger: AttemptLedger | None = None
+        """None while the attempt has no folder of its own."""
 
     def run(self) -> bool:
         """Work, then settle. False if the attempt failed through no fault of the user's."""
@@ -93,9 +101,9 @@ class JobRun:
             try:
                 attempt = attempt_of(self._lease, self._place.settings.data_dir)
                 reach("worker.claimed")
-                attempt.prepare()
+                self._ledger = attempt.prepare()
                 reach("worker.prepared")
-                verdict = self._work(attempt)
+                verdict = self._work(attempt, self._ledger)
             except TrainerError as error:
                 verdict = of_failure(error.code, error.detail, error.next_step)
             except OSError as error:
@@ -104,10 +112,12 @@ class JobRun:
             LOG.warning("job %s: attempt %d is over", self._lease.job_id, self._lease.attempt)
         elif self._settle(verdict) and verdict.act == "complete" and attempt:
             self._tidy(attempt)
+        if attempt and self._ledger:
+            forget_drafts(attempt.out)  # the child is gone, and no one else writes there
         self._place.metrics.job_ended(self._lease, time.monotonic() - began_s, self._record())
         return verdict.act != "release" or verdict.code == PREEMPTED
 
-    def _work(self, attempt: Attempt) -> Verdict:
+    def _work(self, attempt: Attempt, ledger: AttemptLedger) -> Verdict:
         """Run the child and judge its end."""
         place = self._place
         place.metrics.job_started(self._lease, attempt.spec)
@@ -115,7 +125,7 @@ class JobRun:
         orders = attempt.orders(device=place.device, threads=place.settings.threads)
         attendant = Attendant(place.nursery, place.wake, self._ladder)
         with Outbox(
-            StoreSink(place.store, attempt, self._keeper.hear),
+            StoreSink(place.store, attempt, ledger, hear=self._keeper.hear),
             limit=place.settings.outbox_events,
             flush_every_s=place.settings.flush_every_s,
             on_lost=self._keeper.lose,
@@ -175,26 +185,39 @@ class JobRun:
             verdict = replace(verdict, act="release")
         if verdict.act == "release":
             reach("worker.pre_release")
-            queue.release(self._lease, code=verdict.code, message=verdict.message)
+            status = queue.release(self._lease, code=verdict.code, message=verdict.message)
+            self._note("release", status, verdict)
         elif verdict.act == "fail":
             reach("worker.pre_fail")
-            queue.fail(
+            status = queue.fail(
                 self._lease,
                 code=verdict.code,
                 message=verdict.message,
                 hint=verdict.hint,
                 retry=verdict.retry,
             )
+            self._note("fail", status, verdict)
         elif published:
-            attempts = f"{self._lease.folder}/attempts/{self._lease.attempt}"
+            folder = f"{self._lease.folder}/attempts/{self._lease.attempt}/{published.folder}"
+            facts = self._facts_json()
             reach("worker.pre_complete")
             queue.complete(
-                self._lease,
-                artifacts=published.files,
-                artifacts_folder=f"{attempts}/{published.folder}",
-                facts_json=self._facts_json(),
+                self._lease, artifacts=published.files, artifacts_folder=folder, facts_json=facts
             )
+            if self._ledger:
+                self._ledger.completed(
+                    artifacts=published.files,
+                    artifacts_folder=folder,
+                    facts_json=facts,
+                    progress=self._heard.progress,
+                )
             reach("worker.post_complete")
+
+    def _note(self, verb: Literal["fail", "release"], status: Status, verdict: Verdict) -> None:
+        """The same in the ledger, so that the disk alone knows how the attempt ended."""
+        if self._ledger:
+            why = (verdict.code, verdict.message, verdict.hint)
+            self._ledger.ended(verb, status, why=why, progress=self._heard.progress)
 
     def _out_of_time(self) -> bool:
         """Whether the worker must leave without having told the store."""
@@ -218,7 +241,6 @@ class JobRun:
         """After success: remove what the result has made useless. A failure costs only space."""
         try:
             if self._ended and self._ended.facts:
-                self._place.metrics.ingested(self._ended.facts)
                 publish.forget_upload(attempt.job_folder)
                 return
             newest = self._heard.checkpoint

@@ -1,0 +1,152 @@
+"""The lines of a ledger: what must be known on the disk to make the store anew.
+
+A job's ledger holds what the API was asked (`submitted`, `control`, `refused`, `deleted`), each
+written before Redis is asked. Each attempt keeps its own in its own folder (`claimed`,
+`checkpoint`, `ended`), written after Redis said yes. The ledger of a dataset (`created`,
+`uploaded`) is also that of its ingest jobs. Times are wall-clock seconds, for display only.
+"""
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter
+
+from service.store.words import Kind, NewJob, Status
+from trainer.events import FileRecord
+from trainer.record import Record
+
+LEDGER = "ledger.jsonl"
+Verb = Literal["cancel", "pause", "resume"]
+
+
+class JobSubmitted(Record):
+    """Everything that a submit is given."""
+
+    type: Literal["submitted"] = "submitted"
+    job_id: str
+    kind: Kind
+    pool: str
+    name: str
+    spec_json: str
+    resolved_json: str
+    reasons_json: str
+    inputs: dict[str, str]
+    folder: str
+    dataset_id: str | None
+    max_failures: int
+    idem_key: str
+    """Empty without one."""
+    fingerprint: str
+    created_at_s: float
+
+    def as_new(self) -> NewJob:
+        """The job to submit."""
+        told = self.model_dump(
+            exclude={"type", "job_id", "idem_key", "fingerprint", "created_at_s"}
+        )
+        return NewJob(**told)
+
+
+class Controlled(Record):
+    """A control that Redis is about to be asked for."""
+
+    type: Literal["control"] = "control"
+    verb: Verb
+    job_id: str
+    attempt: int
+    """Attempts begun when it was asked."""
+    op: str
+    """Names this one request."""
+    at_s: float
+
+
+class Deleted(Record):
+    """Redis is about to be asked to forget the job."""
+
+    type: Literal["deleted"] = "deleted"
+    job_id: str
+    op: str
+    at_s: float
+
+
+class Refused(Record):
+    """The request `op` changed nothing."""
+
+    type: Literal["refused"] = "refused"
+    op: str
+
+
+class DatasetCreated(Record):
+    """A dataset, before its bytes."""
+
+    type: Literal["created"] = "created"
+    dataset_id: str
+    name: str
+    format: str
+    size_bytes: int | None
+    sha256: str | None
+    source: str | None
+    created_at_s: float
+
+
+class ContentWhole(Record):
+    """All bytes of a dataset are on the disk."""
+
+    type: Literal["uploaded"] = "uploaded"
+    size_bytes: int
+    sha256: str
+    at_s: float
+
+
+class Claimed(Record):
+    """A worker begins this attempt."""
+
+    type: Literal["claimed"] = "claimed"
+    job_id: str
+    attempt: int
+    at_s: float
+
+
+class CheckpointTold(Record):
+    """The job's pointer stands, or stood, at this checkpoint."""
+
+    type: Literal["checkpoint"] = "checkpoint"
+    step: int
+    path: str
+    """Relative to the data folder."""
+    manifest_sha256: str
+    size_bytes: int
+    at_s: float
+
+
+class AttemptEnded(Record):
+    """The lease ended in order, and Redis said what the job is now."""
+
+    type: Literal["ended"] = "ended"
+    verb: Literal["complete", "fail", "release"]
+    status: Status
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+    artifacts: Annotated[tuple[FileRecord, ...], Field(strict=False)] = ()
+    artifacts_folder: str | None = None
+    """Relative to the data folder."""
+    facts_json: str | None = None
+    """DatasetFacts of an ingest that succeeded."""
+    progress: dict[str, Any] = Field(default_factory=dict)
+    """The last that was told."""
+    at_s: float
+
+
+JobLine = JobSubmitted | Controlled | Deleted | Refused | DatasetCreated | ContentWhole
+AttemptLine = Claimed | CheckpointTold | AttemptEnded
+Line = JobLine | AttemptLine
+JOB_LINE: TypeAdapter[JobLine] = TypeAdapter(Annotated[JobLine, Field(discriminator="type")])
+ATTEMPT_LINE: TypeAdapter[AttemptLine] = TypeAdapter(
+    Annotated[AttemptLine, Field(discriminator="type")]
+)
+AnyLine = TypeVar("AnyLine")
+
+
+def encode(line: Record) -> bytes:
+    """The line as it is written, with its end."""
+    return line.model_dump_json().encode() + b"\n"

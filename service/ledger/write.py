@@ -1,0 +1,165 @@
+"""Writing ledgers: one append and one fsync a line, so that no line is ever half told.
+
+A line that was cut short by a crash is the last one, was never acted upon, and has no end; the
+next writer ends it first, so that it spoils nothing behind it.
+"""
+
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal
+
+from service.ledger.lines import LEDGER, AttemptEnded, CheckpointTold, Claimed, encode
+from service.store.words import Lease, Status
+from trainer.events import FileRecord
+from trainer.record import Record
+
+LOG = logging.getLogger(__name__)
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def begin(folder: Path, line: Record) -> bool:
+    """Make `folder` and its ledger with a first line, all of it on the disk when this returns.
+
+    False if the folder was there already. Raises OSError; nothing new is left behind then.
+    """
+    is_new = _make(folder)
+    try:
+        append(folder, line)
+        _sync(folder)
+        _sync(folder.parent)
+    except OSError:
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return is_new
+
+
+def append(folder: Path, line: Record) -> None:
+    """Add a line to the ledger of `folder`, on the disk when this returns.
+
+    Raises OSError. What was written of the line before is taken back.
+    """
+    handle = os.open(folder / LEDGER, _FLAGS, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        held = os.fstat(handle).st_size
+        is_torn = held > 0 and os.pread(handle, 1, held - 1) != b"\n"
+        data = (b"\n" if is_torn else b"") + encode(line)
+        try:
+            if os.write(handle, data) != len(data):
+                raise OSError(errno.ENOSPC, "the disk took only a part of the line")
+            os.fsync(handle)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(handle, held)
+            raise
+    finally:
+        os.close(handle)
+
+
+class AttemptLedger:
+    """What an attempt says of itself. A disk that refuses costs no job: it is only logged.
+
+    A line that is missing is never wrong: without `ended` the job is run again from its newest
+    checkpoint and ends in the same bits.
+    """
+
+    def __init__(self, folder: Path, lease: Lease) -> None:
+        """`folder` is that of the attempt."""
+        self._folder, self._lease = folder, lease
+
+    def claimed(self) -> None:
+        """The attempt begins; its folder is there."""
+        lease = self._lease
+        self._say(Claimed(job_id=lease.job_id, attempt=lease.attempt, at_s=time.time()))
+        with suppress(OSError):
+            for folder in (self._folder, self._folder.parent, self._folder.parent.parent):
+                _sync(folder)
+
+    def checkpoint(self, *, step: int, path: str, manifest_sha256: str, size_bytes: int) -> None:
+        """The pointer moved; `path` is relative to the data folder."""
+        self._say(
+            CheckpointTold(
+                step=step,
+                path=path,
+                manifest_sha256=manifest_sha256,
+                size_bytes=size_bytes,
+                at_s=time.time(),
+            )
+        )
+
+    def completed(
+        self,
+        *,
+        artifacts: tuple[FileRecord, ...],
+        artifacts_folder: str,
+        facts_json: str | None,
+        progress: Mapping[str, Any],
+    ) -> None:
+        """The job succeeded."""
+        self._say(
+            AttemptEnded(
+                verb="complete",
+                status="succeeded",
+                artifacts=artifacts,
+                artifacts_folder=artifacts_folder,
+                facts_json=facts_json,
+                progress=dict(progress),
+                at_s=time.time(),
+            )
+        )
+
+    def ended(
+        self,
+        verb: Literal["fail", "release"],
+        status: Status,
+        *,
+        why: tuple[str, str, str],
+        progress: Mapping[str, Any],
+    ) -> None:
+        """The job is `status` now; `why` is code, message and hint."""
+        code, message, hint = why
+        self._say(
+            AttemptEnded(
+                verb=verb,
+                status=status,
+                code=code,
+                message=message,
+                hint=hint,
+                progress=dict(progress),
+                at_s=time.time(),
+            )
+        )
+
+    def _say(self, line: Record) -> None:
+        try:
+            append(self._folder, line)
+        except OSError as error:
+            LOG.warning("job %s: no line in the ledger: %s", self._lease.job_id, error)
+
+
+def _make(folder: Path) -> bool:
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _sync(folder.parent.parent)
+        return _make(folder)
+    return True
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
