@@ -15,7 +15,8 @@ from service import problems
 from service.apikey import load_or_make
 from service.auth import KeyGuard
 from service.edge import Edge
-from service.metrics import KNOWN, Instruments
+from service.metric_rows import KNOWN
+from service.metrics import Instruments
 from service.routes import health
 from service.routes.common import Parts
 from service.settings import ApiSettings
@@ -23,6 +24,8 @@ from service.store.errors import StoreError
 from service.store.store import Store
 
 CACHE_S = 1.0
+OUTCOMES = {"ok": "ok", "bad": "corrupt", "duplicate": "skipped"}
+"""The label `outcome` -> the store's word for it."""
 SERVED = frozenset({"/livez", "/metrics"})
 
 
@@ -42,6 +45,7 @@ class State(Instruments):
         self._reading = threading.Lock()
         self._read_at_s = -math.inf
         self._workers: set[str] = set()
+        self._pools: set[str] = set()
 
     def render(self) -> bytes:
         """The page of `/metrics`. It is there also when the store is not: `moco_redis_up` is 0."""
@@ -53,9 +57,13 @@ class State(Instruments):
 
     def _collect(self) -> None:
         began_s = self._now_s()
-        self.set("moco_storage_free_bytes", self._free_bytes(), volume="data")
+        free, total = self._disk_bytes()
+        self.set("moco_storage_free_bytes", free, volume="data")
+        self.set("moco_storage_total_bytes", total, volume="data")
         try:
-            self._read_jobs()
+            counted = self._store.counters.read()
+            self._read_jobs(counted)
+            self._read_datasets(counted)
             self._read_pools()
             self._read_workers()
             self.set("moco_redis_up", 1.0)
@@ -64,16 +72,17 @@ class State(Instruments):
             self.inc("moco_state_collect_errors_total")
         self.set("moco_state_collect_duration_seconds", self._now_s() - began_s)
 
-    def _free_bytes(self) -> int:
+    def _disk_bytes(self) -> tuple[int, int]:
+        """Free bytes, and all."""
         try:
-            return shutil.disk_usage(self._data_dir).free
+            found = shutil.disk_usage(self._data_dir)
         except OSError:
-            return 0  # a folder that is gone holds nothing more
+            return 0, 0  # a folder that is gone holds nothing more
+        return found.free, found.total
 
-    def _read_jobs(self) -> None:
+    def _read_jobs(self, counted: dict[str, int]) -> None:
         for status, number in self._store.jobs.counts().items():
             self.set("moco_jobs", number, status=status)
-        counted = self._store.counters.read()
         self.total("moco_jobs_submitted_total", counted.get("submitted", 0))
         for result in KNOWN["result"]:
             self.total(
@@ -88,6 +97,12 @@ class State(Instruments):
         for reason, number in retries.items():
             self.total("moco_job_retries_total", number, reason=reason)
 
+    def _read_datasets(self, counted: dict[str, int]) -> None:
+        self.total("moco_dataset_bytes_ingested_total", counted.get("dataset_bytes", 0))
+        for outcome, word in OUTCOMES.items():
+            images = counted.get(f"dataset_images:{word}", 0)
+            self.total("moco_dataset_images_total", images, outcome=outcome)
+
     def _read_pools(self) -> None:
         for pool in self._store.jobs.pools():
             found = self._store.jobs.depth(pool)
@@ -101,8 +116,11 @@ class State(Instruments):
     def _read_workers(self) -> None:
         states = dict.fromkeys(KNOWN["state"], 0)
         found = self._store.workers.list()
+        idle = dict.fromkeys((*self._pools, *self._store.jobs.pools()), 0)
         for worker in found:
             states[worker.state] += 1
+            for pool in worker.pools:
+                idle[pool] = idle.get(pool, 0) + (worker.state == "idle")
             self.set(
                 "moco_worker_last_heartbeat_timestamp_seconds",
                 worker.seen_at_s,
@@ -110,6 +128,9 @@ class State(Instruments):
             )
         for state, number in states.items():
             self.set("moco_workers", number, state=state)
+        for pool, number in idle.items():
+            self.set("moco_queue_idle_workers", number, pool=pool)
+        self._pools = set(idle)
         names = {worker.id for worker in found}
         for gone in self._workers - names:
             self.forget("worker", gone)

@@ -4,15 +4,15 @@ The child sends numbers over its pipe and this process shows them, so a child th
 leaves no series behind. `job_id` is a label only while a job runs and for two scrapes after.
 """
 
-import platform
 import threading
 import time
 
 from prometheus_client import CollectorRegistry
 
+from service.metric_rows import KNOWN
 from service.metrics import SIGNAL_METRICS, Instruments
 from service.store.words import JobRecord, Lease
-from trainer.events import Checkpointed, DatasetFacts, Evaluated, Ingesting, Started, Stepped
+from trainer.events import Checkpointed, Ended, Evaluated, Started, Stepped
 from trainer.spec import IngestSpec, JobSpec
 from worker.device import Gpu, gpu_index, installed, read_gpu
 from worker.progress import Staged
@@ -31,8 +31,6 @@ class WorkerMetrics:
         self._forget_at_s: dict[str, float] = {}
         self._before: dict[str, float] = {}  # readings of the running job, for differences
         self._spec: JobSpec | IngestSpec | None = None
-        version = installed("mocoserve") or "unknown"
-        self._metrics.set("moco_build_info", 1, version=version, python=platform.python_version())
         torch = installed("torch") or ""
         self._metrics.set("moco_worker_info", 1, worker=worker_id, device=device, torch=torch)
 
@@ -70,20 +68,12 @@ class WorkerMetrics:
             self._forget_at_s[lease.job_id] = time.monotonic() + SCRAPES_KEPT * self._scrape_s
         self._metrics.set("moco_worker_running_job", 0, worker=self._worker, job_id=lease.job_id)
 
-    def ingested(self, facts: DatasetFacts) -> None:
-        """A dataset became ready."""
-        for outcome, images in (
-            ("ok", facts.rows),
-            ("bad", facts.bad_files),
-            ("duplicate", facts.duplicates),
-        ):
-            self._metrics.inc("moco_dataset_images_total", images, outcome=outcome)
-
     def take(self, job_id: str, staged: Staged) -> None:
         """What an event says."""
         event = staged.event
         if isinstance(event, Started):
             self._before["step"] = event.step
+            self._job(job_id, "started_timestamp_seconds", time.time())
             self._job(job_id, "dataset_images", event.rows)
             self._job(job_id, "steps_planned", event.steps_planned)
         elif isinstance(event, Stepped | Evaluated):
@@ -91,9 +81,9 @@ class WorkerMetrics:
             self._reached(job_id, event, staged)
         elif isinstance(event, Checkpointed):
             self._job(job_id, "last_checkpoint_timestamp_seconds", time.time())
-        elif isinstance(event, Ingesting):
-            read = self._rise("bytes_done", event.bytes_done)
-            self._metrics.inc("moco_dataset_bytes_ingested_total", read)
+        elif isinstance(event, Ended):
+            known = event.code in KNOWN["code"]
+            self._metrics.inc("moco_worker_runs_total", code=event.code if known else "internal")
 
     def _describe(self, lease: Lease, spec: JobSpec) -> None:
         self._metrics.set(
@@ -110,6 +100,8 @@ class WorkerMetrics:
             ("batch_size", spec.batch_rows),
             ("key_momentum_ratio", spec.method.momentum),
             ("temperature", spec.method.temperature),
+            ("weight_decay", spec.optim.weight_decay),
+            ("checkpoint_interval_seconds", spec.checkpoint_every_s),
         ):
             if value is not None:
                 self._job(lease.job_id, name, value)

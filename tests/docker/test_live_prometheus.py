@@ -13,7 +13,8 @@ import httpx
 import pytest
 import yaml
 
-from service.metrics import METRICS, Target
+from service.metric_rows import Target
+from service.metrics import METRICS
 from tests.support.dashboard import Query, filled, queries
 from tests.support.synthetic import KEY, TARGETS, Synthetic, served
 

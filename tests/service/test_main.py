@@ -186,6 +186,7 @@ def test_the_state_is_read_at_most_once_a_second(api: RunningApi) -> None:
     queued_job(api.store, pool="night")
     finished_job(api, {})
     api.store.workers.beat(worker(id="w-9", state="idle"))
+    idle = ("moco_queue_idle_workers", (("pool", worker(id="w-9").pools[0]),))
     now_s[0] += 0.9
     assert values(state.render())["moco_jobs", (("status", "queued"),)] == 0
     now_s[0] += 0.2
@@ -198,12 +199,19 @@ def test_the_state_is_read_at_most_once_a_second(api: RunningApi) -> None:
     assert found["moco_queue_oldest_enqueued_timestamp_seconds", (("pool", "night"),)] > 1e9
     assert found["moco_workers", (("state", "idle"),)] == 1
     assert found["moco_worker_last_heartbeat_timestamp_seconds", (("worker", "w-9"),)] > 1e9
-    assert found["moco_storage_free_bytes", (("volume", "data"),)] > 0
+    free, total = (
+        found[f"moco_storage_{n}_bytes", (("volume", "data"),)] for n in ("free", "total")
+    )
+    assert 0 < free < total
+    assert found["moco_dataset_images_total", (("outcome", "ok"),)] == 0
+    assert found[idle] == 1
+    assert any(name == "moco_build_info" for name, _ in found)
     assert found["moco_redis_up", ()] == 1
     api.store.workers.leave("w-9")
     now_s[0] += 1.1
     later = values(state.render())
     assert ("moco_worker_last_heartbeat_timestamp_seconds", (("worker", "w-9"),)) not in later
+    assert later[idle] == 0
     assert later["moco_jobs_submitted_total", ()] == 2, "a total is not added twice"
     assert not re.search(rb'job_id="', state.render())
 

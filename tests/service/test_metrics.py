@@ -9,17 +9,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metrics import (
-    CONTENT_TYPE,
-    KNOWN,
-    METRICS,
-    SIGNAL_METRICS,
-    Instruments,
-    Metric,
-    Target,
-    artifact_format,
-)
+from service.metric_rows import KNOWN, Metric, Target
+from service.metrics import CONTENT_TYPE, METRICS, SIGNAL_METRICS, Instruments, artifact_format
 from service.store.words import Status, WorkerState
+from trainer.errors import TrainerError
 from trainer.events import SIGNALS
 
 REPO = Path(__file__).resolve().parents[2]
@@ -88,19 +81,23 @@ def test_every_signal_has_a_metric_but_the_one_that_is_a_rate() -> None:
 
 def test_every_metric_is_fed() -> None:
     """By a signal, or by code outside the table that names it, whole or without its prefix."""
-    sources = [
-        path.read_text()
-        for package in ("service", "worker")
-        for path in (REPO / package).rglob("*.py")
-        if path != REPO / "service" / "metrics.py"
-    ]
+    table = REPO / "service" / "metrics.py"
+    paths = {path for package in ("service", "worker") for path in (REPO / package).rglob("*.py")}
+    sources = [path.read_text() for path in paths - {table}]
+    sources.append(table.read_text().partition("class Instruments")[2])
     for row in METRICS:
         short = re.sub("^moco_(train|worker_gpu)_", "", row.name)
         named = re.compile(rf"[\"']({row.name}|{short})[\"']")
         assert row.signal or any(named.search(text) for text in sources), row.name
 
 
-def test_the_known_values_are_those_of_the_store() -> None:
+def test_the_known_values_are_those_of_the_trainer_and_the_store() -> None:
+    kinds, codes = [TrainerError], {"ok", "stopped", "internal"}
+    while kinds:
+        kind = kinds.pop()
+        kinds += kind.__subclasses__()
+        codes.add(kind.code)
+    assert set(KNOWN["code"]) == codes
     assert KNOWN["status"] == get_args(Status)
     assert set(KNOWN["state"]) == set(get_args(WorkerState))
 

@@ -9,7 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry
 
-from service.metrics import CONTENT_TYPE, KNOWN, METRICS, Instruments, Metric, Target
+from service.metric_rows import KNOWN, Metric, Target
+from service.metrics import CONTENT_TYPE, METRICS, Instruments
 
 TARGETS: tuple[Target, ...] = ("api", "worker", "state")
 KEY = "a-key-of-the-test"

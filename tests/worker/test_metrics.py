@@ -5,9 +5,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.store.words import Lease
-from trainer.events import Checkpointed, Event, Ingesting, Started, Stepped
+from trainer.events import Checkpointed, Ended, Event, Started, Stepped
 from trainer.methods.moco.spec import MoCoSpec
-from trainer.spec import IngestSpec, JobSpec
+from trainer.spec import JobSpec
 from worker.metrics import WorkerMetrics
 from worker.progress import Heard
 from worker.scrape import ScrapeServer
@@ -57,6 +57,7 @@ def test_a_running_job_is_shown() -> None:
         "moco_train_loss": 2.0,
         "moco_train_queue_size": 256,
         "moco_train_batch_size": 32,
+        "moco_train_checkpoint_interval_seconds": 30.0,
         "moco_train_steps_planned": 100,
         "moco_train_steps_total": 10,
         "moco_train_images_total": 320,
@@ -90,14 +91,19 @@ def test_series_do_not_grow_with_jobs() -> None:
     assert len(shown(metrics)) == before
 
 
-def test_an_ingest_counts_the_bytes_that_it_read() -> None:
-    metrics, heard = WorkerMetrics("w", device="cpu", scrape_s=15.0), Heard(batch_rows=0)
-    for _ in range(2):  # a second ingest starts at 0 again
-        metrics.job_started(LEASE, IngestSpec(dataset_id="ds_1", source="x"))
-        for read in (100, 250):
-            event = Ingesting(rows_ok=1, rows_bad=0, bytes_done=read)
-            metrics.take("job_1", heard.take(event, "")[0])
-    assert shown(metrics)["moco_dataset_bytes_ingested_total[]"] == 500
+def ended(metrics: WorkerMetrics, code: str) -> None:
+    event = Ended(outcome="failed", code=code)
+    metrics.take("job_1", Heard(batch_rows=0).take(event, "")[0])
+
+
+def test_ends_are_counted_by_code_and_an_unknown_code_is_internal() -> None:
+    metrics = running()
+    for code in ("nonfinite_loss", "nonfinite_loss", "never heard of"):
+        ended(metrics, code)
+    values = shown(metrics)
+    assert values["moco_worker_runs_total[('code', 'nonfinite_loss')]"] == 2
+    assert values["moco_worker_runs_total[('code', 'internal')]"] == 1
+    assert values["moco_worker_runs_total[('code', 'oom')]"] == 0
 
 
 def answer(port: int, path: str, **headers: str) -> tuple[int, bytes]:
