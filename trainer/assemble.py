@@ -12,8 +12,10 @@ from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.evaluation import Evaluation, plan_evaluation
 from trainer.events import DatasetFacts
+from trainer.failpoints import reach
 from trainer.fingerprint import differing, fingerprint
 from trainer.history import History, Line, read_history
+from trainer.keeper import Keeper, Keeping
 from trainer.machine import Machine, Place, prepared
 from trainer.method import Method, load_method
 from trainer.optim import Horizon, make_optimizer
@@ -48,8 +50,8 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
         pack = Pack.open(places.pack)
         resolved = resolve(spec, pack.facts)
         spec = resolved.spec
-        source = stack.enter_context(RowSource(pack, device=place.device))
-        test_source = _test_source(places, place, stack)
+        source = stack.enter_context(_source(pack, place, machine))
+        test_source = _test_source(places, place, machine, stack)
         method = _placed(load_method(spec, bf16=place.bf16), place)
         optimizer = make_optimizer(spec.optim, method.learning().values())
         causes = fingerprint(
@@ -62,11 +64,23 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
         history = History(places.out / "metrics.jsonl", before=before)
         stack.callback(history.close)
         views = make_views(spec, pack.facts, place)
+        keeper = Keeper(
+            Keeping(
+                out=places.out,
+                fingerprint=causes,
+                differs=progress.differs,
+                every_s=spec.checkpoint_every_s,
+                every_steps=spec.checkpoint_every_steps,
+                keep=spec.keep_checkpoints,
+            ),
+            device=place.device,
+            newest_step=progress.saved_step,
+            sync_history=history.sync,
+        )
         yield Run(
             resolved=resolved,
             out=places.out,
             place=place,
-            fingerprint=causes,
             method=method,
             optimizer=optimizer,
             source=source,
@@ -76,6 +90,7 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
             horizon=Horizon(spec.epochs or 0, steps_per_epoch(spec, pack.rows)),
             progress=progress,
             losses=LossWatch(place.device),
+            keeper=stack.enter_context(keeper),
         )
 
 
@@ -84,11 +99,16 @@ def make_views(spec: JobSpec, facts: DatasetFacts, place: Place) -> Views:
     return Views(spec.views, mean=facts.mean, std=facts.std, device=place.device)
 
 
-def _test_source(places: Places, place: Place, stack: ExitStack) -> RowSource | None:
+def _source(pack: Pack, place: Place, machine: Machine) -> RowSource:
+    return RowSource(pack, device=place.device, threads=machine.loader_threads)
+
+
+def _test_source(
+    places: Places, place: Place, machine: Machine, stack: ExitStack
+) -> RowSource | None:
     if places.test_pack is None:
         return None
-    pack = Pack.open(places.test_pack)
-    return stack.enter_context(RowSource(pack, device=place.device))
+    return stack.enter_context(_source(Pack.open(places.test_pack), place, machine))
 
 
 def _placed(method: Method, place: Place) -> Method:
@@ -116,6 +136,7 @@ def _resumed(
     loaded = checkpoints.load_newest([own, *places.checkpoints])
     if loaded is None:
         return Progress(), []
+    reach("checkpoint.loaded")
     restore(loaded.state, method, optimizer)
     meta = loaded.meta
     is_own = loaded.path.parent == own.resolve()

@@ -1,14 +1,14 @@
 """Checkpoints: what a run must remember, on the disk whole or not at all.
 
 A checkpoint is the folder `<step, 9 digits>/` with `state.safetensors`, `meta.json` and, written
-last, `manifest.json`: the sha256 and size of the other two. It is written as `<step>.tmp/`, each
-file synced, and becomes visible by one rename. No pickle anywhere.
+last, `manifest.json`: the sha256 and size of the other two, and its own sha256. It is written as
+`<step>.tmp/`, each file synced, and becomes visible by one rename. No pickle anywhere.
 """
 
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,9 +17,11 @@ import safetensors.torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
+from trainer import tensor_file
 from trainer.errors import CheckpointError
 from trainer.events import FileRecord
-from trainer.files import remove, storage_errors, sync_folder, write_synced
+from trainer.failpoints import reach
+from trainer.files import make_folder, remove, storage_errors, sync_folder, write_blocks
 from trainer.record import Record
 
 STATE, META, MANIFEST = "state.safetensors", "meta.json", "manifest.json"
@@ -42,8 +44,15 @@ class Meta(Record):
 class Manifest(Record):
     """The files of a checkpoint."""
 
-    version: int = 1
+    version: int = 2
     files: tuple[FileRecord, ...] = Field(strict=False)
+    sha256: str = ""
+    """Of this manifest written with an empty `sha256`: nothing else would notice its own damage."""
+
+    def sealed(self) -> "Manifest":
+        """With its own hash."""
+        bare = self.model_copy(update={"sha256": ""})
+        return self.model_copy(update={"sha256": hashlib.sha256(_json(bare)).hexdigest()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,28 +78,34 @@ def save(folder: Path, state: Mapping[str, Tensor], meta: Meta, *, keep: int) ->
     """Write `<folder>/<step>/`, then remove all but the newest `keep` of the folder.
 
     Saving a step twice replaces it by the same. Raises StorageError, with nothing new visible,
-    when the disk refuses.
+    when the disk refuses; a file whose fsync failed is removed and not tried again.
     """
     final = folder / f"{meta.step:09d}"
     temporary = folder / f"{meta.step:09d}.tmp"
     remove(temporary)
     with storage_errors(final, leftover=temporary):
-        temporary.mkdir(parents=True)
-        blobs = {STATE: safetensors.torch.save(_plain(state)), META: _json(meta)}
-        files = tuple(
-            FileRecord(name=name, size_bytes=len(data), sha256=write_synced(temporary / name, data))
-            for name, data in blobs.items()
+        reach("checkpoint.copied")
+        make_folder(folder)
+        temporary.mkdir()
+        files = (
+            write_blocks(temporary / STATE, _watched(_halved(state))),
+            write_blocks(temporary / META, _watched([_json(meta)])),
         )
-        manifest = _json(Manifest(files=files))
-        manifest_sha256 = write_synced(temporary / MANIFEST, manifest)
+        reach("checkpoint.pre_manifest")
+        manifest = write_blocks(
+            temporary / MANIFEST, _watched([_json(Manifest(files=files).sealed())])
+        )
         sync_folder(temporary)
         remove(final)
+        reach("checkpoint.pre_rename")
         temporary.rename(final)
+        reach("checkpoint.post_rename")
         sync_folder(folder)
+        reach("checkpoint.pre_prune")
     for old in list_checkpoints(folder)[keep:]:
         remove(old)
-    size_bytes = sum(file.size_bytes for file in files) + len(manifest)
-    return Saved(final, meta.step, manifest_sha256, size_bytes)
+    size_bytes = sum(file.size_bytes for file in (*files, manifest))
+    return Saved(final, meta.step, manifest.sha256, size_bytes)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -122,7 +137,7 @@ def load(path: Path) -> Loaded:
 
     Raises CheckpointError, naming the file, if one is missing, cut short or changed.
     """
-    manifest = _parsed(Manifest, _read(path / MANIFEST))
+    manifest = _manifest(path)
     blobs = {}
     for file in manifest.files:
         data = _read(path / file.name)
@@ -131,7 +146,10 @@ def load(path: Path) -> Loaded:
         blobs[file.name] = data
     if blobs.keys() != {STATE, META}:
         raise CheckpointError(f"{path.name}/{MANIFEST} is damaged.")
-    return Loaded(path, _parsed(Meta, blobs[META]), safetensors.torch.load(blobs[STATE]))
+    meta = _parsed(Meta, blobs[META])
+    if path.name.isdigit() and int(path.name) != meta.step:
+        raise CheckpointError(f"{path.name} holds the checkpoint of step {meta.step}.")
+    return Loaded(path, meta, safetensors.torch.load(blobs[STATE]))
 
 
 def clean(folder: Path) -> None:
@@ -149,9 +167,30 @@ def _candidates(places: Iterable[Path]) -> list[Path]:
     return sorted(found, key=lambda path: int(path.name), reverse=True)
 
 
-def _plain(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """On the CPU, in the memory order that safetensors stores."""
-    return {name: value.detach().cpu().contiguous() for name, value in state.items()}
+def _manifest(path: Path) -> Manifest:
+    """Read back to the byte: other bytes that mean the same are damage too."""
+    data = _read(path / MANIFEST)
+    manifest = _parsed(Manifest, data)
+    if manifest != manifest.sealed() or data != _json(manifest):
+        raise CheckpointError(f"{path.name}/{MANIFEST} is damaged.")
+    return manifest
+
+
+def _halved(state: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
+    """The blocks of the state, with a place to fail when half of its bytes are written."""
+    half, done, passed = tensor_file.size_bytes(state) // 2, 0, False
+    for block in tensor_file.blocks(state):
+        yield block
+        done += len(block)
+        if done >= half and not passed:
+            passed = True
+            reach("checkpoint.mid_write")
+
+
+def _watched(blocks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """The blocks of a file, with a place to fail when all are written and none is synced."""
+    yield from blocks
+    reach("checkpoint.pre_fsync")
 
 
 def _json(record: Record) -> bytes:

@@ -10,6 +10,7 @@ import torch
 
 from trainer.errors import OutOfMemory, StorageError, TrainerError
 from trainer.events import Ended, Event
+from trainer.failpoints import reach
 from trainer.files import FULL_DISK, replace_file
 
 RESULT = "result.json"
@@ -32,6 +33,7 @@ def run_to_end(work: Callable[[], Ended], *, out: Path, emit: Callable[[Event], 
         ended = failed(error)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        reach("result.pre_write")
         data = json.dumps(ended.model_dump(mode="json"), indent=1) + "\n"
         replace_file(out / RESULT, data.encode())
     except (OSError, StorageError):

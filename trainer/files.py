@@ -4,11 +4,12 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from trainer.errors import StorageError
+from trainer.events import FileRecord
 
 FULL_DISK = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
 
@@ -18,11 +19,35 @@ def write_synced(path: Path, data: bytes) -> str:
 
     Raises FileExistsError if it is there, OSError if the disk refuses.
     """
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
+    return write_blocks(path, [data]).sha256
+
+
+def write_blocks(path: Path, blocks: Iterable[bytes | memoryview]) -> FileRecord:
+    """Write a new file block by block and wait for the disk; only one block is held at a time.
+
+    Each block has left the process when the next one is asked for. A file whose fsync failed must
+    be removed, never synced again: the kernel may count its lost pages as clean. Raises as
+    `write_synced`.
+    """
+    digest, size_bytes = hashlib.sha256(), 0
+    with path.open("xb", buffering=0) as file:
+        for block in blocks:
+            digest.update(block)
+            size_bytes += len(block)
+            left = memoryview(block)
+            while left:
+                left = left[file.write(left) :]
         os.fsync(file.fileno())
-    return hashlib.sha256(data).hexdigest()
+    return FileRecord(name=path.name, size_bytes=size_bytes, sha256=digest.hexdigest())
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, each name on the disk, unless they are there."""
+    if path.is_dir():
+        return
+    make_folder(path.parent)
+    path.mkdir(exist_ok=True)
+    sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:

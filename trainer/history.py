@@ -4,7 +4,7 @@ import json
 import os
 from pathlib import Path
 
-from trainer.files import storage_errors
+from trainer.files import storage_errors, sync_folder
 
 Line = dict[str, float]
 
@@ -25,6 +25,7 @@ class History:
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary.write_text("".join(map(_written, before)))
             temporary.replace(path)
+            sync_folder(path.parent)
             self._file = path.open("a")
 
     def add(self, *, step: int, epoch: float, signals: dict[str, float]) -> None:
@@ -36,7 +37,7 @@ class History:
             self._file.flush()
 
     def sync(self) -> None:
-        """Wait for the disk: a checkpoint must not outlive the lines before it."""
+        """Wait for the disk: a checkpoint must not outlive the lines before it. For any thread."""
         os.fsync(self._file.fileno())
 
     def close(self) -> None:

@@ -22,6 +22,10 @@ class Machine:
     """`cpu`, `cuda`, `cuda:1`; auto takes a GPU if there is one."""
     threads: int | None = None
     """Threads of one operation on a CPU. None leaves torch's own choice. Sums depend on it."""
+    loader_threads: int = 4
+    """Threads that gather the rows of the next batch; 0 gathers each batch when it is needed.
+
+    The result does not depend on it. A dataset that lies on the device whole needs none."""
 
 
 @dataclass(frozen=True, slots=True)

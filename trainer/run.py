@@ -1,7 +1,6 @@
 """One run in all its parts: what the loop in `trainer.train` calls."""
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,12 +8,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer import checkpoints
 from trainer.data.source import RowSource
 from trainer.evaluation import Evaluation
-from trainer.events import Checkpointed, Evaluated, Published, Started, Stepped
+from trainer.events import Evaluated, Published, Started, Stepped
 from trainer.exports.publish import Export, publish
+from trainer.failpoints import reach
 from trainer.history import History
+from trainer.keeper import Emit, Keeper
 from trainer.machine import Place
 from trainer.method import Method, Outcome
 from trainer.optim import Horizon, lr_at, set_lr
@@ -34,8 +34,7 @@ class Progress:
     step: int = 0
     """Optimizer steps done."""
     saved_step: int = -1
-    """Step of the newest checkpoint in the out folder."""
-    saved_at_s: float = field(default_factory=time.monotonic)
+    """Step of the checkpoint in the out folder that the run goes on from, -1 without one."""
     differs: tuple[str, ...] = ()
     """Causes that changed between attempts: the end may not equal an uninterrupted run's."""
 
@@ -47,7 +46,6 @@ class Run:
     resolved: Resolved
     out: Path
     place: Place
-    fingerprint: dict[str, str]
     method: Method
     optimizer: torch.optim.Optimizer
     source: RowSource
@@ -57,6 +55,7 @@ class Run:
     horizon: Horizon
     progress: Progress
     losses: LossWatch
+    keeper: Keeper
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
@@ -98,16 +97,19 @@ class Run:
         """
         with self.stopwatch.timing("data_s"):
             first, second, rows = self._views()
+        reach("train.step")
         with self.stopwatch.timing("step_s"):
             lr = self._lr()
             outcome = self.method.loss(first, second, rows, step=self.step)
             self.optimizer.zero_grad(set_to_none=True)
             outcome.loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+            reach("train.backward")
             self.losses.note(outcome.loss, step=self.step + 1)
             signals = self._signals(outcome, lr) if self._signals_are_due() else None
             set_lr(self.optimizer, lr)
             self.optimizer.step()
             self.method.after_step(outcome)
+            reach("train.stepped")
         self.progress.step += 1
         self.stopwatch.count(rows.shape[0])
         if signals is None:
@@ -131,41 +133,31 @@ class Run:
             signals = self.evaluation.run(self.method, should_stop=should_stop)
         if signals is None:
             return None
+        reach("evaluation.done")
         self.history.add(step=self.step, epoch=self.epoch, signals=signals)
         return Evaluated(step=self.step, epoch=self.epoch, signals=signals)
 
-    def checkpoint_is_due(self) -> bool:
-        """Whether one is due by steps, by time, or because this is the end."""
-        if self.step in {0, self.progress.saved_step}:
-            return False
-        every_steps = self.spec.checkpoint_every_steps
-        by_steps = every_steps is not None and self.step % every_steps == 0
-        waited_s = time.monotonic() - self.progress.saved_at_s
-        return self.is_done or by_steps or waited_s >= self.spec.checkpoint_every_s
+    def save_behind(self, emit: Emit) -> None:
+        """Copy the state if a checkpoint is due; it is written while training goes on.
 
-    def save(self) -> Checkpointed | None:
-        """Write a checkpoint. None if this step has one. Raises DivergedError, StorageError."""
-        if self.step == self.progress.saved_step:
-            return None
+        `emit` is called from another thread. Raises DivergedError or StorageError, also those of
+        the checkpoint before.
+        """
+        self.keeper.check()
+        if self.step and self.keeper.is_due(self.step):
+            self._copy(emit)
+
+    def save(self, emit: Emit) -> None:
+        """Have a checkpoint of this step on the disk. Raises DivergedError, StorageError."""
+        if self.step != self.keeper.newest_step:
+            self._copy(emit)
+        with self.stopwatch.timing("checkpoint_s"):
+            self.keeper.wait()
+
+    def _copy(self, emit: Emit) -> None:
         with self.stopwatch.timing("checkpoint_s"):
             self.losses.check()
-            state = collect(self.method, self.optimizer, step=self.step)
-            self.history.sync()
-            saved = checkpoints.save(
-                self.out / "checkpoints",
-                state,
-                checkpoints.Meta(
-                    step=self.step, fingerprint=self.fingerprint, differs=self.progress.differs
-                ),
-                keep=self.spec.keep_checkpoints,
-            )
-        self.progress.saved_step, self.progress.saved_at_s = self.step, time.monotonic()
-        return Checkpointed(
-            step=self.step,
-            path=saved.path.relative_to(self.out).as_posix(),
-            manifest_sha256=saved.manifest_sha256,
-            size_bytes=saved.size_bytes,
-        )
+            self.keeper.start(collect(self.method, self.optimizer), step=self.step, emit=emit)
 
     def publish(self) -> Published:
         """Write what people download. Raises StorageError."""

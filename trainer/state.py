@@ -9,22 +9,35 @@ from trainer.errors import DivergedError, SpecError
 from trainer.method import Method
 
 METHOD, OPTIMIZER = "method.", "optimizer."
+PIECE = 32_768
+"""Elements up to which torch works in the calling thread alone."""
 
 
-def collect(method: Method, optimizer: torch.optim.Optimizer, *, step: int) -> dict[str, Tensor]:
+def collect(method: Method, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """All tensors that the next step depends on: encoders, buffers, negatives, optimizer.
 
-    Raises DivergedError if one is not finite: such a state is never kept.
+    They are the run's own, and the next step changes them.
     """
     state = {f"{METHOD}{name}": value for name, value in method.state_dict().items()}
     for name, parameter in method.learning().items():
         for key, value in optimizer.state[parameter].items():
             if isinstance(value, Tensor):
                 state[f"{OPTIMIZER}{key}.{name}"] = value
-    floats = [value for value in state.values() if value.is_floating_point()]
-    if not bool(torch.stack([value.isfinite().all() for value in floats]).all()):
-        raise DivergedError(step=step + 1, loss=float("nan"))
     return state
+
+
+def check_finite(state: Mapping[str, Tensor], *, step: int) -> None:
+    """Raise DivergedError if a collected state is not finite: such a state is never kept.
+
+    `step` is the number of steps done. In pieces that torch does not share out among threads:
+    this runs beside training.
+    """
+    for value in state.values():
+        if value.is_floating_point():
+            flat = value.reshape(-1)
+            for start in range(0, len(flat), PIECE):
+                if not bool(flat[start : start + PIECE].isfinite().all()):
+                    raise DivergedError(step=step + 1, loss=float("nan"))
 
 
 def restore(state: Mapping[str, Tensor], method: Method, optimizer: torch.optim.Optimizer) -> None:

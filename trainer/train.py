@@ -4,13 +4,12 @@ from collections.abc import Callable
 
 from trainer.assemble import Places, open_run
 from trainer.events import Ended, Event, Logged
+from trainer.keeper import Emit
 from trainer.machine import Machine
 from trainer.run import Run
 from trainer.spec import JobSpec
 
 __all__ = ["Emit", "Machine", "Places", "train"]
-
-Emit = Callable[[Event], None]
 
 
 def train(
@@ -25,7 +24,8 @@ def train(
 
     Goes on from the newest intact checkpoint, so that running it twice is harmless: the files
     it publishes are the same, bit for bit, however often it was killed. What the spec leaves out
-    is resolved. The caller emits the Ended that this returns. Raises TrainerError.
+    is resolved. `emit` is called from two threads: Checkpointed comes from the one that writes.
+    The caller emits the Ended that this returns. Raises TrainerError.
     """
     with open_run(spec, places, machine=machine) as run:
         emit(run.started())
@@ -33,13 +33,13 @@ def train(
         while not should_stop():
             if run.evaluation_is_due() and not _tell(emit, run.evaluate(should_stop)):
                 break
-            if run.checkpoint_is_due():
-                _tell(emit, run.save())
+            run.save_behind(emit)
             if run.is_done:
+                run.save(emit)
                 emit(run.publish())
                 return Ended(outcome="succeeded", step=run.step)
             _tell(emit, run.advance())
-        _tell(emit, run.save())
+        run.save(emit)
         message = f"Stopped after step {run.step}; the checkpoint is kept."
         return Ended(outcome="stopped", code="stopped", message=message, step=run.step)
 

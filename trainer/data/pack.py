@@ -8,6 +8,7 @@
     preview.png   some rows beside their views
 
 Rows never pass through private memory: what is read stays in the page cache, which processes share.
+A pack that is removed while it is open can still be read: the maps keep its bytes.
 """
 
 import hashlib
@@ -56,6 +57,7 @@ class Pack:
         self._index = _mapped(folder / INDEX_FILE, INDEX)
         self.pixels = _mapped(folder / PIXELS, np.dtype(np.uint8))
         """All bytes of pixels.u8."""
+        self._names = _mapped(folder / NAMES, np.dtype(np.uint8))
         self.labels: NDArray[np.int32] = self._index["label"]
         """Class of each row, int32 [rows], -1 = none. Memory-mapped."""
         self._check()
@@ -80,9 +82,9 @@ class Pack:
 
     def name(self, row: int) -> str:
         """Name of the file that a row was read from."""
-        with (self.folder / NAMES).open("rb") as names:
-            names.seek(int(self._index[row]["name"]))
-            return names.readline().rstrip(b"\n").decode()
+        start = int(self._index[row]["name"])
+        end = int(self._index[row + 1]["name"]) if row + 1 < self.rows else len(self._names)
+        return self._names[start:end].tobytes().rstrip(b"\n").decode()
 
     def image(self, row: int) -> NDArray[np.uint8]:
         """Pixels of a row, u8 [height, width, 3], memory-mapped."""

@@ -17,6 +17,7 @@ from trainer.data.pack import PIXELS, Pack
 RESIDENT_BYTES_CPU = 2 * 1024**3
 RESIDENT_SHARE_GPU = 0.2
 GATHER_THREADS = 4
+"""As many as keep up with a GPU on the memory map of a local disk."""
 
 Gathered = tuple[Tensor, Tensor]
 """u8 [B, H, W, 3] and int64 [B, 2], in host memory."""
@@ -25,14 +26,16 @@ Gathered = tuple[Tensor, Tensor]
 class RowSource:
     """Gives canvases of rows. Call `close`, or use it in a `with`, to end its threads."""
 
-    def __init__(self, pack: Pack, *, device: torch.device) -> None:
+    def __init__(self, pack: Pack, *, device: torch.device, threads: int = GATHER_THREADS) -> None:
+        """`threads` copy rows ahead of time; 0: each batch is copied by who asks for it."""
         self.pack = pack
+        self.threads = threads
         self.device = device
         self._resident = _resident(pack, device)
         self._ahead: tuple[Tensor, Future[Gathered]] | None = None
         # One thread leads, the others copy: a leader in the same pool could wait for itself.
         self._leader = ThreadPoolExecutor(1, thread_name_prefix="gather-lead")
-        self._copiers = ThreadPoolExecutor(GATHER_THREADS, thread_name_prefix="gather")
+        self._copiers = ThreadPoolExecutor(max(1, threads), thread_name_prefix="gather")
 
     def canvas(self, rows: Tensor) -> Canvas:
         """The rows of an int64 tensor [B], on the device. What was prefetched is waited for."""
@@ -45,7 +48,7 @@ class RowSource:
 
     def prefetch(self, rows: Tensor) -> None:
         """Begin to gather the rows that the next call of `canvas` will ask for."""
-        if self._resident is None:
+        if self._resident is None and self.threads:
             host_rows = rows.cpu()
             gathered = self._leader.submit(self._gather, _as_numpy(host_rows))
             self._ahead = (host_rows, gathered)
@@ -76,15 +79,20 @@ class RowSource:
             dtype=torch.uint8,
             pin_memory=self.device.type == "cuda",
         )
-        parts = np.array_split(np.arange(len(rows)), min(GATHER_THREADS, len(rows)))
-        canvas = pixels.numpy()
+        self._copy(pixels.numpy(), rows)
+        return pixels, torch.from_numpy(sizes.astype(np.int64))
+
+    def _copy(self, canvas: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
+        if not self.threads:
+            self.pack.gather_into(canvas, rows)
+            return
+        parts = np.array_split(np.arange(len(rows)), min(self.threads, len(rows)))
         copies = [
             self._copiers.submit(self.pack.gather_into, canvas[part[0] : part[-1] + 1], rows[part])
             for part in parts
         ]
         for copy in copies:
             copy.result()
-        return pixels, torch.from_numpy(sizes.astype(np.int64))
 
     def _moved(self, pixels: Tensor, sizes: Tensor) -> Canvas:
         pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)

@@ -26,6 +26,7 @@ from trainer.data.pack import (
     manifest_sha256,
 )
 from trainer.events import DatasetFacts, FileRecord
+from trainer.failpoints import reach
 
 ROWS_OF = (PIXELS, INDEX_FILE, NAMES)
 """The files that make up the rows, and with them the hash of the pack."""
@@ -87,6 +88,7 @@ class PackWriter:
         self._files[PIXELS].write(pixels)
         self._sums += _sums(pixels)
         self.rows += len(rows)
+        reach("ingest.mid_write")
 
     def report(self, bad: BadFile) -> None:
         """Note a file that is left out."""
@@ -121,6 +123,7 @@ class PackWriter:
         records = tuple(_record(path) for path in sorted(self.building.iterdir()))
         _sync(self.building)
         shutil.rmtree(self._folder, ignore_errors=True)
+        reach("ingest.pre_rename")
         self.building.rename(self._folder)
         _sync(self._folder.parent)
         return records

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trainer.events import FileRecord
+from trainer.failpoints import reach
 from trainer.files import remove, storage_errors, sync_folder, write_synced
 
 SUMS = "SHA256SUMS"
@@ -25,7 +26,9 @@ def appearing(folder: Path) -> Iterator[Path]:
         yield growing
         sync_folder(growing)
         remove(folder)
+        reach("publish.pre_rename")
         growing.rename(folder)
+        reach("publish.post_rename")
         sync_folder(folder.parent)
 
 

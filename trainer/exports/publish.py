@@ -18,6 +18,7 @@ from trainer.exports import atlas, embeddings, weights
 from trainer.exports.card import card
 from trainer.exports.curves import Line
 from trainer.exports.files import appearing, write_sums
+from trainer.failpoints import reach
 from trainer.files import write_synced
 from trainer.spec import JobSpec
 from trainer.views.views import Views
@@ -63,6 +64,7 @@ def publish(export: Export, *, out: Path) -> Published:
             "README.md": _card(export, config).encode(),
             "atlas.png": _atlas(export, chosen),
         }.items():
+            reach("publish.mid_write")
             write_synced(folder / name, data)
         files = write_sums(folder)
     return Published(folder=FOLDER, files=files)

@@ -1,0 +1,117 @@
+"""When a run is kept, and how: its state is copied at a step, and written while it goes on."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from trainer import checkpoints
+from trainer.cadence import wait_s
+from trainer.events import Checkpointed, Event
+from trainer.snapshot import Snapshot
+from trainer.state import check_finite
+from trainer.write_behind import WriteBehind
+
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keeping:
+    """What is kept, where, and how often."""
+
+    out: Path
+    """Of the run; the checkpoints lie in `<out>/checkpoints`."""
+    fingerprint: dict[str, str]
+    differs: tuple[str, ...]
+    every_s: float
+    every_steps: int | None
+    keep: int
+
+
+class Keeper:
+    """The checkpoints of one attempt. Never are two written at once.
+
+    A checkpoint by steps is a promise: it waits for the one that is being written. One by time is
+    put off until that is done. In a `with`, as WriteBehind.
+    """
+
+    def __init__(
+        self,
+        keeping: Keeping,
+        *,
+        device: torch.device,
+        newest_step: int,
+        sync_history: Callable[[], None],
+    ) -> None:
+        """`newest_step`: of the checkpoint that is there already, -1 without one."""
+        self._keeping, self._sync_history = keeping, sync_history
+        self._shares_cores = device.type == "cpu"
+        self._snapshot = Snapshot(device)
+        self._behind = WriteBehind("checkpoint")
+        self.newest_step = newest_step
+        """Step of the newest checkpoint that is on the disk or being written."""
+        self._copied_at_s = time.monotonic()
+        self._blocked_s = self._cost_s = self._write_s = 0.0
+
+    def __enter__(self) -> "Keeper":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
+    ) -> None:
+        self._behind.__exit__(kind, error, trace)
+
+    def is_due(self, step: int) -> bool:
+        """Whether a checkpoint is due after so many steps, by steps or by time."""
+        if step == self.newest_step:
+            return False
+        every_steps = self._keeping.every_steps
+        if every_steps is not None and step % every_steps == 0:
+            return True
+        due_s = wait_s(every_s=self._keeping.every_s, cost_s=self._cost_s, write_s=self._write_s)
+        return not self._behind.is_busy and time.monotonic() - self._copied_at_s >= due_s
+
+    def start(self, state: Mapping[str, Tensor], *, step: int, emit: Emit) -> None:
+        """Copy the state, and have it written. `emit` gets a Checkpointed when it lies on the disk.
+
+        Raises what the checkpoint before has raised.
+        """
+        began_s = time.monotonic()
+        self._behind.wait()
+        self._snapshot.take(state)
+        self.newest_step, self._copied_at_s = step, time.monotonic()
+        self._blocked_s = self._copied_at_s - began_s
+        self._behind.start(lambda: self._write(step, emit))
+
+    def check(self) -> None:
+        """Raise what the writing has raised: DivergedError, StorageError."""
+        self._behind.check()
+
+    def wait(self) -> None:
+        """Until the newest checkpoint lies on the disk. Raises as `check`."""
+        self._behind.wait()
+
+    def _write(self, step: int, emit: Emit) -> None:
+        """In the other thread."""
+        began_s = time.thread_time()
+        state, keeping = self._snapshot.tensors(), self._keeping
+        check_finite(state, step=step)
+        self._sync_history()
+        meta = checkpoints.Meta(step=step, fingerprint=keeping.fingerprint, differs=keeping.differs)
+        folder = keeping.out / "checkpoints"
+        saved = checkpoints.save(folder, state, meta, keep=keeping.keep)
+        self._write_s = time.monotonic() - self._copied_at_s
+        # On a CPU the writing takes its seconds from the cores that train.
+        self._cost_s = self._blocked_s + self._shares_cores * (time.thread_time() - began_s)
+        emit(
+            Checkpointed(
+                step=step,
+                path=saved.path.relative_to(keeping.out).as_posix(),
+                manifest_sha256=saved.manifest_sha256,
+                size_bytes=saved.size_bytes,
+            )
+        )

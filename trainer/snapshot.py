@@ -1,0 +1,43 @@
+"""A copy of a run's state in the memory of the host, to be written while training goes on."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class Snapshot:
+    """Memory for one state, made for the first copy and used again for each later one.
+
+    Copies from a GPU go to pinned memory behind the step that was launched last; the host does
+    not wait for them, and the steps launched after cannot overtake them.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        """`device` is where the states are."""
+        self._on_gpu = device.type == "cuda"
+        self._held: dict[str, Tensor] = {}
+        self._copied: torch.cuda.Event | None = None
+
+    @torch.no_grad()
+    def take(self, state: Mapping[str, Tensor]) -> None:
+        """Copy all tensors, row-major whatever their memory order. `state` may change then."""
+        held = {name: self._room(name, value) for name, value in state.items()}
+        for name, value in state.items():
+            held[name].copy_(value, non_blocking=self._on_gpu)
+        self._held = held
+        if self._on_gpu:
+            self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types here
+            self._copied.record()
+
+    def tensors(self) -> Mapping[str, Tensor]:
+        """What was copied last, on the CPU. Waits for the copy; any thread may ask."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        return self._held
+
+    def _room(self, name: str, value: Tensor) -> Tensor:
+        old = self._held.get(name)
+        if old is not None and old.shape == value.shape and old.dtype == value.dtype:
+            return old
+        return torch.empty(value.shape, dtype=value.dtype, pin_memory=self._on_gpu)

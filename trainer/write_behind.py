@@ -1,0 +1,69 @@
+"""One thread that finishes what the training thread has begun."""
+
+import logging
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+log = logging.getLogger(__name__)
+
+
+class WriteBehind:
+    """At most one piece of work at a time, in a thread of its own.
+
+    What it raises is kept, and raised in the thread that asks next. Left by an error, it waits
+    for the work under way; left by SystemExit or KeyboardInterrupt it does not, and the end of
+    the process cuts the work off.
+    """
+
+    def __init__(self, name: str) -> None:
+        """`name` is the thread's."""
+        self._name = name
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> "WriteBehind":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _error: object, _trace: TracebackType | None
+    ) -> None:
+        if kind is None or issubclass(kind, Exception):
+            self._join()
+            if self._error is not None:
+                log.error("What was written behind has failed: %s", self._error)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether work is under way."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Begin, after the end of what is under way. Raises as `wait`."""
+        self.wait()
+        self._thread = threading.Thread(
+            target=self._run, args=(work,), name=self._name, daemon=True
+        )
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise what the work has raised, once, without waiting for its end."""
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
+    def wait(self) -> None:
+        """Wait for the end of the work, then `check`."""
+        self._join()
+        self.check()
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # raised again where somebody can handle it
+            self._error = error
