@@ -132,3 +132,22 @@ def _dump(client: redis.Redis) -> dict[str, object]:
     for key, kind in zip(keys, pipe.execute() if keys else (), strict=True):
         read[str(kind)](key)
     return dict(zip(keys, pipe.execute() if keys else (), strict=True))
+
+
+def contents(store: Store) -> list[tuple[str, bytes]]:
+    """Every key, serialized by the server itself: for `put_back`."""
+    with _raw(store) as client:
+        return [(key, client.dump(key)) for key in client.keys("*")]
+
+
+def put_back(store: Store, held: list[tuple[str, bytes]]) -> None:
+    """Make the store hold this and nothing else, as after a crash that lost what came later."""
+    with _raw(store) as client:
+        client.flushall()
+        for key, value in held:
+            client.restore(key, 0, value)
+
+
+def _raw(store: Store) -> redis.Redis:
+    """A client that leaves bytes as they are."""
+    return redis.Redis.from_url(store.link.url)

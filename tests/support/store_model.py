@@ -1,151 +1,128 @@
-"""The life of a job in plain Python: what the functions in Redis are compared with."""
+"""All jobs and all lines of a store, in plain Python: what the functions in Redis must equal."""
 
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-TTL_TICKS = 15
-LOSSES_MAX = 20
+from tests.support.lease_model import Job, Rules, Said, Token
+
+RULES = Rules()
 
 
 @dataclass
-class Job:
-    """What the model knows of one job."""
+class Request:
+    """What an idempotency key stands for."""
 
-    pool: str
-    max_failures: int
-    status: str = "queued"
-    token: str = ""
-    desired: str = ""
-    attempt: int = 0
-    failures: int = 0
-    losses: int = 0
-    idle_losses: int = 0
-    checkpoint_step: int = -1
-    expires: int = 0
-    events: list[str] = field(default_factory=list)
+    job_id: str
+    fingerprint: str
 
 
+@dataclass
 class Model:
-    """All jobs and all pools. Answers None where the store must raise."""
+    """Answers None where the store must raise. Time is counted in ticks."""
 
-    def __init__(self) -> None:
-        self.jobs: dict[str, Job] = {}
-        self.ready: dict[str, list[str]] = {"a": [], "b": []}
-        self.tick = 0
+    jobs: dict[str, Job] = field(default_factory=dict)
+    pools: dict[str, str] = field(default_factory=dict)
+    ready: dict[str, list[str]] = field(default_factory=lambda: {"a": [], "b": []})
+    events: dict[str, list[str]] = field(default_factory=dict)
+    claims: dict[str, str] = field(default_factory=dict)
+    """Nonce -> the job that this claim got."""
+    keys: dict[str, Request] = field(default_factory=dict)
+    tick: int = 0
 
-    def submit(self, id: str, pool: str, max_failures: int) -> None:
-        self.jobs[id] = Job(pool, max_failures)
-        self.ready[pool].append(id)
+    def copy(self) -> "Model":
+        """As it is now, whatever becomes of this one."""
+        return copy.deepcopy(self)
+
+    def submit(
+        self, id: str, pool: str, max_failures: int, *, key: str | None, fingerprint: str
+    ) -> tuple[str, bool] | None:
+        """(the id of the job, whether a known key answered); None for a conflict."""
+        known = self.keys.get(key) if key else None
+        if known is not None:
+            same = known.fingerprint == fingerprint
+            return (known.job_id, known.job_id != id) if same else None
+        if key:
+            self.keys[key] = Request(id, fingerprint)
+        if id not in self.jobs:
+            self.jobs[id] = Job(max_failures)
+            self.pools[id], self.events[id] = pool, []
+            self.ready[pool].append(id)
+        return id, False
 
     def claim(self, pools: tuple[str, ...], nonce: str) -> tuple[str, str] | None:
+        """(job, token) of the next one, or of the one that this nonce got before."""
+        if nonce in self.claims:
+            id = self.claims[nonce]
+            job = self.jobs.get(id)
+            holds = job is not None and RULES.holds(job, (job.attempt, nonce))
+            return (id, text_of(job.token)) if job and holds else None
         for pool in pools:
             if self.ready[pool]:
-                id = self.ready[pool].pop(0)
-                job = self.jobs[id]
-                job.attempt += 1
-                job.status, job.desired = "running", ""
-                job.token = f"{job.attempt}:{nonce}"
-                job.expires = self.tick + TTL_TICKS
-                return id, job.token
+                id = self.ready[pool][0]
+                self._do(id, RULES.claim(self.jobs[id], nonce))
+                self.claims[nonce] = id
+                return id, text_of(self.jobs[id].token)
         return None
 
-    def holds(self, id: str, token: str) -> bool:
-        job = self.jobs.get(id)
-        return job is not None and job.token == token and job.status in ("running", "stopping")
-
     def renew(self, id: str, token: str) -> str | None:
-        if not self.holds(id, token):
-            return None
-        self.jobs[id].expires = self.tick + TTL_TICKS
-        return self.jobs[id].desired or "run"
+        return self._said(id, lambda job: RULES.renew(job, token_of(token)))
 
     def checkpoint(self, id: str, token: str, step: int) -> str | None:
-        if not self.holds(id, token):
-            return None
-        job = self.jobs[id]
-        if step > job.checkpoint_step:
-            job.idle_losses = 0
-        job.checkpoint_step = max(job.checkpoint_step, step)
-        return "ok"
+        return self._said(id, lambda job: RULES.checkpoint(job, token_of(token), step))
 
     def append(self, id: str, token: str, text: str) -> str | None:
-        if not self.holds(id, token):
+        job = self.jobs.get(id)
+        if job is None or not RULES.holds(job, token_of(token)):
             return None
-        self.jobs[id].events.append(text)
-        return self.jobs[id].desired or "run"
+        self.events[id].append(text)
+        return job.desired or "run"
 
     def complete(self, id: str, token: str) -> str | None:
-        if not self.holds(id, token):
-            return None
-        self._move(id, "succeeded")
-        return "succeeded"
+        return self._said(id, lambda job: RULES.complete(job, token_of(token)))
 
     def fail(self, id: str, token: str, *, retry: bool) -> str | None:
-        if not self.holds(id, token):
-            return None
-        job = self.jobs[id]
-        job.failures += 1
-        if job.desired == "cancel" or (retry and job.failures <= job.max_failures):
-            return self._rest(id)
-        return self._move(id, "failed")
+        return self._said(id, lambda job: RULES.fail(job, token_of(token), retry=retry))
 
     def release(self, id: str, token: str, *, ours: bool) -> str | None:
-        if not self.holds(id, token):
-            return None
-        return self._lose(id) if ours and not self.jobs[id].desired else self._rest(id)
-
-    def end_tick(self) -> None:
-        self.tick += 1
-        over = [
-            id
-            for id, job in self.jobs.items()
-            if job.status in ("running", "stopping") and job.expires <= self.tick
-        ]
-        for id in sorted(over, key=lambda id: (self.jobs[id].expires, id)):
-            self._lose(id)
+        return self._said(id, lambda job: RULES.release(job, token_of(token), ours=ours))
 
     def control(self, id: str, verb: str) -> str | None:
-        job = self.jobs[id]
-        match verb, job.status:
-            case "cancel" | "pause", "running" | "stopping":
-                if (verb, job.desired) == ("pause", "cancel"):
-                    return None
-                job.status, job.desired = "stopping", verb
-            case ("cancel", "cancelled") | ("pause", "paused"):
-                pass
-            case ("cancel", "queued" | "paused") | ("pause", "queued"):
-                self._move(id, "cancelled" if verb == "cancel" else "paused")
-            case "resume", "paused" | "cancelled" | "failed":
-                job.status, job.failures, job.idle_losses = "queued", 0, 0
-                self.ready[job.pool].append(id)
-            case _:
-                return None
-        return job.status
+        return self._said(id, lambda job: RULES.control(job, verb))
+
+    def end_tick(self) -> None:
+        """The leases that are over are taken back, oldest first."""
+        self.tick += 1
+        for id in sorted(self.jobs, key=lambda id: (self.jobs[id].left or 0, id)):
+            self._do(id, RULES.lapse(self.jobs[id]))
 
     def delete(self, id: str) -> bool:
         if self.jobs[id].status not in ("succeeded", "failed", "cancelled"):
             return False
         del self.jobs[id]
+        self.keys = {key: one for key, one in self.keys.items() if one.job_id != id}
         return True
 
-    def _move(self, id: str, status: str) -> str:
-        job = self.jobs[id]
-        if job.status == "queued":
-            self.ready[job.pool].remove(id)
-        job.status, job.token, job.desired = status, "", ""
-        return status
+    def _said(self, id: str, call: Callable[[Job], Said]) -> str | None:
+        return self._do(id, call(self.jobs[id])) if id in self.jobs else None
 
-    def _rest(self, id: str) -> str:
-        job = self.jobs[id]
-        if job.desired:
-            return self._move(id, "cancelled" if job.desired == "cancel" else "paused")
-        self._move(id, "queued")
-        self.ready[job.pool].insert(0, id)
-        return "queued"
+    def _do(self, id: str, said: Said) -> str | None:
+        line = self.ready[self.pools[id]]
+        if said.place != "stay" and id in line:
+            line.remove(id)
+        if said.place in ("front", "back"):
+            line.insert(0 if said.place == "front" else len(line), id)
+        self.jobs[id] = said.job
+        return said.answer
 
-    def _lose(self, id: str) -> str:
-        job = self.jobs[id]
-        job.losses += 1
-        job.idle_losses += 1
-        if not job.desired and job.idle_losses >= LOSSES_MAX:
-            return self._move(id, "failed")
-        return self._rest(id)
+
+def token_of(text: str) -> Token:
+    """A token of the store as the rules have it."""
+    attempt, _, nonce = text.partition(":")
+    return int(attempt), nonce
+
+
+def text_of(token: Token | None) -> str:
+    """And back."""
+    assert token is not None
+    return f"{token[0]}:{token[1]}"

@@ -1,8 +1,11 @@
 """Random lives of jobs, in the store and in a model of plain Python: they must agree.
 
 Runs on the packaged server, while most other tests run on the first one of the PATH. Every
-lease that ever was is called upon again, so most calls come from zombies; and every call about
-a lease may be sent twice.
+lease that ever was is called upon again, so most calls come from zombies. Replies are lost: every
+call may be sent twice at once, and claims, submissions and calls that ended a lease also long
+after. Redis itself may lose all that it has, or all since some moment.
+
+The model's rules are those that `tests/models` searches through.
 """
 
 import contextlib
@@ -29,14 +32,23 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from service.store.errors import Fenced, WrongState
+from service.store.errors import Fenced, IdempotencyConflict, WrongState
 from service.store.keys import KEYS
 from service.store.store import Store
 from service.store.words import TERMINAL, Lease
-from tests.support.redis import dump, empty, fresh_id, new_job, opened_store, running_redis
+from tests.support.redis import (
+    contents,
+    dump,
+    empty,
+    fresh_id,
+    new_job,
+    opened_store,
+    put_back,
+    running_redis,
+)
 from tests.support.store_model import Model
 
-BOOL = st.booleans()
+BOOL, POOLS = st.booleans(), st.sampled_from("ab")
 
 
 @pytest.fixture(scope="module")
@@ -54,39 +66,45 @@ class Lives(RuleBasedStateMachine):
     store: ClassVar[Store]
     jobs = Bundle[str]("jobs")
     leases = Bundle[Lease]("leases")
+    nonces = Bundle[str]("nonces")
 
     @initialize()
     def start(self) -> None:
         empty(self.store)
         self.model = Model()
         self.said: dict[str, int] = {}
+        self.saved: tuple[Model, dict[str, int], list[tuple[str, bytes]]] | None = None
 
-    @rule(
-        target=jobs,
-        pool=st.sampled_from("ab"),
-        max_failures=st.integers(0, 2),
-        keyed=BOOL,
-        twice=BOOL,
-    )
+    @rule(target=jobs, pool=POOLS, max_failures=st.integers(0, 2), keyed=BOOL, twice=BOOL)
     def submit(self, pool: str, max_failures: int, keyed: bool, twice: bool) -> str:
         id = fresh_id()
         for _ in range(1 + twice):
-            new = new_job(pool=pool, max_failures=max_failures)
-            key = id if keyed else None
-            made = self.store.jobs.submit(new, job_id=id, idempotency_key=key, fingerprint="f")
-            assert (made.job_id, made.replayed) == (id, False)
-        self.model.submit(id, pool, max_failures)
+            self._submit(id, pool, max_failures, key=id if keyed else None, fingerprint="f")
         return id
+
+    @rule(key=jobs, pool=POOLS, same=BOOL)
+    def submit_again(self, key: str, pool: str, same: bool) -> None:
+        """The reply was lost, and the caller comes back with the key but a new id."""
+        if key in self.model.jobs:
+            self._submit(fresh_id(), pool, 0, key=key, fingerprint="f" if same else "other")
 
     @rule(target=leases, pools=st.permutations("ab"), twice=BOOL)
     def claim(self, pools: list[str], twice: bool) -> MultipleResults[Lease] | Lease:
         nonce = fresh_id("nonce")
-        expected = self.model.claim(tuple(pools), nonce)
-        if expected is None:
-            twice = False
-        for _ in range(1 + twice):
-            lease = self.store.queue.claim(pools=tuple(pools), worker_id="w", nonce=nonce)
-            assert (lease and (lease.job_id, lease.token)) == expected
+        lease = self._claim(pools, nonce)
+        if lease is not None and twice:
+            assert self._claim(pools, nonce) == lease
+        return multiple() if lease is None else lease
+
+    @rule(target=nonces, pools=st.permutations("ab"))
+    def claim_and_lose_the_reply(self, pools: list[str]) -> str:
+        nonce = fresh_id("nonce")
+        self._claim(pools, nonce)
+        return nonce
+
+    @rule(target=leases, pools=st.permutations("ab"), nonce=consumes(nonces))
+    def claim_again(self, pools: list[str], nonce: str) -> MultipleResults[Lease] | Lease:
+        lease = self._claim(pools, nonce)
         return multiple() if lease is None else lease
 
     @rule(lease=leases, twice=BOOL)
@@ -122,16 +140,18 @@ class Lives(RuleBasedStateMachine):
 
     @rule(lease=leases, twice=BOOL)
     def complete(self, lease: Lease, twice: bool) -> None:
+        """As every call that ends a lease, also long after it did, when its reply was lost."""
+
         def tell() -> str:
             self.store.queue.complete(lease, artifacts=(), artifacts_folder="a")
             return "succeeded"
 
-        self._end(self.model.complete(lease.job_id, lease.token), tell, twice)
+        self._same(self.model.complete(lease.job_id, lease.token), tell, twice)
 
     @rule(lease=leases, retry=BOOL, twice=BOOL)
     def fail(self, lease: Lease, retry: bool, twice: bool) -> None:
         expected = self.model.fail(lease.job_id, lease.token, retry=retry)
-        self._end(
+        self._same(
             expected,
             lambda: self.store.queue.fail(lease, code="c", message="m", hint="h", retry=retry),
             twice,
@@ -141,7 +161,7 @@ class Lives(RuleBasedStateMachine):
     def release(self, lease: Lease, ours: bool, twice: bool) -> None:
         expected = self.model.release(lease.job_id, lease.token, ours=ours)
         code = "storage" if ours else "preempted"
-        self._end(expected, lambda: self.store.queue.release(lease, code=code), twice)
+        self._same(expected, lambda: self.store.queue.release(lease, code=code), twice)
 
     @rule(id=jobs, verb=st.sampled_from(["cancel", "pause", "resume"]))
     def control(self, id: str, verb: str) -> None:
@@ -171,6 +191,24 @@ class Lives(RuleBasedStateMachine):
         if late:
             assert self.store.queue.tick(self.model.tick - 1) == self.model.tick
 
+    @rule()
+    def reach_the_disk(self) -> None:
+        self.saved = (self.model.copy(), dict(self.said), contents(self.store))
+
+    @rule()
+    def lose_what_came_since(self) -> None:
+        """Every lease that was given out since is a stranger's now, and stays one."""
+        if self.saved is not None:
+            model, said, held = self.saved
+            self.model, self.said = model.copy(), dict(said)
+            put_back(self.store, held)
+
+    @rule(sure=st.integers(0, 3))
+    def lose_everything(self, sure: int) -> None:
+        if sure == 0:
+            empty(self.store)
+            self.model, self.said, self.saved = Model(), {}, None
+
     @invariant()
     def agree(self) -> None:
         if not hasattr(self, "model"):
@@ -182,49 +220,74 @@ class Lives(RuleBasedStateMachine):
             record = records[id]
             assert (record.status, record.attempt) == (job.status, job.attempt)
             assert (record.failures, record.losses) == (job.failures, job.losses)
-            assert record.checkpoint_step == max(job.checkpoint_step, 0)
+            assert record.checkpoint_step == max(job.step, 0)
             texts = [event["e"] for _, event in held[KEYS["ev"] + id]]
-            assert [text for text in texts if '"status"' not in text] == job.events
+            assert [text for text in texts if '"status"' not in text] == self.model.events[id]
         for pool, order in self.model.ready.items():
             found = held.get(KEYS["ready"] + pool, [])
             assert [id for id, _ in found] == order
-        leased = {id: job for id, job in self.model.jobs.items() if job.token}
+        leased = {id: job for id, job in self.model.jobs.items() if job.left is not None}
         leases = held.get(KEYS["leases"], [])
-        assert dict(leases) == {id: job.expires for id, job in leased.items()}
+        ends = {id: self.model.tick + (job.left or 0) for id, job in leased.items()}
+        assert dict(leases) == ends
         for id, job in self.model.jobs.items():
-            places = [id in self.model.ready[job.pool], id in leased]
+            places = [id in self.model.ready[self.model.pools[id]], id in leased]
             places.append(job.status in TERMINAL or job.status == "paused")
             assert places.count(True) == 1, "each job is in one place"
 
+    def _submit(
+        self, id: str, pool: str, max_failures: int, *, key: str | None, fingerprint: str
+    ) -> None:
+        expected = self.model.submit(id, pool, max_failures, key=key, fingerprint=fingerprint)
+        new, found = new_job(pool=pool, max_failures=max_failures), None
+        with contextlib.suppress(IdempotencyConflict):
+            made = self.store.jobs.submit(
+                new, job_id=id, idempotency_key=key, fingerprint=fingerprint
+            )
+            found = made.job_id, made.replayed
+        assert found == expected
+
+    def _claim(self, pools: list[str], nonce: str) -> Lease | None:
+        expected = self.model.claim(tuple(pools), nonce)
+        lease = self.store.queue.claim(pools=tuple(pools), worker_id="w", nonce=nonce)
+        assert (lease and (lease.job_id, lease.token)) == expected
+        return lease
+
     def _same(self, expected: object, call: Callable[[], object], twice: bool) -> None:
+        """The answer, also of a second call; what is refused changes nothing."""
         for _ in range(1 + twice):
             if expected is None:
+                before = dump(self.store)
                 with pytest.raises(Fenced):
                     call()
+                assert dump(self.store) == before
             else:
                 assert call() == expected
 
-    def _end(self, expected: object, call: Callable[[], object], twice: bool) -> None:
-        """A call that ended a lease may be sent again later, also by what is a zombie now."""
-        if expected is not None:
-            self._same(expected, call, twice)
-            return
-        before = dump(self.store)
-        with contextlib.suppress(Fenced):
-            call()
-        assert dump(self.store) == before
 
-
-def test_the_store_lives_as_the_model_does(packaged_store: Store) -> None:
-    Lives.store = packaged_store
+def live(store: Store, *, lives: int, derandomize: bool) -> None:
+    Lives.store = store
     run_state_machine_as_test(
         Lives,
         settings=settings(
-            max_examples=30,
+            max_examples=lives,
             stateful_step_count=40,
             deadline=None,
             phases=[Phase.generate],  # to shrink a failure would take minutes: run by hand
-            derandomize=True,
+            derandomize=derandomize,
+            database=None,
+            print_blob=True,
             suppress_health_check=list(HealthCheck),
         ),
     )
+
+
+def test_the_store_lives_as_the_model_does(packaged_store: Store) -> None:
+    live(packaged_store, lives=30, derandomize=True)
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(7200)
+def test_the_store_lives_as_the_model_does_for_long(packaged_store: Store) -> None:
+    """Other lives each time; `MOCO_LIVES` says how many."""
+    live(packaged_store, lives=int(os.environ.get("MOCO_LIVES", "1000")), derandomize=False)
