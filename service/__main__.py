@@ -9,7 +9,8 @@ from service import logs
 from service.apikey import WeakKey
 from service.app import create_app
 from service.exporter import create_exporter
-from service.server import NotLoopback, check_host, make_server
+from service.routes.common import Parts
+from service.server import NotLoopback, check_host, make_server, patience_of
 from service.settings import ApiSettings
 from service.store.errors import StoreError
 from service.store.store import open_store
@@ -48,7 +49,15 @@ def _serve(settings: ApiSettings, *, is_exporter: bool) -> None:
     try:
         app = create_exporter(settings, store) if is_exporter else create_app(settings, store)
         logs.configure()
-        make_server(app, host=host, port=port, on_shutdown=app.state.parts.tail.stop).run()
+        parts: Parts = app.state.parts
+        make_server(
+            app,
+            host=host,
+            port=port,
+            on_shutdown=parts.tail.stop,
+            patience=patience_of(settings),
+            on_slow=(lambda _: None) if is_exporter else parts.on_slow,
+        ).run()
     finally:
         store.close()
 

@@ -13,7 +13,6 @@ from service.problems import Problem
 
 JSON_BYTES_MAX = 64 * 1024
 JSON_DEPTH_MAX = 32
-JSON_WAIT_S_MAX = 15.0
 
 
 class StrictRoute(APIRoute):
@@ -63,18 +62,19 @@ async def _read(request: Request) -> bytes:
         raise Problem("unsupported_media_type", f"The Content-Type is {kind[:64] or 'missing'}.")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem("unsupported_media_type", "The body is compressed.")
+    wait_s: float = request.app.state.parts.settings.body_wait_s
     chunks, size = [], 0
     try:
-        async with asyncio.timeout(JSON_WAIT_S_MAX):
+        async with asyncio.timeout(wait_s):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > JSON_BYTES_MAX:
                     raise Problem("too_large", f"A JSON body may have {JSON_BYTES_MAX} bytes.")
                 chunks.append(chunk)
     except TimeoutError:
-        raise Problem(
-            "request_timeout", f"The body did not come within {JSON_WAIT_S_MAX:g} s."
-        ) from None
+        request.app.state.parts.on_slow("body")
+        detail = f"The body did not come within {wait_s:g} s."
+        raise Problem("request_timeout", detail, headers={"Connection": "close"}) from None
     return b"".join(chunks)
 
 

@@ -1,7 +1,6 @@
 """What every request passes first and last: its id, its clock, its log line, and its 500."""
 
 import re
-import secrets
 import time
 from dataclasses import dataclass, field
 
@@ -9,12 +8,14 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.deadlines import TOO_SLOW
+from service.ids import new_request_id
 from service.metrics import Instruments
 from service.problems import problem_of
 
 REQUEST_ID = re.compile(rb"^[A-Za-z0-9._-]{1,64}$")
 UNMATCHED = "unmatched"
-CLIENT_GONE = 499
+CLIENT_GONE, CLIENT_SLOW = 499, 408
 """What a log calls a request whose sender left before the answer."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 QUIET = frozenset({"/livez", "/readyz", "/metrics"})
@@ -70,7 +71,8 @@ class Edge:
         try:
             await self.app(scope, receive, send)
         except ClientDisconnect:
-            answer.status = answer.status or CLIENT_GONE
+            gone = CLIENT_SLOW if TOO_SLOW in scope["state"] else CLIENT_GONE
+            answer.status = answer.status or gone
         except Exception as error:
             log.exception("request_failed", request_id=answer.request_id)
             if answer.status:  # too late for another answer: break the connection
@@ -104,4 +106,4 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID.match(value):
             return str(value.decode("ascii"))
-    return f"req_{secrets.token_hex(12)}"
+    return new_request_id()

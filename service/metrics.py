@@ -58,6 +58,7 @@ METRICS: tuple[Metric, ...] = (
         HTTP_BUCKETS_S,
         *("handler", "method"),
     ),
+    scalar("api", "moco_http_slow_clients_total", "Connections closed as too slow.", "stage"),
     scalar("api", "moco_auth_failures_total", "Requests refused for a missing or wrong key."),
     scalar("api", "moco_upload_bytes_total", "Bytes of datasets received."),
     scalar("api", "moco_artifact_downloads_total", "Artifact downloads begun.", "format"),

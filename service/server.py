@@ -2,14 +2,22 @@
 
 import asyncio
 import ipaddress
+import resource
 import socket
+import time
 from collections.abc import Callable
 
 import uvicorn
 from starlette.types import ASGIApp
 
+from service.deadlines import OnSlow, Patience, pass_time, protocol
+from service.settings import ApiSettings
+
 GRACE_S = 10
 KEEP_ALIVE_S = 75
+SWEEP_S, SWEEP_S_MAX = 0.25, 1.0
+FILES_EACH, FILES_BESIDES = 2, 256
+"""Open files of a connection (itself and what it reads or writes), and of all the rest."""
 
 
 class NotLoopback(Exception):
@@ -22,6 +30,17 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, *, on_shutdown: Callable[[], None]) -> None:
         super().__init__(config)
         self._on_shutdown = on_shutdown
+        self._swept_s = time.monotonic()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: charge the clients for the time that they take."""
+        now_s = time.monotonic()
+        elapsed_s = now_s - self._swept_s
+        if elapsed_s >= SWEEP_S:
+            self._swept_s = now_s
+            # Where this process itself stood still, no client is to blame.
+            pass_time(self.server_state.connections, min(elapsed_s, SWEEP_S_MAX))
+        return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End event streams, then let uvicorn wait for what is left."""
@@ -29,10 +48,29 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+def patience_of(settings: ApiSettings) -> Patience:
+    """The deadlines that the environment asks for."""
+    return Patience(
+        head_s=settings.head_wait_s,
+        body_s=settings.body_wait_s,
+        body_bytes_per_s=settings.body_bytes_per_s_min,
+        answer_s=settings.answer_wait_s,
+        connections=settings.connections_max,
+    )
+
+
 def make_server(
-    app: ASGIApp, *, host: str, port: int, on_shutdown: Callable[[], None] = lambda: None
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    on_shutdown: Callable[[], None] = lambda: None,
+    patience: Patience | None = None,
+    on_slow: OnSlow = lambda _: None,
 ) -> Server:
-    """A server that is not started yet."""
+    """A server that is not started yet. `on_slow` is told of each client that was let go."""
+    patience = patience or Patience()
+    allow_files(FILES_EACH * patience.connections + FILES_BESIDES)
     config = uvicorn.Config(
         app,
         host=host,
@@ -43,10 +81,19 @@ def make_server(
         proxy_headers=False,
         lifespan="on",
         ws="none",
+        http=protocol(patience, on_slow),
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
     )
     return Server(config, on_shutdown=on_shutdown)
+
+
+def allow_files(wanted: int) -> None:
+    """Let this process open so many files, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, most), hard))
 
 
 def check_host(host: str, *, allow_remote: bool) -> None:

@@ -29,6 +29,18 @@ class ApiSettings(StoreSettings):
     """Largest dataset that may be uploaded."""
     disk_free_bytes_min: Annotated[int, Field(ge=0)] = GIB // 4
     """Below so much free space in the data folder the service says that it is not ready."""
+    head_wait_s: Annotated[float, Field(gt=0.0)] = 10.0
+    """So long may a client take to send the head of a request."""
+    body_wait_s: Annotated[float, Field(gt=0.0)] = 10.0
+    """So long may a JSON body take, and so long may an upload be slower than it must."""
+    body_bytes_per_s_min: Annotated[int, Field(ge=1)] = 16 * 1024
+    """Slowest upload, on average; one that was fast before may stand still for a minute."""
+    answer_wait_s: Annotated[float, Field(gt=0.0)] = 60.0
+    """A client that reads nothing for so long while an answer waits for it is let go."""
+    connections_max: Annotated[int, Field(ge=16)] = 1000
+    """Open at once; of more, the one that has waited longest without a request is closed."""
+    upload_kept_s: Annotated[float, Field(gt=0.0)] = 24 * 3600.0
+    """Bytes of an unfinished upload are removed when none was added for so long."""
     exporter_host: str = "127.0.0.1"
     """Address of the state exporter, under the same rule as `host`."""
     exporter_port: Annotated[int, Field(ge=0, le=65_535)] = 9102

@@ -21,7 +21,6 @@ from service.problems import Problem
 
 STAGED = "upload.part"
 CHUNK_BYTES = 1024 * 1024
-IDLE_S_MAX = 60.0
 LOCK_WAIT_S, LOCK_AGAIN_S = 2.0, 0.05
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -94,7 +93,7 @@ async def receive(
     """Write `chunks` at the announced offset, and check the whole once it is there.
 
     Bytes that arrived stay when the sender leaves or the disk is full. Raises Problem
-    `wrong_offset`, `size_mismatch`, `sha256_mismatch`, `disk_full` or `request_timeout`.
+    `wrong_offset`, `size_mismatch`, `sha256_mismatch` or `disk_full`.
     """
     hasher = await run_in_threadpool(_place, file, told)
     place = told.offset
@@ -161,13 +160,7 @@ async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Chunks gathered to 1 MiB; what has arrived is given out even if the sender leaves."""
     buffer = bytearray()
     try:
-        while True:
-            try:
-                chunk = await asyncio.wait_for(anext(chunks), IDLE_S_MAX)
-            except StopAsyncIteration:
-                break
-            except TimeoutError:
-                raise Problem("request_timeout", f"No bytes came for {IDLE_S_MAX:g} s.") from None
+        async for chunk in chunks:
             buffer += chunk
             if len(buffer) >= CHUNK_BYTES:
                 yield bytes(buffer)

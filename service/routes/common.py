@@ -28,6 +28,10 @@ class Parts:
     tail: EventTail
     instruments: Instruments
 
+    def on_slow(self, stage: str) -> None:
+        """A client was let go."""
+        self.instruments.inc("moco_http_slow_clients_total", stage=stage)
+
 
 async def _parts(request: Request) -> Parts:
     parts: Parts = request.app.state.parts

@@ -169,19 +169,6 @@ def test_a_full_disk_is_507(api: RunningApi, monkeypatch: pytest.MonkeyPatch) ->
     assert put(api, dataset, b"x" * 10).status_code == 200
 
 
-def test_a_silent_sender_is_let_go(api: RunningApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(uploads, "IDLE_S_MAX", 0.2)
-    dataset = made(api, "silent", size_bytes=100)
-    host, _, port = api.url.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as wire:
-        wire.sendall(
-            f"PUT /v1/datasets/{dataset}/content HTTP/1.1\r\nHost: x\r\n"
-            f"Authorization: Bearer {KEY}\r\nContent-Length: 100\r\n\r\nhello".encode()
-        )
-        assert wire.recv(1000).startswith(b"HTTP/1.1 408 ")
-    assert held(api, dataset) == 5
-
-
 def test_in_place_nothing_is_copied(api: RunningApi) -> None:
     folder = api.settings.allowed_roots[0] / "camera"
     folder.mkdir()

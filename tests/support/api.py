@@ -14,7 +14,7 @@ import httpx
 
 from service.app import create_app
 from service.ids import new_id
-from service.server import Server, make_server
+from service.server import Server, make_server, patience_of
 from service.settings import ApiSettings
 from service.store.store import Store, open_store
 from service.store.words import DatasetRecord, Lease, NewJob
@@ -41,6 +41,11 @@ class RunningApi:
     def data_dir(self) -> Path:
         return self.settings.data_dir
 
+    def server_metric(self, name: str, **labels: str) -> float:
+        """The value of one series of the API's own metrics."""
+        parts = self.server.config.app.state.parts  # type: ignore[union-attr]
+        return float(parts.instruments.registry.get_sample_value(name, labels) or 0.0)
+
 
 @contextlib.contextmanager
 def running_api(redis_url: str, data_dir: Path, **changes: Loose) -> Iterator[RunningApi]:
@@ -49,7 +54,14 @@ def running_api(redis_url: str, data_dir: Path, **changes: Loose) -> Iterator[Ru
     settings = ApiSettings(**(fields | changes))
     store = open_store(settings)
     app = create_app(settings, store)
-    server = make_server(app, host="127.0.0.1", port=0, on_shutdown=app.state.parts.tail.stop)
+    server = make_server(
+        app,
+        host="127.0.0.1",
+        port=0,
+        on_shutdown=app.state.parts.tail.stop,
+        patience=patience_of(settings),
+        on_slow=app.state.parts.on_slow,
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:

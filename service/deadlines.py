@@ -1,0 +1,168 @@
+"""How long a client may take: uvicorn has no deadline of its own for anything that is sent.
+
+A thousand clients that drip one byte now and then cost nothing but memory, until there are
+enough of them. So each connection has a credit of seconds, which time uses up and bytes renew.
+Time in which the service itself does not read is not counted.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, Protocol, TypeAlias, cast
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+
+from service.ids import new_request_id
+from service.problems import Problem
+
+Stage: TypeAlias = Literal["head", "body", "answer", "crowd"]
+"""What a client was too slow with; `crowd`: too many others waited to be let in."""
+STAGES: tuple[Stage, ...] = ("head", "body", "answer", "crowd")
+OnSlow: TypeAlias = Callable[[Stage], None]
+TOO_SLOW = "too_slow"
+"""Key in the state of a request whose body came too slowly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """The deadlines of every connection."""
+
+    head_s: float = 10.0
+    """For a whole request head, from connecting or from its first byte."""
+    body_s: float = 10.0
+    """Credit with which a body begins."""
+    body_s_max: float = 60.0
+    """Most credit that a fast body gathers: so long may it stand still."""
+    body_bytes_per_s: float = 16.0 * 1024
+    """So many bytes of a body renew one second of credit."""
+    answer_s: float = 60.0
+    """For taking what fills the write buffer of an answer."""
+    connections: int = 1000
+    """Open at once; of more, the one that has waited longest without a request is closed."""
+
+
+class PatientProtocol(H11Protocol):
+    """uvicorn's connection with deadlines. Someone must call `pass_time` now and then."""
+
+    def __init__(self, *args: Any, patience: Patience, on_slow: OnSlow, **more: Any) -> None:  # noqa: ANN401  # as uvicorn calls it
+        super().__init__(*args, **more)
+        self._patience, self._on_slow = patience, on_slow
+        self._seen: tuple[Stage | None, RequestResponseCycle | None] = (None, None)
+        self._left_s = self._unread_s = 0.0
+        self._got_bytes = 0
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401  # as uvicorn has it
+        """One more: if they are too many, one that only waits has to go."""
+        super().connection_made(transport)
+        if len(self.connections) > self._patience.connections:
+            there = [one for one in self.connections if isinstance(one, PatientProtocol)]
+            there = [one for one in there if not one.transport.is_closing()]
+            if len(there) > self._patience.connections:
+                _longest_waiting(there, default=self).drop("crowd")
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes are the client's only excuse."""
+        self._got_bytes += len(data)
+        super().data_received(data)
+
+    def pass_time(self, elapsed_s: float) -> None:
+        """Charge `elapsed_s` to the client, if it is the client that is waited for."""
+        if self.flow.write_paused or self.transport.is_closing():
+            self._unread_s += elapsed_s
+            if self._unread_s > self._patience.answer_s:
+                self.drop("answer")
+            return
+        self._unread_s = 0.0
+        stage = self.waits_for()
+        if (stage, self.cycle) != self._seen:
+            self._seen = (stage, self.cycle)
+            self._left_s = self._patience.head_s if stage == "head" else self._patience.body_s
+        elif stage == "body":
+            gained_s = self._got_bytes / self._patience.body_bytes_per_s
+            self._left_s = min(self._left_s + gained_s, self._patience.body_s_max)
+        self._got_bytes = 0
+        if stage is None or (stage == "body" and self._is_ours_to_read()):
+            return
+        self._left_s -= elapsed_s
+        if self._left_s <= 0.0:
+            self._refuse(stage)
+
+    def waits_for(self) -> Stage | None:
+        """`head` or `body` if the client must send it now; None while it may rest."""
+        if self.conn.their_state is h11.SEND_BODY:
+            return "body"
+        if self.conn.their_state is h11.IDLE and (self.cycle is None or self.conn.trailing_data[0]):
+            return "head"
+        return None
+
+    def is_idle(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def left_s(self) -> float:
+        """Of its credit."""
+        return self._left_s
+
+    def drop(self, stage: Stage) -> None:
+        """Break the connection; what it has not read is thrown away."""
+        self._on_slow(stage)
+        self.transport.abort()
+
+    def _is_ours_to_read(self) -> bool:
+        """Whether the client waits for us: its bytes pile up here, or it was not told to go on."""
+        return self.flow.read_paused or self.cycle.waiting_for_100_continue
+
+    def _refuse(self, stage: Stage) -> None:
+        """408 if no other answer has begun, and the end of the connection in any case."""
+        self._on_slow(stage)
+        cycle = self.cycle if stage == "body" else None
+        state: dict[str, Any] = {} if cycle is None else cycle.scope["state"]
+        path = "" if cycle is None else cycle.scope["path"]
+        if cycle is None or not cycle.response_started:
+            id = state.get("request_id") or new_request_id()
+            self.transport.write(_timeout(stage, self._patience, path=path, request_id=id))
+        state[TOO_SLOW] = True
+        self.transport.close()
+
+
+class HasConnections(Protocol):
+    """What uvicorn knows of all its connections."""
+
+    connections: Any
+
+
+def protocol(patience: Patience, on_slow: OnSlow) -> type[PatientProtocol]:
+    """What uvicorn takes as `http`: it makes one for each connection."""
+    made = partial(PatientProtocol, patience=patience, on_slow=on_slow)
+    return cast(type[PatientProtocol], made)
+
+
+def pass_time(connections: Iterable[object], elapsed_s: float) -> None:
+    """Charge every connection."""
+    for one in list(connections):
+        if isinstance(one, PatientProtocol):
+            one.pass_time(elapsed_s)
+
+
+def _longest_waiting(
+    found: Iterable[PatientProtocol], *, default: PatientProtocol
+) -> PatientProtocol:
+    """The one that has sent nothing for longest; else one at rest; else `default`, the newest."""
+    idle = [one for one in found if one is not default and one.is_idle()]
+    late = [one for one in idle if one.waits_for() == "head"]
+    return min(late or idle, key=PatientProtocol.left_s, default=default)
+
+
+def _timeout(stage: Stage, patience: Patience, *, path: str, request_id: str) -> bytes:
+    """A whole answer: the connection is no use afterwards."""
+    detail = {
+        "head": f"The request did not come within {patience.head_s:g} s.",
+        "body": f"The body comes more slowly than {patience.body_bytes_per_s:g} bytes a second.",
+    }[stage]
+    problem = Problem("request_timeout", detail)
+    response = problem.response(path=path, request_id=request_id)
+    head = [b"HTTP/1.1 408 Request Timeout", b"connection: close"]
+    head += [name + b": " + value for name, value in response.raw_headers]
+    head.append(b"x-request-id: " + request_id.encode())
+    return b"\r\n".join([*head, b"", bytes(response.body)])
