@@ -16,6 +16,7 @@ from worker.job import JobRun, Workplace
 from worker.nursery import NurseryDied
 from worker.outbox import RETRY_S
 from worker.pulse import Pulse
+from worker.room import Room
 
 LOG = logging.getLogger(__name__)
 IDLE_WAIT_S = 1.0
@@ -39,6 +40,8 @@ class Supervisor:
         self._started_at_s = time.time()
         self._job_id: str | None = None
         self._draining = False
+        settings = place.settings
+        self._room = Room(settings.data_dir, free_bytes_min=settings.disk_free_bytes_min)
 
     def run(self) -> None:
         """Work until told to leave. Raises CannotStart if no child can be made."""
@@ -96,6 +99,9 @@ class Supervisor:
         queue, pools = self._place.store.queue, self._place.settings.pools
         nonce = secrets.token_hex(16)
         while not self._leaving():
+            if not self._room.is_there():
+                time.sleep(IDLE_WAIT_S)
+                continue
             try:
                 lease = queue.claim(pools=pools, worker_id=self.worker_id, nonce=nonce)
                 if lease:

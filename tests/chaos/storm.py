@@ -1,0 +1,322 @@
+"""Jobs come in by HTTP while everything breaks; at the end every one must be as if nothing had.
+
+The oracle is not the service's own word: the artifacts of each job are hashed on the disk and
+compared with those of the same spec in an undisturbed run before the storm, and each job that
+was accepted is counted by the client that sent it.
+"""
+
+import hashlib
+import json
+import random
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from PIL import Image
+
+from service.client.client import Client
+from service.client.errors import ClientError
+from service.client.sources import FileSource
+from service.store.errors import StoreError
+from service.store.words import JobRecord
+from tests.support.chaos.faults import Faults
+from tests.support.chaos.world import World
+from tests.support.images import encoded, write_zip
+from tests.support.stack import ROOT
+from tests.support.tiny_pack import blobs
+
+AT_WORK = 10
+"""Jobs that are not over at one time."""
+SETTLE_S = 420.0
+WORKER_FAULTS = "; ".join(
+    (
+        "train.*=SIGKILL%0.002",
+        "evaluation.done=SIGKILL%0.05",
+        "checkpoint.copied=SIGKILL%0.01",
+        "checkpoint.mid_write=SIGKILL%0.01",
+        "checkpoint.pre_fsync=SIGKILL%0.006",
+        "checkpoint.pre_fsync=raise(EIO)%0.003",
+        "checkpoint.pre_manifest=SIGKILL%0.01",
+        "checkpoint.pre_rename=SIGKILL%0.01",
+        "checkpoint.post_rename=SIGKILL%0.01",
+        "checkpoint.pre_prune=SIGKILL%0.01",
+        "checkpoint.loaded=SIGKILL%0.03",
+        "publish.mid_write=SIGKILL%0.08",
+        "publish.pre_rename=SIGKILL%0.08",
+        "publish.pre_rename=raise(ENOSPC)%0.04",
+        "publish.post_rename=SIGKILL%0.08",
+        "result.pre_write=SIGKILL%0.06",
+        "ingest.*=SIGKILL%0.02",
+        "worker.claimed=SIGKILL%0.004",
+        "worker.prepared=SIGKILL%0.004",
+        "worker.pre_append=SIGKILL%0.0003",
+        "worker.pre_checkpoint=SIGKILL%0.0015",
+        "worker.post_checkpoint=SIGKILL%0.0015",
+        "worker.pre_complete=SIGKILL%0.03",
+        "worker.post_complete=SIGKILL%0.03",
+        "worker.pre_release=SIGKILL%0.01",
+        "store.called=raise(ECONNRESET)%0.001",
+        "store.replied=raise(ECONNRESET)%0.002",
+    )
+)
+API_FAULTS = "; ".join(
+    (
+        "api.*=SIGKILL%0.01",
+        "upload.*=SIGKILL%0.03",
+        "store.replied=raise(ECONNRESET)%0.002",
+        "reconcile.mid=SIGKILL%0.02",
+    )
+)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "sgd-split": {"epochs": 9},
+    "adamw": {"epochs": 8, "optim": {"name": "adamw"}},
+    "symmetric-fp32": {"epochs": 6, "precision": "fp32", "method": {"symmetric": True}},
+    "plain-linear-evaluated": {
+        "epochs": 7,
+        "partial_batch": "keep",
+        "batch_rows": 12,
+        "method": {"bn": "plain", "head": "linear", "negatives_start": "empty"},
+        "evaluation": {"name": "knn", "every_epochs": 3, "k": 5},
+    },
+}
+SHARED: dict[str, Any] = {
+    "encoder": {"name": "small"},
+    "batch_rows": 16,
+    "evaluation": None,
+    "signals_every_steps": 2,
+    "checkpoint_every_steps": 4,
+}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """When the storm is over: so many faults and so many jobs, or out of time."""
+
+    faults: int
+    jobs: int
+    limit_s: float
+
+
+@dataclass
+class Found:
+    """What became of it."""
+
+    faults: Counter[str] = field(default_factory=Counter)
+    jobs: int = 0
+    datasets: int = 0
+    attempts: int = 0
+    completions_max: int = 0
+    faults_found: list[str] = field(default_factory=list)
+    """Everything that is not as it should be, in words. Empty if all is well."""
+    verified: str = ""
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.faults_found
+
+
+@dataclass
+class Storm:
+    """One run."""
+
+    world: World
+    wanted: Wanted
+    rng: random.Random
+    say: Callable[[str], None]
+    accepted: dict[str, str] = field(default_factory=dict)
+    """Job id -> variant."""
+    datasets: list[str] = field(default_factory=list)
+    golden: dict[str, dict[str, str]] = field(default_factory=dict)
+    troubles: list[str] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> Found:
+        """The undisturbed runs, the storm, the calm, the judgement."""
+        self.world.wait_warm()
+        self._undisturbed()
+        self.say(f"{len(self.golden)} golden runs; the storm begins")
+        faults = Faults(self.world, self.rng)
+        self.world.calm()
+        self.world.worker_faults, self.world.api_faults = WORKER_FAULTS, API_FAULTS
+        user = threading.Thread(target=self._use, name="user", daemon=True)
+        user.start()
+        self._strike(faults)
+        self._over.set()
+        self.say("calm: what is left must end by itself")
+        faults.wait_for_zombies()
+        self.world.calm()
+        user.join(SETTLE_S)
+        if user.is_alive():
+            self.troubles.append("the client did not get all of its jobs accepted")
+        self._settle()
+        return self._judge(faults)
+
+    def _undisturbed(self) -> None:
+        """Each variant once, by the front door: what its files must be."""
+        with self.world.client() as client:
+            client.datasets.wait(self._dataset(client, "golden"), timeout_s=60.0)
+            for variant in VARIANTS:
+                job = client.jobs.create(self._spec(variant))
+                ended = client.jobs.wait(job.id, timeout_s=120.0)
+                record = self.world.stack.store.jobs.get(job.id)
+                assert ended.status == "succeeded", (record.code, record.message)
+                assert record.attempt == 1
+                self.golden[variant] = self.world.stack.artifacts(record)
+
+    def _dataset(self, client: Client, name: str) -> str:
+        images, labels = blobs(80, side_px=8, classes=4)
+        files = {
+            f"{label}/{row:03d}.png": encoded(Image.fromarray(pixels))
+            for row, (pixels, label) in enumerate(zip(images, labels, strict=True))
+        }
+        path = write_zip(self.world.data_dir.parent / f"{name}.zip", files)
+        size, sha256 = path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()
+        made: str = _insist(lambda: self._made(client, name, size, sha256))
+        _insist(lambda: client.datasets.upload(made, FileSource(path)))
+        return made
+
+    @staticmethod
+    def _made(client: Client, name: str, size_bytes: int, sha256: str) -> str:
+        """The id. The name is ours: if it is taken, then by a request whose reply was lost."""
+        known = client.datasets.find(name)
+        return (known or client.datasets.create(name, size_bytes=size_bytes, sha256=sha256)).id
+
+    def _spec(self, variant: str) -> dict[str, Any]:
+        return {"dataset": "golden"} | SHARED | VARIANTS[variant]
+
+    def _use(self) -> None:
+        """A user: submits until enough was accepted, and now and then adds a dataset."""
+        with self.world.client() as client:
+            while not self._over.is_set() or len(self.accepted) < self.wanted.jobs:
+                if len(self.accepted) >= self.wanted.jobs * 1.5 or self._unended() >= AT_WORK:
+                    time.sleep(0.1)
+                    continue
+                variant = self.rng.choice(sorted(VARIANTS))
+                key = str(uuid.uuid4())
+                submit = partial(client.jobs.create, self._spec(variant), idempotency_key=key)
+                job = _insist(submit)
+                if job.id in self.accepted:
+                    self.troubles.append(f"{job.id} was given to two submissions")
+                self.accepted[job.id] = variant
+                if len(self.accepted) % 25 == 0:
+                    name = f"set-{len(self.accepted)}"
+                    self.datasets.append(_insist(partial(self._dataset, client, name)))
+
+    def _unended(self) -> int:
+        try:
+            counts = self.world.stack.store.jobs.counts()
+        except StoreError:
+            return AT_WORK
+        return counts["queued"] + counts["running"] + counts["stopping"]
+
+    def _strike(self, faults: Faults) -> None:
+        until_s = time.monotonic() + self.wanted.limit_s
+        told_s = 0.0
+        while time.monotonic() < until_s:
+            total = faults.done.total() + sum(self._fired().values())
+            if time.monotonic() - told_s > 30.0:
+                told_s = time.monotonic()
+                self.say(f"{total} faults, {len(self.accepted)} jobs, {self._ended()} ended")
+            if total >= self.wanted.faults and self._ended() >= self.wanted.jobs:
+                return
+            faults.strike()
+            time.sleep(self.rng.uniform(0.1, 1.0))
+
+    def _ended(self) -> int:
+        try:
+            return self.world.stack.store.jobs.counts()["succeeded"]
+        except StoreError:
+            return 0
+
+    def _fired(self) -> Counter[str]:
+        """Faults at failpoints so far, by place and action."""
+        counts: Counter[str] = Counter()
+        if self.world.faults_log.exists():
+            for line in self.world.faults_log.read_text().splitlines():
+                row = json.loads(line)
+                counts[f"{row['name']}: {row['action']}"] += 1
+        return counts
+
+    def _settle(self) -> None:
+        """Wait until every job is over."""
+        until_s = time.monotonic() + SETTLE_S
+        while self._unended() and time.monotonic() < until_s:
+            time.sleep(0.5)
+
+    def _judge(self, faults: Faults) -> Found:
+        found = Found(faults=faults.done + self._fired(), datasets=len(self.datasets))
+        store = self.world.stack.store
+        there = {record.id for record in self._all_jobs()}
+        before = len(VARIANTS)
+        if len(there) - before != len(self.accepted):
+            self.troubles.append(f"{len(self.accepted)} jobs accepted, {len(there) - before} found")
+        for job_id, variant in self.accepted.items():
+            record = store.jobs.get(job_id) if job_id in there else None
+            self.troubles += _troubles(record, job_id, self.golden[variant], self.world)
+            if record:
+                rows = store.jobs.attempts(job_id)
+                completions = sum(row.outcome == "succeeded" for row in rows)
+                found.completions_max = max(found.completions_max, completions)
+                found.attempts += record.attempt
+        self.troubles += [
+            f"dataset {row.name} is {row.status}: {row.message}"
+            for row in map(store.datasets.get, self.datasets)
+            if row.status != "ready"
+        ]
+        found.jobs, found.verified = len(self.accepted), self._verify()
+        found.faults_found = self.troubles
+        return found
+
+    def _all_jobs(self) -> Iterator[JobRecord]:
+        after = None
+        while True:
+            page = self.world.stack.store.jobs.list(after=after, limit=100)
+            yield from page.data
+            if not page.has_more:
+                return
+            after = page.data[-1].id
+
+    def _verify(self) -> str:
+        """`moco admin verify --deep`, as an operator would run it."""
+        done = subprocess.run(
+            [sys.executable, "-m", "service.cli", "admin", "verify", "--deep"],
+            cwd=ROOT,
+            env=self.world.operator_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            self.troubles.append(f"moco admin verify: {done.stdout}{done.stderr}")
+        return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+
+
+def _troubles(
+    record: JobRecord | None, job_id: str, golden: dict[str, str], world: World
+) -> Iterator[str]:
+    if record is None:
+        yield f"{job_id} was accepted and is not there"
+        return
+    if record.status != "succeeded":
+        yield f"{job_id} is {record.status} after attempt {record.attempt}: {record.message}"
+        return
+    if world.stack.artifacts(record) != golden:
+        yield f"{job_id}: its files differ from those of an undisturbed run"
+    if record.failures:
+        yield f"{job_id}: {record.failures} failures were charged to its user"
+
+
+def _insist(do: Callable[[], Any]) -> Any:  # noqa: ANN401  # what `do` answers
+    """As a user's script would: again until it works."""
+    while True:
+        try:
+            return do()
+        except ClientError:
+            time.sleep(0.2)

@@ -1,0 +1,23 @@
+"""The table of a storm."""
+
+import platform
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.chaos.storm import Found
+
+
+def table(found: "Found", *, seed: int, took_s: float) -> str:
+    """Markdown: what was done to it, and what became of it."""
+    verdict = "clean" if found.is_clean else f"{len(found.faults_found)} TROUBLES"
+    lines = [
+        f"Seed {seed}, {took_s / 60:.1f} minutes, Python {platform.python_version()}: "
+        f"{found.faults.total()} faults, {found.jobs} jobs in {found.attempts} attempts, "
+        f"{found.datasets} datasets: {verdict}. Most completions of one job: "
+        f"{found.completions_max}. {found.verified}",
+        "",
+        "| fault | times |",
+        "|---|---:|",
+    ]
+    lines += [f"| {name} | {count} |" for name, count in sorted(found.faults.items())]
+    return "\n".join(lines) + "\n"

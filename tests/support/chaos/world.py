@@ -1,0 +1,206 @@
+"""A whole mocoserve whose every part may be killed: who keeps it running, and how it is reached."""
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from service.client.client import Client
+from service.client.errors import ClientError
+from service.store.embedded import start_redis
+from tests.support.api import KEY
+from tests.support.chaos.proxy import Proxy
+from tests.support.processes import children_of
+from tests.support.stack import ROOT, Stack, WorkerProcess, running_stack
+
+LOOK_EVERY_S = 0.05
+START_S = 60.0
+
+
+@dataclass
+class World:
+    """Redis behind a proxy, an API behind another, and so many workers; the dead are replaced."""
+
+    stack: Stack
+    redis_proxy: Proxy
+    api_proxy: Proxy
+    faults_log: Path
+    worker_faults: str = ""
+    api_faults: str = ""
+    seed: int = 0
+    slots: list[WorkerProcess] = field(default_factory=list)
+    api: "subprocess.Popen[bytes] | None" = None
+    redis_may_die: threading.RLock = field(default_factory=threading.RLock)
+    _starts: int = 0
+    _leaving: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def data_dir(self) -> Path:
+        return self.stack.data_dir
+
+    @property
+    def redis_url(self) -> str:
+        """Through the proxy."""
+        password = urlsplit(self.stack.redis.url).password
+        return f"redis://:{password}@127.0.0.1:{self.redis_proxy.port}/0"
+
+    def client(self) -> Client:
+        """The typed client, through the proxy; it tries again by itself."""
+        return Client(f"http://127.0.0.1:{self.api_proxy.port}", KEY, timeout_s=10.0, tries=6)
+
+    def need_workers(self, count: int) -> None:
+        """So many from now on; the dead ones among them are replaced."""
+        while len(self.slots) < count:
+            self.slots.append(self._worker())
+        del self.slots[count:]
+
+    def wait_warm(self) -> None:
+        """Until every worker can fork."""
+        for worker in self.slots:
+            self.stack.warm(worker)
+
+    def keep(self) -> None:
+        """Replace what died, until `leave`. For a thread of its own."""
+        while not self._leaving.wait(LOOK_EVERY_S):
+            if self.api is None or self.api.poll() is not None:
+                self.api = self._api()
+            for place, worker in enumerate(self.slots):
+                if worker.process.poll() is not None:
+                    self.slots[place] = self._worker()
+
+    def leave(self) -> None:
+        """Replace nothing any more."""
+        self._leaving.set()
+
+    def calm(self) -> None:
+        """No more failpoints: every process that has some is killed, and replaced without."""
+        self.worker_faults = self.api_faults = ""
+        for worker in self.slots:
+            worker.process.kill()
+        if self.api:
+            self.api.kill()
+
+    def kill_redis(self, away_s: float) -> None:
+        """SIGKILL, and a new server on the same files after a while."""
+        with self.redis_may_die:
+            os.kill(self.stack.redis.pid, signal.SIGKILL)
+            self.stack.redis.stop()
+            time.sleep(away_s)
+            self.stack.redis = start_redis(self.data_dir)
+
+    def stop_redis(self, hung_s: float) -> None:
+        """SIGSTOP for a while."""
+        with self.redis_may_die:
+            os.kill(self.stack.redis.pid, signal.SIGSTOP)
+            time.sleep(hung_s)
+            os.kill(self.stack.redis.pid, signal.SIGCONT)
+
+    def families(self) -> list[tuple[WorkerProcess, int, list[int]]]:
+        """Each worker that trains: itself, its forkserver, its children."""
+        found = []
+        for worker in list(self.slots):
+            with contextlib.suppress(OSError, ValueError):
+                (forkserver,) = children_of(worker.pid)
+                children = children_of(forkserver)
+                if children:
+                    found.append((worker, forkserver, children))
+        return found
+
+    def operator_environment(self) -> dict[str, str]:
+        """Of somebody who types `moco` on this machine."""
+        return {
+            **os.environ,
+            "MOCO_DATA_DIR": str(self.data_dir),
+            "MOCO_REDIS_URL": self.stack.redis.url,
+            "MOCO_URL": f"http://127.0.0.1:{self.api_proxy.port}",
+            "MOCO_API_KEY": KEY,
+        }
+
+    def _worker(self) -> WorkerProcess:
+        self._starts += 1
+        faults = {
+            "MOCO_FAILPOINTS": self.worker_faults,
+            "MOCO_FAILPOINTS_LOG": str(self.faults_log),
+            "MOCO_FAILPOINTS_SEED": f"{self.seed}-{self._starts}",
+        }
+        return self.stack.start_worker(MOCO_REDIS_URL=self.redis_url, **faults)
+
+    def _api(self) -> "subprocess.Popen[bytes]":
+        assert isinstance(self.api_proxy.target, int)
+        environment = {
+            **os.environ,
+            **self.stack.environment,
+            "MOCO_DATA_DIR": str(self.data_dir),
+            "MOCO_REDIS_URL": self.redis_url,
+            "MOCO_PORT": str(self.api_proxy.target),
+            "MOCO_API_KEY": KEY,
+            "MOCO_FAILPOINTS": self.api_faults,
+            "MOCO_FAILPOINTS_LOG": str(self.faults_log),
+            "MOCO_FAILPOINTS_SEED": f"{self.seed}-{random.random()}",
+        }
+        with (self.data_dir / "api.log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "service"],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+
+@contextlib.contextmanager
+def running_world(
+    folder: Path, *, workers: int, seed: int = 0, **environment: str
+) -> Iterator[World]:
+    """A world in `folder`; every process it started has ended afterwards."""
+    with running_stack(folder, **environment) as stack:
+        address = urlsplit(stack.redis.url)
+        redis_proxy = Proxy(address.port or Path(address.path))
+        api_proxy = Proxy(_free_port())
+        world = World(stack, redis_proxy, api_proxy, folder / "faults.jsonl", seed=seed)
+        keeper = threading.Thread(target=world.keep, name="keeper", daemon=True)
+        keeper.start()
+        try:
+            world.need_workers(workers)
+            _await_api(world)
+            yield world
+        finally:
+            world.leave()
+            keeper.join(10)
+            if world.api:
+                world.api.kill()
+                world.api.wait(10)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(stack.redis.pid, signal.SIGCONT)
+            redis_proxy.close()
+            api_proxy.close()
+
+
+def _await_api(world: World) -> None:
+    until_s = time.monotonic() + START_S
+    with world.client() as client:
+        while True:
+            try:
+                return client.ready()
+            except ClientError as error:
+                if time.monotonic() > until_s:
+                    log = world.data_dir / "api.log"
+                    words = log.read_text() if log.exists() else ""
+                    raise AssertionError(f"no API within {START_S} s: {words}") from error
+                time.sleep(0.1)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
