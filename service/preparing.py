@@ -1,17 +1,20 @@
 """From bytes on the disk to a dataset that is being ingested."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
 from service.ids import new_id
+from service.ledger.desk import Desk
 from service.problems import Problem, invalid
 from service.schemas import Dataset
 from service.settings import ApiSettings
 from service.store.errors import WrongState
 from service.store.store import Store
 from service.store.words import DatasetRecord, NewJob
-from service.uploads import held_bytes, staged_path
+from service.uploads import FULL, held_bytes, staged_path
 from trainer.spec import IngestSpec, SourceFormat
 
 INGEST_POOL = "ingest"
@@ -58,13 +61,14 @@ def fillable(store: Store, name: str) -> DatasetRecord:
     return record
 
 
-def take_in(store: Store, record: DatasetRecord, *, size_bytes: int, sha256: str) -> DatasetRecord:
+def take_in(desk: Desk, record: DatasetRecord, *, size_bytes: int, sha256: str) -> DatasetRecord:
     """The content is whole: note it, and have it ingested."""
-    store.datasets.set_uploaded(record.id, size_bytes=size_bytes, sha256=sha256)
-    return prepare(store, record, source=staged_path(record.id))
+    with disk_told():
+        desk.set_uploaded(record.id, size_bytes=size_bytes, sha256=sha256)
+    return prepare(desk, record, source=staged_path(record.id))
 
 
-def prepare(store: Store, record: DatasetRecord, *, source: str) -> DatasetRecord:
+def prepare(desk: Desk, record: DatasetRecord, *, source: str) -> DatasetRecord:
     """Submit the ingest of `source`, a path. Asked again after a lost answer, it is one job."""
     spec = IngestSpec(
         dataset_id=record.id, source=source, format=cast(SourceFormat, record.format)
@@ -80,5 +84,17 @@ def prepare(store: Store, record: DatasetRecord, *, source: str) -> DatasetRecor
         dataset_id=record.id,
     )
     key = f"ingest:{record.id}:{record.job_id or 'first'}"
-    store.jobs.submit(new, job_id=new_id("job"), idempotency_key=key, fingerprint=source)
-    return store.datasets.get(record.id)
+    with disk_told():
+        desk.submit(new, job_id=new_id("job"), idempotency_key=key, fingerprint=source)
+    return desk.store.datasets.get(record.id)
+
+
+@contextmanager
+def disk_told() -> Iterator[None]:
+    """Tell of a disk that takes no line: Problem `disk_full`, else Problem `storage`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            raise Problem("disk_full", "The data folder has no space left.") from None
+        raise Problem("storage", f"The disk answered: {error.strerror}.") from error

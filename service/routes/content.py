@@ -7,6 +7,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from service.body import StrictRoute
+from service.ledger.desk import Desk
 from service.openapi import refused
 from service.preparing import check_size, fillable, shown, take_in
 from service.problems import Problem, invalid
@@ -15,6 +16,7 @@ from service.schemas import Dataset
 from service.settings import ApiSettings
 from service.store.words import DatasetRecord
 from service.uploads import Announced, held_bytes, receive, staged, staged_path
+from trainer.failpoints import reach
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)
 OCTETS = {"schema": {"type": "string", "format": "binary"}}
@@ -80,9 +82,10 @@ async def put_content(
         )
         if received.sha256 is None:
             return answer(shown(record, parts.settings), status=202)
+        reach("upload.pre_ingest")
         record = await run_in_threadpool(
             take_in,
-            parts.store,
+            Desk(parts.store, parts.settings.data_dir),
             record,
             size_bytes=received.held_bytes,
             sha256=received.sha256,

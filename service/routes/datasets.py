@@ -12,8 +12,9 @@ from service.answers import DatasetList
 from service.body import StrictRoute
 from service.files import FileAnswer, open_inside
 from service.history import open_newest, read_lines
+from service.ledger.desk import Desk
 from service.openapi import refused
-from service.preparing import allowed_source, check_size, prepare, shown
+from service.preparing import allowed_source, check_size, disk_told, prepare, shown
 from service.problems import Problem
 from service.routes.common import (
     DatasetName,
@@ -49,20 +50,22 @@ def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Respons
         check_size(body.size_bytes, parts.settings)
         check_space(parts.settings.data_dir, body.size_bytes)
     claim = idempotency.claim(parts.settings.data_dir, key, body)
+    desk = Desk(parts.store, parts.settings.data_dir)
     try:
-        record = parts.store.datasets.create(
-            dataset_id=claim.dataset_id,
-            name=body.name,
-            format=body.format,
-            size_bytes=body.size_bytes,
-            sha256=body.sha256,
-            source=source,
-        )
+        with disk_told():
+            record = desk.create_dataset(
+                dataset_id=claim.dataset_id,
+                name=body.name,
+                format=body.format,
+                size_bytes=body.size_bytes,
+                sha256=body.sha256,
+                source=source,
+            )
     except NameTaken:
         idempotency.forget(parts.settings.data_dir, key)
         raise
     if source is not None and record.status == "received":
-        record = prepare(parts.store, record, source=source)
+        record = prepare(desk, record, source=source)
     return made(
         shown(record, parts.settings),
         location=f"/v1/datasets/{record.id}",

@@ -1,10 +1,8 @@
 """Jobs: submitted as a JobSpec, looked at, controlled, deleted."""
 
 import hashlib
-import shutil
 from typing import Annotated
 
-import structlog
 from fastapi import APIRouter, Body, Header, Query
 from starlette.responses import Response
 
@@ -12,13 +10,17 @@ from service import examples, ids
 from service.answers import JobList, Preview
 from service.body import StrictRoute
 from service.files import tag_matches
+from service.ledger.desk import Desk
+from service.ledger.lines import Verb
 from service.openapi import refused
 from service.planning import plan, preview
+from service.preparing import disk_told
 from service.problems import Problem
 from service.routes.common import (
     IdempotencyKey,
     JobId,
     Limit,
+    Parts,
     PartsOf,
     answer,
     cursor,
@@ -30,7 +32,6 @@ from service.store.words import JobRecord, Status
 from trainer.spec import JobSpec
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
-log = structlog.get_logger("service.jobs")
 
 
 @router.post(
@@ -58,12 +59,13 @@ def create(
     if dry_run:
         return answer(preview(planned, parts.store))
     job_id = ids.new_id("job")
-    done = parts.store.jobs.submit(
-        planned.job(job_id),
-        job_id=job_id,
-        idempotency_key=None if key is None else f"user:{key}",
-        fingerprint=planned.fingerprint(),
-    )
+    with disk_told():
+        done = _desk(parts).submit(
+            planned.job(job_id),
+            job_id=job_id,
+            idempotency_key=None if key is None else f"user:{key}",
+            fingerprint=planned.fingerprint(),
+        )
     return made(
         Job.of(parts.store.jobs.get(done.job_id)),
         location=f"/v1/jobs/{done.job_id}",
@@ -133,7 +135,7 @@ def get(
 )
 def cancel(id: JobId, parts: PartsOf) -> Response:
     """Its checkpoints stay, so it can be resumed all the same."""
-    return _controlled(parts.store.jobs.cancel(id))
+    return _controlled(_control(id, "cancel", parts))
 
 
 @router.post(
@@ -149,7 +151,7 @@ def cancel(id: JobId, parts: PartsOf) -> Response:
 )
 def pause(id: JobId, parts: PartsOf) -> Response:
     """It keeps its checkpoint and gives its worker free."""
-    return _controlled(parts.store.jobs.pause(id))
+    return _controlled(_control(id, "pause", parts))
 
 
 @router.post(
@@ -161,7 +163,7 @@ def pause(id: JobId, parts: PartsOf) -> Response:
 )
 def resume(id: JobId, parts: PartsOf) -> Job:
     """A paused, cancelled or failed job goes on from its last checkpoint."""
-    return Job.of(parts.store.jobs.resume(id))
+    return Job.of(_control(id, "resume", parts))
 
 
 @router.delete(
@@ -177,13 +179,18 @@ def delete(id: JobId, parts: PartsOf) -> Response:
     """Only a job that has ended. There is no way back."""
     if parts.store.jobs.get(id).kind == "ingest":
         raise Problem("wrong_state", "An ingest job belongs to its dataset.")
-    parts.store.jobs.delete(id)
-    # The folder is made from the checked id, never from what the record says.
-    shutil.rmtree(
-        parts.settings.data_dir / "jobs" / id,
-        onerror=lambda _, path, found: log.warning("not_removed", path=path, error=str(found[1])),
-    )
+    with disk_told():
+        _desk(parts).delete(id)
     return Response(status_code=204)
+
+
+def _desk(parts: Parts) -> Desk:
+    return Desk(parts.store, parts.settings.data_dir)
+
+
+def _control(id: str, verb: Verb, parts: Parts) -> JobRecord:
+    with disk_told():
+        return _desk(parts).control(id, verb)
 
 
 def _controlled(record: JobRecord) -> Response:

@@ -2,6 +2,7 @@
 
 StoreError
 ├── StoreUnavailable      Redis does not answer, or cannot write: try again later
+│   └── StoreLost         Redis answers but was emptied: it is rebuilt from the disk
 ├── Misconfigured         Redis would lose acknowledged writes, so nothing starts
 ├── Fenced                the lease is over: another attempt may own the job by now
 ├── NotFound              no such job, dataset or worker
@@ -17,6 +18,10 @@ class StoreError(Exception):
 
 class StoreUnavailable(StoreError):
     """Redis does not answer in time, or cannot write."""
+
+
+class StoreLost(StoreUnavailable):
+    """Redis answers, but it was emptied since."""
 
 
 class Misconfigured(StoreError):

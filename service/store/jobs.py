@@ -1,4 +1,7 @@
-"""Jobs as the API sees them: submit, look, control, delete."""
+"""Jobs as the API sees them: submit, look, control, delete.
+
+A control that is asked again with the same `op` is done once.
+"""
 
 import json
 import time
@@ -39,11 +42,13 @@ class Jobs:
         job_id: str,
         idempotency_key: str | None = None,
         fingerprint: str = "",
+        created_at_s: float | None = None,
     ) -> Submitted:
         """Queues `new` under `job_id`, whose ids must sort by their time.
 
         For 24 hours the same `idempotency_key` with the same `fingerprint` of the body answers
         the job made first. An ingest moves its dataset to `preparing` in the same step.
+        `created_at_s` is now unless it is told.
 
         Raises:
             IdempotencyConflict: the key was used with another fingerprint.
@@ -55,7 +60,7 @@ class Jobs:
             *("spec_json", new.spec_json, "resolved_json", new.resolved_json),
             *("reasons_json", new.reasons_json, "inputs", json.dumps(new.inputs)),
             *("folder", new.folder, "dataset_id", new.dataset_id or ""),
-            *("max_failures", new.max_failures, "now", time.time()),
+            *("max_failures", new.max_failures, "now", created_at_s or time.time()),
             *("idem_key", idempotency_key or "", "fingerprint", fingerprint),
         )
         match reply:
@@ -90,29 +95,29 @@ class Jobs:
         found = tuple(as_job(flat, position) for flat, position in rows[:limit])
         return Page(found, has_more=len(rows) > limit)
 
-    def cancel(self, id: str) -> JobRecord:
+    def cancel(self, id: str, *, op: str | None = None) -> JobRecord:
         """Ends the job for good, or asks its worker to. Harmless when it is cancelled already.
 
         Raises:
             NotFound, WrongState: there is no such job, or it ended otherwise.
         """
-        return self._control(id, "cancel")
+        return self._control(id, "cancel", op)
 
-    def pause(self, id: str) -> JobRecord:
+    def pause(self, id: str, *, op: str | None = None) -> JobRecord:
         """Takes the job off the queue, or asks its worker to checkpoint and let go.
 
         Raises:
             NotFound, WrongState: there is no such job, or it ended or is being cancelled.
         """
-        return self._control(id, "pause")
+        return self._control(id, "pause", op)
 
-    def resume(self, id: str) -> JobRecord:
+    def resume(self, id: str, *, op: str | None = None) -> JobRecord:
         """Queues a paused, cancelled or failed job again; it goes on from its last checkpoint.
 
         Raises:
             NotFound, WrongState: there is no such job, or it has not stopped, or it succeeded.
         """
-        return self._control(id, "resume")
+        return self._control(id, "resume", op)
 
     def delete(self, id: str) -> None:
         """Forgets an ended job. Its files are the caller's to remove.
@@ -160,8 +165,8 @@ class Jobs:
         jobs = self.link.run(lambda client: client.zcard(ready))
         return Depth(jobs=jobs, oldest_queued_at_s=float(since) if since else None)
 
-    def _control(self, id: str, verb: str) -> JobRecord:
-        reply = self.link.fcall("control", id, verb, uuid.uuid4().hex, time.time())
+    def _control(self, id: str, verb: str, op: str | None) -> JobRecord:
+        reply = self.link.fcall("control", id, verb, op or uuid.uuid4().hex, time.time())
         if reply[0] == "WRONGSTATE":
             _, status, *more = reply
             raise WrongState(status, verb, _reason(verb, status, more[0] if more else ""))

@@ -8,6 +8,7 @@ from typing import Final
 LIBRARY: Final = "moco"
 
 KEYS: Final[dict[str, str]] = {
+    "store": "{moco}:store",  # STRING, the identity; + `:` + identity is there too
     "tick": "{moco}:tick",  # INT, the clock of all leases
     "seq": "{moco}:seq",  # INT, order of arrival
     "leases": "{moco}:leases",  # ZSET job -> tick at which its lease is over
@@ -29,6 +30,11 @@ KEYS: Final[dict[str, str]] = {
     "workers": "{moco}:workers",  # ZSET worker -> tick at which it was last seen
     "counters": "{moco}:counters",  # HASH name -> INT, for Prometheus
 }
+
+
+def identity_key(identity: str) -> str:
+    """The key that is there as long as the server of this identity has lost nothing."""
+    return f"{KEYS['store']}:{identity}"
 
 
 def lua_table() -> str:

@@ -9,8 +9,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from service.store.errors import StoreUnavailable
-from service.store.keys import LIBRARY, lua_table
+from service.store.errors import StoreLost, StoreUnavailable
+from service.store.keys import LIBRARY, identity_key, lua_table
 from trainer.failpoints import reach
 
 T = TypeVar("T")
@@ -18,7 +18,7 @@ T = TypeVar("T")
 # Pauses before each further try after a refused or broken connection: a server that restarts
 # is met again, one that is gone is told within half a second.
 _PAUSES_S: Final = (0.02, 0.08, 0.3)
-_PARTS: Final = ("common", "jobs", "queue", "datasets", "workers", "register")
+_PARTS: Final = ("common", "jobs", "queue", "datasets", "workers", "restore", "register")
 
 
 def library() -> str:
@@ -48,14 +48,21 @@ class Link:
         self.url = url
         self.timeout_s = timeout_s
         self._client = connect(url, timeout_s=timeout_s / 2)
+        self.expected: str | None = None
+        """The identity that the server must have; None asks for none."""
 
     def fcall(self, name: str, *args: str | float) -> list[Any]:
         """The reply of function `name`; its first value is the verdict.
 
         Raises:
             StoreUnavailable: no answer in time, or the server cannot write.
+            StoreLost: the server has not the expected identity any more.
         """
-        reply: list[Any] = self.run(lambda client: client.fcall(f"moco_{name}", 0, *map(str, args)))
+        keys = [] if self.expected is None else [identity_key(self.expected)]
+        given = (*keys, *map(str, args))
+        reply: list[Any] = self.run(lambda client: client.fcall(f"moco_{name}", len(keys), *given))
+        if reply[0] == "LOST":
+            raise StoreLost("Redis has lost its data; it is being rebuilt from the disk.")
         return reply
 
     def run(  # each command has a type of answer of its own

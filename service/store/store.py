@@ -10,6 +10,7 @@ from service.store.events import Events
 from service.store.jobs import Jobs
 from service.store.link import Link
 from service.store.queue import WAIT_MAX_S, JobQueue
+from service.store.rebuild import Rebuild
 from service.store.settings import StoreSettings
 from service.store.workers import Workers
 
@@ -24,6 +25,7 @@ class Store:
     datasets: Datasets
     workers: Workers
     counters: Counters
+    rebuild: Rebuild
     link: Link
 
     def ping(self) -> None:
@@ -61,5 +63,6 @@ def open_store(settings: StoreSettings) -> Store:
         datasets=Datasets(link),
         workers=Workers(link, ttl_ticks),
         counters=Counters(link),
+        rebuild=Rebuild(link),
         link=link,
     )

@@ -125,7 +125,7 @@ def test_a_lost_answer_is_asked_for_again(api: RunningApi) -> None:
     """All bytes are here but the store was away: nothing more to send but the question."""
     dataset = made(api, "finish", size_bytes=5)
     path = api.data_dir / staged_path(dataset)
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"whole")
     assert held(api, dataset) == 5
     assert_preparing(api, put(api, dataset, b"", offset=5), b"whole")
@@ -134,7 +134,7 @@ def test_a_lost_answer_is_asked_for_again(api: RunningApi) -> None:
 def test_one_sender_at_a_time(api: RunningApi) -> None:
     dataset = made(api, "busy", size_bytes=10)
     path = api.data_dir / staged_path(dataset)
-    path.parent.mkdir(parents=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         answer = put(api, dataset, b"x" * 10)
@@ -177,7 +177,8 @@ def test_in_place_nothing_is_copied(api: RunningApi) -> None:
     body = answer.json()
     assert (body["status"], body["received_bytes"]) == ("preparing", 0)
     assert api.store.jobs.get(body["job_id"]).inputs == {"source": str(folder)}
-    assert not (api.data_dir / "datasets" / body["id"]).exists()
+    names = [path.name for path in (api.data_dir / "datasets" / body["id"]).iterdir()]
+    assert names == ["ledger.jsonl"]
 
 
 def test_the_same_key_makes_one_dataset(api: RunningApi) -> None:

@@ -1,5 +1,23 @@
 -- What the API asks of jobs.
 
+local function record(a)
+  R('HSET', K.job .. a.id, 'id', a.id, 'kind', a.kind, 'pool', a.pool, 'name', a.name, 'status', 'queued',
+    'spec_json', a.spec_json, 'resolved_json', a.resolved_json, 'reasons_json', a.reasons_json,
+    'inputs', a.inputs, 'folder', a.folder, 'dataset_id', a.dataset_id, 'max_failures', a.max_failures,
+    'created_at_s', a.now, 'attempt', 0, 'failures', 0, 'losses', 0, 'idle_losses', 0,
+    'checkpoint_step', 0, 'version', 0, 'idem_key', a.idem_key)
+  local j = load(a.id)
+  R('ZADD', K.jobs .. j.kind .. ':all', 0, j.id)
+  R('SADD', K.pools, j.pool)
+  count(j, 'submitted')
+  return j
+end
+
+local function remember(a, seconds)
+  R('HSET', K.idem .. a.idem_key, 'fingerprint', a.fingerprint, 'id', a.id)
+  R('EXPIRE', K.idem .. a.idem_key, seconds)
+end
+
 local function submit(_, args)
   local a = named(args)
   if a.idem_key ~= '' then
@@ -14,19 +32,8 @@ local function submit(_, args)
     if status ~= 'received' and status ~= 'failed' then return { 'WRONGSTATE', status } end
     R('HSET', K.ds .. a.dataset_id, 'job_id', a.id)
   end
-  R('HSET', K.job .. a.id, 'id', a.id, 'kind', a.kind, 'pool', a.pool, 'name', a.name, 'status', 'queued',
-    'spec_json', a.spec_json, 'resolved_json', a.resolved_json, 'reasons_json', a.reasons_json,
-    'inputs', a.inputs, 'folder', a.folder, 'dataset_id', a.dataset_id, 'max_failures', a.max_failures,
-    'created_at_s', a.now, 'attempt', 0, 'failures', 0, 'losses', 0, 'idle_losses', 0,
-    'checkpoint_step', 0, 'version', 0, 'idem_key', a.idem_key)
-  if a.idem_key ~= '' then
-    R('HSET', K.idem .. a.idem_key, 'fingerprint', a.fingerprint, 'id', a.id)
-    R('EXPIRE', K.idem .. a.idem_key, DAY_S)
-  end
-  local j = load(a.id)
-  R('ZADD', K.jobs .. j.kind .. ':all', 0, j.id)
-  R('SADD', K.pools, j.pool)
-  count(j, 'submitted')
+  local j = record(a)
+  if a.idem_key ~= '' then remember(a, DAY_S) end
   move(j, 'queued', a.now)
   enqueue(j, a.now, false)
   return { 'OK', a.id, 0 }

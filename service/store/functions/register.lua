@@ -4,8 +4,13 @@
 -- can still end; new work is refused there. While a library loads, Lua has no globals.
 local READS, ENDING, GROWING = { 'no-writes' }, { 'allow-oom' }, {}
 
+-- A caller that names the key of the identity it expects is told when the server has lost it.
 local function name(function_name, callback, flags)
-  redis.register_function({ function_name = function_name, callback = callback, flags = flags })
+  local function guarded(keys, args)
+    if keys[1] and R('EXISTS', keys[1]) == 0 then return { 'LOST' } end
+    return callback(keys, args)
+  end
+  redis.register_function({ function_name = function_name, callback = guarded, flags = flags })
 end
 
 name('moco_submit', submit, GROWING)
@@ -29,3 +34,6 @@ name('moco_beat', beat, ENDING)
 name('moco_worker_drain', worker_drain, ENDING)
 name('moco_worker_leave', worker_leave, ENDING)
 name('moco_worker_list', worker_list, READS)
+name('moco_restore', restore, GROWING)
+name('moco_ds_restore', ds_restore, GROWING)
+name('moco_identify', identify, ENDING)

@@ -1,0 +1,266 @@
+"""From the lines of a ledger to the job as it was. Pure functions.
+
+The newest attempt n decides: after `ended` the status that Redis answered, otherwise queued, for
+whatever ran is claimed again. Then the controls that were asked during or after n are followed in
+their order; one that the state does not allow changed nothing then and changes nothing now.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Final
+
+from service.ledger.lines import (
+    AttemptEnded,
+    AttemptLine,
+    CheckpointTold,
+    Claimed,
+    ContentWhole,
+    Controlled,
+    DatasetCreated,
+    Deleted,
+    JobLine,
+    JobSubmitted,
+    Refused,
+)
+from service.store.rebuild import OldJob
+from service.store.words import (
+    TERMINAL,
+    AttemptRecord,
+    CheckpointRecord,
+    DatasetRecord,
+    DatasetStatus,
+    Status,
+)
+from trainer.events import DatasetFacts
+
+IDEMPOTENCY_S: Final = 24 * 3600.0
+_AFTER: Final[dict[tuple[str, Status], Status]] = {
+    ("cancel", "queued"): "cancelled",
+    ("cancel", "paused"): "cancelled",
+    ("pause", "queued"): "paused",
+    ("resume", "paused"): "queued",
+    ("resume", "cancelled"): "queued",
+    ("resume", "failed"): "queued",
+}
+"""What a control makes of a job that no worker has; every other pair changes nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """What the disk tells of one job."""
+
+    submitted: JobSubmitted
+    lines: tuple[JobLine, ...]
+    """Of the folder's ledger; of an ingest they may also be about other ingests."""
+    attempts: Mapping[int, tuple[AttemptLine, ...]]
+    """Number of each folder that is there -> its lines."""
+
+    @property
+    def deleted(self) -> Deleted | None:
+        """The request to forget the job, unless it was refused or the job was used since."""
+        refused, found = _refused(self.lines), None
+        for line in self.lines:
+            if not isinstance(line, Deleted | Controlled) or line.op in refused:
+                continue
+            if line.job_id == self.submitted.job_id:
+                found = line if isinstance(line, Deleted) else None
+        return found
+
+    @property
+    def controls(self) -> tuple[Controlled, ...]:
+        """What was asked of this job, and not refused, in order."""
+        refused = _refused(self.lines)
+        asked = [line for line in self.lines if isinstance(line, Controlled)]
+        mine = [line for line in asked if line.job_id == self.submitted.job_id]
+        return tuple(line for line in mine if line.op not in refused)
+
+    @property
+    def own(self) -> dict[int, tuple[AttemptLine, ...]]:
+        """The attempts that are not known to be another job's."""
+        return {
+            number: lines
+            for number, lines in sorted(self.attempts.items())
+            if all(
+                line.job_id == self.submitted.job_id for line in lines if isinstance(line, Claimed)
+            )
+        }
+
+    @property
+    def attempt(self) -> int:
+        """The highest number that was ever seen, in a ledger or as a folder."""
+        return max([0, *self.attempts, *(line.attempt for line in self.controls)])
+
+    def ended(self, attempt: int) -> AttemptEnded | None:
+        """How an attempt ended, if it says so."""
+        lines = self.own.get(attempt, ())
+        return next((line for line in lines if isinstance(line, AttemptEnded)), None)
+
+
+def old_job(life: Life, *, is_there: Callable[[CheckpointTold], bool], now_s: float) -> OldJob:
+    """The job as it was. `is_there` tells whether a checkpoint lies whole on the disk."""
+    told, ended = life.submitted, life.ended(_newest(life))
+    status, since_s = _followed(life, ended)
+    why = ended if ended is not None and ended.status == status else None
+    done = ended if status == "succeeded" else None
+    checkpoints = _checkpoints(life, is_there)
+    return OldJob(
+        id=told.job_id,
+        new=told.as_new(),
+        status=status,
+        code=why.code if why else "",
+        message=why.message if why else "",
+        hint=why.hint if why else "",
+        created_at_s=told.created_at_s,
+        started_at_s=_started_at_s(life),
+        finished_at_s=since_s if status in TERMINAL else None,
+        attempt=life.attempt,
+        failures=_failures(life),
+        losses=sum(life.ended(n) is None for n in life.own),
+        progress=_progress(ended, checkpoints),
+        attempts=tuple(_attempt(n, lines) for n, lines in life.own.items()),
+        checkpoints=checkpoints,
+        artifacts=done.artifacts if done else (),
+        artifacts_folder=done.artifacts_folder if done else None,
+        idem_key=told.idem_key,
+        fingerprint=told.fingerprint,
+        idem_s=int(max(0.0, told.created_at_s + IDEMPOTENCY_S - now_s)),
+    )
+
+
+def old_dataset(lines: Iterable[JobLine], ingests: Sequence[OldJob]) -> DatasetRecord | None:
+    """The dataset as it was; `ingests` are its jobs in order. None without a `created` line."""
+    created = next((line for line in lines if isinstance(line, DatasetCreated)), None)
+    if created is None:
+        return None
+    whole = [line for line in lines if isinstance(line, ContentWhole)]
+    last = ingests[-1] if ingests else None
+    ready = last is not None and last.status == "succeeded"
+    status: DatasetStatus = "ready" if ready else "received"
+    return DatasetRecord(
+        id=created.dataset_id,
+        name=created.name,
+        format=created.format,
+        status=status,
+        size_bytes=whole[-1].size_bytes if whole else created.size_bytes,
+        sha256=whole[-1].sha256 if whole else created.sha256,
+        source=created.source,
+        created_at_s=created.created_at_s,
+        code="",
+        message="",
+        hint="",
+        facts=None,
+        pack=last.artifacts_folder if last and ready else None,
+        job_id=last.id if last else None,
+    )
+
+
+def facts_of(life: Life) -> DatasetFacts | None:
+    """What an ingest that succeeded found."""
+    ended = life.ended(_newest(life))
+    if ended is None or not ended.facts_json:
+        return None
+    return DatasetFacts.model_validate_json(ended.facts_json)
+
+
+def superseded(lives: Iterable[Life]) -> set[str]:
+    """Jobs that were never accepted: a later submit with the same key took their place.
+
+    One that was attempted was accepted. Otherwise the last one is meant: a caller who is given
+    an id does not ask again.
+    """
+    by_key: dict[str, list[Life]] = {}
+    for life in lives:
+        if life.submitted.idem_key:
+            by_key.setdefault(life.submitted.idem_key, []).append(life)
+    gone: set[str] = set()
+    for same in by_key.values():
+        ordered = sorted(same, key=lambda life: life.submitted.created_at_s)
+        for older, newer in pairwise(ordered):
+            apart_s = newer.submitted.created_at_s - older.submitted.created_at_s
+            alike = newer.submitted.fingerprint == older.submitted.fingerprint
+            if alike and apart_s < IDEMPOTENCY_S:
+                gone.add(
+                    newer.submitted.job_id
+                    if older.own and not newer.own
+                    else older.submitted.job_id
+                )
+    return gone
+
+
+def _refused(lines: Iterable[JobLine]) -> set[str]:
+    return {line.op for line in lines if isinstance(line, Refused)}
+
+
+def _newest(life: Life) -> int:
+    """The newest attempt of this very job; 0 before the first."""
+    mine = (line.attempt for line in life.controls)
+    return max([0, *life.own, *mine])
+
+
+def _followed(life: Life, ended: AttemptEnded | None) -> tuple[Status, float]:
+    """The status, and since when."""
+    status: Status = ended.status if ended else "queued"
+    since_s = ended.at_s if ended else life.submitted.created_at_s
+    newest = _newest(life)
+    for line in life.controls:
+        if line.attempt == newest and (line.verb, status) in _AFTER:
+            status, since_s = _AFTER[line.verb, status], line.at_s
+    return status, since_s
+
+
+def _failures(life: Life) -> int:
+    """Failures since the last resume: a resume gives the budget back."""
+    resumed = max((line.attempt for line in life.controls if line.verb == "resume"), default=0)
+    ends = [life.ended(number) for number in life.own if number > resumed]
+    return sum(end is not None and end.verb == "fail" for end in ends)
+
+
+def _checkpoints(
+    life: Life, is_there: Callable[[CheckpointTold], bool]
+) -> tuple[CheckpointRecord, ...]:
+    """Those that lie on the disk, newest last; of one step the latest."""
+    found: dict[int, CheckpointRecord] = {}
+    for number, lines in life.own.items():
+        for line in lines:
+            if isinstance(line, CheckpointTold) and is_there(line):
+                found[line.step] = CheckpointRecord(
+                    step=line.step,
+                    path=line.path,
+                    manifest_sha256=line.manifest_sha256,
+                    size_bytes=line.size_bytes,
+                    attempt=number,
+                    created_at_s=line.at_s,
+                )
+    return tuple(found[step] for step in sorted(found))
+
+
+def _progress(
+    ended: AttemptEnded | None, checkpoints: Sequence[CheckpointRecord]
+) -> dict[str, Any]:
+    if ended is not None:
+        return ended.progress
+    return {"step": checkpoints[-1].step} if checkpoints else {}
+
+
+def _started_at_s(life: Life) -> float | None:
+    for lines in life.own.values():
+        for line in lines:
+            if isinstance(line, Claimed):
+                return line.at_s
+    return None
+
+
+def _attempt(number: int, lines: Sequence[AttemptLine]) -> AttemptRecord:
+    claimed = next((line for line in lines if isinstance(line, Claimed)), None)
+    ended = next((line for line in lines if isinstance(line, AttemptEnded)), None)
+    outcomes = {"complete": "succeeded", "fail": "failed", "release": "released"}
+    return AttemptRecord(
+        attempt=number,
+        worker_id="",
+        started_at_s=claimed.at_s if claimed else 0.0,
+        ended_at_s=ended.at_s if ended else None,
+        outcome=outcomes[ended.verb] if ended else "lost",
+        code=ended.code if ended else "worker_lost",
+        message=ended.message if ended else "",
+    )

@@ -1,0 +1,143 @@
+"""Making a wiped server anew: its identity, and records as they were. What exists stays."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from service.store.keys import KEYS
+from service.store.link import Link
+from service.store.records import checkpoint_json, files_json
+from service.store.words import AttemptRecord, CheckpointRecord, DatasetRecord, NewJob, Status
+from trainer.events import FileRecord
+
+Restored = Literal["made", "there", "taken", "orphan"]
+"""`taken`: another job has its idempotency key, its dataset or its name. `orphan`: an ingest
+without a dataset."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OldJob:
+    """A job at rest, or queued, as the disk knows it."""
+
+    id: str
+    new: NewJob
+    status: Status
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+    created_at_s: float
+    started_at_s: float | None = None
+    finished_at_s: float | None = None
+    attempt: int = 0
+    """Highest number that was ever seen; the next attempt has a higher one."""
+    failures: int = 0
+    losses: int = 0
+    progress: dict[str, Any]
+    attempts: tuple[AttemptRecord, ...] = ()
+    checkpoints: tuple[CheckpointRecord, ...] = ()
+    """Newest last; the pointer stands at that one."""
+    artifacts: tuple[FileRecord, ...] = ()
+    artifacts_folder: str | None = None
+    idem_key: str = ""
+    fingerprint: str = ""
+    idem_s: int = 0
+    """How long the key still answers with this job."""
+
+
+@dataclass(frozen=True)
+class Rebuild:
+    """Every method may raise StoreUnavailable; then call it again."""
+
+    link: Link
+
+    def identity(self) -> str | None:
+        """Of the server; None of a new or an emptied one."""
+        found: str | None = self.link.run(lambda client: client.get(KEYS["store"]))
+        return found
+
+    def identify(self, identity: str) -> bool:
+        """Give the server an identity; False if it has another."""
+        reply = self.link.run(lambda client: client.fcall("moco_identify", 0, identity))
+        return bool(reply[0] == "OK")
+
+    def jobs(self, olds: Sequence[OldJob]) -> list[Restored]:
+        """Restore jobs, queued ones behind each other in this order."""
+        return self._all("restore", [_job_arguments(old) for old in olds])
+
+    def datasets(self, olds: Sequence[DatasetRecord]) -> list[Restored]:
+        """Restore datasets, before their ingests."""
+        return self._all("ds_restore", [_dataset_arguments(old) for old in olds])
+
+    def present(self, ids: Sequence[str], *, what: Literal["job", "ds"]) -> list[bool]:
+        """Which of these the server has."""
+
+        def ask(client: Any) -> object:  # noqa: ANN401  # the driver's type stays in `link`
+            pipe = client.pipeline(transaction=False)
+            for id in ids:
+                pipe.exists(KEYS[what] + id)
+            return pipe.execute()
+
+        return [bool(found) for found in self.link.run(ask)] if ids else []
+
+    def _all(self, name: str, calls: list[list[str]]) -> list[Restored]:
+        def ask(client: Any) -> object:  # noqa: ANN401
+            pipe = client.pipeline(transaction=False)
+            for call in calls:
+                pipe.fcall(f"moco_{name}", 0, *call)
+            return pipe.execute()
+
+        return [_verdict(reply) for reply in self.link.run(ask)] if calls else []
+
+
+def _verdict(reply: list[Any]) -> Restored:
+    match reply:
+        case ["OK", made]:
+            return "made" if made else "there"
+        case ["TAKEN", *_]:
+            return "taken"
+    return "orphan"
+
+
+def _job_arguments(old: OldJob) -> list[str]:
+    new = old.new
+    values: dict[str, str | float | None] = {
+        "id": old.id,
+        **{name: getattr(new, name) for name in ("kind", "pool", "name", "spec_json", "folder")},
+        "resolved_json": new.resolved_json,
+        "reasons_json": new.reasons_json,
+        "inputs": json.dumps(new.inputs),
+        "dataset_id": new.dataset_id,
+        "max_failures": new.max_failures,
+        "now": old.created_at_s,
+        **{name: getattr(old, name) for name in ("status", "code", "message", "hint")},
+        "started_at_s": old.started_at_s,
+        "finished_at_s": old.finished_at_s or time.time(),
+        **{name: getattr(old, name) for name in ("attempt", "failures", "losses")},
+        "progress": json.dumps(old.progress),
+        "attempts": json.dumps({str(row.attempt): _attempt_json(row) for row in old.attempts}),
+        "checkpoints": json.dumps([(row.step, checkpoint_json(row)) for row in old.checkpoints]),
+        "checkpoint": old.checkpoints[-1].path if old.checkpoints else None,
+        "checkpoint_step": old.checkpoints[-1].step if old.checkpoints else 0,
+        "artifacts": files_json(old.artifacts) if old.artifacts_folder else None,
+        "artifacts_folder": old.artifacts_folder,
+        **{name: getattr(old, name) for name in ("idem_key", "fingerprint", "idem_s")},
+    }
+    return _flat(values)
+
+
+def _dataset_arguments(old: DatasetRecord) -> list[str]:
+    values = asdict(old)
+    values["facts"] = old.facts.model_dump_json() if old.facts else None
+    return _flat({name: value for name, value in values.items() if value is not None})
+
+
+def _attempt_json(row: AttemptRecord) -> str:
+    return json.dumps({name: value for name, value in asdict(row).items() if name != "attempt"})
+
+
+def _flat(values: dict[str, Any]) -> list[str]:
+    """Name, value, name, value ... as the functions take them; None is empty."""
+    pairs = ((name, "" if value is None else str(value)) for name, value in values.items())
+    return [text for pair in pairs for text in pair]
