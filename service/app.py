@@ -31,6 +31,7 @@ from service.routes import (
 from service.routes.common import Parts
 from service.settings import ApiSettings
 from service.store.store import Store
+from service.tidier import Tidier
 
 ROUTERS = (
     datasets.router,
@@ -54,7 +55,7 @@ class Api(FastAPI):
 
 
 def create_app(settings: ApiSettings, store: Store) -> FastAPI:
-    """The ASGI application. Its lifespan runs a reaper and the thread behind event streams.
+    """The ASGI application. Its lifespan runs a reaper, a tidier and the event tail.
 
     Raises WeakKey when the key could be guessed.
     """
@@ -90,9 +91,12 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     reaper = Reaper(parts.store.queue, tick_s=parts.settings.tick_s)
+    tidier = Tidier(parts.store, parts.settings.data_dir, kept_s=parts.settings.upload_kept_s)
     reaper.start()
+    tidier.start()
     try:
         yield
     finally:
+        await run_in_threadpool(tidier.stop)
         await run_in_threadpool(reaper.stop)
         await run_in_threadpool(parts.tail.stop)

@@ -18,6 +18,7 @@ from typing import BinaryIO
 from starlette.concurrency import run_in_threadpool
 
 from service.problems import Problem
+from trainer.failpoints import reach
 
 STAGED = "upload.part"
 CHUNK_BYTES = 1024 * 1024
@@ -101,6 +102,7 @@ async def receive(
     def write(block: bytes) -> None:
         with _disk_errors():
             _write_all(file, block)
+            reach("upload.mid_write")
         hasher.update(block)
         on_bytes(len(block))
 
@@ -181,6 +183,7 @@ def _write_all(file: BinaryIO, block: bytes) -> None:
 
 def _sync(file: BinaryIO) -> None:
     with _disk_errors():
+        reach("upload.pre_sync")
         os.fsync(file.fileno())
 
 
