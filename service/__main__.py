@@ -9,11 +9,15 @@ from service import logs
 from service.apikey import WeakKey
 from service.app import create_app
 from service.exporter import create_exporter
+from service.ledger.identity import settle
 from service.routes.common import Parts
 from service.server import NotLoopback, check_host, make_server, patience_of
 from service.settings import ApiSettings
 from service.store.errors import StoreError
 from service.store.store import open_store
+from trainer import failpoints
+from trainer.errors import StorageError
+from trainer.failpoints import BadFailpoints
 
 BAD_SETTINGS = os.EX_CONFIG
 NO_STORE = os.EX_UNAVAILABLE
@@ -25,6 +29,7 @@ def main(arguments: list[str]) -> int:
         print("Usage: python -m service [exporter]", file=sys.stderr)
         return os.EX_USAGE
     try:
+        failpoints.check()
         settings = ApiSettings()
         _serve(settings, is_exporter=bool(arguments))
     except ValidationError as error:
@@ -32,8 +37,11 @@ def main(arguments: list[str]) -> int:
             name = "MOCO_" + str(found["loc"][0]).upper()
             print(f"{name}: {found['msg']}", file=sys.stderr)
         return BAD_SETTINGS
-    except (WeakKey, NotLoopback) as error:
+    except (WeakKey, NotLoopback, BadFailpoints) as error:
         print(error, file=sys.stderr)
+        return BAD_SETTINGS
+    except (StorageError, OSError) as error:
+        print(f"The data folder cannot be used: {error}", file=sys.stderr)
         return BAD_SETTINGS
     except StoreError as error:
         print(f"The store cannot be opened: {error}", file=sys.stderr)
@@ -49,6 +57,8 @@ def _serve(settings: ApiSettings, *, is_exporter: bool) -> None:
     try:
         app = create_exporter(settings, store) if is_exporter else create_app(settings, store)
         logs.configure()
+        if not is_exporter:
+            settle(store, settings.data_dir)
         parts: Parts = app.state.parts
         make_server(
             app,

@@ -14,6 +14,7 @@ from service import problems
 from service.apikey import load_or_make
 from service.auth import KeyGuard
 from service.edge import Edge
+from service.ledger.identity import settle
 from service.metrics import Instruments
 from service.openapi import describe
 from service.reaper import Reaper
@@ -90,7 +91,10 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
-    reaper = Reaper(parts.store.queue, tick_s=parts.settings.tick_s)
+    store, settings = parts.store, parts.settings
+    reaper = Reaper(
+        store.queue, tick_s=settings.tick_s, on_lost=lambda: settle(store, settings.data_dir)
+    )
     tidier = Tidier(parts.store, parts.settings.data_dir, kept_s=parts.settings.upload_kept_s)
     reaper.start()
     tidier.start()

@@ -176,5 +176,6 @@ def drop(folder: Path) -> None:
     """Remove a folder so that a crash on the way leaves nothing that looks like a job."""
     doomed = folder.with_name(folder.name + DELETED)
     if folder.is_dir():
+        shutil.rmtree(doomed, ignore_errors=True)
         folder.rename(doomed)
     shutil.rmtree(doomed, ignore_errors=True)

@@ -1,0 +1,109 @@
+"""Reading ledgers back. What cannot be read is told, never guessed at."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from service.ledger.desk import DELETED
+from service.ledger.fold import Life
+from service.ledger.lines import (
+    ATTEMPT_LINE,
+    JOB_LINE,
+    LEDGER,
+    AnyLine,
+    AttemptLine,
+    CheckpointTold,
+    JobLine,
+    JobSubmitted,
+)
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """The folder of a job or of a dataset, with all its ledgers."""
+
+    name: str
+    """Of the folder: the id of the job or dataset."""
+    path: str
+    """Relative to the data folder."""
+    lines: tuple[JobLine, ...]
+    attempts: dict[int, tuple[AttemptLine, ...]]
+    damaged: tuple[str, ...]
+    """`path:line` of each line that cannot be read, the last of a file excepted."""
+
+    def lives(self) -> tuple[Life, ...]:
+        """The jobs that were submitted here, in order; several ingests may share a dataset."""
+        told = [line for line in self.lines if isinstance(line, JobSubmitted)]
+        return tuple(Life(line, self.lines, self.attempts) for line in told)
+
+
+def folder_names(data_dir: Path, kind: str) -> list[str]:
+    """The folders under `jobs` or `datasets`, in order; those being removed are left out."""
+    try:
+        with os.scandir(data_dir / kind) as found:
+            names = [entry.name for entry in found if not entry.name.endswith(DELETED)]
+    except FileNotFoundError:
+        return []
+    return sorted(names)
+
+
+def read_folders(data_dir: Path, kind: str, names: list[str] | None = None) -> Iterator[Folder]:
+    """Every folder of a kind, or those of these names that are still there."""
+    for name in folder_names(data_dir, kind) if names is None else names:
+        if (data_dir / kind / name).is_dir():
+            yield read_folder(data_dir, f"{kind}/{name}")
+
+
+def read_folder(data_dir: Path, path: str) -> Folder:
+    """One folder. Files that are not there have no lines."""
+    lines, damaged = _read(data_dir, f"{path}/{LEDGER}", JOB_LINE)
+    attempts: dict[int, tuple[AttemptLine, ...]] = {}
+    for number in _numbers(data_dir / path / "attempts"):
+        told, bad = _read(data_dir, f"{path}/attempts/{number}/{LEDGER}", ATTEMPT_LINE)
+        attempts[number] = told
+        damaged += bad
+    return Folder(path.rpartition("/")[2], path, lines, attempts, damaged)
+
+
+def is_there(data_dir: Path, told: CheckpointTold) -> bool:
+    """Whether the checkpoint was written to its end and not removed since."""
+    return os.path.exists(data_dir / told.path / MANIFEST)
+
+
+def parse(data: bytes, kind: TypeAdapter[AnyLine]) -> tuple[tuple[AnyLine, ...], tuple[int, ...]]:
+    """The lines of a file, and the numbers of those that cannot be read.
+
+    A last line without its end was cut short by a crash before anyone acted upon it.
+    """
+    lines: list[AnyLine] = []
+    damaged: list[int] = []
+    for number, row in enumerate(data.split(b"\n")[:-1], start=1):
+        try:
+            lines.append(kind.validate_json(row))
+        except ValidationError:
+            damaged.append(number)
+    return tuple(lines), tuple(damaged)
+
+
+def _read(
+    data_dir: Path, path: str, kind: TypeAdapter[AnyLine]
+) -> tuple[tuple[AnyLine, ...], tuple[str, ...]]:
+    try:
+        data = (data_dir / path).read_bytes()
+    except OSError:
+        return (), ()
+    lines, damaged = parse(data, kind)
+    return lines, tuple(f"{path}:{number}" for number in damaged)
+
+
+def _numbers(folder: Path) -> list[int]:
+    try:
+        with os.scandir(folder) as found:
+            return sorted(int(entry.name) for entry in found if entry.name.isdecimal())
+    except OSError:
+        return []

@@ -1,0 +1,161 @@
+"""Making Redis anew from the ledgers: whatever is missing there is restored, nothing is changed."""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from service.ledger import write
+from service.ledger.desk import DELETED, drop
+from service.ledger.fold import Life, facts_of, old_dataset, old_job, superseded
+from service.ledger.lines import Deleted, Refused
+from service.ledger.read import Folder, folder_names, is_there, read_folders
+from service.store.errors import NotFound, WrongState
+from service.store.rebuild import OldJob, Restored
+from service.store.store import Store
+from service.store.words import DatasetRecord
+from trainer.failpoints import reach
+
+log = structlog.get_logger("service.ledger")
+BATCH_JOBS = 200
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a reconciliation did."""
+
+    jobs: int
+    """Jobs restored, ingests among them."""
+    datasets: int
+    deleted: int
+    """Deletions that a crash had cut short, now done."""
+    dropped: int
+    """Submits that no one was ever told of, and that a later one replaced."""
+    damaged: tuple[str, ...]
+    """`path:line` of what could not be read."""
+    elapsed_s: float
+
+
+def reconcile(store: Store, data_dir: Path, *, whole: bool = True) -> Report:
+    """Restore every job and dataset that the disk knows and Redis does not.
+
+    Without `whole` only the folders of trainings that Redis does not know are read. May be
+    broken off anywhere and run again. Raises StoreUnavailable, OSError.
+    """
+    began_s = time.monotonic()
+    _sweep(data_dir)
+    shelves = list(read_folders(data_dir, "datasets"))
+    names = folder_names(data_dir, "jobs")
+    if not whole:
+        here = _present(store, names)
+        names = [name for name in names if name not in here]
+    folders = list(read_folders(data_dir, "jobs", names))
+    deleted = _finish_deletions(store, data_dir, folders)
+    datasets = _restore_datasets(store, data_dir, shelves)
+    prepared = [life for shelf in shelves for life in shelf.lives() if not life.deleted]
+    ingests = _missing(store, prepared)
+    trainings = [life for folder in folders for life in folder.lives() if not life.deleted]
+    missing = _missing(store, trainings)
+    gone = superseded(missing) | superseded(ingests)
+    olds = [_old(life, data_dir) for life in (*ingests, *missing)]
+    olds.sort(key=lambda old: (old.created_at_s, old.id))
+    kept = [old for old in olds if old.id not in gone]
+    verdicts = _restore(store, kept)
+    gone |= {old.id for old, said in zip(kept, verdicts, strict=True) if said == "taken"}
+    mine = {life.submitted.job_id for life in missing}
+    for id in gone & mine:
+        drop(data_dir / "jobs" / id)
+    for life in ingests:
+        if life.submitted.job_id in gone:
+            write.append(data_dir / life.submitted.folder, _forgotten(life.submitted.job_id))
+    return Report(
+        jobs=verdicts.count("made"),
+        datasets=datasets,
+        deleted=deleted,
+        dropped=len(gone & mine),
+        damaged=tuple(place for one in (*shelves, *folders) for place in one.damaged),
+        elapsed_s=time.monotonic() - began_s,
+    )
+
+
+def _sweep(data_dir: Path) -> None:
+    """Remove the folders whose removal was cut short."""
+    for kind in ("jobs", "datasets"):
+        for doomed in (data_dir / kind).glob(f"*{DELETED}"):
+            shutil.rmtree(doomed, ignore_errors=True)
+
+
+def _finish_deletions(store: Store, data_dir: Path, folders: Sequence[Folder]) -> int:
+    done = 0
+    for folder in folders:
+        for life in folder.lives():
+            asked = life.deleted
+            if asked is None:
+                continue
+            try:
+                store.jobs.delete(life.submitted.job_id)
+            except NotFound:
+                pass
+            except WrongState:  # it was refused, and a crash kept that from being noted
+                write.append(data_dir / folder.path, Refused(op=asked.op))
+                continue
+            drop(data_dir / folder.path)
+            done += 1
+    return done
+
+
+def _restore_datasets(store: Store, data_dir: Path, shelves: Sequence[Folder]) -> int:
+    """Those with content first: of two with one name that one was accepted."""
+    olds = [old for shelf in shelves if (old := _old_dataset(shelf, data_dir))]
+    olds.sort(key=lambda old: (old.job_id is None, old.created_at_s))
+    made = 0
+    for batch in _batches(olds, BATCH_JOBS):
+        made += store.rebuild.datasets(batch).count("made")
+    return made
+
+
+def _old_dataset(shelf: Folder, data_dir: Path) -> DatasetRecord | None:
+    lives = [life for life in shelf.lives() if not life.deleted]
+    old = old_dataset(shelf.lines, [_old(life, data_dir) for life in lives])
+    if old is None or old.status != "ready":
+        return old
+    return replace(old, facts=facts_of(lives[-1]))
+
+
+def _old(life: Life, data_dir: Path) -> OldJob:
+    return old_job(life, is_there=lambda told: is_there(data_dir, told), now_s=time.time())
+
+
+def _restore(store: Store, olds: Sequence[OldJob]) -> list[Restored]:
+    verdicts: list[Restored] = []
+    for batch in _batches(olds, BATCH_JOBS):
+        verdicts += store.rebuild.jobs(batch)
+        reach("reconcile.mid")
+    return verdicts
+
+
+def _missing(store: Store, lives: Sequence[Life]) -> list[Life]:
+    here = _present(store, [life.submitted.job_id for life in lives])
+    return [life for life in lives if life.submitted.job_id not in here]
+
+
+def _forgotten(job_id: str) -> Deleted:
+    return Deleted(job_id=job_id, op=job_id, at_s=time.time())
+
+
+def _present(store: Store, ids: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for batch in _batches(ids, 1000):
+        there = store.rebuild.present(batch, what="job")
+        found |= {id for id, is_here in zip(batch, there, strict=True) if is_here}
+    return found
+
+
+def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
