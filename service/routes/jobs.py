@@ -67,7 +67,7 @@ def create(
             fingerprint=planned.fingerprint(),
         )
     return made(
-        Job.of(parts.store.jobs.get(done.job_id)),
+        Job.of(done.record or parts.store.jobs.get(done.job_id)),
         location=f"/v1/jobs/{done.job_id}",
         replayed=done.replayed,
     )

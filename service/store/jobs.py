@@ -64,8 +64,9 @@ class Jobs:
             *("idem_key", idempotency_key or "", "fingerprint", fingerprint),
         )
         match reply:
-            case ["OK", made, replayed]:
-                return Submitted(job_id=made, replayed=bool(replayed))
+            case ["OK", made, replayed, *seen]:
+                record = as_job(*seen) if seen else None
+                return Submitted(job_id=made, replayed=bool(replayed), record=record)
             case ["CONFLICT"]:
                 raise IdempotencyConflict(idempotency_key or "")
             case ["NOTFOUND"]:

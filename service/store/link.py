@@ -1,6 +1,9 @@
 """The connection to Redis: every call is bounded in time, and every driver error is ours."""
 
+import os
+import threading
 import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -28,8 +31,11 @@ def library() -> str:
     return "\n".join([f"#!lua name={LIBRARY}", lua_table(), *parts])
 
 
-def connect(url: str, *, timeout_s: float) -> redis.Redis:
-    """A client whose sockets give up after `timeout_s` and that never retries by itself."""
+def connect(url: str, *, timeout_s: float, is_single: bool = False) -> redis.Redis:
+    """A client whose sockets give up after `timeout_s` and that never retries by itself.
+
+    `is_single`: it keeps one connection, for one thread, and saves what a pool costs per call.
+    """
     return redis.Redis.from_url(
         url,
         decode_responses=True,
@@ -37,6 +43,7 @@ def connect(url: str, *, timeout_s: float) -> redis.Redis:
         socket_timeout=timeout_s,
         socket_connect_timeout=timeout_s,
         retry=Retry(NoBackoff(), 0),
+        single_connection_client=is_single,
     )
 
 
@@ -47,7 +54,10 @@ class Link:
         """Connects at the first call. Half of `timeout_s` is kept for one more try."""
         self.url = url
         self.timeout_s = timeout_s
-        self._client = connect(url, timeout_s=timeout_s / 2)
+        # Threads that take turns at a pool's lock and look whether each connection still lives
+        # cost a third of a call; so each thread keeps its own.
+        self._own = threading.local()
+        self._clients = weakref.WeakSet[redis.Redis]()
         self.expected: str | None = None
         """The identity that the server must have; None asks for none."""
 
@@ -72,13 +82,12 @@ class Link:
 
         `do` may run twice, so it must be safe to repeat.
         """
-        using = client or self._client
         deadline_s = time.monotonic() + self.timeout_s
         pauses_s = iter(_PAUSES_S)
         while True:
             try:
                 reach("store.called")
-                answer = self._once(do, using)
+                answer = self._once(do, client or self._client())
                 reach("store.replied")
                 return answer
             except redis.AuthenticationError as error:
@@ -103,8 +112,18 @@ class Link:
         return connect(self.url, timeout_s=block_s + self.timeout_s)
 
     def close(self) -> None:
-        """Gives the connections back."""
-        self._client.close()
+        """Gives the connections back, those of ended threads as well."""
+        for client in list(self._clients):
+            client.close()
+
+    def _client(self) -> redis.Redis:
+        """The calling thread's own."""
+        mine: tuple[int, redis.Redis] | None = getattr(self._own, "client", None)
+        if mine is None or mine[0] != os.getpid():  # a fork must not write into our connection
+            mine = (os.getpid(), connect(self.url, timeout_s=self.timeout_s / 2, is_single=True))
+            self._own.client = mine
+            self._clients.add(mine[1])
+        return mine[1]
 
     @staticmethod
     def _once(do: Callable[[redis.Redis], T], client: redis.Redis) -> T:

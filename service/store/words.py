@@ -75,6 +75,8 @@ class Submitted:
     job_id: str
     replayed: bool
     """True when an earlier submit with this idempotency key made the job."""
+    record: "JobRecord | None" = None
+    """The job as it stands; None if it was deleted since."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
