@@ -1,4 +1,4 @@
-"""The key that every request must show. Loads no web framework."""
+"""The keys of which every request must show one. Loads no web framework."""
 
 import os
 import secrets
@@ -7,6 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 KEY_FILE = "api.key"
+READ_KEY_FILE = "read.key"
+"""Of the key that may look but not change."""
 KEY_PREFIX = "moco_"
 KEY_LETTERS_MIN = 16
 
@@ -15,14 +17,15 @@ class WeakKey(Exception):
     """A key that could be guessed."""
 
 
-def load_or_make(data_dir: Path, given: str | None) -> str:
-    """`given`, else the key of the data folder, which is made first if there is none.
+def load_or_make(data_dir: Path, given: str | None, *, file: str = KEY_FILE) -> str:
+    """`given`, else the key in `file` of the data folder, made first if there is none.
 
     Raises WeakKey when the key has fewer than 16 characters or ones that a header cannot carry.
     """
-    key = given if given is not None else _read_or_make(data_dir / KEY_FILE)
+    key = given if given is not None else _read_or_make(data_dir / file)
     if len(key) < KEY_LETTERS_MIN or not key.isascii() or not key.isprintable() or " " in key:
-        where = "MOCO_API_KEY" if given is not None else str(data_dir / KEY_FILE)
+        setting = "MOCO_API_KEY" if file == KEY_FILE else "MOCO_READ_KEY"
+        where = setting if given is not None else str(data_dir / file)
         raise WeakKey(
             f"The key in {where} must have {KEY_LETTERS_MIN} or more printable ASCII characters, "
             "without spaces. Remove it to have a new one made."

@@ -11,7 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
 from service import problems
-from service.apikey import load_or_make
+from service.apikey import READ_KEY_FILE, load_or_make
+from service.assets import load_assets
 from service.auth import KeyGuard
 from service.edge import Edge
 from service.ledger.identity import settle
@@ -27,9 +28,13 @@ from service.routes import (
     health,
     history,
     jobs,
+    pages,
+    report_csv,
+    sign_in,
     workers,
 )
 from service.routes.common import Parts
+from service.session import Keys, Sessions
 from service.settings import ApiSettings
 from service.store.store import Store
 from service.tidier import Tidier
@@ -43,8 +48,16 @@ ROUTERS = (
     artifacts.router,
     workers.router,
     health.router,
+    report_csv.router,
     docs.router,
+    pages.router,
 )
+OPEN = sign_in.router
+"""What a stranger may call."""
+
+
+REST_S = 0.5
+"""How long a store that hangs is not asked again."""
 
 
 class Api(FastAPI):
@@ -61,8 +74,7 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
     Raises WeakKey when the key could be guessed.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    given = settings.api_key.get_secret_value() if settings.api_key is not None else None
-    key = load_or_make(settings.data_dir, given)
+    sessions = Sessions(_keys(settings))
     instruments = Instruments(CollectorRegistry(), "api")
     app = Api(
         title="mocoserve",
@@ -76,16 +88,28 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
             Middleware(Edge, instruments=instruments),
             Middleware(
                 KeyGuard,
-                key=key,
+                key=sessions.keys.full,
+                sessions=sessions,
                 on_refusal=lambda: instruments.inc("moco_auth_failures_total"),
             ),
         ],
     )
+    store.link.rest_s = REST_S
     app.state.parts = Parts(settings, store, store.events.tail(), instruments)
-    for router in ROUTERS:
+    app.state.sessions, app.state.assets = sessions, load_assets()
+    for router in (*ROUTERS, OPEN):
         app.router.routes.extend(router.routes)
     problems.install(app)
     return app
+
+
+def _keys(settings: ApiSettings) -> Keys:
+    given = [
+        None if one is None else one.get_secret_value()
+        for one in (settings.api_key, settings.read_key)
+    ]
+    full = load_or_make(settings.data_dir, given[0])
+    return Keys(full, load_or_make(settings.data_dir, given[1], file=READ_KEY_FILE))
 
 
 @asynccontextmanager

@@ -1,57 +1,102 @@
-"""The door: no request passes without the key, whatever its path."""
+"""The door: no request passes without a key or a session made from one, whatever its path."""
 
-import hashlib
-import hmac
 from collections.abc import Callable
 
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.problems import Problem
+from service.session import SIGN_IN, SIGN_OUT, Keys, Role, Sessions, same_origin, sign_in_path
 
 REALM = 'Bearer realm="mocoserve"'
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+OPEN = frozenset({SIGN_IN, SIGN_OUT})
+"""Paths that ask for the key themselves."""
 
 
 class KeyGuard:
-    """ASGI middleware that answers 401 unless the request carries the key.
+    """ASGI middleware that answers 401 unless the request carries a key or a session.
 
-    It stands before routing, so a path that does not exist asks for the key as well.
+    It stands before routing, so a path that does not exist asks for the key as well. The role of
+    whoever asks is in `scope["state"]["role"]` afterwards.
     """
 
-    def __init__(self, app: ASGIApp, *, key: str, on_refusal: Callable[[], None]) -> None:
-        self.app, self.on_refusal = app, on_refusal
-        self._digest = _digest(key.encode())
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        key: str,
+        on_refusal: Callable[[], None],
+        sessions: Sessions | None = None,
+    ) -> None:
+        self.app, self.on_refusal, self.sessions = app, on_refusal, sessions
+        self._keys = sessions.keys if sessions is not None else Keys(key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
         if scope["type"] == "http":
             refusal = self._refusal(scope)
             if refusal is not None:
-                self.on_refusal()
-                request_id = scope["state"]["request_id"]
-                answer = refusal.response(path=scope["path"], request_id=request_id)
-                await answer(scope, receive, send)
+                await self._answer(refusal, scope)(scope, receive, send)
                 return
         await self.app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Problem | None:
+        """Why the request may not pass. Notes the role if it may."""
+        headers = dict(scope["headers"])
         sent = [value for name, value in scope["headers"] if name == b"authorization"]
-        if not sent:
-            return Problem(
-                "unauthorized",
-                "The request has no Authorization header.",
-                headers={"WWW-Authenticate": REALM},
-            )
+        safe = scope["method"] in SAFE
+        if sent:
+            role, by_cookie = self._role_of_key(sent), False
+        else:
+            role, by_cookie = self._role_of_cookie(headers), True
+        if self.sessions is not None and scope["path"] in OPEN:
+            return None if safe or same_origin(headers) else _cross_site()
+        if role is None:
+            return _unauthorized(sent=bool(sent))
+        if by_cookie and not safe and not same_origin(headers):
+            return _cross_site()
+        if role == "read" and not safe:
+            return Problem("read_only", f"This key may look, but not {scope['method']}.")
+        scope["state"]["role"] = role
+        return None
+
+    def _role_of_key(self, sent: list[bytes]) -> Role | None:
         scheme, _, key = sent[0].partition(b" ")
-        known = hmac.compare_digest(_digest(key.strip()), self._digest)
-        if len(sent) == 1 and scheme.lower() == b"bearer" and known:
+        if len(sent) != 1 or scheme.lower() != b"bearer":
             return None
+        return self._keys.role_of(key.strip())
+
+    def _role_of_cookie(self, headers: dict[bytes, bytes]) -> Role | None:
+        cookies = headers.get(b"cookie")
+        if self.sessions is None or cookies is None:
+            return None
+        return self.sessions.role_of(cookies.decode("latin-1"))
+
+    def _answer(self, refusal: Problem, scope: Scope) -> Response:
+        """A problem; to a browser that wants a page, the way to the sign-in."""
+        headers = dict(scope["headers"])
+        wants_page = scope["method"] == "GET" and b"text/html" in headers.get(b"accept", b"")
+        if self.sessions is not None and wants_page and b"authorization" not in headers:
+            where = sign_in_path(scope["path"], scope["query_string"].decode("latin-1"))
+            return RedirectResponse(where, 303, headers={"Cache-Control": "no-store"})
+        self.on_refusal()
+        return refusal.response(path=scope["path"], request_id=scope["state"]["request_id"])
+
+
+def _unauthorized(*, sent: bool) -> Problem:
+    if not sent:
         return Problem(
             "unauthorized",
-            "The Authorization header does not hold the key of this service.",
-            headers={"WWW-Authenticate": REALM + ', error="invalid_token"'},
+            "The request has no Authorization header, and no session that is still good.",
+            headers={"WWW-Authenticate": REALM},
         )
+    return Problem(
+        "unauthorized",
+        "The Authorization header does not hold a key of this service.",
+        headers={"WWW-Authenticate": REALM + ', error="invalid_token"'},
+    )
 
 
-def _digest(key: bytes) -> bytes:
-    """Of one length for every key, so that comparing tells nothing about it."""
-    return hashlib.sha256(key).digest()
+def _cross_site() -> Problem:
+    return Problem("cross_site", "A session may only be used by the pages of this service.")

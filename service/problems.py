@@ -49,6 +49,8 @@ KINDS: dict[str, Kind] = {
         "A key is needed",
         "Send `Authorization: Bearer <key>`; the key is in api.key of the data folder.",
     ),
+    "read_only": Kind(403, "This key may only look", "Use the key in api.key to change things."),
+    "cross_site": Kind(403, "The request came from another site", "Use the page, or send the key."),
     "path_not_allowed": Kind(
         403,
         "This folder may not be read",

@@ -23,6 +23,8 @@ class ApiSettings(StoreSettings):
     """Whether other machines may connect. Put TLS in front: the key travels in the clear."""
     api_key: SecretStr | None = None
     """The bearer key. Left out: the one in `api.key` of the data folder, made when missing."""
+    read_key: SecretStr | None = None
+    """A key that may look but not change. Left out: the one in `read.key`, made when missing."""
     allowed_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders whose content may become a dataset without a copy, separated by colons."""
     upload_bytes_max: Annotated[int, Field(ge=1)] = 20 * GIB

@@ -1,0 +1,80 @@
+"""What the page is made of: templates, our scripts and styles, and the charts' library.
+
+plotly.js comes out of the installed `plotly` wheel; that package itself is never imported.
+"""
+
+import gzip
+import hashlib
+import threading
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+STATIC = Path(__file__).parent / "pages" / "static"
+PLOTLY = "plotly.min.js"
+MEDIA_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One file, as it is and compressed."""
+
+    content: bytes
+    gzipped: bytes
+    media_type: str
+
+
+@dataclass
+class Assets:
+    """Every file that a page may load, by name."""
+
+    tag: str
+    """Stands in the address of each file and changes with any of them: they never grow stale."""
+    templates: Environment
+    found: dict[str, Asset]
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def get(self, name: str) -> Asset | None:
+        """A file; the large one is read when it is first asked for."""
+        if name != PLOTLY or name in self.found:
+            return self.found.get(name)
+        with self._lock:
+            if name not in self.found:
+                self.found[name] = _asset(_plotly())
+            return self.found[name]
+
+
+def load_assets() -> Assets:
+    """Read what lies in `pages/static`."""
+    found = {path.name: _asset(path) for path in sorted(STATIC.iterdir())}
+    whole = hashlib.sha256(version("plotly").encode())
+    for name, asset in found.items():
+        whole.update(name.encode() + b"\0" + asset.content)
+    templates = Environment(
+        loader=PackageLoader("service", "pages"),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return Assets(whole.hexdigest()[:16], templates, found)
+
+
+def _asset(path: Path) -> Asset:
+    content = path.read_bytes()
+    return Asset(content, gzip.compress(content, 6, mtime=0), MEDIA_TYPES[path.suffix])
+
+
+def _plotly() -> Path:
+    """Where the wheel keeps the script; finding it does not import the package."""
+    spec = find_spec("plotly")
+    if spec is None or spec.origin is None:  # it is a dependency: only a broken install lacks it
+        raise FileNotFoundError("the plotly package is not installed")
+    return Path(spec.origin).parent / "package_data" / PLOTLY

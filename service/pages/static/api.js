@@ -1,0 +1,76 @@
+// The REST API of the service, and every way in which it can say no, in words.
+
+/** What went wrong and what to do next. `errors` are fields: {pointer, detail}. */
+export class Problem extends Error {
+  constructor({ status = 0, code, title, detail = "", hint = "", errors = [], request_id = "" }) {
+    super(title);
+    Object.assign(this, { status, code, title, detail, hint, errors, requestId: request_id });
+  }
+}
+
+const AWAY = {
+  code: "away",
+  title: "The service does not answer",
+  detail: "The network is down, or the service is stopped or restarting.",
+  hint: "This page tries again by itself. On the server, `moco up` starts it.",
+};
+
+/** One request. Answers parsed JSON, or text with `as: "text"`. Throws Problem. */
+export async function call(method, path, { body, as = "json", headers = {} } = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, {
+      method,
+      credentials: "same-origin",
+      headers: { ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
+      body: body === undefined ? undefined : JSON.stringify(body),
+    });
+  } catch {
+    throw new Problem(AWAY);
+  }
+  if (!answer.ok) throw await problemOf(answer);
+  if (answer.status === 204) return null;
+  return as === "text" ? answer.text() : answer.json();
+}
+
+/** The problem that an answer carries. */
+export async function problemOf(answer) {
+  let said = {};
+  try {
+    said = await answer.json();
+  } catch {
+    said = { title: `The service answered ${answer.status}`, hint: "Try again; its log has the cause." };
+  }
+  if (answer.status === 401) {
+    said = { ...said, title: "Your session has ended", detail: "", hint: "Sign in again to go on." };
+  }
+  return new Problem({ code: "unknown", ...said, status: answer.status });
+}
+
+export const get = (path, options) => call("GET", path, options);
+export const post = (path, body, options) => call("POST", path, { ...options, body });
+
+/** Where to sign in and come back to this very place. */
+export function signInAddress() {
+  return `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+}
+
+/** Every item of a list, page after page, up to a limit. */
+export async function all(path, most = 500) {
+  const found = [];
+  let after = "";
+  for (;;) {
+    const joint = path.includes("?") ? "&" : "?";
+    const page = await get(`${path}${joint}limit=100${after}`);
+    found.push(...page.data);
+    if (!page.has_more || found.length >= most) return found;
+    after = `&after=${encodeURIComponent(page.last_id)}`;
+  }
+}
+
+let words = null;
+/** The schema of a JobSpec and the meaning of each signal; asked for once. */
+export function theWords() {
+  words ??= get("/ui/words.json");
+  return words;
+}

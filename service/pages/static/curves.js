@@ -1,0 +1,70 @@
+// The curves of a job, as charts: what is drawn, where it is shaded, and which signals it needs.
+
+import { get } from "./api.js";
+import { Charts, band, bands } from "./chart.js";
+import { h } from "./dom.js";
+
+export const POINTS = 500;
+
+/** Step from which on all negatives are real keys; null while some are not. */
+function filledAt(fill) {
+  const place = fill?.value.findIndex((ratio) => ratio >= 1) ?? -1;
+  return place < 0 ? null : fill.step[place];
+}
+
+/** The band behind the loss, in which a rising loss is normal. */
+function fillingBand(series) {
+  const fill = series.negatives_fill_ratio;
+  if (!fill?.step.length) return null;
+  const end = filledAt(fill) ?? fill.step.at(-1);
+  return end > fill.step[0] ? band("--series-2", { x0: 0, x1: end, text: "negatives are filling: a rising loss is normal" }) : null;
+}
+
+export const CHARTS = [
+  {
+    title: "Loss", unit: "nats", wide: true,
+    text: "Below the dashed line of guessing, ln(1 + K), it learns.",
+    series: [{ name: "loss", label: "loss" }, { name: "chance_loss", label: "guessing, ln(1 + K)", color: "--muted", dash: "dash" }],
+    also: [{ name: "negatives_fill_ratio" }], bands: (series) => bands(fillingBand(series)),
+  },
+  {
+    title: "Own key found", ticks: ".0%", text: "Queries whose own key is the nearest, or among the five nearest.",
+    series: [{ name: "top1", label: "top-1" }, { name: "top5", label: "top-5", color: "--series-3" }], fromZero: true,
+  },
+  {
+    title: "Nearest neighbours", ticks: ".0%", text: "Labelled rows that their neighbours classify rightly. Needs labels.",
+    series: [{ name: "knn_top1", label: "kNN top-1", color: "--series-3" }],
+  },
+  {
+    title: "Spread of the embeddings", text: "1 is healthy; in the shaded zone they collapse to one point.",
+    series: [{ name: "embedding_std_ratio", label: "std × √d", color: "--series-4" }], fromZero: true,
+    bands: () => bands(band("--bad", { y0: 0, y1: 0.2, text: "collapse" })),
+  },
+  {
+    title: "Speed", unit: "rows/s", text: "Rows trained on in a second, evaluation left out.",
+    series: [{ name: "rows_per_s", label: "rows/s", color: "--series-3" }], fromZero: true,
+  },
+  {
+    title: "Time spent on", unit: "s", text: "Seconds since the attempt began: preparing rows, and optimizer steps.",
+    series: [{ name: "data_s", label: "rows and views", color: "--series-2" }, { name: "step_s", label: "steps" }], fromZero: true,
+  },
+  {
+    title: "Similarity", text: "Of a query to its own key, and to the negatives. They should part.",
+    series: [{ name: "positive_similarity", label: "own key" }, { name: "negative_similarity", label: "negatives", color: "--series-2" }],
+  },
+  { title: "Learning rate", series: [{ name: "lr", label: "rate", color: "--series-4" }], fromZero: true },
+];
+
+const NAMES = [...new Set(CHARTS.flatMap(({ series, also = [] }) => [...series, ...also].map(({ name }) => name)))];
+
+/** The curves of a job, thinned by the service: {name: {step, value}}. */
+export async function readCurves(jobId, { names = NAMES, points = POINTS } = {}) {
+  return (await get(`/v1/jobs/${jobId}/metrics?names=${names.join(",")}&max_points=${points}`)).series;
+}
+
+/** All charts of one job. `charts` takes readings. */
+export function curvesOf() {
+  const charts = new Charts();
+  const element = h("div", { class: "charts" }, CHARTS.map((options) => charts.add(options)));
+  return { element, charts };
+}

@@ -1,0 +1,97 @@
+// One dataset: what is in it, what training will see of it, and which files were left out and why.
+
+import { get } from "./api.js";
+import { $, button, copyButton, facts, h, put, table } from "./dom.js";
+import { bytes, clock, number } from "./format.js";
+import { tell } from "./notices.js";
+import { mayChange, pill } from "./parts.js";
+
+const EVERY_MS = 1500;
+const REPORT_ROWS = 50;
+const REASONS = {
+  unreadable: "cannot be read as an image",
+  truncated: "ends too early",
+  wrong_type: "is no image",
+  oversize: "has too many pixels",
+  duplicate: "has the same bytes as another file",
+};
+
+const root = $("dataset");
+const name = root.dataset.dataset;
+
+async function load() {
+  const found = await get(`/v1/datasets/${name}`);
+  document.title = `${found.name} · mocoserve`;
+  const report = found.status === "ready" || found.status === "failed" ? await get(`/v1/datasets/${name}/report?limit=${REPORT_ROWS}`) : null;
+  const job = found.job_id && !report ? await get(`/v1/jobs/${found.job_id}`).catch(() => null) : null;
+  put(root, head(found), reason(found), job ? preparing(job) : null,
+    found.facts ? h("div", { class: "two" }, inside(found.facts, found), samples(found)) : null, report ? leftOut(found, report) : null);
+  if (["received", "preparing"].includes(found.status)) setTimeout(() => load().catch(tell), EVERY_MS);
+}
+
+function head(found) {
+  return h("div", { class: "tight" },
+    h("p", { class: "crumb" }, h("a", { href: "/ui/datasets" }, "Datasets"), " / ", h("span", { class: "mono muted" }, found.id), " ", copyButton(found.id, "the id")),
+    h("div", { class: "head" }, h("div", { class: "head-title" }, h("h1", {}, found.name), pill(found.status)),
+      h("div", { class: "actions" }, mayChange && found.status === "ready" ? h("a", { class: "button primary", href: `/ui/submit?dataset=${found.name}` }, "Train on it") : null)));
+}
+
+function reason({ status, status_reason: why }) {
+  if (status === "received") return h("p", { class: "notice is-warn" }, h("strong", {}, "Bytes are missing."), " Its upload broke off or goes on elsewhere; `moco dataset add` goes on where it stopped.");
+  return why ? h("p", { class: "notice is-bad" }, h("strong", {}, why.message), " ", why.hint) : null;
+}
+
+function preparing({ progress }) {
+  const { rows_ok: ok = 0, rows_bad: bad = 0, bytes_done: done = 0, bytes_total: total } = progress;
+  return h("section", { class: "card tight" }, h("h2", {}, "Being prepared"),
+    h("progress", { max: total ?? 1, value: total ? done : null, "aria-label": "Ingest" }),
+    h("p", { class: "muted" }, `${number(ok)} images are good, ${number(bad)} files are not.`));
+}
+
+function inside(found, dataset) {
+  const sides = found.same_size ? `${found.side_px_min} px, all alike` : `${found.side_px_min} to ${found.side_px_max} px, median ${found.side_px_median}`;
+  const three = (values) => values.map((one) => one.toFixed(3)).join(", ");
+  return h("section", { class: "card stack" }, h("h2", {}, "What is in it"),
+    facts([
+      ["Images", number(found.rows)], ["Sides", sides], ["Classes", found.labels.length ? number(found.labels.length) : "no labels"],
+      ["Bad files", number(found.bad_files)], ["Exact duplicates", number(found.duplicates)], ["Prepared size", bytes(found.size_bytes)],
+      ["Mean of channels", three(found.mean)], ["Std of channels", three(found.std)], ["Added", clock(dataset.created_at)],
+    ]),
+    found.labels.length ? h("p", { class: "small muted" }, `Labels are used for evaluation only: ${found.labels.slice(0, 30).join(", ")}${found.labels.length > 30 ? ", …" : ""}.`) : null);
+}
+
+function samples(found) {
+  return h("section", { class: "card stack" }, h("h2", {}, "What training sees"),
+    h("p", { class: "muted" }, "Some of its images, each beside two random views of it. The two views are what the encoder learns to match."),
+    h("img", { class: "picture", src: `/v1/datasets/${found.id}/preview.png`, alt: `Images of ${found.name}, each with two views` }));
+}
+
+function leftOut(found, report) {
+  const counts = Object.entries(report.counts);
+  const box = h("section", { class: "card stack", id: "left-out" }, h("h2", {}, "What was left out"));
+  if (!counts.length) {
+    box.append(h("p", { class: "muted" }, "Nothing: every file is a good image."));
+    return box;
+  }
+  const rows = [...report.data];
+  const list = h("div", {});
+  const more = button("Show more", async () => {
+    const next = await get(`/v1/datasets/${name}/report?limit=${REPORT_ROWS}&after=${rows.length}`);
+    rows.push(...next.data);
+    fill(next.has_more);
+  });
+  const fill = (hasMore) => {
+    put(list, table(["file", "reason", "detail"], rows.map((one) => [h("span", { class: "mono" }, one.name), one.reason, one.detail])));
+    more.hidden = !hasMore;
+  };
+  fill(report.has_more);
+  box.append(
+    h("p", {}, counts.map(([why, count]) => `${number(count)} ${REASONS[why] ?? why}`).join("; "), ". Training goes on without them."),
+    list, h("div", { class: "actions" }, more, h("a", { class: "button", href: `/v1/datasets/${found.id}/report.csv`, download: `${found.name}-report.csv` }, "Download as CSV")));
+  return box;
+}
+
+load().catch((problem) => {
+  tell(problem);
+  put(root, h("h1", {}, problem.status === 404 ? "There is no such dataset" : "Dataset"), h("p", {}, h("a", { href: "/ui/datasets" }, "All datasets")));
+});

@@ -1,0 +1,88 @@
+// Elements without markup: every text becomes a text node, so nothing a user wrote can be run.
+
+/** h("a", {href: "/"}, "text", node, ...). A function is a listener; null, undefined and false are left out. */
+export function h(tag, attributes = {}, ...children) {
+  return filled(document.createElement(tag), attributes, children);
+}
+
+/** The same for SVG. */
+export function svg(tag, attributes = {}, ...children) {
+  return filled(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+}
+
+function filled(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : String(value));
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** Puts new children in the place of all old ones. */
+export function put(element, ...children) {
+  element.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.removeAttribute("aria-busy");
+  return element;
+}
+
+export const $ = (id) => document.getElementById(id);
+
+/** A button that cannot be pressed twice while its work goes on. */
+export function button(label, work, attributes = {}) {
+  return h("button", {
+    type: "button",
+    ...attributes,
+    onclick: async (event) => {
+      const pressed = event.currentTarget;
+      pressed.disabled = true;
+      try {
+        await work(event);
+      } finally {
+        pressed.disabled = false;
+      }
+    },
+  }, label);
+}
+
+/** A button that copies a text, and says that it did. */
+export function copyButton(text, what) {
+  const made = button("Copy", async () => {
+    await navigator.clipboard.writeText(text);
+    made.textContent = "Copied";
+    setTimeout(() => { made.textContent = "Copy"; }, 1500);
+  }, { class: "copy", "aria-label": `Copy ${what}` });
+  return made;
+}
+
+/** A command of the command line, ready to copy. */
+export function command(text) {
+  return h("span", { class: "command" }, h("code", {}, text), copyButton(text, "the command"));
+}
+
+/** What stands where nothing is yet, with the next step. */
+export function empty(title, text, ...next) {
+  return h("section", { class: "card empty" }, h("h2", {}, title), h("p", {}, text), ...next);
+}
+
+/** A table out of rows of cells; a cell is text or a node. */
+export function table(heads, rows, { caption = null, numbers = [] } = {}) {
+  const cell = (tag, value, place) =>
+    h(tag, { class: numbers.includes(place) ? "number" : null, scope: tag === "th" ? "col" : null }, value);
+  return h("div", { class: "table-wrap", tabindex: "0", role: "region", "aria-label": caption ?? heads.filter(Boolean).join(", ") },
+    h("table", {},
+      caption && h("caption", {}, caption),
+      h("thead", {}, h("tr", {}, heads.map((head, place) => cell("th", head, place)))),
+      h("tbody", {}, rows.map((row) => h("tr", {}, row.map((value, place) => cell("td", value ?? "", place)))))));
+}
+
+/** Name and value pairs. */
+export function facts(pairs) {
+  return h("dl", { class: "facts" }, pairs.filter(Boolean).map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value ?? "–"))));
+}
+
+/** Text whose `words in ticks` become code. */
+export function prose(text) {
+  return text.split("`").map((part, place) => (place % 2 ? h("code", {}, part) : part));
+}

@@ -1,0 +1,72 @@
+// The live stream of a job. A page that nobody sees holds no connection: browsers allow only six
+// to one service, and a hidden page should cost the training nothing.
+
+import { dismiss, notice, tell } from "./notices.js";
+import { get } from "./api.js";
+
+const TYPES = ["status", "started", "stepped", "evaluated", "checkpointed", "logged", "published", "ended", "gap"];
+const OVERLAP_MS = 10000;
+const AGAIN_MS = 3000;
+
+/**
+ * Calls `onEvent(event)` for all that happens from about now on, and `onReturn()` when the page is
+ * seen again or a broken stream stands again: what was missed must be read from the history.
+ */
+export function follow(jobId, { onEvent, onReturn }) {
+  let source = null;
+  let after = `${Number(document.body.dataset.nowMs) - OVERLAP_MS}-0`;
+  let broken = false;
+  let timer = null;
+
+  const close = () => {
+    clearTimeout(timer);
+    source?.close();
+    source = null;
+  };
+  const open = () => {
+    close();
+    source = new EventSource(`/v1/jobs/${jobId}/events?after=${after}`);
+    source.onopen = () => {
+      dismiss("stream");
+      if (broken) onReturn();
+      broken = false;
+    };
+    source.onerror = () => {
+      broken = true;
+      notice("stream", "warn", "The live connection broke.", "Trying again; the job goes on meanwhile.");
+      if (source?.readyState === EventSource.CLOSED) timer = setTimeout(retry, AGAIN_MS);
+    };
+    for (const type of TYPES) {
+      source.addEventListener(type, (message) => {
+        if (message.lastEventId) after = message.lastEventId;
+        onEvent(JSON.parse(message.data));
+      });
+    }
+  };
+  // A refused stream carries no reason, so the job itself is asked.
+  const retry = async () => {
+    try {
+      await get(`/v1/jobs/${jobId}`);
+      open();
+    } catch (problem) {
+      tell(problem, "stream");
+      if (problem.status !== 401 && problem.status !== 404) timer = setTimeout(retry, AGAIN_MS);
+    }
+  };
+  const onSeen = () => {
+    if (document.hidden) close();
+    else if (!source) {
+      onReturn();
+      open();
+    }
+  };
+  document.addEventListener("visibilitychange", onSeen);
+  if (!document.hidden) open();
+  return {
+    stop() {
+      close();
+      dismiss("stream");
+      document.removeEventListener("visibilitychange", onSeen);
+    },
+  };
+}

@@ -1,0 +1,175 @@
+// A form made from the fields of a schema. It holds only what somebody chose; the rest is suggested.
+
+import { h, prose, put } from "./dom.js";
+import { value as said } from "./format.js";
+
+export class Form {
+  /** `onChange()` is called after each change of a value. */
+  constructor(onChange) {
+    this.onChange = onChange;
+    this.values = new Map();
+    this.inputs = new Map();
+    this.unions = new Map();
+  }
+
+  /** The element of one field, and of those inside it. */
+  field(field, { label = title(field.name), choices = null } = {}) {
+    if (field.kind === "union") return this.union(field);
+    if (field.kind === "object") return this.object(field);
+    const id = `f-${field.path}`;
+    const make = { choice: "choice", flag: "flag", pair: "pair", integer: "number", number: "number" }[choices ? "choice" : field.kind] ?? "text";
+    const input = this[make](id, { ...field, choices: choices ?? field.choices });
+    const reason = h("span", { class: "reason" });
+    const error = h("span", { class: "error", id: `${id}-error`, role: "alert" });
+    this.inputs.set(field.path, { input, reason, error, field: { ...field, choices: choices ?? field.choices } });
+    const named = make === "pair" || make === "flag";
+    const group = named ? { role: "group", "aria-label": label } : {};
+    return h("div", { class: "field", "data-field": field.path, ...group },
+      named ? h("span", { class: "label" }, h("strong", {}, label)) : h("label", { for: id }, label),
+      make === "flag" ? h("label", { class: "check" }, input, h("span", {}, "yes")) : input,
+      error, reason, h("span", { class: "help" }, prose(field.help)));
+  }
+
+  object({ path, fields, nullable }) {
+    const box = h("div", { class: "fields" }, fields.map((one) => this.field(one)));
+    if (!nullable) return box;
+    const on = h("input", { type: "checkbox", checked: true, onchange: () => {
+      box.querySelectorAll(".field").forEach((one) => { one.hidden = !on.checked; });
+      this.take(path, on.checked ? undefined : null);
+    } });
+    return h("div", { class: "stack fields-outer" }, h("label", { class: "check field" }, on, "Measure it"), box);
+  }
+
+  /** One of several kinds of object, told apart by `name`. */
+  union({ path, variants, fallback }) {
+    const box = h("div", { class: "fields" });
+    const usual = fallback?.name ?? variants[0].name;
+    const show = (name) => {
+      for (const known of [...this.values.keys()]) if (known.startsWith(`${path}.`)) this.values.delete(known);
+      for (const known of [...this.inputs.keys()]) if (known.startsWith(`${path}.`) && known !== `${path}.name`) this.inputs.delete(known);
+      put(box, variants.find((one) => one.name === name).fields.filter((one) => one.name !== "name").map((one) => this.field(one)));
+    };
+    const head = this.field({ path: `${path}.name`, name: "name", kind: "choice", choices: variants.map((one) => one.name), fallback: usual, help: "" }, { label: "Kind" });
+    const { input } = this.inputs.get(`${path}.name`);
+    this.unions.set(path, show);
+    input.addEventListener("change", () => {
+      const name = input.value || usual;
+      show(name);
+      this.take(`${path}.name`, input.value || undefined);
+    });
+    show(usual);
+    return h("div", { class: "stack fields-outer" }, head, box);
+  }
+
+  choice(id, { path, choices, fallback, required }) {
+    const usual = fallback === null || fallback === undefined ? "suggested" : `${said(fallback)} (usual)`;
+    return h("select", { id, onchange: (event) => this.take(path, event.target.value || undefined) },
+      required ? null : h("option", { value: "" }, usual),
+      choices.map((one) => (Array.isArray(one) ? h("option", { value: one[0] }, one[1]) : h("option", { value: one }, one))));
+  }
+
+  flag(id, { path, fallback }) {
+    return h("input", { id, type: "checkbox", checked: fallback === true, onchange: (event) =>
+      this.take(path, event.target.checked === (fallback === true) ? undefined : event.target.checked) });
+  }
+
+  number(id, { path, fallback }) {
+    return h("input", { id, inputmode: "decimal", autocomplete: "off", placeholder: said(fallback ?? "suggested"), oninput: (event) =>
+      this.take(path, numberOf(event.target.value)) });
+  }
+
+  text(id, { path, fallback, kind }) {
+    const read = kind === "list" ? listOf : (text) => text.trim() || undefined;
+    return h("input", { id, autocomplete: "off", placeholder: Array.isArray(fallback) ? fallback.join(", ") : fallback ?? "", oninput: (event) => this.take(path, read(event.target.value)) });
+  }
+
+  pair(id, { path, fallback, name }) {
+    const take = () => {
+      const found = parts.map((one) => numberOf(one.value));
+      this.take(path, found.every((one) => one === undefined) ? undefined : found.map((one) => one ?? null));
+    };
+    const parts = ["from", "to"].map((word, place) => h("input", {
+      id: place ? `${id}-to` : id, inputmode: "decimal", autocomplete: "off", "aria-label": `${title(name)}, ${word}`,
+      placeholder: fallback ? said(fallback[place]) : "suggested", oninput: take,
+    }));
+    return h("div", { class: "pair" }, parts);
+  }
+
+  take(path, value) {
+    if (value === undefined) this.values.delete(path);
+    else this.values.set(path, value);
+    this.onChange();
+  }
+
+  /** Shows what would be used where nothing is chosen, and why. */
+  suggest(resolved, reasons) {
+    for (const [path, { input, reason, field }] of this.inputs) {
+      const found = path.split(".").reduce((node, name) => node?.[name], resolved);
+      const chosen = this.values.has(path);
+      reason.textContent = !chosen && reasons[path] ? `${said(found)}: ${reasons[path]}` : "";
+      if (found === undefined || found === null) continue;
+      if (field.kind === "pair") input.querySelectorAll("input").forEach((one, place) => { one.placeholder = said(found[place]); });
+      else if (input.tagName === "SELECT" && reasons[path]) input.options[0].textContent = `${said(found)} (suggested)`;
+      else if (input.tagName === "INPUT" && input.type !== "checkbox" && !Array.isArray(found)) input.placeholder = said(found);
+    }
+  }
+
+  /** Shows each error at its field. Answers those that have no field here. */
+  wrong(errors) {
+    for (const { input, error } of this.inputs.values()) {
+      error.textContent = "";
+      each(input, (one) => { one.removeAttribute("aria-invalid"); one.removeAttribute("aria-describedby"); });
+    }
+    return errors.filter(({ path, detail }) => {
+      const known = this.inputs.get(path) ?? this.inputs.get(path.replace(/\.\d+$/, ""));
+      if (!known) return true;
+      known.error.textContent = detail;
+      each(known.input, (one) => { one.setAttribute("aria-invalid", "true"); one.setAttribute("aria-describedby", known.error.id); });
+      known.input.closest("details")?.setAttribute("open", "");
+      return false;
+    });
+  }
+
+  /** Puts values in, such as those of another job: [[path, value]]. */
+  fill(pairs) {
+    for (const [path, value] of pairs.filter(([one]) => one.endsWith(".name"))) {
+      const show = this.unions.get(path.replace(/\.name$/, ""));
+      if (show) {
+        show(value);
+        this.inputs.get(path).input.value = value;
+        this.values.set(path, value);
+      }
+    }
+    for (const [path, value] of pairs) {
+      const known = this.inputs.get(path);
+      if (!known || value === null || this.unions.has(path.replace(/\.name$/, ""))) continue;
+      this.values.set(path, value);
+      const { input, field } = known;
+      if (field.kind === "flag") input.checked = value;
+      else if (field.kind === "pair") input.querySelectorAll("input").forEach((one, place) => { one.value = value[place]; });
+      else input.value = Array.isArray(value) ? value.join(", ") : value;
+    }
+  }
+}
+
+function each(input, work) {
+  (input.matches("input, select") ? [input] : [...input.querySelectorAll("input")]).forEach(work);
+}
+
+/** "queue_rows" -> "Queue rows", units as they are. */
+export function title(name) {
+  const text = name.replaceAll("_", " ").replace(/ (px|s)$/, ", $1").replace(/ p$/, ", chance");
+  return text[0].toUpperCase() + text.slice(1);
+}
+
+/** A number; what is no number goes on as text, so that the service can say what is wrong with it. */
+function numberOf(text) {
+  const plain = text.trim().replace(",", ".");
+  if (!plain) return undefined;
+  return Number.isFinite(Number(plain)) ? Number(plain) : plain;
+}
+
+function listOf(text) {
+  const found = text.split(/[\s,]+/).filter(Boolean).map(numberOf);
+  return found.length ? found : undefined;
+}

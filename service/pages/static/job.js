@@ -1,0 +1,190 @@
+// One job: how it is, its curves while they grow, and everything that belongs to it.
+//
+// A tab is one entry of TABS: {id, label, show(element, context)}. `context` is {job, curves, words}.
+
+import { call, get, post } from "./api.js";
+import { curvesOf, readCurves } from "./curves.js";
+import { $, button, copyButton, h, prose, put } from "./dom.js";
+import { follow } from "./follow.js";
+import { ENDED, duration, number, nowS } from "./format.js";
+import { assess } from "./health.js";
+import { files } from "./job_files.js";
+import { atlas, attempts, log, settings } from "./job_tabs.js";
+import { attempt, every, notice, tell } from "./notices.js";
+import { mayChange, pill, progressBar, progressWords, share, times, verbs } from "./parts.js";
+import { tabs } from "./tabs.js";
+
+const EVERY_MS = 4000;
+const SAID = { pause: "Pausing: it saves a checkpoint first.", resume: "It is queued again.", cancel: "It will stop; its checkpoint stays." };
+
+const root = $("job");
+const jobId = root.dataset.job;
+const { element: chartsBox, charts } = curvesOf();
+const context = { job: null, curves: {}, workers: [] };
+let heardS = nowS();
+let stream = null;
+
+const TABS = [
+  { id: "curves", label: "Curves", show: (element) => put(element, chartsBox) },
+  { id: "files", label: "Files", show: files },
+  { id: "map", label: "Map", show: atlas },
+  { id: "settings", label: "Settings", show: settings },
+  { id: "log", label: "Log", show: log },
+  { id: "history", label: "Attempts", show: attempts },
+];
+
+const head = h("div", { class: "tight" });
+const summary = h("section", { class: "card summary", "aria-label": "Progress" });
+const health = h("ul", { class: "health", "aria-live": "polite" });
+const shelf = tabs(TABS, context);
+
+async function begin() {
+  const [job, curves, workers] = await Promise.all([get(`/v1/jobs/${jobId}`), readCurves(jobId), get("/v1/workers")]);
+  Object.assign(context, { job, curves, workers: workers.data });
+  put(root, head, h("section", { "aria-label": "Health" }, health), summary, shelf.element);
+  charts.set(curves);
+  show();
+  shelf.open(location.hash.slice(1) || "curves");
+  live();
+}
+
+/** Everything but the curves, from the job as it is now. */
+function show() {
+  const { job } = context;
+  document.title = `${titleOf(job)} · mocoserve`;
+  showHead(job);
+  showSummary(job);
+  const words = assess(job, { curves: context.curves, workers: context.workers, silentS: nowS() - heardS });
+  const key = JSON.stringify(words);
+  if (health.dataset.key === key) return;
+  health.dataset.key = key;
+  health.replaceChildren(...words.map(({ kind, word, text, todo }) =>
+    h("li", { class: `is-${kind}` }, h("span", { class: "word" }, word), h("span", { class: "text" }, prose(text)), todo ? h("span", { class: "todo" }, prose(todo)) : null)));
+}
+
+function titleOf(job) {
+  if (job.status === "running") return `${Math.round(100 * share(job))} % ${job.name}`;
+  return `${job.status} · ${job.name}`;
+}
+
+function showHead(job) {
+  if (head.contains(document.activeElement) && document.activeElement.matches(":active")) return;
+  const focused = document.activeElement?.dataset?.verb;
+  head.replaceChildren(
+    h("p", { class: "crumb" }, h("a", { href: "/ui/jobs" }, "Jobs"), " / ", h("span", { class: "mono muted" }, job.id), " ", copyButton(job.id, "the id")),
+    h("div", { class: "head" },
+      h("div", { class: "head-title" }, h("h1", {}, job.name), pill(job.status)),
+      h("div", { class: "actions" }, verbs(job).map(control), again(job), removal(job),
+        h("a", { class: "button", href: `/ui/compare?a=${job.id}` }, "Compare"))));
+  if (focused) head.querySelector(`[data-verb="${focused}"]`)?.focus();
+}
+
+function control(verb) {
+  return button(verb[0].toUpperCase() + verb.slice(1), async () => {
+    await attempt(() => post(`/v1/jobs/${jobId}/${verb}`), SAID[verb]);
+    await refresh();
+  }, { "data-verb": verb, class: verb === "cancel" ? "danger" : null });
+}
+
+function again(job) {
+  return mayChange ? h("a", { class: "button", href: `/ui/submit?from=${job.id}` }, "Run again") : null;
+}
+
+function removal(job) {
+  if (!mayChange || !ENDED.has(job.status)) return null;
+  return button("Delete", async () => {
+    if (!confirm(`Delete ${job.name} with its checkpoints and files? There is no way back.`)) return;
+    if (await attempt(() => call("DELETE", `/v1/jobs/${jobId}`))) location.assign("/ui/jobs");
+  }, { class: "danger", "data-verb": "delete" });
+}
+
+function showSummary(job) {
+  const [queued, ran] = times(job);
+  const { step, steps, rows_per_s: speed } = job.progress;
+  const box = (name, value) => h("div", { class: "number-box" }, h("span", {}, name), h("span", {}, value));
+  summary.replaceChildren(
+    h("div", { class: "row" }, h("strong", {}, progressWords(job)), h("span", { class: "muted push" }, steps ? `step ${number(step)} of ${number(steps)}` : "")),
+    progressBar(job),
+    h("div", { class: "numbers" },
+      box("Queued", duration(queued)), box("Ran", ran === null ? "not yet" : duration(ran)),
+      box("Speed", speed ? `${number(speed)} rows/s` : "–"), box("Loss", number(job.progress.signals?.loss)),
+      job.progress.signals?.knn_top1 !== undefined ? box("kNN top-1", `${(100 * job.progress.signals.knn_top1).toFixed(1)} %`) : null,
+      box("Checkpoint", job.checkpoint_step ? `step ${number(job.checkpoint_step)}` : "none yet"),
+      box("Worker", job.worker_id ?? "–"), box("Attempt", number(job.attempt))));
+}
+
+/** The job as the service has it; the stream tells only what changes. */
+async function refresh() {
+  const before = context.job.status;
+  context.job = await get(`/v1/jobs/${jobId}`);
+  if (context.job.status === "queued") context.workers = (await get("/v1/workers")).data;
+  if (context.job.status !== before) shelf.again();
+  show();
+  live();
+}
+
+async function reread() {
+  context.curves = await readCurves(jobId);
+  charts.set(context.curves);
+  await refresh();
+}
+
+/** Follows the job while it can still change. */
+function live() {
+  const over = ENDED.has(context.job.status);
+  if (over && stream) {
+    stream.stop();
+    stream = null;
+  } else if (!over && !stream) {
+    stream = follow(jobId, { onEvent: hear, onReturn: () => reread().catch((problem) => tell(problem)) });
+  }
+}
+
+function hear(event) {
+  heardS = nowS();
+  const { job } = context;
+  if (event.type === "stepped" || event.type === "evaluated") {
+    if (event.step < job.progress.step && event.type === "stepped") return;
+    job.progress = { ...job.progress, step: event.step, epoch: event.epoch, signals: { ...job.progress.signals, ...event.signals } };
+    job.progress.rows_per_s = event.signals.rows_per_s ?? job.progress.rows_per_s;
+    charts.push(event.step, event.signals);
+    remember(event);
+    soon();
+  } else if (event.type === "gap") {
+    notice("gap", "warn", "Some events were missed.", event.message);
+    reread();
+  } else {
+    refresh().catch((problem) => tell(problem));
+    if (event.type === "started") reread();
+  }
+}
+
+/** What the words on its health look at. */
+function remember({ step, signals }) {
+  for (const [name, value] of Object.entries(signals)) {
+    const curve = (context.curves[name] ??= { step: [], value: [] });
+    if (step > (curve.step.at(-1) ?? -1)) {
+      curve.step.push(step);
+      curve.value.push(value);
+    }
+  }
+}
+
+let due = null;
+function soon() {
+  due ??= setTimeout(() => { due = null; show(); }, 500);
+}
+
+async function start() {
+  try {
+    await begin();
+    every(EVERY_MS, async () => { if (!ENDED.has(context.job.status)) await refresh(); });
+  } catch (problem) {
+    tell(problem);
+    put(root, h("h1", {}, problem.status === 404 ? "There is no such job" : "Job"),
+      h("p", { class: "muted" }, problem.status === 404 ? "It was deleted, or the address is not whole." : "Reload the page to try again."),
+      h("p", {}, h("a", { href: "/ui/jobs" }, "All jobs")));
+  }
+}
+
+start();

@@ -1,0 +1,49 @@
+// What a job leaves: files with their size and hash, and the code that loads them.
+
+import { get } from "./api.js";
+import { command, copyButton, empty, h, put } from "./dom.js";
+import { ENDED, bytes } from "./format.js";
+
+const WHAT = {
+  "encoder.safetensors": "the weights, plain keys, fp32",
+  "encoder.pth": "the same weights for torch.load(weights_only=True)",
+  "encoder.onnx": "the encoder for any runtime",
+  "config.json": "the network in timm's schema",
+  "preprocess.json": "what an image goes through first",
+  "embeddings.parquet": "the feature of every image",
+  "atlas.png": "a map of the features",
+  "README.md": "the card: data, recipe, results, limits",
+  "SHA256SUMS": "for sha256sum -c",
+};
+
+export async function files(element, { job }) {
+  const found = (await get(`/v1/jobs/${job.id}/artifacts`)).data;
+  if (!found.length) return put(element, nothing(job));
+  const card = found.some((one) => one.name === "README.md") ? await get(`/v1/jobs/${job.id}/artifacts/README.md`, { as: "text" }) : "";
+  put(element, h("div", { class: "stack" },
+    h("section", { class: "card" }, h("h2", {}, "Files"), h("ul", { class: "list" }, found.map((one) => file(job, one)))),
+    h("section", { class: "card tight" }, h("h2", {}, "All of them, verified, by command line"), h("p", {}, command(`moco download ${job.id} --out encoder`))),
+    h("section", { class: "card stack" }, h("h2", {}, "Load it"), snippets(card))));
+}
+
+function file(job, { name, size_bytes: size, sha256, url }) {
+  return h("li", { class: "row" },
+    h("div", { class: "tight" }, h("strong", { class: "mono" }, name), h("span", { class: "muted small" }, `${WHAT[name] ?? ""} · ${bytes(size)}`),
+      h("span", { class: "row" }, h("span", { class: "sha muted" }, sha256), copyButton(sha256, `the sha256 of ${name}`))),
+    h("a", { class: "button push", href: url ?? `/v1/jobs/${job.id}/artifacts/${encodeURIComponent(name)}`, download: name, "aria-label": `Download ${name}` }, "Download"));
+}
+
+/** The code blocks of the card's section on loading, each under its own words. */
+function snippets(card) {
+  const section = /## Load it\n([\s\S]*?)(?=\n## |$)/.exec(card)?.[1] ?? "";
+  const parts = [...section.matchAll(/([^`]*?)```(\w*)\n([\s\S]*?)```/g)];
+  if (!parts.length) return [h("p", { class: "muted" }, "The card has no code.")];
+  return parts.map(([, words, , code]) => h("div", { class: "tight" },
+    h("div", { class: "row" }, h("p", { class: "muted" }, words.replace(/[#*]/g, "").trim() || "In Python"), h("span", { class: "push" }, copyButton(code.trim(), "the code"))),
+    h("pre", { class: "code", tabindex: "0" }, code.trim())));
+}
+
+function nothing(job) {
+  if (!ENDED.has(job.status)) return empty("No files yet", "They are published when the job has trained to its end.", command(`moco wait ${job.id}`));
+  return empty("No files", "The job ended before its end, so it published nothing. Resume it to go on from its checkpoint.", command(`moco resume ${job.id}`));
+}

@@ -1,0 +1,75 @@
+// What the page tells beside its content: troubles with their next step, and what was done.
+
+import { signInAddress } from "./api.js";
+import { $, h, prose } from "./dom.js";
+
+const shown = new Map();
+
+/** Shows a notice, or changes the one that has this name. */
+export function notice(name, kind, title, text = "", action = null) {
+  const key = JSON.stringify([kind, title, text]);
+  if (shown.get(name)?.key === key) return;
+  shown.get(name)?.element.remove();
+  const close = h("button", { type: "button", onclick: () => dismiss(name) }, "Dismiss");
+  const element = h("div", { class: `notice is-${kind}`, "data-notice": name },
+    h("strong", {}, title), h("span", {}, prose(text)), action ?? close);
+  $("notices").append(element);
+  shown.set(name, { key, element });
+}
+
+export function dismiss(name) {
+  shown.get(name)?.element.remove();
+  shown.delete(name);
+}
+
+/** Tells what was done, for some seconds. */
+export function done(text) {
+  notice("done", "ok", text);
+  setTimeout(() => dismiss("done"), 6000);
+}
+
+/** Tells a problem in words, with what to do next. Anything else is our own mistake. */
+export function tell(problem, name = "problem") {
+  if (!("code" in problem)) {
+    notice(name, "bad", "This page made a mistake.", "Reload it; the job itself is not touched.");
+    throw problem;
+  }
+  const text = [problem.detail, problem.hint].filter(Boolean).join(" ");
+  const again = problem.status === 401 ? h("a", { class: "push", href: signInAddress() }, "Sign in") : null;
+  notice(name, problem.code === "away" ? "warn" : "bad", `${problem.title}.`, text, again);
+}
+
+/** Does `work`; what goes wrong is told. Answers whether it went well. */
+export async function attempt(work, said = null) {
+  try {
+    await work();
+    dismiss("problem");
+    if (said) done(said);
+    return true;
+  } catch (problem) {
+    tell(problem);
+    return false;
+  }
+}
+
+/** Does `work` now and each so many ms while the page is seen; troubles show until they pass. */
+export function every(ms, work) {
+  let timer = null;
+  let failures = 0;
+  const turn = async () => {
+    clearTimeout(timer);
+    if (document.hidden) return;
+    try {
+      await work();
+      failures = 0;
+      dismiss("away");
+    } catch (problem) {
+      failures += 1;
+      tell(problem, "away");
+    }
+    timer = setTimeout(turn, Math.min(30000, ms * 2 ** Math.min(failures, 3)));
+  };
+  document.addEventListener("visibilitychange", turn);
+  const first = turn();
+  return { now: turn, first };
+}

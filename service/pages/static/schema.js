@@ -1,0 +1,73 @@
+// Reads the JSON schema of a JobSpec as fields of a form. Pure: no page, no request.
+
+/** Follows a $ref of the same document. */
+function resolved(schema, root) {
+  return schema.$ref ? resolved(root.$defs[schema.$ref.split("/").pop()], root) : schema;
+}
+
+/** The parts of a schema that may be null or one of several: without null, resolved. */
+function members(schema, root) {
+  const parts = schema.anyOf ?? schema.oneOf ?? [schema];
+  return parts.map((part) => resolved(part, root)).filter((part) => part.type !== "null");
+}
+
+/**
+ * One field out of the schema of a property:
+ * {name, path, kind, help, fallback, optional, choices, min, max, minLength, items}
+ * kind: text, number, integer, choice, flag, pair, list, object, or union (of objects told apart by `name`).
+ */
+export function fieldOf(path, property, root) {
+  const own = resolved(property, root);
+  const parts = members(own, root);
+  const nullable = (own.anyOf ?? own.oneOf ?? []).some((part) => part.type === "null");
+  const inner = parts[0];
+  const shared = {
+    path, name: path.split(".").pop(), nullable, fallback: property.default ?? own.default,
+    help: property.description ?? own.description ?? inner.description ?? "",
+  };
+  const objects = parts.filter((part) => part.properties);
+  if (objects.length > 1) return { ...shared, kind: "union", variants: objects.map((part) => variant(path, part, root)) };
+  if (objects.length === 1) return { ...shared, kind: "object", fields: fieldsOf(inner, root, path), title: inner.description };
+  return { ...shared, ...scalar(parts) };
+}
+
+function variant(path, part, root) {
+  return { name: part.properties.name.const ?? part.properties.name.default, help: part.description, fields: fieldsOf(part, root, path) };
+}
+
+function scalar(parts) {
+  const [inner] = parts;
+  const limits = {
+    min: inner.minimum ?? inner.exclusiveMinimum, max: inner.maximum ?? inner.exclusiveMaximum,
+    maxLength: inner.maxLength, pattern: inner.pattern,
+  };
+  if (inner.enum) return { kind: "choice", choices: inner.enum };
+  if (inner.const !== undefined) return { kind: "fixed", constant: inner.const };
+  if (inner.type === "boolean") return { kind: "flag" };
+  if (inner.type === "integer" || inner.type === "number") return { kind: inner.type, ...limits };
+  if (inner.type === "array") return { kind: inner.prefixItems || inner.maxItems === 2 ? "pair" : "list" };
+  if (inner.type === "object") return { kind: "map" };
+  return { kind: "text", ...limits };
+}
+
+/** Every field of an object, in the schema's order; what cannot be chosen is left out. */
+export function fieldsOf(schema, root = schema, prefix = "") {
+  return Object.entries(schema.properties)
+    .map(([name, property]) => fieldOf(prefix ? `${prefix}.${name}` : name, property, root))
+    .filter((field) => field.kind !== "fixed" && field.kind !== "map");
+}
+
+/** {"optim.lr": 0.1} -> {optim: {lr: 0.1}} */
+export function nested(values) {
+  const spec = {};
+  for (const [path, value] of values) {
+    const names = path.split(".");
+    const last = names.pop();
+    const home = names.reduce((node, name) => (node[name] ??= {}), spec);
+    home[last] = value;
+  }
+  return spec;
+}
+
+/** "#/optim/lr" -> "optim.lr" */
+export const pathOf = (pointer) => pointer.replace(/^#\//, "").split("/").map((part) => part.replace(/~1/g, "/").replace(/~0/g, "~")).join(".");

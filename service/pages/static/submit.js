@@ -1,0 +1,156 @@
+// A new job: a form made from the schema of a JobSpec; every open value is suggested with its reason.
+
+import { all, get, post, theWords } from "./api.js";
+import { $, button, command, empty, h, put } from "./dom.js";
+import { bytes, duration, number } from "./format.js";
+import { Form } from "./form.js";
+import { attempt, dismiss, tell } from "./notices.js";
+import { flat, mayChange } from "./parts.js";
+import { fieldsOf, nested, pathOf } from "./schema.js";
+
+const WAIT_MS = 250;
+const FIRST = ["dataset", "test_dataset", "name", "encoder.name", "epochs", "batch_rows"];
+const GROUPS = [
+  ["method", "How it learns", "Momentum Contrast: negatives, momentum, temperature, head"],
+  ["views", "What it sees", "crop, colour, grey, blur"],
+  ["optim", "How it steps", "optimizer, learning rate, weight decay"],
+  ["schedule", "How the rate moves", "cosine, steps or constant"],
+  ["evaluation", "How it is measured", "nearest neighbours, when there are labels"],
+];
+
+const asked = new URLSearchParams(location.search);
+const form = new Form(() => { changed(); });
+const plan = h("div", { class: "stack" });
+const image = h("div", {});
+const go = button("Start the job", () => submit(), { class: "primary" });
+let timer = null;
+let turn = 0;
+
+async function begin() {
+  if (!mayChange) return put($("submit"), empty("This key may only look", "Sign in with the key in api.key to start jobs."));
+  const [{ job_spec: schema }, datasets] = await Promise.all([theWords(), all("/v1/datasets")]);
+  const ready = datasets.filter((one) => one.status === "ready");
+  if (!ready.length) return put($("submit"), noDataset(datasets));
+  const fields = new Map(fieldsOf(schema).map((one) => [one.path, one]));
+  put($("submit"), h("form", { class: "form-page", novalidate: true, onsubmit: (event) => { event.preventDefault(); submit(); } },
+    h("div", { class: "stack" }, first(fields, ready), GROUPS.map((one) => group(fields, one)), rest(fields)),
+    h("aside", { class: "aside stack", "aria-label": "What it will be" },
+      h("section", { class: "card stack" }, h("h2", {}, "What it will be"), plan, go), image)));
+  await start(ready);
+  return undefined;
+}
+
+/** The values of another job, or the dataset that was asked for, or the newest one. */
+async function start(ready) {
+  const from = asked.get("from");
+  if (from) {
+    const job = await get(`/v1/jobs/${from}`);
+    form.fill(flat(job.spec));
+  }
+  if (!form.values.has("dataset")) form.fill([["dataset", asked.get("dataset") ?? ready[0].name]]);
+  await preview();
+}
+
+function first(fields, ready) {
+  const names = ready.map((one) => [one.name, `${one.name} (${number(one.facts.rows)} images)`]);
+  const labelled = ready.filter((one) => one.facts.labels.length).map((one) => one.name);
+  const encoder = fields.get("encoder").fields.find((one) => one.name === "name");
+  const elements = [
+    form.field({ ...fields.get("dataset"), required: true, help: "The images that it learns from." }, { choices: names }),
+    form.field({ ...fields.get("test_dataset"), fallback: "a part of the dataset" }, { choices: labelled }),
+    form.field(fields.get("name")),
+    form.field(encoder, { label: "Encoder" }),
+    form.field(fields.get("epochs")), form.field(fields.get("batch_rows")),
+  ];
+  return h("section", { class: "card" }, h("h2", { class: "hidden-label" }, "The job"), h("div", { class: "fields" }, elements));
+}
+
+function group(fields, [name, title, words]) {
+  return h("details", { class: "group", "data-group": name }, h("summary", {}, title, h("span", { class: "muted small" }, words)), h("div", { class: "fields" }, full(form.field(fields.get(name)))));
+}
+
+/** Fields of no group: seed, precision, checkpoints and the like. */
+function rest(fields) {
+  const named = new Set([...FIRST, ...GROUPS.map(([name]) => name), "encoder"]);
+  const stem = fields.get("encoder").fields.filter((one) => one.name !== "name");
+  const others = [...stem, ...[...fields.values()].filter((one) => !named.has(one.path)).flatMap((one) => (one.kind === "object" ? one.fields : [one]))];
+  return h("details", { class: "group" }, h("summary", {}, "How it runs", h("span", { class: "muted small" }, "seed, precision, checkpoints, retries")),
+    h("div", { class: "fields" }, others.map((one) => form.field(one))));
+}
+
+/** A box of fields takes the whole width of the grid around it. */
+function full(element) {
+  element.classList.add("whole");
+  return element;
+}
+
+function changed() {
+  clearTimeout(timer);
+  timer = setTimeout(preview, WAIT_MS);
+}
+
+/** Asks the service what the job would be; shows the suggestions, or what is wrong and where. */
+async function preview() {
+  const mine = ++turn;
+  try {
+    const found = await post("/v1/jobs?dry_run=true", nested(form.values));
+    if (mine !== turn) return;
+    dismiss("spec");
+    form.wrong([]);
+    form.suggest(found.resolved, found.reasons);
+    put(plan, cost(found));
+    views(found.resolved.dataset);
+    go.disabled = false;
+  } catch (problem) {
+    if (mine === turn) refuse(problem);
+  }
+}
+
+function refuse(problem) {
+  const errors = (problem.errors ?? []).map(({ pointer, detail }) => ({ path: pathOf(pointer), detail }));
+  const homeless = form.wrong(errors);
+  go.disabled = errors.length > 0;
+  if (errors.length) put(plan, h("p", { class: "error" }, `${errors.length === 1 ? "One field is" : `${errors.length} fields are`} not right yet; the field says why.`));
+  if (!errors.length || homeless.length) tell(problem, "spec");
+  else dismiss("spec");
+}
+
+function cost(found) {
+  const eta = found.eta_s === null ? "not known yet" : duration(found.eta_s);
+  const box = (name, value) => h("div", { class: "number-box" }, h("span", {}, name), h("span", {}, value));
+  return [
+    h("div", { class: "summary" }, h("div", { class: "numbers" }, box("Steps", number(found.steps)), box("Time", eta), box("Memory", bytes(found.memory_bytes)))),
+    h("p", { class: "small muted" }, found.eta_s === null ? `${found.eta_basis[0].toUpperCase()}${found.eta_basis.slice(1)}.` : `By ${found.eta_basis}.`),
+    h("p", { class: "small muted" }, `You chose ${form.values.size} of its settings; the others are suggested or as always.`),
+  ];
+}
+
+function views(dataset) {
+  if (image.dataset.of === dataset) return;
+  image.dataset.of = dataset;
+  put(image, h("section", { class: "card stack" }, h("h2", {}, "What it will see"),
+    h("img", { class: "picture", src: `/v1/datasets/${encodeURIComponent(dataset)}/preview.png`, alt: `Images of ${dataset}, each with two random views` }),
+    h("p", { class: "small muted" }, "Images of the dataset, each beside two random views.")));
+}
+
+async function submit() {
+  clearTimeout(timer);
+  let made = null;
+  try {
+    made = await post("/v1/jobs", nested(form.values), { headers: { "Idempotency-Key": crypto.randomUUID?.() ?? String(Math.random()) } });
+  } catch (problem) {
+    refuse(problem);
+    document.querySelector("[aria-invalid]")?.focus();
+    return;
+  }
+  location.assign(`/ui/jobs/${made.id}`);
+}
+
+function noDataset(datasets) {
+  const waits = datasets.some((one) => one.status === "preparing");
+  return empty(waits ? "The dataset is still being prepared" : "There is no dataset to train on",
+    waits ? "It takes a moment; then this page can use it." : "Bring some images first.",
+    h("a", { class: "button primary", href: "/ui/datasets" }, "Datasets"), command("moco dataset add PATH --name NAME"));
+}
+
+attempt(begin);

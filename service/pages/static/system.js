@@ -1,0 +1,37 @@
+// The service itself: can it work, what waits, which versions.
+
+import { get } from "./api.js";
+import { $, facts, h, put, table } from "./dom.js";
+import { bytes, duration, LOOKS, number } from "./format.js";
+import { every } from "./notices.js";
+import { pill } from "./parts.js";
+
+const EVERY_MS = 5000;
+
+every(EVERY_MS, async () => {
+  const ready = get("/readyz").catch((problem) => (problem.code === "not_ready" || problem.code === "unavailable" ? problem : Promise.reject(problem)));
+  const [state, version, queue] = await Promise.all([ready, get("/version"), get("/v1/queue").catch(() => null)]);
+  put($("system"), readiness(state), waiting(queue), about(version));
+});
+
+function readiness(state) {
+  const well = state.status === "ready";
+  return h("section", { class: "card tight" }, h("h2", {}, "Health"),
+    h("div", { class: "row" }, h("span", { class: `pill ${well ? "is-ok" : "is-bad"}` }, well ? "Ready" : "Not ready"),
+      h("span", {}, well ? `${bytes(state.disk_free_bytes)} are free in the data folder.` : `${state.detail} ${state.hint}`)));
+}
+
+function waiting(queue) {
+  if (!queue) return h("section", { class: "card" }, h("h2", {}, "Queue"), h("p", { class: "muted" }, "Not known while the store is away."));
+  const pools = queue.pools.map((one) => [one.pool, number(one.depth), one.oldest_wait_s === null ? "–" : duration(one.oldest_wait_s)]);
+  return h("section", { class: "card stack" }, h("h2", {}, "Queue"),
+    h("div", { class: "row" }, Object.entries(queue.counts).filter(([, count]) => count).map(([state, count]) =>
+      h("a", { href: `/ui/jobs?status=${state}`, class: "row", "aria-label": `${count} ${LOOKS[state]?.[0] ?? state}` }, pill(state), number(count)))),
+    pools.length ? table(["pool", "waiting", "longest wait"], pools) : h("p", { class: "muted" }, "No pool has a worker or a job."));
+}
+
+function about(version) {
+  return h("section", { class: "card stack" }, h("h2", {}, "About"),
+    facts([["mocoserve", version.version], ["Interface", version.api], ["Python", version.python]]),
+    h("p", { class: "row" }, h("a", { href: "/docs" }, "The interface, described"), h("a", { href: "/openapi.json" }, "OpenAPI"), h("a", { href: "/metrics" }, "Metrics for Prometheus")));
+}

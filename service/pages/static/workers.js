@@ -1,0 +1,50 @@
+// Who does the work, on which device, and when they were last heard of.
+
+import { get, post } from "./api.js";
+import { $, button, command, empty, h, put } from "./dom.js";
+import { ago, bytes, number } from "./format.js";
+import { attempt, every } from "./notices.js";
+import { mayChange, pill } from "./parts.js";
+
+const EVERY_MS = 3000;
+
+const polling = every(EVERY_MS, async () => {
+  const [{ data: found }, { data: jobs }] = await Promise.all([get("/v1/workers"), get("/v1/jobs?status=running&status=stopping&limit=100")]);
+  const names = new Map(jobs.map((job) => [job.id, job.name]));
+  const box = $("workers");
+  if (!found.length) return put(box, empty("No worker is running", "Jobs wait until one starts.", command("moco up")));
+  if (box.contains(document.activeElement) && document.activeElement.matches("button:active")) return undefined;
+  const focused = document.activeElement?.id;
+  put(box, counts(found), h("ul", { class: "list", "aria-label": "Workers" }, found.map((one) => row(one, names))));
+  if (focused) $(focused)?.focus();
+  return undefined;
+});
+
+function counts(found) {
+  const living = found.filter((one) => one.state !== "lost");
+  const busy = living.filter((one) => one.job_id).length;
+  return h("p", { class: "muted" }, `${number(living.length)} alive, ${number(busy)} at work.`);
+}
+
+function row(worker, names) {
+  return h("li", { class: "worker-row", "data-worker": worker.id },
+    h("div", {}, h("strong", {}, worker.id), h("div", { class: "muted small" }, `${worker.host}, process ${worker.pid}`)),
+    h("div", {}, pill(worker.state)),
+    h("div", {}, worker.device, h("div", { class: "muted small" }, device(worker.info))),
+    h("div", {}, names.has(worker.job_id) ? h("a", { href: `/ui/jobs/${worker.job_id}`, id: `job-of-${worker.id}` }, names.get(worker.job_id)) : h("span", { class: "muted" }, worker.job_id ? "prepares a dataset" : `takes ${worker.pools.join(", ")}`)),
+    h("div", { class: "muted small" }, `heard of ${ago(worker.seen_at)}`),
+    h("div", { class: "actions" }, mayChange && ["idle", "busy"].includes(worker.state) ? drain(worker) : null));
+}
+
+/** What a worker tells of its device; each piece only if it is told. */
+function device(info) {
+  const said = [info.gpu_name ?? info.name, info.memory_total_bytes && bytes(info.memory_total_bytes), info.torch && `torch ${info.torch}`];
+  return said.filter(Boolean).join(" · ");
+}
+
+function drain(worker) {
+  return button("Drain", async () => {
+    await attempt(() => post(`/v1/workers/${worker.id}/drain`), `${worker.id} takes no new job; the one it has goes on.`);
+    polling.now();
+  }, { id: `drain-${worker.id}`, "aria-label": `Drain ${worker.id}` });
+}

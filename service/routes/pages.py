@@ -1,0 +1,143 @@
+"""The page for people: a few shells of HTML whose scripts are clients of the API beside them."""
+
+import time
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+
+from service.assets import Assets
+from service.routes.common import DatasetName, JobId
+from service.store.errors import NotFound
+from trainer.events import SIGNALS
+from trainer.spec import JobSpec
+
+router = APIRouter(include_in_schema=False)
+
+EMPTY_STYLE = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
+"""Of the empty text: plotly.js adds an empty <style>, then its rules by insertRule."""
+MAPS_STYLE = "'sha256-ji27qzEtxXZW+7dun6UwjHXJ18e6WAin1VvNtkzIE/o='"
+"""Of the one text that plotly.js 7.1 puts into a <style>: rules for maps, which no page draws. Of
+another version only a line in the browser's console would tell."""
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        f"style-src 'self' {EMPTY_STYLE} {MAPS_STYLE}",
+        "img-src 'self' data: blob:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Cache-Control": "no-store",
+}
+FOREVER = "private, max-age=31536000, immutable"
+
+
+def page(request: Request, name: str, *, status: int = 200, **words: object) -> Response:
+    """One page out of its template, with the headers that keep it closed to others."""
+    assets: Assets = request.app.state.assets
+    shared = {
+        "role": getattr(request.state, "role", None),
+        "static": f"/ui/static/{assets.tag}",
+        "now_ms": int(1000 * time.time()),
+        "section": name,
+    }
+    text = assets.templates.get_template(f"{name}.html").render(shared | words)
+    return HTMLResponse(text, status, headers=HEADERS)
+
+
+@router.get("/")
+async def home() -> Response:
+    """The jobs are where everybody begins."""
+    return RedirectResponse("/ui/jobs", 303)
+
+
+@router.get("/ui/jobs")
+async def jobs(request: Request) -> Response:
+    """All training jobs."""
+    return page(request, "jobs")
+
+
+@router.get("/ui/jobs/{id}")
+async def job(request: Request, id: JobId) -> Response:
+    """One job; its script says so if there is none."""
+    return page(request, "job", job_id=id)
+
+
+@router.get("/ui/submit")
+async def submit(request: Request) -> Response:
+    """A form made from the schema of a JobSpec."""
+    return page(request, "submit")
+
+
+@router.get("/ui/compare")
+async def compare(request: Request) -> Response:
+    """Two jobs beside each other."""
+    return page(request, "compare")
+
+
+@router.get("/ui/datasets")
+async def datasets(request: Request) -> Response:
+    """All datasets."""
+    return page(request, "datasets")
+
+
+@router.get("/ui/datasets/{id}")
+async def dataset(request: Request, id: DatasetName) -> Response:
+    """One dataset: what is in it, and what was left out."""
+    return page(request, "dataset", dataset_id=id)
+
+
+@router.get("/ui/workers")
+async def workers(request: Request) -> Response:
+    """Who does the work."""
+    return page(request, "workers")
+
+
+@router.get("/ui/system")
+async def system(request: Request) -> Response:
+    """The service itself."""
+    return page(request, "system")
+
+
+@router.get("/ui/words.json")
+async def words() -> Response:
+    """The schema of a JobSpec, and what each signal means."""
+    signals = {name: signal._asdict() for name, signal in SIGNALS.items()}
+    return JSONResponse(
+        {"job_spec": JobSpec.model_json_schema(), "signals": signals},
+        headers={"Cache-Control": "private, max-age=60"},
+    )
+
+
+@router.get("/ui/static/{tag}/{name}")
+def static(
+    request: Request,
+    tag: str,
+    name: str,
+    accept_encoding: Annotated[str, Header()] = "",
+) -> Response:
+    """A script or a style, kept by the browser for as long as its address stays."""
+    assets: Assets = request.app.state.assets
+    asset = assets.get(name)
+    if asset is None:
+        raise NotFound("file", name[:64])
+    headers = {
+        "Cache-Control": FOREVER if tag == assets.tag else "no-store",
+        "Cross-Origin-Resource-Policy": "same-origin",
+        "Vary": "Accept-Encoding",
+    }
+    if "gzip" not in accept_encoding.lower():
+        return Response(asset.content, headers=headers, media_type=asset.media_type)
+    headers["Content-Encoding"] = "gzip"
+    return Response(asset.gzipped, headers=headers, media_type=asset.media_type)

@@ -1,0 +1,63 @@
+"""The report of an ingest as one file that a spreadsheet opens."""
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from fastapi import APIRouter
+from starlette.responses import Response, StreamingResponse
+
+from service.body import StrictRoute
+from service.history import open_newest, read_lines
+from service.openapi import refused
+from service.routes.common import DatasetName, PartsOf
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)
+
+COLUMNS = ("name", "reason", "detail")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a spreadsheet would run instead of show."""
+
+
+@router.get(
+    "/{id}/report.csv",
+    operation_id="downloadDatasetReport",
+    summary="Download which files were left out",
+    response_class=Response,
+    response_description="The whole report: name, reason and detail of each file.",
+    responses={
+        200: {"content": {"text/csv": {"schema": {"type": "string"}}}},
+        **refused("not_found"),
+    },
+)
+def report_csv(id: DatasetName, parts: PartsOf) -> Response:
+    """One row a file. Only the head before the ingest is done."""
+    record = parts.store.datasets.get(id)
+    folder, found = f"datasets/{record.id}", None
+    for name in ("pack/report.jsonl", "pack.tmp/report.jsonl"):
+        found = found or open_newest(parts.settings.data_dir, folder, name)
+    headers = {
+        "Content-Disposition": f'attachment; filename="{record.name}-report.csv"',
+        "Cache-Control": "private, no-cache",
+    }
+    lines = _lines(found[1] if found else io.BytesIO())
+    return StreamingResponse(lines, headers=headers, media_type="text/csv")
+
+
+def _lines(file: BinaryIO | io.BytesIO) -> Iterator[str]:
+    yield _row(COLUMNS)
+    with file:
+        for line in read_lines(file):
+            try:
+                entry = json.loads(line)
+                yield _row([str(entry.get(column) or "") for column in COLUMNS])
+            except (ValueError, AttributeError):
+                continue
+
+
+def _row(cells: tuple[str, ...] | list[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerow(["'" + cell if cell.startswith(FORMULA) else cell for cell in cells])
+    return text.getvalue()

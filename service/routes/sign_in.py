@@ -1,0 +1,73 @@
+"""Signing in: a key in, a cookie out. The only routes that a stranger may call."""
+
+import base64
+import hashlib
+from typing import Annotated
+from urllib.parse import parse_qs
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import RedirectResponse, Response
+
+from service.assets import Assets
+from service.problems import Problem
+from service.routes.common import PartsOf
+from service.routes.pages import HEADERS, page
+from service.session import SIGN_IN, SIGN_OUT, Sessions, local_path, set_cookie
+
+router = APIRouter(include_in_schema=False)
+
+FORM_BYTES_MAX = 8 * 1024
+
+
+@router.get(SIGN_IN)
+async def show(request: Request, next: Annotated[str, Query(max_length=2048)] = "/") -> Response:
+    """The form. It needs no script, and no other file, so a stranger can load nothing else."""
+    return _form(request, wanted=local_path(next))
+
+
+@router.post(SIGN_IN)
+async def sign_in(request: Request, parts: PartsOf) -> Response:
+    """A cookie for the right key; the form again for a wrong one."""
+    fields = parse_qs((await _body(request)).decode("utf-8", "replace"))
+    sessions: Sessions = request.app.state.sessions
+    wanted = local_path(fields.get("next", ["/"])[0])
+    role = sessions.keys.role_of(fields.get("key", [""])[0].strip().encode())
+    if role is None:
+        parts.instruments.inc("moco_auth_failures_total")
+        return _form(request, wanted=wanted, status=401)
+    # The cookie is kept to TLS where the page came by TLS: a proxy ends it, so only the browser
+    # knows.
+    secure = request.headers.get("origin", "").startswith("https://")
+    cookie = set_cookie(sessions.issue(role), secure=secure)
+    return RedirectResponse(wanted, 303, headers={"Set-Cookie": cookie, **HEADERS})
+
+
+@router.post(SIGN_OUT)
+async def sign_out() -> Response:
+    """This browser forgets its session."""
+    cookie = set_cookie("", secure=False, life_s=0)
+    return RedirectResponse(SIGN_IN, 303, headers={"Set-Cookie": cookie, **HEADERS})
+
+
+async def _body(request: Request) -> bytes:
+    """A form with two short fields. Raises Problem `too_large`."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > FORM_BYTES_MAX:
+            raise Problem("too_large", f"The form may have {FORM_BYTES_MAX} bytes.")
+    return body
+
+
+def _form(request: Request, *, wanted: str, status: int = 200) -> Response:
+    assets: Assets = request.app.state.assets
+    style = assets.found["base.css"].content.decode()
+    answer = page(
+        request, "sign_in", status=status, style=style, wanted=wanted, is_wrong=status == 401
+    )
+    mark = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    answer.headers["Content-Security-Policy"] = (
+        f"default-src 'none'; img-src data:; style-src 'sha256-{mark}'; base-uri 'none'; "
+        "form-action 'self'; frame-ancestors 'none'"
+    )
+    return answer

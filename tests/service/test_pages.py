@@ -1,0 +1,267 @@
+"""The page before any script runs: who is let in, what is closed to others, what is served."""
+
+import csv
+import gzip
+import io
+import json
+import re
+from collections.abc import Iterator
+from http.cookies import SimpleCookie
+
+import httpx
+import pytest
+
+from service.assets import STATIC, load_assets
+from service.session import COOKIE, LIFE_S, Keys, Sessions, local_path
+from service.store.embedded import RunningRedis
+from tests.support.api import KEY, RunningApi, client_of, queued_job, ready_dataset, running_api
+from tests.support.redis import empty, opened_store
+
+READ_KEY = "moco_read_key_0123456789"
+PAGES = ("jobs", "submit", "compare", "datasets", "workers", "system")
+
+
+@pytest.fixture(scope="module")
+def api(api_redis: RunningRedis, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+    with opened_store(api_redis.url) as store:
+        empty(store)
+    folder = tmp_path_factory.mktemp("pages")
+    with running_api(api_redis.url, folder, read_key=READ_KEY) as running:
+        yield running
+
+
+@pytest.fixture
+def browser(api: RunningApi) -> Iterator[httpx.Client]:
+    """Asks for pages as a browser does, with no key and no session yet."""
+    with client_of(api.url, key=None) as client:
+        client.headers["Accept"] = "text/html,*/*;q=0.8"
+        yield client
+
+
+def sign_in(browser: httpx.Client, key: str, **form: str) -> httpx.Response:
+    headers = {"Origin": str(browser.base_url).rstrip("/")}
+    return browser.post("/sign-in", data={"key": key} | form, headers=headers)
+
+
+def same_site(browser: httpx.Client) -> dict[str, str]:
+    return {"Origin": str(browser.base_url).rstrip("/")}
+
+
+def test_a_stranger_is_led_to_the_sign_in_and_back(browser: httpx.Client) -> None:
+    led = browser.get("/ui/jobs?status=failed")
+    assert led.status_code == 303
+    assert led.headers["location"] == "/sign-in?next=%2Fui%2Fjobs%3Fstatus%3Dfailed"
+    assert browser.get(led.headers["location"]).status_code == 200
+    back = sign_in(browser, KEY, next="/ui/jobs?status=failed")
+    assert (back.status_code, back.headers["location"]) == (303, "/ui/jobs?status=failed")
+    assert browser.get("/ui/jobs").status_code == 200
+
+
+def test_a_program_without_a_key_is_told_so_instead(api: RunningApi) -> None:
+    with client_of(api.url, key=None) as program:
+        assert program.get("/ui/jobs").json()["code"] == "unauthorized"
+
+
+def test_a_wrong_key_makes_no_session_and_says_what_to_do(browser: httpx.Client) -> None:
+    answer = sign_in(browser, "moco_wrong_key_0123456789")
+    assert answer.status_code == 401
+    assert "set-cookie" not in answer.headers
+    assert "not a key of this service" in answer.text
+    assert 'role="alert"' in answer.text
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["//evil.example", "/\\evil.example", "https://evil.example", "javascript:1", "", "/a\r\nb"],
+)
+def test_signing_in_leads_nowhere_else(wanted: str, browser: httpx.Client) -> None:
+    assert sign_in(browser, KEY, next=wanted).headers["location"] == "/"
+    assert local_path(wanted) == "/"
+
+
+def test_the_cookie_is_closed_to_scripts_and_other_sites_and_holds_no_key(
+    browser: httpx.Client,
+) -> None:
+    cookie = SimpleCookie(sign_in(browser, KEY).headers["set-cookie"])[COOKIE]
+    assert cookie["httponly"]
+    assert cookie["samesite"] == "Strict"
+    assert cookie["path"] == "/"
+    assert not cookie["secure"]
+    assert KEY not in cookie.value
+
+
+def test_by_tls_the_cookie_is_kept_to_tls(browser: httpx.Client) -> None:
+    host = str(browser.base_url.netloc, "ascii")
+    answer = browser.post("/sign-in", data={"key": KEY}, headers={"Origin": f"https://{host}"})
+    assert "; Secure" in answer.headers["set-cookie"]
+
+
+def test_a_session_ends_with_its_time_its_key_and_any_changed_letter() -> None:
+    now = [1000.0]
+    sessions = Sessions(Keys("full-key-0123456789", "read-key-0123456789"), now_s=lambda: now[0])
+    value = sessions.issue("read")
+    header = f"theme=dark; {COOKIE}={value}"
+    assert sessions.role_of(header) == "read"
+    for place in range(len(value)):
+        other = "0" if value[place] != "0" else "1"
+        assert sessions.role_of(f"{COOKIE}={value[:place]}{other}{value[place + 1 :]}") is None
+    assert sessions.role_of(header.replace("read.", "full.")) is None
+    again = Sessions(sessions.keys, now_s=lambda: now[0])
+    assert again.role_of(header) == "read", "a restart ends no session"
+    changed = Keys("full-key-0123456789", "another-key-0123456789")
+    assert Sessions(changed, now_s=lambda: now[0]).role_of(header) is None
+    assert Sessions(Keys("full-key-0123456789"), now_s=lambda: now[0]).role_of(header) is None
+    now[0] += LIFE_S + 1
+    assert sessions.role_of(header) is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 403),
+        ({"Origin": "https://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": "same-site", "Origin": "{here}"}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 200),
+        ({"Origin": "{here}"}, 200),
+    ],
+)
+def test_only_our_own_pages_may_use_a_session_to_change_things(
+    headers: dict[str, str], status: int, api: RunningApi, browser: httpx.Client
+) -> None:
+    sign_in(browser, KEY)
+    job_id = queued_job(api.store)
+    here = str(browser.base_url).rstrip("/")
+    sent = {name: value.replace("{here}", here) for name, value in headers.items()}
+    answer = browser.post(f"/v1/jobs/{job_id}/cancel", headers=sent)
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["code"] == "cross_site"
+        assert api.store.jobs.get(job_id).status == "queued"
+
+
+def test_signing_in_and_out_is_refused_to_other_sites(browser: httpx.Client) -> None:
+    for path in ("/sign-in", "/sign-out"):
+        answer = browser.post(path, data={"key": KEY}, headers={"Origin": "https://evil.example"})
+        assert answer.status_code == 403
+
+
+def test_signing_out_forgets_the_session(browser: httpx.Client) -> None:
+    sign_in(browser, KEY)
+    browser.post("/sign-out", headers=same_site(browser))
+    assert browser.get("/ui/jobs").status_code == 303
+
+
+def test_the_read_key_looks_and_changes_nothing(api: RunningApi, browser: httpx.Client) -> None:
+    job_id = queued_job(api.store)
+    sign_in(browser, READ_KEY)
+    with client_of(api.url, key=READ_KEY) as program:
+        for client in (browser, program):
+            assert client.get(f"/v1/jobs/{job_id}").status_code == 200
+            for method, path in (
+                ("POST", f"/v1/jobs/{job_id}/cancel"),
+                ("DELETE", f"/v1/jobs/{job_id}"),
+                ("PUT", "/v1/datasets/x/content"),
+                ("POST", "/v1/jobs"),
+            ):
+                answer = client.request(method, path, headers=same_site(browser))
+                assert (answer.status_code, answer.json()["code"]) == (403, "read_only")
+                assert "api.key" in answer.json()["hint"]
+    assert api.store.jobs.get(job_id).status == "queued"
+    page = browser.get("/ui/jobs").text
+    assert "Read only" in page
+    assert "/ui/submit" not in page
+
+
+def test_a_read_key_is_made_beside_the_other(api_redis: RunningRedis, api: RunningApi) -> None:
+    assert not (api.data_dir / "read.key").exists(), "one was given"
+    with running_api(api_redis.url, api.data_dir / "second") as second:
+        key = (second.data_dir / "read.key").read_text().strip()
+        with client_of(second.url, key=key) as reader:
+            assert reader.get("/v1/jobs").status_code == 200
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_loads_only_what_is_ours(name: str, api: RunningApi) -> None:
+    page = api.client.get(f"/ui/{name}")
+    assert page.status_code == 200
+    policy = page.headers["content-security-policy"]
+    assert "unsafe" not in policy
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert page.headers["x-frame-options"] == "DENY"
+    assert page.headers["referrer-policy"] == "same-origin"
+    assert page.headers["cache-control"] == "no-store"
+    assert not re.search(r"<script(?![^>]* src=)|<style| style=| on\w+=", page.text)
+    for address in re.findall(r'(?:src|href)="([^"]+)"', page.text):
+        assert address.startswith(("/", "#")), address
+        assert not address.startswith("//")
+        if "/static/" in address:
+            assert api.client.get(address).status_code == 200, address
+
+
+def test_things_that_are_not_there_have_no_page(api: RunningApi) -> None:
+    for path in ("/ui/jobs/nonsense", "/ui/static/x/none.js", "/ui/nothing", "/ui/datasets/%00"):
+        assert api.client.get(path).status_code == 404
+
+
+def test_home_is_the_list_of_jobs(api: RunningApi) -> None:
+    assert api.client.get("/").headers["location"] == "/ui/jobs"
+
+
+def test_a_file_is_kept_for_as_long_as_its_address(api: RunningApi) -> None:
+    tag = load_assets().tag
+    plain = {"Accept-Encoding": "identity"}
+    for path in sorted(STATIC.iterdir()):
+        served = api.client.get(f"/ui/static/{tag}/{path.name}", headers=plain)
+        assert served.content == path.read_bytes()
+        assert "immutable" in served.headers["cache-control"]
+        packed = api.client.get(f"/ui/static/{tag}/{path.name}")
+        assert packed.headers["content-encoding"] == "gzip"
+        assert packed.content == path.read_bytes()
+    old = api.client.get("/ui/static/0123/dom.js")
+    assert old.headers["cache-control"] == "no-store"
+
+
+def test_the_charts_library_is_that_of_the_installed_wheel(api: RunningApi) -> None:
+    assets = load_assets()
+    served = api.client.get(f"/ui/static/{assets.tag}/plotly.min.js")
+    found = assets.get("plotly.min.js")
+    assert found is not None
+    assert served.content == found.content == gzip.decompress(found.gzipped)
+    assert b"plotly.js v" in served.content[:200]
+
+
+def test_no_module_writes_markup_or_asks_another_host() -> None:
+    for path in STATIC.glob("*.js"):
+        text = path.read_text()
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text)
+        assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), path.name
+        assert len(text.splitlines()) <= 300, path.name
+
+
+def test_the_words_are_the_schema_of_a_job(api: RunningApi) -> None:
+    words = api.client.get("/ui/words.json").json()
+    assert words["job_spec"]["required"] == ["dataset"]
+    assert words["signals"]["loss"]["unit"] == "nats"
+
+
+def test_a_report_opens_in_a_spreadsheet_and_runs_nothing_there(api: RunningApi) -> None:
+    record = ready_dataset(api.store, "spread")
+    folder = api.data_dir / "datasets" / record.id / "attempts" / "1" / "pack"
+    folder.mkdir(parents=True)
+    rows = [
+        {"name": "=cmd|' /C calc'!A0", "reason": "unreadable", "detail": 'says "no", twice'},
+        {"name": "b/ü.png", "reason": "truncated"},
+    ]
+    lines = [json.dumps(row) for row in rows]
+    (folder / "report.jsonl").write_text("\n".join([lines[0], "{half", lines[1]]) + "\n")
+    answer = api.client.get("/v1/datasets/spread/report.csv")
+    assert answer.headers["content-type"].startswith("text/csv")
+    assert 'filename="spread-report.csv"' in answer.headers["content-disposition"]
+    assert list(csv.reader(io.StringIO(answer.text))) == [
+        ["name", "reason", "detail"],
+        ["'=cmd|' /C calc'!A0", "unreadable", 'says "no", twice'],
+        ["b/ü.png", "truncated", ""],
+    ]
