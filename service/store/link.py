@@ -58,6 +58,10 @@ class Link:
         # cost a third of a call; so each thread keeps its own.
         self._own = threading.local()
         self._clients = weakref.WeakSet[redis.Redis]()
+        self.rest_s = 0.0
+        """After a call that got no answer in time, others fail at once for so long: of many that
+        wait for a thread or for each other, none waits longer than one."""
+        self._silent_until_s = 0.0
         self.expected: str | None = None
         """The identity that the server must have; None asks for none."""
 
@@ -82,6 +86,8 @@ class Link:
 
         `do` may run twice, so it must be safe to repeat.
         """
+        if client is None and time.monotonic() < self._silent_until_s:
+            raise StoreUnavailable("Redis did not answer a moment ago.")
         deadline_s = time.monotonic() + self.timeout_s
         pauses_s = iter(_PAUSES_S)
         while True:
@@ -94,6 +100,7 @@ class Link:
                 raise StoreUnavailable(f"Redis refuses the password: {error}") from error
             except redis.TimeoutError as error:
                 if time.monotonic() + self.timeout_s / 4 > deadline_s:
+                    self._silent_until_s = time.monotonic() + self.rest_s
                     raise StoreUnavailable("Redis does not answer in time.") from error
             except (redis.ConnectionError, OSError) as error:
                 pause_s = next(pauses_s, None)

@@ -1,8 +1,10 @@
 """Redis hangs, dies and comes back: clear answers in time, and no lease is lost meanwhile."""
 
+import contextlib
 import itertools
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,9 +18,12 @@ from service.reaper import Reaper
 from service.store.embedded import RunningRedis, start_redis
 from service.store.errors import StoreUnavailable
 from service.store.queue import JobQueue
-from tests.support.api import queued_job, running_api, running_job
+from tests.support.api import KEY, queued_job, ready_dataset, running_api, running_job
 from tests.support.processes import wait_until
 from tests.support.redis import running_redis
+
+BUSY_S = 1.0
+"""Of a machine that runs other tests meanwhile: a hundred requests are much for it."""
 
 
 @pytest.fixture
@@ -71,6 +76,37 @@ def test_a_store_that_hangs(server: RunningRedis, tmp_path: Path) -> None:
         wait_until(lambda: api.client.get("/readyz").status_code == 200, 10, "ready again")
         assert api.client.get(f"/v1/jobs/{job}").json()["status"] == "queued"
         assert api.store.queue.renew(lease) == "run", "the outage cost no lease"
+
+
+def test_a_hundred_that_wait_for_a_store_that_hangs(server: RunningRedis, tmp_path: Path) -> None:
+    """More than there are threads: no one waits for a thread and then for the store as well."""
+    with running_api(server.url, tmp_path / "api") as api, contextlib.ExitStack() as closing:
+        ready_dataset(api.store, "digits")
+        host, _, port = api.url.removeprefix("http://").partition(":")
+        request = (
+            f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+            'Content-Type: application/json\r\nContent-Length: 20\r\n\r\n{"dataset":"digits"}'
+        )
+        wires = [
+            closing.enter_context(socket.create_connection((host, int(port)), timeout=10))
+            for _ in range(100)
+        ]
+        with stopped(server.pid):
+            began_s = time.monotonic()
+            for wire in wires:
+                wire.sendall(request.encode())
+            for _ in range(5):
+                asked_s = time.monotonic()
+                assert api.client.get("/livez").status_code == 200
+                assert time.monotonic() - asked_s < 1.0
+                time.sleep(0.1)
+            answers = [wire.recv(65536) for wire in wires]
+            took_s = time.monotonic() - began_s
+        for words in answers:
+            assert words.startswith(b"HTTP/1.1 503 ")
+            assert b"\r\nretry-after: " in words
+        assert took_s < 2.0 + BUSY_S
+        wait_until(lambda: api.client.get("/readyz").status_code == 200, 10, "ready again")
 
 
 def test_a_store_that_dies_and_comes_back(tmp_path: Path) -> None:
