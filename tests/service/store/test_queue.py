@@ -3,6 +3,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -124,6 +125,17 @@ def test_a_zombie_is_refused_at_every_call_and_changes_nothing(
     before = dump(redis_store)
     with pytest.raises(Fenced, match=zombie.job_id):
         EVERY_CALL[call](redis_store, zombie)
+    assert dump(redis_store) == before
+
+
+@pytest.mark.parametrize("call", EVERY_CALL)
+def test_no_token_is_the_token_of_nobody(redis_store: Store, call: str) -> None:
+    """The record of a job that waits has an empty token; an empty token opens nothing."""
+    lease = leased(redis_store)
+    redis_store.queue.release(lease)
+    before = dump(redis_store)
+    with pytest.raises(Fenced):
+        EVERY_CALL[call](redis_store, replace(lease, token=""))
     assert dump(redis_store) == before
 
 

@@ -1,0 +1,152 @@
+"""One lease, on a real store and real files; only the training process is played."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from service.store.store import Store
+from service.store.words import Lease
+from tests.support.redis import claimed, submitted, ticks
+from trainer.events import Checkpointed, Ended, Event, FileRecord, Published, Started
+from trainer.files import write_synced
+from worker import job
+from worker.job import JobRun, Workplace
+from worker.metrics import WorkerMetrics
+from worker.nursery import Nursery
+from worker.orders import RESULT_FILE, Orders
+from worker.settings import WorkerSettings
+from worker.shutdown import Shutdown, Wake
+
+Play = Callable[[Path, Callable[[Event], None]], None]
+"""What the child does in its folder, and the events that it tells."""
+
+
+@pytest.fixture
+def run(
+    redis_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Lease, Play], bool]:
+    """Runs a lease to its end; the child is a function."""
+
+    def run(lease: Lease, play: Play) -> bool:
+        class Played:
+            garbage_lines = 0
+
+            def __init__(self, *_: object) -> None: ...
+
+            def watch(
+                self, orders: Orders, *, on_event: Callable[[Event, str], None], **_: object
+            ) -> int:
+                play(orders.folder, lambda event: on_event(event, event.model_dump_json()))
+                return 0
+
+        monkeypatch.setattr(job, "Attendant", Played)
+        wake = Wake()
+        settings = WorkerSettings(data_dir=tmp_path, renew_every_s=60.0)
+        metrics = WorkerMetrics("w1", device="cpu", scrape_s=15.0)
+        place = Workplace(
+            settings, redis_store, Nursery("none:none"), metrics, Shutdown(wake), wake, "cpu"
+        )
+        return JobRun(place, lease).run()
+
+    return run
+
+
+def next_lease(store: Store) -> Lease:
+    text = json.dumps({"dataset": "made-up", "batch_rows": 8})
+    job_id = submitted(store, resolved_json=text, spec_json=text, folder="jobs/one")
+    lease = claimed(store)
+    assert lease.job_id == job_id
+    return lease
+
+
+def published(out: Path) -> Published:
+    (out / "artifacts").mkdir()
+    sha256 = write_synced(out / "artifacts" / "encoder", b"weights")
+    record = FileRecord(name="encoder", size_bytes=7, sha256=sha256)
+    return Published(folder="artifacts", files=(record,))
+
+
+def checkpointed(out: Path, step: int) -> Checkpointed:
+    path = out / "checkpoints" / f"{step:09d}"
+    path.mkdir(parents=True)
+    sha256 = write_synced(path / "manifest.json", b"{}")
+    told = path.relative_to(out).as_posix()
+    return Checkpointed(step=step, path=told, manifest_sha256=sha256, size_bytes=2)
+
+
+def succeed(out: Path, emit: Callable[[Event], None]) -> None:
+    emit(Started(step=0, steps_planned=2, steps_per_epoch=1, rows=8, device="cpu"))
+    emit(checkpointed(out, 1))
+    emit(checkpointed(out, 2))
+    emit(published(out))
+    ended = Ended(outcome="succeeded", step=2)
+    (out / RESULT_FILE).write_text(ended.model_dump_json())
+    emit(ended)
+
+
+def test_a_success_is_published_and_older_checkpoints_go(
+    redis_store: Store, run: Callable[[Lease, Play], bool], tmp_path: Path
+) -> None:
+    lease = next_lease(redis_store)
+    assert run(lease, succeed)
+    done = redis_store.jobs.get(lease.job_id)
+    assert (done.status, done.checkpoint_step) == ("succeeded", 2)
+    assert done.artifacts_folder == "jobs/one/attempts/1/artifacts"
+    assert [file.sha256 for file in done.artifacts] == [hashlib.sha256(b"weights").hexdigest()]
+    assert [path.name for path in tmp_path.glob("jobs/one/attempts/1/checkpoints/*")] == [
+        "000000002"
+    ]
+
+
+def test_artifacts_that_are_not_what_was_told_are_never_published(
+    redis_store: Store, run: Callable[[Lease, Play], bool]
+) -> None:
+    def damage(out: Path, emit: Callable[[Event], None]) -> None:
+        succeed(out, emit)
+        (out / "artifacts" / "encoder").write_bytes(b"weighed")
+
+    lease = next_lease(redis_store)
+    assert not run(lease, damage)
+    again = redis_store.jobs.get(lease.job_id)
+    assert (again.status, again.code, again.losses) == ("queued", "storage", 1)
+    assert again.artifacts == ()
+
+
+def test_the_pointer_does_not_move_to_a_checkpoint_that_is_not_whole(
+    redis_store: Store, run: Callable[[Lease, Play], bool]
+) -> None:
+    def damage(out: Path, emit: Callable[[Event], None]) -> None:
+        emit(checkpointed(out, 1))
+        broken = checkpointed(out, 2)
+        (out / broken.path / "manifest.json").write_bytes(b"{")
+        emit(broken)
+        ended = Ended(outcome="stopped", code="stopped", step=2)
+        (out / RESULT_FILE).write_text(ended.model_dump_json())
+
+    lease = next_lease(redis_store)
+    assert run(lease, damage)
+    assert redis_store.jobs.get(lease.job_id).checkpoint_step in (0, 1)
+
+
+def test_an_attempt_whose_lease_is_over_touches_nothing_of_the_job(
+    redis_store: Store, run: Callable[[Lease, Play], bool], tmp_path: Path
+) -> None:
+    """It learns so only when it says that it succeeded; another has the job by then."""
+    lease = next_lease(redis_store)
+    other = tmp_path / "jobs/one/attempts/2"
+
+    def late(out: Path, emit: Callable[[Event], None]) -> None:
+        emit(published(out))
+        ended = Ended(outcome="succeeded", step=2)
+        (out / RESULT_FILE).write_text(ended.model_dump_json())
+        ticks(redis_store, redis_store.queue.lease_ttl_ticks)
+        assert claimed(redis_store, worker_id="w2").attempt == 2
+        checkpointed(other, 7)
+
+    run(lease, late)
+    now = redis_store.jobs.get(lease.job_id)
+    assert (now.status, now.attempt, now.worker_id) == ("running", 2, "w2")
+    assert [path.name for path in other.glob("checkpoints/*")] == ["000000007"]
