@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PATHS := service trainer worker tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint format bench docs docker-check lock clean
+.PHONY: help setup demo up test chaos lint format bench docs docker-check lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -20,6 +20,10 @@ up: $(READY) ## Start the service on this machine
 
 test: lint ## Check style, types, import contracts, and run every test
 	$(BIN)/python -m pytest
+
+chaos: $(READY) ## Break everything, a thousand times over hundreds of jobs (half an hour)
+	$(BIN)/python -m pytest -m chaos tests
+	$(BIN)/python -m tests.chaos
 
 lint: $(READY) ## Check style, types and import contracts
 	$(BIN)/ruff check .

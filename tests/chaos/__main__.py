@@ -12,10 +12,7 @@ from pathlib import Path
 
 from tests.chaos.storm import Storm, Wanted
 from tests.support.chaos.report import table
-from tests.support.chaos.world import running_world
-
-LEASE = {"MOCO_TICK_S": "0.2", "MOCO_LEASE_TTL_TICKS": "15", "MOCO_RENEW_EVERY_S": "0.5"}
-"""Leases of 3 s instead of 15 s, so that more faults fit into the time."""
+from tests.support.chaos.world import SHORT, running_world
 
 
 def main() -> int:
@@ -35,7 +32,9 @@ def main() -> int:
     began_s = time.monotonic()
     wanted = Wanted(faults=args.faults, jobs=args.jobs, limit_s=args.limit_s)
     os.environ["OMP_NUM_THREADS"] = "1"
-    with running_world(folder / "data", workers=args.workers, seed=seed, **LEASE) as world:
+    with running_world(
+        folder / "data", workers=args.workers, seed=seed, environment=SHORT
+    ) as world:
         found = Storm(world, wanted, random.Random(seed), say=_say).run()
     report = table(found, seed=seed, took_s=time.monotonic() - began_s)
     print(report)

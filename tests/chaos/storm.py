@@ -5,7 +5,6 @@ compared with those of the same spec in an undisturbed run before the storm, and
 was accepted is counted by the client that sent it.
 """
 
-import hashlib
 import json
 import random
 import subprocess
@@ -19,18 +18,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from PIL import Image
-
-from service.client.client import Client
-from service.client.errors import ClientError
-from service.client.sources import FileSource
 from service.store.errors import StoreError
 from service.store.words import JobRecord
 from tests.support.chaos.faults import Faults
-from tests.support.chaos.world import World
-from tests.support.images import encoded, write_zip
+from tests.support.chaos.world import World, insist
 from tests.support.stack import ROOT
-from tests.support.tiny_pack import blobs
 
 AT_WORK = 10
 """Jobs that are not over at one time."""
@@ -161,7 +153,7 @@ class Storm:
     def _undisturbed(self) -> None:
         """Each variant once, by the front door: what its files must be."""
         with self.world.client() as client:
-            client.datasets.wait(self._dataset(client, "golden"), timeout_s=60.0)
+            client.datasets.wait(self.world.add_dataset(client, "golden"), timeout_s=60.0)
             for variant in VARIANTS:
                 job = client.jobs.create(self._spec(variant))
                 ended = client.jobs.wait(job.id, timeout_s=120.0)
@@ -169,24 +161,6 @@ class Storm:
                 assert ended.status == "succeeded", (record.code, record.message)
                 assert record.attempt == 1
                 self.golden[variant] = self.world.stack.artifacts(record)
-
-    def _dataset(self, client: Client, name: str) -> str:
-        images, labels = blobs(80, side_px=8, classes=4)
-        files = {
-            f"{label}/{row:03d}.png": encoded(Image.fromarray(pixels))
-            for row, (pixels, label) in enumerate(zip(images, labels, strict=True))
-        }
-        path = write_zip(self.world.data_dir.parent / f"{name}.zip", files)
-        size, sha256 = path.stat().st_size, hashlib.sha256(path.read_bytes()).hexdigest()
-        made: str = _insist(lambda: self._made(client, name, size, sha256))
-        _insist(lambda: client.datasets.upload(made, FileSource(path)))
-        return made
-
-    @staticmethod
-    def _made(client: Client, name: str, size_bytes: int, sha256: str) -> str:
-        """The id. The name is ours: if it is taken, then by a request whose reply was lost."""
-        known = client.datasets.find(name)
-        return (known or client.datasets.create(name, size_bytes=size_bytes, sha256=sha256)).id
 
     def _spec(self, variant: str) -> dict[str, Any]:
         return {"dataset": "golden"} | SHARED | VARIANTS[variant]
@@ -201,13 +175,13 @@ class Storm:
                 variant = self.rng.choice(sorted(VARIANTS))
                 key = str(uuid.uuid4())
                 submit = partial(client.jobs.create, self._spec(variant), idempotency_key=key)
-                job = _insist(submit)
+                job = insist(submit)
                 if job.id in self.accepted:
                     self.troubles.append(f"{job.id} was given to two submissions")
                 self.accepted[job.id] = variant
                 if len(self.accepted) % 25 == 0:
                     name = f"set-{len(self.accepted)}"
-                    self.datasets.append(_insist(partial(self._dataset, client, name)))
+                    self.datasets.append(insist(partial(self.world.add_dataset, client, name)))
 
     def _unended(self) -> int:
         try:
@@ -311,12 +285,3 @@ def _troubles(
         yield f"{job_id}: its files differ from those of an undisturbed run"
     if record.failures:
         yield f"{job_id}: {record.failures} failures were charged to its user"
-
-
-def _insist(do: Callable[[], Any]) -> Any:  # noqa: ANN401  # what `do` answers
-    """As a user's script would: again until it works."""
-    while True:
-        try:
-            return do()
-        except ClientError:
-            time.sleep(0.2)

@@ -246,7 +246,7 @@ WEIGHTS = {
     "API: answers lost": 6,
     "Redis: SIGKILL": 7,
     "Redis: SIGSTOP": 4,
-    "Redis: FLUSHALL": 0,
+    "Redis: FLUSHALL": 1,
     "Redis: connections reset": 12,
     "Redis: blackhole": 4,
     "Redis: replies lost": 6,

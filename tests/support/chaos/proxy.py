@@ -62,10 +62,18 @@ class Proxy:
 
     def close(self) -> None:
         """Break every connection and listen no more."""
-        self.reset()
-        self._loop.call_soon_threadsafe(self._server.close)
+        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
+        self._loop.close()
+
+    async def _close(self) -> None:
+        self._server.close()
+        await self._reset()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     async def _reset(self) -> int:
         broken = list(self._open)
@@ -88,13 +96,12 @@ class Proxy:
             return
         both = {writer, far_writer}
         self._open |= both
-        try:
+        with contextlib.suppress(asyncio.CancelledError):  # by `close`, which waits for nobody else
             await asyncio.gather(
                 self._pump(reader, far_writer, is_reply=False),
                 self._pump(far_reader, writer, is_reply=True),
             )
-        finally:
-            self._open -= both
+        self._open -= both
 
     async def _pump(
         self, source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, is_reply: bool

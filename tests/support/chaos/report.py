@@ -1,6 +1,9 @@
-"""The table of a storm."""
+"""What the fault suite measured: one line for each figure, and the table of a storm."""
 
+import os
 import platform
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,3 +24,12 @@ def table(found: "Found", *, seed: int, took_s: float) -> str:
     ]
     lines += [f"| {name} | {count} |" for name, count in sorted(found.faults.items())]
     return "\n".join(lines) + "\n"
+
+
+def say(text: str) -> None:
+    """A measured figure: on stderr, and in the file that MOCO_CHAOS_REPORT names."""
+    sys.stderr.write(f"measured: {text}\n")
+    path = os.environ.get("MOCO_CHAOS_REPORT")
+    if path:
+        with Path(path).open("a") as file:
+            file.write(f"- {text}\n")

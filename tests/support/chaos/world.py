@@ -1,6 +1,7 @@
 """A whole mocoserve whose every part may be killed: who keeps it running, and how it is reached."""
 
 import contextlib
+import hashlib
 import os
 import random
 import signal
@@ -9,19 +10,28 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
+
+from PIL import Image
 
 from service.client.client import Client
 from service.client.errors import ClientError
+from service.client.sources import FileSource
 from service.store.embedded import start_redis
 from tests.support.api import KEY
 from tests.support.chaos.proxy import Proxy
+from tests.support.images import encoded, write_zip
 from tests.support.processes import children_of
 from tests.support.stack import ROOT, Stack, WorkerProcess, running_stack
+from tests.support.tiny_pack import blobs
 
+PRODUCTION = {"MOCO_TICK_S": "1.0", "MOCO_LEASE_TTL_TICKS": "15", "MOCO_RENEW_EVERY_S": "3.0"}
+SHORT = {"MOCO_TICK_S": "0.2", "MOCO_LEASE_TTL_TICKS": "15", "MOCO_RENEW_EVERY_S": "0.5"}
+"""Leases of 3 s instead of 15 s, so that more faults fit into the time."""
 LOOK_EVERY_S = 0.05
 START_S = 60.0
 
@@ -115,6 +125,18 @@ class World:
                     found.append((worker, forkserver, children))
         return found
 
+    def add_dataset(self, client: Client, name: str) -> str:
+        """Upload 80 small images of four classes, always the same; the id, maybe not ready yet."""
+        images, labels = blobs(80, side_px=8, classes=4)
+        files = {
+            f"{label}/{row:03d}.png": encoded(Image.fromarray(pixels))
+            for row, (pixels, label) in enumerate(zip(images, labels, strict=True))
+        }
+        path = write_zip(self.data_dir.parent / f"{name}.zip", files)
+        made: str = insist(lambda: _made(client, name, path))
+        insist(lambda: client.datasets.upload(made, FileSource(path)))
+        return made
+
     def operator_environment(self) -> dict[str, str]:
         """Of somebody who types `moco` on this machine."""
         return {
@@ -160,7 +182,7 @@ class World:
 
 @contextlib.contextmanager
 def running_world(
-    folder: Path, *, workers: int, seed: int = 0, **environment: str
+    folder: Path, *, workers: int, environment: Mapping[str, str], seed: int = 0
 ) -> Iterator[World]:
     """A world in `folder`; every process it started has ended afterwards."""
     with running_stack(folder, **environment) as stack:
@@ -184,6 +206,24 @@ def running_world(
                 os.kill(stack.redis.pid, signal.SIGCONT)
             redis_proxy.close()
             api_proxy.close()
+
+
+def insist(do: Callable[[], Any]) -> Any:  # noqa: ANN401  # what `do` answers
+    """As a user's script would: again until it works."""
+    while True:
+        try:
+            return do()
+        except ClientError:
+            time.sleep(0.2)
+
+
+def _made(client: Client, name: str, path: Path) -> str:
+    """The id. The name is ours: if it is taken, then by a request whose reply was lost."""
+    known = client.datasets.find(name)
+    if known:
+        return known.id
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return client.datasets.create(name, size_bytes=path.stat().st_size, sha256=sha256).id
 
 
 def _await_api(world: World) -> None:
