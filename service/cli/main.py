@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from service.cli import dataset, doctor, download, jobs, steer, submit, up, watch, workers
+from service.cli import admin, dataset, doctor, download, jobs, steer, submit, up, watch, workers
 from service.cli.demo import command as demo
 
 app = typer.Typer(
@@ -46,6 +46,7 @@ watch.register(app)
 steer.register(app)
 download.register(app)
 workers.register(app)
+app.add_typer(admin.app, name="admin")
 
 
 def main() -> None:

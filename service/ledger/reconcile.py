@@ -21,7 +21,7 @@ from service.store.words import DatasetRecord
 from trainer.failpoints import reach
 
 log = structlog.get_logger("service.ledger")
-BATCH_JOBS = 200
+BATCH_JOBS = 100
 T = TypeVar("T")
 
 

@@ -11,7 +11,7 @@ end
 
 -- As after a submit and all attempts so far. `status` is that of a job at rest, or queued.
 local function restore(_, args)
-  local a = named(args)
+  local a = cjson.decode(args[1])
   if R('EXISTS', K.job .. a.id) == 1 then return { 'OK', 0 } end
   if a.idem_key ~= '' and tonumber(a.idem_s) > 0 then
     local known = R('HGET', K.idem .. a.idem_key, 'id')

@@ -1,0 +1,131 @@
+"""Whether the files are what the records say: hashes of checkpoints, artifacts and packs."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from service.ledger.read import MANIFEST
+from service.ledger.verify import Finding
+from service.store.census import Census, Counted
+
+SUMS = "SHA256SUMS"
+_CHUNK_BYTES = 1 << 20
+_RESUME = "It is run from the checkpoint before it; nothing is to do."
+
+
+def check_bytes(data_dir: Path, census: Census, *, deep: bool) -> Iterator[Finding]:
+    """Every file that differs.
+
+    Of each job the newest checkpoint and the artifacts are read; `deep` reads all checkpoints
+    and the packs of datasets too.
+    """
+    for counted in census.jobs.values():
+        if counted.record.kind == "train":
+            yield from _checkpoints(data_dir, counted, deep=deep)
+            yield from _artifacts(data_dir, counted)
+        yield from _drafts(data_dir, counted)
+    for dataset in census.datasets.values():
+        if dataset.pack is not None:
+            yield from _pack(data_dir, dataset.pack, deep=deep)
+
+
+def _checkpoints(data_dir: Path, counted: Counted, *, deep: bool) -> Iterator[Finding]:
+    """The newest must be there. Older ones were pruned, or are whole."""
+    record = counted.record
+    is_done = record.status == "succeeded" and not deep
+    told = counted.checkpoints if deep else counted.checkpoints[-1:]
+    for one in () if is_done else told:
+        try:
+            manifest = (data_dir / one.path / MANIFEST).read_bytes()
+        except OSError:
+            if one.path == record.checkpoint and record.status != "succeeded":
+                yield Finding("no_checkpoint", one.path, "Its manifest is not there.", _RESUME)
+            continue
+        if hashlib.sha256(manifest).hexdigest() != one.manifest_sha256:
+            yield Finding("bad_checkpoint", one.path, "Its manifest was changed.", _RESUME)
+            continue
+        for name, why in _differing(data_dir / one.path, _listed(manifest)):
+            yield Finding("bad_checkpoint", f"{one.path}/{name}", why, _RESUME)
+
+
+def _artifacts(data_dir: Path, counted: Counted) -> Iterator[Finding]:
+    record = counted.record
+    if record.status != "succeeded" or record.artifacts_folder is None:
+        return
+    folder = data_dir / record.artifacts_folder
+    files = {one.name: (one.size_bytes, one.sha256) for one in record.artifacts}
+    hint = "Restore the file from a backup, or submit the job again: it ends in the same bits."
+    for name, why in _differing(folder, files):
+        yield Finding("bad_artifact", f"{record.artifacts_folder}/{name}", why, hint)
+    if SUMS in files and (folder / SUMS).is_file():
+        told = {row.split(maxsplit=1)[1]: row.split()[0] for row in _rows(folder / SUMS)}
+        for name, sha256 in told.items():
+            if name in files and files[name][1] != sha256:
+                where = f"{record.artifacts_folder}/{SUMS}"
+                yield Finding("bad_artifact", where, f"It says otherwise of {name}.", hint)
+
+
+def _drafts(data_dir: Path, counted: Counted) -> Iterator[Finding]:
+    """What an attempt that is over was still writing.
+
+    The draft of the newest attempt is removed by the next one; that of a pack has the report.
+    """
+    record = counted.record
+    over = record.status == "succeeded"
+    for draft in (data_dir / record.folder).glob("attempts/*/**/*.tmp"):
+        parts = draft.relative_to(data_dir / record.folder).parts
+        is_old = parts[1].isdecimal() and int(parts[1]) < record.attempt
+        if (over or is_old) and draft.name != "pack.tmp":
+            where = str(draft.relative_to(data_dir))
+            yield Finding(
+                "orphan", where, "Its attempt is over.", "Remove it; it only takes space."
+            )
+
+
+def _pack(data_dir: Path, pack: str, *, deep: bool) -> Iterator[Finding]:
+    hint = "Add the dataset again; jobs that use it cannot run."
+    try:
+        told: Any = json.loads((data_dir / pack / "pack.json").read_bytes())
+        files = {name: (row["size_bytes"], row["sha256"]) for name, row in told["files"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        yield Finding("bad_pack", pack, "pack.json is not there or not readable.", hint)
+        return
+    if deep:
+        for name, why in _differing(data_dir / pack, files):
+            yield Finding("bad_pack", f"{pack}/{name}", why, hint)
+
+
+def _listed(manifest: bytes) -> dict[str, tuple[int | None, str]]:
+    try:
+        rows = json.loads(manifest)["files"]
+        return {row["name"]: (row["size_bytes"], row["sha256"]) for row in rows}
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def _differing(
+    folder: Path, files: Mapping[str, tuple[int | None, str]]
+) -> Iterator[tuple[str, str]]:
+    """(name, why) of each file that has not this size and hash."""
+    for name, (size_bytes, sha256) in files.items():
+        try:
+            if size_bytes is not None and (folder / name).stat().st_size != size_bytes:
+                yield name, "It has another size."
+            elif _sha256(folder / name) != sha256:
+                yield name, "Its bytes were changed."
+        except OSError as error:
+            yield name, f"{error.strerror}."
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _rows(path: Path) -> list[str]:
+    return [row for row in path.read_text("utf-8").splitlines() if len(row.split()) == 2]

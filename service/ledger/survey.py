@@ -1,0 +1,43 @@
+"""The one oracle: disk and store are looked at, compared, and what is wrong is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.ledger.files import check_bytes
+from service.ledger.read import read_folders
+from service.ledger.verify import Finding, compare
+from service.store.census import Census, take_census
+from service.store.store import Store
+
+LOOKS = 3
+"""What only a picture taken in motion shows is not there at the next look."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was looked at, and what is wrong with it."""
+
+    jobs: int
+    datasets: int
+    findings: tuple[Finding, ...]
+
+
+def survey(store: Store, data_dir: Path, *, deep: bool = False) -> Survey:
+    """Check everything. Raises StoreUnavailable, OSError.
+
+    While jobs run, disk and store change between two reads: only what every look finds is told.
+    """
+    census = take_census(store.link)
+    findings = _look(data_dir, census, deep=deep)
+    for _ in range(LOOKS - 1):
+        if not findings:
+            break
+        census = take_census(store.link)
+        found = _look(data_dir, census, deep=deep)
+        findings = [one for one in findings if one in found]
+    return Survey(len(census.jobs), len(census.datasets), tuple(findings))
+
+
+def _look(data_dir: Path, census: Census, *, deep: bool) -> list[Finding]:
+    jobs, datasets = (list(read_folders(data_dir, kind)) for kind in ("jobs", "datasets"))
+    return [*compare(jobs, datasets, census), *check_bytes(data_dir, census, deep=deep)]

@@ -1,0 +1,118 @@
+"""Whether disk and Redis agree: every accepted job once, in one state. Pure functions."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from service.ledger.fold import Life, superseded
+from service.ledger.lines import AttemptEnded, DatasetCreated
+from service.ledger.read import Folder
+from service.store.census import Census, Counted
+
+RECONCILE = "Run `moco admin reconcile`."
+
+
+class Finding(NamedTuple):
+    """Something that must not be."""
+
+    what: str
+    """A word: `missing_job`, `two_states`, ..."""
+    where: str
+    """Id of the job or dataset, or a path relative to the data folder."""
+    detail: str
+    next: str
+    """What to do."""
+
+
+def compare(
+    jobs: Sequence[Folder], datasets: Sequence[Folder], census: Census
+) -> Iterator[Finding]:
+    """Every disagreement between the ledgers and the store."""
+    lives = {
+        life.submitted.job_id: life for folder in (*jobs, *datasets) for life in folder.lives()
+    }
+    yield from _damaged((*jobs, *datasets))
+    yield from _missing(lives, census)
+    yield from _without_folder(lives, census)
+    for counted in census.jobs.values():
+        yield from _state(counted)
+    for name, id in census.strays:
+        yield Finding("stray", id, f"{name} names a job without a record.", "Report it: a bug.")
+    for life in lives.values():
+        yield from _completions(life, census.jobs.get(life.submitted.job_id))
+    yield from _datasets(datasets, census)
+
+
+def _damaged(folders: Iterable[Folder]) -> Iterator[Finding]:
+    for folder in folders:
+        for place in folder.damaged:
+            yield Finding(
+                "damaged_line", place, "It is no line of a ledger.", "See what wrote there."
+            )
+
+
+def _missing(lives: dict[str, Life], census: Census) -> Iterator[Finding]:
+    gone = superseded(lives.values())
+    for id, life in lives.items():
+        if id not in census.jobs and not life.deleted and id not in gone:
+            yield Finding("missing_job", id, "It is on the disk, not in Redis.", RECONCILE)
+
+
+def _without_folder(lives: dict[str, Life], census: Census) -> Iterator[Finding]:
+    for id, counted in census.jobs.items():
+        if id not in lives:
+            yield Finding(
+                "no_ledger",
+                counted.record.folder,
+                f"{id} is in Redis only: a lost Redis would lose it.",
+                "It was made by an older version, or its folder was removed: delete the job.",
+            )
+
+
+def _state(counted: Counted) -> Iterator[Finding]:
+    """One status, its index, the index of all; ready exactly if queued, leased if running."""
+    record = counted.record
+    told = f"It is {record.status}"
+    if counted.statuses != (record.status,) or not counted.listed:
+        names = ", ".join(counted.statuses) or "no status"
+        yield Finding("two_states", record.id, f"{told}, listed under {names}.", "Report it.")
+    wanted = (record.pool,) if record.status == "queued" else ()
+    if counted.ready != wanted:
+        detail = f"{told}, and stands in line in: {', '.join(counted.ready) or 'no pool'}."
+        yield Finding("wrong_line", record.id, detail, "Report it.")
+    if counted.leased != (record.status in ("running", "stopping")):
+        has = "has a" if counted.leased else "has no"
+        yield Finding("wrong_lease", record.id, f"{told}, and {has} lease.", "Report it.")
+
+
+def _completions(life: Life, counted: Counted | None) -> Iterator[Finding]:
+    ends = [
+        line
+        for lines in life.own.values()
+        for line in lines
+        if isinstance(line, AttemptEnded) and line.verb == "complete"
+    ]
+    id = life.submitted.job_id
+    if len(ends) > 1:
+        yield Finding("two_completions", id, f"{len(ends)} attempts succeeded.", "Report it.")
+    if ends and counted is not None and counted.record.status != "succeeded":
+        detail = f"It succeeded on the disk and is {counted.record.status} in Redis."
+        yield Finding("lost_completion", id, detail, "Redis lost writes: restore its volume.")
+
+
+def _datasets(folders: Sequence[Folder], census: Census) -> Iterator[Finding]:
+    names = Counter(record.name for record in census.datasets.values())
+    known = {folder.name for folder in folders if folder.lines}
+    for folder in folders:
+        created = next((line for line in folder.lines if isinstance(line, DatasetCreated)), None)
+        if created is None or folder.name in census.datasets:
+            continue
+        if created.name not in names:  # else it was never accepted: another has the name
+            yield Finding(
+                "missing_dataset", folder.name, "It is on the disk, not in Redis.", RECONCILE
+            )
+    for id in census.datasets:
+        if id not in known:
+            yield Finding(
+                "no_ledger", id, "The dataset is in Redis only.", "Add it again before Redis goes."
+            )

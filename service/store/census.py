@@ -1,0 +1,114 @@
+"""Everything that the store holds of jobs and datasets, for whoever checks it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from service.store.keys import KEYS
+from service.store.link import Link
+from service.store.records import as_checkpoint, as_dataset, as_job
+from service.store.words import STATUSES, CheckpointRecord, DatasetRecord, JobRecord, Kind
+
+BATCH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A job, and every set that names it."""
+
+    record: JobRecord
+    statuses: tuple[str, ...]
+    """Whose index has it: right is exactly its own."""
+    listed: bool
+    """In the index of all jobs of its kind."""
+    ready: tuple[str, ...]
+    """Pools in whose line it stands."""
+    leased: bool
+    checkpoints: tuple[CheckpointRecord, ...] = ()
+    """Oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Census:
+    """A picture of the store. Taken while it works, it may show a job between two states."""
+
+    jobs: dict[str, Counted]
+    datasets: dict[str, DatasetRecord]
+    strays: tuple[tuple[str, str], ...] = ()
+    """(set, job) where a set names a job without a record."""
+
+
+def take_census(link: Link) -> Census:
+    """Read everything. Raises StoreUnavailable."""
+    sets = {name: _members(link, name) for name in _sets(link)}
+    named = {id for ids in sets.values() for id in ids}
+    jobs: dict[str, Counted] = {}
+    for batch in _batches(sorted(named | set(_recorded(link)))):
+        for id, (flat, told) in zip(batch, _records(link, batch), strict=True):
+            if flat:
+                jobs[id] = _counted(id, flat, told, sets)
+    strays = [(name, id) for name, ids in sets.items() for id in sorted(ids) if id not in jobs]
+    return Census(jobs, _datasets(link), tuple(strays))
+
+
+def _sets(link: Link) -> list[str]:
+    pools = link.run(lambda client: client.smembers(KEYS["pools"]))
+    kinds = [f"{KEYS['jobs']}{kind}:{s}" for kind in get_args(Kind) for s in (*STATUSES, "all")]
+    return [*kinds, *(KEYS["ready"] + pool for pool in sorted(pools)), KEYS["leases"]]
+
+
+def _members(link: Link, name: str) -> frozenset[str]:
+    return frozenset(link.run(lambda client: client.zrange(name, 0, -1)))
+
+
+def _recorded(link: Link) -> list[str]:
+    keys = link.run(lambda client: list(client.scan_iter(KEYS["job"] + "*", count=1000)))
+    return [key.removeprefix(KEYS["job"]) for key in keys]
+
+
+def _records(link: Link, ids: Sequence[str]) -> list[tuple[dict[str, str], list[str]]]:
+    def ask(client: Any) -> object:  # noqa: ANN401  # the driver's type stays in `link`
+        pipe = client.pipeline(transaction=False)
+        for id in ids:
+            pipe.hgetall(KEYS["job"] + id)
+            pipe.zrange(KEYS["ckpts"] + id, 0, -1)
+        return pipe.execute()
+
+    answers = link.run(ask)
+    return list(zip(answers[::2], answers[1::2], strict=True))
+
+
+def _counted(
+    id: str, row: dict[str, str], told: list[str], sets: dict[str, frozenset[str]]
+) -> Counted:
+    index = f"{KEYS['jobs']}{row['kind']}:"
+    return Counted(
+        record=as_job([text for pair in row.items() for text in pair], 0),
+        statuses=tuple(status for status in STATUSES if id in sets[index + status]),
+        listed=id in sets[f"{index}all"],
+        ready=tuple(
+            name.removeprefix(KEYS["ready"])
+            for name, ids in sets.items()
+            if name.startswith(KEYS["ready"]) and id in ids
+        ),
+        leased=id in sets[KEYS["leases"]],
+        checkpoints=tuple(as_checkpoint(text) for text in told),
+    )
+
+
+def _datasets(link: Link) -> dict[str, DatasetRecord]:
+    ids = link.run(lambda client: client.zrange(KEYS["datasets"], 0, -1))
+    found = {id: link.run(_hash_of(KEYS["ds"] + id)) for id in ids}
+    return {
+        id: as_dataset([text for pair in row.items() for text in pair])
+        for id, row in found.items()
+        if row
+    }
+
+
+def _hash_of(key: str) -> Callable[[Any], object]:
+    return lambda client: client.hgetall(key)
+
+
+def _batches(ids: list[str]) -> list[list[str]]:
+    return [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
