@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PATHS := service trainer worker tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test chaos lint format bench docs docker-check lock clean
+.PHONY: help setup demo up test chaos mutants lint format bench docs docker-check lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ test: lint ## Check style, types, import contracts, and run every test
 chaos: $(READY) ## Break everything, a thousand times over hundreds of jobs (half an hour)
 	$(BIN)/python -m pytest -m chaos tests
 	$(BIN)/python -m tests.chaos
+
+mutants: $(READY) ## Break a copy in sixty places, one at a time; a test must notice each
+	$(BIN)/python -m tests.mutants
 
 lint: $(READY) ## Check style, types and import contracts
 	$(BIN)/ruff check .

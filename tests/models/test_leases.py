@@ -77,9 +77,22 @@ def test_every_interleaving_keeps_every_promise(name: str, bounds: Bounds) -> No
 
 @pytest.mark.chaos
 @pytest.mark.timeout(3600)
-def test_two_jobs_and_three_workers_with_every_call() -> None:
-    found = search(RULES, Bounds())
-    report("two jobs and three workers with every call, two attempts each", found)
+@pytest.mark.parametrize(
+    ("name", "bounds"),
+    [
+        (
+            "two jobs and two workers with every call, two attempts each",
+            Bounds(jobs=2, workers=2, max_failures=0),
+        ),
+        (
+            "two jobs and three workers that also fail and are tried again, with cancels",
+            Bounds(endings=("complete", "retry", "lose"), controls=("cancel",)),
+        ),
+    ],
+)
+def test_many_more_interleavings_keep_every_promise(name: str, bounds: Bounds) -> None:
+    found = search(RULES, bounds)
+    report(name, found)
     assert found.broken == {}
 
 

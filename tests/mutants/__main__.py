@@ -1,0 +1,54 @@
+"""`python -m tests.mutants [WORD...]`: does each defect of the table make a test fail?
+
+With words, only the mutants whose name or file holds one of them. Exits 1 if one survives.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from tests.mutants.runner import BadCopy, Bench, DoesNotApply, Mutant, Outcome
+from tests.mutants.table import MUTANTS
+
+COPIES = 2
+
+
+def main(words: list[str]) -> int:
+    """Print a table; 0 if all were killed."""
+    chosen = [one for one in MUTANTS if not words or any(_has(one, word) for word in words)]
+    began_s = time.monotonic()
+    try:
+        for mutant in chosen:
+            mutant.check()
+        with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+            bench = Bench(Path(folder).resolve(), copies=min(COPIES, len(chosen)))
+            bench.baseline(chosen)
+            print(f"All tests pass without a mutant ({time.monotonic() - began_s:.0f} s).\n")
+            survivors = [one for one in map(_show, bench.judge(chosen)) if not one.killed_by]
+    except (BadCopy, DoesNotApply) as error:
+        print(error, file=sys.stderr)
+        return 1
+    killed = len(chosen) - len(survivors)
+    print(f"\n{killed} of {len(chosen)} killed in {time.monotonic() - began_s:.0f} s.")
+    for one in survivors:
+        print(f"\n--- {one.mutant.name} survives; pytest said:\n{one.words}", file=sys.stderr)
+    return 1 if survivors else 0
+
+
+def _has(mutant: Mutant, word: str) -> bool:
+    return word in mutant.name or word in mutant.file
+
+
+def _show(outcome: Outcome) -> Outcome:
+    mutant = outcome.mutant
+    print(
+        f"{mutant.name:44} {mutant.file:34} {outcome.took_s:5.0f} s  "
+        f"{outcome.killed_by or 'SURVIVES'}",
+        flush=True,
+    )
+    return outcome
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
