@@ -1,4 +1,4 @@
-"""Writes the generated parts of the documentation: the map of modules and the table of metrics.
+"""Writes what is generated: the map of modules, the table of metrics, the dashboards.
 
 python docs/generate.py           # rewrite what is out of date
 python docs/generate.py --check   # exit 1 if anything is
@@ -12,8 +12,11 @@ REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
 from service.metrics import METRICS  # noqa: E402  # the line above finds it
+from service.observability.dashboards.every import dashboard_files  # noqa: E402
 
 MAP, METRICS_PAGE = REPO / "ARCHITECTURE.md", REPO / "docs" / "metrics.md"
+OBSERVABILITY = REPO / "service" / "observability"
+RUNBOOK = REPO / "docs" / "runbook.md"
 BEGIN, END = "<!-- map: written by `make docs` -->", "<!-- end of the map -->"
 PACKAGES = ("trainer", "service", "worker")
 
@@ -83,11 +86,22 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def generated() -> dict[Path, str]:
+    """Every generated file. The runbook is copied to where it is installed with the package."""
+    dashboards = OBSERVABILITY / "grafana"
+    return {
+        MAP: architecture(),
+        METRICS_PAGE: metrics_page(),
+        OBSERVABILITY / "prometheus" / "runbook.md": RUNBOOK.read_text(),
+        **{dashboards / name: text for name, text in dashboard_files().items()},
+    }
+
+
 def main(arguments: list[str]) -> int:
     """Rewrite, or with `--check` only say, what is out of date."""
     stale = [
         (path, text)
-        for path, text in ((MAP, architecture()), (METRICS_PAGE, metrics_page()))
+        for path, text in generated().items()
         if not path.exists() or path.read_text() != text
     ]
     for path, text in stale:

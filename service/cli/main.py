@@ -4,7 +4,19 @@ from typing import Annotated
 
 import typer
 
-from service.cli import admin, dataset, doctor, download, jobs, steer, submit, up, watch, workers
+from service.cli import (
+    admin,
+    dataset,
+    doctor,
+    download,
+    export,
+    jobs,
+    steer,
+    submit,
+    up,
+    watch,
+    workers,
+)
 from service.cli.demo import command as demo
 
 app = typer.Typer(
@@ -47,6 +59,7 @@ steer.register(app)
 download.register(app)
 workers.register(app)
 app.add_typer(admin.app, name="admin")
+app.add_typer(export.app, name="export")
 
 
 def main() -> None:

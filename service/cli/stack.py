@@ -183,7 +183,8 @@ def _announced(layout: Layout) -> Iterator[None]:
     """`server.json` while the stack runs, so that `moco` finds it."""
     path = layout.data_dir / "server.json"
     draft = path.with_suffix(f".{os.getpid()}.tmp")
-    draft.write_text(json.dumps({"url": layout.url, "pid": os.getpid()}) + "\n", "utf-8")
+    facts = {"url": layout.url, "pid": os.getpid(), "metrics": layout.metrics_urls}
+    draft.write_text(json.dumps(facts) + "\n", "utf-8")
     draft.replace(path)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The shipped scrape config and every query of the dashboard, on a real Prometheus."""
+"""The shipped configs and every query of dashboards and rules, on a real Prometheus."""
 
 import math
 import shutil
@@ -15,7 +15,17 @@ import yaml
 
 from service.metric_rows import Target
 from service.metrics import METRICS
-from tests.support.dashboard import Query, filled, queries
+from tests.support.promql import (
+    ALERTS,
+    RULES,
+    Query,
+    Rule,
+    filled,
+    operands,
+    parsed,
+    queries,
+    rules,
+)
 from tests.support.synthetic import KEY, TARGETS, Synthetic, served
 
 REPO = Path(__file__).resolve().parents[2]
@@ -30,7 +40,9 @@ def _config(folder: Path, ports: dict[Any, int]) -> Path:
     key = folder / "key"
     key.write_text(KEY)
     config = yaml.safe_load(CONFIG.read_text())
-    config["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s"}
+    every = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+    config["global"] = every
+    config["rule_files"] = [str(RULES), str(ALERTS)]
     for job in config["scrape_configs"]:
         target = job["job_name"].removeprefix("moco-")
         job.pop("dns_sd_configs", None)
@@ -43,7 +55,8 @@ def _config(folder: Path, ports: dict[Any, int]) -> Path:
 
 @promtool
 def test_the_config_is_valid(tmp_path: Path) -> None:
-    """promtool also looks for the file of the key, so a copy of the config names one that is."""
+    """promtool also looks for the key and the rules: a copy of the config finds them."""
+    (tmp_path / "mocoserve").symlink_to(RULES.parent)
     key = tmp_path / "key"
     key.write_text(KEY)
     copy = tmp_path / "prometheus.yml"
@@ -79,6 +92,9 @@ def test_the_config_scrapes_the_three_targets_with_the_key() -> None:
         for service in _services(job):
             assert service in compose["services"]
     source = REPO / "docker" / "grafana" / "provisioning" / "datasources" / "prometheus.yml"
+    assert [Path(name).name for name in config["rule_files"]] == [RULES.name, ALERTS.name]
+    (mount,) = (v for v in compose["services"]["prometheus"]["volumes"] if "observability" in v)
+    assert mount == "./service/observability/prometheus:/etc/prometheus/mocoserve:ro"
     data = yaml.safe_load(source.read_text())["datasources"][0]["jsonData"]
     assert data["timeInterval"] == config["global"]["scrape_interval"]
 
@@ -137,6 +153,11 @@ def _ask(client: httpx.Client, expr: str) -> list[dict[str, Any]]:
     return found
 
 
+def _finite(found: list[dict[str, Any]]) -> None:
+    assert found
+    assert all(math.isfinite(float(row["value"][1])) for row in found)
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not on PATH")
 class TestLive:
@@ -144,11 +165,27 @@ class TestLive:
         up = {row["metric"]["job"]: row["value"][1] for row in _ask(prometheus, "up")}
         assert up == {f"moco-{target}": "1" for target in TARGETS}
 
-    @pytest.mark.parametrize("query", queries(), ids=lambda query: f"{query.panel}-{query.legend}")
+    @pytest.mark.parametrize("query", queries(), ids=str)
     def test_a_panel_shows_finite_numbers(self, prometheus: httpx.Client, query: Query) -> None:
-        found = _ask(prometheus, filled(query.expr, rate_interval="5s"))
-        assert found
-        assert all(math.isfinite(float(row["value"][1])) for row in found)
+        _finite(_ask(prometheus, filled(query.expr, rate_interval="5s")))
+
+    @pytest.mark.parametrize("rule", rules(RULES), ids=lambda rule: rule.name)
+    def test_a_recorded_series_is_finite(self, prometheus: httpx.Client, rule: Rule) -> None:
+        _finite(_ask(prometheus, rule.name))
+
+    @pytest.mark.parametrize("alert", rules(ALERTS), ids=lambda alert: alert.name)
+    def test_an_alert_can_be_judged(self, prometheus: httpx.Client, alert: Rule) -> None:
+        """Each side of its conditions is a finite number, whether or not they hold."""
+        for expr in operands(parsed(alert.expr)):
+            _finite(_ask(prometheus, expr))
+
+    def test_prometheus_evaluates_every_rule_without_an_error(
+        self, prometheus: httpx.Client
+    ) -> None:
+        groups = prometheus.get("/api/v1/rules").json()["data"]["groups"]
+        found = [rule for group in groups for rule in group["rules"]]
+        assert {rule["name"] for rule in found} == {r.name for r in (*rules(RULES), *rules(ALERTS))}
+        assert {rule["health"] for rule in found} == {"ok"}
 
     def test_every_metric_of_the_table_arrives(self, prometheus: httpx.Client) -> None:
         names = prometheus.get("/api/v1/label/__name__/values").json()["data"]

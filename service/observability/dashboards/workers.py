@@ -1,0 +1,200 @@
+"""The dashboard of the machines: workers and their GPUs."""
+
+from service.observability.dashboards.panels import (
+    Dashboard,
+    Query,
+    Row,
+    Section,
+    Variable,
+    curve,
+    stat,
+    table,
+)
+
+_MINE = '{worker=~"$worker"}'
+
+
+def _gpu(name: str, legend: str = "{{worker}} GPU {{gpu}}") -> Query:
+    """A reading of the GPUs of the chosen workers."""
+    return Query(f"moco_worker_gpu_{name}{_MINE}", legend)
+
+
+_WORKERS = Section(
+    "Workers",
+    (
+        Row(
+            6,
+            (
+                stat(
+                    "States",
+                    "Workers of the last day, by state. A lost one has missed its heartbeats.",
+                    "short",
+                    Query("max by (state) (moco_workers)", "{{state}}"),
+                    columns=8,
+                ),
+                table(
+                    "Machines",
+                    "The device and the version of PyTorch of each worker.",
+                    Query(f"moco_worker_info{_MINE}", "{{worker}}"),
+                    columns=8,
+                ),
+                table(
+                    "At work",
+                    "Which worker runs which job.",
+                    Query(f"moco_worker_running_job{_MINE} > 0", "{{worker}}"),
+                    columns=8,
+                ),
+            ),
+        ),
+        Row(
+            8,
+            (
+                curve(
+                    "Since last heartbeat",
+                    "A worker that is silent for 15 ticks loses its job to another.",
+                    "s",
+                    Query(
+                        f"time() - max by (worker)"
+                        f" (moco_worker_last_heartbeat_timestamp_seconds{_MINE})",
+                        "{{worker}}",
+                    ),
+                    low=0,
+                    steps=((None, "transparent"), (60, "red")),
+                ),
+                curve(
+                    "Step time",
+                    "95th percentile of the last five minutes.",
+                    "s",
+                    Query(
+                        f"worker:moco_worker_step_duration_seconds:p95_rate5m{_MINE}", "{{worker}}"
+                    ),
+                    low=0,
+                ),
+                curve(
+                    "Images per second",
+                    "Rows trained on, by the worker that trains.",
+                    "short",
+                    Query(
+                        "sum by (worker) (job_id:moco_train_images:rate1m * on (job_id)"
+                        f" group_left (worker) max by (job_id, worker) (moco_job_info{_MINE}))",
+                        "{{worker}}",
+                    ),
+                    low=0,
+                ),
+            ),
+        ),
+    ),
+)
+
+_GPUS = Section(
+    "GPUs: empty where workers train on the CPU",
+    (
+        Row(
+            5,
+            (
+                table(
+                    "What they are",
+                    "Name, driver and uuid of each GPU.",
+                    _gpu("info"),
+                    columns=24,
+                ),
+            ),
+        ),
+        Row(
+            8,
+            (
+                curve(
+                    "Utilization",
+                    "Share of time in which a kernel ran. Low, beside much waiting for data, means"
+                    " that images come too slowly.",
+                    "percentunit",
+                    _gpu("utilization_ratio"),
+                    low=0,
+                    high=1,
+                ),
+                curve(
+                    "Memory",
+                    "In use by all processes, beside the dashed line of what there is.",
+                    "bytes",
+                    _gpu("memory_used_bytes", "used {{worker}} GPU {{gpu}}"),
+                    _gpu("memory_total_bytes", "all {{worker}} GPU {{gpu}}"),
+                    low=0,
+                    dashed="all .*",
+                ),
+                curve(
+                    "Temperature",
+                    "Of the chip. Above 85 degrees most GPUs slow down.",
+                    "celsius",
+                    _gpu("temperature_celsius"),
+                    steps=((None, "transparent"), (85, "red")),
+                ),
+            ),
+        ),
+        Row(
+            8,
+            (
+                curve("Power", "Power drawn.", "watt", _gpu("power_watts"), low=0),
+                curve(
+                    "Energy in the last hour",
+                    "What the GPU has used.",
+                    "joule",
+                    Query(
+                        f"increase(moco_worker_gpu_energy_joules_total{_MINE}[1h])",
+                        "{{worker}} GPU {{gpu}}",
+                    ),
+                    low=0,
+                ),
+                curve(
+                    "Images per joule",
+                    "Rows trained on for each joule that the GPUs of a worker used.",
+                    "none",
+                    Query(
+                        "sum by (instance) (rate(moco_train_images_total[$__rate_interval]))"
+                        " / (sum by (instance) (rate("
+                        f"moco_worker_gpu_energy_joules_total{_MINE}[$__rate_interval])) > 0)",
+                        "{{instance}}",
+                    ),
+                    low=0,
+                ),
+            ),
+        ),
+    ),
+)
+
+_PROCESSES = Section(
+    "Processes of the workers",
+    (
+        Row(
+            7,
+            (
+                curve(
+                    "Memory of the supervisor",
+                    "Of the process that claims jobs and answers Prometheus, not of the training.",
+                    "bytes",
+                    Query('process_resident_memory_bytes{job="moco-worker"}', "{{instance}}"),
+                    columns=12,
+                    low=0,
+                ),
+                curve(
+                    "Cores of the supervisor",
+                    "Seconds of processor time in a second. It should stay far below 1.",
+                    "short",
+                    Query(
+                        'rate(process_cpu_seconds_total{job="moco-worker"}[$__rate_interval])',
+                        "{{instance}}",
+                    ),
+                    columns=12,
+                    low=0,
+                ),
+            ),
+        ),
+    ),
+)
+
+WORKERS = Dashboard(
+    uid="mocoserve-workers",
+    title="mocoserve: workers and GPUs",
+    description="Which machines work, how fast, and how warm they get.",
+    variables=(Variable("worker", "Worker", "moco_worker_info"),),
+    sections=(_WORKERS, _GPUS, _PROCESSES),
+)
