@@ -155,7 +155,12 @@ EVENT: Example = {
     "event": {"type": "stepped", "step": 50, "epoch": 0.26, "signals": {"loss": 6.9}},
 }
 SERIES: Example = {"step": [50, 100], "value": [6.9, 7.0]}
-METRICS: Example = {"object": "metrics", "job_id": JOB_ID, "series": {"loss": SERIES}}
+METRICS: Example = {
+    "object": "metrics",
+    "job_id": JOB_ID,
+    "series": {"loss": SERIES},
+    "sampled": False,
+}
 LOGS: Example = {"object": "logs", "attempt": 1, "lines": ["epoch 12 of 200, loss 6.31"]}
 ATTEMPT: Example = {
     "attempt": 1,

@@ -1,7 +1,7 @@
 """What routes are given: the parts of the service, and checked names out of the path."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Header, Path, Query, Request
@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from service import examples, ids
+from service.curves import CurveCache
 from service.metrics import Instruments
 from service.problems import Problem
 from service.settings import ApiSettings
@@ -27,6 +28,7 @@ class Parts:
     store: Store
     tail: EventTail
     instruments: Instruments
+    curves: CurveCache = field(default_factory=CurveCache)
 
     def on_slow(self, stage: str) -> None:
         """A client was let go."""

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 
 from service.answers import Attempt, AttemptList, Logs, Metrics, Series
 from service.body import StrictRoute
+from service.curves import POINTS_KEPT, Curves
 from service.history import curves, open_newest, read_lines, tail, thin
 from service.openapi import refused
 from service.problems import invalid
@@ -38,13 +39,20 @@ def metrics(
     found = open_newest(parts.settings.data_dir, parts.store.jobs.get(id).folder, "metrics.jsonl")
     if found is None:
         return Metrics(job_id=id, series={})
-    with found[1] as file:
-        whole = curves(read_lines(file), wanted)
-    series = {}
-    for name, points in sorted(whole.items()):
-        kept = thin(points, max_points)
-        series[name] = Series(step=[at for at, _ in kept], value=[value for _, value in kept])
-    return Metrics(job_id=id, series=series)
+    attempt, file = found
+    with file:
+        if max_points <= POINTS_KEPT // 2:
+            key = f"{id}/{attempt}"
+            looked = parts.curves.look(key, file, names=wanted, points_max=max_points)
+        else:
+            whole = curves(read_lines(file), wanted)
+            thinned = {name: thin(points, max_points) for name, points in whole.items()}
+            looked = Curves(thinned, is_whole=True)
+    series = {
+        name: Series(step=[at for at, _ in kept], value=[value for _, value in kept])
+        for name, kept in sorted(looked.series.items())
+    }
+    return Metrics(job_id=id, series=series, sampled=not looked.is_whole)
 
 
 @router.get(

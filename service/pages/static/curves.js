@@ -4,7 +4,8 @@ import { get } from "./api.js";
 import { Charts, band, bands } from "./chart.js";
 import { h } from "./dom.js";
 
-export const POINTS = 500;
+const POINTS = 500;
+const AGAIN_MS = 1500;
 
 /** Step from which on all negatives are real keys; null while some are not. */
 function filledAt(fill) {
@@ -57,9 +58,14 @@ export const CHARTS = [
 
 const NAMES = [...new Set(CHARTS.flatMap(({ series, also = [] }) => [...series, ...also].map(({ name }) => name)))];
 
-/** The curves of a job, thinned by the service: {name: {step, value}}. */
-export async function readCurves(jobId, { names = NAMES, points = POINTS } = {}) {
-  return (await get(`/v1/jobs/${jobId}/metrics?names=${names.join(",")}&max_points=${points}`)).series;
+/**
+ * The curves of a job, thinned by the service: {name: {step, value}}. A very long history comes as
+ * samples first; `onMore(series)` gets it again until it is whole.
+ */
+export async function readCurves(jobId, { names = NAMES, points = POINTS, onMore = null } = {}) {
+  const found = await get(`/v1/jobs/${jobId}/metrics?names=${names.join(",")}&max_points=${points}`);
+  if (found.sampled && onMore) setTimeout(() => readCurves(jobId, { names, points, onMore }).then(onMore, () => {}), AGAIN_MS);
+  return found.series;
 }
 
 /** All charts of one job. `charts` takes readings. */

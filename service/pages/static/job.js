@@ -39,7 +39,7 @@ const health = h("ul", { class: "health", "aria-live": "polite" });
 const shelf = tabs(TABS, context);
 
 async function begin() {
-  const [job, curves, workers] = await Promise.all([get(`/v1/jobs/${jobId}`), readCurves(jobId), get("/v1/workers")]);
+  const [job, curves, workers] = await Promise.all([get(`/v1/jobs/${jobId}`), readCurves(jobId, { onMore: redraw }), get("/v1/workers")]);
   Object.assign(context, { job, curves, workers: workers.data });
   put(root, head, h("section", { "aria-label": "Health" }, health), summary, shelf.element);
   charts.set(curves);
@@ -123,9 +123,13 @@ async function refresh() {
   live();
 }
 
+function redraw(curves) {
+  context.curves = curves;
+  charts.set(curves);
+}
+
 async function reread() {
-  context.curves = await readCurves(jobId);
-  charts.set(context.curves);
+  redraw(await readCurves(jobId, { onMore: redraw }));
   await refresh();
 }
 

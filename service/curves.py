@@ -1,0 +1,226 @@
+"""Curves of a run, read a little further at each look and kept thin: a page of a million points.
+
+A `metrics.jsonl` only grows, so each look reads what is new. A file that was never looked at may be
+hundreds of megabytes: one look reads for a quarter of a second, takes samples of the rest, and says
+that it did; the next looks read on until nothing is left to sample.
+"""
+
+import json
+import math
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO, NamedTuple
+
+from service.history import Point, thin
+
+POINTS_KEPT = 4096
+"""Of each signal. Whoever wants more points than half of them reads the file itself."""
+LOOK_S = 0.25
+FILES_KEPT = 64
+CHUNK_BYTES = 1024 * 1024
+SAMPLES = 400
+SAMPLE_BYTES = 16 * 1024
+
+
+class Curves(NamedTuple):
+    """What one look found."""
+
+    series: dict[str, list[Point]]
+    is_whole: bool
+    """Whether every line was read; otherwise the newer part is made of samples."""
+
+
+@dataclass
+class Curve:
+    """One signal: the smallest and the largest of each `width` readings, in order."""
+
+    steps: list[int] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    width: int = 1
+    new_steps: list[int] = field(default_factory=list)
+    new_values: list[float] = field(default_factory=list)
+    """Readings that fill no bucket yet."""
+
+    def settle(self) -> None:
+        """Turn new readings into buckets; merge buckets while there are too many of them."""
+        whole = len(self.new_steps) // self.width * self.width
+        self._pack(self.new_steps[:whole], self.new_values[:whole], self.width)
+        del self.new_steps[:whole], self.new_values[:whole]
+        while len(self.steps) > POINTS_KEPT:
+            steps, values = self.steps, self.values
+            whole = len(steps) // 4 * 4
+            self.steps, self.values = [], []
+            self._pack(steps[:whole], values[:whole], 4)
+            # Four readings make the first buckets, two old buckets each later one.
+            self.width *= 4 if self.width == 1 else 2
+            if self.width == 4:
+                self.new_steps = steps[whole:] + self.new_steps
+                self.new_values = values[whole:] + self.new_values
+            else:
+                self.steps += steps[whole:]
+                self.values += values[whole:]
+
+    def _pack(self, steps: list[int], values: list[float], width: int) -> None:
+        if width == 1:
+            self.steps += steps
+            self.values += values
+            return
+        for start in range(0, len(steps), width):
+            part = values[start : start + width]
+            for place in sorted((part.index(min(part)), part.index(max(part)))):
+                self.steps.append(steps[start + place])
+                self.values.append(part[place])
+
+    def points(self) -> list[Point]:
+        """What is kept and what is new, each step once."""
+        found = dict(zip(self.steps, self.values, strict=True))
+        found.update(zip(self.new_steps, self.new_values, strict=True))
+        return list(found.items())
+
+
+@dataclass
+class _File:
+    """How far one file was read."""
+
+    identity: tuple[int, int]
+    offset: int = 0
+    curves: dict[str, Curve] = field(default_factory=dict)
+    ends: dict[str, tuple[Point, Point]] = field(default_factory=dict)
+    """First and last reading of each signal, which stay as they are."""
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def read_on(self, file: BinaryIO, deadline_s: float) -> bool:
+        """Read whole lines until the end or the deadline; whether the end was reached."""
+        while True:
+            file.seek(self.offset)
+            chunk = file.read(CHUNK_BYTES)
+            cut = chunk.rfind(b"\n") + 1
+            if cut == 0 and len(chunk) < CHUNK_BYTES:
+                return True  # nothing new, or a line that is being written
+            self.offset += cut or len(chunk)
+            self._take(parsed(chunk[:cut]))
+            for curve in self.curves.values():
+                curve.settle()
+            if len(chunk) < CHUNK_BYTES:
+                return True
+            if time.monotonic() > deadline_s:
+                return False
+
+    def _take(self, found: list[dict[str, float]]) -> None:
+        """Column by column: a loop over single values would be many times slower."""
+        for name in dict.fromkeys(name for reading in found for name in reading):
+            if name in ("step", "epoch"):
+                continue
+            steps, values = column(found, name)
+            if not steps:
+                continue
+            curve = self.curves.setdefault(name, Curve())
+            curve.new_steps += steps
+            curve.new_values += values
+            first = self.ends.get(name, ((steps[0], values[0]),))[0]
+            self.ends[name] = (first, (steps[-1], values[-1]))
+
+    def points(self, name: str) -> list[Point]:
+        """The kept points of a signal, with its first and last reading."""
+        first, last = self.ends[name]
+        found = self.curves[name].points()
+        return (
+            ([] if found[0] == first else [first]) + found + ([] if found[-1] == last else [last])
+        )
+
+
+class CurveCache:
+    """The curves of the files that were looked at lately."""
+
+    def __init__(self, *, look_s: float = LOOK_S) -> None:
+        self._look_s = look_s
+        self._files: OrderedDict[str, _File] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def look(
+        self, key: str, file: BinaryIO, *, names: frozenset[str] | None, points_max: int
+    ) -> Curves:
+        """The curves in `file`, at most `points_max` points each, thinned so that peaks stay."""
+        deadline_s = time.monotonic() + self._look_s
+        known = self._file(key, file)
+        with known.lock:
+            is_whole = known.read_on(file, deadline_s)
+            wanted = [one for one in known.curves if names is None or one in names]
+            series = {name: known.points(name) for name in wanted}
+            offset = known.offset
+        if not is_whole:
+            for step, reading in _samples(file, offset):
+                for name, value in reading.items():
+                    if names is None or name in names:
+                        series.setdefault(name, []).append((step, value))
+        return Curves({name: thin(found, points_max) for name, found in series.items()}, is_whole)
+
+    def _file(self, key: str, file: BinaryIO) -> _File:
+        """What is known of a file; nothing if another one has taken its place."""
+        status = os.fstat(file.fileno())
+        identity = (status.st_dev, status.st_ino)
+        with self._lock:
+            known = self._files.get(key)
+            if known is None or known.identity != identity or known.offset > status.st_size:
+                known = self._files[key] = _File(identity)
+            self._files.move_to_end(key)
+            while len(self._files) > FILES_KEPT:
+                self._files.popitem(last=False)
+            return known
+
+
+def parsed(lines: bytes) -> list[dict[str, float]]:
+    """The readings among some whole lines, all at once if all are good."""
+    whole = lines.strip()
+    if not whole:
+        return []
+    try:
+        found = json.loads(b"[" + whole.replace(b"\n", b",") + b"]")
+    except (ValueError, RecursionError):
+        found = [one for line in whole.split(b"\n") for one in _parsed_alone(line)]
+    return [one for one in found if isinstance(one, dict) and isinstance(one.get("step"), int)]
+
+
+def _parsed_alone(line: bytes) -> list[object]:
+    try:
+        return [json.loads(line)]
+    except (ValueError, RecursionError):
+        return []
+
+
+def column(found: list[dict[str, float]], name: str) -> tuple[list[int], list[float]]:
+    """Steps and values of one signal; what is no finite number is left out."""
+    pairs = [(int(one["step"]), one[name]) for one in found if name in one]
+    try:
+        plain = math.isfinite(sum(value for _, value in pairs))
+    except TypeError:
+        plain = False
+    if not plain:
+        pairs = [(step, value) for step, value in pairs if _is_number(value)]
+    return [step for step, _ in pairs], [float(value) for _, value in pairs]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+def _samples(file: BinaryIO, offset: int) -> Iterator[tuple[int, dict[str, float]]]:
+    """Single lines at equal distances behind `offset`, and the last one."""
+    size = os.fstat(file.fileno()).st_size
+    last = max(offset, size - SAMPLE_BYTES)
+    places = [offset + (last - offset) * number // SAMPLES for number in range(SAMPLES + 1)]
+    before = -1
+    for place in places:
+        text = os.pread(file.fileno(), SAMPLE_BYTES, place)
+        # The line at `place` may have begun before it, and the newest may not be whole.
+        lines = text.split(b"\n")[1:-1]
+        line = (lines or [b""])[-1 if place == last else 0]
+        for reading in parsed(line):
+            if reading["step"] > before:
+                before = int(reading["step"])
+                names = [name for name in reading if name not in ("step", "epoch")]
+                yield before, {one: reading[one] for one in names if _is_number(reading[one])}
