@@ -16,7 +16,7 @@ from queue import SimpleQueue
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("trainer", "service", "worker")
 BASELINE_S, MUTANT_S = 900.0, 300.0
-_FAILED = re.compile(r"^FAILED (\S+)", re.MULTILINE)
+_FAILED = re.compile(r"^FAILED (.+?)(?: - .*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,235 @@
+"""Defects of the functions in Redis, of what guards them, and of the ledgers."""
+
+from typing import Final
+
+from tests.mutants.runner import Mutant
+
+LUA = "service/store/functions/"
+AHEAD = "tests/service/ledger/test_write_ahead.py::test_"
+REBUILT = "tests/service/ledger/test_reconcile.py::test_"
+QUEUE = "tests/service/store/test_queue.py::test_"
+JOBS = "tests/service/store/test_jobs.py::test_"
+MODEL = "tests/service/store/test_model.py::test_the_store_lives_as_the_model_does"
+
+LEASES: Final = (
+    Mutant(
+        "the token is not compared",
+        LUA + "common.lua",
+        " and j.token == token\nend",
+        "\nend",
+        (QUEUE + "a_zombie_is_refused_at_every_call_and_changes_nothing",),
+    ),
+    Mutant(
+        "the state is not compared",
+        LUA + "common.lua",
+        "return j and (j.status == 'running' or j.status == 'stopping') and j.token == token",
+        "return j and j.token == token",
+        (QUEUE + "no_token_is_the_token_of_nobody",),
+    ),
+    Mutant(
+        "a lease is kept after its end",
+        LUA + "common.lua",
+        "  R('ZREM', K.leases, j.id)\n",
+        "",
+        (MODEL,),
+    ),
+    Mutant(
+        "a renewal renews nothing",
+        LUA + "queue.lua",
+        "  R('ZADD', K.leases, now_tick() + ttl, id)\n  return { 'OK', j.desired }",
+        "  return { 'OK', j.desired }",
+        (QUEUE + "renew_keeps_a_lease_for_as_long_as_it_is_called",),
+    ),
+    Mutant(
+        "the checkpoint pointer may fall",
+        LUA + "queue.lua",
+        "if j.checkpoint == '' or step >= tonumber(j.checkpoint_step) then",
+        "if true then",
+        (QUEUE + "the_checkpoint_pointer_never_goes_back",),
+    ),
+    Mutant(
+        "a tick is not compared",
+        LUA + "queue.lua",
+        "if now_tick() ~= seen then return { 'OK', now_tick() } end",
+        "",
+        (QUEUE + "only_one_of_many_reapers_moves_a_tick",),
+    ),
+    Mutant(
+        "the number of an attempt is not raised",
+        LUA + "queue.lua",
+        "R('HINCRBY', K.job .. j.id, 'attempt', 1), worker_id",
+        "R('HINCRBY', K.job .. j.id, 'attempt', 0), worker_id",
+        (MODEL,),
+    ),
+    Mutant(
+        "a repeated claim takes another job",
+        LUA + "queue.lua",
+        "  R('SET', K.nonce .. nonce, j.id, 'EX', DAY_S)\n",
+        "",
+        (QUEUE + "the_same_nonce_answers_the_same_lease_and_never_a_second_one",),
+    ),
+    Mutant(
+        "a nonce opens a lease that is over",
+        LUA + "queue.lua",
+        "return j and held(j, j.attempt .. ':' .. nonce) and lease_of(j) or { 'EMPTY' }",
+        "return j and lease_of(j) or { 'EMPTY' }",
+        (QUEUE + "the_same_nonce_answers_the_same_lease_and_never_a_second_one",),
+    ),
+    Mutant(
+        "an end that is repeated is refused",
+        LUA + "common.lua",
+        "return j and token ~= '' and j.ended_token == token and j.ended_verb == verb",
+        "return false",
+        (QUEUE + "after_its_end_an_attempt_is_refused_but_for_the_very_same_call",),
+    ),
+    Mutant(
+        "a lost job is not queued again",
+        LUA + "common.lua",
+        "  enqueue(j, now, true)\n",
+        "",
+        (QUEUE + "what_comes_back_stands_at_the_front",),
+    ),
+    Mutant(
+        "a claimed job stays in line",
+        LUA + "queue.lua",
+        "R('ZPOPMIN', K.ready .. args[i])[1]",
+        "R('ZRANGE', K.ready .. args[i], 0, 0)[1]",
+        (QUEUE + "claim_takes_pools_in_order_and_no_other",),
+    ),
+    Mutant(
+        "losses have no end",
+        LUA + "common.lua",
+        "if j.desired == '' and idle >= tonumber(losses_max) then",
+        "if false then",
+        (QUEUE + "losses_without_progress_end_a_job_and_progress_forgives_them",),
+    ),
+    Mutant(
+        "a preemption is charged as a loss",
+        LUA + "queue.lua",
+        "if asked or why.code == 'preempted' then rest",
+        "if asked then rest",
+        (QUEUE + "a_release_that_is_our_fault_is_bounded_and_a_preemption_is_not",),
+    ),
+    Mutant(
+        "a cancel is forgotten when the worker is lost",
+        LUA + "common.lua",
+        "  if j.desired == 'cancel' then return move(j, 'cancelled', now, CANCELLED) end\n",
+        "",
+        (QUEUE + "a_lost_job_goes_where_the_user_wants_it",),
+    ),
+    Mutant(
+        "an event that is sent again is doubled",
+        LUA + "queue.lua",
+        "for place = math.max(known, first), total - 1 do",
+        "for place = first, total - 1 do",
+        (QUEUE + "append_sent_again_doubles_nothing_even_with_more_behind",),
+    ),
+    Mutant(
+        "a succeeded job may be resumed",
+        LUA + "jobs.lua",
+        "resume = { paused = 'queued',",
+        "resume = { succeeded = 'queued', paused = 'queued',",
+        (JOBS + "control_follows_the_table_and_refuses_the_rest",),
+    ),
+)
+
+SUBMISSIONS: Final = (
+    Mutant(
+        "an idempotency key is ignored",
+        LUA + "jobs.lua",
+        "    if known[1] then return made(known[2], known[2] == a.id and 0 or 1) end\n",
+        "",
+        (JOBS + "an_idempotency_key_replays_the_same_body_and_refuses_another",),
+    ),
+    Mutant(
+        "another body under the same key is taken",
+        LUA + "jobs.lua",
+        "    if known[1] and known[1] ~= a.fingerprint then return { 'CONFLICT' } end\n",
+        "",
+        (JOBS + "an_idempotency_key_replays_the_same_body_and_refuses_another",),
+    ),
+    Mutant(
+        "a submission that is sent again starts anew",
+        LUA + "jobs.lua",
+        "  if R('EXISTS', K.job .. a.id) == 1 then return made(a.id, 0) end\n"
+        "  if a.kind == 'ingest'",
+        "  if a.kind == 'ingest'",
+        (JOBS + "submit_sent_twice_makes_one_job",),
+    ),
+    Mutant(
+        "a server that may lose a second is accepted",
+        "service/store/boot.py",
+        "if found.get(name) != wanted:",
+        'if found.get(name) != wanted and name != "appendfsync":',
+        ("tests/service/store/test_boot.py::test_a_setting_that_loses_writes_is_refused_by_name",),
+    ),
+)
+
+LEDGERS: Final = (
+    Mutant(
+        "a submit is not written down",
+        "service/ledger/desk.py",
+        'is_mine = write.begin(folder, line)\n        reach("api.pre_submit")',
+        'is_mine = True\n        reach("api.pre_submit")',
+        (AHEAD + "a_submit_is_on_the_disk_with_every_name_before_redis_knows",),
+    ),
+    Mutant(
+        "a line of a ledger is not synced",
+        "service/ledger/write.py",
+        "            os.fsync(handle)\n        except OSError:",
+        "        except OSError:",
+        (AHEAD + "a_submit_is_on_the_disk_with_every_name_before_redis_knows",),
+    ),
+    Mutant(
+        "the name of a ledger's folder is not synced",
+        "service/ledger/write.py",
+        "        _sync(folder)\n        _sync(folder.parent)\n",
+        "        _sync(folder)\n",
+        (AHEAD + "a_submit_is_on_the_disk_with_every_name_before_redis_knows",),
+    ),
+    Mutant(
+        "a refused submit stays on the disk",
+        "service/ledger/desk.py",
+        "        except (IdempotencyConflict, NotFound, WrongState):\n"
+        "            self._take_back(folder, job_id, is_mine=is_mine)\n",
+        "        except (IdempotencyConflict, NotFound, WrongState):\n",
+        (AHEAD + "what_redis_refuses_is_taken_back",),
+    ),
+    Mutant(
+        "a control is not written down",
+        "service/ledger/desk.py",
+        '        self._note(folder, verb, seen, op)\n        reach("api.pre_control")',
+        '        reach("api.pre_control")',
+        (AHEAD + "a_control_is_on_the_disk_before_redis_knows",),
+    ),
+    Mutant(
+        "half a line stays in a ledger",
+        "service/ledger/write.py",
+        "                os.ftruncate(handle, held)\n",
+        "                pass\n",
+        (AHEAD + "a_line_that_the_disk_refuses_is_taken_back",),
+    ),
+    Mutant(
+        "after a rebuild attempts are counted anew",
+        "service/ledger/fold.py",
+        "return max([0, *self.attempts, *(line.attempt for line in self.controls)])",
+        "return 0",
+        (REBUILT + "any_lives_are_rebuilt",),
+    ),
+    Mutant(
+        "a rebuild forgets idempotency keys",
+        "service/ledger/fold.py",
+        "        idem_key=told.idem_key,\n",
+        '        idem_key="",\n',
+        (REBUILT + "a_key_still_answers_the_same_job",),
+    ),
+    Mutant(
+        "a rebuild runs what has ended again",
+        "service/ledger/fold.py",
+        "return next((line for line in lines if isinstance(line, AttemptEnded)), None)",
+        "return None",
+        (REBUILT + "any_lives_are_rebuilt",),
+    ),
+)
+
+STORE: Final = (*LEASES, *SUBMISSIONS, *LEDGERS)
