@@ -150,8 +150,8 @@ def _faults(error: ValidationError) -> str:
 
 
 def show(event: Event) -> None:
-    """One plain line for people."""
-    print(_line(event), flush=True)
+    """One plain line for people, whole also when two threads have something to say."""
+    print(f"{_line(event)}\n", end="", flush=True)
 
 
 def _line(event: Event) -> str:

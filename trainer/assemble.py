@@ -74,7 +74,8 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
                 keep=spec.keep_checkpoints,
             ),
             device=place.device,
-            newest_step=progress.saved_step,
+            began_step=progress.step,
+            is_own=progress.is_own,
             sync_history=history.sync,
         )
         yield Run(
@@ -139,10 +140,9 @@ def _resumed(
     reach("checkpoint.loaded")
     restore(loaded.state, method, optimizer)
     meta = loaded.meta
-    is_own = loaded.path.parent == own.resolve()
     progress = Progress(
         step=meta.step,
-        saved_step=meta.step if is_own else -1,
+        is_own=loaded.path.parent == own.resolve(),
         differs=tuple(sorted({*meta.differs, *differing(meta.fingerprint, causes)})),
     )
     attempt = loaded.path.parent.parent

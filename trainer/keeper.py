@@ -44,16 +44,18 @@ class Keeper:
         keeping: Keeping,
         *,
         device: torch.device,
-        newest_step: int,
+        began_step: int,
+        is_own: bool,
         sync_history: Callable[[], None],
     ) -> None:
-        """`newest_step`: of the checkpoint that is there already, -1 without one."""
+        """`began_step`: of the checkpoint that the run goes on from, which lies in `out` or not."""
         self._keeping, self._sync_history = keeping, sync_history
         self._shares_cores = device.type == "cpu"
         self._snapshot = Snapshot(device)
         self._behind = WriteBehind("checkpoint")
-        self.newest_step = newest_step
-        """Step of the newest checkpoint that is on the disk or being written."""
+        self._began_step = began_step
+        self.newest_step = began_step if is_own else -1
+        """Step of the newest checkpoint in `out`, on the disk or being written; -1 without one."""
         self._copied_at_s = time.monotonic()
         self._blocked_s = self._cost_s = self._write_s = 0.0
 
@@ -67,7 +69,7 @@ class Keeper:
 
     def is_due(self, step: int) -> bool:
         """Whether a checkpoint is due after so many steps, by steps or by time."""
-        if step == self.newest_step:
+        if step in {self._began_step, self.newest_step}:
             return False
         every_steps = self._keeping.every_steps
         if every_steps is not None and step % every_steps == 0:

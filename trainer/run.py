@@ -33,8 +33,8 @@ class Progress:
 
     step: int = 0
     """Optimizer steps done."""
-    saved_step: int = -1
-    """Step of the checkpoint in the out folder that the run goes on from, -1 without one."""
+    is_own: bool = False
+    """Whether the checkpoint that the run goes on from lies in its out folder."""
     differs: tuple[str, ...] = ()
     """Causes that changed between attempts: the end may not equal an uninterrupted run's."""
 
@@ -144,7 +144,7 @@ class Run:
         the checkpoint before.
         """
         self.keeper.check()
-        if self.step and self.keeper.is_due(self.step):
+        if self.keeper.is_due(self.step):
             self._copy(emit)
 
     def save(self, emit: Emit) -> None:

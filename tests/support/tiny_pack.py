@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,22 +40,24 @@ def blobs(
 
 def write_pack(
     folder: Path,
-    images: NDArray[np.uint8],
+    images: NDArray[np.uint8] | Sequence[NDArray[np.uint8]],
     labels: NDArray[np.int32] | None = None,
     *,
     classes: tuple[str, ...] = (),
 ) -> DatasetFacts:
-    """A pack of equally large images u8 [N, H, W, 3]."""
+    """A pack of images u8 [H, W, 3], of one size or not."""
     folder.mkdir(parents=True)
-    rows, height, width, _ = images.shape
+    rows = len(images)
+    sides = np.array([image.shape[:2] for image in images])
+    areas = sides.prod(axis=1)
     index = np.zeros(rows, INDEX)
-    index["offset"] = np.arange(rows) * height * width * 3
-    index["height"], index["width"] = height, width
+    index["offset"] = np.concatenate([[0], np.cumsum(areas)[:-1]]) * 3
+    index["height"], index["width"] = sides.T
     index["label"] = -1 if labels is None else labels
     names = [f"{row:06d}.png\n" for row in range(rows)]
     index["name"] = np.arange(rows) * len(names[0])
     blobs_by_name = {
-        PIXELS: images.tobytes(),
+        PIXELS: b"".join(image.tobytes() for image in images),
         INDEX_FILE: index.tobytes(),
         NAMES: "".join(names).encode(),
     }
@@ -63,16 +66,17 @@ def write_pack(
         (folder / name).write_bytes(data)
         sums[name] = hashlib.sha256(data).hexdigest()
     (folder / REPORT).write_bytes(b"")
-    mean, std = images.mean((0, 1, 2)) / 255, images.std((0, 1, 2)) / 255
+    flat = np.concatenate([image.reshape(-1, 3) for image in images]) / 255
+    mean, std = flat.mean(0), flat.std(0)
     facts = DatasetFacts(
         rows=rows,
         bad_files=0,
         duplicates=0,
         labels=classes,
-        side_px_min=min(height, width),
-        side_px_median=min(height, width),
-        side_px_max=max(height, width),
-        same_size=True,
+        side_px_min=int(sides.min()),
+        side_px_median=int(np.median(sides.min(axis=1))),
+        side_px_max=int(sides.max()),
+        same_size=bool((sides == sides[0]).all()),
         mean=(float(mean[0]), float(mean[1]), float(mean[2])),
         std=(float(std[0]), float(std[1]), float(std[2])),
         size_bytes=sum(map(len, blobs_by_name.values())),

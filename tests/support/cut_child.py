@@ -1,0 +1,36 @@
+"""What a fork does in the tests of cuts: one attempt of training, with faults of its own."""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from trainer.ending import run_to_end
+from trainer.failpoints import SETTING
+from trainer.spec import JobSpec
+from trainer.train import Machine, Places, train
+from worker.child import warm
+from worker.wire import Emitter, listen
+
+__all__ = ["run", "warm"]
+
+
+def run(orders: dict[str, Any], events: int, control: int) -> None:
+    """One attempt as `worker.child` makes it; `orders` are the keywords of `Cuts.attempt`."""
+    os.environ[SETTING] = orders["failpoints"]
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    out, stop, emit = Path(orders["out"]), listen(control), Emitter(events)
+    places = Places(
+        out=out,
+        pack=Path(orders["pack"]),
+        checkpoints=tuple(map(Path, orders["checkpoints"])),
+    )
+    spec = JobSpec.model_validate_json(json.dumps(orders["spec"]))
+    machine = Machine(device="cpu", threads=1, loader_threads=orders["loader_threads"])
+    run_to_end(
+        lambda: train(spec, places, machine=machine, emit=emit, should_stop=stop.is_set),
+        out=out,
+        emit=emit,
+    )
