@@ -6,6 +6,7 @@ from tests.mutants.runner import Mutant
 
 LUA = "service/store/functions/"
 AHEAD = "tests/service/ledger/test_write_ahead.py::test_"
+FOLD = "tests/service/ledger/test_fold.py::test_"
 REBUILT = "tests/service/ledger/test_reconcile.py::test_"
 QUEUE = "tests/service/store/test_queue.py::test_"
 JOBS = "tests/service/store/test_jobs.py::test_"
@@ -214,7 +215,14 @@ LEDGERS: Final = (
         "service/ledger/fold.py",
         "return max([0, *self.attempts, *(line.attempt for line in self.controls)])",
         "return 0",
-        (REBUILT + "any_lives_are_rebuilt",),
+        (FOLD + "the_attempt_is_the_highest_number_seen",),
+    ),
+    Mutant(
+        "a refused control is followed at a rebuild",
+        "service/ledger/fold.py",
+        "return tuple(line for line in mine if line.op not in refused)",
+        "return tuple(mine)",
+        (FOLD + "a_refused_control_changes_nothing",),
     ),
     Mutant(
         "a rebuild forgets idempotency keys",
@@ -228,7 +236,7 @@ LEDGERS: Final = (
         "service/ledger/fold.py",
         "return next((line for line in lines if isinstance(line, AttemptEnded)), None)",
         "return None",
-        (REBUILT + "any_lives_are_rebuilt",),
+        (FOLD + "every_two_controls_after_every_end",),
     ),
 )
 
