@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -91,22 +92,28 @@ def _sweep(data_dir: Path) -> None:
 
 
 def _finish_deletions(store: Store, data_dir: Path, folders: Sequence[Folder]) -> int:
+    doomed = [(one, life) for one in folders for life in one.lives() if life.deleted]
+    here = _present(store, [life.submitted.job_id for _, life in doomed])
     done = 0
-    for folder in folders:
-        for life in folder.lives():
-            asked = life.deleted
-            if asked is None:
-                continue
-            try:
-                store.jobs.delete(life.submitted.job_id)
-            except NotFound:
-                pass
-            except WrongState:  # it was refused, and a crash kept that from being noted
-                write.append(data_dir / folder.path, Refused(op=asked.op))
-                continue
-            drop(data_dir / folder.path)
-            done += 1
+    for folder, life in doomed:
+        if life.submitted.job_id in here and not _forget(store, life):
+            # It was refused, and a crash kept that from being noted.
+            write.append(
+                data_dir / folder.path, Refused(op=life.deleted.op if life.deleted else "")
+            )
+            continue
+        drop(data_dir / folder.path)
+        done += 1
     return done
+
+
+def _forget(store: Store, life: Life) -> bool:
+    with suppress(NotFound):
+        try:
+            store.jobs.delete(life.submitted.job_id)
+        except WrongState:
+            return False
+    return True
 
 
 def _restore_datasets(store: Store, data_dir: Path, shelves: Sequence[Folder]) -> int:

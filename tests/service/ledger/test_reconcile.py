@@ -221,7 +221,10 @@ def test_a_torn_end_is_no_damage_and_the_next_line_is_whole(world: World) -> Non
 
 def test_an_emptied_redis_refuses_until_it_is_rebuilt(world: World) -> None:
     settle(world.store, world.data_dir)
-    id = world.submit()
+    id, gone = world.submit(), world.submit()
+    deleted = '{"type":"deleted","job_id":"%s","op":"x","at_s":1.0}\n'
+    with (world.data_dir / "jobs" / gone / LEDGER).open("a") as ledger:
+        ledger.write(deleted % gone)
     world.wipe()
     with pytest.raises(StoreLost):
         world.store.jobs.get(id)
@@ -240,7 +243,7 @@ def test_the_redis_of_another_folder_is_refused(world: World, tmp_path: Path) ->
 
 
 def test_hundreds_of_jobs_at_the_promised_speed(world: World) -> None:
-    """Ten thousand may take ten seconds; here a slow machine is given three times as long."""
+    """Ten thousand may take ten seconds. Processor time, for other tests may run beside this."""
     count = 300
     ids = [world.submit(key=f"k{n}") for n in range(count)]
     for n in range(0, count, 10):
@@ -250,8 +253,8 @@ def test_hundreds_of_jobs_at_the_promised_speed(world: World) -> None:
         if n % 20:
             world.complete(lease.job_id)
     world.wipe()
-    began_s = time.monotonic()
+    began_s = time.process_time()
     report = reconcile(world.store, world.data_dir)
-    elapsed_s = time.monotonic() - began_s
+    elapsed_s = time.process_time() - began_s
     assert report.jobs == len(ids)
-    assert elapsed_s < count / 1000 * 3
+    assert elapsed_s < count / 1000
