@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PATHS := service trainer worker tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test chaos mutants lint format bench docs docker-check lock clean
+.PHONY: help setup demo up test observability chaos mutants lint format bench docs docker-check lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -20,6 +20,9 @@ up: $(READY) ## Start the service on this machine
 
 test: lint ## Check style, types, import contracts, and run every test
 	$(BIN)/python -m pytest
+
+observability: $(READY) ## Ask a real Prometheus every query of dashboards and alerts, over a real training
+	$(BIN)/python -m pytest -s -m observability tests/observability
 
 chaos: $(READY) ## Break everything, a thousand times over hundreds of jobs (half an hour)
 	$(BIN)/python -m pytest -m chaos tests
@@ -41,7 +44,7 @@ format: $(READY) ## Rewrite the sources in the house style
 bench: $(READY) ## Run every benchmark, one after the other
 	@set -e; for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
 
-docs: $(READY) ## Write the map of modules and the table of metrics anew
+docs: $(READY) ## Write the map of modules, the table of metrics and the dashboards anew
 	$(BIN)/python docs/generate.py
 
 docker-check: ## Run the steps of the Dockerfiles in empty folders, without Docker

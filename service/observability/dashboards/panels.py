@@ -11,8 +11,10 @@ SCHEMA_VERSION = 39
 GRID_COLUMNS = 24
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 PLAIN: Steps = ((None, "text"),)
-HIDDEN = ("Time", "Value", "__name__", "instance", "job")
+HIDDEN = ("Time", "Value", "__name__", "instance")
 """Columns of a table that say nothing of the job or the worker."""
+RENAMED = {"job": "target"}
+"""Prometheus calls a kind of target a job; here a job is something else."""
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,8 @@ OPTIONS: dict[Kind, Json] = {
 
 
 def _columns_left_out() -> Json:
-    return {"id": "organize", "options": {"excludeByName": dict.fromkeys(HIDDEN, True)}}
+    hidden = dict.fromkeys(HIDDEN, True)
+    return {"id": "organize", "options": {"excludeByName": hidden, "renameByName": RENAMED}}
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,140 @@
+"""`make observability`: Debian's Prometheus scrapes a real service in which real digits train."""
+
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from service.metrics import METRICS
+from tests.support.live import Live, Prometheus, in_background, running_live
+from tests.support.processes import wait_until
+from tests.support.promql import ALERTS, RULES, filled, operands, parsed, queries, rules
+
+pytestmark = [
+    pytest.mark.observability,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not on PATH"),
+]
+JOBS = 50
+QUICK = {"encoder": {"name": "small"}, "batch_rows": 32}
+SERIES = 'count({__name__=~"moco_.+"})'
+LEARNED_S = 45.0
+"""How long the training has run before it is asked about."""
+
+
+def _tell(text: str) -> None:
+    """A figure for who runs this; shown because the target does not capture."""
+    sys.stdout.write(f"\n{text}\n")
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with running_live(tmp_path_factory.mktemp("live")) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def prometheus(live: Live) -> Prometheus:
+    return live.scraped()
+
+
+@pytest.fixture(scope="class")
+def at_work(live: Live, prometheus: Prometheus) -> Iterator[str]:
+    """One job is done and downloaded, one trains, one waits; somebody looks at them all the time.
+
+    The id of the one that trains.
+    """
+    assert prometheus.http.base_url
+    live.moco("dataset", "add", str(live.digits(200)), "--name", "digits")
+    first = live.client.jobs.create({"dataset": "digits", "epochs": 2, **QUICK})
+    assert live.client.jobs.wait(first.id).status == "succeeded"
+    live.moco("download", first.id, "-o", str(live.folder / "encoder"))
+    with httpx.Client(base_url=live.url) as stranger:
+        assert stranger.get("/v1/jobs").status_code == 401
+    long = {"dataset": "digits", "epochs": 20_000, "signals_every_steps": 5, **QUICK}
+    running = live.client.jobs.create({**long, "checkpoint_every_s": 2.0})
+    waiting = live.client.jobs.create(long)
+    with in_background(lambda: live.client.jobs.get(running.id), every_s=0.3):
+        progress = f'moco_train_steps_total{{job_id="{running.id}"}} > 100'
+        wait_until(lambda: bool(prometheus.ask(progress)), 180.0, "the training")
+        time.sleep(LEARNED_S)
+        yield running.id
+    for job in (waiting, running):
+        live.client.jobs.cancel(job.id)
+
+
+@pytest.mark.usefixtures("at_work")
+class TestWhileItTrains:
+    def test_every_panel_shows_finite_numbers(self, prometheus: Prometheus) -> None:
+        asked = queries()
+        empty = [
+            f"{query}: {query.expr}"
+            for query in asked
+            if not prometheus.is_finite(filled(query.expr, rate_interval="20s"))
+        ]
+        assert not empty, f"{len(empty)} of {len(asked)}"
+        _tell(f"{len(asked)} queries of panels, all with finite data")
+
+    def test_every_recorded_series_is_there(self, prometheus: Prometheus) -> None:
+        found = [rule.name for rule in rules(RULES) if prometheus.is_finite(rule.name)]
+        assert found == [rule.name for rule in rules(RULES)]
+
+    def test_every_alert_can_be_judged(self, prometheus: Prometheus) -> None:
+        """Each side of each condition is a finite number, so that it could fire."""
+        parts = [
+            (rule.name, expr) for rule in rules(ALERTS) for expr in operands(parsed(rule.expr))
+        ]
+        assert not [(name, expr) for name, expr in parts if not prometheus.is_finite(expr)]
+        _tell(f"{len(parts)} operands of {len(rules(ALERTS))} alerts, all with finite data")
+
+    def test_no_alert_fires_on_this_healthy_service(self, prometheus: Prometheus) -> None:
+        groups = prometheus.http.get("/api/v1/rules").json()["data"]["groups"]
+        found = [rule for group in groups for rule in group["rules"]]
+        assert {rule["name"] for rule in found} == {r.name for r in (*rules(RULES), *rules(ALERTS))}
+        assert {rule["health"] for rule in found} == {"ok"}
+        assert [rule["name"] for rule in found if rule.get("state") == "firing"] == []
+
+    def test_every_metric_of_the_table_was_scraped(self, prometheus: Prometheus) -> None:
+        names = prometheus.http.get("/api/v1/label/__name__/values").json()["data"]
+        wanted = {f"{row.name}_bucket" if row.type == "histogram" else row.name for row in METRICS}
+        assert wanted <= set(names)
+
+    def test_a_running_job_adds_a_bounded_number_of_series(
+        self, prometheus: Prometheus, at_work: str
+    ) -> None:
+        mine = prometheus.number(f'count({{job_id="{at_work}", __name__=~"moco_.+"}})')
+        _tell(f"{mine:.0f} series of one running job, {prometheus.number(SERIES):.0f} in all")
+        assert 30 < mine <= 50
+
+
+def test_after_fifty_jobs_the_series_are_as_many_as_before(
+    live: Live, prometheus: Prometheus
+) -> None:
+    """Each job was seen by Prometheus, and none is any more."""
+    quick = {"dataset": "digits", "epochs": 1, "evaluation": None, **QUICK}
+
+    def run_one() -> None:
+        job = live.client.jobs.create(quick)
+        assert live.client.jobs.wait(job.id).status == "succeeded"
+
+    def settled() -> float:
+        wait_until(lambda: not prometheus.ask('{job_id!="", __name__=~"moco_.+"}'), 60.0, "series")
+        time.sleep(3.0)
+        return prometheus.number(SERIES)
+
+    run_one()
+    before = settled()
+    began_s = time.monotonic()
+    for _ in range(JOBS):
+        run_one()
+    window = f"{time.monotonic() - began_s:.0f}s"
+    seen = prometheus.number(f"count(count by (job_id) (last_over_time(moco_job_info[{window}])))")
+    after = settled()
+    _tell(
+        f"{JOBS} jobs in {window}, {seen:.0f} seen; {before:.0f} series before, {after:.0f} after"
+    )
+    assert seen >= JOBS
+    assert after == before
