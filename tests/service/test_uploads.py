@@ -99,9 +99,11 @@ def test_broken_off_anywhere_and_taken_up(turn: int, api: RunningApi) -> None:
 def test_a_wrong_offset_tells_the_right_one(api: RunningApi) -> None:
     dataset = made(api, "offset", size_bytes=100)
     assert put(api, dataset, b"x" * 40).status_code == 202
-    answer = put(api, dataset, b"x" * 30, offset=70)
-    assert answer.status_code == 409
-    assert answer.headers["upload-offset"] == "40"
+    for wrong in (70, 30, 1):  # behind the end, or once more what is held
+        answer = put(api, dataset, b"y" * 30, offset=wrong)
+        assert answer.status_code == 409
+        assert answer.headers["upload-offset"] == "40"
+        assert on_disk(api, dataset) == b"x" * 40
     assert put(api, dataset, b"y" * 100).status_code == 200, "offset 0 starts anew"
     assert on_disk(api, dataset) == b"y" * 100
 
