@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query
@@ -123,18 +124,31 @@ async def _stream(following: Subscription, store: Store, *, gap: bool) -> AsyncI
         yield format_sse_event(event="gap", data_str=json.dumps({"type": "gap", "message": GAP}))
     while True:
         try:
-            place, text = await asyncio.wait_for(anext(following), PING_S)
+            first = await asyncio.wait_for(anext(following), PING_S)
         except TimeoutError:
             yield KEEPALIVE_COMMENT
             continue
         except StopAsyncIteration:
             return
-        event = json.loads(text)
-        yield format_sse_event(id=place, event=event["type"], data_str=text)
-        if event["type"] == "status" and event["status"] in TERMINAL:
-            # A job that was resumed has more than one end in its stream.
-            later = await run_in_threadpool(
-                store.events.read, following.job_id, after=place, limit=1
-            )
-            if not later:
+        frames = list[bytes]()
+        # A reader that is behind gets all that waits in one piece: so it catches up.
+        for place, text in [first, *following.waiting()]:
+            frame, is_end = _frame(place, text)
+            frames.append(frame)
+            if is_end and not await run_in_threadpool(_goes_on, following.job_id, place, store):
+                yield b"".join(frames)
                 return
+        yield b"".join(frames)
+
+
+@lru_cache(maxsize=1024)
+def _frame(place: str, text: str) -> tuple[bytes, bool]:
+    """An event as it is sent, and whether it ends its job. Made once for all who follow."""
+    event = json.loads(text)
+    is_end = event["type"] == "status" and event["status"] in TERMINAL
+    return format_sse_event(id=place, event=event["type"], data_str=text), is_end
+
+
+def _goes_on(job_id: str, place: str, store: Store) -> bool:
+    """A job that was resumed has more than one end in its stream."""
+    return bool(store.events.read(job_id, after=place, limit=1))

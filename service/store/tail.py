@@ -189,6 +189,14 @@ class Subscription(AsyncIterator[Row]):
         self._last = row[0]
         return row
 
+    def waiting(self) -> list[Row]:
+        """What needs no waiting for, taken off: what `anext` would give now, row by row."""
+        rows = list(self._ready)
+        self._ready.clear()
+        if rows:
+            self._last = rows[-1][0]
+        return rows
+
     def hand(self, rows: list[Row]) -> None:
         """From any thread: these are new. An empty list only wakes the reader."""
         loop = self._loop
