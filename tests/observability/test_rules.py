@@ -133,7 +133,7 @@ def test_the_cases_notice_an_alert_that_never_fires_and_one_that_always_does(
     mine = [group for group in _groups() if group["name"] == alert.name]
     case = {
         "rule_files": [str(RULES), "alerts.yml"],
-        "evaluation_interval": "30s",
+        "evaluation_interval": "1m",
         "tests": mine,
     }
     (tmp_path / "alerts.yml").write_text(yaml.safe_dump(wrong))
