@@ -60,10 +60,6 @@ REST_S = 0.5
 """How long a store that hangs is not asked again."""
 
 
-REST_S = 0.5
-"""How long a store that hangs is not asked again."""
-
-
 class Api(FastAPI):
     """FastAPI with our description of the interface."""
 
@@ -98,7 +94,6 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
             ),
         ],
     )
-    store.link.rest_s = REST_S
     store.link.rest_s = REST_S
     app.state.parts = Parts(settings, store, store.events.tail(), instruments)
     app.state.sessions, app.state.assets = sessions, load_assets()
