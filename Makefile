@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 PATHS := service trainer worker tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test observability chaos mutants lint format bench docs docker-check lock clean
+.PHONY: help setup demo up test browser observability chaos mutants lint format bench docs docker-check lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ lint: $(READY) ## Check style, types and import contracts
 format: $(READY) ## Rewrite the sources in the house style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+browser: $(READY) ## Look at every page with a browser, at both widths, in both colours, and when things fail
+	MOCO_SHOTS=$${MOCO_SHOTS:-$$(mktemp -d)} $(BIN)/python -m pytest tests/browser -m 'browser or not browser'
 
 bench: $(READY) ## Run every benchmark, one after the other
 	@set -e; for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done

@@ -60,7 +60,7 @@ class Chart {
     this.drawn = false;
     this.seen = false;
     this.now = h("span", { class: "now" });
-    this.plot = h("div", { class: "plot waiting", role: "img", "aria-label": options.title }, "No reading yet");
+    this.plot = h("div", { class: "plot waiting", role: "img", "aria-label": options.title });
     this.element = h("section", { class: `chart ${options.wide ? "wide" : ""}`, "data-chart": options.series[0].name },
       h("header", {}, h("h3", {}, options.title), this.now, options.text ? h("p", {}, options.text) : null), this.plot);
     // A chart out of sight is not drawn: most of a page's time goes into charts.
@@ -106,13 +106,17 @@ class Chart {
   /** Draws what is known, one drawing after the other. */
   draw() {
     this.stale = true;
+    if (!this.drawn) this.plot.textContent = this.has() ? "" : "No reading yet";
     this.turn = (this.turn ?? Promise.resolve()).then(() => this.drawOnce());
     return this.turn;
   }
 
+  has() {
+    return this.options.series.some(({ name }) => this.series[name]?.step.length);
+  }
+
   async drawOnce() {
-    const has = this.options.series.some(({ name }) => this.series[name]?.step.length);
-    if (!this.seen || !has || !this.stale) return;
+    if (!this.seen || !this.stale || !this.has()) return;
     const Plotly = await plotly();
     this.stale = false;
     if (!this.drawn) {
@@ -181,8 +185,8 @@ export function band(color, { x0, x1, y0, y1, text }) {
   return {
     shape: { type: "rect", ...place, fillcolor: token(color), opacity: 0.1, line: { width: 0 }, layer: "below" },
     annotation: {
-      text, showarrow: false, font: { size: 11, color: token(color) }, xanchor: "left", yanchor: along ? "top" : "bottom",
-      ...(along ? { x: x0, y: 1, xref: "x", yref: "paper", xshift: 4 } : { x: 0, y: y0, xref: "paper", yref: "y", xshift: 4 }),
+      text, showarrow: false, font: { size: 11, color: token(color) }, xanchor: "left", yanchor: "bottom",
+      ...(along ? { x: x0, y: 0, xref: "x", yref: "paper", xshift: 4 } : { x: 0, y: y0, xref: "paper", yref: "y", xshift: 4 }),
     },
   };
 }

@@ -1,7 +1,7 @@
 // What a job leaves: files with their size and hash, and the code that loads them.
 
 import { get } from "./api.js";
-import { command, copyButton, empty, h, put } from "./dom.js";
+import { command, copyButton, empty, h, prose, put } from "./dom.js";
 import { ENDED, bytes } from "./format.js";
 
 const WHAT = {
@@ -36,11 +36,17 @@ function file(job, { name, size_bytes: size, sha256, url }) {
 /** The code blocks of the card's section on loading, each under its own words. */
 function snippets(card) {
   const section = /## Load it\n([\s\S]*?)(?=\n## |$)/.exec(card)?.[1] ?? "";
-  const parts = [...section.matchAll(/([^`]*?)```(\w*)\n([\s\S]*?)```/g)];
-  if (!parts.length) return [h("p", { class: "muted" }, "The card has no code.")];
-  return parts.map(([, words, , code]) => h("div", { class: "tight" },
-    h("div", { class: "row" }, h("p", { class: "muted" }, words.replace(/[#*]/g, "").trim() || "In Python"), h("span", { class: "push" }, copyButton(code.trim(), "the code"))),
-    h("pre", { class: "code", tabindex: "0" }, code.trim())));
+  const pieces = section.split("```");
+  if (pieces.length < 3) return [h("p", { class: "muted" }, "The card has no code.")];
+  const blocks = [];
+  for (let place = 1; place < pieces.length; place += 2) {
+    const words = pieces[place - 1].trim().split("\n\n").pop().replace(/\s+/g, " ");
+    const code = pieces[place].replace(/^\w*\n/, "").trim();
+    blocks.push(h("div", { class: "tight" },
+      h("div", { class: "row" }, h("p", { class: "muted" }, prose(words || "In Python:")), h("span", { class: "push" }, copyButton(code, "the code"))),
+      h("pre", { class: "code", tabindex: "0" }, code)));
+  }
+  return blocks;
 }
 
 function nothing(job) {

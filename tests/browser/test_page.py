@@ -1,0 +1,197 @@
+"""A person's way through every page, with a real run behind it."""
+
+import csv
+import hashlib
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import READ_KEY, Visitor, World, digits_zip, until
+from tests.support.api import KEY
+
+LAST_STEP = """() => {
+  const plot = document.querySelector('[data-chart=loss] .plot');
+  return plot?.data?.[0]?.x?.at(-1) ?? 0;
+}"""
+RANGE = "() => document.querySelector('[data-chart=loss] .plot').layout.xaxis.range"
+
+
+def drawn(page: Page, name: str = "loss") -> None:
+    """Wait until a chart is there."""
+    page.locator(f"[data-chart={name}] .main-svg").first.wait_for()
+
+
+def test_signing_in(stranger: Visitor, world: World) -> None:
+    stranger.allowed.append("401")
+    page = stranger.page
+    page.goto(f"{stranger.url}/ui/jobs/{world.job_id}")
+    page.get_by_label("Key").fill("moco_wrong_key_0123456789")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("not a key of this service")
+    page.get_by_label("Key").fill(KEY)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("a real run")
+    assert page.evaluate("document.cookie") == "", "no script may see the session"
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
+def test_a_job_from_the_form_is_watched_zoomed_and_cancelled(visitor: Visitor) -> None:
+    page = visitor.go("/ui/submit?dataset=digits")
+    visitor.allowed.append("422")
+    expect(page.locator("[data-field=epochs] .reason")).to_contain_text("ten million rows")
+    expect(page.locator("aside img").first).to_have_js_property("complete", True)
+    page.get_by_label("Encoder").select_option("small")
+    page.get_by_label("Batch rows", exact=True).fill("many")
+    wrong = page.locator("[data-field=batch_rows] .error")
+    expect(wrong).not_to_be_empty()
+    expect(page.get_by_label("Batch rows", exact=True)).to_have_attribute("aria-invalid", "true")
+    page.get_by_label("Batch rows", exact=True).fill("16")
+    expect(wrong).to_be_empty()
+    page.get_by_label("Epochs", exact=True).fill("2000")
+    page.locator("summary", has_text="How it runs").click()
+    page.get_by_label("Signals every steps").fill("1")
+    page.locator("summary", has_text="How it steps").click()
+    page.locator("[data-field='optim.name'] select").select_option("adamw")
+    expect(page.locator("[data-field='optim.lr'] .reason")).to_contain_text("0.001 for each 256")
+    page.get_by_label("Name", exact=True).fill("from the form")
+    page.get_by_role("button", name="Start the job").click()
+    page.wait_for_url("**/ui/jobs/job_*")
+    expect(page.get_by_role("heading", level=1)).to_have_text("from the form")
+    watch_and_zoom(page)
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator(".head [data-state=cancelled]")).to_be_visible()
+    expect(page.get_by_label("Health")).to_contain_text("Somebody stopped it")
+    page.get_by_role("tab", name="Files").click()
+    expect(page.get_by_role("tabpanel")).to_contain_text("moco resume")
+
+
+def watch_and_zoom(page: Page) -> None:
+    """The curve grows without a reload, and a zoomed range stays where it is."""
+    page.evaluate("window.neverReloaded = true")
+    drawn(page)
+    until(page, f"({LAST_STEP})() >= 4")
+    box = page.locator("[data-chart=loss] .nsewdrag").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 44, steps=6)
+    page.mouse.up()
+    zoomed = page.evaluate(RANGE)
+    before = page.evaluate(LAST_STEP)
+    until(page, f"({LAST_STEP})() >= {before} + 5")
+    assert page.evaluate(RANGE) == pytest.approx(zoomed)
+    assert page.evaluate("window.neverReloaded")
+
+
+def test_what_a_finished_job_shows(visitor: Visitor, world: World) -> None:
+    page = visitor.go(f"/ui/jobs/{world.job_id}")
+    drawn(page)
+    names = page.evaluate("document.querySelector('[data-chart=loss] .plot').data.map(t => t.name)")
+    assert names == ["loss", "guessing, ln(1 + K)"]
+    words = page.locator("[data-chart=loss] .annotation-text")
+    expect(words).to_contain_text("negatives are filling")
+    page.locator("[data-chart=embedding_std_ratio]").scroll_into_view_if_needed()
+    collapse = page.locator("[data-chart=embedding_std_ratio] .annotation-text")
+    expect(collapse).to_contain_text("collapse")
+    page.get_by_role("tab", name="Curves").focus()
+    for name, text in (
+        ("Files", "torch"),
+        ("Map", "Each thumbnail is one image"),
+        ("Settings", "What was suggested, and why"),
+        ("Log", "Log of attempt 1"),
+        ("Attempts", "succeeded"),
+    ):
+        page.keyboard.press("ArrowRight")
+        expect(page.get_by_role("tab", name=name)).to_have_attribute("aria-selected", "true")
+        expect(page.get_by_role("tabpanel")).to_contain_text(text)
+    assert page.url.endswith("#history")
+    page.get_by_role("tab", name="Map").click()
+    atlas = page.get_by_role("img", name="Map of the embeddings")
+    expect(atlas).to_be_visible()
+    until(page, "document.querySelector('[role=tabpanel] img').naturalWidth > 100")
+
+
+def test_a_download_has_the_bytes_that_its_hash_names(
+    visitor: Visitor, world: World, downloads: Path
+) -> None:
+    page = visitor.go(f"/ui/jobs/{world.job_id}#files")
+    row = page.get_by_role("listitem").filter(has_text="encoder.safetensors")
+    with page.expect_download() as waiting:
+        row.get_by_role("link", name="Download encoder.safetensors").click()
+    path = downloads / waiting.value.suggested_filename
+    waiting.value.save_as(path)
+    assert path.name == "encoder.safetensors"
+    shown = row.locator(".sha").inner_text()
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == shown
+
+
+def test_two_jobs_are_compared(visitor: Visitor, world: World) -> None:
+    other = world.submit(name="another run", epochs=2, method={"temperature": 0.3})
+    world.stack.wait_for(other, "succeeded", timeout_s=90.0)
+    page = visitor.go("/ui/jobs")
+    for job_id in (world.job_id, other):
+        page.locator(f"#pick-{job_id}").check()
+    page.get_by_role("button", name="Compare the two").click()
+    page.locator("[data-chart='a:loss'] .main-svg").first.wait_for()
+    traces = page.evaluate("document.querySelector(\"[data-chart='a:loss'] .plot\").data.length")
+    assert traces == 2
+    differing = page.get_by_role("row").filter(has_text="method.temperature")
+    expect(differing).to_contain_text("0.3")
+
+
+def test_a_dataset_with_bad_files(visitor: Visitor, downloads: Path) -> None:
+    page = visitor.go("/ui/datasets")
+    page.get_by_role("link", name="digits", exact=True).click()
+    left_out = page.locator("#left-out")
+    expect(left_out).to_contain_text("0/broken.png")
+    expect(left_out).to_contain_text("1/half.png")
+    with page.expect_download() as waiting:
+        left_out.get_by_role("link", name="Download as CSV").click()
+    waiting.value.save_as(downloads / "report.csv")
+    with (downloads / "report.csv").open(newline="") as file:
+        names = {row["name"] for row in csv.DictReader(file)}
+    assert names == {"0/broken.png", "1/half.png", "notes.txt"}
+    preview = page.get_by_role("img", name="Images of digits")
+    expect(preview).to_be_visible()
+    until(page, "document.querySelector('main img').naturalWidth > 20")
+
+
+def test_a_dataset_is_uploaded_from_the_page(visitor: Visitor, downloads: Path) -> None:
+    archive = downloads / "more digits.zip"
+    archive.write_bytes(digits_zip(40, start=300))
+    page = visitor.go("/ui/datasets")
+    visitor.allowed.append("409")
+    page.locator("summary", has_text="Add a dataset").click()
+    page.get_by_label("Archive of images").set_input_files(archive)
+    expect(page.get_by_label("Name")).to_have_value("more-digits")
+    page.get_by_label("Name").fill("digits")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.get_by_text("Another dataset has this name")).to_be_visible()
+    page.get_by_label("Name").fill("more-digits")
+    page.get_by_role("button", name="Add", exact=True).click()
+    row = page.locator("[data-dataset=more-digits]")
+    expect(row.locator("[data-state=ready]")).to_be_visible()
+    expect(row).to_contain_text("40 images")
+
+
+def test_workers_and_the_system(visitor: Visitor) -> None:
+    page = visitor.go("/ui/workers")
+    expect(page.get_by_role("list", name="Workers").get_by_role("listitem")).to_have_count(1)
+    expect(page.get_by_role("button", name="Drain")).to_be_visible()
+    page = visitor.go("/ui/system")
+    expect(page.locator("#system")).to_contain_text("Ready")
+    expect(page.locator("#system")).to_contain_text("free in the data folder")
+
+
+def test_who_may_only_look_sees_no_way_to_change_things(stranger: Visitor, world: World) -> None:
+    stranger.sign_in(READ_KEY)
+    page = stranger.go(f"/ui/jobs/{world.job_id}")
+    expect(page.get_by_text("Read only")).to_be_visible()
+    for name in ("Cancel", "Delete", "Pause", "Resume"):
+        expect(page.get_by_role("button", name=name)).to_have_count(0)
+    page = stranger.go("/ui/submit")
+    expect(page.locator("main")).to_contain_text("This key may only look")
+    page = stranger.go("/ui/workers")
+    expect(page.get_by_role("button", name="Drain")).to_have_count(0)
