@@ -187,6 +187,16 @@ class TestLive:
         assert {rule["name"] for rule in found} == {r.name for r in (*rules(RULES), *rules(ALERTS))}
         assert {rule["health"] for rule in found} == {"ok"}
 
+    def test_the_words_of_an_alert_are_filled_in(self, prometheus: httpx.Client) -> None:
+        """Some of the synthetic values are such that alerts wait for their time."""
+        active = prometheus.get("/api/v1/alerts").json()["data"]["alerts"]
+        assert len(active) >= 3
+        for alert in active:
+            words = " ".join(alert["annotations"].values())
+            assert "<error" not in words
+            assert "{{" not in words
+            assert "<no value>" not in words
+
     def test_every_metric_of_the_table_arrives(self, prometheus: httpx.Client) -> None:
         names = prometheus.get("/api/v1/label/__name__/values").json()["data"]
         for row in METRICS:
