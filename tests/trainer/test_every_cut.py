@@ -95,7 +95,7 @@ def check(attempts: list[Attempt], whole: Whole) -> None:
     """The same at the end, and at each checkpoint on the way there."""
     last = attempts[-1]
     assert (last.status, last.of("ended")[0].outcome) == (0, "succeeded")
-    assert all(attempt.of("started")[0].exact for attempt in attempts)
+    assert all(event.exact for attempt in attempts for event in attempt.of("started"))
     for attempt in attempts:
         held = states(attempt.out)
         assert held == {step: whole.states[step] for step in held}
