@@ -107,6 +107,7 @@ class Copy:
     def test(self, tests: Iterable[str], *, timeout_s: float) -> "subprocess.CompletedProcess[str]":
         """Run tests until one fails."""
         options = ["-q", "-x", "-rfE", "--tb=short", "-p", "no:cacheprovider", "--timeout=120"]
+        options += ["-p", "tests.mutants.hurry"]
         base = f"--basetemp={self.folder / 'base'}"
         command = [sys.executable, "-m", "pytest", *options, base, *tests]
         return self._run(command, cwd=self.root, timeout_s=timeout_s)
