@@ -48,6 +48,15 @@ class World:
     api: RunningApi
     stack: Stack
     job_id: str = ""
+    _other_id: str = ""
+
+    def other_id(self) -> str:
+        """A second job that has trained to its end, with another temperature."""
+        if not self._other_id:
+            changes = {"epochs": 2, "method": {"temperature": 0.3}}
+            self._other_id = self.submit(name="another run", **changes)
+            self.stack.wait_for(self._other_id, "succeeded", timeout_s=90.0)
+        return self._other_id
 
     def add_dataset(self, name: str, content: bytes) -> None:
         made = self.api.client.post("/v1/datasets", json={"name": name}).json()

@@ -24,7 +24,7 @@ PAGES = {
     "log": "/ui/jobs/{job}#log",
     "history": "/ui/jobs/{job}#history",
     "submit": "/ui/submit?dataset=digits",
-    "compare": "/ui/compare",
+    "compare": "/ui/compare?a={job}&b={other}",
     "datasets": "/ui/datasets",
     "dataset": "/ui/datasets/digits",
     "workers": "/ui/workers",
@@ -66,7 +66,7 @@ def test_no_page_has_a_serious_fault_or_runs_over_the_edge(
     for name, path in PAGES.items():
         page = visitor.page
         page.goto("about:blank")
-        visitor.go(path.replace("{job}", world.job_id))
+        visitor.go(path.format(job=world.job_id, other=world.other_id()))
         if name in ("job", "compare"):
             page.locator(".main-svg").first.wait_for()
         found = Axe().run(page).response["violations"]

@@ -52,7 +52,7 @@ def test_a_job_and_a_dataset_that_are_not_there(visitor: Visitor) -> None:
 
 
 def test_a_change_that_comes_too_late_is_told(visitor: Visitor, world: World) -> None:
-    visitor.allowed.append("409")
+    visitor.allowed += ["409", "ERR_"]
     job_id = world.submit(name="late", epochs=3000)
     page = visitor.go(f"/ui/jobs/{job_id}")
     page.route(f"**/v1/jobs/{job_id}", hold)

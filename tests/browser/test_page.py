@@ -128,8 +128,7 @@ def test_a_download_has_the_bytes_that_its_hash_names(
 
 
 def test_two_jobs_are_compared(visitor: Visitor, world: World) -> None:
-    other = world.submit(name="another run", epochs=2, method={"temperature": 0.3})
-    world.stack.wait_for(other, "succeeded", timeout_s=90.0)
+    other = world.other_id()
     page = visitor.go("/ui/jobs")
     for job_id in (world.job_id, other):
         page.locator(f"#pick-{job_id}").check()

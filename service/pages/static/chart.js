@@ -1,6 +1,6 @@
 // One chart: curves over the steps that grow while somebody looks, and keep the zoom.
 
-import { h } from "./dom.js";
+import { h, svg } from "./dom.js";
 import { number, percent } from "./format.js";
 
 const POINTS_MAX = 4000;
@@ -19,6 +19,9 @@ export function plotly() {
   return library;
 }
 
+/** The sketch is on the screen: reading the library takes a while, in which nothing else moves. */
+const painted = () => new Promise((go) => { requestAnimationFrame(() => setTimeout(go)); });
+
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** Charts that share one range of steps: zooming in one zooms all. */
@@ -26,6 +29,7 @@ export class Charts {
   constructor() {
     this.charts = [];
     this.range = null;
+    this.turn = Promise.resolve();
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.charts.forEach((one) => one.draw()));
   }
 
@@ -106,9 +110,16 @@ class Chart {
   /** Draws what is known, one drawing after the other. */
   draw() {
     this.stale = true;
-    if (!this.drawn) this.plot.textContent = this.has() ? "" : "No reading yet";
-    this.turn = (this.turn ?? Promise.resolve()).then(() => this.drawOnce());
-    return this.turn;
+    if (!this.drawn) this.sketch();
+    // The charts share one queue, so that the first one is there before the others begin.
+    this.group.turn = this.group.turn.then(() => this.drawOnce()).catch((error) => console.error(error));
+    return this.group.turn;
+  }
+
+  /** The curves at once, without axes, until the charts' library has been read. */
+  sketch() {
+    const shown = this.options.series.map(({ name, color = "--series-1" }) => ({ ...this.series[name], color })).filter(({ step }) => step?.length > 1);
+    this.plot.replaceChildren(shown.length ? sketched(shown) : this.has() ? "" : "No reading yet");
   }
 
   has() {
@@ -117,6 +128,7 @@ class Chart {
 
   async drawOnce() {
     if (!this.seen || !this.stale || !this.has()) return;
+    if (!this.drawn) await painted();
     const Plotly = await plotly();
     this.stale = false;
     if (!this.drawn) {
@@ -170,6 +182,17 @@ class Chart {
       annotations: this.options.bands?.(this.series).annotations ?? [],
     };
   }
+}
+
+/** Curves that share their axes, as one picture. */
+function sketched(curves) {
+  const span = (values) => [Math.min(...values), Math.max(...values)];
+  const [left, right] = span(curves.flatMap(({ step }) => [step[0], step.at(-1)]));
+  const [low, high] = span(curves.flatMap(({ value }) => span(value)));
+  const x = (step) => (100 * (step - left) / (right - left || 1)).toFixed(2);
+  const y = (value) => (98 - 96 * (value - low) / (high - low || 1)).toFixed(2);
+  return svg("svg", { class: "sketch", viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
+    curves.map(({ step, value, color }) => svg("path", { d: `M${step.map((at, place) => `${x(at)},${y(value[place])}`).join("L")}`, stroke: token(color) })));
 }
 
 /** Every second point less, the first and the last kept. */

@@ -80,10 +80,10 @@ function collapse({ of }) {
   return say("warn", "May be collapsing", `The embeddings spread only to ${number(spread)}; 1 is healthy, 0 is collapsed.`, `Watch the spread; if it goes on falling: ${todo}`);
 }
 
-function chance({ of, filled, early }) {
+function chance({ job, of, filled, early }) {
   const [loss, guess] = [of("loss"), of("chance_loss")];
-  if (!filled || early || loss === undefined || guess === undefined || loss < 0.97 * guess) return null;
-  return say("warn", "Not learning yet", `The loss ${number(loss)} is that of guessing, ln(1 + K) = ${number(guess)}.`, "Try a higher `optim.lr`, a lower `method.temperature`, or weaker views.");
+  if (!filled || early || loss === undefined || guess === undefined || loss < 0.98 * guess) return null;
+  return say("warn", job.status === "succeeded" ? "Learned little" : "Not learning yet", `The loss ${number(loss)} is that of guessing, ln(1 + K) = ${number(guess)}.`, "Try a higher `optim.lr`, a lower `method.temperature`, or weaker views.");
 }
 
 function easy({ of, filled, early }) {
