@@ -15,6 +15,7 @@ KNOWN: dict[str, Labels] = {
     "code": (
         *("ok", "stopped", "internal", "trainer_error", "bad_spec", "bad_dataset"),
         *("dataset_missing", "nonfinite_loss", "oom", "storage", "bad_checkpoint"),
+        *("bad_image", "encoder_gone"),
     ),
     "stage": ("head", "body", "answer", "crowd"),
     "format": ("safetensors", "pth", "json", "md", "parquet", "png", "other"),

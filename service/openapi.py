@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service import answers, examples, health
+from service import answers, examples, health, probe_answers
 from service import schemas as api_schemas
 from service.health import ProblemBody
 from service.problems import KINDS, MEDIA_TYPE
@@ -26,6 +26,7 @@ TAGS = [
     {"name": "jobs", "description": "Train an encoder: submit, control."},
     {"name": "following", "description": "What a job does and did: events, curves, logs."},
     {"name": "artifacts", "description": "What a job leaves: checkpoints and files to download."},
+    {"name": "neighbours", "description": "What an encoder finds alike, row by row."},
     {"name": "workers", "description": "Who does the work, and what waits."},
     {"name": "service", "description": "The service itself: health, metrics, version."},
 ]
@@ -69,6 +70,8 @@ def describe(app: FastAPI) -> dict[str, Any]:
         }
         document["security"] = [{"key": []}]
         _replace_errors(parts["schemas"])
+        # Its route reads the body itself, for it takes images too.
+        parts["schemas"]["ProbeRequest"] = probe_answers.ProbeRequest.model_json_schema()
         _restore_examples(parts["schemas"])
         app.openapi_schema = document
     return app.openapi_schema
@@ -101,7 +104,7 @@ def _replace_errors(schemas: dict[str, Any]) -> None:
 
 def _restore_examples(schemas: dict[str, Any]) -> None:
     """Examples as they are: the framework leaves every null out of them."""
-    for module in (api_schemas, answers, health):
+    for module in (api_schemas, answers, health, probe_answers):
         for name, model in vars(module).items():
             extra = getattr(model, "model_config", {}).get("json_schema_extra", {})
             if name in schemas and "examples" in extra:

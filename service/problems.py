@@ -74,6 +74,9 @@ KINDS: dict[str, Kind] = {
         "The dataset cannot be trained on",
         "Wait until its status is ready; if it failed, its report says why.",
     ),
+    "no_encoder": Kind(
+        409, "There is no encoder to look through", "Wait for the first checkpoint of the job."
+    ),
     "name_taken": Kind(409, "The name is taken", "Choose another name."),
     "wrong_offset": Kind(
         409, "The upload is at another place", "Go on at the offset that Upload-Offset names."
@@ -110,6 +113,9 @@ KINDS: dict[str, Kind] = {
     ),
     "sha256_mismatch": Kind(
         422, "The bytes are not those announced", "Upload the file again from the start."
+    ),
+    "too_many_probes": Kind(
+        429, "Too many searches wait", "Wait until one of them is done, then ask again."
     ),
     "internal": Kind(
         500, "The service made a mistake", "Report the request id; the service's log has the cause."

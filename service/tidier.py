@@ -1,4 +1,4 @@
-"""Removes the bytes of uploads that nobody goes on with."""
+"""Removes the bytes of uploads that nobody goes on with, and probes of yesterday."""
 
 import fcntl
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import structlog
 
+from service.probes import forget_old
 from service.store.errors import NotFound, StoreError
 from service.store.store import Store
 from service.uploads import STAGED
@@ -48,6 +49,15 @@ class Tidier:
                     log.info("upload_removed", dataset=path.parent.name, size_bytes=size)
                 except (StoreError, OSError) as error:
                     log.warning("upload_not_removed", path=str(path), error=str(error))
+
+            self._forget_probes()
+
+    def _forget_probes(self) -> None:
+        try:
+            if count := forget_old(self._store, self._data_dir):
+                log.info("probes_removed", count=count)
+        except (StoreError, OSError) as error:
+            log.warning("probes_not_removed", error=str(error))
 
     def _waits_for_bytes(self, dataset_id: str) -> bool:
         """Whether this is an unfinished upload: what is being ingested is read by a worker."""

@@ -6,6 +6,8 @@ TrainerError
 │   └── DatasetMissing   dataset_missing   the bytes of the dataset are gone
 ├── DivergedError        nonfinite_loss    the loss became NaN or infinite
 ├── OutOfMemory          oom               the device has too little memory for this spec
+├── BadProbe             bad_image         an image that was sent to be compared is none
+├── EncoderGone          encoder_gone      newer checkpoints have replaced the one to look through
 ├── StorageError         storage           a file could not be written whole
 └── CheckpointError      bad_checkpoint    no checkpoint that was written can be read back
 
@@ -71,6 +73,20 @@ class OutOfMemory(TrainerError):
 
     code = "oom"
     hint = "Lower batch_rows or views.side_px, or choose a smaller encoder."
+
+
+class BadProbe(TrainerError):
+    """An image that was sent to be compared cannot be used."""
+
+    code = "bad_image"
+    hint = "Send one picture as jpg, png, webp, tif, bmp or ppm, of at most 25 megapixels."
+
+
+class EncoderGone(TrainerError):
+    """The encoder to look through is not on the disk any more."""
+
+    code = "encoder_gone"
+    hint = "Newer checkpoints replace older ones: choose one that the list calls available."
 
 
 class StorageError(TrainerError):

@@ -8,11 +8,21 @@ from pydantic import ValidationError
 
 from service.ledger.write import AttemptLedger
 from service.store.words import Lease
-from trainer.errors import SpecError
+from trainer.errors import EncoderGone, SpecError
 from trainer.events import Ended
 from trainer.files import remove
-from trainer.spec import IngestSpec, JobSpec
+from trainer.record import Record
+from trainer.spec import IngestSpec, JobSpec, ProbeSpec
 from worker.orders import RESULT_FILE, SPEC_FILE, Orders
+
+AnySpec = JobSpec | IngestSpec | ProbeSpec
+
+
+class NoLedger(AttemptLedger):
+    """Of a probe: it may be lost with the store, so the disk need not know how it ended."""
+
+    def _say(self, line: Record) -> None:
+        """Nothing."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +30,7 @@ class Attempt:
     """One lease, made concrete."""
 
     lease: Lease
-    spec: JobSpec | IngestSpec
+    spec: AnySpec
     data_dir: Path
 
     @property
@@ -41,10 +51,13 @@ class Attempt:
         """Make the folder, begin its ledger and put the spec in it.
 
         Drafts of attempts before this one are removed: they are over. Raises FileExistsError if
-        the folder is there already.
+        the folder is there already, EncoderGone if a probe was deleted together with its job.
         """
+        is_probe = self.lease.kind == "probe"
+        if is_probe and not self.job_folder.is_dir():
+            raise EncoderGone("The job was deleted.", hint="There is nothing left to look at.")
         self.out.mkdir(parents=True)
-        ledger = AttemptLedger(self.out, self.lease)
+        ledger = (NoLedger if is_probe else AttemptLedger)(self.out, self.lease)
         ledger.claimed()
         (self.out / SPEC_FILE).write_text(self.spec.model_dump_json())
         for other in self.out.parent.iterdir():
@@ -95,6 +108,8 @@ def attempt_of(lease: Lease, data_dir: Path) -> Attempt:
     try:
         if lease.kind == "train":
             return Attempt(lease, JobSpec.model_validate_json(lease.spec_json), data_dir)
+        if lease.kind == "probe":
+            return Attempt(lease, _probe_of(lease.spec_json, data_dir), data_dir)
         spec = IngestSpec.model_validate_json(lease.spec_json)
         # The source is relative to the data folder unless it lies outside of it.
         source = str(data_dir / spec.source)
@@ -105,3 +120,11 @@ def attempt_of(lease: Lease, data_dir: Path) -> Attempt:
             f"{first['msg']}. The service and this worker may be of different versions.",
             field=".".join(map(str, first["loc"])) or "spec",
         ) from error
+
+
+def _probe_of(text: str, data_dir: Path) -> ProbeSpec:
+    """A probe with the paths of this machine. Raises ValidationError."""
+    spec = ProbeSpec.model_validate_json(text)
+    told = {name: getattr(spec, name) for name in ("encoder", "features", "image")}
+    here = {name: str(data_dir / path) for name, path in told.items() if path is not None}
+    return spec.model_copy(update=here)

@@ -23,7 +23,8 @@ from trainer.data.ingest import run_ingest
 from trainer.ending import run_to_end
 from trainer.events import Ended, Event
 from trainer.fingerprint import code_sha256
-from trainer.spec import IngestSpec, JobSpec
+from trainer.probes.run import run_probe
+from trainer.spec import IngestSpec, JobSpec, ProbeSpec
 from trainer.train import Emit, Machine, Places, train
 from worker.orders import SPEC_FILE, Orders
 from worker.wire import Emitter, listen
@@ -56,9 +57,19 @@ def warm() -> None:
 
 def _work(orders: Orders, emit: Emit, stop: threading.Event) -> Ended:
     text = (orders.folder / SPEC_FILE).read_text()
+    machine = Machine(device=orders.device, threads=orders.threads)
     if orders.kind == "ingest":
         spec = IngestSpec.model_validate_json(text)
         return run_ingest(spec, out=orders.folder, emit=emit, should_stop=stop.is_set)
+    if orders.kind == "probe":
+        return run_probe(
+            ProbeSpec.model_validate_json(text),
+            out=orders.folder,
+            pack=Path(orders.pack),
+            machine=machine,
+            emit=emit,
+            should_stop=stop.is_set,
+        )
     return train(
         JobSpec.model_validate_json(text),
         Places(
@@ -67,7 +78,7 @@ def _work(orders: Orders, emit: Emit, stop: threading.Event) -> Ended:
             test_pack=Path(orders.test_pack) if orders.test_pack else None,
             checkpoints=tuple(map(Path, orders.checkpoints)),
         ),
-        machine=Machine(device=orders.device, threads=orders.threads),
+        machine=machine,
         emit=emit,
         should_stop=stop.is_set,
     )

@@ -13,7 +13,8 @@ from service.metric_rows import KNOWN
 from service.metrics import SIGNAL_METRICS, Instruments
 from service.store.words import JobRecord, Lease
 from trainer.events import Checkpointed, Ended, Evaluated, Started, Stepped
-from trainer.spec import IngestSpec, JobSpec
+from trainer.spec import JobSpec
+from worker.attempt import AnySpec
 from worker.device import Gpu, gpu_index, installed, read_gpu
 from worker.progress import Staged
 
@@ -30,7 +31,7 @@ class WorkerMetrics:
         self._lock = threading.Lock()
         self._forget_at_s: dict[str, float] = {}
         self._before: dict[str, float] = {}  # readings of the running job, for differences
-        self._spec: JobSpec | IngestSpec | None = None
+        self._spec: AnySpec | None = None
         torch = installed("torch") or ""
         self._metrics.set("moco_worker_info", 1, worker=worker_id, device=device, torch=torch)
 
@@ -48,7 +49,7 @@ class WorkerMetrics:
             self._show_gpu(gpu)
         return self._metrics.render()
 
-    def job_started(self, lease: Lease, spec: JobSpec | IngestSpec) -> None:
+    def job_started(self, lease: Lease, spec: AnySpec) -> None:
         """A job runs here from now on."""
         with self._lock:
             self._forget_at_s.pop(lease.job_id, None)
@@ -60,8 +61,9 @@ class WorkerMetrics:
 
     def job_ended(self, lease: Lease, run_s: float, record: JobRecord | None) -> None:
         """It does not any more; `record` tells how long it had waited, if the store answered."""
-        self._metrics.observe("moco_job_run_duration_seconds", run_s)
-        if record and record.started_at_s and lease.attempt == 1:
+        if lease.kind != "probe":  # seconds of it would drown the hours of trainings
+            self._metrics.observe("moco_job_run_duration_seconds", run_s)
+        if record and record.started_at_s and lease.attempt == 1 and lease.kind != "probe":
             waited_s = max(0.0, record.started_at_s - record.created_at_s)
             self._metrics.observe("moco_job_queue_wait_seconds", waited_s)
         with self._lock:

@@ -13,7 +13,7 @@ LOG_FILE = "log.txt"
 class Orders:
     """One attempt of one job. Paths are absolute."""
 
-    kind: Literal["train", "ingest"]
+    kind: Literal["train", "ingest", "probe"]
     out: str
     """The attempt's folder, the only one that the child writes to."""
     pack: str = ""

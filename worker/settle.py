@@ -14,7 +14,9 @@ OURS = frozenset({LOST, "storage"})
 
 `internal` is ours too, but may be a defect that every attempt meets: the job's runner decides.
 """
-HOPELESS = frozenset({"bad_spec", "bad_dataset", "dataset_missing", "bad_checkpoint"})
+HOPELESS = frozenset(
+    {"bad_spec", "bad_dataset", "dataset_missing", "bad_checkpoint", "bad_image", "encoder_gone"}
+)
 """Another attempt would end the same way."""
 
 

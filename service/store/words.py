@@ -4,6 +4,7 @@ Times are wall-clock seconds since 1970 and for display only; leases count ticks
 Paths are relative to the data folder.
 """
 
+import time
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
@@ -11,7 +12,8 @@ from trainer.events import DatasetFacts, FileRecord
 from trainer.record import Record
 
 Status = Literal["queued", "running", "stopping", "paused", "cancelled", "succeeded", "failed"]
-Kind = Literal["train", "ingest"]
+Kind = Literal["train", "ingest", "probe"]
+"""A probe looks at an encoder for someone who waits: it may be lost, so it has no ledger."""
 Desired = Literal["run", "cancel", "pause"]
 DatasetStatus = Literal["received", "preparing", "ready", "failed"]
 WorkerState = Literal["idle", "busy", "draining", "lost"]
@@ -66,6 +68,19 @@ class NewJob:
     """Of an ingest: whose content. Of a training: on what it trains."""
     max_failures: int = 0
     """Failures of the user's that are tried again."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Submission:
+    """A job to queue, and how to know it again when it is asked for twice."""
+
+    new: NewJob
+    job_id: str
+    """Ids must sort by their time."""
+    idempotency_key: str | None = None
+    fingerprint: str = ""
+    """Of the body that came with the key."""
+    created_at_s: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from service import answers, examples, health, schemas
+from service import answers, examples, health, probe_answers, schemas
 from service.app import ROUTERS
 from service.problems import KINDS
 from tests.support.api import Loose, RunningApi
@@ -102,7 +102,7 @@ def test_refusals_are_problems_everywhere(document: dict[str, Any]) -> None:
 
 def test_examples_are_parsed_by_their_models() -> None:
     seen = 0
-    for module in (answers, health, schemas):
+    for module in (answers, health, probe_answers, schemas):
         for model in vars(module).values():
             config = getattr(model, "model_config", {})
             extra = config.get("json_schema_extra") or {}

@@ -1,0 +1,233 @@
+"""Probes: small jobs that look through an encoder on behalf of someone who waits.
+
+They have no ledger and may be lost with the store. Whatever they leave is in their job's folder,
+under `probes/`, and is removed after a day.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from service import ids
+from service.files import folder_exists
+from service.idempotency import fingerprint
+from service.probe_answers import Asked, ProbeRequest
+from service.problems import Problem, invalid
+from service.store.errors import NotFound, WrongState
+from service.store.store import Store
+from service.store.words import TERMINAL, JobRecord, NewJob, Submitted
+from trainer.spec import JobSpec, ProbeSpec
+
+POOL = "ingest"
+"""Its workers are not busy for days."""
+FEATURES = "features"
+WEIGHTS, TABLE = "encoder.safetensors", "embeddings.parquet"
+WAITING_MAX = 20
+KEPT_S = 24 * 3600.0
+IMAGE = "image"
+RETRIED = ("failed", "cancelled")
+"""Another search may end better."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """An encoder to look through."""
+
+    folder: str
+    """Relative to the data folder."""
+    checkpoint: int | None
+    """Step; None for the published one."""
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """The probes of one job. Raises StoreUnavailable."""
+
+    store: Store
+    data_dir: Path
+    job: JobRecord
+
+    @property
+    def folder(self) -> str:
+        """Of all probes of the job, relative to the data folder."""
+        # Made from the checked id, never from what the record says.
+        return f"jobs/{self.job.id}/probes"
+
+    def check(self, asked: ProbeRequest) -> Source:
+        """The encoder that is meant. Raises Problem if there is none or nothing can be asked."""
+        if self.job.kind != "train":
+            raise Problem("wrong_state", "An ingest has no encoder.")
+        self._check_rows(asked.rows or [])
+        waiting = self.store.jobs.counts(kind="probe")["queued"]
+        if waiting >= WAITING_MAX:
+            raise Problem("too_many_probes", f"{waiting} probes wait already.")
+        return self._checkpoint(asked) if asked.checkpoint is not None else self._best()
+
+    def submit(self, asked: ProbeRequest, source: Source, *, probe_id: str) -> Submitted:
+        """Queue it. The image lies in the probe's folder by now, if one was sent.
+
+        The same rows of the same encoder answer the probe that was made before.
+        """
+        folder = self.data_dir / self.folder / probe_id
+        has_image = (folder / IMAGE).is_file()
+        if not has_image:
+            folder.mkdir(parents=True)
+        told = Asked(rows=asked.rows, checkpoint=source.checkpoint, k=asked.k, is_image=has_image)
+        new = self._new(told, source, probe_id)
+        key = None if has_image else self._key(told, source)
+
+        def submit() -> Submitted:
+            return self.store.jobs.submit(
+                new, job_id=probe_id, idempotency_key=key, fingerprint=key or ""
+            )
+
+        done = submit()
+        if done.replayed and done.record is not None and done.record.status in RETRIED:
+            self.forget(done.record)
+            done = submit()
+        if done.job_id != probe_id:
+            shutil.rmtree(folder, ignore_errors=True)
+        return done
+
+    def get(self, probe_id: str) -> JobRecord:
+        """Raises NotFound, also for a probe of another job."""
+        found = self.store.jobs.get(probe_id)
+        if found.kind != "probe" or found.folder != f"{self.folder}/{probe_id}":
+            raise NotFound("probe", probe_id)
+        return found
+
+    def all(self) -> Iterator[JobRecord]:
+        """Newest first."""
+        for record in every(self.store):
+            if record.folder.startswith(f"{self.folder}/"):
+                yield record
+
+    def forget(self, record: JobRecord) -> bool:
+        """Remove its record and its files; False while a worker has still to let go of it."""
+        return forget(self.store, self.data_dir, record)
+
+    def _check_rows(self, rows: list[int]) -> None:
+        dataset = self.store.datasets.get(self.job.dataset_id or "")
+        count = dataset.facts.rows if dataset.facts is not None else 0
+        for place, row in enumerate(rows):
+            if row >= count:
+                raise invalid(f"#/rows/{place}", f"The dataset has rows 0 to {count - 1}.")
+
+    def _best(self) -> Source:
+        job = self.job
+        files = {file.name: file.sha256 for file in job.artifacts}
+        if job.artifacts_folder is not None and WEIGHTS in files:
+            return Source(job.artifacts_folder, None, files.get(TABLE, files[WEIGHTS]))
+        for one in self.store.jobs.checkpoints(job.id):
+            if folder_exists(self.data_dir, one.path):
+                return Source(one.path, one.step, one.manifest_sha256)
+        raise Problem("no_encoder", f"The job is {job.status} and has saved no checkpoint yet.")
+
+    def _checkpoint(self, asked: ProbeRequest) -> Source:
+        told = [
+            one for one in self.store.jobs.checkpoints(self.job.id) if one.step == asked.checkpoint
+        ]
+        for one in told:
+            if folder_exists(self.data_dir, one.path):
+                return Source(one.path, one.step, one.manifest_sha256)
+        if not told:
+            raise invalid("#/checkpoint", f"There is no checkpoint of step {asked.checkpoint}.")
+        raise Problem(
+            "artifact_missing",
+            f"The checkpoint of step {asked.checkpoint} was replaced by newer ones.",
+            hint="Choose one that the list of checkpoints calls available, or leave it out.",
+        )
+
+    def _new(self, told: Asked, source: Source, probe_id: str) -> NewJob:
+        folder = f"{self.folder}/{probe_id}"
+        spec = ProbeSpec(
+            job=JobSpec.model_validate_json(self.job.resolved_json),
+            encoder=source.folder,
+            checkpoint=source.checkpoint,
+            encoder_sha256=source.sha256,
+            features=f"{self.folder}/{FEATURES}",
+            rows=tuple(told.rows or ()),
+            image=f"{folder}/{IMAGE}" if told.is_image else None,
+            k=told.k,
+        )
+        return NewJob(
+            kind="probe",
+            pool=POOL,
+            name=f"neighbours by {self.job.name}",
+            spec_json=told.model_dump_json(),
+            resolved_json=spec.model_dump_json(),
+            inputs={"dataset": self.job.inputs.get("dataset", "")},
+            folder=folder,
+        )
+
+    def _key(self, told: Asked, source: Source) -> str:
+        return f"probe:{self.job.id}:{source.sha256}:{fingerprint(told)}"
+
+
+def every(store: Store) -> Iterator[JobRecord]:
+    """The probes of all jobs, newest first."""
+    after: str | None = None
+    while True:
+        page = store.jobs.list(kind="probe", after=after, limit=100)
+        yield from page.data
+        if not page.has_more:
+            return
+        after = page.data[-1].id
+
+
+def forget(store: Store, data_dir: Path, record: JobRecord) -> bool:
+    """Remove a probe; False while a worker has still to let go of it."""
+    try:
+        if record.status not in TERMINAL:
+            store.jobs.cancel(record.id)
+        store.jobs.delete(record.id)
+    except NotFound:
+        pass
+    except WrongState:
+        return False
+    shutil.rmtree(data_dir / record.folder, ignore_errors=True)
+    return True
+
+
+def forget_of_job(store: Store, data_dir: Path, job_id: str) -> None:
+    """Remove the records of a job that was deleted; its folder is gone already."""
+    for record in list(every(store)):
+        if record.folder.startswith(f"jobs/{job_id}/probes/"):
+            forget(store, data_dir, record)
+
+
+def forget_old(store: Store, data_dir: Path, *, older_s: float = KEPT_S) -> int:
+    """Remove what nobody has asked for in so long; how many probes and features that were.
+
+    Folders of probes that the store does not know are swept too: a lost store loses its probes.
+    """
+    before_s, gone = time.time() - older_s, 0
+    for record in list(every(store)):
+        job_id = record.folder.split("/")[1]
+        if record.created_at_s < before_s or not (data_dir / "jobs" / job_id).is_dir():
+            gone += forget(store, data_dir, record)
+    known = {record.id for record in every(store)}
+    for folder in (data_dir / "jobs").glob("job_*/probes/probe_*"):
+        if folder.name not in known and _changed_s(folder) < before_s:
+            shutil.rmtree(folder, ignore_errors=True)
+            gone += 1
+    for file in (data_dir / "jobs").glob(f"job_*/probes/{FEATURES}/*"):
+        if _changed_s(file) < before_s:
+            file.unlink(missing_ok=True)
+            gone += 1
+    return gone
+
+
+def _changed_s(path: Path) -> float:
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def new_id() -> str:
+    """Of a probe."""
+    return ids.new_id("probe")

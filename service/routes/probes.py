@@ -1,0 +1,260 @@
+"""Probes: which rows an encoder finds alike, asked about rows or about an image of one's own."""
+
+import json
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path as FilePath
+from typing import Annotated, BinaryIO, Literal
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+
+from service import ids
+from service.body import JSON_BYTES_MAX, StrictRoute, check
+from service.files import FileAnswer, open_inside
+from service.openapi import refused
+from service.preparing import disk_told
+from service.probe_answers import (
+    ANSWER,
+    PROBE_ID,
+    Probe,
+    ProbeList,
+    ProbeRequest,
+    ProbeResult,
+)
+from service.probes import IMAGE, Probes, new_id
+from service.problems import FieldError, Problem, invalid
+from service.routes.common import JobId, Parts, PartsOf, answer
+from service.store.errors import NotFound
+from service.store.words import JobRecord
+
+router = APIRouter(prefix="/v1/jobs/{id}/probes", tags=["neighbours"], route_class=StrictRoute)
+
+IMAGE_BYTES_MAX = 20_000_000
+HEAD_BYTES = 4
+MAGICS = (
+    b"\xff\xd8\xff", b"\x89PNG", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"BM", b"II*\0",
+    b"MM\0*", b"RIFF",
+)  # fmt: skip
+"""How the formats begin that the worker decodes; it looks at the rest."""
+FORMATS_HINT = "Send a jpg, png, webp, tif, bmp or ppm file as it is, with `Content-Type: image/*`."
+LISTED = 100
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+
+ProbeName = Annotated[str, Path(description="Id of a probe.", examples=[PROBE_ID])]
+Picture = Annotated[
+    Literal["sheet.png", "tiles.png"],
+    Path(description="`sheet.png` has words; `tiles.png` has tiles without gaps, for programs."),
+]
+
+
+@router.post(
+    "",
+    operation_id="createProbe",
+    summary="Find neighbours",
+    status_code=202,
+    response_model=Probe,
+    response_description="It waits for a worker; `Location` is where its result will be.",
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {"schema": {"$ref": "#/components/schemas/ProbeRequest"}},
+                "image/*": BINARY,
+            },
+        }
+    },
+    responses=refused(
+        *("not_found", "wrong_state", "no_encoder", "artifact_missing", "too_many_probes"),
+        *("request_timeout", "too_large", "unsupported_media_type", "invalid", "disk_full"),
+    ),
+)
+async def create(
+    request: Request,
+    id: JobId,
+    parts: PartsOf,
+    checkpoint: Annotated[
+        int | None, Query(ge=0, lt=2**53, description="With an image: as in the JSON form.")
+    ] = None,
+    k: Annotated[int, Query(ge=1, le=50, description="With an image: neighbours wanted.")] = 10,
+) -> Response:
+    """Ask in JSON about rows of the dataset, or send the bytes of an image of your own.
+
+    The same rows asked of the same encoder within a day answer the earlier probe.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    is_json = kind == "application/json"
+    if not is_json and not kind.startswith("image/"):
+        raise Problem(
+            "unsupported_media_type",
+            f"The Content-Type is {kind[:64] or 'missing'}.",
+            hint=f"{FORMATS_HINT} Or ask about rows in JSON.",
+        )
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem("unsupported_media_type", "The body is compressed.", hint=FORMATS_HINT)
+    asked = await _read_json(request) if is_json else ProbeRequest(checkpoint=checkpoint, k=k)
+    probes = await run_in_threadpool(_probes, parts, id)
+    source = await run_in_threadpool(probes.check, asked)
+    probe_id = new_id()
+    folder = parts.settings.data_dir / probes.folder / probe_id
+    try:
+        if not is_json:
+            await _receive(request, folder)
+        with disk_told():
+            done = await run_in_threadpool(probes.submit, asked, source, probe_id=probe_id)
+    except (Problem, ClientDisconnect):
+        await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
+        raise
+    record = await run_in_threadpool(probes.get, done.job_id)
+    headers = {"Location": f"/v1/jobs/{id}/probes/{done.job_id}"}
+    return answer(Probe.of(record, job_id=id), status=202, headers=headers)
+
+
+@router.get(
+    "",
+    operation_id="listProbes",
+    summary="List probes",
+    response_description="Those of the last day, newest first.",
+    responses=refused("not_found"),
+)
+def list_all(id: JobId, parts: PartsOf) -> ProbeList:
+    """At most a hundred, without their results."""
+    found: list[Probe] = []
+    for record in _probes(parts, id).all():
+        if len(found) == LISTED:
+            break
+        found.append(Probe.of(record, job_id=id))
+    return ProbeList.of(found, [one.id for one in found])
+
+
+@router.get(
+    "/{probe_id}",
+    operation_id="getProbe",
+    summary="Look at a probe",
+    response_description="The probe, with its neighbours once it succeeded.",
+    responses=refused("not_found", "artifact_missing"),
+)
+def get(id: JobId, probe_id: ProbeName, parts: PartsOf) -> Probe:
+    """Ask again until its status is `succeeded` or `failed`; it takes seconds."""
+    record = _found(parts, id, probe_id)
+    return Probe.of(record, job_id=id, result=_result(record, parts))
+
+
+@router.get(
+    "/{probe_id}/{picture}",
+    operation_id="getProbePicture",
+    summary="See neighbours",
+    response_class=Response,
+    response_description="The picture.",
+    responses={
+        200: {"content": {"image/png": BINARY}},
+        **refused("not_found", "wrong_state", "artifact_missing"),
+    },
+)
+def picture(id: JobId, probe_id: ProbeName, picture: Picture, parts: PartsOf) -> Response:
+    """One line for each image that was asked about: itself, then its neighbours."""
+    record = _found(parts, id, probe_id)
+    file = _open(record, picture, parts)
+    headers = {"Cache-Control": "private, max-age=86400"}
+    return FileAnswer(file, span=None, headers=headers, media_type="image/png")
+
+
+def _probes(parts: Parts, id: str) -> Probes:
+    return Probes(parts.store, parts.settings.data_dir, parts.store.jobs.get(id))
+
+
+def _found(parts: Parts, id: str, probe_id: str) -> JobRecord:
+    if not re.fullmatch(ids.PROBE_ID, probe_id):
+        raise NotFound("probe", probe_id[:64])
+    with suppress(NotFound):
+        return _probes(parts, id).get(probe_id)
+    parts.store.jobs.get(id)
+    raise NotFound("probe", probe_id)
+
+
+def _open(record: JobRecord, name: str, parts: Parts) -> BinaryIO:
+    if record.status != "succeeded" or record.artifacts_folder is None:
+        raise Problem("wrong_state", f"The probe is {record.status}.")
+    try:
+        return open_inside(parts.settings.data_dir, f"{record.artifacts_folder}/{name}")
+    except FileNotFoundError:
+        detail = f"{name} of this probe is no longer in the data folder."
+        raise Problem(
+            "artifact_missing", detail, hint="Ask again: probes are kept a day."
+        ) from None
+
+
+def _result(record: JobRecord, parts: Parts) -> ProbeResult | None:
+    if record.status != "succeeded":
+        return None
+    with _open(record, ANSWER, parts) as file:
+        return ProbeResult.model_validate_json(file.read())
+
+
+async def _read_json(request: Request) -> ProbeRequest:
+    """The JSON form. Raises Problem."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > JSON_BYTES_MAX:
+            raise Problem("too_large", f"A JSON body may have {JSON_BYTES_MAX} bytes.")
+    check(bytes(body))
+    try:
+        return ProbeRequest.model_validate(json.loads(body))
+    except ValidationError as error:
+        raise _invalid(error) from None
+
+
+def _invalid(error: ValidationError) -> Problem:
+    found = [
+        FieldError("#/" + "/".join(map(str, one["loc"])), str(one["msg"]))
+        for one in error.errors()[:20]
+    ]
+    return Problem("invalid", f"{found[0].pointer}: {found[0].detail}", errors=found)
+
+
+async def _receive(request: Request, folder: FilePath) -> None:
+    """Put the image into the folder of the probe, whole. Raises Problem, ClientDisconnect."""
+    told = request.headers.get("content-length")
+    if told is not None and int(told) > IMAGE_BYTES_MAX:
+        raise _too_large()
+    file, size_bytes, head = await run_in_threadpool(_begun, folder), 0, b""
+    with file:
+        async for chunk in request.stream():
+            if len(head) < HEAD_BYTES:
+                head += chunk[:HEAD_BYTES]
+                if len(head) >= HEAD_BYTES and not head.startswith(MAGICS):
+                    raise _no_image(head)
+            size_bytes += len(chunk)
+            if size_bytes > IMAGE_BYTES_MAX:
+                raise _too_large()
+            with disk_told():
+                await run_in_threadpool(file.write, chunk)
+    if not size_bytes:
+        raise invalid("body", "The image is empty.")
+    if not head.startswith(MAGICS):
+        raise _no_image(head)
+    (folder / f"{IMAGE}.part").rename(folder / IMAGE)
+
+
+def _begun(folder: FilePath) -> BinaryIO:
+    with disk_told():
+        folder.mkdir(parents=True)
+        return (folder / f"{IMAGE}.part").open("xb")
+
+
+def _too_large() -> Problem:
+    return Problem(
+        "too_large",
+        f"An image may have {IMAGE_BYTES_MAX} bytes.",
+        hint="Save it smaller: longer sides than a few hundred pixels tell the encoder nothing.",
+    )
+
+
+def _no_image(first: bytes) -> Problem:
+    what = "a GIF" if first.startswith(b"GIF") else "none of the formats that can be read"
+    return Problem("unsupported_media_type", f"The file is {what}.", hint=FORMATS_HINT)

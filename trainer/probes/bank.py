@@ -1,0 +1,152 @@
+"""The features that a probe is compared with: computed once for an encoder, then kept.
+
+A bank is the file `<sha256 of the encoder>-<rows at most>.safetensors` with `rows` int64 [N],
+rising, and `features` float32 [N, D]. It appears whole or not at all. Whoever finds none, or a
+damaged one, computes it anew: two who do so at once write files that are equally right.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+
+from trainer.data.pack import Pack
+from trainer.data.source import RowSource
+from trainer.exports.embeddings import BATCH_ROWS
+from trainer.files import write_synced
+from trainer.probes.encoder import Looker
+from trainer.randomness import shuffled
+from trainer.seeds import derived_seed
+from trainer.spec import ProbeSpec
+
+TABLE = "embeddings.parquet"
+KEPT = 4
+"""Banks of one job that are kept, those that were used last."""
+
+
+class Stopped(Exception):
+    """`should_stop` said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bank:
+    """Features of rows of one pack."""
+
+    rows: NDArray[np.int64]
+    """[N], rising."""
+    features: NDArray[np.float32]
+    """[N, D], not normalised."""
+
+
+def bank_of(
+    spec: ProbeSpec,
+    pack: Pack,
+    looker: Callable[[], Looker],
+    *,
+    should_stop: Callable[[], bool],
+) -> Bank:
+    """The bank of an encoder, kept or new. `looker` is only called if features are missing.
+
+    Raises Stopped, OSError, and what `looker` raises.
+    """
+    path = Path(spec.features) / f"{spec.encoder_sha256}-{spec.rows_max}.safetensors"
+    found = _kept(path)
+    if found is not None:
+        return found
+    table = Path(spec.encoder) / TABLE
+    if spec.checkpoint is None and table.is_file():
+        found = _of_table(table, sample(spec, pack.rows), should_stop)
+    else:
+        found = _computed(spec, pack, looker(), should_stop)
+    _keep(path, found)
+    return found
+
+
+def sample(spec: ProbeSpec, rows: int) -> NDArray[np.int64]:
+    """The rows to search, in the order in which they are computed: the same for every encoder."""
+    seed = derived_seed(spec.job.seed, "probe")
+    order = shuffled(torch.arange(min(rows, spec.rows_max)), total=rows, seed=seed, epoch=0)
+    found: NDArray[np.int64] = order.numpy()
+    return found
+
+
+def _computed(spec: ProbeSpec, pack: Pack, looker: Looker, should_stop: Callable[[], bool]) -> Bank:
+    """As many rows as the time allows, a random sample of all in any case."""
+    order, began_s = sample(spec, pack.rows), time.monotonic()
+    rows, values = [], []
+    with RowSource(pack, device=looker.device) as source:
+        for first in range(0, len(order), BATCH_ROWS):
+            if should_stop():
+                raise Stopped
+            batch = order[first : first + BATCH_ROWS]
+            values.append(looker.features(source.canvas(torch.from_numpy(batch))).numpy())
+            rows.append(batch)
+            if time.monotonic() - began_s > spec.features_max_s:
+                break
+    return _risen(np.concatenate(rows), np.concatenate(values))
+
+
+def _of_table(path: Path, wanted: NDArray[np.int64], should_stop: Callable[[], bool]) -> Bank:
+    """Those of `embeddings.parquet`, which has every row; one row group is held at a time."""
+    rows, values = [], []
+    with pq.ParquetFile(path) as table:
+        for group in range(table.num_row_groups):
+            if should_stop():
+                raise Stopped
+            read = table.read_row_group(group, columns=["row", "embedding"])
+            here = read["row"].to_numpy()
+            chosen = np.isin(here, wanted)
+            rows.append(here[chosen])
+            values.append(_matrix(read["embedding"])[chosen])
+    return _risen(np.concatenate(rows), np.concatenate(values))
+
+
+def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    """A column of lists of one length as float32 [N, D]."""
+    joined = column.combine_chunks()
+    flat: NDArray[np.float32] = joined.flatten().to_numpy()
+    return flat.reshape(len(joined), -1)
+
+
+def _risen(rows: NDArray[np.int64], values: NDArray[np.float32]) -> Bank:
+    order = np.argsort(rows)
+    return Bank(rows[order], np.ascontiguousarray(values[order]))
+
+
+def _kept(path: Path) -> Bank | None:
+    try:
+        found = safetensors.torch.load(path.read_bytes())
+        rows, features = found["rows"], found["features"]
+    except (OSError, KeyError, safetensors.SafetensorError):
+        return None
+    if features.ndim != 2 or rows.shape != features.shape[:1]:
+        return None
+    with suppress(OSError):
+        os.utime(path)
+    return Bank(rows.numpy(), features.numpy())
+
+
+def _keep(path: Path, bank: Bank) -> None:
+    """A disk that refuses costs only the time to compute it again."""
+    tensors = {"rows": torch.from_numpy(bank.rows), "features": torch.from_numpy(bank.features)}
+    draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with suppress(OSError):
+        path.parent.mkdir(exist_ok=True)
+        try:
+            write_synced(draft, safetensors.torch.save(tensors))
+            draft.replace(path)
+        finally:
+            draft.unlink(missing_ok=True)
+        others = sorted(path.parent.glob("*.safetensors"), key=lambda one: one.stat().st_mtime)
+        for old in others[:-KEPT]:
+            old.unlink(missing_ok=True)

@@ -1,0 +1,90 @@
+"""The encoder that a probe looks through: that of a checkpoint, or the published one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trainer import checkpoints
+from trainer.assemble import make_views
+from trainer.data.canvas import Canvas
+from trainer.data.pack import Pack
+from trainer.encoders.build import build_encoder
+from trainer.errors import CheckpointError, EncoderGone
+from trainer.machine import Place
+from trainer.method import load_method
+from trainer.spec import ProbeSpec
+from trainer.state import METHOD
+from trainer.views.views import Views
+
+WEIGHTS = "encoder.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Looker:
+    """A network and what an image goes through before it."""
+
+    network: nn.Module
+    """In eval mode, fp32."""
+    views: Views
+    device: torch.device
+
+    def features(self, canvas: Canvas) -> Tensor:
+        """Features of a canvas without augmentation, float32 [B, feature_dim], on the CPU."""
+        with torch.inference_mode():
+            found: Tensor = self.network(self.views.plain(canvas)).float()
+        return found.cpu()
+
+    def features_of(self, image: NDArray[Any]) -> Tensor:
+        """Of one image u8 [H, W, 3], float32 [1, feature_dim]."""
+        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(self.device)
+        sides = torch.tensor([image.shape[:2]], device=self.device)
+        return self.features(Canvas(pixels, sides[:, 0], sides[:, 1]))
+
+
+def load_looker(spec: ProbeSpec, pack: Pack, place: Place) -> Looker:
+    """The encoder of `spec` on the device of `place`.
+
+    Raises EncoderGone if it is not there any more, CheckpointError if it is damaged.
+    """
+    folder = Path(spec.encoder)
+    try:
+        network = (
+            _published(folder, spec) if spec.checkpoint is None else _of_checkpoint(folder, spec)
+        )
+    except (OSError, CheckpointError) as error:
+        if not folder.is_dir():
+            at = "" if spec.checkpoint is None else f" of step {spec.checkpoint}"
+            raise EncoderGone(f"The encoder{at} is not kept any more.") from error
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{WEIGHTS} cannot be read: {error.strerror}.") from error
+    views = make_views(spec.job, pack.facts, place)
+    return Looker(network.eval().to(place.device), views, place.device)
+
+
+def _published(folder: Path, spec: ProbeSpec) -> nn.Module:
+    assert spec.job.views.side_px is not None, "a job that has run is resolved"
+    network = build_encoder(spec.job.encoder, side_px=spec.job.views.side_px)
+    try:
+        network.load_state_dict(safetensors.torch.load((folder / WEIGHTS).read_bytes()))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{WEIGHTS} does not hold this job's encoder.") from error
+    return network
+
+
+def _of_checkpoint(folder: Path, spec: ProbeSpec) -> nn.Module:
+    """Every byte is checked before it is used."""
+    state = checkpoints.load(folder).state
+    method = load_method(spec.job, bf16=False)
+    own = {key.removeprefix(METHOD): it for key, it in state.items() if key.startswith(METHOD)}
+    try:
+        method.load_state_dict(own)
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder.name} is the checkpoint of another network.") from error
+    return method.encoder

@@ -1,0 +1,173 @@
+"""A probe from spec to answer: what an encoder finds alike, as JSON and as two pictures."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainer.data.pack import Pack
+from trainer.data.source import RowSource
+from trainer.errors import SpecError
+from trainer.events import Ended, Event, FileRecord, Published
+from trainer.exports.embeddings import label_name
+from trainer.exports.files import appearing
+from trainer.files import write_synced
+from trainer.machine import Machine, Place, prepared
+from trainer.probes import picture
+from trainer.probes.bank import Bank, Stopped, bank_of, sample
+from trainer.probes.encoder import Looker, load_looker
+from trainer.probes.search import Near, chosen_rows, nearest
+from trainer.probes.upload import decode_upload
+from trainer.spec import ProbeSpec
+
+FOLDER, ANSWER, TILES, SHEET = "answer", "neighbours.json", "tiles.png", "sheet.png"
+ROUND = 6
+"""Digits of a similarity: float32 has no more."""
+
+
+@dataclass
+class Probe:
+    """One probe at work."""
+
+    spec: ProbeSpec
+    pack: Pack
+    place: Place
+    should_stop: Callable[[], bool]
+    image: NDArray[np.uint8] | None = field(init=False)
+    """What was sent, u8 [H, W, 3]; None if rows are asked about."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be answered before anything is computed."""
+        _check_rows(self.spec, self.pack)
+        self.image = None if self.spec.image is None else decode_upload(Path(self.spec.image))
+
+    @cached_property
+    def looker(self) -> Looker:
+        """Read from the disk when it is first needed: often the kept features are enough."""
+        return load_looker(self.spec, self.pack, self.place)
+
+    def found(self) -> tuple[Bank, list[int | None], list[list[Near]]]:
+        """What was searched, the rows that were asked about, and the neighbours of each."""
+        # The uploaded image needs the encoder in any case: a missing one is told at once.
+        asked = None if self.image is None else self.looker.features_of(self.image).numpy()
+        bank = bank_of(self.spec, self.pack, lambda: self.looker, should_stop=self.should_stop)
+        rows: list[int | None] = [None]
+        if asked is None:
+            among = np.sort(sample(self.spec, self.pack.rows))
+            chosen = list(self.spec.rows) or chosen_rows(self.pack, among=among)
+            asked, rows = self._features(bank, chosen), [*chosen]
+        return bank, rows, nearest(asked, bank, k=self.spec.k, own_rows=rows)
+
+    def _features(self, bank: Bank, rows: list[int]) -> NDArray[np.float32]:
+        """Of rows [Q], float32 [Q, D]: kept ones, else computed."""
+        wanted = np.asarray(rows, np.int64)
+        at = np.searchsorted(bank.rows, wanted).clip(max=len(bank.rows) - 1)
+        values: NDArray[np.float32] = bank.features[at].copy()
+        missing = np.flatnonzero(bank.rows[at] != wanted)
+        if len(missing):
+            with RowSource(self.pack, device=self.place.device, threads=0) as source:
+                canvas = source.canvas(torch.from_numpy(wanted[missing]))
+            values[missing] = self.looker.features(canvas).numpy()
+        return values
+
+    def pixels(self, row: int | None) -> NDArray[np.uint8]:
+        """Of a row, or of what was sent."""
+        if row is not None:
+            return self.pack.image(row)
+        assert self.image is not None
+        return self.image
+
+    def words(self, row: int | None) -> dict[str, Any]:
+        """What a row is called."""
+        if row is None:
+            return {"row": None, "name": "your image", "label": None}
+        return {"row": row, "name": self.pack.name(row), "label": label_name(self.pack, row)}
+
+
+def run_probe(
+    spec: ProbeSpec,
+    *,
+    out: Path,
+    pack: Path,
+    machine: Machine,
+    emit: Callable[[Event], None],
+    should_stop: Callable[[], bool],
+) -> Ended:
+    """Write `out/answer` whole or not at all, and tell its files. Raises TrainerError."""
+    with prepared(machine, precision="fp32") as place:
+        probe = Probe(spec, Pack.open(pack), place, should_stop)
+        try:
+            bank, rows, found = probe.found()
+        except Stopped:
+            return Ended(outcome="stopped", code="stopped", message="The probe was stopped.")
+    answer = _answer(probe, bank, rows, found)
+    lines = [_line(probe, row, near) for row, near in zip(rows, found, strict=True)]
+    title = spec.job.name or f"{spec.job.encoder.name} on {spec.job.dataset}"
+    step = "" if spec.checkpoint is None else f", step {spec.checkpoint}"
+    with appearing(out / FOLDER) as folder:
+        files = tuple(
+            _written(folder / name, data)
+            for name, data in {
+                ANSWER: (json.dumps(answer, ensure_ascii=False) + "\n").encode(),
+                TILES: picture.tiles(lines),
+                SHEET: picture.sheet(lines, title=title + step, note=answer["note"]),
+            }.items()
+        )
+    emit(Published(folder=FOLDER, files=files))
+    return Ended(outcome="succeeded", message=answer["note"])
+
+
+def _check_rows(spec: ProbeSpec, pack: Pack) -> None:
+    for row in spec.rows:
+        if row >= pack.rows:
+            raise SpecError(f"row {row} is none of the {pack.rows} rows", field="rows")
+
+
+def _answer(
+    probe: Probe, bank: Bank, rows: list[int | None], found: list[list[Near]]
+) -> dict[str, Any]:
+    return {
+        "checkpoint": probe.spec.checkpoint,
+        "rows": probe.pack.rows,
+        "searched_rows": len(bank.rows),
+        "note": _note(len(bank.rows), probe.pack.rows),
+        "tile_px": picture.TILE_PX,
+        "probes": [
+            probe.words(row)
+            | {
+                "neighbours": [
+                    probe.words(one.row) | {"similarity": round(one.similarity, ROUND)}
+                    for one in near
+                ]
+            }
+            for row, near in zip(rows, found, strict=True)
+        ],
+    }
+
+
+def _note(searched: int, rows: int) -> str:
+    if searched == rows:
+        return f"All {rows:,} images were searched."
+    return f"{searched:,} of {rows:,} images were searched: a random sample, for speed."
+
+
+def _line(probe: Probe, row: int | None, near: list[Near]) -> list[picture.Cell]:
+    cells = [_cell(probe, row, "the probe")]
+    return cells + [_cell(probe, one.row, f"{one.similarity:.3f}") for one in near]
+
+
+def _cell(probe: Probe, row: int | None, below: str) -> picture.Cell:
+    words = probe.words(row)
+    return picture.Cell(probe.pixels(row), words["label"] or words["name"], below)
+
+
+def _written(path: Path, data: bytes) -> FileRecord:
+    write_synced(path, data)
+    return FileRecord(name=path.name, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())

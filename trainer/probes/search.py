@@ -1,0 +1,65 @@
+"""Which rows to begin with, and which lie nearest to a feature. Pure functions."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.pack import Pack
+from trainer.probes.bank import Bank
+
+CHOSEN_ROWS = 8
+LENGTH_MIN = 1e-12
+"""Of a feature: none is divided by less."""
+
+
+class Near(NamedTuple):
+    """One neighbour."""
+
+    row: int
+    similarity: float
+    """Cosine of the two features, in [-1, 1]."""
+
+
+def nearest(
+    features: NDArray[np.float32], bank: Bank, *, k: int, own_rows: list[int | None]
+) -> list[list[Near]]:
+    """The k rows of the bank whose features have the largest cosine with each of `features` [Q, D].
+
+    A row is no neighbour of itself (`own_rows` [Q]); of equal ones the first row comes first.
+    """
+    similarities = _unit(features) @ _unit(bank.features).T
+    found = []
+    for line, own in zip(similarities, own_rows, strict=True):
+        order = np.argsort(-line, kind="stable")
+        order = order[bank.rows[order] != own] if own is not None else order
+        found.append([Near(int(bank.rows[at]), float(line[at])) for at in order[:k]])
+    return found
+
+
+def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(values, axis=1, keepdims=True)
+    unit: NDArray[np.float32] = values / np.maximum(lengths, LENGTH_MIN)
+    return unit
+
+
+def chosen_rows(pack: Pack, *, among: NDArray[np.int64]) -> list[int]:
+    """Eight rows of `among` (rising), one for each of eight labels, else evenly spread.
+
+    They depend on the dataset alone, so every checkpoint is asked about the same ones.
+    """
+    labels = np.asarray(pack.labels)[among]
+    known = np.unique(labels[labels >= 0])
+    spread = among[_even(len(among))]
+    if len(known) < 2:
+        return [int(row) for row in spread]
+    first = [int(among[np.argmax(labels == label)]) for label in known[_even(len(known))]]
+    more = [int(row) for row in spread if int(row) not in first]
+    return (first + more)[: min(CHOSEN_ROWS, len(among))]
+
+
+def _even(count: int) -> NDArray[np.int64]:
+    """At most eight places of so many, evenly spread."""
+    places = np.linspace(0, count - 1, min(CHOSEN_ROWS, count)).round()
+    unique: NDArray[np.int64] = np.unique(places.astype(np.int64))
+    return unique
