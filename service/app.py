@@ -14,7 +14,9 @@ from service import problems
 from service.apikey import READ_KEY_FILE, load_or_make
 from service.assets import load_assets
 from service.auth import KeyGuard
+from service.clerk import Clerk
 from service.edge import Edge
+from service.ledger.desk import Desk
 from service.ledger.identity import settle
 from service.metrics import Instruments
 from service.openapi import describe
@@ -96,6 +98,7 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
     )
     store.link.rest_s = REST_S
     app.state.parts = Parts(settings, store, store.events.tail(), instruments)
+    app.state.clerk = Clerk(Desk(store, settings.data_dir))
     app.state.sessions, app.state.assets = sessions, load_assets()
     for router in (*ROUTERS, OPEN):
         app.router.routes.extend(router.routes)
@@ -125,6 +128,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        await run_in_threadpool(app.state.clerk.close)
         await run_in_threadpool(tidier.stop)
         await run_in_threadpool(reaper.stop)
         await run_in_threadpool(parts.tail.stop)

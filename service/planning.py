@@ -1,12 +1,12 @@
 """From a spec as it was sent to a job that can be queued: its datasets, its holes, its cost."""
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from service.answers import Preview
 from service.idempotency import fingerprint
 from service.problems import Problem, invalid
-from service.store.errors import NotFound
 from service.store.store import Store
 from service.store.words import DatasetRecord, JobRecord, NewJob
 from trainer.estimate import estimate
@@ -50,22 +50,30 @@ class Plan:
         return fingerprint(self.sent)
 
 
-def plan(spec: JobSpec, store: Store) -> Plan:
-    """Find the datasets of `spec` and fill its holes.
+def names_in(spec: JobSpec) -> Iterator[str]:
+    """Names or ids of the datasets that `spec` needs."""
+    yield spec.dataset
+    if spec.test_dataset is not None:
+        yield spec.test_dataset
 
-    Raises Problem `invalid`, `dataset_not_ready`, SpecError, StoreUnavailable.
+
+def plan(spec: JobSpec, found: Mapping[str, DatasetRecord]) -> Plan:
+    """Fill the holes of `spec`; `found` is what the store has of `names_in(spec)`.
+
+    Raises Problem `invalid`, `dataset_not_ready`, SpecError.
     """
-    train, facts = _ready(store, spec.dataset, "dataset")
+    train, facts = _ready(found, spec.dataset, "dataset")
     inputs = {"dataset": train.pack or ""}
     if spec.test_dataset is not None:
-        test, test_facts = _ready(store, spec.test_dataset, "test_dataset")
+        test, test_facts = _ready(found, spec.test_dataset, "test_dataset")
         _check_labels(facts, test_facts)
         inputs["test_dataset"] = test.pack or ""
     return Plan(spec, resolve(spec, facts), facts, train.id, inputs)
 
 
-def preview(planned: Plan, store: Store) -> Preview:
-    """What the job would be and cost."""
+def preview(sent: JobSpec, store: Store) -> Preview:
+    """What the job would be and cost. Raises what `plan` raises, and StoreUnavailable."""
+    planned = plan(sent, store.datasets.find(names_in(sent)))
     spec = planned.resolved.spec
     cost = estimate(spec, planned.facts)
     speed = _speed(spec, store)
@@ -80,11 +88,12 @@ def preview(planned: Plan, store: Store) -> Preview:
     )
 
 
-def _ready(store: Store, name: str, field: str) -> tuple[DatasetRecord, DatasetFacts]:
-    try:
-        record = store.datasets.get(name)
-    except NotFound:
-        raise invalid(f"#/{field}", f"There is no dataset {name[:128]!r}.") from None
+def _ready(
+    found: Mapping[str, DatasetRecord], name: str, field: str
+) -> tuple[DatasetRecord, DatasetFacts]:
+    record = found.get(name)
+    if record is None:
+        raise invalid(f"#/{field}", f"There is no dataset {name[:128]!r}.")
     if record.status != "ready" or record.facts is None or record.pack is None:
         detail = f"#/{field}: dataset {record.name} is {record.status}."
         raise Problem("dataset_not_ready", detail, hint=record.hint or None)

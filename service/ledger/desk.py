@@ -8,6 +8,7 @@ Idempotency-Key, and whoever rebuilds the store from the disk lets the request t
 import shutil
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,10 +27,12 @@ from service.store.errors import (
     IdempotencyConflict,
     NameTaken,
     NotFound,
+    StoreError,
+    StoreUnavailable,
     WrongState,
 )
 from service.store.store import Store
-from service.store.words import DatasetRecord, JobRecord, NewJob, Submitted
+from service.store.words import DatasetRecord, JobRecord, NewJob, Submission, Submitted
 from trainer.failpoints import reach
 from trainer.record import Record
 
@@ -53,32 +56,61 @@ class Desk:
         fingerprint: str = "",
     ) -> Submitted:
         """As `Jobs.submit`; whatever it answers is on the disk by then."""
-        reach("api.pre_ledger")
-        folder, now_s = self.data_dir / new.folder, time.time()
-        line = JobSubmitted(
-            **{name: getattr(new, name) for name in NewJob.__slots__},
-            job_id=job_id,
-            idem_key=idempotency_key or "",
-            fingerprint=fingerprint,
-            created_at_s=now_s,
+        (done,) = self.submit_all(
+            [
+                Submission(
+                    new=new,
+                    job_id=job_id,
+                    idempotency_key=idempotency_key,
+                    fingerprint=fingerprint,
+                )
+            ]
         )
-        is_mine = write.begin(folder, line)
-        reach("api.pre_submit")
-        try:
-            done = self.store.jobs.submit(
-                new,
-                job_id=job_id,
-                idempotency_key=idempotency_key,
-                fingerprint=fingerprint,
-                created_at_s=now_s,
-            )
-        except (IdempotencyConflict, NotFound, WrongState):
-            self._take_back(folder, job_id, is_mine=is_mine)
-            raise
-        reach("api.post_submit")
-        if done.job_id != job_id:
-            self._take_back(folder, job_id, is_mine=is_mine)
+        if isinstance(done, Exception):
+            raise done
         return done
+
+    def submit_all(
+        self, batch: Sequence[Submission], *, each: write.Each = map
+    ) -> list[Submitted | Exception]:
+        """What each came to, as `submit` answers or raises it: who fails, fails alone.
+
+        All of them wait once for the disk and once for Redis; `each` is that of `write.begin_all`.
+        """
+        sheets = [_Sheet(one, self.data_dir / one.new.folder) for one in batch]
+        for one in sheets:
+            with one:
+                reach("api.pre_ledger")
+        self._write(_open(sheets), each)
+        for one in _open(sheets):
+            with one:
+                reach("api.pre_submit")
+        self._ask(_open(sheets))
+        return [one.outcome for one in sheets if one.outcome is not None]
+
+    def _write(self, sheets: Sequence["_Sheet"], each: write.Each) -> None:
+        """To the ledgers, before Redis is asked."""
+        firsts = [(one.folder, _line(one.asked)) for one in sheets]
+        for one, begun in zip(sheets, write.begin_all(firsts, each=each), strict=True):
+            if isinstance(begun, OSError):
+                one.outcome = begun
+            else:
+                one.is_mine = begun
+
+    def _ask(self, sheets: Sequence["_Sheet"]) -> None:
+        """Of Redis what is in the ledgers."""
+        answers: list[Submitted | StoreError]
+        try:
+            answers = self.store.jobs.submit_all([one.asked for one in sheets])
+        except StoreUnavailable as error:
+            answers = [error] * len(sheets)
+        for one, answer in zip(sheets, answers, strict=True):
+            one.outcome = answer
+            with one:
+                if isinstance(answer, Submitted):
+                    reach("api.post_submit")
+                if one.is_for_nothing(answer):
+                    self._take_back(one.folder, one.asked.job_id, is_mine=one.is_mine)
 
     def control(self, id: str, verb: Verb) -> JobRecord:
         """`cancel`, `pause` or `resume`. Raises NotFound, WrongState."""
@@ -164,6 +196,49 @@ class Desk:
             drop(folder)
         else:
             write.append(folder, Deleted(job_id=job_id, op=job_id, at_s=time.time()))
+
+
+@dataclass(slots=True)
+class _Sheet:
+    """One submission on its way. `with sheet:` an OSError inside is what comes of it."""
+
+    asked: Submission
+    folder: Path
+    is_mine: bool = False
+    """Whether the folder is new."""
+    outcome: Submitted | Exception | None = None
+
+    def __enter__(self) -> None:
+        """Nothing else may fail with it."""
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
+        """Keep the error of the disk."""
+        if isinstance(error, OSError):
+            self.outcome = error
+            return True
+        return False
+
+    def is_for_nothing(self, answer: Submitted | Exception) -> bool:
+        """Whether Redis made no job of it. One that it may have made is not for nothing."""
+        if isinstance(answer, Submitted):
+            return answer.job_id != self.asked.job_id
+        return isinstance(answer, IdempotencyConflict | NotFound | WrongState)
+
+
+def _open(sheets: Sequence[_Sheet]) -> list[_Sheet]:
+    """Those that nothing has come of yet."""
+    return [one for one in sheets if one.outcome is None]
+
+
+def _line(asked: Submission) -> JobSubmitted:
+    new = asked.new
+    return JobSubmitted(
+        **{name: getattr(new, name) for name in NewJob.__slots__},
+        job_id=asked.job_id,
+        idem_key=asked.idempotency_key or "",
+        fingerprint=asked.fingerprint,
+        created_at_s=asked.created_at_s,
+    )
 
 
 def _append(folder: Path, line: Record) -> None:

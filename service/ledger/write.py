@@ -10,16 +10,18 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from service.ledger.lines import LEDGER, AttemptEnded, CheckpointTold, Claimed, encode
 from service.store.words import Lease, Status
 from trainer.events import FileRecord
 from trainer.record import Record
 
+Each: TypeAlias = Callable[..., Iterable[Any]]
+"""`map`, or something that is called as `map` is."""
 LOG = logging.getLogger(__name__)
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -29,16 +31,27 @@ def begin(folder: Path, line: Record) -> bool:
 
     False if the folder was there already. Raises OSError; nothing new is left behind then.
     """
-    is_new = _make(folder)
-    try:
-        append(folder, line)
-        _sync(folder)
-        _sync(folder.parent)
-    except OSError:
-        if is_new:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return is_new
+    (begun,) = begin_all([(folder, line)])
+    if isinstance(begun, OSError):
+        raise begun
+    return begun
+
+
+def begin_all(firsts: Sequence[tuple[Path, Record]], *, each: Each = map) -> list[bool | OSError]:
+    """As `begin` for each folder with its first line; what it would raise is in its place.
+
+    A journal of the disk takes everybody who waits for it at once, so folders that `each`, the
+    `map` of a pool of threads, begins side by side wait together. The folders above them, which
+    hold their names, are synced once and last.
+    """
+    found = list(each(_begin, firsts))
+    lost = {above: error for above in _above(firsts, found) if (error := _unsynced(above))}
+    for n, (folder, _) in enumerate(firsts):
+        if folder.parent in lost and not isinstance(found[n], OSError):
+            if found[n]:
+                shutil.rmtree(folder, ignore_errors=True)
+            found[n] = lost[folder.parent]
+    return found
 
 
 def append(folder: Path, line: Record) -> None:
@@ -143,6 +156,37 @@ class AttemptLedger:
             append(self._folder, line)
         except OSError as error:
             LOG.warning("job %s: no line in the ledger: %s", self._lease.job_id, error)
+
+
+def _begin(first: tuple[Path, Record]) -> bool | OSError:
+    """All but the sync of the folder above."""
+    folder, line = first
+    is_new = False
+    try:
+        is_new = _make(folder)
+        append(folder, line)
+        _sync(folder)
+    except OSError as error:
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
+        return error
+    return is_new
+
+
+def _above(
+    firsts: Sequence[tuple[Path, Record]], found: Sequence[bool | OSError]
+) -> Iterable[Path]:
+    """The folders above those that were begun, each once."""
+    begun = zip(firsts, found, strict=True)
+    return dict.fromkeys(one.parent for (one, _), its in begun if not isinstance(its, OSError))
+
+
+def _unsynced(folder: Path) -> OSError | None:
+    try:
+        _sync(folder)
+    except OSError as error:
+        return error
+    return None
 
 
 def _make(folder: Path) -> bool:

@@ -3,17 +3,19 @@
 import hashlib
 from typing import Annotated
 
-from fastapi import APIRouter, Body, Header, Query
+from fastapi import APIRouter, Body, Depends, Header, Query, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from service import examples, ids
 from service.answers import JobList, Preview
 from service.body import StrictRoute
+from service.clerk import Clerk
 from service.files import tag_matches
 from service.ledger.desk import Desk
 from service.ledger.lines import Verb
 from service.openapi import refused
-from service.planning import plan, preview
+from service.planning import preview
 from service.preparing import disk_told
 from service.problems import Problem
 from service.routes.common import (
@@ -34,6 +36,14 @@ from trainer.spec import JobSpec
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
 
+async def _clerk(request: Request) -> Clerk:
+    clerk: Clerk = request.app.state.clerk
+    return clerk
+
+
+ClerkOf = Annotated[Clerk, Depends(_clerk)]
+
+
 @router.post(
     "",
     operation_id="createJob",
@@ -46,31 +56,24 @@ router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
         **refused("dataset_not_ready", "bad_header", "bad_spec", "invalid", "idempotency_conflict"),
     },
 )
-def create(
+async def create(  # whoever waits for the clerk needs no thread
     spec: Annotated[JobSpec, Body(openapi_examples=examples.JOB_SPECS)],
     key: IdempotencyKey,
     parts: PartsOf,
+    clerk: ClerkOf,
     dry_run: Annotated[
         bool, Query(description="Only tell the resolved spec, the steps, the time and the memory.")
     ] = False,
 ) -> Response:
     """Only `dataset` is needed; what is left out is suggested, each value with its reason."""
-    planned = plan(spec, parts.store)
     if dry_run:
-        return answer(preview(planned, parts.store))
-    job_id = ids.new_id("job")
+        return answer(await run_in_threadpool(preview, spec, parts.store))
     with disk_told():
-        done = _desk(parts).submit(
-            planned.job(job_id),
-            job_id=job_id,
-            idempotency_key=None if key is None else f"user:{key}",
-            fingerprint=planned.fingerprint(),
-        )
-    return made(
-        Job.of(done.record or parts.store.jobs.get(done.job_id)),
-        location=f"/v1/jobs/{done.job_id}",
-        replayed=done.replayed,
-    )
+        done = await clerk.submit(spec, key=None if key is None else f"user:{key}")
+    record = done.record
+    if record is None:  # an earlier request made it, and it was deleted since
+        record = await run_in_threadpool(parts.store.jobs.get, done.job_id)
+    return made(Job.of(record), location=f"/v1/jobs/{done.job_id}", replayed=done.replayed)
 
 
 @router.get(

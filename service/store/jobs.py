@@ -6,14 +6,15 @@ A control that is asked again with the same `op` is done once.
 import json
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import redis
 
-from service.store.errors import IdempotencyConflict, NotFound, WrongState
+from service.store.errors import IdempotencyConflict, NotFound, StoreError, WrongState
 from service.store.keys import KEYS
-from service.store.link import Link
+from service.store.link import Link, Reply
 from service.store.records import as_attempt, as_checkpoint, as_job
 from service.store.words import (
     STATUSES,
@@ -25,6 +26,7 @@ from service.store.words import (
     NewJob,
     Page,
     Status,
+    Submission,
     Submitted,
 )
 
@@ -54,26 +56,25 @@ class Jobs:
             IdempotencyConflict: the key was used with another fingerprint.
             NotFound, WrongState: the dataset of an ingest is not there, or not waiting for one.
         """
-        reply = self.link.fcall(
-            "submit",
-            *("id", job_id, "kind", new.kind, "pool", new.pool, "name", new.name),
-            *("spec_json", new.spec_json, "resolved_json", new.resolved_json),
-            *("reasons_json", new.reasons_json, "inputs", json.dumps(new.inputs)),
-            *("folder", new.folder, "dataset_id", new.dataset_id or ""),
-            *("max_failures", new.max_failures, "now", created_at_s or time.time()),
-            *("idem_key", idempotency_key or "", "fingerprint", fingerprint),
+        one = Submission(
+            new=new,
+            job_id=job_id,
+            idempotency_key=idempotency_key,
+            fingerprint=fingerprint,
+            created_at_s=created_at_s or time.time(),
         )
-        match reply:
-            case ["OK", made, replayed, *seen]:
-                record = as_job(*seen) if seen else None
-                return Submitted(job_id=made, replayed=bool(replayed), record=record)
-            case ["CONFLICT"]:
-                raise IdempotencyConflict(idempotency_key or "")
-            case ["NOTFOUND"]:
-                raise NotFound("dataset", new.dataset_id or "")
-            case [_, status]:
-                raise WrongState(status, "ingest", _ingest_reason(status))
-        raise AssertionError(reply)
+        (done,) = self.submit_all([one])
+        if isinstance(done, StoreError):
+            raise done
+        return done
+
+    def submit_all(self, batch: Sequence[Submission]) -> list[Submitted | StoreError]:
+        """What each came to, as `submit` answers or raises it; with one wait for Redis in all.
+
+        StoreUnavailable is raised if it is that of all.
+        """
+        replies = self.link.fcalls("submit", [_submit_args(one) for one in batch])
+        return [_submitted(one, reply) for one, reply in zip(batch, replies, strict=True)]
 
     def get(self, id: str) -> JobRecord:
         """The job as it stands.
@@ -172,6 +173,34 @@ class Jobs:
             _, status, *more = reply
             raise WrongState(status, verb, _reason(verb, status, more[0] if more else ""))
         return _record(id, reply)
+
+
+def _submit_args(one: Submission) -> list[str | float]:
+    new = one.new
+    return [
+        *("id", one.job_id, "kind", new.kind, "pool", new.pool, "name", new.name),
+        *("spec_json", new.spec_json, "resolved_json", new.resolved_json),
+        *("reasons_json", new.reasons_json, "inputs", json.dumps(new.inputs)),
+        *("folder", new.folder, "dataset_id", new.dataset_id or ""),
+        *("max_failures", new.max_failures, "now", one.created_at_s),
+        *("idem_key", one.idempotency_key or "", "fingerprint", one.fingerprint),
+    ]
+
+
+def _submitted(one: Submission, reply: Reply) -> Submitted | StoreError:
+    match reply:
+        case StoreError():
+            return reply
+        case ["OK", made, replayed, *seen]:
+            record = as_job(*seen) if seen else None
+            return Submitted(job_id=made, replayed=bool(replayed), record=record)
+        case ["CONFLICT"]:
+            return IdempotencyConflict(one.idempotency_key or "")
+        case ["NOTFOUND"]:
+            return NotFound("dataset", one.new.dataset_id or "")
+        case [_, status]:
+            return WrongState(status, "ingest", _ingest_reason(status))
+    raise AssertionError(reply)
 
 
 def _record(id: str, reply: list[Any]) -> JobRecord:

@@ -170,8 +170,8 @@ LEDGERS: Final = (
     Mutant(
         "a submit is not written down",
         "service/ledger/desk.py",
-        'is_mine = write.begin(folder, line)\n        reach("api.pre_submit")',
-        'is_mine = True\n        reach("api.pre_submit")',
+        "zip(sheets, write.begin_all(firsts, each=each), strict=True)",
+        "zip(sheets, [True] * len(firsts), strict=True)",
         (AHEAD + "a_submit_is_on_the_disk_with_every_name_before_redis_knows",),
     ),
     Mutant(
@@ -184,16 +184,15 @@ LEDGERS: Final = (
     Mutant(
         "the name of a ledger's folder is not synced",
         "service/ledger/write.py",
-        "        _sync(folder)\n        _sync(folder.parent)\n",
-        "        _sync(folder)\n",
+        "(error := _unsynced(above))}",
+        "(error := None)}",
         (AHEAD + "a_submit_is_on_the_disk_with_every_name_before_redis_knows",),
     ),
     Mutant(
         "a refused submit stays on the disk",
         "service/ledger/desk.py",
-        "        except (IdempotencyConflict, NotFound, WrongState):\n"
-        "            self._take_back(folder, job_id, is_mine=is_mine)\n",
-        "        except (IdempotencyConflict, NotFound, WrongState):\n",
+        "return isinstance(answer, IdempotencyConflict | NotFound | WrongState)",
+        "return False",
         (AHEAD + "what_redis_refuses_is_taken_back",),
     ),
     Mutant(

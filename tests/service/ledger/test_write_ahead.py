@@ -1,6 +1,8 @@
 """What the API asks of Redis is on the disk first, and is taken back when Redis refuses."""
 
 import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,7 +14,7 @@ from service.ledger.desk import Desk
 from service.ledger.lines import LEDGER, Refused
 from service.store.errors import IdempotencyConflict, StoreUnavailable, WrongState
 from service.store.store import Store
-from service.store.words import Submitted
+from service.store.words import Submission, Submitted
 from tests.support.redis import new_job
 
 JOB = "job_1"
@@ -38,15 +40,26 @@ class Seen:
             raise self._answer
         return self._answer
 
+    def redis_all(self, batch: Sequence[Submission]) -> list[Any]:
+        """One call for all of them; an error is the answer to each."""
+        self.order.append("redis")
+        if isinstance(self._answer, dict):
+            return [self._answer[one.job_id] for one in batch]
+        return [self._answer] * len(batch)
+
     def desk(self, data_dir: Path) -> Desk:
         """On a store that only this test knows."""
         record = SimpleNamespace(id=JOB, folder=f"jobs/{JOB}", attempt=3)
-        jobs = SimpleNamespace(submit=self.redis, cancel=self.redis, get=lambda _id: record)
+        jobs = SimpleNamespace(submit_all=self.redis_all, cancel=self.redis, get=lambda _id: record)
         return Desk(cast(Store, SimpleNamespace(jobs=jobs)), data_dir)
 
 
 def submit(desk: Desk) -> Submitted:
     return desk.submit(new_job(folder=f"jobs/{JOB}"), job_id=JOB)
+
+
+def asked(job_id: str) -> Submission:
+    return Submission(new=new_job(folder=f"jobs/{job_id}"), job_id=job_id)
 
 
 def made(job_id: str) -> Submitted:
@@ -82,6 +95,56 @@ def test_what_redis_may_have_taken_stays(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(StoreUnavailable):
         submit(Seen(monkeypatch, StoreUnavailable("no answer")).desk(tmp_path))
     assert (tmp_path / "jobs" / JOB / LEDGER).stat().st_size > 0
+
+
+def test_many_submits_wait_once_for_the_disk_and_once_for_redis(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The names of all are synced in one go, after the last folder and before Redis knows."""
+    (tmp_path / "jobs").mkdir()
+    names = ["job_1", "job_2", "job_3"]
+    seen = Seen(monkeypatch, {name: made(name) for name in names})
+    with ThreadPoolExecutor(3) as pool:
+        done = seen.desk(tmp_path).submit_all([asked(name) for name in names], each=pool.map)
+    assert done == [made(name) for name in names]
+    assert sorted(seen.order[:6]) == sorted([*names, *[LEDGER] * 3])
+    assert seen.order[6:] == ["jobs", "redis"]
+
+
+def test_who_fails_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by the disk before Redis is asked, one refused, one unknown, one replayed, one made."""
+    answers = {
+        "job_refused": IdempotencyConflict("k"),
+        "job_unknown": StoreUnavailable("no answer"),
+        "job_replayed": made("job_0"),
+        "job_made": made("job_made"),
+    }
+    (tmp_path / "jobs").mkdir()
+    (tmp_path / "jobs" / "job_broken").write_text("no folder")
+    desk = Seen(monkeypatch, answers).desk(tmp_path)
+    broken, *others = desk.submit_all([asked(name) for name in ("job_broken", *answers)])
+    assert isinstance(broken, NotADirectoryError)
+    assert others == list(answers.values())
+    left = {path.name for path in (tmp_path / "jobs").iterdir()}
+    assert left == {"job_broken", "job_unknown", "job_made"}
+
+
+def test_a_folder_above_that_cannot_be_synced_fails_all_under_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "jobs").mkdir()
+    seen = Seen(monkeypatch, {})
+    noted = os.fsync
+
+    def broken(handle: int) -> None:
+        noted(handle)
+        if seen.order[-1] == "jobs":
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", broken)
+    done = seen.desk(tmp_path).submit_all([asked("job_1"), asked("job_2")])
+    assert [type(one) for one in done] == [OSError, OSError]
+    assert list((tmp_path / "jobs").iterdir()) == []
 
 
 def test_a_control_is_on_the_disk_before_redis_knows(

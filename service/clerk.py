@@ -1,0 +1,112 @@
+"""Takes all submissions that wait at a moment to the disk and to Redis together.
+
+A sync takes milliseconds, of one line as of many. So while one batch is written the next one
+gathers, and what a job costs falls as more arrive. A submission that comes alone waits for no
+other.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from service.ids import new_id
+from service.ledger.desk import Desk
+from service.planning import names_in, plan
+from service.store.errors import StoreUnavailable
+from service.store.words import DatasetRecord, Submission, Submitted
+from trainer.spec import JobSpec
+
+SYNCS = 16
+"""Folders that wait for the disk at once: its journal takes them as one."""
+BATCH_MAX = 128
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Somebody waits for `outcome`."""
+
+    spec: JobSpec
+    key: str | None
+    outcome: "asyncio.Future[Submitted]"
+
+
+class Clerk:
+    """One batch at a time, in a thread of its own. To be called from one event loop."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._waiting: list[_Asked] = []
+        self._at_work: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="clerk")
+        self._syncs = ThreadPoolExecutor(SYNCS, thread_name_prefix="clerk-sync")
+
+    async def submit(self, spec: JobSpec, *, key: str | None) -> Submitted:
+        """Plan the job, write it down and queue it; `key` is the Idempotency-Key.
+
+        Raises what `plan` and `Desk.submit` raise.
+        """
+        loop = asyncio.get_running_loop()
+        asked = _Asked(spec, key, loop.create_future())
+        self._waiting.append(asked)
+        if self._at_work is None:
+            self._at_work = loop.create_task(self._work())
+        return await asked.outcome
+
+    def close(self) -> None:
+        """Wait for the batch that is being written."""
+        self._thread.shutdown()
+        self._syncs.shutdown()
+
+    async def _work(self) -> None:
+        """Until nobody waits."""
+        loop = asyncio.get_running_loop()
+        while batch := self._take(BATCH_MAX):
+            outcomes: Sequence[Submitted | Exception]
+            try:
+                outcomes = await loop.run_in_executor(self._thread, self._outcomes, batch)
+            except Exception as error:
+                outcomes = [error] * len(batch)
+            away = next((one for one in outcomes if isinstance(one, StoreUnavailable)), None)
+            if away is not None:  # who came meanwhile would only wait as long for the same
+                late = self._take(len(self._waiting))
+                batch, outcomes = [*batch, *late], [*outcomes, *[away] * len(late)]
+            for asked, outcome in zip(batch, outcomes, strict=True):
+                _tell(asked.outcome, outcome)
+        self._at_work = None
+
+    def _take(self, count: int) -> list[_Asked]:
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        return taken
+
+    def _outcomes(self, batch: Sequence[_Asked]) -> list[Submitted | Exception]:
+        """In the thread. Raises StoreUnavailable before anything is written."""
+        found = self._desk.store.datasets.find(name for one in batch for name in names_in(one.spec))
+        planned = [_planned(one, found) for one in batch]
+        good = [one for one in planned if isinstance(one, Submission)]
+        done = iter(self._desk.submit_all(good, each=self._syncs.map))
+        return [next(done) if isinstance(one, Submission) else one for one in planned]
+
+
+def _planned(asked: _Asked, found: Mapping[str, DatasetRecord]) -> Submission | Exception:
+    """Who fails, fails alone."""
+    try:
+        planned = plan(asked.spec, found)
+        job_id = new_id("job")
+        return Submission(
+            new=planned.job(job_id),
+            job_id=job_id,
+            idempotency_key=asked.key,
+            fingerprint=planned.fingerprint(),
+        )
+    except Exception as error:
+        return error
+
+
+def _tell(future: "asyncio.Future[Submitted]", outcome: Submitted | Exception) -> None:
+    if future.done():  # its request was cancelled
+        return
+    if isinstance(outcome, Exception):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
