@@ -14,6 +14,7 @@ import faulthandler
 import fcntl
 import gc
 import importlib
+import io
 import json
 import os
 import selectors
@@ -22,6 +23,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from worker.wire import MESSAGE_BYTES
@@ -135,7 +137,8 @@ def _become_child(entry: Entry, orders: dict[str, Any], fds: list[int], parent: 
         os.setsid()
         die_with(parent)
         _keep_only(*fds)
-        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+        sys.stdout = _log(1)
+        sys.stderr = _log(2)
         entry(orders, EVENTS_FD, CONTROL_FD)
         code = 0
     except SystemExit as left:
@@ -146,6 +149,22 @@ def _become_child(entry: Entry, orders: dict[str, Any], fds: list[int], parent: 
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+class _Forgiving(io.FileIO):
+    """A log on a full disk loses words; the work must not be lost for them."""
+
+    def write(self, data: Any) -> int:  # noqa: ANN401  # any buffer
+        """As if all of it had been written."""
+        with suppress(OSError):
+            super().write(data)
+        return len(data)
+
+
+def _log(fd: int) -> io.TextIOWrapper:
+    """Text to an open file, line by line."""
+    file = io.BufferedWriter(_Forgiving(fd, "w", closefd=False))
+    return io.TextIOWrapper(file, "utf-8", errors="backslashreplace", line_buffering=True)
 
 
 def _keep_only(events: int, control: int, log: int) -> None:

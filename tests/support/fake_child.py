@@ -81,6 +81,14 @@ def _raises(orders: dict[str, Any], events: int, control: int) -> None:
     raise RuntimeError("a defect")
 
 
+def _chatters(orders: dict[str, Any], events: int, control: int) -> None:
+    """Says much to its log, then tells that it got so far."""
+    for number in range(1000):
+        sys.stdout.write(f"{number} {'-' * 100}\n")
+        sys.stderr.write(f"{number}\n")
+    Emitter(events)(Logged(message="still here"))
+
+
 def _parent(orders: dict[str, Any], events: int, control: int) -> None:
     """Leaves a process of its own behind."""
     grandchild = subprocess.Popen(["sleep", str(FOREVER_S)])
@@ -107,6 +115,7 @@ HABITS: dict[str, Callable[[dict[str, Any], int, int], None]] = {
     "floods": _floods,
     "crashes": _crashes,
     "raises": _raises,
+    "chatters": _chatters,
     "parent": _parent,
     "tells": _tells,
 }

@@ -16,7 +16,7 @@ class Held:
     """A child and the test's ends of its pipes."""
 
     def __init__(self, nursery: Nursery, folder: Path, orders: dict[str, str]) -> None:
-        self.nursery, self.log = nursery, folder / "log.txt"
+        self.nursery, self.log = nursery, Path(orders.get("log", folder / "log.txt"))
         self.events, events = os.pipe()
         control, self.control = os.pipe()
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -84,6 +84,12 @@ def test_a_defect_leaves_its_trace_in_the_log_only(nursery: Nursery, tmp_path: P
         words = one.log.read_text().splitlines()
     assert words[0] == "about to raise"
     assert words[-1] == "RuntimeError: a defect"
+
+
+def test_a_log_on_a_full_disk_costs_words_and_no_work(nursery: Nursery, tmp_path: Path) -> None:
+    with held(nursery, tmp_path, kind="chatters", log="/dev/full") as one:
+        assert one.status() == 0
+        assert Logged.model_validate_json(one.said()).message == "still here"
 
 
 def test_a_group_is_killed_whole(nursery: Nursery, tmp_path: Path) -> None:
