@@ -52,8 +52,9 @@ def test_a_job_and_a_dataset_that_are_not_there(visitor: Visitor) -> None:
 
 
 def test_a_change_that_comes_too_late_is_told(visitor: Visitor, world: World) -> None:
-    visitor.allowed += ["409", "ERR_"]
+    visitor.allowed += ["409", "ERR_", "events"]
     job_id = world.submit(name="late", epochs=3000)
+    visitor.page.route("**/events?*", lambda route: route.abort())
     page = visitor.go(f"/ui/jobs/{job_id}")
     page.route(f"**/v1/jobs/{job_id}", hold)
     world.api.client.post(f"/v1/jobs/{job_id}/cancel")

@@ -8,7 +8,7 @@ import pytest
 from starlette.routing import Route
 
 from service.apikey import KEY_FILE, WeakKey, load_or_make
-from service.app import ROUTERS
+from service.app import OPEN, ROUTERS
 from service.ids import new_id
 from tests.support.api import KEY, RunningApi, client_of
 
@@ -26,6 +26,10 @@ def test_there_are_routes() -> None:
     assert ("GET", "/docs") in ROUTES
     assert ("PUT", "/v1/datasets/{id}/content") in ROUTES
     assert len(ROUTES) >= 28
+
+
+def test_a_stranger_may_only_sign_in_and_out() -> None:
+    assert {getattr(route, "path", None) for route in OPEN.routes} == {"/sign-in", "/sign-out"}
 
 
 @pytest.mark.parametrize(("method", "path"), [*ROUTES, ("GET", "/no/such/path"), ("PUT", "/")])

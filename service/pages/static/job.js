@@ -82,7 +82,7 @@ function showHead(job) {
 function control(verb) {
   return button(verb[0].toUpperCase() + verb.slice(1), async () => {
     await attempt(() => post(`/v1/jobs/${jobId}/${verb}`), SAID[verb]);
-    await refresh();
+    await renew();
   }, { "data-verb": verb, class: verb === "cancel" ? "danger" : null });
 }
 
@@ -133,6 +133,9 @@ async function reread() {
   await refresh();
 }
 
+/** Reads again; what goes wrong is told, not thrown. */
+const renew = (read = refresh) => read().catch((problem) => tell(problem, "away"));
+
 /** Follows the job while it can still change. */
 function live() {
   const over = ENDED.has(context.job.status);
@@ -140,7 +143,7 @@ function live() {
     stream.stop();
     stream = null;
   } else if (!over && !stream) {
-    stream = follow(jobId, { onEvent: hear, onReturn: () => reread().catch((problem) => tell(problem)) });
+    stream = follow(jobId, { onEvent: hear, onReturn: () => renew(reread) });
   }
 }
 
@@ -156,10 +159,9 @@ function hear(event) {
     soon();
   } else if (event.type === "gap") {
     notice("gap", "warn", "Some events were missed.", event.message);
-    reread();
+    renew(reread);
   } else {
-    refresh().catch((problem) => tell(problem));
-    if (event.type === "started") reread();
+    renew(event.type === "started" ? reread : refresh);
   }
 }
 

@@ -56,7 +56,7 @@ async function remember(job) {
 }
 
 function show(page) {
-  if (document.activeElement?.closest(".job-row button")) return; // do not pull a button from under a finger
+  if (document.querySelector(".job-row button:active")) return; // do not pull a button from under a finger
   $("more").hidden = !page.has_more;
   const list = $("jobs");
   if (!page.data.length) return put(list, wanted.size ? nothingFound() : firstSteps());
@@ -97,11 +97,10 @@ function when(job) {
 }
 
 function control(job, verb) {
-  return button(verb[0].toUpperCase() + verb.slice(1), async (event) => {
-    event.currentTarget?.blur();
+  return button(verb[0].toUpperCase() + verb.slice(1), async () => {
     await attempt(() => post(`/v1/jobs/${job.id}/${verb}`), `${job.name}: ${SAID[verb]}`);
     polling.now();
-  }, { "aria-label": `${verb} ${job.name}`, class: verb === "cancel" ? "danger" : null });
+  }, { id: `${verb}-${job.id}`, "aria-label": `${verb} ${job.name}`, class: verb === "cancel" ? "danger" : null });
 }
 
 function pick(id, on) {
