@@ -4,6 +4,7 @@ import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Request
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -17,6 +18,7 @@ from service.ledger.lines import Verb
 from service.openapi import refused
 from service.planning import preview
 from service.preparing import disk_told
+from service.probes import forget_of_job
 from service.problems import Problem
 from service.routes.common import (
     IdempotencyKey,
@@ -26,6 +28,7 @@ from service.routes.common import (
     PartsOf,
     answer,
     cursor,
+    idempotency_key,
     made,
 )
 from service.schemas import Job
@@ -33,7 +36,23 @@ from service.store.store import Store
 from service.store.words import JobRecord, Status
 from trainer.spec import JobSpec
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
+class _Route(StrictRoute):
+    """What a framework spends on finding arguments is a third of the usual POST."""
+
+    async def direct(self, request: Request, value: object) -> Response | None:
+        """A job without query parameters; what is wrong with another is the framework's to say."""
+        if self.endpoint is not create or request.scope["query_string"]:
+            return None
+        try:
+            spec = JobSpec.model_validate(value)
+        except ValidationError:
+            return None
+        key = await idempotency_key(request.headers.get("idempotency-key"))
+        state = request.app.state
+        return await create(spec, key, state.parts, state.clerk)
+
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=_Route)
 
 
 async def _clerk(request: Request) -> Clerk:
@@ -184,6 +203,7 @@ def delete(id: JobId, parts: PartsOf) -> Response:
         raise Problem("wrong_state", "An ingest job belongs to its dataset.")
     with disk_told():
         _desk(parts).delete(id)
+    forget_of_job(parts.store, parts.settings.data_dir, id)
     return Response(status_code=204)
 
 
