@@ -1,7 +1,7 @@
 """Curves of a run, read a little further at each look and kept thin: a page of a million points.
 
 A `metrics.jsonl` only grows, so each look reads what is new. A file that was never looked at may be
-hundreds of megabytes: one look reads for a quarter of a second, takes samples of the rest, and says
+hundreds of megabytes: one look reads for a tenth of a second, takes samples of the rest, and says
 that it did; the next looks read on until nothing is left to sample.
 """
 
@@ -19,7 +19,7 @@ from service.history import Point, thin
 
 POINTS_KEPT = 4096
 """Of each signal. Whoever wants more points than half of them reads the file itself."""
-LOOK_S = 0.25
+LOOK_S = 0.1
 FILES_KEPT = 64
 CHUNK_BYTES = 1024 * 1024
 SAMPLES = 400
