@@ -97,7 +97,7 @@ def _planned(asked: _Asked, found: Mapping[str, DatasetRecord]) -> Submission | 
             new=planned.job(job_id),
             job_id=job_id,
             idempotency_key=asked.key,
-            fingerprint=planned.fingerprint(),
+            fingerprint=planned.fingerprint() if asked.key else "",
         )
     except Exception as error:
         return error

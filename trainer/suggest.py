@@ -6,6 +6,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pydantic import BaseModel
+
 from trainer.errors import SpecError
 from trainer.events import DatasetFacts
 from trainer.spec import JobSpec
@@ -32,10 +34,14 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
     Raises SpecError, naming the field, when no step could be trained.
     """
     reasons: dict[str, str] = {}
+    spec = _own(spec)
     for field, rule in RULES:
-        if _read(spec, field) is None:
+        part, name = _place(spec, field)
+        if part.__dict__[name] is None:
             value, reasons[field] = rule(spec, facts)
-            spec = _write(spec, field, value)
+            # As model_copy does it, but once for all rules: nobody else has this copy yet.
+            part.__dict__[name] = value
+            part.__pydantic_fields_set__.add(name)
     _check(spec, facts)
     return Resolved(spec=spec, reasons=reasons)
 
@@ -47,18 +53,16 @@ def steps_per_epoch(spec: JobSpec, rows: int) -> int:
     return whole + (1 if rest >= 2 and spec.partial_batch == "keep" else 0)
 
 
-def _read(spec: JobSpec, field: str) -> object:
-    value: object = spec
-    for name in field.split("."):
-        value = getattr(value, name)
-    return value
+def _own(spec: JobSpec) -> JobSpec:
+    """A copy of `spec`, and of each part of it that a rule may fill."""
+    heads = {field.partition(".")[0] for field, _ in RULES if "." in field}
+    return spec.model_copy(update={head: getattr(spec, head).model_copy() for head in heads})
 
 
-def _write(spec: JobSpec, field: str, value: object) -> JobSpec:
+def _place(spec: JobSpec, field: str) -> tuple[BaseModel, str]:
+    """The part of `spec` that holds a dotted field, and the field's name in it."""
     head, _, rest = field.partition(".")
-    if rest:
-        value = getattr(spec, head).model_copy(update={rest: value})
-    return spec.model_copy(update={head: value})
+    return (getattr(spec, head), rest) if rest else (spec, head)
 
 
 def _power_of_two_at_most(number: float, *, low: int, high: int) -> int:

@@ -62,7 +62,7 @@ async def _dataset_name(
     return id
 
 
-async def _idempotency_key(
+async def idempotency_key(
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -72,6 +72,7 @@ async def _idempotency_key(
         ),
     ] = None,
 ) -> str | None:
+    """The header, if it may be one. Raises Problem `bad_header`."""
     if idempotency_key is None:
         return None
     if not idempotency_key.isascii() or not idempotency_key.isprintable():
@@ -83,7 +84,7 @@ async def _idempotency_key(
 
 JobId = Annotated[str, Depends(_job_id)]
 DatasetName = Annotated[str, Depends(_dataset_name)]
-IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
+IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
 Limit = Annotated[int, Query(ge=1, le=100, description="At most so many items.")]
 
 

@@ -4,6 +4,7 @@ import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Request
+from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -27,6 +28,7 @@ from service.routes.common import (
     PartsOf,
     answer,
     cursor,
+    idempotency_key,
     made,
 )
 from service.schemas import Job
@@ -34,7 +36,24 @@ from service.store.store import Store
 from service.store.words import JobRecord, Status
 from trainer.spec import JobSpec
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
+
+class _Route(StrictRoute):
+    """What a framework spends on finding arguments is a third of the usual POST."""
+
+    async def direct(self, request: Request, value: object) -> Response | None:
+        """A job without query parameters; what is wrong with another is the framework's to say."""
+        if self.endpoint is not create or request.scope["query_string"]:
+            return None
+        try:
+            spec = JobSpec.model_validate(value)
+        except ValidationError:
+            return None
+        key = await idempotency_key(request.headers.get("idempotency-key"))
+        state = request.app.state
+        return await create(spec, key, state.parts, state.clerk)
+
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=_Route)
 
 
 async def _clerk(request: Request) -> Clerk:
