@@ -138,7 +138,7 @@ def insert(stage: Stage, count: int, *, dataset_id: str) -> None:
                 "fingerprint": "",
             }
             flat = [part for pair in fields.items() for part in pair]
-            pipe.fcall("moco_submit", len(keys), *keys, *flat)
+            pipe.fcall("moco_submit", len(keys), *keys, len(flat), *flat)
         assert all(reply[0] == b"OK" for reply in pipe.execute())
     client.close()
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from service.store.errors import NameTaken, NotFound, StoreError, WrongState
+from service.store.errors import NameTaken, NotFound, WrongState
 from service.store.link import Link
 from service.store.records import as_dataset
 from service.store.words import DatasetRecord, Page
@@ -54,16 +54,10 @@ class Datasets:
 
     def find(self, names: Iterable[str]) -> dict[str, DatasetRecord]:
         """As `get`, all of them with one wait for Redis. What there is not is left out."""
-        asked = list(dict.fromkeys(names))
-        found = dict[str, DatasetRecord]()
-        for name, reply in zip(
-            asked, self.link.fcalls("ds_get", [[one] for one in asked]), strict=True
-        ):
-            if isinstance(reply, StoreError):
-                raise reply
-            if reply[0] != "NOTFOUND":
-                found[name] = as_dataset(reply[1])
-        return found
+        asked = [*dict.fromkeys(names)]
+        replies = self.link.fcalls("ds_get", [[name] for name in asked])
+        found = zip(asked, replies, strict=True)
+        return {name: as_dataset(one[1]) for name, one in found if one[0] != "NOTFOUND"}
 
     def list(self, *, after: str | None = None, limit: int = 20) -> Page[DatasetRecord]:
         """Up to `limit` datasets, newest first, older than the id `after`."""

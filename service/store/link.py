@@ -6,7 +6,7 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
@@ -17,7 +17,6 @@ from service.store.keys import LIBRARY, identity_key, lua_table
 from trainer.failpoints import reach
 
 T = TypeVar("T")
-Reply: TypeAlias = list[Any] | StoreUnavailable
 
 # Pauses before each further try after a refused or broken connection: a server that restarts
 # is met again, one that is gone is told within half a second.
@@ -80,24 +79,20 @@ class Link:
             raise _lost()
         return reply
 
-    def fcalls(self, name: str, each: Sequence[Sequence[str | float]]) -> list[Reply]:
-        """As `fcall` for each list of arguments, with one wait and one sync of the server for all.
-
-        What it would raise for one of them stands in the place of that reply. It is raised if
-        there is no answer at all.
-        """
+    def fcalls(self, name: str, each: Sequence[Sequence[str]]) -> list[list[Any]]:
+        """As `fcall` for each list of arguments, with one wait for all replies."""
         keys = self._keys()
 
-        def ask(client: redis.Redis) -> list[object]:
+        def ask(client: redis.Redis) -> object:
             pipe = client.pipeline(transaction=False)
             for args in each:
-                pipe.fcall(f"moco_{name}", len(keys), *keys, *map(str, args))
-            found: list[object] = pipe.execute(raise_on_error=False)
-            if isinstance(found[0], redis.ResponseError) and _has_no_library(found[0]):
-                raise found[0]
-            return found
+                pipe.fcall(f"moco_{name}", len(keys), *keys, *args)
+            return pipe.execute()
 
-        return [_reply(one) for one in self.run(ask)] if each else []
+        replies: list[list[Any]] = self.run(ask)
+        if any(reply[0] == "LOST" for reply in replies):
+            raise _lost()
+        return replies
 
     def _keys(self) -> list[str]:
         return [] if self.expected is None else [identity_key(self.expected)]
@@ -161,25 +156,14 @@ class Link:
         try:
             return do(client)
         except redis.ResponseError as error:
-            if not _has_no_library(error):
+            if "Function not found" not in str(error):
                 raise
         _load(client)
         return do(client)
 
 
-def _has_no_library(error: redis.ResponseError) -> bool:
-    return "Function not found" in str(error)
-
-
 def _lost() -> StoreLost:
     return StoreLost("Redis has lost its data; it is being rebuilt from the disk.")
-
-
-def _reply(one: object) -> Reply:
-    if isinstance(one, redis.RedisError):
-        return StoreUnavailable(f"Redis refuses: {one}")
-    reply = cast(list[Any], one)
-    return _lost() if reply[0] == "LOST" else reply
 
 
 def _load(client: redis.Redis) -> None:

@@ -293,7 +293,12 @@ def test_ten_thousand_jobs_are_listed_a_page_at_a_time(redis_store: Store) -> No
                 "fingerprint": "",
                 "id": fresh_id(),
             }
-            pipe.fcall("moco_submit", 0, *(part for item in fields.items() for part in item))
+            pipe.fcall(
+                "moco_submit",
+                0,
+                2 * len(fields),
+                *(part for item in fields.items() for part in item),
+            )
         pipe.execute()
 
     redis_store.link.run(fill, client=redis_store.link.blocking(block_s=60.0))
