@@ -201,7 +201,7 @@ class Storm:
             if total >= self.wanted.faults and self._ended() >= self.wanted.jobs:
                 return
             faults.strike()
-            time.sleep(self.rng.uniform(0.1, 1.0))
+            time.sleep(self.rng.uniform(0.2, 1.4))
 
     def _ended(self) -> int:
         try:
