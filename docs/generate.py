@@ -1,4 +1,4 @@
-"""Writes what is generated: the map of modules, the table of metrics, the dashboards.
+"""Writes what is generated: the map of modules, the references, the dashboards.
 
 python docs/generate.py           # rewrite what is out of date
 python docs/generate.py --check   # exit 1 if anything is
@@ -11,7 +11,10 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPO))
 
-from service.metrics import METRICS  # noqa: E402  # the line above finds it
+from generate_api import api_page  # noqa: E402  # the line above finds what these import
+from generate_cli import cli_page  # noqa: E402
+
+from service.metrics import METRICS  # noqa: E402
 from service.observability.dashboards.every import dashboard_files  # noqa: E402
 
 MAP, METRICS_PAGE = REPO / "ARCHITECTURE.md", REPO / "docs" / "metrics.md"
@@ -92,6 +95,8 @@ def generated() -> dict[Path, str]:
     return {
         MAP: architecture(),
         METRICS_PAGE: metrics_page(),
+        REPO / "docs" / "api.md": api_page(),
+        REPO / "docs" / "cli.md": cli_page(),
         OBSERVABILITY / "prometheus" / "runbook.md": RUNBOOK.read_text(),
         **{dashboards / name: text for name, text in dashboard_files().items()},
     }

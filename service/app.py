@@ -24,6 +24,7 @@ from service.reaper import Reaper
 from service.routes import (
     artifacts,
     content,
+    curve_files,
     datasets,
     docs,
     events,
@@ -48,6 +49,7 @@ ROUTERS = (
     jobs.router,
     events.router,
     history.router,
+    curve_files.router,
     artifacts.router,
     probes.router,
     workers.router,

@@ -21,6 +21,12 @@ MODULE_LINES_MAX = 300
 TEST_LINES_MAX = 500
 """A table of cases may be long."""
 FUNCTION_LINES_MAX = 60
+DOORS = {
+    "service/client/__init__.py": (
+        'from service.client.client import Client\n\n__all__ = ["Client"]\n'
+    )
+}
+"""Packages that users import from, with what they give; every other `__init__.py` is empty."""
 
 
 def _name(path: Path) -> str:
@@ -74,7 +80,7 @@ def test_a_function_fits_one_screen(path: Path) -> None:
 def test_a_module_says_what_it_is(path: Path) -> None:
     text = path.read_text()
     if path.name == "__init__.py":
-        assert text == ""
+        assert text == DOORS.get(_name(path), "")
         return
     first = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
     assert first.endswith((".", ":", "!"))

@@ -2,6 +2,7 @@
 
     python -m trainer spec.json --out runs/x       train; the dataset is a pack, folder or archive
     python -m trainer ingest SOURCE --out packs/x  prepare a dataset once, as packs/x/pack
+    python -m trainer embed ENCODER IMAGES -o x.parquet  features from a downloaded encoder
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 101 stopped before the end. The first Ctrl-C or
 SIGTERM saves a checkpoint and stops; the same command goes on from there. The second kills.
@@ -19,6 +20,7 @@ from typing import Any
 from pydantic import ValidationError
 
 import trainer.patience  # noqa: F401  # first, before torch is loaded
+from trainer import embed_command
 from trainer.data.ingest import run_ingest
 from trainer.ending import run_to_end
 from trainer.errors import StorageError
@@ -72,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(levelname)s %(message)s")
     if words[:1] == ["ingest"]:
         return _ingest_command(words[1:])
+    if words[:1] == ["embed"]:
+        return embed_command.run(words[1:], data=_print, talk=_tell)
     return _train_command(words)
 
 
@@ -147,6 +151,14 @@ def _faults(error: ValidationError) -> str:
     return "; ".join(
         f"{'.'.join(map(str, fault['loc'])) or 'spec'}: {fault['msg']}" for fault in error.errors()
     )
+
+
+def _print(text: str) -> None:
+    print(text, flush=True)
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def show(event: Event) -> None:

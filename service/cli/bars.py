@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from rich.console import Group
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -11,6 +13,7 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 from service.cli.tables import console_for
 
@@ -35,12 +38,23 @@ def transfer(what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def steps() -> Iterator[Callable[[str, int, int | None, str], None]]:
-    """A bar of steps; the block calls it with the state, steps done, steps in all, and words."""
+def steps(
+    chart: Callable[[], list[str]],
+) -> Iterator[Callable[[str, int, int | None, str], None]]:
+    """A bar of steps; the block calls it with the state, steps done, steps in all, and words.
+
+    `chart` makes the lines above the bar; a thread calls it whenever both are drawn, four times
+    a second.
+    """
     console = console_for(talk=True)
     columns = (TextColumn("{task.description}"), BarColumn(16), TextColumn("{task.fields[words]}"))
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=None, words="")
+    progress = Progress(*columns, console=console)
+    task = progress.add_task("", total=None, words="")
+
+    def both() -> Group:
+        return Group(*(Text(line, no_wrap=True) for line in chart()), progress.get_renderable())
+
+    with Live(get_renderable=both, console=console, refresh_per_second=4):
 
         def show(state: str, done: int, total: int | None, words: str) -> None:
             progress.update(task, description=state, completed=done, total=total, words=words)

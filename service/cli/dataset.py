@@ -1,5 +1,6 @@
 """`moco dataset add | ls | show | report | wait`: images in."""
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,9 @@ def add(
     path: Annotated[
         Path, typer.Argument(help="A zip, tar, idx or npy file, or a folder.", show_default=False)
     ],
-    name: Annotated[str, typer.Option("--name", help="What to call it.", show_default=False)],
+    name: Annotated[
+        str | None, typer.Option("--name", help="What to call it. Left out: as the path is.")
+    ] = None,
     format: Annotated[str, typer.Option(help="auto, folder, zip, tar, idx or npy.")] = "auto",
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Let the server read PATH itself, without a copy.")
@@ -31,6 +34,7 @@ def add(
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until ready.")] = False,
 ) -> Exit | None:
     """Send images and wait until they are ready. Run again after a break, and it goes on."""
+    name = name or name_of(path)
     with shell.client() as client:
         if in_place:
             dataset = client.datasets.create(name, format=format, path=path.resolve())
@@ -39,6 +43,17 @@ def add(
         if not no_wait:
             dataset = settle(shell, client, dataset)
         return _conclude(shell, client, dataset)
+
+
+def name_of(path: Path) -> str:
+    """The name of a folder or an archive, without what no dataset's name may hold."""
+    base = re.sub(r"(?i)(\.(zip|tar|tgz|gz|npy))+$", "", path.resolve().name)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-._")[:128]
+    if name:
+        return name
+    raise CommandError(
+        f"{path} tells no name for the dataset", hint="Give one with --name.", code=Exit.USAGE
+    )
 
 
 def ls(

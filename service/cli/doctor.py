@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import typer
 
+from service.address import locate, read_server
 from service.cli.exits import CommandError, Exit
-from service.cli.places import read_server
 from service.cli.shell import Shell, command
 from service.cli.words import bytes_text
+from service.config import ConfigError
 
 _GIB = 1 << 30
 
@@ -119,15 +120,18 @@ def _ports(shell: Shell) -> Iterator[Check]:
 
 
 def _key(shell: Shell) -> Iterator[Check]:
-    path = shell.data_dir / "api.key"
-    if shell.key:
-        yield Check("key", "ok", "from --key or MOCO_API_KEY")
-    elif not path.exists():
+    found = locate(
+        shell.config, url=shell.url or None, key=shell.key or None, data_dir=shell.data_dir
+    ).key
+    files = (shell.data_dir / "api.key", shell.config.project.path, shell.config.user.path)
+    holding = [path for path in files if found.origin.startswith(str(path)) and path.exists()]
+    if found.value is None:
         yield Check("key", "ok", "none yet; `moco up` makes one")
-    elif stat.S_IMODE(path.stat().st_mode) & 0o077:
-        yield Check("key", "warn", f"{path} can be read by others", f"Run `chmod 600 {path}`.")
+    elif holding and stat.S_IMODE(holding[0].stat().st_mode) & 0o077:
+        finding = f"{holding[0]} can be read by others"
+        yield Check("key", "warn", finding, f"Run `chmod 600 {holding[0]}`.")
     else:
-        yield Check("key", "ok", f"{path}, for you only")
+        yield Check("key", "ok", f"from {found.origin}")
 
 
 def _server(shell: Shell) -> Iterator[Check]:
@@ -139,7 +143,7 @@ def _server(shell: Shell) -> Iterator[Check]:
             found = client.version()
             yield Check("server", "ok", f"{client.url}, version {found.get('version', '?')}")
             workers = [w for w in client.workers() if w.state != "lost"]
-    except CommandError as error:
+    except (CommandError, ConfigError) as error:
         yield Check("server", "warn", error.title, error.hint)
         return
     except ClientError as error:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli import completion
 from service.cli.exits import CommandError, Exit, outcome
 from service.cli.options import AnyJobId, job_id
 from service.cli.shell import Shell, command
@@ -27,23 +28,48 @@ def download(
         Path | None, typer.Option("-o", "--out", help="Folder. Left out: named like the job.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="Just this file; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            "--only",
+            help="Just this file; may be repeated.",
+            autocompletion=completion.files,
+        ),
     ] = None,
+    curves: Annotated[
+        bool, typer.Option("--curves", help="The curves too, as JSON lines and for TensorBoard.")
+    ] = False,
 ) -> None:
-    """Download a trained encoder, every file verified."""
+    """Download a trained encoder, every file verified.
+
+    With --curves also metrics.jsonl and an event file of TensorBoard, which a job that has not
+    succeeded has as well.
+    """
     with shell.client() as client:
         job = job_id(client, job)
-        wanted = _chosen(_available(client, job), only or [])
+        files = client.artifacts.list(job) if curves and not only else _available(client, job)
+        wanted = _chosen(files, only or [])
         folder = out or Path(job)
         paths = fetch(client, job, wanted, folder)
+        drawn = _fetch_curves(client, job, folder) if curves else []
     if shell.json:
         data = [{**file.raw(), "path": str(path)} for file, path in zip(wanted, paths, strict=True)]
+        data += [{"name": path.name, "path": str(path)} for path in drawn]
         shell.emit({"object": "list", "data": data, "folder": str(folder)})
         return
-    for path in paths:
+    for path in (*paths, *drawn):
         shell.data(str(path))
     total = bytes_text(sum(file.size_bytes for file in wanted))
-    shell.say(f"{len(paths)} files, {total}, every sha256 verified.")
+    if paths:
+        shell.say(f"{len(paths)} files, {total}, every sha256 verified.")
+    if curves:
+        shell.say(f"curves: tensorboard --logdir {folder}")
+
+
+def _fetch_curves(client: "Client", job: str, folder: Path) -> list[Path]:
+    return [
+        client.artifacts.download_metrics(job, folder),
+        client.artifacts.download_events(job, folder),
+    ]
 
 
 def fetch(client: "Client", job: str, files: "list[Artifact]", folder: Path) -> list[Path]:

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 import typer
 
+from service.address import read_server
 from service.cli.exits import CommandError
-from service.cli.places import read_server
 from service.cli.shell import Shell, command
 
 if TYPE_CHECKING:

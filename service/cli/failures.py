@@ -6,6 +6,7 @@ import sys
 import traceback
 from typing import NamedTuple
 
+from service.address import NoKey, NoServer
 from service.cli.exits import CommandError, Exit
 from service.client.errors import (
     ApiError,
@@ -15,8 +16,12 @@ from service.client.errors import (
     Unavailable,
     Unreachable,
 )
+from service.config import BadConfig, ConfigError
 
-_CODES: tuple[tuple[type[ClientError], Exit], ...] = (
+_CODES: tuple[tuple[type[Exception], Exit], ...] = (
+    (BadConfig, Exit.USAGE),
+    (NoServer, Exit.UNREACHABLE),
+    (NoKey, Exit.AUTH),
     (NotAuthorised, Exit.AUTH),
     (NotFound, Exit.NOT_FOUND),
     (Unreachable, Exit.UNREACHABLE),
@@ -46,7 +51,7 @@ def explain(error: Exception) -> Failure:
     """The words for `error`; what nobody foresaw is said to be ours."""
     if isinstance(error, ApiError):
         return _of_problem(error)
-    if isinstance(error, CommandError | ClientError):
+    if isinstance(error, CommandError | ClientError | ConfigError):
         code = error.code if isinstance(error, CommandError) else _code(error)
         return Failure(error.title, code, error.detail, error.hint)
     if isinstance(error, TimeoutError) and not error.errno:
@@ -84,7 +89,7 @@ def _of_problem(error: ApiError) -> Failure:
     return Failure(problem.title, _code(error), problem.detail, hint, fields, problem.request_id)
 
 
-def _code(error: ClientError) -> Exit:
+def _code(error: Exception) -> Exit:
     return next((code for kind, code in _CODES if isinstance(error, kind)), Exit.ERROR)
 
 

@@ -5,14 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli import completion
 from service.cli.options import AnyJobId, job_id
 from service.cli.shell import Shell, command
 from service.cli.words import ago_text, duration_text
 
 if TYPE_CHECKING:
     from service.client.models import Job
-
-_STATES = "queued, running, stopping, paused, cancelled, succeeded, failed"
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +23,13 @@ def register(app: typer.Typer) -> None:
 
 def list_jobs(
     shell: Shell,
-    status: Annotated[str | None, typer.Option(help=f"Only one of: {_STATES}.")] = None,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Only one of: {', '.join(completion.STATES)}.",
+            autocompletion=completion.states,
+        ),
+    ] = None,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=100)] = 20,
     after: Annotated[str | None, typer.Option(help="Start after the job with this id.")] = None,
 ) -> None:

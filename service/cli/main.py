@@ -6,9 +6,12 @@ import typer
 
 from service.cli import (
     admin,
+    compare,
+    config,
     dataset,
     doctor,
     download,
+    embed,
     export,
     jobs,
     steer,
@@ -56,8 +59,11 @@ submit.register(app)
 jobs.register(app)
 watch.register(app)
 steer.register(app)
+compare.register(app)
 download.register(app)
+embed.register(app)
 workers.register(app)
+app.add_typer(config.app, name="config")
 app.add_typer(admin.app, name="admin")
 app.add_typer(export.app, name="export")
 

@@ -4,16 +4,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli import completion
 from service.cli.exits import CommandError, Exit
 
 if TYPE_CHECKING:
     from service.client.client import Client
 
-JobId = Annotated[str, typer.Argument(help="Id of the job.", show_default=False)]
-AnyJobId = Annotated[
-    str | None, typer.Argument(help="Id of the job. Left out: the newest.", show_default=False)
+JobId = Annotated[
+    str,
+    typer.Argument(help="Id of the job.", show_default=False, autocompletion=completion.jobs),
 ]
-DatasetRef = Annotated[str, typer.Argument(help="Id or name of the dataset.", show_default=False)]
+AnyJobId = Annotated[
+    str | None,
+    typer.Argument(
+        help="Id of the job. Left out: the newest.",
+        show_default=False,
+        autocompletion=completion.jobs,
+    ),
+]
+DatasetRef = Annotated[
+    str,
+    typer.Argument(
+        help="Id or name of the dataset.", show_default=False, autocompletion=completion.datasets
+    ),
+]
 TimeoutS = Annotated[
     float | None, typer.Option("--timeout", min=0.0, help="Seconds to wait at most.")
 ]

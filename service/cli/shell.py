@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
+from service.address import Address, find
 from service.cli.exits import Exit
-from service.cli.places import Address, default_data_dir, find
+from service.config import NOTHING, Config, load
 
 if TYPE_CHECKING:
     from service.client.client import Client
@@ -46,10 +47,11 @@ class Shell:
     key: str | None
     data_dir: Path
     json: bool
+    config: Config = NOTHING
 
     def address(self) -> Address:
-        """The server and its key. Raises CommandError if one is not to be found."""
-        return find(self.url, self.key, self.data_dir)
+        """The server and its key. Raises ConfigError if one is not to be found."""
+        return find(self.url or None, self.key or None, self.data_dir, config=self.config)
 
     def client(self) -> "Client":
         """A client of the server, to be closed."""
@@ -105,8 +107,13 @@ def guarded(work: Callable[[], Exit | None], *, as_json: bool) -> int:
 
 def _with_shell(body: Callable[Concatenate[Shell, P], Exit | None]) -> Callable[..., None]:
     def run(*, url: Url, key: Key, data_dir: DataDir, json: Json, **rest: object) -> None:
-        shell = Shell(url=url, key=key, data_dir=data_dir or default_data_dir(), json=json)
-        raise typer.Exit(guarded(lambda: body(shell, **rest), as_json=json))  # type: ignore[call-arg, arg-type]
+        def work() -> Exit | None:
+            known = load()
+            folder = data_dir or known.data_dir
+            shell = Shell(url=url, key=key, data_dir=folder, json=json, config=known)
+            return body(shell, **rest)  # type: ignore[call-arg, arg-type]
+
+        raise typer.Exit(guarded(work, as_json=json))
 
     own = list(inspect.signature(body).parameters.values())[1:]
     shared = [

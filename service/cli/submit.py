@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli import completion
 from service.cli import spec as specs
 from service.cli.exits import CommandError, Exit
 from service.cli.shell import Shell, command
@@ -13,6 +14,32 @@ from service.cli.words import bytes_text, count_text, duration_text, flat
 
 if TYPE_CHECKING:
     from service.client.models import Preview
+
+Ready = Annotated[
+    str | None,
+    typer.Option(
+        "-d",
+        "--dataset",
+        help="Id or name of a ready dataset.",
+        autocompletion=completion.datasets,
+    ),
+]
+Labelled = Annotated[
+    str | None,
+    typer.Option(
+        "--test-dataset",
+        help="Labelled images to classify during training.",
+        autocompletion=completion.datasets,
+    ),
+]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        help="small, resnet18, resnet34 or resnet50.",
+        autocompletion=completion.encoders,
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -23,15 +50,9 @@ def register(app: typer.Typer) -> None:
 def submit(
     shell: Shell,
     *,
-    dataset: Annotated[
-        str | None, typer.Option("-d", "--dataset", help="Id or name of a ready dataset.")
-    ] = None,
-    test_dataset: Annotated[
-        str | None, typer.Option(help="Labelled images to classify during training.")
-    ] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="small, resnet18, resnet34 or resnet50.")
-    ] = None,
+    dataset: Ready = None,
+    test_dataset: Labelled = None,
+    encoder: Encoder = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
     batch_rows: Annotated[int | None, typer.Option(help="Images of one step.")] = None,
     seed: Annotated[int | None, typer.Option(help="Everything random depends on it.")] = None,

@@ -1,10 +1,11 @@
 """What a watcher knows of a job from its events. Pure: the caller brings the clock."""
 
 from collections import deque
+from math import isfinite
 from typing import Any
 
 from service.cli.words import count_text, duration_text
-from service.client.models import Event, Job
+from service.client.models import Event, Job, Metrics
 
 _WINDOW_S = 60.0
 _SPEED_S_MIN = 0.5
@@ -25,6 +26,8 @@ class Tracker:
         self.steps = progress.steps if progress else None
         self.epoch = progress.epoch if progress else 0.0
         self.signals: dict[str, float] = dict(progress.signals) if progress else {}
+        self.losses: dict[int, float] = {}
+        """Step -> loss, for a chart."""
         self._seen: deque[tuple[float, int]] = deque()
 
     def feed(self, event: Event, *, now_s: float) -> bool:
@@ -43,6 +46,8 @@ class Tracker:
             case "stepped" | "evaluated":
                 self.step, self.epoch = int(body["step"]), float(body["epoch"])
                 self.signals.update(body["signals"])
+                if (loss := body["signals"].get("loss")) is not None and isfinite(loss):
+                    self.losses[self.step] = float(loss)
                 self._remember(at_s)
                 return event.type == "evaluated"
             case "logged":
@@ -58,6 +63,19 @@ class Tracker:
         if new <= old or new_s - old_s < _SPEED_S_MIN:
             return None
         return (self.steps - self.step) * (new_s - old_s) / (new - old)
+
+    def recall(self, past: Metrics) -> None:
+        """Take in the curve of the loss as it was before the events that will come."""
+        if (series := past.series.get("loss")) is not None:
+            self.losses = dict(zip(series.step, series.value, strict=False)) | self.losses
+
+    def title(self) -> str:
+        """What to know when looking at the curve of the loss."""
+        chance, fill = self.signals.get("chance_loss"), self.signals.get("negatives_fill_ratio")
+        told = f"loss; dots: chance, {chance:.2f}" if chance else "loss"
+        if fill is not None and fill < 1.0:
+            told += f"; it rises while the queue fills ({fill:.0%})"
+        return told
 
     def words(self, *, short: bool = False) -> str:
         """The state in one line, without the status; `short` fits beside a bar."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.address import read_server
 from service.cli.exits import CommandError, Exit
-from service.cli.places import default_data_dir, read_server
 from service.cli.shell import Shell, guarded
+from service.config import load
 
 if TYPE_CHECKING:
     from service.cli.children import Plan
@@ -33,8 +34,15 @@ def up(
         Path | None, typer.Option(help="Where everything is kept.", envvar="MOCO_DATA_DIR")
     ] = None,
     port: Annotated[
-        int, typer.Option(min=0, max=65_535, envvar="MOCO_PORT", help="Of the API; 0: a free one.")
-    ] = 8080,
+        int | None,
+        typer.Option(
+            min=0,
+            max=65_535,
+            envvar="MOCO_PORT",
+            show_default="8080",
+            help="Of the API; 0: a free one.",
+        ),
+    ] = None,
     redis: Annotated[
         str | None,
         typer.Option(envvar="MOCO_REDIS_URL", help="A Redis of yours; else one is started."),
@@ -42,15 +50,29 @@ def up(
     no_worker: Annotated[bool, typer.Option("--no-worker", help="Only API and metrics.")] = False,
     workers: Annotated[int, typer.Option(min=1, max=64, help="That train.")] = 1,
     device: Annotated[
-        str, typer.Option(help="auto, cpu, or cuda:0,cuda:1 for one each.", envvar="MOCO_DEVICE")
-    ] = "auto",
+        str | None,
+        typer.Option(
+            envvar="MOCO_DEVICE",
+            show_default="auto",
+            help="auto, cpu, or cuda:0,cuda:1 for one each.",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="What happens, as JSON lines.")] = False,
 ) -> None:
     """Run the service on this machine until Ctrl-C."""
-    folder = (data_dir or default_data_dir()).absolute()
-    shell = Shell(url=None, key=None, data_dir=folder, json=json)
-    plan = {"port": port, "redis": redis, "workers": 0 if no_worker else workers, "device": device}
-    raise typer.Exit(guarded(lambda: _run(shell, plan), as_json=json))
+
+    def work() -> Exit:
+        known = load()
+        folder = (data_dir or known.data_dir).absolute()
+        wish: dict[str, Any] = {
+            "port": known.find("port", flag=port).value,
+            "redis": known.find("redis_url", flag=redis or None).value,
+            "workers": 0 if no_worker else workers,
+            "device": known.find("device", flag=device or None).value,
+        }
+        return _run(Shell(url=None, key=None, data_dir=folder, json=json), wish)
+
+    raise typer.Exit(guarded(work, as_json=json))
 
 
 def _run(shell: Shell, wish: dict[str, Any]) -> Exit:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _LINE_EVERY_S = 5.0
 _WIDE_COLUMNS = 140
+_LINES_MIN, _CHART_ROWS, _CHART_COLUMNS_MAX = 16, 8, 100
 
 
 def register(app: typer.Typer) -> None:
@@ -90,6 +91,9 @@ def _events_for_people(
     found = client.jobs.get(job)
     tracker = Tracker(found)
     _greet(shell, client, found)
+    if sys.stderr.isatty():
+        # The stream keeps the newest events only; the curve begins with the job.
+        tracker.recall(client.jobs.metrics(job, names=("loss",), max_points=_CHART_COLUMNS_MAX * 2))
     with _display(tracker, line) as show:
         for event in _events(client, job, after):
             show(event, tracker.feed(event, now_s=time.time()))
@@ -105,7 +109,9 @@ def _display(
         return
     from service.cli.bars import steps
 
-    with steps() as bar:
+    # Asked before the bar puts a stream of its own in place of this one.
+    can_write = (sys.stderr.encoding or "").lower().replace("-", "") == "utf8"
+    with steps(lambda: _chart(tracker) if can_write else []) as bar:
 
         def show(event: "Event", _notable: bool) -> None:
             narrow = get_terminal_size().columns < _WIDE_COLUMNS
@@ -115,6 +121,19 @@ def _display(
                 line(f"{event.event.get('level')}: {event.event.get('message')}")
 
         yield show
+
+
+def _chart(tracker: "Tracker") -> list[str]:
+    """The curve of the loss, where the terminal has room for it."""
+    from service.cli.chart import draw
+
+    size = get_terminal_size()
+    if size.lines < _LINES_MIN:
+        return []
+    columns = min(size.columns, _CHART_COLUMNS_MAX)
+    mark = tracker.signals.get("chance_loss")
+    drawn = draw(dict(tracker.losses), columns=columns, rows=_CHART_ROWS, mark=mark)
+    return [tracker.title(), *drawn] if drawn else []
 
 
 def _plain(tracker: "Tracker", line: Callable[[str], None]) -> "Callable[[Event, bool], None]":

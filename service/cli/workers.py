@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from service.cli import completion
 from service.cli.shell import Shell, command
 from service.cli.words import ago_text
 
@@ -16,7 +17,12 @@ def register(app: typer.Typer) -> None:
 def workers(
     shell: Shell,
     drain: Annotated[
-        str | None, typer.Option(metavar="WORKER_ID", help="Let this one end after its job.")
+        str | None,
+        typer.Option(
+            metavar="WORKER_ID",
+            help="Let this one end after its job.",
+            autocompletion=completion.workers,
+        ),
     ] = None,
 ) -> None:
     """List the workers, or let one end after its job."""

@@ -1,0 +1,3 @@
+from service.client.client import Client
+
+__all__ = ["Client"]

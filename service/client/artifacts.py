@@ -63,6 +63,35 @@ class Artifacts:
             hint="Look at the server's disk; nothing was kept here.",
         )
 
+    def download_all(self, job: str, folder: Path) -> tuple[Path, ...]:
+        """Fetch every file of a job that succeeded into `folder`. Raises as `download` does."""
+        return tuple(self.download(job, file, folder) for file in self.list(job))
+
+    def download_metrics(self, job: str, folder: Path) -> Path:
+        """Fetch every reading of a job so far, as `metrics.jsonl`; a job that runs has them too."""
+        return self._save(f"/v1/jobs/{job}/metrics.jsonl", folder / "metrics.jsonl")
+
+    def download_events(self, job: str, folder: Path) -> Path:
+        """Fetch a TensorBoard event file of a job, for `tensorboard --logdir FOLDER`."""
+        target = folder / f"events.out.tfevents.{_plain_name(job)}"
+        return self._save(f"/v1/jobs/{job}/tensorboard", target)
+
+    def _save(self, path: str, target: Path) -> Path:
+        """Fetch what has no size to know before; the file appears whole or not at all."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f"{target.name}.part")
+        try:
+            with self._http.stream("GET", path) as answer, part.open("wb") as file:
+                for chunk in answer.iter_bytes():
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, target)
+        finally:
+            part.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+        return target
+
     def _fetch(self, job: str, artifact: Artifact, part: Path, *, on_progress: Told) -> None:
         failures, before = 0, -1
         while True:

@@ -1,12 +1,12 @@
 """The Python client.
 
-from service.client.client import Client
+from pathlib import Path
+from service.client import Client
 
-with Client("http://127.0.0.1:8080", key) as moco:
-    job = moco.jobs.create({"dataset": "cifar10", "epochs": 5})
-    job = moco.jobs.wait(job.id)
-    for file in moco.artifacts.list(job.id):
-        moco.artifacts.download(job.id, file, Path("encoder"))
+with Client() as client:
+    client.datasets.add(Path("photos"), name="photos")
+    job = client.jobs.create({"dataset": "photos", "epochs": 5}).wait(progress=True)
+    client.artifacts.download_all(job.id, Path("encoder"))
 """
 
 from types import TracebackType
@@ -14,11 +14,13 @@ from typing import Any, Self
 
 import httpx
 
+from service.address import find
 from service.client.artifacts import Artifacts
 from service.client.datasets import Datasets
 from service.client.http import Http
 from service.client.jobs import Jobs
 from service.client.models import Worker
+from service.client.probes import Probes
 
 
 class Client:
@@ -26,19 +28,29 @@ class Client:
 
     def __init__(
         self,
-        url: str,
-        key: str,
+        url: str | None = None,
+        key: str | None = None,
         *,
         timeout_s: float = 30.0,
         tries: int = 4,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        """`url` is the root of the server, `key` its bearer key; `transport` is for tests."""
+        """`url` is the root of the server, `key` its bearer key; `transport` is for tests.
+
+        What is left out is found as `moco` finds it: MOCO_URL and MOCO_API_KEY, ./moco.toml, the
+        user's file, or the `moco up` that runs on this machine.
+
+        Raises:
+            ConfigError: no server or no key is to be found, or a file cannot be understood.
+        """
+        if url is None or key is None:
+            url, key = find(url, key, None)
         self._http = Http(url, key, timeout_s=timeout_s, transport=transport, tries=tries)
         self.url = self._http.url
         self.datasets = Datasets(self._http)
         self.jobs = Jobs(self._http)
         self.artifacts = Artifacts(self._http)
+        self.probes = Probes(self._http)
 
     def __enter__(self) -> Self:
         return self

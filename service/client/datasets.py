@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from service.client.errors import Conflict, NotFound, Unavailable, Unreachable
+from service.client.errors import Conflict, NotFound, Unavailable, Unreachable, Unusable
 from service.client.http import Http, backoff_s
 from service.client.models import Dataset, Report
-from service.client.sources import Source
+from service.client.sources import Source, sha256_of, source_of
 
 Told = Callable[[int, int], None]
 """Told how many bytes have arrived, and of how many."""
@@ -45,6 +45,34 @@ class Datasets:
         }
         given = {key: value for key, value in body.items() if value is not None}
         return Dataset.model_validate(self._http.send("POST", "/v1/datasets", body=given).json())
+
+    def add(self, path: Path, *, name: str, format: str = "auto") -> Dataset:
+        """Send a folder or an archive of images, and wait until it is ready.
+
+        The same bytes under the same name are sent once: call it again after a break.
+
+        Raises:
+            Conflict: the name is taken by other bytes.
+            Unusable: the path holds nothing to send, or no image was found in it.
+        """
+        source = source_of(path)
+        if path.is_dir() and format in ("auto", "folder"):
+            format = "tar"  # that is how a folder travels
+        sha256 = sha256_of(source)
+        known = self.find(name)
+        if known is None or known.sha256 != sha256 or known.status == "failed":
+            known = self.create(name, format=format, size_bytes=source.size_bytes, sha256=sha256)
+        if known.status == "received":
+            self.upload(known.id, source)
+        found = self.wait(known.id)
+        if found.status == "failed":
+            reason = found.status_reason
+            raise Unusable(
+                f"{name} cannot be used",
+                detail=(reason.message or reason.code) if reason else "",
+                hint=reason.hint if reason else "",
+            )
+        return found
 
     def get(self, dataset: str) -> Dataset:
         """The dataset with this id or name."""

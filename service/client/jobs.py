@@ -1,18 +1,57 @@
 """Jobs over the API: submit, follow, control, read."""
 
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from pydantic import PrivateAttr
+
 from service.client.errors import Unavailable, Unreachable
 from service.client.events import PATIENCE_S, follow
 from service.client.http import Http, backoff_s
 from service.client.models import Event, Job, Logs, Metrics, Preview
+from service.client.progress import ProgressLine
 from trainer.spec import JobSpec
 
 Spec = JobSpec | Mapping[str, Any]
 Records = list[dict[str, Any]]
+
+
+class SubmittedJob(Job):
+    """A job that knows the server it was sent to, so that it can be waited for."""
+
+    _jobs: "Jobs" = PrivateAttr()
+
+    @classmethod
+    def of(cls, job: Job, jobs: "Jobs") -> "SubmittedJob":
+        """`job` as one of `jobs`."""
+        made = cls.model_validate(job.raw())
+        made._jobs = jobs
+        return made
+
+    def wait(self, *, timeout_s: float | None = None, progress: bool = False) -> Job:
+        """The job once it is over, or paused; `progress` tells how far it is, on stderr.
+
+        It is not the waiting that runs it: end this program, and the job goes on.
+
+        Raises:
+            TimeoutError: it is not over after `timeout_s`.
+            Unreachable: the server was away for a minute.
+        """
+        told = ProgressLine(sys.stderr) if progress else None
+        try:
+            return self._jobs.wait(
+                self.id, timeout_s=timeout_s, on_look=told.show if told else lambda _: None
+            )
+        finally:
+            if told:
+                told.close()
+
+    def refresh(self) -> "SubmittedJob":
+        """The job as it is now."""
+        return SubmittedJob.of(self._jobs.get(self.id), self._jobs)
 
 
 class Jobs:
@@ -22,8 +61,10 @@ class Jobs:
         """`http` is the connection."""
         self._http = http
 
-    def create(self, spec: Spec, *, idempotency_key: str | None = None) -> Job:
+    def create(self, spec: Spec, *, idempotency_key: str | None = None) -> SubmittedJob:
         """Submit; a repeat with the same key and spec gives the same job. Left out: a new key.
+
+        job = client.jobs.create({"dataset": "digits", "epochs": 5}).wait(progress=True)
 
         Raises:
             Invalid: a field is wrong, or the key was used for another spec.
@@ -32,7 +73,7 @@ class Jobs:
         answer = self._http.send(
             "POST", "/v1/jobs", body=_body(spec), headers=headers, repeatable=True
         )
-        return Job.model_validate(answer.json())
+        return SubmittedJob.of(Job.model_validate(answer.json()), self)
 
     def preview(self, spec: Spec) -> Preview:
         """What the spec would become, with reasons, steps, time and memory; nothing runs."""

@@ -131,7 +131,7 @@ def _write_rows(
     """Rows in the source's order; returns how many files were left out for which reason."""
     seen: dict[bytes, str] = {}
     reasons: Counter[str] = Counter()
-    for chunk in _decoded(source.items, spec.side_px_max):
+    for chunk in decoded_chunks(source.items, spec.side_px_max):
         if should_stop():
             raise IngestStopped
         kept = []
@@ -160,7 +160,9 @@ def _size_bytes(result: Row | BadFile) -> int:
     return result.item.size_bytes if isinstance(result, Row) else result.size_bytes
 
 
-def _decoded(items: Iterator[Item | BadFile], side_px_max: int) -> Iterator[list[Row | BadFile]]:
+def decoded_chunks(
+    items: Iterator[Item | BadFile], side_px_max: int
+) -> Iterator[list[Row | BadFile]]:
     """Chunks of decoded rows in order, a few of them under way in threads.
 
     Pillow and zlib work outside the interpreter's lock, so threads are enough.

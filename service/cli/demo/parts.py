@@ -12,13 +12,15 @@ from typing import Any
 
 from service.cli.children import die_with
 from service.cli.exits import CommandError
+from service.config import NO_FILES
 
 _STOP_S = 90.0
 
 
 def clean_env() -> dict[str, str]:
     """The environment without settings that are meant for another service."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("MOCO_")}
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MOCO_")}
+    return {**own, NO_FILES: "1"}
 
 
 def launch(data_dir: Path, log: Path) -> "subprocess.Popen[str]":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from service.cli.dataset import name_of
 from tests.support.api import RunningApi, claim, facts
 from tests.support.moco import Moco, answer
 
@@ -63,6 +64,26 @@ def test_add_a_file_and_again(moco: Moco, tmp_path: Path) -> None:
     assert answer(moco("dataset", "show", "added", "--json"))["facts"]["rows"] == 1000
     assert "rows" in moco("dataset", "show", "added").stdout
     assert moco("dataset", "wait", "added", "--timeout", "1").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("photos", "photos"),
+        ("a/leaves 2026.tar.gz", "leaves-2026"),
+        ("digits.ZIP", "digits"),
+        ("v1.2", "v1.2"),
+        ("train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"),
+    ],
+)
+def test_a_dataset_is_called_as_its_path(path: str, name: str) -> None:
+    assert name_of(Path(path)) == name
+
+
+def test_a_path_that_tells_no_name(moco: Moco, tmp_path: Path) -> None:
+    (tmp_path / "___").mkdir()
+    result = moco("dataset", "add", str(tmp_path / "___"))
+    assert (result.exit_code, "--name" in result.stderr) == (2, True)
 
 
 @pytest.mark.usefixtures("ingests")

@@ -31,6 +31,8 @@ COMMANDS = (
     ("wait", "job_x"),
     ("delete", "job_x", "--yes"),
     ("download", "job_x"),
+    ("download", "job_y", "--curves"),
+    ("compare", "job_y", "job_x"),
     ("workers",),
 )
 
@@ -72,7 +74,7 @@ def test_without_server_or_key(moco: Moco, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("nothing",), ("jobs", "--nothing"), ("cancel",), ("dataset", "add", "x")]
+    "arguments", [("nothing",), ("jobs", "--nothing"), ("cancel",), ("dataset", "add")]
 )
 def test_a_wrong_command_line_is_2(moco: Moco, arguments: tuple[str, ...]) -> None:
     assert moco(*arguments).exit_code == 2

@@ -5,15 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from service.address import NoKey, NoServer, find
 from service.cli import spec as specs
 from service.cli.exits import CommandError, Exit, outcome
 from service.cli.failures import explain, report
 from service.cli.jobs import unseen
-from service.cli.places import default_data_dir, find
 from service.cli.tracker import Tracker
 from service.cli.words import ago_text, bytes_text, duration_text, flat
 from service.client.errors import Damaged, Unreachable, Unusable, api_error
 from service.client.models import Event, Job
+from service.config import load
 from service.store.settings import StoreSettings
 
 
@@ -76,13 +77,13 @@ def test_the_code_of_an_outcome(status: str, code: int) -> None:
 
 
 def test_flags_beat_the_data_folder(tmp_path: Path) -> None:
-    with pytest.raises(CommandError) as caught:
+    with pytest.raises(NoServer) as caught:
         find(None, None, tmp_path)
-    assert caught.value.code is Exit.UNREACHABLE
+    assert explain(caught.value).code is Exit.UNREACHABLE
     (tmp_path / "server.json").write_text('{"url": "http://here", "pid": 1}')
-    with pytest.raises(CommandError) as caught:
+    with pytest.raises(NoKey) as no_key:
         find(None, None, tmp_path)
-    assert caught.value.code is Exit.AUTH
+    assert explain(no_key.value).code is Exit.AUTH
     (tmp_path / "api.key").write_text("filed\n")
     assert find(None, None, tmp_path) == ("http://here", "filed")
     assert find("http://there", "given", tmp_path) == ("http://there", "given")
@@ -91,7 +92,7 @@ def test_flags_beat_the_data_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"url": 3}'])
 def test_a_damaged_server_file_is_no_server(text: str, tmp_path: Path) -> None:
     (tmp_path / "server.json").write_text(text)
-    with pytest.raises(CommandError, match="No server is running"):
+    with pytest.raises(NoServer, match="No server is running"):
         find(None, "k", tmp_path)
 
 
@@ -105,7 +106,7 @@ def test_the_data_folder_is_that_of_the_store(
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert default_data_dir() == StoreSettings().data_dir
+    assert load().data_dir == StoreSettings().data_dir
 
 
 # specs

@@ -1,0 +1,117 @@
+"""Where the server and its key are found: what was set, else the data folder of this machine."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from service.config import Config, ConfigError, Found, load, user_file
+
+
+class NoServer(ConfigError):
+    """No server is named anywhere."""
+
+
+class NoKey(ConfigError):
+    """There is no key to the server."""
+
+
+class Address(NamedTuple):
+    """A server, and the key to it."""
+
+    url: str
+    key: str
+
+
+class Located(NamedTuple):
+    """The same with what is unknown as None, and who says so."""
+
+    url: Found
+    key: Found
+
+
+def find(
+    url: str | None, key: str | None, data_dir: Path | None, *, config: Config | None = None
+) -> Address:
+    """The server to talk to. `url`, `key` and `data_dir` are flags.
+
+    Raises:
+        NoServer: no server is named anywhere.
+        NoKey: there is none that may be sent to it.
+        BadConfig: a file or a variable cannot be understood.
+    """
+    known = config or load()
+    folder = data_dir or known.data_dir
+    found = locate(known, url=url, key=key, data_dir=folder)
+    if found.url.value is None:
+        raise NoServer(
+            "No server is running here",
+            detail=f"{folder / 'server.json'} names none, and neither do --url and MOCO_URL.",
+            hint="Start one with `moco up`, in another shell.",
+        )
+    if found.key.value is None:
+        raise _no_key(known, found.url, folder)
+    return Address(str(found.url.value), str(found.key.value))
+
+
+def locate(config: Config, *, url: str | None, key: str | None, data_dir: Path) -> Located:
+    """As `find`, but nothing is raised for what is not there.
+
+    Whoever can put a `moco.toml` into a folder could name a server of theirs in it. So a server
+    that only that file names gets no key but one that was given for it: on the command line, in
+    the environment, in the same file, under [keys] of the user's file, or by the data folder
+    whose server it is.
+    """
+    server = read_server(data_dir).get("url")
+    at = config.find("url", flag=url)
+    if at.value is None and isinstance(server, str):
+        at = Found(server, str(data_dir / "server.json"))
+    given = config.find("api_key", flag=key)
+    foreign = _is_of_project(config, at, data_dir)
+    if given.value is not None and not (foreign and given.origin == str(config.user.path)):
+        return Located(at, given)
+    if (named := config.user.keys.get(str(at.value).rstrip("/"))) is not None:
+        return Located(at, Found(named, f"{config.user.path}, [keys]"))
+    own = _key_in(data_dir) if not foreign or at.value == server else None
+    return Located(at, Found(own, str(data_dir / "api.key") if own else "default"))
+
+
+def _is_of_project(config: Config, url: Found, data_dir: Path) -> bool:
+    """Whether only the project's file leads to this server, by name or by its data folder."""
+    path = str(config.project.path)
+    folder = config.find("data_dir")
+    led = folder.origin == path and folder.value == data_dir
+    return url.origin == path or (led and url.origin == str(data_dir / "server.json"))
+
+
+def read_server(data_dir: Path) -> dict[str, object]:
+    """What `server.json` says, or nothing if no server runs on this folder."""
+    try:
+        known = json.loads((data_dir / "server.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}
+
+
+def _key_in(data_dir: Path) -> str | None:
+    try:
+        return (data_dir / "api.key").read_text("utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _no_key(config: Config, url: Found, data_dir: Path) -> NoKey:
+    path = data_dir / "api.key"
+    detail = f"{path} does not exist, and neither --key nor MOCO_API_KEY is given."
+    if url.origin == str(config.project.path):
+        return NoKey(
+            "There is no key for the server that this folder names",
+            detail=f"{url.origin} names {url.value}; a key that was set for another is not sent.",
+            hint=f'Write "{url.value}" = "KEY" under [keys] in {user_file()}, or set MOCO_API_KEY.',
+        )
+    if path.exists():
+        detail = f"{path} cannot be read, and neither --key nor MOCO_API_KEY is given."
+    return NoKey(
+        "There is no key to the server",
+        detail=detail,
+        hint="Put the key that the server's owner gave you into MOCO_API_KEY.",
+    )

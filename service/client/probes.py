@@ -1,0 +1,140 @@
+"""Neighbours over the API: which rows an encoder finds like some images."""
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from service.client.errors import Unusable
+from service.client.http import Http, backoff_s
+from service.client.models import OVER, Answer, Reason
+
+MEDIA_TYPES = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".webp": "image/webp",
+    ".tif": "image/tiff",
+    ".tiff": "image/tiff",
+    ".bmp": "image/bmp",
+}
+ANY_IMAGE = "image/x-portable-anymap"
+"""What the service is told of another file: it looks at the bytes."""
+
+
+class Neighbour(Answer):
+    """A row that the encoder finds alike."""
+
+    row: int
+    name: str
+    label: str | None = None
+    similarity: float
+
+
+class Probed(Answer):
+    """One image that was asked about; `row` is None for one that was sent."""
+
+    row: int | None = None
+    name: str = ""
+    label: str | None = None
+    neighbours: tuple[Neighbour, ...] = ()
+
+
+class ProbeResult(Answer):
+    """What the encoder finds alike."""
+
+    checkpoint: int | None = None
+    rows: int
+    searched_rows: int
+    note: str = ""
+    probes: tuple[Probed, ...] = ()
+
+
+class Probe(Answer):
+    """A search for neighbours; its result is there once it succeeded."""
+
+    id: str
+    job_id: str
+    status: str
+    status_reason: Reason | None = None
+    checkpoint: int | None = None
+    k: int = 10
+    queue_position: int | None = None
+    result: ProbeResult | None = None
+    sheet_url: str = ""
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.status in OVER
+
+
+class Probes:
+    """`/v1/jobs/{id}/probes`."""
+
+    def __init__(self, http: Http) -> None:
+        """`http` is the connection."""
+        self._http = http
+
+    def create(
+        self,
+        job: str,
+        image: Path | None = None,
+        *,
+        rows: Sequence[int] | None = None,
+        checkpoint: int | None = None,
+        k: int = 10,
+    ) -> Probe:
+        """Ask about an image file, else about `rows`, else about eight that the service chooses.
+
+        Raises:
+            Unusable: both an image and rows are given.
+            Invalid: the file is no image, or a value is out of range.
+            Conflict: the job has no encoder yet.
+        """
+        at = f"/v1/jobs/{job}/probes"
+        if image is None:
+            body: dict[str, Any] = {"k": k, "checkpoint": checkpoint}
+            if rows is not None:
+                body["rows"] = list(rows)
+            answer = self._http.send("POST", at, body=body, repeatable=True)
+            return Probe.model_validate(answer.json())
+        if rows is not None:
+            raise Unusable("An image and rows exclude each other", hint="Leave one of them out.")
+        asked = {"k": k} | ({} if checkpoint is None else {"checkpoint": checkpoint})
+        data = image.read_bytes()
+        kind = MEDIA_TYPES.get(image.suffix.lower(), ANY_IMAGE)
+        headers = {"Content-Type": kind, "Content-Length": str(len(data))}
+        where = f"{at}?{urlencode(asked)}"
+        with self._http.stream("POST", where, headers=headers, content=iter([data])) as response:
+            response.read()
+            return Probe.model_validate(response.json())
+
+    def get(self, job: str, probe: str) -> Probe:
+        """The probe with this id."""
+        return Probe.model_validate(self._http.get(f"/v1/jobs/{job}/probes/{probe}"))
+
+    def wait(
+        self,
+        job: str,
+        probe: str,
+        *,
+        timeout_s: float = 300.0,
+        on_look: Callable[[Probe], None] = lambda _: None,
+    ) -> Probe:
+        """The probe once it is over. Raises TimeoutError."""
+        end_s, looks = time.monotonic() + timeout_s, 0
+        while True:
+            found = self.get(job, probe)
+            on_look(found)
+            if found.over:
+                return found
+            if time.monotonic() >= end_s:
+                raise TimeoutError(f"{probe} is not over after {timeout_s:g} s")
+            self._http.pause(backoff_s(looks, cap_s=1.0))
+            looks += 1
+
+    def sheet(self, probe: Probe) -> bytes:
+        """A PNG with the neighbours, their labels and similarities."""
+        return self._http.send("GET", probe.sheet_url).content

@@ -1,0 +1,54 @@
+"""How far a job is, on one line that is written over, or on a line now and then."""
+
+import time
+from typing import TextIO
+
+from service.client.models import Job
+
+_LINE_EVERY_S = 10.0
+_SHOWN = (("loss", "loss {:.3f}"), ("top1", "top-1 {:.0%}"), ("knn_top1", "kNN {:.1%}"))
+
+
+class ProgressLine:
+    """Tells people how a job stands, without any library."""
+
+    def __init__(self, stream: TextIO) -> None:
+        """On a terminal one line is written over; in a file there is a line every ten seconds."""
+        self._stream, self._live = stream, stream.isatty()
+        self._told, self._told_s = "", float("-inf")
+
+    def show(self, job: Job) -> None:
+        """Tell what is new."""
+        words = sentence(job)
+        if words == self._told:
+            return
+        status_is_new = words.partition(" ")[0] != self._told.partition(" ")[0]
+        if self._live:
+            self._stream.write(f"\r\x1b[2K{words}")
+        elif status_is_new or job.over or time.monotonic() - self._told_s >= _LINE_EVERY_S:
+            self._told_s = time.monotonic()
+            self._stream.write(f"{words}\n")
+        self._stream.flush()
+        self._told = words
+
+    def close(self) -> None:
+        """Leave the line."""
+        if self._live and self._told:
+            self._stream.write("\n")
+            self._stream.flush()
+
+
+def sentence(job: Job) -> str:
+    """How the job stands, in one line."""
+    progress = job.progress
+    if progress is None or not progress.steps:
+        place = f" (place {job.queue_position})" if job.queue_position else ""
+        return f"{job.status}{place}"
+    parts = [f"{job.status} {progress.step / progress.steps:.0%}"]
+    parts += [
+        form.format(progress.signals[name]) for name, form in _SHOWN if name in progress.signals
+    ]
+    if progress.eta_s and not job.over:
+        minutes, seconds = divmod(round(progress.eta_s), 60)
+        parts.append(f"{minutes}:{seconds:02d} left")
+    return "  ".join(parts)

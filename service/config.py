@@ -1,0 +1,236 @@
+"""What a user has set: on the command line, in the environment, or in a file; and where.
+
+The order is flag > environment > `./moco.toml` > the user's own file > default. Only the standard
+library is loaded, because every command begins here.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+PROJECT_FILE = "moco.toml"
+NO_FILES = "MOCO_NO_CONFIG"
+"""Variable that, if it is not empty, keeps both files from being read."""
+KEYS_TABLE = "keys"
+"""Of the user's file: the address of a server -> the key to it."""
+
+
+class ConfigError(Exception):
+    """What is set cannot be used."""
+
+    def __init__(self, title: str, *, detail: str = "", hint: str = "") -> None:
+        """`title` says what is wrong, `detail` where, `hint` what to do next."""
+        super().__init__(title)
+        self.title, self.detail, self.hint = title, detail, hint
+
+
+class BadConfig(ConfigError):
+    """A file or a variable says something that is no setting, or no value for it."""
+
+
+class Setting(NamedTuple):
+    """One thing that can be set."""
+
+    name: str
+    kind: type
+    """`int`, `Path`, or `str`."""
+    env: str
+    flag: str
+    default: str | int | None
+    help: str
+    secret: bool = False
+
+
+SETTINGS = (
+    Setting("url", str, "MOCO_URL", "--url", None, "the server; else the one of `moco up`"),
+    Setting("api_key", str, "MOCO_API_KEY", "--key", None, "the key to it", secret=True),
+    Setting("data_dir", Path, "MOCO_DATA_DIR", "--data-dir", None, "where `moco up` keeps all"),
+    Setting("port", int, "MOCO_PORT", "--port", 8080, "of the API of `moco up`; 0: a free one"),
+    Setting("redis_url", str, "MOCO_REDIS_URL", "--redis", None, "a Redis for `moco up`"),
+    Setting("device", str, "MOCO_DEVICE", "--device", "auto", "what `moco up` trains on"),
+)
+BY_NAME = {setting.name: setting for setting in SETTINGS}
+Value = str | int | Path | None
+
+
+class Found(NamedTuple):
+    """A value, and who says so."""
+
+    value: Value
+    origin: str
+    """Such as `--url`, `MOCO_URL`, the path of a file, or `default`."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one file says."""
+
+    path: Path
+    values: dict[str, Value] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    """Address of a server -> key; only in the user's file."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Every layer below the flags."""
+
+    environment: dict[str, Value]
+    project: Layer
+    user: Layer
+
+    def find(self, name: str, *, flag: Value = None) -> Found:
+        """The value that counts, and its origin."""
+        setting = BY_NAME[name]
+        if flag is not None:
+            return Found(flag, setting.flag)
+        if (value := self.environment.get(name)) is not None:
+            return Found(value, setting.env)
+        for layer in (self.project, self.user):
+            if (value := layer.values.get(name)) is not None:
+                return Found(value, str(layer.path))
+        if name == "data_dir":
+            return Found(default_data_dir(), "default")
+        return Found(setting.default, "default")
+
+    @property
+    def data_dir(self) -> Path:
+        """The data folder of this machine."""
+        return Path(str(self.find("data_dir").value))
+
+
+NOTHING = Config({}, Layer(Path(PROJECT_FILE)), Layer(Path("config.toml")))
+"""Nothing is set anywhere: for commands that serve themselves."""
+
+
+def load(environment: Mapping[str, str] | None = None, *, folder: Path | None = None) -> Config:
+    """Read every layer. `folder` is the one with the project's file; left out: where we are.
+
+    Raises BadConfig for a file or a variable that cannot be understood.
+    """
+    known = os.environ if environment is None else environment
+    project, user = (folder or Path.cwd()) / PROJECT_FILE, user_file(known)
+    if known.get(NO_FILES):
+        return Config(_of_environment(known), Layer(project), Layer(user))
+    return Config(_of_environment(known), _read(project), _read(user))
+
+
+def user_file(environment: Mapping[str, str] | None = None) -> Path:
+    """`${XDG_CONFIG_HOME:-~/.config}/mocoserve/config.toml`."""
+    known = os.environ if environment is None else environment
+    base = known.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(base) / "mocoserve" / "config.toml"
+
+
+def default_data_dir() -> Path:
+    """`${XDG_DATA_HOME:-~/.local/share}/mocoserve`, as the store's settings have it."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "mocoserve"
+
+
+def _of_environment(known: Mapping[str, str]) -> dict[str, Value]:
+    """What is set and not empty."""
+    return {
+        one.name: _checked(one, text, where=one.env, key=one.env, base=None)
+        for one in SETTINGS
+        if (text := known.get(one.env))
+    }
+
+
+def _read(path: Path) -> Layer:
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return Layer(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadConfig(
+            f"{path} cannot be read",
+            detail=str(getattr(error, "strerror", "") or "It is not written in UTF-8."),
+            hint="Mend the file, or take it away.",
+        ) from error
+    import tomllib  # noqa: PLC0415  # most have no such file, and need not wait for this
+
+    try:
+        known = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfig(
+            f"{path} is no TOML", detail=f"{error}.", hint='A line reads: url = "http://host:8080"'
+        ) from error
+    keys = _keys(path, text, known.pop(KEYS_TABLE, None))
+    values = {name: _value(path, text, name, value) for name, value in known.items()}
+    return Layer(path, values, keys)
+
+
+def _value(path: Path, text: str, name: str, value: object) -> Value:
+    where = f"{path}, {_place(text, name)}"
+    setting = BY_NAME.get(name)
+    if setting is None:
+        from difflib import get_close_matches  # noqa: PLC0415  # only for a mistake
+
+        near = get_close_matches(name, BY_NAME, n=1)
+        meant = f" Did you mean {near[0]!r}?" if near else ""
+        raise BadConfig(
+            f"{name!r} is no setting",
+            detail=f"In {where}.{meant}",
+            hint=f"There are: {', '.join(BY_NAME)}. What a job is made of goes into its spec.",
+        )
+    return _checked(setting, value, where=where, key=name, base=path.parent)
+
+
+def _checked(setting: Setting, value: object, *, where: str, key: str, base: Path | None) -> Value:
+    """`value` in the setting's type. A path of a file begins where the file lies."""
+    if setting.kind is int:
+        number = _number(value)
+        if number is None or not 0 <= number <= 65_535:
+            raise _wrong(key, f"a whole number from 0 to 65535, not {value!r}", where)
+        return number
+    if not isinstance(value, str) or not value.strip():
+        shown = "this" if setting.secret else repr(value)
+        raise _wrong(key, f"text in quotes, not {shown}", where)
+    if setting.name == "url" and not re.match(r"https?://[^/\s]+", value):
+        raise _wrong(key, f"an address such as http://host:8080, not {value!r}", where)
+    if setting.kind is Path:
+        path = Path(value).expanduser()
+        return path if base is None else base / path
+    return value
+
+
+def _number(value: object) -> int | None:
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return value
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else None
+
+
+def _keys(path: Path, text: str, table: Any) -> dict[str, str]:  # noqa: ANN401  # any TOML value
+    if table is None:
+        return {}
+    where = f"{path}, {_place(text, KEYS_TABLE)}"
+    if path.name == PROJECT_FILE:
+        raise BadConfig(
+            f"[{KEYS_TABLE}] does not belong into {PROJECT_FILE}",
+            detail=f"In {where}: a project is shared, keys are not.",
+            hint=f"Write it into {user_file()}.",
+        )
+    if not isinstance(table, dict) or not all(isinstance(key, str) for key in table.values()):
+        raise _wrong(KEYS_TABLE, 'a table of lines such as "http://host:8080" = "key"', where)
+    return {str(url).rstrip("/"): key for url, key in table.items()}
+
+
+def _wrong(key: str, must: str, where: str) -> BadConfig:
+    return BadConfig(
+        f"{key} must be {must}", detail=f"In {where}.", hint="`moco config list` shows what counts."
+    )
+
+
+def _place(text: str, name: str) -> str:
+    """The line that sets a name; TOML's reader does not tell it."""
+    pattern = re.compile(rf"""\s*\[?\s*["']?{re.escape(name)}["']?\s*[]=.]""")
+    for number, line in enumerate(text.splitlines(), 1):
+        if pattern.match(line):
+            return f"line {number}"
+    return f"key {name}"

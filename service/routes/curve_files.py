@@ -1,0 +1,99 @@
+"""The curves of a job as files: its `metrics.jsonl`, and the same for TensorBoard."""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import BinaryIO
+
+from fastapi import APIRouter
+from starlette.responses import Response, StreamingResponse
+
+from service import history
+from service.body import StrictRoute
+from service.files import CHUNK_BYTES
+from service.openapi import refused
+from service.routes.common import JobId, PartsOf
+from service.tfevents import event_file
+
+router = APIRouter(prefix="/v1/jobs/{id}", tags=["following"], route_class=StrictRoute)
+
+FILE = "metrics.jsonl"
+LINES_TYPE, EVENTS_TYPE = "application/jsonl", "application/octet-stream"
+
+
+@router.get(
+    "/metrics.jsonl",
+    operation_id="downloadJobMetrics",
+    summary="Download the readings of a job",
+    response_class=Response,
+    response_description="One JSON object a line: step, epoch, and every signal of that step.",
+    responses={
+        200: {"content": {LINES_TYPE: {"schema": {"type": "string"}}}},
+        **refused("not_found"),
+    },
+)
+def lines(id: JobId, parts: PartsOf) -> Response:
+    """The newest attempt's file, which holds the whole history; empty before the first reading."""
+    found = history.open_newest(parts.settings.data_dir, parts.store.jobs.get(id).folder, FILE)
+    headers = _headers(FILE)
+    if found is None:
+        return Response(b"", headers=headers, media_type=LINES_TYPE)
+    size_bytes = whole_lines_bytes(found[1])
+    headers["Content-Length"] = str(size_bytes)
+    blocks = _blocks(found[1], size_bytes)
+    return StreamingResponse(blocks, headers=headers, media_type=LINES_TYPE)
+
+
+@router.get(
+    "/tensorboard",
+    operation_id="downloadJobEvents",
+    summary="Download a TensorBoard event file",
+    response_class=Response,
+    response_description="A file for `tensorboard --logdir`, with every signal as a scalar.",
+    responses={
+        200: {"content": {EVENTS_TYPE: {"schema": {"type": "string", "format": "binary"}}}},
+        **refused("not_found"),
+    },
+)
+def events(id: JobId, parts: PartsOf) -> Response:
+    """Made from `metrics.jsonl` while it is sent, as far as the job has come."""
+    job = parts.store.jobs.get(id)
+    found = history.open_newest(parts.settings.data_dir, job.folder, FILE)
+    began_s = job.started_at_s or job.created_at_s
+    blocks = event_file(_lines(found[1]) if found else (), wall_time_s=began_s)
+    # The first block is made here: what cannot be read is told before the answer has begun.
+    whole = chain([next(blocks)], blocks)
+    headers = _headers(f"events.out.tfevents.{int(began_s)}.{id}")
+    return StreamingResponse(whole, headers=headers, media_type=EVENTS_TYPE)
+
+
+def whole_lines_bytes(file: BinaryIO) -> int:
+    """Up to where a file consists of whole lines: the last one may be half-written."""
+    end = file.seek(0, 2)
+    while end:
+        start = max(0, end - history.BLOCK_BYTES)
+        file.seek(start)
+        place = file.read(end - start).rfind(b"\n")
+        if place >= 0:
+            return start + place + 1
+        end = start
+    return 0
+
+
+def _blocks(file: BinaryIO, size_bytes: int) -> Iterator[bytes]:
+    with file:
+        file.seek(0)
+        while size_bytes and (block := file.read(min(CHUNK_BYTES, size_bytes))):
+            size_bytes -= len(block)
+            yield block
+
+
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        yield from history.read_lines(file)
+
+
+def _headers(name: str) -> dict[str, str]:
+    return {
+        "Content-Disposition": f'attachment; filename="{name}"',
+        "Cache-Control": "private, no-cache",
+    }

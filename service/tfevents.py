@@ -1,0 +1,131 @@
+"""TensorBoard's event files, written from the lines of a `metrics.jsonl`.
+
+A file is a row of records: length (u64), masked CRC-32C of those 8 bytes, an Event message, and
+the masked CRC-32C of the message; all little-endian. The first Event names the version of the
+format. Of protobuf's wire format three kinds of fields are needed: varint, 64 and 32 bits, and
+bytes. Field numbers are those of tensorflow/core/util/event.proto and framework/summary.proto.
+"""
+
+import json
+import math
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+FILE_VERSION = "brain.Event:2"
+_POLYNOMIAL = 0x82F63B78
+"""Castagnoli's, of CRC-32C, with the bits reversed (RFC 3720, appendix B.4)."""
+_MASK = 0xA282EAD8
+_NOT_SIGNALS = frozenset({"step", "epoch"})
+_LINES_A_BLOCK = 64
+
+
+def event_file(lines: Iterable[bytes], *, wall_time_s: float) -> Iterator[bytes]:
+    """The file, block by block. `lines` are those of a `metrics.jsonl`; odd ones are passed over.
+
+    Every event has the same `wall_time_s`: a training keeps no times, so that it can be repeated
+    bit for bit. TensorBoard's axis of steps is right, its axis of time is not used.
+    """
+    held = [record(_event(wall_time_s, version=FILE_VERSION))]
+    for line in lines:
+        reading = _reading(line)
+        if reading is not None:
+            step, signals = reading
+            held.append(record(_event(wall_time_s, step=step, signals=signals)))
+        if len(held) >= _LINES_A_BLOCK:
+            yield b"".join(held)
+            held = []
+    yield b"".join(held)
+
+
+def record(message: bytes) -> bytes:
+    """A message with its length and both checksums."""
+    length = struct.pack("<Q", len(message))
+    return b"".join((length, _checksum(length), message, _checksum(message)))
+
+
+def crc32c(data: bytes) -> int:
+    """CRC-32C, byte by byte."""
+    crc, table = 0xFFFFFFFF, _TABLE
+    for byte in data:
+        crc = table[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+    return crc ^ 0xFFFFFFFF
+
+
+def _checksum(data: bytes) -> bytes:
+    """Masked, because a checksum over data that holds checksums is weak."""
+    crc = crc32c(data)
+    return struct.pack("<I", (((crc >> 15) | (crc << 17)) + _MASK) & 0xFFFFFFFF)
+
+
+def _table() -> tuple[int, ...]:
+    found = []
+    for byte in range(256):
+        crc = byte
+        for _ in range(8):
+            crc = (crc >> 1) ^ (_POLYNOMIAL if crc & 1 else 0)
+        found.append(crc)
+    return tuple(found)
+
+
+_TABLE = _table()
+
+
+def _reading(line: bytes) -> tuple[int, dict[str, float]] | None:
+    """Step and finite signals; None if the line is no reading: the last may be half-written."""
+    try:
+        known: dict[str, Any] = json.loads(line)
+        step = int(known["step"])
+        pairs = known.items()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    signals = {
+        name: float(value)
+        for name, value in pairs
+        if name not in _NOT_SIGNALS and isinstance(value, int | float) and math.isfinite(value)
+    }
+    return (step, signals) if signals and step >= 0 else None
+
+
+def _event(
+    wall_time_s: float,
+    *,
+    step: int = 0,
+    version: str = "",
+    signals: Mapping[str, float] | None = None,
+) -> bytes:
+    """Event {double wall_time=1; int64 step=2; string file_version=3; Summary summary=5}."""
+    parts = [b"\x09", struct.pack("<d", wall_time_s)]
+    if step:
+        parts += [b"\x10", _varint(step)]
+    if version:
+        parts += [b"\x1a", _sized(version.encode())]
+    if signals:
+        values = b"".join(b"\x0a" + _sized(_value(name, signals[name])) for name in signals)
+        parts += [b"\x2a", _sized(values)]
+    return b"".join(parts)
+
+
+def _value(tag: str, number: float) -> bytes:
+    """Summary.Value {string tag=1; float simple_value=2}."""
+    return b"\x0a" + _sized(tag.encode()) + b"\x15" + struct.pack("<f", _as_float32(number))
+
+
+def _as_float32(number: float) -> float:
+    """Kept within what 32 bits can hold: struct refuses more."""
+    most = 3.4028234663852886e38
+    return max(-most, min(most, number))
+
+
+def _sized(data: bytes) -> bytes:
+    return _varint(len(data)) + data
+
+
+def _varint(number: int) -> bytes:
+    """Seven bits a byte, the low ones first."""
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)

@@ -1,0 +1,249 @@
+"""Features of any images from a downloaded encoder, as a table.
+
+The images go through what the service does with a dataset: decoded, shrunk and cut by the same
+functions, so a row that was trained on gets the feature of its `embeddings.parquet`.
+"""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from trainer.data.canvas import Canvas
+from trainer.data.images import Decoded, strict_pillow
+from trainer.data.ingest import Row, decoded_chunks
+from trainer.data.items import BadFile, Item, Limits
+from trainer.data.labels import labels_of_folders
+from trainer.data.sources import open_source
+from trainer.encoders.build import build_encoder, feature_dim
+from trainer.encoders.spec import EncoderName, EncoderSpec
+from trainer.errors import DataError, TrainerError
+from trainer.exports.embeddings import BATCH_ROWS, GROUP_ROWS
+from trainer.files import storage_errors, sync_folder
+from trainer.machine import Machine, prepared
+from trainer.spec import IngestSpec
+from trainer.views.spec import ViewsSpec
+from trainer.views.views import Views
+
+WEIGHTS, CONFIG, PREPROCESS = "encoder.safetensors", "config.json", "preprocess.json"
+SIDE_PX_MAX: int = IngestSpec.model_fields["side_px_max"].default
+"""What an ingest shrinks longer sides to."""
+OPS = ("to_rgb", "scale", "centre_crop", "resize", "normalize")
+TELL_EVERY_S = 2.0
+
+
+class BadEncoder(TrainerError):
+    """These files are no encoder of ours."""
+
+    code = "bad_encoder"
+    hint = "Name a folder that `moco download` made, or the encoder.safetensors in one."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoder:
+    """A network with its weights, and what an image goes through before it."""
+
+    network: nn.Module
+    """In eval mode, fp32."""
+    side_px: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(slots=True)
+class Embedded:
+    """What came of it."""
+
+    path: Path
+    feature_dim: int
+    rows: int = 0
+    bad: list[BadFile] = field(default_factory=list)
+    """Files that are no images, with reasons."""
+    labels: tuple[str, ...] = ()
+
+
+def load_encoder(path: Path) -> Encoder:
+    """The encoder in a folder of artifacts, or in the safetensors file with its two JSON beside.
+
+    Raises BadEncoder.
+    """
+    folder, weights = (path, path / WEIGHTS) if path.is_dir() else (path.parent, path)
+    config, steps = _json(folder / CONFIG), _json(folder / PREPROCESS)
+    try:
+        by_op = {step["op"]: step for step in steps["steps"]}
+        if tuple(by_op) != OPS:
+            raise BadEncoder(f"{folder / PREPROCESS} has other steps than {', '.join(OPS)}.")
+        side_px = int(by_op["resize"]["size_px"][0])
+        mean, std = (tuple(map(float, by_op["normalize"][key])) for key in ("mean", "std"))
+        name = config["architecture"]
+        stem = config.get("mocoserve", {}).get("stem", "auto")
+        if name not in get_args(EncoderName):
+            raise BadEncoder(f"{folder / CONFIG} names {name!r}, which is no encoder of ours.")
+        spec = EncoderSpec(name=name, stem=stem)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise BadEncoder(f"{folder} has a {CONFIG} or {PREPROCESS} of another kind.") from error
+    network = build_encoder(spec, side_px=side_px)
+    try:
+        network.load_state_dict(safetensors.torch.load_file(weights))
+    except (OSError, RuntimeError, safetensors.SafetensorError) as error:
+        first = str(error).partition("\n")[0]
+        raise BadEncoder(f"{weights} does not hold the weights of a {name}: {first}") from error
+    return Encoder(network=network.eval(), side_px=side_px, mean=mean, std=std)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise BadEncoder(f"{path} is not there.") from error
+    except (OSError, ValueError) as error:
+        raise BadEncoder(f"{path} cannot be read: {error}.") from error
+    if not isinstance(found, dict):
+        raise BadEncoder(f"{path} is of another kind.")
+    return found
+
+
+def embed(
+    encoder_path: Path,
+    images: Path,
+    *,
+    out: Path,
+    machine: Machine,
+    tell: Callable[[str], None] = lambda _words: None,
+) -> Embedded:
+    """Write `out`, a parquet file of name, label and feature, whole or not at all.
+
+    `images` is a folder, whose rows come in the order of their names, or an archive. Labels are
+    the names of folders, null without any. `tell` is given a word now and then.
+
+    Raises:
+        BadEncoder: these files are no encoder of ours.
+        DataError: there is no image that can be used.
+        StorageError: the disk refuses.
+    """
+    encoder = load_encoder(encoder_path)
+    with prepared(machine, precision="fp32") as place, _growing(out) as (draft, raw):
+        network = encoder.network.to(place.device)
+        spec = ViewsSpec(side_px=encoder.side_px)
+        views = Views(spec, mean=encoder.mean, std=encoder.std, device=place.device)
+        done = Embedded(out, feature_dim(network))
+        with strict_pillow(), open_source(images, "auto", Limits()) as source:
+            items: list[Item] = []
+            for batch in _batches(source.items, done, tell):
+                canvas = canvas_of([row.decoded for row in batch], device=place.device)
+                with torch.inference_mode():
+                    values = network(views.plain(canvas)).float().cpu().numpy()
+                raw.write(np.ascontiguousarray(values, dtype=np.float32).data)
+                items += [row.item for row in batch]
+            if not items:
+                raise DataError(f"{images} holds no image that can be used ({_reasons(done.bad)}).")
+        done.rows = len(items)
+        done.labels, numbers = _labels(items, source.classes)
+        _write(draft, raw, items, [done.labels[n] if n >= 0 else None for n in numbers], done)
+    return done
+
+
+@contextmanager
+def _growing(out: Path) -> Iterator[tuple[Path, IO[bytes]]]:
+    """A path to write, which becomes `out` at the end, and room for features until then."""
+    draft = out.with_name(f"{out.name}.tmp")
+    with storage_errors(out, leftover=draft):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.TemporaryFile(dir=out.parent) as raw:
+                yield draft, raw
+            draft.replace(out)
+            sync_folder(out.parent)
+        finally:
+            draft.unlink(missing_ok=True)
+
+
+def _batches(
+    items: Iterator[Item | BadFile], done: Embedded, tell: Callable[[str], None]
+) -> Iterator[list[Row]]:
+    """Rows in the order of the items, so many at once as the service takes; bad ones noted."""
+    held: list[Row] = []
+    told_s = time.monotonic()
+    for chunk in decoded_chunks(items, SIDE_PX_MAX):
+        for result in chunk:
+            if isinstance(result, BadFile):
+                done.bad.append(result)
+                continue
+            held.append(result)
+            done.rows += 1
+            if len(held) == BATCH_ROWS:
+                yield held
+                held = []
+        if time.monotonic() - told_s >= TELL_EVERY_S:
+            told_s = time.monotonic()
+            tell(f"{done.rows:,} images, {len(done.bad):,} left out")
+    if held:
+        yield held
+
+
+def canvas_of(rows: list[Decoded], *, device: torch.device) -> Canvas:
+    """Decoded images in the corners of equal rectangles."""
+    height, width = max(row.height for row in rows), max(row.width for row in rows)
+    pixels = np.zeros((len(rows), height, width, 3), np.uint8)
+    for place, row in enumerate(rows):
+        image = np.frombuffer(row.pixels, np.uint8).reshape(row.height, row.width, 3)
+        pixels[place, : row.height, : row.width] = image
+    sizes = torch.tensor([[row.height, row.width] for row in rows], device=device)
+    moved = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
+    return Canvas(moved, sizes[:, 0], sizes[:, 1])
+
+
+def _labels(
+    items: list[Item], classes: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], list[int]]:
+    """Classes, and that of each row or -1: those of the source, else the names of folders."""
+    if classes is not None:
+        return classes, [item.label for item in items]
+    found, numbers = labels_of_folders([item.name.rpartition("/")[0] for item in items])
+    return found, numbers.tolist()
+
+
+def _write(
+    path: Path, raw: IO[bytes], items: list[Item], labels: list[str | None], done: Embedded
+) -> None:
+    schema = pa.schema(
+        [
+            ("name", pa.string()),
+            ("label", pa.string()),
+            ("feature", pa.list_(pa.float32())),
+        ]
+    )
+    raw.seek(0)
+    with path.open("wb") as file:
+        with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=["label"]) as writer:
+            for first in range(0, len(items), GROUP_ROWS):
+                some = slice(first, first + GROUP_ROWS)
+                names = [item.name for item in items[some]]
+                values = np.frombuffer(raw.read(4 * len(names) * done.feature_dim), np.float32)
+                ends = np.arange(0, len(values) + 1, done.feature_dim, dtype=np.int32)
+                features = pa.ListArray.from_arrays(pa.array(ends), pa.array(values))
+                columns = [pa.array(names), pa.array(labels[some], pa.string()), features]
+                writer.write_table(pa.table(columns, schema=schema))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _reasons(bad: list[BadFile]) -> str:
+    counts: dict[str, int] = {}
+    for file in bad:
+        counts[file.reason] = counts.get(file.reason, 0) + 1
+    told = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    return f"left out: {told}" if told else "it is empty"

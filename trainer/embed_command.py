@@ -1,0 +1,70 @@
+"""`python -m trainer embed`: what `moco embed` starts, because it loads no tensors itself."""
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from trainer.data.items import BadFile
+from trainer.embed import Embedded, embed
+from trainer.errors import TrainerError
+from trainer.machine import Machine
+
+FAILED, INTERRUPTED = 1, 130
+Say = Callable[[str], None]
+
+
+def run(words: Sequence[str], *, data: Say, talk: Say) -> int:
+    """Do what the words say; `data` is given the result, `talk` everything else."""
+    parser = argparse.ArgumentParser(
+        "python -m trainer embed", description="Features of images from a downloaded encoder."
+    )
+    parser.add_argument("encoder", type=Path, help="folder of artifacts, or encoder.safetensors")
+    parser.add_argument("images", type=Path, help="folder or archive of images")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="parquet file to write")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N")
+    parser.add_argument("--threads", type=int, help="threads of a CPU")
+    parser.add_argument("--json", action="store_true", help="the result as one JSON object")
+    args = parser.parse_args(words)
+    machine = Machine(device=args.device, threads=args.threads)
+    try:
+        done = embed(args.encoder, args.images, out=args.out, machine=machine, tell=talk)
+    except TrainerError as error:
+        if args.json:
+            told = {"object": "error", "title": error.detail, "hint": error.next_step}
+            data(json.dumps({**told, "code": error.code}, ensure_ascii=False))
+        else:
+            talk(f"error: {error.detail}\n  next: {error.next_step}")
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    _conclude(done, as_json=args.json, data=data, talk=talk)
+    return 0
+
+
+def _conclude(done: Embedded, *, as_json: bool, data: Say, talk: Say) -> None:
+    if as_json:
+        data(json.dumps(_as_dict(done), ensure_ascii=False))
+        return
+    for file in done.bad:
+        talk(f"left out: {_words(file)}")
+    data(
+        f"{done.path}: {done.rows:,} rows of {done.feature_dim} features, {len(done.bad)} left out"
+    )
+
+
+def _words(file: BadFile) -> str:
+    return f"{file.name} ({file.reason}: {file.detail})"
+
+
+def _as_dict(done: Embedded) -> dict[str, Any]:
+    bad = [{"name": one.name, "reason": one.reason, "detail": one.detail} for one in done.bad]
+    return {
+        "object": "embedding",
+        "path": str(done.path),
+        "rows": done.rows,
+        "feature_dim": done.feature_dim,
+        "labels": list(done.labels),
+        "bad_files": bad,
+    }
