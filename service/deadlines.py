@@ -8,10 +8,10 @@ Time in which the service itself does not read is not counted.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.ids import new_request_id
 from service.problems import Problem
@@ -22,6 +22,8 @@ STAGES: tuple[Stage, ...] = ("head", "body", "answer", "crowd")
 OnSlow: TypeAlias = Callable[[Stage], None]
 TOO_SLOW = "too_slow"
 """Key in the state of a request whose body came too slowly."""
+HEAD_BYTES_MAX = 64 * 1024
+"""Of a head that comes in pieces; the parser itself would gather any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Patience:
     """Open at once; of more, the one that has waited longest without a request is closed."""
 
 
-class PatientProtocol(H11Protocol):
+class PatientProtocol(HttpToolsProtocol):
     """uvicorn's connection with deadlines. Someone must call `pass_time` now and then."""
 
     def __init__(self, *args: Any, patience: Patience, on_slow: OnSlow, **more: Any) -> None:  # noqa: ANN401  # as uvicorn calls it
@@ -50,7 +52,9 @@ class PatientProtocol(H11Protocol):
         self._patience, self._on_slow = patience, on_slow
         self._seen: tuple[Stage | None, RequestResponseCycle | None] = (None, None)
         self._left_s = self._unread_s = 0.0
-        self._got_bytes = 0
+        self._got_bytes = self._head_bytes = 0
+        self._part: Literal["head", "body"] | None = None
+        """What of a request has begun to come and is not whole."""
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401  # as uvicorn has it
         """One more: if they are too many, one that only waits has to go."""
@@ -64,7 +68,33 @@ class PatientProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes are the client's only excuse."""
         self._got_bytes += len(data)
+        was_head = self._part == "head"
         super().data_received(data)
+        self._head_bytes = self._head_bytes + len(data) if was_head else 0
+        if self._part == "head" and self._head_bytes > HEAD_BYTES_MAX:
+            self.send_400_response("The request head is too large.")
+
+    def send_400_response(self, msg: str) -> None:
+        """What cannot be read is refused as all else is, unless an answer has begun."""
+        if not self.pipeline and (self.is_idle() or not self.cycle.response_started):
+            problem = Problem("bad_request", msg)
+            self.transport.write(_whole(problem, path="/", request_id=new_request_id()))
+        self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """The parser saw the first byte of a request."""
+        self._part = "head"
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """A body follows, be it an empty one."""
+        self._part = "body"
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is whole."""
+        self._part = None
+        super().on_message_complete()
 
     def pass_time(self, elapsed_s: float) -> None:
         """Charge `elapsed_s` to the client, if it is the client that is waited for."""
@@ -90,11 +120,11 @@ class PatientProtocol(H11Protocol):
 
     def waits_for(self) -> Stage | None:
         """`head` or `body` if the client must send it now; None while it may rest."""
-        if self.conn.their_state is h11.SEND_BODY:
-            return "body"
-        if self.conn.their_state is h11.IDLE and (self.cycle is None or self.conn.trailing_data[0]):
-            return "head"
-        return None
+        if self.pipeline:  # what it sends ahead of its turn can wait
+            return None
+        if self._part == "head":
+            return "head" if self.is_idle() else None
+        return "head" if self.cycle is None else self._part
 
     def is_idle(self) -> bool:
         """Whether no request is being answered."""
@@ -160,9 +190,14 @@ def _timeout(stage: Stage, patience: Patience, *, path: str, request_id: str) ->
         "head": f"The request did not come within {patience.head_s:g} s.",
         "body": f"The body comes more slowly than {patience.body_bytes_per_s:g} bytes a second.",
     }[stage]
-    problem = Problem("request_timeout", detail)
+    return _whole(Problem("request_timeout", detail), path=path, request_id=request_id)
+
+
+def _whole(problem: Problem, *, path: str, request_id: str) -> bytes:
+    """Status line, headers and body. The connection ends with it."""
     response = problem.response(path=path, request_id=request_id)
-    head = [b"HTTP/1.1 408 Request Timeout", b"connection: close"]
+    phrase = HTTPStatus(response.status_code).phrase
+    head = [f"HTTP/1.1 {response.status_code} {phrase}".encode(), b"connection: close"]
     head += [name + b": " + value for name, value in response.raw_headers]
     head.append(b"x-request-id: " + request_id.encode())
     return b"\r\n".join([*head, b"", bytes(response.body)])

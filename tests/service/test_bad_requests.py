@@ -331,7 +331,7 @@ PATHS = [
     Bad("PUT on jobs", "PUT", "/v1/jobs", 405, "method_not_allowed"),
     Bad("PATCH on a job", "PATCH", f"/v1/jobs/{NO_JOB}", 405, "method_not_allowed"),
     Bad("POST on content", "POST", "/v1/datasets/x/content", 405, "method_not_allowed"),
-    Bad("an invented method", "BREW", "/v1/jobs", 405, "method_not_allowed"),
+    Bad("an invented method", "BREW", "/v1/jobs", 400, "bad_request"),
 ]
 
 NO_KEY = [

@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -45,12 +46,17 @@ def connected(api: RunningApi) -> socket.socket:
 def status_of_next(wire: socket.socket) -> int:
     """Reads one whole answer."""
     with socket.socket.makefile(wire, "rb") as lines:
-        status = int(lines.readline().split()[1])
-        size = 0
-        while (line := lines.readline().lower()) != b"\r\n":
-            if line.startswith(b"content-length:"):
-                size = int(line.split()[1])
-        lines.read(size)
+        return read_answer(lines)
+
+
+def read_answer(lines: BinaryIO) -> int:
+    """Its status."""
+    status = int(lines.readline().split()[1])
+    size = 0
+    while (line := lines.readline().lower()) != b"\r\n":
+        if line.startswith(b"content-length:"):
+            size = int(line.split()[1])
+    lines.read(size)
     return status
 
 
@@ -205,3 +211,45 @@ def test_more_than_fit_push_out_who_only_waits(api_redis: RunningRedis, tmp_path
             assert status_of_next(wires[-1]) == 200, "the newest is let in"
             assert len(api.server.server_state.connections) <= 32
         assert slow(api, "crowd") >= 60
+
+
+def test_a_head_that_does_not_end_is_refused(api: RunningApi) -> None:
+    """However fast it comes: the parser would keep all of it."""
+    with connected(api) as wire, contextlib.suppress(ConnectionError):
+        wire.sendall(b"GET /livez HTTP/1.1\r\n")
+        began_s = time.monotonic()
+        for _ in range(2000):
+            wire.sendall(b"x-a: " + b"b" * 1024 + b"\r\n")
+        raise AssertionError("two megabytes of headers were taken")
+    assert time.monotonic() - began_s < WAIT_S
+    assert api.client.get("/livez").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"nonsense\r\n\r\n",
+        b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
+        b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+        b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    ],
+)
+def test_what_is_no_http_is_a_problem_too(words: bytes, api: RunningApi) -> None:
+    with connected(api) as wire:
+        wire.sendall(words)
+        got = b""
+        while part := wire.recv(65536):
+            got += part
+    head, _, body = got.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n")
+    assert json.loads(body)["code"] == "bad_request"
+
+
+def test_what_is_sent_ahead_of_its_turn_waits(api: RunningApi) -> None:
+    """Three requests in one piece and half of a fourth: three answers in order, then the rest."""
+    one = f"GET /livez HTTP/1.1\r\nHost: x\r\n{KEY_LINE}\r\n".encode()
+    with connected(api) as wire, wire.makefile("rb") as lines:
+        wire.sendall(one * 3 + one[:20])
+        assert [read_answer(lines) for _ in range(3)] == [200, 200, 200]
+        wire.sendall(one[20:])
+        assert read_answer(lines) == 200
