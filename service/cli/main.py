@@ -14,6 +14,7 @@ from service.cli import (
     embed,
     export,
     jobs,
+    neighbours,
     steer,
     submit,
     up,
@@ -61,6 +62,7 @@ watch.register(app)
 steer.register(app)
 compare.register(app)
 download.register(app)
+neighbours.register(app)
 embed.register(app)
 workers.register(app)
 app.add_typer(config.app, name="config")

@@ -3,10 +3,7 @@
 The worker is played; `tests/system/test_probes.py` has a real one.
 """
 
-import hashlib
-import json
 import os
-import time
 from collections.abc import Iterator
 
 import httpx
@@ -16,7 +13,6 @@ from service.ledger.survey import survey
 from service.probe_answers import RESULT
 from service.probes import WAITING_MAX, every, forget_old
 from service.store.embedded import RunningRedis
-from service.store.words import Lease
 from tests.support.api import (
     Loose,
     RunningApi,
@@ -28,8 +24,8 @@ from tests.support.api import (
     running_job,
 )
 from tests.support.images import png
+from tests.support.probes import answered, trained
 from tests.support.redis import empty, opened_store, ticks
-from trainer.events import FileRecord
 from trainer.spec import ProbeSpec
 
 READ_KEY = "moco_read_key_0123456789"
@@ -50,46 +46,12 @@ def job(api: RunningApi) -> str:
     return trained(api)
 
 
-def trained(api: RunningApi, **changes: Loose) -> str:
-    dataset = ready_dataset(api.store, f"d{time.time_ns()}")
-    lease = running_job(api.store, dataset_id=dataset.id, inputs={"dataset": dataset.pack})
-    folder = f"{lease.folder}/attempts/1/artifacts"
-    (api.data_dir / folder).mkdir(parents=True)
-    files = tuple(
-        FileRecord(name=name, size_bytes=1, sha256=hashlib.sha256(name.encode()).hexdigest())
-        for name in ("embeddings.parquet", "encoder.safetensors")
-    )
-    api.store.queue.complete(lease, artifacts=files, artifacts_folder=folder)
-    return lease.job_id
-
-
 def ask(api: RunningApi, job: str, body: Loose = None, **more: Loose) -> httpx.Response:
     return api.client.post(f"/v1/jobs/{job}/probes", json={} if body is None else body, **more)
 
 
 def send(api: RunningApi, job: str, data: bytes, **headers: str) -> httpx.Response:
     return api.client.post(f"/v1/jobs/{job}/probes", content=data, headers=PNG | headers)
-
-
-def answered(api: RunningApi) -> Lease:
-    """The next probe is claimed and answered as a worker would."""
-    lease = claim(api.store, "ingest")
-    assert lease.kind == "probe"
-    folder = f"{lease.folder}/attempts/{lease.attempt}/answer"
-    (api.data_dir / folder).mkdir(parents=True)
-    files = {
-        "neighbours.json": json.dumps(RESULT).encode(),
-        "sheet.png": png(1),
-        "tiles.png": png(2),
-    }
-    for name, data in files.items():
-        (api.data_dir / folder / name).write_bytes(data)
-    told = tuple(
-        FileRecord(name=name, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-        for name, data in files.items()
-    )
-    api.store.queue.complete(lease, artifacts=told, artifacts_folder=folder)
-    return lease
 
 
 def test_rows_are_asked_about_and_answered(api: RunningApi, job: str) -> None:

@@ -10,6 +10,7 @@ import { ENDED, duration, number, nowS } from "./format.js";
 import { assess } from "./health.js";
 import { files } from "./job_files.js";
 import { atlas, attempts, log, settings } from "./job_tabs.js";
+import { neighbours } from "./neighbours.js";
 import { attempt, every, notice, tell } from "./notices.js";
 import { mayChange, pill, progressBar, progressWords, share, times, verbs } from "./parts.js";
 import { tabs } from "./tabs.js";
@@ -28,6 +29,7 @@ const TABS = [
   { id: "curves", label: "Curves", show: (element) => put(element, chartsBox) },
   { id: "files", label: "Files", show: files },
   { id: "map", label: "Map", show: atlas },
+  { id: "neighbours", label: "Neighbours", show: neighbours },
   { id: "settings", label: "Settings", show: settings },
   { id: "log", label: "Log", show: log },
   { id: "history", label: "Attempts", show: attempts },

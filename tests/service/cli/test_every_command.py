@@ -33,6 +33,7 @@ COMMANDS = (
     ("download", "job_x"),
     ("download", "job_y", "--curves"),
     ("compare", "job_y", "job_x"),
+    ("neighbours", "job_x"),
     ("workers",),
 )
 

@@ -1,0 +1,210 @@
+// Neighbours: images, and those that an encoder finds most alike; also of an image of one's own.
+
+import { Problem, get, post, problemOf } from "./api.js";
+import { button, command, empty, h, prose, put } from "./dom.js";
+import { ENDED, number } from "./format.js";
+import { attempt } from "./notices.js";
+import { mayChange } from "./parts.js";
+
+const NEWEST = "newest";
+const LOOK_MS = [250, 400, 600, 1000];
+const FOLLOW_MS = 8000;
+const IMAGE_BYTES_MAX = 20e6;
+const COUNTS = [5, 10, 20, 50];
+
+/** The tab of a job. */
+export async function neighbours(element, { job }) {
+  const at = `/v1/jobs/${job.id}/probes`;
+  const choices = await choicesOf(job, at);
+  if (!choices.length) return put(element, nothing(job));
+  const encoder = h("select", { id: "near-encoder" }, choices.map(option));
+  const count = h("select", { id: "near-count" }, COUNTS.map((one) => h("option", { value: one, selected: one === 10 }, String(one))));
+  const rows = h("input", { id: "near-rows", placeholder: "chosen for you", inputmode: "numeric", autocomplete: "off", "aria-describedby": "near-rows-error" });
+  const wrong = h("span", { class: "error", id: "near-rows-error", role: "alert" });
+  const shown = h("div", { class: "stack", "aria-live": "polite" });
+  const asked = new Map(choices.map((one) => [one.value, one]));
+
+  async function show() {
+    const found = readRows(rows, wrong);
+    if (found === undefined) return;
+    const choice = asked.get(encoder.value);
+    const old = !mayChange || choice.kept ? choice.probe : null;
+    await answerIn(shown, at, () => (old ? get(`${at}/${old}`) : post(at, { k: Number(count.value), checkpoint: choice.step, ...(found.length ? { rows: found } : {}) })));
+  }
+
+  const form = h("form", { class: "near-form", onsubmit: (event) => { event.preventDefault(); show(); } },
+    field(encoder, "Seen by"), mayChange && field(count, "How many"), mayChange && field(rows, "Rows of the dataset", wrong), h("button", { class: "primary" }, "Show"));
+  encoder.addEventListener("change", show);
+  count.addEventListener("change", show);
+  put(element, h("div", { class: "stack" },
+    mayChange ? own(at, () => asked.get(encoder.value), () => Number(count.value)) : null,
+    h("section", { class: "card stack" }, h("div", { class: "tight" }, h("h2", {}, "Neighbours in the dataset"),
+      h("p", { class: "muted" }, "Each line begins with an image; behind it are those that the encoder finds most alike, in order. If they share what matters to you, the encoder has learned it.")), form, shown)));
+  if (!ENDED.has(job.status)) followTraining(element, job, { encoder, asked, show });
+  await show();
+}
+
+/** While the job trains and this is looked at: each new checkpoint joins the list. */
+function followTraining(element, job, { encoder, asked, show }) {
+  const timer = setInterval(async () => {
+    if (!encoder.isConnected) return clearInterval(timer);
+    if (document.hidden) return;
+    try {
+      const found = await choicesOf(job, `/v1/jobs/${job.id}/probes`);
+      const before = asked.get(NEWEST)?.step;
+      const value = encoder.value;
+      asked.clear();
+      found.forEach((one) => asked.set(one.value, one));
+      encoder.replaceChildren(...found.map(option));
+      encoder.value = asked.has(value) ? value : found[0].value;
+      if (value === NEWEST && asked.get(NEWEST)?.step !== before) await show();
+    } catch (problem) {
+      if (!(problem instanceof Problem)) throw problem;
+    }
+  }, FOLLOW_MS);
+}
+
+/** What can be looked through: [{value, label, step, kept, probe}], the best first. */
+async function choicesOf(job, at) {
+  const [saved, made] = await Promise.all([get(`/v1/jobs/${job.id}/checkpoints`), get(at)]);
+  const done = new Map();
+  for (const one of made.data) {
+    if (one.status === "succeeded" && !one.is_image && !one.rows && !done.has(one.checkpoint)) done.set(one.checkpoint, one.id);
+  }
+  const there = saved.data.filter((one) => one.available).map((one) => one.step);
+  const found = [];
+  if (job.status === "succeeded") found.push({ value: "end", label: "the finished encoder", step: null });
+  else if (there.length) found.push({ value: NEWEST, label: `the newest checkpoint, step ${number(there[0])}`, step: there[0] });
+  const steps = [...new Set([...there, ...[...done.keys()].filter((step) => step !== null)])].sort((a, b) => b - a);
+  for (const step of steps) {
+    const kept = !there.includes(step);
+    found.push({ value: String(step), label: `step ${number(step)}${kept ? ", as it was seen then" : ""}`, step, kept });
+  }
+  found.forEach((one) => { one.probe = done.get(one.step); });
+  return mayChange ? found : found.filter((one) => one.probe);
+}
+
+const option = ({ value, label }) => h("option", { value }, label);
+
+function field(input, label, ...more) {
+  return h("div", { class: "field" }, h("label", { for: input.id }, label), input, more);
+}
+
+/** Numbers out of "12, 40"; undefined when there is something else. */
+function readRows(input, wrong) {
+  const words = input.value.split(/[\s,;]+/).filter(Boolean);
+  const good = words.every((word) => /^\d{1,9}$/.test(word)) && words.length <= 16;
+  wrong.textContent = good ? "" : "Up to 16 numbers, such as 12, 40.";
+  input.toggleAttribute("aria-invalid", !good);
+  if (!good) {
+    input.setAttribute("aria-invalid", "true");
+    input.focus();
+    return undefined;
+  }
+  return words.map(Number);
+}
+
+/** The place for an image of one's own: dropped or chosen. */
+function own(at, choice, count) {
+  const shown = h("div", { class: "stack near-empty", "aria-live": "polite" });
+  const file = h("input", { type: "file", id: "near-file", accept: "image/*", onchange: () => file.files.length && ask(file.files[0]) });
+  const area = h("div", {
+    class: "drop near-drop", tabindex: "-1",
+    ondragover: (event) => { event.preventDefault(); area.classList.add("is-over"); },
+    ondragleave: () => area.classList.remove("is-over"),
+    ondrop: (event) => {
+      event.preventDefault();
+      area.classList.remove("is-over");
+      const [dropped] = event.dataTransfer.files;
+      if (dropped) ask(dropped);
+    },
+  }, h("div", { class: "tight" }, h("label", { for: "near-file" }, "Drop an image here, or choose one"), h("span", { class: "muted small" }, "jpg, png, webp, tif, bmp or ppm, up to 20 MB and 25 megapixels")), file);
+
+  async function ask(image) {
+    const { step, kept } = choice();
+    if (image.size > IMAGE_BYTES_MAX) return refuse(shown, { title: "The image is too large", detail: "It may have 20 MB.", hint: "Save it smaller." });
+    if (kept) return refuse(shown, { title: "This checkpoint is gone", detail: "Newer ones have replaced it.", hint: "Choose another one below." });
+    const wanted = new URLSearchParams({ k: count(), ...(step === null ? {} : { checkpoint: step }) });
+    await answerIn(shown, at, () => sent(`${at}?${wanted}`, image), image);
+    return undefined;
+  }
+  return h("section", { class: "card stack" }, h("div", { class: "tight" }, h("h2", {}, "An image of your own"),
+    h("p", { class: "muted" }, "See what the encoder makes of an image that it was not trained on.")), area, shown);
+}
+
+async function sent(address, image) {
+  let answer;
+  try {
+    answer = await fetch(address, { method: "POST", body: image, headers: { "Content-Type": image.type.startsWith("image/") ? image.type : "image/x-portable-anymap" } });
+  } catch {
+    throw new Problem({ code: "away", title: "The image did not arrive", detail: "The service does not answer.", hint: "Try again in a moment." });
+  }
+  if (!answer.ok) throw await problemOf(answer);
+  return answer.json();
+}
+
+const turns = new WeakMap();
+const sideways = matchMedia("(max-width: 640px)"); // a line is then scrolled, by keyboard too
+
+/** Asks, waits and shows the answer in `element`; of two questions only the later one is shown. */
+async function answerIn(element, at, ask, image = null) {
+  const turn = (turns.get(element) ?? 0) + 1;
+  turns.set(element, turn);
+  const isMine = () => turns.get(element) === turn && element.isConnected;
+  const say = (text) => put(element, h("p", { class: "near-wait" }, h("span", { class: "pill is-busy" }, "Looking"), text));
+  say("");
+  try {
+    let probe = await ask();
+    for (let look = 0; !ENDED.has(probe.status) && isMine(); look += 1) {
+      if (look > 2) say(probe.queue_position ? `${number(probe.queue_position)}. in line for a worker that prepares data` : "through the encoder");
+      await new Promise((go) => setTimeout(go, LOOK_MS[Math.min(look, LOOK_MS.length - 1)]));
+      probe = await get(`${at}/${probe.id}`);
+    }
+    if (probe.status === "succeeded" && !probe.result) probe = await get(`${at}/${probe.id}`);
+    if (!isMine()) return;
+    if (probe.result) put(element, ...lines(probe, image));
+    else refuse(element, { title: "The search failed", detail: probe.status_reason?.message ?? "", hint: probe.status_reason?.hint ?? "" });
+  } catch (problem) {
+    if (!(problem instanceof Problem)) throw problem;
+    if (isMine()) refuse(element, problem);
+    if (problem.status === 401) await attempt(() => { throw problem; });
+  }
+}
+
+function refuse(element, { title, detail, hint }) {
+  put(element, h("div", { class: "notice is-bad", role: "alert" }, h("strong", {}, `${title}.`), h("span", {}, prose([detail, hint].filter(Boolean).join(" ")))));
+}
+
+/** The probes of an answer, each with its neighbours. */
+function lines(probe, image) {
+  const { probes, note, tile_px: side } = probe.result;
+  const address = probe.tiles_url;
+  const made = probes.map((one, line) => h("li", { class: "near-line" },
+    tile({ ...one, name: one.row === null ? image?.name ?? one.name : one.name }, { address, side, line, place: 0 }, one.row === null ? "what you sent" : `row ${number(one.row)}`),
+    h("ol", { class: "near-tiles", tabindex: sideways.matches ? "0" : null, "aria-label": `Neighbours of ${one.label ?? one.name}` }, one.neighbours.map((near, place) =>
+      h("li", {}, tile(near, { address, side, line, place: place + 1 }, near.similarity.toFixed(3), one.label))))));
+  return [h("ol", { class: "near-lines" }, made), h("div", { class: "row" },
+    h("p", { class: "muted small" }, [agreement(probes), note].filter(Boolean).join(" ")),
+    h("span", { class: "push" }, h("a", { class: "button", href: probe.sheet_url, download: `neighbours-${probe.id}.png` }, "Download as a picture")))];
+}
+
+/** One image cut out of the picture of all of them. */
+function tile({ name, label, row }, { address, side, line, place }, below, wanted = null) {
+  const img = h("img", { src: address, width: side, height: side, alt: label ? `${label}: ${name}` : name, title: `${name}${row === null ? "" : `, row ${number(row)}`}` });
+  img.style.objectPosition = `-${place * side}px -${line * side}px`;
+  const other = wanted !== null && label !== null && label !== wanted;
+  return h("figure", { class: other ? "near-tile other" : "near-tile" }, img,
+    h("figcaption", { class: "words" }, h("div", { class: "what", title: name }, label ?? name.split("/").pop(), other && h("span", { class: "hidden-label" }, " (another label)")), h("div", { class: "alike" }, below)));
+}
+
+/** "8 of 10 neighbours have the label of their image." Empty without labels. */
+function agreement(probes) {
+  const pairs = probes.filter((one) => one.label !== null).flatMap((one) => one.neighbours.filter((near) => near.label !== null).map((near) => near.label === one.label));
+  return pairs.length ? `${number(pairs.filter(Boolean).length)} of ${number(pairs.length)} neighbours have the label of their image.` : "";
+}
+
+function nothing(job) {
+  if (!mayChange) return empty("Nothing was looked at yet", "Somebody with the full key has to ask first; what they see is kept here for a day.");
+  if (ENDED.has(job.status)) return empty("No encoder", "The job ended before it saved a checkpoint. Resume it to go on.", command(`moco resume ${job.id}`));
+  return empty("No encoder yet", "Neighbours can be seen from the first checkpoint on.", button("Look again", () => location.reload()));
+}
