@@ -117,6 +117,25 @@ def test_somebody_who_may_only_look_sees_what_was_found(stranger: Visitor, world
     expect(page.locator("#near-rows")).to_have_count(0)
 
 
+def test_a_running_job_is_followed_and_its_past_stays_seen(visitor: Visitor, world: World) -> None:
+    """Checkpoints are replaced every few steps; what was seen through them is kept."""
+    world.stack.warm(world.stack.start_worker(MOCO_POOLS="ingest"))
+    job = world.submit(
+        name="still learning", epochs=5000, checkpoint_every_steps=40, evaluation=None
+    )
+    world.stack.wait_for_step(job, 90)
+    page = visitor.go(f"/ui/jobs/{job}#neighbours")
+    newest = page.get_by_label("Seen by").locator("option").first
+    page.locator(f"{ROWS} .near-line").first.wait_for()
+    first = newest.inner_text()
+    assert first.startswith("the newest checkpoint, step ")
+    expect(newest).not_to_have_text(first)
+    past = page.locator("#near-encoder option", has_text="as it was seen then").first
+    expect(past).to_have_count(1)
+    page.get_by_label("Seen by").select_option(label=past.inner_text())
+    expect(page.locator(f"{ROWS} .near-line")).to_have_count(8)
+
+
 @pytest.mark.parametrize("width", [1440, 390])
 def test_it_fits_and_has_no_serious_fault(visitor: Visitor, world: World, width: int) -> None:
     visitor.page.set_viewport_size({"width": width, "height": 900})

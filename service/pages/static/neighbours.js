@@ -29,7 +29,7 @@ export async function neighbours(element, { job }) {
     if (found === undefined) return;
     const choice = asked.get(encoder.value);
     const old = !mayChange || choice.kept ? choice.probe : null;
-    await answerIn(shown, at, () => (old ? get(`${at}/${old}`) : post(at, { k: Number(count.value), checkpoint: choice.step, ...(found.length ? { rows: found } : {}) })));
+    await answerIn(shown, at, () => (old ? get(`${at}/${old}`) : post(at, { k: Number(count.value), checkpoint: wanted(choice), ...(found.length ? { rows: found } : {}) })));
   }
 
   const form = h("form", { class: "near-form", onsubmit: (event) => { event.preventDefault(); show(); } },
@@ -84,6 +84,9 @@ async function choicesOf(job, at) {
   return mayChange ? found : found.filter((one) => one.probe);
 }
 
+/** The step to ask for. The newest is left to the service: it may be another by then. */
+const wanted = ({ value, step }) => (value === NEWEST ? null : step);
+
 const option = ({ value, label }) => h("option", { value }, label);
 
 function field(input, label, ...more) {
@@ -121,11 +124,12 @@ function own(at, choice, count) {
   }, h("div", { class: "tight" }, h("label", { for: "near-file" }, "Drop an image here, or choose one"), h("span", { class: "muted small" }, "jpg, png, webp, tif, bmp or ppm, up to 20 MB and 25 megapixels")), file);
 
   async function ask(image) {
-    const { step, kept } = choice();
+    const { kept } = choice();
+    const step = wanted(choice());
     if (image.size > IMAGE_BYTES_MAX) return refuse(shown, { title: "The image is too large", detail: "It may have 20 MB.", hint: "Save it smaller." });
     if (kept) return refuse(shown, { title: "This checkpoint is gone", detail: "Newer ones have replaced it.", hint: "Choose another one below." });
-    const wanted = new URLSearchParams({ k: count(), ...(step === null ? {} : { checkpoint: step }) });
-    await answerIn(shown, at, () => sent(`${at}?${wanted}`, image), image);
+    const query = new URLSearchParams({ k: count(), ...(step === null ? {} : { checkpoint: step }) });
+    await answerIn(shown, at, () => sent(`${at}?${query}`, image), image);
     return undefined;
   }
   return h("section", { class: "card stack" }, h("div", { class: "tight" }, h("h2", {}, "An image of your own"),
