@@ -11,7 +11,7 @@ from service.app import create_app
 from service.exporter import create_exporter
 from service.ledger.identity import settle
 from service.routes.common import Parts
-from service.server import NotLoopback, check_host, make_server, patience_of
+from service.server import NotLoopback, check_host, collect_rarely, make_server, patience_of
 from service.settings import ApiSettings
 from service.store.errors import StoreError
 from service.store.store import open_store
@@ -60,6 +60,7 @@ def _serve(settings: ApiSettings, *, is_exporter: bool) -> None:
         if not is_exporter:
             settle(store, settings.data_dir)
         parts: Parts = app.state.parts
+        collect_rarely()
         make_server(
             app,
             host=host,

@@ -1,6 +1,7 @@
 """Running an ASGI application until it is told to end, and ending it in order."""
 
 import asyncio
+import gc
 import ipaddress
 import resource
 import socket
@@ -86,6 +87,17 @@ def make_server(
         timeout_graceful_shutdown=GRACE_S,
     )
     return Server(config, on_shutdown=on_shutdown)
+
+
+def collect_rarely() -> None:
+    """Spare the collector what was made at the start and stays, and let it look less often.
+
+    It took a fifth of the time of a request to find nothing: what requests make holds no cycles
+    but those of errors.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def allow_files(wanted: int) -> None:
