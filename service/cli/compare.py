@@ -11,6 +11,7 @@ from service.cli.shell import Shell, command
 from service.cli.words import duration_text, flat
 
 if TYPE_CHECKING:
+    from service.client.client import Client
     from service.client.models import Job
 
 
@@ -22,24 +23,26 @@ def register(app: typer.Typer) -> None:
 def compare(
     shell: Shell,
     jobs: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            help="Ids of two jobs or more.", show_default=False, autocompletion=completion.jobs
+            help="Ids of two jobs or more. Left out: the two newest.",
+            show_default=False,
+            autocompletion=completion.jobs,
         ),
-    ],
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Settings that are equal as well.")
     ] = False,
 ) -> None:
     """Compare jobs: the settings in which they differ, and their last signals."""
-    if len(jobs) < 2:
+    if jobs and len(jobs) < 2:
         raise CommandError(
             "One job cannot be compared",
             hint="Name another beside it; `moco jobs` lists them.",
             code=Exit.USAGE,
         )
     with shell.client() as client:
-        found = [client.jobs.get(job) for job in jobs]
+        found = [client.jobs.get(job) for job in jobs] if jobs else _newest(client)
     config = settings(found, everything=everything)
     signals = last_signals(found)
     if shell.json:
@@ -47,6 +50,14 @@ def compare(
         shell.emit({"object": "comparison", "job_ids": ids, "config": config, "signals": signals})
         return
     _print(shell, found, config, signals)
+
+
+def _newest(client: "Client") -> "list[Job]":
+    """The two newest jobs, the older one first."""
+    page, _ = client.jobs.list(limit=2)
+    if len(page) < 2:
+        raise CommandError("There are no two jobs yet", hint="Submit another.", code=Exit.NOT_FOUND)
+    return page[::-1]
 
 
 def settings(jobs: "list[Job]", *, everything: bool) -> dict[str, list[Any]]:
