@@ -15,7 +15,7 @@ from tests.support.processes import wait_until
 from trainer.events import EVENT, Started, Stepped
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
-SIGTERMS, KILL_ROUNDS, KILLS_A_ROUND = 24, 4, 3
+SIGTERMS, KILL_ROUNDS, KILLS_A_ROUND = 20, 4, 3
 LONG = {"epochs": 100_000, "batch_rows": 16, "evaluation": None, "signals_every_steps": 1}
 
 
