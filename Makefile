@@ -4,7 +4,7 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PATHS := service trainer worker tests
+TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test browser observability chaos mutants lint format bench docs docker-check lock clean
@@ -19,7 +19,7 @@ up: $(READY) ## Start the service on this machine
 	$(BIN)/moco up
 
 test: lint ## Check style, types, import contracts, and run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 observability: $(READY) ## Ask a real Prometheus every query of dashboards and alerts, over a real training
 	$(BIN)/python -m pytest -s -m observability tests/observability
