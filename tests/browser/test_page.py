@@ -99,6 +99,7 @@ def test_what_a_finished_job_shows(visitor: Visitor, world: World) -> None:
     for name, text in (
         ("Files", "torch"),
         ("Map", "Each thumbnail is one image"),
+        ("Neighbours", "image"),
         ("Settings", "What was suggested, and why"),
         ("Log", "Log of attempt 1"),
         ("Attempts", "succeeded"),

@@ -96,7 +96,8 @@ def test_the_known_values_are_those_of_the_trainer_and_the_store() -> None:
     while kinds:
         kind = kinds.pop()
         kinds += kind.__subclasses__()
-        codes.add(kind.code)
+        if kind.__module__ == TrainerError.__module__:  # others end a command, not a job
+            codes.add(kind.code)
     assert set(KNOWN["code"]) == codes
     assert KNOWN["status"] == get_args(Status)
     assert set(KNOWN["state"]) == set(get_args(WorkerState))

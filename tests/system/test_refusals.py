@@ -101,7 +101,7 @@ def test_it_is_refused_in_words(
     assert "Traceback" not in dataset.message + dataset.hint
     folder = shared_stack.data_dir / job.folder / "attempts" / "1"
     left = sorted(path.name for path in folder.iterdir())
-    assert left == ["log.txt", "result.json", "spec.json"]
+    assert left == ["ledger.jsonl", "log.txt", "result.json", "spec.json"]
 
 
 def test_a_text_among_images_is_reported_and_the_others_stay(stack: Stack) -> None:
