@@ -125,8 +125,9 @@ def load_newest(places: Iterable[Path]) -> Loaded | None:
         try:
             return load(path)
         except CheckpointError as error:
-            log.warning("%s", error)
+            # Not the error itself: whoever keeps the line would keep the bytes of its frames too.
             reasons.append(str(error))
+            log.warning("%s", reasons[-1])
     if reasons:
         raise CheckpointError(" ".join(reasons))
     return None
