@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from typing import Any, Literal, Protocol, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
@@ -154,12 +154,6 @@ class PatientProtocol(HttpToolsProtocol):
             self.transport.write(_timeout(stage, self._patience, path=path, request_id=id))
         state[TOO_SLOW] = True
         self.transport.close()
-
-
-class HasConnections(Protocol):
-    """What uvicorn knows of all its connections."""
-
-    connections: Any
 
 
 def protocol(patience: Patience, on_slow: OnSlow) -> type[PatientProtocol]:

@@ -30,8 +30,3 @@ def new_id(prefix: Prefix) -> str:
 def new_request_id() -> str:
     """What a request is called in the log when its sender did not name it."""
     return f"req_{secrets.token_hex(12)}"
-
-
-def ingest_job_id(dataset_id: str) -> str:
-    """The job that prepares a dataset. One dataset has one, so asking twice starts one."""
-    return "job_" + dataset_id.removeprefix("ds_")

@@ -156,12 +156,6 @@ def reach(name: str) -> None:
         _plan(text, os.getpid()).reach(name)
 
 
-def is_armed(name: str) -> bool:
-    """Whether a fault waits at `name`: for code that is only worth running then."""
-    text = os.environ.get(SETTING, "")
-    return any(fnmatch.fnmatchcase(name, fault.pattern) for fault in parse(text))
-
-
 def check() -> None:
     """Raise BadFailpoints if the setting cannot be understood. For every `main`."""
     parse(os.environ.get(SETTING, ""))

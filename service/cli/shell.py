@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-_PANEL = "Connection"
 Url = Annotated[
     str | None, typer.Option("--url", envvar="MOCO_URL", help="Server; else the one of `moco up`.")
 ]

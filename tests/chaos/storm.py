@@ -274,7 +274,7 @@ class Storm:
         )
         if done.returncode != 0:
             self.troubles.append(f"moco admin verify: {done.stdout}{done.stderr}")
-        return done.stdout.strip().splitlines()[-1] if done.stdout.strip() else ""
+        return done.stderr.strip().rpartition("\n")[2]
 
 
 def _troubles(

@@ -78,4 +78,4 @@ def test_a_job_waits_for_room_and_ends_in_the_same_bits(tmp_path: Path) -> None:
         assert stack.artifacts(job) == sums
         assert job.attempt == attempts + 1
         assert not list(disk.rglob("*.tmp"))
-        say(f"full disk: attempt {attempts} ended as {'storage'!r}, the next one in the same bits")
+        say(f"full disk: attempt {attempts} ended as storage, the next one in the same bits")

@@ -209,8 +209,6 @@ class Faults:
 
     def wipe_redis(self) -> None:
         """FLUSHALL: Redis forgets everything, functions aside."""
-        if self.rng.random() < 0.5:
-            raise NothingToBreak
         self.world.stack.store.link.run(lambda client: client.flushall())
 
 
@@ -246,7 +244,7 @@ WEIGHTS = {
     "API: answers lost": 6,
     "Redis: SIGKILL": 7,
     "Redis: SIGSTOP": 4,
-    "Redis: FLUSHALL": 3,
+    "Redis: FLUSHALL": 2,
     "Redis: connections reset": 12,
     "Redis: blackhole": 4,
     "Redis: replies lost": 6,

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -157,6 +156,7 @@ class World:
         return self.stack.start_worker(MOCO_REDIS_URL=self.redis_url, **faults)
 
     def _api(self) -> "subprocess.Popen[bytes]":
+        self._starts += 1
         assert isinstance(self.api_proxy.target, int)
         environment = {
             **os.environ,
@@ -167,7 +167,7 @@ class World:
             "MOCO_API_KEY": KEY,
             "MOCO_FAILPOINTS": self.api_faults,
             "MOCO_FAILPOINTS_LOG": str(self.faults_log),
-            "MOCO_FAILPOINTS_SEED": f"{self.seed}-{random.random()}",
+            "MOCO_FAILPOINTS_SEED": f"{self.seed}-api-{self._starts}",
         }
         with (self.data_dir / "api.log").open("ab") as log:
             return subprocess.Popen(
