@@ -33,6 +33,22 @@ def test_a_broken_stream_is_told_and_mended(visitor: Visitor, world: World) -> N
     expect(page.locator(".head [data-state=cancelled]")).to_be_visible()
 
 
+def test_a_tab_that_was_left_does_not_come_back_over_the_one_that_is_open(
+    visitor: Visitor, world: World
+) -> None:
+    held: list[Route] = []
+    visitor.page.route("**/probes", lambda route: held.append(route))  # noqa: PLW0108  # a builtin has no signature to call it by
+    page = visitor.go(f"/ui/jobs/{world.job_id}")
+    page.get_by_role("tab", name="Neighbours").click()
+    page.get_by_role("tab", name="Settings").click()
+    panel = page.get_by_role("tabpanel")
+    expect(panel).to_contain_text("What was suggested, and why")
+    with page.expect_response("**/probes"):
+        held[0].continue_()
+    page.wait_for_timeout(300)
+    expect(panel).to_contain_text("What was suggested, and why")
+
+
 def test_an_ended_session_leads_to_the_sign_in_and_back(visitor: Visitor) -> None:
     visitor.allowed.append("401")
     page = visitor.go("/ui/workers")

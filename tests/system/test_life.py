@@ -34,7 +34,8 @@ def test_from_an_archive_to_an_encoder(stack: Stack) -> None:
     assert dataset.facts
     assert dataset.pack
     assert (dataset.facts.rows, dataset.facts.labels) == (60, ("a", "b", "c", "d"))
-    assert not (stack.data_dir / "datasets" / dataset_id / "upload.part").exists()
+    upload = stack.data_dir / "datasets" / dataset_id / "upload.part"
+    wait_until(lambda: not upload.exists(), 5.0, "the upload is removed once its end is on record")
 
     stack.packs[dataset.pack] = dataset.facts
     job_id = stack.submit(dataset.pack, epochs=2, batch_rows=16, signals_every_steps=2)

@@ -16,6 +16,7 @@ const COUNTS = [5, 10, 20, 50];
 export async function neighbours(element, { job }) {
   const at = `/v1/jobs/${job.id}/probes`;
   const choices = await choicesOf(job, at);
+  if (!element.isConnected) return; // the tab was left meanwhile: nobody waits for a search
   if (!choices.length) return put(element, nothing(job));
   const encoder = h("select", { id: "near-encoder" }, choices.map(option));
   const count = h("select", { id: "near-count" }, COUNTS.map((one) => h("option", { value: one, selected: one === 10 }, String(one))));

@@ -6,6 +6,7 @@ import { tell } from "./notices.js";
 /** `list` is [{id, label, show(element, context)}]. Answers {element, open(id), again()}. */
 export function tabs(list, context) {
   let current = null;
+  let place = null;
   const buttons = list.map(({ id, label }) => h("button", {
     type: "button", role: "tab", id: `tab-${id}`, "aria-controls": "panel", "aria-selected": "false", tabindex: "-1",
     onclick: () => choose(id), onkeydown: (event) => move(event, id),
@@ -26,17 +27,22 @@ export function tabs(list, context) {
     open(id);
   }
 
+  /** Each tab shows in a place of its own: one that was left before it had read all it needs shows nowhere. */
   async function open(id) {
-    current = list.find((one) => one.id === id) ?? list[0];
+    const wanted = list.find((one) => one.id === id) ?? list[0];
+    if (wanted !== current) put(panel, (place = h("div")));
+    current = wanted;
+    const mine = place;
     list.forEach((one, place) => {
       buttons[place].setAttribute("aria-selected", String(one === current));
       buttons[place].tabIndex = one === current ? 0 : -1;
     });
     panel.setAttribute("aria-labelledby", `tab-${current.id}`);
     try {
-      await current.show(panel, context);
+      await current.show(mine, context);
     } catch (problem) {
-      put(panel, h("p", { class: "muted" }, "This part could not be read."));
+      if (!mine.isConnected) return;
+      put(mine, h("p", { class: "muted" }, "This part could not be read."));
       tell(problem);
     }
   }
