@@ -21,10 +21,10 @@ from trainer import tensor_file
 from trainer.errors import CheckpointError
 from trainer.events import FileRecord
 from trainer.failpoints import reach
-from trainer.files import make_folder, remove, storage_errors, sync_folder, write_blocks
+from trainer.files import MANIFEST, make_folder, remove, storage_errors, sync_folder, write_blocks
 from trainer.record import Record
 
-STATE, META, MANIFEST = "state.safetensors", "meta.json", "manifest.json"
+STATE, META = "state.safetensors", "meta.json"
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 log = logging.getLogger(__name__)
 

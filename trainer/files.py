@@ -12,6 +12,8 @@ from trainer.errors import StorageError
 from trainer.events import FileRecord
 
 FULL_DISK = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
+MANIFEST = "manifest.json"
+"""Written last into the folder of a checkpoint: where it is, the checkpoint is whole."""
 
 
 def write_synced(path: Path, data: bytes) -> str:
@@ -39,6 +41,17 @@ def write_blocks(path: Path, blocks: Iterable[bytes | memoryview]) -> FileRecord
                 left = left[file.write(left) :]
         os.fsync(file.fileno())
     return FileRecord(name=path.name, size_bytes=size_bytes, sha256=digest.hexdigest())
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, in hex. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def record_of(path: Path) -> FileRecord:
+    """Name, size and sha256 of a file. Raises OSError."""
+    return FileRecord(name=path.name, size_bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def make_folder(path: Path) -> None:

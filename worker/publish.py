@@ -1,17 +1,14 @@
 """What a child says it wrote, checked against the disk before any pointer moves to it."""
 
-import hashlib
 import shutil
 from pathlib import Path
 
 from trainer.errors import StorageError
 from trainer.events import Checkpointed, FileRecord, Published
+from trainer.files import MANIFEST, sha256_of
 
-MANIFEST = "manifest.json"
-"""Written last into a checkpoint's folder."""
 UPLOAD = "upload.part"
 """The bytes of a dataset as they arrived, in the folder of the dataset."""
-_CHUNK_BYTES = 1 << 20
 
 
 def inside(root: Path, relative: str) -> Path:
@@ -39,7 +36,7 @@ def is_whole(out: Path, checkpoint: Checkpointed) -> bool:
     """Whether the manifest of a checkpoint is on the disk as it was announced."""
     try:
         manifest = inside(out, checkpoint.path) / MANIFEST
-        return hashlib.sha256(manifest.read_bytes()).hexdigest() == checkpoint.manifest_sha256
+        return sha256_of(manifest) == checkpoint.manifest_sha256
     except (OSError, StorageError):
         return False
 
@@ -62,12 +59,6 @@ def forget_upload(dataset: Path) -> None:
 
 def _is(path: Path, file: FileRecord) -> bool:
     try:
-        if path.stat().st_size != file.size_bytes:
-            return False
-        digest = hashlib.sha256()
-        with path.open("rb") as opened:
-            while chunk := opened.read(_CHUNK_BYTES):
-                digest.update(chunk)
+        return path.stat().st_size == file.size_bytes and sha256_of(path) == file.sha256
     except OSError:
         return False
-    return digest.hexdigest() == file.sha256

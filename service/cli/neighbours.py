@@ -1,6 +1,5 @@
 """`moco neighbours`: which images of the dataset an encoder finds like one of your own."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -97,13 +96,12 @@ def _show(shell: Shell, result: "ProbeResult", image: Path | None) -> None:
 
 
 def _save(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    draft = path.with_name(f"{path.name}.part")
+    from trainer.errors import StorageError
+    from trainer.files import replace_file
+
     try:
-        draft.write_bytes(data)
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
+        replace_file(path, data)
+    except StorageError as error:
         raise CommandError(
-            f"{path} could not be written", detail=f"{error.strerror}.", hint="Choose another file."
+            f"{path} could not be written", detail=error.detail, hint="Choose another file."
         ) from error

@@ -1,6 +1,5 @@
 """Downloads: whole, verified, and resumed after a break; never a half-written file."""
 
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -10,6 +9,7 @@ import httpx
 from service.client.errors import Damaged, Invalid, Unavailable, Unreachable
 from service.client.http import Http, backoff_s
 from service.client.models import Artifact
+from trainer.files import sha256_of, sync_folder
 
 Told = Callable[[str, int, int], None]
 """Told of a file: its name, bytes here, bytes in all."""
@@ -46,15 +46,15 @@ class Artifacts:
         """
         target = folder / _plain_name(artifact.name)
         folder.mkdir(parents=True, exist_ok=True)
-        if target.is_file() and _sha256(target) == artifact.sha256:
+        if target.is_file() and sha256_of(target) == artifact.sha256:
             on_progress(artifact.name, artifact.size_bytes, artifact.size_bytes)
             return target
         part = folder / f"{target.name}.part"
         for _ in range(2):
             self._fetch(job, artifact, part, on_progress=on_progress)
-            if _sha256(part) == artifact.sha256:
+            if sha256_of(part) == artifact.sha256:
                 os.replace(part, target)
-                _sync_folder(folder)
+                sync_folder(folder)
                 return target
             part.unlink()
         raise Damaged(
@@ -89,7 +89,7 @@ class Artifacts:
             os.replace(part, target)
         finally:
             part.unlink(missing_ok=True)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return target
 
     def _fetch(self, job: str, artifact: Artifact, part: Path, *, on_progress: Told) -> None:
@@ -138,16 +138,3 @@ def _plain_name(name: str) -> str:
             f"The server names a file {name!r}", hint="It may not be mocoserve; nothing was kept."
         )
     return name
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

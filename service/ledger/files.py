@@ -6,12 +6,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from service.ledger.read import MANIFEST
 from service.ledger.verify import Finding
 from service.store.census import Census, Counted
+from trainer.files import MANIFEST, sha256_of
 
 SUMS = "SHA256SUMS"
-_CHUNK_BYTES = 1 << 20
 _RESUME = "It is run from the checkpoint before it; nothing is to do."
 
 
@@ -113,18 +112,10 @@ def _differing(
         try:
             if size_bytes is not None and (folder / name).stat().st_size != size_bytes:
                 yield name, "It has another size."
-            elif _sha256(folder / name) != sha256:
+            elif sha256_of(folder / name) != sha256:
                 yield name, "Its bytes were changed."
         except OSError as error:
             yield name, f"{error.strerror}."
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _rows(path: Path) -> list[str]:

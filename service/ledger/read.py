@@ -19,8 +19,7 @@ from service.ledger.lines import (
     JobLine,
     JobSubmitted,
 )
-
-MANIFEST = "manifest.json"
+from trainer.files import MANIFEST
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 from service.ledger.lines import LEDGER, AttemptEnded, CheckpointTold, Claimed, encode
 from service.store.words import Lease, Status
 from trainer.events import FileRecord
+from trainer.files import sync_folder
 from trainer.record import Record
 
 Each: TypeAlias = Callable[..., Iterable[Any]]
@@ -94,7 +95,7 @@ class AttemptLedger:
         self._say(Claimed(job_id=lease.job_id, attempt=lease.attempt, at_s=time.time()))
         with suppress(OSError):
             for folder in (self._folder, self._folder.parent, self._folder.parent.parent):
-                _sync(folder)
+                sync_folder(folder)
 
     def checkpoint(self, *, step: int, path: str, manifest_sha256: str, size_bytes: int) -> None:
         """The pointer moved; `path` is relative to the data folder."""
@@ -165,7 +166,7 @@ def _begin(first: tuple[Path, Record]) -> bool | OSError:
     try:
         is_new = _make(folder)
         append(folder, line)
-        _sync(folder)
+        sync_folder(folder)
     except OSError as error:
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
@@ -183,7 +184,7 @@ def _above(
 
 def _unsynced(folder: Path) -> OSError | None:
     try:
-        _sync(folder)
+        sync_folder(folder)
     except OSError as error:
         return error
     return None
@@ -196,14 +197,6 @@ def _make(folder: Path) -> bool:
         return False
     except FileNotFoundError:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _sync(folder.parent.parent)
+        sync_folder(folder.parent.parent)
         return _make(folder)
     return True
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

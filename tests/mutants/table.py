@@ -33,8 +33,8 @@ WORKER: Final = (
     Mutant(
         "only the size of an artifact is looked at",
         "worker/publish.py",
-        "return digest.hexdigest() == file.sha256",
-        "return True",
+        " and sha256_of(path) == file.sha256",
+        "",
         ("tests/worker/test_publish.py::test_a_file_that_is_not_as_announced_is_named",),
     ),
     Mutant(

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.checkpoints import MANIFEST, STATE
+from trainer.checkpoints import STATE
 from trainer.events import Event
+from trainer.files import MANIFEST
 from trainer.history import OF_THE_MOMENT, read_history
 from worker.nursery import Child, Nursery
 from worker.wire import EventLines

@@ -11,8 +11,9 @@ import torch
 
 from tests.support.cuts import End, end, mixed_pack, spec
 from trainer import checkpoints
-from trainer.checkpoints import MANIFEST, META, STATE
+from trainer.checkpoints import META, STATE
 from trainer.errors import CheckpointError
+from trainer.files import MANIFEST
 from trainer.spec import JobSpec
 from trainer.train import Machine, Places, train
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainer import checkpoints, files
-from trainer.checkpoints import MANIFEST, META, STATE, Meta
+from trainer.checkpoints import META, STATE, Meta
 from trainer.errors import CheckpointError, StorageError
 from trainer.events import FileRecord
+from trainer.files import MANIFEST
 
 CAUSES = {"code": "a", "threads": "1"}
 

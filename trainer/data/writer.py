@@ -27,6 +27,7 @@ from trainer.data.pack import (
 )
 from trainer.events import DatasetFacts, FileRecord
 from trainer.failpoints import reach
+from trainer.files import record_of, sync_folder
 
 ROWS_OF = (PIXELS, INDEX_FILE, NAMES)
 """The files that make up the rows, and with them the hash of the pack."""
@@ -120,12 +121,12 @@ class PackWriter:
 
     def publish(self) -> tuple[FileRecord, ...]:
         """Let the pack appear, whole."""
-        records = tuple(_record(path) for path in sorted(self.building.iterdir()))
-        _sync(self.building)
+        records = tuple(record_of(path) for path in sorted(self.building.iterdir()))
+        sync_folder(self.building)
         shutil.rmtree(self._folder, ignore_errors=True)
         reach("ingest.pre_rename")
         self.building.rename(self._folder)
-        _sync(self._folder.parent)
+        sync_folder(self._folder.parent)
         return records
 
     def abandon(self) -> None:
@@ -175,17 +176,3 @@ def _mean_std(
     red, green, blue = (mean / 255.0 for mean in means)
     red_std, green_std, blue_std = (variance**0.5 / 255.0 for variance in variances)
     return (red, green, blue), (red_std, green_std, blue_std)
-
-
-def _record(path: Path) -> FileRecord:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileRecord(name=path.name, size_bytes=path.stat().st_size, sha256=digest)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

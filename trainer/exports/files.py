@@ -1,13 +1,12 @@
 """A folder that appears whole or not at all."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from trainer.events import FileRecord
 from trainer.failpoints import reach
-from trainer.files import remove, storage_errors, sync_folder, write_synced
+from trainer.files import record_of, remove, storage_errors, sync_folder, write_synced
 
 SUMS = "SHA256SUMS"
 
@@ -34,13 +33,7 @@ def appearing(folder: Path) -> Iterator[Path]:
 
 def write_sums(folder: Path) -> tuple[FileRecord, ...]:
     """Write `SHA256SUMS` as `sha256sum -c` reads it; return a record of every file, it included."""
-    records = [_record(path) for path in sorted(folder.iterdir())]
+    records = [record_of(path) for path in sorted(folder.iterdir())]
     lines = "".join(f"{record.sha256}  {record.name}\n" for record in records)
     write_synced(folder / SUMS, lines.encode())
-    return (*records, _record(folder / SUMS))
-
-
-def _record(path: Path) -> FileRecord:
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return FileRecord(name=path.name, size_bytes=path.stat().st_size, sha256=digest)
+    return (*records, record_of(folder / SUMS))

@@ -1,6 +1,5 @@
 """A probe from spec to answer: what an encoder finds alike, as JSON and as two pictures."""
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,10 +14,10 @@ from numpy.typing import NDArray
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.errors import SpecError
-from trainer.events import Ended, Event, FileRecord, Published
+from trainer.events import Ended, Event, Published
 from trainer.exports.embeddings import label_name
 from trainer.exports.files import appearing
-from trainer.files import write_synced
+from trainer.files import write_blocks
 from trainer.machine import Machine, Place, prepared
 from trainer.probes import picture
 from trainer.probes.bank import Bank, Stopped, bank_of, sample
@@ -113,7 +112,7 @@ def run_probe(
     step = "" if spec.checkpoint is None else f", step {spec.checkpoint}"
     with appearing(out / FOLDER) as folder:
         files = tuple(
-            _written(folder / name, data)
+            write_blocks(folder / name, [data])
             for name, data in {
                 ANSWER: (json.dumps(answer, ensure_ascii=False) + "\n").encode(),
                 TILES: picture.tiles(lines),
@@ -166,8 +165,3 @@ def _line(probe: Probe, row: int | None, near: list[Near]) -> list[picture.Cell]
 def _cell(probe: Probe, row: int | None, below: str) -> picture.Cell:
     words = probe.words(row)
     return picture.Cell(probe.pixels(row), words["label"] or words["name"], below)
-
-
-def _written(path: Path, data: bytes) -> FileRecord:
-    write_synced(path, data)
-    return FileRecord(name=path.name, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
