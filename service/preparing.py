@@ -1,11 +1,10 @@
 """From bytes on the disk to a dataset that is being ingested."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
+from service.disk import disk_told
 from service.ids import new_id
 from service.ledger.desk import Desk
 from service.problems import Problem, invalid
@@ -14,7 +13,7 @@ from service.settings import ApiSettings
 from service.store.errors import WrongState
 from service.store.store import Store
 from service.store.words import DatasetRecord, NewJob
-from service.uploads import FULL, held_bytes, staged_path
+from service.uploads import held_bytes, staged_path
 from trainer.spec import IngestSpec, SourceFormat
 
 INGEST_POOL = "ingest"
@@ -87,14 +86,3 @@ def prepare(desk: Desk, record: DatasetRecord, *, source: str) -> DatasetRecord:
     with disk_told():
         desk.submit(new, job_id=new_id("job"), idempotency_key=key, fingerprint=source)
     return desk.store.datasets.get(record.id)
-
-
-@contextmanager
-def disk_told() -> Iterator[None]:
-    """Tell of a disk that takes no line: Problem `disk_full`, else Problem `storage`."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FULL:
-            raise Problem("disk_full", "The data folder has no space left.") from None
-        raise Problem("storage", f"The disk answered: {error.strerror}.") from error

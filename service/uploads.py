@@ -4,26 +4,25 @@ The staged file is the record of how far an upload has come, so nothing else can
 """
 
 import asyncio
-import errno
 import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from starlette.concurrency import run_in_threadpool
 
+from service.disk import disk_told
 from service.problems import Problem
 from trainer.failpoints import reach
 
 STAGED = "upload.part"
 CHUNK_BYTES = 1024 * 1024
 LOCK_WAIT_S, LOCK_AGAIN_S = 2.0, 0.05
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ async def receive(
     place = told.offset
 
     def write(block: bytes) -> None:
-        with _disk_errors():
+        with disk_told():
             _write_all(file, block)
             reach("upload.mid_write")
         hasher.update(block)
@@ -125,7 +124,7 @@ async def receive(
 
 
 def _open(path: Path) -> BinaryIO:
-    with _disk_errors():
+    with disk_told():
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         return os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0)
@@ -182,17 +181,6 @@ def _write_all(file: BinaryIO, block: bytes) -> None:
 
 
 def _sync(file: BinaryIO) -> None:
-    with _disk_errors():
+    with disk_told():
         reach("upload.pre_sync")
         os.fsync(file.fileno())
-
-
-@contextmanager
-def _disk_errors() -> Iterator[None]:
-    """Tell a full disk, which the user can mend, from a broken one."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FULL:
-            raise Problem("disk_full", "The data folder has no space left.") from None
-        raise Problem("storage", f"The disk answered: {error.strerror}.") from error

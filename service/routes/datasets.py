@@ -10,11 +10,12 @@ from starlette.responses import Response
 from service import idempotency, ids
 from service.answers import DatasetList
 from service.body import StrictRoute
+from service.disk import disk_told
 from service.files import FileAnswer, open_inside
 from service.history import open_newest, read_lines
 from service.ledger.desk import Desk
 from service.openapi import refused
-from service.preparing import allowed_source, check_size, disk_told, prepare, shown
+from service.preparing import allowed_source, check_size, prepare, shown
 from service.problems import Problem
 from service.routes.common import (
     DatasetName,

@@ -12,12 +12,12 @@ from service import examples, ids
 from service.answers import JobList, Preview
 from service.body import StrictRoute
 from service.clerk import Clerk
+from service.disk import disk_told
 from service.files import tag_matches
 from service.ledger.desk import Desk
 from service.ledger.lines import Verb
 from service.openapi import refused
 from service.planning import preview
-from service.preparing import disk_told
 from service.probes import forget_of_job
 from service.problems import Problem
 from service.routes.common import (

@@ -15,9 +15,9 @@ from starlette.responses import Response
 
 from service import ids
 from service.body import JSON_BYTES_MAX, StrictRoute, check
+from service.disk import disk_told
 from service.files import FileAnswer, open_inside
 from service.openapi import refused
-from service.preparing import disk_told
 from service.probe_answers import (
     ANSWER,
     PROBE_ID,
