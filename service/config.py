@@ -126,7 +126,7 @@ def user_file(environment: Mapping[str, str] | None = None) -> Path:
 
 
 def default_data_dir() -> Path:
-    """`${XDG_DATA_HOME:-~/.local/share}/mocoserve`, as the store's settings have it."""
+    """`${XDG_DATA_HOME:-~/.local/share}/mocoserve`."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "mocoserve"
 

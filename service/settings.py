@@ -9,8 +9,6 @@ from pydantic_settings import NoDecode
 
 from service.store.settings import StoreSettings
 
-GIB = 2**30
-
 
 class ApiSettings(StoreSettings):
     """Where the API listens, who may call it, and what it takes."""
@@ -27,10 +25,8 @@ class ApiSettings(StoreSettings):
     """A key that may look but not change. Left out: the one in `read.key`, made when missing."""
     allowed_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders whose content may become a dataset without a copy, separated by colons."""
-    upload_bytes_max: Annotated[int, Field(ge=1)] = 20 * GIB
+    upload_bytes_max: Annotated[int, Field(ge=1)] = 20 * 2**30
     """Largest dataset that may be uploaded."""
-    disk_free_bytes_min: Annotated[int, Field(ge=0)] = GIB // 4
-    """Below so much free space in the data folder the service says that it is not ready."""
     head_wait_s: Annotated[float, Field(gt=0.0)] = 10.0
     """So long may a client take to send the head of a request."""
     body_wait_s: Annotated[float, Field(gt=0.0)] = 10.0

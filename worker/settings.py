@@ -33,8 +33,6 @@ class WorkerSettings(StoreSettings):
     """How long readings may wait to be sent together."""
     outbox_events: Annotated[int, Field(ge=16)] = 10_000
     """Events kept while the store is away; beyond, the oldest readings are dropped."""
-    disk_free_bytes_min: Annotated[int, Field(ge=0)] = 2**28
-    """No job is taken while a disk of the data folder has less than this free."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Of the worker's own lines on stderr."""
 

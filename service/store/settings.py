@@ -1,17 +1,12 @@
 """What every process that opens the store must know. Read once in main and passed down."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-
-def default_data_dir() -> Path:
-    """`${XDG_DATA_HOME:-~/.local/share}/mocoserve`."""
-    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
-    return Path(base) / "mocoserve"
+from service.config import default_data_dir
 
 
 class StoreSettings(BaseSettings):
@@ -23,6 +18,8 @@ class StoreSettings(BaseSettings):
 
     data_dir: Path = Field(default_factory=default_data_dir)
     """Datasets, checkpoints and artifacts. Every process must see the same folder."""
+    disk_free_bytes_min: Annotated[int, Field(ge=0)] = 2**28
+    """Below so much free space there the API is not ready, and no worker takes a job."""
     redis_url: str | None = None
     """`redis://`, `rediss://` or `unix://`. Left out: the server embedded in the data folder."""
     redis_timeout_s: Annotated[float, Field(gt=0.0, le=60.0)] = 1.5
