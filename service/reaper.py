@@ -1,10 +1,10 @@
 """Moves the clock of all leases while Redis answers, so that lost workers lose their jobs."""
 
-import threading
 from collections.abc import Callable
 
 import structlog
 
+from service.background import Background
 from service.store.errors import StoreError, StoreLost
 from service.store.queue import JobQueue
 from trainer.errors import TrainerError
@@ -12,7 +12,7 @@ from trainer.errors import TrainerError
 log = structlog.get_logger("service.reaper")
 
 
-class Reaper:
+class Reaper(Background):
     """A thread that ends tick k a tick's length after it saw k. Any number of them may run.
 
     The length is measured on the monotonic clock, and begins again after every failure: while
@@ -23,34 +23,24 @@ class Reaper:
         self, queue: JobQueue, *, tick_s: float, on_lost: Callable[[], object] | None = None
     ) -> None:
         """`on_lost` is called when Redis was emptied; it may raise StoreError and OSError."""
-        self._queue, self._tick_s, self._on_lost = queue, tick_s, on_lost
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="reaper", daemon=True)
+        super().__init__("reaper", every_s=tick_s)
+        self._queue, self._on_lost = queue, on_lost
+        self._seen: int | None = None
+        self._is_away = False
 
-    def start(self) -> None:
-        """Begin. Once only."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End, and wait until it has."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        seen: int | None = None
-        is_away = False
-        while not self._stopping.wait(0.0 if seen is None and not is_away else self._tick_s):
-            try:
-                seen = self._queue.current_tick() if seen is None else self._queue.tick(seen)
-                is_away = False
-            except StoreLost as error:
-                seen, is_away = None, True
-                self._rebuild(error)
-            except StoreError as error:
-                if not is_away:
-                    log.warning("store_away", error=str(error))
-                seen, is_away = None, True
+    def turn(self) -> None:
+        """Read the clock, or move it on from what was read or moved a tick ago."""
+        seen, self._seen = self._seen, None
+        try:
+            self._seen = self._queue.current_tick() if seen is None else self._queue.tick(seen)
+            self._is_away = False
+        except StoreLost as error:
+            self._is_away = True
+            self._rebuild(error)
+        except StoreError as error:
+            if not self._is_away:
+                log.warning("store_away", error=str(error))
+            self._is_away = True
 
     def _rebuild(self, lost: StoreLost) -> None:
         """Called again after the next tick if it fails."""

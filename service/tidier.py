@@ -2,13 +2,13 @@
 
 import fcntl
 import os
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
 
+from service.background import Background
 from service.probes import forget_old
 from service.store.errors import NotFound, StoreError
 from service.store.store import Store
@@ -19,38 +19,28 @@ EVERY_S = 3600.0
 log = structlog.get_logger("service.tidier")
 
 
-class Tidier:
+class Tidier(Background):
     """A thread that looks at the start and then once an hour. Any number of them may run."""
 
     def __init__(self, store: Store, data_dir: Path, *, kept_s: float) -> None:
+        super().__init__("tidier", every_s=min(EVERY_S, kept_s))
         self._store, self._data_dir, self._kept_s = store, data_dir, kept_s
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="tidier", daemon=True)
 
-    def start(self) -> None:
-        """Begin. Once only."""
-        self._thread.start()
+    def turn(self) -> None:
+        """Look once."""
+        for path in abandoned(self._data_dir, older_s=self._kept_s):
+            if self._stopping.is_set():
+                return
+            self._remove(path)
+        self._forget_probes()
 
-    def stop(self) -> None:
-        """End, and wait until it has."""
-        self._stopping.set()
-        if self._thread.is_alive():
-            self._thread.join()
-
-    def _run(self) -> None:
-        wait_s = 0.0
-        while not self._stopping.wait(wait_s):
-            wait_s = min(EVERY_S, self._kept_s)
-            for path in abandoned(self._data_dir, older_s=self._kept_s):
-                try:
-                    if self._stopping.is_set() or not self._waits_for_bytes(path.parent.name):
-                        continue
-                    size = empty(path, older_s=self._kept_s)
-                    log.info("upload_removed", dataset=path.parent.name, size_bytes=size)
-                except (StoreError, OSError) as error:
-                    log.warning("upload_not_removed", path=str(path), error=str(error))
-
-            self._forget_probes()
+    def _remove(self, path: Path) -> None:
+        try:
+            if self._waits_for_bytes(path.parent.name):
+                size = empty(path, older_s=self._kept_s)
+                log.info("upload_removed", dataset=path.parent.name, size_bytes=size)
+        except (StoreError, OSError) as error:
+            log.warning("upload_not_removed", path=str(path), error=str(error))
 
     def _forget_probes(self) -> None:
         try:

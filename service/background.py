@@ -1,0 +1,33 @@
+"""Work that a process does beside its requests: a thread with a turn every so often."""
+
+import threading
+from abc import ABC, abstractmethod
+
+
+class Background(ABC):
+    """A thread that takes its first turn at once, and another `every_s` after each has ended."""
+
+    def __init__(self, name: str, *, every_s: float) -> None:
+        self._every_s = every_s
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    @abstractmethod
+    def turn(self) -> None:
+        """What is done each time. What it raises ends the thread."""
+
+    def start(self) -> None:
+        """Begin. Once only."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and wait until it has."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        wait_s = 0.0
+        while not self._stopping.wait(wait_s):
+            self.turn()
+            wait_s = self._every_s
