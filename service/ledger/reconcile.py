@@ -2,11 +2,10 @@
 
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 
@@ -15,6 +14,7 @@ from service.ledger.desk import DELETED, drop
 from service.ledger.fold import Life, facts_of, old_dataset, old_job, superseded
 from service.ledger.lines import Deleted, Refused
 from service.ledger.read import Folder, folder_names, is_there, read_folders
+from service.store.batches import batches
 from service.store.errors import NotFound, WrongState
 from service.store.rebuild import OldJob, Restored
 from service.store.store import Store
@@ -23,7 +23,6 @@ from trainer.failpoints import reach
 
 log = structlog.get_logger("service.ledger")
 BATCH_JOBS = 100
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +120,7 @@ def _restore_datasets(store: Store, data_dir: Path, shelves: Sequence[Folder]) -
     olds = [old for shelf in shelves if (old := _old_dataset(shelf, data_dir))]
     olds.sort(key=lambda old: (old.job_id is None, old.created_at_s))
     made = 0
-    for batch in _batches(olds, BATCH_JOBS):
+    for batch in batches(olds, BATCH_JOBS):
         made += store.rebuild.datasets(batch).count("made")
     return made
 
@@ -140,7 +139,7 @@ def _old(life: Life, data_dir: Path) -> OldJob:
 
 def _restore(store: Store, olds: Sequence[OldJob]) -> list[Restored]:
     verdicts: list[Restored] = []
-    for batch in _batches(olds, BATCH_JOBS):
+    for batch in batches(olds, BATCH_JOBS):
         verdicts += store.rebuild.jobs(batch)
         reach("reconcile.mid")
     return verdicts
@@ -157,12 +156,7 @@ def _forgotten(job_id: str) -> Deleted:
 
 def _present(store: Store, ids: Sequence[str]) -> set[str]:
     found: set[str] = set()
-    for batch in _batches(ids, 1000):
+    for batch in batches(ids, 1000):
         there = store.rebuild.present(batch, what="job")
         found |= {id for id, is_here in zip(batch, there, strict=True) if is_here}
     return found
-
-
-def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
+from service.store.batches import batches
 from service.store.keys import KEYS
 from service.store.link import Link
 from service.store.records import as_checkpoint, as_dataset, as_job
@@ -43,7 +44,7 @@ def take_census(link: Link) -> Census:
     sets = {name: _members(link, name) for name in _sets(link)}
     named = {id for ids in sets.values() for id in ids}
     jobs: dict[str, Counted] = {}
-    for batch in _batches(sorted(named | set(_recorded(link)))):
+    for batch in batches(sorted(named | set(_recorded(link))), BATCH):
         for id, (flat, told) in zip(batch, _records(link, batch), strict=True):
             if flat:
                 jobs[id] = _counted(id, flat, told, sets)
@@ -108,7 +109,3 @@ def _datasets(link: Link) -> dict[str, DatasetRecord]:
 
 def _hash_of(key: str) -> Callable[[Any], object]:
     return lambda client: client.hgetall(key)
-
-
-def _batches(ids: list[str]) -> list[list[str]]:
-    return [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
