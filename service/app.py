@@ -43,6 +43,8 @@ from service.settings import ApiSettings
 from service.store.store import Store
 from service.tidier import Tidier
 
+REST_S = 0.5
+"""How long a store that hangs is not asked again."""
 ROUTERS = (
     datasets.router,
     content.router,
@@ -60,10 +62,6 @@ ROUTERS = (
 )
 OPEN = sign_in.router
 """What a stranger may call."""
-
-
-REST_S = 0.5
-"""How long a store that hangs is not asked again."""
 
 
 class Api(FastAPI):
@@ -101,8 +99,9 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
         ],
     )
     store.link.rest_s = REST_S
-    app.state.parts = Parts(settings, store, store.events.tail(), instruments)
-    app.state.clerk = Clerk(Desk(store, settings.data_dir))
+    desk = Desk(store, settings.data_dir)
+    app.state.parts = Parts(settings, desk, store.events.tail(), instruments)
+    app.state.clerk = Clerk(desk)
     app.state.sessions, app.state.assets = sessions, load_assets()
     for router in (*ROUTERS, OPEN):
         app.router.routes.extend(router.routes)
@@ -126,7 +125,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     reaper = Reaper(
         store.queue, tick_s=settings.tick_s, on_lost=lambda: settle(store, settings.data_dir)
     )
-    tidier = Tidier(parts.store, parts.settings.data_dir, kept_s=parts.settings.upload_kept_s)
+    tidier = Tidier(store, settings.data_dir, kept_s=settings.upload_kept_s)
     reaper.start()
     tidier.start()
     try:

@@ -15,6 +15,7 @@ from service import problems
 from service.apikey import load_or_make
 from service.auth import KeyGuard
 from service.edge import Edge
+from service.ledger.desk import Desk
 from service.metric_rows import KNOWN
 from service.metrics import Instruments
 from service.routes import health
@@ -152,7 +153,7 @@ def create_exporter(settings: ApiSettings, store: Store) -> FastAPI:
             Middleware(KeyGuard, key=key, on_refusal=lambda: None),
         ],
     )
-    app.state.parts = Parts(settings, store, store.events.tail(), state)
+    app.state.parts = Parts(settings, Desk(store, settings.data_dir), store.events.tail(), state)
     app.router.routes.extend(
         route for route in health.router.routes if getattr(route, "path", "") in SERVED
     )

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from service import examples, ids
 from service.curves import CurveCache
+from service.ledger.desk import Desk
 from service.metrics import Instruments
 from service.problems import Problem
 from service.settings import ApiSettings
@@ -25,10 +26,15 @@ class Parts:
     """What a request may use. Made once, by the application."""
 
     settings: ApiSettings
-    store: Store
+    desk: Desk
     tail: EventTail
     instruments: Instruments
     curves: CurveCache = field(default_factory=CurveCache)
+
+    @property
+    def store(self) -> Store:
+        """To look, and for what has no ledger; what has one is changed over the desk."""
+        return self.desk.store
 
     def on_slow(self, stage: str) -> None:
         """A client was let go."""

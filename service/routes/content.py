@@ -7,7 +7,6 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from service.body import StrictRoute
-from service.ledger.desk import Desk
 from service.openapi import refused
 from service.preparing import check_size, fillable, shown, take_in
 from service.problems import Problem, invalid
@@ -85,7 +84,7 @@ async def put_content(
         reach("upload.pre_ingest")
         record = await run_in_threadpool(
             take_in,
-            Desk(parts.store, parts.settings.data_dir),
+            parts.desk,
             record,
             size_bytes=received.held_bytes,
             sha256=received.sha256,

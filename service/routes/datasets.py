@@ -13,7 +13,6 @@ from service.body import StrictRoute
 from service.disk import disk_told
 from service.files import FileAnswer, open_inside
 from service.history import open_newest, read_lines
-from service.ledger.desk import Desk
 from service.openapi import refused
 from service.preparing import allowed_source, check_size, prepare, shown
 from service.problems import Problem
@@ -51,10 +50,9 @@ def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Respons
         check_size(body.size_bytes, parts.settings)
         check_space(parts.settings.data_dir, body.size_bytes)
     claim = idempotency.claim(parts.settings.data_dir, key, body)
-    desk = Desk(parts.store, parts.settings.data_dir)
     try:
         with disk_told():
-            record = desk.create_dataset(
+            record = parts.desk.create_dataset(
                 dataset_id=claim.dataset_id,
                 name=body.name,
                 format=body.format,
@@ -66,7 +64,7 @@ def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Respons
         idempotency.forget(parts.settings.data_dir, key)
         raise
     if source is not None and record.status == "received":
-        record = prepare(desk, record, source=source)
+        record = prepare(parts.desk, record, source=source)
     return made(
         shown(record, parts.settings),
         location=f"/v1/datasets/{record.id}",

@@ -14,7 +14,6 @@ from service.body import StrictRoute
 from service.clerk import Clerk
 from service.disk import disk_told
 from service.files import tag_matches
-from service.ledger.desk import Desk
 from service.ledger.lines import Verb
 from service.openapi import refused
 from service.planning import preview
@@ -203,18 +202,14 @@ def delete(id: JobId, parts: PartsOf) -> Response:
     if parts.store.jobs.get(id).kind == "ingest":
         raise Problem("wrong_state", "An ingest job belongs to its dataset.")
     with disk_told():
-        _desk(parts).delete(id)
+        parts.desk.delete(id)
     forget_of_job(parts.store, parts.settings.data_dir, id)
     return Response(status_code=204)
 
 
-def _desk(parts: Parts) -> Desk:
-    return Desk(parts.store, parts.settings.data_dir)
-
-
 def _control(id: str, verb: Verb, parts: Parts) -> JobRecord:
     with disk_told():
-        return _desk(parts).control(id, verb)
+        return parts.desk.control(id, verb)
 
 
 def _controlled(record: JobRecord) -> Response:
