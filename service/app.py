@@ -78,7 +78,8 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
     Raises WeakKey when the key could be guessed.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    sessions = Sessions(_keys(settings))
+    keys = _keys(settings)
+    sessions = Sessions(keys)
     instruments = Instruments(CollectorRegistry(), "api")
     app = Api(
         title="mocoserve",
@@ -92,7 +93,7 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
             Middleware(Edge, instruments=instruments),
             Middleware(
                 KeyGuard,
-                key=sessions.keys.full,
+                keys=keys,
                 sessions=sessions,
                 on_refusal=lambda: instruments.inc("moco_auth_failures_total"),
             ),

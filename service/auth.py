@@ -25,12 +25,12 @@ class KeyGuard:
         self,
         app: ASGIApp,
         *,
-        key: str,
+        keys: Keys,
         on_refusal: Callable[[], None],
         sessions: Sessions | None = None,
     ) -> None:
-        self.app, self.on_refusal, self.sessions = app, on_refusal, sessions
-        self._keys = sessions.keys if sessions is not None else Keys(key)
+        """Without `sessions` no cookie counts, and there is nowhere to sign in."""
+        self.app, self.keys, self.on_refusal, self.sessions = app, keys, on_refusal, sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
@@ -65,7 +65,7 @@ class KeyGuard:
         scheme, _, key = sent[0].partition(b" ")
         if len(sent) != 1 or scheme.lower() != b"bearer":
             return None
-        return self._keys.role_of(key.strip())
+        return self.keys.role_of(key.strip())
 
     def _role_of_cookie(self, headers: dict[bytes, bytes]) -> Role | None:
         cookies = headers.get(b"cookie")

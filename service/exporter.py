@@ -20,6 +20,7 @@ from service.metric_rows import KNOWN
 from service.metrics import Instruments
 from service.routes import health
 from service.routes.common import Parts
+from service.session import Keys
 from service.settings import ApiSettings
 from service.store.errors import StoreError
 from service.store.store import Store
@@ -150,7 +151,7 @@ def create_exporter(settings: ApiSettings, store: Store) -> FastAPI:
         redirect_slashes=False,
         middleware=[
             Middleware(Edge, instruments=requests),
-            Middleware(KeyGuard, key=key, on_refusal=lambda: None),
+            Middleware(KeyGuard, keys=Keys(key), on_refusal=lambda: None),
         ],
     )
     app.state.parts = Parts(settings, Desk(store, settings.data_dir), store.events.tail(), state)
