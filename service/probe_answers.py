@@ -8,9 +8,8 @@ from service import examples
 from service.answers import Listing
 from service.schemas import StatusReason, shown
 from service.store.words import JobRecord, Status
+from trainer.file_names import SHEET, TILES
 from trainer.record import Record
-
-ANSWER, SHEET, TILES = "neighbours.json", "sheet.png", "tiles.png"
 
 NEIGHBOUR: examples.Example = {
     "row": 4711,

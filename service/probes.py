@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from service import ids
 from service.files import folder_exists
 from service.idempotency import fingerprint
 from service.probe_answers import Asked, ProbeRequest
@@ -18,12 +17,12 @@ from service.problems import Problem, invalid
 from service.store.errors import NotFound, WrongState
 from service.store.store import Store
 from service.store.words import TERMINAL, JobRecord, NewJob, Submitted
+from trainer.file_names import TABLE, WEIGHTS
 from trainer.spec import JobSpec, ProbeSpec
 
 POOL = "ingest"
 """Its workers are not busy for days."""
 FEATURES = "features"
-WEIGHTS, TABLE = "encoder.safetensors", "embeddings.parquet"
 WAITING_MAX = 20
 KEPT_S = 24 * 3600.0
 IMAGE = "image"
@@ -86,7 +85,7 @@ class Probes:
 
         done = submit()
         if done.replayed and done.record is not None and done.record.status in RETRIED:
-            self.forget(done.record)
+            forget(self.store, self.data_dir, done.record)
             done = submit()
         if done.job_id != probe_id:
             shutil.rmtree(folder, ignore_errors=True)
@@ -104,10 +103,6 @@ class Probes:
         for record in every(self.store):
             if record.folder.startswith(f"{self.folder}/"):
                 yield record
-
-    def forget(self, record: JobRecord) -> bool:
-        """Remove its record and its files; False while a worker has still to let go of it."""
-        return forget(self.store, self.data_dir, record)
 
     def _check_rows(self, rows: list[int]) -> None:
         dataset = self.store.datasets.get(self.job.dataset_id or "")
@@ -226,8 +221,3 @@ def _changed_s(path: Path) -> float:
         return path.lstat().st_mtime
     except FileNotFoundError:
         return 0.0
-
-
-def new_id() -> str:
-    """Of a probe."""
-    return ids.new_id("probe")

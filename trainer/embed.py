@@ -32,13 +32,13 @@ from trainer.encoders.build import build_encoder, feature_dim
 from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.errors import DataError, TrainerError
 from trainer.exports.embeddings import BATCH_ROWS, GROUP_ROWS
+from trainer.file_names import CONFIG, PREPROCESS, WEIGHTS
 from trainer.files import storage_errors, sync_folder
 from trainer.machine import Machine, prepared
 from trainer.spec import IngestSpec
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views
 
-WEIGHTS, CONFIG, PREPROCESS = "encoder.safetensors", "config.json", "preprocess.json"
 SIDE_PX_MAX: int = IngestSpec.model_fields["side_px_max"].default
 """What an ingest shrinks longer sides to."""
 OPS = ("to_rgb", "scale", "centre_crop", "resize", "normalize")

@@ -18,19 +18,13 @@ from service.body import JSON_BYTES_MAX, StrictRoute, check
 from service.disk import disk_told
 from service.files import FileAnswer, open_inside
 from service.openapi import refused
-from service.probe_answers import (
-    ANSWER,
-    PROBE_ID,
-    Probe,
-    ProbeList,
-    ProbeRequest,
-    ProbeResult,
-)
-from service.probes import IMAGE, Probes, new_id
+from service.probe_answers import PROBE_ID, Probe, ProbeList, ProbeRequest, ProbeResult
+from service.probes import IMAGE, Probes
 from service.problems import FieldError, Problem, invalid
 from service.routes.common import JobId, Parts, PartsOf, answer
 from service.store.errors import NotFound
 from service.store.words import JobRecord
+from trainer.file_names import ANSWER
 
 router = APIRouter(prefix="/v1/jobs/{id}/probes", tags=["neighbours"], route_class=StrictRoute)
 
@@ -99,7 +93,7 @@ async def create(
     asked = await _read_json(request) if is_json else ProbeRequest(checkpoint=checkpoint, k=k)
     probes = await run_in_threadpool(_probes, parts, id)
     source = await run_in_threadpool(probes.check, asked)
-    probe_id = new_id()
+    probe_id = ids.new_id("probe")
     folder = parts.settings.data_dir / probes.folder / probe_id
     try:
         if not is_json:

@@ -19,6 +19,7 @@ from trainer.exports.card import card
 from trainer.exports.curves import Line
 from trainer.exports.files import appearing, write_sums
 from trainer.failpoints import reach
+from trainer.file_names import CONFIG, PREPROCESS, TABLE, WEIGHTS
 from trainer.files import write_synced
 from trainer.spec import JobSpec
 from trainer.views.views import Views
@@ -52,15 +53,15 @@ def publish(export: Export, *, out: Path) -> Published:
     """
     state = weights.plain_state(export.encoder)
     with appearing(out / FOLDER) as folder:
-        chosen = _write_embeddings(export, folder / "embeddings.parquet")
+        chosen = _write_embeddings(export, folder / TABLE)
         config = weights.timm_config(
             export.spec, export.facts, encoder=export.encoder, feature_dim=chosen.values.shape[1]
         )
         for name, data in {
-            "encoder.safetensors": weights.safetensors_bytes(state),
+            WEIGHTS: weights.safetensors_bytes(state),
             "encoder.pth": weights.torch_bytes(state),
-            "config.json": _json(config),
-            "preprocess.json": _json(preprocess(config["pretrained_cfg"])),
+            CONFIG: _json(config),
+            PREPROCESS: _json(preprocess(config["pretrained_cfg"])),
             "README.md": _card(export, config).encode(),
             "atlas.png": _atlas(export, chosen),
         }.items():

@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.exports.embeddings import BATCH_ROWS
+from trainer.file_names import TABLE
 from trainer.files import write_synced
 from trainer.probes.encoder import Looker
 from trainer.randomness import shuffled
 from trainer.seeds import derived_seed
 from trainer.spec import ProbeSpec
 
-TABLE = "embeddings.parquet"
 KEPT = 4
 """Banks of one job that are kept, those that were used last."""
 

@@ -16,13 +16,12 @@ from trainer.data.canvas import Canvas
 from trainer.data.pack import Pack
 from trainer.encoders.build import build_encoder
 from trainer.errors import CheckpointError, EncoderGone
+from trainer.file_names import WEIGHTS
 from trainer.machine import Place
 from trainer.method import load_method
 from trainer.spec import ProbeSpec
 from trainer.state import METHOD
 from trainer.views.views import Views
-
-WEIGHTS = "encoder.safetensors"
 
 
 @dataclass(frozen=True, slots=True)

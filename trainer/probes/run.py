@@ -17,6 +17,7 @@ from trainer.errors import SpecError
 from trainer.events import Ended, Event, Published
 from trainer.exports.embeddings import label_name
 from trainer.exports.files import appearing
+from trainer.file_names import ANSWER, SHEET, TILES
 from trainer.files import write_blocks
 from trainer.machine import Machine, Place, prepared
 from trainer.probes import picture
@@ -26,7 +27,7 @@ from trainer.probes.search import Near, chosen_rows, nearest
 from trainer.probes.upload import decode_upload
 from trainer.spec import ProbeSpec
 
-FOLDER, ANSWER, TILES, SHEET = "answer", "neighbours.json", "tiles.png", "sheet.png"
+FOLDER = "answer"
 ROUND = 6
 """Digits of a similarity: float32 has no more."""
 

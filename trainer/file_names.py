@@ -1,0 +1,6 @@
+"""Names of files that one part of the program writes and another looks for. Loads nothing."""
+
+WEIGHTS, CONFIG, PREPROCESS = "encoder.safetensors", "config.json", "preprocess.json"
+TABLE = "embeddings.parquet"
+ANSWER, TILES, SHEET = "neighbours.json", "tiles.png", "sheet.png"
+"""What a probe leaves."""
