@@ -21,6 +21,9 @@ AnySpec = JobSpec | IngestSpec | ProbeSpec
 class NoLedger(AttemptLedger):
     """Of a probe: it may be lost with the store, so the disk need not know how it ended."""
 
+    def claimed(self) -> None:
+        """Nothing: its folder need not outlive a crash either."""
+
     def _say(self, line: Record) -> None:
         """Nothing."""
 
