@@ -4,84 +4,26 @@ A worker has a memory: nothing, a claim whose reply it has not seen, or a lease.
 its lease at any time and as often as it likes, also when that is long over (a zombie), and forget
 it at any time (it crashed, or it was told that its lease is over). So a reply that is lost, a call
 that is sent twice and a pause of any length are all among the ways through.
-
-Workers are interchangeable, so their memories are sorted; the end of a lease is dropped from the
-record when nobody remembers its token. Ticks are not bounded, only the attempts of a job are.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any, Final, Literal, NamedTuple
 
-from tests.support.lease_model import ACTIVE, ENDS, RESTING, Job, Rules, Said
-
-INVARIANTS: Final = {
-    "one writer": "at most one worker can change a job (I1)",
-    "one place": "a job is ready, leased or at rest, and nowhere twice (I2)",
-    "accepted": "a job that was accepted is there (I2)",
-    "final": "what has ended stays so unless a user resumes it; success stays for ever (I3)",
-    "checkpoint": "the step of the checkpoint never falls (I4)",
-    "attempt": "each claim of a job has a higher number than those before (I5)",
-    "taken back": "without its owner a job is ready or at rest after the ticks of a lease (I6)",
-    "kept": "who renews in time keeps the lease",
-    "repeated": "a call that is sent twice does and answers the same",
-    "asked": "a job that is being cancelled never goes back into the line",
-    "bounded": "neither losses nor failures go on for ever",
-}
-
-
-class Memory(NamedTuple):
-    """What a worker knows. A claim without a job is one that Redis has forgotten."""
-
-    kind: Literal["idle", "claim", "lease"]
-    job: int = -1
-    token: tuple[int, int] = (0, 0)
-    """(attempt, nonce)."""
-
-
-class Told(NamedTuple):
-    """What somebody outside of the store was told of a job: it must remain true."""
-
-    attempt: int = 0
-    step: int = -1
-    succeeded: bool = False
-
-
-class Saved(NamedTuple):
-    """What is on the disk of Redis, when that is behind."""
-
-    jobs: tuple[Job | None, ...]
-    ready: tuple[int, ...]
-    nonces: frozenset[int | str]
-
-
-class State(NamedTuple):
-    """One moment."""
-
-    jobs: tuple[Job | None, ...]
-    ready: tuple[int, ...]
-    workers: tuple[Memory, ...]
-    told: tuple[Told | None, ...]
-    saved: Saved | Literal["not yet", "spent"] = "not yet"
-
-
-@dataclass(frozen=True)
-class Bounds:
-    """How much of everything there is."""
-
-    jobs: int = 2
-    workers: int = 3
-    attempts: int = 2
-    steps: tuple[int, ...] = (1,)
-    max_failures: int = 1
-    controls: tuple[str, ...] = ("cancel", "pause", "resume")
-    endings: tuple[str, ...] = ("complete", "fail", "retry", "release", "lose")
-    rollback: bool = False
-    """Whether Redis may once lose everything since some moment."""
-    nonces: bool = True
-    """Whether a token holds more than the number of the attempt."""
+from tests.models.lease_checks import Checked, JobChecks
+from tests.models.lease_states import (
+    IDLE,
+    Bounds,
+    Memory,
+    Saved,
+    State,
+    Told,
+    nonces_of,
+    put,
+    tidied,
+)
+from tests.support.lease_model import RESTING, Job, Rules, Said
 
 
 @dataclass
@@ -92,9 +34,6 @@ class Found:
     transitions: int = 0
     broken: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Invariant -> the shortest way to where it does not hold."""
-
-
-IDLE: Final = Memory("idle")
 
 
 def search(rules: Rules, bounds: Bounds, *, stop_at_first: bool = True) -> Found:
@@ -142,11 +81,12 @@ class _Search:
         self.wrong: list[str] = []
         """Invariants that the last change broke."""
         self.verbs = ("renew", *(f"step {step}" for step in bounds.steps), *bounds.endings)
-        self._call = cache(self._check_call)
-        self._lapse = cache(self._check_lapse)
-        self._control = cache(self._check_control)
-        self._writes = cache(self._may_write)
-        self._faults = cache(self._faults_of)
+        checks = JobChecks(rules, self.verbs)
+        self._call = cache(checks.check_call)
+        self._lapse = cache(checks.check_lapse)
+        self._control = cache(checks.check_control)
+        self._writes = cache(checks.may_write)
+        self._faults = cache(checks.faults_of)
 
     def changes(self, state: State) -> Iterator[tuple[str, Callable[[], State]]]:
         """Everything that can happen now, and its name."""
@@ -240,21 +180,21 @@ class _Search:
         said, told = self.rules.claim(record, nonce), state.told[job]
         self._must(told is None or said.job.attempt > told.attempt, "attempt")
         after = Memory("lease" if heard else "claim", job, (said.job.attempt, nonce))
-        return self._done(state._replace(workers=_put(state.workers, at, after)), job, said)
+        return self._done(state._replace(workers=put(state.workers, at, after)), job, said)
 
     def _fresh_nonce(self, state: State) -> int:
-        used = _nonces(state) if self.bounds.nonces and self.bounds.rollback else frozenset()
+        used = nonces_of(state) if self.bounds.nonces and self.bounds.rollback else frozenset()
         return min(set(range(len(used) + 1)) - used)
 
     def _remember(self, state: State, at: int, memory: Memory) -> State:
         if memory == state.workers[at]:
             return state
-        return self._tidy(state._replace(workers=_put(state.workers, at, memory)))
+        return tidied(state._replace(workers=put(state.workers, at, memory)))
 
     # Redis.
 
     def _save(self, state: State) -> State:
-        return state._replace(saved=Saved(state.jobs, state.ready, _nonces(state)))
+        return state._replace(saved=Saved(state.jobs, state.ready, nonces_of(state)))
 
     def _roll_back(self, state: State, saved: Saved) -> State:
         def known(memory: Memory) -> Memory:
@@ -264,77 +204,11 @@ class _Search:
 
         workers = tuple(known(memory) for memory in state.workers)
         back = state._replace(jobs=saved.jobs, ready=saved.ready, workers=workers, saved="spent")
-        return self._tidy(back)
-
-    # One job.
-
-    def _check_call(
-        self, job: Job, token: tuple[int, int], verb: str
-    ) -> tuple[Said, tuple[str, ...]]:
-        said = self._verb(job, token, verb)
-        again = self._verb(said.job, token, verb)
-        wrong = [*_between(job, said.job)]
-        if said.answer is not None and again != said._replace(place="stay"):
-            wrong.append("repeated")
-        if said.answer is None and said.job != job:
-            wrong.append("one writer")
-        if verb == "renew" and said.answer is not None:
-            kept = said.job
-            for _ in range(self.rules.ttl_ticks - 1):
-                kept = self.rules.lapse(kept).job
-            if not self.rules.holds(kept, token):
-                wrong.append("kept")
-        return said, tuple(wrong)
-
-    def _verb(self, job: Job, token: tuple[int, int], verb: str) -> Said:
-        match verb.split():
-            case ["renew"]:
-                return self.rules.renew(job, token)
-            case ["step", step]:
-                return self.rules.checkpoint(job, token, int(step))
-            case ["complete"]:
-                return self.rules.complete(job, token)
-            case ["fail" | "retry"]:
-                return self.rules.fail(job, token, retry=verb == "retry")
-        return self.rules.release(job, token, ours=verb == "lose")
-
-    def _check_lapse(self, job: Job) -> tuple[Said, tuple[str, ...]]:
-        said = self.rules.lapse(job)
-        return said, _between(job, said.job)
-
-    def _check_control(self, job: Job, verb: str) -> tuple[Said, tuple[str, ...]]:
-        said = self.rules.control(job, verb)
-        undone = job.status == "succeeded" and said.job.status != "succeeded"
-        return said, ("final",) if undone else ()
-
-    def _may_write(self, job: Job, token: tuple[int, int]) -> bool:
-        return any(self._verb(job, token, verb).job != job for verb in self.verbs)
-
-    def _faults_of(self, job: Job, told: Told | None) -> tuple[str, ...]:
-        wrong = []
-        if not self._comes_back(job):
-            wrong.append("taken back")
-        if told and job.step < told.step:
-            wrong.append("checkpoint")
-        if told and told.succeeded and job.status != "succeeded":
-            wrong.append("final")
-        if job.idle_losses > self.rules.losses_max or job.failures > job.max_failures + 1:
-            wrong.append("bounded")
-        return tuple(wrong)
-
-    def _comes_back(self, job: Job) -> bool:
-        """Its owner is dead, and time passes."""
-        placed = True
-        for _ in range(self.rules.ttl_ticks if job.status in ACTIVE else 0):
-            was, said = job.status, self.rules.lapse(job)
-            job = said.job
-            if was in ACTIVE and job.status == "queued":
-                placed = said.place == "front"
-        return placed and job.status not in ACTIVE
+        return tidied(back)
 
     # Putting states together.
 
-    def _noted(self, checked: tuple[Said, tuple[str, ...]]) -> Said:
+    def _noted(self, checked: Checked) -> Said:
         said, wrong = checked
         self.wrong += wrong
         return said
@@ -360,42 +234,5 @@ class _Search:
             max(before.step, record.step),
             before.succeeded or record.status == "succeeded",
         )
-        jobs, told_all = _put(state.jobs, job, record), _put(state.told, job, told)
-        return self._tidy(state._replace(jobs=jobs, ready=ready, told=told_all))
-
-    def _tidy(self, state: State) -> State:
-        """The same for all states that can go on in the same ways."""
-        jobs = state.jobs
-        for job, record in enumerate(jobs):
-            if record is not None and record.ended is not None:
-                known = [one for one in state.workers if one.job == job]
-                if all(one.token != record.ended.token for one in known):
-                    jobs = _put(jobs, job, record._replace(ended=None))
-        return state._replace(jobs=jobs, workers=tuple(sorted(state.workers)))
-
-
-def _between(before: Job, after: Job) -> tuple[str, ...]:
-    """What no call of a worker and no tick may do."""
-    wrong = []
-    if before.status in ENDS and after.status != before.status:
-        wrong.append("final")
-    if after.step < before.step:
-        wrong.append("checkpoint")
-    if before.desired == "cancel" and after.status in ("queued", "running", "paused", "failed"):
-        wrong.append("asked")
-    return tuple(wrong)
-
-
-def _nonces(state: State) -> frozenset[int | str]:
-    """All that somebody may still compare with."""
-    found: set[int | str] = {memory.token[1] for memory in state.workers if memory.kind != "idle"}
-    for record in filter(None, state.jobs):
-        tokens = (record.token, record.ended.token if record.ended else None)
-        found |= {token[1] for token in tokens if token is not None}
-    if isinstance(state.saved, Saved):
-        found |= state.saved.nonces
-    return frozenset(found)
-
-
-def _put(row: tuple[Any, ...], at: int, value: object) -> tuple[Any, ...]:
-    return (*row[:at], value, *row[at + 1 :])
+        jobs, told_all = put(state.jobs, job, record), put(state.told, job, told)
+        return tidied(state._replace(jobs=jobs, ready=ready, told=told_all))

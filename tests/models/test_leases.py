@@ -15,7 +15,9 @@ import sys
 
 import pytest
 
-from tests.models.lease_search import INVARIANTS, Bounds, Found, search
+from tests.models.lease_checks import INVARIANTS
+from tests.models.lease_search import Found, search
+from tests.models.lease_states import Bounds
 from tests.support.lease_model import BREAKS, Rules
 
 RULES = Rules(ttl_ticks=2, losses_max=2)
