@@ -21,7 +21,8 @@ def starts(stack: Stack, job_id: str) -> list[int]:
 
 def test_a_killed_worker_leaves_nothing_and_another_goes_on(pair: Stack, golden: Golden) -> None:
     job_id = golden.submit(pair)
-    pair.wait_for_step(job_id, 25)
+    # A checkpoint is written while the training goes on: the step alone tells nothing of it.
+    wait_until(lambda: pair.store.jobs.get(job_id).checkpoint_step >= 20, 60.0, "a checkpoint")
     owner = pair.owner(job_id)
     processes = family(owner.pid)
     assert len(processes) == 3
@@ -33,7 +34,7 @@ def test_a_killed_worker_leaves_nothing_and_another_goes_on(pair: Stack, golden:
     first, second = pair.store.jobs.attempts(job_id)
     assert (first.outcome, first.code) == ("lost", "worker_lost")
     assert second.outcome == "succeeded"
-    # It went on from a checkpoint, at most one interval before what had been told.
+    # It went on from the checkpoint that had been told, or a later one.
     assert starts(pair, job_id)[1] >= 20
     folder = pair.data_dir / job.folder
     # The worker tidies up once the result is published.
@@ -66,6 +67,8 @@ def test_a_worker_that_wakes_after_its_lease_was_taken_changes_nothing(
         golden.check(pair, job)
         assert job.attempt == 2
         own = pair.data_dir / job.folder / "attempts" / "1"
+        # The other worker tidies up once the end is on record.
+        wait_until(lambda: len(list(own.parent.glob("2/checkpoints/*"))) == 1, 5.0, "it is tidy")
         changed = changes_in(pair.data_dir / "jobs", apart_from=own)
         events = pair.events(job_id)
     finally:
