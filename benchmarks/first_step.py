@@ -45,7 +45,8 @@ def main() -> None:
         worker = stack.start_worker()
         pack = stack.add_pack("small", rows=500)
         stack.warm(worker)
-        warm, spawned = [], []
+        warm: list[float] = []
+        spawned: list[float] = []
         for job in range(args.jobs):
             warm.append(warm_s(stack, pack, worker))
             if len(spawned) * args.jobs < (job + 1) * args.spawned:

@@ -1,0 +1,61 @@
+"""Ratios of interleaved rounds: which order to run in, and what the timings say.
+
+A round runs the subject, then each of the others, then the subject again; the next round runs the
+others backwards. A machine that grows slower or faster during a round then favours nobody. The
+ratio of a round compares another arm with the mean of both runs of the subject; the ratio of those
+two to each other (A/A) shows what a ratio is worth when nothing differs.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Ratios:
+    """One ratio per round, and what they say together."""
+
+    each: tuple[float, ...]
+    median: float
+    low: float
+    """Lower end of the bootstrap interval of the median."""
+    high: float
+
+
+def order_of(round_number: int, others: Sequence[str], *, subject: str) -> list[str]:
+    """Who runs in a round, counted from 0: A B C A, then A C B A."""
+    between = list(others) if round_number % 2 == 0 else list(reversed(others))
+    return [subject, *between, subject]
+
+
+def faster(
+    subject_s: Sequence[tuple[float, float]], other_s: Sequence[float], *, seed: int = 0
+) -> Ratios:
+    """How many times as fast as the other the subject is, from seconds of each round."""
+    pairs = zip(subject_s, other_s, strict=True)
+    return summarized([2.0 * other / (first + last) for (first, last), other in pairs], seed=seed)
+
+
+def same(subject_s: Sequence[tuple[float, float]], *, seed: int = 0) -> Ratios:
+    """The A/A line: the subject against itself."""
+    return summarized([last / first for first, last in subject_s], seed=seed)
+
+
+def summarized(ratios: Sequence[float], *, seed: int = 0) -> Ratios:
+    """Median and interval of the rounds' ratios."""
+    low, high = median_interval(ratios, seed=seed)
+    return Ratios(tuple(ratios), median(ratios), low, high)
+
+
+def median_interval(
+    values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES
+) -> tuple[float, float]:
+    """Percentile bootstrap of the median (Efron 1979): the middle 95 % of resampled medians."""
+    numbers = random.Random(seed)
+    medians = sorted(median(numbers.choices(values, k=len(values))) for _ in range(resamples))
+    outside = round((1.0 - LEVEL) / 2.0 * resamples)
+    return medians[outside], medians[resamples - 1 - outside]

@@ -1,0 +1,56 @@
+"""What every arm of the speed benchmark offers, and what it is built from. Loads no tensors."""
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Protocol, cast
+
+PEERS = ("lightly", "lightly-bf16", "paper", "practice")
+OURS = "ours"
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """The same for all arms of a run."""
+
+    images: str
+    """Folder with one folder for each class."""
+    pack: str
+    """The same images, as a pack."""
+    encoder: str
+    batch_rows: int
+    queue_rows: int
+    """K."""
+    side_px: int
+    workers: int
+    """Processes of a DataLoader."""
+    lr: float = 0.06
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some steps in a row."""
+
+    seconds: float
+    loss: float
+    """The last one."""
+
+
+class Arm(Protocol):
+    """A way to train, ready to go on."""
+
+    def steps(self, count: int) -> Block:
+        """So many optimizer steps."""
+
+
+class ArmModule(Protocol):
+    """What a module in this folder has, under an arm's name."""
+
+    def opened(self, setup: Setup) -> AbstractContextManager[Arm]:
+        """The arm; its processes and threads end with the block."""
+
+
+def arm_module(name: str) -> ArmModule:
+    """The module of an arm. It decides itself what is loaded before torch."""
+    module = import_module(f"benchmarks.arms.{name.replace('-', '_')}")
+    return cast(ArmModule, module)

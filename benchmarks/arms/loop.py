@@ -1,0 +1,52 @@
+"""What the peers share: the encoder, and batches without end."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from benchmarks.arms.interface import Block, Setup
+from trainer.encoders.build import build_encoder, feature_dim
+from trainer.encoders.spec import EncoderName, EncoderSpec
+
+DIM = 128
+"""Width of the embeddings."""
+
+Step = Callable[[Any, int], Tensor]
+"""One optimizer step on a batch of the loader, in an epoch counted from 0; the loss."""
+
+
+class Loop:
+    """Steps on batches of a loader, epoch after epoch."""
+
+    def __init__(self, loader: DataLoader[Any], step: Step) -> None:
+        self._loader, self._step = loader, step
+        self._batches = self._endless()
+
+    def steps(self, count: int) -> Block:
+        """So many optimizer steps."""
+        loss = torch.zeros(())
+        began_s = time.perf_counter()
+        for _ in range(count):
+            epoch, batch = next(self._batches)
+            loss = self._step(batch, epoch)
+        last = loss.item()
+        return Block(time.perf_counter() - began_s, last)
+
+    def _endless(self) -> Iterator[tuple[int, Any]]:
+        epoch = 0
+        while True:
+            for batch in self._loader:
+                yield epoch, batch
+            epoch += 1
+
+
+def plain_encoder(setup: Setup) -> tuple[nn.Module, int]:
+    """The encoder with batch norm over the whole batch, and its width: the same for all peers."""
+    torch.manual_seed(0)
+    spec = EncoderSpec(name=cast(EncoderName, setup.encoder))
+    encoder = build_encoder(spec, side_px=setup.side_px, bn_splits=1)
+    return encoder, feature_dim(encoder)

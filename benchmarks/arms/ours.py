@@ -1,0 +1,74 @@
+"""This project, through its trainer: the same steps as a job's."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trainer.patience  # noqa: F401  # first, before torch is loaded, as the trainer's own main
+
+import torch  # isort: skip
+
+from benchmarks.arms.interface import Arm, Block, Setup
+from trainer.assemble import Places, open_run
+from trainer.machine import Machine
+from trainer.run import Run
+from trainer.spec import JobSpec
+
+NEVER_STEPS, NEVER_S = 100_000, 86_400.0
+
+
+class Ours:
+    """A run that goes on and on."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def steps(self, count: int) -> Block:
+        """So many optimizer steps. The loss is that of the first rows of the pack, afterwards."""
+        began_s = time.perf_counter()
+        for _ in range(count):
+            self._run.advance()
+        seconds = time.perf_counter() - began_s
+        return Block(seconds, self._loss())
+
+    @torch.no_grad()
+    def _loss(self) -> float:
+        run = self._run
+        rows = torch.arange(min(run.spec.batch_rows or 1, run.source.pack.rows))
+        canvas = run.source.canvas(rows)
+        first, second = (
+            run.views.views(canvas, rows, seed=run.spec.seed, epoch=0, view=view) for view in (0, 1)
+        )
+        return float(run.method.loss(first, second, rows, step=run.step).loss)
+
+
+def spec_of(setup: Setup) -> JobSpec:
+    """The recipe that all arms share: MoCo v2, with its blur, at any side."""
+    return JobSpec.model_validate(
+        {
+            "dataset": "benchmark",
+            "encoder": {"name": setup.encoder},
+            "epochs": 100_000,
+            "batch_rows": setup.batch_rows,
+            "views": {"side_px": setup.side_px, "crop_scale": (0.2, 1.0), "blur_p": 0.5},
+            "method": {"queue_rows": setup.queue_rows, "head": "mlp"},
+            "optim": {"lr": setup.lr},
+            "evaluation": None,
+            "signals_every_steps": NEVER_STEPS,
+            "checkpoint_every_s": NEVER_S,
+        }
+    )
+
+
+@contextmanager
+def opened(setup: Setup) -> Iterator[Arm]:
+    """The run, in a folder of its own."""
+    with (
+        tempfile.TemporaryDirectory(prefix="moco-") as out,
+        open_run(
+            spec_of(setup), Places(Path(out), Path(setup.pack)), machine=Machine(device="cpu")
+        ) as run,
+    ):
+        yield Ours(run)

@@ -1,0 +1,84 @@
+"""The images that all arms see: the same files, in folders by class, and once more as a pack."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from trainer.data.folders import open_folder
+from trainer.data.ingest import ingest
+from trainer.data.items import SUFFIXES, BadFile, Limits, Listing
+from trainer.data.zips import open_zip
+from trainer.demo import digits
+from trainer.spec import IngestSpec
+
+CLASS_NAME = re.compile(r"\w[\w.-]{0,63}")
+ONE_CLASS = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """One set of images in both forms."""
+
+    name: str
+    folder: Path
+    """Holds one folder for each class."""
+    pack: Path
+    rows: int
+    """Of the pack: without twins and damaged files."""
+
+
+def prepared(
+    data: Path | None, out: Path, *, rows: int | None = None, side_px_max: int = 256
+) -> ImageSet:
+    """Lay out a zip or a folder in `out`, or scikit-learn's digits where there is none.
+
+    `rows` takes so many images, as evenly from the classes as they allow. Files get names of our
+    own: those of an archive are never used as paths.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    if data is None:
+        data = out / "digits.zip"
+        digits.write_zip(data)
+    opener = open_folder if data.is_dir() else open_zip
+    with opener(data, Limits()) as listing:
+        _lay_out(listing, out / "images", rows)
+    spec = IngestSpec(
+        dataset_id=data.stem, source=str(out / "images"), format="folder", side_px_max=side_px_max
+    )
+    facts = ingest(spec, out=out, emit=lambda _: None, should_stop=lambda: False)
+    return ImageSet(data.stem, out / "images", out / "pack", facts.rows)
+
+
+def balanced(names: Sequence[str], rows: int | None) -> list[str]:
+    """So many of the names, from each class in turn; in their old order."""
+    if rows is None:
+        return list(names)
+    by_class: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        by_class[class_of(name)].append(name)
+    places = {name: place for group in by_class.values() for place, name in enumerate(group)}
+    chosen = set(sorted(names, key=lambda name: places[name])[:rows])
+    return [name for name in names if name in chosen]
+
+
+def class_of(name: str) -> str:
+    """The folder that a file lies in, if that can name a folder here too."""
+    folder = PurePosixPath(name).parent.name
+    return folder if CLASS_NAME.fullmatch(folder) else ONE_CLASS
+
+
+def _lay_out(listing: Listing, out: Path, rows: int | None) -> None:
+    images = [name for name in listing.names if _suffix(name) in SUFFIXES]
+    chosen = {name: number for number, name in enumerate(balanced(images, rows))}
+    for entry in listing.entries():
+        if isinstance(entry, BadFile) or entry.name not in chosen:
+            continue
+        folder = out / class_of(entry.name)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{chosen[entry.name]:07d}.{_suffix(entry.name)}").write_bytes(entry.load())
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower().removeprefix(".")
