@@ -1,0 +1,62 @@
+"""Two views of each row of a batch, from the pack: as the trainer makes them before a step."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import trainer.patience  # noqa: F401  # first, before torch is loaded, as the trainer's own main
+
+import torch  # isort: skip
+
+from benchmarks.arms.interface import Arm, Block, Setup
+from trainer.data.canvas import Canvas
+from trainer.data.pack import Pack
+from trainer.data.source import RowSource
+from trainer.views.spec import ViewsSpec
+from trainer.views.views import Views
+
+CPU = torch.device("cpu")
+
+
+class PackViews:
+    """Random batches without end; the next one is gathered meanwhile."""
+
+    def __init__(self, source: RowSource, setup: Setup) -> None:
+        self._source, self._batch_rows = source, setup.batch_rows
+        self._views = views_of(source.pack, setup)
+        self._draw = torch.Generator().manual_seed(0)
+        self._next = self._rows()
+
+    def steps(self, count: int) -> Block:
+        """So many batches."""
+        mean = 0.0
+        began_s = time.perf_counter()
+        for number in range(count):
+            rows, self._next = self._next, self._rows()
+            canvas = self._source.canvas(rows)
+            self._source.prefetch(self._next)
+            mean = two_views(self._views, canvas, rows, number)
+        return Block(time.perf_counter() - began_s, mean)
+
+    def _rows(self) -> torch.Tensor:
+        return torch.randint(self._source.pack.rows, (self._batch_rows,), generator=self._draw)
+
+
+def views_of(pack: Pack, setup: Setup) -> Views:
+    """Views by the recipe of MoCo v2, as in `pil_views`."""
+    spec = ViewsSpec(side_px=setup.side_px, crop_scale=(0.2, 1.0), blur_p=0.5)
+    return Views(spec, mean=pack.facts.mean, std=pack.facts.std, device=CPU)
+
+
+def two_views(views: Views, canvas: Canvas, rows: torch.Tensor, epoch: int) -> float:
+    """Make both; one pixel of them, so that nobody may leave them unmade."""
+    first, second = (views.views(canvas, rows, seed=0, epoch=epoch, view=view) for view in (0, 1))
+    return float(first[0, 0, 0, 0] + second[0, 0, 0, 0])
+
+
+@contextmanager
+def opened(setup: Setup) -> Iterator[Arm]:
+    """The views."""
+    with RowSource(Pack.open(Path(setup.pack)), device=CPU) as source:
+        yield PackViews(source, setup)
