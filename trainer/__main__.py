@@ -31,6 +31,7 @@ from trainer.events import (
     Event,
     Ingesting,
     Logged,
+    Profiled,
     Published,
     Started,
     Stepped,
@@ -180,6 +181,8 @@ def _line(event: Event) -> str:
             text = f"{event.path} ({event.size_bytes / 1e6:.1f} MB)"
         case Logged():
             text = event.message
+        case Profiled():
+            text = event.sentence
         case Ingesting():
             text = f"{event.rows_ok} rows, {event.rows_bad} bad files"
         case Published():

@@ -1,5 +1,6 @@
 """From a spec to a run: made anew, then put where the newest intact checkpoint says."""
 
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,10 @@ from trainer.keeper import Keeper, Keeping
 from trainer.machine import Machine, Place, prepared
 from trainer.method import Method, load_method
 from trainer.optim import Horizon, make_optimizer
+from trainer.profiling.clock import clock_for
+from trainer.profiling.diagnosis import Case
+from trainer.profiling.profiler import Profiler
+from trainer.profiling.tally import Times
 from trainer.run import Progress, Run
 from trainer.spec import JobSpec
 from trainer.state import restore
@@ -53,6 +58,8 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
         source = stack.enter_context(_source(pack, place, machine))
         test_source = _test_source(places, place, machine, stack)
         method = _placed(load_method(spec, bf16=place.bf16), place)
+        profiler = _profiler(spec, pack.facts, place)
+        method.clock = source.clock = profiler.clock
         optimizer = make_optimizer(spec.optim, method.learning().values())
         causes = fingerprint(
             spec,
@@ -92,12 +99,29 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
             progress=progress,
             losses=LossWatch(place.device),
             keeper=stack.enter_context(keeper),
+            profiler=profiler,
         )
 
 
 def make_views(spec: JobSpec, facts: DatasetFacts, place: Place) -> Views:
     """Views of a resolved spec, normalised by the dataset's own mean and std."""
     return Views(spec.views, mean=facts.mean, std=facts.std, device=place.device)
+
+
+def _profiler(spec: JobSpec, facts: DatasetFacts, place: Place) -> Profiler:
+    """Of a resolved spec, on a place that is prepared."""
+
+    def case(times: Times) -> Case:
+        return Case(
+            times=times,
+            spec=spec,
+            facts=facts,
+            device=place.device.type,
+            threads=torch.get_num_threads(),
+            cores=len(os.sched_getaffinity(0)),
+        )
+
+    return Profiler(clock_for(place.device, profile=spec.profile), case)
 
 
 def _source(pack: Pack, place: Place, machine: Machine) -> RowSource:

@@ -3,7 +3,7 @@
 A signal is a training value in an event; what Prometheus shows is called a metric.
 """
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import Field, TypeAdapter
 
@@ -76,6 +76,59 @@ class Evaluated(Record):
     step: int
     epoch: float
     signals: dict[str, float]
+
+
+Phase = Literal[
+    "gather",
+    "copy",
+    "views",
+    "query",
+    "key",
+    "loss",
+    "backward",
+    "signals",
+    "optimizer",
+    "momentum",
+    "enqueue",
+    "other",
+    "evaluation",
+    "checkpoint",
+]
+"""Parts of a step in their order, then what comes between steps."""
+
+
+class PhaseTime(Record):
+    """What one phase costs."""
+
+    name: Phase
+    """Which; `other` is what a step does besides."""
+    mean_s: float
+    """In each step; of evaluation and checkpoint, each time."""
+    share: float
+    """Part of the steps' time; of evaluation and checkpoint, of the whole time."""
+
+
+class Profiled(Record):
+    """Where the time of an attempt goes, from its sixth step on."""
+
+    type: Literal["profiled"] = "profiled"
+    """What this is."""
+    step: int
+    """Optimizer steps done."""
+    steps_measured: int
+    """Steps that the times are those of."""
+    step_mean_s: float
+    """One step."""
+    step_median_s: float
+    """One step, the middle one of the newest."""
+    rows_per_s: float
+    """Rows of the steps over their time; evaluation and checkpoints left out."""
+    phases: Annotated[tuple[PhaseTime, ...], Field(strict=False, max_length=len(get_args(Phase)))]
+    """Those that took place, in the order of a step."""
+    bottleneck: Annotated[str, Field(max_length=32)]
+    """What to look at first, in a word."""
+    sentence: Annotated[str, Field(max_length=600)]
+    """What that is, and what would change it."""
 
 
 class Checkpointed(Record):
@@ -168,7 +221,15 @@ class Ended(Record):
 
 
 Event = Annotated[
-    Started | Stepped | Evaluated | Checkpointed | Logged | Ingesting | Published | Ended,
+    Started
+    | Stepped
+    | Evaluated
+    | Profiled
+    | Checkpointed
+    | Logged
+    | Ingesting
+    | Published
+    | Ended,
     Field(discriminator="type"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

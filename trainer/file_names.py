@@ -2,5 +2,6 @@
 
 WEIGHTS, CONFIG, PREPROCESS = "encoder.safetensors", "config.json", "preprocess.json"
 TABLE = "embeddings.parquet"
+PROFILE = "profile.json"
 ANSWER, TILES, SHEET = "neighbours.json", "tiles.png", "sheet.png"
 """What a probe leaves."""

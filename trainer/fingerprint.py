@@ -22,6 +22,7 @@ OPERATIONAL = frozenset(
         "checkpoint_every_s",
         "checkpoint_every_steps",
         "keep_checkpoints",
+        "profile",
         "pool",
         "retry",
         "metadata",

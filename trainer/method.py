@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, cast
 from torch import Tensor, nn
 
 from trainer.losses import Hidden
+from trainer.profiling.clock import Clock
 from trainer.spec import JobSpec
 
 Feature = Literal["projection", "backbone"]
@@ -45,8 +46,11 @@ class Negatives(NamedTuple):
 class Method(nn.Module):
     """A way to learn from two views of each row. `loss` is pure; `after_step` mutates.
 
-    All that a run must remember between two steps is in the state dict.
+    All that a run must remember between two steps is in the state dict. Its phases are marked on
+    its clock, which measures nothing until a run that is profiled puts its own in the place.
     """
+
+    clock = Clock()
 
     @property
     @abstractmethod

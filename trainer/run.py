@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainer.data.source import RowSource
 from trainer.evaluation import Evaluation
-from trainer.events import Evaluated, Published, Started, Stepped
+from trainer.events import Evaluated, Profiled, Published, Started, Stepped
 from trainer.exports.publish import Export, publish
 from trainer.failpoints import reach
 from trainer.history import History
@@ -18,6 +18,8 @@ from trainer.keeper import Emit, Keeper
 from trainer.machine import Place
 from trainer.method import Method, Outcome
 from trainer.optim import Horizon, lr_at, set_lr
+from trainer.profiling.clock import Clock
+from trainer.profiling.profiler import Profiler
 from trainer.randomness import shuffled
 from trainer.signals import gradient_norm, read_signals
 from trainer.spec import JobSpec
@@ -56,12 +58,18 @@ class Run:
     progress: Progress
     losses: LossWatch
     keeper: Keeper
+    profiler: Profiler
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     @property
     def spec(self) -> JobSpec:
         """Resolved."""
         return self.resolved.spec
+
+    @property
+    def clock(self) -> Clock:
+        """Measures the phases if the run is profiled, else nothing."""
+        return self.profiler.clock
 
     @property
     def step(self) -> int:
@@ -101,17 +109,20 @@ class Run:
         with self.stopwatch.timing("step_s"):
             lr = self._lr()
             outcome = self.method.loss(first, second, rows, step=self.step)
-            self.optimizer.zero_grad(set_to_none=True)
-            outcome.loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+            with self.clock.phase("backward"):
+                self.optimizer.zero_grad(set_to_none=True)
+                outcome.loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
             reach("train.backward")
             self.losses.note(outcome.loss, step=self.step + 1)
             signals = self._signals(outcome, lr) if self._signals_are_due() else None
-            set_lr(self.optimizer, lr)
-            self.optimizer.step()
+            with self.clock.phase("optimizer"):
+                set_lr(self.optimizer, lr)
+                self.optimizer.step()
             self.method.after_step(outcome)
             reach("train.stepped")
         self.progress.step += 1
         self.stopwatch.count(rows.shape[0])
+        self.clock.lap(rows.shape[0])
         if signals is None:
             return None
         signals |= self.stopwatch.read() | {"memory_bytes": float(self.place.memory_bytes())}
@@ -129,7 +140,7 @@ class Run:
     def evaluate(self, should_stop: Callable[[], bool]) -> Evaluated | None:
         """Measure the encoder. None if `should_stop()` said so before the end."""
         assert self.evaluation is not None
-        with self.stopwatch.timing("eval_s"):
+        with self.stopwatch.timing("eval_s"), self.clock.phase("evaluation"):
             signals = self.evaluation.run(self.method, should_stop=should_stop)
         if signals is None:
             return None
@@ -149,15 +160,24 @@ class Run:
 
     def save(self, emit: Emit) -> None:
         """Have a checkpoint of this step on the disk. Raises DivergedError, StorageError."""
-        if self.step != self.keeper.newest_step:
-            self._copy(emit)
-        with self.stopwatch.timing("checkpoint_s"):
-            self.keeper.wait()
+        with self.clock.phase("checkpoint"):
+            if self.step != self.keeper.newest_step:
+                self._copy(emit)
+            with self.stopwatch.timing("checkpoint_s"):
+                self.keeper.wait()
 
     def _copy(self, emit: Emit) -> None:
-        with self.stopwatch.timing("checkpoint_s"):
+        with self.stopwatch.timing("checkpoint_s"), self.clock.phase("checkpoint"):
             self.losses.check()
             self.keeper.start(collect(self.method, self.optimizer), step=self.step, emit=emit)
+
+    def profiled(self) -> Profiled | None:
+        """Where the time goes, if that is measured and was not told just now."""
+        return self.profiler.tell(self.step)
+
+    def profiled_last(self) -> Profiled | None:
+        """Where the time of the attempt has gone, if that was measured."""
+        return self.profiler.tell_last(self.step)
 
     def publish(self) -> Published:
         """Write what people download. Raises StorageError."""
@@ -173,21 +193,26 @@ class Run:
             history=self.history.of_the_run(),
             exact=not self.progress.differs,
             step=self.step,
+            profile=self.profiler.newest,
         )
         return publish(export, out=self.out)
 
     def _views(self) -> tuple[Tensor, Tensor, Tensor]:
         """Two views [B, 3, side, side] of this step's rows int64 [B], on the device."""
-        rows = self._rows_of(self.step)
+        with self.clock.phase("gather"):
+            rows = self._rows_of(self.step)
         canvas = self.source.canvas(rows)
-        if self.step + 1 < self.horizon.steps:
-            self.source.prefetch(self._rows_of(self.step + 1))
-        rows = rows.to(self.place.device, non_blocking=True)
+        with self.clock.phase("gather"):
+            if self.step + 1 < self.horizon.steps:
+                self.source.prefetch(self._rows_of(self.step + 1))
+        with self.clock.phase("copy"):
+            rows = rows.to(self.place.device, non_blocking=True)
         epoch = self.step // self.horizon.steps_per_epoch
-        first, second = (
-            self.views.views(canvas, rows, seed=self.spec.seed, epoch=epoch, view=view)
-            for view in (0, 1)
-        )
+        with self.clock.phase("views"):
+            first, second = (
+                self.views.views(canvas, rows, seed=self.spec.seed, epoch=epoch, view=view)
+                for view in (0, 1)
+            )
         return first, second, rows
 
     def _rows_of(self, step: int) -> Tensor:
@@ -209,10 +234,11 @@ class Run:
         return done in {1, self.horizon.steps} or done % every_steps == 0
 
     def _signals(self, outcome: Outcome, lr: float) -> dict[str, float]:
-        self.losses.check()
-        return {
-            **read_signals(self.method, outcome, queue_dataset_rows=self.source.pack.rows),
-            "key_encoder_distance_ratio": self.method.key_distance_ratio(),
-            "lr": lr,
-            "grad_norm": gradient_norm(self.method.learning().values()),
-        }
+        with self.clock.phase("signals"):
+            self.losses.check()
+            return {
+                **read_signals(self.method, outcome, queue_dataset_rows=self.source.pack.rows),
+                "key_encoder_distance_ratio": self.method.key_distance_ratio(),
+                "lr": lr,
+                "grad_norm": gradient_norm(self.method.learning().values()),
+            }

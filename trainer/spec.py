@@ -70,6 +70,8 @@ class JobSpec(Record):
     """Also save at each multiple of so many steps."""
     keep_checkpoints: Annotated[int, Field(ge=2, le=100)] = 2
     """Newest checkpoints kept; two, so that a damaged one can be survived."""
+    profile: bool = False
+    """Measure where the time of each step goes. The result is the same, bit for bit."""
     pool: Annotated[str, Field(pattern="^[a-z][a-z0-9-]{0,31}$")] = "train"
     """Which workers may take it."""
     retry: RetrySpec = RetrySpec()

@@ -36,10 +36,13 @@ def train(
             run.save_behind(emit)
             if run.is_done:
                 run.save(emit)
+                _tell(emit, run.profiled_last())
                 emit(run.publish())
                 return Ended(outcome="succeeded", step=run.step)
             _tell(emit, run.advance())
+            _tell(emit, run.profiled())
         run.save(emit)
+        _tell(emit, run.profiled_last())
         message = f"Stopped after step {run.step}; the checkpoint is kept."
         return Ended(outcome="stopped", code="stopped", message=message, step=run.step)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from trainer.data.canvas import Canvas
 from trainer.data.pack import PIXELS, Pack
+from trainer.profiling.clock import Clock
 
 RESIDENT_BYTES_CPU = 2 * 1024**3
 RESIDENT_SHARE_GPU = 0.2
@@ -31,6 +32,8 @@ class RowSource:
         self.pack = pack
         self.threads = threads
         self.device = device
+        self.clock = Clock()
+        """Of the run that trains on it."""
         self._resident = _resident(pack, device)
         self._ahead: tuple[Tensor, Future[Gathered]] | None = None
         # One thread leads, the others copy: a leader in the same pool could wait for itself.
@@ -41,10 +44,9 @@ class RowSource:
         """The rows of an int64 tensor [B], on the device. What was prefetched is waited for."""
         if self._resident is not None:
             return self._from_resident(rows)
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and torch.equal(ahead[0], rows.cpu()):
-            return self._moved(*ahead[1].result())
-        return self._moved(*self._gather(_as_numpy(rows)))
+        with self.clock.phase("gather"):
+            gathered = self._gathered(rows)
+        return self._moved(*gathered)
 
     def prefetch(self, rows: Tensor) -> None:
         """Begin to gather the rows that the next call of `canvas` will ask for."""
@@ -66,10 +68,19 @@ class RowSource:
 
     def _from_resident(self, rows: Tensor) -> Canvas:
         assert self._resident is not None
-        rows = rows.to(self.device, non_blocking=True)
-        pixels = self._resident.index_select(0, rows).permute(0, 3, 1, 2)
+        with self.clock.phase("copy"):
+            rows = rows.to(self.device, non_blocking=True)
+        with self.clock.phase("gather"):
+            pixels = self._resident.index_select(0, rows).permute(0, 3, 1, 2)
         height, width = self._resident.shape[1:3]
         return Canvas(pixels, torch.full_like(rows, height), torch.full_like(rows, width))
+
+    def _gathered(self, rows: Tensor) -> Gathered:
+        """What was prefetched, if it is these rows."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and torch.equal(ahead[0], rows.cpu()):
+            return ahead[1].result()
+        return self._gather(_as_numpy(rows))
 
     def _gather(self, rows: NDArray[np.int64]) -> Gathered:
         sizes = self.pack.sizes(rows)
@@ -95,8 +106,9 @@ class RowSource:
             copy.result()
 
     def _moved(self, pixels: Tensor, sizes: Tensor) -> Canvas:
-        pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-        heights, widths = sizes.to(self.device, non_blocking=True).unbind(1)
+        with self.clock.phase("copy"):
+            pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
+            heights, widths = sizes.to(self.device, non_blocking=True).unbind(1)
         return Canvas(pixels, heights, widths)
 
 

@@ -124,7 +124,7 @@ def _reading(history: Sequence[Line]) -> str:
 
 
 def _recipe(spec: JobSpec, reasons: dict[str, str]) -> str:
-    left_out = {"dataset", "test_dataset", "name", "metadata", "pool", "retry"}
+    left_out = {"dataset", "test_dataset", "name", "metadata", "pool", "profile", "retry"}
     rows = [
         (f"`{field}`", _value(value), reasons.get(field, ""))
         for field, value in _fields(spec).items()

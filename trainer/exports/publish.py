@@ -1,4 +1,7 @@
-"""Turn a trained encoder into files that people load. Every file is a pure function of the run."""
+"""Turn a trained encoder into files that people load.
+
+Every file is a pure function of the run, but for the profile of a run that was asked for one.
+"""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -13,13 +16,13 @@ from torch import nn
 
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
-from trainer.events import DatasetFacts, Published
+from trainer.events import DatasetFacts, Profiled, Published
 from trainer.exports import atlas, embeddings, weights
 from trainer.exports.card import card
 from trainer.exports.curves import Line
 from trainer.exports.files import appearing, write_sums
 from trainer.failpoints import reach
-from trainer.file_names import CONFIG, PREPROCESS, TABLE, WEIGHTS
+from trainer.file_names import CONFIG, PREPROCESS, PROFILE, TABLE, WEIGHTS
 from trainer.files import write_synced
 from trainer.spec import JobSpec
 from trainer.views.views import Views
@@ -44,6 +47,8 @@ class Export:
     """The lines of metrics.jsonl."""
     exact: bool
     step: int
+    profile: Profiled | None = None
+    """Of a run that was profiled: published beside what the run has made, and no part of it."""
 
 
 def publish(export: Export, *, out: Path) -> Published:
@@ -64,6 +69,7 @@ def publish(export: Export, *, out: Path) -> Published:
             PREPROCESS: _json(preprocess(config["pretrained_cfg"])),
             "README.md": _card(export, config).encode(),
             "atlas.png": _atlas(export, chosen),
+            **_profile(export),
         }.items():
             reach("publish.mid_write")
             write_synced(folder / name, data)
@@ -118,6 +124,12 @@ def _card(export: Export, config: dict[str, Any]) -> str:
         step=export.step,
         exact=export.exact,
     )
+
+
+def _profile(export: Export) -> dict[str, bytes]:
+    if export.profile is None:
+        return {}
+    return {PROFILE: _json(export.profile.model_dump(mode="json", exclude={"type"}))}
 
 
 def _atlas(export: Export, chosen: embeddings.Features) -> bytes:

@@ -83,15 +83,18 @@ class MoCo(Method):
     def _half(
         self, view_q: Tensor, view_k: Tensor, rows: Tensor, *, half: int, step: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        query = self.query(view_q)
-        key = self._keys(view_k, half=half, step=step)
-        loss = info_nce(
-            query,
-            key,
-            self.negatives.keys,
-            temperature=self.spec.temperature or 0.0,
-            hidden=self.negatives.hidden_from(self._owners(rows)),
-        )
+        with self.clock.phase("query"):
+            query = self.query(view_q)
+        with self.clock.phase("key"):
+            key = self._keys(view_k, half=half, step=step)
+        with self.clock.phase("loss"):
+            loss = info_nce(
+                query,
+                key,
+                self.negatives.keys,
+                temperature=self.spec.temperature or 0.0,
+                hidden=self.negatives.hidden_from(self._owners(rows)),
+            )
         return loss, query, key
 
     @torch.no_grad()
@@ -122,8 +125,10 @@ class MoCo(Method):
 
         Both come after backward, so nothing that the gradient needs must be cloned.
         """
-        follow(self.key, self.query, momentum=self.spec.momentum or 0.0)
-        self.negatives.push(outcome.keys, outcome.rows)
+        with self.clock.phase("momentum"):
+            follow(self.key, self.query, momentum=self.spec.momentum or 0.0)
+        with self.clock.phase("enqueue"):
+            self.negatives.push(outcome.keys, outcome.rows)
 
     def learning(self) -> dict[str, nn.Parameter]:
         """Everything in the query tower."""

@@ -1,0 +1,163 @@
+"""The clock against a made-up one, whose every step is known."""
+
+from contextlib import suppress
+
+import pytest
+import torch
+
+from trainer.profiling.clock import Clock, HostTimer, StepClock, clock_for
+from trainer.profiling.tally import RECENT_STEPS, Tally, Times
+
+
+class Hands:
+    """A timer whose seconds pass only when told, and whose device may lag behind."""
+
+    def __init__(self) -> None:
+        self.now_s, self.device_s, self.waits = 0.0, float("inf"), 0
+
+    def stamp(self) -> float:
+        return self.now_s
+
+    def is_past(self, stamp: float, *, wait: bool) -> bool:
+        if wait and stamp > self.device_s:
+            self.device_s, self.waits = stamp, self.waits + 1
+        return stamp <= self.device_s
+
+    def seconds(self, begin: float, end: float) -> float:
+        return end - begin
+
+
+def step(clock: Clock, hands: Hands, *, views_s: float = 2.0, rows: int = 8) -> None:
+    """A step of `views_s` + 5 s, one of them in no phase."""
+    with clock.phase("views"):
+        hands.now_s += views_s
+    for _ in range(2):  # as the symmetric loss has it
+        with clock.phase("query"):
+            hands.now_s += 2.0
+    hands.now_s += 1.0
+    clock.lap(rows)
+
+
+def measured(clock: Clock, *, wait: bool = False) -> Times:
+    times = clock.times(wait=wait)
+    assert times is not None
+    return times
+
+
+def test_phases_and_the_rest_add_up_to_the_steps() -> None:
+    hands = Hands()
+    clock = StepClock(hands, warm_up_steps=0)
+    for _ in range(3):
+        step(clock, hands)
+    times = measured(clock)
+    assert (times.steps, times.rows, times.steps_s, times.step_median_s) == (3, 24, 21.0, 7.0)
+    assert times.phases_s == {"views": 6.0, "query": 12.0, "other": 3.0}
+    assert times.counts == {"views": 3, "query": 6, "other": 3}
+    assert times.share("views", "query") == pytest.approx(18 / 21)
+
+
+def test_the_first_steps_are_left_out_with_all_that_was_in_them() -> None:
+    hands = Hands()
+    clock = StepClock(hands, warm_up_steps=2)
+    with clock.phase("evaluation"):
+        hands.now_s += 100.0
+    for views_s in (50.0, 40.0):
+        step(clock, hands, views_s=views_s)
+        assert clock.times() is None
+    step(clock, hands)
+    assert measured(clock).steps == 1
+    assert measured(clock).whole_s == 7.0
+
+
+def test_what_comes_between_steps_is_a_share_of_the_whole_and_no_part_of_a_step() -> None:
+    hands = Hands()
+    clock = StepClock(hands, warm_up_steps=0)
+    step(clock, hands)
+    with clock.phase("evaluation"):
+        hands.now_s += 3.0
+        with clock.phase("gather"):  # rows of the evaluation are not rows of a step
+            hands.now_s += 4.0
+    step(clock, hands)
+    with clock.phase("evaluation"):
+        hands.now_s += 7.0
+    clock.lap(rows=0)
+    times = measured(clock)
+    assert (times.steps, times.steps_s, times.step_median_s) == (2, 14.0, 7.0)
+    assert (times.phases_s["evaluation"], times.counts["evaluation"]) == (14.0, 2)
+    assert "gather" not in times.phases_s
+    assert times.share("evaluation") == 0.5
+    assert times.share("views") == pytest.approx(2 / 7)
+
+
+def test_a_phase_that_fails_ends_all_the_same() -> None:
+    hands = Hands()
+    clock = StepClock(hands, warm_up_steps=0)
+    with suppress(ValueError), clock.phase("backward"):
+        hands.now_s += 1.0
+        raise ValueError("broken")
+    step(clock, hands)
+    assert measured(clock).phases_s["backward"] == 1.0
+
+
+def test_a_device_that_lags_is_waited_for_only_when_asked() -> None:
+    hands = Hands()
+    clock = StepClock(hands, warm_up_steps=0)
+    hands.device_s = 10.0  # it has done one step of 7 s
+    for _ in range(3):
+        step(clock, hands)
+    assert (measured(clock).steps, hands.waits) == (1, 0)
+    hands.device_s = 14.0
+    assert (measured(clock).steps, hands.waits) == (2, 0)
+    assert (measured(clock, wait=True).steps, hands.waits) == (3, 1)
+
+
+def test_a_long_run_costs_no_more_memory_than_a_short_one() -> None:
+    tally = Tally()
+    for number in range(3 * RECENT_STEPS):
+        tally.add(1.0 + (number >= 2 * RECENT_STEPS), [], rows=1)
+    times = tally.times()
+    assert times is not None
+    assert times.step_median_s == 2.0
+    assert times.steps_s == 4.0 * RECENT_STEPS
+    assert len(tally._recent_s) == RECENT_STEPS
+
+
+def test_without_a_profile_nothing_is_measured() -> None:
+    clock = clock_for(torch.device("cpu"), profile=False)
+    assert type(clock) is Clock
+    with clock.phase("views"), clock.phase("query"):
+        clock.lap(8)
+    assert clock.times() is None
+    assert clock.phase("views") is clock.phase("key")  # nothing is made anew
+
+
+def test_a_cpu_is_measured_by_the_clock_of_the_host() -> None:
+    clock = clock_for(torch.device("cpu"), profile=True)
+    assert isinstance(clock, StepClock)
+    timer = HostTimer()
+    begin = timer.stamp()
+    end = timer.stamp()
+    assert timer.seconds(begin, end) == end - begin >= 0.0
+    assert timer.is_past(end, wait=False)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_is_measured_in_its_own_stream_and_never_waited_for() -> None:
+    device = torch.device("cuda")
+    clock = clock_for(device, profile=True)
+    left, right = torch.randn(2, 4096, 4096, device=device)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for _ in range(30):
+            with clock.phase("query"):
+                for _ in range(10):
+                    right = (left @ right).tanh_()
+            with clock.phase("loss"):
+                right.sum()
+            clock.lap(16)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    times = measured(clock, wait=True)
+    assert times.steps == 25
+    assert sum(times.phases_s.values()) == pytest.approx(times.steps_s, rel=1e-3)
+    assert times.share("query") > 0.8

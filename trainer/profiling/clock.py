@@ -1,0 +1,158 @@
+"""Where the time of a run goes. A run that is not profiled has a clock that does nothing.
+
+Phases are marked by `with clock.phase("query"):` where they are; each optimizer step ends with a
+`lap`. On a GPU both are marks in its own stream, looked at only once it has passed them: nothing
+waits for the device, and what the host does while the device is busy counts as nothing.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+import torch
+
+from trainer.events import Phase
+from trainer.profiling.tally import Tally, Times
+
+WARM_UP_STEPS = 5
+"""Left out: the first steps choose kernels, fill caches and touch memory for the first time."""
+_NOTHING: AbstractContextManager[None] = nullcontext()
+
+
+class Clock:
+    """Measures nothing, at the price of a call."""
+
+    def phase(self, _name: Phase) -> AbstractContextManager[None]:
+        """Measure a block. Inside of another phase the time is the other's."""
+        return _NOTHING
+
+    def lap(self, rows: int) -> None:
+        """A step of so many rows is over; 0: no step, but what came after the last one."""
+
+    def times(self, *, wait: bool = False) -> Times | None:
+        """What was measured. Only `wait` waits for the device. None: nothing was."""
+        del wait
+        return None
+
+
+Stamp = TypeVar("Stamp")
+
+
+class Timer(Protocol[Stamp]):
+    """Makes marks in time, whose distance is known once they are past."""
+
+    def stamp(self) -> Stamp:
+        """A mark here and now."""
+
+    def is_past(self, stamp: Stamp, *, wait: bool) -> bool:
+        """Whether the device has come to the mark; with `wait`, wait until it has."""
+
+    def seconds(self, begin: Stamp, end: Stamp) -> float:
+        """Between two marks that are past."""
+
+
+class HostTimer:
+    """Marks by the clock of the host, which on a CPU does all the work itself."""
+
+    def stamp(self) -> float:
+        """Seconds since whenever."""
+        return time.perf_counter()
+
+    def is_past(self, stamp: float, *, wait: bool) -> bool:
+        """Always."""
+        del stamp, wait
+        return True
+
+    def seconds(self, begin: float, end: float) -> float:
+        """Their difference."""
+        return end - begin
+
+
+class DeviceTimer:
+    """Marks in the stream of a GPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def stamp(self) -> torch.cuda.Event:
+        """An event behind all that was launched so far."""
+        event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch has no types
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def is_past(self, stamp: torch.cuda.Event, *, wait: bool) -> bool:
+        """Whether all that was launched before it is done."""
+        if wait:
+            stamp.synchronize()
+        return bool(stamp.query())  # type: ignore[no-untyped-call]
+
+    def seconds(self, begin: torch.cuda.Event, end: torch.cuda.Event) -> float:
+        """By the clock of the GPU."""
+        return float(begin.elapsed_time(end)) / 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class _Lap(Generic[Stamp]):
+    begin: Stamp
+    end: Stamp
+    spans: list[tuple[Phase, Stamp, Stamp]]
+    rows: int
+
+
+class StepClock(Clock, Generic[Stamp]):
+    """Measures every step."""
+
+    def __init__(self, timer: Timer[Stamp], *, warm_up_steps: int = WARM_UP_STEPS) -> None:
+        self._timer, self._left_out = timer, warm_up_steps
+        self._tally = Tally()
+        self._laps: deque[_Lap[Stamp]] = deque()  # those that the device may not have passed yet
+        self._spans: list[tuple[Phase, Stamp, Stamp]] = []
+        self._is_within = False
+        self._began = timer.stamp()
+
+    @contextmanager
+    def _phase(self, name: Phase) -> Iterator[None]:
+        self._is_within = True
+        begin = self._timer.stamp()
+        try:
+            yield
+        finally:
+            self._spans.append((name, begin, self._timer.stamp()))
+            self._is_within = False
+
+    def phase(self, name: Phase) -> AbstractContextManager[None]:
+        """Measure a block. Inside of another phase the time is the other's."""
+        return _NOTHING if self._is_within else self._phase(name)
+
+    def lap(self, rows: int) -> None:
+        """A step of so many rows is over; 0: no step, but what came after the last one."""
+        lap = _Lap(self._began, self._timer.stamp(), self._spans, rows)
+        self._began, self._spans = lap.end, []
+        if self._left_out:
+            self._left_out -= 1
+            return
+        self._laps.append(lap)
+        self._harvest(wait=False)
+
+    def times(self, *, wait: bool = False) -> Times | None:
+        """What was measured. Only `wait` waits for the device. None: not one step was."""
+        self._harvest(wait=wait)
+        return self._tally.times()
+
+    def _harvest(self, *, wait: bool) -> None:
+        while self._laps and self._timer.is_past(self._laps[0].end, wait=wait):
+            lap = self._laps.popleft()
+            spans = [(name, self._timer.seconds(begin, end)) for name, begin, end in lap.spans]
+            self._tally.add(self._timer.seconds(lap.begin, lap.end), spans, rows=lap.rows)
+
+
+def clock_for(device: torch.device, *, profile: bool) -> Clock:
+    """The clock of a run on a device."""
+    if not profile:
+        return Clock()
+    if device.type == "cuda":
+        return StepClock(DeviceTimer(device))
+    return StepClock(HostTimer())

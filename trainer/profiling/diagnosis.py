@@ -1,0 +1,256 @@
+"""What keeps a run from being faster, in one sentence, and what would change it.
+
+Pure: from measured times to words. Only advice that a spec, a setting or a dataset can follow.
+Loads no tensors.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trainer.events import DatasetFacts, Phase
+from trainer.profiling.tally import OCCASIONS, Times
+from trainer.spec import JobSpec
+
+GPU_BATCH_ROWS = 256
+"""Smaller batches leave a GPU waiting for its host."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What was measured, and where."""
+
+    times: Times
+    spec: JobSpec
+    """Resolved."""
+    facts: DatasetFacts
+    device: str
+    """`cpu` or `cuda`."""
+    threads: int
+    """Of one operation on a CPU."""
+    cores: int
+    """That this process may use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """The answer."""
+
+    bottleneck: str
+    """In a word."""
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """When something is worth a word, and which."""
+
+    name: str
+    phases: tuple[Phase, ...]
+    above: float
+    """Share that is too much: of a step, or of the whole for what comes between steps."""
+    what: str
+    """`Making the two views takes`: the share follows."""
+    advice: Callable[[Case], str]
+    applies: Callable[[Case], bool] = lambda _case: True
+
+
+def diagnose(case: Case) -> Diagnosis:
+    """The largest of the shares that are too much; if none is, the network itself."""
+    found = [
+        rule for rule in RULES if case.times.share(*rule.phases) > rule.above and rule.applies(case)
+    ]
+    if not found:
+        return Diagnosis(NETWORK.name, _sentence(NETWORK, case))
+    worst = max(found, key=lambda rule: _seconds(case, rule))
+    return Diagnosis(worst.name, _sentence(worst, case))
+
+
+def _sentence(rule: Rule, case: Case) -> str:
+    of = "the time" if OCCASIONS.issuperset(rule.phases) else "each step"
+    share = _percent(case.times.share(*rule.phases))
+    parts = f" ({_parts(rule, case)})" if len(rule.phases) > 1 else ""
+    return f"{rule.what} {share} of {of}{parts}: {rule.advice(case)}."
+
+
+def _parts(rule: Rule, case: Case) -> str:
+    return ", ".join(f"{name} {_percent(case.times.share(name))}" for name in rule.phases)
+
+
+def _seconds(case: Case, rule: Rule) -> float:
+    return sum(case.times.phases_s.get(name, 0.0) for name in rule.phases)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
+def _evaluation(case: Case) -> str:
+    spec = case.spec.evaluation
+    assert spec is not None
+    if spec.every_epochs < (case.spec.epochs or 0):
+        return f"measure less often, with `evaluation.every_epochs` above {spec.every_epochs}"
+    return "classify fewer rows, with a smaller `evaluation.test_rows` or `evaluation.bank_rows`"
+
+
+def _checkpoint(case: Case) -> str:
+    steps = case.spec.checkpoint_every_steps
+    if steps is not None:
+        return f"save less often, with `checkpoint_every_steps` above {steps}"
+    every_s = case.spec.checkpoint_every_s
+    return f"save less often, with `checkpoint_every_s` above {every_s:g}"
+
+
+def _signals(case: Case) -> str:
+    every_steps = case.spec.signals_every_steps
+    return f"read them less often, with `signals_every_steps` above {every_steps}"
+
+
+def _smaller_images(case: Case) -> str:
+    """Of use only where the dataset's images are larger than what is trained on."""
+    side_px = case.spec.views.side_px or 0
+    if case.facts.side_px_median <= side_px:
+        return ""
+    return f"shrink the images from {case.facts.side_px_median} to {side_px} px before the upload"
+
+
+def _gather(case: Case) -> str:
+    disk = "put the data folder (`MOCO_DATA_DIR`) on a faster disk"
+    return _either(disk, _smaller_images(case))
+
+
+def _copy(case: Case) -> str:
+    whole = "" if case.facts.same_size else "upload images of one size, which stay on the device"
+    small = _smaller_images(case)
+    return _either(whole, small) or "take a machine whose device has room for the dataset"
+
+
+def _views(case: Case) -> str:
+    blur_p = case.spec.views.blur_p
+    less_blur = f"blur less often, with `views.blur_p` below {blur_p:g}" if blur_p else ""
+    if case.device == "cuda":
+        return _either(less_blur, _smaller_side(case))
+    if case.threads < case.cores:
+        hands = f"give the worker more threads (`MOCO_THREADS` above {case.threads})"
+    else:
+        hands = f"take a machine with more cores than {case.cores}"
+    return _either(hands, less_blur, "train on a GPU")
+
+
+def _loss(case: Case) -> str:
+    rows = case.spec.method.queue_rows
+    return f"a shorter queue, with `method.queue_rows` below {rows}, makes every step shorter"
+
+
+def _larger_batch(case: Case) -> str:
+    rows = case.spec.batch_rows or 0
+    if rows < case.facts.rows:
+        return f"a larger `batch_rows` than {rows} does it less often"
+    return "the dataset fits in one batch already, so only a smaller `encoder.name` would help"
+
+
+def _smaller_side(case: Case) -> str:
+    return f"take smaller images, with `views.side_px` below {case.spec.views.side_px}"
+
+
+def _network(case: Case) -> str:
+    """In the order of what helps most."""
+    rows = case.spec.batch_rows or 0
+    fp32 = case.spec.precision == "fp32"
+    faster = "leave `precision` out, so that bfloat16 is used where it is fast" if fp32 else ""
+    if case.device == "cuda":
+        fuller = ""
+        if rows < min(GPU_BATCH_ROWS, case.facts.rows):
+            fuller = f"use the GPU better, with a larger `batch_rows` than {rows}"
+        return _either(faster, fuller) or _either(_smaller_side(case), _smaller_encoder(case))
+    return _either(faster, "train on a GPU", _smaller_side(case), _smaller_encoder(case))
+
+
+def _smaller_encoder(case: Case) -> str:
+    name = case.spec.encoder.name
+    return "" if name == "small" else f"choose a smaller `encoder.name` than {name}"
+
+
+def _either(*ways: str) -> str:
+    return ", or ".join(way for way in ways if way)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        name="evaluation",
+        phases=("evaluation",),
+        above=0.20,
+        what="Evaluation takes",
+        advice=_evaluation,
+        applies=lambda case: case.spec.evaluation is not None,
+    ),
+    Rule(
+        name="checkpoint",
+        phases=("checkpoint",),
+        above=0.05,
+        what="Saving checkpoints takes",
+        advice=_checkpoint,
+        # The one at the end cannot be left out.
+        applies=lambda case: case.times.counts.get("checkpoint", 0) > 1,
+    ),
+    Rule(
+        name="signals",
+        phases=("signals",),
+        above=0.05,
+        what="Reading the signals takes",
+        advice=_signals,
+    ),
+    Rule(
+        name="gather",
+        phases=("gather",),
+        above=0.20,
+        what="Fetching the rows takes",
+        advice=_gather,
+    ),
+    Rule(
+        name="copy",
+        phases=("copy",),
+        above=0.15,
+        what="Copying the rows to the device takes",
+        advice=_copy,
+    ),
+    Rule(
+        name="views",
+        phases=("views",),
+        above=0.30,
+        what="Making the two views takes",
+        advice=_views,
+    ),
+    Rule(
+        name="loss",
+        phases=("loss",),
+        above=0.15,
+        what="Comparing with the keys of the queue takes",
+        advice=_loss,
+        # Its gradient is part of `backward`, as is the encoder's: both grow as they do forward.
+        applies=lambda case: case.times.share("loss") >= case.times.share("query"),
+    ),
+    Rule(
+        name="weights",
+        phases=("optimizer", "momentum", "enqueue"),
+        above=0.20,
+        what="Moving the weights and the queue takes",
+        advice=_larger_batch,
+    ),
+    Rule(
+        name="other",
+        phases=("other",),
+        above=0.25,
+        what="What lies between the parts of a step takes",
+        advice=_larger_batch,
+    ),
+)
+"""Each is compared with its own threshold, then all that are above by their seconds."""
+
+NETWORK = Rule(
+    name="network",
+    phases=("query", "key", "backward"),
+    above=0.0,
+    what="The network takes",
+    advice=_network,
+)
+"""What remains, and what a run should spend its time on."""

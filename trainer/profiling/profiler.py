@@ -1,0 +1,67 @@
+"""Tells now and then where the time of a run goes."""
+
+import time
+from collections.abc import Callable
+from typing import get_args
+
+from trainer.events import Phase, PhaseTime, Profiled
+from trainer.profiling.clock import Clock
+from trainer.profiling.diagnosis import Case, diagnose
+from trainer.profiling.tally import OCCASIONS, Times
+
+EVERY_S = 5.0
+STEPS_MIN = 20
+"""Measured before the first word, unless the run ends sooner."""
+
+
+class Profiler:
+    """The clock of a run, and what is said of its times."""
+
+    def __init__(self, clock: Clock, case: Callable[[Times], Case]) -> None:
+        """`case` adds to the times what is known of the run."""
+        self.clock, self._case = clock, case
+        self.newest: Profiled | None = None
+        """What was told last."""
+        self._due_s = 0.0
+
+    def tell(self, step: int) -> Profiled | None:
+        """The profile after so many steps, if one is due."""
+        now_s = time.monotonic()
+        if now_s < self._due_s:
+            return None
+        times = self.clock.times()
+        if times is None or times.steps < STEPS_MIN:
+            return None
+        self._due_s = now_s + EVERY_S
+        return self._told(times, step)
+
+    def tell_last(self, step: int) -> Profiled | None:
+        """The profile of the whole attempt; None if not one step was measured."""
+        self.clock.lap(rows=0)
+        times = self.clock.times(wait=True)
+        return None if times is None else self._told(times, step)
+
+    def _told(self, times: Times, step: int) -> Profiled:
+        self.newest = profile_of(self._case(times), step=step)
+        return self.newest
+
+
+def profile_of(case: Case, *, step: int) -> Profiled:
+    """The event of a case."""
+    times, found = case.times, diagnose(case)
+    phases = []
+    for name in get_args(Phase):
+        if count := times.counts.get(name, 0):
+            turns = count if name in OCCASIONS else times.steps
+            mean_s = times.phases_s[name] / turns
+            phases.append(PhaseTime(name=name, mean_s=mean_s, share=times.share(name)))
+    return Profiled(
+        step=step,
+        steps_measured=times.steps,
+        step_mean_s=times.steps_s / times.steps,
+        step_median_s=times.step_median_s,
+        rows_per_s=times.rows / max(times.steps_s, 1e-12),
+        phases=tuple(phases),
+        bottleneck=found.bottleneck,
+        sentence=found.sentence,
+    )

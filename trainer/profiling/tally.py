@@ -1,0 +1,82 @@
+"""Sums of what a clock has measured. Loads no tensors."""
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from statistics import median
+
+from trainer.events import Phase
+
+OCCASIONS: frozenset[Phase] = frozenset({"evaluation", "checkpoint"})
+"""Phases between steps; all others are parts of a step."""
+RECENT_STEPS = 1000
+"""The median is that of so many newest steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """What `steps` steps and all that came between them have cost."""
+
+    steps: int
+    rows: int
+    steps_s: float
+    """Of all steps together."""
+    step_median_s: float
+    phases_s: dict[Phase, float]
+    """Of each phase together. What is no phase of a step is its `other`."""
+    counts: dict[Phase, int]
+    """How often each took place; a phase that a step has twice counts twice."""
+
+    @property
+    def whole_s(self) -> float:
+        """Steps and occasions."""
+        return self.steps_s + sum(self.phases_s.get(name, 0.0) for name in OCCASIONS)
+
+    def share(self, *names: Phase) -> float:
+        """Part of phases in the steps; of occasions in the whole."""
+        base_s = self.whole_s if OCCASIONS.issuperset(names) else self.steps_s
+        return sum(self.phases_s.get(name, 0.0) for name in names) / max(base_s, 1e-12)
+
+
+class Tally:
+    """Takes steps in one after the other; its size does not grow with them."""
+
+    def __init__(self) -> None:
+        self._steps = self._rows = 0
+        self._steps_s = 0.0
+        self._phases_s: dict[Phase, float] = {}
+        self._counts: Counter[Phase] = Counter()
+        self._recent_s: deque[float] = deque(maxlen=RECENT_STEPS)
+
+    def add(self, lap_s: float, spans: Iterable[tuple[Phase, float]], *, rows: int) -> None:
+        """A lap of so many seconds with its phases; without rows only its occasions count."""
+        step_s = other_s = lap_s
+        for name, span_s in spans:
+            other_s -= span_s
+            if name in OCCASIONS:
+                step_s -= span_s
+            elif not rows:
+                continue
+            self._add(name, span_s)
+        if rows:
+            self._add("other", max(0.0, other_s))
+            self._steps, self._rows = self._steps + 1, self._rows + rows
+            self._steps_s += step_s
+            self._recent_s.append(step_s)
+
+    def _add(self, name: Phase, span_s: float) -> None:
+        self._phases_s[name] = self._phases_s.get(name, 0.0) + span_s
+        self._counts[name] += 1
+
+    def times(self) -> Times | None:
+        """The sums so far; None before the first step."""
+        if not self._steps:
+            return None
+        return Times(
+            steps=self._steps,
+            rows=self._rows,
+            steps_s=self._steps_s,
+            step_median_s=median(self._recent_s),
+            phases_s=dict(self._phases_s),
+            counts=dict(self._counts),
+        )
