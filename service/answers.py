@@ -84,7 +84,7 @@ class EventItem(BaseModel):
     id: str
     """Its place: names the entry in `after` and in `Last-Event-ID`."""
     event: Annotated[dict[str, Any], WithJsonSchema(JSON_OBJECT)]
-    """What happened. `type` tells which: `status`, `started`, `stepped`, `evaluated`, ..."""
+    """What happened. `type` tells which: `status`, `started`, `stepped`, `profiled`, ..."""
 
 
 class EventList(Listing):

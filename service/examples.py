@@ -110,6 +110,21 @@ REPORT: Example = {
     "data": [BAD_FILE],
     "has_more": True,
 }
+PROFILE: Example = {
+    "type": "profiled",
+    "step": 1200,
+    "steps_measured": 1195,
+    "step_mean_s": 0.0502,
+    "step_median_s": 0.0498,
+    "rows_per_s": 5100.0,
+    "phases": [
+        {"name": "views", "mean_s": 0.0306, "share": 0.61},
+        {"name": "backward", "mean_s": 0.0196, "share": 0.39},
+    ],
+    "bottleneck": "views",
+    "sentence": "Making the two views takes 61 % of each step: give the worker more threads "
+    "(`MOCO_THREADS` above 2), or train on a GPU.",
+}
 PROGRESS: Example = {
     "step": 1200,
     "steps": 19_500,
@@ -120,6 +135,7 @@ PROGRESS: Example = {
     "eta_s": 1840.0,
     "exact": True,
     "differs": [],
+    "profile": PROFILE,
 }
 JOB: Example = {
     "id": JOB_ID,

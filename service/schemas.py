@@ -12,7 +12,7 @@ from service.store.words import (
     JobRecord,
     Status,
 )
-from trainer.events import DatasetFacts
+from trainer.events import DatasetFacts, Profiled
 from trainer.record import Record
 from trainer.spec import SourceFormat
 
@@ -181,6 +181,8 @@ class Progress(BaseModel):
     """Whether the end will equal that of a run that was never interrupted, bit for bit."""
     differs: list[str] = Field(default_factory=list)
     """What changed since the checkpoint that was resumed from, if not exact."""
+    profile: Profiled | None = None
+    """Where the time goes, if the spec asks for a `profile`."""
 
 
 class Job(BaseModel):

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from service.store.errors import StoreError, StoreUnavailable
-from trainer.events import Checkpointed, Ingesting, Logged, Stepped
+from trainer.events import Checkpointed, Ingesting, Logged, Profiled, Stepped
 from worker.progress import Staged
 
 LOG = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class EventBuffer:
         """Add at the end; drop what may be dropped if that is one too many."""
         self._line.append(staged)
         if len(self._line) > self.limit:
-            self._drop_oldest(Stepped | Ingesting) or self._drop_oldest(Logged)
+            self._drop_oldest(Stepped | Profiled | Ingesting) or self._drop_oldest(Logged)
 
     def take(self, rows: int) -> tuple[Staged, ...]:
         """Remove and return the oldest `rows` events."""

@@ -10,14 +10,15 @@ from trainer.events import (
     Evaluated,
     Event,
     Ingesting,
+    Profiled,
     Published,
     Started,
     Stepped,
 )
 
 Progress = dict[str, Any]
-"""step, steps, epoch, epochs, signals, rows_per_s, eta_s, exact, differs, device; an ingest has
-rows_ok, rows_bad, bytes_done, bytes_total instead."""
+"""step, steps, epoch, epochs, signals, rows_per_s, eta_s, exact, differs, device, and profile once
+it was told; an ingest has rows_ok, rows_bad, bytes_done, bytes_total instead."""
 
 
 def folded(progress: Progress, event: Event, *, batch_rows: int) -> Progress:
@@ -45,6 +46,8 @@ def folded(progress: Progress, event: Event, *, batch_rows: int) -> Progress:
             "rows_per_s": rows_per_s,
             "eta_s": _eta_s(progress.get("steps", 0) - event.step, batch_rows, rows_per_s),
         }
+    if isinstance(event, Profiled):
+        return progress | {"profile": event.model_dump(mode="json")}
     if isinstance(event, Ingesting):
         return progress | event.model_dump(exclude={"type"})
     return progress

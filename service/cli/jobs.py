@@ -60,6 +60,11 @@ def show(shell: Shell, job: AnyJobId = None) -> None:
         shell.emit(found.raw())
         return
     print_facts(_facts(found))
+    if found.progress and found.progress.profile:
+        from service.cli.profile import table
+
+        for text in table(found.progress.profile):
+            shell.data(text)
 
 
 def logs(

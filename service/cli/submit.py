@@ -57,6 +57,10 @@ def submit(
     batch_rows: Annotated[int | None, typer.Option(help="Images of one step.")] = None,
     seed: Annotated[int | None, typer.Option(help="Everything random depends on it.")] = None,
     name: Annotated[str | None, typer.Option(help="What people call the job.")] = None,
+    profile: Annotated[
+        bool | None,
+        typer.Option("--profile", help="Measure where the time of each step goes."),
+    ] = None,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY.PATH=VALUE", help="Any field; may be repeated."),
@@ -84,6 +88,7 @@ def submit(
         "batch_rows": batch_rows,
         "seed": seed,
         "name": name,
+        "profile": profile,
     }
     spec = specs.with_sets(specs.with_options(specs.load(file), options), sets or [])
     if "dataset" not in spec:

@@ -26,6 +26,8 @@ class Tracker:
         self.steps = progress.steps if progress else None
         self.epoch = progress.epoch if progress else 0.0
         self.signals: dict[str, float] = dict(progress.signals) if progress else {}
+        self.bottleneck = ""
+        """What the newest profile says in a word."""
         self.losses: dict[int, float] = {}
         """Step -> loss, for a chart."""
         self._seen: deque[tuple[float, int]] = deque()
@@ -50,6 +52,9 @@ class Tracker:
                     self.losses[self.step] = float(loss)
                 self._remember(at_s)
                 return event.type == "evaluated"
+            case "profiled":
+                before, self.bottleneck = self.bottleneck, str(body["bottleneck"])
+                return self.bottleneck != before
             case "logged":
                 return True
         return False

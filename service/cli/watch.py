@@ -113,12 +113,14 @@ def _display(
     can_write = (sys.stderr.encoding or "").lower().replace("-", "") == "utf8"
     with steps(lambda: _chart(tracker) if can_write else []) as bar:
 
-        def show(event: "Event", _notable: bool) -> None:
+        def show(event: "Event", notable: bool) -> None:
             narrow = get_terminal_size().columns < _WIDE_COLUMNS
             words = tracker.words(short=narrow) if tracker.steps else ""
             bar(tracker.status, tracker.step, tracker.steps, words)
             if event.type == "logged":
                 line(f"{event.event.get('level')}: {event.event.get('message')}")
+            elif event.type == "profiled" and notable:
+                line(str(event.event.get("sentence")))
 
         yield show
 
@@ -147,6 +149,9 @@ def _plain(tracker: "Tracker", line: Callable[[str], None]) -> "Callable[[Event,
         elif event.type == "status":
             reason = event.event.get("message") or event.event.get("code")
             line(f"{tracker.status}" + (f": {reason}" if reason else ""))
+        elif event.type == "profiled":
+            if notable:
+                line(str(event.event.get("sentence")))
         elif notable or (event.type == "stepped" and now_s - told_s >= _LINE_EVERY_S):
             told_s = now_s
             line(tracker.words())
@@ -166,6 +171,11 @@ def _farewell(shell: Shell, job: "Job", *, line: Callable[[str], None]) -> None:
     took = (job.finished_at or time.time()) - (job.started_at or time.time())
     reason = job.status_reason
     because = f": {reason.message or reason.code}" if reason and job.status != "succeeded" else ""
+    if job.progress and job.progress.profile:
+        from service.cli.profile import table
+
+        for text in table(job.progress.profile):
+            line(text)
     line(f"{job.id} {job.status} after {duration_text(took)}{because}")
     if job.status == "succeeded":
         shell.say(f"next: moco download {job.id}")

@@ -61,6 +61,25 @@ class Report(Answer):
     has_more: bool = False
 
 
+class Phase(Answer):
+    """What one part of a step costs."""
+
+    name: str
+    mean_s: float
+    share: float
+
+
+class Profile(Answer):
+    """Where the time of a job goes."""
+
+    steps_measured: int
+    step_mean_s: float
+    rows_per_s: float
+    phases: tuple[Phase, ...]
+    bottleneck: str
+    sentence: str
+
+
 class Progress(Answer):
     """How far a job has come."""
 
@@ -73,6 +92,7 @@ class Progress(Answer):
     eta_s: float | None = None
     exact: bool | None = None
     differs: tuple[str, ...] = ()
+    profile: Profile | None = None
 
 
 class Job(Answer):

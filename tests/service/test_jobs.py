@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from service import examples
 from tests.support.api import (
     RunningApi,
     facts,
@@ -115,6 +116,26 @@ def test_the_time_comes_from_a_measured_speed(api: RunningApi, dataset: str) -> 
     assert lease.job_id in preview["eta_basis"]
     other = api.client.post("/v1/jobs?dry_run=true", json=sent | {"views": {"side_px": 24}}).json()
     assert other["eta_s"] is None, "another side has another speed"
+
+
+def test_a_profile_is_shown_with_the_job_and_listed_among_its_files(api: RunningApi) -> None:
+    job = finished_job(api, {"profile.json": b"{}"}, step=1200, profile=examples.PROFILE)
+    plain = finished_job(api, {"README.md": b"a card"}, step=1200)
+    assert api.client.get(f"/v1/jobs/{job}").json()["progress"]["profile"] == examples.PROFILE
+    assert api.client.get(f"/v1/jobs/{plain}").json()["progress"]["profile"] is None
+    (file,) = api.client.get(f"/v1/jobs/{job}/artifacts").json()["data"]
+    assert api.client.get(file["url"]).content == b"{}"
+
+
+def test_a_job_asks_for_a_profile(api: RunningApi, dataset: str) -> None:
+    sent = {"dataset": dataset, "profile": True}
+    body = api.client.post("/v1/jobs", json=sent).json()
+    assert body["resolved"]["profile"] is True
+    assert "profile" not in body["reasons"]
+    plain = api.client.post("/v1/jobs", json={"dataset": dataset}).json()
+    assert plain["resolved"]["profile"] is False
+    wrong = api.client.post("/v1/jobs", json={"dataset": dataset, "profile": "yes"})
+    assert (wrong.status_code, wrong.json()["errors"][0]["pointer"]) == (422, "#/profile")
 
 
 def test_pages_with_several_statuses(api: RunningApi) -> None:

@@ -3,9 +3,19 @@ from collections.abc import Callable
 
 import pytest
 
+from service.examples import PROFILE
 from service.store.errors import Fenced, StoreUnavailable
 from tests.support.processes import wait_until
-from trainer.events import Checkpointed, Ended, Evaluated, Event, Ingesting, Logged, Stepped
+from trainer.events import (
+    Checkpointed,
+    Ended,
+    Evaluated,
+    Event,
+    Ingesting,
+    Logged,
+    Profiled,
+    Stepped,
+)
 from worker import outbox as module
 from worker.outbox import EventBuffer, Outbox, newest_checkpoint
 from worker.progress import Staged
@@ -88,6 +98,14 @@ def test_sentences_go_when_no_reading_is_left_and_facts_never() -> None:
     assert [one.event for one in buffer.take(9)] == [checkpointed(n) for n in (1, 2, 3)]
     buffer.push(staged(Ingesting(rows_ok=1, rows_bad=0, bytes_done=1)))
     assert len(buffer) == 1
+
+
+def test_a_profile_may_be_dropped_for_the_next_one_is_whole() -> None:
+    buffer = EventBuffer(2)
+    told = Profiled.model_validate(PROFILE)
+    for event in (told, checkpointed(1), Logged(message="a")):
+        buffer.push(staged(event))
+    assert [one.event for one in buffer.take(9)] == [checkpointed(1), Logged(message="a")]
 
 
 def test_the_newest_checkpoint_of_a_batch_is_the_pointer() -> None:

@@ -1,4 +1,14 @@
-from trainer.events import Ended, Evaluated, Event, Ingesting, Logged, Started, Stepped
+from service.examples import PROFILE
+from trainer.events import (
+    Ended,
+    Evaluated,
+    Event,
+    Ingesting,
+    Logged,
+    Profiled,
+    Started,
+    Stepped,
+)
 from worker.progress import Heard, Progress, folded
 
 STARTED = Started(step=20, steps_planned=95, steps_per_epoch=10, rows=320, device="cpu x")
@@ -47,6 +57,16 @@ def test_signals_of_steps_and_evaluations_stand_side_by_side() -> None:
 def test_an_ingest_counts_rows_and_bytes() -> None:
     progress = fold(Ingesting(rows_ok=5, rows_bad=1, bytes_done=10, bytes_total=20))
     assert progress == {"rows_ok": 5, "rows_bad": 1, "bytes_done": 10, "bytes_total": 20}
+
+
+def test_the_newest_profile_stays_until_the_next_attempt() -> None:
+    first = Profiled.model_validate(PROFILE)
+    second = first.model_copy(update={"step": 1300, "bottleneck": "network"})
+    later = Stepped(step=1301, epoch=1.0, signals={"loss": 2.0})
+    progress = fold(STARTED, first, second, later)
+    assert progress["profile"] == second.model_dump(mode="json")
+    assert progress["step"] == 1301
+    assert "profile" not in fold(STARTED)
 
 
 def test_a_sentence_changes_nothing() -> None:

@@ -195,7 +195,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         name="signals",
         phases=("signals",),
-        above=0.05,
+        above=0.10,
         what="Reading the signals takes",
         advice=_signals,
     ),

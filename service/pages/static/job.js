@@ -13,6 +13,7 @@ import { atlas, attempts, log, settings } from "./job_tabs.js";
 import { neighbours } from "./neighbours.js";
 import { attempt, every, notice, tell } from "./notices.js";
 import { mayChange, pill, progressBar, progressWords, share, times, verbs } from "./parts.js";
+import { profileWords } from "./profile.js";
 import { tabs } from "./tabs.js";
 
 const EVERY_MS = 4000;
@@ -37,13 +38,14 @@ const TABS = [
 
 const head = h("div", { class: "tight" });
 const summary = h("section", { class: "card summary", "aria-label": "Progress" });
+const profile = h("section", { class: "card tight", "aria-label": "Profile", hidden: true });
 const health = h("ul", { class: "health", "aria-live": "polite" });
 const shelf = tabs(TABS, context);
 
 async function begin() {
   const [job, curves, workers] = await Promise.all([get(`/v1/jobs/${jobId}`), readCurves(jobId, { onMore: redraw }), get("/v1/workers")]);
   Object.assign(context, { job, curves, workers: workers.data });
-  put(root, head, h("section", { "aria-label": "Health" }, health), summary, shelf.element);
+  put(root, head, h("section", { "aria-label": "Health" }, health), summary, profile, shelf.element);
   charts.set(curves);
   show();
   shelf.open(location.hash.slice(1) || "curves");
@@ -56,6 +58,7 @@ function show() {
   document.title = `${titleOf(job)} · mocoserve`;
   showHead(job);
   showSummary(job);
+  showProfile(job.progress.profile);
   const words = assess(job, { curves: context.curves, workers: context.workers, silentS: nowS() - heardS });
   const key = JSON.stringify(words);
   if (health.dataset.key === key) return;
@@ -115,6 +118,16 @@ function showSummary(job) {
       box("Worker", job.worker_id ?? "–"), box("Attempt", number(job.attempt))));
 }
 
+/** The card of the profile, left as it is while nothing in it is new: somebody may have opened it. */
+function showProfile(found) {
+  if (!found || profile.dataset.step === String(found.step)) return;
+  const isOpen = profile.querySelector("details")?.open ?? false;
+  profile.dataset.step = found.step;
+  profile.hidden = false;
+  profile.replaceChildren(...profileWords(found));
+  profile.querySelector("details").open = isOpen;
+}
+
 /** The job as the service has it; the stream tells only what changes. */
 async function refresh() {
   const before = context.job.status;
@@ -158,6 +171,9 @@ function hear(event) {
     job.progress.rows_per_s = event.signals.rows_per_s ?? job.progress.rows_per_s;
     charts.push(event.step, event.signals);
     remember(event);
+    soon();
+  } else if (event.type === "profiled") {
+    job.progress = { ...job.progress, profile: event };
     soon();
   } else if (event.type === "gap") {
     notice("gap", "warn", "Some events were missed.", event.message);

@@ -13,6 +13,7 @@ const WHAT = {
   "embeddings.parquet": "the feature of every image",
   "atlas.png": "a map of the features",
   "README.md": "the card: data, recipe, results, limits",
+  "profile.json": "where the time of the run went",
   "SHA256SUMS": "for sha256sum -c",
 };
 

@@ -262,6 +262,8 @@ def test_the_advice_is_a_field_or_a_setting_that_exists() -> None:
         ({"evaluation": 2501}, "evaluation"),
         ({"checkpoint": 526}, "network"),
         ({"checkpoint": 527}, "checkpoint"),
+        ({"signals": 10.8}, "network"),
+        ({"signals": 11}, "signals"),
         ({"loss": 20, "query": 8}, "loss"),
         ({"loss": 21, "query": 21.5, "backward": 17.5}, "network"),  # an encoder that costs more
     ],
