@@ -5,6 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TEST_PROCESSES ?= 2
+BENCHMARKS ?= speed views_speed quality growth overhead checkpoint_overhead first_step load page
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test browser observability chaos mutants lint format bench docs docker-check lock clean
@@ -45,7 +46,7 @@ browser: $(READY) ## Look at every page with a browser, at both widths, in both 
 	MOCO_SHOTS=$${MOCO_SHOTS:-$$(mktemp -d)} $(BIN)/python -m pytest tests/browser -m 'browser or not browser'
 
 bench: $(READY) ## Run every benchmark, one after the other
-	@set -e; for script in $(wildcard benchmarks/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
 docs: $(READY) ## Write the map of modules, the table of metrics and the dashboards anew
 	$(BIN)/python docs/generate.py

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trainer.patience  # noqa: F401  # first, before torch is loaded
-from benchmarks.first_step import tell, versions
+from benchmarks.results import tell, versions
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.assemble import Places, open_run
 from trainer.events import Checkpointed, Event

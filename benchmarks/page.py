@@ -24,7 +24,7 @@ from typing import Any
 import structlog
 from playwright.sync_api import BrowserContext, sync_playwright
 
-from benchmarks.first_step import tell, versions
+from benchmarks.results import tell, versions
 from tests.support.api import KEY, RunningApi, finished_job, running_api
 from tests.support.redis import running_redis
 from trainer.events import SIGNALS

