@@ -4,6 +4,7 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
+from trainer.encoders.conv import faster
 from trainer.encoders.resnet import build_resnet
 from trainer.encoders.small import SmallEncoder
 from trainer.encoders.spec import EncoderSpec
@@ -25,10 +26,9 @@ def build_encoder(spec: EncoderSpec, *, side_px: int, bn_splits: int = 1) -> nn.
     Has `.feature_dim`. `bn_splits` > 1 computes batch norm in so many groups while training.
     """
     if spec.name == "small":
-        return SmallEncoder(bn_splits=bn_splits)
-    return build_resnet(
-        spec.name, cifar_stem=has_cifar_stem(spec, side_px=side_px), bn_splits=bn_splits
-    )
+        return faster(SmallEncoder(bn_splits=bn_splits))
+    cifar_stem = has_cifar_stem(spec, side_px=side_px)
+    return faster(build_resnet(spec.name, cifar_stem=cifar_stem, bn_splits=bn_splits))
 
 
 def has_cifar_stem(spec: EncoderSpec, *, side_px: int) -> bool:

@@ -1,0 +1,211 @@
+"""Convolutions of many channels over few pixels, as matrix products.
+
+On a CPU in bfloat16 the library's own convolution falls to a tenth of the speed of a matrix
+product where the area is small: its gradient of the weights most of all. There the pixels under
+each place of the kernel are laid side by side, as columns, and multiplied at once
+(Chellapilla, Puri, Simard 2006, "High performance convolutional neural networks").
+"""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
+
+AREA_PX_MAX = 16
+"""Up to so many pixels out, all three products pay."""
+STRIDED_AREA_PX_MAX = 64
+"""The same for a stride above 1."""
+CHANNELS_MIN = 128
+"""From so many channels in."""
+WIDE_CHANNELS = 256
+"""From so many, and up to STRIDED_AREA_PX_MAX, the gradient of the weights pays by itself."""
+
+
+class Pays(NamedTuple):
+    """Which products are made from columns."""
+
+    whole: bool
+    """All three."""
+    weights: bool
+    """The gradient of the weights."""
+
+
+class Geometry(NamedTuple):
+    """Square, in pixels."""
+
+    kernel: int
+    stride: int
+    padding: int
+
+    def out(self, side: int) -> int:
+        """Side of the output."""
+        return (side + 2 * self.padding - self.kernel) // self.stride + 1
+
+
+class Conv2d(nn.Conv2d):
+    """nn.Conv2d without bias, square; faster on a CPU in bfloat16 where that is possible."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to [N, D, H', W']."""
+        if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
+            return super().forward(x)
+        geometry = Geometry(self.kernel_size[0], self.stride[0], int(self.padding[0]))
+        pays = what_pays(self.in_channels, x.shape[2], x.shape[3], geometry)
+        if not any(pays):
+            return super().forward(x)
+        dtype = torch.get_autocast_dtype("cpu")
+        with torch.autocast("cpu", enabled=False):
+            found: Tensor = _Product.apply(x.to(dtype), self.weight.to(dtype), geometry, pays)
+        return found
+
+
+def faster(network: nn.Module) -> nn.Module:
+    """Put a Conv2d of this module in the place of each plain one; the weights stay the same."""
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Conv2d and _is_plain(child):
+                setattr(parent, name, _twin(child))
+    return network
+
+
+def what_pays(channels: int, height: int, width: int, geometry: Geometry) -> Pays:
+    """By shape alone, so that every attempt of a job takes the same way."""
+    area_px = geometry.out(height) * geometry.out(width)
+    limit_px = STRIDED_AREA_PX_MAX if geometry.stride > 1 else AREA_PX_MAX
+    whole = area_px <= limit_px and channels >= CHANNELS_MIN
+    return Pays(whole, whole or (area_px <= STRIDED_AREA_PX_MAX and channels >= WIDE_CHANNELS))
+
+
+def columns(x: Tensor, geometry: Geometry) -> Tensor:
+    """[N, C, H, W] to [N H' W', kernel kernel C]: the pixels under the kernel at each place."""
+    batch, channels, height, width = x.shape
+    kernel, stride, padding = geometry
+    if kernel == 1:
+        return x.permute(0, 2, 3, 1)[:, ::stride, ::stride].reshape(-1, channels)
+    lines = F.pad(x.permute(0, 2, 3, 1), (0, 0, padding, padding, padding, padding))
+    by_row, by_line, by_pixel, _ = lines.stride()
+    places = (geometry.out(height), geometry.out(width))
+    # The pixels of one line of the kernel are neighbours in memory, with all their channels.
+    shape = (batch, *places, kernel, kernel * channels)
+    found = lines.as_strided(shape, (by_row, by_line * stride, by_pixel * stride, by_line, 1))
+    return found.reshape(-1, kernel * kernel * channels)
+
+
+def back_to_x(grad: Tensor, weight: Tensor, like: Tensor, geometry: Geometry) -> Tensor:
+    """Gradient [N, C, H, W] of the input `like`, from that of the output, [N, D, H', W'].
+
+    Pixels that lie alike on the grid of the stride see the same places of the kernel: for each
+    such kind one product, so that each pixel is summed in fp32 and rounded once.
+    """
+    batch, channels, height, width = like.shape
+    margin = geometry.kernel  # more than the reach of any place of the kernel
+    lines = F.pad(grad.permute(0, 2, 3, 1), (0, 0, margin, margin, margin, margin))
+    found = like.new_empty((batch, height, width, channels))
+    for top in range(geometry.stride):
+        for left in range(geometry.stride):
+            kind = found[:, top :: geometry.stride, left :: geometry.stride]
+            down, across = kind.shape[1:3]
+            parts, taps = [], []
+            for line, above in _reach(top, geometry):
+                for pixel, before in _reach(left, geometry):
+                    rows = slice(margin + above, margin + above + down)
+                    parts.append(lines[:, rows, margin + before : margin + before + across])
+                    taps.append(weight[:, :, line, pixel])
+            if parts:
+                product = torch.cat(parts, dim=3).flatten(0, 2) @ torch.cat(taps)
+                kind.copy_(product.view(kind.shape))
+            else:
+                kind.zero_()
+    return found.permute(0, 3, 1, 2)
+
+
+def _reach(place: int, geometry: Geometry) -> list[tuple[int, int]]:
+    """Places of the kernel that touch pixel `place` of a stride, with the output's offset."""
+    kernel, stride, padding = geometry
+    steps = [(tap, place + padding - tap) for tap in range(kernel)]
+    return [(tap, step // stride) for tap, step in steps if step % stride == 0]
+
+
+class _Context(Protocol):
+    """What torch keeps between forward and backward."""
+
+    geometry: Geometry
+    pays: Pays
+    saved_tensors: tuple[Tensor, ...]
+    needs_input_grad: tuple[bool, ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """Keep tensors."""
+
+
+class _Product(torch.autograd.Function):
+    """A convolution whose products pay as `pays` says."""
+
+    @staticmethod
+    def forward(ctx: _Context, x: Tensor, weight: Tensor, geometry: Geometry, pays: Pays) -> Tensor:
+        """As F.conv2d. The columns are kept for the gradient of the weights."""
+        ctx.geometry, ctx.pays = geometry, pays
+        if not pays.whole:
+            ctx.save_for_backward(x, weight)
+            return F.conv2d(x, weight, stride=geometry.stride, padding=geometry.padding)
+        laid = columns(x, geometry)
+        ctx.save_for_backward(x, weight, laid)
+        places = (geometry.out(x.shape[2]), geometry.out(x.shape[3]))
+        found = laid @ _matrix(weight).t()
+        return found.view(len(x), *places, -1).permute(0, 3, 1, 2)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        """Gradients of x and of the weights."""
+        x, weight, *kept = ctx.saved_tensors
+        geometry, (whole, _) = ctx.geometry, ctx.pays
+        of_x = of_weight = None
+        if ctx.needs_input_grad[1]:
+            laid = kept[0] if kept else columns(x, geometry)
+            flat = grad.permute(0, 2, 3, 1).reshape(-1, grad.shape[1])
+            of_weight = _unmatrix(flat.t() @ laid, weight)
+        if ctx.needs_input_grad[0]:
+            of_x = (back_to_x if whole else _by_library)(grad, weight, x, geometry)
+        return of_x, of_weight, None, None
+
+
+def _by_library(grad: Tensor, weight: Tensor, like: Tensor, geometry: Geometry) -> Tensor:
+    """The same by torch's own convolution."""
+    _, stride, padding = geometry
+    settings = {"stride": stride, "padding": padding}
+    found: Tensor = conv2d_input(like.shape, weight, grad, **settings)  # type: ignore[no-untyped-call]  # torch
+    return found
+
+
+def _matrix(weight: Tensor) -> Tensor:
+    """[D, C, k, k] to [D, k k C], in the order of `columns`."""
+    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
+
+
+def _unmatrix(matrix: Tensor, weight: Tensor) -> Tensor:
+    """[D, k k C] to the shape of the weight."""
+    width, channels, kernel, _ = weight.shape
+    return matrix.view(width, kernel, kernel, channels).permute(0, 3, 1, 2)
+
+
+def _is_plain(conv: nn.Conv2d) -> bool:
+    kernel, stride, padding = conv.kernel_size, conv.stride, conv.padding
+    square = all(len({*map(int, pair)}) == 1 for pair in (kernel, stride, padding))
+    return square and conv.bias is None and conv.groups == 1 and {*conv.dilation} == {1}
+
+
+def _twin(conv: nn.Conv2d) -> Conv2d:
+    with torch.device("meta"):  # its own weights would be drawn, and thrown away
+        twin = Conv2d(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size[0],
+            stride=conv.stride[0],
+            padding=int(conv.padding[0]),
+            bias=False,
+        )
+    twin.weight = conv.weight
+    return twin
