@@ -1,8 +1,12 @@
 """Batch norm in groups of rows, so that one device behaves like many small ones."""
 
+from typing import Protocol
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+FIRST = torch.contiguous_format
 
 
 class SplitBatchNorm2d(nn.BatchNorm2d):
@@ -32,16 +36,90 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         means = self.running_mean.repeat(groups, 1)  # [groups, C]
         variances = self.running_var.repeat(groups, 1)
-        settings = (self.weight, self.bias, True, self.momentum or 0.0, self.eps)
-        normed = [
-            F.batch_norm(part, mean, var, *settings)
-            for part, mean, var in zip(x.chunk(groups), means, variances, strict=True)
-        ]
+        settings = (self.momentum or 0.0, self.eps)
+        way = _Normed.apply if x.device.type == "cpu" else _normed_and_joined
+        normed: Tensor = way(x, self.weight, self.bias, (means, variances), settings)
         with torch.no_grad():
             self.running_mean.copy_(means.mean(0))
             self.running_var.copy_(variances.mean(0))
             self.num_batches_tracked.add_(1)
-        return torch.cat(normed)
+        return normed
+
+
+class _Context(Protocol):
+    """What torch keeps between forward and backward."""
+
+    eps: float
+    saved_tensors: tuple[Tensor, ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """Keep tensors."""
+
+
+def _normed_and_joined(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    running: tuple[Tensor, Tensor],
+    settings: tuple[float, float],
+) -> Tensor:
+    """Batch norm of each group by the device's own library."""
+    momentum, eps = settings
+    normed = [
+        F.batch_norm(part, mean, var, weight, bias, True, momentum, eps)
+        for part, mean, var in zip(x.chunk(len(running[0])), *running, strict=True)
+    ]
+    return torch.cat(normed)
+
+
+class _Normed(torch.autograd.Function):
+    """Batch norm of each group, written to its place at once: there is nothing to put together."""
+
+    @staticmethod
+    def forward(
+        ctx: _Context,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        running: tuple[Tensor, Tensor],
+        settings: tuple[float, float],
+    ) -> Tensor:
+        """`running` statistics [groups, C] move; `settings` are momentum and eps."""
+        momentum, ctx.eps = settings
+        means, inverses = (torch.empty_like(running[0]) for _ in range(2))
+        normed = torch.empty_like(x)
+        for part, place, old_mean, old_var, mean, inverse in zip(
+            *_groups(x, normed, groups=len(means)), *running, means, inverses, strict=True
+        ):
+            moved = (part, weight, bias, old_mean, old_var, True, momentum, ctx.eps)
+            torch.native_batch_norm(*moved, out=(place, mean, inverse))
+        ctx.save_for_backward(x, weight, means, inverses)
+        return normed
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of x, weight and bias."""
+        x, weight, means, inverses = ctx.saved_tensors
+        grad = grad.contiguous(memory_format=torch.channels_last if _is_last(x) else FIRST)
+        of_x, of_both = torch.empty_like(x), weight.new_zeros((2, *weight.shape))
+        for one_grad, part, place, mean, inverse in zip(
+            *_groups(grad, x, of_x, groups=len(means)), means, inverses, strict=True
+        ):
+            found = torch.ops.aten.native_batch_norm_backward(
+                one_grad, part, weight, None, None, mean, inverse, True, ctx.eps, [True] * 3
+            )
+            place.copy_(found[0])  # still in the core's cache
+            of_both += torch.stack(found[1:])
+        return of_x, *of_both.unbind(), None, None
+
+
+def _groups(*tensors: Tensor, groups: int) -> list[tuple[Tensor, ...]]:
+    return [tensor.chunk(groups) for tensor in tensors]
+
+
+def _is_last(x: Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def group_count(rows: int, *, splits: int) -> int:
