@@ -37,6 +37,7 @@ from trainer.events import (
     Stepped,
 )
 from trainer.machine import Machine
+from trainer.memory import keep_freed_memory
 from trainer.spec import IngestSpec, JobSpec
 from trainer.train import Places, train
 
@@ -81,6 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train_command(words: list[str]) -> int:
+    keep_freed_memory()
     parser = argparse.ArgumentParser("python -m trainer", description="Train one encoder.")
     parser.add_argument("spec", type=Path, help="job spec as JSON; dataset is a path")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")

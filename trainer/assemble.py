@@ -28,6 +28,7 @@ from trainer.run import Progress, Run
 from trainer.spec import JobSpec
 from trainer.state import restore
 from trainer.suggest import resolve, steps_per_epoch
+from trainer.views.compiled import pays
 from trainer.views.views import Views
 from trainer.watch import LossWatch
 
@@ -105,7 +106,9 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
 
 def make_views(spec: JobSpec, facts: DatasetFacts, place: Place) -> Views:
     """Views of a resolved spec, normalised by the dataset's own mean and std."""
-    return Views(spec.views, mean=facts.mean, std=facts.std, device=place.device)
+    side_px, epochs = spec.views.side_px or 0, spec.epochs or 0
+    compiled = pays(rows=facts.rows, epochs=epochs, side_px=side_px, device=place.device)
+    return Views(spec.views, mean=facts.mean, std=facts.std, device=place.device, compiled=compiled)
 
 
 def _profiler(spec: JobSpec, facts: DatasetFacts, place: Place) -> Profiler:

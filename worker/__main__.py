@@ -23,6 +23,8 @@ from worker.settings import WorkerSettings
 from worker.shutdown import Shutdown, Wake
 
 LOG = logging.getLogger("worker")
+COMPILED = ("trainer.views.kernels",)
+"""Modules that are compiled when they are loaded."""
 ENTRY = "worker.child:run"
 STORE_WAIT_S = 30.0
 """How long a worker that starts before its Redis waits for it."""
@@ -54,7 +56,8 @@ def _work(settings: WorkerSettings) -> None:
     shutdown = Shutdown(wake)
     shutdown.listen()
     with ExitStack() as stack:
-        nursery = Nursery(ENTRY)
+        compiles = settings.compile_ahead and device == "cpu"
+        nursery = Nursery(ENTRY, preload=COMPILED if compiles else ())
         stack.callback(nursery.close)
         nursery.ensure()  # it imports while the store is being opened
         store = _open_patiently(settings, shutdown)

@@ -23,6 +23,7 @@ from trainer.data.ingest import run_ingest
 from trainer.ending import run_to_end
 from trainer.events import Ended, Event
 from trainer.fingerprint import code_sha256
+from trainer.memory import keep_freed_memory
 from trainer.probes.run import run_probe
 from trainer.spec import IngestSpec, JobSpec, ProbeSpec
 from trainer.train import Emit, Machine, Places, train
@@ -34,6 +35,7 @@ def run(values: dict[str, Any], events: int, control: int) -> None:
     """Work through `values` (see `Orders`); `events` and `control` are open files."""
     orders = Orders.of_json(values)
     signal.signal(signal.SIGTERM, _leave)
+    keep_freed_memory()
     logging.basicConfig(format="%(levelname)s %(message)s")
     stop, send = listen(control), Emitter(events)
 

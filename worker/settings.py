@@ -17,6 +17,8 @@ class WorkerSettings(StoreSettings):
     """`cuda:N`, `cpu`, or auto: the first GPU if the driver knows one."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Of one training process. Left out: as many as there are cores."""
+    compile_ahead: bool = True
+    """Compile what makes views on a CPU before the first job, some seconds, and not in the job."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$")] | None = None
     """Part of the worker's id. Left out: the host's name."""
     grace_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 30.0

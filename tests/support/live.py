@@ -66,6 +66,7 @@ class Live:
             "MOCO_REDIS_URL": redis.url,
             "OMP_NUM_THREADS": "1",
             "MOCO_THREADS": "1",
+            "MOCO_COMPILE_AHEAD": "false",
             "MOCO_SCRAPE_S": "1",
         }
         up = self._start("up", [*CLI, "up", "--json", "--port", "0", "--no-worker"])

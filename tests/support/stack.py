@@ -25,7 +25,12 @@ from trainer.spec import IngestSpec, JobSpec
 from trainer.suggest import resolve
 
 ROOT = Path(__file__).parents[2]
-QUICK = {"MOCO_TICK_S": "0.2", "MOCO_LEASE_TTL_TICKS": "8", "MOCO_RENEW_EVERY_S": "0.3"}
+QUICK = {
+    "MOCO_TICK_S": "0.2",
+    "MOCO_LEASE_TTL_TICKS": "8",
+    "MOCO_RENEW_EVERY_S": "0.3",
+    "MOCO_COMPILE_AHEAD": "false",
+}
 """A lease of 1.6 s instead of 15 s; everything else as in production."""
 WARM_S = 120.0
 

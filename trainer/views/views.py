@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainer.data.canvas import Canvas
 from trainer.views import colour
+from trainer.views.compiled import CompiledViews
 from trainer.views.jitter import Jitter, jitter_, plan
 from trainer.views.params import (
     Box,
@@ -37,8 +38,12 @@ class Views:
         mean: Sequence[float],
         std: Sequence[float],
         device: torch.device,
+        compiled: bool = False,
     ) -> None:
-        """`spec` is resolved; `mean` and `std` are of each channel, in [0, 1]."""
+        """`spec` is resolved; `mean` and `std` are of each channel, in [0, 1].
+
+        `compiled`, on a CPU: by code that is compiled before the first view.
+        """
         assert spec.side_px is not None, "views are made of a resolved spec"
         self.spec = spec
         self.side_px: int = spec.side_px
@@ -51,6 +56,12 @@ class Views:
         self._std = torch.tensor(std, dtype=torch.float32, device=device)[:, None].clamp(min=1e-3)
         radius_px = blur_radius_px(spec.blur_sigma_px[1], side_px=self.side_px)
         self._shifts = shifts(radius_px, side_px=self.side_px).to(device)
+        self._compiled: CompiledViews | None = None
+        if compiled:
+            moments = torch.cat([self._mean, self._std], dim=1).T.contiguous().numpy()
+            self._compiled = CompiledViews(
+                moments, side_px=self.side_px, radius_px=radius_px, grey_first=spec.grey_first
+            )
 
     @torch.no_grad()
     def views(self, canvas: Canvas, rows: Tensor, *, seed: int, epoch: int, view: int) -> Tensor:
@@ -65,6 +76,8 @@ class Views:
             spec=self.spec,
             moment=Moment(seed, epoch, view),
         )
+        if self._compiled is not None:
+            return self._compiled.views(canvas, params)
         jitter = plan(params)
         # On a CPU rows are worked on in the order of their place of hue; see jitter_.
         order = torch.argsort(jitter.hue_at, stable=True) if self._picks_rows else None
@@ -85,6 +98,8 @@ class Views:
         The largest square in the middle, resized with antialiasing.
         """
         box = centre_box(canvas.heights, canvas.widths)
+        if self._compiled is not None:
+            return self._compiled.plain(canvas, box)
         out = self._empty(len(canvas.heights))
         with torch.autocast(self.device.type, enabled=False):
             for part in self._parts(canvas):

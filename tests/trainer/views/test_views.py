@@ -8,6 +8,7 @@ from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
 from trainer.data.canvas import Canvas
+from trainer.views.compiled import pays
 from trainer.views.params import ORDERS, Moment, ViewParams, draw
 from trainer.views.reference import as_levels, reference_plain, reference_view
 from trainer.views.spec import ViewsSpec
@@ -62,10 +63,26 @@ def canvas_of(images: list[Tensor]) -> Canvas:
     return Canvas(pixels, heights, widths)
 
 
-def levels(spec: ViewsSpec, images: list[Tensor]) -> tuple[Tensor, Tensor]:
+@pytest.fixture(params=[False, True], ids=["batched", "compiled"])
+def compiled(request: pytest.FixtureRequest) -> bool:
+    """Both ways to make views on a CPU."""
+    return bool(request.param)
+
+
+def views_of(
+    spec: ViewsSpec,
+    compiled: bool,
+    *,
+    mean: tuple[float, ...] = (0.5,) * 3,
+    std: tuple[float, ...] = (0.2,) * 3,
+) -> Views:
+    return Views(spec, mean=mean, std=std, device=torch.device("cpu"), compiled=compiled)
+
+
+def levels(spec: ViewsSpec, images: list[Tensor], compiled: bool) -> tuple[Tensor, Tensor]:
     """Ours and the reference's, in levels of 255, [B, 3, side, side]."""
     canvas, rows = canvas_of(images), torch.arange(len(images)) + 100
-    views = Views(spec, mean=(0.0,) * 3, std=(1.0,) * 3, device=torch.device("cpu"))
+    views = views_of(spec, compiled, mean=(0.0,) * 3, std=(1.0,) * 3)
     ours = views.views(canvas, rows, seed=3, epoch=4, view=1)
     params = params_of(spec, canvas, rows)
     theirs = [reference_view(image, params, row=row, spec=spec) for row, image in enumerate(images)]
@@ -78,9 +95,9 @@ def params_of(spec: ViewsSpec, canvas: Canvas, rows: Tensor) -> ViewParams:
 
 
 @pytest.mark.parametrize("name", STEPS)
-def test_each_step_equals_torchvision(name: str) -> None:
+def test_each_step_equals_torchvision(name: str, compiled: bool) -> None:
     """The bound asked for is 2 levels of 255; float rounding alone leaves a hundredth."""
-    ours, theirs = levels(spec_of(**STEPS[name]), photos([(SIDE_PX, SIDE_PX)] * 60))
+    ours, theirs = levels(spec_of(**STEPS[name]), photos([(SIDE_PX, SIDE_PX)] * 60), compiled)
     assert float((ours - theirs).abs().max()) < 0.05
     assert float((theirs - as_levels(theirs * 0 + 0.5)).abs().max()) > 1.0
 
@@ -95,39 +112,39 @@ def test_each_step_equals_torchvision(name: str) -> None:
     ],
     ids=["same", "larger", "smaller", "mixed"],
 )
-def test_crop_equals_resized_crop(sizes: list[tuple[int, int]]) -> None:
+def test_crop_equals_resized_crop(sizes: list[tuple[int, int]], compiled: bool) -> None:
     """Against `resized_crop(antialias=True)`, whose triangle filter ours is, tap for tap.
 
     Both compute in float32 and differ by the order of their sums alone, so the bound is a
     twentieth of a level and not a filter's difference.
     """
     spec = spec_of(crop_scale=(0.08, 1.0), crop_ratio=(0.75, 4 / 3), flip_p=0.5)
-    ours, theirs = levels(spec, photos(sizes))
+    ours, theirs = levels(spec, photos(sizes), compiled)
     assert float((ours - theirs).abs().max()) < 0.05
 
 
-def test_whole_recipe_on_rows_of_many_sizes() -> None:
+def test_whole_recipe_on_rows_of_many_sizes(compiled: bool) -> None:
     spec = spec_of(
         crop_scale=(0.2, 1.0), crop_ratio=(0.75, 4 / 3),
         flip_p=0.5, jitter_p=0.8, grey_p=0.2, blur_p=0.5, solarize_p=0.2,
     )  # fmt: skip
     images = photos([(30 + 5 * (i % 7), 70 - 4 * (i % 9)) for i in range(50)])
-    ours, theirs = levels(spec, images)
+    ours, theirs = levels(spec, images, compiled)
     assert float((ours - theirs).abs().max()) < 0.05
 
 
-def test_plain_is_the_middle_resized() -> None:
+def test_plain_is_the_middle_resized(compiled: bool) -> None:
     images = photos([(40, 40), (33, 50), (50, 33), (9, 12), (24, 24), (41, 90)])
-    views = Views(spec_of(), mean=(0.0,) * 3, std=(1.0,) * 3, device=torch.device("cpu"))
+    views = views_of(spec_of(), compiled, mean=(0.0,) * 3, std=(1.0,) * 3)
     ours = as_levels(views.plain(canvas_of(images)))
     theirs = torch.stack([as_levels(reference_plain(i, side_px=SIDE_PX)) for i in images])
     assert float((ours - theirs).abs().max()) < 0.05
 
 
-def test_normalisation_uses_mean_and_std_and_survives_a_constant_channel() -> None:
+def test_normalisation_uses_mean_and_std_and_survives_a_constant_channel(compiled: bool) -> None:
     images = photos([(SIDE_PX, SIDE_PX)] * 2)
     mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 0.0)
-    views = Views(spec_of(), mean=mean, std=std, device=torch.device("cpu"))
+    views = views_of(spec_of(), compiled, mean=mean, std=std)
     ours = views.plain(canvas_of(images))
     for channel in range(3):
         divisor = max(std[channel], 1e-3)
@@ -136,10 +153,10 @@ def test_normalisation_uses_mean_and_std_and_survives_a_constant_channel() -> No
     assert bool(ours.isfinite().all())
 
 
-def test_a_view_depends_on_its_row_and_moment_and_not_on_its_batch() -> None:
+def test_a_view_depends_on_its_row_and_moment_and_not_on_its_batch(compiled: bool) -> None:
     spec = spec_of(flip_p=0.5, jitter_p=0.8, grey_p=0.2, blur_p=0.5, crop_scale=(0.2, 1.0))
     images = photos([(30, 40)] * 30)
-    views = Views(spec, mean=(0.5,) * 3, std=(0.2,) * 3, device=torch.device("cpu"))
+    views = views_of(spec, compiled)
     rows = torch.arange(30)
     whole = views.views(canvas_of(images), rows, seed=1, epoch=2, view=0)
     assert torch.equal(whole, views.views(canvas_of(images), rows, seed=1, epoch=2, view=0))
@@ -240,3 +257,22 @@ def test_parameters_have_the_chances_and_ranges_of_the_spec() -> None:
     for number, order in enumerate(ORDERS):
         counts[number] = (params.order == torch.tensor(order)).all(dim=1).sum()
     assert float(((counts - count / 24) ** 2 / (count / 24)).sum()) < 70.0
+
+
+def test_compiled_views_are_the_same_bit_for_bit_however_many_threads_share_them() -> None:
+    spec = spec_of(flip_p=0.5, jitter_p=0.8, grey_p=0.2, blur_p=0.5, crop_scale=(0.2, 1.0))
+    canvas, made = canvas_of(photos([(30, 40)] * 37)), []
+    for threads in (1, 2, 5):
+        views = views_of(spec, compiled=True)
+        assert views._compiled is not None
+        views._compiled.threads = threads
+        made.append(views.views(canvas, torch.arange(37), seed=1, epoch=2, view=0))
+    assert torch.equal(made[0], made[1])
+    assert torch.equal(made[0], made[2])
+
+
+def test_compiling_pays_for_many_pixels_on_a_cpu_and_follows_from_the_job_alone() -> None:
+    cpu = torch.device("cpu")
+    assert not pays(rows=1797, epochs=60, side_px=16, device=cpu)
+    assert pays(rows=50_000, epochs=20, side_px=32, device=cpu)
+    assert not pays(rows=50_000, epochs=20, side_px=32, device=torch.device("cuda"))
