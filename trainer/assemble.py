@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from trainer import checkpoints
+from trainer.captured import CapturedStepping, CudaTape
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.evaluation import Evaluation, plan_evaluation
@@ -27,6 +28,7 @@ from trainer.profiling.tally import Times
 from trainer.run import Progress, Run
 from trainer.spec import JobSpec
 from trainer.state import restore
+from trainer.stepping import EagerStepping, Stepping
 from trainer.suggest import resolve, steps_per_epoch
 from trainer.views.compiled import pays
 from trainer.views.views import Views
@@ -92,6 +94,7 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
             place=place,
             method=method,
             optimizer=optimizer,
+            stepping=_stepping(spec, EagerStepping(method, optimizer), place, machine),
             source=source,
             views=views,
             evaluation=_evaluation(spec, source, test_source, views),
@@ -125,6 +128,13 @@ def _profiler(spec: JobSpec, facts: DatasetFacts, place: Place) -> Profiler:
         )
 
     return Profiler(clock_for(place.device, profile=spec.profile), case)
+
+
+def _stepping(spec: JobSpec, eager: EagerStepping, place: Place, machine: Machine) -> Stepping:
+    """Captured on a GPU, unless its phases are to be measured."""
+    if place.device.type != "cuda" or spec.profile or not machine.graphs:
+        return eager
+    return CapturedStepping(eager, CudaTape(place.device), batch_rows=spec.batch_rows or 0)
 
 
 def _source(pack: Pack, place: Place, machine: Machine) -> RowSource:

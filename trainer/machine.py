@@ -26,6 +26,8 @@ class Machine:
     """Threads that gather the rows of the next batch; 0 gathers each batch when it is needed.
 
     The result does not depend on it. A dataset that lies on the device whole needs none."""
+    graphs: bool = True
+    """Capture the step on a GPU. A profiled run never does: a graph shows none of its phases."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class Negatives(NamedTuple):
 
 
 class Method(nn.Module):
-    """A way to learn from two views of each row. `loss` is pure; `after_step` mutates.
+    """A way to learn from two views of each row. `loss_of` is pure; `after_step` mutates.
 
     All that a run must remember between two steps is in the state dict. Its phases are marked on
     its clock, which measures nothing until a run that is profiled puts its own in the place.
@@ -58,8 +58,23 @@ class Method(nn.Module):
         """The network that learns by gradient and that is downloaded, without a head."""
 
     @abstractmethod
+    def drawn(self, rows: int, *, step: int) -> Tensor:
+        """Whatever is random in the loss of so many rows at a step, on the CPU.
+
+        A captured step draws nothing: it reads this from a tensor that was filled before.
+        """
+
+    @abstractmethod
+    def loss_of(self, first: Tensor, second: Tensor, rows: Tensor, drawn: Tensor) -> Outcome:
+        """The loss of two views [B, 3, S, S] of dataset rows [B], all on one device.
+
+        Waits for no device and changes tensors in place only, as does `after_step`.
+        """
+
     def loss(self, first: Tensor, second: Tensor, rows: Tensor, *, step: int) -> Outcome:
         """The loss of two views [B, 3, S, S] of dataset rows `rows` [B] at a step from 0."""
+        drawn = self.drawn(len(rows), step=step).to(first.device, non_blocking=True)
+        return self.loss_of(first, second, rows, drawn)
 
     @abstractmethod
     def after_step(self, outcome: Outcome) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainer.optim_spec import AdamWSpec, CosineSpec, OptimSpec, ScheduleSpec, StepsSpec
 
@@ -25,14 +25,18 @@ class Horizon:
 
 def make_optimizer(spec: OptimSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The optimizer of a resolved spec. Weight decay falls on every parameter, as in the papers."""
-    lr, weight_decay = spec.lr or 0.0, spec.weight_decay or 0.0
+    chosen, weight_decay = list(parameters), spec.weight_decay or 0.0
+    lr: float | Tensor = spec.lr or 0.0
+    on_gpu = any(parameter.is_cuda for parameter in chosen)
+    if on_gpu:  # a captured step reads the rate where it lies
+        lr = torch.tensor(lr, device=chosen[0].device)
     if isinstance(spec, AdamWSpec):
         betas = (spec.beta1, spec.beta2)
         return torch.optim.AdamW(
-            parameters, lr=lr, betas=betas, weight_decay=weight_decay, fused=True
+            chosen, lr, betas, weight_decay=weight_decay, fused=True, capturable=on_gpu
         )
     return torch.optim.SGD(
-        parameters,
+        chosen,
         lr=lr,
         momentum=spec.momentum,
         weight_decay=weight_decay,
@@ -44,7 +48,10 @@ def make_optimizer(spec: OptimSpec, parameters: Iterable[nn.Parameter]) -> torch
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     """The rate of the next step."""
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
 
 
 def lr_at(step: int, *, spec: ScheduleSpec, peak: float, horizon: Horizon) -> float:

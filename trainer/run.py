@@ -10,20 +10,21 @@ from torch import Tensor
 
 from trainer.data.source import RowSource
 from trainer.evaluation import Evaluation
-from trainer.events import Evaluated, Profiled, Published, Started, Stepped
+from trainer.events import Evaluated, Logged, Profiled, Published, Started, Stepped
 from trainer.exports.publish import Export, publish
 from trainer.failpoints import reach
 from trainer.history import History
 from trainer.keeper import Emit, Keeper
 from trainer.machine import Place
 from trainer.method import Method, Outcome
-from trainer.optim import Horizon, lr_at, set_lr
+from trainer.optim import Horizon, lr_at
 from trainer.profiling.clock import Clock
 from trainer.profiling.profiler import Profiler
 from trainer.randomness import shuffled
 from trainer.signals import gradient_norm, read_signals
 from trainer.spec import JobSpec
 from trainer.state import collect
+from trainer.stepping import Stepping
 from trainer.suggest import Resolved
 from trainer.views.views import Views
 from trainer.watch import LossWatch, Stopwatch
@@ -50,6 +51,7 @@ class Run:
     place: Place
     method: Method
     optimizer: torch.optim.Optimizer
+    stepping: Stepping
     source: RowSource
     views: Views
     evaluation: Evaluation | None
@@ -60,6 +62,7 @@ class Run:
     keeper: Keeper
     profiler: Profiler
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
+    has_complained: bool = False
 
     @property
     def spec(self) -> JobSpec:
@@ -108,17 +111,11 @@ class Run:
         reach("train.step")
         with self.stopwatch.timing("step_s"):
             lr = self._lr()
-            outcome = self.method.loss(first, second, rows, step=self.step)
-            with self.clock.phase("backward"):
-                self.optimizer.zero_grad(set_to_none=True)
-                outcome.loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+            outcome = self.stepping.gradient(first, second, rows, step=self.step)
             reach("train.backward")
             self.losses.note(outcome.loss, step=self.step + 1)
             signals = self._signals(outcome, lr) if self._signals_are_due() else None
-            with self.clock.phase("optimizer"):
-                set_lr(self.optimizer, lr)
-                self.optimizer.step()
-            self.method.after_step(outcome)
+            self.stepping.update(outcome, lr=lr)
             reach("train.stepped")
         self.progress.step += 1
         self.stopwatch.count(rows.shape[0])
@@ -128,6 +125,14 @@ class Run:
         signals |= self.stopwatch.read() | {"memory_bytes": float(self.place.memory_bytes())}
         self.history.add(step=self.step, epoch=self.epoch, signals=signals)
         return Stepped(step=self.step, epoch=self.epoch, signals=signals)
+
+    def complaint(self) -> Logged | None:
+        """What is not as it should be with the way in which steps are done. Said once."""
+        if self.stepping.trouble is None or self.has_complained:
+            return None
+        self.has_complained = True
+        message = f"Steps run without a CUDA graph, more slowly: {self.stepping.trouble}"
+        return Logged(level="warning", message=message)
 
     def evaluation_is_due(self) -> bool:
         """Whether this step ends an epoch to evaluate after, and that was not done yet."""

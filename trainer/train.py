@@ -40,6 +40,7 @@ def train(
                 emit(run.publish())
                 return Ended(outcome="succeeded", step=run.step)
             _tell(emit, run.advance())
+            _tell(emit, run.complaint())
             _tell(emit, run.profiled())
         run.save(emit)
         _tell(emit, run.profiled_last())

@@ -62,16 +62,33 @@ class MoCo(Method):
         """The query encoder, without its head."""
         return self.query.encoder
 
-    def loss(self, first: Tensor, second: Tensor, rows: Tensor, *, step: int) -> Outcome:
+    def drawn(self, rows: int, *, step: int) -> Tensor:
+        """The order in which keys are made, and the way back: int64 [halves, 2, rows].
+
+        Empty without split batch norm, which alone asks for an order.
+        """
+        if self.spec.bn == "plain":
+            return torch.empty(2, 2, 0, dtype=torch.int64)
+        with self.clock.phase("key"):
+            return torch.stack(
+                [
+                    _order_and_back(
+                        rows, seed=derived_seed(self.seed, f"key order {half}"), at=step
+                    )
+                    for half in range(2 if self.spec.symmetric else 1)
+                ]
+            )
+
+    def loss_of(self, first: Tensor, second: Tensor, rows: Tensor, drawn: Tensor) -> Outcome:
         """InfoNCE of queries from `first` and keys from `second`, and if symmetric the reverse.
 
         The symmetric loss is the sum of both halves, as in the authors' notebook. Mutates nothing
         but the running statistics of batch norm. Source: Algorithm 1 of arXiv:1911.05722.
         """
-        loss, query, key = self._half(first, second, rows, half=0, step=step)
+        loss, query, key = self._half(first, second, rows, drawn[0])
         if not self.spec.symmetric:
             return Outcome(loss, query, key, rows, halves=1)
-        other_loss, other_query, other_key = self._half(second, first, rows, half=1, step=step)
+        other_loss, other_query, other_key = self._half(second, first, rows, drawn[1])
         return Outcome(
             loss=loss + other_loss,
             queries=torch.cat([other_query, query]),
@@ -81,12 +98,12 @@ class MoCo(Method):
         )
 
     def _half(
-        self, view_q: Tensor, view_k: Tensor, rows: Tensor, *, half: int, step: int
+        self, view_q: Tensor, view_k: Tensor, rows: Tensor, drawn: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         with self.clock.phase("query"):
             query = self.query(view_q)
         with self.clock.phase("key"):
-            key = self._keys(view_k, half=half, step=step)
+            key = self._keys(view_k, drawn)
         with self.clock.phase("loss"):
             loss = info_nce(
                 query,
@@ -98,7 +115,7 @@ class MoCo(Method):
         return loss, query, key
 
     @torch.no_grad()
-    def _keys(self, views: Tensor, *, half: int, step: int) -> Tensor:
+    def _keys(self, views: Tensor, drawn: Tensor) -> Tensor:
         """Keys [B, dim].
 
         With split batch norm the rows are regrouped: else a row's query and key would both carry
@@ -106,16 +123,9 @@ class MoCo(Method):
         """
         if self.spec.bn == "plain":
             return self.key(views)  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
-        total = views.shape[0]
-        order = shuffled(
-            torch.arange(total),
-            total=total,
-            seed=derived_seed(self.seed, f"key order {half}"),
-            epoch=step,
-        )
-        back = torch.empty_like(order).scatter_(0, order, torch.arange(total))
-        keys: Tensor = self.key(views[order.to(views.device)])
-        return keys[back.to(views.device)]
+        order, back = drawn
+        keys: Tensor = self.key(views[order])
+        return keys[back]
 
     def _owners(self, rows: Tensor) -> Tensor | None:
         return rows if self.spec.mask_own_keys else None
@@ -159,6 +169,12 @@ def build(spec: JobSpec, *, bf16: bool) -> MoCo:
     with scoped_seed(derived_seed(spec.seed, "weights")):
         encoder = build_encoder(spec.encoder, side_px=spec.views.side_px or 0, bn_splits=splits)
         return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16)
+
+
+def _order_and_back(total: int, *, seed: int, at: int) -> Tensor:
+    """A permutation of `total` rows and its inverse, int64 [2, total]."""
+    order = shuffled(torch.arange(total), total=total, seed=seed, epoch=at)
+    return torch.stack([order, torch.empty_like(order).scatter_(0, order, torch.arange(total))])
 
 
 def _head(spec: MoCoSpec, width: int) -> nn.Module:

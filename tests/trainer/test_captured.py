@@ -1,0 +1,234 @@
+"""Captured steps beside eager ones: on a CPU with a tape that calls the work again."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.support.tiny_pack import blobs, write_pack
+from trainer.assemble import Places, open_run
+from trainer.captured import WARM_UP_STEPS, CapturedStepping, Replay, Tape
+from trainer.events import Ended, Event, Logged
+from trainer.machine import Machine
+from trainer.method import Outcome
+from trainer.run import Run
+from trainer.spec import JobSpec
+from trainer.state import collect
+from trainer.stepping import EagerStepping
+from trainer.train import train
+
+Result = TypeVar("Result")
+STEPS, BATCH, ROWS, SIDE_PX = 10, 16, 70, 16
+GPU_STEPS = 20
+TIMES = {"data_s", "step_s", "eval_s", "checkpoint_s", "rows_per_s", "memory_bytes"}
+gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+
+
+class CallsAgain:
+    """Like CUDA's: recording leaves all state as it was, a replay fills the recorded tensors."""
+
+    def __init__(self, run: Run) -> None:
+        self._run, self.replays = run, 0
+
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def recorded(self, work: Callable[[], Result]) -> tuple[Result, Replay]:
+        state = list(collect(self._run.method, self._run.optimizer).values())
+        before = [value.clone() for value in state]
+        result = work()
+        parameters = list(self._run.method.learning().values())
+        gradients = [parameter.grad for parameter in parameters]
+        with torch.no_grad():
+            for value, old in zip(state, before, strict=True):
+                value.copy_(old)
+
+        def replay() -> None:
+            self.replays += 1
+            again = work()
+            if isinstance(result, Outcome) and isinstance(again, Outcome):
+                fill(result, again)
+                for gradient, parameter in zip(gradients, parameters, strict=True):
+                    assert gradient is not None
+                    assert parameter.grad is not None
+                    gradient.copy_(parameter.grad)
+
+        return result, replay
+
+
+class Refuses(CallsAgain):
+    """A device that cannot capture."""
+
+    def recorded(self, work: Callable[[], Result]) -> tuple[Result, Replay]:
+        del work
+        raise RuntimeError("operation not permitted when stream is capturing\nand a long trace")
+
+
+def fill(places: Outcome, values: Outcome) -> None:
+    for place, value in zip(places, values, strict=True):
+        if isinstance(place, Tensor) and isinstance(value, Tensor) and place is not value:
+            place.copy_(value)
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    images, labels = blobs(ROWS, side_px=SIDE_PX, classes=3)
+    write_pack(tmp_path / "pack", images, labels, classes=("a", "b", "c"))
+    return tmp_path / "pack"
+
+
+def spec_of(**settings: object) -> JobSpec:
+    words = {
+        "dataset": "x",
+        "epochs": 10,
+        "batch_rows": BATCH,
+        "encoder": {"name": "small"},
+        "method": {"queue_rows": 64, "symmetric": True},
+        "optim": {"lr": 0.05},
+        "evaluation": None,
+        "signals_every_steps": 3,
+    }
+    return JobSpec.model_validate(words | settings)
+
+
+@contextmanager
+def opened(spec: JobSpec, pack: Path, out: str, machine: Machine | None = None) -> Iterator[Run]:
+    places = Places(pack.parent / out, pack)
+    with open_run(spec, places, machine=machine or Machine(device="cpu", threads=1)) as run:
+        yield run
+
+
+def capture(run: Run, tape: Tape) -> CapturedStepping:
+    eager = EagerStepping(run.method, run.optimizer)
+    run.stepping = stepping = CapturedStepping(eager, tape, batch_rows=BATCH)
+    return stepping
+
+
+def after(run: Run, steps: int) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
+    """Signals on the way, and the state at the end."""
+    events = [run.advance() for _ in range(steps)]
+    signals = [
+        {name: value for name, value in event.signals.items() if name not in TIMES}
+        for event in events
+        if event is not None
+    ]
+    state = collect(run.method, run.optimizer)
+    return signals, {name: value.cpu().clone() for name, value in state.items()}
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(
+        torch.equal(value, other[name]) for name, value in one.items()
+    )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"partial_batch": "keep"},
+        {"method": {"queue_rows": 64, "bn": "plain"}, "optim": {"name": "adamw"}},
+    ],
+)
+def test_replayed_steps_are_the_eager_ones_bit_for_bit(
+    pack: Path, settings: dict[str, Any]
+) -> None:
+    """With its learning rate, order of keys and negatives, and with a batch that is not whole."""
+    spec = spec_of(**settings)
+    with opened(spec, pack, "eager") as run:
+        expected = after(run, STEPS)
+    with opened(spec, pack, "captured") as run:
+        tape = CallsAgain(run)
+        capture(run, tape)
+        signals, state = after(run, STEPS)
+        partial = STEPS // 5 if spec.partial_batch == "keep" else 0
+        assert tape.replays == 2 * (STEPS - partial - WARM_UP_STEPS)
+        assert run.complaint() is None
+    assert signals == expected[0]
+    assert same(state, expected[1])
+
+
+def test_nothing_that_a_graph_holds_on_to_is_bound_anew(pack: Path) -> None:
+    """Parameters, buffers, gradients and the optimizer's state stay where they are."""
+    with opened(spec_of(), pack, "out") as run:
+        capture(run, CallsAgain(run))
+        after(run, WARM_UP_STEPS + 1)
+        places = [value.data_ptr() for value in held(run)]
+        after(run, 3)
+        assert [value.data_ptr() for value in held(run)] == places
+
+
+def held(run: Run) -> list[Tensor]:
+    parameters = run.method.learning().values()
+    gradients = [value.grad for value in parameters if value.grad is not None]
+    assert len(gradients) == len(parameters)
+    return [*collect(run.method, run.optimizer).values(), *gradients]
+
+
+def test_a_device_that_cannot_capture_goes_on_without_and_says_so_once(pack: Path) -> None:
+    with opened(spec_of(), pack, "eager") as run:
+        expected = after(run, 6)
+        assert run.complaint() is None
+    with opened(spec_of(), pack, "refused") as run:
+        capture(run, Refuses(run))
+        assert same(after(run, 6)[1], expected[1])
+        said = run.complaint()
+        assert said is not None
+        assert said.level == "warning"
+        assert said.message == (
+            "Steps run without a CUDA graph, more slowly: "
+            "operation not permitted when stream is capturing"
+        )
+        assert run.complaint() is None
+
+
+def test_the_complaint_reaches_the_user(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(EagerStepping, "trouble", "no graph today")
+    events: list[Event] = []
+    ended = train(
+        spec_of(epochs=1),
+        Places(pack.parent / "out", pack),
+        machine=Machine(device="cpu", threads=1),
+        emit=events.append,
+        should_stop=lambda: len(events) > 4,
+    )
+    assert isinstance(ended, Ended)
+    said = [event.message for event in events if isinstance(event, Logged)]
+    assert said == ["Steps run without a CUDA graph, more slowly: no graph today"]
+
+
+def test_a_cpu_is_never_asked_for_a_graph(pack: Path) -> None:
+    with opened(spec_of(), pack, "out") as run:
+        assert type(run.stepping) is EagerStepping
+
+
+@gpu
+@pytest.mark.parametrize("optim", [{"lr": 0.05}, {"name": "adamw"}])
+def test_captured_steps_on_a_gpu_equal_eager_ones(pack: Path, optim: dict[str, Any]) -> None:
+    spec, found = spec_of(optim=optim), []
+    for graphs in (False, True):
+        machine = Machine(device="cuda", graphs=graphs)
+        with opened(spec, pack, f"graphs-{graphs}", machine) as run:
+            found.append(after(run, GPU_STEPS))
+            assert isinstance(run.stepping, CapturedStepping) == graphs
+            assert run.stepping.trouble is None
+    assert found[0][0] == found[1][0]
+    assert same(found[0][1], found[1][1])
+
+
+@gpu
+@pytest.mark.parametrize("graphs", [False, True])
+def test_no_step_waits_for_the_gpu(pack: Path, graphs: bool) -> None:
+    spec = spec_of(signals_every_steps=100)
+    with opened(spec, pack, "out", Machine(device="cuda", graphs=graphs)) as run:
+        after(run, WARM_UP_STEPS + 2)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            for _ in range(5):
+                run.advance()
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
