@@ -1,0 +1,69 @@
+"""What the device can do at best, and how fast a step of MoCo could be at that."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+import torch
+
+TRIES = 10
+
+WORK_PER_ROW = {
+    ("resnet50", 224): (32.7e9, 419e6),
+    ("resnet18", 32): (4.44e9, 24e6),
+}
+"""Encoder and side: operations and bytes of a row.
+
+Operations: three forward passes' worth for the query, one for the key, two for each multiply-add.
+Bytes, in bfloat16: what convolutions and batch norms read and write when each ReLU is fused with
+its neighbour; the query forward and back, the key forward.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ceilings:
+    """Measured in the same run as what is held against them."""
+
+    product_flop_per_s: float
+    """Of a square product in bfloat16."""
+    copy_bytes_per_s: float
+    """Read and written, within the device's memory."""
+
+    def floor_rows_per_s(self, encoder: str, side_px: int) -> float | None:
+        """Rows a second at which one of both ceilings is reached. None: nobody has counted."""
+        work = WORK_PER_ROW.get((encoder, side_px))
+        if work is None:
+            return None
+        flop, moved_bytes = work
+        return min(self.product_flop_per_s / flop, self.copy_bytes_per_s / moved_bytes)
+
+
+def ceilings(device: torch.device, *, side: int, copied_bytes: int) -> Ceilings:
+    """Measure both: a product of [side, side] and a copy of so many bytes, medians of ten."""
+    left, right = (torch.randn(side, side, device=device).bfloat16() for _ in range(2))
+    product = torch.empty_like(left)
+    product_s = median_s(lambda: torch.mm(left, right, out=product), device)
+    source = torch.ones(copied_bytes, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    copy_s = median_s(lambda: target.copy_(source), device)
+    return Ceilings(2.0 * side**3 / product_s, 2.0 * copied_bytes / copy_s)
+
+
+def median_s(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call, by the host's clock with nothing left to do on the device."""
+    seconds = []
+    for attempt in range(TRIES + 2):
+        settle(device)
+        began_s = time.perf_counter()
+        work()
+        settle(device)
+        if attempt >= 2:
+            seconds.append(time.perf_counter() - began_s)
+    return median(seconds)
+
+
+def settle(device: torch.device) -> None:
+    """Wait until the device has done all that it was asked to."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

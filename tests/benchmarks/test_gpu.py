@@ -1,0 +1,109 @@
+"""The script for a GPU: all of it on a CPU, with next to nothing."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import gpu
+from benchmarks.gpu_parts.case import TINY
+from benchmarks.gpu_parts.ceilings import Ceilings
+from benchmarks.gpu_parts.contest import Ground
+from benchmarks.gpu_parts.recipe import Epoch, MeanLoss, Told, recipe
+from trainer.data.pack import META
+from trainer.recipes import moco_cifar10
+from trainer.spec import IngestSpec
+
+
+def test_all_parts_are_run_and_the_table_comes_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "gpu.json"
+    words = ["x", "--smoke", "--device", "cpu", "--epochs", "1", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", words)
+    gpu.main()
+    figures = json.loads(out.read_text())
+    assert not [row for row in figures["table"] if "failed" in row[1] or "trouble" in row[1]]
+    assert set(figures) > {"ceilings", "shares", "recipe", "waits_per_step with graphs", "versions"}
+    for case in TINY:
+        assert len(figures[case.name]["rows_per_s"]) >= 2
+    [epoch] = figures["recipe"]["epochs"]
+    assert math.isfinite(epoch["loss"])
+    assert 0.0 <= epoch["knn_percent"] <= 100.0
+    shown = capsys.readouterr().out.splitlines()
+    table = shown[shown.index("| what | found | wanted |") :]
+    assert len(table) == 2 + len(figures["table"])
+    assert all(line.startswith("|") for line in table)
+
+
+def test_a_part_that_fails_is_told_of_and_the_rest_goes_on() -> None:
+    def fails() -> None:
+        raise RuntimeError("out of memory\nand a trace")
+
+    report = gpu.Report()
+    assert report.tried("step", fails) is None
+    assert report.tried("other", lambda: 3) == 3
+    assert report.rows == [("step", "failed: RuntimeError: out of memory", "")]
+
+
+def test_the_floor_is_that_of_the_lower_ceiling() -> None:
+    """The figures that a study gives for an H200: ResNet-50 is bound by memory."""
+    h200 = Ceilings(790e12, 4.3e12)
+    assert h200.floor_rows_per_s("resnet50", 224) == pytest.approx(10_300, rel=0.01)
+    assert h200.floor_rows_per_s("resnet18", 32) == pytest.approx(178_000, rel=0.01)
+    assert h200.floor_rows_per_s("small", 32) is None
+
+
+def test_the_recipe_is_the_authors() -> None:
+    ours = recipe(200)
+    theirs = moco_cifar10("cifar10", test_dataset="test")
+    assert ours.method == theirs.method
+    assert ours.views == theirs.views
+    assert (ours.optim, ours.schedule, ours.batch_rows) == (theirs.optim, theirs.schedule, 512)
+    assert recipe(3, symmetric=True).method.symmetric
+    changed = recipe(3, changed={"method": {"queue_rows": 64}})
+    assert changed.method == theirs.method.model_copy(update={"queue_rows": 64})
+
+
+def test_the_trace_stands_beside_what_was_found() -> None:
+    told = Told(rows=50_000, epochs_planned=200, symmetric=False)
+    told.epochs = [Epoch(1, 6.9, 32.0, 1.0), Epoch(4, 7.0, None, 4.0)]
+    assert told.lines()[2:] == ["| 1 | 6.900 | 32.000 | 6.957 | 31.980 | 1.000 |"]
+
+
+def test_the_mean_of_an_epoch_is_that_of_its_steps_alone() -> None:
+    losses = MeanLoss(torch.device("cpu"))
+    for epoch in ((1.0, 3.0), (5.0,)):
+        for loss in epoch:
+            losses.note(torch.tensor(loss), step=1)
+        assert losses.read() == sum(epoch) / len(epoch)
+
+
+def test_an_archive_is_made_a_pack_of_and_a_pack_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[IngestSpec] = []
+    monkeypatch.setattr(gpu, "ingest", lambda spec, **_: asked.append(spec))
+    ground = Ground(torch.device("cpu"), tmp_path, workers=0)
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / META).touch()
+    assert gpu._pack_of(tmp_path / "given", ground) == tmp_path / "given"
+    assert gpu._pack_of(None, ground) is None
+    assert asked == []
+    assert gpu._pack_of(Path("images.zip"), ground) == tmp_path / "images" / "pack"
+    assert [spec.source for spec in asked] == ["images.zip"]
+
+
+def test_it_loads_where_numba_is_not() -> None:
+    code = "import sys; sys.modules['numba'] = None; import benchmarks.gpu, trainer.assemble"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_without_a_gpu_only_the_smoke_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "--device", "cpu"])
+    with pytest.raises(SystemExit):
+        gpu.parsed()
