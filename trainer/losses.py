@@ -49,8 +49,7 @@ def info_nce(
     pieces = []
     for start in range(0, negatives.shape[0], CHUNK_KEYS):
         stop = min(start + CHUNK_KEYS, negatives.shape[0])
-        mask = hidden.mask(start, stop) if hidden else None
-        chunk = (query, negatives[start:stop], mask, temperature)
+        chunk = (query, negatives[start:stop], hidden, start, temperature)
         if negatives.shape[0] <= CHUNK_KEYS:
             pieces.append(_log_sum(*chunk))
         else:
@@ -60,9 +59,12 @@ def info_nce(
     return (torch.logaddexp(positive, rest) - positive).mean()
 
 
-def _log_sum(query: Tensor, negatives: Tensor, mask: Tensor | None, temperature: float) -> Tensor:
-    """Logarithm of the sum over negatives of exp(similarity / T). [B]."""
+def _log_sum(
+    query: Tensor, negatives: Tensor, hidden: Hidden | None, start: int, temperature: float
+) -> Tensor:
+    """Logarithm of the sum over negatives of exp(similarity / T), those from `start` on. [B]."""
     logits = query @ negatives.T / temperature
-    if mask is not None:
+    if hidden is not None:
+        mask = hidden.mask(start, start + negatives.shape[0])
         logits = logits.masked_fill(mask, HIDDEN_LOGIT)
     return logits.logsumexp(1)

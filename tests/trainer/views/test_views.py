@@ -1,6 +1,7 @@
 """Batched views against torchvision's functional ops called row by row."""
 
 import math
+from importlib import import_module
 
 import pytest
 import torch
@@ -269,6 +270,25 @@ def test_compiled_views_are_the_same_bit_for_bit_however_many_threads_share_them
         made.append(views.views(canvas, torch.arange(37), seed=1, epoch=2, view=0))
     assert torch.equal(made[0], made[1])
     assert torch.equal(made[0], made[2])
+
+
+def test_batches_of_any_size_compile_nothing_anew() -> None:
+    kernels = import_module("trainer.views.kernels")  # which compiles them
+
+    def compiled() -> dict[str, int]:
+        found = vars(kernels).items()
+        return {
+            name: len(kernel.signatures) for name, kernel in found if hasattr(kernel, "signatures")
+        }
+
+    before = compiled()
+    assert len(before) >= 10
+    assert before["make_views"] == 1
+    for sizes in ([(30, 40)] * 5, [(1, 1)], [(9, 200), (64, 3)]):
+        views, canvas = views_of(spec_of(**STEPS["all"]), compiled=True), canvas_of(photos(sizes))
+        views.views(canvas, torch.arange(len(sizes)), seed=1, epoch=2, view=0)
+        views.plain(canvas)
+    assert compiled() == before
 
 
 def test_compiling_pays_for_many_pixels_on_a_cpu_and_follows_from_the_job_alone() -> None:
