@@ -18,6 +18,7 @@ from trainer.failpoints import reach
 from trainer.fingerprint import differing, fingerprint
 from trainer.history import History, Line, read_history
 from trainer.keeper import Keeper, Keeping
+from trainer.looking import CapturedLook, EagerLook, Look
 from trainer.machine import Machine, Place, prepared
 from trainer.method import Method, load_method
 from trainer.optim import Horizon, make_optimizer
@@ -95,6 +96,7 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
             method=method,
             optimizer=optimizer,
             stepping=_stepping(spec, EagerStepping(method, optimizer), place, machine),
+            look=_look(spec, EagerLook(views, spec.seed), place, machine),
             source=source,
             views=views,
             evaluation=_evaluation(spec, source, test_source, views),
@@ -131,10 +133,20 @@ def _profiler(spec: JobSpec, facts: DatasetFacts, place: Place) -> Profiler:
 
 
 def _stepping(spec: JobSpec, eager: EagerStepping, place: Place, machine: Machine) -> Stepping:
-    """Captured on a GPU, unless its phases are to be measured."""
-    if place.device.type != "cuda" or spec.profile or not machine.graphs:
+    if not _is_captured(spec, place, machine):
         return eager
     return CapturedStepping(eager, CudaTape(place.device), batch_rows=spec.batch_rows or 0)
+
+
+def _look(spec: JobSpec, eager: EagerLook, place: Place, machine: Machine) -> Look:
+    if not _is_captured(spec, place, machine):
+        return eager
+    return CapturedLook(eager, CudaTape(place.device))
+
+
+def _is_captured(spec: JobSpec, place: Place, machine: Machine) -> bool:
+    """On a GPU, unless phases are to be measured."""
+    return place.device.type == "cuda" and machine.graphs and not spec.profile
 
 
 def _source(pack: Pack, place: Place, machine: Machine) -> RowSource:

@@ -36,18 +36,18 @@ def philox(counter: tuple[Word, Word, Word, Word], *, seed: int) -> tuple[Word, 
     return c0, c1, c2, c3
 
 
-def uniforms(rows: Tensor, *, seed: int, epoch: int, view: int, count: int) -> Tensor:
+def uniforms(rows: Tensor, *, seed: int, epoch: int | Tensor, view: int, count: int) -> Tensor:
     """Float32 [B, count] in [0, 1), on the device of `rows`, an int64 tensor [B] below 2**32.
 
-    `view` is any number below 2**32 - 1. Each value has 24 random bits, so it is exact.
-    A longer `count` begins with the values of a shorter one.
+    `epoch` may be an int64 tensor [] beside them. `view` is any number below 2**32 - 1. Each value
+    has 24 random bits, so it is exact. A longer `count` begins with the values of a shorter one.
     """
     blocks = -(-count // 4)
     block = torch.arange(blocks, device=rows.device)
     words = philox(
         (
             rows[:, None].expand(-1, blocks) & MASK,
-            torch.full_like(block, epoch & MASK),
+            torch.full_like(block, 0).add_(epoch).bitwise_and_(MASK),
             torch.full_like(block, view & MASK),
             block,
         ),

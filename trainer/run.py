@@ -15,6 +15,7 @@ from trainer.exports.publish import Export, publish
 from trainer.failpoints import reach
 from trainer.history import History
 from trainer.keeper import Emit, Keeper
+from trainer.looking import Look
 from trainer.machine import Place
 from trainer.method import Method, Outcome
 from trainer.optim import Horizon, lr_at
@@ -52,6 +53,7 @@ class Run:
     method: Method
     optimizer: torch.optim.Optimizer
     stepping: Stepping
+    look: Look
     source: RowSource
     views: Views
     evaluation: Evaluation | None
@@ -128,10 +130,11 @@ class Run:
 
     def complaint(self) -> Logged | None:
         """What is not as it should be with the way in which steps are done. Said once."""
-        if self.stepping.trouble is None or self.has_complained:
+        trouble = self.stepping.trouble or self.look.trouble
+        if trouble is None or self.has_complained:
             return None
         self.has_complained = True
-        message = f"Steps run without a CUDA graph, more slowly: {self.stepping.trouble}"
+        message = f"Steps run without a CUDA graph, more slowly: {trouble}"
         return Logged(level="warning", message=message)
 
     def evaluation_is_due(self) -> bool:
@@ -214,10 +217,7 @@ class Run:
             rows = rows.to(self.place.device, non_blocking=True)
         epoch = self.step // self.horizon.steps_per_epoch
         with self.clock.phase("views"):
-            first, second = (
-                self.views.views(canvas, rows, seed=self.spec.seed, epoch=epoch, view=view)
-                for view in (0, 1)
-            )
+            first, second = self.look(canvas, rows, epoch=epoch)
         return first, second, rows
 
     def _rows_of(self, step: int) -> Tensor:

@@ -284,9 +284,9 @@ RESUMES: Final = (
     ),
     Mutant(
         "chance depends on the process",
-        "trainer/run.py",
-        "seed=self.spec.seed, epoch=epoch, view=view)",
-        "seed=self.spec.seed + torch.initial_seed() % 97, epoch=epoch, view=view)",
+        "trainer/looking.py",
+        "seed=self.seed, epoch=epoch, view=view)",
+        "seed=self.seed + torch.initial_seed() % 97, epoch=epoch, view=view)",
         (CUTS,),
     ),
 )

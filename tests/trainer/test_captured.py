@@ -13,6 +13,7 @@ from tests.support.tiny_pack import blobs, write_pack
 from trainer.assemble import Places, open_run
 from trainer.captured import WARM_UP_STEPS, CapturedStepping, Replay, Tape
 from trainer.events import Ended, Event, Logged
+from trainer.looking import CapturedLook, EagerLook
 from trainer.machine import Machine
 from trainer.method import Outcome
 from trainer.run import Run
@@ -169,6 +170,55 @@ def held(run: Run) -> list[Tensor]:
     return [*collect(run.method, run.optimizer).values(), *gradients]
 
 
+class CallsViewsAgain:
+    """The same for views, which have no state."""
+
+    replays = 0
+
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def recorded(self, work: Callable[[], Result]) -> tuple[Result, Replay]:
+        result: Any = work()
+
+        def replay() -> None:
+            self.replays += 1
+            again: Any = work()
+            for place, value in zip(result, again, strict=True):
+                place.copy_(value)
+
+        return result, replay
+
+
+@pytest.mark.parametrize("sizes", ["same", "many"])
+def test_replayed_views_are_the_eager_ones_bit_for_bit(pack: Path, sizes: str) -> None:
+    """Through two epochs; a canvas of another shape goes without the graph."""
+    if sizes == "many":
+        images, _ = blobs(ROWS, side_px=SIDE_PX, classes=3)
+        pack = pack.parent / "many"
+        write_pack(pack, [image[: SIDE_PX - row // 60] for row, image in enumerate(images)])
+    spec = spec_of(signals_every_steps=100, partial_batch="keep")
+    with opened(spec, pack, "eager") as run:
+        expected = after(run, STEPS)[1]
+    with opened(spec, pack, "captured") as run:
+        assert isinstance(run.look, EagerLook)
+        tape = CallsViewsAgain()
+        run.look = CapturedLook(run.look, tape)
+        assert same(after(run, STEPS)[1], expected)
+        assert tape.replays == STEPS - STEPS // 5 - WARM_UP_STEPS
+        assert run.complaint() is None
+
+
+def test_views_that_cannot_be_captured_are_made_without(pack: Path) -> None:
+    with opened(spec_of(), pack, "eager") as run:
+        expected = after(run, 6)[1]
+    with opened(spec_of(), pack, "refused") as run:
+        assert isinstance(run.look, EagerLook)
+        run.look = CapturedLook(run.look, Refuses(run))
+        assert same(after(run, 6)[1], expected)
+        assert run.complaint() is not None
+
+
 def test_a_device_that_cannot_capture_goes_on_without_and_says_so_once(pack: Path) -> None:
     with opened(spec_of(), pack, "eager") as run:
         expected = after(run, 6)
@@ -204,6 +254,7 @@ def test_the_complaint_reaches_the_user(pack: Path, monkeypatch: pytest.MonkeyPa
 def test_a_cpu_is_never_asked_for_a_graph(pack: Path) -> None:
     with opened(spec_of(), pack, "out") as run:
         assert type(run.stepping) is EagerStepping
+        assert type(run.look) is EagerLook
 
 
 @gpu
@@ -215,7 +266,8 @@ def test_captured_steps_on_a_gpu_equal_eager_ones(pack: Path, optim: dict[str, A
         with opened(spec, pack, f"graphs-{graphs}", machine) as run:
             found.append(after(run, GPU_STEPS))
             assert isinstance(run.stepping, CapturedStepping) == graphs
-            assert run.stepping.trouble is None
+            assert isinstance(run.look, CapturedLook) == graphs
+            assert run.complaint() is None
     assert found[0][0] == found[1][0]
     assert same(found[0][1], found[1][1])
 

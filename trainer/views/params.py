@@ -69,7 +69,7 @@ class Moment:
     """Which draw of all draws."""
 
     seed: int
-    epoch: int
+    epoch: int | Tensor
     view: int
 
 

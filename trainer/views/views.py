@@ -64,7 +64,9 @@ class Views:
             )
 
     @torch.no_grad()
-    def views(self, canvas: Canvas, rows: Tensor, *, seed: int, epoch: int, view: int) -> Tensor:
+    def views(
+        self, canvas: Canvas, rows: Tensor, *, seed: int, epoch: int | Tensor, view: int
+    ) -> Tensor:
         """One view of each row of a canvas, float32 [B, 3, side, side], normalised.
 
         `rows` int64 [B] are the rows' numbers in the dataset, which name their random numbers.
