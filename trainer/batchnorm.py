@@ -102,7 +102,7 @@ class _Normed(torch.autograd.Function):
         """Gradients of x, weight and bias."""
         x, weight, means, inverses = ctx.saved_tensors
         grad = grad.contiguous(memory_format=torch.channels_last if _is_last(x) else FIRST)
-        of_x, of_both = torch.empty_like(x), weight.new_zeros((2, *weight.shape))
+        of_x, of_both = torch.empty_like(x), []
         for one_grad, part, place, mean, inverse in zip(
             *_groups(grad, x, of_x, groups=len(means)), means, inverses, strict=True
         ):
@@ -110,8 +110,9 @@ class _Normed(torch.autograd.Function):
                 one_grad, part, weight, None, None, mean, inverse, True, ctx.eps, [True] * 3
             )
             place.copy_(found[0])  # still in the core's cache
-            of_both += torch.stack(found[1:])
-        return of_x, *of_both.unbind(), None, None
+            of_both += found[1:]
+        of_weight, of_bias = (torch.stack(of_both[start::2]).sum(0) for start in (0, 1))
+        return of_x, of_weight, of_bias, None, None
 
 
 def _groups(*tensors: Tensor, groups: int) -> list[tuple[Tensor, ...]]:
