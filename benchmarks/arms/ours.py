@@ -13,6 +13,7 @@ import torch  # isort: skip
 from benchmarks.arms.interface import Arm, Block, Setup
 from trainer.assemble import Places, open_run
 from trainer.machine import Machine
+from trainer.memory import keep_freed_memory
 from trainer.run import Run
 from trainer.spec import JobSpec
 
@@ -66,7 +67,8 @@ def spec_of(setup: Setup) -> JobSpec:
 
 @contextmanager
 def opened(setup: Setup) -> Iterator[Arm]:
-    """The run, in a folder of its own."""
+    """The run, in a folder of its own and in a process as the trainer's own main makes it."""
+    keep_freed_memory()
     with (
         tempfile.TemporaryDirectory(prefix="moco-") as out,
         open_run(
