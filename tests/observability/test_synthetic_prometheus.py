@@ -15,6 +15,7 @@ import yaml
 
 from service.metric_rows import Target
 from service.metrics import METRICS
+from tests.support.processes import wait_until
 from tests.support.promql import (
     ALERTS,
     RULES,
@@ -189,9 +190,13 @@ class TestLive:
 
     def test_the_words_of_an_alert_are_filled_in(self, prometheus: httpx.Client) -> None:
         """Some of the synthetic values are such that alerts wait for their time."""
-        active = prometheus.get("/api/v1/alerts").json()["data"]["alerts"]
-        assert len(active) >= 3
-        for alert in active:
+
+        def active() -> list[dict[str, Any]]:
+            found: list[dict[str, Any]] = prometheus.get("/api/v1/alerts").json()["data"]["alerts"]
+            return found
+
+        wait_until(lambda: len(active()) >= 3, 30.0, "rules are evaluated one after the other")
+        for alert in active():
             words = " ".join(alert["annotations"].values())
             assert "<error" not in words
             assert "{{" not in words
