@@ -103,8 +103,9 @@ def contest(case: Case, ground: Ground, names: Sequence[str]) -> Result:
             for name in order_of(number, others, subject=subject):
                 seconds[name].append(_block(arms[name], case, ground))
         for name, arm in arms.items():
-            if isinstance(arm, _Ours) and arm.run.stepping.trouble:
-                troubles[name] = arm.run.stepping.trouble
+            said = arm.run.complaint() if isinstance(arm, _Ours) else None
+            if said is not None:
+                troubles[name] = said.message
     return Result(case, seconds, subject, troubles)
 
 

@@ -118,7 +118,8 @@ def followed(spec: JobSpec, places: Places, machine: Machine, *, until_s: float)
             if knn is not None:
                 tell(_line(told.epochs[-1], told))
         losses.check()
-        told.trouble = run.stepping.trouble
+        said = run.complaint()
+        told.trouble = None if said is None else said.message
     return told
 
 
