@@ -1,13 +1,12 @@
 """InfoNCE: find each query's own key among shared negatives."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-CHUNK_KEYS = 65_536
-"""Above so many negatives their logits are made chunk by chunk, and again for the gradient."""
+CHUNK_KEYS = 4096
+"""So many negatives are looked at together: the logits of a batch of 128 stay in a core's cache."""
 HIDDEN_LOGIT = -1e30
 """Finite, so that a query that sees no negative at all has a gradient of 0 and not NaN."""
 
@@ -46,25 +45,52 @@ def info_nce(
     Source: He et al. 2020, Eq. 1 (arXiv:1911.05722).
     """
     positive = (query * key).sum(1) / temperature  # [B]
-    pieces = []
-    for start in range(0, negatives.shape[0], CHUNK_KEYS):
-        stop = min(start + CHUNK_KEYS, negatives.shape[0])
-        chunk = (query, negatives[start:stop], hidden, start, temperature)
-        if negatives.shape[0] <= CHUNK_KEYS:
-            pieces.append(_log_sum(*chunk))
-        else:
-            recomputed = checkpoint(_log_sum, *chunk, use_reentrant=False, preserve_rng_state=False)
-            pieces.append(recomputed)
-    rest = torch.stack(pieces).logsumexp(0) if len(pieces) > 1 else pieces[0]  # [B]
+    rest: Tensor = _LogSum.apply(query, negatives, hidden, temperature)  # [B]
     return (torch.logaddexp(positive, rest) - positive).mean()
 
 
-def _log_sum(
-    query: Tensor, negatives: Tensor, hidden: Hidden | None, start: int, temperature: float
-) -> Tensor:
-    """Logarithm of the sum over negatives of exp(similarity / T), those from `start` on. [B]."""
-    logits = query @ negatives.T / temperature
-    if hidden is not None:
-        mask = hidden.mask(start, start + negatives.shape[0])
-        logits = logits.masked_fill(mask, HIDDEN_LOGIT)
-    return logits.logsumexp(1)
+class _Context(Protocol):
+    """What torch keeps between forward and backward."""
+
+    saved_tensors: tuple[Tensor, ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None:
+        """Keep tensors."""
+
+
+class _LogSum(torch.autograd.Function):
+    """Logarithm of the sum over negatives of exp(similarity / T), and its gradient, in one pass.
+
+    The gradient of a query is the mean of the negatives, weighted by the softmax, over T: [B, D]
+    is all that is kept, and no logit is made twice. The running maximum is that of online softmax
+    (Milakov and Gimelshein, arXiv:1805.02867). The negatives get no gradient.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: _Context, query: Tensor, negatives: Tensor, hidden: Hidden | None, temperature: float
+    ) -> Tensor:
+        """[B]."""
+        scaled = query / temperature
+        top = scaled.new_full((len(query),), HIDDEN_LOGIT)
+        total, mean = torch.zeros_like(top), torch.zeros_like(query)
+        for start in range(0, negatives.shape[0], CHUNK_KEYS):
+            some = negatives[start : start + CHUNK_KEYS]
+            weights = scaled @ some.T
+            if hidden is not None:
+                weights.masked_fill_(hidden.mask(start, start + len(some)), HIDDEN_LOGIT)
+            higher = torch.maximum(top, weights.amax(1))
+            shrunk = torch.exp(top - higher)
+            weights.sub_(higher[:, None]).exp_()
+            total.mul_(shrunk).add_(weights.sum(1))
+            mean.mul_(shrunk[:, None]).addmm_(weights, some)
+            top = higher
+        ctx.save_for_backward(mean.div_(total[:, None] * temperature))
+        return top + total.log()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Of the query."""
+        (mean,) = ctx.saved_tensors
+        return grad[:, None] * mean, None, None, None

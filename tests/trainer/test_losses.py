@@ -66,6 +66,31 @@ def test_chunks_change_neither_loss_nor_gradient(monkeypatch: pytest.MonkeyPatch
     assert found[0][1].allclose(found[1][1], rtol=1e-10, atol=1e-14)
 
 
+@pytest.mark.parametrize("chunk", [7, 50])
+@pytest.mark.parametrize("temperature", [0.01, 0.2])
+def test_loss_and_gradients_are_those_of_torchs_cross_entropy(
+    chunk: int, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all logits in one matrix, and some negatives hidden from some queries."""
+    monkeypatch.setattr(losses, "CHUNK_KEYS", chunk)
+    negatives, rows = unit(50, 8, 2), torch.arange(50) % 9
+    found = []
+    for way in ("ours", "torch's"):
+        query, key = (unit(6, 8, seed).requires_grad_() for seed in (0, 1))
+        if way == "ours":
+            hidden = Hidden(torch.arange(6), rows, empty=-2)
+            loss = info_nce(query, key, negatives, temperature=temperature, hidden=hidden)
+        else:
+            others = (query @ negatives.T).masked_fill(
+                rows[None] == torch.arange(6)[:, None], -torch.inf
+            )
+            logits = torch.cat([(query * key).sum(1, keepdim=True), others], 1) / temperature
+            loss = F.cross_entropy(logits, torch.zeros(6, dtype=torch.int64))
+        found.append((loss.detach(), *torch.autograd.grad(loss, [query, key])))
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-9, atol=1e-12)
+
+
 def test_above_the_chunk_size_no_logits_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """What autograd holds on to must not grow to [B, K]."""
     monkeypatch.setattr(losses, "CHUNK_KEYS", 256)
