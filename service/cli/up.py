@@ -145,6 +145,7 @@ def _plans(layout: "Layout", wish: dict[str, Any], *, redis_url: str) -> "list[P
         plans.append(_worker(f"worker-{index}", env))
     if wish["workers"]:
         env = {**shared, "MOCO_POOLS": "ingest", "MOCO_DEVICE": "cpu", "MOCO_NAME": "ingest"}
+        env["MOCO_COMPILE_AHEAD"] = "false"  # it makes no views but a preview's
         env["MOCO_METRICS_PORT"] = _port(layout.metrics_urls["worker-ingest"])
         plans.append(_worker("worker-ingest", env))
     return plans
