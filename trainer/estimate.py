@@ -43,6 +43,8 @@ SIZES: dict[tuple[str, str], EncoderSize] = {
     ("resnet50", "cifar"): EncoderSize(23_500_000, 1_270_000.0, 6000.0),
 }
 BYTES_PER_VALUE = 4
+LOGIT_KEYS = 4096
+"""Negatives whose logits exist together: `trainer.losses.CHUNK_KEYS`, which would load torch."""
 
 
 def estimate(spec: JobSpec, facts: DatasetFacts) -> Estimate:
@@ -59,7 +61,8 @@ def estimate(spec: JobSpec, facts: DatasetFacts) -> Estimate:
     weights = size.parameters * (2 + optimizer_copies)
     activations = size.activations_per_px * area_px * batch_rows
     views = 6 * 3 * area_px * batch_rows
-    negatives = (spec.method.queue_rows or 0) * (spec.method.dim + batch_rows)
+    queue_rows = spec.method.queue_rows or 0
+    negatives = queue_rows * spec.method.dim + min(queue_rows, LOGIT_KEYS) * batch_rows
     return Estimate(
         steps=steps_per_epoch(spec, facts.rows) * (spec.epochs or 0),
         flops_per_row=2.0 * passes * size.macs_per_px * area_px,

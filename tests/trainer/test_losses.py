@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainer import losses
+from trainer import estimate, losses
 from trainer.losses import Hidden, info_nce
 
 
@@ -114,3 +114,7 @@ def test_a_query_that_sees_no_negative_has_no_loss_and_no_gradient() -> None:
     assert float(loss.detach()) == 0.0
     assert query.grad is not None
     assert not query.grad.any()
+
+
+def test_the_estimate_of_memory_knows_how_many_logits_there_are() -> None:
+    assert losses.CHUNK_KEYS == estimate.LOGIT_KEYS
