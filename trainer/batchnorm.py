@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-FIRST = torch.contiguous_format
+from trainer.autograd import Context
 
 
 class SplitBatchNorm2d(nn.BatchNorm2d):
@@ -46,14 +46,8 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         return normed
 
 
-class _Context(Protocol):
-    """What torch keeps between forward and backward."""
-
+class _Context(Context, Protocol):
     eps: float
-    saved_tensors: tuple[Tensor, ...]
-
-    def save_for_backward(self, *tensors: Tensor) -> None:
-        """Keep tensors."""
 
 
 def _normed_and_joined(
@@ -101,7 +95,9 @@ class _Normed(torch.autograd.Function):
     def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, weight and bias."""
         x, weight, means, inverses = ctx.saved_tensors
-        grad = grad.contiguous(memory_format=torch.channels_last if _is_last(x) else FIRST)
+        is_last = x.is_contiguous(memory_format=torch.channels_last)
+        order = torch.channels_last if is_last else torch.contiguous_format
+        grad = grad.contiguous(memory_format=order)
         of_x, of_both = torch.empty_like(x), []
         for one_grad, part, place, mean, inverse in zip(
             *_groups(grad, x, of_x, groups=len(means)), means, inverses, strict=True
@@ -117,10 +113,6 @@ class _Normed(torch.autograd.Function):
 
 def _groups(*tensors: Tensor, groups: int) -> list[tuple[Tensor, ...]]:
     return [tensor.chunk(groups) for tensor in tensors]
-
-
-def _is_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
 
 
 def group_count(rows: int, *, splits: int) -> int:

@@ -1,9 +1,11 @@
 """InfoNCE: find each query's own key among shared negatives."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from trainer.autograd import Context
 
 CHUNK_KEYS = 4096
 """So many negatives are looked at together: the logits of a batch of 128 stay in a core's cache."""
@@ -49,15 +51,6 @@ def info_nce(
     return (torch.logaddexp(positive, rest) - positive).mean()
 
 
-class _Context(Protocol):
-    """What torch keeps between forward and backward."""
-
-    saved_tensors: tuple[Tensor, ...]
-
-    def save_for_backward(self, *tensors: Tensor) -> None:
-        """Keep tensors."""
-
-
 class _LogSum(torch.autograd.Function):
     """Logarithm of the sum over negatives of exp(similarity / T), and its gradient, in one pass.
 
@@ -68,7 +61,7 @@ class _LogSum(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: _Context, query: Tensor, negatives: Tensor, hidden: Hidden | None, temperature: float
+        ctx: Context, query: Tensor, negatives: Tensor, hidden: Hidden | None, temperature: float
     ) -> Tensor:
         """[B]."""
         scaled = query / temperature
@@ -90,7 +83,7 @@ class _LogSum(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Of the query."""
         (mean,) = ctx.saved_tensors
         return grad[:, None] * mean, None, None, None

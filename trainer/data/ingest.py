@@ -1,6 +1,5 @@
 """From a folder or an archive of images to a pack: decode all, keep the good, report the bad."""
 
-import errno
 import hashlib
 import os
 import time
@@ -16,6 +15,7 @@ from trainer.data.sources import open_source
 from trainer.data.writer import PackWriter
 from trainer.errors import DataError, SpecError, StorageError
 from trainer.events import DatasetFacts, Ended, Event, Ingesting, Logged, Published
+from trainer.files import FULL_DISK
 from trainer.spec import IngestSpec
 
 Emit = Callable[[Event], None]
@@ -23,7 +23,6 @@ CHUNK_ITEMS, CHUNK_BYTES = 64, 4 << 20
 """What one thread decodes at a time: enough to make the hand-over cheap, little enough to hold."""
 PROGRESS_EVERY_S = 0.5
 THREADS_MAX = 16
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class IngestStopped(Exception):

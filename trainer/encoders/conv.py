@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
+from trainer.autograd import Context
+
 AREA_PX_MAX = 16
 """Up to so many pixels out, all three products pay."""
 STRIDED_AREA_PX_MAX = 64
@@ -128,16 +130,9 @@ def _reach(place: int, geometry: Geometry) -> list[tuple[int, int]]:
     return [(tap, step // stride) for tap, step in steps if step % stride == 0]
 
 
-class _Context(Protocol):
-    """What torch keeps between forward and backward."""
-
+class _Context(Context, Protocol):
     geometry: Geometry
     pays: Pays
-    saved_tensors: tuple[Tensor, ...]
-    needs_input_grad: tuple[bool, ...]
-
-    def save_for_backward(self, *tensors: Tensor) -> None:
-        """Keep tensors."""
 
 
 class _Product(torch.autograd.Function):
