@@ -79,6 +79,7 @@ FACTS: Example = {
     "std": [0.247, 0.243, 0.262],
     "size_bytes": 154_800_000,
     "sha256": SHA256,
+    "sides_sent": {"edges_px": [32, 48], "rows": [50_000]},
 }
 REASON: Example = {
     "code": "nonfinite_loss",

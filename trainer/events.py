@@ -177,6 +177,15 @@ class Published(Record):
     files: Annotated[tuple[FileRecord, ...], Field(strict=False)]
 
 
+class SideHistogram(Record):
+    """How many images have shorter sides of which length, before any was shrunk."""
+
+    edges_px: Annotated[tuple[int, ...], Field(strict=False, min_length=2)]
+    """Bounds of the bins, rising; a bin holds its lower bound and not its upper one."""
+    rows: Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
+    """Images in each bin: one number less than there are bounds."""
+
+
 class DatasetFacts(Record):
     """What is known of a pack without opening it."""
 
@@ -204,6 +213,8 @@ class DatasetFacts(Record):
     """Of the pack."""
     sha256: str
     """Of the pack's manifest: two packs with one hash hold the same rows."""
+    sides_sent: SideHistogram | None = None
+    """How large the images were as they were sent; packs of older versions do not tell."""
 
 
 class Ended(Record):

@@ -38,6 +38,8 @@ class Decoded:
     """RGB, [height, width, 3]."""
     height: int
     width: int
+    sent_side_px: int
+    """Shorter side before it was shrunk."""
 
 
 @contextmanager
@@ -59,7 +61,9 @@ def decode_file(data: bytes, *, side_px_max: int) -> Decoded:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(*image.size)
-            return _finished(_upright(_loaded(image, side_px_max)), side_px_max)
+            sent_side_px = min(image.size)
+            upright = _upright(_loaded(image, side_px_max))
+            return _finished(upright, side_px_max, sent_side_px=sent_side_px)
     except BadImage:
         raise
     except UnidentifiedImageError as error:
@@ -80,7 +84,7 @@ def decode_array(array: NDArray[Any], *, side_px_max: int) -> Decoded:
         raise BadImage("empty", "the row has no pixels")
     _check_size(width, height)
     image = Image.fromarray(np.ascontiguousarray(_levels(array)))
-    return _finished(image, side_px_max)
+    return _finished(image, side_px_max, sent_side_px=min(height, width))
 
 
 def _check_size(width: int, height: int) -> None:
@@ -109,14 +113,14 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def _finished(image: Image.Image, side_px_max: int) -> Decoded:
+def _finished(image: Image.Image, side_px_max: int, *, sent_side_px: int) -> Decoded:
     image = _rgb(image)
     shrink = _shrink(*image.size, side_px_max)
     if shrink < 1.0:
         width, height = (max(1, round(side * shrink)) for side in image.size)
         # Pillow's filters widen with the shrink factor, so they do not alias.
         image = image.resize((width, height), Image.Resampling.BILINEAR)
-    return Decoded(image.tobytes(), image.height, image.width)
+    return Decoded(image.tobytes(), image.height, image.width, sent_side_px)
 
 
 def _shrink(width: int, height: int, side_px_max: int) -> float:

@@ -25,6 +25,7 @@ from trainer.data.pack import (
     VERSION,
     manifest_sha256,
 )
+from trainer.data.sides import SideCounter
 from trainer.events import DatasetFacts, FileRecord
 from trainer.failpoints import reach
 from trainer.files import record_of, sync_folder
@@ -75,6 +76,7 @@ class PackWriter:
         self._index = bytearray()
         self._folders: list[str] = []
         self._sums = np.zeros((2, 3), dtype=object)
+        self._sides = SideCounter()
 
     def add(self, rows: Sequence[tuple[Item, Decoded]]) -> None:
         """Append rows."""
@@ -86,6 +88,7 @@ class PackWriter:
             names.write(item.name.encode() + b"\n")
             self._folders.append(sys.intern(item.name.rpartition("/")[0]))
             offset += len(decoded.pixels)
+            self._sides.add(decoded.sent_side_px)
         self._files[PIXELS].write(pixels)
         self._sums += _sums(pixels)
         self.rows += len(rows)
@@ -155,6 +158,7 @@ class PackWriter:
             std=std,
             size_bytes=sum(record.size_bytes for record in records),
             sha256=manifest_sha256(hashes, classes),
+            sides_sent=self._sides.histogram(),
         )
 
 

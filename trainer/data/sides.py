@@ -1,0 +1,29 @@
+"""How large the images of a dataset are, counted while they pass: a histogram of fixed bins."""
+
+from bisect import bisect_right
+
+from trainer.events import SideHistogram
+
+EDGES_PX = (
+    1,
+    *sorted({2**power for power in range(1, 13)} | {3 * 2**power for power in range(12)}),
+)
+"""Two bins to each doubling, 1, 2, 3, 4, 6, 8, 12 up to 6144: a shorter side is at most
+`sqrt(PIXELS_MAX)` = 5000 px."""
+
+
+class SideCounter:
+    """Counts shorter sides. It holds one number for each bin, however many images there are."""
+
+    def __init__(self) -> None:
+        self._rows = [0] * (len(EDGES_PX) - 1)
+
+    def add(self, side_px: int) -> None:
+        """Count an image by its shorter side, 1 to 6143 px."""
+        self._rows[bisect_right(EDGES_PX, side_px) - 1] += 1
+
+    def histogram(self) -> SideHistogram:
+        """The bins from the first to the last that holds an image; at least one was counted."""
+        held = [place for place, rows in enumerate(self._rows) if rows]
+        first, end = held[0], held[-1] + 1
+        return SideHistogram(edges_px=EDGES_PX[first : end + 1], rows=tuple(self._rows[first:end]))
