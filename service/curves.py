@@ -2,7 +2,8 @@
 
 A `metrics.jsonl` only grows, so each look reads what is new. A file that was never looked at may be
 hundreds of megabytes: one look reads for a tenth of a second, takes samples of the rest, and says
-that it did; the next looks read on until nothing is left to sample.
+that it did; the next looks read on until nothing is left to sample. A look at a range of steps does
+the same with that part of the file alone, so the fewer steps it spans, the finer it is.
 """
 
 import json
@@ -16,11 +17,13 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
 from service.history import Point, thin
+from service.spans import ALL, Span, Steps, span_of
 
 POINTS_KEPT = 4096
 """Of each signal. Whoever wants more points than half of them reads the file itself."""
 LOOK_S = 0.1
 FILES_KEPT = 64
+RANGES_KEPT = 16
 CHUNK_BYTES = 1024 * 1024
 SAMPLES = 400
 SAMPLE_BYTES = 16 * 1024
@@ -84,7 +87,7 @@ class Curve:
 
 @dataclass
 class _File:
-    """How far one file was read."""
+    """How far one file, or a span of it, was read."""
 
     identity: tuple[int, int]
     offset: int = 0
@@ -93,11 +96,11 @@ class _File:
     """First and last reading of each signal, which stay as they are."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def read_on(self, file: BinaryIO, deadline_s: float) -> bool:
-        """Read whole lines until the end or the deadline; whether the end was reached."""
+    def read_on(self, file: BinaryIO, end: int, deadline_s: float) -> bool:
+        """Read whole lines until `end` or the deadline; whether the end was reached."""
         while True:
             file.seek(self.offset)
-            chunk = file.read(CHUNK_BYTES)
+            chunk = file.read(min(CHUNK_BYTES, max(0, end - self.offset)))
             cut = chunk.rfind(b"\n") + 1
             if cut == 0 and len(chunk) < CHUNK_BYTES:
                 return True  # nothing new, or a line that is being written
@@ -134,42 +137,57 @@ class _File:
 
 
 class CurveCache:
-    """The curves of the files that were looked at lately."""
+    """The curves of the files, and of the ranges of steps, that were looked at lately."""
 
     def __init__(self, *, look_s: float = LOOK_S) -> None:
         self._look_s = look_s
         self._files: OrderedDict[str, _File] = OrderedDict()
+        self._ranges: OrderedDict[str, _File] = OrderedDict()
         self._lock = threading.Lock()
 
     def look(
-        self, key: str, file: BinaryIO, *, names: frozenset[str] | None, points_max: int
+        self,
+        key: str,
+        file: BinaryIO,
+        *,
+        names: frozenset[str] | None,
+        points_max: int,
+        steps: Steps = ALL,
     ) -> Curves:
         """The curves in `file`, at most `points_max` points each, thinned so that peaks stay."""
         deadline_s = time.monotonic() + self._look_s
-        known = self._file(key, file)
+        span = span_of(file, steps)
+        known = self._known(key, file, steps, span)
         with known.lock:
-            is_whole = known.read_on(file, deadline_s)
+            if steps != ALL and not known.curves:
+                known.offset = span.start  # by now there may be readings of these steps
+            is_whole = known.read_on(file, span.end, deadline_s)
             wanted = [one for one in known.curves if names is None or one in names]
             series = {name: known.points(name) for name in wanted}
-            offset = known.offset
+            rest = Span(known.offset, span.end)
         if not is_whole:
-            for step, reading in _samples(file, offset):
+            for step, reading in _samples(file, rest):
                 for name, value in reading.items():
                     if names is None or name in names:
                         series.setdefault(name, []).append((step, value))
+        if steps != ALL:
+            series = {name: found for name, all_ in series.items() if (found := steps.within(all_))}
         return Curves({name: thin(found, points_max) for name, found in series.items()}, is_whole)
 
-    def _file(self, key: str, file: BinaryIO) -> _File:
+    def _known(self, key: str, file: BinaryIO, steps: Steps, span: Span) -> _File:
         """What is known of a file; nothing if another one has taken its place."""
         status = os.fstat(file.fileno())
         identity = (status.st_dev, status.st_ino)
+        shelf, kept = self._files, FILES_KEPT
+        if steps != ALL:
+            shelf, kept, key = self._ranges, RANGES_KEPT, f"{key}/{steps.first}-{steps.last}"
         with self._lock:
-            known = self._files.get(key)
+            known = shelf.get(key)
             if known is None or known.identity != identity or known.offset > status.st_size:
-                known = self._files[key] = _File(identity)
-            self._files.move_to_end(key)
-            while len(self._files) > FILES_KEPT:
-                self._files.popitem(last=False)
+                known = shelf[key] = _File(identity, span.start)
+            shelf.move_to_end(key)
+            while len(shelf) > kept:
+                shelf.popitem(last=False)
             return known
 
 
@@ -208,14 +226,13 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def _samples(file: BinaryIO, offset: int) -> Iterator[tuple[int, dict[str, float]]]:
-    """Single lines at equal distances behind `offset`, and the last one."""
-    size = os.fstat(file.fileno()).st_size
-    last = max(offset, size - SAMPLE_BYTES)
-    places = [offset + (last - offset) * number // SAMPLES for number in range(SAMPLES + 1)]
+def _samples(file: BinaryIO, rest: Span) -> Iterator[tuple[int, dict[str, float]]]:
+    """Single lines at equal distances in `rest`, and the last one."""
+    last = max(rest.start, rest.end - SAMPLE_BYTES)
+    places = [rest.start + (last - rest.start) * number // SAMPLES for number in range(SAMPLES + 1)]
     before = -1
     for place in places:
-        text = os.pread(file.fileno(), SAMPLE_BYTES, place)
+        text = os.pread(file.fileno(), min(SAMPLE_BYTES, rest.end - place), place)
         # The line at `place` may have begun before it, and the newest may not be whole.
         lines = text.split(b"\n")[1:-1]
         line = (lines or [b""])[-1 if place == last else 0]

@@ -143,9 +143,18 @@ class Jobs:
         """Every event after id `after`, as they happen, until the job is over."""
         return follow(self._http, job, after=after)
 
-    def metrics(self, job: str, *, names: tuple[str, ...] = (), max_points: int = 1000) -> Metrics:
-        """The curves of these signals (none named: all)."""
+    def metrics(
+        self,
+        job: str,
+        *,
+        names: tuple[str, ...] = (),
+        max_points: int = 1000,
+        from_step: int | None = None,
+        to_step: int | None = None,
+    ) -> Metrics:
+        """The curves of these signals (none named: all), of these steps, both included."""
         params = {"names": ",".join(names) or None, "max_points": max_points}
+        params |= {"from_step": from_step, "to_step": to_step}
         return Metrics.model_validate(self._http.get(f"/v1/jobs/{job}/metrics", params=params))
 
     def logs(self, job: str, *, tail: int = 200) -> Logs:

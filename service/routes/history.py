@@ -7,13 +7,24 @@ from fastapi import APIRouter, Query
 from service.answers import Attempt, AttemptList, Logs, Metrics, Series
 from service.body import StrictRoute
 from service.curves import POINTS_KEPT, Curves
-from service.history import curves, open_newest, read_lines, tail, thin
+from service.history import curves, open_newest, tail, thin
 from service.openapi import refused
 from service.problems import invalid
 from service.routes.common import JobId, PartsOf
+from service.spans import Steps, lines_of, span_of
 from trainer.events import SIGNALS
 
 router = APIRouter(prefix="/v1/jobs/{id}", tags=["following"], route_class=StrictRoute)
+
+STEP_MAX = 2**63 - 1
+FirstStep = Annotated[
+    int | None,
+    Query(ge=0, le=STEP_MAX, description="Only from this step on; left out: from the first."),
+]
+LastStep = Annotated[
+    int | None,
+    Query(ge=0, le=STEP_MAX, description="Only up to this step, with it; left out: to the newest."),
+]
 
 
 @router.get(
@@ -33,9 +44,17 @@ def metrics(
     max_points: Annotated[
         int, Query(ge=2, le=100_000, description="At most so many points a signal.")
     ] = 1000,
+    from_step: FirstStep = None,
+    to_step: LastStep = None,
 ) -> Metrics:
-    """The newest attempt's file holds the whole history, from step 0 on."""
+    """The newest attempt's file holds the whole history, from step 0 on.
+
+    The fewer steps are asked for, the finer their points: a range is thinned by itself.
+    """
     wanted = _names(names)
+    if from_step is not None and to_step is not None and to_step < from_step:
+        raise invalid("query/to_step", f"{to_step} lies before from_step, {from_step}.")
+    steps = Steps(from_step, to_step)
     found = open_newest(parts.settings.data_dir, parts.store.jobs.get(id).folder, "metrics.jsonl")
     if found is None:
         return Metrics(job_id=id, series={})
@@ -43,9 +62,9 @@ def metrics(
     with file:
         if max_points <= POINTS_KEPT // 2:
             key = f"{id}/{attempt}"
-            looked = parts.curves.look(key, file, names=wanted, points_max=max_points)
+            looked = parts.curves.look(key, file, names=wanted, points_max=max_points, steps=steps)
         else:
-            whole = curves(read_lines(file), wanted)
+            whole = curves(lines_of(file, span_of(file, steps)), wanted)
             thinned = {name: thin(points, max_points) for name, points in whole.items()}
             looked = Curves(thinned, is_whole=True)
     series = {

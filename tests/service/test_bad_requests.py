@@ -290,6 +290,26 @@ JOBS = [
     ),
     get("an unknown signal", "/v1/jobs/{done}/metrics?names=los", 422, "invalid"),
     get("one point", "/v1/jobs/{done}/metrics?max_points=1", 422, "invalid"),
+    get(
+        "a step in words",
+        *("/v1/jobs/{done}/metrics?from_step=x", 422, "invalid"),
+        pointer="query/from_step",
+    ),
+    get(
+        "a step below zero",
+        *("/v1/jobs/{done}/metrics?to_step=-1", 422, "invalid"),
+        pointer="query/to_step",
+    ),
+    get(
+        "a step beyond all",
+        *(f"/v1/jobs/{{done}}/metrics?from_step={2**64}", 422, "invalid"),
+        pointer="query/from_step",
+    ),
+    get(
+        "a range that falls",
+        *("/v1/jobs/{done}/metrics?from_step=9&to_step=8", 422, "invalid"),
+        pointer="query/to_step",
+    ),
     get("no lines", "/v1/jobs/{done}/logs?tail=0", 422, "invalid"),
     get("unknown job's log", f"/v1/jobs/{NO_JOB}/logs", 404, "not_found"),
     get("unknown job's attempts", f"/v1/jobs/{NO_JOB}/attempts", 404, "not_found"),

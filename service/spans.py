@@ -1,0 +1,100 @@
+"""Where in a `metrics.jsonl` the readings of some steps lie: found by halving, not by reading.
+
+The lines of an attempt are in the order of their steps, so the first one of a step is found in a
+history of any length after some thirty small reads.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+from service.history import LINE_BYTES_MAX, Point
+
+BLOCK_BYTES = 8 * 1024
+
+
+class Steps(NamedTuple):
+    """A range of steps, both ends included; None is open."""
+
+    first: int | None = None
+    last: int | None = None
+
+    def within(self, points: list[Point]) -> list[Point]:
+        """Those points whose steps are inside."""
+        low = 0 if self.first is None else self.first
+        return [
+            one for one in points if low <= one[0] and (self.last is None or one[0] <= self.last)
+        ]
+
+
+class Span(NamedTuple):
+    """A part of a file that begins with a line and ends behind one."""
+
+    start: int
+    end: int
+
+
+ALL = Steps()
+
+
+def span_of(file: BinaryIO, steps: Steps) -> Span:
+    """The bytes that hold the readings of `steps`; where nothing is behind them, to the end."""
+    size = os.fstat(file.fileno()).st_size
+    start = 0 if steps.first is None else _place_of(file, steps.first, size)
+    end = size if steps.last is None else _place_of(file, steps.last + 1, size)
+    return Span(start, max(start, end))
+
+
+def lines_of(file: BinaryIO, span: Span) -> Iterator[bytes]:
+    """The lines of a span, each cut at 1 MiB so that none can fill the memory."""
+    file.seek(span.start)
+    left = span.end - span.start
+    while left > 0 and (line := file.readline(min(LINE_BYTES_MAX, left))):
+        left -= len(line)
+        yield line
+
+
+def _place_of(file: BinaryIO, step: int, size: int) -> int:
+    """Where the first reading of `step` or a later one begins; `size` if there is none."""
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) // 2
+        place, found = _reading_from(file, middle, size)
+        if found is None or found >= step:
+            high = middle
+        else:
+            low = place + 1
+    return _reading_from(file, low, size)[0]
+
+
+def _reading_from(file: BinaryIO, place: int, size: int) -> tuple[int, int | None]:
+    """Place and step of the first reading that begins at `place` or behind it.
+
+    Lines that are no reading are passed over. `size` and None if only such are left.
+    """
+    # From the byte before: if a line ends there, the next one begins at `place` itself.
+    at, begun = max(0, place - 1), place == 0
+    while at < size:
+        block = os.pread(file.fileno(), min(BLOCK_BYTES, size - at), at)
+        lines = block.split(b"\n")
+        for line in lines[:-1]:
+            step = _step_of(line) if begun else None
+            if step is not None:
+                return at, step
+            at += len(line) + 1
+            begun = True
+        if len(lines) == 1:
+            # A line longer than a block is no reading of ours.
+            at, begun = at + len(block), False
+        elif not block.endswith(b"\n") and at + len(lines[-1]) >= size:
+            break  # the newest line is not whole yet
+    return size, None
+
+
+def _step_of(line: bytes) -> int | None:
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return step if isinstance(step, int) else None
