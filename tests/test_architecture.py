@@ -142,9 +142,9 @@ def test_every_method_and_evaluator_is_a_folder_and_a_member() -> None:
 
 
 def test_every_encoder_that_can_be_named_can_be_built() -> None:
-    from trainer.encoders.resnet import BUILDERS
+    from trainer.encoders.resnet import DEPTHS
 
-    assert set(get_args(EncoderName)) == {"small", *BUILDERS}
+    assert set(get_args(EncoderName)) == {"small", *DEPTHS}
 
 
 def test_no_file_names_a_registry_or_a_machine() -> None:

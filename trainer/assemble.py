@@ -10,6 +10,7 @@ import torch
 
 from trainer import checkpoints
 from trainer.captured import CapturedStepping, CudaTape
+from trainer.crew import Crew
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.evaluation import Evaluation, plan_evaluation
@@ -61,7 +62,8 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
         spec = resolved.spec
         source = stack.enter_context(_source(pack, place, machine))
         test_source = _test_source(places, place, machine, stack)
-        method = _placed(load_method(spec, bf16=place.bf16), place)
+        crew = _crew(spec, pack.facts, place)
+        method = _placed(load_method(spec, bf16=place.bf16, crew=crew), place)
         profiler = _profiler(spec, pack.facts, place)
         method.clock = source.clock = profiler.clock
         optimizer = make_optimizer(spec.optim, method.learning().values())
@@ -74,7 +76,7 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
         progress, before = _resumed(places, method, optimizer, causes)
         history = History(places.out / "metrics.jsonl", before=before)
         stack.callback(history.close)
-        views = make_views(spec, pack.facts, place)
+        views = _views(spec, pack.facts, place, crew)
         keeper = Keeper(
             Keeping(
                 out=places.out,
@@ -111,9 +113,19 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
 
 def make_views(spec: JobSpec, facts: DatasetFacts, place: Place) -> Views:
     """Views of a resolved spec, normalised by the dataset's own mean and std."""
+    return _views(spec, facts, place, _crew(spec, facts, place))
+
+
+def _views(spec: JobSpec, facts: DatasetFacts, place: Place, crew: Crew | None) -> Views:
+    return Views(spec.views, mean=facts.mean, std=facts.std, device=place.device, crew=crew)
+
+
+def _crew(spec: JobSpec, facts: DatasetFacts, place: Place) -> Crew | None:
+    """For compiled code, where it pays."""
     side_px, epochs = spec.views.side_px or 0, spec.epochs or 0
-    compiled = pays(rows=facts.rows, epochs=epochs, side_px=side_px, device=place.device)
-    return Views(spec.views, mean=facts.mean, std=facts.std, device=place.device, compiled=compiled)
+    if not pays(rows=facts.rows, epochs=epochs, side_px=side_px, device=place.device):
+        return None
+    return Crew(torch.get_num_threads())
 
 
 def _profiler(spec: JobSpec, facts: DatasetFacts, place: Place) -> Profiler:

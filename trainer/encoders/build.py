@@ -1,9 +1,12 @@
 """From the name of an encoder to the network."""
 
+from functools import partial
 from typing import Protocol, cast
 
 from torch import Tensor, nn
 
+from trainer.batchnorm.split import SplitBatchNorm2d
+from trainer.crew import Crew
 from trainer.encoders.conv import faster
 from trainer.encoders.resnet import build_resnet
 from trainer.encoders.small import SmallEncoder
@@ -20,15 +23,19 @@ class Encoder(Protocol):
         """[N, 3, S, S] to [N, feature_dim]."""
 
 
-def build_encoder(spec: EncoderSpec, *, side_px: int, bn_splits: int = 1) -> nn.Module:
+def build_encoder(
+    spec: EncoderSpec, *, side_px: int, bn_splits: int = 1, crew: Crew | None = None
+) -> nn.Module:
     """The encoder that `spec` names, with fresh weights from the global CPU generator.
 
-    Has `.feature_dim`. `bn_splits` > 1 computes batch norm in so many groups while training.
+    Has `.feature_dim`. `bn_splits` > 1 computes batch norm in so many groups while training, with
+    a `crew` by compiled code.
     """
+    norm = partial(SplitBatchNorm2d, splits=bn_splits, crew=crew)
     if spec.name == "small":
-        return faster(SmallEncoder(bn_splits=bn_splits))
+        return faster(SmallEncoder(norm))
     cifar_stem = has_cifar_stem(spec, side_px=side_px)
-    return faster(build_resnet(spec.name, cifar_stem=cifar_stem, bn_splits=bn_splits))
+    return faster(build_resnet(spec.name, cifar_stem=cifar_stem, norm=norm))
 
 
 def has_cifar_stem(spec: EncoderSpec, *, side_px: int) -> bool:

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from trainer.batchnorm import SplitBatchNorm2d
+from trainer.batchnorm.split import DoneReLU, Norm
 
 # (name, channels in, channels out, stride). At 32 px: 24.5 million multiply-adds, 0.54 million
 # parameters. The first layer keeps the full side, for images of 8 px; the other strides make it
@@ -27,14 +27,14 @@ class SmallEncoder(nn.Sequential):
 
     feature_dim = 256
 
-    def __init__(self, *, bn_splits: int = 1) -> None:
-        """`bn_splits` > 1 computes batch norm in so many groups while training."""
+    def __init__(self, norm: Norm) -> None:
+        """`norm` makes the batch norms."""
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for name, width_in, width_out, stride in LAYERS:
             conv = nn.Conv2d(width_in, width_out, 3, stride=stride, padding=1, bias=False)
             layers[f"conv{name}"] = conv
-            layers[f"bn{name}"] = SplitBatchNorm2d(width_out, splits=bn_splits)
-            layers[f"relu{name}"] = nn.ReLU(inplace=True)
+            layers[f"bn{name}"] = norm(width_out, relu=True)
+            layers[f"relu{name}"] = DoneReLU(inplace=True)
         layers["pool"] = MeanPool()
         layers["flatten"] = nn.Flatten()
         super().__init__(layers)

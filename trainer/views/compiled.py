@@ -5,9 +5,7 @@ view: it pays where a job makes many. Which of the two a job takes follows from 
 dataset alone, since they differ in the last bits.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainer.crew import Crew
 from trainer.data.canvas import Canvas
 from trainer.views.params import HUE, Box, ViewParams
 
@@ -30,11 +29,6 @@ def pays(*, rows: int, epochs: int, side_px: int, device: torch.device) -> bool:
     return device.type == "cpu" and 2 * rows * epochs * side_px**2 >= PIXELS_MIN
 
 
-def warm_up() -> None:
-    """Compile now: what is forked from this process afterwards need not."""
-    import_module("trainer.views.kernels")
-
-
 @dataclass(slots=True)
 class CompiledViews:
     """Makes normalised views, float32 [B, 3, side, side]."""
@@ -45,8 +39,7 @@ class CompiledViews:
     radius_px: int
     """Of the blur's kernel."""
     grey_first: bool
-    threads: int = field(default_factory=torch.get_num_threads)
-    _pool: ThreadPoolExecutor | None = None
+    crew: Crew
 
     def views(self, canvas: Canvas, params: ViewParams) -> Tensor:
         """One view of each row, as its parameters say."""
@@ -84,19 +77,13 @@ class CompiledViews:
         images = canvas.pixels.permute(0, 2, 3, 1).numpy()
         arrays = [np.ascontiguousarray(array) for array in (images, boxes, *params)]
 
-        def part(start: int, stop: int) -> None:
-            some = [array[start:stop] for array in arrays]
-            make(*some, self.radius_px, self.moments, out.numpy()[start:stop])
+        parts = PARTS * self.crew.threads
+        edges = np.linspace(0, len(images), parts + 1).astype(int).tolist()
 
-        self._share(part, len(images))
+        def part(at: int) -> None:
+            some = slice(edges[at], edges[at + 1])
+            chosen = [array[some] for array in arrays]
+            make(*chosen, self.radius_px, self.moments, out.numpy()[some])
+
+        self.crew.share(part, parts)
         return out
-
-    def _share(self, part: Callable[[int, int], None], rows: int) -> None:
-        if self.threads == 1:
-            part(0, rows)
-            return
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="views")
-        edges = np.linspace(0, rows, PARTS * self.threads + 1).astype(int).tolist()
-        for _ in self._pool.map(part, edges[:-1], edges[1:]):
-            pass

@@ -2,16 +2,13 @@
 
 The same arithmetic as `trainer.views.resample`, `.colour` and `.jitter`, which work on whole
 batches, as a GPU wants it, and hold the reasons. Compiled for this machine when this module is
-loaded, in some seconds, and kept nowhere but in memory. No call holds the interpreter's lock.
+loaded, in some seconds, and kept nowhere but in memory.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar, cast
-
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from trainer.compiling import compiled_now, kernel
 from trainer.views.colour import LUMA
 from trainer.views.params import BRIGHTNESS, CONTRAST, HUE, SATURATION
 
@@ -24,30 +21,12 @@ TINY = np.float32(1e-12)
 SIGMAS_MAX = 6
 """Beyond so many sigmas a Gaussian is below the precision of the rest."""
 
-Function = TypeVar("Function", bound=Callable[..., object])
 
-
-# Sums may be regrouped, to run in all lanes of the core.
-SETTINGS: Any = {
-    "nogil": True,
-    "error_model": "numpy",
-    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
-}
 ARRAYS = (
     "void(u1[:,:,:,::1], i8[:,::1], b1[::1], i8[:,::1], f4[:,::1], b1[:,::1], f4[::1], i8, "
     "f4[:,::1], f4[:,:,:,::1])"
 )
 """Of `make_views`, in numba's words."""
-
-
-def kernel(function: Function) -> Function:
-    """Compile it with what calls it."""
-    return cast(Function, njit(**SETTINGS)(function))
-
-
-def compiled_now(function: Function) -> Function:
-    """Compile it here, for ARRAYS only: other arrays are refused, not compiled for again."""
-    return cast(Function, njit(ARRAYS, **SETTINGS)(function))
 
 
 @kernel
@@ -242,7 +221,7 @@ def _normalise(flat: Floats, moments: Floats) -> None:
             plane[at] = (plane[at] - mean) * scale
 
 
-@compiled_now
+@compiled_now(ARRAYS)
 def make_views(  # noqa: PLR0913, PLR0917  # an array for each parameter: a kernel takes no records
     images: NDArray[np.uint8],  # [B, H, W, 3]
     boxes: NDArray[np.int64],  # [B, 4]: top, left, height, width

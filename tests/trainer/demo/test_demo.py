@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch import nn
 
+from trainer.batchnorm.split import SplitBatchNorm2d
 from trainer.demo import digits, downloaded
 from trainer.demo.__main__ import main
 from trainer.demo.score import drawn, few_labels, score, standardised
@@ -52,7 +54,7 @@ def test_the_zip_is_the_same_each_time(archive: Path, tmp_path: Path) -> None:
 def download(tmp_path: Path) -> Path:
     """What a job publishes of a small encoder, as far as the demo reads it."""
     torch.manual_seed(3)
-    encoder = SmallEncoder(bn_splits=4)
+    encoder = SmallEncoder(partial(SplitBatchNorm2d, splits=4))
     encoder.train()
     encoder(torch.randn(64, 3, 16, 16))
     state = {name: value.contiguous() for name, value in encoder.state_dict().items()}
@@ -69,7 +71,7 @@ def download(tmp_path: Path) -> Path:
 def test_an_encoder_is_rebuilt_from_its_files(download: Path) -> None:
     encoder = downloaded.load(download)
     assert all(type(part).__module__.startswith("torch.nn") for part in encoder)
-    ours = SmallEncoder()
+    ours = SmallEncoder(partial(SplitBatchNorm2d, splits=1))
     ours.load_state_dict(encoder.state_dict())
     images = torch.randn(5, 3, 16, 16)
     with torch.no_grad():

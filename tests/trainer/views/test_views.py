@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
+from trainer.crew import Crew
 from trainer.data.canvas import Canvas
 from trainer.views.compiled import pays
 from trainer.views.params import ORDERS, Moment, ViewParams, draw
@@ -77,7 +78,8 @@ def views_of(
     mean: tuple[float, ...] = (0.5,) * 3,
     std: tuple[float, ...] = (0.2,) * 3,
 ) -> Views:
-    return Views(spec, mean=mean, std=std, device=torch.device("cpu"), compiled=compiled)
+    crew = Crew(2) if compiled else None
+    return Views(spec, mean=mean, std=std, device=torch.device("cpu"), crew=crew)
 
 
 def levels(spec: ViewsSpec, images: list[Tensor], compiled: bool) -> tuple[Tensor, Tensor]:
@@ -266,7 +268,7 @@ def test_compiled_views_are_the_same_bit_for_bit_however_many_threads_share_them
     for threads in (1, 2, 5):
         views = views_of(spec, compiled=True)
         assert views._compiled is not None
-        views._compiled.threads = threads
+        views._compiled.crew = Crew(threads)
         made.append(views.views(canvas, torch.arange(37), seed=1, epoch=2, view=0))
     assert torch.equal(made[0], made[1])
     assert torch.equal(made[0], made[2])

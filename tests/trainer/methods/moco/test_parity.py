@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer.batchnorm import SplitBatchNorm2d
+from trainer.batchnorm.split import SplitBatchNorm2d
 from trainer.encoders.small import MeanPool
 from trainer.methods.moco.method import MoCo
 from trainer.methods.moco.spec import MoCoSpec

@@ -1,12 +1,21 @@
 """Batch norm in groups of rows, so that one device behaves like many small ones."""
 
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer.autograd import Context
+from trainer.batchnorm import compiled
+from trainer.crew import Crew
+
+
+class Norm(Protocol):
+    """Makes the batch norms of a network."""
+
+    def __call__(self, num_features: int, *, relu: bool = False) -> nn.Module:
+        """One of so many channels; `relu`: one follows."""
 
 
 class SplitBatchNorm2d(nn.BatchNorm2d):
@@ -21,19 +30,50 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
     of rows is a view in NCHW and NHWC alike, and bf16 trains in NHWC.
     """
 
-    def __init__(self, num_features: int, *, splits: int) -> None:
-        """`splits`: groups wanted, as the simulated number of devices."""
-        super().__init__(num_features)
-        self.splits = splits
+    def __init__(
+        self, num_features: int, *, splits: int, relu: bool = False, crew: Crew | None = None
+    ) -> None:
+        """`splits`: groups wanted, as the simulated number of devices.
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[N, C, H, W] to the same shape. The running statistics move by the groups' mean."""
+        `relu`: one follows. `crew`: train by compiled code where that is possible.
+        """
+        super().__init__(num_features)
+        self.splits, self.relu, self.crew = splits, relu, crew
+
+    def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
+        """[N, C, H, W] to the same shape: normalised, then `added` to it, then the ReLU.
+
+        The running statistics move by the groups' mean.
+        """
         groups = group_count(x.shape[0], splits=self.splits)
         if not self.training or groups == 1:
-            return super().forward(x)
+            return self._finished(super().forward(x), added)
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        if self.crew is not None and compiled.is_possible(x):
+            return self._by_crew(
+                x, added, compiled.Settings(self.crew, groups, self.eps, self.relu)
+            )
+        return self._finished(self._by_library(x, groups), added)
+
+    def _by_crew(self, x: Tensor, added: Tensor | None, settings: compiled.Settings) -> Tensor:
+        affine = torch.stack([self.weight, self.bias])
+        normed, moments = cast(
+            tuple[Tensor, Tensor], compiled.Normed.apply(x, affine, added, settings)
+        )
+        pixels = x.numel() // x.shape[1] // settings.groups
+        mean, _, variance = moments.mean(0)
+        self._move("running_mean", mean)
+        self._move("running_var", variance * (pixels / (pixels - 1)))
+        return normed
+
+    @torch.no_grad()
+    def _move(self, name: str, new: Tensor) -> None:
+        getattr(self, name).lerp_(new, self.momentum or 0.0)
+
+    def _by_library(self, x: Tensor, groups: int) -> Tensor:
         assert self.running_mean is not None
         assert self.running_var is not None
-        assert self.num_batches_tracked is not None
         means = self.running_mean.repeat(groups, 1)  # [groups, C]
         variances = self.running_var.repeat(groups, 1)
         settings = (self.momentum or 0.0, self.eps)
@@ -42,8 +82,20 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         with torch.no_grad():
             self.running_mean.copy_(means.mean(0))
             self.running_var.copy_(variances.mean(0))
-            self.num_batches_tracked.add_(1)
         return normed
+
+    def _finished(self, normed: Tensor, added: Tensor | None) -> Tensor:
+        if added is not None:
+            normed = normed.add_(added)
+        return F.relu_(normed) if self.relu else normed
+
+
+class DoneReLU(nn.ReLU):
+    """Stands where a ReLU belongs whose work the norm before it has done."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The same."""
+        return x
 
 
 class _Context(Context, Protocol):

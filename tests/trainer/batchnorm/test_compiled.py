@@ -1,0 +1,154 @@
+"""Compiled batch norm against the definition in float64, and against itself by other threads."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trainer.batchnorm import compiled
+from trainer.batchnorm.split import SplitBatchNorm2d
+from trainer.crew import Crew
+
+ROWS, GROUPS = 16, 4
+NEAR_KINK = 0.05
+"""Where a sum is so near to 0, rounding decides whether a ReLU passes it."""
+
+
+def tensor(*shape: int, seed: int, last: bool = True) -> Tensor:
+    drawn = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).bfloat16()
+    return drawn.to(memory_format=torch.channels_last) if last else drawn
+
+
+def norm_of(channels: int, *, relu: bool, threads: int = 2) -> SplitBatchNorm2d:
+    norm = SplitBatchNorm2d(channels, splits=GROUPS, relu=relu, crew=Crew(threads))
+    with torch.no_grad():
+        norm.weight.copy_(torch.linspace(-1.5, 1.5, channels))
+        norm.bias.copy_(torch.linspace(-0.5, 1.0, channels))
+    return norm
+
+
+def by_definition(norm: SplitBatchNorm2d, x: Tensor, added: Tensor | None) -> Tensor:
+    """Ioffe and Szegedy 2015, Algorithm 1, for each group, in float64 and with autograd."""
+    parts = []
+    for part in x.chunk(GROUPS):
+        mean = part.mean((0, 2, 3), keepdim=True)
+        variance = (part - mean).square().mean((0, 2, 3), keepdim=True)
+        parts.append((part - mean) / torch.sqrt(variance + norm.eps))
+    scale, shift = (each.double()[None, :, None, None] for each in (norm.weight, norm.bias))
+    found = torch.cat(parts) * scale + shift
+    if added is not None:
+        found = found + added
+    return found.relu() if norm.relu else found
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("adds", [False, True])
+@pytest.mark.parametrize(("channels", "side_px"), [(3, 5), (32, 8), (33, 1)])
+def test_equals_the_definition(channels: int, side_px: int, adds: bool, relu: bool) -> None:
+    """Values, all gradients, running statistics, to the precision of bfloat16."""
+    norm = norm_of(channels, relu=relu)
+    shape = (ROWS, channels, side_px, side_px)
+    x = (tensor(*shape, seed=1) * 3 + 2).requires_grad_()
+    added = tensor(*shape, seed=2).requires_grad_() if adds else None
+    inputs = [x, *([] if added is None else [added])]
+    doubles = [each.detach().double().requires_grad_() for each in inputs]
+    found = norm(x, added)
+    wanted = by_definition(norm, doubles[0], doubles[1] if adds else None)
+    assert found.dtype == torch.bfloat16
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(found.double(), wanted, rtol=2**-8, atol=1e-3)
+    grad = tensor(*shape, seed=3)
+    if relu:  # what rounding decides has no gradient here
+        grad = grad * (wanted.abs() > NEAR_KINK)
+        near = by_definition_without_relu(norm, doubles).abs() < NEAR_KINK
+        grad = torch.where(near, 0.0, grad).to(torch.bfloat16)
+    weights = [norm.weight, norm.bias]
+    gradients = torch.autograd.grad(found, [*inputs, *weights], grad)
+    expected = torch.autograd.grad(wanted, [*doubles, *weights], grad.double())
+    for ours, theirs in zip(gradients, expected, strict=True):
+        torch.testing.assert_close(ours.double(), theirs.double(), rtol=2**-7, atol=6e-3)
+
+
+def by_definition_without_relu(norm: SplitBatchNorm2d, doubles: list[Tensor]) -> Tensor:
+    plain = norm_of(norm.num_features, relu=False)
+    return by_definition(plain, doubles[0], doubles[1] if len(doubles) > 1 else None)
+
+
+def test_running_statistics_move_as_the_library_moves_them() -> None:
+    norm, library = norm_of(8, relu=True), SplitBatchNorm2d(8, splits=GROUPS)
+    for seed in range(3):
+        x = tensor(ROWS, 8, 4, 4, seed=seed) + seed
+        norm(x)
+        library(x.float())
+    for name in ("running_mean", "running_var", "num_batches_tracked"):
+        torch.testing.assert_close(getattr(norm, name), getattr(library, name))
+
+
+def test_a_mean_far_from_zero_costs_no_digits() -> None:
+    """The sum of squares alone would lose a variance of 1 beside a mean of 4096."""
+    x = tensor(ROWS, 8, 16, 16, seed=4) * 32 + 4096
+    norm = norm_of(8, relu=False)
+    norm(x)
+    means, variances = x.double().chunk(GROUPS), []
+    variances = [part.var((0, 2, 3)) for part in means]
+    wanted = 0.9 + 0.1 * torch.stack(variances).mean(0)
+    assert norm.running_var is not None
+    torch.testing.assert_close(norm.running_var.double(), wanted, rtol=1e-5, atol=0.0)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+def test_what_is_not_finite_stays_so(broken: float) -> None:
+    """A ReLU must not hide it: training that diverges is to be noticed."""
+    x = tensor(ROWS, 4, 4, 4, seed=5)
+    x[0, 2, 1, 1] = broken
+    found = norm_of(4, relu=True)(x)
+    assert found[: ROWS // GROUPS, 2].isnan().any()
+    assert found[:, [0, 1, 3]].isfinite().all()
+    assert found[ROWS // GROUPS :].isfinite().all()
+
+
+def test_threads_change_no_bit() -> None:
+    x, grad = (tensor(ROWS, 24, 6, 6, seed=seed) for seed in (6, 7))
+    found = []
+    for threads in (1, 2, 5):
+        norm = norm_of(24, relu=True, threads=threads)
+        mine = x.clone().requires_grad_()
+        normed = norm(mine, x)
+        gradients = torch.autograd.grad(normed, [mine, norm.weight, norm.bias], grad)
+        found.append([normed, *gradients, norm.running_var])
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
+def test_rounding_is_torchs() -> None:
+    """Every kind of float32, ties and what is not finite among them."""
+    from trainer.batchnorm import kernels  # it compiles
+
+    bits = np.random.default_rng(0).integers(0, 2**32, 200_000, dtype=np.uint64).astype(np.uint32)
+    special = np.array([math.inf, -math.inf, 0.0, -0.0], np.float32)
+    ties = (bits[:1000] & np.uint32(0xFFFF0000)) | np.uint32(0x8000)
+    values = np.concatenate([bits, ties]).view(np.float32)
+    values = np.append(values[~np.isnan(values)], special)
+    wanted = torch.from_numpy(values).bfloat16()
+    found = np.array([kernels.narrow(value) for value in values], np.uint16)
+    assert np.array_equal(found, wanted.view(torch.uint16).numpy())
+    assert np.array_equal(np.array([kernels.wide(half) for half in found]), wanted.float().numpy())
+
+
+@pytest.mark.parametrize(
+    ("x", "is_possible"),
+    [
+        (tensor(4, 3, 2, 2, seed=0), True),
+        (tensor(4, 3, 2, 2, seed=0, last=False), False),
+        (tensor(4, 3, 2, 2, seed=0).float(), False),
+    ],
+)
+def test_other_tensors_go_to_the_library(x: Tensor, is_possible: bool) -> None:
+    assert compiled.is_possible(x) == is_possible
+    norm = norm_of(3, relu=True)
+    parts = [F.batch_norm(part, None, None, norm.weight, norm.bias, True) for part in x.chunk(2)]
+    norm.splits = 2
+    torch.testing.assert_close(norm(x), torch.cat(parts).relu(), rtol=2**-7, atol=1e-2)

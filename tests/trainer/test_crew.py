@@ -1,0 +1,63 @@
+"""A crew against a plain loop."""
+
+import copy
+import threading
+import time
+
+import pytest
+
+from trainer.crew import Crew
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("parts", [0, 1, 3, 40])
+def test_each_part_is_done_once(threads: int, parts: int) -> None:
+    done: list[int] = []
+    Crew(threads).share(done.append, parts)
+    assert sorted(done) == list(range(parts))
+
+
+def test_all_threads_work_and_the_caller_is_one_of_them() -> None:
+    names: set[str] = set()
+    together = threading.Barrier(3, timeout=10)
+
+    def part(_: int) -> None:
+        names.add(threading.current_thread().name)
+        together.wait()
+
+    Crew(3).share(part, 3)
+    assert len(names) == 3
+    assert threading.current_thread().name in names
+
+
+def test_whoever_is_free_takes_the_next() -> None:
+    """One slow part does not hold up the others."""
+    by: dict[int, str] = {}
+
+    def part(number: int) -> None:
+        by[number] = threading.current_thread().name
+        time.sleep(0.3 if number == 0 else 0.001)
+
+    Crew(2).share(part, 20)
+    slow = by.pop(0)
+    assert slow not in by.values()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_a_part_raises_reaches_the_caller(threads: int) -> None:
+    def part(number: int) -> None:
+        if number == 2:
+            raise ValueError("part 2")
+
+    crew = Crew(threads)
+    with pytest.raises(ValueError, match="part 2"):
+        crew.share(part, 4)
+    done: list[int] = []
+    crew.share(done.append, 4)
+    assert sorted(done) == [0, 1, 2, 3]
+
+
+def test_a_copy_is_the_same_crew() -> None:
+    """Two towers of a network must not keep two sets of threads."""
+    crew = Crew(2)
+    assert copy.deepcopy({"crew": crew})["crew"] is crew

@@ -1,0 +1,124 @@
+"""Split batch norm and what follows it, by compiled code: a third of the library's time.
+
+The library reads and writes the pixels once more for each of normalising, adding, ReLU and the
+joining of groups; on a CPU that traffic is most of the cost.
+"""
+
+import math
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from trainer.autograd import Context
+from trainer.crew import Crew
+
+
+class Settings(NamedTuple):
+    """Of one call."""
+
+    crew: Crew
+    groups: int
+    eps: float
+    relu: bool
+
+    @property
+    def floor(self) -> float:
+        """No output is below it."""
+        return 0.0 if self.relu else -math.inf
+
+
+class _Context(Context, Protocol):
+    settings: Settings
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None: ...
+
+
+def is_possible(x: Tensor) -> bool:
+    """Whether the kernels take it: bfloat16 on a CPU, in channels_last memory."""
+    is_last = x.is_contiguous(memory_format=torch.channels_last)
+    return x.device.type == "cpu" and x.dtype == torch.bfloat16 and is_last
+
+
+class Normed(torch.autograd.Function):
+    """Batch norm of each group; then what is added, then the ReLU."""
+
+    @staticmethod
+    def forward(
+        ctx: _Context,
+        x: Tensor,
+        affine: Tensor,
+        added: Tensor | None,
+        settings: Settings,
+    ) -> tuple[Tensor, Tensor]:
+        """`x` and `added` bfloat16 [N, C, H, W], `affine` float32 [2, C]: weight and bias.
+
+        Returns the result and the moments [groups, 3, C]: mean, 1 / std, biased variance.
+        """
+        added = None if added is None else _alike(added)
+        normalise: Any = import_module("trainer.batchnorm.kernels").normalise  # late: it compiles
+        normed = torch.empty_like(x)
+        moments = torch.empty((settings.groups, 3, x.shape[1]))
+        parts, results = _groups(x, settings), _groups(normed, settings)
+        others = _groups(added, settings)
+        weights, places = affine.numpy(), moments.numpy()
+
+        def part(at: int) -> None:
+            normalise(
+                parts[at],
+                others[at],
+                weights,
+                settings.eps,
+                settings.floor,
+                results[at],
+                places[at],
+            )
+
+        settings.crew.share(part, settings.groups)
+        ctx.save_for_backward(x, affine, moments, *([] if added is None else [added]))
+        ctx.settings = settings
+        ctx.mark_non_differentiable(moments)
+        return normed, moments
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: _Context, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients of `x`, `affine` and `added`."""
+        x, affine, moments, *kept = ctx.saved_tensors
+        settings, added = ctx.settings, kept[0] if kept else None
+        gradient: Any = import_module("trainer.batchnorm.kernels").gradient
+        of_x = torch.empty_like(x)
+        of_added = None if added is None else torch.empty_like(added)
+        of_affine = torch.empty((settings.groups, *affine.shape))
+        arrays = [_groups(each, settings) for each in (_alike(grad), x, added, of_x, of_added)]
+        weights, places, sums = affine.numpy(), moments.numpy(), of_affine.numpy()
+
+        def part(at: int) -> None:
+            grads, pixels, others, results, other_results = (array[at] for array in arrays)
+            gradient(
+                grads,
+                pixels,
+                others,
+                weights,
+                places[at],
+                settings.floor,
+                results,
+                other_results,
+                sums[at],
+            )
+
+        settings.crew.share(part, settings.groups)
+        return of_x, of_affine.sum(0), of_added, None
+
+
+def _alike(x: Tensor) -> Tensor:
+    return x.to(torch.bfloat16, memory_format=torch.channels_last)
+
+
+def _groups(x: Tensor | None, settings: Settings) -> Any:  # noqa: ANN401  # an array or Nones
+    """[N, C, H, W] as the bits of [groups, P, C]."""
+    if x is None:
+        return [None] * settings.groups
+    pixels = x.detach().permute(0, 2, 3, 1).view(settings.groups, -1, x.shape[1])
+    return pixels.view(torch.uint16).numpy()
