@@ -19,7 +19,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from benchmarks.arms.interface import Arm, Setup
-from benchmarks.arms.loop import DIM, Loop, plain_encoder
+from benchmarks.arms.loop import Loop
+from benchmarks.plain import DIM, plain_encoder
 
 EPOCHS = 10
 MOMENTUM = (0.996, 1.0)
@@ -31,7 +32,7 @@ class Towers(nn.Module):
 
     def __init__(self, setup: Setup) -> None:
         super().__init__()
-        self.backbone, width = plain_encoder(setup)
+        self.backbone, width = plain_encoder(setup.encoder, side_px=setup.side_px)
         self.head = MoCoProjectionHead(width, width, DIM)
         self.backbone_momentum = copy.deepcopy(self.backbone)
         self.head_momentum = copy.deepcopy(self.head)

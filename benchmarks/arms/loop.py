@@ -1,19 +1,14 @@
-"""What the peers share: the encoder, and batches without end."""
+"""What the peers share: batches without end."""
 
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from benchmarks.arms.interface import Block, Setup
-from trainer.encoders.build import build_encoder, feature_dim
-from trainer.encoders.spec import EncoderName, EncoderSpec
-
-DIM = 128
-"""Width of the embeddings."""
+from benchmarks.arms.interface import Block
 
 Step = Callable[[Any, int], Tensor]
 """One optimizer step on a batch of the loader, in an epoch counted from 0; the loss."""
@@ -42,11 +37,3 @@ class Loop:
             for batch in self._loader:
                 yield epoch, batch
             epoch += 1
-
-
-def plain_encoder(setup: Setup) -> tuple[nn.Module, int]:
-    """The encoder with batch norm over the whole batch, and its width: the same for all peers."""
-    torch.manual_seed(0)
-    spec = EncoderSpec(name=cast(EncoderName, setup.encoder))
-    encoder = build_encoder(spec, side_px=setup.side_px, bn_splits=1)
-    return encoder, feature_dim(encoder)

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from benchmarks.arms.interface import Arm, Setup
-from benchmarks.arms.loop import DIM, Loop, plain_encoder
+from benchmarks.arms.loop import Loop
 from benchmarks.arms.pil_views import FromFiles, Pair
+from benchmarks.plain import DIM, plain_encoder
 
 MOMENTUM, TEMPERATURE = 0.99, 0.1
 
@@ -24,7 +25,7 @@ class Step:
     """One step."""
 
     def __init__(self, setup: Setup) -> None:
-        encoder, width = plain_encoder(setup)
+        encoder, width = plain_encoder(setup.encoder, side_px=setup.side_px)
         head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, DIM))
         self.query = nn.Sequential(encoder, head)
         self.key = copy.deepcopy(self.query)

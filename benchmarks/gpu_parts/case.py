@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from benchmarks.plain import DIM
+from benchmarks.practice import LR, MOMENTUM, TEMPERATURE
 from trainer.spec import JobSpec
 
-DIM, MOMENTUM, TEMPERATURE, LR = 128, 0.99, 0.1, 0.06
 EPOCHS = 1000
 """More than anybody asks for."""
 NEVER_STEPS, NEVER_S = 100_000, 86_400.0

@@ -18,7 +18,7 @@ import torch
 from benchmarks.abba import Ratios, faster, order_of, same
 from benchmarks.gpu_parts.case import Case, spec_of
 from benchmarks.gpu_parts.ceilings import settle
-from benchmarks.gpu_parts.practice import PracticeStep, batches, views_on
+from benchmarks.gpu_parts.practice import QuickStep, batches, views_on
 from trainer.assemble import Places, open_run
 from trainer.data.pack import Pack
 from trainer.machine import Machine
@@ -125,7 +125,7 @@ def _arm(name: str, case: Case, ground: Ground, stack: ExitStack) -> Steps:
     if name in {OURS, EAGER, PLAIN}:
         spec = spec_of(case, bn="plain" if name == PLAIN else "split")
         return _Ours(stack.enter_context(our_run(case, ground, graphs=name == OURS, spec=spec)))
-    step = PracticeStep(case, ground.device)
+    step = QuickStep(case, ground.device)
     if name == STEP:
         given = views_on(ground.device, case)
 
