@@ -2,18 +2,26 @@
 
 import csv
 import hashlib
+import io
+import os
+import zipfile
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import READ_KEY, Visitor, World, digits_zip, until
 from tests.support.api import KEY
+from tests.support.images import encoded, picture
 
 LAST_STEP = """() => {
   const plot = document.querySelector('[data-chart=loss] .plot');
   return plot?.data?.[0]?.x?.at(-1) ?? 0;
 }"""
+SHOTS = os.environ.get("MOCO_SHOTS")
+BAR_WIDTH = "(cell) => cell.querySelector('.bar-of')?.getBoundingClientRect().width ?? 0"
 RANGE = "() => document.querySelector('[data-chart=loss] .plot').layout.xaxis.range"
 
 
@@ -156,6 +164,47 @@ def test_a_dataset_with_bad_files(visitor: Visitor, downloads: Path) -> None:
     preview = page.get_by_role("img", name="Images of digits")
     expect(preview).to_be_visible()
     until(page, "document.querySelector('main img').naturalWidth > 20")
+
+
+def test_the_sizes_of_a_dataset_are_a_table_with_bars(visitor: Visitor, world: World) -> None:
+    sides = [8, 9, 16, 17, 18, 30, 31, 40, 47, 90, 200, 210, 300]
+    with io.BytesIO() as packed:
+        with zipfile.ZipFile(packed, "w") as archive:
+            for number, side in enumerate(sides):
+                image = picture(number, height=side + number % 3, width=side)
+                archive.writestr(f"{number}.png", encoded(image))
+        world.add_dataset("many-sizes", packed.getvalue())
+    page = visitor.go("/ui/datasets/many-sizes")
+    rows = page.get_by_role("table", name="How large the images are").locator("tbody tr")
+    edges = [8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384]
+    counts = np.histogram(sides, edges)[0].tolist()
+    shown = [row.locator("th, td.number").all_inner_texts()[:2] for row in rows.all()]
+    ranges = [f"{low} to {high - 1} px" for low, high in pairwise(edges)]
+    assert shown == [[text, str(count)] for text, count in zip(ranges, counts, strict=True)]
+    widths = [row.locator(".bar-cell").evaluate(BAR_WIDTH) for row in rows.all()]
+    whole = max(widths)
+    assert widths == pytest.approx([whole * count / max(counts) for count in counts], abs=1.5)
+    if SHOTS:
+        see_sizes(page, SHOTS)
+
+
+def see_sizes(page: Page, folder: str) -> None:
+    for width, colour in ((1440, "light"), (1440, "dark"), (390, "light"), (390, "dark")):
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme="dark" if colour == "dark" else "light")
+        page.screenshot(path=Path(folder) / f"sizes-{width}-{colour}.png", full_page=True)
+
+
+def test_a_dataset_of_an_older_version_says_why_it_has_no_sizes(visitor: Visitor) -> None:
+    def older(route: Route) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        body["facts"]["sides_sent"] = None
+        route.fulfill(response=answer, json=body)
+
+    visitor.page.route("**/v1/datasets/digits", older)
+    page = visitor.go("/ui/datasets/digits")
+    expect(page.locator("#sizes")).to_contain_text("Add the images again to see it")
 
 
 def test_a_dataset_is_uploaded_from_the_page(visitor: Visitor, downloads: Path) -> None:

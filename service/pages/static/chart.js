@@ -1,10 +1,16 @@
 // One chart: curves over the steps that grow while somebody looks, and keep the zoom.
 
-import { h, svg } from "./dom.js";
+import { sketched } from "./chart_marks.js";
+import { toolsOf } from "./chart_tools.js";
+import { h } from "./dom.js";
 import { number, percent } from "./format.js";
+import { dismiss, tell } from "./notices.js";
+import { keepView, readView, smoothed } from "./smoothing.js";
 
 const POINTS_MAX = 4000;
 const REDRAW_MS = 400;
+const ASK_MS = 200;
+const AGAIN_MS = 1500;
 
 let library = null;
 
@@ -26,11 +32,21 @@ const token = (name) => getComputedStyle(document.documentElement).getPropertyVa
 
 /** Charts that share one range of steps: zooming in one zooms all. */
 export class Charts {
-  constructor() {
+  /**
+   * `finer(first, last)` answers {series, sampled} of these steps alone: a whole curve is thinned, and
+   * whoever looks closer wants to see what was left out.
+   */
+  constructor({ finer = null } = {}) {
+    this.finer = finer;
     this.charts = [];
+    this.view = readView();
     this.range = null;
+    this.fine = null;
+    this.wholes = 0;
+    this.asked = 0;
     this.turn = Promise.resolve();
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.charts.forEach((one) => one.draw()));
+    this.tools = toolsOf(this);
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
   add(options) {
@@ -39,9 +55,14 @@ export class Charts {
     return made.element;
   }
 
+  draw() {
+    this.charts.forEach((one) => one.draw());
+  }
+
   /** Takes the whole curves: {name: {step: [], value: []}}. */
   set(series) {
     this.charts.forEach((one) => one.set(series));
+    this.ask();
   }
 
   /** Takes one more reading: {name: value}. */
@@ -49,14 +70,51 @@ export class Charts {
     this.charts.forEach((one) => one.push(step, signals));
   }
 
-  zoom(range, from) {
+  /** Changes how all of them are looked at: {smoothing, log}. */
+  look(change) {
+    Object.assign(this.view, change);
+    keepView(this.view);
+    this.draw();
+  }
+
+  /** Shows these steps, [first, last]; null: all of them. */
+  zoom(range, from = null) {
     this.range = range;
+    if (!range) {
+      this.fine = null;
+      this.wholes += 1;
+    }
     this.charts.filter((one) => one !== from).forEach((one) => one.draw());
+    this.tools.show();
+    this.ask();
+  }
+
+  /** Asks for the finer points of the steps that are shown, once nobody zooms on. */
+  ask(waitMs = ASK_MS) {
+    clearTimeout(this.timer);
+    this.asked += 1;
+    if (!this.range || !this.finer) return dismiss("finer");
+    const mine = this.asked;
+    this.timer = setTimeout(async () => {
+      const first = Math.max(0, Math.floor(this.range[0]));
+      const last = Math.max(first, Math.ceil(this.range[1]));
+      try {
+        const { series, sampled } = await this.finer(first, last);
+        if (mine !== this.asked) return;
+        this.fine = { first, series };
+        dismiss("finer");
+        this.draw();
+        if (sampled) this.ask(AGAIN_MS);
+      } catch (problem) {
+        if (mine === this.asked) tell(problem, "finer");
+      }
+    }, waitMs);
+    return undefined;
   }
 }
 
 class Chart {
-  /** options: {title, text, series: [{name, label, color, dash}], also, unit, wide, bands(series)} */
+  /** options: {title, text, series: [{name, label, color, dash}], also, unit, wide, linear, bands(series, {log, range})} */
   constructor(group, options) {
     this.group = group;
     this.options = options;
@@ -126,6 +184,19 @@ class Chart {
     return this.options.series.some(({ name }) => this.series[name]?.step.length);
   }
 
+  /** A curve as it is to be drawn: the finer points of the range that is looked at, the others around them. */
+  curve(name) {
+    const whole = this.series[name] ?? { step: [], value: [] };
+    const fine = this.group.fine?.series[name];
+    if (!fine?.step.length) return whole;
+    const { first } = this.group.fine;
+    const before = whole.step.findIndex((step) => step >= first);
+    const end = before < 0 ? whole.step.length : before;
+    const after = whole.step.findIndex((step) => step > fine.step.at(-1));
+    const joined = (key) => [...whole[key].slice(0, end), ...fine[key], ...(after < 0 ? [] : whole[key].slice(after))];
+    return { step: joined("step"), value: joined("value") };
+  }
+
   async drawOnce() {
     if (!this.seen || !this.stale || !this.has()) return;
     if (!this.drawn) await painted();
@@ -137,7 +208,7 @@ class Chart {
     }
     const latest = this.series[this.options.series[0].name]?.value.at(-1);
     this.now.textContent = latest === undefined ? "" : this.worded(latest);
-    await Plotly.react(this.plot, this.traces(), this.layout(), { displaylogo: false, responsive: true, displayModeBar: false, doubleClick: "reset" });
+    await Plotly.react(this.plot, this.traces(), this.layout(), { displaylogo: false, responsive: true, displayModeBar: false, doubleClick: false });
     if (!this.drawn) this.listen();
     this.drawn = true;
   }
@@ -150,71 +221,53 @@ class Chart {
   listen() {
     this.plot.on("plotly_relayout", (change) => {
       if ("xaxis.range[0]" in change) this.group.zoom([change["xaxis.range[0]"], change["xaxis.range[1]"]], this);
-      else if ("xaxis.autorange" in change) this.group.zoom(null, this);
     });
+    this.plot.on("plotly_doubleclick", () => this.group.zoom(null));
   }
 
   traces() {
-    return this.options.series.map(({ name, label, color = "--series-1", dash = "solid" }) => {
-      const { step, value } = this.series[name] ?? { step: [], value: [] };
-      return {
+    return this.options.series.flatMap(({ name, label, color = "--series-1", dash = "solid" }) => {
+      const { step, value } = this.curve(name);
+      const { smoothing } = this.group.view;
+      const made = {
         x: step, y: value, name: label, type: "scatter", mode: step.length === 1 ? "markers" : "lines",
         line: { color: token(color), width: dash === "solid" ? 2 : 1.5, dash }, marker: { color: token(color) },
         hovertemplate: "%{y:.4g}",
       };
+      if (!smoothing || dash !== "solid" || step.length < 3) return [made];
+      const raw = { ...made, name: `${label}, as read`, line: { ...made.line, width: 1 }, opacity: 0.3, showlegend: false, hovertemplate: null, hoverinfo: "skip" };
+      return [raw, { ...made, y: smoothed(value, smoothing) }];
     });
   }
 
   layout() {
     const axis = { gridcolor: token("--line"), linecolor: token("--line"), zeroline: false, tickfont: { size: 11 }, automargin: true };
     const several = this.options.series.length > 1;
+    const { range, wholes, view } = this.group;
+    const log = view.log && !this.options.linear;
+    const shaded = this.options.bands?.(this.series, { log, range }) ?? { shapes: [], annotations: [] };
     return {
-      uirevision: "keep",
+      // What somebody zoomed stays through every drawing, until the whole is asked for again.
+      uirevision: `${wholes}`,
       margin: { l: 8, r: 8, t: several ? 26 : 8, b: 8 },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { family: "system-ui, sans-serif", size: 12, color: token("--muted") },
       showlegend: several, legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
       hovermode: "x unified", hoverlabel: { bgcolor: token("--surface"), bordercolor: token("--line"), font: { color: token("--text") } },
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-      xaxis: { ...axis, ...(this.group.range ? { range: this.group.range, autorange: false } : { autorange: true }), nticks: 8, tickformat: ",d", hoverformat: ",d", title: { text: "step", font: { size: 11 }, standoff: 4 } },
-      yaxis: { ...axis, autorange: true, nticks: 6, fixedrange: false, rangemode: this.options.fromZero ? "tozero" : "normal", tickformat: this.options.ticks ?? "" },
-      shapes: this.options.bands?.(this.series).shapes ?? [],
-      annotations: this.options.bands?.(this.series).annotations ?? [],
+      xaxis: { ...axis, ...(range ? { range, autorange: false } : { autorange: true }), nticks: 8, tickformat: ",d", hoverformat: ",d", title: { text: "step", font: { size: 11 }, standoff: 4 } },
+      yaxis: {
+        ...axis, type: log ? "log" : "linear", uirevision: `${wholes} ${log}`, autorange: true, nticks: 6, fixedrange: false,
+        rangemode: this.options.fromZero ? "tozero" : "normal", tickformat: this.options.ticks ?? "",
+      },
+      shapes: shaded.shapes,
+      annotations: shaded.annotations,
     };
   }
-}
-
-/** Curves that share their axes, as one picture. */
-function sketched(curves) {
-  const span = (values) => [Math.min(...values), Math.max(...values)];
-  const [left, right] = span(curves.flatMap(({ step }) => [step[0], step.at(-1)]));
-  const [low, high] = span(curves.flatMap(({ value }) => span(value)));
-  const x = (step) => (100 * (step - left) / (right - left || 1)).toFixed(2);
-  const y = (value) => (98 - 96 * (value - low) / (high - low || 1)).toFixed(2);
-  return svg("svg", { class: "sketch", viewBox: "0 0 100 100", preserveAspectRatio: "none", "aria-hidden": "true" },
-    curves.map(({ step, value, color }) => svg("path", { d: `M${step.map((at, place) => `${x(at)},${y(value[place])}`).join("L")}`, stroke: token(color) })));
 }
 
 /** Every second point less, the first and the last kept. */
 function halved({ step, value }) {
   const keep = (_, place) => place % 2 === 0 || place === step.length - 1;
   return { step: step.filter(keep), value: value.filter(keep) };
-}
-
-/** A shaded range with a word: along the steps, or along the values. */
-export function band(color, { x0, x1, y0, y1, text }) {
-  const along = x0 !== undefined;
-  const place = along ? { x0, x1, y0: 0, y1: 1, xref: "x", yref: "paper" } : { x0: 0, x1: 1, y0, y1, xref: "paper", yref: "y" };
-  return {
-    shape: { type: "rect", ...place, fillcolor: token(color), opacity: 0.1, line: { width: 0 }, layer: "below" },
-    annotation: {
-      text, showarrow: false, font: { size: 11, color: token(color) }, xanchor: "left", yanchor: "bottom",
-      ...(along ? { x: x0, y: 0, xref: "x", yref: "paper", xshift: 4 } : { x: 0, y: y0, xref: "paper", yref: "y", xshift: 4 }),
-    },
-  };
-}
-
-export function bands(...found) {
-  const there = found.filter(Boolean);
-  return { shapes: there.map((one) => one.shape), annotations: there.map((one) => one.annotation) };
 }

@@ -2,7 +2,7 @@
 
 import { all, get } from "./api.js";
 import { Charts } from "./chart.js";
-import { readCurves } from "./curves.js";
+import { readCurves, readSteps } from "./curves.js";
 import { $, empty, h, put, table } from "./dom.js";
 import { ACTIVE, duration, number, percent, value } from "./format.js";
 import { every, tell } from "./notices.js";
@@ -51,11 +51,12 @@ async function read() {
 
 async function show(body) {
   const found = await read();
-  charts = new Charts();
+  charts = new Charts({ finer });
   const [a, b] = found.jobs;
   document.title = `${a.name} and ${b.name} · mocoserve`;
   put(body,
     h("section", { class: "card", id: "results" }, h("h2", {}, "Results"), results(found.jobs)),
+    charts.tools.element,
     h("div", { class: "charts" }, SHOWN.map(([name, title, options]) => charts.add({
       title, ...options,
       series: ["a", "b"].map((side, place) => ({ name: `${side}:${name}`, label: `${side.toUpperCase()}: ${found.jobs[place].name}`, color: COLOURS[side] })),
@@ -70,6 +71,13 @@ async function refresh(body) {
   const found = await read();
   charts.set(merged(found.curves));
   put(body.querySelector("#results"), h("h2", {}, "Results"), results(found.jobs));
+}
+
+/** The points of both jobs between two steps. */
+async function finer(first, last) {
+  const names = SHOWN.map(([name]) => name);
+  const found = await Promise.all(["a", "b"].map((side) => readSteps(picked.get(side), { names, points: POINTS, first, last })));
+  return { series: merged(found.map(({ series }) => series)), sampled: found.some(({ sampled }) => sampled) };
 }
 
 function merged(curves) {

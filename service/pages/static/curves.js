@@ -1,7 +1,8 @@
 // The curves of a job, as charts: what is drawn, where it is shaded, and which signals it needs.
 
 import { get } from "./api.js";
-import { Charts, band, bands } from "./chart.js";
+import { Charts } from "./chart.js";
+import { band, bands } from "./chart_marks.js";
 import { h } from "./dom.js";
 
 const POINTS = 500;
@@ -14,11 +15,11 @@ function filledAt(fill) {
 }
 
 /** The band behind the loss, in which a rising loss is normal. */
-function fillingBand(series) {
+function fillingBand(series, range) {
   const fill = series.negatives_fill_ratio;
   if (!fill?.step.length) return null;
   const end = filledAt(fill) ?? fill.step.at(-1);
-  return end > fill.step[0] ? band("--series-2", { x0: 0, x1: end, text: "negatives are filling: a rising loss is normal" }) : null;
+  return end > Math.max(fill.step[0], range?.[0] ?? 0) ? band("--series-2", { x0: 0, x1: end, textAt: Math.max(0, range?.[0] ?? 0), text: "negatives are filling: a rising loss is normal" }) : null;
 }
 
 export const CHARTS = [
@@ -26,7 +27,7 @@ export const CHARTS = [
     title: "Loss", unit: "nats", wide: true,
     text: "Below the dashed line of guessing, ln(1 + K), it learns.",
     series: [{ name: "loss", label: "loss" }, { name: "chance_loss", label: "guessing, ln(1 + K)", color: "--muted", dash: "dash" }],
-    also: [{ name: "negatives_fill_ratio" }], bands: (series) => bands(fillingBand(series)),
+    also: [{ name: "negatives_fill_ratio" }], bands: (series, { range }) => bands(fillingBand(series, range)),
   },
   {
     title: "Own key found", ticks: ".0%", text: "Queries whose own key is the nearest, or among the five nearest.",
@@ -39,7 +40,7 @@ export const CHARTS = [
   {
     title: "Spread of the embeddings", text: "1 is healthy; in the shaded zone they collapse to one point.",
     series: [{ name: "embedding_std_ratio", label: "std × √d", color: "--series-4" }], fromZero: true,
-    bands: () => bands(band("--bad", { y0: 0, y1: 0.2, text: "collapse" })),
+    bands: (_, { log }) => bands(band("--bad", { y0: log ? 0.01 : 0, y1: 0.2, text: "collapse", log })),
   },
   {
     title: "Speed", unit: "rows/s", text: "Rows trained on in a second, evaluation left out.",
@@ -50,7 +51,7 @@ export const CHARTS = [
     series: [{ name: "data_s", label: "rows and views", color: "--series-2" }, { name: "step_s", label: "steps" }], fromZero: true,
   },
   {
-    title: "Similarity", text: "Of a query to its own key, and to the negatives. They should part.",
+    title: "Similarity", linear: true, text: "Of a query to its own key, and to the negatives. They should part.",
     series: [{ name: "positive_similarity", label: "own key" }, { name: "negative_similarity", label: "negatives", color: "--series-2" }],
   },
   { title: "Learning rate", series: [{ name: "lr", label: "rate", color: "--series-4" }], fromZero: true },
@@ -58,19 +59,25 @@ export const CHARTS = [
 
 const NAMES = [...new Set(CHARTS.flatMap(({ series, also = [] }) => [...series, ...also].map(({ name }) => name)))];
 
+/** What the service has of a job's curves: {series: {name: {step, value}}, sampled}, of all steps or of some. */
+export function readSteps(jobId, { names = NAMES, points = POINTS, first = null, last = null } = {}) {
+  const range = first === null ? "" : `&from_step=${first}&to_step=${last}`;
+  return get(`/v1/jobs/${jobId}/metrics?names=${names.join(",")}&max_points=${points}${range}`);
+}
+
 /**
- * The curves of a job, thinned by the service: {name: {step, value}}. A very long history comes as
- * samples first; `onMore(series)` gets it again until it is whole.
+ * The whole curves of a job, thinned by the service: {name: {step, value}}. A very long history comes
+ * as samples first; `onMore(series)` gets it again until it is whole.
  */
 export async function readCurves(jobId, { names = NAMES, points = POINTS, onMore = null } = {}) {
-  const found = await get(`/v1/jobs/${jobId}/metrics?names=${names.join(",")}&max_points=${points}`);
+  const found = await readSteps(jobId, { names, points });
   if (found.sampled && onMore) setTimeout(() => readCurves(jobId, { names, points, onMore }).then(onMore, () => {}), AGAIN_MS);
   return found.series;
 }
 
-/** All charts of one job. `charts` takes readings. */
-export function curvesOf() {
-  const charts = new Charts();
-  const element = h("div", { class: "charts" }, CHARTS.map((options) => charts.add(options)));
+/** All charts of one job, with their tools. `charts` takes readings. */
+export function curvesOf(jobId) {
+  const charts = new Charts({ finer: (first, last) => readSteps(jobId, { first, last }) });
+  const element = h("div", { class: "stack" }, charts.tools.element, h("div", { class: "charts" }, CHARTS.map((options) => charts.add(options))));
   return { element, charts };
 }

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { $, button, copyButton, facts, h, put, table } from "./dom.js";
-import { bytes, clock, number } from "./format.js";
+import { bytes, clock, number, percent } from "./format.js";
 import { tell } from "./notices.js";
 import { mayChange, pill } from "./parts.js";
 
@@ -25,7 +25,7 @@ async function load() {
   const report = found.status === "ready" || found.status === "failed" ? await get(`/v1/datasets/${name}/report?limit=${REPORT_ROWS}`) : null;
   const job = found.job_id && !report ? await get(`/v1/jobs/${found.job_id}`).catch(() => null) : null;
   put(root, head(found), reason(found), job ? preparing(job) : null,
-    found.facts ? h("div", { class: "two" }, inside(found.facts, found), samples(found)) : null, report ? leftOut(found, report) : null);
+    found.facts ? h("div", { class: "two" }, h("div", { class: "stack" }, inside(found.facts, found), sizes(found.facts)), samples(found)) : null, report ? leftOut(found, report) : null);
   if (["received", "preparing"].includes(found.status)) setTimeout(() => load().catch(tell), EVERY_MS);
 }
 
@@ -53,12 +53,34 @@ function inside(found, dataset) {
   const three = (values) => values.map((one) => one.toFixed(3)).join(", ");
   return h("section", { class: "card stack" }, h("h2", {}, "What is in it"),
     facts([
-      ["Images", number(found.rows)], ["Sides", sides], ["Classes", found.labels.length ? number(found.labels.length) : "no labels"],
+      ["Images", number(found.rows)], ["Sides as kept", sides], ["Classes", found.labels.length ? number(found.labels.length) : "no labels"],
       ["Bad files", number(found.bad_files)], ["Exact duplicates", number(found.duplicates)], ["Prepared size", bytes(found.size_bytes)],
       ["Mean of channels", three(found.mean)], ["Std of channels", three(found.std)], ["Added", clock(dataset.created_at)],
     ]),
     found.labels.length ? h("p", { class: "small muted" }, `Labels are used for evaluation only: ${found.labels.slice(0, 30).join(", ")}${found.labels.length > 30 ? ", …" : ""}.`) : null);
 }
+
+/** How many images are how large: a table whose bars are drawn for the eye, and left out for the ear. */
+function sizes({ sides_sent: sides, rows: total }) {
+  const card = h("section", { class: "card stack", id: "sizes" }, h("div", { class: "tight" }, h("h2", { id: "sizes-title" }, "How large the images are"),
+    h("p", { class: "muted" }, sides ? "The shorter side of each image as it was sent. Training sees large ones shrunk." : "An older version prepared this dataset and did not count it. Add the images again to see it.")));
+  if (!sides) return card;
+  const most = Math.max(...sides.rows);
+  const bar = (count) => {
+    if (!count) return null;
+    const made = h("div", { class: "bar-of", "aria-hidden": "true" });
+    made.style.width = `${100 * count / most}%`;
+    return made;
+  };
+  card.append(h("table", { class: "histogram", "aria-labelledby": "sizes-title" },
+    h("thead", {}, h("tr", {}, ["shorter side", "", "images", "share"].map((word) => (word ? h("th", { scope: "col" }, word) : h("td", {}))))),
+    h("tbody", {}, sides.rows.map((count, place) => h("tr", {},
+      h("th", { scope: "row" }, `${number(sides.edges_px[place])} to ${number(sides.edges_px[place + 1] - 1)} px`),
+      h("td", { class: "bar-cell" }, bar(count)), h("td", { class: "number" }, number(count)), h("td", { class: "number muted" }, count ? shareOf(count / total) : "–"))))));
+  return card;
+}
+
+const shareOf = (ratio) => (ratio < 0.001 ? "< 0.1 %" : percent(ratio));
 
 function samples(found) {
   return h("section", { class: "card stack" }, h("h2", {}, "What training sees"),

@@ -21,7 +21,7 @@ const SAID = { pause: "Pausing: it saves a checkpoint first.", resume: "It is qu
 
 const root = $("job");
 const jobId = root.dataset.job;
-const { element: chartsBox, charts } = curvesOf();
+const { element: chartsBox, charts } = curvesOf(jobId);
 const context = { job: null, curves: {}, workers: [] };
 let heardS = nowS();
 let stream = null;
