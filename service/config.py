@@ -83,8 +83,10 @@ class Config:
     user: Layer
 
     def find(self, name: str, *, flag: Value = None) -> Found:
-        """The value that counts, and its origin."""
+        """The value that counts, and its origin. Raises BadConfig for a flag that is no value."""
         setting = BY_NAME[name]
+        if isinstance(flag, str):
+            flag = _checked(setting, flag, where="this command", key=setting.flag, base=None)
         if flag is not None:
             return Found(flag, setting.flag)
         if (value := self.environment.get(name)) is not None:
@@ -192,6 +194,8 @@ def _checked(setting: Setting, value: object, *, where: str, key: str, base: Pat
         raise _wrong(key, f"text in quotes, not {shown}", where)
     if setting.name == "url" and not re.match(r"https?://[^/\s]+", value):
         raise _wrong(key, f"an address such as http://host:8080, not {value!r}", where)
+    if setting.name == "redis_url" and not re.match(r"(rediss?|unix)://.", value):
+        raise _wrong(key, f"an address such as redis://host:6379/0, not {value!r}", where)
     if setting.kind is Path:
         path = Path(value).expanduser()
         return path if base is None else base / path

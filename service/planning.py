@@ -60,7 +60,7 @@ def names_in(spec: JobSpec) -> Iterator[str]:
 def plan(spec: JobSpec, found: Mapping[str, DatasetRecord]) -> Plan:
     """Fill the holes of `spec`; `found` is what the store has of `names_in(spec)`.
 
-    Raises Problem `invalid`, `dataset_not_ready`, SpecError.
+    Raises Problem `invalid`, `no_dataset`, `dataset_not_ready`, SpecError.
     """
     train, facts = _ready(found, spec.dataset, "dataset")
     inputs = {"dataset": train.pack or ""}
@@ -93,7 +93,7 @@ def _ready(
 ) -> tuple[DatasetRecord, DatasetFacts]:
     record = found.get(name)
     if record is None:
-        raise invalid(f"#/{field}", f"There is no dataset {name[:128]!r}.")
+        raise invalid(f"#/{field}", f"There is no dataset {name[:128]!r}.", code="no_dataset")
     if record.status != "ready" or record.facts is None or record.pack is None:
         detail = f"#/{field}: dataset {record.name} is {record.status}."
         raise Problem("dataset_not_ready", detail, hint=record.hint or None)

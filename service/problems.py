@@ -98,6 +98,9 @@ KINDS: dict[str, Kind] = {
     ),
     "bad_range": Kind(416, "No such range", "Ask for one range inside the file."),
     "invalid": Kind(422, "The request is not valid", "Correct the named fields; see /docs."),
+    "no_dataset": Kind(
+        422, "There is no such dataset", "Name one that GET /v1/datasets lists, by id or name."
+    ),
     "bad_spec": Kind(
         422,
         "The job cannot be trained on this dataset",
@@ -259,12 +262,17 @@ def _of_http(error: HTTPException) -> Problem:
 
 def _of_validation(error: RequestValidationError) -> Problem:
     found = [
-        FieldError(_pointer(one, error.body), str(one["msg"]).removeprefix("Value error, "))
-        for one in error.errors()[:ERRORS_MAX]
+        FieldError(_pointer(one, error.body), _words(one)) for one in error.errors()[:ERRORS_MAX]
     ]
     first, more = found[0], len(error.errors()) - 1
     detail = f"{first.pointer}: {first.detail}" + (f" (and {more} more)" if more else "")
     return Problem("invalid", detail, errors=found)
+
+
+def _words(error: Mapping[str, Any]) -> str:
+    if error["type"] == "extra_forbidden":
+        return "There is no such field."
+    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _pointer(error: Mapping[str, Any], body: object) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trainer.events import Ended, Published
+from worker.publish import UPLOAD
 
 PREEMPTED = "preempted"
 LOST = "worker_lost"
@@ -47,7 +48,7 @@ def judge(
     if ended.outcome == "stopped":
         return Verdict("release", PREEMPTED)
     if ended.outcome == "failed":
-        return of_failure(ended.code, ended.message, ended.hint)
+        return of_failure(ended.code, _named(ended.message), ended.hint)
     if published is None:
         return of_failure(INTERNAL, "The run ended well but told of no published files.")
     return Verdict("complete")
@@ -58,6 +59,12 @@ def of_failure(code: str, message: str, hint: str = "") -> Verdict:
     if code in OURS:
         return Verdict("release", code, message)
     return Verdict("fail", code, message, hint, retry=code not in HOPELESS | {INTERNAL})
+
+
+def _named(message: str) -> str:
+    """`message` without the name that we gave to what the user sent."""
+    named = message.replace(UPLOAD, "the upload")
+    return named[:1].upper() + named[1:] if named.startswith("the upload") else named
 
 
 def _how(status: int) -> str:

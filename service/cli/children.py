@@ -45,6 +45,7 @@ class Child:
         """Whether it ended as it wished, with code 0, and stays ended."""
         self._process: subprocess.Popen[bytes] | None = None
         self._started_s = self._again_s = 0.0
+        self._begun_at = 0
 
     @property
     def pid(self) -> int | None:
@@ -57,6 +58,7 @@ class Child:
         if self.log.exists() and self.log.stat().st_size > _LOG_BYTES_MAX:
             self.log.replace(self.log.with_suffix(".log.1"))
         with self.log.open("ab") as log:
+            self._begun_at = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, *self.plan.arguments],
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **self.plan.env},
@@ -111,13 +113,16 @@ class Child:
         return True
 
     def last_words(self, lines: int = 12) -> list[str]:
-        """The end of its log."""
+        """The end of its log since it was started last; of a stack trace only how it ends."""
         try:
             with self.log.open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - 8192))
-                return log.read().decode("utf-8", "replace").splitlines()[-lines:]
+                log.seek(max(self._begun_at, log.seek(0, os.SEEK_END) - 8192))
+                said = log.read().decode("utf-8", "replace").splitlines()
         except OSError:
             return []
+        if any(line.startswith("Traceback") for line in said):
+            said = [line for line in said if line and not line.startswith((" ", "Traceback"))][-1:]
+        return said[-lines:]
 
 
 def die_with(parent: int) -> Callable[[], None]:

@@ -126,9 +126,10 @@ for _name, _body in (("add", add), ("ls", ls), ("show", show), ("report", report
 def send(shell: Shell, client: "Client", path: Path, *, name: str, format: str) -> "Dataset":
     """Upload what the server has not got of `path`."""
     from service.cli.bars import transfer
-    from service.client.sources import sha256_of, source_of
+    from service.client.errors import Unavailable, Unreachable
+    from service.client.sources import sha256_of
 
-    source = source_of(path)
+    source = _source(path)
     with transfer("hash", source.size_bytes) as moved:
         done = 0
 
@@ -146,11 +147,33 @@ def send(shell: Shell, client: "Client", path: Path, *, name: str, format: str) 
     with transfer("upload", source.size_bytes) as moved:
         try:
             return client.datasets.upload(
-                dataset.id, source, on_progress=lambda sent, _total: moved(sent)
+                dataset.id,
+                source,
+                on_progress=lambda sent, _total: moved(sent),
+                on_break=lambda: shell.say("The connection broke; trying again for a minute."),
             )
         except KeyboardInterrupt:
             shell.say("\nStopped. Run the same command again, and the upload goes on.")
             raise
+        except (Unreachable, Unavailable) as error:
+            raise CommandError(
+                "The upload broke off",
+                detail=f"{error.title}: {error.detail}",
+                hint="Run the same command again once the server is back; the upload goes on.",
+                code=Exit.UNREACHABLE,
+            ) from error
+
+
+def _source(path: Path) -> "Source":
+    from service.client.errors import Unusable
+    from service.client.sources import source_of
+
+    try:
+        return source_of(path)
+    except Unusable as error:
+        raise CommandError(
+            error.title, detail=error.detail, hint=error.hint, code=Exit.USAGE
+        ) from error
 
 
 def _begun(

@@ -1,5 +1,8 @@
 """`moco download`: the trained encoder, verified."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,8 +52,9 @@ def download(
         files = client.artifacts.list(job) if curves and not only else _available(client, job)
         wanted = _chosen(files, only or [])
         folder = out or Path(job)
-        paths = fetch(client, job, wanted, folder)
-        drawn = _fetch_curves(client, job, folder) if curves else []
+        with _explained(shell, folder):
+            paths = fetch(client, job, wanted, folder)
+            drawn = _fetch_curves(client, job, folder) if curves else []
     if shell.json:
         data = [{**file.raw(), "path": str(path)} for file, path in zip(wanted, paths, strict=True)]
         data += [{"name": path.name, "path": str(path)} for path in drawn]
@@ -63,6 +67,34 @@ def download(
         shell.say(f"{len(paths)} files, {total}, every sha256 verified.")
     if curves:
         shell.say(f"curves: tensorboard --logdir {folder}")
+
+
+@contextmanager
+def _explained(shell: Shell, folder: Path) -> Iterator[None]:
+    """What is right stays, and the next run goes on from it: whoever breaks off is told so."""
+    from service.client.errors import Unavailable, Unreachable
+
+    again = "Run the same command again, and the download goes on."
+    try:
+        yield
+    except KeyboardInterrupt:
+        shell.say(f"\nStopped. {again}")
+        raise
+    except (Unreachable, Unavailable) as error:
+        raise CommandError(
+            "The download broke off",
+            detail=f"{error.title}: {error.detail}",
+            hint=f"See whether the server is back. {again}",
+            code=Exit.UNREACHABLE,
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise CommandError(
+            "The files do not fit on the disk",
+            detail=f"{folder}: {error.strerror}.",
+            hint=f"Free some space, or choose another --out. {again}",
+        ) from error
 
 
 def _fetch_curves(client: "Client", job: str, folder: Path) -> list[Path]:

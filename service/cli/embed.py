@@ -51,6 +51,12 @@ def embed(
 
 
 def _run(shell: Shell, words: list[str]) -> Exit:
+    if missing := [path for path in words[:2] if not Path(path).exists()]:
+        raise CommandError(
+            f"There is no file or folder {missing[0]}",
+            hint="Name first the folder that `moco download` made, then the images.",
+            code=Exit.USAGE,
+        )
     if find_spec("torch") is None:
         raise CommandError(
             "PyTorch is not installed, so nothing can be embedded here",

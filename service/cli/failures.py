@@ -7,6 +7,7 @@ import traceback
 from typing import NamedTuple
 
 from service.address import NoKey, NoServer
+from service.cli import advice
 from service.cli.exits import CommandError, Exit
 from service.client.errors import (
     ApiError,
@@ -84,9 +85,11 @@ def report(error: Exception, *, as_json: bool) -> Exit:
 
 def _of_problem(error: ApiError) -> Failure:
     problem = error.problem
+    code = advice.code_of(problem) or _code(error)
+    hint = advice.hint_of(problem) or _HINTS.get(type(error), "")
     fields = tuple((field.pointer, field.detail) for field in problem.errors)
-    hint = problem.hint or _HINTS.get(type(error), "")
-    return Failure(problem.title, _code(error), problem.detail, hint, fields, problem.request_id)
+    title, detail = advice.title_of(problem), advice.detail_of(problem)
+    return Failure(title, code, detail, hint, fields, problem.request_id)
 
 
 def _code(error: Exception) -> Exit:

@@ -158,11 +158,17 @@ class Stack:
     def _ready_facts(self) -> dict[str, Any]:
         return {
             "url": self.layout.url,
-            "key_file": str(self.layout.data_dir / "api.key"),
+            "key_file": _where("MOCO_API_KEY", self.layout.data_dir / "api.key"),
+            "read_key_file": _where("MOCO_READ_KEY", self.layout.data_dir / "read.key"),
             "data_dir": str(self.layout.data_dir),
             "metrics": self.layout.metrics_urls,
             "pids": {child.plan.name: child.pid for child in self.children},
         }
+
+
+def _where(variable: str, path: Path) -> str:
+    """What holds a key: the variable, if one was given in it, else the file."""
+    return variable if os.environ.get(variable) else str(path)
 
 
 def free_port(preferred: int = 0) -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli.endings import UNHAPPY, unhappy
 from service.cli.exits import CommandError, Exit, outcome
 from service.cli.options import AnyJobId, JobId, TimeoutS, job_id
 from service.cli.shell import Shell, command
@@ -25,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def cancel(shell: Shell, job: JobId) -> None:
-    """Stop a job for good."""
+    """Stop a job at its next step. It stays stopped, unless you resume it."""
     _change(shell, lambda client: client.jobs.cancel(job))
 
 
@@ -35,7 +36,7 @@ def pause(shell: Shell, job: JobId) -> None:
 
 
 def resume(shell: Shell, job: JobId) -> None:
-    """Go on with a paused or failed job from its last checkpoint."""
+    """Go on with a paused, failed or cancelled job from its last checkpoint."""
     _change(shell, lambda client: client.jobs.resume(job))
 
 
@@ -45,8 +46,12 @@ def wait(shell: Shell, job: AnyJobId = None, timeout: TimeoutS = None) -> Exit:
         found = client.jobs.wait(job_id(client, job), timeout_s=timeout)
     if shell.json:
         shell.emit(found.raw())
-    else:
+    if found.status in UNHAPPY:
+        raise unhappy(found)
+    if not shell.json:
         shell.data(sentence(found))
+        verb = "download" if found.status == "succeeded" else "resume"
+        shell.say(f"next: moco {verb} {found.id}")
     return outcome(found.status)
 
 

@@ -140,7 +140,9 @@ def _print_preview(shell: Shell, preview: "Preview", *, given: dict[str, Any]) -
     print_table(
         ("FIELD", "VALUE", "WHY"), ((name, resolved[name], reason(name)) for name in resolved)
     )
+    basis = f" ({preview.eta_basis})" if preview.eta_basis else ""
+    time = "no known time" if preview.eta_s is None else f"about {duration_text(preview.eta_s)}"
     shell.say(
-        f"{count_text(preview.steps)} steps, about {duration_text(preview.eta_s)} on the best "
-        f"worker seen, {bytes_text(preview.memory_bytes)} of memory. Nothing was started."
+        f"{count_text(preview.steps)} steps, {time}{basis}, "
+        f"{bytes_text(preview.memory_bytes)} of memory. Nothing was started."
     )

@@ -42,6 +42,9 @@ class Tracker:
                 return True
             case "started":
                 self.step, self.steps = int(body["step"]), int(body["steps_planned"])
+                per_epoch = body.get("steps_per_epoch")
+                self.epoch = self.step / int(per_epoch) if per_epoch else 0.0
+                self.signals.clear()  # of an attempt that is no more, or of one still to be told
                 self._seen.clear()
                 self._seen.append((at_s, self.step))
                 return True

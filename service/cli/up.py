@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
@@ -102,7 +102,6 @@ def _run(shell: Shell, wish: dict[str, Any]) -> Exit:
 
 
 def _layout(data_dir: Path, wish: dict[str, Any]) -> "Layout":
-    from service.apikey import load_or_make
     from service.cli.stack import Layout, free_port
 
     port = free_port(wish["port"])
@@ -110,7 +109,7 @@ def _layout(data_dir: Path, wish: dict[str, Any]) -> "Layout":
         raise CommandError(
             f"Port {wish['port']} is taken", hint="Choose another --port; 0 takes a free one."
         )
-    key = load_or_make(data_dir, os.environ.get("MOCO_API_KEY") or None)
+    key = _keys(data_dir)
     spread = 0 if wish["port"] == 0 else 1
     url = f"http://127.0.0.1:{port}"
     names = ["state", *(f"worker-{i}" for i in range(wish["workers"]))]
@@ -123,6 +122,22 @@ def _layout(data_dir: Path, wish: dict[str, Any]) -> "Layout":
     }
     urls = {"api": f"{url}/metrics", **metrics}
     return Layout(data_dir=data_dir, url=url, key=key, metrics_urls=urls)
+
+
+def _keys(data_dir: Path) -> str:
+    """The key that may do everything; the one that may only look is made beside it."""
+    from service.apikey import READ_KEY_FILE, WeakKey, load_or_make
+
+    try:
+        load_or_make(data_dir, os.environ.get("MOCO_READ_KEY") or None, file=READ_KEY_FILE)
+        return load_or_make(data_dir, os.environ.get("MOCO_API_KEY") or None)
+    except WeakKey as error:
+        raise CommandError(
+            "A key is too weak",
+            detail=str(error),
+            hint="Give a longer one, or none.",
+            code=Exit.USAGE,
+        ) from error
 
 
 def _plans(layout: "Layout", wish: dict[str, Any], *, redis_url: str) -> "list[Plan]":
@@ -178,11 +193,23 @@ def _port(url: str) -> str:
     return url.removesuffix("/metrics").rpartition(":")[2]
 
 
+def _lock_file(data_dir: Path) -> BinaryIO:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return (data_dir / "up.lock").open("ab")
+    except OSError as error:
+        raise CommandError(
+            f"The data folder {data_dir} cannot be used",
+            detail=error.strerror or str(error),
+            hint="Name another with --data-dir or MOCO_DATA_DIR.",
+            code=Exit.USAGE,
+        ) from error
+
+
 @contextmanager
 def _alone(data_dir: Path) -> Iterator[None]:
     """The data folder for this process alone. Raises CommandError if another has it."""
-    data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (data_dir / "up.lock").open("ab") as lock:
+    with _lock_file(data_dir) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -230,6 +257,7 @@ def _ready_text(facts: dict[str, Any]) -> str:
         f"mocoserve is ready. Ctrl-C stops it.\n"
         f"  url      {facts['url']}\n"
         f"  key      in {facts['key_file']}\n"
+        f"  read key in {facts['read_key_file']}, for whoever should only look\n"
         f"  data     {facts['data_dir']}{metrics}\n"
         f"next, in another shell: moco dataset add PATH --name NAME"
     )

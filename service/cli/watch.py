@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from service.cli.endings import UNHAPPY, lasted, unhappy
 from service.cli.exits import Exit, outcome
 from service.cli.options import AnyJobId, job_id
 from service.cli.shell import Shell, command
-from service.cli.words import duration_text
 
 if TYPE_CHECKING:
     from service.cli.tracker import Tracker
@@ -60,6 +60,8 @@ def follow(
         return Exit.DETACHED
     if not shell.json:
         _farewell(shell, last, line=line)
+    if last.status in UNHAPPY:
+        raise unhappy(last)
     return outcome(last.status)
 
 
@@ -168,18 +170,13 @@ def _greet(shell: Shell, client: "Client", job: "Job") -> None:
 
 
 def _farewell(shell: Shell, job: "Job", *, line: Callable[[str], None]) -> None:
-    took = (job.finished_at or time.time()) - (job.started_at or time.time())
-    reason = job.status_reason
-    because = f": {reason.message or reason.code}" if reason and job.status != "succeeded" else ""
     if job.progress and job.progress.profile:
         from service.cli.profile import table
 
         for text in table(job.progress.profile):
             line(text)
-    line(f"{job.id} {job.status} after {duration_text(took)}{because}")
-    if job.status == "succeeded":
-        shell.say(f"next: moco download {job.id}")
-    elif job.status == "paused":
-        shell.say(f"next: moco resume {job.id}")
-    elif reason and reason.hint:
-        shell.say(f"next: {reason.hint}")
+    if job.status in UNHAPPY:
+        return
+    line(f"{job.id} {job.status}{lasted(job)}")
+    verb = "download" if job.status == "succeeded" else "resume"
+    shell.say(f"next: moco {verb} {job.id}")

@@ -6,13 +6,15 @@ from pathlib import Path
 from urllib.parse import quote
 
 from service.client.errors import Conflict, NotFound, Unavailable, Unreachable, Unusable
+from service.client.events import PATIENCE_S
 from service.client.http import Http, backoff_s
 from service.client.models import Dataset, Report
 from service.client.sources import Source, sha256_of, source_of
 
 Told = Callable[[int, int], None]
 """Told how many bytes have arrived, and of how many."""
-_TRIES = 6
+_TRIES = 14
+"""About a minute of a server that is away."""
 
 
 class Datasets:
@@ -109,26 +111,35 @@ class Datasets:
         return int(answer.headers.get("Upload-Offset", "0"))
 
     def upload(
-        self, dataset: str, source: Source, *, on_progress: Told = lambda _a, _b: None
+        self,
+        dataset: str,
+        source: Source,
+        *,
+        on_progress: Told = lambda _a, _b: None,
+        on_break: Callable[[], None] = lambda: None,
     ) -> Dataset:
         """Send what the server does not have yet; a broken connection is taken up again.
 
+        `on_break` is called when it breaks, before a minute of tries.
+
         Raises:
-            Unreachable: the connection broke six times without a byte of progress between.
+            Unreachable: the server was away for a minute, or no byte of progress was made in it.
             Invalid: the bytes are not those that were announced.
         """
         failures, before = 0, -1
         while True:
-            offset = self.held_bytes(dataset)
-            failures = failures if offset == before else 0
-            before = offset
             try:
+                offset = self.held_bytes(dataset)
+                failures = failures if offset == before else 0
+                before = offset
                 return self._put(dataset, source, offset=offset, on_progress=on_progress)
             except (Unreachable, Unavailable, Conflict):
                 # A 409 is an offset that moved: a broken request was still being written.
                 failures += 1
                 if failures >= _TRIES:
                     raise
+                if failures == 1:
+                    on_break()
                 self._http.pause(backoff_s(failures))
 
     def wait(
@@ -138,15 +149,24 @@ class Datasets:
         timeout_s: float | None = None,
         on_look: Callable[[Dataset], None] = lambda _: None,
     ) -> Dataset:
-        """The dataset once it is ready or failed. Raises TimeoutError after `timeout_s`."""
+        """The dataset once it is ready or failed. Raises TimeoutError after `timeout_s`.
+
+        A server that is away for less than a minute is waited for, once it has answered.
+        """
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
-        looks = 0
+        looks, away_since_s, found = 0, None, None
         while True:
-            found = self.get(dataset)
-            on_look(found)
-            if found.status in ("ready", "failed"):
-                return found
-            if end_s is not None and time.monotonic() >= end_s:
+            try:
+                found = self.get(dataset)
+                away_since_s = None
+                on_look(found)
+                if found.status in ("ready", "failed"):
+                    return found
+            except (Unreachable, Unavailable):
+                away_since_s = away_since_s or time.monotonic()
+                if found is None or time.monotonic() - away_since_s > PATIENCE_S:
+                    raise
+            if found and end_s is not None and time.monotonic() >= end_s:
                 raise TimeoutError(f"{found.name} is still {found.status}")
             self._http.pause(backoff_s(looks, cap_s=1.0))
             looks += 1

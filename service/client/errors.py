@@ -39,6 +39,8 @@ class Problem(BaseModel):
     detail: str = ""
     code: str = ""
     hint: str = ""
+    instance: str = ""
+    """Path of the request."""
     request_id: str = ""
     errors: tuple[FieldProblem, ...] = ()
 
@@ -129,6 +131,7 @@ def api_error(status: int, body: object) -> ApiError:
     if not known:
         problem = Problem(
             status=status,
+            code="foreign",
             title=f"The server answered {status}",
             detail="Its body is no problem+json, so it may not be mocoserve.",
             hint="Check the address given by --url or MOCO_URL.",

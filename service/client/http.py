@@ -76,7 +76,7 @@ class Http:
         )
         for left in reversed(range(self._tries)):
             try:
-                return _checked(self._http.send(request))
+                return self._ours(_checked(self._http.send(request)))
             except Unavailable:
                 if not again or not left:
                     raise
@@ -85,6 +85,11 @@ class Http:
                     raise Unreachable(self.url, reason=_reason(error)) from error
             self.pause(backoff_s(self._tries - 1 - left))
         raise AssertionError("the last try returns or raises")
+
+    def _ours(self, response: httpx.Response) -> httpx.Response:
+        if response.headers.get("content-type", "").startswith("text/html"):
+            raise Unreachable(self.url, reason="Something else answers there, with a web page.")
+        return response
 
     @contextmanager
     def stream(

@@ -95,7 +95,7 @@ class Jobs:
         return [Job.model_validate(item) for item in page["data"]], bool(page["has_more"])
 
     def cancel(self, job: str) -> Job:
-        """Stop for good. Raises Conflict if it is over."""
+        """Stop at the next step, and stay stopped. Raises Conflict if it is over."""
         return self._control(job, "cancel")
 
     def pause(self, job: str) -> Job:
@@ -103,7 +103,7 @@ class Jobs:
         return self._control(job, "pause")
 
     def resume(self, job: str) -> Job:
-        """Go on from the last checkpoint. Raises Conflict if it is not paused or failed."""
+        """Go on from the last checkpoint. Raises Conflict if it runs, waits, or has succeeded."""
         return self._control(job, "resume")
 
     def delete(self, job: str) -> None:

@@ -129,6 +129,8 @@ class Preview(Answer):
     reasons: dict[str, str] = Field(default_factory=dict)
     steps: int | None = None
     eta_s: float | None = None
+    eta_basis: str = ""
+    """Where the time comes from, or why there is none."""
     memory_bytes: int | None = None
 
 

@@ -41,10 +41,10 @@ class Bad(NamedTuple):
     pointer: str | None = None
 
 
-def job(title: str, body: Loose, pointer: str, **more: Loose) -> Bad:
+def job(title: str, body: Loose, pointer: str, code: str = "invalid", **more: Loose) -> Bad:
     """A JobSpec with one wrong field."""
     spec = {"dataset": "{ready}"} | body
-    return Bad(title, "POST", "/v1/jobs", 422, "invalid", json=spec, pointer=pointer, **more)
+    return Bad(title, "POST", "/v1/jobs", 422, code, json=spec, pointer=pointer, **more)
 
 
 def raw(
@@ -150,9 +150,9 @@ SPECS = [
     job("a name of 129 letters", {"name": "x" * 129}, "#/name"),
     job("half a surrogate", {"name": "\ud800"}, "#/name"),
     job("17 words of metadata", {"metadata": {str(n): "" for n in range(17)}}, "#/metadata"),
-    job("unknown dataset", {"dataset": "nowhere"}, "#/dataset"),
-    job("a path for a dataset", {"dataset": "../../etc/passwd"}, "#/dataset"),
-    job("unknown test dataset", {"test_dataset": "nowhere"}, "#/test_dataset"),
+    job("unknown dataset", {"dataset": "nowhere"}, "#/dataset", "no_dataset"),
+    job("a path for a dataset", {"dataset": "../../etc/passwd"}, "#/dataset", "no_dataset"),
+    job("unknown test dataset", {"test_dataset": "nowhere"}, "#/test_dataset", "no_dataset"),
     job("test dataset without labels", {"test_dataset": "{unlabelled}"}, "#/test_dataset"),
     job("test dataset with other labels", {"test_dataset": "{birds}"}, "#/test_dataset"),
     Bad(

@@ -59,3 +59,16 @@ def test_a_death_without_a_result_is_a_lost_worker_in_words(status: int, word: s
 def test_success_without_files_is_a_defect_of_ours() -> None:
     verdict = judge(DONE, 0, asked_to_stop=False, published=None)
     assert (verdict.act, verdict.code) == ("fail", "internal")
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("upload.part holds no image.", "The upload holds no image."),
+        ("The entry a.png of upload.part is damaged.", "The entry a.png of the upload is damaged."),
+        ("photos holds no image.", "photos holds no image."),
+    ],
+)
+def test_what_was_sent_is_not_called_by_our_name_for_it(message: str, told: str) -> None:
+    ended = Ended(outcome="failed", code="bad_dataset", message=message, hint="h")
+    assert judge(ended, 0, asked_to_stop=False, published=None).message == told

@@ -63,22 +63,26 @@ def test_dry_run_explains_and_starts_nothing(moco: Moco, api: RunningApi) -> Non
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("-d", "unknown"), None, "unknown"),
+        (("-d", "unknown"), 102, "moco dataset ls"),
         ((), 2, "No dataset is named"),
-        (("-d", "known2", "--epochs", "0"), 1, "/epochs"),
-        (("-d", "known2", "--set", "nothing.here=1"), 1, "/nothing"),
+        (("-d", "known2", "--test-dataset", "unknown"), 102, "#/test_dataset"),
+        (("-d", "known2", "--epochs", "0"), 2, "/epochs"),
+        (("-d", "known2", "--set", "nothing.here=1"), 2, "/nothing: There is no such field"),
+        (("-d", "known2", "--set", "epocs=1"), 2, "Did you mean epochs?"),
+        (("-d", "known2", "--set", "optim.lr=-1"), 2, "--dry-run"),
+        (("-d", "known2", "--encoder", "vit"), 2, "'resnet18'"),
         (("-d", "known2", "--set", "epochs"), 2, "key.path=value"),
         (("-d", "known2", "-f", "no-such-file.json"), 2, "cannot be read"),
         (("-d", "known2", "--epochs", "many"), 2, "--epochs"),
     ],
 )
 def test_a_bad_submit(
-    moco: Moco, api: RunningApi, arguments: tuple[str, ...], code: int | None, words: str
+    moco: Moco, api: RunningApi, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
     if "known2" in arguments and moco("dataset", "show", "known2").exit_code:
         ready_dataset(api.store, "known2")
     result = moco("submit", *arguments)
-    assert result.exit_code == code if code else result.exit_code in (1, 102)
+    assert result.exit_code == code, result.output
     assert words in result.stderr
     assert result.stdout == ""
 
@@ -116,7 +120,7 @@ def test_jobs_in_pages(moco: Moco, api: RunningApi) -> None:
     assert f"moco jobs --after {made[1]}" in result.stderr
     page = answer(moco("jobs", "--json", "--after", made[1], "-n", "1"))
     assert page["data"][0]["id"] == made[0]
-    assert moco("jobs", "--status", "asleep").exit_code == 1
+    assert moco("jobs", "--status", "asleep").exit_code == 2
 
 
 def run_to_end(api: RunningApi, job: str, *, fails: bool = False) -> None:
@@ -169,7 +173,11 @@ def test_watch_as_json_lines(moco: Moco, api: RunningApi) -> None:
     assert [json.loads(line) for line in rest] == events[-1:]
     told = moco("watch", job)
     assert "failed: Too big." in told.stdout
-    assert "next: Smaller." in told.stderr
+    assert told.stderr.startswith(f"error: {job} failed after ")
+    assert f"  Too big.\n  next: Smaller. `moco logs {job}`" in told.stderr
+    waited = moco("wait", job, "--json")
+    assert (waited.exit_code, answer(waited)["status"]) == (100, "failed")
+    assert json.loads(waited.stderr)["detail"] == "Too big."
 
 
 def test_submit_and_follow_keeps_stdout_for_the_id(moco: Moco, api: RunningApi) -> None:

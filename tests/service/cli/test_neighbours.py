@@ -82,8 +82,8 @@ def test_what_cannot_be_asked_is_told_at_once(job: str, moco: Moco, tmp_path: Pa
         ((job, str(tmp_path / "none.png")), 2),
         ((job, str(tmp_path / "words.png"), "--row", "1"), 2),
         ((job, str(tmp_path / "words.png")), 1),
-        ((job, "--row", "1000"), 1),
-        ((job, "--checkpoint", "5"), 1),
+        ((job, "--row", "1000"), 2),
+        ((job, "--checkpoint", "5"), 2),
         ((job, "-k", "51"), 2),
         (("job_x",), 102),
     ):
