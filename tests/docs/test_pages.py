@@ -50,7 +50,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
     up = [sys.executable, "-m", "service.cli", "up", "--json", "--port", "0", "--device", "cpu"]
     process = subprocess.Popen(
         up,
-        env={**env, "MOCO_THREADS": "1"},
+        # Compiling the views takes longer than all the trainings of the pages.
+        env={**env, "MOCO_THREADS": "1", "MOCO_COMPILE_AHEAD": "false"},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
