@@ -1,13 +1,14 @@
 """The page for people: a few shells of HTML whose scripts are clients of the API beside them."""
 
+import re
 import time
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
+from service import ids
 from service.assets import Assets
-from service.routes.common import DatasetName, JobId
 from service.store.errors import NotFound
 from trainer.events import SIGNALS
 from trainer.spec import JobSpec
@@ -56,6 +57,11 @@ def page(request: Request, name: str, *, status: int = 200, **words: object) -> 
     return HTMLResponse(text, status, headers=HEADERS)
 
 
+def missing(request: Request, what: str) -> Response:
+    """The page for an address that can be nobody's."""
+    return page(request, "missing", status=404, what=what)
+
+
 @router.get("/")
 async def home() -> Response:
     """The jobs are where everybody begins."""
@@ -69,8 +75,10 @@ async def jobs(request: Request) -> Response:
 
 
 @router.get("/ui/jobs/{id}")
-async def job(request: Request, id: JobId) -> Response:
+async def job(request: Request, id: str) -> Response:
     """One job; its script says so if there is none."""
+    if not re.fullmatch(ids.JOB_ID, id):
+        return missing(request, "job")
     return page(request, "job", job_id=id)
 
 
@@ -93,8 +101,10 @@ async def datasets(request: Request) -> Response:
 
 
 @router.get("/ui/datasets/{id}")
-async def dataset(request: Request, id: DatasetName) -> Response:
+async def dataset(request: Request, id: str) -> Response:
     """One dataset: what is in it, and what was left out."""
+    if not re.fullmatch(ids.DATASET_NAME, id):
+        return missing(request, "dataset")
     return page(request, "dataset", dataset_id=id)
 
 
@@ -141,3 +151,9 @@ def static(
         return Response(asset.content, headers=headers, media_type=asset.media_type)
     headers["Content-Encoding"] = "gzip"
     return Response(asset.gzipped, headers=headers, media_type=asset.media_type)
+
+
+@router.get("/ui/{rest:path}")
+async def elsewhere(request: Request) -> Response:
+    """No page has this address."""
+    return missing(request, "page")

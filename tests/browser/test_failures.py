@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Visitor, World
+from tests.support.api import queued_job
 
 pytestmark = pytest.mark.browser
 NO_JOB = "job_" + "0" * 26
@@ -59,12 +60,148 @@ def test_an_ended_session_leads_to_the_sign_in_and_back(visitor: Visitor) -> Non
     page.wait_for_url("**/sign-in?next=%2Fui%2Fworkers")
 
 
-def test_a_job_and_a_dataset_that_are_not_there(visitor: Visitor) -> None:
+@pytest.mark.parametrize(
+    ("path", "title", "way_out"),
+    [
+        (f"/ui/jobs/{NO_JOB}", "There is no such job", "All jobs"),
+        ("/ui/jobs/job_half", "There is no such job", "All jobs"),
+        ("/ui/datasets/nothing", "There is no such dataset", "All datasets"),
+        ("/ui/datasets/a%20b", "There is no such dataset", "All datasets"),
+        ("/ui/nothing/at/all", "There is no such page", "All jobs"),
+    ],
+)
+def test_what_is_not_there_is_told_with_a_way_out(
+    path: str, title: str, way_out: str, visitor: Visitor
+) -> None:
     visitor.allowed.append("404")
-    page = visitor.go(f"/ui/jobs/{NO_JOB}")
+    page = visitor.go(path)
+    expect(page.get_by_role("heading", level=1)).to_have_text(title)
+    expect(page.locator("body")).not_to_contain_text("/docs")
+    page.get_by_role("link", name=way_out).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(way_out.removeprefix("All ").title())
+
+
+def test_a_job_that_is_deleted_while_it_is_looked_at(visitor: Visitor, world: World) -> None:
+    visitor.allowed += ["404", "ERR_", "events"]
+    job_id = queued_job(world.api.store)
+    page = visitor.go(f"/ui/jobs/{job_id}")
+    expect(page.locator(".head [data-state=queued]")).to_be_visible()
+    world.api.client.post(f"/v1/jobs/{job_id}/cancel")
+    assert world.api.client.delete(f"/v1/jobs/{job_id}").status_code < 300
     expect(page.get_by_role("heading", level=1)).to_have_text("There is no such job")
-    page = visitor.go("/ui/datasets/nothing")
-    expect(page.get_by_role("heading", level=1)).to_have_text("There is no such dataset")
+    expect(page.get_by_role("link", name="All jobs")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("path", "then"),
+    [
+        ("/ui/jobs/{job}", "a real run"),
+        ("/ui/datasets/digits", "digits"),
+        ("/ui/submit?dataset=digits", "New job"),
+        ("/ui/compare?a={job}", "Compare"),
+        ("/ui/workers", "Workers and GPUs"),
+    ],
+)
+def test_a_page_that_cannot_begin_tells_why_and_begins_when_it_can(
+    path: str, then: str, visitor: Visitor, world: World
+) -> None:
+    visitor.allowed.append("ERR_")
+    page = visitor.page
+    world.other_id()
+    page.route("**/v1/**", lambda route: route.abort())
+    page.goto(visitor.url + path.format(job=world.job_id))
+    notice = page.locator("[data-notice=away]")
+    expect(notice).to_contain_text("The service does not answer")
+    expect(notice).to_contain_text("tries again by itself")
+    page.unroute("**/v1/**")
+    expect(notice).to_have_count(0)
+    expect(page.locator("main [aria-busy=true]")).to_have_count(0)
+    expect(page.get_by_role("heading", level=1)).to_have_text(then)
+
+
+def test_a_job_that_failed_says_what_happened_and_what_to_do(
+    visitor: Visitor, world: World
+) -> None:
+    """Really failed: with such a rate the loss is soon no number."""
+    rate = {"name": "sgd", "lr": 1e12}
+    job_id = world.submit(name="too fast", epochs=200, optim=rate)
+    world.stack.wait_for(job_id, "failed", timeout_s=90.0)
+    page = visitor.go("/ui/jobs")
+    row = page.locator(f"[data-job={job_id}]")
+    expect(row.locator("[data-state=failed]")).to_be_visible()
+    expect(row).to_contain_text("The loss is")
+    page = visitor.go(f"/ui/jobs/{job_id}")
+    health = page.get_by_label("Health")
+    expect(health).to_contain_text("Failed")
+    expect(health).to_contain_text("The loss is")
+    reason = world.api.client.get(f"/v1/jobs/{job_id}").json()["status_reason"]
+    expect(health).to_contain_text(reason["hint"].replace("`", ""))
+    for name in ("Resume", "Run again", "Delete"):
+        expect(page.locator(".head .actions").get_by_text(name, exact=True)).to_be_visible()
+    page.get_by_role("tab", name="Files").click()
+    expect(page.get_by_role("tabpanel")).to_contain_text("Resume it to")
+    page.get_by_role("link", name="Run again").click()
+    expect(page.locator("[data-field='optim.lr'] input")).to_have_value("1000000000000")
+
+
+def test_a_job_that_was_cancelled_says_what_is_kept(visitor: Visitor, world: World) -> None:
+    job_id = queued_job(world.api.store)
+    page = visitor.go(f"/ui/jobs/{job_id}")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_label("Health")).to_contain_text("It had no checkpoint yet")
+    expect(page.get_by_label("Health")).to_contain_text("Run again starts anew")
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+    page.get_by_role("tab", name="Files").click()
+    expect(page.get_by_role("tabpanel")).to_contain_text("Resume it to begin again")
+
+
+def test_values_that_are_wrong_are_told_at_their_fields(visitor: Visitor) -> None:
+    visitor.allowed.append("422")
+    page = visitor.go("/ui/submit?dataset=nothing")
+    error = page.locator("[data-field=dataset] .error")
+    expect(error).to_have_text("There is no dataset 'nothing'.")
+    expect(page.locator("aside")).to_contain_text("the field says why")
+    expect(page.get_by_role("button", name="Start the job")).to_be_disabled()
+    page.get_by_label("Dataset", exact=True).select_option("digits")
+    expect(error).to_be_empty()
+    for text, part in (("70000", "65536"), ("1", "2"), ("1.5", "integer"), ("many", "integer")):
+        page.get_by_label("Batch rows", exact=True).fill(text)
+        expect(page.locator("[data-field=batch_rows] .error")).to_contain_text(part)
+    page.keyboard.press("Enter")
+    expect(page.get_by_label("Batch rows", exact=True)).to_be_focused()
+    page.get_by_label("Batch rows", exact=True).fill("")
+    expect(page.get_by_role("button", name="Start the job")).to_be_enabled()
+
+
+def test_the_settings_of_a_job_that_is_not_there(visitor: Visitor) -> None:
+    visitor.allowed.append("404")
+    page = visitor.go(f"/ui/submit?from={NO_JOB}")
+    expect(page.locator("[data-notice=from]")).to_contain_text("Fill in the form")
+    expect(page.get_by_role("button", name="Start the job")).to_be_enabled()
+
+
+def test_pressing_start_again_after_no_answer_makes_one_job(visitor: Visitor, world: World) -> None:
+    visitor.allowed.append("ERR_")
+    page = visitor.go("/ui/submit?dataset=digits")
+    page.get_by_label("Name", exact=True).fill("pressed twice")
+    page.get_by_label("Encoder").select_option("small")
+    start = page.get_by_role("button", name="Start the job")
+    expect(page.locator("aside")).to_contain_text("You chose 3 of its settings")
+
+    def lose_the_answer(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route("**/v1/jobs", lose_the_answer)
+    start.click()
+    notice = page.locator("[data-notice=spec]")
+    expect(notice).to_contain_text("The service does not answer")
+    expect(notice).to_contain_text("nothing is done twice")
+    page.unroute("**/v1/jobs")
+    start.click()
+    page.wait_for_url("**/ui/jobs/job_*")
+    jobs = world.api.client.get("/v1/jobs?limit=100").json()["data"]
+    assert [job["name"] for job in jobs].count("pressed twice") == 1
 
 
 def test_a_change_that_comes_too_late_is_told(visitor: Visitor, world: World) -> None:
@@ -92,6 +229,31 @@ def test_what_a_name_holds_is_shown_and_never_run(visitor: Visitor, world: World
     page = visitor.go(f"/ui/jobs/{job_id}")
     expect(page.get_by_role("heading", level=1)).to_have_text(name)
     assert page.locator("img[src=x]").count() == 0
+
+
+def test_a_comparison_with_a_job_that_is_not_there(visitor: Visitor, world: World) -> None:
+    visitor.allowed.append("404")
+    world.other_id()
+    page = visitor.go(f"/ui/compare?a={NO_JOB}&b={world.job_id}")
+    expect(page.locator("[data-notice=problem]")).to_contain_text(f"There is no job '{NO_JOB}'.")
+    page.get_by_label("Job A").select_option(world.other_id())
+    page.locator("[data-chart='a:loss'] .main-svg").first.wait_for()
+    expect(page.locator("[data-notice=problem]")).to_have_count(0)
+
+
+def test_a_store_that_is_away_is_told_apart_from_the_service(visitor: Visitor) -> None:
+    visitor.allowed.append("503")
+    page = visitor.page
+    away = {"code": "unavailable", "title": "The store does not answer", "detail": "",
+            "hint": "Try again soon; running jobs go on meanwhile."}  # fmt: skip
+    page.route("**/v1/**", lambda route: route.fulfill(status=503, json=away))
+    page.goto(visitor.url + "/ui/datasets/digits")
+    notice = page.locator("[data-notice=away]")
+    expect(notice).to_contain_text("The store does not answer")
+    expect(notice).to_contain_text("running jobs go on meanwhile")
+    page.unroute("**/v1/**")
+    expect(page.get_by_role("heading", level=1)).to_have_text("digits")
+    expect(notice).to_have_count(0)
 
 
 def test_an_answer_that_is_no_problem_is_told_too(visitor: Visitor) -> None:

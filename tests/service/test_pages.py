@@ -206,6 +206,19 @@ def test_things_that_are_not_there_have_no_page(api: RunningApi) -> None:
         assert api.client.get(path).status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("path", "what"), [("jobs/half", "job"), ("datasets/a%20b", "dataset"), ("x/y", "page")]
+)
+def test_an_address_that_is_nobodys_is_answered_with_a_page(
+    path: str, what: str, api: RunningApi
+) -> None:
+    answer = api.client.get(f"/ui/{path}", headers={"Accept": "text/html"})
+    assert answer.status_code == 404
+    assert f"There is no such {what}" in answer.text
+    assert 'href="/ui/jobs"' in answer.text
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
 def test_home_is_the_list_of_jobs(api: RunningApi) -> None:
     assert api.client.get("/").headers["location"] == "/ui/jobs"
 

@@ -12,7 +12,10 @@ const AWAY = {
   code: "away",
   title: "The service does not answer",
   detail: "The network is down, or the service is stopped or restarting.",
-  hint: "This page tries again by itself. On the server, `moco up` starts it.",
+};
+const AWAY_HINTS = {
+  GET: "This page tries again by itself. On the server, `moco up` starts it.",
+  other: "Try again when it answers: nothing is done twice. On the server, `moco up` starts it.",
 };
 
 /** One request. Answers parsed JSON, or text with `as: "text"`. Throws Problem. */
@@ -26,7 +29,7 @@ export async function call(method, path, { body, as = "json", headers = {} } = {
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {
-    throw new Problem(AWAY);
+    throw new Problem({ ...AWAY, hint: AWAY_HINTS[method] ?? AWAY_HINTS.other });
   }
   if (!answer.ok) throw await problemOf(answer);
   if (answer.status === 204) return null;
@@ -43,6 +46,9 @@ export async function problemOf(answer) {
   }
   if (answer.status === 401) {
     said = { ...said, title: "Your session has ended", detail: "", hint: "Sign in again to go on." };
+  }
+  if (answer.status === 404) {
+    said = { ...said, title: "It is not there", hint: "It was deleted, or the address is not whole. The lists above show what there is." };
   }
   return new Problem({ code: "unknown", ...said, status: answer.status });
 }

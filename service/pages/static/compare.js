@@ -5,7 +5,7 @@ import { Charts } from "./chart.js";
 import { readCurves, readSteps } from "./curves.js";
 import { $, empty, h, put, table } from "./dom.js";
 import { ACTIVE, duration, number, percent, value } from "./format.js";
-import { every, tell } from "./notices.js";
+import { dismiss, every, persist, tell } from "./notices.js";
 import { flat, pill, times } from "./parts.js";
 
 const EVERY_MS = 5000;
@@ -27,8 +27,13 @@ async function begin() {
   if (!picked.get("b") || picked.get("b") === picked.get("a")) picked.set("b", jobs.find((one) => one.id !== picked.get("a")).id);
   const body = h("div", { class: "stack" });
   put(root, h("section", { class: "card fields" }, ["a", "b"].map((side) => chooser(side, jobs, body))), body);
-  await show(body);
-  every(EVERY_MS, () => refresh(body));
+  try {
+    await show(body);
+  } catch (problem) {
+    if (problem.status !== 404) throw problem;
+    tell(problem);
+  }
+  every(EVERY_MS, () => charts && refresh(body));
   return undefined;
 }
 
@@ -36,8 +41,8 @@ function chooser(side, jobs, body) {
   const select = h("select", { id: `pick-${side}`, onchange: (event) => {
     picked.set(side, event.target.value);
     history.replaceState(null, "", `?${picked}`);
-    show(body).catch(tell);
-  } }, jobs.map((job) => h("option", { value: job.id, selected: job.id === picked.get(side) }, `${job.name} · ${job.id.slice(-6)} · ${job.status}`)));
+    show(body).then(() => dismiss("problem"), tell);
+  } }, jobs.some((job) => job.id === picked.get(side)) ? null : h("option", { value: "", selected: true, disabled: true }, "a job that is not in the list"), jobs.map((job) => h("option", { value: job.id, selected: job.id === picked.get(side) }, `${job.name} · ${job.id.slice(-6)} · ${job.status}`)));
   return h("div", { class: "field" }, h("label", { for: `pick-${side}` }, h("span", { class: `swatch ${side === "b" ? "second" : ""}`, "aria-hidden": "true" }), ` Job ${side.toUpperCase()}`), select);
 }
 
@@ -104,4 +109,4 @@ function differences(a, b) {
   return table(["field", "A", "B"], rows);
 }
 
-begin().catch((problem) => tell(problem));
+persist(begin).catch((problem) => tell(problem));

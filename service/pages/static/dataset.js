@@ -1,9 +1,9 @@
 // One dataset: what is in it, what training will see of it, and which files were left out and why.
 
 import { get } from "./api.js";
-import { $, button, copyButton, facts, h, put, table } from "./dom.js";
+import { $, button, copyButton, facts, h, prose, put, table } from "./dom.js";
 import { bytes, clock, number, percent } from "./format.js";
-import { tell } from "./notices.js";
+import { persist, tell } from "./notices.js";
 import { mayChange, pill } from "./parts.js";
 
 const EVERY_MS = 1500;
@@ -25,8 +25,8 @@ async function load() {
   const report = found.status === "ready" || found.status === "failed" ? await get(`/v1/datasets/${name}/report?limit=${REPORT_ROWS}`) : null;
   const job = found.job_id && !report ? await get(`/v1/jobs/${found.job_id}`).catch(() => null) : null;
   put(root, head(found), reason(found), job ? preparing(job) : null,
-    found.facts ? h("div", { class: "two" }, h("div", { class: "stack" }, inside(found.facts, found), sizes(found.facts)), samples(found)) : null, report ? leftOut(found, report) : null);
-  if (["received", "preparing"].includes(found.status)) setTimeout(() => load().catch(tell), EVERY_MS);
+    found.facts ? h("div", { class: "two" }, h("div", { class: "stack" }, inside(found.facts, found), sizes(found.facts)), samples(found)) : null, report && (found.facts || report.data.length) ? leftOut(found, report) : null);
+  if (["received", "preparing"].includes(found.status)) setTimeout(() => persist(load).catch(tell), EVERY_MS);
 }
 
 function head(found) {
@@ -36,9 +36,14 @@ function head(found) {
       h("div", { class: "actions" }, mayChange && found.status === "ready" ? h("a", { class: "button primary", href: `/ui/submit?dataset=${found.name}` }, "Train on it") : null)));
 }
 
-function reason({ status, status_reason: why }) {
-  if (status === "received") return h("p", { class: "notice is-warn" }, h("strong", {}, "Bytes are missing."), " Its upload broke off or goes on elsewhere; `moco dataset add` goes on where it stopped.");
-  return why ? h("p", { class: "notice is-bad" }, h("strong", {}, why.message), " ", why.hint) : null;
+function reason(found) {
+  const { status, status_reason: why } = found;
+  const told = (kind, title, text) => h("p", { class: `notice is-${kind}` }, h("strong", {}, title), h("span", {}, prose(text)));
+  if (status === "received") {
+    return told("warn", `${bytes(found.received_bytes)}${found.size_bytes ? ` of ${bytes(found.size_bytes)}` : ""} have arrived.`,
+      `Its upload goes on elsewhere, or broke off. To go on, choose the same file under Datasets again, with the name ${found.name}; or use \`moco dataset add FILE --name ${found.name}\`.`);
+  }
+  return why ? told("bad", why.message, why.hint) : null;
 }
 
 function preparing({ progress }) {
@@ -113,7 +118,7 @@ function leftOut(found, report) {
   return box;
 }
 
-load().catch((problem) => {
+persist(load).catch((problem) => {
   tell(problem);
   put(root, h("h1", {}, problem.status === 404 ? "There is no such dataset" : "Dataset"), h("p", {}, h("a", { href: "/ui/datasets" }, "All datasets")));
 });

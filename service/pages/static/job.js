@@ -11,7 +11,7 @@ import { assess } from "./health.js";
 import { files } from "./job_files.js";
 import { atlas, attempts, log, settings } from "./job_tabs.js";
 import { neighbours } from "./neighbours.js";
-import { attempt, every, notice, tell } from "./notices.js";
+import { attempt, dismiss, every, notice, persist, tell } from "./notices.js";
 import { mayChange, pill, progressBar, progressWords, share, times, verbs } from "./parts.js";
 import { profileWords } from "./profile.js";
 import { tabs } from "./tabs.js";
@@ -25,6 +25,7 @@ const { element: chartsBox, charts } = curvesOf(jobId);
 const context = { job: null, curves: {}, workers: [] };
 let heardS = nowS();
 let stream = null;
+let isGone = false;
 
 const TABS = [
   { id: "curves", label: "Curves", show: (element) => put(element, chartsBox) },
@@ -149,7 +150,7 @@ async function reread() {
 }
 
 /** Reads again; what goes wrong is told, not thrown. */
-const renew = (read = refresh) => read().catch((problem) => tell(problem, "away"));
+const renew = (read = refresh) => read().catch((problem) => (problem.status === 404 ? gone() : tell(problem, "away")));
 
 /** Follows the job while it can still change. */
 function live() {
@@ -201,14 +202,29 @@ function soon() {
 
 async function start() {
   try {
-    await begin();
-    every(EVERY_MS, async () => { if (!ENDED.has(context.job.status)) await refresh(); });
+    await persist(begin);
+    every(EVERY_MS, async () => { if (!isGone && !ENDED.has(context.job.status)) await refresh().catch(unlessGone); });
   } catch (problem) {
+    if (problem.status === 404) return gone();
     tell(problem);
-    put(root, h("h1", {}, problem.status === 404 ? "There is no such job" : "Job"),
-      h("p", { class: "muted" }, problem.status === 404 ? "It was deleted, or the address is not whole." : "Reload the page to try again."),
-      h("p", {}, h("a", { href: "/ui/jobs" }, "All jobs")));
+    put(root, h("h1", {}, "Job"), h("p", { class: "muted" }, "Reload the page to try again."), h("p", {}, h("a", { href: "/ui/jobs" }, "All jobs")));
   }
+  return undefined;
+}
+
+function unlessGone(problem) {
+  if (problem.status !== 404) throw problem;
+  gone();
+}
+
+/** Nothing of the job is left to be shown. */
+function gone() {
+  isGone = true;
+  stream?.stop();
+  ["gap", "problem", "away"].forEach((name) => dismiss(name));
+  document.title = "No such job · mocoserve";
+  put(root, h("h1", {}, "There is no such job"), h("p", { class: "muted" }, "It was deleted, or the address is not whole."),
+    h("p", {}, h("a", { class: "button", href: "/ui/jobs" }, "All jobs")));
 }
 
 start();

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { command, copyButton, empty, h, prose, put } from "./dom.js";
-import { ENDED, bytes } from "./format.js";
+import { ENDED, bytes, number } from "./format.js";
 
 const WHAT = {
   "encoder.safetensors": "the weights, plain keys, fp32",
@@ -52,5 +52,5 @@ function snippets(card) {
 
 function nothing(job) {
   if (!ENDED.has(job.status)) return empty("No files yet", "They are published when the job has trained to its end.", command(`moco wait ${job.id}`));
-  return empty("No files", "The job ended before its end, so it published nothing. Resume it to go on from its checkpoint.", command(`moco resume ${job.id}`));
+  return empty("No files", `The job ended before its end, so it published nothing. Resume it to ${job.checkpoint_step ? `go on from its checkpoint of step ${number(job.checkpoint_step)}` : "begin again"}.`, command(`moco resume ${job.id}`));
 }

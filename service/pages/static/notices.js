@@ -52,6 +52,26 @@ export async function attempt(work, said = null) {
   }
 }
 
+const AGAIN_MS = 2000;
+
+/** Does `work` until the service answers: a page that could not begin is one that nobody has to reload. */
+export async function persist(work) {
+  for (;;) {
+    try {
+      const found = await work();
+      dismiss("away");
+      return found;
+    } catch (problem) {
+      if (problem.code !== "away" && problem.code !== "unavailable") {
+        dismiss("away");
+        throw problem;
+      }
+      tell(problem, "away");
+      await new Promise((go) => { setTimeout(go, AGAIN_MS); });
+    }
+  }
+}
+
 /** Does `work` now and each so many ms while the page is seen; troubles show until they pass. */
 export function every(ms, work) {
   let timer = null;

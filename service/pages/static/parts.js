@@ -39,7 +39,7 @@ export function progressWords(job) {
   if (job.status === "queued" && !job.progress.step) {
     return job.queue_position ? `${number(job.queue_position)}. in the queue` : "waits for a worker";
   }
-  const said = [epochs ? `epoch ${epoch.toFixed(epoch < 10 ? 1 : 0)} of ${number(epochs)}` : "starting"];
+  const said = [epochs ? `epoch ${epoch.toFixed(epoch < 10 ? 1 : 0)} of ${number(epochs)}` : ENDED.has(job.status) ? "over before the first step" : "starting"];
   if (job.status === "running" && eta !== null && eta !== undefined) said.push(`${duration(eta)} left`);
   return said.join(" · ");
 }

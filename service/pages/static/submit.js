@@ -4,7 +4,7 @@ import { all, get, post, theWords } from "./api.js";
 import { $, button, command, empty, h, put } from "./dom.js";
 import { bytes, duration, number } from "./format.js";
 import { Form } from "./form.js";
-import { attempt, dismiss, tell } from "./notices.js";
+import { dismiss, notice, persist, tell } from "./notices.js";
 import { flat, mayChange } from "./parts.js";
 import { fieldsOf, nested, pathOf } from "./schema.js";
 
@@ -25,6 +25,7 @@ const image = h("div", {});
 const go = button("Start the job", () => submit(), { class: "primary" });
 let timer = null;
 let turn = 0;
+let sent = { text: null, key: null };
 
 async function begin() {
   if (!mayChange) return put($("submit"), empty("This key may only look", "Sign in with the key in api.key to start jobs."));
@@ -44,8 +45,12 @@ async function begin() {
 async function start(ready) {
   const from = asked.get("from");
   if (from) {
-    const job = await get(`/v1/jobs/${from}`);
-    form.fill(flat(job.spec));
+    try {
+      form.fill(flat((await get(`/v1/jobs/${encodeURIComponent(from)}`)).spec));
+    } catch (problem) {
+      if (problem.status !== 404) throw problem;
+      notice("from", "warn", "The job whose settings you wanted is not there.", "It was deleted, or the address is not whole. Fill in the form, or run another job again from its page.");
+    }
   }
   if (!form.values.has("dataset")) form.fill([["dataset", asked.get("dataset") ?? ready[0].name]]);
   await preview();
@@ -136,8 +141,12 @@ function views(dataset) {
 async function submit() {
   clearTimeout(timer);
   let made = null;
+  const spec = nested(form.values);
+  const text = JSON.stringify(spec);
+  // Whoever presses again because no answer came means the same job.
+  if (sent.text !== text) sent = { text, key: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}` };
   try {
-    made = await post("/v1/jobs", nested(form.values), { headers: { "Idempotency-Key": crypto.randomUUID?.() ?? String(Math.random()) } });
+    made = await post("/v1/jobs", spec, { headers: { "Idempotency-Key": sent.key } });
   } catch (problem) {
     refuse(problem);
     document.querySelector("[aria-invalid]")?.focus();
@@ -153,4 +162,4 @@ function noDataset(datasets) {
     h("a", { class: "button primary", href: "/ui/datasets" }, "Datasets"), command("moco dataset add PATH --name NAME"));
 }
 
-attempt(begin);
+persist(begin).catch((problem) => tell(problem));

@@ -3,15 +3,18 @@
 import { Problem, get, post, problemOf } from "./api.js";
 import { h, put } from "./dom.js";
 import { bytes } from "./format.js";
-import { tell } from "./notices.js";
+import { dismiss, tell } from "./notices.js";
 
 const PART_BYTES = 8 * 2 ** 20;
 const TRIES = 6;
 const WAIT_MS = 1500;
+/** What may have passed when the same part is sent again: a service that restarts, a request that is still being written. */
+const PASSING = new Set(["away", "unavailable", "upload_busy", "wrong_offset", "request_timeout"]);
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 
 /** The form. `onDone(dataset)` is called when the last byte is there. */
 export function uploadForm(onDone) {
-  const name = h("input", { id: "new-name", name: "name", required: true, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*", maxlength: "64", autocomplete: "off" });
+  const name = h("input", { id: "new-name", name: "name", required: true, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*", maxlength: "128", autocomplete: "off" });
   const file = h("input", { id: "new-file", type: "file", accept: ".zip,.tar,.gz,.tgz,.npy,.idx,.ubyte", onchange: () => suggest(name, file) });
   const path = h("input", { id: "new-path", placeholder: "/data/photos", autocomplete: "off", spellcheck: "false" });
   const progress = h("div", { class: "tight", "aria-live": "polite" });
@@ -24,9 +27,13 @@ export function uploadForm(onDone) {
 
   async function submit() {
     clear(form);
+    dismiss("problem");
     if (!name.value) return wrong(name, "Give it a name.");
+    if (!NAME.test(name.value)) return wrong(name, "Letters, digits, dots, dashes and underscores; a letter or a digit first.");
     if (!file.files.length && !path.value) return wrong(file, "Choose an archive, or name a folder on the server.");
+    if (!file.files.length && !path.value.startsWith("/")) return wrong(path, "The whole path of the folder, such as /data/photos.");
     send.disabled = true;
+    window.addEventListener("beforeunload", askToStay);
     try {
       const made = file.files.length ? await upload(name.value, file.files[0], progress) : await post("/v1/datasets", { name: name.value, path: path.value });
       form.reset();
@@ -37,11 +44,15 @@ export function uploadForm(onDone) {
       if (!place(problem, { "#/name": name, "#/path": path, "#/size_bytes": file })) tell(problem);
     } finally {
       send.disabled = false;
+      window.removeEventListener("beforeunload", askToStay);
     }
     return undefined;
   }
   return h("details", { class: "group" }, h("summary", {}, "Add a dataset"), form);
 }
+
+/** The browser asks whether to leave while bytes are on their way. */
+const askToStay = (event) => event.preventDefault();
 
 function field(input, label, help) {
   return h("div", { class: "field" }, h("label", { for: input.id }, label), input, h("span", { class: "help", id: `${input.id}-help` }, help), h("span", { class: "error", id: `${input.id}-error`, role: "alert" }));
@@ -67,7 +78,11 @@ function clear(form) {
 /** Shows a problem at the fields that it names; false if it names none of ours. */
 function place(problem, inputs) {
   if (problem.code === "name_taken") {
-    wrong(inputs["#/name"], "Another dataset has this name. Choose another one.");
+    wrong(inputs["#/name"], problem.unfinished ?? "Another dataset has this name. Choose another one.");
+    return true;
+  }
+  if (problem.code === "path_not_allowed") {
+    wrong(inputs["#/path"], `${problem.title}. ${problem.hint}`);
     return true;
   }
   const found = (problem.errors ?? []).filter((one) => inputs[one.pointer]);
@@ -77,24 +92,47 @@ function place(problem, inputs) {
 
 /** Sends a file part by part; after a break it goes on where the service stopped. */
 async function upload(name, file, progress) {
-  const made = await post("/v1/datasets", { name, size_bytes: file.size });
-  let sent = 0;
+  const made = await begun(name, file);
+  let sent = made.received_bytes ?? 0;
   let tries = 0;
-  while (sent < file.size) {
+  for (let isWhole = false; !isWhole;) {
     put(progress, h("progress", { max: file.size, value: sent, "aria-label": "Upload" }), h("span", { class: "small muted" }, `${bytes(sent)} of ${bytes(file.size)}`));
     try {
       await part(made.id, file.slice(sent, sent + PART_BYTES), sent);
       sent = Math.min(file.size, sent + PART_BYTES);
+      isWhole = sent === file.size;
       tries = 0;
     } catch (problem) {
-      if (problem.code !== "away" || tries >= TRIES) throw problem;
+      if (!PASSING.has(problem.code)) throw problem;
+      if (tries >= TRIES) throw brokenOff(name, sent, file);
       tries += 1;
-      put(progress, h("span", {}, `The connection broke at ${bytes(sent)}; going on in a moment.`));
-      await new Promise((go) => setTimeout(go, WAIT_MS * tries));
+      put(progress, h("span", {}, `The connection broke at ${bytes(sent)} of ${bytes(file.size)}; going on in a moment.`));
+      await new Promise((go) => { setTimeout(go, WAIT_MS * tries); });
       sent = await held(made.id, sent);
     }
   }
   return get(`/v1/datasets/${made.id}`);
+}
+
+/** A new dataset; or the one of this name whose upload broke off, if it was of a file of this size. */
+async function begun(name, file) {
+  try {
+    return await post("/v1/datasets", { name, size_bytes: file.size });
+  } catch (problem) {
+    if (problem.code !== "name_taken") throw problem;
+    const known = await get(`/v1/datasets/${encodeURIComponent(name)}`);
+    if (known.status !== "received") throw problem;
+    if (known.size_bytes === file.size) return { ...known, received_bytes: await held(known.id, known.received_bytes) };
+    problem.unfinished = `An upload of this name broke off, of another file${known.size_bytes ? ` (${bytes(known.size_bytes)})` : ""}. Choose that file to go on with it, or another name.`;
+    throw problem;
+  }
+}
+
+function brokenOff(name, sent, file) {
+  return new Problem({
+    code: "broken_off", title: "The upload broke off", detail: `${bytes(sent)} of ${bytes(file.size)} have arrived and are kept.`,
+    hint: `Press Add when the service answers again, or choose the same file another day with the name ${name}: it goes on where it stopped.`,
+  });
 }
 
 async function part(id, blob, offset) {
@@ -102,7 +140,7 @@ async function part(id, blob, offset) {
   try {
     answer = await fetch(`/v1/datasets/${id}/content`, { method: "PUT", body: blob, headers: { "Content-Type": "application/octet-stream", "Upload-Offset": String(offset) } });
   } catch {
-    throw new Problem({ code: "away", title: "The upload broke off", detail: "The service does not answer.", hint: "What has arrived is kept: `moco dataset add` goes on with it." });
+    throw new Problem({ code: "away", title: "The connection broke" });
   }
   if (!answer.ok) throw await problemOf(answer);
 }
