@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from service.cli.up import _ready_text
 from tests.support.up import Up, images
 
 
@@ -27,6 +28,11 @@ def test_from_a_folder_of_images_to_an_encoder(up: Up, tmp_path: Path) -> None:
     ready = up.next("ready")
     assert (up.data_dir / "api.key").stat().st_mode & 0o777 == 0o600
     assert json.loads((up.data_dir / "server.json").read_text())["url"] == ready["url"]
+    look = Path(ready["read_key_file"])
+    assert look == up.data_dir / "read.key"
+    assert look.stat().st_mode & 0o777 == 0o600
+    changes = up.moco("submit", "-d", "x", "--key", look.read_text().strip(), code=3)
+    assert "may only look" in changes.stderr
     assert set(ready["pids"]) == {"api", "exporter", "worker-0", "worker-ingest"}
 
     taken = up.moco("up", "--port", "0", code=1)
@@ -83,6 +89,8 @@ def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
     up = Up(tmp_path / "data", "--no-worker")
     try:
         up.next("ready")
+        sent = up.moco("dataset", "add", str(images(tmp_path / "imgs")), "--name", "a", "--no-wait")
+        assert "preparing" in sent.stdout
         everyone = up.everyone()
         up.process.kill()
         up.process.communicate()
@@ -90,6 +98,7 @@ def test_children_die_with_a_killed_parent(tmp_path: Path) -> None:
         assert [process for process in alive if "python" in process.name()] == []
         again = Up(tmp_path / "data", "--no-worker")
         again.next("ready")
+        assert "preparing" in again.moco("dataset", "ls").stdout  # and waits for a worker as before
         again.end()
         _, alive = psutil.wait_procs(alive, timeout=10)
         assert alive == []
@@ -107,3 +116,16 @@ def test_a_child_that_cannot_start_ends_the_rest(tmp_path: Path) -> None:
     assert "Traceback" not in failure["detail"]
     assert not (tmp_path / "data" / "server.json").exists()
     assert [json.loads(line)["event"] for line in out.splitlines()][-1] == "stopping"
+
+
+def test_what_people_read_when_it_is_ready() -> None:
+    facts = {
+        "url": "http://127.0.0.1:1",
+        "key_file": "/data/api.key",
+        "read_key_file": "/data/read.key",
+        "data_dir": "/data",
+        "metrics": {},
+    }
+    told = _ready_text(facts)
+    assert "  key      in /data/api.key\n" in told
+    assert "  read key in /data/read.key, for whoever should only look\n" in told
