@@ -38,7 +38,10 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
 
 @pytest.fixture(scope="module")
 def prometheus(live: Live) -> Prometheus:
-    return live.scraped()
+    """It sees from the beginning how the service gets its dataset `digits`."""
+    found = live.scraped()
+    live.moco("dataset", "add", str(live.digits(200)), "--name", "digits")
+    return found
 
 
 @pytest.fixture(scope="class")
@@ -48,7 +51,6 @@ def at_work(live: Live, prometheus: Prometheus) -> Iterator[str]:
     The id of the one that trains.
     """
     assert prometheus.http.base_url
-    live.moco("dataset", "add", str(live.digits(200)), "--name", "digits")
     first = live.client.jobs.create({"dataset": "digits", "epochs": 2, **QUICK})
     assert live.client.jobs.wait(first.id).status == "succeeded"
     live.moco("download", first.id, "-o", str(live.folder / "encoder"))
