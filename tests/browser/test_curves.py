@@ -249,7 +249,10 @@ def test_the_tools_fit(
     visitor.page.emulate_media(color_scheme="dark" if colour == "dark" else "light")
     page = opened(visitor, long_job[0])
     page.get_by_label("Smoothing").fill("0.8")
-    zoom_by_keyboard(page, 1000, 8000)
+    with page.expect_response(re.compile("from_step=1000&to_step=8000")) as told:
+        zoom_by_keyboard(page, 1000, 8000)
+    assert len(told.value.json()["series"]["loss"]["step"]) == 500
+    assert len(told.value.body()) <= DATA_BYTES_MAX
     until(page, f"{PLOT.format(name='loss')}.layout.xaxis.range[0] === 1000")
     over = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     assert over <= 0, f"{over} px too wide"
