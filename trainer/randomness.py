@@ -2,18 +2,24 @@
 
 Philox4x32-10 (Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011)
 turns a counter and a key into four 32-bit words. It is written in 64-bit integers, whose products
-wrap the same way on every device, so a CPU and a GPU draw the same numbers.
+wrap the same way everywhere, so that numpy and any device of torch draw the same numbers. On the
+host numpy does: for so few numbers a call of torch costs more than its work.
 """
 
 import math
 from functools import lru_cache
 from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-Word = TypeVar("Word", int, Tensor)
-"""A number in [0, 2**32): a Python int, or an int64 tensor of such."""
+Integers = NDArray[np.int64]
+Word = TypeVar("Word", int, Tensor, Integers)
+"""A number in [0, 2**32): a Python int, or an int64 tensor or array of such."""
+
+Many = TypeVar("Many", Tensor, Integers)
 
 MASK = 0xFFFF_FFFF
 PHILOX_M0, PHILOX_M1 = 0xD251_1F53, 0xCD9E_8D57
@@ -43,22 +49,26 @@ def uniforms(rows: Tensor, *, seed: int, epoch: int | Tensor, view: int, count: 
     has 24 random bits, so it is exact. A longer `count` begins with the values of a shorter one.
     """
     blocks = -(-count // 4)
-    block = torch.arange(blocks, device=rows.device)
-    words = philox(
-        (
-            rows[:, None].expand(-1, blocks) & MASK,
-            torch.full_like(block, 0).add_(epoch).bitwise_and_(MASK),
-            torch.full_like(block, view & MASK),
-            block,
-        ),
-        seed=seed,
-    )
+    if rows.device.type == "cpu":
+        numbers = _words(rows.numpy(), np.arange(blocks), int(epoch), view, seed=seed)
+        drawn = np.stack(numbers, axis=2).reshape(len(rows), -1)[:, :count]
+        return torch.from_numpy((drawn >> 8).astype(np.float32) * np.float32(2.0**-24))
+    words = _words(rows, torch.arange(blocks, device=rows.device), epoch, view, seed=seed)
     bits = torch.stack(words, dim=2).flatten(1)[:, :count] >> 8
     return bits.to(torch.float32) * 2.0**-24
 
 
+def _words(
+    rows: Many, block: Many, epoch: int | Tensor, view: int, *, seed: int
+) -> tuple[Many, Many, Many, Many]:
+    """Of each row [B] and block [N], four words [B, N]."""
+    still = block & 0
+    counter = (rows[:, None] & MASK | still, still + epoch & MASK, still + (view & MASK), block)
+    return philox(counter, seed=seed)
+
+
 def shuffled(positions: Tensor, *, total: int, seed: int, epoch: int) -> Tensor:
-    """Rows at the given positions of an epoch's order, int64 like `positions`, in [0, total).
+    """Rows at the given positions of an epoch's order, int64 on the host, in [0, total).
 
     The order is a permutation of `total` >= 1 rows keyed by (seed, epoch). It is never written
     out: a Feistel network on a grid of about sqrt(total) x sqrt(total) cells permutes the cells,
@@ -68,13 +78,13 @@ def shuffled(positions: Tensor, *, total: int, seed: int, epoch: int) -> Tensor:
     high = math.isqrt(total - 1) + 1
     low = -(-total // high)
     keys = _round_keys(seed, epoch)
-    rows = _permute_cells(positions, high, low, keys)
-    outside = torch.nonzero(rows >= total)[:, 0]
-    while outside.numel():
+    rows = _permute_cells(positions.numpy(), high, low, keys)
+    outside = np.flatnonzero(rows >= total)
+    while len(outside):
         walked = _permute_cells(rows[outside], high, low, keys)
         rows[outside] = walked
         outside = outside[walked >= total]
-    return rows
+    return torch.from_numpy(rows)
 
 
 @lru_cache(maxsize=4)
@@ -86,9 +96,9 @@ def _round_keys(seed: int, epoch: int) -> tuple[int, ...]:
     return tuple(word for block in blocks for word in block)[:FEISTEL_ROUNDS]
 
 
-def _permute_cells(cells: Tensor, high: int, low: int, keys: tuple[int, ...]) -> Tensor:
+def _permute_cells(cells: Integers, high: int, low: int, keys: tuple[int, ...]) -> Integers:
     """One pass of an alternating Feistel network over the high x low cells."""
-    left, right = cells // low, cells % low
+    left, right = np.divmod(cells, low)
     for turn, key in enumerate(keys):
         if turn % 2 == 0:
             left = (left + _mixed(right, key)) % high
@@ -97,7 +107,7 @@ def _permute_cells(cells: Tensor, high: int, low: int, keys: tuple[int, ...]) ->
     return left * low + right
 
 
-def _mixed(value: Tensor, key: int) -> Tensor:
+def _mixed(value: Integers, key: int) -> Integers:
     """A keyed hash to 32 bits: the finalizer of MurmurHash3."""
     value = (value + key) & MASK
     value = (value ^ value >> 16) * 0x85EB_CA6B & MASK

@@ -61,3 +61,32 @@ def test_a_copy_is_the_same_crew() -> None:
     """Two towers of a network must not keep two sets of threads."""
     crew = Crew(2)
     assert copy.deepcopy({"crew": crew})["crew"] is crew
+
+
+def test_the_threads_of_a_crew_that_is_gone_end() -> None:
+    crew = Crew(3)
+    crew.share(lambda _: None, 3)
+    helpers = list(crew._helpers)
+    assert len(helpers) == 2
+    assert all(helper.is_alive() for helper in helpers)
+    del crew
+    for helper in helpers:
+        helper.join(timeout=10)
+    assert not any(helper.is_alive() for helper in helpers)
+
+
+def test_two_callers_do_not_mix_up_their_parts() -> None:
+    crew, found = Crew(2), [0, 0]
+
+    def many(which: int) -> None:
+        for _ in range(200):
+            done: list[int] = []
+            crew.share(done.append, 5)
+            found[which] += sorted(done) == list(range(5))
+
+    callers = [threading.Thread(target=many, args=(which,)) for which in range(2)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(timeout=30)
+    assert found == [200, 200]

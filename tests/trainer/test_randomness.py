@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trainer.randomness import philox, shuffled, uniforms
+from trainer.randomness import _words, philox, shuffled, uniforms
 
 # Random123 1.14, kat_vectors, philox4x32 with 10 rounds: four of counter, two of key, four words.
 KNOWN_ANSWERS = [
@@ -48,6 +48,19 @@ def test_uniforms_are_philox_words(row: int, epoch: int, view: int, seed: int) -
     key = [seed % 2**32, seed >> 32]
     expected = plain_philox([row, epoch, view, 0], key) + plain_philox([row, epoch, view, 1], key)
     assert drawn.tolist() == [value // 256 / 2**24 for value in expected[:7]]
+
+
+@given(row=word, epoch=word, view=st.integers(0, 2**32 - 2), seed=st.integers(0, 2**63 - 1))
+@settings(max_examples=50, deadline=None)
+def test_a_device_draws_the_hosts_words(row: int, epoch: int, view: int, seed: int) -> None:
+    """The arithmetic of torch, as on a GPU, against that of numpy."""
+    rows, blocks = torch.tensor([3, row]), torch.arange(3)
+    host = _words(rows.numpy(), blocks.numpy(), epoch, view, seed=seed)
+    for moment in (epoch, torch.tensor(epoch)):
+        device = _words(rows, blocks, moment, view, seed=seed)
+        for ours, theirs in zip(device, host, strict=True):
+            assert ours.shape == (2, 3)
+            assert ours.tolist() == theirs.tolist()
 
 
 def test_uniforms_depend_on_the_row_alone_and_not_on_the_batch() -> None:

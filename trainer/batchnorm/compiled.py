@@ -22,6 +22,8 @@ class Settings(NamedTuple):
     groups: int
     eps: float
     relu: bool
+    in_place: bool
+    """Write over `x`: it is in the cache already, and without a gradient nobody needs it again."""
 
     @property
     def floor(self) -> float:
@@ -58,7 +60,7 @@ class Normed(torch.autograd.Function):
         """
         added = None if added is None else _alike(added)
         normalise: Any = import_module("trainer.batchnorm.kernels").normalise  # late: it compiles
-        normed = torch.empty_like(x)
+        normed = x if settings.in_place else torch.empty_like(x)
         moments = torch.empty((settings.groups, 3, x.shape[1]))
         parts, results = _groups(x, settings), _groups(normed, settings)
         others = _groups(added, settings)

@@ -43,6 +43,7 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """[N, C, H, W] to the same shape: normalised, then `added` to it, then the ReLU.
 
+        With a crew and without gradients `x` may be written over, as by an in-place ReLU.
         The running statistics move by the groups' mean.
         """
         groups = group_count(x.shape[0], splits=self.splits)
@@ -51,9 +52,9 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         if self.crew is not None and compiled.is_possible(x):
-            return self._by_crew(
-                x, added, compiled.Settings(self.crew, groups, self.eps, self.relu)
-            )
+            in_place = not torch.is_grad_enabled()
+            settings = compiled.Settings(self.crew, groups, self.eps, self.relu, in_place)
+            return self._by_crew(x, added, settings)
         return self._finished(self._by_library(x, groups), added)
 
     def _by_crew(self, x: Tensor, added: Tensor | None, settings: compiled.Settings) -> Tensor:

@@ -6,6 +6,7 @@ each place of the kernel are laid side by side, as columns, and multiplied at on
 (Chellapilla, Puri, Simard 2006, "High performance convolutional neural networks").
 """
 
+from math import gcd
 from typing import NamedTuple, Protocol
 
 import torch
@@ -21,8 +22,10 @@ STRIDED_AREA_PX_MAX = 64
 """The same for a stride above 1."""
 CHANNELS_MIN = 128
 """From so many channels in."""
-WIDE_CHANNELS = 256
+WEIGHTS_CHANNELS_MIN = 64
 """From so many, and up to STRIDED_AREA_PX_MAX, the gradient of the weights pays by itself."""
+ABREAST = 8
+"""Images side by side, where they are laid so."""
 
 
 class Pays(NamedTuple):
@@ -31,7 +34,7 @@ class Pays(NamedTuple):
     whole: bool
     """All three."""
     weights: bool
-    """The gradient of the weights."""
+    """The gradient of the weights: from columns as well, or with images side by side."""
 
 
 class Geometry(NamedTuple):
@@ -77,7 +80,9 @@ def what_pays(channels: int, height: int, width: int, geometry: Geometry) -> Pay
     area_px = geometry.out(height) * geometry.out(width)
     limit_px = STRIDED_AREA_PX_MAX if geometry.stride > 1 else AREA_PX_MAX
     whole = area_px <= limit_px and channels >= CHANNELS_MIN
-    return Pays(whole, whole or (area_px <= STRIDED_AREA_PX_MAX and channels >= WIDE_CHANNELS))
+    return Pays(
+        whole, whole or (area_px <= STRIDED_AREA_PX_MAX and channels >= WEIGHTS_CHANNELS_MIN)
+    )
 
 
 def columns(x: Tensor, geometry: Geometry) -> Tensor:
@@ -130,6 +135,40 @@ def _reach(place: int, geometry: Geometry) -> list[tuple[int, int]]:
     return [(tap, step // stride) for tap, step in steps if step % stride == 0]
 
 
+def weights_side_by_side(grad: Tensor, weight: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
+    """Gradient of the weight [D, C, k, k], by the library, with some images side by side.
+
+    The library sums along a line of pixels first, and a line of 8 is over before it has got going.
+    Between images lies so much nothing that no window sees two of them.
+    """
+    kernel, stride, padding = geometry
+    abreast = gcd(len(x), ABREAST)
+    width, places = x.shape[3], geometry.out(x.shape[3])
+    apart = -(-max(width + padding, places * stride) // stride) * stride  # from image to image
+    wide_x = _abreast(
+        x, abreast, apart=apart, before=padding, total=abreast * apart + kernel - stride
+    )
+    across = apart // stride
+    wide_grad = _abreast(grad, abreast, apart=across, before=0, total=abreast * across)
+    settings = ([stride] * 2, [padding, 0], [1, 1], False, [0, 0], 1)
+    found: Tensor = torch.ops.aten.convolution_backward(
+        wide_grad, wide_x, weight, None, *settings, [False, True, False]
+    )[1]
+    return found
+
+
+def _abreast(x: Tensor, abreast: int, *, apart: int, before: int, total: int) -> Tensor:
+    """[N, C, H, W] to [N / abreast, C, H, total], `apart` from image to image, zero between."""
+    batch, channels, height, width = x.shape
+    laid = x.new_zeros(batch // abreast, height, max(total, before + abreast * apart), channels)
+    places = laid[:, :, before : before + abreast * apart].view(
+        len(laid), height, abreast, apart, channels
+    )
+    images = x.permute(0, 2, 3, 1).reshape(-1, abreast, height, width, channels)
+    places[:, :, :, :width].copy_(images.transpose(1, 2))
+    return laid[:, :, :total].permute(0, 3, 1, 2)
+
+
 class _Context(Context, Protocol):
     geometry: Geometry
     pays: Pays
@@ -158,10 +197,11 @@ class _Product(torch.autograd.Function):
         x, weight, *kept = ctx.saved_tensors
         geometry, (whole, _) = ctx.geometry, ctx.pays
         of_x = of_weight = None
-        if ctx.needs_input_grad[1]:
-            laid = kept[0] if kept else columns(x, geometry)
+        if ctx.needs_input_grad[1] and kept:
             flat = grad.permute(0, 2, 3, 1).reshape(-1, grad.shape[1])
-            of_weight = _unmatrix(flat.t() @ laid, weight)
+            of_weight = _unmatrix(flat.t() @ kept[0], weight)
+        elif ctx.needs_input_grad[1]:
+            of_weight = weights_side_by_side(grad, weight, x, geometry)
         if ctx.needs_input_grad[0]:
             of_x = (back_to_x if whole else _by_library)(grad, weight, x, geometry)
         return of_x, of_weight, None, None

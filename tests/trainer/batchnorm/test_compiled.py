@@ -123,6 +123,19 @@ def test_threads_change_no_bit() -> None:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
 
 
+def test_without_gradients_the_same_is_written_over_the_input() -> None:
+    """Of a key tower, where nobody needs it again."""
+    x = tensor(ROWS, 24, 6, 6, seed=6)
+    wanted = norm_of(24, relu=True)(x)
+    before = x.clone()
+    assert torch.equal(x, before)
+    with torch.no_grad():
+        found = norm_of(24, relu=True)(x, before)
+    assert found.data_ptr() == x.data_ptr()
+    assert torch.equal(found, norm_of(24, relu=True)(before.clone(), before))
+    assert not torch.equal(found, wanted)
+
+
 def test_rounding_is_torchs() -> None:
     """Every kind of float32, ties and what is not finite among them."""
     from trainer.batchnorm import kernels  # it compiles

@@ -28,7 +28,7 @@ def test_value_and_gradients_are_those_of_a_convolution(
 ) -> None:
     kernel, stride, side = case
     geometry = Geometry(kernel, stride, kernel // 2)
-    x, weight = drawn(3, 5, side, side + 2), drawn(4, 5, kernel, kernel)
+    x, weight = drawn(4, 5, side, side + 2), drawn(4, 5, kernel, kernel)
     found = []
     for way in ("library", "ours"):
         inputs = [part.clone().requires_grad_() for part in (x, weight)]
@@ -50,7 +50,9 @@ def test_columns_are_those_of_unfold() -> None:
     assert torch.equal(ours, theirs.permute(0, 3, 2, 1))
 
 
-@pytest.mark.parametrize(("channels", "side", "stride"), [(512, 4, 1), (128, 16, 2), (256, 8, 1)])
+@pytest.mark.parametrize(
+    ("channels", "side", "stride"), [(512, 4, 1), (128, 16, 2), (256, 8, 1), (64, 16, 2)]
+)
 def test_in_bfloat16_it_errs_no_more_than_the_library(
     channels: int, side: int, stride: int
 ) -> None:
