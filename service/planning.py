@@ -9,12 +9,15 @@ from service.idempotency import fingerprint
 from service.problems import Problem, invalid
 from service.store.store import Store
 from service.store.words import DatasetRecord, JobRecord, NewJob
-from trainer.estimate import estimate
+from trainer.estimate import Estimate, estimate
 from trainer.events import DatasetFacts
 from trainer.spec import JobSpec
 from trainer.suggest import Resolved, resolve
 
 NO_SPEED = "no job with this encoder and side has ended yet, so no speed is known"
+CPU_FLOPS_PER_S = 1e11
+"""What two cores of a CPU reach in training, by order of magnitude; see docs/measurements.md."""
+ON_A_CPU = "a guess: no such job has ended yet, and only CPUs are at work, some 100 Gflop/s each"
 LOOKED_AT = 100
 """So many ended jobs are searched for a speed."""
 
@@ -76,14 +79,13 @@ def preview(sent: JobSpec, store: Store) -> Preview:
     planned = plan(sent, store.datasets.find(names_in(sent)))
     spec = planned.resolved.spec
     cost = estimate(spec, planned.facts)
-    speed = _speed(spec, store)
-    rows = cost.steps * (spec.batch_rows or 0)
+    eta_s, basis = _time(spec, cost, store)
     return Preview(
         resolved=json.loads(spec.model_dump_json()),
         reasons=planned.resolved.reasons,
         steps=cost.steps,
-        eta_s=None if speed is None else rows / speed[1],
-        eta_basis=NO_SPEED if speed is None else _basis(spec, *speed),
+        eta_s=eta_s,
+        eta_basis=basis,
         memory_bytes=cost.memory_bytes,
     )
 
@@ -107,6 +109,22 @@ def _check_labels(train: DatasetFacts, test: DatasetFacts) -> None:
     if train.labels and not set(test.labels) <= set(train.labels):
         strange = sorted(set(test.labels) - set(train.labels))[:5]
         raise invalid("#/test_dataset", f"Its labels {strange} are not among the dataset's.")
+
+
+def _time(spec: JobSpec, cost: Estimate, store: Store) -> tuple[float | None, str]:
+    """How long it takes, in seconds, and how that is known."""
+    rows = cost.steps * (spec.batch_rows or 0)
+    speed = _speed(spec, store)
+    if speed is not None:
+        return rows / speed[1], _basis(spec, *speed)
+    there = [
+        worker
+        for worker in store.workers.list()
+        if spec.pool in worker.pools and worker.state != "lost"
+    ]
+    if there and all(worker.device == "cpu" for worker in there):
+        return rows * cost.flops_per_row / CPU_FLOPS_PER_S, ON_A_CPU
+    return None, NO_SPEED
 
 
 def _speed(spec: JobSpec, store: Store) -> tuple[JobRecord, float] | None:

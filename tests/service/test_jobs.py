@@ -3,6 +3,7 @@
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import httpx
 import pytest
@@ -102,6 +103,31 @@ def test_dry_run_tells_and_queues_nothing(api: RunningApi, dataset: str) -> None
     assert preview["eta_s"] is None
     assert "no speed is known" in preview["eta_basis"]
     assert api.store.counters.read().get("submitted", 0) == before
+
+
+@pytest.mark.parametrize(
+    ("workers", "is_guessed"),
+    [
+        ([{"device": "cpu"}], True),
+        ([{"device": "cpu"}, {"id": "w-2", "device": "cuda:0"}], False),
+        ([{"device": "cpu", "pools": ("night",)}], False),
+    ],
+)
+def test_the_first_job_on_a_cpu_has_a_guessed_time(
+    api: RunningApi, dataset: str, workers: list[dict[str, Any]], is_guessed: bool
+) -> None:
+    """So that nobody starts by mistake what takes a day. The oracle is the arithmetic of a step."""
+    for each in workers:
+        api.store.workers.beat(worker(**each))
+    sent = {"dataset": dataset, "encoder": {"name": "resnet34"}}
+    preview = api.client.post("/v1/jobs?dry_run=true", json=sent).json()
+    if not is_guessed:
+        assert preview["eta_s"] is None
+        return
+    cost = estimate(resolve(JobSpec.model_validate(sent), facts()).spec, facts())
+    rows = cost.steps * preview["resolved"]["batch_rows"]
+    assert preview["eta_s"] == pytest.approx(rows * cost.flops_per_row / 1e11)
+    assert "a guess" in preview["eta_basis"]
 
 
 def test_the_time_comes_from_a_measured_speed(api: RunningApi, dataset: str) -> None:
