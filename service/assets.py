@@ -5,6 +5,7 @@ plotly.js comes out of the installed `plotly` wheel; that package itself is neve
 
 import gzip
 import hashlib
+import re
 import threading
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -15,6 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 STATIC = Path(__file__).parent / "pages" / "static"
 PLOTLY = "plotly.min.js"
+IMPORTED = re.compile(r'^import .* from "\./([\w.]+)";$', re.MULTILINE)
+"""How our scripts name each other."""
 MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -49,6 +52,19 @@ class Assets:
             if name not in self.found:
                 self.found[name] = _asset(_plotly())
             return self.found[name]
+
+    def modules(self, name: str) -> list[str]:
+        """A script, all that it imports, and all that those import.
+
+        For a page to ask for at once: else each is known only when the one before it was read.
+        """
+        found, left = [name], [name]
+        while left:
+            text = self.found[left.pop()].content.decode()
+            new = [each for each in IMPORTED.findall(text) if each not in found]
+            found += new
+            left += new
+        return found
 
 
 def load_assets() -> Assets:

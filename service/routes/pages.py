@@ -41,6 +41,12 @@ HEADERS = {
     "X-Frame-Options": "DENY",
     "Cache-Control": "no-store",
 }
+CURVES = (
+    *("loss", "chance_loss", "negatives_fill_ratio", "top1", "top5", "knn_top1"),
+    *("embedding_std_ratio", "rows_per_s", "data_s", "step_s"),
+    *("positive_similarity", "negative_similarity", "lr"),
+)
+"""The signals that the charts of a job show, in the order of `curves.js`."""
 FOREVER = "private, max-age=31536000, immutable"
 
 
@@ -79,7 +85,8 @@ async def job(request: Request, id: str) -> Response:
     """One job; its script says so if there is none."""
     if not re.fullmatch(ids.JOB_ID, id):
         return missing(request, "job")
-    return page(request, "job", job_id=id)
+    modules = request.app.state.assets.modules("job.js")
+    return page(request, "job", job_id=id, curves=CURVES, modules=modules)
 
 
 @router.get("/ui/submit")

@@ -122,6 +122,22 @@ def test_what_a_finished_job_shows(visitor: Visitor, world: World) -> None:
     until(page, "document.querySelector('[role=tabpanel] img').naturalWidth > 100")
 
 
+def test_what_a_job_page_preloads_is_what_its_script_asks_for(
+    visitor: Visitor, world: World
+) -> None:
+    """Else each answer would come twice."""
+    page = visitor.go(f"/ui/jobs/{world.job_id}")
+    drawn(page)
+    asked = page.evaluate(
+        "() => performance.getEntriesByType('resource').map((one) => new URL(one.name))"
+        ".map((url) => url.pathname)"
+    )
+    assert asked.count(f"/v1/jobs/{world.job_id}/metrics") == 1
+    assert asked.count("/v1/workers") == 1
+    scripts = [path for path in asked if path.endswith(".js")]
+    assert len(scripts) == len(set(scripts))
+
+
 def test_a_download_has_the_bytes_that_its_hash_names(
     visitor: Visitor, world: World, downloads: Path
 ) -> None:

@@ -254,6 +254,20 @@ def test_no_module_writes_markup_or_asks_another_host() -> None:
         assert len(text.splitlines()) <= 300, path.name
 
 
+def test_the_modules_of_a_page_are_all_that_its_script_imports() -> None:
+    """By a plain reading of every line that imports."""
+    assets = load_assets()
+    found = assets.modules("job.js")
+    wanted: set[str] = set()
+    for name in found:
+        for line in (STATIC / name).read_text().splitlines():
+            if line.startswith(("import ", "} from ", "export * from")):
+                wanted.add(line.rpartition("./")[2].rstrip('";'))
+    assert found[0] == "job.js"
+    assert len(found) == len(set(found))
+    assert set(found) == wanted | {"job.js"}
+
+
 def test_the_words_are_the_schema_of_a_job(api: RunningApi) -> None:
     words = api.client.get("/ui/words.json").json()
     assert words["job_spec"]["required"] == ["dataset"]
