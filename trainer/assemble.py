@@ -122,8 +122,14 @@ def _views(spec: JobSpec, facts: DatasetFacts, place: Place, crew: Crew | None) 
 
 def _crew(spec: JobSpec, facts: DatasetFacts, place: Place) -> Crew | None:
     """For compiled code, where it pays."""
-    side_px, epochs = spec.views.side_px or 0, spec.epochs or 0
-    if not pays(rows=facts.rows, epochs=epochs, side_px=side_px, device=place.device):
+    worth = pays(
+        rows=facts.rows,
+        epochs=spec.epochs or 0,
+        side_px=spec.views.side_px or 0,
+        row_px=facts.side_px_median,
+        device=place.device,
+    )
+    if not worth:
         return None
     return Crew(torch.get_num_threads())
 
