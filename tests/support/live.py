@@ -107,6 +107,9 @@ class Live:
         found = Prometheus(port)
         self._things.callback(found.http.close)
         wait_until(lambda: _ready(found), 60.0, "Prometheus")
+        # API, state exporter and workers: what a counter did before it was seen, no rate shows.
+        targets = len(self.workers) + 2
+        wait_until(lambda: found.number("count(up == 1)") == targets, 60.0, "the first scrapes")
         return found
 
     def digits(self, rows: int) -> Path:
