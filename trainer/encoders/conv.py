@@ -197,9 +197,10 @@ class _Product(torch.autograd.Function):
         x, weight, *kept = ctx.saved_tensors
         geometry, (whole, _) = ctx.geometry, ctx.pays
         of_x = of_weight = None
-        if ctx.needs_input_grad[1] and kept:
+        if ctx.needs_input_grad[1] and (kept or geometry.kernel == 1):  # then columns cost nothing
+            laid = kept[0] if kept else columns(x, geometry)
             flat = grad.permute(0, 2, 3, 1).reshape(-1, grad.shape[1])
-            of_weight = _unmatrix(flat.t() @ kept[0], weight)
+            of_weight = _unmatrix(flat.t() @ laid, weight)
         elif ctx.needs_input_grad[1]:
             of_weight = weights_side_by_side(grad, weight, x, geometry)
         if ctx.needs_input_grad[0]:
