@@ -143,6 +143,7 @@ def _when_ready(running: RunningRedis, process: "subprocess.Popen[bytes]") -> st
     with contextlib.closing(client):
         while process.poll() is None and time.monotonic() < deadline_s:
             try:
+                client.ping()  # INFO alone answers even while the file is still being read
                 return str(client.info("server")["run_id"])
             except redis.BusyLoadingError:
                 deadline_s = time.monotonic() + _START_S

@@ -150,7 +150,9 @@ def test_a_half_written_last_record_is_dropped_and_damage_is_told(tmp_path: Path
         file.write(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100\r\nhalf")
     with running_redis(tmp_path) as server, opened_store(server.url) as store:
         assert store.jobs.get(job_id).id == job_id
-    log.write_bytes(b"garbage\r\n" + log.read_bytes())
+    # Much to read before the damage: a server that reads answers some questions already.
+    filler = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n" * 300_000
+    log.write_bytes(log.read_bytes() + filler + b"garbage\r\n" + filler)
     with pytest.raises(StoreUnavailable, match=r"did not start: .*append only file"):
         start_redis(tmp_path)
     assert running_url(tmp_path) is None
