@@ -119,8 +119,8 @@ class Metrics(BaseModel):
     series: dict[str, Series]
     """Signal -> its curve, thinned so that first, last and all peaks stay."""
     sampled: bool = False
-    """Whether a long history was not read to its end yet, so that peaks may be missing: ask again
-    in a second."""
+    """Whether a long history was not read to its end yet, so that peaks may be missing, and
+    half of the points: ask again in a second."""
 
 
 class Logs(BaseModel):

@@ -154,7 +154,11 @@ class CurveCache:
         points_max: int,
         steps: Steps = ALL,
     ) -> Curves:
-        """The curves in `file`, at most `points_max` points each, thinned so that peaks stay."""
+        """The curves in `file`, at most `points_max` points each, thinned so that peaks stay.
+
+        A look that is not whole gives half as many: who gets it asks again, and one page should not
+        cost twice the bytes for it.
+        """
         deadline_s = time.monotonic() + self._look_s
         span = span_of(file, steps)
         known = self._known(key, file, steps, span)
@@ -172,7 +176,8 @@ class CurveCache:
                         series.setdefault(name, []).append((step, value))
         if steps != ALL:
             series = {name: found for name, all_ in series.items() if (found := steps.within(all_))}
-        return Curves({name: thin(found, points_max) for name, found in series.items()}, is_whole)
+        kept = points_max if is_whole else max(2, points_max // 2)
+        return Curves({name: thin(found, kept) for name, found in series.items()}, is_whole)
 
     def _known(self, key: str, file: BinaryIO, steps: Steps, span: Span) -> _File:
         """What is known of a file; nothing if another one has taken its place."""
