@@ -43,7 +43,7 @@ SIZES: dict[tuple[str, str], EncoderSize] = {
     ("resnet50", "cifar"): EncoderSize(23_500_000, 1_270_000.0, 6000.0),
 }
 BYTES_PER_VALUE = 4
-LOGIT_KEYS = 4096
+LOGIT_KEYS = 8192
 """Negatives whose logits exist together: `trainer.losses.CHUNK_KEYS`, which would load torch."""
 
 

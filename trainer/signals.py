@@ -43,7 +43,7 @@ def contrast(queries: Tensor, keys: Tensor, negatives: Negatives) -> dict[str, f
     for start in range(0, negatives.keys.shape[0], CHUNK_KEYS):
         stop = min(start + CHUNK_KEYS, negatives.keys.shape[0])
         similarity = queries @ negatives.keys[start:stop].T
-        mask = negatives.hidden.mask(start, stop) if negatives.hidden else None
+        mask = negatives.hidden.mask(slice(start, stop)) if negatives.hidden else None
         visible = torch.ones_like(similarity) if mask is None else (~mask).expand_as(similarity)
         nearer += ((similarity > positive[:, None]) & visible.bool()).sum(1)
         total += (similarity * visible).sum(1)

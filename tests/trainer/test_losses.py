@@ -45,6 +45,64 @@ def test_equals_the_formula(chunk: int, masked: bool, monkeypatch: pytest.Monkey
     assert float(found) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize("query_rows", [[3, 40, 3, 7], [41, 42, 43, 44], None])
+def test_few_that_are_hidden_are_hidden_one_by_one(
+    query_rows: list[int] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a row that is twice among the queries, rows in the queue twice, and empty slots."""
+    monkeypatch.setattr(losses, "CHUNK_KEYS", 16)
+    monkeypatch.setattr(losses, "FEW", 5)
+    rows = torch.arange(50) % 45
+    rows[[20, 49]] = -2
+    owners = None if query_rows is None else torch.tensor(query_rows)
+    hidden = Hidden(owners, rows, empty=-2)
+    mask = np.array([[row in {-2, own} for row in rows.tolist()] for own in query_rows or [-2] * 4])
+    pairs = hidden.pairs(4)
+    assert pairs is not None
+    told = list(zip(pairs.negatives.tolist(), pairs.queries.tolist(), strict=True))
+    assert sorted(told) == [tuple(pair) for pair in np.argwhere(mask.T).tolist()]
+    query, key, negatives = unit(4, 8, 0), unit(4, 8, 1), unit(50, 8, 2)
+    found = info_nce(query, key, negatives, temperature=0.2, hidden=hidden)
+    expected = formula(query.numpy(), key.numpy(), negatives.numpy(), 0.2, mask)
+    assert float(found) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("negatives", [8192, 16_384])
+def test_where_a_mask_costs_less_there_are_no_pairs(negatives: int) -> None:
+    """All that are looked at together; and a queue that is still empty for the most part."""
+    rows = torch.full((negatives,), -2)
+    rows[:10] = torch.arange(10)
+    assert Hidden(torch.arange(4), rows, empty=-2).pairs(4) is None
+    assert (Hidden(torch.arange(4), rows, empty=-3).pairs(4) is None) == (negatives == 8192)
+
+
+def test_under_autocast_only_the_products_are_rounded() -> None:
+    """The peer is torch's own autocast, which rounds each logit as well."""
+    negatives = unit(500, 64, 2)
+    found = {}
+    for way in ("exact", "ours", "torch's"):
+        kind = torch.float64 if way == "exact" else torch.float32
+        query, key = (unit(6, 64, seed).to(kind).requires_grad_() for seed in (0, 1))
+        with torch.autocast("cpu", torch.bfloat16, enabled=way != "exact"):
+            if way == "torch's":
+                others = query @ negatives.float().T
+                logits = torch.cat([(query * key).sum(1, keepdim=True), others], 1) / 0.07
+                loss = F.cross_entropy(logits, torch.zeros(6, dtype=torch.int64))
+            else:
+                loss = info_nce(query, key, negatives.to(kind), temperature=0.07)
+        found[way] = (loss.detach(), *torch.autograd.grad(loss, [query, key]))
+        assert all(each.dtype == kind for each in found[way])
+        set_to = torch.backends.mkldnn.matmul.fp32_precision  # type: ignore[attr-defined]
+        assert set_to != "bf16"
+
+    def error(way: str) -> float:
+        pairs = zip(found[way], found["exact"], strict=True)
+        return max(float((one - true).norm() / true.norm()) for one, true in pairs)
+
+    assert error("ours") < 1e-3
+    assert error("ours") < error("torch's")
+
+
 @pytest.mark.parametrize("rows", [1, 4096])
 def test_is_ln_of_one_plus_k_when_all_similarities_are_equal(rows: int) -> None:
     same = unit(1, 16, 0)

@@ -76,5 +76,5 @@ def test_hides_own_older_keys_and_empty_slots(start: str, masked: bool) -> None:
         return
     empty = start == "empty"
     expected = [[masked, False, empty, empty], [False, False, empty, empty]]
-    assert hidden.mask(0, 4).expand(2, 4).tolist() == expected
-    assert hidden.mask(1, 3).expand(2, 2).tolist() == [row[1:3] for row in expected]
+    assert hidden.mask(slice(0, 4)).expand(2, 4).tolist() == expected
+    assert hidden.mask(slice(1, 3)).expand(2, 2).tolist() == [row[1:3] for row in expected]

@@ -105,7 +105,8 @@ class MoCo(Method):
             query = self.query(view_q)
         with self.clock.phase("key"):
             key = self._keys(view_k, drawn)
-        with self.clock.phase("loss"):
+        asked = torch.autocast("cpu", torch.bfloat16, enabled=self.query.bf16)
+        with self.clock.phase("loss"), asked:
             loss = info_nce(
                 query,
                 key,
