@@ -1,9 +1,10 @@
-"""Two views of each row: in batches, from the pack or from files, against Pillow row by row.
+"""Two views of each row: in batches, from packs of pixels or JPEGs, against Pillow row by row.
 
     python -m benchmarks.views_speed [--data cifar10-train.zip] [--photos photos-200.zip]
 
-At 32 px from small images, at 224 px from photos. The peers are torchvision's transforms on PIL
-images in the workers of a DataLoader, from files and from memory. All make the views of MoCo v2
+At 32 px from small images, at 224 px from photos, which packs hold at 256 px. The peers are
+torchvision's transforms on PIL images in the workers of a DataLoader, from the files as they are
+and from memory. All make the views of MoCo v2
 (arXiv:2003.04297), with its probabilities. Interleaved as in `benchmarks.speed`. Without --data:
 scikit-learn's digits; without --photos: noise with the sizes of photos. Nothing else should run.
 """
@@ -58,7 +59,7 @@ PARTS = (
     ),
     Part(
         "views-224-jpeg",
-        "Views at 224 px, from JPEG files",
+        "Views at 224 px, from a pack of JPEGs",
         "photos",
         224,
         32,

@@ -91,6 +91,7 @@ DATASET: Example = {
     "object": "dataset",
     "name": "cifar10",
     "format": "zip",
+    "store_as": "pixels",
     "status": "ready",
     "status_reason": None,
     "size_bytes": 160_000_000,

@@ -70,7 +70,10 @@ def take_in(desk: Desk, record: DatasetRecord, *, size_bytes: int, sha256: str) 
 def prepare(desk: Desk, record: DatasetRecord, *, source: str) -> DatasetRecord:
     """Submit the ingest of `source`, a path. Asked again after a lost answer, it is one job."""
     spec = IngestSpec(
-        dataset_id=record.id, source=source, format=cast(SourceFormat, record.format)
+        dataset_id=record.id,
+        source=source,
+        format=cast(SourceFormat, record.format),
+        store_as=record.store_as,
     ).model_dump_json()
     new = NewJob(
         kind="ingest",

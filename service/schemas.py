@@ -12,7 +12,7 @@ from service.store.words import (
     JobRecord,
     Status,
 )
-from trainer.events import DatasetFacts, Profiled
+from trainer.events import DatasetFacts, Profiled, StoredAs
 from trainer.record import Record
 from trainer.spec import SourceFormat
 
@@ -39,6 +39,8 @@ class DatasetRequest(Record):
     """What jobs call it. Letters, digits, dot, dash and underscore; not taken yet."""
     format: SourceFormat = "auto"
     """What the content is; auto looks at its first bytes. `folder` needs a path."""
+    store_as: StoredAs = "pixels"
+    """How rows are kept: `pixels`, the fastest; or `jpeg`, at a tenth of the disk for photos."""
     size_bytes: Annotated[int, Field(ge=1, lt=2**63)] | None = None
     """Of the content. Told here, an upload may come in several parts."""
     sha256: Sha256 | None = None
@@ -90,6 +92,8 @@ class Dataset(BaseModel):
     """What jobs call it."""
     format: str
     """What the content is, as it was told."""
+    store_as: StoredAs
+    """How its rows are kept, as it was told."""
     status: DatasetStatus
     """`received` waits for bytes, `preparing` is being ingested, `ready` can be trained on."""
     status_reason: StatusReason | None
@@ -114,6 +118,7 @@ class Dataset(BaseModel):
             id=record.id,
             name=record.name,
             format=record.format,
+            store_as=record.store_as,
             status=record.status,
             status_reason=StatusReason.of(record),
             size_bytes=record.size_bytes,

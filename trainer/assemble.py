@@ -168,7 +168,10 @@ def _is_captured(spec: JobSpec, place: Place, machine: Machine) -> bool:
 
 
 def _source(pack: Pack, place: Place, machine: Machine) -> RowSource:
-    return RowSource(pack, device=place.device, threads=machine.loader_threads)
+    threads = machine.loader_threads
+    if pack.facts.stored_as == "jpeg" and place.device.type == "cuda":
+        threads = max(threads, len(os.sched_getaffinity(0)))  # the host has nothing else to do
+    return RowSource(pack, device=place.device, threads=threads)
 
 
 def _test_source(

@@ -177,7 +177,7 @@ def _batches(
     """Rows in the order of the items, so many at once as the service takes; bad ones noted."""
     held: list[Row] = []
     told_s = time.monotonic()
-    for chunk in decoded_chunks(items, SIDE_PX_MAX):
+    for chunk in decoded_chunks(items, lambda item: item.decode(SIDE_PX_MAX)):
         for result in chunk:
             if isinstance(result, BadFile):
                 done.bad.append(result)

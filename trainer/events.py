@@ -9,6 +9,8 @@ from pydantic import Field, TypeAdapter
 
 from trainer.record import Record
 
+StoredAs = Literal["pixels", "jpeg"]
+
 
 class Signal(NamedTuple):
     """What a signal means."""
@@ -211,6 +213,8 @@ class DatasetFacts(Record):
     """Of each channel, on the same scale."""
     size_bytes: int
     """Of the pack."""
+    stored_as: StoredAs = "pixels"
+    """Whether rows are kept as they are trained on, or as JPEG, decoded whenever they are read."""
     sha256: str
     """Of the pack's manifest: two packs with one hash hold the same rows."""
     sides_sent: SideHistogram | None = None

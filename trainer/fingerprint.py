@@ -9,6 +9,7 @@ import numpy as np
 import torch
 import torchvision
 
+from trainer.data.jpeg import decoder
 from trainer.events import DatasetFacts
 from trainer.machine import Place
 from trainer.spec import JobSpec
@@ -46,7 +47,12 @@ def fingerprint(
         "torchvision": torchvision.__version__,
         "numpy": np.__version__,
         "python": platform.python_version(),
+        "decoder": decoder() if _is_decoded(facts, test_facts) else "",
     }
+
+
+def _is_decoded(*datasets: DatasetFacts | None) -> bool:
+    return any(facts is not None and facts.stored_as == "jpeg" for facts in datasets)
 
 
 def differing(before: dict[str, str], now: dict[str, str]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from trainer.encoders.spec import EncoderSpec
 from trainer.evaluators.knn.spec import KnnSpec
+from trainer.events import StoredAs
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.optim_spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec
 from trainer.record import Record
@@ -93,6 +94,8 @@ class IngestSpec(Record):
     """What the source is; auto looks at its first bytes."""
     side_px_max: Annotated[int, Field(ge=8, le=1024)] = 256
     """Images whose shorter side is longer are shrunk to it."""
+    store_as: StoredAs = "pixels"
+    """How rows are kept: `jpeg` takes a tenth of the disk, and time whenever they are read."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Draws the rows of the preview."""
 

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -24,10 +24,14 @@ def add(
     path: Annotated[
         Path, typer.Argument(help="A zip, tar, idx or npy file, or a folder.", show_default=False)
     ],
+    *,
     name: Annotated[
         str | None, typer.Option("--name", help="What to call it. Left out: as the path is.")
     ] = None,
     format: Annotated[str, typer.Option(help="auto, folder, zip, tar, idx or npy.")] = "auto",
+    store_as: Annotated[
+        str, typer.Option("--store-as", help="pixels, or jpeg: a tenth of the disk for photos.")
+    ] = "pixels",
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Let the server read PATH itself, without a copy.")
     ] = False,
@@ -37,9 +41,11 @@ def add(
     name = name or name_of(path)
     with shell.client() as client:
         if in_place:
-            dataset = client.datasets.create(name, format=format, path=path.resolve())
+            dataset = client.datasets.create(
+                name, format=format, store_as=store_as, path=path.resolve()
+            )
         else:
-            dataset = send(shell, client, path, name=name, format=format)
+            dataset = send(shell, client, path, Wanted(name, format, store_as))
         if not no_wait:
             dataset = settle(shell, client, dataset)
         return _conclude(shell, client, dataset)
@@ -123,7 +129,15 @@ for _name, _body in (("add", add), ("ls", ls), ("show", show), ("report", report
     command(app, _name)(_body)
 
 
-def send(shell: Shell, client: "Client", path: Path, *, name: str, format: str) -> "Dataset":
+class Wanted(NamedTuple):
+    """How a dataset was asked for."""
+
+    name: str
+    format: str
+    store_as: str = "pixels"
+
+
+def send(shell: Shell, client: "Client", path: Path, wanted: Wanted) -> "Dataset":
     """Upload what the server has not got of `path`."""
     from service.cli.bars import transfer
     from service.client.errors import Unavailable, Unreachable
@@ -139,9 +153,9 @@ def send(shell: Shell, client: "Client", path: Path, *, name: str, format: str) 
             moved(done)
 
         sha256 = sha256_of(source, on_bytes=count)
-    if path.is_dir() and format in ("auto", "folder"):
-        format = "tar"  # that is how a folder travels
-    dataset = _begun(shell, client, source, name=name, format=format, sha256=sha256)
+    if path.is_dir() and wanted.format in ("auto", "folder"):
+        wanted = wanted._replace(format="tar")  # that is how a folder travels
+    dataset = _begun(shell, client, source, wanted, sha256=sha256)
     if dataset.status != "received":
         return dataset
     with transfer("upload", source.size_bytes) as moved:
@@ -177,21 +191,28 @@ def _source(path: Path) -> "Source":
 
 
 def _begun(
-    shell: Shell, client: "Client", source: "Source", *, name: str, format: str, sha256: str
+    shell: Shell, client: "Client", source: "Source", wanted: Wanted, *, sha256: str
 ) -> "Dataset":
     """A new dataset, or the one of the same name and bytes that an earlier run began."""
+    name = wanted.name
     known = client.datasets.find(name)
     if known is None:
         return client.datasets.create(
-            name, format=format, size_bytes=source.size_bytes, sha256=sha256
+            **wanted._asdict(), size_bytes=source.size_bytes, sha256=sha256
         )
-    if known.sha256 == sha256 and known.status != "failed":
+    is_same = (known.sha256, known.store_as) == (sha256, wanted.store_as)
+    if is_same and known.status != "failed":
         word = "goes on" if known.status == "received" else "is there already"
         shell.say(f"{name} {word}: the same bytes were sent before.")
         return known
     raise CommandError(
         f"There is another dataset named {name}",
-        detail=f"{known.id} is {known.status} and holds other bytes than this path.",
+        detail=f"{known.id} is {known.status} and "
+        + (
+            f"keeps the same bytes as {known.store_as}."
+            if known.sha256 == sha256 and not is_same
+            else "holds other bytes than this path."
+        ),
         hint="Choose another --name.",
     )
 
@@ -263,6 +284,7 @@ def _print(dataset: "Dataset") -> None:
             ("sides", same if facts.same_size and facts.side_px_min == facts.side_px_max else span),
             ("bad files", count_text(facts.bad_files)),
             ("duplicates", count_text(facts.duplicates)),
+            ("kept as", f"{dataset.store_as}, {bytes_text(facts.size_bytes)}"),
         ]
     print_facts(shown)
 

@@ -36,6 +36,7 @@ class Dataset(Answer):
     name: str
     status: str
     format: str = "auto"
+    store_as: str = "pixels"
     status_reason: Reason | None = None
     size_bytes: int | None = None
     received_bytes: int | None = None

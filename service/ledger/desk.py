@@ -9,7 +9,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from service.ledger import write
@@ -32,7 +32,14 @@ from service.store.errors import (
     WrongState,
 )
 from service.store.store import Store
-from service.store.words import DatasetRecord, JobRecord, NewJob, Submission, Submitted
+from service.store.words import (
+    DatasetRecord,
+    JobRecord,
+    NewDataset,
+    NewJob,
+    Submission,
+    Submitted,
+)
 from trainer.failpoints import reach
 from trainer.record import Record
 
@@ -142,38 +149,13 @@ class Desk:
         reach("api.post_delete")
         drop(folder)
 
-    def create_dataset(
-        self,
-        *,
-        dataset_id: str,
-        name: str,
-        format: str,
-        size_bytes: int | None,
-        sha256: str | None,
-        source: str | None,
-    ) -> DatasetRecord:
+    def create_dataset(self, new: NewDataset) -> DatasetRecord:
         """As `Datasets.create`. Raises NameTaken."""
-        folder, is_mine = self.data_dir / "datasets" / dataset_id, False
+        folder, is_mine = self.data_dir / "datasets" / new.dataset_id, False
         if not (folder / LEDGER).exists():  # else it is asked again
-            line = DatasetCreated(
-                dataset_id=dataset_id,
-                name=name,
-                format=format,
-                size_bytes=size_bytes,
-                sha256=sha256,
-                source=source,
-                created_at_s=time.time(),
-            )
-            is_mine = write.begin(folder, line)
+            is_mine = write.begin(folder, DatasetCreated(**asdict(new), created_at_s=time.time()))
         try:
-            return self.store.datasets.create(
-                dataset_id=dataset_id,
-                name=name,
-                format=format,
-                size_bytes=size_bytes,
-                sha256=sha256,
-                source=source,
-            )
+            return self.store.datasets.create(new)
         except NameTaken:
             if is_mine:
                 drop(folder)

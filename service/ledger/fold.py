@@ -141,6 +141,7 @@ def old_dataset(lines: Iterable[JobLine], ingests: Sequence[OldJob]) -> DatasetR
         id=created.dataset_id,
         name=created.name,
         format=created.format,
+        store_as=created.store_as,
         status=status,
         size_bytes=whole[-1].size_bytes if whole else created.size_bytes,
         sha256=whole[-1].sha256 if whole else created.sha256,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, TypeAdapter
 
 from service.store.words import Kind, NewJob, Status
-from trainer.events import FileRecord
+from trainer.events import FileRecord, StoredAs
 from trainer.record import Record
 
 LEDGER = "ledger.jsonl"
@@ -82,6 +82,8 @@ class DatasetCreated(Record):
     dataset_id: str
     name: str
     format: str
+    store_as: StoredAs = "pixels"
+    """Older lines do not tell."""
     size_bytes: int | None
     sha256: str | None
     source: str | None

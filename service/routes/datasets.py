@@ -26,6 +26,7 @@ from service.routes.common import (
 )
 from service.schemas import BadFile, Dataset, DatasetRequest, Report
 from service.store.errors import NameTaken
+from service.store.words import NewDataset
 from service.uploads import check_space
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)
@@ -53,12 +54,15 @@ def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Respons
     try:
         with disk_told():
             record = parts.desk.create_dataset(
-                dataset_id=claim.dataset_id,
-                name=body.name,
-                format=body.format,
-                size_bytes=body.size_bytes,
-                sha256=body.sha256,
-                source=source,
+                NewDataset(
+                    dataset_id=claim.dataset_id,
+                    name=body.name,
+                    format=body.format,
+                    store_as=body.store_as,
+                    size_bytes=body.size_bytes,
+                    sha256=body.sha256,
+                    source=source,
+                )
             )
     except NameTaken:
         idempotency.forget(parts.settings.data_dir, key)

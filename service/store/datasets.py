@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from service.store.errors import NameTaken, NotFound, WrongState
 from service.store.link import Link
 from service.store.records import as_dataset
-from service.store.words import DatasetRecord, Page
+from service.store.words import DatasetRecord, NewDataset, Page
 
 
 @dataclass(frozen=True)
@@ -16,29 +16,21 @@ class Datasets:
 
     link: Link
 
-    def create(
-        self,
-        *,
-        dataset_id: str,
-        name: str,
-        format: str = "auto",
-        size_bytes: int | None = None,
-        sha256: str | None = None,
-        source: str | None = None,
-    ) -> DatasetRecord:
+    def create(self, new: NewDataset) -> DatasetRecord:
         """A dataset in status `received`. The same id again answers the one there is.
 
         Raises:
             NameTaken: another dataset has the name.
         """
+        size_bytes = "" if new.size_bytes is None else new.size_bytes
         reply = self.link.fcall(
             "ds_create",
-            *("id", dataset_id, "name", name, "format", format, "source", source or ""),
-            *("size_bytes", "" if size_bytes is None else size_bytes, "sha256", sha256 or ""),
-            *("created_at_s", time.time()),
+            *("id", new.dataset_id, "name", new.name, "format", new.format),
+            *("store_as", new.store_as, "source", new.source or ""),
+            *("size_bytes", size_bytes, "sha256", new.sha256 or "", "created_at_s", time.time()),
         )
         if reply[0] == "TAKEN":
-            raise NameTaken(name, reply[1])
+            raise NameTaken(new.name, reply[1])
         return as_dataset(reply[1])
 
     def get(self, id_or_name: str) -> DatasetRecord:

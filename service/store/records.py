@@ -17,7 +17,7 @@ from service.store.words import (
     WorkerRecord,
     WorkerState,
 )
-from trainer.events import DatasetFacts, FileRecord
+from trainer.events import DatasetFacts, FileRecord, StoredAs
 
 
 def as_fields(flat: Sequence[str]) -> dict[str, str]:
@@ -109,6 +109,7 @@ def as_dataset(flat: Sequence[str]) -> DatasetRecord:
         id=row["id"],
         name=row["name"],
         format=row["format"],
+        store_as=cast(StoredAs, row.get("store_as", "pixels")),
         status=cast(DatasetStatus, row["status"]),
         size_bytes=int(row["size_bytes"]) if row.get("size_bytes") else None,
         sha256=row.get("sha256") or None,

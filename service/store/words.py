@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from trainer.events import DatasetFacts, FileRecord
+from trainer.events import DatasetFacts, FileRecord, StoredAs
 from trainer.record import Record
 
 Status = Literal["queued", "running", "stopping", "paused", "cancelled", "succeeded", "failed"]
@@ -183,12 +183,29 @@ class AttemptRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class NewDataset:
+    """A dataset that is to be made."""
+
+    dataset_id: str
+    name: str
+    format: str = "auto"
+    store_as: StoredAs = "pixels"
+    size_bytes: int | None = None
+    """Of the content, as announced."""
+    sha256: str | None = None
+    """Of the content, as announced."""
+    source: str | None = None
+    """A path under an allowed root, when the content is not uploaded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetRecord:
     """A dataset as it stands now."""
 
     id: str
     name: str
     format: str
+    store_as: StoredAs
     status: DatasetStatus
     size_bytes: int | None
     """Of the content, as announced or received."""

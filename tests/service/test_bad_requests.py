@@ -12,6 +12,7 @@ import pytest
 
 from service.ids import new_id
 from service.problems import KINDS
+from service.store.words import NewDataset
 from tests.support.api import (
     Loose,
     RunningApi,
@@ -192,6 +193,7 @@ DATASETS = [
     dataset("a name like an id", {"name": "ds_x"}, "#"),
     dataset("an empty name", {"name": ""}, "#/name"),
     dataset("unknown format", {"name": "n", "format": "rar"}, "#/format"),
+    dataset("unknown way to keep rows", {"name": "n", "store_as": "webp"}, "#/store_as"),
     dataset("a folder without a path", {"name": "n", "format": "folder"}, "#"),
     dataset("a size of 0", {"name": "n", "size_bytes": 0}, "#/size_bytes"),
     dataset("a sha256 that is short", {"name": "n", "sha256": "ab"}, "#/sha256"),
@@ -377,7 +379,7 @@ def world(api: RunningApi) -> dict[str, str]:
     ready_dataset(store, "bad-birds", labels=("bird",))
     for name, size, sha in (("received", None, None), ("announced", 10, SHA)):
         store.datasets.create(
-            dataset_id=new_id("ds"), name=f"bad-{name}", size_bytes=size, sha256=sha
+            NewDataset(dataset_id=new_id("ds"), name=f"bad-{name}", size_bytes=size, sha256=sha)
         )
     path = str(allowed / "photos")
     made = api.client.post("/v1/datasets", json={"name": "bad-in-place", "path": path})

@@ -20,6 +20,7 @@ READY = DatasetRecord(
     id="ds_1",
     name="d",
     format="auto",
+    store_as="pixels",
     status="ready",
     size_bytes=1,
     sha256=None,

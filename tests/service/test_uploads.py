@@ -14,6 +14,7 @@ from service import uploads
 from service.uploads import staged_path
 from tests.support.api import KEY, Loose, RunningApi, ready_dataset
 from tests.support.processes import wait_until
+from trainer.spec import IngestSpec
 
 RANDOM = random.Random(7)
 CONTENT = RANDOM.randbytes(3 * 2**20 + 12_345)
@@ -181,6 +182,17 @@ def test_in_place_nothing_is_copied(api: RunningApi) -> None:
     assert api.store.jobs.get(body["job_id"]).inputs == {"source": str(folder)}
     names = [path.name for path in (api.data_dir / "datasets" / body["id"]).iterdir()]
     assert names == ["ledger.jsonl"]
+
+
+@pytest.mark.parametrize(("told", "expected"), [({}, "pixels"), ({"store_as": "jpeg"}, "jpeg")])
+def test_rows_are_to_be_kept_as_told(
+    api: RunningApi, told: dict[str, Loose], expected: str
+) -> None:
+    dataset = made(api, f"kept as {expected}".replace(" ", "-"), **told)
+    body = put(api, dataset, CONTENT[:100]).json()
+    assert (body["status"], body["store_as"]) == ("preparing", expected)
+    job = api.store.jobs.get(body["job_id"])
+    assert IngestSpec.model_validate_json(job.spec_json).store_as == expected
 
 
 def test_the_same_key_makes_one_dataset(api: RunningApi) -> None:

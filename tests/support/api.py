@@ -17,7 +17,7 @@ from service.ids import new_id
 from service.server import Server, make_server, patience_of
 from service.settings import ApiSettings
 from service.store.store import Store, open_store
-from service.store.words import DatasetRecord, Lease, NewJob
+from service.store.words import DatasetRecord, Lease, NewDataset, NewJob
 from trainer.events import DatasetFacts, FileRecord
 from trainer.spec import JobSpec
 
@@ -115,7 +115,7 @@ def claim(store: Store, pool: str) -> Lease:
 def ready_dataset(store: Store, name: str, **changes: Loose) -> DatasetRecord:
     """A dataset that an ingest has made ready, as a worker would have."""
     dataset_id = new_id("ds")
-    store.datasets.create(dataset_id=dataset_id, name=name)
+    store.datasets.create(NewDataset(dataset_id=dataset_id, name=name))
     new = NewJob(
         kind="ingest",
         pool=f"ingest-{dataset_id[-8:]}",

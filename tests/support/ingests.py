@@ -8,7 +8,7 @@ from pathlib import Path
 from trainer.data.ingest import ingest
 from trainer.data.items import Limits
 from trainer.data.pack import Pack
-from trainer.events import DatasetFacts, Event
+from trainer.events import DatasetFacts, Event, StoredAs
 from trainer.spec import IngestSpec, SourceFormat
 
 
@@ -46,9 +46,16 @@ def ingested(
     should_stop: Callable[[], bool] = lambda: False,
     side_px_max: int = 256,
     kind: SourceFormat = "auto",
+    store_as: StoredAs = "pixels",
 ) -> Ingested:
     """Ingest a source into `out` and open the pack."""
     events: list[Event] = []
-    spec = IngestSpec(dataset_id="ds", source=str(source), format=kind, side_px_max=side_px_max)
+    spec = IngestSpec(
+        dataset_id="ds",
+        source=str(source),
+        format=kind,
+        side_px_max=side_px_max,
+        store_as=store_as,
+    )
     facts = ingest(spec, out=out, emit=events.append, should_stop=should_stop, limits=limits)
     return Ingested(Pack.open(out / "pack"), facts, events)

@@ -17,7 +17,7 @@ from service.ids import new_id
 from service.store.embedded import RunningRedis, start_redis
 from service.store.settings import StoreSettings
 from service.store.store import Store, open_store
-from service.store.words import JobRecord, NewJob, Status
+from service.store.words import JobRecord, NewDataset, NewJob, Status
 from tests.support.processes import alive, children_of, wait_until
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.events import EVENT, DatasetFacts, Event
@@ -159,7 +159,7 @@ class Stack:
     def ingest(self, content: bytes, **changes: Any) -> tuple[str, str]:  # noqa: ANN401
         """Upload bytes as a dataset and queue its ingest: (dataset id, job id)."""
         dataset_id, job_id = new_id("ds"), new_id("job")
-        self.store.datasets.create(dataset_id=dataset_id, name=dataset_id)
+        self.store.datasets.create(NewDataset(dataset_id=dataset_id, name=dataset_id))
         folder = f"datasets/{dataset_id}"
         (self.data_dir / folder).mkdir(parents=True)
         (self.data_dir / folder / "upload.part").write_bytes(content)

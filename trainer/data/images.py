@@ -40,6 +40,13 @@ class Decoded:
     width: int
     sent_side_px: int
     """Shorter side before it was shrunk."""
+    jpeg: bytes | None = None
+    """What the pixels were decoded from, if that is kept in their place."""
+
+    @property
+    def stored(self) -> bytes:
+        """What is kept of the row."""
+        return self.pixels if self.jpeg is None else self.jpeg
 
 
 @contextmanager

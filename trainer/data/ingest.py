@@ -11,6 +11,7 @@ from pathlib import Path
 
 from trainer.data.images import BadImage, Decoded, strict_pillow
 from trainer.data.items import BadFile, Item, Limits, Source
+from trainer.data.jpeg import as_jpeg
 from trainer.data.sources import open_source
 from trainer.data.writer import PackWriter
 from trainer.errors import DataError, SpecError, StorageError
@@ -19,6 +20,7 @@ from trainer.files import FULL_DISK
 from trainer.spec import IngestSpec
 
 Emit = Callable[[Event], None]
+Decode = Callable[[Item], Decoded]
 CHUNK_ITEMS, CHUNK_BYTES = 64, 4 << 20
 """What one thread decodes at a time: enough to make the hand-over cheap, little enough to hold."""
 PROGRESS_EVERY_S = 0.5
@@ -77,7 +79,7 @@ def ingest(
     DataError where no training set can come of it, StorageError on a full disk, IngestStopped.
     """
     try:
-        writer = PackWriter(out / "pack")
+        writer = PackWriter(out / "pack", spec.store_as)
         try:
             return _ingest(spec, writer, emit, should_stop, limits or Limits())
         except BaseException:
@@ -130,7 +132,7 @@ def _write_rows(
     """Rows in the source's order; returns how many files were left out for which reason."""
     seen: dict[bytes, str] = {}
     reasons: Counter[str] = Counter()
-    for chunk in decoded_chunks(source.items, spec.side_px_max):
+    for chunk in decoded_chunks(source.items, _decoding(spec)):
         if should_stop():
             raise IngestStopped
         kept = []
@@ -159,8 +161,16 @@ def _size_bytes(result: Row | BadFile) -> int:
     return result.item.size_bytes if isinstance(result, Row) else result.size_bytes
 
 
+def _decoding(spec: IngestSpec) -> Decode:
+    def decode(item: Item) -> Decoded:
+        row = item.decode(spec.side_px_max)
+        return as_jpeg(row) if spec.store_as == "jpeg" else row
+
+    return decode
+
+
 def decoded_chunks(
-    items: Iterator[Item | BadFile], side_px_max: int
+    items: Iterator[Item | BadFile], decode: Decode
 ) -> Iterator[list[Row | BadFile]]:
     """Chunks of decoded rows in order, a few of them under way in threads.
 
@@ -171,7 +181,7 @@ def decoded_chunks(
         waiting: deque[Future[list[Row | BadFile]]] = deque()
         try:
             for chunk in _chunks(items):
-                waiting.append(pool.submit(_decode_chunk, chunk, side_px_max))
+                waiting.append(pool.submit(_decode_chunk, chunk, decode))
                 if len(waiting) > threads + 1:
                     yield waiting.popleft().result()
             while waiting:
@@ -193,15 +203,13 @@ def _chunks(items: Iterator[Item | BadFile]) -> Iterator[list[Item | BadFile]]:
         yield chunk
 
 
-def _decode_chunk(chunk: list[Item | BadFile], side_px_max: int) -> list[Row | BadFile]:
-    return [
-        item if isinstance(item, BadFile) else _decode_item(item, side_px_max) for item in chunk
-    ]
+def _decode_chunk(chunk: list[Item | BadFile], decode: Decode) -> list[Row | BadFile]:
+    return [item if isinstance(item, BadFile) else _decode_item(item, decode) for item in chunk]
 
 
-def _decode_item(item: Item, side_px_max: int) -> Row | BadFile:
+def _decode_item(item: Item, decode: Decode) -> Row | BadFile:
     try:
-        decoded = item.decode(side_px_max)
+        decoded = decode(item)
     except BadImage as bad:
         return BadFile(item.name, bad.reason, bad.detail, item.size_bytes)
     digest = hashlib.sha256(b"%d %d " % (decoded.height, decoded.width))

@@ -2,6 +2,7 @@
 
     pack.json     version, facts, size and sha256 of each file
     pixels.u8     RGB bytes of all rows one after another, each [height, width, 3]
+    rows.jpeg     in its place: a JPEG of each row, one after another
     index.bin     24 bytes a row: see INDEX
     names.txt     one name a line
     report.jsonl  files that were left out: {"name", "reason", "detail"}
@@ -20,16 +21,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from trainer.data.jpeg import pixels_of
 from trainer.errors import DataError, DatasetMissing
-from trainer.events import DatasetFacts
+from trainer.events import DatasetFacts, StoredAs
 
 VERSION: Final = 1
 PIXELS, INDEX_FILE, NAMES, REPORT = "pixels.u8", "index.bin", "names.txt", "report.jsonl"
 META, PREVIEW = "pack.json", "preview.png"
+STORED: Final[dict[StoredAs, str]] = {"pixels": PIXELS, "jpeg": "rows.jpeg"}
+"""The file that holds the rows."""
 
 INDEX: Final = np.dtype(
     [
-        ("offset", "<u8"),  # of the first pixel in pixels.u8
+        ("offset", "<u8"),  # of the first byte in pixels.u8 or rows.jpeg
         ("height", "<u2"),
         ("width", "<u2"),
         ("label", "<i4"),  # number of the class, -1 without one
@@ -55,8 +59,10 @@ class Pack:
         self.facts = facts
         self.rows = facts.rows
         self._index = _mapped(folder / INDEX_FILE, INDEX)
-        self.pixels = _mapped(folder / PIXELS, np.dtype(np.uint8))
-        """All bytes of pixels.u8."""
+        self.is_grid = facts.same_size and facts.stored_as == "pixels"
+        """Whether the rows lie in memory as one array."""
+        self.stored = _mapped(folder / STORED[facts.stored_as], np.dtype(np.uint8))
+        """All bytes of pixels.u8 or rows.jpeg."""
         self._names = _mapped(folder / NAMES, np.dtype(np.uint8))
         self.labels: NDArray[np.int32] = self._index["label"]
         """Class of each row, int32 [rows], -1 = none. Memory-mapped."""
@@ -87,10 +93,16 @@ class Pack:
         return self._names[start:end].tobytes().rstrip(b"\n").decode()
 
     def image(self, row: int) -> NDArray[np.uint8]:
-        """Pixels of a row, u8 [height, width, 3], memory-mapped."""
+        """Pixels of a row, u8 [height, width, 3]: memory-mapped, or decoded. Raises DataError."""
         start = int(self._index[row]["offset"])
         height, width = self.size(row)
-        return self.pixels[start : start + height * width * 3].reshape(height, width, 3)
+        if self.facts.stored_as == "pixels":
+            return self.stored[start : start + height * width * 3].reshape(height, width, 3)
+        end = int(self._index[row + 1]["offset"]) if row + 1 < self.rows else len(self.stored)
+        try:
+            return pixels_of(self.stored[start:end].data).reshape(height, width, 3)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise _damaged(self.folder, f"row {row} cannot be decoded") from error
 
     def sizes(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
         """Heights and widths of rows, int32 [B, 2]."""
@@ -107,7 +119,7 @@ class Pack:
 
     def gather_into(self, canvas: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
         """Copy rows to the upper left corners of a zeroed canvas, u8 [B, H, W, 3]."""
-        if self.facts.same_size:
+        if self.is_grid:
             np.take(self.grid(), rows, axis=0, out=canvas, mode="clip")
             return
         for place, row in zip(canvas, rows, strict=True):
@@ -115,16 +127,20 @@ class Pack:
             place[: image.shape[0], : image.shape[1]] = image
 
     def grid(self) -> NDArray[np.uint8]:
-        """All rows of a pack whose rows have one size, u8 [rows, height, width, 3], mapped."""
-        return self.pixels.reshape(self.rows, *self.size(0), 3)
+        """All rows of a pack that `is_grid`, u8 [rows, height, width, 3], mapped."""
+        return self.stored.reshape(self.rows, *self.size(0), 3)
 
     def _check(self) -> None:
         if len(self._index) != self.rows or self.rows < 1:
             raise _damaged(self.folder, f"{INDEX_FILE} does not hold {self.rows} rows")
+        name, found = STORED[self.facts.stored_as], len(self.stored)
         height, width = self.size(self.rows - 1)
-        end = int(self._index[-1]["offset"]) + height * width * 3
-        if end != len(self.pixels):
-            raise _damaged(self.folder, f"{PIXELS} has {len(self.pixels)} bytes, not {end}")
+        last = int(self._index[-1]["offset"])
+        if self.facts.stored_as == "jpeg" and last >= found:
+            raise _damaged(self.folder, f"{name} has {found} bytes, and its last row none")
+        if self.facts.stored_as == "pixels" and last + height * width * 3 != found:
+            wanted = last + height * width * 3
+            raise _damaged(self.folder, f"{name} has {found} bytes, not {wanted}")
 
 
 def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:

@@ -1,7 +1,8 @@
 """Rows of a pack on the device that trains.
 
 A pack whose rows have one size and fit is put on the device once. Of any other, batches are
-gathered by threads from the memory map to pinned memory, while the batch before is trained on.
+gathered by threads from the memory map to pinned memory, while the batch before is trained on;
+rows that are kept as JPEG are decoded there, once for both views.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -119,11 +120,11 @@ def _as_numpy(rows: Tensor) -> NDArray[np.int64]:
 
 def _resident(pack: Pack, device: torch.device) -> Tensor | None:
     """All rows on the device, u8 [rows, height, width, 3], if they have one size and fit."""
-    if not pack.facts.same_size or len(pack.pixels) > _resident_bytes_max(device):
+    if not pack.is_grid or len(pack.stored) > _resident_bytes_max(device):
         return None
     # On a CPU this maps the file instead of reading it, so the rows cost no private memory.
     flat = torch.from_file(
-        str(pack.folder / PIXELS), shared=False, size=len(pack.pixels), dtype=torch.uint8
+        str(pack.folder / PIXELS), shared=False, size=len(pack.stored), dtype=torch.uint8
     )
     return flat.to(device).view(pack.rows, *pack.size(0), 3)
 

@@ -20,17 +20,17 @@ from trainer.data.pack import (
     INDEX_FILE,
     META,
     NAMES,
-    PIXELS,
     REPORT,
+    STORED,
     VERSION,
     manifest_sha256,
 )
 from trainer.data.sides import SideCounter
-from trainer.events import DatasetFacts, FileRecord
+from trainer.events import DatasetFacts, FileRecord, StoredAs
 from trainer.failpoints import reach
 from trainer.files import record_of, sync_folder
 
-ROWS_OF = (PIXELS, INDEX_FILE, NAMES)
+ROWS_OF = (*STORED.values(), INDEX_FILE, NAMES)
 """The files that make up the rows, and with them the hash of the pack."""
 
 
@@ -65,14 +65,17 @@ class HashedFile:
 class PackWriter:
     """A pack in the making, in a folder of its own. Nothing is there until `publish`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store_as: StoredAs = "pixels") -> None:
         """`folder` is the pack to be; it is built in `<folder>.tmp` beside it."""
+        self._stored_as = store_as
         self.rows = self.bad_files = self.duplicates = 0
         self._folder = folder
         self.building = folder.with_name(folder.name + ".tmp")
         shutil.rmtree(self.building, ignore_errors=True)
         self.building.mkdir(parents=True)
-        self._files = {name: HashedFile(self.building / name) for name in (PIXELS, NAMES, REPORT)}
+        self._files = {
+            name: HashedFile(self.building / name) for name in (STORED[store_as], NAMES, REPORT)
+        }
         self._index = bytearray()
         self._folders: list[str] = []
         self._sums = np.zeros((2, 3), dtype=object)
@@ -80,17 +83,17 @@ class PackWriter:
 
     def add(self, rows: Sequence[tuple[Item, Decoded]]) -> None:
         """Append rows."""
-        pixels = b"".join(decoded.pixels for _, decoded in rows)
-        offset, names = self._files[PIXELS].size_bytes, self._files[NAMES]
+        stored, names = self._files[STORED[self._stored_as]], self._files[NAMES]
+        offset = stored.size_bytes
         for item, decoded in rows:
             entry = (offset, decoded.height, decoded.width, item.label, names.size_bytes)
             self._index += np.array(entry, INDEX).tobytes()
             names.write(item.name.encode() + b"\n")
             self._folders.append(sys.intern(item.name.rpartition("/")[0]))
-            offset += len(decoded.pixels)
+            offset += len(decoded.stored)
             self._sides.add(decoded.sent_side_px)
-        self._files[PIXELS].write(pixels)
-        self._sums += _sums(pixels)
+        stored.write(b"".join(decoded.stored for _, decoded in rows))
+        self._sums += _sums(b"".join(decoded.pixels for _, decoded in rows))
         self.rows += len(rows)
         reach("ingest.mid_write")
 
@@ -157,6 +160,7 @@ class PackWriter:
             mean=mean,
             std=std,
             size_bytes=sum(record.size_bytes for record in records),
+            stored_as=self._stored_as,
             sha256=manifest_sha256(hashes, classes),
             sides_sent=self._sides.histogram(),
         )

@@ -114,6 +114,8 @@ def _smaller_images(case: Case) -> str:
 
 
 def _gather(case: Case) -> str:
+    if case.facts.stored_as == "jpeg":
+        return "add the images again with `--store-as pixels`: no row is decoded then"
     disk = "put the data folder (`MOCO_DATA_DIR`) on a faster disk"
     return _either(disk, _smaller_images(case))
 

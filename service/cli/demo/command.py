@@ -72,14 +72,15 @@ def _run(shell: Shell, out: Path, *, keep: bool) -> Exit:
 
 def _train(shell: Shell, phases: Phases, out: Path) -> None:
     """Upload, train and download, as any user would."""
-    from service.cli.dataset import send, settle
+    from service.cli.dataset import Wanted, send, settle
     from service.cli.demo import recipe
     from service.cli.download import fetch
     from service.cli.watch import follow
 
     with shell.client() as client:
         with phases.phase("upload", f"Uploading {out / 'digits.zip'} to {client.url}."):
-            sent = send(shell, client, out / "digits.zip", name=recipe.DATASET, format="zip")
+            wanted = Wanted(recipe.DATASET, format="zip")
+            sent = send(shell, client, out / "digits.zip", wanted)
             _must(settle(shell, client, sent).status == "ready", "The digits were not taken", out)
         with phases.phase("train", "Training. The loss rises at first: real keys replace random."):
             job = client.jobs.create(recipe.SPEC)

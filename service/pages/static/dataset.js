@@ -59,7 +59,7 @@ function inside(found, dataset) {
   return h("section", { class: "card stack" }, h("h2", {}, "What is in it"),
     facts([
       ["Images", number(found.rows)], ["Sides as kept", sides], ["Classes", found.labels.length ? number(found.labels.length) : "no labels"],
-      ["Bad files", number(found.bad_files)], ["Exact duplicates", number(found.duplicates)], ["Prepared size", bytes(found.size_bytes)],
+      ["Bad files", number(found.bad_files)], ["Exact duplicates", number(found.duplicates)], ["Prepared size", `${bytes(found.size_bytes)}, kept as ${dataset.store_as === "jpeg" ? "JPEG" : "pixels"}`],
       ["Mean of channels", three(found.mean)], ["Std of channels", three(found.std)], ["Added", clock(dataset.created_at)],
     ]),
     found.labels.length ? h("p", { class: "small muted" }, `Labels are used for evaluation only: ${found.labels.slice(0, 30).join(", ")}${found.labels.length > 30 ? ", …" : ""}.`) : null);

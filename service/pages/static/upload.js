@@ -17,12 +17,14 @@ export function uploadForm(onDone) {
   const name = h("input", { id: "new-name", name: "name", required: true, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*", maxlength: "128", autocomplete: "off" });
   const file = h("input", { id: "new-file", type: "file", accept: ".zip,.tar,.gz,.tgz,.npy,.idx,.ubyte", onchange: () => suggest(name, file) });
   const path = h("input", { id: "new-path", placeholder: "/data/photos", autocomplete: "off", spellcheck: "false" });
+  const store = h("select", { id: "new-store" }, h("option", { value: "pixels" }, "pixels: the fastest to train on"), h("option", { value: "jpeg" }, "JPEG: a tenth of the disk, for photos"));
   const progress = h("div", { class: "tight", "aria-live": "polite" });
   const send = h("button", { class: "primary" }, "Add");
   const form = h("form", { class: "fields", novalidate: true, onsubmit: (event) => { event.preventDefault(); submit(); } },
     field(file, "Archive of images", "zip, tar, tar.gz, idx-ubyte or npy. Folder names inside count as labels, for evaluation only."),
     field(path, "or a folder on the server", "Under a folder that MOCO_ALLOWED_ROOTS names; it is read in place."),
     field(name, "Name", "What jobs call it."),
+    field(store, "Keep as", "JPEG is decoded anew in each epoch, and at quality 90 not quite what was sent."),
     h("div", { class: "field" }, send, progress));
 
   async function submit() {
@@ -35,7 +37,7 @@ export function uploadForm(onDone) {
     send.disabled = true;
     window.addEventListener("beforeunload", askToStay);
     try {
-      const made = file.files.length ? await upload(name.value, file.files[0], progress) : await post("/v1/datasets", { name: name.value, path: path.value });
+      const made = file.files.length ? await upload({ name: name.value, store_as: store.value }, file.files[0], progress) : await post("/v1/datasets", { name: name.value, store_as: store.value, path: path.value });
       form.reset();
       put(progress, h("span", {}, "It is here and being prepared."));
       onDone(made);
@@ -91,8 +93,8 @@ function place(problem, inputs) {
 }
 
 /** Sends a file part by part; after a break it goes on where the service stopped. */
-async function upload(name, file, progress) {
-  const made = await begun(name, file);
+async function upload(asked, file, progress) {
+  const made = await begun(asked, file);
   let sent = made.received_bytes ?? 0;
   let tries = 0;
   for (let isWhole = false; !isWhole;) {
@@ -104,7 +106,7 @@ async function upload(name, file, progress) {
       tries = 0;
     } catch (problem) {
       if (!PASSING.has(problem.code)) throw problem;
-      if (tries >= TRIES) throw brokenOff(name, sent, file);
+      if (tries >= TRIES) throw brokenOff(asked.name, sent, file);
       tries += 1;
       put(progress, h("span", {}, `The connection broke at ${bytes(sent)} of ${bytes(file.size)}; going on in a moment.`));
       await new Promise((go) => { setTimeout(go, WAIT_MS * tries); });
@@ -115,15 +117,16 @@ async function upload(name, file, progress) {
 }
 
 /** A new dataset; or the one of this name whose upload broke off, if it was of a file of this size. */
-async function begun(name, file) {
+async function begun({ name, store_as }, file) {
   try {
-    return await post("/v1/datasets", { name, size_bytes: file.size });
+    return await post("/v1/datasets", { name, store_as, size_bytes: file.size });
   } catch (problem) {
     if (problem.code !== "name_taken") throw problem;
     const known = await get(`/v1/datasets/${encodeURIComponent(name)}`);
     if (known.status !== "received") throw problem;
-    if (known.size_bytes === file.size) return { ...known, received_bytes: await held(known.id, known.received_bytes) };
-    problem.unfinished = `An upload of this name broke off, of another file${known.size_bytes ? ` (${bytes(known.size_bytes)})` : ""}. Choose that file to go on with it, or another name.`;
+    if (known.size_bytes === file.size && known.store_as === store_as) return { ...known, received_bytes: await held(known.id, known.received_bytes) };
+    if (known.size_bytes === file.size) problem.unfinished = `An upload of this name broke off that was to be kept as ${known.store_as === "jpeg" ? "JPEG" : "pixels"}. Choose that to go on with it, or another name.`;
+    else problem.unfinished = `An upload of this name broke off, of another file${known.size_bytes ? ` (${bytes(known.size_bytes)})` : ""}. Choose that file to go on with it, or another name.`;
     throw problem;
   }
 }

@@ -66,6 +66,22 @@ def test_add_a_file_and_again(moco: Moco, tmp_path: Path) -> None:
     assert moco("dataset", "wait", "added", "--timeout", "1").exit_code == 0
 
 
+@pytest.mark.usefixtures("ingests")
+def test_rows_are_kept_as_asked(moco: Moco, tmp_path: Path) -> None:
+    """The same bytes kept in another way are another dataset."""
+    path = str(archive(tmp_path / "x.zip"))
+    made = moco("dataset", "add", path, "--name", "small", "--store-as", "jpeg", "--json")
+    assert answer(made)["store_as"] == "jpeg"
+    assert "jpeg, " in moco("dataset", "show", "small").stdout
+    again = moco("dataset", "add", path, "--name", "small")
+    assert again.exit_code == 1
+    assert "keeps the same bytes as jpeg" in again.stderr
+    assert "Choose another --name" in again.stderr
+    wrong = moco("dataset", "add", path, "--name", "other", "--store-as", "webp")
+    assert wrong.exit_code == 2
+    assert "store_as" in wrong.stderr
+
+
 @pytest.mark.parametrize(
     ("path", "name"),
     [

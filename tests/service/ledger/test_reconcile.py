@@ -17,7 +17,7 @@ from service.ledger.reconcile import reconcile
 from service.preparing import prepare
 from service.store.errors import IdempotencyConflict, Misconfigured, StoreLost, WrongState
 from service.store.store import Store
-from service.store.words import TERMINAL, JobRecord, NewJob
+from service.store.words import TERMINAL, JobRecord, NewDataset, NewJob
 from tests.support.lives import World
 from tests.support.redis import empty
 
@@ -142,7 +142,7 @@ def test_a_key_still_answers_the_same_job(world: World) -> None:
 def test_a_dataset_is_ready_again_with_its_pack(world: World) -> None:
     id = new_id("ds")
     made = world.desk.create_dataset(
-        dataset_id=id, name="digits", format="auto", size_bytes=3, sha256=None, source=None
+        NewDataset(dataset_id=id, name="digits", store_as="jpeg", size_bytes=3)
     )
     world.desk.set_uploaded(id, size_bytes=3, sha256="0" * 64)
     prepare(world.desk, made, source=f"datasets/{id}/upload.part")

@@ -14,6 +14,7 @@ from service.ledger.survey import survey
 from service.preparing import prepare
 from service.store.keys import KEYS
 from service.store.store import Store
+from service.store.words import NewDataset
 from tests.support.api import Loose
 from tests.support.lives import World
 
@@ -41,7 +42,9 @@ def scene(redis_store: Store, tmp_path: Path) -> Scene:
     world = World(redis_store, tmp_path)
     dataset = new_id("ds")
     made = world.desk.create_dataset(
-        dataset_id=dataset, name="d", format="auto", size_bytes=3, sha256=None, source=None
+        NewDataset(
+            dataset_id=dataset, name="d", format="auto", size_bytes=3, sha256=None, source=None
+        )
     )
     prepare(world.desk, made, source="x")
     ingest = world.claim("ingest")

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from service.store.errors import NameTaken, NotFound, WrongState
 from service.store.store import Store
-from service.store.words import Lease
+from service.store.words import Lease, NewDataset
 from tests.support.redis import claimed, dump, fresh_id, new_job, ticks
 from trainer.events import DatasetFacts
 
@@ -27,7 +27,7 @@ FACTS = DatasetFacts(
 
 def ingesting(store: Store, dataset_id: str = "ds_1") -> str:
     """The id of a queued ingest of the dataset, which is made if need be."""
-    store.datasets.create(dataset_id=dataset_id, name=f"name of {dataset_id}")
+    store.datasets.create(NewDataset(dataset_id=dataset_id, name=f"name of {dataset_id}"))
     new = new_job(kind="ingest", pool="ingest", dataset_id=dataset_id, max_failures=0)
     return store.jobs.submit(new, job_id=fresh_id("ing")).job_id
 
@@ -38,13 +38,13 @@ def failed(store: Store, lease: Lease, *, retry: bool = False) -> None:
 
 def test_a_new_dataset_is_received_and_found_by_id_and_by_name(redis_store: Store) -> None:
     made = redis_store.datasets.create(
-        dataset_id="ds_1", name="Röntgen", format="zip", size_bytes=0, sha256="ff"
+        NewDataset(dataset_id="ds_1", name="Röntgen", format="zip", size_bytes=0, sha256="ff")
     )
     assert (made.id, made.name, made.format, made.status) == ("ds_1", "Röntgen", "zip", "received")
     assert (made.size_bytes, made.sha256, made.source) == (0, "ff", None)
     assert (made.facts, made.pack, made.job_id, made.code) == (None, None, None, "")
     assert redis_store.datasets.get("ds_1") == made == redis_store.datasets.get("Röntgen")
-    linked = redis_store.datasets.create(dataset_id="ds_2", name="b", source="photos/b")
+    linked = redis_store.datasets.create(NewDataset(dataset_id="ds_2", name="b", source="photos/b"))
     assert (linked.size_bytes, linked.sha256, linked.source) == (None, None, "photos/b")
     for name in ("ds_3", "", "{moco}"):
         with pytest.raises(NotFound):
@@ -52,18 +52,18 @@ def test_a_new_dataset_is_received_and_found_by_id_and_by_name(redis_store: Stor
 
 
 def test_names_are_unique_and_creating_twice_makes_one(redis_store: Store) -> None:
-    made = redis_store.datasets.create(dataset_id="ds_1", name="a")
+    made = redis_store.datasets.create(NewDataset(dataset_id="ds_1", name="a"))
     before = dump(redis_store)
-    assert redis_store.datasets.create(dataset_id="ds_1", name="a") == made
+    assert redis_store.datasets.create(NewDataset(dataset_id="ds_1", name="a")) == made
     with pytest.raises(NameTaken) as taken:
-        redis_store.datasets.create(dataset_id="ds_2", name="a")
+        redis_store.datasets.create(NewDataset(dataset_id="ds_2", name="a"))
     assert taken.value.dataset_id == "ds_1"
     assert dump(redis_store) == before
 
 
 def test_datasets_are_listed_newest_first_in_pages(redis_store: Store) -> None:
     for n in range(5):
-        redis_store.datasets.create(dataset_id=f"ds_{n}", name=f"n{n}")
+        redis_store.datasets.create(NewDataset(dataset_id=f"ds_{n}", name=f"n{n}"))
     first = redis_store.datasets.list(limit=2)
     assert ([row.id for row in first.data], first.has_more) == (["ds_4", "ds_3"], True)
     rest = redis_store.datasets.list(after="ds_3", limit=3)
@@ -71,7 +71,7 @@ def test_datasets_are_listed_newest_first_in_pages(redis_store: Store) -> None:
 
 
 def test_an_upload_is_told_once_and_not_replaced_while_it_is_prepared(redis_store: Store) -> None:
-    redis_store.datasets.create(dataset_id="ds_1", name="name of ds_1")
+    redis_store.datasets.create(NewDataset(dataset_id="ds_1", name="name of ds_1"))
     uploaded = redis_store.datasets.set_uploaded("ds_1", size_bytes=9, sha256="aa")
     assert (uploaded.size_bytes, uploaded.sha256, uploaded.status) == (9, "aa", "received")
     redis_store.datasets.set_uploaded("ds_1", size_bytes=8, sha256="bb")
@@ -177,7 +177,7 @@ def test_an_ingest_of_an_unknown_dataset_is_refused(redis_store: Store) -> None:
 
 
 def test_a_training_leaves_its_dataset_alone(redis_store: Store) -> None:
-    redis_store.datasets.create(dataset_id="ds_1", name="a")
+    redis_store.datasets.create(NewDataset(dataset_id="ds_1", name="a"))
     before = redis_store.datasets.get("ds_1")
     redis_store.jobs.submit(new_job(dataset_id="ds_1"), job_id="job_1")
     failed(redis_store, claimed(redis_store))
@@ -187,6 +187,6 @@ def test_a_training_leaves_its_dataset_alone(redis_store: Store) -> None:
 def test_hostile_names_stay_data(redis_store: Store) -> None:
     names: list[Any] = ["a\r\nFLUSHALL\r\n", "{moco}:tick", "*", "\x00", "x" * 1024, "' .. K.tick"]
     for n, name in enumerate(names):
-        made = redis_store.datasets.create(dataset_id=f"ds_{n}", name=name)
+        made = redis_store.datasets.create(NewDataset(dataset_id=f"ds_{n}", name=name))
         assert redis_store.datasets.get(name) == made
     assert len(redis_store.datasets.list().data) == len(names)

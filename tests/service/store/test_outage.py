@@ -14,6 +14,7 @@ from service.store.embedded import start_redis
 from service.store.errors import StoreError, StoreUnavailable
 from service.store.link import Link
 from service.store.store import Store
+from service.store.words import NewDataset
 from tests.support.redis import (
     claimed,
     dump,
@@ -130,7 +131,7 @@ def test_a_dead_server_is_told_and_its_return_is_noticed(tmp_path: Path) -> None
 
 def test_a_kill_and_a_restart_keep_everything(tmp_path: Path) -> None:
     with running_redis(tmp_path) as server, opened_store(server.url) as store:
-        store.datasets.create(dataset_id="ds_1", name="a")
+        store.datasets.create(NewDataset(dataset_id="ds_1", name="a"))
         store.workers.beat(worker())
         lease = leased(store)
         store.queue.append(lease, ['{"type":"x"}'], {"step": 1})

@@ -78,7 +78,7 @@ def test_rows_cost_no_private_memory(tmp_path: Path) -> None:
     with RowSource(pack, device=CPU) as source:
         for start in range(0, 400, 8):
             source.canvas(torch.arange(start, start + 8))
-        assert _private_bytes() - before < len(pack.pixels) // 2
+        assert _private_bytes() - before < len(pack.stored) // 2
 
 
 def _private_bytes() -> int:
