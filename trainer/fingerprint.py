@@ -3,11 +3,11 @@
 import hashlib
 import platform
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
 
 from trainer.data.jpeg import decoder
 from trainer.events import DatasetFacts
@@ -44,7 +44,7 @@ def fingerprint(
         "threads": str(torch.get_num_threads()) if place.device.type == "cpu" else "",
         "precision": "bf16" if place.bf16 else "fp32",
         "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
+        "torchvision": version("torchvision"),  # to import it would take as long as torch
         "numpy": np.__version__,
         "python": platform.python_version(),
         "decoder": decoder() if _is_decoded(facts, test_facts) else "",

@@ -46,6 +46,10 @@ def run(values: dict[str, Any], events: int, control: int) -> None:
     run_to_end(lambda: _work(orders, emit, stop), out=orders.folder, emit=emit)
 
 
+LATER = ("torch._dynamo", "trainer.encoders.resnet", "sklearn.decomposition", "sklearn.manifold")
+"""Two seconds of imports that a worker need not wait for: torch's optimizers load the first."""
+
+
 def warm() -> None:
     """Before any fork: import and compute what each child would need before its first step."""
     for method in iter_modules(trainer.methods.__path__):

@@ -6,7 +6,8 @@ seconds. It is told what to do as JSON, one message a packet, with the child's o
 children: the kernel kills each when its parent dies, and end of file on the socket says the same.
 
 Run as `python -m worker.forkserver SOCKET_FD module:function [module to import first ...]`. If the
-module has a function `warm`, that is called once, before any fork.
+module has a function `warm`, that is called once, before any fork. Modules that it names in `LATER`
+are imported while nobody works or asks: until then a child imports what it needs itself.
 """
 
 import ctypes
@@ -22,7 +23,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -32,6 +33,7 @@ Entry = Callable[[dict[str, Any], int, int], None]
 """What a child runs: (orders, fd to write events to, fd to read commands from)."""
 
 EVENTS_FD, CONTROL_FD = 3, 4
+IDLE_S = 0.5
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -55,16 +57,27 @@ class Forkserver:
         self._selector = selectors.DefaultSelector()
         self._selector.register(sock, selectors.EVENT_READ)
 
-    def serve(self) -> None:
-        """Answer the supervisor until it leaves; then kill what is left."""
+    def serve(self, *, later: Sequence[str] = ()) -> None:
+        """Answer the supervisor until it leaves; then kill what is left.
+
+        `later` are modules to import while nothing is asked and nobody works.
+        """
+        rest = list(later)
         try:
             self._tell({"op": "ready", "pid": os.getpid()})
-            while self._turn():
+            while self._idle(rest) or self._turn():
                 pass
         except (BrokenPipeError, ConnectionResetError):
             pass  # the supervisor died between a message and its answer
         for pid in self._children:
             _kill_group(pid, signal.SIGKILL)
+
+    def _idle(self, rest: list[str]) -> bool:
+        """Import one of the rest if nobody works or asks; whether it was done."""
+        if not rest or self._children or self._selector.select(IDLE_S):
+            return False
+        _preload(rest.pop(0))
+        return True
 
     def _turn(self) -> bool:
         """Handle what is ready; False when the supervisor is gone."""
@@ -176,6 +189,17 @@ def _keep_only(events: int, control: int, log: int) -> None:
     os.closerange(CONTROL_FD + 1, os.sysconf("SC_OPEN_MAX"))
 
 
+def _preload(*modules: str) -> None:
+    for name in modules:
+        importlib.import_module(name)
+    _settle()
+
+
+def _settle() -> None:
+    gc.collect()
+    gc.freeze()  # a collection in a child then leaves these pages shared
+
+
 def main(arguments: list[str]) -> None:
     """Import what the children need, then serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the supervisor alone
@@ -183,15 +207,13 @@ def main(arguments: list[str]) -> None:
     sock = socket.socket(fileno=int(arguments[0]))
     sock.set_inheritable(False)
     module, _, function = arguments[1].partition(":")
-    for name in arguments[2:]:
-        importlib.import_module(name)
+    _preload(*arguments[2:])
     imported = importlib.import_module(module)
     entry = getattr(imported, function)
     getattr(imported, "warm", lambda: None)()
     faulthandler.enable()
-    gc.collect()
-    gc.freeze()  # a collection in a child then leaves these pages shared
-    Forkserver(sock, entry).serve()
+    _settle()
+    Forkserver(sock, entry).serve(later=getattr(imported, "LATER", ()))
     os._exit(0)  # at once: torch has nothing to say that a supervisor would still read
 
 

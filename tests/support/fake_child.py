@@ -13,6 +13,8 @@ from trainer.events import Ended, Event, Logged, Stepped
 from worker.wire import Emitter, listen
 
 FOREVER_S = 60.0
+LATER = ("colorsys", "nturl2path")
+"""Of the standard library, and of use to nobody here."""
 
 
 def run(orders: dict[str, Any], events: int, control: int) -> None:
@@ -107,6 +109,11 @@ def _tells(orders: dict[str, Any], events: int, control: int) -> None:
     Emitter(events)(Logged(message=repr(told)))
 
 
+def _knows(orders: dict[str, Any], events: int, control: int) -> None:
+    """Tells which of the modules for later it was born with."""
+    Emitter(events)(Logged(message=" ".join(name for name in LATER if name in sys.modules)))
+
+
 HABITS: dict[str, Callable[[dict[str, Any], int, int], None]] = {
     "obeys": _obeys,
     "deaf": _deaf,
@@ -118,4 +125,5 @@ HABITS: dict[str, Callable[[dict[str, Any], int, int], None]] = {
     "chatters": _chatters,
     "parent": _parent,
     "tells": _tells,
+    "knows": _knows,
 }

@@ -1,14 +1,20 @@
 import ast
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.support.fake_child import LATER
 from tests.support.processes import alive, children_of, wait_until
 from trainer.events import Logged
+from worker.child import LATER as LATER_OF_WORKERS
+from worker.forkserver import IDLE_S
 from worker.nursery import Child, Nursery, NurseryDied
 
 
@@ -69,6 +75,37 @@ def test_the_forkserver_has_one_thread_and_a_session_of_its_own(nursery: Nursery
     assert nursery.pid
     assert len(os.listdir(f"/proc/{nursery.pid}/task")) == 1
     assert os.getsid(nursery.pid) == nursery.pid
+
+
+def test_what_can_wait_is_imported_while_nobody_works(nursery: Nursery, tmp_path: Path) -> None:
+    with held(nursery, tmp_path, kind="obeys"):
+        time.sleep(2.5 * IDLE_S)
+        with held(nursery, tmp_path, kind="knows") as one:
+            known = Logged.model_validate_json(one.said()).message
+    if known:  # the first child came too late to keep it from all of them
+        assert known == "colorsys"
+
+    def knows_all() -> bool:
+        with held(nursery, tmp_path, kind="knows") as one:
+            said = Logged.model_validate_json(one.said()).message
+            assert one.status() == 0
+        time.sleep(3 * IDLE_S)
+        return said == " ".join(LATER)
+
+    wait_until(knows_all, 20.0, "both are imported")
+
+
+def test_a_worker_is_ready_before_the_slow_imports() -> None:
+    slow = ("torchvision", "sklearn", "scipy", "torch._dynamo", "numba")
+    story = (
+        "import sys, worker.child; worker.child.warm(); "
+        f"print([name for name in {slow} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", story], capture_output=True, check=True, timeout=60, text=True
+    )
+    assert done.stdout.strip() == "[]"
+    assert {name.partition(".")[0] for name in LATER_OF_WORKERS} >= {"torch", "trainer", "sklearn"}
 
 
 def test_the_reason_of_an_end_is_reported(nursery: Nursery, tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from trainer.batchnorm.split import SplitBatchNorm2d
 from trainer.crew import Crew
 from trainer.encoders.conv import faster
-from trainer.encoders.resnet import build_resnet
 from trainer.encoders.small import SmallEncoder
 from trainer.encoders.spec import EncoderSpec
 from trainer.suggest import SMALL_SIDE_PX
@@ -34,6 +33,8 @@ def build_encoder(
     norm = partial(SplitBatchNorm2d, splits=bn_splits, crew=crew)
     if spec.name == "small":
         return faster(SmallEncoder(norm))
+    from trainer.encoders.resnet import build_resnet  # noqa: PLC0415 - torchvision is slow to load
+
     cifar_stem = has_cifar_stem(spec, side_px=side_px)
     return faster(build_resnet(spec.name, cifar_stem=cifar_stem, norm=norm))
 

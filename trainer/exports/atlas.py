@@ -6,8 +6,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from sklearn.decomposition import PCA
-from sklearn.manifold import TSNE
 from threadpoolctl import threadpool_limits
 
 SIDE_PX = 1600
@@ -55,6 +53,9 @@ def flatten(features: NDArray[np.float32], *, seed: int) -> NDArray[np.float64]:
 
 
 def _projected(centred: NDArray[np.float64], *, seed: int) -> NDArray[np.float64]:
+    from sklearn.decomposition import PCA  # noqa: PLC0415 - slow, and not needed before the end
+    from sklearn.manifold import TSNE  # noqa: PLC0415
+
     rows, dim = centred.shape
     if rows < 2 or centred.std() < 1e-9:
         return np.zeros((rows, 2))
