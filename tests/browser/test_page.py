@@ -236,10 +236,13 @@ def test_a_dataset_is_uploaded_from_the_page(visitor: Visitor, downloads: Path) 
     page.get_by_role("button", name="Add", exact=True).click()
     expect(page.get_by_text("Another dataset has this name")).to_be_visible()
     page.get_by_label("Name").fill("more-digits")
+    page.get_by_label("Keep as").select_option("jpeg")
     page.get_by_role("button", name="Add", exact=True).click()
     row = page.locator("[data-dataset=more-digits]")
     expect(row.locator("[data-state=ready]")).to_be_visible()
     expect(row).to_contain_text("40 images")
+    row.get_by_role("link", name="more-digits", exact=True).click()
+    expect(page.get_by_text("kept as JPEG")).to_be_visible()
 
 
 def test_workers_and_the_system(visitor: Visitor) -> None:

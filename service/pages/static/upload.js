@@ -17,7 +17,7 @@ export function uploadForm(onDone) {
   const name = h("input", { id: "new-name", name: "name", required: true, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*", maxlength: "128", autocomplete: "off" });
   const file = h("input", { id: "new-file", type: "file", accept: ".zip,.tar,.gz,.tgz,.npy,.idx,.ubyte", onchange: () => suggest(name, file) });
   const path = h("input", { id: "new-path", placeholder: "/data/photos", autocomplete: "off", spellcheck: "false" });
-  const store = h("select", { id: "new-store" }, h("option", { value: "pixels" }, "pixels: the fastest to train on"), h("option", { value: "jpeg" }, "JPEG: a tenth of the disk, for photos"));
+  const store = h("select", { id: "new-store" }, h("option", { value: "pixels" }, "Pixels: the fastest to train on"), h("option", { value: "jpeg" }, "JPEG: a tenth of the disk, for photos"));
   const progress = h("div", { class: "tight", "aria-live": "polite" });
   const send = h("button", { class: "primary" }, "Add");
   const form = h("form", { class: "fields", novalidate: true, onsubmit: (event) => { event.preventDefault(); submit(); } },
