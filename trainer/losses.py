@@ -19,6 +19,13 @@ HIDDEN_LOGIT = -1e30
 """Finite, so that a query that sees no negative at all has a gradient of 0 and not NaN."""
 
 
+class Pairs(NamedTuple):
+    """Which query must not see which negative, in the order of the negatives: int64 [P] each."""
+
+    queries: Tensor
+    negatives: Tensor
+
+
 class Hidden(NamedTuple):
     """Negatives that a query must not see, as row ids: a [B, K] mask never exists as a whole."""
 
@@ -37,7 +44,7 @@ class Hidden(NamedTuple):
             return mask
         return mask | (rows[None, :] == self.query_rows[:, None])
 
-    def pairs(self, queries: int) -> "Pairs | None":
+    def pairs(self, queries: int) -> Pairs | None:
         """The same for all negatives, and so many queries, as pairs.
 
         None where masks cost less: when all negatives are looked at together, when many are hidden,
@@ -53,7 +60,7 @@ class Hidden(NamedTuple):
         at, query = self.mask(places).expand(queries, -1).T.nonzero(as_tuple=True)
         return Pairs(query, places[at])
 
-    def hide(self, logits: Tensor, start: int, pairs: "Pairs | None") -> None:
+    def hide(self, logits: Tensor, start: int, pairs: Pairs | None) -> None:
         """Fill in HIDDEN_LOGIT where a query must not see a negative.
 
         `logits` [B, S] are those of S negatives from `start` on, `pairs` what `pairs` gave.
@@ -64,13 +71,6 @@ class Hidden(NamedTuple):
             return
         first, last = np.searchsorted(pairs.negatives.numpy(), (start, stop))
         logits[pairs.queries[first:last], pairs.negatives[first:last] - start] = HIDDEN_LOGIT
-
-
-class Pairs(NamedTuple):
-    """Which query must not see which negative, in the order of the negatives: int64 [P] each."""
-
-    queries: Tensor
-    negatives: Tensor
 
 
 def info_nce(
