@@ -120,7 +120,7 @@ class Metrics(BaseModel):
     """Signal -> its curve, thinned so that first, last and all peaks stay."""
     sampled: bool = False
     """Whether a long history was not read to its end yet, so that peaks may be missing, and
-    half of the points: ask again in a second."""
+    half of the points where all steps are asked for: ask again in a second."""
 
 
 class Logs(BaseModel):

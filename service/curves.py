@@ -156,8 +156,8 @@ class CurveCache:
     ) -> Curves:
         """The curves in `file`, at most `points_max` points each, thinned so that peaks stay.
 
-        A look that is not whole gives half as many: who gets it asks again, and one page should not
-        cost twice the bytes for it.
+        A look at all steps that is not whole gives half as many: who gets it asks again, and one
+        page should not cost twice the bytes for it.
         """
         deadline_s = time.monotonic() + self._look_s
         span = span_of(file, steps)
@@ -176,7 +176,7 @@ class CurveCache:
                         series.setdefault(name, []).append((step, value))
         if steps != ALL:
             series = {name: found for name, all_ in series.items() if (found := steps.within(all_))}
-        kept = points_max if is_whole else max(2, points_max // 2)
+        kept = points_max if is_whole or steps != ALL else max(2, points_max // 2)
         return Curves({name: thin(found, kept) for name, found in series.items()}, is_whole)
 
     def _known(self, key: str, file: BinaryIO, steps: Steps, span: Span) -> _File:

@@ -116,7 +116,7 @@ def test_a_wide_range_out_of_time_takes_samples_and_later_looks_read_on(tmp_path
     first = look(cache, path, steps)
     assert not first.is_whole
     assert set(first.series["loss"]) <= set(inside)
-    assert 200 <= len(first.series["loss"]) <= 250, "half of the 500 that were asked for"
+    assert len(first.series["loss"]) >= 300
     looks = 1
     while not (found := look(cache, path, steps)).is_whole:
         looks += 1

@@ -6,7 +6,7 @@ import { band, bands } from "./chart_marks.js";
 import { h } from "./dom.js";
 
 const POINTS = 500;
-const AGAIN_MS = 1500;
+const AGAIN_MS = 500;
 
 /** Step from which on all negatives are real keys; null while some are not. */
 function filledAt(fill) {
@@ -65,13 +65,23 @@ export function readSteps(jobId, { names = NAMES, points = POINTS, first = null,
   return get(`/v1/jobs/${jobId}/metrics?names=${names.join(",")}&max_points=${points}${range}`);
 }
 
+/** The same, once the service has read a long history to its end: until then it is asked for two points. */
+async function readWhole(jobId, { names, points }) {
+  let sampled = true;
+  while (sampled) {
+    await new Promise((go) => { setTimeout(go, AGAIN_MS); });
+    ({ sampled } = await readSteps(jobId, { names: ["loss"], points: 2 }));
+  }
+  return (await readSteps(jobId, { names, points })).series;
+}
+
 /**
  * The whole curves of a job, thinned by the service: {name: {step, value}}. A very long history comes
- * as samples first; `onMore(series)` gets it again until it is whole.
+ * as samples first; `onMore(series)` gets it when it is whole.
  */
 export async function readCurves(jobId, { names = NAMES, points = POINTS, onMore = null } = {}) {
   const found = await readSteps(jobId, { names, points });
-  if (found.sampled && onMore) setTimeout(() => readCurves(jobId, { names, points, onMore }).then(onMore, () => {}), AGAIN_MS);
+  if (found.sampled && onMore) readWhole(jobId, { names, points }).then(onMore, () => {});
   return found.series;
 }
 
