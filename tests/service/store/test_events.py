@@ -181,6 +181,8 @@ def test_dropping_a_reader_unsubscribes_it(redis_store: Store, tail: EventTail) 
 
 
 def test_stop_ends_readers_and_the_thread(redis_store: Store) -> None:
+    """Its own: an API of other tests may follow events in this process."""
+    before = set(threading.enumerate())
     lease = leased(redis_store)
     tail = Events(redis_store.link).tail()
 
@@ -195,7 +197,8 @@ def test_stop_ends_readers_and_the_thread(redis_store: Store) -> None:
 
     assert asyncio.run(follow()) == []
     tail.stop()
-    assert "event-tail" not in {thread.name for thread in threading.enumerate()}
+    left = set(threading.enumerate()) - before
+    assert "event-tail" not in {thread.name for thread in left}
 
 
 def test_a_tail_nobody_used_stops_as_well(redis_store: Store) -> None:
