@@ -200,19 +200,19 @@ def _begun(
         return client.datasets.create(
             **wanted._asdict(), size_bytes=source.size_bytes, sha256=sha256
         )
-    is_same = (known.sha256, known.store_as) == (sha256, wanted.store_as)
-    if is_same and known.status != "failed":
+    if known.sha256 == sha256 and known.store_as != wanted.store_as:
+        raise CommandError(
+            f"{name} is to be kept in another way",
+            detail=f"{known.id} is {known.status} and keeps the same bytes as {known.store_as}.",
+            hint=f"Take it with --store-as {known.store_as}, or choose another --name.",
+        )
+    if known.sha256 == sha256 and known.status != "failed":
         word = "goes on" if known.status == "received" else "is there already"
         shell.say(f"{name} {word}: the same bytes were sent before.")
         return known
     raise CommandError(
         f"There is another dataset named {name}",
-        detail=f"{known.id} is {known.status} and "
-        + (
-            f"keeps the same bytes as {known.store_as}."
-            if known.sha256 == sha256 and not is_same
-            else "holds other bytes than this path."
-        ),
+        detail=f"{known.id} is {known.status} and holds other bytes than this path.",
         hint="Choose another --name.",
     )
 

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { $, button, copyButton, facts, h, prose, put, table } from "./dom.js";
-import { bytes, clock, number, percent } from "./format.js";
+import { KEPT, bytes, clock, number, percent } from "./format.js";
 import { persist, tell } from "./notices.js";
 import { mayChange, pill } from "./parts.js";
 
@@ -41,7 +41,7 @@ function reason(found) {
   const told = (kind, title, text) => h("p", { class: `notice is-${kind}` }, h("strong", {}, title), h("span", {}, prose(text)));
   if (status === "received") {
     return told("warn", `${bytes(found.received_bytes)}${found.size_bytes ? ` of ${bytes(found.size_bytes)}` : ""} have arrived.`,
-      `Its upload goes on elsewhere, or broke off. To go on, choose the same file under Datasets again, with the name ${found.name}; or use \`moco dataset add FILE --name ${found.name}\`.`);
+      `Its upload goes on elsewhere, or broke off. To go on, choose the same file under Datasets again, with the name ${found.name}, kept as ${KEPT[found.store_as]}; or use \`moco dataset add FILE --name ${found.name}${found.store_as === "pixels" ? "" : ` --store-as ${found.store_as}`}\`.`);
   }
   return why ? told("bad", why.message, why.hint) : null;
 }
@@ -59,7 +59,7 @@ function inside(found, dataset) {
   return h("section", { class: "card stack" }, h("h2", {}, "What is in it"),
     facts([
       ["Images", number(found.rows)], ["Sides as kept", sides], ["Classes", found.labels.length ? number(found.labels.length) : "no labels"],
-      ["Bad files", number(found.bad_files)], ["Exact duplicates", number(found.duplicates)], ["Prepared size", `${bytes(found.size_bytes)}, kept as ${dataset.store_as === "jpeg" ? "JPEG" : "pixels"}`],
+      ["Bad files", number(found.bad_files)], ["Exact duplicates", number(found.duplicates)], ["Prepared size", `${bytes(found.size_bytes)}, kept as ${KEPT[dataset.store_as]}`],
       ["Mean of channels", three(found.mean)], ["Std of channels", three(found.std)], ["Added", clock(dataset.created_at)],
     ]),
     found.labels.length ? h("p", { class: "small muted" }, `Labels are used for evaluation only: ${found.labels.slice(0, 30).join(", ")}${found.labels.length > 30 ? ", …" : ""}.`) : null);

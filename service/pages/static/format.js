@@ -92,3 +92,6 @@ export const LOOKS = {
 };
 export const ENDED = new Set(["succeeded", "failed", "cancelled"]);
 export const ACTIVE = new Set(["queued", "running", "stopping"]);
+
+/** How rows of a dataset can be kept, in words. */
+export const KEPT = { pixels: "pixels", jpeg: "JPEG" };

@@ -2,7 +2,7 @@
 
 import { Problem, get, post, problemOf } from "./api.js";
 import { h, put } from "./dom.js";
-import { bytes } from "./format.js";
+import { KEPT, bytes } from "./format.js";
 import { dismiss, tell } from "./notices.js";
 
 const PART_BYTES = 8 * 2 ** 20;
@@ -106,7 +106,7 @@ async function upload(asked, file, progress) {
       tries = 0;
     } catch (problem) {
       if (!PASSING.has(problem.code)) throw problem;
-      if (tries >= TRIES) throw brokenOff(asked.name, sent, file);
+      if (tries >= TRIES) throw brokenOff(asked, sent, file);
       tries += 1;
       put(progress, h("span", {}, `The connection broke at ${bytes(sent)} of ${bytes(file.size)}; going on in a moment.`));
       await new Promise((go) => { setTimeout(go, WAIT_MS * tries); });
@@ -125,16 +125,16 @@ async function begun({ name, store_as }, file) {
     const known = await get(`/v1/datasets/${encodeURIComponent(name)}`);
     if (known.status !== "received") throw problem;
     if (known.size_bytes === file.size && known.store_as === store_as) return { ...known, received_bytes: await held(known.id, known.received_bytes) };
-    if (known.size_bytes === file.size) problem.unfinished = `An upload of this name broke off that was to be kept as ${known.store_as === "jpeg" ? "JPEG" : "pixels"}. Choose that to go on with it, or another name.`;
+    if (known.size_bytes === file.size) problem.unfinished = `An upload of this name broke off that was to be kept as ${KEPT[known.store_as]}. Choose that to go on with it, or another name.`;
     else problem.unfinished = `An upload of this name broke off, of another file${known.size_bytes ? ` (${bytes(known.size_bytes)})` : ""}. Choose that file to go on with it, or another name.`;
     throw problem;
   }
 }
 
-function brokenOff(name, sent, file) {
+function brokenOff({ name, store_as }, sent, file) {
   return new Problem({
     code: "broken_off", title: "The upload broke off", detail: `${bytes(sent)} of ${bytes(file.size)} have arrived and are kept.`,
-    hint: `Press Add when the service answers again, or choose the same file another day with the name ${name}: it goes on where it stopped.`,
+    hint: `Press Add when the service answers again, or choose the same file another day with the name ${name}, kept as ${KEPT[store_as]}: it goes on where it stopped.`,
   });
 }
 

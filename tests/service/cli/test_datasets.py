@@ -76,7 +76,8 @@ def test_rows_are_kept_as_asked(moco: Moco, tmp_path: Path) -> None:
     again = moco("dataset", "add", path, "--name", "small")
     assert again.exit_code == 1
     assert "keeps the same bytes as jpeg" in again.stderr
-    assert "Choose another --name" in again.stderr
+    assert "--store-as jpeg, or choose another --name" in again.stderr
+    assert moco("dataset", "add", path, "--name", "small", "--store-as", "jpeg").exit_code == 0
     wrong = moco("dataset", "add", path, "--name", "other", "--store-as", "webp")
     assert wrong.exit_code == 2
     assert "store_as" in wrong.stderr
