@@ -2,7 +2,7 @@
 
 In bfloat16, channels last: a group is [P, C], its pixels with all their channels, and fits a
 core's own cache at the sizes that train on a CPU, so the second pass finds what the first has
-read. Compiled for this machine when this module is loaded.
+read. Compiled for this machine when this module is loaded. C is a multiple of `lanes.WIDTH`.
 
 Ioffe and Szegedy 2015 (arXiv:1502.03167), Algorithm 1 and the gradients of section 3.
 """
@@ -11,15 +11,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.compiling import compiled_now, kernel
+from trainer.lanes import (
+    WIDTH,
+    all_of,
+    at_least,
+    floats,
+    halves,
+    put_floats,
+    put_halves,
+    where_above,
+)
 
 Floats = NDArray[np.float32]
 Halves = NDArray[np.uint16]
 """The bits of bfloat16: the upper half of a float32."""
-HALF_BITS, ONE = np.uint32(16), np.uint32(1)
-BELOW_HALF = np.uint32(0x7FFF)
 ZERO = np.float32(0.0)
 BLOCK = 64
-"""Pixels whose sums are kept in float32, before they go into float64."""
+"""Pixels whose sums are kept in float32, before they go into float64; WIDTH channels of a block of
+such pixels after the other, so that lines of the core's nearest cache are used to their end."""
 MEAN, INVERSE, VARIANCE = range(3)
 
 NORMALISE = "void(u2[:,::1], {added}, f4[:,::1], f4, f4, u2[:,::1], f4[:,::1])"
@@ -30,58 +39,57 @@ WITH, WITHOUT = "u2[:,::1]", "none"
 
 
 @kernel
-def wide(half: np.uint16) -> np.float32:
-    """Bfloat16 as float32."""
-    return np.uint32(np.uint32(half) << HALF_BITS).view(np.float32)
+def _first(x: Halves) -> Floats:
+    """The first pixel, [1, C]."""
+    first = np.empty((1, x.shape[1]), np.float32)
+    for at in range(0, x.shape[1], WIDTH):
+        put_floats(first, 0, at, halves(x, 0, at))
+    return first
 
 
 @kernel
-def narrow(value: np.float32) -> np.uint16:
-    """Float32 to the nearest bfloat16, ties to even, as torch rounds."""
-    bits = np.float32(value).view(np.uint32)
-    odd = np.uint32(np.uint32(bits >> HALF_BITS) & ONE)
-    return np.uint16(np.uint32(np.uint32(bits + BELOW_HALF) + odd) >> HALF_BITS)
+def _count_in(sums: NDArray[np.float64], at: int, some: Floats) -> None:
+    """Add sums of a block to those of the group, for WIDTH channels from `at` on."""
+    for line in range(2):
+        for lane in range(WIDTH):
+            sums[line, at + lane] += some[line, lane]
 
 
 @kernel
 def _measure(x: Halves, eps: np.float32, moments: Floats) -> None:
     """Fill `moments`."""
     pixels, channels = x.shape
-    first = np.empty(channels, np.float32)
-    for at in range(channels):
-        first[at] = wide(x[0, at])
-    total, squares = np.zeros(channels), np.zeros(channels)
-    some, some_squares = np.empty(channels, np.float32), np.empty(channels, np.float32)
+    first = _first(x)
+    sums, some = np.zeros((2, channels)), np.empty((2, WIDTH), np.float32)
     for start in range(0, pixels, BLOCK):
-        some[:] = ZERO
-        some_squares[:] = ZERO
-        for pixel in range(start, min(pixels, start + BLOCK)):
-            for at in range(channels):
+        for at in range(0, channels, WIDTH):
+            origin = floats(first, 0, at)
+            total, squares = all_of(ZERO), all_of(ZERO)
+            for pixel in range(start, min(pixels, start + BLOCK)):
                 # From the first pixel on, so that a mean far from 0 costs no digits.
-                apart = wide(x[pixel, at]) - first[at]
-                some[at] += apart
-                some_squares[at] += apart * apart
-        for at in range(channels):
-            total[at] += some[at]
-            squares[at] += some_squares[at]
+                apart = halves(x, pixel, at) - origin
+                total = total + apart
+                squares = squares + apart * apart
+            put_floats(some, 0, 0, total)
+            put_floats(some, 1, 0, squares)
+            _count_in(sums, at, some)
     for at in range(channels):
-        apart_mean = total[at] / pixels
-        variance = squares[at] / pixels - apart_mean * apart_mean
+        apart_mean = sums[0, at] / pixels
+        variance = sums[1, at] / pixels - apart_mean * apart_mean
         variance = 0.0 if variance < 0.0 else variance  # NaN stays
-        moments[MEAN, at] = np.float32(apart_mean) + first[at]
+        moments[MEAN, at] = np.float32(apart_mean) + first[0, at]
         moments[INVERSE, at] = np.float32(1.0 / np.sqrt(variance + eps))
         moments[VARIANCE, at] = np.float32(variance)
 
 
 @kernel
-def _line(affine: Floats, moments: Floats) -> tuple[Floats, Floats]:
-    """Slope and level of each channel: what normalising is once the moments are known."""
-    channels = affine.shape[1]
-    scale, shift = np.empty(channels, np.float32), np.empty(channels, np.float32)
-    for at in range(channels):
-        scale[at] = affine[0, at] * moments[INVERSE, at]
-        shift[at] = affine[1, at] - moments[MEAN, at] * scale[at]
-    return scale, shift
+def _line(affine: Floats, moments: Floats) -> Floats:
+    """[2, C], slope and level of each channel: what normalising is once the moments are known."""
+    line = np.empty_like(affine)
+    for at in range(affine.shape[1]):
+        line[0, at] = affine[0, at] * moments[INVERSE, at]
+        line[1, at] = affine[1, at] - moments[MEAN, at] * line[0, at]
+    return line
 
 
 @compiled_now(NORMALISE.format(added=WITH), NORMALISE.format(added=WITHOUT))
@@ -97,13 +105,15 @@ def normalise(  # noqa: PLR0913, PLR0917  # an array for each: a kernel takes no
     """Fill `out` and `moments`."""
     pixels, channels = x.shape
     _measure(x, eps, moments)
-    scale, shift = _line(affine, moments)
-    for pixel in range(pixels):
-        for at in range(channels):
-            value = wide(x[pixel, at]) * scale[at] + shift[at]
-            if added is not None:
-                value += wide(added[pixel, at])
-            out[pixel, at] = narrow(floor if value < floor else value)  # NaN stays
+    line, lowest = _line(affine, moments), all_of(floor)
+    for start in range(0, pixels, BLOCK):
+        for at in range(0, channels, WIDTH):
+            scale, shift = floats(line, 0, at), floats(line, 1, at)
+            for pixel in range(start, min(pixels, start + BLOCK)):
+                value = halves(x, pixel, at) * scale + shift
+                if added is not None:
+                    value = value + halves(added, pixel, at)
+                put_halves(out, pixel, at, at_least(value, lowest))
 
 
 @kernel
@@ -111,49 +121,44 @@ def _sum(  # noqa: PLR0913, PLR0917  # an array for each: a kernel takes no reco
     grad: Halves,
     x: Halves,
     added: Halves | None,
-    scale: Floats,
-    shift: Floats,
+    line: Floats,
     floor: np.float32,
     moments: Floats,
     of_affine: Floats,
 ) -> None:
     """Fill `of_affine`."""
     pixels, channels = x.shape
-    mean = moments[MEAN]
-    total, along = np.zeros(channels), np.zeros(channels)
-    some, some_along = np.empty(channels, np.float32), np.empty(channels, np.float32)
+    sums, some = np.zeros((2, channels)), np.empty((2, WIDTH), np.float32)
+    lowest = all_of(floor)
     for start in range(0, pixels, BLOCK):
-        some[:] = ZERO
-        some_along[:] = ZERO
-        for pixel in range(start, min(pixels, start + BLOCK)):
-            for at in range(channels):
-                value = wide(x[pixel, at])
-                reached = value * scale[at] + shift[at]
+        for at in range(0, channels, WIDTH):
+            scale, shift, mean = floats(line, 0, at), floats(line, 1, at), floats(moments, MEAN, at)
+            total, along = all_of(ZERO), all_of(ZERO)
+            for pixel in range(start, min(pixels, start + BLOCK)):
+                value = halves(x, pixel, at)
+                reached = value * scale + shift
                 if added is not None:
-                    reached += wide(added[pixel, at])
-                passed = ZERO if reached <= floor else wide(grad[pixel, at])
-                some[at] += passed
-                some_along[at] += passed * (value - mean[at])
-        for at in range(channels):
-            total[at] += some[at]
-            along[at] += some_along[at]
+                    reached = reached + halves(added, pixel, at)
+                passed = where_above(reached, lowest, halves(grad, pixel, at))
+                total = total + passed
+                along = along + passed * (value - mean)
+            put_floats(some, 0, 0, along)
+            put_floats(some, 1, 0, total)
+            _count_in(sums, at, some)
     for at in range(channels):
-        of_affine[0, at] = np.float32(along[at] * moments[INVERSE, at])
-        of_affine[1, at] = np.float32(total[at])
+        of_affine[0, at] = np.float32(sums[0, at] * moments[INVERSE, at])
+        of_affine[1, at] = np.float32(sums[1, at])
 
 
 @kernel
-def _spread(
-    scale: Floats, moments: Floats, of_affine: Floats, pixels: int
-) -> tuple[Floats, Floats]:
-    """What every pixel gets through mean and variance: a slope and a level of each channel."""
-    channels = len(scale)
-    slope, level = np.empty(channels, np.float32), np.empty(channels, np.float32)
-    count = np.float32(pixels)
-    for at in range(channels):
-        slope[at] = -scale[at] * moments[INVERSE, at] * of_affine[0, at] / count
-        level[at] = -scale[at] * of_affine[1, at] / count - slope[at] * moments[MEAN, at]
-    return slope, level
+def _spread(line: Floats, moments: Floats, of_affine: Floats, pixels: int) -> Floats:
+    """[2, C], what every pixel gets through mean and variance: a slope and a level."""
+    through, count = np.empty_like(line), np.float32(pixels)
+    for at in range(line.shape[1]):
+        scale = -line[0, at] / count
+        through[0, at] = scale * moments[INVERSE, at] * of_affine[0, at]
+        through[1, at] = scale * of_affine[1, at] - through[0, at] * moments[MEAN, at]
+    return through
 
 
 @compiled_now(GRADIENT.format(added=WITH), GRADIENT.format(added=WITHOUT))
@@ -170,16 +175,19 @@ def gradient(  # noqa: PLR0913, PLR0917  # an array for each: a kernel takes no 
 ) -> None:
     """Fill the gradients."""
     pixels, channels = x.shape
-    scale, shift = _line(affine, moments)
-    _sum(grad, x, added, scale, shift, floor, moments, of_affine)
-    slope, level = _spread(scale, moments, of_affine, pixels)
-    for pixel in range(pixels):
-        for at in range(channels):
-            value = wide(x[pixel, at])
-            reached = value * scale[at] + shift[at]
-            if added is not None:
-                reached += wide(added[pixel, at])
-            passed = ZERO if reached <= floor else wide(grad[pixel, at])
-            of_x[pixel, at] = narrow(passed * scale[at] + value * slope[at] + level[at])
-            if of_added is not None:
-                of_added[pixel, at] = narrow(passed)
+    line, lowest = _line(affine, moments), all_of(floor)
+    _sum(grad, x, added, line, floor, moments, of_affine)
+    through = _spread(line, moments, of_affine, pixels)
+    for start in range(0, pixels, BLOCK):
+        for at in range(0, channels, WIDTH):
+            scale, shift = floats(line, 0, at), floats(line, 1, at)
+            slope, level = floats(through, 0, at), floats(through, 1, at)
+            for pixel in range(start, min(pixels, start + BLOCK)):
+                value = halves(x, pixel, at)
+                reached = value * scale + shift
+                if added is not None:
+                    reached = reached + halves(added, pixel, at)
+                passed = where_above(reached, lowest, halves(grad, pixel, at))
+                put_halves(of_x, pixel, at, passed * scale + value * slope + level)
+                if of_added is not None:
+                    put_halves(of_added, pixel, at, passed)

@@ -1,0 +1,172 @@
+"""Many numbers at once, in compiled code: what LLVM's loop vectorizer does not see by itself.
+
+A loop over 32 channels inside a loop over pixels is vectorized, but each pixel pays for its start,
+and sums go through memory. `Lanes` is a value of its own: a run of numbers that stays in the
+core's registers. It is made of LLVM's own vectors, so each machine gets the instructions it has.
+
+Only for functions of `trainer.compiling`. A run must lie inside its array: nothing checks it.
+"""
+
+import operator
+from collections.abc import Callable
+from typing import Any, cast
+
+from llvmlite import ir
+from numba import types
+from numba.core.datamodel import models
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, register_model
+
+WIDTH = 32
+"""Numbers in a run: a line of the cache in bfloat16, two of the widest registers in float32."""
+
+FAST = ("reassoc", "contract", "nsz", "arcp")
+"""As `trainer.compiling` allows it: products may be added without rounding in between."""
+HALF_BITS, BELOW_HALF = 16, 0x7FFF
+FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
+WORDS = ir.VectorType(ir.IntType(32), WIDTH)
+HALVES = ir.VectorType(ir.IntType(16), WIDTH)
+
+# numba asks for arguments that the code does not need by name, and types none of its own.
+# ruff: noqa: ANN401, ARG001
+
+Generated = tuple[Any, Callable[[Any, Any, Any, Any], Any]]
+"""A signature and what writes the code, as numba wants them of an intrinsic."""
+
+
+class Lanes(types.Type):
+    """WIDTH numbers of float32. They can be added, subtracted and multiplied."""
+
+    def __init__(self) -> None:
+        """There is one kind."""
+        super().__init__(name="Lanes")
+
+
+LANES = Lanes()
+
+
+def _instruction(write: Callable[..., Generated]) -> Callable[..., Any]:
+    """A function of compiled code, its first argument left out."""
+    return cast(Callable[..., Any], intrinsic(write))
+
+
+@register_model(Lanes)
+class _Model(models.PrimitiveModel):
+    def __init__(self, manager: object, kind: object) -> None:
+        super().__init__(manager, kind, FLOATS)  # type: ignore[no-untyped-call]  # numba
+
+
+@_instruction
+def halves(_typing: object, array: Any, line: Any, at: Any) -> Generated:
+    """`array[line, at : at + WIDTH]`, bits of bfloat16, as float32."""
+
+    def code(context: Any, builder: Any, made: Any, args: Any) -> Any:
+        place = _place(context, builder, made, args, kind=HALVES)
+        bits = builder.zext(builder.load(place, align=2), WORDS)
+        return builder.bitcast(builder.shl(bits, _all(WORDS, HALF_BITS)), FLOATS)
+
+    return LANES(array, types.intp, types.intp), code
+
+
+@_instruction
+def put_halves(_typing: object, array: Any, line: Any, at: Any, value: Any) -> Generated:
+    """`array[line, at : at + WIDTH] = value`, to the nearest bfloat16, ties to even."""
+
+    def code(context: Any, builder: Any, made: Any, args: Any) -> Any:
+        place = _place(context, builder, made, args, kind=HALVES)
+        bits, half = builder.bitcast(args[3], WORDS), _all(WORDS, HALF_BITS)
+        odd = builder.and_(builder.lshr(bits, half), _all(WORDS, 1))
+        rounded = builder.add(builder.add(bits, _all(WORDS, BELOW_HALF)), odd)
+        builder.store(builder.trunc(builder.lshr(rounded, half), HALVES), place, align=2)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, LANES), code
+
+
+@_instruction
+def floats(_typing: object, array: Any, line: Any, at: Any) -> Generated:
+    """`array[line, at : at + WIDTH]` of float32."""
+
+    def code(context: Any, builder: Any, made: Any, args: Any) -> Any:
+        return builder.load(_place(context, builder, made, args, kind=FLOATS), align=4)
+
+    return LANES(array, types.intp, types.intp), code
+
+
+@_instruction
+def put_floats(_typing: object, array: Any, line: Any, at: Any, value: Any) -> Generated:
+    """`array[line, at : at + WIDTH] = value` of float32."""
+
+    def code(context: Any, builder: Any, made: Any, args: Any) -> Any:
+        place = _place(context, builder, made, args, kind=FLOATS)
+        builder.store(args[3], place, align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, types.intp, LANES), code
+
+
+@_instruction
+def all_of(_typing: object, number: Any) -> Generated:
+    """One float32 in all lanes."""
+
+    def code(_context: Any, builder: Any, _made: Any, args: Any) -> Any:
+        nothing, first = ir.Constant(FLOATS, ir.Undefined), ir.Constant(ir.IntType(32), 0)
+        one = builder.insert_element(nothing, args[0], first)
+        return builder.shuffle_vector(one, nothing, _all(WORDS, 0))
+
+    return LANES(types.float32), code
+
+
+@_instruction
+def at_least(_typing: object, value: Any, floor: Any) -> Generated:
+    """`floor` where `value` is below it; NaN stays."""
+
+    def code(_context: Any, builder: Any, _made: Any, args: Any) -> Any:
+        is_below = builder.fcmp_ordered("<", args[0], args[1])
+        return builder.select(is_below, args[1], args[0])
+
+    return LANES(LANES, LANES), code
+
+
+@_instruction
+def where_above(_typing: object, reached: Any, floor: Any, value: Any) -> Generated:
+    """`value` where `reached` is above `floor` or NaN, and 0 elsewhere."""
+
+    def code(_context: Any, builder: Any, _made: Any, args: Any) -> Any:
+        is_stopped = builder.fcmp_ordered("<=", args[0], args[1])
+        return builder.select(is_stopped, _all(FLOATS, 0.0), args[2])
+
+    return LANES(LANES, LANES, LANES), code
+
+
+def _all(kind: Any, number: float) -> Any:
+    return ir.Constant(kind, [number] * WIDTH)
+
+
+def _place(context: Any, builder: Any, made: Any, args: Any, *, kind: Any) -> Any:
+    """Where a run begins in the first argument, an array [lines, ...] without gaps."""
+    array = context.make_array(made.args[0])(context, builder, args[0])
+    across = builder.extract_value(array.shape, 1)
+    start = builder.add(builder.mul(args[1], across), args[2])
+    return builder.bitcast(builder.gep(array.data, [start]), kind.as_pointer())
+
+
+def _operator(python: Callable[[Any, Any], Any], instruction: str) -> None:
+    class Typed(AbstractTemplate):
+        def generic(self, args: tuple[object, ...], _kws: object) -> Any:
+            is_ours = args == (LANES, LANES)
+            return signature(LANES, *args) if is_ours else None  # type: ignore[no-untyped-call]
+
+    infer_global(python)(Typed)  # type: ignore[no-untyped-call]
+
+    @lower_builtin(python, Lanes, Lanes)  # type: ignore[no-untyped-call, untyped-decorator]
+    def lower(_context: object, builder: Any, _made: object, args: Any) -> Any:
+        return getattr(builder, instruction)(*args, flags=FAST)
+
+
+for _python, _name in (
+    (operator.add, "fadd"),
+    (operator.sub, "fsub"),
+    (operator.mul, "fmul"),
+):
+    _operator(_python, _name)
