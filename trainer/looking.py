@@ -42,11 +42,7 @@ class EagerLook:
 
     def __call__(self, canvas: Canvas, rows: Tensor, *, epoch: int | Tensor) -> Pair:
         """Two views; `epoch` may be an int64 tensor [] on the device."""
-        first, second = (
-            self.views.views(canvas, rows, seed=self.seed, epoch=epoch, view=view)
-            for view in (0, 1)
-        )
-        return first, second
+        return self.views.pair(canvas, rows, seed=self.seed, epoch=epoch)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,24 +42,30 @@ def philox(counter: tuple[Word, Word, Word, Word], *, seed: int) -> tuple[Word, 
     return c0, c1, c2, c3
 
 
-def uniforms(rows: Tensor, *, seed: int, epoch: int | Tensor, view: int, count: int) -> Tensor:
+def uniforms(
+    rows: Tensor, *, seed: int, epoch: int | Tensor, view: int | Tensor, count: int
+) -> Tensor:
     """Float32 [B, count] in [0, 1), on the device of `rows`, an int64 tensor [B] below 2**32.
 
-    `epoch` may be an int64 tensor [] beside them. `view` is any number below 2**32 - 1. Each value
-    has 24 random bits, so it is exact. A longer `count` begins with the values of a shorter one.
+    `epoch` may be an int64 tensor [] beside them. `view` is any number below 2**32 - 1, or an int64
+    tensor [B] of such beside the rows. Each value has 24 random bits, so it is exact. A longer
+    `count` begins with the values of a shorter one.
     """
     blocks = -(-count // 4)
     if rows.device.type == "cpu":
-        numbers = _words(rows.numpy(), np.arange(blocks), int(epoch), view, seed=seed)
-        drawn = np.stack(numbers, axis=2).reshape(len(rows), -1)[:, :count]
+        numbers = np.arange(blocks)
+        beside = view.numpy()[:, None] if isinstance(view, Tensor) else view
+        host = _words(rows.numpy(), numbers, int(epoch), beside, seed=seed)
+        drawn = np.stack(host, axis=2).reshape(len(rows), -1)[:, :count]
         return torch.from_numpy((drawn >> 8).astype(np.float32) * np.float32(2.0**-24))
-    words = _words(rows, torch.arange(blocks, device=rows.device), epoch, view, seed=seed)
+    of_view = view[:, None] if isinstance(view, Tensor) else view
+    words = _words(rows, torch.arange(blocks, device=rows.device), epoch, of_view, seed=seed)
     bits = torch.stack(words, dim=2).flatten(1)[:, :count] >> 8
     return bits.to(torch.float32) * 2.0**-24
 
 
 def _words(
-    rows: Many, block: Many, epoch: int | Tensor, view: int, *, seed: int
+    rows: Many, block: Many, epoch: int | Tensor, view: int | Many, *, seed: int
 ) -> tuple[Many, Many, Many, Many]:
     """Of each row [B] and block [N], four words [B, N]."""
     still = block & 0

@@ -41,9 +41,7 @@ class Ours:
         run = self._run
         rows = torch.arange(min(run.spec.batch_rows or 1, run.source.pack.rows))
         canvas = run.source.canvas(rows)
-        first, second = (
-            run.views.views(canvas, rows, seed=run.spec.seed, epoch=0, view=view) for view in (0, 1)
-        )
+        first, second = run.views.pair(canvas, rows, seed=run.spec.seed, epoch=0)
         return float(run.method.loss(first, second, rows, step=run.step).loss)
 
 

@@ -54,7 +54,7 @@ def views_of(pack: Pack, setup: Setup) -> Views:
 
 def two_views(views: Views, canvas: Canvas, rows: torch.Tensor, epoch: int) -> float:
     """Make both; one pixel of them, so that nobody may leave them unmade."""
-    first, second = (views.views(canvas, rows, seed=0, epoch=epoch, view=view) for view in (0, 1))
+    first, second = views.pair(canvas, rows, seed=0, epoch=epoch)
     return float(first[0, 0, 0, 0] + second[0, 0, 0, 0])
 
 

@@ -63,6 +63,16 @@ def test_a_device_draws_the_hosts_words(row: int, epoch: int, view: int, seed: i
             assert ours.tolist() == theirs.tolist()
 
 
+def test_views_are_drawn_together_as_alone() -> None:
+    rows, view = torch.tensor([5, 9, 5, 9]), torch.tensor([0, 0, 1, 1])
+    together = uniforms(rows, seed=1, epoch=2, view=view, count=6)
+    alone = [uniforms(rows[:2], seed=1, epoch=2, view=number, count=6) for number in (0, 1)]
+    assert torch.equal(together, torch.cat(alone))
+    on_device = _words(rows, torch.arange(2), 2, view[:, None], seed=1)
+    on_host = _words(rows.numpy(), torch.arange(2).numpy(), 2, view.numpy()[:, None], seed=1)
+    assert [word.tolist() for word in on_device] == [word.tolist() for word in on_host]
+
+
 def test_uniforms_depend_on_the_row_alone_and_not_on_the_batch() -> None:
     rows = torch.arange(1000)
     whole = uniforms(rows, seed=1, epoch=2, view=0, count=5)

@@ -70,7 +70,8 @@ class Moment:
 
     seed: int
     epoch: int | Tensor
-    view: int
+    view: int | Tensor
+    """One of all rows, or int64 [B]."""
 
 
 def draw(

@@ -76,19 +76,36 @@ class Views:
 
         `rows` int64 [B] are the rows' numbers in the dataset, which name their random numbers.
         """
-        params = draw(
-            rows.to(self.device),
-            heights=canvas.heights,
-            widths=canvas.widths,
-            spec=self.spec,
-            moment=Moment(seed, epoch, view),
-        )
+        params = self._drawn(rows, canvas.heights, canvas.widths, Moment(seed, epoch, view))
+        return self._made(canvas, params)
+
+    @torch.no_grad()
+    def pair(
+        self, canvas: Canvas, rows: Tensor, *, seed: int, epoch: int | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Views 0 and 1, as `views` makes each.
+
+        What happens to them is drawn in one go: some fifty operations take longer to call than to
+        do.
+        """
+        count = len(rows)
+        view = torch.arange(2 * count, device=self.device) // count
+        heights, widths = canvas.heights.repeat(2), canvas.widths.repeat(2)
+        params = self._drawn(rows.repeat(2), heights, widths, Moment(seed, epoch, view))
+        first, second = (params.rows(half) for half in (slice(count), slice(count, None)))
+        return self._made(canvas, first), self._made(canvas, second)
+
+    def _drawn(self, rows: Tensor, heights: Tensor, widths: Tensor, moment: Moment) -> ViewParams:
+        rows = rows.to(self.device)
+        return draw(rows, heights=heights, widths=widths, spec=self.spec, moment=moment)
+
+    def _made(self, canvas: Canvas, params: ViewParams) -> Tensor:
         if self._compiled is not None:
             return self._compiled.views(canvas, params)
         jitter = plan(params)
         # On a CPU rows are worked on in the order of their place of hue; see jitter_.
         order = torch.argsort(jitter.hue_at, stable=True) if self._picks_rows else None
-        out = self._empty(len(rows))
+        out = self._empty(len(params.flip))
         # Below autocast: half precision would round away more than a level of 255.
         with torch.autocast(self.device.type, enabled=False):
             for part in self._parts(canvas):

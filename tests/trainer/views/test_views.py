@@ -170,6 +170,16 @@ def test_a_view_depends_on_its_row_and_moment_and_not_on_its_batch(compiled: boo
         assert float((other - whole).abs().mean()) > 0.05
 
 
+@pytest.mark.parametrize("rows", [1, 37])
+def test_a_pair_is_both_views(rows: int, compiled: bool) -> None:
+    spec = spec_of(flip_p=0.5, jitter_p=0.8, grey_p=0.2, blur_p=0.5, crop_scale=(0.2, 1.0))
+    views, canvas = views_of(spec, compiled), canvas_of(photos([(30, 40)] * rows))
+    numbers = torch.arange(rows) * 3
+    pair = views.pair(canvas, numbers, seed=1, epoch=2)
+    for view, made in enumerate(pair):
+        assert torch.equal(made, views.views(canvas, numbers, seed=1, epoch=2, view=view))
+
+
 @pytest.mark.parametrize("rows", [1, 2, 40])
 def test_the_path_without_waits_gives_the_same_views(rows: int) -> None:
     """What a GPU runs, run on a CPU: each step on all rows, none picked by their numbers."""

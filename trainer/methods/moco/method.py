@@ -33,7 +33,8 @@ class Tower(nn.Module):
     def features(self, views: Tensor, *, feature: Feature) -> Tensor:
         """[B, 3, S, S] to [B, D] in the precision of the weights."""
         if self.bf16:
-            views = views.to(torch.bfloat16, memory_format=torch.channels_last)  # in one pass
+            # Narrow first: on a CPU both at once takes twice as long.
+            views = views.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
         with torch.autocast(views.device.type, torch.bfloat16, enabled=self.bf16):
             found: Tensor = self.encoder(views)
             if feature == "projection":
