@@ -17,11 +17,13 @@ from numba.core.datamodel import models
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, register_model
 
+from trainer.compiling import SETTINGS
+
 WIDTH = 32
 """Numbers in a run: a line of the cache in bfloat16, two of the widest registers in float32."""
 
-FAST = ("reassoc", "contract", "nsz", "arcp")
-"""As `trainer.compiling` allows it: products may be added without rounding in between."""
+FAST = tuple(sorted(SETTINGS["fastmath"]))
+"""As in all compiled code: products may be added without rounding in between."""
 HALF_BITS, BELOW_HALF = 16, 0x7FFF
 FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
 WORDS = ir.VectorType(ir.IntType(32), WIDTH)
