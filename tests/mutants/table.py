@@ -285,8 +285,8 @@ RESUMES: Final = (
     Mutant(
         "chance depends on the process",
         "trainer/looking.py",
-        "seed=self.seed, epoch=epoch, view=view)",
-        "seed=self.seed + torch.initial_seed() % 97, epoch=epoch, view=view)",
+        "seed=self.seed, epoch=epoch)",
+        "seed=self.seed + torch.initial_seed() % 97, epoch=epoch)",
         (CUTS,),
     ),
 )
