@@ -17,6 +17,9 @@ COPIES = 2
 def main(words: list[str]) -> int:
     """Print a table; 0 if all were killed."""
     chosen = [one for one in MUTANTS if not words or any(_has(one, word) for word in words)]
+    if not chosen:
+        print(f"No mutant's name or file holds one of {words}.", file=sys.stderr)
+        return 1
     began_s = time.monotonic()
     try:
         for mutant in chosen:
