@@ -7,6 +7,8 @@ read. Compiled for this machine when this module is loaded. C is a multiple of `
 Ioffe and Szegedy 2015 (arXiv:1502.03167), Algorithm 1 and the gradients of section 3.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,15 +41,6 @@ WITH, WITHOUT = "u2[:,::1]", "none"
 
 
 @kernel
-def _first(x: Halves) -> Floats:
-    """The first pixel, [1, C]."""
-    first = np.empty((1, x.shape[1]), np.float32)
-    for at in range(0, x.shape[1], WIDTH):
-        put_floats(first, 0, at, halves(x, 0, at))
-    return first
-
-
-@kernel
 def _count_in(sums: NDArray[np.float64], at: int, some: Floats) -> None:
     """Add sums of a block to those of the group, for WIDTH channels from `at` on."""
     for line in range(2):
@@ -59,11 +52,12 @@ def _count_in(sums: NDArray[np.float64], at: int, some: Floats) -> None:
 def _measure(x: Halves, eps: np.float32, moments: Floats) -> None:
     """Fill `moments`."""
     pixels, channels = x.shape
-    first = _first(x)
     sums, some = np.zeros((2, channels)), np.empty((2, WIDTH), np.float32)
+    for at in range(0, channels, WIDTH):
+        put_floats(moments, MEAN, at, halves(x, 0, at))
     for start in range(0, pixels, BLOCK):
         for at in range(0, channels, WIDTH):
-            origin = floats(first, 0, at)
+            origin = floats(moments, MEAN, at)
             total, squares = all_of(ZERO), all_of(ZERO)
             for pixel in range(start, min(pixels, start + BLOCK)):
                 # From the first pixel on, so that a mean far from 0 costs no digits.
@@ -77,7 +71,7 @@ def _measure(x: Halves, eps: np.float32, moments: Floats) -> None:
         apart_mean = sums[0, at] / pixels
         variance = sums[1, at] / pixels - apart_mean * apart_mean
         variance = 0.0 if variance < 0.0 else variance  # NaN stays
-        moments[MEAN, at] = np.float32(apart_mean) + first[0, at]
+        moments[MEAN, at] += np.float32(apart_mean)
         moments[INVERSE, at] = np.float32(1.0 / np.sqrt(variance + eps))
         moments[VARIANCE, at] = np.float32(variance)
 
@@ -90,6 +84,13 @@ def _line(affine: Floats, moments: Floats) -> Floats:
         line[0, at] = affine[0, at] * moments[INVERSE, at]
         line[1, at] = affine[1, at] - moments[MEAN, at] * line[0, at]
     return line
+
+
+@kernel
+def _reached(x: Halves, added: Halves | None, line: Floats, pixel: int, at: int) -> Any:  # noqa: ANN401
+    """What WIDTH channels of a pixel come to before the floor."""
+    reached = halves(x, pixel, at) * floats(line, 0, at) + floats(line, 1, at)
+    return reached if added is None else reached + halves(added, pixel, at)
 
 
 @compiled_now(NORMALISE.format(added=WITH), NORMALISE.format(added=WITHOUT))
@@ -108,12 +109,9 @@ def normalise(  # noqa: PLR0913, PLR0917  # an array for each: a kernel takes no
     line, lowest = _line(affine, moments), all_of(floor)
     for start in range(0, pixels, BLOCK):
         for at in range(0, channels, WIDTH):
-            scale, shift = floats(line, 0, at), floats(line, 1, at)
             for pixel in range(start, min(pixels, start + BLOCK)):
-                value = halves(x, pixel, at) * scale + shift
-                if added is not None:
-                    value = value + halves(added, pixel, at)
-                put_halves(out, pixel, at, at_least(value, lowest))
+                reached = _reached(x, added, line, pixel, at)
+                put_halves(out, pixel, at, at_least(reached, lowest))
 
 
 @kernel
@@ -132,16 +130,13 @@ def _sum(  # noqa: PLR0913, PLR0917  # an array for each: a kernel takes no reco
     lowest = all_of(floor)
     for start in range(0, pixels, BLOCK):
         for at in range(0, channels, WIDTH):
-            scale, shift, mean = floats(line, 0, at), floats(line, 1, at), floats(moments, MEAN, at)
+            mean = floats(moments, MEAN, at)
             total, along = all_of(ZERO), all_of(ZERO)
             for pixel in range(start, min(pixels, start + BLOCK)):
-                value = halves(x, pixel, at)
-                reached = value * scale + shift
-                if added is not None:
-                    reached = reached + halves(added, pixel, at)
+                reached = _reached(x, added, line, pixel, at)
                 passed = where_above(reached, lowest, halves(grad, pixel, at))
                 total = total + passed
-                along = along + passed * (value - mean)
+                along = along + passed * (halves(x, pixel, at) - mean)
             put_floats(some, 0, 0, along)
             put_floats(some, 1, 0, total)
             _count_in(sums, at, some)
@@ -180,14 +175,12 @@ def gradient(  # noqa: PLR0913, PLR0917  # an array for each: a kernel takes no 
     through = _spread(line, moments, of_affine, pixels)
     for start in range(0, pixels, BLOCK):
         for at in range(0, channels, WIDTH):
-            scale, shift = floats(line, 0, at), floats(line, 1, at)
+            scale = floats(line, 0, at)
             slope, level = floats(through, 0, at), floats(through, 1, at)
             for pixel in range(start, min(pixels, start + BLOCK)):
-                value = halves(x, pixel, at)
-                reached = value * scale + shift
-                if added is not None:
-                    reached = reached + halves(added, pixel, at)
+                reached = _reached(x, added, line, pixel, at)
                 passed = where_above(reached, lowest, halves(grad, pixel, at))
-                put_halves(of_x, pixel, at, passed * scale + value * slope + level)
+                through_both = halves(x, pixel, at) * slope + level
+                put_halves(of_x, pixel, at, passed * scale + through_both)
                 if of_added is not None:
                     put_halves(of_added, pixel, at, passed)
