@@ -52,14 +52,13 @@ def uniforms(
     `count` begins with the values of a shorter one.
     """
     blocks = -(-count // 4)
+    beside = view[:, None] if isinstance(view, Tensor) else view
     if rows.device.type == "cpu":
-        numbers = np.arange(blocks)
-        beside = view.numpy()[:, None] if isinstance(view, Tensor) else view
-        host = _words(rows.numpy(), numbers, int(epoch), beside, seed=seed)
+        of_view = beside.numpy() if isinstance(beside, Tensor) else beside
+        host = _words(rows.numpy(), np.arange(blocks), int(epoch), of_view, seed=seed)
         drawn = np.stack(host, axis=2).reshape(len(rows), -1)[:, :count]
         return torch.from_numpy((drawn >> 8).astype(np.float32) * np.float32(2.0**-24))
-    of_view = view[:, None] if isinstance(view, Tensor) else view
-    words = _words(rows, torch.arange(blocks, device=rows.device), epoch, of_view, seed=seed)
+    words = _words(rows, torch.arange(blocks, device=rows.device), epoch, beside, seed=seed)
     bits = torch.stack(words, dim=2).flatten(1)[:, :count] >> 8
     return bits.to(torch.float32) * 2.0**-24
 
