@@ -35,10 +35,7 @@ def write_preview(folder: Path, *, seed: int) -> None:
     views = Views(spec, mean=(0.0,) * 3, std=(1.0,) * 3, device=device)
     with RowSource(pack, device=device) as source:
         canvas = source.canvas(rows)
-        columns = [
-            views.plain(canvas),
-            *(views.views(canvas, rows, seed=seed, epoch=0, view=view) for view in (0, 1)),
-        ]
+        columns = [views.plain(canvas), *views.pair(canvas, rows, seed=seed, epoch=0)]
     path = folder / PREVIEW
     with path.open("wb") as file:
         _grid(columns).save(file, format="PNG")
