@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,15 @@ from trainer.ending import run_to_end
 from trainer.failpoints import SETTING
 from trainer.spec import JobSpec
 from trainer.train import Machine, Places, train
-from worker.child import warm
+from worker import child
 from worker.wire import Emitter, listen
 
-__all__ = ["run", "warm"]
+
+def warm() -> None:
+    """All imports, before any fork: here nothing is idle, so each fork would make them anew."""
+    child.warm()
+    for name in child.LATER:
+        import_module(name)
 
 
 def run(orders: dict[str, Any], events: int, control: int) -> None:
