@@ -44,7 +44,7 @@ SIZES: dict[tuple[str, str], EncoderSize] = {
 }
 BYTES_PER_VALUE = 4
 LOGIT_KEYS = 8192
-"""Negatives whose logits exist together: `trainer.losses.CHUNK_KEYS`, which would load torch."""
+"""Negatives whose logits exist together: `trainer.softmax.CHUNK_KEYS`, which would load torch."""
 
 
 def estimate(spec: JobSpec, facts: DatasetFacts) -> Estimate:

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, cast
 from torch import Tensor, nn
 
 from trainer.crew import Crew
-from trainer.losses import Hidden
+from trainer.hidden import Hidden
 from trainer.profiling.clock import Clock
 from trainer.spec import JobSpec
 

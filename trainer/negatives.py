@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.losses import Hidden
+from trainer.hidden import Hidden
 
 UNOWNED = -1
 """Row id of a slot that still holds a random vector. It counts as a negative."""
@@ -45,6 +45,8 @@ class NegativeQueue(nn.Module):
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
         self.register_buffer("fill", torch.zeros((), dtype=torch.int64))
         self.register_buffer("pushes", torch.zeros((), dtype=torch.int64))
+        self._rounded: Tensor | None = None
+        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]  # torch
 
     @torch.no_grad()
     def push(self, keys: Tensor, rows: Tensor) -> None:
@@ -53,12 +55,21 @@ class NegativeQueue(nn.Module):
         kept = min(count, self.capacity_rows)
         offsets = torch.arange(count - kept, count, device=keys.device)
         slots = (self.pointer + offsets) % self.capacity_rows
-        self.keys.index_copy_(0, slots, keys[count - kept :].to(self.keys.dtype))
+        newest = keys[count - kept :].to(self.keys.dtype)
+        self.keys.index_copy_(0, slots, newest)
+        if self._rounded is not None:
+            self._rounded.index_copy_(0, slots, newest.bfloat16())
         self.rows.index_copy_(0, slots, rows[count - kept :])
         self.pushed_at.index_copy_(0, slots, self.pushes.expand(kept))
         self.pushes.add_(1)
         self.pointer.add_(count).remainder_(self.capacity_rows)
         self.fill.add_(count).clamp_(max=self.capacity_rows)
+
+    def rounded(self) -> Tensor:
+        """`keys` in bfloat16. Kept from the first call on: a step changes few of them."""
+        if self._rounded is None:
+            self._rounded = self.keys.bfloat16()
+        return self._rounded
 
     def hidden_from(self, rows: Tensor | None) -> Hidden | None:
         """What queries of dataset rows `rows` [B] must not see; None if they may see all.
@@ -79,3 +90,8 @@ class NegativeQueue(nn.Module):
         if not bool(filled.any()):
             return 0
         return int(self.pushes - self.pushed_at[filled].min())
+
+
+def _forget(negatives: NegativeQueue, _: object) -> None:
+    """What is rounded: other keys were loaded."""
+    negatives._rounded = None

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from trainer.losses import CHUNK_KEYS
 from trainer.method import Method, Negatives, Outcome
 from trainer.momentum import norm
+from trainer.softmax import CHUNK_KEYS
 
 SPECTRUM_ROWS = 2048
 """At most so many embeddings give the effective rank."""

@@ -21,7 +21,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.support.tiny_pack import blobs, write_pack
 from trainer import assemble, machine
 from trainer.assemble import Places, open_run
-from trainer.losses import Hidden, info_nce
+from trainer.hidden import Hidden
+from trainer.losses import info_nce
 from trainer.machine import Machine
 from trainer.run import Run
 from trainer.spec import JobSpec

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from trainer.events import SIGNALS
-from trainer.losses import Hidden
+from trainer.hidden import Hidden
 from trainer.method import Negatives
 from trainer.momentum import distance_ratio, follow
 from trainer.signals import contrast, effective_rank, gradient_norm, std_ratio

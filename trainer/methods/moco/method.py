@@ -106,12 +106,12 @@ class MoCo(Method):
             query = self.query(view_q)
         with self.clock.phase("key"):
             key = self._keys(view_k, drawn)
-        asked = torch.autocast("cpu", torch.bfloat16, enabled=self.query.bf16)
-        with self.clock.phase("loss"), asked:
+        is_rounded = self.query.bf16 and query.device.type == "cpu"
+        with self.clock.phase("loss"):
             loss = info_nce(
                 query,
                 key,
-                self.negatives.keys,
+                self.negatives.rounded() if is_rounded else self.negatives.keys,
                 temperature=self.spec.temperature or 0.0,
                 hidden=self.negatives.hidden_from(self._owners(rows)),
             )
