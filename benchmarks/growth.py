@@ -121,8 +121,8 @@ def grown_with_queue(args: argparse.Namespace, folder: Path) -> Section:
         ),
         "",
         f"Small encoder, 32 px, batch {batch_rows}, 128-d keys; {args.rounds} rounds of "
-        f"{args.steps} steps. The queue has all buffers with it. The peak is that of the process "
-        "while it steps.",
+        f"{args.steps} steps. The queue has all buffers with it, and its keys in bfloat16. The "
+        "peak is that of the process while it steps.",
     ]
     figures = {"seconds": seconds, "peaks": {str(rows): peaks[rows] for rows in peaks}}
     return Section("growth-queue", "Growth with the queue", lines, figures)

@@ -26,6 +26,8 @@ from trainer.assemble import Places, open_run
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.machine import Machine
+from trainer.method import Method
+from trainer.negatives import NegativeQueue
 from trainer.randomness import shuffled
 from trainer.run import Run
 from trainer.views.spec import ViewsSpec
@@ -98,8 +100,16 @@ def peak(*, pack: str, side_px: int, batch_rows: int, queue_rows: int, steps: in
         return {
             "step_s": min(seconds),
             "peak_bytes": status_bytes("VmHWM"),
-            "state_bytes": sum(buffer.nbytes for buffer in run.method.buffers()),
+            "state_bytes": _kept_bytes(run.method),
         }
+
+
+def _kept_bytes(method: Method) -> int:
+    """All buffers, and the negatives in bfloat16 that a bf16 job keeps beside."""
+    negatives = method.negatives
+    assert isinstance(negatives, NegativeQueue)
+    rounded = negatives.rounded()
+    return rounded.nbytes + sum(buffer.nbytes for buffer in method.buffers())
 
 
 def resume(*, pack: str, side_px: int, batch_rows: int, shares: list[float], rounds: int) -> Answer:

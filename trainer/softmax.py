@@ -64,8 +64,9 @@ def _pieces(negatives: Tensor, hidden: Hidden | None) -> Iterator[tuple[Tensor, 
         return
     seen = torch.ones(count, dtype=torch.bool)
     seen[places] = False
-    for some in slices:
-        yield negatives[some].index_select(0, seen[some].nonzero()[:, 0]), None
+    kept = seen.nonzero()[:, 0]
+    # Of one size, so that each chunk finds room where the one before it was.
+    yield from ((negatives.index_select(0, kept[some]), None) for some in slices)
     for some in slices:
         yield negatives[places[some]], hidden.mask(places[some])
 

@@ -145,7 +145,7 @@ def test_the_device_that_stands_in_does_not_answer() -> None:
 
 def test_a_million_negatives_never_have_all_their_logits_at_once() -> None:
     """The most memory held, as a share of one [B, K] in fp32: no mask of that shape either."""
-    rows, negatives = 4, 2**20
+    rows, negatives = 32, 2**20
     query, key = unit(rows).requires_grad_(), unit(rows)
     hidden = Hidden(torch.arange(rows), torch.arange(negatives), empty=-2)
     queue = unit(negatives)
