@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
 from trainer import checkpoints
+from trainer.ahead import Ahead
+from trainer.batches import Batch, Batches
 from trainer.captured import CapturedStepping, CudaTape
 from trainer.crew import Crew
 from trainer.data.pack import Pack
@@ -77,6 +79,8 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
         history = History(places.out / "metrics.jsonl", before=before)
         stack.callback(history.close)
         views = _views(spec, pack.facts, place, crew)
+        batches = _batches(spec, source, EagerLook(views, spec.seed), place, machine)
+        batches.ahead = _ahead(batches, place, crew, stack)
         keeper = Keeper(
             Keeping(
                 out=places.out,
@@ -98,12 +102,12 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
             method=method,
             optimizer=optimizer,
             stepping=_stepping(spec, EagerStepping(method, optimizer), place, machine),
-            look=_look(spec, EagerLook(views, spec.seed), place, machine),
+            batches=batches,
             source=source,
             views=views,
             evaluation=_evaluation(spec, source, test_source, views),
             history=history,
-            horizon=Horizon(spec.epochs or 0, steps_per_epoch(spec, pack.rows)),
+            horizon=batches.horizon,
             progress=progress,
             losses=LossWatch(place.device),
             keeper=stack.enter_context(keeper),
@@ -160,6 +164,28 @@ def _look(spec: JobSpec, eager: EagerLook, place: Place, machine: Machine) -> Lo
     if not _is_captured(spec, place, machine):
         return eager
     return CapturedLook(eager, CudaTape(place.device))
+
+
+def _batches(
+    spec: JobSpec, source: RowSource, eager: EagerLook, place: Place, machine: Machine
+) -> Batches:
+    horizon = Horizon(spec.epochs or 0, steps_per_epoch(spec, source.pack.rows))
+    look = _look(spec, eager, place, machine)
+    return Batches(spec=spec, horizon=horizon, source=source, look=look)
+
+
+def _ahead(
+    batches: Batches, place: Place, crew: Crew | None, stack: ExitStack
+) -> Ahead[Batch] | None:
+    """For compiled views of rows that are never gathered; not while phases are measured.
+
+    Else most of it is Python, of which one thread runs at a time.
+    """
+    if crew is None or not batches.source.is_resident or batches.spec.profile:
+        return None
+    views = _views(batches.spec, batches.source.pack.facts, place, Crew(1))
+    alone = replace(batches, look=EagerLook(views, batches.spec.seed))
+    return stack.enter_context(Ahead(alone.made))
 
 
 def _is_captured(spec: JobSpec, place: Place, machine: Machine) -> bool:

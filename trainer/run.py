@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
+from trainer.batches import Batches
 from trainer.data.source import RowSource
 from trainer.evaluation import Evaluation
 from trainer.events import Evaluated, Logged, Profiled, Published, Started, Stepped
@@ -15,13 +15,11 @@ from trainer.exports.publish import Export, publish
 from trainer.failpoints import reach
 from trainer.history import History
 from trainer.keeper import Emit, Keeper
-from trainer.looking import Look
 from trainer.machine import Place
 from trainer.method import Method, Outcome
 from trainer.optim import Horizon, lr_at
 from trainer.profiling.clock import Clock
 from trainer.profiling.profiler import Profiler
-from trainer.randomness import shuffled
 from trainer.signals import gradient_norm, read_signals
 from trainer.spec import JobSpec
 from trainer.state import collect
@@ -53,7 +51,7 @@ class Run:
     method: Method
     optimizer: torch.optim.Optimizer
     stepping: Stepping
-    look: Look
+    batches: Batches
     source: RowSource
     views: Views
     evaluation: Evaluation | None
@@ -109,7 +107,7 @@ class Run:
         Returns its signals if they are due. Raises DivergedError.
         """
         with self.stopwatch.timing("data_s"):
-            first, second, rows = self._views()
+            first, second, rows = self.batches.of(self.step)
         reach("train.step")
         with self.stopwatch.timing("step_s"):
             lr = self._lr()
@@ -130,7 +128,7 @@ class Run:
 
     def complaint(self) -> Logged | None:
         """What is not as it should be with the way in which steps are done. Said once."""
-        trouble = self.stepping.trouble or self.look.trouble
+        trouble = self.stepping.trouble or self.batches.look.trouble
         if trouble is None or self.has_complained:
             return None
         self.has_complained = True
@@ -204,29 +202,6 @@ class Run:
             profile=self.profiler.newest,
         )
         return publish(export, out=self.out)
-
-    def _views(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Two views [B, 3, side, side] of this step's rows int64 [B], on the device."""
-        with self.clock.phase("gather"):
-            rows = self._rows_of(self.step)
-        canvas = self.source.canvas(rows)
-        with self.clock.phase("gather"):
-            if self.step + 1 < self.horizon.steps:
-                self.source.prefetch(self._rows_of(self.step + 1))
-        with self.clock.phase("copy"):
-            rows = rows.to(self.place.device, non_blocking=True)
-        epoch = self.step // self.horizon.steps_per_epoch
-        with self.clock.phase("views"):
-            first, second = self.look(canvas, rows, epoch=epoch)
-        return first, second, rows
-
-    def _rows_of(self, step: int) -> Tensor:
-        """Dataset rows of a step, int64 [B] on the CPU: a slice of its epoch's permutation."""
-        epoch, position = divmod(step, self.horizon.steps_per_epoch)
-        batch_rows, total = self.spec.batch_rows or 0, self.source.pack.rows
-        start = position * batch_rows
-        positions = torch.arange(start, min(start + batch_rows, total))
-        return shuffled(positions, total=total, seed=self.spec.seed, epoch=epoch)
 
     def _lr(self) -> float:
         peak = self.spec.optim.lr or 0.0

@@ -201,9 +201,9 @@ def test_replayed_views_are_the_eager_ones_bit_for_bit(pack: Path, sizes: str) -
     with opened(spec, pack, "eager") as run:
         expected = after(run, STEPS)[1]
     with opened(spec, pack, "captured") as run:
-        assert isinstance(run.look, EagerLook)
+        assert isinstance(run.batches.look, EagerLook)
         tape = CallsViewsAgain()
-        run.look = CapturedLook(run.look, tape)
+        run.batches.look = CapturedLook(run.batches.look, tape)
         assert same(after(run, STEPS)[1], expected)
         assert tape.replays == STEPS - STEPS // 5 - WARM_UP_STEPS
         assert run.complaint() is None
@@ -213,8 +213,8 @@ def test_views_that_cannot_be_captured_are_made_without(pack: Path) -> None:
     with opened(spec_of(), pack, "eager") as run:
         expected = after(run, 6)[1]
     with opened(spec_of(), pack, "refused") as run:
-        assert isinstance(run.look, EagerLook)
-        run.look = CapturedLook(run.look, Refuses(run))
+        assert isinstance(run.batches.look, EagerLook)
+        run.batches.look = CapturedLook(run.batches.look, Refuses(run))
         assert same(after(run, 6)[1], expected)
         assert run.complaint() is not None
 
@@ -254,7 +254,7 @@ def test_the_complaint_reaches_the_user(pack: Path, monkeypatch: pytest.MonkeyPa
 def test_a_cpu_is_never_asked_for_a_graph(pack: Path) -> None:
     with opened(spec_of(), pack, "out") as run:
         assert type(run.stepping) is EagerStepping
-        assert type(run.look) is EagerLook
+        assert type(run.batches.look) is EagerLook
 
 
 @gpu
@@ -266,7 +266,7 @@ def test_captured_steps_on_a_gpu_equal_eager_ones(pack: Path, optim: dict[str, A
         with opened(spec, pack, f"graphs-{graphs}", machine) as run:
             found.append(after(run, GPU_STEPS))
             assert isinstance(run.stepping, CapturedStepping) == graphs
-            assert isinstance(run.look, CapturedLook) == graphs
+            assert isinstance(run.batches.look, CapturedLook) == graphs
             assert run.complaint() is None
     assert found[0][0] == found[1][0]
     assert same(found[0][1], found[1][1])

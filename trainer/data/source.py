@@ -41,6 +41,11 @@ class RowSource:
         self._leader = ThreadPoolExecutor(1, thread_name_prefix="gather-lead")
         self._copiers = ThreadPoolExecutor(max(1, threads), thread_name_prefix="gather")
 
+    @property
+    def is_resident(self) -> bool:
+        """Whether all rows are on the device, so that none is ever gathered."""
+        return self._resident is not None
+
     def canvas(self, rows: Tensor) -> Canvas:
         """The rows of an int64 tensor [B], on the device. What was prefetched is waited for."""
         if self._resident is not None:

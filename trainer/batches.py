@@ -1,0 +1,69 @@
+"""The batch of a step: which rows of the dataset it is for, and both views of each."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainer.ahead import Ahead
+from trainer.data.source import RowSource
+from trainer.looking import Look
+from trainer.optim import Horizon
+from trainer.randomness import shuffled
+from trainer.spec import JobSpec
+
+
+class Batch(NamedTuple):
+    """What one step trains on, on the device."""
+
+    first: Tensor
+    """[B, 3, side, side]."""
+    second: Tensor
+    """[B, 3, side, side]."""
+    rows: Tensor
+    """Dataset rows, int64 [B]."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Batches:
+    """Gives the batch of any step. Which it is depends on the step and the spec alone."""
+
+    spec: JobSpec
+    """Resolved."""
+    horizon: Horizon
+    source: RowSource
+    look: Look
+    ahead: "Ahead[Batch] | None" = None
+    """Makes the batch of the next step, if something does."""
+
+    def of(self, step: int) -> Batch:
+        """That of `step`. Good until the next call."""
+        ready = self.ahead.take(step) if self.ahead else None
+        batch = self.made(step) if ready is None else ready
+        if self.ahead and step + 1 < self.horizon.steps:
+            self.ahead.begin(step + 1)
+        return batch
+
+    def made(self, step: int) -> Batch:
+        """The same, made here and now."""
+        clock = self.source.clock
+        with clock.phase("gather"):
+            rows = self.rows_of(step)
+        canvas = self.source.canvas(rows)
+        with clock.phase("gather"):
+            if step + 1 < self.horizon.steps:
+                self.source.prefetch(self.rows_of(step + 1))
+        with clock.phase("copy"):
+            rows = rows.to(self.source.device, non_blocking=True)
+        with clock.phase("views"):
+            views = self.look(canvas, rows, epoch=step // self.horizon.steps_per_epoch)
+        return Batch(*views, rows)
+
+    def rows_of(self, step: int) -> Tensor:
+        """Dataset rows of a step, int64 [B] on the CPU: a slice of its epoch's permutation."""
+        epoch, position = divmod(step, self.horizon.steps_per_epoch)
+        batch_rows, total = self.spec.batch_rows or 0, self.source.pack.rows
+        start = position * batch_rows
+        positions = torch.arange(start, min(start + batch_rows, total))
+        return shuffled(positions, total=total, seed=self.spec.seed, epoch=epoch)
