@@ -1,6 +1,6 @@
 """NegativeQueue: the keys of earlier batches, which serve as negatives."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,19 @@ UNOWNED = -1
 """Row id of a slot that still holds a random vector. It counts as a negative."""
 EMPTY = -2
 """Row id of a slot that was never filled. It does not count."""
+
+
+class _Rounded(NamedTuple):
+    """Keys in bfloat16, and what they were made of."""
+
+    of: Tensor
+    version: int
+    """torch counts the writes to a tensor."""
+    keys: Tensor
+
+    def are_of(self, keys: Tensor) -> bool:
+        """Whether nobody has written to `keys` since."""
+        return self.of is keys and self.version == keys._version
 
 
 class NegativeQueue(nn.Module):
@@ -45,8 +58,7 @@ class NegativeQueue(nn.Module):
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
         self.register_buffer("fill", torch.zeros((), dtype=torch.int64))
         self.register_buffer("pushes", torch.zeros((), dtype=torch.int64))
-        self._rounded: Tensor | None = None
-        self.register_load_state_dict_post_hook(_forget)  # type: ignore[no-untyped-call]  # torch
+        self._rounded: _Rounded | None = None
 
     @torch.no_grad()
     def push(self, keys: Tensor, rows: Tensor) -> None:
@@ -56,9 +68,11 @@ class NegativeQueue(nn.Module):
         offsets = torch.arange(count - kept, count, device=keys.device)
         slots = (self.pointer + offsets) % self.capacity_rows
         newest = keys[count - kept :].to(self.keys.dtype)
+        rounded = self._still_rounded()
         self.keys.index_copy_(0, slots, newest)
-        if self._rounded is not None:
-            self._rounded.index_copy_(0, slots, newest.bfloat16())
+        if rounded is not None:
+            rounded.keys.index_copy_(0, slots, newest.bfloat16())
+            self._rounded = rounded._replace(version=self.keys._version)
         self.rows.index_copy_(0, slots, rows[count - kept :])
         self.pushed_at.index_copy_(0, slots, self.pushes.expand(kept))
         self.pushes.add_(1)
@@ -66,9 +80,17 @@ class NegativeQueue(nn.Module):
         self.fill.add_(count).clamp_(max=self.capacity_rows)
 
     def rounded(self) -> Tensor:
-        """`keys` in bfloat16. Kept from the first call on: a step changes few of them."""
-        if self._rounded is None:
-            self._rounded = self.keys.bfloat16()
+        """`keys` in bfloat16, for a step on a CPU, which changes few of them."""
+        rounded = self._still_rounded()
+        if rounded is None:
+            rounded = _Rounded(self.keys, self.keys._version, self.keys.bfloat16())
+            self._rounded = rounded
+        return rounded.keys
+
+    def _still_rounded(self) -> _Rounded | None:
+        """What was rounded, if nobody but `push` has written to `keys` since."""
+        if self._rounded is not None and not self._rounded.are_of(self.keys):
+            self._rounded = None
         return self._rounded
 
     def hidden_from(self, rows: Tensor | None) -> Hidden | None:
@@ -90,8 +112,3 @@ class NegativeQueue(nn.Module):
         if not bool(filled.any()):
             return 0
         return int(self.pushes - self.pushed_at[filled].min())
-
-
-def _forget(negatives: NegativeQueue, _: object) -> None:
-    """What is rounded: other keys were loaded."""
-    negatives._rounded = None

@@ -292,8 +292,8 @@ RESUMES: Final = (
     Mutant(
         "rounded negatives outlive the state that they were made of",
         "trainer/negatives.py",
-        "    negatives._rounded = None",
-        "    negatives._rounded = negatives._rounded",
+        "return self.of is keys and self.version == keys._version",
+        "return self.of is keys and self.version >= 0",
         (
             "tests/trainer/test_negatives.py"
             "::test_the_rounded_keys_follow_what_is_pushed_and_what_is_loaded",

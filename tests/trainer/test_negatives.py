@@ -1,5 +1,6 @@
 """The ring against a plain deque."""
 
+import copy
 from collections import deque
 
 import pytest
@@ -87,4 +88,10 @@ def test_the_rounded_keys_follow_what_is_pushed_and_what_is_loaded() -> None:
         queue.push(torch.randn(7, 3), torch.arange(7))
     queue.load_state_dict(other.state_dict())
     assert torch.equal(queue.rounded(), other.keys.bfloat16())
+    queue.keys.neg_()
+    assert torch.equal(queue.rounded(), -other.keys.bfloat16())
+    twin = copy.deepcopy(queue)
+    queue.push(torch.randn(1, 3), torch.arange(1))
+    assert torch.equal(twin.rounded(), -other.keys.bfloat16())
+    assert torch.equal(queue.rounded(), queue.keys.bfloat16())
     assert set(queue.state_dict()) == set(other.state_dict())
