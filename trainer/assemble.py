@@ -107,7 +107,6 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
             views=views,
             evaluation=_evaluation(spec, source, test_source, views),
             history=history,
-            horizon=batches.horizon,
             progress=progress,
             losses=LossWatch(place.device),
             keeper=stack.enter_context(keeper),

@@ -56,7 +56,6 @@ class Run:
     views: Views
     evaluation: Evaluation | None
     history: History
-    horizon: Horizon
     progress: Progress
     losses: LossWatch
     keeper: Keeper
@@ -68,6 +67,11 @@ class Run:
     def spec(self) -> JobSpec:
         """Resolved."""
         return self.resolved.spec
+
+    @property
+    def horizon(self) -> Horizon:
+        """How long the run is."""
+        return self.batches.horizon
 
     @property
     def clock(self) -> Clock:
