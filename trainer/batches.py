@@ -52,7 +52,7 @@ class Batches:
             rows = self.rows_of(step)
         canvas = self.source.canvas(rows)
         with clock.phase("gather"):
-            if step + 1 < self.horizon.steps:
+            if step + 1 < self.horizon.steps and not self.source.is_resident:
                 self.source.prefetch(self.rows_of(step + 1))
         with clock.phase("copy"):
             rows = rows.to(self.source.device, non_blocking=True)
