@@ -2,12 +2,12 @@
 
 from typing import Final
 
+from tests.mutants.resumes import RESUMES
 from tests.mutants.runner import Mutant
 from tests.mutants.store import STORE
 
 PAGES = "tests/service/test_pages.py::test_"
 CHECKPOINTS = "tests/trainer/test_checkpoints.py::test_"
-CUTS = "tests/trainer/test_resume.py::test_a_chain_of_cuts_ends_in_the_same_bits[sgd-bf16-mlp]"
 
 WORKER: Final = (
     Mutant(
@@ -218,93 +218,6 @@ FILES: Final = (
         'folder.with_name(folder.name + ".tmp")',
         "folder",
         ("tests/trainer/exports/test_publish.py::test_a_full_disk_leaves_the_files_of_before",),
-    ),
-)
-
-RESUMES: Final = (
-    Mutant(
-        "running means are not restored",
-        "trainer/state.py",
-        "    try:\n        method.load_state_dict(own)\n",
-        '    own = {name: value for name, value in own.items() if "running_" not in name}\n'
-        "    try:\n        method.load_state_dict(own, strict=False)\n",
-        (CUTS,),
-    ),
-    Mutant(
-        "the pointer of the negatives is not restored",
-        "trainer/state.py",
-        "    try:\n        method.load_state_dict(own)\n",
-        '    own = {name: value for name, value in own.items() if "pointer" not in name}\n'
-        "    try:\n        method.load_state_dict(own, strict=False)\n",
-        (CUTS,),
-    ),
-    Mutant(
-        "the negatives are not restored",
-        "trainer/state.py",
-        "    try:\n        method.load_state_dict(own)\n",
-        '    own = {name: value for name, value in own.items() if "negatives.keys" not in name}\n'
-        "    try:\n        method.load_state_dict(own, strict=False)\n",
-        (CUTS,),
-    ),
-    Mutant(
-        "the key encoder is not restored",
-        "trainer/state.py",
-        "    try:\n        method.load_state_dict(own)\n",
-        '    own = {name: value for name, value in own.items() if not name.startswith("key")}\n'
-        "    try:\n        method.load_state_dict(own, strict=False)\n",
-        (CUTS,),
-    ),
-    Mutant(
-        "the state of the optimizer is not restored",
-        "trainer/state.py",
-        "            optimizer.state[parameter][key] = _like(parameter, value)\n",
-        "            pass\n",
-        (CUTS,),
-    ),
-    Mutant(
-        "the warm-up is a step ahead",
-        "trainer/optim.py",
-        "    epoch = step / horizon.steps_per_epoch\n",
-        "    epoch = (step + 1) / horizon.steps_per_epoch\n",
-        ("tests/trainer/test_optim.py::test_warm_up_and_cosine_per_step_is_version_3",),
-    ),
-    Mutant(
-        "a resumed run repeats a step",
-        "trainer/assemble.py",
-        "        step=meta.step,\n",
-        "        step=meta.step - 1,\n",
-        (CUTS,),
-    ),
-    Mutant(
-        "an attempt on another machine passes for the same",
-        "trainer/assemble.py",
-        "sorted({*meta.differs, *differing(meta.fingerprint, causes)})",
-        "sorted(meta.differs)",
-        ("tests/trainer/test_resume.py::test_another_thread_count_goes_on_but_is_stamped",),
-    ),
-    Mutant(
-        "a batch made for another step is taken",
-        "trainer/ahead.py",
-        "if begun is None or begun[0] != step:",
-        "if begun is None:",
-        ("tests/trainer/test_ahead.py::test_nothing_is_given_for_another_step_or_twice",),
-    ),
-    Mutant(
-        "rounded negatives outlive the state that they were made of",
-        "trainer/negatives.py",
-        "return self.of is keys and self.version == keys._version",
-        "return self.of is keys and self.version >= 0",
-        (
-            "tests/trainer/test_negatives.py"
-            "::test_the_rounded_keys_follow_what_is_pushed_and_what_is_loaded",
-        ),
-    ),
-    Mutant(
-        "chance depends on the process",
-        "trainer/looking.py",
-        "seed=self.seed, epoch=epoch)",
-        "seed=self.seed + torch.initial_seed() % 97, epoch=epoch)",
-        (CUTS,),
     ),
 )
 
