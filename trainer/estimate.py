@@ -43,7 +43,9 @@ SIZES: dict[tuple[str, str], EncoderSize] = {
     ("resnet50", "cifar"): EncoderSize(23_500_000, 1_270_000.0, 6000.0),
 }
 BYTES_PER_VALUE = 4
-LOGIT_KEYS = 8192
+COPIES_OF_KEYS = 1.5
+"""Negatives lie there once in fp32 and, on a CPU in bf16, once more at half the size."""
+LOGIT_KEYS = 16384
 """Negatives whose logits exist together: `trainer.softmax.CHUNK_KEYS`, which would load torch."""
 
 
@@ -62,7 +64,8 @@ def estimate(spec: JobSpec, facts: DatasetFacts) -> Estimate:
     activations = size.activations_per_px * area_px * batch_rows
     views = 6 * 3 * area_px * batch_rows
     queue_rows = spec.method.queue_rows or 0
-    negatives = queue_rows * spec.method.dim + min(queue_rows, LOGIT_KEYS) * batch_rows
+    negatives = COPIES_OF_KEYS * queue_rows * spec.method.dim
+    negatives += min(queue_rows, LOGIT_KEYS) * batch_rows
     return Estimate(
         steps=steps_per_epoch(spec, facts.rows) * (spec.epochs or 0),
         flops_per_row=2.0 * passes * size.macs_per_px * area_px,

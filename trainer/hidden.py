@@ -15,7 +15,7 @@ class Hidden(NamedTuple):
     negative_rows: Tensor
     """int64 [K]."""
     empty: int
-    """The id in `negative_rows` that nobody sees."""
+    """The id in `negative_rows` that nobody sees, the lowest there: a few below 0."""
 
     def mask(self, some: slice | Tensor) -> Tensor:
         """Bool [B or 1, S]: True where one of `some` S negatives is hidden."""
@@ -30,6 +30,9 @@ class Hidden(NamedTuple):
 
         Waits for the device.
         """
-        rows = [] if self.query_rows is None else self.query_rows.tolist()
-        found = np.flatnonzero(np.isin(self.negative_rows.numpy(force=True), [*rows, self.empty]))
-        return torch.from_numpy(found)
+        rows = self.negative_rows.numpy(force=True)
+        owners = rows[:0] if self.query_rows is None else self.query_rows.numpy(force=True)
+        # A table of all ids, for `isin` takes five times as long. Those below 0 count from its end.
+        apart = np.zeros(max(rows.max(), owners.max(initial=0)) + 1 - self.empty, dtype=bool)
+        apart[owners] = apart[self.empty] = True
+        return torch.from_numpy(np.flatnonzero(apart[rows]))

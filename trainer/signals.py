@@ -1,7 +1,7 @@
 """What a step tells of itself. Read every n steps only: each reading waits for the device."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from trainer.softmax import CHUNK_KEYS
 
 SPECTRUM_ROWS = 2048
 """At most so many embeddings give the effective rank."""
+BELOW_ALL = -2.0
+"""Below every cosine, so that a hidden negative is nearer to no query than its key is."""
 
 
 @torch.no_grad()
@@ -40,20 +42,29 @@ def contrast(queries: Tensor, keys: Tensor, negatives: Negatives) -> dict[str, f
     positive = (queries * keys).sum(1)  # [Q]
     nearer = torch.zeros_like(positive, dtype=torch.int64)
     total, seen = torch.zeros_like(positive), torch.zeros_like(positive)
-    for start in range(0, negatives.keys.shape[0], CHUNK_KEYS):
-        stop = min(start + CHUNK_KEYS, negatives.keys.shape[0])
-        similarity = queries @ negatives.keys[start:stop].T
-        mask = negatives.hidden.mask(slice(start, stop)) if negatives.hidden else None
-        visible = torch.ones_like(similarity) if mask is None else (~mask).expand_as(similarity)
-        nearer += ((similarity > positive[:, None]) & visible.bool()).sum(1)
-        total += (similarity * visible).sum(1)
-        seen += visible.sum(1)
+    for keys_of_some, mask in _looked_at(negatives):
+        similarity = queries @ keys_of_some.T
+        seen += len(keys_of_some)
+        if mask is not None:
+            gone = mask.sum(1)
+            similarity.masked_fill_(mask, BELOW_ALL)
+            total -= gone * BELOW_ALL
+            seen -= gone
+        nearer += (similarity > positive[:, None]).sum(1)
+        total += similarity.sum(1)
     return {
         "top1": float((nearer < 1).double().mean()),
         "top5": float((nearer < 5).double().mean()),
         "positive_similarity": float(positive.mean()),
         "negative_similarity": float(total.sum() / seen.sum().clamp(min=1)),
     }
+
+
+def _looked_at(negatives: Negatives) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Some negatives at a time, [S, D], and the mask of what is hidden among them."""
+    for start in range(0, len(negatives.keys), CHUNK_KEYS):
+        some = slice(start, start + CHUNK_KEYS)
+        yield negatives.keys[some], negatives.hidden.mask(some) if negatives.hidden else None
 
 
 def std_ratio(embeddings: Tensor) -> float:

@@ -1,6 +1,7 @@
 """Softmax of queries over many negatives, some at a time: no matrix of all logits ever exists."""
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -8,9 +9,12 @@ from torch import Tensor
 
 from trainer.hidden import Hidden
 
-CHUNK_KEYS = 8192
+CHUNK_KEYS = 16384
 """So many negatives are looked at together: few calls, and the logits of a batch of 128 stay in
 the caches of two cores."""
+PARTS = 8
+"""Attention looks at so many parts of a chunk by themselves, if it can be divided so: then a core
+asks all queries of what it has just laid in order for the matrix unit."""
 FEW = 16
 """Negatives hidden from some queries are looked at by themselves where no more than one in so many
 is."""
@@ -19,12 +23,12 @@ HIDDEN_LOGIT = -1e30
 
 
 class Share(NamedTuple):
-    """What queries find among some of the negatives."""
+    """What queries find among some of the negatives, or in a row among several such parts."""
 
     log_sum: Tensor
-    """[B]: logarithm of the sum of exp(logit)."""
+    """[B] or [P, B]: logarithm of the sum of exp(logit)."""
     mean: Tensor
-    """[B, D]: mean of the negatives, weighted by the softmax of the logits."""
+    """[B, D] or [P, B, D]: mean of the negatives, weighted by the softmax of the logits."""
 
 
 def softmax_over(queries: Tensor, negatives: Tensor, hidden: Hidden | None) -> Share:
@@ -35,24 +39,21 @@ def softmax_over(queries: Tensor, negatives: Tensor, hidden: Hidden | None) -> S
     """
     way = _attended if negatives.dtype == torch.bfloat16 else _exact
     pieces = _pieces(negatives, hidden)
-    return joined([way(queries, some, mask) for some, mask in pieces if len(some)])
+    shares = [way(queries, some, mask) for some, mask in pieces if len(some)]
+    return joined(Share(*(torch.stack(each) for each in zip(*shares, strict=True))))
 
 
-def joined(shares: Sequence[Share]) -> Share:
-    """What is found among all negatives of some shares."""
-    if len(shares) == 1:
-        return shares[0]
-    log_sums = torch.stack([share.log_sum for share in shares])  # [C, B]
-    log_sum = log_sums.logsumexp(0)
-    weights = torch.exp(log_sums - log_sum)
-    mean = torch.zeros_like(shares[0].mean)
-    for weight, share in zip(weights, shares, strict=True):
-        mean.addcmul_(weight[:, None], share.mean)
-    return Share(log_sum, mean)
+def joined(shares: Share) -> Share:
+    """What is found among the negatives of P parts together."""
+    top = shares.log_sum.amax(0)
+    weights = (shares.log_sum - top).exp_()  # [P, B]
+    total = weights.sum(0)
+    mean = (shares.mean * weights[:, :, None]).sum(0).div_(total[:, None])
+    return Share(total.log_().add_(top), mean)
 
 
 def _pieces(negatives: Tensor, hidden: Hidden | None) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Chunks of negatives, each with the mask of what is hidden in it if anything is."""
+    """Chunks of negatives, each with the mask [B or 1, S] of what is hidden in it, if anything."""
     count = len(negatives)
     slices = [slice(start, start + CHUNK_KEYS) for start in range(0, count, CHUNK_KEYS)]
     if hidden is None:
@@ -62,11 +63,10 @@ def _pieces(negatives: Tensor, hidden: Hidden | None) -> Iterator[tuple[Tensor, 
     if places is None:
         yield from ((negatives[some], hidden.mask(some)) for some in slices)
         return
-    seen = torch.ones(count, dtype=torch.bool)
-    seen[places] = False
-    kept = seen.nonzero()[:, 0]
-    # Of one size, so that each chunk finds room where the one before it was.
-    yield from ((negatives.index_select(0, kept[some]), None) for some in slices)
+    # One line for all queries, since a matrix for each of them takes longer than the products.
+    apart = torch.zeros(1, count, dtype=torch.bool)
+    apart[0, places] = True
+    yield from ((negatives[some], apart[:, some]) for some in slices)
     for some in slices:
         yield negatives[places[some]], hidden.mask(places[some])
 
@@ -74,23 +74,28 @@ def _pieces(negatives: Tensor, hidden: Hidden | None) -> Iterator[tuple[Tensor, 
 def _few(hidden: Hidden, count: int) -> Tensor | None:
     """Where negatives are hidden, int64 [N]; None where masks for all cost less.
 
-    That is when all are looked at together, when many are hidden, and on a GPU, where the host
-    would wait.
+    That is when many are hidden, and on a GPU, where the host would wait.
     """
-    if hidden.negative_rows.device.type != "cpu" or count <= CHUNK_KEYS:
+    if hidden.negative_rows.device.type != "cpu":
         return None
     places = hidden.places()
     return None if len(places) * FEW > count else places
 
 
 def _exact(queries: Tensor, negatives: Tensor, mask: Tensor | None) -> Share:
-    logits = queries @ negatives.T
-    if mask is not None:
-        logits.masked_fill_(mask, HIDDEN_LOGIT)
+    if mask is None:
+        logits = queries @ negatives.T
+    else:
+        logits = torch.addmm(_added(mask, queries), queries, negatives.T)
     top = logits.amax(1, keepdim=True)
     weights = logits.sub_(top).exp_()
     total = weights.sum(1, keepdim=True)
     return Share((top + total.log())[:, 0], (weights @ negatives).div_(total))
+
+
+def _added(mask: Tensor, queries: Tensor) -> Tensor:
+    """What hides negatives when it is added to logits."""
+    return queries.new_zeros(mask.shape).masked_fill_(mask, HIDDEN_LOGIT)
 
 
 def _attended(queries: Tensor, negatives: Tensor, mask: Tensor | None) -> Share:
@@ -98,11 +103,12 @@ def _attended(queries: Tensor, negatives: Tensor, mask: Tensor | None) -> Share:
 
     The library's own function for it is not public, since the public one keeps the sum to itself.
     """
-    asked, told = queries.bfloat16()[None, None], negatives[None, None]
+    parts = math.gcd(len(negatives), PARTS)
+    told = negatives.view(1, parts, -1, negatives.shape[1])
+    asked = queries.bfloat16().expand(1, parts, *queries.shape)
     added = None
-    if mask is not None:
-        added = queries.new_zeros(len(queries), len(negatives)).masked_fill_(mask, HIDDEN_LOGIT)
-        added = added[None, None]
+    if mask is not None:  # [1, P, B or 1, S / P]
+        added = _added(mask, queries).view(len(mask), parts, -1).transpose(0, 1)[None]
     attend: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     mean, log_sum = attend(asked, told, told, attn_mask=added, scale=1.0)
-    return Share(log_sum[0, 0], mean[0, 0].to(queries.dtype))
+    return joined(Share(log_sum[0], mean[0]))

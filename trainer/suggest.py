@@ -14,6 +14,10 @@ from trainer.spec import JobSpec
 
 SMALL_SIDE_PX = 64
 """Up to this side the authors' CIFAR recipe is the model, above it their ImageNet recipe."""
+POINTS = 300
+"""A curve of so many points shows all that a page can."""
+READ_QUICKLY = 4096
+"""So many negatives are read in a tenth of a step of the small encoder."""
 
 Choice = tuple[object, str]
 Rule = Callable[[JobSpec, DatasetFacts], Choice]
@@ -150,8 +154,13 @@ def _epochs(_spec: JobSpec, facts: DatasetFacts) -> Choice:
 
 
 def _signals(spec: JobSpec, facts: DatasetFacts) -> Choice:
+    """Each reading looks at all negatives once more, so it takes as long as they are many."""
     steps = steps_per_epoch(spec, facts.rows) * (spec.epochs or 0)
-    return max(1, min(50, steps // 1000)), "about a thousand points on a curve, at most 50 steps"
+    for_points, for_negatives = steps // POINTS, (spec.method.queue_rows or 0) // READ_QUICKLY
+    every_steps = max(1, min(50, max(for_points, for_negatives)))
+    if for_negatives > for_points and every_steps > 1:
+        return every_steps, "so many negatives take long to read"
+    return every_steps, f"about {POINTS} points on a curve, at most 50 steps apart"
 
 
 # In order: a rule may read what the rules above it filled in.

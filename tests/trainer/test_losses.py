@@ -65,7 +65,7 @@ def test_few_that_are_hidden_are_looked_at_by_themselves(
     assert float(found) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("chunk", [100, 8192])
+@pytest.mark.parametrize("chunk", [100, 97, 16384])
 @pytest.mark.parametrize("empty", [0, 7, 300])
 def test_of_rounded_negatives_only_the_products_are_rounded(
     empty: int, chunk: int, monkeypatch: pytest.MonkeyPatch

@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trainer import signals
 from trainer.events import SIGNALS
 from trainer.hidden import Hidden
 from trainer.method import Negatives
@@ -38,6 +40,30 @@ def test_hidden_negatives_do_not_count() -> None:
     found = contrast(axis[[0]], axis[[1]], negatives(axis[[0, 2]], hidden))
     assert found["top1"] == 1.0
     assert found["negative_similarity"] == 0.0
+
+
+@pytest.mark.parametrize("chunk", [7, 64])
+@pytest.mark.parametrize("owners", [None, [3, 8, 3, 70, 90]])
+def test_contrast_is_that_of_one_matrix_in_numpy(
+    owners: list[int] | None, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some negatives at a time, with rows twice in the queue and slots that nobody sees."""
+    monkeypatch.setattr(signals, "CHUNK_KEYS", chunk)
+    generator = torch.Generator().manual_seed(0)
+    queries, noise, bank = (
+        F.normalize(torch.randn(rows, 4, generator=generator), dim=1) for rows in (5, 5, 30)
+    )
+    keys = F.normalize(queries + noise, dim=1)
+    rows = torch.arange(30) % 9
+    rows[4:7] = -2
+    hidden = Hidden(None if owners is None else torch.tensor(owners), rows, empty=-2)
+    found = contrast(queries, keys, negatives(bank, hidden))
+    cosine = queries.numpy() @ bank.numpy().T
+    seen = np.array([[row not in {-2, own} for row in rows.tolist()] for own in owners or [-2] * 5])
+    nearer = ((cosine > (queries * keys).sum(1).numpy()[:, None]) & seen).sum(1)
+    assert found["top1"] == (nearer < 1).mean()
+    assert found["top5"] == (nearer < 5).mean()
+    assert found["negative_similarity"] == pytest.approx(cosine[seen].mean(), abs=1e-6)
 
 
 def test_std_ratio_is_one_on_the_sphere_and_zero_when_collapsed() -> None:

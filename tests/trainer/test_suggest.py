@@ -61,6 +61,26 @@ def test_what_the_user_says_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
+    ("epochs", "queue_rows", "every_steps", "why"),
+    [
+        (1, 4096, 1, "points"),
+        (20, 4096, 5, "points"),
+        (20, 65_536, 16, "negatives"),
+        (400, 65_536, 50, "points"),
+        (1, 1_048_576, 50, "negatives"),
+    ],
+)
+def test_signals_are_read_less_often_the_more_they_cost(
+    epochs: int, queue_rows: int, every_steps: int, why: str
+) -> None:
+    sent = {"dataset": "x", "batch_rows": 128, "epochs": epochs}
+    spec = JobSpec.model_validate({**sent, "method": {"queue_rows": queue_rows}})
+    resolved = resolve(spec, facts(10_000))
+    assert resolved.spec.signals_every_steps == every_steps
+    assert why in resolved.reasons["signals_every_steps"]
+
+
+@pytest.mark.parametrize(
     ("body", "rows", "field"),
     [
         ({}, 1, "dataset"),
