@@ -33,6 +33,7 @@ from trainer.evaluation import plan_evaluation
 from trainer.events import Evaluated, Event
 from trainer.machine import Machine
 from trainer.machine import prepared as prepared_machine
+from trainer.memory import keep_freed_memory
 from trainer.method import Method
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
@@ -100,6 +101,7 @@ def ours(
     spec: JobSpec, images: ImageSet, test: ImageSet | None, _args: argparse.Namespace
 ) -> float:
     """The trainer, as a job runs it."""
+    keep_freed_memory()
     found: list[float] = []
 
     def emit(event: Event) -> None:

@@ -1,6 +1,6 @@
 """What the next step needs, made while this one is done, where a core would have nothing to do.
 
-A third of a step on a CPU keeps one core busy and no more. A second thread of the same rank would
+Parts of a step on a CPU keep one core busy and no more. A second thread of the same rank would
 take from the others what it gives: a product that is shared out waits for its slowest part. So the
 thread has the lowest rank there is, and the kernel runs it where nobody else wants to.
 """

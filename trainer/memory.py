@@ -3,7 +3,7 @@
 import ctypes
 from typing import Any
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 """Numbers of glibc's mallopt."""
 MADV_HUGEPAGE = 14
 """Of Linux' madvise."""
@@ -29,6 +29,7 @@ def keep_freed_memory() -> None:
         (M_MMAP_MAX, 0),
         (M_TRIM_THRESHOLD, TRIM_BYTES),
         (M_TOP_PAD, PAD_BYTES),
+        (M_ARENA_MAX, 1),  # else other threads have room of their own, in small pages
     ):
         libc.mallopt(name, value)
     _in_large_pages(libc)

@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, cast
 
 from torch import Tensor, nn
 
+from trainer.abreast import Abreast
 from trainer.crew import Crew
 from trainer.hidden import Hidden
 from trainer.profiling.clock import Clock
@@ -52,6 +53,8 @@ class Method(nn.Module):
     """
 
     clock = Clock()
+    abreast: Abreast | None = None
+    """Does two things at a time, where that is faster."""
 
     @property
     @abstractmethod

@@ -50,14 +50,16 @@ def made(folder: Path, *, mixed: bool) -> Path:
     return folder
 
 
-def go(spec: JobSpec, pack: Path, out: Path, *, polls: int | None = None) -> list[Event]:
+def go(
+    spec: JobSpec, pack: Path, out: Path, *, polls: int | None = None, threads: int = 1
+) -> list[Event]:
     """All events of a run, that is stopped after so many polls."""
     events: list[Event] = []
     asked = iter(range(10**6))
     train(
         spec,
         Places(out=out, pack=pack),
-        machine=Machine(device="cpu", threads=1),
+        machine=Machine(device="cpu", threads=threads),
         emit=events.append,
         should_stop=lambda: polls is not None and next(asked) >= polls,
     )
@@ -74,14 +76,18 @@ def sums(events: list[Event]) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("where", "changes"),
-    [("pack", {}), ("resident", {"method": {"symmetric": True}, "precision": "bf16"})],
+    ("where", "changes", "threads"),
+    [("pack", {}, 1), ("resident", {"method": {"symmetric": True}, "precision": "bf16"}, 2)],
 )
 def test_every_phase_is_told_and_they_add_up(
-    where: str, changes: dict[str, Any], request: pytest.FixtureRequest, tmp_path: Path
+    where: str,
+    changes: dict[str, Any],
+    threads: int,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
 ) -> None:
     folder = request.getfixturevalue(where)
-    last = told(go(job(profile=True, **changes), folder, tmp_path))[-1]
+    last = told(go(job(profile=True, **changes), folder, tmp_path, threads=threads))[-1]
     assert (last.step, last.steps_measured) == (STEPS, MEASURED)
     assert tuple(phase.name for phase in last.phases) == get_args(Phase)
     of_steps = [phase for phase in last.phases if phase.name not in {"evaluation", "checkpoint"}]
@@ -94,10 +100,11 @@ def test_every_phase_is_told_and_they_add_up(
     assert last.sentence.endswith(".")
 
 
-def test_it_ends_in_the_same_bits(pack: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_it_ends_in_the_same_bits(pack: Path, tmp_path: Path, threads: int) -> None:
     """Every published file but the profile itself, and the list of sums that names it."""
-    plain = sums(go(job(), pack, tmp_path / "plain"))
-    profiled = sums(go(job(profile=True), pack, tmp_path / "profiled"))
+    plain = sums(go(job(), pack, tmp_path / "plain", threads=threads))
+    profiled = sums(go(job(profile=True), pack, tmp_path / "profiled", threads=threads))
     assert profiled.keys() - plain.keys() == {"profile.json"}
     same = plain.keys() - {"SHA256SUMS"}
     assert {name: profiled[name] for name in same} == {name: plain[name] for name in same}

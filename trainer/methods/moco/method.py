@@ -102,10 +102,7 @@ class MoCo(Method):
     def _half(
         self, view_q: Tensor, view_k: Tensor, rows: Tensor, drawn: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        with self.clock.phase("query"):
-            query = self.query(view_q)
-        with self.clock.phase("key"):
-            key = self._keys(view_k, drawn)
+        query, key = self._embeddings(view_q, view_k, drawn)
         is_rounded = self.query.bf16 and query.device.type == "cpu"
         with self.clock.phase("loss"):
             loss = info_nce(
@@ -116,6 +113,18 @@ class MoCo(Method):
                 hidden=self.negatives.hidden_from(self._owners(rows)),
             )
         return loss, query, key
+
+    def _embeddings(self, view_q: Tensor, view_k: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Of queries and of keys, [B, dim] each. Neither waits for the other."""
+        if self.abreast is not None:
+            with self.clock.phase("query", "key"):
+                return self.abreast.both(
+                    lambda: self.query(view_q), lambda: self._keys(view_k, drawn)
+                )
+        with self.clock.phase("query"):
+            query = self.query(view_q)
+        with self.clock.phase("key"):
+            return query, self._keys(view_k, drawn)
 
     @torch.no_grad()
     def _keys(self, views: Tensor, drawn: Tensor) -> Tensor:
