@@ -8,7 +8,6 @@ are decides the last bits: every attempt of a job that has as many takes the sam
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import Self, TypeVar
 
 import torch
@@ -17,8 +16,6 @@ from trainer.crew import share_with
 
 First = TypeVar("First")
 Second = TypeVar("Second")
-START_S = 60.0
-"""Within this a thread has started, however busy the machine."""
 
 
 class Abreast:
@@ -26,29 +23,26 @@ class Abreast:
 
     def __init__(self, threads: int) -> None:
         """`threads` >= 2 is what both have together."""
-        both_there = Barrier(2)
-        self._threads = ThreadPoolExecutor(2, "abreast")
         asked = torch.get_num_threads()
-        starts = [
-            self._threads.submit(_take_half, threads=half, both_there=both_there)
-            for half in (threads // 2, threads - threads // 2)
-        ]
-        for start in starts:
-            start.result()
+        self._first, self._second = _with(threads // 2), _with(threads - threads // 2)
         # Each thread has a number of its own, but threads that are started later take the last.
         torch.set_num_threads(asked)
 
     def both(
         self, first: Callable[[], First], second: Callable[[], Second]
     ) -> tuple[First, Second]:
-        """What the two return, once both have ended. Raises what `first` raised, or `second`."""
-        one, other = self._threads.submit(first), self._threads.submit(second)
+        """What the two return, once both have ended. Raises what `first` raised, or `second`.
+
+        `first` always has the same threads, since how many there are decides the last bits.
+        """
+        one, other = self._first.submit(first), self._second.submit(second)
         other.exception()  # not before both are done
         return one.result(), other.result()
 
     def close(self) -> None:
         """End the threads."""
-        self._threads.shutdown()
+        self._first.shutdown()
+        self._second.shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -57,9 +51,14 @@ class Abreast:
         self.close()
 
 
-def _take_half(*, threads: int, both_there: Barrier) -> None:
-    """Of this thread. Waits for the other one, so that each gets one half."""
-    both_there.wait(START_S)
-    torch.get_num_threads()  # the first call in a thread takes the number that was last set
-    torch.set_num_threads(threads)
-    share_with(threads)
+def _with(threads: int) -> ThreadPoolExecutor:
+    """One thread, which is there already, and shares what it does with `threads` at most."""
+
+    def take() -> None:
+        torch.get_num_threads()  # the first call in a thread takes the number that was last set
+        torch.set_num_threads(threads)
+        share_with(threads)
+
+    alone = ThreadPoolExecutor(1, "abreast")
+    alone.submit(take).result()
+    return alone

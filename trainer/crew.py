@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from queue import SimpleQueue
-from threading import Thread, current_thread, local
+from threading import Lock, Thread, current_thread, local
 from typing import Self
 
 Task = Callable[[], object]
@@ -37,6 +37,7 @@ class Crew:
         self.threads = threads
         self._tasks: SimpleQueue[Task | None] = SimpleQueue()
         self._helpers: list[Thread] = []
+        self._starting = Lock()
 
     def share(self, part: Callable[[int], object], parts: int) -> None:
         """Call `part` once with each number below `parts`. Returns when all are done.
@@ -60,7 +61,7 @@ class Crew:
             else:
                 ended.put(None)
 
-        if workers > 1 and not self._helpers:
+        if workers > 1:
             self._start()
         for worker in range(1, workers):
             self._tasks.put(partial(work, worker))
@@ -70,11 +71,15 @@ class Crew:
             raise errors[0]
 
     def _start(self) -> None:
-        for number in range(1, self.threads):
-            helper = Thread(target=_help, args=(self._tasks,), name=f"crew-{number}", daemon=True)
-            helper.start()
-            self._helpers.append(helper)
-        weakref.finalize(self, _dismiss, self._tasks, self._helpers)
+        with self._starting:  # two may ask for the first time at once
+            if self._helpers:
+                return
+            for number in range(1, self.threads):
+                name = f"crew-{number}"
+                helper = Thread(target=_help, args=(self._tasks,), name=name, daemon=True)
+                helper.start()
+                self._helpers.append(helper)
+            weakref.finalize(self, _dismiss, self._tasks, self._helpers)
 
     def __deepcopy__(self, _memo: object) -> Self:
         """What is copied shares the threads of what it was copied from."""

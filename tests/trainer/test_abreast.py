@@ -1,6 +1,7 @@
 """Two things side by side are what they are one after the other."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -49,7 +50,7 @@ def test_each_has_half_of_the_threads_and_the_caller_keeps_its_own(abreast: Abre
         return torch.get_num_threads(), len(by)
 
     found = abreast.both(share, share)
-    assert {threads for threads, _ in found} == {THREADS // 2, THREADS - THREADS // 2}
+    assert [threads for threads, _ in found] == [THREADS // 2, THREADS - THREADS // 2]
     assert all(1 <= sharing <= threads for threads, sharing in found)
     assert torch.get_num_threads() == THREADS
     # Threads that are started later are no part of it.
@@ -58,6 +59,18 @@ def test_each_has_half_of_the_threads_and_the_caller_keeps_its_own(abreast: Abre
     thread.start()
     thread.join()
     assert later == [THREADS]
+
+
+def test_the_first_has_the_same_threads_whoever_comes_first(abreast: Abreast) -> None:
+    """Of an odd number one half is larger, and another number of threads has other last bits."""
+
+    def slowly() -> int:
+        time.sleep(0.002)
+        return torch.get_num_threads()
+
+    for turn in range(40):
+        pair = (slowly, torch.get_num_threads) if turn % 3 else (torch.get_num_threads, slowly)
+        assert abreast.both(*pair) == (THREADS // 2, THREADS - THREADS // 2)
 
 
 @pytest.mark.parametrize("failing", ["first", "second"])

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from trainer.crew import Crew
+from trainer.crew import Crew, share_with
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -90,3 +90,36 @@ def test_two_callers_do_not_mix_up_their_parts() -> None:
     for caller in callers:
         caller.join(timeout=30)
     assert found == [200, 200]
+
+
+def test_two_that_ask_for_the_first_time_at_once_have_the_same_helpers() -> None:
+    before = threading.active_count()
+    for _ in range(30):
+        crew, there = Crew(4), threading.Barrier(2)
+
+        def ask(crew: Crew = crew, there: threading.Barrier = there) -> None:
+            there.wait(10)
+            crew.share(lambda _: time.sleep(0.0001), 8)
+
+        asking = [threading.Thread(target=ask) for _ in range(2)]
+        for thread in asking:
+            thread.start()
+        for thread in asking:
+            thread.join()
+        assert len(crew._helpers) == crew.threads - 1
+        del crew, ask
+    del asking
+    assert threading.active_count() <= before + 3
+
+
+def test_a_thread_that_is_limited_shares_with_no_more() -> None:
+    by: set[str] = set()
+
+    def limited() -> None:
+        share_with(1)
+        Crew(3).share(lambda _: by.add(threading.current_thread().name), 30)
+
+    thread = threading.Thread(target=limited, name="limited")
+    thread.start()
+    thread.join()
+    assert by == {"limited"}

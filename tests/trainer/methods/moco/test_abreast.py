@@ -25,7 +25,7 @@ class InTurns(Abreast):
         self, first: Callable[[], First], second: Callable[[], Second]
     ) -> tuple[First, Second]:
         one, _ = super().both(first, lambda: None)
-        other, _ = super().both(second, lambda: None)
+        _, other = super().both(lambda: None, second)
         return one, other
 
 
