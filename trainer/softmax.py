@@ -10,8 +10,8 @@ from torch import Tensor
 from trainer.hidden import Hidden
 
 CHUNK_KEYS = 16384
-"""So many negatives are looked at together: few calls, and the logits of a batch of 128 stay in
-the caches of two cores."""
+"""So many negatives are looked at together: few calls, and 8 MiB of logits for a batch of 128
+where logits are made."""
 PARTS = 8
 """Attention looks at so many parts of a chunk by themselves, if it can be divided so: then a core
 asks all queries of what it has just laid in order for the matrix unit."""
@@ -45,6 +45,8 @@ def softmax_over(queries: Tensor, negatives: Tensor, hidden: Hidden | None) -> S
 
 def joined(shares: Share) -> Share:
     """What is found among the negatives of P parts together."""
+    if len(shares.log_sum) == 1:
+        return Share(shares.log_sum[0], shares.mean[0].to(shares.log_sum.dtype))
     top = shares.log_sum.amax(0)
     weights = (shares.log_sum - top).exp_()  # [P, B]
     total = weights.sum(0)
@@ -83,19 +85,13 @@ def _few(hidden: Hidden, count: int) -> Tensor | None:
 
 
 def _exact(queries: Tensor, negatives: Tensor, mask: Tensor | None) -> Share:
-    if mask is None:
-        logits = queries @ negatives.T
-    else:
-        logits = torch.addmm(_added(mask, queries), queries, negatives.T)
+    logits = queries @ negatives.T
+    if mask is not None:
+        logits.masked_fill_(mask, HIDDEN_LOGIT)
     top = logits.amax(1, keepdim=True)
     weights = logits.sub_(top).exp_()
     total = weights.sum(1, keepdim=True)
     return Share((top + total.log())[:, 0], (weights @ negatives).div_(total))
-
-
-def _added(mask: Tensor, queries: Tensor) -> Tensor:
-    """What hides negatives when it is added to logits."""
-    return queries.new_zeros(mask.shape).masked_fill_(mask, HIDDEN_LOGIT)
 
 
 def _attended(queries: Tensor, negatives: Tensor, mask: Tensor | None) -> Share:
@@ -108,7 +104,8 @@ def _attended(queries: Tensor, negatives: Tensor, mask: Tensor | None) -> Share:
     asked = queries.bfloat16().expand(1, parts, *queries.shape)
     added = None
     if mask is not None:  # [1, P, B or 1, S / P]
-        added = _added(mask, queries).view(len(mask), parts, -1).transpose(0, 1)[None]
+        added = queries.new_zeros(mask.shape).masked_fill_(mask, HIDDEN_LOGIT)
+        added = added.view(len(mask), parts, -1).transpose(0, 1)[None]
     attend: Any = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     mean, log_sum = attend(asked, told, told, attn_mask=added, scale=1.0)
     return joined(Share(log_sum[0], mean[0]))
