@@ -54,6 +54,7 @@ class Difference:
 def main() -> None:
     """Measure the pieces that are asked for and missing, then compare."""
     args = parsed()
+    keep_freed_memory()  # as a process of a job does
     kept = args.out / "results" / "quality"
     kept.mkdir(parents=True, exist_ok=True)
     wanted = [(arm, seed) for seed in range(args.seeds) for arm in ARMS]
@@ -101,7 +102,6 @@ def ours(
     spec: JobSpec, images: ImageSet, test: ImageSet | None, _args: argparse.Namespace
 ) -> float:
     """The trainer, as a job runs it."""
-    keep_freed_memory()
     found: list[float] = []
 
     def emit(event: Event) -> None:

@@ -11,6 +11,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Generic, Self, TypeVar
 
+from trainer.crew import share_with
+
 GRACE_S = 0.01
 """What is not ready is waited for so long; then who asks makes it."""
 REST_STEPS = 50
@@ -58,6 +60,10 @@ class Ahead(Generic[Made]):
 
 
 def _step_back() -> None:
-    """Run where no other thread would. A system that forbids it takes the thread as it is."""
+    """Run where no other thread would, and have no other thread work for this one.
+
+    A system that forbids it takes the thread as it is.
+    """
+    share_with(1)
     with suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))  # 0: of this thread

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -81,7 +81,7 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
         stack.callback(history.close)
         views = _views(spec, pack.facts, place, crew)
         batches = _batches(spec, source, EagerLook(views, spec.seed), place, machine)
-        batches.ahead = _ahead(batches, place, crew, stack)
+        batches.ahead = _ahead(batches, crew, stack)
         keeper = Keeper(
             Keeping(
                 out=places.out,
@@ -174,18 +174,14 @@ def _batches(
     return Batches(spec=spec, horizon=horizon, source=source, look=look)
 
 
-def _ahead(
-    batches: Batches, place: Place, crew: Crew | None, stack: ExitStack
-) -> Ahead[Batch] | None:
+def _ahead(batches: Batches, crew: Crew | None, stack: ExitStack) -> Ahead[Batch] | None:
     """For compiled views of rows that are never gathered; not while phases are measured.
 
     Else most of it is Python, of which one thread runs at a time.
     """
     if crew is None or not batches.source.is_resident or batches.spec.profile:
         return None
-    views = _views(batches.spec, batches.source.pack.facts, place, Crew(1))
-    alone = replace(batches, look=EagerLook(views, batches.spec.seed))
-    return stack.enter_context(Ahead(alone.made))
+    return stack.enter_context(Ahead(batches.made))
 
 
 def _abreast(place: Place, stack: ExitStack) -> Abreast | None:

@@ -34,7 +34,7 @@ class Batches:
     horizon: Horizon
     source: RowSource
     look: Look
-    ahead: "Ahead[Batch] | None" = None
+    ahead: Ahead[Batch] | None = None
     """Makes the batch of the next step, if something does."""
 
     def of(self, step: int) -> Batch:
