@@ -46,7 +46,7 @@ BYTES_PER_VALUE = 4
 COPIES_OF_KEYS = 1.5
 """Negatives lie there once in fp32 and, on a CPU in bf16, once more at half the size."""
 LOGIT_KEYS = 16384
-"""Negatives whose logits exist together: `trainer.softmax.CHUNK_KEYS`, which would load torch."""
+"""Negatives whose logits exist together: `CHUNK_KEYS` of softmax.py, which would load torch."""
 
 
 def estimate(spec: JobSpec, facts: DatasetFacts) -> Estimate:

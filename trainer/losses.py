@@ -5,7 +5,7 @@ from torch import Tensor
 
 from trainer.autograd import Context
 from trainer.hidden import Hidden
-from trainer.softmax import softmax_over
+from trainer.softmax.softmax import softmax_over
 
 
 def info_nce(

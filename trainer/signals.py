@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainer.method import Method, Negatives, Outcome
 from trainer.momentum import norm
-from trainer.softmax import CHUNK_KEYS
+from trainer.softmax.softmax import CHUNK_KEYS
 
 SPECTRUM_ROWS = 2048
 """At most so many embeddings give the effective rank."""

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainer import estimate, softmax
+from trainer import estimate
 from trainer.hidden import Hidden
 from trainer.losses import info_nce
+from trainer.softmax import softmax
 
 
 def unit(rows: int, width: int, seed: int) -> torch.Tensor:

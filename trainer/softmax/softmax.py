@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainer.hidden import Hidden
+from trainer.softmax.share import Share, joined
 
 CHUNK_KEYS = 16384
 """So many negatives are looked at together: few calls, and 8 MiB of logits for a batch of 128
@@ -22,15 +23,6 @@ HIDDEN_LOGIT = -1e30
 """Finite, so that a query that sees no negative at all has a gradient of 0 and not NaN."""
 
 
-class Share(NamedTuple):
-    """What queries find among some of the negatives, or in a row among several such parts."""
-
-    log_sum: Tensor
-    """[B] or [P, B]: logarithm of the sum of exp(logit)."""
-    mean: Tensor
-    """[B, D] or [P, B, D]: mean of the negatives, weighted by the softmax of the logits."""
-
-
 def softmax_over(queries: Tensor, negatives: Tensor, hidden: Hidden | None) -> Share:
     """What `queries` over T, [B, D], find among `negatives` [K, D].
 
@@ -41,17 +33,6 @@ def softmax_over(queries: Tensor, negatives: Tensor, hidden: Hidden | None) -> S
     pieces = _pieces(negatives, hidden)
     shares = [way(queries, some, mask) for some, mask in pieces if len(some)]
     return joined(Share(*(torch.stack(each) for each in zip(*shares, strict=True))))
-
-
-def joined(shares: Share) -> Share:
-    """What is found among the negatives of P parts together."""
-    if len(shares.log_sum) == 1:
-        return Share(shares.log_sum[0], shares.mean[0].to(shares.log_sum.dtype))
-    top = shares.log_sum.amax(0)
-    weights = (shares.log_sum - top).exp_()  # [P, B]
-    total = weights.sum(0)
-    mean = (shares.mean * weights[:, :, None]).sum(0).div_(total[:, None])
-    return Share(total.log_().add_(top), mean)
 
 
 def _pieces(negatives: Tensor, hidden: Hidden | None) -> Iterator[tuple[Tensor, Tensor | None]]:

@@ -1,0 +1,25 @@
+"""What queries find among some of the negatives."""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Share(NamedTuple):
+    """What queries find among some of the negatives, or in a row among several such parts."""
+
+    log_sum: Tensor
+    """[B] or [P, B]: logarithm of the sum of exp(logit)."""
+    mean: Tensor
+    """[B, D] or [P, B, D]: mean of the negatives, weighted by the softmax of the logits."""
+
+
+def joined(shares: Share) -> Share:
+    """What is found among the negatives of P parts together."""
+    if len(shares.log_sum) == 1:
+        return Share(shares.log_sum[0], shares.mean[0].to(shares.log_sum.dtype))
+    top = shares.log_sum.amax(0)
+    weights = (shares.log_sum - top).exp_()  # [P, B]
+    total = weights.sum(0)
+    mean = (shares.mean * weights[:, :, None]).sum(0).div_(total[:, None])
+    return Share(total.log_().add_(top), mean)
