@@ -43,8 +43,11 @@ class Place:
         """Model of the device, for people and for the fingerprint."""
         if self.device.type == "cuda":
             return torch.cuda.get_device_name(self.device)
-        name = torch.cpu.get_capabilities().get("cpu_name", "unknown")
-        return f"cpu {name} {torch.backends.cpu.get_cpu_capability()}"
+        able = torch.cpu.get_capabilities()
+        # Several generations have one name; what they multiply with decides the last bits.
+        unit = " AMX" if able.get("amx_bf16") else ""
+        name = able.get("cpu_name", "unknown")
+        return f"cpu {name} {torch.backends.cpu.get_cpu_capability()}{unit}"
 
     def memory_bytes(self) -> int:
         """Peak so far: of the device, or of the process on a CPU."""

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainer.errors import SpecError
-from trainer.machine import Machine, prepared
+from trainer.machine import Machine, Place, prepared
 
 
 def test_threads_and_determinism_last_as_long_as_the_run() -> None:
@@ -41,3 +41,14 @@ def test_a_device_that_is_not_there_is_refused(name: str) -> None:
         prepared(Machine(device=name), precision="auto"),
     ):
         pass
+
+
+@pytest.mark.parametrize("has_unit", [True, False])
+def test_the_name_of_a_cpu_says_what_it_multiplies_with(
+    has_unit: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    able = {"cpu_name": "Fast", "amx_bf16": has_unit}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    name = Place(device=torch.device("cpu"), bf16=True).name
+    assert name.startswith("cpu Fast ")
+    assert name.endswith(" AMX") == has_unit
