@@ -108,8 +108,7 @@ def _kept_bytes(method: Method) -> int:
     """All buffers, and the negatives in bfloat16 that a bf16 job keeps beside."""
     negatives = method.negatives
     assert isinstance(negatives, NegativeQueue)
-    rounded = negatives.rounded()
-    return rounded.nbytes + sum(buffer.nbytes for buffer in method.buffers())
+    return negatives.laid().nbytes + sum(buffer.nbytes for buffer in method.buffers())
 
 
 def resume(*, pack: str, side_px: int, batch_rows: int, shares: list[float], rounds: int) -> Answer:

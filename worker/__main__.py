@@ -23,7 +23,7 @@ from worker.settings import WorkerSettings
 from worker.shutdown import Shutdown, Wake
 
 LOG = logging.getLogger("worker")
-COMPILED = ("trainer.views.kernels", "trainer.batchnorm.kernels")
+COMPILED = ("trainer.views.kernels", "trainer.batchnorm.kernels", "trainer.softmax.kernels")
 """Modules that are compiled when they are loaded."""
 ENTRY = "worker.child:run"
 STORE_WAIT_S = 30.0

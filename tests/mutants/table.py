@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from tests.mutants.fast import FAST
 from tests.mutants.resumes import RESUMES
 from tests.mutants.runner import Mutant
 from tests.mutants.store import STORE
@@ -221,4 +222,4 @@ FILES: Final = (
     ),
 )
 
-MUTANTS: Final = (*STORE, *WORKER, *EDGE, *FILES, *RESUMES)
+MUTANTS: Final = (*STORE, *WORKER, *EDGE, *FILES, *RESUMES, *FAST)

@@ -90,3 +90,14 @@ def test_the_supervisor_imports_no_torch() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["False", "False"]
+
+
+def test_all_that_compiles_when_it_is_loaded_is_loaded_ahead() -> None:
+    """Or the first job of a worker waits for it."""
+    modules = (ROOT / "trainer").rglob("*.py")
+    compiled = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for path in modules
+        if "import compiled_now" in path.read_text("utf-8")
+    }
+    assert compiled == set(main_module.COMPILED)

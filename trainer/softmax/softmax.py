@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from trainer.hidden import Hidden
+from trainer.softmax import compiled
+from trainer.softmax.laid import Laid
 from trainer.softmax.share import Share, joined
 
 CHUNK_KEYS = 16384
@@ -23,12 +25,18 @@ HIDDEN_LOGIT = -1e30
 """Finite, so that a query that sees no negative at all has a gradient of 0 and not NaN."""
 
 
-def softmax_over(queries: Tensor, negatives: Tensor, hidden: Hidden | None) -> Share:
+def softmax_over(queries: Tensor, negatives: Tensor | Laid, hidden: Hidden | None) -> Share:
     """What `queries` over T, [B, D], find among `negatives` [K, D].
 
-    Of negatives in bfloat16, which only a CPU takes, the products and the mean of each chunk are
+    Of those in bfloat16, which only a CPU takes, the products and the mean of each chunk are
     rounded to it; logits and their sums stay in fp32.
     """
+    if isinstance(negatives, Laid):
+        compiled_way = negatives.across is not None
+        found = compiled.seen(queries, negatives, hidden) if compiled_way else None
+        if found is not None:
+            return found
+        negatives = negatives.keys
     way = _attended if negatives.dtype == torch.bfloat16 else _exact
     pieces = _pieces(negatives, hidden)
     shares = [way(queries, some, mask) for some, mask in pieces if len(some)]

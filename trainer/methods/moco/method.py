@@ -45,7 +45,15 @@ class Tower(nn.Module):
 class MoCo(Method):
     """The query tower learns by gradient; the key tower only follows it."""
 
-    def __init__(self, spec: MoCoSpec, encoder: nn.Module, *, seed: int, bf16: bool) -> None:
+    def __init__(
+        self,
+        spec: MoCoSpec,
+        encoder: nn.Module,
+        *,
+        seed: int,
+        bf16: bool,
+        crew: Crew | None = None,
+    ) -> None:
         """`spec` is resolved; `seed` draws negatives and the order of keys."""
         super().__init__()
         assert spec.queue_rows is not None
@@ -57,6 +65,7 @@ class MoCo(Method):
             spec.dim,
             start=spec.negatives_start,
             seed=derived_seed(seed, "negatives"),
+            crew=crew,
         )
 
     @property
@@ -108,7 +117,7 @@ class MoCo(Method):
             loss = info_nce(
                 query,
                 key,
-                self.negatives.rounded() if is_rounded else self.negatives.keys,
+                self.negatives.laid() if is_rounded else self.negatives.keys,
                 temperature=self.spec.temperature or 0.0,
                 hidden=self.negatives.hidden_from(self._owners(rows)),
             )
@@ -181,7 +190,7 @@ def build(spec: JobSpec, *, bf16: bool, crew: Crew | None) -> MoCo:
     with scoped_seed(derived_seed(spec.seed, "weights")):
         side_px = spec.views.side_px or 0
         encoder = build_encoder(spec.encoder, side_px=side_px, bn_splits=splits, crew=crew)
-        return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16)
+        return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16, crew=crew)
 
 
 def _order_and_back(total: int, *, seed: int, at: int) -> Tensor:
