@@ -54,7 +54,10 @@ class MoCo(Method):
         bf16: bool,
         crew: Crew | None = None,
     ) -> None:
-        """`spec` is resolved; `seed` draws negatives and the order of keys."""
+        """`spec` is resolved; `seed` draws negatives and the order of keys.
+
+        `crew`: on a CPU, look at negatives by compiled code where that is possible.
+        """
         super().__init__()
         assert spec.queue_rows is not None
         self.spec, self.seed = spec, seed
