@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from service.cli.dataset_facts import facts_of
 from service.cli.exits import CommandError, Exit
 from service.cli.options import DatasetRef, TimeoutS
 from service.cli.shell import Shell, command
@@ -267,26 +268,7 @@ def _say_bad(shell: Shell, client: "Client", dataset: "Dataset") -> None:
 def _print(dataset: "Dataset") -> None:
     from service.cli.tables import print_facts
 
-    facts, reason = dataset.facts, dataset.status_reason
-    shown: list[tuple[str, object]] = [
-        ("id", dataset.id),
-        ("name", dataset.name),
-        ("status", dataset.status),
-        ("because", (reason.message or reason.code or None) if reason else None),
-        ("size", bytes_text(dataset.size_bytes) if dataset.size_bytes else None),
-    ]
-    if facts:
-        same = f"{facts.side_px_median} px"
-        span = f"{facts.side_px_min} to {facts.side_px_max} px, median {same}"
-        shown += [
-            ("rows", count_text(facts.rows)),
-            ("classes", f"{len(facts.labels)}" if facts.labels else "none: no labels"),
-            ("sides", same if facts.same_size and facts.side_px_min == facts.side_px_max else span),
-            ("bad files", count_text(facts.bad_files)),
-            ("duplicates", count_text(facts.duplicates)),
-            ("kept as", f"{dataset.store_as}, {bytes_text(facts.size_bytes)}"),
-        ]
-    print_facts(shown)
+    print_facts(facts_of(dataset))
 
 
 def _sizes(dataset: "Dataset") -> tuple[str, str, str]:

@@ -1,0 +1,53 @@
+"""What a person is shown of a dataset, as names and values. Pure."""
+
+from typing import TYPE_CHECKING
+
+from service.cli.words import bytes_text, count_text
+
+if TYPE_CHECKING:
+    from service.client.models import Dataset
+    from trainer.events import SideHistogram
+
+BAR_LETTERS = 30
+"""Of the bin with the most images."""
+
+
+def facts_of(dataset: "Dataset") -> list[tuple[str, object]]:
+    """In the order in which they are shown; None is what there is not."""
+    facts, reason = dataset.facts, dataset.status_reason
+    shown: list[tuple[str, object]] = [
+        ("id", dataset.id),
+        ("name", dataset.name),
+        ("status", dataset.status),
+        ("because", (reason.message or reason.code or None) if reason else None),
+        ("size", bytes_text(dataset.size_bytes) if dataset.size_bytes else None),
+    ]
+    if facts:
+        same = f"{facts.side_px_median} px"
+        span = f"{facts.side_px_min} to {facts.side_px_max} px, median {same}"
+        shown += [
+            ("rows", count_text(facts.rows)),
+            ("classes", f"{len(facts.labels)}" if facts.labels else "none: no labels"),
+            ("sides", same if facts.same_size and facts.side_px_min == facts.side_px_max else span),
+            ("as sent", sides_text(facts.sides_sent) if facts.sides_sent else None),
+            ("bad files", count_text(facts.bad_files)),
+            ("duplicates", count_text(facts.duplicates)),
+            ("kept as", f"{dataset.store_as}, {bytes_text(facts.size_bytes)}"),
+        ]
+    return shown
+
+
+def sides_text(sides: "SideHistogram") -> str:
+    """A line for each bin of shorter sides: its bounds, its images, and a bar of them."""
+    most = max(sides.rows)
+    bounds = [
+        f"{low:,} to {high - 1:,} px" if high - low > 1 else f"{low:,} px"
+        for low, high in zip(sides.edges_px, sides.edges_px[1:], strict=False)
+    ]
+    counts = [count_text(rows) for rows in sides.rows]
+    wide, high = (max(map(len, texts)) for texts in (bounds, counts))
+    bars = ["█" * (-(-BAR_LETTERS * rows // most)) for rows in sides.rows]
+    return "\n".join(
+        f"{bound:>{wide}}  {count:>{high}}  {bar}".rstrip()
+        for bound, count, bar in zip(bounds, counts, bars, strict=True)
+    )
