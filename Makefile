@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 TEST_PROCESSES ?= 2
-BENCHMARKS ?= speed views_speed quality growth overhead checkpoint_overhead first_step load page
+BENCHMARKS ?= speed views_speed waiting quality growth overhead checkpoint_overhead first_step load page
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test browser observability chaos mutants lint format bench docs docker-check lock clean

@@ -10,8 +10,7 @@ import torch
 
 from trainer import checkpoints
 from trainer.abreast import Abreast
-from trainer.ahead import Ahead
-from trainer.batches import Batch, Batches
+from trainer.batches import Batches
 from trainer.captured import CapturedStepping, CudaTape
 from trainer.crew import Crew
 from trainer.data.pack import Pack
@@ -81,7 +80,6 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
         stack.callback(history.close)
         views = _views(spec, pack.facts, place, crew)
         batches = _batches(spec, source, EagerLook(views, spec.seed), place, machine)
-        batches.ahead = _ahead(batches, crew, stack)
         keeper = Keeper(
             Keeping(
                 out=places.out,
@@ -172,16 +170,6 @@ def _batches(
     horizon = Horizon(spec.epochs or 0, steps_per_epoch(spec, source.pack.rows))
     look = _look(spec, eager, place, machine)
     return Batches(spec=spec, horizon=horizon, source=source, look=look)
-
-
-def _ahead(batches: Batches, crew: Crew | None, stack: ExitStack) -> Ahead[Batch] | None:
-    """For compiled views of rows that are never gathered; not while phases are measured.
-
-    Else most of it is Python, of which one thread runs at a time.
-    """
-    if crew is None or not batches.source.is_resident or batches.spec.profile:
-        return None
-    return stack.enter_context(Ahead(batches.made))
 
 
 def _abreast(place: Place, stack: ExitStack) -> Abreast | None:

@@ -6,7 +6,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from trainer.ahead import Ahead
 from trainer.data.source import RowSource
 from trainer.looking import Look
 from trainer.optim import Horizon
@@ -34,19 +33,9 @@ class Batches:
     horizon: Horizon
     source: RowSource
     look: Look
-    ahead: Ahead[Batch] | None = None
-    """Makes the batch of the next step, if something does."""
 
     def of(self, step: int) -> Batch:
         """That of `step`. Good until the next call."""
-        ready = self.ahead.take(step) if self.ahead else None
-        batch = self.made(step) if ready is None else ready
-        if self.ahead and step + 1 < self.horizon.steps:
-            self.ahead.begin(step + 1)
-        return batch
-
-    def made(self, step: int) -> Batch:
-        """The same, made here and now."""
         clock = self.source.clock
         with clock.phase("gather"):
             rows = self.rows_of(step)

@@ -1,10 +1,17 @@
-"""Imported before torch, for its effect: threads that wait for each other sleep instead of spin.
+"""Imported before torch, for its effect: threads that wait spin for a moment, then sleep.
 
 OpenMP's threads spin for milliseconds by default. On cores that others use too, the spinning takes
-the time of the thread that is waited for: with two threads on two busy cores a step took 2 to 5
-times as long as with sleeping threads. libgomp reads the variable when it is loaded.
+the time of the thread that is waited for. A thread that sleeps at once is slow to wake, where it is
+alone: between two pieces of shared work lies often a tenth of a millisecond of Python. libgomp
+reads the variables when it is loaded. docs/decisions/0012 has the figures.
 """
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+SPINS = 10_000
+"""Looks before a waiting thread sleeps; libgomp counts on 100,000 of them in a millisecond."""
+VARIABLES = {"GOMP_SPINCOUNT": str(SPINS), "OMP_WAIT_POLICY": "PASSIVE"}
+"""The first is libgomp's own; other libraries know the second alone."""
+
+if not VARIABLES.keys() & os.environ.keys():  # who has set one of them has decided
+    os.environ.update(VARIABLES)

@@ -12,14 +12,13 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import trainer.patience  # noqa: F401  # the forkserver inherits what it sets
 from worker.wire import MESSAGE_BYTES
 
 FORKABLE = {
     # These start threads on import, and a process with threads must not be forked.
     "OPENBLAS_NUM_THREADS": "1",
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
-    # Threads that wait sleep: spinning takes the cores from what they wait for.
-    "OMP_WAIT_POLICY": "PASSIVE",
     # Asking whether there is a GPU would otherwise start CUDA, which does not survive a fork.
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
 }

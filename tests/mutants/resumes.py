@@ -68,13 +68,6 @@ RESUMES: Final = (
         ("tests/trainer/test_resume.py::test_another_thread_count_goes_on_but_is_stamped",),
     ),
     Mutant(
-        "a batch made for another step is taken",
-        "trainer/ahead.py",
-        "if begun is None or begun[0] != step:",
-        "if begun is None:",
-        ("tests/trainer/test_ahead.py::test_nothing_is_given_for_another_step_or_twice",),
-    ),
-    Mutant(
         "rounded negatives outlive the state that they were made of",
         "trainer/negatives.py",
         "return self.of is keys and self.version == keys._version",

@@ -108,7 +108,7 @@ def test_a_chain_of_cuts_ends_in_the_same_bits(
     and starts with another state of the global generator.
     """
     if case == "compiled":
-        monkeypatch.setattr(compiled, "PIXELS_MIN", 0)  # as in a long job: batches are made ahead
+        monkeypatch.setattr(compiled, "PIXELS_MIN", 0)  # as in a long job
     spec = job(**CASES[case])
     ended, whole = go(spec, Places(out=tmp_path / "whole", pack=pack))
     assert (ended.outcome, ended.step) == ("succeeded", STEPS)
