@@ -13,6 +13,7 @@ import pytest
 from tests.support.fake_child import LATER
 from tests.support.processes import alive, children_of, wait_until
 from trainer.events import Logged
+from trainer.patience import VARIABLES
 from worker.child import LATER as LATER_OF_WORKERS
 from worker.forkserver import IDLE_S
 from worker.nursery import Child, Nursery, NurseryDied
@@ -75,6 +76,24 @@ def test_the_forkserver_has_one_thread_and_a_session_of_its_own(nursery: Nursery
     assert nursery.pid
     assert len(os.listdir(f"/proc/{nursery.pid}/task")) == 1
     assert os.getsid(nursery.pid) == nursery.pid
+
+
+def test_its_threads_wait_as_the_trainers_do_or_as_somebody_has_said(
+    nursery: Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(one: Nursery) -> set[str]:
+        words = Path(f"/proc/{one.pid}/environ").read_bytes().decode().split("\0")
+        return {word for word in words if word.partition("=")[0] in VARIABLES}
+
+    assert told(nursery) == {"GOMP_SPINCOUNT=10000", "OMP_WAIT_POLICY=PASSIVE"}
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    other = Nursery("tests.support.fake_child:run")
+    try:
+        other.ensure()
+        assert told(other) == {"OMP_WAIT_POLICY=ACTIVE"}
+    finally:
+        other.close()
 
 
 def test_what_can_wait_is_imported_while_nobody_works(nursery: Nursery, tmp_path: Path) -> None:
