@@ -84,4 +84,11 @@ FAST: Final = (
         "parts = min(negatives.crew.threads, blocks)",
         (SOFTMAX + "bits_do_not_depend_on_threads",),
     ),
+    Mutant(
+        "a worker's owner is overruled on how threads wait",
+        "trainer/patience.py",
+        "if not VARIABLES.keys() & os.environ.keys():",
+        "if True:",
+        ("tests/trainer/test_patience.py::test_who_has_set_a_variable_has_decided",),
+    ),
 )

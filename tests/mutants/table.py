@@ -190,7 +190,7 @@ FILES: Final = (
         "trainer/checkpoints.py",
         "if manifest != manifest.sealed() or data != _json(manifest):",
         "if False:",
-        (CHECKPOINTS + "any_damage_is_found_and_the_one_before_is_taken",),
+        ("tests/trainer/test_bit_flips.py::test_every_bit_of_the_manifest",),
     ),
     Mutant(
         "the bytes of a checkpoint are not verified",
