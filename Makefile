@@ -29,7 +29,7 @@ chaos: $(READY) ## Break everything, a thousand times over hundreds of jobs (hal
 	$(BIN)/python -m pytest -m chaos tests
 	$(BIN)/python -m tests.chaos
 
-mutants: $(READY) ## Break a copy in some seventy places, one at a time; a test must notice each
+mutants: $(READY) ## Break a copy in some eighty places, one at a time; a test must notice each
 	$(BIN)/python -m tests.mutants
 
 lint: $(READY) ## Check style, types and import contracts

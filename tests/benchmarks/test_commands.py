@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import growth, growth_parts, quality, rounds, speed, views_speed
+from benchmarks import growth, growth_parts, quality, rounds, speed, views_speed, waiting
 from benchmarks.arms.interface import Arm, Block, Setup, arm_module
 
 
@@ -61,6 +61,14 @@ def test_speed(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "practice": 2,
         "paper": 2,
     }
+
+
+def test_waiting(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GOMP_SPINCOUNT", "0")  # as the arms do, in this process; then it is undone
+    words = "--rows 32 --rounds 1 --steps 1 --batch-rows 8 --queue-rows 32"
+    page = call(monkeypatch, waiting, out, words)
+    assert [title in page for title in waiting.TITLES.values()] == [True] * 2
+    assert page.count("| ours-asleep |") == page.count("| ours-spinning |") == 2
 
 
 def test_views_speed(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,6 @@ from torchvision.transforms import RandomResizedCrop
 
 from trainer.crew import Crew
 from trainer.data.canvas import Canvas
-from trainer.views.compiled import pays
 from trainer.views.params import ORDERS, Moment, ViewParams, draw
 from trainer.views.reference import as_levels, reference_plain, reference_view
 from trainer.views.spec import ViewsSpec
@@ -301,13 +300,3 @@ def test_batches_of_any_size_compile_nothing_anew() -> None:
         views.views(canvas, torch.arange(len(sizes)), seed=1, epoch=2, view=0)
         views.plain(canvas)
     assert compiled() == before
-
-
-def test_compiling_pays_for_many_pixels_on_a_cpu_and_follows_from_the_job_alone() -> None:
-    cpu = torch.device("cpu")
-    assert not pays(rows=1797, epochs=20, side_px=16, row_px=16, device=cpu), "the demo"
-    assert pays(rows=10_000, epochs=4, side_px=32, row_px=32, device=cpu)
-    assert pays(rows=50_000, epochs=20, side_px=32, row_px=32, device=cpu)
-    assert pays(rows=500, epochs=10, side_px=64, row_px=375, device=cpu), "photos are large"
-    cuda = torch.device("cuda")
-    assert not pays(rows=50_000, epochs=20, side_px=32, row_px=32, device=cuda)
