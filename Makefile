@@ -48,7 +48,7 @@ browser: $(READY) ## Look at every page with a browser, at both widths, in both 
 bench: $(READY) ## Run every benchmark, one after the other
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
 
-docs: $(READY) ## Write the map of modules, the table of metrics and the dashboards anew
+docs: $(READY) ## Write the references and the dashboards again
 	$(BIN)/python docs/generate.py
 
 docker-check: ## Run the steps of the Dockerfiles in empty folders, without Docker

@@ -1,10 +1,9 @@
-"""Writes what is generated: the map of modules, the references, the dashboards.
+"""Write what is generated: the references and the dashboards.
 
 python docs/generate.py           # rewrite what is out of date
 python docs/generate.py --check   # exit 1 if anything is
 """
 
-import ast
 import sys
 from pathlib import Path
 
@@ -17,48 +16,9 @@ from generate_cli import cli_page  # noqa: E402
 from service.metrics import METRICS  # noqa: E402
 from service.observability.dashboards.every import dashboard_files  # noqa: E402
 
-MAP, METRICS_PAGE = REPO / "ARCHITECTURE.md", REPO / "docs" / "metrics.md"
+METRICS_PAGE = REPO / "docs" / "metrics.md"
 OBSERVABILITY = REPO / "service" / "observability"
 RUNBOOK = REPO / "docs" / "runbook.md"
-BEGIN, END = "<!-- map: written by `make docs` -->", "<!-- end of the map -->"
-PACKAGES = ("trainer", "service", "worker")
-
-
-def modules() -> dict[str, list[Path]]:
-    """Folder -> its modules and Lua files, `__init__.py` left out, in order of name."""
-    found: dict[str, list[Path]] = {}
-    for package in PACKAGES:
-        for path in sorted((REPO / package).rglob("*")):
-            if path.suffix in (".py", ".lua") and path.name != "__init__.py":
-                found.setdefault(path.parent.relative_to(REPO).as_posix(), []).append(path)
-    return found
-
-
-def sentence(path: Path) -> str:
-    """What a module says of itself: the first line of its docstring, or of its comments."""
-    text = path.read_text()
-    if path.suffix == ".lua":
-        return text.splitlines()[0].lstrip("-#! ").rstrip()
-    doc = ast.get_docstring(ast.parse(text)) or ""
-    return doc.partition("\n")[0]
-
-
-def module_map() -> str:
-    """One line for each module, under its folder."""
-    lines = []
-    for folder, paths in modules().items():
-        lines += [f"\n**`{folder}/`**\n"]
-        lines += [
-            f"- [`{path.name}`]({path.relative_to(REPO).as_posix()}) {sentence(path)}"
-            for path in paths
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def architecture() -> str:
-    """ARCHITECTURE.md with its map made anew."""
-    before, _, rest = MAP.read_text().partition(BEGIN)
-    return f"{before}{BEGIN}\n{module_map()}\n{END}{rest.partition(END)[2]}"
 
 
 def metrics_page() -> str:
@@ -93,7 +53,6 @@ def generated() -> dict[Path, str]:
     """Every generated file. The runbook is copied to where it is installed with the package."""
     dashboards = OBSERVABILITY / "grafana"
     return {
-        MAP: architecture(),
         METRICS_PAGE: metrics_page(),
         REPO / "docs" / "api.md": api_page(),
         REPO / "docs" / "cli.md": cli_page(),
