@@ -92,6 +92,7 @@ DATASET: Example = {
     "name": "cifar10",
     "format": "zip",
     "store_as": "pixels",
+    "options": {"range": "auto", "channels": "auto", "side_px_max": 256},
     "status": "ready",
     "status_reason": None,
     "size_bytes": 160_000_000,

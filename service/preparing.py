@@ -14,6 +14,7 @@ from service.store.errors import WrongState
 from service.store.store import Store
 from service.store.words import DatasetRecord, NewJob
 from service.uploads import held_bytes, staged_path
+from trainer.ingest_options import LIMITS, IngestOptions
 from trainer.spec import IngestSpec, SourceFormat
 
 INGEST_POOL = "ingest"
@@ -48,6 +49,23 @@ def check_size(size_bytes: int, settings: ApiSettings) -> None:
         raise Problem("too_large", f"{size_bytes} bytes; MOCO_UPLOAD_BYTES_MAX is {limit}.")
 
 
+def resolved_options(asked: IngestOptions, settings: ApiSettings) -> IngestOptions:
+    """Return what was asked, completed by the server's defaults and bounded by its ceilings.
+
+    Raises Problem `invalid` for a value above a ceiling; a default above one is lowered to it.
+    """
+    chosen = asked.model_dump(exclude_unset=True)
+    values = settings.ingest_defaults.model_dump() | chosen
+    for name in ("side_px_max", *LIMITS):
+        ceiling: int = getattr(settings, f"ingest_{name}")
+        if name in chosen and values[name] > ceiling:
+            setting = f"MOCO_INGEST_{name.upper()}"
+            detail = f"{values[name]} is more than {setting}, which is {ceiling}."
+            raise invalid(f"#/options/{name}", detail)
+        values[name] = min(values[name], ceiling)
+    return IngestOptions.model_validate(values)
+
+
 def fillable(store: Store, name: str) -> DatasetRecord:
     """The dataset, if it waits for bytes. Raises NotFound, WrongState."""
     record = store.datasets.get(name)
@@ -74,6 +92,7 @@ def prepare(desk: Desk, record: DatasetRecord, *, source: str) -> DatasetRecord:
         source=source,
         format=cast(SourceFormat, record.format),
         store_as=record.store_as,
+        **record.options.model_dump(),
     ).model_dump_json()
     new = NewJob(
         kind="ingest",

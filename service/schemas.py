@@ -13,6 +13,7 @@ from service.store.words import (
     Status,
 )
 from trainer.events import DatasetFacts, Profiled, StoredAs
+from trainer.ingest_options import USUAL, IngestOptions
 from trainer.record import Record
 from trainer.spec import SourceFormat
 
@@ -41,6 +42,8 @@ class DatasetRequest(Record):
     """What the content is; auto looks at its first bytes. `folder` needs a path."""
     store_as: StoredAs = "pixels"
     """How rows are kept: `pixels`, the fastest; or `jpeg`, at a tenth of the disk for photos."""
+    options: IngestOptions = USUAL
+    """How files become rows, and what they may cost. Left out: the server's defaults."""
     size_bytes: Annotated[int, Field(ge=1, lt=2**63)] | None = None
     """Of the content. Told here, an upload may come in several parts."""
     sha256: Sha256 | None = None
@@ -94,6 +97,8 @@ class Dataset(BaseModel):
     """What the content is, as it was told."""
     store_as: StoredAs
     """How its rows are kept, as it was told."""
+    options: IngestOptions
+    """How its files become rows: as it was told, completed by the server's defaults."""
     status: DatasetStatus
     """`received` waits for bytes, `preparing` is being ingested, `ready` can be trained on."""
     status_reason: StatusReason | None
@@ -119,6 +124,7 @@ class Dataset(BaseModel):
             name=record.name,
             format=record.format,
             store_as=record.store_as,
+            options=record.options,
             status=record.status,
             status_reason=StatusReason.of(record),
             size_bytes=record.size_bytes,

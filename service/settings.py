@@ -8,6 +8,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from service.store.settings import StoreSettings
+from trainer.ingest_options import SIDE_PX_LIMIT, USUAL, IngestOptions
 
 
 class ApiSettings(StoreSettings):
@@ -27,6 +28,22 @@ class ApiSettings(StoreSettings):
     """Folders whose content may become a dataset without a copy, separated by colons."""
     upload_bytes_max: Annotated[int, Field(ge=1)] = 20 * 2**30
     """Largest dataset that may be uploaded."""
+    ingest_defaults: IngestOptions = USUAL
+    """Options of an ingest where a dataset names none, as JSON: `{"side_px_max": 512}`."""
+    ingest_side_px_max: Annotated[int, Field(ge=8)] = SIDE_PX_LIMIT
+    """Largest `side_px_max` that a dataset may ask for."""
+    ingest_pixels_max: Annotated[int, Field(ge=1)] = 1_000_000_000
+    """Largest `pixels_max` that a dataset may ask for."""
+    ingest_file_bytes_max: Annotated[int, Field(ge=1)] = 4 * 2**30
+    """Largest `file_bytes_max` that a dataset may ask for."""
+    ingest_total_bytes_max: Annotated[int, Field(ge=1)] = 2**40
+    """Largest `total_bytes_max` that a dataset may ask for."""
+    ingest_entries_max: Annotated[int, Field(ge=1)] = 50_000_000
+    """Largest `entries_max` that a dataset may ask for."""
+    ingest_ratio_max: Annotated[int, Field(ge=2)] = 2_000
+    """Largest `ratio_max` that a dataset may ask for."""
+    ingest_seconds_max: Annotated[int, Field(ge=1)] = 24 * 3600
+    """Largest `seconds_max` that a dataset may ask for."""
     head_wait_s: Annotated[float, Field(gt=0.0)] = 10.0
     """So long may a client take to send the head of a request."""
     body_wait_s: Annotated[float, Field(gt=0.0)] = 10.0

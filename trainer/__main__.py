@@ -36,6 +36,7 @@ from trainer.events import (
     Started,
     Stepped,
 )
+from trainer.ingest_options import USUAL, IngestOptions
 from trainer.machine import Machine
 from trainer.memory import keep_freed_memory
 from trainer.spec import IngestSpec, JobSpec
@@ -110,9 +111,14 @@ def _ingest_command(words: list[str]) -> int:
     parser = argparse.ArgumentParser("python -m trainer ingest", description="Make a pack.")
     parser.add_argument("source", type=Path, help="folder or archive of images")
     parser.add_argument("--out", type=Path, required=True, help="the pack becomes OUT/pack")
+    parser.add_argument("--options", default="{}", help='JSON such as {"range": "860:1260"}')
     args = parser.parse_args(words)
+    try:
+        options = IngestOptions.model_validate_json(args.options)
+    except ValidationError as error:
+        parser.error(f"--options: {_faults(error)}")
 
-    return _finish(lambda stop: _ingested(str(args.source), args.out, stop), args.out)
+    return _finish(lambda stop: _ingested(str(args.source), args.out, stop, options), args.out)
 
 
 def _finish(work: Callable[[StopFlag], Ended], out: Path) -> int:
@@ -140,13 +146,15 @@ def _is_pack(path: Path) -> bool:
     return (path / "pack.json").is_file()
 
 
-def _ingested(source: str, out: Path, should_stop: StopFlag) -> Ended:
+def _ingested(
+    source: str, out: Path, should_stop: StopFlag, options: IngestOptions = USUAL
+) -> Ended:
     """Make `out/pack` of a folder or an archive."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{out} could not be made: {error.strerror}.") from error
-    spec = IngestSpec(dataset_id="local", source=source)
+    spec = IngestSpec(dataset_id="local", source=source, **options.model_dump())
     return run_ingest(spec, out=out, emit=show, should_stop=should_stop)
 
 

@@ -34,13 +34,11 @@ from trainer.errors import DataError, TrainerError
 from trainer.exports.embeddings import BATCH_ROWS, GROUP_ROWS
 from trainer.file_names import CONFIG, PREPROCESS, WEIGHTS
 from trainer.files import storage_errors, sync_folder
+from trainer.ingest_options import USUAL
 from trainer.machine import Machine, prepared
-from trainer.spec import IngestSpec
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views
 
-SIDE_PX_MAX: int = IngestSpec.model_fields["side_px_max"].default
-"""What an ingest shrinks longer sides to."""
 OPS = ("to_rgb", "scale", "centre_crop", "resize", "normalize")
 TELL_EVERY_S = 2.0
 
@@ -177,7 +175,7 @@ def _batches(
     """Rows in the order of the items, so many at once as the service takes; bad ones noted."""
     held: list[Row] = []
     told_s = time.monotonic()
-    for chunk in decoded_chunks(items, lambda item: item.decode(SIDE_PX_MAX)):
+    for chunk in decoded_chunks(items, lambda item: item.decode(USUAL)):
         for result in chunk:
             if isinstance(result, BadFile):
                 done.bad.append(result)

@@ -188,6 +188,17 @@ class SideHistogram(Record):
     """Images in each bin: one number less than there are bounds."""
 
 
+class DataWarning(Record):
+    """Something about a dataset that a person should know before training on it."""
+
+    code: Annotated[str, Field(min_length=1, max_length=64)]
+    """A word for programs, such as `narrow_content` or `pages_left_out`."""
+    message: str
+    """What was seen, with figures."""
+    hint: str = ""
+    """What to do next, with the name of the option."""
+
+
 class DatasetFacts(Record):
     """What is known of a pack without opening it."""
 
@@ -219,6 +230,10 @@ class DatasetFacts(Record):
     """Of the pack's manifest: two packs with one hash hold the same rows."""
     sides_sent: SideHistogram | None = None
     """How large the images were as they were sent; packs of older versions do not tell."""
+    truncated_kept: int = 0
+    """Rows whose file was cut off at the end: the missing part is grey."""
+    warnings: Annotated[tuple[DataWarning, ...], Field(strict=False)] = ()
+    """What a person should know before training on it."""
 
 
 class Ended(Record):

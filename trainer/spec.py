@@ -11,6 +11,7 @@ from pydantic import Field
 from trainer.encoders.spec import EncoderSpec
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.events import StoredAs
+from trainer.ingest_options import IngestOptions
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.optim_spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec
 from trainer.record import Record
@@ -83,7 +84,7 @@ class JobSpec(Record):
     """Up to 16 words of your own, kept with the job."""
 
 
-class IngestSpec(Record):
+class IngestSpec(IngestOptions):
     """Turn an archive or a folder into a pack. A job like any other, in the pool `ingest`."""
 
     dataset_id: str
@@ -92,8 +93,6 @@ class IngestSpec(Record):
     """The archive or folder, as a path that the worker can read."""
     format: SourceFormat = "auto"
     """What the source is; auto looks at its first bytes."""
-    side_px_max: Annotated[int, Field(ge=8, le=1024)] = 256
-    """Images whose shorter side is longer are shrunk to it."""
     store_as: StoredAs = "pixels"
     """How rows are kept: `jpeg` takes a tenth of the disk, and time whenever they are read."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0

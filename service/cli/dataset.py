@@ -1,11 +1,14 @@
 """`moco dataset add | ls | show | report | wait`: images in."""
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from service.cli import ingest_options
 from service.cli.dataset_facts import facts_of
 from service.cli.exits import CommandError, Exit
 from service.cli.options import DatasetRef, TimeoutS
@@ -22,6 +25,7 @@ app = typer.Typer(help="Add images and look at them.", no_args_is_help=True, ric
 
 def add(
     shell: Shell,
+    /,
     path: Annotated[
         Path, typer.Argument(help="A zip, tar, idx or npy file, or a folder.", show_default=False)
     ],
@@ -37,16 +41,15 @@ def add(
         bool, typer.Option("--in-place", help="Let the server read PATH itself, without a copy.")
     ] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until ready.")] = False,
+    **flags: Any,  # noqa: ANN401  # those of service.cli.ingest_options
 ) -> Exit | None:
     """Send images and wait until they are ready. Run again after a break, and it goes on."""
-    name = name or name_of(path)
+    wanted = Wanted(name or name_of(path), format, store_as, ingest_options.chosen(flags))
     with shell.client() as client:
         if in_place:
-            dataset = client.datasets.create(
-                name, format=format, store_as=store_as, path=path.resolve()
-            )
+            dataset = client.datasets.create(**wanted._asdict(), path=path.resolve())
         else:
-            dataset = send(shell, client, path, Wanted(name, format, store_as))
+            dataset = send(shell, client, path, wanted)
         if not no_wait:
             dataset = settle(shell, client, dataset)
         return _conclude(shell, client, dataset)
@@ -126,7 +129,8 @@ def wait(shell: Shell, dataset: DatasetRef, timeout: TimeoutS = None) -> Exit | 
         return _conclude(shell, client, found)
 
 
-for _name, _body in (("add", add), ("ls", ls), ("show", show), ("report", report), ("wait", wait)):
+command(app, "add", more=ingest_options.PARAMETERS)(add)
+for _name, _body in (("ls", ls), ("show", show), ("report", report), ("wait", wait)):
     command(app, _name)(_body)
 
 
@@ -136,6 +140,7 @@ class Wanted(NamedTuple):
     name: str
     format: str
     store_as: str = "pixels"
+    options: Mapping[str, object] = MappingProxyType({})
 
 
 def send(shell: Shell, client: "Client", path: Path, wanted: Wanted) -> "Dataset":
@@ -195,6 +200,8 @@ def _begun(
     shell: Shell, client: "Client", source: "Source", wanted: Wanted, *, sha256: str
 ) -> "Dataset":
     """A new dataset, or the one of the same name and bytes that an earlier run began."""
+    from service.client.datasets import differing
+
     name = wanted.name
     known = client.datasets.find(name)
     if known is None:
@@ -206,6 +213,13 @@ def _begun(
             f"{name} is to be kept in another way",
             detail=f"{known.id} is {known.status} and keeps the same bytes as {known.store_as}.",
             hint=f"Take it with --store-as {known.store_as}, or choose another --name.",
+        )
+    if known.sha256 == sha256 and (names := differing(known, wanted.options)):
+        were = ", ".join(f"{name} {known.options.get(name)}" for name in names)
+        raise CommandError(
+            f"{name} is to be read with other options",
+            detail=f"{known.id} is {known.status} and holds the same bytes, read with {were}.",
+            hint="Leave these options out, or choose another --name.",
         )
     if known.sha256 == sha256 and known.status != "failed":
         word = "goes on" if known.status == "received" else "is there already"

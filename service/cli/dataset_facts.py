@@ -1,13 +1,17 @@
 """What a person is shown of a dataset, as names and values. Pure."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from service.cli.words import bytes_text, count_text
 
 if TYPE_CHECKING:
     from service.client.models import Dataset
-    from trainer.events import SideHistogram
+    from trainer.events import DataWarning, SideHistogram
 
+LIMITS = frozenset(
+    {"pixels_max", "file_bytes_max", "total_bytes_max", "entries_max", "ratio_max", "seconds_max"}
+)
 BAR_LETTERS = 30
 """Of the bin with the most images."""
 
@@ -33,8 +37,23 @@ def facts_of(dataset: "Dataset") -> list[tuple[str, object]]:
             ("bad files", count_text(facts.bad_files)),
             ("duplicates", count_text(facts.duplicates)),
             ("kept as", f"{dataset.store_as}, {bytes_text(facts.size_bytes)}"),
+            ("truncated", f"{facts.truncated_kept} kept" if facts.truncated_kept else None),
         ]
+        shown += [("warning", warning_text(warning)) for warning in facts.warnings]
+    if dataset.options:
+        shown.append(("options", options_text(dataset.options)))
     return shown
+
+
+def warning_text(warning: "DataWarning") -> str:
+    """Return a warning on one line: what was seen, then what to do."""
+    return f"{warning.message} {warning.hint}".rstrip()
+
+
+def options_text(options: Mapping[str, object]) -> str:
+    """Return the options of an ingest that say how rows look; limits are left aside."""
+    shown = {name: value for name, value in options.items() if name not in LIMITS}
+    return ", ".join(f"{name} {value}" for name, value in shown.items() if value is not None)
 
 
 def sides_text(sides: "SideHistogram") -> str:

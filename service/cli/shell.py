@@ -7,7 +7,7 @@ and turns whatever it raises into a message and an exit code, never a trace.
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
@@ -77,12 +77,15 @@ class Shell:
 
 
 def command(
-    app: typer.Typer, name: str
+    app: typer.Typer, name: str, *, more: Sequence[inspect.Parameter] = ()
 ) -> Callable[[Callable[Concatenate[Shell, P], Exit | None]], None]:
-    """Register a function as a command of `app`; its first parameter becomes the Shell."""
+    """Register a function as a command of `app`; its first parameter becomes the Shell.
+
+    `more` are the flags that the function takes as `**flags`.
+    """
 
     def register(body: Callable[Concatenate[Shell, P], Exit | None]) -> None:
-        app.command(name)(_with_shell(body))
+        app.command(name)(_with_shell(body, more))
 
     return register
 
@@ -104,7 +107,9 @@ def guarded(work: Callable[[], Exit | None], *, as_json: bool) -> int:
         return report(error, as_json=as_json)
 
 
-def _with_shell(body: Callable[Concatenate[Shell, P], Exit | None]) -> Callable[..., None]:
+def _with_shell(
+    body: Callable[Concatenate[Shell, P], Exit | None], more: Sequence[inspect.Parameter]
+) -> Callable[..., None]:
     def run(*, url: Url, key: Key, data_dir: DataDir, json: Json, **rest: object) -> None:
         def work() -> Exit | None:
             known = load()
@@ -115,6 +120,7 @@ def _with_shell(body: Callable[Concatenate[Shell, P], Exit | None]) -> Callable[
         raise typer.Exit(guarded(work, as_json=json))
 
     own = list(inspect.signature(body).parameters.values())[1:]
+    own = [*(p for p in own if p.kind is not p.VAR_KEYWORD), *more]
     shared = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=default)
         for name, kind, default in (

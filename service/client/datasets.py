@@ -1,8 +1,9 @@
 """Datasets over the API: make, send, wait, read."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypedDict, Unpack
 from urllib.parse import quote
 
 from service.client.errors import Conflict, NotFound, Unavailable, Unreachable, Unusable
@@ -17,6 +18,17 @@ _TRIES = 14
 """About a minute of a server that is away."""
 
 
+class How(TypedDict, total=False):
+    """How a dataset is read and kept. What is left out follows the server's defaults."""
+
+    format: str
+    """`auto`, `folder`, `zip`, `tar`, `idx` or `npy`."""
+    store_as: str
+    """`pixels`, or `jpeg`: a tenth of the disk for photos."""
+    options: Mapping[str, object]
+    """Options of the ingest, such as `{"range": "860:1260", "side_px_max": 512}`."""
+
+
 class Datasets:
     """`/v1/datasets`."""
 
@@ -28,11 +40,10 @@ class Datasets:
         self,
         name: str,
         *,
-        format: str = "auto",
-        store_as: str = "pixels",
         size_bytes: int | None = None,
         sha256: str | None = None,
         path: Path | None = None,
+        **how: Unpack[How],
     ) -> Dataset:
         """Make a dataset; send its bytes with `upload`, or name a `path` on the server.
 
@@ -41,8 +52,7 @@ class Datasets:
         """
         body = {
             "name": name,
-            "format": format,
-            "store_as": store_as,
+            **how,
             "size_bytes": size_bytes,
             "sha256": sha256,
             "path": str(path) if path else None,
@@ -50,32 +60,27 @@ class Datasets:
         given = {key: value for key, value in body.items() if value is not None}
         return Dataset.model_validate(self._http.send("POST", "/v1/datasets", body=given).json())
 
-    def add(
-        self, path: Path, *, name: str, format: str = "auto", store_as: str = "pixels"
-    ) -> Dataset:
+    def add(self, path: Path, *, name: str, **how: Unpack[How]) -> Dataset:
         """Send a folder or an archive of images, and wait until it is ready.
 
-        `store_as` `jpeg` keeps photos at a tenth of the disk. The same bytes under the same name
-        are sent once: call it again after a break.
+        The same bytes under the same name are sent once: call it again after a break.
 
         Raises:
             Conflict: the name is taken by other bytes.
             Unusable: the path holds nothing to send, or no image was found in it.
         """
         source = source_of(path)
-        if path.is_dir() and format in ("auto", "folder"):
-            format = "tar"  # that is how a folder travels
+        if path.is_dir() and how.get("format", "auto") in ("auto", "folder"):
+            how["format"] = "tar"  # that is how a folder travels
         sha256 = sha256_of(source)
         known = self.find(name)
-        is_same = known is not None and (known.sha256, known.store_as) == (sha256, store_as)
+        is_same = (
+            known is not None
+            and (known.sha256, known.store_as) == (sha256, how.get("store_as", "pixels"))
+            and not differing(known, how.get("options", {}))
+        )
         if known is None or not is_same or known.status == "failed":
-            known = self.create(
-                name,
-                format=format,
-                store_as=store_as,
-                size_bytes=source.size_bytes,
-                sha256=sha256,
-            )
+            known = self.create(name, size_bytes=source.size_bytes, sha256=sha256, **how)
         if known.status == "received":
             self.upload(known.id, source)
         found = self.wait(known.id)
@@ -194,6 +199,11 @@ class Datasets:
         with self._http.stream("PUT", path, headers=headers, content=content) as answer:
             answer.read()
             return Dataset.model_validate(answer.json())
+
+
+def differing(dataset: Dataset, options: Mapping[str, object]) -> list[str]:
+    """Return the names of those `options` that the dataset was made with otherwise."""
+    return sorted(name for name, value in options.items() if dataset.options.get(name) != value)
 
 
 def _path(dataset: str) -> str:

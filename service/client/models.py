@@ -37,6 +37,7 @@ class Dataset(Answer):
     status: str
     format: str = "auto"
     store_as: str = "pixels"
+    options: dict[str, Any] = Field(default_factory=dict)
     status_reason: Reason | None = None
     size_bytes: int | None = None
     received_bytes: int | None = None

@@ -142,6 +142,7 @@ def old_dataset(lines: Iterable[JobLine], ingests: Sequence[OldJob]) -> DatasetR
         name=created.name,
         format=created.format,
         store_as=created.store_as,
+        options=created.options,
         status=status,
         size_bytes=whole[-1].size_bytes if whole else created.size_bytes,
         sha256=whole[-1].sha256 if whole else created.sha256,

@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter
 
 from service.store.words import Kind, NewJob, Status
 from trainer.events import FileRecord, StoredAs
+from trainer.ingest_options import USUAL, IngestOptions
 from trainer.record import Record
 
 LEDGER = "ledger.jsonl"
@@ -83,6 +84,8 @@ class DatasetCreated(Record):
     name: str
     format: str
     store_as: StoredAs = "pixels"
+    """Older lines do not tell."""
+    options: IngestOptions = USUAL
     """Older lines do not tell."""
     size_bytes: int | None
     sha256: str | None

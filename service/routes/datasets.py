@@ -14,7 +14,7 @@ from service.disk import disk_told
 from service.files import FileAnswer, open_inside
 from service.history import open_newest, read_lines
 from service.openapi import refused
-from service.preparing import allowed_source, check_size, prepare, shown
+from service.preparing import allowed_source, check_size, prepare, resolved_options, shown
 from service.problems import Problem
 from service.routes.common import (
     DatasetName,
@@ -47,6 +47,7 @@ def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Respons
     With `path` nothing is sent: a folder or archive under an allowed root is read where it is.
     """
     source = None if body.path is None else allowed_source(body.path, parts.settings)
+    options = resolved_options(body.options, parts.settings)
     if body.size_bytes is not None:
         check_size(body.size_bytes, parts.settings)
         check_space(parts.settings.data_dir, body.size_bytes)
@@ -59,6 +60,7 @@ def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Respons
                     name=body.name,
                     format=body.format,
                     store_as=body.store_as,
+                    options=options,
                     size_bytes=body.size_bytes,
                     sha256=body.sha256,
                     source=source,

@@ -11,6 +11,7 @@ from service import ids
 from service.assets import Assets
 from service.store.errors import NotFound
 from trainer.events import SIGNALS
+from trainer.ingest_options import IngestOptions
 from trainer.spec import JobSpec
 
 router = APIRouter(include_in_schema=False)
@@ -129,10 +130,14 @@ async def system(request: Request) -> Response:
 
 @router.get("/ui/words.json")
 async def words() -> Response:
-    """The schema of a JobSpec, and what each signal means."""
+    """Answer the schemas of a JobSpec and of an ingest's options, and what each signal means."""
     signals = {name: signal._asdict() for name, signal in SIGNALS.items()}
     return JSONResponse(
-        {"job_spec": JobSpec.model_json_schema(), "signals": signals},
+        {
+            "job_spec": JobSpec.model_json_schema(),
+            "ingest_options": IngestOptions.model_json_schema(),
+            "signals": signals,
+        },
         headers={"Cache-Control": "private, max-age=60"},
     )
 

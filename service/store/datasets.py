@@ -26,7 +26,8 @@ class Datasets:
         reply = self.link.fcall(
             "ds_create",
             *("id", new.dataset_id, "name", new.name, "format", new.format),
-            *("store_as", new.store_as, "source", new.source or ""),
+            *("store_as", new.store_as, "options", new.options.model_dump_json()),
+            *("source", new.source or ""),
             *("size_bytes", size_bytes, "sha256", new.sha256 or "", "created_at_s", time.time()),
         )
         if reply[0] == "TAKEN":

@@ -130,6 +130,7 @@ def _job_json(old: OldJob) -> str:
 
 def _dataset_arguments(old: DatasetRecord) -> list[str]:
     values = asdict(old)
+    values["options"] = old.options.model_dump_json()
     values["facts"] = old.facts.model_dump_json() if old.facts else None
     known = ((name, str(value)) for name, value in values.items() if value is not None)
     return [text for pair in known for text in pair]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from trainer.events import DatasetFacts, FileRecord, StoredAs
+from trainer.ingest_options import USUAL, IngestOptions
 from trainer.record import Record
 
 Status = Literal["queued", "running", "stopping", "paused", "cancelled", "succeeded", "failed"]
@@ -190,6 +191,7 @@ class NewDataset:
     name: str
     format: str = "auto"
     store_as: StoredAs = "pixels"
+    options: IngestOptions = USUAL
     size_bytes: int | None = None
     """Of the content, as announced."""
     sha256: str | None = None
@@ -206,6 +208,7 @@ class DatasetRecord:
     name: str
     format: str
     store_as: StoredAs
+    options: IngestOptions = USUAL
     status: DatasetStatus
     size_bytes: int | None
     """Of the content, as announced or received."""

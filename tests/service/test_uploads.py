@@ -14,6 +14,7 @@ from service import uploads
 from service.uploads import staged_path
 from tests.support.api import KEY, Loose, RunningApi, ready_dataset
 from tests.support.processes import wait_until
+from trainer.ingest_options import IngestOptions
 from trainer.spec import IngestSpec
 
 RANDOM = random.Random(7)
@@ -193,6 +194,15 @@ def test_rows_are_to_be_kept_as_told(
     assert (body["status"], body["store_as"]) == ("preparing", expected)
     job = api.store.jobs.get(body["job_id"])
     assert IngestSpec.model_validate_json(job.spec_json).store_as == expected
+
+
+def test_options_reach_the_ingest_and_the_answer(api: RunningApi) -> None:
+    asked = {"range": "860:1260", "channels": 4, "side_px_max": 1024, "keep_truncated": False}
+    dataset = made(api, "with-options", options=asked)
+    body = put(api, dataset, CONTENT[:100]).json()
+    spec = IngestSpec.model_validate_json(api.store.jobs.get(body["job_id"]).spec_json)
+    assert {name: getattr(spec, name) for name in asked} == asked
+    assert body["options"] == IngestOptions.model_validate(asked).model_dump()
 
 
 def test_the_same_key_makes_one_dataset(api: RunningApi) -> None:

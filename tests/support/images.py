@@ -1,7 +1,9 @@
 """Small images and archives of them, made on the spot."""
 
 import io
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -32,3 +34,14 @@ def write_zip(path: Path, files: dict[str, bytes], method: int = zipfile.ZIP_DEF
         for name, data in files.items():
             archive.writestr(name, data)
     return path
+
+
+def png_of_size(side_px: int) -> bytes:
+    """A PNG of a few bytes whose header declares a square of 1-bit pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = chunk(b"IHDR", struct.pack(">2I5B", side_px, side_px, 1, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")

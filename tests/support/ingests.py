@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from trainer.data.ingest import ingest
 from trainer.data.items import Limits
@@ -44,18 +45,18 @@ def ingested(
     *,
     limits: Limits | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    side_px_max: int = 256,
     kind: SourceFormat = "auto",
     store_as: StoredAs = "pixels",
+    **options: Any,  # noqa: ANN401
 ) -> Ingested:
-    """Ingest a source into `out` and open the pack."""
+    """Ingest a source into `out` and open the pack; `options` are fields of IngestOptions."""
     events: list[Event] = []
     spec = IngestSpec(
         dataset_id="ds",
         source=str(source),
         format=kind,
-        side_px_max=side_px_max,
         store_as=store_as,
+        **options,
     )
     facts = ingest(spec, out=out, emit=events.append, should_stop=should_stop, limits=limits)
     return Ingested(Pack.open(out / "pack"), facts, events)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.images import PIXELS_MAX, decode_array
+from trainer.data.images import decode_array
 from trainer.data.items import Item, Limits, Source
 from trainer.data.streams import Stream, open_stream
 from trainer.errors import DataError
@@ -46,9 +46,9 @@ def idx_source(images: Stream, labels: Stream | None, *, limits: Limits) -> Sour
     shape = _idx_shape(images)
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in CHANNELS):
         raise _idx_error(images, f"it holds an array of shape {list(shape)}, not images")
-    _check_sides(images.archive, shape[1:3])
+    _check_sides(images.archive, shape[1:3], limits)
     if shape[0] > limits.entries:
-        raise _idx_error(images, f"it holds {shape[0]} rows, the limit is {limits.entries}")
+        raise _idx_error(images, f"it holds {shape[0]} rows; entries_max is {limits.entries}")
     numbers, classes = _idx_labels(labels, shape[0])
     return Source(
         items=_idx_items(images, shape, numbers),
@@ -103,10 +103,10 @@ def open_npy(path: Path, limits: Limits) -> Iterator[Source]:
     except (ValueError, EOFError, OSError, SyntaxError, TypeError) as error:
         raise DataError(f"{path.name} cannot be read: {error}.", hint=NPY_HINT) from error
     images = _as_images(array, path.name)
-    _check_sides(path.name, images.shape[1:3])
+    _check_sides(path.name, images.shape[1:3], limits)
     if images.nbytes > limits.total_bytes:
-        detail = f"{path.name} has {images.nbytes} bytes, the limit is {limits.total_bytes}."
-        raise DataError(detail, hint="Send it in parts.")
+        detail = f"{path.name} has {images.nbytes} bytes; total_bytes_max is {limits.total_bytes}."
+        raise DataError(detail, hint="Raise total_bytes_max, or send it in parts.")
     yield Source(
         items=(_item(row, images[row]) for row in range(len(images))),
         bytes_total=images.nbytes,
@@ -127,13 +127,13 @@ def _as_images(array: NDArray[Any], name: str) -> NDArray[Any]:
 
 
 def _item(row: int, array: NDArray[Any], *, label: int = -1) -> Item:
-    return Item(
-        f"{row:09d}", array.nbytes, lambda side: decode_array(array, side_px_max=side), label
-    )
+    return Item(f"{row:09d}", array.nbytes, lambda options: decode_array(array, options), label)
 
 
-def _check_sides(name: str, sides: tuple[int, ...]) -> None:
+def _check_sides(name: str, sides: tuple[int, ...], limits: Limits) -> None:
     height, width = sides
-    if height * width > PIXELS_MAX:
-        detail = f"{name} holds images of {height} x {width} pixels, the limit is {PIXELS_MAX}."
-        raise DataError(detail, hint="Shrink the images first.")
+    if height * width > limits.pixels:
+        raise DataError(
+            f"{name} holds images of {height} x {width} pixels; pixels_max is {limits.pixels}.",
+            hint="Raise pixels_max, or shrink the images first.",
+        )

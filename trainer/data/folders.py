@@ -31,8 +31,8 @@ def _names(root: Path, limits: Limits) -> Iterator[str]:
             count += 1
             if count > limits.entries:
                 raise DataError(
-                    f"{root.name} holds more files than the limit of {limits.entries}.",
-                    hint="Add a part of it.",
+                    f"{root.name} holds more files than entries_max, {limits.entries}.",
+                    hint="Raise entries_max, or add a part of it.",
                 )
             yield os.path.relpath(os.path.join(folder, name), root)
 
@@ -77,5 +77,5 @@ def _load(path: Path, limits: Limits) -> bytes:
     except OSError as error:
         raise BadImage("unreadable", error.strerror or "it cannot be read") from error
     if len(data) > limits.entry_bytes:
-        raise BadImage("oversize", f"more than {limits.entry_bytes} bytes")
+        raise BadImage("oversize", f"more bytes than file_bytes_max, {limits.entry_bytes}")
     return data

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from trainer.ingest_options import IngestOptions
+
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
-PIXELS_MAX = 25_000_000
 ASPECT_MAX = 4
 """A longer side is shrunk to so many times the limit of the shorter one: canvases stay small."""
 MAGICS = (
@@ -51,23 +52,28 @@ class Decoded:
 
 @contextmanager
 def strict_pillow() -> Iterator[None]:
-    """Make images that are far too large an error, and what else Pillow notes no matter.
+    """Silence Pillow's warnings, and leave the limit on pixels to `_check_size`.
 
-    Filters of warnings belong to the process: enter it before the threads that decode start.
+    Both belong to the process: enter it before the threads that decode start.
     """
+    before = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
+        Image.MAX_IMAGE_PIXELS = None
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
 
 
-def decode_file(data: bytes, *, side_px_max: int) -> Decoded:
+def decode_file(data: bytes, options: IngestOptions) -> Decoded:
     """Decode an image file, upright, as RGB, shrunk to `side_px_max`. Raises BadImage."""
+    side_px_max = options.side_px_max
     if not data:
         raise BadImage("empty", "the file has no bytes")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(*image.size)
+            _check_size(*image.size, options)
             sent_side_px = min(image.size)
             upright = _upright(_loaded(image, side_px_max))
             return _finished(upright, side_px_max, sent_side_px=sent_side_px)
@@ -75,28 +81,26 @@ def decode_file(data: bytes, *, side_px_max: int) -> Decoded:
         raise
     except UnidentifiedImageError as error:
         raise _unidentified(data) from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise BadImage("oversize", f"more than {PIXELS_MAX} pixels") from error
     # A decoder fed with hostile bytes may raise anything; none of it may end the ingest.
     except Exception as error:
         raise BadImage(_reason(error), str(error)[:200] or type(error).__name__) from error
 
 
-def decode_array(array: NDArray[Any], *, side_px_max: int) -> Decoded:
+def decode_array(array: NDArray[Any], options: IngestOptions) -> Decoded:
     """One row of an array, [H, W] or [H, W, C] with C of 1, 3 or 4, u8, u16 or float in [0, 1]."""
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     height, width = array.shape[:2]
     if not height or not width:
         raise BadImage("empty", "the row has no pixels")
-    _check_size(width, height)
+    _check_size(width, height, options)
     image = Image.fromarray(np.ascontiguousarray(_levels(array)))
-    return _finished(image, side_px_max, sent_side_px=min(height, width))
+    return _finished(image, options.side_px_max, sent_side_px=min(height, width))
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > PIXELS_MAX:
-        detail = f"{width} x {height} pixels, the limit is {PIXELS_MAX}"
+def _check_size(width: int, height: int, options: IngestOptions) -> None:
+    if width * height > options.pixels_max:
+        detail = f"{width} x {height} pixels; pixels_max is {options.pixels_max}"
         raise BadImage("oversize", detail)
 
 

@@ -81,7 +81,7 @@ def ingest(
     try:
         writer = PackWriter(out / "pack", spec.store_as)
         try:
-            return _ingest(spec, writer, emit, should_stop, limits or Limits())
+            return _ingest(spec, writer, emit, should_stop, limits or Limits.of(spec))
         except BaseException:
             writer.abandon()
             raise
@@ -163,7 +163,7 @@ def _size_bytes(result: Row | BadFile) -> int:
 
 def _decoding(spec: IngestSpec) -> Decode:
     def decode(item: Item) -> Decoded:
-        row = item.decode(spec.side_px_max)
+        row = item.decode(spec)
         return as_jpeg(row) if spec.store_as == "jpeg" else row
 
     return decode

@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 from trainer.data.images import BadImage, Decoded, decode_file
 from trainer.errors import DataError
+from trainer.ingest_options import USUAL, IngestOptions
 
 Reason = Literal[
     "unreadable", "truncated", "wrong_type", "oversize", "duplicate", "empty", "refused"
@@ -24,14 +25,26 @@ DRIVE = re.compile(r"[A-Za-z]:")
 class Limits:
     """What an archive or a folder may cost before it is refused."""
 
-    total_bytes: int = 100 * 1024**3
-    entry_bytes: int = 64 * 1024**2
-    entries: int = 2_000_000
-    ratio: int = 200
+    total_bytes: int = USUAL.total_bytes_max
+    entry_bytes: int = USUAL.file_bytes_max
+    entries: int = USUAL.entries_max
+    pixels: int = USUAL.pixels_max
+    ratio: int = USUAL.ratio_max
     """Unpacked bytes for each packed byte."""
     ratio_from_bytes: int = 1024**2
     """Below this size a high ratio does no harm: small flat images have it."""
     name_bytes: int = 255
+
+    @classmethod
+    def of(cls, options: IngestOptions) -> "Limits":
+        """Return the limits that a user may set, as `options` has them."""
+        return cls(
+            total_bytes=options.total_bytes_max,
+            entry_bytes=options.file_bytes_max,
+            entries=options.entries_max,
+            pixels=options.pixels_max,
+            ratio=options.ratio_max,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +73,8 @@ class Item:
 
     name: str
     size_bytes: int
-    decode: Callable[[int], Decoded]
-    """Takes the longest shorter side in pixels. Raises BadImage or DataError."""
+    decode: Callable[[IngestOptions], Decoded]
+    """Raises BadImage or DataError."""
     label: int = -1
 
 
@@ -141,7 +154,7 @@ def _item(entry: Entry, streamed: bool, limits: Limits) -> Item | BadFile:
     if fault := suffix_fault(name):
         return BadFile(name, "wrong_type", fault, size_bytes)
     if size_bytes > limits.entry_bytes:
-        detail = f"{size_bytes} bytes, the limit is {limits.entry_bytes}"
+        detail = f"{size_bytes} bytes; file_bytes_max is {limits.entry_bytes}"
         return BadFile(name, "oversize", detail, size_bytes)
     if not size_bytes:
         return BadFile(name, "empty", "the file has no bytes")
@@ -152,4 +165,4 @@ def _item(entry: Entry, streamed: bool, limits: Limits) -> Item | BadFile:
         except BadImage as bad:
             return BadFile(name, bad.reason, bad.detail, size_bytes)
         load = lambda: data  # noqa: E731 - binds what was read now
-    return Item(name, size_bytes, lambda side_px: decode_file(load(), side_px_max=side_px))
+    return Item(name, size_bytes, lambda options: decode_file(load(), options))

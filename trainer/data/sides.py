@@ -6,10 +6,9 @@ from trainer.events import SideHistogram
 
 EDGES_PX = (
     1,
-    *sorted({2**power for power in range(1, 13)} | {3 * 2**power for power in range(12)}),
+    *sorted({2**power for power in range(1, 32)} | {3 * 2**power for power in range(31)}),
 )
-"""Two bins to each doubling, 1, 2, 3, 4, 6, 8, 12 up to 6144: a shorter side is at most
-`sqrt(PIXELS_MAX)` = 5000 px."""
+"""Two bins to each doubling, 1, 2, 3, 4, 6, 8, 12 and so on past what any format can say."""
 
 
 class SideCounter:
@@ -19,7 +18,7 @@ class SideCounter:
         self._rows = [0] * (len(EDGES_PX) - 1)
 
     def add(self, side_px: int) -> None:
-        """Count an image by its shorter side, 1 to 6143 px."""
+        """Count an image by its shorter side, 1 px or more."""
         self._rows[bisect_right(EDGES_PX, side_px) - 1] += 1
 
     def histogram(self) -> SideHistogram:

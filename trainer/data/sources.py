@@ -92,7 +92,10 @@ def _idx_inside(listing: Listing, images: str, limits: Limits) -> Source:
         if entry.name not in wanted:
             continue
         if isinstance(entry, BadFile) or entry.size_bytes > limits.entry_bytes:
-            raise DataError(f"{entry.name} is larger than {limits.entry_bytes} bytes or damaged.")
+            raise DataError(
+                f"{entry.name} is damaged, or larger than file_bytes_max, {limits.entry_bytes}.",
+                hint="Raise file_bytes_max, or send the file by itself.",
+            )
         try:
             raw = io.BytesIO(entry.load())
         except BadImage as bad:

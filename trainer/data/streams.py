@@ -53,9 +53,9 @@ class Stream:
                 raise self.broken("it ends too soon")
             size_bytes -= len(piece)
 
-    def broken(self, why: str) -> DataError:
-        """The error of a file that cannot be read on."""
-        return DataError(f"{self.archive} cannot be read: {why}.", hint=WHOLE_AGAIN)
+    def broken(self, why: str, *, then: str = WHOLE_AGAIN) -> DataError:
+        """Return the error of a file that cannot be read on. `then` is the next step."""
+        return DataError(f"{self.archive} cannot be read: {why}.", hint=then)
 
     def _piece(self, size_bytes: int) -> bytes:
         try:
@@ -65,13 +65,19 @@ class Stream:
         self.position += len(piece)
         limits = self._limits
         if self.position > limits.total_bytes:
-            raise self.broken(f"it unpacks to more than {limits.total_bytes} bytes")
+            raise self.broken(
+                f"it unpacks to more bytes than total_bytes_max, {limits.total_bytes}",
+                then="Raise total_bytes_max, or send it in parts.",
+            )
         if (
             self._packed
             and self.position > limits.ratio_from_bytes
             and self.position > limits.ratio * self._raw.tell()
         ):
-            raise self.broken(f"it grows more than {limits.ratio} times when unpacked")
+            raise self.broken(
+                f"it grows more than ratio_max, {limits.ratio} times, when unpacked",
+                then="If you trust it, raise ratio_max.",
+            )
         return piece
 
 

@@ -74,7 +74,10 @@ def _members(stream: Stream, limits: Limits) -> Iterator[Member]:
     names: set[str] = set()
     for number, (header, name, size_bytes) in enumerate(_headers(stream)):
         if number >= limits.entries:
-            raise stream.broken(f"it has more entries than the limit of {limits.entries}")
+            raise stream.broken(
+                f"it has more entries than entries_max, {limits.entries}",
+                then="Raise entries_max, or send it in parts.",
+            )
         is_folder = header.kind == FOLDER or name.endswith("/")
         fault = _kind_fault(header) or name_fault(name, limits)
         if not fault and not is_folder and not tidy(name):

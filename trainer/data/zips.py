@@ -84,7 +84,10 @@ class ZipReader:
         """Every regular file, checked. Raises DataError naming the first entry at fault."""
         count, size_bytes, offset = self._directory()
         if count > self._limits.entries:
-            raise self._broken(f"it has {count} entries, the limit is {self._limits.entries}")
+            raise self._broken(
+                f"it has {count} entries; entries_max is {self._limits.entries}",
+                then="Raise entries_max, or send it in parts.",
+            )
         members = self._central(count, self._read(offset, size_bytes))
         self._check_names(members)
         self._check_totals(members)
@@ -102,7 +105,7 @@ class ZipReader:
             and member.size_bytes > limits.ratio * member.packed_bytes
         ):
             ratio = member.size_bytes // max(1, member.packed_bytes)
-            detail = f"it grows {ratio} times when unpacked, the limit is {limits.ratio}"
+            detail = f"it grows {ratio} times when unpacked; ratio_max is {limits.ratio}"
             return BadFile(member.name, "refused", detail, member.size_bytes)
         return Entry(member.name, member.size_bytes, lambda: self.load(member))
 
@@ -229,9 +232,15 @@ class ZipReader:
         total = sum(member.size_bytes for member in members)
         limits = self._limits
         if total > limits.total_bytes:
-            raise self._broken(f"it unpacks to {total} bytes, the limit is {limits.total_bytes}")
+            raise self._broken(
+                f"it unpacks to {total} bytes; total_bytes_max is {limits.total_bytes}",
+                then="Raise total_bytes_max, or send it in parts.",
+            )
         if total > limits.ratio_from_bytes and total > limits.ratio * self._file_bytes:
-            raise self._broken(f"it grows more than {limits.ratio} times when unpacked")
+            raise self._broken(
+                f"it grows more than ratio_max, {limits.ratio} times, when unpacked",
+                then="If you trust it, raise ratio_max.",
+            )
 
     def _checked_local(self, member: Member) -> Member:
         """Find the data, and compare the entry's own header with the directory's."""
@@ -275,8 +284,8 @@ class ZipReader:
     def _refused(self, member: Member, why: str) -> DataError:
         return refused(self._archive, member.name, why, then=AGAIN)
 
-    def _broken(self, why: str) -> DataError:
-        return DataError(f"{self._archive} cannot be read: {why}.", hint=AGAIN)
+    def _broken(self, why: str, *, then: str = AGAIN) -> DataError:
+        return DataError(f"{self._archive} cannot be read: {why}.", hint=then)
 
 
 def _decoded_name(raw: bytes, flags: int) -> str:

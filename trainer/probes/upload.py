@@ -9,13 +9,11 @@ from PIL import Image
 
 from trainer.data.images import FORMATS, BadImage, decode_file, strict_pillow
 from trainer.errors import BadProbe
-from trainer.spec import IngestSpec
+from trainer.ingest_options import USUAL
 
 BYTES_MAX = 20_000_000
 MOVING = frozenset({"PNG", "WEBP", "TIFF"})
 """Formats whose files may hold several pictures. A JPEG of a phone may too: its first counts."""
-SIDE_PX_MAX: int = IngestSpec.model_fields["side_px_max"].default
-"""What an ingest shrinks longer sides to."""
 WORDS = {
     "empty": "The file is empty.",
     "oversize": "The picture is too large:",
@@ -35,7 +33,7 @@ def decode_upload(path: Path) -> NDArray[np.uint8]:
         with strict_pillow():
             if pictures_in(data) > 1:
                 raise BadProbe("The file is animated or holds several pictures: send one of them.")
-            found = decode_file(data, side_px_max=SIDE_PX_MAX)
+            found = decode_file(data, USUAL)
     except BadImage as bad:
         why = WORDS.get(bad.reason, "The file cannot be used:")
         raise BadProbe(why if bad.reason == "empty" else f"{why} {bad.detail}.") from bad

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { $, button, copyButton, facts, h, prose, put, table } from "./dom.js";
-import { KEPT, bytes, clock, number, percent } from "./format.js";
+import { KEPT, bytes, clock, number, percent, value as said } from "./format.js";
 import { persist, tell } from "./notices.js";
 import { mayChange, pill } from "./parts.js";
 
@@ -25,6 +25,7 @@ async function load() {
   const report = found.status === "ready" || found.status === "failed" ? await get(`/v1/datasets/${name}/report?limit=${REPORT_ROWS}`) : null;
   const job = found.job_id && !report ? await get(`/v1/jobs/${found.job_id}`).catch(() => null) : null;
   put(root, head(found), reason(found), job ? preparing(job) : null,
+    warnings(found.facts),
     found.facts ? h("div", { class: "two" }, h("div", { class: "stack" }, inside(found.facts, found), sizes(found.facts)), samples(found)) : null, report && (found.facts || report.data.length) ? leftOut(found, report) : null);
   if (["received", "preparing"].includes(found.status)) setTimeout(() => persist(load).catch(tell), EVERY_MS);
 }
@@ -46,6 +47,11 @@ function reason(found) {
   return why ? told("bad", why.message, why.hint) : null;
 }
 
+/** What a person should know before training on it. */
+function warnings(facts) {
+  return (facts?.warnings ?? []).map((one) => h("p", { class: "notice is-warn", "data-warning": one.code }, h("strong", {}, one.message), h("span", {}, prose(one.hint))));
+}
+
 function preparing({ progress }) {
   const { rows_ok: ok = 0, rows_bad: bad = 0, bytes_done: done = 0, bytes_total: total } = progress;
   return h("section", { class: "card tight" }, h("h2", {}, "Being prepared"),
@@ -61,8 +67,15 @@ function inside(found, dataset) {
       ["Images", number(found.rows)], ["Sides as kept", sides], ["Classes", found.labels.length ? number(found.labels.length) : "no labels"],
       ["Bad files", number(found.bad_files)], ["Exact duplicates", number(found.duplicates)], ["Prepared size", `${bytes(found.size_bytes)}, kept as ${KEPT[dataset.store_as]}`],
       ["Mean of channels", three(found.mean)], ["Std of channels", three(found.std)], ["Added", clock(dataset.created_at)],
+      ...(found.truncated_kept ? [["Cut off and kept", number(found.truncated_kept)]] : []),
+      ["Read with", chosenOptions(dataset.options)],
     ]),
     found.labels.length ? h("p", { class: "small muted" }, `Labels are used for evaluation only: ${found.labels.slice(0, 30).join(", ")}${found.labels.length > 30 ? ", …" : ""}.`) : null);
+}
+
+/** The options that say how rows look; those that only bound the cost are left aside. */
+function chosenOptions(options) {
+  return Object.entries(options).filter(([name, one]) => one !== null && !/_max$/.test(name.replace("side_px_max", ""))).map(([name, one]) => `${name} ${said(one)}`).join(", ");
 }
 
 /** How many images are how large: a table whose bars are drawn for the eye, and left out for the ear. */

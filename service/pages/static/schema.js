@@ -42,6 +42,8 @@ function scalar(parts) {
     maxLength: inner.maxLength, pattern: inner.pattern,
   };
   if (inner.enum) return { kind: "choice", choices: inner.enum };
+  // A word or a number, such as auto or 3: whatever is no number goes on as the word.
+  if (inner.const !== undefined && parts.length > 1) return { kind: "number" };
   if (inner.const !== undefined) return { kind: "fixed", constant: inner.const };
   if (inner.type === "boolean") return { kind: "flag" };
   if (inner.type === "integer" || inner.type === "number") return { kind: inner.type, ...limits };

@@ -1,9 +1,11 @@
 // Bringing images: an archive in parts, so that a broken connection costs one part and no more.
 
-import { Problem, get, post, problemOf } from "./api.js";
+import { Problem, get, post, problemOf, theWords } from "./api.js";
 import { h, put } from "./dom.js";
-import { KEPT, bytes } from "./format.js";
+import { Form } from "./form.js";
+import { KEPT, bytes, value as said } from "./format.js";
 import { dismiss, tell } from "./notices.js";
+import { fieldsOf, nested, pathOf } from "./schema.js";
 
 const PART_BYTES = 8 * 2 ** 20;
 const TRIES = 6;
@@ -18,6 +20,7 @@ export function uploadForm(onDone) {
   const file = h("input", { id: "new-file", type: "file", accept: ".zip,.tar,.gz,.tgz,.npy,.idx,.ubyte", onchange: () => suggest(name, file) });
   const path = h("input", { id: "new-path", placeholder: "/data/photos", autocomplete: "off", spellcheck: "false" });
   const store = h("select", { id: "new-store" }, h("option", { value: "pixels" }, "Pixels: the fastest to train on"), h("option", { value: "jpeg" }, "JPEG: a tenth of the disk, for photos"));
+  const options = new Form(() => {});
   const progress = h("div", { class: "tight", "aria-live": "polite" });
   const send = h("button", { class: "primary" }, "Add");
   const form = h("form", { class: "fields", novalidate: true, onsubmit: (event) => { event.preventDefault(); submit(); } },
@@ -25,11 +28,14 @@ export function uploadForm(onDone) {
     field(path, "or a folder on the server", "Under a folder that MOCO_ALLOWED_ROOTS names; it is read in place."),
     field(name, "Name", "What jobs call it."),
     field(store, "Keep as", "JPEG is decoded anew in each epoch, and at quality 90 not quite what was sent."),
+    optionsFold(options),
     h("div", { class: "field" }, send, progress));
 
   async function submit() {
     clear(form);
+    options.wrong([]);
     dismiss("problem");
+    const asked = { name: name.value, store_as: store.value, ...(options.values.size ? { options: nested(options.values) } : {}) };
     if (!name.value) return wrong(name, "Give it a name.");
     if (!NAME.test(name.value)) return wrong(name, "Letters, digits, dots, dashes and underscores; a letter or a digit first.");
     if (!file.files.length && !path.value) return wrong(file, "Choose an archive, or name a folder on the server.");
@@ -37,13 +43,15 @@ export function uploadForm(onDone) {
     send.disabled = true;
     window.addEventListener("beforeunload", askToStay);
     try {
-      const made = file.files.length ? await upload({ name: name.value, store_as: store.value }, file.files[0], progress) : await post("/v1/datasets", { name: name.value, store_as: store.value, path: path.value });
+      const made = file.files.length ? await upload(asked, file.files[0], progress) : await post("/v1/datasets", { ...asked, path: path.value });
       form.reset();
+      options.values.clear();
       put(progress, h("span", {}, "It is here and being prepared."));
       onDone(made);
     } catch (problem) {
       put(progress);
-      if (!place(problem, { "#/name": name, "#/path": path, "#/size_bytes": file })) tell(problem);
+      const isPlaced = place(problem, { "#/name": name, "#/path": path, "#/size_bytes": file });
+      if (!placeOptions(problem, options) && !isPlaced) tell(problem);
     } finally {
       send.disabled = false;
       window.removeEventListener("beforeunload", askToStay);
@@ -51,6 +59,28 @@ export function uploadForm(onDone) {
     return undefined;
   }
   return h("details", { class: "group" }, h("summary", {}, "Add a dataset"), form);
+}
+
+/** The options of an ingest, made from their schema when the fold is opened first. */
+function optionsFold(options) {
+  const box = h("div", { class: "fields" });
+  const fold = h("details", { class: "group whole" }, h("summary", {}, "Options", h("span", { class: "muted small" }, "values, channels, size, damaged files, limits")), box);
+  fold.addEventListener("toggle", async () => {
+    if (box.childElementCount) return;
+    try {
+      const { ingest_options: schema } = await theWords();
+      put(box, fieldsOf(schema).map((one) => options.field(one)));
+    } catch (problem) {
+      tell(problem);
+    }
+  });
+  return fold;
+}
+
+/** Shows a problem at the options that it names; whether it names one of them. */
+function placeOptions(problem, options) {
+  const errors = (problem.errors ?? []).map(({ pointer, detail }) => ({ path: pathOf(pointer).replace(/^options\./, ""), detail }));
+  return options.wrong(errors).length < errors.length;
 }
 
 /** The browser asks whether to leave while bytes are on their way. */
@@ -117,14 +147,17 @@ async function upload(asked, file, progress) {
 }
 
 /** A new dataset; or the one of this name whose upload broke off, if it was of a file of this size. */
-async function begun({ name, store_as }, file) {
+async function begun(asked, file) {
+  const { name, store_as, options = {} } = asked;
   try {
-    return await post("/v1/datasets", { name, store_as, size_bytes: file.size });
+    return await post("/v1/datasets", { ...asked, size_bytes: file.size });
   } catch (problem) {
     if (problem.code !== "name_taken") throw problem;
     const known = await get(`/v1/datasets/${encodeURIComponent(name)}`);
     if (known.status !== "received") throw problem;
-    if (known.size_bytes === file.size && known.store_as === store_as) return { ...known, received_bytes: await held(known.id, known.received_bytes) };
+    const others = Object.keys(options).filter((one) => known.options[one] !== options[one]);
+    if (known.size_bytes === file.size && known.store_as === store_as && others.length) problem.unfinished = `An upload of this name broke off that was to be read with ${others.map((one) => `${one} ${said(known.options[one])}`).join(", ")}. Choose that to go on with it, or another name.`;
+    else if (known.size_bytes === file.size && known.store_as === store_as) return { ...known, received_bytes: await held(known.id, known.received_bytes) };
     if (known.size_bytes === file.size) problem.unfinished = `An upload of this name broke off that was to be kept as ${KEPT[known.store_as]}. Choose that to go on with it, or another name.`;
     else problem.unfinished = `An upload of this name broke off, of another file${known.size_bytes ? ` (${bytes(known.size_bytes)})` : ""}. Choose that file to go on with it, or another name.`;
     throw problem;

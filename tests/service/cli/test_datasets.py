@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from service.cli import ingest_options
 from service.cli.dataset import name_of
 from tests.support.api import RunningApi, claim, facts
 from tests.support.moco import Moco, answer
+from trainer.ingest_options import IngestOptions
 
 
 def archive(path: Path) -> Path:
@@ -81,6 +83,27 @@ def test_rows_are_kept_as_asked(moco: Moco, tmp_path: Path) -> None:
     wrong = moco("dataset", "add", path, "--name", "other", "--store-as", "webp")
     assert wrong.exit_code == 2
     assert "store_as" in wrong.stderr
+
+
+def test_every_option_of_an_ingest_has_a_flag() -> None:
+    assert set(ingest_options.FLAGS) == set(IngestOptions.model_fields)
+
+
+@pytest.mark.usefixtures("ingests")
+def test_rows_are_read_with_the_options_asked(moco: Moco, tmp_path: Path) -> None:
+    path = str(archive(tmp_path / "x.zip"))
+    flags = ["--range", "860:1260", "--channels", "4", "--side-px-max", "512", "--refuse-truncated"]
+    made = answer(moco("dataset", "add", path, "--name", "ct", *flags, "--json"))
+    told = {name: made["options"][name] for name in ("range", "channels", "side_px_max")}
+    assert told == {"range": "860:1260", "channels": 4, "side_px_max": 512}
+    assert made["options"]["keep_truncated"] is False
+    assert "range 860:1260" in moco("dataset", "show", "ct").stdout
+    again = moco("dataset", "add", path, "--name", "ct", "--range", "full")
+    assert again.exit_code == 1
+    assert "read with range 860:1260" in again.stderr
+    wrong = moco("dataset", "add", path, "--name", "other", "--range", "1260:860")
+    assert wrong.exit_code == 2
+    assert "such as 860:1260" in wrong.stderr
 
 
 @pytest.mark.parametrize(

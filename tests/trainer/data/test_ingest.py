@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.images import encoded, picture, png, write_zip
+from tests.support.images import encoded, picture, png, png_of_size, write_zip
 from tests.support.ingests import ingested
 from trainer.data.ingest import IngestStopped, run_ingest
 from trainer.data.items import REASONS, Limits
@@ -43,7 +43,7 @@ BAD = {
     "cat/inner.zip": (b"PK\3\4", "wrong_type"),
     "dog/broken.png": (b"RIFF" + b"nonsense" * 9, "unreadable"),
     "dog/copy.png": (encoded(picture(1), "PNG", compress_level=0), "duplicate"),
-    "dog/huge.png": (encoded(Image.new("1", (5001, 5001))), "oversize"),
+    "dog/huge.png": (png_of_size(10_001), "oversize"),
 }
 HIDDEN = {".DS_Store": b"x", "__MACOSX/cat/._1.png": b"x", "cat/.hidden.png": b"x"}
 
@@ -303,7 +303,7 @@ def test_idx_files_inside_a_folder_or_archive(tmp_path: Path, packer: str) -> No
         (idx(rows_of(4, 5, 5))[:-1], "ends too soon"),
         (idx(rows_of(4, 5, 5)) + b"x", "bytes follow"),
         (idx(rows_of(4, 5, 5))[:10], "ends too soon"),
-        (b"\0\0\x08\x03" + b"\xff" * 12, "limit is"),
+        (b"\0\0\x08\x03" + b"\xff" * 12, "pixels_max is"),
         (idx(rows_of(4, 5)), "not images"),
         (b"\0\0\x0d\x03" + bytes(12), "no dataset"),
     ],
