@@ -4,6 +4,7 @@ WORKDIR /src
 COPY docker/build.lock docker/build.lock
 RUN pip install --no-cache-dir --require-hashes -r docker/build.lock
 COPY pyproject.toml README.md LICENSE ./
+COPY mocoserve mocoserve
 COPY service service
 COPY trainer trainer
 COPY worker worker

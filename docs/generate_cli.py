@@ -5,9 +5,9 @@ from typing import Any
 
 import typer
 
+from mocoserve.user_config import PROJECT_FILE, SETTINGS
 from service.cli.exits import Exit
 from service.cli.main import app
-from service.config import PROJECT_FILE, SETTINGS
 
 EXITS = {
     Exit.OK: "done; of `watch` and `wait`: the job succeeded",

@@ -4,15 +4,14 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
-from pathlib import Path
 from typing import Any
 
 import trainer.patience  # noqa: F401  # the forkserver inherits what it sets
+from mocoserve.launch import module_command
 from worker.wire import MESSAGE_BYTES
 
 FORKABLE = {
@@ -77,14 +76,14 @@ class Nursery:
             return
         self.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = [sys.executable, "-P", "-m", "worker.forkserver", str(theirs.fileno())]
+        command = module_command("worker.forkserver", str(theirs.fileno()))
         try:
             self._process = subprocess.Popen(
                 [*command, self._entry, *self._preload],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                env=os.environ | FORKABLE | {"PYTHONPATH": _import_path()},
+                env=os.environ | FORKABLE,
             )
         finally:
             theirs.close()
@@ -176,10 +175,3 @@ class Nursery:
         elif reply["op"] == "exited":
             self._exits[reply["id"]] = reply["status"]
         return reply
-
-
-def _import_path() -> str:
-    """PYTHONPATH that finds this package first, wherever the worker was started from."""
-    root = str(Path(__file__).parents[1])
-    inherited = os.environ.get("PYTHONPATH")
-    return os.pathsep.join([root, inherited] if inherited else [root])

@@ -6,8 +6,8 @@ user of `moco` can do about it; whatever is not named here is told as the API to
 
 from difflib import get_close_matches
 
+from mocoserve.errors import Problem
 from service.cli.exits import Exit
-from service.client.errors import Problem
 
 _CODES = {
     "read_only": Exit.AUTH,

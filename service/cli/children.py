@@ -8,11 +8,12 @@ import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from mocoserve.launch import module_command
 
 _PR_SET_PDEATHSIG = 1
 _LOG_BYTES_MAX = 16 << 20
@@ -27,7 +28,7 @@ class Plan:
 
     name: str
     arguments: tuple[str, ...]
-    """After the interpreter."""
+    """A module of ours, and what it is called with."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Beside the environment of `moco up`."""
     grace_s: float = 10.0
@@ -60,7 +61,7 @@ class Child:
         with self.log.open("ab") as log:
             self._begun_at = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, *self.plan.arguments],
+                module_command(*self.plan.arguments),
                 env={**os.environ, "PYTHONUNBUFFERED": "1", **self.plan.env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,

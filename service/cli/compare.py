@@ -11,8 +11,8 @@ from service.cli.shell import Shell, command
 from service.cli.words import duration_text, flat
 
 if TYPE_CHECKING:
-    from service.client.client import Client
-    from service.client.models import Job
+    from mocoserve.client import Client
+    from mocoserve.models import Job
 
 
 def register(app: typer.Typer) -> None:

@@ -89,7 +89,7 @@ def _ask(ctx: typer.Context, path: str) -> dict[str, Any]:
     import urllib.parse
     import urllib.request
 
-    from service.address import find
+    from mocoserve.server_address import find
 
     given = ctx.params
     address = find(given.get("url") or None, given.get("key") or None, given.get("data_dir"))

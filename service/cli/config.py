@@ -5,10 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from service.address import locate
+from mocoserve.server_address import locate
+from mocoserve.user_config import PROJECT_FILE, SETTINGS, Config, Found, Setting, load, user_file
 from service.cli.exits import Exit
 from service.cli.shell import Shell, guarded
-from service.config import PROJECT_FILE, SETTINGS, Config, Found, Setting, load, user_file
 
 app = typer.Typer(help="See what is set, and where.", no_args_is_help=True, rich_markup_mode=None)
 Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]

@@ -16,9 +16,9 @@ from service.cli.shell import Shell, command
 from service.cli.words import ago_text, bytes_text, count_text
 
 if TYPE_CHECKING:
-    from service.client.client import Client
-    from service.client.models import Dataset
-    from service.client.sources import Source
+    from mocoserve.client import Client
+    from mocoserve.models import Dataset
+    from mocoserve.sources import Source
 
 app = typer.Typer(help="Add images and look at them.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -145,9 +145,9 @@ class Wanted(NamedTuple):
 
 def send(shell: Shell, client: "Client", path: Path, wanted: Wanted) -> "Dataset":
     """Upload what the server has not got of `path`."""
+    from mocoserve.errors import Unavailable, Unreachable
+    from mocoserve.sources import sha256_of
     from service.cli.bars import transfer
-    from service.client.errors import Unavailable, Unreachable
-    from service.client.sources import sha256_of
 
     source = _source(path)
     with transfer("hash", source.size_bytes) as moved:
@@ -185,8 +185,8 @@ def send(shell: Shell, client: "Client", path: Path, wanted: Wanted) -> "Dataset
 
 
 def _source(path: Path) -> "Source":
-    from service.client.errors import Unusable
-    from service.client.sources import source_of
+    from mocoserve.errors import Unusable
+    from mocoserve.sources import source_of
 
     try:
         return source_of(path)
@@ -200,7 +200,7 @@ def _begun(
     shell: Shell, client: "Client", source: "Source", wanted: Wanted, *, sha256: str
 ) -> "Dataset":
     """A new dataset, or the one of the same name and bytes that an earlier run began."""
-    from service.client.datasets import differing
+    from mocoserve.datasets import differing
 
     name = wanted.name
     known = client.datasets.find(name)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 from service.cli.words import bytes_text, count_text
 
 if TYPE_CHECKING:
-    from service.client.models import Dataset
-    from trainer.events import DataWarning, SideHistogram
+    from mocoserve.models import Dataset, DataWarning, SideHistogram
 
 LIMITS = frozenset(
     {"pixels_max", "file_bytes_max", "total_bytes_max", "entries_max", "ratio_max", "seconds_max"}

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import typer
 
-from service.address import locate, read_server
+from mocoserve.server_address import locate, read_server
+from mocoserve.user_config import ConfigError
 from service.cli.exits import CommandError, Exit
 from service.cli.shell import Shell, command
 from service.cli.words import bytes_text
-from service.config import ConfigError
 
 _GIB = 1 << 30
 
@@ -135,7 +135,7 @@ def _key(shell: Shell) -> Iterator[Check]:
 
 
 def _server(shell: Shell) -> Iterator[Check]:
-    from service.client.errors import ClientError
+    from mocoserve.errors import ClientError
 
     try:
         with shell.client() as client:

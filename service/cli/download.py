@@ -15,8 +15,8 @@ from service.cli.shell import Shell, command
 from service.cli.words import bytes_text
 
 if TYPE_CHECKING:
-    from service.client.client import Client
-    from service.client.models import Artifact
+    from mocoserve.client import Client
+    from mocoserve.models import Artifact
 
 
 def register(app: typer.Typer) -> None:
@@ -72,7 +72,7 @@ def download(
 @contextmanager
 def _explained(shell: Shell, folder: Path) -> Iterator[None]:
     """What is right stays, and the next run goes on from it: whoever breaks off is told so."""
-    from service.client.errors import Unavailable, Unreachable
+    from mocoserve.errors import Unavailable, Unreachable
 
     again = "Run the same command again, and the download goes on."
     try:

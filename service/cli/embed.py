@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from mocoserve.launch import module_command
 from service.cli.exits import CommandError, Exit
 from service.cli.shell import Shell, guarded
 from service.cli.words import count_text
@@ -62,7 +63,7 @@ def _run(shell: Shell, words: list[str]) -> Exit:
             "PyTorch is not installed, so nothing can be embedded here",
             hint="Install `mocoserve[worker]`.",
         )
-    arguments = [sys.executable, "-m", "trainer", "embed", *words, "--json"]
+    arguments = module_command("trainer", "embed", *words, "--json")
     talk = None if sys.stderr.isatty() else subprocess.PIPE
     # In our process group: Ctrl-C reaches the child too, which then removes what it began.
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=talk, text=True) as child:

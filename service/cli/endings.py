@@ -9,7 +9,7 @@ from service.cli.exits import CommandError, outcome
 from service.cli.words import duration_text
 
 if TYPE_CHECKING:
-    from service.client.models import Job
+    from mocoserve.models import Job
 
 UNHAPPY = frozenset({"failed", "cancelled"})
 """Statuses in which nothing more comes of a job by itself."""

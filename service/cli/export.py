@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from service.address import read_server
+from mocoserve.server_address import read_server
 from service.cli.exits import CommandError
 from service.cli.shell import Shell, command
 

@@ -6,10 +6,7 @@ import sys
 import traceback
 from typing import NamedTuple
 
-from service.address import NoKey, NoServer
-from service.cli import advice
-from service.cli.exits import CommandError, Exit
-from service.client.errors import (
+from mocoserve.errors import (
     ApiError,
     ClientError,
     NotAuthorised,
@@ -17,7 +14,10 @@ from service.client.errors import (
     Unavailable,
     Unreachable,
 )
-from service.config import BadConfig, ConfigError
+from mocoserve.server_address import NoKey, NoServer
+from mocoserve.user_config import BadConfig, ConfigError
+from service.cli import advice
+from service.cli.exits import CommandError, Exit
 
 _CODES: tuple[tuple[type[Exception], Exit], ...] = (
     (BadConfig, Exit.USAGE),

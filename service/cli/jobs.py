@@ -11,7 +11,7 @@ from service.cli.shell import Shell, command
 from service.cli.words import ago_text, duration_text
 
 if TYPE_CHECKING:
-    from service.client.models import Job
+    from mocoserve.models import Job
 
 
 def register(app: typer.Typer) -> None:

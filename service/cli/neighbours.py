@@ -10,7 +10,7 @@ from service.cli.options import JobId
 from service.cli.shell import Shell, command
 
 if TYPE_CHECKING:
-    from service.client.probes import Probe, ProbeResult
+    from mocoserve.probes import Probe, ProbeResult
 
 
 def register(app: typer.Typer) -> None:

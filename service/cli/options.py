@@ -8,7 +8,7 @@ from service.cli import completion
 from service.cli.exits import CommandError, Exit
 
 if TYPE_CHECKING:
-    from service.client.client import Client
+    from mocoserve.client import Client
 
 JobId = Annotated[
     str,

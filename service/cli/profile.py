@@ -1,6 +1,6 @@
 """Where the time of a job goes, as lines of text. Pure."""
 
-from service.client.models import Phase, Profile
+from mocoserve.models import Phase, Profile
 
 BETWEEN_STEPS = ("evaluation", "checkpoint")
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
-from service.address import Address, find
+from mocoserve.server_address import Address, find
+from mocoserve.user_config import NOTHING, Config, load
 from service.cli.exits import Exit
-from service.config import NOTHING, Config, load
 
 if TYPE_CHECKING:
-    from service.client.client import Client
+    from mocoserve.client import Client
 
 P = ParamSpec("P")
 
@@ -54,7 +54,7 @@ class Shell:
 
     def client(self) -> "Client":
         """A client of the server, to be closed."""
-        from service.client.client import Client  # half a second that `--help` need not wait
+        from mocoserve.client import Client  # half a second that `--help` need not wait
 
         address = self.address()
         return Client(address.url, address.key)

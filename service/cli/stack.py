@@ -12,10 +12,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from mocoserve.client import Client
+from mocoserve.errors import ClientError, NotAuthorised
 from service.cli.children import Child
 from service.cli.exits import CommandError
-from service.client.client import Client
-from service.client.errors import ClientError, NotAuthorised
 
 _READY_S = 120.0
 _LOOK_EVERY_S = 0.2

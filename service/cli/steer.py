@@ -12,8 +12,8 @@ from service.cli.options import AnyJobId, JobId, TimeoutS, job_id
 from service.cli.shell import Shell, command
 
 if TYPE_CHECKING:
-    from service.client.client import Client
-    from service.client.models import Job
+    from mocoserve.client import Client
+    from mocoserve.models import Job
 
 
 def register(app: typer.Typer) -> None:

@@ -13,7 +13,7 @@ from service.cli.watch import follow as follow_job
 from service.cli.words import bytes_text, count_text, duration_text, flat
 
 if TYPE_CHECKING:
-    from service.client.models import Preview
+    from mocoserve.models import Preview
 
 Ready = Annotated[
     str | None,

@@ -4,8 +4,8 @@ from collections import deque
 from math import isfinite
 from typing import Any
 
+from mocoserve.models import Event, Job, Metrics
 from service.cli.words import count_text, duration_text
-from service.client.models import Event, Job, Metrics
 
 _WINDOW_S = 60.0
 _SPEED_S_MIN = 0.5

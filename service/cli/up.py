@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
-from service.address import read_server
+from mocoserve.server_address import read_server
+from mocoserve.user_config import load
 from service.cli.exits import CommandError, Exit
 from service.cli.shell import Shell, guarded
-from service.config import load
 
 if TYPE_CHECKING:
     from service.cli.children import Plan
@@ -151,8 +151,8 @@ def _plans(layout: "Layout", wish: dict[str, Any], *, redis_url: str) -> "list[P
     api = {**shared, "MOCO_HOST": "127.0.0.1", "MOCO_PORT": _port(layout.url)}
     exporter = {**shared, "MOCO_EXPORTER_PORT": _port(layout.metrics_urls["state"])}
     plans = [
-        Plan(name="api", arguments=("-m", "service"), env=api),
-        Plan(name="exporter", arguments=("-m", "service", "exporter"), env=exporter),
+        Plan(name="api", arguments=("service",), env=api),
+        Plan(name="exporter", arguments=("service", "exporter"), env=exporter),
     ]
     for index in range(wish["workers"]):
         metrics_port = _port(layout.metrics_urls[f"worker-{index}"])
@@ -169,7 +169,7 @@ def _plans(layout: "Layout", wish: dict[str, Any], *, redis_url: str) -> "list[P
 def _worker(name: str, env: dict[str, str]) -> "Plan":
     from service.cli.children import Plan
 
-    return Plan(name=name, arguments=("-m", "worker"), env=env, grace_s=_WORKER_GRACE_S)
+    return Plan(name=name, arguments=("worker",), env=env, grace_s=_WORKER_GRACE_S)
 
 
 def _worker_env(wish: dict[str, Any], index: int) -> dict[str, str]:

@@ -15,9 +15,9 @@ from service.cli.options import AnyJobId, job_id
 from service.cli.shell import Shell, command
 
 if TYPE_CHECKING:
+    from mocoserve.client import Client
+    from mocoserve.models import Event, Job
     from service.cli.tracker import Tracker
-    from service.client.client import Client
-    from service.client.models import Event, Job
 
 _LINE_EVERY_S = 5.0
 _WIDE_COLUMNS = 140

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.config import default_data_dir
+from mocoserve.user_config import default_data_dir
 
 
 class StoreSettings(BaseSettings):

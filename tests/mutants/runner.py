@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("trainer", "service", "worker")
+PACKAGES = ("mocoserve", "trainer", "service", "worker")
 BASELINE_S, MUTANT_S = 900.0, 300.0
 _FAILED = re.compile(r"^FAILED (.+?)(?: - .*)?$", re.MULTILINE)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.client.client import Client
-from service.client.errors import (
+from mocoserve.client import Client
+from mocoserve.errors import (
     ApiError,
     Conflict,
     Damaged,
@@ -23,9 +23,9 @@ from service.client.errors import (
     Unusable,
     api_error,
 )
-from service.client.events import parse_sse
-from service.client.models import Artifact
-from service.client.sources import FileSource, FolderSource, sha256_of, source_of
+from mocoserve.events import parse_sse
+from mocoserve.models import Artifact
+from mocoserve.sources import FileSource, FolderSource, sha256_of, source_of
 from tests.support.api import KEY, RunningApi, finished_job, queued_job, ready_dataset
 
 Handler = Callable[[httpx.Request], httpx.Response]

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from service.address import NoServer
-from service.client import Client
-from service.client.errors import Unusable
-from service.client.jobs import SubmittedJob
-from service.client.models import Job
-from service.client.progress import ProgressLine, sentence
+from mocoserve import Client
+from mocoserve.errors import Unusable
+from mocoserve.jobs import SubmittedJob
+from mocoserve.models import Job
+from mocoserve.progress import ProgressLine, sentence
+from mocoserve.server_address import NoServer
 from tests.support.api import KEY, RunningApi, claim, finished_job, ready_dataset
 
 
@@ -111,7 +111,7 @@ def test_progress_on_a_terminal_is_one_line() -> None:
 def test_the_types_are_told_to_type_checkers(tmp_path: Path) -> None:
     """A user's program, checked as strictly as ours; one of its lines is wrong."""
     (tmp_path / "program.py").write_text(
-        "from service.client import Client\n\n"
+        "from mocoserve import Client\n\n"
         "with Client('http://x', 'k') as client:\n"
         "    job = client.jobs.create({'dataset': 'x'})\n"
         "    status: str = job.wait(progress=True).status\n"

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 from sklearn.datasets import load_digits
 
-from service.client.client import Client
+from mocoserve.client import Client
 from service.store.embedded import start_redis
 from tests.support.processes import wait_until
 

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from service.client.client import Client
-from service.client.errors import ApiError
-from service.client.probes import Probe
+from mocoserve.client import Client
+from mocoserve.errors import ApiError
+from mocoserve.probes import Probe
 from tests.support.api import KEY, RunningApi, running_api
 from tests.support.processes import wait_until
 from tests.support.stack import Stack

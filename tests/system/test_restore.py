@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.client.client import Client
+from mocoserve.client import Client
 from tests.support.processes import wait_until
 from tests.support.up import Up, images
 

@@ -4,15 +4,15 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mocoserve.launch import module_command
+from mocoserve.user_config import NO_FILES
 from service.cli.children import die_with
 from service.cli.exits import CommandError
-from service.config import NO_FILES
 
 _STOP_S = 90.0
 
@@ -26,10 +26,10 @@ def clean_env() -> dict[str, str]:
 
 def launch(data_dir: Path, log: Path) -> "subprocess.Popen[str]":
     """Begin to start the service on free ports; it ends with this process at the latest."""
-    arguments = ["-m", "service.cli", "up", "--json", "--port", "0", "--data-dir", str(data_dir)]
+    arguments = ["up", "--json", "--port", "0", "--data-dir", str(data_dir)]
     with log.open("wb") as errors:
         return subprocess.Popen(
-            [sys.executable, *arguments],
+            module_command("service.cli", *arguments),
             env=clean_env(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -72,7 +72,7 @@ def stopped_after(service: "subprocess.Popen[str]") -> Iterator[None]:
 def pixels(verb: str, path: Path) -> dict[str, Any]:
     """The answer of `python -m trainer.demo`. Raises CommandError if it fails."""
     done = subprocess.run(
-        [sys.executable, "-m", "trainer.demo", verb, str(path)],
+        module_command("trainer.demo", verb, str(path)),
         env=clean_env(),
         stdin=subprocess.DEVNULL,
         capture_output=True,

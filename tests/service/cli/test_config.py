@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from service.address import NoKey, find, locate
+from mocoserve.server_address import NoKey, find, locate
+from mocoserve.user_config import SETTINGS, BadConfig, load
 from service.cli.config import masked
 from service.cli.main import app
-from service.config import SETTINGS, BadConfig, load
 
 URL, KEY = "http://team:8080", "a-secret-of-more-than-sixteen"
 

@@ -1,7 +1,7 @@
 """What is shown of a dataset."""
 
+from mocoserve.models import SideHistogram
 from service.cli.dataset_facts import BAR_LETTERS, sides_text
-from trainer.events import SideHistogram
 
 
 def test_each_bin_has_its_bounds_its_images_and_a_bar() -> None:

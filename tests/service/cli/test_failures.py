@@ -5,16 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from service.address import NoKey, NoServer, find
+from mocoserve.errors import Damaged, Unreachable, Unusable, api_error
+from mocoserve.models import Event, Job
+from mocoserve.server_address import NoKey, NoServer, find
+from mocoserve.user_config import load
 from service.cli import spec as specs
 from service.cli.exits import CommandError, Exit, outcome
 from service.cli.failures import explain, report
 from service.cli.jobs import unseen
 from service.cli.tracker import Tracker
 from service.cli.words import ago_text, bytes_text, duration_text, flat
-from service.client.errors import Damaged, Unreachable, Unusable, api_error
-from service.client.models import Event, Job
-from service.config import load
 from service.store.settings import StoreSettings
 
 

@@ -95,6 +95,6 @@ def test_what_cannot_be_asked_is_told_at_once(job: str, moco: Moco, tmp_path: Pa
 def test_a_wrong_key_is_3_and_no_server_is_4(
     job: str, moco: Moco, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.client.http.backoff_s", lambda *_a, **_k: 0.0)
+    monkeypatch.setattr("mocoserve.http.backoff_s", lambda *_a, **_k: 0.0)
     assert moco("neighbours", job, MOCO_API_KEY="wrong-key-wrong-key").exit_code == 3
     assert moco("neighbours", job, MOCO_URL="http://127.0.0.1:9").exit_code == 4

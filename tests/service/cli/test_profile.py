@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from mocoserve.models import Event, Job, Profile
 from service.cli.profile import table, time_text
 from service.cli.tracker import Tracker
-from service.client.models import Event, Job, Profile
 from service.examples import PROFILE
 from tests.support.api import RunningApi, claim, queued_job, ready_dataset
 from tests.support.moco import Moco, answer

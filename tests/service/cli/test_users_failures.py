@@ -14,11 +14,11 @@ import httpx
 import pytest
 from typer.testing import Result
 
+from mocoserve.client import Client
+from mocoserve.errors import Unreachable, api_error
 from service.cli import advice
 from service.cli.exits import Exit
 from service.cli.failures import explain
-from service.client.client import Client
-from service.client.errors import Unreachable, api_error
 from service.problems import KINDS
 from tests.support.api import KEY, RunningApi, claim, finished_job, queued_job
 from tests.support.moco import Moco, answer
@@ -165,7 +165,7 @@ def test_a_download_of_what_did_not_succeed(moco: Moco, api: RunningApi) -> None
 
 SLOW = """
 import sys, time
-from service.client import sources
+from mocoserve import sources
 from service.cli.main import main
 sources.CHUNK_BYTES = 1 << 16
 whole = sources.FileSource.read
@@ -216,8 +216,8 @@ def test_a_server_that_stays_away_in_an_upload(
         raise Unreachable("http://server", reason="refused")
 
     (tmp_path / "x.zip").write_bytes(b"x" * 100)
-    monkeypatch.setattr("service.client.datasets.Datasets._put", away)
-    monkeypatch.setattr("service.client.datasets.backoff_s", lambda *_a, **_k: 0.0)
+    monkeypatch.setattr("mocoserve.datasets.Datasets._put", away)
+    monkeypatch.setattr("mocoserve.datasets.backoff_s", lambda *_a, **_k: 0.0)
     result = moco("dataset", "add", str(tmp_path / "x.zip"), "--name", "gone")
     assert (result.exit_code, result.stdout) == (4, "")
     first, title, *_ = result.stderr.splitlines()

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from mocoserve.models import Event, Job, Metrics
 from service.cli.chart import draw
 from service.cli.tracker import Tracker
-from service.client.models import Event, Job, Metrics
 from tests.support.api import KEY, RunningApi, claim, queued_job
 from tests.support.moco import Moco, answer
 

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
-from service.client.client import Client
-from service.client.errors import ClientError
-from service.client.sources import FileSource
+from mocoserve.client import Client
+from mocoserve.errors import ClientError
+from mocoserve.sources import FileSource
 from service.store.embedded import start_redis
 from tests.support.api import KEY
 from tests.support.chaos.proxy import Proxy

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from service.config import Config, ConfigError, Found, load, user_file
+from mocoserve.user_config import Config, ConfigError, Found, load, user_file
 
 
 class NoServer(ConfigError):

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from service.client.errors import ApiError, Unavailable, Unreachable, api_error
+from mocoserve.errors import ApiError, Unavailable, Unreachable, api_error
 
 _NEVER_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})

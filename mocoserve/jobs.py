@@ -6,16 +6,16 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from pydantic import PrivateAttr
+from pydantic import BaseModel, PrivateAttr
 
-from service.client.errors import Unavailable, Unreachable
-from service.client.events import PATIENCE_S, follow
-from service.client.http import Http, backoff_s
-from service.client.models import Event, Job, Logs, Metrics, Preview
-from service.client.progress import ProgressLine
-from trainer.spec import JobSpec
+from mocoserve.errors import Unavailable, Unreachable
+from mocoserve.events import PATIENCE_S, follow
+from mocoserve.http import Http, backoff_s
+from mocoserve.models import Event, Job, Logs, Metrics, Preview
+from mocoserve.progress import ProgressLine
 
-Spec = JobSpec | Mapping[str, Any]
+Spec = BaseModel | Mapping[str, Any]
+"""A job spec, as JSON values or as a pydantic model whose unset fields are left out."""
 Records = list[dict[str, Any]]
 
 
@@ -174,6 +174,6 @@ class Jobs:
 
 
 def _body(spec: Spec) -> dict[str, Any]:
-    if isinstance(spec, JobSpec):
+    if isinstance(spec, BaseModel):
         return spec.model_dump(mode="json", exclude_unset=True)
     return dict(spec)

@@ -4,8 +4,6 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from trainer.events import DatasetFacts
-
 Status = Literal["queued", "running", "stopping", "paused", "cancelled", "succeeded", "failed"]
 OVER: frozenset[str] = frozenset({"cancelled", "succeeded", "failed"})
 """States that a job never leaves by itself."""
@@ -27,6 +25,42 @@ class Reason(Answer):
     code: str = ""
     message: str = ""
     hint: str = ""
+
+
+class SideHistogram(Answer):
+    """How many images have shorter sides of which length, before any was shrunk."""
+
+    edges_px: tuple[int, ...] = ()
+    rows: tuple[int, ...] = ()
+
+
+class DataWarning(Answer):
+    """Something about the data that a user should look at."""
+
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+
+
+class DatasetFacts(Answer):
+    """What the ingest found out about a dataset."""
+
+    rows: int = 0
+    bad_files: int = 0
+    duplicates: int = 0
+    labels: tuple[str, ...] = ()
+    side_px_min: int = 0
+    side_px_median: int = 0
+    side_px_max: int = 0
+    same_size: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    size_bytes: int = 0
+    stored_as: str = "pixels"
+    sha256: str = ""
+    sides_sent: SideHistogram | None = None
+    truncated_kept: int = 0
+    warnings: tuple[DataWarning, ...] = ()
 
 
 class Dataset(Answer):

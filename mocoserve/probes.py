@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from service.client.errors import Unusable
-from service.client.http import Http, backoff_s
-from service.client.models import OVER, Answer, Reason
+from mocoserve.errors import Unusable
+from mocoserve.http import Http, backoff_s
+from mocoserve.models import OVER, Answer, Reason
 
 MEDIA_TYPES = {
     ".jpg": "image/jpeg",

@@ -3,7 +3,7 @@
 import time
 from typing import TextIO
 
-from service.client.models import Job
+from mocoserve.models import Job
 
 _LINE_EVERY_S = 10.0
 _SHOWN = (("loss", "loss {:.3f}"), ("top1", "top-1 {:.0%}"), ("knn_top1", "kNN {:.1%}"))

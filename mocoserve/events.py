@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterable, Iterator
 from json import loads
 
-from service.client.errors import ApiError, Unavailable, Unreachable
-from service.client.http import Http, backoff_s
-from service.client.models import OVER, Event, Job
+from mocoserve.errors import ApiError, Unavailable, Unreachable
+from mocoserve.http import Http, backoff_s
+from mocoserve.models import OVER, Event, Job
 
 PATIENCE_S = 60.0
 """How long a server may be away before following it is given up."""

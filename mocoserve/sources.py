@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from service.client.errors import Unusable
+from mocoserve.errors import Unusable
 
 CHUNK_BYTES = 1 << 20
 _BLOCK_BYTES = 512

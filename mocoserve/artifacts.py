@@ -6,10 +6,10 @@ from pathlib import Path, PurePosixPath
 
 import httpx
 
-from service.client.errors import Damaged, Invalid, Unavailable, Unreachable
-from service.client.http import Http, backoff_s
-from service.client.models import Artifact
-from trainer.files import sha256_of, sync_folder
+from mocoserve.errors import Damaged, Invalid, Unavailable, Unreachable
+from mocoserve.files import sha256_of_file, sync_folder
+from mocoserve.http import Http, backoff_s
+from mocoserve.models import Artifact
 
 Told = Callable[[str, int, int], None]
 """Told of a file: its name, bytes here, bytes in all."""
@@ -46,13 +46,13 @@ class Artifacts:
         """
         target = folder / _plain_name(artifact.name)
         folder.mkdir(parents=True, exist_ok=True)
-        if target.is_file() and sha256_of(target) == artifact.sha256:
+        if target.is_file() and sha256_of_file(target) == artifact.sha256:
             on_progress(artifact.name, artifact.size_bytes, artifact.size_bytes)
             return target
         part = folder / f"{target.name}.part"
         for _ in range(2):
             self._fetch(job, artifact, part, on_progress=on_progress)
-            if sha256_of(part) == artifact.sha256:
+            if sha256_of_file(part) == artifact.sha256:
                 os.replace(part, target)
                 sync_folder(folder)
                 return target

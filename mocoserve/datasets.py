@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 from urllib.parse import quote
 
-from service.client.errors import Conflict, NotFound, Unavailable, Unreachable, Unusable
-from service.client.events import PATIENCE_S
-from service.client.http import Http, backoff_s
-from service.client.models import Dataset, Report
-from service.client.sources import Source, sha256_of, source_of
+from mocoserve.errors import Conflict, NotFound, Unavailable, Unreachable, Unusable
+from mocoserve.events import PATIENCE_S
+from mocoserve.http import Http, backoff_s
+from mocoserve.models import Dataset, Report
+from mocoserve.sources import Source, sha256_of, source_of
 
 Told = Callable[[int, int], None]
 """Told how many bytes have arrived, and of how many."""

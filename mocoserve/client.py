@@ -1,7 +1,7 @@
 """The Python client.
 
 from pathlib import Path
-from service.client import Client
+from mocoserve import Client
 
 with Client() as client:
     client.datasets.add(Path("photos"), name="photos")
@@ -14,13 +14,13 @@ from typing import Any, Self
 
 import httpx
 
-from service.address import find
-from service.client.artifacts import Artifacts
-from service.client.datasets import Datasets
-from service.client.http import Http
-from service.client.jobs import Jobs
-from service.client.models import Worker
-from service.client.probes import Probes
+from mocoserve.artifacts import Artifacts
+from mocoserve.datasets import Datasets
+from mocoserve.http import Http
+from mocoserve.jobs import Jobs
+from mocoserve.models import Worker
+from mocoserve.probes import Probes
+from mocoserve.server_address import find
 
 
 class Client:

@@ -1,3 +1,0 @@
-from service.client.client import Client
-
-__all__ = ["Client"]
