@@ -20,7 +20,7 @@ up: $(READY) ## Start the service on this machine
 	$(BIN)/moco up
 
 test: lint ## Check style, types, import contracts, and run every test
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --durations 10
 
 observability: $(READY) ## Ask a real Prometheus every query of dashboards and alerts, over a real training
 	$(BIN)/python -m pytest -s -m observability tests/observability

@@ -3,10 +3,22 @@
 from collections.abc import Iterator
 
 import pytest
+from _pytest.terminal import TerminalReporter
 
 from service.store.embedded import RunningRedis
 from service.store.store import Store
 from tests.support.redis import empty, opened_store, running_redis
+from tests.support.tools import skip_summary
+
+
+def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
+    """End a run with what was skipped, and the command that installs what was missing."""
+    reports = terminalreporter.stats.get("skipped", [])
+    reasons = [str(report.longrepr[2]).removeprefix("Skipped: ") for report in reports]
+    if lines := skip_summary(reasons):
+        terminalreporter.section("skipped")
+        for line in lines:
+            terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")

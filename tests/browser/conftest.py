@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits
 from tests.support.api import KEY, RunningApi, running_api
 from tests.support.processes import wait_until
 from tests.support.stack import Stack, running_stack
+from tests.support.tools import missing
 
 PATIENCE_MS = 40_000
 """Two busy cores draw slowly."""
@@ -85,7 +86,7 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Two datasets, one with bad files, and one job that has trained to its end."""
     if CHROMIUM is None:
-        pytest.skip("no chromium on this machine")
+        pytest.skip(missing("chromium"))
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     folder = tmp_path_factory.mktemp("browser")
     with (

@@ -6,7 +6,6 @@ kernel keeps what a dead process wrote; only this, or a power cut, does.
 """
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -22,10 +21,9 @@ from tests.support.processes import children_of, wait_until
 from tests.support.stack import ROOT, Stack, running_stack
 from tests.support.strace import Call, CannotTrace, followed, parse
 from tests.support.tiny_pack import blobs, write_pack
+from tests.support.tools import needs
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("strace") is None, reason="strace is not on the PATH: apt-get install strace"
-)
+pytestmark = needs("strace")
 SYNCS = ("fsync", "fdatasync")
 WRITES = ("write", "writev", "pwrite64")
 SENDS = ("sendto", "sendmsg", "write", "writev")

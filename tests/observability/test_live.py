@@ -1,6 +1,5 @@
 """`make observability`: Debian's Prometheus scrapes a real service in which real digits train."""
 
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -12,11 +11,12 @@ from service.metrics import METRICS
 from tests.support.live import Live, Prometheus, in_background, running_live
 from tests.support.processes import wait_until
 from tests.support.promql import ALERTS, RULES, filled, operands, parsed, queries, rules
+from tests.support.tools import needs
 
 pytestmark = [
     pytest.mark.observability,
     pytest.mark.timeout(1500),
-    pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not on PATH"),
+    needs("prometheus"),
 ]
 JOBS = 50
 QUICK = {"encoder": {"name": "small"}, "batch_rows": 32}

@@ -1,7 +1,6 @@
 """Recording rules and alerts: their words, their names, their runbook, and promtool's tests."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -21,15 +20,13 @@ from tests.support.promql import (
     rules,
     selectors,
 )
+from tests.support.tools import needs
 
 KNOWN = contract() | recorded()
 CASES = sorted((Path(__file__).parent / "alerts").glob("*.yml"))
 ALERT = pytest.mark.parametrize("alert", rules(ALERTS), ids=lambda alert: alert.name)
 EVERY = pytest.mark.parametrize("rule", [*rules(RULES), *rules(ALERTS)], ids=lambda rule: rule.name)
-promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None,
-    reason="promtool is not on PATH; it is in Debian's package prometheus",
-)
+promtool = needs("promtool")
 
 
 @EVERY

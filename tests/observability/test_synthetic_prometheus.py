@@ -1,7 +1,6 @@
 """The shipped configs and every query of dashboards and rules, on a real Prometheus."""
 
 import math
-import shutil
 import socket
 import subprocess
 import time
@@ -28,12 +27,13 @@ from tests.support.promql import (
     rules,
 )
 from tests.support.synthetic import KEY, TARGETS, Synthetic, served
+from tests.support.tools import needs
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "docker" / "prometheus" / "prometheus.yml"
 SCRAPES_S = 8.0
 
-promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on PATH")
+promtool = needs("promtool")
 
 
 def _config(folder: Path, ports: dict[Any, int]) -> Path:
@@ -160,7 +160,7 @@ def _finite(found: list[dict[str, Any]]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not on PATH")
+@needs("prometheus")
 class TestLive:
     def test_all_three_targets_are_up(self, prometheus: httpx.Client) -> None:
         up = {row["metric"]["job"]: row["value"][1] for row in _ask(prometheus, "up")}

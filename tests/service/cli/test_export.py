@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 import yaml
 
 from tests.support.moco import Moco, answer
+from tests.support.tools import needs
 from trainer.files import write_synced
 
 REPO = Path(__file__).resolve().parents[3]
@@ -85,7 +85,7 @@ def test_prometheus_gets_the_targets_of_the_service_that_runs_here(
     assert shown == [["127.0.0.1:81"], ["127.0.0.1:83", "127.0.0.1:84"], ["127.0.0.1:82"]]
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on PATH")
+@needs("promtool")
 def test_promtool_takes_the_config_as_it_is(moco: Moco, tmp_path: Path) -> None:
     key = tmp_path / 'k"ey'
     key.write_text("x" * 40)

@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ from PIL import Image
 from torch import nn
 
 from tests.support.tiny_pack import write_pack
+from tests.support.tools import needs
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.encoders.build import build_encoder
@@ -134,7 +134,7 @@ def test_every_file_is_there_with_its_size_and_hash(done: Done) -> None:
         assert (done.folder / file.name).stat().st_size == file.size_bytes
 
 
-@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="sha256sum is not on PATH")
+@needs("sha256sum")
 def test_sha256sum_agrees(done: Done) -> None:
     said = subprocess.run(
         ["sha256sum", "-c", "SHA256SUMS"],
