@@ -16,6 +16,7 @@ from service.assets import load_assets
 from service.auth import KeyGuard
 from service.clerk import Clerk
 from service.edge import Edge
+from service.ledger.deletions import settle_unanswered
 from service.ledger.desk import Desk
 from service.ledger.identity import settle
 from service.metrics import Instruments
@@ -124,7 +125,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     parts: Parts = app.state.parts
     store, settings = parts.store, parts.settings
     reaper = Reaper(
-        store.queue, tick_s=settings.tick_s, on_lost=lambda: settle(store, settings.data_dir)
+        store.queue,
+        tick_s=settings.tick_s,
+        on_lost=lambda: settle(store, settings.data_dir),
+        on_answer=lambda: settle_unanswered(parts.desk),
     )
     tidier = Tidier(store, settings.data_dir, kept_s=settings.upload_kept_s)
     reaper.start()

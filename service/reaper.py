@@ -20,11 +20,19 @@ class Reaper(Background):
     """
 
     def __init__(
-        self, queue: JobQueue, *, tick_s: float, on_lost: Callable[[], object] | None = None
+        self,
+        queue: JobQueue,
+        *,
+        tick_s: float,
+        on_lost: Callable[[], object] | None = None,
+        on_answer: Callable[[], object] | None = None,
     ) -> None:
-        """`on_lost` is called when Redis was emptied; it may raise StoreError and OSError."""
+        """`on_lost` is called when Redis was emptied, `on_answer` whenever it answers.
+
+        Both may raise StoreError and OSError.
+        """
         super().__init__("reaper", every_s=tick_s)
-        self._queue, self._on_lost = queue, on_lost
+        self._queue, self._on_lost, self._on_answer = queue, on_lost, on_answer
         self._seen: int | None = None
         self._is_away = False
 
@@ -34,6 +42,8 @@ class Reaper(Background):
         try:
             self._seen = self._queue.current_tick() if seen is None else self._queue.tick(seen)
             self._is_away = False
+            if self._on_answer is not None:
+                self._on_answer()
         except StoreLost as error:
             self._is_away = True
             self._rebuild(error)
@@ -41,6 +51,8 @@ class Reaper(Background):
             if not self._is_away:
                 log.warning("store_away", error=str(error))
             self._is_away = True
+        except OSError as error:
+            log.error("not_settled", error=str(error))
 
     def _rebuild(self, lost: StoreLost) -> None:
         """Called again after the next tick if it fails."""

@@ -9,7 +9,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from service.ledger import write
@@ -33,6 +33,7 @@ from service.store.errors import (
 )
 from service.store.store import Store
 from service.store.words import (
+    TERMINAL,
     DatasetRecord,
     JobRecord,
     NewDataset,
@@ -41,7 +42,6 @@ from service.store.words import (
     Submitted,
 )
 from trainer.failpoints import reach
-from trainer.record import Record
 
 DELETED = ".deleted"
 """Ends the name of a folder that is being removed."""
@@ -53,6 +53,8 @@ class Desk:
 
     store: Store
     data_dir: Path
+    unsettled: set[str] = field(default_factory=set, compare=False)
+    """Jobs whose deletion Redis did not answer: to be settled once it does."""
 
     def submit(
         self,
@@ -121,33 +123,45 @@ class Desk:
 
     def control(self, id: str, verb: Verb) -> JobRecord:
         """`cancel`, `pause` or `resume`. Raises NotFound, WrongState."""
-        seen = self.store.jobs.get(id)
-        folder, op = self.data_dir / seen.folder, uuid.uuid4().hex
-        self._note(folder, verb, seen, op)
-        reach("api.pre_control")
-        try:
-            done: JobRecord = getattr(self.store.jobs, verb)(id, op=op)
-        except (NotFound, WrongState):
-            _append(folder, Refused(op=op))
-            raise
-        reach("api.post_control")
-        if done.attempt != seen.attempt:  # another attempt began in between: it is meant too
-            self._note(folder, verb, done, op)
+        seen, op = self.store.jobs.get(id), uuid.uuid4().hex
+        with write.opened(self.data_dir / seen.folder, missing_ok=True) as ledger:
+            ledger.append(_control(verb, seen, op))
+            reach("api.pre_control")
+            try:
+                done: JobRecord = getattr(self.store.jobs, verb)(id, op=op)
+            except (NotFound, WrongState):
+                ledger.append(Refused(op=op))
+                raise
+            reach("api.post_control")
+            if done.attempt != seen.attempt:  # another attempt began in between: it is meant too
+                ledger.append(_control(verb, done, op))
         return done
 
     def delete(self, id: str) -> None:
-        """Forget a training that has ended, and remove its files. Raises NotFound, WrongState."""
+        """Forget a training that has ended, and remove its files. Raises NotFound, WrongState.
+
+        Only a job that has ended gets a line. Redis decides all the same: the job may have been
+        resumed, or have ended, since it was looked at.
+        """
         # The folder is made from the checked id, never from what the record says.
         folder, op = self.data_dir / "jobs" / id, uuid.uuid4().hex
-        _append(folder, Deleted(job_id=id, op=op, at_s=time.time()))
-        reach("api.pre_delete")
-        try:
-            self.store.jobs.delete(id)
-        except (NotFound, WrongState):
-            _append(folder, Refused(op=op))
-            raise
-        reach("api.post_delete")
-        drop(folder)
+        with write.opened(folder, missing_ok=True) as ledger:
+            seen = self.store.jobs.get(id)
+            has_ended = seen.status in TERMINAL
+            if has_ended:
+                ledger.append(Deleted(job_id=id, op=op, attempt=seen.attempt, at_s=time.time()))
+            reach("api.pre_delete")
+            try:
+                self.store.jobs.delete(id, op=op)
+            except (NotFound, WrongState):
+                if has_ended:
+                    ledger.append(Refused(op=op))
+                raise
+            except StoreUnavailable:
+                self.unsettled.add(id)
+                raise
+            reach("api.post_delete")
+            drop(folder)
 
     def create_dataset(self, new: NewDataset) -> DatasetRecord:
         """As `Datasets.create`. Raises NameTaken."""
@@ -167,10 +181,6 @@ class Desk:
         line = ContentWhole(size_bytes=size_bytes, sha256=sha256, at_s=time.time())
         write.append(self.data_dir / "datasets" / dataset_id, line)
         return record
-
-    def _note(self, folder: Path, verb: Verb, seen: JobRecord, op: str) -> None:
-        line = Controlled(verb=verb, job_id=seen.id, attempt=seen.attempt, op=op, at_s=time.time())
-        _append(folder, line)
 
     def _take_back(self, folder: Path, job_id: str, *, is_mine: bool) -> None:
         """The submit made no job: its folder goes, or a line says so in the one of others."""
@@ -223,10 +233,8 @@ def _line(asked: Submission) -> JobSubmitted:
     )
 
 
-def _append(folder: Path, line: Record) -> None:
-    """A job whose folder is gone has no ledger to write to; it can still be steered and deleted."""
-    if folder.is_dir():
-        write.append(folder, line)
+def _control(verb: Verb, seen: JobRecord, op: str) -> Controlled:
+    return Controlled(verb=verb, job_id=seen.id, attempt=seen.attempt, op=op, at_s=time.time())
 
 
 def drop(folder: Path) -> None:

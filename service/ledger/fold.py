@@ -59,13 +59,21 @@ class Life:
     @property
     def deleted(self) -> Deleted | None:
         """The request to forget the job, unless it was refused or the job was used since."""
-        refused, found = _refused(self.lines), None
+        standing = None
+        refused = _refused(self.lines)
         for line in self.lines:
             if not isinstance(line, Deleted | Controlled) or line.op in refused:
                 continue
             if line.job_id == self.submitted.job_id:
-                found = line if isinstance(line, Deleted) else None
-        return found
+                standing = line if isinstance(line, Deleted) else None
+        return None if standing is None or _is_void(standing, self) else standing
+
+    @property
+    def open_deletions(self) -> tuple[Deleted, ...]:
+        """Every request to forget the job that is not refused, whether or not it still stands."""
+        job_id, refused = self.submitted.job_id, _refused(self.lines)
+        asked = (line for line in self.lines if isinstance(line, Deleted))
+        return tuple(one for one in asked if one.job_id == job_id and one.op not in refused)
 
     @property
     def controls(self) -> tuple[Controlled, ...]:
@@ -168,8 +176,8 @@ def facts_of(life: Life) -> DatasetFacts | None:
 def superseded(lives: Iterable[Life]) -> set[str]:
     """Jobs that were never accepted: a later submit with the same key took their place.
 
-    One that was attempted was accepted. Otherwise the last one is meant: a caller who is given
-    an id does not ask again.
+    One that was attempted was accepted, and stays. Otherwise the last one is meant: a caller who
+    is given an id does not ask again.
     """
     by_key: dict[str, list[Life]] = {}
     for life in lives:
@@ -181,17 +189,32 @@ def superseded(lives: Iterable[Life]) -> set[str]:
         for older, newer in pairwise(ordered):
             apart_s = newer.submitted.created_at_s - older.submitted.created_at_s
             alike = newer.submitted.fingerprint == older.submitted.fingerprint
-            if alike and apart_s < IDEMPOTENCY_S:
-                gone.add(
-                    newer.submitted.job_id
-                    if older.own and not newer.own
-                    else older.submitted.job_id
-                )
+            if alike and apart_s < IDEMPOTENCY_S and not (older.own and newer.own):
+                gone.add((newer if older.own else older).submitted.job_id)
     return gone
 
 
 def _refused(lines: Iterable[JobLine]) -> set[str]:
     return {line.op for line in lines if isinstance(line, Refused)}
+
+
+def _is_void(line: Deleted, life: Life) -> bool:
+    """Whether the job was at work after the line was written, so Redis must have refused it.
+
+    A line of an older version does not tell the attempt, and may stand before Redis refused a
+    job that ran: it counts only if the job had ended by then.
+    """
+    if line.op == line.job_id:
+        return False
+    if line.attempt is not None:
+        return max(life.own, default=0) > line.attempt
+    ended = life.ended(_newest(life))
+    times = [row.at_s for rows in life.own.values() for row in rows if not _is_checkpoint(row)]
+    return _followed(life, ended)[0] not in TERMINAL or max(times, default=0.0) > line.at_s
+
+
+def _is_checkpoint(line: AttemptLine) -> bool:
+    return isinstance(line, CheckpointTold)
 
 
 def _newest(life: Life) -> int:

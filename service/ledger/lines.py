@@ -61,11 +61,14 @@ class Controlled(Record):
 
 
 class Deleted(Record):
-    """Redis is about to be asked to forget the job."""
+    """Redis is about to be asked to forget a job that has ended."""
 
     type: Literal["deleted"] = "deleted"
     job_id: str
     op: str
+    """The job's own id if it was never accepted: then nobody is asked."""
+    attempt: int | None = None
+    """Attempts begun when it was asked; a later one voids the line. Older lines do not tell."""
     at_s: float
 
 

@@ -3,19 +3,18 @@
 import shutil
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
 from service.ledger import write
+from service.ledger.deletions import settle_deletions, with_deletions
 from service.ledger.desk import DELETED, drop
 from service.ledger.fold import Life, facts_of, old_dataset, old_job, superseded
-from service.ledger.lines import Deleted, Refused
+from service.ledger.lines import Deleted
 from service.ledger.read import Folder, folder_names, is_there, read_folders
 from service.store.batches import batches
-from service.store.errors import NotFound, WrongState
 from service.store.rebuild import OldJob, Restored
 from service.store.store import Store
 from service.store.words import DatasetRecord
@@ -44,18 +43,19 @@ class Report:
 def reconcile(store: Store, data_dir: Path, *, whole: bool = True) -> Report:
     """Restore every job and dataset that the disk knows and Redis does not.
 
-    Without `whole` only the folders of trainings that Redis does not know are read. May be
-    broken off anywhere and run again. Raises StoreUnavailable, OSError.
+    Open deletions are settled first. Without `whole` only the folders of trainings that Redis
+    does not know are read. May be broken off anywhere and run again. Raises StoreUnavailable,
+    OSError.
     """
     began_s = time.monotonic()
     _sweep(data_dir)
     shelves = list(read_folders(data_dir, "datasets"))
     names = folder_names(data_dir, "jobs")
+    deleted = settle_deletions(store, data_dir, with_deletions(data_dir, names))
     if not whole:
         here = _present(store, names)
         names = [name for name in names if name not in here]
     folders = list(read_folders(data_dir, "jobs", names))
-    deleted = _finish_deletions(store, data_dir, folders)
     datasets = _restore_datasets(store, data_dir, shelves)
     prepared = [life for shelf in shelves for life in shelf.lives() if not life.deleted]
     ingests = _missing(store, prepared)
@@ -66,7 +66,10 @@ def reconcile(store: Store, data_dir: Path, *, whole: bool = True) -> Report:
     olds.sort(key=lambda old: (old.created_at_s, old.id))
     kept = [old for old in olds if old.id not in gone]
     verdicts = _restore(store, kept)
-    gone |= {old.id for old, said in zip(kept, verdicts, strict=True) if said == "taken"}
+    taken = [old for old, said in zip(kept, verdicts, strict=True) if said == "taken"]
+    # A job that was attempted was accepted: it stays, and the other job keeps the key.
+    verdicts += _restore(store, [replace(old, idem_key="") for old in taken if old.attempt])
+    gone |= {old.id for old in taken if not old.attempt}
     mine = {life.submitted.job_id for life in missing}
     for id in gone & mine:
         drop(data_dir / "jobs" / id)
@@ -88,31 +91,6 @@ def _sweep(data_dir: Path) -> None:
     for kind in ("jobs", "datasets"):
         for doomed in (data_dir / kind).glob(f"*{DELETED}"):
             shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _finish_deletions(store: Store, data_dir: Path, folders: Sequence[Folder]) -> int:
-    doomed = [(one, life) for one in folders for life in one.lives() if life.deleted]
-    here = _present(store, [life.submitted.job_id for _, life in doomed])
-    done = 0
-    for folder, life in doomed:
-        if life.submitted.job_id in here and not _forget(store, life):
-            # It was refused, and a crash kept that from being noted.
-            write.append(
-                data_dir / folder.path, Refused(op=life.deleted.op if life.deleted else "")
-            )
-            continue
-        drop(data_dir / folder.path)
-        done += 1
-    return done
-
-
-def _forget(store: Store, life: Life) -> bool:
-    with suppress(NotFound):
-        try:
-            store.jobs.delete(life.submitted.job_id)
-        except WrongState:
-            return False
-    return True
 
 
 def _restore_datasets(store: Store, data_dir: Path, shelves: Sequence[Folder]) -> int:

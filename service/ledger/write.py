@@ -10,8 +10,9 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -60,22 +61,54 @@ def append(folder: Path, line: Record) -> None:
 
     Raises OSError. What was written of the line before is taken back.
     """
-    handle = os.open(folder / LEDGER, _FLAGS, 0o644)
+    with opened(folder) as ledger:
+        ledger.append(line)
+
+
+@contextmanager
+def opened(folder: Path, *, missing_ok: bool = False) -> Iterator["OpenLedger"]:
+    """Lock the ledger of `folder` for the block; other writers wait until it ends.
+
+    Redis is asked while the lock is held, so the lines stand in the order in which they took
+    effect. Without its folder a ledger raises FileNotFoundError, or takes no lines if
+    `missing_ok`. Raises OSError.
+    """
+    try:
+        handle = os.open(folder / LEDGER, _FLAGS, 0o644)
+    except FileNotFoundError:
+        if not missing_ok:
+            raise
+        yield OpenLedger(None)
+        return
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        held = os.fstat(handle).st_size
-        is_torn = held > 0 and os.pread(handle, 1, held - 1) != b"\n"
-        data = (b"\n" if is_torn else b"") + encode(line)
-        try:
-            if os.write(handle, data) != len(data):
-                raise OSError(errno.ENOSPC, "the disk took only a part of the line")
-            os.fsync(handle)
-        except OSError:
-            with suppress(OSError):
-                os.ftruncate(handle, held)
-            raise
+        yield OpenLedger(handle)
     finally:
         os.close(handle)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLedger:
+    """A ledger that this block alone may write to."""
+
+    handle: int | None
+    """The file; None for a job whose folder is gone."""
+
+    def append(self, line: Record) -> None:
+        """Add a line, on the disk when this returns. Raises OSError and leaves no part of it."""
+        if self.handle is None:
+            return
+        held = os.fstat(self.handle).st_size
+        is_torn = held > 0 and os.pread(self.handle, 1, held - 1) != b"\n"
+        data = (b"\n" if is_torn else b"") + encode(line)
+        try:
+            if os.write(self.handle, data) != len(data):
+                raise OSError(errno.ENOSPC, "the disk took only a part of the line")
+            os.fsync(self.handle)
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self.handle, held)
+            raise
 
 
 class AttemptLedger:

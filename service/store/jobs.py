@@ -125,13 +125,15 @@ class Jobs:
         """
         return self._control(id, "resume", op)
 
-    def delete(self, id: str) -> None:
+    def delete(self, id: str, *, op: str | None = None) -> None:
         """Forgets an ended job. Its files are the caller's to remove.
+
+        A repeated `op` is done once.
 
         Raises:
             NotFound, WrongState: there is no such job, or it has not ended.
         """
-        match self.link.fcall("delete", id, uuid.uuid4().hex):
+        match self.link.fcall("delete", id, op or uuid.uuid4().hex):
             case ["NOTFOUND"]:
                 raise NotFound("job", id)
             case ["WRONGSTATE", status]:

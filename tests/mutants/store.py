@@ -177,7 +177,7 @@ LEDGERS: Final = (
     Mutant(
         "a line of a ledger is not synced",
         "service/ledger/write.py",
-        "            os.fsync(handle)\n        except OSError:",
+        "            os.fsync(self.handle)\n        except OSError:",
         "        except OSError:",
         (AHEAD + "a_submit_is_on_the_disk_with_every_name_before_redis_knows",),
     ),
@@ -198,14 +198,14 @@ LEDGERS: Final = (
     Mutant(
         "a control is not written down",
         "service/ledger/desk.py",
-        '        self._note(folder, verb, seen, op)\n        reach("api.pre_control")',
-        '        reach("api.pre_control")',
+        '            ledger.append(_control(verb, seen, op))\n            reach("api.pre_control")',
+        '            reach("api.pre_control")',
         (AHEAD + "a_control_is_on_the_disk_before_redis_knows",),
     ),
     Mutant(
         "half a line stays in a ledger",
         "service/ledger/write.py",
-        "                os.ftruncate(handle, held)\n",
+        "                os.ftruncate(self.handle, held)\n",
         "                pass\n",
         (AHEAD + "a_line_that_the_disk_refuses_is_taken_back",),
     ),
@@ -239,4 +239,73 @@ LEDGERS: Final = (
     ),
 )
 
-STORE: Final = (*LEASES, *SUBMISSIONS, *LEDGERS)
+CRASHES = "tests/service/ledger/test_crashes.py::test_"
+KILLED = "tests/service/ledger/test_killed.py::test_"
+CUT_SHORT = CRASHES + "no_deletion_that_was_cut_short_loses_a_job_or_brings_one_back"
+DELETIONS: Final = (
+    Mutant(
+        "a deletion of a job that runs is written down",
+        "service/ledger/desk.py",
+        "            has_ended = seen.status in TERMINAL\n",
+        "            has_ended = True\n",
+        (CUT_SHORT,),
+    ),
+    Mutant(
+        "a deletion is not written down",
+        "service/ledger/desk.py",
+        "            has_ended = seen.status in TERMINAL\n",
+        "            has_ended = False\n",
+        (AHEAD + "a_deletion_is_on_the_disk_before_redis_knows",),
+    ),
+    Mutant(
+        "an open deletion is not settled at the start",
+        "service/ledger/reconcile.py",
+        "settle_deletions(store, data_dir, with_deletions(data_dir, names))",
+        "0",
+        (CUT_SHORT,),
+    ),
+    Mutant(
+        "an open deletion is not settled when Redis answers again",
+        "service/ledger/deletions.py",
+        "    for name in desk.unsettled.copy():",
+        "    for name in set[str]():",
+        (CUT_SHORT,),
+    ),
+    Mutant(
+        "a deletion stands though the job was claimed since",
+        "service/ledger/fold.py",
+        "return max(life.own, default=0) > line.attempt",
+        "return False",
+        (FOLD + "a_deletion_is_void_once_the_job_was_claimed_again",),
+    ),
+    Mutant(
+        "a deletion of an older version stands though the job ended since",
+        "service/ledger/fold.py",
+        " or max(times, default=0.0) > line.at_s",
+        "",
+        (FOLD + "an_end_after_an_older_deletion_voids_it",),
+    ),
+    Mutant(
+        "a deletion that was outlived is not refused at the start",
+        "service/ledger/deletions.py",
+        "                ledger.append(Refused(op=line.op))\n",
+        "                pass\n",
+        (REBUILT + "a_deletion_that_was_outlived_is_refused_at_the_next_start",),
+    ),
+    Mutant(
+        "two writers of one ledger do not wait for each other",
+        "service/ledger/write.py",
+        "        fcntl.flock(handle, fcntl.LOCK_EX)\n",
+        "",
+        (AHEAD + "a_request_waits_until_the_one_before_has_its_answer",),
+    ),
+    Mutant(
+        "a job that was attempted loses to one with its key",
+        "service/ledger/reconcile.py",
+        '[replace(old, idem_key="") for old in taken if old.attempt]',
+        "[]",
+        (REBUILT + "a_job_that_was_attempted_survives_another_with_its_key",),
+    ),
+)
+
+STORE: Final = (*LEASES, *SUBMISSIONS, *LEDGERS, *DELETIONS)

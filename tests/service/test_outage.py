@@ -208,3 +208,20 @@ def test_a_tick_is_never_shorter_than_told() -> None:
     for (_, before_s), (what, at_s) in itertools.pairwise(told):
         if what == "move":
             assert at_s - before_s >= 0.05
+
+
+def test_the_clock_goes_on_whatever_settling_raises() -> None:
+    """Deletions without an answer are looked at after each answer, never while Redis is away."""
+    clock, asked = Clock(), itertools.count(1)
+    calls: list[int] = []
+
+    def settle() -> None:
+        calls.append(next(asked))
+        assert not clock.away  # type: ignore[attr-defined]
+        raise (OSError("full"), StoreUnavailable("away"))[calls[-1] % 2]
+
+    object.__setattr__(clock, "away", False)
+    reaper = Reaper(clock, tick_s=0.01, on_answer=settle)
+    reaper.start()
+    wait_until(lambda: len(calls) >= 4, 10, "asked again")
+    reaper.stop()

@@ -151,13 +151,42 @@ def test_a_key_answers_for_what_is_left_of_the_day() -> None:
 
 
 def test_a_deletion_stands_unless_refused_or_the_job_was_used_since() -> None:
-    gone = Deleted(job_id="job_1", op="d", at_s=1.0)
+    gone = Deleted(job_id="job_1", op="d", attempt=0, at_s=1.0)
     first = submitted()
     assert Life(first, (first, gone), {}).deleted == gone
     assert Life(first, (first, gone, Refused(op="d")), {}).deleted is None
     assert Life(first, (first, gone, asked("resume", 0)), {}).deleted is None
     refused = (asked("resume", 0), Refused(op="resume"))
     assert Life(first, (first, gone, *refused), {}).deleted == gone
+
+
+@pytest.mark.parametrize("attempt", [1, None])
+def test_a_deletion_is_void_once_the_job_was_claimed_again(attempt: int | None) -> None:
+    """Older lines tell no attempt: for them the times of claims and ends are compared."""
+    gone = Deleted(job_id="job_1", op="d", attempt=attempt, at_s=10.0)
+    first = submitted()
+    over = (claimed(1), ended("complete", "succeeded"))
+    assert Life(first, (first, gone), {1: over}).deleted == gone
+    again = claimed(2).model_copy(update={"at_s": 11.0})
+    assert Life(first, (first, gone), {1: over, 2: (again,)}).deleted is None
+
+
+def test_an_end_after_an_older_deletion_voids_it() -> None:
+    """It was asked of a job that ran: Redis must have refused it."""
+    gone = Deleted(job_id="job_1", op="d", at_s=3.0)
+    first = submitted()
+    assert (
+        Life(first, (first, gone), {1: (claimed(1), ended("complete", "succeeded"))}).deleted
+        is None
+    )
+    assert Life(first, (first, gone), {1: (claimed(1),)}).deleted is None, "it still runs"
+    assert Life(first, (first, gone), {}).deleted is None, "it still waits"
+
+
+def test_a_submit_that_was_withdrawn_is_deleted_whatever_its_state() -> None:
+    gone = Deleted(job_id="job_1", op="job_1", at_s=1.0)
+    first = submitted()
+    assert Life(first, (first, gone), {}).deleted == gone
 
 
 def life(job_id: str, at_s: float, *, attempted: bool = False, mark: str = "f") -> Life:
@@ -169,6 +198,8 @@ def life(job_id: str, at_s: float, *, attempted: bool = False, mark: str = "f") 
 def test_of_submits_with_one_key_the_attempted_or_last_one_is_meant() -> None:
     assert superseded([life("a", 1.0), life("b", 2.0)]) == {"a"}
     assert superseded([life("a", 1.0, attempted=True), life("b", 2.0)]) == {"b"}
+    attempted = [life(name, 1.0, attempted=True) for name in "ab"]
+    assert superseded(attempted) == set(), "both were accepted"
     assert superseded([life("a", 1.0), life("b", 2.0 + DAY_S)]) == set()
     assert superseded([life("a", 1.0), life("b", 2.0, mark="g")]) == set()
 

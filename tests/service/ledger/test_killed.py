@@ -14,6 +14,7 @@ from service.ledger.survey import survey
 from service.store.embedded import RunningRedis
 from tests.service.test_main import answers, environment, free_port, process
 from tests.support.api import KEY, client_of, ready_dataset
+from tests.support.lives import World
 from tests.support.processes import wait_until
 from tests.support.redis import empty, opened_store
 
@@ -105,6 +106,30 @@ def test_a_deletion_leaves_nothing_that_comes_back(
     with api(redis, tmp_path) as (client, _):
         assert listed(client) == {}
     assert not (tmp_path / "jobs" / job).exists()
+    assert wrong(redis, tmp_path) == []
+
+
+@pytest.mark.parametrize("starts_before", [True, False])
+def test_a_deletion_cut_short_takes_no_job_that_then_succeeds(
+    redis: RunningRedis, tmp_path: Path, starts_before: bool
+) -> None:
+    """Whether or not an API has been started between the kill and the loss of Redis."""
+    with opened_store(redis.url) as store:
+        world = World(store, tmp_path)
+        with api(redis, tmp_path, "api.pre_delete=SIGKILL@1") as (client, running):
+            job = post(client, "one").json()["id"]
+            assert world.claim() is not None
+            with pytest.raises(httpx.TransportError):
+                client.delete(f"/v1/jobs/{job}")
+            assert running.wait(20) == KILLED
+        world.complete(job, b"weights")
+        if starts_before:
+            with api(redis, tmp_path) as (client, _):
+                assert listed(client) == {job: "succeeded"}
+        empty(store)
+        with api(redis, tmp_path) as (client, _):
+            assert listed(client) == {job: "succeeded"}
+            assert client.get(f"/v1/jobs/{job}/artifacts/a.bin").content == b"weights"
     assert wrong(redis, tmp_path) == []
 
 

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from service.ids import new_id
 from service.ledger.identity import FILE, settle
-from service.ledger.lines import LEDGER
+from service.ledger.lines import LEDGER, Deleted
 from service.ledger.reconcile import reconcile
+from service.ledger.write import append
 from service.preparing import prepare
 from service.store.errors import IdempotencyConflict, Misconfigured, StoreLost, WrongState
 from service.store.store import Store
@@ -200,6 +201,32 @@ def test_a_deletion_that_was_cut_short_is_finished(world: World) -> None:
         assert not folder.exists()
 
 
+def test_a_deletion_that_was_outlived_is_refused_at_the_next_start(world: World) -> None:
+    """As an older version wrote it before Redis refused: the job ran, and has succeeded since."""
+    id = world.submit()
+    world.claim()
+    append(world.data_dir / "jobs" / id, Deleted(job_id=id, op="x", at_s=time.time()))
+    world.complete(id)
+    assert reconcile(world.store, world.data_dir, whole=False).deleted == 0
+    assert world.ledger(id)[-1] == {"type": "refused", "op": "x"}
+    assert seen(world)[id].status == "succeeded"
+
+
+def test_a_job_that_was_attempted_survives_another_with_its_key(world: World) -> None:
+    """Both were accepted: the key was forgotten in between, say by a clock that went back."""
+    first = world.submit(key="k")
+    world.claim()
+    world.complete(first)
+    with (world.data_dir / "jobs" / first / LEDGER).open() as ledger:
+        line = ledger.read().replace(first, "job_other").replace('"f"', '"g"')
+    world.wipe()
+    for name in ("jobs/job_other/attempts/1", "jobs/job_other"):
+        (world.data_dir / name).mkdir(parents=True, exist_ok=True)
+    (world.data_dir / "jobs" / "job_other" / LEDGER).write_text(line)
+    assert reconcile(world.store, world.data_dir).dropped == 0
+    assert set(seen(world)) == {first, "job_other"}
+
+
 def test_half_a_removed_folder_is_removed_whole(world: World) -> None:
     (world.data_dir / "jobs" / "job_x.deleted").mkdir(parents=True)
     reconcile(world.store, world.data_dir)
@@ -222,6 +249,7 @@ def test_a_torn_end_is_no_damage_and_the_next_line_is_whole(world: World) -> Non
 def test_an_emptied_redis_refuses_until_it_is_rebuilt(world: World) -> None:
     settle(world.store, world.data_dir)
     id, gone = world.submit(), world.submit()
+    world.desk.control(gone, "cancel")
     deleted = '{"type":"deleted","job_id":"%s","op":"x","at_s":1.0}\n'
     with (world.data_dir / "jobs" / gone / LEDGER).open("a") as ledger:
         ledger.write(deleted % gone)

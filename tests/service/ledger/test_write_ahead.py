@@ -1,6 +1,7 @@
 """What the API asks of Redis is on the disk first, and is taken back when Redis refuses."""
 
 import os
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from service.ledger import write
 from service.ledger.desk import Desk
-from service.ledger.lines import LEDGER, Refused
+from service.ledger.lines import JOB_LINE, LEDGER, Deleted, Refused
+from service.ledger.read import parse
 from service.store.errors import IdempotencyConflict, StoreUnavailable, WrongState
 from service.store.store import Store
 from service.store.words import Submission, Submitted
@@ -49,8 +51,13 @@ class Seen:
 
     def desk(self, data_dir: Path) -> Desk:
         """On a store that only this test knows."""
-        record = SimpleNamespace(id=JOB, folder=f"jobs/{JOB}", attempt=3)
-        jobs = SimpleNamespace(submit_all=self.redis_all, cancel=self.redis, get=lambda _id: record)
+        record = SimpleNamespace(id=JOB, folder=f"jobs/{JOB}", attempt=3, status="cancelled")
+        jobs = SimpleNamespace(
+            submit_all=self.redis_all,
+            cancel=self.redis,
+            delete=self.redis,
+            get=lambda _id: record,
+        )
         return Desk(cast(Store, SimpleNamespace(jobs=jobs)), data_dir)
 
 
@@ -156,6 +163,40 @@ def test_a_control_is_on_the_disk_before_redis_knows(
     seen.desk(tmp_path).control(JOB, "cancel")
     assert seen.order == [LEDGER, "redis"]
     assert b'"cancel"' in (folder / LEDGER).read_bytes()
+
+
+def test_a_deletion_is_on_the_disk_before_redis_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "jobs" / JOB
+    folder.mkdir(parents=True)
+    seen = Seen(monkeypatch, WrongState("queued", "delete", "It was resumed."))
+    with pytest.raises(WrongState):
+        seen.desk(tmp_path).delete(JOB)
+    assert seen.order == [LEDGER, "redis", LEDGER]
+    deleted, refused = parse((folder / LEDGER).read_bytes(), JOB_LINE)[0]
+    assert isinstance(deleted, Deleted)
+    assert deleted.attempt == 3
+    assert refused == Refused(op=deleted.op)
+
+
+def test_a_request_waits_until_the_one_before_has_its_answer(tmp_path: Path) -> None:
+    """So lines stand in the order in which they took effect."""
+    started = threading.Event()
+
+    def second() -> None:
+        started.set()
+        write.append(tmp_path, Refused(op="second"))
+
+    thread = threading.Thread(target=second)
+    with write.opened(tmp_path) as ledger:
+        thread.start()
+        assert started.wait(10)
+        thread.join(0.2)
+        ledger.append(Refused(op="first"))
+    thread.join(10)
+    lines, _ = parse((tmp_path / LEDGER).read_bytes(), JOB_LINE)
+    assert [line.op for line in lines if isinstance(line, Refused)] == ["first", "second"]
 
 
 def test_a_line_that_the_disk_refuses_is_taken_back(
