@@ -128,6 +128,7 @@ class Progress(Answer):
     eta_s: float | None = None
     exact: bool | None = None
     differs: tuple[str, ...] = ()
+    precision: str | None = None
     profile: Profile | None = None
 
 

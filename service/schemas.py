@@ -192,6 +192,8 @@ class Progress(BaseModel):
     """Whether the end will equal that of a run that was never interrupted, bit for bit."""
     differs: list[str] = Field(default_factory=list)
     """What changed since the checkpoint that was resumed from, if not exact."""
+    precision: Literal["fp32", "bf16"] | None = None
+    """What the job computes in: what `auto` came to on its worker's device."""
     profile: Profiled | None = None
     """Where the time goes, if the spec asks for a `profile`."""
 

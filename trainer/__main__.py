@@ -186,7 +186,7 @@ def _line(event: Event) -> str:
         case Started():
             exact = "" if event.exact else ", not exact"
             steps = f"step {event.step} of {event.steps_planned}"
-            text = f"{event.rows} rows on {event.device}, {steps}{exact}"
+            text = f"{event.rows} rows on {event.device} in {event.precision}, {steps}{exact}"
         case Checkpointed():
             text = f"{event.path} ({event.size_bytes / 1e6:.1f} MB)"
         case Logged():

@@ -35,6 +35,7 @@ from trainer.state import restore
 from trainer.stepping import EagerStepping, Stepping
 from trainer.suggest import resolve, steps_per_epoch
 from trainer.views.compiled import pays
+from trainer.views.normalization import normalization
 from trainer.views.views import Views
 from trainer.watch import LossWatch
 
@@ -114,12 +115,13 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
 
 
 def make_views(spec: JobSpec, facts: DatasetFacts, place: Place) -> Views:
-    """Views of a resolved spec, normalised by the dataset's own mean and std."""
+    """Return the views of a resolved spec, normalized as it says."""
     return _views(spec, facts, place, _crew(spec, facts, place))
 
 
 def _views(spec: JobSpec, facts: DatasetFacts, place: Place, crew: Crew | None) -> Views:
-    return Views(spec.views, mean=facts.mean, std=facts.std, device=place.device, crew=crew)
+    mean, std = normalization(spec.views, facts)
+    return Views(spec.views, mean=mean, std=std, device=place.device, crew=crew)
 
 
 def _crew(spec: JobSpec, facts: DatasetFacts, place: Place) -> Crew | None:

@@ -56,6 +56,8 @@ class Started(Record):
     steps_per_epoch: int
     rows: int
     device: str
+    precision: Literal["fp32", "bf16"] | None = None
+    """What the run computes in; `auto` was resolved by the device. Older runs do not tell."""
     exact: bool = True
     """Whether the end will equal that of an uninterrupted run, bit for bit."""
     differs: Annotated[tuple[str, ...], Field(strict=False)] = ()

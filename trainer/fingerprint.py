@@ -18,6 +18,7 @@ from trainer.spec import JobSpec
 OPERATIONAL = frozenset(
     {
         "name",
+        "preset",
         "dataset",
         "test_dataset",
         "checkpoint_every_s",
@@ -42,7 +43,7 @@ def fingerprint(
         "test_dataset": test_facts.sha256 if test_facts else "",
         "device": place.name,
         "threads": str(torch.get_num_threads()) if place.device.type == "cpu" else "",
-        "precision": "bf16" if place.bf16 else "fp32",
+        "precision": place.precision,
         "torch": torch.__version__,
         "torchvision": version("torchvision"),  # to import it would take as long as torch
         "numpy": np.__version__,

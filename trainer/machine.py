@@ -5,7 +5,7 @@ import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.utils.deterministic
@@ -37,6 +37,11 @@ class Place:
     device: torch.device
     bf16: bool
     """Autocast in bfloat16, and images in channels_last: only together are they fast on a CPU."""
+
+    @property
+    def precision(self) -> Literal["fp32", "bf16"]:
+        """What the place computes in."""
+        return "bf16" if self.bf16 else "fp32"
 
     @property
     def name(self) -> str:

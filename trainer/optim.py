@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.optim_spec import AdamWSpec, CosineSpec, OptimSpec, ScheduleSpec, StepsSpec
+from trainer.optim_spec import AdamWSpec, ConstantSpec, OptimSpec, ScheduleSpec, StepsSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +58,17 @@ def lr_at(step: int, *, spec: ScheduleSpec, peak: float, horizon: Horizon) -> fl
     """The learning rate of a step in [0, horizon.steps).
 
     Warm-up rises by the step from 0 and counts as part of the epochs; a cosine then spans what is
-    left. Per epoch, the epoch is a whole number, as in the authors' adjust_learning_rate.
+    left. Per epoch, the epoch is a whole number, as in the authors' adjust_learning_rate, counted
+    from `first_epoch`.
     """
     epoch = step / horizon.steps_per_epoch
     if epoch < spec.warmup_epochs:
         return peak * epoch / spec.warmup_epochs
-    whole_epoch = step // horizon.steps_per_epoch
+    if isinstance(spec, ConstantSpec):
+        return peak
+    whole_epoch = step // horizon.steps_per_epoch + spec.first_epoch
     if isinstance(spec, StepsSpec):
         return peak * spec.factor ** sum(whole_epoch >= fall for fall in spec.epochs)
-    if isinstance(spec, CosineSpec):
-        passed = epoch if spec.per == "step" else float(whole_epoch)
-        share = max(0.0, passed - spec.warmup_epochs) / (horizon.epochs - spec.warmup_epochs)
-        return peak * 0.5 * (1.0 + math.cos(math.pi * share))
-    return peak
+    passed = epoch if spec.per == "step" else float(whole_epoch)
+    share = max(0.0, passed - spec.warmup_epochs) / (horizon.epochs - spec.warmup_epochs)
+    return peak * 0.5 * (1.0 + math.cos(math.pi * share))

@@ -67,6 +67,8 @@ class CosineSpec(Record):
     """Which schedule."""
     per: Literal["epoch", "step"] = "epoch"
     """Move once per epoch, as the MoCo papers do, or at each step."""
+    first_epoch: Literal[0, 1] = 0
+    """Number of the first epoch: 0 in the papers' code, 1 in the authors' CIFAR-10 notebook."""
     warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
     """The rate rises linearly from 0 over so many epochs."""
 
@@ -80,6 +82,8 @@ class StepsSpec(Record):
     """Epochs at whose start the rate falls."""
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     """What the rate is multiplied by."""
+    first_epoch: Literal[0, 1] = 0
+    """Number of the first epoch: 0 in the papers' code, 1 in the authors' CIFAR-10 notebook."""
     warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
     """The rate rises linearly from 0 over so many epochs."""
 

@@ -1,119 +1,176 @@
-"""The recipes of the MoCo papers, value for value.
+"""Presets: the recipes of the MoCo papers by name, value for value.
 
-Each is what a user would send, but for the dataset. Where a paper's code and its text differ, the
-code is followed.
+`JobSpec.preset` names one. Whatever the spec says itself takes precedence over the preset, and what
+neither says is suggested from the dataset. Where a paper's code and its text differ, the code is
+followed. Loads no tensors.
 """
 
-from trainer.encoders.spec import EncoderSpec
-from trainer.evaluators.knn.spec import KnnSpec
-from trainer.methods.moco.spec import MoCoSpec
-from trainer.optim_spec import CosineSpec, SgdSpec, StepsSpec
-from trainer.spec import JobSpec
-from trainer.views.spec import ViewsSpec
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+from trainer.errors import SpecError
+from trainer.spec import JobSpec, PresetName
+
+Nested = dict[str, Any]
 
 
-def moco_v1(dataset: str) -> JobSpec:
-    """Version 1 on ImageNet, ResNet-50, 200 epochs: 60.6 % linear top-1.
+class Preset(NamedTuple):
+    """A recipe."""
 
-    Sources: arXiv:1911.05722 section 3.3 and 4.1; `main_moco.py` of the authors with its defaults:
-    lr 0.03 for a batch of 256, falling tenfold at epochs 120 and 160, weight decay 1e-4,
-    K 65536, m 0.999, T 0.07, a linear head of 128; crop 0.2 to 1, grey 0.2, then jitter of 0.4
-    always (hue too), flip. Eight devices are simulated by eight groups of batch norm.
+    source: str
+    """Where its values stand."""
+    values: Nested
+    """Part of a JobSpec, as JSON."""
+
+
+CIFAR10_MEAN, CIFAR10_STD = [0.4914, 0.4822, 0.4465], [0.2023, 0.1994, 0.2010]
+"""Constants of the authors' notebook."""
+
+V1: Nested = {
+    "epochs": 200,
+    "batch_rows": 256,
+    "partial_batch": "drop",
+    "precision": "fp32",
+    "encoder": {"name": "resnet50", "stem": "imagenet"},
+    "method": {
+        "name": "moco",
+        "queue_rows": 65_536,
+        "momentum": 0.999,
+        "temperature": 0.07,
+        "dim": 128,
+        "head": "linear",
+        "symmetric": False,
+        "bn": "split",
+        "bn_splits": 8,
+        "mask_own_keys": False,
+        "negatives_start": "random",
+    },
+    "views": {
+        "side_px": 224,
+        "crop_scale": [0.2, 1.0],
+        "crop_ratio": [0.75, 4 / 3],
+        "flip_p": 0.5,
+        "jitter_p": 1.0,
+        "brightness": 0.4,
+        "contrast": 0.4,
+        "saturation": 0.4,
+        "hue": 0.4,
+        "grey_p": 0.2,
+        "grey_first": True,
+        "blur_p": 0.0,
+        "solarize_p": 0.0,
+        "normalize": "imagenet",
+    },
+    "optim": {
+        "name": "sgd",
+        "lr": 0.03,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "nesterov": False,
+    },
+    "schedule": {
+        "name": "steps",
+        "epochs": [120, 160],
+        "factor": 0.1,
+        "first_epoch": 0,
+        "warmup_epochs": 0.0,
+    },
+}
+"""`main_moco.py` with its defaults; sections 3.3 and 4.1 of the paper. 60.6 % linear top-1."""
+
+V2: Nested = V1 | {
+    "method": V1["method"] | {"head": "mlp", "temperature": 0.2},
+    "views": V1["views"]
+    | {
+        "jitter_p": 0.8,
+        "hue": 0.1,
+        "grey_first": False,
+        "blur_p": 0.5,
+        "blur_sigma_px": [0.1, 2.0],
+    },
+    "schedule": {"name": "cosine", "per": "epoch", "first_epoch": 0, "warmup_epochs": 0.0},
+}
+"""`main_moco.py --mlp --moco-t 0.2 --aug-plus --cos`; section 3 of the paper. 67.5 %."""
+
+CIFAR10: Nested = V1 | {
+    "batch_rows": 512,
+    "encoder": {"name": "resnet18", "stem": "cifar", "stem_init": "torch"},
+    "method": V1["method"] | {"queue_rows": 4096, "momentum": 0.99, "temperature": 0.1},
+    "views": V1["views"]
+    | {
+        "side_px": 32,
+        "crop_scale": [0.08, 1.0],
+        "jitter_p": 0.8,
+        "hue": 0.1,
+        "grey_first": False,
+        "normalize": {"mean": CIFAR10_MEAN, "std": CIFAR10_STD},
+    },
+    "optim": V1["optim"] | {"lr": 0.06, "weight_decay": 5e-4},
+    "schedule": {"name": "cosine", "per": "epoch", "first_epoch": 1, "warmup_epochs": 0.0},
+    "evaluation": {"name": "knn", "k": 200, "temperature": 0.1, "feature": "projection"},
+}
+"""`colab/moco_cifar10_demo.ipynb`: kNN 82.6 % after 200 epochs, symmetric 85.3 %."""
+
+PRESETS: dict[PresetName, Preset] = {
+    "moco-v1": Preset("MoCo v1 (arXiv:1911.05722 and the authors' main_moco.py)", V1),
+    "moco-v2": Preset("MoCo v2 (arXiv:2003.04297 and the authors' main_moco.py)", V2),
+    "moco-cifar10": Preset("the MoCo authors' CIFAR-10 notebook", CIFAR10),
+}
+
+CHOSEN_BY_NAME = ("method.", "optim.", "schedule.", "evaluation.")
+"""Parts that have other fields under another name."""
+
+
+class Filled(NamedTuple):
+    """A spec with the values of its preset."""
+
+    spec: JobSpec
+    reasons: dict[str, str]
+    """Dotted field name -> where its value comes from. Only fields that the preset filled."""
+
+
+def with_preset(spec: JobSpec) -> Filled:
+    """Return `spec` with the preset's value for each field that it leaves out.
+
+    A spec that names another optimizer, schedule or evaluator than the preset keeps its own whole.
+    Idempotent: filled twice is filled once, the second time without reasons. Raises SpecError where
+    a value of the spec does not fit the preset's.
     """
-    return JobSpec(
-        dataset=dataset,
-        epochs=200,
-        batch_rows=256,
-        encoder=EncoderSpec(name="resnet50", stem="imagenet"),
-        method=MoCoSpec(
-            queue_rows=65_536,
-            momentum=0.999,
-            temperature=0.07,
-            dim=128,
-            head="linear",
-            bn="split",
-            bn_splits=8,
-            mask_own_keys=False,
-        ),
-        views=ViewsSpec(
-            side_px=224,
-            crop_scale=(0.2, 1.0),
-            flip_p=0.5,
-            jitter_p=1.0,
-            brightness=0.4,
-            contrast=0.4,
-            saturation=0.4,
-            hue=0.4,
-            grey_p=0.2,
-            grey_first=True,
-            blur_p=0.0,
-        ),
-        optim=SgdSpec(lr=0.03, momentum=0.9, weight_decay=1e-4),
-        schedule=StepsSpec(epochs=(120, 160), factor=0.1),
-        evaluation=None,
-    )
+    if spec.preset is None:
+        return Filled(spec, {})
+    preset = PRESETS[spec.preset]
+    own = spec.model_dump(exclude_unset=True)
+    merged, filled = _merged(preset.values, own)
+    try:
+        made = JobSpec.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        detail = f"does not fit the preset {spec.preset}: {first['msg']}"
+        raise SpecError(detail, field=field) from error
+    reason = f"preset {spec.preset}: {preset.source}"
+    return Filled(made, dict.fromkeys(filled, reason))
 
 
-def moco_v2(dataset: str) -> JobSpec:
-    """Version 2 on ImageNet, ResNet-50, 200 epochs: 67.5 % linear top-1.
-
-    Sources: arXiv:2003.04297 section 3; `main_moco.py --mlp --moco-t 0.2 --aug-plus --cos`:
-    version 1 with a hidden layer of 2048 in the head, T 0.2, jitter with chance 0.8 and hue 0.1,
-    blur of sigma 0.1 to 2 with chance 0.5, and a cosine moved once per epoch.
-    """
-    first = moco_v1(dataset)
-    return first.model_copy(
-        update={
-            "method": first.method.model_copy(update={"head": "mlp", "temperature": 0.2}),
-            "views": first.views.model_copy(
-                update={
-                    "jitter_p": 0.8,
-                    "hue": 0.1,
-                    "grey_first": False,
-                    "blur_p": 0.5,
-                    "blur_sigma_px": (0.1, 2.0),
-                }
-            ),
-            "schedule": CosineSpec(per="epoch"),
-        }
-    )
+def _merged(preset: Nested, own: Nested, prefix: str = "") -> tuple[Nested, list[str]]:
+    """Return both with `own` on top, and the dotted names of what came from the preset."""
+    if prefix in CHOSEN_BY_NAME and own.get("name", preset["name"]) != preset["name"]:
+        return own, []
+    merged, filled = dict(own), []
+    for key, value in preset.items():
+        dotted = f"{prefix}{key}"
+        if key not in own:
+            merged[key] = value
+            filled += _names(value, dotted)
+        elif isinstance(value, dict) and isinstance(own[key], dict):
+            merged[key], inner = _merged(value, own[key], f"{dotted}.")
+            filled += inner
+    return merged, filled
 
 
-def moco_cifar10(dataset: str, *, test_dataset: str | None, symmetric: bool = False) -> JobSpec:
-    """The authors' CIFAR-10 notebook, ResNet-18, 200 epochs: kNN 82.6 %, symmetric 85.3 %.
-
-    Source: `colab/moco_cifar10_demo.ipynb` of the authors: batch 512, lr 0.06, weight decay 5e-4,
-    cosine per epoch, K 4096, m 0.99, T 0.1, a linear head of 128, 8 groups of batch norm; crop
-    0.08 to 1 of 32 px, flip, jitter 0.4/0.4/0.4/0.1 with chance 0.8, grey 0.2, no blur; the last
-    rows of an epoch are dropped; kNN of k 200 and T 0.1 on the embedding.
-    """
-    return JobSpec(
-        dataset=dataset,
-        test_dataset=test_dataset,
-        epochs=200,
-        batch_rows=512,
-        encoder=EncoderSpec(name="resnet18", stem="cifar"),
-        method=MoCoSpec(
-            queue_rows=4096,
-            momentum=0.99,
-            temperature=0.1,
-            dim=128,
-            head="linear",
-            symmetric=symmetric,
-            bn="split",
-            bn_splits=8,
-            mask_own_keys=False,
-        ),
-        views=ViewsSpec(
-            side_px=32,
-            crop_scale=(0.08, 1.0),
-            flip_p=0.5,
-            jitter_p=0.8,
-            hue=0.1,
-            grey_p=0.2,
-            blur_p=0.0,
-        ),
-        optim=SgdSpec(lr=0.06, momentum=0.9, weight_decay=5e-4),
-        schedule=CosineSpec(per="epoch"),
-        evaluation=KnnSpec(k=200, temperature=0.1, feature="projection"),
-    )
+def _names(value: Any, dotted: str) -> list[str]:  # noqa: ANN401 - any JSON
+    """Return the dotted names of the fields in a value; `views.normalize` is one field."""
+    if not isinstance(value, dict) or dotted == "views.normalize":
+        return [dotted]
+    return [f"{dotted}.{key}" for key in value]

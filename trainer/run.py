@@ -101,6 +101,7 @@ class Run:
             steps_per_epoch=self.horizon.steps_per_epoch,
             rows=self.source.pack.rows,
             device=self.place.name,
+            precision=self.place.precision,
             exact=not self.progress.differs,
             differs=self.progress.differs,
         )

@@ -21,6 +21,7 @@ from trainer.views.spec import ViewsSpec
 MethodSpec = MoCoSpec
 EvaluatorSpec = KnnSpec
 
+PresetName = Literal["moco-v1", "moco-v2", "moco-cifar10"]
 Precision = Literal["auto", "fp32", "bf16"]
 SourceFormat = Literal["auto", "folder", "zip", "tar", "idx", "npy"]
 Label = Annotated[str, Field(min_length=1, max_length=64)]
@@ -42,6 +43,8 @@ class JobSpec(Record):
     """Labelled images to classify. Left out: a tenth of the dataset, if that has labels."""
     name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     """What people call the job."""
+    preset: PresetName | None = None
+    """A published recipe that fills in what you leave out; your own values take precedence."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Passes over the rows. Left out: from the rows."""
     batch_rows: Annotated[int, Field(ge=2, le=65_536)] | None = None

@@ -10,7 +10,9 @@ from pydantic import BaseModel
 
 from trainer.errors import SpecError
 from trainer.events import DatasetFacts
+from trainer.recipes import with_preset
 from trainer.spec import JobSpec
+from trainer.views.normalization import normalization
 
 SMALL_SIDE_PX = 64
 """Up to this side the authors' CIFAR recipe is the model, above it their ImageNet recipe."""
@@ -37,7 +39,7 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
 
     Raises SpecError, naming the field, when no step could be trained.
     """
-    reasons: dict[str, str] = {}
+    spec, reasons = with_preset(spec)
     spec = _own(spec)
     for field, rule in RULES:
         part, name = _place(spec, field)
@@ -190,3 +192,4 @@ def _check(spec: JobSpec, facts: DatasetFacts) -> None:
     if spec.schedule.warmup_epochs > (spec.epochs or 0):
         detail = f"{spec.schedule.warmup_epochs:g} is longer than the {spec.epochs} epochs"
         raise SpecError(detail, field="schedule.warmup_epochs")
+    normalization(spec.views, facts)

@@ -17,8 +17,8 @@ from trainer.events import (
 )
 
 Progress = dict[str, Any]
-"""step, steps, epoch, epochs, signals, rows_per_s, eta_s, exact, differs, device, and profile once
-it was told; an ingest has rows_ok, rows_bad, bytes_done, bytes_total instead."""
+"""step, steps, epoch, epochs, signals, rows_per_s, eta_s, exact, differs, device, precision, and
+profile once it was told; an ingest has rows_ok, rows_bad, bytes_done, bytes_total instead."""
 
 
 def folded(progress: Progress, event: Event, *, batch_rows: int) -> Progress:
@@ -35,6 +35,7 @@ def folded(progress: Progress, event: Event, *, batch_rows: int) -> Progress:
             "exact": event.exact,
             "differs": list(event.differs),
             "device": event.device,
+            "precision": event.precision,
         }
     if isinstance(event, Stepped | Evaluated):
         signals = progress.get("signals", {}) | event.signals

@@ -15,7 +15,7 @@ from benchmarks.gpu_parts.ceilings import settle
 from benchmarks.results import tell
 from trainer.assemble import Places, open_run
 from trainer.machine import Machine
-from trainer.recipes import moco_cifar10
+from trainer.recipes import with_preset
 from trainer.run import Run
 from trainer.spec import JobSpec
 from trainer.watch import LossWatch
@@ -95,9 +95,11 @@ def recipe(
     epochs: int, *, symmetric: bool = False, changed: Mapping[str, Any] | None = None
 ) -> JobSpec:
     """The authors', but for its length and what else is `changed`."""
-    spec = moco_cifar10("cifar10", test_dataset="test", symmetric=symmetric)
+    asked = JobSpec(dataset="cifar10", test_dataset="test", preset="moco-cifar10")
+    spec = with_preset(asked).spec
     settings = {"epochs": epochs, "signals_every_steps": 100_000, "checkpoint_every_s": 86_400.0}
     words: dict[str, Any] = spec.model_dump(mode="json") | settings
+    words["method"]["symmetric"] = symmetric
     for name, value in (changed or {}).items():
         words[name] = words[name] | value if isinstance(value, dict) else value
     return JobSpec.model_validate(words)

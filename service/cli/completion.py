@@ -53,6 +53,15 @@ def encoders(incomplete: str) -> list[str]:
     return [name for name in get_args(EncoderName) if name.startswith(incomplete)]
 
 
+def presets(incomplete: str) -> list[str]:
+    """Return the published recipes that can be named."""
+    from typing import get_args
+
+    from trainer.spec import PresetName
+
+    return [name for name in get_args(PresetName) if name.startswith(incomplete)]
+
+
 def _jobs(ctx: typer.Context) -> Iterator[Offer]:
     for job in _ask(ctx, f"/v1/jobs?limit={_PAGE}")["data"]:
         yield job["id"], f"{job.get('name') or ''} {job['status']}".strip()

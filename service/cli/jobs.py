@@ -132,6 +132,7 @@ def _facts(job: "Job") -> list[tuple[str, object]]:
             ("step", f"{progress.step} of {progress.steps}"),
             ("epoch", f"{progress.epoch:g} of {progress.epochs:g}" if progress.epochs else None),
             ("left", duration_text(progress.eta_s) if progress.eta_s else None),
+            ("computes in", progress.precision),
         ]
         facts += [(name, f"{value:.4g}") for name, value in sorted(progress.signals.items())]
     return facts

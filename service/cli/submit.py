@@ -40,6 +40,14 @@ Encoder = Annotated[
         autocompletion=completion.encoders,
     ),
 ]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help="A published recipe: moco-v1, moco-v2 or moco-cifar10. Your own values win.",
+        autocompletion=completion.presets,
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -52,6 +60,7 @@ def submit(
     *,
     dataset: Ready = None,
     test_dataset: Labelled = None,
+    preset: Preset = None,
     encoder: Encoder = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
     batch_rows: Annotated[int | None, typer.Option(help="Images of one step.")] = None,
@@ -83,6 +92,7 @@ def submit(
     options = {
         "dataset": dataset,
         "test_dataset": test_dataset,
+        "preset": preset,
         "encoder.name": encoder,
         "epochs": epochs,
         "batch_rows": batch_rows,

@@ -15,8 +15,8 @@ from benchmarks.gpu_parts.ceilings import Ceilings
 from benchmarks.gpu_parts.contest import Ground
 from benchmarks.gpu_parts.recipe import Epoch, MeanLoss, Told, recipe
 from trainer.data.pack import META
-from trainer.recipes import moco_cifar10
-from trainer.spec import IngestSpec
+from trainer.recipes import with_preset
+from trainer.spec import IngestSpec, JobSpec
 
 
 def test_all_parts_are_run_and_the_table_comes_last(
@@ -60,7 +60,7 @@ def test_the_floor_is_that_of_the_lower_ceiling() -> None:
 
 def test_the_recipe_is_the_authors() -> None:
     ours = recipe(200)
-    theirs = moco_cifar10("cifar10", test_dataset="test")
+    theirs = with_preset(JobSpec(dataset="cifar10", preset="moco-cifar10")).spec
     assert ours.method == theirs.method
     assert ours.views == theirs.views
     assert (ours.optim, ours.schedule, ours.batch_rows) == (theirs.optim, theirs.schedule, 512)

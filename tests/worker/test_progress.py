@@ -11,7 +11,9 @@ from trainer.events import (
 )
 from worker.progress import Heard, Progress, folded
 
-STARTED = Started(step=20, steps_planned=95, steps_per_epoch=10, rows=320, device="cpu x")
+STARTED = Started(
+    step=20, steps_planned=95, steps_per_epoch=10, rows=320, device="cpu x", precision="bf16"
+)
 
 
 def fold(*events: Event) -> Progress:
@@ -33,6 +35,7 @@ def test_a_start_says_where_it_goes_on() -> None:
         "exact": True,
         "differs": [],
         "device": "cpu x",
+        "precision": "bf16",
     }
 
 

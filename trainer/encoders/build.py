@@ -33,10 +33,11 @@ def build_encoder(
     norm = partial(SplitBatchNorm2d, splits=bn_splits, crew=crew)
     if spec.name == "small":
         return faster(SmallEncoder(norm))
-    from trainer.encoders.resnet import build_resnet  # noqa: PLC0415 - torchvision is slow to load
+    from trainer.encoders.resnet import Stem, build_resnet  # noqa: PLC0415 - slow to load
 
-    cifar_stem = has_cifar_stem(spec, side_px=side_px)
-    return faster(build_resnet(spec.name, cifar_stem=cifar_stem, norm=norm))
+    cifar: Stem = "cifar" if spec.stem_init == "kaiming" else "cifar-torch"
+    stem: Stem = cifar if has_cifar_stem(spec, side_px=side_px) else "imagenet"
+    return faster(build_resnet(spec.name, stem=stem, norm=norm))
 
 
 def has_cifar_stem(spec: EncoderSpec, *, side_px: int) -> bool:

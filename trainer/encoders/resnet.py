@@ -1,6 +1,7 @@
 """torchvision's ResNets without their classifier."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn
 from torchvision.models import resnet
@@ -32,6 +33,9 @@ class _Bottleneck(resnet.Bottleneck):  # type: ignore[misc]  # the same
         return found  # noqa: RET504  # typed, as torchvision's parts are not
 
 
+Stem = Literal["imagenet", "cifar", "cifar-torch"]
+"""The first layer; `cifar-torch` keeps the initial weights that torch gives a convolution."""
+
 DEPTHS: dict[str, tuple[type[_Basic | _Bottleneck], Sequence[int]]] = {
     "resnet18": (_Basic, (2, 2, 2, 2)),
     "resnet34": (_Basic, (3, 4, 6, 3)),
@@ -40,20 +44,21 @@ DEPTHS: dict[str, tuple[type[_Basic | _Bottleneck], Sequence[int]]] = {
 """Blocks of each, and how many of them per stage: table 1 of arXiv:1512.03385."""
 
 
-def build_resnet(name: str, *, cifar_stem: bool, norm: Norm) -> nn.Module:
+def build_resnet(name: str, *, stem: Stem, norm: Norm) -> nn.Module:
     """[N, 3, S, S] to [N, feature_dim]; the state dict is torchvision's but for `fc.*`.
 
-    `cifar_stem`: a 3x3 convolution of stride 1 and no pooling in front, as the MoCo authors take
-    for 32 px; `conv1.weight` is then [64, 3, 3, 3]. torchvision's own code does the rest.
+    A CIFAR stem is a 3x3 convolution of stride 1 without pooling, as the MoCo authors take for
+    32 px; `conv1.weight` is then [64, 3, 3, 3]. torchvision's own code does the rest.
     """
     block, depths = DEPTHS[name]
     network: nn.Module = resnet.ResNet(block, [*depths], norm_layer=norm)
     assert isinstance(network.fc, nn.Linear)
     feature_dim = network.fc.in_features
-    if cifar_stem:
-        network.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
-        network.maxpool = nn.Identity()  # a layer that is left out
+    if stem != "imagenet":
+        first = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        if stem == "cifar":
+            nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+        network.conv1, network.maxpool = first, nn.Identity()  # a layer that is left out
     _let_norms_rectify(network)
     network.avgpool = MeanPool()
     network.fc = nn.Identity()  # the feature is the output

@@ -14,3 +14,5 @@ class EncoderSpec(Record):
     """`small` trains in minutes on two cores; the ResNets have torchvision's keys."""
     stem: Literal["auto", "cifar", "imagenet"] = "auto"
     """First layer of a ResNet: `cifar` is 3x3 stride 1 without pooling; auto takes it to 64 px."""
+    stem_init: Literal["kaiming", "torch"] = "kaiming"
+    """Initial weights of a `cifar` stem: like the other convolutions, or torch's default."""

@@ -91,7 +91,7 @@ def _data(spec: JobSpec, facts: DatasetFacts) -> str:
         ("left out", f"{facts.bad_files:,} bad files; {facts.duplicates:,} exact duplicates found"),
         ("sides", sides),
         ("seen as", f"{spec.views.side_px} x {spec.views.side_px} px RGB"),
-        ("mean, std", f"{_triple(facts.mean)}, {_triple(facts.std)}"),
+        ("mean, std", f"{_numbers(facts.mean)}, {_numbers(facts.std)}"),
         ("labels", f"{len(facts.labels)} classes, for evaluation only" if facts.labels else "none"),
         ("sha256 of the pack", f"`{facts.sha256}`"),
     ]
@@ -143,7 +143,7 @@ def _value(value: object) -> str:
     return _escaped(str(value))
 
 
-def _triple(values: tuple[float, float, float]) -> str:
+def _numbers(values: Sequence[float]) -> str:
     return "(" + ", ".join(f"{value:.4f}" for value in values) + ")"
 
 

@@ -9,9 +9,7 @@ from torch import Tensor, nn
 
 from trainer.events import DatasetFacts
 from trainer.spec import JobSpec
-
-STD_MIN = 1e-3
-"""What Views divides by where a channel never changes."""
+from trainer.views.normalization import normalization
 
 # What a layer of the small encoder is made from: attributes of the torch layer, by its class.
 _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
@@ -81,6 +79,7 @@ def timm_config(
 
     `mocoserve` holds what timm has no word for: the stem of a ResNet, the layers of a plain chain.
     """
+    mean, std = normalization(spec.views, facts)
     ours = {"stem": stem(plain_state(encoder)), "layers": layers(encoder)}
     return {
         "architecture": spec.encoder.name,
@@ -93,8 +92,8 @@ def timm_config(
             "interpolation": "bilinear",
             "crop_pct": 1.0,
             "crop_mode": "center",
-            "mean": list(facts.mean),
-            "std": [max(value, STD_MIN) for value in facts.std],
+            "mean": list(mean),
+            "std": list(std),
             "num_classes": 0,
             "first_conv": next(
                 name for name, part in encoder.named_modules() if isinstance(part, nn.Conv2d)

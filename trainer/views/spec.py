@@ -1,6 +1,6 @@
 """How a row becomes two views."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -9,6 +9,27 @@ from trainer.record import Record
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Strength = Annotated[float, Field(ge=0.0, le=2.0)]
 Pair = Annotated[tuple[float, float], Field(strict=False)]
+
+
+Channels = Annotated[tuple[float, ...], Field(strict=False, min_length=1, max_length=16)]
+
+
+class Moments(Record):
+    """Constants of a normalization, one for each channel, for values in [0, 1]."""
+
+    mean: Channels
+    """Subtracted."""
+    std: Annotated[
+        tuple[Annotated[float, Field(gt=0.0)], ...],
+        Field(strict=False, min_length=1, max_length=16),
+    ]
+    """Divided by, after the mean is subtracted."""
+
+    @model_validator(mode="after")
+    def _are_alike(self) -> "Moments":
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}")
+        return self
 
 
 class ViewsSpec(Record):
@@ -42,6 +63,8 @@ class ViewsSpec(Record):
     """Smallest and largest sigma of the blur."""
     solarize_p: Probability = 0.0
     """Chance that pixels above one half are inverted."""
+    normalize: Literal["dataset", "imagenet"] | Moments = "dataset"
+    """Mean and std of a view's channels: the dataset's own, ImageNet's, or stated ones."""
 
     @model_validator(mode="after")
     def _pairs_rise(self) -> "ViewsSpec":

@@ -9,7 +9,7 @@ import { flat, mayChange } from "./parts.js";
 import { fieldsOf, nested, pathOf } from "./schema.js";
 
 const WAIT_MS = 250;
-const FIRST = ["dataset", "test_dataset", "name", "encoder.name", "epochs", "batch_rows"];
+const FIRST = ["dataset", "test_dataset", "name", "preset", "encoder.name", "epochs", "batch_rows"];
 const GROUPS = [
   ["method", "How it learns", "Momentum Contrast: negatives, momentum, temperature, head"],
   ["views", "What it sees", "crop, colour, grey, blur"],
@@ -64,7 +64,7 @@ function first(fields, ready) {
     form.field({ ...fields.get("dataset"), required: true, help: "The images that it learns from." }, { choices: names }),
     form.field({ ...fields.get("test_dataset"), fallback: "a part of the dataset" }, { choices: labelled }),
     form.field(fields.get("name")),
-    form.field(encoder, { label: "Encoder" }),
+    form.field(fields.get("preset")), form.field(encoder, { label: "Encoder" }),
     form.field(fields.get("epochs")), form.field(fields.get("batch_rows")),
   ];
   return h("section", { class: "card" }, h("h2", { class: "hidden-label" }, "The job"), h("div", { class: "fields" }, elements));

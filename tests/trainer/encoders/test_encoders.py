@@ -40,6 +40,19 @@ def test_the_cifar_stem_is_the_authors() -> None:
     assert sides == [32]
 
 
+def test_a_stem_of_torch_starts_as_torch_starts_a_convolution() -> None:
+    """The notebook leaves nn.Conv2d's own start: uniform up to 1 / sqrt(27 inputs)."""
+    spec = EncoderSpec(name="resnet18", stem="cifar", stem_init="torch")
+    weight = build_encoder(spec, side_px=32).state_dict()["conv1.weight"]
+    limit = 27**-0.5
+    assert weight.abs().max() <= limit
+    assert float(weight.std()) == pytest.approx(limit / 3**0.5, rel=0.05)
+    kaiming = build_encoder(EncoderSpec(name="resnet18", stem="cifar"), side_px=32)
+    expected = (2.0 / (64 * 9)) ** 0.5
+    found = kaiming.state_dict()["conv1.weight"]
+    assert float(found.std()) == pytest.approx(expected, rel=0.05)
+
+
 @pytest.mark.parametrize(
     ("stem", "side_px", "cifar"),
     [("auto", 64, True), ("auto", 65, False), ("cifar", 224, True), ("imagenet", 32, False)],
