@@ -23,10 +23,11 @@ import torch
 from torch import nn
 
 from trainer.data.canvas import Canvas
-from trainer.data.images import Decoded, strict_pillow
+from trainer.data.images import strict_pillow
 from trainer.data.ingest import Row, decoded_chunks
 from trainer.data.items import BadFile, Item, Limits
 from trainer.data.labels import labels_of_folders
+from trainer.data.rows import Decoded
 from trainer.data.sources import open_source
 from trainer.encoders.build import build_encoder, feature_dim
 from trainer.encoders.spec import EncoderName, EncoderSpec

@@ -201,6 +201,28 @@ class DataWarning(Record):
     """What to do next, with the name of the option."""
 
 
+class ValueMapping(Record):
+    """Which values of the source are seen as 0 and as 1."""
+
+    low: float
+    """Seen as 0, like every smaller value."""
+    high: float
+    """Seen as 1, like every larger value."""
+    rule: Literal["identity", "auto", "full", "stated"] = "identity"
+    """How the two were found: 0 to 255, percentiles 0.1 and 99.9, extremes, or as asked for."""
+    scale: float = 1.0
+    """A value of the source is `stored * scale + offset`."""
+    offset: float = 0.0
+    source_dtype: str = "uint8"
+    """How the source keeps its values: uint8, uint16, int16, float32 and so on."""
+    value_min: float | None = None
+    """Smallest value of all pixels."""
+    value_max: float | None = None
+    """Largest value of all pixels."""
+    non_finite: int = 0
+    """Pixels that are no number, which became the smallest value."""
+
+
 class DatasetFacts(Record):
     """What is known of a pack without opening it."""
 
@@ -220,10 +242,18 @@ class DatasetFacts(Record):
     """Longer side of the largest image."""
     same_size: bool
     """Whether all images have one height and one width."""
-    mean: Annotated[tuple[float, float, float], Field(strict=False)]
-    """Of each channel, in [0, 1]."""
-    std: Annotated[tuple[float, float, float], Field(strict=False)]
+    channels: int = 3
+    """Of each row."""
+    dtype: Literal["uint8", "uint16"] = "uint8"
+    """Of the values that are kept."""
+    values: ValueMapping | None = None
+    """How values are seen; packs of older versions do not tell: 0 to 255."""
+    mean: Annotated[tuple[float, ...], Field(strict=False)]
+    """Of each channel, in [0, 1], after the mapping of values."""
+    std: Annotated[tuple[float, ...], Field(strict=False)]
     """Of each channel, on the same scale."""
+    splits: dict[str, int] = Field(default_factory=dict)
+    """Rows of `train`, `val` and `test`; empty where the source names no splits."""
     size_bytes: int
     """Of the pack."""
     stored_as: StoredAs = "pixels"

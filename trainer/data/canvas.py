@@ -10,7 +10,7 @@ class Canvas:
     """Rows in the upper left corners of equal rectangles; the rest is zero."""
 
     pixels: Tensor
-    """u8 [B, 3, H, W], in any memory format."""
+    """u8 [B, C, H, W], in any memory format; or int16, whose bits are those of 16-bit values."""
     heights: Tensor
     """int64 [B], in pixels."""
     widths: Tensor

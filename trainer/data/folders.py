@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainer.data.images import BadImage
 from trainer.data.items import BadFile, Entry, Limits, Listing, name_fault
+from trainer.data.rows import BadImage
 from trainer.errors import DataError
 
 

@@ -4,13 +4,13 @@ import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from trainer.data.rows import BadImage, Decoded
 from trainer.ingest_options import IngestOptions
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")
@@ -21,33 +21,6 @@ MAGICS = (
     b"MM\0*", b"RIFF",
 )  # fmt: skip
 ORIENTATION_KEYS = ("exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp")
-
-
-class BadImage(Exception):
-    """This file cannot be a row; the others can."""
-
-    def __init__(self, reason: str, detail: str) -> None:
-        super().__init__(detail)
-        self.reason, self.detail = reason, detail
-
-
-@dataclass(frozen=True, slots=True)
-class Decoded:
-    """The pixels of one row."""
-
-    pixels: bytes
-    """RGB, [height, width, 3]."""
-    height: int
-    width: int
-    sent_side_px: int
-    """Shorter side before it was shrunk."""
-    jpeg: bytes | None = None
-    """What the pixels were decoded from, if that is kept in their place."""
-
-    @property
-    def stored(self) -> bytes:
-        """What is kept of the row."""
-        return self.pixels if self.jpeg is None else self.jpeg
 
 
 @contextmanager

@@ -9,13 +9,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from trainer.data.images import BadImage, Decoded, strict_pillow
+from trainer.data.images import strict_pillow
 from trainer.data.items import BadFile, Item, Limits, Source
-from trainer.data.jpeg import as_jpeg
+from trainer.data.jpeg import JPEG_CHANNELS, as_jpeg
+from trainer.data.rows import BadImage, Decoded
 from trainer.data.sources import open_source
+from trainer.data.wide import Extent, kept_in_16_bits
 from trainer.data.writer import PackWriter
 from trainer.errors import DataError, SpecError, StorageError
-from trainer.events import DatasetFacts, Ended, Event, Ingesting, Logged, Published
+from trainer.events import DatasetFacts, DataWarning, Ended, Event, Ingesting, Logged, Published
 from trainer.files import FULL_DISK
 from trainer.spec import IngestSpec
 
@@ -111,19 +113,49 @@ def _ingest(
     limits: Limits,
 ) -> DatasetFacts:
     path = Path(spec.source)
-    with strict_pillow(), open_source(path, spec.format, limits) as source:
-        progress = Progress(emit, source.bytes_total)
-        reasons = _write_rows(spec, source, writer, progress, should_stop)
-        progress.advance(0, writer, now=True)
-        _check_rows(path.name, writer.rows, reasons)
-        facts = writer.finish(source.classes)
+    with strict_pillow():
+        passed = _read(spec, writer, emit, should_stop, limits)
+        extent = writer.unmapped()
+        if extent is not None:
+            writer.restart(extent)
+            passed = _read(spec, writer, emit, should_stop, limits)
+    passed.reasons.update(bad.reason for bad in writer.leave_out_others())
+    _check_rows(path.name, writer.rows, passed.reasons)
+    _check_kept(spec, writer)
+    facts = writer.finish(passed.classes, value_range=spec.range, warnings=passed.warnings)
     _preview(writer.building, spec, emit)
     emit(Published(folder="pack", files=writer.publish()))
     return facts
 
 
-def _write_rows(
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What one reading of the source told besides its rows."""
+
+    reasons: Counter[str]
+    """How many files were left out for which reason."""
+    classes: tuple[str, ...] | None
+    warnings: list[DataWarning]
+
+
+def _read(
     spec: IngestSpec,
+    writer: PackWriter,
+    emit: Emit,
+    should_stop: Callable[[], bool],
+    limits: Limits,
+) -> Passed:
+    """Read the source once, from its first row to its last."""
+    with open_source(Path(spec.source), spec.format, limits) as source:
+        progress = Progress(emit, source.bytes_total)
+        decode = _decoding(spec, writer.extent)
+        reasons = _write_rows(decode, source, writer, progress, should_stop)
+        progress.advance(0, writer, now=True)
+        return Passed(reasons, source.classes, source.warnings)
+
+
+def _write_rows(
+    decode: Decode,
     source: Source,
     writer: PackWriter,
     progress: Progress,
@@ -132,7 +164,7 @@ def _write_rows(
     """Rows in the source's order; returns how many files were left out for which reason."""
     seen: dict[bytes, str] = {}
     reasons: Counter[str] = Counter()
-    for chunk in decoded_chunks(source.items, _decoding(spec)):
+    for chunk in decoded_chunks(source.items, decode):
         if should_stop():
             raise IngestStopped
         kept = []
@@ -161,10 +193,18 @@ def _size_bytes(result: Row | BadFile) -> int:
     return result.item.size_bytes if isinstance(result, Row) else result.size_bytes
 
 
-def _decoding(spec: IngestSpec) -> Decode:
+def _decoding(spec: IngestSpec, extent: Extent | None) -> Decode:
+    """Decode an item and bring it to what is kept. Without an extent wide values stay as they are.
+
+    Such rows are measured and forgotten; the source is then read once more.
+    """
+
     def decode(item: Item) -> Decoded:
         row = item.decode(spec)
-        return as_jpeg(row) if spec.store_as == "jpeg" else row
+        if row.kind == "wide" and extent is not None:
+            row = kept_in_16_bits(row, extent)
+        is_jpeg = spec.store_as == "jpeg" and row.kind == "uint8" and row.channels in JPEG_CHANNELS
+        return as_jpeg(row) if is_jpeg else row
 
     return decode
 
@@ -213,6 +253,8 @@ def _decode_item(item: Item, decode: Decode) -> Row | BadFile:
     except BadImage as bad:
         return BadFile(item.name, bad.reason, bad.detail, item.size_bytes)
     digest = hashlib.sha256(b"%d %d " % (decoded.height, decoded.width))
+    if (decoded.kind, decoded.channels) != ("uint8", 3):
+        digest.update(b"%s %d " % (decoded.kind.encode(), decoded.channels))
     digest.update(decoded.pixels)
     return Row(item, decoded, digest.digest())
 
@@ -226,6 +268,17 @@ def _check_rows(name: str, rows: int, reasons: Counter[str]) -> None:
         f"{name} holds {found} that can be used (files left out: {left_out or 'none'}).",
         hint="Send at least two different images, as jpg, png, ppm, pgm, bmp, tif or webp.",
     )
+
+
+def _check_kept(spec: IngestSpec, writer: PackWriter) -> None:
+    part = writer.chosen()
+    if spec.store_as == "pixels" or part is None:
+        return
+    if part.layout.kind != "uint8" or part.layout.channels not in JPEG_CHANNELS:
+        raise DataError(
+            f"Rows with {part.layout.words()} cannot be kept as JPEG, which has 8 bits.",
+            hint="Add the dataset with store_as 'pixels'.",
+        )
 
 
 def _preview(folder: Path, spec: IngestSpec, emit: Emit) -> None:

@@ -2,17 +2,35 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from trainer.data.images import BadImage, Decoded, decode_file
+from trainer.data.images import decode_file
+from trainer.data.rows import BadImage, Decoded
 from trainer.errors import DataError
+from trainer.events import DataWarning
 from trainer.ingest_options import USUAL, IngestOptions
 
 Reason = Literal[
-    "unreadable", "truncated", "wrong_type", "oversize", "duplicate", "empty", "refused"
+    "unreadable",
+    "truncated",
+    "wrong_type",
+    "oversize",
+    "duplicate",
+    "empty",
+    "refused",
+    "other_depth",
+    "other_channels",
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+SPLIT_WORDS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
+    **dict.fromkeys(("test", "testing", "eval"), "test"),
+}
 
 SUFFIXES = ("jpg", "jpeg", "png", "ppm", "pgm", "bmp", "tif", "tiff", "webp")
 ARCHIVE_SUFFIXES = ("zip", "tar", "gz", "tgz", "bz2", "xz", "zst", "7z", "rar")
@@ -76,6 +94,14 @@ class Item:
     decode: Callable[[IngestOptions], Decoded]
     """Raises BadImage or DataError."""
     label: int = -1
+    split: Split | None = None
+    """What the row is for; None: training."""
+    sequence: str | None = None
+    """What rows that belong together share, such as a camera, a patient or a film."""
+    time: float | None = None
+    """Of the row in its sequence, in seconds or any other unit."""
+    mask: Callable[[], bytes] | None = None
+    """Gives the image file of the row's mask. Raises BadImage or DataError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +112,8 @@ class Source:
     bytes_total: int
     classes: tuple[str, ...] | None = None
     """Of the items' labels; None where folder names may tell them."""
+    warnings: list[DataWarning] = field(default_factory=list)
+    """Told with the dataset; may grow until the last item was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +145,11 @@ def name_fault(name: str, limits: Limits) -> str | None:
     if len(name.encode("utf-8", "replace")) > limits.name_bytes:
         return f"has a path longer than {limits.name_bytes} bytes"
     return None
+
+
+def split_named(word: str) -> Split | None:
+    """The split that a table or a container calls `word`, or None if that names none."""
+    return SPLIT_WORDS.get(word.strip().lower())
 
 
 def tidy(name: str) -> str:

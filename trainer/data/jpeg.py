@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from trainer.data.images import Decoded
+from trainer.data.rows import Decoded
+
+JPEG_CHANNELS: Final = (1, 3)
 
 QUALITY: Final = 90
 """Of libjpeg, with colours at half the resolution: what FFCV's own ImageNet is kept at."""
@@ -16,7 +18,8 @@ QUALITY: Final = 90
 
 def as_jpeg(row: Decoded) -> Decoded:
     """The row with its JPEG, and with the pixels that come out of that."""
-    image = Image.frombytes("RGB", (row.width, row.height), row.pixels)
+    mode = "L" if row.channels == 1 else "RGB"
+    image = Image.frombytes(mode, (row.width, row.height), row.pixels)
     written = io.BytesIO()
     image.save(written, "JPEG", quality=QUALITY)
     jpeg = written.getvalue()
@@ -24,7 +27,10 @@ def as_jpeg(row: Decoded) -> Decoded:
 
 
 def pixels_of(jpeg: bytes | memoryview) -> NDArray[np.uint8]:
-    """U8 [height, width, 3]. Raises OSError or SyntaxError where it is none."""
+    """U8 [height, width, 3], without the last side for grey.
+
+    Raises OSError or SyntaxError where it is none.
+    """
     with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
         return np.asarray(image)
 

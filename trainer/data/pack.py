@@ -1,12 +1,21 @@
 """A pack: the prepared dataset on disk, read through memory maps.
 
-    pack.json     version, facts, size and sha256 of each file
-    pixels.u8     RGB bytes of all rows one after another, each [height, width, 3]
+    pack.json     version, modality, columns, facts, size and sha256 of each file
+    pixels.u8     values of all rows one after another, each [height, width, channels]
+    pixels.u16    in its place: values of 16 bits, little end first
     rows.jpeg     in its place: a JPEG of each row, one after another
+    values.u64    how many pixels of each channel have each value, [channels, 256 or 65536]
     index.bin     24 bytes a row: see INDEX
     names.txt     one name a line
     report.jsonl  files that were left out: {"name", "reason", "detail"}
     preview.png   some rows beside their views
+    split.u8      where rows have splits: 0, 1, 2 for train, val, test
+    sequence.i4   where rows have sequences: the line of each row's in sequence.txt, -1 for none
+    time.f64      where rows have times; not a number for none
+    mask.u8       where rows have masks: each [height, width], one after another
+
+Version 2 added columns and 16 bits; packs of version 1 are read. Later additions are columns:
+those that this version does not know are left alone.
 
 Rows never pass through private memory: what is read stays in the page cache, which processes share.
 A pack that is removed while it is open can still be read: the maps keep its bytes.
@@ -14,6 +23,7 @@ A pack that is removed while it is open can still be read: the maps keep its byt
 
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,19 +31,26 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from trainer.data.items import SPLITS, Split
 from trainer.data.jpeg import pixels_of
 from trainer.errors import DataError, DatasetMissing
-from trainer.events import DatasetFacts, StoredAs
+from trainer.events import DatasetFacts, StoredAs, ValueMapping
 
-VERSION: Final = 1
-PIXELS, INDEX_FILE, NAMES, REPORT = "pixels.u8", "index.bin", "names.txt", "report.jsonl"
+VERSION: Final = 2
+VERSIONS_READ: Final = (1, 2)
+MODALITY: Final = "image"
+PIXELS, PIXELS_DEEP, JPEG = "pixels.u8", "pixels.u16", "rows.jpeg"
+INDEX_FILE, NAMES, REPORT = "index.bin", "names.txt", "report.jsonl"
 META, PREVIEW = "pack.json", "preview.png"
-STORED: Final[dict[StoredAs, str]] = {"pixels": PIXELS, "jpeg": "rows.jpeg"}
-"""The file that holds the rows."""
+COUNTS, SPLIT, TIME, MASK = "values.u64", "split.u8", "time.f64", "mask.u8"
+SEQUENCE, SEQUENCE_NAMES = "sequence.i4", "sequence.txt"
+
+Columns = dict[str, dict[str, Any]]
+"""What `pack.json` says of each column, by its name."""
 
 INDEX: Final = np.dtype(
     [
-        ("offset", "<u8"),  # of the first byte in pixels.u8 or rows.jpeg
+        ("offset", "<u8"),  # of the first byte in the file that holds the rows
         ("height", "<u2"),
         ("width", "<u2"),
         ("label", "<i4"),  # number of the class, -1 without one
@@ -42,30 +59,53 @@ INDEX: Final = np.dtype(
 )
 
 
-def manifest_sha256(files: dict[str, str], labels: tuple[str, ...]) -> str:
-    """Names the rows of a pack: two packs with one hash hold the same rows and labels.
+def rows_file(stored_as: StoredAs, dtype: str) -> str:
+    """Name of the file that holds the rows."""
+    if stored_as == "jpeg":
+        return JPEG
+    return PIXELS_DEEP if dtype == "uint16" else PIXELS
 
-    `files` maps pixels, index and names to their sha256.
+
+def manifest_sha256(
+    files: dict[str, str], labels: tuple[str, ...], *, values: ValueMapping | None = None
+) -> str:
+    """Names the rows of a pack: two packs with one hash hold the same rows, labels and range.
+
+    `files` maps pixels, index, names and further columns to their sha256.
     """
-    manifest = {"version": VERSION, "files": files, "labels": labels}
+    # The version of the manifest, not of the pack: the same rows keep their name.
+    manifest: dict[str, Any] = {"version": 1, "files": files, "labels": labels}
+    if values is not None and values.rule != "identity":
+        manifest["values"] = [values.low, values.high, values.scale, values.offset]
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 class Pack:
     """The rows of a dataset, by number."""
 
-    def __init__(self, folder: Path, facts: DatasetFacts) -> None:
+    def __init__(self, folder: Path, facts: DatasetFacts, columns: Columns) -> None:
         self.folder = folder
         self.facts = facts
         self.rows = facts.rows
+        self.channels = facts.channels
+        self.dtype: np.dtype[Any] = np.dtype("<u2" if facts.dtype == "uint16" else np.uint8)
+        """Of the values of rows."""
         self._index = _mapped(folder / INDEX_FILE, INDEX)
         self.is_grid = facts.same_size and facts.stored_as == "pixels"
         """Whether the rows lie in memory as one array."""
-        self.stored = _mapped(folder / STORED[facts.stored_as], np.dtype(np.uint8))
-        """All bytes of pixels.u8 or rows.jpeg."""
+        self.rows_path = folder / rows_file(facts.stored_as, facts.dtype)
+        self.stored = _mapped(self.rows_path, np.dtype(np.uint8))
+        """All bytes of the file that holds the rows."""
         self._names = _mapped(folder / NAMES, np.dtype(np.uint8))
         self.labels: NDArray[np.int32] = self._index["label"]
         """Class of each row, int32 [rows], -1 = none. Memory-mapped."""
+        self.split = self._column(columns, "split", SPLIT, np.dtype(np.uint8))
+        """Place in SPLITS of each row's, u8 [rows]; None where no row has one: all train."""
+        self.time = self._column(columns, "time", TIME, np.dtype("<f8"))
+        """Of each row in its sequence, float64 [rows], not a number = none; None without times."""
+        self.sequence = self._column(columns, "sequence", SEQUENCE, np.dtype("<i4"))
+        """Number of each row's sequence, int32 [rows], -1 = none; None without sequences."""
+        self.has_masks = "mask" in columns
         self._check()
 
     @classmethod
@@ -73,7 +113,7 @@ class Pack:
         """Open the pack in a folder. Raises DatasetMissing or DataError."""
         try:
             meta = json.loads((path / META).read_text())
-            return cls(path, _facts(meta, path))
+            return cls(path, _facts(meta, path), _columns(meta))
         except FileNotFoundError as error:
             raise DatasetMissing(
                 f"{path} holds no pack: {Path(error.filename).name} is missing."
@@ -92,33 +132,69 @@ class Pack:
         end = int(self._index[row + 1]["name"]) if row + 1 < self.rows else len(self._names)
         return self._names[start:end].tobytes().rstrip(b"\n").decode()
 
-    def image(self, row: int) -> NDArray[np.uint8]:
-        """Pixels of a row, u8 [height, width, 3]: memory-mapped, or decoded. Raises DataError."""
-        start = int(self._index[row]["offset"])
+    def rows_of(self, split: Split) -> NDArray[np.int64]:
+        """Numbers of the rows of a split, rising; without splits every row is of `train`."""
+        if self.split is None:
+            return np.arange(self.rows if split == "train" else 0, dtype=np.int64)
+        return np.flatnonzero(self.split == SPLITS.index(split))
+
+    def sequence_names(self) -> list[str]:
+        """Names of the sequences, by number."""
+        if self.sequence is None:
+            return []
+        return (self.folder / SEQUENCE_NAMES).read_text("utf-8").split("\n")[:-1]
+
+    def mask(self, row: int) -> NDArray[np.uint8] | None:
+        """Mask of a row, u8 [height, width], 0 where it has none; None without masks."""
+        if not self.has_masks:
+            return None
         height, width = self.size(row)
+        masks = _mapped(self.folder / MASK, np.dtype(np.uint8))
+        start = int(self._mask_starts[row])
+        return masks[start : start + height * width].reshape(height, width)
+
+    def image(self, row: int) -> NDArray[Any]:
+        """Values of a row, [height, width, channels]: memory-mapped, or decoded. Raises DataError.
+
+        They are u8, or u16 where the facts say so.
+        """
+        start = int(self._index[row]["offset"])
+        shape = (*self.size(row), self.channels)
         if self.facts.stored_as == "pixels":
-            return self.stored[start : start + height * width * 3].reshape(height, width, 3)
+            end = start + int(np.prod(shape)) * self.dtype.itemsize
+            return self.stored[start:end].view(self.dtype).reshape(shape)
         end = int(self._index[row + 1]["offset"]) if row + 1 < self.rows else len(self.stored)
         try:
-            return pixels_of(self.stored[start:end].data).reshape(height, width, 3)
+            return pixels_of(self.stored[start:end].data).reshape(shape)
         except (OSError, SyntaxError, ValueError) as error:
             raise _damaged(self.folder, f"row {row} cannot be decoded") from error
+
+    def counts(self) -> NDArray[np.int64]:
+        """How many pixels of each channel have each value, [channels, 256 or 65536]."""
+        levels = 256**self.dtype.itemsize
+        path = self.folder / COUNTS
+        if path.is_file():
+            return _mapped(path, np.dtype("<i8")).reshape(self.channels, levels)
+        counts = np.zeros((self.channels, levels), np.int64)
+        for row in range(self.rows):
+            counts += counted(self.image(row), levels)
+        return counts
 
     def sizes(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
         """Heights and widths of rows, int32 [B, 2]."""
         entries = self._index[rows]
         return np.stack([entries["height"], entries["width"]], axis=1).astype(np.int32)
 
-    def gather(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-        """Rows on one canvas: u8 [B, H, W, 3] padded with zeros below and right, int32 [B, 2]."""
+    def gather(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int32]]:
+        """Rows on one canvas: [B, H, W, C] padded with zeros below and right, int32 [B, 2]."""
         sizes = self.sizes(rows)
         height, width = (int(side) for side in sizes.max(axis=0))
-        canvas = np.zeros((len(rows), height, width, 3), np.uint8)
+        canvas = np.zeros((len(rows), height, width, self.channels), self.dtype)
         self.gather_into(canvas, rows)
         return canvas, sizes
 
-    def gather_into(self, canvas: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
-        """Copy rows to the upper left corners of a zeroed canvas, u8 [B, H, W, 3]."""
+    def gather_into(self, canvas: NDArray[Any], rows: NDArray[np.int64]) -> None:
+        """Copy rows to the upper left corners of a zeroed canvas, [B, H, W, C]."""
         if self.is_grid:
             np.take(self.grid(), rows, axis=0, out=canvas, mode="clip")
             return
@@ -126,21 +202,43 @@ class Pack:
             image = self.image(int(row))
             place[: image.shape[0], : image.shape[1]] = image
 
-    def grid(self) -> NDArray[np.uint8]:
-        """All rows of a pack that `is_grid`, u8 [rows, height, width, 3], mapped."""
-        return self.stored.reshape(self.rows, *self.size(0), 3)
+    def grid(self) -> NDArray[Any]:
+        """All rows of a pack that `is_grid`, [rows, height, width, channels], mapped."""
+        return self.stored.view(self.dtype).reshape(self.rows, *self.size(0), self.channels)
+
+    @cached_property
+    def _mask_starts(self) -> NDArray[np.int64]:
+        areas = self._index["height"].astype(np.int64) * self._index["width"]
+        return np.concatenate([[0], np.cumsum(areas)])
+
+    def _column(
+        self, columns: Columns, name: str, file: str, dtype: np.dtype[Any]
+    ) -> NDArray[Any] | None:
+        if name not in columns:
+            return None
+        found = _mapped(self.folder / file, dtype)
+        if len(found) != self.rows:
+            raise _damaged(self.folder, f"{file} does not hold {self.rows} rows")
+        return found
 
     def _check(self) -> None:
         if len(self._index) != self.rows or self.rows < 1:
             raise _damaged(self.folder, f"{INDEX_FILE} does not hold {self.rows} rows")
-        name, found = STORED[self.facts.stored_as], len(self.stored)
+        name, found = self.rows_path.name, len(self.stored)
         height, width = self.size(self.rows - 1)
         last = int(self._index[-1]["offset"])
         if self.facts.stored_as == "jpeg" and last >= found:
             raise _damaged(self.folder, f"{name} has {found} bytes, and its last row none")
-        if self.facts.stored_as == "pixels" and last + height * width * 3 != found:
-            wanted = last + height * width * 3
+        wanted = last + height * width * self.channels * self.dtype.itemsize
+        if self.facts.stored_as == "pixels" and wanted != found:
             raise _damaged(self.folder, f"{name} has {found} bytes, not {wanted}")
+
+
+def counted(image: NDArray[Any], levels: int) -> NDArray[np.int64]:
+    """How many pixels of each channel of [..., C] have each value, [C, levels]."""
+    flat = image.reshape(-1, image.shape[-1])
+    channels = range(flat.shape[1])
+    return np.stack([np.bincount(flat[:, channel], minlength=levels) for channel in channels])
 
 
 def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -153,12 +251,23 @@ def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
 
 
 def _facts(meta: object, path: Path) -> DatasetFacts:
-    if not isinstance(meta, dict) or meta.get("version") != VERSION:
-        raise _damaged(path, f"{META} is not of version {VERSION}")
+    if not isinstance(meta, dict) or meta.get("version") not in VERSIONS_READ:
+        versions = " or ".join(map(str, VERSIONS_READ))
+        raise _damaged(path, f"{META} is not of version {versions}")
+    found = meta.get("facts")
+    known = DatasetFacts.model_fields
     try:
-        return DatasetFacts.model_validate_json(json.dumps(meta.get("facts")))
-    except ValidationError as error:
+        # A later version may tell more of a pack than this one knows.
+        kept = {key: found[key] for key in found if key in known} if found else None
+        return DatasetFacts.model_validate_json(json.dumps(kept))
+    except (ValidationError, TypeError) as error:
         raise _damaged(path, f"{META} has no facts") from error
+
+
+def _columns(meta: dict[str, Any]) -> Columns:
+    """Those of version 2; version 1 has none but its pixels and labels."""
+    found = meta.get("columns")
+    return found if isinstance(found, dict) else {}
 
 
 def _damaged(path: Path, what: str) -> DataError:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.data.canvas import Canvas
-from trainer.data.pack import PIXELS, Pack
+from trainer.data.pack import Pack
 from trainer.profiling.clock import Clock
 
 RESIDENT_BYTES_CPU = 2 * 1024**3
@@ -22,7 +22,7 @@ GATHER_THREADS = 4
 """As many as keep up with a GPU on the memory map of a local disk."""
 
 Gathered = tuple[Tensor, Tensor]
-"""u8 [B, H, W, 3] and int64 [B, 2], in host memory."""
+"""[B, H, W, C] as in `Canvas`, and int64 [B, 2], in host memory."""
 
 
 class RowSource:
@@ -92,11 +92,11 @@ class RowSource:
         sizes = self.pack.sizes(rows)
         height, width = (int(side) for side in sizes.max(axis=0))
         pixels = torch.zeros(
-            (len(rows), height, width, 3),
-            dtype=torch.uint8,
+            (len(rows), height, width, self.pack.channels),
+            dtype=_bits(self.pack),
             pin_memory=self.device.type == "cuda",
         )
-        self._copy(pixels.numpy(), rows)
+        self._copy(pixels.numpy().view(self.pack.dtype), rows)
         return pixels, torch.from_numpy(sizes.astype(np.int64))
 
     def _copy(self, canvas: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
@@ -124,14 +124,22 @@ def _as_numpy(rows: Tensor) -> NDArray[np.int64]:
 
 
 def _resident(pack: Pack, device: torch.device) -> Tensor | None:
-    """All rows on the device, u8 [rows, height, width, 3], if they have one size and fit."""
+    """All rows on the device, [rows, height, width, C], if they have one size and fit."""
     if not pack.is_grid or len(pack.stored) > _resident_bytes_max(device):
         return None
     # On a CPU this maps the file instead of reading it, so the rows cost no private memory.
     flat = torch.from_file(
-        str(pack.folder / PIXELS), shared=False, size=len(pack.stored), dtype=torch.uint8
+        str(pack.rows_path),
+        shared=False,
+        size=len(pack.stored) // pack.dtype.itemsize,
+        dtype=_bits(pack),
     )
-    return flat.to(device).view(pack.rows, *pack.size(0), 3)
+    return flat.to(device).view(pack.rows, *pack.size(0), pack.channels)
+
+
+def _bits(pack: Pack) -> torch.dtype:
+    """Values of 16 bits travel as int16: torch cannot gather or compare uint16 on a CPU."""
+    return torch.int16 if pack.dtype.itemsize == 2 else torch.uint8
 
 
 def _resident_bytes_max(device: torch.device) -> int:

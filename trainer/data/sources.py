@@ -8,8 +8,8 @@ from pathlib import Path
 
 from trainer.data.arrays import idx_source, labels_name, open_idx, open_npy
 from trainer.data.folders import open_folder
-from trainer.data.images import BadImage
 from trainer.data.items import BadFile, Limits, Listing, Source, image_items, suffix_fault
+from trainer.data.rows import BadImage
 from trainer.data.streams import GZIP_MAGIC, Stream, open_stream
 from trainer.data.tars import BLOCK_BYTES, looks_like_tar, open_tar
 from trainer.data.zips import open_zip

@@ -1,65 +1,22 @@
-"""Writes a pack: rows go to the disk as they come, only the index stays in memory."""
+"""Writes a pack: rows of each layout apart, and in the end those of the most common one."""
 
-import hashlib
 import json
-import os
 import shutil
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from trainer.data.images import Decoded
 from trainer.data.items import BadFile, Item
-from trainer.data.labels import labels_of_folders
-from trainer.data.pack import (
-    INDEX,
-    INDEX_FILE,
-    META,
-    NAMES,
-    REPORT,
-    STORED,
-    VERSION,
-    manifest_sha256,
-)
-from trainer.data.sides import SideCounter
-from trainer.events import DatasetFacts, FileRecord, StoredAs
+from trainer.data.pack import COUNTS, META, MODALITY, REPORT, VERSION, manifest_sha256
+from trainer.data.rows import Decoded
+from trainer.data.rows_writer import HashedFile, Layout, RowsWriter
+from trainer.data.values import mapping_of, moments, stored, value_warnings
+from trainer.data.wide import Extent
+from trainer.events import DatasetFacts, DataWarning, FileRecord, StoredAs, ValueMapping
 from trainer.failpoints import reach
 from trainer.files import record_of, sync_folder
-
-ROWS_OF = (*STORED.values(), INDEX_FILE, NAMES)
-"""The files that make up the rows, and with them the hash of the pack."""
-
-
-class HashedFile:
-    """A file written once, with the hash of what was written."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("xb")
-        self._hash = hashlib.sha256()
-        self.size_bytes = 0
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Append bytes."""
-        self._file.write(data)
-        self._hash.update(data)
-        self.size_bytes += len(data)
-
-    def close(self) -> FileRecord:
-        """Bring it to the disk."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
-        digest = self._hash.hexdigest()
-        return FileRecord(name=self._path.name, size_bytes=self.size_bytes, sha256=digest)
-
-    def abandon(self) -> None:
-        """Close it as it is."""
-        self._file.close()
 
 
 class PackWriter:
@@ -68,33 +25,32 @@ class PackWriter:
     def __init__(self, folder: Path, store_as: StoredAs = "pixels") -> None:
         """`folder` is the pack to be; it is built in `<folder>.tmp` beside it."""
         self._stored_as = store_as
-        self.rows = self.bad_files = self.duplicates = 0
         self._folder = folder
         self.building = folder.with_name(folder.name + ".tmp")
+        self._parts: dict[Layout, RowsWriter] = {}
+        self.extent: Extent | None = None
+        """Of the wide values of all rows, once it is known."""
+        self._begin()
+
+    def _begin(self) -> None:
         shutil.rmtree(self.building, ignore_errors=True)
         self.building.mkdir(parents=True)
-        self._files = {
-            name: HashedFile(self.building / name) for name in (STORED[store_as], NAMES, REPORT)
-        }
-        self._index = bytearray()
-        self._folders: list[str] = []
-        self._sums = np.zeros((2, 3), dtype=object)
-        self._sides = SideCounter()
+        self.bad_files = self.duplicates = 0
+        self._report = HashedFile(self.building / REPORT)
+
+    @property
+    def rows(self) -> int:
+        """Rows of all layouts."""
+        return sum(part.rows for part in self._parts.values())
 
     def add(self, rows: Sequence[tuple[Item, Decoded]]) -> None:
         """Append rows."""
-        stored, names = self._files[STORED[self._stored_as]], self._files[NAMES]
-        offset = stored.size_bytes
+        by_layout: dict[Layout, list[tuple[Item, Decoded]]] = {}
         for item, decoded in rows:
-            entry = (offset, decoded.height, decoded.width, item.label, names.size_bytes)
-            self._index += np.array(entry, INDEX).tobytes()
-            names.write(item.name.encode() + b"\n")
-            self._folders.append(sys.intern(item.name.rpartition("/")[0]))
-            offset += len(decoded.stored)
-            self._sides.add(decoded.sent_side_px)
-        stored.write(b"".join(decoded.stored for _, decoded in rows))
-        self._sums += _sums(b"".join(decoded.pixels for _, decoded in rows))
-        self.rows += len(rows)
+            layout = Layout(decoded.kind, decoded.channels)
+            by_layout.setdefault(layout, []).append((item, decoded))
+        for layout, some in by_layout.items():
+            self._part(layout).add(some)
         reach("ingest.mid_write")
 
     def report(self, bad: BadFile) -> None:
@@ -104,19 +60,66 @@ class PackWriter:
         else:
             self.bad_files += 1
         line = {"name": bad.name, "reason": bad.reason, "detail": bad.detail}
-        self._files[REPORT].write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        self._report.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
-    def finish(self, classes: tuple[str, ...] | None) -> DatasetFacts:
-        """Bring all files to the disk, `pack.json` last. `classes` None: folder names tell them."""
-        index = np.frombuffer(self._index, INDEX)
-        if classes is None:
-            classes, index["label"] = labels_of_folders(self._folders)
-        index_file = HashedFile(self.building / INDEX_FILE)
-        index_file.write(index.tobytes())
-        records = [file.close() for file in (*self._files.values(), index_file)]
-        facts = self._facts(index, classes, records)
+    def chosen(self) -> RowsWriter | None:
+        """The rows of the most common layout, of equally common ones the first; None without."""
+        return max(self._parts.values(), key=lambda part: part.rows, default=None)
+
+    def unmapped(self) -> Extent | None:
+        """The extent of wide values that were only measured, if they are the most common kind."""
+        part = self.chosen()
+        if part is None or part.layout.kind != "wide" or self.extent is not None:
+            return None
+        return part.extent or Extent(0.0, 0.0)
+
+    def restart(self, extent: Extent) -> None:
+        """Forget all rows and all of the report: the source is read once more."""
+        self._close()
+        self.extent = extent
+        self._parts.clear()
+        self._begin()
+
+    def leave_out_others(self) -> list[BadFile]:
+        """Report the rows that are not of the most common layout, and forget them."""
+        most = self.chosen()
+        left_out = []
+        for layout, part in list(self._parts.items()):
+            if most is None or part is most:
+                continue
+            part.abandon()
+            reason = "other_depth" if layout.kind != most.layout.kind else "other_channels"
+            detail = f"{layout.words()}; most files have {most.layout.words()}"
+            left_out += [BadFile(name, reason, detail) for name in part.names()]
+            shutil.rmtree(part.folder)
+            del self._parts[layout]
+        for bad in left_out:
+            self.report(bad)
+        return left_out
+
+    def finish(
+        self,
+        classes: tuple[str, ...] | None,
+        *,
+        value_range: str = "auto",
+        warnings: Sequence[DataWarning] = (),
+    ) -> DatasetFacts:
+        """Bring all files to the disk, `pack.json` last. `classes` None: folder names tell them.
+
+        `value_range` is auto, full or LO:HI. There is one layout left, with rows.
+        """
+        (part,) = self._parts.values()
+        index, classes, records = part.finish(classes)
+        mapping = mapping_of(part.counts, part.mapping(self.extent), asked=value_range)
+        part.move_to(self.building)
+        records.append(self._report.close())
+        facts = self._facts(part, index, classes, records, mapping)
+        told = [*warnings, *_left_out(part), *value_warnings(part.counts, mapping)]
+        facts = facts.model_copy(update={"warnings": tuple(told)})
         meta = {
             "version": VERSION,
+            "modality": MODALITY,
+            "columns": part.columns(),
             "facts": facts.model_dump(mode="json"),
             "files": {record.name: record.model_dump(exclude={"name"}) for record in records},
         }
@@ -137,19 +140,37 @@ class PackWriter:
 
     def abandon(self) -> None:
         """Leave nothing behind."""
-        for file in self._files.values():
-            file.abandon()
+        self._close()
         shutil.rmtree(self.building, ignore_errors=True)
 
+    def _close(self) -> None:
+        self._report.abandon()
+        for part in self._parts.values():
+            part.abandon()
+
+    def _part(self, layout: Layout) -> RowsWriter:
+        if layout not in self._parts:
+            folder = self.building / f"{layout.kind}-{layout.channels}"
+            self._parts[layout] = RowsWriter(folder, layout, self._stored_as)
+        return self._parts[layout]
+
     def _facts(
-        self, index: NDArray[np.void], classes: tuple[str, ...], records: list[FileRecord]
+        self,
+        part: RowsWriter,
+        index: NDArray[np.void],
+        classes: tuple[str, ...],
+        records: list[FileRecord],
+        mapping: ValueMapping,
     ) -> DatasetFacts:
         sides = np.stack([index["height"], index["width"]]).astype(np.int64)
         short, long = sides.min(axis=0), sides.max(axis=0)
-        mean, std = _mean_std(self._sums, int(sides.prod(axis=0).sum()))
-        hashes = {record.name: record.sha256 for record in records if record.name in ROWS_OF}
+        low, high = stored(mapping)
+        mean, std = moments(part.counts, low=low, high=high)
+        hashes = {
+            record.name: record.sha256 for record in records if record.name not in {REPORT, COUNTS}
+        }
         return DatasetFacts(
-            rows=self.rows,
+            rows=part.rows,
             bad_files=self.bad_files,
             duplicates=self.duplicates,
             labels=classes,
@@ -157,30 +178,43 @@ class PackWriter:
             side_px_median=int(np.sort(short)[len(short) // 2]),
             side_px_max=int(long.max()),
             same_size=bool((sides == sides[:, :1]).all()),
+            channels=part.layout.channels,
+            dtype="uint8" if part.layout.dtype == "uint8" else "uint16",
+            values=mapping,
             mean=mean,
             std=std,
+            splits=part.split_rows(),
             size_bytes=sum(record.size_bytes for record in records),
             stored_as=self._stored_as,
-            sha256=manifest_sha256(hashes, classes),
-            sides_sent=self._sides.histogram(),
+            sha256=manifest_sha256(hashes, classes, values=mapping),
+            sides_sent=part.sides.histogram(),
         )
 
 
-def _sums(pixels: bytes) -> NDArray[np.object_]:
-    """Sums of the values and of their squares for each channel, exact, [2, 3]."""
-    # Pillow counts values faster than numpy adds them.
-    histogram = Image.frombytes("RGB", (1, len(pixels) // 3), pixels).histogram()
-    counts = np.array(histogram, dtype=np.int64).reshape(3, 256)
-    values = np.arange(256, dtype=np.int64)
-    return np.stack([counts @ values, counts @ values**2]).astype(object)
-
-
-def _mean_std(
-    sums: NDArray[np.object_], pixels: int
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Of each channel in [0, 1], from whole numbers: the order of the rows cannot matter."""
-    means = [int(total) / pixels for total in sums[0]]
-    variances = [(int(squares) * pixels - int(total) ** 2) / pixels**2 for total, squares in sums.T]
-    red, green, blue = (mean / 255.0 for mean in means)
-    red_std, green_std, blue_std = (variance**0.5 / 255.0 for variance in variances)
-    return (red, green, blue), (red_std, green_std, blue_std)
+def _left_out(part: RowsWriter) -> list[DataWarning]:
+    """Warnings for parts of files that rows do not hold."""
+    counts = (
+        (
+            "channels_left_out",
+            part.channels_left_out,
+            f"files have more than the {part.layout.channels} channels that rows keep",
+            "To keep all of them add the dataset with their number (--channels).",
+        ),
+        (
+            "pages_left_out",
+            part.pages_left_out,
+            "pages of files with several pages are left out",
+            "To make a row of each add the dataset with --pages rows.",
+        ),
+        (
+            "non_finite",
+            part.non_finite,
+            "pixels are no numbers and became the smallest value",
+            "State a range that begins above it (--range LO:HI) if they should not count.",
+        ),
+    )
+    return [
+        DataWarning(code=code, message=f"{count:,} {message}.", hint=hint)
+        for code, count, message, hint in counts
+        if count
+    ]

@@ -17,8 +17,8 @@ from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 
-from trainer.data.images import BadImage
 from trainer.data.items import BadFile, Entry, Limits, Listing, name_fault, refused, tidy
+from trainer.data.rows import BadImage
 from trainer.errors import DataError
 
 END = struct.Struct("<4s4H2IH")

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.data.images import FORMATS, BadImage, decode_file, strict_pillow
+from trainer.data.images import FORMATS, decode_file, strict_pillow
+from trainer.data.rows import BadImage
 from trainer.errors import BadProbe
 from trainer.ingest_options import USUAL
 

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from trainer.ingest_options import window_of
 from trainer.record import Record
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -32,11 +33,23 @@ class Moments(Record):
         return self
 
 
+def _two_values(text: str) -> str:
+    if window_of(text) is None:
+        raise ValueError("two numbers LOW:HIGH such as 860:1260, the lower first")
+    return text
+
+
+Window = Annotated[str, Field(min_length=3, max_length=64), AfterValidator(_two_values)]
+"""Two values of a dataset's source, `LO:HI`, such as `860:1260`."""
+
+
 class ViewsSpec(Record):
     """Random crop, flip, colour jitter, grey, blur and solarize, drawn for each row and view."""
 
     side_px: Annotated[int, Field(ge=8, le=512)] | None = None
     """Height and width of a view. Left out: from the dataset."""
+    window: Window | None = None
+    """Values of the source that are seen as black and as white. Left out: those of the dataset."""
     crop_scale: Pair | None = None
     """Smallest and largest area of the crop, as a share of the image. Left out: from the side."""
     crop_ratio: Pair = (0.75, 4 / 3)

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.support.images import encoded, picture, png_of_size
-from trainer.data.images import BadImage, decode_array, decode_file, strict_pillow
+from trainer.data.images import decode_array, decode_file, strict_pillow
 from trainer.data.items import REASONS
+from trainer.data.rows import BadImage
 from trainer.ingest_options import IngestOptions
 
 

@@ -23,7 +23,7 @@ from tests.support.images import encoded, picture, png, png_of_size, write_zip
 from tests.support.ingests import ingested
 from trainer.data.ingest import IngestStopped, run_ingest
 from trainer.data.items import REASONS, Limits
-from trainer.data.writer import HashedFile
+from trainer.data.rows_writer import HashedFile
 from trainer.errors import DataError, DatasetMissing, StorageError
 from trainer.events import Event, Ingesting, Published
 from trainer.spec import IngestSpec
@@ -131,6 +131,7 @@ def test_files_are_published_with_their_hashes(tmp_path: Path) -> None:
     names = {record.name for record in published.files}
     assert names == {
         "index.bin", "names.txt", "pack.json", "pixels.u8", "preview.png", "report.jsonl",
+            "values.u64",
     }  # fmt: skip
     meta = json.loads((tmp_path / "out" / "pack" / "pack.json").read_text())
     assert meta["facts"]["sha256"] == made.facts.sha256

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.images import png, write_zip
-from trainer.data.images import BadImage
 from trainer.data.items import BadFile, Entry, Limits
+from trainer.data.rows import BadImage
 from trainer.data.zips import open_zip
 from trainer.errors import DataError
 

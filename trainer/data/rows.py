@@ -1,0 +1,48 @@
+"""One row on its way from a file to a pack: how it is read, its pixels, or why it is none."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["uint8", "uint16", "int16", "wide"]
+"""How a file keeps its values: `wide` stands for floats and for whole numbers of 32 bits."""
+
+
+class BadImage(Exception):
+    """This file cannot be a row; the others can."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.detail = reason, detail
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """The pixels of one row."""
+
+    pixels: bytes
+    """[height, width, channels] of u8 or u16, or of float64 if wide; little end first."""
+    height: int
+    width: int
+    sent_side_px: int
+    """Shorter side before it was shrunk."""
+    jpeg: bytes | None = None
+    """What the pixels were decoded from, if that is kept in their place."""
+    channels: int = 3
+    kind: Kind = "uint8"
+    dtype: str = "uint8"
+    """Of the file's values, for people."""
+    mapped: bool = False
+    """Whether wide values were brought to 16 bits, by one map for all rows."""
+    non_finite: int = 0
+    """Pixels that are no number."""
+    channels_left_out: int = 0
+    """Of the file."""
+    pages_left_out: int = 0
+    """Of a file of several pictures that gave one row."""
+    mask: bytes | None = None
+    """u8 [height, width], if the row has a mask."""
+
+    @property
+    def stored(self) -> bytes:
+        """What is kept of the row."""
+        return self.pixels if self.jpeg is None else self.jpeg

@@ -1,0 +1,43 @@
+"""Values of 32 bits and floats: measured over a whole dataset, then kept in 16 bits."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from trainer.data.rows import Decoded
+
+STEPS = 65_535
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The smallest and the largest finite value of all pixels."""
+
+    low: float
+    high: float
+
+    @property
+    def scale(self) -> float:
+        """Values of the source for each step that is kept."""
+        return (self.high - self.low) / STEPS or 1.0
+
+    def joined(self, other: "Extent | None") -> "Extent":
+        """The extent of both."""
+        if other is None:
+            return self
+        return Extent(min(self.low, other.low), max(self.high, other.high))
+
+
+def extent_of(row: Decoded) -> Extent | None:
+    """The extent of a row of wide values; None if no pixel is finite."""
+    values = np.frombuffer(row.pixels, "<f8")
+    finite = values[np.isfinite(values)]
+    return Extent(float(finite.min()), float(finite.max())) if len(finite) else None
+
+
+def kept_in_16_bits(row: Decoded, extent: Extent) -> Decoded:
+    """The row with its values in 65,536 steps; what is no number becomes the smallest value."""
+    values = np.frombuffer(row.pixels, "<f8")
+    finite = np.isfinite(values)
+    steps = np.rint((np.where(finite, values, extent.low) - extent.low) / extent.scale)
+    return replace(row, pixels=steps.clip(0, STEPS).astype("<u2").tobytes(), mapped=True)
