@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from trainer.data.pack import Pack
 from trainer.events import DatasetFacts, DataWarning, ValueMapping
 from trainer.ingest_options import window_of
+from trainer.views.spec import DATASET
 
 Counts = NDArray[np.int64]
 """How many pixels of each channel have each stored value, [channels, 256 or 65536]."""
@@ -125,12 +126,13 @@ def levels_of(facts: DatasetFacts) -> Levels:
     return Levels(low, high, facts.mean, facts.std, facts.dtype)
 
 
-def levels_in(pack: Pack, window: str | None) -> Levels:
-    """How a pack is seen in a job's window, LO:HI in values of the source; None: its own."""
-    if window is None:
+def levels_in(pack: Pack, window: str) -> Levels:
+    """How a pack is seen in a job's window, LO:HI in values of the source, or `dataset`."""
+    bounds = None if window == DATASET else window_of(window)
+    if bounds is None:
         return levels_of(pack.facts)
     mapping = pack.facts.values or ValueMapping(low=0.0, high=255.0)
-    low, high = stored(mapping, window_of(window))
+    low, high = stored(mapping, bounds)
     mean, std = moments(pack.counts(), low=low, high=high)
     return Levels(low, high, mean, std, pack.facts.dtype)
 

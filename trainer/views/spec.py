@@ -31,16 +31,17 @@ class Moments(Record):
         if len(self.mean) != len(self.std):
             raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}")
         return self
+DATASET = "dataset"
 
 
 def _two_values(text: str) -> str:
-    if window_of(text) is None:
-        raise ValueError("two numbers LOW:HIGH such as 860:1260, the lower first")
+    if text != DATASET and window_of(text) is None:
+        raise ValueError("dataset, or two numbers LOW:HIGH such as 860:1260, the lower first")
     return text
 
 
 Window = Annotated[str, Field(min_length=3, max_length=64), AfterValidator(_two_values)]
-"""Two values of a dataset's source, `LO:HI`, such as `860:1260`."""
+"""Two values of a dataset's source, `LO:HI`, such as `860:1260`; `dataset` for its own range."""
 
 
 class ViewsSpec(Record):
@@ -48,8 +49,8 @@ class ViewsSpec(Record):
 
     side_px: Annotated[int, Field(ge=8, le=512)] | None = None
     """Height and width of a view. Left out: from the dataset."""
-    window: Window | None = None
-    """Values of the source that are seen as black and as white. Left out: those of the dataset."""
+    window: Window = DATASET
+    """Values of the source that are seen as black and as white, such as `860:1260`."""
     crop_scale: Pair | None = None
     """Smallest and largest area of the crop, as a share of the image. Left out: from the side."""
     crop_ratio: Pair = (0.75, 4 / 3)
