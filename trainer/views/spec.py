@@ -31,6 +31,8 @@ class Moments(Record):
         if len(self.mean) != len(self.std):
             raise ValueError(f"mean has {len(self.mean)} values and std {len(self.std)}")
         return self
+
+
 DATASET = "dataset"
 
 
