@@ -6,7 +6,7 @@ import sys
 from pydantic import ValidationError
 
 from service import logs
-from service.apikey import WeakKey
+from service.apikey import WeakKey, load_keys
 from service.app import create_app
 from service.exporter import create_exporter
 from service.ledger.identity import settle
@@ -53,12 +53,13 @@ def _serve(settings: ApiSettings, *, is_exporter: bool) -> None:
     host = settings.exporter_host if is_exporter else settings.host
     port = settings.exporter_port if is_exporter else settings.port
     check_host(host, allow_remote=settings.allow_remote)
+    load_keys(settings)  # raises WeakKey before anything else is touched
     store = open_store(settings)
     try:
-        app = create_exporter(settings, store) if is_exporter else create_app(settings, store)
         logs.configure()
         if not is_exporter:
             settle(store, settings.data_dir)
+        app = create_exporter(settings, store) if is_exporter else create_app(settings, store)
         parts: Parts = app.state.parts
         collect_rarely()
         make_server(

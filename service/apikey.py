@@ -1,20 +1,75 @@
-"""The keys of which every request must show one. Loads no web framework."""
+"""The keys of which every request must show one, and what each may do. Loads no web framework."""
 
+import hashlib
+import hmac
 import os
 import secrets
 import stat
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
+if TYPE_CHECKING:
+    from service.settings import KeySettings
+
+Role = Literal["full", "read", "scrape"]
+"""`read` may look at everything and change nothing; `scrape` may only ask how the service is."""
 KEY_FILE = "api.key"
 READ_KEY_FILE = "read.key"
 """Of the key that may look but not change."""
+SCRAPE_KEY_FILE = "scrape.key"
+"""Of the key that Prometheus holds."""
+SETTING_OF = {
+    KEY_FILE: "MOCO_API_KEY",
+    READ_KEY_FILE: "MOCO_READ_KEY",
+    SCRAPE_KEY_FILE: "MOCO_SCRAPE_KEY",
+}
+SCRAPED = frozenset({"/metrics", "/livez", "/readyz"})
+"""Paths that the scrape key opens."""
 KEY_PREFIX = "moco_"
 KEY_LETTERS_MIN = 16
 
 
 class WeakKey(Exception):
     """A key that could be guessed."""
+
+
+class Keys(NamedTuple):
+    """The key of each role."""
+
+    full: str
+    read: str | None = None
+    scrape: str | None = None
+
+    def role_of(self, key: bytes) -> Role | None:
+        """Return the role that `key` has. Every wrong key takes the same time."""
+        role: Role | None = None
+        for name in reversed(get_args(Role)):
+            known = getattr(self, name)
+            if known is not None and hmac.compare_digest(_digest(key), _digest(known.encode())):
+                role = name
+        return role
+
+    def role_of_headers(self, values: list[bytes]) -> Role | None:
+        """Return the role of the one Authorization header; several of them have none."""
+        if len(values) != 1:
+            return None
+        scheme, _, key = values[0].partition(b" ")
+        return self.role_of(key.strip()) if scheme.lower() == b"bearer" else None
+
+
+def load_keys(settings: "KeySettings") -> Keys:
+    """Read every key, making those that are missing. Raises WeakKey, OSError."""
+    given = (settings.api_key, settings.read_key, settings.scrape_key)
+    files = (KEY_FILE, READ_KEY_FILE, SCRAPE_KEY_FILE)
+    return Keys(
+        *(
+            load_or_make(
+                settings.data_dir, None if key is None else key.get_secret_value(), file=file
+            )
+            for key, file in zip(given, files, strict=True)
+        )
+    )
 
 
 def load_or_make(data_dir: Path, given: str | None, *, file: str = KEY_FILE) -> str:
@@ -24,8 +79,7 @@ def load_or_make(data_dir: Path, given: str | None, *, file: str = KEY_FILE) -> 
     """
     key = given if given is not None else _read_or_make(data_dir / file)
     if len(key) < KEY_LETTERS_MIN or not key.isascii() or not key.isprintable() or " " in key:
-        setting = "MOCO_API_KEY" if file == KEY_FILE else "MOCO_READ_KEY"
-        where = setting if given is not None else str(data_dir / file)
+        where = SETTING_OF[file] if given is not None else str(data_dir / file)
         raise WeakKey(
             f"The key in {where} must have {KEY_LETTERS_MIN} or more printable ASCII characters, "
             "without spaces. Remove it to have a new one made."
@@ -69,3 +123,8 @@ def _make(path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _digest(key: bytes) -> bytes:
+    """Return the same length for every key, so that comparing tells nothing about it."""
+    return hashlib.sha256(key).digest()

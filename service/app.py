@@ -11,14 +11,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
 from service import problems
-from service.apikey import READ_KEY_FILE, load_or_make
+from service.apikey import load_keys
 from service.assets import load_assets
 from service.auth import KeyGuard
 from service.clerk import Clerk
 from service.edge import Edge
+from service.head import HeadAsGet
 from service.ledger.deletions import settle_unanswered
 from service.ledger.desk import Desk
-from service.ledger.identity import settle
+from service.ledger.identity import known, settle
 from service.metrics import Instruments
 from service.openapi import describe
 from service.reaper import Reaper
@@ -39,7 +40,7 @@ from service.routes import (
     workers,
 )
 from service.routes.common import Parts
-from service.session import Keys, Sessions
+from service.session import Sessions
 from service.settings import ApiSettings
 from service.store.store import Store
 from service.tidier import Tidier
@@ -79,9 +80,11 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
     Raises WeakKey when the key could be guessed.
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    keys = _keys(settings)
-    sessions = Sessions(keys)
+    keys = load_keys(settings)
+    store_id = known(settings.data_dir)
+    sessions = Sessions(keys, data_dir=settings.data_dir, store_id=store_id)
     instruments = Instruments(CollectorRegistry(), "api")
+    own_routes = [route for router in (*ROUTERS, OPEN) for route in router.routes]
     app = Api(
         title="mocoserve",
         version=version("mocoserve"),
@@ -91,13 +94,14 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
         redirect_slashes=False,
         lifespan=_lifespan,
         middleware=[
-            Middleware(Edge, instruments=instruments),
+            Middleware(Edge, instruments=instruments, root_path=settings.root_path),
             Middleware(
                 KeyGuard,
                 keys=keys,
                 sessions=sessions,
                 on_refusal=lambda: instruments.inc("moco_auth_failures_total"),
             ),
+            Middleware(HeadAsGet, routes=own_routes),
         ],
     )
     store.link.rest_s = REST_S
@@ -105,19 +109,9 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
     app.state.parts = Parts(settings, desk, store.events.tail(), instruments)
     app.state.clerk = Clerk(desk)
     app.state.sessions, app.state.assets = sessions, load_assets()
-    for router in (*ROUTERS, OPEN):
-        app.router.routes.extend(router.routes)
+    app.router.routes.extend(own_routes)
     problems.install(app)
     return app
-
-
-def _keys(settings: ApiSettings) -> Keys:
-    given = [
-        None if one is None else one.get_secret_value()
-        for one in (settings.api_key, settings.read_key)
-    ]
-    full = load_or_make(settings.data_dir, given[0])
-    return Keys(full, load_or_make(settings.data_dir, given[1], file=READ_KEY_FILE))
 
 
 @asynccontextmanager

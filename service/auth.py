@@ -5,8 +5,10 @@ from collections.abc import Callable
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from service.apikey import SCRAPED, Keys, Role
+from service.prefix import route_path
 from service.problems import Problem
-from service.session import SIGN_IN, SIGN_OUT, Keys, Role, Sessions, same_origin, sign_in_path
+from service.session import SIGN_IN, SIGN_OUT, Sessions, same_origin, sign_in_path
 
 REALM = 'Bearer realm="mocoserve"'
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -46,26 +48,23 @@ class KeyGuard:
         headers = dict(scope["headers"])
         sent = [value for name, value in scope["headers"] if name == b"authorization"]
         safe = scope["method"] in SAFE
+        path = route_path(scope)
+        if self.sessions is not None and path in OPEN:
+            return None if safe or same_origin(headers) else _cross_site()
         if sent:
-            role, by_cookie = self._role_of_key(sent), False
+            role, by_cookie = self.keys.role_of_headers(sent), False
         else:
             role, by_cookie = self._role_of_cookie(headers), True
-        if self.sessions is not None and scope["path"] in OPEN:
-            return None if safe or same_origin(headers) else _cross_site()
         if role is None:
             return _unauthorized(sent=bool(sent))
         if by_cookie and not safe and not same_origin(headers):
             return _cross_site()
-        if role == "read" and not safe:
-            return Problem("read_only", f"This key may look, but not {scope['method']}.")
+        if not _may(role, scope["method"], path):
+            return _forbidden(role, scope["method"])
+        if b"%2f" in scope.get("raw_path", b"").lower():  # the server has decoded it in `path`
+            return Problem("not_found", "No route has this path.")
         scope["state"]["role"] = role
         return None
-
-    def _role_of_key(self, sent: list[bytes]) -> Role | None:
-        scheme, _, key = sent[0].partition(b" ")
-        if len(sent) != 1 or scheme.lower() != b"bearer":
-            return None
-        return self.keys.role_of(key.strip())
 
     def _role_of_cookie(self, headers: dict[bytes, bytes]) -> Role | None:
         cookies = headers.get(b"cookie")
@@ -78,10 +77,25 @@ class KeyGuard:
         headers = dict(scope["headers"])
         wants_page = scope["method"] == "GET" and b"text/html" in headers.get(b"accept", b"")
         if self.sessions is not None and wants_page and b"authorization" not in headers:
-            where = sign_in_path(scope["path"], scope["query_string"].decode("latin-1"))
+            query = scope["query_string"].decode("latin-1")
+            root_path = scope.get("root_path", "")
+            where = sign_in_path(scope["path"], query, root_path=root_path)
             return RedirectResponse(where, 303, headers={"Cache-Control": "no-store"})
         self.on_refusal()
         return refusal.response(path=scope["path"], request_id=scope["state"]["request_id"])
+
+
+def _may(role: Role, method: str, path: str) -> bool:
+    """Whether a key of this role opens the path for the method."""
+    if role == "full":
+        return True
+    return method in SAFE and (role == "read" or path in SCRAPED)
+
+
+def _forbidden(role: Role, method: str) -> Problem:
+    if role == "scrape":
+        return Problem("scrape_only", "This key opens /metrics, /livez and /readyz alone.")
+    return Problem("read_only", f"This key may look, but not {method}.")
 
 
 def _unauthorized(*, sent: bool) -> Problem:

@@ -52,7 +52,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._patience, self._on_slow = patience, on_slow
         self._seen: tuple[Stage | None, RequestResponseCycle | None] = (None, None)
         self._left_s = self._unread_s = 0.0
-        self._got_bytes = self._head_bytes = 0
+        self._got_bytes = self._head_bytes = self._framing_bytes = 0
         self._part: Literal["head", "body"] | None = None
         """What of a request has begun to come and is not whole."""
 
@@ -68,11 +68,24 @@ class PatientProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Bytes are the client's only excuse."""
         self._got_bytes += len(data)
+        self._framing_bytes += len(data)
         was_head = self._part == "head"
         super().data_received(data)
         self._head_bytes = self._head_bytes + len(data) if was_head else 0
         if self._part == "head" and self._head_bytes > HEAD_BYTES_MAX:
             self.send_400_response("The request head is too large.")
+        if self._part == "body" and self._framing_bytes > HEAD_BYTES_MAX:
+            self.send_400_response("The trailer or a chunk extension is too large.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Collect the fields of the head. Trailer fields are dropped (RFC 9110, 6.5.1)."""
+        if self._part != "body":
+            super().on_header(name, value)
+
+    def on_body(self, body: bytes) -> None:
+        """Pass the content on."""
+        self._framing_bytes = 0
+        super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be read is refused as all else is, unless an answer has begun."""
@@ -88,7 +101,7 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """A body follows, be it an empty one."""
-        self._part = "body"
+        self._part, self._framing_bytes = "body", 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from service.deadlines import TOO_SLOW
 from service.ids import new_request_id
 from service.metrics import Instruments
+from service.prefix import mount
 from service.problems import problem_of
 
 REQUEST_ID = re.compile(rb"^[A-Za-z0-9._-]{1,64}$")
@@ -36,8 +37,8 @@ class _Answer:
 class Edge:
     """ASGI middleware around everything else. The log line has the route, never the key."""
 
-    def __init__(self, app: ASGIApp, *, instruments: Instruments) -> None:
-        self.app, self.instruments = app, instruments
+    def __init__(self, app: ASGIApp, *, instruments: Instruments, root_path: str = "") -> None:
+        self.app, self.instruments, self.root_path = app, instruments, root_path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; other kinds of connection are refused."""
@@ -47,6 +48,7 @@ class Edge:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        mount(scope, self.root_path)
         answer = _Answer(_request_id(scope))
         scope.setdefault("state", {})["request_id"] = answer.request_id
 

@@ -12,15 +12,15 @@ from prometheus_client import CollectorRegistry
 from starlette.middleware import Middleware
 
 from service import problems
-from service.apikey import load_or_make
+from service.apikey import load_keys
 from service.auth import KeyGuard
 from service.edge import Edge
+from service.head import HeadAsGet
 from service.ledger.desk import Desk
 from service.metric_rows import KNOWN
 from service.metrics import Instruments
 from service.routes import health
 from service.routes.common import Parts
-from service.session import Keys
 from service.settings import ApiSettings
 from service.store.errors import StoreError
 from service.store.store import Store
@@ -140,10 +140,8 @@ class State(Instruments):
 
 
 def create_exporter(settings: ApiSettings, store: Store) -> FastAPI:
-    """The ASGI application of the exporter: `/metrics` and `/livez`, behind the same key."""
+    """The ASGI application of the exporter: `/metrics` and `/livez`, behind the same keys."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    given = settings.api_key.get_secret_value() if settings.api_key is not None else None
-    key = load_or_make(settings.data_dir, given)
     state = State(CollectorRegistry(), store, settings.data_dir)
     requests = Instruments(CollectorRegistry(), "api")
     app = FastAPI(
@@ -151,7 +149,8 @@ def create_exporter(settings: ApiSettings, store: Store) -> FastAPI:
         redirect_slashes=False,
         middleware=[
             Middleware(Edge, instruments=requests),
-            Middleware(KeyGuard, keys=Keys(key), on_refusal=lambda: None),
+            Middleware(KeyGuard, keys=load_keys(settings), on_refusal=lambda: None),
+            Middleware(HeadAsGet, routes=()),
         ],
     )
     app.state.parts = Parts(settings, Desk(store, settings.data_dir), store.events.tail(), state)

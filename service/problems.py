@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from service.prefix import route_path
 from service.store.errors import (
     IdempotencyConflict,
     Misconfigured,
@@ -50,6 +51,9 @@ KINDS: dict[str, Kind] = {
         "Send `Authorization: Bearer <key>`; the key is in api.key of the data folder.",
     ),
     "read_only": Kind(403, "This key may only look", "Use the key in api.key to change things."),
+    "scrape_only": Kind(
+        403, "This key is for metrics", "Use the key in read.key to look, in api.key for the rest."
+    ),
     "cross_site": Kind(403, "The request came from another site", "Use the page, or send the key."),
     "path_not_allowed": Kind(
         403,
@@ -214,11 +218,11 @@ async def _answer(request: Request, error: Exception) -> Response:
 
 def _methods(request: Request) -> list[str]:
     """Every method that some route has for this path, not only those of the first match."""
-    path, found = request.scope["path"], set[str]()
+    path, methods = route_path(request.scope), set[str]()
     for route in request.app.routes:
         if route.path_regex.match(path):
-            found |= set(route.methods or ())
-    return sorted(found)
+            methods |= set(route.methods or ())
+    return sorted(methods | {"HEAD"} if "GET" in methods else methods)
 
 
 def _of_store(error: StoreError) -> Problem:

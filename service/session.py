@@ -1,68 +1,124 @@
-"""Who is asking: the roles of the keys, and the cookie that stands for a key in a browser.
+"""Sessions: the cookie that stands for a key in a browser.
 
-The cookie holds no key and the service remembers no cookie. It is a role, an end and a number,
-signed with a secret made from that role's key: it survives a restart, works on every replica, and
-ends when its time is over or the key is changed.
+The cookie holds no key. It is a role, an end and a number, signed with a secret made from that
+role's key: it survives a restart, works on every replica, and ends when its time is over, when the
+key is changed, or when its holder signs out, which leaves a mark in the data folder.
 """
 
-import hashlib
 import hmac
+import os
 import re
 import secrets
 import time
-from collections.abc import Callable
-from http.cookies import CookieError, SimpleCookie
-from typing import Literal, NamedTuple, get_args
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-Role = Literal["full", "read"]
-"""`read` may look at everything and change nothing."""
+from service.apikey import Keys, Role
+from trainer.files import make_folder, sync_folder
+
 COOKIE = "moco_session"
+SECURE_PREFIX = "__Host-"
+"""Browsers take a cookie of such a name only over TLS, for this host alone (RFC 6265bis)."""
+SIGNED_OUT = "signed_out"
+"""Folder of the data folder with one empty file for each session that was ended early."""
 LIFE_S = 7 * 24 * 3600
 SIGN_IN, SIGN_OUT = "/sign-in", "/sign-out"
 _FORM = re.compile(r"(full|read)\.([0-9]{1,12})\.([0-9a-f]{32})\.([0-9a-f]{64})")
 
 
-class Keys(NamedTuple):
-    """The key of each role."""
+class Session(NamedTuple):
+    """What a cookie that is signed by us says."""
 
-    full: str
-    read: str | None = None
+    role: Role
+    ends_s: int
+    nonce: str
 
-    def role_of(self, key: bytes) -> Role | None:
-        """Whose key this is. Takes the same time for every wrong key."""
-        found: Role | None = None
-        for role in reversed(get_args(Role)):
-            known = getattr(self, role)
-            if known is not None and hmac.compare_digest(_digest(key), _digest(known.encode())):
-                found = role
-        return found
+    @property
+    def name(self) -> str:
+        """The name of the file that marks it as ended."""
+        return f"{self.ends_s}.{self.nonce}"
 
 
 class Sessions:
-    """Makes cookies and reads them back."""
+    """Makes cookies, reads them back, and ends them."""
 
-    def __init__(self, keys: Keys, *, now_s: Callable[[], float] = time.time) -> None:
-        self.keys, self._now_s = keys, now_s
+    def __init__(
+        self,
+        keys: Keys,
+        *,
+        data_dir: Path,
+        store_id: str | None = None,
+        now_s: Callable[[], float] = time.time,
+    ) -> None:
+        """`store_id` makes the cookie's name differ from that of a service on another port."""
+        self.keys, self._folder, self._now_s = keys, data_dir / SIGNED_OUT, now_s
+        self._cookie = f"{COOKIE}_{store_id}" if store_id else COOKIE
 
-    def issue(self, role: Role) -> str:
-        """The value of a new cookie."""
+    def cookie(self, role: Role, *, secure: bool) -> str:
+        """Return the Set-Cookie header of a new session."""
         head = f"{role}.{int(self._now_s()) + LIFE_S}.{secrets.token_hex(16)}"
-        return f"{head}.{self._seal(role, head)}"
+        value = f"{head}.{self._seal(role, head)}"
+        return _set_cookie(self._name(secure=secure), value, secure=secure, life_s=LIFE_S)
+
+    def forgetting(self) -> list[str]:
+        """Return the Set-Cookie headers that remove the cookie, over TLS or not."""
+        return [
+            _set_cookie(self._name(secure=secure), "", secure=secure, life_s=0)
+            for secure in (True, False)
+        ]
 
     def role_of(self, cookie_header: str) -> Role | None:
-        """What the cookies of a request allow; None without a session that is still good."""
-        try:
-            jar = SimpleCookie(cookie_header)
-        except CookieError:
+        """Return what the cookies of a request allow; None without a session that is still good."""
+        for session in self._good(cookie_header):
+            return session.role
+        return None
+
+    def end(self, cookie_header: str) -> None:
+        """End every session that the cookies hold, for good. Raises OSError."""
+        ended = list(self._good(cookie_header))
+        if not ended:
+            return
+        make_folder(self._folder)
+        for session in ended:
+            (self._folder / session.name).touch(mode=0o600)
+        for path in self._folder.iterdir():
+            ends = path.name.partition(".")[0]
+            if ends.isdecimal() and int(ends) < self._now_s():
+                path.unlink(missing_ok=True)
+        sync_folder(self._folder)
+
+    def _good(self, cookie_header: str) -> Iterator[Session]:
+        """Yield the sessions in a Cookie header that are signed, not over and not ended."""
+        names = {self._name(secure=True), self._name(secure=False)}
+        for pair in cookie_header.split(";"):
+            name, _, value = pair.strip().partition("=")
+            session = self._read(value.strip('"')) if name in names else None
+            if session is not None and not self._is_ended(session):
+                yield session
+
+    def _read(self, value: str) -> Session | None:
+        match = _FORM.fullmatch(value)
+        if match is None or int(match[2]) < self._now_s():
             return None
-        found = _FORM.fullmatch(jar[COOKIE].value if COOKIE in jar else "")
-        if found is None or int(found[2]) < self._now_s():
-            return None
-        role: Role = "full" if found[1] == "full" else "read"
-        head = found[0].rpartition(".")[0]
+        role: Role = "full" if match[1] == "full" else "read"
+        signed = hmac.compare_digest(self._seal(role, value.rpartition(".")[0]), match[4])
         known = getattr(self.keys, role) is not None
-        return role if known and hmac.compare_digest(self._seal(role, head), found[4]) else None
+        return Session(role, int(match[2]), match[3]) if known and signed else None
+
+    def _is_ended(self, session: Session) -> bool:
+        """Whether its holder signed out; a disk that cannot tell ends it."""
+        try:
+            os.stat(self._folder / session.name)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    def _name(self, *, secure: bool) -> str:
+        return SECURE_PREFIX + self._cookie if secure else self._cookie
 
     def _seal(self, role: Role, head: str) -> str:
         key = getattr(self.keys, role) or ""
@@ -70,9 +126,9 @@ class Sessions:
         return hmac.new(secret, head.encode(), "sha256").hexdigest()
 
 
-def set_cookie(value: str, *, secure: bool, life_s: int = LIFE_S) -> str:
-    """The Set-Cookie header: out of reach of scripts, and never sent on behalf of another site."""
-    text = f"{COOKIE}={value}; Path=/; Max-Age={life_s}; HttpOnly; SameSite=Strict"
+def _set_cookie(name: str, value: str, *, secure: bool, life_s: int) -> str:
+    """Return a cookie out of reach of scripts that is never sent on behalf of another site."""
+    text = f"{name}={value}; Path=/; Max-Age={life_s}; HttpOnly; SameSite=Strict"
     return text + "; Secure" if secure else text
 
 
@@ -87,21 +143,22 @@ def same_origin(headers: dict[bytes, bytes]) -> bool:
     origin, host = headers.get(b"origin"), headers.get(b"host")
     if origin is None or host is None:
         return False
-    return urlsplit(origin.decode("latin-1")).netloc.lower() == host.decode("latin-1").lower()
+    try:
+        netloc = urlsplit(origin.decode("latin-1")).netloc
+    except ValueError:  # such as `http://[`
+        return False
+    return netloc.lower() == host.decode("latin-1").lower()
 
 
-def sign_in_path(path: str, query: str) -> str:
-    """Where to sign in, and to come back to `path` afterwards."""
+def sign_in_path(path: str, query: str, *, root_path: str = "") -> str:
+    """Return where to sign in, and to come back to `path` afterwards."""
     wanted = path + (f"?{query}" if query else "")
-    return SIGN_IN if wanted == "/" else f"{SIGN_IN}?next={quote(wanted, safe='')}"
+    where = root_path + SIGN_IN
+    return where if wanted == f"{root_path}/" else f"{where}?next={quote(wanted, safe='')}"
 
 
-def local_path(wanted: str) -> str:
-    """`wanted` if it is a path of this service, else `/`: a link must not lead elsewhere."""
+def local_path(wanted: str, *, root_path: str = "") -> str:
+    """Return `wanted` if it is a path of this service, else its home."""
     is_local = re.fullmatch(r"/(?![/\\])[\x21-\x5b\x5d-\x7e]*", wanted) is not None
-    return wanted if is_local else "/"
-
-
-def _digest(key: bytes) -> bytes:
-    """Of one length for every key, so that comparing tells nothing about it."""
-    return hashlib.sha256(key).digest()
+    home = f"{root_path}/"
+    return wanted if is_local and wanted.startswith(home) else home

@@ -10,20 +10,41 @@ from pydantic_settings import NoDecode
 from service.store.settings import StoreSettings
 from trainer.ingest_options import SIDE_PX_LIMIT, USUAL, IngestOptions
 
+OWN_PATHS = frozenset(
+    {"v1", "ui", "docs", "sign-in", "sign-out", "metrics", "livez", "readyz", "version"}
+)
+"""First parts of our own paths: with one of them as the prefix a path would have two meanings."""
+ROOT_PATH = r"^((/[A-Za-z0-9._~-]+)+)?$"
 
-class ApiSettings(StoreSettings):
+
+class KeySettings(StoreSettings):
+    """The keys of the service, for every process that asks for one."""
+
+    api_key: SecretStr | None = None
+    """The bearer key. Left out: the one in `api.key` of the data folder, made when missing."""
+    read_key: SecretStr | None = None
+    """A key that may look but not change. Left out: the one in `read.key`, made when missing."""
+    scrape_key: SecretStr | None = None
+    """A key for Prometheus, good for `/metrics` alone. Left out: the one in `scrape.key`."""
+
+    @field_validator("api_key", "read_key", "scrape_key", mode="before")
+    @classmethod
+    def _given(cls, value: object) -> object:
+        """Take a variable that is set to nothing as left out."""
+        return value or None
+
+
+class ApiSettings(KeySettings):
     """Where the API listens, who may call it, and what it takes."""
 
     host: str = "127.0.0.1"
     """Address to listen on. Another one than loopback also needs MOCO_ALLOW_REMOTE=true."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     """Port of the API; 0 takes a free one."""
+    root_path: Annotated[str, Field(pattern=ROOT_PATH)] = ""
+    """Path under which a proxy serves the API, such as `/moco`; it may take it off or leave it."""
     allow_remote: bool = False
     """Whether other machines may connect. Put TLS in front: the key travels in the clear."""
-    api_key: SecretStr | None = None
-    """The bearer key. Left out: the one in `api.key` of the data folder, made when missing."""
-    read_key: SecretStr | None = None
-    """A key that may look but not change. Left out: the one in `read.key`, made when missing."""
     allowed_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders whose content may become a dataset without a copy, separated by colons."""
     upload_bytes_max: Annotated[int, Field(ge=1)] = 20 * 2**30
@@ -67,6 +88,13 @@ class ApiSettings(StoreSettings):
         if isinstance(value, str):
             return tuple(Path(part) for part in value.split(os.pathsep) if part)
         return value
+
+    @field_validator("root_path")
+    @classmethod
+    def _foreign(cls, path: str) -> str:
+        if OWN_PATHS & set(path.split("/")[1:2]):
+            raise ValueError(f"{path} may not begin as a path of the service's own does")
+        return path
 
     @field_validator("allowed_roots")
     @classmethod

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 from pydantic import ValidationError
 
-from service import apikey
+from service.apikey import WeakKey, load_keys
 from service.store.errors import Misconfigured, StoreUnavailable
 from service.store.store import Store, open_store
 from trainer import failpoints
@@ -42,7 +42,7 @@ def main() -> int:
         _work(settings)
     except ValidationError as error:
         return _sorry("\n".join(_in_words(error)))
-    except (CannotStart, Misconfigured, StoreUnavailable, ValueError, OSError) as error:
+    except (CannotStart, Misconfigured, StoreUnavailable, WeakKey, ValueError, OSError) as error:
         return _sorry(str(error))
     return 0
 
@@ -100,10 +100,8 @@ def _open_patiently(settings: WorkerSettings, shutdown: Shutdown) -> Store | Non
 
 
 def _server(settings: WorkerSettings, metrics: WorkerMetrics) -> ScrapeServer:
-    given = settings.api_key.get_secret_value() if settings.api_key else None
-    key = apikey.load_or_make(settings.data_dir, given)
-    port = settings.metrics_port or 0
-    return ScrapeServer(settings.metrics_host, port, key=key, render=metrics.render)
+    keys, port = load_keys(settings), settings.metrics_port or 0
+    return ScrapeServer(settings.metrics_host, port, keys=keys, render=metrics.render)
 
 
 def _in_words(error: ValidationError) -> list[str]:

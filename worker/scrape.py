@@ -1,11 +1,12 @@
-"""The worker's `/metrics`, served by the standard library and closed to whoever lacks the key."""
+"""The worker's `/metrics`, served by the standard library and closed to whoever lacks a key."""
 
-import hmac
 import json
 import threading
 from collections.abc import Callable
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from service.apikey import Keys
 from service.metrics import CONTENT_TYPE
 
 TIMEOUT_S = 10.0
@@ -15,9 +16,9 @@ TIMEOUT_S = 10.0
 class ScrapeServer:
     """Answers `GET /metrics` from a thread until it is closed."""
 
-    def __init__(self, host: str, port: int, *, key: str, render: Callable[[], bytes]) -> None:
+    def __init__(self, host: str, port: int, *, keys: Keys, render: Callable[[], bytes]) -> None:
         """Port 0 takes a free one. Raises OSError if the port is taken."""
-        self._server = ThreadingHTTPServer((host, port), _handler(key, render))
+        self._server = ThreadingHTTPServer((host, port), _handler(keys, render))
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="metrics", daemon=True
@@ -38,43 +39,64 @@ class ScrapeServer:
         self._thread.join()
 
 
-def _handler(key: str, render: Callable[[], bytes]) -> type[BaseHTTPRequestHandler]:
-    """A handler class that knows the key: the standard library makes one instance a request."""
-    expected = f"Bearer {key}".encode()
+class _Handler(BaseHTTPRequestHandler):
+    """One request. `_handler` makes the class that knows the keys."""
 
-    class Handler(BaseHTTPRequestHandler):
-        """One request."""
+    timeout = TIMEOUT_S
+    server_version, sys_version = "mocoserve", ""
+    keys: Keys
+    render: Callable[[], bytes]
 
-        timeout = TIMEOUT_S
-        server_version, sys_version = "mocoserve", ""
+    def do_GET(self) -> None:
+        """Look at the key first, so that nobody without it learns what there is."""
+        sent = self.headers.get_all("Authorization") or []
+        values = [value.encode("latin-1", "replace") for value in sent]
+        if self.keys.role_of_headers(values) is None:
+            self._refuse(401, "The bearer key is missing or wrong.", "unauthorized")
+        elif self.path.partition("?")[0] != "/metrics":
+            self._refuse(404, "There is only /metrics here.", "not_found")
+        else:
+            self._answer(200, CONTENT_TYPE, self.render())
 
-        def do_GET(self) -> None:
-            """The key first, so that nobody without it learns what there is."""
-            given = self.headers.get("Authorization", "").encode()
-            if not hmac.compare_digest(given, expected):
-                self._refuse(401, "The bearer key is missing or wrong.", "unauthorized")
-            elif self.path.partition("?")[0] != "/metrics":
-                self._refuse(404, "There is only /metrics here.", "not_found")
-            else:
-                self._answer(200, CONTENT_TYPE, render())
+    do_HEAD = do_GET
 
-        def _refuse(self, status: int, detail: str, code: str) -> None:
-            title = self.responses[status][0]
-            problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
-            hint = "Send `Authorization: Bearer <key>`; the key is in api.key of the data folder."
-            body = json.dumps(problem | {"code": code, "hint": hint}).encode()
-            self._answer(status, "application/problem+json", body)
+    def send_error(
+        self,
+        code: int,
+        message: str | None = None,
+        explain: str | None = None,  # noqa: ARG002  # as the standard library calls it
+    ) -> None:
+        """Answer what cannot be served as a problem; another method is 405, not 501."""
+        self.request_version = self.protocol_version  # of a line that names none, too
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            self._refuse(405, "There are only GET and HEAD here.", "method_not_allowed")
+        else:
+            self._refuse(code, message or "The request cannot be read.", "bad_request")
+        self.close_connection = True
 
-        def _answer(self, status: int, content_type: str, body: bytes) -> None:
-            self.send_response(status)
-            if status == 401:
-                self.send_header("WWW-Authenticate", "Bearer")
-            self.send_header("Content-Type", content_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
+    def _refuse(self, status: int, detail: str, code: str) -> None:
+        title = HTTPStatus(status).phrase
+        problem = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+        hint = "Send `Authorization: Bearer <key>`; scrape.key of the data folder holds one."
+        body = json.dumps(problem | {"code": code, "hint": hint}).encode()
+        self._answer(status, "application/problem+json", body)
+
+    def _answer(self, status: int, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        if status == HTTPStatus.UNAUTHORIZED:
+            self.send_header("WWW-Authenticate", "Bearer")
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:
+            self.send_header("Allow", "GET, HEAD")
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:
-            """A scrape each 15 s is no news."""
+    def log_message(self, format: str, *args: object) -> None:
+        """Log nothing: a scrape each 15 s is no news."""
 
-    return Handler
+
+def _handler(keys: Keys, render: Callable[[], bytes]) -> type[_Handler]:
+    """Return a handler class that knows the keys; one instance of it is made for each request."""
+    return type("Handler", (_Handler,), {"keys": keys, "render": staticmethod(render)})

@@ -2,13 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from service.store.settings import StoreSettings
+from service.settings import KeySettings
 
 
-class WorkerSettings(StoreSettings):
+class WorkerSettings(KeySettings):
     """Environment of one worker: `MOCO_` and the name of the field."""
 
     pools: Annotated[tuple[str, ...], NoDecode, Field(min_length=1)] = ("train",)
@@ -29,8 +29,6 @@ class WorkerSettings(StoreSettings):
     """Address that `/metrics` listens on."""
     scrape_s: Annotated[float, Field(gt=0.0)] = 15.0
     """How often Prometheus reads; the series of a job outlive it by two of these."""
-    api_key: SecretStr | None = None
-    """What `/metrics` asks for. Left out: the key in the data folder."""
     flush_every_s: Annotated[float, Field(gt=0.0, le=10.0)] = 0.25
     """How long readings may wait to be sent together."""
     outbox_events: Annotated[int, Field(ge=16)] = 10_000

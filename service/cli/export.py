@@ -62,7 +62,7 @@ def prometheus(
         typer.Option(metavar="HOST:PORT", help="Of a worker; may be repeated."),
     ] = None,
     key_file: Annotated[
-        Path | None, typer.Option(help="The service's key, as Prometheus reads it.")
+        Path | None, typer.Option(help="The scrape key, as Prometheus reads it.")
     ] = None,
 ) -> None:
     """Write a scrape config, recording rules, alerts and their runbook."""
@@ -74,12 +74,12 @@ def prometheus(
         api=(api or known["api"],),
         workers=tuple(worker or known["workers"]),
         state=state or known["state"],
-        key_file=(key_file or shell.data_dir / "api.key").absolute(),
+        key_file=(key_file or shell.data_dir / "scrape.key").absolute(),
     )
     _check(targets)
     paths = _written(prometheus_files(targets, folder=folder), folder, force)
     if not targets.key_file.exists():
-        shell.say(f"There is no key at {targets.key_file}: put the service's key there.")
+        shell.say(f"There is no key at {targets.key_file}: put the one in scrape.key there.")
     _tell(
         shell,
         folder,

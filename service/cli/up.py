@@ -125,12 +125,12 @@ def _layout(data_dir: Path, wish: dict[str, Any]) -> "Layout":
 
 
 def _keys(data_dir: Path) -> str:
-    """The key that may do everything; the one that may only look is made beside it."""
-    from service.apikey import READ_KEY_FILE, WeakKey, load_or_make
+    """Return the key that may do everything; the others are made beside it."""
+    from service.apikey import WeakKey, load_keys
+    from service.settings import KeySettings
 
     try:
-        load_or_make(data_dir, os.environ.get("MOCO_READ_KEY") or None, file=READ_KEY_FILE)
-        return load_or_make(data_dir, os.environ.get("MOCO_API_KEY") or None)
+        return load_keys(KeySettings(data_dir=data_dir)).full
     except WeakKey as error:
         raise CommandError(
             "A key is too weak",

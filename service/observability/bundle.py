@@ -19,7 +19,7 @@ class Targets:
     workers: tuple[str, ...]
     state: str
     key_file: Path
-    """File with the service's key, as Prometheus can read it."""
+    """File with the scrape key, as Prometheus can read it."""
 
 
 def prometheus_files(targets: Targets, *, folder: Path) -> dict[str, str]:

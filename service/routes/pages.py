@@ -54,14 +54,21 @@ FOREVER = "private, max-age=31536000, immutable"
 def page(request: Request, name: str, *, status: int = 200, **words: object) -> Response:
     """One page out of its template, with the headers that keep it closed to others."""
     assets: Assets = request.app.state.assets
+    root = root_of(request)
     shared = {
+        "root": root,
         "role": getattr(request.state, "role", None),
-        "static": f"/ui/static/{assets.tag}",
+        "static": f"{root}/ui/static/{assets.tag}",
         "now_ms": int(1000 * time.time()),
         "section": name,
     }
     text = assets.templates.get_template(f"{name}.html").render(shared | words)
     return HTMLResponse(text, status, headers=HEADERS)
+
+
+def root_of(request: Request) -> str:
+    """Return the path under which a proxy serves the page; empty without one."""
+    return str(request.scope.get("root_path", ""))
 
 
 def missing(request: Request, what: str) -> Response:
@@ -70,9 +77,9 @@ def missing(request: Request, what: str) -> Response:
 
 
 @router.get("/")
-async def home() -> Response:
-    """The jobs are where everybody begins."""
-    return RedirectResponse("/ui/jobs", 303)
+async def home(request: Request) -> Response:
+    """Lead to the jobs, where everybody begins."""
+    return RedirectResponse(f"{root_of(request)}/ui/jobs", 303)
 
 
 @router.get("/ui/jobs")

@@ -9,10 +9,11 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from service.assets import Assets
+from service.disk import disk_told
 from service.problems import Problem
 from service.routes.common import PartsOf
-from service.routes.pages import HEADERS, page
-from service.session import SIGN_IN, SIGN_OUT, Sessions, local_path, set_cookie
+from service.routes.pages import HEADERS, page, root_of
+from service.session import SIGN_IN, SIGN_OUT, Sessions, local_path
 
 router = APIRouter(include_in_schema=False)
 
@@ -22,7 +23,7 @@ FORM_BYTES_MAX = 8 * 1024
 @router.get(SIGN_IN)
 async def show(request: Request, next: Annotated[str, Query(max_length=2048)] = "/") -> Response:
     """The form. It needs no script, and no other file, so a stranger can load nothing else."""
-    return _form(request, wanted=local_path(next))
+    return _form(request, wanted=local_path(next, root_path=root_of(request)))
 
 
 @router.post(SIGN_IN)
@@ -30,23 +31,28 @@ async def sign_in(request: Request, parts: PartsOf) -> Response:
     """A cookie for the right key; the form again for a wrong one."""
     fields = parse_qs((await _body(request)).decode("utf-8", "replace"))
     sessions: Sessions = request.app.state.sessions
-    wanted = local_path(fields.get("next", ["/"])[0])
+    wanted = local_path(fields.get("next", ["/"])[0], root_path=root_of(request))
     role = sessions.keys.role_of(fields.get("key", [""])[0].strip().encode())
-    if role is None:
+    if role is None or role == "scrape":  # the pages would show nothing
         parts.instruments.inc("moco_auth_failures_total")
         return _form(request, wanted=wanted, status=401)
     # The cookie is kept to TLS where the page came by TLS: a proxy ends it, so only the browser
     # knows.
     secure = request.headers.get("origin", "").startswith("https://")
-    cookie = set_cookie(sessions.issue(role), secure=secure)
+    cookie = sessions.cookie(role, secure=secure)
     return RedirectResponse(wanted, 303, headers={"Set-Cookie": cookie, **HEADERS})
 
 
 @router.post(SIGN_OUT)
-async def sign_out() -> Response:
-    """This browser forgets its session."""
-    cookie = set_cookie("", secure=False, life_s=0)
-    return RedirectResponse(SIGN_IN, 303, headers={"Set-Cookie": cookie, **HEADERS})
+def sign_out(request: Request) -> Response:
+    """End the session for good, and let this browser forget it."""
+    sessions: Sessions = request.app.state.sessions
+    with disk_told():
+        sessions.end(request.headers.get("cookie", ""))
+    response = RedirectResponse(root_of(request) + SIGN_IN, 303, headers=HEADERS)
+    for cookie in sessions.forgetting():
+        response.headers.append("Set-Cookie", cookie)
+    return response
 
 
 async def _body(request: Request) -> bytes:

@@ -87,7 +87,10 @@ def test_settings_that_are_named_exist() -> None:
 def test_secrets_come_from_the_environment_and_must_be_given() -> None:
     example = (REPO / ".env.example").read_text()
     wanted = set(re.findall(r"(?<!\$)\$\{(\w+):\?", TEXT))
-    assert wanted == {"MOCO_API_KEY", "MOCO_REDIS_PASSWORD", "GRAFANA_PASSWORD"}
+    assert wanted == {
+        *("MOCO_API_KEY", "MOCO_SCRAPE_KEY"),
+        *("MOCO_REDIS_PASSWORD", "GRAFANA_PASSWORD"),
+    }
     for name in wanted:
         assert f"{name}=\n" in example
     assert not re.search(r"(?i)(password|key|secret): *[\"']?[a-z0-9]{6,}[\"']?$", TEXT, re.M)

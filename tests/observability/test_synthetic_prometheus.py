@@ -61,7 +61,7 @@ def test_the_config_is_valid(tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text(KEY)
     copy = tmp_path / "prometheus.yml"
-    copy.write_text(CONFIG.read_text().replace("/run/secrets/moco_api_key", str(key)))
+    copy.write_text(CONFIG.read_text().replace("/run/secrets/moco_scrape_key", str(key)))
     done = subprocess.run(
         ["promtool", "check", "config", str(copy)],
         check=False,
@@ -89,7 +89,7 @@ def test_the_config_scrapes_the_three_targets_with_the_key() -> None:
     assert set(jobs) == {f"moco-{target}" for target in TARGETS}
     compose = yaml.safe_load((REPO / "docker-compose.yml").read_text())
     for job in jobs.values():
-        assert job["authorization"]["credentials_file"] == "/run/secrets/moco_api_key"
+        assert job["authorization"]["credentials_file"] == "/run/secrets/moco_scrape_key"
         for service in _services(job):
             assert service in compose["services"]
     source = REPO / "docker" / "grafana" / "provisioning" / "datasources" / "prometheus.yml"

@@ -489,4 +489,4 @@ def test_the_table_is_long_enough() -> None:
 
 def test_all_methods_of_a_path_are_allowed(api: RunningApi) -> None:
     answer = api.client.patch("/v1/jobs")
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST"

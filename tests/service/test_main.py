@@ -220,6 +220,7 @@ def test_the_exporter_answers_also_without_a_store(tmp_path: Path) -> None:
     port = free_port()
     with running_redis(tmp_path / "redis") as server:
         env = environment(tmp_path / "data", redis_url=server.url, exporter_port=port, api_key=KEY)
+        env |= {"MOCO_READ_KEY": "read_key_0123456789", "MOCO_SCRAPE_KEY": "scrape_0123456789"}
         with (
             process("exporter", env=env) as running,
             client_of(f"http://127.0.0.1:{port}") as client,
@@ -228,6 +229,9 @@ def test_the_exporter_answers_also_without_a_store(tmp_path: Path) -> None:
             assert values(client.get("/metrics").content)["moco_redis_up", ()] == 1
             with client_of(f"http://127.0.0.1:{port}", key=None) as stranger:
                 assert stranger.get("/metrics").status_code == 401
+            for key in (env["MOCO_READ_KEY"], env["MOCO_SCRAPE_KEY"]):
+                with client_of(f"http://127.0.0.1:{port}", key=key) as monitor:
+                    assert monitor.get("/metrics").status_code == 200
             assert client.get("/v1/jobs").status_code == 404
             os.kill(server.pid, signal.SIGKILL)
             wait_until(

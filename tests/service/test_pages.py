@@ -7,17 +7,19 @@ import json
 import re
 from collections.abc import Iterator
 from http.cookies import SimpleCookie
+from pathlib import Path
 
 import httpx
 import pytest
 
+from service.apikey import Keys
 from service.assets import STATIC, load_assets
-from service.session import COOKIE, LIFE_S, Keys, Sessions, local_path
+from service.session import COOKIE, LIFE_S, Sessions, local_path
 from service.store.embedded import RunningRedis
 from tests.support.api import KEY, RunningApi, client_of, queued_job, ready_dataset, running_api
 from tests.support.redis import empty, opened_store
 
-READ_KEY = "moco_read_key_0123456789"
+READ_KEY, SCRAPE_KEY = "moco_read_key_0123456789", "moco_scrape_key_0123456789"
 PAGES = ("jobs", "submit", "compare", "datasets", "workers", "system")
 
 
@@ -26,7 +28,7 @@ def api(api_redis: RunningRedis, tmp_path_factory: pytest.TempPathFactory) -> It
     with opened_store(api_redis.url) as store:
         empty(store)
     folder = tmp_path_factory.mktemp("pages")
-    with running_api(api_redis.url, folder, read_key=READ_KEY) as running:
+    with running_api(api_redis.url, folder, read_key=READ_KEY, scrape_key=SCRAPE_KEY) as running:
         yield running
 
 
@@ -90,27 +92,88 @@ def test_the_cookie_is_closed_to_scripts_and_other_sites_and_holds_no_key(
     assert KEY not in cookie.value
 
 
-def test_by_tls_the_cookie_is_kept_to_tls(browser: httpx.Client) -> None:
+def test_by_tls_the_cookie_is_kept_to_tls_and_to_this_host(browser: httpx.Client) -> None:
     host = str(browser.base_url.netloc, "ascii")
     answer = browser.post("/sign-in", data={"key": KEY}, headers={"Origin": f"https://{host}"})
-    assert "; Secure" in answer.headers["set-cookie"]
+    cookie = answer.headers["set-cookie"]
+    assert cookie.startswith(f"__Host-{COOKIE}")
+    assert "; Secure" in cookie
+    assert "; Path=/;" in cookie
+    assert "domain" not in cookie.lower()
+    pair = {"Cookie": cookie.partition(";")[0]}
+    assert browser.get("/ui/jobs", headers=pair).status_code == 200
 
 
-def test_a_session_ends_with_its_time_its_key_and_any_changed_letter() -> None:
+def test_the_scrape_key_makes_no_session(browser: httpx.Client) -> None:
+    assert sign_in(browser, SCRAPE_KEY).status_code == 401
+
+
+def test_cookies_of_other_services_do_not_hide_ours(browser: httpx.Client) -> None:
+    ours = sign_in(browser, KEY).headers["set-cookie"].partition(";")[0]
+    browser.cookies.clear()
+    for header in (f"other=a b[]; {ours}", f'json={{"a": "b; c"}}; {ours}', f"{COOKIE}=x; {ours}"):
+        assert browser.get("/ui/jobs", headers={"Cookie": header}).status_code == 200
+
+
+def test_two_services_on_one_host_have_two_cookies(tmp_path: Path) -> None:
+    keys = Keys("full-key-0123456789")
+    names = {
+        Sessions(keys, data_dir=tmp_path, store_id=store_id)
+        .cookie("full", secure=False)
+        .partition("=")[0]
+        for store_id in ("6f1c", "0a9b")
+    }
+    assert len(names) == 2
+
+
+def test_a_session_that_was_signed_out_stays_out(api_redis: RunningRedis, tmp_path: Path) -> None:
+    """Also for whoever kept the cookie, on a replica, and after a restart."""
+    page = {"Accept": "text/html"}
+    with running_api(api_redis.url, tmp_path) as api, client_of(api.url, key=None) as browser:
+        cookies = [sign_in(browser, KEY).headers["set-cookie"].partition(";")[0] for _ in "ab"]
+        browser.cookies.clear()
+        out = browser.post("/sign-out", headers={"Cookie": cookies[0], **same_site(browser)})
+        assert out.headers.get_list("set-cookie")[0].startswith(f"__Host-{COOKIE}")
+        kept = [(cookies[0], 303), (cookies[1], 200)]
+        for cookie, status in kept:
+            answer = browser.get("/ui/jobs", headers={"Cookie": cookie} | page)
+            assert answer.status_code == status
+    with running_api(api_redis.url, tmp_path) as api, client_of(api.url, key=None) as browser:
+        for cookie, status in kept:
+            answer = browser.get("/ui/jobs", headers={"Cookie": cookie} | page)
+            assert answer.status_code == status
+
+
+def test_marks_of_sessions_that_are_over_are_removed(tmp_path: Path) -> None:
     now = [1000.0]
-    sessions = Sessions(Keys("full-key-0123456789", "read-key-0123456789"), now_s=lambda: now[0])
-    value = sessions.issue("read")
+    sessions = Sessions(Keys("full-key-0123456789"), data_dir=tmp_path, now_s=lambda: now[0])
+    for _ in range(3):
+        sessions.end(sessions.cookie("full", secure=False).partition(";")[0])
+    assert len(list((tmp_path / "signed_out").iterdir())) == 3
+    now[0] += LIFE_S + 1
+    sessions.end(sessions.cookie("full", secure=False).partition(";")[0])
+    assert len(list((tmp_path / "signed_out").iterdir())) == 1
+
+
+def test_a_session_ends_with_its_time_its_key_and_any_changed_letter(tmp_path: Path) -> None:
+    now = [1000.0]
+    keys = Keys("full-key-0123456789", "read-key-0123456789")
+
+    def sessions_of(keys: Keys) -> Sessions:
+        return Sessions(keys, data_dir=tmp_path, now_s=lambda: now[0])
+
+    sessions = sessions_of(keys)
+    value = sessions.cookie("read", secure=False).partition(";")[0].partition("=")[2]
     header = f"theme=dark; {COOKIE}={value}"
     assert sessions.role_of(header) == "read"
     for place in range(len(value)):
         other = "0" if value[place] != "0" else "1"
         assert sessions.role_of(f"{COOKIE}={value[:place]}{other}{value[place + 1 :]}") is None
     assert sessions.role_of(header.replace("read.", "full.")) is None
-    again = Sessions(sessions.keys, now_s=lambda: now[0])
-    assert again.role_of(header) == "read", "a restart ends no session"
+    assert sessions_of(keys).role_of(header) == "read", "a restart ends no session"
     changed = Keys("full-key-0123456789", "another-key-0123456789")
-    assert Sessions(changed, now_s=lambda: now[0]).role_of(header) is None
-    assert Sessions(Keys("full-key-0123456789"), now_s=lambda: now[0]).role_of(header) is None
+    assert sessions_of(changed).role_of(header) is None
+    assert sessions_of(Keys("full-key-0123456789")).role_of(header) is None
     now[0] += LIFE_S + 1
     assert sessions.role_of(header) is None
 
@@ -121,6 +184,8 @@ def test_a_session_ends_with_its_time_its_key_and_any_changed_letter() -> None:
         ({}, 403),
         ({"Origin": "https://evil.example"}, 403),
         ({"Origin": "null"}, 403),
+        ({"Origin": "http://["}, 403),
+        ({"Origin": "http://[::1"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({"Sec-Fetch-Site": "same-site", "Origin": "{here}"}, 403),
         ({"Sec-Fetch-Site": "same-origin"}, 200),
@@ -143,8 +208,9 @@ def test_only_our_own_pages_may_use_a_session_to_change_things(
 
 def test_signing_in_and_out_is_refused_to_other_sites(browser: httpx.Client) -> None:
     for path in ("/sign-in", "/sign-out"):
-        answer = browser.post(path, data={"key": KEY}, headers={"Origin": "https://evil.example"})
-        assert answer.status_code == 403
+        for origin in (b"https://evil.example", b"http://[", b"//[x", b"https://\xe9]"):
+            answer = browser.post(path, data={"key": KEY}, headers=[(b"Origin", origin)])
+            assert (answer.status_code, answer.json()["code"]) == (403, "cross_site")
 
 
 def test_signing_out_forgets_the_session(browser: httpx.Client) -> None:
@@ -172,6 +238,17 @@ def test_the_read_key_looks_and_changes_nothing(api: RunningApi, browser: httpx.
     page = browser.get("/ui/jobs").text
     assert "Read only" in page
     assert "/ui/submit" not in page
+
+
+def test_the_scrape_key_opens_what_a_monitor_asks_and_nothing_else(api: RunningApi) -> None:
+    with client_of(api.url, key=SCRAPE_KEY) as monitor:
+        for path in ("/metrics", "/livez", "/readyz"):
+            assert monitor.get(path).status_code == 200
+            assert monitor.head(path).status_code == 200
+            assert monitor.post(path).status_code == 403
+        for path in ("/v1/jobs", "/v1/queue", "/version", "/docs", "/ui/jobs", "/no/such"):
+            answer = monitor.get(path)
+            assert (answer.status_code, answer.json()["code"]) == (403, "scrape_only")
 
 
 def test_a_read_key_is_made_beside_the_other(api_redis: RunningRedis, api: RunningApi) -> None:

@@ -1,9 +1,12 @@
+import json
+import socket
 import urllib.error
 import urllib.request
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from service.apikey import Keys
 from service.store.words import Lease
 from trainer.events import Checkpointed, Ended, Event, Started, Stepped
 from trainer.methods.moco.spec import MoCoSpec
@@ -106,6 +109,9 @@ def test_ends_are_counted_by_code_and_an_unknown_code_is_internal() -> None:
     assert values["moco_worker_runs_total[('code', 'oom')]"] == 0
 
 
+KEYS = Keys("moco_key", "moco_read", "moco_scrape")
+
+
 def answer(port: int, path: str, **headers: str) -> tuple[int, bytes]:
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", headers=headers)
     try:
@@ -118,15 +124,41 @@ def answer(port: int, path: str, **headers: str) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize("path", ["/metrics", "/", "/secret"])
 def test_nothing_is_told_without_the_key(path: str) -> None:
-    with ScrapeServer("127.0.0.1", 0, key="moco_key", render=lambda: b"x 1\n") as server:
+    with ScrapeServer("127.0.0.1", 0, keys=KEYS, render=lambda: b"x 1\n") as server:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "moco_key"}):
             status, body = answer(server.port, path, **headers)
             assert status == 401
             assert b'"code": "unauthorized"' in body
 
 
-def test_the_key_opens_metrics_and_nothing_else() -> None:
-    with ScrapeServer("127.0.0.1", 0, key="moco_key", render=lambda: b"x 1\n") as server:
-        key = {"Authorization": "Bearer moco_key"}
-        assert answer(server.port, "/metrics", **key) == (200, b"x 1\n")
-        assert answer(server.port, "/other", **key)[0] == 404
+@pytest.mark.parametrize("key", ["moco_key", "moco_read", "moco_scrape"])
+def test_every_key_opens_metrics_and_nothing_else(key: str) -> None:
+    with ScrapeServer("127.0.0.1", 0, keys=KEYS, render=lambda: b"x 1\n") as server:
+        header = {"Authorization": f"bearer {key}"}
+        assert answer(server.port, "/metrics", **header) == (200, b"x 1\n")
+        assert answer(server.port, "/other", **header)[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("request_line", "status"),
+    [
+        ("HEAD /metrics HTTP/1.1", 200),
+        ("POST /metrics HTTP/1.1", 405),
+        ("BREW /metrics HTTP/1.1", 405),
+        ("GET /metrics HTTP/x", 400),
+    ],
+)
+def test_other_requests_are_no_mistake_of_the_worker(request_line: str, status: int) -> None:
+    with (
+        ScrapeServer("127.0.0.1", 0, keys=KEYS, render=lambda: b"x 1\n") as server,
+        socket.create_connection(("127.0.0.1", server.port), timeout=5) as wire,
+    ):
+        wire.sendall(f"{request_line}\r\nAuthorization: Bearer moco_scrape\r\n\r\n".encode())
+        wire.shutdown(socket.SHUT_WR)
+        head, _, body = b"".join(iter(lambda: wire.recv(4096), b"")).partition(b"\r\n\r\n")
+    assert head.split()[1] == str(status).encode()
+    assert (b"Allow: GET, HEAD" in head) == (status == 405)
+    if request_line.startswith("HEAD"):
+        assert body == b""
+    else:
+        assert json.loads(body)["status"] == status

@@ -1,5 +1,7 @@
 // The REST API of the service, and every way in which it can say no, in words.
 
+import { addressOf } from "./address.js";
+
 /** What went wrong and what to do next. `errors` are fields: {pointer, detail}. */
 export class Problem extends Error {
   constructor({ status = 0, code, title, detail = "", hint = "", errors = [], request_id = "" }) {
@@ -22,7 +24,7 @@ const AWAY_HINTS = {
 export async function call(method, path, { body, as = "json", headers = {} } = {}) {
   let answer;
   try {
-    answer = await fetch(path, {
+    answer = await fetch(addressOf(path), {
       method,
       credentials: "same-origin",
       headers: { ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers },
@@ -58,7 +60,7 @@ export const post = (path, body, options) => call("POST", path, { ...options, bo
 
 /** Where to sign in and come back to this very place. */
 export function signInAddress() {
-  return `/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`;
+  return `${addressOf("/sign-in")}?next=${encodeURIComponent(location.pathname + location.search)}`;
 }
 
 /** Every item of a list, page after page, up to a limit. */

@@ -1,5 +1,9 @@
 // Elements without markup: every text becomes a text node, so nothing a user wrote can be run.
 
+import { addressOf } from "./address.js";
+
+const LINKS = new Set(["href", "src"]);
+
 /** h("a", {href: "/"}, "text", node, ...). A function is a listener; null, undefined and false are left out. */
 export function h(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
@@ -14,7 +18,7 @@ function filled(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (typeof value === "function") element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, value === true ? "" : String(value));
+    else element.setAttribute(name, LINKS.has(name) ? addressOf(String(value)) : value === true ? "" : String(value));
   }
   element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
   return element;

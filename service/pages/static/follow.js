@@ -1,6 +1,7 @@
 // The live stream of a job. A page that nobody sees holds no connection: browsers allow only six
 // to one service, and a hidden page should cost the training nothing.
 
+import { addressOf } from "./address.js";
 import { dismiss, notice, tell } from "./notices.js";
 import { get } from "./api.js";
 
@@ -25,7 +26,7 @@ export function follow(jobId, { onEvent, onReturn }) {
   };
   const open = () => {
     close();
-    source = new EventSource(`/v1/jobs/${jobId}/events?after=${after}`);
+    source = new EventSource(addressOf(`/v1/jobs/${jobId}/events?after=${after}`));
     source.onopen = () => {
       dismiss("stream");
       if (broken) onReturn();

@@ -2,6 +2,7 @@
 //
 // A tab is one entry of TABS: {id, label, show(element, context)}. `context` is {job, curves, words}.
 
+import { addressOf } from "./address.js";
 import { call, get, post } from "./api.js";
 import { curvesOf, readCurves } from "./curves.js";
 import { $, button, copyButton, h, prose, put } from "./dom.js";
@@ -100,7 +101,7 @@ function removal(job) {
   if (!mayChange || !ENDED.has(job.status)) return null;
   return button("Delete", async () => {
     if (!confirm(`Delete ${job.name} with its checkpoints and files? There is no way back.`)) return;
-    if (await attempt(() => call("DELETE", `/v1/jobs/${jobId}`))) location.assign("/ui/jobs");
+    if (await attempt(() => call("DELETE", `/v1/jobs/${jobId}`))) location.assign(addressOf("/ui/jobs"));
   }, { class: "danger", "data-verb": "delete" });
 }
 

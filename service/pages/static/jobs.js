@@ -1,5 +1,6 @@
 // The list of jobs: what runs, what waits and since when, what came of the others.
 
+import { addressOf } from "./address.js";
 import { get, post } from "./api.js";
 import { $, button, command, empty, h, put } from "./dom.js";
 import { LOOKS, duration, number } from "./format.js";
@@ -123,7 +124,7 @@ function firstSteps() {
 
 $("compare").addEventListener("click", () => {
   const [a, b] = chosen;
-  location.assign(`/ui/compare?a=${a}&b=${b}`);
+  location.assign(addressOf(`/ui/compare?a=${a}&b=${b}`));
 });
 $("more").addEventListener("click", () => {
   limit = Math.min(100, limit + 40);

@@ -1,5 +1,6 @@
 // Neighbours: images, and those that an encoder finds most alike; also of an image of one's own.
 
+import { addressOf } from "./address.js";
 import { Problem, get, post, problemOf } from "./api.js";
 import { button, command, empty, h, prose, put } from "./dom.js";
 import { ENDED, number } from "./format.js";
@@ -140,7 +141,7 @@ function own(at, choice, count) {
 async function sent(address, image) {
   let answer;
   try {
-    answer = await fetch(address, { method: "POST", body: image, headers: { "Content-Type": image.type.startsWith("image/") ? image.type : "image/x-portable-anymap" } });
+    answer = await fetch(addressOf(address), { method: "POST", body: image, headers: { "Content-Type": image.type.startsWith("image/") ? image.type : "image/x-portable-anymap" } });
   } catch {
     throw new Problem({ code: "away", title: "The image did not arrive", detail: "The service does not answer.", hint: "Try again in a moment." });
   }

@@ -1,5 +1,6 @@
 // A new job: a form made from the schema of a JobSpec; every open value is suggested with its reason.
 
+import { addressOf } from "./address.js";
 import { all, get, post, theWords } from "./api.js";
 import { $, button, command, empty, h, put } from "./dom.js";
 import { bytes, duration, number } from "./format.js";
@@ -152,7 +153,7 @@ async function submit() {
     document.querySelector("[aria-invalid]")?.focus();
     return;
   }
-  location.assign(`/ui/jobs/${made.id}`);
+  location.assign(addressOf(`/ui/jobs/${made.id}`));
 }
 
 function noDataset(datasets) {

@@ -1,5 +1,6 @@
 // Bringing images: an archive in parts, so that a broken connection costs one part and no more.
 
+import { addressOf } from "./address.js";
 import { Problem, get, post, problemOf, theWords } from "./api.js";
 import { h, put } from "./dom.js";
 import { Form } from "./form.js";
@@ -174,7 +175,7 @@ function brokenOff({ name, store_as }, sent, file) {
 async function part(id, blob, offset) {
   let answer;
   try {
-    answer = await fetch(`/v1/datasets/${id}/content`, { method: "PUT", body: blob, headers: { "Content-Type": "application/octet-stream", "Upload-Offset": String(offset) } });
+    answer = await fetch(addressOf(`/v1/datasets/${id}/content`), { method: "PUT", body: blob, headers: { "Content-Type": "application/octet-stream", "Upload-Offset": String(offset) } });
   } catch {
     throw new Problem({ code: "away", title: "The connection broke" });
   }
@@ -184,7 +185,7 @@ async function part(id, blob, offset) {
 /** Bytes that the service has; the last known number while it does not answer. */
 async function held(id, known) {
   try {
-    const answer = await fetch(`/v1/datasets/${id}/content`, { method: "HEAD" });
+    const answer = await fetch(addressOf(`/v1/datasets/${id}/content`), { method: "HEAD" });
     return answer.ok ? Number(answer.headers.get("Upload-Offset")) : known;
   } catch {
     return known;
