@@ -9,6 +9,8 @@ from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
+from service.conditions import require_match
+from service.parameters import Parameters
 from service.problems import Problem
 
 JSON_BYTES_MAX = 64 * 1024
@@ -16,13 +18,18 @@ JSON_DEPTH_MAX = 32
 
 
 class StrictRoute(APIRoute):
-    """A route whose JSON body is checked before the framework parses it."""
+    """A route whose query, conditions and JSON body are checked before the framework parses."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """The framework's handler behind our check."""
         handle = super().get_route_handler()
+        parameters = Parameters(self.dependant)
 
         async def strict(request: Request) -> Response:
+            if request.scope["query_string"]:
+                parameters.check(request.query_params)
+            if not parameters.takes_if_match:  # what it names has no ETag
+                require_match(request.headers.get("if-match"), None)
             if self.body_field is None:
                 return await handle(request)
             body = await _read(request)

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -14,6 +15,8 @@ from starlette.types import Receive, Scope, Send
 from service.problems import Problem
 
 CHUNK_BYTES = 256 * 1024
+RANGE = re.compile("([0-9]*)-([0-9]*)")
+FAR = 2**63
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -70,31 +73,37 @@ class Span(NamedTuple):
 
 
 def parse_range(header: str, size_bytes: int) -> Span | None:
-    """The one range that a Range header asks for, None if it is to be ignored (RFC 9110, 14.2).
+    """Return the one range that a Range header asks for; None: send the whole (RFC 9110, 14.2).
 
-    Raises Problem `bad_range` for several ranges, a malformed one, or one outside the file.
+    The header is ignored, as it may be, if it asks for several ranges, of which some are inside.
+    Raises Problem `bad_range` if a range is malformed, or if none is inside the file.
     """
-    unit, found, text = header.partition("=")
-    if not found or unit.strip().lower() != "bytes":
+    unit, equals, text = header.partition("=")
+    if not equals or unit.strip().lower() != "bytes":
         return None
-    if "," in text:
-        raise _bad_range("Only one range is served at a time.", size_bytes)
-    first, dash, last = text.strip().partition("-")
-    if not dash or not _is_number(first) or not _is_number(last) or not first + last:
-        raise _bad_range("The range is not of the form bytes=first-last.", size_bytes)
-    if first:
-        span = Span(int(first), min(int(last) + 1, size_bytes) if last else size_bytes)
-    else:
-        span = Span(max(0, size_bytes - int(last)), size_bytes)
-    if last and first and int(last) < int(first):
-        raise _bad_range("The range ends before it begins.", size_bytes)
-    if span.start >= span.end:
+    parts = [part.strip() for part in text.split(",")]
+    spans = [_span(part, size_bytes) for part in parts if part]
+    if not any(span.start < span.end for span in spans):
         raise _bad_range(f"The file has {size_bytes} bytes.", size_bytes)
-    return span
+    return spans[0] if len(spans) == 1 else None
 
 
-def _is_number(text: str) -> bool:
-    return not text or (text.isascii() and text.isdigit() and len(text) <= 18)
+def _span(text: str, size_bytes: int) -> Span:
+    """Return the part of a file that `first-last` names; it may be empty."""
+    match = RANGE.fullmatch(text)
+    if match is None or not match[1] + match[2]:
+        raise _bad_range("The range is not of the form bytes=first-last.", size_bytes)
+    first, last = (_number(digits) for digits in match.groups())
+    if not match[1]:
+        return Span(max(0, size_bytes - last), size_bytes)
+    if match[2] and last < first:
+        raise _bad_range("The range ends before it begins.", size_bytes)
+    return Span(first, min(last + 1, size_bytes) if match[2] else size_bytes)
+
+
+def _number(digits: str) -> int:
+    """Return a number, or one beyond every file for more digits than any file's size has."""
+    return min(int(digits[:40] or 0), FAR)
 
 
 def _bad_range(detail: str, size_bytes: int) -> Problem:
@@ -109,12 +118,6 @@ def etag_of(sha256: str) -> str:
 def digest_of(sha256: str) -> str:
     """Repr-Digest of RFC 9530: of the whole file, also beside a part of it."""
     return f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
-
-
-def tag_matches(header: str, etag: str) -> bool:
-    """Whether If-None-Match names `etag`, by weak comparison (RFC 9110, 13.1.2)."""
-    named = {part.strip().removeprefix("W/") for part in header.split(",")}
-    return "*" in named or etag in named
 
 
 class FileAnswer(Response):

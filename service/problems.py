@@ -91,6 +91,9 @@ KINDS: dict[str, Kind] = {
     "artifact_missing": Kind(
         410, "The file is gone", "Check the data folder; run the job again to make it anew."
     ),
+    "precondition_failed": Kind(
+        412, "It has changed", "Look at it again, and send the ETag that it has now."
+    ),
     "length_required": Kind(
         411,
         "The size must be known",

@@ -2,14 +2,15 @@
 
 import mimetypes
 from functools import partial
-from typing import Annotated, BinaryIO
+from typing import Annotated, BinaryIO, NamedTuple
 from urllib.parse import quote
 
-from fastapi import APIRouter, Header, Path
+from fastapi import APIRouter, Depends, Header, Path
 from starlette.responses import Response
 
 from service.answers import Artifact, ArtifactList, Checkpoint, CheckpointList
 from service.body import StrictRoute
+from service.conditions import require_match, tag_matches
 from service.files import (
     FileAnswer,
     digest_of,
@@ -17,7 +18,6 @@ from service.files import (
     folder_exists,
     open_inside,
     parse_range,
-    tag_matches,
 )
 from service.metrics import artifact_format
 from service.openapi import refused
@@ -33,11 +33,34 @@ router = APIRouter(prefix="/v1/jobs/{id}", tags=["artifacts"], route_class=Stric
 Name = Annotated[
     str, Path(description="Name out of the list of artifacts.", examples=["encoder.safetensors"])
 ]
-IfNoneMatch = Annotated[str | None, Header(description="The ETag of bytes that are at hand.")]
 BYTES = {
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
 }
 UNCHANGED = {"description": "The bytes at hand are the same."}
+
+
+class Conditions(NamedTuple):
+    """The preconditions of a request for a file."""
+
+    if_match: str | None
+    if_none_match: str | None
+
+    def hold(self, etag: str) -> bool:
+        """Whether the bytes are to be sent. Raises Problem `precondition_failed`."""
+        require_match(self.if_match, etag)
+        return self.if_none_match is None or not tag_matches(self.if_none_match, etag)
+
+
+async def _conditions(
+    if_match: Annotated[str | None, Header(description="Only if the ETag is one of these.")] = None,
+    if_none_match: Annotated[
+        str | None, Header(description="The ETag of bytes that are at hand.")
+    ] = None,
+) -> Conditions:
+    return Conditions(if_match, if_none_match)
+
+
+ConditionsOf = Annotated[Conditions, Depends(_conditions)]
 
 
 @router.get(
@@ -80,24 +103,24 @@ def artifacts(id: JobId, parts: PartsOf) -> ArtifactList:
         200: BYTES,
         206: {"description": "The range that was asked for.", **BYTES},
         304: UNCHANGED,
-        **refused("not_found", "artifact_missing", "bad_range"),
+        **refused("not_found", "artifact_missing", "bad_range", "storage"),
     },
 )
 def download(
     id: JobId,
     name: Name,
     parts: PartsOf,
+    conditions: ConditionsOf,
     range: Annotated[str | None, Header(description="One range of bytes: `bytes=0-99`.")] = None,
     if_range: Annotated[
         str | None, Header(description="Use the range only if the ETag is this one.")
     ] = None,
-    if_none_match: IfNoneMatch = None,
 ) -> Response:
     """In one piece or, after a break, the rest of it with `Range` and `If-Range`."""
     record = parts.store.jobs.get(id)
     found = _found(record, name)
     etag = etag_of(found.sha256)
-    if if_none_match is not None and tag_matches(if_none_match, etag):
+    if not conditions.hold(etag):
         return Response(status_code=304, headers=_headers(found))
     wanted = range if if_range is None or if_range.strip() == etag else None
     span = None if wanted is None else parse_range(wanted, found.size_bytes)
@@ -125,13 +148,13 @@ def head(
     id: JobId,
     name: Name,
     parts: PartsOf,
-    if_none_match: IfNoneMatch = None,
+    conditions: ConditionsOf,
 ) -> Response:
     """Its size, its sha256 and its type."""
     record = parts.store.jobs.get(id)
     found = _found(record, name)
     headers = _headers(found)
-    if if_none_match is not None and tag_matches(if_none_match, headers["ETag"]):
+    if not conditions.hold(headers["ETag"]):
         return Response(status_code=304, headers=headers)
     file = _open(record, found, parts.settings)
     return FileAnswer(file, span=None, headers=headers, media_type=_media_type(found.name))

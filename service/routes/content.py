@@ -48,8 +48,8 @@ def head_content(id: DatasetName, parts: PartsOf) -> Response:
     responses={
         202: {"model": Dataset, "description": "These bytes are kept; more are expected."},
         **refused(
-            *("not_found", "request_timeout", "wrong_state", "wrong_offset", "upload_busy"),
-            *("length_required", "too_large", "unsupported_media_type"),
+            *("bad_header", "not_found", "request_timeout", "wrong_state", "wrong_offset"),
+            *("upload_busy", "length_required", "too_large", "unsupported_media_type"),
             *("size_mismatch", "sha256_mismatch", "disk_full"),
         ),
     },
@@ -96,6 +96,9 @@ def _announced(
     request: Request, record: DatasetRecord, offset: int, settings: ApiSettings
 ) -> Announced:
     """What this request and the dataset together say of the upload."""
+    if "content-range" in request.headers:  # RFC 9110, 14.5: never a part taken as the whole
+        hint = "Say by Upload-Offset where the bytes begin."
+        raise Problem("bad_header", "header/content-range: not for uploads.", hint=hint)
     kind = request.headers.get("content-type", "").lower()
     if kind.startswith(("multipart/", "application/x-www-form-urlencoded")):
         hint = "Send the bytes themselves: `curl -T FILE`, not a form."

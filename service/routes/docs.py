@@ -10,7 +10,9 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-router = APIRouter(include_in_schema=False)
+from service.body import StrictRoute
+
+router = APIRouter(include_in_schema=False, route_class=StrictRoute)
 
 
 @router.get("/openapi.json")

@@ -56,6 +56,7 @@ async def events(
     `event: gap` tells that events in between are not kept any more.
     """
     form = _form(accept)
+    last_event_id = last_event_id or None  # an empty one names no event
     behind = cursor(last_event_id or after, STREAM_ID.pattern)
     job = await run_in_threadpool(parts.store.jobs.get, id)
     if form == JSON:

@@ -7,13 +7,14 @@ from importlib.metadata import version as version_of
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from service.body import StrictRoute
 from service.health import Alive, Ready, Version
 from service.metrics import CONTENT_TYPE
 from service.openapi import refused
 from service.problems import Problem
 from service.routes.common import PartsOf
 
-router = APIRouter(tags=["service"])
+router = APIRouter(tags=["service"], route_class=StrictRoute)
 
 
 @router.get(

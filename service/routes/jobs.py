@@ -12,8 +12,8 @@ from service import examples, ids
 from service.answers import JobList, Preview
 from service.body import StrictRoute
 from service.clerk import Clerk
+from service.conditions import require_match, tag_matches
 from service.disk import disk_told
-from service.files import tag_matches
 from service.ledger.lines import Verb
 from service.openapi import refused
 from service.planning import preview
@@ -51,6 +51,10 @@ class _Route(StrictRoute):
         state = request.app.state
         return await create(spec, key, state.parts, state.clerk)
 
+
+IfMatch = Annotated[
+    str | None, Header(description="Only if the job's ETag is one of these: nothing changed since.")
+]
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=_Route)
 
@@ -133,11 +137,12 @@ def get(
     if_none_match: Annotated[
         str | None, Header(description="The ETag of an earlier answer.")
     ] = None,
+    if_match: IfMatch = None,
 ) -> Response:
     """Its status, its spec with all suggestions, and how far it is."""
     job = Job.of(parts.store.jobs.get(id))
-    digest = hashlib.sha256(job.model_dump_json().encode()).hexdigest()[:16]
-    etag = f'"{job.version}-{digest}"'
+    etag = _etag(job)
+    require_match(if_match, etag)
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if if_none_match is not None and tag_matches(if_none_match, etag):
         return Response(status_code=304, headers=headers)
@@ -155,9 +160,9 @@ def get(
         **refused("not_found", "wrong_state"),
     },
 )
-def cancel(id: JobId, parts: PartsOf) -> Response:
+def cancel(id: JobId, parts: PartsOf, if_match: IfMatch = None) -> Response:
     """Its checkpoints stay, so it can be resumed all the same."""
-    return _controlled(_control(id, "cancel", parts))
+    return _controlled(_control(id, "cancel", parts, if_match))
 
 
 @router.post(
@@ -171,9 +176,9 @@ def cancel(id: JobId, parts: PartsOf) -> Response:
         **refused("not_found", "wrong_state"),
     },
 )
-def pause(id: JobId, parts: PartsOf) -> Response:
+def pause(id: JobId, parts: PartsOf, if_match: IfMatch = None) -> Response:
     """It keeps its checkpoint and gives its worker free."""
-    return _controlled(_control(id, "pause", parts))
+    return _controlled(_control(id, "pause", parts, if_match))
 
 
 @router.post(
@@ -183,9 +188,9 @@ def pause(id: JobId, parts: PartsOf) -> Response:
     response_description="It is queued again.",
     responses=refused("not_found", "wrong_state"),
 )
-def resume(id: JobId, parts: PartsOf) -> Job:
+def resume(id: JobId, parts: PartsOf, if_match: IfMatch = None) -> Job:
     """A paused, cancelled or failed job goes on from its last checkpoint."""
-    return Job.of(_control(id, "resume", parts))
+    return Job.of(_control(id, "resume", parts, if_match))
 
 
 @router.delete(
@@ -197,9 +202,11 @@ def resume(id: JobId, parts: PartsOf) -> Job:
     response_description="It is gone, with its checkpoints and artifacts.",
     responses=refused("not_found", "wrong_state"),
 )
-def delete(id: JobId, parts: PartsOf) -> Response:
+def delete(id: JobId, parts: PartsOf, if_match: IfMatch = None) -> Response:
     """Only a job that has ended. There is no way back."""
-    if parts.store.jobs.get(id).kind == "ingest":
+    record = parts.store.jobs.get(id)
+    _require_match(if_match, record)
+    if record.kind == "ingest":
         raise Problem("wrong_state", "An ingest job belongs to its dataset.")
     with disk_told():
         parts.desk.delete(id)
@@ -207,9 +214,22 @@ def delete(id: JobId, parts: PartsOf) -> Response:
     return Response(status_code=204)
 
 
-def _control(id: str, verb: Verb, parts: Parts) -> JobRecord:
+def _control(id: str, verb: Verb, parts: Parts, if_match: str | None) -> JobRecord:
+    if if_match is not None:
+        _require_match(if_match, parts.store.jobs.get(id))
     with disk_told():
         return parts.desk.control(id, verb)
+
+
+def _require_match(if_match: str | None, record: JobRecord) -> None:
+    """Raise Problem `precondition_failed` if the job is not what the sender has seen."""
+    if if_match is not None:
+        require_match(if_match, _etag(Job.of(record)))
+
+
+def _etag(job: Job) -> str:
+    digest = hashlib.sha256(job.model_dump_json().encode()).hexdigest()[:16]
+    return f'"{job.version}-{digest}"'
 
 
 def _controlled(record: JobRecord) -> Response:

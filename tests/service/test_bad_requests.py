@@ -251,6 +251,8 @@ DATASETS = [
 ]
 
 UPLOADS = [
+    put("a part by Content-Range", 400, "bad_header", headers={"Content-Range": "bytes 0-1/9"}),
+    put("only if it is as it was", 412, "precondition_failed", headers={"If-Match": '"x"'}),
     put("unknown dataset", 404, "not_found", on="nowhere", content=b"x"),
     put("a ready dataset", 409, "wrong_state", on="{ready}", content=b"x"),
     put("a dataset read in place", 409, "wrong_state", on="{in_place}", content=b"x"),
@@ -335,7 +337,31 @@ JOBS = [
         "an artifact that is a link", "/v1/jobs/{done}/artifacts/link.bin", 410, "artifact_missing"
     ),
     get("a range behind the end", ARTIFACT, 416, "bad_range", headers={"Range": "bytes=100-"}),
-    get("two ranges", ARTIFACT, 416, "bad_range", headers={"Range": "bytes=0-1,3-4"}),
+    get("two ranges outside", ARTIFACT, 416, "bad_range", headers={"Range": "bytes=10-,30-"}),
+    get("a file that changed", ARTIFACT, 412, "precondition_failed", headers={"If-Match": '"x"'}),
+    get(
+        "a file by a weak tag",
+        *(ARTIFACT, 412, "precondition_failed"),
+        headers={"If-Match": 'W/"sha256-0"'},
+    ),
+    get(
+        "a list that has no tag",
+        *("/v1/jobs", 412, "precondition_failed"),
+        headers={"If-Match": '"x"'},
+    ),
+    *(
+        Bad(
+            f"{verb} what changed",
+            *("POST", f"/v1/jobs/{{queued}}/{verb}", 412, "precondition_failed"),
+            headers={"If-Match": '"1-0"'},
+        )
+        for verb in ("cancel", "pause", "resume")
+    ),
+    Bad(
+        "delete what changed",
+        *("DELETE", "/v1/jobs/{done}", 412, "precondition_failed"),
+        headers={"If-Match": '"1-0"'},
+    ),
     get("a range that falls", ARTIFACT, 416, "bad_range", headers={"Range": "bytes=5-2"}),
     get("a range in words", ARTIFACT, 416, "bad_range", headers={"Range": "bytes=a-b"}),
     get("an empty range", ARTIFACT, 416, "bad_range", headers={"Range": "bytes=-"}),
@@ -354,6 +380,25 @@ JOBS = [
 
 PATHS = [
     get("no route", "/v1/nothing", 404, "not_found"),
+    get("an encoded slash", "/v1%2fjobs", 404, "not_found"),
+    get("an encoded slash, in capitals", "/v1%2Fjobs", 404, "not_found"),
+    get("an encoded slash before a page", "/ui%2Fjobs", 404, "not_found"),
+    *(
+        get(f"{path} with a parameter", f"{path}?x=1", 422, "invalid", pointer="query/x")
+        for path in (
+            *("/v1/jobs", "/v1/jobs/{done}", "/v1/jobs/{done}/events", "/v1/jobs/{done}/probes"),
+            *("/v1/datasets", "/v1/datasets/{ready}", "/v1/datasets/{ready}/report.csv"),
+            *("/v1/workers", "/v1/queue", "/livez", "/readyz", "/metrics", "/version"),
+            *("/openapi.json", "/docs", "/v1/jobs/{done}/artifacts/encoder.bin"),
+        )
+    ),
+    get("a state", "/v1/jobs?state=failed", 422, "invalid", pointer="query/state"),
+    get("a parameter twice", "/v1/jobs?limit=1&limit=2", 422, "invalid", pointer="query/limit"),
+    Bad(
+        *("a dry run by another name", "POST", "/v1/jobs?dryrun=true", 422, "invalid"),
+        json={"dataset": "{ready}"},
+        pointer="query/dryrun",
+    ),
     get("a slash too many", "/v1/jobs/", 404, "not_found"),
     get("two slashes", "//v1/jobs", 404, "not_found"),
     get("another version", "/v2/jobs", 404, "not_found"),
