@@ -137,4 +137,5 @@ class Probes:
 
     def sheet(self, probe: Probe) -> bytes:
         """A PNG with the neighbours, their labels and similarities."""
-        return self._http.send("GET", probe.sheet_url).content
+        path = f"/v1/jobs/{probe.job_id}/probes/{probe.id}/sheet.png"  # sheet_url is for browsers
+        return self._http.send("GET", path).content

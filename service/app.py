@@ -92,6 +92,7 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        servers=[{"url": settings.root_path or "/"}],
         lifespan=_lifespan,
         middleware=[
             Middleware(Edge, instruments=instruments, root_path=settings.root_path),

@@ -55,6 +55,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
             version=app.version,
             description=DESCRIPTION,
             tags=TAGS,
+            servers=app.servers,
             routes=app.routes,
         )
         for path in document["paths"].values():

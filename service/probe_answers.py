@@ -147,10 +147,12 @@ class Probe(BaseModel):
     """A picture for programs: tiles without gaps."""
 
     @classmethod
-    def of(cls, record: JobRecord, *, job_id: str, result: ProbeResult | None = None) -> "Probe":
-        """As the store knows it."""
+    def of(
+        cls, record: JobRecord, *, job_id: str, root_path: str, result: ProbeResult | None = None
+    ) -> "Probe":
+        """Return the probe as the store has it, with addresses under `root_path`."""
         asked = Asked.model_validate_json(record.spec_json)
-        at = f"/v1/jobs/{job_id}/probes/{record.id}"
+        at = f"{root_path}/v1/jobs/{job_id}/probes/{record.id}"
         return cls(
             id=record.id,
             job_id=job_id,

@@ -73,7 +73,7 @@ def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Respons
         record = prepare(parts.desk, record, source=source)
     return made(
         shown(record, parts.settings),
-        location=f"/v1/datasets/{record.id}",
+        location=f"{parts.settings.root_path}/v1/datasets/{record.id}",
         replayed=claim.replayed,
     )
 

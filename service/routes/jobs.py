@@ -96,7 +96,11 @@ async def create(  # whoever waits for the clerk needs no thread
     record = done.record
     if record is None:  # an earlier request made it, and it was deleted since
         record = await run_in_threadpool(parts.store.jobs.get, done.job_id)
-    return made(Job.of(record), location=f"/v1/jobs/{done.job_id}", replayed=done.replayed)
+    return made(
+        Job.of(record),
+        location=f"{parts.settings.root_path}/v1/jobs/{done.job_id}",
+        replayed=done.replayed,
+    )
 
 
 @router.get(

@@ -104,8 +104,10 @@ async def create(
         await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
         raise
     record = await run_in_threadpool(probes.get, done.job_id)
-    headers = {"Location": f"/v1/jobs/{id}/probes/{done.job_id}"}
-    return answer(Probe.of(record, job_id=id), status=202, headers=headers)
+    root_path = parts.settings.root_path
+    headers = {"Location": f"{root_path}/v1/jobs/{id}/probes/{done.job_id}"}
+    made = Probe.of(record, job_id=id, root_path=root_path)
+    return answer(made, status=202, headers=headers)
 
 
 @router.get(
@@ -121,7 +123,7 @@ def list_all(id: JobId, parts: PartsOf) -> ProbeList:
     for record in _probes(parts, id).all():
         if len(found) == LISTED:
             break
-        found.append(Probe.of(record, job_id=id))
+        found.append(Probe.of(record, job_id=id, root_path=parts.settings.root_path))
     return ProbeList.of(found, [one.id for one in found])
 
 
@@ -135,7 +137,8 @@ def list_all(id: JobId, parts: PartsOf) -> ProbeList:
 def get(id: JobId, probe_id: ProbeName, parts: PartsOf) -> Probe:
     """Ask again until its status is `succeeded` or `failed`; it takes seconds."""
     record = _found(parts, id, probe_id)
-    return Probe.of(record, job_id=id, result=_result(record, parts))
+    root_path = parts.settings.root_path
+    return Probe.of(record, job_id=id, root_path=root_path, result=_result(record, parts))
 
 
 @router.get(

@@ -20,11 +20,11 @@ def exchange(url: str, request: bytes, *, timeout_s: float = 20.0) -> Answer:
     """
     host, _, port = url.removeprefix("http://").partition(":")
     received = b""
-    with socket.create_connection((host, int(port)), timeout=timeout_s) as wire:
-        with suppress(ConnectionError):
-            wire.sendall(request)
-            while block := wire.recv(65_536):
-                received += block
+    wire = socket.create_connection((host, int(port)), timeout=timeout_s)
+    with wire, suppress(ConnectionError):
+        wire.sendall(request)
+        while block := wire.recv(65_536):
+            received += block
     return parsed(received)
 
 
