@@ -10,6 +10,7 @@ from service.apikey import WeakKey, load_keys
 from service.app import create_app
 from service.exporter import create_exporter
 from service.ledger.identity import settle
+from service.ledger.stamp import check_layout
 from service.routes.common import Parts
 from service.server import NotLoopback, check_host, collect_rarely, make_server, patience_of
 from service.settings import ApiSettings
@@ -53,6 +54,7 @@ def _serve(settings: ApiSettings, *, is_exporter: bool) -> None:
     host = settings.exporter_host if is_exporter else settings.host
     port = settings.exporter_port if is_exporter else settings.port
     check_host(host, allow_remote=settings.allow_remote)
+    check_layout(settings.data_dir)
     load_keys(settings)  # raises WeakKey before anything else is touched
     store = open_store(settings)
     try:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import Field, TypeAdapter
 
-from trainer.record import Record
+from trainer.record import Kept, Record
 
 StoredAs = Literal["pixels", "jpeg"]
 
@@ -164,7 +164,7 @@ class Ingesting(Record):
     bytes_total: int | None = None
 
 
-class FileRecord(Record):
+class FileRecord(Kept):
     """One published file."""
 
     name: str
@@ -181,7 +181,7 @@ class Published(Record):
     files: Annotated[tuple[FileRecord, ...], Field(strict=False)]
 
 
-class SideHistogram(Record):
+class SideHistogram(Kept):
     """How many images have shorter sides of which length, before any was shrunk."""
 
     edges_px: Annotated[tuple[int, ...], Field(strict=False, min_length=2)]
@@ -190,7 +190,7 @@ class SideHistogram(Record):
     """Images in each bin: one number less than there are bounds."""
 
 
-class DataWarning(Record):
+class DataWarning(Kept):
     """Something about a dataset that a person should know before training on it."""
 
     code: Annotated[str, Field(min_length=1, max_length=64)]
@@ -201,7 +201,7 @@ class DataWarning(Record):
     """What to do next, with the name of the option."""
 
 
-class ValueMapping(Record):
+class ValueMapping(Kept):
     """Which values of the source are seen as 0 and as 1."""
 
     low: float
@@ -223,7 +223,7 @@ class ValueMapping(Record):
     """Pixels that are no number, which became the smallest value."""
 
 
-class DatasetFacts(Record):
+class DatasetFacts(Kept):
     """What is known of a pack without opening it."""
 
     rows: int

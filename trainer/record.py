@@ -17,6 +17,12 @@ class Record(BaseModel):
     )
 
 
+class Kept(Record):
+    """A record that lies on a disk and may be of a newer version: its unknown fields are kept."""
+
+    model_config = ConfigDict(extra="allow")
+
+
 def name_or(default: str) -> Callable[[object], object]:
     """Tells the members of a union apart by `name`; without one it is `default`."""
 

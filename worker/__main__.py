@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pydantic import ValidationError
 
 from service.apikey import WeakKey, load_keys
+from service.ledger.stamp import check_layout
 from service.store.errors import Misconfigured, StoreUnavailable
 from service.store.store import Store, open_store
 from trainer import failpoints
@@ -82,6 +83,7 @@ def _check(settings: WorkerSettings) -> None:
             f"MOCO_DATA_DIR is {settings.data_dir}, which is no folder. Name the data folder of "
             "the service; the worker must see the same one."
         )
+    check_layout(settings.data_dir)
 
 
 def _open_patiently(settings: WorkerSettings, shutdown: Shutdown) -> Store | None:

@@ -87,6 +87,7 @@ def _show(shell: Shell, findings: "tuple[Finding, ...]") -> None:
 @contextmanager
 def _store(shell: Shell, redis: str | None) -> "Iterator[Store]":
     """The store that `moco up` uses; its own server is started for this if it does not run."""
+    from service.ledger.stamp import check_layout
     from service.store.embedded import running_url, start_redis
     from service.store.errors import StoreError
     from service.store.settings import StoreSettings
@@ -98,6 +99,7 @@ def _store(shell: Shell, redis: str | None) -> "Iterator[Store]":
         )
     url = redis or running_url(shell.data_dir)
     try:
+        check_layout(shell.data_dir)
         mine = None if url else start_redis(shell.data_dir)
         try:
             store = open_store(

@@ -106,6 +106,16 @@ def _disk(shell: Shell) -> Iterator[Check]:
         yield Check("disk", "ok", finding)
 
 
+def _layout(shell: Shell) -> Iterator[Check]:
+    from service.ledger.stamp import check_layout
+    from service.store.errors import Misconfigured
+
+    try:
+        check_layout(shell.data_dir)
+    except Misconfigured as error:
+        yield Check("data folder", "fail", "this version cannot open it", str(error))
+
+
 def _ports(shell: Shell) -> Iterator[Check]:
     from service.cli.stack import free_port
 
@@ -163,6 +173,7 @@ CHECKS: tuple[Callable[[Shell], Iterator[Check]], ...] = (
     _gpu,
     _redis,
     _disk,
+    _layout,
     _ports,
     _key,
     _server,

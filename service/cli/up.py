@@ -88,6 +88,7 @@ def _run(shell: Shell, wish: dict[str, Any]) -> Exit:
     tell = _told(shell)
     with ExitStack() as open_things:
         open_things.enter_context(_alone(shell.data_dir))
+        _check_layout(shell.data_dir)
         signals = open_things.enter_context(Signals())
         layout = _layout(shell.data_dir, wish)
         redis = None if wish["redis"] else OwnRedis(shell.data_dir, tell)
@@ -221,6 +222,18 @@ def _alone(data_dir: Path) -> Iterator[None]:
                 hint="Use that one, stop it, or give this one another --data-dir.",
             ) from error
         yield
+
+
+def _check_layout(data_dir: Path) -> None:
+    from service.ledger.stamp import check_layout
+    from service.store.errors import Misconfigured
+
+    try:
+        check_layout(data_dir)
+    except Misconfigured as error:
+        raise CommandError(
+            "The data folder cannot be opened", detail=str(error), code=Exit.USAGE
+        ) from error
 
 
 def _told(shell: Shell) -> "Tell":

@@ -13,6 +13,7 @@ from pathlib import Path
 import structlog
 
 from service.ledger.reconcile import Report, reconcile
+from service.ledger.stamp import stamp_layout
 from service.store.errors import Misconfigured
 from service.store.store import Store
 from trainer.files import replace_file
@@ -26,14 +27,15 @@ def settle(store: Store, data_dir: Path, *, whole: bool = False) -> Report:
 
     From then on calls of `store` are refused as StoreLost when Redis is emptied again. Only one
     process does this at a time; others wait. `whole` reads every ledger even of a Redis that
-    lost nothing.
+    lost nothing. The data folder is stamped with the layout of this version.
 
     Raises:
-        Misconfigured: Redis belongs to another data folder.
+        Misconfigured: Redis belongs to another data folder, or the folder has a newer layout.
         StoreUnavailable, OSError: no answer; call it again.
     """
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _alone(data_dir):
+        stamp_layout(data_dir)
         mine, theirs = known(data_dir), store.rebuild.identity()
         if theirs is not None and theirs != mine:
             raise Misconfigured(_other(data_dir, mine, theirs))

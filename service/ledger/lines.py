@@ -4,6 +4,9 @@ A job's ledger holds what the API was asked (`submitted`, `control`, `refused`, 
 written before Redis is asked. Each attempt keeps its own in its own folder (`claimed`,
 `checkpoint`, `ended`), written after Redis said yes. The ledger of a dataset (`created`,
 `uploaded`) is also that of its ingest jobs. Times are wall-clock seconds, for display only.
+
+Fields that a line does not know are a newer version's, and are kept. Whatever an older version must
+not ignore raises `VERSION`: it then refuses the whole ledger.
 """
 
 from typing import Annotated, Any, Literal, TypeVar
@@ -13,13 +16,22 @@ from pydantic import Field, TypeAdapter
 from service.store.words import Kind, NewJob, Status
 from trainer.events import FileRecord, StoredAs
 from trainer.ingest_options import USUAL, IngestOptions
-from trainer.record import Record
+from trainer.record import Kept
 
 LEDGER = "ledger.jsonl"
+VERSION = 1
+"""Of the lines that are written here, and the highest that is read."""
 Verb = Literal["cancel", "pause", "resume"]
 
 
-class JobSubmitted(Record):
+class LedgerLine(Kept):
+    """What all lines have in common."""
+
+    version: int = 1
+    """Lines from before there were versions are of version 1."""
+
+
+class JobSubmitted(LedgerLine):
     """Everything that a submit is given."""
 
     type: Literal["submitted"] = "submitted"
@@ -41,13 +53,10 @@ class JobSubmitted(Record):
 
     def as_new(self) -> NewJob:
         """The job to submit."""
-        told = self.model_dump(
-            exclude={"type", "job_id", "idem_key", "fingerprint", "created_at_s"}
-        )
-        return NewJob(**told)
+        return NewJob(**{name: getattr(self, name) for name in NewJob.__slots__})
 
 
-class Controlled(Record):
+class Controlled(LedgerLine):
     """A control that Redis is about to be asked for."""
 
     type: Literal["control"] = "control"
@@ -60,7 +69,7 @@ class Controlled(Record):
     at_s: float
 
 
-class Deleted(Record):
+class Deleted(LedgerLine):
     """Redis is about to be asked to forget a job that has ended."""
 
     type: Literal["deleted"] = "deleted"
@@ -72,14 +81,14 @@ class Deleted(Record):
     at_s: float
 
 
-class Refused(Record):
+class Refused(LedgerLine):
     """The request `op` changed nothing."""
 
     type: Literal["refused"] = "refused"
     op: str
 
 
-class DatasetCreated(Record):
+class DatasetCreated(LedgerLine):
     """A dataset, before its bytes."""
 
     type: Literal["created"] = "created"
@@ -96,7 +105,7 @@ class DatasetCreated(Record):
     created_at_s: float
 
 
-class ContentWhole(Record):
+class ContentWhole(LedgerLine):
     """All bytes of a dataset are on the disk."""
 
     type: Literal["uploaded"] = "uploaded"
@@ -105,7 +114,7 @@ class ContentWhole(Record):
     at_s: float
 
 
-class Claimed(Record):
+class Claimed(LedgerLine):
     """A worker begins this attempt."""
 
     type: Literal["claimed"] = "claimed"
@@ -114,7 +123,7 @@ class Claimed(Record):
     at_s: float
 
 
-class CheckpointTold(Record):
+class CheckpointTold(LedgerLine):
     """The job's pointer stands, or stood, at this checkpoint."""
 
     type: Literal["checkpoint"] = "checkpoint"
@@ -126,7 +135,7 @@ class CheckpointTold(Record):
     at_s: float
 
 
-class AttemptEnded(Record):
+class AttemptEnded(LedgerLine):
     """The lease ended in order, and Redis said what the job is now."""
 
     type: Literal["ended"] = "ended"
@@ -152,9 +161,9 @@ JOB_LINE: TypeAdapter[JobLine] = TypeAdapter(Annotated[JobLine, Field(discrimina
 ATTEMPT_LINE: TypeAdapter[AttemptLine] = TypeAdapter(
     Annotated[AttemptLine, Field(discriminator="type")]
 )
-AnyLine = TypeVar("AnyLine")
+AnyLine = TypeVar("AnyLine", bound=LedgerLine)
 
 
-def encode(line: Record) -> bytes:
+def encode(line: LedgerLine) -> bytes:
     """The line as it is written, with its end."""
     return line.model_dump_json().encode() + b"\n"

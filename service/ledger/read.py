@@ -1,5 +1,6 @@
 """Reading ledgers back. What cannot be read is told, never guessed at."""
 
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,13 +14,23 @@ from service.ledger.lines import (
     ATTEMPT_LINE,
     JOB_LINE,
     LEDGER,
+    VERSION,
     AnyLine,
     AttemptLine,
     CheckpointTold,
     JobLine,
     JobSubmitted,
 )
+from service.store.errors import Misconfigured
 from trainer.files import MANIFEST
+
+
+class NewerLine(Exception):
+    """A line was written by a version that forbids older ones to read it."""
+
+    def __init__(self, number: int, version: int) -> None:
+        super().__init__(f"line {number} has version {version}")
+        self.number, self.version = number, version
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +89,22 @@ def parse(data: bytes, kind: TypeAdapter[AnyLine]) -> tuple[tuple[AnyLine, ...],
     """The lines of a file, and the numbers of those that cannot be read.
 
     A last line without its end was cut short by a crash before anyone acted upon it.
+
+    Raises:
+        NewerLine: a line says that this version must not read it.
     """
     lines: list[AnyLine] = []
     damaged: list[int] = []
     for number, row in enumerate(data.split(b"\n")[:-1], start=1):
         try:
-            lines.append(kind.validate_json(row))
+            line = kind.validate_json(row)
         except ValidationError:
+            line = None
             damaged.append(number)
+        version = line.version if line else _version_of(row)
+        if version > VERSION:
+            raise NewerLine(number, version)
+        lines += [line] if line else []
     return tuple(lines), tuple(damaged)
 
 
@@ -96,8 +115,22 @@ def _read(
         data = (data_dir / path).read_bytes()
     except OSError:
         return (), ()
-    lines, damaged = parse(data, kind)
+    try:
+        lines, damaged = parse(data, kind)
+    except NewerLine as newer:
+        raise Misconfigured(
+            f"Line {newer.number} of {data_dir / path} has version {newer.version}; this mocoserve "
+            f"reads up to {VERSION}. Start the newer mocoserve that wrote it, or restore a backup."
+        ) from newer
     return lines, tuple(f"{path}:{number}" for number in damaged)
+
+
+def _version_of(row: bytes) -> int:
+    """The version of a line of an unknown kind; 0 of what is no line."""
+    try:
+        return int(json.loads(row)["version"])
+    except (ValueError, KeyError, TypeError):
+        return 0
 
 
 def _numbers(folder: Path) -> list[int]:

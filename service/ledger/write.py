@@ -16,11 +16,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from service.ledger.lines import LEDGER, AttemptEnded, CheckpointTold, Claimed, encode
+from service.ledger.lines import (
+    LEDGER,
+    AttemptEnded,
+    CheckpointTold,
+    Claimed,
+    LedgerLine,
+    encode,
+)
 from service.store.words import Lease, Status
 from trainer.events import FileRecord
 from trainer.files import sync_folder
-from trainer.record import Record
 
 Each: TypeAlias = Callable[..., Iterable[Any]]
 """`map`, or something that is called as `map` is."""
@@ -28,7 +34,7 @@ LOG = logging.getLogger(__name__)
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def begin(folder: Path, line: Record) -> bool:
+def begin(folder: Path, line: LedgerLine) -> bool:
     """Make `folder` and its ledger with a first line, all of it on the disk when this returns.
 
     False if the folder was there already. Raises OSError; nothing new is left behind then.
@@ -39,7 +45,9 @@ def begin(folder: Path, line: Record) -> bool:
     return begun
 
 
-def begin_all(firsts: Sequence[tuple[Path, Record]], *, each: Each = map) -> list[bool | OSError]:
+def begin_all(
+    firsts: Sequence[tuple[Path, LedgerLine]], *, each: Each = map
+) -> list[bool | OSError]:
     """As `begin` for each folder with its first line; what it would raise is in its place.
 
     A journal of the disk takes everybody who waits for it at once, so folders that `each`, the
@@ -56,7 +64,7 @@ def begin_all(firsts: Sequence[tuple[Path, Record]], *, each: Each = map) -> lis
     return found
 
 
-def append(folder: Path, line: Record) -> None:
+def append(folder: Path, line: LedgerLine) -> None:
     """Add a line to the ledger of `folder`, on the disk when this returns.
 
     Raises OSError. What was written of the line before is taken back.
@@ -94,7 +102,7 @@ class OpenLedger:
     handle: int | None
     """The file; None for a job whose folder is gone."""
 
-    def append(self, line: Record) -> None:
+    def append(self, line: LedgerLine) -> None:
         """Add a line, on the disk when this returns. Raises OSError and leaves no part of it."""
         if self.handle is None:
             return
@@ -185,14 +193,14 @@ class AttemptLedger:
             )
         )
 
-    def _say(self, line: Record) -> None:
+    def _say(self, line: LedgerLine) -> None:
         try:
             append(self._folder, line)
         except OSError as error:
             LOG.warning("job %s: no line in the ledger: %s", self._lease.job_id, error)
 
 
-def _begin(first: tuple[Path, Record]) -> bool | OSError:
+def _begin(first: tuple[Path, LedgerLine]) -> bool | OSError:
     """All but the sync of the folder above."""
     folder, line = first
     is_new = False
@@ -208,7 +216,7 @@ def _begin(first: tuple[Path, Record]) -> bool | OSError:
 
 
 def _above(
-    firsts: Sequence[tuple[Path, Record]], found: Sequence[bool | OSError]
+    firsts: Sequence[tuple[Path, LedgerLine]], found: Sequence[bool | OSError]
 ) -> Iterable[Path]:
     """The folders above those that were begun, each once."""
     begun = zip(firsts, found, strict=True)

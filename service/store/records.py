@@ -79,8 +79,11 @@ def as_lease(reply: Sequence[Any]) -> Lease:
 
 
 def as_checkpoint(text: str) -> CheckpointRecord:
-    """A checkpoint from its JSON."""
-    return CheckpointRecord(**json.loads(text))
+    """A checkpoint from its JSON; fields of a newer version are left out."""
+    row = json.loads(text)
+    return CheckpointRecord(
+        **{name: row[name] for name in CheckpointRecord.__slots__ if name in row}
+    )
 
 
 def checkpoint_json(record: CheckpointRecord) -> str:
