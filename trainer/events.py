@@ -213,6 +213,7 @@ class ValueMapping(Kept):
     scale: float = 1.0
     """A value of the source is `stored * scale + offset`."""
     offset: float = 0.0
+    """See `scale`."""
     source_dtype: str = "uint8"
     """How the source keeps its values: uint8, uint16, int16, float32 and so on."""
     value_min: float | None = None
