@@ -15,7 +15,7 @@ from trainer.captured import CapturedStepping, CudaTape
 from trainer.crew import Crew
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
-from trainer.evaluation import Evaluation, plan_evaluation
+from trainer.evaluation import plan_evaluation
 from trainer.events import DatasetFacts
 from trainer.failpoints import reach
 from trainer.fingerprint import differing, fingerprint
@@ -105,7 +105,7 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
             batches=batches,
             source=source,
             views=views,
-            evaluation=_evaluation(spec, source, test_source, views),
+            evaluation=plan_evaluation(spec, source, test_source, views=views),
             history=history,
             progress=progress,
             losses=LossWatch(place.device),
@@ -209,14 +209,6 @@ def _placed(method: Method, place: Place, stack: ExitStack) -> Method:
         return method.to(place.device)
     # torch's types know `memory_format` only as a keyword of this overload.
     return method.to(place.device).to(memory_format=torch.channels_last)
-
-
-def _evaluation(
-    spec: JobSpec, source: RowSource, test_source: RowSource | None, views: Views
-) -> Evaluation | None:
-    if spec.evaluation is None:
-        return None
-    return plan_evaluation(spec.evaluation, source, test_source, views=views, seed=spec.seed)
 
 
 def _resumed(

@@ -9,7 +9,7 @@ from torch import Tensor
 from trainer.data.source import RowSource
 from trainer.looking import Look
 from trainer.optim import Horizon
-from trainer.randomness import shuffled
+from trainer.randomness import NEWEST_ORDER, shuffled
 from trainer.spec import JobSpec
 
 
@@ -55,4 +55,10 @@ class Batches:
         batch_rows, total = self.spec.batch_rows or 0, self.source.pack.rows
         start = position * batch_rows
         positions = torch.arange(start, min(start + batch_rows, total))
-        return shuffled(positions, total=total, seed=self.spec.seed, epoch=epoch)
+        return shuffled(
+            positions,
+            total=total,
+            seed=self.spec.seed,
+            epoch=epoch,
+            order=self.spec.order or NEWEST_ORDER,
+        )

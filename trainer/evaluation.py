@@ -1,4 +1,4 @@
-"""Which labelled rows form the bank, which are classified, and their features."""
+"""Nearest-neighbor evaluation: its bank and test rows, their features, and its baselines."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
@@ -14,14 +15,20 @@ from trainer.errors import DataError
 from trainer.evaluators.knn.evaluator import knn_top1
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.method import Method
-from trainer.randomness import shuffled
+from trainer.randomness import NEWEST_ORDER, shuffled
 from trainer.seeds import derived_seed
+from trainer.spec import JobSpec
 from trainer.views.views import Views
 
 LABELLED_ROWS_MIN = 20
 """With fewer labelled rows nothing is measured."""
 FEATURE_ROWS = 512
 """Rows of one forward pass."""
+RAW_SIDE_PX = 32
+"""Raw input is compared at this side, so that 50,000 rows of it fit into memory."""
+
+Embed = Callable[[Tensor], Tensor]
+"""From views [B, C, S, S] to features [B, D]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,63 +53,98 @@ class Evaluation:
     classes: int
 
     def run(self, method: Method, *, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        """Signals of the method as it is; it comes back in training mode. None when stopped."""
+        """Return the signals of the method as it is, in training mode again; None when stopped."""
+
+        def embed(views: Tensor) -> Tensor:
+            return method.embed(views, feature=self.spec.feature)
+
         method.eval()
         try:
-            found = [self._features(part, method, should_stop) for part in (self.bank, self.test)]
+            top1 = self._top1(embed, should_stop)
         finally:
             method.train()
-        if found[0] is None or found[1] is None:
+        return None if top1 is None else {"knn_top1": top1}
+
+    def baselines(
+        self, method: Method, *, should_stop: Callable[[], bool]
+    ) -> dict[str, float] | None:
+        """Return what figures are held against, with the same rows and k; None when stopped.
+
+        `method` is untrained. The majority class is the most frequent one of the bank.
+        """
+        raw, untrained = (
+            self._top1(raw_input, should_stop),
+            self.run(method, should_stop=should_stop),
+        )
+        if raw is None or untrained is None:
             return None
-        top1 = knn_top1(
-            (found[0], self.bank.labels),
-            (found[1], self.test.labels),
+        most = torch.bincount(self.bank.labels, minlength=self.classes).argmax()
+        return {
+            "knn_top1_raw": raw,
+            "knn_top1_untrained": untrained["knn_top1"],
+            "knn_top1_majority": float((self.test.labels == most).double().mean()),
+        }
+
+    def _top1(self, embed: Embed, should_stop: Callable[[], bool]) -> float | None:
+        bank = self._features(self.bank, embed, should_stop)
+        test = None if bank is None else self._features(self.test, embed, should_stop)
+        if bank is None or test is None:
+            return None
+        return knn_top1(
+            (bank, self.bank.labels),
+            (test, self.test.labels),
             spec=self.spec,
             classes=self.classes,
             should_stop=should_stop,
         )
-        return None if top1 is None else {"knn_top1": top1}
 
     @torch.no_grad()
     def _features(
-        self, part: LabelledRows, method: Method, should_stop: Callable[[], bool]
+        self, part: LabelledRows, embed: Embed, should_stop: Callable[[], bool]
     ) -> Tensor | None:
         features = []
         for start in range(0, len(part.rows), FEATURE_ROWS):
             if should_stop():
                 return None
             rows = part.rows[start : start + FEATURE_ROWS]
-            views = self.views.plain(part.source.canvas(rows))
-            features.append(method.embed(views, feature=self.spec.feature))
+            features.append(embed(self.views.plain(part.source.canvas(rows))))
         return torch.cat(features)
 
 
+def raw_input(views: Tensor) -> Tensor:
+    """Return the network's input [B, C, S, S] as features, shrunk by the mean to at most 32 px."""
+    if views.shape[-1] > RAW_SIDE_PX:
+        views = F.interpolate(views, size=RAW_SIDE_PX, mode="area")
+    return views.flatten(1)
+
+
 def plan_evaluation(
-    spec: KnnSpec, source: RowSource, test_source: RowSource | None, *, views: Views, seed: int
+    spec: JobSpec, source: RowSource, test_source: RowSource | None, *, views: Views
 ) -> Evaluation | None:
-    """Choose the rows. None if the pack has too few labels to measure anything.
+    """Choose the rows. None if nothing is to be measured or too few rows have labels.
 
     Without a test source a tenth of the labelled rows is classified and left out of the bank,
     the same tenth for one seed. Raises DataError if the test source shares no class with it.
     """
-    labelled = np.flatnonzero(np.asarray(source.pack.labels) >= 0)
-    if len(labelled) < LABELLED_ROWS_MIN:
+    labelled, knn = np.flatnonzero(np.asarray(source.pack.labels) >= 0), spec.evaluation
+    if knn is None or len(labelled) < LABELLED_ROWS_MIN:
         return None
     order = shuffled(
         torch.arange(len(labelled)),
         total=len(labelled),
-        seed=derived_seed(seed, "evaluation"),
+        seed=derived_seed(spec.seed, "evaluation"),
         epoch=0,
+        order=spec.order or NEWEST_ORDER,
     ).numpy()
     shuffled_rows = labelled[order]
     if test_source is None:
         tenth = len(labelled) // 10
-        test = _part(source, shuffled_rows[:tenth][: spec.test_rows])
+        test = _part(source, shuffled_rows[:tenth][: knn.test_rows])
         shuffled_rows = shuffled_rows[tenth:]
     else:
-        test = _test_part(source.pack, test_source, rows_max=spec.test_rows)
-    bank = _part(source, shuffled_rows[: spec.bank_rows])
-    return Evaluation(spec, views, bank, test, classes=len(source.pack.facts.labels))
+        test = _test_part(source.pack, test_source, rows_max=knn.test_rows)
+    bank = _part(source, shuffled_rows[: knn.bank_rows])
+    return Evaluation(knn, views, bank, test, classes=len(source.pack.facts.labels))
 
 
 def _test_part(pack: Pack, test_source: RowSource, *, rows_max: int) -> LabelledRows:

@@ -42,7 +42,12 @@ SIGNALS: dict[str, Signal] = {
     "eval_s": Signal("seconds", "spent on evaluation since the start of the attempt"),
     "checkpoint_s": Signal("seconds", "spent on checkpoints since the start of the attempt"),
     "memory_bytes": Signal("bytes", "peak memory of the device (CPU: of the process)"),
-    "knn_top1": Signal("ratio", "test rows that their nearest neighbours classify rightly"),
+    "knn_top1": Signal("ratio", "test rows that their nearest neighbors classify correctly"),
+    "knn_top1_raw": Signal(
+        "ratio", "baseline: the same by the network's input alone, at most 32 px"
+    ),
+    "knn_top1_untrained": Signal("ratio", "baseline: the same by the encoder before training"),
+    "knn_top1_majority": Signal("ratio", "baseline: test rows of the bank's most frequent class"),
 }
 
 
@@ -235,6 +240,8 @@ class DatasetFacts(Kept):
     """Files left out because their bytes were there already."""
     labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Class names in the order of their numbers; empty without labels."""
+    label_rows: Annotated[tuple[int, ...] | None, Field(strict=False)] = None
+    """Rows of each class, in the same order; packs of older versions do not tell."""
     side_px_min: int
     """Shorter side of the smallest image."""
     side_px_median: int

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from trainer.added import at_old_meaning
 from trainer.data.jpeg import decoder
 from trainer.events import DatasetFacts
 from trainer.machine import Place
@@ -63,8 +64,9 @@ def differing(before: dict[str, str], now: dict[str, str]) -> tuple[str, ...]:
 
 
 def spec_sha256(spec: JobSpec) -> str:
-    """Of what a resolved spec computes."""
-    return hashlib.sha256(spec.model_dump_json(exclude=set(OPERATIONAL)).encode()).hexdigest()
+    """Return the hash of what a resolved spec computes; a version that adds fields keeps it."""
+    left_out = {**at_old_meaning(spec), **dict.fromkeys(OPERATIONAL, True)}
+    return hashlib.sha256(spec.model_dump_json(exclude=left_out).encode()).hexdigest()
 
 
 @cache

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from trainer.files import storage_errors, sync_folder
+from trainer.verdicts import BASELINES
 
 Line = dict[str, float]
 
@@ -47,6 +48,11 @@ class History:
     def has_evaluation_at(self, step: int) -> bool:
         """Whether the rows were evaluated after so many steps. Only steps have a loss."""
         return any(line["step"] == step and "loss" not in line for line in reversed(self.lines))
+
+    def baselines(self) -> dict[str, float]:
+        """Return what was measured before the first step; nothing if that was not asked for."""
+        first = next((line for line in self.lines if line["step"] == 0), {})
+        return {name: value for name, value in first.items() if name in BASELINES.values()}
 
     def of_the_run(self) -> list[Line]:
         """Lines without what differs from one machine and hour to the next."""

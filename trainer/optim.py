@@ -57,13 +57,14 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def lr_at(step: int, *, spec: ScheduleSpec, peak: float, horizon: Horizon) -> float:
     """The learning rate of a step in [0, horizon.steps).
 
-    Warm-up rises by the step from 0 and counts as part of the epochs; a cosine then spans what is
-    left. Per epoch, the epoch is a whole number, as in the authors' adjust_learning_rate, counted
-    from `first_epoch`.
+    Warm-up rises by the step and counts as part of the epochs; a cosine then spans what is left.
+    With `warmup_from` 1 its first step has 1 / warm-up steps of the peak, else 0. Per epoch, the
+    epoch is a whole number, as in the authors' adjust_learning_rate, counted from `first_epoch`.
     """
     epoch = step / horizon.steps_per_epoch
     if epoch < spec.warmup_epochs:
-        return peak * epoch / spec.warmup_epochs
+        risen = (step + (spec.warmup_from or 0)) / horizon.steps_per_epoch
+        return peak * min(1.0, risen / spec.warmup_epochs)
     if isinstance(spec, ConstantSpec):
         return peak
     whole_epoch = step // horizon.steps_per_epoch + spec.first_epoch

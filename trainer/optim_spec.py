@@ -57,7 +57,9 @@ class ConstantSpec(Record):
     name: Literal["constant"] = "constant"
     """Which schedule."""
     warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
-    """The rate rises linearly from 0 over so many epochs."""
+    """The rate rises linearly to the peak over so many epochs."""
+    warmup_from: Literal[0, 1] | None = None
+    """Step n of a warm-up has (n + this) / warm-up steps of the peak, n from 0. Left out: 1."""
 
 
 class CosineSpec(Record):
@@ -70,7 +72,9 @@ class CosineSpec(Record):
     first_epoch: Literal[0, 1] = 0
     """Number of the first epoch: 0 in the papers' code, 1 in the authors' CIFAR-10 notebook."""
     warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
-    """The rate rises linearly from 0 over so many epochs."""
+    """The rate rises linearly to the peak over so many epochs."""
+    warmup_from: Literal[0, 1] | None = None
+    """Step n of a warm-up has (n + this) / warm-up steps of the peak, n from 0. Left out: 1."""
 
 
 class StepsSpec(Record):
@@ -85,7 +89,9 @@ class StepsSpec(Record):
     first_epoch: Literal[0, 1] = 0
     """Number of the first epoch: 0 in the papers' code, 1 in the authors' CIFAR-10 notebook."""
     warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
-    """The rate rises linearly from 0 over so many epochs."""
+    """The rate rises linearly to the peak over so many epochs."""
+    warmup_from: Literal[0, 1] | None = None
+    """Step n of a warm-up has (n + this) / warm-up steps of the peak, n from 0. Left out: 1."""
 
 
 ScheduleSpec = Annotated[

@@ -28,6 +28,12 @@ PHILOX_ROUNDS = 10
 FEISTEL_ROUNDS = 10
 SHUFFLE_STREAM = MASK
 """Stands where views have their number, so that order and views never share a word."""
+NEWEST_ORDER = 2
+"""Version of the rule by which the orders of new jobs are drawn."""
+SORT_BLOCK = 1 << 31
+"""Block of the words that small orders are sorted by, apart from those of the round keys."""
+SORTED_ROWS_MAX = 4096
+"""Up to so many rows an order of version 2 is sorted: each of all orders is equally likely."""
 
 
 def philox(counter: tuple[Word, Word, Word, Word], *, seed: int) -> tuple[Word, Word, Word, Word]:
@@ -72,15 +78,25 @@ def _words(
     return philox(counter, seed=seed)
 
 
-def shuffled(positions: Tensor, *, total: int, seed: int, epoch: int) -> Tensor:
+def shuffled(
+    positions: Tensor, *, total: int, seed: int, epoch: int, order: int = NEWEST_ORDER
+) -> Tensor:
     """Rows at the given positions of an epoch's order, int64 on the host, in [0, total).
 
-    The order is a permutation of `total` >= 1 rows keyed by (seed, epoch). It is never written
-    out: a Feistel network on a grid of about sqrt(total) x sqrt(total) cells permutes the cells,
-    and a position that lands past `total` walks on until it lands inside (Black and Rogaway,
-    "Ciphers with arbitrary finite domains", CT-RSA 2002). Memory is that of the positions.
+    The order is a permutation of `total` >= 1 rows keyed by (seed, epoch). A large one is never
+    written out: a Feistel network on a grid of about sqrt(total) x sqrt(total) cells permutes the
+    cells, and a position that lands past `total` walks on until it lands inside (Black and
+    Rogaway, "Ciphers with arbitrary finite domains", CT-RSA 2002).
+
+    `order` is the version of this rule. Version 1 draws only even permutations where both sides
+    of the grid are odd, and favors some orders of a few rows. Version 2 has an even side, which
+    makes odd permutations as likely, and sorts random words where the rows are few.
     """
+    if order >= NEWEST_ORDER and total <= SORTED_ROWS_MAX:
+        return torch.from_numpy(_sorted_order(total, seed, epoch)[positions.numpy()])
     high = math.isqrt(total - 1) + 1
+    if order >= NEWEST_ORDER:
+        high += high % 2
     low = -(-total // high)
     keys = _round_keys(seed, epoch)
     rows = _permute_cells(positions.numpy(), high, low, keys)
@@ -90,6 +106,15 @@ def shuffled(positions: Tensor, *, total: int, seed: int, epoch: int) -> Tensor:
         rows[outside] = walked
         outside = outside[walked >= total]
     return torch.from_numpy(rows)
+
+
+@lru_cache(maxsize=8)
+def _sorted_order(total: int, seed: int, epoch: int) -> Integers:
+    """Return all rows in the order of 63 random bits each, those of equal bits as they are."""
+    block = np.array([SORT_BLOCK])
+    first, second, *_ = _words(np.arange(total), block, epoch, SHUFFLE_STREAM, seed=seed)
+    found: Integers = np.argsort((first << 31 | second >> 1)[:, 0], kind="stable")
+    return found
 
 
 @lru_cache(maxsize=4)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from trainer.batches import Batches
@@ -74,6 +75,11 @@ class Run:
         return self.batches.horizon
 
     @property
+    def labelled_rows(self) -> int:
+        """Rows of the dataset that have a label."""
+        return int((np.asarray(self.source.pack.labels) >= 0).sum())
+
+    @property
     def clock(self) -> Clock:
         """Measures the phases if the run is profiled, else nothing."""
         return self.profiler.clock
@@ -141,20 +147,26 @@ class Run:
         return Logged(level="warning", message=message)
 
     def evaluation_is_due(self) -> bool:
-        """Whether this step ends an epoch to evaluate after, and that was not done yet."""
-        if self.evaluation is None or self.step == 0:
+        """Whether baselines or the end of an epoch are to be evaluated, and that was not done."""
+        if self.evaluation is None:
             return False
         every_steps = self.evaluation.spec.every_epochs * self.horizon.steps_per_epoch
         ends = self.is_done or self.step % every_steps == 0
-        return ends and not self.history.has_evaluation_at(self.step)
+        wanted = ends if self.step else bool(self.evaluation.spec.baselines)
+        return wanted and not self.history.has_evaluation_at(self.step)
 
     def evaluate(self, should_stop: Callable[[], bool]) -> Evaluated | None:
-        """Measure the encoder. None if `should_stop()` said so before the end."""
+        """Measure the encoder; before the first step, what its figures will be held against.
+
+        None if `should_stop()` said so before the end.
+        """
         assert self.evaluation is not None
+        measure = self.evaluation.run if self.step else self.evaluation.baselines
         with self.stopwatch.timing("eval_s"), self.clock.phase("evaluation"):
-            signals = self.evaluation.run(self.method, should_stop=should_stop)
+            signals = measure(self.method, should_stop=should_stop)
         if signals is None:
             return None
+        signals = {**signals, **self.history.baselines()}
         reach("evaluation.done")
         self.history.add(step=self.step, epoch=self.epoch, signals=signals)
         return Evaluated(step=self.step, epoch=self.epoch, signals=signals)

@@ -53,6 +53,8 @@ class JobSpec(Record):
     """What happens to the last rows of an epoch that do not fill a batch."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Everything random is a pure function of it."""
+    order: Literal[1, 2] | None = None
+    """Rule that draws the order of an epoch's rows from the seed. Left out: 2, the newest."""
     precision: Precision = "auto"
     """`bf16` is autocast in bfloat16; auto takes it where the device is fast at it."""
     encoder: EncoderSpec = EncoderSpec()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from trainer.errors import SpecError
+from trainer.evaluators.knn.spec import K_MAX, K_MIN, K_SHARE
 from trainer.events import DatasetFacts
 from trainer.recipes import with_preset
 from trainer.spec import JobSpec
@@ -43,7 +44,7 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
     spec = _own(spec)
     for field, rule in RULES:
         part, name = _place(spec, field)
-        if part.__dict__[name] is None:
+        if part is not None and part.__dict__[name] is None:
             value, reasons[field] = rule(spec, facts)
             # As model_copy does it, but once for all rules: nobody else has this copy yet.
             part.__dict__[name] = value
@@ -62,11 +63,13 @@ def steps_per_epoch(spec: JobSpec, rows: int) -> int:
 def _own(spec: JobSpec) -> JobSpec:
     """A copy of `spec`, and of each part of it that a rule may fill."""
     heads = {field.partition(".")[0] for field, _ in RULES if "." in field}
-    return spec.model_copy(update={head: getattr(spec, head).model_copy() for head in heads})
+    parts = {head: getattr(spec, head) for head in heads}
+    copies = {head: part.model_copy() for head, part in parts.items() if part is not None}
+    return spec.model_copy(update=copies)
 
 
-def _place(spec: JobSpec, field: str) -> tuple[BaseModel, str]:
-    """The part of `spec` that holds a dotted field, and the field's name in it."""
+def _place(spec: JobSpec, field: str) -> tuple[BaseModel | None, str]:
+    """The part of `spec` that holds a dotted field, if there is one, and the field's name in it."""
     head, _, rest = field.partition(".")
     return (getattr(spec, head), rest) if rest else (spec, head)
 
@@ -165,6 +168,43 @@ def _signals(spec: JobSpec, facts: DatasetFacts) -> Choice:
     return every_steps, f"about {POINTS} points on a curve, at most 50 steps apart"
 
 
+def _order(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    return 2, "every order of the rows can occur"
+
+
+def _warmup_from(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    return 1, "the first step of a warm-up already learns"
+
+
+def _neighbours(spec: JobSpec, facts: DatasetFacts) -> Choice:
+    rows = smallest_class(spec, facts)
+    if rows == 0:
+        return K_MIN, "the dataset has no labels, so nothing is classified"
+    bounds = f"at least {K_MIN} and at most {K_MAX}"
+    reason = f"a tenth of the smallest class in the bank, about {rows} rows; {bounds}"
+    return min(K_MAX, max(K_MIN, rows // K_SHARE)), reason
+
+
+def smallest_class(spec: JobSpec, facts: DatasetFacts) -> int:
+    """Return how many rows of the bank the smallest class has, on average over the draws.
+
+    The bank is what `trainer.evaluation` leaves of the labelled rows: all of them with a test
+    dataset, else nine tenths, and at most `bank_rows`. 0 without labels; a pack that does not
+    count the rows of its classes is taken to have as many of each.
+    """
+    if spec.evaluation is None or not facts.labels:
+        return 0
+    counts = facts.label_rows or (facts.rows // len(facts.labels),) * len(facts.labels)
+    counts = tuple(count for count in counts if count)
+    labelled = sum(counts)
+    bank = labelled if spec.test_dataset else labelled - labelled // 10
+    return min(counts, default=0) * min(bank, spec.evaluation.bank_rows) // max(1, labelled)
+
+
+def _baselines(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    return True, "a figure says little without what it is held against"
+
+
 # In order: a rule may read what the rules above it filled in.
 RULES: tuple[tuple[str, Rule], ...] = (
     ("views.side_px", _side),
@@ -179,6 +219,10 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("optim.lr", _lr),
     ("optim.weight_decay", _decay),
     ("signals_every_steps", _signals),
+    ("order", _order),
+    ("schedule.warmup_from", _warmup_from),
+    ("evaluation.k", _neighbours),
+    ("evaluation.baselines", _baselines),
 )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from trainer.assemble import Places, open_run
+from trainer.evaluation import LABELLED_ROWS_MIN
 from trainer.events import Ended, Event, Logged
 from trainer.keeper import Emit
 from trainer.machine import Machine
@@ -64,4 +65,8 @@ def _explain(run: Run, emit: Emit) -> None:
         message = f"Since the last attempt this changed: {what}. The result is not exact."
         emit(Logged(level="warning", message=message))
     if run.spec.evaluation is not None and run.evaluation is None:
-        emit(Logged(message="Too few rows have labels, so nothing is classified."))
+        message = (
+            f"{run.labelled_rows} of {run.source.pack.rows} rows have labels, fewer than the "
+            f"{LABELLED_ROWS_MIN} that nearest neighbors need, so nothing is classified."
+        )
+        emit(Logged(message=message))

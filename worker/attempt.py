@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from service.ledger.write import AttemptLedger
 from service.store.words import Lease
+from trainer.added import settled
 from trainer.errors import EncoderGone, SpecError
 from trainer.events import Ended
 from trainer.files import remove
@@ -110,7 +111,7 @@ def attempt_of(lease: Lease, data_dir: Path) -> Attempt:
     """What a lease asks for. Raises SpecError if this version does not understand it."""
     try:
         if lease.kind == "train":
-            return Attempt(lease, JobSpec.model_validate_json(lease.spec_json), data_dir)
+            return Attempt(lease, settled(JobSpec.model_validate_json(lease.spec_json)), data_dir)
         if lease.kind == "probe":
             return Attempt(lease, _probe_of(lease.spec_json, data_dir), data_dir)
         spec = IngestSpec.model_validate_json(lease.spec_json)

@@ -82,7 +82,9 @@ def cut(tmp_path_factory: pytest.TempPathFactory) -> Cut:
     pack = mixed_pack(folder / "pack")
     with open_run(JOB, Places(out=folder / "fresh", pack=pack), machine=CPU) as run:
         fresh = {name: value.clone() for name, value in collect(run.method, run.optimizer).items()}
-    go(Places(out=folder / "cut", pack=pack), stop_after=CUT + 1)  # one poll is the evaluation's
+    go(
+        Places(out=folder / "cut", pack=pack), stop_after=CUT + 7
+    )  # one poll is the evaluation's, six the baselines'
     loaded = checkpoints.load_newest([folder / "cut" / "checkpoints"])
     assert loaded is not None
     assert 0 < loaded.meta.step < STEPS

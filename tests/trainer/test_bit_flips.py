@@ -48,7 +48,7 @@ def kept(tmp_path: Path) -> Kept:
     places = Places(out=whole, pack=pack)
     train(JOB, places, machine=machine, emit=lambda _: None, should_stop=lambda: False)
     places = Places(out=out, pack=pack)
-    train(JOB, places, machine=machine, emit=lambda _: None, should_stop=lambda: next(polls) >= 11)
+    train(JOB, places, machine=machine, emit=lambda _: None, should_stop=lambda: next(polls) >= 17)
     newer, older, *_ = checkpoints.list_checkpoints(out / "checkpoints")
     return Kept(pack, out / "checkpoints", older, newer, end(whole))
 

@@ -1,10 +1,12 @@
 """Schedules against the authors' adjust_learning_rate, written again here."""
 
 import math
+from typing import Literal
 
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LinearLR
 
 from trainer.optim import Horizon, lr_at, make_optimizer, set_lr
 from trainer.optim_spec import AdamWSpec, ConstantSpec, CosineSpec, SgdSpec, StepsSpec
@@ -31,7 +33,7 @@ def test_steps_is_version_1() -> None:
 
 def test_warm_up_and_cosine_per_step_is_version_3() -> None:
     """With epoch = epoch + i / iters_per_epoch: linear to the peak, then half a cosine to 0."""
-    spec = CosineSpec(per="step", warmup_epochs=10.0)
+    spec = CosineSpec(per="step", warmup_epochs=10.0, warmup_from=0)
     for step in range(HORIZON.steps):
         epoch = step / 7
         if epoch < 10:
@@ -42,17 +44,43 @@ def test_warm_up_and_cosine_per_step_is_version_3() -> None:
 
 
 def test_a_constant_rate_after_half_an_epoch_of_warm_up() -> None:
-    spec = ConstantSpec(warmup_epochs=0.5)
+    spec = ConstantSpec(warmup_epochs=0.5, warmup_from=1)
     horizon = Horizon(epochs=2, steps_per_epoch=4)
     found = [lr_at(step, spec=spec, peak=2.0, horizon=horizon) for step in range(horizon.steps)]
-    assert found == [0.0, 1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+    assert found == [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
 
 
 def test_warm_up_through_the_whole_run() -> None:
-    spec = CosineSpec(warmup_epochs=2.0)
+    spec = CosineSpec(warmup_epochs=2.0, warmup_from=1)
     horizon = Horizon(epochs=2, steps_per_epoch=2)
     found = [lr_at(step, spec=spec, peak=1.0, horizon=horizon) for step in range(4)]
-    assert found == [0.0, 0.25, 0.5, 0.75]
+    assert found == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_a_warm_up_is_that_of_torch() -> None:
+    """LinearLR from 1 / n to 1 over n - 1 steps is (step + 1) / n of the peak."""
+    weights = [nn.Parameter(torch.zeros(1))]
+    optimizer = torch.optim.SGD(weights, lr=0.8)
+    theirs = LinearLR(optimizer, start_factor=1 / 10, end_factor=1.0, total_iters=9)
+    spec = ConstantSpec(warmup_epochs=2.0, warmup_from=1)
+    for step in range(15):
+        ours = lr_at(step, spec=spec, peak=0.8, horizon=Horizon(epochs=3, steps_per_epoch=5))
+        assert ours == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize("per", ["epoch", "step"])
+@pytest.mark.parametrize("warmup_epochs", [0.1, 0.5, 1.3, 2.0])
+def test_a_warm_up_never_stands_still_at_0_nor_passes_the_peak(
+    per: Literal["epoch", "step"], warmup_epochs: float
+) -> None:
+    spec = CosineSpec(per=per, warmup_epochs=warmup_epochs, warmup_from=1)
+    horizon = Horizon(epochs=4, steps_per_epoch=7)
+    rates = [lr_at(step, spec=spec, peak=1.0, horizon=horizon) for step in range(horizon.steps)]
+    assert all(0.0 < rate <= 1.0 for rate in rates)
+    rising = rates[: int(warmup_epochs * 7)]
+    assert rising == sorted(rising)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

@@ -1,11 +1,14 @@
 """Philox against its published vectors and a plain reading; the shuffle against a permutation."""
 
+import math
+from collections import Counter
 from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chi2
 
 from trainer.randomness import _words, philox, shuffled, uniforms
 
@@ -99,16 +102,24 @@ def test_uniforms_are_uniform_and_streams_are_apart() -> None:
     assert float(correlation.abs().max()) < 0.04
 
 
-@pytest.mark.parametrize("total", [*range(1, 40), 97, 255, 256, 257, 1000, 1797, 65_537])
-def test_shuffled_is_a_permutation(total: int) -> None:
-    order = shuffled(torch.arange(total), total=total, seed=5, epoch=3)
+@pytest.mark.parametrize("rule", [1, 2])
+@pytest.mark.parametrize("total", [*range(1, 40), 97, 255, 256, 257, 1797, 4096, 4097, 65_537])
+def test_shuffled_is_a_permutation(total: int, rule: int) -> None:
+    order = shuffled(torch.arange(total), total=total, seed=5, epoch=3, order=rule)
     assert sorted(order.tolist()) == list(range(total))
 
 
-@given(total=st.integers(1, 3000), seed=st.integers(0, 2**63 - 1), epoch=st.integers(0, 2**32 - 1))
+@given(
+    total=st.integers(1, 3000) | st.integers(4097, 6000),
+    seed=st.integers(0, 2**63 - 1),
+    epoch=st.integers(0, 2**32 - 1),
+    rule=st.sampled_from([1, 2]),
+)
 @settings(max_examples=60, deadline=None)
-def test_shuffled_is_a_permutation_for_any_key(total: int, seed: int, epoch: int) -> None:
-    order = shuffled(torch.arange(total), total=total, seed=seed, epoch=epoch)
+def test_shuffled_is_a_permutation_for_any_key(
+    total: int, seed: int, epoch: int, rule: int
+) -> None:
+    order = shuffled(torch.arange(total), total=total, seed=seed, epoch=epoch, order=rule)
     assert torch.equal(order.sort().values, torch.arange(total))
 
 
@@ -145,3 +156,60 @@ def test_every_row_comes_to_every_position_equally_often(total: int) -> None:
     expected = epochs / total
     freedom = (total - 1) ** 2
     assert float(((counts - expected) ** 2 / expected).sum()) < freedom + 6 * (2 * freedom) ** 0.5
+
+
+def parity(order: list[int]) -> int:
+    """1 for an odd permutation: rows less cycles, counted by walking each cycle."""
+    seen, cycles = set[int](), 0
+    for start in range(len(order)):
+        cycles += start not in seen
+        row = start
+        while row not in seen:
+            seen.add(row)
+            row = order[row]
+    return (len(order) - cycles) % 2
+
+
+@pytest.mark.parametrize("total", [9, 25, 49, 225, 2025, 4225, 5041])
+def test_odd_orders_are_as_likely_as_even_ones(total: int) -> None:
+    """By the first rule a grid of two odd sides knew even permutations only.
+
+    200 draws of a fair coin lie within 100 +- 35 but for one time in a million.
+    """
+    positions = torch.arange(total)
+    odd = sum(
+        parity(shuffled(positions, total=total, seed=3, epoch=epoch).tolist())
+        for epoch in range(200)
+    )
+    assert 65 <= odd <= 135
+    old = (shuffled(positions, total=total, seed=3, epoch=e, order=1).tolist() for e in range(20))
+    assert sum(map(parity, old)) == 0, "the fault that the second rule mends"
+
+
+@pytest.mark.parametrize("total", [2, 3, 4, 5])
+def test_all_orders_of_a_few_rows_are_equally_likely(total: int) -> None:
+    """Chi-square over all total! orders against the quantile of one in a million."""
+    draws = 100 * math.factorial(total)
+    positions = torch.arange(total)
+    counts = Counter(
+        tuple(shuffled(positions, total=total, seed=7, epoch=epoch).tolist())
+        for epoch in range(draws)
+    )
+    assert len(counts) == math.factorial(total)
+    chi_square = sum((count - 100) ** 2 / 100 for count in counts.values())
+    assert chi_square < chi2.ppf(1 - 1e-6, math.factorial(total) - 1)
+
+
+@pytest.mark.parametrize("total", [7, 64])
+def test_each_pair_of_rows_follows_one_another_equally_often(total: int) -> None:
+    """Which row comes after which, over 2,000 epochs, each with total - 1 steps."""
+    epochs, positions = 2000, torch.arange(total)
+    counts = torch.zeros(total, total)
+    for epoch in range(epochs):
+        order = shuffled(positions, total=total, seed=11, epoch=epoch)
+        counts[order[:-1], order[1:]] += 1
+    assert float(counts.diagonal().sum()) == 0.0
+    expected = epochs / total
+    apart = counts[~torch.eye(total, dtype=torch.bool)] - expected
+    freedom = total * (total - 2)
+    assert float((apart**2 / expected).sum()) < chi2.ppf(1 - 1e-6, freedom)

@@ -21,6 +21,8 @@ from trainer.write_behind import WriteBehind
 
 ROWS, BATCH, EPOCHS = 44, 8, 2
 STEPS = EPOCHS * 6  # the last batch of an epoch has 4 rows
+BASELINE_POLLS = 6
+"""How often a run asks whether to stop while it measures its baselines."""
 
 
 def job(**changes: Any) -> JobSpec:  # noqa: ANN401  # words of a spec, as JSON has them
@@ -102,7 +104,7 @@ CASES: dict[str, dict[str, Any]] = {
 def test_a_chain_of_cuts_ends_in_the_same_bits(
     case: str, pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Cut after step 1, in the middle, on the edge of an epoch, and one step before the end.
+    """Cut during the baselines, after step 1, in the middle, and one step before the end.
 
     The queue wraps every third step. Each attempt has a folder of its own, as under the service,
     and starts with another state of the global generator.
@@ -114,7 +116,7 @@ def test_a_chain_of_cuts_ends_in_the_same_bits(
     assert (ended.outcome, ended.step) == ("succeeded", STEPS)
 
     attempts: list[Path] = []
-    for number, steps in enumerate((1, 3, 2, 5, None)):
+    for number, steps in enumerate((3, BASELINE_POLLS + 1, 3, 2, 5, None)):
         out = tmp_path / f"{number}"
         latest = tuple(max((a / "checkpoints").iterdir()) for a in reversed(attempts))
         torch.manual_seed(number)
@@ -146,7 +148,7 @@ def test_training_leaves_the_global_generator_alone(pack: Path, tmp_path: Path) 
 def test_another_thread_count_goes_on_but_is_stamped(pack: Path, tmp_path: Path) -> None:
     """Sums depend on the threads, so the end may differ: said once, and kept from then on."""
     places, spec = Places(out=tmp_path, pack=pack), job(epochs=1)
-    go(spec, places, stop_after=2)
+    go(spec, places, stop_after=BASELINE_POLLS + 2)
     watcher = Watcher(2)
     two = Machine(device="cpu", threads=2)
     train(spec, places, machine=two, emit=watcher.emit, should_stop=watcher.should_stop)
@@ -227,8 +229,8 @@ def test_a_checkpoint_by_time_waits_for_the_one_being_written(
 def test_a_stop_during_evaluation_evaluates_after_the_resume(pack: Path, tmp_path: Path) -> None:
     """The poll that stops it is the evaluation's own; its signals must not be lost."""
     places, spec = Places(out=tmp_path, pack=pack), job(epochs=1)
-    stopped = go(spec, places, stop_after=7)[1]
-    assert stopped.of("evaluated") == []
+    stopped = go(spec, places, stop_after=BASELINE_POLLS + 7)[1]
+    assert [event.step for event in stopped.of("evaluated")] == [0]
     assert stopped.of("checkpointed")[-1].step == 6
     resumed = go(spec, places)[1]
     assert [event.step for event in resumed.of("evaluated")] == [6]
@@ -269,12 +271,32 @@ def test_signals_are_read_when_due_and_are_those_of_the_table(pack: Path, tmp_pa
     assert stepped["lr"] < watcher.of("stepped")[0].signals["lr"]
 
 
+def test_baselines_are_measured_once_and_told_beside_each_figure(
+    pack: Path, tmp_path: Path
+) -> None:
+    first = go(job(), Places(out=tmp_path, pack=pack), stop_after=BASELINE_POLLS + 3)[1]
+    (measured,) = first.of("evaluated")
+    assert (measured.step, measured.epoch) == (0, 0.0)
+    baselines = measured.signals
+    assert baselines.keys() == {"knn_top1_raw", "knn_top1_untrained", "knn_top1_majority"}
+    again = go(job(), Places(out=tmp_path, pack=pack))[1]
+    figures = [event.signals for event in again.of("evaluated")]
+    assert [event.step for event in again.of("evaluated")] == [6, 12]
+    assert all(figure.items() >= baselines.items() for figure in figures)
+    assert all("knn_top1" in figure for figure in figures)
+
+
+def test_baselines_can_be_left_out(pack: Path, tmp_path: Path) -> None:
+    watcher = go(job(evaluation={"baselines": False}), Places(out=tmp_path, pack=pack))[1]
+    assert [event.signals.keys() for event in watcher.of("evaluated")] == [{"knn_top1"}] * 2
+
+
 def test_rows_without_labels_are_not_evaluated(tmp_path: Path) -> None:
     images, _ = blobs(20, side_px=12, classes=2)
     write_pack(tmp_path / "pack", images)
     watcher = go(job(epochs=1), Places(out=tmp_path / "out", pack=tmp_path / "pack"))[1]
     assert watcher.of("evaluated") == []
-    assert any("labels" in event.message for event in watcher.of("logged"))
+    assert any("0 of 20 rows have labels" in event.message for event in watcher.of("logged"))
 
 
 def test_a_test_pack_is_matched_by_the_names_of_its_classes(pack: Path, tmp_path: Path) -> None:

@@ -10,9 +10,11 @@ from trainer.spec import JobSpec
 from trainer.suggest import RULES, resolve, steps_per_epoch
 
 
-def facts(rows: int, side_px: int = 32) -> DatasetFacts:
+def facts(rows: int, side_px: int = 32, label_rows: tuple[int, ...] = ()) -> DatasetFacts:
     return DatasetFacts(
         rows=rows,
+        labels=tuple(f"class {number}" for number in range(len(label_rows))),
+        label_rows=label_rows,
         bad_files=0,
         duplicates=0,
         side_px_min=side_px,
@@ -117,3 +119,50 @@ def test_the_small_encoder_takes_more_and_longer_steps() -> None:
     assert spec.batch_rows == 128
     assert spec.optim.lr == pytest.approx(0.06)
     assert (spec.views.crop_scale, spec.method.head) == ((0.2, 1.0), "linear")
+
+
+DIGITS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)
+CIFAR = (5000,) * 10
+
+
+@pytest.mark.parametrize(
+    ("label_rows", "body", "k"),
+    [
+        (DIGITS, {}, 15),
+        (CIFAR, {"test_dataset": "test"}, 200),
+        (CIFAR, {}, 200),
+        (CIFAR, {"evaluation": {"bank_rows": 5000}}, 50),
+        ((100, 30), {"test_dataset": "test"}, 5),
+        ((100, 90), {"test_dataset": "test"}, 9),
+        ((100, 0, 90), {"test_dataset": "test"}, 9),
+        ((), {}, 5),
+        (CIFAR, {"evaluation": {"k": 77}}, 77),
+    ],
+)
+def test_k_is_a_tenth_of_the_smallest_class_in_the_bank(
+    label_rows: tuple[int, ...], body: dict[str, object], k: int
+) -> None:
+    sent = JobSpec.model_validate({"dataset": "x", **body})
+    resolved = resolve(sent, facts(sum(label_rows) or 50, label_rows=label_rows))
+    assert resolved.spec.evaluation is not None
+    assert resolved.spec.evaluation.k == k
+    assert resolved.spec.evaluation.feature == "backbone"
+    assert ("evaluation.k" in resolved.reasons) == (k != 77)
+
+
+def test_a_pack_that_does_not_count_its_classes_is_taken_to_be_even() -> None:
+    uncounted = facts(1797, label_rows=DIGITS).model_copy(update={"label_rows": None})
+    spec = resolve(JobSpec(dataset="x"), uncounted).spec
+    assert spec.evaluation is not None
+    assert spec.evaluation.k == 16
+
+
+def test_a_job_without_evaluation_has_no_k() -> None:
+    resolved = resolve(JobSpec(dataset="x", evaluation=None), facts(100))
+    assert resolved.spec.evaluation is None
+    assert not any(field.startswith("evaluation") for field in resolved.reasons)
+
+
+def test_new_jobs_have_the_newest_rules() -> None:
+    spec = resolve(JobSpec(dataset="x"), facts(100)).spec
+    assert (spec.order, spec.schedule.warmup_from) == (2, 1)

@@ -174,6 +174,7 @@ class PackWriter:
             bad_files=self.bad_files,
             duplicates=self.duplicates,
             labels=classes,
+            label_rows=_rows_of(index["label"], classes=len(classes)),
             side_px_min=int(short.min()),
             side_px_median=int(np.sort(short)[len(short) // 2]),
             side_px_max=int(long.max()),
@@ -218,3 +219,9 @@ def _left_out(part: RowsWriter) -> list[DataWarning]:
         for code, count, message, hint in counts
         if count
     ]
+
+
+def _rows_of(labels: NDArray[np.int32], *, classes: int) -> tuple[int, ...]:
+    """Return how many rows each class has; a label of -1 is none."""
+    counts = np.bincount(labels[labels >= 0], minlength=classes)
+    return tuple(int(count) for count in counts)

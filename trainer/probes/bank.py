@@ -75,7 +75,9 @@ def bank_of(
 def sample(spec: ProbeSpec, rows: int) -> NDArray[np.int64]:
     """The rows to search, in the order in which they are computed: the same for every encoder."""
     seed = derived_seed(spec.job.seed, "probe")
-    order = shuffled(torch.arange(min(rows, spec.rows_max)), total=rows, seed=seed, epoch=0)
+    drawn = torch.arange(min(rows, spec.rows_max))
+    # By the first rule for good: features that were kept are those of its rows.
+    order = shuffled(drawn, total=rows, seed=seed, epoch=0, order=1)
     found: NDArray[np.int64] = order.numpy()
     return found
 

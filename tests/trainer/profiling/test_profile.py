@@ -113,7 +113,7 @@ def test_it_ends_in_the_same_bits(pack: Path, tmp_path: Path, threads: int) -> N
 
 def test_a_profile_can_be_asked_for_and_left_when_a_run_goes_on(pack: Path, tmp_path: Path) -> None:
     whole = sums(go(job(), pack, tmp_path / "whole"))
-    stopped = go(job(profile=True), pack, tmp_path / "cut", polls=8)
+    stopped = go(job(profile=True), pack, tmp_path / "cut", polls=8 + 6)  # six of the baselines
     assert [event.step for event in told(stopped)] == [8]
     rest = go(job(), pack, tmp_path / "cut")
     (started,) = (event for event in rest if event.type == "started")
@@ -147,4 +147,4 @@ def test_without_a_word_nothing_is_told(pack: Path, tmp_path: Path) -> None:
 
 
 def test_too_few_steps_tell_nothing(pack: Path, tmp_path: Path) -> None:
-    assert told(go(job(profile=True), pack, tmp_path, polls=4)) == []
+    assert told(go(job(profile=True), pack, tmp_path, polls=4 + 6)) == []

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.evaluators.knn.spec import KnnSpec
+from trainer.evaluators.knn.spec import K_MAX, KnnSpec
 
 VOTE_CELLS = 32_000_000
 """Similarities held at once."""
@@ -38,7 +38,7 @@ def knn_top1(
 
 def _vote(similarity: Tensor, labels: Tensor, *, spec: KnnSpec, classes: int) -> Tensor:
     """The class with the most votes, int64 [b]; a neighbour's weighs exp(similarity / T)."""
-    near, index = similarity.topk(min(spec.k, similarity.shape[1]), dim=1)
+    near, index = similarity.topk(min(spec.k or K_MAX, similarity.shape[1]), dim=1)
     votes = similarity.new_zeros(similarity.shape[0], classes)
     # Divided by the nearest one's: the same winner, and no overflow at a small T.
     weights = ((near - near[:, :1]) / spec.temperature).exp()

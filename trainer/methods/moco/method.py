@@ -13,7 +13,7 @@ from trainer.method import Feature, Method, Negatives, Outcome
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.momentum import distance_ratio, follow
 from trainer.negatives import NegativeQueue
-from trainer.randomness import shuffled
+from trainer.randomness import NEWEST_ORDER, shuffled
 from trainer.seeds import derived_seed, scoped_seed
 from trainer.spec import JobSpec
 
@@ -53,14 +53,15 @@ class MoCo(Method):
         seed: int,
         bf16: bool,
         crew: Crew | None = None,
+        order: int = NEWEST_ORDER,
     ) -> None:
-        """`spec` is resolved; `seed` draws negatives and the order of keys.
+        """`spec` is resolved; `seed` draws negatives and the order of keys, by the rule `order`.
 
         `crew`: on a CPU, look at negatives by compiled code where that is possible.
         """
         super().__init__()
         assert spec.queue_rows is not None
-        self.spec, self.seed = spec, seed
+        self.spec, self.seed, self.order = spec, seed, order
         self.query = Tower(encoder, _head(spec, feature_dim(encoder)), bf16=bf16)
         self.key = copy.deepcopy(self.query).requires_grad_(False)
         self.negatives = NegativeQueue(
@@ -87,7 +88,10 @@ class MoCo(Method):
             return torch.stack(
                 [
                     _order_and_back(
-                        rows, seed=derived_seed(self.seed, f"key order {half}"), at=step
+                        rows,
+                        seed=derived_seed(self.seed, f"key order {half}"),
+                        at=step,
+                        order=self.order,
                     )
                     for half in range(2 if self.spec.symmetric else 1)
                 ]
@@ -193,13 +197,14 @@ def build(spec: JobSpec, *, bf16: bool, crew: Crew | None) -> MoCo:
     with scoped_seed(derived_seed(spec.seed, "weights")):
         side_px = spec.views.side_px or 0
         encoder = build_encoder(spec.encoder, side_px=side_px, bn_splits=splits, crew=crew)
-        return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16, crew=crew)
+        order = spec.order or NEWEST_ORDER
+        return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16, crew=crew, order=order)
 
 
-def _order_and_back(total: int, *, seed: int, at: int) -> Tensor:
+def _order_and_back(total: int, *, seed: int, at: int, order: int) -> Tensor:
     """A permutation of `total` rows and its inverse, int64 [2, total]."""
-    order = shuffled(torch.arange(total), total=total, seed=seed, epoch=at)
-    return torch.stack([order, torch.empty_like(order).scatter_(0, order, torch.arange(total))])
+    there = shuffled(torch.arange(total), total=total, seed=seed, epoch=at, order=order)
+    return torch.stack([there, torch.empty_like(there).scatter_(0, there, torch.arange(total))])
 
 
 def _head(spec: MoCoSpec, width: int) -> nn.Module:

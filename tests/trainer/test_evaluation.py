@@ -1,0 +1,109 @@
+"""Nearest neighbors and their baselines against scikit-learn, on rows cut out by numpy."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.neighbors import KNeighborsClassifier
+
+from tests.support.tiny_pack import blobs, write_pack
+from trainer.data.pack import Pack
+from trainer.data.source import RowSource
+from trainer.evaluation import Evaluation, plan_evaluation
+from trainer.method import load_method
+from trainer.spec import JobSpec
+from trainer.suggest import resolve
+from trainer.views.views import Views
+
+CPU = torch.device("cpu")
+
+
+def accuracy(
+    bank: tuple[NDArray[np.float64], NDArray[np.int64]],
+    test: tuple[NDArray[np.float64], NDArray[np.int64]],
+    k: int,
+) -> float:
+    oracle = KNeighborsClassifier(
+        k, metric="cosine", algorithm="brute", weights=lambda d: np.exp((1 - d) / 0.1)
+    )
+    return float(oracle.fit(*bank).score(*test))
+
+
+def evaluation_of(
+    folder: Path, *, side_px: int, rows: int = 120
+) -> tuple[JobSpec, Evaluation, NDArray[np.uint8], NDArray[np.int64]]:
+    images, labels = blobs(rows, side_px=side_px, classes=3)
+    labels[: rows // 3] = 0  # so that one class is the most frequent
+    facts = write_pack(folder, images, labels, classes=("a", "b", "c"))
+    sent = JobSpec.model_validate({"dataset": "x", "encoder": {"name": "small"}})
+    spec = resolve(sent, facts).spec
+    views = Views(spec.views, mean=facts.mean, std=facts.std, device=CPU)
+    plan = plan_evaluation(spec, RowSource(Pack.open(folder), device=CPU), None, views=views)
+    assert plan is not None
+    return spec, plan, images, labels.astype(np.int64)
+
+
+@pytest.mark.parametrize("side_px", [12, 64])
+def test_baselines_are_those_of_scikit_learn(side_px: int, tmp_path: Path) -> None:
+    """At 64 px raw input is the mean of each 2 x 2 pixels."""
+    spec, plan, images, labels = evaluation_of(tmp_path / "pack", side_px=side_px)
+    assert spec.evaluation is not None
+    assert spec.evaluation.k is not None
+    bank, test = plan.bank.rows.numpy(), plan.test.rows.numpy()
+    assert len(test) == len(images) // 10
+    assert not set(bank) & set(test)
+
+    method = load_method(spec, bf16=False)
+    found = plan.baselines(method, should_stop=lambda: False)
+    assert found is not None
+    assert found.keys() == {"knn_top1_raw", "knn_top1_untrained", "knn_top1_majority"}
+    assert method.training, "it goes on training"
+
+    pixels = images / 255.0
+    pixels = (pixels - pixels.mean((0, 1, 2))) / pixels.std((0, 1, 2))
+    if side_px == 64:
+        pixels = pixels.reshape(len(pixels), 32, 2, 32, 2, 3).mean((2, 4))
+    raw, k = pixels.reshape(len(pixels), -1), spec.evaluation.k
+    expected = accuracy((raw[bank], labels[bank]), (raw[test], labels[test]), k)
+    assert found["knn_top1_raw"] == pytest.approx(expected)
+
+    most = Counter(labels[bank].tolist()).most_common(1)[0][0]
+    assert found["knn_top1_majority"] == pytest.approx(float((labels[test] == most).mean()))
+
+    with torch.no_grad():
+        views = plan.views.plain(plan.bank.source.canvas(torch.arange(len(images))))
+        features = method.encoder.eval()(views).flatten(1).numpy().astype(np.float64)
+    untrained = accuracy((features[bank], labels[bank]), (features[test], labels[test]), k)
+    assert found["knn_top1_untrained"] == pytest.approx(untrained)
+
+
+def test_the_backbone_is_asked_unless_told_otherwise(tmp_path: Path) -> None:
+    """The first figure of an untrained method is its baseline: same rows, same k, same feature."""
+    spec, plan, *_ = evaluation_of(tmp_path / "pack", side_px=12)
+    method = load_method(spec, bf16=False)
+    figure = plan.run(method, should_stop=lambda: False)
+    baselines = plan.baselines(method, should_stop=lambda: False)
+    assert figure is not None
+    assert baselines is not None
+    assert figure["knn_top1"] == baselines["knn_top1_untrained"]
+
+
+def test_nothing_is_measured_once_it_is_told_to_stop(tmp_path: Path) -> None:
+    spec, plan, *_ = evaluation_of(tmp_path / "pack", side_px=12)
+    method = load_method(spec, bf16=False)
+    assert plan.baselines(method, should_stop=lambda: True) is None
+    assert plan.run(method, should_stop=lambda: True) is None
+
+
+@pytest.mark.parametrize(("labelled", "measured"), [(19, False), (20, True)])
+def test_a_bank_needs_20_labelled_rows(labelled: int, measured: bool, tmp_path: Path) -> None:
+    images, labels = blobs(40, side_px=12, classes=2)
+    labels[labelled:] = -1
+    facts = write_pack(tmp_path / "pack", images, labels, classes=("a", "b"))
+    spec = resolve(JobSpec(dataset="x"), facts).spec
+    views = Views(spec.views, mean=facts.mean, std=facts.std, device=CPU)
+    with RowSource(Pack.open(tmp_path / "pack"), device=CPU) as source:
+        assert (plan_evaluation(spec, source, None, views=views) is not None) == measured

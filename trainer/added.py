@@ -1,0 +1,41 @@
+"""Fields that a resolved spec did not always have, and what their absence meant. Loads no tensors.
+
+A job in flight keeps the spec that was resolved when it was submitted. A version that adds a field
+which changes the result lists it here, so that such a job ends with its old bits.
+"""
+
+from typing import Any
+
+from trainer.spec import JobSpec
+
+ADDED: tuple[tuple[str, object], ...] = (
+    ("order", 1),
+    ("schedule.warmup_from", 0),
+    ("evaluation.baselines", False),
+)
+"""Dotted field -> the value that stands for its absence in a resolved spec."""
+
+
+def settled(spec: JobSpec) -> JobSpec:
+    """Return a stored resolved spec with what its version did not know at its old meaning."""
+    for field, before in ADDED:
+        head, _, name = field.partition(".")
+        part = getattr(spec, head)
+        if name and part is not None and getattr(part, name) is None:
+            spec = spec.model_copy(update={head: part.model_copy(update={name: before})})
+        elif not name and part is None:
+            spec = spec.model_copy(update={head: before})
+    return spec
+
+
+def at_old_meaning(spec: JobSpec) -> dict[str, Any]:
+    """Return the fields that say no more than their absence, as pydantic's `exclude` takes them."""
+    found: dict[str, Any] = {}
+    for field, before in ADDED:
+        head, _, name = field.partition(".")
+        part = getattr(spec, head)
+        if name and part is not None and getattr(part, name) == before:
+            found.setdefault(head, set()).add(name)
+        elif not name and part == before:
+            found[head] = True
+    return found

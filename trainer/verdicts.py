@@ -1,0 +1,338 @@
+"""The verdicts on a run: one table with its thresholds, for everything that says how a run is.
+
+The page, `moco watch`, the model card, the alerts and the docs all take their words and numbers
+from here. Pure: readings in, a verdict out; loads no tensors.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+Kind = Literal["bad", "warn", "busy", "ok"]
+Line = Mapping[str, float]
+
+READINGS = 20
+"""So many of the newest readings are averaged: one batch alone says little."""
+TELLING_EPOCHS = 2
+"""A run is judged so many epochs after real keys have filled its queue of negatives."""
+TELLING_SHARE = 0.5
+"""Nearest neighbors are held against the baselines from this part of the run on."""
+COLLAPSED_STD, COLLAPSING_STD = 0.1, 0.2
+"""Bounds of `embedding_std_ratio`: 1 is spread over the sphere, 0 is a single point."""
+AT_CHANCE, WEAK, ABOVE_CHANCE = 0.98, 0.9, 1.1
+"""Bounds of `loss` / `chance_loss`."""
+GUESSING_TOP1 = 0.5
+"""Queries that find their key more often than this do not guess, whatever the loss is.
+
+A high temperature keeps the loss of the best encoder near that of guessing.
+"""
+EASY_TOP1 = 0.99
+"""Above this nearly every query finds its key at once."""
+LOST_DISTANCE = 0.5
+"""Above this `key_encoder_distance_ratio` the key encoder has lost a collapsed query encoder."""
+GAIN_MIN = 0.02
+"""Gain in `knn_top1` over the best baseline that counts as one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the newest lines of a run's history say. A signal that was not read is None."""
+
+    share: float
+    """Part of the planned steps that is done."""
+    epoch: float
+    fill: float
+    queue_dataset_ratio: float
+    loss: float | None = None
+    chance: float | None = None
+    top1: float | None = None
+    std: float | None = None
+    distance: float | None = None
+    knn: float | None = None
+    baselines: tuple[tuple[str, float], ...] = ()
+    """(name, `knn_top1` of it): raw input, untrained encoder, majority class."""
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether the run is far enough to be judged by its loss and spread."""
+        return self.epoch >= TELLING_EPOCHS + min(1.0, self.queue_dataset_ratio)
+
+    @property
+    def loss_ratio(self) -> float | None:
+        """Loss over the loss of guessing."""
+        if self.loss is None or not self.chance:
+            return None
+        return self.loss / self.chance
+
+    @property
+    def best(self) -> tuple[str, float] | None:
+        """The best baseline."""
+        return max(self.baselines, key=lambda pair: pair[1], default=None)
+
+    @property
+    def raw(self) -> float | None:
+        """`knn_top1` of the raw input."""
+        return dict(self.baselines).get("raw input")
+
+    @property
+    def guesses(self) -> bool:
+        """Whether queries find their keys too rarely for anything but guessing."""
+        return self.top1 is None or self.top1 < GUESSING_TOP1
+
+
+class Verdict(NamedTuple):
+    """One row of the table."""
+
+    code: str
+    kind: Kind
+    word: str
+    when: str
+    """The rule in words."""
+    advice: str
+    evidence: Callable[[Reading], str | None]
+    """The numbers that speak for it; None where it does not apply."""
+
+
+class Judgement(NamedTuple):
+    """A verdict with its evidence."""
+
+    verdict: Verdict
+    evidence: str
+
+
+def judge(lines: Iterable[Line], *, share: float) -> Judgement:
+    """Return the first verdict of the table that applies to the lines of a history, oldest first.
+
+    `share` is the part of the planned steps that is done; 1.0 for a run that has ended.
+    """
+    reading = read(lines, share=share)
+    for verdict in VERDICTS:
+        evidence = verdict.evidence(reading)
+        if evidence is not None:
+            return Judgement(verdict, evidence)
+    raise AssertionError("the last verdict applies to every reading")
+
+
+def read(lines: Iterable[Line], *, share: float) -> Reading:
+    """Return means of the newest readings, and the newest evaluation."""
+    told = list(lines)
+    stepped = [line for line in told if "loss" in line][-READINGS:]
+    evaluated: Line = next((line for line in reversed(told) if "knn_top1" in line), {})
+    newest = stepped[-1] if stepped else {}
+    names = {name: signal for name, signal in BASELINES.items() if signal in evaluated}
+    return Reading(
+        share=share,
+        epoch=max((line.get("epoch", 0.0) for line in told), default=0.0),
+        fill=newest.get("negatives_fill_ratio", 0.0),
+        queue_dataset_ratio=newest.get("queue_dataset_ratio", 0.0),
+        loss=_mean(stepped, "loss"),
+        chance=_mean(stepped, "chance_loss"),
+        top1=_mean(stepped, "top1"),
+        std=_mean(stepped, "embedding_std_ratio"),
+        distance=_mean(stepped, "key_encoder_distance_ratio"),
+        knn=evaluated.get("knn_top1"),
+        baselines=tuple((name, evaluated[signal]) for name, signal in names.items()),
+    )
+
+
+BASELINES = {
+    "raw input": "knn_top1_raw",
+    "untrained encoder": "knn_top1_untrained",
+    "majority class": "knn_top1_majority",
+}
+"""What a baseline is called -> its signal."""
+
+
+def of_code(code: str) -> Verdict:
+    """Return the row of a code. Raises KeyError if there is none."""
+    return {verdict.code: verdict for verdict in VERDICTS}[code]
+
+
+def held_against(knn: float, baselines: Iterable[tuple[str, float]]) -> str:
+    """Return a figure with its baselines in words."""
+    against = ", ".join(f"{name} {value:.1%}" for name, value in baselines)
+    return f"kNN top-1 {knn:.1%}" + (f" ({against})" if against else "")
+
+
+def _mean(lines: list[Line], name: str) -> float | None:
+    values = [line[name] for line in lines if name in line]
+    return sum(values) / len(values) if values else None
+
+
+def _diverged(reading: Reading) -> str | None:
+    loss, ratio = reading.loss, reading.loss_ratio
+    if loss is not None and not math.isfinite(loss):
+        return "The loss is not a finite number."
+    if not reading.is_telling:
+        return None
+    if ratio is not None and ratio >= ABOVE_CHANCE:
+        return f"{_loss(reading)}: worse than guessing."
+    is_lost = reading.distance is not None and reading.distance >= LOST_DISTANCE
+    if is_lost and reading.std is not None and reading.std < COLLAPSED_STD:
+        return (
+            f"The weights jump: the key encoder is {reading.distance:.0%} of their length behind, "
+            f"and the spread of the embeddings is {reading.std:.3f}."
+        )
+    return None
+
+
+def _collapsed(reading: Reading) -> str | None:
+    if not reading.is_telling or reading.std is None or reading.std >= COLLAPSED_STD:
+        return None
+    return f"The spread of the embeddings is {reading.std:.3f}; 1 is healthy, 0 a single point."
+
+
+def _at_chance(reading: Reading) -> str | None:
+    ratio = reading.loss_ratio
+    if not reading.is_telling or not reading.guesses or ratio is None or ratio < AT_CHANCE:
+        return None
+    return f"{_loss(reading)}."
+
+
+def _collapsing(reading: Reading) -> str | None:
+    if not reading.is_telling or reading.std is None or reading.std >= COLLAPSING_STD:
+        return None
+    return f"The spread of the embeddings is only {reading.std:.3f}; 1 is healthy."
+
+
+def _no_better(reading: Reading) -> str | None:
+    if not _is_compared(reading) or reading.knn is None or reading.raw is None:
+        return None
+    return f"{_knn(reading)}." if reading.knn <= reading.raw else None
+
+
+def _too_early(reading: Reading) -> str | None:
+    if reading.fill < 1.0:
+        return f"{reading.fill:.0%} of the queue's keys are real after {reading.epoch:.1f} epochs."
+    if not reading.is_telling:
+        return f"Only {reading.epoch:.1f} epochs are done."
+    if not _is_compared(reading) and not _has_gained(reading):
+        return f"{reading.share:.0%} of the steps are done. {_knn(reading)}."
+    return None
+
+
+def _gained_little(reading: Reading) -> str | None:
+    if not _has_gained(reading):
+        return f"{_knn(reading)}."
+    ratio = reading.loss_ratio
+    is_weak = ratio is not None and ratio >= WEAK and reading.guesses
+    if reading.knn is None and is_weak and _is_compared(reading):
+        return f"{_loss(reading)}."
+    return None
+
+
+def _too_easy(reading: Reading) -> str | None:
+    if reading.top1 is None or reading.top1 <= EASY_TOP1 or reading.knn is not None:
+        return None
+    return f"{reading.top1:.1%} of the queries find their own key at once."
+
+
+def _healthy(reading: Reading) -> str | None:
+    told = [] if reading.loss is None else [_loss(reading)]
+    told += [] if reading.std is None else [f"spread {reading.std:.2f}"]
+    told += [] if reading.knn is None else [_knn(reading)]
+    return "; ".join(told) + "." if told else "Nothing speaks against it."
+
+
+def _is_compared(reading: Reading) -> bool:
+    return reading.is_telling and reading.share >= TELLING_SHARE
+
+
+def _has_gained(reading: Reading) -> bool:
+    """Whether no figure says the opposite."""
+    best = reading.best
+    return reading.knn is None or best is None or reading.knn >= best[1] + GAIN_MIN
+
+
+def _loss(reading: Reading) -> str:
+    return f"Loss {reading.loss:.3f} of {reading.chance:.3f} for guessing, ln(1 + K)"
+
+
+def _knn(reading: Reading) -> str:
+    return "" if reading.knn is None else held_against(reading.knn, reading.baselines)
+
+
+VERDICTS: tuple[Verdict, ...] = (
+    Verdict(
+        "diverged",
+        "bad",
+        "Diverged",
+        f"the loss is not finite or at least {ABOVE_CHANCE} x guessing, or the spread is below "
+        f"{COLLAPSED_STD} with the key encoder at least {LOST_DISTANCE} behind",
+        "Run again with a tenth of `optim.lr`.",
+        _diverged,
+    ),
+    Verdict(
+        "collapsed",
+        "bad",
+        "Collapsed",
+        f"`embedding_std_ratio` below {COLLAPSED_STD}",
+        "It will not recover: run again with half the `optim.lr`, `method.momentum` at 0.99 or "
+        "above, and `method.bn` at split.",
+        _collapsed,
+    ),
+    Verdict(
+        "at_chance",
+        "warn",
+        "At chance",
+        f"`loss` at least {AT_CHANCE} x `chance_loss`, and `top1` below {GUESSING_TOP1}",
+        "Run again with half the `optim.lr`, and with weaker views if a crop no longer shows what "
+        "the image is of.",
+        _at_chance,
+    ),
+    Verdict(
+        "collapsing",
+        "warn",
+        "Collapsing",
+        f"`embedding_std_ratio` from {COLLAPSED_STD} to {COLLAPSING_STD}",
+        "Watch the spread; if it goes on falling, run again with half the `optim.lr`.",
+        _collapsing,
+    ),
+    Verdict(
+        "no_better_than_raw",
+        "warn",
+        "No better than raw input",
+        "`knn_top1` not above `knn_top1_raw` in the second half of the run",
+        "For these classes use the pixels as they are, or train longer with views that keep what "
+        "tells the classes apart.",
+        _no_better,
+    ),
+    Verdict(
+        "too_early",
+        "busy",
+        "Too early to tell",
+        f"the queue is not full of real keys, {TELLING_EPOCHS} epochs have not passed since, or "
+        "`knn_top1` has not gained yet in the first half of the run",
+        "While it runs there is nothing to do; a run that ended so needs more `epochs` or a "
+        "`method.queue_rows` of a quarter of the rows.",
+        _too_early,
+    ),
+    Verdict(
+        "gained_little",
+        "warn",
+        "Gained little",
+        f"`knn_top1` less than {GAIN_MIN} above its best baseline in the second half of the run; "
+        f"without labels `loss` at least {WEAK} x `chance_loss` and `top1` below {GUESSING_TOP1}",
+        "Train longer (`epochs`), or choose views that fit your images.",
+        _gained_little,
+    ),
+    Verdict(
+        "too_easy",
+        "warn",
+        "Too easy",
+        f"`top1` above {EASY_TOP1}, and no `knn_top1` to say that it learns all the same",
+        "Give it more negatives (`method.queue_rows`) or stronger views (a smaller "
+        "`views.crop_scale`).",
+        _too_easy,
+    ),
+    Verdict(
+        "healthy",
+        "ok",
+        "Healthy",
+        "none of the above",
+        "Nothing to do.",
+        _healthy,
+    ),
+)
+"""From the gravest to the best: the first one that applies is the verdict."""
