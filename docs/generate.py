@@ -15,10 +15,15 @@ from generate_cli import cli_page  # noqa: E402
 
 from service.metrics import METRICS  # noqa: E402
 from service.observability.dashboards.every import dashboard_files  # noqa: E402
+from trainer.verdicts import COLLAPSED_STD, COLLAPSING_STD, VERDICTS  # noqa: E402
 
 METRICS_PAGE = REPO / "docs" / "metrics.md"
 OBSERVABILITY = REPO / "service" / "observability"
 RUNBOOK = REPO / "docs" / "runbook.md"
+READING = REPO / "docs" / "reading-curves.md"
+STATIC = REPO / "service" / "pages" / "static"
+VERDICTS_BEGIN = "<!-- verdicts: written by `make docs` from trainer/verdicts.py -->"
+VERDICTS_END = "<!-- end of the verdicts -->"
 
 
 def metrics_page() -> str:
@@ -49,11 +54,36 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def thresholds() -> str:
+    """Return verdicts.js: the bounds that the charts shade, from the table of verdicts."""
+    return (
+        "// Bounds of the table of verdicts. Written by `make docs` from trainer/verdicts.py.\n\n"
+        f"export const COLLAPSED_STD = {COLLAPSED_STD};\n"
+        f"export const COLLAPSING_STD = {COLLAPSING_STD};\n"
+    )
+
+
+def verdicts_table() -> str:
+    """Return the table of verdicts for people, the gravest first."""
+    lines = ["| verdict | when | what to do |", "|---|---|---|"]
+    lines += [f"| **{row.word}** | {row.when} | {row.advice} |" for row in VERDICTS]
+    return "\n".join(lines) + "\n"
+
+
+def with_table(page: Path) -> str:
+    """Return a page with the table of verdicts between its marks made anew."""
+    before, _, rest = page.read_text().partition(VERDICTS_BEGIN)
+    behind = rest.partition(VERDICTS_END)[2]
+    return f"{before}{VERDICTS_BEGIN}\n{verdicts_table()}{VERDICTS_END}{behind}"
+
+
 def generated() -> dict[Path, str]:
     """Every generated file. The runbook is copied to where it is installed with the package."""
     dashboards = OBSERVABILITY / "grafana"
     return {
         METRICS_PAGE: metrics_page(),
+        READING: with_table(READING),
+        STATIC / "verdicts.js": thresholds(),
         REPO / "docs" / "api.md": api_page(),
         REPO / "docs" / "cli.md": cli_page(),
         OBSERVABILITY / "prometheus" / "runbook.md": RUNBOOK.read_text(),

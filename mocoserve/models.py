@@ -116,6 +116,16 @@ class Profile(Answer):
     sentence: str
 
 
+class Verdict(Answer):
+    """How a run is."""
+
+    code: str
+    kind: str
+    word: str
+    evidence: str = ""
+    advice: str = ""
+
+
 class Progress(Answer):
     """How far a job has come."""
 
@@ -130,6 +140,7 @@ class Progress(Answer):
     differs: tuple[str, ...] = ()
     precision: str | None = None
     profile: Profile | None = None
+    verdict: Verdict | None = None
 
 
 class Job(Answer):

@@ -84,7 +84,7 @@ FACTS: Example = {
 REASON: Example = {
     "code": "nonfinite_loss",
     "message": "The loss is nan at step 120.",
-    "hint": "Lower optim.lr or raise method.temperature; the last good checkpoint is kept.",
+    "hint": "Run again with a tenth of `optim.lr`. The last good checkpoint is kept.",
 }
 DATASET: Example = {
     "id": DATASET_ID,
@@ -128,6 +128,16 @@ PROFILE: Example = {
     "sentence": "Making the two views takes 61 % of each step: give the worker more threads "
     "(`MOCO_THREADS` above 2), or train on a GPU.",
 }
+VERDICT: Example = {
+    "type": "judged",
+    "step": 1200,
+    "code": "healthy",
+    "kind": "ok",
+    "word": "Healthy",
+    "evidence": "Loss 6.310 of 8.318 for guessing, ln(1 + K); spread 0.93; kNN top-1 61.4% "
+    "(raw input 34.6%, untrained encoder 29.8%, majority class 10.0%).",
+    "advice": "Nothing to do.",
+}
 PROGRESS: Example = {
     "step": 1200,
     "steps": 19_500,
@@ -139,6 +149,7 @@ PROGRESS: Example = {
     "exact": True,
     "differs": [],
     "profile": PROFILE,
+    "verdict": VERDICT,
 }
 JOB: Example = {
     "id": JOB_ID,

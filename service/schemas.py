@@ -12,7 +12,7 @@ from service.store.words import (
     JobRecord,
     Status,
 )
-from trainer.events import DatasetFacts, Profiled, StoredAs
+from trainer.events import DatasetFacts, Judged, Profiled, StoredAs
 from trainer.ingest_options import USUAL, IngestOptions
 from trainer.record import Record
 from trainer.spec import SourceFormat
@@ -196,6 +196,8 @@ class Progress(BaseModel):
     """What the job computes in: what `auto` came to on its worker's device."""
     profile: Profiled | None = None
     """Where the time goes, if the spec asks for a `profile`."""
+    verdict: Judged | None = None
+    """How the run is, with its evidence and what to do next."""
 
 
 class Job(BaseModel):

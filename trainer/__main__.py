@@ -30,6 +30,7 @@ from trainer.events import (
     Evaluated,
     Event,
     Ingesting,
+    Judged,
     Logged,
     Profiled,
     Published,
@@ -41,9 +42,19 @@ from trainer.machine import Machine
 from trainer.memory import keep_freed_memory
 from trainer.spec import IngestSpec, JobSpec
 from trainer.train import Places, train
+from trainer.verdicts import BASELINES
 
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 101}
-SHOWN = ("loss", "chance_loss", "top1", "embedding_std_ratio", "lr", "rows_per_s", "knn_top1")
+SHOWN = (
+    "loss",
+    "chance_loss",
+    "top1",
+    "embedding_std_ratio",
+    "lr",
+    "rows_per_s",
+    "knn_top1",
+    *BASELINES.values(),
+)
 
 
 class StopFlag:
@@ -193,6 +204,8 @@ def _line(event: Event) -> str:
             text = event.message
         case Profiled():
             text = event.sentence
+        case Judged():
+            text = f"{event.word}: {event.evidence} {event.advice}"
         case Ingesting():
             text = f"{event.rows_ok} rows, {event.rows_bad} bad files"
         case Published():

@@ -16,6 +16,8 @@ Only `StorageError` and `CheckpointError` are ours; the others are the user's to
 
 from typing import ClassVar
 
+from trainer.verdicts import of_code
+
 
 class TrainerError(Exception):
     """A job cannot go on."""
@@ -60,7 +62,7 @@ class DivergedError(TrainerError):
     """The loss became NaN or infinite."""
 
     code = "nonfinite_loss"
-    hint = "Lower optim.lr or raise method.temperature; the last good checkpoint is kept."
+    hint = f"{of_code('diverged').advice} The last good checkpoint is kept."
 
     def __init__(self, *, step: int, loss: float) -> None:
         """`step` is the optimizer step whose loss was not finite."""

@@ -140,6 +140,25 @@ class Profiled(Record):
     """What that is, and what would change it."""
 
 
+class Judged(Record):
+    """How the run is: one row of the table in `trainer.verdicts`, with its evidence."""
+
+    type: Literal["judged"] = "judged"
+    """What this is."""
+    step: int
+    """Optimizer steps done."""
+    code: Annotated[str, Field(max_length=32)]
+    """Which verdict: `healthy`, `collapsed`, `too_early`, ..."""
+    kind: Literal["bad", "warn", "busy", "ok"]
+    """How grave it is."""
+    word: Annotated[str, Field(max_length=64)]
+    """What it is called."""
+    evidence: Annotated[str, Field(max_length=600)]
+    """The numbers that speak for it."""
+    advice: Annotated[str, Field(max_length=600)]
+    """What to do next."""
+
+
 class Checkpointed(Record):
     """A checkpoint lies whole on the disk."""
 
@@ -295,6 +314,7 @@ Event = Annotated[
     | Stepped
     | Evaluated
     | Profiled
+    | Judged
     | Checkpointed
     | Logged
     | Ingesting

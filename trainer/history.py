@@ -2,10 +2,11 @@
 
 import json
 import os
+from itertools import islice
 from pathlib import Path
 
 from trainer.files import storage_errors, sync_folder
-from trainer.verdicts import BASELINES
+from trainer.verdicts import BASELINES, READINGS
 
 Line = dict[str, float]
 
@@ -21,6 +22,7 @@ class History:
     def __init__(self, path: Path, *, before: list[Line]) -> None:
         """Start the file with the lines `before`, those of the attempts before this one."""
         self.path, self.lines = path, list(before)
+        self._evaluated = next((line for line in reversed(before) if "knn_top1" in line), None)
         temporary = path.with_name(f"{path.name}.tmp")
         with storage_errors(path, leftover=temporary):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -33,9 +35,20 @@ class History:
         """Append one line, readable at once."""
         line = {"step": step, "epoch": epoch, **signals}
         self.lines.append(line)
+        if "knn_top1" in line:
+            self._evaluated = line
         with storage_errors(self.path, leftover=self.path.with_name(f"{self.path.name}.tmp")):
             self._file.write(_written(line))
             self._file.flush()
+
+    def newest(self) -> list[Line]:
+        """Return the lines that a verdict looks at, oldest first: those of steps are the last few.
+
+        Found from the end, so that it costs the same after a million lines.
+        """
+        stepped = list(islice((line for line in reversed(self.lines) if "loss" in line), READINGS))
+        evaluated = [] if self._evaluated is None else [self._evaluated]
+        return [*evaluated, *reversed(stepped)]
 
     def sync(self) -> None:
         """Wait for the disk: a checkpoint must not outlive the lines before it. For any thread."""

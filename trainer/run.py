@@ -10,8 +10,9 @@ import torch
 
 from trainer.batches import Batches
 from trainer.data.source import RowSource
+from trainer.errors import DivergedError
 from trainer.evaluation import Evaluation
-from trainer.events import Evaluated, Logged, Profiled, Published, Started, Stepped
+from trainer.events import Evaluated, Judged, Logged, Profiled, Published, Started, Stepped
 from trainer.exports.publish import Export, publish
 from trainer.failpoints import reach
 from trainer.history import History
@@ -26,6 +27,7 @@ from trainer.spec import JobSpec
 from trainer.state import collect
 from trainer.stepping import Stepping
 from trainer.suggest import Resolved
+from trainer.verdicts import Judgement, judge, of_code
 from trainer.views.views import Views
 from trainer.watch import LossWatch, Stopwatch
 
@@ -63,6 +65,8 @@ class Run:
     profiler: Profiler
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     has_complained: bool = False
+    last_verdict: str = ""
+    """Code of the verdict that was told last in this attempt."""
 
     @property
     def spec(self) -> JobSpec:
@@ -170,6 +174,28 @@ class Run:
         reach("evaluation.done")
         self.history.add(step=self.step, epoch=self.epoch, signals=signals)
         return Evaluated(step=self.step, epoch=self.epoch, signals=signals)
+
+    def verdict(self, *, is_due: bool) -> Judged | None:
+        """Return how the run is, if that is due or another verdict than before."""
+        found = judge(self.history.newest(), share=self.step / self.horizon.steps)
+        if not is_due and found.verdict.code == self.last_verdict:
+            return None
+        return self._judged(found)
+
+    def diverged(self, error: DivergedError) -> Judged:
+        """Return the verdict on a run whose loss is not finite."""
+        return self._judged(Judgement(of_code("diverged"), error.detail))
+
+    def _judged(self, found: Judgement) -> Judged:
+        verdict, self.last_verdict = found.verdict, found.verdict.code
+        return Judged(
+            step=self.step,
+            code=verdict.code,
+            kind=verdict.kind,
+            word=verdict.word,
+            evidence=found.evidence,
+            advice=verdict.advice,
+        )
 
     def save_behind(self, emit: Emit) -> None:
         """Copy the state if a checkpoint is due; it is written while training goes on.

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from trainer.assemble import Places, open_run
+from trainer.errors import DivergedError
 from trainer.evaluation import LABELLED_ROWS_MIN
 from trainer.events import Ended, Event, Logged
 from trainer.keeper import Emit
@@ -31,22 +32,34 @@ def train(
     with open_run(spec, places, machine=machine) as run:
         emit(run.started())
         _explain(run, emit)
-        while not should_stop():
-            if run.evaluation_is_due() and not _tell(emit, run.evaluate(should_stop)):
+        try:
+            return _stepped_to_the_end(run, emit, should_stop)
+        except DivergedError as error:
+            emit(run.diverged(error))
+            raise
+
+
+def _stepped_to_the_end(run: Run, emit: Emit, should_stop: Callable[[], bool]) -> Ended:
+    while not should_stop():
+        if run.evaluation_is_due():
+            if not _tell(emit, run.evaluate(should_stop)):
                 break
-            run.save_behind(emit)
-            if run.is_done:
-                run.save(emit)
-                _tell(emit, run.profiled_last())
-                emit(run.publish())
-                return Ended(outcome="succeeded", step=run.step)
-            _tell(emit, run.advance())
-            _tell(emit, run.complaint())
-            _tell(emit, run.profiled())
-        run.save(emit)
-        _tell(emit, run.profiled_last())
-        message = f"Stopped after step {run.step}; the checkpoint is kept."
-        return Ended(outcome="stopped", code="stopped", message=message, step=run.step)
+            _tell(emit, run.verdict(is_due=run.step > 0))
+        run.save_behind(emit)
+        if run.is_done:
+            run.save(emit)
+            _tell(emit, run.profiled_last())
+            _tell(emit, run.verdict(is_due=True))
+            emit(run.publish())
+            return Ended(outcome="succeeded", step=run.step)
+        if _tell(emit, run.advance()):
+            _tell(emit, run.verdict(is_due=False))
+        _tell(emit, run.complaint())
+        _tell(emit, run.profiled())
+    run.save(emit)
+    _tell(emit, run.profiled_last())
+    message = f"Stopped after step {run.step}; the checkpoint is kept."
+    return Ended(outcome="stopped", code="stopped", message=message, step=run.step)
 
 
 def _tell(emit: Emit, event: Event | None) -> bool:

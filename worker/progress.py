@@ -10,6 +10,7 @@ from trainer.events import (
     Evaluated,
     Event,
     Ingesting,
+    Judged,
     Profiled,
     Published,
     Started,
@@ -18,7 +19,8 @@ from trainer.events import (
 
 Progress = dict[str, Any]
 """step, steps, epoch, epochs, signals, rows_per_s, eta_s, exact, differs, device, precision, and
-profile once it was told; an ingest has rows_ok, rows_bad, bytes_done, bytes_total instead."""
+profile and verdict once they were told; an ingest has rows_ok, rows_bad, bytes_done, bytes_total
+instead."""
 
 
 def folded(progress: Progress, event: Event, *, batch_rows: int) -> Progress:
@@ -49,6 +51,8 @@ def folded(progress: Progress, event: Event, *, batch_rows: int) -> Progress:
         }
     if isinstance(event, Profiled):
         return progress | {"profile": event.model_dump(mode="json")}
+    if isinstance(event, Judged):
+        return progress | {"verdict": event.model_dump(mode="json")}
     if isinstance(event, Ingesting):
         return progress | event.model_dump(exclude={"type"})
     return progress

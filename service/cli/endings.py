@@ -6,6 +6,7 @@ What watches or waits for a job says it on stderr, like every failure, with the 
 from typing import TYPE_CHECKING
 
 from service.cli.exits import CommandError, outcome
+from service.cli.verdict import verdict_of
 from service.cli.words import duration_text
 
 if TYPE_CHECKING:
@@ -24,13 +25,22 @@ def lasted(job: "Job") -> str:
 
 def unhappy(job: "Job") -> CommandError:
     """The error that tells of a job that failed or was cancelled."""
-    reason = job.status_reason
     return CommandError(
         f"{job.id} {job.status}{lasted(job)}",
-        detail=(reason.message or reason.code) if reason else "",
+        detail=_detail(job),
         hint=_next(job),
         code=outcome(job.status),
     )
+
+
+def _detail(job: "Job") -> str:
+    """Return why it ended so, and how it was: the reason may be the evidence of the verdict."""
+    reason, verdict = job.status_reason, verdict_of(job)
+    told = (reason.message or reason.code) if reason else ""
+    if verdict is None or verdict.kind in ("ok", "busy"):
+        return told
+    evidence = "" if verdict.evidence == told else f": {verdict.evidence}"
+    return f"{told} Verdict: {verdict.word}{evidence or '.'}".strip()
 
 
 def _next(job: "Job") -> str:

@@ -8,6 +8,7 @@ import typer
 from service.cli import completion
 from service.cli.options import AnyJobId, job_id
 from service.cli.shell import Shell, command
+from service.cli.verdict import verdict_of
 from service.cli.words import ago_text, duration_text
 
 if TYPE_CHECKING:
@@ -45,7 +46,8 @@ def list_jobs(
     if not page:
         shell.say("No jobs yet. Submit one: `moco submit -d NAME`.")
         return
-    print_table(("ID", "STATUS", "PROGRESS", "NAME", "CREATED"), (_row(job) for job in page))
+    head = ("ID", "STATUS", "PROGRESS", "VERDICT", "KNN (RAW)", "NAME", "CREATED")
+    print_table(head, (_row(job) for job in page))
     if more:
         shell.say(f"There are more: `moco jobs --after {page[-1].id}`.")
 
@@ -109,17 +111,30 @@ def _print_lines(shell: Shell, lines: list[str], *, attempt: int) -> None:
 def _row(job: "Job") -> tuple[object, ...]:
     progress = job.progress
     share = f"{progress.step}/{progress.steps}" if progress and progress.steps else None
-    return job.id, job.status, share, job.name, ago_text(job.created_at)
+    verdict = verdict_of(job)
+    word = verdict.word if verdict else None
+    return job.id, job.status, share, word, _figure(job), job.name, ago_text(job.created_at)
+
+
+def _figure(job: "Job") -> str | None:
+    """Return `knn_top1` with that of raw input behind it."""
+    signals = job.progress.signals if job.progress else {}
+    if "knn_top1" not in signals:
+        return None
+    raw = signals.get("knn_top1_raw")
+    return f"{signals['knn_top1']:.1%}" + (f" ({raw:.1%})" if raw is not None else "")
 
 
 def _facts(job: "Job") -> list[tuple[str, object]]:
-    progress, reason = job.progress, job.status_reason
+    progress, reason, verdict = job.progress, job.status_reason, verdict_of(job)
     facts: list[tuple[str, object]] = [
         ("id", job.id),
         ("name", job.name),
         ("status", job.status),
         ("because", f"{reason.message or reason.code}" if reason else None),
         ("next", (reason.hint or None) if reason else None),
+        ("verdict", f"{verdict.word}: {verdict.evidence}" if verdict else None),
+        ("advice", verdict.advice if verdict else None),
         ("place in line", job.queue_position),
         ("dataset", job.dataset_id),
         ("worker", job.worker_id),

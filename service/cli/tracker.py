@@ -4,7 +4,8 @@ from collections import deque
 from math import isfinite
 from typing import Any
 
-from mocoserve.models import Event, Job, Metrics
+from mocoserve.models import Event, Job, Metrics, Verdict
+from service.cli.verdict import figure
 from service.cli.words import count_text, duration_text
 
 _WINDOW_S = 60.0
@@ -28,6 +29,8 @@ class Tracker:
         self.signals: dict[str, float] = dict(progress.signals) if progress else {}
         self.bottleneck = ""
         """What the newest profile says in a word."""
+        self.verdict: Verdict | None = None
+        """The newest one that an event told."""
         self.losses: dict[int, float] = {}
         """Step -> loss, for a chart."""
         self._seen: deque[tuple[float, int]] = deque()
@@ -55,12 +58,19 @@ class Tracker:
                     self.losses[self.step] = float(loss)
                 self._remember(at_s)
                 return event.type == "evaluated"
-            case "profiled":
-                before, self.bottleneck = self.bottleneck, str(body["bottleneck"])
-                return self.bottleneck != before
+            case "profiled" | "judged":
+                return self._says_else(event.type, body)
             case "logged":
                 return True
         return False
+
+    def _says_else(self, kind: str, body: dict[str, Any]) -> bool:
+        """Whether a profile names another bottleneck than before, or the run another verdict."""
+        if kind == "profiled":
+            before, self.bottleneck = self.bottleneck, str(body["bottleneck"])
+            return self.bottleneck != before
+        last, self.verdict = self.verdict, Verdict.model_validate(body)
+        return last is None or self.verdict.code != last.code
 
     @property
     def eta_s(self) -> float | None:
@@ -97,8 +107,8 @@ class Tracker:
             parts.append(f"loss {loss:.2f}" if short else f"loss {loss:.3f}{told}")
         if (top1 := signals.get("top1")) is not None:
             parts.append(f"top-1 {top1:.0%}" if short else f"top-1 {top1:.1%}")
-        if (knn := signals.get("knn_top1")) is not None:
-            parts.append(f"kNN {knn:.0%}" if short else f"kNN {knn:.1%}")
+        if told := figure(signals, short=short):
+            parts.append(told)
         if rows_per_s := signals.get("rows_per_s"):
             parts.append(f"{count_text(rows_per_s)} rows/s")
         if (eta_s := self.eta_s) is not None:

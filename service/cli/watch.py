@@ -13,10 +13,12 @@ from service.cli.endings import UNHAPPY, lasted, unhappy
 from service.cli.exits import Exit, outcome
 from service.cli.options import AnyJobId, job_id
 from service.cli.shell import Shell, command
+from service.cli.verdict import lines as verdict_lines
+from service.cli.verdict import verdict_of
 
 if TYPE_CHECKING:
     from mocoserve.client import Client
-    from mocoserve.models import Event, Job
+    from mocoserve.models import Event, Job, Verdict
     from service.cli.tracker import Tracker
 
 _LINE_EVERY_S = 5.0
@@ -123,6 +125,8 @@ def _display(
                 line(f"{event.event.get('level')}: {event.event.get('message')}")
             elif event.type == "profiled" and notable:
                 line(str(event.event.get("sentence")))
+            elif event.type == "judged" and notable:
+                _tell_verdict(tracker.verdict, line)
 
         yield show
 
@@ -154,11 +158,19 @@ def _plain(tracker: "Tracker", line: Callable[[str], None]) -> "Callable[[Event,
         elif event.type == "profiled":
             if notable:
                 line(str(event.event.get("sentence")))
+        elif event.type == "judged":
+            if notable:
+                _tell_verdict(tracker.verdict, line)
         elif notable or (event.type == "stepped" and now_s - told_s >= _LINE_EVERY_S):
             told_s = now_s
             line(tracker.words())
 
     return show
+
+
+def _tell_verdict(verdict: "Verdict | None", line: Callable[[str], None]) -> None:
+    for text in verdict_lines(verdict):
+        line(text)
 
 
 def _greet(shell: Shell, client: "Client", job: "Job") -> None:
@@ -177,6 +189,8 @@ def _farewell(shell: Shell, job: "Job", *, line: Callable[[str], None]) -> None:
             line(text)
     if job.status in UNHAPPY:
         return
+    if job.status == "succeeded":
+        _tell_verdict(verdict_of(job), line)
     line(f"{job.id} {job.status}{lasted(job)}")
     verb = "download" if job.status == "succeeded" else "resume"
     shell.say(f"next: moco {verb} {job.id}")

@@ -44,6 +44,7 @@ HEADERS = {
 }
 CURVES = (
     *("loss", "chance_loss", "negatives_fill_ratio", "top1", "top5", "knn_top1"),
+    *("knn_top1_raw", "knn_top1_untrained", "knn_top1_majority"),
     *("embedding_std_ratio", "rows_per_s", "data_s", "step_s"),
     *("positive_similarity", "negative_similarity", "lr"),
 )

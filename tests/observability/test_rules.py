@@ -21,6 +21,22 @@ from tests.support.promql import (
     selectors,
 )
 from tests.support.tools import needs
+from trainer.verdicts import (
+    ABOVE_CHANCE,
+    AT_CHANCE,
+    COLLAPSED_STD,
+    COLLAPSING_STD,
+    EASY_TOP1,
+    GAIN_MIN,
+    GUESSING_TOP1,
+    LOST_DISTANCE,
+    TELLING_EPOCHS,
+    TELLING_SHARE,
+    VERDICTS,
+    WEAK,
+    Verdict,
+    of_code,
+)
 
 KNOWN = contract() | recorded()
 CASES = sorted((Path(__file__).parent / "alerts").glob("*.yml"))
@@ -162,3 +178,44 @@ def test_every_series_of_a_case_is_of_the_table() -> None:
             assert str(selector.name) in KNOWN, given["series"]
             labels = {matcher.name for matcher in selector.matchers.matchers}
             assert labels <= KNOWN[str(selector.name)], given["series"]
+
+
+ALERT_OF = {
+    "diverged": "MocoDiverged",
+    "collapsed": "MocoRepresentationCollapse",
+    "at_chance": "MocoLossAtChance",
+    "collapsing": "MocoRepresentationCollapsing",
+    "no_better_than_raw": "MocoNoBetterThanRawInput",
+    "gained_little": "MocoGainedLittle",
+    "too_easy": "MocoContrastiveTooEasy",
+}
+BOUNDS_OF = {
+    "diverged": {ABOVE_CHANCE, COLLAPSED_STD, LOST_DISTANCE},
+    "collapsed": {COLLAPSED_STD, LOST_DISTANCE},
+    "at_chance": {AT_CHANCE, ABOVE_CHANCE, GUESSING_TOP1},
+    "collapsing": {COLLAPSED_STD, COLLAPSING_STD},
+    "no_better_than_raw": {TELLING_SHARE},
+    "gained_little": {GAIN_MIN, WEAK, AT_CHANCE, GUESSING_TOP1, TELLING_SHARE},
+    "too_easy": {EASY_TOP1, 1.0},
+}
+"""Numbers of each rule besides those of when a run is far enough; 1 is a full queue."""
+
+
+@pytest.mark.parametrize("row", VERDICTS, ids=lambda row: row.code)
+def test_an_alert_has_the_bounds_and_the_advice_of_the_table(row: Verdict) -> None:
+    if row.kind in ("ok", "busy"):
+        assert row.code not in ALERT_OF
+        return
+    (alert,) = (one for one in rules(ALERTS) if one.name == ALERT_OF[row.code])
+    telling = f"moco_train_epoch >= {TELLING_EPOCHS} + clamp_max(moco_train_queue_dataset_ratio, 1)"
+    assert alert.expr.endswith(f"and {telling}")
+    numbers = re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])", alert.expr.removesuffix(telling))
+    assert {float(number) for number in numbers} == BOUNDS_OF[row.code]
+    assert alert.fields["annotations"]["description"].startswith(row.advice)
+    section = (REPO / "docs" / "runbook.md").read_text().partition(f"### {alert.name}\n")[2]
+    assert row.advice in " ".join(section.partition("\n### ")[0].split())
+
+
+def test_a_loss_that_is_not_finite_has_the_advice_of_a_run_that_diverged() -> None:
+    (alert,) = (one for one in rules(ALERTS) if one.name == "MocoNonFiniteLoss")
+    assert alert.fields["annotations"]["description"].startswith(of_code("diverged").advice)

@@ -9,6 +9,7 @@ from trainer.exports.curves import Line, number, table
 from trainer.exports.snippets import loading
 from trainer.spec import JobSpec
 from trainer.suggest import RULES
+from trainer.verdicts import BASELINES, judge
 
 TITLE = """# {name}
 
@@ -52,7 +53,7 @@ def card(  # noqa: PLR0913
         TITLE.rstrip().format(name=name, arch=spec.encoder.name, dim=config["num_features"]),
         "## Load it\n" + loading(config),
         "## Data\n" + _data(spec, facts),
-        "## Result\n" + _result(history, step=step, exact=exact),
+        "## Result\n" + _result(spec, history, step=step, exact=exact),
         "## Curves\n" + "\n".join(table(history)) + "\n\n" + _reading(history),
         "## Recipe\n" + _recipe(spec, reasons | suggested(spec, facts)),
         LIMITS,
@@ -98,23 +99,33 @@ def _data(spec: JobSpec, facts: DatasetFacts) -> str:
     return _table(("", ""), rows)
 
 
-def _result(history: Sequence[Line], *, step: int, exact: bool) -> str:
+def _result(spec: JobSpec, history: Sequence[Line], *, step: int, exact: bool) -> str:
+    found = judge(history, share=1.0)
+    verdict = f"**{found.verdict.word}.** {found.evidence}"
+    if found.verdict.kind != "ok":
+        verdict += f" {found.verdict.advice}"
     sentences = [f"Trained for {step:,} optimizer steps."]
-    knn = [line["knn_top1"] for line in history if "knn_top1" in line]
-    if knn:
-        sentences.append(
-            f"Of held-out labelled images, nearest neighbours classify **{knn[-1]:.1%}** rightly "
-            f"(first reading: {knn[0]:.1%})."
-        )
-    std = [line["embedding_std_ratio"] for line in history if "embedding_std_ratio" in line]
-    if std:
-        word = "healthy" if std[-1] >= 0.1 else "**collapsed: do not use it**"
-        sentences.append(f"Std of the embedding x sqrt(d) is {number(std[-1])}: {word}.")
     if not exact:
         sentences.append(
             "The run was resumed under other conditions, so its bytes cannot be made again exactly."
         )
-    return " ".join(sentences)
+    parts = [verdict, " ".join(sentences), *_figures(spec, history)]
+    return "\n\n".join(parts)
+
+
+def _figures(spec: JobSpec, history: Sequence[Line]) -> list[str]:
+    """Return a table of the last kNN figure and its baselines; nothing without labels."""
+    line = next((line for line in reversed(history) if "knn_top1" in line), None)
+    if line is None or spec.evaluation is None:
+        return []
+    of_head = " after its head" if spec.evaluation.feature == "projection" else ""
+    told = {f"this encoder{of_head}": "knn_top1", **BASELINES}
+    rows = [(name, f"{line[signal]:.1%}") for name, signal in told.items() if signal in line]
+    words = (
+        f"Held-out labelled images that their nearest neighbors (k = {spec.evaluation.k}, cosine) "
+        "classify correctly, and the same without this training:"
+    )
+    return [words, _table(("features", "kNN top-1"), rows)]
 
 
 def _reading(history: Sequence[Line]) -> str:

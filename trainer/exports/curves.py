@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from trainer.verdicts import BASELINES
+
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 40
 
@@ -13,6 +15,7 @@ CURVES: tuple[tuple[str, str], ...] = (
     ("loss", "loss (nats)"),
     ("top1", "pretext top-1"),
     ("knn_top1", "kNN top-1"),
+    *((signal, f"kNN top-1, {name}") for name, signal in BASELINES.items()),
     ("positive_similarity", "positive similarity"),
     ("negative_similarity", "negative similarity"),
     ("embedding_std_ratio", "embedding std x sqrt(d)"),

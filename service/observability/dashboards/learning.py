@@ -1,6 +1,7 @@
 """The panels that tell whether a training learns."""
 
 from service.observability.dashboards.panels import Query, Row, Section, curve
+from trainer.verdicts import COLLAPSED_STD, COLLAPSING_STD
 
 JOB = '{job_id=~"$job_id"}'
 """The chosen jobs."""
@@ -28,14 +29,18 @@ LEARNING = Section(
                     dashed="guessing .*",
                 ),
                 curve(
-                    "Nearest neighbours",
-                    "True progress, where there are labels: test rows that their neighbours"
-                    " classify rightly.",
+                    "Nearest neighbors",
+                    "True progress, where there are labels: test rows that their neighbors classify"
+                    " correctly. Dashed: the same without this training.",
                     "percentunit",
-                    of_job("knn_top1_ratio"),
+                    of_job("knn_top1_ratio", "encoder {{job_id}}"),
+                    of_job("knn_top1_raw_ratio", "baseline raw input {{job_id}}"),
+                    of_job("knn_top1_untrained_ratio", "baseline untrained {{job_id}}"),
+                    of_job("knn_top1_majority_ratio", "baseline majority class {{job_id}}"),
                     columns=12,
                     low=0,
                     high=1,
+                    dashed="baseline .*",
                 ),
             ),
         ),
@@ -54,12 +59,16 @@ LEARNING = Section(
                 ),
                 curve(
                     "Collapse",
-                    "Std of the embedding x sqrt(d): 1 is healthy. In the red zone, below 0.1, all"
-                    " images look alike to the encoder.",
+                    f"Std of the embedding x sqrt(d): 1 is healthy. In the red zone, below"
+                    f" {COLLAPSED_STD}, all images look alike to the encoder.",
                     "short",
                     of_job("embedding_std_ratio"),
                     low=0,
-                    steps=((None, "red"), (0.1, "yellow"), (0.3, "transparent")),
+                    steps=(
+                        (None, "red"),
+                        (COLLAPSED_STD, "yellow"),
+                        (COLLAPSING_STD, "transparent"),
+                    ),
                 ),
                 curve(
                     "Similarity",

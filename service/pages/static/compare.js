@@ -11,7 +11,7 @@ import { flat, pill, times } from "./parts.js";
 const EVERY_MS = 5000;
 const POINTS = 400;
 const SHOWN = [
-  ["loss", "Loss", {}], ["knn_top1", "Nearest neighbours, top-1", { ticks: ".0%" }], ["top1", "Own key found, top-1", { ticks: ".0%", fromZero: true }],
+  ["loss", "Loss", {}], ["knn_top1", "Nearest neighbors, top-1", { ticks: ".0%" }], ["top1", "Own key found, top-1", { ticks: ".0%", fromZero: true }],
   ["embedding_std_ratio", "Spread of the embeddings", { fromZero: true }], ["rows_per_s", "Speed, rows/s", { fromZero: true }], ["lr", "Learning rate", { fromZero: true }],
 ];
 const COLOURS = { a: "--series-1", b: "--series-2" };
@@ -93,7 +93,8 @@ function results(jobs) {
   const of = (name, form = number) => jobs.map((job) => form(job.progress.signals?.[name]));
   const rows = [
     ["State", ...jobs.map((job) => pill(job.status))],
-    ["kNN top-1", ...of("knn_top1", percent)], ["Loss", ...of("loss")], ["Spread", ...of("embedding_std_ratio")],
+    ["Verdict", ...jobs.map((job) => job.progress.verdict?.word ?? "–")],
+    ["kNN top-1", ...of("knn_top1", percent)], ["of raw input", ...of("knn_top1_raw", percent)], ["of the untrained encoder", ...of("knn_top1_untrained", percent)], ["Loss", ...of("loss")], ["Spread", ...of("embedding_std_ratio")],
     ["Ran", ...jobs.map((job) => duration(times(job)[1]))], ["Steps", ...jobs.map((job) => number(job.progress.step))],
   ];
   const heads = jobs.map((job, place) => h("a", { href: `/ui/jobs/${job.id}` }, `${"AB"[place]}: ${job.name}`));

@@ -4,6 +4,7 @@ import { get } from "./api.js";
 import { Charts } from "./chart.js";
 import { band, bands } from "./chart_marks.js";
 import { h } from "./dom.js";
+import { COLLAPSED_STD, COLLAPSING_STD } from "./verdicts.js";
 
 const POINTS = 500;
 const AGAIN_MS = 500;
@@ -34,13 +35,18 @@ export const CHARTS = [
     series: [{ name: "top1", label: "top-1" }, { name: "top5", label: "top-5", color: "--series-3" }], fromZero: true,
   },
   {
-    title: "Nearest neighbours", ticks: ".0%", text: "Labelled rows that their neighbours classify rightly. Needs labels.",
-    series: [{ name: "knn_top1", label: "kNN top-1", color: "--series-3" }],
+    title: "Nearest neighbors", ticks: ".0%", text: "Labelled rows that their neighbors classify correctly, and the same without this training. Needs labels.",
+    series: [
+      { name: "knn_top1", label: "kNN top-1", color: "--series-3" }, { name: "knn_top1_raw", label: "raw input", color: "--series-2", dash: "dash" },
+      { name: "knn_top1_untrained", label: "untrained encoder", color: "--series-4", dash: "dot" }, { name: "knn_top1_majority", label: "majority class", color: "--muted", dash: "dot" },
+    ],
   },
   {
-    title: "Spread of the embeddings", text: "1 is healthy; in the shaded zone they collapse to one point.",
+    title: "Spread of the embeddings", text: "1 is healthy; in the lower zone they have collapsed to one point.",
     series: [{ name: "embedding_std_ratio", label: "std × √d", color: "--series-4" }], fromZero: true,
-    bands: (_, { log }) => bands(band("--bad", { y0: log ? 0.01 : 0, y1: 0.2, text: "collapse", log })),
+    bands: (_, { log }) => bands(
+      band("--bad", { y0: log ? 0.01 : 0, y1: COLLAPSED_STD, text: "collapsed", log }),
+      band("--warn", { y0: COLLAPSED_STD, y1: COLLAPSING_STD, text: "collapsing", log })),
   },
   {
     title: "Speed", unit: "rows/s", text: "Rows trained on in a second, evaluation left out.",

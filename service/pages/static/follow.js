@@ -5,7 +5,7 @@ import { addressOf } from "./address.js";
 import { dismiss, notice, tell } from "./notices.js";
 import { get } from "./api.js";
 
-const TYPES = ["status", "started", "stepped", "evaluated", "profiled", "checkpointed", "logged", "published", "ended", "gap"];
+const TYPES = ["status", "started", "stepped", "evaluated", "profiled", "judged", "checkpointed", "logged", "published", "ended", "gap"];
 const OVERLAP_MS = 10000;
 const AGAIN_MS = 3000;
 

@@ -1,16 +1,12 @@
 // How a run is, in words, and what to do about it. Pure: no page, no request.
 //
-// The loss of a healthy run rises at first, while real keys replace the random ones among the
-// negatives; nothing here alarms on a rising loss.
+// Whether it learns is the verdict that comes with the job, from the one table of verdicts; here are
+// only the words on what the service does with it.
 
 import { duration, number, percent } from "./format.js";
 
-const COLLAPSED = 0.1;
-const COLLAPSING = 0.2;
-const EASY_TOP1 = 0.99;
 const STARVED = 0.3;
 const SILENT_S = 90;
-const EARLY = 0.1;
 const LATEST = 20;
 
 /**
@@ -39,7 +35,8 @@ function queued(job, workers) {
 
 function failed(job) {
   const { message, hint, code } = job.status_reason ?? {};
-  return say("bad", "Failed", message || `It ended with ${code || "an error"}.`, hint || "The log has the cause; `Run again` takes the same settings.");
+  const word = job.progress.verdict?.code === "diverged" ? "Failed: diverged" : "Failed";
+  return say("bad", word, message || `It ended with ${code || "an error"}.`, hint || "The log has the cause; `Run again` takes the same settings.");
 }
 
 function cancelled(job) {
@@ -48,23 +45,10 @@ function cancelled(job) {
 }
 
 function judged(job, curves, silentS) {
-  const rules = [silent, collapse, chance, easy, starved, filling, changed];
+  const rules = [silent, learning, starved, changed];
   const order = { bad: 0, warn: 1, busy: 2 };
-  return rules.map((rule) => rule({ job, curves, silentS, ...reading(job, curves) })).filter(Boolean)
+  return rules.map((rule) => rule({ job, curves, silentS })).filter(Boolean)
     .sort((a, b) => order[a.kind] - order[b.kind]);
-}
-
-/** The newest readings of a signal, averaged: one batch alone says little. */
-function newest(curve) {
-  const found = curve?.value.slice(-LATEST) ?? [];
-  return found.length ? found.reduce((sum, one) => sum + one, 0) / found.length : undefined;
-}
-
-function reading(job, curves) {
-  const signals = job.progress.signals ?? {};
-  const of = (name) => (name === "negatives_fill_ratio" ? signals[name] : newest(curves[name]) ?? signals[name]);
-  const { step = 0, steps } = job.progress;
-  return { of, filled: (of("negatives_fill_ratio") ?? 0) >= 1, early: !steps || step / steps < EARLY };
 }
 
 function silent({ job, silentS }) {
@@ -72,23 +56,12 @@ function silent({ job, silentS }) {
   return say("warn", "No news", `Nothing was heard for ${duration(silentS)}.`, "If its worker is lost, another one goes on from the last checkpoint by itself. The log tells what it did last.");
 }
 
-function collapse({ of }) {
-  const spread = of("embedding_std_ratio");
-  if (spread === undefined || spread >= COLLAPSING) return null;
-  const todo = "Cancel it and run again with a lower `optim.lr`, `method.bn` set to split, or a higher `method.temperature`.";
-  if (spread < COLLAPSED) return say("bad", "Collapsed", `All images get nearly the same embedding: the spread is ${number(spread)} where 1 is healthy.`, todo);
-  return say("warn", "May be collapsing", `The embeddings spread only to ${number(spread)}; 1 is healthy, 0 is collapsed.`, `Watch the spread; if it goes on falling: ${todo}`);
-}
-
-function chance({ job, of, filled, early }) {
-  const [loss, guess] = [of("loss"), of("chance_loss")];
-  if (!filled || early || loss === undefined || guess === undefined || loss < 0.98 * guess) return null;
-  return say("warn", job.status === "succeeded" ? "Learned little" : "Not learning yet", `The loss ${number(loss)} is that of guessing, ln(1 + K) = ${number(guess)}.`, "Try a higher `optim.lr`, a lower `method.temperature`, or weaker views.");
-}
-
-function easy({ of, filled, early }) {
-  if (!filled || early || (of("top1") ?? 0) < EASY_TOP1) return null;
-  return say("warn", "Too easy", `${percent(of("top1"))} of the queries find their own key at once, so little is left to learn.`, "Give it more negatives (`method.queue_rows`) or stronger views (a smaller `views.crop_scale`).");
+/** The verdict of the table; a run that ended too early for one is no longer busy. */
+function learning({ job }) {
+  const { verdict } = job.progress;
+  if (!verdict || verdict.kind === "ok") return null;
+  const kind = verdict.kind === "busy" && job.status === "succeeded" ? "warn" : verdict.kind;
+  return say(kind, verdict.word, verdict.evidence, verdict.advice);
 }
 
 function starved({ job, curves }) {
@@ -105,19 +78,14 @@ export function recentWait({ data_s: data, step_s: step }) {
   return waited >= 0 && worked >= 0 && waited + worked > 0 ? waited / (waited + worked) : null;
 }
 
-function filling({ job, of }) {
-  const filled = of("negatives_fill_ratio");
-  if (job.status !== "running" || filled === undefined || filled >= 1) return null;
-  return say("busy", "Negatives are filling", `${percent(filled)} of the negatives are real keys by now. Until all are, the loss rises and the accuracy starts near 100 %: that is normal.`, "Nothing to do: judge the curves behind the shaded band.");
-}
-
 function changed({ job }) {
   if (job.progress.exact !== false) return null;
   return say("warn", "Not exact any more", `It was resumed under other conditions: ${job.progress.differs.join(", ")}. It goes on well, but its bytes cannot be made again.`, "Run it again on one kind of machine if you need the same bytes.");
 }
 
 function fine(job) {
-  if (job.status === "succeeded") return say("ok", "Done", "It trained to the end and no sign of collapse was seen.", "Take the encoder from Files; the map shows what it sees.");
-  if (!job.progress.step) return say("busy", "Starting", "The worker prepares the run.", "Nothing to do.");
-  return say("ok", "Healthy", "The loss is below that of guessing and the embeddings are spread out.", "Nothing to do.");
+  const { verdict, step } = job.progress;
+  if (job.status === "succeeded") return say("ok", "Done", verdict ? `${verdict.word}: ${verdict.evidence}` : "It trained to the end.", "Take the encoder from Files; the map shows what it sees.");
+  if (!step || !verdict) return say("busy", "Starting", "The worker prepares the run.", "Nothing to do.");
+  return say("ok", verdict.word, verdict.evidence, verdict.advice);
 }

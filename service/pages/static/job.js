@@ -7,7 +7,7 @@ import { call, get, post } from "./api.js";
 import { curvesOf, readCurves } from "./curves.js";
 import { $, button, copyButton, h, prose, put } from "./dom.js";
 import { follow } from "./follow.js";
-import { ENDED, duration, number, nowS } from "./format.js";
+import { ENDED, duration, number, nowS, percent } from "./format.js";
 import { assess } from "./health.js";
 import { files } from "./job_files.js";
 import { atlas, attempts, log, settings } from "./job_tabs.js";
@@ -115,9 +115,15 @@ function showSummary(job) {
     h("div", { class: "numbers" },
       box("Queued", duration(queued)), box("Ran", ran === null ? "not yet" : duration(ran)),
       box("Speed", speed ? `${number(speed)} rows/s` : "–"), box("Loss", number(job.progress.signals?.loss)),
-      job.progress.signals?.knn_top1 !== undefined ? box("kNN top-1", `${(100 * job.progress.signals.knn_top1).toFixed(1)} %`) : null,
+      figures(job.progress.signals ?? {}).map(([name, value]) => box(name, percent(value))),
       box("Checkpoint", job.checkpoint_step ? `step ${number(job.checkpoint_step)}` : "none yet"),
       box("Worker", job.worker_id ?? "–"), box("Attempt", number(job.attempt))));
+}
+
+/** The newest kNN figure, and what it is held against. */
+function figures(signals) {
+  const names = [["kNN top-1", "knn_top1"], ["of raw input", "knn_top1_raw"], ["of the untrained encoder", "knn_top1_untrained"], ["of the majority class", "knn_top1_majority"]];
+  return signals.knn_top1 === undefined ? [] : names.map(([name, signal]) => [name, signals[signal]]).filter(([, value]) => value !== undefined);
 }
 
 /** The card of the profile, left as it is while nothing in it is new: somebody may have opened it. */
@@ -176,6 +182,9 @@ function hear(event) {
     soon();
   } else if (event.type === "profiled") {
     job.progress = { ...job.progress, profile: event };
+    soon();
+  } else if (event.type === "judged") {
+    job.progress = { ...job.progress, verdict: event };
     soon();
   } else if (event.type === "gap") {
     notice("gap", "warn", "Some events were missed.", event.message);

@@ -1,0 +1,32 @@
+"""The verdict on a run, as lines of text. Pure."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mocoserve.models import Job, Verdict
+
+BASELINES = (("raw", "knn_top1_raw"), ("untrained", "knn_top1_untrained"))
+"""Short name -> signal, of the baselines that fit beside a figure."""
+
+
+def verdict_of(job: "Job") -> "Verdict | None":
+    """Return the newest verdict on a job, if there is one."""
+    return job.progress.verdict if job.progress else None
+
+
+def lines(verdict: "Verdict | None") -> list[str]:
+    """Return what to print of a verdict: the word with its evidence, then the advice."""
+    if verdict is None:
+        return []
+    return [f"{verdict.word}: {verdict.evidence}", f"  next: {verdict.advice}"]
+
+
+def figure(signals: dict[str, float], *, short: bool) -> str:
+    """Return `knn_top1` beside its baselines, for a line of progress; empty without it."""
+    knn = signals.get("knn_top1")
+    if knn is None:
+        return ""
+    if short:
+        return f"kNN {knn:.0%}"
+    known = [f"{name} {signals[signal]:.1%}" for name, signal in BASELINES if signal in signals]
+    return f"kNN {knn:.1%}" + (f" ({', '.join(known)})" if known else "")
