@@ -48,6 +48,8 @@ def sentence(job: Job) -> str:
     parts += [
         form.format(progress.signals[name]) for name, form in _SHOWN if name in progress.signals
     ]
+    if progress.verdict and progress.verdict.kind in ("bad", "warn"):
+        parts.append(progress.verdict.word.lower())
     if progress.eta_s and not job.over:
         minutes, seconds = divmod(round(progress.eta_s), 60)
         parts.append(f"{minutes}:{seconds:02d} left")

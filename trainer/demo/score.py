@@ -1,10 +1,11 @@
-"""How well few labels suffice: logistic regression on pixels, a random and a trained encoder.
+"""How well few labels suffice: logistic regression on the trained encoder and on its baselines.
 
 Each of 20 draws labels 5 digits of each class; the regression learns from those 50 and is tested
 on the other 1,747. The encoder saw all images during training, but never a label.
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -23,41 +24,68 @@ class Score:
     """Accuracy over the draws."""
 
     name: str
+    is_baseline: bool
     accuracy: float
     standard_error: float
 
 
 def score(folder: Path) -> dict[str, object]:
-    """Accuracy of pixels, random encoder and the encoder in `folder`, as plain JSON values."""
+    """Return the accuracy of the encoder in `folder` and of its baselines, as plain JSON values."""
     pixels, labels = digits.images()
     views = downloaded.prepared(folder, [digits.enlarged(image) for image in pixels])
     trained = downloaded.features(downloaded.load(folder), views)
-    random = downloaded.features(downloaded.untrained(folder, views, seed=0), views)
+    untrained = downloaded.features(downloaded.untrained(folder, views, seed=0), views)
     raw = pixels.reshape(len(pixels), -1).astype(np.float32)
-    found = (("raw pixels", raw), ("random encoder", random), ("trained encoder", trained))
+    baselines = (("raw pixels", raw), ("untrained encoder", untrained))
     return {
         "draws": DRAWS,
         "labels_per_class": LABELS_PER_CLASS,
         "tested": len(labels) - LABELS_PER_CLASS * len(np.unique(labels)),
-        "scores": [asdict(few_labels(name, values, labels)) for name, values in found],
+        "scores": [
+            asdict(_score("majority class", majority(labels), is_baseline=True)),
+            *(
+                asdict(_score(name, few_labels(values, labels), is_baseline=True))
+                for name, values in baselines
+            ),
+            asdict(_score("trained encoder", few_labels(trained, labels), is_baseline=False)),
+        ],
     }
 
 
-def few_labels(name: str, features: NDArray[np.float32], labels: NDArray[np.int64]) -> Score:
-    """Mean accuracy and its standard error for features [N, D] of classes [N].
+def few_labels(features: NDArray[np.float32], labels: NDArray[np.int64]) -> list[float]:
+    """Return the accuracy of each draw for features [N, D] of classes [N].
 
     The same draws and the same regression whatever the features are.
     """
     scaled = standardised(features)
     accuracies = []
+    for chosen, rest in _draws(labels):
+        model = LogisticRegression(C=1.0, max_iter=2000).fit(scaled[chosen], labels[chosen])
+        accuracies.append(float(model.score(scaled[rest], labels[rest])))
+    return accuracies
+
+
+def majority(labels: NDArray[np.int64]) -> list[float]:
+    """Return the accuracy of each draw of always saying one class: as many of each are labelled."""
+    return [float((labels[rest] == labels[chosen[0]]).mean()) for chosen, rest in _draws(labels)]
+
+
+def _draws(labels: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_]]]:
+    """Rows that a draw labels, and a mask of those it is tested on."""
     for draw in range(DRAWS):
         chosen = drawn(labels, seed=draw)
         rest = np.ones(len(labels), dtype=bool)
         rest[chosen] = False
-        model = LogisticRegression(C=1.0, max_iter=2000).fit(scaled[chosen], labels[chosen])
-        accuracies.append(float(model.score(scaled[rest], labels[rest])))
-    error = float(np.std(accuracies, ddof=1)) / math.sqrt(DRAWS)
-    return Score(name=name, accuracy=float(np.mean(accuracies)), standard_error=error)
+        yield chosen, rest
+
+
+def _score(name: str, accuracies: list[float], *, is_baseline: bool) -> Score:
+    return Score(
+        name=name,
+        is_baseline=is_baseline,
+        accuracy=float(np.mean(accuracies)),
+        standard_error=float(np.std(accuracies, ddof=1)) / math.sqrt(DRAWS),
+    )
 
 
 def standardised(features: NDArray[np.float32]) -> NDArray[np.float32]:

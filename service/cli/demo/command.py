@@ -134,13 +134,17 @@ def _conclude(shell: Shell, out: Path, result: dict[str, Any]) -> Exit:
     )
 
 
+def _named(score: dict[str, Any]) -> str:
+    return f"baseline: {score['name']}" if score["is_baseline"] else str(score["name"])
+
+
 def _print(shell: Shell, result: dict[str, Any]) -> None:
     from service.cli.tables import print_table
 
     print_table(
         ("", "ACCURACY", "STANDARD ERROR"),
         (
-            (score["name"], f"{score['accuracy']:.3f}", f"{score['standard_error']:.3f}")
+            (_named(score), f"{score['accuracy']:.3f}", f"{score['standard_error']:.3f}")
             for score in result["scores"]
         ),
     )
