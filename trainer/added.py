@@ -12,6 +12,12 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("order", 1),
     ("schedule.warmup_from", 0),
     ("evaluation.baselines", False),
+    # These have their old meaning by default, and are here for the hash of a spec alone.
+    ("preset", None),
+    ("encoder.stem_init", "kaiming"),
+    ("schedule.first_epoch", 0),
+    ("views.normalize", "dataset"),
+    ("views.window", "dataset"),
 )
 """Dotted field -> the value that stands for its absence in a resolved spec."""
 
@@ -21,7 +27,7 @@ def settled(spec: JobSpec) -> JobSpec:
     for field, before in ADDED:
         head, _, name = field.partition(".")
         part = getattr(spec, head)
-        if name and part is not None and getattr(part, name) is None:
+        if name and part is not None and getattr(part, name, before) is None:
             spec = spec.model_copy(update={head: part.model_copy(update={name: before})})
         elif not name and part is None:
             spec = spec.model_copy(update={head: before})
@@ -34,7 +40,7 @@ def at_old_meaning(spec: JobSpec) -> dict[str, Any]:
     for field, before in ADDED:
         head, _, name = field.partition(".")
         part = getattr(spec, head)
-        if name and part is not None and getattr(part, name) == before:
+        if name and hasattr(part, name) and getattr(part, name) == before:
             found.setdefault(head, set()).add(name)
         elif not name and part == before:
             found[head] = True

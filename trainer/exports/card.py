@@ -101,15 +101,15 @@ def _data(spec: JobSpec, facts: DatasetFacts) -> str:
 
 def _result(spec: JobSpec, history: Sequence[Line], *, step: int, exact: bool) -> str:
     found = judge(history, share=1.0)
-    verdict = f"**{found.verdict.word}.** {found.evidence}"
+    verdict = [f"**{found.verdict.word}.** {found.evidence}"]
     if found.verdict.kind != "ok":
-        verdict += f" {found.verdict.advice}"
+        verdict.append(found.verdict.advice)
     sentences = [f"Trained for {step:,} optimizer steps."]
     if not exact:
         sentences.append(
             "The run was resumed under other conditions, so its bytes cannot be made again exactly."
         )
-    parts = [verdict, " ".join(sentences), *_figures(spec, history)]
+    parts = [*verdict, " ".join(sentences), *_figures(spec, history)]
     return "\n\n".join(parts)
 
 

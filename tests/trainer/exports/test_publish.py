@@ -25,10 +25,11 @@ from trainer.encoders.build import build_encoder
 from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.errors import StorageError
 from trainer.events import Published
-from trainer.exports import atlas
+from trainer.exports import atlas, card
 from trainer.exports.publish import Export, publish
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
+from trainer.verdicts import of_code
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views
 
@@ -97,7 +98,13 @@ def _history() -> list[dict[str, float]]:
             "step": float(step),
             "loss": 5.0 - step / 100,
             "chance_loss": 4.5,
+            "epoch": step / 2,
+            "top1": 0.8,
+            "negatives_fill_ratio": 1.0,
             "knn_top1": 0.5 + step / 200,
+            "knn_top1_raw": 0.6,
+            "knn_top1_untrained": 0.4,
+            "knn_top1_majority": 0.25,
             "embedding_std_ratio": 0.9,
             "rows_per_s": 9e9 / step,
         }
@@ -246,17 +253,30 @@ def test_the_atlas_shows_every_row_once(done: Done) -> None:
 
 
 def test_the_card_tells_data_result_recipe_and_reasons(done: Done) -> None:
-    card = (done.folder / "README.md").read_text()
-    assert "`method.queue_rows` | 10" not in card
+    text = (done.folder / "README.md").read_text()
+    assert "`method.queue_rows` | 10" not in text
     for words in (
-        "# A|B job", "| images | 40 |", "0 bad files", "classify **80.0%** rightly",
+        "# A|B job", "| images | 40 |", "0 bad files", "**Healthy.** Loss 4.495 of 4.500",
+            "| this encoder | 80.0% |", "| raw input | 60.0% |", "| untrained encoder | 40.0% |",
+            "| majority class | 25.0% |", "(k = 5, cosine)",
         f"| `views.crop_scale` | {_crop(done)} | {done.export.reasons['views.crop_scale']} |",
         "60 optimizer steps", "▁", "squares", "Guessing has a loss of 4.5",
     ):  # fmt: skip
-        assert words in card
-    assert "/some/where" not in card
-    assert "rows_per_s" not in card
-    assert all(len(line) <= 240 for line in card.splitlines() if not line.startswith("|"))
+        assert words in text
+    assert "/some/where" not in text
+    assert "rows_per_s" not in text
+    assert all(len(line) <= 240 for line in text.splitlines() if not line.startswith("|"))
+
+
+def test_the_card_says_when_raw_pixels_do_as_well(done: Done) -> None:
+    below = [{**line, "knn_top1": 0.55} for line in done.export.history]
+    config = json.loads((done.folder / "config.json").read_text())
+    export = done.export
+    text = card.card(
+        export.spec, export.facts, reasons={}, history=below, config=config, step=60, exact=True
+    )
+    assert "**No better than raw input.** kNN top-1 55.0% (raw input 60.0%," in text
+    assert of_code("no_better_than_raw").advice in text
 
 
 def test_a_full_disk_leaves_the_files_of_before(
