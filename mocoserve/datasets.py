@@ -25,6 +25,8 @@ class How(TypedDict, total=False):
     """`auto`, `folder`, `zip`, `tar`, `idx` or `npy`."""
     store_as: str
     """`pixels`, or `jpeg`: a tenth of the disk for photos."""
+    replace: bool
+    """Take the name from the dataset that has it, once this one is ready."""
     options: Mapping[str, object]
     """Options of the ingest, such as `{"range": "860:1260", "side_px_max": 512}`."""
 
@@ -47,6 +49,8 @@ class Datasets:
     ) -> Dataset:
         """Make a dataset; send its bytes with `upload`, or name a `path` on the server.
 
+        With `replace` it takes the name from the dataset that has it, once it is ready.
+
         Raises:
             Conflict: the name is taken.
         """
@@ -57,13 +61,14 @@ class Datasets:
             "sha256": sha256,
             "path": str(path) if path else None,
         }
-        given = {key: value for key, value in body.items() if value is not None}
+        given = {key: value for key, value in body.items() if value not in (None, False)}
         return Dataset.model_validate(self._http.send("POST", "/v1/datasets", body=given).json())
 
     def add(self, path: Path, *, name: str, **how: Unpack[How]) -> Dataset:
         """Send a folder or an archive of images, and wait until it is ready.
 
         The same bytes under the same name are sent once: call it again after a break.
+        With `replace` other bytes become a new version, which takes the name once it is ready.
 
         Raises:
             Conflict: the name is taken by other bytes.
@@ -73,13 +78,13 @@ class Datasets:
         if path.is_dir() and how.get("format", "auto") in ("auto", "folder"):
             how["format"] = "tar"  # that is how a folder travels
         sha256 = sha256_of(source)
-        known = self.find(name)
+        known = self.same_bytes(name, sha256)
         is_same = (
             known is not None
-            and (known.sha256, known.store_as) == (sha256, how.get("store_as", "pixels"))
+            and known.store_as == how.get("store_as", "pixels")
             and not differing(known, how.get("options", {}))
         )
-        if known is None or not is_same or known.status == "failed":
+        if known is None or not is_same:
             known = self.create(name, size_bytes=source.size_bytes, sha256=sha256, **how)
         if known.status == "received":
             self.upload(known.id, source)
@@ -103,6 +108,26 @@ class Datasets:
             return self.get(name)
         except NotFound:
             return next((found for found in self.each() if found.name == name), None)
+
+    def same_bytes(self, name: str, sha256: str) -> Dataset | None:
+        """The newest dataset of this name and content that has not failed; maybe half uploaded."""
+        for found in self.each():
+            if found.name == name and found.sha256 == sha256 and found.status != "failed":
+                return found
+        return None
+
+    def rename(self, dataset: str, name: str) -> Dataset:
+        """Give it another name. Raises Conflict if that is taken."""
+        answer = self._http.send("PATCH", _path(dataset), body={"name": name})
+        return Dataset.model_validate(answer.json())
+
+    def delete(self, dataset: str) -> None:
+        """Remove a dataset and its files.
+
+        Raises:
+            Conflict: jobs that have not ended need it; `problem.jobs` has their ids.
+        """
+        self._http.send("DELETE", _path(dataset))
 
     def list(self, *, after: str | None = None, limit: int = 20) -> tuple[list[Dataset], bool]:
         """One page, newest first, and whether there are more."""

@@ -43,6 +43,8 @@ class Problem(BaseModel):
     """Path of the request."""
     request_id: str = ""
     errors: tuple[FieldProblem, ...] = ()
+    jobs: tuple[str, ...] = ()
+    """Jobs that stand in the way."""
 
 
 class ClientError(Exception):

@@ -75,6 +75,9 @@ class Dataset(Answer):
     status_reason: Reason | None = None
     size_bytes: int | None = None
     received_bytes: int | None = None
+    is_uploading: bool = False
+    is_current: bool = True
+    stored_bytes: int | None = None
     sha256: str | None = None
     created_at: float | None = None
     facts: DatasetFacts | None = None

@@ -159,3 +159,5 @@ class ProblemBody(BaseModel):
     """Stands in the service's log as well."""
     errors: list[FieldProblem] | None = None
     """Each field that is wrong."""
+    jobs: list[str] | None = None
+    """Ids of the jobs that stand in the way."""

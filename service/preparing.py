@@ -8,12 +8,13 @@ from service.disk import disk_told
 from service.ids import new_id
 from service.ledger.desk import Desk
 from service.problems import Problem, invalid
-from service.schemas import Dataset
+from service.schemas import Dataset, DatasetOnDisk
 from service.settings import ApiSettings
+from service.storage import folder_bytes
 from service.store.errors import WrongState
 from service.store.store import Store
 from service.store.words import DatasetRecord, NewJob
-from service.uploads import held_bytes, staged_path
+from service.uploads import held_bytes, is_locked, staged_path
 from trainer.ingest_options import LIMITS, IngestOptions
 from trainer.spec import IngestSpec, SourceFormat
 
@@ -23,7 +24,12 @@ INGEST_POOL = "ingest"
 def shown(record: DatasetRecord, settings: ApiSettings) -> Dataset:
     """The dataset as it is answered, with what of it lies on the disk."""
     path = settings.data_dir / staged_path(record.id)
-    return Dataset.of(record, received_bytes=held_bytes(path))
+    disk = DatasetOnDisk(
+        received_bytes=held_bytes(path),
+        is_uploading=record.status in ("received", "failed") and is_locked(path),
+        stored_bytes=folder_bytes(settings.data_dir / "datasets" / record.id),
+    )
+    return Dataset.of(record, disk)
 
 
 def allowed_source(path: str, settings: ApiSettings) -> str:

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from service.prefix import route_path
 from service.store.errors import (
+    DatasetInUse,
     IdempotencyConflict,
     Misconfigured,
     NameTaken,
@@ -28,6 +29,7 @@ from trainer.errors import SpecError
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS_MAX = 20
+JOBS_MAX = 100
 TEXT_LETTERS_MAX = 400
 RETRY_AFTER_S = 2
 
@@ -77,6 +79,9 @@ KINDS: dict[str, Kind] = {
         409,
         "The dataset cannot be trained on",
         "Wait until its status is ready; if it failed, its report says why.",
+    ),
+    "dataset_in_use": Kind(
+        409, "Jobs need this dataset", "Wait until these jobs have ended, or cancel them first."
     ),
     "no_encoder": Kind(
         409, "There is no encoder to look through", "Wait for the first checkpoint of the job."
@@ -158,8 +163,10 @@ class Problem(Exception):
         errors: Sequence[FieldError] = (),
         hint: str | None = None,
         headers: Mapping[str, str] | None = None,
+        jobs: Sequence[str] = (),
     ) -> None:
         super().__init__(detail)
+        self.jobs = tuple(jobs)
         self.code, self.detail, self.errors = code, detail, tuple(errors)
         self.kind = KINDS[code]
         self.hint = hint or self.kind.hint
@@ -177,6 +184,8 @@ class Problem(Exception):
             "hint": self.hint,
             "request_id": request_id,
         }
+        if self.jobs:
+            body["jobs"] = list(self.jobs[:JOBS_MAX])
         if self.errors:
             body["errors"] = [error._asdict() for error in self.errors[:ERRORS_MAX]]
         return Response(
@@ -232,6 +241,8 @@ def _of_store(error: StoreError) -> Problem:
     if isinstance(error, StoreUnavailable):
         headers = {"Retry-After": str(RETRY_AFTER_S)}
         return Problem("unavailable", "The store of jobs cannot be reached.", headers=headers)
+    if isinstance(error, DatasetInUse):
+        return Problem("dataset_in_use", str(error), jobs=error.jobs)
     code = _CODE_OF_STORE.get(type(error))
     return _internal() if code is None else Problem(code, str(error))
 

@@ -1,9 +1,16 @@
 """What the API says and hears beside the trainer's own words: the JSON of every body."""
 
 import json
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from service import examples, ids
 from service.store.words import (
@@ -31,6 +38,27 @@ def shown(*found: dict[str, Any]) -> ConfigDict:
     )
 
 
+def not_an_id(name: str) -> str:
+    """Return `name`, or raise ValueError if it could be mistaken for an id."""
+    if name.startswith("ds_"):
+        raise ValueError("name may not begin with ds_, as ids do")
+    return name
+
+
+class DatasetChange(Record):
+    """What to change of a dataset."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "cifar10-old"}]})
+
+    name: Annotated[str, Field(pattern=ids.DATASET_NAME)]
+    """Its new name; not taken yet."""
+
+    @field_validator("name")
+    @classmethod
+    def _no_id(cls, name: str) -> str:
+        return not_an_id(name)
+
+
 class DatasetRequest(Record):
     """A dataset to make: its bytes follow by PUT, or lie under an allowed folder."""
 
@@ -51,10 +79,17 @@ class DatasetRequest(Record):
     path: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^/[^\x00]*$")] | None = None
     """Absolute path of a folder or archive on the server, read in place. Nothing is uploaded."""
 
+    replace: bool = False
+    """Take the name from the dataset that has it, once this one is ready. The older one keeps its
+    id."""
+
+    @field_validator("name")
+    @classmethod
+    def _no_id(cls, name: str) -> str:
+        return not_an_id(name)
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
-        if self.name.startswith("ds_"):
-            raise ValueError("name may not begin with ds_, as ids do")
         if self.path is None and self.format == "folder":
             raise ValueError("format folder needs a path; upload an archive instead")
         if self.path is not None and (self.size_bytes is not None or self.sha256 is not None):
@@ -82,6 +117,14 @@ class StatusReason(BaseModel):
         return cls(code=record.code, message=record.message, hint=record.hint)
 
 
+class DatasetOnDisk(NamedTuple):
+    """What of a dataset lies on the disk."""
+
+    received_bytes: int
+    is_uploading: bool
+    stored_bytes: int
+
+
 class Dataset(BaseModel):
     """Images to train on."""
 
@@ -107,6 +150,13 @@ class Dataset(BaseModel):
     """Of the content, if known."""
     received_bytes: int
     """How much of an upload is here."""
+    is_uploading: bool
+    """Whether somebody is sending bytes at this moment."""
+    is_current: bool
+    """Whether its name leads to it. A replacement gets the name once it is ready; from then on the
+    older version is found by its id only."""
+    stored_bytes: int
+    """What all its files take on the disk."""
     sha256: str | None
     """Of the content, if known."""
     created_at: float
@@ -117,8 +167,8 @@ class Dataset(BaseModel):
     """The ingest job, whose events tell how far it is."""
 
     @classmethod
-    def of(cls, record: DatasetRecord, *, received_bytes: int) -> "Dataset":
-        """As the store has it; `received_bytes` is read from the disk."""
+    def of(cls, record: DatasetRecord, disk: DatasetOnDisk) -> "Dataset":
+        """As the store has it, with what lies on the disk."""
         return cls(
             id=record.id,
             name=record.name,
@@ -128,7 +178,10 @@ class Dataset(BaseModel):
             status=record.status,
             status_reason=StatusReason.of(record),
             size_bytes=record.size_bytes,
-            received_bytes=received_bytes,
+            received_bytes=disk.received_bytes,
+            is_uploading=disk.is_uploading,
+            is_current=record.is_current,
+            stored_bytes=disk.stored_bytes,
             sha256=record.sha256,
             created_at=record.created_at_s,
             facts=record.facts,

@@ -8,8 +8,8 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -18,10 +18,12 @@ from starlette.concurrency import run_in_threadpool
 
 from service.disk import disk_told
 from service.problems import Problem
+from service.store.errors import NotFound
 from trainer.failpoints import reach
 
 STAGED = "upload.part"
 CHUNK_BYTES = 1024 * 1024
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 LOCK_WAIT_S, LOCK_AGAIN_S = 2.0, 0.05
 
 
@@ -57,6 +59,38 @@ def held_bytes(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def is_locked(path: Path) -> bool:
+    """Return whether a sender is writing to the staged file."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def no_sender(path: Path) -> Iterator[None]:
+    """Keep senders away from the staged file meanwhile. Raises Problem `upload_busy`."""
+    try:
+        file = os.open(path, _FLAGS, 0o600)  # made, so that a sender who comes now meets the lock
+    except FileNotFoundError:  # it has no folder
+        yield
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise Problem("upload_busy", "An upload of this dataset is going on.") from None
+    finally:
+        os.close(file)
 
 
 def check_space(folder: Path | int, needed_bytes: int) -> None:
@@ -125,9 +159,10 @@ async def receive(
 
 def _open(path: Path) -> BinaryIO:
     with disk_told():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.fdopen(os.open(path, flags, 0o600), "r+b", buffering=0)
+        try:
+            return os.fdopen(os.open(path, _FLAGS, 0o600), "r+b", buffering=0)
+        except FileNotFoundError:  # its folder was deleted a moment ago
+            raise NotFound("dataset", path.parent.name) from None
 
 
 def _locked(file: BinaryIO) -> bool:

@@ -1,5 +1,6 @@
-"""`moco dataset add | ls | show | report | wait`: images in."""
+"""`moco dataset add | ls | show | report | wait | rename | rm`: images in and out."""
 
+import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from service.cli import ingest_options
+from service.cli import completion, ingest_options
 from service.cli.dataset_facts import facts_of
 from service.cli.exits import CommandError, Exit
 from service.cli.options import DatasetRef, TimeoutS
 from service.cli.shell import Shell, command
+from service.cli.steer import agreed
 from service.cli.words import ago_text, bytes_text, count_text
 
 if TYPE_CHECKING:
@@ -41,10 +43,12 @@ def add(
         bool, typer.Option("--in-place", help="Let the server read PATH itself, without a copy.")
     ] = False,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until ready.")] = False,
-    **flags: Any,  # noqa: ANN401  # those of service.cli.ingest_options
+    **flags: Any,  # noqa: ANN401  # `replace`, and those of service.cli.ingest_options
 ) -> Exit | None:
     """Send images and wait until they are ready. Run again after a break, and it goes on."""
-    wanted = Wanted(name or name_of(path), format, store_as, ingest_options.chosen(flags))
+    replace = bool(flags.pop("replace", False))
+    options = ingest_options.chosen(flags)
+    wanted = Wanted(name or name_of(path), format, store_as, options, replace)
     with shell.client() as client:
         if in_place:
             dataset = client.datasets.create(**wanted._asdict(), path=path.resolve())
@@ -83,8 +87,9 @@ def ls(
     if not page:
         shell.say("No datasets yet. Add one: `moco dataset add PATH --name NAME`.")
         return
-    rows = ((d.id, d.name, d.status, *_sizes(d), ago_text(d.created_at)) for d in page)
-    print_table(("ID", "NAME", "STATUS", "ROWS", "CLASSES", "SIZE", "CREATED"), rows)
+    rows = ((d.id, _named(d), d.status, *_sizes(d), ago_text(d.created_at)) for d in page)
+    head = ("ID", "NAME", "STATUS", "ROWS", "CLASSES", "SIZE", "ON DISK", "CREATED")
+    print_table(head, rows)
     if more:
         shell.say(f"There are more: `moco dataset ls --after {page[-1].id}`.")
 
@@ -129,8 +134,70 @@ def wait(shell: Shell, dataset: DatasetRef, timeout: TimeoutS = None) -> Exit | 
         return _conclude(shell, client, found)
 
 
-command(app, "add", more=ingest_options.PARAMETERS)(add)
-for _name, _body in (("ls", ls), ("show", show), ("report", report), ("wait", wait)):
+def rename(
+    shell: Shell,
+    dataset: DatasetRef,
+    name: Annotated[str, typer.Argument(help="Its new name.", show_default=False)],
+) -> None:
+    """Give a dataset another name. Jobs that use it go on."""
+    with shell.client() as client:
+        found = client.datasets.rename(dataset, name)
+    if shell.json:
+        shell.emit(found.raw())
+    else:
+        shell.data(f"{found.id} is named {found.name}")
+
+
+def rm(
+    shell: Shell,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help="Ids or names of datasets.",
+            show_default=False,
+            autocompletion=completion.datasets,
+        ),
+    ],
+    *,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete datasets and their files. Refused while a job that has not ended needs one."""
+    with shell.client() as client:
+        found = [client.datasets.get(name) for name in dict.fromkeys(names)]
+        listed = ", ".join(f"{one.name} ({bytes_text(one.stored_bytes)})" for one in found)
+        if not yes and not agreed(f"Delete {listed}? There is no way back. [y/N] "):
+            raise CommandError(
+                "Nothing was deleted",
+                hint="Pass --yes to delete without a question.",
+                code=Exit.USAGE,
+            )
+        for one in found:
+            client.datasets.delete(one.id)
+            if not shell.json:
+                shell.data(f"{one.name} is deleted, {bytes_text(one.stored_bytes)} are free")
+    if shell.json:
+        data = [{"id": one.id, "object": "dataset", "deleted": True} for one in found]
+        shell.emit({"object": "list", "data": data})
+
+
+REPLACE = inspect.Parameter(
+    "replace",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool, typer.Option("--replace", help="As a new version, which takes the name once ready.")
+    ],
+)
+command(app, "add", more=(*ingest_options.PARAMETERS, REPLACE))(add)
+for _name, _body in (
+    ("ls", ls),
+    ("show", show),
+    ("report", report),
+    ("wait", wait),
+    ("rename", rename),
+    ("rm", rm),
+):
     command(app, _name)(_body)
 
 
@@ -141,6 +208,7 @@ class Wanted(NamedTuple):
     format: str
     store_as: str = "pixels"
     options: Mapping[str, object] = MappingProxyType({})
+    replace: bool = False
 
 
 def send(shell: Shell, client: "Client", path: Path, wanted: Wanted) -> "Dataset":
@@ -203,32 +271,36 @@ def _begun(
     from mocoserve.datasets import differing
 
     name = wanted.name
-    known = client.datasets.find(name)
-    if known is None:
+    known = client.datasets.same_bytes(name, sha256) or client.datasets.find(name)
+    is_same = known is not None and known.sha256 == sha256 and known.status != "failed"
+    if known is None or known.status == "failed" or (wanted.replace and not is_same):
+        if known is not None:
+            word = "is replaced once this is ready" if known.status != "failed" else "had failed"
+            shell.say(f"{name} {word} ({known.id}).")
         return client.datasets.create(
             **wanted._asdict(), size_bytes=source.size_bytes, sha256=sha256
         )
-    if known.sha256 == sha256 and known.store_as != wanted.store_as:
+    if is_same and known.store_as != wanted.store_as:
         raise CommandError(
             f"{name} is to be kept in another way",
             detail=f"{known.id} is {known.status} and keeps the same bytes as {known.store_as}.",
             hint=f"Take it with --store-as {known.store_as}, or choose another --name.",
         )
-    if known.sha256 == sha256 and (names := differing(known, wanted.options)):
+    if is_same and (names := differing(known, wanted.options)):
         were = ", ".join(f"{name} {known.options.get(name)}" for name in names)
         raise CommandError(
             f"{name} is to be read with other options",
             detail=f"{known.id} is {known.status} and holds the same bytes, read with {were}.",
             hint="Leave these options out, or choose another --name.",
         )
-    if known.sha256 == sha256 and known.status != "failed":
+    if is_same:
         word = "goes on" if known.status == "received" else "is there already"
         shell.say(f"{name} {word}: the same bytes were sent before.")
         return known
     raise CommandError(
         f"There is another dataset named {name}",
         detail=f"{known.id} is {known.status} and holds other bytes than this path.",
-        hint="Choose another --name.",
+        hint="Choose another --name, or pass --replace to make this its new version.",
     )
 
 
@@ -285,7 +357,13 @@ def _print(dataset: "Dataset") -> None:
     print_facts(facts_of(dataset))
 
 
-def _sizes(dataset: "Dataset") -> tuple[str, str, str]:
+def _named(dataset: "Dataset") -> str:
+    """The name; in brackets if it leads to another version."""
+    return dataset.name if dataset.is_current else f"({dataset.name})"
+
+
+def _sizes(dataset: "Dataset") -> tuple[str, str, str, str]:
     facts = dataset.facts
     rows = count_text(facts.rows) if facts else "-"
-    return rows, str(len(facts.labels)) if facts else "-", bytes_text(dataset.size_bytes)
+    classes = str(len(facts.labels)) if facts else "-"
+    return rows, classes, bytes_text(dataset.size_bytes), bytes_text(dataset.stored_bytes)

@@ -24,6 +24,9 @@ def facts_of(dataset: "Dataset") -> list[tuple[str, object]]:
         ("status", dataset.status),
         ("because", (reason.message or reason.code or None) if reason else None),
         ("size", bytes_text(dataset.size_bytes) if dataset.size_bytes else None),
+        ("on disk", bytes_text(dataset.stored_bytes) if dataset.stored_bytes else None),
+        ("version", _version(dataset)),
+        ("upload", _upload(dataset) if dataset.status == "received" else None),
     ]
     if facts:
         same = f"{facts.side_px_median} px"
@@ -53,6 +56,25 @@ def options_text(options: Mapping[str, object]) -> str:
     """Return the options of an ingest that say how rows look; limits are left aside."""
     shown = {name: value for name, value in options.items() if name not in LIMITS}
     return ", ".join(f"{name} {value}" for name, value in shown.items() if value is not None)
+
+
+def _version(dataset: "Dataset") -> str | None:
+    """Why the name does not lead to it."""
+    if dataset.is_current:
+        return None
+    if dataset.status in ("received", "preparing"):
+        return "takes the name once it is ready"
+    return "the name leads to another version: use the id"
+
+
+def _upload(dataset: "Dataset") -> str:
+    arrived = bytes_text(dataset.received_bytes or 0)
+    of = f" of {bytes_text(dataset.size_bytes)}" if dataset.size_bytes else ""
+    if dataset.is_uploading:
+        return f"goes on, {arrived}{of} have arrived"
+    if not dataset.received_bytes:
+        return "has not begun"
+    return f"broke off, {arrived}{of} have arrived; add the same path again to go on"
 
 
 def sides_text(sides: "SideHistogram") -> str:

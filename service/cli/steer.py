@@ -61,7 +61,7 @@ def delete(
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete a job that is over, its checkpoints and its artifacts."""
-    if not yes and not _agreed(f"Delete {job} and all its files? [y/N] "):
+    if not yes and not agreed(f"Delete {job} and all its files? [y/N] "):
         raise CommandError(
             f"{job} was not deleted", hint="Pass --yes to delete it.", code=Exit.USAGE
         )
@@ -89,7 +89,7 @@ def _change(shell: Shell, change: Callable[["Client"], "Job"]) -> None:
         shell.data(sentence(job))
 
 
-def _agreed(question: str) -> bool:
+def agreed(question: str) -> bool:
     """Ask at a terminal; without one the answer is no."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from service.ledger import write
+from service.ledger.datasets import finish_dataset_deletions
 from service.ledger.desk import Desk, drop
 from service.ledger.fold import Life
 from service.ledger.lines import LEDGER, Refused
@@ -38,6 +39,10 @@ def settle_unanswered(desk: Desk) -> None:
     for name in desk.unsettled.copy():
         settle_deletions(desk.store, desk.data_dir, [name])
         desk.unsettled.discard(name)
+    for name in desk.unsettled_datasets.copy():
+        shelf = read_folder(desk.data_dir, f"datasets/{name}")
+        finish_dataset_deletions(desk.store.datasets.delete, desk.data_dir, [shelf])
+        desk.unsettled_datasets.discard(name)
 
 
 def _settle(store: Store, data_dir: Path, path: str) -> bool:

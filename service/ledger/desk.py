@@ -9,21 +9,24 @@ import shutil
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from service.ledger import write
 from service.ledger.lines import (
-    LEDGER,
     ContentWhole,
     Controlled,
     DatasetCreated,
+    DatasetDeleted,
+    DatasetRenamed,
     Deleted,
     JobSubmitted,
     Refused,
     Verb,
 )
 from service.store.errors import (
+    DatasetInUse,
     IdempotencyConflict,
     NameTaken,
     NotFound,
@@ -34,6 +37,7 @@ from service.store.errors import (
 from service.store.store import Store
 from service.store.words import (
     TERMINAL,
+    CreatedDataset,
     DatasetRecord,
     JobRecord,
     NewDataset,
@@ -55,6 +59,8 @@ class Desk:
     data_dir: Path
     unsettled: set[str] = field(default_factory=set, compare=False)
     """Jobs whose deletion Redis did not answer: to be settled once it does."""
+    unsettled_datasets: set[str] = field(default_factory=set, compare=False)
+    """Datasets of which the same is true."""
 
     def submit(
         self,
@@ -164,16 +170,66 @@ class Desk:
             drop(folder)
 
     def create_dataset(self, new: NewDataset) -> DatasetRecord:
-        """As `Datasets.create`. Raises NameTaken."""
-        folder, is_mine = self.data_dir / "datasets" / new.dataset_id, False
-        if not (folder / LEDGER).exists():  # else it is asked again
-            is_mine = write.begin(folder, DatasetCreated(**asdict(new), created_at_s=time.time()))
+        """As `create_dataset_once`, without a key."""
+        return self.create_dataset_once(new).record
+
+    def create_dataset_once(
+        self, new: NewDataset, *, idempotency_key: str | None = None, fingerprint: str = ""
+    ) -> CreatedDataset:
+        """As `Datasets.create_once`. A failed dataset that lost its name is deleted."""
+        folder, key = self.data_dir / "datasets" / new.dataset_id, idempotency_key or ""
+        line = DatasetCreated(
+            **asdict(new), idem_key=key, fingerprint=fingerprint, created_at_s=time.time()
+        )
+        is_mine = write.begin(folder, line)
         try:
-            return self.store.datasets.create(new)
-        except NameTaken:
+            done = self.store.datasets.create_once(
+                new, idempotency_key=idempotency_key, fingerprint=fingerprint
+            )
+        except (NameTaken, IdempotencyConflict, NotFound):
             if is_mine:
                 drop(folder)
             raise
+        if is_mine and done.record.id != new.dataset_id:
+            drop(folder)
+        if done.displaced_id is not None:
+            with suppress(NotFound, DatasetInUse):
+                self.delete_dataset(done.displaced_id)
+        return done
+
+    def rename_dataset(self, id: str, name: str) -> DatasetRecord:
+        """As `Datasets.rename`. Raises NotFound, NameTaken."""
+        folder, op = self.data_dir / "datasets" / id, uuid.uuid4().hex
+        with write.opened(folder, missing_ok=True) as ledger:
+            ledger.append(DatasetRenamed(name=name, op=op, at_s=time.time()))
+            reach("api.pre_dataset_rename")
+            try:
+                return self.store.datasets.rename(id, name)
+            except (NotFound, NameTaken):
+                ledger.append(Refused(op=op))
+                raise
+
+    def delete_dataset(self, id: str) -> None:
+        """Forget a dataset with its ingests, and remove its files.
+
+        Raises:
+            NotFound, DatasetInUse: there is no such dataset, or jobs that have not ended need it.
+        """
+        # The folder is made from the checked id, never from what the record says.
+        folder, op = self.data_dir / "datasets" / id, uuid.uuid4().hex
+        with write.opened(folder, missing_ok=True) as ledger:
+            ledger.append(DatasetDeleted(dataset_id=id, op=op, at_s=time.time()))
+            reach("api.pre_dataset_delete")
+            try:
+                self.store.datasets.delete(id, op=op)
+            except (NotFound, DatasetInUse):
+                ledger.append(Refused(op=op))
+                raise
+            except StoreUnavailable:
+                self.unsettled_datasets.add(id)
+                raise
+            reach("api.post_dataset_delete")
+            drop(folder)
 
     def set_uploaded(self, dataset_id: str, *, size_bytes: int, sha256: str) -> DatasetRecord:
         """As `Datasets.set_uploaded`; in the ledger once it took effect, for bytes stay bytes."""

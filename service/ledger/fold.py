@@ -18,6 +18,8 @@ from service.ledger.lines import (
     ContentWhole,
     Controlled,
     DatasetCreated,
+    DatasetDeleted,
+    DatasetRenamed,
     Deleted,
     JobLine,
     JobSubmitted,
@@ -144,10 +146,11 @@ def old_dataset(lines: Iterable[JobLine], ingests: Sequence[OldJob]) -> DatasetR
     whole = [line for line in lines if isinstance(line, ContentWhole)]
     last = ingests[-1] if ingests else None
     ready = last is not None and last.status == "succeeded"
+    renamed = renames(lines)
     status: DatasetStatus = "ready" if ready else "received"
     return DatasetRecord(
         id=created.dataset_id,
-        name=created.name,
+        name=renamed[-1].name if renamed else created.name,
         format=created.format,
         store_as=created.store_as,
         options=created.options,
@@ -162,7 +165,27 @@ def old_dataset(lines: Iterable[JobLine], ingests: Sequence[OldJob]) -> DatasetR
         facts=None,
         pack=last.artifacts_folder if last and ready else None,
         job_id=last.id if last else None,
+        replace=created.replace and not renamed,
     )
+
+
+def renames(lines: Iterable[JobLine]) -> list[DatasetRenamed]:
+    """The changes of a dataset's name that were not refused, in order."""
+    lines = tuple(lines)
+    refused = _refused(lines)
+    return [line for line in lines if isinstance(line, DatasetRenamed) and line.op not in refused]
+
+
+def dataset_deletion(lines: Iterable[JobLine]) -> DatasetDeleted | None:
+    """The request to delete the dataset, unless it was refused or the dataset was used since."""
+    lines = tuple(lines)
+    refused, request = _refused(lines), None
+    for line in lines:
+        if isinstance(line, DatasetDeleted) and line.op not in refused:
+            request = line
+        elif isinstance(line, ContentWhole | JobSubmitted | Controlled | DatasetRenamed):
+            request = None
+    return request
 
 
 def facts_of(life: Life) -> DatasetFacts | None:

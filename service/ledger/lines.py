@@ -3,7 +3,8 @@
 A job's ledger holds what the API was asked (`submitted`, `control`, `refused`, `deleted`), each
 written before Redis is asked. Each attempt keeps its own in its own folder (`claimed`,
 `checkpoint`, `ended`), written after Redis said yes. The ledger of a dataset (`created`,
-`uploaded`) is also that of its ingest jobs. Times are wall-clock seconds, for display only.
+`uploaded`, `renamed`, `dataset_deleted`) is also that of its ingest jobs. Times are wall-clock
+seconds, for display only.
 
 Fields that a line does not know are a newer version's, and are kept. Whatever an older version must
 not ignore raises `VERSION`: it then refuses the whole ledger.
@@ -102,7 +103,29 @@ class DatasetCreated(LedgerLine):
     size_bytes: int | None
     sha256: str | None
     source: str | None
+    replace: bool = False
+    """It takes the name from another dataset once it is ready."""
+    idem_key: str = ""
+    fingerprint: str = ""
     created_at_s: float
+
+
+class DatasetRenamed(LedgerLine):
+    """Redis is about to be asked to give the dataset another name."""
+
+    type: Literal["renamed"] = "renamed"
+    name: str
+    op: str
+    at_s: float
+
+
+class DatasetDeleted(LedgerLine):
+    """Redis is about to be asked to forget the dataset."""
+
+    type: Literal["dataset_deleted"] = "dataset_deleted"
+    dataset_id: str
+    op: str
+    at_s: float
 
 
 class ContentWhole(LedgerLine):
@@ -154,7 +177,8 @@ class AttemptEnded(LedgerLine):
     at_s: float
 
 
-JobLine = JobSubmitted | Controlled | Deleted | Refused | DatasetCreated | ContentWhole
+DatasetLine = DatasetCreated | DatasetRenamed | DatasetDeleted | ContentWhole
+JobLine = JobSubmitted | Controlled | Deleted | Refused | DatasetLine
 AttemptLine = Claimed | CheckpointTold | AttemptEnded
 Line = JobLine | AttemptLine
 JOB_LINE: TypeAdapter[JobLine] = TypeAdapter(Annotated[JobLine, Field(discriminator="type")])

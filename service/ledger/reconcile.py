@@ -9,15 +9,15 @@ from pathlib import Path
 import structlog
 
 from service.ledger import write
+from service.ledger.datasets import finish_dataset_deletions, old_life, restore_datasets
 from service.ledger.deletions import settle_deletions, with_deletions
 from service.ledger.desk import DELETED, drop
-from service.ledger.fold import Life, facts_of, old_dataset, old_job, superseded
+from service.ledger.fold import Life, superseded
 from service.ledger.lines import Deleted
-from service.ledger.read import Folder, folder_names, is_there, read_folders
+from service.ledger.read import folder_names, read_folders
 from service.store.batches import batches
 from service.store.rebuild import OldJob, Restored
 from service.store.store import Store
-from service.store.words import DatasetRecord
 from trainer.failpoints import reach
 
 log = structlog.get_logger("service.ledger")
@@ -56,13 +56,13 @@ def reconcile(store: Store, data_dir: Path, *, whole: bool = True) -> Report:
         here = _present(store, names)
         names = [name for name in names if name not in here]
     folders = list(read_folders(data_dir, "jobs", names))
-    datasets = _restore_datasets(store, data_dir, shelves)
+    datasets = restore_datasets(store, data_dir, shelves)
     prepared = [life for shelf in shelves for life in shelf.lives() if not life.deleted]
     ingests = _missing(store, prepared)
     trainings = [life for folder in folders for life in folder.lives() if not life.deleted]
     missing = _missing(store, trainings)
     gone = superseded(missing) | superseded(ingests)
-    olds = [_old(life, data_dir) for life in (*ingests, *missing)]
+    olds = [old_life(life, data_dir) for life in (*ingests, *missing)]
     olds.sort(key=lambda old: (old.created_at_s, old.id))
     kept = [old for old in olds if old.id not in gone]
     verdicts = _restore(store, kept)
@@ -76,6 +76,7 @@ def reconcile(store: Store, data_dir: Path, *, whole: bool = True) -> Report:
     for life in ingests:
         if life.submitted.job_id in gone:
             write.append(data_dir / life.submitted.folder, _forgotten(life.submitted.job_id))
+    deleted += finish_dataset_deletions(store.rebuild.delete_dataset, data_dir, shelves)
     return Report(
         jobs=verdicts.count("made"),
         datasets=datasets,
@@ -91,28 +92,6 @@ def _sweep(data_dir: Path) -> None:
     for kind in ("jobs", "datasets"):
         for doomed in (data_dir / kind).glob(f"*{DELETED}"):
             shutil.rmtree(doomed, ignore_errors=True)
-
-
-def _restore_datasets(store: Store, data_dir: Path, shelves: Sequence[Folder]) -> int:
-    """Those with content first: of two with one name that one was accepted."""
-    olds = [old for shelf in shelves if (old := _old_dataset(shelf, data_dir))]
-    olds.sort(key=lambda old: (old.job_id is None, old.created_at_s))
-    made = 0
-    for batch in batches(olds, BATCH_JOBS):
-        made += store.rebuild.datasets(batch).count("made")
-    return made
-
-
-def _old_dataset(shelf: Folder, data_dir: Path) -> DatasetRecord | None:
-    lives = [life for life in shelf.lives() if not life.deleted]
-    old = old_dataset(shelf.lines, [_old(life, data_dir) for life in lives])
-    if old is None or old.status != "ready":
-        return old
-    return replace(old, facts=facts_of(lives[-1]))
-
-
-def _old(life: Life, data_dir: Path) -> OldJob:
-    return old_job(life, is_there=lambda told: is_there(data_dir, told), now_s=time.time())
 
 
 def _restore(store: Store, olds: Sequence[OldJob]) -> list[Restored]:

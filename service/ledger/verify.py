@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from service.ledger.fold import Life, superseded
+from service.ledger.fold import Life, dataset_deletion, superseded
 from service.ledger.lines import AttemptEnded, DatasetCreated
 from service.ledger.read import Folder
 from service.store.census import Census, Counted
@@ -28,9 +28,8 @@ def compare(
     jobs: Sequence[Folder], datasets: Sequence[Folder], census: Census
 ) -> Iterator[Finding]:
     """Every disagreement between the ledgers and the store."""
-    lives = {
-        life.submitted.job_id: life for folder in (*jobs, *datasets) for life in folder.lives()
-    }
+    kept = [folder for folder in datasets if not dataset_deletion(folder.lines)]
+    lives = {life.submitted.job_id: life for folder in (*jobs, *kept) for life in folder.lives()}
     yield from _damaged((*jobs, *datasets))
     yield from _missing(lives, census)
     yield from _without_folder(lives, census)
@@ -106,9 +105,10 @@ def _datasets(folders: Sequence[Folder], census: Census) -> Iterator[Finding]:
     known = {folder.name for folder in folders if folder.lines}
     for folder in folders:
         created = next((line for line in folder.lines if isinstance(line, DatasetCreated)), None)
-        if created is None or folder.name in census.datasets:
+        if created is None or folder.name in census.datasets or dataset_deletion(folder.lines):
             continue
-        if created.name not in names:  # else it was never accepted: another has the name
+        # Without content, another has the name: then it was never accepted.
+        if created.name not in names or folder.lives():
             yield Finding(
                 "missing_dataset", folder.name, "It is on the disk, not in Redis.", RECONCILE
             )

@@ -1,18 +1,20 @@
 """Datasets: made, looked at, and what their ingest left out."""
 
 import json
+import re
 from collections.abc import Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
-from service import idempotency, ids
+from service import ids
 from service.answers import DatasetList
 from service.body import StrictRoute
 from service.disk import disk_told
 from service.files import FileAnswer, open_inside
 from service.history import open_newest, read_lines
+from service.idempotency import fingerprint
 from service.openapi import refused
 from service.preparing import allowed_source, check_size, prepare, resolved_options, shown
 from service.problems import Problem
@@ -24,10 +26,10 @@ from service.routes.common import (
     cursor,
     made,
 )
-from service.schemas import BadFile, Dataset, DatasetRequest, Report
-from service.store.errors import NameTaken
+from service.schemas import BadFile, Dataset, DatasetChange, DatasetRequest, Report
+from service.store.errors import NotFound
 from service.store.words import NewDataset
-from service.uploads import check_space
+from service.uploads import check_space, no_sender, staged_path
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)
 
@@ -39,7 +41,10 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictR
     status_code=201,
     response_model=Dataset,
     response_description="The dataset, waiting for its bytes; `preparing` if it is read in place.",
-    responses=refused("path_not_allowed", "name_taken", "too_large", "invalid", "disk_full"),
+    responses=refused(
+        *("path_not_allowed", "not_found", "name_taken", "too_large", "invalid"),
+        *("idempotency_conflict", "disk_full"),
+    ),
 )
 def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Response:
     """Send its bytes with `PUT /v1/datasets/{id}/content` afterwards.
@@ -51,30 +56,30 @@ def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Respons
     if body.size_bytes is not None:
         check_size(body.size_bytes, parts.settings)
         check_space(parts.settings.data_dir, body.size_bytes)
-    claim = idempotency.claim(parts.settings.data_dir, key, body)
-    try:
-        with disk_told():
-            record = parts.desk.create_dataset(
-                NewDataset(
-                    dataset_id=claim.dataset_id,
-                    name=body.name,
-                    format=body.format,
-                    store_as=body.store_as,
-                    options=options,
-                    size_bytes=body.size_bytes,
-                    sha256=body.sha256,
-                    source=source,
-                )
-            )
-    except NameTaken:
-        idempotency.forget(parts.settings.data_dir, key)
-        raise
+    new = NewDataset(
+        dataset_id=ids.new_id("ds"),
+        name=body.name,
+        format=body.format,
+        store_as=body.store_as,
+        options=options,
+        size_bytes=body.size_bytes,
+        sha256=body.sha256,
+        source=source,
+        replace=body.replace,
+    )
+    with disk_told():
+        created = parts.desk.create_dataset_once(
+            new,
+            idempotency_key=None if key is None else f"dataset:{key}",
+            fingerprint=fingerprint(body),
+        )
+    record = created.record
     if source is not None and record.status == "received":
         record = prepare(parts.desk, record, source=source)
     return made(
         shown(record, parts.settings),
         location=f"{parts.settings.root_path}/v1/datasets/{record.id}",
-        replayed=claim.replayed,
+        replayed=created.replayed,
     )
 
 
@@ -106,6 +111,47 @@ def list_all(
 def get(id: DatasetName, parts: PartsOf) -> Dataset:
     """Its status, and what was found in it."""
     return shown(parts.store.datasets.get(id), parts.settings)
+
+
+@router.patch(
+    "/{id}",
+    operation_id="changeDataset",
+    summary="Rename a dataset",
+    response_description="The dataset with its new name.",
+    responses=refused("not_found", "name_taken", "disk_full"),
+)
+def change(id: DatasetName, body: DatasetChange, parts: PartsOf) -> Dataset:
+    """Jobs that use it go on: they know it by its id."""
+    record = parts.store.datasets.get(id)
+    with disk_told():
+        record = parts.desk.rename_dataset(record.id, body.name)
+    return shown(record, parts.settings)
+
+
+@router.delete(
+    "/{id}",
+    operation_id="deleteDataset",
+    summary="Delete a dataset and its files",
+    status_code=204,
+    response_class=Response,
+    response_description="It is gone, its bytes are free, and so is its name.",
+    responses=refused("not_found", "dataset_in_use", "upload_busy", "disk_full"),
+)
+def delete(id: DatasetName, parts: PartsOf) -> Response:
+    """Only while no queued, running or paused job needs it. There is no way back.
+
+    Files that are read in place stay where they are. Jobs that have ended keep their results, but
+    cannot be resumed. Asked again with the same id, the answer is the same for a day.
+    """
+    try:
+        dataset_id = parts.store.datasets.get(id).id
+    except NotFound:
+        if not re.fullmatch(ids.DATASET_ID, id):
+            raise
+        dataset_id = id  # perhaps it was deleted by an earlier request
+    with no_sender(parts.settings.data_dir / staged_path(dataset_id)), disk_told():
+        parts.desk.delete_dataset(dataset_id)
+    return Response(status_code=204)
 
 
 @router.get(

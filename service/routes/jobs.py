@@ -18,7 +18,7 @@ from service.ledger.lines import Verb
 from service.openapi import refused
 from service.planning import preview
 from service.probes import forget_of_job
-from service.problems import Problem
+from service.problems import Problem, invalid
 from service.routes.common import (
     IdempotencyKey,
     JobId,
@@ -31,6 +31,7 @@ from service.routes.common import (
     made,
 )
 from service.schemas import Job
+from service.store.errors import NotFound
 from service.store.store import Store
 from service.store.words import JobRecord, Status
 from trainer.spec import JobSpec
@@ -91,8 +92,12 @@ async def create(  # whoever waits for the clerk needs no thread
     """Only `dataset` is needed; what is left out is suggested, each value with its reason."""
     if dry_run:
         return answer(await run_in_threadpool(preview, spec, parts.store))
-    with disk_told():
-        done = await clerk.submit(spec, key=None if key is None else f"user:{key}")
+    try:
+        with disk_told():
+            done = await clerk.submit(spec, key=None if key is None else f"user:{key}")
+    except NotFound as error:  # deleted between the plan and the queue
+        field = "dataset" if error.what == "dataset" else "spec"
+        raise invalid(f"#/{field}", str(error), code="no_dataset") from None
     record = done.record
     if record is None:  # an earlier request made it, and it was deleted since
         record = await run_in_threadpool(parts.store.jobs.get, done.job_id)

@@ -1,13 +1,20 @@
 """Datasets: a name, the content as it was received, and the pack once an ingest made it."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from service.store.errors import NameTaken, NotFound, WrongState
+from service.store.errors import (
+    DatasetInUse,
+    IdempotencyConflict,
+    NameTaken,
+    NotFound,
+    WrongState,
+)
 from service.store.link import Link
 from service.store.records import as_dataset
-from service.store.words import DatasetRecord, NewDataset, Page
+from service.store.words import CreatedDataset, DatasetRecord, NewDataset, Page
 
 
 @dataclass(frozen=True)
@@ -17,10 +24,21 @@ class Datasets:
     link: Link
 
     def create(self, new: NewDataset) -> DatasetRecord:
-        """A dataset in status `received`. The same id again answers the one there is.
+        """As `create_once`, without a key."""
+        return self.create_once(new).record
+
+    def create_once(
+        self, new: NewDataset, *, idempotency_key: str | None = None, fingerprint: str = ""
+    ) -> CreatedDataset:
+        """Make a dataset in status `received`. The same id again answers the one there is.
+
+        For 24 hours the same `idempotency_key` with the same `fingerprint` of the body answers
+        the dataset made first. The name of a failed dataset may be taken.
 
         Raises:
-            NameTaken: another dataset has the name.
+            NameTaken: another dataset has the name, and `new` does not replace it.
+            IdempotencyConflict: the key was used with another fingerprint.
+            NotFound: the dataset that was made first was deleted since.
         """
         size_bytes = "" if new.size_bytes is None else new.size_bytes
         reply = self.link.fcall(
@@ -29,10 +47,48 @@ class Datasets:
             *("store_as", new.store_as, "options", new.options.model_dump_json()),
             *("source", new.source or ""),
             *("size_bytes", size_bytes, "sha256", new.sha256 or "", "created_at_s", time.time()),
+            *("replace", "1" if new.replace else "", "idem_key", idempotency_key or ""),
+            *("fingerprint", fingerprint),
         )
+        match reply:
+            case ["TAKEN", other]:
+                raise NameTaken(new.name, other)
+            case ["CONFLICT"]:
+                raise IdempotencyConflict(idempotency_key or "")
+            case ["NOTFOUND", deleted]:
+                raise NotFound("dataset", deleted)
+        _, row, replayed, displaced = reply
+        return CreatedDataset(
+            record=as_dataset(row), replayed=bool(replayed), displaced_id=displaced or None
+        )
+
+    def rename(self, dataset_id: str, name: str) -> DatasetRecord:
+        """Let `name` lead to this dataset, and no longer its old name.
+
+        Raises:
+            NotFound, NameTaken: there is no such dataset, or another one has the name.
+        """
+        reply = self.link.fcall("ds_rename", dataset_id, name, time.time())
+        if reply[0] == "NOTFOUND":
+            raise NotFound("dataset", dataset_id)
         if reply[0] == "TAKEN":
-            raise NameTaken(new.name, reply[1])
+            raise NameTaken(name, reply[1])
         return as_dataset(reply[1])
+
+    def delete(self, dataset_id: str, *, op: str = "") -> None:
+        """Forget a dataset and its ingests. Its files are the caller's to remove.
+
+        Harmless for a day when it is deleted already.
+
+        Raises:
+            NotFound: there never was such a dataset.
+            DatasetInUse: jobs that have not ended need it.
+        """
+        raise_refusal(dataset_id, self.link.fcall("ds_delete", dataset_id, op or dataset_id))
+
+    def users(self, dataset_id: str) -> tuple[str, ...]:
+        """The jobs that have not ended and need the dataset."""
+        return tuple(sorted(self.link.fcall("ds_users", dataset_id)[1]))
 
     def get(self, id_or_name: str) -> DatasetRecord:
         """The dataset with this id, or else with this name.
@@ -70,3 +126,12 @@ class Datasets:
             reason = f"The dataset is {reply[1]}; its content cannot be replaced."
             raise WrongState(reply[1], "upload", reason)
         return as_dataset(reply[1])
+
+
+def raise_refusal(dataset_id: str, reply: Sequence[Any]) -> None:
+    """Raise what a delete was refused for."""
+    match reply:
+        case ["NOTFOUND"]:
+            raise NotFound("dataset", dataset_id)
+        case ["INUSE", jobs]:
+            raise DatasetInUse(dataset_id, sorted(jobs))

@@ -8,8 +8,13 @@ StoreError
 ├── NotFound              no such job, dataset or worker
 ├── WrongState            the job or dataset is in a state that does not allow this
 ├── IdempotencyConflict   the key was used before with another body
-└── NameTaken             a dataset of this name exists
+├── NameTaken             a dataset of this name exists
+└── DatasetInUse          jobs that have not ended need the dataset
 """
+
+from collections.abc import Sequence
+
+_NAMED_MAX = 5
 
 
 class StoreError(Exception):
@@ -64,6 +69,15 @@ class IdempotencyConflict(StoreError):
         self.key = key
 
 
+class DatasetInUse(StoreError):
+    """Jobs that have not ended need the dataset."""
+
+    def __init__(self, dataset_id: str, jobs: Sequence[str]) -> None:
+        """`jobs` are the ids of these jobs."""
+        super().__init__(f"{len(jobs)} jobs need {dataset_id}: {_few(jobs)}.")
+        self.dataset_id, self.jobs = dataset_id, tuple(jobs)
+
+
 class NameTaken(StoreError):
     """A dataset of this name exists."""
 
@@ -71,3 +85,9 @@ class NameTaken(StoreError):
         """`dataset_id` is the dataset that has the name."""
         super().__init__(f"The name {name!r} belongs to dataset {dataset_id}.")
         self.name, self.dataset_id = name, dataset_id
+
+
+def _few(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = len(names) - _NAMED_MAX
+    return ", ".join(names[:_NAMED_MAX]) + (f" and {more} more" if more > 0 else "")

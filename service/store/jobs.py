@@ -200,8 +200,8 @@ def _submitted(one: Submission, reply: Sequence[Any]) -> Submitted | StoreError:
             return Submitted(job_id=made, replayed=bool(replayed), record=record)
         case ["CONFLICT"]:
             return IdempotencyConflict(one.idempotency_key or "")
-        case ["NOTFOUND"]:
-            return NotFound("dataset", one.new.dataset_id or "")
+        case ["NOTFOUND", *missing]:
+            return NotFound("dataset", missing[0] if missing else one.new.dataset_id or "")
         case [_, status]:
             return WrongState(status, "ingest", _ingest_reason(status))
     raise AssertionError(reply)
@@ -216,6 +216,8 @@ def _record(id: str, reply: list[Any]) -> JobRecord:
 def _reason(verb: str, status: str, why: str) -> str:
     if why == "replaced":
         return "The dataset has had another ingest since; this one cannot be resumed."
+    if why == "dataset":
+        return "Its dataset was deleted; submit a new job with another one."
     if why == "cancel":
         return "The job is being cancelled; resume it once it is."
     if status == "stopping":

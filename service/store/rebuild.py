@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from service.store.datasets import raise_refusal
 from service.store.keys import KEYS
 from service.store.link import Link
 from service.store.records import checkpoint_json, files_json
@@ -46,6 +47,23 @@ class OldJob:
     """How long the key still answers with this job."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OldDataset:
+    """A dataset as the disk knows it."""
+
+    record: DatasetRecord
+    named_at_s: float | None = None
+    """When it took its name; None if it never did."""
+    has_name: bool = True
+    """Whether its name leads to it, and not to another version."""
+    is_open: bool = False
+    """Whether it may never have been accepted: nothing came after its create."""
+    idem_key: str = ""
+    fingerprint: str = ""
+    idem_s: int = 0
+    """How long the key still answers with this dataset."""
+
+
 @dataclass(frozen=True)
 class Rebuild:
     """Every method may raise StoreUnavailable; then call it again."""
@@ -66,9 +84,13 @@ class Rebuild:
         """Restore jobs, queued ones behind each other in this order."""
         return self._all("restore", [[_job_json(old)] for old in olds])
 
-    def datasets(self, olds: Sequence[DatasetRecord]) -> list[Restored]:
+    def datasets(self, olds: Sequence[OldDataset]) -> list[Restored]:
         """Restore datasets, before their ingests."""
-        return self._all("ds_restore", [_dataset_arguments(old) for old in olds])
+        return self._all("ds_restore", [[_dataset_json(old)] for old in olds])
+
+    def delete_dataset(self, id: str, *, op: str) -> None:
+        """As `Datasets.delete`, also in a server that is just being made anew."""
+        raise_refusal(id, self.link.run(lambda client: client.fcall("moco_ds_delete", 0, id, op)))
 
     def present(self, ids: Sequence[str], *, what: Literal["job", "ds"]) -> list[bool]:
         """Which of these the server has."""
@@ -128,12 +150,23 @@ def _job_json(old: OldJob) -> str:
     return json.dumps({name: "" if value is None else str(value) for name, value in values.items()})
 
 
-def _dataset_arguments(old: DatasetRecord) -> list[str]:
-    values = asdict(old)
-    values["options"] = old.options.model_dump_json()
-    values["facts"] = old.facts.model_dump_json() if old.facts else None
-    known = ((name, str(value)) for name, value in values.items() if value is not None)
-    return [text for pair in known for text in pair]
+def _dataset_json(old: OldDataset) -> str:
+    values: dict[str, object] = asdict(old.record)
+    values |= {
+        "options": old.record.options.model_dump_json(),
+        "facts": old.record.facts.model_dump_json() if old.record.facts else None,
+        "replace": _flag(old.record.replace),
+        "named_at_s": old.named_at_s,
+        "has_name": _flag(old.has_name),
+        "is_open": _flag(old.is_open),
+        **{name: getattr(old, name) for name in ("idem_key", "fingerprint", "idem_s")},
+    }
+    del values["is_current"]
+    return json.dumps({name: str(value) for name, value in values.items() if value is not None})
+
+
+def _flag(is_set: bool) -> str:  # as Redis keeps it
+    return "1" if is_set else ""
 
 
 def _attempt_json(row: AttemptRecord) -> str:

@@ -126,6 +126,8 @@ def as_dataset(flat: Sequence[str]) -> DatasetRecord:
         facts=DatasetFacts.model_validate_json(facts) if facts else None,
         pack=row.get("pack") or None,
         job_id=row.get("job_id"),
+        replace=row.get("replace") == "1",
+        is_current=row.get("current") == "1",
     )
 
 

@@ -198,6 +198,19 @@ class NewDataset:
     """Of the content, as announced."""
     source: str | None = None
     """A path under an allowed root, when the content is not uploaded."""
+    replace: bool = False
+    """Take the name from the dataset that has it, once this one is ready."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CreatedDataset:
+    """The answer to a create."""
+
+    record: "DatasetRecord"
+    replayed: bool = False
+    """Whether an earlier create with this idempotency key made it."""
+    displaced_id: str | None = None
+    """A failed dataset that lost the name to this one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -225,6 +238,10 @@ class DatasetRecord:
     """Folder of the pack, once ready."""
     job_id: str | None
     """The ingest job."""
+    replace: bool = False
+    """It takes the name from another dataset once it is ready."""
+    is_current: bool = False
+    """Whether its name leads to it, and not to another version."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

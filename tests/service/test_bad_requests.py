@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from service.ids import new_id
+from service.ledger.desk import Desk
 from service.problems import KINDS
 from service.store.words import NewDataset
 from tests.support.api import (
@@ -42,7 +43,7 @@ def world(api: RunningApi) -> dict[str, str]:
     ready_dataset(store, "bad-unlabelled", labels=())
     ready_dataset(store, "bad-birds", labels=("bird",))
     for name, size, sha in (("received", None, None), ("announced", 10, SHA)):
-        store.datasets.create(
+        Desk(store, api.data_dir).create_dataset(
             NewDataset(dataset_id=new_id("ds"), name=f"bad-{name}", size_bytes=size, sha256=sha)
         )
     path = str(allowed / "photos")

@@ -1,9 +1,9 @@
 // One dataset: what is in it, what training will see of it, and which files were left out and why.
 
-import { get } from "./api.js";
+import { call, get } from "./api.js";
 import { $, button, copyButton, facts, h, prose, put, table } from "./dom.js";
 import { KEPT, bytes, clock, number, percent, value as said } from "./format.js";
-import { persist, tell } from "./notices.js";
+import { attempt, persist, tell } from "./notices.js";
 import { mayChange, pill } from "./parts.js";
 
 const EVERY_MS = 1500;
@@ -34,17 +34,34 @@ function head(found) {
   return h("div", { class: "tight" },
     h("p", { class: "crumb" }, h("a", { href: "/ui/datasets" }, "Datasets"), " / ", h("span", { class: "mono muted" }, found.id), " ", copyButton(found.id, "the id")),
     h("div", { class: "head" }, h("div", { class: "head-title" }, h("h1", {}, found.name), pill(found.status)),
-      h("div", { class: "actions" }, mayChange && found.status === "ready" ? h("a", { class: "button primary", href: `/ui/submit?dataset=${found.name}` }, "Train on it") : null)));
+      h("div", { class: "actions" }, mayChange && found.status === "ready" ? h("a", { class: "button primary", href: `/ui/submit?dataset=${refOf(found)}` }, "Train on it") : null, removal(found))));
+}
+
+/** What a job calls it: its name, unless that leads to another version. */
+const refOf = (found) => (found.is_current ? found.name : found.id);
+
+function removal(found) {
+  if (!mayChange) return null;
+  return button("Delete", async () => {
+    if (!confirm(`Delete ${found.name} and its files (${bytes(found.stored_bytes)})? There is no way back.`)) return;
+    if (await attempt(() => call("DELETE", `/v1/datasets/${found.id}`))) location.assign("/ui/datasets");
+  }, { class: "danger", id: "delete" });
 }
 
 function reason(found) {
   const { status, status_reason: why } = found;
   const told = (kind, title, text) => h("p", { class: `notice is-${kind}` }, h("strong", {}, title), h("span", {}, prose(text)));
   if (status === "received") {
-    return told("warn", `${bytes(found.received_bytes)}${found.size_bytes ? ` of ${bytes(found.size_bytes)}` : ""} have arrived.`,
-      `Its upload goes on elsewhere, or broke off. To go on, choose the same file under Datasets again, with the name ${found.name}, kept as ${KEPT[found.store_as]}; or use \`moco dataset add FILE --name ${found.name}${found.store_as === "pixels" ? "" : ` --store-as ${found.store_as}`}\`.`);
+    const arrived = `${bytes(found.received_bytes)}${found.size_bytes ? ` of ${bytes(found.size_bytes)}` : ""} have arrived.`;
+    if (found.is_uploading) return told("warn", arrived, "Its upload goes on.");
+    return told("warn", arrived,
+      `Its upload ${found.received_bytes ? "broke off" : "has not begun"}. To go on, choose the same file under Datasets again, with the name ${found.name}, kept as ${KEPT[found.store_as]}; or use \`moco dataset add FILE --name ${found.name}${found.store_as === "pixels" ? "" : ` --store-as ${found.store_as}`}\`.`);
   }
-  return why ? told("bad", why.message, why.hint) : null;
+  if (why) return told("bad", why.message, why.hint);
+  if (found.is_current) return null;
+  return status === "ready"
+    ? told("warn", "There is a newer version.", `The name ${found.name} leads to it; this one is found by its id only.`)
+    : told("warn", "This is a new version.", `It takes the name ${found.name} once it is ready.`);
 }
 
 /** What a person should know before training on it. */
@@ -66,7 +83,7 @@ function inside(found, dataset) {
     facts([
       ["Images", number(found.rows)], ["Sides as kept", sides], ["Classes", found.labels.length ? number(found.labels.length) : "no labels"],
       ["Bad files", number(found.bad_files)], ["Exact duplicates", number(found.duplicates)], ["Prepared size", `${bytes(found.size_bytes)}, kept as ${KEPT[dataset.store_as]}`],
-      ["Mean of channels", three(found.mean)], ["Std of channels", three(found.std)], ["Added", clock(dataset.created_at)],
+      ["On the disk", bytes(dataset.stored_bytes)], ["Mean of channels", three(found.mean)], ["Std of channels", three(found.std)], ["Added", clock(dataset.created_at)],
       ...(found.truncated_kept ? [["Cut off and kept", number(found.truncated_kept)]] : []),
       ["Read with", chosenOptions(dataset.options)],
     ]),

@@ -131,6 +131,31 @@ local function lose(j, now, why, losses_max)
   rest(j, now, why)
 end
 
+-- Removes the record of a job, and whatever answers with it.
+local function forget_job(j)
+  R('DEL', K.job .. j.id, K.ev .. j.id, K.ckpts .. j.id, K.attempts .. j.id)
+  R('ZREM', K.jobs .. j.kind .. ':all', j.id)
+  R('ZREM', K.jobs .. j.kind .. ':' .. j.status, j.id)
+  if j.idem_key ~= '' and R('HGET', K.idem .. j.idem_key, 'id') == j.id then R('DEL', K.idem .. j.idem_key) end
+end
+
+-- The datasets that a job reads, as a set: the one it trains on or prepares, and those of its inputs.
+local function datasets_in(dataset_id, inputs)
+  local found = {}
+  if dataset_id and dataset_id ~= '' then found[dataset_id] = true end
+  for _, path in pairs(cjson.decode(inputs or '{}')) do
+    local dataset = string.match(path, '^datasets/([^/]+)/')
+    if dataset then found[dataset] = true end
+  end
+  return found
+end
+
+local function first_missing(dataset_id, inputs)
+  for dataset in pairs(datasets_in(dataset_id, inputs)) do
+    if R('EXISTS', K.ds .. dataset) == 0 then return dataset end
+  end
+end
+
 local function view(id)
   local record = R('HGETALL', K.job .. id)
   if #record == 0 then return { 'NOTFOUND' } end

@@ -36,6 +36,10 @@ local function submit_one(a)
     if not status then return { 'NOTFOUND' } end
     if status ~= 'received' and status ~= 'failed' then return { 'WRONGSTATE', status } end
     R('HSET', K.ds .. a.dataset_id, 'job_id', a.id)
+  elseif a.kind == 'train' and a.dataset_id ~= '' then
+    -- A dataset may have been deleted since the job was planned.
+    local gone = first_missing(a.dataset_id, a.inputs)
+    if gone then return { 'NOTFOUND', gone } end
   end
   local j = record(a)
   if a.idem_key ~= '' then remember(a, DAY_S) end
@@ -69,6 +73,10 @@ local function control(_, args)
   if not to or (verb == 'pause' and j.desired == 'cancel') then return { 'WRONGSTATE', j.status, j.desired } end
   if verb == 'resume' then
     if j.kind == 'ingest' and not owns_dataset(j) then return { 'WRONGSTATE', j.status, 'replaced' } end
+    -- Of a paused job the datasets are there: they cannot be deleted.
+    if ENDS[j.status] and j.kind == 'train' and j.dataset_id ~= '' and first_missing(j.dataset_id, R('HGET', K.job .. id, 'inputs')) then
+      return { 'WRONGSTATE', j.status, 'dataset' }
+    end
     R('HSET', K.job .. id, 'failures', 0, 'idle_losses', 0)
     R('HDEL', K.job .. id, 'finished_at_s')
     move(j, 'queued', now)
@@ -90,10 +98,7 @@ local function delete(_, args)
   local j = load(id)
   if not j then return { 'NOTFOUND' } end
   if not ENDS[j.status] then return { 'WRONGSTATE', j.status } end
-  R('DEL', K.job .. id, K.ev .. id, K.ckpts .. id, K.attempts .. id)
-  R('ZREM', K.jobs .. j.kind .. ':all', id)
-  R('ZREM', K.jobs .. j.kind .. ':' .. j.status, id)
-  if j.idem_key ~= '' and R('HGET', K.idem .. j.idem_key, 'id') == id then R('DEL', K.idem .. j.idem_key) end
+  forget_job(j)
   R('SET', K.op .. op, '1', 'EX', HOUR_S)
   return { 'OK' }
 end

@@ -84,6 +84,11 @@ local function complete(_, args)
   if owns_dataset(j) then
     R('HSET', K.ds .. j.dataset_id, 'status', 'ready', 'code', '', 'message', '', 'hint', '',
       'pack', folder, 'facts', facts)
+    local name = R('HMGET', K.ds .. j.dataset_id, 'name', 'replace')
+    if name[2] == '1' then
+      R('HSET', K.dsnames, name[1], j.dataset_id)
+      R('HSET', K.ds .. j.dataset_id, 'named_at_s', now)
+    end
     local known = facts ~= '' and cjson.decode(facts) or {}
     R('HINCRBY', K.counters, 'dataset_images:ok', known.rows or 0)
     R('HINCRBY', K.counters, 'dataset_images:corrupt', known.bad_files or 0)

@@ -41,13 +41,18 @@ local function restore(_, args)
 end
 
 -- `job_id` is its newest ingest, which is restored afterwards and sets the status unless ready.
+-- `has_name`: of those with this name it is the one that the name leads to. One that was perhaps
+-- never accepted (`is_open`) is not restored beside another of its name.
 local function ds_restore(_, args)
-  local a = named(args)
+  local a = cjson.decode(args[1])
   if R('EXISTS', K.ds .. a.id) == 1 then return { 'OK', 0 } end
   local other = R('HGET', K.dsnames, a.name)
-  if other then return { 'TAKEN', other } end
-  R('HSET', K.ds .. a.id, unpack(args))
-  R('HSET', K.dsnames, a.name, a.id)
+  if a.is_open == '1' and (other or a.has_name ~= '1') then return { 'TAKEN', other or '' } end
+  for field, value in pairs(a) do
+    if field ~= 'has_name' and field ~= 'is_open' and field ~= 'idem_s' then R('HSET', K.ds .. a.id, field, value) end
+  end
+  if a.has_name == '1' and not other then R('HSET', K.dsnames, a.name, a.id) end
+  if (a.idem_key or '') ~= '' and tonumber(a.idem_s) > 0 then remember(a, a.idem_s) end
   R('ZADD', K.datasets, 0, a.id)
   return { 'OK', 1 }
 end

@@ -19,6 +19,8 @@ COMMANDS = (
     ("dataset", "show", "x"),
     ("dataset", "report", "x"),
     ("dataset", "wait", "x"),
+    ("dataset", "rename", "x", "y"),
+    ("dataset", "rm", "x", "--yes"),
     ("submit", "-d", "x"),
     ("submit", "-d", "x", "--dry-run"),
     ("jobs",),

@@ -133,6 +133,28 @@ def test_a_deletion_cut_short_takes_no_job_that_then_succeeds(
     assert wrong(redis, tmp_path) == []
 
 
+@pytest.mark.parametrize("place", ["api.pre_dataset_delete", "api.post_dataset_delete"])
+def test_a_deletion_of_a_dataset_leaves_nothing_that_comes_back(
+    redis: RunningRedis, tmp_path: Path, place: str
+) -> None:
+    with api(redis, tmp_path, f"{place}=SIGKILL") as (client, running):
+        dataset = client.post("/v1/datasets", json={"name": "doomed"}).json()["id"]
+        kept = client.post("/v1/datasets", json={"name": "kept"}).json()["id"]
+        with pytest.raises(httpx.TransportError):
+            client.delete(f"/v1/datasets/{dataset}")
+        assert running.wait(20) == KILLED
+    with api(redis, tmp_path) as (client, _):
+        assert client.delete(f"/v1/datasets/{dataset}").status_code == 204
+        assert client.get("/v1/datasets/doomed").status_code == 404
+    with opened_store(redis.url) as store:
+        empty(store)
+    with api(redis, tmp_path) as (client, _):
+        assert [one["id"] for one in client.get("/v1/datasets").json()["data"]] == [kept]
+        assert client.post("/v1/datasets", json={"name": "doomed"}).status_code == 201
+    assert not (tmp_path / "datasets" / dataset).exists()
+    assert wrong(redis, tmp_path) == []
+
+
 def test_flushall_under_a_running_api_and_a_kill_in_the_rebuild(
     redis: RunningRedis, tmp_path: Path
 ) -> None:

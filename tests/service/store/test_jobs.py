@@ -6,7 +6,7 @@ import pytest
 from service.store.errors import IdempotencyConflict, NotFound, WrongState
 from service.store.keys import KEYS
 from service.store.store import Store
-from service.store.words import STATUSES, Status
+from service.store.words import STATUSES, NewDataset, Status
 from tests.support.redis import claimed, dump, fresh_id, leased, new_job, submitted, ticks
 
 
@@ -36,6 +36,7 @@ def brought_to(store: Store, status: Status) -> str:
 
 def test_a_submitted_job_is_kept_as_sent_and_queued(redis_store: Store) -> None:
     before_s = time.time()
+    redis_store.datasets.create(NewDataset(dataset_id="ds_1", name="digits"))
     new = new_job(name='na"me\n\u202e', max_failures=2, dataset_id="ds_1")
     made = redis_store.jobs.submit(new, job_id="job_1")
     job = redis_store.jobs.get("job_1")

@@ -1,0 +1,131 @@
+"""Datasets from their ledgers: which of them has a name, and deletions that were cut short."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from service.ledger import write
+from service.ledger.desk import drop
+from service.ledger.fold import (
+    IDEMPOTENCY_S,
+    Life,
+    dataset_deletion,
+    facts_of,
+    old_dataset,
+    old_job,
+    renames,
+)
+from service.ledger.lines import ContentWhole, DatasetCreated, Refused
+from service.ledger.read import Folder, is_there
+from service.store.batches import batches
+from service.store.errors import DatasetInUse, NotFound
+from service.store.rebuild import OldDataset, OldJob
+from service.store.store import Store
+from service.store.words import DatasetRecord
+
+BATCH = 100
+
+
+class _Claim(NamedTuple):
+    """A dataset and its claim on its name; the largest claim has the name."""
+
+    rank: int
+    """2: in use; 1: waits for its first bytes; 0: failed, or replaces another and is not ready."""
+    at_s: float
+    record: DatasetRecord
+    shelf: Folder
+
+
+def old_life(life: Life, data_dir: Path) -> OldJob:
+    """The job of `life` as it was."""
+    return old_job(life, is_there=lambda told: is_there(data_dir, told), now_s=time.time())
+
+
+def restore_datasets(store: Store, data_dir: Path, shelves: Sequence[Folder]) -> int:
+    """Restore what Redis does not know; how many those were.
+
+    A create that was never accepted, because another dataset had the name, is removed.
+    """
+    claims = [claim for shelf in shelves if (claim := _claim(shelf, data_dir))]
+    holders = {claim.record.name: claim for claim in sorted(claims, key=lambda one: one[:2])}
+    made = 0
+    for batch in batches(claims, BATCH):
+        olds = [_old(claim, holders[claim.record.name]) for claim in batch]
+        for claim, old, verdict in zip(batch, olds, store.rebuild.datasets(olds), strict=True):
+            made += verdict == "made"
+            if verdict == "taken" and old.is_open:
+                drop(data_dir / claim.shelf.path)
+    return made
+
+
+def finish_dataset_deletions(
+    delete: Callable[..., None], data_dir: Path, shelves: Iterable[Folder]
+) -> int:
+    """Let Redis decide every deletion that is open; return how many were carried out.
+
+    `delete` is that of `Datasets` or `Rebuild`. Jobs must be restored before, for one that needs
+    the dataset voids the request. Raises StoreUnavailable, OSError; may be called again.
+    """
+    done = 0
+    for shelf in shelves:
+        request = dataset_deletion(shelf.lines)
+        if request is None:
+            continue
+        try:
+            delete(shelf.name, op=request.op)
+        except NotFound:
+            pass  # forgotten before, and its files are still there
+        except DatasetInUse:
+            write.append(data_dir / shelf.path, Refused(op=request.op))
+            continue
+        drop(data_dir / shelf.path)
+        done += 1
+    return done
+
+
+def is_open(shelf: Folder) -> bool:
+    """Whether the dataset may never have been accepted: nothing came after its create."""
+    used = any(isinstance(line, ContentWhole) for line in shelf.lines) or shelf.lives()
+    return not used and not shelf.attempts and not renames(shelf.lines)
+
+
+def _claim(shelf: Folder, data_dir: Path) -> _Claim | None:
+    lives = [life for life in shelf.lives() if not life.deleted]
+    ingests = [old_life(life, data_dir) for life in lives]
+    record = old_dataset(shelf.lines, ingests)
+    if record is None:
+        return None
+    if record.status == "ready":
+        record = replace(record, facts=facts_of(lives[-1]))
+    return _Claim(*_strength(shelf, record, ingests), record, shelf)
+
+
+def _strength(shelf: Folder, record: DatasetRecord, ingests: Sequence[OldJob]) -> tuple[int, float]:
+    changed = renames(shelf.lines)
+    at_s = changed[-1].at_s if changed else record.created_at_s
+    if record.replace:
+        if record.status != "ready":
+            return 0, at_s
+        return 2, ingests[-1].finished_at_s or at_s
+    if ingests and ingests[-1].status in ("failed", "cancelled"):
+        return 0, at_s
+    return (1 if is_open(shelf) else 2), at_s
+
+
+def _old(claim: _Claim, holder: _Claim) -> OldDataset:
+    has_name = claim is holder
+    # One that lost its name later had it first, so it was accepted.
+    lost_name = holder.rank > claim.rank and holder.at_s > claim.at_s
+    created = next(line for line in claim.shelf.lines if isinstance(line, DatasetCreated))
+    left_s = created.created_at_s + IDEMPOTENCY_S - time.time()
+    return OldDataset(
+        record=claim.record,
+        named_at_s=claim.at_s if claim.rank or has_name else None,
+        has_name=has_name,
+        is_open=is_open(claim.shelf) and not claim.record.replace and not lost_name,
+        idem_key=created.idem_key,
+        fingerprint=created.fingerprint,
+        idem_s=int(max(0.0, left_s)),
+    )
