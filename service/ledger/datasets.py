@@ -32,7 +32,7 @@ class _Claim(NamedTuple):
     """A dataset and its claim on its name; the largest claim has the name."""
 
     rank: int
-    """2: in use; 1: waits for its first bytes; 0: failed, or replaces another and is not ready."""
+    """2: in use; 1: waits for its first bytes; 0: failed; -1: a replacement that is not ready."""
     at_s: float
     record: DatasetRecord
     shelf: Folder
@@ -49,10 +49,11 @@ def restore_datasets(store: Store, data_dir: Path, shelves: Sequence[Folder]) ->
     A create that was never accepted, because another dataset had the name, is removed.
     """
     claims = [claim for shelf in shelves if (claim := _claim(shelf, data_dir))]
-    holders = {claim.record.name: claim for claim in sorted(claims, key=lambda one: one[:2])}
+    ordered = sorted(claims, key=lambda claim: claim[:2])
+    holders = {claim.record.name: claim for claim in ordered if claim.rank >= 0}
     made = 0
     for batch in batches(claims, BATCH):
-        olds = [_old(claim, holders[claim.record.name]) for claim in batch]
+        olds = [_old(claim, holders.get(claim.record.name)) for claim in batch]
         for claim, old, verdict in zip(batch, olds, store.rebuild.datasets(olds), strict=True):
             made += verdict == "made"
             if verdict == "taken" and old.is_open:
@@ -107,22 +108,22 @@ def _strength(shelf: Folder, record: DatasetRecord, ingests: Sequence[OldJob]) -
     at_s = changed[-1].at_s if changed else record.created_at_s
     if record.replace:
         if record.status != "ready":
-            return 0, at_s
+            return -1, at_s
         return 2, ingests[-1].finished_at_s or at_s
     if ingests and ingests[-1].status in ("failed", "cancelled"):
         return 0, at_s
     return (1 if is_open(shelf) else 2), at_s
 
 
-def _old(claim: _Claim, holder: _Claim) -> OldDataset:
+def _old(claim: _Claim, holder: _Claim | None) -> OldDataset:
     has_name = claim is holder
     # One that lost its name later had it first, so it was accepted.
-    lost_name = holder.rank > claim.rank and holder.at_s > claim.at_s
+    lost_name = holder is not None and holder.rank > claim.rank and holder.at_s > claim.at_s
     created = next(line for line in claim.shelf.lines if isinstance(line, DatasetCreated))
     left_s = created.created_at_s + IDEMPOTENCY_S - time.time()
     return OldDataset(
         record=claim.record,
-        named_at_s=claim.at_s if claim.rank or has_name else None,
+        named_at_s=claim.at_s if claim.rank > 0 or has_name else None,
         has_name=has_name,
         is_open=is_open(claim.shelf) and not claim.record.replace and not lost_name,
         idem_key=created.idem_key,

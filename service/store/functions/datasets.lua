@@ -32,7 +32,8 @@ local function free_name(id, name)
   if heir then R('HSET', K.dsnames, name, heir) else R('HDEL', K.dsnames, name) end
 end
 
--- A name that a failed dataset has may be taken; the reply names that dataset, which is of no use.
+-- A replacement takes its name when it is ready. A name that a failed dataset has may be taken; the
+-- reply names that dataset, which is of no use any more.
 local function ds_create(_, args)
   local a = named(args)
   if a.idem_key ~= '' then
@@ -45,12 +46,13 @@ local function ds_create(_, args)
   end
   if R('EXISTS', K.ds .. a.id) == 1 then return { 'OK', ds_view(a.id), 0, '' } end
   local other = R('HGET', K.dsnames, a.name)
-  local has_failed = other and R('HGET', K.ds .. other, 'status') == 'failed'
-  if other and not has_failed and a.replace ~= '1' then return { 'TAKEN', other } end
+  local takes = a.replace ~= '1'
+  local has_failed = takes and other and R('HGET', K.ds .. other, 'status') == 'failed'
+  if takes and other and not has_failed then return { 'TAKEN', other } end
   R('HSET', K.ds .. a.id, 'status', 'received', unpack(args))
   R('ZADD', K.datasets, 0, a.id)
   if has_failed then R('HDEL', K.ds .. other, 'named_at_s') end
-  if has_failed or not other then take_name(a.id, a.name, a.created_at_s) end
+  if takes then take_name(a.id, a.name, a.created_at_s) end
   if a.idem_key ~= '' then remember(a, DAY_S) end
   return { 'OK', ds_view(a.id), 0, has_failed and other or '' }
 end

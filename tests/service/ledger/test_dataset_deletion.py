@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 from pathlib import Path
 from unittest import mock
 
@@ -246,7 +247,9 @@ def step_on(world: World, verb: str, which: int, known: tuple[DatasetRecord, lis
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=int(os.environ.get("MOCO_LIVES", "30")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, 5)), max_size=25))
 def test_any_lives_of_datasets_are_rebuilt(

@@ -199,6 +199,7 @@ class Names(RuleBasedStateMachine):
     def create(self, name: str, replace: bool) -> str:
         id, holder = fresh_id("ds"), self.model.holder(name)
         has_failed = holder is not None and self.model.datasets[holder].status == "failed"
+        has_failed = has_failed and not replace
         new = NewDataset(dataset_id=id, name=name, replace=replace)
         if holder and not has_failed and not replace:
             with pytest.raises(NameTaken):
@@ -209,7 +210,7 @@ class Names(RuleBasedStateMachine):
         assert done.displaced_id == (holder if has_failed else None)
         if has_failed and holder:
             self.model.datasets[holder].named = 0
-        if holder is None or has_failed:
+        if not replace:
             self.model.take(id)
         return id
 
