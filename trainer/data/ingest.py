@@ -6,7 +6,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from trainer.data.images import strict_pillow
@@ -175,6 +175,8 @@ def _write_rows(
                 reasons[bad.reason] += 1
             elif isinstance(result, Row):
                 kept.append((result.item, result.decoded))
+                for note in _notes(result):
+                    writer.report(note)
         if kept:
             writer.add(kept)
         progress.advance(sum(_size_bytes(result) for result in chunk), writer)
@@ -189,6 +191,17 @@ def _twin(row: Row, seen: dict[bytes, str]) -> BadFile | None:
     return BadFile(row.item.name, "duplicate", f"the same pixels as {first}")
 
 
+def _notes(row: Row) -> Iterator[BadFile]:
+    """Give the lines of the report about a row that is not the whole of its file."""
+    name, decoded = row.item.name, row.decoded
+    if decoded.is_truncated:
+        yield BadFile(name, "truncated_kept", "the end of the file is missing; its place is grey")
+    if decoded.pages_left_out:
+        told = f" ({decoded.told})" if decoded.told else ""
+        detail = f"{decoded.pages_left_out} further pages{told}; --pages rows makes rows of them"
+        yield BadFile(name, "pages_left_out", detail)
+
+
 def _size_bytes(result: Row | BadFile) -> int:
     return result.item.size_bytes if isinstance(result, Row) else result.size_bytes
 
@@ -199,12 +212,15 @@ def _decoding(spec: IngestSpec, extent: Extent | None) -> Decode:
     Such rows are measured and forgotten; the source is then read once more.
     """
 
-    def decode(item: Item) -> Decoded:
-        row = item.decode(spec)
+    def kept(row: Decoded) -> Decoded:
         if row.kind == "wide" and extent is not None:
             row = kept_in_16_bits(row, extent)
         is_jpeg = spec.store_as == "jpeg" and row.kind == "uint8" and row.channels in JPEG_CHANNELS
         return as_jpeg(row) if is_jpeg else row
+
+    def decode(item: Item) -> Decoded:
+        row = item.decode(spec)
+        return replace(kept(row), more=tuple(map(kept, row.more)))
 
     return decode
 
@@ -244,14 +260,29 @@ def _chunks(items: Iterator[Item | BadFile]) -> Iterator[list[Item | BadFile]]:
 
 
 def _decode_chunk(chunk: list[Item | BadFile], decode: Decode) -> list[Row | BadFile]:
-    return [item if isinstance(item, BadFile) else _decode_item(item, decode) for item in chunk]
+    results: list[Row | BadFile] = []
+    for item in chunk:
+        results += [item] if isinstance(item, BadFile) else _decode_item(item, decode)
+    return results
 
 
-def _decode_item(item: Item, decode: Decode) -> Row | BadFile:
+def _decode_item(item: Item, decode: Decode) -> list[Row | BadFile]:
+    """Return the row of an item, or the rows of its pages."""
     try:
-        decoded = decode(item)
+        first = decode(item)
     except BadImage as bad:
-        return BadFile(item.name, bad.reason, bad.detail, item.size_bytes)
+        return [BadFile(item.name, bad.reason, bad.detail, item.size_bytes)]
+    if not first.more:
+        return [_row(item, first)]
+    pages = (replace(first, more=()), *first.more)
+    size_bytes = item.size_bytes // len(pages)
+    return [
+        _row(replace(item, name=f"{item.name}#{place}", size_bytes=size_bytes), page)
+        for place, page in enumerate(pages)
+    ]
+
+
+def _row(item: Item, decoded: Decoded) -> Row:
     digest = hashlib.sha256(b"%d %d " % (decoded.height, decoded.width))
     if (decoded.kind, decoded.channels) != ("uint8", 3):
         digest.update(b"%s %d " % (decoded.kind.encode(), decoded.channels))
@@ -266,7 +297,7 @@ def _check_rows(name: str, rows: int, reasons: Counter[str]) -> None:
     left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     raise DataError(
         f"{name} holds {found} that can be used (files left out: {left_out or 'none'}).",
-        hint="Send at least two different images, as jpg, png, ppm, pgm, bmp, tif or webp.",
+        hint="Send at least two different images; the dataset's report names each file's reason.",
     )
 
 

@@ -21,8 +21,12 @@ Reason = Literal[
     "refused",
     "other_depth",
     "other_channels",
+    "truncated_kept",
+    "pages_left_out",
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
+KEPT = frozenset({"truncated_kept", "pages_left_out"})
+"""Reasons in the report of files that did become rows, though not whole."""
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -32,7 +36,14 @@ SPLIT_WORDS: dict[str, Split] = {
     **dict.fromkeys(("test", "testing", "eval"), "test"),
 }
 
-SUFFIXES = ("jpg", "jpeg", "png", "ppm", "pgm", "bmp", "tif", "tiff", "webp")
+SUFFIXES = frozenset(
+    (
+        *("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "ppm", "pgm", "pbm", "pnm", "bmp"),
+        *("tif", "tiff", "webp", "gif", "avif", "jp2", "j2k", "jpf", "heic", "heif", "hif"),
+        *("dcm", "dicom"),
+    )
+)
+"""Of images. A name never decides whether a file is one: its content does."""
 ARCHIVE_SUFFIXES = ("zip", "tar", "gz", "tgz", "bz2", "xz", "zst", "7z", "rar")
 LITTER = {"__macosx", "thumbs.db", "desktop.ini"}
 CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
@@ -163,15 +174,15 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part in LITTER for part in parts)
 
 
-def suffix_fault(name: str) -> str | None:
-    """Why a file of this name is no image, or None if it may be one."""
+def suffix_of(name: str) -> str:
+    """Return what follows the last dot of a file's name, in small letters; empty without one."""
     base = name.rsplit("/", 1)[-1].lower()
-    suffix = base.rsplit(".", 1)[-1] if "." in base else ""
-    if suffix in ARCHIVE_SUFFIXES:
-        return "archives inside archives are never opened"
-    if suffix and suffix not in SUFFIXES:
-        return f".{suffix} is none of {', '.join(SUFFIXES)}"
-    return None
+    return base.rsplit(".", 1)[-1] if "." in base else ""
+
+
+def is_named_as_image(name: str) -> bool:
+    """Return whether a file's name ends as those of images do."""
+    return suffix_of(name) in SUFFIXES
 
 
 def image_items(listing: Listing, limits: Limits) -> Iterator[Item | BadFile]:
@@ -184,8 +195,10 @@ def image_items(listing: Listing, limits: Limits) -> Iterator[Item | BadFile]:
 
 def _item(entry: Entry, streamed: bool, limits: Limits) -> Item | BadFile:
     name, size_bytes = entry.name, entry.size_bytes
-    if fault := suffix_fault(name):
-        return BadFile(name, "wrong_type", fault, size_bytes)
+    if suffix_of(name) in ARCHIVE_SUFFIXES:
+        return BadFile(name, "wrong_type", "archives inside archives are never opened", size_bytes)
+    if size_bytes > limits.entry_bytes and not is_named_as_image(name):
+        return BadFile(name, "wrong_type", "its name is not that of an image", size_bytes)
     if size_bytes > limits.entry_bytes:
         detail = f"{size_bytes} bytes; file_bytes_max is {limits.entry_bytes}"
         return BadFile(name, "oversize", detail, size_bytes)

@@ -39,6 +39,14 @@ class Decoded:
     """Of the file."""
     pages_left_out: int = 0
     """Of a file of several pictures that gave one row."""
+    told: str = ""
+    """What the file says of its pages, such as `3 channels x 10 slices`."""
+    window: tuple[float, float] | None = None
+    """Darkest and brightest value that the file suggests to show."""
+    is_truncated: bool = False
+    """Whether the end of the file is missing and grey."""
+    more: tuple["Decoded", ...] = ()
+    """Further rows of the same file, such as pages and frames."""
     mask: bytes | None = None
     """u8 [height, width], if the row has a mask."""
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -92,6 +93,11 @@ class RowsWriter:
         self.extent: Extent | None = None
         """Of wide values, while they are only measured."""
         self.non_finite = self.channels_left_out = self.pages_left_out = 0
+        self.truncated_kept = 0
+        self.windows: Counter[tuple[float, float]] = Counter()
+        """Rows whose file suggests this range of values."""
+        self.axes: Counter[str] = Counter()
+        """Files that say this of their pages."""
         self.source_dtype = ""
         folder.mkdir()
         self._rows_file = rows_file(stored_as, layout.dtype)
@@ -211,6 +217,9 @@ class RowsWriter:
         self.non_finite += decoded.non_finite
         self.channels_left_out += decoded.channels_left_out > 0
         self.pages_left_out += decoded.pages_left_out
+        self.truncated_kept += decoded.is_truncated
+        self.windows.update([decoded.window] if decoded.window else ())
+        self.axes.update([decoded.told] if decoded.told else ())
         if decoded.kind == "wide" and not decoded.mapped:
             found = extent_of(decoded)
             self.extent = found.joined(self.extent) if found is not None else self.extent

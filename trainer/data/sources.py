@@ -8,7 +8,7 @@ from pathlib import Path
 
 from trainer.data.arrays import idx_source, labels_name, open_idx, open_npy
 from trainer.data.folders import open_folder
-from trainer.data.items import BadFile, Limits, Listing, Source, image_items, suffix_fault
+from trainer.data.items import BadFile, Limits, Listing, Source, image_items, is_named_as_image
 from trainer.data.rows import BadImage
 from trainer.data.streams import GZIP_MAGIC, Stream, open_stream
 from trainer.data.tars import BLOCK_BYTES, looks_like_tar, open_tar
@@ -76,7 +76,7 @@ def _kind(path: Path, limits: Limits) -> str:
 def _idx_images(listing: Listing) -> str | None:
     """Name of the idx file of images, in a listing that holds idx files and no image files."""
     idx_names = sorted(name for name in listing.names if IDX_NAME.match(name))
-    if not idx_names or any(suffix_fault(name) is None and "." in name for name in listing.names):
+    if not idx_names or any(map(is_named_as_image, listing.names)):
         return None
     images = [name for name in idx_names if labels_name(name)]
     training = [name for name in images if "train" in name]

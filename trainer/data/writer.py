@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.items import BadFile, Item
+from trainer.data.items import KEPT, BadFile, Item
 from trainer.data.pack import COUNTS, META, MODALITY, REPORT, VERSION, manifest_sha256
 from trainer.data.rows import Decoded
 from trainer.data.rows_writer import HashedFile, Layout, RowsWriter
@@ -17,6 +17,9 @@ from trainer.data.wide import Extent
 from trainer.events import DatasetFacts, DataWarning, FileRecord, StoredAs, ValueMapping
 from trainer.failpoints import reach
 from trainer.files import record_of, sync_folder
+
+AGREED = 0.9
+"""Share of the rows that must suggest the same window before it is told."""
 
 
 class PackWriter:
@@ -54,10 +57,10 @@ class PackWriter:
         reach("ingest.mid_write")
 
     def report(self, bad: BadFile) -> None:
-        """Note a file that is left out."""
+        """Note a file that is left out, or that became a row only in part."""
         if bad.reason == "duplicate":
             self.duplicates += 1
-        else:
+        elif bad.reason not in KEPT:
             self.bad_files += 1
         line = {"name": bad.name, "reason": bad.reason, "detail": bad.detail}
         self._report.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
@@ -114,7 +117,12 @@ class PackWriter:
         part.move_to(self.building)
         records.append(self._report.close())
         facts = self._facts(part, index, classes, records, mapping)
-        told = [*warnings, *_left_out(part), *value_warnings(part.counts, mapping)]
+        told = [
+            *warnings,
+            *_left_out(part),
+            *_suggested(part),
+            *value_warnings(part.counts, mapping),
+        ]
         facts = facts.model_copy(update={"warnings": tuple(told)})
         meta = {
             "version": VERSION,
@@ -189,6 +197,7 @@ class PackWriter:
             stored_as=self._stored_as,
             sha256=manifest_sha256(hashes, classes, values=mapping),
             sides_sent=part.sides.histogram(),
+            truncated_kept=part.truncated_kept,
         )
 
 
@@ -225,3 +234,19 @@ def _rows_of(labels: NDArray[np.int32], *, classes: int) -> tuple[int, ...]:
     """Return how many rows each class has; a label of -1 is none."""
     counts = np.bincount(labels[labels >= 0], minlength=classes)
     return tuple(int(count) for count in counts)
+
+
+def _suggested(part: RowsWriter) -> list[DataWarning]:
+    """Return what files say of their own values and pages, where enough of them agree."""
+    found = []
+    for window, rows in part.windows.most_common(1):
+        if rows >= AGREED * part.rows:
+            low, high = (f"{value:g}" for value in window)
+            message = f"{rows:,} of {part.rows:,} files suggest to show the values {low} to {high}."
+            hint = f"It is not applied. To see them so: --range {low}:{high}, or views.window."
+            found.append(DataWarning(code="suggested_window", message=message, hint=hint))
+    for axes, rows in part.axes.most_common(1):
+        message = f"{rows:,} files say that their pages are {axes}."
+        hint = "A row is one page: with --pages rows each of them, without it the first."
+        found.append(DataWarning(code="hyperstacks", message=message, hint=hint))
+    return found

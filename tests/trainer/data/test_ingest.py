@@ -36,12 +36,12 @@ FILES = {
 }
 BAD = {
     "cat/empty.png": (b"", "empty"),
-    "cat/cut.jpg": (encoded(picture(5, height=64, width=64), "JPEG")[:700], "truncated"),
+    "cat/cut.jpg": (encoded(picture(5, height=64, width=64), "JPEG")[:300], "truncated"),
     "cat/text.jpg": (b"this is a text", "wrong_type"),
     "cat/notes.txt": (b"notes", "wrong_type"),
     "labels.json": (b"{}", "wrong_type"),
     "cat/inner.zip": (b"PK\3\4", "wrong_type"),
-    "dog/broken.png": (b"RIFF" + b"nonsense" * 9, "unreadable"),
+    "dog/broken.png": (b"II*\0" + b"nonsense" * 9, "unreadable"),
     "dog/copy.png": (encoded(picture(1), "PNG", compress_level=0), "duplicate"),
     "dog/huge.png": (png_of_size(10_001), "oversize"),
 }
