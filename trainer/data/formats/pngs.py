@@ -68,6 +68,8 @@ class Png:
 
 def parsed(data: bytes) -> Png:
     """Read the chunks that pixels depend on. Raises BadImage."""
+    if not data.startswith(SIGNATURE):
+        raise BadImage("unreadable", "its first eight bytes are damaged, as by a transfer as text")
     bodies: dict[bytes, list[bytes]] = {}
     exif, xmp = b"", b""
     for name, body, is_whole in _chunks(data):
