@@ -101,6 +101,11 @@ def _store(shell: Shell, redis: str | None) -> "Iterator[Store]":
     try:
         check_layout(shell.data_dir)
         mine = None if url else start_redis(shell.data_dir)
+        if mine and mine.set_aside:
+            shell.say(
+                f"The files of Redis were damaged and are kept in {mine.set_aside}. "
+                "`moco admin reconcile` or the next `moco up` rebuilds all jobs from the disk."
+            )
         try:
             store = open_store(
                 StoreSettings(data_dir=shell.data_dir, redis_url=mine.url if mine else url)

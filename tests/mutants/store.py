@@ -308,4 +308,52 @@ DELETIONS: Final = (
     ),
 )
 
-STORE: Final = (*LEASES, *SUBMISSIONS, *LEDGERS, *DELETIONS)
+DAMAGE = "tests/service/store/test_damage.py::test_"
+STAMP = "tests/service/ledger/test_stamp.py::test_"
+MIXED = "tests/service/ledger/test_mixed_versions.py::test_"
+VERSIONS: Final = (
+    Mutant(
+        "a server that lost its second half is believed",
+        "service/store/damage.py",
+        "return offset < tail.start or _EXEC in tail.data[offset - tail.start :]",
+        "return False",
+        (DAMAGE + "a_damaged_file_is_set_aside_and_every_job_is_there_again",),
+    ),
+    Mutant(
+        "every torn end counts as damage",
+        "service/store/damage.py",
+        "return offset < tail.start or _EXEC in tail.data[offset - tail.start :]",
+        "return True",
+        ("tests/service/store/test_embedded.py::test_a_half_written_last_record_is_dropped",),
+    ),
+    Mutant(
+        "a newer layout is opened",
+        "service/ledger/stamp.py",
+        'if stamp.get("layout", 1) > LAYOUT:',
+        "if False:",
+        (STAMP + "a_newer_layout_is_refused_in_words_before_anything_is_touched",),
+    ),
+    Mutant(
+        "unknown fields of a stamp are lost",
+        "service/ledger/stamp.py",
+        "json.dumps(stamp | ours, indent=1)",
+        "json.dumps(ours, indent=1)",
+        (STAMP + "a_folder_without_a_stamp_is_stamped_and_unknown_fields_are_kept",),
+    ),
+    Mutant(
+        "a line with one more field is dropped",
+        "trainer/record.py",
+        'model_config = ConfigDict(extra="allow")',
+        'model_config = ConfigDict(extra="forbid")',
+        (MIXED + "lines_with_more_fields_are_read_and_kept",),
+    ),
+    Mutant(
+        "a ledger that forbids older readers is read",
+        "service/ledger/read.py",
+        "if version > VERSION:",
+        "if False:",
+        (MIXED + "a_ledger_that_forbids_older_readers_is_refused_in_words",),
+    ),
+)
+
+STORE: Final = (*LEASES, *SUBMISSIONS, *LEDGERS, *DELETIONS, *VERSIONS)
