@@ -7,6 +7,8 @@ from fastapi.openapi.utils import get_openapi
 
 from service import answers, examples, health, probe_answers
 from service import schemas as api_schemas
+from service.auth import SAFE
+from service.generable import make_generable
 from service.health import ProblemBody
 from service.problems import KINDS, MEDIA_TYPE
 
@@ -20,6 +22,7 @@ Turns a folder of unlabelled images into a pretrained encoder by Momentum Contra
 
 Every request needs `Authorization: Bearer <key>`. Every refusal is `application/problem+json`
 with a `code` for programs, a `detail` and a `hint` for people, and the `request_id` of the log.
+Every path that has `GET` has `HEAD`. Query parameters and fields that are not named here are 422.
 """
 TAGS = [
     {"name": "datasets", "description": "Images to train on: upload, check, look."},
@@ -30,7 +33,10 @@ TAGS = [
     {"name": "workers", "description": "Who does the work, and what waits."},
     {"name": "service", "description": "The service itself: health, metrics, version."},
 ]
-ALWAYS = ("unauthorized", "internal", "unavailable")
+ALWAYS = (
+    *("bad_request", "unauthorized", "scrape_only", "method_not_allowed", "request_timeout"),
+    *("precondition_failed", "invalid", "internal", "unavailable"),
+)
 """Codes that any request may meet."""
 
 
@@ -43,12 +49,13 @@ def refused(*codes: str) -> dict[int | str, dict[str, Any]]:
             kind.status, {"description": "", "content": {MEDIA_TYPE: {"examples": {}}}}
         )
         answer["description"] = "; ".join(filter(None, [answer["description"], kind.title]))
-        answer["content"][MEDIA_TYPE]["examples"][code] = {"value": _example(code)}
+        example = {"$ref": f"#/components/examples/{code}"}
+        answer["content"][MEDIA_TYPE]["examples"][code] = example
     return found
 
 
 def describe(app: FastAPI) -> dict[str, Any]:
-    """The document of `app`, made once."""
+    """Return the document of `app`, made once."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title,
@@ -59,9 +66,10 @@ def describe(app: FastAPI) -> dict[str, Any]:
             routes=app.routes,
         )
         for path in document["paths"].values():
-            for operation in path.values():
-                _complete(operation)
+            for method, operation in path.items():
+                _complete(operation, changes=method.upper() not in SAFE)
         parts = document["components"]
+        parts["examples"] = {code: {"value": _example(code)} for code in KINDS}
         parts["securitySchemes"] = {
             "key": {
                 "type": "http",
@@ -73,25 +81,32 @@ def describe(app: FastAPI) -> dict[str, Any]:
         _replace_errors(parts["schemas"])
         # Its route reads the body itself, for it takes images too.
         parts["schemas"]["ProbeRequest"] = probe_answers.ProbeRequest.model_json_schema()
+        make_generable(parts["schemas"])
         _restore_examples(parts["schemas"])
         app.openapi_schema = document
     return app.openapi_schema
 
 
-def _complete(operation: dict[str, Any]) -> None:
+def _complete(operation: dict[str, Any], *, changes: bool) -> None:
     """Put the problems in that every operation shares, and their schema into all of them."""
     responses = operation["responses"]
     codes = list(ALWAYS)
-    if responses.pop("422", None) is not None or "requestBody" in operation:
-        codes.append("invalid")
+    if changes:
+        codes += ["read_only", "cross_site"]
     if "application/json" in operation.get("requestBody", {}).get("content", {}):
         codes += ["bad_json", "too_large", "unsupported_media_type"]
-    for status, answer in refused(*codes, *operation.pop("x-problems", ())).items():
+    own = [code for answer in responses.values() for code in _codes_of(answer)]
+    for status, answer in refused(*dict.fromkeys([*own, *codes])).items():
         responses[str(status)] = answer
     for answer in responses.values():
         if MEDIA_TYPE in answer.get("content", {}):
             answer["content"][MEDIA_TYPE]["schema"] = {"$ref": "#/components/schemas/ProblemBody"}
     operation["responses"] = dict(sorted(responses.items()))
+
+
+def _codes_of(answer: dict[str, Any]) -> list[str]:
+    """Return the codes of the problems that a response names."""
+    return list(answer.get("content", {}).get(MEDIA_TYPE, {}).get("examples", {}))
 
 
 def _replace_errors(schemas: dict[str, Any]) -> None:

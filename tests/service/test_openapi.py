@@ -85,14 +85,18 @@ def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
 def test_refusals_are_problems_everywhere(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
         responses = operation["responses"]
-        assert {"401", "500", "503"} <= set(responses), name
+        shared = {"400", "401", "403", "405", "408", "412", "422", "500", "503"}
+        assert shared <= set(responses), name
+        assert "read_only" in str(responses["403"]) or name.startswith(("GET", "HEAD")), name
         for status, response in responses.items():
             if int(status) >= 400:
                 content = response["content"]["application/problem+json"]
                 assert content["schema"] == {"$ref": "#/components/schemas/ProblemBody"}
                 for code, example in content["examples"].items():
                     assert KINDS[code].status == int(status)
-                    health.ProblemBody.model_validate(example["value"])
+                    assert example == {"$ref": f"#/components/examples/{code}"}
+                    value = document["components"]["examples"][code]["value"]
+                    health.ProblemBody.model_validate(value)
         if "{id}" in name:
             assert "404" in responses, name
     assert "HTTPValidationError" not in str(document)
