@@ -2,19 +2,21 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, NoReturn
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.types import Message
 
+from mocoserve.plain_text import UNSAFE, escaped
 from service.conditions import require_match
 from service.parameters import Parameters
-from service.problems import Problem
+from service.problems import FieldError, Problem
 
 JSON_BYTES_MAX = 64 * 1024
 JSON_DEPTH_MAX = 32
+UNSAFE_WORDS = "No control characters, and no marks that turn the direction of writing."
 
 
 class StrictRoute(APIRoute):
@@ -51,7 +53,8 @@ class StrictRoute(APIRoute):
 def check(body: bytes) -> object:
     """The JSON value in `body`. Raises Problem `bad_json` unless it is one, and not too deep.
 
-    NaN, Infinity and keys that come twice are refused: readers disagree on what they mean.
+    NaN, Infinity and keys that come twice are refused: readers disagree on what they mean. So are
+    texts with control characters (Problem `invalid`): names reach terminals and pages.
     """
     if not body:
         raise Problem("bad_json", "The body is empty.")
@@ -69,6 +72,8 @@ def check(body: bytes) -> object:
     except ValueError:
         raise Problem("bad_json", "A number has too many digits.") from None
     _check_depth(value)
+    if b"\\" in body or not body.isascii() or b"\x7f" in body:
+        _check_texts(value)
     return value
 
 
@@ -111,6 +116,30 @@ def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise Problem("bad_json", "An object has the same key twice.")
     return found
+
+
+def _check_texts(value: object) -> None:
+    """Raise Problem `invalid` for every text that a terminal or a page would obey."""
+    errors = [FieldError(pointer, UNSAFE_WORDS) for pointer in _unsafe(value, "#")]
+    if errors:
+        raise Problem("invalid", f"{errors[0].pointer}: {UNSAFE_WORDS}", errors=errors)
+
+
+def _unsafe(value: object, pointer: str) -> Iterator[str]:
+    """Yield where a text or a name is unsafe. `value` is not nested deeply."""
+    if isinstance(value, str):
+        if UNSAFE.search(value):
+            yield pointer
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            part = escaped(name[:64]).replace("~", "~0").replace("/", "~1")
+            if UNSAFE.search(name):
+                yield f"{pointer}/{part}"
+            else:
+                yield from _unsafe(inner, f"{pointer}/{part}")
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from _unsafe(inner, f"{pointer}/{place}")
 
 
 def _too_deep() -> Problem:

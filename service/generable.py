@@ -6,6 +6,8 @@ members nothing tells apart, and an object without a name of its own.
 
 from typing import Any
 
+from mocoserve.plain_text import PATTERN
+
 FREE = "JsonObject"
 """Component for an object whose fields depend on other things."""
 REF = "#/components/schemas/"
@@ -19,12 +21,28 @@ def make_generable(schemas: dict[str, Any]) -> None:
             properties[name] = _named(_without_default(value))
             if "oneOf" in value:
                 value["discriminator"] = _discriminator(value["oneOf"], schemas)
+    for name in ("JobSpec", "DatasetRequest", "IngestOptions"):
+        _require_plain_texts(schemas[name])
     schemas[FREE] = {
         "title": FREE,
         "type": "object",
         "additionalProperties": True,
         "description": "A JSON object whose fields depend on what it belongs to.",
     }
+
+
+def _require_plain_texts(node: Any) -> None:  # noqa: ANN401  # any part of a schema
+    """Write down what `service.body` asks of every text that has no pattern of its own."""
+    if isinstance(node, dict):
+        if node.get("type") == "string" and not node.keys() & {"pattern", "enum", "const"}:
+            node["pattern"] = PATTERN
+        if isinstance(node.get("propertyNames"), dict):
+            node["propertyNames"].setdefault("pattern", PATTERN)
+        for inner in node.values():
+            _require_plain_texts(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            _require_plain_texts(inner)
 
 
 def _without_default(value: dict[str, Any]) -> dict[str, Any]:

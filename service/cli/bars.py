@@ -15,6 +15,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from mocoserve.plain_text import escaped
 from service.cli.tables import console_for
 
 
@@ -33,7 +34,7 @@ def transfer(what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(what, total=total_bytes)
+        task = progress.add_task(escaped(what), total=total_bytes)
         yield lambda done: progress.update(task, completed=done)
 
 
@@ -52,12 +53,16 @@ def steps(
     task = progress.add_task("", total=None, words="")
 
     def both() -> Group:
-        return Group(*(Text(line, no_wrap=True) for line in chart()), progress.get_renderable())
+        return Group(
+            *(Text(escaped(line), no_wrap=True) for line in chart()), progress.get_renderable()
+        )
 
     with Live(get_renderable=both, console=console, refresh_per_second=4):
 
         def show(state: str, done: int, total: int | None, words: str) -> None:
-            progress.update(task, description=state, completed=done, total=total, words=words)
+            progress.update(
+                task, description=state, completed=done, total=total, words=escaped(words)
+            )
 
         yield show
 

@@ -14,6 +14,7 @@ from mocoserve.errors import (
     Unavailable,
     Unreachable,
 )
+from mocoserve.plain_text import escaped, escaped_json
 from mocoserve.server_address import NoKey, NoServer
 from mocoserve.user_config import BadConfig, ConfigError
 from service.cli import advice
@@ -78,7 +79,7 @@ def report(error: Exception, *, as_json: bool) -> Exit:
     if os.environ.get("MOCO_DEBUG"):
         traceback.print_exception(error)
     failure = explain(error)
-    text = _as_json(failure) if as_json else "\n".join(_lines(failure))
+    text = _as_json(failure) if as_json else escaped("\n".join(_lines(failure)), keep="\n\t")
     print(text, file=sys.stderr, flush=True)
     return failure.code
 
@@ -112,4 +113,4 @@ def _lines(failure: Failure) -> list[str]:
 def _as_json(failure: Failure) -> str:
     fields = [{"pointer": pointer, "detail": detail} for pointer, detail in failure.errors]
     known = {**failure._asdict(), "object": "error", "code": int(failure.code), "errors": fields}
-    return json.dumps(known, ensure_ascii=False)
+    return escaped_json(json.dumps(known, ensure_ascii=False))

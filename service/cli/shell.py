@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Concatenate, ParamSpec
 
 import typer
 
+from mocoserve.plain_text import escaped, escaped_json
 from mocoserve.server_address import Address, find
 from mocoserve.user_config import NOTHING, Config, load
 from service.cli.exits import Exit
@@ -61,19 +62,21 @@ class Shell:
 
     def emit(self, value: Mapping[str, Any]) -> None:
         """One JSON object to stdout, whole."""
-        print(json.dumps(value, indent=2, ensure_ascii=False), flush=True)
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+        print(escaped_json(text), flush=True)
 
     def emit_line(self, value: Mapping[str, Any]) -> None:
         """One JSON object of a stream to stdout, on one line."""
-        print(json.dumps(value, separators=(",", ":"), ensure_ascii=False), flush=True)
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        print(escaped_json(text), flush=True)
 
     def data(self, text: str) -> None:
-        """What was asked for, to stdout."""
-        print(text, flush=True)
+        """Print what was asked for to stdout; what a user wrote moves no cursor."""
+        print(escaped(text, keep="\n\t"), flush=True)
 
     def say(self, text: str) -> None:
-        """A word beside the data, to stderr."""
-        print(text, file=sys.stderr, flush=True)
+        """Print a word beside the data to stderr."""
+        print(escaped(text, keep="\n\t"), file=sys.stderr, flush=True)
 
 
 def command(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mocoserve.plain_text import escaped
 from service.cli.endings import UNHAPPY, unhappy
 from service.cli.exits import CommandError, Exit, outcome
 from service.cli.options import AnyJobId, JobId, TimeoutS, job_id
@@ -93,5 +94,5 @@ def agreed(question: str) -> bool:
     """Ask at a terminal; without one the answer is no."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    print(question, end="", file=sys.stderr, flush=True)
+    print(escaped(question), end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in ("y", "yes")

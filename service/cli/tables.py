@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from mocoserve.plain_text import escaped
+
 _STYLES = {
     "succeeded": "green",
     "ready": "green",
@@ -37,7 +39,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     """Rows under column names, without a frame."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(escaped(column), overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     console = console_for()
@@ -51,11 +53,11 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
     table.add_column(overflow="fold")
     for name, value in facts:
         if value is not None:
-            table.add_row(name, _cell(value))
+            table.add_row(escaped(name), _cell(value))
     console = console_for()
     console.print(table, soft_wrap=not console.is_terminal)
 
 
 def _cell(value: object) -> Text:
-    text = "-" if value is None else str(value)
+    text = "-" if value is None else escaped(str(value))
     return Text(text, style=_STYLES.get(text, ""))

@@ -172,7 +172,31 @@ SPECS = [
     ),
 ]
 
+CONTROL = ("\x1b[31m", "a\nb", "a\x00b", "a\u202eb", "a\x9bb", "a\x7fb", "a\u2066b", "a\u2028b")
+"""What a terminal, or whoever reads a page, would obey."""
+SPECS += [
+    job(f"{title} with {text!a}", body, pointer)
+    for text in CONTROL
+    for title, body, pointer in (
+        ("a name", {"name": text}, "#/name"),
+        ("a dataset", {"dataset": text}, "#/dataset"),
+        ("a test dataset", {"test_dataset": text}, "#/test_dataset"),
+        ("metadata", {"metadata": {"team": text}}, "#/metadata/team"),
+        ("a word of metadata", {"metadata": {text: "x"}}, "#/metadata/"),
+        ("an encoder", {"encoder": {"name": text}}, "#/encoder/name"),
+        ("a field", {text: 1}, "#/"),
+    )
+]
+
 DATASETS = [
+    *(
+        dataset(f"{title} with {text!a}", {"name": "new"} | body, pointer)
+        for text in CONTROL
+        for title, body, pointer in (
+            ("a name", {"name": text}, "#/name"),
+            ("a path", {"path": f"/{text}"}, "#/path"),
+        )
+    ),
     dataset("no name", {}, "#/name"),
     dataset("a name with a slash", {"name": "a/b"}, "#/name"),
     dataset("a name like an id", {"name": "ds_x"}, "#"),

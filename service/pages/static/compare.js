@@ -3,7 +3,7 @@
 import { all, get } from "./api.js";
 import { Charts } from "./chart.js";
 import { readCurves, readSteps } from "./curves.js";
-import { $, empty, h, put, table } from "./dom.js";
+import { $, empty, h, plain, put, table } from "./dom.js";
 import { ACTIVE, duration, number, percent, value } from "./format.js";
 import { dismiss, every, persist, tell } from "./notices.js";
 import { flat, pill, times } from "./parts.js";
@@ -58,7 +58,7 @@ async function show(body) {
   const found = await read();
   charts = new Charts({ finer });
   const [a, b] = found.jobs;
-  document.title = `${a.name} and ${b.name} · mocoserve`;
+  document.title = plain(`${a.name} and ${b.name} · mocoserve`);
   put(body,
     h("section", { class: "card", id: "results" }, h("h2", {}, "Results"), results(found.jobs)),
     charts.tools.element,

@@ -1,7 +1,7 @@
 // One dataset: what is in it, what training will see of it, and which files were left out and why.
 
 import { call, get } from "./api.js";
-import { $, button, copyButton, facts, h, prose, put, table } from "./dom.js";
+import { $, button, copyButton, facts, h, plain, prose, put, table } from "./dom.js";
 import { KEPT, bytes, clock, number, percent, value as said } from "./format.js";
 import { attempt, persist, tell } from "./notices.js";
 import { mayChange, pill } from "./parts.js";
@@ -21,7 +21,7 @@ const name = root.dataset.dataset;
 
 async function load() {
   const found = await get(`/v1/datasets/${name}`);
-  document.title = `${found.name} · mocoserve`;
+  document.title = plain(`${found.name} · mocoserve`);
   const report = found.status === "ready" || found.status === "failed" ? await get(`/v1/datasets/${name}/report?limit=${REPORT_ROWS}`) : null;
   const job = found.job_id && !report ? await get(`/v1/jobs/${found.job_id}`).catch(() => null) : null;
   put(root, head(found), reason(found), job ? preparing(job) : null,

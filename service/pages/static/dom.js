@@ -18,15 +18,26 @@ function filled(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (typeof value === "function") element.addEventListener(name.slice(2), value);
-    else element.setAttribute(name, LINKS.has(name) ? addressOf(String(value)) : value === true ? "" : String(value));
+    else element.setAttribute(name, LINKS.has(name) ? addressOf(String(value)) : value === true ? "" : plain(String(value)));
   }
-  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...there(children));
   return element;
+}
+
+const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g;
+
+/** A text whose control characters, and marks that turn the direction of writing, can be seen. */
+export const plain = (text) => text.replace(UNSAFE, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`);
+
+/** The children that are there; texts are made plain. */
+function there(children) {
+  return children.flat().filter((child) => child !== null && child !== undefined && child !== false)
+    .map((child) => (typeof child === "string" ? plain(child) : child));
 }
 
 /** Puts new children in the place of all old ones. */
 export function put(element, ...children) {
-  element.replaceChildren(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  element.replaceChildren(...there(children));
   element.removeAttribute("aria-busy");
   return element;
 }

@@ -5,7 +5,7 @@
 import { addressOf } from "./address.js";
 import { call, get, post } from "./api.js";
 import { curvesOf, readCurves } from "./curves.js";
-import { $, button, copyButton, h, prose, put } from "./dom.js";
+import { $, button, copyButton, h, plain, prose, put } from "./dom.js";
 import { follow } from "./follow.js";
 import { ENDED, duration, number, nowS, percent } from "./format.js";
 import { assess } from "./health.js";
@@ -57,7 +57,7 @@ async function begin() {
 /** Everything but the curves, from the job as it is now. */
 function show() {
   const { job } = context;
-  document.title = `${titleOf(job)} · mocoserve`;
+  document.title = plain(`${titleOf(job)} · mocoserve`);
   showHead(job);
   showSummary(job);
   showProfile(job.progress.profile);
