@@ -4,6 +4,7 @@ Three things of JSON Schema stop them or mislead them: a default that is an obje
 members nothing tells apart, and an object without a name of its own.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from mocoserve.plain_text import PATTERN
@@ -13,15 +14,16 @@ FREE = "JsonObject"
 REF = "#/components/schemas/"
 
 
-def make_generable(schemas: dict[str, Any]) -> None:
+def make_generable(document: dict[str, Any]) -> None:
     """Change the components in place; what they allow stays the same."""
+    schemas = document["components"]["schemas"]
     for schema in list(schemas.values()):
         properties = schema.get("properties", {})
         for name, value in properties.items():
             properties[name] = _named(_without_default(value))
             if "oneOf" in value:
                 value["discriminator"] = _discriminator(value["oneOf"], schemas)
-    for name in ("JobSpec", "DatasetRequest", "IngestOptions"):
+    for name in _heard(document["paths"], schemas):
         _require_plain_texts(schemas[name])
     schemas[FREE] = {
         "title": FREE,
@@ -29,6 +31,34 @@ def make_generable(schemas: dict[str, Any]) -> None:
         "additionalProperties": True,
         "description": "A JSON object whose fields depend on what it belongs to.",
     }
+
+
+def _heard(paths: dict[str, Any], schemas: dict[str, Any]) -> set[str]:
+    """Return the components that a body of a request is made of."""
+    bodies = [
+        operation["requestBody"]
+        for path in paths.values()
+        for operation in path.values()
+        if "requestBody" in operation
+    ]
+    heard, left = set[str](), list(_references(bodies))
+    while left:
+        name = left.pop()
+        if name not in heard:
+            heard.add(name)
+            left += _references(schemas[name])
+    return heard
+
+
+def _references(node: Any) -> Iterator[str]:  # noqa: ANN401  # any part of a document
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"].removeprefix(REF)
+        for inner in node.values():
+            yield from _references(inner)
+    elif isinstance(node, list):
+        for inner in node:
+            yield from _references(inner)
 
 
 def _require_plain_texts(node: Any) -> None:  # noqa: ANN401  # any part of a schema

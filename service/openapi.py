@@ -81,7 +81,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         _replace_errors(parts["schemas"])
         # Its route reads the body itself, for it takes images too.
         parts["schemas"]["ProbeRequest"] = probe_answers.ProbeRequest.model_json_schema()
-        make_generable(parts["schemas"])
+        make_generable(document)
         _restore_examples(parts["schemas"])
         app.openapi_schema = document
     return app.openapi_schema

@@ -328,6 +328,7 @@ def test_no_module_writes_markup_or_asks_another_host() -> None:
         text = path.read_text()
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text)
         assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text), path.name
+        assert not re.search(r"(assign|fetch|EventSource)\([\"'`]/", text), "use addressOf"
         assert len(text.splitlines()) <= 300, path.name
 
 

@@ -1,5 +1,6 @@
 // One dataset: what is in it, what training will see of it, and which files were left out and why.
 
+import { addressOf } from "./address.js";
 import { call, get } from "./api.js";
 import { $, button, copyButton, facts, h, plain, prose, put, table } from "./dom.js";
 import { KEPT, bytes, clock, number, percent, value as said } from "./format.js";
@@ -44,7 +45,7 @@ function removal(found) {
   if (!mayChange) return null;
   return button("Delete", async () => {
     if (!confirm(`Delete ${found.name} and its files (${bytes(found.stored_bytes)})? There is no way back.`)) return;
-    if (await attempt(() => call("DELETE", `/v1/datasets/${found.id}`))) location.assign("/ui/datasets");
+    if (await attempt(() => call("DELETE", `/v1/datasets/${found.id}`))) location.assign(addressOf("/ui/datasets"));
   }, { class: "danger", id: "delete" });
 }
 
