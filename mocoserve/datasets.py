@@ -22,7 +22,7 @@ class How(TypedDict, total=False):
     """How a dataset is read and kept. What is left out follows the server's defaults."""
 
     format: str
-    """`auto`, `folder`, `zip`, `tar`, `idx` or `npy`."""
+    """`auto`, `folder`, `zip`, `tar`, `idx`, `npy` or `parquet`."""
     store_as: str
     """`pixels`, or `jpeg`: a tenth of the disk for photos."""
     replace: bool

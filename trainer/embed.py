@@ -26,9 +26,9 @@ from trainer.data.canvas import Canvas
 from trainer.data.images import strict_pillow
 from trainer.data.ingest import Row, decoded_chunks
 from trainer.data.items import BadFile, Item, Limits
-from trainer.data.labels import labels_of_folders
+from trainer.data.labels import ClassNames, labels_of_rows
 from trainer.data.rows import Decoded
-from trainer.data.sources import open_source
+from trainer.data.sources import Asked, open_source
 from trainer.encoders.build import build_encoder, feature_dim
 from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.errors import DataError, TrainerError
@@ -139,7 +139,7 @@ def embed(
         spec = ViewsSpec(side_px=encoder.side_px)
         views = Views(spec, mean=encoder.mean, std=encoder.std, device=place.device)
         done = Embedded(out, feature_dim(network))
-        with strict_pillow(), open_source(images, "auto", Limits()) as source:
+        with strict_pillow(), open_source(images, Limits(), Asked()) as source:
             items: list[Item] = []
             for batch in _batches(source.items, done, tell):
                 canvas = canvas_of([row.decoded for row in batch], device=place.device)
@@ -205,14 +205,12 @@ def canvas_of(rows: list[Decoded], *, device: torch.device) -> Canvas:
     return Canvas(moved, sizes[:, 0], sizes[:, 1])
 
 
-def _labels(
-    items: list[Item], classes: tuple[str, ...] | None
-) -> tuple[tuple[str, ...], list[int]]:
-    """Classes, and that of each row or -1: those of the source, else the names of folders."""
-    if classes is not None:
-        return classes, [item.label for item in items]
-    found, numbers = labels_of_folders([item.name.rpartition("/")[0] for item in items])
-    return found, numbers.tolist()
+def _labels(items: list[Item], names: ClassNames) -> tuple[tuple[str, ...], list[int]]:
+    """Return classes, and that of each row or -1: those of the source, else of the folders."""
+    folders = [item.name.rpartition("/")[0] for item in items]
+    numbers = np.array([item.label for item in items], np.int32)
+    labels = labels_of_rows(folders, numbers, names)
+    return labels.classes, labels.numbers.tolist()
 
 
 def _write(

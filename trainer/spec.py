@@ -23,7 +23,7 @@ EvaluatorSpec = KnnSpec
 
 PresetName = Literal["moco-v1", "moco-v2", "moco-cifar10"]
 Precision = Literal["auto", "fp32", "bf16"]
-SourceFormat = Literal["auto", "folder", "zip", "tar", "idx", "npy"]
+SourceFormat = Literal["auto", "folder", "zip", "tar", "idx", "npy", "parquet"]
 Label = Annotated[str, Field(min_length=1, max_length=64)]
 
 

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from mocoserve.models import Dataset
     from mocoserve.sources import Source
 
+ENDINGS = re.compile(
+    r"(\.(zip|tar|tgz|tbz2|txz|tzst|gz|bz2|xz|zst|npy|npz|parquet))+$", re.IGNORECASE
+)
+"""Endings of files that are no part of a dataset's name."""
+
 app = typer.Typer(help="Add images and look at them.", no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -29,13 +34,15 @@ def add(
     shell: Shell,
     /,
     path: Annotated[
-        Path, typer.Argument(help="A zip, tar, idx or npy file, or a folder.", show_default=False)
+        Path, typer.Argument(help="A folder, or an archive or array of images.", show_default=False)
     ],
     *,
     name: Annotated[
         str | None, typer.Option("--name", help="What to call it. Left out: as the path is.")
     ] = None,
-    format: Annotated[str, typer.Option(help="auto, folder, zip, tar, idx or npy.")] = "auto",
+    format: Annotated[
+        str, typer.Option(help="auto, folder, zip, tar, idx, npy or parquet.")
+    ] = "auto",
     store_as: Annotated[
         str, typer.Option("--store-as", help="pixels, or jpeg: a tenth of the disk for photos.")
     ] = "pixels",
@@ -61,7 +68,7 @@ def add(
 
 def name_of(path: Path) -> str:
     """The name of a folder or an archive, without what no dataset's name may hold."""
-    base = re.sub(r"(?i)(\.(zip|tar|tgz|gz|npy))+$", "", path.resolve().name)
+    base = ENDINGS.sub("", path.resolve().name)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-._")[:128]
     if name:
         return name

@@ -1,4 +1,4 @@
-"""Images as one array: idx-ubyte (MNIST's format), plain or gzipped, and npy."""
+"""Images in idx-ubyte, MNIST's format, plain or packed."""
 
 import re
 import struct
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trainer.data.images import decode_array
 from trainer.data.items import Item, Limits, Source
+from trainer.data.labels import ClassNames
 from trainer.data.streams import Stream, open_stream
 from trainer.errors import DataError
 
@@ -20,7 +21,6 @@ IDX_U8 = 0x08
 IDX_IMAGES = re.compile(r"(.*)images([.-])idx[34]-ubyte(\.gz)?$")
 """How files of images are called that have their labels beside them."""
 IDX_HINT = "Send the idx3-ubyte file of images (labels are read from the file beside it)."
-NPY_HINT = "Save a uint8 array [N, H, W] or [N, H, W, 3] with numpy.save(..., allow_pickle=False)."
 
 
 def labels_name(images_name: str) -> str | None:
@@ -49,7 +49,9 @@ def idx_source(images: Stream, labels: Stream | None, *, limits: Limits) -> Sour
     _check_sides(images.archive, shape[1:3], limits)
     if shape[0] > limits.entries:
         raise _idx_error(images, f"it holds {shape[0]} rows; entries_max is {limits.entries}")
-    numbers, classes = _idx_labels(labels, shape[0])
+    numbers, names = _idx_labels(labels, shape[0])
+    classes = ClassNames(folders_tell=False)
+    classes.declare(names)
     return Source(
         items=_idx_items(images, shape, numbers),
         bytes_total=int(np.prod(shape, dtype=object)),
@@ -93,37 +95,6 @@ def _labels_beside(path: Path) -> Iterator[Path]:
 
 def _idx_error(stream: Stream, why: str) -> DataError:
     return DataError(f"{stream.archive} cannot be read: {why}.", hint=IDX_HINT)
-
-
-@contextmanager
-def open_npy(path: Path, limits: Limits) -> Iterator[Source]:
-    """Rows of an npy file, memory-mapped. Raises DataError; objects are never unpickled."""
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError, OSError, SyntaxError, TypeError) as error:
-        raise DataError(f"{path.name} cannot be read: {error}.", hint=NPY_HINT) from error
-    images = _as_images(array, path.name)
-    _check_sides(path.name, images.shape[1:3], limits)
-    if images.nbytes > limits.total_bytes:
-        detail = f"{path.name} has {images.nbytes} bytes; total_bytes_max is {limits.total_bytes}."
-        raise DataError(detail, hint="Raise total_bytes_max, or send it in parts.")
-    yield Source(
-        items=(_item(row, images[row]) for row in range(len(images))),
-        bytes_total=images.nbytes,
-        classes=(),
-    )
-
-
-def _as_images(array: NDArray[Any], name: str) -> NDArray[Any]:
-    """As [N, H, W] or [N, H, W, C]. Channels come last if both ends could be channels."""
-    if array.dtype != np.uint8 and array.dtype.kind != "f" and array.dtype != np.uint16:
-        raise DataError(f"{name} holds {array.dtype}, not uint8.", hint=NPY_HINT)
-    shape = array.shape
-    if array.ndim == 3 or (array.ndim == 4 and shape[3] in CHANNELS):
-        return array
-    if array.ndim == 4 and shape[1] in CHANNELS:
-        return array.transpose(0, 2, 3, 1)
-    raise DataError(f"{name} has the shape {list(shape)}, not that of images.", hint=NPY_HINT)
 
 
 def _item(row: int, array: NDArray[Any], *, label: int = -1) -> Item:

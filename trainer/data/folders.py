@@ -1,81 +1,181 @@
-"""A folder of images. Links are not followed: a dataset is what lies in the folder itself."""
+"""A folder of images. Links are read on request, as long as they stay under the allowed roots."""
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.data.items import BadFile, Entry, Limits, Listing, name_fault
+from trainer.data.items import BadFile, Entry, Limits, Listing
+from trainer.data.names import decoded_name, name_fault, shown_name
+from trainer.data.regions import Region
 from trainer.data.rows import BadImage
 from trainer.errors import DataError
 
+LINK = "it is a link; links are read with --follow-links"
+LOOP = "it is a link to a folder that it lies in"
+BROKEN = "it is a link that leads nowhere"
+ELSEWHERE = "it is a link that leads out of the allowed roots"
+SPECIAL = "it is a device or a pipe"
+FOLDER_HINT = "Let the worker's user read it, then add the dataset again."
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Whether links are followed, and where to."""
+
+    links: bool = False
+    roots: tuple[Path, ...] | None = None
+    """Folders, without links in their paths, that links may lead into; None: anywhere."""
+
+    def allows(self, real: str) -> bool:
+        """Return whether a path without links lies under one of the roots."""
+        return self.roots is None or any(Path(real).is_relative_to(root) for root in self.roots)
+
+
+NO_LINKS = Follow()
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    name: str
+    """Below the root, as the system has it."""
+    size_bytes: int = 0
+    fault: tuple[str, str] | None = None
+    """Reason and detail of a file that cannot be a row."""
+
 
 @contextmanager
-def open_folder(path: Path, limits: Limits) -> Iterator[Listing]:
+def open_folder(path: Path, limits: Limits, follow: Follow = NO_LINKS) -> Iterator[Listing]:
     """The files below a folder in the order of their names. Raises DataError."""
-    names = sorted(_names(path, limits))
+    walk = _Walk(path, limits, follow)
+    files = sorted(walk.files(), key=lambda file: file.name)
+    by_name = {_shown(file): file for file in files if not _fault(file, limits)}
     yield Listing(
-        names=names,
-        bytes_total=sum(_size_bytes(path, name) for name in names),
-        entries=lambda: (_entry(path, name, limits) for name in names),
+        names=list(by_name),
+        bytes_total=sum(file.size_bytes for file in by_name.values()),
+        entries=lambda: (walk.entry(file) for file in files),
+        read=lambda names: _chosen(walk, by_name, names),
     )
 
 
-def _names(root: Path, limits: Limits) -> Iterator[str]:
-    count = 0
-    for folder, folders, files in os.walk(root, onerror=_unreadable_folder):
-        # Folders that are links are listed as folders but not walked into: they are reported.
-        links = [name for name in folders if os.path.islink(os.path.join(folder, name))]
-        for name in (*files, *links):
-            count += 1
-            if count > limits.entries:
+def _chosen(
+    walk: "_Walk", by_name: dict[str, _File], names: Collection[str]
+) -> Iterator[Entry | BadFile]:
+    return (walk.entry(by_name[name]) for name in sorted(names) if name in by_name)
+
+
+class _Walk:
+    def __init__(self, root: Path, limits: Limits, follow: Follow) -> None:
+        self._root, self._limits, self._follow = root, limits, follow
+        self._count = 0
+
+    def files(self) -> Iterator[_File]:
+        """Give every file below the root; a folder that cannot be walked into is one of them."""
+        yield from self._below("", (_identity(os.stat(self._root)),))
+
+    def entry(self, file: _File) -> Entry | BadFile:
+        """Return a file to load, or the reason why not."""
+        shown = _shown(file)
+        if fault := _fault(file, self._limits):
+            return BadFile(shown_name(shown), *fault)
+        return Entry(
+            shown,
+            file.size_bytes,
+            lambda: self._load(file.name),
+            lambda: self._open(file.name),
+        )
+
+    def _below(self, folder: str, ancestors: tuple[tuple[int, int], ...]) -> Iterator[_File]:
+        try:
+            entries = sorted(os.scandir(self._root / folder), key=lambda entry: entry.name)
+        except OSError as error:
+            if not folder:
                 raise DataError(
-                    f"{root.name} holds more files than entries_max, {limits.entries}.",
-                    hint="Raise entries_max, or add a part of it.",
-                )
-            yield os.path.relpath(os.path.join(folder, name), root)
+                    f"The folder {error.filename} cannot be read: {error.strerror}.",
+                    hint=FOLDER_HINT,
+                ) from error
+            yield _File(folder, fault=("unreadable", f"the folder: {error.strerror}"))
+            return
+        for entry in entries:
+            yield from self._at(os.path.join(folder, entry.name), entry, ancestors)
 
+    def _at(
+        self, name: str, entry: "os.DirEntry[str]", ancestors: tuple[tuple[int, int], ...]
+    ) -> Iterator[_File]:
+        self._count += 1
+        if self._count > self._limits.entries:
+            raise DataError(
+                f"{self._root.name} holds more files than entries_max, {self._limits.entries}.",
+                hint="Raise entries_max, or add a part of it.",
+            )
+        try:
+            is_link = entry.is_symlink()
+            fault = self._link_fault(entry.path) if is_link else None
+            status = entry.stat(follow_symlinks=is_link and not fault)
+        except OSError as error:
+            fault, reason = BROKEN if entry.is_symlink() else None, error.strerror or "it is gone"
+            yield _File(name, fault=("refused", fault) if fault else ("unreadable", reason))
+            return
+        if not fault and stat.S_ISDIR(status.st_mode):
+            if _identity(status) in ancestors:
+                yield _File(name, fault=("refused", LOOP))
+                return
+            yield from self._below(name, (*ancestors, _identity(status)))
+            return
+        if not fault and not stat.S_ISREG(status.st_mode):
+            fault = SPECIAL
+        yield _File(name, status.st_size, ("refused", fault) if fault else None)
 
-def _unreadable_folder(error: OSError) -> None:
-    raise DataError(
-        f"The folder {error.filename} cannot be read: {error.strerror}.",
-        hint="Let the worker's user read it, then add the dataset again.",
-    ) from error
+    def _link_fault(self, path: str) -> str | None:
+        if not self._follow.links:
+            return LINK
+        return None if self._follow.allows(os.path.realpath(path)) else ELSEWHERE
 
+    def _load(self, name: str) -> bytes:
+        limit = self._limits.entry_bytes
+        with self._open(name) as region:
+            try:
+                data = region.pread(0, min(region.size_bytes, limit + 1))
+            except OSError as error:
+                raise BadImage("unreadable", error.strerror or "it cannot be read") from error
+        if len(data) > limit:
+            raise BadImage("oversize", f"more bytes than file_bytes_max, {limit}")
+        return data
 
-def _size_bytes(root: Path, name: str) -> int:
-    try:
-        return os.lstat(root / name).st_size
-    except OSError:
-        return 0
-
-
-def _entry(root: Path, name: str, limits: Limits) -> Entry | BadFile:
-    shown = os.fsencode(name).decode("utf-8", "backslashreplace")
-    if fault := name_fault(shown, limits):
-        return BadFile(shown.encode("unicode_escape").decode(), "refused", f"it {fault}")
-    try:
-        status = os.lstat(root / name)
-    except OSError as error:
-        return BadFile(shown, "unreadable", error.strerror or "it is gone")
-    if stat.S_ISLNK(status.st_mode):
-        return BadFile(shown, "refused", "it is a link; links are not followed")
-    if not stat.S_ISREG(status.st_mode):
-        return BadFile(shown, "refused", "it is a device or a pipe")
-    return Entry(shown, status.st_size, lambda: _load(root / name, limits))
-
-
-def _load(path: Path, limits: Limits) -> bytes:
-    """The bytes of a regular file, even if something else took its place since it was listed."""
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    try:
-        with open(os.open(path, flags), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    @contextmanager
+    def _open(self, name: str) -> Iterator[Region]:
+        """Open a regular file, even if something else took its place since it was listed."""
+        no_links = 0 if self._follow.links else os.O_NOFOLLOW
+        flags = os.O_RDONLY | no_links | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            file = os.open(self._root / name, flags)
+        except OSError as error:
+            raise BadImage("unreadable", error.strerror or "it cannot be read") from error
+        try:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):
                 raise BadImage("refused", "it is no regular file any more")
-            data = file.read(limits.entry_bytes + 1)
-    except OSError as error:
-        raise BadImage("unreadable", error.strerror or "it cannot be read") from error
-    if len(data) > limits.entry_bytes:
-        raise BadImage("oversize", f"more bytes than file_bytes_max, {limits.entry_bytes}")
-    return data
+            # What was opened counts, not what was listed: a link may lead elsewhere by now.
+            if self._follow.links and not self._follow.allows(os.readlink(f"/proc/self/fd/{file}")):
+                raise BadImage("refused", ELSEWHERE)
+            yield Region(file, status.st_size, name)
+        finally:
+            os.close(file)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
+
+
+def _shown(file: _File) -> str:
+    return decoded_name(os.fsencode(file.name))
+
+
+def _fault(file: _File, limits: Limits) -> tuple[str, str] | None:
+    if file.fault:
+        return file.fault
+    raw = os.fsencode(file.name)
+    fault = name_fault(raw, decoded_name(raw), bytes_max=limits.name_bytes)
+    return ("refused", f"it {fault}") if fault else None

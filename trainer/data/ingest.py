@@ -9,11 +9,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from trainer.data.folders import Follow
 from trainer.data.images import strict_pillow
 from trainer.data.items import BadFile, Item, Limits, Source
 from trainer.data.jpeg import JPEG_CHANNELS, as_jpeg
+from trainer.data.labels import ClassNames
+from trainer.data.masks import with_mask
 from trainer.data.rows import BadImage, Decoded
-from trainer.data.sources import open_source
+from trainer.data.sources import Asked, open_source
 from trainer.data.wide import Extent, kept_in_16_bits
 from trainer.data.writer import PackWriter
 from trainer.errors import DataError, SpecError, StorageError
@@ -134,7 +137,7 @@ class Passed:
 
     reasons: Counter[str]
     """How many files were left out for which reason."""
-    classes: tuple[str, ...] | None
+    classes: ClassNames
     warnings: list[DataWarning]
 
 
@@ -146,7 +149,13 @@ def _read(
     limits: Limits,
 ) -> Passed:
     """Read the source once, from its first row to its last."""
-    with open_source(Path(spec.source), spec.format, limits) as source:
+    asked = Asked(
+        spec.format,
+        masks=spec.masks,
+        follow=Follow(spec.follow_links),
+        scratch=writer.building,
+    )
+    with open_source(Path(spec.source), limits, asked) as source:
         progress = Progress(emit, source.bytes_total)
         decode = _decoding(spec, writer.extent)
         reasons = _write_rows(decode, source, writer, progress, should_stop)
@@ -196,6 +205,8 @@ def _notes(row: Row) -> Iterator[BadFile]:
     name, decoded = row.item.name, row.decoded
     if decoded.is_truncated:
         yield BadFile(name, "truncated_kept", "the end of the file is missing; its place is grey")
+    if decoded.mask_fault:
+        yield BadFile(name, "bad_mask", f"{decoded.mask_fault}; the row has none")
     if decoded.pages_left_out:
         told = f" ({decoded.told})" if decoded.told else ""
         detail = f"{decoded.pages_left_out} further pages{told}; --pages rows makes rows of them"
@@ -220,6 +231,8 @@ def _decoding(spec: IngestSpec, extent: Extent | None) -> Decode:
 
     def decode(item: Item) -> Decoded:
         row = item.decode(spec)
+        if item.mask is not None:
+            row = with_mask(row, item.mask)
         return replace(kept(row), more=tuple(map(kept, row.more)))
 
     return decode

@@ -1,15 +1,19 @@
 """What a source gives to the ingest: rows to decode, and files that are no rows."""
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-from trainer.data.images import decode_file
-from trainer.data.rows import BadImage, Decoded
+from trainer.data.names import shown_name
+from trainer.data.regions import Region
+from trainer.data.rows import Decoded
 from trainer.errors import DataError
 from trainer.events import DataWarning
 from trainer.ingest_options import USUAL, IngestOptions
+
+if TYPE_CHECKING:
+    from trainer.data.labels import ClassNames
 
 Reason = Literal[
     "unreadable",
@@ -23,9 +27,13 @@ Reason = Literal[
     "other_channels",
     "truncated_kept",
     "pages_left_out",
+    "missing_file",
+    "unlisted",
+    "bad_cell",
+    "bad_mask",
 ]
 REASONS: tuple[str, ...] = get_args(Reason)
-KEPT = frozenset({"truncated_kept", "pages_left_out"})
+KEPT = frozenset({"truncated_kept", "pages_left_out", "bad_cell", "bad_mask"})
 """Reasons in the report of files that did become rows, though not whole."""
 
 Split = Literal["train", "val", "test"]
@@ -45,9 +53,6 @@ SUFFIXES = frozenset(
 )
 """Of images. A name never decides whether a file is one: its content does."""
 ARCHIVE_SUFFIXES = ("zip", "tar", "gz", "tgz", "bz2", "xz", "zst", "7z", "rar")
-LITTER = {"__macosx", "thumbs.db", "desktop.ini"}
-CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
-DRIVE = re.compile(r"[A-Za-z]:")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,8 @@ class Entry:
     size_bytes: int
     load: Callable[[], bytes]
     """Raises BadImage if this file is damaged, DataError if the archive lies."""
+    region: Callable[[], AbstractContextManager[Region]]
+    """Opens it as a file, without its bytes in memory. Raises as `load` does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +128,8 @@ class Source:
 
     items: Iterator[Item | BadFile]
     bytes_total: int
-    classes: tuple[str, ...] | None = None
-    """Of the items' labels; None where folder names may tell them."""
+    classes: "ClassNames"
+    """Names of the items' labels; complete once all items were given."""
     warnings: list[DataWarning] = field(default_factory=list)
     """Told with the dataset; may grow until the last item was given."""
 
@@ -133,45 +140,27 @@ class Listing:
 
     names: list[str]
     bytes_total: int
+    """Of the files that can be read."""
     entries: Callable[[], Iterator[Entry | BadFile]]
+    """Every file in the order of the rows; can be asked for once."""
+    read: Callable[[Collection[str]], Iterator[Entry | BadFile]]
+    """The files of these names, each to be loaded before the next one is asked for."""
     streamed: bool = False
     """Whether an entry can only be loaded before the next one is asked for."""
 
 
-def refused(archive: str, name: str, why: str, *, then: str) -> DataError:
-    """The error of an archive that must not be read. `then` is the next step."""
-    return DataError(f"{archive} is refused: its entry {name[:300]!r} {why}.", hint=then)
+class Hostile(DataError):
+    """An archive that could escape its folder or grow past the limits: it is refused whole."""
 
 
-def name_fault(name: str, limits: Limits) -> str | None:
-    """What is wrong with the name of an archive's entry, or None."""
-    if CONTROL.search(name):
-        return "has a control character in its name"
-    if "\\" in name:
-        return "has a backslash in its name"
-    if name.startswith("/") or DRIVE.match(name):
-        return "has an absolute path"
-    if ".." in name.split("/"):
-        return "points out of its folder with '..'"
-    if len(name.encode("utf-8", "replace")) > limits.name_bytes:
-        return f"has a path longer than {limits.name_bytes} bytes"
-    return None
+def refused(archive: str, name: str, why: str, *, then: str) -> Hostile:
+    """Return the error of an archive that must not be read. `then` is the next step."""
+    return Hostile(f"{archive} is refused: its entry '{shown_name(name)}' {why}.", hint=then)
 
 
 def split_named(word: str) -> Split | None:
     """The split that a table or a container calls `word`, or None if that names none."""
     return SPLIT_WORDS.get(word.strip().lower())
-
-
-def tidy(name: str) -> str:
-    """A name without empty parts and dots: `./a//b.png` is `a/b.png`."""
-    return "/".join(part for part in name.split("/") if part not in ("", "."))
-
-
-def is_hidden(name: str) -> bool:
-    """Files that systems leave behind and nobody meant to send."""
-    parts = name.lower().split("/")
-    return any(part.startswith(".") or part in LITTER for part in parts)
 
 
 def suffix_of(name: str) -> str:
@@ -183,32 +172,3 @@ def suffix_of(name: str) -> str:
 def is_named_as_image(name: str) -> bool:
     """Return whether a file's name ends as those of images do."""
     return suffix_of(name) in SUFFIXES
-
-
-def image_items(listing: Listing, limits: Limits) -> Iterator[Item | BadFile]:
-    """The rows of a listing of image files."""
-    for entry in listing.entries():
-        if is_hidden(entry.name):
-            continue
-        yield entry if isinstance(entry, BadFile) else _item(entry, listing.streamed, limits)
-
-
-def _item(entry: Entry, streamed: bool, limits: Limits) -> Item | BadFile:
-    name, size_bytes = entry.name, entry.size_bytes
-    if suffix_of(name) in ARCHIVE_SUFFIXES:
-        return BadFile(name, "wrong_type", "archives inside archives are never opened", size_bytes)
-    if size_bytes > limits.entry_bytes and not is_named_as_image(name):
-        return BadFile(name, "wrong_type", "its name is not that of an image", size_bytes)
-    if size_bytes > limits.entry_bytes:
-        detail = f"{size_bytes} bytes; file_bytes_max is {limits.entry_bytes}"
-        return BadFile(name, "oversize", detail, size_bytes)
-    if not size_bytes:
-        return BadFile(name, "empty", "the file has no bytes")
-    load = entry.load
-    if streamed:
-        try:
-            data = load()
-        except BadImage as bad:
-            return BadFile(name, bad.reason, bad.detail, size_bytes)
-        load = lambda: data  # noqa: E731 - binds what was read now
-    return Item(name, size_bytes, lambda options: decode_file(load(), options))

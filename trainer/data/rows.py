@@ -49,6 +49,8 @@ class Decoded:
     """Further rows of the same file, such as pages and frames."""
     mask: bytes | None = None
     """u8 [height, width], if the row has a mask."""
+    mask_fault: str = ""
+    """Why the row's mask cannot be used."""
 
     @property
     def stored(self) -> bytes:

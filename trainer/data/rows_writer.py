@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainer.data.items import SPLITS, Item
-from trainer.data.labels import labels_of_folders
+from trainer.data.labels import ClassNames, RowLabels, labels_of_rows
 from trainer.data.pack import (
     COUNTS,
     INDEX,
@@ -152,13 +152,17 @@ class RowsWriter:
             non_finite=self.non_finite,
         )
 
-    def finish(
-        self, classes: tuple[str, ...] | None
-    ) -> tuple[NDArray[np.void], tuple[str, ...], list[FileRecord]]:
-        """Bring all to the disk: the index, the classes and the files of the rows."""
+    def finish(self, names: ClassNames) -> tuple[NDArray[np.void], RowLabels, list[FileRecord]]:
+        """Bring all to the disk: the index, the classes and the files of the rows.
+
+        `names` are those of the items' labels.
+        """
         index = np.frombuffer(self._index, INDEX)
-        if classes is None:
-            classes, index["label"] = labels_of_folders(self._folders)
+        labels = labels_of_rows(self._folders, index["label"], names)
+        index["label"] = labels.numbers
+        if labels.splits and not self._has_splits:
+            self._splits = bytearray(SPLITS.index(split or "train") for split in labels.splits)
+            self._has_splits = True
         written = {INDEX_FILE: index.tobytes(), **self._columns()}
         for name, data in written.items():
             self._files[name] = HashedFile(self.folder / name)
@@ -166,7 +170,7 @@ class RowsWriter:
         records = [file.close() for file in self._files.values()]
         counts = HashedFile(self.folder / COUNTS)
         counts.write(self.counts.astype("<i8").tobytes())
-        return index, classes, [*records, counts.close()]
+        return index, labels, [*records, counts.close()]
 
     def columns(self) -> Columns:
         """What `pack.json` says of the columns."""

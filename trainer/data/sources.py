@@ -4,32 +4,53 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.data.arrays import idx_source, labels_name, open_idx, open_npy
-from trainer.data.folders import open_folder
-from trainer.data.items import BadFile, Limits, Listing, Source, image_items, is_named_as_image
+from trainer.data.arrays import idx_source, labels_name, open_idx
+from trainer.data.contents import Reading, listing_items
+from trainer.data.folders import NO_LINKS, Follow, open_folder
+from trainer.data.items import BadFile, Item, Limits, Listing, Source, is_named_as_image
+from trainer.data.labels import ClassNames
+from trainer.data.npy import array_item, array_items, mapped_array
+from trainer.data.parquet import MAGIC as PARQUET_MAGIC
+from trainer.data.parquet import parquet_items
+from trainer.data.regions import open_region
 from trainer.data.rows import BadImage
-from trainer.data.streams import GZIP_MAGIC, Stream, open_stream
-from trainer.data.tars import BLOCK_BYTES, looks_like_tar, open_tar
-from trainer.data.zips import open_zip
+from trainer.data.streams import Stream, open_stream
+from trainer.data.tars import BLOCK_BYTES, looks_like_tar, tar_listing
+from trainer.data.zips import zip_listing
 from trainer.errors import DataError, DatasetMissing
 from trainer.spec import SourceFormat
 
-KINDS_HINT = "Send a folder, zip, tar, tar.gz, idx-ubyte(.gz) or npy of images."
+KINDS_HINT = (
+    "Send a folder, zip, tar (.gz, .bz2, .xz, .zst), npz, npy, parquet or idx-ubyte file of images."
+)
 IDX_NAME = re.compile(r".*idx[134]-ubyte(\.gz)?$")
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How a source is to be read."""
+
+    format: SourceFormat = "auto"
+    masks: str | None = None
+    """Name of the folder whose pictures are masks."""
+    follow: Follow = NO_LINKS
+    scratch: Path | None = None
+    """Folder for what must be unpacked to be read; None: the system's."""
+
+
 @contextmanager
-def open_source(path: Path, kind: SourceFormat, limits: Limits) -> Iterator[Source]:
-    """The rows of a dataset. `kind` "auto" looks at the first bytes. Raises DataError."""
+def open_source(path: Path, limits: Limits, asked: Asked) -> Iterator[Source]:
+    """The rows of a dataset. The format "auto" looks at the first bytes. Raises DataError."""
     with ExitStack() as stack:
         try:
-            found = _kind(path, limits)
-            if kind not in ("auto", found):
-                detail = f"{path.name} was announced as {kind}, but its content is {found}."
+            kind = _kind(path, limits)
+            if asked.format not in ("auto", kind):
+                detail = f"{path.name} was announced as {asked.format}, but its content is {kind}."
                 raise DataError(detail, hint="Announce the format 'auto', or send the right file.")
-            source = stack.enter_context(_opened(path, found, limits))
+            source = stack.enter_context(_opened(path, kind, limits, asked))
         except FileNotFoundError as error:
             raise DatasetMissing(f"{error.filename} is not there.") from error
         except PermissionError as error:
@@ -39,18 +60,37 @@ def open_source(path: Path, kind: SourceFormat, limits: Limits) -> Iterator[Sour
 
 
 @contextmanager
-def _opened(path: Path, kind: str, limits: Limits) -> Iterator[Source]:
-    if kind in ("idx", "npy"):
-        with (open_idx if kind == "idx" else open_npy)(path, limits) as source:
+def _opened(path: Path, kind: str, limits: Limits, asked: Asked) -> Iterator[Source]:
+    if kind == "idx":
+        with open_idx(path, limits) as source:
             yield source
         return
-    opener = {"folder": open_folder, "zip": open_zip, "tar": open_tar}[kind]
-    with opener(path, limits) as listing:
-        images = _idx_images(listing)
-        if images is None:
-            yield Source(items=image_items(listing, limits), bytes_total=listing.bytes_total)
+    if kind == "folder":
+        with open_folder(path, limits, asked.follow) as listing, ExitStack() as kept_open:
+            yield _listed(listing, limits, asked, kept_open)
+        return
+    with ExitStack() as kept_open:
+        region = kept_open.enter_context(open_region(path))
+        if kind == "npy":
+            array = mapped_array(region)
+            rows = array_items(array, path.name, limits, alone=True)
+            items: Iterator[Item | BadFile] = (array_item(name, image) for name, image in rows)
+            yield Source(items, array.nbytes, ClassNames(folders_tell=False))
+        elif kind == "parquet":
+            classes = ClassNames(folders_tell=False)
+            items = parquet_items(region, limits, classes)
+            yield Source(items, region.size_bytes, classes)
         else:
-            yield _idx_inside(listing, images, limits)
+            opener = zip_listing if kind == "zip" else tar_listing
+            yield _listed(opener(region, limits, scratch=asked.scratch), limits, asked, kept_open)
+
+
+def _listed(listing: Listing, limits: Limits, asked: Asked, kept_open: ExitStack) -> Source:
+    images = _idx_images(listing)
+    if images is not None:
+        return _idx_inside(listing, images, limits)
+    reading = Reading(limits, kept_open, scratch=asked.scratch, masks=asked.masks)
+    return Source(listing_items(listing, reading), listing.bytes_total, reading.classes)
 
 
 def _kind(path: Path, limits: Limits) -> str:
@@ -62,14 +102,15 @@ def _kind(path: Path, limits: Limits) -> str:
         return "zip"
     if first.startswith(b"\x93NUMPY"):
         return "npy"
+    if first.startswith(PARQUET_MAGIC):
+        return "parquet"
     with open_stream(path, limits) as stream:
         block = stream.read(BLOCK_BYTES)
     if block[:3] == b"\0\0\x08" and len(block) > 3 and 1 <= block[3] <= 4:
         return "idx"
     if looks_like_tar(block) or (not block.strip(b"\0") and len(block) == BLOCK_BYTES):
         return "tar"
-    packed = " packed by gzip" if first.startswith(GZIP_MAGIC) else ""
-    what = f"begins with {block[:8]!r}{packed}" if block else "is empty"
+    what = "begins like none that is known" if block else "is empty"
     raise DataError(f"{path.name} is no dataset: it {what}.", hint=KINDS_HINT)
 
 

@@ -1,17 +1,16 @@
-"""A file read forwards, unpacked by gzip if it is so packed, that never grows past its limits."""
+"""A file read forwards, unpacked if it is packed, that never grows past its limits."""
 
-import gzip
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from trainer.data.items import Limits
+from trainer.data.items import Hostile, Limits
+from trainer.data.regions import Region, open_region
+from trainer.data.unpacking import DAMAGE, unpacker
 from trainer.errors import DataError
 
 PIECE_BYTES = 1 << 20
-GZIP_MAGIC = b"\x1f\x8b"
 WHOLE_AGAIN = "The file is cut short or damaged: send it again, or pack it again."
 
 
@@ -23,10 +22,10 @@ class Stream:
         self.archive = archive
         self._limits = limits
         self._raw = raw
-        packed = raw.read(2) == GZIP_MAGIC
-        raw.seek(0)
-        self._unpacked: IO[bytes] = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
-        self._packed = packed
+        unpacked = unpacker(raw)
+        self._unpacked: IO[bytes] = unpacked or raw
+        self.is_packed = unpacked is not None
+        """Whether a program such as gzip packed the file as a whole."""
         self.position = 0
         """Unpacked bytes read so far."""
 
@@ -45,44 +44,64 @@ class Stream:
             raise self.broken("it ends too soon")
         return data
 
-    def skip(self, size_bytes: int) -> None:
-        """Pass over so many bytes. Raises DataError at the end."""
+    def pieces(self, size_bytes: int) -> Iterator[bytes]:
+        """Give so many bytes in pieces. Raises DataError at the end."""
         while size_bytes > 0:
             piece = self._piece(min(size_bytes, PIECE_BYTES))
             if not piece:
                 raise self.broken("it ends too soon")
             size_bytes -= len(piece)
+            yield piece
+
+    def rest(self) -> Iterator[bytes]:
+        """Give all bytes that are left, in pieces."""
+        while piece := self._piece(PIECE_BYTES):
+            yield piece
+
+    def skip(self, size_bytes: int) -> None:
+        """Pass over so many bytes. Raises DataError at the end."""
+        for _ in self.pieces(size_bytes):
+            pass
 
     def broken(self, why: str, *, then: str = WHOLE_AGAIN) -> DataError:
         """Return the error of a file that cannot be read on. `then` is the next step."""
         return DataError(f"{self.archive} cannot be read: {why}.", hint=then)
 
+    def hostile(self, why: str, *, then: str) -> Hostile:
+        """Return the error of a file that would cost more than its limits."""
+        return Hostile(f"{self.archive} cannot be read: {why}.", hint=then)
+
     def _piece(self, size_bytes: int) -> bytes:
         try:
             piece = self._unpacked.read(size_bytes)
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise self.broken(f"its gzip packing is damaged or cut short ({error})") from error
+        except DAMAGE as error:
+            raise self.broken(f"its packing is damaged or cut short ({error})") from error
         self.position += len(piece)
         limits = self._limits
         if self.position > limits.total_bytes:
-            raise self.broken(
+            raise self.hostile(
                 f"it unpacks to more bytes than total_bytes_max, {limits.total_bytes}",
                 then="Raise total_bytes_max, or send it in parts.",
             )
         if (
-            self._packed
+            self.is_packed
             and self.position > limits.ratio_from_bytes
             and self.position > limits.ratio * self._raw.tell()
         ):
-            raise self.broken(
+            raise self.hostile(
                 f"it grows more than ratio_max, {limits.ratio} times, when unpacked",
                 then="If you trust it, raise ratio_max.",
             )
         return piece
 
 
+def stream_of(region: Region, limits: Limits) -> Stream:
+    """Return a stream that reads a region from its beginning."""
+    return Stream(region.reader(), archive=region.name, limits=limits)
+
+
 @contextmanager
 def open_stream(path: Path, limits: Limits) -> Iterator[Stream]:
     """Read a file forwards."""
-    with path.open("rb") as raw:
-        yield Stream(raw, archive=path.name, limits=limits)
+    with open_region(path) as region:
+        yield stream_of(region, limits)

@@ -1,25 +1,42 @@
-"""Tar archives, plain or gzipped, read forwards; only regular files, names never used as paths.
+"""Tar archives, plain or packed; only regular files become rows, names are never used as paths.
+
+An odd entry is a line of the report; an archive is refused whole if an entry could escape, or if
+it grows past the limits.
 
 The formats are POSIX.1-2001 (ustar and pax) and GNU's long names. Written here because the
 standard library ends silently at a damaged or cut header, and reads long names without a limit.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainer.data.items import Entry, Limits, Listing, name_fault, refused, tidy
-from trainer.data.streams import Stream, open_stream
+from trainer.data.items import BadFile, Entry, Limits, Listing, refused
+from trainer.data.names import decoded_name, escape_fault, name_fault, shown_name, tidy
+from trainer.data.regions import Region, open_region, spooled
+from trainer.data.streams import Stream, stream_of
 
 BLOCK_BYTES = 512
 EXTENSION_BYTES_MAX = 1 << 20
 REGULAR, FOLDER = b"0\x007", b"5"
 LONG_NAME, LONG_LINK, PAX, PAX_GLOBAL = b"L", b"K", b"x", b"g"
 KINDS = {
-    b"1": "is a link", b"2": "is a link", b"3": "is a device", b"4": "is a device",
-    b"6": "is a pipe", b"S": "is sparse", b"M": "goes on in another volume",
+    b"1": "is a hard link", b"2": "is a link", b"3": "is a device", b"4": "is a device",
+    b"6": "is a pipe", b"S": "is sparse", b"M": "goes on from another volume",
 }  # fmt: skip
+WITHOUT_BYTES = b"123456"
+"""Types of entries after which no bytes follow, whatever size they declare."""
+LEFT_OUT = b"MOCO.left_out"
+"""Extended record by which a client says that it did not send a file, and why."""
+SENDERS_REASONS = {
+    b"link": ("refused", "it is a link; links are read with --follow-links"),
+    b"loop": ("refused", "it is a link to a folder that it lies in"),
+    b"broken": ("refused", "it is a link that leads nowhere"),
+    b"special": ("refused", "it is a device or a pipe"),
+    b"unreadable": ("unreadable", "its owner lets nobody read it"),
+}
+TWICE = "its name is there again; the last of that name is read"
 AGAIN = "Pack only the image files themselves with a usual tar program, then add it again."
 
 
@@ -30,6 +47,20 @@ class Header:
     name: bytes
     size_bytes: int
     kind: bytes
+    is_extended: bool = False
+    """Whether a map of holes goes on in the blocks that follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entry of the archive, with its long name and size."""
+
+    raw_name: bytes
+    name: str
+    size_bytes: int
+    is_folder: bool
+    fault: str | None
+    left_out: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,80 +74,138 @@ class Member:
 
 @contextmanager
 def open_tar(path: Path, limits: Limits) -> Iterator[Listing]:
-    """The files of a tar archive in its own order.
+    """The files of a tar archive in its own order. Raises DataError."""
+    with open_region(path) as region:
+        yield tar_listing(region, limits)
+
+
+def tar_listing(region: Region, limits: Limits, *, scratch: Path | None = None) -> Listing:
+    """Return the files of a tar archive in its own order. Raises DataError.
 
     It is read twice: the first time checks every header, so that nothing is decoded of an archive
-    that is refused. Raises DataError.
+    that is refused. The entries of a packed archive are read forwards; what of them is opened as a
+    region is copied to `scratch`.
     """
-    with open_stream(path, limits) as stream:
-        members = list(_members(stream, limits))
-    with open_stream(path, limits) as stream:
-        yield Listing(
-            names=[member.name for member in members],
-            bytes_total=sum(member.size_bytes for member in members),
-            entries=lambda: _entries(stream, members),
-            streamed=True,
-        )
+    stream = stream_of(region, limits)
+    files = _files(stream, limits)
+    members = [file for file in files if isinstance(file, Member)]
+    is_packed = stream.is_packed
+
+    def entries() -> Iterator[Entry | BadFile]:
+        if not is_packed:
+            return (_plain_entry(region, file) for file in files)
+        return _packed_entries(stream_of(region, limits), files, scratch)
+
+    def read(names: Collection[str]) -> Iterator[Entry | BadFile]:
+        wanted = [member for member in members if member.name in names]
+        if not is_packed:
+            return (_plain_entry(region, member) for member in wanted)
+        return _packed_entries(stream_of(region, limits), wanted, scratch)
+
+    return Listing(
+        names=[member.name for member in members],
+        bytes_total=sum(member.size_bytes for member in members),
+        entries=entries,
+        read=read,
+        streamed=is_packed,
+    )
 
 
-def _entries(stream: Stream, members: list[Member]) -> Iterator[Entry]:
-    for member in members:
+def _plain_entry(region: Region, file: Member | BadFile) -> Entry | BadFile:
+    if isinstance(file, BadFile):
+        return file
+    part = region.part(file.offset, file.size_bytes, file.name)
+    return Entry(
+        file.name,
+        file.size_bytes,
+        lambda: part.pread(0, part.size_bytes),
+        lambda: nullcontext(part),
+    )
 
-        def load(member: Member = member) -> bytes:
-            stream.skip(member.offset - stream.position)
-            return stream.exactly(member.size_bytes)
 
-        yield Entry(member.name, member.size_bytes, load)
+def _packed_entries(
+    stream: Stream, files: Sequence[Member | BadFile], scratch: Path | None
+) -> Iterator[Entry | BadFile]:
+    for file in files:
+        yield file if isinstance(file, BadFile) else _packed_entry(stream, file, scratch)
 
 
-def _members(stream: Stream, limits: Limits) -> Iterator[Member]:
-    """All regular files, every header checked."""
-    names: set[str] = set()
-    for number, (header, name, size_bytes) in enumerate(_headers(stream)):
+def _packed_entry(stream: Stream, member: Member, scratch: Path | None) -> Entry:
+    def load() -> bytes:
+        stream.skip(member.offset - stream.position)
+        return stream.exactly(member.size_bytes)
+
+    def region() -> AbstractContextManager[Region]:
+        stream.skip(member.offset - stream.position)
+        return spooled(stream.pieces(member.size_bytes), name=member.name, scratch=scratch)
+
+    return Entry(member.name, member.size_bytes, load, region)
+
+
+def _files(stream: Stream, limits: Limits) -> list[Member | BadFile]:
+    """Return all files in order, those that are no rows as lines. Every header is checked."""
+    files: list[Member | BadFile] = []
+    place_of: dict[str, int] = {}
+    for found in _found(stream, limits):
+        name = tidy(found.name)
+        if reason := SENDERS_REASONS.get(found.left_out or b""):
+            files.append(BadFile(shown_name(found.name), *reason))
+        elif fault := found.fault or _name_fault(found, limits):
+            files.append(BadFile(shown_name(found.name), "refused", f"it {fault}"))
+        elif not found.is_folder:
+            if name in place_of:
+                files[place_of[name]] = BadFile(name, "refused", TWICE)
+            place_of[name] = len(files)
+            files.append(Member(name, found.size_bytes, stream.position))
+        stream.skip(_padded(found.size_bytes))
+    return files
+
+
+def _name_fault(found: Found, limits: Limits) -> str | None:
+    if not found.is_folder and not tidy(found.name):
+        return "has no name"
+    return name_fault(found.raw_name, found.name, bytes_max=limits.name_bytes)
+
+
+def _found(stream: Stream, limits: Limits) -> Iterator[Found]:
+    """Give the entries; extensions are taken in on the way. Raises Hostile if one could escape."""
+    for number, (header, records) in enumerate(_headers(stream)):
         if number >= limits.entries:
-            raise stream.broken(
+            raise stream.hostile(
                 f"it has more entries than entries_max, {limits.entries}",
                 then="Raise entries_max, or send it in parts.",
             )
-        is_folder = header.kind == FOLDER or name.endswith("/")
-        fault = _kind_fault(header) or name_fault(name, limits)
-        if not fault and not is_folder and not tidy(name):
-            fault = "has no name"
-        if not fault and tidy(name) in names:
-            fault = "is there twice"
-        if fault:
+        raw_name = records.get(b"path", header.name)
+        name = decoded_name(raw_name)
+        if fault := escape_fault(name):
             raise refused(stream.archive, name, fault, then=AGAIN)
-        if not is_folder:
-            names.add(tidy(name))
-            yield Member(tidy(name), size_bytes, stream.position)
-        stream.skip(_padded(size_bytes))
+        size_bytes = 0 if header.kind in WITHOUT_BYTES else _size(stream, records, header)
+        is_folder = header.kind == FOLDER or name.endswith("/")
+        fault = _kind_fault(header, records)
+        yield Found(raw_name, name, size_bytes, is_folder, fault, records.get(LEFT_OUT))
 
 
-def _headers(stream: Stream) -> Iterator[tuple[Header, str, int]]:
-    """Headers of entries with their long names and sizes; extensions are taken in on the way."""
-    long_name: bytes | None = None
+def _headers(stream: Stream) -> Iterator[tuple[Header, dict[bytes, bytes]]]:
+    """Give the headers of entries with their extended records, a long name among them."""
     pax: dict[bytes, bytes] = {}
     pax_global: dict[bytes, bytes] = {}
     while (header := _header(stream)) is not None:
         if header.kind in (LONG_NAME, LONG_LINK, PAX, PAX_GLOBAL):
             data = _extension(stream, header)
             if header.kind == LONG_NAME:
-                long_name = data.rstrip(b"\0")
+                pax.setdefault(b"path", data.rstrip(b"\0"))
             elif header.kind == PAX:
-                pax = _pax_records(stream, data)
+                pax |= _pax_records(stream, data)
             elif header.kind == PAX_GLOBAL:
                 pax_global |= _pax_records(stream, data)
             continue
-        records = pax_global | pax
-        name = records.get(b"path", long_name if long_name is not None else header.name)
-        text = name.decode("utf-8", "replace")
-        if any(key.startswith(b"GNU.sparse") for key in records):
-            raise refused(stream.archive, text, "is sparse", then=AGAIN)
-        yield header, text, _size(stream, records, header)
-        long_name, pax = None, {}
-    if long_name is not None or pax:
+        while header.is_extended:
+            header = replace(header, is_extended=bool(stream.exactly(BLOCK_BYTES)[504]))
+        yield header, pax_global | pax
+        pax = {}
+    if pax:
         raise stream.broken("its last entry is missing")
-    while stream.read(1 << 20):
+    for _ in stream.rest():
         pass  # To the end, where gzip keeps its checksum.
 
 
@@ -131,7 +220,9 @@ def _header(stream: Stream) -> Header | None:
     name = block[:100].split(b"\0", 1)[0]
     if block[257:263] == b"ustar\0" and block[345]:
         name = block[345:500].split(b"\0", 1)[0] + b"/" + name
-    return Header(name, _number(stream, block[124:136]), block[156:157])
+    kind = block[156:157]
+    is_extended = kind == b"S" and bool(block[482])
+    return Header(name, _number(stream, block[124:136]), kind, is_extended)
 
 
 def _extension(stream: Stream, header: Header) -> bytes:
@@ -161,16 +252,18 @@ def _size(stream: Stream, records: dict[bytes, bytes], header: Header) -> int:
     """Bytes of an entry; an extended header may say more than the block has room for."""
     text = records.get(b"size")
     if text is None:
-        return header.size_bytes if header.kind != FOLDER else 0
+        return header.size_bytes
     if not text.isdigit() or len(text) > 20:
         raise stream.broken("an extended header in it is damaged")
     return int(text)
 
 
-def _kind_fault(header: Header) -> str | None:
+def _kind_fault(header: Header, records: dict[bytes, bytes]) -> str | None:
+    if any(key.startswith(b"GNU.sparse") for key in records):
+        return "is sparse"
     if header.kind == FOLDER or header.kind in REGULAR:
         return None
-    return KINDS.get(header.kind, f"is of the unknown type {header.kind!r}")
+    return KINDS.get(header.kind, f"is of an unknown type ({header.kind[0]:#04x})")
 
 
 def _number(stream: Stream, field: bytes) -> int:

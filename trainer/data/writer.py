@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.items import KEPT, BadFile, Item
+from trainer.data.labels import ClassNames
 from trainer.data.pack import COUNTS, META, MODALITY, REPORT, VERSION, manifest_sha256
 from trainer.data.rows import Decoded
 from trainer.data.rows_writer import HashedFile, Layout, RowsWriter
@@ -102,23 +103,24 @@ class PackWriter:
 
     def finish(
         self,
-        classes: tuple[str, ...] | None,
+        names: ClassNames,
         *,
         value_range: str = "auto",
         warnings: Sequence[DataWarning] = (),
     ) -> DatasetFacts:
-        """Bring all files to the disk, `pack.json` last. `classes` None: folder names tell them.
+        """Bring all files to the disk, `pack.json` last. `names` are those of the items' labels.
 
         `value_range` is auto, full or LO:HI. There is one layout left, with rows.
         """
         (part,) = self._parts.values()
-        index, classes, records = part.finish(classes)
+        index, labels, records = part.finish(names)
         mapping = mapping_of(part.counts, part.mapping(self.extent), asked=value_range)
         part.move_to(self.building)
         records.append(self._report.close())
-        facts = self._facts(part, index, classes, records, mapping)
+        facts = self._facts(part, index, labels.classes, records, mapping)
         told = [
             *warnings,
+            *labels.warnings,
             *_left_out(part),
             *_suggested(part),
             *value_warnings(part.counts, mapping),

@@ -2,22 +2,23 @@
 
 The format is APPNOTE 6.3.10 (PKWARE). Written here because the standard library of Python 3.11.7
 accepts entries that overlap (CVE-2024-0450), names cut at NUL, and directories that disagree with
-the entries. Store and deflate only. Names are never used as paths.
+the entries. Store and deflate only. Names are never used as paths. An odd entry is a line of the
+report; an archive is refused whole if an entry could escape, or if it grows past the limits.
 """
 
-import os
 import stat
 import struct
 import zlib
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 
-from trainer.data.items import BadFile, Entry, Limits, Listing, name_fault, refused, tidy
+from trainer.data.items import BadFile, Entry, Hostile, Limits, Listing, refused
+from trainer.data.names import decoded_name, escape_fault, name_fault, shown_name, tidy
+from trainer.data.regions import Region, open_region, spooled
 from trainer.data.rows import BadImage
 from trainer.errors import DataError
 
@@ -31,7 +32,15 @@ FLAG_STREAMED, FLAG_UTF8 = 0x8, 0x800
 FLAGS_ENCRYPTED = 0x1 | 0x40 | 0x2000
 FLAG_PATCH = 0x20
 STORE, DEFLATE = 0, 8
+METHODS = {
+    1: "Shrink", 6: "Implode", 9: "Deflate64", 12: "bzip2", 14: "LZMA", 93: "zstd", 95: "xz",
+    98: "PPMd",
+}  # fmt: skip
+HOSTS_OF_SLASHES = (3, 19)
+"""Unix and macOS: there a backslash is a character of a name."""
+PIECE_BYTES = 1 << 20
 DIRECTORY_BYTES_MAX = 512 * 1024**2
+TWICE = "its name is there again; the last of that name is read"
 AGAIN = "Pack the images again with a usual zip program, then add the dataset again."
 
 
@@ -41,6 +50,8 @@ class Member:
 
     raw_name: bytes
     name: str
+    host: int
+    """Number of the system that the entry was made on."""
     flags: int
     method: int
     crc: int
@@ -54,51 +65,77 @@ class Member:
     @property
     def is_folder(self) -> bool:
         """Whether it only names a folder."""
-        return self.raw_name.endswith(b"/") or stat.S_ISDIR(self.mode)
+        return self.name.endswith("/") or stat.S_ISDIR(self.mode)
+
+    @property
+    def shown(self) -> str:
+        """The name for messages."""
+        return shown_name(self.name)
 
 
 @contextmanager
 def open_zip(path: Path, limits: Limits) -> Iterator[Listing]:
     """The files of a zip archive in the order of their names. Raises DataError."""
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        reader = ZipReader(file, path.name, limits)
-        members = sorted(reader.members(), key=attrgetter("name"))
-        yield Listing(
-            names=[member.name for member in members],
-            bytes_total=sum(member.size_bytes for member in members),
-            entries=lambda: (reader.entry(member) for member in members),
-        )
-    finally:
-        os.close(file)
+    with open_region(path) as region:
+        yield zip_listing(region, limits)
+
+
+def zip_listing(region: Region, limits: Limits, *, scratch: Path | None = None) -> Listing:
+    """Return the files of a zip archive in the order of their names. Raises DataError.
+
+    Entries that are opened as regions are unpacked in `scratch`.
+    """
+    reader = ZipReader(region, limits)
+    members, bad = reader.members()
+    files: list[Member | BadFile] = sorted([*members, *bad], key=attrgetter("name"))
+
+    def entries() -> Iterator[Entry | BadFile]:
+        for file in files:
+            yield file if isinstance(file, BadFile) else reader.entry(file, scratch)
+
+    def read(names: Collection[str]) -> Iterator[Entry | BadFile]:
+        return (reader.entry(member, scratch) for member in members if member.name in names)
+
+    return Listing(
+        names=sorted(member.name for member in members),
+        bytes_total=sum(member.size_bytes for member in members),
+        entries=entries,
+        read=read,
+    )
 
 
 class ZipReader:
     """Checks a zip archive whole, then unpacks single entries, from any thread."""
 
-    def __init__(self, file: int, archive: str, limits: Limits) -> None:
-        self._file, self._archive, self._limits = file, archive, limits
-        self._file_bytes = os.fstat(file).st_size
+    def __init__(self, region: Region, limits: Limits) -> None:
+        self._region, self._archive, self._limits = region, region.name, limits
+        self._file_bytes = region.size_bytes
 
-    def members(self) -> list[Member]:
-        """Every regular file, checked. Raises DataError naming the first entry at fault."""
+    def members(self) -> tuple[list[Member], list[BadFile]]:
+        """Return the regular files that can be read, and a line for each other entry.
+
+        Raises DataError for an archive that is damaged as a whole, Hostile for one that could
+        escape or grow past the limits.
+        """
         count, size_bytes, offset = self._directory()
-        if count > self._limits.entries:
-            raise self._broken(
-                f"it has {count} entries; entries_max is {self._limits.entries}",
-                then="Raise entries_max, or send it in parts.",
-            )
-        members = self._central(count, self._read(offset, size_bytes))
-        self._check_names(members)
-        self._check_totals(members)
-        members = [self._checked_local(member) for member in members]
-        self._check_overlap(members, directory=offset)
-        return [
-            replace(member, name=tidy(member.name)) for member in members if not member.is_folder
-        ]
+        entries = _with_slashes(self._central(count, self._read(offset, size_bytes)))
+        self._check_totals(entries)
+        placed = [self._placed(member) for member in entries]
+        self._check_overlap([member for member, _ in placed], directory=offset)
+        good: dict[str, Member] = {}
+        bad = []
+        for member, misplaced in placed:
+            if fault := self._fault(member) or misplaced:
+                bad.append(BadFile(member.shown, "refused", f"it {fault}", member.size_bytes))
+            elif not member.is_folder:
+                name = tidy(member.name)
+                if name in good:
+                    bad.append(BadFile(name, "refused", TWICE, good.pop(name).size_bytes))
+                good[name] = replace(member, name=name)
+        return list(good.values()), bad
 
-    def entry(self, member: Member) -> Entry | BadFile:
-        """A member to load, or its reason why not."""
+    def entry(self, member: Member, scratch: Path | None) -> Entry | BadFile:
+        """Return a member to load, or the reason why not."""
         limits = self._limits
         if (
             member.size_bytes > limits.ratio_from_bytes
@@ -107,29 +144,60 @@ class ZipReader:
             ratio = member.size_bytes // max(1, member.packed_bytes)
             detail = f"it grows {ratio} times when unpacked; ratio_max is {limits.ratio}"
             return BadFile(member.name, "refused", detail, member.size_bytes)
-        return Entry(member.name, member.size_bytes, lambda: self.load(member))
+        return Entry(
+            member.name,
+            member.size_bytes,
+            lambda: self.load(member),
+            lambda: self._as_region(member, scratch),
+        )
 
     def load(self, member: Member) -> bytes:
-        """The bytes of a member. Raises BadImage if damaged, DataError if its size is a lie."""
-        packed = self._read(member.data_offset, member.packed_bytes)
-        data = packed if member.method == STORE else self._inflated(member, packed)
-        if zlib.crc32(data) != member.crc:
-            raise BadImage("unreadable", "its checksum in the archive does not match")
-        return data
+        """Return the bytes of a member. Raises BadImage if damaged, Hostile if it lies."""
+        return b"".join(self._pieces(member))
 
-    def _inflated(self, member: Member, packed: bytes) -> bytes:
+    @contextmanager
+    def _as_region(self, member: Member, scratch: Path | None) -> Iterator[Region]:
+        if member.method == STORE:
+            yield self._region.part(member.data_offset, member.size_bytes, member.name)
+            return
+        with spooled(self._pieces(member), name=member.name, scratch=scratch) as region:
+            yield region
+
+    def _pieces(self, member: Member) -> Iterator[bytes]:
+        """Give the unpacked bytes, with their number and checksum checked at the end."""
+        crc = size_bytes = 0
+        for piece in self._inflated(member):
+            crc = zlib.crc32(piece, crc)
+            size_bytes += len(piece)
+            if size_bytes > member.size_bytes:
+                reason = f"is larger than the {member.size_bytes} bytes it declares"
+                raise self._hostile(member, reason)
+            yield piece
+        if size_bytes < member.size_bytes:
+            raise BadImage("truncated", f"it has {size_bytes} bytes of {member.size_bytes}")
+        if crc != member.crc:
+            raise BadImage("unreadable", "its checksum in the archive does not match")
+
+    def _inflated(self, member: Member) -> Iterator[bytes]:
+        packed = (
+            self._read(member.data_offset + at, min(PIECE_BYTES, member.packed_bytes - at))
+            for at in range(0, member.packed_bytes, PIECE_BYTES)
+        )
+        if member.method == STORE:
+            yield from packed
+            return
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)
         try:
-            data = inflate.decompress(packed, member.size_bytes + 1)
+            for piece in packed:
+                waiting, is_full = piece, False
+                while (waiting or is_full) and not inflate.eof:
+                    data = inflate.decompress(waiting, PIECE_BYTES)
+                    waiting, is_full = inflate.unconsumed_tail, len(data) == PIECE_BYTES
+                    yield data
         except zlib.error as error:
             raise BadImage("unreadable", f"its compressed bytes are damaged: {error}") from error
-        if len(data) > member.size_bytes:
-            raise self._refused(member, f"is larger than the {member.size_bytes} bytes it declares")
         if not inflate.eof:
             raise BadImage("truncated", "its compressed bytes end too soon")
-        if len(data) < member.size_bytes or inflate.unused_data:
-            raise self._refused(member, "has another size than it declares")
-        return data
 
     def _directory(self) -> tuple[int, int, int]:
         """Number of entries, size and offset of the central directory."""
@@ -164,20 +232,26 @@ class ZipReader:
         return count, size_bytes, offset, at
 
     def _central(self, count: int, directory: bytes) -> list[Member]:
+        """Return every entry. `count` is compared in its lowest 16 bits: often it has no more."""
         members, at = [], 0
         try:
-            for _ in range(count):
+            while at < len(directory):
                 member, at = self._central_member(directory, at)
                 members.append(member)
+                if len(members) > self._limits.entries:
+                    raise self._costly(
+                        f"it has more entries than entries_max, {self._limits.entries}",
+                        then="Raise entries_max, or send it in parts.",
+                    )
         except struct.error as error:
             raise self._broken("its directory ends too soon") from error
-        if at != len(directory):
-            raise self._broken("its directory holds more than its entries")
+        if (len(members) - count) % (MAX16 + 1):
+            raise self._broken(f"its directory holds {len(members)} entries, not {count}")
         return members
 
     def _central_member(self, directory: bytes, at: int) -> tuple[Member, int]:
         fields = CENTRAL.unpack_from(directory, at)
-        magic, flags, method = fields[0], fields[3], fields[4]
+        magic, made_by, flags, method = fields[0], fields[1], fields[3], fields[4]
         crc, packed, size, name_len, extra_len, note_len = fields[7:13]
         attributes, offset = fields[15:17]
         name_at = at + CENTRAL.size
@@ -191,7 +265,8 @@ class ZipReader:
             size, packed, offset = self._wide(extra, size, packed, offset)
         name = _decoded_name(raw_name, flags)
         mode = attributes >> 16
-        return Member(raw_name, name, flags, method, crc, packed, size, mode, offset), end
+        host = made_by >> 8
+        return Member(raw_name, name, host, flags, method, crc, packed, size, mode, offset), end
 
     def _wide(self, extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, int]:
         """The 64-bit values of those fields that are full."""
@@ -205,51 +280,50 @@ class ZipReader:
                 wide = wide[8:]
         return values[0], values[1], values[2]
 
-    def _check_names(self, members: list[Member]) -> None:
-        for member in members:
-            if fault := self._fault(member):
-                raise self._refused(member, fault)
-        names = Counter(tidy(member.name) for member in members if not member.is_folder)
-        if len(names) < sum(names.values()):
-            name, times = names.most_common(1)[0]
-            raise refused(self._archive, name, f"is there {times} times", then=AGAIN)
-
     def _fault(self, member: Member) -> str | None:
+        """Say why an entry cannot be a row, or None. Raises Hostile if its name could escape."""
+        if fault := escape_fault(member.name):
+            raise self._hostile(member, fault)
         kind = stat.S_IFMT(member.mode)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             return "is a link" if stat.S_ISLNK(member.mode) else "is a device or a pipe"
         if member.flags & FLAGS_ENCRYPTED:
             return "is encrypted"
         if member.flags & FLAG_PATCH or member.method not in (STORE, DEFLATE):
-            return f"is packed with method {member.method}; only store and deflate are read"
+            method = METHODS.get(member.method, f"method {member.method}")
+            return f"is packed with {method}; only store and deflate are read"
         if member.method == STORE and member.packed_bytes != member.size_bytes:
             return "is stored with another size than it declares"
         if not member.is_folder and not tidy(member.name):
             return "has no name"
-        return name_fault(member.name, self._limits)
+        return name_fault(member.raw_name, member.name, bytes_max=self._limits.name_bytes)
 
     def _check_totals(self, members: list[Member]) -> None:
         total = sum(member.size_bytes for member in members)
         limits = self._limits
         if total > limits.total_bytes:
-            raise self._broken(
+            raise self._costly(
                 f"it unpacks to {total} bytes; total_bytes_max is {limits.total_bytes}",
                 then="Raise total_bytes_max, or send it in parts.",
             )
         if total > limits.ratio_from_bytes and total > limits.ratio * self._file_bytes:
-            raise self._broken(
+            raise self._costly(
                 f"it grows more than ratio_max, {limits.ratio} times, when unpacked",
                 then="If you trust it, raise ratio_max.",
             )
 
-    def _checked_local(self, member: Member) -> Member:
-        """Find the data, and compare the entry's own header with the directory's."""
-        header = self._read(member.offset, LOCAL.size + len(member.raw_name), short=True)
+    def _placed(self, member: Member) -> tuple[Member, str | None]:
+        """Find where the data begin, and compare the entry's own header with the directory's.
+
+        Returns what is wrong with the entry, if anything is.
+        """
+        header = self._region.pread(member.offset, LOCAL.size + len(member.raw_name))
         if len(header) < LOCAL.size or not header.startswith(b"PK\3\4"):
-            raise self._refused(member, "is not where the directory says")
+            return member, "is not where the directory says"
         _, _, flags, method, _, _, crc, packed, size, name_len, extra_len = LOCAL.unpack_from(
             header
         )
+        placed = replace(member, data_offset=member.offset + LOCAL.size + name_len + extra_len)
         expected = (member.crc, member.packed_bytes, member.size_bytes)
         sizes_agree = all(
             mine in (theirs, MAX32) or (flags & FLAG_STREAMED and not mine)
@@ -260,32 +334,47 @@ class ZipReader:
             or (flags, method, name_len) != (member.flags, member.method, len(member.raw_name))
             or header[LOCAL.size :] != member.raw_name
         ):
-            raise self._refused(member, "differs from the directory's record of it")
-        return replace(member, data_offset=member.offset + LOCAL.size + name_len + extra_len)
+            return placed, "differs from the directory's record of it"
+        return placed, None
 
     def _check_overlap(self, members: list[Member], *, directory: int) -> None:
-        in_order = sorted(members, key=attrgetter("offset"))
+        """Raise Hostile if two entries share bytes: so few bytes become a great many."""
+        in_order = sorted((m for m in members if m.data_offset), key=attrgetter("offset"))
         for member, following in pairwise(in_order):
             if member.data_offset + member.packed_bytes > following.offset:
-                raise self._refused(following, f"overlaps with {member.name!r}")
+                raise self._hostile(following, f"overlaps with {member.shown}")
         if in_order and in_order[-1].data_offset + in_order[-1].packed_bytes > directory:
-            raise self._refused(in_order[-1], "runs into the directory")
+            raise self._hostile(in_order[-1], "runs into the directory")
 
-    def _read(self, offset: int, size_bytes: int, *, short: bool = False) -> bytes:
-        if offset > self._file_bytes or (offset + size_bytes > self._file_bytes and not short):
-            raise self._broken("it ends too soon")
-        data = b""
-        while more := os.pread(self._file, size_bytes - len(data), offset + len(data)):
-            data += more
-        if len(data) < size_bytes and not short:
+    def _read(self, offset: int, size_bytes: int) -> bytes:
+        data = self._region.pread(offset, size_bytes)
+        if len(data) < size_bytes:
             raise self._broken("it ends too soon")
         return data
 
-    def _refused(self, member: Member, why: str) -> DataError:
+    def _hostile(self, member: Member, why: str) -> Hostile:
         return refused(self._archive, member.name, why, then=AGAIN)
 
-    def _broken(self, why: str, *, then: str = AGAIN) -> DataError:
-        return DataError(f"{self._archive} cannot be read: {why}.", hint=then)
+    def _costly(self, why: str, *, then: str) -> Hostile:
+        return Hostile(f"{self._archive} cannot be read: {why}.", hint=then)
+
+    def _broken(self, why: str) -> DataError:
+        return DataError(f"{self._archive} cannot be read: {why}.", hint=AGAIN)
+
+
+def _with_slashes(members: list[Member]) -> list[Member]:
+    """Return entries whose backslashes are slashes, where they are separators.
+
+    They are where the entry was made on Windows and has no slash, as unzip has it, and where every
+    entry has one: some programs name another system than theirs.
+    """
+    everywhere = all(b"\\" in member.raw_name for member in members)
+    return [
+        replace(member, name=member.name.replace("\\", "/"))
+        if (everywhere or member.host not in HOSTS_OF_SLASHES) and b"/" not in member.raw_name
+        else member
+        for member in members
+    ]
 
 
 def _decoded_name(raw: bytes, flags: int) -> str:
@@ -293,7 +382,7 @@ def _decoded_name(raw: bytes, flags: int) -> str:
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
-        return raw.decode("utf-8", "replace") if flags & FLAG_UTF8 else raw.decode("cp437")
+        return decoded_name(raw) if flags & FLAG_UTF8 else raw.decode("cp437")
 
 
 def _extra_field(extra: bytes, wanted: int) -> bytes:

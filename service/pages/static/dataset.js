@@ -15,6 +15,14 @@ const REASONS = {
   wrong_type: "is no image",
   oversize: "has too many pixels",
   duplicate: "has the same bytes as another file",
+  empty: "is empty",
+  refused: "is left out for its name or kind",
+  other_depth: "has another depth than most",
+  other_channels: "has other channels than most",
+  missing_file: "is named but not there",
+  unlisted: "is in no table beside it",
+  bad_cell: "has a value in its table that cannot be read",
+  bad_mask: "has a mask that cannot be used",
 };
 
 const root = $("dataset");

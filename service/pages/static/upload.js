@@ -18,14 +18,14 @@ const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 /** The form. `onDone(dataset)` is called when the last byte is there. */
 export function uploadForm(onDone) {
   const name = h("input", { id: "new-name", name: "name", required: true, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*", maxlength: "128", autocomplete: "off" });
-  const file = h("input", { id: "new-file", type: "file", accept: ".zip,.tar,.gz,.tgz,.npy,.idx,.ubyte", onchange: () => suggest(name, file) });
+  const file = h("input", { id: "new-file", type: "file", accept: ".zip,.tar,.gz,.tgz,.bz2,.xz,.zst,.npy,.npz,.parquet,.idx,.ubyte", onchange: () => suggest(name, file) });
   const path = h("input", { id: "new-path", placeholder: "/data/photos", autocomplete: "off", spellcheck: "false" });
   const store = h("select", { id: "new-store" }, h("option", { value: "pixels" }, "Pixels: the fastest to train on"), h("option", { value: "jpeg" }, "JPEG: a tenth of the disk, for photos"));
   const options = new Form(() => {});
   const progress = h("div", { class: "tight", "aria-live": "polite" });
   const send = h("button", { class: "primary" }, "Add");
   const form = h("form", { class: "fields", novalidate: true, onsubmit: (event) => { event.preventDefault(); submit(); } },
-    field(file, "Archive of images", "zip, tar, tar.gz, idx-ubyte or npy. Folder names inside count as labels, for evaluation only."),
+    field(file, "Archive of images", "zip, tar (.gz, .bz2, .xz, .zst), npz, npy, parquet or idx-ubyte. Folder names inside count as labels, for evaluation only."),
     field(path, "or a folder on the server", "Under a folder that MOCO_ALLOWED_ROOTS names; it is read in place."),
     field(name, "Name", "What jobs call it."),
     field(store, "Keep as", "JPEG is decoded anew in each epoch, and at quality 90 not quite what was sent."),

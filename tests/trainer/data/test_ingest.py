@@ -40,7 +40,7 @@ BAD = {
     "cat/text.jpg": (b"this is a text", "wrong_type"),
     "cat/notes.txt": (b"notes", "wrong_type"),
     "labels.json": (b"{}", "wrong_type"),
-    "cat/inner.zip": (b"PK\3\4", "wrong_type"),
+    "cat/inner.zip": (b"PK\3\4", "unreadable"),
     "dog/broken.png": (b"II*\0" + b"nonsense" * 9, "unreadable"),
     "dog/copy.png": (encoded(picture(1), "PNG", compress_level=0), "duplicate"),
     "dog/huge.png": (png_of_size(10_001), "oversize"),

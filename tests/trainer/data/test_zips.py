@@ -26,6 +26,12 @@ def contents(path: Path, limits: Limits = LIMITS) -> dict[str, bytes]:
         return {entry.name: entry.load() for entry in entries}
 
 
+def lines(path: Path) -> dict[str, str]:
+    """Detail of each entry that is left out."""
+    with open_zip(path, LIMITS) as listing:
+        return {bad.name: bad.detail for bad in listing.entries() if isinstance(bad, BadFile)}
+
+
 def refusal(path: Path, limits: Limits = LIMITS) -> str:
     with pytest.raises(DataError) as caught:
         contents(path, limits)
@@ -48,6 +54,7 @@ class Part:
     local_flags: int | None = None
     central_method: int | None = None
     offset: int | None = None
+    host: int = 3
 
 
 def forged(path: Path, parts: list[Part], *, tail: bytes = b"", count: int | None = None) -> Path:
@@ -65,8 +72,9 @@ def forged(path: Path, parts: list[Part], *, tail: bytes = b"", count: int | Non
         name = part.name if part.central_name is None else part.central_name
         method = part.method if part.central_method is None else part.central_method
         directory += struct.pack(
-            "<4s6H3I5H2I", b"PK\1\2", 0x031E, 20, part.flags, method, 0, 33, crc, len(packed),
-            size if part.central_size is None else part.central_size, len(name), 0, 0, 0, 0,
+            "<4s6H3I5H2I", b"PK\1\2", part.host << 8 | 30, 20, part.flags, method, 0, 33, crc,
+            len(packed), size if part.central_size is None else part.central_size, len(name),
+            0, 0, 0, 0,
             part.mode << 16, at,
         ) + name  # fmt: skip
     number = len(parts) if count is None else count
@@ -114,11 +122,29 @@ def test_sixty_four_bit_archives_are_read(tmp_path: Path) -> None:
 HOSTILE: dict[str, tuple[list[Part], str]] = {
     "traversal": ([Part(b"../../etc/cron.d/x.png")], "'..'"),
     "traversal inside": ([Part(b"a/../../x.png")], "'..'"),
+    "traversal on Windows": ([Part(b"..\\..\\x.png", host=0)], "'..'"),
     "absolute": ([Part(b"/etc/x.png")], "absolute path"),
     "drive": ([Part(b"C:/x.png")], "absolute path"),
+    "drive on Windows": ([Part(b"C:\\x.png", host=11)], "absolute path"),
+    "overlap": ([Part(b"a.png", data=b"x" * 90), Part(b"a.png", offset=0)], "overlaps with a.png"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_archives_that_could_escape_or_overlap_are_refused_whole(tmp_path: Path, name: str) -> None:
+    parts, reason = HOSTILE[name]
+    assert reason in refusal(forged(tmp_path / "x.zip", parts))
+    mixed = [Part(b"0good.png", data=b"fine"), *parts]
+    if all(part.offset is None for part in parts):
+        assert reason in refusal(forged(tmp_path / "y.zip", mixed))
+
+
+ODD: dict[str, tuple[list[Part], str]] = {
+    "drive": ([Part(b"A:1.png")], "drive letter"),
     "backslash": ([Part(b"..\\..\\x.png")], "backslash"),
     "nul": ([Part(b"x.png\0.txt")], "control character"),
     "newline": ([Part(b"x\n.png")], "control character"),
+    "not UTF-8": ([Part(b"caf\xe9.png", flags=0x800)], "not UTF-8"),
     "long name": ([Part(b"a" * 256)], "longer than 255 bytes"),
     "link": ([Part(mode=0o120777)], "is a link"),
     "device": ([Part(mode=0o020666)], "device or a pipe"),
@@ -128,27 +154,54 @@ HOSTILE: dict[str, tuple[list[Part], str]] = {
     "strongly encrypted": ([Part(flags=0x41)], "is encrypted"),
     "hidden header": ([Part(flags=0x2000)], "is encrypted"),
     "patch": ([Part(flags=0x20)], "only store and deflate"),
-    "lzma": ([Part(method=14)], "only store and deflate"),
-    "twice": ([Part(b"a.png"), Part(b"a.png")], "is there 2 times"),
-    "twice under two names": ([Part(b"a.png"), Part(b"./a.png")], "is there 2 times"),
+    "lzma": ([Part(method=14)], "packed with LZMA"),
+    "deflate64": ([Part(method=9)], "packed with Deflate64"),
+    "a method of its own": ([Part(method=77)], "packed with method 77"),
+    "twice": ([Part(b"a.png", data=b"old"), Part(b"a.png")], "is there again"),
+    "twice under two names": ([Part(b"a.png", data=b"old"), Part(b"./a.png")], "is there again"),
     "other name inside": ([Part(b"a.png", central_name=b"b.png")], "differs from the directory"),
     "other method inside": ([Part(central_method=8)], "differs from the directory"),
     "other flags inside": ([Part(local_flags=0x1)], "differs from the directory"),
     "other size inside": ([Part(local_size=7)], "differs from the directory"),
     "stored size lie": ([Part(central_size=600)], "another size than it declares"),
-    "overlap": ([Part(b"a.png", data=b"x" * 90), Part(b"a.png", offset=0)], "is there 2 times"),
     "no header": ([Part(offset=3)], "not where the directory says"),
-    "far away": ([Part(offset=2**31)], "ends too soon"),
+    "far away": ([Part(offset=2**31)], "not where the directory says"),
 }
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_archives_are_refused_whole(tmp_path: Path, name: str) -> None:
-    parts, reason = HOSTILE[name]
-    assert reason in refusal(forged(tmp_path / "x.zip", parts))
-    mixed = [Part(b"0good.png", data=b"fine"), *parts]
-    if all(part.offset is None for part in parts):
-        assert reason in refusal(forged(tmp_path / "y.zip", mixed))
+@pytest.mark.parametrize("name", ODD)
+def test_odd_entries_are_lines_beside_good_ones(tmp_path: Path, name: str) -> None:
+    parts, reason = ODD[name]
+    path = forged(tmp_path / "x.zip", [Part(b"0good.png", data=b"fine"), *parts])
+    last_of_two = {"a.png": b"pixels"} if len(parts) == 2 else {}
+    assert contents(path) == {"0good.png": b"fine"} | last_of_two
+    (detail,) = lines(path).values()
+    assert reason in detail
+    assert all(name.isprintable() for name in lines(path))
+
+
+@pytest.mark.parametrize("host", [0, 10, 11, 14])
+def test_backslashes_of_windows_are_slashes(tmp_path: Path, host: int) -> None:
+    """Some programs of Windows write them, and say that they are on Windows."""
+    names = [b"cat\\0.png", b"dog\\sub\\1.png", b"top.png", b"folder\\"]
+    parts = [Part(name, data=b"" if name.endswith(b"\\") else b"p", host=host) for name in names]
+    path = forged(tmp_path / "x.zip", parts)
+    assert set(contents(path)) == {"cat/0.png", "dog/sub/1.png", "top.png"}
+    assert not lines(path)
+
+
+def test_backslashes_everywhere_are_slashes_whatever_the_system(tmp_path: Path) -> None:
+    path = forged(tmp_path / "x.zip", [Part(b"cat\\0.png"), Part(b"dog\\0.png")])
+    assert set(contents(path)) == {"cat/0.png", "dog/0.png"}
+
+
+def test_more_entries_than_sixteen_bits_count(tmp_path: Path) -> None:
+    """65,540 entries and an end record that says 4, as programs without the 64-bit format do."""
+    parts = [Part(b"%05d.png" % number, data=b"") for number in range(65_540)]
+    path = forged(tmp_path / "x.zip", parts, count=4)
+    with open_zip(path, LIMITS) as listing:
+        assert len(listing.names) == 65_540
+    assert "more entries than entries_max, 9" in refusal(path, Limits(entries=9))
 
 
 @pytest.mark.parametrize("shift", [1, 0, -1])
@@ -159,7 +212,7 @@ def test_overlapping_entries_are_refused(tmp_path: Path, shift: int) -> None:
     outer = Part(b"a.png", data=b"x" * 20 + inner_local[: len(inner_local) + min(shift, 0)])
     at = 30 + 5 + 20
     path = forged(tmp_path / "x.zip", [outer, Part(b"b.png", data=b"q" * 50, offset=at)])
-    assert "overlaps with 'a.png'" in refusal(path) or "not where" in refusal(path)
+    assert "overlaps with a.png" in refusal(path)
 
 
 def test_quoted_overlap_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
@@ -170,13 +223,16 @@ def test_quoted_overlap_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) ->
         for number in range(1, 50)
     ]
     path = forged(tmp_path / "x.zip", [kernel, *others])
-    assert "differs" in refusal(path) or "overlaps" in refusal(path) or "grows" in refusal(path)
+    assert "grows more" in refusal(path)
+    assert "overlaps" in refusal(path, Limits(ratio=10**6))
 
 
 def test_sizes_that_lie_are_refused_when_unpacked(tmp_path: Path) -> None:
-    for declared, reason in [(10, "is larger than the 10 bytes"), (900, "another size")]:
-        part = Part(data=b"y" * 500, method=8, central_size=declared, local_size=declared)
-        assert reason in refusal(forged(tmp_path / f"{declared}.zip", [part]))
+    part = Part(data=b"y" * 500, method=8, central_size=10, local_size=10)
+    assert "is larger than the 10 bytes" in refusal(forged(tmp_path / "x.zip", [part]))
+    part = Part(data=b"y" * 500, method=8, central_size=900, local_size=900)
+    with pytest.raises(BadImage, match="it has 500 bytes of 900"):
+        contents(forged(tmp_path / "y.zip", [part]))
 
 
 def test_bombs_are_refused(tmp_path: Path) -> None:
@@ -185,7 +241,7 @@ def test_bombs_are_refused(tmp_path: Path) -> None:
     assert "grows more than ratio_max, 200 times" in refusal(path)
     assert "total_bytes_max is 1000" in refusal(path, Limits(total_bytes=1000))
     many = write_zip(tmp_path / "many.zip", {f"{n}.png": b"" for n in range(30)})
-    assert "30 entries; entries_max is 29" in refusal(many, Limits(entries=29))
+    assert "more entries than entries_max, 29" in refusal(many, Limits(entries=29))
 
 
 def test_one_flat_file_is_reported_and_the_others_stay(tmp_path: Path) -> None:
@@ -236,8 +292,8 @@ def test_no_flipped_byte_crashes_or_writes(tmp_path: Path) -> None:
 
 def test_bytes_after_the_end_and_wrong_counts_are_refused(tmp_path: Path) -> None:
     assert "bytes follow" in refusal(forged(tmp_path / "tail.zip", [Part()], tail=b"more"))
-    assert "ends too soon" in refusal(forged(tmp_path / "more.zip", [Part()], count=2))
-    assert "more than its entries" in refusal(forged(tmp_path / "less.zip", [Part()], count=0))
+    assert "holds 1 entries, not 2" in refusal(forged(tmp_path / "more.zip", [Part()], count=2))
+    assert "holds 1 entries, not 0" in refusal(forged(tmp_path / "less.zip", [Part()], count=0))
 
 
 @given(parts=st.lists(st.sampled_from(["..", ".", "", "a", "C:", "...", "‥", "a..b"]), min_size=1))

@@ -1,0 +1,240 @@
+"""What files beside the images tell of them: tables, COCO's JSON, WebDataset's sidecars, masks."""
+
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from trainer.data.coco import read_coco
+from trainer.data.items import BadFile, Limits, Listing, Split, is_named_as_image, split_named
+from trainer.data.names import is_hidden, shown_name
+from trainer.data.rows import BadImage
+from trainer.data.tables import LABELS, BadTable, Told, beside, is_table, read_table
+
+SIDECAR_LABELS = ("label", "cls", "class", "class_name", "category")
+"""Keys of a WebDataset sample's JSON that name its class."""
+MASK_SUFFIXES = ("", "_mask", "_seg")
+NOTHING = Told()
+
+
+@dataclass(slots=True)
+class Annotations:
+    """What is told of the files of one listing."""
+
+    told: dict[str, Told] = field(default_factory=dict)
+    """By the name of the image."""
+    used: set[str] = field(default_factory=set)
+    """Files that were read here, or belong to a row: they are no rows."""
+    listed_below: set[str] = field(default_factory=set)
+    """Folders whose tables name all their rows: a file that is not named is none."""
+    lines: list[BadFile] = field(default_factory=list)
+    """Lines for the report."""
+
+    def of(self, name: str) -> Told | None:
+        """Return what is told of a file, or None if it should be in a table and is not."""
+        told = self.told.get(name)
+        if told is None and any(_lies_in(name, folder) for folder in self.listed_below):
+            return None
+        return told or NOTHING
+
+    def tell(self, name: str, told: Told) -> None:
+        """Add what is told of a file; what was told before stays."""
+        before = self.told.get(name, NOTHING)
+        kept = {key: value for key in Told.__slots__ if (value := getattr(before, key)) is not None}
+        self.told[name] = replace(told, **kept)
+
+    @property
+    def masks(self) -> set[str]:
+        """Names of files that are masks of rows."""
+        return {told.mask for told in self.told.values() if told.mask}
+
+
+def annotate(listing: Listing, limits: Limits, *, masks: str | None) -> Annotations:
+    """Read what is told of a listing's files. `masks` names a folder of masks."""
+    notes = Annotations()
+    names = [name for name in listing.names if not is_hidden(name)]
+    files = _Files(names)
+    keys = {_key(name) for name in names if is_named_as_image(name)}
+    wanted = {name for name in names if is_table(name) or _is_sidecar(name, keys)}
+    wanted |= {name for name in names if name.lower().endswith(".json")}
+    sidecars: dict[str, Told] = {}
+    for entry in listing.read(wanted) if wanted else ():
+        if isinstance(entry, BadFile):
+            continue
+        try:
+            if entry.size_bytes > limits.entry_bytes:
+                detail = f"{entry.size_bytes} bytes; file_bytes_max is {limits.entry_bytes}"
+                raise BadImage("oversize", detail)
+            _read(entry.name, entry.load(), notes=notes, files=files, keys=keys, sidecars=sidecars)
+        except (BadTable, BadImage) as bad:
+            reason = bad.reason if isinstance(bad, BadImage) else "unreadable"
+            notes.lines.append(BadFile(entry.name, reason, str(bad)))
+        notes.used.add(entry.name)
+    for name in names if sidecars else ():
+        if is_named_as_image(name) and (told := sidecars.get(_key(name))):
+            notes.tell(name, told)
+        elif name.lower().endswith(".txt") and _key(name) in sidecars:
+            notes.used.add(name)
+    if masks:
+        _pair_masks(names, masks, notes)
+    return notes
+
+
+def _read(
+    name: str,
+    data: bytes,
+    *,
+    notes: Annotations,
+    files: "_Files",
+    keys: set[str],
+    sidecars: dict[str, Told],
+) -> None:
+    if is_table(name):
+        _read_table(name, data, notes=notes, files=files)
+    elif _is_sidecar(name, keys):
+        label = _sidecar_label(name, data)
+        sidecars[_key(name)] = Told(label=label or sidecars.get(_key(name), NOTHING).label)
+    else:
+        _read_coco(name, data, notes=notes, files=files)
+
+
+def _read_table(name: str, data: bytes, *, notes: Annotations, files: "_Files") -> None:
+    folder, _, base = name.rpartition("/")
+    is_labels = base.lower() == LABELS
+    for line in read_table(name, data):
+        where = f"{name}:{line.number}"
+        for fault in line.faults:
+            notes.lines.append(BadFile(where, "bad_cell", f"{fault}; the row is kept without it"))
+        found = files.find(folder, line.file)
+        if found is None:
+            if not (is_labels and line.number == 1):
+                detail = f"there is no file {shown_name(line.file)[:200]}"
+                notes.lines.append(BadFile(where, "missing_file", detail))
+            continue
+        mask = files.find(folder, line.told.mask) if line.told.mask else None
+        if line.told.mask and mask is None:
+            detail = f"there is no mask {shown_name(line.told.mask)[:200]}; the row has none"
+            notes.lines.append(BadFile(where, "missing_file", detail))
+        if mask:
+            notes.used.add(mask)
+        notes.tell(found, replace(line.told, mask=mask))
+    if not is_labels:
+        notes.listed_below.add(folder)
+
+
+def _read_coco(name: str, data: bytes, *, notes: Annotations, files: "_Files") -> None:
+    try:
+        images = list(read_coco(data))
+    except BadTable as bad:
+        notes.lines.append(BadFile(name, "wrong_type", str(bad)))
+        return
+    split = split_in(name.rpartition("/")[2])
+    for file, label in images:
+        found = files.find(name.rpartition("/")[0], file) or files.find("", file)
+        if found is None:
+            detail = f"there is no file {shown_name(file)[:200]}"
+            notes.lines.append(BadFile(name, "missing_file", detail))
+        else:
+            notes.tell(found, Told(label=label, split=split))
+
+
+def split_in(name: str) -> Split | None:
+    """Return the split that one word of a file's name names, such as `instances_val2017.json`."""
+    words = re.findall(r"[a-z]+", name.lower())
+    splits = {split for word in words if (split := split_named(word))}
+    return splits.pop() if len(splits) == 1 else None
+
+
+class _Files:
+    """Finds the files that tables name: by path, else by a base name that is there once."""
+
+    def __init__(self, names: list[str]) -> None:
+        self._names = set(names)
+        self._by_base: dict[str, list[str]] | None = None
+
+    def find(self, folder: str, file: str) -> str | None:
+        """Return the name of the file that a table in `folder` calls `file`."""
+        if not file:
+            return None
+        name = beside(f"{folder}/", file)
+        if name in self._names:
+            return name
+        base = file.replace("\\", "/").rpartition("/")[2]
+        found = [name for name in self._bases().get(base, ()) if _lies_in(name, folder)]
+        return found[0] if len(found) == 1 else None
+
+    def _bases(self) -> dict[str, list[str]]:
+        if self._by_base is None:
+            self._by_base = defaultdict(list)
+            for name in self._names:
+                base = name.rpartition("/")[2]
+                self._by_base[base].append(name)
+                if is_named_as_image(name) and "." in base:
+                    self._by_base[base.rpartition(".")[0]].append(name)
+        return self._by_base
+
+
+def _lies_in(name: str, folder: str) -> bool:
+    return not folder or name.startswith(f"{folder}/")
+
+
+def _key(name: str) -> str:
+    """Return the key of a WebDataset sample: the path up to the first dot of the base name."""
+    folder, slash, base = name.rpartition("/")
+    return folder + slash + base.partition(".")[0]
+
+
+def _is_sidecar(name: str, keys: set[str]) -> bool:
+    return name.lower().endswith((".cls", ".json")) and not is_table(name) and _key(name) in keys
+
+
+def _sidecar_label(name: str, data: bytes) -> str | None:
+    try:
+        text = data.decode()
+        if name.lower().endswith(".cls"):
+            return " ".join(text.split()) or None
+        record = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadTable("it is not what the sidecar of an image should be") from error
+    values = (record.get(key) for key in SIDECAR_LABELS) if isinstance(record, dict) else ()
+    return next((str(value) for value in values if isinstance(value, str | int)), None)
+
+
+def _pair_masks(names: list[str], folder: str, notes: Annotations) -> None:
+    """Give each image the picture of the same place and stem in the folder of masks."""
+    masks: dict[str, str] = {}
+    for name in names:
+        if (rest := _without(name, folder)) is not None:
+            masks[rest.rpartition(".")[0] or rest] = name
+            notes.used.add(name)
+    unpaired = set(masks.values())
+    for name in names:
+        if name in notes.used or not is_named_as_image(name):
+            continue
+        mask = next((masks[key] for key in _mask_keys(name) if key in masks), None)
+        if mask:
+            unpaired.discard(mask)
+            notes.tell(name, Told(mask=mask))
+    notes.lines += [
+        BadFile(name, "missing_file", "a mask of no image: none has its place and name")
+        for name in sorted(unpaired)
+    ]
+
+
+def _without(name: str, folder: str) -> str | None:
+    """Return a name without the folder of masks in it, None if it does not lie in one."""
+    inside = f"/{name}"
+    wanted = f"/{folder.strip('/')}/"
+    before, found, after = inside.partition(wanted)
+    return f"{before}/{after}".strip("/") if found else None
+
+
+def _mask_keys(name: str) -> Iterator[str]:
+    """Give where the mask of an image may lie, below the folder that holds both folders."""
+    stem = name.rpartition(".")[0] or name
+    parts = stem.split("/")
+    for left_out in range(len(parts)):
+        kept = parts if not left_out else parts[: left_out - 1] + parts[left_out:]
+        for suffix in MASK_SUFFIXES:
+            yield "/".join(kept) + suffix

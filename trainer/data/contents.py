@@ -1,0 +1,287 @@
+"""From the files of a folder or an archive to rows: images, arrays, and archives one level deep."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from trainer.data.annotations import NOTHING, Annotations, annotate, split_in
+from trainer.data.images import decode_file
+from trainer.data.items import (
+    ARCHIVE_SUFFIXES,
+    BadFile,
+    Entry,
+    Hostile,
+    Item,
+    Limits,
+    Listing,
+    Split,
+    is_named_as_image,
+    suffix_of,
+)
+from trainer.data.labels import ClassNames
+from trainer.data.names import is_hidden
+from trainer.data.npy import array_item, array_items, labels_beside, mapped_array, read_labels
+from trainer.data.parquet import parquet_items
+from trainer.data.regions import Region, spooled
+from trainer.data.rows import BadImage
+from trainer.data.streams import stream_of
+from trainer.data.tables import Told
+from trainer.data.tars import BLOCK_BYTES, looks_like_tar, tar_listing
+from trainer.data.zips import zip_listing
+from trainer.errors import DataError
+
+ARCHIVES = (
+    ".zip", ".npz", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz", ".tzst",
+    ".tar.zst",
+)  # fmt: skip
+NESTED_TWICE = "archives are opened one level deep"
+UNLISTED = "the table beside it does not name it"
+NO_ARCHIVE = "it is packed in a way that is not read"
+
+
+@dataclass(slots=True)
+class Reading:
+    """What all parts of one source share while it is read."""
+
+    limits: Limits
+    kept_open: ExitStack
+    """Closes what rows are read from, once all of them were."""
+    scratch: Path | None = None
+    """Folder for what must be unpacked to be read; None: the system's."""
+    masks: str | None = None
+    """Name of the folder whose pictures are masks."""
+    classes: ClassNames = field(default_factory=ClassNames)
+    nested_bytes: int = 0
+    """Unpacked bytes of archives inside the source so far."""
+
+    def spend(self, size_bytes: int, archive: str) -> None:
+        """Count the bytes of an archive inside. Raises Hostile past the limit."""
+        self.nested_bytes += size_bytes
+        if self.nested_bytes > self.limits.total_bytes:
+            raise Hostile(
+                f"{archive} brings the source to more bytes than total_bytes_max,"
+                f" {self.limits.total_bytes}.",
+                hint="Raise total_bytes_max, or send it in parts.",
+            )
+
+
+def listing_items(
+    listing: Listing, reading: Reading, *, inside: str | None = None, split: Split | None = None
+) -> Iterator[Item | BadFile]:
+    """Give the rows of a listing. `inside` names the archive that it is, inside the source.
+
+    Items of an archive inside hold their bytes: the archive is closed behind them.
+    """
+    contents = _Contents(listing, reading, inside, split)
+    contents.prepare()
+    for result in contents.items():
+        yield result if inside is None else replace(result, name=f"{inside}/{result.name}")
+
+
+@dataclass(slots=True)
+class _Contents:
+    listing: Listing
+    reading: Reading
+    inside: str | None
+    split: Split | None
+    notes: Annotations = field(default_factory=Annotations)
+    masks: dict[str, Callable[[], bytes]] = field(default_factory=dict)
+    labels_of: dict[str, str] = field(default_factory=dict)
+    """Names of arrays of labels, by those of their images."""
+    labels: dict[str, list[str]] = field(default_factory=dict)
+    """Classes in arrays, by the name of the array of labels."""
+    are_split: bool = False
+    """Whether names of files tell splits, that of training among them."""
+
+    def prepare(self) -> None:
+        """Read what is told of the rows."""
+        names = [name for name in self.listing.names if not is_hidden(name)]
+        self.notes = annotate(self.listing, self.reading.limits, masks=self.reading.masks)
+        self._open_masks()
+        self._read_arrays([name for name in names if name.lower().endswith(".npy")])
+        splits = {split_in(_stem(name)) for name in names if _is_container(name)}
+        self.are_split = "train" in splits and len(splits) > 1
+
+    def items(self) -> Iterator[Item | BadFile]:
+        yield from self.notes.lines
+        for entry in self.listing.entries():
+            if is_hidden(entry.name) or entry.name in self.notes.used:
+                continue
+            if isinstance(entry, BadFile):
+                yield entry
+            elif _is_container(entry.name):
+                yield from self._guarded(entry)
+            else:
+                yield self._image(entry)
+
+    def _image(self, entry: Entry) -> Item | BadFile:
+        told = self.notes.of(entry.name)
+        if fault := _fault(entry, told, limit=self.reading.limits.entry_bytes):
+            return BadFile(entry.name, *fault, entry.size_bytes)
+        load = entry.load
+        if self.listing.streamed or self.inside is not None:
+            try:
+                data = load()
+            except BadImage as bad:
+                return BadFile(entry.name, bad.reason, bad.detail, entry.size_bytes)
+            load = lambda: data  # noqa: E731 - binds what was read now
+        return self._item(entry, load, told or NOTHING)
+
+    def _item(self, entry: Entry, load: Callable[[], bytes], told: Told) -> Item:
+        return Item(
+            entry.name,
+            entry.size_bytes,
+            lambda options: decode_file(load(), options),
+            self.reading.classes.number(told.label),
+            split=told.split or self.split,
+            sequence=told.sequence,
+            time=told.time,
+            mask=self._mask(told.mask),
+        )
+
+    def _mask(self, name: str | None) -> Callable[[], bytes] | None:
+        if name is None or (load := self.masks.get(name)) is None:
+            return None
+        if self.inside is None:
+            return load
+        data = load()
+        return lambda: data
+
+    def _guarded(self, entry: Entry) -> Iterator[Item | BadFile]:
+        """Give the rows of a file that holds several; if it is damaged, it is a line."""
+        split = split_in(_stem(entry.name)) if self.are_split else self.split
+        try:
+            with entry.region() as region:
+                yield from self._several(entry, region, split)
+        except Hostile:
+            raise
+        except BadImage as bad:
+            yield BadFile(entry.name, bad.reason, bad.detail, entry.size_bytes)
+        except DataError as error:
+            yield BadFile(entry.name, "unreadable", error.detail, entry.size_bytes)
+
+    def _several(
+        self, entry: Entry, region: Region, split: Split | None
+    ) -> Iterator[Item | BadFile]:
+        name = entry.name.lower()
+        if name.endswith(".npy"):
+            yield from self._array(entry, region, split)
+        elif name.endswith(".parquet"):
+            self.reading.classes.folders_tell = False
+            yield from parquet_items(region, self.reading.limits, self.reading.classes, split=split)
+        elif self.inside is not None and not name.endswith(".npz"):
+            yield BadFile(entry.name, "wrong_type", NESTED_TWICE, entry.size_bytes)
+        else:
+            listing = _archive(region, self.reading)
+            self.reading.spend(listing.bytes_total, entry.name)
+            yield from listing_items(listing, self.reading, inside=_stem(entry.name), split=split)
+
+    def _array(self, entry: Entry, region: Region, split: Split | None) -> Iterator[Item | BadFile]:
+        array = mapped_array(region)
+        labels = self.labels.get(self.labels_of.get(entry.name, ""))
+        told = self.notes.of(entry.name)
+        rows = array_items(array, entry.name, self.reading.limits, alone=False)
+        if told is None:
+            yield BadFile(entry.name, "unlisted", UNLISTED, entry.size_bytes)
+            return
+        if labels is not None and len(labels) != len(array):
+            detail = f"{len(labels)} labels for {len(array)} images: none of them is taken"
+            yield BadFile(self.labels_of[entry.name], "wrong_type", detail)
+            labels = None
+        for row, (name, image) in enumerate(rows):
+            label = labels[row] if labels is not None else told.label
+            number = self.reading.classes.number(label)
+            yield replace(
+                array_item(name, image, label=number, split=told.split or split),
+                sequence=told.sequence,
+                time=told.time,
+            )
+
+    def _read_arrays(self, names: list[str]) -> None:
+        self.labels_of = labels_beside(names)
+        images_of = {labels: images for images, labels in self.labels_of.items()}
+        if not images_of:
+            return
+        for entry in self.listing.read(set(images_of)):
+            self.notes.used.add(entry.name)
+            labels = (
+                entry
+                if isinstance(entry, BadFile)
+                else read_labels(entry, images_of[entry.name], self.reading.limits)
+            )
+            if isinstance(labels, BadFile):
+                self.notes.lines.append(labels)
+            else:
+                self.labels[entry.name] = labels
+
+    def _open_masks(self) -> None:
+        """Make masks readable in any order; those of a packed archive are unpacked first."""
+        names = self.notes.masks
+        if not names:
+            return
+        limit = self.reading.limits.entry_bytes
+        places: dict[str, tuple[int, int]] = {}
+
+        def pieces() -> Iterator[bytes]:
+            at = 0
+            for entry in self.listing.read(names):
+                if isinstance(entry, Entry) and entry.size_bytes <= limit:
+                    data = _loaded(entry)
+                    places[entry.name] = at, len(data)
+                    at += len(data)
+                    yield data
+
+        if not self.listing.streamed:
+            entries = [e for e in self.listing.read(names) if isinstance(e, Entry)]
+            self.masks = {e.name: e.load for e in entries if e.size_bytes <= limit}
+            return
+        masks = spooled(pieces(), name="masks", scratch=self.reading.scratch)
+        region = self.reading.kept_open.enter_context(masks)
+        self.masks = {
+            name: lambda at=at, size=size: region.pread(at, size)  # type: ignore[misc]
+            for name, (at, size) in places.items()
+        }
+
+
+def _fault(entry: Entry, told: Told | None, *, limit: int) -> tuple[str, str] | None:
+    """Return reason and detail of a file that cannot be a row. `told` None: a table leaves it out.
+
+    Whether it is an image is told by its content, later.
+    """
+    if suffix_of(entry.name) in ARCHIVE_SUFFIXES:
+        return "wrong_type", NO_ARCHIVE
+    if entry.size_bytes > limit and not is_named_as_image(entry.name):
+        return "wrong_type", "its name is not that of an image"
+    if told is None:
+        return "unlisted", UNLISTED
+    if entry.size_bytes > limit:
+        return "oversize", f"{entry.size_bytes} bytes; file_bytes_max is {limit}"
+    return None if entry.size_bytes else ("empty", "the file has no bytes")
+
+
+def _loaded(entry: Entry) -> bytes:
+    try:
+        return entry.load()
+    except BadImage:
+        return b""
+
+
+def _archive(region: Region, reading: Reading) -> Listing:
+    first = region.pread(0, BLOCK_BYTES)
+    if first.startswith((b"PK\3\4", b"PK\5\6")):
+        return zip_listing(region, reading.limits, scratch=reading.scratch)
+    block = stream_of(region, reading.limits).read(BLOCK_BYTES)
+    if looks_like_tar(block) or (not block.strip(b"\0") and len(block) == BLOCK_BYTES):
+        return tar_listing(region, reading.limits, scratch=reading.scratch)
+    raise DataError(f"{region.name} is neither a zip nor a tar.")
+
+
+def _is_container(name: str) -> bool:
+    return name.lower().endswith((".npy", ".parquet", *ARCHIVES))
+
+
+def _stem(name: str) -> str:
+    lower = name.lower()
+    ends = [end for end in (".npy", ".parquet", *ARCHIVES) if lower.endswith(end)]
+    return name[: -len(max(ends, key=len))] if ends else name

@@ -1,0 +1,58 @@
+"""Masks: pictures of the size of a row that say of each pixel what it shows."""
+
+import io
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from trainer.data.rows import BadImage, Decoded
+
+FORMATS = ("PNG", "BMP", "TIFF", "GIF", "PPM", "JPEG", "WEBP")
+SIDE_TOLERANCE = 0.02
+
+
+class _BadMask(Exception):
+    """The mask cannot be used; the message says why."""
+
+
+def with_mask(row: Decoded, load: Callable[[], bytes]) -> Decoded:
+    """Return a row with its mask in the row's size, values as they are, or with what is wrong.
+
+    A palette's mask has the numbers of the colors; of more channels the first one counts.
+    """
+    try:
+        mask = _mask(row, load())
+    except (_BadMask, BadImage) as error:
+        return replace(row, mask_fault=f"its mask cannot be used: {error}")
+    return replace(row, mask=mask, more=tuple(replace(page, mask=mask) for page in row.more))
+
+
+def _mask(row: Decoded, data: bytes) -> bytes:
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image, row)
+            values = np.asarray(image)
+    except _BadMask:
+        raise
+    # A decoder fed with hostile bytes may raise anything; none of it may end the ingest.
+    except Exception as error:
+        raise _BadMask("it is no picture") from error
+    if values.ndim == 3:
+        values = values[:, :, 0]
+    if values.dtype == bool:
+        values = values * np.uint8(255)
+    if values.min() < 0 or values.max() > 255:
+        raise _BadMask("it has values outside 0 to 255")
+    mask = Image.fromarray(np.ascontiguousarray(values, np.uint8))
+    return mask.resize((row.width, row.height), Image.Resampling.NEAREST).tobytes()
+
+
+def _check_size(image: Image.Image, row: Decoded) -> None:
+    """Raise _BadMask for a mask of another size or shape than the image had."""
+    width, height = image.size
+    stretch = width * row.height / (height * row.width)
+    tolerance = SIDE_TOLERANCE + 1 / min(row.width, row.height)
+    if min(width, height) != row.sent_side_px or abs(stretch - 1) > tolerance:
+        raise _BadMask(f"it has {width} x {height} pixels, another size than the image")

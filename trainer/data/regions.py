@@ -1,0 +1,98 @@
+"""A run of bytes of an open file: a whole file, or an archive's entry that is stored unpacked."""
+
+import io
+import os
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+BUFFER_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """Bytes `start` to `start + size_bytes` of a file descriptor, readable from any thread."""
+
+    file: int
+    size_bytes: int
+    name: str
+    """The file's own name, for messages."""
+    start: int = 0
+
+    def pread(self, offset: int, size_bytes: int) -> bytes:
+        """Return so many bytes from `offset` on, fewer at the end."""
+        wanted = min(size_bytes, self.size_bytes - offset)
+        data = b""
+        while len(data) < wanted:
+            at = self.start + offset + len(data)
+            if not (more := os.pread(self.file, wanted - len(data), at)):
+                break
+            data += more
+        return data
+
+    def part(self, offset: int, size_bytes: int, name: str) -> "Region":
+        """Return a region inside this one."""
+        return Region(self.file, size_bytes, name, self.start + offset)
+
+    def reader(self) -> IO[bytes]:
+        """Return a seekable file object on these bytes, with a position of its own."""
+        return io.BufferedReader(_RegionIO(self), BUFFER_BYTES)
+
+
+class _RegionIO(io.RawIOBase):
+    def __init__(self, region: Region) -> None:
+        self._region, self._at = region, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._region.size_bytes}[whence]
+        if base + offset < 0:
+            raise ValueError("negative position")
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: "bytearray | memoryview") -> int:  # type: ignore[override]
+        data = self._region.pread(self._at, len(buffer))
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+@contextmanager
+def open_region(path: Path) -> Iterator[Region]:
+    """Open a file for the time of the block. Raises OSError, also where it is no regular file."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(f"{path} is no regular file")
+        yield Region(file, status.st_size, path.name)
+    finally:
+        os.close(file)
+
+
+@contextmanager
+def spooled(pieces: Iterable[bytes], *, name: str, scratch: Path | None) -> Iterator[Region]:
+    """Write bytes to a nameless file in `scratch` and give it as a region.
+
+    `scratch` None takes the system's folder for temporary files.
+    """
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        size_bytes = 0
+        for piece in pieces:
+            size_bytes += len(piece)
+            file.write(piece)
+        file.flush()
+        yield Region(file.fileno(), size_bytes, name)
