@@ -62,6 +62,8 @@ class Datasets:
             "path": str(path) if path else None,
         }
         given = {key: value for key, value in body.items() if value not in (None, False)}
+        if "options" in given:
+            given["options"] = dict(how["options"])  # any mapping will do, JSON takes dict alone
         return Dataset.model_validate(self._http.send("POST", "/v1/datasets", body=given).json())
 
     def add(self, path: Path, *, name: str, **how: Unpack[How]) -> Dataset:
