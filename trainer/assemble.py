@@ -15,8 +15,9 @@ from trainer.captured import CapturedStepping, CudaTape
 from trainer.crew import Crew
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
+from trainer.data.values import bounds_of, check_alike, open_seen
 from trainer.evaluation import plan_evaluation
-from trainer.events import DatasetFacts
+from trainer.events import DatasetFacts, ValueMapping
 from trainer.failpoints import reach
 from trainer.fingerprint import differing, fingerprint
 from trainer.history import History, Line, read_history
@@ -33,7 +34,7 @@ from trainer.run import Progress, Run
 from trainer.spec import JobSpec
 from trainer.state import restore
 from trainer.stepping import EagerStepping, Stepping
-from trainer.suggest import resolve, steps_per_epoch
+from trainer.suggest import RGB, resolve, steps_per_epoch, trained_on
 from trainer.views.compiled import pays
 from trainer.views.normalization import normalization
 from trainer.views.views import Views
@@ -60,11 +61,11 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
     """
     with ExitStack() as stack:
         place = stack.enter_context(prepared(machine, precision=spec.precision))
-        pack = Pack.open(places.pack)
+        pack = open_seen(places.pack, spec.views.window)
         resolved = resolve(spec, pack.facts)
         spec = resolved.spec
         source = stack.enter_context(_source(pack, place, machine))
-        test_source = _test_source(places, place, machine, stack)
+        test_source = _test_source(places, pack.facts, place, machine, stack)
         crew = _crew(spec, pack.facts, place)
         method = _placed(load_method(spec, bf16=place.bf16, crew=crew), place, stack)
         profiler = _profiler(spec, pack.facts, place)
@@ -125,13 +126,18 @@ def _views(spec: JobSpec, facts: DatasetFacts, place: Place, crew: Crew | None) 
 
 
 def _crew(spec: JobSpec, facts: DatasetFacts, place: Place) -> Crew | None:
-    """For compiled code, where it pays."""
-    worth = pays(
-        rows=facts.rows,
-        epochs=spec.epochs or 0,
-        side_px=spec.views.side_px or 0,
-        row_px=facts.side_px_median,
-        device=place.device,
+    """For compiled code, where it pays; it knows 8 bits of red, green and blue only."""
+    is_plain = facts.dtype == "uint8" and bounds_of(facts) == (0.0, 255.0)
+    worth = (
+        is_plain
+        and facts.channels == RGB
+        and pays(
+            rows=trained_on(spec, facts).rows,
+            epochs=spec.epochs or 0,
+            side_px=spec.views.side_px or 0,
+            row_px=facts.side_px_median,
+            device=place.device,
+        )
     )
     if not worth:
         return None
@@ -169,9 +175,12 @@ def _look(spec: JobSpec, eager: EagerLook, place: Place, machine: Machine) -> Lo
 def _batches(
     spec: JobSpec, source: RowSource, eager: EagerLook, place: Place, machine: Machine
 ) -> Batches:
-    horizon = Horizon(spec.epochs or 0, steps_per_epoch(spec, source.pack.rows))
+    facts = source.pack.facts
+    trained = trained_on(spec, facts)
+    horizon = Horizon(spec.epochs or 0, steps_per_epoch(spec, trained.rows))
+    rows = None if trained is facts else torch.from_numpy(source.pack.rows_of("train"))
     look = _look(spec, eager, place, machine)
-    return Batches(spec=spec, horizon=horizon, source=source, look=look)
+    return Batches(spec=spec, horizon=horizon, source=source, look=look, train_rows=rows)
 
 
 def _abreast(place: Place, stack: ExitStack) -> Abreast | None:
@@ -187,19 +196,24 @@ def _is_captured(spec: JobSpec, place: Place, machine: Machine) -> bool:
     return place.device.type == "cuda" and machine.graphs and not spec.profile
 
 
-def _source(pack: Pack, place: Place, machine: Machine) -> RowSource:
+def _source(
+    pack: Pack, place: Place, machine: Machine, *, seen: ValueMapping | None = None
+) -> RowSource:
     threads = machine.loader_threads
     if pack.facts.stored_as == "jpeg" and place.device.type == "cuda":
         threads = max(threads, len(os.sched_getaffinity(0)))  # the host has nothing else to do
-    return RowSource(pack, device=place.device, threads=threads)
+    return RowSource(pack, device=place.device, threads=threads, seen=seen)
 
 
 def _test_source(
-    places: Places, place: Place, machine: Machine, stack: ExitStack
+    places: Places, facts: DatasetFacts, place: Place, machine: Machine, stack: ExitStack
 ) -> RowSource | None:
+    """The test dataset, its values seen as those of the dataset are."""
     if places.test_pack is None:
         return None
-    return stack.enter_context(_source(Pack.open(places.test_pack), place, machine))
+    pack = Pack.open(places.test_pack)
+    check_alike(facts, pack.facts)
+    return stack.enter_context(_source(pack, place, machine, seen=facts.values))
 
 
 def _placed(method: Method, place: Place, stack: ExitStack) -> Method:

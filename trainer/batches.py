@@ -33,6 +33,8 @@ class Batches:
     horizon: Horizon
     source: RowSource
     look: Look
+    train_rows: Tensor | None = None
+    """Numbers of the rows that are trained on, int64; None: all."""
 
     def of(self, step: int) -> Batch:
         """That of `step`. Good until the next call."""
@@ -52,13 +54,16 @@ class Batches:
     def rows_of(self, step: int) -> Tensor:
         """Dataset rows of a step, int64 [B] on the CPU: a slice of its epoch's permutation."""
         epoch, position = divmod(step, self.horizon.steps_per_epoch)
-        batch_rows, total = self.spec.batch_rows or 0, self.source.pack.rows
+        chosen = self.train_rows
+        total = self.source.pack.rows if chosen is None else len(chosen)
+        batch_rows = self.spec.batch_rows or 0
         start = position * batch_rows
         positions = torch.arange(start, min(start + batch_rows, total))
-        return shuffled(
+        places = shuffled(
             positions,
             total=total,
             seed=self.spec.seed,
             epoch=epoch,
             order=self.spec.order or NEWEST_ORDER,
         )
+        return places if chosen is None else chosen[places]

@@ -24,14 +24,16 @@ from torch import nn
 
 from trainer.data.canvas import Canvas
 from trainer.data.images import strict_pillow
-from trainer.data.ingest import Row, decoded_chunks
+from trainer.data.ingest import Decode, Row, decoded_chunks
 from trainer.data.items import BadFile, Item, Limits
 from trainer.data.labels import ClassNames, labels_of_rows
 from trainer.data.rows import Decoded
 from trainer.data.sources import Asked, open_source
+from trainer.data.values import PLAIN, stored, stored_row
 from trainer.encoders.build import build_encoder, feature_dim
 from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.errors import DataError, TrainerError
+from trainer.events import ValueMapping
 from trainer.exports.embeddings import BATCH_ROWS, GROUP_ROWS
 from trainer.file_names import CONFIG, PREPROCESS, WEIGHTS
 from trainer.files import storage_errors, sync_folder
@@ -40,6 +42,7 @@ from trainer.machine import Machine, prepared
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views
 
+CHANNEL_OPS = ("to_rgb", "to_channels")
 OPS = ("to_rgb", "scale", "centre_crop", "resize", "normalize")
 TELL_EVERY_S = 2.0
 
@@ -60,6 +63,8 @@ class Encoder:
     side_px: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    values: ValueMapping = PLAIN
+    """Which values of a file are seen as 0 and 1."""
 
 
 @dataclass(slots=True)
@@ -83,7 +88,7 @@ def load_encoder(path: Path) -> Encoder:
     config, steps = _json(folder / CONFIG), _json(folder / PREPROCESS)
     try:
         by_op = {step["op"]: step for step in steps["steps"]}
-        if tuple(by_op) != OPS:
+        if tuple(by_op)[1:] != OPS[1:] or next(iter(by_op)) not in CHANNEL_OPS:
             raise BadEncoder(f"{folder / PREPROCESS} has other steps than {', '.join(OPS)}.")
         side_px = int(by_op["resize"]["size_px"][0])
         mean, std = (tuple(map(float, by_op["normalize"][key])) for key in ("mean", "std"))
@@ -91,7 +96,8 @@ def load_encoder(path: Path) -> Encoder:
         stem = config.get("mocoserve", {}).get("stem", "auto")
         if name not in get_args(EncoderName):
             raise BadEncoder(f"{folder / CONFIG} names {name!r}, which is no encoder of ours.")
-        spec = EncoderSpec(name=name, stem=stem)
+        spec = EncoderSpec(name=name, stem=stem, channels=len(mean))
+        values = _values(by_op["scale"])
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise BadEncoder(f"{folder} has a {CONFIG} or {PREPROCESS} of another kind.") from error
     network = build_encoder(spec, side_px=side_px)
@@ -100,7 +106,13 @@ def load_encoder(path: Path) -> Encoder:
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         first = str(error).partition("\n")[0]
         raise BadEncoder(f"{weights} does not hold the weights of a {name}: {first}") from error
-    return Encoder(network=network.eval(), side_px=side_px, mean=mean, std=std)
+    return Encoder(network=network.eval(), side_px=side_px, mean=mean, std=std, values=values)
+
+
+def _values(step: dict[str, Any]) -> ValueMapping:
+    """What the step `scale` says of values."""
+    low, high = map(float, step["from"])
+    return ValueMapping(low=low, high=high, **step.get("values", {}))
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -141,8 +153,10 @@ def embed(
         done = Embedded(out, feature_dim(network))
         with strict_pillow(), open_source(images, Limits(), Asked()) as source:
             items: list[Item] = []
-            for batch in _batches(source.items, done, tell):
-                canvas = canvas_of([row.decoded for row in batch], device=place.device)
+            for batch in _batches(source.items, _decoding(encoder), done, tell):
+                canvas = canvas_of(
+                    [row.decoded for row in batch], values=encoder.values, device=place.device
+                )
                 with torch.inference_mode():
                     values = network(views.plain(canvas)).float().cpu().numpy()
                 raw.write(np.ascontiguousarray(values, dtype=np.float32).data)
@@ -171,12 +185,15 @@ def _growing(out: Path) -> Iterator[tuple[Path, IO[bytes]]]:
 
 
 def _batches(
-    items: Iterator[Item | BadFile], done: Embedded, tell: Callable[[str], None]
+    items: Iterator[Item | BadFile],
+    decode: Decode,
+    done: Embedded,
+    tell: Callable[[str], None],
 ) -> Iterator[list[Row]]:
     """Rows in the order of the items, so many at once as the service takes; bad ones noted."""
     held: list[Row] = []
     told_s = time.monotonic()
-    for chunk in decoded_chunks(items, lambda item: item.decode(USUAL)):
+    for chunk in decoded_chunks(items, decode):
         for result in chunk:
             if isinstance(result, BadFile):
                 done.bad.append(result)
@@ -193,16 +210,30 @@ def _batches(
         yield held
 
 
-def canvas_of(rows: list[Decoded], *, device: torch.device) -> Canvas:
+def _decoding(encoder: Encoder) -> Decode:
+    """Decode an item to the channels that the network takes."""
+    options = USUAL.model_copy(update={"channels": len(encoder.mean)})
+
+    def decode(item: Item) -> Decoded:
+        row = item.decode(options)
+        stored_row(row, encoder.values)  # raises BadImage where the values are of another kind
+        return row
+
+    return decode
+
+
+def canvas_of(rows: list[Decoded], *, device: torch.device, values: ValueMapping = PLAIN) -> Canvas:
     """Decoded images in the corners of equal rectangles."""
     height, width = max(row.height for row in rows), max(row.width for row in rows)
-    pixels = np.zeros((len(rows), height, width, 3), np.uint8)
-    for place, row in enumerate(rows):
-        image = np.frombuffer(row.pixels, np.uint8).reshape(row.height, row.width, 3)
-        pixels[place, : row.height, : row.width] = image
+    images = [stored_row(row, values) for row in rows]
+    pixels = np.zeros((len(rows), height, width, rows[0].channels), images[0].dtype)
+    for place, image in enumerate(images):
+        pixels[place, : image.shape[0], : image.shape[1]] = image
+    if pixels.dtype != np.uint8:
+        pixels = pixels.view(np.int16)
     sizes = torch.tensor([[row.height, row.width] for row in rows], device=device)
     moved = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
-    return Canvas(moved, sizes[:, 0], sizes[:, 1])
+    return Canvas(moved, sizes[:, 0], sizes[:, 1], stored(values))
 
 
 def _labels(items: list[Item], names: ClassNames) -> tuple[tuple[str, ...], list[int]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from trainer.events import DatasetFacts
 from trainer.spec import JobSpec
-from trainer.suggest import SMALL_SIDE_PX, steps_per_epoch
+from trainer.suggest import SMALL_SIDE_PX, steps_per_epoch, trained_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,12 @@ def estimate(spec: JobSpec, facts: DatasetFacts) -> Estimate:
     optimizer_copies = 3 if spec.optim.name == "adamw" else 2
     weights = size.parameters * (2 + optimizer_copies)
     activations = size.activations_per_px * area_px * batch_rows
-    views = 6 * 3 * area_px * batch_rows
+    views = 6 * facts.channels * area_px * batch_rows
     queue_rows = spec.method.queue_rows or 0
     negatives = COPIES_OF_KEYS * queue_rows * spec.method.dim
     negatives += min(queue_rows, LOGIT_KEYS) * batch_rows
     return Estimate(
-        steps=steps_per_epoch(spec, facts.rows) * (spec.epochs or 0),
+        steps=steps_per_epoch(spec, trained_on(spec, facts).rows) * (spec.epochs or 0),
         flops_per_row=2.0 * passes * size.macs_per_px * area_px,
         memory_bytes=int(BYTES_PER_VALUE * (weights + activations + views + negatives)),
     )

@@ -123,28 +123,44 @@ def plan_evaluation(
 ) -> Evaluation | None:
     """Choose the rows. None if nothing is to be measured or too few rows have labels.
 
-    Without a test source a tenth of the labelled rows is classified and left out of the bank,
+    The bank is of rows that are trained on. Without a test source the rows of the split test are
+    classified; where there are none, a tenth of the labelled rows, which is left out of the bank,
     the same tenth for one seed. Raises DataError if the test source shares no class with it.
     """
-    labelled, knn = np.flatnonzero(np.asarray(source.pack.labels) >= 0), spec.evaluation
-    if knn is None or len(labelled) < LABELLED_ROWS_MIN:
+    pack, knn = source.pack, spec.evaluation
+    has_splits = spec.use_splits and pack.split is not None
+    labelled = _labelled(pack, pack.rows_of("train") if has_splits else np.arange(pack.rows))
+    tested = _labelled(pack, pack.rows_of("test")) if has_splits else labelled[:0]
+    if knn is None or not len(labelled) or len(labelled) + len(tested) < LABELLED_ROWS_MIN:
         return None
+    bank_rows = _shuffled(labelled, spec)
+    if test_source is not None:
+        test = _test_part(pack, test_source, rows_max=knn.test_rows)
+    elif len(tested):
+        test = _part(source, _shuffled(tested, spec)[: knn.test_rows])
+    else:
+        tenth = max(1, len(labelled) // 10)
+        test = _part(source, bank_rows[:tenth][: knn.test_rows])
+        bank_rows = bank_rows[tenth:]
+    bank = _part(source, bank_rows[: knn.bank_rows])
+    return Evaluation(knn, views, bank, test, classes=len(pack.facts.labels))
+
+
+def _labelled(pack: Pack, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    found: NDArray[np.int64] = rows[np.asarray(pack.labels)[rows] >= 0]
+    return found
+
+
+def _shuffled(rows: NDArray[np.int64], spec: JobSpec) -> NDArray[np.int64]:
     order = shuffled(
-        torch.arange(len(labelled)),
-        total=len(labelled),
+        torch.arange(len(rows)),
+        total=len(rows),
         seed=derived_seed(spec.seed, "evaluation"),
         epoch=0,
         order=spec.order or NEWEST_ORDER,
-    ).numpy()
-    shuffled_rows = labelled[order]
-    if test_source is None:
-        tenth = len(labelled) // 10
-        test = _part(source, shuffled_rows[:tenth][: knn.test_rows])
-        shuffled_rows = shuffled_rows[tenth:]
-    else:
-        test = _test_part(source.pack, test_source, rows_max=knn.test_rows)
-    bank = _part(source, shuffled_rows[: knn.bank_rows])
-    return Evaluation(knn, views, bank, test, classes=len(source.pack.facts.labels))
+    )
+    drawn: NDArray[np.int64] = rows[order.numpy()]
+    return drawn
 
 
 def _test_part(pack: Pack, test_source: RowSource, *, rows_max: int) -> LabelledRows:

@@ -73,7 +73,7 @@ class CapturedLook:
         inputs = (canvas.pixels, canvas.heights, canvas.widths, rows)
         self._calls += 1
         if self._calls == WARM_UP_STEPS + 1:
-            self._record(inputs)
+            self._record(inputs, canvas.bounds)
         film = self._film
         if film is None or not film.fits(inputs):
             return self._eager(canvas, rows, epoch=epoch)
@@ -83,10 +83,10 @@ class CapturedLook:
         film.replay()
         return film.views
 
-    def _record(self, inputs: tuple[Tensor, ...]) -> None:
+    def _record(self, inputs: tuple[Tensor, ...], bounds: tuple[float, float]) -> None:
         pixels, heights, widths, rows = places = tuple(value.clone() for value in inputs)
         epoch = torch.zeros((), dtype=torch.int64, device=rows.device)
-        canvas = Canvas(pixels, heights, widths)
+        canvas = Canvas(pixels, heights, widths, bounds)
         try:
             views, replay = self._tape.recorded(lambda: self._eager(canvas, rows, epoch=epoch))
         except RuntimeError as error:

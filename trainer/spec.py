@@ -51,6 +51,9 @@ class JobSpec(Record):
     """Rows of one optimizer step. Left out: from the rows."""
     partial_batch: Literal["drop", "keep"] = "drop"
     """What happens to the last rows of an epoch that do not fill a batch."""
+    use_splits: bool = True
+    """Train on rows of the split `train` alone and measure on those of `test`, where the dataset
+    names splits. False: all rows are alike."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Everything random is a pure function of it."""
     order: Literal[1, 2] | None = None

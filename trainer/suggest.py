@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -21,6 +22,10 @@ POINTS = 300
 """A curve of so many points shows all that a page can."""
 READ_QUICKLY = 4096
 """So many negatives are read in a tenth of a step of the small encoder."""
+
+RGB = 3
+COLOUR = ("saturation", "hue", "grey_p")
+"""Fields of the views that need red, green and blue."""
 
 Choice = tuple[object, str]
 Rule = Callable[[JobSpec, DatasetFacts], Choice]
@@ -40,6 +45,8 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
 
     Raises SpecError, naming the field, when no step could be trained.
     """
+    stated = spec.views.model_fields_set
+    facts = trained_on(spec, facts)
     spec, reasons = with_preset(spec)
     spec = _own(spec)
     for field, rule in RULES:
@@ -49,8 +56,36 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
             # As model_copy does it, but once for all rules: nobody else has this copy yet.
             part.__dict__[name] = value
             part.__pydantic_fields_set__.add(name)
+    reasons |= _without_colour(spec, facts, stated)
     _check(spec, facts)
     return Resolved(spec=spec, reasons=reasons)
+
+
+def trained_on(spec: JobSpec, facts: DatasetFacts) -> DatasetFacts:
+    """The facts with the rows that a job trains on: of the split `train`, if it uses splits."""
+    if not (spec.use_splits and facts.splits):
+        return facts
+    return facts.model_copy(update={"rows": facts.splits.get("train", 0)})
+
+
+def _without_colour(spec: JobSpec, facts: DatasetFacts, stated: AbstractSet[str]) -> dict[str, str]:
+    """Switch colour off where rows are not RGB, and say why. Raises SpecError if it was stated."""
+    if facts.channels == RGB:
+        return {}
+    reasons = {}
+    for name in COLOUR:
+        value = getattr(spec.views, name)
+        if value > 0.0 and name in stated:
+            raise SpecError(
+                f"{value:g} changes colours, which rows of {facts.channels} channels do not have; "
+                "set it to 0 or leave it out",
+                field=f"views.{name}",
+            )
+        if value > 0.0:
+            spec.views.__dict__[name] = 0.0
+            reasons[f"views.{name}"] = f"rows of {facts.channels} channels have no colours"
+        spec.views.__pydantic_fields_set__.add(name)
+    return reasons
 
 
 def steps_per_epoch(spec: JobSpec, rows: int) -> int:
@@ -205,9 +240,14 @@ def _baselines(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
     return True, "a figure says little without what it is held against"
 
 
+def _channels(_spec: JobSpec, facts: DatasetFacts) -> Choice:
+    return facts.channels, "the channels of the dataset's rows"
+
+
 # In order: a rule may read what the rules above it filled in.
 RULES: tuple[tuple[str, Rule], ...] = (
     ("views.side_px", _side),
+    ("encoder.channels", _channels),
     ("views.crop_scale", _crop),
     ("views.blur_p", _blur),
     ("batch_rows", _batch),
@@ -229,7 +269,13 @@ RULES: tuple[tuple[str, Rule], ...] = (
 def _check(spec: JobSpec, facts: DatasetFacts) -> None:
     """What a field alone cannot tell."""
     if facts.rows < 2:
-        raise SpecError(f"the dataset has {facts.rows} row; training needs 2", field="dataset")
+        detail = f"the dataset has {facts.rows} rows to train on; training needs 2"
+        if facts.splits:
+            detail += " (it names splits; use_splits false trains on all rows)"
+        raise SpecError(detail, field="dataset")
+    if spec.encoder.channels != facts.channels:
+        detail = f"{spec.encoder.channels} channels, but the dataset's rows have {facts.channels}"
+        raise SpecError(detail, field="encoder.channels")
     if (spec.batch_rows or 0) > facts.rows:
         detail = f"{spec.batch_rows} rows, but the dataset has {facts.rows}"
         raise SpecError(detail, field="batch_rows")

@@ -1,7 +1,9 @@
 """A batch of rows of any sizes, as one tensor."""
 
 from dataclasses import dataclass
+from math import floor
 
+import torch
 from torch import Tensor
 
 
@@ -15,3 +17,23 @@ class Canvas:
     """int64 [B], in pixels."""
     widths: Tensor
     """int64 [B], in pixels."""
+    bounds: tuple[float, float] = (0.0, 255.0)
+    """The values that are seen as 0 and as 1."""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether 8 bits are seen from 0 to 255."""
+        return self.pixels.dtype == torch.uint8 and self.bounds == (0.0, 255.0)
+
+    def floats(self, chosen: Tensor | slice) -> Tensor:
+        """Some rows as float32, contiguous; 255 is one if `is_plain`, else they lie in [0, 1]."""
+        pixels = self.pixels[chosen]
+        if self.is_plain:
+            return pixels.to(torch.float32, memory_format=torch.contiguous_format)
+        low, high = self.bounds
+        whole = floor(low)
+        # The whole part is subtracted from whole numbers, where float32 loses nothing.
+        values = pixels.to(torch.int32, memory_format=torch.contiguous_format)
+        if self.pixels.dtype == torch.int16:
+            values &= 0xFFFF
+        return values.sub_(whole).float().sub_(low - whole).div_(high - low).clamp_(0.0, 1.0)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from trainer.data.pack import PREVIEW, Pack
 from trainer.data.source import RowSource
+from trainer.data.values import pictured
 from trainer.randomness import shuffled
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
@@ -32,7 +33,8 @@ def write_preview(folder: Path, *, seed: int) -> None:
     rows = shuffled(torch.arange(total), total=pack.rows, seed=seed, epoch=0)
     device = torch.device("cpu")
     # Without normalisation views are images.
-    views = Views(spec, mean=(0.0,) * 3, std=(1.0,) * 3, device=device)
+    channels = pack.channels
+    views = Views(spec, mean=(0.0,) * channels, std=(1.0,) * channels, device=device)
     with RowSource(pack, device=device) as source:
         canvas = source.canvas(rows)
         columns = [views.plain(canvas), *views.pair(canvas, rows, seed=seed, epoch=0)]
@@ -44,14 +46,14 @@ def write_preview(folder: Path, *, seed: int) -> None:
 
 
 def _grid(columns: list[Tensor]) -> Image.Image:
-    """Columns of images, each float32 [rows, 3, side, side] in [0, 1]."""
+    """Columns of images, each float32 [rows, C, side, side] in [0, 1]."""
     step = CELL_PX + GAP_PX
     size = (len(columns) * step + GAP_PX, len(columns[0]) * step + GAP_PX)
     grid = Image.new("RGB", size, BACKGROUND)
     for x, column in enumerate(columns):
         levels = (column.clamp(0.0, 1.0) * 255.0).round().to(torch.uint8)
         for y, pixels in enumerate(levels.permute(0, 2, 3, 1).contiguous()):
-            image = Image.fromarray(pixels.numpy())
+            image = Image.fromarray(pictured(pixels.numpy(), (0.0, 255.0)))
             # Small pixels are shown as they are, large views are shrunk smoothly.
             small = image.width <= CELL_PX
             how = Image.Resampling.NEAREST if small else Image.Resampling.BILINEAR

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from trainer.data.canvas import Canvas
 from trainer.data.pack import Pack
+from trainer.data.values import bounds_of
+from trainer.events import ValueMapping
 from trainer.profiling.clock import Clock
 
 RESIDENT_BYTES_CPU = 2 * 1024**3
@@ -28,9 +30,20 @@ Gathered = tuple[Tensor, Tensor]
 class RowSource:
     """Gives canvases of rows. Call `close`, or use it in a `with`, to end its threads."""
 
-    def __init__(self, pack: Pack, *, device: torch.device, threads: int = GATHER_THREADS) -> None:
-        """`threads` copy rows ahead of time; 0: each batch is copied by who asks for it."""
+    def __init__(
+        self,
+        pack: Pack,
+        *,
+        device: torch.device,
+        threads: int = GATHER_THREADS,
+        seen: ValueMapping | None = None,
+    ) -> None:
+        """`threads` copy rows ahead of time; 0: each batch is copied by who asks for it.
+
+        `seen` names the values of the source that are seen as 0 and 1; None: the pack's own.
+        """
         self.pack = pack
+        self._bounds = bounds_of(pack.facts, seen)
         self.threads = threads
         self.device = device
         self.clock = Clock()
@@ -79,7 +92,8 @@ class RowSource:
         with self.clock.phase("gather"):
             pixels = self._resident.index_select(0, rows).permute(0, 3, 1, 2)
         height, width = self._resident.shape[1:3]
-        return Canvas(pixels, torch.full_like(rows, height), torch.full_like(rows, width))
+        sizes = torch.full_like(rows, height), torch.full_like(rows, width)
+        return Canvas(pixels, *sizes, self._bounds)
 
     def _gathered(self, rows: Tensor) -> Gathered:
         """What was prefetched, if it is these rows."""
@@ -115,7 +129,7 @@ class RowSource:
         with self.clock.phase("copy"):
             pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
             heights, widths = sizes.to(self.device, non_blocking=True).unbind(1)
-        return Canvas(pixels, heights, widths)
+        return Canvas(pixels, heights, widths, self._bounds)
 
 
 def _as_numpy(rows: Tensor) -> NDArray[np.int64]:

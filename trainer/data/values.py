@@ -1,18 +1,32 @@
 """Which values of a dataset are seen as 0 and as 1, and what follows: moments and warnings."""
 
-from dataclasses import dataclass
 from math import floor
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.pack import Pack
+from trainer.data.rows import BadImage, Decoded, Kind
+from trainer.data.wide import STEPS, Extent, kept_in_16_bits
+from trainer.errors import SpecError
 from trainer.events import DatasetFacts, DataWarning, ValueMapping
 from trainer.ingest_options import window_of
 from trainer.views.spec import DATASET
 
 Counts = NDArray[np.int64]
 """How many pixels of each channel have each stored value, [channels, 256 or 65536]."""
+KINDS: dict[str, Kind] = {
+    "bool": "uint8",
+    "uint8": "uint8",
+    "uint16": "uint16",
+    "int16": "int16",
+    "int8": "int16",
+}
+"""How a pack keeps the values of a source; it keeps all others as wide ones."""
+PLAIN = ValueMapping(low=0.0, high=255.0)
+"""Of a dataset of 8 bits that tells nothing else."""
 PERCENTILES = (0.1, 99.9)
 """What `auto` takes for the darkest and the brightest value: the extremes may be outliers."""
 LITTLE_RANGE = 0.25
@@ -21,31 +35,6 @@ NARROW = 0.1
 """Half of all pixels within so small a share of the range: most of what is seen is one grey."""
 WIDE_WINDOW = 2.0
 """A suggested window is so many times as wide as the half of the pixels around the median."""
-
-
-@dataclass(frozen=True, slots=True)
-class Levels:
-    """How stored values become what a network is given."""
-
-    low: float
-    """The stored value that becomes 0."""
-    high: float
-    """The stored value that becomes 1."""
-    mean: tuple[float, ...]
-    """Of each channel after that."""
-    std: tuple[float, ...]
-    dtype: str = "uint8"
-    """Of stored values."""
-
-    @property
-    def channels(self) -> int:
-        """Of each row."""
-        return len(self.mean)
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether 8 bits are seen from 0 to 255, as they are."""
-        return self.dtype == "uint8" and (self.low, self.high) == (0.0, 255.0)
 
 
 def mapping_of(counts: Counts, mapping: ValueMapping, *, asked: str) -> ValueMapping:
@@ -119,22 +108,69 @@ def stored(mapping: ValueMapping, window: tuple[float, float] | None = None) -> 
     return (low - mapping.offset) / mapping.scale, (high - mapping.offset) / mapping.scale
 
 
-def levels_of(facts: DatasetFacts) -> Levels:
-    """How a dataset is seen where a job states no window of its own."""
-    mapping = facts.values or ValueMapping(low=0.0, high=255.0)
-    low, high = stored(mapping)
-    return Levels(low, high, facts.mean, facts.std, facts.dtype)
+def bounds_of(facts: DatasetFacts, seen: ValueMapping | None = None) -> tuple[float, float]:
+    """The stored values of a pack that are seen as 0 and as 1: its own, or those of `seen`."""
+    mapping = facts.values or PLAIN
+    return stored(mapping) if seen is None else stored(mapping, (seen.low, seen.high))
 
 
-def levels_in(pack: Pack, window: str) -> Levels:
-    """How a pack is seen in a job's window, LO:HI in values of the source, or `dataset`."""
+def seen_in(pack: Pack, window: str) -> DatasetFacts:
+    """The facts of a pack as a job sees it: in its own range (`dataset`), or in LO:HI."""
     bounds = None if window == DATASET else window_of(window)
     if bounds is None:
-        return levels_of(pack.facts)
-    mapping = pack.facts.values or ValueMapping(low=0.0, high=255.0)
+        return pack.facts
+    mapping = pack.facts.values or PLAIN
     low, high = stored(mapping, bounds)
     mean, std = moments(pack.counts(), low=low, high=high)
-    return Levels(low, high, mean, std, pack.facts.dtype)
+    values = mapping.model_copy(update={"rule": "stated", "low": bounds[0], "high": bounds[1]})
+    return pack.facts.model_copy(update={"values": values, "mean": mean, "std": std})
+
+
+def open_seen(path: Path, window: str) -> Pack:
+    """Open a pack as a job sees it. Raises what `Pack.open` raises."""
+    pack = Pack.open(path)
+    pack.facts = seen_in(pack, window)
+    return pack
+
+
+def check_alike(train: DatasetFacts, test: DatasetFacts) -> None:
+    """Raise SpecError if a test dataset cannot be shown to an encoder of the dataset."""
+    kinds = [(facts.values or PLAIN).source_dtype for facts in (train, test)]
+    if train.channels != test.channels:
+        detail = f"its rows have {test.channels} channels, the dataset's {train.channels}"
+        raise SpecError(detail, field="test_dataset")
+    if train.dtype != test.dtype:
+        detail = f"its files hold values of {kinds[1]}, the dataset's of {kinds[0]}"
+        raise SpecError(detail, field="test_dataset")
+
+
+def stored_row(row: Decoded, mapping: ValueMapping) -> NDArray[Any]:
+    """A file's values as a pack keeps them, [H, W, C]. Raises BadImage if of another kind."""
+    if row.kind == "wide":
+        extent = Extent(mapping.offset, mapping.offset + STEPS * mapping.scale)
+        row = kept_in_16_bits(row, extent)
+    wanted = KINDS.get(mapping.source_dtype, "wide")
+    if row.kind != wanted:
+        detail = f"values of {row.dtype}; the dataset's files hold {mapping.source_dtype}"
+        raise BadImage("other_depth", detail)
+    dtype = np.uint8 if row.kind == "uint8" else np.dtype("<u2")
+    return np.frombuffer(row.pixels, dtype).reshape(row.height, row.width, row.channels)
+
+
+def row_picture(pack: Pack, row: int) -> NDArray[np.uint8]:
+    """A row to look at: u8 [height, width, 3], its values as they are seen."""
+    return pictured(pack.image(row), bounds_of(pack.facts))
+
+
+def pictured(image: NDArray[Any], bounds: tuple[float, float]) -> NDArray[np.uint8]:
+    """Values [H, W, C] as u8 [H, W, 3]: grey of one or two channels, the first three of more."""
+    if image.dtype != np.uint8 or bounds != (0.0, 255.0):
+        low, high = bounds
+        seen = ((image.astype(np.float64) - low) / (high - low)).clip(0.0, 1.0)
+        image = np.rint(seen * 255.0).astype(np.uint8)
+    if image.shape[2] < 3:
+        return np.repeat(image[:, :, :1], 3, axis=2)
+    return image[:, :, :3]
 
 
 def value_warnings(counts: Counts, mapping: ValueMapping) -> list[DataWarning]:

@@ -12,6 +12,9 @@ from trainer.encoders.small import SmallEncoder
 from trainer.encoders.spec import EncoderSpec
 from trainer.suggest import SMALL_SIDE_PX
 
+RGB = 3
+"""Channels where a spec names none: jobs of older versions knew no others."""
+
 
 class Encoder(Protocol):
     """What every encoder has beyond nn.Module."""
@@ -19,7 +22,7 @@ class Encoder(Protocol):
     feature_dim: int
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[N, 3, S, S] to [N, feature_dim]."""
+        """[N, C, S, S] to [N, feature_dim]."""
 
 
 def build_encoder(
@@ -30,14 +33,15 @@ def build_encoder(
     Has `.feature_dim`. `bn_splits` > 1 computes batch norm in so many groups while training, with
     a `crew` by compiled code.
     """
+    channels = spec.channels or RGB
     norm = partial(SplitBatchNorm2d, splits=bn_splits, crew=crew)
     if spec.name == "small":
-        return faster(SmallEncoder(norm))
+        return faster(SmallEncoder(norm, channels=channels))
     from trainer.encoders.resnet import Stem, build_resnet  # noqa: PLC0415 - slow to load
 
     cifar: Stem = "cifar" if spec.stem_init == "kaiming" else "cifar-torch"
     stem: Stem = cifar if has_cifar_stem(spec, side_px=side_px) else "imagenet"
-    return faster(build_resnet(spec.name, stem=stem, norm=norm))
+    return faster(build_resnet(spec.name, stem=stem, norm=norm, channels=channels))
 
 
 def has_cifar_stem(spec: EncoderSpec, *, side_px: int) -> bool:

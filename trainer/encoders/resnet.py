@@ -44,21 +44,24 @@ DEPTHS: dict[str, tuple[type[_Basic | _Bottleneck], Sequence[int]]] = {
 """Blocks of each, and how many of them per stage: table 1 of arXiv:1512.03385."""
 
 
-def build_resnet(name: str, *, stem: Stem, norm: Norm) -> nn.Module:
-    """[N, 3, S, S] to [N, feature_dim]; the state dict is torchvision's but for `fc.*`.
+def build_resnet(name: str, *, stem: Stem, norm: Norm, channels: int = 3) -> nn.Module:
+    """[N, C, S, S] to [N, feature_dim]; the state dict is torchvision's but for `fc.*`.
 
     A CIFAR stem is a 3x3 convolution of stride 1 without pooling, as the MoCo authors take for
-    32 px; `conv1.weight` is then [64, 3, 3, 3]. torchvision's own code does the rest.
+    32 px; `conv1.weight` is then [64, C, 3, 3]. torchvision's own code does the rest.
     """
     block, depths = DEPTHS[name]
     network: nn.Module = resnet.ResNet(block, [*depths], norm_layer=norm)
     assert isinstance(network.fc, nn.Linear)
     feature_dim = network.fc.in_features
     if stem != "imagenet":
-        first = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+        first = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
         if stem == "cifar":
             nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
         network.conv1, network.maxpool = first, nn.Identity()  # a layer that is left out
+    elif channels != 3:
+        network.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
     _let_norms_rectify(network)
     network.avgpool = MeanPool()
     network.fc = nn.Identity()  # the feature is the output

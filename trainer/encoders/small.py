@@ -22,16 +22,17 @@ class SmallEncoder(nn.Sequential):
     """Five 3x3 convolutions, each with batch norm and ReLU, then the mean over the area.
 
     An nn.Sequential of named plain layers and nothing else, so that its weights load into the
-    same ten lines of torch anywhere: [N, 3, S, S] to [N, 256] for any S >= 8.
+    same ten lines of torch anywhere: [N, C, S, S] to [N, 256] for any S >= 8.
     """
 
     feature_dim = 256
 
-    def __init__(self, norm: Norm) -> None:
-        """`norm` makes the batch norms."""
+    def __init__(self, norm: Norm, *, channels: int = 3) -> None:
+        """`norm` makes the batch norms; `channels` are those of the images."""
         layers: OrderedDict[str, nn.Module] = OrderedDict()
         for name, width_in, width_out, stride in LAYERS:
-            conv = nn.Conv2d(width_in, width_out, 3, stride=stride, padding=1, bias=False)
+            taken = channels if name == "1" else width_in
+            conv = nn.Conv2d(taken, width_out, 3, stride=stride, padding=1, bias=False)
             layers[f"conv{name}"] = conv
             layers[f"bn{name}"] = norm(width_out, relu=True)
             layers[f"relu{name}"] = DoneReLU(inplace=True)

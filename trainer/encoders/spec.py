@@ -1,6 +1,8 @@
 """Which encoder, and how it starts."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from trainer.record import Record
 
@@ -12,6 +14,8 @@ class EncoderSpec(Record):
 
     name: EncoderName = "resnet18"
     """`small` trains in minutes on two cores; the ResNets have torchvision's keys."""
+    channels: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Of the images, which the first layer takes. Left out: those of the dataset."""
     stem: Literal["auto", "cifar", "imagenet"] = "auto"
     """First layer of a ResNet: `cifar` is 3x3 stride 1 without pooling; auto takes it to 64 px."""
     stem_init: Literal["kaiming", "torch"] = "kaiming"

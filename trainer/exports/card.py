@@ -8,7 +8,7 @@ from trainer.events import DatasetFacts
 from trainer.exports.curves import Line, number, table
 from trainer.exports.snippets import loading
 from trainer.spec import JobSpec
-from trainer.suggest import RULES
+from trainer.suggest import RGB, RULES, trained_on
 from trainer.verdicts import BASELINES, judge
 
 TITLE = """# {name}
@@ -65,6 +65,7 @@ def card(  # noqa: PLR0913
 def suggested(spec: JobSpec, facts: DatasetFacts) -> dict[str, str]:
     """The reason of every field whose value is the suggested one."""
     found = {}
+    facts = trained_on(spec, facts)
     for field, rule in RULES:
         value, reason = rule(spec, facts)
         if value == _fields(spec).get(field):
@@ -91,12 +92,16 @@ def _data(spec: JobSpec, facts: DatasetFacts) -> str:
         ("images", f"{facts.rows:,}"),
         ("left out", f"{facts.bad_files:,} bad files; {facts.duplicates:,} exact duplicates found"),
         ("sides", sides),
-        ("seen as", f"{spec.views.side_px} x {spec.views.side_px} px RGB"),
+        ("seen as", f"{spec.views.side_px} x {spec.views.side_px} px {_channels(facts)}"),
         ("mean, std", f"{_numbers(facts.mean)}, {_numbers(facts.std)}"),
         ("labels", f"{len(facts.labels)} classes, for evaluation only" if facts.labels else "none"),
         ("sha256 of the pack", f"`{facts.sha256}`"),
     ]
     return _table(("", ""), rows)
+
+
+def _channels(facts: DatasetFacts) -> str:
+    return "RGB" if facts.channels == RGB else f"of {facts.channels} channels"
 
 
 def _result(spec: JobSpec, history: Sequence[Line], *, step: int, exact: bool) -> str:

@@ -16,6 +16,7 @@ from torch import nn
 
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
+from trainer.data.values import PLAIN, row_picture
 from trainer.events import DatasetFacts, Profiled, Published
 from trainer.exports import atlas, embeddings, weights
 from trainer.exports.card import card
@@ -25,6 +26,7 @@ from trainer.failpoints import reach
 from trainer.file_names import CONFIG, PREPROCESS, PROFILE, TABLE, WEIGHTS
 from trainer.files import write_synced
 from trainer.spec import JobSpec
+from trainer.suggest import RGB
 from trainer.views.views import Views
 
 FOLDER = "artifacts"
@@ -66,7 +68,7 @@ def publish(export: Export, *, out: Path) -> Published:
             WEIGHTS: weights.safetensors_bytes(state),
             "encoder.pth": weights.torch_bytes(state),
             CONFIG: _json(config),
-            PREPROCESS: _json(preprocess(config["pretrained_cfg"])),
+            PREPROCESS: _json(preprocess(config["pretrained_cfg"], export.facts)),
             "README.md": _card(export, config).encode(),
             "atlas.png": _atlas(export, chosen),
             **_profile(export),
@@ -77,13 +79,12 @@ def publish(export: Export, *, out: Path) -> Published:
     return Published(folder=FOLDER, files=files)
 
 
-def preprocess(pretrained: dict[str, Any]) -> dict[str, Any]:
+def preprocess(pretrained: dict[str, Any], facts: DatasetFacts) -> dict[str, Any]:
     """`preprocess.json`: the steps from a decoded image to the network's input, in order."""
     side_px = pretrained["input_size"][-1]
     return {
         "steps": [
-            {"op": "to_rgb"},
-            {"op": "scale", "from": [0, 255], "to": [0.0, 1.0]},
+            *_value_steps(facts),
             {"op": "centre_crop", "side": "shorter side of the image"},
             {"op": "resize", "size_px": [side_px, side_px], "filter": "bilinear, antialiased"},
             {"op": "normalize", "mean": pretrained["mean"], "std": pretrained["std"]},
@@ -91,6 +92,17 @@ def preprocess(pretrained: dict[str, Any]) -> dict[str, Any]:
         "layout": "NCHW",
         "dtype": "float32",
     }
+
+
+def _value_steps(facts: DatasetFacts) -> list[dict[str, Any]]:
+    """From the values of a file to channels in [0, 1]; values beyond the range are cut off."""
+    mapping = facts.values or PLAIN
+    channels = {"op": "to_rgb"} if facts.channels == RGB else {"op": "to_channels"}
+    scale = {"op": "scale", "from": [mapping.low, mapping.high], "to": [0.0, 1.0]}
+    if facts.channels == RGB and facts.dtype == "uint8" and mapping.rule == "identity":
+        return [channels, scale | {"from": [0, 255]}]
+    kept = {key: getattr(mapping, key) for key in ("source_dtype", "scale", "offset")}
+    return [channels | {"channels": facts.channels}, scale | {"clip": True, "values": kept}]
 
 
 def _write_embeddings(export: Export, path: Path) -> embeddings.Features:
@@ -136,7 +148,7 @@ def _atlas(export: Export, chosen: embeddings.Features) -> bytes:
     name = export.spec.name or PurePath(export.spec.dataset).name
     shown, rows = len(chosen.rows), export.pack.rows
     return atlas.draw(
-        [Image.fromarray(export.pack.image(int(row))) for row in chosen.rows],
+        [Image.fromarray(row_picture(export.pack, int(row))) for row in chosen.rows],
         atlas.flatten(chosen.values, seed=export.spec.seed),
         labels=[embeddings.label_name(export.pack, int(row)) for row in chosen.rows],
         title=name,

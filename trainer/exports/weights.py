@@ -87,7 +87,7 @@ def timm_config(
         "num_features": feature_dim,
         "global_pool": "avg",
         "pretrained_cfg": {
-            "input_size": [3, spec.views.side_px, spec.views.side_px],
+            "input_size": [facts.channels, spec.views.side_px, spec.views.side_px],
             "fixed_input_size": False,
             "interpolation": "bilinear",
             "crop_pct": 1.0,

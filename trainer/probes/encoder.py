@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -14,6 +15,7 @@ from trainer import checkpoints
 from trainer.assemble import make_views
 from trainer.data.canvas import Canvas
 from trainer.data.pack import Pack
+from trainer.data.values import bounds_of
 from trainer.encoders.build import build_encoder
 from trainer.errors import CheckpointError, EncoderGone
 from trainer.file_names import WEIGHTS
@@ -32,6 +34,8 @@ class Looker:
     """In eval mode, fp32."""
     views: Views
     device: torch.device
+    bounds: tuple[float, float]
+    """The values of rows that are seen as 0 and 1."""
 
     def features(self, canvas: Canvas) -> Tensor:
         """Features of a canvas without augmentation, float32 [B, feature_dim], on the CPU."""
@@ -40,10 +44,11 @@ class Looker:
         return found.cpu()
 
     def features_of(self, image: NDArray[Any]) -> Tensor:
-        """Of one image u8 [H, W, 3], float32 [1, feature_dim]."""
-        pixels = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].to(self.device)
+        """Of one image [H, W, C] as the pack keeps rows, float32 [1, feature_dim]."""
+        bits = image.copy() if image.dtype == np.uint8 else image.copy().view(np.int16)
+        pixels = torch.from_numpy(bits).permute(2, 0, 1)[None].to(self.device)
         sides = torch.tensor([image.shape[:2]], device=self.device)
-        return self.features(Canvas(pixels, sides[:, 0], sides[:, 1]))
+        return self.features(Canvas(pixels, sides[:, 0], sides[:, 1], self.bounds))
 
 
 def load_looker(spec: ProbeSpec, pack: Pack, place: Place) -> Looker:
@@ -64,7 +69,8 @@ def load_looker(spec: ProbeSpec, pack: Pack, place: Place) -> Looker:
             raise
         raise CheckpointError(f"{WEIGHTS} cannot be read: {error.strerror}.") from error
     views = make_views(spec.job, pack.facts, place)
-    return Looker(network.eval().to(place.device), views, place.device)
+    bounds = bounds_of(pack.facts)
+    return Looker(network.eval().to(place.device), views, place.device, bounds)
 
 
 def _published(folder: Path, spec: ProbeSpec) -> nn.Module:

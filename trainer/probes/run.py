@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
+from trainer.data.values import bounds_of, open_seen, pictured, row_picture
 from trainer.errors import SpecError
 from trainer.events import Ended, Event, Published
 from trainer.exports.embeddings import label_name
@@ -40,13 +41,17 @@ class Probe:
     pack: Pack
     place: Place
     should_stop: Callable[[], bool]
-    image: NDArray[np.uint8] | None = field(init=False)
-    """What was sent, u8 [H, W, 3]; None if rows are asked about."""
+    image: NDArray[Any] | None = field(init=False)
+    """What was sent, [H, W, C] as the pack keeps rows; None if rows are asked about."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be answered before anything is computed."""
         _check_rows(self.spec, self.pack)
-        self.image = None if self.spec.image is None else decode_upload(Path(self.spec.image))
+        self.image = (
+            None
+            if self.spec.image is None
+            else decode_upload(Path(self.spec.image), self.pack.facts)
+        )
 
     @cached_property
     def looker(self) -> Looker:
@@ -80,9 +85,9 @@ class Probe:
     def pixels(self, row: int | None) -> NDArray[np.uint8]:
         """Of a row, or of what was sent."""
         if row is not None:
-            return self.pack.image(row)
+            return row_picture(self.pack, row)
         assert self.image is not None
-        return self.image
+        return pictured(self.image, bounds_of(self.pack.facts))
 
     def words(self, row: int | None) -> dict[str, Any]:
         """What a row is called."""
@@ -102,7 +107,7 @@ def run_probe(
 ) -> Ended:
     """Write `out/answer` whole or not at all, and tell its files. Raises TrainerError."""
     with prepared(machine, precision="fp32") as place:
-        probe = Probe(spec, Pack.open(pack), place, should_stop)
+        probe = Probe(spec, open_seen(pack, spec.job.views.window), place, should_stop)
         try:
             bank, rows, found = probe.found()
         except Stopped:

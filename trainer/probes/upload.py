@@ -1,13 +1,15 @@
 """An image that someone sent to be compared, under the limits of the ingest."""
 
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.images import decode_file, strict_pillow
 from trainer.data.rows import BadImage
+from trainer.data.values import PLAIN, stored_row
 from trainer.errors import BadProbe
+from trainer.events import DatasetFacts
 from trainer.ingest_options import USUAL
 
 BYTES_MAX = 20_000_000
@@ -16,23 +18,25 @@ WORDS = {
     "oversize": "The picture is too large:",
     "truncated": "The file ends too early:",
     "unreadable": "The file is damaged:",
+    "other_depth": "The file's values are of another kind than the dataset's:",
+    "other_channels": "The file has other channels than the dataset:",
     "wrong_type": "The file is no picture that can be read:",
 }
 
 
-def decode_upload(path: Path) -> NDArray[np.uint8]:
-    """u8 [H, W, 3], upright and shrunk just as a row of a dataset. Raises BadProbe."""
+def decode_upload(path: Path, facts: DatasetFacts) -> NDArray[Any]:
+    """[H, W, C], upright, shrunk and kept just as a row of the dataset. Raises BadProbe."""
     size_bytes = path.stat().st_size
     if size_bytes > BYTES_MAX:
         raise BadProbe(f"The file has {size_bytes} bytes, the limit is {BYTES_MAX}.")
     data = path.read_bytes()
     try:
         with strict_pillow():
-            found = decode_file(data, USUAL)
+            options = USUAL.model_copy(update={"channels": facts.channels})
+            found = decode_file(data, options)
+            if found.pages_left_out or found.more:
+                raise BadProbe("The file is animated or holds several pictures: send one of them.")
+            return stored_row(found, facts.values or PLAIN)
     except BadImage as bad:
         why = WORDS.get(bad.reason, "The file cannot be used:")
         raise BadProbe(why if bad.reason == "empty" else f"{why} {bad.detail}.") from bad
-    if found.pages_left_out or found.more:
-        raise BadProbe("The file is animated or holds several pictures: send one of them.")
-    pixels = np.frombuffer(found.pixels, np.uint8)
-    return pixels.reshape(found.height, found.width, 3)

@@ -15,8 +15,10 @@ LUMA = (0.2989, 0.587, 0.114)
 
 
 def luma(pixels: Tensor) -> Tensor:
-    """Brightness as the eye has it, [B, 1, P]."""
-    return torch.bmm(_luma_weights(pixels.device).expand(len(pixels), 1, 3), pixels)
+    """Brightness as the eye has it, [B, 1, P]; of other than three channels their mean."""
+    channels = pixels.shape[1]
+    weights = _luma_weights(pixels.device, channels)
+    return torch.bmm(weights.expand(len(pixels), 1, channels), pixels)
 
 
 def blend_(pixels: Tensor, factor: Tensor, *, to_luma: Tensor, to_mean: Tensor) -> None:
@@ -76,9 +78,10 @@ def _hue(pixels: Tensor, top: Tensor, chroma: Tensor) -> Tensor:
 
 
 @cache
-def _luma_weights(device: torch.device) -> Tensor:
-    """[1, 1, 3]. Kept on the device: to send it again would make the host wait."""
-    return torch.tensor([[LUMA]], device=device)
+def _luma_weights(device: torch.device, channels: int) -> Tensor:
+    """[1, 1, C]. Kept on the device: to send it again would make the host wait."""
+    weights = LUMA if channels == len(LUMA) else (1.0 / channels,) * channels
+    return torch.tensor([[weights]], device=device)
 
 
 def _each(values: Tensor) -> Tensor:

@@ -53,6 +53,7 @@ class Views:
         # saving on a CPU, a wait for the device on a GPU.
         self._picks_rows = device.type == "cpu"
         self._mean = torch.tensor(mean, dtype=torch.float32, device=device)[:, None]
+        self.channels = len(mean)
         # A channel that never changes would divide by zero.
         self._std = torch.tensor(std, dtype=torch.float32, device=device)[:, None].clamp(min=1e-3)
         radius_px = blur_radius_px(spec.blur_sigma_px[1], side_px=self.side_px)
@@ -72,7 +73,7 @@ class Views:
     def views(
         self, canvas: Canvas, rows: Tensor, *, seed: int, epoch: int | Tensor, view: int
     ) -> Tensor:
-        """One view of each row of a canvas, float32 [B, 3, side, side], normalised.
+        """One view of each row of a canvas, float32 [B, C, side, side], normalised.
 
         `rows` int64 [B] are the rows' numbers in the dataset, which name their random numbers.
         """
@@ -117,7 +118,7 @@ class Views:
 
     @torch.no_grad()
     def plain(self, canvas: Canvas) -> Tensor:
-        """The rows unchanged but for size, float32 [B, 3, side, side], normalised.
+        """The rows unchanged but for size, float32 [B, C, side, side], normalised.
 
         The largest square in the middle, resized with antialiasing.
         """
@@ -132,35 +133,35 @@ class Views:
         return out
 
     def _empty(self, rows: int) -> Tensor:
-        return torch.empty((rows, 3, self.side_px, self.side_px), device=self.device)
+        return torch.empty((rows, self.channels, self.side_px, self.side_px), device=self.device)
 
     def _parts(self, canvas: Canvas) -> Iterator[slice]:
         """Rows to work on together."""
         height, width = canvas.pixels.shape[2:]
-        row_bytes = 12 * max(height * width, self.side_px**2)
+        row_bytes = 4 * self.channels * max(height * width, self.side_px**2)
         limit_bytes = CHUNK_BYTES_GPU if self.device.type == "cuda" else CHUNK_BYTES_CPU
         rows = max(1, limit_bytes // row_bytes)
         for start in range(0, len(canvas.pixels), rows):
             yield slice(start, start + rows)
 
     def _cut(self, canvas: Canvas, chosen: Tensor | slice, box: Box, flip: Tensor | None) -> Tensor:
-        """Crop, flip and resize to float32 [B, 3, side, side] in [0, 1]."""
-        pixels = canvas.pixels[chosen]
-        height, width = pixels.shape[2:]
+        """Crop, flip and resize to float32 [B, C, side, side] in [0, 1]."""
+        height, width = canvas.pixels.shape[2:]
         down, across = resize_matrices(
             box, canvas_px=(height, width), side_px=self.side_px, flip=flip
         )
-        floats = pixels.to(torch.float32, memory_format=torch.contiguous_format)
-        return separable(floats, down, across.div_(255.0))
+        if canvas.is_plain:
+            across.div_(255.0)
+        return separable(canvas.floats(chosen), down, across)
 
     def _coloured(self, pixels: Tensor, params: ViewParams, jitter: Jitter) -> Tensor:
-        """Everything after the crop; float32 [B, 3, side x side] in [0, 1]."""
+        """Everything after the crop; float32 [B, C, side x side] in [0, 1]."""
         flat = pixels.flatten(2)
         if self.spec.grey_first and self.spec.grey_p > 0.0:
             colour.grey_(flat, params.grey)
         if self.spec.jitter_p > 0.0:
             hue_at = jitter.hue_at.tolist() if self._picks_rows else None
-            jitter_(flat, jitter, hue_at=hue_at, hue=self.spec.hue > 0.0)
+            jitter_(flat, jitter, hue_at=hue_at, hue=self.spec.hue > 0.0 and self.channels == 3)
         if not self.spec.grey_first and self.spec.grey_p > 0.0:
             colour.grey_(flat, params.grey)
         if self.spec.blur_p:
@@ -170,7 +171,7 @@ class Views:
         return flat
 
     def _blur_(self, pixels: Tensor, sigma_px: Tensor) -> None:
-        """Gaussian blur of float32 [B, 3, side, side] in place."""
+        """Gaussian blur of float32 [B, C, side, side] in place."""
         blurred: Tensor | slice = slice(None)
         if self._picks_rows:
             blurred = torch.nonzero(sigma_px > 0.0)[:, 0]
@@ -178,6 +179,6 @@ class Views:
         pixels[blurred] = separable(pixels[blurred], matrix, matrix)
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        """From [B, 3, side x side] in [0, 1] to [B, 3, side, side]."""
+        """From [B, C, side x side] in [0, 1] to [B, C, side, side]."""
         pixels.sub_(self._mean).div_(self._std)
-        return pixels.view(-1, 3, self.side_px, self.side_px)
+        return pixels.view(-1, self.channels, self.side_px, self.side_px)

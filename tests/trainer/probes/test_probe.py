@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load
 
+from tests.support.api import facts
 from tests.support.images import encoded, picture
 from trainer.data.ingest import ingest
 from trainer.data.pack import Pack
@@ -307,7 +308,7 @@ def test_an_image_that_cannot_be_used_is_refused_with_its_reason(
 ) -> None:
     (tmp_path / "image").write_bytes(data)
     with pytest.raises(BadProbe, match=words) as refused:
-        decode_upload(tmp_path / "image")
+        decode_upload(tmp_path / "image", facts())
     assert isinstance(refused.value, TrainerError)
     assert refused.value.next_step
 
@@ -317,4 +318,4 @@ def test_an_image_that_can_be_used_is_upright_rgb(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     turned.save(tmp_path / "image.jpg", exif=exif)
-    assert decode_upload(tmp_path / "image.jpg").shape == (20, 10, 3)
+    assert decode_upload(tmp_path / "image.jpg", facts()).shape == (20, 10, 3)

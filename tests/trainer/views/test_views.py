@@ -200,7 +200,7 @@ def test_a_gpu_gives_the_views_of_a_cpu() -> None:
     made = []
     for device in (torch.device("cpu"), torch.device("cuda")):
         there = Canvas(
-            *(part.to(device) for part in (canvas.pixels, canvas.heights, canvas.widths))
+            canvas.pixels.to(device), canvas.heights.to(device), canvas.widths.to(device)
         )
         views = Views(spec, mean=(0.0,) * 3, std=(1.0,) * 3, device=device)
         made.append(views.views(there, torch.arange(64), seed=1, epoch=2, view=0).cpu())

@@ -128,7 +128,13 @@ def _png(data: bytes, options: IngestOptions) -> Iterator[Picture]:
             if png.colour == pngs.GREY_ALPHA:  # Pillow makes RGBA of it
                 values = values[:, :, 2:]
             pixels = upright_array(values, png.orientation)
-    yield Picture(pixels, min(png.width, png.height), png.is_cut, pages_left_out=png.frames - 1)
+    yield Picture(
+        pixels,
+        min(png.width, png.height),
+        png.is_cut,
+        has_alpha=png.is_deep and png.colour in pngs.WITH_ALPHA,
+        pages_left_out=png.frames - 1,
+    )
 
 
 def _webp(data: bytes, options: IngestOptions) -> Iterator[Picture]:
@@ -149,7 +155,9 @@ def _tiff(data: bytes, options: IngestOptions) -> Iterator[Picture]:
             pixels,
             min(page.width, page.height),
             is_cut,
-            has_alpha=page.has_alpha,
+            has_alpha=page.has_alpha
+            and isinstance(pixels, np.ndarray)
+            and tiffs.looks_like_alpha(pixels[:, :, -1]),
             pages_left_out=len(pages) - len(shown),
             told=tiffs.told(page) if not place else "",
         )

@@ -37,6 +37,8 @@ _DTYPES: Final = {
     **{(3, bits): f"f{bits // 8}" for bits in (16, 32, 64)},
 }
 _ALPHA, _GEO = (1, 2), 34_735
+REAL_ALPHA: Final = 0.5
+"""A channel that is called alpha is that if so large a share of it is see-through or opaque."""
 _WHITE_IS_ZERO: Final = 0
 _NO_PICTURE: Final = 0b101
 """Subfile types: smaller copies, and masks."""
@@ -125,6 +127,12 @@ def array_of(data: bytes, page: Page) -> tuple[NDArray[Any], bool]:
         values = ~values
     is_cut = max(map(add, *_places(tags))) > len(data)
     return (values[:, :, 0] if page.samples == 1 else values), is_cut
+
+
+def looks_like_alpha(values: NDArray[Any]) -> bool:
+    """Return whether most of a channel is see-through or opaque: alpha is, infrared is not."""
+    top = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1.0
+    return float(np.mean((values == 0) | (values == top))) >= REAL_ALPHA
 
 
 def _page(tags: ImageFileDirectory_v2, place: int) -> Page:
