@@ -12,9 +12,10 @@ from trainer.data.images import decode_array
 from trainer.data.items import BadFile, Entry, Item, Limits, Split
 from trainer.data.regions import Region
 from trainer.errors import DataError
+from trainer.ingest_options import CHANNELS_MAX
 
 CHANNELS = (1, 3, 4)
-HINT = "Save a uint8 array [N, H, W] or [N, H, W, 3] with numpy.save(..., allow_pickle=False)."
+HINT = "Save an array [N, H, W] or [N, H, W, 3] with numpy.save(..., allow_pickle=False)."
 ONE_IMAGE = "one image? save [1, H, W, 3]"
 IMAGES_WORD = re.compile(r"(?<![a-z])(images?|imgs?|x|data|pixels)(?![a-z])", re.IGNORECASE)
 LABEL_WORDS = ("labels", "label", "y", "targets", "target")
@@ -129,17 +130,18 @@ def read_labels(entry: Entry, images: str, limits: Limits) -> list[str] | BadFil
 
 def _as_images(array: NDArray[Any], name: str, *, alone: bool) -> NDArray[Any]:
     """Return it as [N, H, W] or [N, H, W, C]. Channels come last if both ends could be channels."""
-    if array.dtype != np.uint8 and array.dtype.kind != "f" and array.dtype != np.uint16:
-        raise DataError(f"{name} holds {array.dtype}, not uint8.", hint=HINT)
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{name} holds {array.dtype}, which is no number.", hint=HINT)
     shape = array.shape
     is_one = array.ndim == 2 or (array.ndim == 3 and shape[2] in CHANNELS)
     if is_one and not alone:
         return array[np.newaxis]
     if is_one:
         raise DataError(f"{name} has the shape {list(shape)}: {ONE_IMAGE}.", hint=HINT)
-    if array.ndim == 3 or (array.ndim == 4 and shape[3] in CHANNELS):
+    is_first = array.ndim == 4 and shape[1] in CHANNELS and shape[3] not in CHANNELS
+    if array.ndim == 3 or (array.ndim == 4 and 1 <= shape[3] <= CHANNELS_MAX and not is_first):
         return array
-    if array.ndim == 4 and shape[1] in CHANNELS:
+    if array.ndim == 4 and 1 <= shape[1] <= CHANNELS_MAX:
         return array.transpose(0, 2, 3, 1)
     raise DataError(f"{name} has the shape {list(shape)}, not that of images.", hint=HINT)
 
