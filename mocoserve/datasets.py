@@ -66,17 +66,22 @@ class Datasets:
             given["options"] = dict(how["options"])  # any mapping will do, JSON takes dict alone
         return Dataset.model_validate(self._http.send("POST", "/v1/datasets", body=given).json())
 
-    def add(self, path: Path, *, name: str, **how: Unpack[How]) -> Dataset:
+    def add(
+        self, path: Path, *, name: str, labels: Path | None = None, **how: Unpack[How]
+    ) -> Dataset:
         """Send a folder or an archive of images, and wait until it is ready.
 
         The same bytes under the same name are sent once: call it again after a break.
         With `replace` other bytes become a new version, which takes the name once it is ready.
+        `labels` is a CSV file of two columns, file and class, that is sent with a folder. The
+        option `follow_links` sends what links in a folder lead to.
 
         Raises:
             Conflict: the name is taken by other bytes.
             Unusable: the path holds nothing to send, or no image was found in it.
         """
-        source = source_of(path)
+        follow_links = bool(how.get("options", {}).get("follow_links"))
+        source = source_of(path, follow_links=follow_links, labels=labels)
         if path.is_dir() and how.get("format", "auto") in ("auto", "folder"):
             how["format"] = "tar"  # that is how a folder travels
         sha256 = sha256_of(source)

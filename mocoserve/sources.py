@@ -1,7 +1,8 @@
 """What can be uploaded: a file as it is, or a folder as a tar that is never written to disk.
 
 Both can start at any byte, so an interrupted upload goes on where it stopped, and the tar of
-an unchanged folder has the same bytes each time.
+an unchanged folder has the same bytes each time. A file that is not sent, such as a link, is an
+entry without bytes that says so: the server has a line for it in the dataset's report.
 """
 
 import hashlib
@@ -10,13 +11,17 @@ import stat
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from mocoserve.errors import Unusable
 
 CHUNK_BYTES = 1 << 20
 _BLOCK_BYTES = 512
 _END = bytes(2 * _BLOCK_BYTES)
+_LEFT_OUT = "MOCO.left_out"
+"""Extended record of an entry that is not sent; its value is a _Reason."""
+_LABELS = "labels.csv"
+_Reason = Literal["link", "loop", "broken", "special", "unreadable"]
 
 
 class Source(Protocol):
@@ -49,10 +54,19 @@ class FileSource:
                 yield chunk
 
 
+class _File(NamedTuple):
+    name: str
+    """Below the folder."""
+    path: Path
+    size_bytes: int
+    left_out: _Reason | None = None
+
+
 class _Member(NamedTuple):
     path: Path
     header: bytes
     size_bytes: int
+    is_sent: bool
 
     @property
     def padding_bytes(self) -> int:
@@ -64,20 +78,31 @@ class _Member(NamedTuple):
 
 
 class FolderSource:
-    """A folder's regular files as one tar: sorted, relative names, no links, no times."""
+    """A folder's regular files as one tar: sorted, relative names, no times."""
 
-    def __init__(self, folder: Path) -> None:
-        """Looks at every file once. Raises Unusable if there is none."""
+    def __init__(
+        self, folder: Path, *, follow_links: bool = False, labels: Path | None = None
+    ) -> None:
+        """Look at every file once. Raises Unusable if there is none to send.
+
+        `follow_links` sends what links lead to. `labels` is sent as the folder's labels.csv.
+        """
         self.folder = folder
-        self._members = [_member(folder, path, size) for path, size in sorted(_files(folder))]
-        if not self._members:
-            raise Unusable(f"{folder} holds no files", hint="Name a folder with images in it.")
+        files = sorted(_files(folder, follow_links=follow_links))
+        if labels is not None:
+            files = [file for file in files if file.name != _LABELS]
+            files.append(_File(_LABELS, labels, labels.stat().st_size))
+        self._members = [_member(file) for file in files]
+        if not self.files:
+            links = any(file.left_out == "link" for file in files)
+            hint = "Follow its links (--follow-links)." if links else "Name a folder with images."
+            raise Unusable(f"{folder} holds no files", hint=hint)
         self.size_bytes = sum(m.total_bytes for m in self._members) + len(_END)
 
     @property
     def files(self) -> int:
-        """How many files there are."""
-        return len(self._members)
+        """How many files are sent."""
+        return sum(member.is_sent for member in self._members)
 
     def read(self, offset: int) -> Iterator[bytes]:
         """The bytes of the tar from `offset` on; files before it are not opened."""
@@ -93,10 +118,18 @@ class FolderSource:
         yield _END[skip:]
 
 
-def source_of(path: Path) -> Source:
-    """The source at `path`. Raises Unusable if there is nothing to send."""
+def source_of(path: Path, *, follow_links: bool = False, labels: Path | None = None) -> Source:
+    """Return the source at `path`. Raises Unusable if there is nothing to send.
+
+    `follow_links` and `labels` are those of FolderSource.
+    """
+    if labels is not None and not labels.is_file():
+        raise Unusable(f"There is no file {labels}", hint="Name a CSV file of two columns.")
     if path.is_dir():
-        return FolderSource(path)
+        return FolderSource(path, follow_links=follow_links, labels=labels)
+    if labels is not None:
+        hint = f"Put it into {path.name} as {_LABELS}, beside the images."
+        raise Unusable("Labels can be sent with a folder only", hint=hint)
     if path.is_file():
         return FileSource(path)
     raise Unusable(
@@ -113,26 +146,72 @@ def sha256_of(source: Source, *, on_bytes: Callable[[int], None] = lambda _: Non
     return digest.hexdigest()
 
 
-def _files(folder: Path) -> Iterator[tuple[Path, int]]:
-    """Regular files and their sizes; links and names that start with a dot are left out."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from _files(Path(entry.path))
-            elif stat.S_ISREG((info := entry.stat(follow_symlinks=False)).st_mode):
-                yield Path(entry.path), info.st_size
+def _files(folder: Path, *, follow_links: bool) -> Iterator[_File]:
+    """Give all files below a folder; names that start with a dot are left out."""
+    status = folder.stat()
+    yield from _below(folder, "", follow_links, ((status.st_dev, status.st_ino),))
 
 
-def _member(folder: Path, path: Path, size_bytes: int) -> _Member:
-    info = tarfile.TarInfo(path.relative_to(folder).as_posix())
-    info.size = size_bytes
-    return _Member(path, info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"), size_bytes)
+def _below(
+    folder: Path, name: str, follow_links: bool, ancestors: tuple[tuple[int, int], ...]
+) -> Iterator[_File]:
+    try:
+        entries = list(os.scandir(folder))
+    except OSError as error:
+        if not name:
+            hint = "Let your user read it, then run the same command again."
+            raise Unusable(f"{folder} cannot be read: {error.strerror}", hint=hint) from error
+        yield _File(name, folder, 0, "unreadable")
+        return
+    for entry in entries:
+        if not entry.name.startswith("."):
+            inner = f"{name}/{entry.name}" if name else entry.name
+            yield from _at(entry, inner, follow_links, ancestors)
+
+
+def _at(
+    entry: "os.DirEntry[str]",
+    name: str,
+    follow_links: bool,
+    ancestors: tuple[tuple[int, int], ...],
+) -> Iterator[_File]:
+    path = Path(entry.path)
+    if entry.is_symlink() and not follow_links:
+        yield _File(name, path, 0, "link")
+        return
+    try:
+        status = entry.stat()
+    except OSError:
+        yield _File(name, path, 0, "broken" if entry.is_symlink() else "unreadable")
+        return
+    identity = status.st_dev, status.st_ino
+    if stat.S_ISDIR(status.st_mode) and identity in ancestors:
+        yield _File(name, path, 0, "loop")
+    elif stat.S_ISDIR(status.st_mode):
+        yield from _below(path, name, follow_links, (*ancestors, identity))
+    elif not stat.S_ISREG(status.st_mode):
+        yield _File(name, path, 0, "special")
+    elif not os.access(path, os.R_OK):
+        yield _File(name, path, 0, "unreadable")
+    else:
+        yield _File(name, path, status.st_size)
+
+
+def _member(file: _File) -> _Member:
+    info = tarfile.TarInfo(file.name)
+    info.size = file.size_bytes
+    if file.left_out is not None:
+        is_link = file.left_out in ("link", "loop", "broken")
+        info.type = tarfile.SYMTYPE if is_link else tarfile.FIFOTYPE
+        info.pax_headers = {_LEFT_OUT: file.left_out}
+    header = info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+    return _Member(file.path, header, file.size_bytes, file.left_out is None)
 
 
 def _bytes_of(member: _Member) -> Iterator[bytes]:
     yield member.header
+    if not member.is_sent:
+        return
     left = member.size_bytes
     with member.path.open("rb") as file:
         while left and (chunk := file.read(min(left, CHUNK_BYTES))):

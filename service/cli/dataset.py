@@ -46,6 +46,10 @@ def add(
     store_as: Annotated[
         str, typer.Option("--store-as", help="pixels, or jpeg: a tenth of the disk for photos.")
     ] = "pixels",
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="CSV", help="Send it as the folder's labels.csv."),
+    ] = None,
     in_place: Annotated[
         bool, typer.Option("--in-place", help="Let the server read PATH itself, without a copy.")
     ] = False,
@@ -56,11 +60,17 @@ def add(
     replace = bool(flags.pop("replace", False))
     options = ingest_options.chosen(flags)
     wanted = Wanted(name or name_of(path), format, store_as, options, replace)
+    if in_place and labels is not None:
+        raise CommandError(
+            "--labels goes with an upload only",
+            hint="Put the file as labels.csv beside the images, which are read in place.",
+            code=Exit.USAGE,
+        )
     with shell.client() as client:
         if in_place:
             dataset = client.datasets.create(**wanted._asdict(), path=path.resolve())
         else:
-            dataset = send(shell, client, path, wanted)
+            dataset = send(shell, client, path, wanted, labels=labels)
         if not no_wait:
             dataset = settle(shell, client, dataset)
         return _conclude(shell, client, dataset)
@@ -218,13 +228,15 @@ class Wanted(NamedTuple):
     replace: bool = False
 
 
-def send(shell: Shell, client: "Client", path: Path, wanted: Wanted) -> "Dataset":
+def send(
+    shell: Shell, client: "Client", path: Path, wanted: Wanted, *, labels: Path | None = None
+) -> "Dataset":
     """Upload what the server has not got of `path`."""
     from mocoserve.errors import Unavailable, Unreachable
     from mocoserve.sources import sha256_of
     from service.cli.bars import transfer
 
-    source = _source(path)
+    source = _source(path, bool(wanted.options.get("follow_links")), labels)
     with transfer("hash", source.size_bytes) as moved:
         done = 0
 
@@ -259,12 +271,12 @@ def send(shell: Shell, client: "Client", path: Path, wanted: Wanted) -> "Dataset
             ) from error
 
 
-def _source(path: Path) -> "Source":
+def _source(path: Path, follow_links: bool, labels: Path | None) -> "Source":
     from mocoserve.errors import Unusable
     from mocoserve.sources import source_of
 
     try:
-        return source_of(path)
+        return source_of(path, follow_links=follow_links, labels=labels)
     except Unusable as error:
         raise CommandError(
             error.title, detail=error.detail, hint=error.hint, code=Exit.USAGE
