@@ -1,6 +1,7 @@
 """From bytes on the disk to a dataset that is being ingested."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -91,11 +92,17 @@ def take_in(desk: Desk, record: DatasetRecord, *, size_bytes: int, sha256: str) 
     return prepare(desk, record, source=staged_path(record.id))
 
 
-def prepare(desk: Desk, record: DatasetRecord, *, source: str) -> DatasetRecord:
-    """Submit the ingest of `source`, a path. Asked again after a lost answer, it is one job."""
+def prepare(
+    desk: Desk, record: DatasetRecord, *, source: str, roots: Sequence[Path] = ()
+) -> DatasetRecord:
+    """Submit the ingest of `source`, a path. Asked again after a lost answer, it is one job.
+
+    The worker reads nothing outside of `roots`, wherever a link leads by then.
+    """
     spec = IngestSpec(
         dataset_id=record.id,
         source=source,
+        roots=tuple(str(root.resolve()) for root in roots),
         format=cast(SourceFormat, record.format),
         store_as=record.store_as,
         **record.options.model_dump(),

@@ -99,6 +99,8 @@ class IngestSpec(IngestOptions):
     """Whose content."""
     source: str
     """The archive or folder, as a path that the worker can read."""
+    roots: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Folders that what is read must lie in, links followed; none: anywhere."""
     format: SourceFormat = "auto"
     """What the source is; auto looks at its first bytes."""
     store_as: StoredAs = "pixels"

@@ -75,7 +75,8 @@ def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Respons
         )
     record = created.record
     if source is not None and record.status == "received":
-        record = prepare(parts.desk, record, source=source)
+        roots = parts.settings.allowed_roots
+        record = prepare(parts.desk, record, source=source, roots=roots)
     return made(
         shown(record, parts.settings),
         location=f"{parts.settings.root_path}/v1/datasets/{record.id}",

@@ -30,13 +30,13 @@ def labels_name(images_name: str) -> str | None:
 
 
 @contextmanager
-def open_idx(path: Path, limits: Limits) -> Iterator[Source]:
+def open_idx(path: Path, limits: Limits, roots: tuple[Path, ...] = ()) -> Iterator[Source]:
     """Rows of an idx file, with the labels beside it if there are any. Raises DataError."""
     with ExitStack() as stack:
-        images = stack.enter_context(open_stream(path, limits))
+        images = stack.enter_context(open_stream(path, limits, roots))
         labels = None
         for beside in _labels_beside(path):
-            labels = stack.enter_context(open_stream(beside, limits))
+            labels = stack.enter_context(open_stream(beside, limits, roots))
             break
         yield idx_source(images, labels, limits=limits)
 

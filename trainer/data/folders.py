@@ -1,5 +1,6 @@
 """A folder of images. Links are read on request, as long as they stay under the allowed roots."""
 
+import errno
 import os
 import stat
 from collections.abc import Collection, Iterator
@@ -9,14 +10,13 @@ from pathlib import Path
 
 from trainer.data.items import BadFile, Entry, Limits, Listing
 from trainer.data.names import decoded_name, name_fault, shown_name
-from trainer.data.regions import Region
+from trainer.data.regions import ELSEWHERE, Region, lies_in
 from trainer.data.rows import BadImage
 from trainer.errors import DataError
 
 LINK = "it is a link; links are read with --follow-links"
 LOOP = "it is a link to a folder that it lies in"
 BROKEN = "it is a link that leads nowhere"
-ELSEWHERE = "it is a link that leads out of the allowed roots"
 SPECIAL = "it is a device or a pipe"
 FOLDER_HINT = "Let the worker's user read it, then add the dataset again."
 
@@ -26,12 +26,8 @@ class Follow:
     """Whether links are followed, and where to."""
 
     links: bool = False
-    roots: tuple[Path, ...] | None = None
-    """Folders, without links in their paths, that links may lead into; None: anywhere."""
-
-    def allows(self, real: str) -> bool:
-        """Return whether a path without links lies under one of the roots."""
-        return self.roots is None or any(Path(real).is_relative_to(root) for root in self.roots)
+    roots: tuple[Path, ...] = ()
+    """Folders, without links in their paths, that all must lie in; none: anywhere."""
 
 
 NO_LINKS = Follow()
@@ -49,6 +45,12 @@ class _File:
 @contextmanager
 def open_folder(path: Path, limits: Limits, follow: Follow = NO_LINKS) -> Iterator[Listing]:
     """The files below a folder in the order of their names. Raises DataError."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        if not lies_in(folder, follow.roots):
+            raise PermissionError(errno.EPERM, ELSEWHERE, str(path))
+    finally:
+        os.close(folder)
     walk = _Walk(path, limits, follow)
     files = sorted(walk.files(), key=lambda file: file.name)
     by_name = {_shown(file): file for file in files if not _fault(file, limits)}
@@ -131,7 +133,8 @@ class _Walk:
     def _link_fault(self, path: str) -> str | None:
         if not self._follow.links:
             return LINK
-        return None if self._follow.allows(os.path.realpath(path)) else ELSEWHERE
+        real, roots = Path(os.path.realpath(path)), self._follow.roots
+        return ELSEWHERE if roots and not any(map(real.is_relative_to, roots)) else None
 
     def _load(self, name: str) -> bytes:
         limit = self._limits.entry_bytes
@@ -157,8 +160,7 @@ class _Walk:
             status = os.fstat(file)
             if not stat.S_ISREG(status.st_mode):
                 raise BadImage("refused", "it is no regular file any more")
-            # What was opened counts, not what was listed: a link may lead elsewhere by now.
-            if self._follow.links and not self._follow.allows(os.readlink(f"/proc/self/fd/{file}")):
+            if not lies_in(file, self._follow.roots):
                 raise BadImage("refused", ELSEWHERE)
             yield Region(file, status.st_size, name)
         finally:

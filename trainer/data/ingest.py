@@ -152,7 +152,7 @@ def _read(
     asked = Asked(
         spec.format,
         masks=spec.masks,
-        follow=Follow(spec.follow_links),
+        follow=Follow(spec.follow_links, tuple(map(Path, spec.roots))),
         scratch=writer.building,
     )
     with open_source(Path(spec.source), limits, asked) as source:

@@ -1,16 +1,21 @@
 """A run of bytes of an open file: a whole file, or an archive's entry that is stored unpacked."""
 
+import errno
 import io
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from trainer.errors import DataError
+
 BUFFER_BYTES = 1 << 16
+NO_FILE_HINT = "Name a file or a folder of images."
+ELSEWHERE = "it leads out of the allowed roots"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +75,28 @@ class _RegionIO(io.RawIOBase):
         return len(data)
 
 
+def lies_in(file: int, roots: Collection[Path]) -> bool:
+    """Return whether an open file or folder lies in one of the roots, wherever links led.
+
+    What was opened is asked, not a path: that may lead elsewhere by now.
+    """
+    real = Path(os.readlink(f"/proc/self/fd/{file}"))
+    return not roots or any(real.is_relative_to(root) for root in roots)
+
+
 @contextmanager
-def open_region(path: Path) -> Iterator[Region]:
-    """Open a file for the time of the block. Raises OSError, also where it is no regular file."""
+def open_region(path: Path, roots: Collection[Path] = ()) -> Iterator[Region]:
+    """Open a file for the time of the block, if it lies in one of `roots`; none: anywhere.
+
+    Raises OSError, a PermissionError outside of the roots, and DataError if it is no regular file.
+    """
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(f"{path} is no regular file")
+            raise DataError(f"{path} is a device, a pipe or a socket.", hint=NO_FILE_HINT)
+        if not lies_in(file, roots):
+            raise PermissionError(errno.EPERM, ELSEWHERE, str(path))
         yield Region(file, status.st_size, path.name)
     finally:
         os.close(file)

@@ -1,5 +1,6 @@
 """Which kind of dataset a path is, and its rows."""
 
+import errno
 import io
 import re
 from collections.abc import Iterator
@@ -46,7 +47,7 @@ def open_source(path: Path, limits: Limits, asked: Asked) -> Iterator[Source]:
     """The rows of a dataset. The format "auto" looks at the first bytes. Raises DataError."""
     with ExitStack() as stack:
         try:
-            kind = _kind(path, limits)
+            kind = _kind(path, limits, asked.follow.roots)
             if asked.format not in ("auto", kind):
                 detail = f"{path.name} was announced as {asked.format}, but its content is {kind}."
                 raise DataError(detail, hint="Announce the format 'auto', or send the right file.")
@@ -55,14 +56,18 @@ def open_source(path: Path, limits: Limits, asked: Asked) -> Iterator[Source]:
             raise DatasetMissing(f"{error.filename} is not there.") from error
         except PermissionError as error:
             hint = "Let the worker's user read it, then add the dataset again."
-            raise DataError(f"{error.filename} may not be read.", hint=hint) from error
+            if error.errno == errno.EPERM:
+                hint = "Name the folder that it lies in now, below one of MOCO_ALLOWED_ROOTS."
+            raise DataError(
+                f"{error.filename} may not be read: {error.strerror}.", hint=hint
+            ) from error
         yield source
 
 
 @contextmanager
 def _opened(path: Path, kind: str, limits: Limits, asked: Asked) -> Iterator[Source]:
     if kind == "idx":
-        with open_idx(path, limits) as source:
+        with open_idx(path, limits, asked.follow.roots) as source:
             yield source
         return
     if kind == "folder":
@@ -70,7 +75,7 @@ def _opened(path: Path, kind: str, limits: Limits, asked: Asked) -> Iterator[Sou
             yield _listed(listing, limits, asked, kept_open)
         return
     with ExitStack() as kept_open:
-        region = kept_open.enter_context(open_region(path))
+        region = kept_open.enter_context(open_region(path, asked.follow.roots))
         if kind == "npy":
             array = mapped_array(region)
             rows = array_items(array, path.name, limits, alone=True)
@@ -93,18 +98,18 @@ def _listed(listing: Listing, limits: Limits, asked: Asked, kept_open: ExitStack
     return Source(listing_items(listing, reading), listing.bytes_total, reading.classes)
 
 
-def _kind(path: Path, limits: Limits) -> str:
+def _kind(path: Path, limits: Limits, roots: tuple[Path, ...]) -> str:
     if path.is_dir():
         return "folder"
-    with path.open("rb") as raw:
-        first = raw.read(8)
+    with open_region(path, roots) as region:
+        first = region.pread(0, 8)
     if first.startswith((b"PK\3\4", b"PK\5\6")):
         return "zip"
     if first.startswith(b"\x93NUMPY"):
         return "npy"
     if first.startswith(PARQUET_MAGIC):
         return "parquet"
-    with open_stream(path, limits) as stream:
+    with open_stream(path, limits, roots) as stream:
         block = stream.read(BLOCK_BYTES)
     if block[:3] == b"\0\0\x08" and len(block) > 3 and 1 <= block[3] <= 4:
         return "idx"

@@ -1,6 +1,6 @@
 """A file read forwards, unpacked if it is packed, that never grows past its limits."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -101,7 +101,7 @@ def stream_of(region: Region, limits: Limits) -> Stream:
 
 
 @contextmanager
-def open_stream(path: Path, limits: Limits) -> Iterator[Stream]:
-    """Read a file forwards."""
-    with open_region(path) as region:
+def open_stream(path: Path, limits: Limits, roots: Collection[Path] = ()) -> Iterator[Stream]:
+    """Read a file forwards, if it lies in one of `roots`; none: anywhere."""
+    with open_region(path, roots) as region:
         yield stream_of(region, limits)

@@ -1,15 +1,18 @@
 """Links and odd names: the same rows and lines for a folder in place and for its upload."""
 
 import os
+import struct
 from pathlib import Path
 
 import pytest
 
 from mocoserve.sources import FolderSource
-from tests.support.images import png
-from tests.support.ingests import ingested
-from trainer.data.folders import ELSEWHERE, Follow, open_folder
+from tests.support.images import png, write_zip
+from tests.support.ingests import Ingested, ingested
+from trainer.data.folders import Follow, open_folder
 from trainer.data.items import BadFile, Limits
+from trainer.data.regions import ELSEWHERE
+from trainer.errors import DataError
 
 
 def uploaded(folder: Path, path: Path, *, follow_links: bool = False) -> Path:
@@ -127,3 +130,53 @@ def test_links_never_lead_out_of_the_allowed_roots(tmp_path: Path) -> None:
                     entry.load()
     assert read == {"fine.png": png(2)}
     assert lines == {"secret.png": ELSEWHERE, "all": ELSEWHERE}
+
+
+@pytest.mark.parametrize("follow_links", [False, True])
+@pytest.mark.parametrize("kind", ["folder", "zip", "idx"])
+def test_a_source_that_was_swapped_for_a_link_is_not_read(
+    tmp_path: Path, kind: str, follow_links: bool
+) -> None:
+    """The server looked at the path when the dataset was made; the worker comes later."""
+    root, secret = tmp_path / "root", tmp_path / "secret"
+    root.mkdir()
+    files = {f"{n}.png": png(n) for n in range(3)}
+    if kind == "folder":
+        secret.mkdir()
+        for name, data in files.items():
+            (secret / name).write_bytes(data)
+    elif kind == "zip":
+        write_zip(secret, files)
+    else:
+        secret.write_bytes(struct.pack(">HBB3I", 0, 8, 3, 3, 4, 4) + os.urandom(48))
+    (root / "set").symlink_to(secret)
+
+    def read(roots: Path) -> Ingested:
+        out = tmp_path / "out"
+        return ingested(root / "set", out, roots=(str(roots),), follow_links=follow_links)
+
+    with pytest.raises(DataError, match="allowed roots"):
+        read(root)
+    assert read(tmp_path).facts.rows == 3
+
+
+def test_a_pipe_in_place_of_the_source_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match="device, a pipe or a socket"):
+        ingested(tmp_path / "pipe", tmp_path / "out")
+
+
+def test_a_folder_inside_that_was_swapped_for_a_link_is_not_read(tmp_path: Path) -> None:
+    """While the walk goes on: every opened file is asked where it lies."""
+    folder, secret = tmp_path / "root" / "set", tmp_path / "secret"
+    (folder / "cat").mkdir(parents=True)
+    secret.mkdir()
+    (folder / "cat" / "1.png").write_bytes(png(1))
+    (secret / "1.png").write_bytes(png(2))
+    with open_folder(folder, Limits(), Follow(roots=(folder.parent,))) as listing:
+        (folder / "cat").rename(tmp_path / "old")
+        (folder / "cat").symlink_to(secret)
+        (entry,) = listing.entries()
+        assert not isinstance(entry, BadFile)
+        with pytest.raises(Exception, match="allowed roots"):
+            entry.load()
