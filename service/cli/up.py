@@ -174,14 +174,14 @@ def _worker(name: str, env: dict[str, str]) -> "Plan":
 
 
 def _worker_env(wish: dict[str, Any], index: int) -> dict[str, str]:
-    """Each worker its device; several on the processor share its cores."""
+    """Return each worker's device; several on one device, or on the processor, share the cores."""
     devices = str(wish["device"]).split(",")
     env = {
         "MOCO_POOLS": "train",
         "MOCO_DEVICE": devices[index % len(devices)],
         "MOCO_NAME": f"train-{index}",
     }
-    if wish["workers"] > 1 and devices == ["cpu"]:
+    if wish["workers"] > 1 and devices in (["cpu"], ["auto"]):
         env["MOCO_THREADS"] = str(max(1, (os.cpu_count() or 1) // wish["workers"]))
     return env
 

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stack import running_stack
-
-PRODUCTION = {"MOCO_TICK_S": "1.0", "MOCO_LEASE_TTL_TICKS": "15", "MOCO_RENEW_EVERY_S": "3.0"}
+from tests.support.stack import PRODUCTION, running_stack
 
 
 @pytest.mark.slow

@@ -28,7 +28,6 @@ from tests.support.processes import children_of
 from tests.support.stack import ROOT, Stack, WorkerProcess, running_stack
 from tests.support.tiny_pack import blobs
 
-PRODUCTION = {"MOCO_TICK_S": "1.0", "MOCO_LEASE_TTL_TICKS": "15", "MOCO_RENEW_EVERY_S": "3.0"}
 SHORT = {"MOCO_TICK_S": "0.2", "MOCO_LEASE_TTL_TICKS": "15", "MOCO_RENEW_EVERY_S": "0.5"}
 """Leases of 3 s instead of 15 s, so that more faults fit into the time."""
 LOOK_EVERY_S = 0.05
