@@ -1,8 +1,9 @@
-"""Jobs come in by HTTP while everything breaks; at the end every one must be as if nothing had.
+"""Jobs come in by HTTP, and go, while everything breaks; at the end all must be as it should.
 
 The oracle is not the service's own word: the artifacts of each job are hashed on the disk and
 compared with those of the same spec in an undisturbed run before the storm, and each job that
-was accepted is counted by the client that sent it.
+was accepted or deleted is counted by the client that asked. At the very end Redis is emptied once
+more, so what is judged has been rebuilt from the disk alone.
 """
 
 import json
@@ -18,14 +19,20 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from mocoserve.client import Client
 from service.store.errors import StoreError
 from service.store.words import JobRecord
+from tests.chaos.deletions import Deletions
 from tests.support.chaos.faults import Faults
 from tests.support.chaos.world import World, insist
 from tests.support.stack import ROOT
 
 AT_WORK = 10
 """Jobs that are not over at one time."""
+DELETIONS_A_JOB = 0.5
+"""How often the user tries to delete a job for each one that is submitted."""
+DATASETS_EVERY = 5
+"""So many jobs are submitted from one further dataset to the next."""
 AHEAD = 0.03
 """Faults may be so far ahead of the jobs, as parts of what is wanted of both."""
 SETTLE_S = 420.0
@@ -63,6 +70,10 @@ WORKER_FAULTS = "; ".join(
 API_FAULTS = "; ".join(
     (
         "api.*=SIGKILL%0.01",
+        "api.pre_delete=SIGKILL%0.06",
+        "api.post_delete=SIGKILL%0.06",
+        "api.pre_dataset_delete=SIGKILL%0.08",
+        "api.post_dataset_delete=SIGKILL%0.08",
         "upload.*=SIGKILL%0.03",
         "store.replied=raise(ECONNRESET)%0.002",
         "reconcile.mid=SIGKILL%0.02",
@@ -105,6 +116,10 @@ class Found:
     faults: Counter[str] = field(default_factory=Counter)
     jobs: int = 0
     datasets: int = 0
+    jobs_deleted: int = 0
+    datasets_deleted: int = 0
+    deletions_refused: int = 0
+    deletions_unanswered: int = 0
     attempts: int = 0
     completions_max: int = 0
     faults_found: list[str] = field(default_factory=list)
@@ -127,9 +142,13 @@ class Storm:
     accepted: dict[str, str] = field(default_factory=dict)
     """Job id -> variant."""
     datasets: list[str] = field(default_factory=list)
+    """Ids of those beside the golden one."""
     golden: dict[str, dict[str, str]] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
     _over: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.jobs_away, self.datasets_away = Deletions(self.rng), Deletions(self.rng)
 
     def run(self) -> Found:
         """The undisturbed runs, the storm, the calm, the judgement."""
@@ -150,6 +169,9 @@ class Storm:
         if user.is_alive():
             self.troubles.append("the client did not get all of its jobs accepted")
         self._settle()
+        self.say("Redis is emptied once more")
+        faults.wipe_redis()
+        self._settle()
         return self._judge(faults)
 
     def _undisturbed(self) -> None:
@@ -168,8 +190,8 @@ class Storm:
         return {"dataset": "golden"} | SHARED | VARIANTS[variant]
 
     def _use(self) -> None:
-        """A user: submits until enough was accepted, and now and then adds a dataset."""
-        with self.world.client() as client:
+        """A user: submits until enough was accepted, adds datasets, and deletes of both."""
+        with self.world.client() as client, self.world.client(tries=1) as once:
             while not self._over.is_set() or len(self.accepted) < self.wanted.jobs:
                 if len(self.accepted) >= self.wanted.jobs * 1.5 or self._unended() >= AT_WORK:
                     time.sleep(0.1)
@@ -181,9 +203,19 @@ class Storm:
                 if job.id in self.accepted:
                     self.troubles.append(f"{job.id} was given to two submissions")
                 self.accepted[job.id] = variant
-                if len(self.accepted) % 25 == 0:
+                if len(self.accepted) % DATASETS_EVERY == 0:
                     name = f"set-{len(self.accepted)}"
                     self.datasets.append(insist(partial(self.world.add_dataset, client, name)))
+                self._delete(once)
+
+    def _delete(self, client: Client) -> None:
+        """Try to delete a job, and a dataset, now and then; some are in use."""
+        job = self.jobs_away.pick(list(self.accepted))
+        if job and self.rng.random() < DELETIONS_A_JOB:
+            self.jobs_away.ask(job, client.jobs.delete)
+        dataset = self.datasets_away.pick(self.datasets)
+        if dataset and self.rng.random() < 1.0 / DATASETS_EVERY:
+            self.datasets_away.ask(dataset, client.datasets.delete)
 
     def _unended(self) -> int:
         try:
@@ -210,7 +242,8 @@ class Storm:
 
     def _ended(self) -> int:
         try:
-            return self.world.stack.store.jobs.counts()["succeeded"]
+            there = self.world.stack.store.jobs.counts()["succeeded"]
+            return there + len(self.jobs_away.gone)
         except StoreError:
             return 0
 
@@ -224,34 +257,60 @@ class Storm:
         return counts
 
     def _settle(self) -> None:
-        """Wait until every job is over."""
+        """Wait until the API answers and every job is over."""
         until_s = time.monotonic() + SETTLE_S
+        with self.world.client() as client:
+            insist(partial(client.datasets.get, "golden"))
         while self._unended() and time.monotonic() < until_s:
             time.sleep(0.5)
 
     def _judge(self, faults: Faults) -> Found:
         found = Found(faults=faults.done + self._fired(), datasets=len(self.datasets))
-        store = self.world.stack.store
-        there = {record.id for record in self._all_jobs()}
-        before = len(VARIANTS)
-        if len(there) - before != len(self.accepted):
-            self.troubles.append(f"{len(self.accepted)} jobs accepted, {len(there) - before} found")
+        self._judge_jobs(found)
+        self._judge_datasets()
+        for away in (self.jobs_away, self.datasets_away):
+            self.troubles += [f"{id}: 404 before anybody had deleted it" for id in away.lost]
+            found.deletions_refused += away.refused
+            found.deletions_unanswered += len(away.unanswered)
+        found.jobs_deleted = len(self.jobs_away.gone)
+        found.datasets_deleted = len(self.datasets_away.gone)
+        found.jobs, found.verified = len(self.accepted), self._verify()
+        found.faults_found = self.troubles
+        return found
+
+    def _judge_jobs(self, found: Found) -> None:
+        store, away = self.world.stack.store, self.jobs_away
+        there = {record.id: record for record in self._all_jobs()}
+        folders = {path.name for path in (self.world.data_dir / "jobs").iterdir()}
+        self.troubles += [f"{id} was deleted and is there" for id in away.gone & there.keys()]
+        self.troubles += [f"{id} was deleted, its folder is there" for id in away.gone & folders]
+        strangers = len(there.keys() - self.accepted.keys()) - len(VARIANTS)
+        if strangers:
+            self.troubles.append(f"{strangers} jobs are there that nobody was told of")
         for job_id, variant in self.accepted.items():
-            record = store.jobs.get(job_id) if job_id in there else None
+            record = there.get(job_id)
+            if job_id in away.gone or (record is None and job_id in away.unanswered):
+                continue
             self.troubles += _troubles(record, job_id, self.golden[variant], self.world)
             if record:
                 rows = store.jobs.attempts(job_id)
                 completions = sum(row.outcome == "succeeded" for row in rows)
                 found.completions_max = max(found.completions_max, completions)
                 found.attempts += record.attempt
-        self.troubles += [
-            f"dataset {row.name} is {row.status}: {row.message}"
-            for row in map(store.datasets.get, self.datasets)
-            if row.status != "ready"
-        ]
-        found.jobs, found.verified = len(self.accepted), self._verify()
-        found.faults_found = self.troubles
-        return found
+
+    def _judge_datasets(self) -> None:
+        store, away = self.world.stack.store, self.datasets_away
+        there = {record.id: record for record in store.datasets.list(limit=1000).data}
+        folders = {path.name for path in (self.world.data_dir / "datasets").iterdir()}
+        self.troubles += [f"{id} was deleted and is there" for id in away.gone & there.keys()]
+        self.troubles += [f"{id} was deleted, its folder is there" for id in away.gone & folders]
+        for id in self.datasets:
+            if id in away.gone or (id not in there and id in away.unanswered):
+                continue
+            if id not in there:
+                self.troubles.append(f"dataset {id} was added and is not there")
+            elif there[id].status != "ready":
+                self.troubles.append(f"dataset {id} is {there[id].status}: {there[id].message}")
 
     def _all_jobs(self) -> Iterator[JobRecord]:
         after = None

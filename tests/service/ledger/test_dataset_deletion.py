@@ -142,6 +142,22 @@ def test_a_job_that_came_after_the_line_voids_the_deletion(world: World, wiped: 
     assert_whole(world)
 
 
+@pytest.mark.parametrize("wiped", [False, True], ids=["kept", "wiped"])
+def test_a_deletion_cut_short_while_a_job_needed_the_dataset_is_void(
+    world: World, wiped: bool
+) -> None:
+    """It would have been refused, and stays so when the job has succeeded since."""
+    id = ready(world, "a")
+    job = train(world, id)
+    world.claim()
+    cut_short(world, id, after="line")
+    world.complete(job)
+    if wiped:
+        world.wipe()
+    assert reconcile(world.store, world.data_dir).deleted == 0
+    assert names(world) == {id: ("a", "ready", True)}
+
+
 def test_a_refused_deletion_is_forgotten(world: World) -> None:
     id = ready(world, "a")
     job = train(world, id)

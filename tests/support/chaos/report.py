@@ -16,7 +16,9 @@ def table(found: "Found", *, seed: int, took_s: float) -> str:
     lines = [
         f"Seed {seed}, {took_s / 60:.1f} minutes, Python {platform.python_version()}: "
         f"{found.faults.total()} faults, {found.jobs} jobs in {found.attempts} attempts, "
-        f"{found.datasets} datasets: {verdict}. Most completions of one job: "
+        f"{found.datasets} datasets: {verdict}. Deleted for good: {found.jobs_deleted} jobs and "
+        f"{found.datasets_deleted} datasets; {found.deletions_refused} deletions refused, "
+        f"{found.deletions_unanswered} never answered. Most completions of one job: "
         f"{found.completions_max}. {found.verified}",
         "",
         "| fault | times |",

@@ -61,9 +61,9 @@ class World:
         password = urlsplit(self.stack.redis.url).password
         return f"redis://:{password}@127.0.0.1:{self.redis_proxy.port}/0"
 
-    def client(self) -> Client:
+    def client(self, *, tries: int = 6) -> Client:
         """The typed client, through the proxy; it tries again by itself."""
-        return Client(f"http://127.0.0.1:{self.api_proxy.port}", KEY, timeout_s=10.0, tries=6)
+        return Client(f"http://127.0.0.1:{self.api_proxy.port}", KEY, timeout_s=10.0, tries=tries)
 
     def need_workers(self, count: int) -> None:
         """So many from now on; the dead ones among them are replaced."""
