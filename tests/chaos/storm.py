@@ -29,8 +29,8 @@ from tests.support.stack import ROOT
 
 AT_WORK = 10
 """Jobs that are not over at one time."""
-DELETIONS_A_JOB = 0.5
-"""How often the user tries to delete a job for each one that is submitted."""
+DELETIONS_A_LOOK = 0.015
+"""How often the user tries to delete something, for each look at what is there (every 0.1 s)."""
 DATASETS_EVERY = 5
 """So many jobs are submitted from one further dataset to the next."""
 AHEAD = 0.03
@@ -193,6 +193,8 @@ class Storm:
         """A user: submits until enough was accepted, adds datasets, and deletes of both."""
         with self.world.client() as client, self.world.client(tries=1) as once:
             while not self._over.is_set() or len(self.accepted) < self.wanted.jobs:
+                if self.rng.random() < DELETIONS_A_LOOK:
+                    self._delete(once)
                 if len(self.accepted) >= self.wanted.jobs * 1.5 or self._unended() >= AT_WORK:
                     time.sleep(0.1)
                     continue
@@ -206,15 +208,14 @@ class Storm:
                 if len(self.accepted) % DATASETS_EVERY == 0:
                     name = f"set-{len(self.accepted)}"
                     self.datasets.append(insist(partial(self.world.add_dataset, client, name)))
-                self._delete(once)
 
     def _delete(self, client: Client) -> None:
-        """Try to delete a job, and a dataset, now and then; some are in use."""
+        """Try to delete a job, now and then a dataset too; some are in use."""
         job = self.jobs_away.pick(list(self.accepted))
-        if job and self.rng.random() < DELETIONS_A_JOB:
+        if job:
             self.jobs_away.ask(job, client.jobs.delete)
         dataset = self.datasets_away.pick(self.datasets)
-        if dataset and self.rng.random() < 1.0 / DATASETS_EVERY:
+        if dataset and self.rng.random() < 0.5:
             self.datasets_away.ask(dataset, client.datasets.delete)
 
     def _unended(self) -> int:
