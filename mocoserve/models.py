@@ -173,6 +173,14 @@ class Job(Answer):
         return self.status in OVER
 
 
+class Warned(Answer):
+    """Something to know before a job runs."""
+
+    code: str = ""
+    message: str = ""
+    hint: str = ""
+
+
 class Preview(Answer):
     """What a spec would become, without running it."""
 
@@ -183,6 +191,7 @@ class Preview(Answer):
     eta_basis: str = ""
     """Where the time comes from, or why there is none."""
     memory_bytes: int | None = None
+    warnings: tuple[Warned, ...] = ()
 
 
 class Event(Answer):

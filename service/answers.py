@@ -2,12 +2,12 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, WithJsonSchema
+from pydantic import BaseModel, Field, WithJsonSchema
 
 from service import examples
 from service.schemas import JSON_OBJECT, Dataset, Job, Sha256, shown
 from service.store.words import AttemptRecord, CheckpointRecord
-from trainer.events import FileRecord
+from trainer.events import DataWarning, FileRecord
 
 
 class Listing(BaseModel):
@@ -74,6 +74,8 @@ class Preview(BaseModel):
     """What the time is taken from."""
     memory_bytes: int
     """Peak memory on the device, estimated from the layers."""
+    warnings: list[DataWarning] = Field(default_factory=list)
+    """What you should know before it runs, such as views that ask for more than is stored."""
 
 
 class EventItem(BaseModel):

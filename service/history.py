@@ -5,6 +5,7 @@ import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +30,19 @@ def attempts_of(data_dir: Path, folder: str) -> list[int]:
     except OSError:
         return []
     return sorted(found, reverse=True)
+
+
+REPORTS = ("pack/report.jsonl", "report.jsonl", "pack.tmp/report.jsonl")
+"""Where an ingest keeps its report: in the pack, where it made no pack, and while it works."""
+
+
+def open_report(data_dir: Path, folder: str) -> BinaryIO | None:
+    """Open the report of the newest ingest that has one."""
+    for attempt in attempts_of(data_dir, folder):
+        for name in REPORTS:
+            with suppress(FileNotFoundError):
+                return open_inside(data_dir, f"{folder}/attempts/{attempt}/{name}")
+    return None
 
 
 def open_newest(data_dir: Path, folder: str, name: str) -> tuple[int, BinaryIO] | None:

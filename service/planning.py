@@ -9,6 +9,7 @@ from service.idempotency import fingerprint
 from service.problems import Problem, invalid
 from service.store.store import Store
 from service.store.words import DatasetRecord, JobRecord, NewJob
+from trainer.enlarging import enlarged_views
 from trainer.estimate import Estimate, estimate
 from trainer.events import DatasetFacts
 from trainer.spec import JobSpec
@@ -88,6 +89,7 @@ def preview(sent: JobSpec, store: Store) -> Preview:
         eta_s=eta_s,
         eta_basis=basis,
         memory_bytes=cost.memory_bytes,
+        warnings=[warning] if (warning := enlarged_views(spec, planned.facts)) else [],
     )
 
 

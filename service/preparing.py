@@ -46,6 +46,8 @@ def allowed_source(path: str, settings: ApiSettings) -> str:
         raise Problem("path_not_allowed", "#/path: not under a folder of MOCO_ALLOWED_ROOTS.")
     if not os.path.exists(real):  # never raises, however long or odd a name is
         raise invalid("#/path", "There is no such file or folder on the server.")
+    if not (real.is_file() or real.is_dir()):
+        raise invalid("#/path", "It is a device, a pipe or a socket: name a file or a folder.")
     return str(real)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from service.cli import completion, ingest_options
-from service.cli.dataset_facts import facts_of
+from service.cli.dataset_facts import counts_text, facts_of
 from service.cli.exits import CommandError, Exit
 from service.cli.options import DatasetRef, TimeoutS
 from service.cli.shell import Shell, command
@@ -138,8 +138,7 @@ def report(
     if found.data:
         rows = ((file.name, file.reason, file.detail) for file in found.data)
         print_table(("FILE", "REASON", "DETAIL"), rows)
-    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(found.counts.items()))
-    shell.say(f"Left out: {counts or 'nothing'}.")
+    shell.say(counts_text(found.counts))
     if found.has_more:
         shell.say(f"There are more: `moco dataset report {dataset} --after {after + limit}`.")
 
@@ -348,6 +347,8 @@ def _conclude(shell: Shell, client: "Client", dataset: "Dataset") -> Exit | None
     else:
         _print(dataset)
     if dataset.status == "failed":
+        if not shell.json:
+            _say_report(shell, client, dataset)
         reason = dataset.status_reason
         raise CommandError(
             f"{dataset.name} cannot be used",
@@ -356,18 +357,15 @@ def _conclude(shell: Shell, client: "Client", dataset: "Dataset") -> Exit | None
             code=Exit.FAILED,
         )
     if dataset.status == "ready" and not shell.json:
-        _say_bad(shell, client, dataset)
+        _say_report(shell, client, dataset)
         shell.say(f"next: moco submit -d {dataset.name} --follow")
     return None
 
 
-def _say_bad(shell: Shell, client: "Client", dataset: "Dataset") -> None:
-    facts = dataset.facts
-    if facts is None or not (facts.bad_files or facts.duplicates):
-        return
+def _say_report(shell: Shell, client: "Client", dataset: "Dataset") -> None:
     counts = client.datasets.report(dataset.id, limit=1).counts
-    words = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
-    shell.say(f"Left out: {words}. Each one: `moco dataset report {dataset.name}`.")
+    if counts:
+        shell.say(f"{counts_text(counts)} Each one: `moco dataset report {dataset.name}`.")
 
 
 def _print(dataset: "Dataset") -> None:

@@ -8,6 +8,13 @@ from service.cli.words import bytes_text, count_text
 if TYPE_CHECKING:
     from mocoserve.models import Dataset, DataWarning, SideHistogram
 
+KEPT = {
+    "truncated_kept": "cut off",
+    "pages_left_out": "with further pages",
+    "bad_cell": "with a value that cannot be read in their table",
+    "bad_mask": "without their mask",
+}
+"""Reasons of files that are rows all the same, in words."""
 LIMITS = frozenset(
     {"pixels_max", "file_bytes_max", "total_bytes_max", "entries_max", "ratio_max", "seconds_max"}
 )
@@ -45,6 +52,14 @@ def facts_of(dataset: "Dataset") -> list[tuple[str, object]]:
     if dataset.options:
         shown.append(("options", options_text(dataset.options)))
     return shown
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return what a report counts: files that are left out, then those that are kept in part."""
+    words = [f"{count} {reason}" for reason, count in sorted(counts.items()) if reason not in KEPT]
+    kept = [f"{counts[reason]} {words}" for reason, words in KEPT.items() if reason in counts]
+    told = f"Left out: {', '.join(words) or 'nothing'}."
+    return f"{told} Kept in part: {', '.join(kept)}." if kept else told
 
 
 def warning_text(warning: "DataWarning") -> str:

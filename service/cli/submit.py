@@ -1,5 +1,6 @@
 """`moco submit`: start a job."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from service.cli.watch import follow as follow_job
 from service.cli.words import bytes_text, count_text, duration_text, flat
 
 if TYPE_CHECKING:
+    from mocoserve.client import Client
     from mocoserve.models import Preview
 
 Ready = Annotated[
@@ -126,9 +128,19 @@ def _start(
         else:
             shell.data(job.id)
         if not follow:
+            _say_warnings(shell, client, spec)
             shell.say(f"next: moco watch {job.id}")
             return None
         return follow_job(shell, client, job.id, line=shell.say)
+
+
+def _say_warnings(shell: Shell, client: "Client", spec: dict[str, Any]) -> None:
+    """Say what to know of a job that was submitted; nothing if that cannot be asked for."""
+    from mocoserve.errors import ClientError
+
+    with suppress(ClientError):
+        for warning in client.jobs.preview(spec).warnings:
+            shell.say(f"warning: {warning.message} {warning.hint}".rstrip())
 
 
 def _preview(shell: Shell, spec: dict[str, Any]) -> None:
@@ -156,3 +168,5 @@ def _print_preview(shell: Shell, preview: "Preview", *, given: dict[str, Any]) -
         f"{count_text(preview.steps)} steps, {time}{basis}, "
         f"{bytes_text(preview.memory_bytes)} of memory. Nothing was started."
     )
+    for warning in preview.warnings:
+        shell.say(f"warning: {warning.message} {warning.hint}".rstrip())

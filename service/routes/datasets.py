@@ -13,7 +13,7 @@ from service.answers import DatasetList
 from service.body import StrictRoute
 from service.disk import disk_told
 from service.files import FileAnswer, open_inside
-from service.history import open_newest, read_lines
+from service.history import open_report, read_lines
 from service.idempotency import fingerprint
 from service.openapi import refused
 from service.preparing import allowed_source, check_size, prepare, resolved_options, shown
@@ -168,15 +168,13 @@ def report(
     after: Annotated[str | None, Query(description="Leave out so many files first.")] = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many files.")] = 100,
 ) -> Report:
-    """Unreadable, truncated, duplicate ... files by name. Empty until the ingest is done."""
+    """Files by name that are not among the rows, or not whole; also of an ingest that failed."""
     skip = int(cursor(after, "[0-9]{1,12}") or 0)
     record = parts.store.datasets.get(id)
-    folder = f"datasets/{record.id}"
-    for name in ("pack/report.jsonl", "pack.tmp/report.jsonl"):
-        found = open_newest(parts.settings.data_dir, folder, name)
-        if found is not None:
-            with found[1] as file:
-                return _report(read_lines(file), skip=skip, limit=limit)
+    found = open_report(parts.settings.data_dir, f"datasets/{record.id}")
+    if found is not None:
+        with found as file:
+            return _report(read_lines(file), skip=skip, limit=limit)
     return Report(counts={}, data=[], has_more=False)
 
 

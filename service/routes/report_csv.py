@@ -10,7 +10,7 @@ from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
 from service.body import StrictRoute
-from service.history import open_newest, read_lines
+from service.history import open_report, read_lines
 from service.openapi import refused
 from service.routes.common import DatasetName, PartsOf
 
@@ -35,14 +35,12 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def report_csv(id: DatasetName, parts: PartsOf) -> Response:
     """One row a file. Only the head before the ingest is done."""
     record = parts.store.datasets.get(id)
-    folder, found = f"datasets/{record.id}", None
-    for name in ("pack/report.jsonl", "pack.tmp/report.jsonl"):
-        found = found or open_newest(parts.settings.data_dir, folder, name)
+    found = open_report(parts.settings.data_dir, f"datasets/{record.id}")
     headers = {
         "Content-Disposition": f'attachment; filename="{record.name}-report.csv"',
         "Cache-Control": "private, no-cache",
     }
-    lines = _lines(found[1] if found else io.BytesIO())
+    lines = _lines(found or io.BytesIO())
     return StreamingResponse(lines, headers=headers, media_type="text/csv")
 
 

@@ -2,6 +2,8 @@
 
 import fcntl
 import hashlib
+import json
+import os
 import random
 import socket
 import threading
@@ -12,7 +14,7 @@ import pytest
 
 from service import uploads
 from service.uploads import staged_path
-from tests.support.api import KEY, Loose, RunningApi, ready_dataset
+from tests.support.api import KEY, Loose, RunningApi, claim, ready_dataset
 from tests.support.processes import wait_until
 from trainer.ingest_options import IngestOptions
 from trainer.spec import IngestSpec
@@ -194,6 +196,38 @@ def test_rows_are_to_be_kept_as_told(
     assert (body["status"], body["store_as"]) == ("preparing", expected)
     job = api.store.jobs.get(body["job_id"])
     assert IngestSpec.model_validate_json(job.spec_json).store_as == expected
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket"])
+def test_a_path_must_be_a_file_or_a_folder(
+    api: RunningApi, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = api.settings.allowed_roots[0]
+    if kind == "pipe":
+        os.mkfifo(root / kind)
+    else:
+        monkeypatch.chdir(root)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(kind)
+    answer = api.client.post("/v1/datasets", json={"name": kind, "path": str(root / kind)})
+    assert answer.status_code == 422
+    assert "name a file or a folder" in answer.json()["detail"]
+
+
+def test_the_report_of_a_failed_ingest_is_kept(api: RunningApi) -> None:
+    dataset = made(api, "failed")
+    put(api, dataset, CONTENT[:100])
+    lease = claim(api.store, "ingest")
+    folder = api.data_dir / "datasets" / dataset / "attempts" / str(lease.attempt)
+    folder.mkdir(parents=True)
+    line = {"name": "a.gif", "reason": "wrong_type", "detail": "the content is text"}
+    (folder / "report.jsonl").write_text(json.dumps(line) + "\n")
+    assert lease.dataset_id == dataset
+    api.store.queue.fail(lease, code="bad_dataset", message="no image", hint="", retry=False)
+    report = api.client.get("/v1/datasets/failed/report").json()
+    assert report["counts"] == {"wrong_type": 1}
+    assert report["data"][0]["detail"] == "the content is text"
+    assert "a.gif,wrong_type" in api.client.get("/v1/datasets/failed/report.csv").text
 
 
 def test_options_reach_the_ingest_and_the_answer(api: RunningApi) -> None:

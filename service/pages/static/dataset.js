@@ -15,6 +15,8 @@ const REASONS = {
   wrong_type: "is no image",
   oversize: "has too many pixels",
   duplicate: "has the same bytes as another file",
+  truncated_kept: "is cut off, and kept",
+  pages_left_out: "has further pages, which are left out",
   empty: "is empty",
   refused: "is left out for its name or kind",
   other_depth: "has another depth than most",
@@ -134,7 +136,7 @@ function samples(found) {
 
 function leftOut(found, report) {
   const counts = Object.entries(report.counts);
-  const box = h("section", { class: "card stack", id: "left-out" }, h("h2", {}, "What was left out"));
+  const box = h("section", { class: "card stack", id: "left-out" }, h("h2", {}, "What was left out, or kept in part"));
   if (!counts.length) {
     box.append(h("p", { class: "muted" }, "Nothing: every file is a good image."));
     return box;

@@ -127,6 +127,7 @@ function cost(found) {
   return [
     h("div", { class: "summary" }, h("div", { class: "numbers" }, box("Steps", number(found.steps)), box("Time", eta), box("Memory", bytes(found.memory_bytes)))),
     h("p", { class: "small muted" }, found.eta_s === null ? `${found.eta_basis[0].toUpperCase()}${found.eta_basis.slice(1)}.` : `By ${found.eta_basis}.`),
+    ...(found.warnings ?? []).map((one) => h("p", { class: "notice is-warn", "data-warning": one.code }, h("strong", {}, one.message), h("span", {}, one.hint))),
     h("p", { class: "small muted" }, `You chose ${form.values.size} of its settings; the others are suggested or as always.`),
   ];
 }

@@ -1,0 +1,46 @@
+"""Whether views ask for more pixels than a dataset stores, though its images had them."""
+
+from math import ceil, sqrt
+
+from trainer.events import DatasetFacts, DataWarning, SideHistogram
+from trainer.ingest_options import SIDE_PX_LIMIT
+from trainer.spec import JobSpec
+
+SHARE_TOLD = 0.3
+"""Share of views that are made larger than their crop, from which on it is told."""
+
+
+def enlarged_views(spec: JobSpec, facts: DatasetFacts) -> DataWarning | None:
+    """Return the warning for a resolved spec, or None. Images that were small are no fault."""
+    side_px, stored_px = spec.views.side_px, facts.side_px_median
+    if side_px is None or facts.sides_sent is None or spec.views.crop_scale is None:
+        return None
+    sent_px = _median(facts.sides_sent)
+    low, high = spec.views.crop_scale
+    share = _share_below((side_px / stored_px) ** 2, low, high)
+    if sent_px <= stored_px or share < SHARE_TOLD:
+        return None
+    wanted_px = min(ceil(side_px / sqrt(low)), sent_px, SIDE_PX_LIMIT)
+    return DataWarning(
+        code="views_enlarged",
+        message=f"{share:.0%} of the views of {side_px} px are enlarged from smaller crops: the "
+        f"dataset keeps {stored_px} px of images that had about {sent_px} px.",
+        hint=f"Add the images again with --side-px-max {wanted_px}, or lower views.side_px.",
+    )
+
+
+def _share_below(area: float, low: float, high: float) -> float:
+    """Return the share of crops, uniform in area from `low` to `high`, that are below `area`."""
+    if high <= low:
+        return float(area > low)
+    return min(1.0, max(0.0, (area - low) / (high - low)))
+
+
+def _median(sides: SideHistogram) -> int:
+    """Return the lower bound of the bin that holds the median side."""
+    half, seen = sum(sides.rows) / 2, 0
+    for edge_px, rows in zip(sides.edges_px, sides.rows, strict=False):
+        seen += rows
+        if seen >= half:
+            return edge_px
+    return sides.edges_px[0]
