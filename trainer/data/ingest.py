@@ -15,6 +15,7 @@ from trainer.data.items import BadFile, Item, Limits, Source
 from trainer.data.jpeg import JPEG_CHANNELS, as_jpeg
 from trainer.data.labels import ClassNames
 from trainer.data.masks import with_mask
+from trainer.data.pack import REPORT
 from trainer.data.rows import BadImage, Decoded
 from trainer.data.sources import Asked, open_source
 from trainer.data.wide import Extent, kept_in_16_bits
@@ -80,6 +81,7 @@ def ingest(
 ) -> DatasetFacts:
     """Make the pack `out/pack` of `spec.source`, whole or not at all.
 
+    Where the source is at fault, `out/report.jsonl` tells what was wrong with which file.
     The pack is a pure function of the source and the spec. Emits Ingesting and Published. Raises
     DataError where no training set can come of it, StorageError on a full disk, IngestStopped.
     """
@@ -87,6 +89,9 @@ def ingest(
         writer = PackWriter(out / "pack", spec.store_as)
         try:
             return _ingest(spec, writer, emit, should_stop, limits or Limits.of(spec))
+        except DataError:
+            writer.abandon(report=out / REPORT)
+            raise
         except BaseException:
             writer.abandon()
             raise
@@ -116,6 +121,7 @@ def _ingest(
     limits: Limits,
 ) -> DatasetFacts:
     path = Path(spec.source)
+    should_stop = _in_time(should_stop, spec.seconds_max, path.name)
     with strict_pillow():
         passed = _read(spec, writer, emit, should_stop, limits)
         extent = writer.unmapped()
@@ -123,12 +129,27 @@ def _ingest(
             writer.restart(extent)
             passed = _read(spec, writer, emit, should_stop, limits)
     passed.reasons.update(bad.reason for bad in writer.leave_out_others())
-    _check_rows(path.name, writer.rows, passed.reasons)
+    _check_rows(path.name, writer, passed.reasons)
     _check_kept(spec, writer)
     facts = writer.finish(passed.classes, value_range=spec.range, warnings=passed.warnings)
     _preview(writer.building, spec, emit)
     emit(Published(folder="pack", files=writer.publish()))
     return facts
+
+
+def _in_time(should_stop: Callable[[], bool], seconds: int, name: str) -> Callable[[], bool]:
+    """Return `should_stop` that raises DataError once so many seconds have passed."""
+    end_s = time.monotonic() + seconds
+
+    def check() -> bool:
+        if time.monotonic() > end_s:
+            raise DataError(
+                f"{name} takes longer to read than seconds_max, {seconds} s.",
+                hint="Raise seconds_max, or send it in parts.",
+            )
+        return should_stop()
+
+    return check
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,13 +324,15 @@ def _row(item: Item, decoded: Decoded) -> Row:
     return Row(item, decoded, digest.digest())
 
 
-def _check_rows(name: str, rows: int, reasons: Counter[str]) -> None:
-    if rows >= 2:
+def _check_rows(name: str, writer: PackWriter, reasons: Counter[str]) -> None:
+    if writer.rows >= 2:
         return
-    found = "no image" if not rows else "only one image"
+    found = "no image" if not writer.rows else "only one image"
     left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    bad = writer.first_bad
+    such = f" The first of them: {bad.name}: {bad.detail}." if bad is not None else ""
     raise DataError(
-        f"{name} holds {found} that can be used (files left out: {left_out or 'none'}).",
+        f"{name} holds {found} that can be used (files left out: {left_out or 'none'}).{such}",
         hint="Send at least two different images; the dataset's report names each file's reason.",
     )
 

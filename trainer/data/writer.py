@@ -40,6 +40,7 @@ class PackWriter:
         shutil.rmtree(self.building, ignore_errors=True)
         self.building.mkdir(parents=True)
         self.bad_files = self.duplicates = 0
+        self.first_bad: BadFile | None = None
         self._report = HashedFile(self.building / REPORT)
 
     @property
@@ -63,6 +64,7 @@ class PackWriter:
             self.duplicates += 1
         elif bad.reason not in KEPT:
             self.bad_files += 1
+            self.first_bad = self.first_bad or bad
         line = {"name": bad.name, "reason": bad.reason, "detail": bad.detail}
         self._report.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
@@ -148,9 +150,13 @@ class PackWriter:
         sync_folder(self._folder.parent)
         return records
 
-    def abandon(self) -> None:
-        """Leave nothing behind."""
+    def abandon(self, *, report: Path | None = None) -> None:
+        """Leave nothing behind, except the report in the file `report`, if it has lines."""
         self._close()
+        written = self.building / REPORT
+        if report is not None and written.stat().st_size:
+            written.replace(report)
+            sync_folder(report.parent)
         shutil.rmtree(self.building, ignore_errors=True)
 
     def _close(self) -> None:
