@@ -18,6 +18,7 @@ LINK = "it is a link; links are read with --follow-links"
 LOOP = "it is a link to a folder that it lies in"
 BROKEN = "it is a link that leads nowhere"
 SPECIAL = "it is a device or a pipe"
+DEPTH_MAX = 100
 FOLDER_HINT = "Let the worker's user read it, then add the dataset again."
 
 
@@ -45,12 +46,6 @@ class _File:
 @contextmanager
 def open_folder(path: Path, limits: Limits, follow: Follow = NO_LINKS) -> Iterator[Listing]:
     """The files below a folder in the order of their names. Raises DataError."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        if not lies_in(folder, follow.roots):
-            raise PermissionError(errno.EPERM, ELSEWHERE, str(path))
-    finally:
-        os.close(folder)
     walk = _Walk(path, limits, follow)
     files = sorted(walk.files(), key=lambda file: file.name)
     by_name = {_shown(file): file for file in files if not _fault(file, limits)}
@@ -90,18 +85,36 @@ class _Walk:
         )
 
     def _below(self, folder: str, ancestors: tuple[tuple[int, int], ...]) -> Iterator[_File]:
+        if len(ancestors) > DEPTH_MAX:
+            yield _File(folder, fault=("refused", f"it lies deeper than {DEPTH_MAX} folders"))
+            return
         try:
-            entries = sorted(os.scandir(self._root / folder), key=lambda entry: entry.name)
+            with self._opened_folder(folder) as file:
+                for entry in sorted(os.scandir(file), key=lambda entry: entry.name):
+                    yield from self._at(os.path.join(folder, entry.name), entry, ancestors)
         except OSError as error:
-            if not folder:
+            if folder:
+                yield _File(folder, fault=("unreadable", f"the folder: {error.strerror}"))
+            elif error.errno == errno.EPERM:
+                raise
+            else:
                 raise DataError(
                     f"The folder {error.filename} cannot be read: {error.strerror}.",
                     hint=FOLDER_HINT,
                 ) from error
-            yield _File(folder, fault=("unreadable", f"the folder: {error.strerror}"))
-            return
-        for entry in entries:
-            yield from self._at(os.path.join(folder, entry.name), entry, ancestors)
+
+    @contextmanager
+    def _opened_folder(self, folder: str) -> Iterator[int]:
+        """Open a folder for the time of the block. Raises OSError, also outside of the roots."""
+        no_links = 0 if self._follow.links or not folder else os.O_NOFOLLOW
+        flags = os.O_RDONLY | os.O_DIRECTORY | no_links | os.O_CLOEXEC
+        file = os.open(self._root / folder, flags)
+        try:
+            if not lies_in(file, self._follow.roots):
+                raise PermissionError(errno.EPERM, ELSEWHERE, str(self._root / folder))
+            yield file
+        finally:
+            os.close(file)
 
     def _at(
         self, name: str, entry: "os.DirEntry[str]", ancestors: tuple[tuple[int, int], ...]
@@ -114,7 +127,7 @@ class _Walk:
             )
         try:
             is_link = entry.is_symlink()
-            fault = self._link_fault(entry.path) if is_link else None
+            fault = self._link_fault(name) if is_link else None
             status = entry.stat(follow_symlinks=is_link and not fault)
         except OSError as error:
             fault, reason = BROKEN if entry.is_symlink() else None, error.strerror or "it is gone"
@@ -130,10 +143,10 @@ class _Walk:
             fault = SPECIAL
         yield _File(name, status.st_size, ("refused", fault) if fault else None)
 
-    def _link_fault(self, path: str) -> str | None:
+    def _link_fault(self, name: str) -> str | None:
         if not self._follow.links:
             return LINK
-        real, roots = Path(os.path.realpath(path)), self._follow.roots
+        real, roots = Path(os.path.realpath(self._root / name)), self._follow.roots
         return ELSEWHERE if roots and not any(map(real.is_relative_to, roots)) else None
 
     def _load(self, name: str) -> bytes:

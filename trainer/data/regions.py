@@ -90,7 +90,12 @@ def open_region(path: Path, roots: Collection[Path] = ()) -> Iterator[Region]:
 
     Raises OSError, a PermissionError outside of the roots, and DataError if it is no regular file.
     """
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # that of a socket
+            raise
+        raise DataError(f"{path} is a device, a pipe or a socket.", hint=NO_FILE_HINT) from error
     try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from trainer.data.arrays import idx_source, labels_name, open_idx
 from trainer.data.contents import Reading, listing_items
+from trainer.data.formats.contents import format_of, words_for
 from trainer.data.folders import NO_LINKS, Follow, open_folder
 from trainer.data.items import BadFile, Item, Limits, Listing, Source, is_named_as_image
 from trainer.data.labels import ClassNames
@@ -102,7 +103,7 @@ def _kind(path: Path, limits: Limits, roots: tuple[Path, ...]) -> str:
     if path.is_dir():
         return "folder"
     with open_region(path, roots) as region:
-        first = region.pread(0, 8)
+        first = region.pread(0, BLOCK_BYTES)
     if first.startswith((b"PK\3\4", b"PK\5\6")):
         return "zip"
     if first.startswith(b"\x93NUMPY"):
@@ -115,8 +116,11 @@ def _kind(path: Path, limits: Limits, roots: tuple[Path, ...]) -> str:
         return "idx"
     if looks_like_tar(block) or (not block.strip(b"\0") and len(block) == BLOCK_BYTES):
         return "tar"
-    what = "begins like none that is known" if block else "is empty"
-    raise DataError(f"{path.name} is no dataset: it {what}.", hint=KINDS_HINT)
+    if kind := format_of(first):
+        detail = f"{path.name} is no dataset: it is one {kind} image."
+        raise DataError(detail, hint="Send a folder or an archive of many images.")
+    what = f"the content is {words_for(first)}" if block else "it is empty"
+    raise DataError(f"{path.name} is no dataset: {what}.", hint=KINDS_HINT)
 
 
 def _idx_images(listing: Listing) -> str | None:

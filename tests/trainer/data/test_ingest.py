@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import socket
 import struct
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import tarfile
 import time
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,8 +23,10 @@ from PIL import Image
 
 from tests.support.images import encoded, picture, png, png_of_size, write_zip
 from tests.support.ingests import ingested
+from trainer.data import folders
 from trainer.data.ingest import IngestStopped, run_ingest
-from trainer.data.items import REASONS, Limits
+from trainer.data.items import REASONS, Entry, Limits
+from trainer.data.rows import BadImage
 from trainer.data.rows_writer import HashedFile
 from trainer.errors import DataError, DatasetMissing, StorageError
 from trainer.events import Event, Ingesting, Published
@@ -169,7 +173,9 @@ def test_fewer_than_two_images_are_no_dataset(
     with pytest.raises(DataError, match=r"no image|only one image") as caught:
         ingested(source, tmp_path / "out")
     assert "at least two" in caught.value.next_step
-    assert not list((tmp_path / "out").iterdir())
+    left = {path.name for path in (tmp_path / "out").iterdir()}
+    is_told = files in ({"a.txt": b"x"}, {"a.png": b""})
+    assert left == ({"report.jsonl"} if is_told else set())
 
 
 def test_sources_that_are_not_there_or_nothing_known(tmp_path: Path) -> None:
@@ -383,3 +389,100 @@ def test_rows_of_floats_of_any_size_are_rows(tmp_path: Path) -> None:
 def test_refusing_an_archive_needs_no_torch() -> None:
     code = "import sys, trainer.data.ingest; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# What a failure leaves, and what cannot stop an ingest
+
+
+def test_a_failed_ingest_keeps_its_report_and_names_the_first_cause(tmp_path: Path) -> None:
+    files = {"a.bin": b"%PDF-1.7 and so on", "b.txt": b"notes", "c.png": png(1)}
+    source = as_folder(tmp_path, files)
+    with pytest.raises(DataError) as caught:
+        ingested(source, tmp_path / "out")
+    assert "2 wrong_type" in caught.value.detail
+    assert "a.bin: the content is a PDF" in caught.value.detail
+    lines = (tmp_path / "out" / "report.jsonl").read_text().splitlines()
+    assert [json.loads(line)["name"] for line in lines] == ["a.bin", "b.txt"]
+    assert "b'" not in "".join(lines)
+
+
+@pytest.mark.parametrize("content", [b"\xde\xad\xbe\xef" * 200, b"%PDF-1.7", b"text", b""])
+def test_what_is_no_dataset_is_named_without_its_bytes(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.zip").write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        ingested(tmp_path / "x.zip", tmp_path / "out")
+    assert "b'" not in caught.value.detail
+    assert "x.zip is no dataset: " in caught.value.detail
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device"])
+def test_what_is_no_file_ends_the_ingest_at_once(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        monkeypatch.chdir(tmp_path)
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(kind)
+    else:
+        path = Path("/dev/zero")
+    with pytest.raises(DataError, match="a device, a pipe or a socket"):
+        ingested(path, tmp_path / "out")
+
+
+def test_an_ingest_takes_no_longer_than_it_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = as_folder(tmp_path, {f"{n}.png": png(n) for n in range(200)})
+    seconds = iter(range(10**6))
+    clock = SimpleNamespace(monotonic=lambda: float(next(seconds)))
+    monkeypatch.setattr("trainer.data.ingest.time", clock)
+    with pytest.raises(DataError, match="seconds_max, 2 s"):
+        ingested(source, tmp_path / "out", seconds_max=2)
+    assert ingested(source, tmp_path / "all", seconds_max=10**5).facts.rows == 200
+
+
+# Allowed roots, as the worker enforces them
+
+
+def allowed(tmp_path: Path) -> Path:
+    root = tmp_path / "allowed"
+    root.mkdir()
+    as_folder(root, {"a.png": png(1), "b.png": png(2), "deep/c.png": png(3)})
+    as_folder(tmp_path, {"secret.png": png(4), "other.png": png(5)})
+    return root
+
+
+@pytest.mark.parametrize("swapped", ["set", "set.zip", "set.tar"])
+def test_a_link_that_took_the_place_of_the_source_is_not_followed_out(
+    tmp_path: Path, swapped: str
+) -> None:
+    root = allowed(tmp_path)
+    outside = tmp_path / "set"
+    if swapped != "set":
+        outside = PACKERS[swapped.partition(".")[2]](tmp_path, {"a.png": png(1), "b.png": png(2)})
+    (root / "swapped").symlink_to(outside)
+    with pytest.raises(DataError, match="out of the allowed roots") as caught:
+        ingested(root / "swapped", tmp_path / "out", roots=(str(root),))
+    assert "MOCO_ALLOWED_ROOTS" in caught.value.next_step
+    assert ingested(root / "set", tmp_path / "fine", roots=(str(root),)).facts.rows == 3
+
+
+def test_a_folder_that_became_a_link_is_not_followed_out(tmp_path: Path) -> None:
+    """It is swapped between the look at the source and the look into the folder."""
+    root = allowed(tmp_path)
+    walk = folders._Walk(root / "set", Limits(), folders.Follow(True, (root,)))
+    entries = {entry.name: entry for entry in map(walk.entry, walk.files())}
+    (root / "set" / "deep").rename(root / "moved")
+    (root / "set" / "deep").symlink_to(tmp_path / "set")
+    (tmp_path / "set" / "c.png").write_bytes(png(9))
+    entry = entries["deep/c.png"]
+    assert isinstance(entry, Entry)
+    with pytest.raises(BadImage, match="out of the allowed roots"):
+        entry.load()
+    names = {file.name: file.fault for file in walk.files()}
+    assert names["deep"] == ("refused", folders.ELSEWHERE)
+    strict = folders._Walk(root / "set", Limits(), folders.Follow(False, (root,)))
+    assert {file.name for file in strict.files()} == {"a.png", "b.png", "deep"}
