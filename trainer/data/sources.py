@@ -10,8 +10,8 @@ from pathlib import Path
 
 from trainer.data.arrays import idx_source, labels_name, open_idx
 from trainer.data.contents import Reading, listing_items
-from trainer.data.formats.contents import format_of, words_for
 from trainer.data.folders import NO_LINKS, Follow, open_folder
+from trainer.data.formats.contents import format_of, words_for
 from trainer.data.items import BadFile, Item, Limits, Listing, Source, is_named_as_image
 from trainer.data.labels import ClassNames
 from trainer.data.npy import array_item, array_items, mapped_array

@@ -26,6 +26,7 @@ from tests.support.ingests import ingested
 from trainer.data import folders
 from trainer.data.ingest import IngestStopped, run_ingest
 from trainer.data.items import REASONS, Entry, Limits
+from trainer.data.regions import ELSEWHERE
 from trainer.data.rows import BadImage
 from trainer.data.rows_writer import HashedFile
 from trainer.errors import DataError, DatasetMissing, StorageError
@@ -483,6 +484,6 @@ def test_a_folder_that_became_a_link_is_not_followed_out(tmp_path: Path) -> None
     with pytest.raises(BadImage, match="out of the allowed roots"):
         entry.load()
     names = {file.name: file.fault for file in walk.files()}
-    assert names["deep"] == ("refused", folders.ELSEWHERE)
+    assert names["deep"] == ("refused", ELSEWHERE)
     strict = folders._Walk(root / "set", Limits(), folders.Follow(False, (root,)))
     assert {file.name for file in strict.files()} == {"a.png", "b.png", "deep"}
