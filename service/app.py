@@ -125,7 +125,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         on_lost=lambda: settle(store, settings.data_dir),
         on_answer=lambda: settle_unanswered(parts.desk),
     )
-    tidier = Tidier(store, settings.data_dir, kept_s=settings.upload_kept_s)
+    tidier = Tidier(parts.desk, settings)
     reaper.start()
     tidier.start()
     try:

@@ -76,7 +76,21 @@ class ApiSettings(KeySettings):
     connections_max: Annotated[int, Field(ge=16)] = 1000
     """Open at once; of more, the one that has waited longest without a request is closed."""
     upload_kept_s: Annotated[float, Field(gt=0.0)] = 24 * 3600.0
-    """Bytes of an unfinished upload are removed when none was added for so long."""
+    """Bytes of an upload are removed when none was added for so long, of one that is not whole or
+    whose dataset is ready."""
+    dataset_unusable_kept_s: Annotated[float, Field(gt=0.0)] = 7 * 24 * 3600.0
+    """Datasets that failed, or never got any content, are deleted after so long."""
+    checkpoint_kept_s: Annotated[float, Field(gt=0.0)] = 30 * 24 * 3600.0
+    """Checkpoints of jobs that have ended are removed after so long."""
+    event_kept_s: Annotated[float, Field(gt=0.0)] = 30 * 24 * 3600.0
+    """Events of jobs that have ended are removed from the store after so long, but for the last."""
+    job_kept_s: Annotated[float, Field(gt=0.0)] | None = None
+    """Failed and cancelled jobs are deleted after so long. Left out: never."""
+    log_kept_s: Annotated[float, Field(gt=0.0)] = 30 * 24 * 3600.0
+    """Logs of processes that were rotated away are removed after so long."""
+    removable_bytes_max: Annotated[int, Field(ge=1)] | None = None
+    """What may be removed at some age takes so many bytes at most; of more, the oldest goes at any
+    age over a minute. Left out: no limit."""
     exporter_host: str = "127.0.0.1"
     """Address of the state exporter, under the same rule as `host`."""
     exporter_port: Annotated[int, Field(ge=0, le=65_535)] = 9102

@@ -1,11 +1,20 @@
 """What files take on the disk: allocated blocks, as `du` counts them."""
 
+import math
 import os
 import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Final
 
 BLOCK_BYTES = 512
 """Unit of `st_blocks`, on every file system."""
+
+
+USES: Final = ("uploads", "packs", "checkpoints", "artifacts", "jobs", "logs", "store", "other")
+"""What the bytes of a data folder are used for."""
 
 
 def folder_bytes(folder: Path) -> int:
@@ -14,8 +23,60 @@ def folder_bytes(folder: Path) -> int:
     Links are not followed. A file with several names is counted once; one that is removed
     meanwhile is left out.
     """
-    total, seen, pending = 0, set[tuple[int, int]](), [str(folder)]
-    total += _own_bytes(folder)
+    return sum(size for _, size in _sizes(folder))
+
+
+def bytes_by_use(data_dir: Path) -> dict[str, int]:
+    """Return what the data folder takes for each of `USES`; their sum is that of `du`."""
+    found = dict.fromkeys(USES, 0)
+    for path, size_bytes in _sizes(data_dir):
+        found[_use(path[len(str(data_dir)) + 1 :])] += size_bytes
+    return found
+
+
+class StorageMeter:
+    """Measures a data folder at most once every `every_s`. Safe to call from several threads."""
+
+    def __init__(
+        self, data_dir: Path, *, every_s: float, now_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._data_dir, self._every_s, self._now_s = data_dir, every_s, now_s
+        self._lock = threading.Lock()
+        self._measured_s, self._found = -math.inf, dict.fromkeys(USES, 0)
+
+    def read(self) -> dict[str, int]:
+        """Return what `bytes_by_use` found lately."""
+        with self._lock:
+            if self._now_s() - self._measured_s >= self._every_s:
+                self._found = bytes_by_use(self._data_dir)
+                self._measured_s = self._now_s()
+            return self._found
+
+
+def _use(path: str) -> str:
+    """Return the use of a path relative to the data folder."""
+    match path.split("/"):
+        case ["datasets", _, "upload.part"]:
+            return "uploads"
+        case ["datasets", *_]:
+            return "packs"
+        case ["jobs", _, "attempts", _, "checkpoints", *_]:
+            return "checkpoints"
+        case ["jobs", _, "attempts", _, "artifacts", *_]:
+            return "artifacts"
+        case ["jobs", *_]:
+            return "jobs"
+        case ["logs", *_]:
+            return "logs"
+        case ["redis", *_]:
+            return "store"
+    return "other"
+
+
+def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
+    """Yield the path and the bytes of everything under `folder`, itself included."""
+    seen, pending = set[tuple[int, int]](), [str(folder)]
+    yield str(folder), _own_bytes(folder)
     while pending:
         try:
             entries = os.scandir(pending.pop())
@@ -31,10 +92,9 @@ def folder_bytes(folder: Path) -> int:
                     if (status.st_dev, status.st_ino) in seen:
                         continue
                     seen.add((status.st_dev, status.st_ino))
-                total += status.st_blocks * BLOCK_BYTES
+                yield entry.path, status.st_blocks * BLOCK_BYTES
                 if stat.S_ISDIR(status.st_mode):
                     pending.append(entry.path)
-    return total
 
 
 def _own_bytes(path: Path) -> int:

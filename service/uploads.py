@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -89,6 +90,27 @@ def no_sender(path: Path) -> Iterator[None]:
         yield
     except BlockingIOError:
         raise Problem("upload_busy", "An upload of this dataset is going on.") from None
+    finally:
+        os.close(file)
+
+
+def empty(path: Path, *, older_s: float) -> int:
+    """Drop the bytes of a staged file; return how many there were.
+
+    0 while a sender is at it, or if bytes came in the last `older_s`. The file stays: a sender who
+    has just opened it must not write into one without a name.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        status = os.fstat(file)
+        if time.time() - status.st_mtime <= older_s:
+            return 0
+        os.ftruncate(file, 0)
+        os.fsync(file)
+        return status.st_size
+    except BlockingIOError:
+        return 0
     finally:
         os.close(file)
 

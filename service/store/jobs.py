@@ -139,6 +139,34 @@ class Jobs:
             case ["WRONGSTATE", status]:
                 raise WrongState(status, "delete", f"The job is {status}; cancel it first.")
 
+    def forget_checkpoints(self, id: str) -> int:
+        """Forget the checkpoints of a job that has ended. Return how many attempts it had.
+
+        Their files are the caller's to remove.
+
+        Raises:
+            NotFound, WrongState: there is no such job, or it has not ended.
+        """
+        return int(self._of_ended(id, "forget_checkpoints"))
+
+    def trim_events(self, id: str) -> int:
+        """Remove all events of a job that has ended but the last. Return how many those were.
+
+        Raises:
+            NotFound, WrongState: there is no such job, or it has not ended.
+        """
+        return int(self._of_ended(id, "trim_events"))
+
+    def _of_ended(self, id: str, function: str) -> int:
+        match self.link.fcall(function, id):
+            case ["NOTFOUND"]:
+                raise NotFound("job", id)
+            case ["WRONGSTATE", status]:
+                raise WrongState(status, function, f"The job is {status}: it needs them.")
+            case [_, count]:
+                return int(count)
+        raise AssertionError(function)
+
     def attempts(self, id: str) -> tuple[AttemptRecord, ...]:
         """Every attempt, oldest first; empty for an unknown job."""
         rows = self.link.run(lambda client: client.hgetall(KEYS["attempts"] + id))

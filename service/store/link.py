@@ -21,7 +21,16 @@ T = TypeVar("T")
 # Pauses before each further try after a refused or broken connection: a server that restarts
 # is met again, one that is gone is told within half a second.
 _PAUSES_S: Final = (0.02, 0.08, 0.3)
-_PARTS: Final = ("common", "jobs", "queue", "datasets", "workers", "restore", "register")
+_PARTS: Final = (
+    "common",
+    "jobs",
+    "queue",
+    "datasets",
+    "workers",
+    "retention",
+    "restore",
+    "register",
+)
 
 
 def library() -> str:

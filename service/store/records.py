@@ -52,7 +52,7 @@ def as_job(flat: Sequence[str], position: int) -> JobRecord:
         folder=row["folder"],
         dataset_id=row["dataset_id"] or None,
         progress=json.loads(row.get("progress") or "{}"),
-        checkpoint=row.get("checkpoint"),
+        checkpoint=row.get("checkpoint") or None,
         checkpoint_step=int(row["checkpoint_step"]),
         artifacts=_files(row.get("artifacts")),
         artifacts_folder=row.get("artifacts_folder"),

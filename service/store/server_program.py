@@ -51,6 +51,8 @@ appendonly yes
 appendfsync always
 no-appendfsync-on-rewrite no
 aof-load-truncated yes
+auto-aof-rewrite-percentage 100
+auto-aof-rewrite-min-size 16mb
 maxmemory-policy noeviction
 """
 

@@ -95,7 +95,7 @@ def test_the_service_is_killed_in_an_upload(
 
 
 def test_what_nobody_goes_on_with_is_removed(api_redis: RunningRedis, tmp_path: Path) -> None:
-    """Only old bytes, only of datasets that still wait for bytes, never under a sender."""
+    """Only old bytes that wait for more or were read, never under a sender or for an ingest."""
     with running_api(api_redis.url, tmp_path) as api:
         old, new, sent, prepared = (staged(api, name) for name in ("old", "new", "sent", "prep"))
         ready = api.data_dir / staged_path(ready_dataset(api.store, "ready-one").id)
@@ -122,7 +122,7 @@ def test_what_nobody_goes_on_with_is_removed(api_redis: RunningRedis, tmp_path: 
             whole = api.client.put("/v1/datasets/old/content", content=b"y" * 10)
             assert whole.json()["status"] == "preparing"
     sizes = [path.stat().st_size for path in (new, sent, prepared, ready, stranger)]
-    assert sizes == [5, 5, 10, 3, 3]
+    assert sizes == [5, 5, 10, 0, 3]
 
 
 def test_it_looks_again_and_again(api_redis: RunningRedis, tmp_path: Path) -> None:

@@ -1,0 +1,232 @@
+"""What is removed by itself: which files may go at which age, and what goes first for its size.
+
+Never a job that has not ended, what such a job needs, a dataset that is ready, or artifacts. Redis
+is asked before the files go, so a kill in between leaves files that the next look removes.
+"""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from service import ids
+from service.ledger.desk import DELETED, Desk, drop
+from service.probes import forget_of_job
+from service.settings import ApiSettings
+from service.storage import folder_bytes
+from service.store.store import Store
+from service.store.words import DatasetRecord, JobRecord, Status
+from service.uploads import STAGED, empty, is_locked, no_sender
+
+Kind = Literal["upload", "log", "checkpoints", "dataset", "job"]
+ORDER: tuple[Kind, ...] = ("upload", "log", "checkpoints", "dataset", "job")
+"""What goes first when all of it is too large: what is missed least."""
+CALM_S = 60.0
+"""Nothing younger is removed for its size."""
+ROTATED = re.compile(r".*\.log\.[0-9]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removable:
+    """Something that may be removed."""
+
+    kind: Kind
+    id: str
+    age_s: float
+    """Since it was last of use."""
+    size_bytes: int
+    kept_s: float | None
+    """At which age it goes; None: only for its size."""
+    remove: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """What the look at removable things needs."""
+
+    desk: Desk
+    settings: ApiSettings
+    now_s: float
+
+    @property
+    def store(self) -> Store:
+        """Redis."""
+        return self.desk.store
+
+    @property
+    def data_dir(self) -> Path:
+        """The disk."""
+        return self.desk.data_dir
+
+
+def due(found: Sequence[Removable], *, bytes_max: int | None) -> list[Removable]:
+    """Return what must go: all that is too old, then for its size what is missed least."""
+    old = [one for one in found if one.kept_s is not None and one.age_s > one.kept_s]
+    if bytes_max is None:
+        return old
+    gone = {id(one) for one in old}
+    rest = [one for one in found if id(one) not in gone]
+    over = sum(one.size_bytes for one in rest) - bytes_max
+    for one in sorted(rest, key=lambda one: (ORDER.index(one.kind), -one.age_s)):
+        if over <= 0:
+            break
+        if one.age_s > CALM_S and one.size_bytes:
+            old.append(one)
+            over -= one.size_bytes
+    return old
+
+
+def removable(shelf: Shelf) -> Iterator[Removable]:
+    """Look at everything that may go. Raises StoreError, OSError."""
+    for dataset in each_dataset(shelf.store):
+        yield from _of_dataset(shelf, dataset)
+    for status in ("failed", "cancelled", "succeeded"):
+        for job in each_job(shelf.store, status):
+            yield from _of_job(shelf, job)
+    for log in sorted((shelf.data_dir / "logs").glob("*")):
+        if ROTATED.fullmatch(log.name):
+            yield Removable(
+                kind="log",
+                id=log.name,
+                age_s=_age_s(shelf, log),
+                size_bytes=folder_bytes(log),
+                kept_s=shelf.settings.log_kept_s,
+                remove=partial(log.unlink, missing_ok=True),
+            )
+
+
+def trim_events(shelf: Shelf, seen: set[str]) -> int:
+    """Remove the events of jobs that ended long ago; `seen` are those of which they are gone."""
+    count = 0
+    for status in ("failed", "cancelled", "succeeded"):
+        for job in each_job(shelf.store, status):
+            key = f"{job.id}:{job.attempt}"
+            if key not in seen and _ended_ago_s(shelf, job) > shelf.settings.event_kept_s:
+                count += shelf.store.jobs.trim_events(job.id)
+                seen.add(key)
+    return count
+
+
+def each_dataset(store: Store) -> Iterator[DatasetRecord]:
+    """All datasets, newest first."""
+    after, has_more = None, True
+    while has_more:
+        page = store.datasets.list(after=after, limit=100)
+        yield from page.data
+        after, has_more = (page.data[-1].id if page.data else None), page.has_more
+
+
+def each_job(store: Store, status: Status) -> Iterator[JobRecord]:
+    """All trainings of a status, newest first."""
+    after, has_more = None, True
+    while has_more:
+        page = store.jobs.list(status=status, after=after, limit=100)
+        yield from page.data
+        after, has_more = (page.data[-1].id if page.data else None), page.has_more
+
+
+def _of_dataset(shelf: Shelf, record: DatasetRecord) -> Iterator[Removable]:
+    staged = shelf.data_dir / "datasets" / record.id / STAGED
+    size_bytes, settings = folder_bytes(staged), shelf.settings
+    if size_bytes and record.status in ("received", "ready") and not is_locked(staged):
+        yield Removable(
+            kind="upload",
+            id=record.id,
+            # One that is not whole may be gone on with, so it goes for its age only.
+            age_s=_age_s(shelf, staged),
+            size_bytes=size_bytes if record.status == "ready" else 0,
+            kept_s=settings.upload_kept_s,
+            remove=lambda: _empty(shelf, record, staged),
+        )
+    if record.status == "failed" or (record.status == "received" and not size_bytes):
+        yield Removable(
+            kind="dataset",
+            id=record.id,
+            age_s=shelf.now_s - _settled_s(shelf, record),
+            size_bytes=folder_bytes(staged.parent),
+            kept_s=settings.dataset_unusable_kept_s,
+            remove=lambda: _delete_dataset(shelf, record.id, staged),
+        )
+
+
+def _empty(shelf: Shelf, record: DatasetRecord, staged: Path) -> None:
+    """The dataset may have been given other content since it was looked at."""
+    if shelf.store.datasets.get(record.id).status != record.status:
+        return
+    kept_s = shelf.settings.upload_kept_s
+    empty(staged, older_s=min(kept_s, CALM_S) if record.status == "ready" else kept_s)
+
+
+def _delete_dataset(shelf: Shelf, id: str, staged: Path) -> None:
+    with no_sender(staged):
+        now = shelf.store.datasets.get(id)
+        if now.status == "failed" or (now.status == "received" and not staged.stat().st_size):
+            shelf.desk.delete_dataset(id)
+
+
+def _settled_s(shelf: Shelf, record: DatasetRecord) -> float:
+    """Since when the dataset is of no use."""
+    if record.status == "failed" and record.job_id:
+        return shelf.store.jobs.get(record.job_id).finished_at_s or record.created_at_s
+    return record.created_at_s
+
+
+def _of_job(shelf: Shelf, job: JobRecord) -> Iterator[Removable]:
+    if not re.fullmatch(ids.JOB_ID, job.id):
+        return
+    folder, age_s = shelf.data_dir / "jobs" / job.id, _ended_ago_s(shelf, job)
+    checkpoints = [
+        path for path in folder.glob("attempts/*/*") if _is_checkpoints(path, job.attempt)
+    ]
+    checkpoint_bytes = sum(map(folder_bytes, checkpoints))
+    if checkpoints:
+        yield Removable(
+            kind="checkpoints",
+            id=job.id,
+            age_s=age_s,
+            size_bytes=checkpoint_bytes,
+            kept_s=shelf.settings.checkpoint_kept_s,
+            remove=lambda: _drop_checkpoints(shelf, job.id, checkpoints),
+        )
+    if job.status != "succeeded" and shelf.settings.job_kept_s is not None:
+        yield Removable(
+            kind="job",
+            id=job.id,
+            age_s=age_s,
+            size_bytes=folder_bytes(folder) - checkpoint_bytes,
+            kept_s=shelf.settings.job_kept_s,
+            remove=lambda: _delete_job(shelf, job.id),
+        )
+
+
+def _is_checkpoints(path: Path, attempt: int) -> bool:
+    """Whether it is the folder of checkpoints, or half of one, of an attempt up to this one."""
+    number = path.parent.name
+    names = ("checkpoints", f"checkpoints{DELETED}")
+    return path.name in names and number.isdecimal() and int(number) <= attempt
+
+
+def _drop_checkpoints(shelf: Shelf, id: str, checkpoints: Sequence[Path]) -> None:
+    attempts = shelf.store.jobs.forget_checkpoints(id)
+    for path in checkpoints:
+        if int(path.parent.name) <= attempts:  # a later attempt has its own
+            drop(path) if path.name == "checkpoints" else shutil.rmtree(path, ignore_errors=True)
+
+
+def _delete_job(shelf: Shelf, id: str) -> None:
+    shelf.desk.delete(id)
+    forget_of_job(shelf.store, shelf.data_dir, id)
+
+
+def _ended_ago_s(shelf: Shelf, job: JobRecord) -> float:
+    return shelf.now_s - (job.finished_at_s or shelf.now_s)
+
+
+def _age_s(shelf: Shelf, path: Path) -> float:
+    try:
+        return shelf.now_s - path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0
