@@ -18,7 +18,7 @@ from mocoserve.artifacts import Artifacts
 from mocoserve.datasets import Datasets
 from mocoserve.http import Http
 from mocoserve.jobs import Jobs
-from mocoserve.models import Worker
+from mocoserve.models import Reason, Worker
 from mocoserve.probes import Probes
 from mocoserve.server_address import find
 
@@ -72,8 +72,21 @@ class Client:
         return [Worker.model_validate(item) for item in self._http.get("/v1/workers")["data"]]
 
     def drain(self, worker: str) -> dict[str, Any]:
-        """Let a worker end after its job."""
+        """Let a worker take no new job; the one that it has goes on."""
         return dict(self._http.send("POST", f"/v1/workers/{worker}/drain").json())
+
+    def undrain(self, worker: str) -> dict[str, Any]:
+        """Let a drained worker take jobs again."""
+        return dict(self._http.send("POST", f"/v1/workers/{worker}/undrain").json())
+
+    def storage(self) -> dict[str, Any]:
+        """What the data folder takes on the disk, by use."""
+        return dict(self._http.get("/v1/storage"))
+
+    def warnings(self) -> list[Reason]:
+        """Why jobs wait: pools without a worker that takes jobs."""
+        ready = self._http.get("/readyz")
+        return [Reason.model_validate(item) for item in ready.get("warnings", ())]
 
     def queue(self) -> dict[str, Any]:
         """How many jobs wait, and for how long."""

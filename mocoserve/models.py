@@ -165,6 +165,7 @@ class Job(Answer):
     reasons: dict[str, str] | None = None
     progress: Progress | None = None
     checkpoint_step: int | None = None
+    stored_bytes: int | None = None
     version: int | None = None
 
     @property

@@ -166,6 +166,7 @@ JOB: Example = {
     "attempt": 1,
     "worker_id": "gpu-a-0",
     "queue_position": None,
+    "stored_bytes": 93_011_968,
     "dataset_id": DATASET_ID,
     "spec": {"dataset": "cifar10"},
     "resolved": {"dataset": "cifar10", "epochs": 200, "batch_rows": 256},
@@ -238,7 +239,22 @@ JOB_QUEUE: Example = {
     "counts": {"queued": 2, "running": 1, "succeeded": 7},
 }
 ALIVE: Example = {"status": "ok"}
-READY: Example = {"status": "ready", "disk_free_bytes": 80_000_000_000}
+READY: Example = {"status": "ready", "disk_free_bytes": 80_000_000_000, "warnings": []}
+STORAGE: Example = {
+    "object": "storage",
+    "total_bytes": 1_352_048_640,
+    "free_bytes": 80_000_000_000,
+    "uses": {
+        "uploads": 160_000_000,
+        "packs": 346_112_000,
+        "checkpoints": 746_000_000,
+        "artifacts": 93_011_968,
+        "jobs": 4_194_304,
+        "logs": 1_048_576,
+        "store": 1_622_016,
+        "other": 59_776,
+    },
+}
 VERSION: Example = {"name": "mocoserve", "version": "0.1.0", "api": "v1", "python": "3.11.7"}
 FIELD_PROBLEM: Example = {
     "pointer": "#/batch_rows",

@@ -22,10 +22,13 @@ from service.metrics import Instruments
 from service.routes import health
 from service.routes.common import Parts
 from service.settings import ApiSettings
+from service.storage import StorageMeter
 from service.store.errors import StoreError
 from service.store.store import Store
 
 CACHE_S = 1.0
+STORAGE_EVERY_S = 60.0
+"""Walking through the data folder takes seconds where there are many jobs."""
 OUTCOMES = {"ok": "ok", "bad": "corrupt", "duplicate": "skipped"}
 """The label `outcome` -> the store's word for it."""
 SERVED = frozenset({"/livez", "/metrics"})
@@ -44,6 +47,7 @@ class State(Instruments):
     ) -> None:
         super().__init__(registry, "state")
         self._store, self._data_dir, self._now_s = store, data_dir, now_s
+        self._storage = StorageMeter(data_dir, every_s=STORAGE_EVERY_S)
         self._reading = threading.Lock()
         self._read_at_s = -math.inf
         self._workers: set[str] = set()
@@ -62,6 +66,8 @@ class State(Instruments):
         free, total = self._disk_bytes()
         self.set("moco_storage_free_bytes", free, volume="data")
         self.set("moco_storage_total_bytes", total, volume="data")
+        for use, size_bytes in self._storage.read().items():
+            self.set("moco_storage_used_bytes", size_bytes, use=use)
         try:
             counted = self._store.counters.read()
             self._read_jobs(counted)

@@ -6,7 +6,7 @@ from pydantic import BaseModel, WithJsonSchema
 
 from service import examples
 from service.answers import Listing
-from service.schemas import JSON_OBJECT, shown
+from service.schemas import JSON_OBJECT, StatusReason, shown
 from service.store.words import WorkerRecord, WorkerState
 
 
@@ -108,6 +108,24 @@ class Ready(BaseModel):
     """Always `ready`; otherwise the answer is a problem with status 503."""
     disk_free_bytes: int
     """Free space in the data folder."""
+    warnings: list[StatusReason]
+    """Why jobs wait: pools without a worker that takes jobs. Empty when all is well."""
+
+
+class Storage(BaseModel):
+    """What the data folder takes on the disk."""
+
+    model_config = shown(examples.STORAGE)
+
+    object: Literal["storage"] = "storage"
+    """What this is."""
+    total_bytes: int
+    """All of it, as `du` counts it."""
+    free_bytes: int
+    """Free space on its disk."""
+    uses: dict[str, int]
+    """Use -> bytes: `uploads` as they were sent, `packs` of datasets, `checkpoints`, `artifacts`,
+    the rest of `jobs`, `logs`, `store` (an embedded Redis) and `other`."""
 
 
 class Version(BaseModel):

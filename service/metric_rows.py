@@ -17,6 +17,7 @@ KNOWN: dict[str, Labels] = {
         *("dataset_missing", "nonfinite_loss", "oom", "storage", "bad_checkpoint"),
         *("bad_image", "encoder_gone"),
     ),
+    "use": ("uploads", "packs", "checkpoints", "artifacts", "jobs", "logs", "store", "other"),
     "stage": ("head", "body", "answer", "crowd"),
     "format": ("safetensors", "pth", "json", "md", "parquet", "png", "other"),
 }

@@ -87,6 +87,7 @@ METRICS: tuple[Metric, ...] = (
     scalar("state", "moco_dataset_bytes_ingested_total", "Bytes of datasets that became ready."),
     scalar("state", "moco_storage_free_bytes", "Free space of a volume.", "volume"),
     scalar("state", "moco_storage_total_bytes", "Size of a volume.", "volume"),
+    scalar("state", "moco_storage_used_bytes", "What the data folder takes on the disk.", "use"),
     scalar("state", "moco_redis_up", "1 if the last collection reached Redis, else 0."),
     scalar("state", "moco_state_collect_duration_seconds", "Time of the last collection."),
     scalar("state", "moco_state_collect_errors_total", "Collections that failed."),

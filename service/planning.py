@@ -21,6 +21,8 @@ CPU_FLOPS_PER_S = 1e11
 with AMX, do 90 rows/s of ResNet-18 at 32 px, 4.4 Gflop each, which is 400; most have no AMX."""
 ON_A_CPU = "a guess: no such job has ended yet, and only CPUs are at work, some 100 Gflop/s each"
 LOOKED_AT = 100
+INGEST_POOL = "ingest"
+"""Prepares datasets and searches neighbours; a training would keep it busy for hours."""
 """So many ended jobs are searched for a speed."""
 
 
@@ -67,6 +69,11 @@ def plan(spec: JobSpec, found: Mapping[str, DatasetRecord]) -> Plan:
 
     Raises Problem `invalid`, `no_dataset`, `dataset_not_ready`, SpecError.
     """
+    if spec.pool == INGEST_POOL:
+        detail = (
+            f"The pool {INGEST_POOL} prepares datasets; trainings go to another, such as train."
+        )
+        raise invalid("#/pool", detail)
     train, facts = _ready(found, spec.dataset, "dataset")
     inputs = {"dataset": train.pack or ""}
     if spec.test_dataset is not None:

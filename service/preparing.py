@@ -8,6 +8,7 @@ from typing import cast
 from service.disk import disk_told
 from service.ids import new_id
 from service.ledger.desk import Desk
+from service.planning import INGEST_POOL
 from service.problems import Problem, invalid
 from service.schemas import Dataset, DatasetOnDisk
 from service.settings import ApiSettings
@@ -18,8 +19,6 @@ from service.store.words import DatasetRecord, NewJob
 from service.uploads import held_bytes, is_locked, staged_path
 from trainer.ingest_options import LIMITS, IngestOptions
 from trainer.spec import IngestSpec, SourceFormat
-
-INGEST_POOL = "ingest"
 
 
 def shown(record: DatasetRecord, settings: ApiSettings) -> Dataset:

@@ -292,17 +292,19 @@ class Job(BaseModel):
     """How far it is."""
     checkpoint_step: int
     """Step of the newest checkpoint; 0 without one."""
+    stored_bytes: int | None = None
+    """What all its files take on the disk; told where one job is looked at."""
     version: int
     """Grows with every change."""
 
     @classmethod
-    def of(cls, record: JobRecord) -> "Job":
-        """As the store has it."""
+    def of(cls, record: JobRecord, *, waits: StatusReason | None = None) -> "Job":
+        """As the store has it; `waits` is why it cannot start."""
         return cls(
             id=record.id,
             name=record.name,
             status=record.status,
-            status_reason=StatusReason.of(record),
+            status_reason=waits or StatusReason.of(record),
             created_at=record.created_at_s,
             started_at=record.started_at_s,
             finished_at=record.finished_at_s,

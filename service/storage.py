@@ -53,23 +53,18 @@ class StorageMeter:
             return self._found
 
 
+_FOLDERS = {"datasets": "packs", "jobs": "jobs", "logs": "logs", "redis": "store"}
+
+
 def _use(path: str) -> str:
     """Return the use of a path relative to the data folder."""
     match path.split("/"):
         case ["datasets", _, "upload.part"]:
             return "uploads"
-        case ["datasets", *_]:
-            return "packs"
-        case ["jobs", _, "attempts", _, "checkpoints", *_]:
-            return "checkpoints"
-        case ["jobs", _, "attempts", _, "artifacts", *_]:
-            return "artifacts"
-        case ["jobs", *_]:
-            return "jobs"
-        case ["logs", *_]:
-            return "logs"
-        case ["redis", *_]:
-            return "store"
+        case ["jobs", _, "attempts", _, ("checkpoints" | "artifacts") as use, *_]:
+            return use
+        case [folder, *_]:
+            return _FOLDERS.get(folder, "other")
     return "other"
 
 

@@ -52,7 +52,7 @@ class Supervisor:
             beat=lambda: self._place.store.workers.beat(self._record()),
             tick_s=settings.tick_s,
             beat_every_ticks=max(1, round(settings.renew_every_s / settings.tick_s)),
-            on_drain=self._drain,
+            on_drain=self._hear_drain,
         ) as pulse:
             try:
                 while not self._leaving():
@@ -65,12 +65,13 @@ class Supervisor:
         self._leave()
 
     def _leaving(self) -> bool:
-        return self._place.shutdown.asked or self._draining
+        return self._place.shutdown.asked
 
-    def _drain(self) -> None:
-        if not self._draining:
-            LOG.info("drained: this worker leaves after its job")
-        self._draining = True
+    def _hear_drain(self, is_draining: bool) -> None:
+        """Note what the store answers to a heartbeat: it gives a drained worker no job."""
+        if is_draining != self._draining:
+            LOG.info("drained: no new job" if is_draining else "undrained: jobs are taken again")
+        self._draining = is_draining
 
     def _warm(self) -> None:
         """Return when the forkserver has imported everything, or when told to leave."""
@@ -99,7 +100,7 @@ class Supervisor:
         queue, pools = self._place.store.queue, self._place.settings.pools
         nonce = secrets.token_hex(16)
         while not self._leaving():
-            if not self._room.is_there():
+            if self._draining or not self._room.is_there():
                 time.sleep(IDLE_WAIT_S)
                 continue
             try:

@@ -24,7 +24,7 @@ class Pulse:
         beat: Callable[[], bool],
         tick_s: float,
         beat_every_ticks: int,
-        on_drain: Callable[[], None],
+        on_drain: Callable[[bool], None],
     ) -> None:
         self._current_tick, self._tick, self._beat = current_tick, tick, beat
         self._tick_s, self._beat_every_ticks, self._on_drain = tick_s, beat_every_ticks, on_drain
@@ -50,8 +50,7 @@ class Pulse:
             try:
                 if turns % self._beat_every_ticks == 0 or self._beat_now.is_set():
                     self._beat_now.clear()
-                    if self._beat():
-                        self._on_drain()
+                    self._on_drain(self._beat())
                 seen = self._current_tick()
                 if self._leaving.wait(self._tick_s):
                     return

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -16,6 +16,9 @@ from mocoserve.user_config import ConfigError
 from service.cli.exits import CommandError, Exit
 from service.cli.shell import Shell, command
 from service.cli.words import bytes_text
+
+if TYPE_CHECKING:
+    from mocoserve.models import Reason
 
 _GIB = 1 << 30
 
@@ -152,7 +155,8 @@ def _server(shell: Shell) -> Iterator[Check]:
             client.ready()
             found = client.version()
             yield Check("server", "ok", f"{client.url}, version {found.get('version', '?')}")
-            workers = [w for w in client.workers() if w.state != "lost"]
+            workers = [w for w in client.workers() if w.state not in ("lost", "draining")]
+            warnings = client.warnings()
     except (CommandError, ConfigError) as error:
         yield Check("server", "warn", error.title, error.hint)
         return
@@ -160,11 +164,20 @@ def _server(shell: Shell) -> Iterator[Check]:
         yield Check("server", "fail", f"{error.title}. {error.detail}", error.hint)
         return
     pools = sorted({pool for worker in workers for pool in worker.pools})
-    if missing := {"train", "ingest"} - set(pools):
-        hint = "Start one: `moco up`, or `python -m worker` with MOCO_POOLS."
-        yield Check("workers", "warn", f"none for {', '.join(sorted(missing))}", hint)
-    else:
+    for warning in warnings:
+        yield Check("workers", "warn", warning.message, _worker_hint(shell, warning))
+    if not warnings:
         yield Check("workers", "ok", f"{len(workers)} for {', '.join(pools)}")
+
+
+def _worker_hint(shell: Shell, warning: "Reason") -> str:
+    """Where `moco up` runs already, to start it is no help."""
+    if warning.code == "no_worker" and read_server(shell.data_dir):
+        return (
+            "`moco up` runs here, but has no such worker. Start one beside it: `python -m worker` "
+            "with MOCO_POOLS; or end `moco up`, and start it without --no-worker."
+        )
+    return warning.hint
 
 
 CHECKS: tuple[Callable[[Shell], Iterator[Check]], ...] = (

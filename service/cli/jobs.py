@@ -9,7 +9,7 @@ from service.cli import completion
 from service.cli.options import AnyJobId, job_id
 from service.cli.shell import Shell, command
 from service.cli.verdict import verdict_of
-from service.cli.words import ago_text, duration_text
+from service.cli.words import ago_text, bytes_text, duration_text
 
 if TYPE_CHECKING:
     from mocoserve.models import Job
@@ -141,6 +141,7 @@ def _facts(job: "Job") -> list[tuple[str, object]]:
         ("attempt", job.attempt or None),
         ("created", ago_text(job.created_at)),
         ("took", _took(job)),
+        ("on disk", bytes_text(job.stored_bytes) if job.stored_bytes else None),
     ]
     if progress and progress.steps:
         facts += [

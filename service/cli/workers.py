@@ -1,12 +1,16 @@
 """`moco workers`: who trains."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli import completion
+from service.cli.exits import CommandError, Exit
 from service.cli.shell import Shell, command
 from service.cli.words import ago_text
+
+if TYPE_CHECKING:
+    from mocoserve.client import Client
 
 
 def register(app: typer.Typer) -> None:
@@ -16,25 +20,36 @@ def register(app: typer.Typer) -> None:
 
 def workers(
     shell: Shell,
+    verb: Annotated[
+        str | None,
+        typer.Argument(metavar="[drain|undrain]", show_default=False, help="Verb."),
+    ] = None,
+    worker: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[WORKER_ID]",
+            show_default=False,
+            help="With whom.",
+            autocompletion=completion.workers,
+        ),
+    ] = None,
     drain: Annotated[
         str | None,
         typer.Option(
             metavar="WORKER_ID",
-            help="Let this one end after its job.",
+            help="As `moco workers drain WORKER_ID`.",
             autocompletion=completion.workers,
         ),
     ] = None,
 ) -> None:
-    """List the workers, or let one end after its job."""
+    """List the workers; or let one take no new job (drain), or take jobs again (undrain)."""
     from service.cli.tables import print_table
 
+    if drain and verb is None:
+        verb, worker = "drain", drain
     with shell.client() as client:
-        if drain:
-            answer = client.drain(drain)
-            if shell.json:
-                shell.emit(answer)
-            else:
-                shell.data(f"{drain} ends after its job")
+        if verb is not None:
+            _change(shell, client, verb, worker)
             return
         found = client.workers()
     if shell.json:
@@ -48,3 +63,21 @@ def workers(
         for w in found
     )
     print_table(("ID", "STATE", "POOLS", "DEVICE", "HOST", "JOB", "SEEN"), rows)
+
+
+def _change(shell: Shell, client: "Client", verb: str, worker: str | None) -> None:
+    said: dict[str, str] = {
+        "drain": "takes no new job; the one that it has goes on",
+        "undrain": "takes jobs again",
+    }
+    if verb not in said or worker is None:
+        raise CommandError(
+            f"moco workers {verb} needs " + ("the id of a worker" if verb in said else "a verb"),
+            hint="`moco workers drain ID` or `moco workers undrain ID`; `moco workers` lists ids.",
+            code=Exit.USAGE,
+        )
+    answer = client.drain(worker) if verb == "drain" else client.undrain(worker)
+    if shell.json:
+        shell.emit(answer)
+    else:
+        shell.data(f"{worker} {said[verb]}")

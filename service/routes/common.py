@@ -14,10 +14,12 @@ from service.ledger.desk import Desk
 from service.metrics import Instruments
 from service.problems import Problem
 from service.settings import ApiSettings
+from service.storage import StorageMeter
 from service.store.errors import NotFound
 from service.store.store import Store
 from service.store.tail import EventTail
 
+STORAGE_EVERY_S = 10.0
 STREAM_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 
@@ -30,6 +32,12 @@ class Parts:
     tail: EventTail
     instruments: Instruments
     curves: CurveCache = field(default_factory=CurveCache)
+    storage: StorageMeter = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Measure the disk for all requests together."""
+        meter = StorageMeter(self.settings.data_dir, every_s=STORAGE_EVERY_S)
+        object.__setattr__(self, "storage", meter)
 
     @property
     def store(self) -> Store:

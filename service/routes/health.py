@@ -8,11 +8,16 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from service.body import StrictRoute
-from service.health import Alive, Ready, Version
+from service.disk import disk_told
+from service.health import Alive, Ready, Storage, Version
 from service.metrics import CONTENT_TYPE
 from service.openapi import refused
+from service.planning import INGEST_POOL
 from service.problems import Problem
 from service.routes.common import PartsOf
+from service.schemas import StatusReason
+from service.store.store import Store
+from service.waiting import pool_reasons
 
 router = APIRouter(tags=["service"], route_class=StrictRoute)
 
@@ -42,7 +47,28 @@ def readyz(parts: PartsOf) -> Ready:
     if free < parts.settings.disk_free_bytes_min:
         detail = f"Only {free} bytes are free in the data folder."
         raise Problem("not_ready", detail, hint="Free space in the data folder.")
-    return Ready(disk_free_bytes=free)
+    return Ready(disk_free_bytes=free, warnings=_warnings(parts.store))
+
+
+@router.get(
+    "/v1/storage",
+    operation_id="getStorage",
+    summary="See what the disk is used for",
+    response_description="Bytes by use, as `du` counts them.",
+)
+def storage(parts: PartsOf) -> Storage:
+    """Measured at most once in ten seconds. Datasets and jobs tell their own `stored_bytes`."""
+    with disk_told():
+        free_bytes = shutil.disk_usage(parts.settings.data_dir).free
+    uses = parts.storage.read()
+    return Storage(total_bytes=sum(uses.values()), free_bytes=free_bytes, uses=uses)
+
+
+def _warnings(store: Store) -> list[StatusReason]:
+    """Return why jobs wait, of the usual pools and of those in which some do."""
+    pools = {"train", INGEST_POOL}
+    pools |= {pool for pool in store.jobs.pools() if store.jobs.depth(pool).jobs}
+    return pool_reasons(pools, store.workers.list())
 
 
 @router.get(

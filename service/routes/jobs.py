@@ -31,9 +31,11 @@ from service.routes.common import (
     made,
 )
 from service.schemas import Job
+from service.storage import folder_bytes
 from service.store.errors import NotFound
 from service.store.store import Store
 from service.store.words import JobRecord, Status
+from service.waiting import waiting_reason
 from trainer.spec import JobSpec
 
 
@@ -126,7 +128,9 @@ def list_all(
     """All training jobs, newest first."""
     behind = cursor(after, ids.JOB_ID)
     found, has_more = _page(parts.store, set(status or ()), after=behind, limit=limit)
-    return JobList.of([Job.of(one) for one in found], [one.id for one in found], has_more=has_more)
+    workers = parts.store.workers.list() if any(one.status == "queued" for one in found) else ()
+    jobs = [Job.of(one, waits=waiting_reason(one, workers)) for one in found]
+    return JobList.of(jobs, [one.id for one in found], has_more=has_more)
 
 
 @router.get(
@@ -149,13 +153,15 @@ def get(
     if_match: IfMatch = None,
 ) -> Response:
     """Its status, its spec with all suggestions, and how far it is."""
-    job = Job.of(parts.store.jobs.get(id))
+    record = parts.store.jobs.get(id)
+    job = _shown(record, parts.store)
     etag = _etag(job)
     require_match(if_match, etag)
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if if_none_match is not None and tag_matches(if_none_match, etag):
         return Response(status_code=304, headers=headers)
-    return answer(job, headers=headers)
+    stored_bytes = folder_bytes(parts.settings.data_dir / record.folder)
+    return answer(job.model_copy(update={"stored_bytes": stored_bytes}), headers=headers)
 
 
 @router.post(
@@ -214,7 +220,7 @@ def resume(id: JobId, parts: PartsOf, if_match: IfMatch = None) -> Job:
 def delete(id: JobId, parts: PartsOf, if_match: IfMatch = None) -> Response:
     """Only a job that has ended. There is no way back."""
     record = parts.store.jobs.get(id)
-    _require_match(if_match, record)
+    _require_match(if_match, record, parts.store)
     if record.kind == "ingest":
         raise Problem("wrong_state", "An ingest job belongs to its dataset.")
     with disk_told():
@@ -225,15 +231,21 @@ def delete(id: JobId, parts: PartsOf, if_match: IfMatch = None) -> Response:
 
 def _control(id: str, verb: Verb, parts: Parts, if_match: str | None) -> JobRecord:
     if if_match is not None:
-        _require_match(if_match, parts.store.jobs.get(id))
+        _require_match(if_match, parts.store.jobs.get(id), parts.store)
     with disk_told():
         return parts.desk.control(id, verb)
 
 
-def _require_match(if_match: str | None, record: JobRecord) -> None:
+def _require_match(if_match: str | None, record: JobRecord, store: Store) -> None:
     """Raise Problem `precondition_failed` if the job is not what the sender has seen."""
     if if_match is not None:
-        require_match(if_match, _etag(Job.of(record)))
+        require_match(if_match, _etag(_shown(record, store)))
+
+
+def _shown(record: JobRecord, store: Store) -> Job:
+    """The job, with the reason why it waits."""
+    workers = store.workers.list() if record.status == "queued" else ()
+    return Job.of(record, waits=waiting_reason(record, workers))
 
 
 def _etag(job: Job) -> str:

@@ -40,15 +40,27 @@ def drain(
     id: Annotated[str, Path(description="Id of a worker.", examples=[examples.WORKER["id"]])],
     parts: PartsOf,
 ) -> Worker:
-    """Before maintenance: wait until it is idle, then stop it."""
-    known = {one.id for one in parts.store.workers.list()}
-    if id not in known:
-        raise NotFound("worker", id[:128])
+    """Before maintenance: wait until it is idle, then stop it, or let it take jobs again."""
+    _worker(id, parts.store)
     parts.store.workers.drain(id)
-    for one in parts.store.workers.list():
-        if one.id == id:
-            return Worker.of(one)
-    raise NotFound("worker", id[:128])
+    return _worker(id, parts.store)
+
+
+@router.post(
+    "/workers/{id}/undrain",
+    operation_id="undrainWorker",
+    summary="Let a drained worker take jobs again",
+    response_description="It takes jobs.",
+    responses=refused("not_found"),
+)
+def undrain(
+    id: Annotated[str, Path(description="Id of a worker.", examples=[examples.WORKER["id"]])],
+    parts: PartsOf,
+) -> Worker:
+    """Harmless for a worker that takes jobs anyway."""
+    _worker(id, parts.store)
+    parts.store.workers.undrain(id)
+    return _worker(id, parts.store)
 
 
 @router.get(
@@ -64,6 +76,14 @@ def queue(parts: PartsOf) -> JobQueue:
         pools.update(worker.pools)
     counts = {str(status): number for status, number in parts.store.jobs.counts().items()}
     return JobQueue(pools=[_depth(parts.store, pool) for pool in sorted(pools)], counts=counts)
+
+
+def _worker(id: str, store: Store) -> Worker:
+    """Raises NotFound."""
+    for one in store.workers.list():
+        if one.id == id:
+            return Worker.of(one)
+    raise NotFound("worker", id[:128])
 
 
 def _depth(store: Store, pool: str) -> PoolDepth:

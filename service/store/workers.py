@@ -39,7 +39,18 @@ class Workers:
         Raises:
             NotFound: there is no such worker.
         """
-        if self.link.fcall("worker_drain", worker_id)[0] == "NOTFOUND":
+        self._set_drain(worker_id, "1")
+
+    def undrain(self, worker_id: str) -> None:
+        """Let a drained worker claim jobs again. Harmless for any other.
+
+        Raises:
+            NotFound: there is no such worker.
+        """
+        self._set_drain(worker_id, "0")
+
+    def _set_drain(self, worker_id: str, flag: str) -> None:
+        if self.link.fcall("worker_drain", worker_id, flag)[0] == "NOTFOUND":
             raise NotFound("worker", worker_id)
 
     def leave(self, worker_id: str) -> None:

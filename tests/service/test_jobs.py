@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from service import examples
+from tests.service.test_dataset_deletion import du
 from tests.support.api import (
     RunningApi,
     facts,
@@ -47,7 +48,8 @@ def test_submitted_with_everything_filled_in(api: RunningApi, dataset: str) -> N
     assert body["dataset_id"] == train.id
     assert JobSpec.model_validate_json(record.resolved_json) == expected.spec
     got = api.client.get(f"/v1/jobs/{body['id']}").json()
-    assert {**got, "queue_position": None} == {**body, "queue_position": None}
+    of_the_moment = dict.fromkeys(("queue_position", "stored_bytes", "status_reason"))
+    assert got | of_the_moment == body | of_the_moment
 
 
 def test_by_id_of_the_dataset(api: RunningApi, dataset: str) -> None:
@@ -247,6 +249,70 @@ def test_workers_are_listed_and_drained(api: RunningApi) -> None:
     answer = api.client.post("/v1/workers/gpu-1/drain")
     assert (answer.status_code, answer.json()["state"]) == (202, "draining")
     assert api.store.workers.beat(worker(id="gpu-1")) is True
+    answer = api.client.post("/v1/workers/gpu-1/undrain")
+    assert (answer.status_code, answer.json()["state"]) == (200, "idle")
+    assert api.store.workers.beat(worker(id="gpu-1")) is False
+
+
+def waits(api: RunningApi, job: str) -> str | None:
+    """Why a job waits, by `GET` of it and of the list alike."""
+    reason = api.client.get(f"/v1/jobs/{job}").json()["status_reason"]
+    listed = api.client.get("/v1/jobs?limit=100").json()["data"]
+    assert [one["status_reason"] for one in listed if one["id"] == job] == [reason]
+    return reason["code"] if reason else None
+
+
+def warned(api: RunningApi, pool: str) -> list[str]:
+    found = api.client.get("/readyz").json()["warnings"]
+    return [one["code"] for one in found if f"pool {pool}" in one["message"]]
+
+
+def test_a_job_says_that_nobody_takes_it(api: RunningApi) -> None:
+    """A typo in the pool, then a worker that is drained, undrained, and lost."""
+    job = queued_job(api.store, pool="tarin")
+    assert waits(api, job) == "no_worker"
+    reason = api.client.get(f"/v1/jobs/{job}").json()["status_reason"]
+    assert "tarin" in reason["message"]
+    assert "MOCO_POOLS=tarin" in reason["hint"]
+    assert warned(api, "tarin") == ["no_worker"]
+    etag = api.client.get(f"/v1/jobs/{job}").headers["etag"]
+    for id in ("w-1", "w-2"):
+        api.store.workers.beat(worker(id=id, pools=("tarin",)))
+    assert waits(api, job) is None
+    fresh = api.client.get(f"/v1/jobs/{job}", headers={"If-None-Match": etag})
+    assert fresh.status_code == 200, "what is shown has changed, and so has its tag"
+    api.client.post("/v1/workers/w-1/drain")
+    assert (waits(api, job), warned(api, "tarin")) == (None, [])
+    api.client.post("/v1/workers/w-2/drain")
+    assert waits(api, job) == "workers_draining"
+    hint = api.client.get(f"/v1/jobs/{job}").json()["status_reason"]["hint"]
+    assert "moco workers undrain w-1" in hint
+    assert warned(api, "tarin") == ["workers_draining"]
+    api.client.post("/v1/workers/w-2/undrain")
+    assert (waits(api, job), warned(api, "tarin")) == (None, [])
+    api.client.post(f"/v1/jobs/{job}/cancel")
+    assert waits(api, job) == "cancelled"
+
+
+def test_the_pool_of_ingests_is_reserved(api: RunningApi) -> None:
+    ready_dataset(api.store, "for-pools")
+    body = {"dataset": "for-pools", "pool": "ingest"}
+    for query in ("", "?dry_run=true"):
+        answer = api.client.post(f"/v1/jobs{query}", json=body)
+        assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+        assert answer.json()["errors"][0]["pointer"] == "#/pool"
+    assert api.client.post("/v1/jobs", json=body | {"pool": "night"}).status_code == 201
+
+
+def test_the_disk_is_told_as_du_counts_it(api: RunningApi) -> None:
+    job = finished_job(api, {"a.bin": b"x" * 50_000})
+    shown = api.client.get(f"/v1/jobs/{job}").json()
+    assert shown["stored_bytes"] == du(api.data_dir / "jobs" / job) > 50_000
+    found = api.client.get("/v1/storage").json()
+    assert found["total_bytes"] == sum(found["uses"].values())
+    assert abs(found["total_bytes"] - du(api.data_dir)) < 64 * 1024
+    assert found["uses"]["artifacts"] > 50_000
+    assert found["free_bytes"] > 0
 
 
 def test_version_and_readiness(api: RunningApi) -> None:

@@ -385,6 +385,7 @@ JOBS = [
     Bad("delete nothing", "DELETE", f"/v1/jobs/{NO_JOB}", 404, "not_found"),
     Bad("delete an ingest", "DELETE", "/v1/jobs/{ingest}", 409, "wrong_state"),
     Bad("drain nobody", "POST", "/v1/workers/nobody/drain", 404, "not_found"),
+    Bad("undrain nobody", "POST", "/v1/workers/nobody/undrain", 404, "not_found"),
 ]
 
 PATHS = [

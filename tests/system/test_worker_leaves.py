@@ -1,4 +1,4 @@
-"""Workers that are told to leave. Last of the folder, because each test costs a worker."""
+"""Workers that are told to leave or to wait. Last of the folder: each test costs a worker."""
 
 import signal
 import time
@@ -25,16 +25,28 @@ def test_sigterm_hands_over_without_repeating_a_step(pair: Stack, golden: Golden
     assert owner.pid not in [row.pid for row in pair.store.workers.list()]
 
 
-def test_a_drained_worker_leaves_after_its_job(stack: Stack, golden: Golden) -> None:
+def test_a_drained_worker_ends_its_job_and_waits_to_be_undrained(
+    stack: Stack, golden: Golden
+) -> None:
     job_id = golden.submit(stack)
     stack.wait_for_step(job_id, 5)
     owner = stack.owner(job_id)
     worker_id = stack.store.jobs.get(job_id).worker_id
     assert worker_id
     stack.store.workers.drain(worker_id)
+    later = golden.submit(stack)
     job = stack.wait_for(job_id, "succeeded", "failed")
     assert job.attempt == 1
-    assert owner.process.wait(10.0) == 0
+    wait_until(lambda: _state(stack, worker_id) == ("draining", None), 10.0, "it is idle")
+    assert stack.store.jobs.get(later).status == "queued"
+    assert owner.process.poll() is None
+    stack.store.workers.undrain(worker_id)
+    assert stack.wait_for(later, "succeeded", "failed").status == "succeeded"
+
+
+def _state(stack: Stack, worker_id: str) -> tuple[str, str | None]:
+    (found,) = [row for row in stack.store.workers.list() if row.id == worker_id]
+    return found.state, found.job_id
 
 
 def test_a_second_sigterm_leaves_at_once(stack: Stack, golden: Golden) -> None:

@@ -79,8 +79,8 @@ class Clock:
         self.beats += 1
         return self.drain
 
-    def on_drain(self) -> None:
-        self.drained = True
+    def on_drain(self, is_draining: bool) -> None:
+        self.drained = is_draining
 
     def pulse(self) -> Pulse:
         return Pulse(

@@ -26,7 +26,9 @@ export function assess(job, { curves = {}, workers = [], silentS = 0 } = {}) {
 const say = (kind, word, text, todo = "") => ({ kind, word, text, todo });
 
 function queued(job, workers) {
-  const fit = workers.filter((one) => one.state !== "lost" && one.pools.includes(job.resolved.pool ?? "train"));
+  const { code, message, hint } = job.status_reason ?? {};
+  if (code === "workers_draining") return say("bad", "Waiting for nobody", message, hint);
+  const fit = workers.filter((one) => !["lost", "draining"].includes(one.state) && one.pools.includes(job.resolved.pool ?? "train"));
   if (!fit.length) return say("bad", "Waiting for nobody", `No worker takes jobs of the pool ${job.resolved.pool ?? "train"}.`, "Start one: `moco up` on this machine, or `python -m worker` on another.");
   const busy = fit.filter((one) => one.state === "busy").length;
   const place = job.queue_position ? `It is number ${number(job.queue_position)} in the queue` : "It waits";

@@ -7,7 +7,7 @@ import { call, get, post } from "./api.js";
 import { curvesOf, readCurves } from "./curves.js";
 import { $, button, copyButton, h, plain, prose, put } from "./dom.js";
 import { follow } from "./follow.js";
-import { ENDED, duration, number, nowS, percent } from "./format.js";
+import { ENDED, bytes, duration, number, nowS, percent } from "./format.js";
 import { assess } from "./health.js";
 import { files } from "./job_files.js";
 import { atlas, attempts, log, settings } from "./job_tabs.js";
@@ -117,6 +117,7 @@ function showSummary(job) {
       box("Speed", speed ? `${number(speed)} rows/s` : "–"), box("Loss", number(job.progress.signals?.loss)),
       figures(job.progress.signals ?? {}).map(([name, value]) => box(name, percent(value))),
       box("Checkpoint", job.checkpoint_step ? `step ${number(job.checkpoint_step)}` : "none yet"),
+      box("On the disk", job.stored_bytes ? bytes(job.stored_bytes) : "–"),
       box("Worker", job.worker_id ?? "–"), box("Attempt", number(job.attempt))));
 }
 

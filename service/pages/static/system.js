@@ -1,7 +1,7 @@
 // The service itself: can it work, what waits, which versions.
 
 import { get } from "./api.js";
-import { $, facts, h, put, table } from "./dom.js";
+import { $, facts, h, prose, put, table } from "./dom.js";
 import { bytes, duration, LOOKS, number } from "./format.js";
 import { every } from "./notices.js";
 import { pill } from "./parts.js";
@@ -10,15 +10,29 @@ const EVERY_MS = 5000;
 
 every(EVERY_MS, async () => {
   const ready = get("/readyz").catch((problem) => (problem.code === "not_ready" || problem.code === "unavailable" ? problem : Promise.reject(problem)));
-  const [state, version, queue] = await Promise.all([ready, get("/version"), get("/v1/queue").catch(() => null)]);
-  put($("system"), readiness(state), waiting(queue), about(version));
+  const [state, version, queue, storage] = await Promise.all([ready, get("/version"), get("/v1/queue").catch(() => null), get("/v1/storage").catch(() => null)]);
+  put($("system"), readiness(state), waiting(queue), disk(storage), about(version));
 });
 
 function readiness(state) {
   const well = state.status === "ready";
   return h("section", { class: "card tight" }, h("h2", {}, "Health"),
     h("div", { class: "row" }, h("span", { class: `pill ${well ? "is-ok" : "is-bad"}` }, well ? "Ready" : "Not ready"),
-      h("span", {}, well ? `${bytes(state.disk_free_bytes)} are free in the data folder.` : `${state.detail} ${state.hint}`)));
+      h("span", {}, well ? `${bytes(state.disk_free_bytes)} are free in the data folder.` : `${state.detail} ${state.hint}`)),
+    ...(state.warnings ?? []).map((one) => h("p", { class: "notice is-warn" }, h("strong", {}, one.message), h("span", {}, prose(one.hint)))));
+}
+
+const USES = {
+  uploads: "Uploads, as they were sent", packs: "Prepared datasets", checkpoints: "Checkpoints", artifacts: "Artifacts",
+  jobs: "Curves, logs and ledgers of jobs", logs: "Logs of the processes", store: "The store of jobs", other: "Everything else",
+};
+
+function disk(storage) {
+  if (!storage) return null;
+  const rows = Object.entries(storage.uses).filter(([, size]) => size).map(([use, size]) => [USES[use] ?? use, bytes(size)]);
+  return h("section", { class: "card stack", id: "storage" }, h("h2", {}, "Storage"),
+    h("p", {}, `${bytes(storage.total_bytes)} are used in the data folder, ${bytes(storage.free_bytes)} are free.`),
+    table(["use", "size"], rows));
 }
 
 function waiting(queue) {

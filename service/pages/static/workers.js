@@ -33,13 +33,25 @@ function row(worker, names) {
     h("div", {}, worker.device, h("div", { class: "muted small" }, device(worker.info))),
     h("div", {}, names.has(worker.job_id) ? h("a", { href: `/ui/jobs/${worker.job_id}`, id: `job-of-${worker.id}` }, names.get(worker.job_id)) : h("span", { class: "muted" }, worker.job_id ? "prepares a dataset" : `takes ${worker.pools.join(", ")}`)),
     h("div", { class: "muted small" }, `heard of ${ago(worker.seen_at)}`),
-    h("div", { class: "actions" }, mayChange && ["idle", "busy"].includes(worker.state) ? drain(worker) : null));
+    h("div", { class: "actions" }, mayChange ? controls(worker) : null));
 }
 
 /** What a worker tells of its device; each piece only if it is told. */
 function device(info) {
   const said = [info.gpu_name ?? info.name, info.memory_total_bytes && bytes(info.memory_total_bytes), info.torch && `torch ${info.torch}`];
   return said.filter(Boolean).join(" · ");
+}
+
+function controls(worker) {
+  if (worker.state === "draining") return undrain(worker);
+  return ["idle", "busy"].includes(worker.state) ? drain(worker) : null;
+}
+
+function undrain(worker) {
+  return button("Undrain", async () => {
+    await attempt(() => post(`/v1/workers/${worker.id}/undrain`), `${worker.id} takes jobs again.`);
+    polling.now();
+  }, { id: `undrain-${worker.id}`, "aria-label": `Undrain ${worker.id}` });
 }
 
 function drain(worker) {

@@ -11,7 +11,13 @@ end
 
 local function worker_drain(_, args)
   if R('EXISTS', K.worker .. args[1]) == 0 then return { 'NOTFOUND' } end
-  R('HSET', K.worker .. args[1], 'drain', '1')
+  R('HSET', K.worker .. args[1], 'drain', args[2])
+  if args[2] == '0' then
+    for _, pool in ipairs(cjson.decode(R('HGET', K.worker .. args[1], 'pools') or '[]')) do
+      R('LPUSH', K.wake .. pool, '1')
+      R('LTRIM', K.wake .. pool, 0, HINTS_MAX - 1)
+    end
+  end
   return { 'OK' }
 end
 

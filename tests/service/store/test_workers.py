@@ -29,8 +29,15 @@ def test_drain_is_told_with_the_next_beat_and_lasts_for_that_process(redis_store
         redis_store.workers.drain("w1")
         assert redis_store.workers.list()[0].state == "draining"
         assert redis_store.workers.beat(worker()) is True
+    for _ in range(2):
+        redis_store.workers.undrain("w1")
+        assert redis_store.workers.list()[0].state == "idle"
+        assert redis_store.workers.beat(worker()) is False
+    redis_store.workers.drain("w1")
     assert redis_store.workers.beat(worker(started_at_s=2000.5)) is False
     assert redis_store.workers.list()[0].state == "idle"
+    with pytest.raises(NotFound, match="worker 'w2'"):
+        redis_store.workers.undrain("w2")
     with pytest.raises(NotFound, match="worker 'w2'"):
         redis_store.workers.drain("w2")
 
