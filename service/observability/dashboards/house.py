@@ -25,10 +25,11 @@ HOUSE = Section(
                 ),
                 curve(
                     "Space on the data volume",
-                    "What is free, and all.",
+                    "What is free, all, and what the data folder takes by use.",
                     "bytes",
                     Query("min by (volume) (moco_storage_free_bytes)", "free {{volume}}"),
                     Query("max by (volume) (moco_storage_total_bytes)", "all {{volume}}"),
+                    Query("max by (use) (moco_storage_used_bytes)", "{{use}}"),
                     columns=5,
                     low=0,
                     dashed="all .*",
