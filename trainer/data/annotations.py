@@ -14,6 +14,7 @@ from trainer.data.tables import LABELS, BadTable, Told, beside, is_table, read_t
 
 SIDECAR_LABELS = ("label", "cls", "class", "class_name", "category")
 """Keys of a WebDataset sample's JSON that name its class."""
+SIDECAR_BYTES = 1 << 20
 MASK_SUFFIXES = ("", "_mask", "_seg")
 NOTHING = Told()
 
@@ -190,6 +191,8 @@ def _is_sidecar(name: str, keys: set[str]) -> bool:
 
 
 def _sidecar_label(name: str, data: bytes) -> str | None:
+    if len(data) > SIDECAR_BYTES:
+        raise BadTable(f"it has more than {SIDECAR_BYTES} bytes, too many for one image's label")
     try:
         text = data.decode()
         if name.lower().endswith(".cls"):

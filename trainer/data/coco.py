@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from trainer.data.tables import BadTable
 
 PARTS = ("images", "annotations", "categories")
+OTHER_KIND = "it has no lists `images`, `annotations`, `categories`, as COCO's JSON has"
 
 
 def read_coco(data: bytes) -> Iterator[tuple[str, str | None]]:
@@ -14,12 +15,14 @@ def read_coco(data: bytes) -> Iterator[tuple[str, str | None]]:
 
     Raises BadTable if it is JSON of another kind.
     """
+    if not all(f'"{part}"'.encode() in data for part in PARTS):
+        raise BadTable(OTHER_KIND)
     try:
         record = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise BadTable("it is not JSON") from error
     if not isinstance(record, dict) or not all(_are_objects(record.get(part)) for part in PARTS):
-        raise BadTable("it has no lists `images`, `annotations`, `categories`, as COCO's JSON has")
+        raise BadTable(OTHER_KIND)
     names = {_key(entry.get("id")): str(entry.get("name")) for entry in record["categories"]}
     categories: dict[str, set[str]] = defaultdict(set)
     for entry in record["annotations"]:

@@ -54,16 +54,22 @@ class Reading:
     classes: ClassNames = field(default_factory=ClassNames)
     nested_bytes: int = 0
     """Unpacked bytes of archives inside the source so far."""
+    nested_entries: int = 0
+    """Files in them."""
 
-    def spend(self, size_bytes: int, archive: str) -> None:
-        """Count the bytes of an archive inside. Raises Hostile past the limit."""
-        self.nested_bytes += size_bytes
-        if self.nested_bytes > self.limits.total_bytes:
-            raise Hostile(
-                f"{archive} brings the source to more bytes than total_bytes_max,"
-                f" {self.limits.total_bytes}.",
-                hint="Raise total_bytes_max, or send it in parts.",
-            )
+    def spend(self, listing: Listing, archive: str) -> None:
+        """Count what an archive inside holds. Raises Hostile past the limits."""
+        self.nested_bytes += listing.bytes_total
+        self.nested_entries += len(listing.names)
+        for name, spent, limit in (
+            ("total_bytes_max", self.nested_bytes, self.limits.total_bytes),
+            ("entries_max", self.nested_entries, self.limits.entries),
+        ):
+            if spent > limit:
+                raise Hostile(
+                    f"{archive} brings the source to {spent}; {name} is {limit}.",
+                    hint=f"Raise {name}, or send it in parts.",
+                )
 
 
 def listing_items(
@@ -73,10 +79,12 @@ def listing_items(
 
     Items of an archive inside hold their bytes: the archive is closed behind them.
     """
-    contents = _Contents(listing, reading, inside, split)
-    contents.prepare()
-    for result in contents.items():
-        yield result if inside is None else replace(result, name=f"{inside}/{result.name}")
+    if inside is None:
+        yield from _Contents(listing, reading, inside, split, reading.kept_open).items()
+        return
+    with ExitStack() as kept_open:
+        for result in _Contents(listing, reading, inside, split, kept_open).items():
+            yield replace(result, name=f"{inside}/{result.name}")
 
 
 @dataclass(slots=True)
@@ -85,6 +93,7 @@ class _Contents:
     reading: Reading
     inside: str | None
     split: Split | None
+    kept_open: ExitStack
     notes: Annotations = field(default_factory=Annotations)
     masks: dict[str, Callable[[], bytes]] = field(default_factory=dict)
     labels_of: dict[str, str] = field(default_factory=dict)
@@ -94,7 +103,7 @@ class _Contents:
     are_split: bool = False
     """Whether names of files tell splits, that of training among them."""
 
-    def prepare(self) -> None:
+    def _prepare(self) -> None:
         """Read what is told of the rows."""
         names = [name for name in self.listing.names if not is_hidden(name)]
         self.notes = annotate(self.listing, self.reading.limits, masks=self.reading.masks)
@@ -104,6 +113,7 @@ class _Contents:
         self.are_split = "train" in splits and len(splits) > 1
 
     def items(self) -> Iterator[Item | BadFile]:
+        self._prepare()
         yield from self.notes.lines
         for entry in self.listing.entries():
             if is_hidden(entry.name) or entry.name in self.notes.used:
@@ -174,7 +184,7 @@ class _Contents:
             yield BadFile(entry.name, "wrong_type", NESTED_TWICE, entry.size_bytes)
         else:
             listing = _archive(region, self.reading)
-            self.reading.spend(listing.bytes_total, entry.name)
+            self.reading.spend(listing, entry.name)
             yield from listing_items(listing, self.reading, inside=_stem(entry.name), split=split)
 
     def _array(self, entry: Entry, region: Region, split: Split | None) -> Iterator[Item | BadFile]:
@@ -237,7 +247,7 @@ class _Contents:
             self.masks = {e.name: e.load for e in entries if e.size_bytes <= limit}
             return
         masks = spooled(pieces(), name="masks", scratch=self.reading.scratch)
-        region = self.reading.kept_open.enter_context(masks)
+        region = self.kept_open.enter_context(masks)
         self.masks = {
             name: lambda at=at, size=size: region.pread(at, size)  # type: ignore[misc]
             for name, (at, size) in places.items()

@@ -65,7 +65,7 @@ class Progress:
             Ingesting(
                 rows_ok=writer.rows,
                 rows_bad=writer.bad_files + writer.duplicates,
-                bytes_done=self.bytes_done,
+                bytes_done=min(self.bytes_done, self.bytes_total),
                 bytes_total=self.bytes_total,
             )
         )

@@ -5,7 +5,8 @@ import io
 import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 
 from trainer.data.arrays import idx_source, labels_name, open_idx
@@ -29,6 +30,9 @@ KINDS_HINT = (
     "Send a folder, zip, tar (.gz, .bz2, .xz, .zst), npz, npy, parquet or idx-ubyte file of images."
 )
 IDX_NAME = re.compile(r".*idx[134]-ubyte(\.gz)?$")
+
+
+OTHER_IDX = "one idx file of images is read, that of training; add this one as another dataset"
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,4 +156,7 @@ def _idx_inside(listing: Listing, images: str, limits: Limits) -> Source:
             raise DataError(f"{entry.name} cannot be read: {bad.detail}.") from bad
         streams[entry.name] = Stream(raw, archive=entry.name, limits=limits)
     numbers = streams.get(f"{labels}", streams.get(f"{labels}.gz"))
-    return idx_source(streams[images], numbers, limits=limits)
+    source = idx_source(streams[images], numbers, limits=limits)
+    others = [name for name in listing.names if labels_name(name) and name != images]
+    lines = (BadFile(name, "refused", OTHER_IDX) for name in sorted(others))
+    return replace(source, items=chain(lines, source.items))

@@ -237,6 +237,10 @@ def test_an_archive_inside_that_could_escape_or_grow_refuses_the_whole(tmp_path:
     source = as_folder(tmp_path / "sum", images("{n}.png") | {f"{n}.tar": big for n in range(4)})
     with pytest.raises(DataError, match="total_bytes_max"):
         ingested(source, tmp_path / "out", limits=Limits(total_bytes=11_000))
+    five = tar_of({f"{n}.png": b"1" for n in range(5)})
+    source = as_folder(tmp_path / "many", images("{n}.png") | {f"{n}.tar": five for n in range(4)})
+    with pytest.raises(DataError, match="entries_max is 16"):
+        ingested(source, tmp_path / "out", limits=Limits(entries=16))
 
 
 @pytest.mark.parametrize("shape", [(96, 128, 3), (20, 30), (9, 9, 1), (8, 8, 4)])

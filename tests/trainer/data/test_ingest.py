@@ -303,6 +303,7 @@ def test_idx_files_inside_a_folder_or_archive(tmp_path: Path, packer: str) -> No
     made = ingested(PACKERS[packer](tmp_path, files), tmp_path / "out")
     assert made.label_names() == [str(label) for label in labels]
     assert np.array_equal(made.pack.grid()[..., 0], images)
+    assert made.report() == {"mnist/t10k-images-idx3-ubyte": "refused"}
 
 
 @pytest.mark.parametrize(
