@@ -8,7 +8,7 @@ TEST_PROCESSES ?= 2
 BENCHMARKS ?= speed views_speed waiting quality growth overhead checkpoint_overhead first_step load page
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test browser observability chaos mutants lint format bench docs docker-check lock clean
+.PHONY: help setup demo up test browser observability chaos fuzz mutants lint format bench docs docker-check lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -28,6 +28,9 @@ observability: $(READY) ## Ask a real Prometheus every query of dashboards and a
 chaos: $(READY) ## Break everything, a thousand times over hundreds of jobs (half an hour)
 	$(BIN)/python -m pytest -m chaos tests
 	$(BIN)/python -m tests.chaos
+
+fuzz: $(READY) ## Ask every operation ten thousand times, as everybody, in every broken way (minutes)
+	$(BIN)/python -m tests.fuzz
 
 mutants: $(READY) ## Break a copy in some eighty places, one at a time; a test must notice each
 	$(BIN)/python -m tests.mutants

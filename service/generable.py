@@ -75,6 +75,14 @@ def _require_plain_texts(node: Any) -> None:  # noqa: ANN401  # any part of a sc
             _require_plain_texts(inner)
 
 
+def never_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a parameter without null: what is left out is not sent at all."""
+    members = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
+    if len(members) != 1:
+        return schema
+    return members[0] | {name: value for name, value in schema.items() if name != "anyOf"}
+
+
 def _without_default(value: dict[str, Any]) -> dict[str, Any]:
     """Say a default that is an object in words: it is what its fields have as theirs."""
     if isinstance(value.get("default"), dict):

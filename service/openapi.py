@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from service import answers, examples, health, probe_answers
 from service import schemas as api_schemas
 from service.auth import SAFE
-from service.generable import make_generable
+from service.generable import make_generable, never_null
 from service.health import ProblemBody
 from service.problems import KINDS, MEDIA_TYPE
 
@@ -89,10 +89,14 @@ def describe(app: FastAPI) -> dict[str, Any]:
 
 def _complete(operation: dict[str, Any], *, changes: bool) -> None:
     """Put the problems in that every operation shares, and their schema into all of them."""
+    for parameter in operation.get("parameters", ()):
+        parameter["schema"] = never_null(parameter["schema"])
     responses = operation["responses"]
     codes = list(ALWAYS)
     if changes:
         codes += ["read_only", "cross_site"]
+    else:
+        responses["303"] = {"description": "A browser without a session is led to the sign-in."}
     if "application/json" in operation.get("requestBody", {}).get("content", {}):
         codes += ["bad_json", "too_large", "unsupported_media_type"]
     own = [code for answer in responses.values() for code in _codes_of(answer)]

@@ -83,6 +83,7 @@ async def idempotency_key(
             description="Any text of up to 255 letters, new for each new request. A repeat with "
             "the same key and body within 24 hours answers what the first one made.",
             examples=["4f6d2c1e-submit-1"],
+            json_schema_extra={"pattern": "^[ -~]{1,255}$"},
         ),
     ] = None,
 ) -> str | None:

@@ -31,6 +31,19 @@ from service.store.errors import NotFound
 from service.store.words import NewDataset
 from service.uploads import check_space, no_sender, staged_path
 
+AfterId = Annotated[
+    str | None,
+    Query(description="Go on behind this id.", json_schema_extra={"pattern": ids.DATASET_ID}),
+]
+
+AfterRow = Annotated[
+    str | None,
+    Query(
+        description="Leave out so many files first.",
+        json_schema_extra={"pattern": "^[0-9]{1,12}$"},
+    ),
+]
+
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)
 
 
@@ -93,7 +106,7 @@ def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Respons
 )
 def list_all(
     parts: PartsOf,
-    after: Annotated[str | None, Query(description="Go on behind this id.")] = None,
+    after: AfterId = None,
     limit: Limit = 20,
 ) -> DatasetList:
     """All datasets, newest first."""
@@ -165,7 +178,7 @@ def delete(id: DatasetName, parts: PartsOf) -> Response:
 def report(
     id: DatasetName,
     parts: PartsOf,
-    after: Annotated[str | None, Query(description="Leave out so many files first.")] = None,
+    after: AfterRow = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many files.")] = 100,
 ) -> Report:
     """Files by name that are not among the rows, or not whole; also of an ingest that failed."""

@@ -20,6 +20,14 @@ from service.store.store import Store
 from service.store.tail import Subscription
 from service.store.words import TERMINAL
 
+AfterEvent = Annotated[
+    str | None,
+    Query(
+        description="Go on behind this event.",
+        json_schema_extra={"pattern": f"^{STREAM_ID.pattern}$"},
+    ),
+]
+
 router = APIRouter(prefix="/v1/jobs/{id}", tags=["following"], route_class=StrictRoute)
 
 PING_S = 15.0
@@ -47,7 +55,7 @@ async def events(
     last_event_id: Annotated[
         str | None, Header(description="Go on behind this event (streams).")
     ] = None,
-    after: Annotated[str | None, Query(description="Go on behind this event.")] = None,
+    after: AfterEvent = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many (pages).")] = 100,
 ) -> Response:
     """Status changes, progress, evaluations, checkpoints and log lines of all attempts.

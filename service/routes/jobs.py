@@ -55,6 +55,11 @@ class _Route(StrictRoute):
         return await create(spec, key, state.parts, state.clerk)
 
 
+AfterId = Annotated[
+    str | None,
+    Query(description="Go on behind this id.", json_schema_extra={"pattern": ids.JOB_ID}),
+]
+
 IfMatch = Annotated[
     str | None, Header(description="Only if the job's ETag is one of these: nothing changed since.")
 ]
@@ -122,7 +127,7 @@ def list_all(
     status: Annotated[
         list[Status] | None, Query(description="Only jobs with this status; may be repeated.")
     ] = None,
-    after: Annotated[str | None, Query(description="Go on behind this id.")] = None,
+    after: AfterId = None,
     limit: Limit = 20,
 ) -> JobList:
     """All training jobs, newest first."""

@@ -13,8 +13,12 @@ class Answer(NamedTuple):
     body: bytes
 
 
-def exchange(url: str, request: bytes, *, timeout_s: float = 20.0) -> Answer:
+def exchange(
+    url: str, request: bytes, *, timeout_s: float = 20.0, half_close: bool = False
+) -> Answer:
     """Send `request` as it is, and read until the server closes; it must ask for that.
+
+    With `half_close` the server sees that no more bytes will come.
 
     A server that has heard enough may close while bytes are on their way, and the answer is lost.
     """
@@ -23,6 +27,8 @@ def exchange(url: str, request: bytes, *, timeout_s: float = 20.0) -> Answer:
     wire = socket.create_connection((host, int(port)), timeout=timeout_s)
     with wire, suppress(ConnectionError):
         wire.sendall(request)
+        if half_close:
+            wire.shutdown(socket.SHUT_WR)
         while block := wire.recv(65_536):
             received += block
     return parsed(received)

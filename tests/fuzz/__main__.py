@@ -1,0 +1,60 @@
+"""`make fuzz`: ten thousand calls as everybody; nothing may be a mistake of the service."""
+
+import argparse
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import structlog
+
+from tests.fuzz.run import Plan, fuzzed_api, run, statuses
+from tests.fuzz.schema import Effort
+
+CALLS_MIN = 10_000
+
+
+def plan(seed: int) -> Plan:
+    """Most is tried with the key that may do everything; the others meet every border, too."""
+    borders = Effort(examples=3, seed=seed)
+    few = Effort(examples=2, phases="fuzzing", seed=seed)
+    return Plan(
+        efforts={
+            "none": few,
+            "wrong": few,
+            "scrape": few,
+            "read": borders,
+            "full": Effort(examples=40, seed=seed),
+            "session-read": few,
+            "session-full": borders,
+            "cross-site": few,
+        },
+        raw=2000,
+        race_jobs=100,
+        seed=seed,
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Fuzz once, and tell the figures."""
+    parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    seed = parser.parse_args(arguments).seed
+    quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=quiet)
+    began_s = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="moco-fuzz-") as name:
+        folder = Path(name)
+        with fuzzed_api(folder) as api:
+            calls = run(api, plan(seed), folder=folder)
+            answers = statuses(api)
+    for who, count in calls.items():
+        print(f"{who:>13} {count:6,} calls")
+    told = ", ".join(f"{count:,} of {kind}" for kind, count in sorted(answers.items()))
+    print(f"{sum(calls.values()):,} calls in {time.monotonic() - began_s:.0f} s: {told}")
+    return 0 if sum(calls.values()) >= CALLS_MIN else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,74 @@
+"""The API against its own OpenAPI document, by schemathesis in a process of its own."""
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fuzz.principals import Principal
+from tests.fuzz.world import World
+from tests.support.api import RunningApi
+
+CHECKS: tuple[str, ...] = (
+    *("not_a_server_error", "status_code_conformance", "content_type_conformance"),
+    *("response_schema_conformance", "response_headers_conformance", "unsupported_method"),
+    *("allow_header_conformance", "negative_data_rejection", "missing_required_header"),
+)
+REPO = Path(__file__).parents[2]
+DOCUMENT = "openapi.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much is tried."""
+
+    examples: int
+    """Of each operation, valid and invalid ones."""
+    phases: str = "examples,coverage,fuzzing"
+    """Coverage tries the borders of every parameter."""
+    seed: int = 1
+    limit_s: float = 900.0
+
+
+def schema_calls(
+    api: RunningApi, world: World, principal: Principal, effort: Effort, *, folder: Path
+) -> int:
+    """Return how many calls were made. Raises AssertionError with what was found."""
+    (folder / DOCUMENT).write_text(api.client.get("/openapi.json").text)
+    headers = [
+        argument
+        for name, value in principal.headers.items()
+        for argument in ("--header", f"{name}: {value}")
+    ]
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run", DOCUMENT, "--url", api.url),
+            *headers,
+            *("--phases", effort.phases, "--max-examples", str(effort.examples)),
+            *("--seed", str(effort.seed), "--checks", ",".join(_checks(principal))),
+            *("--continue-on-failure", "--no-color", "--workers", "1"),
+        ],
+        cwd=folder,
+        env=os.environ
+        | {
+            "PYTHONPATH": str(REPO),
+            "SCHEMATHESIS_HOOKS": "tests.fuzz.hooks",
+            "MOCO_FUZZ_WORLD": world.as_json(),
+        },
+        capture_output=True,
+        text=True,
+        timeout=effort.limit_s,
+        check=False,
+    )
+    generated = re.search(r"([\d,]+) generated", done.stdout)
+    assert done.returncode == 0, f"{principal.name}:\n{done.stdout}\n{done.stderr}"
+    assert generated is not None, done.stdout
+    return int(generated[1].replace(",", ""))
+
+
+def _checks(principal: Principal) -> list[str]:
+    """A request without its Authorization is still good for whoever has a session."""
+    by_cookie = "Cookie" in principal.headers
+    return [name for name in CHECKS if not (by_cookie and name == "negative_data_rejection")]
