@@ -43,6 +43,7 @@ def main(arguments: list[str]) -> int:
     seed = parser.parse_args(arguments).seed
     quiet = structlog.make_filtering_bound_logger(logging.CRITICAL)
     structlog.configure(wrapper_class=quiet)
+    logging.disable(logging.CRITICAL)  # uvicorn has a line for each request that it cannot read
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="moco-fuzz-") as name:
         folder = Path(name)
