@@ -103,7 +103,7 @@ def test_what_a_finished_job_shows(visitor: Visitor, world: World) -> None:
     expect(words).to_contain_text("negatives are filling")
     page.locator("[data-chart=embedding_std_ratio]").scroll_into_view_if_needed()
     collapse = page.locator("[data-chart=embedding_std_ratio] .annotation-text")
-    expect(collapse).to_contain_text("collapse")
+    expect(collapse).to_contain_text(["collapsed", "collapsing"])
     page.get_by_role("tab", name="Curves").focus()
     for name, text in (
         ("Files", "torch"),

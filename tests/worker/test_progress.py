@@ -1,14 +1,21 @@
+import json
+from pathlib import Path
+
 from service.examples import PROFILE
+from service.store.words import Lease
 from trainer.events import (
     Ended,
     Evaluated,
     Event,
     Ingesting,
+    Judged,
     Logged,
     Profiled,
     Started,
     Stepped,
 )
+from trainer.spec import JobSpec
+from worker.attempt import attempt_of
 from worker.progress import Heard, Progress, folded
 
 STARTED = Started(
@@ -88,3 +95,34 @@ def test_the_first_step_and_what_changes_the_job_go_out_at_once() -> None:
     assert urgent(Ended(outcome="succeeded"))
     assert not urgent(Logged(message="x"))
     assert heard.ended == Ended(outcome="succeeded")
+
+
+def test_a_lease_of_an_older_version_keeps_its_rules(tmp_path: Path) -> None:
+    """Its resolved spec lacks what this version adds; a spec that says it is left alone."""
+
+    def taken(**words: object) -> JobSpec:
+        lease = Lease(
+            **{"job_id": "job_1", "kind": "train", "pool": "train", "attempt": 1, "token": "1:a"},  # type: ignore[arg-type]
+            spec_json=json.dumps({"dataset": "x", **words}),
+            inputs={},
+            folder="jobs/job_1",
+            checkpoints=(),
+            dataset_id=None,
+        )
+        spec = attempt_of(lease, tmp_path).spec
+        assert isinstance(spec, JobSpec)
+        return spec
+
+    old, new = taken(), taken(order=2, schedule={"warmup_from": 1})
+    assert (old.order, old.schedule.warmup_from) == (1, 0)
+    assert old.evaluation is not None
+    assert old.evaluation.baselines is False
+    assert (new.order, new.schedule.warmup_from) == (2, 1)
+
+
+def test_a_verdict_is_part_of_the_progress_until_the_next_one() -> None:
+    told = Judged(step=3, code="healthy", kind="ok", word="Healthy", evidence="1.", advice="2.")
+    progress = folded({"step": 3}, told, batch_rows=1)
+    assert progress["verdict"] == told.model_dump(mode="json")
+    later = told.model_copy(update={"code": "collapsed"})
+    assert folded(progress, later, batch_rows=1)["verdict"]["code"] == "collapsed"
