@@ -81,7 +81,7 @@ class BadProbe(TrainerError):
     """An image that was sent to be compared cannot be used."""
 
     code = "bad_image"
-    hint = "Send one picture as jpg, png, webp, tif, bmp or ppm, of at most 25 megapixels."
+    hint = "Send one picture, such as a JPEG, PNG, WebP or TIFF, of at most 100 megapixels."
 
 
 class EncoderGone(TrainerError):

@@ -16,6 +16,9 @@ from trainer.data.formats.pictures import Picture, check_size, pictures_of
 from trainer.data.rows import BadImage, Decoded
 from trainer.ingest_options import IngestOptions
 
+PAGES_BYTES, PAGES_RATIO = 16 * 1024**2, 4
+"""Rows of one file may take so many bytes, and so many more for each byte of the file."""
+
 
 @contextmanager
 def strict_pillow() -> Iterator[None]:
@@ -36,10 +39,21 @@ def strict_pillow() -> Iterator[None]:
 def decode_file(data: bytes, options: IngestOptions) -> Decoded:
     """Decode an image file, upright and shrunk to `side_px_max`; `more` holds further pages.
 
+    Pages are held until the next file: of a small file that unpacks to many, some are left out.
     Raises BadImage.
     """
-    first, *more = (_row(picture, options) for picture in pictures_of(data, options))
-    return replace(first, more=tuple(more))
+    room_bytes = PAGES_BYTES + PAGES_RATIO * len(data)
+    rows: list[Decoded] = []
+    left_out = 0
+    for picture in pictures_of(data, options):
+        row = _row(picture, options)
+        room_bytes -= len(row.pixels)
+        left_out += row.pages_left_out
+        if room_bytes >= 0 or not rows:
+            rows.append(row)
+        else:
+            left_out += 1
+    return replace(rows[0], more=tuple(rows[1:]), pages_left_out=left_out)
 
 
 def decode_array(array: NDArray[Any], options: IngestOptions) -> Decoded:

@@ -1,5 +1,6 @@
 """Formats by content, damage beside the pixels, cut files, pages: against Pillow and tifffile."""
 
+import contextlib
 import io
 import struct
 import zlib
@@ -337,3 +338,50 @@ def test_decoding_at_a_fraction_changes_little_at_any_side(side_px_max: int) -> 
     assert small.height == min(side_px_max, 1200)
     pixels = [np.frombuffer(row.pixels, np.uint8).astype(int) for row in (small, exact)]
     assert np.abs(pixels[0] - pixels[1]).mean() < 2.0
+
+
+def test_bands_count_against_the_limit_on_pixels() -> None:
+    """200 x 200 pixels of 64 doubles take as much as 2.5 million pixels."""
+    bands = tiff(np.zeros((200, 200, 64)), photometric="minisblack", planarconfig="contig")
+    bad = refusal(bands, IngestOptions(pixels_max=100_000))
+    assert bad.reason == "oversize"
+    assert "64 bands of float64" in bad.detail
+
+
+@pytest.mark.parametrize("width", [2**20, 2**31])
+def test_a_tile_that_is_far_larger_than_its_image_is_refused(width: int) -> None:
+    data = tiff(np.zeros((64, 64), np.uint16), tile=(64, 64))
+    place = data.index(struct.pack("<HHI", 322, 4, 1))
+    damaged = data[:place] + struct.pack("<HHII", 322, 4, 1, width) + data[place + 12 :]
+    assert refusal(damaged).reason in {"oversize", "unreadable", "truncated"}
+
+
+def test_a_small_file_of_many_pages_does_not_fill_the_memory() -> None:
+    pages = np.zeros((40, 1024, 1024), np.uint8)
+    pages[:, 0, 0] = np.arange(40)
+    data = tiff(pages, photometric="minisblack", compression="zlib")
+    row = decode_file(data, IngestOptions(pages="rows", side_px_max=1024))
+    held = sum(len(page.pixels) for page in (row, *row.more))
+    assert held < 20 * 1024**2
+    assert row.pages_left_out == 40 - 1 - len(row.more)
+
+
+KINDS = ["GIF", "AVIF", "JPEG2000", "BMP", "PPM", "MPO", "deep TIFF", "deep PNM", "tiled TIFF"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_flipped_byte_of_any_format_crashes(kind: str) -> None:
+    draw = np.random.default_rng(0)
+    values = draw.integers(0, 65_536, (24, 24, 5), dtype=np.uint16)
+    made = {
+        "deep TIFF": lambda: tiff(values, compression="lzw", planarconfig="contig"),
+        "tiled TIFF": lambda: tiff(values[:, :, 0], tile=(16, 16), compression="zlib"),
+        "deep PNM": lambda: b"P5 24 24 65535\n" + values[:, :, 0].tobytes(),
+    }
+    image = photo(height=24, width=24)
+    data = made[kind]() if kind in made else encoded(image, kind)
+    for place in draw.integers(0, len(data), 120):
+        damaged = bytearray(data)
+        damaged[place] ^= int(draw.integers(1, 256))
+        with strict_pillow(), contextlib.suppress(BadImage):
+            assert decode_file(bytes(damaged), USUAL).pixels

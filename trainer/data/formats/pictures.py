@@ -26,8 +26,9 @@ from trainer.ingest_options import IngestOptions
 ASPECT_MAX: Final = 4
 """A longer side is shrunk to so many times the limit of the shorter one: canvases stay small."""
 PAGES_MAX: Final = 10_000
-"""Pages of one file that may become rows: they are decoded before the next file is."""
+"""Pages of one file that may become rows."""
 LARGE_PIXELS: Final = 25_000_000
+PIXEL_BYTES: Final = 8
 GREY: Final = 0x80
 _LARGE = threading.Lock()
 _ODD_TEXT: Final = re.compile(r"b['\"]|<|0x[0-9a-f]|[^ -~]")
@@ -84,6 +85,13 @@ def check_size(width: int, height: int, options: IngestOptions) -> None:
     if width * height > options.pixels_max:
         detail = f"{width} x {height} pixels; pixels_max is {options.pixels_max}"
         raise BadImage("oversize", detail)
+
+
+def _check_bytes(words: str, size_bytes: int, options: IngestOptions) -> None:
+    """Raise BadImage if values take more memory than the most pixels of RGBA of 16 bits do."""
+    if size_bytes > PIXEL_BYTES * options.pixels_max:
+        detail = f"{words} take {size_bytes} bytes; pixels_max allows {PIXEL_BYTES} for each pixel"
+        raise BadImage("oversize", f"{detail}, and is {options.pixels_max}")
 
 
 def _jpeg(data: bytes, options: IngestOptions) -> Iterator[Picture]:
@@ -167,6 +175,7 @@ def _tiff_pixels(
     data: bytes, page: tiffs.Page, options: IngestOptions
 ) -> tuple[Image.Image | NDArray[Any], bool]:
     if page.needs_array:
+        _check_bytes(page.words(), page.unpacked_bytes, options)
         values, is_cut = tiffs.array_of(data, page)
         if is_cut:
             _check_truncated(options)

@@ -74,6 +74,15 @@ class Page:
         bands = self.samples > 4 or (is_grey and self.samples > 1 and not self.has_alpha)
         return self.dtype not in ("", "u1") or (bands and bool(self.dtype))
 
+    @property
+    def unpacked_bytes(self) -> int:
+        """Bytes of the values, with those of tiles that reach past the edges."""
+        across = int(self.tags.get(_TILE_WIDTH, 0)) or self.width
+        down = int(self.tags.get(_TILE_HEIGHT, 0)) or self.height
+        width = ceil(self.width / across) * across
+        height = ceil(self.height / down) * down
+        return width * height * self.samples * (np.dtype(self.dtype).itemsize if self.dtype else 1)
+
     def words(self) -> str:
         """Return channels and type for people, such as `13 bands of uint16`."""
         kind = np.dtype(self.dtype).name if self.dtype else f"{self.tags.get(_BITS)} bits"
