@@ -42,8 +42,26 @@ class Setting(NamedTuple):
     default: str | int | None
     help: str
     secret: bool = False
+    most: int = 65_535
+    """Of a number."""
 
 
+def _limit(name: str, help: str, default: int | None) -> Setting:
+    """A number of bytes or seconds for `moco up`, without a flag."""
+    return Setting(name, int, f"MOCO_{name.upper()}", "", default, help, most=2**62)
+
+
+DAY_S = 24 * 3600
+RETENTION = (
+    _limit("removable_bytes_max", "bytes of what may be removed at some age", None),
+    _limit("upload_kept_s", "seconds that uploads are kept", DAY_S),
+    _limit("dataset_unusable_kept_s", "seconds that failed datasets are kept", 7 * DAY_S),
+    _limit("checkpoint_kept_s", "seconds that ended jobs keep checkpoints", 30 * DAY_S),
+    _limit("event_kept_s", "seconds that ended jobs keep events", 30 * DAY_S),
+    _limit("job_kept_s", "seconds that failed and cancelled jobs are kept", None),
+    _limit("log_kept_s", "seconds that rotated logs are kept", 30 * DAY_S),
+)
+"""What the API of `moco up` removes by itself; the same as in `service.settings`."""
 SETTINGS = (
     Setting("url", str, "MOCO_URL", "--url", None, "the server; else the one of `moco up`"),
     Setting("api_key", str, "MOCO_API_KEY", "--key", None, "the key to it", secret=True),
@@ -51,6 +69,8 @@ SETTINGS = (
     Setting("port", int, "MOCO_PORT", "--port", 8080, "of the API of `moco up`; 0: a free one"),
     Setting("redis_url", str, "MOCO_REDIS_URL", "--redis", None, "a Redis for `moco up`"),
     Setting("device", str, "MOCO_DEVICE", "--device", "auto", "what `moco up` trains on"),
+    _limit("log_bytes_max", "bytes of a process's log before a new one", 16 << 20),
+    *RETENTION,
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
 Value = str | int | Path | None
@@ -186,8 +206,8 @@ def _checked(setting: Setting, value: object, *, where: str, key: str, base: Pat
     """`value` in the setting's type. A path of a file begins where the file lies."""
     if setting.kind is int:
         number = _number(value)
-        if number is None or not 0 <= number <= 65_535:
-            raise _wrong(key, f"a whole number from 0 to 65535, not {value!r}", where)
+        if number is None or not 0 <= number <= setting.most:
+            raise _wrong(key, f"a whole number from 0 to {setting.most}, not {value!r}", where)
         return number
     if not isinstance(value, str) or not value.strip():
         shown = "this" if setting.secret else repr(value)
@@ -207,7 +227,7 @@ def _number(value: object) -> int | None:
         return None
     if isinstance(value, int):
         return value
-    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value) else None
+    return int(value) if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value) else None
 
 
 def _keys(path: Path, text: str, table: Any) -> dict[str, str]:  # noqa: ANN401  # any TOML value

@@ -11,8 +11,15 @@ from service.app import create_app
 from service.exporter import create_exporter
 from service.ledger.identity import settle
 from service.ledger.stamp import check_layout
+from service.listeners import handed_over
 from service.routes.common import Parts
-from service.server import NotLoopback, check_host, collect_rarely, make_server, patience_of
+from service.server import (
+    NotLoopback,
+    check_host,
+    collect_rarely,
+    make_server,
+    patience_of,
+)
 from service.settings import ApiSettings
 from service.store.errors import StoreError
 from service.store.store import open_store
@@ -64,14 +71,15 @@ def _serve(settings: ApiSettings, *, is_exporter: bool) -> None:
         app = create_exporter(settings, store) if is_exporter else create_app(settings, store)
         parts: Parts = app.state.parts
         collect_rarely()
-        make_server(
+        server = make_server(
             app,
             host=host,
             port=port,
             on_shutdown=parts.tail.stop,
             patience=patience_of(settings),
             on_slow=(lambda _: None) if is_exporter else parts.on_slow,
-        ).run()
+        )
+        server.run(None if settings.listen_fd is None else [handed_over(settings.listen_fd)])
     finally:
         store.close()
 

@@ -91,6 +91,8 @@ class ApiSettings(KeySettings):
     removable_bytes_max: Annotated[int, Field(ge=1)] | None = None
     """What may be removed at some age takes so many bytes at most; of more, the oldest goes at any
     age over a minute. Left out: no limit."""
+    listen_fd: Annotated[int, Field(ge=0)] | None = None
+    """An open socket to listen on in place of `host` and `port`; `moco up` hands one over."""
     exporter_host: str = "127.0.0.1"
     """Address of the state exporter, under the same rule as `host`."""
     exporter_port: Annotated[int, Field(ge=0, le=65_535)] = 9102

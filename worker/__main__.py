@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from service.apikey import WeakKey, load_keys
 from service.ledger.stamp import check_layout
+from service.listeners import handed_over
 from service.store.errors import Misconfigured, StoreUnavailable
 from service.store.store import Store, open_store
 from trainer import failpoints
@@ -103,7 +104,14 @@ def _open_patiently(settings: WorkerSettings, shutdown: Shutdown) -> Store | Non
 
 def _server(settings: WorkerSettings, metrics: WorkerMetrics) -> ScrapeServer:
     keys, port = load_keys(settings), settings.metrics_port or 0
-    return ScrapeServer(settings.metrics_host, port, keys=keys, render=metrics.render)
+    handle = settings.listen_fd
+    return ScrapeServer(
+        settings.metrics_host,
+        port,
+        keys=keys,
+        render=metrics.render,
+        listener=None if handle is None else handed_over(handle),
+    )
 
 
 def _in_words(error: ValidationError) -> list[str]:

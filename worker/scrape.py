@@ -1,6 +1,7 @@
 """The worker's `/metrics`, served by the standard library and closed to whoever lacks a key."""
 
 import json
+import socket
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
@@ -16,9 +17,27 @@ TIMEOUT_S = 10.0
 class ScrapeServer:
     """Answers `GET /metrics` from a thread until it is closed."""
 
-    def __init__(self, host: str, port: int, *, keys: Keys, render: Callable[[], bytes]) -> None:
-        """Port 0 takes a free one. Raises OSError if the port is taken."""
-        self._server = ThreadingHTTPServer((host, port), _handler(keys, render))
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        keys: Keys,
+        render: Callable[[], bytes],
+        listener: socket.socket | None = None,
+    ) -> None:
+        """Port 0 takes a free one; `listener` is used in place of both.
+
+        Raises OSError if the port is taken.
+        """
+        self._server = ThreadingHTTPServer(
+            (host, port), _handler(keys, render), bind_and_activate=listener is None
+        )
+        if listener is not None:
+            self._server.socket.close()
+            self._server.socket = listener
+            self._server.server_address = listener.getsockname()
+            self._server.server_activate()
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="metrics", daemon=True

@@ -27,6 +27,8 @@ class WorkerSettings(KeySettings):
     """Port of `/metrics`; 0 takes a free one. Left out: no metrics."""
     metrics_host: str = "127.0.0.1"
     """Address that `/metrics` listens on."""
+    listen_fd: Annotated[int, Field(ge=0)] | None = None
+    """An open socket for `/metrics` in place of host and port; `moco up` hands one over."""
     scrape_s: Annotated[float, Field(gt=0.0)] = 15.0
     """How often Prometheus reads; the series of a job outlive it by two of these."""
     flush_every_s: Annotated[float, Field(gt=0.0, le=10.0)] = 0.25

@@ -6,7 +6,9 @@ the kernel sends it SIGTERM if `moco up` itself dies.
 
 import ctypes
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -16,7 +18,7 @@ from pathlib import Path
 from mocoserve.launch import module_command
 
 _PR_SET_PDEATHSIG = 1
-_LOG_BYTES_MAX = 16 << 20
+LOG_BYTES_MAX = 16 << 20
 _STEADY_S = 60.0
 """A child that lived so long has recovered from what ended it before."""
 _PAUSE_S_MAX = 30.0
@@ -31,6 +33,8 @@ class Plan:
     """A module of ours, and what it is called with."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Beside the environment of `moco up`."""
+    listener: socket.socket | None = None
+    """Bound already; the child listens on it."""
     grace_s: float = 10.0
     """Between SIGTERM and SIGKILL."""
 
@@ -38,8 +42,9 @@ class Plan:
 class Child:
     """A process that is kept running."""
 
-    def __init__(self, plan: Plan, log_dir: Path) -> None:
+    def __init__(self, plan: Plan, log_dir: Path, *, log_bytes_max: int = LOG_BYTES_MAX) -> None:
         """Not started yet; what it prints goes to `log_dir`/<name>.log."""
+        self._log_bytes_max = log_bytes_max
         self.plan, self.log = plan, log_dir / f"{plan.name}.log"
         self.starts, self.failures = 0, 0
         self.done = False
@@ -56,13 +61,13 @@ class Child:
     def start(self) -> None:
         """Start it now."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        if self.log.exists() and self.log.stat().st_size > _LOG_BYTES_MAX:
-            self.log.replace(self.log.with_suffix(".log.1"))
+        self._rotate()
         with self.log.open("ab") as log:
             self._begun_at = log.tell()
             self._process = subprocess.Popen(
                 module_command(*self.plan.arguments),
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.plan.env},
+                env={**os.environ, "PYTHONUNBUFFERED": "1", **self.plan.env, **self._listen_env},
+                pass_fds=[listener.fileno()] if (listener := self.plan.listener) else [],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -72,8 +77,14 @@ class Child:
         self.starts += 1
         self._started_s = time.monotonic()
 
+    @property
+    def _listen_env(self) -> dict[str, str]:
+        listener = self.plan.listener
+        return {} if listener is None else {"MOCO_LISTEN_FD": str(listener.fileno())}
+
     def look(self) -> int | None:
         """The exit code if it ended since the last look; starts it again when it is time."""
+        self._rotate()
         if self.done:
             return None
         if self._process is None:
@@ -88,6 +99,16 @@ class Child:
         self.failures = 1 if lived_s > _STEADY_S else self.failures + 1
         self._again_s = time.monotonic() + self.pause_s
         return code
+
+    def _rotate(self) -> None:
+        """Copy a log that is too large aside and empty it: the child appends to the same file."""
+        try:
+            if self.log.stat().st_size <= self._log_bytes_max:
+                return
+            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+            os.truncate(self.log, 0)
+        except OSError:  # there is none yet, or the disk is full; what is in it stays
+            return
 
     @property
     def pause_s(self) -> float:

@@ -120,12 +120,12 @@ def _layout(shell: Shell) -> Iterator[Check]:
 
 
 def _ports(shell: Shell) -> Iterator[Check]:
-    from service.cli.stack import free_port
+    from service.cli.stack import is_free
 
     if read_server(shell.data_dir):
         return
     for name, port in (("API", 8080), ("metrics", 9102)):
-        if free_port(port) == port:
+        if is_free(port):
             yield Check(f"port {port}", "ok", f"free for the {name}")
         else:
             hint = "`moco up --port 0` takes free ones."

@@ -69,7 +69,13 @@ def prometheus(
     from service.observability.bundle import Targets, prometheus_files
 
     folder = folder.absolute()
-    known = _of_up(read_server(shell.data_dir))
+    server = read_server(shell.data_dir)
+    if not server and not (api and state and worker):
+        shell.say(
+            "`moco up` does not run here, so what is not given is where it usually listens. Run "
+            "this again with --force while it runs: its ports may be others."
+        )
+    known = _of_up(server)
     targets = Targets(
         api=(api or known["api"],),
         workers=tuple(worker or known["workers"]),

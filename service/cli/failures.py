@@ -47,6 +47,8 @@ class Failure(NamedTuple):
     errors: tuple[tuple[str, str], ...] = ()
     """(pointer, detail) of each field."""
     request_id: str = ""
+    jobs: tuple[str, ...] = ()
+    """Jobs that stand in the way."""
 
 
 def explain(error: Exception) -> Failure:
@@ -90,7 +92,7 @@ def _of_problem(error: ApiError) -> Failure:
     hint = advice.hint_of(problem) or _HINTS.get(type(error), "")
     fields = tuple((field.pointer, field.detail) for field in problem.errors)
     title, detail = advice.title_of(problem), advice.detail_of(problem)
-    return Failure(title, code, detail, hint, fields, problem.request_id)
+    return Failure(title, code, detail, hint, fields, problem.request_id, problem.jobs)
 
 
 def _code(error: Exception) -> Exit:

@@ -19,6 +19,7 @@ from service.cli.exits import CommandError
 
 _READY_S = 120.0
 _LOOK_EVERY_S = 0.2
+_BACKLOG = 2048
 _FAILURES_MAX = 2
 """Of one child before the stack is ready; a third try would not help."""
 Tell = Callable[[str, dict[str, Any]], None]
@@ -33,6 +34,8 @@ class Layout:
     url: str
     key: str
     metrics_urls: dict[str, str]
+    listeners: dict[str, socket.socket]
+    """Name of a child -> the socket that it listens on."""
 
 
 class Signals:
@@ -102,7 +105,7 @@ class Stack:
 
     def _await_ready(self, signals: Signals) -> None:
         end_s = time.monotonic() + _READY_S
-        with Client(self.layout.url, self.layout.key, tries=1, timeout_s=5.0) as client:
+        with Client(self.layout.url, self.layout.key, tries=1, timeout_s=2.0) as client:
             while not signals.stop() and not self._is_ready(client):
                 self._look()
                 for child in self.children:
@@ -171,17 +174,32 @@ def _where(variable: str, path: Path) -> str:
     return variable if os.environ.get(variable) else str(path)
 
 
-def free_port(preferred: int = 0) -> int:
-    """`preferred` if it is free on loopback, else one that is."""
+def bound(preferred: int = 0) -> socket.socket:
+    """Return a socket on `preferred` if that is free on loopback, else on one that is.
+
+    It is ours from then on: a process that is handed it cannot find its port taken.
+    """
     for port in (preferred, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+            listener.listen(_BACKLOG)  # until then another socket could be bound beside it
+            return listener
+        except OSError:
+            listener.close()
     raise CommandError("No port is free on 127.0.0.1", hint="Stop something that listens.")
+
+
+def port_of(listener: socket.socket) -> int:
+    """Return the port that a socket is bound to."""
+    return int(listener.getsockname()[1])
+
+
+def is_free(port: int) -> bool:
+    """Return whether nothing listens on this port of loopback."""
+    with bound(port) as listener:
+        return port_of(listener) == port
 
 
 @contextmanager

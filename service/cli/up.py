@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 import typer
 
 from mocoserve.server_address import read_server
-from mocoserve.user_config import load
+from mocoserve.user_config import RETENTION, load
 from service.cli.exits import CommandError, Exit
 from service.cli.shell import Shell, guarded
 
@@ -69,6 +69,12 @@ def up(
             "redis": known.find("redis_url", flag=redis or None).value,
             "workers": 0 if no_worker else workers,
             "device": known.find("device", flag=device or None).value,
+            "log_bytes_max": known.find("log_bytes_max").value,
+            "retention": {
+                one.env: str(value)
+                for one in RETENTION
+                if (value := known.find(one.name).value) is not None
+            },
         }
         return _run(Shell(url=None, key=None, data_dir=folder, json=json), wish)
 
@@ -95,7 +101,10 @@ def _run(shell: Shell, wish: dict[str, Any]) -> Exit:
         if redis:
             open_things.callback(redis.stop)
         plans = _plans(layout, wish, redis_url=redis.url if redis else wish["redis"])
-        children = [Child(plan, shell.data_dir / "logs") for plan in plans]
+        children = [
+            Child(plan, shell.data_dir / "logs", log_bytes_max=wish["log_bytes_max"])
+            for plan in plans
+        ]
         look = redis.look if redis else _nothing
         Stack(children, layout, look_at_redis=look, tell=tell).run(signals)
     tell("stopped", {})
@@ -103,26 +112,27 @@ def _run(shell: Shell, wish: dict[str, Any]) -> Exit:
 
 
 def _layout(data_dir: Path, wish: dict[str, Any]) -> "Layout":
-    from service.cli.stack import Layout, free_port
+    from service.cli.stack import Layout, bound, port_of
 
-    port = free_port(wish["port"])
-    if wish["port"] not in (0, port):
+    api = bound(wish["port"])
+    if wish["port"] not in (0, port_of(api)):
         raise CommandError(
             f"Port {wish['port']} is taken", hint="Choose another --port; 0 takes a free one."
         )
     key = _keys(data_dir)
     spread = 0 if wish["port"] == 0 else 1
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port_of(api)}"
     names = ["state", *(f"worker-{i}" for i in range(wish["workers"]))]
     if wish["workers"]:
         names.append("worker-ingest")
     first = 9102
-    metrics = {
-        name: f"http://127.0.0.1:{free_port(spread * (first + i))}/metrics"
-        for i, name in enumerate(names)
+    listeners = {name: bound(spread * (first + i)) for i, name in enumerate(names)}
+    listeners = {"api": api, **listeners}
+    urls = {
+        name: f"http://127.0.0.1:{port_of(listener)}/metrics"
+        for name, listener in listeners.items()
     }
-    urls = {"api": f"{url}/metrics", **metrics}
-    return Layout(data_dir=data_dir, url=url, key=key, metrics_urls=urls)
+    return Layout(data_dir=data_dir, url=url, key=key, metrics_urls=urls, listeners=listeners)
 
 
 def _keys(data_dir: Path) -> str:
@@ -149,28 +159,39 @@ def _plans(layout: "Layout", wish: dict[str, Any], *, redis_url: str) -> "list[P
         "MOCO_REDIS_URL": redis_url,
         "MOCO_API_KEY": layout.key,
     }
-    api = {**shared, "MOCO_HOST": "127.0.0.1", "MOCO_PORT": _port(layout.url)}
+    api = {**shared, "MOCO_HOST": "127.0.0.1", "MOCO_PORT": _port(layout.url), **wish["retention"]}
     exporter = {**shared, "MOCO_EXPORTER_PORT": _port(layout.metrics_urls["state"])}
     plans = [
-        Plan(name="api", arguments=("service",), env=api),
-        Plan(name="exporter", arguments=("service", "exporter"), env=exporter),
+        Plan(name="api", arguments=("service",), env=api, listener=layout.listeners["api"]),
+        Plan(
+            name="exporter",
+            arguments=("service", "exporter"),
+            env=exporter,
+            listener=layout.listeners["state"],
+        ),
     ]
     for index in range(wish["workers"]):
         metrics_port = _port(layout.metrics_urls[f"worker-{index}"])
         env = {**shared, **_worker_env(wish, index), "MOCO_METRICS_PORT": metrics_port}
-        plans.append(_worker(f"worker-{index}", env))
+        plans.append(_worker(f"worker-{index}", env, layout))
     if wish["workers"]:
         env = {**shared, "MOCO_POOLS": "ingest", "MOCO_DEVICE": "cpu", "MOCO_NAME": "ingest"}
         env["MOCO_COMPILE_AHEAD"] = "false"  # it makes no views but a preview's
         env["MOCO_METRICS_PORT"] = _port(layout.metrics_urls["worker-ingest"])
-        plans.append(_worker("worker-ingest", env))
+        plans.append(_worker("worker-ingest", env, layout))
     return plans
 
 
-def _worker(name: str, env: dict[str, str]) -> "Plan":
+def _worker(name: str, env: dict[str, str], layout: "Layout") -> "Plan":
     from service.cli.children import Plan
 
-    return Plan(name=name, arguments=("worker",), env=env, grace_s=_WORKER_GRACE_S)
+    return Plan(
+        name=name,
+        arguments=("worker",),
+        env=env,
+        listener=layout.listeners[name],
+        grace_s=_WORKER_GRACE_S,
+    )
 
 
 def _worker_env(wish: dict[str, Any], index: int) -> dict[str, str]:

@@ -1,12 +1,15 @@
 """Commands, run against the real API of a module."""
 
+import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli.main import app
-from tests.support.api import KEY, RunningApi
+from tests.support.api import KEY, RunningApi, facts
 from tests.support.moco import Moco
 
 
@@ -27,3 +30,27 @@ def moco(api: RunningApi, tmp_path: Path) -> Moco:
         return result
 
     return run
+
+
+@pytest.fixture
+def ingests(api: RunningApi) -> Iterator[None]:
+    """An ingest worker that finds what `facts` says in whatever it is given."""
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.wait(0.02):
+            lease = api.store.queue.claim(
+                pools=("ingest",), worker_id="w", nonce=os.urandom(8).hex()
+            )
+            if lease is not None:
+                known = facts().model_dump_json()
+                folder = f"{lease.folder}/attempts/1/pack"
+                api.store.queue.complete(
+                    lease, artifacts=(), artifacts_folder=folder, facts_json=known
+                )
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    stop.set()
+    thread.join()

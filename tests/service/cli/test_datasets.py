@@ -1,17 +1,14 @@
 """`moco dataset` against a real API. An ingest worker is played by calls to the store."""
 
 import hashlib
-import os
-import threading
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from service.cli import ingest_options
 from service.cli.dataset import name_of
-from tests.support.api import RunningApi, claim, facts
+from tests.support.api import RunningApi, claim
 from tests.support.moco import Moco, answer
 from trainer.ingest_options import IngestOptions
 
@@ -20,30 +17,6 @@ def archive(path: Path) -> Path:
     with zipfile.ZipFile(path, "w") as made:
         made.writestr("a.png", bytes(50_000))
     return path
-
-
-@pytest.fixture
-def ingests(api: RunningApi) -> Iterator[None]:
-    """An ingest worker that finds what `facts` says in whatever it is given."""
-    stop = threading.Event()
-
-    def work() -> None:
-        while not stop.wait(0.02):
-            lease = api.store.queue.claim(
-                pools=("ingest",), worker_id="w", nonce=os.urandom(8).hex()
-            )
-            if lease is not None:
-                known = facts().model_dump_json()
-                folder = f"{lease.folder}/attempts/1/pack"
-                api.store.queue.complete(
-                    lease, artifacts=(), artifacts_folder=folder, facts_json=known
-                )
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    yield
-    stop.set()
-    thread.join()
 
 
 @pytest.mark.usefixtures("ingests")
