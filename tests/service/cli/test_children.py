@@ -52,7 +52,9 @@ def test_children_serve_at_the_port_that_was_told_also_after_a_crash(
                 assert first
                 os.kill(first, 9)
                 wait_until(lambda: child.look() == -9, 20, "its end is seen")
-                wait_until(lambda: child.look() is None and child.pid, 20, "it starts again")
+                wait_until(
+                    lambda: child.look() is None and child.pid is not None, 20, "it starts again"
+                )
                 wait_until(lambda: _answers(client, "/metrics"), 60, "the exporter again")
                 assert child.pid != first
         finally:
