@@ -105,7 +105,7 @@ def ours(
     found: list[float] = []
 
     def emit(event: Event) -> None:
-        if isinstance(event, Evaluated):
+        if isinstance(event, Evaluated) and "knn_top1" in event.signals:
             found.append(event.signals["knn_top1"])
 
     with tempfile.TemporaryDirectory(prefix="moco-") as out:

@@ -42,6 +42,20 @@ class DataWarning(Answer):
     hint: str = ""
 
 
+class ValueMapping(Answer):
+    """Which values of the source are seen as 0 and as 1."""
+
+    low: float = 0.0
+    high: float = 255.0
+    rule: str = "identity"
+    scale: float = 1.0
+    offset: float = 0.0
+    source_dtype: str = "uint8"
+    value_min: float | None = None
+    value_max: float | None = None
+    non_finite: int = 0
+
+
 class DatasetFacts(Answer):
     """What the ingest found out about a dataset."""
 
@@ -53,6 +67,10 @@ class DatasetFacts(Answer):
     side_px_median: int = 0
     side_px_max: int = 0
     same_size: bool = False
+    channels: int = 3
+    dtype: str = "uint8"
+    values: ValueMapping | None = None
+    splits: dict[str, int] = Field(default_factory=dict)
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     size_bytes: int = 0

@@ -9,6 +9,7 @@ from service.idempotency import fingerprint
 from service.problems import Problem, invalid
 from service.store.store import Store
 from service.store.words import DatasetRecord, JobRecord, NewJob
+from trainer.alike import check_alike
 from trainer.enlarging import enlarged_views
 from trainer.estimate import Estimate, estimate
 from trainer.events import DatasetFacts
@@ -79,6 +80,7 @@ def plan(spec: JobSpec, found: Mapping[str, DatasetRecord]) -> Plan:
     if spec.test_dataset is not None:
         test, test_facts = _ready(found, spec.test_dataset, "test_dataset")
         _check_labels(facts, test_facts)
+        check_alike(facts, test_facts)
         inputs["test_dataset"] = test.pack or ""
     return Plan(spec, resolve(spec, facts), facts, train.id, inputs)
 

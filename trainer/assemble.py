@@ -10,12 +10,13 @@ import torch
 
 from trainer import checkpoints
 from trainer.abreast import Abreast
+from trainer.alike import check_alike
 from trainer.batches import Batches
 from trainer.captured import CapturedStepping, CudaTape
 from trainer.crew import Crew
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
-from trainer.data.values import bounds_of, check_alike, open_seen
+from trainer.data.values import bounds_of, open_seen
 from trainer.evaluation import plan_evaluation
 from trainer.events import DatasetFacts, ValueMapping
 from trainer.failpoints import reach

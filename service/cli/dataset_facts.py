@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from service.cli.words import bytes_text, count_text
 
 if TYPE_CHECKING:
-    from mocoserve.models import Dataset, DataWarning, SideHistogram
+    from mocoserve.models import Dataset, DataWarning, SideHistogram, ValueMapping
 
 KEPT = {
     "truncated_kept": "cut off",
@@ -15,6 +15,13 @@ KEPT = {
     "bad_mask": "without their mask",
 }
 """Reasons of files that are rows all the same, in words."""
+RULES = {
+    "identity": "as they are",
+    "auto": "percentiles 0.1 and 99.9 of all pixels",
+    "full": "smallest and largest of all pixels",
+    "stated": "as stated",
+}
+"""Where the range of values comes from."""
 LIMITS = frozenset(
     {"pixels_max", "file_bytes_max", "total_bytes_max", "entries_max", "ratio_max", "seconds_max"}
 )
@@ -41,6 +48,9 @@ def facts_of(dataset: "Dataset") -> list[tuple[str, object]]:
         shown += [
             ("rows", count_text(facts.rows)),
             ("classes", f"{len(facts.labels)}" if facts.labels else "none: no labels"),
+            ("splits", splits_text(facts.splits) if facts.splits else None),
+            ("channels", f"{facts.channels}"),
+            ("values", values_text(facts.values) if facts.values else None),
             ("sides", same if facts.same_size and facts.side_px_min == facts.side_px_max else span),
             ("as sent", sides_text(facts.sides_sent) if facts.sides_sent else None),
             ("bad files", count_text(facts.bad_files)),
@@ -60,6 +70,19 @@ def counts_text(counts: Mapping[str, int]) -> str:
     kept = [f"{counts[reason]} {words}" for reason, words in KEPT.items() if reason in counts]
     told = f"Left out: {', '.join(words) or 'nothing'}."
     return f"{told} Kept in part: {', '.join(kept)}." if kept else told
+
+
+def splits_text(splits: Mapping[str, int]) -> str:
+    """Return the rows of each split."""
+    return ", ".join(f"{name} {count_text(rows)}" for name, rows in splits.items())
+
+
+def values_text(values: "ValueMapping") -> str:
+    """Return which values are seen as black and as white, and why these."""
+    return (
+        f"{values.source_dtype}: {values.low:.6g} is black, {values.high:.6g} is white "
+        f"({RULES.get(values.rule, values.rule)})"
+    )
 
 
 def warning_text(warning: "DataWarning") -> str:

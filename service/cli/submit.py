@@ -42,6 +42,14 @@ Encoder = Annotated[
         autocompletion=completion.encoders,
     ),
 ]
+Splits = Annotated[
+    str | None,
+    typer.Option(
+        "--use-splits",
+        metavar="yes|no",
+        help="no: train on the rows of all splits that the dataset names.",
+    ),
+]
 Preset = Annotated[
     str | None,
     typer.Option(
@@ -76,6 +84,7 @@ def submit(
         list[str] | None,
         typer.Option("--set", metavar="KEY.PATH=VALUE", help="Any field; may be repeated."),
     ] = None,
+    use_splits: Splits = None,
     file: Annotated[
         Path | None, typer.Option("-f", "--file", help="Spec as JSON; - is stdin.")
     ] = None,
@@ -101,6 +110,7 @@ def submit(
         "seed": seed,
         "name": name,
         "profile": profile,
+        "use_splits": _yes_or_no(use_splits),
     }
     spec = specs.with_sets(specs.with_options(specs.load(file), options), sets or [])
     if "dataset" not in spec:
@@ -113,6 +123,12 @@ def submit(
         _preview(shell, spec)
         return None
     return _start(shell, spec, idempotency_key=idempotency_key, follow=follow)
+
+
+def _yes_or_no(word: str | None) -> bool | None:
+    if word not in {None, "yes", "no"}:
+        raise CommandError(f"--use-splits takes yes or no, not {word}", code=Exit.USAGE)
+    return None if word is None else word == "yes"
 
 
 def _start(

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainer.data.finish import Raster, finished
-from trainer.data.formats import tiffs
 from trainer.data.formats.pictures import Picture, check_size, pictures_of
 from trainer.data.rows import BadImage, Decoded
 from trainer.ingest_options import IngestOptions
@@ -93,18 +92,16 @@ def _plain(image: Image.Image, options: IngestOptions) -> Image.Image:
     if image.mode == mode:
         return image
     if image.has_transparency_data:
-        is_tiff = image.format == "TIFF"
         image = image.convert("RGBA")
         if options.channels == 4:
             return image
-        image = _on_white(image, options, is_tiff=is_tiff)
+        image = _on_white(image, options)
     return image.convert(mode)
 
 
-def _on_white(image: Image.Image, options: IngestOptions, *, is_tiff: bool) -> Image.Image:
+def _on_white(image: Image.Image, options: IngestOptions) -> Image.Image:
     """Colours on white where alpha differs between pixels, else the colours as they are."""
-    alpha = np.asarray(image.getchannel("A"))
-    is_alpha = alpha.min() != alpha.max() and (not is_tiff or tiffs.looks_like_alpha(alpha))
-    if options.alpha == "drop" or not is_alpha:
+    low, high = image.getchannel("A").getextrema()
+    if options.alpha == "drop" or low == high:
         return image
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

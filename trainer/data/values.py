@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from trainer.data.pack import Pack
 from trainer.data.rows import BadImage, Decoded, Kind
 from trainer.data.wide import STEPS, Extent, kept_in_16_bits
-from trainer.errors import SpecError
 from trainer.events import DatasetFacts, DataWarning, ValueMapping
 from trainer.ingest_options import window_of
 from trainer.views.spec import DATASET
@@ -133,17 +132,6 @@ def open_seen(path: Path, window: str) -> Pack:
     return pack
 
 
-def check_alike(train: DatasetFacts, test: DatasetFacts) -> None:
-    """Raise SpecError if a test dataset cannot be shown to an encoder of the dataset."""
-    kinds = [(facts.values or PLAIN).source_dtype for facts in (train, test)]
-    if train.channels != test.channels:
-        detail = f"its rows have {test.channels} channels, the dataset's {train.channels}"
-        raise SpecError(detail, field="test_dataset")
-    if train.dtype != test.dtype:
-        detail = f"its files hold values of {kinds[1]}, the dataset's of {kinds[0]}"
-        raise SpecError(detail, field="test_dataset")
-
-
 def stored_row(row: Decoded, mapping: ValueMapping) -> NDArray[Any]:
     """A file's values as a pack keeps them, [H, W, C]. Raises BadImage if of another kind."""
     if row.kind == "wide":
@@ -184,9 +172,9 @@ def _little_range(mapping: ValueMapping) -> list[DataWarning]:
     top = 65_535 if mapping.source_dtype == "uint16" else 32_767
     if mapping.value_max > LITTLE_RANGE * top:
         return []
-    seen = f"{number(mapping.low)} is seen as black and {number(mapping.high)} as white"
-    message = f"values reach {number(mapping.value_max)} of {top}"
-    hint = f"{seen}. If that is not what matters, state a range (--range LO:HI)."
+    seen = f"{number(mapping.low)} is seen as black, {number(mapping.high)} as white"
+    message = f"values reach {number(mapping.value_max)} of {top}."
+    hint = f"Here {seen}. If that is not what matters, state a range (--range LO:HI)."
     return [DataWarning(code="little_range", message=message, hint=hint)]
 
 
@@ -203,7 +191,7 @@ def _narrow_content(counts: Counts, mapping: ValueMapping) -> list[DataWarning]:
     first, last = (floor(edge * mapping.scale + mapping.offset + 0.5) for edge in edges)
     message = (
         f"half of all pixels lie within a tenth of the range from {number(mapping.low)} to "
-        f"{number(mapping.high)}, so views are mostly of one grey"
+        f"{number(mapping.high)}, so views are mostly of one grey."
     )
     hint = (
         f"If what matters lies there, add the dataset with --range {first}:{last}, or state "

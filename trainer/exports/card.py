@@ -93,11 +93,22 @@ def _data(spec: JobSpec, facts: DatasetFacts) -> str:
         ("left out", f"{facts.bad_files:,} bad files; {facts.duplicates:,} exact duplicates found"),
         ("sides", sides),
         ("seen as", f"{spec.views.side_px} x {spec.views.side_px} px {_channels(facts)}"),
+        ("values", _values(facts)),
+        ("splits", ", ".join(f"{name} {rows:,}" for name, rows in facts.splits.items()) or "none"),
+        *(("warning", f"{one.message} {one.hint}") for one in facts.warnings),
         ("mean, std", f"{_numbers(facts.mean)}, {_numbers(facts.std)}"),
         ("labels", f"{len(facts.labels)} classes, for evaluation only" if facts.labels else "none"),
         ("sha256 of the pack", f"`{facts.sha256}`"),
     ]
     return _table(("", ""), rows)
+
+
+def _values(facts: DatasetFacts) -> str:
+    """Which values of files are seen as black and as white."""
+    mapping = facts.values
+    if mapping is None:
+        return "uint8: 0 is black, 255 is white"
+    return f"{mapping.source_dtype}: {mapping.low:g} is black, {mapping.high:g} is white"
 
 
 def _channels(facts: DatasetFacts) -> str:

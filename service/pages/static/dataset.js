@@ -93,12 +93,22 @@ function inside(found, dataset) {
   return h("section", { class: "card stack" }, h("h2", {}, "What is in it"),
     facts([
       ["Images", number(found.rows)], ["Sides as kept", sides], ["Classes", found.labels.length ? number(found.labels.length) : "no labels"],
+      ["Channels", number(found.channels ?? 3)], ["Values", range(found.values)], ...(Object.keys(found.splits ?? {}).length ? [["Splits", Object.entries(found.splits).map(([name, rows]) => `${name} ${number(rows)}`).join(", ")]] : []),
       ["Bad files", number(found.bad_files)], ["Exact duplicates", number(found.duplicates)], ["Prepared size", `${bytes(found.size_bytes)}, kept as ${KEPT[dataset.store_as]}`],
       ["On the disk", bytes(dataset.stored_bytes)], ["Mean of channels", three(found.mean)], ["Std of channels", three(found.std)], ["Added", clock(dataset.created_at)],
       ...(found.truncated_kept ? [["Cut off and kept", number(found.truncated_kept)]] : []),
       ["Read with", chosenOptions(dataset.options)],
     ]),
     found.labels.length ? h("p", { class: "small muted" }, `Labels are used for evaluation only: ${found.labels.slice(0, 30).join(", ")}${found.labels.length > 30 ? ", …" : ""}.`) : null);
+}
+
+const RULES = { identity: "as they are", auto: "percentiles 0.1 and 99.9 of all pixels", full: "smallest and largest of all pixels", stated: "as stated" };
+
+/** Which values are seen as black and as white, and why these. */
+function range(values) {
+  if (!values) return "0 is black, 255 is white";
+  const short = (value) => Number(value.toPrecision(6)).toString();
+  return `${values.source_dtype}: ${short(values.low)} is black, ${short(values.high)} is white (${RULES[values.rule] ?? values.rule})`;
 }
 
 /** The options that say how rows look; those that only bound the cost are left aside. */

@@ -159,6 +159,10 @@ def _tiff(data: bytes, options: IngestOptions) -> Iterator[Picture]:
         check_size(page.width, page.height, options)
         with _turn(page.width, page.height):
             pixels, is_cut = _tiff_pixels(data, page, options)
+        if isinstance(pixels, Image.Image) and pixels.mode == "RGBA" and options.channels != 4:
+            alpha = np.asarray(pixels.getchannel("A"))
+            is_alpha = page.has_alpha and tiffs.looks_like_alpha(alpha)
+            pixels = pixels if is_alpha else pixels.convert("RGB")
         yield Picture(
             pixels,
             min(page.width, page.height),

@@ -1,0 +1,18 @@
+"""Whether a test dataset can be shown to an encoder of a dataset. Loads no tensors."""
+
+from trainer.errors import SpecError
+from trainer.events import DatasetFacts
+
+
+def check_alike(train: DatasetFacts, test: DatasetFacts) -> None:
+    """Raise SpecError if a test dataset cannot be shown to an encoder of the dataset."""
+    if train.channels != test.channels:
+        detail = f"its rows have {test.channels} channels, the dataset's {train.channels}"
+        raise SpecError(detail, field="test_dataset")
+    if train.dtype != test.dtype:
+        detail = f"it holds values of {_depth(test)}, the dataset of {_depth(train)}"
+        raise SpecError(detail, field="test_dataset")
+
+
+def _depth(facts: DatasetFacts) -> str:
+    return "8 bits" if facts.dtype == "uint8" else "more than 8 bits"
