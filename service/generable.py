@@ -80,7 +80,8 @@ def never_null(schema: dict[str, Any]) -> dict[str, Any]:
     members = [one for one in schema.get("anyOf", ()) if one.get("type") != "null"]
     if len(members) != 1:
         return schema
-    return members[0] | {name: value for name, value in schema.items() if name != "anyOf"}
+    only: dict[str, Any] = members[0]
+    return only | {name: value for name, value in schema.items() if name != "anyOf"}
 
 
 def _without_default(value: dict[str, Any]) -> dict[str, Any]:

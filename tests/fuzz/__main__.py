@@ -11,6 +11,7 @@ import structlog
 
 from tests.fuzz.run import Plan, fuzzed_api, run, statuses
 from tests.fuzz.schema import Effort
+from tests.fuzz.storage import RETENTION, after_retention, fill
 
 CALLS_MIN = 10_000
 
@@ -47,13 +48,18 @@ def main(arguments: list[str]) -> int:
     began_s = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="moco-fuzz-") as name:
         folder = Path(name)
-        with fuzzed_api(folder) as api:
+        with fuzzed_api(folder, **RETENTION) as api:
+            sent = fill(api)
             calls = run(api, plan(seed), folder=folder)
-            answers = statuses(api)
+            answers, room = statuses(api), after_retention(api)
     for who, count in calls.items():
         print(f"{who:>13} {count:6,} calls")
     told = ", ".join(f"{count:,} of {kind}" for kind, count in sorted(answers.items()))
     print(f"{sum(calls.values()):,} calls in {time.monotonic() - began_s:.0f} s: {told}")
+    print(
+        f"{sent:,} bytes of uploads that never ended; {room.most:,} bytes on the disk after the "
+        f"calls, {room.left:,} after retention, {room.live:,} of them of use"
+    )
     return 0 if sum(calls.values()) >= CALLS_MIN else 1
 
 

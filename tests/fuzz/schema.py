@@ -71,4 +71,5 @@ def schema_calls(
 def _checks(principal: Principal) -> list[str]:
     """A request without its Authorization is still good for whoever has a session."""
     by_cookie = "Cookie" in principal.headers
-    return [name for name in CHECKS if not (by_cookie and name == "negative_data_rejection")]
+    of_keys = ("negative_data_rejection", "missing_required_header") if by_cookie else ()
+    return [name for name in CHECKS if name not in of_keys]
