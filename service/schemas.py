@@ -1,6 +1,7 @@
 """What the API says and hears beside the trainer's own words: the JSON of every body."""
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -23,6 +24,7 @@ from trainer.events import DatasetFacts, Judged, Profiled, StoredAs
 from trainer.ingest_options import USUAL, IngestOptions
 from trainer.record import Record
 from trainer.spec import SourceFormat
+from trainer.verdicts import judge
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 JSON_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
@@ -253,6 +255,23 @@ class Progress(BaseModel):
     """How the run is, with its evidence and what to do next."""
 
 
+def _progress(told: Mapping[str, Any]) -> Progress:
+    """Return how far a job is; a run of an older version is judged by its newest signals."""
+    signals, step, steps = told.get("signals") or {}, told.get("step", 0), told.get("steps")
+    if told.get("verdict") or "loss" not in signals or not steps:
+        return Progress(**told)
+    found = judge([{**signals, "epoch": told.get("epoch", 0.0)}], share=step / steps)
+    verdict = Judged(
+        step=step,
+        code=found.verdict.code,
+        kind=found.verdict.kind,
+        word=found.verdict.word,
+        evidence=found.evidence,
+        advice=found.verdict.advice,
+    )
+    return Progress(**{**told, "verdict": verdict})
+
+
 class Job(BaseModel):
     """A training job, or the ingest of a dataset."""
 
@@ -315,7 +334,7 @@ class Job(BaseModel):
             spec=json.loads(record.spec_json),
             resolved=json.loads(record.resolved_json),
             reasons=json.loads(record.reasons_json),
-            progress=Progress(**record.progress),
+            progress=_progress(record.progress),
             checkpoint_step=record.checkpoint_step,
             version=record.version,
         )

@@ -12,8 +12,10 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("order", 1),
     ("schedule.warmup_from", 0),
     ("evaluation.baselines", False),
+    ("encoder.channels", 3),
     # These have their old meaning by default, and are here for the hash of a spec alone.
     ("preset", None),
+    ("use_splits", True),
     ("encoder.stem_init", "kaiming"),
     ("schedule.first_epoch", 0),
     ("views.normalize", "dataset"),

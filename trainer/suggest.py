@@ -223,16 +223,22 @@ def _neighbours(spec: JobSpec, facts: DatasetFacts) -> Choice:
 def smallest_class(spec: JobSpec, facts: DatasetFacts) -> int:
     """Return how many rows of the bank the smallest class has, on average over the draws.
 
-    The bank is what `trainer.evaluation` leaves of the labelled rows: all of them with a test
-    dataset, else nine tenths, and at most `bank_rows`. 0 without labels; a pack that does not
-    count the rows of its classes is taken to have as many of each.
+    The bank is what `trainer.evaluation` leaves of the labelled rows: those of the split train
+    where the dataset has splits, all of them with a test dataset, else nine tenths; and at most
+    `bank_rows`. 0 without labels; a pack that does not count the rows of its classes is taken to
+    have as many of each.
     """
     if spec.evaluation is None or not facts.labels:
         return 0
     counts = facts.label_rows or (facts.rows // len(facts.labels),) * len(facts.labels)
     counts = tuple(count for count in counts if count)
     labelled = sum(counts)
-    bank = labelled if spec.test_dataset else labelled - labelled // 10
+    bank = labelled
+    splits = facts.splits if spec.use_splits else {}
+    if splits:
+        bank = labelled * splits.get("train", 0) // max(1, sum(splits.values()))
+    if not (spec.test_dataset or splits.get("test")):
+        bank -= bank // 10
     return min(counts, default=0) * min(bank, spec.evaluation.bank_rows) // max(1, labelled)
 
 

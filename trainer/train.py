@@ -79,7 +79,7 @@ def _explain(run: Run, emit: Emit) -> None:
         emit(Logged(level="warning", message=message))
     if run.spec.evaluation is not None and run.evaluation is None:
         message = (
-            f"{run.labelled_rows} of {run.source.pack.rows} rows have labels, fewer than the "
-            f"{LABELLED_ROWS_MIN} that nearest neighbors need, so nothing is classified."
+            f"{run.labelled_rows} of {run.source.pack.rows} rows have labels; nearest neighbors "
+            f"need {LABELLED_ROWS_MIN}, some of them to train on, so nothing is classified."
         )
         emit(Logged(message=message))

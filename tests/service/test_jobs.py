@@ -12,6 +12,7 @@ from service import examples
 from tests.service.test_dataset_deletion import du
 from tests.support.api import (
     RunningApi,
+    claim,
     facts,
     finished_job,
     queued_job,
@@ -22,6 +23,7 @@ from tests.support.redis import worker
 from trainer.estimate import estimate
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
+from trainer.verdicts import of_code
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +155,18 @@ def test_a_profile_is_shown_with_the_job_and_listed_among_its_files(api: Running
     assert api.client.get(f"/v1/jobs/{plain}").json()["progress"]["profile"] is None
     (file,) = api.client.get(f"/v1/jobs/{job}/artifacts").json()["data"]
     assert api.client.get(file["url"]).content == b"{}"
+
+
+def test_a_run_of_an_older_version_is_judged_by_its_newest_signals(api: RunningApi) -> None:
+    job = queued_job(api.store)
+    lease = claim(api.store, api.store.jobs.get(job).pool)
+    signals = {"loss": 3.464, "chance_loss": 3.497, "top1": 0.05, "negatives_fill_ratio": 1.0}
+    progress = {"step": 40, "steps": 40, "epoch": 10.0, "signals": signals}
+    api.store.queue.append(lease, [json.dumps({"type": "logged", "message": "x"})], progress)
+    told = api.client.get(f"/v1/jobs/{job}").json()["progress"]["verdict"]
+    assert told["code"] == "at_chance"
+    assert told["evidence"] == "Loss 3.464 of 3.497 for guessing, ln(1 + K)."
+    assert told["advice"] == of_code("at_chance").advice
 
 
 def test_a_job_asks_for_a_profile(api: RunningApi, dataset: str) -> None:

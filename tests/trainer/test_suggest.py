@@ -150,6 +150,24 @@ def test_k_is_a_tenth_of_the_smallest_class_in_the_bank(
     assert ("evaluation.k" in resolved.reasons) == (k != 77)
 
 
+@pytest.mark.parametrize(
+    ("splits", "body", "k"),
+    [
+        ({"train": 800, "val": 100, "test": 100}, {}, 40),
+        ({"train": 800, "val": 200}, {}, 36),
+        ({"train": 800, "val": 200}, {"test_dataset": "test"}, 40),
+        ({"train": 800, "val": 100, "test": 100}, {"use_splits": False}, 45),
+    ],
+)
+def test_k_counts_the_rows_of_the_bank_where_there_are_splits(
+    splits: dict[str, int], body: dict[str, object], k: int
+) -> None:
+    told = facts(1000, label_rows=(500, 500)).model_copy(update={"splits": splits})
+    spec = resolve(JobSpec.model_validate({"dataset": "x", **body}), told).spec
+    assert spec.evaluation is not None
+    assert spec.evaluation.k == k
+
+
 def test_a_pack_that_does_not_count_its_classes_is_taken_to_be_even() -> None:
     uncounted = facts(1797, label_rows=DIGITS).model_copy(update={"label_rows": None})
     spec = resolve(JobSpec(dataset="x"), uncounted).spec
