@@ -192,14 +192,6 @@ class Job(Answer):
         return self.status in OVER
 
 
-class Warned(Answer):
-    """Something to know before a job runs."""
-
-    code: str = ""
-    message: str = ""
-    hint: str = ""
-
-
 class Preview(Answer):
     """What a spec would become, without running it."""
 
@@ -210,7 +202,7 @@ class Preview(Answer):
     eta_basis: str = ""
     """Where the time comes from, or why there is none."""
     memory_bytes: int | None = None
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[DataWarning, ...] = ()
 
 
 class Event(Answer):

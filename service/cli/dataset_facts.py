@@ -52,7 +52,7 @@ def facts_of(dataset: "Dataset") -> list[tuple[str, object]]:
             ("channels", f"{facts.channels}"),
             ("values", values_text(facts.values) if facts.values else None),
             ("sides", same if facts.same_size and facts.side_px_min == facts.side_px_max else span),
-            ("as sent", sides_text(facts.sides_sent) if facts.sides_sent else None),
+            ("as sent", _lines(facts.sides_sent)),
             ("bad files", count_text(facts.bad_files)),
             ("duplicates", count_text(facts.duplicates)),
             ("kept as", f"{dataset.store_as}, {bytes_text(facts.size_bytes)}"),
@@ -87,7 +87,7 @@ def values_text(values: "ValueMapping") -> str:
 
 def warning_text(warning: "DataWarning") -> str:
     """Return a warning on one line: what was seen, then what to do."""
-    return f"{warning.message} {warning.hint}".rstrip()
+    return f"{warning.message.rstrip('.')}. {warning.hint}".rstrip()
 
 
 def options_text(options: Mapping[str, object]) -> str:
@@ -113,6 +113,10 @@ def _upload(dataset: "Dataset") -> str:
     if not dataset.received_bytes:
         return "has not begun"
     return f"broke off, {arrived}{of} have arrived; add the same path again to go on"
+
+
+def _lines(sides: "SideHistogram | None") -> tuple[str, ...] | None:
+    return tuple(sides_text(sides).split("\n")) if sides else None
 
 
 def sides_text(sides: "SideHistogram") -> str:

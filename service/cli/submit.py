@@ -8,6 +8,7 @@ import typer
 
 from service.cli import completion
 from service.cli import spec as specs
+from service.cli.dataset_facts import warning_text
 from service.cli.exits import CommandError, Exit
 from service.cli.shell import Shell, command
 from service.cli.watch import follow as follow_job
@@ -156,7 +157,7 @@ def _say_warnings(shell: Shell, client: "Client", spec: dict[str, Any]) -> None:
 
     with suppress(ClientError):
         for warning in client.jobs.preview(spec).warnings:
-            shell.say(f"warning: {warning.message} {warning.hint}".rstrip())
+            shell.say(f"warning: {warning_text(warning)}")
 
 
 def _preview(shell: Shell, spec: dict[str, Any]) -> None:
@@ -185,4 +186,4 @@ def _print_preview(shell: Shell, preview: "Preview", *, given: dict[str, Any]) -
         f"{bytes_text(preview.memory_bytes)} of memory. Nothing was started."
     )
     for warning in preview.warnings:
-        shell.say(f"warning: {warning.message} {warning.hint}".rstrip())
+        shell.say(f"warning: {warning_text(warning)}")

@@ -47,7 +47,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
-    """Name and value on each line; what is None is left out."""
+    """Name and value on each line; what is None is left out, a tuple has a line for each item."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -59,5 +59,6 @@ def print_facts(facts: Iterable[tuple[str, object]]) -> None:
 
 
 def _cell(value: object) -> Text:
-    text = "-" if value is None else escaped(str(value))
+    lines = value if isinstance(value, tuple) else (value,)
+    text = "-" if value is None else "\n".join(escaped(str(line)) for line in lines)
     return Text(text, style=_STYLES.get(text, ""))

@@ -245,6 +245,27 @@ def test_a_dataset_is_uploaded_from_the_page(visitor: Visitor, downloads: Path) 
     expect(page.get_by_text("kept as JPEG")).to_be_visible()
 
 
+def test_options_of_an_ingest_are_set_on_the_page(visitor: Visitor, downloads: Path) -> None:
+    archive = downloads / "ranged.zip"
+    archive.write_bytes(digits_zip(40, start=340))
+    page = visitor.go("/ui/datasets")
+    visitor.allowed.append("422")
+    page.locator("summary", has_text="Add a dataset").click()
+    page.get_by_label("Archive of images").set_input_files(archive)
+    page.locator("summary", has_text="Options").click()
+    page.get_by_label("Range", exact=True).fill("200:100")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator("#f-range-error")).to_contain_text("such as 860:1260")
+    page.get_by_label("Range", exact=True).fill("10:200")
+    page.get_by_label("Channels", exact=True).fill("1")
+    page.locator("[data-field=keep_truncated]").get_by_role("checkbox").uncheck()
+    page.get_by_role("button", name="Add", exact=True).click()
+    row = page.locator("[data-dataset=ranged]")
+    expect(row.locator("[data-state=ready]")).to_be_visible()
+    row.get_by_role("link", name="ranged", exact=True).click()
+    expect(page.get_by_text("range 10:200, channels 1")).to_be_visible()
+
+
 def test_workers_and_the_system(visitor: Visitor) -> None:
     page = visitor.go("/ui/workers")
     workers = page.get_by_role("list", name="Workers").get_by_role("listitem")
