@@ -5,16 +5,18 @@ MOCO_SHOTS=DIR also writes screenshots at both widths.
 
 import base64
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from sklearn.datasets import load_digits
 
 from tests.browser.conftest import READ_KEY, Visitor, World, until
 from tests.support.images import encoded, picture
+from tests.support.processes import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -117,14 +119,44 @@ def test_somebody_who_may_only_look_sees_what_was_found(stranger: Visitor, world
     expect(page.locator("#near-rows")).to_have_count(0)
 
 
-def test_a_running_job_is_followed_and_its_past_stays_seen(visitor: Visitor, world: World) -> None:
-    """Checkpoints are replaced every few steps; what was seen through them is kept."""
+def test_a_search_whose_checkpoint_was_replaced_is_asked_again(
+    visitor: Visitor, world: World
+) -> None:
+    """A job that trains fast replaces a checkpoint before a worker has looked through it."""
+    gone = {"id": "probe_gone", "status": "failed", "status_reason": {"code": "encoder_gone"}}
+    asked: list[str] = []
+
+    def first(route: Route) -> None:
+        if route.request.method == "POST":
+            asked.append(route.request.url)
+        if len(asked) == 1 and route.request.method == "POST":
+            route.fulfill(status=202, json=gone)
+        else:
+            route.continue_()
+
+    visitor.page.route("**/probes", first)
+    page = opened(visitor, world)
+    expect(page.locator(f"{ROWS} .near-line")).to_have_count(8)
+    assert len(asked) == 2
+
+
+@pytest.fixture
+def learning(world: World) -> Iterator[str]:
+    """A job that saves a checkpoint every second or so, too short to be worth compiling for."""
     world.stack.warm(world.stack.start_worker(MOCO_POOLS="ingest"))
-    job = world.submit(
-        name="still learning", epochs=5000, checkpoint_every_steps=40, evaluation=None
-    )
-    world.stack.wait_for_step(job, 90)
-    page = visitor.go(f"/ui/jobs/{job}#neighbours")
+    frequent = {"checkpoint_every_steps": 40, "keep_checkpoints": 4}
+    job = world.submit(name="still learning", epochs=1900, evaluation=None, **frequent)
+    yield job
+    world.stack.store.jobs.cancel(job)
+    world.stack.wait_for(job, "cancelled", timeout_s=120.0)
+
+
+def test_a_running_job_is_followed_and_its_past_stays_seen(
+    visitor: Visitor, world: World, learning: str
+) -> None:
+    """Checkpoints are replaced every few steps; what was seen through them is kept."""
+    wait_until(lambda: world.stack.store.jobs.get(learning).checkpoint is not None, 180.0)
+    page = visitor.go(f"/ui/jobs/{learning}#neighbours")
     newest = page.get_by_label("Seen by").locator("option").first
     page.locator(f"{ROWS} .near-line").first.wait_for()
     first = newest.inner_text()

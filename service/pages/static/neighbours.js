@@ -10,6 +10,7 @@ import { mayChange } from "./parts.js";
 const NEWEST = "newest";
 const LOOK_MS = [250, 400, 600, 1000];
 const FOLLOW_MS = 8000;
+const TRIES = 6;
 const IMAGE_BYTES_MAX = 20e6;
 const COUNTS = [5, 10, 20, 50];
 
@@ -152,7 +153,13 @@ async function sent(address, image) {
 const turns = new WeakMap();
 const sideways = matchMedia("(max-width: 640px)"); // a line is then scrolled, by keyboard too
 
-/** Asks, waits and shows the answer in `element`; of two questions only the later one is shown. */
+/** Whether a job that trains has replaced the checkpoint before a worker could look through it. */
+const isGone = (probe) => probe.status === "failed" && probe.status_reason?.code === "encoder_gone";
+
+/**
+ * Asks, waits and shows the answer in `element`; of two questions only the later one is shown.
+ * A search whose checkpoint was replaced meanwhile is asked for again, through the one that is newest by then.
+ */
 async function answerIn(element, at, ask, image = null) {
   const turn = (turns.get(element) ?? 0) + 1;
   turns.set(element, turn);
@@ -160,11 +167,14 @@ async function answerIn(element, at, ask, image = null) {
   const say = (text) => put(element, h("p", { class: "near-wait" }, h("span", { class: "pill is-busy" }, "Looking"), text));
   say("");
   try {
-    let probe = await ask();
-    for (let look = 0; !ENDED.has(probe.status) && isMine(); look += 1) {
-      if (look > 2) say(probe.queue_position ? `${number(probe.queue_position)}. in line for a worker that prepares data` : "through the encoder");
-      await new Promise((go) => setTimeout(go, LOOK_MS[Math.min(look, LOOK_MS.length - 1)]));
-      probe = await get(`${at}/${probe.id}`);
+    let probe = null;
+    for (let tries = 0; tries < TRIES && (!probe || isGone(probe)) && isMine(); tries += 1) {
+      probe = await ask();
+      for (let look = 0; !ENDED.has(probe.status) && isMine(); look += 1) {
+        if (look > 2) say(probe.queue_position ? `${number(probe.queue_position)}. in line for a worker that prepares data` : "through the encoder");
+        await new Promise((go) => setTimeout(go, LOOK_MS[Math.min(look, LOOK_MS.length - 1)]));
+        probe = await get(`${at}/${probe.id}`);
+      }
     }
     if (probe.status === "succeeded" && !probe.result) probe = await get(`${at}/${probe.id}`);
     if (!isMine()) return;
