@@ -31,6 +31,8 @@ class Annotations:
     """Folders whose tables name all their rows: a file that is not named is none."""
     lines: list[BadFile] = field(default_factory=list)
     """Lines for the report."""
+    are_samples: bool = False
+    """Whether images have sidecars, as in a shard of WebDataset."""
 
     def of(self, name: str) -> Told | None:
         """Return what is told of a file, or None if it should be in a table and is not."""
@@ -72,6 +74,7 @@ def annotate(listing: Listing, limits: Limits, *, masks: str | None) -> Annotati
             reason = bad.reason if isinstance(bad, BadImage) else "unreadable"
             notes.lines.append(BadFile(entry.name, reason, str(bad)))
         notes.used.add(entry.name)
+    notes.are_samples = bool(sidecars)
     for name in names if sidecars else ():
         if is_named_as_image(name) and (told := sidecars.get(_key(name))):
             notes.tell(name, told)

@@ -107,6 +107,8 @@ class _Contents:
         """Read what is told of the rows."""
         names = [name for name in self.listing.names if not is_hidden(name)]
         self.notes = annotate(self.listing, self.reading.limits, masks=self.reading.masks)
+        if self.inside is not None and self.notes.are_samples:
+            self.reading.classes.folders_tell = False  # Names of shards are no classes.
         self._open_masks()
         self._read_arrays([name for name in names if name.lower().endswith(".npy")])
         splits = {split_in(_stem(name)) for name in names if _is_container(name)}

@@ -113,8 +113,7 @@ def labels_of_rows(
     """
     if names or not names.folders_tell:
         classes, ordered = names.sorted(numbers)
-        splits = labels_of_folders(folders).splits if names.folders_tell else None
-        return RowLabels(classes, ordered, splits, ())
+        return RowLabels(classes, ordered, labels_of_folders(folders).splits, ())
     return labels_of_folders(folders)
 
 

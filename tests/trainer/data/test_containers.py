@@ -177,6 +177,18 @@ def test_twelve_pictures_of_two_classes_are_read_from(name: str, tmp_path: Path)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["pack"]
 
 
+def test_names_of_shards_are_no_classes_but_tell_splits(tmp_path: Path) -> None:
+    """Shards of img2dataset have captions and no labels."""
+    for name, some in (("train/00000", range(4)), ("train/00001", range(4, 9)), ("val/0", [9, 10])):
+        files = {f"{n:04d}.png": png(n) for n in some}
+        files |= {f"{n:04d}.json": b'{"caption": "a picture", "width": 12}' for n in some}
+        folder_of(tmp_path / "set", {f"{name}.tar": tar_of(files)})
+    made = ingested(tmp_path / "set", tmp_path / "out")
+    assert made.facts.labels == ()
+    assert splits(made) == ["train"] * 9 + ["val"] * 2
+    assert made.report_lines() == []
+
+
 # What folders tell
 
 
