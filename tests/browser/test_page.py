@@ -287,3 +287,33 @@ def test_who_may_only_look_sees_no_way_to_change_things(stranger: Visitor, world
     expect(page.locator("main")).to_contain_text("This key may only look")
     page = stranger.go("/ui/workers")
     expect(page.get_by_role("button", name="Drain")).to_have_count(0)
+
+
+def test_a_dataset_is_deleted_after_a_question(visitor: Visitor, world: World) -> None:
+    """Refused with the job's id while a job needs it; a no changes nothing; a yes leads away."""
+    world.add_dataset("doomed", digits_zip(40, start=700))
+    job = world.submit(dataset="doomed", pool="nobody")
+    page = visitor.go("/ui/datasets/doomed")
+    visitor.allowed.append("409")
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Delete").click()
+    assert world.dataset("doomed")["status"] == "ready"
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    expect(page.locator("body")).to_contain_text(job)
+    world.api.client.post(f"/v1/jobs/{job}/cancel")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    page.wait_for_url("**/ui/datasets")
+    expect(page.locator("[data-dataset=digits]")).to_be_visible()
+    expect(page.locator("[data-dataset=doomed]")).to_have_count(0)
+    page = visitor.go("/ui/system")
+    expect(page.locator("#storage")).to_contain_text("are used in the data folder")
+
+
+def test_a_worker_is_drained_and_undrained(visitor: Visitor) -> None:
+    page = visitor.go("/ui/workers")
+    page.get_by_role("button", name="Drain").first.click()
+    page.get_by_role("button", name="Undrain").first.click()
+    expect(page.get_by_role("button", name="Undrain")).to_have_count(0)
+    expect(page.get_by_role("button", name="Drain").first).to_be_visible()

@@ -239,6 +239,40 @@ LEDGERS: Final = (
     ),
 )
 
+DATASETS = "tests/service/store/test_dataset_life.py::test_"
+DOOMED = "tests/service/ledger/test_dataset_deletion.py::test_"
+RETENTION = "tests/service/test_retention.py::test_"
+OF_DATASETS = (
+    Mutant(
+        "a job keeps no test dataset from being deleted",
+        "service/store/functions/common.lua",
+        "    if dataset then found[dataset] = true end\n",
+        "",
+        (DATASETS + "a_job_that_has_not_ended_keeps_its_datasets[test_dataset-queued]",),
+    ),
+    Mutant(
+        "a replacement takes its name at once",
+        "service/store/functions/datasets.lua",
+        "  if takes then take_name",
+        "  if true then take_name",
+        (DATASETS + "names_lead_where_the_model_says",),
+    ),
+    Mutant(
+        "a deletion that was cut short is forgotten",
+        "service/ledger/fold.py",
+        "            request = line\n",
+        "            request = None\n",
+        (DOOMED + "a_deletion_that_was_cut_short_is_carried_out",),
+    ),
+    Mutant(
+        "checkpoints go before Redis is asked",
+        "service/retention.py",
+        "    attempts = shelf.store.jobs.forget_checkpoints(id)\n",
+        "    attempts = 99\n",
+        (RETENTION + "a_job_that_is_resumed_meanwhile_keeps_its_checkpoint",),
+    ),
+)
+
 CRASHES = "tests/service/ledger/test_crashes.py::test_"
 KILLED = "tests/service/ledger/test_killed.py::test_"
 CUT_SHORT = CRASHES + "no_deletion_that_was_cut_short_loses_a_job_or_brings_one_back"
@@ -356,4 +390,4 @@ VERSIONS: Final = (
     ),
 )
 
-STORE: Final = (*LEASES, *SUBMISSIONS, *LEDGERS, *DELETIONS, *VERSIONS)
+STORE: Final = (*LEASES, *SUBMISSIONS, *LEDGERS, *DELETIONS, *VERSIONS, *OF_DATASETS)

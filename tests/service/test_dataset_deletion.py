@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +11,9 @@ import pytest
 
 from service.uploads import staged_path
 from tests.support.api import KEY, RunningApi, claim, facts, queued_job
+from tests.support.du import du
 
 MIB = 2**20
-
-
-def du(folder: Path) -> int:
-    """Bytes on the disk, as another program counts them."""
-    told = subprocess.run(["du", "-s", "-B1", str(folder)], capture_output=True, check=True)
-    return int(told.stdout.split()[0])
 
 
 def create(api: RunningApi, name: str, **told: object) -> str:

@@ -9,7 +9,6 @@ import httpx
 import pytest
 
 from service import examples
-from tests.service.test_dataset_deletion import du
 from tests.support.api import (
     RunningApi,
     claim,
@@ -19,6 +18,7 @@ from tests.support.api import (
     ready_dataset,
     running_job,
 )
+from tests.support.du import du
 from tests.support.redis import worker
 from trainer.estimate import estimate
 from trainer.spec import JobSpec

@@ -19,7 +19,7 @@ from service.store.errors import NotFound, WrongState
 from service.store.store import Store
 from service.store.words import NewDataset
 from service.tidier import Tidier
-from tests.service.test_dataset_deletion import du
+from tests.support.du import du
 from tests.support.lives import World
 
 MIB = 2**20

@@ -156,6 +156,8 @@ async function begun(asked, file) {
     if (problem.code !== "name_taken") throw problem;
     const known = await get(`/v1/datasets/${encodeURIComponent(name)}`);
     if (known.status !== "received") throw problem;
+    if (known.is_uploading) problem.unfinished = "An upload of this name is going on elsewhere. Wait until it has ended, or choose another name.";
+    if (known.is_uploading) throw problem;
     const others = Object.keys(options).filter((one) => known.options[one] !== options[one]);
     if (known.size_bytes === file.size && known.store_as === store_as && others.length) problem.unfinished = `An upload of this name broke off that was to be read with ${others.map((one) => `${one} ${said(known.options[one])}`).join(", ")}. Choose that to go on with it, or another name.`;
     else if (known.size_bytes === file.size && known.store_as === store_as) return { ...known, received_bytes: await held(known.id, known.received_bytes) };
