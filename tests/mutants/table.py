@@ -79,7 +79,7 @@ WORKER: Final = (
 EDGE: Final = (
     Mutant(
         "a key is compared by its beginning",
-        "service/session.py",
+        "service/apikey.py",
         "return hashlib.sha256(key).digest()",
         "return hashlib.sha256(key[:16]).digest()",
         ("tests/service/test_auth.py::test_every_route_needs_the_key",),
@@ -87,8 +87,8 @@ EDGE: Final = (
     Mutant(
         "the key that may only look may change",
         "service/auth.py",
-        'if role == "read" and not safe:',
-        "if False:",
+        'return method in SAFE and (role == "read" or path in SCRAPED)',
+        "return True",
         (PAGES + "the_read_key_looks_and_changes_nothing",),
     ),
     Mutant(
@@ -101,8 +101,8 @@ EDGE: Final = (
     Mutant(
         "a session has no end",
         "service/session.py",
-        "if found is None or int(found[2]) < self._now_s():",
-        "if found is None:",
+        "if match is None or int(match[2]) < self._now_s():",
+        "if match is None:",
         (PAGES + "a_session_ends_with_its_time_its_key_and_any_changed_letter",),
     ),
     Mutant(
