@@ -120,6 +120,7 @@ class _Walk:
         self, name: str, entry: "os.DirEntry[str]", ancestors: tuple[tuple[int, int], ...]
     ) -> Iterator[_File]:
         self._count += 1
+        self._limits.check_time(self._root.name)
         if self._count > self._limits.entries:
             raise DataError(
                 f"{self._root.name} holds more files than entries_max, {self._limits.entries}.",

@@ -121,7 +121,7 @@ def _ingest(
     limits: Limits,
 ) -> DatasetFacts:
     path = Path(spec.source)
-    should_stop = _in_time(should_stop, spec.seconds_max, path.name)
+    limits = limits.started()
     with strict_pillow():
         passed = _read(spec, writer, emit, should_stop, limits)
         extent = writer.unmapped()
@@ -135,21 +135,6 @@ def _ingest(
     _preview(writer.building, spec, emit)
     emit(Published(folder="pack", files=writer.publish()))
     return facts
-
-
-def _in_time(should_stop: Callable[[], bool], seconds: int, name: str) -> Callable[[], bool]:
-    """Return `should_stop` that raises DataError once so many seconds have passed."""
-    end_s = time.monotonic() + seconds
-
-    def check() -> bool:
-        if time.monotonic() > end_s:
-            raise DataError(
-                f"{name} takes longer to read than seconds_max, {seconds} s.",
-                hint="Raise seconds_max, or send it in parts.",
-            )
-        return should_stop()
-
-    return check
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +164,13 @@ def _read(
     with open_source(Path(spec.source), limits, asked) as source:
         progress = Progress(emit, source.bytes_total)
         decode = _decoding(spec, writer.extent)
-        reasons = _write_rows(decode, source, writer, progress, should_stop)
+
+        def may_go_on() -> None:
+            limits.check_time(Path(spec.source).name)
+            if should_stop():
+                raise IngestStopped
+
+        reasons = _write_rows(decode, source, writer, progress, may_go_on)
         progress.advance(0, writer, now=True)
         return Passed(reasons, source.classes, source.warnings)
 
@@ -189,14 +180,16 @@ def _write_rows(
     source: Source,
     writer: PackWriter,
     progress: Progress,
-    should_stop: Callable[[], bool],
+    may_go_on: Callable[[], None],
 ) -> Counter[str]:
-    """Rows in the source's order; returns how many files were left out for which reason."""
+    """Rows in the source's order; returns how many files were left out for which reason.
+
+    `may_go_on` is called between chunks, and raises what ends the ingest.
+    """
     seen: dict[bytes, str] = {}
     reasons: Counter[str] = Counter()
     for chunk in decoded_chunks(source.items, decode):
-        if should_stop():
-            raise IngestStopped
+        may_go_on()
         kept = []
         for result in chunk:
             bad = result if isinstance(result, BadFile) else _twin(result, seen)

@@ -1,8 +1,10 @@
 """What a source gives to the ingest: rows to decode, and files that are no rows."""
 
+import math
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from trainer.data.names import shown_name
@@ -68,6 +70,21 @@ class Limits:
     ratio_from_bytes: int = 1024**2
     """Below this size a high ratio does no harm: small flat images have it."""
     name_bytes: int = 255
+    seconds: int = USUAL.seconds_max
+    end_s: float = math.inf
+    """When all must be read, on the monotonic clock."""
+
+    def started(self) -> "Limits":
+        """Return the limits of a reading that begins now."""
+        return replace(self, end_s=time.monotonic() + self.seconds)
+
+    def check_time(self, name: str) -> None:
+        """Raise DataError once the source `name` has taken too long."""
+        if time.monotonic() > self.end_s:
+            raise DataError(
+                f"{name} takes longer to read than seconds_max, {self.seconds} s.",
+                hint="Raise seconds_max, or send it in parts.",
+            )
 
     @classmethod
     def of(cls, options: IngestOptions) -> "Limits":
@@ -78,6 +95,7 @@ class Limits:
             entries=options.entries_max,
             pixels=options.pixels_max,
             ratio=options.ratio_max,
+            seconds=options.seconds_max,
         )
 
 

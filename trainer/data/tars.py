@@ -175,6 +175,7 @@ def _found(stream: Stream, limits: Limits) -> Iterator[Found]:
                 f"it has more entries than entries_max, {limits.entries}",
                 then="Raise entries_max, or send it in parts.",
             )
+        limits.check_time(stream.archive)
         raw_name = records.get(b"path", header.name)
         name = decoded_name(raw_name)
         if fault := escape_fault(name):

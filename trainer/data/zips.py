@@ -125,6 +125,7 @@ class ZipReader:
         good: dict[str, Member] = {}
         bad = []
         for member, misplaced in placed:
+            self._limits.check_time(self._archive)
             if fault := self._fault(member) or misplaced:
                 bad.append(BadFile(member.shown, "refused", f"it {fault}", member.size_bytes))
             elif not member.is_folder:
@@ -238,6 +239,7 @@ class ZipReader:
             while at < len(directory):
                 member, at = self._central_member(directory, at)
                 members.append(member)
+                self._limits.check_time(self._archive)
                 if len(members) > self._limits.entries:
                     raise self._costly(
                         f"it has more entries than entries_max, {self._limits.entries}",
