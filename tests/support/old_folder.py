@@ -97,7 +97,12 @@ def _dataset(folder: Path, facts: dict[str, Any]) -> None:
     content = {"size_bytes": 29379, "sha256": "9" * 64}
     submitted = _submitted(INGEST, "ingest", json.dumps(spec), json.dumps(spec))
     submitted |= {"inputs": {"source": spec["source"]}, "folder": f"datasets/{DATASET}"}
-    created = {"type": "created", "dataset_id": DATASET, "name": "made-up", "format": "auto"}
+    created: dict[str, Any] = {
+        "type": "created",
+        "dataset_id": DATASET,
+        "name": "made-up",
+        "format": "auto",
+    }
     created |= {"store_as": "pixels", **content, "source": None, "created_at_s": AT_S}
     _write(folder, created, {"type": "uploaded", **content, "at_s": AT_S}, submitted)
     pack = folder / "attempts" / "1" / "pack"
