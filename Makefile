@@ -32,7 +32,7 @@ chaos: $(READY) ## Break everything, a thousand times over hundreds of jobs (hal
 fuzz: $(READY) ## Ask every operation ten thousand times, as everybody, in every broken way (minutes)
 	$(BIN)/python -m tests.fuzz
 
-mutants: $(READY) ## Break a copy in some eighty places, one at a time; a test must notice each
+mutants: $(READY) ## Break a copy in some ninety places, one at a time; a test must notice each
 	$(BIN)/python -m tests.mutants
 
 lint: $(READY) ## Check style, types and import contracts

@@ -3,6 +3,7 @@
 from typing import Final
 
 from tests.mutants.fast import FAST
+from tests.mutants.learning import LEARNING
 from tests.mutants.resumes import RESUMES
 from tests.mutants.runner import Mutant
 from tests.mutants.store import STORE
@@ -222,4 +223,4 @@ FILES: Final = (
     ),
 )
 
-MUTANTS: Final = (*STORE, *WORKER, *EDGE, *FILES, *RESUMES, *FAST)
+MUTANTS: Final = (*STORE, *WORKER, *EDGE, *FILES, *RESUMES, *FAST, *LEARNING)

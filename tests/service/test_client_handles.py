@@ -106,6 +106,11 @@ def test_progress_on_a_terminal_is_one_line() -> None:
     assert screen.getvalue().count("\n") == 1
     assert screen.getvalue().count("queued (place 2)") == 1
     assert sentence(running) == "running 75%  top-1 25%  kNN 50.0%  1:23 left"
+    verdict = {"code": "collapsed", "kind": "bad", "word": "Collapsed"}
+    sick = Job.model_validate(
+        {"id": "j", "status": "succeeded", "progress": {**progress, "verdict": verdict}}
+    )
+    assert sentence(sick) == "succeeded 75%  top-1 25%  kNN 50.0%  collapsed"
 
 
 def test_the_types_are_told_to_type_checkers(tmp_path: Path) -> None:

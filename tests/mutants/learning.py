@@ -1,0 +1,78 @@
+"""Defects of what is said of a run, and of what a job in flight keeps."""
+
+from typing import Final
+
+from tests.mutants.runner import Mutant
+
+RANDOM = "tests/trainer/test_randomness.py::test_"
+VERDICTS = "tests/trainer/test_verdicts.py::test_"
+ADDED = "tests/trainer/test_added.py::test_"
+
+LEARNING: Final = (
+    Mutant(
+        "a large order knows even permutations only",
+        "trainer/randomness.py",
+        "        high += high % 2\n",
+        "        high += 0\n",
+        (RANDOM + "odd_orders_are_as_likely_as_even_ones",),
+    ),
+    Mutant(
+        "a small order is drawn by the network",
+        "trainer/randomness.py",
+        "SORTED_ROWS_MAX = 4096",
+        "SORTED_ROWS_MAX = 0",
+        (RANDOM + "each_pair_of_rows_follows_one_another_equally_often",),
+    ),
+    Mutant(
+        "a warm-up begins at 0",
+        "trainer/optim.py",
+        "(step + (spec.warmup_from or 0))",
+        "(step + 0)",
+        ("tests/trainer/test_optim.py::test_a_warm_up_is_that_of_torch",),
+    ),
+    Mutant(
+        "an old job gets the new order",
+        "trainer/added.py",
+        '    ("order", 1),\n',
+        '    ("order", 2),\n',
+        (ADDED + "an_old_resolved_spec_keeps_every_rule_of_its_version",),
+    ),
+    Mutant(
+        "a worker does not settle an old spec",
+        "worker/attempt.py",
+        "settled(JobSpec.model_validate_json(lease.spec_json))",
+        "JobSpec.model_validate_json(lease.spec_json)",
+        ("tests/worker/test_progress.py::test_a_lease_of_an_older_version_keeps_its_rules",),
+    ),
+    Mutant(
+        "baselines are not told beside a figure",
+        "trainer/run.py",
+        "signals = {**signals, **self.history.baselines()}",
+        "signals = {**signals}",
+        (
+            "tests/trainer/test_resume.py::"
+            "test_baselines_are_measured_once_and_told_beside_each_figure",
+        ),
+    ),
+    Mutant(
+        "the majority class is that of the test rows",
+        "trainer/evaluation.py",
+        "torch.bincount(self.bank.labels,",
+        "torch.bincount(self.test.labels.clamp(min=0),",
+        ("tests/trainer/test_evaluation.py::test_baselines_are_those_of_scikit_learn",),
+    ),
+    Mutant(
+        "a loss at chance is healthy",
+        "trainer/verdicts.py",
+        "AT_CHANCE, WEAK, ABOVE_CHANCE = 0.98, 0.9, 1.1",
+        "AT_CHANCE, WEAK, ABOVE_CHANCE = 0.995, 0.995, 1.1",
+        (VERDICTS + "a_history_gets_its_verdict_with_the_numbers_that_speak_for_it",),
+    ),
+    Mutant(
+        "a figure equal to raw pixels is better",
+        "trainer/verdicts.py",
+        "if reading.knn <= reading.raw else None",
+        "if reading.knn < reading.raw else None",
+        (VERDICTS + "a_history_gets_its_verdict_with_the_numbers_that_speak_for_it",),
+    ),
+)
