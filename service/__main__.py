@@ -1,6 +1,7 @@
 """`python -m service`: the API. `python -m service exporter`: the state exporter."""
 
 import os
+import socket
 import sys
 
 from pydantic import ValidationError
@@ -11,7 +12,7 @@ from service.app import create_app
 from service.exporter import create_exporter
 from service.ledger.identity import settle
 from service.ledger.stamp import check_layout
-from service.listeners import handed_over
+from service.listeners import PortTaken, bound, handed_over
 from service.routes.common import Parts
 from service.server import (
     NotLoopback,
@@ -22,7 +23,7 @@ from service.server import (
 )
 from service.settings import ApiSettings
 from service.store.errors import StoreError
-from service.store.store import open_store
+from service.store.store import Store, open_store
 from trainer import failpoints
 from trainer.errors import StorageError
 from trainer.failpoints import BadFailpoints
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
             name = "MOCO_" + str(found["loc"][0]).upper()
             print(f"{name}: {found['msg']}", file=sys.stderr)
         return BAD_SETTINGS
-    except (WeakKey, NotLoopback, BadFailpoints) as error:
+    except (WeakKey, NotLoopback, PortTaken, BadFailpoints) as error:
         print(error, file=sys.stderr)
         return BAD_SETTINGS
     except (StorageError, OSError) as error:
@@ -66,22 +67,36 @@ def _serve(settings: ApiSettings, *, is_exporter: bool) -> None:
     store = open_store(settings)
     try:
         logs.configure()
-        if not is_exporter:
-            settle(store, settings.data_dir)
-        app = create_exporter(settings, store) if is_exporter else create_app(settings, store)
-        parts: Parts = app.state.parts
-        collect_rarely()
-        server = make_server(
-            app,
-            host=host,
-            port=port,
-            on_shutdown=parts.tail.stop,
-            patience=patience_of(settings),
-            on_slow=(lambda _: None) if is_exporter else parts.on_slow,
-        )
-        server.run(None if settings.listen_fd is None else [handed_over(settings.listen_fd)])
+        with _listener(settings, host, port, is_exporter=is_exporter) as listener:
+            _serve_on(listener, settings, store, is_exporter=is_exporter)
     finally:
         store.close()
+
+
+def _listener(settings: ApiSettings, host: str, port: int, *, is_exporter: bool) -> socket.socket:
+    """Bound before anything is changed. Raises PortTaken."""
+    if settings.listen_fd is not None:
+        return handed_over(settings.listen_fd)
+    return bound(host, port, variable="MOCO_EXPORTER_PORT" if is_exporter else "MOCO_PORT")
+
+
+def _serve_on(
+    listener: socket.socket, settings: ApiSettings, store: Store, *, is_exporter: bool
+) -> None:
+    if not is_exporter:
+        settle(store, settings.data_dir)
+    app = create_exporter(settings, store) if is_exporter else create_app(settings, store)
+    parts: Parts = app.state.parts
+    collect_rarely()
+    server = make_server(
+        app,
+        host=listener.getsockname()[0],
+        port=listener.getsockname()[1],
+        on_shutdown=parts.tail.stop,
+        patience=patience_of(settings),
+        on_slow=(lambda _: None) if is_exporter else parts.on_slow,
+    )
+    server.run([listener])
 
 
 if __name__ == "__main__":

@@ -105,7 +105,11 @@ class Probes:
                 yield record
 
     def _check_rows(self, rows: list[int]) -> None:
-        dataset = self.store.datasets.get(self.job.dataset_id or "")
+        try:
+            dataset = self.store.datasets.get(self.job.dataset_id or "")
+        except NotFound:
+            hint = "Neighbours are rows of the dataset; train on another one to search there."
+            raise Problem("wrong_state", "The job's dataset was deleted.", hint=hint) from None
         count = dataset.facts.rows if dataset.facts is not None else 0
         for place, row in enumerate(rows):
             if row >= count:

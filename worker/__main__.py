@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from service.apikey import WeakKey, load_keys
 from service.ledger.stamp import check_layout
-from service.listeners import handed_over
+from service.listeners import PortTaken, handed_over
 from service.store.errors import Misconfigured, StoreUnavailable
 from service.store.store import Store, open_store
 from trainer import failpoints
@@ -44,7 +44,9 @@ def main() -> int:
         _work(settings)
     except ValidationError as error:
         return _sorry("\n".join(_in_words(error)))
-    except (CannotStart, Misconfigured, StoreUnavailable, WeakKey, ValueError, OSError) as error:
+    except (CannotStart, PortTaken, Misconfigured, StoreUnavailable, WeakKey) as error:
+        return _sorry(str(error))
+    except (ValueError, OSError) as error:
         return _sorry(str(error))
     return 0
 

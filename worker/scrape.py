@@ -8,6 +8,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from service.apikey import Keys
+from service.listeners import bound
 from service.metrics import CONTENT_TYPE
 
 TIMEOUT_S = 10.0
@@ -28,16 +29,15 @@ class ScrapeServer:
     ) -> None:
         """Port 0 takes a free one; `listener` is used in place of both.
 
-        Raises OSError if the port is taken.
+        Raises PortTaken.
         """
+        listener = listener or bound(host, port, variable="MOCO_METRICS_PORT")
         self._server = ThreadingHTTPServer(
-            (host, port), _handler(keys, render), bind_and_activate=listener is None
+            (host, port), _handler(keys, render), bind_and_activate=False
         )
-        if listener is not None:
-            self._server.socket.close()
-            self._server.socket = listener
-            self._server.server_address = listener.getsockname()
-            self._server.server_activate()
+        self._server.socket.close()
+        self._server.socket = listener
+        self._server.server_address = listener.getsockname()
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="metrics", daemon=True

@@ -65,9 +65,9 @@ def storage(parts: PartsOf) -> Storage:
 
 
 def _warnings(store: Store) -> list[StatusReason]:
-    """Return why jobs wait, of the usual pools and of those in which some do."""
+    """Return why jobs wait, of the usual pools and of those of the newest that wait."""
     pools = {"train", INGEST_POOL}
-    pools |= {pool for pool in store.jobs.pools() if store.jobs.depth(pool).jobs}
+    pools |= {job.pool for job in store.jobs.list(status="queued", limit=100).data}
     return pool_reasons(pools, store.workers.list())
 
 

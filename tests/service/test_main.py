@@ -77,6 +77,22 @@ def refused(
     return Refused(monkeypatch, capsys, tmp_path)
 
 
+@pytest.mark.parametrize("arguments", [(), ("exporter",)])
+def test_a_port_that_is_taken_is_told_with_its_variable(
+    api_redis: RunningRedis, refused: Refused, arguments: tuple[str, ...]
+) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        settings = {"redis_url": api_redis.url, "api_key": KEY}
+        code, told = refused(*arguments, port=port, exporter_port=port, **settings)
+    assert code == os.EX_CONFIG
+    variable = "MOCO_EXPORTER_PORT" if arguments else "MOCO_PORT"
+    assert f"port {port}" in told
+    assert f"Set {variable} to another port" in told
+
+
 def answers(client: httpx.Client) -> bool:
     try:
         return client.get("/livez").status_code == 200
