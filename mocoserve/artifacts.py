@@ -1,6 +1,7 @@
 """Downloads: whole, verified, and resumed after a break; never a half-written file."""
 
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 
@@ -38,7 +39,8 @@ class Artifacts:
     ) -> Path:
         """Fetch into `folder` and return the file, whose sha256 is the one the API told.
 
-        A file that is there already and right is kept; a `.part` beside it is gone on from.
+        A file that is there already and right is kept; a `.part` beside it is gone on from. Bytes
+        that another file of the folder holds already are copied from there.
 
         Raises:
             Damaged: the bytes are twice not those that were promised.
@@ -50,6 +52,8 @@ class Artifacts:
             on_progress(artifact.name, artifact.size_bytes, artifact.size_bytes)
             return target
         part = folder / f"{target.name}.part"
+        if (twin := _twin(folder, artifact)) is not None:
+            shutil.copyfile(twin, part)
         for _ in range(2):
             self._fetch(job, artifact, part, on_progress=on_progress)
             if sha256_of_file(part) == artifact.sha256:
@@ -129,6 +133,16 @@ class Artifacts:
                 os.fsync(file.fileno())
         if done < artifact.size_bytes:
             raise Unreachable(self._http.url, reason=f"{artifact.name} ended early")
+
+
+def _twin(folder: Path, artifact: Artifact) -> Path | None:
+    """Return a file of the folder that has the bytes of an artifact, if there is one."""
+    for path in folder.iterdir():
+        is_whole = path.is_file() and path.suffix != ".part"
+        has_size = is_whole and 0 < path.stat().st_size == artifact.size_bytes
+        if has_size and sha256_of_file(path) == artifact.sha256:
+            return path
+    return None
 
 
 def _plain_name(name: str) -> str:

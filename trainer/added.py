@@ -13,6 +13,7 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("schedule.warmup_from", 0),
     ("evaluation.baselines", False),
     ("encoder.channels", 3),
+    ("views.evaluation_crop", "square"),
     # These have their old meaning by default, and are here for the hash of a spec alone.
     ("preset", None),
     ("use_splits", True),

@@ -22,28 +22,26 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from trainer.data.canvas import Canvas
+from trainer.data.canvases import canvas_of
 from trainer.data.images import strict_pillow
 from trainer.data.ingest import Decode, Row, decoded_chunks
 from trainer.data.items import BadFile, Item, Limits
 from trainer.data.labels import ClassNames, labels_of_rows
 from trainer.data.rows import Decoded
 from trainer.data.sources import Asked, open_source
-from trainer.data.values import PLAIN, stored, stored_row
+from trainer.data.values import stored_row
 from trainer.encoders.build import build_encoder, feature_dim
 from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.errors import DataError, TrainerError
-from trainer.events import ValueMapping
-from trainer.exports.embeddings import BATCH_ROWS, GROUP_ROWS
+from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING, GROUP_ROWS
 from trainer.file_names import CONFIG, PREPROCESS, WEIGHTS
 from trainer.files import storage_errors, sync_folder
 from trainer.ingest_options import USUAL
 from trainer.machine import Machine, prepared
+from trainer.preprocessing import Preprocessing, from_json
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views
 
-CHANNEL_OPS = ("to_rgb", "to_channels")
-OPS = ("to_rgb", "scale", "centre_crop", "resize", "normalize")
 TELL_EVERY_S = 2.0
 
 
@@ -60,11 +58,7 @@ class Encoder:
 
     network: nn.Module
     """In eval mode, fp32."""
-    side_px: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    values: ValueMapping = PLAIN
-    """Which values of a file are seen as 0 and 1."""
+    steps: Preprocessing
 
 
 @dataclass(slots=True)
@@ -85,34 +79,23 @@ def load_encoder(path: Path) -> Encoder:
     Raises BadEncoder.
     """
     folder, weights = (path, path / WEIGHTS) if path.is_dir() else (path.parent, path)
-    config, steps = _json(folder / CONFIG), _json(folder / PREPROCESS)
+    config, words = _json(folder / CONFIG), _json(folder / PREPROCESS)
     try:
-        by_op = {step["op"]: step for step in steps["steps"]}
-        if tuple(by_op)[1:] != OPS[1:] or next(iter(by_op)) not in CHANNEL_OPS:
-            raise BadEncoder(f"{folder / PREPROCESS} has other steps than {', '.join(OPS)}.")
-        side_px = int(by_op["resize"]["size_px"][0])
-        mean, std = (tuple(map(float, by_op["normalize"][key])) for key in ("mean", "std"))
-        name = config["architecture"]
-        stem = config.get("mocoserve", {}).get("stem", "auto")
+        steps = from_json(words)
+        ours = config.get("mocoserve", {})
+        name = ours.get("architecture") or config["architecture"]
         if name not in get_args(EncoderName):
             raise BadEncoder(f"{folder / CONFIG} names {name!r}, which is no encoder of ours.")
-        spec = EncoderSpec(name=name, stem=stem, channels=len(mean))
-        values = _values(by_op["scale"])
+        spec = EncoderSpec(name=name, stem=ours.get("stem", "auto"), channels=len(steps.mean))
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise BadEncoder(f"{folder} has a {CONFIG} or {PREPROCESS} of another kind.") from error
-    network = build_encoder(spec, side_px=side_px)
+    network = build_encoder(spec, side_px=steps.side_px)
     try:
         network.load_state_dict(safetensors.torch.load_file(weights))
     except (OSError, RuntimeError, safetensors.SafetensorError) as error:
         first = str(error).partition("\n")[0]
         raise BadEncoder(f"{weights} does not hold the weights of a {name}: {first}") from error
-    return Encoder(network=network.eval(), side_px=side_px, mean=mean, std=std, values=values)
-
-
-def _values(step: dict[str, Any]) -> ValueMapping:
-    """What the step `scale` says of values."""
-    low, high = map(float, step["from"])
-    return ValueMapping(low=low, high=high, **step.get("values", {}))
+    return Encoder(network=network.eval(), steps=steps)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -135,7 +118,7 @@ def embed(
     machine: Machine,
     tell: Callable[[str], None] = lambda _words: None,
 ) -> Embedded:
-    """Write `out`, a parquet file of name, label and feature, whole or not at all.
+    """Write `out`, a parquet file of name, label and embedding, whole or not at all.
 
     `images` is a folder, whose rows come in the order of their names, or an archive. Labels are
     the names of folders, null without any. `tell` is given a word now and then.
@@ -148,15 +131,15 @@ def embed(
     encoder = load_encoder(encoder_path)
     with prepared(machine, precision="fp32") as place, _growing(out) as (draft, raw):
         network = encoder.network.to(place.device)
-        spec = ViewsSpec(side_px=encoder.side_px)
-        views = Views(spec, mean=encoder.mean, std=encoder.std, device=place.device)
+        steps = encoder.steps
+        spec = ViewsSpec(side_px=steps.side_px, evaluation_crop=steps.crop)
+        views = Views(spec, mean=steps.mean, std=steps.std, device=place.device)
         done = Embedded(out, feature_dim(network))
         with strict_pillow(), open_source(images, Limits(), Asked()) as source:
             items: list[Item] = []
-            for batch in _batches(source.items, _decoding(encoder), done, tell):
-                canvas = canvas_of(
-                    [row.decoded for row in batch], values=encoder.values, device=place.device
-                )
+            for batch in _batches(source.items, _decoding(steps), done, tell):
+                rows = [row.decoded for row in batch]
+                canvas = canvas_of(rows, values=steps.values, device=place.device)
                 with torch.inference_mode():
                     values = network(views.plain(canvas)).float().cpu().numpy()
                 raw.write(np.ascontiguousarray(values, dtype=np.float32).data)
@@ -182,6 +165,19 @@ def _growing(out: Path) -> Iterator[tuple[Path, IO[bytes]]]:
             sync_folder(out.parent)
         finally:
             draft.unlink(missing_ok=True)
+
+
+def _decoding(steps: Preprocessing) -> Decode:
+    """Decode an item as the dataset was, to the channels that the network takes."""
+    changes = {"channels": len(steps.mean), "side_px_max": steps.stored_px}
+    options = USUAL.model_copy(update=changes)
+
+    def decode(item: Item) -> Decoded:
+        row = item.decode(options)
+        stored_row(row, steps.values)  # raises BadImage where the values are of another kind
+        return row
+
+    return decode
 
 
 def _batches(
@@ -210,32 +206,6 @@ def _batches(
         yield held
 
 
-def _decoding(encoder: Encoder) -> Decode:
-    """Decode an item to the channels that the network takes."""
-    options = USUAL.model_copy(update={"channels": len(encoder.mean)})
-
-    def decode(item: Item) -> Decoded:
-        row = item.decode(options)
-        stored_row(row, encoder.values)  # raises BadImage where the values are of another kind
-        return row
-
-    return decode
-
-
-def canvas_of(rows: list[Decoded], *, device: torch.device, values: ValueMapping = PLAIN) -> Canvas:
-    """Decoded images in the corners of equal rectangles."""
-    height, width = max(row.height for row in rows), max(row.width for row in rows)
-    images = [stored_row(row, values) for row in rows]
-    pixels = np.zeros((len(rows), height, width, rows[0].channels), images[0].dtype)
-    for place, image in enumerate(images):
-        pixels[place, : image.shape[0], : image.shape[1]] = image
-    if pixels.dtype != np.uint8:
-        pixels = pixels.view(np.int16)
-    sizes = torch.tensor([[row.height, row.width] for row in rows], device=device)
-    moved = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
-    return Canvas(moved, sizes[:, 0], sizes[:, 1], stored(values))
-
-
 def _labels(items: list[Item], names: ClassNames) -> tuple[tuple[str, ...], list[int]]:
     """Return classes, and that of each row or -1: those of the source, else of the folders."""
     folders = [item.name.rpartition("/")[0] for item in items]
@@ -251,7 +221,7 @@ def _write(
         [
             ("name", pa.string()),
             ("label", pa.string()),
-            ("feature", pa.list_(pa.float32())),
+            (EMBEDDING, pa.list_(pa.float32(), done.feature_dim)),
         ]
     )
     raw.seek(0)
@@ -261,8 +231,7 @@ def _write(
                 some = slice(first, first + GROUP_ROWS)
                 names = [item.name for item in items[some]]
                 values = np.frombuffer(raw.read(4 * len(names) * done.feature_dim), np.float32)
-                ends = np.arange(0, len(values) + 1, done.feature_dim, dtype=np.int32)
-                features = pa.ListArray.from_arrays(pa.array(ends), pa.array(values))
+                features = pa.FixedSizeListArray.from_arrays(pa.array(values), done.feature_dim)
                 columns = [pa.array(names), pa.array(labels[some], pa.string()), features]
                 writer.write_table(pa.table(columns, schema=schema))
         file.flush()

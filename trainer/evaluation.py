@@ -107,7 +107,7 @@ class Evaluation:
             if should_stop():
                 return None
             rows = part.rows[start : start + FEATURE_ROWS]
-            features.append(embed(self.views.plain(part.source.canvas(rows))))
+            features.append(embed(self.views.plain(part.source.whole(rows))))
         return torch.cat(features)
 
 

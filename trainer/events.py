@@ -285,6 +285,8 @@ class DatasetFacts(Kept):
     """Of the pack."""
     stored_as: StoredAs = "pixels"
     """Whether rows are kept as they are trained on, or as JPEG, decoded whenever they are read."""
+    stored_side_px: int = 256
+    """Images whose shorter side was longer were shrunk to it."""
     sha256: str
     """Of the pack's manifest: two packs with one hash hold the same rows."""
     sides_sent: SideHistogram | None = None

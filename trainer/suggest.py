@@ -188,6 +188,10 @@ def _decay(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     return 1e-4, "the value of versions 1 and 2"
 
 
+def _evaluation_crop(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    return "resize", "as torchvision, timm and Hugging Face prepare images"
+
+
 def _epochs(_spec: JobSpec, facts: DatasetFacts) -> Choice:
     epochs = max(20, min(400, round(10_000_000 / facts.rows)))
     return epochs, "about ten million rows seen, between 20 and 400 passes"
@@ -256,6 +260,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("encoder.channels", _channels),
     ("views.crop_scale", _crop),
     ("views.blur_p", _blur),
+    ("views.evaluation_crop", _evaluation_crop),
     ("batch_rows", _batch),
     ("epochs", _epochs),
     ("method.queue_rows", _queue),

@@ -1,4 +1,4 @@
-"""`moco embed`: features of images from a downloaded encoder. A child has the tensors."""
+"""`moco embed`: embeddings of images from a downloaded encoder. A child has the tensors."""
 
 import json
 import subprocess
@@ -41,10 +41,11 @@ def embed(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     json: Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")] = False,
 ) -> None:
-    """Turn images into features with a downloaded encoder. Needs no server.
+    """Turn images into embeddings with a downloaded encoder. Needs no server.
 
     The table has the columns name, label (the folder's name, if folders tell classes) and
-    feature. Images are prepared as in training; files that are none are named and left out.
+    embedding (float32, fixed length), as `embeddings.parquet` has. Images are prepared as the
+    dataset was; files that are no images are named and left out.
     """
     shell = Shell(url=None, key=None, data_dir=Path(), json=json)
     words = [str(encoder), str(images), "--out", str(out), "--device", device]

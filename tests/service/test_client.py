@@ -351,6 +351,19 @@ def test_a_file_that_is_there_is_not_fetched_again(tmp_path: Path) -> None:
     assert (tmp_path / "empty.txt").read_bytes() == b""
 
 
+def test_bytes_that_another_file_has_are_copied_not_fetched(tmp_path: Path) -> None:
+    """Two files, not two names: whoever writes to one must not change the other."""
+    (tmp_path / "encoder.safetensors").write_bytes(b"abc")
+    (tmp_path / "other").write_bytes(b"abd")
+    server, ranges = served(b"abc")
+    path = scripted(server).artifacts.download(
+        "job_1", artifact(b"abc", "model.safetensors"), tmp_path
+    )
+    assert (path.read_bytes(), ranges) == (b"abc", [])
+    assert not path.samefile(tmp_path / "encoder.safetensors")
+    assert not list(tmp_path.glob("*.part"))
+
+
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b", "", ".", "..", "a\\b"])
 def test_a_server_cannot_name_a_place_outside_the_folder(name: str, tmp_path: Path) -> None:
     server, ranges = served(b"abc")

@@ -58,9 +58,9 @@ def trained(
     return out / "x" / "artifacts"
 
 
-def features(table: pa.Table, column: str) -> dict[str, NDArray[Any]]:
-    """Name -> feature."""
-    names, values = table["name"].to_pylist(), table[column].to_pylist()
+def features(table: pa.Table) -> dict[str, NDArray[Any]]:
+    """Return the embedding of each name."""
+    names, values = table["name"].to_pylist(), table["embedding"].to_pylist()
     return {name: np.array(value, np.float32) for name, value in zip(names, values, strict=True)}
 
 
@@ -74,15 +74,14 @@ def test_features_are_those_of_the_training(trained: Path, images: Path, tmp_pat
         ("5/notes.txt", "wrong_type"),
     }
     table = pq.read_table(out)
-    assert table.column_names == ["name", "label", "feature"]
-    assert table.schema.field("feature").type == pa.list_(pa.float32())
+    assert table.column_names == ["name", "label", "embedding"]
+    published = pq.read_table(trained / "embeddings.parquet")
+    assert table.schema.field("embedding").type == published.schema.field("embedding").type
+    assert table.schema.field("embedding").type == pa.list_(pa.float32(), told["feature_dim"])
     names = table["name"].to_pylist()
     assert names == sorted(names)
     assert table["label"].to_pylist() == [name.split("/")[0] for name in names]
-    ours, theirs = (
-        features(table, "feature"),
-        features(pq.read_table(trained / "embeddings.parquet"), "embedding"),
-    )
+    ours, theirs = features(table), features(published)
     assert ours.keys() == theirs.keys()
     assert max(np.abs(ours[name] - theirs[name]).max() for name in ours) <= 1e-5
     assert [path.name for path in out.parent.iterdir()] == ["out.parquet"]
@@ -102,7 +101,7 @@ def test_what_cannot_be_embedded_is_told_and_leaves_nothing(
     weights = tmp_path / "weights" / "encoder.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     config = json.loads((trained / "config.json").read_text())
-    changed = json.dumps({**config, "architecture": "resnet18"})
+    changed = json.dumps({**config, "mocoserve": {"architecture": "resnet18", "stem": "cifar"}})
     (tmp_path / "other" / "config.json").write_text(changed)
     for encoder, source, words in (
         (trained, tmp_path / "empty", "no image"),

@@ -20,6 +20,11 @@ class Canvas:
     bounds: tuple[float, float] = (0.0, 255.0)
     """The values that are seen as 0 and as 1."""
 
+    sent: Tensor | None = None
+    """int64 [B, 2]: heights and widths of the files, before rows were shrunk; None: those of rows.
+
+    Only `Views.plain` asks for them: by how many pixels torchvision would cut depends on them."""
+
     @property
     def is_plain(self) -> bool:
         """Whether 8 bits are seen from 0 to 255."""

@@ -28,12 +28,17 @@ class Raster:
     """Whether the last channel is alpha."""
 
 
-def finished(raster: Raster, options: IngestOptions, *, sent_side_px: int | None = None) -> Decoded:
-    """The row of a file. Raises BadImage."""
+def finished(
+    raster: Raster, options: IngestOptions, *, sent_px: tuple[int, int] = (0, 0)
+) -> Decoded:
+    """Return the row of a file. Raises BadImage.
+
+    `sent_px` are the shorter and the longer side of the file; 0 for those of the values.
+    """
     values = raster.values.astype(raster.values.dtype.newbyteorder("="), copy=False)
     if values.dtype == np.bool_:
         values = values.astype(np.uint8) * 255
-    sent = sent_side_px or min(values.shape[:2])
+    sides = sorted(values.shape[:2])
     dtype = values.dtype.name
     kind = kind_of(values)
     values, left_out = with_channels(_without_alpha(raster, values, options), options, kind)
@@ -45,7 +50,8 @@ def finished(raster: Raster, options: IngestOptions, *, sent_side_px: int | None
         _kept(values, kind),
         height,
         width,
-        sent,
+        sent_px[0] or sides[0],
+        sent_px[1] or sides[1],
         channels=channels,
         kind=kind,
         dtype=dtype,

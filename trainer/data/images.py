@@ -66,7 +66,8 @@ def decode_array(array: NDArray[Any], options: IngestOptions) -> Decoded:
 
 
 def _row(picture: Picture, options: IngestOptions) -> Decoded:
-    row = finished(_raster(picture, options), options, sent_side_px=picture.sent_side_px)
+    sent_px = (picture.sent_side_px, picture.sent_long_px)
+    row = finished(_raster(picture, options), options, sent_px=sent_px)
     return replace(
         row,
         is_truncated=picture.is_truncated,

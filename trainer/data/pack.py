@@ -12,6 +12,7 @@
     split.u8      where rows have splits: 0, 1, 2 for train, val, test
     sequence.i4   where rows have sequences: the line of each row's in sequence.txt, -1 for none
     time.f64      where rows have times; not a number for none
+    sent.u4       where rows were shrunk: height and width of each file
     mask.u8       where rows have masks: each [height, width], one after another
 
 Version 2 added columns and 16 bits; packs of version 1 are read. Later additions are columns:
@@ -44,6 +45,7 @@ INDEX_FILE, NAMES, REPORT = "index.bin", "names.txt", "report.jsonl"
 META, PREVIEW = "pack.json", "preview.png"
 COUNTS, SPLIT, TIME, MASK = "values.u64", "split.u8", "time.f64", "mask.u8"
 SEQUENCE, SEQUENCE_NAMES = "sequence.i4", "sequence.txt"
+SENT, SENT_SIZE = "sent.u4", np.dtype([("height", "<u4"), ("width", "<u4")])
 
 Columns = dict[str, dict[str, Any]]
 """What `pack.json` says of each column, by its name."""
@@ -106,6 +108,7 @@ class Pack:
         self.sequence = self._column(columns, "sequence", SEQUENCE, np.dtype("<i4"))
         """Number of each row's sequence, int32 [rows], -1 = none; None without sequences."""
         self.has_masks = "mask" in columns
+        self._sent = self._column(columns, "sent", SENT, SENT_SIZE)
         self._check()
 
     @classmethod
@@ -184,6 +187,13 @@ class Pack:
         """Heights and widths of rows, int32 [B, 2]."""
         entries = self._index[rows]
         return np.stack([entries["height"], entries["width"]], axis=1).astype(np.int32)
+
+    def sent(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """Return heights and widths of the files, int64 [B, 2]; None where rows are as large."""
+        if self._sent is None:
+            return None
+        entries = self._sent[rows]
+        return np.stack([entries["height"], entries["width"]], axis=1).astype(np.int64)
 
     def gather(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int32]]:
         """Rows on one canvas: [B, H, W, C] padded with zeros below and right, int32 [B, 2]."""

@@ -37,7 +37,7 @@ def write_preview(folder: Path, *, seed: int) -> None:
     views = Views(spec, mean=(0.0,) * channels, std=(1.0,) * channels, device=device)
     with RowSource(pack, device=device) as source:
         canvas = source.canvas(rows)
-        columns = [views.plain(canvas), *views.pair(canvas, rows, seed=seed, epoch=0)]
+        columns = [views.plain(source.whole(rows)), *views.pair(canvas, rows, seed=seed, epoch=0)]
     path = folder / PREVIEW
     with path.open("wb") as file:
         _grid(columns).save(file, format="PNG")

@@ -25,6 +25,8 @@ class Decoded:
     width: int
     sent_side_px: int
     """Shorter side before it was shrunk."""
+    sent_long_px: int = 0
+    """Longer side before it was shrunk; 0: that of the row."""
     jpeg: bytes | None = None
     """What the pixels were decoded from, if that is kept in their place."""
     channels: int = 3
@@ -51,6 +53,15 @@ class Decoded:
     """u8 [height, width], if the row has a mask."""
     mask_fault: str = ""
     """Why the row's mask cannot be used."""
+
+    @property
+    def sent(self) -> tuple[int, int]:
+        """Height and width before it was shrunk."""
+        if not self.sent_long_px:
+            return self.height, self.width
+        if self.height > self.width:
+            return self.sent_long_px, self.sent_side_px
+        return self.sent_side_px, self.sent_long_px
 
     @property
     def stored(self) -> bytes:

@@ -20,6 +20,8 @@ from trainer.data.pack import (
     INDEX_FILE,
     MASK,
     NAMES,
+    SENT,
+    SENT_SIZE,
     SEQUENCE,
     SEQUENCE_NAMES,
     SPLIT,
@@ -110,6 +112,7 @@ class RowsWriter:
         self._times: list[float] = []
         self._sequences: dict[str, int] = {}
         self._sequence_of: list[int] = []
+        self._sent, self._was_shrunk = bytearray(), False
 
     def add(self, rows: Sequence[tuple[Item, Decoded]]) -> None:
         """Append rows."""
@@ -180,7 +183,7 @@ class RowsWriter:
             "channels": self.layout.channels,
         }
         found: Columns = {"pixels": pixels, "label": {"file": INDEX_FILE}}
-        for name, file in (("split", SPLIT), ("time", TIME), ("mask", MASK)):
+        for name, file in (("split", SPLIT), ("time", TIME), ("sent", SENT), ("mask", MASK)):
             if file in self._files:
                 found[name] = {"file": file}
         if SPLIT in self._files:
@@ -217,6 +220,8 @@ class RowsWriter:
         sequence = None if item.sequence is None else " ".join(item.sequence.split())
         number = -1 if sequence is None else known.setdefault(sequence, len(known))
         self._sequence_of.append(number)
+        self._sent += np.array(decoded.sent, SENT_SIZE).tobytes()
+        self._was_shrunk |= decoded.sent != (decoded.height, decoded.width)
         self.source_dtype = self.source_dtype or decoded.dtype
         self.non_finite += decoded.non_finite
         self.channels_left_out += decoded.channels_left_out > 0
@@ -257,6 +262,8 @@ class RowsWriter:
         times = np.array(self._times, "<f8")
         if not np.isnan(times).all():
             found[TIME] = times.tobytes()
+        if self._was_shrunk:
+            found[SENT] = bytes(self._sent)
         if self._sequences:
             found[SEQUENCE] = np.array(self._sequence_of, "<i4").tobytes()
             found[SEQUENCE_NAMES] = "".join(f"{name}\n" for name in self._sequences).encode()

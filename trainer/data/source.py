@@ -6,6 +6,7 @@ rows that are kept as JPEG are decoded there, once for both views.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -66,6 +67,13 @@ class RowSource:
         with self.clock.phase("gather"):
             gathered = self._gathered(rows)
         return self._moved(*gathered)
+
+    def whole(self, rows: Tensor) -> Canvas:
+        """Return the rows with the sizes of their files, as `Views.plain` takes them."""
+        canvas, sent = self.canvas(rows), self.pack.sent(_as_numpy(rows))
+        if sent is None:
+            return canvas
+        return replace(canvas, sent=torch.from_numpy(sent).to(self.device))
 
     def prefetch(self, rows: Tensor) -> None:
         """Begin to gather the rows that the next call of `canvas` will ask for."""

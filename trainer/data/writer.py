@@ -18,6 +18,7 @@ from trainer.data.wide import Extent
 from trainer.events import DatasetFacts, DataWarning, FileRecord, StoredAs, ValueMapping
 from trainer.failpoints import reach
 from trainer.files import record_of, sync_folder
+from trainer.ingest_options import USUAL
 
 AGREED = 0.9
 """Share of the rows that must suggest the same window before it is told."""
@@ -26,9 +27,11 @@ AGREED = 0.9
 class PackWriter:
     """A pack in the making, in a folder of its own. Nothing is there until `publish`."""
 
-    def __init__(self, folder: Path, store_as: StoredAs = "pixels") -> None:
+    def __init__(
+        self, folder: Path, store_as: StoredAs = "pixels", *, side_px_max: int = USUAL.side_px_max
+    ) -> None:
         """`folder` is the pack to be; it is built in `<folder>.tmp` beside it."""
-        self._stored_as = store_as
+        self._stored_as, self._side_px_max = store_as, side_px_max
         self._folder = folder
         self.building = folder.with_name(folder.name + ".tmp")
         self._parts: dict[Layout, RowsWriter] = {}
@@ -203,6 +206,7 @@ class PackWriter:
             splits=part.split_rows(),
             size_bytes=sum(record.size_bytes for record in records),
             stored_as=self._stored_as,
+            stored_side_px=self._side_px_max,
             sha256=manifest_sha256(hashes, classes, values=mapping),
             sides_sent=part.sides.histogram(),
             truncated_kept=part.truncated_kept,

@@ -60,15 +60,16 @@ def untrained(folder: Path, views: Tensor, *, seed: int) -> nn.Sequential:
 
 
 def prepared(folder: Path, pictures: list[Image.Image]) -> Tensor:
-    """Pictures as `preprocess.json` and `config.json` ask for them, float32 [N, 3, S, S]."""
-    wanted = read_config(folder)["pretrained_cfg"]
-    side = int(wanted["input_size"][-1])
+    """Square pictures as `preprocess.json` asks for them, float32 [N, 3, S, S]."""
+    steps = json.loads((folder / "preprocess.json").read_text("utf-8"))["steps"]
+    wanted = {step["op"]: step for step in steps}
+    side = int(wanted["resize"]["shorter_side_px"])
     resized = [
         picture.convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
         for picture in pictures
     ]
     pixels = torch.from_numpy(np.stack([np.asarray(image) for image in resized]))
-    mean, std = (torch.tensor(wanted[key])[:, None, None] for key in ("mean", "std"))
+    mean, std = (torch.tensor(wanted["normalize"][key])[:, None, None] for key in ("mean", "std"))
     normalised: Tensor = (pixels.permute(0, 3, 1, 2).float() / 255.0 - mean) / std
     return normalised
 

@@ -1,4 +1,4 @@
-"""The model card: what the encoder saw, how it learned, how well, and how to load it."""
+"""Model card: how to load the encoder, its data, result and recipe."""
 
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -7,34 +7,46 @@ from typing import Any
 from trainer.events import DatasetFacts
 from trainer.exports.curves import Line, number, table
 from trainer.exports.snippets import loading
+from trainer.exports.weights import is_timms
+from trainer.file_names import MODEL, PROCESSOR
+from trainer.preprocessing import Preprocessing
 from trainer.spec import JobSpec
 from trainer.suggest import RGB, RULES, trained_on
 from trainer.verdicts import BASELINES, judge
 
 TITLE = """# {name}
 
-An encoder ({arch}, {dim} features) pretrained without labels by Momentum Contrast, with mocoserve.
+An image encoder ({arch}, embeddings of {dim} numbers), pretrained without labels by Momentum
+Contrast with mocoserve.
 """
 
-FILES = """## Files
-| file | what it is |
-|---|---|
-| `encoder.safetensors` | the weights, fp32, plain keys |
-| `encoder.pth` | the same weights; `torch.load(..., weights_only=True)` takes it |
-| `config.json` | the network in timm's schema |
-| `preprocess.json` | what an image goes through before the network |
-| `embeddings.parquet` | the feature of every row of the dataset |
-| `atlas.png` | a map of these features with thumbnails |
-| `SHA256SUMS` | `sha256sum -c SHA256SUMS` checks the download |"""
+FILES = (
+    ("encoder.safetensors", "the weights: fp32, torchvision's keys for a ResNet"),
+    ("encoder.pth", "the same weights for `torch.load(..., weights_only=True)`"),
+    (
+        MODEL,
+        "`encoder.safetensors` once more, by the name that timm and transformers expect",
+    ),
+    ("config.json", "the network; timm and transformers read it where timm has such a network"),
+    ("preprocess.json", "the steps from an image file to the network's input"),
+    (PROCESSOR, "names the image processor for transformers"),
+    (
+        "embeddings.parquet",
+        "row, name, label and embedding of every image: a float32 list of fixed length",
+    ),
+    ("atlas.png", "a map of the embeddings with thumbnails"),
+    ("SHA256SUMS", "`sha256sum -c SHA256SUMS` checks the download"),
+)
+TIMMS = {MODEL, PROCESSOR}
 
 LIMITS = """## Limits
-- It knows images like those it was trained on. Compare it on your own task with raw pixels and
-  with a network trained on ImageNet before you rely on it.
-- Labels were used for the kNN figure only, never for training. That figure says how well classes
-  separate, not how good a decision made from it would be.
-- What is over- or underrepresented in the dataset is so in the features.
-- `embeddings.parquet` and `atlas.png` are made from the images: share them only as you may share
-  those."""
+- The encoder knows images like those it was trained on. Compare it with raw pixels and with an
+  ImageNet encoder on your own task before you rely on it.
+- Labels were used only to measure it, never to train it. Nearest-neighbor accuracy tells how well
+  classes separate, not how good a decision based on the encoder would be.
+- What is over- or underrepresented in the dataset is over- or underrepresented in the embeddings.
+- `embeddings.parquet` and `atlas.png` are made from the images. Share them only where you may share
+  the images."""
 
 
 def card(  # noqa: PLR0913
@@ -44,26 +56,34 @@ def card(  # noqa: PLR0913
     reasons: dict[str, str],
     history: Sequence[Line],
     config: dict[str, Any],
+    steps: Preprocessing,
     step: int,
     exact: bool,
 ) -> str:
-    """`README.md`, a pure function of the run: no times, speeds or places."""
+    """Return `README.md`, a pure function of the run: no times, speeds or places."""
     name = spec.name or f"{spec.encoder.name} on {PurePath(spec.dataset).name}"
     parts = [
         TITLE.rstrip().format(name=name, arch=spec.encoder.name, dim=config["num_features"]),
-        "## Load it\n" + loading(config),
+        "## Load it\n" + loading(config, steps),
         "## Data\n" + _data(spec, facts),
         "## Result\n" + _result(spec, history, step=step, exact=exact),
         "## Curves\n" + "\n".join(table(history)) + "\n\n" + _reading(history),
         "## Recipe\n" + _recipe(spec, reasons | suggested(spec, facts)),
         LIMITS,
-        FILES,
+        "## Files\n" + _files(config),
     ]
     return "\n\n".join(parts) + "\n"
 
 
+def _files(config: dict[str, Any]) -> str:
+    rows = [
+        (f"`{name}`", meaning) for name, meaning in FILES if name not in TIMMS or is_timms(config)
+    ]
+    return _table(("file", "what it is"), rows)
+
+
 def suggested(spec: JobSpec, facts: DatasetFacts) -> dict[str, str]:
-    """The reason of every field whose value is the suggested one."""
+    """Return the reason of every field whose value is the suggested one."""
     found = {}
     facts = trained_on(spec, facts)
     for field, rule in RULES:
@@ -90,9 +110,9 @@ def _data(spec: JobSpec, facts: DatasetFacts) -> str:
     rows = [
         ("dataset", PurePath(spec.dataset).name),
         ("images", f"{facts.rows:,}"),
-        ("left out", f"{facts.bad_files:,} bad files; {facts.duplicates:,} exact duplicates found"),
-        ("sides", sides),
-        ("seen as", f"{spec.views.side_px} x {spec.views.side_px} px {_channels(facts)}"),
+        ("left out", f"{facts.bad_files:,} bad files; {facts.duplicates:,} exact duplicates"),
+        ("stored sides", sides),
+        ("network input", f"{spec.views.side_px} x {spec.views.side_px} px {_channels(facts)}"),
         ("values", _values(facts)),
         ("splits", ", ".join(f"{name} {rows:,}" for name, rows in facts.splits.items()) or "none"),
         *(("warning", f"{one.message} {one.hint}") for one in facts.warnings),
@@ -157,7 +177,7 @@ def _recipe(spec: JobSpec, reasons: dict[str, str]) -> str:
         for field, value in _fields(spec).items()
         if field.partition(".")[0] not in left_out
     ]
-    return _table(("setting", "value", "why, where it was suggested"), rows)
+    return _table(("setting", "value", "reason, if it was suggested"), rows)
 
 
 def _value(value: object) -> str:

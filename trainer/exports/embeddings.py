@@ -18,6 +18,8 @@ from trainer.data.source import RowSource
 from trainer.views.views import Views
 
 BATCH_ROWS = 256
+EMBEDDING = "embedding"
+"""Name of the column of features here and in what `moco embed` writes: float32, fixed length."""
 GROUP_ROWS = 16_384
 """Rows of one row group: what a reader and the writer hold in memory at once."""
 
@@ -40,7 +42,7 @@ def features(
     for first in range(0, rows, BATCH_ROWS):
         batch = torch.arange(first, min(first + BATCH_ROWS, rows))
         with torch.inference_mode():
-            value = encoder(views.plain(source.canvas(batch)).to(device)).float()
+            value = encoder(views.plain(source.whole(batch)).to(device)).float()
         yield Features(batch.numpy(), value.cpu().numpy())
 
 
@@ -91,7 +93,7 @@ def _table(group: Features, pack: Pack) -> pa.Table:
             "row": pa.array(group.rows),
             "name": pa.array(names, pa.string()),
             "label": pa.array(labels, pa.string()),
-            "embedding": values,
+            EMBEDDING: values,
         }
     )
 

@@ -31,6 +31,14 @@ def appearing(folder: Path) -> Iterator[Path]:
         sync_folder(folder.parent)
 
 
+def link(file: Path, name: Path) -> None:
+    """Give a file a second name; where the disk has no hard links, copy it."""
+    try:
+        name.hardlink_to(file)
+    except OSError:
+        write_synced(name, file.read_bytes())
+
+
 def write_sums(folder: Path) -> tuple[FileRecord, ...]:
     """Write `SHA256SUMS` as `sha256sum -c` reads it; return a record of every file, it included."""
     records = [record_of(path) for path in sorted(folder.iterdir())]

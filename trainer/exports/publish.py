@@ -16,17 +16,17 @@ from torch import nn
 
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
-from trainer.data.values import PLAIN, row_picture
+from trainer.data.values import row_picture
 from trainer.events import DatasetFacts, Profiled, Published
 from trainer.exports import atlas, embeddings, weights
 from trainer.exports.card import card
 from trainer.exports.curves import Line
-from trainer.exports.files import appearing, write_sums
+from trainer.exports.files import appearing, link, write_sums
 from trainer.failpoints import reach
-from trainer.file_names import CONFIG, PREPROCESS, PROFILE, TABLE, WEIGHTS
+from trainer.file_names import CONFIG, MODEL, PREPROCESS, PROCESSOR, PROFILE, TABLE, WEIGHTS
 from trainer.files import write_synced
+from trainer.preprocessing import Preprocessing, as_json, preprocessing
 from trainer.spec import JobSpec
-from trainer.suggest import RGB
 from trainer.views.views import Views
 
 FOLDER = "artifacts"
@@ -59,50 +59,36 @@ def publish(export: Export, *, out: Path) -> Published:
     Raises StorageError if the disk refuses.
     """
     state = weights.plain_state(export.encoder)
+    steps = preprocessing(export.spec, export.facts)
+    config = weights.config(export.spec, export.encoder, steps)
     with appearing(out / FOLDER) as folder:
         chosen = _write_embeddings(export, folder / TABLE)
-        config = weights.timm_config(
-            export.spec, export.facts, encoder=export.encoder, feature_dim=chosen.values.shape[1]
-        )
         for name, data in {
             WEIGHTS: weights.safetensors_bytes(state),
             "encoder.pth": weights.torch_bytes(state),
             CONFIG: _json(config),
-            PREPROCESS: _json(preprocess(config["pretrained_cfg"], export.facts)),
-            "README.md": _card(export, config).encode(),
+            PREPROCESS: _json(as_json(steps)),
+            "README.md": _card(export, config, steps).encode(),
             "atlas.png": _atlas(export, chosen),
+            **_processor(config, steps),
             **_profile(export),
         }.items():
             reach("publish.mid_write")
             write_synced(folder / name, data)
+        if weights.is_timms(config):
+            link(folder / WEIGHTS, folder / MODEL)
         files = write_sums(folder)
     return Published(folder=FOLDER, files=files)
 
 
-def preprocess(pretrained: dict[str, Any], facts: DatasetFacts) -> dict[str, Any]:
-    """`preprocess.json`: the steps from a decoded image to the network's input, in order."""
-    side_px = pretrained["input_size"][-1]
-    return {
-        "steps": [
-            *_value_steps(facts),
-            {"op": "centre_crop", "side": "shorter side of the image"},
-            {"op": "resize", "size_px": [side_px, side_px], "filter": "bilinear, antialiased"},
-            {"op": "normalize", "mean": pretrained["mean"], "std": pretrained["std"]},
-        ],
-        "layout": "NCHW",
-        "dtype": "float32",
-    }
+def _processor(config: dict[str, Any], steps: Preprocessing) -> dict[str, bytes]:
+    """Return the file by which Hugging Face finds the image processor; timm's is in the config.
 
-
-def _value_steps(facts: DatasetFacts) -> list[dict[str, Any]]:
-    """From the values of a file to channels in [0, 1]; values beyond the range are cut off."""
-    mapping = facts.values or PLAIN
-    channels = {"op": "to_rgb"} if facts.channels == RGB else {"op": "to_channels"}
-    scale = {"op": "scale", "from": [mapping.low, mapping.high], "to": [0.0, 1.0]}
-    if facts.channels == RGB and facts.dtype == "uint8" and mapping.rule == "identity":
-        return [channels, scale | {"from": [0, 255]}]
-    kept = {key: getattr(mapping, key) for key in ("source_dtype", "scale", "offset")}
-    return [channels | {"channels": facts.channels}, scale | {"clip": True, "values": kept}]
+    It reads images of 8 bits only.
+    """
+    if not weights.is_timms(config) or not steps.is_plain:
+        return {}
+    return {PROCESSOR: _json({"image_processor_type": "TimmWrapperImageProcessor"})}
 
 
 def _write_embeddings(export: Export, path: Path) -> embeddings.Features:
@@ -126,13 +112,14 @@ def _tapped(
         yield batch
 
 
-def _card(export: Export, config: dict[str, Any]) -> str:
+def _card(export: Export, config: dict[str, Any], steps: Preprocessing) -> str:
     return card(
         export.spec,
         export.facts,
         reasons=export.reasons,
         history=export.history,
         config=config,
+        steps=steps,
         step=export.step,
         exact=export.exact,
     )

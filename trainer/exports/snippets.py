@@ -2,26 +2,54 @@
 
 from typing import Any
 
+from trainer.events import ValueMapping
+from trainer.exports.weights import is_timms
+from trainer.preprocessing import ASPECT_MAX, RGB, Preprocessing
+
 IMPORTS = "import torch\nfrom safetensors.torch import load_file"
 
 
-def loading(config: dict[str, Any]) -> str:
-    """Markdown with code blocks that run in the folder of the files."""
+def loading(config: dict[str, Any], steps: Preprocessing) -> str:
+    """Return Markdown whose code blocks run, in order, in the folder of the files."""
     ours = config["mocoserve"]
-    parts = [_block(plain_torch(ours["layers"]) if "layers" in ours else torchvision_code(config))]
-    parts.append(
-        "`encoder(images)` takes float images [batch, 3, side, side] and gives features "
-        f"[batch, {config['num_features']}]. Prepare the images like this:"
-    )
-    parts.append(_block(preprocess_code(config["pretrained_cfg"])))
-    if "layers" not in ours:
-        parts.append("With timm:\n\n" + _block(timm_code(config)))
+    build = plain_torch(ours["layers"]) if "layers" in ours else torchvision_code(config)
+    is_image = not steps.is_deep and steps.channels in (1, RGB)
+    image = "Image.open(path)" if is_image else "values"
+    parts = [
+        _block(build),
+        "Every image goes through these steps, which are those of `preprocess.json`:",
+        _block(preprocess_code(steps) if is_image else array_code(steps)),
+        f"`encoder(preprocess({image})[None])` is then the embedding of an image, a tensor of "
+        f"shape [1, {config['num_features']}]. For images of the dataset it is that of "
+        "`embeddings.parquet`. `moco embed` does all of this for a folder.",
+    ]
+    if is_timms(config) and steps.is_plain and steps.channels == RGB:
+        parts += ["timm loads the folder as well:", _block(f"{TIMM}\n{TIMM_TRANSFORM}")]
+        parts += ["So does transformers, which needs timm:", _block(TRANSFORMERS), APART]
+    elif is_timms(config):
+        parts += ["timm loads the network as well:", _block(TIMM)]
     return "\n\n".join(parts)
 
 
+TIMM = """import timm
+
+encoder = timm.create_model("local-dir:.", pretrained=True).eval()"""
+TIMM_TRANSFORM = (
+    "transform = timm.data.create_transform(**timm.data.resolve_model_data_config(encoder))"
+)
+TRANSFORMERS = """from transformers import AutoImageProcessor, AutoModel
+
+processor = AutoImageProcessor.from_pretrained(".")
+model = AutoModel.from_pretrained(".")"""
+APART = """The embedding of an RGB image is `encoder(transform(image)[None])` with timm and
+`model(**processor(image, return_tensors="pt")).pooler_output` with transformers. Both shrink a file
+in one step, while the dataset was stored at a limited size first. For large images their embeddings
+therefore differ slightly: the cosine similarity to those above is about 0.999."""
+
+
 def torchvision_code(config: dict[str, Any]) -> str:
-    """A ResNet of torchvision; only `fc.*` is missing from the file."""
-    arch = config["architecture"]
+    """Return code for a ResNet of torchvision; only `fc.*` is missing from the file."""
+    arch = config["mocoserve"]["architecture"]
     lines = [IMPORTS, "import torchvision", "", f"encoder = torchvision.models.{arch}()"]
     lines += _stem(config, "encoder")
     lines += [
@@ -33,17 +61,8 @@ def torchvision_code(config: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def timm_code(config: dict[str, Any]) -> str:
-    """The same ResNet in timm."""
-    lines = ["import timm", IMPORTS, ""]
-    lines += [f'encoder = timm.create_model("{config["architecture"]}", num_classes=0)']
-    lines += _stem(config, "encoder")
-    lines += ['encoder.load_state_dict(load_file("encoder.safetensors"))', "encoder.eval()"]
-    return "\n".join(lines)
-
-
 def plain_torch(layers: list[dict[str, Any]]) -> str:
-    """A chain of layers, spelled out."""
+    """Return code for a chain of layers, spelled out."""
     rows = [
         f'    ("{layer["name"]}", nn.{layer["type"]}({_arguments(layer)})),' for layer in layers
     ]
@@ -62,34 +81,106 @@ def plain_torch(layers: list[dict[str, Any]]) -> str:
     )
 
 
-def preprocess_code(pretrained: dict[str, Any]) -> str:
-    """The transform of `preprocess.json` in torchvision's words."""
-    side = pretrained["input_size"][-1]
-    return "\n".join(
-        [
-            "from torchvision.transforms import v2",
-            "",
-            "preprocess = v2.Compose([",
-            "    v2.ToImage(),",
-            "    v2.RGB(),",
-            "    v2.ToDtype(torch.float32, scale=True),",
-            "    v2.Lambda(lambda x: v2.functional.center_crop(x, [min(x.shape[-2:])] * 2)),",
-            f"    v2.Resize([{side}, {side}], antialias=True),",
-            f"    v2.Normalize({pretrained['mean']}, {pretrained['std']}),",
-            "])",
-            '# features = encoder(preprocess(PIL.Image.open("image.png"))[None])',
-        ]
+def preprocess_code(steps: Preprocessing) -> str:
+    """Return `preprocess.json` as code for Pillow and torchvision: grey or RGB with 8 bits."""
+    return PREPROCESS.format(
+        stored=steps.stored_px,
+        long=ASPECT_MAX * steps.stored_px,
+        mode="L" if steps.channels == 1 else "RGB",
+        seen="" if steps.is_plain else f"    {_seen('pixels', steps.values)}\n",
+        crop=_crop(steps),
+        mean=list(steps.mean),
+        std=list(steps.std),
     )
 
 
+def array_code(steps: Preprocessing) -> str:
+    """Return `preprocess.json` as code for numpy and torchvision: any values and channels."""
+    return ARRAY.format(
+        stored=steps.stored_px,
+        long=ASPECT_MAX * steps.stored_px,
+        channels=steps.channels,
+        scale=steps.values.scale,
+        offset=steps.values.offset,
+        low=(steps.values.low - steps.values.offset) / steps.values.scale,
+        span=(steps.values.high - steps.values.low) / steps.values.scale,
+        crop=_crop(steps),
+        mean=list(steps.mean),
+        std=list(steps.std),
+    )
+
+
+def _crop(steps: Preprocessing) -> str:
+    text = SQUARE_FIRST if steps.crop == "square" else RESIZE_FIRST
+    return text.format(side=steps.side_px)
+
+
+def _seen(name: str, values: ValueMapping) -> str:
+    span = values.high - values.low
+    return f"{name} = (({name} * 255.0 - {values.low}) / {span}).clamp(0.0, 1.0)"
+
+
+PREPROCESS = """from PIL import Image, ImageOps
+from torchvision.transforms.v2 import functional as F
+
+
+def share(image):
+    return min(1.0, {stored} / min(image.size), {long} / max(image.size))
+
+
+def preprocess(image):
+    short, long = sorted(image.size)
+    # JPEGs much larger than needed are decoded at a half, a quarter or an eighth of their size.
+    image.draft(None, [round(2 * share(image) * side) for side in image.size])
+    image = ImageOps.exif_transpose(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        low, high = image.getchannel("A").getextrema()
+        if low < high:
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+    image = image.convert("{mode}")
+    if share(image) < 1.0:  # as the dataset was stored: at most {stored} px
+        stored = [max(1, round(share(image) * side)) for side in image.size]
+        image = image.resize(stored, Image.Resampling.BILINEAR)
+    pixels = F.to_dtype(F.to_image(image), torch.float32, scale=True)
+{seen}{crop}
+    return F.normalize(pixels, {mean}, {std})"""
+ARRAY = """import numpy as np
+from torchvision.transforms.v2 import functional as F
+
+
+def preprocess(values):
+    \"\"\"Prepare the values of a file, [height, width, {channels}], as numpy reads them.\"\"\"
+    short, long = sorted(values.shape[:2])
+    stored = np.rint((values.astype(np.float64) - {offset}) / {scale}).astype(np.float32)
+    pixels = torch.from_numpy(stored).permute(2, 0, 1)
+    share = min(1.0, {stored} / short, {long} / long)
+    if share < 1.0:  # as the dataset was stored: at most {stored} px
+        size = [max(1, round(share * side)) for side in pixels.shape[1:]]
+        pixels = F.resize(pixels, size, antialias=True).round()
+    pixels = ((pixels - {low}) / {span}).clamp(0.0, 1.0)
+{crop}
+    return F.normalize(pixels, {mean}, {std})"""
+RESIZE_FIRST = """    height, width = pixels.shape[1:]
+    long = {side} * long // short
+    size = [long, {side}] if height > width else [{side}, long]
+    pixels = F.center_crop(F.resize(pixels, size, antialias=True), [{side}, {side}])"""
+SQUARE_FIRST = """    pixels = F.center_crop(pixels, [min(pixels.shape[1:])] * 2)
+    pixels = F.resize(pixels, [{side}, {side}], antialias=True)"""
+
+
 def _stem(config: dict[str, Any], name: str) -> list[str]:
-    """The first layers that a ResNet for small images has instead of its own."""
-    if config["mocoserve"].get("stem") != "cifar":
+    """Return code for a first layer that is not torchvision's own."""
+    channels = config["in_chans"]
+    if config["mocoserve"].get("stem") == "cifar":
+        return [
+            f"{name}.conv1 = torch.nn.Conv2d({channels}, 64, 3, stride=1, padding=1, bias=False)",
+            f"{name}.maxpool = torch.nn.Identity()",
+        ]
+    if channels == RGB:
         return []
-    return [
-        f"{name}.conv1 = torch.nn.Conv2d(3, 64, 3, stride=1, padding=1, bias=False)",
-        f"{name}.maxpool = torch.nn.Identity()",
-    ]
+    return [f"{name}.conv1 = torch.nn.Conv2d({channels}, 64, 7, stride=2, padding=3, bias=False)"]
 
 
 def _arguments(layer: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""The weights in the two forms that people load, and the words that rebuild the network."""
+"""Weights in the forms that people load, and the configuration that rebuilds the network."""
 
 import io
 from typing import Any
@@ -7,9 +7,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from trainer.events import DatasetFacts
+from trainer.encoders.build import feature_dim
+from trainer.preprocessing import RGB, Preprocessing
 from trainer.spec import JobSpec
-from trainer.views.normalization import normalization
 
 # What a layer of the small encoder is made from: attributes of the torch layer, by its class.
 _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
@@ -72,33 +72,47 @@ def stem(state: dict[str, Tensor]) -> str | None:
     return "cifar" if first.shape[-1] == 3 else "imagenet"
 
 
-def timm_config(
-    spec: JobSpec, facts: DatasetFacts, *, encoder: nn.Module, feature_dim: int
-) -> dict[str, Any]:
-    """`config.json` in the schema that timm reads from a hub or a folder.
+def config(spec: JobSpec, encoder: nn.Module, steps: Preprocessing) -> dict[str, Any]:
+    """Return `config.json`, as timm and Hugging Face read it where timm has the network.
 
-    `mocoserve` holds what timm has no word for: the stem of a ResNet, the layers of a plain chain.
+    timm has no 3x3 stem and no `small`: then no architecture is named that would fail to load.
+    The key `mocoserve` tells in either case how to rebuild the network.
     """
-    mean, std = normalization(spec.views, facts)
-    ours = {"stem": stem(plain_state(encoder)), "layers": layers(encoder)}
-    return {
-        "architecture": spec.encoder.name,
+    state = plain_state(encoder)
+    ours = {"architecture": spec.encoder.name, "stem": stem(state), "layers": layers(encoder)}
+    common = {
         "num_classes": 0,
-        "num_features": feature_dim,
-        "global_pool": "avg",
-        "pretrained_cfg": {
-            "input_size": [facts.channels, spec.views.side_px, spec.views.side_px],
-            "fixed_input_size": False,
-            "interpolation": "bilinear",
-            "crop_pct": 1.0,
-            "crop_mode": "center",
-            "mean": list(mean),
-            "std": list(std),
-            "num_classes": 0,
-            "first_conv": next(
-                name for name, part in encoder.named_modules() if isinstance(part, nn.Conv2d)
-            ),
-            "classifier": "fc",
-        },
+        "num_features": feature_dim(encoder),
+        "in_chans": steps.channels,
         "mocoserve": {key: value for key, value in ours.items() if value is not None},
     }
+    if not is_timms(common):
+        return common
+    return {"architecture": spec.encoder.name, **common, **_timm_words(encoder, steps)}
+
+
+def is_timms(config: dict[str, Any]) -> bool:
+    """Whether timm can build the network of a `config.json`."""
+    return bool(config["mocoserve"].get("stem") == "imagenet")
+
+
+def _timm_words(encoder: nn.Module, steps: Preprocessing) -> dict[str, Any]:
+    first_conv = next(name for name, part in encoder.named_modules() if isinstance(part, nn.Conv2d))
+    pretrained: dict[str, Any] = {
+        "input_size": [steps.channels, steps.side_px, steps.side_px],
+        "fixed_input_size": False,
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "center",
+        "mean": list(steps.mean),
+        "std": list(steps.std),
+        "num_classes": 0,
+        "first_conv": first_conv,
+        "classifier": "fc",
+    }
+    words: dict[str, Any] = {"global_pool": "avg", "pretrained_cfg": pretrained}
+    if steps.channels != RGB:
+        # Without its name timm does not adapt the first convolution to the channels it already has.
+        del pretrained["first_conv"]
+        words["model_args"] = {"in_chans": steps.channels}
+    return words

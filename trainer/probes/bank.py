@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
-from trainer.exports.embeddings import BATCH_ROWS
+from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING
 from trainer.file_names import TABLE
 from trainer.files import write_synced
 from trainer.probes.encoder import Looker
@@ -91,7 +91,7 @@ def _computed(spec: ProbeSpec, pack: Pack, looker: Looker, should_stop: Callable
             if should_stop():
                 raise Stopped
             batch = order[first : first + BATCH_ROWS]
-            values.append(looker.features(source.canvas(torch.from_numpy(batch))).numpy())
+            values.append(looker.features(source.whole(torch.from_numpy(batch))).numpy())
             rows.append(batch)
             if time.monotonic() - began_s > spec.features_max_s:
                 break
@@ -105,11 +105,11 @@ def _of_table(path: Path, wanted: NDArray[np.int64], should_stop: Callable[[], b
         for group in range(table.num_row_groups):
             if should_stop():
                 raise Stopped
-            read = table.read_row_group(group, columns=["row", "embedding"])
+            read = table.read_row_group(group, columns=["row", EMBEDDING])
             here = read["row"].to_numpy()
             chosen = np.isin(here, wanted)
             rows.append(here[chosen])
-            values.append(_matrix(read["embedding"])[chosen])
+            values.append(_matrix(read[EMBEDDING])[chosen])
     return _risen(np.concatenate(rows), np.concatenate(values))
 
 

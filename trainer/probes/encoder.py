@@ -1,23 +1,23 @@
 """The encoder that a probe looks through: that of a checkpoint, or the published one."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainer import checkpoints
 from trainer.assemble import make_views
 from trainer.data.canvas import Canvas
+from trainer.data.canvases import canvas_of
 from trainer.data.pack import Pack
-from trainer.data.values import bounds_of
+from trainer.data.rows import Decoded
+from trainer.data.values import PLAIN, bounds_of
 from trainer.encoders.build import build_encoder
 from trainer.errors import CheckpointError, EncoderGone
+from trainer.events import ValueMapping
 from trainer.file_names import WEIGHTS
 from trainer.machine import Place
 from trainer.method import load_method
@@ -36,6 +36,8 @@ class Looker:
     device: torch.device
     bounds: tuple[float, float]
     """The values of rows that are seen as 0 and 1."""
+    values: ValueMapping
+    """How rows keep the values of files."""
 
     def features(self, canvas: Canvas) -> Tensor:
         """Features of a canvas without augmentation, float32 [B, feature_dim], on the CPU."""
@@ -43,12 +45,10 @@ class Looker:
             found: Tensor = self.network(self.views.plain(canvas)).float()
         return found.cpu()
 
-    def features_of(self, image: NDArray[Any]) -> Tensor:
-        """Of one image [H, W, C] as the pack keeps rows, float32 [1, feature_dim]."""
-        bits = image.copy() if image.dtype == np.uint8 else image.copy().view(np.int16)
-        pixels = torch.from_numpy(bits).permute(2, 0, 1)[None].to(self.device)
-        sides = torch.tensor([image.shape[:2]], device=self.device)
-        return self.features(Canvas(pixels, sides[:, 0], sides[:, 1], self.bounds))
+    def features_of(self, image: Decoded) -> Tensor:
+        """Return those of one image, float32 [1, feature_dim]."""
+        canvas = canvas_of([image], device=self.device, values=self.values)
+        return self.features(replace(canvas, bounds=self.bounds))
 
 
 def load_looker(spec: ProbeSpec, pack: Pack, place: Place) -> Looker:
@@ -69,8 +69,13 @@ def load_looker(spec: ProbeSpec, pack: Pack, place: Place) -> Looker:
             raise
         raise CheckpointError(f"{WEIGHTS} cannot be read: {error.strerror}.") from error
     views = make_views(spec.job, pack.facts, place)
-    bounds = bounds_of(pack.facts)
-    return Looker(network.eval().to(place.device), views, place.device, bounds)
+    return Looker(
+        network.eval().to(place.device),
+        views,
+        place.device,
+        bounds=bounds_of(pack.facts),
+        values=pack.facts.values or PLAIN,
+    )
 
 
 def _published(folder: Path, spec: ProbeSpec) -> nn.Module:

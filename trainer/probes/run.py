@@ -12,8 +12,16 @@ import torch
 from numpy.typing import NDArray
 
 from trainer.data.pack import Pack
+from trainer.data.rows import Decoded
 from trainer.data.source import RowSource
-from trainer.data.values import bounds_of, open_seen, pictured, row_picture
+from trainer.data.values import (
+    PLAIN,
+    bounds_of,
+    open_seen,
+    pictured,
+    row_picture,
+    stored_row,
+)
 from trainer.errors import SpecError
 from trainer.events import Ended, Event, Published
 from trainer.exports.embeddings import label_name
@@ -41,17 +49,15 @@ class Probe:
     pack: Pack
     place: Place
     should_stop: Callable[[], bool]
-    image: NDArray[Any] | None = field(init=False)
-    """What was sent, [H, W, C] as the pack keeps rows; None if rows are asked about."""
+    image: Decoded | None = field(init=False)
+    """What was sent; None if rows are asked about."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be answered before anything is computed."""
         _check_rows(self.spec, self.pack)
-        self.image = (
-            None
-            if self.spec.image is None
-            else decode_upload(Path(self.spec.image), self.pack.facts)
-        )
+        self.image = None
+        if self.spec.image is not None:
+            self.image = decode_upload(Path(self.spec.image), self.pack.facts)
 
     @cached_property
     def looker(self) -> Looker:
@@ -78,7 +84,7 @@ class Probe:
         missing = np.flatnonzero(bank.rows[at] != wanted)
         if len(missing):
             with RowSource(self.pack, device=self.place.device, threads=0) as source:
-                canvas = source.canvas(torch.from_numpy(wanted[missing]))
+                canvas = source.whole(torch.from_numpy(wanted[missing]))
             values[missing] = self.looker.features(canvas).numpy()
         return values
 
@@ -87,7 +93,8 @@ class Probe:
         if row is not None:
             return row_picture(self.pack, row)
         assert self.image is not None
-        return pictured(self.image, bounds_of(self.pack.facts))
+        values = self.pack.facts.values or PLAIN
+        return pictured(stored_row(self.image, values), bounds_of(self.pack.facts))
 
     def words(self, row: int | None) -> dict[str, Any]:
         """What a row is called."""

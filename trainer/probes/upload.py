@@ -1,12 +1,9 @@
 """An image that someone sent to be compared, under the limits of the ingest."""
 
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
 
 from trainer.data.images import decode_file, strict_pillow
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadImage, Decoded
 from trainer.data.values import PLAIN, stored_row
 from trainer.errors import BadProbe
 from trainer.events import DatasetFacts
@@ -24,19 +21,20 @@ WORDS = {
 }
 
 
-def decode_upload(path: Path, facts: DatasetFacts) -> NDArray[Any]:
-    """[H, W, C], upright, shrunk and kept just as a row of the dataset. Raises BadProbe."""
+def decode_upload(path: Path, facts: DatasetFacts) -> Decoded:
+    """Return the image, upright, shrunk and kept just as a row of the dataset. Raises BadProbe."""
     size_bytes = path.stat().st_size
     if size_bytes > BYTES_MAX:
         raise BadProbe(f"The file has {size_bytes} bytes, the limit is {BYTES_MAX}.")
     data = path.read_bytes()
     try:
         with strict_pillow():
-            options = USUAL.model_copy(update={"channels": facts.channels})
-            found = decode_file(data, options)
+            changes = {"channels": facts.channels, "side_px_max": facts.stored_side_px}
+            found = decode_file(data, USUAL.model_copy(update=changes))
             if found.pages_left_out or found.more:
                 raise BadProbe("The file is animated or holds several pictures: send one of them.")
-            return stored_row(found, facts.values or PLAIN)
+            stored_row(found, facts.values or PLAIN)
+            return found
     except BadImage as bad:
         why = WORDS.get(bad.reason, "The file cannot be used:")
         raise BadProbe(why if bad.reason == "empty" else f"{why} {bad.detail}.") from bad

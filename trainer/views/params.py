@@ -100,6 +100,35 @@ def centre_box(heights: Tensor, widths: Tensor) -> Box:
     return Box(top, left, side, side)
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """The part of each row that evaluation sees. float64 [B] each, in pixels of the row."""
+
+    top: Tensor
+    left: Tensor
+    height: Tensor
+    width: Tensor
+
+    def rows(self, chosen: slice) -> "Frame":
+        """Return the frames of some rows."""
+        return Frame(self.top[chosen], self.left[chosen], self.height[chosen], self.width[chosen])
+
+
+def resized_frame(heights: Tensor, widths: Tensor, *, sent: Tensor | None, side_px: int) -> Frame:
+    """Return what torchvision's `Resize(side_px)` and `CenterCrop(side_px)` leave of each row.
+
+    `sent` int64 [B, 2] are heights and widths of the files, whose rounding counts.
+    """
+    sizes = torch.stack([heights, widths], dim=1)
+    files = sizes if sent is None else sent
+    shorter = files.min(dim=1, keepdim=True).values
+    resized = side_px * files // shorter
+    offset = ((resized - side_px) / 2.0).round()
+    scale = sizes.double() / resized
+    (top, left), (height, width) = (scale * offset).unbind(1), (scale * side_px).unbind(1)
+    return Frame(top, left, height, width)
+
+
 @cache
 def _orders(device: torch.device) -> Tensor:
     """ORDERS on a device. Kept there: to send it again would make the host wait."""

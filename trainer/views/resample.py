@@ -7,7 +7,7 @@ batched matrix products, which every device does at its best speed.
 import torch
 from torch import Tensor
 
-from trainer.views.params import Box
+from trainer.views.params import Box, Frame
 
 
 def separable(pixels: Tensor, down: Tensor, across: Tensor) -> Tensor:
@@ -35,18 +35,49 @@ def resize_matrices(
     return down, across
 
 
+def frame_matrices(
+    frame: Frame, heights: Tensor, widths: Tensor, *, canvas_px: tuple[int, int], side_px: int
+) -> tuple[Tensor, Tensor]:
+    """Return matrices [B, side, H] and [B, side, W] that resize whole rows and keep a frame.
+
+    As in `resize_matrices`, but the filter reaches beyond the frame, to the edges of the row.
+    """
+
+    def along(start: Tensor, length: Tensor, end: Tensor, whole_px: int) -> Tensor:
+        start, scale = (value.float()[:, None, None] for value in (start, length / side_px))
+        edges = (torch.zeros_like(start), end[:, None, None])
+        return _filter(start, scale, edges=edges, whole_px=whole_px, side_px=side_px)
+
+    down = along(frame.top, frame.height, heights, canvas_px[0])
+    return down, along(frame.left, frame.width, widths, canvas_px[1])
+
+
 def _triangles(
     start: Tensor, length: Tensor, *, whole_px: int, side_px: int, flip: Tensor | None = None
 ) -> Tensor:
     """Weights [B, side, whole] of the pixels of one axis for each pixel of the view."""
     start, end = (edge[:, None, None].float() for edge in (start, start + length))
     scale = (end - start) / side_px
+    edges = (start, end)
+    return _filter(start, scale, edges=edges, whole_px=whole_px, side_px=side_px, flip=flip)
+
+
+def _filter(
+    start: Tensor,
+    scale: Tensor,
+    *,
+    edges: tuple[Tensor, Tensor],
+    whole_px: int,
+    side_px: int,
+    flip: Tensor | None = None,
+) -> Tensor:
+    """Weights [B, side, whole] of the pixels between `edges`; all other tensors are [B, 1, 1]."""
     place = torch.arange(side_px, device=start.device, dtype=torch.float32)[None, :, None]
     if flip is not None:
         place = torch.where(flip[:, None, None], side_px - 1 - place, place)
     centre = start - 0.5 + scale * (place + 0.5)
     pixel = torch.arange(whole_px, device=start.device, dtype=torch.float32)[None, None, :]
-    inside = ((pixel >= start) & (pixel < end)).float()
+    inside = ((pixel >= edges[0]) & (pixel < edges[1])).float()
     weights = (pixel - centre).abs_().mul_(-1.0 / scale.clamp(min=1.0))
     weights.add_(1.0).clamp_(min=0.0).mul_(inside)
     return weights.div_(weights.sum(dim=2, keepdim=True))

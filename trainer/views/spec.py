@@ -13,6 +13,7 @@ Pair = Annotated[tuple[float, float], Field(strict=False)]
 
 
 Channels = Annotated[tuple[float, ...], Field(strict=False, min_length=1, max_length=16)]
+EvaluationCrop = Literal["square", "resize"]
 
 
 class Moments(Record):
@@ -81,6 +82,9 @@ class ViewsSpec(Record):
     """Chance that pixels above one half are inverted."""
     normalize: Literal["dataset", "imagenet"] | Moments = "dataset"
     """Mean and std of a view's channels: the dataset's own, ImageNet's, or stated ones."""
+    evaluation_crop: EvaluationCrop | None = None
+    """Without augmentation, shrink the shorter side and then cut the middle, as torchvision and
+    timm do (`resize`), or cut the middle first, as earlier versions did. Left out: resize."""
 
     @model_validator(mode="after")
     def _pairs_rise(self) -> "ViewsSpec":

@@ -20,8 +20,16 @@ from trainer.views.params import (
     ViewParams,
     centre_box,
     draw,
+    resized_frame,
 )
-from trainer.views.resample import blur_matrices, blur_radius_px, resize_matrices, separable, shifts
+from trainer.views.resample import (
+    blur_matrices,
+    blur_radius_px,
+    frame_matrices,
+    resize_matrices,
+    separable,
+    shifts,
+)
 from trainer.views.spec import ViewsSpec
 
 CHUNK_BYTES_CPU = 1 << 20
@@ -118,10 +126,13 @@ class Views:
 
     @torch.no_grad()
     def plain(self, canvas: Canvas) -> Tensor:
-        """The rows unchanged but for size, float32 [B, C, side, side], normalised.
+        """Return the rows unchanged but for size, float32 [B, C, side, side], normalized.
 
-        The largest square in the middle, resized with antialiasing.
+        The square in the middle, resized with antialiasing; `views.evaluation_crop` says which of
+        the two comes first.
         """
+        if self.spec.evaluation_crop == "resize":
+            return self._framed(canvas)
         box = centre_box(canvas.heights, canvas.widths)
         if self._compiled is not None:
             return self._compiled.plain(canvas, box)
@@ -129,6 +140,24 @@ class Views:
         with torch.autocast(self.device.type, enabled=False):
             for part in self._parts(canvas):
                 pixels = self._cut(canvas, part, box.rows(part), None)
+                out[part] = self._normalised(pixels.flatten(2))
+        return out
+
+    def _framed(self, canvas: Canvas) -> Tensor:
+        heights, widths = canvas.heights, canvas.widths
+        frame = resized_frame(heights, widths, sent=canvas.sent, side_px=self.side_px)
+        out = self._empty(len(heights))
+        height, width = canvas.pixels.shape[2:]
+        with torch.autocast(self.device.type, enabled=False):
+            for part in self._parts(canvas):
+                down, across = frame_matrices(
+                    frame.rows(part),
+                    heights[part],
+                    widths[part],
+                    canvas_px=(height, width),
+                    side_px=self.side_px,
+                )
+                pixels = self._resized(canvas, part, down, across)
                 out[part] = self._normalised(pixels.flatten(2))
         return out
 
@@ -150,6 +179,12 @@ class Views:
         down, across = resize_matrices(
             box, canvas_px=(height, width), side_px=self.side_px, flip=flip
         )
+        return self._resized(canvas, chosen, down, across)
+
+    def _resized(
+        self, canvas: Canvas, chosen: Tensor | slice, down: Tensor, across: Tensor
+    ) -> Tensor:
+        """Apply matrices of `resample`; the result lies in [0, 1]."""
         if canvas.is_plain:
             across.div_(255.0)
         return separable(canvas.floats(chosen), down, across)

@@ -5,13 +5,15 @@ import { command, copyButton, empty, h, prose, put } from "./dom.js";
 import { ENDED, bytes, number } from "./format.js";
 
 const WHAT = {
-  "encoder.safetensors": "the weights, plain keys, fp32",
+  "encoder.safetensors": "the weights in fp32, with torchvision's keys for a ResNet",
+  "model.safetensors": "the same file, by the name that timm and transformers expect",
+  "preprocessor_config.json": "names the image processor for transformers",
   "encoder.pth": "the same weights for torch.load(weights_only=True)",
   "encoder.onnx": "the encoder for any runtime",
-  "config.json": "the network in timm's schema",
-  "preprocess.json": "what an image goes through first",
-  "embeddings.parquet": "the feature of every image",
-  "atlas.png": "a map of the features",
+  "config.json": "the network; timm and transformers read it where timm has it",
+  "preprocess.json": "the steps from an image file to the network's input",
+  "embeddings.parquet": "row, name, label and embedding of every image",
+  "atlas.png": "a map of the embeddings",
   "README.md": "the card: data, recipe, results, limits",
   "profile.json": "where the time of the run went",
   "SHA256SUMS": "for sha256sum -c",

@@ -20,6 +20,7 @@ from trainer.demo.__main__ import main
 from trainer.demo.score import drawn, few_labels, score, standardised
 from trainer.encoders.small import SmallEncoder
 from trainer.exports.weights import layers
+from trainer.preprocessing import Preprocessing, as_json
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +61,11 @@ def download(tmp_path: Path) -> Path:
     state = {name: value.contiguous() for name, value in encoder.state_dict().items()}
     save_file(state, tmp_path / "encoder.safetensors")
     torch.save(state, tmp_path / "encoder.pth")
-    config = {
-        "pretrained_cfg": {"input_size": [3, 16, 16], "mean": [0.3] * 3, "std": [0.35] * 3},
-        "mocoserve": {"layers": layers(encoder)},
-    }
+    config = {"mocoserve": {"layers": layers(encoder)}}
     (tmp_path / "config.json").write_text(json.dumps(config))
+    mean, std = (0.3,) * 3, (0.35,) * 3
+    steps = Preprocessing(side_px=16, crop="resize", mean=mean, std=std)
+    (tmp_path / "preprocess.json").write_text(json.dumps(as_json(steps)))
     return tmp_path
 
 

@@ -1,13 +1,16 @@
 """What is published, seen by someone who has only torch, torchvision and the folder."""
 
+import contextlib
 import io
 import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -19,6 +22,7 @@ from torch import nn
 
 from tests.support.tiny_pack import write_pack
 from tests.support.tools import needs
+from trainer.added import settled
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.encoders.build import build_encoder
@@ -26,10 +30,13 @@ from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.errors import StorageError
 from trainer.events import Published
 from trainer.exports import atlas, card
+from trainer.exports.files import link
 from trainer.exports.publish import Export, publish
+from trainer.preprocessing import from_json, preprocessing
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
 from trainer.verdicts import of_code
+from trainer.views.reference import reference_plain
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views
 
@@ -64,6 +71,7 @@ def _export(
     *,
     history: list[dict[str, float]] | None = None,
     height: int = SIDE,
+    side: int = SIDE,
 ) -> Export:
     images, labels = _images(height=height)
     facts = write_pack(folder / "pack", images, labels, classes=CLASSES)
@@ -72,12 +80,12 @@ def _export(
         dataset="/some/where/squares",
         name="A|B job",
         encoder=EncoderSpec(name=name),
-        views=ViewsSpec(side_px=SIDE),
+        views=ViewsSpec(side_px=side),
     )
     resolved = resolve(spec, facts)
     torch.manual_seed(0)
-    encoder = build_encoder(resolved.spec.encoder, side_px=SIDE, bn_splits=4)
-    encoder(torch.randn(8, 3, SIDE, SIDE))  # so that the running statistics are not the first ones
+    encoder = build_encoder(resolved.spec.encoder, side_px=side, bn_splits=4)
+    encoder(torch.randn(8, 3, side, side))  # so that the running statistics are not the first ones
     return Export(
         spec=resolved.spec,
         reasons=resolved.reasons,
@@ -184,7 +192,7 @@ def test_the_cards_code_prepares_images_as_they_were_trained_on(tmp_path: Path) 
     """Images that are not square, through the card's transform and through Views.plain."""
     with (export := _export("small", tmp_path, height=23)).source:
         publish(export, out=tmp_path / "out")
-        ours = export.views.plain(export.source.canvas(torch.arange(ROWS)))
+        ours = export.views.plain(export.source.whole(torch.arange(ROWS)))
     scope: dict[str, Any] = {"torch": torch}
     exec(_python_blocks(tmp_path / "out" / "artifacts")[1], scope)
     theirs = torch.stack(
@@ -203,17 +211,77 @@ def test_the_table_holds_every_row_in_order(done: Done) -> None:
     assert {len(row) for row in table["embedding"]} == {256 if _small(done) else 512}
 
 
-def test_the_config_is_what_timm_reads(done: Done) -> None:
+def test_the_config_names_nothing_that_timm_lacks(done: Done) -> None:
     config = json.loads((done.folder / "config.json").read_text())
-    shown = config["pretrained_cfg"]
-    assert config["architecture"] == done.export.spec.encoder.name
+    assert not {"architecture", "pretrained_cfg"} & config.keys()
     assert (config["num_classes"], config["num_features"]) == (0, 256 if _small(done) else 512)
-    assert shown["input_size"] == [3, SIDE, SIDE]
-    assert shown["mean"] == list(done.export.facts.mean)
-    assert shown["std"] == [*done.export.facts.std[:2], 0.001]
-    assert shown["first_conv"] == "conv1"
+    assert config["mocoserve"]["architecture"] == done.export.spec.encoder.name
     assert ("layers" in config["mocoserve"]) == _small(done)
     assert config["mocoserve"].get("stem") == (None if _small(done) else "cifar")
+
+
+def test_the_steps_are_stated_in_order(done: Done) -> None:
+    steps = json.loads((done.folder / "preprocess.json").read_text())["steps"]
+    by_op = {step["op"]: step for step in steps}
+    assert list(by_op) == [
+        "upright", "to_rgb", "shrink", "scale", "resize", "center_crop", "normalize",
+    ]  # fmt: skip
+    assert by_op["shrink"]["shorter_side_px_max"] == 256
+    assert by_op["resize"]["shorter_side_px"] == SIDE
+    assert by_op["normalize"]["mean"] == list(done.export.facts.mean)
+    assert by_op["normalize"]["std"] == [*done.export.facts.std[:2], 0.001]
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_timm_loads_the_folder_where_it_has_the_network(name: EncoderName, tmp_path: Path) -> None:
+    """Through the card's own block, and with timm's idea of the input."""
+    with (export := _export(name, tmp_path, side=96)).source:
+        publish(export, out=tmp_path / "out")
+    folder = tmp_path / "out" / "artifacts"
+    with contextlib.chdir(folder):
+        scope: dict[str, Any] = {"torch": torch}
+        exec("\n".join(_python_blocks(folder)[:3]), scope)
+    encoder = scope["encoder"]
+    images = torch.randn(2, 3, 96, 96)
+    with torch.no_grad():
+        torch.testing.assert_close(encoder(images), export.encoder(images), rtol=1e-4, atol=1e-5)
+    wanted = encoder.pretrained_cfg
+    assert (list(wanted["input_size"]), wanted["crop_pct"]) == ([3, 96, 96], 1.0)
+    assert list(wanted["mean"]) == list(export.facts.mean)
+    assert (folder / "model.safetensors").samefile(folder / "encoder.safetensors")
+    assert json.loads((folder / "config.json").read_text())["architecture"] == name
+
+
+def test_a_disk_without_hard_links_gets_a_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_bytes(b"weights")
+    monkeypatch.setattr(Path, "hardlink_to", Mock(side_effect=OSError(95, "not supported")))
+    link(tmp_path / "file", tmp_path / "name")
+    assert (tmp_path / "name").read_bytes() == b"weights"
+
+
+def test_a_job_in_flight_keeps_its_old_preprocessing(tmp_path: Path) -> None:
+    """Resolved before there was a choice: the square is cut first, and the card says so."""
+    with (export := _export("small", tmp_path, height=23)).source:
+        old = export.spec.model_dump(mode="json")
+        del old["views"]["evaluation_crop"]
+        spec = settled(JobSpec.model_validate_json(json.dumps(old)))
+        assert resolve(spec, export.facts).spec.views.evaluation_crop == "square"
+        views = Views(spec.views, mean=export.facts.mean, std=export.facts.std, device=CPU)
+        publish(replace(export, spec=spec, views=views), out=tmp_path / "out")
+        ours = views.plain(export.source.whole(torch.arange(ROWS)))
+    scope: dict[str, Any] = {"torch": torch}
+    exec(_python_blocks(tmp_path / "out" / "artifacts")[1], scope)
+    images = [Image.fromarray(export.pack.image(row)) for row in range(ROWS)]
+    theirs = torch.stack([scope["preprocess"](image) for image in images])
+    torch.testing.assert_close(ours[:, :2], theirs[:, :2], rtol=1e-4, atol=1e-4)
+    steps = json.loads((tmp_path / "out" / "artifacts" / "preprocess.json").read_text())
+    assert from_json(steps).crop == "square"
+    first = torch.from_numpy(export.pack.image(0).copy()).permute(2, 0, 1)
+    cut_first = reference_plain(first, side_px=SIDE)[:2]
+    mean, std = (torch.tensor(m)[:2, None, None] for m in (export.facts.mean, export.facts.std))
+    torch.testing.assert_close(ours[0, :2], (cut_first - mean) / std, rtol=1e-4, atol=1e-4)
 
 
 def test_the_layers_of_the_small_encoder_rebuild_it(done: Done) -> None:
@@ -273,7 +341,14 @@ def test_the_card_says_when_raw_pixels_do_as_well(done: Done) -> None:
     config = json.loads((done.folder / "config.json").read_text())
     export = done.export
     text = card.card(
-        export.spec, export.facts, reasons={}, history=below, config=config, step=60, exact=True
+        export.spec,
+        export.facts,
+        reasons={},
+        history=below,
+        config=config,
+        steps=preprocessing(export.spec, export.facts),
+        step=60,
+        exact=True,
     )
     assert "**No better than raw input.** kNN top-1 55.0% (raw input 60.0%," in text
     assert of_code("no_better_than_raw").advice in text

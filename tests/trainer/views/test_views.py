@@ -1,12 +1,13 @@
 """Batched views against torchvision's functional ops called row by row."""
 
 import math
+from dataclasses import replace
 from importlib import import_module
 
 import pytest
 import torch
 from torch import Tensor
-from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms import RandomResizedCrop, v2
 
 from trainer.crew import Crew
 from trainer.data.canvas import Canvas
@@ -141,6 +142,29 @@ def test_plain_is_the_middle_resized(compiled: bool) -> None:
     ours = as_levels(views.plain(canvas_of(images)))
     theirs = torch.stack([as_levels(reference_plain(i, side_px=SIDE_PX)) for i in images])
     assert float((ours - theirs).abs().max()) < 0.05
+
+
+def test_plain_is_torchvisions_resize_and_center_crop(compiled: bool) -> None:
+    """Also where odd rests are rounded, to the even pixel, and where rows are enlarged."""
+    sizes = [(40, 40), (33, 50), (50, 33), (9, 12), (24, 24), (41, 90), (97, 41), (40, 43)]
+    images = photos(sizes)
+    spec = ViewsSpec(side_px=SIDE_PX, evaluation_crop="resize")
+    views = views_of(spec, compiled, mean=(0.0,) * 3, std=(1.0,) * 3)
+    ours = as_levels(views.plain(canvas_of(images)))
+    theirs = [v2.CenterCrop(SIDE_PX)(v2.Resize(SIDE_PX)(i.float() / 255.0)) for i in images]
+    assert float((ours - as_levels(torch.stack(theirs))).abs().max()) < 0.05
+
+
+def test_plain_cuts_by_the_size_of_the_file(compiled: bool) -> None:
+    """A file of 669 x 934 px becomes 134 px wide at 96 px, its row of 256 x 357 px only 133."""
+    [image] = photos([(256, 357)])
+    spec = ViewsSpec(side_px=96, evaluation_crop="resize")
+    views = views_of(spec, compiled, mean=(0.0,) * 3, std=(1.0,) * 3)
+    canvas = replace(canvas_of([image]), sent=torch.tensor([[669, 934]]))
+    theirs = v2.CenterCrop(96)(v2.Resize([96, 134])(image.float() / 255.0))
+    assert float((as_levels(views.plain(canvas))[0] - as_levels(theirs)).abs().max()) < 0.05
+    of_row = v2.CenterCrop(96)(v2.Resize(96)(image.float() / 255.0))
+    assert float((as_levels(of_row) - as_levels(theirs)).abs().mean()) > 1.0
 
 
 def test_normalisation_uses_mean_and_std_and_survives_a_constant_channel(compiled: bool) -> None:

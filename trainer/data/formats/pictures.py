@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
 
@@ -42,6 +42,8 @@ class Picture:
     """A Pillow image of 8 bits, or [H, W] or [H, W, C] of any type."""
     sent_side_px: int
     """Shorter side in the file."""
+    sent_long_px: int = field(default=0, kw_only=True)
+    """Longer side in the file; 0: that of the pixels."""
     is_truncated: bool = False
     """Whether its end is missing and grey."""
     has_alpha: bool = False
@@ -98,7 +100,9 @@ def _jpeg(data: bytes, options: IngestOptions) -> Iterator[Picture]:
     found = jpegs.parsed(data)
     load = partial(_jpeg_pixels, is_buffered=found.is_buffered, options=options)
     image, side_px, is_cut = _patiently(load, found.data, jpegs.END, options)
-    yield Picture(upright(image, found.orientation), side_px, is_cut)
+    with Image.open(io.BytesIO(found.data), formats=("JPEG",)) as header:
+        long_px = max(header.size)
+    yield Picture(upright(image, found.orientation), side_px, is_cut, sent_long_px=long_px)
 
 
 def _jpeg_pixels(data: bytes, *, is_buffered: bool, options: IngestOptions) -> Any:  # noqa: ANN401
