@@ -114,12 +114,13 @@ def _run(shell: Shell, wish: dict[str, Any]) -> Exit:
 def _layout(data_dir: Path, wish: dict[str, Any]) -> "Layout":
     from service.cli.stack import Layout, bound, port_of
 
+    key = _keys(data_dir)
     api = bound(wish["port"])
     if wish["port"] not in (0, port_of(api)):
+        api.close()
         raise CommandError(
             f"Port {wish['port']} is taken", hint="Choose another --port; 0 takes a free one."
         )
-    key = _keys(data_dir)
     spread = 0 if wish["port"] == 0 else 1
     url = f"http://127.0.0.1:{port_of(api)}"
     names = ["state", *(f"worker-{i}" for i in range(wish["workers"]))]
