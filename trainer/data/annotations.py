@@ -7,7 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from trainer.data.coco import read_coco
-from trainer.data.items import BadFile, Limits, Listing, Split, is_named_as_image, split_named
+from trainer.data.items import (
+    BadFile,
+    Entry,
+    Limits,
+    Listing,
+    Split,
+    is_named_as_image,
+    split_named,
+)
 from trainer.data.names import is_hidden, shown_name
 from trainer.data.rows import BadImage
 from trainer.data.tables import LABELS, BadTable, Told, beside, is_table, read_table
@@ -55,92 +63,107 @@ class Annotations:
 
 def annotate(listing: Listing, limits: Limits, *, masks: str | None) -> Annotations:
     """Read what is told of a listing's files. `masks` names a folder of masks."""
-    notes = Annotations()
     names = [name for name in listing.names if not is_hidden(name)]
-    files = _Files(names)
-    keys = {_key(name) for name in names if is_named_as_image(name)}
-    wanted = {name for name in names if is_table(name) or _is_sidecar(name, keys)}
-    wanted |= {name for name in names if name.lower().endswith(".json")}
-    sidecars: dict[str, Told] = {}
-    for entry in listing.read(wanted) if wanted else ():
-        if isinstance(entry, BadFile):
-            continue
-        try:
-            if entry.size_bytes > limits.entry_bytes:
-                detail = f"{entry.size_bytes} bytes; file_bytes_max is {limits.entry_bytes}"
-                raise BadImage("oversize", detail)
-            _read(entry.name, entry.load(), notes=notes, files=files, keys=keys, sidecars=sidecars)
-        except (BadTable, BadImage) as bad:
-            reason = bad.reason if isinstance(bad, BadImage) else "unreadable"
-            notes.lines.append(BadFile(entry.name, reason, str(bad)))
-        notes.used.add(entry.name)
-    notes.are_samples = bool(sidecars)
-    for name in names if sidecars else ():
-        if is_named_as_image(name) and (told := sidecars.get(_key(name))):
-            notes.tell(name, told)
-        elif name.lower().endswith(".txt") and _key(name) in sidecars:
-            notes.used.add(name)
+    notes = Annotations()
+    if wanted := {name for name in names if _may_tell(name)}:
+        reader = _Reader(names, notes)
+        for entry in listing.read(wanted):
+            if not isinstance(entry, BadFile):
+                reader.read(entry, limits)
+        reader.give_sidecars(names)
     if masks:
         _pair_masks(names, masks, notes)
     return notes
 
 
-def _read(
-    name: str,
-    data: bytes,
-    *,
-    notes: Annotations,
-    files: "_Files",
-    keys: set[str],
-    sidecars: dict[str, Told],
-) -> None:
-    if is_table(name):
-        _read_table(name, data, notes=notes, files=files)
-    elif _is_sidecar(name, keys):
-        label = _sidecar_label(name, data)
-        sidecars[_key(name)] = Told(label=label or sidecars.get(_key(name), NOTHING).label)
-    else:
-        _read_coco(name, data, notes=notes, files=files)
+class _Reader:
+    """Reads files that tell of images, into notes."""
 
+    def __init__(self, names: list[str], notes: Annotations) -> None:
+        self._notes, self._files = notes, _Files(names)
+        self._keys = {_key(name) for name in names if is_named_as_image(name)}
+        self._sidecars: dict[str, Told] = {}
 
-def _read_table(name: str, data: bytes, *, notes: Annotations, files: "_Files") -> None:
-    folder, _, base = name.rpartition("/")
-    is_labels = base.lower() == LABELS
-    for line in read_table(name, data):
-        where = f"{name}:{line.number}"
-        for fault in line.faults:
-            notes.lines.append(BadFile(where, "bad_cell", f"{fault}; the row is kept without it"))
-        found = files.find(folder, line.file)
-        if found is None:
-            if not (is_labels and line.number == 1):
-                detail = f"there is no file {shown_name(line.file)[:200]}"
-                notes.lines.append(BadFile(where, "missing_file", detail))
-            continue
-        mask = files.find(folder, line.told.mask) if line.told.mask else None
-        if line.told.mask and mask is None:
-            detail = f"there is no mask {shown_name(line.told.mask)[:200]}; the row has none"
-            notes.lines.append(BadFile(where, "missing_file", detail))
-        if mask:
-            notes.used.add(mask)
-        notes.tell(found, replace(line.told, mask=mask))
-    if not is_labels:
-        notes.listed_below.add(folder)
+    def read(self, entry: Entry, limits: Limits) -> None:
+        """Take in one file; if it cannot be read, it is a line."""
+        try:
+            if entry.size_bytes > limits.entry_bytes:
+                detail = f"{entry.size_bytes} bytes; file_bytes_max is {limits.entry_bytes}"
+                raise BadImage("oversize", detail)
+            self._take(entry.name, entry.load())
+        except (BadTable, BadImage) as bad:
+            reason = bad.reason if isinstance(bad, BadImage) else "unreadable"
+            self._notes.lines.append(BadFile(entry.name, reason, str(bad)))
+        self._notes.used.add(entry.name)
 
+    def give_sidecars(self, names: list[str]) -> None:
+        """Give each image what the sidecars of its sample told, once all were read."""
+        self._notes.are_samples = bool(self._sidecars)
+        for name in names if self._sidecars else ():
+            if is_named_as_image(name) and (told := self._sidecars.get(_key(name))):
+                self._notes.tell(name, told)
+            elif name.lower().endswith(".txt") and _key(name) in self._sidecars:
+                self._notes.used.add(name)
 
-def _read_coco(name: str, data: bytes, *, notes: Annotations, files: "_Files") -> None:
-    try:
-        images = list(read_coco(data))
-    except BadTable as bad:
-        notes.lines.append(BadFile(name, "wrong_type", str(bad)))
-        return
-    split = split_in(name.rpartition("/")[2])
-    for file, label in images:
-        found = files.find(name.rpartition("/")[0], file) or files.find("", file)
-        if found is None:
-            detail = f"there is no file {shown_name(file)[:200]}"
-            notes.lines.append(BadFile(name, "missing_file", detail))
+    def _take(self, name: str, data: bytes) -> None:
+        key = _key(name)
+        if is_table(name):
+            self._take_table(name, data)
+        elif key in self._keys:
+            before = self._sidecars.get(key, NOTHING)
+            self._sidecars[key] = Told(label=_sidecar_label(name, data) or before.label)
+        elif name.lower().endswith(".json"):
+            self._take_coco(name, data)
         else:
-            notes.tell(found, Told(label=label, split=split))
+            raise BadTable("it has no image beside it")
+
+    def _take_table(self, name: str, data: bytes) -> None:
+        folder, _, base = name.rpartition("/")
+        is_labels = base.lower() == LABELS
+        for line in read_table(name, data):
+            where = f"{name}:{line.number}"
+            self._notes.lines += [
+                BadFile(where, "bad_cell", f"{fault}; the row is kept without it")
+                for fault in line.faults
+            ]
+            found = self._files.find(folder, line.file)
+            if found is not None:
+                mask = self._mask(folder, line.told.mask, where)
+                self._notes.tell(found, replace(line.told, mask=mask))
+            elif not (is_labels and line.number == 1):
+                self._miss(where, f"there is no file {_shown(line.file)}")
+        if not is_labels:
+            self._notes.listed_below.add(folder)
+
+    def _mask(self, folder: str, file: str | None, where: str) -> str | None:
+        mask = self._files.find(folder, file) if file else None
+        if mask:
+            self._notes.used.add(mask)
+        elif file:
+            self._miss(where, f"there is no mask {_shown(file)}; the row has none")
+        return mask
+
+    def _take_coco(self, name: str, data: bytes) -> None:
+        try:
+            images = list(read_coco(data))
+        except BadTable as bad:
+            self._notes.lines.append(BadFile(name, "wrong_type", str(bad)))
+            return
+        folder, _, base = name.rpartition("/")
+        split = split_in(base)
+        for file, label in images:
+            found = self._files.find(folder, file) or self._files.find("", file)
+            if found is None:
+                self._miss(name, f"there is no file {_shown(file)}")
+            else:
+                self._notes.tell(found, Told(label=label, split=split))
+
+    def _miss(self, where: str, detail: str) -> None:
+        self._notes.lines.append(BadFile(where, "missing_file", detail))
+
+
+def _shown(file: str) -> str:
+    return shown_name(file)[:200]
 
 
 def split_in(name: str) -> Split | None:
@@ -189,8 +212,8 @@ def _key(name: str) -> str:
     return folder + slash + base.partition(".")[0]
 
 
-def _is_sidecar(name: str, keys: set[str]) -> bool:
-    return name.lower().endswith((".cls", ".json")) and not is_table(name) and _key(name) in keys
+def _may_tell(name: str) -> bool:
+    return is_table(name) or name.lower().endswith((".cls", ".json"))
 
 
 def _sidecar_label(name: str, data: bytes) -> str | None:
