@@ -21,6 +21,7 @@ from tests.support.api import (
 from tests.support.du import du
 from tests.support.redis import worker
 from trainer.estimate import estimate
+from trainer.events import SideHistogram
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
 from trainer.verdicts import of_code
@@ -93,6 +94,17 @@ def test_twenty_at_once_with_one_key_are_one_job(api: RunningApi, dataset: str) 
 def test_without_a_key_each_post_is_a_job(api: RunningApi, dataset: str) -> None:
     ids = {api.client.post("/v1/jobs", json={"dataset": dataset}).json()["id"] for _ in range(3)}
     assert len(ids) == 3
+
+
+def test_dry_run_warns_of_views_that_ask_for_more_than_is_stored(api: RunningApi) -> None:
+    sides = SideHistogram(edges_px=(1200, 1201), rows=(1000,))
+    sizes = {"side_px_min": 256, "side_px_median": 256, "side_px_max": 340}
+    ready_dataset(api.store, "photos", **sizes, sides_sent=sides)
+    for side_px, codes in ((64, []), (224, ["views_enlarged"])):
+        sent = {"dataset": "photos", "views": {"side_px": side_px, "crop_scale": [0.2, 1.0]}}
+        preview = api.client.post("/v1/jobs?dry_run=true", json=sent).json()
+        assert [warning["code"] for warning in preview["warnings"]] == codes
+    assert "--side-px-max 501" in preview["warnings"][0]["hint"]
 
 
 def test_dry_run_tells_and_queues_nothing(api: RunningApi, dataset: str) -> None:
