@@ -1,0 +1,114 @@
+"""Splits: only rows of train are trained on, and those of test are asked."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.api import facts as facts_of
+from tests.support.tiny_pack import blobs
+from trainer.assemble import Places, open_run
+from trainer.data.images import decode_array
+from trainer.data.items import Item, Split
+from trainer.data.labels import ClassNames
+from trainer.data.writer import PackWriter
+from trainer.encoders.spec import EncoderSpec
+from trainer.errors import SpecError
+from trainer.estimate import estimate
+from trainer.ingest_options import USUAL
+from trainer.machine import Machine
+from trainer.spec import JobSpec
+from trainer.suggest import resolve, steps_per_epoch
+from trainer.views.spec import ViewsSpec
+
+SPLITS: tuple[Split | None, ...] = ("train", "train", "val", "test", None)
+
+
+def pack_of(folder: Path, rows: int, *, test_labels: bool = True) -> None:
+    """Labelled rows, two fifths of them held back; those without a word belong to train."""
+    images, labels = blobs(rows, side_px=16, classes=2)
+    classes = ClassNames()
+    classes.declare(["a", "b"])
+    writer = PackWriter(folder)
+    for number, (image, label) in enumerate(zip(images, labels, strict=True)):
+        split = SPLITS[number % 5]
+        known = test_labels or split != "test"
+        item = Item(
+            f"{number}.png",
+            1,
+            decode=lambda _options: decode_array(images[0], USUAL),
+            label=int(label) if known else -1,
+            split=split,
+        )
+        writer.add([(item, decode_array(image, USUAL))])
+    writer.finish(classes)
+    writer.publish()
+
+
+def spec_of(**changes: object) -> JobSpec:
+    return JobSpec(
+        dataset="x",
+        epochs=2,
+        batch_rows=8,
+        encoder=EncoderSpec(name="small"),
+        views=ViewsSpec(side_px=16),
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize("use_splits", [True, False])
+def test_only_rows_of_train_are_trained_on(use_splits: bool, tmp_path: Path) -> None:
+    pack_of(tmp_path / "pack", 100)
+    places = Places(tmp_path / "run", tmp_path / "pack")
+    with open_run(spec_of(use_splits=use_splits), places, machine=Machine(device="cpu")) as run:
+        per_epoch = run.batches.horizon.steps_per_epoch
+        epochs = [
+            torch.cat([run.batches.rows_of(epoch * per_epoch + step) for step in range(per_epoch)])
+            for epoch in range(2)
+        ]
+        evaluation = run.evaluation
+    expected = [row for row in range(100) if not use_splits or row % 5 in {0, 1, 4}]
+    assert per_epoch == len(expected) // 8
+    for rows in epochs:
+        assert len(set(rows.tolist())) == per_epoch * 8
+        assert set(rows.tolist()) <= set(expected)
+    assert epochs[0].tolist() != epochs[1].tolist()
+    assert evaluation is not None
+    asked, bank = evaluation.test.rows.tolist(), evaluation.bank.rows.tolist()
+    if use_splits:
+        assert asked == [row for row in range(100) if row % 5 == 3]
+        assert bank == expected
+    else:
+        assert len(asked) == 10
+        assert sorted(asked + bank) == list(range(100))
+
+
+def test_without_labelled_test_rows_a_tenth_of_train_is_asked(tmp_path: Path) -> None:
+    pack_of(tmp_path / "pack", 100, test_labels=False)
+    places = Places(tmp_path / "run", tmp_path / "pack")
+    with open_run(spec_of(), places, machine=Machine(device="cpu")) as run:
+        assert run.evaluation is not None
+        asked, bank = run.evaluation.test.rows.tolist(), run.evaluation.bank.rows.tolist()
+    assert len(asked) == 6
+    assert sorted(asked + bank) == [row for row in range(100) if row % 5 in {0, 1, 4}]
+
+
+def test_suggestions_and_estimates_count_rows_of_train() -> None:
+    whole = facts_of(rows=1000)
+    parts = facts_of(rows=5000, splits={"train": 1000, "val": 1500, "test": 2500})
+    spec = JobSpec(dataset="x")
+    assert resolve(spec, parts).spec == resolve(spec, whole).spec
+    resolved = resolve(spec, parts).spec
+    assert estimate(resolved, parts).steps == steps_per_epoch(resolved, 1000) * (
+        resolved.epochs or 0
+    )
+    ignored = resolve(JobSpec(dataset="x", use_splits=False), parts).spec
+    assert ignored.batch_rows == resolve(spec, facts_of(rows=5000)).spec.batch_rows
+    assert np.isclose(estimate(ignored, parts).steps, steps_per_epoch(ignored, 5000) * 400, rtol=1)
+
+
+def test_a_dataset_without_rows_of_train_is_refused_in_words() -> None:
+    facts = facts_of(rows=500, splits={"train": 0, "val": 0, "test": 500})
+    with pytest.raises(SpecError, match="use_splits false"):
+        resolve(JobSpec(dataset="x"), facts)
