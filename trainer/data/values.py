@@ -167,7 +167,8 @@ def value_warnings(counts: Counts, mapping: ValueMapping) -> list[DataWarning]:
 
 
 def _little_range(mapping: ValueMapping) -> list[DataWarning]:
-    if mapping.source_dtype not in {"uint16", "int16"} or mapping.value_max is None:
+    is_deep = mapping.source_dtype in {"uint16", "int16"}
+    if not is_deep or mapping.value_max is None or mapping.rule == "stated":
         return []
     top = 65_535 if mapping.source_dtype == "uint16" else 32_767
     if mapping.value_max > LITTLE_RANGE * top:
