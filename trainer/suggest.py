@@ -47,6 +47,7 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
     """
     stated = spec.views.model_fields_set
     facts = trained_on(spec, facts)
+    _check_rows(facts)
     spec, reasons = with_preset(spec)
     spec = _own(spec)
     for field, rule in RULES:
@@ -277,13 +278,18 @@ RULES: tuple[tuple[str, Rule], ...] = (
 )
 
 
+def _check_rows(facts: DatasetFacts) -> None:
+    """Raise SpecError if there is nothing to train on."""
+    if facts.rows >= 2:
+        return
+    detail = f"the dataset has {facts.rows} rows to train on; training needs 2"
+    if facts.splits:
+        detail += " (it names splits; use_splits false trains on all rows)"
+    raise SpecError(detail, field="dataset")
+
+
 def _check(spec: JobSpec, facts: DatasetFacts) -> None:
     """What a field alone cannot tell."""
-    if facts.rows < 2:
-        detail = f"the dataset has {facts.rows} rows to train on; training needs 2"
-        if facts.splits:
-            detail += " (it names splits; use_splits false trains on all rows)"
-        raise SpecError(detail, field="dataset")
     if spec.encoder.channels != facts.channels:
         detail = f"{spec.encoder.channels} channels, but the dataset's rows have {facts.channels}"
         raise SpecError(detail, field="encoder.channels")
