@@ -176,9 +176,9 @@ def _tell_verdict(verdict: "Verdict | None", line: Callable[[str], None]) -> Non
 def _greet(shell: Shell, client: "Client", job: "Job") -> None:
     if job.status != "queued":
         return
-    pool = (job.resolved or job.spec).get("pool", "train")
-    if not any(pool in worker.pools and worker.state != "lost" for worker in client.workers()):
-        shell.say(f"No worker of the pool {pool!r} runs yet, so the job waits. Start: `moco up`.")
+    reason = client.jobs.get(job.id).status_reason
+    if reason and reason.code in ("no_worker", "workers_draining"):
+        shell.say(f"The job waits. {reason.message} {reason.hint}")
 
 
 def _farewell(shell: Shell, job: "Job", *, line: Callable[[str], None]) -> None:
