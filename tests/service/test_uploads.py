@@ -8,11 +8,15 @@ import random
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
 import pytest
 
 from service import uploads
+from service.preparing import resolved_options
+from service.problems import Problem
+from service.settings import ApiSettings
 from service.uploads import staged_path
 from tests.support.api import KEY, Loose, RunningApi, claim, ready_dataset
 from tests.support.processes import wait_until
@@ -229,6 +233,20 @@ def test_the_report_of_a_failed_ingest_is_kept(api: RunningApi) -> None:
     assert report["counts"] == {"wrong_type": 1}
     assert report["data"][0]["detail"] == "the content is text"
     assert "a.gif,wrong_type" in api.client.get("/v1/datasets/failed/report.csv").text
+
+
+def test_defaults_and_ceilings_of_options_are_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MOCO_INGEST_DEFAULTS", '{"side_px_max": 512, "range": "full"}')
+    monkeypatch.setenv("MOCO_INGEST_PIXELS_MAX", "1000")
+    settings = ApiSettings(data_dir=tmp_path)
+    found = resolved_options(IngestOptions(side_px_max=64), settings)
+    assert (found.side_px_max, found.range, found.pixels_max) == (64, "full", 1000)
+    assert resolved_options(IngestOptions(), settings).side_px_max == 512
+    with pytest.raises(Problem, match="MOCO_INGEST_PIXELS_MAX, which is 1000") as refused:
+        resolved_options(IngestOptions(pixels_max=1001), settings)
+    assert refused.value.code == "invalid"
 
 
 def test_options_reach_the_ingest_and_the_answer(api: RunningApi) -> None:

@@ -385,3 +385,13 @@ def test_no_flipped_byte_of_any_format_crashes(kind: str) -> None:
         damaged[place] ^= int(draw.integers(1, 256))
         with strict_pillow(), contextlib.suppress(BadImage):
             assert decode_file(bytes(damaged), USUAL).pixels
+
+
+@pytest.mark.parametrize("size", [(6240, 4160), (8064, 6048)])
+def test_photos_of_todays_cameras_are_rows_by_default(size: tuple[int, int]) -> None:
+    image = Image.new("RGB", size, (200, 40, 90))
+    for kind in ("JPEG", "PNG") if size[0] < 8000 else ("JPEG",):
+        row = decode_file(encoded(image, kind), USUAL)
+        assert (row.height, row.sent_side_px) == (256, size[1])
+    assert USUAL.file_bytes_max > 72_000_000
+    assert USUAL.pixels_max > size[0] * size[1]
