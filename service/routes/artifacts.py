@@ -33,9 +33,9 @@ router = APIRouter(prefix="/v1/jobs/{id}", tags=["artifacts"], route_class=Stric
 Name = Annotated[
     str, Path(description="Name out of the list of artifacts.", examples=["encoder.safetensors"])
 ]
-BYTES = {
-    "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+BYTES = {"content": {"application/octet-stream": BINARY, "*/*": BINARY}}
+"""A file has the media type of its name, such as `text/markdown`."""
 UNCHANGED = {"description": "The bytes at hand are the same."}
 
 

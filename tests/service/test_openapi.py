@@ -12,7 +12,7 @@ import pytest
 from service import answers, examples, health, probe_answers, schemas
 from service.app import ROUTERS
 from service.problems import KINDS
-from tests.support.api import Loose, RunningApi
+from tests.support.api import Loose, RunningApi, finished_job, ready_dataset
 from trainer.spec import JobSpec
 
 
@@ -143,6 +143,24 @@ def test_answers_fit_the_document(api: RunningApi, document: dict[str, Any]) -> 
     problem = api.client.get("/v1/jobs?limit=0").json()
     where = {"$ref": "#/components/schemas/ProblemBody", "components": {"schemas": parts}}
     jsonschema.validate(problem, where)
+
+
+def test_media_types_are_those_of_the_document(api: RunningApi, document: dict[str, Any]) -> None:
+    """Of every GET, about things that exist and things that do not."""
+    names = ("encoder.safetensors", "README.md", "config.json", "atlas.png")
+    done = finished_job(api, dict.fromkeys(names, b"x"))
+    ready_dataset(api.store, "media-types")
+    seen = set()
+    for path, methods in document["paths"].items():
+        for name in names if "get" in methods else ():
+            real = path.replace("{id}", "media-types" if "datasets" in path else done)
+            real = re.sub(r"{\w+}", "x", real.replace("{name}", name))
+            answer = api.client.get(real)
+            content = methods["get"]["responses"][str(answer.status_code)]["content"]
+            media_type = answer.headers["content-type"].partition(";")[0]
+            assert media_type in content or "*/*" in content, (real, media_type)
+            seen.add(media_type)
+    assert len(seen) >= 8
 
 
 def test_the_page_needs_nothing_from_elsewhere(api: RunningApi, document: dict[str, Any]) -> None:
