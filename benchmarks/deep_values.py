@@ -28,7 +28,7 @@ from trainer.views.spec import ViewsSpec
 
 CLASSES, SLICES, SIDE_PX = 4, 120, 64
 DISC_PX = 6
-RANGES = ("860:1260", "auto", "full")
+RANGES = ("860:1260", "auto")
 VIEW_PX = 32
 
 

@@ -16,7 +16,7 @@ from trainer.captured import CapturedStepping, CudaTape
 from trainer.crew import Crew
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
-from trainer.data.values import bounds_of, open_seen
+from trainer.data.values import PLAIN, bounds_of, open_seen
 from trainer.evaluation import plan_evaluation
 from trainer.events import DatasetFacts, ValueMapping
 from trainer.failpoints import reach
@@ -214,7 +214,7 @@ def _test_source(
         return None
     pack = Pack.open(places.test_pack)
     check_alike(facts, pack.facts)
-    return stack.enter_context(_source(pack, place, machine, seen=facts.values))
+    return stack.enter_context(_source(pack, place, machine, seen=facts.values or PLAIN))
 
 
 def _placed(method: Method, place: Place, stack: ExitStack) -> Method:
