@@ -9,6 +9,7 @@ from PIL import Image
 
 from trainer.data.formats.pictures import shrink_of
 from trainer.data.rows import BadImage, Decoded, Kind
+from trainer.data.wide import is_number
 from trainer.ingest_options import CHANNELS_MAX, IngestOptions
 
 Values = NDArray[Any]
@@ -130,7 +131,7 @@ def shrunk(values: Values, side_px_max: int) -> Values:
     if values.dtype.kind in "iu":
         whole: Values = np.rint(_each(values, size, np.float32)).astype(values.dtype)
         return whole
-    lost = ~np.isfinite(values)
+    lost = ~is_number(values)
     if not lost.any():
         return _each(values, size, np.float32).astype(values.dtype)
     floor = values[~lost].min() if not lost.all() else 0.0
@@ -157,4 +158,4 @@ def _kept(values: Values, kind: Kind) -> bytes:
 
 
 def _non_finite(values: Values) -> int:
-    return int((~np.isfinite(values)).sum()) if values.dtype.kind == "f" else 0
+    return int((~is_number(values)).sum()) if values.dtype.kind == "f" else 0

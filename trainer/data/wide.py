@@ -1,12 +1,16 @@
 """Values of 32 bits and floats: measured over a whole dataset, then kept in 16 bits."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trainer.data.rows import Decoded
 
 STEPS = 65_535
+NUMBER_MAX = 1e30
+"""Beyond it lie the fill values of formats, such as -3.4e38 of float GeoTIFFs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +32,23 @@ class Extent:
         return Extent(min(self.low, other.low), max(self.high, other.high))
 
 
+def is_number(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which values say something: the rest are infinite, no numbers, or mark missing data."""
+    with np.errstate(invalid="ignore"):
+        found: NDArray[np.bool_] = np.abs(values) <= NUMBER_MAX
+    return found
+
+
 def extent_of(row: Decoded) -> Extent | None:
     """The extent of a row of wide values; None if no pixel is finite."""
     values = np.frombuffer(row.pixels, "<f8")
-    finite = values[np.isfinite(values)]
+    finite = values[is_number(values)]
     return Extent(float(finite.min()), float(finite.max())) if len(finite) else None
 
 
 def kept_in_16_bits(row: Decoded, extent: Extent) -> Decoded:
     """The row with its values in 65,536 steps; what is no number becomes the smallest value."""
     values = np.frombuffer(row.pixels, "<f8")
-    finite = np.isfinite(values)
+    finite = is_number(values)
     steps = np.rint((np.where(finite, values, extent.low) - extent.low) / extent.scale)
     return replace(row, pixels=steps.clip(0, STEPS).astype("<u2").tobytes(), mapped=True)
