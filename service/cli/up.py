@@ -138,11 +138,21 @@ def _layout(data_dir: Path, wish: dict[str, Any]) -> "Layout":
 
 def _keys(data_dir: Path) -> str:
     """Return the key that may do everything; the others are made beside it."""
+    from pydantic import ValidationError
+
     from service.apikey import WeakKey, load_keys
     from service.settings import KeySettings
 
     try:
         return load_keys(KeySettings(data_dir=data_dir)).full
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CommandError(
+            f"MOCO_{str(first['loc'][0]).upper()} has no good value",
+            detail=f"{first['msg']}.",
+            hint="Correct the variable, or take it away.",
+            code=Exit.USAGE,
+        ) from error
     except WeakKey as error:
         raise CommandError(
             "A key is too weak",

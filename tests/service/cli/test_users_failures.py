@@ -280,6 +280,8 @@ def test_a_download_that_breaks_off(
         (("--redis", "nonsense"), {}, (2, "redis://host:6379/0")),
         ((), {"MOCO_API_KEY": "short"}, (2, "too weak")),
         ((), {"MOCO_READ_KEY": "short"}, (2, "MOCO_READ_KEY")),
+        ((), {"MOCO_SCRAPE_KEY": "short"}, (2, "MOCO_SCRAPE_KEY")),
+        ((), {"MOCO_TICK_S": "soon"}, (2, "MOCO_TICK_S has no good value")),
         (("--port", "PORT"), {}, (1, "is taken")),
         (("--data-dir", "FILE"), {}, (2, "cannot be used")),
     ],
