@@ -29,7 +29,7 @@ from tests.support.stack import ROOT
 
 AT_WORK = 10
 """Jobs that are not over at one time."""
-DELETIONS_A_LOOK = 0.015
+DELETIONS_A_LOOK = 0.04
 """How often the user tries to delete something, for each look at what is there (every 0.1 s)."""
 DATASETS_EVERY = 5
 """So many jobs are submitted from one further dataset to the next."""

@@ -172,15 +172,18 @@ class Lives(RuleBasedStateMachine):
             found = getattr(self.store.jobs, verb)(id).status
         assert found == expected
 
-    @rule(id=consumes(jobs))
-    def delete(self, id: str) -> None:
+    @rule(id=consumes(jobs), twice=BOOL)
+    def delete(self, id: str, twice: bool) -> None:
+        """Also again with the same operation id, as whoever settles an open deletion asks."""
         if id not in self.model.jobs:
             return
+        op = fresh_id("op")
         if self.model.delete(id):
-            self.store.jobs.delete(id)
+            for _ in range(1 + twice):
+                self.store.jobs.delete(id, op=op)
         else:
             with pytest.raises(WrongState):
-                self.store.jobs.delete(id)
+                self.store.jobs.delete(id, op=op)
 
     @rule(count=st.sampled_from([1, 7, 14, 15]), late=BOOL)
     def ticks(self, count: int, late: bool) -> None:
