@@ -334,6 +334,16 @@ DELETIONS: Final = (
         (AHEAD + "a_request_waits_until_the_one_before_has_its_answer",),
     ),
     Mutant(
+        "a deletion of a dataset in use is written down",
+        "service/ledger/desk.py",
+        "            is_free = not self.store.datasets.users(id)\n",
+        "            is_free = True\n",
+        (
+            "tests/service/ledger/test_dataset_deletion.py::"
+            "test_a_deletion_cut_short_while_a_job_needed_the_dataset_is_void",
+        ),
+    ),
+    Mutant(
         "a job that was attempted loses to one with its key",
         "service/ledger/reconcile.py",
         '[replace(old, idem_key="") for old in taken if old.attempt]',
