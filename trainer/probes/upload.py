@@ -29,8 +29,9 @@ def decode_upload(path: Path, facts: DatasetFacts) -> Decoded:
     data = path.read_bytes()
     try:
         with strict_pillow():
+            # Half a picture has other neighbours: whoever asks is told, unlike in an ingest.
             changes = {"channels": facts.channels, "side_px_max": facts.stored_side_px}
-            found = decode_file(data, USUAL.model_copy(update=changes))
+            found = decode_file(data, USUAL.model_copy(update={**changes, "keep_truncated": False}))
             if found.pages_left_out or found.more:
                 raise BadProbe("The file is animated or holds several pictures: send one of them.")
             stored_row(found, facts.values or PLAIN)
