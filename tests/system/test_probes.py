@@ -139,7 +139,8 @@ def test_an_image_that_is_none_fails_with_the_next_step(world: World, tmp_path: 
     assert done.status == "failed"
     assert done.status_reason is not None
     assert done.status_reason.code == "bad_image"
-    assert "png" in done.status_reason.hint
+    assert "cut off" in done.status_reason.message
+    assert "PNG" in done.status_reason.hint
     (tmp_path / "words.png").write_text("no picture at all")
     with pytest.raises(ApiError, match="another type"):
         world.ask(tmp_path / "words.png")

@@ -13,7 +13,7 @@ BYTES_MAX = 20_000_000
 WORDS = {
     "empty": "The file is empty.",
     "oversize": "The picture is too large:",
-    "truncated": "The file ends too early:",
+    "truncated": "The file is cut off at its end.",
     "unreadable": "The file is damaged:",
     "other_depth": "The file's values are of another kind than the dataset's:",
     "other_channels": "The file has other channels than the dataset:",
@@ -38,4 +38,4 @@ def decode_upload(path: Path, facts: DatasetFacts) -> Decoded:
             return found
     except BadImage as bad:
         why = WORDS.get(bad.reason, "The file cannot be used:")
-        raise BadProbe(why if bad.reason == "empty" else f"{why} {bad.detail}.") from bad
+        raise BadProbe(why if why.endswith(".") else f"{why} {bad.detail}.") from bad
