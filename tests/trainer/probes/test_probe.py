@@ -293,7 +293,7 @@ def animated(kind: str) -> bytes:
     [
         (b"", "is empty"),
         (b"hello", "no picture"),
-        (encoded(picture(1))[:60], "ends too early|damaged"),
+        (encoded(picture(1))[:60], "cut off|damaged"),
         (b"\xff\xd8\xff" + bytes(50), "damaged"),
         (huge_png(), "too large"),
         (animated("PNG"), "animated"),
