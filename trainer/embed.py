@@ -169,7 +169,12 @@ def _growing(out: Path) -> Iterator[tuple[Path, IO[bytes]]]:
 
 def _decoding(steps: Preprocessing) -> Decode:
     """Decode an item as the dataset was, to the channels that the network takes."""
-    changes = {"channels": len(steps.mean), "side_px_max": steps.stored_px}
+    changes = {
+        "channels": len(steps.mean),
+        "side_px_max": steps.stored_px,
+        "shrink_filter": steps.shrink_filter,
+        "alpha": steps.alpha,
+    }
     options = USUAL.model_copy(update=changes)
 
     def decode(item: Item) -> Decoded:

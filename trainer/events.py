@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NamedTuple, get_args
 
 from pydantic import Field, TypeAdapter
 
+from trainer.ingest_options import Alpha, ShrinkFilter
 from trainer.record import Kept, Record
 
 StoredAs = Literal["pixels", "jpeg"]
@@ -287,6 +288,10 @@ class DatasetFacts(Kept):
     """Whether rows are kept as they are trained on, or as JPEG, decoded whenever they are read."""
     stored_side_px: int = 256
     """Images whose shorter side was longer were shrunk to it."""
+    shrink_filter: ShrinkFilter = "bilinear"
+    """Filter that shrank them."""
+    alpha: Alpha = "white"
+    """What became of see-through pixels: laid on white, or their alpha dropped."""
     sha256: str
     """Of the pack's manifest: two packs with one hash hold the same rows."""
     sides_sent: SideHistogram | None = None

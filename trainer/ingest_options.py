@@ -15,6 +15,8 @@ RANGE = re.compile(rf"({NUMBER}):({NUMBER})")
 CHANNELS_MAX = 16
 SIDE_PX_LIMIT = 4096
 
+Alpha = Literal["white", "drop"]
+ShrinkFilter = Literal["lanczos", "bilinear"]
 Channels = Annotated[int, Field(ge=1, le=CHANNELS_MAX)]
 
 
@@ -26,10 +28,13 @@ class IngestOptions(Record):
     ends, `full` takes minimum and maximum, `860:1260` names them. One range for all rows."""
     channels: Literal["auto"] | Channels = "auto"
     """Channels of a row, 1 to 16; auto takes what most files have."""
-    alpha: Literal["white", "drop"] = "white"
+    alpha: Alpha = "white"
     """What becomes of see-through pixels: laid on `white`, or `drop` the alpha channel unread."""
     side_px_max: Annotated[int, Field(ge=8, le=SIDE_PX_LIMIT)] = 256
     """Images whose shorter side is longer are shrunk to it."""
+    shrink_filter: ShrinkFilter = "lanczos"
+    """Filter that shrinks 8-bit grey and colour images: `lanczos` keeps detail, `bilinear` is that
+    of earlier versions. Deep values and other channels are always shrunk by `bilinear`."""
     pages: Literal["first", "rows"] = "first"
     """Of a file with several pages or frames: only the `first`, or all as `rows`."""
     follow_links: bool = False

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trainer.events import DatasetFacts, ValueMapping
+from trainer.ingest_options import Alpha, ShrinkFilter
 from trainer.spec import JobSpec
 from trainer.views.normalization import normalization
 from trainer.views.spec import EvaluationCrop
@@ -22,6 +23,7 @@ SIDE_PX_MAX = 256
 """Limit of a stored image's shorter side where a download or a pack does not tell it."""
 FILTER = "bilinear, antialiased"
 
+TRANSPARENT: dict[Alpha, str] = {"white": "laid on white", "drop": "alpha left out"}
 PLAIN = ValueMapping(low=0.0, high=255.0)
 """Values of 8 bits as they are."""
 
@@ -39,6 +41,10 @@ class Preprocessing:
     std: tuple[float, ...]
     values: ValueMapping = PLAIN
     """Which values of a file are seen as 0 and 1."""
+    shrink_filter: ShrinkFilter = "bilinear"
+    """Filter that shrank the stored images."""
+    alpha: Alpha = "white"
+    """What becomes of see-through pixels."""
 
     @property
     def channels(self) -> int:
@@ -63,7 +69,13 @@ def preprocessing(spec: JobSpec, facts: DatasetFacts) -> Preprocessing:
     mean, std = normalization(spec.views, facts)
     crop = spec.views.evaluation_crop or "square"
     steps = Preprocessing(
-        stored_px=facts.stored_side_px, side_px=spec.views.side_px, crop=crop, mean=mean, std=std
+        stored_px=facts.stored_side_px,
+        side_px=spec.views.side_px,
+        crop=crop,
+        mean=mean,
+        std=std,
+        shrink_filter=facts.shrink_filter,
+        alpha=facts.alpha,
     )
     return steps if facts.values is None else replace(steps, values=facts.values)
 
@@ -78,7 +90,7 @@ def as_json(steps: Preprocessing) -> dict[str, Any]:
                 "op": "shrink",
                 "shorter_side_px_max": steps.stored_px,
                 "longer_side_px_max": ASPECT_MAX * steps.stored_px,
-                "filter": FILTER,
+                "filter": f"{steps.shrink_filter}, antialiased",
                 "rounded_to": "uint16" if steps.is_deep else "uint8",
             },
             _scale_step(steps.values),
@@ -101,7 +113,8 @@ def from_json(words: dict[str, Any]) -> Preprocessing:
     resize = by_op["resize"]
     side_px = resize["shorter_side_px"] if crop == "resize" else resize["size_px"][0]
     mean, std = (tuple(map(float, by_op["normalize"][key])) for key in ("mean", "std"))
-    stored_px = by_op.get("shrink", {}).get("shorter_side_px_max", SIDE_PX_MAX)
+    shrink = by_op.get("shrink", {})
+    stored_px = shrink.get("shorter_side_px_max", SIDE_PX_MAX)
     unknown = by_op.keys() - KNOWN
     if unknown:
         raise ValueError(f"step {min(unknown)!r} is not known")
@@ -114,6 +127,8 @@ def from_json(words: dict[str, Any]) -> Preprocessing:
         mean=mean,
         std=std,
         values=ValueMapping(low=low, high=high, **scale.get("values", {})),
+        shrink_filter="lanczos" if shrink.get("filter", "").startswith("lanczos") else "bilinear",
+        alpha=_alpha(by_op),
     )
 
 
@@ -134,8 +149,15 @@ KNOWN = frozenset(
 
 def _channel_step(steps: Preprocessing) -> dict[str, Any]:
     if steps.channels == RGB:
-        return {"op": "to_rgb", "transparent": "laid on white"}
-    return {"op": "to_channels", "channels": steps.channels}
+        return {"op": "to_rgb", "transparent": TRANSPARENT[steps.alpha]}
+    step: dict[str, Any] = {"op": "to_channels", "channels": steps.channels}
+    return step if steps.alpha == "white" else step | {"transparent": TRANSPARENT[steps.alpha]}
+
+
+def _alpha(by_op: dict[str, dict[str, Any]]) -> Alpha:
+    """Return what becomes of see-through pixels; earlier versions always laid them on white."""
+    told = {step.get("transparent") for step in by_op.values()}
+    return "drop" if TRANSPARENT["drop"] in told else "white"
 
 
 def _scale_step(values: ValueMapping) -> dict[str, Any]:

@@ -25,6 +25,10 @@ FLAGS: dict[str, Any] = {
         int | None,
         typer.Option("--side-px-max", help="Shrink images whose shorter side is longer (256)."),
     ],
+    "shrink_filter": Annotated[
+        str | None,
+        typer.Option("--shrink-filter", help="lanczos (the default) or bilinear shrinks them."),
+    ],
     "pages": Annotated[
         str | None,
         typer.Option("--pages", help="Of a file with pages: only the first, or all as rows."),

@@ -10,9 +10,13 @@ from PIL import Image
 from trainer.data.formats.pictures import shrink_of
 from trainer.data.rows import BadImage, Decoded, Kind
 from trainer.data.wide import is_number
-from trainer.ingest_options import CHANNELS_MAX, IngestOptions
+from trainer.ingest_options import CHANNELS_MAX, IngestOptions, ShrinkFilter
 
 Values = NDArray[Any]
+FILTERS: dict[ShrinkFilter, Image.Resampling] = {
+    "lanczos": Image.Resampling.LANCZOS,
+    "bilinear": Image.Resampling.BILINEAR,
+}
 LUMA = (0.299, 0.587, 0.114)
 """Of ITU-R 601-2, as Pillow has it."""
 SIGN = 32_768
@@ -45,7 +49,7 @@ def finished(
     values, left_out = with_channels(_without_alpha(raster, values, options), options, kind)
     if kind == "wide":
         values = values.astype(np.float64)
-    values = shrunk(values, options.side_px_max)
+    values = _shrunk(values, options.side_px_max, filter_of(options.shrink_filter, values))
     height, width, channels = values.shape
     return Decoded(
         _kept(values, kind),
@@ -119,7 +123,20 @@ def _luma(values: Values) -> Values:
     return grey_only
 
 
-def shrunk(values: Values, side_px_max: int) -> Values:
+def filter_of(asked: ShrinkFilter, values: Values) -> ShrinkFilter:
+    """Return the filter that shrinks a file."""
+    return stored_filter(asked, dtype=values.dtype.name, channels=values.shape[2])
+
+
+def stored_filter(asked: ShrinkFilter, *, dtype: str, channels: int) -> ShrinkFilter:
+    """Return the filter that shrinks rows of this type and so many channels.
+
+    Lanczos rings, which Pillow bounds in 8 bits alone: other rows are always shrunk by bilinear.
+    """
+    return asked if dtype == "uint8" and channels in (1, 3) else "bilinear"
+
+
+def _shrunk(values: Values, side_px_max: int, name: ShrinkFilter) -> Values:
     """[H, W, C] with its shorter side at most so long. What is no number stays none."""
     height, width = values.shape[:2]
     shrink = shrink_of(width, height, side_px_max)
@@ -127,7 +144,7 @@ def shrunk(values: Values, side_px_max: int) -> Values:
         return values
     size = max(1, round(width * shrink)), max(1, round(height * shrink))
     if values.dtype == np.uint8:
-        return _each(values, size, np.uint8)
+        return _each(values, size, np.uint8, FILTERS[name])
     if values.dtype.kind in "iu":
         whole: Values = np.rint(_each(values, size, np.float32)).astype(values.dtype)
         return whole
@@ -140,12 +157,17 @@ def shrunk(values: Values, side_px_max: int) -> Values:
     return small
 
 
-def _each(values: Values, size: tuple[int, int], dtype: Any) -> NDArray[Any]:  # noqa: ANN401
+def _each(
+    values: Values,
+    size: tuple[int, int],
+    dtype: Any,  # noqa: ANN401
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+) -> NDArray[Any]:
     """Each channel resized by itself. Pillow's filters widen with the shrink: no aliases."""
     small = []
     for channel in range(values.shape[2]):
         plane = Image.fromarray(np.ascontiguousarray(values[:, :, channel], dtype))
-        small.append(np.asarray(plane.resize(size, Image.Resampling.BILINEAR)))
+        small.append(np.asarray(plane.resize(size, resample)))
     return np.stack(small, axis=2)
 
 

@@ -86,7 +86,7 @@ def ingest(
     DataError where no training set can come of it, StorageError on a full disk, IngestStopped.
     """
     try:
-        writer = PackWriter(out / "pack", spec.store_as, side_px_max=spec.side_px_max)
+        writer = PackWriter(out / "pack", spec.store_as, options=spec)
         try:
             return _ingest(spec, writer, emit, should_stop, limits or Limits.of(spec))
         except DataError:

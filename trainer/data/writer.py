@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.data.finish import stored_filter
 from trainer.data.items import KEPT, BadFile, Item
 from trainer.data.labels import ClassNames
 from trainer.data.pack import COUNTS, META, MODALITY, REPORT, VERSION, manifest_sha256
@@ -18,7 +19,7 @@ from trainer.data.wide import Extent
 from trainer.events import DatasetFacts, DataWarning, FileRecord, StoredAs, ValueMapping
 from trainer.failpoints import reach
 from trainer.files import record_of, sync_folder
-from trainer.ingest_options import USUAL
+from trainer.ingest_options import USUAL, IngestOptions
 
 AGREED = 0.9
 """Share of the rows that must suggest the same window before it is told."""
@@ -28,10 +29,14 @@ class PackWriter:
     """A pack in the making, in a folder of its own. Nothing is there until `publish`."""
 
     def __init__(
-        self, folder: Path, store_as: StoredAs = "pixels", *, side_px_max: int = USUAL.side_px_max
+        self,
+        folder: Path,
+        store_as: StoredAs = "pixels",
+        *,
+        options: IngestOptions = USUAL,
     ) -> None:
         """`folder` is the pack to be; it is built in `<folder>.tmp` beside it."""
-        self._stored_as, self._side_px_max = store_as, side_px_max
+        self._stored_as, self._options = store_as, options
         self._folder = folder
         self.building = folder.with_name(folder.name + ".tmp")
         self._parts: dict[Layout, RowsWriter] = {}
@@ -206,7 +211,11 @@ class PackWriter:
             splits=part.split_rows(),
             size_bytes=sum(record.size_bytes for record in records),
             stored_as=self._stored_as,
-            stored_side_px=self._side_px_max,
+            stored_side_px=self._options.side_px_max,
+            shrink_filter=stored_filter(
+                self._options.shrink_filter, dtype=part.layout.dtype, channels=part.layout.channels
+            ),
+            alpha=self._options.alpha,
             sha256=manifest_sha256(hashes, classes, values=mapping),
             sides_sent=part.sides.histogram(),
             truncated_kept=part.truncated_kept,

@@ -86,6 +86,8 @@ def preprocess_code(steps: Preprocessing) -> str:
     return PREPROCESS.format(
         stored=steps.stored_px,
         long=ASPECT_MAX * steps.stored_px,
+        filter=steps.shrink_filter.upper(),
+        alpha=ON_WHITE if steps.alpha == "white" else "",
         mode="L" if steps.channels == 1 else "RGB",
         seen="" if steps.is_plain else f"    {_seen('pixels', steps.values)}\n",
         crop=_crop(steps),
@@ -120,6 +122,13 @@ def _seen(name: str, values: ValueMapping) -> str:
     return f"{name} = (({name} * 255.0 - {values.low}) / {span}).clamp(0.0, 1.0)"
 
 
+ON_WHITE = """    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        low, high = image.getchannel("A").getextrema()
+        if low < high:
+            white = Image.new("RGBA", image.size, "white")
+            image = Image.alpha_composite(white, image)
+"""
 PREPROCESS = """from PIL import Image, ImageOps
 from torchvision.transforms.v2 import functional as F
 
@@ -133,16 +142,10 @@ def preprocess(image):
     # JPEGs much larger than needed are decoded at a half, a quarter or an eighth of their size.
     image.draft(None, [round(2 * share(image) * side) for side in image.size])
     image = ImageOps.exif_transpose(image)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        low, high = image.getchannel("A").getextrema()
-        if low < high:
-            white = Image.new("RGBA", image.size, "white")
-            image = Image.alpha_composite(white, image)
-    image = image.convert("{mode}")
+{alpha}    image = image.convert("{mode}")
     if share(image) < 1.0:  # as the dataset was stored: at most {stored} px
         stored = [max(1, round(share(image) * side)) for side in image.size]
-        image = image.resize(stored, Image.Resampling.BILINEAR)
+        image = image.resize(stored, Image.Resampling.{filter})
     pixels = F.to_dtype(F.to_image(image), torch.float32, scale=True)
 {seen}{crop}
     return F.normalize(pixels, {mean}, {std})"""

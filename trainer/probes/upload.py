@@ -30,8 +30,14 @@ def decode_upload(path: Path, facts: DatasetFacts) -> Decoded:
     try:
         with strict_pillow():
             # Half a picture has other neighbours: whoever asks is told, unlike in an ingest.
-            changes = {"channels": facts.channels, "side_px_max": facts.stored_side_px}
-            found = decode_file(data, USUAL.model_copy(update={**changes, "keep_truncated": False}))
+            changes = {
+                "channels": facts.channels,
+                "side_px_max": facts.stored_side_px,
+                "shrink_filter": facts.shrink_filter,
+                "alpha": facts.alpha,
+                "keep_truncated": False,
+            }
+            found = decode_file(data, USUAL.model_copy(update=changes))
             if found.pages_left_out or found.more:
                 raise BadProbe("The file is animated or holds several pictures: send one of them.")
             stored_row(found, facts.values or PLAIN)
