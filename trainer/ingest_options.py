@@ -6,7 +6,7 @@ The API, the command line, the client and the page read their fields from here.
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from trainer.record import Record
 
@@ -62,6 +62,12 @@ class IngestOptions(Record):
         if text not in ("auto", "full"):
             window_of(text)
         return text
+
+
+class StoredOptions(IngestOptions):
+    """Options as they lie on the disk or in the store: those of a newer version are kept."""
+
+    model_config = ConfigDict(extra="allow")
 
 
 USUAL = IngestOptions()

@@ -10,13 +10,14 @@ Fields that a line does not know are a newer version's, and are kept. Whatever a
 not ignore raises `VERSION`: it then refuses the whole ledger.
 """
 
+import json
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, SerializeAsAny, TypeAdapter, field_validator
 
 from service.store.words import Kind, NewJob, Status
 from trainer.events import FileRecord, StoredAs
-from trainer.ingest_options import USUAL, IngestOptions
+from trainer.ingest_options import USUAL, IngestOptions, StoredOptions
 from trainer.record import Kept
 
 LEDGER = "ledger.jsonl"
@@ -98,7 +99,7 @@ class DatasetCreated(LedgerLine):
     format: str
     store_as: StoredAs = "pixels"
     """Older lines do not tell."""
-    options: IngestOptions = USUAL
+    options: SerializeAsAny[IngestOptions] = USUAL
     """Older lines do not tell."""
     size_bytes: int | None
     sha256: str | None
@@ -108,6 +109,14 @@ class DatasetCreated(LedgerLine):
     idem_key: str = ""
     fingerprint: str = ""
     created_at_s: float
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _stored(cls, value: object) -> object:
+        """Keep the options that only a newer version knows."""
+        if isinstance(value, dict):
+            return StoredOptions.model_validate_json(json.dumps(value))
+        return value
 
 
 class DatasetRenamed(LedgerLine):

@@ -18,7 +18,7 @@ from service.store.words import (
     WorkerState,
 )
 from trainer.events import DatasetFacts, FileRecord, StoredAs
-from trainer.ingest_options import IngestOptions
+from trainer.ingest_options import StoredOptions
 
 
 def as_fields(flat: Sequence[str]) -> dict[str, str]:
@@ -114,7 +114,7 @@ def as_dataset(flat: Sequence[str]) -> DatasetRecord:
         name=row["name"],
         format=row["format"],
         store_as=cast(StoredAs, row.get("store_as", "pixels")),
-        options=IngestOptions.model_validate_json(row.get("options") or "{}"),
+        options=StoredOptions.model_validate_json(row.get("options") or "{}"),
         status=cast(DatasetStatus, row["status"]),
         size_bytes=int(row["size_bytes"]) if row.get("size_bytes") else None,
         sha256=row.get("sha256") or None,

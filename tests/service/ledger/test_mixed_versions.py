@@ -51,6 +51,8 @@ def with_more(row: bytes) -> bytes:
     line |= MORE
     for name in ("artifacts",):
         line[name] = [one | MORE for one in line.get(name, [])] or line.get(name, [])
+    if "options" in line:
+        line["options"] |= MORE
     if line.get("facts_json"):
         line["facts_json"] = json.dumps(json.loads(line["facts_json"]) | MORE)
     return json.dumps({name: value for name, value in line.items() if value != []}).encode()
