@@ -169,11 +169,14 @@ class Datasets:
     ) -> Dataset:
         """Send what the server does not have yet; a broken connection is taken up again.
 
+        Bytes that have all arrived already, because only the answer was lost, are not sent again.
+
         `on_break` is called when it breaks, before a minute of tries.
 
         Raises:
             Unreachable: the server was away for a minute, or no byte of progress was made in it.
             Invalid: the bytes are not those that were announced.
+            Conflict: the dataset has other content.
         """
         failures, before = 0, -1
         while True:
@@ -182,8 +185,14 @@ class Datasets:
                 failures = failures if offset == before else 0
                 before = offset
                 return self._put(dataset, source, offset=offset, on_progress=on_progress)
-            except (Unreachable, Unavailable, Conflict):
+            except (Unreachable, Unavailable, Conflict) as error:
                 # A 409 is an offset that moved: a broken request was still being written.
+                if isinstance(error, Conflict):
+                    there = self.get(dataset)
+                    if there.status in ("preparing", "ready"):
+                        if there.sha256 == sha256_of(source):
+                            return there
+                        raise
                 failures += 1
                 if failures >= _TRIES:
                     raise

@@ -317,6 +317,20 @@ def artifact(content: bytes, name: str = "encoder.pth") -> Artifact:
     return Artifact(name=name, size_bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
+def test_a_real_upload_whose_answer_was_lost_is_done(real: Client, tmp_path: Path) -> None:
+    """Sent again when the dataset is being prepared; other bytes are refused at once."""
+    path, other = tmp_path / "x.zip", tmp_path / "y.zip"
+    path.write_bytes(b"some bytes")
+    other.write_bytes(b"and others")
+    source = FileSource(path)
+    made = real.datasets.create("answer-lost", size_bytes=10, sha256=sha256_of(source))
+    real.datasets.upload(made.id, source)
+    assert real.datasets.get(made.id).status == "preparing"
+    assert real.datasets.upload(made.id, source).id == made.id
+    with pytest.raises(Conflict):
+        real.datasets.upload(made.id, FileSource(other))
+
+
 def test_a_download_goes_on_where_it_broke(tmp_path: Path) -> None:
     content = bytes(range(256)) * 100
     server, ranges = served(content, breaks=2)
