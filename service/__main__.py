@@ -66,8 +66,8 @@ def _serve(settings: ApiSettings, *, is_exporter: bool) -> None:
     load_keys(settings)  # raises WeakKey before anything else is touched
     store = open_store(settings)
     try:
-        logs.configure()
         with _listener(settings, host, port, is_exporter=is_exporter) as listener:
+            logs.configure()
             _serve_on(listener, settings, store, is_exporter=is_exporter)
     finally:
         store.close()
