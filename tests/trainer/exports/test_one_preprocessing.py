@@ -177,7 +177,9 @@ def by_torchvision(trained: Trained) -> Values:
         width, height = v2.Resize(trained.side_px)(image).size
         ratio = min(limits[0] / min(image.size), limits[1] / max(image.size))
         if ratio < 1.0:
-            image = F.resize(image, [round(ratio * image.height), round(ratio * image.width)])
+            stored = [round(ratio * image.height), round(ratio * image.width)]
+            how = v2.InterpolationMode(steps["shrink"]["filter"].split(",")[0])
+            image = F.resize(image, stored, interpolation=how)
         pixels = F.to_dtype(F.to_image(image), torch.float32, scale=True)
         pixels = F.center_crop(F.resize(pixels, [height, width]), [trained.side_px] * 2)
         inputs.append(normalize(pixels))
