@@ -276,7 +276,7 @@ class Storm:
         found.jobs_deleted = len(self.jobs_away.gone)
         found.datasets_deleted = len(self.datasets_away.gone)
         found.jobs = len(self.accepted)
-        found.verified = self._verify(faults.damaged_jobs)
+        found.verified = self._verify(faults.damaged)
         found.faults_found = self.troubles
         return found
 
@@ -323,11 +323,11 @@ class Storm:
                 return
             after = page.data[-1].id
 
-    def _verify(self, damaged_jobs: set[str]) -> str:
+    def _verify(self, damaged: set[str]) -> str:
         """`moco admin verify --deep`, as an operator would run it.
 
-        It must find nothing but what the storm has damaged itself: a worker that is killed after
-        success leaves the checkpoints of earlier attempts where they are.
+        It must find nothing but the very files that the storm has damaged itself: a worker that is
+        killed after success leaves the checkpoints of earlier attempts where they are.
         """
         done = subprocess.run(
             [sys.executable, "-m", "service.cli", "admin", "verify", "--deep", "--json"],
@@ -341,18 +341,17 @@ class Storm:
             self.troubles.append(f"moco admin verify: {done.stderr}")
             return ""
         told = json.loads(done.stdout)
-        found = [one for one in told["findings"] if not _is_ours(one, damaged_jobs)]
+        found = [one for one in told["findings"] if not _is_ours(one, damaged)]
         self.troubles += [f"moco admin verify: {one}" for one in found]
         ours = len(told["findings"]) - len(found)
         return (
             f"moco admin verify: {told['jobs']} jobs, {told['datasets']} datasets, {len(found)} "
-            f"findings and {ours} of the checkpoints that the storm had damaged"
+            f"findings besides {ours} of the {len(damaged)} files that the storm had damaged"
         )
 
 
-def _is_ours(finding: dict[str, str], damaged_jobs: set[str]) -> bool:
-    job_id = finding["where"].split("/")[1] if "/" in finding["where"] else ""
-    return finding["what"] == "bad_checkpoint" and job_id in damaged_jobs
+def _is_ours(finding: dict[str, str], damaged: set[str]) -> bool:
+    return finding["what"] == "bad_checkpoint" and finding["where"] in damaged
 
 
 def _troubles(

@@ -16,6 +16,7 @@ from service.store.errors import StoreError
 from tests.support.chaos.proxy import Toxic
 from tests.support.chaos.world import World
 from tests.support.stack import WorkerProcess
+from trainer.files import MANIFEST
 
 ZOMBIE_S = 12.0
 """A stopped worker is woken at the latest then, whether its job was taken over or not."""
@@ -34,6 +35,9 @@ class Faults:
     rng: random.Random
     done: Counter[str] = field(default_factory=Counter)
     damaged_jobs: set[str] = field(default_factory=set)
+    """Jobs of which a checkpoint was damaged: no second one is, so that one can be resumed from."""
+    damaged: set[str] = field(default_factory=set)
+    """What was damaged, as `moco admin verify` names it: a path relative to the data folder."""
     _zombies: list[threading.Thread] = field(default_factory=list)
 
     def strike(self) -> None:
@@ -134,6 +138,8 @@ class Faults:
         newest = self._newest_of_two(worker.pid)
         file = self.rng.choice(sorted(newest.iterdir()))
         size = file.stat().st_size
+        named = newest if file.name == MANIFEST else file
+        self.damaged.add(named.relative_to(self.world.data_dir).as_posix())
         with file.open("r+b") as opened:
             if self.rng.random() < 0.3:
                 opened.truncate(self.rng.randrange(size))
