@@ -80,7 +80,7 @@ class Client:
         return dict(self._http.send("POST", f"/v1/workers/{worker}/undrain").json())
 
     def storage(self) -> dict[str, Any]:
-        """What the data folder takes on the disk, by use."""
+        """Return the bytes of the data folder on the disk, by use."""
         return dict(self._http.get("/v1/storage"))
 
     def warnings(self) -> list[Reason]:

@@ -19,7 +19,7 @@ _TRIES = 14
 
 
 class How(TypedDict, total=False):
-    """How a dataset is read and kept. What is left out follows the server's defaults."""
+    """Settings of how a dataset is read and kept; the server's defaults fill the rest."""
 
     format: str
     """`auto`, `folder`, `zip`, `tar`, `idx`, `npy` or `parquet`."""

@@ -28,7 +28,7 @@ class Reason(Answer):
 
 
 class SideHistogram(Answer):
-    """How many images have shorter sides of which length, before any was shrunk."""
+    """Histogram of the shorter sides of images, before any was shrunk."""
 
     edges_px: tuple[int, ...] = ()
     rows: tuple[int, ...] = ()
@@ -57,7 +57,7 @@ class ValueMapping(Answer):
 
 
 class DatasetFacts(Answer):
-    """What the ingest found out about a dataset."""
+    """Facts that the ingest found about a dataset."""
 
     rows: int = 0
     bad_files: int = 0
@@ -138,7 +138,7 @@ class Profile(Answer):
 
 
 class Verdict(Answer):
-    """How a run is."""
+    """Verdict on a run."""
 
     code: str
     kind: str

@@ -1,4 +1,4 @@
-"""What can be uploaded: a file as it is, or a folder as a tar that is never written to disk.
+"""Sources of an upload: a file as it is, or a folder as a tar that is never written to disk.
 
 Both can start at any byte, so an interrupted upload goes on where it stopped, and the tar of
 an unchanged folder has the same bytes each time. A file that is not sent, such as a link, is an
@@ -29,7 +29,7 @@ class Source(Protocol):
 
     @property
     def size_bytes(self) -> int:
-        """How many there are."""
+        """Return the number of bytes."""
         ...
 
     def read(self, offset: int) -> Iterator[bytes]:
@@ -101,7 +101,7 @@ class FolderSource:
 
     @property
     def files(self) -> int:
-        """How many files are sent."""
+        """Return the number of files that are sent."""
         return sum(member.is_sent for member in self._members)
 
     def read(self, offset: int) -> Iterator[bytes]:

@@ -86,7 +86,7 @@ class KeyGuard:
 
 
 def _may(role: Role, method: str, path: str) -> bool:
-    """Whether a key of this role opens the path for the method."""
+    """Return whether a key of this role opens the path for the method."""
     if role == "full":
         return True
     return method in SAFE and (role == "read" or path in SCRAPED)

@@ -4,7 +4,7 @@ from service.problems import Problem
 
 
 def tag_matches(header: str, etag: str) -> bool:
-    """Whether If-None-Match names `etag`, by weak comparison (13.1.2)."""
+    """Return whether If-None-Match names `etag`, by weak comparison (13.1.2)."""
     tags = {tag.removeprefix("W/") for tag in _tags(header)}
     return "*" in tags or etag in tags
 

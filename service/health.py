@@ -113,7 +113,7 @@ class Ready(BaseModel):
 
 
 class Storage(BaseModel):
-    """What the data folder takes on the disk."""
+    """Bytes of the data folder on the disk."""
 
     model_config = shown(examples.STORAGE)
 

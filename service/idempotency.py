@@ -1,4 +1,4 @@
-"""What an Idempotency-Key is compared by."""
+"""Fingerprints by which an Idempotency-Key is compared."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What every described route refuses: query parameters that it does not have."""
+"""Refusal of query parameters that a described route does not have."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""What is removed by itself: which files may go at which age, and what goes first for its size.
+"""Retention: which files are removed at which age, and which go first for their size.
 
 Never a job that has not ended, what such a job needs, a dataset that is ready, or artifacts. Redis
 is asked before the files go, so a kill in between leaves files that the next look removes.
@@ -45,7 +45,7 @@ class Removable:
 
 @dataclass(frozen=True, slots=True)
 class Shelf:
-    """What the look at removable things needs."""
+    """Context of one retention pass: ledger, store, settings and the time."""
 
     desk: Desk
     settings: ApiSettings
@@ -203,7 +203,7 @@ def _of_job(shelf: Shelf, job: JobRecord) -> Iterator[Removable]:
 
 
 def _is_checkpoints(path: Path, attempt: int) -> bool:
-    """Whether it is the folder of checkpoints, or half of one, of an attempt up to this one."""
+    """Return whether it is a folder of checkpoints, whole or half gone, of an attempt so far."""
     number = path.parent.name
     names = ("checkpoints", f"checkpoints{DELETED}")
     return path.name in names and number.isdecimal() and int(number) <= attempt

@@ -48,7 +48,7 @@ def not_an_id(name: str) -> str:
 
 
 class DatasetChange(Record):
-    """What to change of a dataset."""
+    """Changes to a dataset."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "cifar10-old"}]})
 
@@ -120,7 +120,7 @@ class StatusReason(BaseModel):
 
 
 class DatasetOnDisk(NamedTuple):
-    """What of a dataset lies on the disk."""
+    """State of a dataset on the disk: bytes received and stored, and whether more arrive."""
 
     received_bytes: int
     is_uploading: bool

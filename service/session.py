@@ -29,7 +29,7 @@ _FORM = re.compile(r"(full|read)\.([0-9]{1,12})\.([0-9a-f]{32})\.([0-9a-f]{64})"
 
 
 class Session(NamedTuple):
-    """What a cookie that is signed by us says."""
+    """Content of a session cookie that this service has signed."""
 
     role: Role
     ends_s: int
@@ -108,7 +108,7 @@ class Sessions:
         return Session(role, int(match[2]), match[3]) if known and signed else None
 
     def _is_ended(self, session: Session) -> bool:
-        """Whether its holder signed out; a disk that cannot tell ends it."""
+        """Return whether its holder signed out; a disk that cannot tell ends it."""
         try:
             os.stat(self._folder / session.name)
         except FileNotFoundError:

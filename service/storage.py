@@ -1,4 +1,4 @@
-"""What files take on the disk: allocated blocks, as `du` counts them."""
+"""Disk usage of files in allocated blocks, as `du` counts them."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""Whether a test dataset can be shown to an encoder of a dataset. Loads no tensors."""
+"""Check that a test dataset has the kind of rows of its dataset. Loads no tensors."""
 
 from trainer.errors import SpecError
 from trainer.events import DatasetFacts

@@ -1,4 +1,4 @@
-"""Whether views ask for more pixels than a dataset stores, though its images had them."""
+"""Warning for views that ask for more pixels than a dataset stores, though its images had them."""
 
 from math import ceil, sqrt
 

@@ -142,7 +142,7 @@ class Profiled(Record):
 
 
 class Judged(Record):
-    """How the run is: one row of the table in `trainer.verdicts`, with its evidence."""
+    """Verdict on the run: one row of the table in `trainer.verdicts`, with its evidence."""
 
     type: Literal["judged"] = "judged"
     """What this is."""
@@ -207,7 +207,7 @@ class Published(Record):
 
 
 class SideHistogram(Kept):
-    """How many images have shorter sides of which length, before any was shrunk."""
+    """Histogram of the shorter sides of images, before any was shrunk."""
 
     edges_px: Annotated[tuple[int, ...], Field(strict=False, min_length=2)]
     """Bounds of the bins, rising; a bin holds its lower bound and not its upper one."""

@@ -21,7 +21,7 @@ Channels = Annotated[int, Field(ge=1, le=CHANNELS_MAX)]
 
 
 class IngestOptions(Record):
-    """How files become rows. What is left out follows the server's defaults."""
+    """Options of how files become rows; the server's defaults fill the rest."""
 
     range: Annotated[str, Field(min_length=1, max_length=64)] = "auto"
     """Source values that become black and white: `auto` cuts a thousandth of the pixels at both

@@ -40,7 +40,7 @@ class Place:
 
     @property
     def precision(self) -> Literal["fp32", "bf16"]:
-        """What the place computes in."""
+        """Return the precision of the place."""
         return "bf16" if self.bf16 else "fp32"
 
     @property

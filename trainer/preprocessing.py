@@ -1,4 +1,4 @@
-"""What an image goes through before the network, as `preprocess.json` states it.
+"""Preprocessing of an image before the network, as `preprocess.json` states it.
 
 The same steps are those of `embeddings.parquet`, of `moco embed`, of neighbours and of the code in
 the card. The last three are `Resize` and `CenterCrop` of torchvision, which timm and Hugging Face
@@ -48,17 +48,17 @@ class Preprocessing:
 
     @property
     def channels(self) -> int:
-        """Of the network's input."""
+        """Return the channels of the network's input."""
         return len(self.mean)
 
     @property
     def is_deep(self) -> bool:
-        """Whether files hold more than 8 bits a channel."""
+        """Return whether files hold more than 8 bits a channel."""
         return self.values.source_dtype != "uint8"
 
     @property
     def is_plain(self) -> bool:
-        """Whether files are grey or RGB with 8 bits, seen from 0 to 255."""
+        """Return whether files are grey or RGB with 8 bits, seen from 0 to 255."""
         whole = (self.values.low, self.values.high) == (0.0, 255.0)
         return whole and not self.is_deep and self.channels in (1, RGB)
 

@@ -151,7 +151,7 @@ class Run:
         return Logged(level="warning", message=message)
 
     def evaluation_is_due(self) -> bool:
-        """Whether baselines or the end of an epoch are to be evaluated, and that was not done."""
+        """Return whether baselines or the end of an epoch are still to be evaluated."""
         if self.evaluation is None:
             return False
         every_steps = self.evaluation.spec.every_epochs * self.horizon.steps_per_epoch

@@ -78,13 +78,13 @@ def _without_colour(spec: JobSpec, facts: DatasetFacts, stated: AbstractSet[str]
         value = getattr(spec.views, name)
         if value > 0.0 and name in stated:
             raise SpecError(
-                f"{value:g} changes colours, which rows of {facts.channels} channels do not have; "
+                f"{value:g} changes colors, but the dataset's rows are not red, green and blue; "
                 "set it to 0 or leave it out",
                 field=f"views.{name}",
             )
         if value > 0.0:
             spec.views.__dict__[name] = 0.0
-            reasons[f"views.{name}"] = f"rows of {facts.channels} channels have no colours"
+            reasons[f"views.{name}"] = "only rows of red, green and blue have colors"
         spec.views.__pydantic_fields_set__.add(name)
     return reasons
 

@@ -37,7 +37,7 @@ GAIN_MIN = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What the newest lines of a run's history say. A signal that was not read is None."""
+    """Newest readings of a run. A signal that was not read is None."""
 
     share: float
     """Part of the planned steps that is done."""
@@ -55,7 +55,7 @@ class Reading:
 
     @property
     def is_telling(self) -> bool:
-        """Whether the run is far enough to be judged by its loss and spread."""
+        """Return whether the run is far enough to be judged by its loss and spread."""
         return self.epoch >= TELLING_EPOCHS + min(1.0, self.queue_dataset_ratio)
 
     @property
@@ -77,7 +77,7 @@ class Reading:
 
     @property
     def guesses(self) -> bool:
-        """Whether queries find their keys too rarely for anything but guessing."""
+        """Return whether queries find their keys too rarely for anything but guessing."""
         return self.top1 is None or self.top1 < GUESSING_TOP1
 
 
@@ -240,7 +240,7 @@ def _is_compared(reading: Reading) -> bool:
 
 
 def _has_gained(reading: Reading) -> bool:
-    """Whether no figure says the opposite."""
+    """Return whether no figure says the opposite."""
     best = reading.best
     return reading.knn is None or best is None or reading.knn >= best[1] + GAIN_MIN
 

@@ -67,7 +67,7 @@ def detail_of(problem: Problem) -> str:
 
 
 def hint_of(problem: Problem) -> str:
-    """What to do next."""
+    """Return the next step for the user."""
     kind = _kind(problem)
     if problem.code == "not_found":
         return f"{_LISTS.get(kind, '`moco jobs`')} lists what there is."

@@ -171,7 +171,7 @@ def _server(shell: Shell) -> Iterator[Check]:
 
 
 def _worker_hint(shell: Shell, warning: "Reason") -> str:
-    """Where `moco up` runs already, to start it is no help."""
+    """Return what helps when no worker serves; starting `moco up` twice does not."""
     if warning.code == "no_worker" and read_server(shell.data_dir):
         return (
             "`moco up` runs here, but has no such worker. Start one beside it: `python -m worker` "

@@ -65,7 +65,7 @@ class Tracker:
         return False
 
     def _says_else(self, kind: str, body: dict[str, Any]) -> bool:
-        """Whether a profile names another bottleneck than before, or the run another verdict."""
+        """Return whether a profile names a new bottleneck, or the run a new verdict."""
         if kind == "profiled":
             before, self.bottleneck = self.bottleneck, str(body["bottleneck"])
             return self.bottleneck != before

@@ -87,7 +87,7 @@ def finish_dataset_deletions(
 
 
 def is_open(shelf: Folder) -> bool:
-    """Whether the dataset may never have been accepted: nothing came after its create."""
+    """Return whether the dataset may never have been accepted: nothing came after its create."""
     used = any(isinstance(line, ContentWhole) for line in shelf.lines) or shelf.lives()
     return not used and not shelf.attempts and not renames(shelf.lines)
 

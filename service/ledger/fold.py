@@ -222,7 +222,7 @@ def _refused(lines: Iterable[JobLine]) -> set[str]:
 
 
 def _is_void(line: Deleted, life: Life) -> bool:
-    """Whether the job was at work after the line was written, so Redis must have refused it.
+    """Return whether the job was at work after the line was written, so Redis must have refused it.
 
     A line of an older version does not tell the attempt, and may stand before Redis refused a
     job that ran: it counts only if the job had ended by then.

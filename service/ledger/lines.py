@@ -27,7 +27,7 @@ Verb = Literal["cancel", "pause", "resume"]
 
 
 class LedgerLine(Kept):
-    """What all lines have in common."""
+    """Base of every line of a ledger."""
 
     version: int = 1
     """Lines from before there were versions are of version 1."""

@@ -46,7 +46,7 @@ class Conditions(NamedTuple):
     if_none_match: str | None
 
     def hold(self, etag: str) -> bool:
-        """Whether the bytes are to be sent. Raises Problem `precondition_failed`."""
+        """Return whether the bytes are to be sent. Raises Problem `precondition_failed`."""
         require_match(self.if_match, etag)
         return self.if_none_match is None or not tag_matches(self.if_none_match, etag)
 

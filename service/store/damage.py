@@ -50,12 +50,12 @@ def read_tail(folder: Path) -> Tail:
 
 
 def is_refused(log: str) -> bool:
-    """Whether the server's last words name a damaged file."""
+    """Return whether the server's last words name a damaged file."""
     return any(words in log for words in _REFUSED)
 
 
 def lost_writes(log: str, tail: Tail) -> bool:
-    """Whether a server that started has cut off more than a torn end."""
+    """Return whether a server that started has cut off more than a torn end."""
     cut = _CUT.search(log)
     if cut is None:
         return False

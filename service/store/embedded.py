@@ -180,7 +180,7 @@ def _when_ready(running: RunningRedis, process: "subprocess.Popen[bytes]") -> st
 
 
 def _words(folder: Path) -> str:
-    """What the server has said since it was started."""
+    """Return the server's output since it was started."""
     return (folder / "server.log").read_text("utf-8", "replace")
 
 

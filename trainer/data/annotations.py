@@ -1,4 +1,4 @@
-"""What files beside the images tell of them: tables, COCO's JSON, WebDataset's sidecars, masks."""
+"""Annotations beside the images: tables, COCO's JSON, WebDataset's sidecars, masks."""
 
 import json
 import re
@@ -29,7 +29,7 @@ NOTHING = Told()
 
 @dataclass(slots=True)
 class Annotations:
-    """What is told of the files of one listing."""
+    """Labels, splits and masks of the files of one listing."""
 
     told: dict[str, Told] = field(default_factory=dict)
     """By the name of the image."""

@@ -27,7 +27,7 @@ class Canvas:
 
     @property
     def is_plain(self) -> bool:
-        """Whether 8 bits are seen from 0 to 255."""
+        """Return whether 8 bits are seen from 0 to 255."""
         return self.pixels.dtype == torch.uint8 and self.bounds == (0.0, 255.0)
 
     def floats(self, chosen: Tensor | slice) -> Tensor:

@@ -42,7 +42,7 @@ NO_ARCHIVE = "it is packed in a way that is not read"
 
 @dataclass(slots=True)
 class Reading:
-    """What all parts of one source share while it is read."""
+    """State that all parts of one source share while it is read."""
 
     limits: Limits
     kept_open: ExitStack

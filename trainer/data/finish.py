@@ -49,8 +49,10 @@ def finished(
     values, left_out = with_channels(_without_alpha(raster, values, options), options, kind)
     if kind == "wide":
         values = values.astype(np.float64)
-    values = _shrunk(values, options.side_px_max, filter_of(options.shrink_filter, values))
-    height, width, channels = values.shape
+    channels = values.shape[2]
+    name = stored_filter(options.shrink_filter, dtype=values.dtype.name, channels=channels)
+    values = _shrunk(values, options.side_px_max, name)
+    height, width = values.shape[:2]
     return Decoded(
         _kept(values, kind),
         height,
@@ -66,7 +68,7 @@ def finished(
 
 
 def kind_of(values: Values) -> Kind:
-    """How a file keeps its values."""
+    """Return how a file keeps its values. Raises BadImage."""
     if values.dtype == np.uint8:
         return "uint8"
     if values.dtype == np.uint16:
@@ -121,11 +123,6 @@ def _luma(values: Values) -> Values:
     found: Values = np.rint(grey) if values.dtype.kind in "iu" else grey
     grey_only: Values = found.astype(values.dtype)[:, :, None]
     return grey_only
-
-
-def filter_of(asked: ShrinkFilter, values: Values) -> ShrinkFilter:
-    """Return the filter that shrinks a file."""
-    return stored_filter(asked, dtype=values.dtype.name, channels=values.shape[2])
 
 
 def stored_filter(asked: ShrinkFilter, *, dtype: str, channels: int) -> ShrinkFilter:

@@ -24,7 +24,7 @@ FOLDER_HINT = "Let the worker's user read it, then add the dataset again."
 
 @dataclass(frozen=True, slots=True)
 class Follow:
-    """Whether links are followed, and where to."""
+    """Policy for symbolic links: whether they are followed, and where to."""
 
     links: bool = False
     roots: tuple[Path, ...] = ()

@@ -139,7 +139,7 @@ def _ingest(
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What one reading of the source told besides its rows."""
+    """Findings of one pass over the source besides its rows."""
 
     reasons: Counter[str]
     """How many files were left out for which reason."""

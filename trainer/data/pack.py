@@ -173,7 +173,7 @@ class Pack:
             raise _damaged(self.folder, f"row {row} cannot be decoded") from error
 
     def counts(self) -> NDArray[np.int64]:
-        """How many pixels of each channel have each value, [channels, 256 or 65536]."""
+        """Return the histogram of each channel, int64 [channels, 256 or 65536]."""
         levels = 256**self.dtype.itemsize
         path = self.folder / COUNTS
         if path.is_file():
@@ -245,7 +245,7 @@ class Pack:
 
 
 def counted(image: NDArray[Any], levels: int) -> NDArray[np.int64]:
-    """How many pixels of each channel of [..., C] have each value, [C, levels]."""
+    """Return the histogram of each channel of [..., C]: int64 [C, levels]."""
     flat = image.reshape(-1, image.shape[-1])
     channels = range(flat.shape[1])
     return np.stack([np.bincount(flat[:, channel], minlength=levels) for channel in channels])

@@ -65,5 +65,5 @@ class Decoded:
 
     @property
     def stored(self) -> bytes:
-        """What is kept of the row."""
+        """Return the bytes that are kept of the row."""
         return self.pixels if self.jpeg is None else self.jpeg

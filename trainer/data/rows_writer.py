@@ -41,14 +41,14 @@ HALF_RANGE = 32_768
 
 
 class Layout(NamedTuple):
-    """What all rows of a pack have in common."""
+    """Type and number of channels, the same for all rows of a pack."""
 
     kind: Kind
     channels: int
 
     @property
     def dtype(self) -> str:
-        """Of stored values."""
+        """Return the type of stored values."""
         return "uint8" if self.kind == "uint8" else "uint16"
 
     def words(self) -> str:
@@ -137,7 +137,7 @@ class RowsWriter:
         return iter((self.folder / NAMES).read_text("utf-8").split("\n")[:-1])
 
     def mapping(self, extent: Extent | None) -> ValueMapping:
-        """How stored values stand for those of the source; the range is not found yet.
+        """Return how stored values stand for those of the source; the range is not found yet.
 
         `extent` is that of all wide values.
         """
@@ -176,7 +176,7 @@ class RowsWriter:
         return index, labels, [*records, counts.close()]
 
     def columns(self) -> Columns:
-        """What `pack.json` says of the columns."""
+        """Return the entry of `pack.json` for each column."""
         pixels = {
             "file": self._rows_file,
             "dtype": self.layout.dtype,

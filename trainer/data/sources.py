@@ -37,7 +37,7 @@ OTHER_IDX = "one idx file of images is read, that of training; add this one as a
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """How a source is to be read."""
+    """Options of one reading of a source."""
 
     format: SourceFormat = "auto"
     masks: str | None = None

@@ -23,7 +23,7 @@ class BadTable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a source tells of one file beside its pixels."""
+    """Annotations of one file."""
 
     label: str | None = None
     split: Split | None = None

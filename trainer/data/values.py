@@ -162,7 +162,7 @@ def pictured(image: NDArray[Any], bounds: tuple[float, float]) -> NDArray[np.uin
 
 
 def value_warnings(counts: Counts, mapping: ValueMapping) -> list[DataWarning]:
-    """What the owner should know of how values lie in their range."""
+    """Return warnings about values that use their range badly."""
     return [*_little_range(mapping), *_narrow_content(counts, mapping)]
 
 

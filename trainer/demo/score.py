@@ -1,4 +1,4 @@
-"""How well few labels suffice: logistic regression on the trained encoder and on its baselines.
+"""Few-label score: logistic regression on the trained encoder and on its baselines.
 
 Each of 20 draws labels 5 digits of each class; the regression learns from those 50 and is tested
 on the other 1,747. The encoder saw all images during training, but never a label.

@@ -112,7 +112,7 @@ def _data(spec: JobSpec, facts: DatasetFacts) -> str:
         ("images", f"{facts.rows:,}"),
         ("left out", f"{facts.bad_files:,} bad files; {facts.duplicates:,} exact duplicates"),
         ("stored sides", sides),
-        ("network input", f"{spec.views.side_px} x {spec.views.side_px} px {_channels(facts)}"),
+        ("network input", f"{spec.views.side_px} x {spec.views.side_px} px, {_channels(facts)}"),
         ("values", _values(facts)),
         ("splits", ", ".join(f"{name} {rows:,}" for name, rows in facts.splits.items()) or "none"),
         *(("warning", f"{one.message} {one.hint}") for one in facts.warnings),
@@ -132,7 +132,9 @@ def _values(facts: DatasetFacts) -> str:
 
 
 def _channels(facts: DatasetFacts) -> str:
-    return "RGB" if facts.channels == RGB else f"of {facts.channels} channels"
+    if facts.channels == RGB:
+        return "RGB"
+    return "1 channel" if facts.channels == 1 else f"{facts.channels} channels"
 
 
 def _result(spec: JobSpec, history: Sequence[Line], *, step: int, exact: bool) -> str:

@@ -92,7 +92,7 @@ def config(spec: JobSpec, encoder: nn.Module, steps: Preprocessing) -> dict[str,
 
 
 def is_timms(config: dict[str, Any]) -> bool:
-    """Whether timm can build the network of a `config.json`."""
+    """Return whether timm can build the network of a `config.json`."""
     return bool(config["mocoserve"].get("stem") == "imagenet")
 
 

@@ -24,7 +24,7 @@ INT16: Final = (-32_768, 32_767)
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """What one file holds."""
+    """Content of one DICOM file."""
 
     width: int
     height: int

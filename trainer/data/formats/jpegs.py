@@ -15,7 +15,7 @@ _XMP: Final = b"http://ns.adobe.com/xap/1.0/\0"
 
 @dataclass(frozen=True, slots=True)
 class Jpeg:
-    """What counts of a JPEG file."""
+    """Structure of a JPEG file, as far as its pixels depend on it."""
 
     data: bytes
     """Only the segments that pixels depend on, and everything from the first scan on."""

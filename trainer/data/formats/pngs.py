@@ -35,7 +35,7 @@ _XMP: Final = b"XML:com.adobe.xmp\0"
 
 @dataclass(frozen=True, slots=True)
 class Png:
-    """What counts of a PNG file."""
+    """Structure of a PNG file, as far as its pixels depend on it."""
 
     width: int
     height: int
@@ -57,7 +57,7 @@ class Png:
 
     @property
     def is_deep(self) -> bool:
-        """Whether pixels have several samples of 16 bits: Pillow would drop the lower half."""
+        """Return whether pixels have several samples of 16 bits; Pillow would drop half of each."""
         return self.depth == 16 and self.colour != 0
 
     def file(self) -> bytes:

@@ -63,13 +63,13 @@ class Page:
 
     @property
     def has_alpha(self) -> bool:
-        """Whether the last channel is called alpha; not of a GeoTIFF, where it is infrared."""
+        """Return whether the last channel is called alpha; in a GeoTIFF it is infrared."""
         extra = _numbers(self.tags, _EXTRA)
         return bool(extra) and extra[-1] in _ALPHA and _GEO not in self.tags
 
     @property
     def needs_array(self) -> bool:
-        """Whether Pillow would refuse it, or keep less than all of its values."""
+        """Return whether Pillow would refuse it, or keep less than all of its values."""
         is_grey = int(self.tags.get(_PHOTOMETRIC, 1)) in (0, 1)
         bands = self.samples > 4 or (is_grey and self.samples > 1 and not self.has_alpha)
         return self.dtype not in ("", "u1") or (bands and bool(self.dtype))
