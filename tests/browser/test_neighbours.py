@@ -101,7 +101,7 @@ def test_what_is_no_image_is_refused_with_the_next_step(visitor: Visitor, world:
     expect(wrong).to_contain_text("none of the formats")
     cut = encoded(picture(3))[:200]
     page.evaluate(DROP, ["cut.png", "image/png", base64.b64encode(cut).decode()])
-    expect(wrong).to_contain_text("Send one picture as jpg")
+    expect(wrong).to_contain_text("Send one picture, such as a JPEG")
     page.get_by_label("Rows of the dataset").fill("many")
     page.keyboard.press("Enter")
     expect(page.locator("#near-rows-error")).to_contain_text("such as 12, 40")

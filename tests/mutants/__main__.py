@@ -1,6 +1,7 @@
 """`python -m tests.mutants [WORD...]`: does each defect of the table make a test fail?
 
-With words, only the mutants whose name or file holds one of them. Exits 1 if one survives.
+With words, only the mutants whose name or file holds one of them. Exits 1 if one survives. A mutant
+whose tests are all skipped on this machine is told apart: nothing was judged.
 """
 
 import sys
@@ -28,12 +29,18 @@ def main(words: list[str]) -> int:
             bench = Bench(Path(folder).resolve(), copies=min(COPIES, len(chosen)))
             bench.baseline(chosen)
             print(f"All tests pass without a mutant ({time.monotonic() - began_s:.0f} s).\n")
-            survivors = [one for one in map(_show, bench.judge(chosen)) if not one.killed_by]
+            outcomes = [_show(outcome) for outcome in bench.judge(chosen)]
     except (BadCopy, DoesNotApply) as error:
         print(error, file=sys.stderr)
         return 1
-    killed = len(chosen) - len(survivors)
-    print(f"\n{killed} of {len(chosen)} killed in {time.monotonic() - began_s:.0f} s.")
+    judged = [one for one in outcomes if one.is_judged]
+    survivors = [one for one in judged if not one.killed_by]
+    killed = len(judged) - len(survivors)
+    print(f"\n{killed} of {len(judged)} killed in {time.monotonic() - began_s:.0f} s.")
+    if len(judged) < len(outcomes):
+        print(
+            f"{len(outcomes) - len(judged)} were not judged: all of their tests are skipped here."
+        )
     for one in survivors:
         print(f"\n--- {one.mutant.name} survives; pytest said:\n{one.words}", file=sys.stderr)
     return 1 if survivors else 0
@@ -47,7 +54,7 @@ def _show(outcome: Outcome) -> Outcome:
     mutant = outcome.mutant
     print(
         f"{mutant.name:44} {mutant.file:34} {outcome.took_s:5.0f} s  "
-        f"{outcome.killed_by or 'SURVIVES'}",
+        f"{outcome.killed_by or ('SURVIVES' if outcome.is_judged else 'not judged')}",
         flush=True,
     )
     return outcome

@@ -16,6 +16,7 @@ from queue import SimpleQueue
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("mocoserve", "trainer", "service", "worker")
 BASELINE_S, MUTANT_S = 900.0, 300.0
+_PASSED = re.compile(r"^\d+ passed", re.MULTILINE)
 _FAILED = re.compile(r"^FAILED (.+?)(?: - .*)?$", re.MULTILINE)
 
 
@@ -62,6 +63,8 @@ class Outcome:
     took_s: float
     words: str
     """The end of what pytest said."""
+    is_judged: bool = True
+    """False where every one of its tests was skipped, for want of something on this machine."""
 
 
 @dataclass(frozen=True)
@@ -200,4 +203,6 @@ class Bench:
         # fixtures break, says nothing about the tests.
         failed = _FAILED.search(done.stdout) if done.returncode == 1 else None
         took_s = time.monotonic() - began_s
-        return Outcome(mutant, failed[1] if failed else "", took_s, done.stdout[-2000:])
+        is_judged = done.returncode != 0 or _PASSED.search(done.stdout) is not None
+        killed_by = failed[1] if failed else ""
+        return Outcome(mutant, killed_by, took_s, done.stdout[-2000:], is_judged)
