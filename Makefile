@@ -19,8 +19,10 @@ demo: $(READY) ## Train an encoder on real handwritten digits, through the whole
 up: $(READY) ## Start the service on this machine
 	$(BIN)/moco up
 
+# Hypothesis draws the same examples in each run of `make test`; pytest alone draws new ones.
 test: lint ## Check style, types, import contracts, and run every test
-	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --durations 10
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --durations 10 \
+		--hypothesis-profile ci
 
 observability: $(READY) ## Ask a real Prometheus every query of dashboards and alerts, over a real training
 	$(BIN)/python -m pytest -s -m observability tests/observability

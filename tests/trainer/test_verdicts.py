@@ -5,7 +5,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from trainer.errors import DivergedError
@@ -175,6 +175,11 @@ def test_the_newest_twenty_readings_are_averaged() -> None:
     assert "0.47" in judge(lines, share=1.0).evidence
 
 
+ROUNDING = 1e-9
+"""A mean of equal readings may differ from them in its last bits."""
+
+
+@example(std=0.19999999999999996, ratio=0.0, knn=None, share=0.0)
 @given(
     std=st.floats(0.0, 1.0),
     ratio=st.floats(0.0, 1.2),
@@ -187,9 +192,9 @@ def test_no_reading_is_without_a_verdict_and_none_is_healthy_against_the_numbers
     changes = {"embedding_std_ratio": std, "loss": ratio * 8.318, "top1": 0.1}
     found = verdict(share=share, knn=None if knn is None else {"knn_top1": knn}, **changes)
     if found.verdict.kind == "ok":
-        assert std >= COLLAPSING_STD
-        assert ratio < AT_CHANCE
-        assert knn is None or knn >= 0.6 + GAIN_MIN
+        assert std >= COLLAPSING_STD - ROUNDING
+        assert ratio < AT_CHANCE + ROUNDING
+        assert knn is None or knn >= 0.6 + GAIN_MIN - ROUNDING
 
 
 def test_a_worse_spread_is_never_a_better_verdict() -> None:
