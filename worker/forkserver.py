@@ -10,7 +10,6 @@ module has a function `warm`, that is called once, before any fork. Modules that
 are imported while nobody works or asks: until then a child imports what it needs itself.
 """
 
-import ctypes
 import faulthandler
 import fcntl
 import gc
@@ -27,6 +26,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from trainer.util.parent_death import die_with
 from worker.wire import MESSAGE_BYTES
 
 Entry = Callable[[dict[str, Any], int, int], None]
@@ -34,17 +34,6 @@ Entry = Callable[[dict[str, Any], int, int], None]
 
 EVENTS_FD, CONTROL_FD = 3, 4
 IDLE_S = 0.5
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def die_with(parent_pid: int) -> None:
-    """Have the kernel kill this process when its parent dies; leave now if it already has."""
-    if _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"prctl(PR_SET_PDEATHSIG): {os.strerror(error)}")
-    if os.getppid() != parent_pid:
-        os._exit(1)
 
 
 class Forkserver:

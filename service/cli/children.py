@@ -4,7 +4,6 @@ A child gets its own session, so Ctrl-C reaches only `moco up`, which stops them
 the kernel sends it SIGTERM if `moco up` itself dies.
 """
 
-import ctypes
 import os
 import shutil
 import signal
@@ -13,11 +12,12 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mocoserve.launch import module_command
+from trainer.util.parent_death import die_with
 
-_PR_SET_PDEATHSIG = 1
 LOG_BYTES_MAX = 16 << 20
 _STEADY_S = 60.0
 """A child that lived so long has recovered from what ended it before."""
@@ -72,7 +72,7 @@ class Child:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - this process has no threads
+                preexec_fn=partial(die_with, os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - this process has no threads
             )
         self.starts += 1
         self._started_s = time.monotonic()
@@ -145,15 +145,3 @@ class Child:
         if any(line.startswith("Traceback") for line in said):
             said = [line for line in said if line and not line.startswith((" ", "Traceback"))][-1:]
         return said[-lines:]
-
-
-def die_with(parent: int) -> Callable[[], None]:
-    """What a child does before it becomes its program: ask the kernel for SIGTERM with us."""
-    prctl = ctypes.CDLL(None).prctl
-
-    def before_exec() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != parent:  # it died between fork and prctl
-            os._exit(1)
-
-    return before_exec

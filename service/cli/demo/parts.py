@@ -6,13 +6,14 @@ import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mocoserve.launch import module_command
 from mocoserve.user_config import NO_FILES
-from service.cli.children import die_with
 from service.cli.exits import CommandError
+from trainer.util.parent_death import die_with
 
 _STOP_S = 90.0
 
@@ -36,7 +37,7 @@ def launch(data_dir: Path, log: Path) -> "subprocess.Popen[str]":
             stderr=errors,
             text=True,
             start_new_session=True,
-            preexec_fn=die_with(os.getpid()),  # noqa: PLW1509 - this process has no threads
+            preexec_fn=partial(die_with, os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - this process has no threads
         )
 
 
