@@ -2,6 +2,7 @@
 
 import threading
 from abc import ABC, abstractmethod
+from typing import Self
 
 
 class Background(ABC):
@@ -15,6 +16,15 @@ class Background(ABC):
     @abstractmethod
     def turn(self) -> None:
         """What is done each time. What it raises ends the thread."""
+
+    def __enter__(self) -> Self:
+        """Start it; the block's end stops it."""
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        self.stop()
 
     def start(self) -> None:
         """Begin. Once only."""

@@ -6,6 +6,7 @@ import structlog
 
 from service.background import Background
 from service.store.errors import StoreError, StoreLost
+from service.store.lease_clock import LeaseClock
 from service.store.queue import JobQueue
 from trainer.errors import TrainerError
 
@@ -32,15 +33,14 @@ class Reaper(Background):
         Both may raise StoreError and OSError.
         """
         super().__init__("reaper", every_s=tick_s)
-        self._queue, self._on_lost, self._on_answer = queue, on_lost, on_answer
-        self._seen: int | None = None
+        self._clock = LeaseClock(queue.current_tick, queue.tick)
+        self._on_lost, self._on_answer = on_lost, on_answer
         self._is_away = False
 
     def turn(self) -> None:
         """Read the clock, or move it on from what was read or moved a tick ago."""
-        seen, self._seen = self._seen, None
         try:
-            self._seen = self._queue.current_tick() if seen is None else self._queue.tick(seen)
+            self._clock.advance()
             self._is_away = False
             if self._on_answer is not None:
                 self._on_answer()

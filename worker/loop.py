@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from service.store.errors import StoreError, StoreUnavailable
+from service.store.lease_clock import LeaseClock
 from service.store.words import Lease, WorkerRecord, WorkerState
 from worker.job import JobRun, Workplace
 from worker.nursery import NurseryDied
@@ -45,10 +46,9 @@ class Supervisor:
 
     def run(self) -> None:
         """Work until told to leave. Raises CannotStart if no child can be made."""
-        settings = self._place.settings
+        settings, queue = self._place.settings, self._place.store.queue
         with Pulse(
-            current_tick=self._place.store.queue.current_tick,
-            tick=self._place.store.queue.tick,
+            LeaseClock(queue.current_tick, queue.tick),
             beat=lambda: self._place.store.workers.beat(self._record()),
             tick_s=settings.tick_s,
             beat_every_ticks=max(1, round(settings.renew_every_s / settings.tick_s)),

@@ -3,6 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from service.store.errors import Fenced, StoreUnavailable
+from service.store.lease_clock import LeaseClock
 from service.store.words import Desired
 from tests.support.processes import wait_until
 from worker.lease import LeaseKeeper
@@ -84,8 +85,7 @@ class Clock:
 
     def pulse(self) -> Pulse:
         return Pulse(
-            current_tick=self.current,
-            tick=self.tick,
+            LeaseClock(self.current, self.tick),
             beat=self.beat,
             tick_s=0.02,
             beat_every_ticks=3,
