@@ -19,7 +19,8 @@ from service.settings import ApiSettings
 from service.storage import folder_bytes
 from service.store.store import Store
 from service.store.words import DatasetRecord, JobRecord, Status
-from service.uploads import STAGED, empty, is_locked, no_sender
+from service.uploads import empty, is_locked, no_sender
+from trainer.file_names import UPLOAD
 
 Kind = Literal["upload", "log", "checkpoints", "dataset", "job"]
 ORDER: tuple[Kind, ...] = ("upload", "log", "checkpoints", "dataset", "job")
@@ -129,7 +130,7 @@ def each_job(store: Store, status: Status) -> Iterator[JobRecord]:
 
 
 def _of_dataset(shelf: Shelf, record: DatasetRecord) -> Iterator[Removable]:
-    staged = shelf.data_dir / "datasets" / record.id / STAGED
+    staged = shelf.data_dir / "datasets" / record.id / UPLOAD
     size_bytes, settings = folder_bytes(staged), shelf.settings
     if size_bytes and record.status in ("received", "ready") and not is_locked(staged):
         yield Removable(

@@ -21,8 +21,8 @@ from service.disk import disk_told
 from service.problems import Problem
 from service.store.errors import NotFound
 from trainer.failpoints import reach
+from trainer.file_names import UPLOAD
 
-STAGED = "upload.part"
 CHUNK_BYTES = 1024 * 1024
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 LOCK_WAIT_S, LOCK_AGAIN_S = 2.0, 0.05
@@ -51,7 +51,7 @@ class Received:
 
 def staged_path(dataset_id: str) -> str:
     """Where the bytes of an upload lie, relative to the data folder."""
-    return f"datasets/{dataset_id}/{STAGED}"
+    return f"datasets/{dataset_id}/{UPLOAD}"
 
 
 def held_bytes(path: Path) -> int:

@@ -5,10 +5,8 @@ from pathlib import Path
 
 from trainer.errors import StorageError
 from trainer.events import Checkpointed, FileRecord, Published
+from trainer.file_names import UPLOAD
 from trainer.files import MANIFEST, sha256_of
-
-UPLOAD = "upload.part"
-"""The bytes of a dataset as they arrived, in the folder of the dataset."""
 
 
 def inside(root: Path, relative: str) -> Path:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trainer.events import Ended, Published
-from worker.publish import UPLOAD
+from trainer.file_names import UPLOAD
 
 PREEMPTED = "preempted"
 LOST = "worker_lost"
