@@ -8,7 +8,7 @@ TEST_PROCESSES ?= 2
 BENCHMARKS ?= speed views_speed waiting quality growth overhead checkpoint_overhead first_step load page
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test browser observability chaos fuzz mutants lint format bench docs docker-check lock clean
+.PHONY: help setup demo up test contract browser observability chaos fuzz mutants lint format bench docs docker-check lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ test: lint ## Check style, types, import contracts, and run every test
 
 observability: $(READY) ## Ask a real Prometheus every query of dashboards and alerts, over a real training
 	$(BIN)/python -m pytest -s -m observability tests/observability
+
+contract: $(READY) ## Run the whole matrices of method, encoder, resume and pretend GPU (up to an hour)
+	$(BIN)/python -m pytest -m 'contract or not contract' --durations 10 tests/contract
 
 chaos: $(READY) ## Break everything, a thousand times over hundreds of jobs (half an hour)
 	$(BIN)/python -m pytest -m chaos tests
