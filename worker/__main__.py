@@ -15,19 +15,19 @@ from service.listeners import PortTaken, handed_over
 from service.store.errors import Misconfigured, StoreUnavailable
 from service.store.store import Store, open_store
 from trainer import failpoints
-from worker.device import choose, describe, installed
-from worker.job import Workplace
-from worker.loop import CannotStart, Supervisor
-from worker.metrics import WorkerMetrics
-from worker.nursery import Nursery
-from worker.scrape import ScrapeServer
+from worker.attempt.runner import Workplace
+from worker.process.forkserver_client import Nursery
+from worker.process.shutdown import Shutdown, Wake
 from worker.settings import WorkerSettings
-from worker.shutdown import Shutdown, Wake
+from worker.supervisor import CannotStart, Supervisor
+from worker.telemetry.gpu import choose, describe, installed
+from worker.telemetry.metrics import WorkerMetrics
+from worker.telemetry.metrics_server import ScrapeServer
 
 LOG = logging.getLogger("worker")
 COMPILED = ("trainer.views.kernels", "trainer.batchnorm.kernels", "trainer.softmax.kernels")
 """Modules that are compiled when they are loaded."""
-ENTRY = "worker.child:run"
+ENTRY = "worker.process.child_main:run"
 STORE_WAIT_S = 30.0
 """How long a worker that starts before its Redis waits for it."""
 

@@ -32,10 +32,12 @@ LEARNING: Final = (
     ),
     Mutant(
         "a worker does not settle an old spec",
-        "worker/attempt.py",
+        "worker/attempt/workspace.py",
         "settled(JobSpec.model_validate_json(lease.spec_json))",
         "JobSpec.model_validate_json(lease.spec_json)",
-        ("tests/worker/test_progress.py::test_a_lease_of_an_older_version_keeps_its_rules",),
+        (
+            "tests/worker/attempt/test_progress.py::test_a_lease_of_an_older_version_keeps_its_rules",
+        ),
     ),
     Mutant(
         "baselines are not told beside a figure",

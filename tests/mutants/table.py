@@ -14,66 +14,72 @@ CHECKPOINTS = "tests/trainer/test_checkpoints.py::test_"
 WORKER: Final = (
     Mutant(
         "artifacts are told without a look at the disk",
-        "worker/job.py",
-        "            publish.verify(attempt.out, published)\n",
+        "worker/attempt/runner.py",
+        "            verify_files.verify(attempt.out, published)\n",
         "            pass\n",
         (
-            "tests/worker/test_job.py::"
+            "tests/worker/attempt/test_runner.py::"
             "test_artifacts_that_are_not_what_was_told_are_never_published",
         ),
     ),
     Mutant(
         "a checkpoint is told without a look at the disk",
-        "worker/job.py",
-        "if not publish.is_whole(self._attempt.out, checkpoint):",
+        "worker/attempt/runner.py",
+        "if not verify_files.is_whole(self._attempt.out, checkpoint):",
         "if False:",
         (
-            "tests/worker/test_job.py::"
+            "tests/worker/attempt/test_runner.py::"
             "test_the_pointer_does_not_move_to_a_checkpoint_that_is_not_whole",
         ),
     ),
     Mutant(
         "only the size of an artifact is looked at",
-        "worker/publish.py",
+        "worker/attempt/verify_files.py",
         " and sha256_of(path) == file.sha256",
         "",
-        ("tests/worker/test_publish.py::test_a_file_that_is_not_as_announced_is_named",),
+        (
+            "tests/worker/attempt/test_verify_files.py::test_a_file_that_is_not_as_announced_is_named",
+        ),
     ),
     Mutant(
         "a refused renewal is ignored",
-        "worker/lease.py",
+        "worker/health/lease_renewer.py",
         "                self.lose()\n                return\n",
         "                continue\n",
-        ("tests/worker/test_lease.py::test_a_refusal_is_final",),
+        ("tests/worker/health/test_lease_renewer.py::test_a_refusal_is_final",),
     ),
     Mutant(
         "an outage is taken for a lost lease",
-        "worker/lease.py",
+        "worker/health/lease_renewer.py",
         "                self.away = True\n                continue\n",
         "                self.lose()\n                return\n",
-        ("tests/worker/test_lease.py::test_an_outage_changes_nothing",),
+        ("tests/worker/health/test_lease_renewer.py::test_an_outage_changes_nothing",),
     ),
     Mutant(
         "the outbox hides that the lease is lost",
-        "worker/outbox.py",
+        "worker/attempt/event_sender.py",
         'LOG.warning("the store takes no more of this attempt: %s", error)\n'
         "            self._on_lost()\n",
         'LOG.warning("the store takes no more of this attempt: %s", error)\n',
-        ("tests/worker/test_outbox.py::test_a_refusal_ends_it_and_nothing_more_is_sent",),
+        (
+            "tests/worker/attempt/test_event_sender.py::test_a_refusal_ends_it_and_nothing_more_is_sent",
+        ),
     ),
     Mutant(
         "events of an outage are thrown away",
-        "worker/outbox.py",
+        "worker/attempt/event_sender.py",
         "self._sending = self._sending or self._buffer.take(BATCH_EVENTS)",
         "self._sending = self._buffer.take(BATCH_EVENTS)",
-        ("tests/worker/test_outbox.py::test_an_outage_delays_and_loses_nothing",),
+        ("tests/worker/attempt/test_event_sender.py::test_an_outage_delays_and_loses_nothing",),
     ),
     Mutant(
         "a killed process spends the user's retries",
-        "worker/settle.py",
+        "worker/attempt/outcome.py",
         'return Verdict("release", LOST, f"The training process {_how(status)}")',
         'return Verdict("fail", LOST, f"The training process {_how(status)}", retry=True)',
-        ("tests/worker/test_settle.py::test_a_death_without_a_result_is_a_lost_worker_in_words",),
+        (
+            "tests/worker/attempt/test_outcome.py::test_a_death_without_a_result_is_a_lost_worker_in_words",
+        ),
     ),
 )
 

@@ -12,19 +12,19 @@ from trainer.ending import run_to_end
 from trainer.failpoints import SETTING
 from trainer.spec import JobSpec
 from trainer.train import Machine, Places, train
-from worker import child
-from worker.wire import Emitter, listen
+from worker.process import child_main
+from worker.process.event_pipe import Emitter, listen
 
 
 def warm() -> None:
     """All imports, before any fork: here nothing is idle, so each fork would make them anew."""
-    child.warm()
-    for name in child.LATER:
+    child_main.warm()
+    for name in child_main.LATER:
         import_module(name)
 
 
 def run(orders: dict[str, Any], events: int, control: int) -> None:
-    """One attempt as `worker.child` makes it; `orders` are the keywords of `Cuts.attempt`."""
+    """Run an attempt as `worker.process.child_main` does; `orders`: keywords of `Cuts.attempt`."""
     os.environ[SETTING] = orders["failpoints"]
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     out, stop, emit = Path(orders["out"]), listen(control), Emitter(events)

@@ -16,8 +16,8 @@ from trainer.checkpoints import STATE
 from trainer.events import Event
 from trainer.files import MANIFEST
 from trainer.history import OF_THE_MOMENT, read_history
-from worker.nursery import Child, Nursery
-from worker.wire import EventLines
+from worker.process.event_pipe import EventLines
+from worker.process.forkserver_client import Child, Nursery
 
 ROWS, BATCH_ROWS, EPOCHS = 20, 8, 5
 STEPS = 3 * EPOCHS  # the third batch of an epoch has 4 rows

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.events import Ended, Event, Logged, Stepped
-from worker.wire import Emitter, listen
+from worker.process.event_pipe import Emitter, listen
 
 FOREVER_S = 60.0
 LATER = ("colorsys", "nturl2path")

@@ -43,9 +43,9 @@ def _the_only_one(device: str) -> int | None:
 
 def _main() -> int:
     sys.modules["pynvml"] = _driver()
-    from worker import device
+    from worker.telemetry import gpu
 
-    device.gpu_index = _the_only_one  # before others import it by name
+    gpu.gpu_index = _the_only_one  # before others import it by name
     from worker.__main__ import main
 
     return main()

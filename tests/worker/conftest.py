@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.nursery import Nursery
+from worker.process.forkserver_client import Nursery
 
 
 @pytest.fixture(scope="module")

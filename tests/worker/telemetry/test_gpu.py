@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from worker import device
+from worker.telemetry import gpu as device
 
 
 def fake_driver(uuids: list[str]) -> SimpleNamespace:

@@ -27,8 +27,8 @@ from trainer.memory import keep_freed_memory
 from trainer.probes.run import run_probe
 from trainer.spec import IngestSpec, JobSpec, ProbeSpec
 from trainer.train import Emit, Machine, Places, train
-from worker.orders import SPEC_FILE, Orders
-from worker.wire import Emitter, listen
+from worker.process.child_request import SPEC_FILE, Orders
+from worker.process.event_pipe import Emitter, listen
 
 
 def run(values: dict[str, Any], events: int, control: int) -> None:

@@ -14,9 +14,9 @@ from tests.support.fake_child import LATER
 from tests.support.processes import alive, children_of, wait_until
 from trainer.events import Logged
 from trainer.patience import VARIABLES
-from worker.child import LATER as LATER_OF_WORKERS
-from worker.forkserver import IDLE_S
-from worker.nursery import Child, Nursery, NurseryDied
+from worker.process.child_main import LATER as LATER_OF_WORKERS
+from worker.process.forkserver import IDLE_S
+from worker.process.forkserver_client import Child, Nursery, NurseryDied
 
 
 class Held:
@@ -84,7 +84,7 @@ def test_threads_of_children_wait_as_the_trainers_do_or_as_somebody_has_said(
 ) -> None:
     """In a process that loads nothing but the nursery, as this one has loaded more."""
     look = (
-        "from pathlib import Path; from worker.nursery import Nursery\n"
+        "from pathlib import Path; from worker.process.forkserver_client import Nursery\n"
         "nursery = Nursery('tests.support.fake_child:run')\n"
         "nursery.ensure()\n"
         "environ = Path(f'/proc/{nursery.pid}/environ')\n"
@@ -123,7 +123,7 @@ def test_what_can_wait_is_imported_while_nobody_works(nursery: Nursery, tmp_path
 def test_a_worker_is_ready_before_the_slow_imports() -> None:
     slow = ("torchvision", "sklearn", "scipy", "torch._dynamo", "numba")
     story = (
-        "import sys, worker.child; worker.child.warm(); "
+        "import sys, worker.process.child_main; worker.process.child_main.warm(); "
         f"print([name for name in {slow} if name in sys.modules])"
     )
     done = subprocess.run(

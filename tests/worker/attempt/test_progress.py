@@ -15,8 +15,8 @@ from trainer.events import (
     Stepped,
 )
 from trainer.spec import JobSpec
-from worker.attempt import attempt_of
-from worker.progress import Heard, Progress, folded
+from worker.attempt.progress import Heard, Progress, folded
+from worker.attempt.workspace import attempt_of
 
 STARTED = Started(
     step=20, steps_planned=95, steps_per_epoch=10, rows=320, device="cpu x", precision="bf16"

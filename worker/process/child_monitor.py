@@ -11,11 +11,11 @@ from enum import Enum
 from pathlib import Path
 
 from trainer.events import Event, Stepped
-from worker.nursery import Child, Nursery, NurseryDied
-from worker.orders import LOG_FILE, Orders
-from worker.shutdown import Wake
-from worker.stopping import Rung, StopLadder
-from worker.wire import STOP_LINE, EventLines
+from worker.process.child_request import LOG_FILE, Orders
+from worker.process.event_pipe import STOP_LINE, EventLines
+from worker.process.forkserver_client import Child, Nursery, NurseryDied
+from worker.process.shutdown import Wake
+from worker.process.stop_sequence import Rung, StopLadder
 
 PIPE_BYTES = 1_048_576
 """Of events that wait while the supervisor is stopped; the child trains on until it is full."""

@@ -5,9 +5,9 @@ seconds. It is told what to do as JSON, one message a packet, with the child's o
 (`socket.send_fds`); nothing is unpickled. It leaves when its supervisor does, and so do its
 children: the kernel kills each when its parent dies, and end of file on the socket says the same.
 
-Run as `python -m worker.forkserver SOCKET_FD module:function [module to import first ...]`. If the
-module has a function `warm`, that is called once, before any fork. Modules that it names in `LATER`
-are imported while nobody works or asks: until then a child imports what it needs itself.
+Run as `python -m worker.process.forkserver SOCKET_FD module:function [module to import first ...]`.
+If the module has a function `warm`, that is called once, before any fork. Modules that it names in
+`LATER` are imported while nobody works or asks: until then a child imports what it needs itself.
 """
 
 import faulthandler
@@ -27,7 +27,7 @@ from contextlib import suppress
 from typing import Any
 
 from trainer.util.parent_death import die_with
-from worker.wire import MESSAGE_BYTES
+from worker.process.event_pipe import MESSAGE_BYTES
 
 Entry = Callable[[dict[str, Any], int, int], None]
 """What a child runs: (orders, fd to write events to, fd to read commands from)."""

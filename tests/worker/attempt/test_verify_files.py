@@ -5,7 +5,7 @@ import pytest
 
 from trainer.errors import StorageError
 from trainer.events import Checkpointed, FileRecord, Published
-from worker.publish import forget_checkpoints, forget_upload, is_whole, verify
+from worker.attempt.verify_files import forget_checkpoints, forget_upload, is_whole, verify
 
 
 def made(folder: Path, **files: bytes) -> Published:

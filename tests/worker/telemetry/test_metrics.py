@@ -11,9 +11,9 @@ from service.store.words import Lease
 from trainer.events import Checkpointed, Ended, Event, Started, Stepped
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.spec import JobSpec
-from worker.metrics import WorkerMetrics
-from worker.progress import Heard
-from worker.scrape import ScrapeServer
+from worker.attempt.progress import Heard
+from worker.telemetry.metrics import WorkerMetrics
+from worker.telemetry.metrics_server import ScrapeServer
 
 SPEC = JobSpec(dataset="digits", batch_rows=32, method=MoCoSpec(queue_rows=256, momentum=0.9))
 LEASE = Lease(

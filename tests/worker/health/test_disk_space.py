@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.room import Room, free_bytes
+from worker.health.disk_space import Room, free_bytes
 
 Usage = namedtuple("Usage", "total used free")
 

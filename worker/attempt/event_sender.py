@@ -13,7 +13,7 @@ from typing import Protocol
 
 from service.store.errors import StoreError, StoreUnavailable
 from trainer.events import Checkpointed, Ingesting, Logged, Profiled, Stepped
-from worker.progress import Staged
+from worker.attempt.progress import Staged
 
 LOG = logging.getLogger(__name__)
 BATCH_EVENTS = 256

@@ -14,7 +14,7 @@ from trainer.events import Ended
 from trainer.files import remove
 from trainer.record import Record
 from trainer.spec import IngestSpec, JobSpec, ProbeSpec
-from worker.orders import RESULT_FILE, SPEC_FILE, Orders
+from worker.process.child_request import RESULT_FILE, SPEC_FILE, Orders
 
 AnySpec = JobSpec | IngestSpec | ProbeSpec
 

@@ -1,7 +1,7 @@
 import pytest
 
 from trainer.events import Ended, FileRecord, Published
-from worker.settle import Verdict, judge
+from worker.attempt.outcome import Verdict, judge
 
 FILES = Published(folder="artifacts", files=(FileRecord(name="a", size_bytes=1, sha256="0"),))
 DONE = Ended(outcome="succeeded", step=10)

@@ -13,11 +13,11 @@ from typing import Any
 from service.store.errors import StoreError, StoreUnavailable
 from service.store.lease_clock import LeaseClock
 from service.store.words import Lease, WorkerRecord, WorkerState
-from worker.job import JobRun, Workplace
-from worker.nursery import NurseryDied
-from worker.outbox import RETRY_S
-from worker.pulse import Pulse
-from worker.room import Room
+from worker.attempt.event_sender import RETRY_S
+from worker.attempt.runner import JobRun, Workplace
+from worker.health.disk_space import Room
+from worker.health.heartbeat import Pulse
+from worker.process.forkserver_client import NurseryDied
 
 LOG = logging.getLogger(__name__)
 IDLE_WAIT_S = 1.0
@@ -89,7 +89,7 @@ class Supervisor:
                 if tries == WARM_TRIES:
                     raise CannotStart(
                         "The process that imports torch ends before it is ready; its last words "
-                        f"are above. Try `python -c 'import worker.child'`. ({error})"
+                        f"are above. Try `python -c 'import worker.process.child_main'`. ({error})"
                     ) from error
                 continue
             LOG.info("the forkserver is ready")

@@ -12,7 +12,7 @@ from typing import Any
 
 import trainer.patience  # noqa: F401  # the forkserver inherits what it sets
 from mocoserve.launch import module_command
-from worker.wire import MESSAGE_BYTES
+from worker.process.event_pipe import MESSAGE_BYTES
 
 FORKABLE = {
     # These start threads on import, and a process with threads must not be forked.
@@ -76,7 +76,7 @@ class Nursery:
             return
         self.close()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        command = module_command("worker.forkserver", str(theirs.fileno()))
+        command = module_command("worker.process.forkserver", str(theirs.fileno()))
         try:
             self._process = subprocess.Popen(
                 [*command, self._entry, *self._preload],

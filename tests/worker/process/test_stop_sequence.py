@@ -9,11 +9,11 @@ import pytest
 
 from tests.support.processes import alive
 from trainer.events import Event, Logged, Stepped
-from worker.attend import Attendant, Wish
-from worker.nursery import Nursery
-from worker.orders import Orders
-from worker.shutdown import Wake
-from worker.stopping import Rung, StopLadder
+from worker.process.child_monitor import Attendant, Wish
+from worker.process.child_request import Orders
+from worker.process.forkserver_client import Nursery
+from worker.process.shutdown import Wake
+from worker.process.stop_sequence import Rung, StopLadder
 
 
 def test_the_rungs_come_at_their_times_and_once() -> None:

@@ -13,18 +13,18 @@ from service.store.words import Desired, JobRecord, Lease, Status
 from trainer.errors import StorageError, TrainerError
 from trainer.events import Checkpointed, Ended, Event
 from trainer.failpoints import reach
-from worker import publish
-from worker.attempt import Attempt, attempt_of, forget_drafts
-from worker.attend import Attendant, Wish
-from worker.lease import LeaseKeeper
-from worker.metrics import WorkerMetrics
-from worker.nursery import ForkRefused, Nursery, NurseryDied
-from worker.outbox import RETRY_S, Outbox
-from worker.progress import Heard, Staged
+from worker.attempt import verify_files
+from worker.attempt.event_sender import RETRY_S, Outbox
+from worker.attempt.outcome import INTERNAL, LOST, PREEMPTED, Verdict, judge, of_failure
+from worker.attempt.progress import Heard, Staged
+from worker.attempt.workspace import Attempt, attempt_of, forget_drafts
+from worker.health.lease_renewer import LeaseKeeper
+from worker.process.child_monitor import Attendant, Wish
+from worker.process.forkserver_client import ForkRefused, Nursery, NurseryDied
+from worker.process.shutdown import Shutdown, Wake
+from worker.process.stop_sequence import StopLadder
 from worker.settings import WorkerSettings
-from worker.settle import INTERNAL, LOST, PREEMPTED, Verdict, judge, of_failure
-from worker.shutdown import Shutdown, Wake
-from worker.stopping import StopLadder
+from worker.telemetry.metrics import WorkerMetrics
 
 LOG = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class StoreSink:
 
     def point(self, checkpoint: Checkpointed) -> None:
         """Move the job's checkpoint here, if the bytes are still what was announced."""
-        if not publish.is_whole(self._attempt.out, checkpoint):
+        if not verify_files.is_whole(self._attempt.out, checkpoint):
             # After an outage a newer one has replaced it; that one follows.
             LOG.info("checkpoint %s is not on the disk any more", checkpoint.path)
             return
@@ -153,7 +153,7 @@ class JobRun:
         self._ended = attempt.ended() or self._heard.ended
         verdict = judge(self._ended, status, asked_to_stop=self._ladder.asked, published=published)
         if verdict.act == "complete" and published and not self._keeper.lost:
-            publish.verify(attempt.out, published)
+            verify_files.verify(attempt.out, published)
         return verdict
 
     def _wish(self) -> Wish:
@@ -241,10 +241,10 @@ class JobRun:
         """After success: remove what the result has made useless. A failure costs only space."""
         try:
             if self._ended and self._ended.facts:
-                publish.forget_upload(attempt.job_folder)
+                verify_files.forget_upload(attempt.job_folder)
                 return
             newest = self._heard.checkpoint
-            publish.forget_checkpoints(
+            verify_files.forget_checkpoints(
                 attempt.job_folder, keep=attempt.out / newest.path if newest else None
             )
         except OSError as error:

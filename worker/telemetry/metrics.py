@@ -14,9 +14,9 @@ from service.metrics import SIGNAL_METRICS, Instruments
 from service.store.words import JobRecord, Lease
 from trainer.events import Checkpointed, Ended, Evaluated, Started, Stepped
 from trainer.spec import JobSpec
-from worker.attempt import AnySpec
-from worker.device import Gpu, gpu_index, installed, read_gpu
-from worker.progress import Staged
+from worker.attempt.progress import Staged
+from worker.attempt.workspace import AnySpec
+from worker.telemetry.gpu import Gpu, gpu_index, installed, read_gpu
 
 SCRAPES_KEPT = 2
 """Scrapes that still see the series of a job that has ended."""

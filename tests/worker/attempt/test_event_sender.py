@@ -16,9 +16,9 @@ from trainer.events import (
     Profiled,
     Stepped,
 )
-from worker import outbox as module
-from worker.outbox import EventBuffer, Outbox, newest_checkpoint
-from worker.progress import Staged
+from worker.attempt import event_sender as module
+from worker.attempt.event_sender import EventBuffer, Outbox, newest_checkpoint
+from worker.attempt.progress import Staged
 
 
 def stepped(step: int) -> Stepped:

@@ -12,13 +12,13 @@ from service.store.words import Lease
 from tests.support.redis import claimed, submitted, ticks
 from trainer.events import Checkpointed, Ended, Event, FileRecord, Published, Started
 from trainer.files import write_synced
-from worker import job
-from worker.job import JobRun, Workplace
-from worker.metrics import WorkerMetrics
-from worker.nursery import Nursery
-from worker.orders import RESULT_FILE, Orders
+from worker.attempt import runner
+from worker.attempt.runner import JobRun, Workplace
+from worker.process.child_request import RESULT_FILE, Orders
+from worker.process.forkserver_client import Nursery
+from worker.process.shutdown import Shutdown, Wake
 from worker.settings import WorkerSettings
-from worker.shutdown import Shutdown, Wake
+from worker.telemetry.metrics import WorkerMetrics
 
 Play = Callable[[Path, Callable[[Event], None]], None]
 """What the child does in its folder, and the events that it tells."""
@@ -42,7 +42,7 @@ def run(
                 play(orders.folder, lambda event: on_event(event, event.model_dump_json()))
                 return 0
 
-        monkeypatch.setattr(job, "Attendant", Played)
+        monkeypatch.setattr(runner, "Attendant", Played)
         wake = Wake()
         settings = WorkerSettings(data_dir=tmp_path, renew_every_s=60.0)
         metrics = WorkerMetrics("w1", device="cpu", scrape_s=15.0)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.events import EVENT, Event, Logged, Stepped
-from worker.wire import LINE_BYTES, Emitter, EventLines
+from worker.process.event_pipe import LINE_BYTES, Emitter, EventLines
 
 EVENTS: list[Event] = [
     Logged(message="a\nb"),

@@ -6,8 +6,8 @@ from service.store.errors import Fenced, StoreUnavailable
 from service.store.lease_clock import LeaseClock
 from service.store.words import Desired
 from tests.support.processes import wait_until
-from worker.lease import LeaseKeeper
-from worker.pulse import Pulse
+from worker.health.heartbeat import Pulse
+from worker.health.lease_renewer import LeaseKeeper
 
 
 class Renewals:
