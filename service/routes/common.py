@@ -76,7 +76,7 @@ async def _dataset_name(
     return id
 
 
-async def idempotency_key(
+async def _idempotency_key(
     idempotency_key: Annotated[
         str | None,
         Header(
@@ -99,7 +99,7 @@ async def idempotency_key(
 
 JobId = Annotated[str, Depends(_job_id)]
 DatasetName = Annotated[str, Depends(_dataset_name)]
-IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
+IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 Limit = Annotated[int, Query(ge=1, le=100, description="At most so many items.")]
 
 

@@ -4,7 +4,6 @@ import hashlib
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, Header, Query, Request
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
@@ -27,7 +26,6 @@ from service.routes.common import (
     PartsOf,
     answer,
     cursor,
-    idempotency_key,
     made,
 )
 from service.schemas import Job
@@ -38,23 +36,6 @@ from service.store.words import JobRecord, Status
 from service.waiting import waiting_reason
 from trainer.spec import JobSpec
 
-
-class _Route(StrictRoute):
-    """What a framework spends on finding arguments is a third of the usual POST."""
-
-    async def direct(self, request: Request, value: object) -> Response | None:
-        """A job without query parameters; what is wrong with another is the framework's to say."""
-        if self.endpoint is not create or request.scope["query_string"]:
-            return None
-        try:
-            spec = JobSpec.model_validate(value)
-        except ValidationError:
-            return None
-        key = await idempotency_key(request.headers.get("idempotency-key"))
-        state = request.app.state
-        return await create(spec, key, state.parts, state.clerk)
-
-
 AfterId = Annotated[
     str | None,
     Query(description="Go on behind this id.", json_schema_extra={"pattern": ids.JOB_ID}),
@@ -64,7 +45,7 @@ IfMatch = Annotated[
     str | None, Header(description="Only if the job's ETag is one of these: nothing changed since.")
 ]
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=_Route)
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
 
 async def _clerk(request: Request) -> Clerk:
