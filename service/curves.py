@@ -6,8 +6,6 @@ that it did; the next looks read on until nothing is left to sample. A look at a
 the same with that part of the file alone, so the fewer steps it spans, the finer it is.
 """
 
-import json
-import math
 import os
 import threading
 import time
@@ -16,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
-from service.history import Point, thin
+from service.history import Point, Reading, columns, parse_readings, signals_of, thin
 from service.spans import ALL, Span, Steps, span_of
 
 POINTS_KEPT = 4096
@@ -105,7 +103,7 @@ class _File:
             if cut == 0 and len(chunk) < CHUNK_BYTES:
                 return True  # nothing new, or a line that is being written
             self.offset += cut or len(chunk)
-            self._take(parsed(chunk[:cut]))
+            self._take(parse_readings(chunk[:cut]))
             for curve in self.curves.values():
                 curve.settle()
             if len(chunk) < CHUNK_BYTES:
@@ -113,14 +111,8 @@ class _File:
             if time.monotonic() > deadline_s:
                 return False
 
-    def _take(self, found: list[dict[str, float]]) -> None:
-        """Column by column: a loop over single values would be many times slower."""
-        for name in dict.fromkeys(name for reading in found for name in reading):
-            if name in ("step", "epoch"):
-                continue
-            steps, values = column(found, name)
-            if not steps:
-                continue
+    def _take(self, readings: list[Reading]) -> None:
+        for name, (steps, values) in columns(readings).items():
             curve = self.curves.setdefault(name, Curve())
             curve.new_steps += steps
             curve.new_values += values
@@ -196,41 +188,6 @@ class CurveCache:
             return known
 
 
-def parsed(lines: bytes) -> list[dict[str, float]]:
-    """The readings among some whole lines, all at once if all are good."""
-    whole = lines.strip()
-    if not whole:
-        return []
-    try:
-        found = json.loads(b"[" + whole.replace(b"\n", b",") + b"]")
-    except (ValueError, RecursionError):
-        found = [one for line in whole.split(b"\n") for one in _parsed_alone(line)]
-    return [one for one in found if isinstance(one, dict) and isinstance(one.get("step"), int)]
-
-
-def _parsed_alone(line: bytes) -> list[object]:
-    try:
-        return [json.loads(line)]
-    except (ValueError, RecursionError):
-        return []
-
-
-def column(found: list[dict[str, float]], name: str) -> tuple[list[int], list[float]]:
-    """Steps and values of one signal; what is no finite number is left out."""
-    pairs = [(int(one["step"]), one[name]) for one in found if name in one]
-    try:
-        plain = math.isfinite(sum(value for _, value in pairs))
-    except TypeError:
-        plain = False
-    if not plain:
-        pairs = [(step, value) for step, value in pairs if _is_number(value)]
-    return [step for step, _ in pairs], [float(value) for _, value in pairs]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
 def _samples(file: BinaryIO, rest: Span) -> Iterator[tuple[int, dict[str, float]]]:
     """Single lines at equal distances in `rest`, and the last one."""
     last = max(rest.start, rest.end - SAMPLE_BYTES)
@@ -241,8 +198,7 @@ def _samples(file: BinaryIO, rest: Span) -> Iterator[tuple[int, dict[str, float]
         # The line at `place` may have begun before it, and the newest may not be whole.
         lines = text.split(b"\n")[1:-1]
         line = (lines or [b""])[-1 if place == last else 0]
-        for reading in parsed(line):
+        for reading in parse_readings(line):
             if reading["step"] > before:
                 before = int(reading["step"])
-                names = [name for name in reading if name not in ("step", "epoch")]
-                yield before, {one: reading[one] for one in names if _is_number(reading[one])}
+                yield before, signals_of(reading)

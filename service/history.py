@@ -13,6 +13,9 @@ from service.files import open_inside
 
 Point = tuple[int, float]
 """Step and value."""
+Reading = dict[str, float]
+"""One line of a `metrics.jsonl`: step, epoch and signals."""
+NOT_SIGNALS = frozenset({"step", "epoch"})
 BLOCK_BYTES = 64 * 1024
 TAIL_BYTES_MAX = 4 * 1024 * 1024
 LINE_BYTES_MAX = 1024 * 1024
@@ -32,48 +35,82 @@ def attempts_of(data_dir: Path, folder: str) -> list[int]:
     return sorted(found, reverse=True)
 
 
-REPORTS = ("pack/report.jsonl", "report.jsonl", "pack.tmp/report.jsonl")
-"""Where an ingest keeps its report: in the pack, where it made no pack, and while it works."""
+def open_newest(data_dir: Path, folder: str, *names: str) -> tuple[int, BinaryIO] | None:
+    """Open the first of `names` that is there in the newest attempt that has one.
 
-
-def open_report(data_dir: Path, folder: str) -> BinaryIO | None:
-    """Open the report of the newest ingest that has one."""
-    for attempt in attempts_of(data_dir, folder):
-        for name in REPORTS:
-            with suppress(FileNotFoundError):
-                return open_inside(data_dir, f"{folder}/attempts/{attempt}/{name}")
-    return None
-
-
-def open_newest(data_dir: Path, folder: str, name: str) -> tuple[int, BinaryIO] | None:
-    """The file `name` of the newest attempt that has one, with the attempt's number."""
-    for attempt in attempts_of(data_dir, folder):
-        try:
-            return attempt, open_inside(data_dir, f"{folder}/attempts/{attempt}/{name}")
-        except FileNotFoundError:
-            continue
-    return None
-
-
-def curves(lines: Iterable[bytes], names: frozenset[str] | None) -> dict[str, list[Point]]:
-    """Signal -> points in the order of the lines of a `metrics.jsonl`.
-
-    Lines that are no such reading are passed over: the last one may be half-written.
+    Return the number of the attempt and the file.
     """
+    for attempt in attempts_of(data_dir, folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                return attempt, open_inside(data_dir, f"{folder}/attempts/{attempt}/{name}")
+    return None
+
+
+def parse_readings(lines: bytes) -> list[Reading]:
+    """Parse whole lines of a `metrics.jsonl`, all at once if all are good.
+
+    Lines that are no reading are skipped: the last one may be half-written.
+    """
+    whole = lines.strip()
+    if not whole:
+        return []
+    try:
+        rows = json.loads(b"[" + whole.replace(b"\n", b",") + b"]")
+    except (ValueError, RecursionError):
+        rows = [row for line in whole.split(b"\n") for row in _parsed_alone(line)]
+    return [row for row in rows if isinstance(row, dict) and isinstance(row.get("step"), int)]
+
+
+def signals_of(reading: Reading) -> Reading:
+    """Return the finite signals of one reading."""
+    return {
+        name: float(value)
+        for name, value in reading.items()
+        if name not in NOT_SIGNALS and _is_number(value)
+    }
+
+
+def columns(readings: list[Reading]) -> dict[str, tuple[list[int], list[float]]]:
+    """Return signal -> its steps and its finite values, for signals that have any.
+
+    Column by column: a loop over single values would be many times slower.
+    """
+    names = dict.fromkeys(name for reading in readings for name in reading)
+    both = {name: _column(readings, name) for name in names if name not in NOT_SIGNALS}
+    return {name: column for name, column in both.items() if column[0]}
+
+
+def curves(blocks: Iterable[bytes], names: frozenset[str] | None) -> dict[str, list[Point]]:
+    """Return signal -> points in file order. Each block consists of whole lines."""
     series: defaultdict[str, list[Point]] = defaultdict(list)
-    for line in lines:
-        try:
-            reading = json.loads(line)
-            step = int(reading["step"])
-            pairs = list(reading.items())
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            continue
-        for name, value in pairs:
-            if name in ("step", "epoch") or (names is not None and name not in names):
-                continue
-            if isinstance(value, int | float) and math.isfinite(value):
-                series[name].append((step, float(value)))
+    for block in blocks:
+        for name, (steps, values) in columns(parse_readings(block)).items():
+            if names is None or name in names:
+                series[name] += zip(steps, values, strict=True)
     return dict(series)
+
+
+def _parsed_alone(line: bytes) -> list[object]:
+    try:
+        return [json.loads(line)]
+    except (ValueError, RecursionError):
+        return []
+
+
+def _column(readings: list[Reading], name: str) -> tuple[list[int], list[float]]:
+    pairs = [(int(reading["step"]), reading[name]) for reading in readings if name in reading]
+    try:
+        is_plain = math.isfinite(sum(value for _, value in pairs))
+    except TypeError:
+        is_plain = False
+    if not is_plain:
+        pairs = [(step, value) for step, value in pairs if _is_number(value)]
+    return [step for step, _ in pairs], [float(value) for _, value in pairs]
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
 
 
 def thin(points: list[Point], points_max: int) -> list[Point]:

@@ -4,14 +4,13 @@ The lines of an attempt are in the order of their steps, so the first one of a s
 history of any length after some thirty small reads.
 """
 
-import json
 import os
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from service.history import LINE_BYTES_MAX, Point
+from service.history import BLOCK_BYTES, Point, parse_readings
 
-BLOCK_BYTES = 8 * 1024
+LOOK_BYTES = 8 * 1024
 
 
 class Steps(NamedTuple):
@@ -46,13 +45,20 @@ def span_of(file: BinaryIO, steps: Steps) -> Span:
     return Span(start, max(start, end))
 
 
-def lines_of(file: BinaryIO, span: Span) -> Iterator[bytes]:
-    """The lines of a span, each cut at 1 MiB so that none can fill the memory."""
-    file.seek(span.start)
-    left = span.end - span.start
-    while left > 0 and (line := file.readline(min(LINE_BYTES_MAX, left))):
-        left -= len(line)
-        yield line
+def blocks_of(file: BinaryIO, span: Span) -> Iterator[bytes]:
+    """Yield the whole lines of a span in blocks of about 64 KiB.
+
+    A longer line, which is no reading, comes in pieces, so that none can fill the memory.
+    """
+    place = span.start
+    while place < span.end:
+        block = os.pread(file.fileno(), min(BLOCK_BYTES, span.end - place), place)
+        if not block:
+            return
+        if place + len(block) < span.end:
+            block = block[: block.rfind(b"\n") + 1] or block
+        place += len(block)
+        yield block
 
 
 def _place_of(file: BinaryIO, step: int, size: int) -> int:
@@ -76,12 +82,12 @@ def _reading_from(file: BinaryIO, place: int, size: int) -> tuple[int, int | Non
     # From the byte before: if a line ends there, the next one begins at `place` itself.
     at, begun = max(0, place - 1), place == 0
     while at < size:
-        block = os.pread(file.fileno(), min(BLOCK_BYTES, size - at), at)
+        block = os.pread(file.fileno(), min(LOOK_BYTES, size - at), at)
         lines = block.split(b"\n")
         for line in lines[:-1]:
-            step = _step_of(line) if begun else None
-            if step is not None:
-                return at, step
+            readings = parse_readings(line) if begun else []
+            if readings:
+                return at, int(readings[0]["step"])
             at += len(line) + 1
             begun = True
         if len(lines) == 1:
@@ -90,11 +96,3 @@ def _reading_from(file: BinaryIO, place: int, size: int) -> tuple[int, int | Non
         elif not block.endswith(b"\n") and at + len(lines[-1]) >= size:
             break  # the newest line is not whole yet
     return size, None
-
-
-def _step_of(line: bytes) -> int | None:
-    try:
-        step = json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return step if isinstance(step, int) else None

@@ -6,35 +6,33 @@ format. Of protobuf's wire format three kinds of fields are needed: varint, 64 a
 bytes. Field numbers are those of tensorflow/core/util/event.proto and framework/summary.proto.
 """
 
-import json
-import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+
+from service.history import parse_readings, signals_of
 
 FILE_VERSION = "brain.Event:2"
 _POLYNOMIAL = 0x82F63B78
 """Castagnoli's, of CRC-32C, with the bits reversed (RFC 3720, appendix B.4)."""
 _MASK = 0xA282EAD8
-_NOT_SIGNALS = frozenset({"step", "epoch"})
-_LINES_A_BLOCK = 64
+_EVENTS_A_PART = 64
 
 
-def event_file(lines: Iterable[bytes], *, wall_time_s: float) -> Iterator[bytes]:
-    """The file, block by block. `lines` are those of a `metrics.jsonl`; odd ones are passed over.
+def event_file(blocks: Iterable[bytes], *, wall_time_s: float) -> Iterator[bytes]:
+    """Yield the file in parts. Each block holds whole lines of a `metrics.jsonl`.
 
     Every event has the same `wall_time_s`: a training keeps no times, so that it can be repeated
     bit for bit. TensorBoard's axis of steps is right, its axis of time is not used.
     """
     held = [record(_event(wall_time_s, version=FILE_VERSION))]
-    for line in lines:
-        reading = _reading(line)
-        if reading is not None:
-            step, signals = reading
-            held.append(record(_event(wall_time_s, step=step, signals=signals)))
-        if len(held) >= _LINES_A_BLOCK:
-            yield b"".join(held)
-            held = []
+    for block in blocks:
+        for reading in parse_readings(block):
+            step, signals = int(reading["step"]), signals_of(reading)
+            if signals and step >= 0:
+                held.append(record(_event(wall_time_s, step=step, signals=signals)))
+            if len(held) >= _EVENTS_A_PART:
+                yield b"".join(held)
+                held = []
     yield b"".join(held)
 
 
@@ -69,22 +67,6 @@ def _table() -> tuple[int, ...]:
 
 
 _TABLE = _table()
-
-
-def _reading(line: bytes) -> tuple[int, dict[str, float]] | None:
-    """Step and finite signals; None if the line is no reading: the last may be half-written."""
-    try:
-        known: dict[str, Any] = json.loads(line)
-        step = int(known["step"])
-        pairs = known.items()
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return None
-    signals = {
-        name: float(value)
-        for name, value in pairs
-        if name not in _NOT_SIGNALS and isinstance(value, int | float) and math.isfinite(value)
-    }
-    return (step, signals) if signals and step >= 0 else None
 
 
 def _event(

@@ -12,6 +12,7 @@ from service.body import StrictRoute
 from service.files import CHUNK_BYTES
 from service.openapi import refused
 from service.routes.common import JobId, PartsOf
+from service.spans import ALL, blocks_of, span_of
 from service.tfevents import event_file
 
 router = APIRouter(prefix="/v1/jobs/{id}", tags=["following"], route_class=StrictRoute)
@@ -89,7 +90,7 @@ def _blocks(file: BinaryIO, size_bytes: int) -> Iterator[bytes]:
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
     with file:
-        yield from history.read_lines(file)
+        yield from blocks_of(file, span_of(file, ALL))
 
 
 def _headers(name: str) -> dict[str, str]:

@@ -1,9 +1,8 @@
 """Datasets: made, looked at, and what their ingest left out."""
 
-import json
 import re
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
@@ -13,11 +12,11 @@ from service.answers import DatasetList
 from service.body import StrictRoute
 from service.disk import disk_told
 from service.files import FileAnswer, open_inside
-from service.history import open_report, read_lines
 from service.idempotency import fingerprint
 from service.openapi import refused
 from service.preparing import allowed_source, check_size, prepare, resolved_options, shown
 from service.problems import Problem
+from service.report import report_entries
 from service.routes.common import (
     DatasetName,
     IdempotencyKey,
@@ -184,11 +183,8 @@ def report(
     """Files by name that are not among the rows, or not whole; also of an ingest that failed."""
     skip = int(cursor(after, "[0-9]{1,12}") or 0)
     record = parts.store.datasets.get(id)
-    found = open_report(parts.settings.data_dir, f"datasets/{record.id}")
-    if found is not None:
-        with found as file:
-            return _report(read_lines(file), skip=skip, limit=limit)
-    return Report(counts={}, data=[], has_more=False)
+    entries = report_entries(parts.settings.data_dir, record.id)
+    return _report(entries, skip=skip, limit=limit)
 
 
 @router.get(
@@ -215,15 +211,14 @@ def preview(id: DatasetName, parts: PartsOf) -> Response:
     return FileAnswer(file, span=None, headers=headers, media_type="image/png")
 
 
-def _report(lines: Iterable[bytes], *, skip: int, limit: int) -> Report:
+def _report(entries: Iterable[dict[str, Any]], *, skip: int, limit: int) -> Report:
     counts: dict[str, int] = {}
     kept: list[BadFile] = []
     seen = 0
-    for line in lines:
+    for row in entries:
         try:
-            row = json.loads(line)
             bad = BadFile(name=row["name"], reason=row["reason"], detail=row.get("detail") or "")
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError):
             continue
         counts[bad.reason] = counts.get(bad.reason, 0) + 1
         if seen >= skip and len(kept) < limit:

@@ -11,7 +11,7 @@ from service.history import curves, open_newest, tail, thin
 from service.openapi import refused
 from service.problems import invalid
 from service.routes.common import JobId, PartsOf
-from service.spans import Steps, lines_of, span_of
+from service.spans import Steps, blocks_of, span_of
 from trainer.events import SIGNALS
 
 router = APIRouter(prefix="/v1/jobs/{id}", tags=["following"], route_class=StrictRoute)
@@ -64,7 +64,7 @@ def metrics(
             key = f"{id}/{attempt}"
             looked = parts.curves.look(key, file, names=wanted, points_max=max_points, steps=steps)
         else:
-            whole = curves(lines_of(file, span_of(file, steps)), wanted)
+            whole = curves(blocks_of(file, span_of(file, steps)), wanted)
             thinned = {name: thin(points, max_points) for name, points in whole.items()}
             looked = Curves(thinned, is_whole=True)
     series = {

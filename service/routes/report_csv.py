@@ -2,16 +2,15 @@
 
 import csv
 import io
-import json
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
 from service.body import StrictRoute
-from service.history import open_report, read_lines
 from service.openapi import refused
+from service.report import report_entries
 from service.routes.common import DatasetName, PartsOf
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)
@@ -35,24 +34,18 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def report_csv(id: DatasetName, parts: PartsOf) -> Response:
     """One row a file. Only the head before the ingest is done."""
     record = parts.store.datasets.get(id)
-    found = open_report(parts.settings.data_dir, f"datasets/{record.id}")
+    entries = report_entries(parts.settings.data_dir, record.id)
     headers = {
         "Content-Disposition": f'attachment; filename="{record.name}-report.csv"',
         "Cache-Control": "private, no-cache",
     }
-    lines = _lines(found or io.BytesIO())
-    return StreamingResponse(lines, headers=headers, media_type="text/csv")
+    return StreamingResponse(_rows(entries), headers=headers, media_type="text/csv")
 
 
-def _lines(file: BinaryIO | io.BytesIO) -> Iterator[str]:
+def _rows(entries: Iterator[dict[str, Any]]) -> Iterator[str]:
     yield _row(COLUMNS)
-    with file:
-        for line in read_lines(file):
-            try:
-                entry = json.loads(line)
-                yield _row([str(entry.get(column) or "") for column in COLUMNS])
-            except (ValueError, AttributeError):
-                continue
+    for entry in entries:
+        yield _row([str(entry.get(column) or "") for column in COLUMNS])
 
 
 def _row(cells: tuple[str, ...] | list[str]) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.curves import POINTS_KEPT, CurveCache, Curves
 from service.history import curves, thin
-from service.spans import Steps, lines_of, span_of
+from service.spans import Steps, blocks_of, span_of
 from tests.support.api import RunningApi, running_job
 
 
@@ -47,7 +47,7 @@ LINES = st.one_of(
 
 @settings(max_examples=300, deadline=None)
 @given(lines=st.lists(LINES, max_size=60), first=st.integers(0, 150), last=st.integers(0, 150))
-def test_a_span_holds_the_lines_of_its_steps(
+def test_a_span_holds_the_blocks_of_its_steps(
     lines: list[tuple[str, Any]], first: int, last: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "span.jsonl"
@@ -61,7 +61,7 @@ def test_a_span_holds_the_lines_of_its_steps(
     path.write_text("".join(written) + '{"step": 9')
     steps = Steps(first, last)
     with path.open("rb") as file:
-        found = curves(lines_of(file, span_of(file, steps)), None).get("loss", [])
+        found = curves(blocks_of(file, span_of(file, steps)), None).get("loss", [])
     assert [one for one, _ in found] == [s for s in steps_of.values() if first <= s <= last]
 
 
