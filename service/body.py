@@ -34,7 +34,7 @@ class StrictRoute(APIRoute):
                 require_match(request.headers.get("if-match"), None)
             if self.body_field is None:
                 return await handle(request)
-            body = await _read(request)
+            body = await read_json_body(request)
             check(body)
             return await handle(Request(request.scope, _replay(body)))
 
@@ -68,8 +68,8 @@ def check(body: bytes) -> object:
     return value
 
 
-async def _read(request: Request) -> bytes:
-    """The body, of which never more than the limit is kept."""
+async def read_json_body(request: Request) -> bytes:
+    """Read a JSON body, bounded in bytes and in time. Raises Problem."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Problem("unsupported_media_type", f"The Content-Type is {kind[:64] or 'missing'}.")

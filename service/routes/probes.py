@@ -1,6 +1,5 @@
 """Probes: which rows an encoder finds alike, asked about rows or about an image of one's own."""
 
-import json
 import re
 import shutil
 from contextlib import suppress
@@ -8,33 +7,33 @@ from pathlib import Path as FilePath
 from typing import Annotated, BinaryIO, Literal
 
 from fastapi import APIRouter, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from service import ids
-from service.body import JSON_BYTES_MAX, StrictRoute, check
+from service.body import StrictRoute, check, read_json_body
 from service.disk import disk_told
 from service.files import FileAnswer, open_inside
 from service.openapi import refused
 from service.probe_answers import PROBE_ID, Probe, ProbeList, ProbeRequest, ProbeResult
 from service.probes import IMAGE, Probes
-from service.problems import FieldError, Problem, invalid
+from service.problems import Problem, invalid
 from service.routes.common import JobId, Parts, PartsOf, answer
 from service.store.errors import NotFound
 from service.store.words import JobRecord
+from trainer.data.formats.contents import format_of
 from trainer.file_names import ANSWER
 
 router = APIRouter(prefix="/v1/jobs/{id}/probes", tags=["neighbours"], route_class=StrictRoute)
 
 IMAGE_BYTES_MAX = 20_000_000
-HEAD_BYTES = 4
-MAGICS = (
-    b"\xff\xd8\xff", b"\x89PNG", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6", b"BM", b"II*\0",
-    b"MM\0*", b"RIFF",
-)  # fmt: skip
-"""How the formats begin that the worker decodes; it looks at the rest."""
+HEAD_BYTES = 12
+"""As many as tell the formats below."""
+FORMATS = frozenset({"JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM"})
+"""What may be sent; the worker looks at the rest of the bytes."""
 FORMATS_HINT = "Send a jpg, png, webp, tif, bmp or ppm file as it is, with `Content-Type: image/*`."
 LISTED = 100
 BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -193,25 +192,13 @@ def _result(record: JobRecord, parts: Parts) -> ProbeResult | None:
 
 
 async def _read_json(request: Request) -> ProbeRequest:
-    """The JSON form. Raises Problem."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > JSON_BYTES_MAX:
-            raise Problem("too_large", f"A JSON body may have {JSON_BYTES_MAX} bytes.")
-    check(bytes(body))
+    """Read the JSON form. Raises Problem, RequestValidationError."""
+    value = check(await read_json_body(request))
     try:
-        return ProbeRequest.model_validate(json.loads(body))
+        return ProbeRequest.model_validate(value)
     except ValidationError as error:
-        raise _invalid(error) from None
-
-
-def _invalid(error: ValidationError) -> Problem:
-    found = [
-        FieldError("#/" + "/".join(map(str, one["loc"])), str(one["msg"]))
-        for one in error.errors()[:20]
-    ]
-    return Problem("invalid", f"{found[0].pointer}: {found[0].detail}", errors=found)
+        errors = [{**row, "loc": ("body", *row["loc"])} for row in error.errors()]
+        raise RequestValidationError(errors, body=value) from None
 
 
 async def _receive(request: Request, folder: FilePath) -> None:
@@ -223,8 +210,8 @@ async def _receive(request: Request, folder: FilePath) -> None:
     with file:
         async for chunk in request.stream():
             if len(head) < HEAD_BYTES:
-                head += chunk[:HEAD_BYTES]
-                if len(head) >= HEAD_BYTES and not head.startswith(MAGICS):
+                head += chunk[: HEAD_BYTES - len(head)]
+                if len(head) >= HEAD_BYTES and format_of(head) not in FORMATS:
                     raise _no_image(head)
             size_bytes += len(chunk)
             if size_bytes > IMAGE_BYTES_MAX:
@@ -233,7 +220,7 @@ async def _receive(request: Request, folder: FilePath) -> None:
                 await run_in_threadpool(file.write, chunk)
     if not size_bytes:
         raise invalid("body", "The image is empty.")
-    if not head.startswith(MAGICS):
+    if format_of(head) not in FORMATS:
         raise _no_image(head)
     (folder / f"{IMAGE}.part").rename(folder / IMAGE)
 
@@ -253,5 +240,5 @@ def _too_large() -> Problem:
 
 
 def _no_image(first: bytes) -> Problem:
-    what = "a GIF" if first.startswith(b"GIF") else "none of the formats that can be read"
+    what = "a GIF" if format_of(first) == "GIF" else "none of the formats that can be read"
     return Problem("unsupported_media_type", f"The file is {what}.", hint=FORMATS_HINT)
