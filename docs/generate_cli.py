@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from mocoserve.user_config import PROJECT_FILE, SETTINGS
-from service.cli.exits import Exit
+from service.cli.exit_codes import Exit
 from service.cli.main import app
 
 EXITS = {

@@ -4,10 +4,11 @@ from typing import Annotated
 
 import typer
 
-from service.cli import (
+from service.cli.commands import (
     admin,
     compare,
     config,
+    control,
     dataset,
     doctor,
     download,
@@ -15,7 +16,6 @@ from service.cli import (
     export,
     jobs,
     neighbours,
-    steer,
     submit,
     up,
     watch,
@@ -59,7 +59,7 @@ app.add_typer(dataset.app, name="dataset")
 submit.register(app)
 jobs.register(app)
 watch.register(app)
-steer.register(app)
+control.register(app)
 compare.register(app)
 download.register(app)
 neighbours.register(app)

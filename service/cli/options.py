@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli import completion
-from service.cli.exits import CommandError, Exit
+from service.cli.exit_codes import CommandError, Exit
 
 if TYPE_CHECKING:
     from mocoserve.client import Client

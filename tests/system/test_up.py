@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from service.cli.up import _ready_text
+from service.cli.commands.up import _ready_text
 from tests.support.up import Up, images
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.exits import CommandError, Exit, outcome
-from service.cli.shell import Shell, guarded
+from service.cli.context import Shell, guarded
+from service.cli.exit_codes import CommandError, Exit, outcome
 
 _MARK = ".moco-demo"
 """Lies in a folder that a demo made, and that the next one may therefore empty."""
@@ -52,7 +52,7 @@ class Phases:
 
 
 def _run(shell: Shell, out: Path, *, keep: bool) -> Exit:
-    from service.cli.demo.parts import await_ready, launch, pixels, stopped_after
+    from service.cli.demo.processes import await_ready, launch, pixels, stopped_after
 
     _prepare(out)
     phases = Phases(shell)
@@ -72,10 +72,10 @@ def _run(shell: Shell, out: Path, *, keep: bool) -> Exit:
 
 def _train(shell: Shell, phases: Phases, out: Path) -> None:
     """Upload, train and download, as any user would."""
-    from service.cli.dataset import Wanted, send, settle
+    from service.cli.commands.dataset import Wanted, send, settle
+    from service.cli.commands.download import fetch
+    from service.cli.commands.watch import follow
     from service.cli.demo import recipe
-    from service.cli.download import fetch
-    from service.cli.watch import follow
 
     with shell.client() as client:
         with phases.phase("upload", f"Uploading {out / 'digits.zip'} to {client.url}."):
@@ -139,7 +139,7 @@ def _named(score: dict[str, Any]) -> str:
 
 
 def _print(shell: Shell, result: dict[str, Any]) -> None:
-    from service.cli.tables import print_table
+    from service.cli.render.tables import print_table
 
     print_table(
         ("", "ACCURACY", "STANDARD ERROR"),

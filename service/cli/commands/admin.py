@@ -1,0 +1,123 @@
+"""`moco admin`: check that disk and Redis agree, and make a lost Redis anew.
+
+These speak to the store itself, so they work while the API is down.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.context import Shell, command
+from service.cli.exit_codes import CommandError, Exit
+
+if TYPE_CHECKING:
+    from service.ledger.verify import Finding
+    from service.store.store import Store
+
+app = typer.Typer(help="Check the store, or rebuild it from the disk.", no_args_is_help=True)
+Redis = Annotated[
+    str | None,
+    typer.Option("--redis", envvar="MOCO_REDIS_URL", help="Else the one of the data folder."),
+]
+
+
+def verify(
+    shell: Shell,
+    redis: Redis = None,
+    deep: Annotated[bool, typer.Option("--deep", help="Read every byte.")] = False,
+) -> Exit:
+    """Check that every job is there once and every file is what it was."""
+    from service.ledger.survey import survey
+
+    with _store(shell, redis) as store:
+        checked = survey(store, shell.data_dir, deep=deep)
+    if shell.json:
+        shell.emit(
+            {
+                "object": "verification",
+                "ok": not checked.findings,
+                "jobs": checked.jobs,
+                "datasets": checked.datasets,
+                "findings": [one._asdict() for one in checked.findings],
+            }
+        )
+    else:
+        _show(shell, checked.findings)
+        what = f"{checked.jobs} jobs, {checked.datasets} datasets"
+        bad = len(checked.findings)
+        shell.say(f"{what}: {f'{bad} findings' if bad else 'all is well'}.")
+    return Exit.ERROR if checked.findings else Exit.OK
+
+
+def reconcile(shell: Shell, redis: Redis = None) -> None:
+    """Rebuild in Redis what the disk knows and Redis lost."""
+    from dataclasses import asdict
+
+    from service.ledger.identity import settle
+
+    with _store(shell, redis) as store:
+        report = settle(store, shell.data_dir, whole=True)
+    if shell.json:
+        shell.emit({"object": "reconciliation", **asdict(report)})
+        return
+    shell.data(
+        f"{report.jobs} jobs and {report.datasets} datasets restored, "
+        f"{report.deleted} deletions finished, {report.dropped} doubles dropped "
+        f"in {report.elapsed_s:.1f} s"
+    )
+    for place in report.damaged:
+        shell.say(f"{place} cannot be read.")
+
+
+command(app, "verify")(verify)
+command(app, "reconcile")(reconcile)
+
+
+def _show(shell: Shell, findings: "tuple[Finding, ...]") -> None:
+    from service.cli.render.tables import print_table
+
+    if findings:
+        print_table(("WHAT", "WHERE", "DETAIL"), (one[:3] for one in findings))
+    for hint in dict.fromkeys((one.what, one.next) for one in findings):
+        shell.say(f"{hint[0]}: {hint[1]}")
+
+
+@contextmanager
+def _store(shell: Shell, redis: str | None) -> "Iterator[Store]":
+    """The store that `moco up` uses; its own server is started for this if it does not run."""
+    from service.ledger.stamp import check_layout
+    from service.store.embedded import running_url, start_redis
+    from service.store.errors import StoreError
+    from service.store.settings import StoreSettings
+    from service.store.store import open_store
+
+    if not shell.data_dir.is_dir():
+        raise CommandError(
+            f"There is no data folder {shell.data_dir}", hint="Name it with --data-dir."
+        )
+    url = redis or running_url(shell.data_dir)
+    try:
+        check_layout(shell.data_dir)
+        mine = None if url else start_redis(shell.data_dir)
+        if mine and mine.set_aside:
+            shell.say(
+                f"The files of Redis were damaged and are kept in {mine.set_aside}. "
+                "`moco admin reconcile` or the next `moco up` rebuilds all jobs from the disk."
+            )
+        try:
+            store = open_store(
+                StoreSettings(data_dir=shell.data_dir, redis_url=mine.url if mine else url)
+            )
+            try:
+                yield store
+            finally:
+                store.close()
+        finally:
+            if mine:
+                mine.stop()
+    except StoreError as error:
+        raise CommandError(
+            "The store cannot be used", detail=str(error), hint="`moco doctor` looks for it."
+        ) from error

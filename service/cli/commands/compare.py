@@ -1,0 +1,123 @@
+"""`moco compare`: what was set differently, and what came of it."""
+
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli import completion
+from service.cli.context import Shell, command
+from service.cli.exit_codes import CommandError, Exit
+from service.cli.render.format import duration_text, flat
+
+if TYPE_CHECKING:
+    from mocoserve.client import Client
+    from mocoserve.models import Job
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    command(app, "compare")(compare)
+
+
+def compare(
+    shell: Shell,
+    jobs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Ids of two jobs or more. Left out: the two newest.",
+            show_default=False,
+            autocompletion=completion.jobs,
+        ),
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Settings that are equal as well.")
+    ] = False,
+) -> None:
+    """Compare jobs: the settings in which they differ, and their last signals."""
+    if jobs and len(jobs) < 2:
+        raise CommandError(
+            "One job cannot be compared",
+            hint="Name another beside it; `moco jobs` lists them.",
+            code=Exit.USAGE,
+        )
+    with shell.client() as client:
+        found = [client.jobs.get(job) for job in jobs] if jobs else _newest(client)
+    config = settings(found, everything=everything)
+    signals = last_signals(found)
+    if shell.json:
+        ids = [job.id for job in found]
+        shell.emit({"object": "comparison", "job_ids": ids, "config": config, "signals": signals})
+        return
+    _print(shell, found, config, signals)
+
+
+def _newest(client: "Client") -> "list[Job]":
+    """The two newest jobs, the older one first."""
+    page, _ = client.jobs.list(limit=2)
+    if len(page) < 2:
+        raise CommandError("There are no two jobs yet", hint="Submit another.", code=Exit.NOT_FOUND)
+    return page[::-1]
+
+
+def settings(jobs: "list[Job]", *, everything: bool) -> dict[str, list[Any]]:
+    """Dotted field of the resolved specs -> its value in each job; only what differs, or all."""
+    specs = [flat(job.resolved or job.spec) for job in jobs]
+    fields = dict.fromkeys(chain.from_iterable(specs))
+    rows = {field: [spec.get(field) for spec in specs] for field in fields}
+    return {
+        field: values
+        for field, values in rows.items()
+        if everything or any(value != values[0] for value in values)
+    }
+
+
+def last_signals(jobs: "list[Job]") -> dict[str, list[float | None]]:
+    """Signal -> its last value in each job, None where it was never read."""
+    known = [job.progress.signals if job.progress else {} for job in jobs]
+    names = sorted(set(chain.from_iterable(known)))
+    return {name: [signals.get(name) for signals in known] for name in names}
+
+
+def _print(
+    shell: Shell,
+    jobs: "list[Job]",
+    config: dict[str, list[Any]],
+    signals: dict[str, list[float | None]],
+) -> None:
+    from service.cli.render.tables import print_table
+
+    blank: list[object] = [""] * (len(jobs) + 1)
+    rows: list[list[object]] = [
+        ["status", *(job.status for job in jobs)],
+        ["step", *(_step(job) for job in jobs)],
+        ["took", *(_took(job) for job in jobs)],
+        blank,
+    ]
+    rows += [[field, *(_text(value) for value in values)] for field, values in config.items()]
+    rows += [blank]
+    rows += [[name, *(_text(value) for value in values)] for name, values in signals.items()]
+    print_table(("", *(job.name or job.id for job in jobs)), [_ids(jobs), *rows])
+    if not config:
+        shell.say("The jobs are set alike.")
+
+
+def _ids(jobs: "list[Job]") -> list[object]:
+    return ["id", *(job.id for job in jobs)]
+
+
+def _step(job: "Job") -> str | None:
+    progress = job.progress
+    return f"{progress.step} of {progress.steps}" if progress and progress.steps else None
+
+
+def _took(job: "Job") -> str | None:
+    if job.started_at is None or job.finished_at is None:
+        return None
+    return duration_text(job.finished_at - job.started_at)
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return None if value is None else str(value)

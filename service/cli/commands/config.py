@@ -1,0 +1,95 @@
+"""`moco config list | path`: what is set, and who says so."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mocoserve.server_address import locate
+from mocoserve.user_config import PROJECT_FILE, SETTINGS, Config, Found, Setting, load, user_file
+from service.cli.context import Shell, guarded
+from service.cli.exit_codes import Exit
+
+app = typer.Typer(help="See what is set, and where.", no_args_is_help=True, rich_markup_mode=None)
+Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+_MASK_KEPT = 4
+
+
+@app.command("list")
+def list_settings(
+    *,
+    # Without the variables that other commands read here: a flag must be told from them.
+    url: Annotated[str | None, typer.Option("--url", help="As if it were given.")] = None,
+    key: Annotated[str | None, typer.Option("--key", help="As if it were given.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="As if it were given.")] = None,
+    json: Json = False,
+) -> None:
+    """List every setting, its value, and where it comes from.
+
+    A flag counts more than the environment, that more than ./moco.toml, that more than your own
+    file, and that more than the default. Secrets are masked.
+    """
+
+    def work() -> Exit:
+        known = load()
+        folder = data_dir or known.data_dir
+        shell = Shell(url=url, key=key, data_dir=folder, json=json, config=known)
+        flags = {"url": url, "api_key": key, "data_dir": data_dir}
+        _show(shell, [_row(one, _found(known, one, folder, flags)) for one in SETTINGS])
+        return Exit.OK
+
+    raise typer.Exit(guarded(work, as_json=json))
+
+
+@app.command("path")
+def path(*, json: Json = False) -> None:
+    """Print the files that are read, the one that counts most first."""
+
+    def work() -> Exit:
+        shell = Shell(url=None, key=None, data_dir=Path(), json=json)
+        files = [Path.cwd() / PROJECT_FILE, user_file()]
+        if shell.json:
+            data = [{"path": str(file), "exists": file.exists()} for file in files]
+            shell.emit({"object": "list", "data": data})
+            return Exit.OK
+        for file in files:
+            shell.data(str(file) if file.exists() else f"{file} (not there)")
+        return Exit.OK
+
+    raise typer.Exit(guarded(work, as_json=json))
+
+
+def _found(config: Config, setting: Setting, data_dir: Path, flags: dict[str, Any]) -> Found:
+    located = locate(config, url=flags["url"], key=flags["api_key"], data_dir=data_dir)
+    if setting.name == "url":
+        return located.url
+    if setting.name == "api_key":
+        return located.key
+    return config.find(setting.name, flag=flags.get(setting.name))
+
+
+def _row(setting: Setting, found: Found) -> dict[str, Any]:
+    value = found.value
+    if setting.secret and value is not None:
+        value = masked(str(value))
+    elif isinstance(value, Path):
+        value = str(value)
+    return {"name": setting.name, "value": value, "origin": found.origin, "help": setting.help}
+
+
+def masked(secret: str) -> str:
+    """Enough of a secret to tell which one it is, and no more."""
+    kept = secret[-_MASK_KEPT:] if len(secret) >= 4 * _MASK_KEPT else ""
+    return f"****{kept}"
+
+
+def _show(shell: Shell, rows: list[dict[str, Any]]) -> None:
+    if shell.json:
+        shell.emit({"object": "list", "data": rows})
+        return
+    from service.cli.render.tables import print_table
+
+    print_table(
+        ("NAME", "VALUE", "ORIGIN", "WHAT IT IS"),
+        ((row["name"], row["value"], row["origin"], row["help"]) for row in rows),
+    )

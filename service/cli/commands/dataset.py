@@ -1,0 +1,386 @@
+"""`moco dataset add | ls | show | report | wait | rename | rm`: images in and out."""
+
+import inspect
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from service.cli import completion, ingest_flags
+from service.cli.commands.control import agreed
+from service.cli.context import Shell, command
+from service.cli.exit_codes import CommandError, Exit
+from service.cli.options import DatasetRef, TimeoutS
+from service.cli.render.dataset_view import counts_text, facts_of
+from service.cli.render.format import ago_text, bytes_text, count_text
+
+if TYPE_CHECKING:
+    from mocoserve.client import Client
+    from mocoserve.models import Dataset
+    from mocoserve.sources import Source
+
+ENDINGS = re.compile(
+    r"(\.(zip|tar|tgz|tbz2|txz|tzst|gz|bz2|xz|zst|npy|npz|parquet))+$", re.IGNORECASE
+)
+"""Endings of files that are no part of a dataset's name."""
+
+app = typer.Typer(help="Add images and look at them.", no_args_is_help=True, rich_markup_mode=None)
+
+
+def add(
+    shell: Shell,
+    /,
+    path: Annotated[
+        Path, typer.Argument(help="A folder, or an archive or array of images.", show_default=False)
+    ],
+    *,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What to call it. Left out: as the path is.")
+    ] = None,
+    format: Annotated[
+        str, typer.Option(help="auto, folder, zip, tar, idx, npy or parquet.")
+    ] = "auto",
+    store_as: Annotated[
+        str, typer.Option("--store-as", help="pixels, or jpeg: a tenth of the disk for photos.")
+    ] = "pixels",
+    labels: Annotated[
+        Path | None,
+        typer.Option("--labels", metavar="CSV", help="Send it as the folder's labels.csv."),
+    ] = None,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Let the server read PATH itself, without a copy.")
+    ] = False,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until ready.")] = False,
+    **flags: Any,  # noqa: ANN401  # `replace`, and those of service.cli.ingest_flags
+) -> Exit | None:
+    """Send images and wait until they are ready. Run again after a break, and it goes on."""
+    replace = bool(flags.pop("replace", False))
+    options = ingest_flags.chosen(flags)
+    wanted = Wanted(name or name_of(path), format, store_as, options, replace)
+    if in_place and labels is not None:
+        raise CommandError(
+            "--labels goes with an upload only",
+            hint="Put the file as labels.csv beside the images, which are read in place.",
+            code=Exit.USAGE,
+        )
+    with shell.client() as client:
+        if in_place:
+            dataset = client.datasets.create(**wanted._asdict(), path=path.resolve())
+        else:
+            dataset = send(shell, client, path, wanted, labels=labels)
+        if not no_wait:
+            dataset = settle(shell, client, dataset)
+        return _conclude(shell, client, dataset)
+
+
+def name_of(path: Path) -> str:
+    """The name of a folder or an archive, without what no dataset's name may hold."""
+    base = ENDINGS.sub("", path.resolve().name)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-._")[:128]
+    if name:
+        return name
+    raise CommandError(
+        f"{path} tells no name for the dataset", hint="Give one with --name.", code=Exit.USAGE
+    )
+
+
+def ls(
+    shell: Shell,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=100)] = 20,
+    after: Annotated[str | None, typer.Option(help="Start after the one with this id.")] = None,
+) -> None:
+    """List datasets, newest first."""
+    from service.cli.render.tables import print_table
+
+    with shell.client() as client:
+        page, more = client.datasets.list(limit=limit, after=after)
+    if shell.json:
+        data = [dataset.raw() for dataset in page]
+        shell.emit({"object": "list", "data": data, "has_more": more})
+        return
+    if not page:
+        shell.say("No datasets yet. Add one: `moco dataset add PATH --name NAME`.")
+        return
+    rows = ((d.id, _named(d), d.status, *_sizes(d), ago_text(d.created_at)) for d in page)
+    head = ("ID", "NAME", "STATUS", "ROWS", "CLASSES", "SIZE", "ON DISK", "CREATED")
+    print_table(head, rows)
+    if more:
+        shell.say(f"There are more: `moco dataset ls --after {page[-1].id}`.")
+
+
+def show(shell: Shell, dataset: DatasetRef) -> None:
+    """Show one dataset."""
+    with shell.client() as client:
+        found = client.datasets.get(dataset)
+    if shell.json:
+        shell.emit(found.raw())
+    else:
+        _print(found)
+
+
+def report(
+    shell: Shell,
+    dataset: DatasetRef,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=1000)] = 100,
+    after: Annotated[int, typer.Option(min=0, help="Skip so many files.")] = 0,
+) -> None:
+    """List the files that are not among the rows, each with its reason."""
+    from service.cli.render.tables import print_table
+
+    with shell.client() as client:
+        found = client.datasets.report(dataset, limit=limit, after=after)
+    if shell.json:
+        shell.emit(found.raw())
+        return
+    if found.data:
+        rows = ((file.name, file.reason, file.detail) for file in found.data)
+        print_table(("FILE", "REASON", "DETAIL"), rows)
+    shell.say(counts_text(found.counts))
+    if found.has_more:
+        shell.say(f"There are more: `moco dataset report {dataset} --after {after + limit}`.")
+
+
+def wait(shell: Shell, dataset: DatasetRef, timeout: TimeoutS = None) -> Exit | None:
+    """Wait until a dataset is ready or has failed."""
+    with shell.client() as client:
+        found = client.datasets.wait(dataset, timeout_s=timeout)
+        return _conclude(shell, client, found)
+
+
+def rename(
+    shell: Shell,
+    dataset: DatasetRef,
+    name: Annotated[str, typer.Argument(help="Its new name.", show_default=False)],
+) -> None:
+    """Give a dataset another name. Jobs that use it go on."""
+    with shell.client() as client:
+        found = client.datasets.rename(dataset, name)
+    if shell.json:
+        shell.emit(found.raw())
+    else:
+        shell.data(f"{found.id} is named {found.name}")
+
+
+def rm(
+    shell: Shell,
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            help="Ids or names of datasets.",
+            show_default=False,
+            autocompletion=completion.datasets,
+        ),
+    ],
+    *,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+) -> None:
+    """Delete datasets and their files. Refused while a job that has not ended needs one."""
+    with shell.client() as client:
+        found = [client.datasets.get(name) for name in dict.fromkeys(names)]
+        listed = ", ".join(f"{one.name} ({bytes_text(one.stored_bytes)})" for one in found)
+        if not yes and not agreed(f"Delete {listed}? There is no way back. [y/N] "):
+            raise CommandError(
+                "Nothing was deleted",
+                hint="Pass --yes to delete without a question.",
+                code=Exit.USAGE,
+            )
+        for one in found:
+            client.datasets.delete(one.id)
+            if not shell.json:
+                shell.data(f"{one.name} is deleted, {bytes_text(one.stored_bytes)} are free")
+    if shell.json:
+        data = [{"id": one.id, "object": "dataset", "deleted": True} for one in found]
+        shell.emit({"object": "list", "data": data})
+
+
+REPLACE = inspect.Parameter(
+    "replace",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[
+        bool, typer.Option("--replace", help="As a new version, which takes the name once ready.")
+    ],
+)
+command(app, "add", more=(*ingest_flags.PARAMETERS, REPLACE))(add)
+for _name, _body in (
+    ("ls", ls),
+    ("show", show),
+    ("report", report),
+    ("wait", wait),
+    ("rename", rename),
+    ("rm", rm),
+):
+    command(app, _name)(_body)
+
+
+class Wanted(NamedTuple):
+    """How a dataset was asked for."""
+
+    name: str
+    format: str
+    store_as: str = "pixels"
+    options: Mapping[str, object] = MappingProxyType({})
+    replace: bool = False
+
+
+def send(
+    shell: Shell, client: "Client", path: Path, wanted: Wanted, *, labels: Path | None = None
+) -> "Dataset":
+    """Upload what the server has not got of `path`."""
+    from mocoserve.errors import Unavailable, Unreachable
+    from mocoserve.sources import sha256_of
+    from service.cli.render.progress_bars import transfer
+
+    source = _source(path, bool(wanted.options.get("follow_links")), labels)
+    with transfer("hash", source.size_bytes) as moved:
+        done = 0
+
+        def count(chunk_bytes: int) -> None:
+            nonlocal done
+            done += chunk_bytes
+            moved(done)
+
+        sha256 = sha256_of(source, on_bytes=count)
+    if path.is_dir() and wanted.format in ("auto", "folder"):
+        wanted = wanted._replace(format="tar")  # that is how a folder travels
+    dataset = _begun(shell, client, source, wanted, sha256=sha256)
+    if dataset.status != "received":
+        return dataset
+    with transfer("upload", source.size_bytes) as moved:
+        try:
+            return client.datasets.upload(
+                dataset.id,
+                source,
+                on_progress=lambda sent, _total: moved(sent),
+                on_break=lambda: shell.say("The connection broke; trying again for a minute."),
+            )
+        except KeyboardInterrupt:
+            shell.say("\nStopped. Run the same command again, and the upload goes on.")
+            raise
+        except (Unreachable, Unavailable) as error:
+            raise CommandError(
+                "The upload broke off",
+                detail=f"{error.title}: {error.detail}",
+                hint="Run the same command again once the server is back; the upload goes on.",
+                code=Exit.UNREACHABLE,
+            ) from error
+
+
+def _source(path: Path, follow_links: bool, labels: Path | None) -> "Source":
+    from mocoserve.errors import Unusable
+    from mocoserve.sources import source_of
+
+    try:
+        return source_of(path, follow_links=follow_links, labels=labels)
+    except Unusable as error:
+        raise CommandError(
+            error.title, detail=error.detail, hint=error.hint, code=Exit.USAGE
+        ) from error
+
+
+def _begun(
+    shell: Shell, client: "Client", source: "Source", wanted: Wanted, *, sha256: str
+) -> "Dataset":
+    """A new dataset, or the one of the same name and bytes that an earlier run began."""
+    from mocoserve.datasets import differing
+
+    name = wanted.name
+    known = client.datasets.same_bytes(name, sha256) or client.datasets.find(name)
+    is_same = known is not None and known.sha256 == sha256 and known.status != "failed"
+    if known is None or known.status == "failed" or (wanted.replace and not is_same):
+        if known is not None:
+            word = "is replaced once this is ready" if known.status != "failed" else "had failed"
+            shell.say(f"{name} {word} ({known.id}).")
+        return client.datasets.create(
+            **wanted._asdict(), size_bytes=source.size_bytes, sha256=sha256
+        )
+    if is_same and known.store_as != wanted.store_as:
+        raise CommandError(
+            f"{name} is to be kept in another way",
+            detail=f"{known.id} is {known.status} and keeps the same bytes as {known.store_as}.",
+            hint=f"Take it with --store-as {known.store_as}, or choose another --name.",
+        )
+    if is_same and (names := differing(known, wanted.options)):
+        were = ", ".join(f"{name} {known.options.get(name)}" for name in names)
+        raise CommandError(
+            f"{name} is to be read with other options",
+            detail=f"{known.id} is {known.status} and holds the same bytes, read with {were}.",
+            hint="Leave these options out, or choose another --name.",
+        )
+    if is_same:
+        word = "goes on" if known.status == "received" else "is there already"
+        shell.say(f"{name} {word}: the same bytes were sent before.")
+        return known
+    raise CommandError(
+        f"There is another dataset named {name}",
+        detail=f"{known.id} is {known.status} and holds other bytes than this path.",
+        hint="Choose another --name, or pass --replace to make this its new version.",
+    )
+
+
+def settle(shell: Shell, client: "Client", dataset: "Dataset") -> "Dataset":
+    """The dataset once it is ready or has failed; a spinner at a terminal."""
+    from service.cli.render.progress_bars import waiting
+
+    with waiting(f"preparing {dataset.name}") as told:
+
+        def look(found: "Dataset") -> None:
+            job = client.jobs.get(found.job_id) if found.job_id else None
+            signals = job.progress.raw() if job and job.progress else {}
+            told(count_text(rows) + " images" if (rows := signals.get("rows_ok")) else "")
+
+        try:
+            return client.datasets.wait(dataset.id, on_look=look)
+        except KeyboardInterrupt:
+            shell.say(f"\nIt is prepared without you; see `moco dataset wait {dataset.name}`.")
+            raise
+
+
+def _conclude(shell: Shell, client: "Client", dataset: "Dataset") -> Exit | None:
+    """Say how it stands; a failed one is an error."""
+    if shell.json:
+        shell.emit(dataset.raw())
+    else:
+        _print(dataset)
+    if dataset.status == "failed":
+        if not shell.json:
+            _say_report(shell, client, dataset)
+        reason = dataset.status_reason
+        raise CommandError(
+            f"{dataset.name} cannot be used",
+            detail=(reason.message or reason.code) if reason else "",
+            hint=(reason.hint if reason else "") or f"See `moco dataset report {dataset.name}`.",
+            code=Exit.FAILED,
+        )
+    if dataset.status == "ready" and not shell.json:
+        _say_report(shell, client, dataset)
+        shell.say(f"next: moco submit -d {dataset.name} --follow")
+    return None
+
+
+def _say_report(shell: Shell, client: "Client", dataset: "Dataset") -> None:
+    counts = client.datasets.report(dataset.id, limit=1).counts
+    if counts:
+        shell.say(f"{counts_text(counts)} Each one: `moco dataset report {dataset.name}`.")
+
+
+def _print(dataset: "Dataset") -> None:
+    from service.cli.render.tables import print_facts
+
+    print_facts(facts_of(dataset))
+
+
+def _named(dataset: "Dataset") -> str:
+    """The name; in brackets if it leads to another version."""
+    return dataset.name if dataset.is_current else f"({dataset.name})"
+
+
+def _sizes(dataset: "Dataset") -> tuple[str, str, str, str]:
+    facts = dataset.facts
+    rows = count_text(facts.rows) if facts else "-"
+    classes = str(len(facts.labels)) if facts else "-"
+    return rows, classes, bytes_text(dataset.size_bytes), bytes_text(dataset.stored_bytes)

@@ -1,0 +1,193 @@
+"""`moco doctor`: what this machine has, and what is missing."""
+
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import typer
+
+from mocoserve.server_address import locate, read_server
+from mocoserve.user_config import ConfigError
+from service.cli.context import Shell, command
+from service.cli.exit_codes import CommandError, Exit
+from service.cli.render.format import bytes_text
+
+if TYPE_CHECKING:
+    from mocoserve.models import Reason
+
+_GIB = 1 << 30
+
+
+class Check(NamedTuple):
+    """One finding."""
+
+    name: str
+    state: str
+    """`ok`, `warn` or `fail`."""
+    finding: str
+    next: str = ""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    command(app, "doctor")(doctor)
+
+
+def doctor(shell: Shell) -> Exit:
+    """Check this machine, the server and its workers."""
+    from service.cli.render.tables import print_table
+
+    checks = [check for look in CHECKS for check in look(shell)]
+    if shell.json:
+        shell.emit({"object": "list", "data": [check._asdict() for check in checks]})
+    else:
+        print_table(("CHECK", "STATE", "FINDING"), (check[:3] for check in checks))
+        for check in checks:
+            if check.next:
+                shell.say(f"{check.name}: {check.next}")
+    return Exit.ERROR if any(check.state == "fail" for check in checks) else Exit.OK
+
+
+def _python(_shell: Shell) -> Iterator[Check]:
+    found = sys.version.split()[0]
+    state = "ok" if sys.version_info >= (3, 11) else "fail"
+    yield Check("python", state, found, "" if state == "ok" else "Install Python 3.11 or newer.")
+
+
+def _torch(_shell: Shell) -> Iterator[Check]:
+    """Looked for, not imported: that would take seconds."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    for name in ("torch", "torchvision"):
+        try:
+            found = version(name) if find_spec(name) else None
+        except PackageNotFoundError:
+            found = None
+        if found:
+            yield Check(name, "ok", found)
+        else:
+            hint = "Workers need it: install `mocoserve[worker]`. The API does not."
+            yield Check(name, "warn", "not installed", hint)
+
+
+def _gpu(_shell: Shell) -> Iterator[Check]:
+    driver = Path("/proc/driver/nvidia/gpus")
+    count = len(list(driver.iterdir())) if driver.is_dir() else 0
+    cores = len(os.sched_getaffinity(0))
+    yield Check("devices", "ok", f"{count} GPU, {cores} cores" if count else f"{cores} cores")
+
+
+def _redis(_shell: Shell) -> Iterator[Check]:
+    if os.environ.get("MOCO_REDIS_URL"):
+        yield Check("redis", "ok", "the one in MOCO_REDIS_URL")
+        return
+    from service.store.errors import StoreError
+    from service.store.server_program import find_server
+
+    try:
+        yield Check("redis", "ok", str(find_server()))
+    except StoreError as error:
+        yield Check("redis", "fail", "no server program", str(error))
+
+
+def _disk(shell: Shell) -> Iterator[Check]:
+    folder = next(path for path in (shell.data_dir, *shell.data_dir.parents) if path.exists())
+    free = shutil.disk_usage(folder).free
+    finding = f"{bytes_text(free)} free in {shell.data_dir}"
+    if not os.access(folder, os.W_OK):
+        yield Check("disk", "fail", f"{folder} cannot be written", "Name another --data-dir.")
+    elif free < _GIB:
+        yield Check("disk", "fail", finding, "Free some space, or name another --data-dir.")
+    elif free < 10 * _GIB:
+        yield Check("disk", "warn", finding, "Checkpoints of large encoders take gigabytes.")
+    else:
+        yield Check("disk", "ok", finding)
+
+
+def _layout(shell: Shell) -> Iterator[Check]:
+    from service.ledger.stamp import check_layout
+    from service.store.errors import Misconfigured
+
+    try:
+        check_layout(shell.data_dir)
+    except Misconfigured as error:
+        yield Check("data folder", "fail", "this version cannot open it", str(error))
+
+
+def _ports(shell: Shell) -> Iterator[Check]:
+    from service.cli.local.stack import is_free
+
+    if read_server(shell.data_dir):
+        return
+    for name, port in (("API", 8080), ("metrics", 9102)):
+        if is_free(port):
+            yield Check(f"port {port}", "ok", f"free for the {name}")
+        else:
+            hint = "`moco up --port 0` takes free ones."
+            yield Check(f"port {port}", "warn", "taken by another program", hint)
+
+
+def _key(shell: Shell) -> Iterator[Check]:
+    found = locate(
+        shell.config, url=shell.url or None, key=shell.key or None, data_dir=shell.data_dir
+    ).key
+    files = (shell.data_dir / "api.key", shell.config.project.path, shell.config.user.path)
+    holding = [path for path in files if found.origin.startswith(str(path)) and path.exists()]
+    if found.value is None:
+        yield Check("key", "ok", "none yet; `moco up` makes one")
+    elif holding and stat.S_IMODE(holding[0].stat().st_mode) & 0o077:
+        finding = f"{holding[0]} can be read by others"
+        yield Check("key", "warn", finding, f"Run `chmod 600 {holding[0]}`.")
+    else:
+        yield Check("key", "ok", f"from {found.origin}")
+
+
+def _server(shell: Shell) -> Iterator[Check]:
+    from mocoserve.errors import ClientError
+
+    try:
+        with shell.client() as client:
+            client.ready()
+            found = client.version()
+            yield Check("server", "ok", f"{client.url}, version {found.get('version', '?')}")
+            workers = [w for w in client.workers() if w.state not in ("lost", "draining")]
+            warnings = client.warnings()
+    except (CommandError, ConfigError) as error:
+        yield Check("server", "warn", error.title, error.hint)
+        return
+    except ClientError as error:
+        yield Check("server", "fail", f"{error.title}. {error.detail}", error.hint)
+        return
+    pools = sorted({pool for worker in workers for pool in worker.pools})
+    for warning in warnings:
+        yield Check("workers", "warn", warning.message, _worker_hint(shell, warning))
+    if not warnings:
+        yield Check("workers", "ok", f"{len(workers)} for {', '.join(pools)}")
+
+
+def _worker_hint(shell: Shell, warning: "Reason") -> str:
+    """Return what helps when no worker serves; starting `moco up` twice does not."""
+    if warning.code == "no_worker" and read_server(shell.data_dir):
+        return (
+            "`moco up` runs here, but has no such worker. Start one beside it: `python -m worker` "
+            "with MOCO_POOLS; or end `moco up`, and start it without --no-worker."
+        )
+    return warning.hint
+
+
+CHECKS: tuple[Callable[[Shell], Iterator[Check]], ...] = (
+    _python,
+    _torch,
+    _gpu,
+    _redis,
+    _disk,
+    _layout,
+    _ports,
+    _key,
+    _server,
+)

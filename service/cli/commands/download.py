@@ -1,0 +1,143 @@
+"""`moco download`: the trained encoder, verified."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli import completion
+from service.cli.context import Shell, command
+from service.cli.exit_codes import CommandError, Exit, outcome
+from service.cli.options import AnyJobId, job_id
+from service.cli.render.format import bytes_text
+
+if TYPE_CHECKING:
+    from mocoserve.client import Client
+    from mocoserve.models import Artifact
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    command(app, "download")(download)
+
+
+def download(
+    shell: Shell,
+    job: AnyJobId = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="Folder. Left out: named like the job.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only",
+            help="Just this file; may be repeated.",
+            autocompletion=completion.files,
+        ),
+    ] = None,
+    curves: Annotated[
+        bool, typer.Option("--curves", help="The curves too, as JSON lines and for TensorBoard.")
+    ] = False,
+) -> None:
+    """Download a trained encoder, every file verified.
+
+    With --curves also metrics.jsonl and an event file of TensorBoard, which a job that has not
+    succeeded has as well.
+    """
+    with shell.client() as client:
+        job = job_id(client, job)
+        files = client.artifacts.list(job) if curves and not only else _available(client, job)
+        wanted = _chosen(files, only or [])
+        folder = out or Path(job)
+        with _explained(shell, folder):
+            paths = fetch(client, job, wanted, folder)
+            drawn = _fetch_curves(client, job, folder) if curves else []
+    if shell.json:
+        data = [{**file.raw(), "path": str(path)} for file, path in zip(wanted, paths, strict=True)]
+        data += [{"name": path.name, "path": str(path)} for path in drawn]
+        shell.emit({"object": "list", "data": data, "folder": str(folder)})
+        return
+    for path in (*paths, *drawn):
+        shell.data(str(path))
+    total = bytes_text(sum(file.size_bytes for file in wanted))
+    if paths:
+        shell.say(f"{len(paths)} files, {total}, every sha256 verified.")
+    if curves:
+        shell.say(f"curves: tensorboard --logdir {folder}")
+
+
+@contextmanager
+def _explained(shell: Shell, folder: Path) -> Iterator[None]:
+    """What is right stays, and the next run goes on from it: whoever breaks off is told so."""
+    from mocoserve.errors import Unavailable, Unreachable
+
+    again = "Run the same command again, and the download goes on."
+    try:
+        yield
+    except KeyboardInterrupt:
+        shell.say(f"\nStopped. {again}")
+        raise
+    except (Unreachable, Unavailable) as error:
+        raise CommandError(
+            "The download broke off",
+            detail=f"{error.title}: {error.detail}",
+            hint=f"See whether the server is back. {again}",
+            code=Exit.UNREACHABLE,
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise CommandError(
+            "The files do not fit on the disk",
+            detail=f"{folder}: {error.strerror}.",
+            hint=f"Free some space, or choose another --out. {again}",
+        ) from error
+
+
+def _fetch_curves(client: "Client", job: str, folder: Path) -> list[Path]:
+    return [
+        client.artifacts.download_metrics(job, folder),
+        client.artifacts.download_events(job, folder),
+    ]
+
+
+def fetch(client: "Client", job: str, files: "list[Artifact]", folder: Path) -> list[Path]:
+    """Download `files` into `folder`, with a bar at a terminal; the paths in order."""
+    from service.cli.render.progress_bars import transfer
+
+    with transfer("download", sum(file.size_bytes for file in files)) as moved:
+        done: dict[str, int] = {}
+
+        def told(name: str, here: int, _total: int) -> None:
+            done[name] = here
+            moved(sum(done.values()))
+
+        return [client.artifacts.download(job, file, folder, on_progress=told) for file in files]
+
+
+def _available(client: "Client", job: str) -> "list[Artifact]":
+    found = client.jobs.get(job)
+    files = client.artifacts.list(job)
+    if files:
+        return files
+    code = outcome(found.status)
+    raise CommandError(
+        f"{job} has nothing to download",
+        detail=f"It is {found.status}; only a job that succeeded has files.",
+        hint=f"See `moco show {job}`." if found.over else f"Wait for it: `moco watch {job}`.",
+        code=code if code else Exit.ERROR,
+    )
+
+
+def _chosen(files: "list[Artifact]", only: list[str]) -> "list[Artifact]":
+    names = [file.name for file in files]
+    if unknown := [name for name in only if name not in names]:
+        raise CommandError(
+            f"There is no file {unknown[0]}",
+            hint=f"Choose from: {', '.join(names)}.",
+            code=Exit.NOT_FOUND,
+        )
+    return [file for file in files if not only or file.name in only]

@@ -1,0 +1,145 @@
+"""`moco export`: what a Prometheus and a Grafana of your own need."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+
+from mocoserve.server_address import read_server
+from service.cli.context import Shell, command
+from service.cli.exit_codes import CommandError
+
+if TYPE_CHECKING:
+    from service.observability.bundle import Targets
+
+app = typer.Typer(
+    help="Write dashboards or alerts for a Grafana or Prometheus of yours.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write into.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files of these names.")]
+
+
+def grafana(
+    shell: Shell,
+    folder: Folder,
+    force: Force = False,
+    prometheus_url: Annotated[
+        str, typer.Option(help="Where Grafana finds Prometheus.")
+    ] = "http://127.0.0.1:9090",
+) -> None:
+    """Write four dashboards, and the provisioning that loads them."""
+    from service.observability.bundle import grafana_files
+
+    folder = folder.absolute()
+    paths = _written(grafana_files(prometheus_url=prometheus_url, folder=folder), folder, force)
+    _tell(
+        shell,
+        folder,
+        paths,
+        f"Start Grafana with GF_PATHS_PROVISIONING={folder / 'provisioning'}, or import the files"
+        f" of {folder / 'dashboards'} by hand.",
+    )
+
+
+def prometheus(
+    shell: Shell,
+    *,
+    folder: Folder,
+    force: Force = False,
+    api: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Of the API; else of `moco up`.")
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="Of the state exporter; else of `moco up`."),
+    ] = None,
+    worker: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="Of a worker; may be repeated."),
+    ] = None,
+    key_file: Annotated[
+        Path | None, typer.Option(help="The scrape key, as Prometheus reads it.")
+    ] = None,
+) -> None:
+    """Write a scrape config, recording rules, alerts and their runbook."""
+    from service.observability.bundle import Targets, prometheus_files
+
+    folder = folder.absolute()
+    server = read_server(shell.data_dir)
+    if not server and not (api and state and worker):
+        shell.say(
+            "`moco up` does not run here, so what is not given is where it usually listens. Run "
+            "this again with --force while it runs: its ports may be others."
+        )
+    known = _of_up(server)
+    targets = Targets(
+        api=(api or known["api"],),
+        workers=tuple(worker or known["workers"]),
+        state=state or known["state"],
+        key_file=(key_file or shell.data_dir / "scrape.key").absolute(),
+    )
+    _check(targets)
+    paths = _written(prometheus_files(targets, folder=folder), folder, force)
+    if not targets.key_file.exists():
+        shell.say(f"There is no key at {targets.key_file}: put the one in scrape.key there.")
+    _tell(
+        shell,
+        folder,
+        paths,
+        f"Start it with: prometheus --config.file={folder / 'prometheus.yml'}",
+    )
+
+
+command(app, "grafana")(grafana)
+command(app, "prometheus")(prometheus)
+
+
+def _of_up(server: dict[str, object]) -> dict[str, Any]:
+    """Addresses of the `moco up` that runs here; if none does, those it usually takes."""
+    metrics = server.get("metrics")
+    urls = metrics if isinstance(metrics, dict) else {}
+    found = {name: urlsplit(url).netloc for name, url in urls.items()}
+    workers = [address for name, address in found.items() if name.startswith("worker")]
+    return {
+        "api": found.get("api", "127.0.0.1:8080"),
+        "state": found.get("state", "127.0.0.1:9102"),
+        "workers": workers or ["127.0.0.1:9103", "127.0.0.1:9104"],
+    }
+
+
+def _check(targets: "Targets") -> None:
+    """Raises CommandError for an address that is none."""
+    for address in (*targets.api, *targets.workers, targets.state):
+        host, _, port = address.rpartition(":")
+        if not host or "/" in address or not port.isdigit() or int(port) > 65_535:
+            raise CommandError(
+                f"{address} is no address of a target",
+                hint="Give host and port without http://, as in 127.0.0.1:9103.",
+            )
+
+
+def _written(texts: dict[str, str], folder: Path, force: bool) -> list[Path]:
+    """Write all files or none; the paths in order."""
+    from service.cli.atomic_downloads import write_all
+
+    taken = [folder / name for name in texts if (folder / name).exists()]
+    if taken and not force:
+        raise CommandError(
+            f"{taken[0]} exists already",
+            detail=f"{len(taken)} of {len(texts)} files do. Nothing was written.",
+            hint="Choose another folder, or replace them with --force.",
+        )
+    return write_all(folder, {name: text.encode() for name, text in texts.items()})
+
+
+def _tell(shell: Shell, folder: Path, paths: list[Path], next_step: str) -> None:
+    if shell.json:
+        shell.emit({"object": "list", "folder": str(folder), "data": [str(p) for p in paths]})
+        return
+    for path in paths:
+        shell.data(str(path))
+    shell.say(next_step)

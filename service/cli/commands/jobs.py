@@ -1,0 +1,160 @@
+"""`moco jobs | show | logs`: what there is."""
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli import completion
+from service.cli.context import Shell, command
+from service.cli.options import AnyJobId, job_id
+from service.cli.render.format import ago_text, bytes_text, duration_text
+from service.cli.render.verdict_text import verdict_of
+
+if TYPE_CHECKING:
+    from mocoserve.models import Job
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    command(app, "jobs")(list_jobs)
+    command(app, "show")(show)
+    command(app, "logs")(logs)
+
+
+def list_jobs(
+    shell: Shell,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Only one of: {', '.join(completion.STATES)}.",
+            autocompletion=completion.states,
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=100)] = 20,
+    after: Annotated[str | None, typer.Option(help="Start after the job with this id.")] = None,
+) -> None:
+    """List jobs, newest first."""
+    from service.cli.render.tables import print_table
+
+    with shell.client() as client:
+        page, more = client.jobs.list(status=status, after=after, limit=limit)
+    if shell.json:
+        data = [job.raw() for job in page]
+        shell.emit({"object": "list", "data": data, "has_more": more})
+        return
+    if not page:
+        shell.say("No jobs yet. Submit one: `moco submit -d NAME`.")
+        return
+    head = ("ID", "STATUS", "PROGRESS", "VERDICT", "KNN (RAW)", "NAME", "CREATED")
+    print_table(head, (_row(job) for job in page))
+    if more:
+        shell.say(f"There are more: `moco jobs --after {page[-1].id}`.")
+
+
+def show(shell: Shell, job: AnyJobId = None) -> None:
+    """Show one job: how far it is, and why."""
+    from service.cli.render.tables import print_facts
+
+    with shell.client() as client:
+        found = client.jobs.get(job_id(client, job))
+    if shell.json:
+        shell.emit(found.raw())
+        return
+    print_facts(_facts(found))
+    if found.progress and found.progress.profile:
+        from service.cli.render.profile_view import table
+
+        for text in table(found.progress.profile):
+            shell.data(text)
+
+
+def logs(
+    shell: Shell,
+    job: AnyJobId = None,
+    tail: Annotated[int, typer.Option("-n", "--tail", min=1, help="Last lines.")] = 200,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the end.")] = False,
+) -> None:
+    """Print what the newest attempt of a job wrote."""
+    with shell.client() as client:
+        job = job_id(client, job)
+        seen = client.jobs.logs(job, tail=tail)
+        if shell.json and not follow:
+            shell.emit(seen.raw())
+            return
+        _print_lines(shell, list(seen.lines), attempt=seen.attempt)
+        while follow and not client.jobs.get(job).over:
+            time.sleep(1.0)
+            now = client.jobs.logs(job, tail=1000)
+            old = list(seen.lines) if now.attempt == seen.attempt else []
+            _print_lines(shell, unseen(old, list(now.lines)), attempt=now.attempt)
+            seen = now
+
+
+def unseen(old: list[str], new: list[str]) -> list[str]:
+    """The lines of the tail `new` that come after those of the tail `old`."""
+    for count in range(min(len(old), len(new)), 0, -1):
+        for start in range(len(new) - count + 1) if count == len(old) else (0,):
+            if new[start : start + count] == old[-count:]:
+                return new[start + count :]
+    return new
+
+
+def _print_lines(shell: Shell, lines: list[str], *, attempt: int) -> None:
+    for line in lines:
+        if shell.json:
+            shell.emit_line({"attempt": attempt, "line": line})
+        else:
+            shell.data(line)
+
+
+def _row(job: "Job") -> tuple[object, ...]:
+    progress = job.progress
+    share = f"{progress.step}/{progress.steps}" if progress and progress.steps else None
+    verdict = verdict_of(job)
+    word = verdict.word if verdict else None
+    return job.id, job.status, share, word, _figure(job), job.name, ago_text(job.created_at)
+
+
+def _figure(job: "Job") -> str | None:
+    """Return `knn_top1` with that of raw input behind it."""
+    signals = job.progress.signals if job.progress else {}
+    if "knn_top1" not in signals:
+        return None
+    raw = signals.get("knn_top1_raw")
+    return f"{signals['knn_top1']:.1%}" + (f" ({raw:.1%})" if raw is not None else "")
+
+
+def _facts(job: "Job") -> list[tuple[str, object]]:
+    progress, reason, verdict = job.progress, job.status_reason, verdict_of(job)
+    facts: list[tuple[str, object]] = [
+        ("id", job.id),
+        ("name", job.name),
+        ("status", job.status),
+        ("because", f"{reason.message or reason.code}" if reason else None),
+        ("next", (reason.hint or None) if reason else None),
+        ("verdict", f"{verdict.word}: {verdict.evidence}" if verdict else None),
+        ("advice", verdict.advice if verdict else None),
+        ("place in line", job.queue_position),
+        ("dataset", job.dataset_id),
+        ("worker", job.worker_id),
+        ("attempt", job.attempt or None),
+        ("created", ago_text(job.created_at)),
+        ("took", _took(job)),
+        ("on disk", bytes_text(job.stored_bytes) if job.stored_bytes else None),
+    ]
+    if progress and progress.steps:
+        facts += [
+            ("step", f"{progress.step} of {progress.steps}"),
+            ("epoch", f"{progress.epoch:g} of {progress.epochs:g}" if progress.epochs else None),
+            ("left", duration_text(progress.eta_s) if progress.eta_s else None),
+            ("computes in", progress.precision),
+        ]
+        facts += [(name, f"{value:.4g}") for name, value in sorted(progress.signals.items())]
+    return facts
+
+
+def _took(job: "Job") -> str | None:
+    if job.started_at is None:
+        return None
+    return duration_text((job.finished_at or time.time()) - job.started_at)

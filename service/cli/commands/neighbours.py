@@ -1,0 +1,107 @@
+"""`moco neighbours`: which images of the dataset an encoder finds like one of your own."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli.context import Shell, command
+from service.cli.exit_codes import CommandError, Exit
+from service.cli.options import JobId
+
+if TYPE_CHECKING:
+    from mocoserve.probes import Probe, ProbeResult
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    command(app, "neighbours")(neighbours)
+
+
+def neighbours(
+    shell: Shell,
+    job: JobId,
+    image: Annotated[
+        Path | None,
+        typer.Argument(help="Image file. Left out: rows of the dataset.", show_default=False),
+    ] = None,
+    *,
+    rows: Annotated[
+        list[int] | None,
+        typer.Option(
+            "--row", min=0, help="Row of the dataset; may be repeated. Left out: eight of them."
+        ),
+    ] = None,
+    k: Annotated[int, typer.Option("-k", min=1, max=50, help="Neighbours of each.")] = 10,
+    checkpoint: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Step of a checkpoint. Left out: the finished encoder, else the newest.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="PNG file to show them in.")
+    ] = None,
+    timeout: Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait.")] = 300.0,
+) -> None:
+    """Show the images that an encoder finds most like an image, or like rows of the dataset."""
+    if image is not None and rows:
+        raise CommandError(
+            "An image and --row exclude each other", hint="Leave one out.", code=Exit.USAGE
+        )
+    if image is not None and not image.is_file():
+        raise CommandError(f"{image} is no file", hint="Name an image file.", code=Exit.USAGE)
+    with shell.client() as client:
+        made = client.probes.create(job, image, rows=rows or None, checkpoint=checkpoint, k=k)
+        if not made.over:
+            shell.say("Looking through the encoder ...")
+        done = client.probes.wait(job, made.id, timeout_s=timeout)
+        result = _result(done)
+        if out is not None:
+            _save(out, client.probes.sheet(done))
+    if shell.json:
+        shell.emit(done.raw() | ({} if out is None else {"path": str(out)}))
+        return
+    _show(shell, result, image)
+    shell.say(result.note)
+    if out is not None:
+        shell.say(f"Saved as {out}.")
+
+
+def _result(done: "Probe") -> "ProbeResult":
+    if done.result is not None:
+        return done.result
+    why = done.status_reason
+    raise CommandError(
+        f"The search is {done.status}",
+        detail=why.message if why else "",
+        hint=(why.hint if why else "") or "Ask again; the logs of the workers have the cause.",
+    )
+
+
+def _show(shell: Shell, result: "ProbeResult", image: Path | None) -> None:
+    from service.cli.render.tables import print_table
+
+    for number, probe in enumerate(result.probes):
+        if number:
+            shell.data("")
+        name = str(image) if probe.row is None else f"row {probe.row}: {probe.name}"
+        shell.data(name if probe.label is None else f"{name} ({probe.label})")
+        print_table(
+            ("similarity", "row", "label", "name"),
+            ((f"{one.similarity:.4f}", one.row, one.label, one.name) for one in probe.neighbours),
+        )
+
+
+def _save(path: Path, data: bytes) -> None:
+    from trainer.errors import StorageError
+    from trainer.files import replace_file
+
+    try:
+        replace_file(path, data)
+    except StorageError as error:
+        raise CommandError(
+            f"{path} could not be written", detail=error.detail, hint="Choose another file."
+        ) from error

@@ -1,0 +1,189 @@
+"""`moco submit`: start a job."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from service.cli import completion
+from service.cli import job_spec as specs
+from service.cli.commands.watch import follow as follow_job
+from service.cli.context import Shell, command
+from service.cli.exit_codes import CommandError, Exit
+from service.cli.render.dataset_view import warning_text
+from service.cli.render.format import bytes_text, count_text, duration_text, flat
+
+if TYPE_CHECKING:
+    from mocoserve.client import Client
+    from mocoserve.models import Preview
+
+Ready = Annotated[
+    str | None,
+    typer.Option(
+        "-d",
+        "--dataset",
+        help="Id or name of a ready dataset.",
+        autocompletion=completion.datasets,
+    ),
+]
+Labelled = Annotated[
+    str | None,
+    typer.Option(
+        "--test-dataset",
+        help="Labelled images to classify during training.",
+        autocompletion=completion.datasets,
+    ),
+]
+Encoder = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        help="small, resnet18, resnet34 or resnet50.",
+        autocompletion=completion.encoders,
+    ),
+]
+Splits = Annotated[
+    str | None,
+    typer.Option(
+        "--use-splits",
+        metavar="yes|no",
+        help="no: train on the rows of all splits that the dataset names.",
+    ),
+]
+Preset = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        help="A published recipe: moco-v1, moco-v2 or moco-cifar10. Your own values win.",
+        autocompletion=completion.presets,
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    command(app, "submit")(submit)
+
+
+def submit(
+    shell: Shell,
+    *,
+    dataset: Ready = None,
+    test_dataset: Labelled = None,
+    preset: Preset = None,
+    encoder: Encoder = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
+    batch_rows: Annotated[int | None, typer.Option(help="Images of one step.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Everything random depends on it.")] = None,
+    name: Annotated[str | None, typer.Option(help="What people call the job.")] = None,
+    profile: Annotated[
+        bool | None,
+        typer.Option("--profile", help="Measure where the time of each step goes."),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Any field; may be repeated."),
+    ] = None,
+    use_splits: Splits = None,
+    file: Annotated[
+        Path | None, typer.Option("-f", "--file", help="Spec as JSON; - is stdin.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would run, and why; run nothing.")
+    ] = False,
+    follow: Annotated[bool, typer.Option("--follow/--detach", help="Watch it to its end.")] = False,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="A repeat with the same key makes no second job.")
+    ] = None,
+) -> Exit | None:
+    """Start a job.
+
+    What you leave out is chosen from the dataset; `--dry-run` shows each value and its reason.
+    """
+    options = {
+        "dataset": dataset,
+        "test_dataset": test_dataset,
+        "preset": preset,
+        "encoder.name": encoder,
+        "epochs": epochs,
+        "batch_rows": batch_rows,
+        "seed": seed,
+        "name": name,
+        "profile": profile,
+        "use_splits": _yes_or_no(use_splits),
+    }
+    spec = specs.with_sets(specs.with_options(specs.load(file), options), sets or [])
+    if "dataset" not in spec:
+        raise CommandError(
+            "No dataset is named",
+            hint="Give -d NAME; `moco dataset ls` lists them.",
+            code=Exit.USAGE,
+        )
+    if dry_run:
+        _preview(shell, spec)
+        return None
+    return _start(shell, spec, idempotency_key=idempotency_key, follow=follow)
+
+
+def _yes_or_no(word: str | None) -> bool | None:
+    if word not in {None, "yes", "no"}:
+        raise CommandError(f"--use-splits takes yes or no, not {word}", code=Exit.USAGE)
+    return None if word is None else word == "yes"
+
+
+def _start(
+    shell: Shell, spec: dict[str, Any], *, idempotency_key: str | None, follow: bool
+) -> Exit | None:
+    with shell.client() as client:
+        job = client.jobs.create(spec, idempotency_key=idempotency_key)
+        if shell.json and not follow:
+            shell.emit(job.raw())
+            return None
+        if shell.json:
+            shell.emit_line(job.raw())
+        else:
+            shell.data(job.id)
+        if not follow:
+            _say_warnings(shell, client, spec)
+            shell.say(f"next: moco watch {job.id}")
+            return None
+        return follow_job(shell, client, job.id, line=shell.say)
+
+
+def _say_warnings(shell: Shell, client: "Client", spec: dict[str, Any]) -> None:
+    """Say what to know of a job that was submitted; nothing if that cannot be asked for."""
+    from mocoserve.errors import ClientError
+
+    with suppress(ClientError):
+        for warning in client.jobs.preview(spec).warnings:
+            shell.say(f"warning: {warning_text(warning)}")
+
+
+def _preview(shell: Shell, spec: dict[str, Any]) -> None:
+    with shell.client() as client:
+        preview = client.jobs.preview(spec)
+    if shell.json:
+        shell.emit(preview.raw())
+    else:
+        _print_preview(shell, preview, given=flat(spec))
+
+
+def _print_preview(shell: Shell, preview: "Preview", *, given: dict[str, Any]) -> None:
+    from service.cli.render.tables import print_table
+
+    def reason(field: str) -> str:
+        return preview.reasons.get(field) or ("you said so" if field in given else "")
+
+    resolved = flat(preview.resolved)
+    print_table(
+        ("FIELD", "VALUE", "WHY"), ((name, resolved[name], reason(name)) for name in resolved)
+    )
+    basis = f" ({preview.eta_basis})" if preview.eta_basis else ""
+    time = "no known time" if preview.eta_s is None else f"about {duration_text(preview.eta_s)}"
+    shell.say(
+        f"{count_text(preview.steps)} steps, {time}{basis}, "
+        f"{bytes_text(preview.memory_bytes)} of memory. Nothing was started."
+    )
+    for warning in preview.warnings:
+        shell.say(f"warning: {warning_text(warning)}")

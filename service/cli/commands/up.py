@@ -1,0 +1,312 @@
+"""`moco up`: the whole service on this machine, until Ctrl-C."""
+
+import fcntl
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+
+from mocoserve.server_address import read_server
+from mocoserve.user_config import RETENTION, load
+from service.cli.context import Shell, guarded
+from service.cli.exit_codes import CommandError, Exit
+
+if TYPE_CHECKING:
+    from service.cli.local.process import Plan
+    from service.cli.local.stack import Layout, Tell
+
+_WORKER_GRACE_S = 45.0
+"""Longer than a worker's own grace of 30 s, in which it saves a checkpoint."""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("up")(up)
+
+
+def up(
+    *,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Where everything is kept.", envvar="MOCO_DATA_DIR")
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65_535,
+            envvar="MOCO_PORT",
+            show_default="8080",
+            help="Of the API; 0: a free one.",
+        ),
+    ] = None,
+    redis: Annotated[
+        str | None,
+        typer.Option(envvar="MOCO_REDIS_URL", help="A Redis of yours; else one is started."),
+    ] = None,
+    no_worker: Annotated[bool, typer.Option("--no-worker", help="Only API and metrics.")] = False,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="That train.")] = 1,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            envvar="MOCO_DEVICE",
+            show_default="auto",
+            help="auto, cpu, or cuda:0,cuda:1 for one each.",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="What happens, as JSON lines.")] = False,
+) -> None:
+    """Run the service on this machine until Ctrl-C."""
+
+    def work() -> Exit:
+        known = load()
+        folder = (data_dir or known.data_dir).absolute()
+        wish: dict[str, Any] = {
+            "port": known.find("port", flag=port).value,
+            "redis": known.find("redis_url", flag=redis or None).value,
+            "workers": 0 if no_worker else workers,
+            "device": known.find("device", flag=device or None).value,
+            "log_bytes_max": known.find("log_bytes_max").value,
+            "retention": {
+                one.env: str(value)
+                for one in RETENTION
+                if (value := known.find(one.name).value) is not None
+            },
+        }
+        return _run(Shell(url=None, key=None, data_dir=folder, json=json), wish)
+
+    raise typer.Exit(guarded(work, as_json=json))
+
+
+def _run(shell: Shell, wish: dict[str, Any]) -> Exit:
+    from service.cli.local.embedded_redis import OwnRedis
+    from service.cli.local.process import Child
+    from service.cli.local.stack import Signals, Stack
+
+    if wish["workers"] and find_spec("torch") is None:
+        raise CommandError(
+            "PyTorch is not installed, so no worker can run",
+            hint="Install `mocoserve[worker]`, or pass --no-worker.",
+        )
+    tell = _told(shell)
+    with ExitStack() as open_things:
+        open_things.enter_context(_alone(shell.data_dir))
+        _check_layout(shell.data_dir)
+        signals = open_things.enter_context(Signals())
+        layout = _layout(shell.data_dir, wish)
+        redis = None if wish["redis"] else OwnRedis(shell.data_dir, tell)
+        if redis:
+            open_things.callback(redis.stop)
+        plans = _plans(layout, wish, redis_url=redis.url if redis else wish["redis"])
+        children = [
+            Child(plan, shell.data_dir / "logs", log_bytes_max=wish["log_bytes_max"])
+            for plan in plans
+        ]
+        look = redis.look if redis else _nothing
+        Stack(children, layout, look_at_redis=look, tell=tell).run(signals)
+    tell("stopped", {})
+    return Exit.OK
+
+
+def _layout(data_dir: Path, wish: dict[str, Any]) -> "Layout":
+    from service.cli.local.stack import Layout, bound, port_of
+
+    key = _keys(data_dir)
+    api = bound(wish["port"])
+    if wish["port"] not in (0, port_of(api)):
+        api.close()
+        raise CommandError(
+            f"Port {wish['port']} is taken", hint="Choose another --port; 0 takes a free one."
+        )
+    spread = 0 if wish["port"] == 0 else 1
+    url = f"http://127.0.0.1:{port_of(api)}"
+    names = ["state", *(f"worker-{i}" for i in range(wish["workers"]))]
+    if wish["workers"]:
+        names.append("worker-ingest")
+    first = 9102
+    listeners = {name: bound(spread * (first + i)) for i, name in enumerate(names)}
+    listeners = {"api": api, **listeners}
+    urls = {
+        name: f"http://127.0.0.1:{port_of(listener)}/metrics"
+        for name, listener in listeners.items()
+    }
+    return Layout(data_dir=data_dir, url=url, key=key, metrics_urls=urls, listeners=listeners)
+
+
+def _keys(data_dir: Path) -> str:
+    """Return the key that may do everything; the others are made beside it."""
+    from pydantic import ValidationError
+
+    from service.apikey import WeakKey, load_keys
+    from service.settings import KeySettings
+
+    try:
+        return load_keys(KeySettings(data_dir=data_dir)).full
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise CommandError(
+            f"MOCO_{str(first['loc'][0]).upper()} has no good value",
+            detail=f"{first['msg']}.",
+            hint="Correct the variable, or take it away.",
+            code=Exit.USAGE,
+        ) from error
+    except WeakKey as error:
+        raise CommandError(
+            "A key is too weak",
+            detail=str(error),
+            hint="Give a longer one, or none.",
+            code=Exit.USAGE,
+        ) from error
+
+
+def _plans(layout: "Layout", wish: dict[str, Any], *, redis_url: str) -> "list[Plan]":
+    from service.cli.local.process import Plan
+
+    shared = {
+        "MOCO_DATA_DIR": str(layout.data_dir),
+        "MOCO_REDIS_URL": redis_url,
+        "MOCO_API_KEY": layout.key,
+    }
+    api = {**shared, "MOCO_HOST": "127.0.0.1", "MOCO_PORT": _port(layout.url), **wish["retention"]}
+    exporter = {**shared, "MOCO_EXPORTER_PORT": _port(layout.metrics_urls["state"])}
+    plans = [
+        Plan(name="api", arguments=("service",), env=api, listener=layout.listeners["api"]),
+        Plan(
+            name="exporter",
+            arguments=("service", "exporter"),
+            env=exporter,
+            listener=layout.listeners["state"],
+        ),
+    ]
+    for index in range(wish["workers"]):
+        metrics_port = _port(layout.metrics_urls[f"worker-{index}"])
+        env = {**shared, **_worker_env(wish, index), "MOCO_METRICS_PORT": metrics_port}
+        plans.append(_worker(f"worker-{index}", env, layout))
+    if wish["workers"]:
+        env = {**shared, "MOCO_POOLS": "ingest", "MOCO_DEVICE": "cpu", "MOCO_NAME": "ingest"}
+        env["MOCO_COMPILE_AHEAD"] = "false"  # it makes no views but a preview's
+        env["MOCO_METRICS_PORT"] = _port(layout.metrics_urls["worker-ingest"])
+        plans.append(_worker("worker-ingest", env, layout))
+    return plans
+
+
+def _worker(name: str, env: dict[str, str], layout: "Layout") -> "Plan":
+    from service.cli.local.process import Plan
+
+    return Plan(
+        name=name,
+        arguments=("worker",),
+        env=env,
+        listener=layout.listeners[name],
+        grace_s=_WORKER_GRACE_S,
+    )
+
+
+def _worker_env(wish: dict[str, Any], index: int) -> dict[str, str]:
+    """Return each worker's device; several on one device, or on the processor, share the cores."""
+    devices = str(wish["device"]).split(",")
+    env = {
+        "MOCO_POOLS": "train",
+        "MOCO_DEVICE": devices[index % len(devices)],
+        "MOCO_NAME": f"train-{index}",
+    }
+    if wish["workers"] > 1 and devices in (["cpu"], ["auto"]):
+        env["MOCO_THREADS"] = str(max(1, (os.cpu_count() or 1) // wish["workers"]))
+    return env
+
+
+def _nothing() -> None:
+    """A Redis of the user's is the user's to restart."""
+
+
+def _port(url: str) -> str:
+    return url.removesuffix("/metrics").rpartition(":")[2]
+
+
+def _lock_file(data_dir: Path) -> BinaryIO:
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return (data_dir / "up.lock").open("ab")
+    except OSError as error:
+        raise CommandError(
+            f"The data folder {data_dir} cannot be used",
+            detail=error.strerror or str(error),
+            hint="Name another with --data-dir or MOCO_DATA_DIR.",
+            code=Exit.USAGE,
+        ) from error
+
+
+@contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """The data folder for this process alone. Raises CommandError if another has it."""
+    with _lock_file(data_dir) as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            running = read_server(data_dir)
+            where = f"It answers at {running['url']}." if running else "It is just starting."
+            raise CommandError(
+                f"`moco up` runs on {data_dir} already",
+                detail=where,
+                hint="Use that one, stop it, or give this one another --data-dir.",
+            ) from error
+        yield
+
+
+def _check_layout(data_dir: Path) -> None:
+    from service.ledger.stamp import check_layout
+    from service.store.errors import Misconfigured
+
+    try:
+        check_layout(data_dir)
+    except Misconfigured as error:
+        raise CommandError(
+            "The data folder cannot be opened", detail=str(error), code=Exit.USAGE
+        ) from error
+
+
+def _told(shell: Shell) -> "Tell":
+    """What happens, for programs as JSON lines on stdout, for people in words."""
+    sentences: dict[str, Callable[[dict[str, Any]], str]] = {
+        "ready": _ready_text,
+        "crashed": lambda f: (
+            f"{f['name']} ended unasked (code {f['code']}); it starts again in "
+            f"{f['again_in_s']:g} s. Its log: {f['log']}"
+        ),
+        "restarted": lambda f: f"{f['name']} runs again.",
+        "set_aside": lambda f: (
+            f"The files of {f['name']} were damaged. They are kept in {f['kept_in']}; all jobs and "
+            "datasets are rebuilt from the disk. Events of the past are not: curves and logs are."
+        ),
+        "ended": lambda f: f"{f['name']} has ended as it was asked to.",
+        "killed": lambda f: f"{f['name']} did not stop in time and was killed.",
+        "stopping": lambda _f: "Stopping; running jobs save a checkpoint first.",
+        "stopped": lambda _f: "Stopped. Jobs go on with the next `moco up`.",
+    }
+
+    def tell(event: str, facts: dict[str, Any]) -> None:
+        if shell.json:
+            shell.emit_line({"event": event, **facts})
+        elif event == "ready":
+            shell.data(sentences[event](facts))
+        else:
+            shell.say(sentences[event](facts))
+
+    if not shell.json:
+        shell.say("Starting; the first start takes some seconds.")
+    return tell
+
+
+def _ready_text(facts: dict[str, Any]) -> str:
+    metrics = "".join(f"\n  metrics  {url}  ({name})" for name, url in facts["metrics"].items())
+    return (
+        f"mocoserve is ready. Ctrl-C stops it.\n"
+        f"  url      {facts['url']}\n"
+        f"  key      in {facts['key_file']}\n"
+        f"  read key in {facts['read_key_file']}, for whoever should only look\n"
+        f"  data     {facts['data_dir']}{metrics}\n"
+        f"next, in another shell: moco dataset add PATH --name NAME"
+    )

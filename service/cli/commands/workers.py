@@ -1,0 +1,83 @@
+"""`moco workers`: who trains."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from service.cli import completion
+from service.cli.context import Shell, command
+from service.cli.exit_codes import CommandError, Exit
+from service.cli.render.format import ago_text
+
+if TYPE_CHECKING:
+    from mocoserve.client import Client
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    command(app, "workers")(workers)
+
+
+def workers(
+    shell: Shell,
+    verb: Annotated[
+        str | None,
+        typer.Argument(metavar="[drain|undrain]", show_default=False, help="Verb."),
+    ] = None,
+    worker: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[WORKER_ID]",
+            show_default=False,
+            help="With whom.",
+            autocompletion=completion.workers,
+        ),
+    ] = None,
+    drain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORKER_ID",
+            help="As `moco workers drain WORKER_ID`.",
+            autocompletion=completion.workers,
+        ),
+    ] = None,
+) -> None:
+    """List the workers; or let one take no new job (drain), or take jobs again (undrain)."""
+    from service.cli.render.tables import print_table
+
+    if drain and verb is None:
+        verb, worker = "drain", drain
+    with shell.client() as client:
+        if verb is not None:
+            _change(shell, client, verb, worker)
+            return
+        found = client.workers()
+    if shell.json:
+        shell.emit({"object": "list", "data": [worker.raw() for worker in found]})
+        return
+    if not found:
+        shell.say("No worker runs. `moco up` starts one.")
+        return
+    rows = (
+        (w.id, w.state, ",".join(w.pools), w.device, w.host, w.job_id, ago_text(w.seen_at))
+        for w in found
+    )
+    print_table(("ID", "STATE", "POOLS", "DEVICE", "HOST", "JOB", "SEEN"), rows)
+
+
+def _change(shell: Shell, client: "Client", verb: str, worker: str | None) -> None:
+    said: dict[str, str] = {
+        "drain": "takes no new job; the one that it has goes on",
+        "undrain": "takes jobs again",
+    }
+    if verb not in said or worker is None:
+        raise CommandError(
+            f"moco workers {verb} needs " + ("the id of a worker" if verb in said else "a verb"),
+            hint="`moco workers drain ID` or `moco workers undrain ID`; `moco workers` lists ids.",
+            code=Exit.USAGE,
+        )
+    answer = client.drain(worker) if verb == "drain" else client.undrain(worker)
+    if shell.json:
+        shell.emit(answer)
+    else:
+        shell.data(f"{worker} {said[verb]}")

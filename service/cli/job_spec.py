@@ -1,0 +1,72 @@
+"""A job spec from a file, options and `--set`, in that order. Pure."""
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from service.cli.exit_codes import CommandError, Exit
+
+
+def load(file: Path | None) -> dict[str, Any]:
+    """The JSON object in `file`; `-` is stdin, None an empty spec. Raises CommandError."""
+    if file is None:
+        return {}
+    try:
+        text = sys.stdin.read() if str(file) == "-" else file.read_text("utf-8")
+        spec = json.loads(text)
+    except OSError as error:
+        raise _bad(f"{file} cannot be read", error.strerror or str(error)) from error
+    except ValueError as error:
+        raise _bad(f"{file} is no JSON", str(error)) from error
+    if not isinstance(spec, dict):
+        raise _bad(f"{file} holds no JSON object", "A spec looks like {'dataset': 'cifar10'}.")
+    return spec
+
+
+def with_sets(spec: Mapping[str, Any], sets: Iterable[str]) -> dict[str, Any]:
+    """`spec` with each `key.path=value` put in; values are JSON, else plain words.
+
+    Raises:
+        CommandError: no `=`, or the path goes through something that is no object.
+    """
+    made = json.loads(json.dumps(spec))
+    for entry in sets:
+        path, equals, text = entry.partition("=")
+        names = path.split(".")
+        if not equals or not all(names):
+            raise _bad(f"--set {entry} is not key.path=value", "Such as --set optim.lr=0.06.")
+        _put(made, names, _value(text), entry)
+    return dict(made)
+
+
+def with_options(spec: Mapping[str, Any], options: Mapping[str, object]) -> dict[str, Any]:
+    """`spec` with each option that was given; dotted names go into nested objects."""
+    made = json.loads(json.dumps(spec))
+    for name, value in options.items():
+        if value is not None:
+            _put(made, name.split("."), value, name)
+    return dict(made)
+
+
+def _put(spec: dict[str, Any], names: list[str], value: object, entry: str) -> None:
+    *outer, last = names
+    for name in outer:
+        spec = spec.setdefault(name, {})
+        if not isinstance(spec, dict):
+            raise _bad(f"--set {entry} goes through {name}", f"{name} is no object.")
+    spec[last] = value
+
+
+def _value(text: str) -> object:
+    try:
+        value: object = json.loads(text)
+    except ValueError:
+        return text
+    return value
+
+
+def _bad(title: str, detail: str) -> CommandError:
+    hint = "See `moco submit --help`; `--dry-run` checks a spec without running it."
+    return CommandError(title, detail=detail, hint=hint, code=Exit.USAGE)

@@ -1,0 +1,225 @@
+"""Everything that runs on one machine: Redis, API, exporter, workers. Started, kept, stopped."""
+
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from mocoserve.client import Client
+from mocoserve.errors import ClientError, NotAuthorised
+from service.cli.exit_codes import CommandError
+from service.cli.local.process import Child
+
+_READY_S = 120.0
+_LOOK_EVERY_S = 0.2
+_BACKLOG = 2048
+_FAILURES_MAX = 2
+"""Of one child before the stack is ready; a third try would not help."""
+Tell = Callable[[str, dict[str, Any]], None]
+"""Takes a word for what happened, and the details."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where the stack listens."""
+
+    data_dir: Path
+    url: str
+    key: str
+    metrics_urls: dict[str, str]
+    listeners: dict[str, socket.socket]
+    """Name of a child -> the socket that it listens on."""
+
+
+class Signals:
+    """Counts SIGINT and SIGTERM: the first asks to stop, the second to hurry."""
+
+    def __init__(self) -> None:
+        """Nothing was asked yet."""
+        self.count = 0
+
+    def __enter__(self) -> "Signals":
+        self._before = {
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+
+    def stop(self) -> bool:
+        """Whether to stop."""
+        return self.count > 0
+
+    def hurry(self) -> bool:
+        """Whether to stop at once."""
+        return self.count > 1
+
+
+class Stack:
+    """The children in the order they start; they stop in the reverse order."""
+
+    def __init__(
+        self,
+        children: list[Child],
+        layout: Layout,
+        *,
+        look_at_redis: Callable[[], None],
+        tell: Tell,
+    ) -> None:
+        """`look_at_redis` is called again and again, to start it anew if it is gone."""
+        self.children, self.layout, self.tell = children, layout, tell
+        self._look_at_redis = look_at_redis
+        self._workers = [child for child in children if child.plan.name.startswith("worker")]
+
+    def run(self, signals: Signals) -> None:
+        """Start, tell `ready`, keep running until a signal, stop.
+
+        Raises:
+            CommandError: a child cannot be started; the others are stopped again.
+        """
+        try:
+            for child in self.children:
+                child.start()
+            self._await_ready(signals)
+            if not signals.stop():
+                with _announced(self.layout):
+                    self.tell("ready", self._ready_facts())
+                    while not signals.stop():
+                        self._look()
+                        time.sleep(_LOOK_EVERY_S)
+        finally:
+            self._stop(signals)
+
+    def _await_ready(self, signals: Signals) -> None:
+        end_s = time.monotonic() + _READY_S
+        with Client(self.layout.url, self.layout.key, tries=1, timeout_s=2.0) as client:
+            while not signals.stop() and not self._is_ready(client):
+                self._look()
+                for child in self.children:
+                    if child.failures >= _FAILURES_MAX or child.done:
+                        raise _cannot_start(child)
+                if time.monotonic() > end_s:
+                    raise CommandError(
+                        f"The service is not ready after {_READY_S:g} s",
+                        detail=f"Logs are in {self.children[0].log.parent}.",
+                        hint="See what the logs say, then try again.",
+                    )
+                time.sleep(_LOOK_EVERY_S)
+
+    def _is_ready(self, client: Client) -> bool:
+        try:
+            client.ready()
+            seen = {worker.pid for worker in client.workers()}
+            return all(child.pid in seen for child in self._workers)
+        except NotAuthorised as error:
+            raise CommandError(
+                f"Another service answers at {self.layout.url}",
+                detail="It does not know the key of this data folder.",
+                hint="Stop it, or choose another --port; 0 takes a free one.",
+            ) from error
+        except ClientError:
+            return False
+
+    def _look(self) -> None:
+        self._look_at_redis()
+        for child in self.children:
+            starts = child.starts
+            code = child.look()
+            if code is not None:
+                facts = {"name": child.plan.name, "code": code, "log": str(child.log)}
+                if child.done:
+                    self.tell("ended", facts)
+                else:
+                    self.tell("crashed", {**facts, "again_in_s": child.pause_s})
+            elif child.starts > starts:
+                self.tell("restarted", {"name": child.plan.name, "pid": child.pid})
+
+    def _stop(self, signals: Signals) -> None:
+        """Workers first, all at once, so that they save; then what they need."""
+        self.tell("stopping", {})
+        for child in self._workers:
+            child.ask_to_stop()
+        others = [child for child in reversed(self.children) if child not in self._workers]
+        for child in (*self._workers, *others):
+            child.ask_to_stop()
+            if not child.await_stop(hurry=signals.hurry):
+                self.tell("killed", {"name": child.plan.name})
+
+    def _ready_facts(self) -> dict[str, Any]:
+        return {
+            "url": self.layout.url,
+            "key_file": _where("MOCO_API_KEY", self.layout.data_dir / "api.key"),
+            "read_key_file": _where("MOCO_READ_KEY", self.layout.data_dir / "read.key"),
+            "data_dir": str(self.layout.data_dir),
+            "metrics": self.layout.metrics_urls,
+            "pids": {child.plan.name: child.pid for child in self.children},
+        }
+
+
+def _where(variable: str, path: Path) -> str:
+    """What holds a key: the variable, if one was given in it, else the file."""
+    return variable if os.environ.get(variable) else str(path)
+
+
+def bound(preferred: int = 0) -> socket.socket:
+    """Return a socket on `preferred` if that is free on loopback, else on one that is.
+
+    It is ours from then on: a process that is handed it cannot find its port taken.
+    """
+    for port in (preferred, 0):
+        listener = socket.socket()
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+            listener.listen(_BACKLOG)  # until then another socket could be bound beside it
+            return listener
+        except OSError:
+            listener.close()
+    raise CommandError("No port is free on 127.0.0.1", hint="Stop something that listens.")
+
+
+def port_of(listener: socket.socket) -> int:
+    """Return the port that a socket is bound to."""
+    return int(listener.getsockname()[1])
+
+
+def is_free(port: int) -> bool:
+    """Return whether nothing listens on this port of loopback."""
+    with bound(port) as listener:
+        return port_of(listener) == port
+
+
+@contextmanager
+def _announced(layout: Layout) -> Iterator[None]:
+    """`server.json` while the stack runs, so that `moco` finds it."""
+    path = layout.data_dir / "server.json"
+    draft = path.with_suffix(f".{os.getpid()}.tmp")
+    facts = {"url": layout.url, "pid": os.getpid(), "metrics": layout.metrics_urls}
+    draft.write_text(json.dumps(facts) + "\n", "utf-8")
+    draft.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _cannot_start(child: Child) -> CommandError:
+    words = "\n  ".join(child.last_words())
+    return CommandError(
+        f"{child.plan.name} does not start",
+        detail=f"The end of {child.log}:\n  {words}",
+        hint="`moco doctor` checks what it needs.",
+    )

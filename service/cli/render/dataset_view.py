@@ -1,0 +1,135 @@
+"""What a person is shown of a dataset, as names and values. Pure."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from service.cli.render.format import bytes_text, count_text
+
+if TYPE_CHECKING:
+    from mocoserve.models import Dataset, DataWarning, SideHistogram, ValueMapping
+
+KEPT = {
+    "truncated_kept": "cut off",
+    "pages_left_out": "with further pages",
+    "bad_cell": "with a value that cannot be read in their table",
+    "bad_mask": "without their mask",
+}
+"""Reasons of files that are rows all the same, in words."""
+RULES = {
+    "identity": "as they are",
+    "auto": "percentiles 0.1 and 99.9 of all pixels",
+    "full": "smallest and largest of all pixels",
+    "stated": "as stated",
+}
+"""Where the range of values comes from."""
+LIMITS = frozenset(
+    {"pixels_max", "file_bytes_max", "total_bytes_max", "entries_max", "ratio_max", "seconds_max"}
+)
+BAR_LETTERS = 30
+"""Of the bin with the most images."""
+
+
+def facts_of(dataset: "Dataset") -> list[tuple[str, object]]:
+    """In the order in which they are shown; None is what there is not."""
+    facts, reason = dataset.facts, dataset.status_reason
+    shown: list[tuple[str, object]] = [
+        ("id", dataset.id),
+        ("name", dataset.name),
+        ("status", dataset.status),
+        ("because", (reason.message or reason.code or None) if reason else None),
+        ("size", bytes_text(dataset.size_bytes) if dataset.size_bytes else None),
+        ("on disk", bytes_text(dataset.stored_bytes) if dataset.stored_bytes else None),
+        ("version", _version(dataset)),
+        ("upload", _upload(dataset) if dataset.status == "received" else None),
+    ]
+    if facts:
+        same = f"{facts.side_px_median} px"
+        span = f"{facts.side_px_min} to {facts.side_px_max} px, median {same}"
+        shown += [
+            ("rows", count_text(facts.rows)),
+            ("classes", f"{len(facts.labels)}" if facts.labels else "none: no labels"),
+            ("splits", splits_text(facts.splits) if facts.splits else None),
+            ("channels", f"{facts.channels}"),
+            ("values", values_text(facts.values) if facts.values else None),
+            ("sides", same if facts.same_size and facts.side_px_min == facts.side_px_max else span),
+            ("as sent", _lines(facts.sides_sent)),
+            ("bad files", count_text(facts.bad_files)),
+            ("duplicates", count_text(facts.duplicates)),
+            ("kept as", f"{dataset.store_as}, {bytes_text(facts.size_bytes)}"),
+            ("truncated", f"{facts.truncated_kept} kept" if facts.truncated_kept else None),
+        ]
+        shown += [("warning", warning_text(warning)) for warning in facts.warnings]
+    if dataset.options:
+        shown.append(("options", options_text(dataset.options)))
+    return shown
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """Return what a report counts: files that are left out, then those that are kept in part."""
+    words = [f"{count} {reason}" for reason, count in sorted(counts.items()) if reason not in KEPT]
+    kept = [f"{counts[reason]} {words}" for reason, words in KEPT.items() if reason in counts]
+    told = f"Left out: {', '.join(words) or 'nothing'}."
+    return f"{told} Kept in part: {', '.join(kept)}." if kept else told
+
+
+def splits_text(splits: Mapping[str, int]) -> str:
+    """Return the rows of each split."""
+    return ", ".join(f"{name} {count_text(rows)}" for name, rows in splits.items())
+
+
+def values_text(values: "ValueMapping") -> str:
+    """Return which values are seen as black and as white, and why these."""
+    return (
+        f"{values.source_dtype}: {values.low:.6g} is black, {values.high:.6g} is white "
+        f"({RULES.get(values.rule, values.rule)})"
+    )
+
+
+def warning_text(warning: "DataWarning") -> str:
+    """Return a warning on one line: what was seen, then what to do."""
+    return f"{warning.message.rstrip('.')}. {warning.hint}".rstrip()
+
+
+def options_text(options: Mapping[str, object]) -> str:
+    """Return the options of an ingest that say how rows look; limits are left aside."""
+    shown = {name: value for name, value in options.items() if name not in LIMITS}
+    return ", ".join(f"{name} {value}" for name, value in shown.items() if value is not None)
+
+
+def _version(dataset: "Dataset") -> str | None:
+    """Why the name does not lead to it."""
+    if dataset.is_current:
+        return None
+    if dataset.status in ("received", "preparing"):
+        return "takes the name once it is ready"
+    return "the name leads to another version: use the id"
+
+
+def _upload(dataset: "Dataset") -> str:
+    arrived = bytes_text(dataset.received_bytes or 0)
+    of = f" of {bytes_text(dataset.size_bytes)}" if dataset.size_bytes else ""
+    if dataset.is_uploading:
+        return f"goes on, {arrived}{of} have arrived"
+    if not dataset.received_bytes:
+        return "has not begun"
+    return f"broke off, {arrived}{of} have arrived; add the same path again to go on"
+
+
+def _lines(sides: "SideHistogram | None") -> tuple[str, ...] | None:
+    return tuple(sides_text(sides).split("\n")) if sides else None
+
+
+def sides_text(sides: "SideHistogram") -> str:
+    """A line for each bin of shorter sides: its bounds, its images, and a bar of them."""
+    most = max(sides.rows)
+    bounds = [
+        f"{low:,} to {high - 1:,} px" if high - low > 1 else f"{low:,} px"
+        for low, high in zip(sides.edges_px, sides.edges_px[1:], strict=False)
+    ]
+    counts = [count_text(rows) for rows in sides.rows]
+    wide, high = (max(map(len, texts)) for texts in (bounds, counts))
+    bars = ["█" * (-(-BAR_LETTERS * rows // most)) for rows in sides.rows]
+    return "\n".join(
+        f"{bound:>{wide}}  {count:>{high}}  {bar}".rstrip()
+        for bound, count, bar in zip(bounds, counts, bars, strict=True)
+    )

@@ -1,0 +1,51 @@
+"""How a job ended, in words: what happened to one that did not succeed, and what to do next. Pure.
+
+What watches or waits for a job says it on stderr, like every failure, with the exit code.
+"""
+
+from typing import TYPE_CHECKING
+
+from service.cli.exit_codes import CommandError, outcome
+from service.cli.render.format import duration_text
+from service.cli.render.verdict_text import verdict_of
+
+if TYPE_CHECKING:
+    from mocoserve.models import Job
+
+UNHAPPY = frozenset({"failed", "cancelled"})
+"""Statuses in which nothing more comes of a job by itself."""
+
+
+def lasted(job: "Job") -> str:
+    """` after 1:23`, or nothing for a job that was never begun or is not over."""
+    if job.started_at is None or job.finished_at is None:
+        return ""
+    return f" after {duration_text(job.finished_at - job.started_at)}"
+
+
+def unhappy(job: "Job") -> CommandError:
+    """The error that tells of a job that failed or was cancelled."""
+    return CommandError(
+        f"{job.id} {job.status}{lasted(job)}",
+        detail=_detail(job),
+        hint=_next(job),
+        code=outcome(job.status),
+    )
+
+
+def _detail(job: "Job") -> str:
+    """Return why it ended so, and how it was: the reason may be the evidence of the verdict."""
+    reason, verdict = job.status_reason, verdict_of(job)
+    told = (reason.message or reason.code) if reason else ""
+    if verdict is None or verdict.kind in ("ok", "busy"):
+        return told
+    evidence = "" if verdict.evidence == told else f": {verdict.evidence}"
+    return f"{told} Verdict: {verdict.word}{evidence or '.'}".strip()
+
+
+def _next(job: "Job") -> str:
+    if job.status == "cancelled":
+        return f"`moco resume {job.id}` goes on from where it stopped."
+    told = job.status_reason.hint if job.status_reason else ""
+    log = f"`moco logs {job.id}` prints its log."
+    return f"{told} {log}" if told else log
