@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from service import examples
+from service.planning import PlannedJob
 from service.schemas import JSON_OBJECT, Dataset, Job, Sha256, shown
 from service.store.words import AttemptRecord, CheckpointRecord
 from trainer.events import DataWarning, FileRecord
@@ -76,6 +77,19 @@ class Preview(BaseModel):
     """Peak memory on the device, estimated from the layers."""
     warnings: list[DataWarning] = Field(default_factory=list)
     """What you should know before it runs, such as views that ask for more than is stored."""
+
+    @classmethod
+    def of(cls, planned: PlannedJob) -> "Preview":
+        """Return the planned job as it is answered."""
+        return cls(
+            resolved=planned.resolved,
+            reasons=planned.reasons,
+            steps=planned.steps,
+            eta_s=planned.eta_s,
+            eta_basis=planned.eta_basis,
+            memory_bytes=planned.memory_bytes,
+            warnings=list(planned.warnings),
+        )
 
 
 class EventItem(BaseModel):

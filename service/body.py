@@ -11,8 +11,9 @@ from starlette.types import Message
 
 from mocoserve.plain_text import UNSAFE, escaped
 from service.conditions import require_match
+from service.errors import FieldError
 from service.parameters import Parameters
-from service.problems import FieldError, Problem
+from service.problems import Problem
 
 JSON_BYTES_MAX = 64 * 1024
 JSON_DEPTH_MAX = 32

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.problems import Problem
+from service.errors import ServiceError
 from trainer.files import FULL_DISK
 
 
 @contextmanager
 def disk_told() -> Iterator[None]:
-    """Tell of a disk that refuses: Problem `disk_full`, which a user can mend, else `storage`."""
+    """Raise ServiceError `disk_full` or `storage` where a disk refuses with an OSError."""
     try:
         yield
     except OSError as error:
         if error.errno in FULL_DISK:
-            raise Problem("disk_full", "The data folder has no space left.") from None
-        raise Problem("storage", f"The disk answered: {error.strerror}.") from error
+            raise ServiceError("disk_full", "The data folder has no space left.") from None
+        raise ServiceError("storage", f"The disk answered: {error.strerror}.") from error

@@ -7,7 +7,8 @@ from typing import Any, get_args, get_origin
 from fastapi.dependencies.models import Dependant
 from starlette.datastructures import QueryParams
 
-from service.problems import FieldError, Problem
+from service.errors import FieldError
+from service.problems import Problem
 
 
 class Parameters:

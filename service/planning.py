@@ -3,16 +3,16 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from service.answers import Preview
+from service.errors import ServiceError, invalid
 from service.idempotency import fingerprint
-from service.problems import Problem, invalid
 from service.store.store import Store
 from service.store.words import DatasetRecord, JobRecord, NewJob
 from trainer.alike import check_alike
 from trainer.enlarging import enlarged_views
 from trainer.estimate import Estimate, estimate
-from trainer.events import DatasetFacts
+from trainer.events import DatasetFacts, DataWarning
 from trainer.spec import JobSpec
 from trainer.suggest import Resolved, resolve
 
@@ -68,7 +68,7 @@ def names_in(spec: JobSpec) -> Iterator[str]:
 def plan(spec: JobSpec, found: Mapping[str, DatasetRecord]) -> Plan:
     """Fill the holes of `spec`; `found` is what the store has of `names_in(spec)`.
 
-    Raises Problem `invalid`, `no_dataset`, `dataset_not_ready`, SpecError.
+    Raises ServiceError `invalid`, `no_dataset`, `dataset_not_ready`, SpecError.
     """
     if spec.pool == INGEST_POOL:
         detail = (
@@ -85,20 +85,33 @@ def plan(spec: JobSpec, found: Mapping[str, DatasetRecord]) -> Plan:
     return Plan(spec, resolve(spec, facts), facts, train.id, inputs)
 
 
-def preview(sent: JobSpec, store: Store) -> Preview:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedJob:
+    """What a spec would become, without running it."""
+
+    resolved: dict[str, Any]
+    reasons: dict[str, str]
+    steps: int
+    eta_s: float | None
+    eta_basis: str
+    memory_bytes: int
+    warnings: tuple[DataWarning, ...]
+
+
+def preview(sent: JobSpec, store: Store) -> PlannedJob:
     """What the job would be and cost. Raises what `plan` raises, and StoreUnavailable."""
     planned = plan(sent, store.datasets.find(names_in(sent)))
     spec = planned.resolved.spec
     cost = estimate(spec, planned.facts)
     eta_s, basis = _time(spec, cost, store)
-    return Preview(
+    return PlannedJob(
         resolved=json.loads(spec.model_dump_json()),
         reasons=planned.resolved.reasons,
         steps=cost.steps,
         eta_s=eta_s,
         eta_basis=basis,
         memory_bytes=cost.memory_bytes,
-        warnings=[warning] if (warning := enlarged_views(spec, planned.facts)) else [],
+        warnings=(warning,) if (warning := enlarged_views(spec, planned.facts)) else (),
     )
 
 
@@ -110,7 +123,7 @@ def _ready(
         raise invalid(f"#/{field}", f"There is no dataset {name[:128]!r}.", code="no_dataset")
     if record.status != "ready" or record.facts is None or record.pack is None:
         detail = f"#/{field}: dataset {record.name} is {record.status}."
-        raise Problem("dataset_not_ready", detail, hint=record.hint or None)
+        raise ServiceError("dataset_not_ready", detail, hint=record.hint or None)
     return record, record.facts
 
 

@@ -6,43 +6,30 @@ from pathlib import Path
 from typing import cast
 
 from service.disk import disk_told
+from service.errors import ServiceError, invalid
 from service.ids import new_id
 from service.ledger.desk import Desk
 from service.planning import INGEST_POOL
-from service.problems import Problem, invalid
-from service.schemas import Dataset, DatasetOnDisk
 from service.settings import ApiSettings
-from service.storage import folder_bytes
 from service.store.errors import WrongState
 from service.store.store import Store
 from service.store.words import DatasetRecord, NewJob
-from service.uploads import held_bytes, is_locked, staged_path
+from service.uploads import staged_path
 from trainer.ingest_options import LIMITS, IngestOptions
 from trainer.spec import IngestSpec, SourceFormat
-
-
-def shown(record: DatasetRecord, settings: ApiSettings) -> Dataset:
-    """The dataset as it is answered, with what of it lies on the disk."""
-    path = settings.data_dir / staged_path(record.id)
-    disk = DatasetOnDisk(
-        received_bytes=held_bytes(path),
-        is_uploading=record.status in ("received", "failed") and is_locked(path),
-        stored_bytes=folder_bytes(settings.data_dir / "datasets" / record.id),
-    )
-    return Dataset.of(record, disk)
 
 
 def allowed_source(path: str, settings: ApiSettings) -> str:
     """`path` without links, if it lies under an allowed root and is there.
 
-    Raises Problem `path_not_allowed` or `invalid`.
+    Raises ServiceError `path_not_allowed` or `invalid`.
     """
     try:
         real = Path(path).resolve()
     except (OSError, RuntimeError):  # links in a circle
         raise invalid("#/path", "The path leads nowhere.") from None
     if not any(real.is_relative_to(root.resolve()) for root in settings.allowed_roots):
-        raise Problem("path_not_allowed", "#/path: not under a folder of MOCO_ALLOWED_ROOTS.")
+        raise ServiceError("path_not_allowed", "#/path: not under a folder of MOCO_ALLOWED_ROOTS.")
     if not os.path.exists(real):  # never raises, however long or odd a name is
         raise invalid("#/path", "There is no such file or folder on the server.")
     if not (real.is_file() or real.is_dir()):
@@ -51,16 +38,16 @@ def allowed_source(path: str, settings: ApiSettings) -> str:
 
 
 def check_size(size_bytes: int, settings: ApiSettings) -> None:
-    """Raise Problem `too_large` if so many bytes may not be uploaded."""
+    """Raise ServiceError `too_large` if so many bytes may not be uploaded."""
     if size_bytes > settings.upload_bytes_max:
         limit = settings.upload_bytes_max
-        raise Problem("too_large", f"{size_bytes} bytes; MOCO_UPLOAD_BYTES_MAX is {limit}.")
+        raise ServiceError("too_large", f"{size_bytes} bytes; MOCO_UPLOAD_BYTES_MAX is {limit}.")
 
 
 def resolved_options(asked: IngestOptions, settings: ApiSettings) -> IngestOptions:
     """Return what was asked, completed by the server's defaults and bounded by its ceilings.
 
-    Raises Problem `invalid` for a value above a ceiling; a default above one is lowered to it.
+    Raises ServiceError `invalid` for a value above a ceiling; a default above one is lowered to it.
     """
     chosen = asked.model_dump(exclude_unset=True)
     values = settings.ingest_defaults.model_dump() | chosen

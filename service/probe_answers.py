@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service import examples
 from service.answers import Listing
+from service.probes import Asked
 from service.schemas import StatusReason, shown
 from service.store.words import JobRecord, Status
 from trainer.file_names import SHEET, TILES
@@ -169,16 +170,6 @@ class Probe(BaseModel):
             sheet_url=f"{at}/{SHEET}",
             tiles_url=f"{at}/{TILES}",
         )
-
-
-class Asked(Record):
-    """What a probe was asked, as its record keeps it."""
-
-    rows: list[int] | None
-    checkpoint: int | None
-    """Of the encoder that was chosen."""
-    k: int
-    is_image: bool
 
 
 class ProbeList(Listing):

@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from service.errors import ServiceError, invalid
 from service.files import folder_exists
 from service.idempotency import fingerprint
-from service.probe_answers import Asked, ProbeRequest
-from service.problems import Problem, invalid
 from service.store.errors import NotFound, WrongState
 from service.store.store import Store
 from service.store.words import TERMINAL, JobRecord, NewJob, Submitted
 from trainer.file_names import TABLE, WEIGHTS
+from trainer.record import Record
 from trainer.spec import JobSpec, ProbeSpec
 
 POOL = "ingest"
@@ -28,6 +28,16 @@ KEPT_S = 24 * 3600.0
 IMAGE = "image"
 RETRIED = ("failed", "cancelled")
 """Another search may end better."""
+
+
+class Asked(Record):
+    """A query for neighbours, as the record of its job keeps it."""
+
+    rows: list[int] | None
+    checkpoint: int | None
+    """As it was asked; in the record, that of the encoder that was chosen."""
+    k: int
+    is_image: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +65,27 @@ class Probes:
         # Made from the checked id, never from what the record says.
         return f"jobs/{self.job.id}/probes"
 
-    def check(self, asked: ProbeRequest) -> Source:
-        """The encoder that is meant. Raises Problem if there is none or nothing can be asked."""
+    def check(self, asked: Asked) -> Source:
+        """Return the encoder that is meant. Raises ServiceError if nothing can be asked."""
         if self.job.kind != "train":
-            raise Problem("wrong_state", "An ingest has no encoder.")
+            raise ServiceError("wrong_state", "An ingest has no encoder.")
         self._check_rows(asked.rows or [])
         waiting = self.store.jobs.counts(kind="probe")["queued"]
         if waiting >= WAITING_MAX:
-            raise Problem("too_many_probes", f"{waiting} probes wait already.")
+            raise ServiceError("too_many_probes", f"{waiting} probes wait already.")
         return self._checkpoint(asked) if asked.checkpoint is not None else self._best()
 
-    def submit(self, asked: ProbeRequest, source: Source, *, probe_id: str) -> Submitted:
+    def submit(self, asked: Asked, source: Source, *, probe_id: str) -> Submitted:
         """Queue it. The image lies in the probe's folder by now, if one was sent.
 
         The same rows of the same encoder answer the probe that was made before.
         """
         folder = self.data_dir / self.folder / probe_id
-        has_image = (folder / IMAGE).is_file()
-        if not has_image:
+        if not asked.is_image:
             folder.mkdir(parents=True)
-        told = Asked(rows=asked.rows, checkpoint=source.checkpoint, k=asked.k, is_image=has_image)
+        told = asked.model_copy(update={"checkpoint": source.checkpoint})
         new = self._new(told, source, probe_id)
-        key = None if has_image else self._key(told, source)
+        key = None if told.is_image else self._key(told, source)
 
         def submit() -> Submitted:
             return self.store.jobs.submit(
@@ -109,7 +118,7 @@ class Probes:
             dataset = self.store.datasets.get(self.job.dataset_id or "")
         except NotFound:
             hint = "Neighbours are rows of the dataset; train on another one to search there."
-            raise Problem("wrong_state", "The job's dataset was deleted.", hint=hint) from None
+            raise ServiceError("wrong_state", "The job's dataset was deleted.", hint=hint) from None
         count = dataset.facts.rows if dataset.facts is not None else 0
         for place, row in enumerate(rows):
             if row >= count:
@@ -123,9 +132,11 @@ class Probes:
         for one in self.store.jobs.checkpoints(job.id):
             if folder_exists(self.data_dir, one.path):
                 return Source(one.path, one.step, one.manifest_sha256)
-        raise Problem("no_encoder", f"The job is {job.status} and has saved no checkpoint yet.")
+        raise ServiceError(
+            "no_encoder", f"The job is {job.status} and has saved no checkpoint yet."
+        )
 
-    def _checkpoint(self, asked: ProbeRequest) -> Source:
+    def _checkpoint(self, asked: Asked) -> Source:
         told = [
             one for one in self.store.jobs.checkpoints(self.job.id) if one.step == asked.checkpoint
         ]
@@ -134,7 +145,7 @@ class Probes:
                 return Source(one.path, one.step, one.manifest_sha256)
         if not told:
             raise invalid("#/checkpoint", f"There is no checkpoint of step {asked.checkpoint}.")
-        raise Problem(
+        raise ServiceError(
             "artifact_missing",
             f"The checkpoint of step {asked.checkpoint} was replaced by newer ones.",
             hint="Choose one that the list of checkpoints calls available, or leave it out.",

@@ -1,12 +1,12 @@
 """Every answer that is not a success, as problem+json (RFC 9457): the one table of them.
 
-A `Problem` is raised wherever a request cannot be served; errors of the store, of the trainer's
-words and of the framework are turned into one here, and nowhere else.
+A `Problem` is raised by the HTTP code itself; errors of the use cases, of the store, of the spec
+and of the framework are turned into one here, and nowhere else.
 """
 
 import http
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from fastapi import FastAPI, Request
@@ -14,6 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from service.errors import FieldError, ServiceError, WrongOffset
 from service.prefix import route_path
 from service.store.errors import (
     DatasetInUse,
@@ -144,16 +145,8 @@ KINDS: dict[str, Kind] = {
 }
 
 
-class FieldError(NamedTuple):
-    """One field that is wrong."""
-
-    pointer: str
-    """`#/optim/lr` in the body (RFC 6901), or `query/limit`, `path/id`, `header/range`."""
-    detail: str
-
-
 class Problem(Exception):
-    """A request cannot be served. `code` is a key of `KINDS`; `detail` says what and where."""
+    """An answer that refuses a request. `code` is a key of `KINDS`."""
 
     def __init__(
         self,
@@ -193,31 +186,20 @@ class Problem(Exception):
         )
 
 
-def invalid(pointer: str, detail: str, *, code: str = "invalid") -> Problem:
-    """One field is wrong."""
-    return Problem(code, f"{pointer}: {detail}", errors=[FieldError(pointer, detail)])
-
-
 def problem_of(error: Exception) -> Problem:
-    """What to answer to `error`. What is not known here is our mistake: `internal`."""
+    """Return the answer to `error`; `internal` for one that no table knows."""
     if isinstance(error, Problem):
         return error
-    if isinstance(error, RequestValidationError):
-        return _of_validation(error)
-    if isinstance(error, HTTPException):
-        return _of_http(error)
-    if isinstance(error, SpecError):
-        pointer = "#/" + error.field.replace(".", "/")
-        found = [FieldError(pointer, error.detail)]
-        return Problem("bad_spec", error.detail, errors=found, hint=error.next_step)
-    if isinstance(error, StoreError):
-        return _of_store(error)
+    for kind, convert in _CONVERTERS.items():
+        if isinstance(error, kind):
+            return convert(error)
     return _internal()
 
 
 def install(app: FastAPI) -> None:
     """Let `app` answer every error of a route with its problem."""
-    for kind in (Problem, RequestValidationError, HTTPException, SpecError, StoreError):
+    app.add_exception_handler(Problem, _answer)
+    for kind in _CONVERTERS:
         app.add_exception_handler(kind, _answer)
 
 
@@ -235,6 +217,17 @@ def _methods(request: Request) -> list[str]:
         if route.path_regex.match(path):
             methods |= set(route.methods or ())
     return sorted(methods | {"HEAD"} if "GET" in methods else methods)
+
+
+def _of_service(error: ServiceError) -> Problem:
+    headers = {"Upload-Offset": str(error.held_bytes)} if isinstance(error, WrongOffset) else {}
+    return Problem(error.code, error.detail, errors=error.errors, hint=error.hint, headers=headers)
+
+
+def _of_spec(error: SpecError) -> Problem:
+    pointer = "#/" + error.field.replace(".", "/")
+    fields = [FieldError(pointer, error.detail)]
+    return Problem("bad_spec", error.detail, errors=fields, hint=error.next_step)
 
 
 def _of_store(error: StoreError) -> Problem:
@@ -311,3 +304,12 @@ def _pointer(error: Mapping[str, Any], body: object) -> str:
             break
         path.append(str(part)[:64].replace("~", "~0").replace("/", "~1"))
     return "#/" + "/".join(path)
+
+
+_CONVERTERS: dict[type[Exception], Callable[[Any], Problem]] = {
+    ServiceError: _of_service,
+    RequestValidationError: _of_validation,
+    HTTPException: _of_http,
+    SpecError: _of_spec,
+    StoreError: _of_store,
+}

@@ -20,6 +20,7 @@ from service.store.words import (
     JobRecord,
     Status,
 )
+from service.waiting import WaitingReason
 from trainer.events import DatasetFacts, Judged, Profiled, StoredAs
 from trainer.ingest_options import USUAL, IngestOptions
 from trainer.record import Record
@@ -112,7 +113,7 @@ class StatusReason(BaseModel):
     """What to do next."""
 
     @classmethod
-    def of(cls, record: JobRecord | DatasetRecord) -> "StatusReason | None":
+    def of(cls, record: JobRecord | DatasetRecord | WaitingReason) -> "StatusReason | None":
         """None when there is nothing to explain."""
         if not record.code:
             return None
@@ -317,13 +318,13 @@ class Job(BaseModel):
     """Grows with every change."""
 
     @classmethod
-    def of(cls, record: JobRecord, *, waits: StatusReason | None = None) -> "Job":
+    def of(cls, record: JobRecord, *, waits: WaitingReason | None = None) -> "Job":
         """As the store has it; `waits` is why it cannot start."""
         return cls(
             id=record.id,
             name=record.name,
             status=record.status,
-            status_reason=waits or StatusReason.of(record),
+            status_reason=StatusReason.of(waits or record),
             created_at=record.created_at_s,
             started_at=record.started_at_s,
             finished_at=record.finished_at_s,

@@ -6,9 +6,9 @@ from contextlib import suppress
 import structlog
 
 from service.background import Background
+from service.errors import ServiceError
 from service.ledger.desk import Desk
 from service.probes import forget_old
-from service.problems import Problem
 from service.retention import CALM_S, Removable, Shelf, due, removable, trim_events
 from service.settings import ApiSettings
 from service.store.errors import DatasetInUse, NotFound, StoreError, WrongState
@@ -50,7 +50,7 @@ class Tidier(Background):
     def _remove(self, one: Removable) -> None:
         try:
             one.remove()
-        except (NotFound, WrongState, DatasetInUse, Problem) as error:  # it is of use again
+        except (NotFound, WrongState, DatasetInUse, ServiceError) as error:  # it is of use again
             log.info("kept", kind=one.kind, id=one.id, reason=str(error))
         except OSError as error:
             log.warning("not_removed", kind=one.kind, id=one.id, error=str(error))

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from starlette.concurrency import run_in_threadpool
+from anyio import to_thread
 
 from service.disk import disk_told
-from service.problems import Problem
+from service.errors import ServiceError, WrongOffset
 from service.store.errors import NotFound
 from trainer.failpoints import reach
 from trainer.file_names import UPLOAD
@@ -79,7 +79,7 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def no_sender(path: Path) -> Iterator[None]:
-    """Keep senders away from the staged file meanwhile. Raises Problem `upload_busy`."""
+    """Keep senders away from the staged file meanwhile. Raises ServiceError `upload_busy`."""
     try:
         file = os.open(path, _FLAGS, 0o600)  # made, so that a sender who comes now meets the lock
     except FileNotFoundError:  # it has no folder
@@ -89,7 +89,7 @@ def no_sender(path: Path) -> Iterator[None]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise Problem("upload_busy", "An upload of this dataset is going on.") from None
+        raise ServiceError("upload_busy", "An upload of this dataset is going on.") from None
     finally:
         os.close(file)
 
@@ -116,27 +116,27 @@ def empty(path: Path, *, older_s: float) -> int:
 
 
 def check_space(folder: Path | int, needed_bytes: int) -> None:
-    """Raise Problem `disk_full` if so many bytes cannot be written to the disk of `folder`."""
+    """Raise ServiceError `disk_full` if so many bytes cannot be written to the disk of `folder`."""
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
-        raise Problem("disk_full", f"{needed_bytes} bytes are needed, {free} are free.")
+        raise ServiceError("disk_full", f"{needed_bytes} bytes are needed, {free} are free.")
 
 
 @asynccontextmanager
 async def staged(path: Path) -> AsyncIterator[BinaryIO]:
-    """The staged file, for this sender alone. Raises Problem `upload_busy` after two seconds.
+    """The staged file, for this sender alone. Raises ServiceError `upload_busy` after two seconds.
 
     The wait is for a sender that takes up its own upload while what it sent before the break is
     still being written.
     """
-    file = await run_in_threadpool(_open, path)
+    file = await to_thread.run_sync(_open, path)
     with file:
         for _ in range(int(LOCK_WAIT_S / LOCK_AGAIN_S)):
             if _locked(file):
                 yield file
                 return
             await asyncio.sleep(LOCK_AGAIN_S)
-        raise Problem("upload_busy", "Another upload of this dataset is going on.")
+        raise ServiceError("upload_busy", "Another upload of this dataset is going on.")
 
 
 async def receive(
@@ -148,10 +148,10 @@ async def receive(
 ) -> Received:
     """Write `chunks` at the announced offset, and check the whole once it is there.
 
-    Bytes that arrived stay when the sender leaves or the disk is full. Raises Problem
+    Bytes that arrived stay when the sender leaves or the disk is full. Raises ServiceError
     `wrong_offset`, `size_mismatch`, `sha256_mismatch` or `disk_full`.
     """
-    hasher = await run_in_threadpool(_place, file, told)
+    hasher = await to_thread.run_sync(_place, file, told)
     place = told.offset
 
     def write(block: bytes) -> None:
@@ -165,17 +165,17 @@ async def receive(
         async with aclosing(_blocks(chunks)) as blocks:
             async for block in blocks:
                 if place + len(block) > told.size_bytes:
-                    raise Problem("size_mismatch", f"{told.size_bytes} bytes were announced.")
-                await run_in_threadpool(write, block)
+                    raise ServiceError("size_mismatch", f"{told.size_bytes} bytes were announced.")
+                await to_thread.run_sync(write, block)
                 place += len(block)
     finally:
-        await asyncio.shield(run_in_threadpool(_sync, file))
+        await asyncio.shield(to_thread.run_sync(_sync, file))
     if place < told.size_bytes:
         return Received(place, None)
     sha256 = hasher.hexdigest()
     if told.sha256 is not None and sha256 != told.sha256:
-        await run_in_threadpool(file.truncate, 0)
-        raise Problem("sha256_mismatch", f"The bytes have the sha256 {sha256}.")
+        await to_thread.run_sync(file.truncate, 0)
+        raise ServiceError("sha256_mismatch", f"The bytes have the sha256 {sha256}.")
     return Received(place, sha256)
 
 
@@ -199,11 +199,7 @@ def _place(file: BinaryIO, told: Announced) -> "hashlib._Hash":
     """Stand at the offset, with the hash of all bytes before it."""
     held = os.fstat(file.fileno()).st_size
     if told.offset not in (0, held):
-        raise Problem(
-            "wrong_offset",
-            f"{held} bytes are held, the upload goes on at {told.offset}.",
-            headers={"Upload-Offset": str(held)},
-        )
+        raise WrongOffset(held_bytes=held, offset=told.offset)
     if told.offset == 0:
         file.truncate(0)
     file.seek(0)

@@ -1,21 +1,29 @@
 """Why a job waits, where more is to say than that it does: nobody takes jobs of its pool."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from service.schemas import StatusReason
 from service.store.words import JobRecord, WorkerRecord
 
 
-def waiting_reason(job: JobRecord, workers: Sequence[WorkerRecord]) -> StatusReason | None:
+class WaitingReason(NamedTuple):
+    """Reason why jobs of a pool cannot start."""
+
+    code: str
+    message: str
+    hint: str
+
+
+def waiting_reason(job: JobRecord, workers: Sequence[WorkerRecord]) -> WaitingReason | None:
     """Return why a queued job cannot start; None for others, and if a worker may take it."""
     return pool_reason(job.pool, workers) if job.status == "queued" else None
 
 
-def pool_reason(pool: str, workers: Sequence[WorkerRecord]) -> StatusReason | None:
+def pool_reason(pool: str, workers: Sequence[WorkerRecord]) -> WaitingReason | None:
     """Return why no job of the pool can start; None if a worker may take one."""
     living = [one for one in workers if one.state != "lost" and pool in one.pools]
     if not living:
-        return StatusReason(
+        return WaitingReason(
             code="no_worker",
             message=f"No worker serves the pool {pool}.",
             hint=f"Start one: `python -m worker` with MOCO_POOLS={pool}. `moco up` starts workers "
@@ -23,7 +31,7 @@ def pool_reason(pool: str, workers: Sequence[WorkerRecord]) -> StatusReason | No
         )
     if all(one.state == "draining" for one in living):
         ids = ", ".join(one.id for one in living[:3])
-        return StatusReason(
+        return WaitingReason(
             code="workers_draining",
             message=f"All workers of the pool {pool} are draining: {ids}.",
             hint=f"Let one take jobs again: `moco workers undrain {living[0].id}`.",
@@ -31,7 +39,7 @@ def pool_reason(pool: str, workers: Sequence[WorkerRecord]) -> StatusReason | No
     return None
 
 
-def pool_reasons(pools: Iterable[str], workers: Sequence[WorkerRecord]) -> list[StatusReason]:
+def pool_reasons(pools: Iterable[str], workers: Sequence[WorkerRecord]) -> list[WaitingReason]:
     """Return the reasons of all pools whose jobs cannot start."""
     reasons = (pool_reason(pool, workers) for pool in sorted(set(pools)))
     return [reason for reason in reasons if reason]

@@ -11,14 +11,8 @@ from starlette.responses import Response
 from service.answers import Artifact, ArtifactList, Checkpoint, CheckpointList
 from service.body import StrictRoute
 from service.conditions import require_match, tag_matches
-from service.files import (
-    FileAnswer,
-    digest_of,
-    etag_of,
-    folder_exists,
-    open_inside,
-    parse_range,
-)
+from service.file_response import FileAnswer, digest_of, etag_of, parse_range
+from service.files import folder_exists, open_inside
 from service.metrics import artifact_format
 from service.openapi import refused
 from service.problems import Problem

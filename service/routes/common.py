@@ -13,11 +13,14 @@ from service.curves import CurveCache
 from service.ledger.desk import Desk
 from service.metrics import Instruments
 from service.problems import Problem
+from service.schemas import Dataset, DatasetOnDisk
 from service.settings import ApiSettings
-from service.storage import StorageMeter
+from service.storage import StorageMeter, folder_bytes
 from service.store.errors import NotFound
 from service.store.store import Store
 from service.store.tail import EventTail
+from service.store.words import DatasetRecord
+from service.uploads import held_bytes, is_locked, staged_path
 
 STORAGE_EVERY_S = 10.0
 STREAM_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
@@ -125,3 +128,14 @@ def answer(
     return Response(
         body.model_dump_json(), status, headers=headers, media_type=JSONResponse.media_type
     )
+
+
+def dataset_response(record: DatasetRecord, settings: ApiSettings) -> Dataset:
+    """Return the dataset as it is answered, with its bytes on the disk."""
+    path = settings.data_dir / staged_path(record.id)
+    disk = DatasetOnDisk(
+        received_bytes=held_bytes(path),
+        is_uploading=record.status in ("received", "failed") and is_locked(path),
+        stored_bytes=folder_bytes(settings.data_dir / "datasets" / record.id),
+    )
+    return Dataset.of(record, disk)

@@ -7,10 +7,11 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from service.body import StrictRoute
+from service.errors import invalid
 from service.openapi import refused
-from service.preparing import check_size, fillable, shown, take_in
-from service.problems import Problem, invalid
-from service.routes.common import DatasetName, PartsOf, answer
+from service.preparing import check_size, fillable, take_in
+from service.problems import Problem
+from service.routes.common import DatasetName, PartsOf, answer, dataset_response
 from service.schemas import Dataset
 from service.settings import ApiSettings
 from service.store.words import DatasetRecord
@@ -80,7 +81,7 @@ async def put_content(
             on_bytes=lambda size: parts.instruments.inc("moco_upload_bytes_total", size),
         )
         if received.sha256 is None:
-            return answer(shown(record, parts.settings), status=202)
+            return answer(dataset_response(record, parts.settings), status=202)
         reach("upload.pre_ingest")
         record = await run_in_threadpool(
             take_in,
@@ -89,7 +90,7 @@ async def put_content(
             size_bytes=received.held_bytes,
             sha256=received.sha256,
         )
-    return answer(shown(record, parts.settings))
+    return answer(dataset_response(record, parts.settings))
 
 
 def _announced(

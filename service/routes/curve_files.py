@@ -9,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 
 from service import history
 from service.body import StrictRoute
-from service.files import CHUNK_BYTES
+from service.file_response import CHUNK_BYTES
 from service.openapi import refused
 from service.routes.common import JobId, PartsOf
 from service.spans import ALL, blocks_of, span_of

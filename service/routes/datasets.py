@@ -11,10 +11,11 @@ from service import ids
 from service.answers import DatasetList
 from service.body import StrictRoute
 from service.disk import disk_told
-from service.files import FileAnswer, open_inside
+from service.file_response import FileAnswer
+from service.files import open_inside
 from service.idempotency import fingerprint
 from service.openapi import refused
-from service.preparing import allowed_source, check_size, prepare, resolved_options, shown
+from service.preparing import allowed_source, check_size, prepare, resolved_options
 from service.problems import Problem
 from service.report import report_entries
 from service.routes.common import (
@@ -23,6 +24,7 @@ from service.routes.common import (
     Limit,
     PartsOf,
     cursor,
+    dataset_response,
     made,
 )
 from service.schemas import BadFile, Dataset, DatasetChange, DatasetRequest, Report
@@ -90,7 +92,7 @@ def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Respons
         roots = parts.settings.allowed_roots
         record = prepare(parts.desk, record, source=source, roots=roots)
     return made(
-        shown(record, parts.settings),
+        dataset_response(record, parts.settings),
         location=f"{parts.settings.root_path}/v1/datasets/{record.id}",
         replayed=created.replayed,
     )
@@ -110,7 +112,7 @@ def list_all(
 ) -> DatasetList:
     """All datasets, newest first."""
     page = parts.store.datasets.list(after=cursor(after, ids.DATASET_ID), limit=limit)
-    found = [shown(record, parts.settings) for record in page.data]
+    found = [dataset_response(record, parts.settings) for record in page.data]
     return DatasetList.of(found, [one.id for one in found], has_more=page.has_more)
 
 
@@ -123,7 +125,7 @@ def list_all(
 )
 def get(id: DatasetName, parts: PartsOf) -> Dataset:
     """Its status, and what was found in it."""
-    return shown(parts.store.datasets.get(id), parts.settings)
+    return dataset_response(parts.store.datasets.get(id), parts.settings)
 
 
 @router.patch(
@@ -138,7 +140,7 @@ def change(id: DatasetName, body: DatasetChange, parts: PartsOf) -> Dataset:
     record = parts.store.datasets.get(id)
     with disk_told():
         record = parts.desk.rename_dataset(record.id, body.name)
-    return shown(record, parts.settings)
+    return dataset_response(record, parts.settings)
 
 
 @router.delete(

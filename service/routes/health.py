@@ -68,7 +68,8 @@ def _warnings(store: Store) -> list[StatusReason]:
     """Return why jobs wait, of the usual pools and of those of the newest that wait."""
     pools = {"train", INGEST_POOL}
     pools |= {job.pool for job in store.jobs.list(status="queued", limit=100).data}
-    return pool_reasons(pools, store.workers.list())
+    reasons = pool_reasons(pools, store.workers.list())
+    return [StatusReason(**reason._asdict()) for reason in reasons]
 
 
 @router.get(

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query
 from service.answers import Attempt, AttemptList, Logs, Metrics, Series
 from service.body import StrictRoute
 from service.curves import POINTS_KEPT, Curves
+from service.errors import invalid
 from service.history import curves, open_newest, tail, thin
 from service.openapi import refused
-from service.problems import invalid
 from service.routes.common import JobId, PartsOf
 from service.spans import Steps, blocks_of, span_of
 from trainer.events import SIGNALS

@@ -13,11 +13,12 @@ from service.body import StrictRoute
 from service.clerk import Clerk
 from service.conditions import require_match, tag_matches
 from service.disk import disk_told
+from service.errors import invalid
 from service.ledger.lines import Verb
 from service.openapi import refused
 from service.planning import preview
 from service.probes import forget_of_job
-from service.problems import Problem, invalid
+from service.problems import Problem
 from service.routes.common import (
     IdempotencyKey,
     JobId,
@@ -79,7 +80,8 @@ async def create(  # whoever waits for the clerk needs no thread
 ) -> Response:
     """Only `dataset` is needed; what is left out is suggested, each value with its reason."""
     if dry_run:
-        return answer(await run_in_threadpool(preview, spec, parts.store))
+        planned = await run_in_threadpool(preview, spec, parts.store)
+        return answer(Preview.of(planned))
     try:
         with disk_told():
             done = await clerk.submit(spec, key=None if key is None else f"user:{key}")

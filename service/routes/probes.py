@@ -16,11 +16,13 @@ from starlette.responses import Response
 from service import ids
 from service.body import StrictRoute, check, read_json_body
 from service.disk import disk_told
-from service.files import FileAnswer, open_inside
+from service.errors import ServiceError, invalid
+from service.file_response import FileAnswer
+from service.files import open_inside
 from service.openapi import refused
 from service.probe_answers import PROBE_ID, Probe, ProbeList, ProbeRequest, ProbeResult
-from service.probes import IMAGE, Probes
-from service.problems import Problem, invalid
+from service.probes import IMAGE, Asked, Probes
+from service.problems import Problem
 from service.routes.common import JobId, Parts, PartsOf, answer
 from service.store.errors import NotFound
 from service.store.words import JobRecord
@@ -89,7 +91,8 @@ async def create(
         )
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem("unsupported_media_type", "The body is compressed.", hint=FORMATS_HINT)
-    asked = await _read_json(request) if is_json else ProbeRequest(checkpoint=checkpoint, k=k)
+    wanted = await _read_json(request) if is_json else ProbeRequest(checkpoint=checkpoint, k=k)
+    asked = Asked(**wanted.model_dump(), is_image=not is_json)
     probes = await run_in_threadpool(_probes, parts, id)
     source = await run_in_threadpool(probes.check, asked)
     probe_id = ids.new_id("probe")
@@ -99,7 +102,7 @@ async def create(
             await _receive(request, folder)
         with disk_told():
             done = await run_in_threadpool(probes.submit, asked, source, probe_id=probe_id)
-    except (Problem, ClientDisconnect):
+    except (ServiceError, Problem, ClientDisconnect):
         await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
         raise
     record = await run_in_threadpool(probes.get, done.job_id)
@@ -202,7 +205,10 @@ async def _read_json(request: Request) -> ProbeRequest:
 
 
 async def _receive(request: Request, folder: FilePath) -> None:
-    """Put the image into the folder of the probe, whole. Raises Problem, ClientDisconnect."""
+    """Put the image into the folder of the probe, whole.
+
+    Raises Problem, ServiceError, ClientDisconnect.
+    """
     told = request.headers.get("content-length")
     if told is not None and int(told) > IMAGE_BYTES_MAX:
         raise _too_large()

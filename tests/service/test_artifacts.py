@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from service.files import Span, open_inside, parse_range
+from service.file_response import Span, parse_range
+from service.files import open_inside
 from service.problems import Problem
 from tests.support.api import RunningApi, finished_job
 

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 
 from service.clerk import BATCH_MAX, Clerk
+from service.errors import ServiceError
 from service.ledger.desk import Desk
-from service.problems import Problem
 from service.store.errors import IdempotencyConflict, StoreUnavailable
 from service.store.words import DatasetRecord, Submission, Submitted
 from tests.support.api import facts
@@ -95,7 +95,7 @@ def test_who_fails_in_a_batch_fails_alone() -> None:
     specs = [good, JobSpec(dataset="nowhere"), JobSpec(dataset="d", name="twice"), good]
     found = asyncio.run(all_of(desk, *specs, first=good))
     kinds = [type(one) for one in found]
-    assert kinds == [Submitted, Submitted, Problem, IdempotencyConflict, Submitted]
+    assert kinds == [Submitted, Submitted, ServiceError, IdempotencyConflict, Submitted]
     assert [len(batch) for batch in desk.batches] == [1, 3]
 
 

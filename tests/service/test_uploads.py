@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from service import uploads
+from service.errors import ServiceError
 from service.preparing import resolved_options
-from service.problems import Problem
 from service.settings import ApiSettings
 from service.uploads import staged_path
 from tests.support.api import KEY, Loose, RunningApi, claim, ready_dataset
@@ -244,7 +244,7 @@ def test_defaults_and_ceilings_of_options_are_settings(
     found = resolved_options(IngestOptions(side_px_max=64), settings)
     assert (found.side_px_max, found.range, found.pixels_max) == (64, "full", 1000)
     assert resolved_options(IngestOptions(), settings).side_px_max == 512
-    with pytest.raises(Problem, match="MOCO_INGEST_PIXELS_MAX, which is 1000") as refused:
+    with pytest.raises(ServiceError, match="MOCO_INGEST_PIXELS_MAX, which is 1000") as refused:
         resolved_options(IngestOptions(pixels_max=1001), settings)
     assert refused.value.code == "invalid"
 
