@@ -10,8 +10,8 @@ from service import logs
 from service.apikey import WeakKey, load_keys
 from service.app import create_app
 from service.exporter import create_exporter
-from service.ledger.identity import settle
 from service.ledger.stamp import check_layout
+from service.ledger.store_identity import settle
 from service.listeners import PortTaken, bound, handed_over
 from service.routes.common import Parts
 from service.server import (

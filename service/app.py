@@ -18,8 +18,8 @@ from service.clerk import Clerk
 from service.edge import Edge
 from service.head import HeadAsGet
 from service.ledger.deletions import settle_unanswered
-from service.ledger.desk import Desk
-from service.ledger.identity import known, settle
+from service.ledger.journaled_store import Desk
+from service.ledger.store_identity import known, settle
 from service.metrics import Instruments
 from service.openapi import describe
 from service.reaper import Reaper

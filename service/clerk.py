@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from service.ids import new_id
-from service.ledger.desk import Desk
+from service.ledger.journaled_store import Desk
 from service.planning import names_in, plan
 from service.store.errors import StoreUnavailable
 from service.store.words import DatasetRecord, Submission, Submitted

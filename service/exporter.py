@@ -16,7 +16,7 @@ from service.apikey import load_keys
 from service.auth import KeyGuard
 from service.edge import Edge
 from service.head import HeadAsGet
-from service.ledger.desk import Desk
+from service.ledger.journaled_store import Desk
 from service.metric_rows import KNOWN
 from service.metrics import Instruments
 from service.routes import health

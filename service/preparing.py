@@ -8,7 +8,7 @@ from typing import cast
 from service.disk import disk_told
 from service.errors import ServiceError, invalid
 from service.ids import new_id
-from service.ledger.desk import Desk
+from service.ledger.journaled_store import Desk
 from service.planning import INGEST_POOL
 from service.settings import ApiSettings
 from service.store.errors import WrongState

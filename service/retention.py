@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from service import ids
-from service.ledger.desk import DELETED, Desk, drop
+from service.ledger.journaled_store import DELETED, Desk, drop
 from service.probes import forget_of_job
 from service.settings import ApiSettings
 from service.storage import folder_bytes

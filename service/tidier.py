@@ -7,7 +7,7 @@ import structlog
 
 from service.background import Background
 from service.errors import ServiceError
-from service.ledger.desk import Desk
+from service.ledger.journaled_store import Desk
 from service.probes import forget_old
 from service.retention import CALM_S, Removable, Shelf, due, removable, trim_events
 from service.settings import ApiSettings

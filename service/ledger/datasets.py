@@ -6,9 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from service.ledger import write
-from service.ledger.desk import drop
-from service.ledger.fold import (
+from service.ledger import writer
+from service.ledger.entries import ContentWhole, DatasetCreated, Refused
+from service.ledger.journaled_store import drop
+from service.ledger.reader import Folder, is_there
+from service.ledger.replay import (
     IDEMPOTENCY_S,
     Life,
     dataset_deletion,
@@ -17,8 +19,6 @@ from service.ledger.fold import (
     old_job,
     renames,
 )
-from service.ledger.lines import ContentWhole, DatasetCreated, Refused
-from service.ledger.read import Folder, is_there
 from service.store.batches import batches
 from service.store.errors import DatasetInUse, NotFound
 from service.store.rebuild import OldDataset, OldJob
@@ -79,7 +79,7 @@ def finish_dataset_deletions(
         except NotFound:
             pass  # forgotten before, and its files are still there
         except DatasetInUse:
-            write.append(data_dir / shelf.path, Refused(op=request.op))
+            writer.append(data_dir / shelf.path, Refused(op=request.op))
             continue
         drop(data_dir / shelf.path)
         done += 1

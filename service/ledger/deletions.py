@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from service.ledger import write
+from service.ledger import writer
 from service.ledger.datasets import finish_dataset_deletions
-from service.ledger.desk import Desk, drop
-from service.ledger.fold import Life
-from service.ledger.lines import LEDGER, Refused
-from service.ledger.read import read_folder
+from service.ledger.entries import LEDGER, Refused
+from service.ledger.journaled_store import Desk, drop
+from service.ledger.reader import read_folder
+from service.ledger.replay import Life
 from service.store.errors import NotFound, WrongState
 from service.store.store import Store
 
@@ -50,7 +50,7 @@ def _settle(store: Store, data_dir: Path, path: str) -> bool:
     folder = data_dir / path
     if not folder.is_dir():
         return False
-    with write.opened(folder, missing_ok=True) as ledger:
+    with writer.opened(folder, missing_ok=True) as ledger:
         for life in read_folder(data_dir, path).lives():
             if life.deleted and _forget(store, life, life.deleted.op):
                 drop(folder)

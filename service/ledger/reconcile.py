@@ -8,13 +8,13 @@ from pathlib import Path
 
 import structlog
 
-from service.ledger import write
+from service.ledger import writer
 from service.ledger.datasets import finish_dataset_deletions, old_life, restore_datasets
 from service.ledger.deletions import settle_deletions, with_deletions
-from service.ledger.desk import DELETED, drop
-from service.ledger.fold import Life, superseded
-from service.ledger.lines import Deleted
-from service.ledger.read import folder_names, read_folders
+from service.ledger.entries import Deleted
+from service.ledger.journaled_store import DELETED, drop
+from service.ledger.reader import folder_names, read_folders
+from service.ledger.replay import Life, superseded
 from service.store.batches import batches
 from service.store.rebuild import OldJob, Restored
 from service.store.store import Store
@@ -75,7 +75,7 @@ def reconcile(store: Store, data_dir: Path, *, whole: bool = True) -> Report:
         drop(data_dir / "jobs" / id)
     for life in ingests:
         if life.submitted.job_id in gone:
-            write.append(data_dir / life.submitted.folder, _forgotten(life.submitted.job_id))
+            writer.append(data_dir / life.submitted.folder, _forgotten(life.submitted.job_id))
     deleted += finish_dataset_deletions(store.rebuild.delete_dataset, data_dir, shelves)
     return Report(
         jobs=verdicts.count("made"),

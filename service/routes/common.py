@@ -10,7 +10,7 @@ from starlette.responses import JSONResponse, Response
 
 from service import examples, ids
 from service.curves import CurveCache
-from service.ledger.desk import Desk
+from service.ledger.journaled_store import Desk
 from service.metrics import Instruments
 from service.problems import Problem
 from service.schemas import Dataset, DatasetOnDisk

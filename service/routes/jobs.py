@@ -14,7 +14,7 @@ from service.clerk import Clerk
 from service.conditions import require_match, tag_matches
 from service.disk import disk_told
 from service.errors import invalid
-from service.ledger.lines import Verb
+from service.ledger.entries import Verb
 from service.openapi import refused
 from service.planning import preview
 from service.probes import forget_of_job

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from service.ids import new_id
-from service.ledger.desk import Desk
+from service.ledger.journaled_store import Desk
 from service.problems import KINDS
 from service.store.words import NewDataset
 from tests.support.api import (

@@ -10,7 +10,7 @@ import pytest
 
 from service.clerk import BATCH_MAX, Clerk
 from service.errors import ServiceError
-from service.ledger.desk import Desk
+from service.ledger.journaled_store import Desk
 from service.store.errors import IdempotencyConflict, StoreUnavailable
 from service.store.words import DatasetRecord, Submission, Submitted
 from tests.support.api import facts

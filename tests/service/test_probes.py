@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from service.ledger.survey import survey
+from service.ledger.audit import survey
 from service.probe_answers import RESULT
 from service.probes import WAITING_MAX, every, forget_old
 from service.store.embedded import RunningRedis

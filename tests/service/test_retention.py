@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.ids import new_id
+from service.ledger.audit import survey
 from service.ledger.reconcile import reconcile
-from service.ledger.survey import survey
 from service.preparing import prepare
 from service.retention import CALM_S, ORDER, Kind, Removable, Shelf, due, removable, trim_events
 from service.settings import ApiSettings

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.ids import new_id
-from service.ledger.desk import Desk
-from service.ledger.write import AttemptLedger
+from service.ledger.journaled_store import Desk
+from service.ledger.writer import AttemptLedger
 from service.store.store import Store
 from service.store.words import Lease, NewJob
 from tests.support.api import facts

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from service.ledger.identity import settle
+from service.ledger.audit import survey
 from service.ledger.stamp import FILE, LAYOUT
-from service.ledger.survey import survey
+from service.ledger.store_identity import settle
 from tests.support.old_folder import (
     ARTIFACT,
     DATASET,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from service.ledger.write import AttemptLedger
+from service.ledger.writer import AttemptLedger
 from service.store.errors import StoreError, StoreUnavailable
 from service.store.store import Store
 from service.store.words import Desired, JobRecord, Lease, Status

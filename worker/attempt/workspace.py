@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from service.ledger.write import AttemptLedger
+from service.ledger.writer import AttemptLedger
 from service.store.words import Lease
 from trainer.added import settled
 from trainer.errors import EncoderGone, SpecError

@@ -13,7 +13,7 @@ from service.cli.context import Shell, command
 from service.cli.exit_codes import CommandError, Exit
 
 if TYPE_CHECKING:
-    from service.ledger.verify import Finding
+    from service.ledger.consistency import Finding
     from service.store.store import Store
 
 app = typer.Typer(help="Check the store, or rebuild it from the disk.", no_args_is_help=True)
@@ -29,7 +29,7 @@ def verify(
     deep: Annotated[bool, typer.Option("--deep", help="Read every byte.")] = False,
 ) -> Exit:
     """Check that every job is there once and every file is what it was."""
-    from service.ledger.survey import survey
+    from service.ledger.audit import survey
 
     with _store(shell, redis) as store:
         checked = survey(store, shell.data_dir, deep=deep)
@@ -55,7 +55,7 @@ def reconcile(shell: Shell, redis: Redis = None) -> None:
     """Rebuild in Redis what the disk knows and Redis lost."""
     from dataclasses import asdict
 
-    from service.ledger.identity import settle
+    from service.ledger.store_identity import settle
 
     with _store(shell, redis) as store:
         report = settle(store, shell.data_dir, whole=True)

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from service.ledger.deletions import settle_unanswered
-from service.ledger.desk import Desk
+from service.ledger.journaled_store import Desk
 from service.ledger.reconcile import reconcile
 from service.store.errors import NotFound, StoreUnavailable, WrongState
 from service.store.store import Store
@@ -126,7 +126,7 @@ def broken(place: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         if name == place:
             raise Killed if name.startswith("api.") else StoreUnavailable("no answer")
 
-    monkeypatch.setattr("service.ledger.desk.reach", reached)
+    monkeypatch.setattr("service.ledger.journaled_store.reach", reached)
     try:
         yield
     finally:

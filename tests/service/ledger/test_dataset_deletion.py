@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.ids import new_id
-from service.ledger.lines import LEDGER
+from service.ledger.audit import survey
+from service.ledger.entries import LEDGER
 from service.ledger.reconcile import reconcile
-from service.ledger.survey import survey
 from service.preparing import prepare
 from service.store.errors import DatasetInUse, NameTaken, NotFound
 from service.store.store import Store
@@ -83,8 +83,9 @@ def lines(world: World, id: str) -> list[str]:
 
 def cut_short(world: World, id: str, *, after: str) -> None:
     """A kill in `delete_dataset`, before Redis was asked or after it had answered."""
-    where = "service.ledger.desk.drop" if after == "redis" else "service.ledger.desk.reach"
-    with mock.patch(where, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+    call = "drop" if after == "redis" else "reach"
+    patched = mock.patch(f"service.ledger.journaled_store.{call}", side_effect=KeyboardInterrupt)
+    with patched, pytest.raises(KeyboardInterrupt):
         world.desk.delete_dataset(id)
 
 

@@ -4,8 +4,7 @@ import itertools
 
 import pytest
 
-from service.ledger.fold import Life, old_job, superseded
-from service.ledger.lines import (
+from service.ledger.entries import (
     JOB_LINE,
     AttemptEnded,
     AttemptLine,
@@ -19,7 +18,8 @@ from service.ledger.lines import (
     Verb,
     encode,
 )
-from service.ledger.read import parse
+from service.ledger.reader import parse
+from service.ledger.replay import Life, old_job, superseded
 from service.store.rebuild import OldJob
 from service.store.words import Status
 from tests.support.api import Loose

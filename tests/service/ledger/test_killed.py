@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.ledger.survey import survey
+from service.ledger.audit import survey
 from service.store.embedded import RunningRedis
 from tests.service.test_main import answers, environment, free_port, process
 from tests.support.api import KEY, client_of, ready_dataset

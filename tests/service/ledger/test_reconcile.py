@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from service.ids import new_id
-from service.ledger.identity import FILE, settle
-from service.ledger.lines import LEDGER, Deleted
+from service.ledger.entries import LEDGER, Deleted
 from service.ledger.reconcile import reconcile
-from service.ledger.write import append
+from service.ledger.store_identity import FILE, settle
+from service.ledger.writer import append
 from service.preparing import prepare
 from service.store.errors import IdempotencyConflict, Misconfigured, StoreLost, WrongState
 from service.store.store import Store

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from service.ledger.identity import settle
 from service.ledger.stamp import FILE, LAYOUT, check_layout, stamp_layout
+from service.ledger.store_identity import settle
 from service.store.errors import Misconfigured
 from service.store.store import Store
 from tests.support.stack import ROOT

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from service.ids import new_id
-from service.ledger.lines import LEDGER
-from service.ledger.survey import survey
+from service.ledger.audit import survey
+from service.ledger.entries import LEDGER
 from service.preparing import prepare
 from service.store.keys import KEYS
 from service.store.store import Store

@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import pytest
 
-from service.ledger import write
-from service.ledger.desk import Desk
-from service.ledger.lines import JOB_LINE, LEDGER, Deleted, Refused
-from service.ledger.read import parse
+from service.ledger import writer
+from service.ledger.entries import JOB_LINE, LEDGER, Deleted, Refused
+from service.ledger.journaled_store import Desk
+from service.ledger.reader import parse
 from service.store.errors import IdempotencyConflict, StoreUnavailable, WrongState
 from service.store.store import Store
 from service.store.words import Submission, Submitted
@@ -186,10 +186,10 @@ def test_a_request_waits_until_the_one_before_has_its_answer(tmp_path: Path) -> 
 
     def second() -> None:
         started.set()
-        write.append(tmp_path, Refused(op="second"))
+        writer.append(tmp_path, Refused(op="second"))
 
     thread = threading.Thread(target=second)
-    with write.opened(tmp_path) as ledger:
+    with writer.opened(tmp_path) as ledger:
         thread.start()
         assert started.wait(10)
         thread.join(0.2)
@@ -202,7 +202,7 @@ def test_a_request_waits_until_the_one_before_has_its_answer(tmp_path: Path) -> 
 def test_a_line_that_the_disk_refuses_is_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write.append(tmp_path, Refused(op="first"))
+    writer.append(tmp_path, Refused(op="first"))
     whole = (tmp_path / LEDGER).read_bytes()
 
     def full(_handle: int) -> None:
@@ -210,5 +210,5 @@ def test_a_line_that_the_disk_refuses_is_taken_back(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="space"):
-        write.append(tmp_path, Refused(op="second"))
+        writer.append(tmp_path, Refused(op="second"))
     assert (tmp_path / LEDGER).read_bytes() == whole

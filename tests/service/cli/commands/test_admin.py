@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli.main import app
-from service.ledger.lines import LEDGER
+from service.ledger.entries import LEDGER
 from service.store.store import Store
 from tests.support.lives import World
 from tests.support.redis import empty, opened_store, running_redis

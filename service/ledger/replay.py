@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
-from service.ledger.lines import (
+from service.ledger.entries import (
     AttemptEnded,
     AttemptLine,
     CheckpointTold,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from service.ledger.lines import (
+from service.ledger.entries import (
     LEDGER,
     AttemptEnded,
     CheckpointTold,

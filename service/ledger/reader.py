@@ -8,9 +8,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from service.ledger.desk import DELETED
-from service.ledger.fold import Life
-from service.ledger.lines import (
+from service.ledger.entries import (
     ATTEMPT_LINE,
     JOB_LINE,
     LEDGER,
@@ -21,6 +19,8 @@ from service.ledger.lines import (
     JobLine,
     JobSubmitted,
 )
+from service.ledger.journaled_store import DELETED
+from service.ledger.replay import Life
 from service.store.errors import Misconfigured
 from trainer.files import MANIFEST
 

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.ledger.files import check_bytes
-from service.ledger.read import read_folders
-from service.ledger.verify import Finding, compare
+from service.ledger.checksums import check_bytes
+from service.ledger.consistency import Finding, compare
+from service.ledger.reader import read_folders
 from service.store.census import Census, take_census
 from service.store.store import Store
 

@@ -13,8 +13,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from service.ledger import write
-from service.ledger.lines import (
+from service.ledger import writer
+from service.ledger.entries import (
     ContentWhole,
     Controlled,
     DatasetCreated,
@@ -86,11 +86,11 @@ class Desk:
         return done
 
     def submit_all(
-        self, batch: Sequence[Submission], *, each: write.Each = map
+        self, batch: Sequence[Submission], *, each: writer.Each = map
     ) -> list[Submitted | Exception]:
         """What each came to, as `submit` answers or raises it: who fails, fails alone.
 
-        All of them wait once for the disk and once for Redis; `each` is that of `write.begin_all`.
+        All of them wait once for the disk and once for Redis; `each` is that of `writer.begin_all`.
         """
         sheets = [_Sheet(one, self.data_dir / one.new.folder) for one in batch]
         for one in sheets:
@@ -103,10 +103,10 @@ class Desk:
         self._ask(_open(sheets))
         return [one.outcome for one in sheets if one.outcome is not None]
 
-    def _write(self, sheets: Sequence["_Sheet"], each: write.Each) -> None:
+    def _write(self, sheets: Sequence["_Sheet"], each: writer.Each) -> None:
         """To the ledgers, before Redis is asked."""
         firsts = [(one.folder, _line(one.asked)) for one in sheets]
-        for one, begun in zip(sheets, write.begin_all(firsts, each=each), strict=True):
+        for one, begun in zip(sheets, writer.begin_all(firsts, each=each), strict=True):
             if isinstance(begun, OSError):
                 one.outcome = begun
             else:
@@ -130,7 +130,7 @@ class Desk:
     def control(self, id: str, verb: Verb) -> JobRecord:
         """`cancel`, `pause` or `resume`. Raises NotFound, WrongState."""
         seen, op = self.store.jobs.get(id), uuid.uuid4().hex
-        with write.opened(self.data_dir / seen.folder, missing_ok=True) as ledger:
+        with writer.opened(self.data_dir / seen.folder, missing_ok=True) as ledger:
             ledger.append(_control(verb, seen, op))
             reach("api.pre_control")
             try:
@@ -151,7 +151,7 @@ class Desk:
         """
         # The folder is made from the checked id, never from what the record says.
         folder, op = self.data_dir / "jobs" / id, uuid.uuid4().hex
-        with write.opened(folder, missing_ok=True) as ledger:
+        with writer.opened(folder, missing_ok=True) as ledger:
             seen = self.store.jobs.get(id)
             has_ended = seen.status in TERMINAL
             if has_ended:
@@ -181,7 +181,7 @@ class Desk:
         line = DatasetCreated(
             **asdict(new), idem_key=key, fingerprint=fingerprint, created_at_s=time.time()
         )
-        is_mine = write.begin(folder, line)
+        is_mine = writer.begin(folder, line)
         try:
             done = self.store.datasets.create_once(
                 new, idempotency_key=idempotency_key, fingerprint=fingerprint
@@ -200,7 +200,7 @@ class Desk:
     def rename_dataset(self, id: str, name: str) -> DatasetRecord:
         """As `Datasets.rename`. Raises NotFound, NameTaken."""
         folder, op = self.data_dir / "datasets" / id, uuid.uuid4().hex
-        with write.opened(folder, missing_ok=True) as ledger:
+        with writer.opened(folder, missing_ok=True) as ledger:
             ledger.append(DatasetRenamed(name=name, op=op, at_s=time.time()))
             reach("api.pre_dataset_rename")
             try:
@@ -219,7 +219,7 @@ class Desk:
         """
         # The folder is made from the checked id, never from what the record says.
         folder, op = self.data_dir / "datasets" / id, uuid.uuid4().hex
-        with write.opened(folder, missing_ok=True) as ledger:
+        with writer.opened(folder, missing_ok=True) as ledger:
             is_free = not self.store.datasets.users(id)
             if is_free:
                 ledger.append(DatasetDeleted(dataset_id=id, op=op, at_s=time.time()))
@@ -240,7 +240,7 @@ class Desk:
         """As `Datasets.set_uploaded`; in the ledger once it took effect, for bytes stay bytes."""
         record = self.store.datasets.set_uploaded(dataset_id, size_bytes=size_bytes, sha256=sha256)
         line = ContentWhole(size_bytes=size_bytes, sha256=sha256, at_s=time.time())
-        write.append(self.data_dir / "datasets" / dataset_id, line)
+        writer.append(self.data_dir / "datasets" / dataset_id, line)
         return record
 
     def _take_back(self, folder: Path, job_id: str, *, is_mine: bool) -> None:
@@ -248,7 +248,7 @@ class Desk:
         if is_mine:
             drop(folder)
         else:
-            write.append(folder, Deleted(job_id=job_id, op=job_id, at_s=time.time()))
+            writer.append(folder, Deleted(job_id=job_id, op=job_id, at_s=time.time()))
 
 
 @dataclass(slots=True)

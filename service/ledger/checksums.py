@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from service.ledger.verify import Finding
+from service.ledger.consistency import Finding
 from service.store.census import Census, Counted
 from trainer.files import MANIFEST, sha256_of
 

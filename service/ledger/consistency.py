@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from service.ledger.fold import Life, dataset_deletion, superseded
-from service.ledger.lines import AttemptEnded, DatasetCreated
-from service.ledger.read import Folder
+from service.ledger.entries import AttemptEnded, DatasetCreated
+from service.ledger.reader import Folder
+from service.ledger.replay import Life, dataset_deletion, superseded
 from service.store.census import Census, Counted
 
 RECONCILE = "Run `moco admin reconcile`."
