@@ -27,7 +27,6 @@ from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.machine import Machine
 from trainer.method import Method
-from trainer.negatives import NegativeQueue
 from trainer.randomness import shuffled
 from trainer.run import Run
 from trainer.views.spec import ViewsSpec
@@ -105,10 +104,8 @@ def peak(*, pack: str, side_px: int, batch_rows: int, queue_rows: int, steps: in
 
 
 def _kept_bytes(method: Method) -> int:
-    """All buffers, and the negatives in bfloat16 that a bf16 job keeps beside."""
-    negatives = method.negatives
-    assert isinstance(negatives, NegativeQueue)
-    return negatives.laid().nbytes + sum(buffer.nbytes for buffer in method.buffers())
+    """Return the bytes of all buffers."""
+    return sum(buffer.nbytes for buffer in method.buffers())
 
 
 def resume(*, pack: str, side_px: int, batch_rows: int, shares: list[float], rounds: int) -> Answer:

@@ -9,7 +9,6 @@ from pathlib import Path
 import torch
 
 from trainer import checkpoints
-from trainer.abreast import Abreast
 from trainer.alike import check_alike
 from trainer.batches import Batches
 from trainer.captured import CapturedStepping, CudaTape
@@ -68,7 +67,7 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
         source = stack.enter_context(_source(pack, place, machine))
         test_source = _test_source(places, pack.facts, place, machine, stack)
         crew = _crew(spec, pack.facts, place)
-        method = _placed(load_method(spec, bf16=place.bf16, crew=crew), place, stack)
+        method = _placed(load_method(spec, bf16=place.bf16, crew=crew), place)
         profiler = _profiler(spec, pack.facts, place)
         method.clock = source.clock = profiler.clock
         optimizer = make_optimizer(spec.optim, method.learning().values())
@@ -184,14 +183,6 @@ def _batches(
     return Batches(spec=spec, horizon=horizon, source=source, look=look, train_rows=rows)
 
 
-def _abreast(place: Place, stack: ExitStack) -> Abreast | None:
-    """For the threads of a CPU."""
-    threads = torch.get_num_threads()
-    if place.device.type != "cpu" or threads < 2:
-        return None
-    return stack.enter_context(Abreast(threads))
-
-
 def _is_captured(spec: JobSpec, place: Place, machine: Machine) -> bool:
     """On a GPU, unless phases are to be measured."""
     return place.device.type == "cuda" and machine.graphs and not spec.profile
@@ -217,9 +208,8 @@ def _test_source(
     return stack.enter_context(_source(pack, place, machine, seen=facts.values or PLAIN))
 
 
-def _placed(method: Method, place: Place, stack: ExitStack) -> Method:
+def _placed(method: Method, place: Place) -> Method:
     """On the device. channels_last only with bf16: in fp32 it halves a CPU's speed."""
-    method.abreast = _abreast(place, stack)
     if not place.bf16:
         return method.to(place.device)
     # torch's types know `memory_format` only as a keyword of this overload.

@@ -5,24 +5,10 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from queue import SimpleQueue
-from threading import Lock, Thread, current_thread, local
+from threading import Lock, Thread, current_thread
 from typing import Self
 
 Task = Callable[[], object]
-
-
-class _Limit(local):
-    """Of the thread that asks."""
-
-    threads: int | None = None
-
-
-_LIMIT = _Limit()
-
-
-def share_with(threads: int) -> None:
-    """From now on this thread shares with so many at most, itself among them, in any crew."""
-    _LIMIT.threads = threads
 
 
 class Crew:
@@ -46,7 +32,7 @@ class Crew:
         well, and a core finds in its own cache what it wrote. Whoever is done helps the others.
         Raises what a part raised.
         """
-        workers = max(1, min(self.threads, parts, _LIMIT.threads or self.threads))
+        workers = max(1, min(self.threads, parts))
         edges = [parts * worker // workers for worker in range(workers + 1)]
         shares = [iter(range(*pair)) for pair in pairwise(edges)]  # next() of one is atomic
         ended: SimpleQueue[Exception | None] = SimpleQueue()

@@ -43,8 +43,8 @@ SIZES: dict[tuple[str, str], EncoderSize] = {
     ("resnet50", "cifar"): EncoderSize(23_500_000, 1_270_000.0, 6000.0),
 }
 BYTES_PER_VALUE = 4
-COPIES_OF_KEYS = 2.0
-"""Negatives lie there once in fp32 and, on a CPU in bf16, twice more at half the size."""
+COPIES_OF_KEYS = 1.5
+"""Negatives in fp32 and, for a step in bf16, once more at half the size."""
 LOGIT_KEYS = 16384
 """Negatives whose logits exist together: `CHUNK_KEYS` of softmax.py, which would load torch."""
 

@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-import numpy as np
-import torch
 from torch import Tensor
 
 
@@ -24,15 +22,3 @@ class Hidden(NamedTuple):
         if self.query_rows is None:
             return mask
         return mask | (rows[None, :] == self.query_rows[:, None])
-
-    def places(self) -> Tensor:
-        """Negatives that one of the queries or more must not see, int64 [N], ascending.
-
-        Waits for the device.
-        """
-        rows = self.negative_rows.numpy(force=True)
-        owners = rows[:0] if self.query_rows is None else self.query_rows.numpy(force=True)
-        # A table of all ids, for `isin` takes five times as long. Those below 0 count from its end.
-        apart = np.zeros(max(rows.max(), owners.max(initial=0)) + 1 - self.empty, dtype=bool)
-        apart[owners] = apart[self.empty] = True
-        return torch.from_numpy(np.flatnonzero(apart[rows]))

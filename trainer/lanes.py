@@ -28,12 +28,6 @@ HALF_BITS, BELOW_HALF = 16, 0x7FFF
 FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
 WORDS = ir.VectorType(ir.IntType(32), WIDTH)
 HALVES = ir.VectorType(ir.IntType(16), WIDTH)
-PAIRS = ir.VectorType(ir.IntType(32), WIDTH // 2)
-
-POLYNOMIAL = (1.3264715e-3, 9.6715128e-3, 5.5507338e-2, 2.4022242e-1, 6.9314698e-1, 1.0)
-"""Of 2^x from x^5 down, for -0.5 <= x <= 0.5: the least greatest relative error (9e-8) of those
-that are 1 at 0."""
-NEAREST, SCALE = f"llvm.rint.v{WIDTH}f32", "llvm.x86.avx512.mask.scalef.ps.512"
 
 # numba asks for arguments that the code does not need by name, and types none of its own.
 # ruff: noqa: ANN401, ARG001
@@ -145,80 +139,6 @@ def where_above(_typing: object, reached: Any, floor: Any, value: Any) -> Genera
     return LANES(LANES, LANES, LANES), code
 
 
-@instruction
-def power_of_two(_typing: object, value: Any) -> Generated:
-    """2^value, relative error below 3e-7; infinity and NaN as they come. Needs AVX-512."""
-
-    def code(_context: Any, builder: Any, _made: Any, args: Any) -> Any:
-        kind = ir.FunctionType(FLOATS, [FLOATS])
-        whole = builder.call(declared(builder, NEAREST, kind), [args[0]])
-        rest = builder.fsub(args[0], whole, flags=FAST)
-        power = _all(FLOATS, POLYNOMIAL[0])
-        for factor in POLYNOMIAL[1:]:
-            power = builder.fmul(power, rest, flags=FAST)
-            power = builder.fadd(power, _all(FLOATS, factor), flags=FAST)
-        return _scaled(builder, power, whole)
-
-    return LANES(LANES), code
-
-
-def _scaled(builder: Any, value: Any, power: Any) -> Any:
-    """`value` times 2^power. LLVM has a name for it only where `power` is a whole number."""
-    half = ir.VectorType(ir.FloatType(), WIDTH // 2)
-    mask, rounding = ir.IntType(16), ir.IntType(32)
-    scale = declared(builder, SCALE, ir.FunctionType(half, [half, half, half, mask, rounding]))
-    lanes = range(WIDTH)
-    done = []
-    for some in (lanes[: WIDTH // 2], lanes[WIDTH // 2 :]):
-        chosen = ir.Constant(PAIRS, list(some))
-        few, powers = (builder.shuffle_vector(each, each, chosen) for each in (value, power))
-        all_lanes, as_set = ir.Constant(mask, -1), ir.Constant(rounding, 4)
-        done.append(builder.call(scale, [few, powers, few, all_lanes, as_set]))
-    return builder.shuffle_vector(*done, ir.Constant(WORDS, list(lanes)))
-
-
-@instruction
-def unless_same(
-    _typing: object, array: Any, line: Any, at: Any, number: Any, value: Any
-) -> Generated:
-    """`value`, but 0 in the lanes where `array[line, at : at + WIDTH]` of int32 is `number`."""
-
-    def code(context: Any, builder: Any, made: Any, args: Any) -> Any:
-        some = builder.load(_place(context, builder, made, args, kind=WORDS), align=4)
-        same = builder.icmp_signed("==", some, _broadcast(builder, args[3]))
-        return builder.select(same, _all(FLOATS, 0.0), args[4])
-
-    return LANES(array, types.intp, types.intp, types.int32, LANES), code
-
-
-@instruction
-def put_pairs(_typing: object, array: Any, line: Any, first: Any, second: Any) -> Generated:
-    """The lanes of both by turns, to the nearest bfloat16, ties away from 0.
-
-    first[0], second[0], first[1], ...: half of them in `array[line, :WIDTH]`, the other half
-    WIDTH / 2 lines below.
-    """
-
-    def code(context: Any, builder: Any, made: Any, args: Any) -> Any:
-        half = _all(WORDS, HALF_BITS)
-        low, high = (
-            builder.add(builder.bitcast(each, WORDS), _all(WORDS, BELOW_HALF + 1))
-            for each in args[2:]
-        )
-        high = builder.and_(high, _all(WORDS, 0xFFFF0000))
-        both = builder.or_(builder.lshr(low, half), high)
-        below = ir.Constant(args[1].type, WIDTH // 2)
-        for part, at in enumerate((args[1], builder.add(args[1], below))):
-            where = [args[0], at, ir.Constant(at.type, 0)]
-            place = _place(context, builder, made, where, kind=PAIRS)
-            lanes = [part * WIDTH // 2 + lane for lane in range(WIDTH // 2)]
-            few = builder.shuffle_vector(both, both, ir.Constant(PAIRS, lanes))
-            builder.store(few, place, align=2)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, LANES, LANES), code
-
-
 def _all(kind: Any, number: float) -> Any:
     return ir.Constant(kind, [number] * WIDTH)
 
@@ -228,12 +148,6 @@ def _broadcast(builder: Any, number: Any) -> Any:
     nothing, first = ir.Constant(kind, ir.Undefined), ir.Constant(ir.IntType(32), 0)
     one = builder.insert_element(nothing, number, first)
     return builder.shuffle_vector(one, nothing, _all(WORDS, 0))
-
-
-def declared(builder: Any, name: str, kind: Any) -> Any:
-    """A function of LLVM's."""
-    known = builder.module.globals.get(name)
-    return ir.Function(builder.module, kind, name) if known is None else known
 
 
 def _place(context: Any, builder: Any, made: Any, args: Any, *, kind: Any) -> Any:

@@ -5,14 +5,13 @@ from torch import Tensor
 
 from trainer.autograd import Context
 from trainer.hidden import Hidden
-from trainer.softmax.laid import Laid
 from trainer.softmax.softmax import softmax_over
 
 
 def info_nce(
     query: Tensor,
     key: Tensor,
-    negatives: Tensor | Laid,
+    negatives: Tensor,
     *,
     temperature: float,
     hidden: Hidden | None = None,
@@ -21,8 +20,7 @@ def info_nce(
 
     `query`, `key` [B, D] and `negatives` [K, D] are unit vectors, `temperature` > 0. Between 0
     and ln(1 + K exp(2 / T)); ln(1 + K) if all similarities are equal; 0 if all are hidden.
-    `negatives` in bfloat16, as those of `Laid`, for a CPU alone: the products with them are
-    rounded, logits are not.
+    `negatives` may be bfloat16: products with them are then bfloat16, as under autocast.
     Source: He et al. 2020, Eq. 1 (arXiv:1911.05722).
     """
     positive = (query * key).sum(1) / temperature  # [B]

@@ -6,7 +6,6 @@ from typing import Literal, NamedTuple, cast
 
 from torch import Tensor, nn
 
-from trainer.abreast import Abreast
 from trainer.crew import Crew
 from trainer.hidden import Hidden
 from trainer.profiling.clock import Clock
@@ -53,8 +52,6 @@ class Method(nn.Module):
     """
 
     clock = Clock()
-    abreast: Abreast | None = None
-    """Does two things at a time, where that is faster."""
 
     @property
     @abstractmethod

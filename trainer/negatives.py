@@ -1,32 +1,17 @@
 """NegativeQueue: the keys of earlier batches, which serve as negatives."""
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.crew import Crew
 from trainer.hidden import Hidden
-from trainer.softmax.laid import Laid
 
 UNOWNED = -1
 """Row id of a slot that still holds a random vector. It counts as a negative."""
 EMPTY = -2
 """Row id of a slot that was never filled. It does not count."""
-
-
-class _Copy(NamedTuple):
-    """Keys in bfloat16, and what they were made of."""
-
-    of: Tensor
-    version: int
-    """torch counts the writes to a tensor."""
-    laid: Laid
-
-    def is_of(self, keys: Tensor) -> bool:
-        """Whether nobody has written to `keys` since."""
-        return self.of is keys and self.version == keys._version
 
 
 class NegativeQueue(nn.Module):
@@ -51,14 +36,9 @@ class NegativeQueue(nn.Module):
         *,
         start: Literal["random", "empty"],
         seed: int,
-        crew: Crew | None = None,
     ) -> None:
-        """`capacity_rows` is K, `width` the embedding's. `random` starts with K unit vectors.
-
-        `crew`: on a CPU, look at them by compiled code where that is possible.
-        """
+        """`capacity_rows` is K, `width` the embedding's. `random` starts with K unit vectors."""
         super().__init__()
-        self.crew = crew
         self.capacity_rows = capacity_rows
         self.starts_empty = start == "empty"
         generator = torch.Generator().manual_seed(seed)
@@ -70,7 +50,6 @@ class NegativeQueue(nn.Module):
         self.register_buffer("pointer", torch.zeros((), dtype=torch.int64))
         self.register_buffer("fill", torch.zeros((), dtype=torch.int64))
         self.register_buffer("pushes", torch.zeros((), dtype=torch.int64))
-        self._copy: _Copy | None = None
 
     @torch.no_grad()
     def push(self, keys: Tensor, rows: Tensor) -> None:
@@ -80,30 +59,12 @@ class NegativeQueue(nn.Module):
         offsets = torch.arange(count - kept, count, device=keys.device)
         slots = (self.pointer + offsets) % self.capacity_rows
         newest = keys[count - kept :].to(self.keys.dtype)
-        copy = self._still_copied()
         self.keys.index_copy_(0, slots, newest)
-        if copy is not None:
-            copy.laid.write(slots, newest)
-            self._copy = copy._replace(version=self.keys._version)
         self.rows.index_copy_(0, slots, rows[count - kept :])
         self.pushed_at.index_copy_(0, slots, self.pushes.expand(kept))
         self.pushes.add_(1)
         self.pointer.add_(count).remainder_(self.capacity_rows)
         self.fill.add_(count).clamp_(max=self.capacity_rows)
-
-    def laid(self) -> Laid:
-        """`keys` in bfloat16, for a step on a CPU, which changes few of them."""
-        copy = self._still_copied()
-        if copy is None:
-            laid = Laid(self.keys, crew=self.crew)
-            copy = self._copy = _Copy(self.keys, self.keys._version, laid)
-        return copy.laid
-
-    def _still_copied(self) -> _Copy | None:
-        """The copy, if nobody but `push` has written to `keys` since."""
-        if self._copy is not None and not self._copy.is_of(self.keys):
-            self._copy = None
-        return self._copy
 
     def hidden_from(self, rows: Tensor | None) -> Hidden | None:
         """What queries of dataset rows `rows` [B] must not see; None if they may see all.

@@ -25,7 +25,7 @@ from worker.telemetry.metrics import WorkerMetrics
 from worker.telemetry.metrics_server import ScrapeServer
 
 LOG = logging.getLogger("worker")
-COMPILED = ("trainer.views.kernels", "trainer.batchnorm.kernels", "trainer.softmax.kernels")
+COMPILED = ("trainer.views.kernels", "trainer.batchnorm.kernels")
 """Modules that are compiled when they are loaded."""
 ENTRY = "worker.process.child_main:run"
 STORE_WAIT_S = 30.0

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from trainer.crew import Crew, share_with
+from trainer.crew import Crew
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
@@ -110,16 +110,3 @@ def test_two_that_ask_for_the_first_time_at_once_have_the_same_helpers() -> None
         del crew, ask
     del asking
     assert threading.active_count() <= before + 3
-
-
-def test_a_thread_that_is_limited_shares_with_no_more() -> None:
-    by: set[str] = set()
-
-    def limited() -> None:
-        share_with(1)
-        Crew(3).share(lambda _: by.add(threading.current_thread().name), 30)
-
-    thread = threading.Thread(target=limited, name="limited")
-    thread.start()
-    thread.join()
-    assert by == {"limited"}

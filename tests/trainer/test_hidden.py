@@ -7,7 +7,7 @@ from trainer.hidden import Hidden
 
 
 @pytest.mark.parametrize("query_rows", [[3, 40, 3, 7], [41, 42, 43, 44], None])
-def test_mask_and_places_are_those_of_sets(query_rows: list[int] | None) -> None:
+def test_the_mask_is_that_of_sets(query_rows: list[int] | None) -> None:
     """With a row twice among the queries, rows in the queue twice, and empty slots."""
     rows = torch.arange(50) % 45
     rows[[20, 49]] = -2
@@ -17,6 +17,3 @@ def test_mask_and_places_are_those_of_sets(query_rows: list[int] | None) -> None
     assert hidden.mask(slice(None)).tolist() == expected
     some = torch.tensor([49, 3, 12])
     assert hidden.mask(some).tolist() == [[line[at] for at in some] for line in expected]
-    assert hidden.places().tolist() == [
-        at for at in range(50) if any(line[at] for line in expected)
-    ]

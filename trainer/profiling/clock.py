@@ -25,11 +25,8 @@ _NOTHING: AbstractContextManager[None] = nullcontext()
 class Clock:
     """Measures nothing, at the price of a call."""
 
-    def phase(self, *_names: Phase) -> AbstractContextManager[None]:
-        """Measure a block. Inside of another phase the time is the other's.
-
-        Of phases that are done side by side each gets an equal part of the time.
-        """
+    def phase(self, name: Phase) -> AbstractContextManager[None]:  # noqa: ARG002  # as StepClock's
+        """Measure a block. Inside of another phase the time is the other's."""
         return _NOTHING
 
     def lap(self, rows: int) -> None:
@@ -101,7 +98,7 @@ class DeviceTimer:
 class _Lap(Generic[Stamp]):
     begin: Stamp
     end: Stamp
-    spans: list[tuple[tuple[Phase, ...], Stamp, Stamp]]
+    spans: list[tuple[Phase, Stamp, Stamp]]
     rows: int
 
 
@@ -112,23 +109,23 @@ class StepClock(Clock, Generic[Stamp]):
         self._timer, self._left_out = timer, warm_up_steps
         self._tally = Tally()
         self._laps: deque[_Lap[Stamp]] = deque()  # those that the device may not have passed yet
-        self._spans: list[tuple[tuple[Phase, ...], Stamp, Stamp]] = []
+        self._spans: list[tuple[Phase, Stamp, Stamp]] = []
         self._is_within = False
         self._began = timer.stamp()
 
     @contextmanager
-    def _phase(self, names: tuple[Phase, ...]) -> Iterator[None]:
+    def _phase(self, name: Phase) -> Iterator[None]:
         self._is_within = True
         begin = self._timer.stamp()
         try:
             yield
         finally:
-            self._spans.append((names, begin, self._timer.stamp()))
+            self._spans.append((name, begin, self._timer.stamp()))
             self._is_within = False
 
-    def phase(self, *names: Phase) -> AbstractContextManager[None]:
+    def phase(self, name: Phase) -> AbstractContextManager[None]:
         """Measure a block. Inside of another phase the time is the other's."""
-        return _NOTHING if self._is_within else self._phase(names)
+        return _NOTHING if self._is_within else self._phase(name)
 
     def lap(self, rows: int) -> None:
         """A step of so many rows is over; 0: no step, but what came after the last one."""
@@ -148,11 +145,7 @@ class StepClock(Clock, Generic[Stamp]):
     def _harvest(self, *, wait: bool) -> None:
         while self._laps and self._timer.is_past(self._laps[0].end, wait=wait):
             lap = self._laps.popleft()
-            spans = [
-                (name, self._timer.seconds(begin, end) / len(names))
-                for names, begin, end in lap.spans
-                for name in names
-            ]
+            spans = [(name, self._timer.seconds(begin, end)) for name, begin, end in lap.spans]
             self._tally.add(self._timer.seconds(lap.begin, lap.end), spans, rows=lap.rows)
 
 

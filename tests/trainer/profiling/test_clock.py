@@ -56,13 +56,13 @@ def test_phases_and_the_rest_add_up_to_the_steps() -> None:
     assert times.share("views", "query") == pytest.approx(18 / 21)
 
 
-def test_phases_side_by_side_share_the_time_and_what_is_within_costs_nothing_more() -> None:
+def test_a_phase_within_another_costs_nothing_more() -> None:
     hands = Hands()
     clock = StepClock(hands, warm_up_steps=0)
-    with clock.phase("query", "key"), clock.phase("key"):
+    with clock.phase("query"), clock.phase("key"):
         hands.now_s += 5.0
     clock.lap(8)
-    assert measured(clock).phases_s == {"query": 2.5, "key": 2.5, "other": 0.0}
+    assert measured(clock).phases_s == {"query": 5.0, "other": 0.0}
 
 
 def test_the_first_steps_are_left_out_with_all_that_was_in_them() -> None:

@@ -52,13 +52,9 @@ class MoCo(Method):
         *,
         seed: int,
         bf16: bool,
-        crew: Crew | None = None,
         order: int = NEWEST_ORDER,
     ) -> None:
-        """`spec` is resolved; `seed` draws negatives and the order of keys, by the rule `order`.
-
-        `crew`: on a CPU, look at negatives by compiled code where that is possible.
-        """
+        """`spec` is resolved; `seed` draws negatives and the order of keys, by the rule `order`."""
         super().__init__()
         assert spec.queue_rows is not None
         self.spec, self.seed, self.order = spec, seed, order
@@ -69,7 +65,6 @@ class MoCo(Method):
             spec.dim,
             start=spec.negatives_start,
             seed=derived_seed(seed, "negatives"),
-            crew=crew,
         )
 
     @property
@@ -124,19 +119,14 @@ class MoCo(Method):
             loss = info_nce(
                 query,
                 key,
-                self.negatives.laid() if is_rounded else self.negatives.keys,
+                self.negatives.keys.bfloat16() if is_rounded else self.negatives.keys,
                 temperature=self.spec.temperature or 0.0,
                 hidden=self.negatives.hidden_from(self._owners(rows)),
             )
         return loss, query, key
 
     def _embeddings(self, view_q: Tensor, view_k: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Of queries and of keys, [B, dim] each. Neither waits for the other."""
-        if self.abreast is not None:
-            with self.clock.phase("query", "key"):
-                return self.abreast.both(
-                    lambda: self.query(view_q), lambda: self._keys(view_k, drawn)
-                )
+        """Return query and key embeddings, [B, dim] each."""
         with self.clock.phase("query"):
             query = self.query(view_q)
         with self.clock.phase("key"):
@@ -198,7 +188,7 @@ def build(spec: JobSpec, *, bf16: bool, crew: Crew | None) -> MoCo:
         side_px = spec.views.side_px or 0
         encoder = build_encoder(spec.encoder, side_px=side_px, bn_splits=splits, crew=crew)
         order = spec.order or NEWEST_ORDER
-        return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16, crew=crew, order=order)
+        return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16, order=order)
 
 
 def _order_and_back(total: int, *, seed: int, at: int, order: int) -> Tensor:
