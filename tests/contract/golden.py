@@ -22,10 +22,10 @@ SMALL_JOB: dict[str, Any] = {"epochs": 3, "seed": 14, "encoder": {"name": "small
 """Too few rows for compiled views; the second job has enough."""
 JOBS: dict[str, dict[str, Any]] = {
     "suggested": SMALL_JOB,
-    "compiled views": SMALL_JOB | {"epochs": 40, "batch_rows": 64},
+    "compiled views": SMALL_JOB | {"epochs": 14, "batch_rows": 256},
     "symmetric, fp32": SMALL_JOB
     | {"precision": "fp32", "method": {"name": "moco", "symmetric": True, "bn": "plain"}},
-    "resnet18": SMALL_JOB | {"epochs": 1, "encoder": {"name": "resnet18"}},
+    "resnet18": SMALL_JOB | {"epochs": 1, "batch_rows": 256, "encoder": {"name": "resnet18"}},
 }
 
 

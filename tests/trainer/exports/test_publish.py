@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from tests.support.reference_views import reference_plain
 from tests.support.tiny_pack import write_pack
 from tests.support.tools import needs
 from trainer.added import settled
@@ -36,7 +37,6 @@ from trainer.preprocessing import from_json, preprocessing
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
 from trainer.verdicts import of_code
-from trainer.views.reference import reference_plain
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views
 

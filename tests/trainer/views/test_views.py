@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop, v2
 
+from tests.support.reference_views import as_levels, reference_plain, reference_view
 from trainer.crew import Crew
 from trainer.data.canvas import Canvas
 from trainer.views.params import ORDERS, Moment, ViewParams, draw
-from trainer.views.reference import as_levels, reference_plain, reference_view
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views
 
