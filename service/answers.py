@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, WithJsonSchema
 from service import examples
 from service.planning import PlannedJob
 from service.schemas import JSON_OBJECT, Dataset, Job, Sha256, shown
-from service.store.words import AttemptRecord, CheckpointRecord
+from service.store.models import AttemptRecord, CheckpointRecord
 from trainer.events import DataWarning, FileRecord
 
 

@@ -14,7 +14,7 @@ from service.ids import new_id
 from service.ledger.journaled_store import Desk
 from service.planning import names_in, plan
 from service.store.errors import StoreUnavailable
-from service.store.words import DatasetRecord, Submission, Submitted
+from service.store.models import DatasetRecord, Submission, Submitted
 from trainer.spec import JobSpec
 
 SYNCS = 16

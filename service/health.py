@@ -7,7 +7,7 @@ from pydantic import BaseModel, WithJsonSchema
 from service import examples
 from service.answers import Listing
 from service.schemas import JSON_OBJECT, StatusReason, shown
-from service.store.words import WorkerRecord, WorkerState
+from service.store.models import WorkerRecord, WorkerState
 
 
 class Worker(BaseModel):

@@ -7,8 +7,8 @@ from typing import Any
 
 from service.errors import ServiceError, invalid
 from service.idempotency import fingerprint
+from service.store.models import DatasetRecord, JobRecord, NewJob
 from service.store.store import Store
-from service.store.words import DatasetRecord, JobRecord, NewJob
 from trainer.alike import check_alike
 from trainer.enlarging import enlarged_views
 from trainer.estimate import Estimate, estimate

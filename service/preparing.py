@@ -12,8 +12,8 @@ from service.ledger.journaled_store import Desk
 from service.planning import INGEST_POOL
 from service.settings import ApiSettings
 from service.store.errors import WrongState
+from service.store.models import DatasetRecord, NewJob
 from service.store.store import Store
-from service.store.words import DatasetRecord, NewJob
 from service.uploads import staged_path
 from trainer.ingest_options import LIMITS, IngestOptions
 from trainer.spec import IngestSpec, SourceFormat

@@ -8,7 +8,7 @@ from service import examples
 from service.answers import Listing
 from service.probes import Asked
 from service.schemas import StatusReason, shown
-from service.store.words import JobRecord, Status
+from service.store.models import JobRecord, Status
 from trainer.file_names import SHEET, TILES
 from trainer.record import Record
 

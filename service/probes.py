@@ -14,8 +14,8 @@ from service.errors import ServiceError, invalid
 from service.files import folder_exists
 from service.idempotency import fingerprint
 from service.store.errors import NotFound, WrongState
+from service.store.models import TERMINAL, JobRecord, NewJob, Submitted
 from service.store.store import Store
-from service.store.words import TERMINAL, JobRecord, NewJob, Submitted
 from trainer.file_names import TABLE, WEIGHTS
 from trainer.record import Record
 from trainer.spec import JobSpec, ProbeSpec

@@ -6,8 +6,8 @@ import structlog
 
 from service.background import Background
 from service.store.errors import StoreError, StoreLost
+from service.store.job_queue import JobQueue
 from service.store.lease_clock import LeaseClock
-from service.store.queue import JobQueue
 from trainer.errors import TrainerError
 
 log = structlog.get_logger("service.reaper")

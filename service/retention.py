@@ -17,8 +17,8 @@ from service.ledger.journaled_store import DELETED, Desk, drop
 from service.probes import forget_of_job
 from service.settings import ApiSettings
 from service.storage import folder_bytes
+from service.store.models import DatasetRecord, JobRecord, Status
 from service.store.store import Store
-from service.store.words import DatasetRecord, JobRecord, Status
 from service.uploads import empty, is_locked, no_sender
 from trainer.file_names import UPLOAD
 

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from service import examples, ids
-from service.store.words import (
+from service.store.models import (
     DatasetRecord,
     DatasetStatus,
     JobRecord,

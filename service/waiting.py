@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from service.store.words import JobRecord, WorkerRecord
+from service.store.models import JobRecord, WorkerRecord
 
 
 class WaitingReason(NamedTuple):

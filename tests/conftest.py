@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from _pytest.terminal import TerminalReporter
 
-from service.store.embedded import RunningRedis
+from service.store.embedded.server import RunningRedis
 from service.store.store import Store
 from tests.support.redis import empty, opened_store, running_redis
 from tests.support.tools import skip_summary

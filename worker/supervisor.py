@@ -12,7 +12,7 @@ from typing import Any
 
 from service.store.errors import StoreError, StoreUnavailable
 from service.store.lease_clock import LeaseClock
-from service.store.words import Lease, WorkerRecord, WorkerState
+from service.store.models import Lease, WorkerRecord, WorkerState
 from worker.attempt.event_sender import RETRY_S
 from worker.attempt.runner import JobRun, Workplace
 from worker.health.disk_space import Room

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.store.embedded import RunningRedis, start_redis
+from service.store.embedded.server import RunningRedis, start_redis
 from service.store.settings import StoreSettings
 from service.store.store import Store, open_store
 

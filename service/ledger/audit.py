@@ -6,7 +6,7 @@ from pathlib import Path
 from service.ledger.checksums import check_bytes
 from service.ledger.consistency import Finding, compare
 from service.ledger.reader import read_folders
-from service.store.census import Census, take_census
+from service.store.full_scan import Census, take_census
 from service.store.store import Store
 
 LOOKS = 3

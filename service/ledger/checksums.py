@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from service.ledger.consistency import Finding
-from service.store.census import Census, Counted
+from service.store.full_scan import Census, Counted
 from trainer.files import MANIFEST, sha256_of
 
 SUMS = "SHA256SUMS"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from service.ledger.entries import AttemptEnded, DatasetCreated
 from service.ledger.reader import Folder
 from service.ledger.replay import Life, dataset_deletion, superseded
-from service.store.census import Census, Counted
+from service.store.full_scan import Census, Counted
 
 RECONCILE = "Run `moco admin reconcile`."
 

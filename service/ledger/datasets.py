@@ -19,11 +19,11 @@ from service.ledger.replay import (
     old_job,
     renames,
 )
-from service.store.batches import batches
+from service.store.chunking import batches
 from service.store.errors import DatasetInUse, NotFound
+from service.store.models import DatasetRecord
 from service.store.rebuild import OldDataset, OldJob
 from service.store.store import Store
-from service.store.words import DatasetRecord
 
 BATCH = 100
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, SerializeAsAny, TypeAdapter, field_validator
 
-from service.store.words import Kind, NewJob, Status
+from service.store.models import Kind, NewJob, Status
 from trainer.events import FileRecord, StoredAs
 from trainer.ingest_options import USUAL, IngestOptions, StoredOptions
 from trainer.record import Kept

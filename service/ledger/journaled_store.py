@@ -34,8 +34,7 @@ from service.store.errors import (
     StoreUnavailable,
     WrongState,
 )
-from service.store.store import Store
-from service.store.words import (
+from service.store.models import (
     TERMINAL,
     CreatedDataset,
     DatasetRecord,
@@ -45,6 +44,7 @@ from service.store.words import (
     Submission,
     Submitted,
 )
+from service.store.store import Store
 from trainer.failpoints import reach
 
 DELETED = ".deleted"

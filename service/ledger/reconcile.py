@@ -15,7 +15,7 @@ from service.ledger.entries import Deleted
 from service.ledger.journaled_store import DELETED, drop
 from service.ledger.reader import folder_names, read_folders
 from service.ledger.replay import Life, superseded
-from service.store.batches import batches
+from service.store.chunking import batches
 from service.store.rebuild import OldJob, Restored
 from service.store.store import Store
 from trainer.failpoints import reach

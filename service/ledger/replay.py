@@ -25,8 +25,7 @@ from service.ledger.entries import (
     JobSubmitted,
     Refused,
 )
-from service.store.rebuild import OldJob
-from service.store.words import (
+from service.store.models import (
     TERMINAL,
     AttemptRecord,
     CheckpointRecord,
@@ -34,6 +33,7 @@ from service.store.words import (
     DatasetStatus,
     Status,
 )
+from service.store.rebuild import OldJob
 from trainer.events import DatasetFacts
 
 IDEMPOTENCY_S: Final = 24 * 3600.0

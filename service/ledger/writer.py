@@ -24,7 +24,7 @@ from service.ledger.entries import (
     LedgerLine,
     encode,
 )
-from service.store.words import Lease, Status
+from service.store.models import Lease, Status
 from trainer.events import FileRecord
 from trainer.files import sync_folder
 

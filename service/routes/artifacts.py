@@ -19,7 +19,7 @@ from service.problems import Problem
 from service.routes.common import JobId, PartsOf
 from service.settings import ApiSettings
 from service.store.errors import NotFound
-from service.store.words import JobRecord
+from service.store.models import JobRecord
 from trainer.events import FileRecord
 
 router = APIRouter(prefix="/v1/jobs/{id}", tags=["artifacts"], route_class=StrictRoute)

@@ -17,9 +17,9 @@ from service.schemas import Dataset, DatasetOnDisk
 from service.settings import ApiSettings
 from service.storage import StorageMeter, folder_bytes
 from service.store.errors import NotFound
+from service.store.event_subscriptions import EventTail
+from service.store.models import DatasetRecord
 from service.store.store import Store
-from service.store.tail import EventTail
-from service.store.words import DatasetRecord
 from service.uploads import held_bytes, is_locked, staged_path
 
 STORAGE_EVERY_S = 10.0

@@ -14,7 +14,7 @@ from service.problems import Problem
 from service.routes.common import DatasetName, PartsOf, answer, dataset_response
 from service.schemas import Dataset
 from service.settings import ApiSettings
-from service.store.words import DatasetRecord
+from service.store.models import DatasetRecord
 from service.uploads import Announced, held_bytes, receive, staged, staged_path
 from trainer.failpoints import reach
 

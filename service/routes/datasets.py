@@ -29,7 +29,7 @@ from service.routes.common import (
 )
 from service.schemas import BadFile, Dataset, DatasetChange, DatasetRequest, Report
 from service.store.errors import NotFound
-from service.store.words import NewDataset
+from service.store.models import NewDataset
 from service.uploads import check_space, no_sender, staged_path
 
 AfterId = Annotated[

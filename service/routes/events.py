@@ -16,9 +16,9 @@ from service.body import StrictRoute
 from service.openapi import refused
 from service.problems import Problem
 from service.routes.common import STREAM_ID, JobId, PartsOf, answer, cursor
+from service.store.event_subscriptions import Subscription
+from service.store.models import TERMINAL
 from service.store.store import Store
-from service.store.tail import Subscription
-from service.store.words import TERMINAL
 
 AfterEvent = Annotated[
     str | None,

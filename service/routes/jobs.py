@@ -32,8 +32,8 @@ from service.routes.common import (
 from service.schemas import Job
 from service.storage import folder_bytes
 from service.store.errors import NotFound
+from service.store.models import JobRecord, Status
 from service.store.store import Store
-from service.store.words import JobRecord, Status
 from service.waiting import waiting_reason
 from trainer.spec import JobSpec
 

@@ -25,7 +25,7 @@ from service.probes import IMAGE, Asked, Probes
 from service.problems import Problem
 from service.routes.common import JobId, Parts, PartsOf, answer
 from service.store.errors import NotFound
-from service.store.words import JobRecord
+from service.store.models import JobRecord
 from trainer.data.formats.contents import format_of
 from trainer.file_names import ANSWER
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from service.store.keys import KEYS
-from service.store.link import Link
+from service.store.redis_client import Link
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from service.store.decoding import as_dataset
 from service.store.errors import (
     DatasetInUse,
     IdempotencyConflict,
@@ -12,9 +13,8 @@ from service.store.errors import (
     NotFound,
     WrongState,
 )
-from service.store.link import Link
-from service.store.records import as_dataset
-from service.store.words import CreatedDataset, DatasetRecord, NewDataset, Page
+from service.store.models import CreatedDataset, DatasetRecord, NewDataset, Page
+from service.store.redis_client import Link
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from service.store.event_subscriptions import EventTail
 from service.store.keys import KEYS
-from service.store.link import Link
-from service.store.tail import EventTail
+from service.store.redis_client import Link
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from typing import Any
 
 import redis
 
+from service.store.decoding import as_attempt, as_checkpoint, as_job
 from service.store.errors import IdempotencyConflict, NotFound, StoreError, WrongState
 from service.store.keys import KEYS
-from service.store.link import Link
-from service.store.records import as_attempt, as_checkpoint, as_job
-from service.store.words import (
+from service.store.models import (
     STATUSES,
     AttemptRecord,
     CheckpointRecord,
@@ -29,6 +28,7 @@ from service.store.words import (
     Submission,
     Submitted,
 )
+from service.store.redis_client import Link
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from service.store.datasets import raise_refusal
+from service.store.decoding import checkpoint_json, files_json
 from service.store.keys import KEYS
-from service.store.link import Link
-from service.store.records import checkpoint_json, files_json
-from service.store.words import AttemptRecord, CheckpointRecord, DatasetRecord, NewJob, Status
+from service.store.models import AttemptRecord, CheckpointRecord, DatasetRecord, NewJob, Status
+from service.store.redis_client import Link
 from trainer.events import FileRecord
 
 Restored = Literal["made", "there", "taken", "orphan"]

@@ -3,10 +3,10 @@
 import json
 from dataclasses import dataclass
 
+from service.store.decoding import as_worker
 from service.store.errors import NotFound
-from service.store.link import Link
-from service.store.records import as_worker
-from service.store.words import WorkerRecord
+from service.store.models import WorkerRecord
+from service.store.redis_client import Link
 
 
 @dataclass(frozen=True)

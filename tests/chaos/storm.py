@@ -21,7 +21,7 @@ from typing import Any
 
 from mocoserve.client import Client
 from service.store.errors import StoreError
-from service.store.words import JobRecord
+from service.store.models import JobRecord
 from tests.chaos.deletions import Deletions
 from tests.support.chaos.faults import Faults
 from tests.support.chaos.world import World, insist

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.store.words import JobRecord
+from service.store.models import JobRecord
 from tests.support.chaos.world import SHORT
 from tests.support.processes import alive, wait_until
 from tests.support.stack import Stack, WorkerProcess, changes_in, running_stack

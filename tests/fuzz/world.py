@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from service.ids import new_id
 from service.store.errors import Fenced, StoreError
+from service.store.models import Lease, NewDataset
 from service.store.store import Store
-from service.store.words import Lease, NewDataset
 from tests.support.api import RunningApi, facts, finished_job, queued_job, ready_dataset
 from tests.support.redis import worker
 from trainer.events import FileRecord

@@ -6,9 +6,9 @@ see a broken rule proves nothing.
 
 What Redis promises with `appendfsync always` is that no acknowledged call is undone. The last
 tests take that away. Then jobs, checkpoints, numbers of attempts and even a success can be lost,
-which is why a server with another setting is refused (`service/store/boot.py`) and why each job
-keeps a ledger on the disk. But even then no two workers can write about one job, because a token
-is more than the number of an attempt: the random part never comes back.
+which is why a server with another setting is refused (`service/store/durability.py`) and why each
+job keeps a ledger on the disk. But even then no two workers can write about one job, because a
+token is more than the number of an attempt: the random part never comes back.
 """
 
 import sys

@@ -4,7 +4,7 @@ from typing import Final
 
 from tests.mutants.runner import Mutant
 
-LUA = "service/store/functions/"
+LUA = "service/store/lua/"
 AHEAD = "tests/service/ledger/test_write_ahead.py::test_"
 FOLD = "tests/service/ledger/test_fold.py::test_"
 REBUILT = "tests/service/ledger/test_reconcile.py::test_"
@@ -159,7 +159,7 @@ SUBMISSIONS: Final = (
     ),
     Mutant(
         "a server that may lose a second is accepted",
-        "service/store/boot.py",
+        "service/store/durability.py",
         "if found.get(name) != wanted:",
         'if found.get(name) != wanted and name != "appendfsync":',
         ("tests/service/store/test_boot.py::test_a_setting_that_loses_writes_is_refused_by_name",),
@@ -245,14 +245,14 @@ RETENTION = "tests/service/test_retention.py::test_"
 OF_DATASETS = (
     Mutant(
         "a job keeps no test dataset from being deleted",
-        "service/store/functions/common.lua",
+        "service/store/lua/common.lua",
         "    if dataset then found[dataset] = true end\n",
         "",
         (DATASETS + "a_job_that_has_not_ended_keeps_its_datasets[test_dataset-queued]",),
     ),
     Mutant(
         "a replacement takes its name at once",
-        "service/store/functions/datasets.lua",
+        "service/store/lua/datasets.lua",
         "  if takes then take_name",
         "  if true then take_name",
         (DATASETS + "names_lead_where_the_model_says",),

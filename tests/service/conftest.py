@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from service.store.embedded import RunningRedis
+from service.store.embedded.server import RunningRedis
 from tests.support.api import RunningApi, running_api
 from tests.support.redis import empty, opened_store, running_redis
 

@@ -12,7 +12,7 @@ from service.clerk import BATCH_MAX, Clerk
 from service.errors import ServiceError
 from service.ledger.journaled_store import Desk
 from service.store.errors import IdempotencyConflict, StoreUnavailable
-from service.store.words import DatasetRecord, Submission, Submitted
+from service.store.models import DatasetRecord, Submission, Submitted
 from tests.support.api import facts
 from trainer.spec import JobSpec
 

@@ -23,7 +23,7 @@ from service.apikey import KEY_FILE
 from service.exporter import State
 from service.server import NotLoopback, check_host
 from service.settings import ApiSettings
-from service.store.embedded import RunningRedis
+from service.store.embedded.server import RunningRedis
 from tests.support.api import KEY, Loose, RunningApi, client_of, finished_job, queued_job
 from tests.support.processes import wait_until
 from tests.support.redis import opened_store, running_redis, worker

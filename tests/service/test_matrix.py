@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from service.ids import new_id
-from service.store.embedded import RunningRedis
+from service.store.embedded.server import RunningRedis
 from tests.fuzz.principals import Principal, principals
 from tests.fuzz.world import READ_KEY, SCRAPE_KEY
 from tests.support.api import RunningApi, client_of, running_api

@@ -15,9 +15,9 @@ import pytest
 
 from service.ids import new_id
 from service.reaper import Reaper
-from service.store.embedded import RunningRedis, start_redis
+from service.store.embedded.server import RunningRedis, start_redis
 from service.store.errors import StoreUnavailable
-from service.store.queue import JobQueue
+from service.store.job_queue import JobQueue
 from tests.support.api import KEY, queued_job, ready_dataset, running_api, running_job
 from tests.support.processes import wait_until
 from tests.support.redis import running_redis

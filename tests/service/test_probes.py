@@ -12,7 +12,7 @@ import pytest
 from service.ledger.audit import survey
 from service.probe_answers import RESULT
 from service.probes import WAITING_MAX, every, forget_old
-from service.store.embedded import RunningRedis
+from service.store.embedded.server import RunningRedis
 from tests.support.api import (
     Loose,
     RunningApi,

@@ -16,8 +16,8 @@ from service.retention import CALM_S, ORDER, Kind, Removable, Shelf, due, remova
 from service.settings import ApiSettings
 from service.storage import folder_bytes
 from service.store.errors import NotFound, WrongState
+from service.store.models import NewDataset
 from service.store.store import Store
-from service.store.words import NewDataset
 from service.tidier import Tidier
 from tests.support.du import du
 from tests.support.lives import World

@@ -13,7 +13,7 @@ import pytest
 
 from service.deadlines import STAGES
 from service.metric_rows import KNOWN
-from service.store.embedded import RunningRedis
+from service.store.embedded.server import RunningRedis
 from tests.support.api import KEY, RunningApi, finished_job, running_api
 from tests.support.processes import wait_until
 

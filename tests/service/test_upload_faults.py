@@ -16,7 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.store.embedded import RunningRedis
+from service.store.embedded.server import RunningRedis
 from service.store.store import Store
 from service.uploads import staged_path
 from tests.support.api import KEY, RunningApi, client_of, ready_dataset, running_api

@@ -16,8 +16,8 @@ from service.app import create_app
 from service.ids import new_id
 from service.server import Server, make_server, patience_of
 from service.settings import ApiSettings
+from service.store.models import DatasetRecord, Lease, NewDataset, NewJob
 from service.store.store import Store, open_store
-from service.store.words import DatasetRecord, Lease, NewDataset, NewJob
 from trainer.events import DatasetFacts, FileRecord
 from trainer.spec import JobSpec
 

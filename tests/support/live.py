@@ -17,7 +17,7 @@ import httpx
 from sklearn.datasets import load_digits
 
 from mocoserve.client import Client
-from service.store.embedded import start_redis
+from service.store.embedded.server import start_redis
 from tests.support.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,8 +8,8 @@ from pathlib import Path
 from service.ids import new_id
 from service.ledger.journaled_store import Desk
 from service.ledger.writer import AttemptLedger
+from service.store.models import Lease, NewJob
 from service.store.store import Store
-from service.store.words import Lease, NewJob
 from tests.support.api import facts
 from tests.support.redis import empty
 from trainer.events import FileRecord

@@ -5,7 +5,7 @@ import json
 import time
 
 from service.probe_answers import RESULT
-from service.store.words import Lease
+from service.store.models import Lease
 from tests.support.api import RunningApi, claim, ready_dataset, running_job
 from tests.support.images import png
 from trainer.events import FileRecord

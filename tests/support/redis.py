@@ -10,10 +10,10 @@ from pathlib import Path
 
 import redis
 
-from service.store.embedded import RunningRedis, start_redis
+from service.store.embedded.server import RunningRedis, start_redis
+from service.store.models import Lease, NewJob, WorkerRecord
 from service.store.settings import StoreSettings
 from service.store.store import Store, open_store
-from service.store.words import Lease, NewJob, WorkerRecord
 
 _serial = itertools.count(1)
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from service.ids import new_id
-from service.store.embedded import RunningRedis, start_redis
+from service.store.embedded.server import RunningRedis, start_redis
+from service.store.models import JobRecord, NewDataset, NewJob, Status
 from service.store.settings import StoreSettings
 from service.store.store import Store, open_store
-from service.store.words import JobRecord, NewDataset, NewJob, Status
 from tests.support.processes import alive, children_of, wait_until
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.events import EVENT, DatasetFacts, Event

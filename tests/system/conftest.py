@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from service.store.words import JobRecord
+from service.store.models import JobRecord
 from tests.support.stack import Stack, running_stack
 
 

@@ -8,7 +8,7 @@ import os
 import signal
 import time
 
-from service.store.embedded import start_redis
+from service.store.embedded.server import start_redis
 from tests.support.processes import alive, wait_until
 from tests.support.stack import Stack, changes_in, family
 from tests.system.conftest import Golden

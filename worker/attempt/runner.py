@@ -8,8 +8,8 @@ from typing import Literal
 
 from service.ledger.writer import AttemptLedger
 from service.store.errors import StoreError, StoreUnavailable
+from service.store.models import Desired, JobRecord, Lease, Status
 from service.store.store import Store
-from service.store.words import Desired, JobRecord, Lease, Status
 from trainer.errors import StorageError, TrainerError
 from trainer.events import Checkpointed, Ended, Event
 from trainer.failpoints import reach

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from service.ledger.writer import AttemptLedger
-from service.store.words import Lease
+from service.store.models import Lease
 from trainer.added import settled
 from trainer.errors import EncoderGone, SpecError
 from trainer.events import Ended

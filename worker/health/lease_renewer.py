@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 
 from service.store.errors import StoreError, StoreUnavailable
-from service.store.words import Desired
+from service.store.models import Desired
 from trainer.failpoints import reach
 
 LOG = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from service.metric_rows import KNOWN
 from service.metrics import SIGNAL_METRICS, Instruments
-from service.store.words import JobRecord, Lease
+from service.store.models import JobRecord, Lease
 from trainer.events import Checkpointed, Ended, Evaluated, Started, Stepped
 from trainer.spec import JobSpec
 from worker.attempt.progress import Staged

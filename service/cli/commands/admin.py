@@ -88,7 +88,7 @@ def _show(shell: Shell, findings: "tuple[Finding, ...]") -> None:
 def _store(shell: Shell, redis: str | None) -> "Iterator[Store]":
     """The store that `moco up` uses; its own server is started for this if it does not run."""
     from service.ledger.stamp import check_layout
-    from service.store.embedded import running_url, start_redis
+    from service.store.embedded.server import running_url, start_redis
     from service.store.errors import StoreError
     from service.store.settings import StoreSettings
     from service.store.store import open_store

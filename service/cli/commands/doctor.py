@@ -86,8 +86,8 @@ def _redis(_shell: Shell) -> Iterator[Check]:
     if os.environ.get("MOCO_REDIS_URL"):
         yield Check("redis", "ok", "the one in MOCO_REDIS_URL")
         return
+    from service.store.embedded.program import find_server
     from service.store.errors import StoreError
-    from service.store.server_program import find_server
 
     try:
         yield Check("redis", "ok", str(find_server()))

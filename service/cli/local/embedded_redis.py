@@ -5,7 +5,7 @@ from pathlib import Path
 
 from service.cli.exit_codes import CommandError
 from service.cli.local.stack import Tell
-from service.store.embedded import RunningRedis, start_redis
+from service.store.embedded.server import RunningRedis, start_redis
 from service.store.errors import StoreError
 
 _PAUSE_S = 1.0

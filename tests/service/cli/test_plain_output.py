@@ -6,7 +6,7 @@ import pytest
 
 from mocoserve.plain_text import UNSAFE
 from service.ids import new_id
-from service.store.words import NewDataset
+from service.store.models import NewDataset
 from tests.support.api import RunningApi, finished_job, queued_job, running_job
 from tests.support.moco import Moco
 

@@ -17,8 +17,8 @@ from service.ledger.deletions import settle_unanswered
 from service.ledger.journaled_store import Desk
 from service.ledger.reconcile import reconcile
 from service.store.errors import NotFound, StoreUnavailable, WrongState
+from service.store.models import TERMINAL, JobRecord
 from service.store.store import Store
-from service.store.words import TERMINAL, JobRecord
 from tests.support.lives import World
 from tests.support.redis import empty
 
@@ -122,7 +122,7 @@ def broken(place: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     def reached(name: str) -> None:
         if name == "api.pre_delete":
-            monkeypatch.setattr("service.store.link.reach", reached)
+            monkeypatch.setattr("service.store.redis_client.reach", reached)
         if name == place:
             raise Killed if name.startswith("api.") else StoreUnavailable("no answer")
 

@@ -16,8 +16,8 @@ from service.ledger.entries import LEDGER
 from service.ledger.reconcile import reconcile
 from service.preparing import prepare
 from service.store.errors import DatasetInUse, NameTaken, NotFound
+from service.store.models import DatasetRecord, NewDataset, NewJob
 from service.store.store import Store
-from service.store.words import DatasetRecord, NewDataset, NewJob
 from tests.support.lives import World
 from tests.support.redis import empty
 

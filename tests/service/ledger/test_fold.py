@@ -20,8 +20,8 @@ from service.ledger.entries import (
 )
 from service.ledger.reader import parse
 from service.ledger.replay import Life, old_job, superseded
+from service.store.models import Status
 from service.store.rebuild import OldJob
-from service.store.words import Status
 from tests.support.api import Loose
 
 DAY_S = 24 * 3600.0

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from service.ledger.audit import survey
-from service.store.embedded import RunningRedis
+from service.store.embedded.server import RunningRedis
 from tests.service.test_main import answers, environment, free_port, process
 from tests.support.api import KEY, client_of, ready_dataset
 from tests.support.lives import World

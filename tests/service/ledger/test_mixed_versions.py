@@ -15,8 +15,8 @@ from service.ledger.reconcile import reconcile
 from service.ledger.store_identity import settle
 from service.preparing import prepare
 from service.store.errors import Misconfigured
+from service.store.models import NewDataset
 from service.store.store import Store
-from service.store.words import NewDataset
 from tests.support.lives import World
 
 MORE = {"colour": "blue", "nested": {"of": ["a", "newer", "version"]}}

@@ -17,8 +17,8 @@ from service.ledger.store_identity import FILE, settle
 from service.ledger.writer import append
 from service.preparing import prepare
 from service.store.errors import IdempotencyConflict, Misconfigured, StoreLost, WrongState
+from service.store.models import TERMINAL, JobRecord, NewDataset, NewJob
 from service.store.store import Store
-from service.store.words import TERMINAL, JobRecord, NewDataset, NewJob
 from tests.support.lives import World
 from tests.support.redis import empty
 

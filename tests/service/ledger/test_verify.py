@@ -13,8 +13,8 @@ from service.ledger.audit import survey
 from service.ledger.entries import LEDGER
 from service.preparing import prepare
 from service.store.keys import KEYS
+from service.store.models import NewDataset
 from service.store.store import Store
-from service.store.words import NewDataset
 from tests.support.api import Loose
 from tests.support.lives import World
 

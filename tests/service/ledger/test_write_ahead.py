@@ -15,8 +15,8 @@ from service.ledger.entries import JOB_LINE, LEDGER, Deleted, Refused
 from service.ledger.journaled_store import Desk
 from service.ledger.reader import parse
 from service.store.errors import IdempotencyConflict, StoreUnavailable, WrongState
+from service.store.models import Submission, Submitted
 from service.store.store import Store
-from service.store.words import Submission, Submitted
 from tests.support.redis import new_job
 
 JOB = "job_1"

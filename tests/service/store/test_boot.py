@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from service.store import boot
-from service.store.embedded import RunningRedis
+from service.store import durability
+from service.store.embedded.server import RunningRedis
 from service.store.errors import Misconfigured, StoreUnavailable
-from service.store.link import Link
+from service.store.redis_client import Link
 from service.store.settings import StoreSettings
 from service.store.store import open_store
 from tests.support.redis import running_redis
@@ -26,7 +26,7 @@ def test_a_setting_that_loses_writes_is_refused_by_name(
     redis_server: RunningRedis, setting: str, wrong: str, right: str
 ) -> None:
     link = Link(redis_server.url, timeout_s=1.5)
-    boot.check(link)
+    durability.check(link)
     link.run(lambda client: client.config_set(setting, wrong))
     try:
         with pytest.raises(Misconfigured, match=f"CONFIG SET {setting} {right}") as refused:
@@ -42,7 +42,7 @@ def test_a_replica_is_refused(tmp_path: Path) -> None:
         link = Link(server.url, timeout_s=1.5)
         link.run(lambda client: client.replicaof("127.0.0.1", 1))
         with pytest.raises(Misconfigured, match="REPLICAOF NO ONE"):
-            boot.check(link)
+            durability.check(link)
         link.close()
 
 
@@ -57,7 +57,7 @@ def test_a_server_that_hides_its_settings_is_refused(redis_server: RunningRedis)
     blind = Link(f"unix://blind:pw@{path}", timeout_s=1.5)
     try:
         with pytest.raises(Misconfigured, match="CONFIG GET"):
-            boot.check(blind)
+            durability.check(blind)
     finally:
         link.run(lambda client: client.acl_deluser("blind"))
         blind.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from service.ledger.store_identity import settle
-from service.store.embedded import start_redis
+from service.store.embedded.server import start_redis
 from tests.support.lives import World
 from tests.support.redis import opened_store, running_redis
 

@@ -23,8 +23,8 @@ from service.store.errors import (
     WrongState,
 )
 from service.store.keys import KEYS
+from service.store.models import NewDataset
 from service.store.store import Store
-from service.store.words import NewDataset
 from tests.support.api import facts
 from tests.support.redis import claimed, dump, empty, fresh_id, new_job
 

@@ -4,8 +4,8 @@ import pytest
 from pydantic import ValidationError
 
 from service.store.errors import NameTaken, NotFound, WrongState
+from service.store.models import Lease, NewDataset
 from service.store.store import Store
-from service.store.words import Lease, NewDataset
 from tests.support.redis import claimed, dump, fresh_id, new_job, ticks
 from trainer.events import DatasetFacts
 

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from service.store.embedded import RunningRedis, running_url, start_redis
+from service.store.embedded.program import config, find_server
+from service.store.embedded.server import RunningRedis, running_url, start_redis
 from service.store.errors import Misconfigured, StoreUnavailable
-from service.store.server_program import config, find_server
 from service.store.settings import StoreSettings
 from service.store.store import open_store
 from tests.support.redis import claimed, opened_store, running_redis, submitted, ticks
@@ -21,7 +21,7 @@ from tests.support.redis import claimed, opened_store, running_redis, submitted,
 ORPHAN = """
 import os, signal, sys
 from pathlib import Path
-from service.store.embedded import start_redis
+from service.store.embedded.server import start_redis
 print(start_redis(Path(sys.argv[1])).pid, flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
@@ -98,7 +98,7 @@ def test_a_server_whose_owner_was_killed_is_taken_over(tmp_path: Path) -> None:
 def test_an_orphan_that_does_not_answer_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.store.embedded._TAKE_OVER_S", 0.5)
+    monkeypatch.setattr("service.store.embedded.server._TAKE_OVER_S", 0.5)
     pid = orphan(tmp_path)
     os.kill(pid, signal.SIGSTOP)
     try:
@@ -114,7 +114,7 @@ def test_an_orphan_that_does_not_answer_is_named(
 def test_a_hung_server_is_stopped_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("service.store.embedded._STOP_S", 0.3)
+    monkeypatch.setattr("service.store.embedded.server._STOP_S", 0.3)
     server = start_redis(tmp_path)
     os.kill(server.pid, signal.SIGSTOP)
     server.stop()

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from service.store.embedded import start_redis
+from service.store.embedded.server import start_redis
+from service.store.event_subscriptions import EventTail, Subscription
 from service.store.events import Events
 from service.store.keys import KEYS
+from service.store.models import Lease, StatusChanged
 from service.store.store import Store
-from service.store.tail import EventTail, Subscription
-from service.store.words import Lease, StatusChanged
 from tests.support.redis import leased, new_job, opened_store, running_redis, submitted
 
 

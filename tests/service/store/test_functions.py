@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 from service.store.keys import KEYS, lua_table
-from service.store.link import library
+from service.store.redis_client import library
 
-FOLDER = Path(__file__).parents[3] / "service" / "store" / "functions"
+FOLDER = Path(__file__).parents[3] / "service" / "store" / "lua"
 
 
 def code() -> str:

@@ -5,8 +5,8 @@ import pytest
 
 from service.store.errors import IdempotencyConflict, NotFound, WrongState
 from service.store.keys import KEYS
+from service.store.models import STATUSES, NewDataset, Status
 from service.store.store import Store
-from service.store.words import STATUSES, NewDataset, Status
 from tests.support.redis import claimed, dump, fresh_id, leased, new_job, submitted, ticks
 
 

@@ -34,8 +34,8 @@ from hypothesis.stateful import (
 
 from service.store.errors import Fenced, IdempotencyConflict, WrongState
 from service.store.keys import KEYS
+from service.store.models import TERMINAL, Lease
 from service.store.store import Store
-from service.store.words import TERMINAL, Lease
 from tests.support.redis import (
     contents,
     dump,

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from service.store.embedded import start_redis
+from service.store.embedded.server import start_redis
 from service.store.errors import StoreError, StoreUnavailable
-from service.store.link import Link
+from service.store.models import NewDataset
+from service.store.redis_client import Link
 from service.store.store import Store
-from service.store.words import NewDataset
 from tests.support.redis import (
     claimed,
     dump,

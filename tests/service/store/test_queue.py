@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from service.store.errors import Fenced
+from service.store.job_queue import LOSSES_MAX
 from service.store.keys import KEYS
-from service.store.queue import LOSSES_MAX
+from service.store.models import Lease
 from service.store.store import Store
-from service.store.words import Lease
 from tests.support.redis import (
     claimed,
     dump,

@@ -20,7 +20,7 @@ from PIL import Image
 from mocoserve.client import Client
 from mocoserve.errors import ClientError
 from mocoserve.sources import FileSource
-from service.store.embedded import start_redis
+from service.store.embedded.server import start_redis
 from tests.support.api import KEY
 from tests.support.chaos.proxy import Proxy
 from tests.support.images import encoded, write_zip

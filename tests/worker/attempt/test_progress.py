@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from service.examples import PROFILE
-from service.store.words import Lease
+from service.store.models import Lease
 from trainer.events import (
     Ended,
     Evaluated,

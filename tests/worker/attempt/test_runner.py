@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from service.store.models import Lease
 from service.store.store import Store
-from service.store.words import Lease
 from tests.support.redis import claimed, submitted, ticks
 from trainer.events import Checkpointed, Ended, Event, FileRecord, Published, Started
 from trainer.files import write_synced

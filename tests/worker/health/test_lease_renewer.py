@@ -4,7 +4,7 @@ import pytest
 
 from service.store.errors import Fenced, StoreUnavailable
 from service.store.lease_clock import LeaseClock
-from service.store.words import Desired
+from service.store.models import Desired
 from tests.support.processes import wait_until
 from worker.health.heartbeat import Pulse
 from worker.health.lease_renewer import LeaseKeeper

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.apikey import Keys
-from service.store.words import Lease
+from service.store.models import Lease
 from trainer.events import Checkpointed, Ended, Event, Started, Stepped
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.spec import JobSpec

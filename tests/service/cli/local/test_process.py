@@ -11,7 +11,7 @@ from mocoserve.user_config import RETENTION
 from service.cli.local.process import Child, Plan
 from service.cli.local.stack import bound, is_free, port_of
 from service.settings import ApiSettings
-from service.store.embedded import RunningRedis
+from service.store.embedded.server import RunningRedis
 from tests.support.api import KEY, client_of
 from tests.support.processes import wait_until
 

@@ -16,7 +16,7 @@ import redis
 
 from service.store.errors import StoreUnavailable
 from service.store.keys import KEYS
-from service.store.link import Link
+from service.store.redis_client import Link
 
 Row = tuple[str, str]
 """Id in the stream, event as JSON."""

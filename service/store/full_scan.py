@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from service.store.batches import batches
+from service.store.chunking import batches
+from service.store.decoding import as_checkpoint, as_dataset, as_job
 from service.store.keys import KEYS
-from service.store.link import Link
-from service.store.records import as_checkpoint, as_dataset, as_job
-from service.store.words import STATUSES, CheckpointRecord, DatasetRecord, JobRecord, Kind
+from service.store.models import STATUSES, CheckpointRecord, DatasetRecord, JobRecord, Kind
+from service.store.redis_client import Link
 
 BATCH = 500
 

@@ -5,7 +5,7 @@ from typing import Final
 import redis
 
 from service.store.errors import Misconfigured
-from service.store.link import Link
+from service.store.redis_client import Link
 
 _SETTINGS: Final = {
     "appendonly": ("yes", "acknowledged jobs would be lost at a restart"),

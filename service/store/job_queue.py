@@ -11,11 +11,11 @@ from typing import Any, Final, cast
 
 import redis
 
+from service.store.decoding import as_lease, checkpoint_json, files_json
 from service.store.errors import Fenced
 from service.store.keys import KEYS
-from service.store.link import Link
-from service.store.records import as_lease, checkpoint_json, files_json
-from service.store.words import CheckpointRecord, Desired, Lease, Status
+from service.store.models import CheckpointRecord, Desired, Lease, Status
+from service.store.redis_client import Link
 from trainer.events import DatasetFacts, FileRecord
 
 LOSSES_MAX: Final = 20

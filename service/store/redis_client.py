@@ -35,7 +35,7 @@ _PARTS: Final = (
 
 def library() -> str:
     """The function library as it is loaded: header, table of keys, functions."""
-    folder = Path(__file__).with_name("functions")
+    folder = Path(__file__).with_name("lua")
     parts = [(folder / f"{part}.lua").read_text("utf-8") for part in _PARTS]
     return "\n".join([f"#!lua name={LIBRARY}", lua_table(), *parts])
 

@@ -23,9 +23,9 @@ from urllib.parse import quote, urlsplit
 import redis
 
 from service.store import damage
+from service.store.embedded.program import config, find_server
 from service.store.errors import Misconfigured, StoreUnavailable
-from service.store.link import connect
-from service.store.server_program import config, find_server
+from service.store.redis_client import connect
 
 _SOCKET_PATH_MAX: Final = 107
 _START_S: Final = 120.0
