@@ -138,7 +138,7 @@ class Dataset(BaseModel):
     object: Literal["dataset"] = "dataset"
     """What this is."""
     name: str
-    """What jobs call it."""
+    """Name used when submitting jobs."""
     format: str
     """What the content is, as it was told."""
     store_as: StoredAs

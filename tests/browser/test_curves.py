@@ -180,7 +180,7 @@ def test_steps_that_are_none_are_told(
         page.get_by_label("to", exact=True).fill(last)
         page.get_by_role("button", name="Zoom").click()
         expect(page.locator("#steps-error")).to_have_text(
-            "Two whole numbers, the smaller one first."
+            "Enter two step numbers, the smaller one first."
         )
         expect(page.get_by_label("Steps", exact=True)).to_be_focused()
     zoom_by_keyboard(page, 100, 300)
@@ -198,7 +198,7 @@ def test_finer_points_that_do_not_come_are_told_and_the_coarse_ones_stay(
     page.route("**/metrics?*from_step*", lambda route: route.abort())
     zoom_by_keyboard(page, 5000, 5200)
     notice = page.locator("[data-notice=finer]")
-    expect(notice).to_contain_text("The service does not answer")
+    expect(notice).to_contain_text("Cannot reach the service")
     assert shown(page)["range"] == [5000, 5200]
     assert 0 < len(inside(shown(page)["traces"][0], 5000, 5200)) < 15
     page.unroute("**/metrics?*from_step*")

@@ -103,7 +103,7 @@ def test_the_sign_in_has_no_serious_fault(stranger: Visitor) -> None:
 def test_by_keyboard_alone(visitor: Visitor, world: World) -> None:
     page = visitor.go("/ui/jobs")
     page.keyboard.press("Tab")
-    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     page.keyboard.press("Enter")
     page.locator(f"#open-{world.job_id}").focus()
     page.keyboard.press("Enter")

@@ -49,7 +49,7 @@ def test_what_was_not_filled_in_is_told_at_the_field(
     file = tmp_path / "some.zip"
     file.write_bytes(digits_zip(20, start=500))
     add(page, "", file)
-    expect(error(page, "name")).to_have_text("Give it a name.")
+    expect(error(page, "name")).to_have_text("Enter a name.")
     for name in ("my photos!", "-x", "ümläut"):
         add(page, name, file)
         expect(error(page, "name")).to_contain_text("a letter or a digit first")
@@ -77,7 +77,7 @@ def test_what_is_no_archive_becomes_a_failed_dataset_that_says_why(
     reason = visitor.page.locator(".notice.is-bad")
     expect(reason).to_contain_text("is no dataset")
     expect(reason).to_contain_text("Send a folder, zip, tar")
-    expect(visitor.page.locator("main")).not_to_contain_text("every file is a good image")
+    expect(visitor.page.locator("main")).not_to_contain_text("every file was read")
 
 
 def test_a_connection_that_breaks_for_a_while_costs_nothing(
@@ -120,16 +120,16 @@ def test_an_upload_that_broke_off_goes_on_from_the_same_page_and_from_a_new_one(
     page.route("**/content", first_part_only)
     add(page, "broken", file)
     notice = page.locator("[data-notice=problem]")
-    expect(notice).to_contain_text("The upload broke off")
-    expect(notice).to_contain_text("8.39 MB of 8.40 MB have arrived and are kept")
-    expect(notice).to_contain_text("Press Add when the service answers again")
+    expect(notice).to_contain_text("Upload interrupted")
+    expect(notice).to_contain_text("8.39 MB of 8.40 MB uploaded and kept")
+    expect(notice).to_contain_text("press Add when the service is back")
     page.get_by_role("button", name="Add", exact=True).click()
-    expect(notice).to_contain_text("The upload broke off")
+    expect(notice).to_contain_text("Upload interrupted")
     assert sent == [PART_BYTES], "what has arrived is not sent again"
 
     held = visitor.go("/ui/datasets/broken").locator(".notice.is-warn")
-    expect(held).to_contain_text("8.39 MB of 8.40 MB have arrived")
-    expect(held).to_contain_text("choose the same file under Datasets again")
+    expect(held).to_contain_text("8.39 MB of 8.40 MB uploaded")
+    expect(held).to_contain_text("choose the same file again under Datasets")
     expect(held).to_contain_text("moco dataset add FILE --name broken")
 
     page.unroute("**/content")
@@ -138,8 +138,8 @@ def test_an_upload_that_broke_off_goes_on_from_the_same_page_and_from_a_new_one(
     other = tmp_path / "other.zip"
     other.write_bytes(digits_zip(20, start=600))
     add(page, "broken", other)
-    expect(error(page, "name")).to_contain_text("broke off, of another file (8.40 MB)")
-    expect(error(page, "name")).to_contain_text("Choose that file to go on")
+    expect(error(page, "name")).to_contain_text("is of another file (8.40 MB)")
+    expect(error(page, "name")).to_contain_text("Choose that file to continue")
     add(page, "broken", file)
     expect(page.locator("[data-dataset=broken] [data-state=ready]")).to_be_visible()
     assert world.dataset("broken")["sha256"] == hashlib.sha256(content).hexdigest()

@@ -15,7 +15,7 @@ def test_a_service_that_is_away_is_told_and_its_return_too(visitor: Visitor) -> 
     page = visitor.page
     page.route("**/v1/**", lambda route: route.abort())
     notice = page.locator("[data-notice=away]")
-    expect(notice).to_contain_text("The service does not answer")
+    expect(notice).to_contain_text("Cannot reach the service")
     expect(notice).to_contain_text("moco up")
     page.unroute("**/v1/**")
     expect(notice).to_have_count(0)
@@ -27,7 +27,7 @@ def test_a_broken_stream_is_told_and_mended(visitor: Visitor, world: World) -> N
     page = visitor.page
     page.route("**/events?*", lambda route: route.abort())
     visitor.go(f"/ui/jobs/{job_id}")
-    expect(page.locator("[data-notice=stream]")).to_contain_text("The live connection broke")
+    expect(page.locator("[data-notice=stream]")).to_contain_text("Live updates lost")
     page.unroute("**/events?*")
     expect(page.locator("[data-notice=stream]")).to_have_count(0)
     page.get_by_role("button", name="Cancel").click()
@@ -40,14 +40,14 @@ def test_a_tab_that_was_left_does_not_come_back_over_the_one_that_is_open(
     held: list[Route] = []
     visitor.page.route("**/probes", lambda route: held.append(route))  # noqa: PLW0108  # a builtin has no signature to call it by
     page = visitor.go(f"/ui/jobs/{world.job_id}")
-    page.get_by_role("tab", name="Neighbours").click()
+    page.get_by_role("tab", name="Neighbors").click()
     page.get_by_role("tab", name="Settings").click()
     panel = page.get_by_role("tabpanel")
-    expect(panel).to_contain_text("What was suggested, and why")
+    expect(panel).to_contain_text("Recommended settings")
     with page.expect_response("**/probes"):
         held[0].continue_()
     page.wait_for_timeout(300)
-    expect(panel).to_contain_text("What was suggested, and why")
+    expect(panel).to_contain_text("Recommended settings")
 
 
 def test_an_ended_session_leads_to_the_sign_in_and_back(visitor: Visitor) -> None:
@@ -55,7 +55,7 @@ def test_an_ended_session_leads_to_the_sign_in_and_back(visitor: Visitor) -> Non
     page = visitor.go("/ui/workers")
     page.context.clear_cookies()
     notice = page.locator("[data-notice=away]")
-    expect(notice).to_contain_text("Your session has ended")
+    expect(notice).to_contain_text("Your session has expired")
     notice.get_by_role("link", name="Sign in").click()
     page.wait_for_url("**/sign-in?next=%2Fui%2Fworkers")
 
@@ -63,11 +63,11 @@ def test_an_ended_session_leads_to_the_sign_in_and_back(visitor: Visitor) -> Non
 @pytest.mark.parametrize(
     ("path", "title", "way_out"),
     [
-        (f"/ui/jobs/{NO_JOB}", "There is no such job", "All jobs"),
-        ("/ui/jobs/job_half", "There is no such job", "All jobs"),
-        ("/ui/datasets/nothing", "There is no such dataset", "All datasets"),
-        ("/ui/datasets/a%20b", "There is no such dataset", "All datasets"),
-        ("/ui/nothing/at/all", "There is no such page", "All jobs"),
+        (f"/ui/jobs/{NO_JOB}", "Job not found", "All jobs"),
+        ("/ui/jobs/job_half", "Job not found", "All jobs"),
+        ("/ui/datasets/nothing", "Dataset not found", "All datasets"),
+        ("/ui/datasets/a%20b", "Dataset not found", "All datasets"),
+        ("/ui/nothing/at/all", "Page not found", "All jobs"),
     ],
 )
 def test_what_is_not_there_is_told_with_a_way_out(
@@ -88,7 +88,7 @@ def test_a_job_that_is_deleted_while_it_is_looked_at(visitor: Visitor, world: Wo
     expect(page.locator(".head [data-state=queued]")).to_be_visible()
     world.api.client.post(f"/v1/jobs/{job_id}/cancel")
     assert world.api.client.delete(f"/v1/jobs/{job_id}").status_code < 300
-    expect(page.get_by_role("heading", level=1)).to_have_text("There is no such job")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Job not found")
     expect(page.get_by_role("link", name="All jobs")).to_be_visible()
 
 
@@ -111,8 +111,8 @@ def test_a_page_that_cannot_begin_tells_why_and_begins_when_it_can(
     page.route("**/v1/**", lambda route: route.abort())
     page.goto(visitor.url + path.format(job=world.job_id))
     notice = page.locator("[data-notice=away]")
-    expect(notice).to_contain_text("The service does not answer")
-    expect(notice).to_contain_text("tries again by itself")
+    expect(notice).to_contain_text("Cannot reach the service")
+    expect(notice).to_contain_text("keeps retrying")
     page.unroute("**/v1/**")
     expect(notice).to_have_count(0)
     expect(page.locator("main [aria-busy=true]")).to_have_count(0)
@@ -148,11 +148,11 @@ def test_a_job_that_was_cancelled_says_what_is_kept(visitor: Visitor, world: Wor
     job_id = queued_job(world.api.store)
     page = visitor.go(f"/ui/jobs/{job_id}")
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_label("Health")).to_contain_text("It had no checkpoint yet")
-    expect(page.get_by_label("Health")).to_contain_text("Run again starts anew")
+    expect(page.get_by_label("Health")).to_contain_text("No checkpoint was saved")
+    expect(page.get_by_label("Health")).to_contain_text("Run again starts a new job")
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
     page.get_by_role("tab", name="Files").click()
-    expect(page.get_by_role("tabpanel")).to_contain_text("Resume it to begin again")
+    expect(page.get_by_role("tabpanel")).to_contain_text("Resume it to start over")
 
 
 def test_values_that_are_wrong_are_told_at_their_fields(visitor: Visitor) -> None:
@@ -160,7 +160,7 @@ def test_values_that_are_wrong_are_told_at_their_fields(visitor: Visitor) -> Non
     page = visitor.go("/ui/submit?dataset=nothing")
     error = page.locator("[data-field=dataset] .error")
     expect(error).to_have_text("There is no dataset 'nothing'.")
-    expect(page.locator("aside")).to_contain_text("the field says why")
+    expect(page.locator("aside")).to_contain_text("Fix 1 field")
     expect(page.get_by_role("button", name="Start the job")).to_be_disabled()
     page.get_by_label("Dataset", exact=True).select_option("digits")
     expect(error).to_be_empty()
@@ -186,7 +186,7 @@ def test_pressing_start_again_after_no_answer_makes_one_job(visitor: Visitor, wo
     page.get_by_label("Name", exact=True).fill("pressed twice")
     page.get_by_label("Encoder").select_option("small")
     start = page.get_by_role("button", name="Start the job")
-    expect(page.locator("aside")).to_contain_text("You chose 3 of its settings")
+    expect(page.locator("aside")).to_contain_text("3 settings changed")
 
     def lose_the_answer(route: Route) -> None:
         route.fetch()
@@ -195,8 +195,8 @@ def test_pressing_start_again_after_no_answer_makes_one_job(visitor: Visitor, wo
     page.route("**/v1/jobs", lose_the_answer)
     start.click()
     notice = page.locator("[data-notice=spec]")
-    expect(notice).to_contain_text("The service does not answer")
-    expect(notice).to_contain_text("nothing is done twice")
+    expect(notice).to_contain_text("Cannot reach the service")
+    expect(notice).to_contain_text("a repeated request is safe")
     page.unroute("**/v1/jobs")
     start.click()
     page.wait_for_url("**/ui/jobs/job_*")

@@ -52,28 +52,28 @@ def digit(world: World, row: int) -> tuple[str, bytes]:
 
 def test_rows_are_shown_with_their_neighbours(visitor: Visitor, world: World) -> None:
     page = opened(visitor, world)
-    expect(page.get_by_role("tab", name="Neighbours")).to_have_attribute("aria-selected", "true")
+    expect(page.get_by_role("tab", name="Neighbors")).to_have_attribute("aria-selected", "true")
     expect(page.locator(f"{ROWS} .near-line")).to_have_count(8)
     expect(page.locator(f"{ROWS} .near-line").first.locator(".near-tiles li")).to_have_count(10)
     until(page, SEEN)
     expect(page.locator(ROWS)).to_contain_text("All 200 images were searched.")
-    expect(page.locator(ROWS)).to_contain_text("of 80 neighbours have the label of their image")
-    page.get_by_label("Rows of the dataset").fill("3, 190")
+    expect(page.locator(ROWS)).to_contain_text("of 80 neighbors have the same label as their query")
+    page.get_by_label("Query rows").fill("3, 190")
     page.keyboard.press("Enter")
     expect(page.locator(f"{ROWS} .near-line")).to_have_count(2)
     expect(page.locator(f"{ROWS} .near-line").nth(1)).to_contain_text("row 190")
-    page.get_by_label("How many").select_option("5")
+    page.get_by_label("Neighbors per query").select_option("5")
     expect(page.locator(f"{ROWS} .near-line").first.locator(".near-tiles li")).to_have_count(5)
 
 
 def test_a_checkpoint_is_jumped_to(visitor: Visitor, world: World) -> None:
     page = opened(visitor, world)
-    seen_by = page.get_by_label("Seen by")
-    assert "finished encoder" in seen_by.locator("option").first.inner_text()
+    seen_by = page.get_by_label("Encoder")
+    assert "final encoder" in seen_by.locator("option").first.inner_text()
     seen_by.select_option(index=1)
     expect(page.locator(f"{ROWS} .near-line")).to_have_count(8)
     with page.expect_download() as sheet:
-        page.locator(ROWS).get_by_role("link", name="Download as a picture").click()
+        page.locator(ROWS).get_by_role("link", name="Download as PNG").click()
     assert sheet.value.path().read_bytes().startswith(b"\x89PNG")
 
 
@@ -83,7 +83,7 @@ def test_an_image_of_ones_own_by_choice_and_by_drop(
     page = opened(visitor, world)
     name, data = digit(world, 42)
     (tmp_path / "mine.png").write_bytes(data)
-    page.get_by_label("Drop an image here, or choose one").set_input_files(tmp_path / "mine.png")
+    page.get_by_label("Drop an image here or choose a file").set_input_files(tmp_path / "mine.png")
     first = page.locator(f"{OWN} .near-tiles li").first
     expect(first.locator(".alike")).to_have_text("1.000")
     expect(first.locator("img")).to_have_attribute("alt", f"{name.split('/')[0]}: {name}")
@@ -102,11 +102,11 @@ def test_what_is_no_image_is_refused_with_the_next_step(visitor: Visitor, world:
     cut = encoded(picture(3))[:200]
     page.evaluate(DROP, ["cut.png", "image/png", base64.b64encode(cut).decode()])
     expect(wrong).to_contain_text("Send one picture, such as a JPEG")
-    page.get_by_label("Rows of the dataset").fill("many")
+    page.get_by_label("Query rows").fill("many")
     page.keyboard.press("Enter")
     expect(page.locator("#near-rows-error")).to_contain_text("such as 12, 40")
     visitor.allowed.append("422")
-    page.get_by_label("Rows of the dataset").fill("5000")
+    page.get_by_label("Query rows").fill("5000")
     page.keyboard.press("Enter")
     expect(page.locator(ROWS).get_by_role("alert").last).to_contain_text("rows 0 to 199")
 
@@ -157,14 +157,14 @@ def test_a_running_job_is_followed_and_its_past_stays_seen(
     """Checkpoints are replaced every few steps; what was seen through them is kept."""
     wait_until(lambda: world.stack.store.jobs.get(learning).checkpoint is not None, 180.0)
     page = visitor.go(f"/ui/jobs/{learning}#neighbours")
-    newest = page.get_by_label("Seen by").locator("option").first
+    newest = page.get_by_label("Encoder").locator("option").first
     page.locator(f"{ROWS} .near-line").first.wait_for()
     first = newest.inner_text()
-    assert first.startswith("the newest checkpoint, step ")
+    assert first.startswith("latest checkpoint, step ")
     expect(newest).not_to_have_text(first)
-    past = page.locator("#near-encoder option", has_text="as it was seen then").first
+    past = page.locator("#near-encoder option", has_text="saved result").first
     expect(past).to_have_count(1)
-    page.get_by_label("Seen by").select_option(label=past.inner_text())
+    page.get_by_label("Encoder").select_option(label=past.inner_text())
     expect(page.locator(f"{ROWS} .near-line")).to_have_count(8)
 
 

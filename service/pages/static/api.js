@@ -12,12 +12,12 @@ export class Problem extends Error {
 
 const AWAY = {
   code: "away",
-  title: "The service does not answer",
+  title: "Cannot reach the service",
   detail: "The network is down, or the service is stopped or restarting.",
 };
 const AWAY_HINTS = {
-  GET: "This page tries again by itself. On the server, `moco up` starts it.",
-  other: "Try again when it answers: nothing is done twice. On the server, `moco up` starts it.",
+  GET: "This page keeps retrying. To start the service, run `moco up` on the server.",
+  other: "Try again in a moment; a repeated request is safe. To start the service, run `moco up` on the server.",
 };
 
 /** One request. Answers parsed JSON, or text with `as: "text"`. Throws Problem. */
@@ -44,13 +44,13 @@ export async function problemOf(answer) {
   try {
     said = await answer.json();
   } catch {
-    said = { title: `The service answered ${answer.status}`, hint: "Try again; its log has the cause." };
+    said = { title: `The service returned HTTP ${answer.status}`, hint: "Try again. The service log has the cause." };
   }
   if (answer.status === 401) {
-    said = { ...said, title: "Your session has ended", detail: "", hint: "Sign in again to go on." };
+    said = { ...said, title: "Your session has expired", detail: "", hint: "Sign in again to continue." };
   }
   if (answer.status === 404) {
-    said = { ...said, title: "It is not there", hint: "It was deleted, or the address is not whole. The lists above show what there is." };
+    said = { ...said, title: "Not found", hint: "It was deleted, or the link is wrong. Pick one from the lists above." };
   }
   return new Problem({ code: "unknown", ...said, status: answer.status });
 }

@@ -19,7 +19,7 @@ export function plotly() {
   library ??= new Promise((resolve, reject) => {
     const script = h("script", { src: `${document.body.dataset.static}/plotly.min.js` });
     script.onload = () => resolve(window.Plotly);
-    script.onerror = () => reject(new Error("the charts' library did not load"));
+    script.onerror = () => reject(new Error("plotly.js did not load"));
     document.head.append(script);
   });
   return library;
@@ -177,7 +177,7 @@ class Chart {
   /** The curves at once, without axes, until the charts' library has been read. */
   sketch() {
     const shown = this.options.series.map(({ name, color = "--series-1" }) => ({ ...this.series[name], color })).filter(({ step }) => step?.length > 1);
-    this.plot.replaceChildren(shown.length ? sketched(shown) : this.has() ? "" : "No reading yet");
+    this.plot.replaceChildren(shown.length ? sketched(shown) : this.has() ? "" : "No data yet");
   }
 
   has() {
@@ -235,7 +235,7 @@ class Chart {
         hovertemplate: "%{y:.4g}",
       };
       if (!smoothing || dash !== "solid" || step.length < 3) return [made];
-      const raw = { ...made, name: `${label}, as read`, line: { ...made.line, width: 1 }, opacity: 0.3, showlegend: false, hovertemplate: null, hoverinfo: "skip" };
+      const raw = { ...made, name: `${label}, unsmoothed`, line: { ...made.line, width: 1 }, opacity: 0.3, showlegend: false, hovertemplate: null, hoverinfo: "skip" };
       return [raw, { ...made, y: smoothed(value, smoothing) }];
     });
   }

@@ -21,7 +21,7 @@ export function toolsOf(charts) {
     const [first, last] = steps.map((one) => (/^\d{1,15}$/.test(one.value.trim()) ? Number(one.value) : null));
     const isGood = first !== null && last !== null && first < last;
     steps.forEach((one) => (isGood ? one.removeAttribute("aria-invalid") : one.setAttribute("aria-invalid", "true")));
-    wrong.textContent = isGood ? "" : "Two whole numbers, the smaller one first.";
+    wrong.textContent = isGood ? "" : "Enter two step numbers, the smaller one first.";
     if (isGood) charts.zoom([first, last]);
     else steps[0].focus();
   }
@@ -36,13 +36,13 @@ export function toolsOf(charts) {
     });
   }
 
-  const element = h("form", { class: "chart-tools", novalidate: true, "aria-label": "How the curves are shown", onsubmit: (event) => { event.preventDefault(); zoom(); } },
+  const element = h("form", { class: "chart-tools", novalidate: true, "aria-label": "Chart options", onsubmit: (event) => { event.preventDefault(); zoom(); } },
     h("div", { class: "tool" }, h("label", { for: "smoothing" }, "Smoothing"), smoothing, said),
     h("label", { class: "tool" }, log, "Log scale"),
     h("fieldset", { class: "tool" }, h("legend", { class: "hidden-label" }, "Steps shown"),
       h("label", { for: "steps-from" }, "Steps"), steps[0], h("label", { for: "steps-to" }, "to"), steps[1],
       h("button", {}, "Zoom"), whole),
-    wrong, h("p", { class: "muted small hint" }, "Drag over a chart to look closer, double-click it to go back."));
+    wrong, h("p", { class: "muted small hint" }, "Drag to zoom, double-click to reset."));
   show();
   return { element, show };
 }

@@ -11,8 +11,8 @@ import { flat, pill, times } from "./parts.js";
 const EVERY_MS = 5000;
 const POINTS = 400;
 const SHOWN = [
-  ["loss", "Loss", {}], ["knn_top1", "Nearest neighbors, top-1", { ticks: ".0%" }], ["top1", "Own key found, top-1", { ticks: ".0%", fromZero: true }],
-  ["embedding_std_ratio", "Spread of the embeddings", { fromZero: true }], ["rows_per_s", "Speed, rows/s", { fromZero: true }], ["lr", "Learning rate", { fromZero: true }],
+  ["loss", "Loss", {}], ["knn_top1", "kNN accuracy, top-1", { ticks: ".0%" }], ["top1", "Contrastive accuracy, top-1", { ticks: ".0%", fromZero: true }],
+  ["embedding_std_ratio", "Embedding spread (collapse check)", { fromZero: true }], ["rows_per_s", "Throughput, images/s", { fromZero: true }], ["lr", "Learning rate", { fromZero: true }],
 ];
 const COLOURS = { a: "--series-1", b: "--series-2" };
 
@@ -22,7 +22,7 @@ let charts = null;
 
 async function begin() {
   const jobs = await all("/v1/jobs", 200);
-  if (jobs.length < 2) return put(root, empty("Nothing to compare yet", "Two jobs are needed.", h("a", { class: "button primary", href: "/ui/submit" }, "New job")));
+  if (jobs.length < 2) return put(root, empty("Nothing to compare yet", "Start at least two jobs.", h("a", { class: "button primary", href: "/ui/submit" }, "New job")));
   if (!picked.get("a")) picked.set("a", jobs[0].id);
   if (!picked.get("b") || picked.get("b") === picked.get("a")) picked.set("b", jobs.find((one) => one.id !== picked.get("a")).id);
   const body = h("div", { class: "stack" });
@@ -42,7 +42,7 @@ function chooser(side, jobs, body) {
     picked.set(side, event.target.value);
     history.replaceState(null, "", `?${picked}`);
     show(body).then(() => dismiss("problem"), tell);
-  } }, jobs.some((job) => job.id === picked.get(side)) ? null : h("option", { value: "", selected: true, disabled: true }, "a job that is not in the list"), jobs.map((job) => h("option", { value: job.id, selected: job.id === picked.get(side) }, `${job.name} · ${job.id.slice(-6)} · ${job.status}`)));
+  } }, jobs.some((job) => job.id === picked.get(side)) ? null : h("option", { value: "", selected: true, disabled: true }, "(job not in this list)"), jobs.map((job) => h("option", { value: job.id, selected: job.id === picked.get(side) }, `${job.name} · ${job.id.slice(-6)} · ${job.status}`)));
   return h("div", { class: "field" }, h("label", { for: `pick-${side}` }, h("span", { class: `swatch ${side === "b" ? "second" : ""}`, "aria-hidden": "true" }), ` Job ${side.toUpperCase()}`), select);
 }
 
@@ -66,7 +66,7 @@ async function show(body) {
       title, ...options,
       series: ["a", "b"].map((side, place) => ({ name: `${side}:${name}`, label: `${side.toUpperCase()}: ${found.jobs[place].name}`, color: COLOURS[side] })),
     }))),
-    h("section", { class: "card" }, h("h2", {}, "What differs in their settings"), differences(a, b)));
+    h("section", { class: "card" }, h("h2", {}, "Settings that differ"), differences(a, b)));
   charts.set(merged(found.curves));
 }
 
@@ -92,13 +92,13 @@ function merged(curves) {
 function results(jobs) {
   const of = (name, form = number) => jobs.map((job) => form(job.progress.signals?.[name]));
   const rows = [
-    ["State", ...jobs.map((job) => pill(job.status))],
+    ["Status", ...jobs.map((job) => pill(job.status))],
     ["Verdict", ...jobs.map((job) => job.progress.verdict?.word ?? "–")],
-    ["kNN top-1", ...of("knn_top1", percent)], ["of raw input", ...of("knn_top1_raw", percent)], ["of the untrained encoder", ...of("knn_top1_untrained", percent)], ["Loss", ...of("loss")], ["Spread", ...of("embedding_std_ratio")],
-    ["Ran", ...jobs.map((job) => duration(times(job)[1]))], ["Steps", ...jobs.map((job) => number(job.progress.step))],
+    ["kNN top-1", ...of("knn_top1", percent)], ["kNN top-1, raw input", ...of("knn_top1_raw", percent)], ["kNN top-1, untrained encoder", ...of("knn_top1_untrained", percent)], ["Loss", ...of("loss")], ["Embedding spread", ...of("embedding_std_ratio")],
+    ["Run time", ...jobs.map((job) => duration(times(job)[1]))], ["Steps", ...jobs.map((job) => number(job.progress.step))],
   ];
   const heads = jobs.map((job, place) => h("a", { href: `/ui/jobs/${job.id}` }, `${"AB"[place]}: ${job.name}`));
-  return table(["", ...heads], rows, { caption: "Newest readings" });
+  return table(["", ...heads], rows, { caption: "Latest results" });
 }
 
 function differences(a, b) {
@@ -106,7 +106,7 @@ function differences(a, b) {
   const rows = [...new Set([...left.keys(), ...right.keys()])]
     .filter((field) => JSON.stringify(left.get(field)) !== JSON.stringify(right.get(field)))
     .map((field) => [h("code", {}, field), ...[left, right].map((side) => (side.has(field) ? value(side.get(field)) : "–"))]);
-  if (!rows.length) return h("p", { class: "muted" }, "Nothing: both ran with the same settings.");
+  if (!rows.length) return h("p", { class: "muted" }, "None: both jobs use the same settings.");
   return table(["field", "A", "B"], rows);
 }
 

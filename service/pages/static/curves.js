@@ -20,47 +20,47 @@ function fillingBand(series, range) {
   const fill = series.negatives_fill_ratio;
   if (!fill?.step.length) return null;
   const end = filledAt(fill) ?? fill.step.at(-1);
-  return end > Math.max(fill.step[0], range?.[0] ?? 0) ? band("--series-2", { x0: 0, x1: end, textAt: Math.max(0, range?.[0] ?? 0), text: "negatives are filling: a rising loss is normal" }) : null;
+  return end > Math.max(fill.step[0], range?.[0] ?? 0) ? band("--series-2", { x0: 0, x1: end, textAt: Math.max(0, range?.[0] ?? 0), text: "queue is filling: a rising loss is normal" }) : null;
 }
 
 export const CHARTS = [
   {
     title: "Loss", unit: "nats", wide: true,
-    text: "Below the dashed line of guessing, ln(1 + K), it learns.",
-    series: [{ name: "loss", label: "loss" }, { name: "chance_loss", label: "guessing, ln(1 + K)", color: "--muted", dash: "dash" }],
+    text: "Below ln(1 + K) (dashed) means better than chance.",
+    series: [{ name: "loss", label: "loss" }, { name: "chance_loss", label: "chance, ln(1 + K)", color: "--muted", dash: "dash" }],
     also: [{ name: "negatives_fill_ratio" }], bands: (series, { range }) => bands(fillingBand(series, range)),
   },
   {
-    title: "Own key found", ticks: ".0%", text: "Queries whose own key is the nearest, or among the five nearest.",
+    title: "Contrastive accuracy", ticks: ".0%", text: "How often the positive key is the nearest to its query, or among the five nearest.",
     series: [{ name: "top1", label: "top-1" }, { name: "top5", label: "top-5", color: "--series-3" }], fromZero: true,
   },
   {
-    title: "Nearest neighbors", ticks: ".0%", text: "Labelled rows that their neighbors classify correctly, and the same without this training. Needs labels.",
+    title: "kNN accuracy", ticks: ".0%", text: "Accuracy on held-out labeled images, with baselines. Needs labels.",
     series: [
       { name: "knn_top1", label: "kNN top-1", color: "--series-3" }, { name: "knn_top1_raw", label: "raw input", color: "--series-2", dash: "dash" },
       { name: "knn_top1_untrained", label: "untrained encoder", color: "--series-4", dash: "dot" }, { name: "knn_top1_majority", label: "majority class", color: "--muted", dash: "dot" },
     ],
   },
   {
-    title: "Spread of the embeddings", text: "1 is healthy; in the lower zone they have collapsed to one point.",
+    title: "Embedding spread", text: "Collapse check: near 1 is healthy; near 0, all embeddings are the same.",
     series: [{ name: "embedding_std_ratio", label: "std × √d", color: "--series-4" }], fromZero: true,
     bands: (_, { log }) => bands(
       band("--bad", { y0: log ? 0.01 : 0, y1: COLLAPSED_STD, text: "collapsed", log }),
       band("--warn", { y0: COLLAPSED_STD, y1: COLLAPSING_STD, text: "collapsing", log })),
   },
   {
-    title: "Speed", unit: "rows/s", text: "Rows trained on in a second, evaluation left out.",
-    series: [{ name: "rows_per_s", label: "rows/s", color: "--series-3" }], fromZero: true,
+    title: "Throughput", unit: "images/s", text: "Images per second, excluding evaluation.",
+    series: [{ name: "rows_per_s", label: "images/s", color: "--series-3" }], fromZero: true,
   },
   {
-    title: "Time spent on", unit: "s", text: "Seconds since the attempt began: preparing rows, and optimizer steps.",
-    series: [{ name: "data_s", label: "rows and views", color: "--series-2" }, { name: "step_s", label: "steps" }], fromZero: true,
+    title: "Data vs. training time", unit: "s", text: "Cumulative seconds in this attempt.",
+    series: [{ name: "data_s", label: "loading and augmentation", color: "--series-2" }, { name: "step_s", label: "training steps" }], fromZero: true,
   },
   {
-    title: "Similarity", linear: true, text: "Of a query to its own key, and to the negatives. They should part.",
-    series: [{ name: "positive_similarity", label: "own key" }, { name: "negative_similarity", label: "negatives", color: "--series-2" }],
+    title: "Similarity", linear: true, text: "Cosine similarity to positives and negatives; the gap should grow.",
+    series: [{ name: "positive_similarity", label: "positives" }, { name: "negative_similarity", label: "negatives", color: "--series-2" }],
   },
-  { title: "Learning rate", series: [{ name: "lr", label: "rate", color: "--series-4" }], fromZero: true },
+  { title: "Learning rate", series: [{ name: "lr", label: "learning rate", color: "--series-4" }], fromZero: true },
 ];
 
 const NAMES = [...new Set(CHARTS.flatMap(({ series, also = [] }) => [...series, ...also].map(({ name }) => name)))];

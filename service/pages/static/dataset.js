@@ -10,21 +10,21 @@ import { mayChange, pill } from "./parts.js";
 const EVERY_MS = 1500;
 const REPORT_ROWS = 50;
 const REASONS = {
-  unreadable: "cannot be read as an image",
-  truncated: "ends too early",
-  wrong_type: "is no image",
-  oversize: "has too many pixels",
-  duplicate: "has the same bytes as another file",
-  truncated_kept: "is cut off, and kept",
-  pages_left_out: "has further pages, which are left out",
-  empty: "is empty",
-  refused: "is left out for its name or kind",
-  other_depth: "has another depth than most",
-  other_channels: "has other channels than most",
-  missing_file: "is named but not there",
-  unlisted: "is in no table beside it",
-  bad_cell: "has a value in its table that cannot be read",
-  bad_mask: "has a mask that cannot be used",
+  unreadable: "unreadable",
+  truncated: "truncated",
+  wrong_type: "not an image",
+  oversize: "too many pixels",
+  duplicate: "duplicate of another file",
+  truncated_kept: "truncated, kept",
+  pages_left_out: "extra pages skipped",
+  empty: "empty",
+  refused: "rejected because of its name or type",
+  other_depth: "bit depth differs from most",
+  other_channels: "channel count differs from most",
+  missing_file: "listed but missing",
+  unlisted: "not listed in the table",
+  bad_cell: "invalid value in the table",
+  bad_mask: "unusable mask",
 };
 
 const root = $("dataset");
@@ -45,7 +45,7 @@ function head(found) {
   return h("div", { class: "tight" },
     h("p", { class: "crumb" }, h("a", { href: "/ui/datasets" }, "Datasets"), " / ", h("span", { class: "mono muted" }, found.id), " ", copyButton(found.id, "the id")),
     h("div", { class: "head" }, h("div", { class: "head-title" }, h("h1", {}, found.name), pill(found.status)),
-      h("div", { class: "actions" }, mayChange && found.status === "ready" ? h("a", { class: "button primary", href: `/ui/submit?dataset=${refOf(found)}` }, "Train on it") : null, removal(found))));
+      h("div", { class: "actions" }, mayChange && found.status === "ready" ? h("a", { class: "button primary", href: `/ui/submit?dataset=${refOf(found)}` }, "Train") : null, removal(found))));
 }
 
 /** What a job calls it: its name, unless that leads to another version. */
@@ -54,7 +54,7 @@ const refOf = (found) => (found.is_current ? found.name : found.id);
 function removal(found) {
   if (!mayChange) return null;
   return button("Delete", async () => {
-    if (!confirm(`Delete ${found.name} and its files (${bytes(found.stored_bytes)})? There is no way back.`)) return;
+    if (!confirm(`Delete ${found.name} and its files (${bytes(found.stored_bytes)})? This cannot be undone.`)) return;
     if (await attempt(() => call("DELETE", `/v1/datasets/${found.id}`))) location.assign(addressOf("/ui/datasets"));
   }, { class: "danger", id: "delete" });
 }
@@ -63,16 +63,16 @@ function reason(found) {
   const { status, status_reason: why } = found;
   const told = (kind, title, text) => h("p", { class: `notice is-${kind}` }, h("strong", {}, title), h("span", {}, prose(text)));
   if (status === "received") {
-    const arrived = `${bytes(found.received_bytes)}${found.size_bytes ? ` of ${bytes(found.size_bytes)}` : ""} have arrived.`;
-    if (found.is_uploading) return told("warn", arrived, "Its upload goes on.");
+    const arrived = `${bytes(found.received_bytes)}${found.size_bytes ? ` of ${bytes(found.size_bytes)}` : ""} uploaded.`;
+    if (found.is_uploading) return told("warn", arrived, "Upload in progress.");
     return told("warn", arrived,
-      `Its upload ${found.received_bytes ? "broke off" : "has not begun"}. To go on, choose the same file under Datasets again, with the name ${found.name}, kept as ${KEPT[found.store_as]}; or use \`moco dataset add FILE --name ${found.name}${found.store_as === "pixels" ? "" : ` --store-as ${found.store_as}`}\`.`);
+      `The upload ${found.received_bytes ? "was interrupted" : "has not started"}. To continue, choose the same file again under Datasets, with the name ${found.name} and stored as ${KEPT[found.store_as]}, or run \`moco dataset add FILE --name ${found.name}${found.store_as === "pixels" ? "" : ` --store-as ${found.store_as}`}\`.`);
   }
   if (why) return told("bad", why.message, why.hint);
   if (found.is_current) return null;
   return status === "ready"
-    ? told("warn", "There is a newer version.", `The name ${found.name} leads to it; this one is found by its id only.`)
-    : told("warn", "This is a new version.", `It takes the name ${found.name} once it is ready.`);
+    ? told("warn", "A newer version exists.", `The name ${found.name} refers to the newer one. Refer to this one by its id.`)
+    : told("warn", "New version.", `It takes over the name ${found.name} when it is ready.`);
 }
 
 /** What a person should know before training on it. */
@@ -82,27 +82,27 @@ function warnings(facts) {
 
 function preparing({ progress }) {
   const { rows_ok: ok = 0, rows_bad: bad = 0, bytes_done: done = 0, bytes_total: total } = progress;
-  return h("section", { class: "card tight" }, h("h2", {}, "Being prepared"),
+  return h("section", { class: "card tight" }, h("h2", {}, "Preparing"),
     h("progress", { max: total ?? 1, value: total ? done : null, "aria-label": "Ingest" }),
-    h("p", { class: "muted" }, `${number(ok)} images are good, ${number(bad)} files are not.`));
+    h("p", { class: "muted" }, `${number(ok)} images accepted, ${number(bad)} files rejected.`));
 }
 
 function inside(found, dataset) {
-  const sides = found.same_size ? `${found.side_px_min} px, all alike` : `${found.side_px_min} to ${found.side_px_max} px, median ${found.side_px_median}`;
+  const sides = found.same_size ? `${found.side_px_min} px, all the same` : `${found.side_px_min} to ${found.side_px_max} px, median ${found.side_px_median}`;
   const three = (values) => values.map((one) => one.toFixed(3)).join(", ");
-  return h("section", { class: "card stack" }, h("h2", {}, "What is in it"),
+  return h("section", { class: "card stack" }, h("h2", {}, "Summary"),
     facts([
-      ["Images", number(found.rows)], ["Sides as kept", sides], ["Classes", found.labels.length ? number(found.labels.length) : "no labels"],
-      ["Channels", number(found.channels ?? 3)], ["Values", range(found.values)], ...(Object.keys(found.splits ?? {}).length ? [["Splits", Object.entries(found.splits).map(([name, rows]) => `${name} ${number(rows)}`).join(", ")]] : []),
-      ["Bad files", number(found.bad_files)], ["Exact duplicates", number(found.duplicates)], ["Prepared size", `${bytes(found.size_bytes)}, kept as ${KEPT[dataset.store_as]}`],
-      ["On the disk", bytes(dataset.stored_bytes)], ["Mean of channels", three(found.mean)], ["Std of channels", three(found.std)], ["Added", clock(dataset.created_at)],
-      ...(found.truncated_kept ? [["Cut off and kept", number(found.truncated_kept)]] : []),
-      ["Read with", chosenOptions(dataset.options)],
+      ["Images", number(found.rows)], ["Stored size", sides], ["Classes", found.labels.length ? number(found.labels.length) : "no labels"],
+      ["Channels", number(found.channels ?? 3)], ["Pixel values", range(found.values)], ...(Object.keys(found.splits ?? {}).length ? [["Splits", Object.entries(found.splits).map(([name, rows]) => `${name} ${number(rows)}`).join(", ")]] : []),
+      ["Rejected files", number(found.bad_files)], ["Exact duplicates", number(found.duplicates)], ["Training data", `${bytes(found.size_bytes)}, stored as ${KEPT[dataset.store_as]}`],
+      ["Disk usage", bytes(dataset.stored_bytes)], ["Channel means", three(found.mean)], ["Channel stds", three(found.std)], ["Added", clock(dataset.created_at)],
+      ...(found.truncated_kept ? [["Truncated, kept", number(found.truncated_kept)]] : []),
+      ["Ingest options", chosenOptions(dataset.options)],
     ]),
-    found.labels.length ? h("p", { class: "small muted" }, `Labels are used for evaluation only: ${found.labels.slice(0, 30).join(", ")}${found.labels.length > 30 ? ", …" : ""}.`) : null);
+    found.labels.length ? h("p", { class: "small muted" }, `Labels, used for evaluation only: ${found.labels.slice(0, 30).join(", ")}${found.labels.length > 30 ? ", …" : ""}.`) : null);
 }
 
-const RULES = { identity: "as they are", auto: "percentiles 0.1 and 99.9 of all pixels", full: "smallest and largest of all pixels", stated: "as stated" };
+const RULES = { identity: "unchanged", auto: "percentiles 0.1 and 99.9 of all pixels", full: "smallest and largest of all pixels", stated: "as given" };
 
 /** Which values are seen as black and as white, and why these. */
 function range(values) {
@@ -118,8 +118,8 @@ function chosenOptions(options) {
 
 /** How many images are how large: a table whose bars are drawn for the eye, and left out for the ear. */
 function sizes({ sides_sent: sides, rows: total }) {
-  const card = h("section", { class: "card stack", id: "sizes" }, h("div", { class: "tight" }, h("h2", { id: "sizes-title" }, "How large the images are"),
-    h("p", { class: "muted" }, sides ? "The shorter side of each image as it was sent. Training sees large ones shrunk." : "An older version prepared this dataset and did not count it. Add the images again to see it.")));
+  const card = h("section", { class: "card stack", id: "sizes" }, h("div", { class: "tight" }, h("h2", { id: "sizes-title" }, "Image sizes"),
+    h("p", { class: "muted" }, sides ? "Shorter side of each uploaded image. Large images are downscaled for training." : "Not available: an older version prepared this dataset. Add the images again to see their sizes.")));
   if (!sides) return card;
   const most = Math.max(...sides.rows);
   const bar = (count) => {
@@ -139,16 +139,16 @@ function sizes({ sides_sent: sides, rows: total }) {
 const shareOf = (ratio) => (ratio < 0.001 ? "< 0.1 %" : percent(ratio));
 
 function samples(found) {
-  return h("section", { class: "card stack" }, h("h2", {}, "What training sees"),
-    h("p", { class: "muted" }, "Some of its images, each beside two random views of it. The two views are what the encoder learns to match."),
+  return h("section", { class: "card stack" }, h("h2", {}, "Augmentation preview"),
+    h("p", { class: "muted" }, "Sample images, each with two random views. The encoder learns to match the two views of an image."),
     h("img", { class: "picture", src: `/v1/datasets/${found.id}/preview.png`, alt: `Images of ${found.name}, each with two views` }));
 }
 
 function leftOut(found, report) {
   const counts = Object.entries(report.counts);
-  const box = h("section", { class: "card stack", id: "left-out" }, h("h2", {}, "What was left out, or kept in part"));
+  const box = h("section", { class: "card stack", id: "left-out" }, h("h2", {}, "Rejected files"));
   if (!counts.length) {
-    box.append(h("p", { class: "muted" }, "Nothing: every file is a good image."));
+    box.append(h("p", { class: "muted" }, "None: every file was read without errors."));
     return box;
   }
   const rows = [...report.data];
@@ -164,12 +164,12 @@ function leftOut(found, report) {
   };
   fill(report.has_more);
   box.append(
-    h("p", {}, counts.map(([why, count]) => `${number(count)} ${REASONS[why] ?? why}`).join("; "), ". Training goes on without them."),
+    h("p", {}, counts.map(([why, count]) => `${number(count)} ${REASONS[why] ?? why}`).join("; "), ". Rejected files are not used for training."),
     list, h("div", { class: "actions" }, more, h("a", { class: "button", href: `/v1/datasets/${found.id}/report.csv`, download: `${found.name}-report.csv` }, "Download as CSV")));
   return box;
 }
 
 persist(load).catch((problem) => {
   tell(problem);
-  put(root, h("h1", {}, problem.status === 404 ? "There is no such dataset" : "Dataset"), h("p", {}, h("a", { href: "/ui/datasets" }, "All datasets")));
+  put(root, h("h1", {}, problem.status === 404 ? "Dataset not found" : "Dataset"), h("p", {}, h("a", { href: "/ui/datasets" }, "All datasets")));
 });

@@ -34,7 +34,7 @@ export function follow(jobId, { onEvent, onReturn }) {
     };
     source.onerror = () => {
       broken = true;
-      notice("stream", "warn", "The live connection broke.", "Trying again; the job goes on meanwhile.");
+      notice("stream", "warn", "Live updates lost.", "Reconnecting; the job is not affected.");
       if (source?.readyState === EventSource.CLOSED) timer = setTimeout(retry, AGAIN_MS);
     };
     for (const type of TYPES) {

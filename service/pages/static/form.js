@@ -37,7 +37,7 @@ export class Form {
       box.querySelectorAll(".field").forEach((one) => { one.hidden = !on.checked; });
       this.take(path, on.checked ? undefined : null);
     } });
-    return h("div", { class: "stack fields-outer" }, h("label", { class: "check field" }, on, "Measure it"), box);
+    return h("div", { class: "stack fields-outer" }, h("label", { class: "check field" }, on, "Evaluate during training"), box);
   }
 
   /** One of several kinds of object, told apart by `name`. */
@@ -49,7 +49,7 @@ export class Form {
       for (const known of [...this.inputs.keys()]) if (known.startsWith(`${path}.`) && known !== `${path}.name`) this.inputs.delete(known);
       put(box, variants.find((one) => one.name === name).fields.filter((one) => one.name !== "name").map((one) => this.field(one)));
     };
-    const head = this.field({ path: `${path}.name`, name: "name", kind: "choice", choices: variants.map((one) => one.name), fallback: usual, help: "" }, { label: "Kind" });
+    const head = this.field({ path: `${path}.name`, name: "name", kind: "choice", choices: variants.map((one) => one.name), fallback: usual, help: "" }, { label: "Type" });
     const { input } = this.inputs.get(`${path}.name`);
     this.unions.set(path, show);
     input.addEventListener("change", () => {
@@ -62,7 +62,7 @@ export class Form {
   }
 
   choice(id, { path, choices, fallback, required }) {
-    const usual = fallback === null || fallback === undefined ? "suggested" : `${said(fallback)} (usual)`;
+    const usual = fallback === null || fallback === undefined ? "recommended" : `${said(fallback)} (default)`;
     return h("select", { id, onchange: (event) => this.take(path, event.target.value || undefined) },
       required ? null : h("option", { value: "" }, usual),
       choices.map((one) => (Array.isArray(one) ? h("option", { value: one[0] }, one[1]) : h("option", { value: one }, one))));
@@ -74,7 +74,7 @@ export class Form {
   }
 
   number(id, { path, fallback }) {
-    return h("input", { id, inputmode: "decimal", autocomplete: "off", placeholder: said(fallback ?? "suggested"), oninput: (event) =>
+    return h("input", { id, inputmode: "decimal", autocomplete: "off", placeholder: said(fallback ?? "recommended"), oninput: (event) =>
       this.take(path, numberOf(event.target.value)) });
   }
 
@@ -90,7 +90,7 @@ export class Form {
     };
     const parts = ["from", "to"].map((word, place) => h("input", {
       id: place ? `${id}-to` : id, inputmode: "decimal", autocomplete: "off", "aria-label": `${title(name)}, ${word}`,
-      placeholder: fallback ? said(fallback[place]) : "suggested", oninput: take,
+      placeholder: fallback ? said(fallback[place]) : "recommended", oninput: take,
     }));
     return h("div", { class: "pair" }, parts);
   }
@@ -109,7 +109,7 @@ export class Form {
       reason.textContent = !chosen && reasons[path] ? `${said(found)}: ${reasons[path]}` : "";
       if (found === undefined || found === null) continue;
       if (field.kind === "pair") input.querySelectorAll("input").forEach((one, place) => { one.placeholder = said(found[place]); });
-      else if (input.tagName === "SELECT" && reasons[path]) input.options[0].textContent = `${said(found)} (suggested)`;
+      else if (input.tagName === "SELECT" && reasons[path]) input.options[0].textContent = `${said(found)} (recommended)`;
       else if (input.tagName === "INPUT" && input.type !== "checkbox" && !Array.isArray(found)) input.placeholder = said(found);
     }
   }

@@ -82,7 +82,7 @@ export const LOOKS = {
   cancelled: ["Cancelled", "is-idle"],
   succeeded: ["Succeeded", "is-ok"],
   failed: ["Failed", "is-bad"],
-  received: ["Waiting for bytes", "is-idle"],
+  received: ["Uploading", "is-idle"],
   preparing: ["Preparing", "is-busy"],
   ready: ["Ready", "is-ok"],
   idle: ["Idle", "is-ok"],

@@ -16,9 +16,9 @@ const LATEST = 20;
 export function assess(job, { curves = {}, workers = [], silentS = 0 } = {}) {
   if (job.status === "queued") return [queued(job, workers)];
   if (job.status === "failed") return [failed(job)];
-  if (job.status === "paused") return [say("warn", "Paused", `It keeps its checkpoint of step ${number(job.checkpoint_step)}.`, "Resume it to go on from there.")];
+  if (job.status === "paused") return [say("warn", "Paused", `Checkpoint at step ${number(job.checkpoint_step)} kept.`, "Resume to continue from it.")];
   if (job.status === "cancelled") return [cancelled(job)];
-  if (job.status === "stopping") return [say("warn", "Stopping", "It saves a checkpoint before it stops.", "Nothing to do.")];
+  if (job.status === "stopping") return [say("warn", "Stopping", "Saving a checkpoint first.", "Nothing to do.")];
   const found = judged(job, curves, silentS);
   return found.length ? found : [fine(job)];
 }
@@ -27,23 +27,23 @@ const say = (kind, word, text, todo = "") => ({ kind, word, text, todo });
 
 function queued(job, workers) {
   const { code, message, hint } = job.status_reason ?? {};
-  if (code === "workers_draining") return say("bad", "Waiting for nobody", message, hint);
+  if (code === "workers_draining") return say("bad", "No worker available", message, hint);
   const fit = workers.filter((one) => !["lost", "draining"].includes(one.state) && one.pools.includes(job.resolved.pool ?? "train"));
-  if (!fit.length) return say("bad", "Waiting for nobody", `No worker takes jobs of the pool ${job.resolved.pool ?? "train"}.`, "Start one: `moco up` on this machine, or `python -m worker` on another.");
+  if (!fit.length) return say("bad", "No worker available", `No worker accepts jobs from the ${job.resolved.pool ?? "train"} pool.`, "Start one: `moco up` on this machine, or `python -m worker` on another.");
   const busy = fit.filter((one) => one.state === "busy").length;
-  const place = job.queue_position ? `It is number ${number(job.queue_position)} in the queue` : "It waits";
-  return say("idle", "Queued", `${place}; ${busy} of ${fit.length} workers are busy.`, "Nothing to do: it starts by itself.");
+  const place = job.queue_position ? `#${number(job.queue_position)} in queue` : "Waiting";
+  return say("idle", "Queued", `${place}; ${busy} of ${fit.length} workers busy.`, "Nothing to do: it starts automatically.");
 }
 
 function failed(job) {
   const { message, hint, code } = job.status_reason ?? {};
   const word = job.progress.verdict?.code === "diverged" ? "Failed: diverged" : "Failed";
-  return say("bad", word, message || `It ended with ${code || "an error"}.`, hint || "The log has the cause; `Run again` takes the same settings.");
+  return say("bad", word, message || `The job ended with ${code || "an error"}.`, hint || "Read the Log tab for the cause. `Run again` starts a new job with the same settings.");
 }
 
 function cancelled(job) {
-  const kept = job.checkpoint_step ? `Its checkpoint of step ${number(job.checkpoint_step)} is kept.` : "It had no checkpoint yet.";
-  return say("idle", "Cancelled", `Somebody stopped it. ${kept}`, "Resume goes on from there; Run again starts anew.");
+  const kept = job.checkpoint_step ? `Checkpoint at step ${number(job.checkpoint_step)} kept.` : "No checkpoint was saved.";
+  return say("idle", "Cancelled", kept, `${job.checkpoint_step ? "Resume continues from it" : "Resume starts from step 0"}; Run again starts a new job.`);
 }
 
 function judged(job, curves, silentS) {
@@ -55,7 +55,7 @@ function judged(job, curves, silentS) {
 
 function silent({ job, silentS }) {
   if (job.status !== "running" || silentS < SILENT_S) return null;
-  return say("warn", "No news", `Nothing was heard for ${duration(silentS)}.`, "If its worker is lost, another one goes on from the last checkpoint by itself. The log tells what it did last.");
+  return say("warn", "No updates", `No progress for ${duration(silentS)}.`, "If the worker is lost, another one continues from the last checkpoint automatically. Read the Log tab for the last activity.");
 }
 
 /** The verdict of the table; a run that ended too early for one is no longer busy. */
@@ -69,7 +69,7 @@ function learning({ job }) {
 function starved({ job, curves }) {
   const waited = recentWait(curves);
   if (job.status !== "running" || waited === null || waited < STARVED) return null;
-  return say("warn", "Waits for data", `${percent(waited)} of its time goes into preparing rows.`, "Give the worker more threads (`MOCO_THREADS`), or a faster disk for the data folder.");
+  return say("warn", "Data-bound", `Loading and augmentation take ${percent(waited)} of the training time.`, "Give the worker more threads (`MOCO_THREADS`), or put the data folder on a faster disk.");
 }
 
 /** Share of the newest readings' time that went into rows and views; null if not known. */
@@ -82,12 +82,12 @@ export function recentWait({ data_s: data, step_s: step }) {
 
 function changed({ job }) {
   if (job.progress.exact !== false) return null;
-  return say("warn", "Not exact any more", `It was resumed under other conditions: ${job.progress.differs.join(", ")}. It goes on well, but its bytes cannot be made again.`, "Run it again on one kind of machine if you need the same bytes.");
+  return say("warn", "No longer reproducible", `The job was resumed with a different ${job.progress.differs.join(", ")}. Training continues normally, but results will not be bit-identical.`, "For bit-identical results, run it again on machines of one kind.");
 }
 
 function fine(job) {
   const { verdict, step } = job.progress;
-  if (job.status === "succeeded") return say("ok", "Done", verdict ? `${verdict.word}: ${verdict.evidence}` : "It trained to the end.", "Take the encoder from Files; the map shows what it sees.");
-  if (!step || !verdict) return say("busy", "Starting", "The worker prepares the run.", "Nothing to do.");
+  if (job.status === "succeeded") return say("ok", "Done", verdict ? `${verdict.word}: ${verdict.evidence}` : "Training finished.", "Download the encoder from the Files tab.");
+  if (!step || !verdict) return say("busy", "Starting", "The worker is preparing the run.", "Nothing to do.");
   return say("ok", verdict.word, verdict.evidence, verdict.advice);
 }

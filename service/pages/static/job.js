@@ -18,7 +18,7 @@ import { profileWords } from "./profile.js";
 import { tabs } from "./tabs.js";
 
 const EVERY_MS = 4000;
-const SAID = { pause: "Pausing: it saves a checkpoint first.", resume: "It is queued again.", cancel: "It will stop; its checkpoint stays." };
+const SAID = { pause: "Pausing: saving a checkpoint first.", resume: "Queued again.", cancel: "Cancelling; its checkpoint is kept." };
 
 const root = $("job");
 const jobId = root.dataset.job;
@@ -32,7 +32,7 @@ const TABS = [
   { id: "curves", label: "Curves", show: (element) => put(element, chartsBox) },
   { id: "files", label: "Files", show: files },
   { id: "map", label: "Map", show: atlas },
-  { id: "neighbours", label: "Neighbours", show: neighbours },
+  { id: "neighbours", label: "Neighbors", show: neighbours },
   { id: "settings", label: "Settings", show: settings },
   { id: "log", label: "Log", show: log },
   { id: "history", label: "Attempts", show: attempts },
@@ -100,7 +100,7 @@ function again(job) {
 function removal(job) {
   if (!mayChange || !ENDED.has(job.status)) return null;
   return button("Delete", async () => {
-    if (!confirm(`Delete ${job.name} with its checkpoints and files? There is no way back.`)) return;
+    if (!confirm(`Delete ${job.name} with its checkpoints and files? This cannot be undone.`)) return;
     if (await attempt(() => call("DELETE", `/v1/jobs/${jobId}`))) location.assign(addressOf("/ui/jobs"));
   }, { class: "danger", "data-verb": "delete" });
 }
@@ -113,17 +113,17 @@ function showSummary(job) {
     h("div", { class: "row" }, h("strong", {}, progressWords(job)), h("span", { class: "muted push" }, steps ? `step ${number(step)} of ${number(steps)}` : "")),
     progressBar(job),
     h("div", { class: "numbers" },
-      box("Queued", duration(queued)), box("Ran", ran === null ? "not yet" : duration(ran)),
-      box("Speed", speed ? `${number(speed)} rows/s` : "–"), box("Loss", number(job.progress.signals?.loss)),
+      box("Queue time", duration(queued)), box("Run time", ran === null ? "not started" : duration(ran)),
+      box("Throughput", speed ? `${number(speed)} images/s` : "–"), box("Loss", number(job.progress.signals?.loss)),
       figures(job.progress.signals ?? {}).map(([name, value]) => box(name, percent(value))),
       box("Checkpoint", job.checkpoint_step ? `step ${number(job.checkpoint_step)}` : "none yet"),
-      box("On the disk", job.stored_bytes ? bytes(job.stored_bytes) : "–"),
+      box("Disk usage", job.stored_bytes ? bytes(job.stored_bytes) : "–"),
       box("Worker", job.worker_id ?? "–"), box("Attempt", number(job.attempt))));
 }
 
 /** The newest kNN figure, and what it is held against. */
 function figures(signals) {
-  const names = [["kNN top-1", "knn_top1"], ["of raw input", "knn_top1_raw"], ["of the untrained encoder", "knn_top1_untrained"], ["of the majority class", "knn_top1_majority"]];
+  const names = [["kNN top-1", "knn_top1"], ["kNN, raw input", "knn_top1_raw"], ["kNN, untrained encoder", "knn_top1_untrained"], ["Majority class", "knn_top1_majority"]];
   return signals.knn_top1 === undefined ? [] : names.map(([name, signal]) => [name, signals[signal]]).filter(([, value]) => value !== undefined);
 }
 
@@ -188,7 +188,7 @@ function hear(event) {
     job.progress = { ...job.progress, verdict: event };
     soon();
   } else if (event.type === "gap") {
-    notice("gap", "warn", "Some events were missed.", event.message);
+    notice("gap", "warn", "Some events were missed", event.message);
     renew(reread);
   } else {
     renew(event.type === "started" ? reread : refresh);
@@ -218,7 +218,7 @@ async function start() {
   } catch (problem) {
     if (problem.status === 404) return gone();
     tell(problem);
-    put(root, h("h1", {}, "Job"), h("p", { class: "muted" }, "Reload the page to try again."), h("p", {}, h("a", { href: "/ui/jobs" }, "All jobs")));
+    put(root, h("h1", {}, "Job"), h("p", { class: "muted" }, "Reload this page to try again."), h("p", {}, h("a", { href: "/ui/jobs" }, "All jobs")));
   }
   return undefined;
 }
@@ -233,8 +233,8 @@ function gone() {
   isGone = true;
   stream?.stop();
   ["gap", "problem", "away"].forEach((name) => dismiss(name));
-  document.title = "No such job · mocoserve";
-  put(root, h("h1", {}, "There is no such job"), h("p", { class: "muted" }, "It was deleted, or the address is not whole."),
+  document.title = "Job not found · mocoserve";
+  put(root, h("h1", {}, "Job not found"), h("p", { class: "muted" }, "It was deleted, or the link is wrong."),
     h("p", {}, h("a", { class: "button", href: "/ui/jobs" }, "All jobs")));
 }
 

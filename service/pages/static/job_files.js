@@ -5,18 +5,18 @@ import { command, copyButton, empty, h, prose, put } from "./dom.js";
 import { ENDED, bytes, number } from "./format.js";
 
 const WHAT = {
-  "encoder.safetensors": "the weights in fp32, with torchvision's keys for a ResNet",
-  "model.safetensors": "the same file, by the name that timm and transformers expect",
-  "preprocessor_config.json": "names the image processor for transformers",
-  "encoder.pth": "the same weights for torch.load(weights_only=True)",
-  "encoder.onnx": "the encoder for any runtime",
-  "config.json": "the network; timm and transformers read it where timm has it",
-  "preprocess.json": "the steps from an image file to the network's input",
+  "encoder.safetensors": "fp32 weights; ResNets use torchvision's key names",
+  "model.safetensors": "same weights, named as timm and transformers expect",
+  "preprocessor_config.json": "image processor config for transformers",
+  "encoder.pth": "same weights for torch.load(weights_only=True)",
+  "encoder.onnx": "encoder for ONNX runtimes",
+  "config.json": "model config for timm and transformers",
+  "preprocess.json": "preprocessing config",
   "embeddings.parquet": "row, name, label and embedding of every image",
-  "atlas.png": "a map of the embeddings",
-  "README.md": "the card: data, recipe, results, limits",
-  "profile.json": "where the time of the run went",
-  "SHA256SUMS": "for sha256sum -c",
+  "atlas.png": "embedding map",
+  "README.md": "model card: data, settings, results, limits",
+  "profile.json": "time profile of the run",
+  "SHA256SUMS": "checksums for sha256sum -c",
 };
 
 export async function files(element, { job }) {
@@ -25,8 +25,8 @@ export async function files(element, { job }) {
   const card = found.some((one) => one.name === "README.md") ? await get(`/v1/jobs/${job.id}/artifacts/README.md`, { as: "text" }) : "";
   put(element, h("div", { class: "stack" },
     h("section", { class: "card" }, h("h2", {}, "Files"), h("ul", { class: "list" }, found.map((one) => file(job, one)))),
-    h("section", { class: "card tight" }, h("h2", {}, "All of them, verified, by command line"), h("p", {}, command(`moco download ${job.id} --out encoder`))),
-    h("section", { class: "card stack" }, h("h2", {}, "Load it"), snippets(card))));
+    h("section", { class: "card tight" }, h("h2", {}, "Download all (CLI, checksummed)"), h("p", {}, command(`moco download ${job.id} --out encoder`))),
+    h("section", { class: "card stack" }, h("h2", {}, "Load the encoder"), snippets(card))));
 }
 
 function file(job, { name, size_bytes: size, sha256, url }) {
@@ -40,7 +40,7 @@ function file(job, { name, size_bytes: size, sha256, url }) {
 function snippets(card) {
   const section = /## Load it\n([\s\S]*?)(?=\n## |$)/.exec(card)?.[1] ?? "";
   const pieces = section.split("```");
-  if (pieces.length < 3) return [h("p", { class: "muted" }, "The card has no code.")];
+  if (pieces.length < 3) return [h("p", { class: "muted" }, "The model card has no code.")];
   const blocks = [];
   for (let place = 1; place < pieces.length; place += 2) {
     const words = pieces[place - 1].trim().split("\n\n").pop().replace(/\s+/g, " ");
@@ -53,6 +53,6 @@ function snippets(card) {
 }
 
 function nothing(job) {
-  if (!ENDED.has(job.status)) return empty("No files yet", "They are published when the job has trained to its end.", command(`moco wait ${job.id}`));
-  return empty("No files", `The job ended before its end, so it published nothing. Resume it to ${job.checkpoint_step ? `go on from its checkpoint of step ${number(job.checkpoint_step)}` : "begin again"}.`, command(`moco resume ${job.id}`));
+  if (!ENDED.has(job.status)) return empty("No files yet", "Files are published when training finishes.", command(`moco wait ${job.id}`));
+  return empty("No files", `The job stopped early and published no files. Resume it to ${job.checkpoint_step ? `continue from the checkpoint at step ${number(job.checkpoint_step)}` : "start over"}.`, command(`moco resume ${job.id}`));
 }

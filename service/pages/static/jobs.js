@@ -10,7 +10,7 @@ import { mayChange, pill, progressBar, progressWords, sparkline, times, verbs } 
 const EVERY_MS = 2500;
 const CURVE_POINTS = 60;
 const STATES = ["running", "queued", "paused", "succeeded", "failed", "cancelled"];
-const SAID = { pause: "Pausing: it saves a checkpoint first.", resume: "It is queued again.", cancel: "It will stop." };
+const SAID = { pause: "pausing, saving a checkpoint first.", resume: "queued again.", cancel: "cancelling." };
 
 const curves = new Map();
 const chosen = new Set();
@@ -20,7 +20,7 @@ let limit = 20;
 function filters() {
   const boxes = STATES.map((state) => h("label", {},
     h("input", { type: "checkbox", value: state, checked: wanted.has(state), onchange: choose }), LOOKS[state][0]));
-  put($("filters"), h("fieldset", { class: "filters" }, h("legend", { class: "hidden-label" }, "Only jobs that are"), boxes));
+  put($("filters"), h("fieldset", { class: "filters" }, h("legend", { class: "hidden-label" }, "Filter by status"), boxes));
 }
 
 function choose(event) {
@@ -93,8 +93,8 @@ function reasonOr(job) {
 function when(job) {
   const [queued, ran] = times(job);
   return h("div", { class: "small times" },
-    h("div", {}, ran === null ? "" : `Ran ${duration(ran)}`),
-    h("div", { class: "muted" }, `Queued ${duration(queued)}`));
+    h("div", {}, ran === null ? "" : `Run time ${duration(ran)}`),
+    h("div", { class: "muted" }, `In queue ${duration(queued)}`));
 }
 
 function control(job, verb) {
@@ -111,13 +111,13 @@ function pick(id, on) {
 }
 
 function nothingFound() {
-  return empty("No such jobs", "No job has one of the chosen states.",
+  return empty("No matching jobs", "No job has one of the selected statuses.",
     button("Show all jobs", () => { wanted.clear(); filters(); history.replaceState(null, "", location.pathname); polling.now(); }));
 }
 
 function firstSteps() {
-  if (!mayChange) return empty("No jobs yet", "Whoever has the full key can start one.");
-  return empty("No jobs yet", "Bring some images, then start a job; or let the demo do both.",
+  if (!mayChange) return empty("No jobs yet", "Starting a job needs the key in api.key.");
+  return empty("No jobs yet", "Upload images and start a job, or run the demo.",
     h("div", { class: "actions" }, h("a", { class: "button primary", href: "/ui/datasets" }, "Add a dataset"), h("a", { class: "button", href: "/ui/submit" }, "New job")),
     command("moco demo"));
 }

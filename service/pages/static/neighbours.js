@@ -22,7 +22,7 @@ export async function neighbours(element, { job }) {
   if (!choices.length) return put(element, nothing(job));
   const encoder = h("select", { id: "near-encoder" }, choices.map(option));
   const count = h("select", { id: "near-count" }, COUNTS.map((one) => h("option", { value: one, selected: one === 10 }, String(one))));
-  const rows = h("input", { id: "near-rows", placeholder: "chosen for you", inputmode: "numeric", autocomplete: "off", "aria-describedby": "near-rows-error" });
+  const rows = h("input", { id: "near-rows", placeholder: "automatic", inputmode: "numeric", autocomplete: "off", "aria-describedby": "near-rows-error" });
   const wrong = h("span", { class: "error", id: "near-rows-error", role: "alert" });
   const shown = h("div", { class: "stack", "aria-live": "polite" });
   const asked = new Map(choices.map((one) => [one.value, one]));
@@ -36,13 +36,13 @@ export async function neighbours(element, { job }) {
   }
 
   const form = h("form", { class: "near-form", onsubmit: (event) => { event.preventDefault(); show(); } },
-    field(encoder, "Seen by"), mayChange && field(count, "How many"), mayChange && field(rows, "Rows of the dataset", wrong), h("button", { class: "primary" }, "Show"));
+    field(encoder, "Encoder"), mayChange && field(count, "Neighbors per query"), mayChange && field(rows, "Query rows", wrong), h("button", { class: "primary" }, "Search"));
   encoder.addEventListener("change", show);
   count.addEventListener("change", show);
   put(element, h("div", { class: "stack" },
     mayChange ? own(at, () => asked.get(encoder.value), () => Number(count.value)) : null,
-    h("section", { class: "card stack" }, h("div", { class: "tight" }, h("h2", {}, "Neighbours in the dataset"),
-      h("p", { class: "muted" }, "Each line begins with an image; behind it are those that the encoder finds most alike, in order. If they share what matters to you, the encoder has learned it.")), form, shown)));
+    h("section", { class: "card stack" }, h("div", { class: "tight" }, h("h2", {}, "Nearest neighbors in the dataset"),
+      h("p", { class: "muted" }, "Each row: a query image, then its nearest neighbors, most similar first. If they share what matters to you, the encoder has learned it.")), form, shown)));
   if (!ENDED.has(job.status)) followTraining(element, job, { encoder, asked, show });
   await show();
 }
@@ -76,12 +76,12 @@ async function choicesOf(job, at) {
   }
   const there = saved.data.filter((one) => one.available).map((one) => one.step);
   const found = [];
-  if (job.status === "succeeded") found.push({ value: "end", label: "the finished encoder", step: null });
-  else if (there.length) found.push({ value: NEWEST, label: `the newest checkpoint, step ${number(there[0])}`, step: there[0] });
+  if (job.status === "succeeded") found.push({ value: "end", label: "final encoder", step: null });
+  else if (there.length) found.push({ value: NEWEST, label: `latest checkpoint, step ${number(there[0])}`, step: there[0] });
   const steps = [...new Set([...there, ...[...done.keys()].filter((step) => step !== null)])].sort((a, b) => b - a);
   for (const step of steps) {
     const kept = !there.includes(step);
-    found.push({ value: String(step), label: `step ${number(step)}${kept ? ", as it was seen then" : ""}`, step, kept });
+    found.push({ value: String(step), label: `step ${number(step)}${kept ? " (saved result)" : ""}`, step, kept });
   }
   found.forEach((one) => { one.probe = done.get(one.step); });
   return mayChange ? found : found.filter((one) => one.probe);
@@ -100,7 +100,7 @@ function field(input, label, ...more) {
 function readRows(input, wrong) {
   const words = input.value.split(/[\s,;]+/).filter(Boolean);
   const good = words.every((word) => /^\d{1,9}$/.test(word)) && words.length <= 16;
-  wrong.textContent = good ? "" : "Up to 16 numbers, such as 12, 40.";
+  wrong.textContent = good ? "" : "Enter up to 16 row numbers, such as 12, 40.";
   input.toggleAttribute("aria-invalid", !good);
   if (!good) {
     input.setAttribute("aria-invalid", "true");
@@ -124,19 +124,19 @@ function own(at, choice, count) {
       const [dropped] = event.dataTransfer.files;
       if (dropped) ask(dropped);
     },
-  }, h("div", { class: "tight" }, h("label", { for: "near-file" }, "Drop an image here, or choose one"), h("span", { class: "muted small" }, "jpg, png, webp, tif, bmp or ppm, up to 20 MB and 25 megapixels")), file);
+  }, h("div", { class: "tight" }, h("label", { for: "near-file" }, "Drop an image here or choose a file"), h("span", { class: "muted small" }, "jpg, png, webp, tif, bmp or ppm, up to 20 MB and 25 megapixels")), file);
 
   async function ask(image) {
     const { kept } = choice();
     const step = wanted(choice());
-    if (image.size > IMAGE_BYTES_MAX) return refuse(shown, { title: "The image is too large", detail: "It may have 20 MB.", hint: "Save it smaller." });
-    if (kept) return refuse(shown, { title: "This checkpoint is gone", detail: "Newer ones have replaced it.", hint: "Choose another one below." });
+    if (image.size > IMAGE_BYTES_MAX) return refuse(shown, { title: "Image too large", detail: "The limit is 20 MB.", hint: "Save a smaller copy." });
+    if (kept) return refuse(shown, { title: "This checkpoint was removed", detail: "Newer checkpoints replaced it.", hint: "Choose another one below." });
     const query = new URLSearchParams({ k: count(), ...(step === null ? {} : { checkpoint: step }) });
     await answerIn(shown, at, () => sent(`${at}?${query}`, image), image);
     return undefined;
   }
-  return h("section", { class: "card stack" }, h("div", { class: "tight" }, h("h2", {}, "An image of your own"),
-    h("p", { class: "muted" }, "See what the encoder makes of an image that it was not trained on.")), area, shown);
+  return h("section", { class: "card stack" }, h("div", { class: "tight" }, h("h2", {}, "Search with your own image"),
+    h("p", { class: "muted" }, "Try an image that the encoder was not trained on.")), area, shown);
 }
 
 async function sent(address, image) {
@@ -144,7 +144,7 @@ async function sent(address, image) {
   try {
     answer = await fetch(addressOf(address), { method: "POST", body: image, headers: { "Content-Type": image.type.startsWith("image/") ? image.type : "image/x-portable-anymap" } });
   } catch {
-    throw new Problem({ code: "away", title: "The image did not arrive", detail: "The service does not answer.", hint: "Try again in a moment." });
+    throw new Problem({ code: "away", title: "Upload failed", detail: "The service is not responding.", hint: "Try again in a moment." });
   }
   if (!answer.ok) throw await problemOf(answer);
   return answer.json();
@@ -164,14 +164,14 @@ async function answerIn(element, at, ask, image = null) {
   const turn = (turns.get(element) ?? 0) + 1;
   turns.set(element, turn);
   const isMine = () => turns.get(element) === turn && element.isConnected;
-  const say = (text) => put(element, h("p", { class: "near-wait" }, h("span", { class: "pill is-busy" }, "Looking"), text));
+  const say = (text) => put(element, h("p", { class: "near-wait" }, h("span", { class: "pill is-busy" }, "Searching"), text));
   say("");
   try {
     let probe = null;
     for (let tries = 0; tries < TRIES && (!probe || isGone(probe)) && isMine(); tries += 1) {
       probe = await ask();
       for (let look = 0; !ENDED.has(probe.status) && isMine(); look += 1) {
-        if (look > 2) say(probe.queue_position ? `${number(probe.queue_position)}. in line for a worker that prepares data` : "through the encoder");
+        if (look > 2) say(probe.queue_position ? `#${number(probe.queue_position)} in the ingest queue` : "Computing embeddings");
         await new Promise((go) => setTimeout(go, LOOK_MS[Math.min(look, LOOK_MS.length - 1)]));
         probe = await get(`${at}/${probe.id}`);
       }
@@ -196,12 +196,12 @@ function lines(probe, image) {
   const { probes, note, tile_px: side } = probe.result;
   const address = probe.tiles_url;
   const made = probes.map((one, line) => h("li", { class: "near-line" },
-    tile({ ...one, name: one.row === null ? image?.name ?? one.name : one.name }, { address, side, line, place: 0 }, one.row === null ? "what you sent" : `row ${number(one.row)}`),
-    h("ol", { class: "near-tiles", tabindex: sideways.matches ? "0" : null, "aria-label": `Neighbours of ${one.label ?? one.name}` }, one.neighbours.map((near, place) =>
+    tile({ ...one, name: one.row === null ? image?.name ?? one.name : one.name }, { address, side, line, place: 0 }, one.row === null ? "your image" : `row ${number(one.row)}`),
+    h("ol", { class: "near-tiles", tabindex: sideways.matches ? "0" : null, "aria-label": `Neighbors of ${one.label ?? one.name}` }, one.neighbours.map((near, place) =>
       h("li", {}, tile(near, { address, side, line, place: place + 1 }, near.similarity.toFixed(3), one.label))))));
   return [h("ol", { class: "near-lines" }, made), h("div", { class: "row" },
     h("p", { class: "muted small" }, [agreement(probes), note].filter(Boolean).join(" ")),
-    h("span", { class: "push" }, h("a", { class: "button", href: probe.sheet_url, download: `neighbours-${probe.id}.png` }, "Download as a picture")))];
+    h("span", { class: "push" }, h("a", { class: "button", href: probe.sheet_url, download: `neighbours-${probe.id}.png` }, "Download as PNG")))];
 }
 
 /** One image cut out of the picture of all of them. */
@@ -210,17 +210,17 @@ function tile({ name, label, row }, { address, side, line, place }, below, wante
   img.style.objectPosition = `-${place * side}px -${line * side}px`;
   const other = wanted !== null && label !== null && label !== wanted;
   return h("figure", { class: other ? "near-tile other" : "near-tile" }, img,
-    h("figcaption", { class: "words" }, h("div", { class: "what", title: name }, label ?? name.split("/").pop(), other && h("span", { class: "hidden-label" }, " (another label)")), h("div", { class: "alike" }, below)));
+    h("figcaption", { class: "words" }, h("div", { class: "what", title: name }, label ?? name.split("/").pop(), other && h("span", { class: "hidden-label" }, " (different label)")), h("div", { class: "alike" }, below)));
 }
 
-/** "8 of 10 neighbours have the label of their image." Empty without labels. */
+/** "8 of 10 neighbors have the same label as their query." Empty without labels. */
 function agreement(probes) {
   const pairs = probes.filter((one) => one.label !== null).flatMap((one) => one.neighbours.filter((near) => near.label !== null).map((near) => near.label === one.label));
-  return pairs.length ? `${number(pairs.filter(Boolean).length)} of ${number(pairs.length)} neighbours have the label of their image.` : "";
+  return pairs.length ? `${number(pairs.filter(Boolean).length)} of ${number(pairs.length)} neighbors have the same label as their query.` : "";
 }
 
 function nothing(job) {
-  if (!mayChange) return empty("Nothing was looked at yet", "Somebody with the full key has to ask first; what they see is kept here for a day.");
-  if (ENDED.has(job.status)) return empty("No encoder", "The job ended before it saved a checkpoint. Resume it to go on.", command(`moco resume ${job.id}`));
-  return empty("No encoder yet", "Neighbours can be seen from the first checkpoint on.", button("Look again", () => location.reload()));
+  if (!mayChange) return empty("No searches yet", "Running a search needs the key in api.key. Results stay here for a day.");
+  if (ENDED.has(job.status)) return empty("No encoder", "The job stopped before its first checkpoint. Resume it to continue.", command(`moco resume ${job.id}`));
+  return empty("No encoder yet", "Neighbor search is available after the first checkpoint.", button("Refresh", () => location.reload()));
 }

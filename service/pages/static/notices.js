@@ -31,7 +31,7 @@ export function done(text) {
 /** Tells a problem in words, with what to do next. Anything else is our own mistake. */
 export function tell(problem, name = "problem") {
   if (!("code" in problem)) {
-    notice(name, "bad", "This page made a mistake.", "Reload it; the job itself is not touched.");
+    notice(name, "bad", "Something went wrong on this page.", "Reload it. Jobs are not affected.");
     throw problem;
   }
   const text = [problem.detail, problem.hint].filter(Boolean).join(" ");

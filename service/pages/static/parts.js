@@ -37,9 +37,9 @@ export function progressBar(job) {
 export function progressWords(job) {
   const { epoch, epochs, eta_s: eta } = job.progress;
   if (job.status === "queued" && !job.progress.step) {
-    return job.queue_position ? `${number(job.queue_position)}. in the queue` : "waits for a worker";
+    return job.queue_position ? `#${number(job.queue_position)} in queue` : "waiting for a worker";
   }
-  const said = [epochs ? `epoch ${epoch.toFixed(epoch < 10 ? 1 : 0)} of ${number(epochs)}` : ENDED.has(job.status) ? "over before the first step" : "starting"];
+  const said = [epochs ? `epoch ${epoch.toFixed(epoch < 10 ? 1 : 0)} of ${number(epochs)}` : ENDED.has(job.status) ? `${job.status} before training started` : "starting"];
   if (job.status === "running" && eta !== null && eta !== undefined) said.push(`${duration(eta)} left`);
   return said.join(" · ");
 }

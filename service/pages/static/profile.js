@@ -9,13 +9,13 @@ const BETWEEN_STEPS = new Set(["evaluation", "checkpoint"]);
 export function profileWords(profile) {
   const step = { name: "whole step", mean_s: profile.step_mean_s, share: 1 };
   const between = profile.phases.filter((one) => BETWEEN_STEPS.has(one.name));
-  const rows = [...profile.phases.filter((one) => !BETWEEN_STEPS.has(one.name)), step].map((one) => row(one, "of a step"));
+  const rows = [...profile.phases.filter((one) => !BETWEEN_STEPS.has(one.name)), step].map((one) => row(one, "of each step"));
   return [
-    h("h2", {}, "Where the time goes"),
+    h("h2", {}, "Profile"),
     h("p", {}, prose(profile.sentence)),
     h("details", {},
-      h("summary", {}, `Phases of ${number(profile.steps_measured)} steps`),
-      table(["Phase", "Time each", "Share", ""], [...rows, ...between.map((one) => row(one, "of all time"))], { caption: "Time of each phase", numbers: [1, 2] })),
+      h("summary", {}, `Phases, averaged over ${number(profile.steps_measured)} steps`),
+      table(["Phase", "Mean time", "Share", ""], [...rows, ...between.map((one) => row(one, "of the run"))], { caption: "Time per phase", numbers: [1, 2] })),
   ];
 }
 

@@ -12,11 +12,11 @@ import { fieldsOf, nested, pathOf } from "./schema.js";
 const WAIT_MS = 250;
 const FIRST = ["dataset", "test_dataset", "name", "preset", "encoder.name", "epochs", "batch_rows"];
 const GROUPS = [
-  ["method", "How it learns", "Momentum Contrast: negatives, momentum, temperature, head"],
-  ["views", "What it sees", "crop, colour, grey, blur"],
-  ["optim", "How it steps", "optimizer, learning rate, weight decay"],
-  ["schedule", "How the rate moves", "cosine, steps or constant"],
-  ["evaluation", "How it is measured", "nearest neighbours, when there are labels"],
+  ["method", "Method", "Momentum Contrast: queue, momentum, temperature, head"],
+  ["views", "Augmentations", "crop, color jitter, grayscale, blur"],
+  ["optim", "Optimizer", "optimizer, learning rate, weight decay"],
+  ["schedule", "LR schedule", "cosine, step or constant"],
+  ["evaluation", "Evaluation", "kNN accuracy, if there are labels"],
 ];
 
 const asked = new URLSearchParams(location.search);
@@ -29,15 +29,15 @@ let turn = 0;
 let sent = { text: null, key: null };
 
 async function begin() {
-  if (!mayChange) return put($("submit"), empty("This key may only look", "Sign in with the key in api.key to start jobs."));
+  if (!mayChange) return put($("submit"), empty("Read-only access", "Sign in with the key in api.key to start jobs."));
   const [{ job_spec: schema }, datasets] = await Promise.all([theWords(), all("/v1/datasets")]);
   const ready = datasets.filter((one) => one.status === "ready");
   if (!ready.length) return put($("submit"), noDataset(datasets));
   const fields = new Map(fieldsOf(schema).map((one) => [one.path, one]));
   put($("submit"), h("form", { class: "form-page", novalidate: true, onsubmit: (event) => { event.preventDefault(); submit(); } },
     h("div", { class: "stack" }, first(fields, ready), GROUPS.map((one) => group(fields, one)), rest(fields)),
-    h("aside", { class: "aside stack", "aria-label": "What it will be" },
-      h("section", { class: "card stack" }, h("h2", {}, "What it will be"), plan, go), image)));
+    h("aside", { class: "aside stack", "aria-label": "Estimate" },
+      h("section", { class: "card stack" }, h("h2", {}, "Estimate"), plan, go), image)));
   await start(ready);
   return undefined;
 }
@@ -50,7 +50,7 @@ async function start(ready) {
       form.fill(flat((await get(`/v1/jobs/${encodeURIComponent(from)}`)).spec));
     } catch (problem) {
       if (problem.status !== 404) throw problem;
-      notice("from", "warn", "The job whose settings you wanted is not there.", "It was deleted, or the address is not whole. Fill in the form, or run another job again from its page.");
+      notice("from", "warn", "The job to copy settings from was not found.", "It was deleted, or the link is wrong. Fill in the form, or choose Run again on another job.");
     }
   }
   if (!form.values.has("dataset")) form.fill([["dataset", asked.get("dataset") ?? ready[0].name]]);
@@ -62,8 +62,8 @@ function first(fields, ready) {
   const labelled = ready.filter((one) => one.facts.labels.length).map((one) => one.name);
   const encoder = fields.get("encoder").fields.find((one) => one.name === "name");
   const elements = [
-    form.field({ ...fields.get("dataset"), required: true, help: "The images that it learns from." }, { choices: names }),
-    form.field({ ...fields.get("test_dataset"), fallback: "a part of the dataset" }, { choices: labelled }),
+    form.field({ ...fields.get("dataset"), required: true, help: "Training images." }, { choices: names }),
+    form.field({ ...fields.get("test_dataset"), fallback: "hold out 10 % of the dataset" }, { choices: labelled }),
     form.field(fields.get("name")),
     form.field(fields.get("preset")), form.field(encoder, { label: "Encoder" }),
     form.field(fields.get("epochs")), form.field(fields.get("batch_rows")),
@@ -80,7 +80,7 @@ function rest(fields) {
   const named = new Set([...FIRST, ...GROUPS.map(([name]) => name), "encoder"]);
   const stem = fields.get("encoder").fields.filter((one) => one.name !== "name");
   const others = [...stem, ...[...fields.values()].filter((one) => !named.has(one.path)).flatMap((one) => (one.kind === "object" ? one.fields : [one]))];
-  return h("details", { class: "group" }, h("summary", {}, "How it runs", h("span", { class: "muted small" }, "seed, precision, checkpoints, retries")),
+  return h("details", { class: "group" }, h("summary", {}, "Runtime", h("span", { class: "muted small" }, "seed, precision, checkpoints, retries")),
     h("div", { class: "fields" }, others.map((one) => form.field(one))));
 }
 
@@ -116,28 +116,28 @@ function refuse(problem) {
   const errors = (problem.errors ?? []).map(({ pointer, detail }) => ({ path: pathOf(pointer), detail }));
   const homeless = form.wrong(errors);
   go.disabled = errors.length > 0;
-  if (errors.length) put(plan, h("p", { class: "error" }, `${errors.length === 1 ? "One field is" : `${errors.length} fields are`} not right yet; the field says why.`));
+  if (errors.length) put(plan, h("p", { class: "error" }, `Fix ${errors.length === 1 ? "1 field" : `${errors.length} fields`}; each shows what is wrong.`));
   if (!errors.length || homeless.length) tell(problem, "spec");
   else dismiss("spec");
 }
 
 function cost(found) {
-  const eta = found.eta_s === null ? "not known yet" : duration(found.eta_s);
+  const eta = found.eta_s === null ? "unknown" : duration(found.eta_s);
   const box = (name, value) => h("div", { class: "number-box" }, h("span", {}, name), h("span", {}, value));
   return [
     h("div", { class: "summary" }, h("div", { class: "numbers" }, box("Steps", number(found.steps)), box("Time", eta), box("Memory", bytes(found.memory_bytes)))),
     h("p", { class: "small muted" }, found.eta_s === null ? `${found.eta_basis[0].toUpperCase()}${found.eta_basis.slice(1)}.` : `By ${found.eta_basis}.`),
     ...(found.warnings ?? []).map((one) => h("p", { class: "notice is-warn", "data-warning": one.code }, h("strong", {}, one.message), h("span", {}, one.hint))),
-    h("p", { class: "small muted" }, `You chose ${form.values.size} of its settings; the others are suggested or as always.`),
+    h("p", { class: "small muted" }, `${form.values.size} ${form.values.size === 1 ? "setting" : "settings"} changed; the rest are recommended or default.`),
   ];
 }
 
 function views(dataset) {
   if (image.dataset.of === dataset) return;
   image.dataset.of = dataset;
-  put(image, h("section", { class: "card stack" }, h("h2", {}, "What it will see"),
+  put(image, h("section", { class: "card stack" }, h("h2", {}, "Augmentation preview"),
     h("img", { class: "picture", src: `/v1/datasets/${encodeURIComponent(dataset)}/preview.png`, alt: `Images of ${dataset}, each with two random views` }),
-    h("p", { class: "small muted" }, "Images of the dataset, each beside two random views.")));
+    h("p", { class: "small muted" }, "Sample images, each with two random views.")));
 }
 
 async function submit() {
@@ -159,8 +159,8 @@ async function submit() {
 
 function noDataset(datasets) {
   const waits = datasets.some((one) => one.status === "preparing");
-  return empty(waits ? "The dataset is still being prepared" : "There is no dataset to train on",
-    waits ? "It takes a moment; then this page can use it." : "Bring some images first.",
+  return empty(waits ? "The dataset is still being prepared" : "No dataset to train on",
+    waits ? "Reload this page when it is ready." : "Add images first.",
     h("a", { class: "button primary", href: "/ui/datasets" }, "Datasets"), command("moco dataset add PATH --name NAME"));
 }
 

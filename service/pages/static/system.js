@@ -18,34 +18,34 @@ function readiness(state) {
   const well = state.status === "ready";
   return h("section", { class: "card tight" }, h("h2", {}, "Health"),
     h("div", { class: "row" }, h("span", { class: `pill ${well ? "is-ok" : "is-bad"}` }, well ? "Ready" : "Not ready"),
-      h("span", {}, well ? `${bytes(state.disk_free_bytes)} are free in the data folder.` : `${state.detail} ${state.hint}`)),
+      h("span", {}, well ? `${bytes(state.disk_free_bytes)} free` : `${state.detail} ${state.hint}`)),
     ...(state.warnings ?? []).map((one) => h("p", { class: "notice is-warn" }, h("strong", {}, one.message), h("span", {}, prose(one.hint)))));
 }
 
 const USES = {
-  uploads: "Uploads, as they were sent", packs: "Prepared datasets", checkpoints: "Checkpoints", artifacts: "Artifacts",
-  jobs: "Curves, logs and ledgers of jobs", logs: "Logs of the processes", store: "The store of jobs", other: "Everything else",
+  uploads: "Original uploads", packs: "Prepared datasets", checkpoints: "Checkpoints", artifacts: "Artifacts",
+  jobs: "Job curves, logs and ledgers", logs: "Service logs", store: "Job store", other: "Other",
 };
 
 function disk(storage) {
   if (!storage) return null;
   const rows = Object.entries(storage.uses).filter(([, size]) => size).map(([use, size]) => [USES[use] ?? use, bytes(size)]);
   return h("section", { class: "card stack", id: "storage" }, h("h2", {}, "Storage"),
-    h("p", {}, `${bytes(storage.total_bytes)} are used in the data folder, ${bytes(storage.free_bytes)} are free.`),
+    h("p", {}, `${bytes(storage.total_bytes)} used in the data folder, ${bytes(storage.free_bytes)} free.`),
     table(["use", "size"], rows));
 }
 
 function waiting(queue) {
-  if (!queue) return h("section", { class: "card" }, h("h2", {}, "Queue"), h("p", { class: "muted" }, "Not known while the store is away."));
+  if (!queue) return h("section", { class: "card" }, h("h2", {}, "Queue"), h("p", { class: "muted" }, "Unknown while the job store is down."));
   const pools = queue.pools.map((one) => [one.pool, number(one.depth), one.oldest_wait_s === null ? "–" : duration(one.oldest_wait_s)]);
   return h("section", { class: "card stack" }, h("h2", {}, "Queue"),
     h("div", { class: "row" }, Object.entries(queue.counts).filter(([, count]) => count).map(([state, count]) =>
       h("a", { href: `/ui/jobs?status=${state}`, class: "row", "aria-label": `${count} ${LOOKS[state]?.[0] ?? state}` }, pill(state), number(count)))),
-    pools.length ? table(["pool", "waiting", "longest wait"], pools) : h("p", { class: "muted" }, "No pool has a worker or a job."));
+    pools.length ? table(["pool", "queued", "longest wait"], pools) : h("p", { class: "muted" }, "No workers and no jobs."));
 }
 
 function about(version) {
   return h("section", { class: "card stack" }, h("h2", {}, "About"),
-    facts([["mocoserve", version.version], ["Interface", version.api], ["Python", version.python]]),
-    h("p", { class: "row" }, h("a", { href: "/docs" }, "The interface, described"), h("a", { href: "/openapi.json" }, "OpenAPI"), h("a", { href: "/metrics" }, "Metrics for Prometheus")));
+    facts([["mocoserve", version.version], ["API", version.api], ["Python", version.python]]),
+    h("p", { class: "row" }, h("a", { href: "/docs" }, "API reference"), h("a", { href: "/openapi.json" }, "OpenAPI"), h("a", { href: "/metrics" }, "Prometheus metrics")));
 }

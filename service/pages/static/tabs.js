@@ -42,11 +42,11 @@ export function tabs(list, context) {
       await current.show(mine, context);
     } catch (problem) {
       if (!mine.isConnected) return;
-      put(mine, h("p", { class: "muted" }, "This part could not be read."));
+      put(mine, h("p", { class: "muted" }, "This tab could not be loaded."));
       tell(problem);
     }
   }
 
-  const element = h("div", { class: "stack" }, h("div", { class: "tabs", role: "tablist", "aria-label": "Parts of the job" }, buttons), panel);
+  const element = h("div", { class: "stack" }, h("div", { class: "tabs", role: "tablist", "aria-label": "Job tabs" }, buttons), panel);
   return { element, open, again: () => current && open(current.id) };
 }

@@ -20,15 +20,15 @@ export function uploadForm(onDone) {
   const name = h("input", { id: "new-name", name: "name", required: true, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*", maxlength: "128", autocomplete: "off" });
   const file = h("input", { id: "new-file", type: "file", accept: ".zip,.tar,.gz,.tgz,.bz2,.xz,.zst,.npy,.npz,.parquet,.idx,.ubyte", onchange: () => suggest(name, file) });
   const path = h("input", { id: "new-path", placeholder: "/data/photos", autocomplete: "off", spellcheck: "false" });
-  const store = h("select", { id: "new-store" }, h("option", { value: "pixels" }, "Pixels: the fastest to train on"), h("option", { value: "jpeg" }, "JPEG: a tenth of the disk, for photos"));
+  const store = h("select", { id: "new-store" }, h("option", { value: "pixels" }, "Raw pixels: fastest to train on"), h("option", { value: "jpeg" }, "JPEG: a tenth of the disk space, for photos"));
   const options = new Form(() => {});
   const progress = h("div", { class: "tight", "aria-live": "polite" });
   const send = h("button", { class: "primary" }, "Add");
   const form = h("form", { class: "fields", novalidate: true, onsubmit: (event) => { event.preventDefault(); submit(); } },
-    field(file, "Archive of images", "zip, tar (.gz, .bz2, .xz, .zst), npz, npy, parquet or idx-ubyte. Folder names inside count as labels, for evaluation only."),
-    field(path, "or a folder on the server", "Under a folder that MOCO_ALLOWED_ROOTS names; it is read in place."),
-    field(name, "Name", "What jobs call it."),
-    field(store, "Keep as", "JPEG is decoded anew in each epoch, and at quality 90 not quite what was sent."),
+    field(file, "Archive of images", "zip, tar (.gz, .bz2, .xz, .zst), npz, npy, parquet or idx-ubyte. Folder names become labels, used for evaluation only."),
+    field(path, "or a folder on the server", "Must be inside a folder listed in MOCO_ALLOWED_ROOTS; read in place, not copied."),
+    field(name, "Name", "Name used when submitting jobs."),
+    field(store, "Store as", "JPEG (quality 90) is lossy and decoded every epoch; it saves about 90 % of the disk space."),
     optionsFold(options),
     h("div", { class: "field" }, send, progress));
 
@@ -37,17 +37,17 @@ export function uploadForm(onDone) {
     options.wrong([]);
     dismiss("problem");
     const asked = { name: name.value, store_as: store.value, ...(options.values.size ? { options: nested(options.values) } : {}) };
-    if (!name.value) return wrong(name, "Give it a name.");
-    if (!NAME.test(name.value)) return wrong(name, "Letters, digits, dots, dashes and underscores; a letter or a digit first.");
-    if (!file.files.length && !path.value) return wrong(file, "Choose an archive, or name a folder on the server.");
-    if (!file.files.length && !path.value.startsWith("/")) return wrong(path, "The whole path of the folder, such as /data/photos.");
+    if (!name.value) return wrong(name, "Enter a name.");
+    if (!NAME.test(name.value)) return wrong(name, "Use letters, digits, dots, dashes and underscores; start with a letter or a digit.");
+    if (!file.files.length && !path.value) return wrong(file, "Choose an archive, or enter a folder on the server.");
+    if (!file.files.length && !path.value.startsWith("/")) return wrong(path, "Enter an absolute path, such as /data/photos.");
     send.disabled = true;
     window.addEventListener("beforeunload", askToStay);
     try {
       const made = file.files.length ? await upload(asked, file.files[0], progress) : await post("/v1/datasets", { ...asked, path: path.value });
       form.reset();
       options.values.clear();
-      put(progress, h("span", {}, "It is here and being prepared."));
+      put(progress, h("span", {}, "Uploaded. Preparing the dataset."));
       onDone(made);
     } catch (problem) {
       put(progress);
@@ -65,7 +65,7 @@ export function uploadForm(onDone) {
 /** The options of an ingest, made from their schema when the fold is opened first. */
 function optionsFold(options) {
   const box = h("div", { class: "fields" });
-  const fold = h("details", { class: "group whole" }, h("summary", {}, "Options", h("span", { class: "muted small" }, "values, channels, size, damaged files, limits")), box);
+  const fold = h("details", { class: "group whole" }, h("summary", {}, "Options", h("span", { class: "muted small" }, "pixel values, channels, size, damaged files, limits")), box);
   fold.addEventListener("toggle", async () => {
     if (box.childElementCount) return;
     try {
@@ -111,7 +111,7 @@ function clear(form) {
 /** Shows a problem at the fields that it names; false if it names none of ours. */
 function place(problem, inputs) {
   if (problem.code === "name_taken") {
-    wrong(inputs["#/name"], problem.unfinished ?? "Another dataset has this name. Choose another one.");
+    wrong(inputs["#/name"], problem.unfinished ?? "This name is taken. Choose another one.");
     return true;
   }
   if (problem.code === "path_not_allowed") {
@@ -139,7 +139,7 @@ async function upload(asked, file, progress) {
       if (!PASSING.has(problem.code)) throw problem;
       if (tries >= TRIES) throw brokenOff(asked, sent, file);
       tries += 1;
-      put(progress, h("span", {}, `The connection broke at ${bytes(sent)} of ${bytes(file.size)}; going on in a moment.`));
+      put(progress, h("span", {}, `Connection lost at ${bytes(sent)} of ${bytes(file.size)}. Retrying.`));
       await new Promise((go) => { setTimeout(go, WAIT_MS * tries); });
       sent = await held(made.id, sent);
     }
@@ -156,21 +156,21 @@ async function begun(asked, file) {
     if (problem.code !== "name_taken") throw problem;
     const known = await get(`/v1/datasets/${encodeURIComponent(name)}`);
     if (known.status !== "received") throw problem;
-    if (known.is_uploading) problem.unfinished = "An upload of this name is going on elsewhere. Wait until it has ended, or choose another name.";
+    if (known.is_uploading) problem.unfinished = "An upload with this name is in progress elsewhere. Wait for it to finish, or choose another name.";
     if (known.is_uploading) throw problem;
     const others = Object.keys(options).filter((one) => known.options[one] !== options[one]);
-    if (known.size_bytes === file.size && known.store_as === store_as && others.length) problem.unfinished = `An upload of this name broke off that was to be read with ${others.map((one) => `${one} ${said(known.options[one])}`).join(", ")}. Choose that to go on with it, or another name.`;
+    if (known.size_bytes === file.size && known.store_as === store_as && others.length) problem.unfinished = `An interrupted upload with this name has other options: ${others.map((one) => `${one} ${said(known.options[one])}`).join(", ")}. Set the same options to continue it, or choose another name.`;
     else if (known.size_bytes === file.size && known.store_as === store_as) return { ...known, received_bytes: await held(known.id, known.received_bytes) };
-    if (known.size_bytes === file.size) problem.unfinished = `An upload of this name broke off that was to be kept as ${KEPT[known.store_as]}. Choose that to go on with it, or another name.`;
-    else problem.unfinished = `An upload of this name broke off, of another file${known.size_bytes ? ` (${bytes(known.size_bytes)})` : ""}. Choose that file to go on with it, or another name.`;
+    if (known.size_bytes === file.size) problem.unfinished = `An interrupted upload with this name is stored as ${KEPT[known.store_as]}. Choose that to continue it, or choose another name.`;
+    else problem.unfinished = `An interrupted upload with this name is of another file${known.size_bytes ? ` (${bytes(known.size_bytes)})` : ""}. Choose that file to continue it, or choose another name.`;
     throw problem;
   }
 }
 
 function brokenOff({ name, store_as }, sent, file) {
   return new Problem({
-    code: "broken_off", title: "The upload broke off", detail: `${bytes(sent)} of ${bytes(file.size)} have arrived and are kept.`,
-    hint: `Press Add when the service answers again, or choose the same file another day with the name ${name}, kept as ${KEPT[store_as]}: it goes on where it stopped.`,
+    code: "broken_off", title: "Upload interrupted", detail: `${bytes(sent)} of ${bytes(file.size)} uploaded and kept.`,
+    hint: `To continue where it stopped, press Add when the service is back, or choose the same file later with the name ${name} and stored as ${KEPT[store_as]}.`,
   });
 }
 
@@ -179,7 +179,7 @@ async function part(id, blob, offset) {
   try {
     answer = await fetch(addressOf(`/v1/datasets/${id}/content`), { method: "PUT", body: blob, headers: { "Content-Type": "application/octet-stream", "Upload-Offset": String(offset) } });
   } catch {
-    throw new Problem({ code: "away", title: "The connection broke" });
+    throw new Problem({ code: "away", title: "Connection lost" });
   }
   if (!answer.ok) throw await problemOf(answer);
 }

@@ -12,7 +12,7 @@ const polling = every(EVERY_MS, async () => {
   const [{ data: found }, { data: jobs }] = await Promise.all([get("/v1/workers"), get("/v1/jobs?status=running&status=stopping&limit=100")]);
   const names = new Map(jobs.map((job) => [job.id, job.name]));
   const box = $("workers");
-  if (!found.length) return put(box, empty("No worker is running", "Jobs wait until one starts.", command("moco up")));
+  if (!found.length) return put(box, empty("No workers online", "Jobs stay queued until a worker starts.", command("moco up")));
   if (box.contains(document.activeElement) && document.activeElement.matches("button:active")) return undefined;
   const focused = document.activeElement?.id;
   put(box, counts(found), h("ul", { class: "list", "aria-label": "Workers" }, found.map((one) => row(one, names))));
@@ -23,7 +23,7 @@ const polling = every(EVERY_MS, async () => {
 function counts(found) {
   const living = found.filter((one) => one.state !== "lost");
   const busy = living.filter((one) => one.job_id).length;
-  return h("p", { class: "muted" }, `${number(living.length)} alive, ${number(busy)} at work.`);
+  return h("p", { class: "muted" }, `${number(living.length)} online, ${number(busy)} busy`);
 }
 
 function row(worker, names) {
@@ -31,8 +31,8 @@ function row(worker, names) {
     h("div", {}, h("strong", {}, worker.id), h("div", { class: "muted small" }, `${worker.host}, process ${worker.pid}`)),
     h("div", {}, pill(worker.state)),
     h("div", {}, worker.device, h("div", { class: "muted small" }, device(worker.info))),
-    h("div", {}, names.has(worker.job_id) ? h("a", { href: `/ui/jobs/${worker.job_id}`, id: `job-of-${worker.id}` }, names.get(worker.job_id)) : h("span", { class: "muted" }, worker.job_id ? "prepares a dataset" : `takes ${worker.pools.join(", ")}`)),
-    h("div", { class: "muted small" }, `heard of ${ago(worker.seen_at)}`),
+    h("div", {}, names.has(worker.job_id) ? h("a", { href: `/ui/jobs/${worker.job_id}`, id: `job-of-${worker.id}` }, names.get(worker.job_id)) : h("span", { class: "muted" }, worker.job_id ? "preparing a dataset" : `accepts ${worker.pools.join(", ")}`)),
+    h("div", { class: "muted small" }, `last seen ${ago(worker.seen_at)}`),
     h("div", { class: "actions" }, mayChange ? controls(worker) : null));
 }
 
@@ -49,14 +49,14 @@ function controls(worker) {
 
 function undrain(worker) {
   return button("Undrain", async () => {
-    await attempt(() => post(`/v1/workers/${worker.id}/undrain`), `${worker.id} takes jobs again.`);
+    await attempt(() => post(`/v1/workers/${worker.id}/undrain`), `${worker.id} accepts jobs again.`);
     polling.now();
   }, { id: `undrain-${worker.id}`, "aria-label": `Undrain ${worker.id}` });
 }
 
 function drain(worker) {
   return button("Drain", async () => {
-    await attempt(() => post(`/v1/workers/${worker.id}/drain`), `${worker.id} takes no new job; the one it has goes on.`);
+    await attempt(() => post(`/v1/workers/${worker.id}/drain`), `${worker.id} accepts no new jobs; its current job continues.`);
     polling.now();
   }, { id: `drain-${worker.id}`, "aria-label": `Drain ${worker.id}` });
 }
