@@ -62,9 +62,9 @@ class Artifacts:
                 return target
             part.unlink()
         raise Damaged(
-            f"{artifact.name} arrived damaged twice",
+            f"{artifact.name} failed its checksum twice",
             detail=f"Its sha256 is not {artifact.sha256}.",
-            hint="Look at the server's disk; nothing was kept here.",
+            hint="Check the server's disk. Nothing was saved here.",
         )
 
     def download_all(self, job: str, folder: Path) -> tuple[Path, ...]:
@@ -149,6 +149,7 @@ def _plain_name(name: str) -> str:
     """`name` if it stays in its folder. A server is not trusted with paths of this machine."""
     if PurePosixPath(name).name != name or "\\" in name or name in ("", ".", ".."):
         raise Damaged(
-            f"The server names a file {name!r}", hint="It may not be mocoserve; nothing was kept."
+            f"The server sent an invalid file name {name!r}",
+            hint="It may not be a mocoserve server. Nothing was saved.",
         )
     return name

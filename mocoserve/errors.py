@@ -35,7 +35,7 @@ class Problem(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     status: int
-    title: str = "The request was refused"
+    title: str = "Request rejected"
     detail: str = ""
     code: str = ""
     hint: str = ""
@@ -66,9 +66,9 @@ class Unreachable(ClientError):
     def __init__(self, url: str, *, reason: str) -> None:
         """`url` is the server's address, `reason` what the network said."""
         super().__init__(
-            f"No mocoserve answers at {url}",
+            f"No mocoserve server at {url}",
             detail=reason,
-            hint="Start one with `moco up`, or name another with --url or MOCO_URL.",
+            hint="Start one with `moco up`, or set another address with --url or MOCO_URL.",
         )
 
 
@@ -134,8 +134,8 @@ def api_error(status: int, body: object) -> ApiError:
         problem = Problem(
             status=status,
             code="foreign",
-            title=f"The server answered {status}",
-            detail="Its body is no problem+json, so it may not be mocoserve.",
-            hint="Check the address given by --url or MOCO_URL.",
+            title=f"The server returned HTTP {status}",
+            detail="The body is not problem+json, so it may not be a mocoserve server.",
+            hint="Check the address in --url or MOCO_URL.",
         )
     return _KINDS.get(status, ApiError)(problem)

@@ -88,7 +88,10 @@ class Http:
 
     def _ours(self, response: httpx.Response) -> httpx.Response:
         if response.headers.get("content-type", "").startswith("text/html"):
-            raise Unreachable(self.url, reason="Something else answers there, with a web page.")
+            raise Unreachable(
+                self.url,
+                reason="The server at this address returned a web page, so it is not mocoserve.",
+            )
         return response
 
     @contextmanager

@@ -135,7 +135,7 @@ class Jobs:
                 if time.monotonic() - away_since_s > PATIENCE_S:
                     raise
             if end_s is not None and time.monotonic() >= end_s:
-                raise TimeoutError(f"{job} is not over after {timeout_s:g} s")
+                raise TimeoutError(f"{job} did not finish within {timeout_s:g} s")
             self._http.pause(backoff_s(looks, cap_s=1.0))
             looks += 1
 

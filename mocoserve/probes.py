@@ -101,7 +101,7 @@ class Probes:
             answer = self._http.send("POST", at, body=body, repeatable=True)
             return Probe.model_validate(answer.json())
         if rows is not None:
-            raise Unusable("An image and rows exclude each other", hint="Leave one of them out.")
+            raise Unusable("An image and rows cannot be combined", hint="Pass only one of them.")
         asked = {"k": k} | ({} if checkpoint is None else {"checkpoint": checkpoint})
         data = image.read_bytes()
         kind = MEDIA_TYPES.get(image.suffix.lower(), ANY_IMAGE)
@@ -131,7 +131,7 @@ class Probes:
             if found.over:
                 return found
             if time.monotonic() >= end_s:
-                raise TimeoutError(f"{probe} is not over after {timeout_s:g} s")
+                raise TimeoutError(f"{probe} did not finish within {timeout_s:g} s")
             self._http.pause(backoff_s(looks, cap_s=1.0))
             looks += 1
 

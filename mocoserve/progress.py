@@ -42,7 +42,7 @@ def sentence(job: Job) -> str:
     """How the job stands, in one line."""
     progress = job.progress
     if progress is None or not progress.steps:
-        place = f" (place {job.queue_position})" if job.queue_position else ""
+        place = f" (#{job.queue_position} in queue)" if job.queue_position else ""
         return f"{job.status}{place}"
     parts = [f"{job.status} {progress.step / progress.steps:.0%}"]
     parts += [

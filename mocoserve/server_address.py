@@ -44,9 +44,9 @@ def find(
     found = locate(known, url=url, key=key, data_dir=folder)
     if found.url.value is None:
         raise NoServer(
-            "No server is running here",
-            detail=f"{folder / 'server.json'} names none, and neither do --url and MOCO_URL.",
-            hint="Start one with `moco up`, in another shell.",
+            "No server configured",
+            detail=f"Looked at {folder / 'server.json'}, --url and MOCO_URL.",
+            hint="Start one with `moco up` in another shell.",
         )
     if found.key.value is None:
         raise _no_key(known, found.url, folder)
@@ -101,17 +101,17 @@ def _key_in(data_dir: Path) -> str | None:
 
 def _no_key(config: Config, url: Found, data_dir: Path) -> NoKey:
     path = data_dir / "api.key"
-    detail = f"{path} does not exist, and neither --key nor MOCO_API_KEY is given."
+    detail = f"{path} does not exist, and neither --key nor MOCO_API_KEY is set."
     if url.origin == str(config.project.path):
         return NoKey(
-            "There is no key for the server that this folder names",
-            detail=f"{url.origin} names {url.value}; a key that was set for another is not sent.",
+            "No key for the server in this folder's moco.toml",
+            detail=f"{url.origin} names {url.value}; keys of other servers are not sent to it.",
             hint=f'Write "{url.value}" = "KEY" under [keys] in {user_file()}, or set MOCO_API_KEY.',
         )
     if path.exists():
-        detail = f"{path} cannot be read, and neither --key nor MOCO_API_KEY is given."
+        detail = f"{path} cannot be read, and neither --key nor MOCO_API_KEY is set."
     return NoKey(
-        "There is no key to the server",
+        "No API key",
         detail=detail,
-        hint="Put the key that the server's owner gave you into MOCO_API_KEY.",
+        hint="Set MOCO_API_KEY to the key from the server's owner.",
     )

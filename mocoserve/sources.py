@@ -44,7 +44,7 @@ class FileSource:
         """Raises Unusable if `path` is empty."""
         self.path, self.size_bytes = path, path.stat().st_size
         if not self.size_bytes:
-            raise Unusable(f"{path} is empty", hint="Name an archive that holds images.")
+            raise Unusable(f"{path} is empty", hint="Pass an archive with images.")
 
     def read(self, offset: int) -> Iterator[bytes]:
         """The bytes from `offset` on."""
@@ -95,8 +95,12 @@ class FolderSource:
         self._members = [_member(file) for file in files]
         if not self.files:
             links = any(file.left_out == "link" for file in files)
-            hint = "Follow its links (--follow-links)." if links else "Name a folder with images."
-            raise Unusable(f"{folder} holds no files", hint=hint)
+            hint = (
+                "Follow its symbolic links with --follow-links."
+                if links
+                else "Pass a folder with images."
+            )
+            raise Unusable(f"{folder} contains no files", hint=hint)
         self.size_bytes = sum(m.total_bytes for m in self._members) + len(_END)
 
     @property
@@ -124,17 +128,15 @@ def source_of(path: Path, *, follow_links: bool = False, labels: Path | None = N
     `follow_links` and `labels` are those of FolderSource.
     """
     if labels is not None and not labels.is_file():
-        raise Unusable(f"There is no file {labels}", hint="Name a CSV file of two columns.")
+        raise Unusable(f"{labels} not found", hint="Pass a CSV file with two columns.")
     if path.is_dir():
         return FolderSource(path, follow_links=follow_links, labels=labels)
     if labels is not None:
-        hint = f"Put it into {path.name} as {_LABELS}, beside the images."
-        raise Unusable("Labels can be sent with a folder only", hint=hint)
+        hint = f"Save it in {path.name} as {_LABELS}, next to the images."
+        raise Unusable("--labels works only with a folder", hint=hint)
     if path.is_file():
         return FileSource(path)
-    raise Unusable(
-        f"There is no file or folder {path}", hint="Check the path; it is read on this machine."
-    )
+    raise Unusable(f"{path} not found", hint="Check the path. It is read on this machine.")
 
 
 def sha256_of(source: Source, *, on_bytes: Callable[[int], None] = lambda _: None) -> str:
@@ -159,7 +161,7 @@ def _below(
         entries = list(os.scandir(folder))
     except OSError as error:
         if not name:
-            hint = "Let your user read it, then run the same command again."
+            hint = "Make it readable for your user, then run the same command again."
             raise Unusable(f"{folder} cannot be read: {error.strerror}", hint=hint) from error
         yield _File(name, folder, 0, "unreadable")
         return
@@ -220,6 +222,6 @@ def _bytes_of(member: _Member) -> Iterator[bytes]:
         if left or file.read(1):
             raise Unusable(
                 f"{member.path} changed while it was read",
-                hint="Wait until nothing writes to the folder, then run the same command again.",
+                hint="Wait until no program writes to the folder, then run the same command again.",
             )
     yield bytes(member.padding_bytes)

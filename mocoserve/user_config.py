@@ -53,23 +53,23 @@ def _limit(name: str, help: str, default: int | None) -> Setting:
 
 DAY_S = 24 * 3600
 RETENTION = (
-    _limit("removable_bytes_max", "bytes of what may be removed at some age", None),
-    _limit("upload_kept_s", "seconds that uploads are kept", DAY_S),
-    _limit("dataset_unusable_kept_s", "seconds that failed datasets are kept", 7 * DAY_S),
-    _limit("checkpoint_kept_s", "seconds that ended jobs keep checkpoints", 30 * DAY_S),
-    _limit("event_kept_s", "seconds that ended jobs keep events", 30 * DAY_S),
-    _limit("job_kept_s", "seconds that failed and cancelled jobs are kept", None),
-    _limit("log_kept_s", "seconds that rotated logs are kept", 30 * DAY_S),
+    _limit("removable_bytes_max", "limit on the bytes of files that retention may delete", None),
+    _limit("upload_kept_s", "retention of unfinished uploads, seconds", DAY_S),
+    _limit("dataset_unusable_kept_s", "retention of failed datasets, seconds", 7 * DAY_S),
+    _limit("checkpoint_kept_s", "retention of checkpoints after a job ends, seconds", 30 * DAY_S),
+    _limit("event_kept_s", "retention of events after a job ends, seconds", 30 * DAY_S),
+    _limit("job_kept_s", "retention of failed and cancelled jobs, seconds", None),
+    _limit("log_kept_s", "retention of rotated logs, seconds", 30 * DAY_S),
 )
 """What the API of `moco up` removes by itself; the same as in `service.settings`."""
 SETTINGS = (
-    Setting("url", str, "MOCO_URL", "--url", None, "the server; else the one of `moco up`"),
-    Setting("api_key", str, "MOCO_API_KEY", "--key", None, "the key to it", secret=True),
-    Setting("data_dir", Path, "MOCO_DATA_DIR", "--data-dir", None, "where `moco up` keeps all"),
-    Setting("port", int, "MOCO_PORT", "--port", 8080, "of the API of `moco up`; 0: a free one"),
-    Setting("redis_url", str, "MOCO_REDIS_URL", "--redis", None, "a Redis for `moco up`"),
-    Setting("device", str, "MOCO_DEVICE", "--device", "auto", "what `moco up` trains on"),
-    _limit("log_bytes_max", "bytes of a process's log before a new one", 16 << 20),
+    Setting("url", str, "MOCO_URL", "--url", None, "server URL (default: the local `moco up`)"),
+    Setting("api_key", str, "MOCO_API_KEY", "--key", None, "API key of the server", secret=True),
+    Setting("data_dir", Path, "MOCO_DATA_DIR", "--data-dir", None, "data folder of `moco up`"),
+    Setting("port", int, "MOCO_PORT", "--port", 8080, "API port of `moco up`; 0 picks a free one"),
+    Setting("redis_url", str, "MOCO_REDIS_URL", "--redis", None, "external Redis for `moco up`"),
+    Setting("device", str, "MOCO_DEVICE", "--device", "auto", "training device of `moco up`"),
+    _limit("log_bytes_max", "log size at which a log file is rotated, bytes", 16 << 20),
     *RETENTION,
 )
 BY_NAME = {setting.name: setting for setting in SETTINGS}
@@ -170,8 +170,8 @@ def _read(path: Path) -> Layer:
     except (OSError, UnicodeDecodeError) as error:
         raise BadConfig(
             f"{path} cannot be read",
-            detail=str(getattr(error, "strerror", "") or "It is not written in UTF-8."),
-            hint="Mend the file, or take it away.",
+            detail=str(getattr(error, "strerror", "") or "It is not UTF-8."),
+            hint="Fix or remove the file.",
         ) from error
     import tomllib  # noqa: PLC0415  # most have no such file, and need not wait for this
 
@@ -179,7 +179,9 @@ def _read(path: Path) -> Layer:
         known = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadConfig(
-            f"{path} is no TOML", detail=f"{error}.", hint='A line reads: url = "http://host:8080"'
+            f"{path} is not valid TOML",
+            detail=f"{error}.",
+            hint='A line reads: url = "http://host:8080"',
         ) from error
     keys = _keys(path, text, known.pop(KEYS_TABLE, None))
     values = {name: _value(path, text, name, value) for name, value in known.items()}
@@ -195,9 +197,9 @@ def _value(path: Path, text: str, name: str, value: object) -> Value:
         near = get_close_matches(name, BY_NAME, n=1)
         meant = f" Did you mean {near[0]!r}?" if near else ""
         raise BadConfig(
-            f"{name!r} is no setting",
+            f"Unknown setting {name!r}",
             detail=f"In {where}.{meant}",
-            hint=f"There are: {', '.join(BY_NAME)}. What a job is made of goes into its spec.",
+            hint=f"Settings: {', '.join(BY_NAME)}. Job settings belong in the job spec.",
         )
     return _checked(setting, value, where=where, key=name, base=path.parent)
 
@@ -236,9 +238,9 @@ def _keys(path: Path, text: str, table: Any) -> dict[str, str]:  # noqa: ANN401 
     where = f"{path}, {_place(text, KEYS_TABLE)}"
     if path.name == PROJECT_FILE:
         raise BadConfig(
-            f"[{KEYS_TABLE}] does not belong into {PROJECT_FILE}",
-            detail=f"In {where}: a project is shared, keys are not.",
-            hint=f"Write it into {user_file()}.",
+            f"[{KEYS_TABLE}] is not allowed in {PROJECT_FILE}",
+            detail=f"In {where}. Project files are shared; keys must stay private.",
+            hint=f"Move it to {user_file()}.",
         )
     if not isinstance(table, dict) or not all(isinstance(key, str) for key in table.values()):
         raise _wrong(KEYS_TABLE, 'a table of lines such as "http://host:8080" = "key"', where)
@@ -247,7 +249,9 @@ def _keys(path: Path, text: str, table: Any) -> dict[str, str]:  # noqa: ANN401 
 
 def _wrong(key: str, must: str, where: str) -> BadConfig:
     return BadConfig(
-        f"{key} must be {must}", detail=f"In {where}.", hint="`moco config list` shows what counts."
+        f"{key} must be {must}",
+        detail=f"In {where}.",
+        hint="`moco config list` shows the effective settings.",
     )
 
 

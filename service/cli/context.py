@@ -25,18 +25,22 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 
 Url = Annotated[
-    str | None, typer.Option("--url", envvar="MOCO_URL", help="Server; else the one of `moco up`.")
+    str | None,
+    typer.Option("--url", envvar="MOCO_URL", help="Server URL (default: the local `moco up`)."),
 ]
 Key = Annotated[
     str | None,
     typer.Option(
-        "--key", envvar="MOCO_API_KEY", show_envvar=True, help="Key; else the data folder's."
+        "--key",
+        envvar="MOCO_API_KEY",
+        show_envvar=True,
+        help="API key (default: from the data folder).",
     ),
 ]
 DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="Data folder of the server on this machine.")
+    Path | None, typer.Option("--data-dir", help="Data folder of the local server.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @dataclass(frozen=True, kw_only=True)

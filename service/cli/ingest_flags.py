@@ -12,65 +12,82 @@ FLAGS: dict[str, Any] = {
         typer.Option(
             "--range",
             metavar="auto|full|LOW:HIGH",
-            help="Source values that become black and white, for 16-bit and other deep images.",
+            help="Source values mapped to black and white, for images of more than 8 bits.",
         ),
     ],
     "channels": Annotated[
-        str | None, typer.Option("--channels", metavar="auto|1..16", help="Channels of a row.")
+        str | None,
+        typer.Option("--channels", metavar="auto|1..16", help="Channels per stored image."),
     ],
     "alpha": Annotated[
-        str | None, typer.Option("--alpha", help="white lays see-through pixels on white; or drop.")
+        str | None,
+        typer.Option(
+            "--alpha",
+            help="Transparency: white (blend onto white) or drop (discard the alpha channel).",
+        ),
     ],
     "side_px_max": Annotated[
         int | None,
-        typer.Option("--side-px-max", help="Shrink images whose shorter side is longer (256)."),
+        typer.Option(
+            "--side-px-max", help="Downscale images whose shorter side exceeds this (default: 256)."
+        ),
     ],
     "shrink_filter": Annotated[
         str | None,
-        typer.Option("--shrink-filter", help="lanczos (the default) or bilinear shrinks them."),
+        typer.Option("--shrink-filter", help="Downscaling filter: lanczos (default) or bilinear."),
     ],
     "pages": Annotated[
         str | None,
-        typer.Option("--pages", help="Of a file with pages: only the first, or all as rows."),
+        typer.Option("--pages", help="Multi-page files: first page only, or all pages as images."),
     ],
     "follow_links": Annotated[
         bool | None,
-        typer.Option("--follow-links/--no-follow-links", help="Read what links lead to."),
+        typer.Option("--follow-links/--no-follow-links", help="Follow symbolic links."),
     ],
     "keep_truncated": Annotated[
         bool | None,
         typer.Option(
             "--keep-truncated/--refuse-truncated",
-            help="Keep images that are cut off, the missing part grey; or leave them out.",
+            help="Keep truncated images (missing part gray), or reject them.",
         ),
     ],
     "masks": Annotated[
-        str | None, typer.Option("--masks", metavar="FOLDER", help="Folder of masks, never rows.")
+        str | None,
+        typer.Option(
+            "--masks",
+            metavar="FOLDER",
+            help="Folder of masks; these files are not training images.",
+        ),
     ],
     "pixels_max": Annotated[
         int | None,
-        typer.Option("--pixels-max", help="Pixels of one image.", rich_help_panel=LIMIT),
+        typer.Option("--pixels-max", help="Limit: pixels per image.", rich_help_panel=LIMIT),
     ],
     "file_bytes_max": Annotated[
         int | None,
-        typer.Option("--file-bytes-max", help="Bytes of one file.", rich_help_panel=LIMIT),
+        typer.Option("--file-bytes-max", help="Limit: bytes per file.", rich_help_panel=LIMIT),
     ],
     "total_bytes_max": Annotated[
         int | None,
-        typer.Option("--total-bytes-max", help="Bytes unpacked.", rich_help_panel=LIMIT),
+        typer.Option(
+            "--total-bytes-max", help="Limit: total unpacked bytes.", rich_help_panel=LIMIT
+        ),
     ],
     "entries_max": Annotated[
-        int | None, typer.Option("--entries-max", help="Files.", rich_help_panel=LIMIT)
+        int | None,
+        typer.Option("--entries-max", help="Limit: number of files.", rich_help_panel=LIMIT),
     ],
     "ratio_max": Annotated[
         int | None,
         typer.Option(
-            "--ratio-max", help="Unpacked bytes for each packed one.", rich_help_panel=LIMIT
+            "--ratio-max",
+            help="Limit: compression ratio (unpacked / packed bytes).",
+            rich_help_panel=LIMIT,
         ),
     ],
     "seconds_max": Annotated[
         int | None,
-        typer.Option("--seconds-max", help="Seconds of the ingest.", rich_help_panel=LIMIT),
+        typer.Option("--seconds-max", help="Limit: ingest time in seconds.", rich_help_panel=LIMIT),
     ],
 }
 """Field of the record of options -> its flag. A test compares them with the record."""

@@ -19,9 +19,11 @@ def load(file: Path | None) -> dict[str, Any]:
     except OSError as error:
         raise _bad(f"{file} cannot be read", error.strerror or str(error)) from error
     except ValueError as error:
-        raise _bad(f"{file} is no JSON", str(error)) from error
+        raise _bad(f"{file} is not valid JSON", str(error)) from error
     if not isinstance(spec, dict):
-        raise _bad(f"{file} holds no JSON object", "A spec looks like {'dataset': 'cifar10'}.")
+        raise _bad(
+            f"{file} does not contain a JSON object", "A spec looks like {'dataset': 'cifar10'}."
+        )
     return spec
 
 
@@ -55,7 +57,7 @@ def _put(spec: dict[str, Any], names: list[str], value: object, entry: str) -> N
     for name in outer:
         spec = spec.setdefault(name, {})
         if not isinstance(spec, dict):
-            raise _bad(f"--set {entry} goes through {name}", f"{name} is no object.")
+            raise _bad(f"--set {entry}: {name} has no fields", f"{name} is a plain value.")
     spec[last] = value
 
 
@@ -68,5 +70,5 @@ def _value(text: str) -> object:
 
 
 def _bad(title: str, detail: str) -> CommandError:
-    hint = "See `moco submit --help`; `--dry-run` checks a spec without running it."
+    hint = "See `moco submit --help`. `--dry-run` checks a spec without running it."
     return CommandError(title, detail=detail, hint=hint, code=Exit.USAGE)

@@ -25,7 +25,7 @@ from service.cli.demo import command as demo
 
 app = typer.Typer(
     name="moco",
-    help="Turn a folder of unlabelled images into a pretrained encoder.",
+    help="Turn a folder of unlabeled images into a pretrained encoder.",
     no_args_is_help=True,
     # Plain help: the framed one takes half a second longer.
     rich_markup_mode=None,
@@ -46,7 +46,7 @@ def _print_version(wanted: bool) -> None:
 def _root(
     _version: Annotated[
         bool,
-        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it."),
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     pass

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 JobId = Annotated[
     str,
-    typer.Argument(help="Id of the job.", show_default=False, autocompletion=completion.jobs),
+    typer.Argument(help="Job id.", show_default=False, autocompletion=completion.jobs),
 ]
 AnyJobId = Annotated[
     str | None,
     typer.Argument(
-        help="Id of the job. Left out: the newest.",
+        help="Job id (default: the newest job).",
         show_default=False,
         autocompletion=completion.jobs,
     ),
@@ -25,11 +25,11 @@ AnyJobId = Annotated[
 DatasetRef = Annotated[
     str,
     typer.Argument(
-        help="Id or name of the dataset.", show_default=False, autocompletion=completion.datasets
+        help="Dataset id or name.", show_default=False, autocompletion=completion.datasets
     ),
 ]
 TimeoutS = Annotated[
-    float | None, typer.Option("--timeout", min=0.0, help="Seconds to wait at most.")
+    float | None, typer.Option("--timeout", min=0.0, help="Maximum seconds to wait.")
 ]
 
 
@@ -40,6 +40,6 @@ def job_id(client: "Client", given: str | None) -> str:
     newest, _ = client.jobs.list(limit=1)
     if not newest:
         raise CommandError(
-            "There is no job yet", hint="Submit one: `moco submit -d NAME`.", code=Exit.NOT_FOUND
+            "No jobs yet", hint="Submit one: `moco submit -d NAME`.", code=Exit.NOT_FOUND
         )
     return newest[0].id

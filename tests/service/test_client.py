@@ -83,7 +83,7 @@ def test_reading_is_tried_again_and_writing_is_not() -> None:
         raise httpx.ReadError("cut", request=request)
 
     client = scripted(fails)
-    with pytest.raises(Unreachable, match="No mocoserve answers"):
+    with pytest.raises(Unreachable, match="No mocoserve server at"):
         client.jobs.get("job_1")
     with pytest.raises(Unreachable):
         client.jobs.cancel("job_1")

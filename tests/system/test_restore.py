@@ -80,4 +80,4 @@ def test_a_copy_of_the_data_folder_is_enough(tmp_path: Path) -> None:
         assert new.status == "succeeded"
         assert sha256_of_encoder(client, new.id, tmp_path / "new") == before
         assert client.jobs.wait(long.id).status == "cancelled"
-        assert "all is well" in up.moco("admin", "verify", "--deep").stderr
+        assert "no problems" in up.moco("admin", "verify", "--deep").stderr

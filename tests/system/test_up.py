@@ -32,11 +32,11 @@ def test_from_a_folder_of_images_to_an_encoder(up: Up, tmp_path: Path) -> None:
     assert look == up.data_dir / "read.key"
     assert look.stat().st_mode & 0o777 == 0o600
     changes = up.moco("submit", "-d", "x", "--key", look.read_text().strip(), code=3)
-    assert "may only look" in changes.stderr
+    assert "read-only" in changes.stderr
     assert set(ready["pids"]) == {"api", "exporter", "worker-0", "worker-ingest"}
 
     taken = up.moco("up", "--port", "0", code=1)
-    assert f"It answers at {ready['url']}" in taken.stderr
+    assert f"It is running at {ready['url']}" in taken.stderr
 
     added = up.moco("dataset", "add", str(images(tmp_path / "imgs")), "--name", "pets", "--json")
     facts = json.loads(added.stdout)["facts"]
@@ -112,7 +112,7 @@ def test_a_child_that_cannot_start_ends_the_rest(tmp_path: Path) -> None:
     out, told = up.process.communicate(timeout=100)
     assert up.process.returncode == 1
     failure = json.loads(told)
-    assert "does not start" in failure["title"]
+    assert "failed to start" in failure["title"]
     assert "Traceback" not in failure["detail"]
     assert not (tmp_path / "data" / "server.json").exists()
     assert [json.loads(line)["event"] for line in out.splitlines()][-1] == "stopping"
@@ -128,4 +128,4 @@ def test_what_people_read_when_it_is_ready() -> None:
     }
     told = _ready_text(facts)
     assert "  key      in /data/api.key\n" in told
-    assert "  read key in /data/read.key, for whoever should only look\n" in told
+    assert "  read key in /data/read.key (read-only access)\n" in told

@@ -19,16 +19,20 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Check the store, or rebuild it from the disk.", no_args_is_help=True)
 Redis = Annotated[
     str | None,
-    typer.Option("--redis", envvar="MOCO_REDIS_URL", help="Else the one of the data folder."),
+    typer.Option(
+        "--redis", envvar="MOCO_REDIS_URL", help="Redis URL (default: the data folder's own)."
+    ),
 ]
 
 
 def verify(
     shell: Shell,
     redis: Redis = None,
-    deep: Annotated[bool, typer.Option("--deep", help="Read every byte.")] = False,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also verify the checksum of every file.")
+    ] = False,
 ) -> Exit:
-    """Check that every job is there once and every file is what it was."""
+    """Check that every job exists once and every file is intact."""
     from service.ledger.audit import survey
 
     with _store(shell, redis) as store:
@@ -47,12 +51,12 @@ def verify(
         _show(shell, checked.findings)
         what = f"{checked.jobs} jobs, {checked.datasets} datasets"
         bad = len(checked.findings)
-        shell.say(f"{what}: {f'{bad} findings' if bad else 'all is well'}.")
+        shell.say(f"{what}: {f'{bad} findings' if bad else 'no problems'}.")
     return Exit.ERROR if checked.findings else Exit.OK
 
 
 def reconcile(shell: Shell, redis: Redis = None) -> None:
-    """Rebuild in Redis what the disk knows and Redis lost."""
+    """Rebuild jobs that Redis lost from the disk."""
     from dataclasses import asdict
 
     from service.ledger.store_identity import settle
@@ -95,7 +99,7 @@ def _store(shell: Shell, redis: str | None) -> "Iterator[Store]":
 
     if not shell.data_dir.is_dir():
         raise CommandError(
-            f"There is no data folder {shell.data_dir}", hint="Name it with --data-dir."
+            f"Data folder {shell.data_dir} not found", hint="Set it with --data-dir."
         )
     url = redis or running_url(shell.data_dir)
     try:

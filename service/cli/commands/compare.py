@@ -25,20 +25,20 @@ def compare(
     jobs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Ids of two jobs or more. Left out: the two newest.",
+            help="Ids of two or more jobs (default: the two newest).",
             show_default=False,
             autocompletion=completion.jobs,
         ),
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="Settings that are equal as well.")
+        bool, typer.Option("--all", help="Also show settings that are equal.")
     ] = False,
 ) -> None:
-    """Compare jobs: the settings in which they differ, and their last signals."""
+    """Compare jobs: settings that differ, and latest results."""
     if jobs and len(jobs) < 2:
         raise CommandError(
-            "One job cannot be compared",
-            hint="Name another beside it; `moco jobs` lists them.",
+            "Need at least two jobs to compare",
+            hint="Add another job id; `moco jobs` lists them.",
             code=Exit.USAGE,
         )
     with shell.client() as client:
@@ -56,7 +56,9 @@ def _newest(client: "Client") -> "list[Job]":
     """The two newest jobs, the older one first."""
     page, _ = client.jobs.list(limit=2)
     if len(page) < 2:
-        raise CommandError("There are no two jobs yet", hint="Submit another.", code=Exit.NOT_FOUND)
+        raise CommandError(
+            "Fewer than two jobs exist", hint="Submit another one.", code=Exit.NOT_FOUND
+        )
     return page[::-1]
 
 
@@ -99,7 +101,7 @@ def _print(
     rows += [[name, *(_text(value) for value in values)] for name, values in signals.items()]
     print_table(("", *(job.name or job.id for job in jobs)), [_ids(jobs), *rows])
     if not config:
-        shell.say("The jobs are set alike.")
+        shell.say("The jobs have the same settings.")
 
 
 def _ids(jobs: "list[Job]") -> list[object]:

@@ -10,8 +10,10 @@ from mocoserve.user_config import PROJECT_FILE, SETTINGS, Config, Found, Setting
 from service.cli.context import Shell, guarded
 from service.cli.exit_codes import Exit
 
-app = typer.Typer(help="See what is set, and where.", no_args_is_help=True, rich_markup_mode=None)
-Json = Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")]
+app = typer.Typer(
+    help="Show settings and their sources.", no_args_is_help=True, rich_markup_mode=None
+)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _MASK_KEPT = 4
 
 
@@ -19,15 +21,20 @@ _MASK_KEPT = 4
 def list_settings(
     *,
     # Without the variables that other commands read here: a flag must be told from them.
-    url: Annotated[str | None, typer.Option("--url", help="As if it were given.")] = None,
-    key: Annotated[str | None, typer.Option("--key", help="As if it were given.")] = None,
-    data_dir: Annotated[Path | None, typer.Option(help="As if it were given.")] = None,
+    url: Annotated[
+        str | None, typer.Option("--url", help="Show the result as if this flag were given.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option("--key", help="Show the result as if this flag were given.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Show the result as if this flag were given.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """List every setting, its value, and where it comes from.
+    """List effective settings and their sources.
 
-    A flag counts more than the environment, that more than ./moco.toml, that more than your own
-    file, and that more than the default. Secrets are masked.
+    Precedence: flag, environment, ./moco.toml, user file, default. Secrets are masked.
     """
 
     def work() -> Exit:
@@ -43,7 +50,7 @@ def list_settings(
 
 @app.command("path")
 def path(*, json: Json = False) -> None:
-    """Print the files that are read, the one that counts most first."""
+    """Print the config files, highest precedence first."""
 
     def work() -> Exit:
         shell = Shell(url=None, key=None, data_dir=Path(), json=json)
@@ -53,7 +60,7 @@ def path(*, json: Json = False) -> None:
             shell.emit({"object": "list", "data": data})
             return Exit.OK
         for file in files:
-            shell.data(str(file) if file.exists() else f"{file} (not there)")
+            shell.data(str(file) if file.exists() else f"{file} (not found)")
         return Exit.OK
 
     raise typer.Exit(guarded(work, as_json=json))
@@ -90,6 +97,6 @@ def _show(shell: Shell, rows: list[dict[str, Any]]) -> None:
     from service.cli.render.tables import print_table
 
     print_table(
-        ("NAME", "VALUE", "ORIGIN", "WHAT IT IS"),
+        ("NAME", "VALUE", "ORIGIN", "MEANING"),
         ((row["name"], row["value"], row["origin"], row["help"]) for row in rows),
     )

@@ -27,22 +27,22 @@ def register(app: typer.Typer) -> None:
 
 
 def cancel(shell: Shell, job: JobId) -> None:
-    """Stop a job at its next step. It stays stopped, unless you resume it."""
+    """Cancel a job at its next step. `moco resume` can restart it."""
     _change(shell, lambda client: client.jobs.cancel(job))
 
 
 def pause(shell: Shell, job: JobId) -> None:
-    """Stop a job at its next step and keep its checkpoint."""
+    """Pause a job at its next step, after saving a checkpoint."""
     _change(shell, lambda client: client.jobs.pause(job))
 
 
 def resume(shell: Shell, job: JobId) -> None:
-    """Go on with a paused, failed or cancelled job from its last checkpoint."""
+    """Resume a paused, failed or cancelled job from its last checkpoint."""
     _change(shell, lambda client: client.jobs.resume(job))
 
 
 def wait(shell: Shell, job: AnyJobId = None, timeout: TimeoutS = None) -> Exit:
-    """Wait for the end of a job; the exit code tells how it ended."""
+    """Wait until a job ends; the exit code is its outcome."""
     with shell.client() as client:
         found = client.jobs.wait(job_id(client, job), timeout_s=timeout)
     if shell.json:
@@ -59,9 +59,9 @@ def wait(shell: Shell, job: AnyJobId = None, timeout: TimeoutS = None) -> Exit:
 def delete(
     shell: Shell,
     job: JobId,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Skip the confirmation.")] = False,
 ) -> None:
-    """Delete a job that is over, its checkpoints and its artifacts."""
+    """Delete a finished job with its checkpoints and artifacts."""
     if not yes and not agreed(f"Delete {job} and all its files? [y/N] "):
         raise CommandError(
             f"{job} was not deleted", hint="Pass --yes to delete it.", code=Exit.USAGE
@@ -71,7 +71,7 @@ def delete(
     if shell.json:
         shell.emit({"id": job, "object": "job", "deleted": True})
     else:
-        shell.data(f"{job} is deleted")
+        shell.data(f"{job} deleted")
 
 
 def sentence(job: "Job") -> str:

@@ -27,43 +27,48 @@ ENDINGS = re.compile(
 )
 """Endings of files that are no part of a dataset's name."""
 
-app = typer.Typer(help="Add images and look at them.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="Add and manage datasets.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def add(
     shell: Shell,
     /,
     path: Annotated[
-        Path, typer.Argument(help="A folder, or an archive or array of images.", show_default=False)
+        Path, typer.Argument(help="Folder, archive or array file of images.", show_default=False)
     ],
     *,
     name: Annotated[
-        str | None, typer.Option("--name", help="What to call it. Left out: as the path is.")
+        str | None, typer.Option("--name", help="Dataset name (default: from the path).")
     ] = None,
     format: Annotated[
         str, typer.Option(help="auto, folder, zip, tar, idx, npy or parquet.")
     ] = "auto",
     store_as: Annotated[
-        str, typer.Option("--store-as", help="pixels, or jpeg: a tenth of the disk for photos.")
+        str,
+        typer.Option("--store-as", help="pixels, or jpeg (a tenth of the disk space, for photos)."),
     ] = "pixels",
     labels: Annotated[
         Path | None,
-        typer.Option("--labels", metavar="CSV", help="Send it as the folder's labels.csv."),
+        typer.Option(
+            "--labels", metavar="CSV", help="Upload this file as the folder's labels.csv."
+        ),
     ] = None,
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="Let the server read PATH itself, without a copy.")
+        bool, typer.Option("--in-place", help="Let the server read PATH directly, without a copy.")
     ] = False,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until ready.")] = False,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Do not wait until the dataset is ready.")
+    ] = False,
     **flags: Any,  # noqa: ANN401  # `replace`, and those of service.cli.ingest_flags
 ) -> Exit | None:
-    """Send images and wait until they are ready. Run again after a break, and it goes on."""
+    """Upload images and wait until they are ready. Run it again to continue an upload."""
     replace = bool(flags.pop("replace", False))
     options = ingest_flags.chosen(flags)
     wanted = Wanted(name or name_of(path), format, store_as, options, replace)
     if in_place and labels is not None:
         raise CommandError(
-            "--labels goes with an upload only",
-            hint="Put the file as labels.csv beside the images, which are read in place.",
+            "--labels works only with uploads",
+            hint="For --in-place, save the file as labels.csv next to the images.",
             code=Exit.USAGE,
         )
     with shell.client() as client:
@@ -83,14 +88,14 @@ def name_of(path: Path) -> str:
     if name:
         return name
     raise CommandError(
-        f"{path} tells no name for the dataset", hint="Give one with --name.", code=Exit.USAGE
+        f"{path} does not give the dataset a name", hint="Set one with --name.", code=Exit.USAGE
     )
 
 
 def ls(
     shell: Shell,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=100)] = 20,
-    after: Annotated[str | None, typer.Option(help="Start after the one with this id.")] = None,
+    after: Annotated[str | None, typer.Option(help="Start after the dataset with this id.")] = None,
 ) -> None:
     """List datasets, newest first."""
     from service.cli.render.tables import print_table
@@ -108,7 +113,7 @@ def ls(
     head = ("ID", "NAME", "STATUS", "ROWS", "CLASSES", "SIZE", "ON DISK", "CREATED")
     print_table(head, rows)
     if more:
-        shell.say(f"There are more: `moco dataset ls --after {page[-1].id}`.")
+        shell.say(f"More: `moco dataset ls --after {page[-1].id}`.")
 
 
 def show(shell: Shell, dataset: DatasetRef) -> None:
@@ -125,9 +130,9 @@ def report(
     shell: Shell,
     dataset: DatasetRef,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=1000)] = 100,
-    after: Annotated[int, typer.Option(min=0, help="Skip so many files.")] = 0,
+    after: Annotated[int, typer.Option(min=0, help="Number of files to skip.")] = 0,
 ) -> None:
-    """List the files that are not among the rows, each with its reason."""
+    """List rejected files with their reasons."""
     from service.cli.render.tables import print_table
 
     with shell.client() as client:
@@ -140,7 +145,7 @@ def report(
         print_table(("FILE", "REASON", "DETAIL"), rows)
     shell.say(counts_text(found.counts))
     if found.has_more:
-        shell.say(f"There are more: `moco dataset report {dataset} --after {after + limit}`.")
+        shell.say(f"More: `moco dataset report {dataset} --after {after + limit}`.")
 
 
 def wait(shell: Shell, dataset: DatasetRef, timeout: TimeoutS = None) -> Exit | None:
@@ -153,15 +158,15 @@ def wait(shell: Shell, dataset: DatasetRef, timeout: TimeoutS = None) -> Exit | 
 def rename(
     shell: Shell,
     dataset: DatasetRef,
-    name: Annotated[str, typer.Argument(help="Its new name.", show_default=False)],
+    name: Annotated[str, typer.Argument(help="New name.", show_default=False)],
 ) -> None:
-    """Give a dataset another name. Jobs that use it go on."""
+    """Rename a dataset. Jobs that use it continue."""
     with shell.client() as client:
         found = client.datasets.rename(dataset, name)
     if shell.json:
         shell.emit(found.raw())
     else:
-        shell.data(f"{found.id} is named {found.name}")
+        shell.data(f"{found.id} renamed to {found.name}")
 
 
 def rm(
@@ -176,22 +181,22 @@ def rm(
         ),
     ],
     *,
-    yes: Annotated[bool, typer.Option("-y", "--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("-y", "--yes", help="Skip the confirmation.")] = False,
 ) -> None:
-    """Delete datasets and their files. Refused while a job that has not ended needs one."""
+    """Delete datasets and their files. Refused while an unfinished job needs one."""
     with shell.client() as client:
         found = [client.datasets.get(name) for name in dict.fromkeys(names)]
         listed = ", ".join(f"{one.name} ({bytes_text(one.stored_bytes)})" for one in found)
-        if not yes and not agreed(f"Delete {listed}? There is no way back. [y/N] "):
+        if not yes and not agreed(f"Delete {listed}? This cannot be undone. [y/N] "):
             raise CommandError(
                 "Nothing was deleted",
-                hint="Pass --yes to delete without a question.",
+                hint="Pass --yes to skip the confirmation.",
                 code=Exit.USAGE,
             )
         for one in found:
             client.datasets.delete(one.id)
             if not shell.json:
-                shell.data(f"{one.name} is deleted, {bytes_text(one.stored_bytes)} are free")
+                shell.data(f"{one.name} deleted, {bytes_text(one.stored_bytes)} freed")
     if shell.json:
         data = [{"id": one.id, "object": "dataset", "deleted": True} for one in found]
         shell.emit({"object": "list", "data": data})
@@ -202,7 +207,10 @@ REPLACE = inspect.Parameter(
     inspect.Parameter.KEYWORD_ONLY,
     default=False,
     annotation=Annotated[
-        bool, typer.Option("--replace", help="As a new version, which takes the name once ready.")
+        bool,
+        typer.Option(
+            "--replace", help="Add as a new version, which takes over the name when it is ready."
+        ),
     ],
 )
 command(app, "add", more=(*ingest_flags.PARAMETERS, REPLACE))(add)
@@ -256,16 +264,16 @@ def send(
                 dataset.id,
                 source,
                 on_progress=lambda sent, _total: moved(sent),
-                on_break=lambda: shell.say("The connection broke; trying again for a minute."),
+                on_break=lambda: shell.say("Connection lost; retrying for up to a minute."),
             )
         except KeyboardInterrupt:
-            shell.say("\nStopped. Run the same command again, and the upload goes on.")
+            shell.say("\nStopped. To continue the upload, run the same command again.")
             raise
         except (Unreachable, Unavailable) as error:
             raise CommandError(
-                "The upload broke off",
+                "Upload interrupted",
                 detail=f"{error.title}: {error.detail}",
-                hint="Run the same command again once the server is back; the upload goes on.",
+                hint="To continue the upload, run the same command again when the server is back.",
                 code=Exit.UNREACHABLE,
             ) from error
 
@@ -293,32 +301,32 @@ def _begun(
     is_same = known is not None and known.sha256 == sha256 and known.status != "failed"
     if known is None or known.status == "failed" or (wanted.replace and not is_same):
         if known is not None:
-            word = "is replaced once this is ready" if known.status != "failed" else "had failed"
+            word = "will be replaced by this version" if known.status != "failed" else "had failed"
             shell.say(f"{name} {word} ({known.id}).")
         return client.datasets.create(
             **wanted._asdict(), size_bytes=source.size_bytes, sha256=sha256
         )
     if is_same and known.store_as != wanted.store_as:
         raise CommandError(
-            f"{name} is to be kept in another way",
-            detail=f"{known.id} is {known.status} and keeps the same bytes as {known.store_as}.",
-            hint=f"Take it with --store-as {known.store_as}, or choose another --name.",
+            f"{name} exists with another --store-as",
+            detail=f"{known.id} ({known.status}) stores the same content as {known.store_as}.",
+            hint=f"Pass --store-as {known.store_as}, or choose another --name.",
         )
     if is_same and (names := differing(known, wanted.options)):
         were = ", ".join(f"{name} {known.options.get(name)}" for name in names)
         raise CommandError(
-            f"{name} is to be read with other options",
-            detail=f"{known.id} is {known.status} and holds the same bytes, read with {were}.",
-            hint="Leave these options out, or choose another --name.",
+            f"{name} exists with other options",
+            detail=f"{known.id} ({known.status}) has the same content, read with {were}.",
+            hint="Omit these options, or choose another --name.",
         )
     if is_same:
-        word = "goes on" if known.status == "received" else "is there already"
-        shell.say(f"{name} {word}: the same bytes were sent before.")
+        word = "Continuing" if known.status == "received" else "Already exists:"
+        shell.say(f"{word} {name}: the same content was uploaded before.")
         return known
     raise CommandError(
-        f"There is another dataset named {name}",
-        detail=f"{known.id} is {known.status} and holds other bytes than this path.",
-        hint="Choose another --name, or pass --replace to make this its new version.",
+        f"The name {name} is taken",
+        detail=f"{known.id} ({known.status}) has different content.",
+        hint="Choose another --name, or pass --replace to add a new version.",
     )
 
 
@@ -336,7 +344,10 @@ def settle(shell: Shell, client: "Client", dataset: "Dataset") -> "Dataset":
         try:
             return client.datasets.wait(dataset.id, on_look=look)
         except KeyboardInterrupt:
-            shell.say(f"\nIt is prepared without you; see `moco dataset wait {dataset.name}`.")
+            shell.say(
+                "\nDetached; preparation continues. Wait for it: `moco dataset wait "
+                f"{dataset.name}`."
+            )
             raise
 
 
@@ -365,7 +376,7 @@ def _conclude(shell: Shell, client: "Client", dataset: "Dataset") -> Exit | None
 def _say_report(shell: Shell, client: "Client", dataset: "Dataset") -> None:
     counts = client.datasets.report(dataset.id, limit=1).counts
     if counts:
-        shell.say(f"{counts_text(counts)} Each one: `moco dataset report {dataset.name}`.")
+        shell.say(f"{counts_text(counts)} List them: `moco dataset report {dataset.name}`.")
 
 
 def _print(dataset: "Dataset") -> None:

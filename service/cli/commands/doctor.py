@@ -71,7 +71,7 @@ def _torch(_shell: Shell) -> Iterator[Check]:
         if found:
             yield Check(name, "ok", found)
         else:
-            hint = "Workers need it: install `mocoserve[worker]`. The API does not."
+            hint = "Workers need it (the API does not): install `mocoserve[worker]`."
             yield Check(name, "warn", "not installed", hint)
 
 
@@ -92,7 +92,7 @@ def _redis(_shell: Shell) -> Iterator[Check]:
     try:
         yield Check("redis", "ok", str(find_server()))
     except StoreError as error:
-        yield Check("redis", "fail", "no server program", str(error))
+        yield Check("redis", "fail", "no Redis server found", str(error))
 
 
 def _disk(shell: Shell) -> Iterator[Check]:
@@ -100,9 +100,9 @@ def _disk(shell: Shell) -> Iterator[Check]:
     free = shutil.disk_usage(folder).free
     finding = f"{bytes_text(free)} free in {shell.data_dir}"
     if not os.access(folder, os.W_OK):
-        yield Check("disk", "fail", f"{folder} cannot be written", "Name another --data-dir.")
+        yield Check("disk", "fail", f"{folder} is not writable", "Choose another --data-dir.")
     elif free < _GIB:
-        yield Check("disk", "fail", finding, "Free some space, or name another --data-dir.")
+        yield Check("disk", "fail", finding, "Free some space, or choose another --data-dir.")
     elif free < 10 * _GIB:
         yield Check("disk", "warn", finding, "Checkpoints of large encoders take gigabytes.")
     else:
@@ -116,7 +116,7 @@ def _layout(shell: Shell) -> Iterator[Check]:
     try:
         check_layout(shell.data_dir)
     except Misconfigured as error:
-        yield Check("data folder", "fail", "this version cannot open it", str(error))
+        yield Check("data folder", "fail", "cannot be opened by this version", str(error))
 
 
 def _ports(shell: Shell) -> Iterator[Check]:
@@ -128,7 +128,7 @@ def _ports(shell: Shell) -> Iterator[Check]:
         if is_free(port):
             yield Check(f"port {port}", "ok", f"free for the {name}")
         else:
-            hint = "`moco up --port 0` takes free ones."
+            hint = "Choose another --port; 0 picks a free one."
             yield Check(f"port {port}", "warn", "taken by another program", hint)
 
 
@@ -139,9 +139,9 @@ def _key(shell: Shell) -> Iterator[Check]:
     files = (shell.data_dir / "api.key", shell.config.project.path, shell.config.user.path)
     holding = [path for path in files if found.origin.startswith(str(path)) and path.exists()]
     if found.value is None:
-        yield Check("key", "ok", "none yet; `moco up` makes one")
+        yield Check("key", "ok", "none yet; `moco up` creates one")
     elif holding and stat.S_IMODE(holding[0].stat().st_mode) & 0o077:
-        finding = f"{holding[0]} can be read by others"
+        finding = f"{holding[0]} is readable by other users"
         yield Check("key", "warn", finding, f"Run `chmod 600 {holding[0]}`.")
     else:
         yield Check("key", "ok", f"from {found.origin}")
@@ -174,8 +174,8 @@ def _worker_hint(shell: Shell, warning: "Reason") -> str:
     """Return what helps when no worker serves; starting `moco up` twice does not."""
     if warning.code == "no_worker" and read_server(shell.data_dir):
         return (
-            "`moco up` runs here, but has no such worker. Start one beside it: `python -m worker` "
-            "with MOCO_POOLS; or end `moco up`, and start it without --no-worker."
+            "`moco up` is running without such a worker. Start one next to it: `python -m worker` "
+            "with MOCO_POOLS; or stop `moco up` and start it without --no-worker."
         )
     return warning.hint
 

@@ -28,24 +28,26 @@ def download(
     shell: Shell,
     job: AnyJobId = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="Folder. Left out: named like the job.")
+        Path | None, typer.Option("-o", "--out", help="Output folder (default: the job's name).")
     ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
             "--only",
-            help="Just this file; may be repeated.",
+            help="Download only this file; repeatable.",
             autocompletion=completion.files,
         ),
     ] = None,
     curves: Annotated[
-        bool, typer.Option("--curves", help="The curves too, as JSON lines and for TensorBoard.")
+        bool,
+        typer.Option(
+            "--curves", help="Also download the curves, as JSON lines and for TensorBoard."
+        ),
     ] = False,
 ) -> None:
-    """Download a trained encoder, every file verified.
+    """Download a trained encoder and verify every file.
 
-    With --curves also metrics.jsonl and an event file of TensorBoard, which a job that has not
-    succeeded has as well.
+    --curves also downloads metrics.jsonl and a TensorBoard event file, even of unfinished jobs.
     """
     with shell.client() as client:
         job = job_id(client, job)
@@ -74,7 +76,7 @@ def _explained(shell: Shell, folder: Path) -> Iterator[None]:
     """What is right stays, and the next run goes on from it: whoever breaks off is told so."""
     from mocoserve.errors import Unavailable, Unreachable
 
-    again = "Run the same command again, and the download goes on."
+    again = "To continue the download, run the same command again."
     try:
         yield
     except KeyboardInterrupt:
@@ -82,16 +84,16 @@ def _explained(shell: Shell, folder: Path) -> Iterator[None]:
         raise
     except (Unreachable, Unavailable) as error:
         raise CommandError(
-            "The download broke off",
+            "Download interrupted",
             detail=f"{error.title}: {error.detail}",
-            hint=f"See whether the server is back. {again}",
+            hint=f"Check that the server is running. {again}",
             code=Exit.UNREACHABLE,
         ) from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             raise
         raise CommandError(
-            "The files do not fit on the disk",
+            "Not enough disk space",
             detail=f"{folder}: {error.strerror}.",
             hint=f"Free some space, or choose another --out. {again}",
         ) from error
@@ -125,8 +127,8 @@ def _available(client: "Client", job: str) -> "list[Artifact]":
         return files
     code = outcome(found.status)
     raise CommandError(
-        f"{job} has nothing to download",
-        detail=f"It is {found.status}; only a job that succeeded has files.",
+        f"{job} has no files to download",
+        detail=f"Job is {found.status}; only completed jobs have files.",
         hint=f"See `moco show {job}`." if found.over else f"Wait for it: `moco watch {job}`.",
         code=code if code else Exit.ERROR,
     )
@@ -136,7 +138,7 @@ def _chosen(files: "list[Artifact]", only: list[str]) -> "list[Artifact]":
     names = [file.name for file in files]
     if unknown := [name for name in only if name not in names]:
         raise CommandError(
-            f"There is no file {unknown[0]}",
+            f"No file named {unknown[0]}",
             hint=f"Choose from: {', '.join(names)}.",
             code=Exit.NOT_FOUND,
         )

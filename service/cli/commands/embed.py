@@ -27,7 +27,7 @@ def embed(
     encoder: Annotated[
         Path,
         typer.Argument(
-            help="Folder that `moco download` made, or the encoder.safetensors in it.",
+            help="Folder created by `moco download`, or the encoder.safetensors in it.",
             show_default=False,
         ),
     ],
@@ -36,16 +36,16 @@ def embed(
     ],
     *,
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="Parquet file to write.", show_default=False)
+        Path, typer.Option("-o", "--out", help="Output Parquet file.", show_default=False)
     ],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="Answer in JSON, for programs.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Turn images into embeddings with a downloaded encoder. Needs no server.
+    """Compute embeddings of images with a downloaded encoder. Needs no server.
 
-    The table has the columns name, label (the folder's name, if folders tell classes) and
-    embedding (float32, fixed length), as `embeddings.parquet` has. Images are prepared as the
-    dataset was; files that are no images are named and left out.
+    The table has the columns name, label (folder name, if folders are classes) and embedding
+    (float32, fixed length), like `embeddings.parquet`. Images are preprocessed like the training
+    dataset. Files that are not images are listed and skipped.
     """
     shell = Shell(url=None, key=None, data_dir=Path(), json=json)
     words = [str(encoder), str(images), "--out", str(out), "--device", device]
@@ -55,13 +55,13 @@ def embed(
 def _run(shell: Shell, words: list[str]) -> Exit:
     if missing := [path for path in words[:2] if not Path(path).exists()]:
         raise CommandError(
-            f"There is no file or folder {missing[0]}",
-            hint="Name first the folder that `moco download` made, then the images.",
+            f"{missing[0]} not found",
+            hint="Pass the folder created by `moco download`, then the images.",
             code=Exit.USAGE,
         )
     if find_spec("torch") is None:
         raise CommandError(
-            "PyTorch is not installed, so nothing can be embedded here",
+            "PyTorch is not installed; computing embeddings needs it",
             hint="Install `mocoserve[worker]`.",
         )
     arguments = module_command("trainer", "embed", *words, "--json")
@@ -78,9 +78,9 @@ def _run(shell: Shell, words: list[str]) -> Exit:
         _show(shell, found)
         return Exit.OK
     raise CommandError(
-        found.get("title") or f"The embedding ended with code {child.returncode}",
+        found.get("title") or f"The embedding process exited with code {child.returncode}",
         detail="" if found else (words_beside or "").strip().rpartition("\n")[2],
-        hint=found.get("hint") or "`python -m trainer embed` shows why.",
+        hint=found.get("hint") or "Run `python -m trainer embed` to see the cause.",
     )
 
 
@@ -99,8 +99,8 @@ def _show(shell: Shell, found: dict[str, Any]) -> None:
     shell.data(found["path"])
     bad = found["bad_files"]
     for file in bad[:_SHOWN]:
-        shell.say(f"left out: {file['name']} ({file['reason']}: {file['detail']})")
+        shell.say(f"skipped {file['name']} ({file['reason']}: {file['detail']})")
     if len(bad) > _SHOWN:
-        shell.say(f"... and {len(bad) - _SHOWN} more; --json names all.")
+        shell.say(f"... and {len(bad) - _SHOWN} more; --json lists all of them.")
     rows, width = count_text(found["rows"]), found["feature_dim"]
-    shell.say(f"{rows} images, {width} numbers each; {len(bad)} files left out.")
+    shell.say(f"{rows} images, {width} dimensions; {len(bad)} files skipped.")

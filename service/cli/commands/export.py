@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from service.observability.bundle import Targets
 
 app = typer.Typer(
-    help="Write dashboards or alerts for a Grafana or Prometheus of yours.",
+    help="Write dashboards and alerts for your own Grafana and Prometheus.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
 
-Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write into.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace files of these names.")]
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Output folder.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files.")]
 
 
 def grafana(
@@ -28,10 +28,10 @@ def grafana(
     folder: Folder,
     force: Force = False,
     prometheus_url: Annotated[
-        str, typer.Option(help="Where Grafana finds Prometheus.")
+        str, typer.Option(help="Prometheus URL for Grafana.")
     ] = "http://127.0.0.1:9090",
 ) -> None:
-    """Write four dashboards, and the provisioning that loads them."""
+    """Write four dashboards and their provisioning files."""
     from service.observability.bundle import grafana_files
 
     folder = folder.absolute()
@@ -51,21 +51,23 @@ def prometheus(
     folder: Folder,
     force: Force = False,
     api: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Of the API; else of `moco up`.")
+        str | None, typer.Option(metavar="HOST:PORT", help="API target (default: from `moco up`).")
     ] = None,
     state: Annotated[
         str | None,
-        typer.Option(metavar="HOST:PORT", help="Of the state exporter; else of `moco up`."),
+        typer.Option(metavar="HOST:PORT", help="State exporter target (default: from `moco up`)."),
     ] = None,
     worker: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST:PORT", help="Of a worker; may be repeated."),
+        typer.Option(
+            metavar="HOST:PORT", help="Worker target; repeatable (default: from `moco up`)."
+        ),
     ] = None,
     key_file: Annotated[
-        Path | None, typer.Option(help="The scrape key, as Prometheus reads it.")
+        Path | None, typer.Option(help="Path of the scrape key, as seen by Prometheus.")
     ] = None,
 ) -> None:
-    """Write a scrape config, recording rules, alerts and their runbook."""
+    """Write a scrape config, recording rules, alerts and a runbook."""
     from service.observability.bundle import Targets, prometheus_files
 
     folder = folder.absolute()
@@ -85,7 +87,7 @@ def prometheus(
     _check(targets)
     paths = _written(prometheus_files(targets, folder=folder), folder, force)
     if not targets.key_file.exists():
-        shell.say(f"There is no key at {targets.key_file}: put the one in scrape.key there.")
+        shell.say(f"No key at {targets.key_file}. Copy scrape.key from the data folder there.")
     _tell(
         shell,
         folder,
@@ -117,8 +119,8 @@ def _check(targets: "Targets") -> None:
         host, _, port = address.rpartition(":")
         if not host or "/" in address or not port.isdigit() or int(port) > 65_535:
             raise CommandError(
-                f"{address} is no address of a target",
-                hint="Give host and port without http://, as in 127.0.0.1:9103.",
+                f"Invalid target address {address}",
+                hint="Use HOST:PORT without http://, as in 127.0.0.1:9103.",
             )
 
 
@@ -129,9 +131,9 @@ def _written(texts: dict[str, str], folder: Path, force: bool) -> list[Path]:
     taken = [folder / name for name in texts if (folder / name).exists()]
     if taken and not force:
         raise CommandError(
-            f"{taken[0]} exists already",
+            f"{taken[0]} already exists",
             detail=f"{len(taken)} of {len(texts)} files do. Nothing was written.",
-            hint="Choose another folder, or replace them with --force.",
+            hint="Choose another folder, or overwrite them with --force.",
         )
     return write_all(folder, {name: text.encode() for name, text in texts.items()})
 

@@ -27,7 +27,7 @@ def list_jobs(
     status: Annotated[
         str | None,
         typer.Option(
-            help=f"Only one of: {', '.join(completion.STATES)}.",
+            help=f"Show only one status: {', '.join(completion.STATES)}.",
             autocompletion=completion.states,
         ),
     ] = None,
@@ -49,11 +49,11 @@ def list_jobs(
     head = ("ID", "STATUS", "PROGRESS", "VERDICT", "KNN (RAW)", "NAME", "CREATED")
     print_table(head, (_row(job) for job in page))
     if more:
-        shell.say(f"There are more: `moco jobs --after {page[-1].id}`.")
+        shell.say(f"More: `moco jobs --after {page[-1].id}`.")
 
 
 def show(shell: Shell, job: AnyJobId = None) -> None:
-    """Show one job: how far it is, and why."""
+    """Show a job's status, progress and latest results."""
     from service.cli.render.tables import print_facts
 
     with shell.client() as client:
@@ -72,10 +72,12 @@ def show(shell: Shell, job: AnyJobId = None) -> None:
 def logs(
     shell: Shell,
     job: AnyJobId = None,
-    tail: Annotated[int, typer.Option("-n", "--tail", min=1, help="Last lines.")] = 200,
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the end.")] = False,
+    tail: Annotated[int, typer.Option("-n", "--tail", min=1, help="Number of lines.")] = 200,
+    follow: Annotated[
+        bool, typer.Option("-f", "--follow", help="Follow the log until the job ends.")
+    ] = False,
 ) -> None:
-    """Print what the newest attempt of a job wrote."""
+    """Print the log of a job's latest attempt."""
     with shell.client() as client:
         job = job_id(client, job)
         seen = client.jobs.logs(job, tail=tail)
@@ -131,24 +133,24 @@ def _facts(job: "Job") -> list[tuple[str, object]]:
         ("id", job.id),
         ("name", job.name),
         ("status", job.status),
-        ("because", f"{reason.message or reason.code}" if reason else None),
+        ("reason", f"{reason.message or reason.code}" if reason else None),
         ("next", (reason.hint or None) if reason else None),
         ("verdict", f"{verdict.word}: {verdict.evidence}" if verdict else None),
         ("advice", verdict.advice if verdict else None),
-        ("place in line", job.queue_position),
+        ("queue position", job.queue_position),
         ("dataset", job.dataset_id),
         ("worker", job.worker_id),
         ("attempt", job.attempt or None),
         ("created", ago_text(job.created_at)),
-        ("took", _took(job)),
+        ("run time", _took(job)),
         ("on disk", bytes_text(job.stored_bytes) if job.stored_bytes else None),
     ]
     if progress and progress.steps:
         facts += [
             ("step", f"{progress.step} of {progress.steps}"),
             ("epoch", f"{progress.epoch:g} of {progress.epochs:g}" if progress.epochs else None),
-            ("left", duration_text(progress.eta_s) if progress.eta_s else None),
-            ("computes in", progress.precision),
+            ("time left", duration_text(progress.eta_s) if progress.eta_s else None),
+            ("precision", progress.precision),
         ]
         facts += [(name, f"{value:.4g}") for name, value in sorted(progress.signals.items())]
     return facts

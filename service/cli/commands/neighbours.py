@@ -23,40 +23,40 @@ def neighbours(
     job: JobId,
     image: Annotated[
         Path | None,
-        typer.Argument(help="Image file. Left out: rows of the dataset.", show_default=False),
+        typer.Argument(help="Query image (default: images of the dataset).", show_default=False),
     ] = None,
     *,
     rows: Annotated[
         list[int] | None,
         typer.Option(
-            "--row", min=0, help="Row of the dataset; may be repeated. Left out: eight of them."
+            "--row", min=0, help="Dataset row to use as a query; repeatable (default: eight rows)."
         ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, max=50, help="Neighbours of each.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, max=50, help="Neighbors per query.")] = 10,
     checkpoint: Annotated[
         int | None,
         typer.Option(
             min=0,
-            help="Step of a checkpoint. Left out: the finished encoder, else the newest.",
+            help="Checkpoint step (default: the final encoder, or the latest checkpoint).",
             show_default=False,
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="PNG file to show them in.")
+        Path | None, typer.Option("-o", "--out", help="Write a contact sheet to this PNG file.")
     ] = None,
     timeout: Annotated[float, typer.Option("--timeout", min=1.0, help="Seconds to wait.")] = 300.0,
 ) -> None:
-    """Show the images that an encoder finds most like an image, or like rows of the dataset."""
+    """Find the nearest neighbors of an image, or of images in the dataset."""
     if image is not None and rows:
         raise CommandError(
-            "An image and --row exclude each other", hint="Leave one out.", code=Exit.USAGE
+            "IMAGE and --row cannot be combined", hint="Pass only one of them.", code=Exit.USAGE
         )
     if image is not None and not image.is_file():
-        raise CommandError(f"{image} is no file", hint="Name an image file.", code=Exit.USAGE)
+        raise CommandError(f"{image} not found", hint="Pass an image file.", code=Exit.USAGE)
     with shell.client() as client:
         made = client.probes.create(job, image, rows=rows or None, checkpoint=checkpoint, k=k)
         if not made.over:
-            shell.say("Looking through the encoder ...")
+            shell.say("Searching ...")
         done = client.probes.wait(job, made.id, timeout_s=timeout)
         result = _result(done)
         if out is not None:
@@ -77,7 +77,7 @@ def _result(done: "Probe") -> "ProbeResult":
     raise CommandError(
         f"The search is {done.status}",
         detail=why.message if why else "",
-        hint=(why.hint if why else "") or "Ask again; the logs of the workers have the cause.",
+        hint=(why.hint if why else "") or "Try again; the worker logs have the cause.",
     )
 
 
@@ -103,5 +103,5 @@ def _save(path: Path, data: bytes) -> None:
         replace_file(path, data)
     except StorageError as error:
         raise CommandError(
-            f"{path} could not be written", detail=error.detail, hint="Choose another file."
+            f"{path} could not be written", detail=error.detail, hint="Choose another output file."
         ) from error

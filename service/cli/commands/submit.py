@@ -31,7 +31,7 @@ Labelled = Annotated[
     str | None,
     typer.Option(
         "--test-dataset",
-        help="Labelled images to classify during training.",
+        help="Labeled dataset for evaluation (default: hold out 10 % of the dataset).",
         autocompletion=completion.datasets,
     ),
 ]
@@ -48,14 +48,14 @@ Splits = Annotated[
     typer.Option(
         "--use-splits",
         metavar="yes|no",
-        help="no: train on the rows of all splits that the dataset names.",
+        help="no: train on all splits of the dataset.",
     ),
 ]
 Preset = Annotated[
     str | None,
     typer.Option(
         "--preset",
-        help="A published recipe: moco-v1, moco-v2 or moco-cifar10. Your own values win.",
+        help="Published settings: moco-v1, moco-v2 or moco-cifar10. Your own values override them.",
         autocompletion=completion.presets,
     ),
 ]
@@ -73,33 +73,40 @@ def submit(
     test_dataset: Labelled = None,
     preset: Preset = None,
     encoder: Encoder = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the images.")] = None,
-    batch_rows: Annotated[int | None, typer.Option(help="Images of one step.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Everything random depends on it.")] = None,
-    name: Annotated[str | None, typer.Option(help="What people call the job.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Number of passes over the dataset.")] = None,
+    batch_rows: Annotated[int | None, typer.Option(help="Batch size, in images.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
+    name: Annotated[str | None, typer.Option(help="Optional display name.")] = None,
     profile: Annotated[
         bool | None,
-        typer.Option("--profile", help="Measure where the time of each step goes."),
+        typer.Option("--profile", help="Measure the time of each phase of a step."),
     ] = None,
     sets: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Any field; may be repeated."),
+        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Set any field; repeatable."),
     ] = None,
     use_splits: Splits = None,
     file: Annotated[
-        Path | None, typer.Option("-f", "--file", help="Spec as JSON; - is stdin.")
+        Path | None,
+        typer.Option("-f", "--file", help="JSON file with the job spec; - reads stdin."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what would run, and why; run nothing.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Show all settings with reasons, time and memory; start nothing."
+        ),
     ] = False,
-    follow: Annotated[bool, typer.Option("--follow/--detach", help="Watch it to its end.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow/--detach", help="Watch the job until it ends.")
+    ] = False,
     idempotency_key: Annotated[
-        str | None, typer.Option(help="A repeat with the same key makes no second job.")
+        str | None,
+        typer.Option(help="Repeating a request with the same key does not create a second job."),
     ] = None,
 ) -> Exit | None:
     """Start a job.
 
-    What you leave out is chosen from the dataset; `--dry-run` shows each value and its reason.
+    Settings you omit are chosen from the dataset; `--dry-run` shows each value and its reason.
     """
     options = {
         "dataset": dataset,
@@ -116,8 +123,8 @@ def submit(
     spec = specs.with_sets(specs.with_options(specs.load(file), options), sets or [])
     if "dataset" not in spec:
         raise CommandError(
-            "No dataset is named",
-            hint="Give -d NAME; `moco dataset ls` lists them.",
+            "No dataset given",
+            hint="Pass -d NAME; `moco dataset ls` lists all datasets.",
             code=Exit.USAGE,
         )
     if dry_run:
@@ -173,17 +180,17 @@ def _print_preview(shell: Shell, preview: "Preview", *, given: dict[str, Any]) -
     from service.cli.render.tables import print_table
 
     def reason(field: str) -> str:
-        return preview.reasons.get(field) or ("you said so" if field in given else "")
+        return preview.reasons.get(field) or ("set by you" if field in given else "")
 
     resolved = flat(preview.resolved)
     print_table(
-        ("FIELD", "VALUE", "WHY"), ((name, resolved[name], reason(name)) for name in resolved)
+        ("FIELD", "VALUE", "REASON"), ((name, resolved[name], reason(name)) for name in resolved)
     )
     basis = f" ({preview.eta_basis})" if preview.eta_basis else ""
-    time = "no known time" if preview.eta_s is None else f"about {duration_text(preview.eta_s)}"
+    time = "time unknown" if preview.eta_s is None else f"about {duration_text(preview.eta_s)}"
     shell.say(
         f"{count_text(preview.steps)} steps, {time}{basis}, "
-        f"{bytes_text(preview.memory_bytes)} of memory. Nothing was started."
+        f"{bytes_text(preview.memory_bytes)} of memory. Dry run: nothing was started."
     )
     for warning in preview.warnings:
         shell.say(f"warning: {warning_text(warning)}")

@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 def up(
     *,
     data_dir: Annotated[
-        Path | None, typer.Option(help="Where everything is kept.", envvar="MOCO_DATA_DIR")
+        Path | None, typer.Option(help="Folder for all data.", envvar="MOCO_DATA_DIR")
     ] = None,
     port: Annotated[
         int | None,
@@ -40,24 +40,26 @@ def up(
             max=65_535,
             envvar="MOCO_PORT",
             show_default="8080",
-            help="Of the API; 0: a free one.",
+            help="API port; 0 picks a free one.",
         ),
     ] = None,
     redis: Annotated[
         str | None,
-        typer.Option(envvar="MOCO_REDIS_URL", help="A Redis of yours; else one is started."),
+        typer.Option(envvar="MOCO_REDIS_URL", help="External Redis URL (default: start one)."),
     ] = None,
-    no_worker: Annotated[bool, typer.Option("--no-worker", help="Only API and metrics.")] = False,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="That train.")] = 1,
+    no_worker: Annotated[
+        bool, typer.Option("--no-worker", help="Run only the API and the metrics.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of training workers.")] = 1,
     device: Annotated[
         str | None,
         typer.Option(
             envvar="MOCO_DEVICE",
             show_default="auto",
-            help="auto, cpu, or cuda:0,cuda:1 for one each.",
+            help="auto, cpu, or a list such as cuda:0,cuda:1 (one worker per device).",
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="What happens, as JSON lines.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
 ) -> None:
     """Run the service on this machine until Ctrl-C."""
 
@@ -119,7 +121,7 @@ def _layout(data_dir: Path, wish: dict[str, Any]) -> "Layout":
     if wish["port"] not in (0, port_of(api)):
         api.close()
         raise CommandError(
-            f"Port {wish['port']} is taken", hint="Choose another --port; 0 takes a free one."
+            f"Port {wish['port']} is taken", hint="Choose another --port; 0 picks a free one."
         )
     spread = 0 if wish["port"] == 0 else 1
     url = f"http://127.0.0.1:{port_of(api)}"
@@ -148,16 +150,16 @@ def _keys(data_dir: Path) -> str:
     except ValidationError as error:
         first = error.errors()[0]
         raise CommandError(
-            f"MOCO_{str(first['loc'][0]).upper()} has no good value",
+            f"MOCO_{str(first['loc'][0]).upper()} has an invalid value",
             detail=f"{first['msg']}.",
-            hint="Correct the variable, or take it away.",
+            hint="Fix the variable, or unset it.",
             code=Exit.USAGE,
         ) from error
     except WeakKey as error:
         raise CommandError(
             "A key is too weak",
             detail=str(error),
-            hint="Give a longer one, or none.",
+            hint="Set a longer one, or none.",
             code=Exit.USAGE,
         ) from error
 
@@ -234,7 +236,7 @@ def _lock_file(data_dir: Path) -> BinaryIO:
         raise CommandError(
             f"The data folder {data_dir} cannot be used",
             detail=error.strerror or str(error),
-            hint="Name another with --data-dir or MOCO_DATA_DIR.",
+            hint="Choose another with --data-dir or MOCO_DATA_DIR.",
             code=Exit.USAGE,
         ) from error
 
@@ -247,11 +249,11 @@ def _alone(data_dir: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             running = read_server(data_dir)
-            where = f"It answers at {running['url']}." if running else "It is just starting."
+            where = f"It is running at {running['url']}." if running else "It is starting."
             raise CommandError(
-                f"`moco up` runs on {data_dir} already",
+                f"`moco up` is already running on {data_dir}",
                 detail=where,
-                hint="Use that one, stop it, or give this one another --data-dir.",
+                hint="Use that one, stop it, or choose another --data-dir.",
             ) from error
         yield
 
@@ -273,18 +275,18 @@ def _told(shell: Shell) -> "Tell":
     sentences: dict[str, Callable[[dict[str, Any]], str]] = {
         "ready": _ready_text,
         "crashed": lambda f: (
-            f"{f['name']} ended unasked (code {f['code']}); it starts again in "
-            f"{f['again_in_s']:g} s. Its log: {f['log']}"
+            f"{f['name']} exited unexpectedly (code {f['code']}); restarting in "
+            f"{f['again_in_s']:g} s. Log: {f['log']}"
         ),
-        "restarted": lambda f: f"{f['name']} runs again.",
+        "restarted": lambda f: f"{f['name']} restarted.",
         "set_aside": lambda f: (
-            f"The files of {f['name']} were damaged. They are kept in {f['kept_in']}; all jobs and "
-            "datasets are rebuilt from the disk. Events of the past are not: curves and logs are."
+            f"The files of {f['name']} were damaged. They are kept in {f['kept_in']}; all jobs, "
+            "datasets, curves and logs are rebuilt from the disk; past events are not."
         ),
-        "ended": lambda f: f"{f['name']} has ended as it was asked to.",
+        "ended": lambda f: f"{f['name']} stopped as requested.",
         "killed": lambda f: f"{f['name']} did not stop in time and was killed.",
-        "stopping": lambda _f: "Stopping; running jobs save a checkpoint first.",
-        "stopped": lambda _f: "Stopped. Jobs go on with the next `moco up`.",
+        "stopping": lambda _f: "Stopping. Running jobs save a checkpoint first.",
+        "stopped": lambda _f: "Stopped. Jobs continue at the next `moco up`.",
     }
 
     def tell(event: str, facts: dict[str, Any]) -> None:
@@ -296,7 +298,7 @@ def _told(shell: Shell) -> "Tell":
             shell.say(sentences[event](facts))
 
     if not shell.json:
-        shell.say("Starting; the first start takes some seconds.")
+        shell.say("Starting. The first start takes a few seconds.")
     return tell
 
 
@@ -306,7 +308,7 @@ def _ready_text(facts: dict[str, Any]) -> str:
         f"mocoserve is ready. Ctrl-C stops it.\n"
         f"  url      {facts['url']}\n"
         f"  key      in {facts['key_file']}\n"
-        f"  read key in {facts['read_key_file']}, for whoever should only look\n"
+        f"  read key in {facts['read_key_file']} (read-only access)\n"
         f"  data     {facts['data_dir']}{metrics}\n"
         f"next, in another shell: moco dataset add PATH --name NAME"
     )

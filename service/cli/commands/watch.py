@@ -38,7 +38,7 @@ def watch(
         str | None, typer.Option(help="Only events after this id.", metavar="EVENT_ID")
     ] = None,
 ) -> Exit:
-    """Follow a job to its end. Ctrl-C detaches, the job goes on."""
+    """Watch a job until it ends. Ctrl-C detaches; the job continues."""
     with shell.client() as client:
         return follow(shell, client, job_id(client, job), after=after, line=shell.data)
 
@@ -58,7 +58,7 @@ def follow(
         else:
             last = _events_for_people(shell, client, job, after=after, line=line)
     except KeyboardInterrupt:
-        shell.say(f"\nDetached; {job} goes on. Watch it again: `moco watch {job}`")
+        shell.say(f"\nDetached; {job} continues. Watch it again: `moco watch {job}`")
         return Exit.DETACHED
     if not shell.json:
         _farewell(shell, last, line=line)
@@ -178,7 +178,7 @@ def _greet(shell: Shell, client: "Client", job: "Job") -> None:
         return
     reason = client.jobs.get(job.id).status_reason
     if reason and reason.code in ("no_worker", "workers_draining"):
-        shell.say(f"The job waits. {reason.message} {reason.hint}")
+        shell.say(f"The job is queued. {reason.message} {reason.hint}")
 
 
 def _farewell(shell: Shell, job: "Job", *, line: Callable[[str], None]) -> None:

@@ -29,7 +29,7 @@ def workers(
         typer.Argument(
             metavar="[WORKER_ID]",
             show_default=False,
-            help="With whom.",
+            help="Worker id.",
             autocompletion=completion.workers,
         ),
     ] = None,
@@ -37,12 +37,12 @@ def workers(
         str | None,
         typer.Option(
             metavar="WORKER_ID",
-            help="As `moco workers drain WORKER_ID`.",
+            help="Same as `moco workers drain WORKER_ID`.",
             autocompletion=completion.workers,
         ),
     ] = None,
 ) -> None:
-    """List the workers; or let one take no new job (drain), or take jobs again (undrain)."""
+    """List workers, stop one from accepting jobs (drain), or let it accept jobs again (undrain)."""
     from service.cli.render.tables import print_table
 
     if drain and verb is None:
@@ -56,7 +56,7 @@ def workers(
         shell.emit({"object": "list", "data": [worker.raw() for worker in found]})
         return
     if not found:
-        shell.say("No worker runs. `moco up` starts one.")
+        shell.say("No workers online. `moco up` starts one.")
         return
     rows = (
         (w.id, w.state, ",".join(w.pools), w.device, w.host, w.job_id, ago_text(w.seen_at))
@@ -67,8 +67,8 @@ def workers(
 
 def _change(shell: Shell, client: "Client", verb: str, worker: str | None) -> None:
     said: dict[str, str] = {
-        "drain": "takes no new job; the one that it has goes on",
-        "undrain": "takes jobs again",
+        "drain": "accepts no new jobs; its current job continues",
+        "undrain": "accepts jobs again",
     }
     if verb not in said or worker is None:
         raise CommandError(

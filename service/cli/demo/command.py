@@ -23,13 +23,13 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     *,
-    out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the results.")] = Path("demo"),
+    out: Annotated[Path, typer.Option("-o", "--out", help="Output folder.")] = Path("demo"),
     keep: Annotated[
-        bool, typer.Option("--keep", help="Keep the service's data folder as well.")
+        bool, typer.Option("--keep", help="Also keep the service's data folder.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="The result in JSON, for programs.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
-    """Train on real digits; show what the encoder is worth."""
+    """Train on handwritten digits and evaluate the encoder."""
     shell = Shell(url=None, key=None, data_dir=out / "server", json=json)
     raise typer.Exit(guarded(lambda: _run(shell, out, keep=keep), as_json=json))
 
@@ -59,11 +59,11 @@ def _run(shell: Shell, out: Path, *, keep: bool) -> Exit:
     log = out / "service.log"
     service = launch(shell.data_dir, log)
     with stopped_after(service):
-        with phases.phase("start", "Starting the service, and writing 1,797 digits as PNG files."):
+        with phases.phase("start", "Starting the service and writing 1,797 digits as PNG files."):
             pixels("digits", out / "digits.zip")
             await_ready(service, log)
         _train(shell, phases, out)
-    with phases.phase("score", "Testing it with 5 labels per class, 20 times."):
+    with phases.phase("score", "Evaluating with 5 labels per class, 20 draws."):
         result = pixels("score", out / "encoder")
     if not keep:
         shutil.rmtree(shell.data_dir)
@@ -81,12 +81,14 @@ def _train(shell: Shell, phases: Phases, out: Path) -> None:
         with phases.phase("upload", f"Uploading {out / 'digits.zip'} to {client.url}."):
             wanted = Wanted(recipe.DATASET, format="zip")
             sent = send(shell, client, out / "digits.zip", wanted)
-            _must(settle(shell, client, sent).status == "ready", "The digits were not taken", out)
-        with phases.phase("train", "Training. The loss rises at first: real keys replace random."):
+            _must(settle(shell, client, sent).status == "ready", "The dataset was rejected", out)
+        with phases.phase(
+            "train", "Training. The loss rises at first, while real keys fill the queue."
+        ):
             job = client.jobs.create(recipe.SPEC)
             people = Shell(url=shell.url, key=shell.key, data_dir=shell.data_dir, json=False)
             code = follow(people, client, job.id, line=shell.say)
-            _must(code == outcome("succeeded"), "The training did not succeed", out)
+            _must(code == outcome("succeeded"), "Training failed", out)
         with phases.phase("download", f"Downloading the encoder to {out / 'encoder'}."):
             fetch(client, job.id, client.artifacts.list(job.id), out / "encoder")
 
@@ -94,7 +96,7 @@ def _train(shell: Shell, phases: Phases, out: Path) -> None:
 def _must(fine: bool, title: str, out: Path) -> None:
     if not fine:
         logs = out / "server" / "logs"
-        raise CommandError(title, detail=f"Logs are in {logs}.", hint="Look there for the cause.")
+        raise CommandError(title, detail=f"Logs are in {logs}.", hint="Check them for the cause.")
 
 
 def _prepare(out: Path) -> None:
@@ -102,8 +104,8 @@ def _prepare(out: Path) -> None:
     if out.is_dir() and any(out.iterdir()):
         if not (out / _MARK).exists():
             raise CommandError(
-                f"{out} is not empty, and no demo made it",
-                hint="Name another folder with --out.",
+                f"{out} is not empty and was not created by the demo",
+                hint="Choose another folder with --out.",
                 code=Exit.USAGE,
             )
         shutil.rmtree(out)
@@ -130,7 +132,7 @@ def _conclude(shell: Shell, out: Path, result: dict[str, Any]) -> Exit:
         return Exit.OK
     raise CommandError(
         f"The encoder beats raw pixels by {margin:.3f}, less than {MARGIN_MIN}",
-        hint="Please report this, with the files in the folder of the demo.",
+        hint="Please report this with the files in the demo folder.",
     )
 
 

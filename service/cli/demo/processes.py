@@ -49,9 +49,9 @@ def await_ready(service: "subprocess.Popen[str]", log: Path) -> dict[str, Any]:
         if told.get("event") == "ready":
             return told
     raise CommandError(
-        "The service of the demo did not start",
+        "The demo service did not start",
         detail=log.read_text("utf-8", "replace").strip(),
-        hint="`moco doctor` checks what it needs.",
+        hint="`moco doctor` checks the requirements.",
     )
 
 

@@ -34,8 +34,8 @@ class OwnRedis:
         self._running = _started(self._data_dir)
         if self._running.url != self.url:
             raise CommandError(
-                "Redis came back at another address",
-                detail="Its port was taken in between.",
+                "Redis restarted at another address",
+                detail="Another program took its port.",
                 hint="Start `moco up` again; nothing is lost.",
             )
         self._tell("restarted", {"name": "redis", "pid": self._running.pid})
@@ -58,5 +58,5 @@ def _started(data_dir: Path) -> RunningRedis:
         raise CommandError(
             "The Redis server of the data folder does not start",
             detail=str(error),
-            hint="`moco doctor` looks for a server program; --redis URL takes one of yours.",
+            hint="`moco doctor` looks for a Redis server; --redis URL uses your own.",
         ) from error

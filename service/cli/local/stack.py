@@ -113,9 +113,9 @@ class Stack:
                         raise _cannot_start(child)
                 if time.monotonic() > end_s:
                     raise CommandError(
-                        f"The service is not ready after {_READY_S:g} s",
+                        f"The service did not become ready within {_READY_S:g} s",
                         detail=f"Logs are in {self.children[0].log.parent}.",
-                        hint="See what the logs say, then try again.",
+                        hint="Check the logs, then try again.",
                     )
                 time.sleep(_LOOK_EVERY_S)
 
@@ -126,9 +126,9 @@ class Stack:
             return all(child.pid in seen for child in self._workers)
         except NotAuthorised as error:
             raise CommandError(
-                f"Another service answers at {self.layout.url}",
-                detail="It does not know the key of this data folder.",
-                hint="Stop it, or choose another --port; 0 takes a free one.",
+                f"Another service is running at {self.layout.url}",
+                detail="It rejects the key of this data folder.",
+                hint="Stop it, or choose another --port; 0 picks a free one.",
             ) from error
         except ClientError:
             return False
@@ -188,7 +188,9 @@ def bound(preferred: int = 0) -> socket.socket:
             return listener
         except OSError:
             listener.close()
-    raise CommandError("No port is free on 127.0.0.1", hint="Stop something that listens.")
+    raise CommandError(
+        "No port is free on 127.0.0.1", hint="Stop a program that is listening there."
+    )
 
 
 def port_of(listener: socket.socket) -> int:
@@ -219,7 +221,7 @@ def _announced(layout: Layout) -> Iterator[None]:
 def _cannot_start(child: Child) -> CommandError:
     words = "\n  ".join(child.last_words())
     return CommandError(
-        f"{child.plan.name} does not start",
-        detail=f"The end of {child.log}:\n  {words}",
-        hint="`moco doctor` checks what it needs.",
+        f"{child.plan.name} failed to start",
+        detail=f"Last lines of {child.log}:\n  {words}",
+        hint="`moco doctor` checks the requirements.",
     )

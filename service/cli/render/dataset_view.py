@@ -9,19 +9,19 @@ if TYPE_CHECKING:
     from mocoserve.models import Dataset, DataWarning, SideHistogram, ValueMapping
 
 KEPT = {
-    "truncated_kept": "cut off",
-    "pages_left_out": "with further pages",
-    "bad_cell": "with a value that cannot be read in their table",
-    "bad_mask": "without their mask",
+    "truncated_kept": "truncated",
+    "pages_left_out": "with extra pages skipped",
+    "bad_cell": "with an invalid value in the table",
+    "bad_mask": "without a usable mask",
 }
 """Reasons of files that are rows all the same, in words."""
 RULES = {
-    "identity": "as they are",
+    "identity": "unchanged",
     "auto": "percentiles 0.1 and 99.9 of all pixels",
     "full": "smallest and largest of all pixels",
-    "stated": "as stated",
+    "stated": "as given",
 }
-"""Where the range of values comes from."""
+"""Source of the value range."""
 LIMITS = frozenset(
     {"pixels_max", "file_bytes_max", "total_bytes_max", "entries_max", "ratio_max", "seconds_max"}
 )
@@ -36,7 +36,7 @@ def facts_of(dataset: "Dataset") -> list[tuple[str, object]]:
         ("id", dataset.id),
         ("name", dataset.name),
         ("status", dataset.status),
-        ("because", (reason.message or reason.code or None) if reason else None),
+        ("reason", (reason.message or reason.code or None) if reason else None),
         ("size", bytes_text(dataset.size_bytes) if dataset.size_bytes else None),
         ("on disk", bytes_text(dataset.stored_bytes) if dataset.stored_bytes else None),
         ("version", _version(dataset)),
@@ -46,16 +46,19 @@ def facts_of(dataset: "Dataset") -> list[tuple[str, object]]:
         same = f"{facts.side_px_median} px"
         span = f"{facts.side_px_min} to {facts.side_px_max} px, median {same}"
         shown += [
-            ("rows", count_text(facts.rows)),
-            ("classes", f"{len(facts.labels)}" if facts.labels else "none: no labels"),
+            ("images", count_text(facts.rows)),
+            ("classes", f"{len(facts.labels)}" if facts.labels else "none (no labels)"),
             ("splits", splits_text(facts.splits) if facts.splits else None),
             ("channels", f"{facts.channels}"),
             ("values", values_text(facts.values) if facts.values else None),
-            ("sides", same if facts.same_size and facts.side_px_min == facts.side_px_max else span),
-            ("as sent", _lines(facts.sides_sent)),
-            ("bad files", count_text(facts.bad_files)),
+            (
+                "stored size",
+                same if facts.same_size and facts.side_px_min == facts.side_px_max else span,
+            ),
+            ("image sizes", _lines(facts.sides_sent)),
+            ("rejected files", count_text(facts.bad_files)),
             ("duplicates", count_text(facts.duplicates)),
-            ("kept as", f"{dataset.store_as}, {bytes_text(facts.size_bytes)}"),
+            ("stored as", f"{dataset.store_as}, {bytes_text(facts.size_bytes)}"),
             ("truncated", f"{facts.truncated_kept} kept" if facts.truncated_kept else None),
         ]
         shown += [("warning", warning_text(warning)) for warning in facts.warnings]
@@ -68,8 +71,8 @@ def counts_text(counts: Mapping[str, int]) -> str:
     """Return what a report counts: files that are left out, then those that are kept in part."""
     words = [f"{count} {reason}" for reason, count in sorted(counts.items()) if reason not in KEPT]
     kept = [f"{counts[reason]} {words}" for reason, words in KEPT.items() if reason in counts]
-    told = f"Left out: {', '.join(words) or 'nothing'}."
-    return f"{told} Kept in part: {', '.join(kept)}." if kept else told
+    rejected = f"Rejected: {', '.join(words) or 'none'}."
+    return f"{rejected} Partly used: {', '.join(kept)}." if kept else rejected
 
 
 def splits_text(splits: Mapping[str, int]) -> str:
@@ -101,18 +104,18 @@ def _version(dataset: "Dataset") -> str | None:
     if dataset.is_current:
         return None
     if dataset.status in ("received", "preparing"):
-        return "takes the name once it is ready"
-    return "the name leads to another version: use the id"
+        return "new: takes over the name when it is ready"
+    return "not current: refer to it by its id"
 
 
 def _upload(dataset: "Dataset") -> str:
     arrived = bytes_text(dataset.received_bytes or 0)
     of = f" of {bytes_text(dataset.size_bytes)}" if dataset.size_bytes else ""
     if dataset.is_uploading:
-        return f"goes on, {arrived}{of} have arrived"
+        return f"in progress, {arrived}{of} received"
     if not dataset.received_bytes:
-        return "has not begun"
-    return f"broke off, {arrived}{of} have arrived; add the same path again to go on"
+        return "not started"
+    return f"interrupted, {arrived}{of} received; add the same path again to continue"
 
 
 def _lines(sides: "SideHistogram | None") -> tuple[str, ...] | None:

@@ -31,9 +31,9 @@ _CODES: tuple[tuple[type[Exception], Exit], ...] = (
 )
 
 _HINTS: dict[type[ApiError], str] = {
-    NotAuthorised: "Give the server's key in MOCO_API_KEY, or --key.",
-    NotFound: "List what there is: `moco jobs`, `moco dataset ls`, `moco workers`.",
-    Unavailable: "Try again in a moment; `moco doctor` looks what is wrong.",
+    NotAuthorised: "Set the server's key with MOCO_API_KEY or --key.",
+    NotFound: "List what exists: `moco jobs`, `moco dataset ls`, `moco workers`.",
+    Unavailable: "Try again in a moment; `moco doctor` looks for the cause.",
 }
 
 
@@ -59,20 +59,20 @@ def explain(error: Exception) -> Failure:
         code = error.code if isinstance(error, CommandError) else _code(error)
         return Failure(error.title, code, error.detail, error.hint)
     if isinstance(error, TimeoutError) and not error.errno:
-        hint = "It goes on; ask again later, or wait longer."
+        hint = "It is still running. Check again later, or use a longer --timeout."
         return Failure(str(error), Exit.UNFINISHED, hint=hint)
     if isinstance(error, OSError):
         return Failure(
             f"{error.strerror or error}",
             Exit.ERROR,
             detail=str(error.filename or ""),
-            hint="Check the path, its permissions, and the space on the disk.",
+            hint="Check the path, its permissions and the free disk space.",
         )
     return Failure(
-        "moco itself failed",
+        "Internal error in moco",
         Exit.ERROR,
         detail=f"{type(error).__name__}: {error}",
-        hint="Please report this, with what MOCO_DEBUG=1 prints when you run it again.",
+        hint="Please report this with the output of the same command under MOCO_DEBUG=1.",
     )
 
 

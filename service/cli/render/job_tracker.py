@@ -110,7 +110,7 @@ class Tracker:
         if told := figure(signals, short=short):
             parts.append(told)
         if rows_per_s := signals.get("rows_per_s"):
-            parts.append(f"{count_text(rows_per_s)} rows/s")
+            parts.append(f"{count_text(rows_per_s)} images/s")
         if (eta_s := self.eta_s) is not None:
             parts.append(f"ETA {duration_text(eta_s)}")
         return (" " if short else "  ").join(parts)

@@ -45,7 +45,7 @@ def _detail(job: "Job") -> str:
 
 def _next(job: "Job") -> str:
     if job.status == "cancelled":
-        return f"`moco resume {job.id}` goes on from where it stopped."
+        return f"`moco resume {job.id}` continues from the last checkpoint."
     told = job.status_reason.hint if job.status_reason else ""
-    log = f"`moco logs {job.id}` prints its log."
+    log = f"`moco logs {job.id}` prints the log."
     return f"{told} {log}" if told else log

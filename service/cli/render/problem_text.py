@@ -17,25 +17,25 @@ _CODES = {
     "bad_cursor": Exit.USAGE,
 }
 _TITLES = {
-    "unauthorized": "The server does not know this key",
-    "read_only": "This key may only look",
-    "invalid": "A value is not valid",
+    "unauthorized": "The server rejected the key",
+    "read_only": "This key is read-only",
+    "invalid": "Invalid value",
 }
 _DETAILS = {
-    "unauthorized": "Another key, or none, belongs to it.",
-    "read_only": "What was asked for would change something.",
+    "unauthorized": "The key is missing or belongs to another server.",
+    "read_only": "This command changes something.",
 }
 _HINTS = {
-    "unauthorized": "Give the key in MOCO_API_KEY or --key; on the server's machine it is in "
-    "api.key of the data folder. `moco config list` tells which one is sent.",
-    "read_only": "Give the key of api.key, not that of read.key, in MOCO_API_KEY or --key.",
-    "no_dataset": "`moco dataset ls` lists what there is.",
-    "bad_spec": "Change it; `moco submit --dry-run` checks a job without running it.",
-    "bad_cursor": "Give an id that the list showed, or leave --after out.",
-    "name_taken": "Choose another --name; `moco dataset ls` lists those that are taken.",
-    "path_not_allowed": "Leave --in-place out to send the images, or start the service with "
+    "unauthorized": "Set MOCO_API_KEY or --key. On the server, the key is in api.key in the "
+    "data folder. `moco config list` shows which key is sent.",
+    "read_only": "Set MOCO_API_KEY or --key to the key in api.key, not the one in read.key.",
+    "no_dataset": "`moco dataset ls` lists all datasets.",
+    "bad_spec": "Fix it; `moco submit --dry-run` checks a job without running it.",
+    "bad_cursor": "Use an id from the list, or omit --after.",
+    "name_taken": "Choose another --name; `moco dataset ls` lists the names in use.",
+    "path_not_allowed": "Omit --in-place to upload the images, or start the service with "
     "the folder in MOCO_ALLOWED_ROOTS.",
-    "internal": "Report the request below; the service's log has its cause.",
+    "internal": "Report the request id below; the service log has the cause.",
 }
 _OF_STRANGERS = frozenset({404, 405, 501})
 """What something that is not mocoserve answers to a path that it does not know."""
@@ -57,7 +57,7 @@ def code_of(problem: Problem) -> Exit | None:
 def title_of(problem: Problem) -> str:
     """What is wrong."""
     if problem.code == "not_found":
-        return f"There is no such {_NOUNS.get(_kind(problem), 'thing')}"
+        return f"{_NOUNS.get(_kind(problem), 'resource').capitalize()} not found"
     return _TITLES.get(problem.code, problem.title)
 
 
@@ -70,9 +70,9 @@ def hint_of(problem: Problem) -> str:
     """Return the next step for the user."""
     kind = _kind(problem)
     if problem.code == "not_found":
-        return f"{_LISTS.get(kind, '`moco jobs`')} lists what there is."
+        return f"{_LISTS.get(kind, '`moco jobs`')} lists all of them."
     if problem.code == "wrong_state" and kind == "jobs":
-        return f"`moco show {problem.instance.split('/')[3]}` tells how it stands."
+        return f"`moco show {problem.instance.split('/')[3]}` shows its status."
     if problem.code == "invalid":
         return _correction(problem)
     return _HINTS.get(problem.code, problem.hint)
@@ -89,7 +89,7 @@ def _correction(problem: Problem) -> str:
     help_ = _HELPS.get(problem.instance, "") if in_body else ""
     names = [field.pointer.rpartition("/")[2] for field in problem.errors]
     meant = _meant(names[0]) if names and problem.instance == "/v1/jobs" else ""
-    return " ".join(word for word in ("Correct it.", meant, help_) if word)
+    return " ".join(word for word in ("Fix it.", meant, help_) if word)
 
 
 def _meant(name: str) -> str:

@@ -9,12 +9,12 @@ def table(profile: Profile) -> list[str]:
     """The phases of a step and the whole step, then what comes between steps, then the advice."""
     parts = [phase for phase in profile.phases if phase.name not in BETWEEN_STEPS]
     between = [phase for phase in profile.phases if phase.name in BETWEEN_STEPS]
-    speed = f"{profile.rows_per_s:,.0f} rows/s"
+    speed = f"{profile.rows_per_s:,.0f} images/s"
     return [
-        f"where the time of {profile.steps_measured:,} steps went:",
+        f"time per phase over {profile.steps_measured:,} steps:",
         *(_line(phase) for phase in parts),
         _line(Phase(name="step", mean_s=profile.step_mean_s, share=1.0), f"  {speed}"),
-        *(_line(phase, " of all time, each") for phase in between),
+        *(_line(phase, " of the run, per call") for phase in between),
         profile.sentence,
     ]
 

@@ -52,8 +52,8 @@ def test_dry_run_explains_and_starts_nothing(moco: Moco, api: RunningApi) -> Non
     before = len(answer(moco("jobs", "--json"))["data"])
     result = moco("submit", "-d", "dry", "--epochs", "3", "--dry-run")
     assert "batch_rows" in result.stdout
-    assert "you said so" in result.stdout
-    assert "Nothing was started" in result.stderr
+    assert "set by you" in result.stdout
+    assert "nothing was started" in result.stderr
     preview = answer(moco("submit", "-d", "dry", "--dry-run", "--json"))
     assert preview["resolved"]["batch_rows"] > 0
     assert preview["reasons"]["batch_rows"]
@@ -64,7 +64,7 @@ def test_dry_run_explains_and_starts_nothing(moco: Moco, api: RunningApi) -> Non
     ("arguments", "code", "words"),
     [
         (("-d", "unknown"), 102, "moco dataset ls"),
-        ((), 2, "No dataset is named"),
+        ((), 2, "No dataset given"),
         (("-d", "known2", "--test-dataset", "unknown"), 102, "#/test_dataset"),
         (("-d", "known2", "--epochs", "0"), 2, "/epochs"),
         (("-d", "known2", "--set", "nothing.here=1"), 2, "/nothing: There is no such field"),
@@ -153,7 +153,7 @@ def test_watch_in_plain_lines(moco: Moco, api: RunningApi) -> None:
     assert "epoch 2.0/3  step 4/4  loss 5.500 (chance 6.90)  top-1 25.0%" in result.stdout
     assert "kNN 50.0%" in result.stdout
     assert lines[-1].startswith(f"{job} succeeded after ")
-    assert "The job waits. No worker serves the pool" in result.stderr
+    assert "The job is queued. No worker serves the pool" in result.stderr
     assert f"next: moco download {job}" in result.stderr
 
 
@@ -236,6 +236,6 @@ def test_the_newest_job_is_meant_when_none_is_named(moco: Moco, api: RunningApi)
 
 def test_workers(moco: Moco) -> None:
     result = moco("workers")
-    assert "No worker runs" in result.stderr
+    assert "No workers online" in result.stderr
     assert answer(moco("workers", "--json"))["data"] == []
     assert moco("workers", "--drain", "nobody").exit_code == 102

@@ -38,7 +38,7 @@ def test_lost_found_and_rebuilt(home: Path, own_store: Store) -> None:
     jobs = {world.submit() for _ in range(3)}
     well = moco(home, "verify")
     assert (well.exit_code, well.stdout) == (0, "")
-    assert "3 jobs, 0 datasets: all is well." in well.stderr
+    assert "3 jobs, 0 datasets: no problems." in well.stderr
     empty(own_store)
     lost = moco(home, "verify", "--deep")
     assert lost.exit_code == 1
@@ -67,7 +67,7 @@ def test_another_redis_is_refused(home: Path, own_store: Store) -> None:
 def test_no_data_folder_is_said(tmp_path: Path) -> None:
     refused = moco(tmp_path / "none", "verify")
     assert refused.exit_code == 1
-    assert "There is no data folder" in refused.stderr
+    assert "not found" in refused.stderr
     assert not (tmp_path / "none").exists()
 
 

@@ -93,7 +93,7 @@ def test_the_files_are_named(places: Places) -> None:
     places.write(project="")
     lines = places.run("config", "path").stdout.splitlines()
     user = places.user / "config.toml"
-    assert lines == [str(places.project / "moco.toml"), f"{user} (not there)"]
+    assert lines == [str(places.project / "moco.toml"), f"{user} (not found)"]
     data = json.loads(places.run("config", "path", "--json").stdout)["data"]
     assert [row["exists"] for row in data] == [True, False]
 
@@ -101,16 +101,16 @@ def test_the_files_are_named(places: Places) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('\nurll = "x"\n', ("'urll' is no setting", "line 2", "Did you mean 'url'?")),
-        ("epochs = 5\n", ("'epochs' is no setting", "line 1", "spec")),
+        ('\nurll = "x"\n', ("Unknown setting 'urll'", "line 2", "Did you mean 'url'?")),
+        ("epochs = 5\n", ("Unknown setting 'epochs'", "line 1", "spec")),
         ('port = "many"\n', ("port must be a whole number", "line 1")),
         ("port = 70000\n", ("port must be a whole number", "70000")),
         ("port = true\n", ("port must be a whole number",)),
         ("# first\nurl = 5\n", ("url must be text in quotes", "line 2")),
         ('url = "team:8080"\n', ("url must be an address", "http://host:8080")),
         ("api_key = 5\n", ("api_key must be text",)),
-        ("url = \n", ("is no TOML", "line 1")),
-        ('[keys]\n"http://x" = "y"\n', ("[keys] does not belong", "line 1")),
+        ("url = \n", ("is not valid TOML", "line 1")),
+        ('[keys]\n"http://x" = "y"\n', ("[keys] is not allowed", "line 1")),
         ("[url]\nx = 1\n", ("url must be text", "line 1")),
     ],
 )
@@ -150,7 +150,7 @@ def test_a_projects_server_gets_no_key_of_the_user(places: Places) -> None:
     places.write(project='url = "http://stranger"\n', user=f'url = "{URL}"\napi_key = "{KEY}"\n')
     (places.data_dir / "api.key").write_text("of this machine")
     (places.data_dir / "server.json").write_text('{"url": "http://127.0.0.1:8080"}')
-    with pytest.raises(NoKey, match="no key for the server that this folder names"):
+    with pytest.raises(NoKey, match="No key for the server"):
         find(None, None, places.data_dir, config=load(places.env))
     assert places.run("jobs").exit_code == 3
     assert find("http://x", None, places.data_dir, config=load(places.env)).key == KEY

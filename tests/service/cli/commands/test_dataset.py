@@ -28,7 +28,7 @@ def test_add_a_file_and_again(moco: Moco, tmp_path: Path) -> None:
     assert "next: moco submit -d added" in result.stderr
     again = moco("dataset", "add", path, "--name", "added", "--json")
     assert answer(again)["status"] == "ready"
-    assert "is there already" in again.stderr
+    assert "Already exists" in again.stderr
     other = moco("dataset", "add", str(archive(tmp_path / "y.zip")), "--name", "added")
     assert other.exit_code in (0, 1)
     (tmp_path / "z.zip").write_bytes(b"PK other bytes")
@@ -37,7 +37,7 @@ def test_add_a_file_and_again(moco: Moco, tmp_path: Path) -> None:
     assert [d["name"] for d in answer(moco("dataset", "ls", "--json"))["data"]] == ["added"]
     assert "added" in moco("dataset", "ls").stdout
     assert answer(moco("dataset", "show", "added", "--json"))["facts"]["rows"] == 1000
-    assert "rows" in moco("dataset", "show", "added").stdout
+    assert "images" in moco("dataset", "show", "added").stdout
     assert moco("dataset", "wait", "added", "--timeout", "1").exit_code == 0
 
 
@@ -50,7 +50,7 @@ def test_rows_are_kept_as_asked(moco: Moco, tmp_path: Path) -> None:
     assert "jpeg, " in moco("dataset", "show", "small").stdout
     again = moco("dataset", "add", path, "--name", "small")
     assert again.exit_code == 1
-    assert "keeps the same bytes as jpeg" in again.stderr
+    assert "stores the same content as jpeg" in again.stderr
     assert "--store-as jpeg, or choose another --name" in again.stderr
     assert moco("dataset", "add", path, "--name", "small", "--store-as", "jpeg").exit_code == 0
     wrong = moco("dataset", "add", path, "--name", "other", "--store-as", "webp")
@@ -110,7 +110,7 @@ def test_add_goes_on_with_an_upload_that_was_broken_off(
     api.client.put(f"/v1/datasets/{made['id']}/content", content=content[:20_000])
     result = moco("dataset", "add", str(tmp_path / "x.zip"), "--name", "broken-off", "--json")
     assert result.exit_code == 0, result.output
-    assert "broken-off goes on" in result.stderr
+    assert "Continuing broken-off" in result.stderr
     assert (answer(result)["id"], answer(result)["status"]) == (made["id"], "ready")
 
 

@@ -23,7 +23,7 @@ def test_rm_deletes_several_and_says_what_is_free(moco: Moco, api: RunningApi) -
     ids = [ready_dataset(api.store, f"many-{n}").id for n in range(3)]
     result = moco("dataset", "rm", "many-0", ids[1], "--yes")
     assert result.exit_code == 0, result.output
-    assert result.stdout.count("is deleted") == 2
+    assert result.stdout.count("deleted") == 2
     told = answer(moco("dataset", "rm", "many-2", "--yes", "--json"))
     assert told["data"] == [{"id": ids[2], "object": "dataset", "deleted": True}]
     assert not {one.id for one in api.store.datasets.list(limit=100).data} & set(ids)
@@ -42,7 +42,7 @@ def test_rm_names_the_jobs_that_need_it(moco: Moco, api: RunningApi) -> None:
 
 def test_rename(moco: Moco, api: RunningApi) -> None:
     id = ready_dataset(api.store, "old-name").id
-    assert moco("dataset", "rename", "old-name", "new-name").stdout == f"{id} is named new-name\n"
+    assert moco("dataset", "rename", "old-name", "new-name").stdout == f"{id} renamed to new-name\n"
     assert moco("dataset", "show", "old-name").exit_code == 102
     other = ready_dataset(api.store, "third-name").id
     taken = moco("dataset", "rename", other, "new-name")
@@ -63,14 +63,14 @@ def test_add_replace_makes_a_version_that_takes_the_name(
     new = answer(result)["id"]
     assert api.store.datasets.get("growing").id == new != old
     assert "(growing)" in moco("dataset", "ls").stdout
-    assert "another version" in moco("dataset", "show", old).stdout
+    assert "not current" in moco("dataset", "show", old).stdout
     again = answer(moco("dataset", "add", path, "--name", "growing", "--replace", "--json"))
     assert again["id"] == new, "the same bytes are there already"
 
 
 def test_workers_are_drained_and_undrained(moco: Moco, api: RunningApi) -> None:
     api.store.workers.beat(worker(id="w-1"))
-    assert "no new job" in moco("workers", "drain", "w-1").stdout
+    assert "no new jobs" in moco("workers", "drain", "w-1").stdout
     assert api.store.workers.list()[0].state == "draining"
     assert "jobs again" in moco("workers", "undrain", "w-1").stdout
     assert answer(moco("workers", "undrain", "w-1", "--json"))["state"] == "idle"
@@ -92,4 +92,4 @@ def test_doctor_says_what_helps(moco: Moco, api: RunningApi, tmp_path: Path) -> 
     told = moco("doctor", MOCO_DATA_DIR=str(folder)).stderr
     lines = [line for line in told.splitlines() if "MOCO_POOLS" in line]
     assert lines
-    assert all("`moco up` runs here" in line for line in lines)
+    assert all("`moco up` is running" in line for line in lines)

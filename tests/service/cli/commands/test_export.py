@@ -79,7 +79,7 @@ def test_prometheus_gets_the_targets_of_the_service_that_runs_here(
     (data / "server.json").write_text(json.dumps({"url": "x", "pid": 1, "metrics": metrics}))
     done = moco("export", "prometheus", str(tmp_path / "out"), "--data-dir", str(data))
     assert done.exit_code == 0, done.stderr
-    assert "There is no key" in done.stderr
+    assert "No key at" in done.stderr
     config = yaml.safe_load((tmp_path / "out" / "prometheus.yml").read_text())
     shown = [job["static_configs"][0]["targets"] for job in config["scrape_configs"]]
     assert shown == [["127.0.0.1:81"], ["127.0.0.1:83", "127.0.0.1:84"], ["127.0.0.1:82"]]

@@ -179,7 +179,7 @@ def test_compare(moco: Moco, api: RunningApi) -> None:
     assert answer(moco("compare", one, two, "--json", "--all"))["config"]["epochs"] == [5, 5]
     shown = moco("compare", one, two, three).stdout
     assert all(word in shown for word in (one, three, "optim.lr", "0.03", "40 of 40", "queued"))
-    assert "set alike" in moco("compare", one, one).stderr
+    assert "the same settings" in moco("compare", one, one).stderr
     assert moco("compare", one).exit_code == 2
     assert answer(moco("compare", "--json"))["job_ids"] == [two, three]
     assert moco("compare", one, "job_nothing").exit_code == 102

@@ -92,7 +92,7 @@ def test_flags_beat_the_data_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"url": 3}'])
 def test_a_damaged_server_file_is_no_server(text: str, tmp_path: Path) -> None:
     (tmp_path / "server.json").write_text(text)
-    with pytest.raises(NoServer, match="No server is running"):
+    with pytest.raises(NoServer, match="No server configured"):
         find(None, "k", tmp_path)
 
 
@@ -199,7 +199,7 @@ def test_a_tracker_tells_pace_by_the_servers_clock() -> None:
     assert tracker.feed(evaluated, now_s=0.0)
     assert tracker.words() == (
         "epoch 0.8/4  step 20/100  loss 5.000 (chance 6.93)  top-1 25.0%  kNN 50.0%  "
-        "1,234 rows/s  ETA 0:42"
+        "1,234 images/s  ETA 0:42"
     )
     # A new attempt goes on from its checkpoint: the pace is measured anew.
     tracker.feed(event(60_000, type="started", step=10, steps_planned=100), now_s=0.0)

@@ -73,14 +73,14 @@ def test_the_field_that_was_meant() -> None:
     assert "Did you mean" not in hint("#/optim/lr")
     assert "Did you mean" not in hint("#/xyzzy")
     assert "moco dataset add --help" in hint("#/name", path="/v1/datasets")
-    assert hint("query/status") == "Correct it."
+    assert hint("query/status") == "Fix it."
 
 
 def test_keys(moco: Moco, api: RunningApi) -> None:
-    is_told(moco("jobs", MOCO_API_KEY="wrong-key-wrong-key"), 3, "does not know", "MOCO_API_KEY")
+    is_told(moco("jobs", MOCO_API_KEY="wrong-key-wrong-key"), 3, "rejected the key", "MOCO_API_KEY")
     look = (api.data_dir / "read.key").read_text().strip()
     assert moco("jobs", MOCO_API_KEY=look).exit_code == 0
-    is_told(moco("cancel", "job_x", MOCO_API_KEY=look), 3, "may only look", "api.key")
+    is_told(moco("cancel", "job_x", MOCO_API_KEY=look), 3, "read-only", "api.key")
 
 
 @pytest.mark.parametrize("url", ["nonsense", "ftp://x", "http://"])
@@ -93,7 +93,7 @@ def test_a_web_page_is_no_mocoserve() -> None:
     page = httpx.Response(200, headers={"content-type": "text/html"}, text="<h1>It works!</h1>")
     with (
         Client("http://x", KEY, transport=httpx.MockTransport(lambda _r: page)) as client,
-        pytest.raises(Unreachable, match="No mocoserve answers") as caught,
+        pytest.raises(Unreachable, match="No mocoserve server at") as caught,
     ):
         client.jobs.list()
     assert "web page" in caught.value.detail
@@ -103,7 +103,7 @@ def test_paths(moco: Moco, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty.zip").touch()
     for name, words in (
-        ("none", "no file or folder"),
+        ("none", "not found"),
         ("empty", "no files"),
         ("empty.zip", "empt"),
     ):
@@ -116,7 +116,7 @@ def test_names_and_formats_of_datasets(moco: Moco, tmp_path: Path) -> None:
     add = ("dataset", "add", str(tmp_path / "x.zip"))
     is_told(moco(*add, "--name", "a b"), 2, "#/name", "moco dataset add --help")
     is_told(moco(*add, "--format", "rar"), 2, "#/format", "'zip'")
-    is_told(moco("dataset", "show", "nobody"), 102, "no such dataset", "moco dataset ls")
+    is_told(moco("dataset", "show", "nobody"), 102, "Dataset not found", "moco dataset ls")
 
 
 # jobs that end otherwise than one wished
@@ -202,11 +202,11 @@ def test_an_upload_is_broken_off_and_goes_on(
     assert "Traceback" not in told
     if by == signal.SIGINT:
         assert sender.returncode == 130
-        assert "Run the same command again, and the upload goes on." in told
+        assert "To continue the upload, run the same command again." in told
     assert 0 < held_bytes() < path.stat().st_size
     result = moco(*arguments, "--no-wait", "--json")
     assert (result.exit_code, answer(result)["status"]) == (0, "preparing")
-    assert f"{name} goes on" in result.stderr
+    assert f"Continuing {name}" in result.stderr
 
 
 def test_a_server_that_stays_away_in_an_upload(
@@ -221,9 +221,9 @@ def test_a_server_that_stays_away_in_an_upload(
     result = moco("dataset", "add", str(tmp_path / "x.zip"), "--name", "gone")
     assert (result.exit_code, result.stdout) == (4, "")
     first, title, *_ = result.stderr.splitlines()
-    assert first == "The connection broke; trying again for a minute."
-    assert title == "error: The upload broke off"
-    assert "Run the same command again" in result.stderr
+    assert first == "Connection lost; retrying for up to a minute."
+    assert title == "error: Upload interrupted"
+    assert "run the same command again" in result.stderr
 
 
 def test_a_download_that_does_not_fit_goes_on_later(
@@ -242,7 +242,7 @@ def test_a_download_that_does_not_fit_goes_on_later(
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("error: The files do not fit on the disk\n")
+    assert done.stderr.startswith("error: Not enough disk space\n")
     assert "next: Free some space" in done.stderr
     assert not (tmp_path / "out" / "encoder.pth").exists()
     assert moco(*arguments).exit_code == 0
@@ -252,8 +252,8 @@ def test_a_download_that_does_not_fit_goes_on_later(
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (KeyboardInterrupt(), 130, "Stopped. Run the same command again"),
-        (Unreachable("http://x", reason="gone"), 4, "error: The download broke off"),
+        (KeyboardInterrupt(), 130, "Stopped. To continue the download"),
+        (Unreachable("http://x", reason="gone"), 4, "error: Download interrupted"),
         (PermissionError(13, "Permission denied", "/x"), 1, "error: Permission denied"),
     ],
 )
@@ -281,7 +281,7 @@ def test_a_download_that_breaks_off(
         ((), {"MOCO_API_KEY": "short"}, (2, "too weak")),
         ((), {"MOCO_READ_KEY": "short"}, (2, "MOCO_READ_KEY")),
         ((), {"MOCO_SCRAPE_KEY": "short"}, (2, "MOCO_SCRAPE_KEY")),
-        ((), {"MOCO_TICK_S": "soon"}, (2, "MOCO_TICK_S has no good value")),
+        ((), {"MOCO_TICK_S": "soon"}, (2, "MOCO_TICK_S has an invalid value")),
         (("--port", "PORT"), {}, (1, "is taken")),
         (("--data-dir", "FILE"), {}, (2, "cannot be used")),
     ],

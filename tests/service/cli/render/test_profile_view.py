@@ -42,7 +42,7 @@ def test_watch_tells_the_sentence_when_it_changes_and_the_table_once(
     lines = told.stdout.splitlines()
     assert lines.count(PROFILE["sentence"]) == 1
     assert lines.count(EVALUATED["sentence"]) == 2  # when it came, and below the table
-    start = lines.index("where the time of 1,195 steps went:")
+    start = lines.index("time per phase over 1,195 steps:")
     assert lines[start:-1] == table(Profile.model_validate(EVALUATED))
     assert lines[-1].startswith(f"{job} succeeded after ")
     assert moco("show", job).stdout.splitlines()[-len(lines[start:-1]) :] == lines[start:-1]
@@ -52,16 +52,16 @@ def test_without_a_profile_nothing_is_said_of_it(moco: Moco, api: RunningApi) ->
     job = queued_job(api.store)
     lease = claim(api.store, api.store.jobs.get(job).pool)
     api.store.queue.complete(lease, artifacts=(), artifacts_folder="none")
-    assert "where the time" not in moco("watch", job).stdout + moco("show", job).stdout
+    assert "time per phase" not in moco("watch", job).stdout + moco("show", job).stdout
 
 
 def test_the_table_has_each_phase_with_its_time_and_share() -> None:
     first, views, backward, step, evaluation, sentence = table(Profile.model_validate(EVALUATED))
-    assert first == "where the time of 1,195 steps went:"
+    assert first == "time per phase over 1,195 steps:"
     assert re.split(r"\s{2,}", views.strip()) == ["views", "30.6 ms", "61.0 %"]
     assert re.split(r"\s{2,}", backward.strip()) == ["backward", "19.6 ms", "39.0 %"]
-    assert re.split(r"\s{2,}", step.strip()) == ["step", "50.2 ms", "100.0 %", "5,100 rows/s"]
-    assert re.sub(r"\s+", " ", evaluation) == " evaluation 1.25 s 33.0 % of all time, each"
+    assert re.split(r"\s{2,}", step.strip()) == ["step", "50.2 ms", "100.0 %", "5,100 images/s"]
+    assert re.sub(r"\s+", " ", evaluation) == " evaluation 1.25 s 33.0 % of the run, per call"
     assert sentence == EVALUATED["sentence"]
     assert len({line.index("%") for line in (views, backward, step, evaluation)}) == 1
 
