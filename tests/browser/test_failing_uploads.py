@@ -52,7 +52,7 @@ def test_what_was_not_filled_in_is_told_at_the_field(
     expect(error(page, "name")).to_have_text("Enter a name.")
     for name in ("my photos!", "-x", "ümläut"):
         add(page, name, file)
-        expect(error(page, "name")).to_contain_text("a letter or a digit first")
+        expect(error(page, "name")).to_contain_text("start with a letter or a digit")
         expect(page.get_by_label("Name")).to_be_focused()
     add(page, "some")
     expect(error(page, "file")).to_contain_text("Choose an archive")

@@ -77,24 +77,17 @@ def submit(
     batch_rows: Annotated[int | None, typer.Option(help="Batch size, in images.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
     name: Annotated[str | None, typer.Option(help="Optional display name.")] = None,
-    profile: Annotated[
-        bool | None,
-        typer.Option("--profile", help="Measure the time of each phase of a step."),
-    ] = None,
+    profile: Annotated[bool | None, typer.Option("--profile", help="Profile the run.")] = None,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY.PATH=VALUE", help="Set any field; repeatable."),
     ] = None,
     use_splits: Splits = None,
     file: Annotated[
-        Path | None,
-        typer.Option("-f", "--file", help="JSON file with the job spec; - reads stdin."),
+        Path | None, typer.Option("-f", "--file", help="JSON job spec; - reads stdin.")
     ] = None,
     dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run", help="Show all settings with reasons, time and memory; start nothing."
-        ),
+        bool, typer.Option("--dry-run", help="Show settings with reasons and cost; start nothing.")
     ] = False,
     follow: Annotated[
         bool, typer.Option("--follow/--detach", help="Watch the job until it ends.")
