@@ -6,15 +6,15 @@ import sys
 
 from pydantic import ValidationError
 
-from service import logs
-from service.apikey import WeakKey, load_keys
 from service.app import create_app
 from service.exporter import create_exporter
 from service.ledger.stamp import check_layout
 from service.ledger.store_identity import settle
-from service.listeners import PortTaken, bound, handed_over
 from service.routes.common import Parts
-from service.server import (
+from service.server.api_keys import WeakKey, load_keys
+from service.server.listeners import PortTaken, bound, handed_over
+from service.server.logging import configure
+from service.server.run import (
     NotLoopback,
     check_host,
     collect_rarely,
@@ -67,7 +67,7 @@ def _serve(settings: ApiSettings, *, is_exporter: bool) -> None:
     store = open_store(settings)
     try:
         with _listener(settings, host, port, is_exporter=is_exporter) as listener:
-            logs.configure()
+            configure()
             _serve_on(listener, settings, store, is_exporter=is_exporter)
     finally:
         store.close()

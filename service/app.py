@@ -10,13 +10,8 @@ from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
-from service import problems
-from service.apikey import load_keys
 from service.assets import load_assets
-from service.auth import KeyGuard
 from service.clerk import Clerk
-from service.edge import Edge
-from service.head import HeadAsGet
 from service.ledger.deletions import settle_unanswered
 from service.ledger.journaled_store import Desk
 from service.ledger.store_identity import known, settle
@@ -40,7 +35,12 @@ from service.routes import (
     workers,
 )
 from service.routes.common import Parts
-from service.session import Sessions
+from service.server import problems
+from service.server.api_keys import load_keys
+from service.server.auth import KeyGuard
+from service.server.head_as_get import HeadAsGet
+from service.server.middleware import Edge
+from service.server.sessions import Sessions
 from service.settings import ApiSettings
 from service.store.store import Store
 from service.tidier import Tidier

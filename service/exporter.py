@@ -11,18 +11,18 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.middleware import Middleware
 
-from service import problems
-from service.apikey import load_keys
-from service.auth import KeyGuard
-from service.edge import Edge
-from service.head import HeadAsGet
+from service.files.disk_usage import StorageMeter
 from service.ledger.journaled_store import Desk
 from service.metric_rows import KNOWN
 from service.metrics import Instruments
 from service.routes import health
 from service.routes.common import Parts
+from service.server import problems
+from service.server.api_keys import load_keys
+from service.server.auth import KeyGuard
+from service.server.head_as_get import HeadAsGet
+from service.server.middleware import Edge
 from service.settings import ApiSettings
-from service.storage import StorageMeter
 from service.store.errors import StoreError
 from service.store.store import Store
 

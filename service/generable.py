@@ -62,7 +62,7 @@ def _references(node: Any) -> Iterator[str]:  # noqa: ANN401  # any part of a do
 
 
 def _require_plain_texts(node: Any) -> None:  # noqa: ANN401  # any part of a schema
-    """Write down what `service.body` asks of every text that has no pattern of its own."""
+    """Require of every text without a pattern of its own what `strict_json` requires."""
     if isinstance(node, dict):
         if node.get("type") == "string" and not node.keys() & {"pattern", "enum", "const"}:
             node["pattern"] = PATTERN

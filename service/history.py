@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from service.files import open_inside
+from service.files.safe_open import open_inside
 
 Point = tuple[int, float]
 """Step and value."""

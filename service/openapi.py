@@ -7,10 +7,10 @@ from fastapi.openapi.utils import get_openapi
 
 from service import answers, examples, health, probe_answers
 from service import schemas as api_schemas
-from service.auth import SAFE
 from service.generable import make_generable, never_null
 from service.health import ProblemBody
-from service.problems import KINDS, MEDIA_TYPE
+from service.server.auth import SAFE
+from service.server.problems import KINDS, MEDIA_TYPE
 
 DESCRIPTION = """\
 Turns a folder of unlabelled images into a pretrained encoder by Momentum Contrast.

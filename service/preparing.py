@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from service.disk import disk_told
 from service.errors import ServiceError, invalid
+from service.files.disk_errors import disk_told
 from service.ids import new_id
 from service.ledger.journaled_store import Desk
 from service.planning import INGEST_POOL

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import ServiceError, invalid
-from service.files import folder_exists
+from service.files.safe_open import folder_exists
 from service.idempotency import fingerprint
 from service.store.errors import NotFound, WrongState
 from service.store.models import TERMINAL, JobRecord, NewJob, Submitted

@@ -17,8 +17,8 @@ from typing import BinaryIO
 
 from anyio import to_thread
 
-from service.disk import disk_told
 from service.errors import ServiceError, WrongOffset
+from service.files.disk_errors import disk_told
 from service.store.errors import NotFound
 from trainer.failpoints import reach
 from trainer.file_names import UPLOAD

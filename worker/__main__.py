@@ -9,9 +9,9 @@ from contextlib import ExitStack
 
 from pydantic import ValidationError
 
-from service.apikey import WeakKey, load_keys
 from service.ledger.stamp import check_layout
-from service.listeners import PortTaken, handed_over
+from service.server.api_keys import WeakKey, load_keys
+from service.server.listeners import PortTaken, handed_over
 from service.store.errors import Misconfigured, StoreUnavailable
 from service.store.store import Store, open_store
 from trainer import failpoints

@@ -9,14 +9,14 @@ from fastapi import APIRouter, Depends, Header, Path
 from starlette.responses import Response
 
 from service.answers import Artifact, ArtifactList, Checkpoint, CheckpointList
-from service.body import StrictRoute
-from service.conditions import require_match, tag_matches
-from service.file_response import FileAnswer, digest_of, etag_of, parse_range
-from service.files import folder_exists, open_inside
+from service.files.safe_open import folder_exists, open_inside
 from service.metrics import artifact_format
 from service.openapi import refused
-from service.problems import Problem
 from service.routes.common import JobId, PartsOf
+from service.server.file_response import FileAnswer, digest_of, etag_of, parse_range
+from service.server.preconditions import require_match, tag_matches
+from service.server.problems import Problem
+from service.server.strict_json import StrictRoute
 from service.settings import ApiSettings
 from service.store.errors import NotFound
 from service.store.models import JobRecord

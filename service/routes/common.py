@@ -10,12 +10,12 @@ from starlette.responses import JSONResponse, Response
 
 from service import examples, ids
 from service.curves import CurveCache
+from service.files.disk_usage import StorageMeter, folder_bytes
 from service.ledger.journaled_store import Desk
 from service.metrics import Instruments
-from service.problems import Problem
 from service.schemas import Dataset, DatasetOnDisk
+from service.server.problems import Problem
 from service.settings import ApiSettings
-from service.storage import StorageMeter, folder_bytes
 from service.store.errors import NotFound
 from service.store.event_subscriptions import EventTail
 from service.store.models import DatasetRecord

@@ -6,13 +6,13 @@ from fastapi import APIRouter, Header, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.body import StrictRoute
 from service.errors import invalid
 from service.openapi import refused
 from service.preparing import check_size, fillable, take_in
-from service.problems import Problem
 from service.routes.common import DatasetName, PartsOf, answer, dataset_response
 from service.schemas import Dataset
+from service.server.problems import Problem
+from service.server.strict_json import StrictRoute
 from service.settings import ApiSettings
 from service.store.models import DatasetRecord
 from service.uploads import Announced, held_bytes, receive, staged, staged_path

@@ -8,10 +8,10 @@ from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
 from service import history
-from service.body import StrictRoute
-from service.file_response import CHUNK_BYTES
 from service.openapi import refused
 from service.routes.common import JobId, PartsOf
+from service.server.file_response import CHUNK_BYTES
+from service.server.strict_json import StrictRoute
 from service.spans import ALL, blocks_of, span_of
 from service.tfevents import event_file
 

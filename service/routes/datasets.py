@@ -9,14 +9,11 @@ from starlette.responses import Response
 
 from service import ids
 from service.answers import DatasetList
-from service.body import StrictRoute
-from service.disk import disk_told
-from service.file_response import FileAnswer
-from service.files import open_inside
+from service.files.disk_errors import disk_told
+from service.files.safe_open import open_inside
 from service.idempotency import fingerprint
 from service.openapi import refused
 from service.preparing import allowed_source, check_size, prepare, resolved_options
-from service.problems import Problem
 from service.report import report_entries
 from service.routes.common import (
     DatasetName,
@@ -28,6 +25,9 @@ from service.routes.common import (
     made,
 )
 from service.schemas import BadFile, Dataset, DatasetChange, DatasetRequest, Report
+from service.server.file_response import FileAnswer
+from service.server.problems import Problem
+from service.server.strict_json import StrictRoute
 from service.store.errors import NotFound
 from service.store.models import NewDataset
 from service.uploads import check_space, no_sender, staged_path

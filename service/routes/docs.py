@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, select_autoescape
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from service.body import StrictRoute
+from service.server.strict_json import StrictRoute
 
 router = APIRouter(include_in_schema=False, route_class=StrictRoute)
 

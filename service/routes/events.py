@@ -12,10 +12,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
 from service.answers import EventItem, EventList
-from service.body import StrictRoute
 from service.openapi import refused
-from service.problems import Problem
 from service.routes.common import STREAM_ID, JobId, PartsOf, answer, cursor
+from service.server.problems import Problem
+from service.server.strict_json import StrictRoute
 from service.store.event_subscriptions import Subscription
 from service.store.models import TERMINAL
 from service.store.store import Store

@@ -9,16 +9,14 @@ from starlette.responses import Response
 
 from service import examples, ids
 from service.answers import JobList, Preview
-from service.body import StrictRoute
 from service.clerk import Clerk
-from service.conditions import require_match, tag_matches
-from service.disk import disk_told
 from service.errors import invalid
+from service.files.disk_errors import disk_told
+from service.files.disk_usage import folder_bytes
 from service.ledger.entries import Verb
 from service.openapi import refused
 from service.planning import preview
 from service.probes import forget_of_job
-from service.problems import Problem
 from service.routes.common import (
     IdempotencyKey,
     JobId,
@@ -30,7 +28,9 @@ from service.routes.common import (
     made,
 )
 from service.schemas import Job
-from service.storage import folder_bytes
+from service.server.preconditions import require_match, tag_matches
+from service.server.problems import Problem
+from service.server.strict_json import StrictRoute
 from service.store.errors import NotFound
 from service.store.models import JobRecord, Status
 from service.store.store import Store

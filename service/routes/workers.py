@@ -6,10 +6,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 
 from service import examples
-from service.body import StrictRoute
 from service.health import JobQueue, PoolDepth, Worker, WorkerList
 from service.openapi import refused
 from service.routes.common import PartsOf
+from service.server.strict_json import StrictRoute
 from service.store.errors import NotFound
 from service.store.store import Store
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from service.store import durability
 from service.store.counters import Counters
 from service.store.datasets import Datasets
-from service.store.embedded import server
+from service.store.embedded.server import running_url
 from service.store.errors import Misconfigured
 from service.store.events import Events
 from service.store.job_queue import WAIT_MAX_S, JobQueue
@@ -50,7 +50,7 @@ def open_store(settings: StoreSettings) -> Store:
         Misconfigured: no server is named and none is embedded, or it could lose writes.
         StoreUnavailable: the server does not answer.
     """
-    url = settings.redis_url or server.running_url(settings.data_dir)
+    url = settings.redis_url or running_url(settings.data_dir)
     if url is None:
         raise Misconfigured("No Redis is named. Set MOCO_REDIS_URL, or start one with `moco up`.")
     link = Link(url, timeout_s=settings.redis_timeout_s)

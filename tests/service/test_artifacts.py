@@ -6,9 +6,9 @@ import random
 
 import pytest
 
-from service.file_response import Span, parse_range
-from service.files import open_inside
-from service.problems import Problem
+from service.files.safe_open import open_inside
+from service.server.file_response import Span, parse_range
+from service.server.problems import Problem
 from tests.support.api import RunningApi, finished_job
 
 RANDOM = random.Random(11)

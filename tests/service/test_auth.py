@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from starlette.routing import Route
 
-from service.apikey import KEY_FILE, WeakKey, load_or_make
 from service.app import OPEN, ROUTERS
 from service.ids import new_id
+from service.server.api_keys import KEY_FILE, WeakKey, load_or_make
 from tests.support.api import KEY, RunningApi, client_of
 
 ROUTES = sorted(

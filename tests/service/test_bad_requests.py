@@ -8,7 +8,7 @@ import pytest
 
 from service.ids import new_id
 from service.ledger.journaled_store import Desk
-from service.problems import KINDS
+from service.server.problems import KINDS
 from service.store.models import NewDataset
 from tests.support.api import (
     Loose,

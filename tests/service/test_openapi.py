@@ -11,7 +11,7 @@ import pytest
 
 from service import answers, examples, health, probe_answers, schemas
 from service.app import ROUTERS
-from service.problems import KINDS
+from service.server.problems import KINDS
 from tests.support.api import Loose, RunningApi, finished_job, ready_dataset
 from trainer.spec import JobSpec
 

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.files.disk_usage import folder_bytes
 from service.ids import new_id
 from service.ledger.audit import survey
 from service.ledger.reconcile import reconcile
 from service.preparing import prepare
 from service.retention import CALM_S, ORDER, Kind, Removable, Shelf, due, removable, trim_events
 from service.settings import ApiSettings
-from service.storage import folder_bytes
 from service.store.errors import NotFound, WrongState
 from service.store.models import NewDataset
 from service.store.store import Store

@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 import pytest
 
-from service.deadlines import STAGES
 from service.metric_rows import KNOWN
+from service.server.client_timeouts import STAGES
 from service.store.embedded.server import RunningRedis
 from tests.support.api import KEY, RunningApi, finished_job, running_api
 from tests.support.processes import wait_until

@@ -14,7 +14,7 @@ import httpx
 
 from service.app import create_app
 from service.ids import new_id
-from service.server import Server, make_server, patience_of
+from service.server.run import Server, make_server, patience_of
 from service.settings import ApiSettings
 from service.store.models import DatasetRecord, Lease, NewDataset, NewJob
 from service.store.store import Store, open_store

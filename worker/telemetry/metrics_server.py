@@ -7,9 +7,9 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from service.apikey import Keys
-from service.listeners import bound
 from service.metrics import CONTENT_TYPE
+from service.server.api_keys import Keys
+from service.server.listeners import bound
 
 TIMEOUT_S = 10.0
 """How long a client may take over a request."""

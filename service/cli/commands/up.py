@@ -142,7 +142,7 @@ def _keys(data_dir: Path) -> str:
     """Return the key that may do everything; the others are made beside it."""
     from pydantic import ValidationError
 
-    from service.apikey import WeakKey, load_keys
+    from service.server.api_keys import WeakKey, load_keys
     from service.settings import KeySettings
 
     try:

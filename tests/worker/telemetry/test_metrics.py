@@ -6,7 +6,7 @@ import urllib.request
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.apikey import Keys
+from service.server.api_keys import Keys
 from service.store.models import Lease
 from trainer.events import Checkpointed, Ended, Event, Started, Stepped
 from trainer.methods.moco.spec import MoCoSpec

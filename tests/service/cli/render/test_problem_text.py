@@ -19,7 +19,7 @@ from mocoserve.errors import Unreachable, api_error
 from service.cli.exit_codes import Exit
 from service.cli.render import problem_text
 from service.cli.render.error_report import explain
-from service.problems import KINDS
+from service.server.problems import KINDS
 from tests.support.api import KEY, RunningApi, claim, finished_job, queued_job
 from tests.support.moco import Moco, answer
 from tests.support.processes import interruptible, wait_until

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
-from service.apikey import Keys, Role
+from service.server.api_keys import Keys, Role
 from trainer.files import make_folder, sync_folder
 
 COOKIE = "moco_session"

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.ids import new_request_id
-from service.problems import Problem
+from service.server.problems import Problem
 
 Stage: TypeAlias = Literal["head", "body", "answer", "crowd"]
 """What a client was too slow with; `crowd`: too many others waited to be let in."""

@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from service.problems import Problem
+from service.server.problems import Problem
 
 CHUNK_BYTES = 256 * 1024
 RANGE = re.compile("([0-9]*)-([0-9]*)")

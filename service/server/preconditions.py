@@ -1,6 +1,6 @@
 """Preconditions of a request (RFC 9110, section 13)."""
 
-from service.problems import Problem
+from service.server.problems import Problem
 
 
 def tag_matches(header: str, etag: str) -> bool:

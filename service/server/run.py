@@ -11,7 +11,7 @@ from collections.abc import Callable
 import uvicorn
 from starlette.types import ASGIApp
 
-from service.deadlines import OnSlow, Patience, pass_time, protocol
+from service.server.client_timeouts import OnSlow, Patience, pass_time, protocol
 from service.settings import ApiSettings
 
 GRACE_S = 10

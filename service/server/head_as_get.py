@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.prefix import route_path
+from service.server.root_path import route_path
 
 
 class HeadAsGet:

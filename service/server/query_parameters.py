@@ -8,7 +8,7 @@ from fastapi.dependencies.models import Dependant
 from starlette.datastructures import QueryParams
 
 from service.errors import FieldError
-from service.problems import Problem
+from service.server.problems import Problem
 
 
 class Parameters:

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from service.errors import FieldError, ServiceError, WrongOffset
-from service.prefix import route_path
+from service.server.root_path import route_path
 from service.store.errors import (
     DatasetInUse,
     IdempotencyConflict,

@@ -10,10 +10,10 @@ from fastapi.routing import APIRoute
 from starlette.types import Message
 
 from mocoserve.plain_text import UNSAFE, escaped
-from service.conditions import require_match
 from service.errors import FieldError
-from service.parameters import Parameters
-from service.problems import Problem
+from service.server.preconditions import require_match
+from service.server.problems import Problem
+from service.server.query_parameters import Parameters
 
 JSON_BYTES_MAX = 64 * 1024
 JSON_DEPTH_MAX = 32

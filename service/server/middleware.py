@@ -8,11 +8,11 @@ import structlog
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.deadlines import TOO_SLOW
 from service.ids import new_request_id
 from service.metrics import Instruments
-from service.prefix import mount
-from service.problems import problem_of
+from service.server.client_timeouts import TOO_SLOW
+from service.server.problems import problem_of
+from service.server.root_path import mount
 
 REQUEST_ID = re.compile(rb"^[A-Za-z0-9._-]{1,64}$")
 UNMATCHED = "unmatched"

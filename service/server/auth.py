@@ -5,10 +5,10 @@ from collections.abc import Callable
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.apikey import SCRAPED, Keys, Role
-from service.prefix import route_path
-from service.problems import Problem
-from service.session import SIGN_IN, SIGN_OUT, Sessions, same_origin, sign_in_path
+from service.server.api_keys import SCRAPED, Keys, Role
+from service.server.problems import Problem
+from service.server.root_path import route_path
+from service.server.sessions import SIGN_IN, SIGN_OUT, Sessions, same_origin, sign_in_path
 
 REALM = 'Bearer realm="mocoserve"'
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
