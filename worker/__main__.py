@@ -1,4 +1,4 @@
-"""`python -m worker`: one worker, with its settings from the environment (`MOCO_...`)."""
+"""Run one worker, `python -m worker`; its settings come from the environment (`MOCO_...`)."""
 
 import logging
 import secrets
@@ -15,25 +15,25 @@ from service.server.listeners import PortTaken, handed_over
 from service.store.errors import Misconfigured, StoreUnavailable
 from service.store.store import Store, open_store
 from trainer import failpoints
-from worker.attempt.runner import Workplace
-from worker.process.forkserver_client import Nursery
-from worker.process.shutdown import Shutdown, Wake
+from worker.attempt.runner import WorkerContext
+from worker.process.forkserver_client import ForkserverClient
+from worker.process.shutdown import Shutdown, WakePipe
 from worker.settings import WorkerSettings
 from worker.supervisor import CannotStart, Supervisor
-from worker.telemetry.gpu import choose, describe, installed
+from worker.telemetry.gpu import describe, installed, resolve_device
 from worker.telemetry.metrics import WorkerMetrics
-from worker.telemetry.metrics_server import ScrapeServer
+from worker.telemetry.metrics_server import MetricsServer
 
 LOG = logging.getLogger("worker")
 COMPILED = ("trainer.views.kernels", "trainer.batchnorm.kernels")
-"""Modules that are compiled when they are loaded."""
+"""Modules that compile when they are imported."""
 ENTRY = "worker.process.child_main:run"
 STORE_WAIT_S = 30.0
-"""How long a worker that starts before its Redis waits for it."""
+"""Longest wait for Redis at the start."""
 
 
 def main() -> int:
-    """Run one worker; 0 after it was told to leave, 1 if it could not work."""
+    """Run one worker. Returns 0 after it was told to leave, 1 if it could not start."""
     try:
         settings = WorkerSettings()
         logging.basicConfig(
@@ -43,28 +43,28 @@ def main() -> int:
         )
         _work(settings)
     except ValidationError as error:
-        return _sorry("\n".join(_in_words(error)))
+        return _report("\n".join(_problems(error)))
     except (CannotStart, PortTaken, Misconfigured, StoreUnavailable, WeakKey) as error:
-        return _sorry(str(error))
+        return _report(str(error))
     except (ValueError, OSError) as error:
-        return _sorry(str(error))
+        return _report(str(error))
     return 0
 
 
 def _work(settings: WorkerSettings) -> None:
     _check(settings)
-    device = choose(settings.device)
+    device = resolve_device(settings.device)
     worker_id = f"{settings.name or socket.gethostname()}-{secrets.token_hex(4)}"
     metrics = WorkerMetrics(worker_id, device=device, scrape_s=settings.scrape_s)
-    wake = Wake()
-    shutdown = Shutdown(wake)
+    wake_pipe = WakePipe()
+    shutdown = Shutdown(wake_pipe)
     shutdown.listen()
     with ExitStack() as stack:
         compiles = settings.compile_ahead and device == "cpu"
-        nursery = Nursery(ENTRY, preload=COMPILED if compiles else ())
-        stack.callback(nursery.close)
-        nursery.ensure()  # it imports while the store is being opened
-        store = _open_patiently(settings, shutdown)
+        forkserver = ForkserverClient(ENTRY, preload=COMPILED if compiles else ())
+        stack.callback(forkserver.close)
+        forkserver.ensure()  # it imports while the store is being opened
+        store = _wait_for_store(settings, shutdown)
         if store is None:
             return
         stack.callback(store.close)
@@ -72,12 +72,12 @@ def _work(settings: WorkerSettings) -> None:
             server = stack.enter_context(_server(settings, metrics))
             LOG.info("metrics at http://%s:%d/metrics", settings.metrics_host, server.port)
         LOG.info("worker %s on %s takes %s", worker_id, device, ", ".join(settings.pools))
-        place = Workplace(settings, store, nursery, metrics, shutdown, wake, device)
-        Supervisor(place, worker_id, describe(device, settings.threads)).run()
+        context = WorkerContext(settings, store, forkserver, metrics, shutdown, wake_pipe, device)
+        Supervisor(context, worker_id, describe(device, settings.threads)).run()
 
 
 def _check(settings: WorkerSettings) -> None:
-    """What can be known to be wrong before anything starts."""
+    """Raise CannotStart, or ValueError, for what is wrong before anything starts."""
     failpoints.check()
     if installed("torch") is None:
         raise CannotStart("torch is not installed. Run `pip install 'mocoserve[worker]'`.")
@@ -89,14 +89,14 @@ def _check(settings: WorkerSettings) -> None:
     check_layout(settings.data_dir)
 
 
-def _open_patiently(settings: WorkerSettings, shutdown: Shutdown) -> Store | None:
-    """The store, as soon as it answers; None if told to leave meanwhile."""
-    until_s = time.monotonic() + STORE_WAIT_S
+def _wait_for_store(settings: WorkerSettings, shutdown: Shutdown) -> Store | None:
+    """Return the store once it answers; None if told to leave meanwhile."""
+    deadline_s = time.monotonic() + STORE_WAIT_S
     while not shutdown.asked:
         try:
             return open_store(settings)
         except StoreUnavailable as error:
-            if time.monotonic() > until_s:
+            if time.monotonic() > deadline_s:
                 raise StoreUnavailable(
                     f"{error} Check MOCO_REDIS_URL, and that the server runs."
                 ) from error
@@ -104,10 +104,10 @@ def _open_patiently(settings: WorkerSettings, shutdown: Shutdown) -> Store | Non
     return None
 
 
-def _server(settings: WorkerSettings, metrics: WorkerMetrics) -> ScrapeServer:
+def _server(settings: WorkerSettings, metrics: WorkerMetrics) -> MetricsServer:
     keys, port = load_keys(settings), settings.metrics_port or 0
     handle = settings.listen_fd
-    return ScrapeServer(
+    return MetricsServer(
         settings.metrics_host,
         port,
         keys=keys,
@@ -116,15 +116,15 @@ def _server(settings: WorkerSettings, metrics: WorkerMetrics) -> ScrapeServer:
     )
 
 
-def _in_words(error: ValidationError) -> list[str]:
-    """Which variable is wrong, and why."""
+def _problems(error: ValidationError) -> list[str]:
+    """Return a line for each wrong variable, with the reason."""
     return [
         f"MOCO_{'_'.join(map(str, row['loc'][:1])).upper()}: {row['msg']}" for row in error.errors()
     ]
 
 
-def _sorry(why: str) -> int:
-    print(f"The worker cannot start. {why}", file=sys.stderr)
+def _report(problem: str) -> int:
+    print(f"The worker cannot start. {problem}", file=sys.stderr)
     return 1
 
 

@@ -1,4 +1,4 @@
-"""What one worker must know. Read once in main and passed down."""
+"""Settings of one worker, read once in main and passed down."""
 
 from typing import Annotated, Literal
 
@@ -16,32 +16,32 @@ class WorkerSettings(KeySettings):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """`cuda:N`, `cpu`, or auto: the first GPU if the driver knows one."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Of one training process. Left out: as many as there are cores."""
+    """Threads of one training process. Default: one per core."""
     compile_ahead: bool = True
-    """Compile what makes views on a CPU before the first job, some seconds, and not in the job."""
+    """Compile the CPU kernels before the first job, which takes some seconds, not during it."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$")] | None = None
-    """Part of the worker's id. Left out: the host's name."""
+    """First part of the worker's id. Default: the host name."""
     grace_s: Annotated[float, Field(gt=0.0, le=3600.0)] = 30.0
     """Time a training process has to save and leave before it is killed."""
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
-    """Port of `/metrics`; 0 takes a free one. Left out: no metrics."""
+    """Port of `/metrics`; 0 takes a free one. Default: no metrics server."""
     metrics_host: str = "127.0.0.1"
     """Address that `/metrics` listens on."""
     listen_fd: Annotated[int, Field(ge=0)] | None = None
     """An open socket for `/metrics` in place of host and port; `moco up` hands one over."""
     scrape_s: Annotated[float, Field(gt=0.0)] = 15.0
-    """How often Prometheus reads; the series of a job outlive it by two of these."""
+    """Scrape interval of Prometheus; the series of a job outlive it by two of these."""
     flush_every_s: Annotated[float, Field(gt=0.0, le=10.0)] = 0.25
-    """How long readings may wait to be sent together."""
+    """Longest time that readings wait to be sent in one batch."""
     outbox_events: Annotated[int, Field(ge=16)] = 10_000
     """Events kept while the store is away; beyond, the oldest readings are dropped."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Of the worker's own lines on stderr."""
+    """Level of the worker's own log on stderr."""
 
     @field_validator("pools", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        """`MOCO_POOLS=train,ingest` as a tuple."""
+        """Split `MOCO_POOLS=train,ingest` into a tuple."""
         if isinstance(value, str):
             return tuple(word.strip() for word in value.split(",") if word.strip())
         return value

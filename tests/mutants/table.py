@@ -15,7 +15,7 @@ WORKER: Final = (
     Mutant(
         "artifacts are told without a look at the disk",
         "worker/attempt/runner.py",
-        "            verify_files.verify(attempt.out, published)\n",
+        "            verify_published(workspace.out, published)\n",
         "            pass\n",
         (
             "tests/worker/attempt/test_runner.py::"
@@ -25,7 +25,7 @@ WORKER: Final = (
     Mutant(
         "a checkpoint is told without a look at the disk",
         "worker/attempt/runner.py",
-        "if not verify_files.is_whole(self._attempt.out, checkpoint):",
+        "if not is_checkpoint_whole(self._workspace.out, checkpoint):",
         "if False:",
         (
             "tests/worker/attempt/test_runner.py::"
@@ -56,7 +56,7 @@ WORKER: Final = (
         ("tests/worker/health/test_lease_renewer.py::test_an_outage_changes_nothing",),
     ),
     Mutant(
-        "the outbox hides that the lease is lost",
+        "the event sender hides that the lease is lost",
         "worker/attempt/event_sender.py",
         'LOG.warning("the store takes no more of this attempt: %s", error)\n'
         "            self._on_lost()\n",
@@ -75,8 +75,8 @@ WORKER: Final = (
     Mutant(
         "a killed process spends the user's retries",
         "worker/attempt/outcome.py",
-        'return Verdict("release", LOST, f"The training process {_how(status)}")',
-        'return Verdict("fail", LOST, f"The training process {_how(status)}", retry=True)',
+        'return Decision("release", LOST, f"The training process {_exit_text(status)}")',
+        'return Decision("fail", LOST, f"The training process {_exit_text(status)}", retry=True)',
         (
             "tests/worker/attempt/test_outcome.py::test_a_death_without_a_result_is_a_lost_worker_in_words",
         ),

@@ -17,7 +17,7 @@ from trainer.events import Event
 from trainer.files import MANIFEST
 from trainer.history import OF_THE_MOMENT, read_history
 from worker.process.event_pipe import EventLines
-from worker.process.forkserver_client import Child, Nursery
+from worker.process.forkserver_client import Child, ForkserverClient
 
 ROWS, BATCH_ROWS, EPOCHS = 20, 8, 5
 STEPS = 3 * EPOCHS  # the third batch of an epoch has 4 rows
@@ -75,8 +75,8 @@ class Attempt:
 class Cuts:
     """Makes attempts."""
 
-    def __init__(self, nursery: Nursery, pack: Path) -> None:
-        self._nursery, self._pack = nursery, pack
+    def __init__(self, forkserver: ForkserverClient, pack: Path) -> None:
+        self._forkserver, self._pack = forkserver, pack
 
     def attempt(self, spec: dict[str, Any], out: Path, **orders: Any) -> Attempt:  # noqa: ANN401
         """Train until the end or the fault. `failpoints`, `checkpoints`, `loader_threads`."""
@@ -111,7 +111,7 @@ class Cuts:
             "checkpoints": [str(path) for path in checkpoints or []],
             "loader_threads": loader_threads,
         }
-        child = self._nursery.fork(orders, events=theirs, control=control, log=log)
+        child = self._forkserver.fork(orders, events=theirs, control=control, log=log)
         for fd in (theirs, control, log):
             os.close(fd)
         try:
@@ -124,31 +124,31 @@ class Cuts:
         """Wait for the end of a child."""
         until_s = time.monotonic() + EXIT_S
         while time.monotonic() < until_s:
-            self._nursery.poll()
-            status = self._nursery.exit_status(child)
+            self._forkserver.poll()
+            status = self._forkserver.exit_status(child)
             if status is not None:
-                self._nursery.forget(child)
+                self._forkserver.forget(child)
                 return status
             time.sleep(0.001)
         raise TimeoutError("the child does not end")
 
     def signal(self, child: Child, number: int) -> None:
         """Signal a child."""
-        self._nursery.signal(child, number)
+        self._forkserver.signal(child, number)
 
 
 @contextmanager
-def nursery_of_cuts() -> Iterator[Nursery]:
+def forkserver_of_cuts() -> Iterator[ForkserverClient]:
     """A forkserver that has imported the trainer."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
-    nursery = Nursery("tests.support.cut_child:run")
+    forkserver = ForkserverClient("tests.support.cut_child:run")
     try:
-        nursery.ensure()
-        nursery.wait_ready(120.0)
-        yield nursery
+        forkserver.ensure()
+        forkserver.wait_ready(120.0)
+        yield forkserver
     finally:
-        nursery.close()
+        forkserver.close()
         if before is None:
             del os.environ["OMP_NUM_THREADS"]
         else:

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cuts import Attempt, Cuts, end, mixed_pack, nursery_of_cuts, spec, states
+from tests.support.cuts import Attempt, Cuts, end, forkserver_of_cuts, mixed_pack, spec, states
 
 JOB = spec(checkpoint_every_steps=2)
 
 
 @pytest.fixture(scope="module")
 def cuts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cuts]:
-    with nursery_of_cuts() as nursery:
-        yield Cuts(nursery, mixed_pack(tmp_path_factory.mktemp("data") / "pack"))
+    with forkserver_of_cuts() as forkserver:
+        yield Cuts(forkserver, mixed_pack(tmp_path_factory.mktemp("data") / "pack"))
 
 
 @pytest.fixture(scope="module")

@@ -22,8 +22,8 @@ from tests.support.cuts import (
     Attempt,
     Cuts,
     end,
+    forkserver_of_cuts,
     mixed_pack,
-    nursery_of_cuts,
     spec,
     states,
 )
@@ -41,8 +41,8 @@ HITS = {"pre_fsync": 3}
 
 @pytest.fixture(scope="module")
 def cuts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cuts]:
-    with nursery_of_cuts() as nursery:
-        yield Cuts(nursery, mixed_pack(tmp_path_factory.mktemp("data") / "pack"))
+    with forkserver_of_cuts() as forkserver:
+        yield Cuts(forkserver, mixed_pack(tmp_path_factory.mktemp("data") / "pack"))
 
 
 @dataclass(frozen=True)

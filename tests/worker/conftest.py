@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.process.forkserver_client import Nursery
+from worker.process.forkserver_client import ForkserverClient
 
 
 @pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    made = Nursery("tests.support.fake_child:run")
+def forkserver() -> Iterator[ForkserverClient]:
+    made = ForkserverClient("tests.support.fake_child:run")
     made.ensure()
     made.wait_ready(30.0)
     yield made

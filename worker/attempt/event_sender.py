@@ -1,7 +1,7 @@
-"""Events on their way to the store: kept in order while it is away, sent in batches when it is not.
+"""Delivery of events to the store: buffered in order during an outage, otherwise sent in batches.
 
-One thread does all fenced writes of a running attempt, so that a checkpoint's pointer moves after
-the events before it and the pipe of the child is never left unread.
+One thread does all fenced writes of a running attempt, so a checkpoint's pointer moves after the
+events before it, and the pipe of the child is never left unread.
 """
 
 import logging
@@ -13,84 +13,84 @@ from typing import Protocol
 
 from service.store.errors import StoreError, StoreUnavailable
 from trainer.events import Checkpointed, Ingesting, Logged, Profiled, Stepped
-from worker.attempt.progress import Staged
+from worker.attempt.progress import PendingEvent
 
 LOG = logging.getLogger(__name__)
 BATCH_EVENTS = 256
-"""Most events of one call."""
+"""Most events in one call."""
 RETRY_S = 0.5
 """Pause after a call that the store did not answer."""
 
 
 class EventBuffer:
-    """A bounded line of events. Full, it drops the oldest reading, then the oldest sentence.
+    """Bounded FIFO queue of events. Full, it drops the oldest reading, then the oldest log line.
 
-    `metrics.jsonl` in the attempt's folder keeps every reading, so nothing is lost for good; what
-    changes the job (checkpoints, evaluations, the end) is never dropped.
+    `metrics.jsonl` in the attempt's folder keeps every reading, so nothing is lost for good. Events
+    that change the job (checkpoints, evaluations, the end) are never dropped.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit, self.dropped = limit, 0
-        self._line: deque[Staged] = deque()
+        self._queue: deque[PendingEvent] = deque()
 
     def __len__(self) -> int:
-        return len(self._line)
+        return len(self._queue)
 
-    def push(self, staged: Staged) -> None:
-        """Add at the end; drop what may be dropped if that is one too many."""
-        self._line.append(staged)
-        if len(self._line) > self.limit:
+    def push(self, pending: PendingEvent) -> None:
+        """Append an event; drop an old one if that makes one too many."""
+        self._queue.append(pending)
+        if len(self._queue) > self.limit:
             self._drop_oldest(Stepped | Profiled | Ingesting) or self._drop_oldest(Logged)
 
-    def take(self, rows: int) -> tuple[Staged, ...]:
+    def take(self, rows: int) -> tuple[PendingEvent, ...]:
         """Remove and return the oldest `rows` events."""
-        return tuple(self._line.popleft() for _ in range(min(rows, len(self._line))))
+        return tuple(self._queue.popleft() for _ in range(min(rows, len(self._queue))))
 
     def _drop_oldest(self, kind: type | object) -> bool:
-        for index, staged in enumerate(self._line):
-            if isinstance(staged.event, kind):  # type: ignore[arg-type]  # a union is fine here
-                del self._line[index]
+        for index, pending in enumerate(self._queue):
+            if isinstance(pending.event, kind):  # type: ignore[arg-type]  # a union is fine here
+                del self._queue[index]
                 self.dropped += 1
                 return True
         return False
 
 
-def newest_checkpoint(batch: tuple[Staged, ...]) -> Checkpointed | None:
-    """The last checkpoint of a batch: those before it may be gone from the disk by now."""
-    found = [staged.event for staged in batch if isinstance(staged.event, Checkpointed)]
-    return found[-1] if found else None
+def newest_checkpoint(batch: tuple[PendingEvent, ...]) -> Checkpointed | None:
+    """Return the last checkpoint of a batch; earlier ones may be gone from the disk by now."""
+    events = [pending.event for pending in batch if isinstance(pending.event, Checkpointed)]
+    return events[-1] if events else None
 
 
 class Sink(Protocol):
-    """Where an attempt's events go. Either call raises StoreUnavailable to be made again."""
+    """Receiver of an attempt's events. Either call raises StoreUnavailable to be made again."""
 
-    def append(self, batch: tuple[Staged, ...]) -> None:
-        """Tell these events."""
+    def append(self, batch: tuple[PendingEvent, ...]) -> None:
+        """Append these events to the job."""
 
     def point(self, checkpoint: Checkpointed) -> None:
-        """Move the job's checkpoint here."""
+        """Move the job's pointer to this checkpoint."""
 
 
-class Outbox:
-    """The thread that sends. Any refusal but StoreUnavailable means that the lease is lost."""
+class EventSender:
+    """Thread that sends events. Any error but StoreUnavailable means that the lease is lost."""
 
     def __init__(
         self, sink: Sink, *, limit: int, flush_every_s: float, on_lost: Callable[[], None]
     ) -> None:
         self._sink, self._flush_every_s, self._on_lost = sink, flush_every_s, on_lost
         self._buffer = EventBuffer(limit)
-        self._sending: tuple[Staged, ...] = ()
+        self._sending: tuple[PendingEvent, ...] = ()
         self._pointer: Checkpointed | None = None
         self._changed = threading.Condition()
         self._urgent = self._closing = self._over = False
-        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="event-sender", daemon=True)
 
-    def __enter__(self) -> "Outbox":
+    def __enter__(self) -> "EventSender":
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop sending; what was not delivered stays undelivered."""
+        """Stop sending; undelivered events stay undelivered."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -98,18 +98,18 @@ class Outbox:
 
     @property
     def dropped(self) -> int:
-        """Events that an outage longer than the buffer has cost."""
+        """Events lost to an outage that outlasted the buffer."""
         return self._buffer.dropped
 
-    def put(self, staged: Staged, *, urgent: bool) -> None:
+    def put(self, pending: PendingEvent, *, urgent: bool) -> None:
         """Send within `flush_every_s`, or at once if it is urgent."""
         with self._changed:
-            self._buffer.push(staged)
+            self._buffer.push(pending)
             self._urgent |= urgent
             self._changed.notify_all()
 
     def drained(self, timeout_s: float) -> bool:
-        """Wait until everything is delivered or the lease is lost; False if neither came."""
+        """Wait until everything is delivered or the lease is lost; False after the timeout."""
         with self._changed:
             self._urgent = True
             self._changed.notify_all()
@@ -128,7 +128,7 @@ class Outbox:
             LOG.warning("the store takes no more of this attempt: %s", error)
             self._on_lost()
         except Exception:
-            # Training on without a voice would be worse than another attempt.
+            # Training on without reporting would be worse than another attempt.
             LOG.exception("the events of this attempt cannot be sent")
             self._on_lost()
         finally:
@@ -146,22 +146,22 @@ class Outbox:
             return not self._closing
 
     def _send(self) -> None:
-        """One batch, then its checkpoint. What is not answered is sent again, just as it was."""
+        """Send one batch, then its checkpoint. An unanswered call is repeated unchanged."""
         with self._changed:
             self._sending = self._sending or self._buffer.take(BATCH_EVENTS)
         try:
             if self._sending:
                 self._sink.append(self._sending)
-                self._settled(newest_checkpoint(self._sending) or self._pointer)
+                self._mark_sent(newest_checkpoint(self._sending) or self._pointer)
             if self._pointer:
                 self._sink.point(self._pointer)
-                self._settled(None)
+                self._mark_sent(None)
         except StoreUnavailable:
             with self._changed:
                 self._changed.wait_for(lambda: self._closing, RETRY_S)
 
-    def _settled(self, pointer: Checkpointed | None) -> None:
-        """What was being sent is told; `pointer` is what remains to be."""
+    def _mark_sent(self, pointer: Checkpointed | None) -> None:
+        """Record that the batch was delivered; `pointer` is the checkpoint still to be sent."""
         with self._changed:
             self._sending, self._pointer = (), pointer
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""How far a job is, as one small object folded from its events."""
+"""Progress of a job: a small object folded from its events."""
 
 import math
 from dataclasses import dataclass, field
@@ -19,12 +19,11 @@ from trainer.events import (
 
 Progress = dict[str, Any]
 """step, steps, epoch, epochs, signals, rows_per_s, eta_s, exact, differs, device, precision, and
-profile and verdict once they were told; an ingest has rows_ok, rows_bad, bytes_done, bytes_total
-instead."""
+profile and verdict once there are any; an ingest has rows_ok, rows_bad, bytes_done, bytes_total."""
 
 
 def folded(progress: Progress, event: Event, *, batch_rows: int) -> Progress:
-    """`progress` after `event`; the same object if the event says nothing of it."""
+    """Return `progress` after `event`; the same object if the event does not change it."""
     if isinstance(event, Started):
         return progress | {
             "step": event.step,
@@ -59,14 +58,14 @@ def folded(progress: Progress, event: Event, *, batch_rows: int) -> Progress:
 
 
 def _eta_s(steps_left: int, batch_rows: int, rows_per_s: float | None) -> float | None:
-    """Seconds of training left at the present speed; evaluation is not in it."""
+    """Return the seconds of training left at the present speed, without evaluations."""
     if not rows_per_s or rows_per_s <= 0.0:
         return None
     return round(max(0, steps_left) * batch_rows / rows_per_s, 1)
 
 
 @dataclass(frozen=True)
-class Staged:
+class PendingEvent:
     """An event, its JSON, and the progress after it."""
 
     event: Event
@@ -75,8 +74,8 @@ class Staged:
 
 
 @dataclass
-class Heard:
-    """What a child has said so far."""
+class EventFold:
+    """State folded from the events of a child so far."""
 
     batch_rows: int
     progress: Progress = field(default_factory=dict)
@@ -85,8 +84,8 @@ class Heard:
     ended: Ended | None = None
     stepped: bool = False
 
-    def take(self, event: Event, text: str) -> tuple[Staged, bool]:
-        """The event with the progress after it, and whether it must go out at once."""
+    def take(self, event: Event, text: str) -> tuple[PendingEvent, bool]:
+        """Return the event with the progress after it, and whether it must be sent at once."""
         self.progress = folded(self.progress, event, batch_rows=self.batch_rows)
         first_step = isinstance(event, Stepped) and not self.stepped
         self.stepped |= first_step
@@ -97,4 +96,4 @@ class Heard:
         elif isinstance(event, Ended):
             self.ended = event
         urgent = isinstance(event, Started | Checkpointed | Evaluated | Ended)
-        return Staged(event, text, self.progress), urgent or first_step
+        return PendingEvent(event, text, self.progress), urgent or first_step

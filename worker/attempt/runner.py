@@ -1,4 +1,4 @@
-"""One lease from beginning to end: prepare, attend the child, tell the store how it ended."""
+"""One lease from claim to end: prepare, supervise the child, report the outcome to the store."""
 
 import logging
 import time
@@ -13,16 +13,21 @@ from service.store.store import Store
 from trainer.errors import StorageError, TrainerError
 from trainer.events import Checkpointed, Ended, Event
 from trainer.failpoints import reach
-from worker.attempt import verify_files
-from worker.attempt.event_sender import RETRY_S, Outbox
-from worker.attempt.outcome import INTERNAL, LOST, PREEMPTED, Verdict, judge, of_failure
-from worker.attempt.progress import Heard, Staged
-from worker.attempt.workspace import Attempt, attempt_of, forget_drafts
-from worker.health.lease_renewer import LeaseKeeper
-from worker.process.child_monitor import Attendant, Wish
-from worker.process.forkserver_client import ForkRefused, Nursery, NurseryDied
-from worker.process.shutdown import Shutdown, Wake
-from worker.process.stop_sequence import StopLadder
+from worker.attempt.event_sender import RETRY_S, EventSender
+from worker.attempt.leftovers import (
+    remove_old_checkpoints,
+    remove_partial_files,
+    remove_upload,
+)
+from worker.attempt.outcome import INTERNAL, LOST, PREEMPTED, Decision, decide, of_failure
+from worker.attempt.progress import EventFold, PendingEvent
+from worker.attempt.verify_files import is_checkpoint_whole, verify_published
+from worker.attempt.workspace import Workspace, workspace_of
+from worker.health.lease_renewer import LeaseRenewer
+from worker.process.child_monitor import ChildMonitor, DesiredState
+from worker.process.forkserver_client import ForkRefused, ForkserverClient, ForkserverDied
+from worker.process.shutdown import Shutdown, WakePipe
+from worker.process.stop_sequence import StopSequence
 from worker.settings import WorkerSettings
 from worker.telemetry.metrics import WorkerMetrics
 
@@ -30,144 +35,147 @@ LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Workplace:
-    """What stays the same from job to job."""
+class WorkerContext:
+    """Everything that stays the same from job to job."""
 
     settings: WorkerSettings
     store: Store
-    nursery: Nursery
+    forkserver: ForkserverClient
     metrics: WorkerMetrics
     shutdown: Shutdown
-    wake: Wake
+    wake_pipe: WakePipe
     device: str
 
 
 class StoreSink:
-    """Where the events of one attempt go: the store, under its lease."""
+    """Sink that writes the events of one attempt to the store, under its lease."""
 
     def __init__(
         self,
         store: Store,
-        attempt: Attempt,
+        workspace: Workspace,
         ledger: AttemptLedger,
         *,
-        hear: Callable[[Desired], None],
+        on_desired: Callable[[Desired], None],
     ) -> None:
-        self._store, self._attempt, self._ledger, self._hear = store, attempt, ledger, hear
+        self._store, self._workspace, self._ledger = store, workspace, ledger
+        self._on_desired = on_desired
 
-    def append(self, batch: tuple[Staged, ...]) -> None:
-        """Tell a batch; the answer says what the user wants of the job."""
-        texts = [staged.text for staged in batch]
+    def append(self, batch: tuple[PendingEvent, ...]) -> None:
+        """Append a batch; the store answers with the state that the user wants."""
+        texts = [pending.text for pending in batch]
         reach("worker.pre_append")
         queue = self._store.queue
-        self._hear(queue.append(self._attempt.lease, texts, progress=batch[-1].progress))
+        desired = queue.append(self._workspace.lease, texts, progress=batch[-1].progress)
+        self._on_desired(desired)
 
     def point(self, checkpoint: Checkpointed) -> None:
-        """Move the job's checkpoint here, if the bytes are still what was announced."""
-        if not verify_files.is_whole(self._attempt.out, checkpoint):
-            # After an outage a newer one has replaced it; that one follows.
+        """Move the job's pointer to `checkpoint` if its bytes are still the announced ones."""
+        if not is_checkpoint_whole(self._workspace.out, checkpoint):
+            # After an outage a newer one has replaced it; its event follows.
             LOG.info("checkpoint %s is not on the disk any more", checkpoint.path)
             return
         reach("worker.pre_checkpoint")
-        path = self._attempt.relative(checkpoint.path)
-        told = checkpoint.model_dump(exclude={"type", "path"})
-        self._store.queue.checkpoint(self._attempt.lease, path=path, **told)
-        self._ledger.checkpoint(path=path, **told)
+        path = self._workspace.relative(checkpoint.path)
+        fields = checkpoint.model_dump(exclude={"type", "path"})
+        self._store.queue.checkpoint(self._workspace.lease, path=path, **fields)
+        self._ledger.checkpoint(path=path, **fields)
         reach("worker.post_checkpoint")
 
 
-class JobRun:
-    """One attempt at one job. `run` returns when it is completed, failed, handed back or lost."""
+class AttemptRunner:
+    """Run one attempt at a job; return once it is completed, failed, released or lost."""
 
-    def __init__(self, place: Workplace, lease: Lease) -> None:
-        self._place, self._lease = place, lease
-        self._ladder = StopLadder(place.settings.grace_s)
-        self._keeper = LeaseKeeper(
-            lambda: place.store.queue.renew(lease),
-            every_s=place.settings.renew_every_s,
-            on_change=place.wake.set,
+    def __init__(self, context: WorkerContext, lease: Lease) -> None:
+        self._context, self._lease = context, lease
+        self._stop_sequence = StopSequence(context.settings.grace_s)
+        self._renewer = LeaseRenewer(
+            lambda: context.store.queue.renew(lease),
+            every_s=context.settings.renew_every_s,
+            on_change=context.wake_pipe.set,
         )
-        self._heard = Heard(batch_rows=0)
+        self._events = EventFold(batch_rows=0)
         self._ended: Ended | None = None
         self._ledger: AttemptLedger | None = None
         """None while the attempt has no folder of its own."""
 
     def run(self) -> bool:
-        """Work, then settle. False if the attempt failed through no fault of the user's."""
+        """Work, then report. Returns False if the attempt failed through no fault of the user."""
         began_s = time.monotonic()
         LOG.info("job %s: attempt %d begins", self._lease.job_id, self._lease.attempt)
-        attempt: Attempt | None = None
-        with self._keeper:
+        workspace: Workspace | None = None
+        with self._renewer:
             try:
-                attempt = attempt_of(self._lease, self._place.settings.data_dir)
+                workspace = workspace_of(self._lease, self._context.settings.data_dir)
                 reach("worker.claimed")
-                self._ledger = attempt.prepare()
+                self._ledger = workspace.prepare()
                 reach("worker.prepared")
-                verdict = self._work(attempt, self._ledger)
+                decision = self._work(workspace, self._ledger)
             except TrainerError as error:
-                verdict = of_failure(error.code, error.detail, error.next_step)
+                decision = of_failure(error.code, error.detail, error.next_step)
             except OSError as error:
-                verdict = of_failure(StorageError.code, f"The attempt has no folder: {error}.")
-        if self._keeper.lost:
+                decision = of_failure(StorageError.code, f"The attempt has no folder: {error}.")
+        if self._renewer.lost:
             LOG.warning("job %s: attempt %d is over", self._lease.job_id, self._lease.attempt)
-        elif self._settle(verdict) and verdict.act == "complete" and attempt:
-            self._tidy(attempt)
-        if attempt and self._ledger:
-            forget_drafts(attempt.out)  # the child is gone, and no one else writes there
-        self._place.metrics.job_ended(self._lease, time.monotonic() - began_s, self._record())
-        return verdict.act != "release" or verdict.code == PREEMPTED
+        elif self._report(decision) and decision.act == "complete" and workspace:
+            self._remove_leftovers(workspace)
+        if workspace and self._ledger:
+            remove_partial_files(workspace.out)  # the child is gone, and no one else writes there
+        self._context.metrics.job_ended(self._lease, time.monotonic() - began_s, self._record())
+        return decision.act != "release" or decision.code == PREEMPTED
 
-    def _work(self, attempt: Attempt, ledger: AttemptLedger) -> Verdict:
-        """Run the child and judge its end."""
-        place = self._place
-        place.metrics.job_started(self._lease, attempt.spec)
-        self._heard = Heard(batch_rows=attempt.batch_rows)
-        orders = attempt.orders(device=place.device, threads=place.settings.threads)
-        attendant = Attendant(place.nursery, place.wake, self._ladder)
-        with Outbox(
-            StoreSink(place.store, attempt, ledger, hear=self._keeper.hear),
-            limit=place.settings.outbox_events,
-            flush_every_s=place.settings.flush_every_s,
-            on_lost=self._keeper.lose,
-        ) as outbox:
+    def _work(self, workspace: Workspace, ledger: AttemptLedger) -> Decision:
+        """Run the child and decide how the attempt ended."""
+        context = self._context
+        context.metrics.job_started(self._lease, workspace.spec)
+        self._events = EventFold(batch_rows=workspace.batch_rows)
+        request = workspace.child_request(device=context.device, threads=context.settings.threads)
+        monitor = ChildMonitor(context.forkserver, context.wake_pipe, self._stop_sequence)
+        with EventSender(
+            StoreSink(context.store, workspace, ledger, on_desired=self._renewer.set_desired),
+            limit=context.settings.outbox_events,
+            flush_every_s=context.settings.flush_every_s,
+            on_lost=self._renewer.lose,
+        ) as sender:
 
             def on_event(event: Event, text: str) -> None:
-                staged, urgent = self._heard.take(event, text)
-                outbox.put(staged, urgent=urgent)
-                place.metrics.take(self._lease.job_id, staged)
+                pending, urgent = self._events.take(event, text)
+                sender.put(pending, urgent=urgent)
+                context.metrics.take(self._lease.job_id, pending)
 
             try:
-                status = attendant.watch(orders, wish=self._wish, on_event=on_event)
-            except (NurseryDied, ForkRefused) as error:
-                return Verdict("release", LOST, f"No training process could be made: {error}.")
-            verdict = self._judge(attempt, status)
-            while not outbox.drained(RETRY_S) and not self._out_of_time():
+                status = monitor.run(request, desired=self._desired_state, on_event=on_event)
+            except (ForkserverDied, ForkRefused) as error:
+                return Decision("release", LOST, f"No training process could be made: {error}.")
+            decision = self._decide(workspace, status)
+            while not sender.drained(RETRY_S) and not self._out_of_time():
                 pass
-        self._report(attendant, outbox)
-        return verdict
+        self._log_losses(monitor, sender)
+        return decision
 
-    def _judge(self, attempt: Attempt, status: int) -> Verdict:
-        """How it ended; a success only if the published bytes are on the disk."""
-        published = self._heard.published
-        # On a full disk the result file may be missing where the event came through.
-        self._ended = attempt.ended() or self._heard.ended
-        verdict = judge(self._ended, status, asked_to_stop=self._ladder.asked, published=published)
-        if verdict.act == "complete" and published and not self._keeper.lost:
-            verify_files.verify(attempt.out, published)
-        return verdict
+    def _decide(self, workspace: Workspace, status: int) -> Decision:
+        """Decide how the attempt ended; a success only if the published bytes are on the disk."""
+        published = self._events.published
+        # On a full disk the result file may be missing although the event arrived.
+        self._ended = workspace.ended() or self._events.ended
+        asked = self._stop_sequence.asked
+        decision = decide(self._ended, status, asked_to_stop=asked, published=published)
+        if decision.act == "complete" and published and not self._renewer.lost:
+            verify_published(workspace.out, published)
+        return decision
 
-    def _wish(self) -> Wish:
-        if self._keeper.lost or self._place.shutdown.at_once:
-            return Wish.KILL
-        if self._place.shutdown.asked or self._keeper.desired != "run":
-            return Wish.STOP
-        return Wish.RUN
+    def _desired_state(self) -> DesiredState:
+        if self._renewer.lost or self._context.shutdown.at_once:
+            return DesiredState.KILL
+        if self._context.shutdown.asked or self._renewer.desired != "run":
+            return DesiredState.STOP
+        return DesiredState.RUN
 
-    def _settle(self, verdict: Verdict) -> bool:
-        """Tell the store, as often as it takes. False if it did not want to know."""
+    def _report(self, decision: Decision) -> bool:
+        """Report to the store, as often as it takes. Returns False if the store refused."""
         while True:
             try:
-                self._tell(verdict)
+                self._send_decision(decision)
             except StoreUnavailable:
                 if self._out_of_time():
                     return False
@@ -176,27 +184,27 @@ class JobRun:
             except StoreError as error:
                 LOG.warning("job %s: %s", self._lease.job_id, error)
                 return False
-            LOG.info("job %s: %s %s", self._lease.job_id, verdict.act, verdict.code)
+            LOG.info("job %s: %s %s", self._lease.job_id, decision.act, decision.code)
             return True
 
-    def _tell(self, verdict: Verdict) -> None:
-        queue, published = self._place.store.queue, self._heard.published
-        if verdict.code == INTERNAL and not self._failed_alike_before():
-            verdict = replace(verdict, act="release")
-        if verdict.act == "release":
+    def _send_decision(self, decision: Decision) -> None:
+        queue, published = self._context.store.queue, self._events.published
+        if decision.code == INTERNAL and not self._failed_twice_before():
+            decision = replace(decision, act="release")
+        if decision.act == "release":
             reach("worker.pre_release")
-            status = queue.release(self._lease, code=verdict.code, message=verdict.message)
-            self._note("release", status, verdict)
-        elif verdict.act == "fail":
+            status = queue.release(self._lease, code=decision.code, message=decision.message)
+            self._journal_end("release", status, decision)
+        elif decision.act == "fail":
             reach("worker.pre_fail")
             status = queue.fail(
                 self._lease,
-                code=verdict.code,
-                message=verdict.message,
-                hint=verdict.hint,
-                retry=verdict.retry,
+                code=decision.code,
+                message=decision.message,
+                hint=decision.hint,
+                retry=decision.retry,
             )
-            self._note("fail", status, verdict)
+            self._journal_end("fail", status, decision)
         elif published:
             folder = f"{self._lease.folder}/attempts/{self._lease.attempt}/{published.folder}"
             facts = self._facts_json()
@@ -209,27 +217,29 @@ class JobRun:
                     artifacts=published.files,
                     artifacts_folder=folder,
                     facts_json=facts,
-                    progress=self._heard.progress,
+                    progress=self._events.progress,
                 )
             reach("worker.post_complete")
 
-    def _note(self, verb: Literal["fail", "release"], status: Status, verdict: Verdict) -> None:
-        """The same in the ledger, so that the disk alone knows how the attempt ended."""
+    def _journal_end(
+        self, verb: Literal["fail", "release"], status: Status, decision: Decision
+    ) -> None:
+        """Write the same to the ledger: the disk alone must tell how the attempt ended."""
         if self._ledger:
-            why = (verdict.code, verdict.message, verdict.hint)
-            self._ledger.ended(verb, status, why=why, progress=self._heard.progress)
+            why = (decision.code, decision.message, decision.hint)
+            self._ledger.ended(verb, status, why=why, progress=self._events.progress)
 
     def _out_of_time(self) -> bool:
-        """Whether the worker must leave without having told the store."""
-        shutdown = self._place.shutdown
+        """Return whether the worker must leave without having told the store."""
+        shutdown = self._context.shutdown
         if shutdown.asked_at_s is None:
             return False
-        left_s = shutdown.asked_at_s + self._place.settings.grace_s - time.monotonic()
+        left_s = shutdown.asked_at_s + self._context.settings.grace_s - time.monotonic()
         return shutdown.at_once or left_s <= 0
 
-    def _failed_alike_before(self) -> bool:
-        """Whether an unexplained failure happened in both attempts before this one too."""
-        rows = self._place.store.jobs.attempts(self._lease.job_id)
+    def _failed_twice_before(self) -> bool:
+        """Return whether the two attempts before this one ended in an unexplained failure too."""
+        rows = self._context.store.jobs.attempts(self._lease.job_id)
         before = [row.code for row in rows if row.attempt < self._lease.attempt]
         return before[-2:] == [INTERNAL, INTERNAL]
 
@@ -237,34 +247,34 @@ class JobRun:
         facts = self._ended.facts if self._ended else None
         return facts.model_dump_json() if facts else None
 
-    def _tidy(self, attempt: Attempt) -> None:
-        """After success: remove what the result has made useless. A failure costs only space."""
+    def _remove_leftovers(self, workspace: Workspace) -> None:
+        """After success, remove files that are of no more use. A failure only costs space."""
         try:
             if self._ended and self._ended.facts:
-                verify_files.forget_upload(attempt.job_folder)
+                remove_upload(workspace.job_folder)
                 return
-            newest = self._heard.checkpoint
-            verify_files.forget_checkpoints(
-                attempt.job_folder, keep=attempt.out / newest.path if newest else None
+            newest = self._events.checkpoint
+            remove_old_checkpoints(
+                workspace.job_folder, keep=workspace.out / newest.path if newest else None
             )
         except OSError as error:
             LOG.warning("job %s: left-overs stay: %s", self._lease.job_id, error)
 
     def _record(self) -> JobRecord | None:
-        """The job as the store has it, for its times; not worth waiting for."""
+        """Return the job as the store has it, for its times; None if the store does not answer."""
         try:
-            return self._place.store.jobs.get(self._lease.job_id)
+            return self._context.store.jobs.get(self._lease.job_id)
         except StoreError:
             return None
 
-    def _report(self, attendant: Attendant, outbox: Outbox) -> None:
-        if attendant.garbage_lines:
+    def _log_losses(self, monitor: ChildMonitor, sender: EventSender) -> None:
+        if monitor.invalid_lines:
             LOG.warning(
-                "job %s: %d lines were no events", self._lease.job_id, attendant.garbage_lines
+                "job %s: %d lines were no events", self._lease.job_id, monitor.invalid_lines
             )
-        if outbox.dropped:
+        if sender.dropped:
             LOG.warning(
                 "job %s: %d readings were dropped in an outage; metrics.jsonl has them",
                 self._lease.job_id,
-                outbox.dropped,
+                sender.dropped,
             )

@@ -1,6 +1,5 @@
-"""The folder of one attempt, and what a lease means as paths on this machine."""
+"""Folder of one attempt: maps a lease to paths on this machine."""
 
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,27 +10,27 @@ from service.store.models import Lease
 from trainer.added import settled
 from trainer.errors import EncoderGone, SpecError
 from trainer.events import Ended
-from trainer.files import remove
 from trainer.record import Record
 from trainer.spec import IngestSpec, JobSpec, ProbeSpec
-from worker.process.child_request import RESULT_FILE, SPEC_FILE, Orders
+from worker.attempt.leftovers import remove_partial_files
+from worker.process.child_request import RESULT_FILE, SPEC_FILE, ChildRequest
 
 AnySpec = JobSpec | IngestSpec | ProbeSpec
 
 
 class NoLedger(AttemptLedger):
-    """Of a probe: it may be lost with the store, so the disk need not know how it ended."""
+    """Ledger of a probe, which writes nothing: a probe may be lost together with the store."""
 
     def claimed(self) -> None:
-        """Nothing: its folder need not outlive a crash either."""
+        """Write nothing; the folder need not survive a crash either."""
 
     def _say(self, line: Record) -> None:
-        """Nothing."""
+        """Write nothing."""
 
 
 @dataclass(frozen=True)
-class Attempt:
-    """One lease, made concrete."""
+class Workspace:
+    """Paths and spec of one lease."""
 
     lease: Lease
     spec: AnySpec
@@ -39,7 +38,7 @@ class Attempt:
 
     @property
     def job_folder(self) -> Path:
-        """Of the job; of an ingest, that of its dataset."""
+        """Folder of the job; for an ingest, folder of its dataset."""
         return self.data_dir / self.lease.folder
 
     @property
@@ -48,14 +47,15 @@ class Attempt:
         return self.job_folder / "attempts" / str(self.lease.attempt)
 
     def relative(self, path: str) -> str:
-        """A path of the child's as the store knows it."""
+        """Return a path that the child named, relative to the data folder as the store wants it."""
         return f"{self.lease.folder}/attempts/{self.lease.attempt}/{path}"
 
     def prepare(self) -> AttemptLedger:
-        """Make the folder, begin its ledger and put the spec in it.
+        """Make the folder, open its ledger and write the spec.
 
-        Drafts of attempts before this one are removed: they are over. Raises FileExistsError if
-        the folder is there already, EncoderGone if a probe was deleted together with its job.
+        Partial files of earlier attempts are removed: those attempts are over. Raises
+        FileExistsError if the folder exists already, EncoderGone if a probe was deleted together
+        with its job.
         """
         is_probe = self.lease.kind == "probe"
         if is_probe and not self.job_folder.is_dir():
@@ -66,13 +66,13 @@ class Attempt:
         (self.out / SPEC_FILE).write_text(self.spec.model_dump_json())
         for other in self.out.parent.iterdir():
             if other.name.isdigit() and int(other.name) < self.lease.attempt:
-                forget_drafts(other)
+                remove_partial_files(other)
         return ledger
 
-    def orders(self, *, device: str, threads: int | None) -> Orders:
-        """What the child is told."""
+    def child_request(self, *, device: str, threads: int | None) -> ChildRequest:
+        """Return what the child is asked to do."""
         inputs = {role: str(self.data_dir / path) for role, path in self.lease.inputs.items()}
-        return Orders(
+        return ChildRequest(
             kind=self.lease.kind,
             out=str(self.out),
             pack=inputs.get("dataset", ""),
@@ -83,7 +83,7 @@ class Attempt:
         )
 
     def ended(self) -> Ended | None:
-        """The result file that the child left, None if it left none."""
+        """Return the result file that the child left, None if it left none."""
         try:
             return Ended.model_validate_json((self.out / RESULT_FILE).read_bytes())
         except (OSError, ValidationError):
@@ -91,33 +91,21 @@ class Attempt:
 
     @property
     def batch_rows(self) -> int:
-        """Rows of one step, for the time that is left."""
+        """Rows of one training step; 0 for an ingest or a probe."""
         return self.spec.batch_rows or 0 if isinstance(self.spec, JobSpec) else 0
 
 
-def forget_drafts(attempt: Path) -> None:
-    """Remove what an attempt that is over was still writing.
-
-    The draft of a pack stays while it holds the only report of what was wrong with the files.
-    """
-    for pattern in ("*.tmp", "checkpoints/*.tmp"):
-        for draft in attempt.glob(pattern):
-            if draft.name != "pack.tmp":
-                with suppress(OSError):
-                    remove(draft)
-
-
-def attempt_of(lease: Lease, data_dir: Path) -> Attempt:
-    """What a lease asks for. Raises SpecError if this version does not understand it."""
+def workspace_of(lease: Lease, data_dir: Path) -> Workspace:
+    """Return the workspace of a lease. Raises SpecError if this version cannot read its spec."""
     try:
         if lease.kind == "train":
-            return Attempt(lease, settled(JobSpec.model_validate_json(lease.spec_json)), data_dir)
+            return Workspace(lease, settled(JobSpec.model_validate_json(lease.spec_json)), data_dir)
         if lease.kind == "probe":
-            return Attempt(lease, _probe_of(lease.spec_json, data_dir), data_dir)
+            return Workspace(lease, _probe_spec(lease.spec_json, data_dir), data_dir)
         spec = IngestSpec.model_validate_json(lease.spec_json)
         # The source is relative to the data folder unless it lies outside of it.
         source = str(data_dir / spec.source)
-        return Attempt(lease, spec.model_copy(update={"source": source}), data_dir)
+        return Workspace(lease, spec.model_copy(update={"source": source}), data_dir)
     except ValidationError as error:
         first = error.errors()[0]
         raise SpecError(
@@ -126,9 +114,9 @@ def attempt_of(lease: Lease, data_dir: Path) -> Attempt:
         ) from error
 
 
-def _probe_of(text: str, data_dir: Path) -> ProbeSpec:
-    """A probe with the paths of this machine. Raises ValidationError."""
+def _probe_spec(text: str, data_dir: Path) -> ProbeSpec:
+    """Parse a probe and make its paths absolute. Raises ValidationError."""
     spec = ProbeSpec.model_validate_json(text)
-    told = {name: getattr(spec, name) for name in ("encoder", "features", "image")}
-    here = {name: str(data_dir / path) for name, path in told.items() if path is not None}
-    return spec.model_copy(update=here)
+    paths = {name: getattr(spec, name) for name in ("encoder", "features", "image")}
+    absolute = {name: str(data_dir / path) for name, path in paths.items() if path is not None}
+    return spec.model_copy(update=absolute)

@@ -1,26 +1,26 @@
-"""Whether the disk has room for an attempt: a full one is waited for, not run into."""
+"""Free disk space: a worker claims no job while a disk of the data folder is full."""
 
 import logging
 import shutil
 from pathlib import Path
 
 LOG = logging.getLogger(__name__)
-PLACES = ("", "jobs", "datasets")
+FOLDERS = ("", "jobs", "datasets")
 """Folders of the data folder that may be disks of their own."""
 
 
-class Room:
-    """Looks before each claim. A job that met a full disk waits in the queue until there is room.
+class DiskSpaceGuard:
+    """Check before each claim. While a disk is full, jobs wait in the queue.
 
-    Otherwise it would be claimed again and again, and fail each time before its first checkpoint.
+    Otherwise they would be claimed again and again, and fail before their first checkpoint.
     """
 
     def __init__(self, data_dir: Path, *, free_bytes_min: int) -> None:
         self._data_dir, self._free_bytes_min = data_dir, free_bytes_min
         self._waiting = False
 
-    def is_there(self) -> bool:
-        """Whether every disk of the data folder has enough free. Says so in the log, once."""
+    def has_room(self) -> bool:
+        """Return whether every disk of the data folder has enough free; log each change once."""
         free = free_bytes(self._data_dir)
         lacking = free < self._free_bytes_min
         if lacking and not self._waiting:
@@ -36,9 +36,9 @@ class Room:
 
 
 def free_bytes(data_dir: Path) -> int:
-    """Free bytes of the fullest disk that the data folder uses."""
-    return min(shutil.disk_usage(path).free for path in _places(data_dir))
+    """Return the free bytes of the fullest disk that the data folder uses."""
+    return min(shutil.disk_usage(path).free for path in _folders(data_dir))
 
 
-def _places(data_dir: Path) -> list[Path]:
-    return [data_dir / place for place in PLACES if (data_dir / place).is_dir()] or [Path("/")]
+def _folders(data_dir: Path) -> list[Path]:
+    return [data_dir / name for name in FOLDERS if (data_dir / name).is_dir()] or [Path("/")]

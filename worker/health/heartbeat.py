@@ -1,4 +1,4 @@
-"""The worker's heartbeat, and its share of the clock that all leases are measured by."""
+"""Heartbeat of a worker, which also advances the clock that all leases are measured by."""
 
 import logging
 import threading
@@ -11,7 +11,7 @@ from service.store.lease_clock import LeaseClock
 LOG = logging.getLogger(__name__)
 
 
-class Pulse(Background):
+class Heartbeat(Background):
     """Advance the lease clock and report this worker. An outage stops both, so no lease expires."""
 
     def __init__(
@@ -23,13 +23,13 @@ class Pulse(Background):
         beat_every_ticks: int,
         on_drain: Callable[[bool], None],
     ) -> None:
-        super().__init__("pulse", every_s=tick_s)
+        super().__init__("heartbeat", every_s=tick_s)
         self._clock, self._beat, self._on_drain = clock, beat, on_drain
         self._beat_every_ticks, self._ticks = beat_every_ticks, 0
         self._beat_now = threading.Event()
 
     def changed(self) -> None:
-        """The worker became busy or idle: say so with the next tick."""
+        """Report with the next tick that the worker became busy or idle."""
         self._beat_now.set()
 
     def turn(self) -> None:
@@ -42,4 +42,4 @@ class Pulse(Background):
             self._ticks += 1
         except StoreError as error:
             self._clock.restart()
-            LOG.debug("no pulse: %s", error)
+            LOG.debug("no heartbeat: %s", error)

@@ -1,4 +1,4 @@
-"""Keeping a lease alive from a thread of its own: a busy supervisor must not lose it."""
+"""Lease renewal in a thread of its own: a busy supervisor must not lose the lease."""
 
 import logging
 import threading
@@ -11,11 +11,11 @@ from trainer.failpoints import reach
 LOG = logging.getLogger(__name__)
 
 
-class LeaseKeeper:
-    """Renews every `every_s` and remembers what the store wants of the job.
+class LeaseRenewer:
+    """Renew the lease every `every_s` and keep the state that the store wants the job in.
 
-    An outage changes nothing: the child trains on, and the first renewal that is answered says
-    whether the lease outlived it.
+    An outage changes nothing: the child trains on, and the first renewal that is answered tells
+    whether the lease survived.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class LeaseKeeper:
         self.away = False
         """Whether the last renewal went unanswered."""
 
-    def __enter__(self) -> "LeaseKeeper":
+    def __enter__(self) -> "LeaseRenewer":
         self._thread.start()
         return self
 
@@ -39,14 +39,14 @@ class LeaseKeeper:
         self._thread.join()
 
     def lose(self) -> None:
-        """The store has refused this attempt elsewhere: it is over."""
+        """Mark the lease as lost: the store has refused another call of this attempt."""
         if not self.lost:
             self.lost = True
             self._leaving.set()
             self._on_change()
 
-    def hear(self, desired: Desired) -> None:
-        """Any answer of the store may say what is wanted."""
+    def set_desired(self, desired: Desired) -> None:
+        """Record the desired state; any answer of the store may carry it."""
         if desired != self.desired:
             self.desired = desired
             self._on_change()
@@ -68,4 +68,4 @@ class LeaseKeeper:
             if self.away:
                 LOG.info("the store is back, and the lease is still held")
             self.away = False
-            self.hear(desired)
+            self.set_desired(desired)

@@ -1,7 +1,7 @@
-"""What a forked child does: one attempt of one job, its log at 1 and 2, its orders on pipes.
+"""Main function of a forked child: one attempt at one job.
 
-It opens no socket and knows no store. Events go out as JSON lines; `stop` comes in on the control
-pipe, and the end of that pipe means that nobody is left to work for.
+It opens no socket and knows no store. Its log is at 1 and 2; events go out as JSON lines; `stop`
+comes in on the control pipe, and the end of that pipe means that the supervisor is gone.
 """
 
 import logging
@@ -27,14 +27,14 @@ from trainer.memory import keep_freed_memory
 from trainer.probes.run import run_probe
 from trainer.spec import IngestSpec, JobSpec, ProbeSpec
 from trainer.train import Emit, Machine, Places, train
-from worker.process.child_request import SPEC_FILE, Orders
+from worker.process.child_request import SPEC_FILE, ChildRequest
 from worker.process.event_pipe import Emitter, listen
 
 
 def run(values: dict[str, Any], events: int, control: int) -> None:
-    """Work through `values` (see `Orders`); `events` and `control` are open files."""
-    orders = Orders.of_json(values)
-    signal.signal(signal.SIGTERM, _leave)
+    """Do what `values` ask (see `ChildRequest`); `events` and `control` are open files."""
+    request = ChildRequest.from_json(values)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     keep_freed_memory()
     logging.basicConfig(format="%(levelname)s %(message)s")
     stop, send = listen(control), Emitter(events)
@@ -43,15 +43,15 @@ def run(values: dict[str, Any], events: int, control: int) -> None:
         show(event)  # the log reads like that of `python -m trainer`
         send(event)
 
-    run_to_end(lambda: _work(orders, emit, stop), out=orders.folder, emit=emit)
+    run_to_end(lambda: _work(request, emit, stop), out=request.folder, emit=emit)
 
 
 LATER = ("torch._dynamo", "trainer.encoders.resnet", "sklearn.decomposition", "sklearn.manifold")
-"""Two seconds of imports that a worker need not wait for: torch's optimizers load the first."""
+"""Imports of two seconds that a worker need not wait for; torch's optimizers load the first."""
 
 
 def warm() -> None:
-    """Before any fork: import and compute what each child would need before its first step."""
+    """Import and compute, before any fork, what each child needs before its first step."""
     for method in iter_modules(trainer.methods.__path__):
         import_module(f"{trainer.methods.__name__}.{method.name}.method")
     import_module("trainer.data.preview")
@@ -61,17 +61,17 @@ def warm() -> None:
         raise RuntimeError("an import has started CUDA, which does not survive a fork")
 
 
-def _work(orders: Orders, emit: Emit, stop: threading.Event) -> Ended:
-    text = (orders.folder / SPEC_FILE).read_text()
-    machine = Machine(device=orders.device, threads=orders.threads)
-    if orders.kind == "ingest":
+def _work(request: ChildRequest, emit: Emit, stop: threading.Event) -> Ended:
+    text = (request.folder / SPEC_FILE).read_text()
+    machine = Machine(device=request.device, threads=request.threads)
+    if request.kind == "ingest":
         spec = IngestSpec.model_validate_json(text)
-        return run_ingest(spec, out=orders.folder, emit=emit, should_stop=stop.is_set)
-    if orders.kind == "probe":
+        return run_ingest(spec, out=request.folder, emit=emit, should_stop=stop.is_set)
+    if request.kind == "probe":
         return run_probe(
             ProbeSpec.model_validate_json(text),
-            out=orders.folder,
-            pack=Path(orders.pack),
+            out=request.folder,
+            pack=Path(request.pack),
             machine=machine,
             emit=emit,
             should_stop=stop.is_set,
@@ -79,10 +79,10 @@ def _work(orders: Orders, emit: Emit, stop: threading.Event) -> Ended:
     return train(
         JobSpec.model_validate_json(text),
         Places(
-            out=orders.folder,
-            pack=Path(orders.pack),
-            test_pack=Path(orders.test_pack) if orders.test_pack else None,
-            checkpoints=tuple(map(Path, orders.checkpoints)),
+            out=request.folder,
+            pack=Path(request.pack),
+            test_pack=Path(request.test_pack) if request.test_pack else None,
+            checkpoints=tuple(map(Path, request.checkpoints)),
         ),
         machine=machine,
         emit=emit,
@@ -90,6 +90,6 @@ def _work(orders: Orders, emit: Emit, stop: threading.Event) -> Ended:
     )
 
 
-def _leave(_number: int, _frame: FrameType | None) -> NoReturn:
-    """The second rung: leave now, closing files, without a checkpoint."""
+def _exit_on_signal(_number: int, _frame: FrameType | None) -> NoReturn:
+    """Exit now, closing files, without a checkpoint: the second stage of stopping."""
     sys.exit(128 + signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""Sitting beside a running child: read its events, climb the stop ladder, hear how it ended."""
+"""Monitor of a running child: read its events, stop it when asked, return its exit code."""
 
 import fcntl
 import os
@@ -11,32 +11,32 @@ from enum import Enum
 from pathlib import Path
 
 from trainer.events import Event, Stepped
-from worker.process.child_request import LOG_FILE, Orders
+from worker.process.child_request import LOG_FILE, ChildRequest
 from worker.process.event_pipe import STOP_LINE, EventLines
-from worker.process.forkserver_client import Child, Nursery, NurseryDied
-from worker.process.shutdown import Wake
-from worker.process.stop_sequence import Rung, StopLadder
+from worker.process.forkserver_client import Child, ForkserverClient, ForkserverDied
+from worker.process.shutdown import WakePipe
+from worker.process.stop_sequence import StopSequence, StopStage
 
 PIPE_BYTES = 1_048_576
-"""Of events that wait while the supervisor is stopped; the child trains on until it is full."""
-NAP_S = 0.05
-"""After readings only: let some more come before waking again."""
-TURN_S = 1.0
-"""Longest time between two looks at the world."""
+"""Capacity of the event pipe; the child of a stopped supervisor trains until it is full."""
+COALESCE_S = 0.05
+"""Pause after readings alone, so that more can be handled together."""
+WAKE_UP_S = 1.0
+"""Longest sleep of the loop."""
 
 
-class Wish(Enum):
-    """What the supervisor wants of a child now."""
+class DesiredState(Enum):
+    """State that the supervisor wants a child to be in."""
 
     RUN = "run"
     STOP = "stop"
-    """Save and leave, within the grace."""
+    """Save and exit, within the grace."""
     KILL = "kill"
-    """Die now."""
+    """Die at once."""
 
 
 class Pipes:
-    """The three open files of a child, and the supervisor's ends of two of them."""
+    """Event pipe, control pipe and log of a child, with the supervisor's ends of the pipes."""
 
     def __init__(self, log: Path) -> None:
         self.events, self._child_events = os.pipe2(os.O_CLOEXEC)
@@ -46,11 +46,11 @@ class Pipes:
         os.set_blocking(self.events, False)
         fcntl.fcntl(self.events, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
-    def hand_to(self, nursery: Nursery, orders: Orders) -> Child:
-        """Fork a child with them. Raises NurseryDied or ForkRefused."""
+    def fork_with(self, forkserver: ForkserverClient, request: ChildRequest) -> Child:
+        """Fork a child that gets the other ends. Raises ForkserverDied or ForkRefused."""
         try:
-            return nursery.fork(
-                orders.as_json(),
+            return forkserver.fork(
+                request.as_json(),
                 events=self._child_events,
                 control=self._child_control,
                 log=self._log,
@@ -60,40 +60,46 @@ class Pipes:
                 os.close(fd)
 
     def close(self) -> None:
-        """Close our ends: a child that still lives then leaves by itself."""
+        """Close our ends; a child that is still alive exits then."""
         os.close(self.events)
         os.close(self.control)
 
 
-class Attendant:
-    """The main thread's loop while a child runs. It sleeps unless there is something to do."""
+class ChildMonitor:
+    """Supervise one child: forward its events, run the stop sequence, return its exit code.
 
-    def __init__(self, nursery: Nursery, wake: Wake, ladder: StopLadder) -> None:
-        self._nursery, self._wake, self._ladder = nursery, wake, ladder
+    Blocks in select() and wakes at least once a second.
+    """
+
+    def __init__(
+        self, forkserver: ForkserverClient, wake_pipe: WakePipe, stop_sequence: StopSequence
+    ) -> None:
+        self._forkserver, self._wake_pipe = forkserver, wake_pipe
+        self._stop_sequence = stop_sequence
         self._lines = EventLines()
 
     @property
-    def garbage_lines(self) -> int:
-        """Lines on the pipe that were no events."""
-        return self._lines.garbage_lines
+    def invalid_lines(self) -> int:
+        """Number of lines on the pipe that were no events."""
+        return self._lines.invalid_lines
 
-    def watch(
+    def run(
         self,
-        orders: Orders,
+        request: ChildRequest,
         *,
-        wish: Callable[[], Wish],
+        desired: Callable[[], DesiredState],
         on_event: Callable[[Event, str], None],
     ) -> int:
-        """Fork a child, stay until it has ended, and return its exit code (negative: a signal).
+        """Fork a child, supervise it, and return its exit code (negative: a signal).
 
-        Raises NurseryDied or ForkRefused if there is no child to begin with.
+        Raises ForkserverDied or ForkRefused if no child could be made.
         """
-        pipes = Pipes(orders.folder / LOG_FILE)
+        pipes = Pipes(request.folder / LOG_FILE)
         try:
-            child = pipes.hand_to(self._nursery, orders)
+            child = pipes.fork_with(self._forkserver, request)
             try:
-                return self._until_ended(child, pipes, wish, on_event)
-            except NurseryDied:
+                return self._until_ended(child, pipes, desired, on_event)
+            except ForkserverDied:
                 self._read(pipes, on_event)
                 return -signal.SIGKILL  # the kernel ends a child with its parent
         finally:
@@ -103,50 +109,50 @@ class Attendant:
         self,
         child: Child,
         pipes: Pipes,
-        wish: Callable[[], Wish],
+        desired: Callable[[], DesiredState],
         on_event: Callable[[Event, str], None],
     ) -> int:
-        with selectors.DefaultSelector() as news, selectors.DefaultSelector() as all_:
-            for selector in (news, all_):
-                selector.register(self._wake, selectors.EVENT_READ)
-                selector.register(self._nursery, selectors.EVENT_READ)
+        with selectors.DefaultSelector() as without_pipe, selectors.DefaultSelector() as all_:
+            for selector in (without_pipe, all_):
+                selector.register(self._wake_pipe, selectors.EVENT_READ)
+                selector.register(self._forkserver, selectors.EVENT_READ)
             all_.register(pipes.events, selectors.EVENT_READ)
             while True:
-                self._climb(child, pipes, wish())
+                self._advance_stop(child, pipes, desired())
                 all_.select(self._timeout_s())
-                self._wake.clear()
-                self._nursery.poll()
-                status = self._nursery.exit_status(child)
+                self._wake_pipe.clear()
+                self._forkserver.poll()
+                status = self._forkserver.exit_status(child)
                 open_, only_readings = self._read(pipes, on_event)
                 if status is not None:
-                    self._nursery.forget(child)
+                    self._forkserver.forget(child)
                     return status
                 if not open_:
-                    all_ = news  # noqa: PLW2901  # the end of the pipe would wake us for ever
+                    all_ = without_pipe  # noqa: PLW2901  # a closed pipe is always readable
                 if only_readings:
-                    news.select(min(NAP_S, self._timeout_s()))
+                    without_pipe.select(min(COALESCE_S, self._timeout_s()))
 
-    def _climb(self, child: Child, pipes: Pipes, wish: Wish) -> None:
-        """Do to the child what is due."""
+    def _advance_stop(self, child: Child, pipes: Pipes, desired: DesiredState) -> None:
+        """Run the stages of the stop sequence that are due."""
         now_s = time.monotonic()
-        if wish is Wish.KILL:
-            self._ladder.kill_now()
-        elif wish is Wish.STOP:
-            self._ladder.ask(now_s)
-        for rung in self._ladder.due(now_s):
-            if rung is Rung.ASK:
+        if desired is DesiredState.KILL:
+            self._stop_sequence.kill_now()
+        elif desired is DesiredState.STOP:
+            self._stop_sequence.ask(now_s)
+        for stage in self._stop_sequence.due(now_s):
+            if stage is StopStage.ASK:
                 with suppress(BrokenPipeError):
                     os.write(pipes.control, STOP_LINE)
             else:
-                number = signal.SIGTERM if rung is Rung.TERM else signal.SIGKILL
-                self._nursery.signal(child, number)
+                number = signal.SIGTERM if stage is StopStage.TERM else signal.SIGKILL
+                self._forkserver.signal(child, number)
 
     def _timeout_s(self) -> float:
-        next_s = self._ladder.next_in_s(time.monotonic())
-        return TURN_S if next_s is None else min(TURN_S, next_s)
+        next_s = self._stop_sequence.next_in_s(time.monotonic())
+        return WAKE_UP_S if next_s is None else min(WAKE_UP_S, next_s)
 
     def _read(self, pipes: Pipes, on_event: Callable[[Event, str], None]) -> tuple[bool, bool]:
-        """Take in what is on the pipe: (the pipe is open, there were only readings)."""
+        """Read all that is on the pipe; return (the pipe is open, there were only readings)."""
         readings = others = 0
         while True:
             try:

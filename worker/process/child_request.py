@@ -1,4 +1,4 @@
-"""What the supervisor asks of a child: paths and a device, as JSON. The spec lies in `out`."""
+"""Request of the supervisor to a child: paths and a device, as JSON. The spec lies in `out`."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,8 +10,8 @@ LOG_FILE = "log.txt"
 
 
 @dataclass(frozen=True)
-class Orders:
-    """One attempt of one job. Paths are absolute."""
+class ChildRequest:
+    """Request for one attempt at one job. Paths are absolute."""
 
     kind: Literal["train", "ingest", "probe"]
     out: str
@@ -19,18 +19,18 @@ class Orders:
     pack: str = ""
     test_pack: str = ""
     checkpoints: tuple[str, ...] = ()
-    """Of earlier attempts, newest first."""
+    """Checkpoints of earlier attempts, newest first."""
     device: str = "auto"
     threads: int | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """For the socket of the forkserver."""
+        """Return the fields for the forkserver's socket."""
         return asdict(self)
 
     @staticmethod
-    def of_json(values: dict[str, Any]) -> "Orders":
-        """The other way; JSON has lists where this has a tuple."""
-        return Orders(**values | {"checkpoints": tuple(values["checkpoints"])})
+    def from_json(values: dict[str, Any]) -> "ChildRequest":
+        """Return the request from its JSON, which has a list in place of the tuple."""
+        return ChildRequest(**values | {"checkpoints": tuple(values["checkpoints"])})
 
     @property
     def folder(self) -> Path:

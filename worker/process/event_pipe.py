@@ -1,4 +1,4 @@
-"""What is written between the processes of a worker, and how it is read back."""
+"""Pipes between the processes of a worker: events as JSON lines, and the stop command."""
 
 import os
 import threading
@@ -11,23 +11,23 @@ from trainer.events import EVENT, Event
 MESSAGE_BYTES = 65_536
 """Largest message to or from the forkserver."""
 LINE_BYTES = 1_048_576
-"""Longest line of events; a longer one is no event."""
+"""Longest line of an event; a longer one is invalid."""
 STOP_LINE = b"stop\n"
-"""What the supervisor writes on the control pipe."""
+"""Stop command on the control pipe."""
 ORPHANED = 70
 """Exit code of a child whose supervisor went away."""
 
 
 class EventLines:
-    """Bytes of a pipe in, events out. A line that is no event is counted and left out."""
+    """Parser of events from the bytes of a pipe. Invalid lines are counted and skipped."""
 
     def __init__(self) -> None:
-        self.garbage_lines = 0
+        self.invalid_lines = 0
         self._rest = b""
         self._skipping = False
 
     def feed(self, data: bytes) -> Iterator[tuple[Event, str]]:
-        """Each whole line of `data` as (event, its JSON); the rest waits for its end."""
+        """Yield each complete line as (event, its JSON); an incomplete one waits for its end."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             if self._skipping:  # the tail of a line that was too long
@@ -35,7 +35,7 @@ class EventLines:
             else:
                 yield from self._parsed(line)
         if len(self._rest) > LINE_BYTES:
-            self.garbage_lines += not self._skipping
+            self.invalid_lines += not self._skipping
             self._skipping, self._rest = True, b""
 
     def _parsed(self, line: bytes) -> Iterator[tuple[Event, str]]:
@@ -45,20 +45,20 @@ class EventLines:
             event = EVENT.validate_json(line)
             text = line.decode()
         except (ValidationError, UnicodeDecodeError):
-            self.garbage_lines += 1
+            self.invalid_lines += 1
             return
         yield event, text
 
 
 class Emitter:
-    """Writes each event as one line; a supervisor that is gone ends the process."""
+    """Writer of events, one a line; it ends the process when the supervisor is gone."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._lock = threading.Lock()
 
     def __call__(self, event: Event) -> None:
-        """Write all of it, however full the pipe is."""
+        """Write the whole event, blocking while the pipe is full."""
         left = memoryview(event.model_dump_json().encode() + b"\n")
         with self._lock:
             while left:
@@ -69,16 +69,16 @@ class Emitter:
 
 
 def listen(control: int) -> threading.Event:
-    """An event that is set when the supervisor says stop. Its silence forever ends the process."""
+    """Return an event that is set on the stop command. The end of the pipe ends the process."""
     stop = threading.Event()
 
-    def hear() -> None:
-        heard = b""
+    def read_commands() -> None:
+        recent = b""
         while data := os.read(control, 4096):
-            heard = (heard + data)[-4096:]
-            if STOP_LINE in heard:
+            recent = (recent + data)[-4096:]
+            if STOP_LINE in recent:
                 stop.set()
         os._exit(ORPHANED)
 
-    threading.Thread(target=hear, name="control", daemon=True).start()
+    threading.Thread(target=read_commands, name="control", daemon=True).start()
     return stop

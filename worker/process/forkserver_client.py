@@ -1,4 +1,4 @@
-"""The supervisor's side of the forkserver: start it, ask it for children, hear how they end."""
+"""Client of the forkserver: start it, ask it for children, learn how they ended."""
 
 import json
 import os
@@ -24,27 +24,26 @@ FORKABLE = {
 """Environment of the forkserver and its children."""
 
 
-class NurseryDied(Exception):
-    """The forkserver is gone, and every child of it with it."""
+class ForkserverDied(Exception):
+    """The forkserver is gone, and every child with it."""
 
 
 class ForkRefused(Exception):
-    """The system made no new process."""
+    """The system refused to make a process."""
 
 
 @dataclass(frozen=True)
 class Child:
-    """One fork. Its process id is also that of its session and group."""
+    """A forked child; it leads its own session and process group."""
 
     number: int
     pid: int
 
 
-class Nursery:
-    """One forkserver at a time; a dead one is replaced by `ensure`.
+class ForkserverClient:
+    """Client of one forkserver at a time; `ensure` replaces a dead one.
 
-    Call it from the main thread only: the kernel ties the forkserver's life to the thread that
-    started it.
+    Call it from the main thread only: the forkserver dies with the thread that started it.
     """
 
     def __init__(self, entry: str, *, preload: Sequence[str] = ()) -> None:
@@ -67,11 +66,11 @@ class Nursery:
         return self._ready
 
     def fileno(self) -> int:
-        """For a selector: readable when `poll` has something to say. Changes with `ensure`."""
+        """Return the socket's descriptor, readable when there are messages; `ensure` changes it."""
         return self._socket().fileno()
 
     def ensure(self) -> None:
-        """Start a forkserver unless one lives. Returns before it has imported anything."""
+        """Start a forkserver unless one is alive. Returns before its imports are done."""
         if self._process and self._process.poll() is None and self._sock:
             return
         self.close()
@@ -90,44 +89,44 @@ class Nursery:
         self._sock, self._ready = ours, False
 
     def wait_ready(self, timeout_s: float) -> None:
-        """Wait until the imports are done. Raises NurseryDied, or TimeoutError."""
-        until_s = time.monotonic() + timeout_s
+        """Wait until the imports are done. Raises ForkserverDied, or TimeoutError."""
+        deadline_s = time.monotonic() + timeout_s
         while not self._ready:
-            left_s = until_s - time.monotonic()
+            left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 raise TimeoutError(f"the forkserver has not imported torch within {timeout_s} s")
-            self._hear(left_s)
+            self._receive(left_s)
 
-    def fork(self, orders: dict[str, Any], *, events: int, control: int, log: int) -> Child:
-        """A new child with these open files. Raises NurseryDied or ForkRefused."""
+    def fork(self, request: dict[str, Any], *, events: int, control: int, log: int) -> Child:
+        """Fork a child with these open files. Raises ForkserverDied or ForkRefused."""
         number = next(self._numbers)
-        message = json.dumps({"op": "start", "id": number, "orders": orders}).encode()
+        message = json.dumps({"op": "start", "id": number, "request": request}).encode()
         self._send(message, [events, control, log])
         while True:
-            reply = self._hear(None)
+            reply = self._receive(None)
             if reply and reply.get("id") == number and reply["op"] == "started":
                 return Child(number, reply["pid"])
             if reply and reply.get("id") == number and reply["op"] == "refused":
                 raise ForkRefused(reply["error"])
 
     def signal(self, child: Child, number: int) -> None:
-        """Signal the child's group, if it still lives. The forkserver, whose child it is, knows."""
+        """Signal the child's process group if it is alive, through the forkserver, its parent."""
         try:
             self._send(json.dumps({"op": "signal", "id": child.number, "signal": number}).encode())
-        except NurseryDied:
+        except ForkserverDied:
             return  # then the kernel has killed the child
 
     def poll(self) -> None:
-        """Take in what the forkserver has said, without waiting. Raises NurseryDied."""
-        while self._hear(0.0):
+        """Read the messages of the forkserver without waiting. Raises ForkserverDied."""
+        while self._receive(0.0):
             pass
 
     def exit_status(self, child: Child) -> int | None:
-        """Exit code of a child, negative for the signal that ended it; None while it runs."""
+        """Return a child's exit code, negative for the signal that ended it; None while it runs."""
         return self._exits.get(child.number)
 
     def forget(self, child: Child) -> None:
-        """Drop the exit status of a child that has been dealt with."""
+        """Drop the exit status of a child that has been handled."""
         self._exits.pop(child.number, None)
 
     def close(self) -> None:
@@ -146,7 +145,7 @@ class Nursery:
 
     def _socket(self) -> socket.socket:
         if self._sock is None:
-            raise NurseryDied("there is no forkserver")
+            raise ForkserverDied("there is no forkserver")
         return self._sock
 
     def _send(self, message: bytes, fds: Sequence[int] = ()) -> None:
@@ -155,10 +154,10 @@ class Nursery:
         try:
             socket.send_fds(sock, [message], list(fds))
         except OSError as error:
-            raise NurseryDied(str(error)) from error
+            raise ForkserverDied(str(error)) from error
 
-    def _hear(self, timeout_s: float | None) -> dict[str, Any] | None:
-        """One message, or None if none came in time. Exits are kept for `exit_status`."""
+    def _receive(self, timeout_s: float | None) -> dict[str, Any] | None:
+        """Return one message, or None after the timeout. Exits are kept for `exit_status`."""
         sock = self._socket()
         sock.settimeout(timeout_s)
         try:
@@ -166,9 +165,9 @@ class Nursery:
         except (TimeoutError, BlockingIOError):
             return None
         except OSError as error:
-            raise NurseryDied(str(error)) from error
+            raise ForkserverDied(str(error)) from error
         if not message:
-            raise NurseryDied("the forkserver closed its socket")
+            raise ForkserverDied("the forkserver closed its socket")
         reply: dict[str, Any] = json.loads(message)
         if reply["op"] == "ready":
             self._ready = True

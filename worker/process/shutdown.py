@@ -1,4 +1,4 @@
-"""Why a worker should stop, and the means to wake whoever must know."""
+"""Shutdown of a worker, and the pipe that wakes its selectors."""
 
 import os
 import signal
@@ -7,23 +7,23 @@ from contextlib import suppress
 from types import FrameType
 
 
-class Wake:
-    """A pipe that turns a signal or another thread's news into something a selector sees."""
+class WakePipe:
+    """Pipe that makes a signal or another thread's news visible to a selector."""
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def fileno(self) -> int:
-        """For a selector."""
+        """Return the read end, for a selector."""
         return self._read
 
     def set(self) -> None:
-        """Wake the selector; safe in a signal handler."""
+        """WakePipe the selector; safe in a signal handler."""
         with suppress(BlockingIOError):  # full: it will wake anyway
             os.write(self._write, b"!")
 
     def clear(self) -> None:
-        """Forget what was said so far."""
+        """Discard what was written so far."""
         with suppress(BlockingIOError):
             while os.read(self._read, 4096):
                 pass
@@ -35,10 +35,10 @@ class Wake:
 
 
 class Shutdown:
-    """Asked once: hand the job over and leave. Asked twice by a signal: leave at once."""
+    """Request to leave: hand the job over first, but leave at once after a second signal."""
 
-    def __init__(self, wake: Wake) -> None:
-        self._wake = wake
+    def __init__(self, wake_pipe: WakePipe) -> None:
+        self._wake_pipe = wake_pipe
         self._signals = 0
         self.asked_at_s: float | None = None
 
@@ -53,13 +53,13 @@ class Shutdown:
         return self._signals > 1
 
     def ask(self) -> None:
-        """Leave, with the grace of the stop ladder."""
+        """Ask to leave, with the grace of the stop sequence."""
         if self.asked_at_s is None:
             self.asked_at_s = time.monotonic()
-        self._wake.set()
+        self._wake_pipe.set()
 
     def listen(self) -> None:
-        """Take SIGTERM and SIGINT."""
+        """Install the handlers of SIGTERM and SIGINT."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._signalled)
 

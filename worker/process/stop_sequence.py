@@ -1,11 +1,11 @@
-"""How a child is stopped: asked, told, then killed; each rung at its time within the grace."""
+"""Sequence that stops a child: a polite request, SIGTERM, SIGKILL, spread over the grace."""
 
 from dataclasses import dataclass
 from enum import Enum
 
 
-class Rung(Enum):
-    """What is done to the child."""
+class StopStage(Enum):
+    """One stage of stopping a child."""
 
     ASK = "ask"
     """`stop` on the control pipe: it saves a checkpoint at the next step boundary and leaves."""
@@ -16,16 +16,16 @@ class Rung(Enum):
 
 
 @dataclass
-class StopLadder:
-    """The rungs in order, each climbed once. Times are of one monotonic clock, in seconds."""
+class StopSequence:
+    """Stages in order, each due once. Times are seconds of one monotonic clock."""
 
     grace_s: float
     _asked_at_s: float | None = None
-    _climbed: int = 0
+    _done: int = 0
 
     @property
     def asked(self) -> bool:
-        """Whether the child was told to stop."""
+        """Whether the child was asked to stop."""
         return self._asked_at_s is not None
 
     def ask(self, now_s: float) -> None:
@@ -38,19 +38,23 @@ class StopLadder:
         self.ask(float("-inf"))
         self._asked_at_s = float("-inf")
 
-    def due(self, now_s: float) -> list[Rung]:
-        """The rungs whose time has come since the last call."""
+    def due(self, now_s: float) -> list[StopStage]:
+        """Return the stages that became due since the last call."""
         if self._asked_at_s is None:
             return []
-        waits_s = {Rung.ASK: 0.0, Rung.TERM: self.grace_s / 2, Rung.KILL: self.grace_s}
+        waits_s = {
+            StopStage.ASK: 0.0,
+            StopStage.TERM: self.grace_s / 2,
+            StopStage.KILL: self.grace_s,
+        }
         elapsed_s = now_s - self._asked_at_s
-        reached = [rung for rung, wait_s in waits_s.items() if elapsed_s >= wait_s]
-        due, self._climbed = reached[self._climbed :], max(self._climbed, len(reached))
+        reached = [stage for stage, wait_s in waits_s.items() if elapsed_s >= wait_s]
+        due, self._done = reached[self._done :], max(self._done, len(reached))
         return due
 
     def next_in_s(self, now_s: float) -> float | None:
-        """Seconds until the next rung; None if there is none to wait for."""
+        """Return the seconds until the next stage; None if there is none to wait for."""
         waits_s = (0.0, self.grace_s / 2, self.grace_s)
-        if self._asked_at_s is None or self._climbed == len(waits_s):
+        if self._asked_at_s is None or self._done == len(waits_s):
             return None
-        return max(0.0, self._asked_at_s + waits_s[self._climbed] - now_s)
+        return max(0.0, self._asked_at_s + waits_s[self._done] - now_s)

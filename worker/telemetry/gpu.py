@@ -1,4 +1,4 @@
-"""The machine as the supervisor sees it: through the driver, never through CUDA or torch."""
+"""GPUs and host of a worker, read through the driver, never through CUDA or torch."""
 
 import os
 import platform
@@ -30,7 +30,7 @@ class Gpu:
 
 @contextmanager
 def _driver() -> Iterator[bool]:
-    """NVML while it is in use; False where there is no driver."""
+    """Open NVML; yields False where there is no driver."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
@@ -43,15 +43,15 @@ def _driver() -> Iterator[bool]:
 
 
 def gpu_count() -> int:
-    """GPUs that a child can see: those of the driver that CUDA_VISIBLE_DEVICES names."""
-    with _driver() as there:
-        return len(_visible()) if there else 0
+    """Return how many GPUs a child can see: those that CUDA_VISIBLE_DEVICES names."""
+    with _driver() as has_driver:
+        return len(_visible()) if has_driver else 0
 
 
 def read_gpu(index: int) -> Gpu | None:
-    """What the driver says of the GPU `cuda:<index>` now; None where it does not answer."""
-    with _driver() as there:
-        if not there:
+    """Read the GPU `cuda:<index>` now; None where the driver does not answer."""
+    with _driver() as has_driver:
+        if not has_driver:
             return None
         try:
             return _read(index, _visible()[index])
@@ -60,20 +60,20 @@ def read_gpu(index: int) -> Gpu | None:
 
 
 def _visible() -> list[Any]:
-    """NVML's handles in CUDA's order; like CUDA, stops at the first name that is no GPU."""
+    """Return NVML's handles in CUDA's order; like CUDA, stop at the first name that is no GPU."""
     names = os.environ.get("CUDA_VISIBLE_DEVICES")
     handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
     if names is None:
         return handles
     uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
-    found = []
+    visible = []
     for name in filter(None, map(str.strip, names.split(","))):
         numbered = name.isdigit() and int(name) < len(handles)
         matches = [int(name)] if numbered else _with_prefix(name, uuids)
         if len(matches) != 1:
             break
-        found.append(handles[matches[0]])
-    return found
+        visible.append(handles[matches[0]])
+    return visible
 
 
 def _with_prefix(name: str, uuids: list[str]) -> list[int]:
@@ -98,8 +98,8 @@ def _read(index: int, handle: Any) -> Gpu:  # noqa: ANN401  # NVML's own type
     )
 
 
-def choose(device: str) -> str:
-    """`auto` as `cuda:0` or `cpu`; what was named stays. Raises ValueError for a GPU not there."""
+def resolve_device(device: str) -> str:
+    """Return `cuda:0` or `cpu` for `auto`, else `device`. Raises ValueError for a missing GPU."""
     gpus = gpu_count()
     if device == "auto":
         return "cuda:0" if gpus else "cpu"
@@ -110,13 +110,13 @@ def choose(device: str) -> str:
 
 
 def gpu_index(device: str) -> int | None:
-    """Number of a `cuda` device, None for the CPU."""
+    """Return the number of a `cuda` device, None for the CPU."""
     kind, _, index = device.partition(":")
     return int(index or 0) if kind == "cuda" else None
 
 
 def describe(device: str, threads: int | None) -> dict[str, Any]:
-    """What other people may want to know of this worker."""
+    """Return host, versions and GPU of this worker, for people to read."""
     index = gpu_index(device)
     gpu = None if index is None else read_gpu(index)
     return {
@@ -132,7 +132,7 @@ def describe(device: str, threads: int | None) -> dict[str, Any]:
 
 
 def installed(package: str) -> str | None:
-    """Version of an installed package, without importing it."""
+    """Return the version of an installed package, without importing it."""
     try:
         return version(package)
     except PackageNotFoundError:

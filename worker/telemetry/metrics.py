@@ -1,7 +1,7 @@
-"""What one worker tells Prometheus: its training job, its GPU, itself.
+"""Prometheus metrics of one worker: its training job, its GPU, itself.
 
-The child sends numbers over its pipe and this process shows them, so a child that is killed
-leaves no series behind. `job_id` is a label only while a job runs and for two scrapes after.
+The child sends numbers over its pipe and this process exports them, so a killed child leaves no
+series behind. `job_id` is a label only while a job runs and for two scrapes after.
 """
 
 import threading
@@ -14,16 +14,16 @@ from service.metrics import SIGNAL_METRICS, Instruments
 from service.store.models import JobRecord, Lease
 from trainer.events import Checkpointed, Ended, Evaluated, Started, Stepped
 from trainer.spec import JobSpec
-from worker.attempt.progress import Staged
+from worker.attempt.progress import PendingEvent
 from worker.attempt.workspace import AnySpec
 from worker.telemetry.gpu import Gpu, gpu_index, installed, read_gpu
 
 SCRAPES_KEPT = 2
-"""Scrapes that still see the series of a job that has ended."""
+"""Scrapes that still see the series of an ended job."""
 
 
 class WorkerMetrics:
-    """The instruments of one worker. Safe to use from several threads."""
+    """Metrics of one worker. Safe to use from several threads."""
 
     def __init__(self, worker_id: str, *, device: str, scrape_s: float) -> None:
         self._worker, self._device, self._scrape_s = worker_id, device, scrape_s
@@ -36,7 +36,7 @@ class WorkerMetrics:
         self._metrics.set("moco_worker_info", 1, worker=worker_id, device=device, torch=torch)
 
     def render(self) -> bytes:
-        """The page of `/metrics`: ended jobs forgotten, the GPU read now."""
+        """Return the body of `/metrics`; drops ended jobs and reads the GPU."""
         now_s = time.monotonic()
         with self._lock:
             over = [job for job, at_s in self._forget_at_s.items() if now_s >= at_s]
@@ -46,11 +46,11 @@ class WorkerMetrics:
         index = gpu_index(self._device)
         gpu = None if index is None else read_gpu(index)
         if gpu:
-            self._show_gpu(gpu)
+            self._export_gpu(gpu)
         return self._metrics.render()
 
     def job_started(self, lease: Lease, spec: AnySpec) -> None:
-        """A job runs here from now on."""
+        """Start the series of a job."""
         with self._lock:
             self._forget_at_s.pop(lease.job_id, None)
             self._before, self._spec = {}, spec
@@ -60,8 +60,8 @@ class WorkerMetrics:
             self._describe(lease, spec)
 
     def job_ended(self, lease: Lease, run_s: float, record: JobRecord | None) -> None:
-        """It does not any more; `record` tells how long it had waited, if the store answered."""
-        if lease.kind != "probe":  # seconds of it would drown the hours of trainings
+        """End the series of a job; `record` has its times, None if the store did not answer."""
+        if lease.kind != "probe":  # its seconds would skew the histogram of trainings
             self._metrics.observe("moco_job_run_duration_seconds", run_s)
         if record and record.started_at_s and lease.attempt == 1 and lease.kind != "probe":
             waited_s = max(0.0, record.started_at_s - record.created_at_s)
@@ -70,9 +70,9 @@ class WorkerMetrics:
             self._forget_at_s[lease.job_id] = time.monotonic() + SCRAPES_KEPT * self._scrape_s
         self._metrics.set("moco_worker_running_job", 0, worker=self._worker, job_id=lease.job_id)
 
-    def take(self, job_id: str, staged: Staged) -> None:
-        """What an event says."""
-        event = staged.event
+    def take(self, job_id: str, pending: PendingEvent) -> None:
+        """Update the metrics from an event."""
+        event = pending.event
         if isinstance(event, Started):
             self._before["step"] = event.step
             self._job(job_id, "started_timestamp_seconds", time.time())
@@ -80,7 +80,7 @@ class WorkerMetrics:
             self._job(job_id, "steps_planned", event.steps_planned)
         elif isinstance(event, Stepped | Evaluated):
             self._signals(job_id, event.signals)
-            self._reached(job_id, event, staged)
+            self._update_progress(job_id, event, pending)
         elif isinstance(event, Checkpointed):
             self._job(job_id, "last_checkpoint_timestamp_seconds", time.time())
         elif isinstance(event, Ended):
@@ -116,9 +116,11 @@ class WorkerMetrics:
             elif metric:
                 self._metrics.set(metric, value, job_id=job_id)
 
-    def _reached(self, job_id: str, event: Stepped | Evaluated, staged: Staged) -> None:
-        """Steps, time and the mean duration of a step since the last reading."""
-        progress, spec = staged.progress, self._spec
+    def _update_progress(
+        self, job_id: str, event: Stepped | Evaluated, pending: PendingEvent
+    ) -> None:
+        """Update steps, times and the mean duration of a step since the last reading."""
+        progress, spec = pending.progress, self._spec
         self._job(job_id, "epoch", event.epoch)
         self._job(job_id, "progress_ratio", event.step / max(1, progress.get("steps", 1)))
         if progress.get("eta_s") is not None:
@@ -127,24 +129,24 @@ class WorkerMetrics:
         if not isinstance(event, Stepped):
             return
         self._job(job_id, "last_step_timestamp_seconds", time.time())
-        steps = self._rise("step", event.step)
+        steps = self._increase("step", event.step)
         self._metrics.inc("moco_train_steps_total", steps, job_id=job_id)
         if isinstance(spec, JobSpec) and spec.batch_rows:
             self._metrics.inc("moco_train_images_total", steps * spec.batch_rows, job_id=job_id)
-        step_s = self._rise("step_s", event.signals.get("step_s", 0.0))
+        step_s = self._increase("step_s", event.signals.get("step_s", 0.0))
         if steps and step_s:
             name = "moco_worker_step_duration_seconds"
             self._metrics.observe(name, step_s / steps, worker=self._worker)
 
-    def _rise(self, name: str, value: float) -> float:
-        """How much a reading has grown since the last one; a fall is none."""
+    def _increase(self, name: str, value: float) -> float:
+        """Return how much a reading has grown since the last one; 0 if it fell."""
         before, self._before[name] = self._before.get(name, 0.0), value
         return max(0.0, value - before)
 
     def _job(self, job_id: str, name: str, value: float) -> None:
         self._metrics.set(f"moco_train_{name}", value, job_id=job_id)
 
-    def _show_gpu(self, gpu: Gpu) -> None:
+    def _export_gpu(self, gpu: Gpu) -> None:
         labels = {"worker": self._worker, "gpu": str(gpu.index)}
         names = {"uuid": gpu.uuid, "name": gpu.name, "driver": gpu.driver}
         self._metrics.set("moco_worker_gpu_info", 1, **labels, **names)

@@ -1,4 +1,4 @@
-"""The worker's `/metrics`, served by the standard library and closed to whoever lacks a key."""
+"""HTTP server of the worker's `/metrics`, which requires a key; standard library only."""
 
 import json
 import socket
@@ -12,11 +12,11 @@ from service.server.api_keys import Keys
 from service.server.listeners import bound
 
 TIMEOUT_S = 10.0
-"""How long a client may take over a request."""
+"""Longest time that a client may take over a request."""
 
 
-class ScrapeServer:
-    """Answers `GET /metrics` from a thread until it is closed."""
+class MetricsServer:
+    """Server of `GET /metrics` in a thread, until closed."""
 
     def __init__(
         self,
@@ -45,10 +45,10 @@ class ScrapeServer:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """Port that the server listens on."""
         return int(self._server.server_address[1])
 
-    def __enter__(self) -> "ScrapeServer":
+    def __enter__(self) -> "MetricsServer":
         self._thread.start()
         return self
 
@@ -59,7 +59,7 @@ class ScrapeServer:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One request. `_handler` makes the class that knows the keys."""
+    """Handler of one request. `_handler` makes the subclass that has the keys."""
 
     timeout = TIMEOUT_S
     server_version, sys_version = "mocoserve", ""
@@ -67,7 +67,7 @@ class _Handler(BaseHTTPRequestHandler):
     render: Callable[[], bytes]
 
     def do_GET(self) -> None:
-        """Look at the key first, so that nobody without it learns what there is."""
+        """Check the key first, so that nobody without it learns which paths exist."""
         sent = self.headers.get_all("Authorization") or []
         values = [value.encode("latin-1", "replace") for value in sent]
         if self.keys.role_of_headers(values) is None:
@@ -85,7 +85,7 @@ class _Handler(BaseHTTPRequestHandler):
         message: str | None = None,
         explain: str | None = None,  # noqa: ARG002  # as the standard library calls it
     ) -> None:
-        """Answer what cannot be served as a problem; another method is 405, not 501."""
+        """Answer errors as problem+json; an unknown method is 405, not 501."""
         self.request_version = self.protocol_version  # of a line that names none, too
         if code == HTTPStatus.NOT_IMPLEMENTED:
             self._refuse(405, "There are only GET and HEAD here.", "method_not_allowed")
@@ -117,5 +117,5 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _handler(keys: Keys, render: Callable[[], bytes]) -> type[_Handler]:
-    """Return a handler class that knows the keys; one instance of it is made for each request."""
+    """Return a handler class that has the keys; the server makes an instance for each request."""
     return type("Handler", (_Handler,), {"keys": keys, "render": staticmethod(render)})

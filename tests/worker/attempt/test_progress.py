@@ -15,8 +15,8 @@ from trainer.events import (
     Stepped,
 )
 from trainer.spec import JobSpec
-from worker.attempt.progress import Heard, Progress, folded
-from worker.attempt.workspace import attempt_of
+from worker.attempt.progress import EventFold, Progress, folded
+from worker.attempt.workspace import workspace_of
 
 STARTED = Started(
     step=20, steps_planned=95, steps_per_epoch=10, rows=320, device="cpu x", precision="bf16"
@@ -85,7 +85,7 @@ def test_a_sentence_changes_nothing() -> None:
 
 
 def test_the_first_step_and_what_changes_the_job_go_out_at_once() -> None:
-    heard = Heard(batch_rows=32)
+    heard = EventFold(batch_rows=32)
 
     def urgent(event: Event) -> bool:
         return heard.take(event, "")[1]
@@ -109,7 +109,7 @@ def test_a_lease_of_an_older_version_keeps_its_rules(tmp_path: Path) -> None:
             checkpoints=(),
             dataset_id=None,
         )
-        spec = attempt_of(lease, tmp_path).spec
+        spec = workspace_of(lease, tmp_path).spec
         assert isinstance(spec, JobSpec)
         return spec
 

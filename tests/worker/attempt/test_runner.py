@@ -13,10 +13,10 @@ from tests.support.redis import claimed, submitted, ticks
 from trainer.events import Checkpointed, Ended, Event, FileRecord, Published, Started
 from trainer.files import write_synced
 from worker.attempt import runner
-from worker.attempt.runner import JobRun, Workplace
-from worker.process.child_request import RESULT_FILE, Orders
-from worker.process.forkserver_client import Nursery
-from worker.process.shutdown import Shutdown, Wake
+from worker.attempt.runner import AttemptRunner, WorkerContext
+from worker.process.child_request import RESULT_FILE, ChildRequest
+from worker.process.forkserver_client import ForkserverClient
+from worker.process.shutdown import Shutdown, WakePipe
 from worker.settings import WorkerSettings
 from worker.telemetry.metrics import WorkerMetrics
 
@@ -32,24 +32,30 @@ def run(
 
     def run(lease: Lease, play: Play) -> bool:
         class Played:
-            garbage_lines = 0
+            invalid_lines = 0
 
             def __init__(self, *_: object) -> None: ...
 
-            def watch(
-                self, orders: Orders, *, on_event: Callable[[Event, str], None], **_: object
+            def run(
+                self, request: ChildRequest, *, on_event: Callable[[Event, str], None], **_: object
             ) -> int:
-                play(orders.folder, lambda event: on_event(event, event.model_dump_json()))
+                play(request.folder, lambda event: on_event(event, event.model_dump_json()))
                 return 0
 
-        monkeypatch.setattr(runner, "Attendant", Played)
-        wake = Wake()
+        monkeypatch.setattr(runner, "ChildMonitor", Played)
+        wake_pipe = WakePipe()
         settings = WorkerSettings(data_dir=tmp_path, renew_every_s=60.0)
         metrics = WorkerMetrics("w1", device="cpu", scrape_s=15.0)
-        place = Workplace(
-            settings, redis_store, Nursery("none:none"), metrics, Shutdown(wake), wake, "cpu"
+        context = WorkerContext(
+            settings,
+            redis_store,
+            ForkserverClient("none:none"),
+            metrics,
+            Shutdown(wake_pipe),
+            wake_pipe,
+            "cpu",
         )
-        return JobRun(place, lease).run()
+        return AttemptRunner(context, lease).run()
 
     return run
 

@@ -5,7 +5,7 @@ import pytest
 
 from trainer.errors import StorageError
 from trainer.events import Checkpointed, FileRecord, Published
-from worker.attempt.verify_files import forget_checkpoints, forget_upload, is_whole, verify
+from worker.attempt.verify_files import is_checkpoint_whole, verify_published
 
 
 def made(folder: Path, **files: bytes) -> Published:
@@ -20,7 +20,7 @@ def made(folder: Path, **files: bytes) -> Published:
 
 def test_what_is_as_announced_passes(tmp_path: Path) -> None:
     published = made(tmp_path / "artifacts", a=b"x" * 3_000_000, b=b"")
-    assert verify(tmp_path, published) == tmp_path / "artifacts"
+    assert verify_published(tmp_path, published) == tmp_path / "artifacts"
 
 
 @pytest.mark.parametrize("change", [b"", b"xxy", b"xxxx"])
@@ -28,17 +28,17 @@ def test_a_file_that_is_not_as_announced_is_named(tmp_path: Path, change: bytes)
     published = made(tmp_path / "artifacts", a=b"xxx")
     (tmp_path / "artifacts" / "a").write_bytes(change)
     with pytest.raises(StorageError, match="artifacts/a is not what the run wrote"):
-        verify(tmp_path, published)
+        verify_published(tmp_path, published)
 
 
 def test_a_missing_file_and_a_way_out_are_refused(tmp_path: Path) -> None:
     published = made(tmp_path / "out" / "artifacts", a=b"xxx")
     (tmp_path / "out" / "artifacts" / "a").rename(tmp_path / "a")
     with pytest.raises(StorageError):
-        verify(tmp_path / "out", published)
+        verify_published(tmp_path / "out", published)
     record = published.files[0].model_copy(update={"name": "../../a"})
     with pytest.raises(StorageError, match="leads out"):
-        verify(tmp_path / "out", published.model_copy(update={"files": (record,)}))
+        verify_published(tmp_path / "out", published.model_copy(update={"files": (record,)}))
 
 
 def test_a_checkpoint_counts_if_its_manifest_is_the_announced_one(tmp_path: Path) -> None:
@@ -47,24 +47,11 @@ def test_a_checkpoint_counts_if_its_manifest_is_the_announced_one(tmp_path: Path
     (folder / "manifest.json").write_bytes(b"{}")
     sha256 = hashlib.sha256(b"{}").hexdigest()
     told = Checkpointed(step=5, path="checkpoints/000000005", manifest_sha256=sha256, size_bytes=2)
-    assert is_whole(tmp_path, told)
-    assert not is_whole(tmp_path, told.model_copy(update={"manifest_sha256": "0"}))
-    assert not is_whole(tmp_path, told.model_copy(update={"path": "checkpoints/000000004"}))
-    assert not is_whole(tmp_path / "checkpoints", told.model_copy(update={"path": "../.."}))
-
-
-def test_after_success_the_newest_checkpoint_stays(tmp_path: Path) -> None:
-    paths = [tmp_path / "attempts" / a / "checkpoints" / s for a, s in ("11", "12", "23", "24")]
-    for path in paths:
-        path.mkdir(parents=True)
-        (path / "state").touch()
-    forget_checkpoints(tmp_path, keep=paths[3])
-    assert [path.exists() for path in paths] == [False, False, False, True]
-
-
-def test_only_the_upload_of_a_dataset_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "upload.part").touch()
-    (tmp_path / "other").touch()
-    forget_upload(tmp_path)
-    forget_upload(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["other"]
+    assert is_checkpoint_whole(tmp_path, told)
+    assert not is_checkpoint_whole(tmp_path, told.model_copy(update={"manifest_sha256": "0"}))
+    assert not is_checkpoint_whole(
+        tmp_path, told.model_copy(update={"path": "checkpoints/000000004"})
+    )
+    assert not is_checkpoint_whole(
+        tmp_path / "checkpoints", told.model_copy(update={"path": "../.."})
+    )

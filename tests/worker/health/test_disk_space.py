@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker.health.disk_space import Room, free_bytes
+from worker.health.disk_space import DiskSpaceGuard, free_bytes
 
 Usage = namedtuple("Usage", "total used free")
 
@@ -24,11 +24,11 @@ def test_it_waits_and_says_so_once(
 ) -> None:
     free = 10
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(1000, 0, free))
-    room = Room(tmp_path, free_bytes_min=100)
+    guard = DiskSpaceGuard(tmp_path, free_bytes_min=100)
     with caplog.at_level(logging.INFO):
-        assert [room.is_there() for _ in range(3)] == [False] * 3
+        assert [guard.has_room() for _ in range(3)] == [False] * 3
         free = 100
-        assert [room.is_there() for _ in range(3)] == [True] * 3
+        assert [guard.has_room() for _ in range(3)] == [True] * 3
     said = [record.message for record in caplog.records]
     assert len(said) == 2
     assert "no job is taken" in said[0]

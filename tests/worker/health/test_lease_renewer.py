@@ -6,8 +6,8 @@ from service.store.errors import Fenced, StoreUnavailable
 from service.store.lease_clock import LeaseClock
 from service.store.models import Desired
 from tests.support.processes import wait_until
-from worker.health.heartbeat import Pulse
-from worker.health.lease_renewer import LeaseKeeper
+from worker.health.heartbeat import Heartbeat
+from worker.health.lease_renewer import LeaseRenewer
 
 
 class Renewals:
@@ -24,36 +24,36 @@ class Renewals:
         return answer
 
 
-def keeper_of(renewals: Renewals, changes: list[str]) -> LeaseKeeper:
-    return LeaseKeeper(renewals, every_s=0.01, on_change=lambda: changes.append("changed"))
+def renewer_of(renewals: Renewals, changes: list[str]) -> LeaseRenewer:
+    return LeaseRenewer(renewals, every_s=0.01, on_change=lambda: changes.append("changed"))
 
 
 def test_an_outage_changes_nothing() -> None:
     renewals, changes = Renewals("run", StoreUnavailable("away")), list[str]()
-    with keeper_of(renewals, changes) as keeper:
+    with renewer_of(renewals, changes) as renewer:
         wait_until(lambda: renewals.calls > 5, 2.0)
-        assert (keeper.lost, keeper.away, keeper.desired) == (False, True, "run")
+        assert (renewer.lost, renewer.away, renewer.desired) == (False, True, "run")
         renewals.answers.append("run")
         renewals.calls = 2
-        wait_until(lambda: not keeper.away, 2.0)
+        wait_until(lambda: not renewer.away, 2.0)
     assert changes == []
 
 
-@pytest.mark.parametrize("wish", ["cancel", "pause"])
-def test_a_wish_is_heard_once(wish: Desired) -> None:
-    renewals, changes = Renewals("run", wish), list[str]()
-    with keeper_of(renewals, changes) as keeper:
+@pytest.mark.parametrize("desired", ["cancel", "pause"])
+def test_a_desired_state_is_recorded_once(desired: Desired) -> None:
+    renewals, changes = Renewals("run", desired), list[str]()
+    with renewer_of(renewals, changes) as renewer:
         wait_until(lambda: renewals.calls > 5, 2.0)
-        keeper.hear(wish)
-        assert keeper.desired == wish
+        renewer.set_desired(desired)
+        assert renewer.desired == desired
     assert changes == ["changed"]
 
 
 def test_a_refusal_is_final() -> None:
     renewals, changes = Renewals(Fenced("job_1"), "run"), list[str]()
-    with keeper_of(renewals, changes) as keeper:
-        wait_until(lambda: keeper.lost, 2.0)
-        keeper.lose()
+    with renewer_of(renewals, changes) as renewer:
+        wait_until(lambda: renewer.lost, 2.0)
+        renewer.lose()
     assert renewals.calls == 1
     assert changes == ["changed"]
 
@@ -83,8 +83,8 @@ class Clock:
     def on_drain(self, is_draining: bool) -> None:
         self.drained = is_draining
 
-    def pulse(self) -> Pulse:
-        return Pulse(
+    def heartbeat(self) -> Heartbeat:
+        return Heartbeat(
             LeaseClock(self.current, self.tick),
             beat=self.beat,
             tick_s=0.02,
@@ -93,9 +93,9 @@ class Clock:
         )
 
 
-def test_the_pulse_ticks_beats_and_hears_drain() -> None:
+def test_the_heartbeat_ticks_beats_and_hears_drain() -> None:
     clock = Clock()
-    with clock.pulse():
+    with clock.heartbeat():
         wait_until(lambda: clock.tick_now >= 6, 2.0)
         assert 2 <= clock.beats <= 4
         assert not clock.drained
@@ -109,7 +109,7 @@ def test_no_answer_no_tick() -> None:
 
     clock = Clock()
     clock.fail = away
-    with clock.pulse():
+    with clock.heartbeat():
         wait_until(lambda: clock.beats > 3, 2.0)
         assert clock.tick_now == 0
         clock.fail = lambda: None

@@ -27,7 +27,7 @@ def test_events_survive_any_cuts(cuts: list[int]) -> None:
     lines = EventLines()
     pieces = [data[a:b] for a, b in itertools.pairwise(edges)]
     assert fed(lines, *pieces) == EVENTS
-    assert lines.garbage_lines == 0
+    assert lines.invalid_lines == 0
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_garbage_between_events_is_counted_and_left_out(garbage: bytes) -> None:
     event = EVENT.dump_json(EVENTS[0])
     lines = EventLines()
     assert fed(lines, garbage + b"\n" + event + b"\n\n") == [EVENTS[0]]
-    assert lines.garbage_lines == 1
+    assert lines.invalid_lines == 1
 
 
 def test_a_line_without_end_costs_no_memory() -> None:
@@ -47,7 +47,7 @@ def test_a_line_without_end_costs_no_memory() -> None:
         assert fed(lines, b"x" * LINE_BYTES) == []
         assert len(lines._rest) <= LINE_BYTES
     assert fed(lines, b"tail\n" + EVENT.dump_json(EVENTS[0]) + b"\n") == [EVENTS[0]]
-    assert lines.garbage_lines == 1
+    assert lines.invalid_lines == 1
 
 
 def test_the_json_is_passed_on_as_it_came() -> None:

@@ -16,18 +16,18 @@ from trainer.events import Logged
 from trainer.patience import VARIABLES
 from worker.process.child_main import LATER as LATER_OF_WORKERS
 from worker.process.forkserver import IDLE_S
-from worker.process.forkserver_client import Child, Nursery, NurseryDied
+from worker.process.forkserver_client import Child, ForkserverClient, ForkserverDied
 
 
 class Held:
     """A child and the test's ends of its pipes."""
 
-    def __init__(self, nursery: Nursery, folder: Path, orders: dict[str, str]) -> None:
-        self.nursery, self.log = nursery, Path(orders.get("log", folder / "log.txt"))
+    def __init__(self, forkserver: ForkserverClient, folder: Path, orders: dict[str, str]) -> None:
+        self.forkserver, self.log = forkserver, Path(orders.get("log", folder / "log.txt"))
         self.events, events = os.pipe()
         control, self.control = os.pipe()
         log = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self.child: Child = nursery.fork(
+        self.child: Child = forkserver.fork(
             {"out": str(folder), **orders}, events=events, control=control, log=log
         )
         for fd in (events, control, log):
@@ -35,11 +35,11 @@ class Held:
 
     def status(self, timeout_s: float = 5.0) -> int:
         def ended() -> bool:
-            self.nursery.poll()
-            return self.nursery.exit_status(self.child) is not None
+            self.forkserver.poll()
+            return self.forkserver.exit_status(self.child) is not None
 
         wait_until(ended, timeout_s, "the child ends")
-        status = self.nursery.exit_status(self.child)
+        status = self.forkserver.exit_status(self.child)
         assert status is not None
         return status
 
@@ -51,47 +51,49 @@ class Held:
 
 
 @contextmanager
-def held(nursery: Nursery, folder: Path, **orders: str) -> Iterator[Held]:
-    one = Held(nursery, folder, orders)
+def held(forkserver: ForkserverClient, folder: Path, **orders: str) -> Iterator[Held]:
+    one = Held(forkserver, folder, orders)
     try:
         yield one
     finally:
         os.close(one.events)
         os.close(one.control)
-        if nursery.exit_status(one.child) is None and nursery.pid:
-            nursery.signal(one.child, signal.SIGKILL)
+        if forkserver.exit_status(one.child) is None and forkserver.pid:
+            forkserver.signal(one.child, signal.SIGKILL)
 
 
 def test_a_child_has_its_own_session_and_only_its_own_files(
-    nursery: Nursery, tmp_path: Path
+    forkserver: ForkserverClient, tmp_path: Path
 ) -> None:
-    with held(nursery, tmp_path, kind="tells") as one:
+    with held(forkserver, tmp_path, kind="tells") as one:
         assert one.status() == 0
         told = ast.literal_eval(Logged.model_validate_json(one.said()).message)
     # 0 stays the null device, 1 and 2 are the log, 3 and 4 the pipes.
-    assert told == {"fds": [0, 1, 2, 3, 4], "leads": True, "parent": nursery.pid, "threads": 1}
+    assert told == {"fds": [0, 1, 2, 3, 4], "leads": True, "parent": forkserver.pid, "threads": 1}
 
 
-def test_the_forkserver_has_one_thread_and_a_session_of_its_own(nursery: Nursery) -> None:
-    assert nursery.pid
-    assert len(os.listdir(f"/proc/{nursery.pid}/task")) == 1
-    assert os.getsid(nursery.pid) == nursery.pid
+def test_the_forkserver_has_one_thread_and_a_session_of_its_own(
+    forkserver: ForkserverClient,
+) -> None:
+    assert forkserver.pid
+    assert len(os.listdir(f"/proc/{forkserver.pid}/task")) == 1
+    assert os.getsid(forkserver.pid) == forkserver.pid
 
 
 @pytest.mark.parametrize("said", [{}, {"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "7"}])
 def test_threads_of_children_wait_as_the_trainers_do_or_as_somebody_has_said(
     said: dict[str, str],
 ) -> None:
-    """In a process that loads nothing but the nursery, as this one has loaded more."""
+    """In a process that loads nothing but the forkserver, as this one has loaded more."""
     look = (
-        "from pathlib import Path; from worker.process.forkserver_client import Nursery\n"
-        "nursery = Nursery('tests.support.fake_child:run')\n"
-        "nursery.ensure()\n"
-        "environ = Path(f'/proc/{nursery.pid}/environ')\n"
+        "from pathlib import Path; from worker.process.forkserver_client import ForkserverClient\n"
+        "forkserver = ForkserverClient('tests.support.fake_child:run')\n"
+        "forkserver.ensure()\n"
+        "environ = Path(f'/proc/{forkserver.pid}/environ')\n"
         "while not environ.read_text():  # empty until the kernel has started the program\n"
         "    pass\n"
         "print(environ.read_text(), end='')\n"
-        "nursery.close()\n"
+        "forkserver.close()\n"
     )
     env = {name: value for name, value in os.environ.items() if name not in VARIABLES} | said
     words = [sys.executable, "-c", look]
@@ -100,14 +102,16 @@ def test_threads_of_children_wait_as_the_trainers_do_or_as_somebody_has_said(
     assert {name: found[name] for name in VARIABLES if name in found} == (said or VARIABLES)
 
 
-def test_what_can_wait_is_imported_while_nobody_works(nursery: Nursery, tmp_path: Path) -> None:
+def test_what_can_wait_is_imported_while_nobody_works(
+    forkserver: ForkserverClient, tmp_path: Path
+) -> None:
     def known() -> str:
-        with held(nursery, tmp_path, kind="knows") as one:
+        with held(forkserver, tmp_path, kind="knows") as one:
             message = Logged.model_validate_json(one.said()).message
             assert one.status() == 0
         return message
 
-    with held(nursery, tmp_path, kind="obeys"):
+    with held(forkserver, tmp_path, kind="obeys"):
         at_first = known()  # how many depends on how fast this machine forked
         time.sleep(2.5 * IDLE_S)
         assert known() == at_first
@@ -133,14 +137,16 @@ def test_a_worker_is_ready_before_the_slow_imports() -> None:
     assert {name.partition(".")[0] for name in LATER_OF_WORKERS} >= {"torch", "trainer", "sklearn"}
 
 
-def test_the_reason_of_an_end_is_reported(nursery: Nursery, tmp_path: Path) -> None:
-    with held(nursery, tmp_path, kind="crashes") as one:
+def test_the_reason_of_an_end_is_reported(forkserver: ForkserverClient, tmp_path: Path) -> None:
+    with held(forkserver, tmp_path, kind="crashes") as one:
         assert one.status() == -signal.SIGSEGV
         assert "Fatal Python error: Segmentation fault" in one.log.read_text()
 
 
-def test_a_defect_leaves_its_trace_in_the_log_only(nursery: Nursery, tmp_path: Path) -> None:
-    with held(nursery, tmp_path, kind="raises") as one:
+def test_a_defect_leaves_its_trace_in_the_log_only(
+    forkserver: ForkserverClient, tmp_path: Path
+) -> None:
+    with held(forkserver, tmp_path, kind="raises") as one:
         assert one.status() == 1
         assert one.said() == ""
         words = one.log.read_text().splitlines()
@@ -148,61 +154,65 @@ def test_a_defect_leaves_its_trace_in_the_log_only(nursery: Nursery, tmp_path: P
     assert words[-1] == "RuntimeError: a defect"
 
 
-def test_a_log_on_a_full_disk_costs_words_and_no_work(nursery: Nursery, tmp_path: Path) -> None:
-    with held(nursery, tmp_path, kind="chatters", log="/dev/full") as one:
+def test_a_log_on_a_full_disk_costs_words_and_no_work(
+    forkserver: ForkserverClient, tmp_path: Path
+) -> None:
+    with held(forkserver, tmp_path, kind="chatters", log="/dev/full") as one:
         assert one.status() == 0
         assert Logged.model_validate_json(one.said()).message == "still here"
 
 
-def test_a_group_is_killed_whole(nursery: Nursery, tmp_path: Path) -> None:
+def test_a_group_is_killed_whole(forkserver: ForkserverClient, tmp_path: Path) -> None:
     """What a child leaves running is gone before its end is reported."""
-    with held(nursery, tmp_path, kind="parent") as one:
+    with held(forkserver, tmp_path, kind="parent") as one:
         assert one.status() == 0
         grandchild = int((tmp_path / "grandchild").read_text())
         wait_until(lambda: not alive(grandchild), 2.0, "the grandchild dies")
 
 
-def test_a_child_whose_supervisor_is_gone_leaves(nursery: Nursery, tmp_path: Path) -> None:
-    with held(nursery, tmp_path, kind="obeys") as one:
+def test_a_child_whose_supervisor_is_gone_leaves(
+    forkserver: ForkserverClient, tmp_path: Path
+) -> None:
+    with held(forkserver, tmp_path, kind="obeys") as one:
         os.close(one.control)
         assert one.status() == 70
         one.control = os.open("/dev/null", os.O_RDONLY)
 
 
 def test_children_die_with_a_killed_forkserver_and_the_next_one_works(tmp_path: Path) -> None:
-    nursery = Nursery("tests.support.fake_child:run")
+    forkserver = ForkserverClient("tests.support.fake_child:run")
     try:
-        nursery.ensure()
-        with held(nursery, tmp_path, kind="stubborn") as one:
-            assert nursery.pid
-            assert children_of(nursery.pid) == [one.child.pid]
-            os.kill(nursery.pid, signal.SIGKILL)
+        forkserver.ensure()
+        with held(forkserver, tmp_path, kind="stubborn") as one:
+            assert forkserver.pid
+            assert children_of(forkserver.pid) == [one.child.pid]
+            os.kill(forkserver.pid, signal.SIGKILL)
             wait_until(lambda: not alive(one.child.pid), 2.0, "the child dies")
-            with pytest.raises(NurseryDied):
-                nursery.poll()
-            nursery.ensure()
-            with held(nursery, tmp_path, kind="tells") as other:
+            with pytest.raises(ForkserverDied):
+                forkserver.poll()
+            forkserver.ensure()
+            with held(forkserver, tmp_path, kind="tells") as other:
                 assert other.status() == 0
     finally:
-        nursery.close()
+        forkserver.close()
 
 
 def test_closing_ends_the_forkserver_and_its_children(tmp_path: Path) -> None:
-    nursery = Nursery("tests.support.fake_child:run")
-    nursery.ensure()
-    with held(nursery, tmp_path, kind="stubborn") as one:
-        pid = nursery.pid
+    forkserver = ForkserverClient("tests.support.fake_child:run")
+    forkserver.ensure()
+    with held(forkserver, tmp_path, kind="stubborn") as one:
+        pid = forkserver.pid
         assert pid
-        nursery.close()
+        forkserver.close()
         assert not alive(pid)
         wait_until(lambda: not alive(one.child.pid), 2.0, "the child dies")
 
 
 def test_one_that_cannot_import_says_so() -> None:
-    nursery = Nursery("tests.support.fake_child:run", preload=["no_such_module"])
+    forkserver = ForkserverClient("tests.support.fake_child:run", preload=["no_such_module"])
     try:
-        nursery.ensure()
-        with pytest.raises(NurseryDied):
-            nursery.wait_ready(30.0)
+        forkserver.ensure()
+        with pytest.raises(ForkserverDied):
+            forkserver.wait_ready(30.0)
     finally:
-        nursery.close()
+        forkserver.close()

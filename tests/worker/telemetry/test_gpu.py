@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from worker.telemetry import gpu as device
+from worker.telemetry import gpu as module
 
 
 def fake_driver(uuids: list[str]) -> SimpleNamespace:
@@ -28,7 +28,7 @@ def fake_driver(uuids: list[str]) -> SimpleNamespace:
 
 @pytest.fixture
 def _three_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device, "pynvml", fake_driver(["GPU-aa1", "GPU-aa2", "GPU-b"]))
+    monkeypatch.setattr(module, "pynvml", fake_driver(["GPU-aa1", "GPU-aa2", "GPU-b"]))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
 
@@ -50,24 +50,24 @@ def test_gpus_are_numbered_as_cuda_does(
 ) -> None:
     if names is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", names)
-    read = [device.read_gpu(index) for index in range(device.gpu_count())]
+    read = [module.read_gpu(index) for index in range(module.gpu_count())]
     assert [gpu.uuid for gpu in read if gpu] == seen
-    assert device.choose("auto") == ("cuda:0" if seen else "cpu")
+    assert module.resolve_device("auto") == ("cuda:0" if seen else "cpu")
 
 
 @pytest.mark.usefixtures("_three_gpus")
 def test_units_are_base_units() -> None:
-    gpu = device.read_gpu(0)
+    gpu = module.read_gpu(0)
     assert gpu
     assert (gpu.utilization_ratio, gpu.power_watts, gpu.energy_joules) == (0.5, 100.0, 5.0)
 
 
 @pytest.mark.usefixtures("_three_gpus")
 def test_a_gpu_that_is_not_there_is_refused() -> None:
-    assert device.choose("cuda:2") == "cuda:2"
-    assert device.choose("cpu") == "cpu"
+    assert module.resolve_device("cuda:2") == "cuda:2"
+    assert module.resolve_device("cpu") == "cpu"
     with pytest.raises(ValueError, match="cuda:3, but this process sees 3 GPUs"):
-        device.choose("cuda:3")
+        module.resolve_device("cuda:3")
 
 
 def test_a_machine_without_a_driver_trains_on_its_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_a_machine_without_a_driver_trains_on_its_cpu(monkeypatch: pytest.Monkey
 
     driver = fake_driver([])
     driver.nvmlInit = missing
-    monkeypatch.setattr(device, "pynvml", driver)
-    assert device.choose("auto") == "cpu"
-    assert device.read_gpu(0) is None
-    assert device.describe("cpu", 2)["gpu"] is None
+    monkeypatch.setattr(module, "pynvml", driver)
+    assert module.resolve_device("auto") == "cpu"
+    assert module.read_gpu(0) is None
+    assert module.describe("cpu", 2)["gpu"] is None

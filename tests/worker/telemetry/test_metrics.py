@@ -11,9 +11,9 @@ from service.store.models import Lease
 from trainer.events import Checkpointed, Ended, Event, Started, Stepped
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.spec import JobSpec
-from worker.attempt.progress import Heard
+from worker.attempt.progress import EventFold
 from worker.telemetry.metrics import WorkerMetrics
-from worker.telemetry.metrics_server import ScrapeServer
+from worker.telemetry.metrics_server import MetricsServer
 
 SPEC = JobSpec(dataset="digits", batch_rows=32, method=MoCoSpec(queue_rows=256, momentum=0.9))
 LEASE = Lease(
@@ -47,7 +47,7 @@ def shown(metrics: WorkerMetrics) -> dict[str, float]:
 
 
 def running(*, scrape_s: float = 15.0) -> WorkerMetrics:
-    metrics, heard = WorkerMetrics("w", device="cpu", scrape_s=scrape_s), Heard(batch_rows=32)
+    metrics, heard = WorkerMetrics("w", device="cpu", scrape_s=scrape_s), EventFold(batch_rows=32)
     metrics.job_started(LEASE, SPEC)
     for event in EVENTS:
         metrics.take("job_1", heard.take(event, "")[0])
@@ -96,7 +96,7 @@ def test_series_do_not_grow_with_jobs() -> None:
 
 def ended(metrics: WorkerMetrics, code: str) -> None:
     event = Ended(outcome="failed", code=code)
-    metrics.take("job_1", Heard(batch_rows=0).take(event, "")[0])
+    metrics.take("job_1", EventFold(batch_rows=0).take(event, "")[0])
 
 
 def test_ends_are_counted_by_code_and_an_unknown_code_is_internal() -> None:
@@ -124,7 +124,7 @@ def answer(port: int, path: str, **headers: str) -> tuple[int, bytes]:
 
 @pytest.mark.parametrize("path", ["/metrics", "/", "/secret"])
 def test_nothing_is_told_without_the_key(path: str) -> None:
-    with ScrapeServer("127.0.0.1", 0, keys=KEYS, render=lambda: b"x 1\n") as server:
+    with MetricsServer("127.0.0.1", 0, keys=KEYS, render=lambda: b"x 1\n") as server:
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "moco_key"}):
             status, body = answer(server.port, path, **headers)
             assert status == 401
@@ -133,7 +133,7 @@ def test_nothing_is_told_without_the_key(path: str) -> None:
 
 @pytest.mark.parametrize("key", ["moco_key", "moco_read", "moco_scrape"])
 def test_every_key_opens_metrics_and_nothing_else(key: str) -> None:
-    with ScrapeServer("127.0.0.1", 0, keys=KEYS, render=lambda: b"x 1\n") as server:
+    with MetricsServer("127.0.0.1", 0, keys=KEYS, render=lambda: b"x 1\n") as server:
         header = {"Authorization": f"bearer {key}"}
         assert answer(server.port, "/metrics", **header) == (200, b"x 1\n")
         assert answer(server.port, "/other", **header)[0] == 404
@@ -150,7 +150,7 @@ def test_every_key_opens_metrics_and_nothing_else(key: str) -> None:
 )
 def test_other_requests_are_no_mistake_of_the_worker(request_line: str, status: int) -> None:
     with (
-        ScrapeServer("127.0.0.1", 0, keys=KEYS, render=lambda: b"x 1\n") as server,
+        MetricsServer("127.0.0.1", 0, keys=KEYS, render=lambda: b"x 1\n") as server,
         socket.create_connection(("127.0.0.1", server.port), timeout=5) as wire,
     ):
         wire.sendall(f"{request_line}\r\nAuthorization: Bearer moco_scrape\r\n\r\n".encode())
