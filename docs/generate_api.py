@@ -4,8 +4,8 @@ from typing import Any
 
 from fastapi.routing import APIRoute
 
+from service.api.routes.api_docs import operations, type_of
 from service.app import OPEN, ROUTERS, Api
-from service.routes.docs import operations, type_of
 
 
 def document() -> dict[str, Any]:

@@ -6,11 +6,11 @@ import sys
 
 from pydantic import ValidationError
 
+from service.api.deps import Parts
 from service.app import create_app
 from service.exporter import create_exporter
 from service.ledger.stamp import check_layout
 from service.ledger.store_identity import settle
-from service.routes.common import Parts
 from service.server.api_keys import WeakKey, load_keys
 from service.server.listeners import PortTaken, bound, handed_over
 from service.server.logging import configure

@@ -10,31 +10,30 @@ from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
+from service.api.deps import Parts
+from service.api.openapi import describe
+from service.api.routes import (
+    api_docs,
+    artifacts,
+    curve_downloads,
+    dataset_content,
+    dataset_report,
+    datasets,
+    health,
+    job_curves,
+    job_events,
+    jobs,
+    neighbours,
+    workers,
+)
 from service.assets import load_assets
 from service.clerk import Clerk
 from service.ledger.deletions import settle_unanswered
 from service.ledger.journaled_store import Desk
 from service.ledger.store_identity import known, settle
 from service.metrics import Instruments
-from service.openapi import describe
 from service.reaper import Reaper
-from service.routes import (
-    artifacts,
-    content,
-    curve_files,
-    datasets,
-    docs,
-    events,
-    health,
-    history,
-    jobs,
-    pages,
-    probes,
-    report_csv,
-    sign_in,
-    workers,
-)
-from service.routes.common import Parts
+from service.routes import pages, sign_in
 from service.server import problems
 from service.server.api_keys import load_keys
 from service.server.auth import KeyGuard
@@ -49,17 +48,17 @@ REST_S = 0.5
 """How long a store that hangs is not asked again."""
 ROUTERS = (
     datasets.router,
-    content.router,
+    dataset_content.router,
     jobs.router,
-    events.router,
-    history.router,
-    curve_files.router,
+    job_events.router,
+    job_curves.router,
+    curve_downloads.router,
     artifacts.router,
-    probes.router,
+    neighbours.router,
     workers.router,
     health.router,
-    report_csv.router,
-    docs.router,
+    dataset_report.router,
+    api_docs.router,
     pages.router,
 )
 OPEN = sign_in.router

@@ -11,12 +11,12 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.middleware import Middleware
 
+from service.api.deps import Parts
+from service.api.routes import health
 from service.files.disk_usage import StorageMeter
 from service.ledger.journaled_store import Desk
 from service.metric_rows import KNOWN
 from service.metrics import Instruments
-from service.routes import health
-from service.routes.common import Parts
 from service.server import problems
 from service.server.api_keys import load_keys
 from service.server.auth import KeyGuard

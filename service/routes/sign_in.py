@@ -8,9 +8,9 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from service.api.deps import PartsOf
 from service.assets import Assets
 from service.files.disk_errors import disk_told
-from service.routes.common import PartsOf
 from service.routes.pages import HEADERS, page, root_of
 from service.server.problems import Problem
 from service.server.sessions import SIGN_IN, SIGN_OUT, Sessions, local_path

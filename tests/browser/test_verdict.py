@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from service.examples import VERDICT
+from service.api.schemas.examples import VERDICT
 from tests.browser.conftest import Visitor, World
 from tests.support.api import claim, queued_job
 from trainer.verdicts import of_code

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import httpx
 import pytest
 
-from service.routes import events as route
+from service.api.routes import job_events as route
 from tests.support.api import RunningApi, queued_job, running_job
 
 

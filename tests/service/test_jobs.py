@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service import examples
+from service.api.schemas import examples
 from tests.support.api import (
     RunningApi,
     claim,

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from service import answers, examples, health, probe_answers, schemas
+from service.api.schemas import examples, job_history, jobs_and_datasets, neighbours, service_status
 from service.app import ROUTERS
 from service.server.problems import KINDS
 from tests.support.api import Loose, RunningApi, finished_job, ready_dataset
@@ -96,7 +96,7 @@ def test_refusals_are_problems_everywhere(document: dict[str, Any]) -> None:
                     assert KINDS[code].status == int(status)
                     assert example == {"$ref": f"#/components/examples/{code}"}
                     value = document["components"]["examples"][code]["value"]
-                    health.ProblemBody.model_validate(value)
+                    service_status.ProblemBody.model_validate(value)
         if "{id}" in name:
             assert "404" in responses, name
     assert "HTTPValidationError" not in str(document)
@@ -106,7 +106,7 @@ def test_refusals_are_problems_everywhere(document: dict[str, Any]) -> None:
 
 def test_examples_are_parsed_by_their_models() -> None:
     seen = 0
-    for module in (answers, health, probe_answers, schemas):
+    for module in (job_history, service_status, neighbours, jobs_and_datasets):
         for model in vars(module).values():
             config = getattr(model, "model_config", {})
             extra = config.get("json_schema_extra") or {}
@@ -117,7 +117,7 @@ def test_examples_are_parsed_by_their_models() -> None:
     for name, example in examples.JOB_SPECS.items():
         JobSpec.model_validate(example["value"])
         assert example["summary"], name
-    schemas.DatasetRequest.model_validate(examples.NEW_DATASET_IN_PLACE)
+    jobs_and_datasets.DatasetRequest.model_validate(examples.NEW_DATASET_IN_PLACE)
 
 
 def test_examples_fit_the_document(document: dict[str, Any]) -> None:

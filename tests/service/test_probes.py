@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from service.api.schemas.neighbours import RESULT
 from service.ledger.audit import survey
-from service.probe_answers import RESULT
 from service.probes import WAITING_MAX, every, forget_old
 from service.store.embedded.server import RunningRedis
 from tests.support.api import (

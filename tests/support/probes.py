@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 
-from service.probe_answers import RESULT
+from service.api.schemas.neighbours import RESULT
 from service.store.models import Lease
 from tests.support.api import RunningApi, claim, ready_dataset, running_job
 from tests.support.images import png

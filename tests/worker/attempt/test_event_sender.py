@@ -3,7 +3,7 @@ from collections.abc import Callable
 
 import pytest
 
-from service.examples import PROFILE
+from service.api.schemas.examples import PROFILE
 from service.store.errors import Fenced, StoreUnavailable
 from tests.support.processes import wait_until
 from trainer.events import (

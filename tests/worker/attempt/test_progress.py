@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from service.examples import PROFILE
+from service.api.schemas.examples import PROFILE
 from service.store.models import Lease
 from trainer.events import (
     Ended,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from service.probe_answers import RESULT
+from service.api.schemas.neighbours import RESULT
 from service.probes import every
 from tests.support.api import RunningApi
 from tests.support.images import png

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from mocoserve.models import Event, Job, Profile
+from service.api.schemas.examples import PROFILE
 from service.cli.render.job_tracker import Tracker
 from service.cli.render.profile_view import table, time_text
-from service.examples import PROFILE
 from tests.support.api import RunningApi, claim, queued_job, ready_dataset
 from tests.support.moco import Moco, answer
 

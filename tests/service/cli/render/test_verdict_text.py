@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from service.examples import VERDICT
+from service.api.schemas.examples import VERDICT
 from tests.support.api import RunningApi, claim, queued_job
 from tests.support.moco import Moco, answer
 from trainer.verdicts import of_code

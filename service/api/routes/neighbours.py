@@ -14,13 +14,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from service import ids
+from service.api.deps import JobId, Parts, PartsOf, answer
+from service.api.openapi import refused
+from service.api.schemas.neighbours import PROBE_ID, Probe, ProbeList, ProbeRequest, ProbeResult
 from service.errors import ServiceError, invalid
 from service.files.disk_errors import disk_told
 from service.files.safe_open import open_inside
-from service.openapi import refused
-from service.probe_answers import PROBE_ID, Probe, ProbeList, ProbeRequest, ProbeResult
 from service.probes import IMAGE, Asked, Probes
-from service.routes.common import JobId, Parts, PartsOf, answer
 from service.server.file_response import FileAnswer
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute, check, read_json_body

@@ -7,17 +7,8 @@ from fastapi import APIRouter, Body, Depends, Header, Query, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service import examples, ids
-from service.answers import JobList, Preview
-from service.clerk import Clerk
-from service.errors import invalid
-from service.files.disk_errors import disk_told
-from service.files.disk_usage import folder_bytes
-from service.ledger.entries import Verb
-from service.openapi import refused
-from service.planning import preview
-from service.probes import forget_of_job
-from service.routes.common import (
+from service import ids
+from service.api.deps import (
     IdempotencyKey,
     JobId,
     Limit,
@@ -27,7 +18,17 @@ from service.routes.common import (
     cursor,
     made,
 )
-from service.schemas import Job
+from service.api.openapi import refused
+from service.api.schemas import examples
+from service.api.schemas.job_history import JobList, Preview
+from service.api.schemas.jobs_and_datasets import Job
+from service.clerk import Clerk
+from service.errors import invalid
+from service.files.disk_errors import disk_told
+from service.files.disk_usage import folder_bytes
+from service.ledger.entries import Verb
+from service.planning import preview
+from service.probes import forget_of_job
 from service.server.preconditions import require_match, tag_matches
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute

@@ -6,11 +6,11 @@ from fastapi import APIRouter, Header, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from service.api.deps import DatasetName, PartsOf, answer, dataset_response
+from service.api.openapi import refused
+from service.api.schemas.jobs_and_datasets import Dataset
 from service.errors import invalid
-from service.openapi import refused
 from service.preparing import check_size, fillable, take_in
-from service.routes.common import DatasetName, PartsOf, answer, dataset_response
-from service.schemas import Dataset
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.settings import ApiSettings

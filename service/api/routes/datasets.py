@@ -8,14 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from service import ids
-from service.answers import DatasetList
-from service.files.disk_errors import disk_told
-from service.files.safe_open import open_inside
-from service.idempotency import fingerprint
-from service.openapi import refused
-from service.preparing import allowed_source, check_size, prepare, resolved_options
-from service.report import report_entries
-from service.routes.common import (
+from service.api.deps import (
     DatasetName,
     IdempotencyKey,
     Limit,
@@ -24,7 +17,20 @@ from service.routes.common import (
     dataset_response,
     made,
 )
-from service.schemas import BadFile, Dataset, DatasetChange, DatasetRequest, Report
+from service.api.openapi import refused
+from service.api.schemas.job_history import DatasetList
+from service.api.schemas.jobs_and_datasets import (
+    BadFile,
+    Dataset,
+    DatasetChange,
+    DatasetRequest,
+    Report,
+)
+from service.files.disk_errors import disk_told
+from service.files.safe_open import open_inside
+from service.idempotency import fingerprint
+from service.preparing import allowed_source, check_size, prepare, resolved_options
+from service.report import report_entries
 from service.server.file_response import FileAnswer
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute

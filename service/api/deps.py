@@ -8,12 +8,13 @@ from fastapi import Depends, Header, Path, Query, Request
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
-from service import examples, ids
+from service import ids
+from service.api.schemas import examples
+from service.api.schemas.jobs_and_datasets import Dataset, DatasetOnDisk
 from service.curves import CurveCache
 from service.files.disk_usage import StorageMeter, folder_bytes
 from service.ledger.journaled_store import Desk
 from service.metrics import Instruments
-from service.schemas import Dataset, DatasetOnDisk
 from service.server.problems import Problem
 from service.settings import ApiSettings
 from service.store.errors import NotFound

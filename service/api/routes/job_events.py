@@ -11,9 +11,9 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.answers import EventItem, EventList
-from service.openapi import refused
-from service.routes.common import STREAM_ID, JobId, PartsOf, answer, cursor
+from service.api.deps import STREAM_ID, JobId, PartsOf, answer, cursor
+from service.api.openapi import refused
+from service.api.schemas.job_history import EventItem, EventList
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.store.event_subscriptions import Subscription

@@ -4,12 +4,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.answers import Attempt, AttemptList, Logs, Metrics, Series
+from service.api.deps import JobId, PartsOf
+from service.api.openapi import refused
+from service.api.schemas.job_history import Attempt, AttemptList, Logs, Metrics, Series
 from service.curves import POINTS_KEPT, Curves
 from service.errors import invalid
 from service.history import curves, open_newest, tail, thin
-from service.openapi import refused
-from service.routes.common import JobId, PartsOf
 from service.server.strict_json import StrictRoute
 from service.spans import Steps, blocks_of, span_of
 from trainer.events import SIGNALS

@@ -5,10 +5,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from service import answers, examples, health, probe_answers
-from service import schemas as api_schemas
-from service.generable import make_generable, never_null
-from service.health import ProblemBody
+from service.api.schema_fixes import make_generable, never_null
+from service.api.schemas import examples, job_history, neighbours, service_status
+from service.api.schemas import jobs_and_datasets as api_schemas
+from service.api.schemas.service_status import ProblemBody
 from service.server.auth import SAFE
 from service.server.problems import KINDS, MEDIA_TYPE
 
@@ -80,7 +80,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
         document["security"] = [{"key": []}]
         _replace_errors(parts["schemas"])
         # Its route reads the body itself, for it takes images too.
-        parts["schemas"]["ProbeRequest"] = probe_answers.ProbeRequest.model_json_schema()
+        parts["schemas"]["ProbeRequest"] = neighbours.ProbeRequest.model_json_schema()
         make_generable(document)
         _restore_examples(parts["schemas"])
         app.openapi_schema = document
@@ -124,7 +124,7 @@ def _replace_errors(schemas: dict[str, Any]) -> None:
 
 def _restore_examples(schemas: dict[str, Any]) -> None:
     """Examples as they are: the framework leaves every null out of them."""
-    for module in (api_schemas, answers, health, probe_answers):
+    for module in (api_schemas, job_history, service_status, neighbours):
         for name, model in vars(module).items():
             extra = getattr(model, "model_config", {}).get("json_schema_extra", {})
             if name in schemas and "examples" in extra:

@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
-from service.openapi import refused
+from service.api.deps import DatasetName, PartsOf
+from service.api.openapi import refused
 from service.report import report_entries
-from service.routes.common import DatasetName, PartsOf
 from service.server.strict_json import StrictRoute
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)

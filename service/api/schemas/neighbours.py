@@ -4,10 +4,10 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from service import examples
-from service.answers import Listing
+from service.api.schemas import examples
+from service.api.schemas.job_history import Listing
+from service.api.schemas.jobs_and_datasets import StatusReason, shown
 from service.probes import Asked
-from service.schemas import StatusReason, shown
 from service.store.models import JobRecord, Status
 from trainer.file_names import SHEET, TILES
 from trainer.record import Record

@@ -8,8 +8,8 @@ from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
 from service import history
-from service.openapi import refused
-from service.routes.common import JobId, PartsOf
+from service.api.deps import JobId, PartsOf
+from service.api.openapi import refused
 from service.server.file_response import CHUNK_BYTES
 from service.server.strict_json import StrictRoute
 from service.spans import ALL, blocks_of, span_of

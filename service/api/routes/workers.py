@@ -5,10 +5,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from service import examples
-from service.health import JobQueue, PoolDepth, Worker, WorkerList
-from service.openapi import refused
-from service.routes.common import PartsOf
+from service.api.deps import PartsOf
+from service.api.openapi import refused
+from service.api.schemas import examples
+from service.api.schemas.service_status import JobQueue, PoolDepth, Worker, WorkerList
 from service.server.strict_json import StrictRoute
 from service.store.errors import NotFound
 from service.store.store import Store

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, WithJsonSchema
 
-from service import examples
+from service.api.schemas import examples
+from service.api.schemas.jobs_and_datasets import JSON_OBJECT, Dataset, Job, Sha256, shown
 from service.planning import PlannedJob
-from service.schemas import JSON_OBJECT, Dataset, Job, Sha256, shown
 from service.store.models import AttemptRecord, CheckpointRecord
 from trainer.events import DataWarning, FileRecord
 

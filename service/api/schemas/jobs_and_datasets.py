@@ -13,7 +13,8 @@ from pydantic import (
     model_validator,
 )
 
-from service import examples, ids
+from service import ids
+from service.api.schemas import examples
 from service.store.models import (
     DatasetRecord,
     DatasetStatus,

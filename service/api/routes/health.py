@@ -7,13 +7,13 @@ from importlib.metadata import version as version_of
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from service.api.deps import PartsOf
+from service.api.openapi import refused
+from service.api.schemas.jobs_and_datasets import StatusReason
+from service.api.schemas.service_status import Alive, Ready, Storage, Version
 from service.files.disk_errors import disk_told
-from service.health import Alive, Ready, Storage, Version
 from service.metrics import CONTENT_TYPE
-from service.openapi import refused
 from service.planning import INGEST_POOL
-from service.routes.common import PartsOf
-from service.schemas import StatusReason
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.store.store import Store

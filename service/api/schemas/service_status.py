@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, WithJsonSchema
 
-from service import examples
-from service.answers import Listing
-from service.schemas import JSON_OBJECT, StatusReason, shown
+from service.api.schemas import examples
+from service.api.schemas.job_history import Listing
+from service.api.schemas.jobs_and_datasets import JSON_OBJECT, StatusReason, shown
 from service.store.models import WorkerRecord, WorkerState
 
 
