@@ -21,7 +21,7 @@ METRICS_PAGE = REPO / "docs" / "metrics.md"
 OBSERVABILITY = REPO / "service" / "observability"
 RUNBOOK = REPO / "docs" / "runbook.md"
 READING = REPO / "docs" / "reading-curves.md"
-STATIC = REPO / "service" / "pages" / "static"
+STATIC = REPO / "service" / "web" / "static"
 VERDICTS_BEGIN = "<!-- verdicts: written by `make docs` from trainer/verdicts.py -->"
 VERDICTS_END = "<!-- end of the verdicts -->"
 

@@ -26,14 +26,12 @@ from service.api.routes import (
     neighbours,
     workers,
 )
-from service.assets import load_assets
 from service.clerk import Clerk
 from service.ledger.deletions import settle_unanswered
 from service.ledger.journaled_store import Desk
 from service.ledger.store_identity import known, settle
 from service.metrics import Instruments
 from service.reaper import Reaper
-from service.routes import pages, sign_in
 from service.server import problems
 from service.server.api_keys import load_keys
 from service.server.auth import KeyGuard
@@ -43,6 +41,8 @@ from service.server.sessions import Sessions
 from service.settings import ApiSettings
 from service.store.store import Store
 from service.tidier import Tidier
+from service.web import pages, sign_in
+from service.web.assets import load_assets
 
 REST_S = 0.5
 """How long a store that hangs is not asked again."""

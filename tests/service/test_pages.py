@@ -12,10 +12,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.assets import STATIC, load_assets
 from service.server.api_keys import Keys
 from service.server.sessions import COOKIE, LIFE_S, Sessions, local_path
 from service.store.embedded.server import RunningRedis
+from service.web.assets import STATIC, load_assets
 from tests.support.api import KEY, RunningApi, client_of, queued_job, ready_dataset, running_api
 from tests.support.redis import empty, opened_store
 

@@ -29,7 +29,7 @@ async def docs(request: Request) -> Response:
 
 def _page(document: dict[str, Any]) -> Response:
     templates = Environment(
-        loader=PackageLoader("service", "pages"),
+        loader=PackageLoader("service.web", "templates"),
         autoescape=select_autoescape(),
         trim_blocks=True,
         lstrip_blocks=True,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-STATIC = Path(__file__).parent / "pages" / "static"
+STATIC = Path(__file__).parent / "static"
 PLOTLY = "plotly.min.js"
 IMPORTED = re.compile(r'^import .* from "\./([\w.]+)";$', re.MULTILINE)
 """How our scripts name each other."""
@@ -68,13 +68,13 @@ class Assets:
 
 
 def load_assets() -> Assets:
-    """Read what lies in `pages/static`."""
+    """Read what lies in `static`."""
     found = {path.name: _asset(path) for path in sorted(STATIC.iterdir())}
     whole = hashlib.sha256(version("plotly").encode())
     for name, asset in found.items():
         whole.update(name.encode() + b"\0" + asset.content)
     templates = Environment(
-        loader=PackageLoader("service", "pages"),
+        loader=PackageLoader("service.web", "templates"),
         autoescape=select_autoescape(),
         undefined=StrictUndefined,
         trim_blocks=True,

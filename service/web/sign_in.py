@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from service.api.deps import PartsOf
-from service.assets import Assets
 from service.files.disk_errors import disk_told
-from service.routes.pages import HEADERS, page, root_of
 from service.server.problems import Problem
 from service.server.sessions import SIGN_IN, SIGN_OUT, Sessions, local_path
+from service.web.assets import Assets
+from service.web.pages import HEADERS, page, root_of
 
 router = APIRouter(include_in_schema=False)
 

@@ -8,8 +8,8 @@ from fastapi import APIRouter, Header, Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 
 from service import ids
-from service.assets import Assets
 from service.store.errors import NotFound
+from service.web.assets import Assets
 from trainer.events import SIGNALS
 from trainer.ingest_options import IngestOptions
 from trainer.spec import JobSpec
