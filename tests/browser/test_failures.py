@@ -261,4 +261,4 @@ def test_an_answer_that_is_no_problem_is_told_too(visitor: Visitor) -> None:
     page = visitor.page
     page.route("**/v1/datasets*", lambda route: route.fulfill(status=502, body="<h1>Bad</h1>"))
     page.goto(visitor.url + "/ui/datasets")
-    expect(page.locator("[data-notice=away]")).to_contain_text("The service answered 502")
+    expect(page.locator("[data-notice=away]")).to_contain_text("The service returned HTTP 502")
