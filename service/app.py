@@ -26,7 +26,7 @@ from service.api.routes import (
     neighbours,
     workers,
 )
-from service.clerk import Clerk
+from service.jobs.submit_batcher import Clerk
 from service.ledger.deletions import settle_unanswered
 from service.ledger.journaled_store import Desk
 from service.ledger.store_identity import known, settle

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from service import ids
+from service.datasets.uploads import empty, is_locked, no_sender
 from service.files.disk_usage import folder_bytes
+from service.jobs.neighbour_jobs import forget_of_job
 from service.ledger.journaled_store import DELETED, Desk, drop
-from service.probes import forget_of_job
 from service.settings import ApiSettings
 from service.store.models import DatasetRecord, JobRecord, Status
 from service.store.store import Store
-from service.uploads import empty, is_locked, no_sender
 from trainer.file_names import UPLOAD
 
 Kind = Literal["upload", "log", "checkpoints", "dataset", "job"]

@@ -7,8 +7,8 @@ import structlog
 
 from service.background import Background
 from service.errors import ServiceError
+from service.jobs.neighbour_jobs import forget_old
 from service.ledger.journaled_store import Desk
-from service.probes import forget_old
 from service.retention import CALM_S, Removable, Shelf, due, removable, trim_events
 from service.settings import ApiSettings
 from service.store.errors import DatasetInUse, NotFound, StoreError, WrongState

@@ -12,6 +12,7 @@ from service import ids
 from service.api.schemas import examples
 from service.api.schemas.jobs_and_datasets import Dataset, DatasetOnDisk
 from service.curves import CurveCache
+from service.datasets.uploads import held_bytes, is_locked, staged_path
 from service.files.disk_usage import StorageMeter, folder_bytes
 from service.ledger.journaled_store import Desk
 from service.metrics import Instruments
@@ -21,7 +22,6 @@ from service.store.errors import NotFound
 from service.store.event_subscriptions import EventTail
 from service.store.models import DatasetRecord
 from service.store.store import Store
-from service.uploads import held_bytes, is_locked, staged_path
 
 STORAGE_EVERY_S = 10.0
 STREAM_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from service.clerk import BATCH_MAX, Clerk
 from service.errors import ServiceError
+from service.jobs.submit_batcher import BATCH_MAX, Clerk
 from service.ledger.journaled_store import Desk
 from service.store.errors import IdempotencyConflict, StoreUnavailable
 from service.store.models import DatasetRecord, Submission, Submitted

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from service.uploads import staged_path
+from service.datasets.uploads import staged_path
 from tests.support.api import KEY, RunningApi, claim, facts, queued_job
 from tests.support.du import du
 

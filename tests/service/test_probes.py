@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from service.api.schemas.neighbours import RESULT
+from service.jobs.neighbour_jobs import WAITING_MAX, every, forget_old
 from service.ledger.audit import survey
-from service.probes import WAITING_MAX, every, forget_old
 from service.store.embedded.server import RunningRedis
 from tests.support.api import (
     Loose,

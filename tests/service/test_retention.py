@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from service.datasets.ingest_jobs import prepare
 from service.files.disk_usage import folder_bytes
 from service.ids import new_id
 from service.ledger.audit import survey
 from service.ledger.reconcile import reconcile
-from service.preparing import prepare
 from service.retention import CALM_S, ORDER, Kind, Removable, Shelf, due, removable, trim_events
 from service.settings import ApiSettings
 from service.store.errors import NotFound, WrongState

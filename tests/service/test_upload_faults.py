@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.datasets.uploads import staged_path
 from service.store.embedded.server import RunningRedis
 from service.store.store import Store
-from service.uploads import staged_path
 from tests.support.api import KEY, RunningApi, client_of, ready_dataset, running_api
 from tests.support.processes import wait_until
 from tests.support.redis import empty, opened_store

@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service import uploads
+from service.datasets import uploads
+from service.datasets.ingest_jobs import resolved_options
+from service.datasets.uploads import staged_path
 from service.errors import ServiceError
-from service.preparing import resolved_options
 from service.settings import ApiSettings
-from service.uploads import staged_path
 from tests.support.api import KEY, Loose, RunningApi, claim, ready_dataset
 from tests.support.processes import wait_until
 from trainer.ingest_options import IngestOptions

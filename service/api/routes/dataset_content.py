@@ -9,13 +9,13 @@ from starlette.responses import Response
 from service.api.deps import DatasetName, PartsOf, answer, dataset_response
 from service.api.openapi import refused
 from service.api.schemas.jobs_and_datasets import Dataset
+from service.datasets.ingest_jobs import check_size, fillable, take_in
+from service.datasets.uploads import Announced, held_bytes, receive, staged, staged_path
 from service.errors import invalid
-from service.preparing import check_size, fillable, take_in
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.settings import ApiSettings
 from service.store.models import DatasetRecord
-from service.uploads import Announced, held_bytes, receive, staged, staged_path
 from trainer.failpoints import reach
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from service.api.deps import DatasetName, PartsOf
 from service.api.openapi import refused
-from service.report import report_entries
+from service.datasets.report import report_entries
 from service.server.strict_json import StrictRoute
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)

@@ -26,17 +26,17 @@ from service.api.schemas.jobs_and_datasets import (
     DatasetRequest,
     Report,
 )
+from service.datasets.ingest_jobs import allowed_source, check_size, prepare, resolved_options
+from service.datasets.report import report_entries
+from service.datasets.uploads import check_space, no_sender, staged_path
 from service.files.disk_errors import disk_told
 from service.files.safe_open import open_inside
 from service.idempotency import fingerprint
-from service.preparing import allowed_source, check_size, prepare, resolved_options
-from service.report import report_entries
 from service.server.file_response import FileAnswer
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.store.errors import NotFound
 from service.store.models import NewDataset
-from service.uploads import check_space, no_sender, staged_path
 
 AfterId = Annotated[
     str | None,

@@ -12,12 +12,12 @@ from service.api.openapi import refused
 from service.api.schemas.jobs_and_datasets import StatusReason
 from service.api.schemas.service_status import Alive, Ready, Storage, Version
 from service.files.disk_errors import disk_told
+from service.jobs.planner import INGEST_POOL
+from service.jobs.waiting import pool_reasons
 from service.metrics import CONTENT_TYPE
-from service.planning import INGEST_POOL
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.store.store import Store
-from service.waiting import pool_reasons
 
 router = APIRouter(tags=["service"], route_class=StrictRoute)
 

@@ -22,20 +22,20 @@ from service.api.openapi import refused
 from service.api.schemas import examples
 from service.api.schemas.job_history import JobList, Preview
 from service.api.schemas.jobs_and_datasets import Job
-from service.clerk import Clerk
 from service.errors import invalid
 from service.files.disk_errors import disk_told
 from service.files.disk_usage import folder_bytes
+from service.jobs.neighbour_jobs import forget_of_job
+from service.jobs.planner import preview
+from service.jobs.submit_batcher import Clerk
+from service.jobs.waiting import waiting_reason
 from service.ledger.entries import Verb
-from service.planning import preview
-from service.probes import forget_of_job
 from service.server.preconditions import require_match, tag_matches
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.store.errors import NotFound
 from service.store.models import JobRecord, Status
 from service.store.store import Store
-from service.waiting import waiting_reason
 from trainer.spec import JobSpec
 
 AfterId = Annotated[

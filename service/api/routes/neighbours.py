@@ -20,7 +20,7 @@ from service.api.schemas.neighbours import PROBE_ID, Probe, ProbeList, ProbeRequ
 from service.errors import ServiceError, invalid
 from service.files.disk_errors import disk_told
 from service.files.safe_open import open_inside
-from service.probes import IMAGE, Asked, Probes
+from service.jobs.neighbour_jobs import IMAGE, Asked, Probes
 from service.server.file_response import FileAnswer
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute, check, read_json_body

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field, WithJsonSchema
 
 from service.api.schemas import examples
 from service.api.schemas.jobs_and_datasets import JSON_OBJECT, Dataset, Job, Sha256, shown
-from service.planning import PlannedJob
+from service.jobs.planner import PlannedJob
 from service.store.models import AttemptRecord, CheckpointRecord
 from trainer.events import DataWarning, FileRecord
 

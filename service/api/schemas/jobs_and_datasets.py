@@ -15,13 +15,13 @@ from pydantic import (
 
 from service import ids
 from service.api.schemas import examples
+from service.jobs.waiting import WaitingReason
 from service.store.models import (
     DatasetRecord,
     DatasetStatus,
     JobRecord,
     Status,
 )
-from service.waiting import WaitingReason
 from trainer.events import DatasetFacts, Judged, Profiled, StoredAs
 from trainer.ingest_options import USUAL, IngestOptions
 from trainer.record import Record

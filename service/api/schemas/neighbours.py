@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from service.api.schemas import examples
 from service.api.schemas.job_history import Listing
 from service.api.schemas.jobs_and_datasets import StatusReason, shown
-from service.probes import Asked
+from service.jobs.neighbour_jobs import Asked
 from service.store.models import JobRecord, Status
 from trainer.file_names import SHEET, TILES
 from trainer.record import Record

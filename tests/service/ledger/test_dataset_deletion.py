@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.datasets.ingest_jobs import prepare
 from service.ids import new_id
 from service.ledger.audit import survey
 from service.ledger.entries import LEDGER
 from service.ledger.reconcile import reconcile
-from service.preparing import prepare
 from service.store.errors import DatasetInUse, NameTaken, NotFound
 from service.store.models import DatasetRecord, NewDataset, NewJob
 from service.store.store import Store

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from service.datasets.ingest_jobs import prepare
 from service.ids import new_id
 from service.ledger.audit import survey
 from service.ledger.entries import ATTEMPT_LINE, JOB_LINE, LEDGER, VERSION, encode
 from service.ledger.reader import parse
 from service.ledger.reconcile import reconcile
 from service.ledger.store_identity import settle
-from service.preparing import prepare
 from service.store.errors import Misconfigured
 from service.store.models import NewDataset
 from service.store.store import Store

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from service.datasets.ingest_jobs import prepare
 from service.ids import new_id
 from service.ledger.entries import LEDGER, Deleted
 from service.ledger.reconcile import reconcile
 from service.ledger.store_identity import FILE, settle
 from service.ledger.writer import append
-from service.preparing import prepare
 from service.store.errors import IdempotencyConflict, Misconfigured, StoreLost, WrongState
 from service.store.models import TERMINAL, JobRecord, NewDataset, NewJob
 from service.store.store import Store

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from service.datasets.ingest_jobs import prepare
 from service.ids import new_id
 from service.ledger.audit import survey
 from service.ledger.entries import LEDGER
-from service.preparing import prepare
 from service.store.keys import KEYS
 from service.store.models import NewDataset
 from service.store.store import Store

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.api.schemas.neighbours import RESULT
-from service.probes import every
+from service.jobs.neighbour_jobs import every
 from tests.support.api import RunningApi
 from tests.support.images import png
 from tests.support.moco import Moco, answer

@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from service.datasets.uploads import staged_path
 from service.errors import ServiceError, invalid
 from service.files.disk_errors import disk_told
 from service.ids import new_id
+from service.jobs.planner import INGEST_POOL
 from service.ledger.journaled_store import Desk
-from service.planning import INGEST_POOL
 from service.settings import ApiSettings
 from service.store.errors import WrongState
 from service.store.models import DatasetRecord, NewJob
 from service.store.store import Store
-from service.uploads import staged_path
 from trainer.ingest_options import LIMITS, IngestOptions
 from trainer.spec import IngestSpec, SourceFormat
 

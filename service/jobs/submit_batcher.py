@@ -11,8 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from service.ids import new_id
+from service.jobs.planner import names_in, plan
 from service.ledger.journaled_store import Desk
-from service.planning import names_in, plan
 from service.store.errors import StoreUnavailable
 from service.store.models import DatasetRecord, Submission, Submitted
 from trainer.spec import JobSpec
