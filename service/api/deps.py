@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from service import ids
 from service.api.schemas import examples
 from service.api.schemas.jobs_and_datasets import Dataset, DatasetOnDisk
-from service.curves import CurveCache
+from service.curves.cache import CurveCache
 from service.datasets.uploads import held_bytes, is_locked, staged_path
 from service.files.disk_usage import StorageMeter, folder_bytes
 from service.ledger.journaled_store import Desk

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from service.history import open_newest, read_lines
+from service.curves.reader import open_newest, read_lines
 
 REPORTS = ("pack/report.jsonl", "report.jsonl", "pack.tmp/report.jsonl")
 """Where an ingest keeps its report: in the pack, where it made no pack, and while it works."""

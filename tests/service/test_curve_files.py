@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from service.tfevents import crc32c, event_file
+from service.curves.tensorboard import crc32c, event_file
 from tests.support.api import RunningApi, queued_job, running_job
 
 READINGS = [

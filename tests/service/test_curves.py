@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from service.curves import POINTS_KEPT, CurveCache, Curves
-from service.history import curves, thin
+from service.curves.cache import POINTS_KEPT, CurveCache, Curves
+from service.curves.reader import curves, thin
 
 
 def write(path: Path, count: int, *, start: int = 0, mode: str = "w") -> None:

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from service.history import curves, tail, thin
+from service.curves.reader import curves, tail, thin
 from tests.support.api import RunningApi, running_job
 
 RANDOM = random.Random(3)

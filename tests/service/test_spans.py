@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from service.curves import POINTS_KEPT, CurveCache, Curves
-from service.history import curves, thin
-from service.spans import Steps, blocks_of, span_of
+from service.curves.cache import POINTS_KEPT, CurveCache, Curves
+from service.curves.reader import curves, thin
+from service.curves.step_index import Steps, blocks_of, span_of
 from tests.support.api import RunningApi, running_job
 
 

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Query
 from service.api.deps import JobId, PartsOf
 from service.api.openapi import refused
 from service.api.schemas.job_history import Attempt, AttemptList, Logs, Metrics, Series
-from service.curves import POINTS_KEPT, Curves
+from service.curves.cache import POINTS_KEPT, Curves
+from service.curves.reader import curves, open_newest, tail, thin
+from service.curves.step_index import Steps, blocks_of, span_of
 from service.errors import invalid
-from service.history import curves, open_newest, tail, thin
 from service.server.strict_json import StrictRoute
-from service.spans import Steps, blocks_of, span_of
 from trainer.events import SIGNALS
 
 router = APIRouter(prefix="/v1/jobs/{id}", tags=["following"], route_class=StrictRoute)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
-from service.history import BLOCK_BYTES, Point, parse_readings
+from service.curves.reader import BLOCK_BYTES, Point, parse_readings
 
 LOOK_BYTES = 8 * 1024
 

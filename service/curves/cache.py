@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
-from service.history import Point, Reading, columns, parse_readings, signals_of, thin
-from service.spans import ALL, Span, Steps, span_of
+from service.curves.reader import Point, Reading, columns, parse_readings, signals_of, thin
+from service.curves.step_index import ALL, Span, Steps, span_of
 
 POINTS_KEPT = 4096
 """Of each signal. Whoever wants more points than half of them reads the file itself."""

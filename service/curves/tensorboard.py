@@ -9,7 +9,7 @@ bytes. Field numbers are those of tensorflow/core/util/event.proto and framework
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 
-from service.history import parse_readings, signals_of
+from service.curves.reader import parse_readings, signals_of
 
 FILE_VERSION = "brain.Event:2"
 _POLYNOMIAL = 0x82F63B78
