@@ -30,8 +30,9 @@ from service.jobs.submit_batcher import Clerk
 from service.ledger.deletions import settle_unanswered
 from service.ledger.journaled_store import Desk
 from service.ledger.store_identity import known, settle
+from service.maintenance.cleanup import Tidier
+from service.maintenance.lease_reaper import Reaper
 from service.metrics import Instruments
-from service.reaper import Reaper
 from service.server import problems
 from service.server.api_keys import load_keys
 from service.server.auth import KeyGuard
@@ -40,7 +41,6 @@ from service.server.middleware import Edge
 from service.server.sessions import Sessions
 from service.settings import ApiSettings
 from service.store.store import Store
-from service.tidier import Tidier
 from service.web import pages, sign_in
 from service.web.assets import load_assets
 

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from service.ids import new_id
-from service.reaper import Reaper
+from service.maintenance.lease_reaper import Reaper
 from service.store.embedded.server import RunningRedis, start_redis
 from service.store.errors import StoreUnavailable
 from service.store.job_queue import JobQueue

@@ -13,12 +13,21 @@ from service.files.disk_usage import folder_bytes
 from service.ids import new_id
 from service.ledger.audit import survey
 from service.ledger.reconcile import reconcile
-from service.retention import CALM_S, ORDER, Kind, Removable, Shelf, due, removable, trim_events
+from service.maintenance.cleanup import Tidier
+from service.maintenance.retention import (
+    CALM_S,
+    ORDER,
+    Kind,
+    Removable,
+    Shelf,
+    due,
+    removable,
+    trim_events,
+)
 from service.settings import ApiSettings
 from service.store.errors import NotFound, WrongState
 from service.store.models import NewDataset
 from service.store.store import Store
-from service.tidier import Tidier
 from tests.support.du import du
 from tests.support.lives import World
 

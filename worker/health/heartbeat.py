@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from service.background import Background
+from service.maintenance.periodic_thread import Background
 from service.store.errors import StoreError
 from service.store.lease_clock import LeaseClock
 

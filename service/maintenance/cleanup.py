@@ -5,11 +5,11 @@ from contextlib import suppress
 
 import structlog
 
-from service.background import Background
 from service.errors import ServiceError
 from service.jobs.neighbour_jobs import forget_old
 from service.ledger.journaled_store import Desk
-from service.retention import CALM_S, Removable, Shelf, due, removable, trim_events
+from service.maintenance.periodic_thread import Background
+from service.maintenance.retention import CALM_S, Removable, Shelf, due, removable, trim_events
 from service.settings import ApiSettings
 from service.store.errors import DatasetInUse, NotFound, StoreError, WrongState
 
@@ -18,7 +18,7 @@ OLD_KEYS = "idempotency"
 """Folder in which an older version kept the idempotency keys of datasets."""
 OLD_KEYS_KEPT_S = 24 * 3600.0
 
-log = structlog.get_logger("service.tidier")
+log = structlog.get_logger("service.maintenance.cleanup")
 
 
 class Tidier(Background):

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import structlog
 
-from service.background import Background
+from service.maintenance.periodic_thread import Background
 from service.store.errors import StoreError, StoreLost
 from service.store.job_queue import JobQueue
 from service.store.lease_clock import LeaseClock
 from trainer.errors import TrainerError
 
-log = structlog.get_logger("service.reaper")
+log = structlog.get_logger("service.maintenance.lease_reaper")
 
 
 class Reaper(Background):
