@@ -13,8 +13,8 @@ sys.path.insert(0, str(REPO))
 from generate_api import api_page  # noqa: E402  # the line above finds what these import
 from generate_cli import cli_page  # noqa: E402
 
-from service.metrics import METRICS  # noqa: E402
-from service.observability.dashboards.every import dashboard_files  # noqa: E402
+from service.observability.dashboards.index import dashboard_files  # noqa: E402
+from service.observability.metrics import METRICS  # noqa: E402
 from trainer.verdicts import COLLAPSED_STD, COLLAPSING_STD, VERDICTS  # noqa: E402
 
 METRICS_PAGE = REPO / "docs" / "metrics.md"
@@ -30,7 +30,7 @@ def metrics_page() -> str:
     """docs/metrics.md: every row of the table."""
     lines = [
         "# Metrics\n",
-        "Written by `make docs` from `service/metrics.py`. Three targets are scraped: the API,",
+        "Written by `make docs` from `service/observability/metrics.py`. Three targets are scraped: the API,",
         "each worker, and one state exporter; each asks for the key. Series with `job_id`",
         "end two scrapes after their job.\n",
     ]

@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from service.api.deps import Parts
 from service.app import create_app
-from service.exporter import create_exporter
 from service.ledger.stamp import check_layout
 from service.ledger.store_identity import settle
 from service.server.api_keys import WeakKey, load_keys
@@ -22,6 +21,7 @@ from service.server.run import (
     patience_of,
 )
 from service.settings import ApiSettings
+from service.state_exporter import create_exporter
 from service.store.errors import StoreError
 from service.store.store import Store, open_store
 from trainer import failpoints

@@ -32,7 +32,7 @@ from service.ledger.journaled_store import Desk
 from service.ledger.store_identity import known, settle
 from service.maintenance.cleanup import Tidier
 from service.maintenance.lease_reaper import Reaper
-from service.metrics import Instruments
+from service.observability.metrics import Instruments
 from service.server import problems
 from service.server.api_keys import load_keys
 from service.server.auth import KeyGuard

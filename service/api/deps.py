@@ -15,7 +15,7 @@ from service.curves.cache import CurveCache
 from service.datasets.uploads import held_bytes, is_locked, staged_path
 from service.files.disk_usage import StorageMeter, folder_bytes
 from service.ledger.journaled_store import Desk
-from service.metrics import Instruments
+from service.observability.metrics import Instruments
 from service.server.problems import Problem
 from service.settings import ApiSettings
 from service.store.errors import NotFound

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.ids import new_request_id
-from service.metrics import Instruments
+from service.observability.metrics import Instruments
 from service.server.client_timeouts import TOO_SLOW
 from service.server.problems import problem_of
 from service.server.root_path import mount

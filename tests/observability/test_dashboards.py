@@ -9,9 +9,9 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from service.metrics import METRICS
-from service.observability.dashboards.every import dashboard_files
+from service.observability.dashboards.index import dashboard_files
 from service.observability.dashboards.panels import GRID_COLUMNS
+from service.observability.metrics import METRICS
 from tests.support.promql import ALERTS as ALERTS_FILE
 from tests.support.promql import RULES as RULES_FILE
 from tests.support.promql import (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from service.metrics import METRICS
+from service.observability.metrics import METRICS
 from tests.support.live import Live, Prometheus, in_background, running_live
 from tests.support.processes import wait_until
 from tests.support.promql import ALERTS, RULES, filled, operands, parsed, queries, rules

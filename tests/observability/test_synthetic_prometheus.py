@@ -12,8 +12,8 @@ import httpx
 import pytest
 import yaml
 
-from service.metric_rows import Target
-from service.metrics import METRICS
+from service.observability.metric_definitions import Target
+from service.observability.metrics import METRICS
 from tests.support.processes import wait_until
 from tests.support.promql import (
     ALERTS,

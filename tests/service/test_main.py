@@ -19,10 +19,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.__main__ import main
-from service.exporter import State
 from service.server.api_keys import KEY_FILE
 from service.server.run import NotLoopback, check_host
 from service.settings import ApiSettings
+from service.state_exporter import State
 from service.store.embedded.server import RunningRedis
 from tests.support.api import KEY, Loose, RunningApi, client_of, finished_job, queued_job
 from tests.support.processes import wait_until

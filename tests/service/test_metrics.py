@@ -9,8 +9,14 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.metric_rows import KNOWN, Metric, Target
-from service.metrics import CONTENT_TYPE, METRICS, SIGNAL_METRICS, Instruments, artifact_format
+from service.observability.metric_definitions import KNOWN, Metric, Target
+from service.observability.metrics import (
+    CONTENT_TYPE,
+    METRICS,
+    SIGNAL_METRICS,
+    Instruments,
+    artifact_format,
+)
 from service.store.models import Status, WorkerState
 from trainer.errors import TrainerError
 from trainer.events import SIGNALS

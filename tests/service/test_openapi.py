@@ -178,7 +178,7 @@ def test_the_page_needs_nothing_from_elsewhere(api: RunningApi, document: dict[s
 
 def test_the_service_loads_no_tensors() -> None:
     code = (
-        "import sys, service.app, service.exporter, service.__main__\n"
+        "import sys, service.app, service.state_exporter, service.__main__\n"
         "heavy = {'torch', 'torchvision', 'numpy', 'PIL', 'sklearn', 'pyarrow'}\n"
         "found = heavy & set(sys.modules)\n"
         "assert not found, found\n"

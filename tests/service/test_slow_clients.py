@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import pytest
 
-from service.metric_rows import KNOWN
+from service.observability.metric_definitions import KNOWN
 from service.server.client_timeouts import STAGES
 from service.store.embedded.server import RunningRedis
 from tests.support.api import KEY, RunningApi, finished_job, running_api

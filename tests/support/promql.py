@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import promql_parser
 import yaml
 
-from service.metrics import METRICS
+from service.observability.metrics import METRICS
 
 REPO = Path(__file__).resolve().parents[2]
 SHIPPED = REPO / "service" / "observability"

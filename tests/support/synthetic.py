@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry
 
-from service.metric_rows import KNOWN, Metric, Target
-from service.metrics import CONTENT_TYPE, METRICS, Instruments
+from service.observability.metric_definitions import KNOWN, Metric, Target
+from service.observability.metrics import CONTENT_TYPE, METRICS, Instruments
 
 TARGETS: tuple[Target, ...] = ("api", "worker", "state")
 KEY = "a-key-of-the-test"

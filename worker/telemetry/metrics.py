@@ -9,8 +9,8 @@ import time
 
 from prometheus_client import CollectorRegistry
 
-from service.metric_rows import KNOWN
-from service.metrics import SIGNAL_METRICS, Instruments
+from service.observability.metric_definitions import KNOWN
+from service.observability.metrics import SIGNAL_METRICS, Instruments
 from service.store.models import JobRecord, Lease
 from trainer.events import Checkpointed, Ended, Evaluated, Started, Stepped
 from trainer.spec import JobSpec

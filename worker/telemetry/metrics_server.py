@@ -7,7 +7,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from service.metrics import CONTENT_TYPE
+from service.observability.metrics import CONTENT_TYPE
 from service.server.api_keys import Keys
 from service.server.listeners import bound
 

@@ -12,7 +12,7 @@ from service.api.deps import JobId, PartsOf
 from service.api.openapi import refused
 from service.api.schemas.job_history import Artifact, ArtifactList, Checkpoint, CheckpointList
 from service.files.safe_open import folder_exists, open_inside
-from service.metrics import artifact_format
+from service.observability.metrics import artifact_format
 from service.server.file_response import FileAnswer, digest_of, etag_of, parse_range
 from service.server.preconditions import require_match, tag_matches
 from service.server.problems import Problem

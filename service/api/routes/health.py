@@ -14,7 +14,7 @@ from service.api.schemas.service_status import Alive, Ready, Storage, Version
 from service.files.disk_errors import disk_told
 from service.jobs.planner import INGEST_POOL
 from service.jobs.waiting import pool_reasons
-from service.metrics import CONTENT_TYPE
+from service.observability.metrics import CONTENT_TYPE
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.store.store import Store

@@ -1,6 +1,5 @@
 """The dashboard that stays on the wall: is the service well, and what does it do."""
 
-from service.observability.dashboards.house import HOUSE
 from service.observability.dashboards.panels import (
     Dashboard,
     Query,
@@ -11,6 +10,7 @@ from service.observability.dashboards.panels import (
     stat,
     table,
 )
+from service.observability.dashboards.service_internals import HOUSE
 
 _FIRING = 'ALERTS{alertstate="firing", alertname=~"Moco.*"}'
 

@@ -20,7 +20,7 @@ from prometheus_client import (
     generate_latest,
 )
 
-from service.metric_rows import (
+from service.observability.metric_definitions import (
     HTTP_BUCKETS_S,
     KNOWN,
     RUN_BUCKETS_S,

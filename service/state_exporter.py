@@ -15,8 +15,8 @@ from service.api.deps import Parts
 from service.api.routes import health
 from service.files.disk_usage import StorageMeter
 from service.ledger.journaled_store import Desk
-from service.metric_rows import KNOWN
-from service.metrics import Instruments
+from service.observability.metric_definitions import KNOWN
+from service.observability.metrics import Instruments
 from service.server import problems
 from service.server.api_keys import load_keys
 from service.server.auth import KeyGuard
