@@ -30,9 +30,9 @@ def metrics_page() -> str:
     """docs/metrics.md: every row of the table."""
     lines = [
         "# Metrics\n",
-        "Written by `make docs` from `service/observability/metrics.py`. Three targets are scraped: the API,",
-        "each worker, and one state exporter; each asks for the key. Series with `job_id`",
-        "end two scrapes after their job.\n",
+        "Written by `make docs` from `service/observability/metrics.py`. Three targets are",
+        "scraped: the API, each worker, and one state exporter; each asks for the key. Series with",
+        "`job_id` end two scrapes after their job.\n",
     ]
     for target, title in (
         ("api", "The API"),

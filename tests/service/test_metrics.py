@@ -87,7 +87,7 @@ def test_every_signal_has_a_metric_but_the_one_that_is_a_rate() -> None:
 
 def test_every_metric_is_fed() -> None:
     """By a signal, or by code outside the table that names it, whole or without its prefix."""
-    table = REPO / "service" / "metrics.py"
+    table = REPO / "service" / "observability" / "metrics.py"
     paths = {path for package in ("service", "worker") for path in (REPO / package).rglob("*.py")}
     sources = [path.read_text() for path in paths - {table}]
     sources.append(table.read_text().partition("class Instruments")[2])

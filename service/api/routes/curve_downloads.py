@@ -9,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 
 from service.api.deps import JobId, PartsOf
 from service.api.openapi import refused
-from service.curves import reader
+from service.curves.reader import BLOCK_BYTES, open_newest
 from service.curves.step_index import ALL, blocks_of, span_of
 from service.curves.tensorboard import event_file
 from service.server.file_response import CHUNK_BYTES
@@ -34,7 +34,7 @@ LINES_TYPE, EVENTS_TYPE = "application/jsonl", "application/octet-stream"
 )
 def lines(id: JobId, parts: PartsOf) -> Response:
     """The newest attempt's file, which holds the whole history; empty before the first reading."""
-    found = reader.open_newest(parts.settings.data_dir, parts.store.jobs.get(id).folder, FILE)
+    found = open_newest(parts.settings.data_dir, parts.store.jobs.get(id).folder, FILE)
     headers = _headers(FILE)
     if found is None:
         return Response(b"", headers=headers, media_type=LINES_TYPE)
@@ -58,7 +58,7 @@ def lines(id: JobId, parts: PartsOf) -> Response:
 def events(id: JobId, parts: PartsOf) -> Response:
     """Made from `metrics.jsonl` while it is sent, as far as the job has come."""
     job = parts.store.jobs.get(id)
-    found = reader.open_newest(parts.settings.data_dir, job.folder, FILE)
+    found = open_newest(parts.settings.data_dir, job.folder, FILE)
     began_s = job.started_at_s or job.created_at_s
     blocks = event_file(_lines(found[1]) if found else (), wall_time_s=began_s)
     # The first block is made here: what cannot be read is told before the answer has begun.
@@ -71,7 +71,7 @@ def whole_lines_bytes(file: BinaryIO) -> int:
     """Up to where a file consists of whole lines: the last one may be half-written."""
     end = file.seek(0, 2)
     while end:
-        start = max(0, end - reader.BLOCK_BYTES)
+        start = max(0, end - BLOCK_BYTES)
         file.seek(start)
         place = file.read(end - start).rfind(b"\n")
         if place >= 0:
