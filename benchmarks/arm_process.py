@@ -13,9 +13,9 @@ from dataclasses import asdict
 import psutil
 
 from benchmarks.arms.interface import Block, Setup
-from trainer import patience
+from trainer.accel import openmp
 
-END_S = 10.0
+END_S = 120.0
 LOOK_EVERY_S = 0.1
 STILL_LOOKS = 3
 IDLE_S_MAX = 60.0
@@ -88,7 +88,7 @@ class ArmProcess:
 def running(name: str, setup: Setup) -> Iterator[ArmProcess]:
     """An arm that gets ready, of which its first answer tells; stopped at the end of the block."""
     # What this process may have set for itself is no setting of the arm's.
-    env = {key: value for key, value in os.environ.items() if key not in patience.VARIABLES}
+    env = {key: value for key, value in os.environ.items() if key not in openmp.VARIABLES}
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "benchmarks.arm", name, json.dumps(asdict(setup))],
         stdin=subprocess.PIPE,

@@ -16,13 +16,13 @@ from statistics import mean, stdev
 
 from scipy import stats  # comes with scikit-learn
 
-import trainer.patience  # noqa: F401  # first, before torch is loaded, as the trainer's own main
+import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as the trainer's own main
 from benchmarks.images import ImageSet, prepared
 from benchmarks.results import Section, add_options, publish, tell
+from trainer.accel.device import Machine
+from trainer.accel.malloc import keep_freed_memory
 from trainer.data.pack import Pack
 from trainer.events import Evaluated, Event, Judged
-from trainer.machine import Machine
-from trainer.memory import keep_freed_memory
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
 from trainer.train import Places, train

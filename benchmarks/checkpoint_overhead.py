@@ -14,12 +14,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import trainer.patience  # noqa: F401  # first, before torch is loaded
+import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded
 from benchmarks.results import tell, versions
 from tests.support.tiny_pack import blobs, write_pack
+from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
 from trainer.events import Checkpointed, Event
-from trainer.machine import Machine
 from trainer.spec import JobSpec
 
 ROWS, BATCH_ROWS, SIDE_PX = 512, 32, 32

@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-import trainer.patience  # noqa: F401  # first, before torch is loaded, as the trainer's own main
+import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as the trainer's own main
 from benchmarks.results import tell
+from trainer.accel.device import Machine
 from trainer.data.ingest import ingest
 from trainer.encoders.spec import EncoderSpec
 from trainer.events import DatasetFacts, Evaluated, Event
-from trainer.machine import Machine
 from trainer.spec import IngestSpec, JobSpec
 from trainer.train import Places, train
 from trainer.views.spec import ViewsSpec

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import trainer.patience  # noqa: F401  # first, before torch is loaded, as the trainer's own main
+import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as the trainer's own main
 
 import torch  # isort: skip
 
@@ -30,10 +30,10 @@ from benchmarks.gpu_parts.ceilings import Ceilings, ceilings
 from benchmarks.gpu_parts.contest import EAGER, LOOP, OURS, PLAIN, STEP, Ground, Result, contest
 from benchmarks.images import prepared
 from benchmarks.results import command, cores, hardware, tell, versions
+from trainer.accel.device import Machine
 from trainer.assemble import Places
 from trainer.data.ingest import ingest
 from trainer.data.pack import META
-from trainer.machine import Machine
 from trainer.spec import IngestSpec
 
 SECONDS = 440.0

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
-import trainer.patience  # noqa: F401  # first, before torch is loaded, as the trainer's own main
+import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as the trainer's own main
 
 import torch  # isort: skip
 
@@ -22,10 +22,10 @@ from benchmarks.abba import order_of
 from benchmarks.arms.interface import Setup
 from benchmarks.arms.ours import spec_of
 from benchmarks.arms.views_pack import two_views
+from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
-from trainer.machine import Machine
 from trainer.method import Method
 from trainer.randomness import shuffled
 from trainer.run import Run

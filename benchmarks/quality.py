@@ -22,18 +22,18 @@ from typing import cast
 
 from scipy import stats  # comes with scikit-learn
 
-import trainer.patience  # noqa: F401  # first, before torch is loaded, as the trainer's own main
+import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as the trainer's own main
 from benchmarks.images import ImageSet, prepared
 from benchmarks.reference import trained
 from benchmarks.results import Section, add_options, cores, publish, tell
+from trainer.accel.device import Machine
+from trainer.accel.device import prepared as prepared_machine
+from trainer.accel.malloc import keep_freed_memory
 from trainer.assemble import make_views
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.evaluation import plan_evaluation
 from trainer.events import Evaluated, Event
-from trainer.machine import Machine
-from trainer.machine import prepared as prepared_machine
-from trainer.memory import keep_freed_memory
 from trainer.method import Method
 from trainer.spec import JobSpec
 from trainer.suggest import resolve

@@ -2,10 +2,10 @@
 
     python -m benchmarks.waiting [--data cifar10-train.zip] [--only alone busy]
 
-Steps of the small encoder by threads that spin as `trainer.patience` says, that sleep at once, and
-that spin as libgomp has it. `busy`: beside one process for each core that computes all the time and
-shares nothing. Interleaved as in `benchmarks.speed`. Without --data: scikit-learn's digits. Nothing
-else should run.
+Steps of the small encoder by threads that spin as `trainer.accel.openmp` says, that sleep at once,
+and that spin as libgomp has it. `busy`: beside one process for each core that computes all the time
+and shares nothing. Interleaved as in `benchmarks.speed`. Without --data: scikit-learn's digits.
+Nothing else should run.
 """
 
 import argparse

@@ -19,8 +19,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-import trainer.patience  # noqa: F401  # first, before torch is loaded
+import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded
 from trainer import embed_command
+from trainer.accel.device import Machine
+from trainer.accel.malloc import keep_freed_memory
 from trainer.data.ingest import run_ingest
 from trainer.ending import run_to_end
 from trainer.errors import StorageError
@@ -38,8 +40,6 @@ from trainer.events import (
     Stepped,
 )
 from trainer.ingest_options import USUAL, IngestOptions
-from trainer.machine import Machine
-from trainer.memory import keep_freed_memory
 from trainer.spec import IngestSpec, JobSpec
 from trainer.train import Places, train
 from trainer.verdicts import BASELINES

@@ -9,10 +9,12 @@ from pathlib import Path
 import torch
 
 from trainer import checkpoints
+from trainer.accel.device import Machine, Place, prepared
+from trainer.accel.graphs import recorder_for
+from trainer.accel.ops import Accelerator
 from trainer.alike import check_alike
 from trainer.batches import Batches
-from trainer.captured import CapturedStepping, CudaTape
-from trainer.crew import Crew
+from trainer.captured import CapturedStepping
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.data.values import PLAIN, bounds_of, open_seen
@@ -23,7 +25,6 @@ from trainer.fingerprint import differing, fingerprint
 from trainer.history import History, Line, read_history
 from trainer.keeper import Keeper, Keeping
 from trainer.looking import CapturedLook, EagerLook, Look
-from trainer.machine import Machine, Place, prepared
 from trainer.method import Method, load_method
 from trainer.optim import Horizon, make_optimizer
 from trainer.profiling.clock import clock_for
@@ -66,8 +67,8 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
         spec = resolved.spec
         source = stack.enter_context(_source(pack, place, machine))
         test_source = _test_source(places, pack.facts, place, machine, stack)
-        crew = _crew(spec, pack.facts, place)
-        method = _placed(load_method(spec, bf16=place.bf16, crew=crew), place)
+        accelerator = _accelerator(spec, pack.facts, place)
+        method = _placed(load_method(spec, bf16=place.bf16, accelerator=accelerator), place)
         profiler = _profiler(spec, pack.facts, place)
         method.clock = source.clock = profiler.clock
         optimizer = make_optimizer(spec.optim, method.learning().values())
@@ -80,7 +81,7 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
         progress, before = _resumed(places, method, optimizer, causes)
         history = History(places.out / "metrics.jsonl", before=before)
         stack.callback(history.close)
-        views = _views(spec, pack.facts, place, crew)
+        views = _views(spec, pack.facts, place, accelerator)
         batches = _batches(spec, source, EagerLook(views, spec.seed), place, machine)
         keeper = Keeper(
             Keeping(
@@ -117,15 +118,17 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
 
 def make_views(spec: JobSpec, facts: DatasetFacts, place: Place) -> Views:
     """Return the views of a resolved spec, normalized as it says."""
-    return _views(spec, facts, place, _crew(spec, facts, place))
+    return _views(spec, facts, place, _accelerator(spec, facts, place))
 
 
-def _views(spec: JobSpec, facts: DatasetFacts, place: Place, crew: Crew | None) -> Views:
+def _views(
+    spec: JobSpec, facts: DatasetFacts, place: Place, accelerator: Accelerator | None
+) -> Views:
     mean, std = normalization(spec.views, facts)
-    return Views(spec.views, mean=mean, std=std, device=place.device, crew=crew)
+    return Views(spec.views, mean=mean, std=std, device=place.device, accelerator=accelerator)
 
 
-def _crew(spec: JobSpec, facts: DatasetFacts, place: Place) -> Crew | None:
+def _accelerator(spec: JobSpec, facts: DatasetFacts, place: Place) -> Accelerator | None:
     """For compiled code, where it pays; it knows 8 bits of red, green and blue only."""
     is_plain = facts.dtype == "uint8" and bounds_of(facts) == (0.0, 255.0)
     worth = (
@@ -141,7 +144,7 @@ def _crew(spec: JobSpec, facts: DatasetFacts, place: Place) -> Crew | None:
     )
     if not worth:
         return None
-    return Crew(torch.get_num_threads())
+    return Accelerator(torch.get_num_threads())
 
 
 def _profiler(spec: JobSpec, facts: DatasetFacts, place: Place) -> Profiler:
@@ -163,13 +166,13 @@ def _profiler(spec: JobSpec, facts: DatasetFacts, place: Place) -> Profiler:
 def _stepping(spec: JobSpec, eager: EagerStepping, place: Place, machine: Machine) -> Stepping:
     if not _is_captured(spec, place, machine):
         return eager
-    return CapturedStepping(eager, CudaTape(place.device), batch_rows=spec.batch_rows or 0)
+    return CapturedStepping(eager, recorder_for(place.device), batch_rows=spec.batch_rows or 0)
 
 
 def _look(spec: JobSpec, eager: EagerLook, place: Place, machine: Machine) -> Look:
     if not _is_captured(spec, place, machine):
         return eager
-    return CapturedLook(eager, CudaTape(place.device))
+    return CapturedLook(eager, recorder_for(place.device))
 
 
 def _batches(

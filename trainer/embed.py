@@ -22,6 +22,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from trainer.accel.device import Machine, prepared
 from trainer.data.canvases import canvas_of
 from trainer.data.images import strict_pillow
 from trainer.data.ingest import Decode, Row, decoded_chunks
@@ -37,7 +38,6 @@ from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING, GROUP_ROWS
 from trainer.file_names import CONFIG, PREPROCESS, WEIGHTS
 from trainer.files import storage_errors, sync_folder
 from trainer.ingest_options import USUAL
-from trainer.machine import Machine, prepared
 from trainer.preprocessing import Preprocessing, from_json
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views

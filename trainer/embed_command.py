@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from trainer.accel.device import Machine
 from trainer.data.items import BadFile
 from trainer.embed import Embedded, embed
 from trainer.errors import TrainerError
-from trainer.machine import Machine
 
 FAILED, INTERRUPTED = 1, 130
 Say = Callable[[str], None]

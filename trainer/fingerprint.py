@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from trainer.accel.device import Place
 from trainer.added import at_old_meaning
 from trainer.data.jpeg import decoder
 from trainer.events import DatasetFacts
-from trainer.machine import Place
 from trainer.spec import JobSpec
 
 # Fields of a spec that say how a run is watched and kept, not what it computes.

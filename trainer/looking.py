@@ -2,7 +2,7 @@
 
 Views are some fifteen hundred small kernels, and a GPU is through with most of them before Python
 has launched the next. The graph reads canvas, rows and epoch from tensors; a canvas of another
-shape goes without. Not run on a GPU yet; see `trainer.captured` for the tape.
+shape goes without.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trainer.captured import WARM_UP_STEPS, Replay, Tape
+from trainer.accel.graphs import (
+    WARM_UP_CALLS,
+    CapturedCall,
+    GraphRecorder,
+    capture,
+    fallback_reason,
+)
 from trainer.data.canvas import Canvas
 from trainer.views.views import Views
 
@@ -45,51 +51,38 @@ class EagerLook:
         return self.views.pair(canvas, rows, seed=self.seed, epoch=epoch)
 
 
-@dataclass(frozen=True, slots=True)
-class _Film:
-    """Views that were recorded."""
-
-    inputs: tuple[Tensor, ...]
-    epoch: Tensor
-    views: Pair
-    replay: Replay
-
-    def fits(self, inputs: tuple[Tensor, ...]) -> bool:
-        return all(a.shape == b.shape for a, b in zip(self.inputs, inputs, strict=True))
-
-
 class CapturedLook:
     """Records the first batch after the warm-up, and replays it for all of its shape."""
 
-    def __init__(self, eager: EagerLook, tape: Tape) -> None:
-        self._eager, self._tape = eager, tape
+    def __init__(self, eager: EagerLook, recorder: GraphRecorder) -> None:
+        self._eager, self._recorder = eager, recorder
         self._calls = 0
-        self._film: _Film | None = None
+        self._captured: CapturedCall[Pair] | None = None
+        self._epoch: Tensor | None = None
         self.trouble: str | None = None
         """Why views could not be captured, in the words of torch."""
 
     def __call__(self, canvas: Canvas, rows: Tensor, *, epoch: int) -> Pair:
-        """Two views."""
+        """Return two views."""
         inputs = (canvas.pixels, canvas.heights, canvas.widths, rows)
         self._calls += 1
-        if self._calls == WARM_UP_STEPS + 1:
-            self._record(inputs, canvas.bounds)
-        film = self._film
-        if film is None or not film.fits(inputs):
+        if self._calls == WARM_UP_CALLS + 1:
+            self._captured = self._capture(inputs, canvas.bounds)
+        if self._captured is None or self._epoch is None or not self._captured.fits(inputs):
             return self._eager(canvas, rows, epoch=epoch)
-        for place, value in zip(film.inputs, inputs, strict=True):
-            place.copy_(value, non_blocking=True)
-        film.epoch.fill_(epoch)
-        film.replay()
-        return film.views
+        self._epoch.fill_(epoch)
+        return self._captured(*inputs)
 
-    def _record(self, inputs: tuple[Tensor, ...], bounds: tuple[float, float]) -> None:
-        pixels, heights, widths, rows = places = tuple(value.clone() for value in inputs)
-        epoch = torch.zeros((), dtype=torch.int64, device=rows.device)
-        canvas = Canvas(pixels, heights, widths, bounds)
+    def _capture(
+        self, inputs: tuple[Tensor, ...], bounds: tuple[float, float]
+    ) -> CapturedCall[Pair] | None:
+        epoch = self._epoch = torch.zeros((), dtype=torch.int64, device=inputs[-1].device)
+
+        def make(pixels: Tensor, heights: Tensor, widths: Tensor, rows: Tensor) -> Pair:
+            return self._eager(Canvas(pixels, heights, widths, bounds), rows, epoch=epoch)
+
         try:
-            views, replay = self._tape.recorded(lambda: self._eager(canvas, rows, epoch=epoch))
+            return capture(self._recorder, make, *inputs)
         except RuntimeError as error:
-            self.trouble = str(error).partition("\n")[0] or type(error).__name__
-            return
-        self._film = _Film(places, epoch, views, replay)
+            self.trouble = fallback_reason(error)
+            return None

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, cast
 
 from torch import Tensor, nn
 
-from trainer.crew import Crew
+from trainer.accel.ops import Accelerator
 from trainer.hidden import Hidden
 from trainer.profiling.clock import Clock
 from trainer.spec import JobSpec
@@ -98,10 +98,10 @@ class Method(nn.Module):
         """|theta_q - theta_k| / |theta_q|. Syncs with the device."""
 
 
-def load_method(spec: JobSpec, *, bf16: bool, crew: Crew | None = None) -> Method:
+def load_method(spec: JobSpec, *, bf16: bool, accelerator: Accelerator | None = None) -> Method:
     """`trainer.methods.<name>.method.build` of a resolved spec, with fresh weights.
 
-    `crew`: on a CPU, train by compiled code.
+    `accelerator`: on a CPU, train by compiled code.
     """
     module = import_module(f"trainer.methods.{spec.method.name}.method")
-    return cast(Method, module.build(spec, bf16=bf16, crew=crew))
+    return cast(Method, module.build(spec, bf16=bf16, accelerator=accelerator))

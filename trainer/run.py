@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from trainer.accel.device import Place
 from trainer.batches import Batches
 from trainer.data.source import RowSource
 from trainer.errors import DivergedError
@@ -17,7 +18,6 @@ from trainer.exports.publish import Export, publish
 from trainer.failpoints import reach
 from trainer.history import History
 from trainer.keeper import Emit, Keeper
-from trainer.machine import Place
 from trainer.method import Method, Outcome
 from trainer.optim import Horizon, lr_at
 from trainer.profiling.clock import Clock

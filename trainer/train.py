@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 
+from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
 from trainer.errors import DivergedError
 from trainer.evaluation import LABELLED_ROWS_MIN
 from trainer.events import Ended, Event, Logged
 from trainer.keeper import Emit
-from trainer.machine import Machine
 from trainer.run import Run
 from trainer.spec import JobSpec
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import trainer.patience  # noqa: F401  # first, before torch is loaded, as the trainer's own main
+import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as the trainer's own main
 
 import torch  # isort: skip
 
 from benchmarks.arms.interface import Arm, Block, Setup
+from trainer.accel.device import Machine
+from trainer.accel.malloc import keep_freed_memory
 from trainer.assemble import Places, open_run
-from trainer.machine import Machine
-from trainer.memory import keep_freed_memory
 from trainer.run import Run
 from trainer.spec import JobSpec
 

@@ -5,17 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import trainer.patience  # noqa: F401  # first, before torch is loaded, as the trainer's own main
+import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as the trainer's own main
 
 import torch  # isort: skip
 
 from benchmarks.arms.interface import Arm, Block, Setup
 from benchmarks.arms.ours import spec_of
+from trainer.accel.device import Place
 from trainer.assemble import make_views
 from trainer.data.canvas import Canvas
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
-from trainer.machine import Place
 from trainer.suggest import resolve
 from trainer.views.views import Views
 

@@ -19,9 +19,9 @@ from benchmarks.abba import Ratios, faster, order_of, same
 from benchmarks.gpu_parts.case import Case, spec_of
 from benchmarks.gpu_parts.ceilings import settle
 from benchmarks.gpu_parts.practice import QuickStep, batches, views_on
+from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
 from trainer.data.pack import Pack
-from trainer.machine import Machine
 from trainer.run import Run
 from trainer.spec import JobSpec
 

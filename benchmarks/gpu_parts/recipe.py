@@ -13,8 +13,8 @@ from torch import Tensor
 
 from benchmarks.gpu_parts.ceilings import settle
 from benchmarks.results import tell
+from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
-from trainer.machine import Machine
 from trainer.recipes import with_preset
 from trainer.run import Run
 from trainer.spec import JobSpec

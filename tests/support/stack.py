@@ -189,7 +189,7 @@ class Stack:
         self.store.jobs.submit(new, job_id=job_id)
         return dataset_id, job_id
 
-    def wait_for(self, job_id: str, *statuses: Status, timeout_s: float = 60.0) -> JobRecord:
+    def wait_for(self, job_id: str, *statuses: Status, timeout_s: float = 300.0) -> JobRecord:
         """The job, as soon as it has one of these statuses."""
 
         def there() -> bool:
@@ -209,7 +209,7 @@ class Stack:
             job = self.store.jobs.get(job_id)
             return job.attempt >= attempt and job.progress.get("step", 0) >= step
 
-        wait_until(there, 60.0, f"step {step} of {job_id}")
+        wait_until(there, 300.0, f"step {step} of {job_id}")
 
     def events(self, job_id: str) -> list[Event]:
         """What the trainer told, without the store's own events."""

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from tests.support.tiny_pack import blobs, write_pack
+from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
-from trainer.machine import Machine
 from trainer.run import Run
 from trainer.spec import JobSpec
 

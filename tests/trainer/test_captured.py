@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from tests.support.tiny_pack import blobs, write_pack
+from trainer.accel.device import Machine
+from trainer.accel.graphs import WARM_UP_CALLS, GraphRecorder, Replay
 from trainer.assemble import Places, open_run
-from trainer.captured import WARM_UP_STEPS, CapturedStepping, Replay, Tape
+from trainer.captured import CapturedStepping
 from trainer.events import Ended, Event, Logged
 from trainer.looking import CapturedLook, EagerLook
-from trainer.machine import Machine
 from trainer.method import Outcome
 from trainer.run import Run
 from trainer.spec import JobSpec
@@ -103,7 +104,7 @@ def opened(spec: JobSpec, pack: Path, out: str, machine: Machine | None = None) 
         yield run
 
 
-def capture(run: Run, tape: Tape) -> CapturedStepping:
+def capture(run: Run, tape: GraphRecorder) -> CapturedStepping:
     eager = EagerStepping(run.method, run.optimizer)
     run.stepping = stepping = CapturedStepping(eager, tape, batch_rows=BATCH)
     return stepping
@@ -147,7 +148,7 @@ def test_replayed_steps_are_the_eager_ones_bit_for_bit(
         capture(run, tape)
         signals, state = after(run, STEPS)
         partial = STEPS // 5 if spec.partial_batch == "keep" else 0
-        assert tape.replays == 2 * (STEPS - partial - WARM_UP_STEPS)
+        assert tape.replays == 2 * (STEPS - partial - WARM_UP_CALLS)
         assert run.complaint() is None
     assert signals == expected[0]
     assert same(state, expected[1])
@@ -157,7 +158,7 @@ def test_nothing_that_a_graph_holds_on_to_is_bound_anew(pack: Path) -> None:
     """Parameters, buffers, gradients and the optimizer's state stay where they are."""
     with opened(spec_of(), pack, "out") as run:
         capture(run, CallsAgain(run))
-        after(run, WARM_UP_STEPS + 1)
+        after(run, WARM_UP_CALLS + 1)
         places = [value.data_ptr() for value in held(run)]
         after(run, 3)
         assert [value.data_ptr() for value in held(run)] == places
@@ -205,7 +206,7 @@ def test_replayed_views_are_the_eager_ones_bit_for_bit(pack: Path, sizes: str) -
         tape = CallsViewsAgain()
         run.batches.look = CapturedLook(run.batches.look, tape)
         assert same(after(run, STEPS)[1], expected)
-        assert tape.replays == STEPS - STEPS // 5 - WARM_UP_STEPS
+        assert tape.replays == STEPS - STEPS // 5 - WARM_UP_CALLS
         assert run.complaint() is None
 
 
@@ -277,7 +278,7 @@ def test_captured_steps_on_a_gpu_equal_eager_ones(pack: Path, optim: dict[str, A
 def test_no_step_waits_for_the_gpu(pack: Path, graphs: bool) -> None:
     spec = spec_of(signals_every_steps=100)
     with opened(spec, pack, "out", Machine(device="cuda", graphs=graphs)) as run:
-        after(run, WARM_UP_STEPS + 2)
+        after(run, WARM_UP_CALLS + 2)
         torch.cuda.set_sync_debug_mode("error")
         try:
             for _ in range(5):

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from tests.support.api import facts as facts_of
 from tests.support.ingests import ingested
+from trainer.accel.device import Machine
 from trainer.data.canvas import Canvas
 from trainer.embed import embed
 from trainer.encoders.build import build_encoder
 from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.errors import SpecError
-from trainer.machine import Machine
 from trainer.optim_spec import CosineSpec
 from trainer.spec import JobSpec
 from trainer.suggest import COLOUR, resolve

@@ -19,11 +19,12 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.support.tiny_pack import blobs, write_pack
-from trainer import assemble, machine
+from trainer import assemble
+from trainer.accel import device
+from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
 from trainer.hidden import Hidden
 from trainer.losses import info_nce
-from trainer.machine import Machine
 from trainer.run import Run
 from trainer.spec import JobSpec
 
@@ -63,7 +64,7 @@ def plain_sgd(_spec: object, parameters: Iterator[torch.nn.Parameter]) -> torch.
 def run_on_meta(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *, symmetric: bool = False, **settings: object
 ) -> Iterator[Run]:
-    monkeypatch.setattr(machine, "_device", lambda _: META)
+    monkeypatch.setattr(device, "_device", lambda _: META)
     monkeypatch.setattr(assemble, "make_optimizer", plain_sgd)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     words = {

@@ -8,6 +8,7 @@ import torch
 
 from tests.support.api import facts as facts_of
 from tests.support.tiny_pack import blobs
+from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
 from trainer.data.images import decode_array
 from trainer.data.items import Item, Split
@@ -17,7 +18,6 @@ from trainer.encoders.spec import EncoderSpec
 from trainer.errors import SpecError
 from trainer.estimate import estimate
 from trainer.ingest_options import USUAL
-from trainer.machine import Machine
 from trainer.spec import JobSpec
 from trainer.suggest import resolve, steps_per_epoch
 from trainer.views.spec import ViewsSpec

@@ -5,9 +5,8 @@ from typing import Protocol, cast
 
 from torch import Tensor, nn
 
+from trainer.accel.ops import Accelerator, use_matmul_convs
 from trainer.batchnorm.split import SplitBatchNorm2d
-from trainer.crew import Crew
-from trainer.encoders.conv import faster
 from trainer.encoders.small import SmallEncoder
 from trainer.encoders.spec import EncoderSpec
 from trainer.suggest import SMALL_SIDE_PX
@@ -26,22 +25,22 @@ class Encoder(Protocol):
 
 
 def build_encoder(
-    spec: EncoderSpec, *, side_px: int, bn_splits: int = 1, crew: Crew | None = None
+    spec: EncoderSpec, *, side_px: int, bn_splits: int = 1, accelerator: Accelerator | None = None
 ) -> nn.Module:
     """The encoder that `spec` names, with fresh weights from the global CPU generator.
 
     Has `.feature_dim`. `bn_splits` > 1 computes batch norm in so many groups while training, with
-    a `crew` by compiled code.
+    an `accelerator` by compiled code.
     """
     channels = spec.channels or RGB
-    norm = partial(SplitBatchNorm2d, splits=bn_splits, crew=crew)
+    norm = partial(SplitBatchNorm2d, splits=bn_splits, accelerator=accelerator)
     if spec.name == "small":
-        return faster(SmallEncoder(norm, channels=channels))
+        return use_matmul_convs(SmallEncoder(norm, channels=channels))
     from trainer.encoders.resnet import Stem, build_resnet  # noqa: PLC0415 - slow to load
 
     cifar: Stem = "cifar" if spec.stem_init == "kaiming" else "cifar-torch"
     stem: Stem = cifar if has_cifar_stem(spec, side_px=side_px) else "imagenet"
-    return faster(build_resnet(spec.name, stem=stem, norm=norm, channels=channels))
+    return use_matmul_convs(build_resnet(spec.name, stem=stem, norm=norm, channels=channels))
 
 
 def has_cifar_stem(spec: EncoderSpec, *, side_px: int) -> bool:

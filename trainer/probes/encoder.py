@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer import checkpoints
+from trainer.accel.device import Place
 from trainer.assemble import make_views
 from trainer.data.canvas import Canvas
 from trainer.data.canvases import canvas_of
@@ -19,7 +20,6 @@ from trainer.encoders.build import build_encoder
 from trainer.errors import CheckpointError, EncoderGone
 from trainer.events import ValueMapping
 from trainer.file_names import WEIGHTS
-from trainer.machine import Place
 from trainer.method import load_method
 from trainer.spec import ProbeSpec
 from trainer.state import METHOD

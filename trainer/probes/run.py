@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from trainer.accel.device import Machine, Place, prepared
 from trainer.data.pack import Pack
 from trainer.data.rows import Decoded
 from trainer.data.source import RowSource
@@ -28,7 +29,6 @@ from trainer.exports.embeddings import label_name
 from trainer.exports.files import appearing
 from trainer.file_names import ANSWER, SHEET, TILES
 from trainer.files import write_blocks
-from trainer.machine import Machine, Place, prepared
 from trainer.probes import picture
 from trainer.probes.bank import Bank, Stopped, bank_of, sample
 from trainer.probes.encoder import Looker, load_looker

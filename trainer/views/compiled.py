@@ -6,15 +6,13 @@ dataset alone, since they differ in the last bits.
 """
 
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.crew import Crew
+from trainer.accel.ops import Accelerator, ViewForm, augment
 from trainer.data.canvas import Canvas
 from trainer.views.params import HUE, Box, ViewParams
 
@@ -25,8 +23,6 @@ A compiled step takes 45 ns a pixel less on two cores (small encoder, views of 3
 px), and compiling 7 s, once a worker. So a job in a worker gains from its first step on, and
 `python -m trainer` from 160 million pixels; which way is taken must not depend on who runs it.
 """
-PARTS = 4
-"""For each thread, so that none waits long for the slowest."""
 
 
 def pays(*, rows: int, epochs: int, side_px: int, row_px: int, device: torch.device) -> bool:
@@ -39,13 +35,9 @@ def pays(*, rows: int, epochs: int, side_px: int, row_px: int, device: torch.dev
 class CompiledViews:
     """Makes normalised views, float32 [B, 3, side, side]."""
 
-    moments: NDArray[np.float32]
-    """[2, 3]: mean and std of each channel, in [0, 1]."""
-    side_px: int
-    radius_px: int
-    """Of the blur's kernel."""
+    form: ViewForm
     grey_first: bool
-    crew: Crew
+    accelerator: Accelerator
 
     def views(self, canvas: Canvas, params: ViewParams) -> Tensor:
         """One view of each row, as its parameters say."""
@@ -77,19 +69,6 @@ class CompiledViews:
         )
 
     def _made(self, canvas: Canvas, box: Box, *params: NDArray[np.generic]) -> Tensor:
-        make: Any = import_module("trainer.views.kernels").make_views  # late: it compiles
-        out = torch.empty((len(canvas.pixels), 3, self.side_px, self.side_px))
         boxes = torch.stack([box.top, box.left, box.height, box.width], dim=1).numpy()
         images = canvas.pixels.permute(0, 2, 3, 1).numpy()
-        arrays = [np.ascontiguousarray(array) for array in (images, boxes, *params)]
-
-        parts = PARTS * self.crew.threads
-        edges = np.linspace(0, len(images), parts + 1).astype(int).tolist()
-
-        def part(at: int) -> None:
-            some = slice(edges[at], edges[at + 1])
-            chosen = [array[some] for array in arrays]
-            make(*chosen, self.radius_px, self.moments, out.numpy()[some])
-
-        self.crew.share(part, parts)
-        return out
+        return augment(images, (boxes, *params), form=self.form, accelerator=self.accelerator)

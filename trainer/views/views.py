@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from trainer.crew import Crew
+from trainer.accel.ops import Accelerator, ViewForm
 from trainer.data.canvas import Canvas
 from trainer.views import colour
 from trainer.views.compiled import CompiledViews
@@ -47,11 +47,11 @@ class Views:
         mean: Sequence[float],
         std: Sequence[float],
         device: torch.device,
-        crew: Crew | None = None,
+        accelerator: Accelerator | None = None,
     ) -> None:
         """`spec` is resolved; `mean` and `std` are of each channel, in [0, 1].
 
-        `crew`, on a CPU: by code that is compiled before the first view.
+        `accelerator`, on a CPU: by code that is compiled before the first view.
         """
         assert spec.side_px is not None, "views are made of a resolved spec"
         self.spec = spec
@@ -67,15 +67,10 @@ class Views:
         radius_px = blur_radius_px(spec.blur_sigma_px[1], side_px=self.side_px)
         self._shifts = shifts(radius_px, side_px=self.side_px).to(device)
         self._compiled: CompiledViews | None = None
-        if crew is not None:
+        if accelerator is not None:
             moments = torch.cat([self._mean, self._std], dim=1).T.contiguous().numpy()
-            self._compiled = CompiledViews(
-                moments,
-                side_px=self.side_px,
-                radius_px=radius_px,
-                grey_first=spec.grey_first,
-                crew=crew,
-            )
+            form = ViewForm(self.side_px, radius_px, moments)
+            self._compiled = CompiledViews(form, spec.grey_first, accelerator)
 
     @torch.no_grad()
     def views(

@@ -19,11 +19,11 @@ from PIL import Image
 
 import trainer.methods
 from trainer.__main__ import show
+from trainer.accel.malloc import keep_freed_memory
 from trainer.data.ingest import run_ingest
 from trainer.ending import run_to_end
 from trainer.events import Ended, Event
 from trainer.fingerprint import code_sha256
-from trainer.memory import keep_freed_memory
 from trainer.probes.run import run_probe
 from trainer.spec import IngestSpec, JobSpec, ProbeSpec
 from trainer.train import Emit, Machine, Places, train

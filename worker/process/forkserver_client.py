@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-import trainer.patience  # noqa: F401  # the forkserver inherits what it sets
+import trainer.accel.openmp  # noqa: F401  # the forkserver inherits what it sets
 from mocoserve.launch import module_command
 from worker.process.event_pipe import MESSAGE_BYTES
 

@@ -12,12 +12,12 @@ from PIL import Image
 from tests.support.images import picture, write_zip
 from tests.support.ingests import Ingested, ingested
 from tests.support.tiny_pack import write_pack
+from trainer.accel.device import Machine, Place
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.errors import DataError
 from trainer.events import Event
 from trainer.fingerprint import fingerprint
-from trainer.machine import Machine, Place
 from trainer.spec import JobSpec
 from trainer.train import Places, train
 

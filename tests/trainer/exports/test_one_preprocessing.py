@@ -26,9 +26,9 @@ from torchvision.transforms.v2 import functional as F
 
 from tests.support.pictures import write_pictures
 from trainer.__main__ import main
+from trainer.accel.device import Place
 from trainer.data.ingest import run_ingest
 from trainer.data.pack import Pack
-from trainer.machine import Place
 from trainer.probes.encoder import load_looker
 from trainer.probes.upload import decode_upload
 from trainer.spec import IngestSpec, JobSpec, ProbeSpec

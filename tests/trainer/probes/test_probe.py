@@ -17,13 +17,13 @@ from safetensors.numpy import load
 
 from tests.support.api import facts
 from tests.support.images import encoded, picture
+from trainer.accel.device import Machine
 from trainer.data.ingest import ingest
 from trainer.data.pack import Pack
 from trainer.demo.digits import enlarged, file_name, images
 from trainer.encoders.spec import EncoderSpec
 from trainer.errors import BadProbe, EncoderGone, SpecError, TrainerError
 from trainer.events import Event, Published
-from trainer.machine import Machine
 from trainer.probes import bank
 from trainer.probes.run import run_probe
 from trainer.probes.search import chosen_rows

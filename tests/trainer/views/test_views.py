@@ -10,7 +10,7 @@ from torch import Tensor
 from torchvision.transforms import RandomResizedCrop, v2
 
 from tests.support.reference_views import as_levels, reference_plain, reference_view
-from trainer.crew import Crew
+from trainer.accel.ops import Accelerator
 from trainer.data.canvas import Canvas
 from trainer.views.params import ORDERS, Moment, ViewParams, draw
 from trainer.views.spec import ViewsSpec
@@ -78,8 +78,8 @@ def views_of(
     mean: tuple[float, ...] = (0.5,) * 3,
     std: tuple[float, ...] = (0.2,) * 3,
 ) -> Views:
-    crew = Crew(2) if compiled else None
-    return Views(spec, mean=mean, std=std, device=torch.device("cpu"), crew=crew)
+    accelerator = Accelerator(2) if compiled else None
+    return Views(spec, mean=mean, std=std, device=torch.device("cpu"), accelerator=accelerator)
 
 
 def levels(spec: ViewsSpec, images: list[Tensor], compiled: bool) -> tuple[Tensor, Tensor]:
@@ -301,14 +301,14 @@ def test_compiled_views_are_the_same_bit_for_bit_however_many_threads_share_them
     for threads in (1, 2, 5):
         views = views_of(spec, compiled=True)
         assert views._compiled is not None
-        views._compiled.crew = Crew(threads)
+        views._compiled.accelerator = Accelerator(threads)
         made.append(views.views(canvas, torch.arange(37), seed=1, epoch=2, view=0))
     assert torch.equal(made[0], made[1])
     assert torch.equal(made[0], made[2])
 
 
 def test_batches_of_any_size_compile_nothing_anew() -> None:
-    kernels = import_module("trainer.views.kernels")  # which compiles them
+    kernels = import_module("trainer.accel.cpu.augment.kernels")  # which compiles them
 
     def compiled() -> dict[str, int]:
         found = vars(kernels).items()

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.crew import Crew
+from trainer.accel.ops import Accelerator
 from trainer.encoders.build import build_encoder, feature_dim
 from trainer.losses import info_nce
 from trainer.method import Feature, Method, Negatives, Outcome
@@ -181,12 +181,14 @@ class MoCo(Method):
         return distance_ratio(self.key, self.query)
 
 
-def build(spec: JobSpec, *, bf16: bool, crew: Crew | None) -> MoCo:
+def build(spec: JobSpec, *, bf16: bool, accelerator: Accelerator | None) -> MoCo:
     """The method of a resolved spec, its weights drawn from the spec's seed."""
     splits = spec.method.bn_splits if spec.method.bn == "split" else 1
     with scoped_seed(derived_seed(spec.seed, "weights")):
         side_px = spec.views.side_px or 0
-        encoder = build_encoder(spec.encoder, side_px=side_px, bn_splits=splits, crew=crew)
+        encoder = build_encoder(
+            spec.encoder, side_px=side_px, bn_splits=splits, accelerator=accelerator
+        )
         order = spec.order or NEWEST_ORDER
         return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16, order=order)
 

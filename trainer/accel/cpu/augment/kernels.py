@@ -8,7 +8,7 @@ loaded, in some seconds, and kept nowhere but in memory.
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.compiling import compiled_now, kernel
+from trainer.accel.cpu.jit import compiled_now, kernel
 from trainer.views.colour import LUMA
 from trainer.views.params import BRIGHTNESS, CONTRAST, HUE, SATURATION
 

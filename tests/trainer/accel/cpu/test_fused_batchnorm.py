@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.batchnorm import compiled
+from trainer.accel.cpu.batchnorm import fused
+from trainer.accel.ops import Accelerator
 from trainer.batchnorm.split import SplitBatchNorm2d
-from trainer.crew import Crew
 
 ROWS, GROUPS = 16, 4
 NEAR_KINK = 0.05
@@ -22,7 +22,7 @@ def tensor(*shape: int, seed: int, last: bool = True) -> Tensor:
 
 
 def norm_of(channels: int, *, relu: bool, threads: int = 2) -> SplitBatchNorm2d:
-    norm = SplitBatchNorm2d(channels, splits=GROUPS, relu=relu, crew=Crew(threads))
+    norm = SplitBatchNorm2d(channels, splits=GROUPS, relu=relu, accelerator=Accelerator(threads))
     with torch.no_grad():
         norm.weight.copy_(torch.linspace(-1.5, 1.5, channels))
         norm.bias.copy_(torch.linspace(-0.5, 1.0, channels))
@@ -136,9 +136,9 @@ def test_without_gradients_the_same_is_written_over_the_input() -> None:
 
 
 def test_the_run_of_channels_is_that_of_the_kernels() -> None:
-    from trainer import lanes  # it loads the compiler
+    from trainer.accel.cpu import simd  # it loads the compiler
 
-    assert compiled.CHANNELS_OF == lanes.WIDTH
+    assert fused.CHANNELS_OF == simd.WIDTH
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_the_run_of_channels_is_that_of_the_kernels() -> None:
     ],
 )
 def test_other_tensors_go_to_the_library(x: Tensor, is_possible: bool) -> None:
-    assert compiled.is_possible(x) == is_possible
+    assert fused.is_possible(x) == is_possible
     norm = norm_of(x.shape[1], relu=True)
     parts = [F.batch_norm(part, None, None, norm.weight, norm.bias, True) for part in x.chunk(2)]
     norm.splits = 2

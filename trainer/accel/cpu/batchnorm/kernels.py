@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.compiling import compiled_now, kernel
-from trainer.lanes import (
+from trainer.accel.cpu.jit import compiled_now, kernel
+from trainer.accel.cpu.simd import (
     WIDTH,
     all_of,
     at_least,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.patience import SPINS, VARIABLES
+from trainer.accel.openmp import SPINS, VARIABLES
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,7 +17,7 @@ def spins(**settings: str) -> int:
     """How often a waiting thread of torch looks before it sleeps."""
     env = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     env |= {"OMP_DISPLAY_ENV": "VERBOSE", "PYTHONPATH": str(ROOT)} | settings
-    words = [sys.executable, "-c", "import trainer.patience, torch"]
+    words = [sys.executable, "-c", "import trainer.accel.openmp, torch"]
     told = subprocess.run(words, env=env, stderr=subprocess.PIPE, text=True, check=True).stderr
     found = re.search(r"GOMP_SPINCOUNT = '(\w+)'", told)
     if found is None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.memory import keep_freed_memory
+from trainer.accel.malloc import keep_freed_memory
 
 def kept(field):
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()

@@ -6,22 +6,25 @@ joining of groups; on a CPU that traffic is most of the cost.
 
 import math
 from importlib import import_module
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
 
+from trainer.accel.batch_norm import GroupedBatchNorm
+from trainer.accel.cpu.thread_pool import ThreadPool
 from trainer.autograd import Context
-from trainer.crew import Crew
 
+KERNELS = "trainer.accel.cpu.batchnorm.kernels"
+"""Imported late, since it compiles."""
 CHANNELS_OF = 32
-"""`trainer.lanes.WIDTH`, which cannot be read from there without loading the compiler."""
+"""`trainer.accel.cpu.simd.WIDTH`, which cannot be read from there without loading the compiler."""
 
 
 class Settings(NamedTuple):
     """Of one call."""
 
-    crew: Crew
+    pool: ThreadPool
     groups: int
     eps: float
     relu: bool
@@ -47,6 +50,24 @@ def is_possible(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.bfloat16 and is_last and is_whole
 
 
+def grouped_batch_norm(
+    x: Tensor, norm: GroupedBatchNorm, *, added: Tensor | None, pool: ThreadPool
+) -> Tensor:
+    """Normalize each group of rows, add `added`, apply the ReLU; running statistics move.
+
+    `x` as `is_possible` wants it. Without gradients `x` is written over.
+    """
+    settings = Settings(pool, norm.groups, norm.eps, norm.relu, not torch.is_grad_enabled())
+    affine = torch.stack([norm.weight, norm.bias])
+    normed, moments = cast(tuple[Tensor, Tensor], Normed.apply(x, affine, added, settings))
+    pixels = x.numel() // x.shape[1] // norm.groups
+    mean, _, variance = moments.mean(0)
+    with torch.no_grad():
+        norm.running_mean.lerp_(mean, norm.momentum)
+        norm.running_var.lerp_(variance * (pixels / (pixels - 1)), norm.momentum)
+    return normed
+
+
 class Normed(torch.autograd.Function):
     """Batch norm of each group; then what is added, then the ReLU."""
 
@@ -63,7 +84,7 @@ class Normed(torch.autograd.Function):
         Returns the result and the moments [groups, 3, C]: mean, 1 / std, biased variance.
         """
         added = None if added is None else _alike(added)
-        normalise: Any = import_module("trainer.batchnorm.kernels").normalise  # late: it compiles
+        normalise: Any = import_module(KERNELS).normalise
         normed = x if settings.in_place else torch.empty_like(x)
         moments = torch.empty((settings.groups, 3, x.shape[1]))
         parts, results = _groups(x, settings), _groups(normed, settings)
@@ -81,7 +102,7 @@ class Normed(torch.autograd.Function):
                 places[at],
             )
 
-        settings.crew.share(part, settings.groups)
+        settings.pool.map_range(part, settings.groups)
         ctx.save_for_backward(x, affine, moments, *([] if added is None else [added]))
         ctx.settings = settings
         ctx.mark_non_differentiable(moments)
@@ -93,7 +114,7 @@ class Normed(torch.autograd.Function):
         """Gradients of `x`, `affine` and `added`."""
         x, affine, moments, *kept = ctx.saved_tensors
         settings, added = ctx.settings, kept[0] if kept else None
-        gradient: Any = import_module("trainer.batchnorm.kernels").gradient
+        gradient: Any = import_module(KERNELS).gradient
         of_x = torch.empty_like(x)
         of_added = None if added is None else torch.empty_like(added)
         of_affine = torch.empty((settings.groups, *affine.shape))
@@ -114,7 +135,7 @@ class Normed(torch.autograd.Function):
                 sums[at],
             )
 
-        settings.crew.share(part, settings.groups)
+        settings.pool.map_range(part, settings.groups)
         return of_x, of_affine.sum(0), of_added, None
 
 

@@ -57,7 +57,7 @@ class Conv2d(nn.Conv2d):
         if x.device.type != "cpu" or not torch.is_autocast_enabled("cpu"):
             return super().forward(x)
         geometry = Geometry(self.kernel_size[0], self.stride[0], int(self.padding[0]))
-        pays = what_pays(self.in_channels, x.shape[2], x.shape[3], geometry)
+        pays = choose_products(self.in_channels, x.shape[2], x.shape[3], geometry)
         if not any(pays):
             return super().forward(x)
         dtype = torch.get_autocast_dtype("cpu")
@@ -66,7 +66,7 @@ class Conv2d(nn.Conv2d):
         return found
 
 
-def faster(network: nn.Module) -> nn.Module:
+def use_matmul_convs(network: nn.Module) -> nn.Module:
     """Put a Conv2d of this module in the place of each plain one; the weights stay the same."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
@@ -75,7 +75,7 @@ def faster(network: nn.Module) -> nn.Module:
     return network
 
 
-def what_pays(channels: int, height: int, width: int, geometry: Geometry) -> Pays:
+def choose_products(channels: int, height: int, width: int, geometry: Geometry) -> Pays:
     """By shape alone, so that every attempt of a job takes the same way."""
     area_px = geometry.out(height) * geometry.out(width)
     limit_px = STRIDED_AREA_PX_MAX if geometry.stride > 1 else AREA_PX_MAX
@@ -85,7 +85,7 @@ def what_pays(channels: int, height: int, width: int, geometry: Geometry) -> Pay
     )
 
 
-def columns(x: Tensor, geometry: Geometry) -> Tensor:
+def im2col(x: Tensor, geometry: Geometry) -> Tensor:
     """[N, C, H, W] to [N H' W', kernel kernel C]: the pixels under the kernel at each place."""
     batch, channels, height, width = x.shape
     kernel, stride, padding = geometry
@@ -100,7 +100,7 @@ def columns(x: Tensor, geometry: Geometry) -> Tensor:
     return found.reshape(-1, kernel * kernel * channels)
 
 
-def back_to_x(grad: Tensor, weight: Tensor, like: Tensor, geometry: Geometry) -> Tensor:
+def input_gradient(grad: Tensor, weight: Tensor, like: Tensor, geometry: Geometry) -> Tensor:
     """Gradient [N, C, H, W] of the input `like`, from that of the output, [N, D, H', W'].
 
     Pixels that lie alike on the grid of the stride see the same places of the kernel: for each
@@ -184,7 +184,7 @@ class _Product(torch.autograd.Function):
         if not pays.whole:
             ctx.save_for_backward(x, weight)
             return F.conv2d(x, weight, stride=geometry.stride, padding=geometry.padding)
-        laid = columns(x, geometry)
+        laid = im2col(x, geometry)
         ctx.save_for_backward(x, weight, laid)
         places = (geometry.out(x.shape[2]), geometry.out(x.shape[3]))
         found = laid @ _matrix(weight).t()
@@ -198,13 +198,13 @@ class _Product(torch.autograd.Function):
         geometry, (whole, _) = ctx.geometry, ctx.pays
         of_x = of_weight = None
         if ctx.needs_input_grad[1] and (kept or geometry.kernel == 1):  # then columns cost nothing
-            laid = kept[0] if kept else columns(x, geometry)
+            laid = kept[0] if kept else im2col(x, geometry)
             flat = grad.permute(0, 2, 3, 1).reshape(-1, grad.shape[1])
             of_weight = _unmatrix(flat.t() @ laid, weight)
         elif ctx.needs_input_grad[1]:
             of_weight = weights_side_by_side(grad, weight, x, geometry)
         if ctx.needs_input_grad[0]:
-            of_x = (back_to_x if whole else _by_library)(grad, weight, x, geometry)
+            of_x = (input_gradient if whole else _by_library)(grad, weight, x, geometry)
         return of_x, of_weight, None, None
 
 

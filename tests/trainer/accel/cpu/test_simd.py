@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.compiling import compiled_now
-from trainer.lanes import (
+from trainer.accel.cpu.jit import compiled_now
+from trainer.accel.cpu.simd import (
     WIDTH,
     all_of,
     at_least,

@@ -5,7 +5,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.encoders.conv import Conv2d, Geometry, Pays, _Product, columns, faster, what_pays
+from trainer.accel.cpu.conv import (
+    Conv2d,
+    Geometry,
+    Pays,
+    _Product,
+    choose_products,
+    im2col,
+    use_matmul_convs,
+)
 
 CASES = [
     (kernel, stride, side)
@@ -46,7 +54,7 @@ def test_value_and_gradients_are_those_of_a_convolution(
 def test_columns_are_those_of_unfold() -> None:
     x = drawn(2, 3, 6, 7)
     theirs = F.unfold(x, 3, padding=1, stride=2).view(2, 3, 9, -1)  # [N, C, k k, places]
-    ours = columns(x, Geometry(3, 2, 1)).view(2, -1, 9, 3)
+    ours = im2col(x, Geometry(3, 2, 1)).view(2, -1, 9, 3)
     assert torch.equal(ours, theirs.permute(0, 3, 2, 1))
 
 
@@ -57,10 +65,10 @@ def test_in_bfloat16_it_errs_no_more_than_the_library(
     channels: int, side: int, stride: int
 ) -> None:
     """Against double precision, for each shape that takes another way."""
-    assert any(what_pays(channels, side, side, Geometry(3, stride, 1)))
+    assert any(choose_products(channels, side, side, Geometry(3, stride, 1)))
     conv = nn.Conv2d(channels, 32, 3, stride=stride, padding=1, bias=False)
     ours = nn.Sequential(conv)
-    faster(ours)
+    use_matmul_convs(ours)
     x = drawn(4, channels, side, side).to(torch.bfloat16).float()
     exact = _grads(conv.double(), x.double())
     conv.float()
@@ -89,7 +97,7 @@ def test_only_plain_convolutions_change_and_their_weights_are_the_same_tensors()
     )
     before = network.state_dict()
     drawn_before = torch.get_rng_state()
-    faster(network)
+    use_matmul_convs(network)
     assert torch.equal(drawn_before, torch.get_rng_state())
     kinds = [type(module) for module in network.modules() if isinstance(module, nn.Conv2d)]
     assert kinds == [Conv2d, nn.Conv2d, nn.Conv2d, Conv2d]
@@ -100,6 +108,6 @@ def test_only_plain_convolutions_change_and_their_weights_are_the_same_tensors()
 
 def test_full_precision_takes_the_library() -> None:
     conv = nn.Conv2d(256, 8, 3, padding=1, bias=False)
-    ours = faster(nn.Sequential(conv))
+    ours = use_matmul_convs(nn.Sequential(conv))
     x = drawn(2, 256, 4, 4).float()
     assert torch.equal(conv(x), ours(x))

@@ -1,4 +1,4 @@
-"""A crew against a plain loop."""
+"""A pool against a plain loop."""
 
 import copy
 import threading
@@ -6,14 +6,14 @@ import time
 
 import pytest
 
-from trainer.crew import Crew
+from trainer.accel.cpu.thread_pool import ThreadPool
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("parts", [0, 1, 3, 40])
 def test_each_part_is_done_once(threads: int, parts: int) -> None:
     done: list[int] = []
-    Crew(threads).share(done.append, parts)
+    ThreadPool(threads).map_range(done.append, parts)
     assert sorted(done) == list(range(parts))
 
 
@@ -25,7 +25,7 @@ def test_all_threads_work_and_the_caller_is_one_of_them() -> None:
         names.add(threading.current_thread().name)
         together.wait()
 
-    Crew(3).share(part, 3)
+    ThreadPool(3).map_range(part, 3)
     assert len(names) == 3
     assert threading.current_thread().name in names
 
@@ -38,7 +38,7 @@ def test_whoever_is_free_takes_the_next() -> None:
         by[number] = threading.current_thread().name
         time.sleep(0.3 if number == 0 else 0.001)
 
-    Crew(2).share(part, 20)
+    ThreadPool(2).map_range(part, 20)
     slow = by.pop(0)
     assert slow not in by.values()
 
@@ -49,39 +49,39 @@ def test_what_a_part_raises_reaches_the_caller(threads: int) -> None:
         if number == 2:
             raise ValueError("part 2")
 
-    crew = Crew(threads)
+    pool = ThreadPool(threads)
     with pytest.raises(ValueError, match="part 2"):
-        crew.share(part, 4)
+        pool.map_range(part, 4)
     done: list[int] = []
-    crew.share(done.append, 4)
+    pool.map_range(done.append, 4)
     assert sorted(done) == [0, 1, 2, 3]
 
 
 def test_a_copy_is_the_same_crew() -> None:
     """Two towers of a network must not keep two sets of threads."""
-    crew = Crew(2)
-    assert copy.deepcopy({"crew": crew})["crew"] is crew
+    pool = ThreadPool(2)
+    assert copy.deepcopy({"pool": pool})["pool"] is pool
 
 
 def test_the_threads_of_a_crew_that_is_gone_end() -> None:
-    crew = Crew(3)
-    crew.share(lambda _: None, 3)
-    helpers = list(crew._helpers)
+    pool = ThreadPool(3)
+    pool.map_range(lambda _: None, 3)
+    helpers = list(pool._helpers)
     assert len(helpers) == 2
     assert all(helper.is_alive() for helper in helpers)
-    del crew
+    del pool
     for helper in helpers:
         helper.join(timeout=10)
     assert not any(helper.is_alive() for helper in helpers)
 
 
 def test_two_callers_do_not_mix_up_their_parts() -> None:
-    crew, found = Crew(2), [0, 0]
+    pool, found = ThreadPool(2), [0, 0]
 
     def many(which: int) -> None:
         for _ in range(200):
             done: list[int] = []
-            crew.share(done.append, 5)
+            pool.map_range(done.append, 5)
             found[which] += sorted(done) == list(range(5))
 
     callers = [threading.Thread(target=many, args=(which,)) for which in range(2)]
@@ -95,18 +95,18 @@ def test_two_callers_do_not_mix_up_their_parts() -> None:
 def test_two_that_ask_for_the_first_time_at_once_have_the_same_helpers() -> None:
     before = threading.active_count()
     for _ in range(30):
-        crew, there = Crew(4), threading.Barrier(2)
+        pool, there = ThreadPool(4), threading.Barrier(2)
 
-        def ask(crew: Crew = crew, there: threading.Barrier = there) -> None:
+        def ask(pool: ThreadPool = pool, there: threading.Barrier = there) -> None:
             there.wait(10)
-            crew.share(lambda _: time.sleep(0.0001), 8)
+            pool.map_range(lambda _: time.sleep(0.0001), 8)
 
         asking = [threading.Thread(target=ask) for _ in range(2)]
         for thread in asking:
             thread.start()
         for thread in asking:
             thread.join()
-        assert len(crew._helpers) == crew.threads - 1
-        del crew, ask
+        assert len(pool._helpers) == pool.threads - 1
+        del pool, ask
     del asking
     assert threading.active_count() <= before + 3

@@ -4,7 +4,7 @@ A loop over 32 channels inside a loop over pixels is vectorized, but each pixel 
 and sums go through memory. `Lanes` is a value of its own: a run of numbers that stays in the
 core's registers. It is made of LLVM's own vectors, so each machine gets the instructions it has.
 
-Only for functions of `trainer.compiling`. A run must lie inside its array: nothing checks it.
+Only for functions of `trainer.accel.cpu.jit`. A run must lie inside its array: nothing checks it.
 """
 
 import operator
@@ -17,7 +17,7 @@ from numba.core.datamodel import models
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, register_model
 
-from trainer.compiling import SETTINGS
+from trainer.accel.cpu.jit import SETTINGS
 
 WIDTH = 32
 """Numbers in a run: a line of the cache in bfloat16, two of the widest registers in float32."""

@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
+from trainer.accel.device import Machine, Place, prepared
 from trainer.errors import SpecError
-from trainer.machine import Machine, Place, prepared
 
 
 def test_threads_and_determinism_last_as_long_as_the_run() -> None:

@@ -1,0 +1,51 @@
+"""Views of a batch by compiled code, whose rows are shared out over threads."""
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.accel.cpu.thread_pool import ThreadPool
+
+PARTS = 4
+"""For each thread, so that none waits long for the slowest."""
+
+
+class ViewForm(NamedTuple):
+    """What all views of a job have in common."""
+
+    side_px: int
+    radius_px: int
+    """Radius of the blur's kernel."""
+    moments: NDArray[np.float32]
+    """Mean and std of each channel, [2, 3], for values in [0, 1]."""
+
+
+def augment(
+    images: NDArray[np.uint8],
+    parameters: Sequence[NDArray[np.generic]],
+    *,
+    form: ViewForm,
+    pool: ThreadPool,
+) -> Tensor:
+    """Return normalized views, float32 [B, 3, side, side], of `images` [B, H, W, 3].
+
+    `parameters` are those of `kernels.make_views` from `boxes` to `sigmas_px`, [B, ...] each.
+    """
+    make: Any = import_module("trainer.accel.cpu.augment.kernels").make_views  # late: it compiles
+    views = torch.empty((len(images), 3, form.side_px, form.side_px))
+    arrays = [np.ascontiguousarray(array) for array in (images, *parameters)]
+    parts = PARTS * pool.threads
+    edges = np.linspace(0, len(images), parts + 1).astype(int).tolist()
+
+    def part(number: int) -> None:
+        rows = slice(edges[number], edges[number + 1])
+        chosen = [array[rows] for array in arrays]
+        make(*chosen, form.radius_px, form.moments, views.numpy()[rows])
+
+    pool.map_range(part, parts)
+    return views
