@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from service.api.deps import Parts
 from service.app import create_app
 from service.ledger.stamp import check_layout
-from service.ledger.store_identity import settle
+from service.ledger.store_identity import ensure_identity
 from service.server.api_keys import WeakKey, load_keys
 from service.server.listeners import PortTaken, bound, handed_over
 from service.server.logging import configure
@@ -84,7 +84,7 @@ def _serve_on(
     listener: socket.socket, settings: ApiSettings, store: Store, *, is_exporter: bool
 ) -> None:
     if not is_exporter:
-        settle(store, settings.data_dir)
+        ensure_identity(store, settings.data_dir)
     app = create_exporter(settings, store) if is_exporter else create_app(settings, store)
     parts: Parts = app.state.parts
     collect_rarely()

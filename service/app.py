@@ -28,8 +28,8 @@ from service.api.routes import (
 )
 from service.jobs.submit_batcher import Clerk
 from service.ledger.deletions import settle_unanswered
-from service.ledger.journaled_store import Desk
-from service.ledger.store_identity import known, settle
+from service.ledger.journaled_store import JournaledStore
+from service.ledger.store_identity import ensure_identity, stored_id
 from service.maintenance.cleanup import Tidier
 from service.maintenance.lease_reaper import Reaper
 from service.observability.metrics import Instruments
@@ -80,7 +80,7 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
     """
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     keys = load_keys(settings)
-    store_id = known(settings.data_dir)
+    store_id = stored_id(settings.data_dir)
     sessions = Sessions(keys, data_dir=settings.data_dir, store_id=store_id)
     instruments = Instruments(CollectorRegistry(), "api")
     own_routes = [route for router in (*ROUTERS, OPEN) for route in router.routes]
@@ -105,9 +105,9 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
         ],
     )
     store.link.rest_s = REST_S
-    desk = Desk(store, settings.data_dir)
-    app.state.parts = Parts(settings, desk, store.events.tail(), instruments)
-    app.state.clerk = Clerk(desk)
+    journal = JournaledStore(store, settings.data_dir)
+    app.state.parts = Parts(settings, journal, store.events.tail(), instruments)
+    app.state.clerk = Clerk(journal)
     app.state.sessions, app.state.assets = sessions, load_assets()
     app.router.routes.extend(own_routes)
     problems.install(app)
@@ -121,10 +121,10 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     reaper = Reaper(
         store.queue,
         tick_s=settings.tick_s,
-        on_lost=lambda: settle(store, settings.data_dir),
-        on_answer=lambda: settle_unanswered(parts.desk),
+        on_lost=lambda: ensure_identity(store, settings.data_dir),
+        on_answer=lambda: settle_unanswered(parts.journal),
     )
-    tidier = Tidier(parts.desk, settings)
+    tidier = Tidier(parts.journal, settings)
     reaper.start()
     tidier.start()
     try:

@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from service.api.deps import Parts
 from service.api.routes import health
 from service.files.disk_usage import StorageMeter
-from service.ledger.journaled_store import Desk
+from service.ledger.journaled_store import JournaledStore
 from service.observability.metric_definitions import KNOWN
 from service.observability.metrics import Instruments
 from service.server import problems
@@ -159,7 +159,9 @@ def create_exporter(settings: ApiSettings, store: Store) -> FastAPI:
             Middleware(HeadAsGet, routes=()),
         ],
     )
-    app.state.parts = Parts(settings, Desk(store, settings.data_dir), store.events.tail(), state)
+    app.state.parts = Parts(
+        settings, JournaledStore(store, settings.data_dir), store.events.tail(), state
+    )
     app.router.routes.extend(
         route for route in health.router.routes if getattr(route, "path", "") in SERVED
     )

@@ -14,7 +14,7 @@ from service.api.schemas.jobs_and_datasets import Dataset, DatasetOnDisk
 from service.curves.cache import CurveCache
 from service.datasets.uploads import held_bytes, is_locked, staged_path
 from service.files.disk_usage import StorageMeter, folder_bytes
-from service.ledger.journaled_store import Desk
+from service.ledger.journaled_store import JournaledStore
 from service.observability.metrics import Instruments
 from service.server.problems import Problem
 from service.settings import ApiSettings
@@ -32,7 +32,7 @@ class Parts:
     """What a request may use. Made once, by the application."""
 
     settings: ApiSettings
-    desk: Desk
+    journal: JournaledStore
     tail: EventTail
     instruments: Instruments
     curves: CurveCache = field(default_factory=CurveCache)
@@ -45,8 +45,8 @@ class Parts:
 
     @property
     def store(self) -> Store:
-        """To look, and for what has no ledger; what has one is changed over the desk."""
-        return self.desk.store
+        """To look, and for what has no ledger; what has one is changed over the journal."""
+        return self.journal.store
 
     def on_slow(self, stage: str) -> None:
         """A client was let go."""

@@ -10,7 +10,7 @@ from service.errors import ServiceError, invalid
 from service.files.disk_errors import disk_told
 from service.ids import new_id
 from service.jobs.planner import INGEST_POOL
-from service.ledger.journaled_store import Desk
+from service.ledger.journaled_store import JournaledStore
 from service.settings import ApiSettings
 from service.store.errors import WrongState
 from service.store.models import DatasetRecord, NewJob
@@ -73,15 +73,17 @@ def fillable(store: Store, name: str) -> DatasetRecord:
     return record
 
 
-def take_in(desk: Desk, record: DatasetRecord, *, size_bytes: int, sha256: str) -> DatasetRecord:
+def take_in(
+    journal: JournaledStore, record: DatasetRecord, *, size_bytes: int, sha256: str
+) -> DatasetRecord:
     """The content is whole: note it, and have it ingested."""
     with disk_told():
-        desk.set_uploaded(record.id, size_bytes=size_bytes, sha256=sha256)
-    return prepare(desk, record, source=staged_path(record.id))
+        journal.set_uploaded(record.id, size_bytes=size_bytes, sha256=sha256)
+    return prepare(journal, record, source=staged_path(record.id))
 
 
 def prepare(
-    desk: Desk, record: DatasetRecord, *, source: str, roots: Sequence[Path] = ()
+    journal: JournaledStore, record: DatasetRecord, *, source: str, roots: Sequence[Path] = ()
 ) -> DatasetRecord:
     """Submit the ingest of `source`, a path. Asked again after a lost answer, it is one job.
 
@@ -107,5 +109,5 @@ def prepare(
     )
     key = f"ingest:{record.id}:{record.job_id or 'first'}"
     with disk_told():
-        desk.submit(new, job_id=new_id("job"), idempotency_key=key, fingerprint=source)
-    return desk.store.datasets.get(record.id)
+        journal.submit(new, job_id=new_id("job"), idempotency_key=key, fingerprint=source)
+    return journal.store.datasets.get(record.id)

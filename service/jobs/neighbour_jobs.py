@@ -12,7 +12,7 @@ from pathlib import Path
 
 from service.errors import ServiceError, invalid
 from service.files.safe_open import folder_exists
-from service.idempotency import fingerprint
+from service.jobs.idempotency import fingerprint
 from service.store.errors import NotFound, WrongState
 from service.store.models import TERMINAL, JobRecord, NewJob, Submitted
 from service.store.store import Store

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.errors import ServiceError, invalid
-from service.idempotency import fingerprint
+from service.jobs.idempotency import fingerprint
 from service.store.models import DatasetRecord, JobRecord, NewJob
 from service.store.store import Store
 from trainer.alike import check_alike

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from service.ids import new_id
 from service.jobs.planner import names_in, plan
-from service.ledger.journaled_store import Desk
+from service.ledger.journaled_store import JournaledStore
 from service.store.errors import StoreUnavailable
 from service.store.models import DatasetRecord, Submission, Submitted
 from trainer.spec import JobSpec
@@ -34,8 +34,8 @@ class _Asked:
 class Clerk:
     """One batch at a time, in a thread of its own. To be called from one event loop."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, journal: JournaledStore) -> None:
+        self._journal = journal
         self._waiting: list[_Asked] = []
         self._at_work: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="clerk")
@@ -44,7 +44,7 @@ class Clerk:
     async def submit(self, spec: JobSpec, *, key: str | None) -> Submitted:
         """Plan the job, write it down and queue it; `key` is the Idempotency-Key.
 
-        Raises what `plan` and `Desk.submit` raise.
+        Raises what `plan` and `JournaledStore.submit` raise.
         """
         loop = asyncio.get_running_loop()
         asked = _Asked(spec, key, loop.create_future())
@@ -81,10 +81,12 @@ class Clerk:
 
     def _outcomes(self, batch: Sequence[_Asked]) -> list[Submitted | Exception]:
         """In the thread. Raises StoreUnavailable before anything is written."""
-        found = self._desk.store.datasets.find(name for one in batch for name in names_in(one.spec))
+        found = self._journal.store.datasets.find(
+            name for one in batch for name in names_in(one.spec)
+        )
         planned = [_planned(one, found) for one in batch]
         good = [one for one in planned if isinstance(one, Submission)]
-        done = iter(self._desk.submit_all(good, each=self._syncs.map))
+        done = iter(self._journal.submit_all(good, each=self._syncs.map))
         return [next(done) if isinstance(one, Submission) else one for one in planned]
 
 

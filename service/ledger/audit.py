@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.ledger.checksums import check_bytes
+from service.ledger.checksums import check_files
 from service.ledger.consistency import Finding, compare
 from service.ledger.reader import read_folders
 from service.store.full_scan import Census, take_census
@@ -14,7 +14,7 @@ LOOKS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Survey:
+class AuditResult:
     """What was looked at, and what is wrong with it."""
 
     jobs: int
@@ -22,7 +22,7 @@ class Survey:
     findings: tuple[Finding, ...]
 
 
-def survey(store: Store, data_dir: Path, *, deep: bool = False) -> Survey:
+def audit(store: Store, data_dir: Path, *, deep: bool = False) -> AuditResult:
     """Check everything. Raises StoreUnavailable, OSError.
 
     While jobs run, disk and store change between two reads: only what every look finds is told.
@@ -35,9 +35,9 @@ def survey(store: Store, data_dir: Path, *, deep: bool = False) -> Survey:
         census = take_census(store.link)
         found = _look(data_dir, census, deep=deep)
         findings = [one for one in findings if one in found]
-    return Survey(len(census.jobs), len(census.datasets), tuple(findings))
+    return AuditResult(len(census.jobs), len(census.datasets), tuple(findings))
 
 
 def _look(data_dir: Path, census: Census, *, deep: bool) -> list[Finding]:
     jobs, datasets = (list(read_folders(data_dir, kind)) for kind in ("jobs", "datasets"))
-    return [*compare(jobs, datasets, census), *check_bytes(data_dir, census, deep=deep)]
+    return [*compare(jobs, datasets, census), *check_files(data_dir, census, deep=deep)]

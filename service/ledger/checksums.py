@@ -14,7 +14,7 @@ SUMS = "SHA256SUMS"
 _RESUME = "It is run from the checkpoint before it; nothing is to do."
 
 
-def check_bytes(data_dir: Path, census: Census, *, deep: bool) -> Iterator[Finding]:
+def check_files(data_dir: Path, census: Census, *, deep: bool) -> Iterator[Finding]:
     """Every file that differs.
 
     Of each job the newest checkpoint and the artifacts are read; `deep` reads all checkpoints

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from service.ledger.entries import AttemptEnded, DatasetCreated
 from service.ledger.reader import Folder
-from service.ledger.replay import Life, dataset_deletion, superseded
+from service.ledger.replay import JobLedger, dataset_deletion, superseded
 from service.store.full_scan import Census, Counted
 
 RECONCILE = "Run `moco admin reconcile`."
@@ -29,16 +29,18 @@ def compare(
 ) -> Iterator[Finding]:
     """Every disagreement between the ledgers and the store."""
     kept = [folder for folder in datasets if not dataset_deletion(folder.lines)]
-    lives = {life.submitted.job_id: life for folder in (*jobs, *kept) for life in folder.lives()}
+    ledgers = {
+        job.submitted.job_id: job for folder in (*jobs, *kept) for job in folder.job_ledgers()
+    }
     yield from _damaged((*jobs, *datasets))
-    yield from _missing(lives, census)
-    yield from _without_folder(lives, census)
+    yield from _missing(ledgers, census)
+    yield from _without_folder(ledgers, census)
     for counted in census.jobs.values():
         yield from _state(counted)
     for name, id in census.strays:
         yield Finding("stray", id, f"{name} names a job without a record.", "Report it: a bug.")
-    for life in lives.values():
-        yield from _completions(life, census.jobs.get(life.submitted.job_id))
+    for job in ledgers.values():
+        yield from _completions(job, census.jobs.get(job.submitted.job_id))
     yield from _datasets(datasets, census)
 
 
@@ -50,17 +52,17 @@ def _damaged(folders: Iterable[Folder]) -> Iterator[Finding]:
             )
 
 
-def _missing(lives: dict[str, Life], census: Census) -> Iterator[Finding]:
-    gone = superseded(lives.values())
-    for id, life in lives.items():
-        if id not in census.jobs and not life.deleted and id not in gone:
+def _missing(ledgers: dict[str, JobLedger], census: Census) -> Iterator[Finding]:
+    gone = superseded(ledgers.values())
+    for id, job in ledgers.items():
+        if id not in census.jobs and not job.deleted and id not in gone:
             yield Finding("missing_job", id, "It is on the disk, not in Redis.", RECONCILE)
 
 
-def _without_folder(lives: dict[str, Life], census: Census) -> Iterator[Finding]:
+def _without_folder(ledgers: dict[str, JobLedger], census: Census) -> Iterator[Finding]:
     for id, counted in census.jobs.items():
         # A probe may be lost: someone asks again.
-        if id not in lives and counted.record.kind != "probe":
+        if id not in ledgers and counted.record.kind != "probe":
             yield Finding(
                 "no_ledger",
                 counted.record.folder,
@@ -85,14 +87,14 @@ def _state(counted: Counted) -> Iterator[Finding]:
         yield Finding("wrong_lease", record.id, f"{told}, and {has} lease.", "Report it.")
 
 
-def _completions(life: Life, counted: Counted | None) -> Iterator[Finding]:
+def _completions(job: JobLedger, counted: Counted | None) -> Iterator[Finding]:
     ends = [
         line
-        for lines in life.own.values()
+        for lines in job.own.values()
         for line in lines
         if isinstance(line, AttemptEnded) and line.verb == "complete"
     ]
-    id = life.submitted.job_id
+    id = job.submitted.job_id
     if len(ends) > 1:
         yield Finding("two_completions", id, f"{len(ends)} attempts succeeded.", "Report it.")
     if ends and counted is not None and counted.record.status != "succeeded":
@@ -108,7 +110,7 @@ def _datasets(folders: Sequence[Folder], census: Census) -> Iterator[Finding]:
         if created is None or folder.name in census.datasets or dataset_deletion(folder.lines):
             continue
         # Without content, another has the name: then it was never accepted.
-        if created.name not in names or folder.lives():
+        if created.name not in names or folder.job_ledgers():
             yield Finding(
                 "missing_dataset", folder.name, "It is on the disk, not in Redis.", RECONCILE
             )

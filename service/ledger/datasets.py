@@ -12,7 +12,7 @@ from service.ledger.journaled_store import drop
 from service.ledger.reader import Folder, is_there
 from service.ledger.replay import (
     IDEMPOTENCY_S,
-    Life,
+    JobLedger,
     dataset_deletion,
     facts_of,
     old_dataset,
@@ -38,9 +38,9 @@ class _Claim(NamedTuple):
     shelf: Folder
 
 
-def old_life(life: Life, data_dir: Path) -> OldJob:
-    """The job of `life` as it was."""
-    return old_job(life, is_there=lambda told: is_there(data_dir, told), now_s=time.time())
+def old_life(job: JobLedger, data_dir: Path) -> OldJob:
+    """The job of `job` as it was."""
+    return old_job(job, is_there=lambda told: is_there(data_dir, told), now_s=time.time())
 
 
 def restore_datasets(store: Store, data_dir: Path, shelves: Sequence[Folder]) -> int:
@@ -88,18 +88,18 @@ def finish_dataset_deletions(
 
 def is_open(shelf: Folder) -> bool:
     """Return whether the dataset may never have been accepted: nothing came after its create."""
-    used = any(isinstance(line, ContentWhole) for line in shelf.lines) or shelf.lives()
+    used = any(isinstance(line, ContentWhole) for line in shelf.lines) or shelf.job_ledgers()
     return not used and not shelf.attempts and not renames(shelf.lines)
 
 
 def _claim(shelf: Folder, data_dir: Path) -> _Claim | None:
-    lives = [life for life in shelf.lives() if not life.deleted]
-    ingests = [old_life(life, data_dir) for life in lives]
+    ledgers = [job for job in shelf.job_ledgers() if not job.deleted]
+    ingests = [old_life(job, data_dir) for job in ledgers]
     record = old_dataset(shelf.lines, ingests)
     if record is None:
         return None
     if record.status == "ready":
-        record = replace(record, facts=facts_of(lives[-1]))
+        record = replace(record, facts=facts_of(ledgers[-1]))
     return _Claim(*_strength(shelf, record, ingests), record, shelf)
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from service.ledger import writer
 from service.ledger.datasets import finish_dataset_deletions
 from service.ledger.entries import LEDGER, Refused
-from service.ledger.journaled_store import Desk, drop
+from service.ledger.journaled_store import JournaledStore, drop
 from service.ledger.reader import read_folder
-from service.ledger.replay import Life
+from service.ledger.replay import JobLedger
 from service.store.errors import NotFound, WrongState
 from service.store.store import Store
 
@@ -34,15 +34,15 @@ def settle_deletions(store: Store, data_dir: Path, names: Iterable[str]) -> int:
     return sum(_settle(store, data_dir, f"jobs/{name}") for name in names)
 
 
-def settle_unanswered(desk: Desk) -> None:
+def settle_unanswered(journal: JournaledStore) -> None:
     """Settle the deletions that Redis did not answer. Raises StoreUnavailable, OSError."""
-    for name in desk.unsettled.copy():
-        settle_deletions(desk.store, desk.data_dir, [name])
-        desk.unsettled.discard(name)
-    for name in desk.unsettled_datasets.copy():
-        shelf = read_folder(desk.data_dir, f"datasets/{name}")
-        finish_dataset_deletions(desk.store.datasets.delete, desk.data_dir, [shelf])
-        desk.unsettled_datasets.discard(name)
+    for name in journal.unsettled.copy():
+        settle_deletions(journal.store, journal.data_dir, [name])
+        journal.unsettled.discard(name)
+    for name in journal.unsettled_datasets.copy():
+        shelf = read_folder(journal.data_dir, f"datasets/{name}")
+        finish_dataset_deletions(journal.store.datasets.delete, journal.data_dir, [shelf])
+        journal.unsettled_datasets.discard(name)
 
 
 def _settle(store: Store, data_dir: Path, path: str) -> bool:
@@ -51,18 +51,18 @@ def _settle(store: Store, data_dir: Path, path: str) -> bool:
     if not folder.is_dir():
         return False
     with writer.opened(folder, missing_ok=True) as ledger:
-        for life in read_folder(data_dir, path).lives():
-            if life.deleted and _forget(store, life, life.deleted.op):
+        for job in read_folder(data_dir, path).job_ledgers():
+            if job.deleted and _forget(store, job, job.deleted.op):
                 drop(folder)
                 return True
-            for line in life.open_deletions:
+            for line in job.open_deletions:
                 ledger.append(Refused(op=line.op))
     return False
 
 
-def _forget(store: Store, life: Life, op: str) -> bool:
+def _forget(store: Store, job: JobLedger, op: str) -> bool:
     """Ask Redis to forget the job; return whether it knows the job no more."""
-    job_id = life.submitted.job_id
+    job_id = job.submitted.job_id
     if store.rebuild.present([job_id], what="job") == [False]:
         return True  # also in a Redis that was emptied, which refuses all other calls
     with suppress(NotFound):

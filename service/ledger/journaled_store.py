@@ -52,7 +52,7 @@ DELETED = ".deleted"
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class JournaledStore:
     """Store and data folder together. Raises what the store raises, and OSError of the disk."""
 
     store: Store
@@ -92,40 +92,40 @@ class Desk:
 
         All of them wait once for the disk and once for Redis; `each` is that of `writer.begin_all`.
         """
-        sheets = [_Sheet(one, self.data_dir / one.new.folder) for one in batch]
-        for one in sheets:
+        pending = [_PendingSubmit(one, self.data_dir / one.new.folder) for one in batch]
+        for one in pending:
             with one:
                 reach("api.pre_ledger")
-        self._write(_open(sheets), each)
-        for one in _open(sheets):
+        self._write(_open(pending), each)
+        for one in _open(pending):
             with one:
                 reach("api.pre_submit")
-        self._ask(_open(sheets))
-        return [one.outcome for one in sheets if one.outcome is not None]
+        self._ask(_open(pending))
+        return [one.outcome for one in pending if one.outcome is not None]
 
-    def _write(self, sheets: Sequence["_Sheet"], each: writer.Each) -> None:
+    def _write(self, pending: Sequence["_PendingSubmit"], each: writer.Each) -> None:
         """To the ledgers, before Redis is asked."""
-        firsts = [(one.folder, _line(one.asked)) for one in sheets]
-        for one, begun in zip(sheets, writer.begin_all(firsts, each=each), strict=True):
+        firsts = [(one.folder, _line(one.asked)) for one in pending]
+        for one, begun in zip(pending, writer.begin_all(firsts, each=each), strict=True):
             if isinstance(begun, OSError):
                 one.outcome = begun
             else:
                 one.is_mine = begun
 
-    def _ask(self, sheets: Sequence["_Sheet"]) -> None:
+    def _ask(self, pending: Sequence["_PendingSubmit"]) -> None:
         """Of Redis what is in the ledgers."""
         answers: list[Submitted | StoreError]
         try:
-            answers = self.store.jobs.submit_all([one.asked for one in sheets])
+            answers = self.store.jobs.submit_all([one.asked for one in pending])
         except StoreUnavailable as error:
-            answers = [error] * len(sheets)
-        for one, answer in zip(sheets, answers, strict=True):
+            answers = [error] * len(pending)
+        for one, answer in zip(pending, answers, strict=True):
             one.outcome = answer
             with one:
                 if isinstance(answer, Submitted):
                     reach("api.post_submit")
-                if one.is_for_nothing(answer):
-                    self._take_back(one.folder, one.asked.job_id, is_mine=one.is_mine)
+                if one.made_no_job(answer):
+                    self._retract(one.folder, one.asked.job_id, is_mine=one.is_mine)
 
     def control(self, id: str, verb: Verb) -> JobRecord:
         """`cancel`, `pause` or `resume`. Raises NotFound, WrongState."""
@@ -243,7 +243,7 @@ class Desk:
         writer.append(self.data_dir / "datasets" / dataset_id, line)
         return record
 
-    def _take_back(self, folder: Path, job_id: str, *, is_mine: bool) -> None:
+    def _retract(self, folder: Path, job_id: str, *, is_mine: bool) -> None:
         """The submit made no job: its folder goes, or a line says so in the one of others."""
         if is_mine:
             drop(folder)
@@ -252,7 +252,7 @@ class Desk:
 
 
 @dataclass(slots=True)
-class _Sheet:
+class _PendingSubmit:
     """One submission on its way. `with sheet:` an OSError inside is what comes of it."""
 
     asked: Submission
@@ -271,16 +271,16 @@ class _Sheet:
             return True
         return False
 
-    def is_for_nothing(self, answer: Submitted | Exception) -> bool:
+    def made_no_job(self, answer: Submitted | Exception) -> bool:
         """Whether Redis made no job of it. One that it may have made is not for nothing."""
         if isinstance(answer, Submitted):
             return answer.job_id != self.asked.job_id
         return isinstance(answer, IdempotencyConflict | NotFound | WrongState)
 
 
-def _open(sheets: Sequence[_Sheet]) -> list[_Sheet]:
+def _open(pending: Sequence[_PendingSubmit]) -> list[_PendingSubmit]:
     """Those that nothing has come of yet."""
-    return [one for one in sheets if one.outcome is None]
+    return [one for one in pending if one.outcome is None]
 
 
 def _line(asked: Submission) -> JobSubmitted:

@@ -20,7 +20,7 @@ from service.ledger.entries import (
     JobSubmitted,
 )
 from service.ledger.journaled_store import DELETED
-from service.ledger.replay import Life
+from service.ledger.replay import JobLedger
 from service.store.errors import Misconfigured
 from trainer.files import MANIFEST
 
@@ -46,10 +46,10 @@ class Folder:
     damaged: tuple[str, ...]
     """`path:line` of each line that cannot be read, the last of a file excepted."""
 
-    def lives(self) -> tuple[Life, ...]:
+    def job_ledgers(self) -> tuple[JobLedger, ...]:
         """The jobs that were submitted here, in order; several ingests may share a dataset."""
         told = [line for line in self.lines if isinstance(line, JobSubmitted)]
-        return tuple(Life(line, self.lines, self.attempts) for line in told)
+        return tuple(JobLedger(line, self.lines, self.attempts) for line in told)
 
 
 def folder_names(data_dir: Path, kind: str) -> list[str]:

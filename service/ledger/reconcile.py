@@ -14,7 +14,7 @@ from service.ledger.deletions import settle_deletions, with_deletions
 from service.ledger.entries import Deleted
 from service.ledger.journaled_store import DELETED, drop
 from service.ledger.reader import folder_names, read_folders
-from service.ledger.replay import Life, superseded
+from service.ledger.replay import JobLedger, superseded
 from service.store.chunking import batches
 from service.store.rebuild import OldJob, Restored
 from service.store.store import Store
@@ -57,12 +57,12 @@ def reconcile(store: Store, data_dir: Path, *, whole: bool = True) -> Report:
         names = [name for name in names if name not in here]
     folders = list(read_folders(data_dir, "jobs", names))
     datasets = restore_datasets(store, data_dir, shelves)
-    prepared = [life for shelf in shelves for life in shelf.lives() if not life.deleted]
+    prepared = [job for shelf in shelves for job in shelf.job_ledgers() if not job.deleted]
     ingests = _missing(store, prepared)
-    trainings = [life for folder in folders for life in folder.lives() if not life.deleted]
+    trainings = [job for folder in folders for job in folder.job_ledgers() if not job.deleted]
     missing = _missing(store, trainings)
     gone = superseded(missing) | superseded(ingests)
-    olds = [old_life(life, data_dir) for life in (*ingests, *missing)]
+    olds = [old_life(job, data_dir) for job in (*ingests, *missing)]
     olds.sort(key=lambda old: (old.created_at_s, old.id))
     kept = [old for old in olds if old.id not in gone]
     verdicts = _restore(store, kept)
@@ -70,12 +70,12 @@ def reconcile(store: Store, data_dir: Path, *, whole: bool = True) -> Report:
     # A job that was attempted was accepted: it stays, and the other job keeps the key.
     verdicts += _restore(store, [replace(old, idem_key="") for old in taken if old.attempt])
     gone |= {old.id for old in taken if not old.attempt}
-    mine = {life.submitted.job_id for life in missing}
+    mine = {job.submitted.job_id for job in missing}
     for id in gone & mine:
         drop(data_dir / "jobs" / id)
-    for life in ingests:
-        if life.submitted.job_id in gone:
-            writer.append(data_dir / life.submitted.folder, _forgotten(life.submitted.job_id))
+    for job in ingests:
+        if job.submitted.job_id in gone:
+            writer.append(data_dir / job.submitted.folder, _forgotten(job.submitted.job_id))
     deleted += finish_dataset_deletions(store.rebuild.delete_dataset, data_dir, shelves)
     return Report(
         jobs=verdicts.count("made"),
@@ -102,9 +102,9 @@ def _restore(store: Store, olds: Sequence[OldJob]) -> list[Restored]:
     return verdicts
 
 
-def _missing(store: Store, lives: Sequence[Life]) -> list[Life]:
-    here = _present(store, [life.submitted.job_id for life in lives])
-    return [life for life in lives if life.submitted.job_id not in here]
+def _missing(store: Store, ledgers: Sequence[JobLedger]) -> list[JobLedger]:
+    here = _present(store, [job.submitted.job_id for job in ledgers])
+    return [job for job in ledgers if job.submitted.job_id not in here]
 
 
 def _forgotten(job_id: str) -> Deleted:

@@ -49,7 +49,7 @@ _AFTER: Final[dict[tuple[str, Status], Status]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Life:
+class JobLedger:
     """What the disk tells of one job."""
 
     submitted: JobSubmitted
@@ -107,13 +107,13 @@ class Life:
         return next((line for line in lines if isinstance(line, AttemptEnded)), None)
 
 
-def old_job(life: Life, *, is_there: Callable[[CheckpointTold], bool], now_s: float) -> OldJob:
+def old_job(job: JobLedger, *, is_there: Callable[[CheckpointTold], bool], now_s: float) -> OldJob:
     """The job as it was. `is_there` tells whether a checkpoint lies whole on the disk."""
-    told, ended = life.submitted, life.ended(_newest(life))
-    status, since_s = _followed(life, ended)
+    told, ended = job.submitted, job.ended(_newest(job))
+    status, since_s = _followed(job, ended)
     why = ended if ended is not None and ended.status == status else None
     done = ended if status == "succeeded" else None
-    checkpoints = _checkpoints(life, is_there)
+    checkpoints = _checkpoints(job, is_there)
     return OldJob(
         id=told.job_id,
         new=told.as_new(),
@@ -122,13 +122,13 @@ def old_job(life: Life, *, is_there: Callable[[CheckpointTold], bool], now_s: fl
         message=why.message if why else "",
         hint=why.hint if why else "",
         created_at_s=told.created_at_s,
-        started_at_s=_started_at_s(life),
+        started_at_s=_started_at_s(job),
         finished_at_s=since_s if status in TERMINAL else None,
-        attempt=life.attempt,
-        failures=_failures(life),
-        losses=sum(life.ended(n) is None for n in life.own),
+        attempt=job.attempt,
+        failures=_failures(job),
+        losses=sum(job.ended(n) is None for n in job.own),
         progress=_progress(ended, checkpoints),
-        attempts=tuple(_attempt(n, lines) for n, lines in life.own.items()),
+        attempts=tuple(_attempt(n, lines) for n, lines in job.own.items()),
         checkpoints=checkpoints,
         artifacts=done.artifacts if done else (),
         artifacts_folder=done.artifacts_folder if done else None,
@@ -188,27 +188,27 @@ def dataset_deletion(lines: Iterable[JobLine]) -> DatasetDeleted | None:
     return request
 
 
-def facts_of(life: Life) -> DatasetFacts | None:
+def facts_of(job: JobLedger) -> DatasetFacts | None:
     """What an ingest that succeeded found."""
-    ended = life.ended(_newest(life))
+    ended = job.ended(_newest(job))
     if ended is None or not ended.facts_json:
         return None
     return DatasetFacts.model_validate_json(ended.facts_json)
 
 
-def superseded(lives: Iterable[Life]) -> set[str]:
+def superseded(ledgers: Iterable[JobLedger]) -> set[str]:
     """Jobs that were never accepted: a later submit with the same key took their place.
 
     One that was attempted was accepted, and stays. Otherwise the last one is meant: a caller who
     is given an id does not ask again.
     """
-    by_key: dict[str, list[Life]] = {}
-    for life in lives:
-        if life.submitted.idem_key:
-            by_key.setdefault(life.submitted.idem_key, []).append(life)
+    by_key: dict[str, list[JobLedger]] = {}
+    for job in ledgers:
+        if job.submitted.idem_key:
+            by_key.setdefault(job.submitted.idem_key, []).append(job)
     gone: set[str] = set()
     for same in by_key.values():
-        ordered = sorted(same, key=lambda life: life.submitted.created_at_s)
+        ordered = sorted(same, key=lambda job: job.submitted.created_at_s)
         for older, newer in pairwise(ordered):
             apart_s = newer.submitted.created_at_s - older.submitted.created_at_s
             alike = newer.submitted.fingerprint == older.submitted.fingerprint
@@ -221,7 +221,7 @@ def _refused(lines: Iterable[JobLine]) -> set[str]:
     return {line.op for line in lines if isinstance(line, Refused)}
 
 
-def _is_void(line: Deleted, life: Life) -> bool:
+def _is_void(line: Deleted, job: JobLedger) -> bool:
     """Return whether the job was at work after the line was written, so Redis must have refused it.
 
     A line of an older version does not tell the attempt, and may stand before Redis refused a
@@ -230,46 +230,46 @@ def _is_void(line: Deleted, life: Life) -> bool:
     if line.op == line.job_id:
         return False
     if line.attempt is not None:
-        return max(life.own, default=0) > line.attempt
-    ended = life.ended(_newest(life))
-    times = [row.at_s for rows in life.own.values() for row in rows if not _is_checkpoint(row)]
-    return _followed(life, ended)[0] not in TERMINAL or max(times, default=0.0) > line.at_s
+        return max(job.own, default=0) > line.attempt
+    ended = job.ended(_newest(job))
+    times = [row.at_s for rows in job.own.values() for row in rows if not _is_checkpoint(row)]
+    return _followed(job, ended)[0] not in TERMINAL or max(times, default=0.0) > line.at_s
 
 
 def _is_checkpoint(line: AttemptLine) -> bool:
     return isinstance(line, CheckpointTold)
 
 
-def _newest(life: Life) -> int:
+def _newest(job: JobLedger) -> int:
     """The newest attempt of this very job; 0 before the first."""
-    mine = (line.attempt for line in life.controls)
-    return max([0, *life.own, *mine])
+    mine = (line.attempt for line in job.controls)
+    return max([0, *job.own, *mine])
 
 
-def _followed(life: Life, ended: AttemptEnded | None) -> tuple[Status, float]:
+def _followed(job: JobLedger, ended: AttemptEnded | None) -> tuple[Status, float]:
     """The status, and since when."""
     status: Status = ended.status if ended else "queued"
-    since_s = ended.at_s if ended else life.submitted.created_at_s
-    newest = _newest(life)
-    for line in life.controls:
+    since_s = ended.at_s if ended else job.submitted.created_at_s
+    newest = _newest(job)
+    for line in job.controls:
         if line.attempt == newest and (line.verb, status) in _AFTER:
             status, since_s = _AFTER[line.verb, status], line.at_s
     return status, since_s
 
 
-def _failures(life: Life) -> int:
+def _failures(job: JobLedger) -> int:
     """Failures since the last resume: a resume gives the budget back."""
-    resumed = max((line.attempt for line in life.controls if line.verb == "resume"), default=0)
-    ends = [life.ended(number) for number in life.own if number > resumed]
+    resumed = max((line.attempt for line in job.controls if line.verb == "resume"), default=0)
+    ends = [job.ended(number) for number in job.own if number > resumed]
     return sum(end is not None and end.verb == "fail" for end in ends)
 
 
 def _checkpoints(
-    life: Life, is_there: Callable[[CheckpointTold], bool]
+    job: JobLedger, is_there: Callable[[CheckpointTold], bool]
 ) -> tuple[CheckpointRecord, ...]:
     """Those that lie on the disk, newest last; of one step the latest."""
     found: dict[int, CheckpointRecord] = {}
-    for number, lines in life.own.items():
+    for number, lines in job.own.items():
         for line in lines:
             if isinstance(line, CheckpointTold) and is_there(line):
                 found[line.step] = CheckpointRecord(
@@ -291,8 +291,8 @@ def _progress(
     return {"step": checkpoints[-1].step} if checkpoints else {}
 
 
-def _started_at_s(life: Life) -> float | None:
-    for lines in life.own.values():
+def _started_at_s(job: JobLedger) -> float | None:
+    for lines in job.own.values():
         for line in lines:
             if isinstance(line, Claimed):
                 return line.at_s

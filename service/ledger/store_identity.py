@@ -22,7 +22,7 @@ log = structlog.get_logger("service.ledger")
 FILE, LOCK = "store.id", "reconcile.lock"
 
 
-def settle(store: Store, data_dir: Path, *, whole: bool = False) -> Report:
+def ensure_identity(store: Store, data_dir: Path, *, whole: bool = False) -> Report:
     """Make sure that Redis knows what the disk knows, and belongs to this data folder.
 
     From then on calls of `store` are refused as StoreLost when Redis is emptied again. Only one
@@ -36,7 +36,7 @@ def settle(store: Store, data_dir: Path, *, whole: bool = False) -> Report:
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _alone(data_dir):
         stamp_layout(data_dir)
-        mine, theirs = known(data_dir), store.rebuild.identity()
+        mine, theirs = stored_id(data_dir), store.rebuild.identity()
         if theirs is not None and theirs != mine:
             raise Misconfigured(_other(data_dir, mine, theirs))
         if mine is None:
@@ -52,7 +52,7 @@ def settle(store: Store, data_dir: Path, *, whole: bool = False) -> Report:
     return report
 
 
-def known(data_dir: Path) -> str | None:
+def stored_id(data_dir: Path) -> str | None:
     """The name of the data folder's Redis; None before the first start."""
     try:
         return (data_dir / FILE).read_text("ascii").strip() or None

@@ -7,7 +7,7 @@ import structlog
 
 from service.errors import ServiceError
 from service.jobs.neighbour_jobs import forget_old
-from service.ledger.journaled_store import Desk
+from service.ledger.journaled_store import JournaledStore
 from service.maintenance.periodic_thread import Background
 from service.maintenance.retention import CALM_S, Removable, Shelf, due, removable, trim_events
 from service.settings import ApiSettings
@@ -27,14 +27,14 @@ class Tidier(Background):
     It looks more often where something is kept for less, or where there is a limit of bytes.
     """
 
-    def __init__(self, desk: Desk, settings: ApiSettings) -> None:
+    def __init__(self, journal: JournaledStore, settings: ApiSettings) -> None:
         super().__init__("tidier", every_s=_every_s(settings))
-        self._desk, self._settings = desk, settings
+        self._journal, self._settings = journal, settings
         self._trimmed = set[str]()
 
     def turn(self) -> None:
         """Look once."""
-        shelf = Shelf(self._desk, self._settings, time.time())
+        shelf = Shelf(self._journal, self._settings, time.time())
         try:
             for one in due(list(removable(shelf)), bytes_max=self._settings.removable_bytes_max):
                 if self._stopping.is_set():
@@ -60,13 +60,13 @@ class Tidier(Background):
 
     def _forget_probes(self) -> None:
         try:
-            if count := forget_old(self._desk.store, self._desk.data_dir):
+            if count := forget_old(self._journal.store, self._journal.data_dir):
                 log.info("probes_removed", count=count)
         except (StoreError, OSError) as error:
             log.warning("probes_not_removed", error=str(error))
 
     def _forget_old_keys(self) -> None:
-        folder = self._desk.data_dir / OLD_KEYS
+        folder = self._journal.data_dir / OLD_KEYS
         with suppress(OSError):
             for path in list(folder.iterdir()):
                 if time.time() - path.lstat().st_mtime > OLD_KEYS_KEPT_S:

@@ -16,7 +16,7 @@ from service import ids
 from service.datasets.uploads import empty, is_locked, no_sender
 from service.files.disk_usage import folder_bytes
 from service.jobs.neighbour_jobs import forget_of_job
-from service.ledger.journaled_store import DELETED, Desk, drop
+from service.ledger.journaled_store import DELETED, JournaledStore, drop
 from service.settings import ApiSettings
 from service.store.models import DatasetRecord, JobRecord, Status
 from service.store.store import Store
@@ -48,19 +48,19 @@ class Removable:
 class Shelf:
     """Context of one retention pass: ledger, store, settings and the time."""
 
-    desk: Desk
+    journal: JournaledStore
     settings: ApiSettings
     now_s: float
 
     @property
     def store(self) -> Store:
         """Redis."""
-        return self.desk.store
+        return self.journal.store
 
     @property
     def data_dir(self) -> Path:
         """The disk."""
-        return self.desk.data_dir
+        return self.journal.data_dir
 
 
 def due(found: Sequence[Removable], *, bytes_max: int | None) -> list[Removable]:
@@ -165,7 +165,7 @@ def _delete_dataset(shelf: Shelf, id: str, staged: Path) -> None:
     with no_sender(staged):
         now = shelf.store.datasets.get(id)
         if now.status == "failed" or (now.status == "received" and not staged.stat().st_size):
-            shelf.desk.delete_dataset(id)
+            shelf.journal.delete_dataset(id)
 
 
 def _settled_s(shelf: Shelf, record: DatasetRecord) -> float:
@@ -218,7 +218,7 @@ def _drop_checkpoints(shelf: Shelf, id: str, checkpoints: Sequence[Path]) -> Non
 
 
 def _delete_job(shelf: Shelf, id: str) -> None:
-    shelf.desk.delete(id)
+    shelf.journal.delete(id)
     forget_of_job(shelf.store, shelf.data_dir, id)
 
 

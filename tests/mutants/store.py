@@ -170,8 +170,8 @@ LEDGERS: Final = (
     Mutant(
         "a submit is not written down",
         "service/ledger/journaled_store.py",
-        "zip(sheets, writer.begin_all(firsts, each=each), strict=True)",
-        "zip(sheets, [True] * len(firsts), strict=True)",
+        "zip(pending, writer.begin_all(firsts, each=each), strict=True)",
+        "zip(pending, [True] * len(firsts), strict=True)",
         (AHEAD + "a_submit_is_on_the_disk_with_every_name_before_redis_knows",),
     ),
     Mutant(
@@ -301,14 +301,14 @@ DELETIONS: Final = (
     Mutant(
         "an open deletion is not settled when Redis answers again",
         "service/ledger/deletions.py",
-        "    for name in desk.unsettled.copy():",
+        "    for name in journal.unsettled.copy():",
         "    for name in set[str]():",
         (CUT_SHORT,),
     ),
     Mutant(
         "a deletion stands though the job was claimed since",
         "service/ledger/replay.py",
-        "return max(life.own, default=0) > line.attempt",
+        "return max(job.own, default=0) > line.attempt",
         "return False",
         (FOLD + "a_deletion_is_void_once_the_job_was_claimed_again",),
     ),

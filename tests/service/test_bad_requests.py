@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from service.ids import new_id
-from service.ledger.journaled_store import Desk
+from service.ledger.journaled_store import JournaledStore
 from service.server.problems import KINDS
 from service.store.models import NewDataset
 from tests.support.api import (
@@ -43,7 +43,7 @@ def world(api: RunningApi) -> dict[str, str]:
     ready_dataset(store, "bad-unlabelled", labels=())
     ready_dataset(store, "bad-birds", labels=("bird",))
     for name, size, sha in (("received", None, None), ("announced", 10, SHA)):
-        Desk(store, api.data_dir).create_dataset(
+        JournaledStore(store, api.data_dir).create_dataset(
             NewDataset(dataset_id=new_id("ds"), name=f"bad-{name}", size_bytes=size, sha256=sha)
         )
     path = str(allowed / "photos")

@@ -10,7 +10,7 @@ import pytest
 
 from service.errors import ServiceError
 from service.jobs.submit_batcher import BATCH_MAX, Clerk
-from service.ledger.journaled_store import Desk
+from service.ledger.journaled_store import JournaledStore
 from service.store.errors import IdempotencyConflict, StoreUnavailable
 from service.store.models import DatasetRecord, Submission, Submitted
 from tests.support.api import facts
@@ -63,25 +63,25 @@ def made(one: Submission) -> Submitted:
     return Submitted(job_id=one.job_id, replayed=False)
 
 
-async def all_of(desk: SlowDesk, *specs: JobSpec, first: JobSpec) -> list[Any]:
+async def all_of(journal: SlowDesk, *specs: JobSpec, first: JobSpec) -> list[Any]:
     """What comes of `first`, and of the others that come while it is being written."""
-    clerk = Clerk(cast(Desk, desk))
+    clerk = Clerk(cast(JournaledStore, journal))
     tasks = [asyncio.create_task(clerk.submit(first, key=None))]
-    await asyncio.to_thread(desk.begun.wait, 10)
+    await asyncio.to_thread(journal.begun.wait, 10)
     tasks += [asyncio.create_task(clerk.submit(one, key="user:k")) for one in specs]
     await asyncio.sleep(0.01)
-    desk.go.set()
+    journal.go.set()
     found = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
     await asyncio.to_thread(clerk.close)
     return found
 
 
 def test_one_that_comes_alone_waits_for_nobody_and_the_others_go_together() -> None:
-    desk = SlowDesk(made)
+    journal = SlowDesk(made)
     spec = JobSpec(dataset="d")
-    found = asyncio.run(all_of(desk, *[spec] * (BATCH_MAX + 2), first=spec))
-    assert [len(batch) for batch in desk.batches] == [1, BATCH_MAX, 2]
-    ids = [one.job_id for batch in desk.batches for one in batch]
+    found = asyncio.run(all_of(journal, *[spec] * (BATCH_MAX + 2), first=spec))
+    assert [len(batch) for batch in journal.batches] == [1, BATCH_MAX, 2]
+    ids = [one.job_id for batch in journal.batches for one in batch]
     assert [one.job_id for one in found] == ids
     assert ids == sorted(ids, key=lambda id: id[:14]), "ids go with the time"
 
@@ -90,21 +90,21 @@ def test_who_fails_in_a_batch_fails_alone() -> None:
     def answer(one: Submission) -> object:
         return IdempotencyConflict("k") if one.new.name == "twice" else made(one)
 
-    desk = SlowDesk(answer)
+    journal = SlowDesk(answer)
     good = JobSpec(dataset="d")
     specs = [good, JobSpec(dataset="nowhere"), JobSpec(dataset="d", name="twice"), good]
-    found = asyncio.run(all_of(desk, *specs, first=good))
+    found = asyncio.run(all_of(journal, *specs, first=good))
     kinds = [type(one) for one in found]
     assert kinds == [Submitted, Submitted, ServiceError, IdempotencyConflict, Submitted]
-    assert [len(batch) for batch in desk.batches] == [1, 3]
+    assert [len(batch) for batch in journal.batches] == [1, 3]
 
 
 def test_all_who_wait_hear_that_the_store_is_away() -> None:
-    desk = SlowDesk(lambda _: StoreUnavailable("no answer"))
+    journal = SlowDesk(lambda _: StoreUnavailable("no answer"))
     spec = JobSpec(dataset="d")
-    found = asyncio.run(all_of(desk, *[spec] * 300, first=spec))
+    found = asyncio.run(all_of(journal, *[spec] * 300, first=spec))
     assert {type(one) for one in found} == {StoreUnavailable}
-    assert len(desk.batches) == 1, "one wait for the store is enough for all"
+    assert len(journal.batches) == 1, "one wait for the store is enough for all"
 
 
 def test_a_mistake_of_ours_leaves_nobody_waiting() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from service.api.schemas.neighbours import RESULT
 from service.jobs.neighbour_jobs import WAITING_MAX, every, forget_old
-from service.ledger.audit import survey
+from service.ledger.audit import audit
 from service.store.embedded.server import RunningRedis
 from tests.support.api import (
     Loose,
@@ -244,7 +244,7 @@ def test_after_a_day_probes_and_features_go(api: RunningApi, job: str) -> None:
 def test_a_probe_needs_no_ledger(api: RunningApi, job: str) -> None:
     """Neither the check of disk against store nor making the store anew asks for one."""
     made = ask(api, job).json()["id"]
-    found = [one for one in survey(api.store, api.data_dir).findings if made in str(one)]
+    found = [one for one in audit(api.store, api.data_dir).findings if made in str(one)]
     assert found == []
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from service.datasets.ingest_jobs import prepare
 from service.files.disk_usage import folder_bytes
 from service.ids import new_id
-from service.ledger.audit import survey
+from service.ledger.audit import audit
 from service.ledger.reconcile import reconcile
 from service.maintenance.cleanup import Tidier
 from service.maintenance.retention import (
@@ -46,8 +46,8 @@ def settings_of(world: World, **changes: float | None) -> ApiSettings:
 
 def looked(world: World, *, later_s: float = 0.0, **changes: float | None) -> list[str]:
     """One look of the tidier, so many seconds from now; what it removed, as `kind id`."""
-    tidier = Tidier(world.desk, settings_of(world, **changes))
-    shelf = Shelf(world.desk, settings_of(world, **changes), time.time() + later_s)
+    tidier = Tidier(world.journal, settings_of(world, **changes))
+    shelf = Shelf(world.journal, settings_of(world, **changes), time.time() + later_s)
     limit = changes.get("removable_bytes_max")
     doomed = due(list(removable(shelf)), bytes_max=None if limit is None else int(limit))
     for one in doomed:
@@ -58,7 +58,7 @@ def looked(world: World, *, later_s: float = 0.0, **changes: float | None) -> li
 def dataset(world: World, name: str, *, ends: str, age_s: float = 0.0) -> str:
     """A dataset whose upload of 1 MiB was last touched `age_s` ago."""
     id = new_id("ds")
-    record = world.desk.create_dataset(NewDataset(dataset_id=id, name=name))
+    record = world.journal.create_dataset(NewDataset(dataset_id=id, name=name))
     if ends == "empty":
         return id
     staged = world.data_dir / f"datasets/{id}/upload.part"
@@ -66,8 +66,8 @@ def dataset(world: World, name: str, *, ends: str, age_s: float = 0.0) -> str:
     os.utime(staged, (0.0, time.time() - age_s))
     if ends == "received":
         return id
-    world.desk.set_uploaded(id, size_bytes=MIB, sha256="0" * 64)
-    prepare(world.desk, record, source=f"datasets/{id}/upload.part")
+    world.journal.set_uploaded(id, size_bytes=MIB, sha256="0" * 64)
+    prepare(world.journal, record, source=f"datasets/{id}/upload.part")
     if ends != "preparing":
         lease = world.claim("ingest")
         assert lease is not None
@@ -90,7 +90,7 @@ def job(world: World, *, ends: str) -> str:
     elif ends == "failed":
         world.fail(lease.job_id, retry=False)
     elif ends in ("paused", "cancelled"):
-        world.desk.control(lease.job_id, "pause" if ends == "paused" else "cancel")
+        world.journal.control(lease.job_id, "pause" if ends == "paused" else "cancel")
         world.release(lease.job_id)
     elif ends == "queued":
         world.release(lease.job_id)
@@ -98,7 +98,7 @@ def job(world: World, *, ends: str) -> str:
 
 
 def assert_whole(world: World) -> None:
-    found = survey(world.store, world.data_dir).findings
+    found = audit(world.store, world.data_dir).findings
     assert [one for one in found if one.what != "bad_pack"] == []
 
 
@@ -164,10 +164,10 @@ def test_a_job_that_has_not_ended_keeps_all(world: World, state: str) -> None:
 
 def test_a_job_that_is_resumed_meanwhile_keeps_its_checkpoint(world: World) -> None:
     id = job(world, ends="failed")
-    shelf = Shelf(world.desk, settings_of(world, checkpoint_kept_s=1.0), time.time() + 60.0)
+    shelf = Shelf(world.journal, settings_of(world, checkpoint_kept_s=1.0), time.time() + 60.0)
     (doomed,) = due(list(removable(shelf)), bytes_max=None)
-    world.desk.control(id, "resume")
-    Tidier(world.desk, settings_of(world))._remove(doomed)
+    world.journal.control(id, "resume")
+    Tidier(world.journal, settings_of(world))._remove(doomed)
     lease = world.claim()
     assert lease is not None
     (path,) = lease.checkpoints
@@ -194,7 +194,7 @@ def test_failed_and_cancelled_jobs_are_deleted_only_if_asked(world: World) -> No
 
 def test_events_of_ended_jobs_are_trimmed_to_the_last(world: World) -> None:
     ended, running = job(world, ends="failed"), job(world, ends="running")
-    shelf = Shelf(world.desk, settings_of(world, event_kept_s=60.0), time.time() + 61.0)
+    shelf = Shelf(world.journal, settings_of(world, event_kept_s=60.0), time.time() + 61.0)
     before = {id: world.store.events.read(id) for id in (ended, running)}
     seen = set[str]()
     assert trim_events(shelf, seen) == len(before[ended]) - 1
@@ -229,7 +229,7 @@ def test_rotated_logs_and_keys_of_an_older_version_go(world: World) -> None:
         path.write_text("x")
         os.utime(path, (0.0, time.time() - 40 * DAY_S))
     (keys / "b.json").touch()
-    Tidier(world.desk, settings_of(world)).turn()
+    Tidier(world.journal, settings_of(world)).turn()
     assert [path.name for path in sorted(logs.iterdir())] == ["api.log"]
     assert [path.name for path in keys.iterdir()] == ["b.json"]
 

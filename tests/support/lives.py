@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.ids import new_id
-from service.ledger.journaled_store import Desk
+from service.ledger.journaled_store import JournaledStore
 from service.ledger.writer import AttemptLedger
 from service.store.models import Lease, NewJob
 from service.store.store import Store
@@ -26,8 +26,8 @@ class World:
     leases: dict[str, tuple[Lease, AttemptLedger]] = field(default_factory=dict)
 
     @property
-    def desk(self) -> Desk:
-        return Desk(self.store, self.data_dir)
+    def journal(self) -> JournaledStore:
+        return JournaledStore(self.store, self.data_dir)
 
     def submit(self, *, key: str | None = None, max_failures: int = 0, pool: str = "train") -> str:
         job_id = new_id("job")
@@ -42,7 +42,7 @@ class World:
             folder=f"jobs/{job_id}",
             max_failures=max_failures,
         )
-        done = self.desk.submit(new, job_id=job_id, idempotency_key=key, fingerprint="f")
+        done = self.journal.submit(new, job_id=job_id, idempotency_key=key, fingerprint="f")
         return done.job_id
 
     def claim(self, pool: str = "train") -> Lease | None:

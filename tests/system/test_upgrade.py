@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from service.ledger.audit import survey
+from service.ledger.audit import audit
 from service.ledger.stamp import FILE, LAYOUT
-from service.ledger.store_identity import settle
+from service.ledger.store_identity import ensure_identity
 from tests.support.old_folder import (
     ARTIFACT,
     DATASET,
@@ -24,7 +24,7 @@ def test_an_old_folder_opens_and_its_jobs_go_on(tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     write_old_folder(data_dir)
     with running_stack(data_dir) as stack:
-        assert settle(stack.store, data_dir).damaged == ()
+        assert ensure_identity(stack.store, data_dir).damaged == ()
         assert json.loads((data_dir / FILE).read_bytes())["layout"] == LAYOUT
         dataset, done = stack.store.datasets.get("made-up"), stack.store.jobs.get(DONE)
         assert (dataset.id, dataset.status) == (DATASET, "ready")
@@ -37,7 +37,7 @@ def test_an_old_folder_opens_and_its_jobs_go_on(tmp_path: Path) -> None:
         events = stack.events(RUNNING)
         (started,) = (event for event in events if isinstance(event, Started))
         steps = [event.step for event in events if isinstance(event, Stepped)]
-        assert survey(stack.store, data_dir, deep=True).findings == ()
+        assert audit(stack.store, data_dir, deep=True).findings == ()
     assert job.attempt == 2
     assert started.step == SAVED_STEP
     assert (started.exact, started.differs) == (False, ("code",)), "the reason is named"

@@ -85,7 +85,7 @@ async def put_content(
         reach("upload.pre_ingest")
         record = await run_in_threadpool(
             take_in,
-            parts.desk,
+            parts.journal,
             record,
             size_bytes=received.held_bytes,
             sha256=received.sha256,

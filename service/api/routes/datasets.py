@@ -31,7 +31,7 @@ from service.datasets.report import report_entries
 from service.datasets.uploads import check_space, no_sender, staged_path
 from service.files.disk_errors import disk_told
 from service.files.safe_open import open_inside
-from service.idempotency import fingerprint
+from service.jobs.idempotency import fingerprint
 from service.server.file_response import FileAnswer
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
@@ -88,7 +88,7 @@ def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Respons
         replace=body.replace,
     )
     with disk_told():
-        created = parts.desk.create_dataset_once(
+        created = parts.journal.create_dataset_once(
             new,
             idempotency_key=None if key is None else f"dataset:{key}",
             fingerprint=fingerprint(body),
@@ -96,7 +96,7 @@ def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Respons
     record = created.record
     if source is not None and record.status == "received":
         roots = parts.settings.allowed_roots
-        record = prepare(parts.desk, record, source=source, roots=roots)
+        record = prepare(parts.journal, record, source=source, roots=roots)
     return made(
         dataset_response(record, parts.settings),
         location=f"{parts.settings.root_path}/v1/datasets/{record.id}",
@@ -145,7 +145,7 @@ def change(id: DatasetName, body: DatasetChange, parts: PartsOf) -> Dataset:
     """Jobs that use it go on: they know it by its id."""
     record = parts.store.datasets.get(id)
     with disk_told():
-        record = parts.desk.rename_dataset(record.id, body.name)
+        record = parts.journal.rename_dataset(record.id, body.name)
     return dataset_response(record, parts.settings)
 
 
@@ -171,7 +171,7 @@ def delete(id: DatasetName, parts: PartsOf) -> Response:
             raise
         dataset_id = id  # perhaps it was deleted by an earlier request
     with no_sender(parts.settings.data_dir / staged_path(dataset_id)), disk_told():
-        parts.desk.delete_dataset(dataset_id)
+        parts.journal.delete_dataset(dataset_id)
     return Response(status_code=204)
 
 

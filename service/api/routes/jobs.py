@@ -213,7 +213,7 @@ def delete(id: JobId, parts: PartsOf, if_match: IfMatch = None) -> Response:
     if record.kind == "ingest":
         raise Problem("wrong_state", "An ingest job belongs to its dataset.")
     with disk_told():
-        parts.desk.delete(id)
+        parts.journal.delete(id)
     forget_of_job(parts.store, parts.settings.data_dir, id)
     return Response(status_code=204)
 
@@ -222,7 +222,7 @@ def _control(id: str, verb: Verb, parts: Parts, if_match: str | None) -> JobReco
     if if_match is not None:
         _require_match(if_match, parts.store.jobs.get(id), parts.store)
     with disk_told():
-        return parts.desk.control(id, verb)
+        return parts.journal.control(id, verb)
 
 
 def _require_match(if_match: str | None, record: JobRecord, store: Store) -> None:

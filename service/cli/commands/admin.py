@@ -33,10 +33,10 @@ def verify(
     ] = False,
 ) -> Exit:
     """Check that every job exists once and every file is intact."""
-    from service.ledger.audit import survey
+    from service.ledger.audit import audit
 
     with _store(shell, redis) as store:
-        checked = survey(store, shell.data_dir, deep=deep)
+        checked = audit(store, shell.data_dir, deep=deep)
     if shell.json:
         shell.emit(
             {
@@ -59,10 +59,10 @@ def reconcile(shell: Shell, redis: Redis = None) -> None:
     """Rebuild jobs that Redis lost from the disk."""
     from dataclasses import asdict
 
-    from service.ledger.store_identity import settle
+    from service.ledger.store_identity import ensure_identity
 
     with _store(shell, redis) as store:
-        report = settle(store, shell.data_dir, whole=True)
+        report = ensure_identity(store, shell.data_dir, whole=True)
     if shell.json:
         shell.emit({"object": "reconciliation", **asdict(report)})
         return

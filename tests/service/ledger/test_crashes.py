@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from service.ledger.deletions import settle_unanswered
-from service.ledger.journaled_store import Desk
+from service.ledger.journaled_store import JournaledStore
 from service.ledger.reconcile import reconcile
 from service.store.errors import NotFound, StoreUnavailable, WrongState
 from service.store.models import TERMINAL, JobRecord
@@ -38,7 +38,7 @@ class Users:
     """What the users of one world know."""
 
     world: World
-    desk: Desk
+    journal: JournaledStore
     jobs: list[str] = field(default_factory=list)
     kept: set[str] = field(default_factory=set)
     doubtful: set[str] = field(default_factory=set)
@@ -53,11 +53,11 @@ class Users:
         job_id = self.jobs[which % len(self.jobs)]
         with contextlib.suppress(WrongState, NotFound):
             if verb == "delete":
-                self.desk.delete(job_id)
+                self.journal.delete(job_id)
                 assert not (self.world.data_dir / "jobs" / job_id).exists()
                 self._move(job_id, self.gone)
             else:
-                self.desk.control(job_id, verb)  # type: ignore[arg-type]
+                self.journal.control(job_id, verb)  # type: ignore[arg-type]
                 if job_id in self.doubtful and verb == "resume":
                     self._move(job_id, self.kept)
 
@@ -67,7 +67,7 @@ class Users:
         before = self.seen().get(job_id)
         with broken(place, monkeypatch):
             try:
-                self.desk.delete(job_id)
+                self.journal.delete(job_id)
             except (WrongState, NotFound):
                 return
             except (Killed, StoreUnavailable) as error:
@@ -78,13 +78,13 @@ class Users:
 
     def restart(self) -> None:
         """Another process of the API, which knows nothing of what the one before has asked."""
-        self.desk = Desk(self.world.store, self.world.data_dir)
+        self.journal = JournaledStore(self.world.store, self.world.data_dir)
         reconcile(self.world.store, self.world.data_dir, whole=False)
         self._settle_doubts()
 
     def answers_again(self) -> None:
-        settle_unanswered(self.desk)
-        assert not self.desk.unsettled
+        settle_unanswered(self.journal)
+        assert not self.journal.unsettled
         self._settle_doubts()
 
     def wipe(self) -> None:
@@ -107,7 +107,7 @@ class Users:
     def _settle_doubts(self) -> None:
         there = self.seen().keys()
         for job_id in tuple(self.doubtful):
-            if job_id not in self.desk.unsettled:
+            if job_id not in self.journal.unsettled:
                 self._move(job_id, self.kept if job_id in there else self.gone)
 
     def _move(self, job_id: str, to: set[str]) -> None:
@@ -153,7 +153,7 @@ def test_no_deletion_that_was_cut_short_loses_a_job_or_brings_one_back(
 ) -> None:
     empty(redis_store)
     world = World(redis_store, tmp_path_factory.mktemp("crashes"))
-    users = Users(world, world.desk)
+    users = Users(world, world.journal)
     users.ask("submit", 0)
     for verb, which in steps:
         if verb in ASKED:

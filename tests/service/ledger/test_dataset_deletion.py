@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from service.datasets.ingest_jobs import prepare
 from service.ids import new_id
-from service.ledger.audit import survey
+from service.ledger.audit import audit
 from service.ledger.entries import LEDGER
 from service.ledger.reconcile import reconcile
 from service.store.errors import DatasetInUse, NameTaken, NotFound
@@ -29,14 +29,14 @@ def world(redis_store: Store, tmp_path: Path) -> World:
 
 def made(world: World, name: str, *, replace: bool = False) -> str:
     id = new_id("ds")
-    world.desk.create_dataset(NewDataset(dataset_id=id, name=name, replace=replace))
+    world.journal.create_dataset(NewDataset(dataset_id=id, name=name, replace=replace))
     return id
 
 
 def filled(world: World, id: str, *, fails: bool = False) -> None:
     (world.data_dir / f"datasets/{id}/upload.part").write_bytes(b"abc")
-    record = world.desk.set_uploaded(id, size_bytes=3, sha256="0" * 64)
-    prepare(world.desk, record, source=f"datasets/{id}/upload.part")
+    record = world.journal.set_uploaded(id, size_bytes=3, sha256="0" * 64)
+    prepare(world.journal, record, source=f"datasets/{id}/upload.part")
     lease = world.claim("ingest")
     assert lease is not None
     if fails:
@@ -63,7 +63,7 @@ def train(world: World, dataset: str) -> str:
         folder=f"jobs/{job_id}",
         dataset_id=dataset,
     )
-    return world.desk.submit(new, job_id=job_id).job_id
+    return world.journal.submit(new, job_id=job_id).job_id
 
 
 def rebuilt(world: World) -> None:
@@ -86,11 +86,11 @@ def cut_short(world: World, id: str, *, after: str) -> None:
     call = "drop" if after == "redis" else "reach"
     patched = mock.patch(f"service.ledger.journaled_store.{call}", side_effect=KeyboardInterrupt)
     with patched, pytest.raises(KeyboardInterrupt):
-        world.desk.delete_dataset(id)
+        world.journal.delete_dataset(id)
 
 
 def assert_whole(world: World) -> None:
-    found = survey(world.store, world.data_dir).findings
+    found = audit(world.store, world.data_dir).findings
     # Packs and artifacts of these worlds hold no real manifest.
     assert [one for one in found if one.what not in ("bad_pack", "bad_artifact")] == []
 
@@ -98,7 +98,7 @@ def assert_whole(world: World) -> None:
 def test_bytes_name_and_ingest_go_and_stay_away(world: World) -> None:
     id, other = ready(world, "a"), ready(world, "b")
     job = world.store.datasets.get(id).job_id or ""
-    world.desk.delete_dataset(id)
+    world.journal.delete_dataset(id)
     for _ in range(2):
         assert not (world.data_dir / "datasets" / id).exists()
         assert set(names(world)) == {other}
@@ -137,7 +137,7 @@ def test_a_job_that_came_after_the_line_voids_the_deletion(world: World, wiped: 
     reconcile(world.store, world.data_dir)
     assert lines(world, id)[-2:] == ["dataset_deleted", "refused"]
     assert world.store.jobs.get(job).status == "queued"
-    world.desk.control(job, "cancel")
+    world.journal.control(job, "cancel")
     rebuilt(world)
     assert set(names(world)) == {id}
     assert_whole(world)
@@ -163,8 +163,8 @@ def test_a_refused_deletion_is_forgotten(world: World) -> None:
     id = ready(world, "a")
     job = train(world, id)
     with pytest.raises(DatasetInUse):
-        world.desk.delete_dataset(id)
-    world.desk.control(job, "cancel")
+        world.journal.delete_dataset(id)
+    world.journal.control(job, "cancel")
     rebuilt(world)
     assert names(world) == {id: ("a", "ready", True)}
 
@@ -192,9 +192,9 @@ def test_versions_are_rebuilt_as_they_were(world: World) -> None:
     assert names(world) == expected
     rebuilt(world)
     assert names(world) == expected
-    world.desk.delete_dataset(second)
+    world.journal.delete_dataset(second)
     assert world.store.datasets.get("a").id == third, "the name goes back to the version before"
-    world.desk.rename_dataset(first, "a-old")
+    world.journal.rename_dataset(first, "a-old")
     before = names(world)
     rebuilt(world)
     assert names(world) == before
@@ -216,11 +216,11 @@ def test_a_create_that_was_never_accepted_is_removed(world: World) -> None:
 
 def test_a_key_still_answers_the_same_dataset(world: World) -> None:
     new = NewDataset(dataset_id=new_id("ds"), name="a")
-    world.desk.create_dataset_once(new, idempotency_key="k", fingerprint="f")
+    world.journal.create_dataset_once(new, idempotency_key="k", fingerprint="f")
     world.wipe()
     reconcile(world.store, world.data_dir)
     again = NewDataset(dataset_id=new_id("ds"), name="a")
-    done = world.desk.create_dataset_once(again, idempotency_key="k", fingerprint="f")
+    done = world.journal.create_dataset_once(again, idempotency_key="k", fingerprint="f")
     assert (done.record.id, done.replayed) == (new.dataset_id, True)
     assert [path.name for path in (world.data_dir / "datasets").iterdir()] == [new.dataset_id]
 
@@ -239,7 +239,7 @@ def step(world: World, verb: str, which: int, known: tuple[list[str], list[str]]
         return
     if verb == "cancel":
         if jobs:
-            world.desk.control(jobs.pop(which % len(jobs)), "cancel")
+            world.journal.control(jobs.pop(which % len(jobs)), "cancel")
         return
     if here := world.store.datasets.list(limit=100).data:
         step_on(world, verb, which, (here[which % len(here)], jobs))
@@ -251,12 +251,12 @@ def step_on(world: World, verb: str, which: int, known: tuple[DatasetRecord, lis
         filled(world, one.id, fails=verb == "fail")
     elif verb == "rename":
         with contextlib.suppress(NameTaken):
-            world.desk.rename_dataset(one.id, "abc"[which % 3])
+            world.journal.rename_dataset(one.id, "abc"[which % 3])
     elif verb == "train" and one.status == "ready":
         jobs.append(train(world, one.id))
     elif verb == "delete":
         with contextlib.suppress(DatasetInUse):
-            world.desk.delete_dataset(one.id)
+            world.journal.delete_dataset(one.id)
     elif verb == "cut":
         with contextlib.suppress(DatasetInUse):
             cut_short(world, one.id, after="line" if which % 2 else "redis")

@@ -19,7 +19,7 @@ from service.ledger.entries import (
     encode,
 )
 from service.ledger.reader import parse
-from service.ledger.replay import Life, old_job, superseded
+from service.ledger.replay import JobLedger, old_job, superseded
 from service.store.models import Status
 from service.store.rebuild import OldJob
 from tests.support.api import Loose
@@ -68,7 +68,7 @@ def folded(*lines: JobLine, now_s: float = 1000.0, **attempts: tuple[AttemptLine
     """Attempts are named `a1`, `a2` ..."""
     numbered = {int(name[1:]): rows for name, rows in attempts.items()}
     first = submitted()
-    life = Life(first, (first, *lines), numbered)
+    life = JobLedger(first, (first, *lines), numbered)
     return old_job(life, is_there=lambda one: one.step != 13, now_s=now_s)
 
 
@@ -153,11 +153,11 @@ def test_a_key_answers_for_what_is_left_of_the_day() -> None:
 def test_a_deletion_stands_unless_refused_or_the_job_was_used_since() -> None:
     gone = Deleted(job_id="job_1", op="d", attempt=0, at_s=1.0)
     first = submitted()
-    assert Life(first, (first, gone), {}).deleted == gone
-    assert Life(first, (first, gone, Refused(op="d")), {}).deleted is None
-    assert Life(first, (first, gone, asked("resume", 0)), {}).deleted is None
+    assert JobLedger(first, (first, gone), {}).deleted == gone
+    assert JobLedger(first, (first, gone, Refused(op="d")), {}).deleted is None
+    assert JobLedger(first, (first, gone, asked("resume", 0)), {}).deleted is None
     refused = (asked("resume", 0), Refused(op="resume"))
-    assert Life(first, (first, gone, *refused), {}).deleted == gone
+    assert JobLedger(first, (first, gone, *refused), {}).deleted == gone
 
 
 @pytest.mark.parametrize("attempt", [1, None])
@@ -166,9 +166,9 @@ def test_a_deletion_is_void_once_the_job_was_claimed_again(attempt: int | None) 
     gone = Deleted(job_id="job_1", op="d", attempt=attempt, at_s=10.0)
     first = submitted()
     over = (claimed(1), ended("complete", "succeeded"))
-    assert Life(first, (first, gone), {1: over}).deleted == gone
+    assert JobLedger(first, (first, gone), {1: over}).deleted == gone
     again = claimed(2).model_copy(update={"at_s": 11.0})
-    assert Life(first, (first, gone), {1: over, 2: (again,)}).deleted is None
+    assert JobLedger(first, (first, gone), {1: over, 2: (again,)}).deleted is None
 
 
 def test_an_end_after_an_older_deletion_voids_it() -> None:
@@ -176,23 +176,23 @@ def test_an_end_after_an_older_deletion_voids_it() -> None:
     gone = Deleted(job_id="job_1", op="d", at_s=3.0)
     first = submitted()
     assert (
-        Life(first, (first, gone), {1: (claimed(1), ended("complete", "succeeded"))}).deleted
+        JobLedger(first, (first, gone), {1: (claimed(1), ended("complete", "succeeded"))}).deleted
         is None
     )
-    assert Life(first, (first, gone), {1: (claimed(1),)}).deleted is None, "it still runs"
-    assert Life(first, (first, gone), {}).deleted is None, "it still waits"
+    assert JobLedger(first, (first, gone), {1: (claimed(1),)}).deleted is None, "it still runs"
+    assert JobLedger(first, (first, gone), {}).deleted is None, "it still waits"
 
 
 def test_a_submit_that_was_withdrawn_is_deleted_whatever_its_state() -> None:
     gone = Deleted(job_id="job_1", op="job_1", at_s=1.0)
     first = submitted()
-    assert Life(first, (first, gone), {}).deleted == gone
+    assert JobLedger(first, (first, gone), {}).deleted == gone
 
 
-def life(job_id: str, at_s: float, *, attempted: bool = False, mark: str = "f") -> Life:
+def life(job_id: str, at_s: float, *, attempted: bool = False, mark: str = "f") -> JobLedger:
     line = submitted(job_id=job_id, created_at_s=at_s, fingerprint=mark)
     claim = Claimed(job_id=job_id, attempt=1, at_s=at_s)
-    return Life(line, (line,), {1: (claim,)} if attempted else {})
+    return JobLedger(line, (line,), {1: (claim,)} if attempted else {})
 
 
 def test_of_submits_with_one_key_the_attempted_or_last_one_is_meant() -> None:

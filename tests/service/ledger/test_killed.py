@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from service.ledger.audit import survey
+from service.ledger.audit import audit
 from service.store.embedded.server import RunningRedis
 from tests.service.test_main import answers, environment, free_port, process
 from tests.support.api import KEY, client_of, ready_dataset
@@ -53,7 +53,7 @@ def redis(api_redis: RunningRedis) -> RunningRedis:
 
 def wrong(redis: RunningRedis, data_dir: Path) -> list[str]:
     with opened_store(redis.url) as store:
-        found = survey(store, data_dir).findings
+        found = audit(store, data_dir).findings
     return [one.what for one in found if one.what not in ("no_ledger", "bad_pack")]
 
 

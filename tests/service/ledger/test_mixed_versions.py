@@ -9,11 +9,11 @@ import pytest
 
 from service.datasets.ingest_jobs import prepare
 from service.ids import new_id
-from service.ledger.audit import survey
+from service.ledger.audit import audit
 from service.ledger.entries import ATTEMPT_LINE, JOB_LINE, LEDGER, VERSION, encode
 from service.ledger.reader import parse
 from service.ledger.reconcile import reconcile
-from service.ledger.store_identity import settle
+from service.ledger.store_identity import ensure_identity
 from service.store.errors import Misconfigured
 from service.store.models import NewDataset
 from service.store.store import Store
@@ -27,9 +27,11 @@ def world(redis_store: Store, tmp_path: Path) -> World:
     """A dataset that is ready, a job that succeeded, one that runs, one that waits."""
     world = World(redis_store, tmp_path)
     dataset_id = new_id("ds")
-    made = world.desk.create_dataset(NewDataset(dataset_id=dataset_id, name="digits", size_bytes=3))
-    world.desk.set_uploaded(dataset_id, size_bytes=3, sha256="0" * 64)
-    prepare(world.desk, made, source=f"datasets/{dataset_id}/upload.part")
+    made = world.journal.create_dataset(
+        NewDataset(dataset_id=dataset_id, name="digits", size_bytes=3)
+    )
+    world.journal.set_uploaded(dataset_id, size_bytes=3, sha256="0" * 64)
+    prepare(world.journal, made, source=f"datasets/{dataset_id}/upload.part")
     ingest = world.claim("ingest")
     assert ingest is not None
     world.complete(ingest.job_id)
@@ -73,7 +75,7 @@ def test_lines_with_more_fields_are_read_and_kept(world: World) -> None:
     assert facts.model_extra == MORE
     assert {path: path.read_bytes() for path in ledgers(world.data_dir)} == written
     assert [
-        one.what for one in survey(world.store, world.data_dir).findings if one.what != "bad_pack"
+        one.what for one in audit(world.store, world.data_dir).findings if one.what != "bad_pack"
     ] == []
 
 
@@ -96,7 +98,7 @@ def test_a_ledger_that_forbids_older_readers_is_refused_in_words(world: World, k
         ledger.write(json.dumps(line).encode() + b"\n")
     world.wipe()
     with pytest.raises(Misconfigured, match=f"has version {VERSION + 1}; .* Start the newer"):
-        settle(world.store, world.data_dir)
+        ensure_identity(world.store, world.data_dir)
     assert world.store.jobs.list().data == ()
 
 

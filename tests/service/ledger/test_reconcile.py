@@ -14,7 +14,7 @@ from service.datasets.ingest_jobs import prepare
 from service.ids import new_id
 from service.ledger.entries import LEDGER, Deleted
 from service.ledger.reconcile import reconcile
-from service.ledger.store_identity import FILE, settle
+from service.ledger.store_identity import FILE, ensure_identity
 from service.ledger.writer import append
 from service.store.errors import IdempotencyConflict, Misconfigured, StoreLost, WrongState
 from service.store.models import TERMINAL, JobRecord, NewDataset, NewJob
@@ -63,10 +63,10 @@ def ask(world: World, jobs: list[str], verb: str, *, number: int, which: int) ->
     one = jobs[which % len(jobs)]
     with contextlib.suppress(WrongState):
         if verb == "delete":
-            world.desk.delete(one)
+            world.journal.delete(one)
             jobs.remove(one)
         else:
-            world.desk.control(one, verb)  # type: ignore[arg-type]
+            world.journal.control(one, verb)  # type: ignore[arg-type]
 
 
 def work(world: World, verb: str, *, number: int, which: int) -> None:
@@ -142,11 +142,11 @@ def test_a_key_still_answers_the_same_job(world: World) -> None:
 
 def test_a_dataset_is_ready_again_with_its_pack(world: World) -> None:
     id = new_id("ds")
-    made = world.desk.create_dataset(
+    made = world.journal.create_dataset(
         NewDataset(dataset_id=id, name="digits", store_as="jpeg", size_bytes=3)
     )
-    world.desk.set_uploaded(id, size_bytes=3, sha256="0" * 64)
-    prepare(world.desk, made, source=f"datasets/{id}/upload.part")
+    world.journal.set_uploaded(id, size_bytes=3, sha256="0" * 64)
+    prepare(world.journal, made, source=f"datasets/{id}/upload.part")
     lease = world.claim("ingest")
     assert lease is not None
     preparing = world.store.datasets.get(id)
@@ -189,7 +189,7 @@ def test_a_deletion_that_was_cut_short_is_finished(world: World) -> None:
     """The line is there, Redis forgot or did not, the files are there."""
     for forgotten in (True, False):
         id = world.submit()
-        world.desk.control(id, "cancel")
+        world.journal.control(id, "cancel")
         folder = world.data_dir / "jobs" / id
         line = '{"type":"deleted","job_id":"%s","op":"x","at_s":1.0}\n'
         with (folder / LEDGER).open("a") as ledger:
@@ -241,32 +241,32 @@ def test_a_torn_end_is_no_damage_and_the_next_line_is_whole(world: World) -> Non
         ledger.write('{"type":"contr')
     world.wipe()
     assert reconcile(world.store, world.data_dir).damaged == ()
-    world.desk.control(id, "pause")
+    world.journal.control(id, "pause")
     world.wipe()
     assert reconcile(world.store, world.data_dir).damaged == (f"jobs/{id}/{LEDGER}:2",)
     assert world.store.jobs.get(id).status == "paused"
 
 
 def test_an_emptied_redis_refuses_until_it_is_rebuilt(world: World) -> None:
-    settle(world.store, world.data_dir)
+    ensure_identity(world.store, world.data_dir)
     id, gone = world.submit(), world.submit()
-    world.desk.control(gone, "cancel")
+    world.journal.control(gone, "cancel")
     deleted = '{"type":"deleted","job_id":"%s","op":"x","at_s":1.0}\n'
     with (world.data_dir / "jobs" / gone / LEDGER).open("a") as ledger:
         ledger.write(deleted % gone)
     world.wipe()
     with pytest.raises(StoreLost):
         world.store.jobs.get(id)
-    assert settle(world.store, world.data_dir).jobs == 1
+    assert ensure_identity(world.store, world.data_dir).jobs == 1
     assert world.store.jobs.get(id).status == "queued"
     world.store.link.expected = None
 
 
 def test_the_redis_of_another_folder_is_refused(world: World, tmp_path: Path) -> None:
-    settle(world.store, tmp_path / "one")
+    ensure_identity(world.store, tmp_path / "one")
     for other in ("two", "two"):
         with pytest.raises(Misconfigured, match="belongs to another data folder"):
-            settle(world.store, tmp_path / other)
+            ensure_identity(world.store, tmp_path / other)
     assert not (tmp_path / "two" / FILE).exists()
     world.store.link.expected = None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from service.ledger.stamp import FILE, LAYOUT, check_layout, stamp_layout
-from service.ledger.store_identity import settle
+from service.ledger.store_identity import ensure_identity
 from service.store.errors import Misconfigured
 from service.store.store import Store
 from tests.support.stack import ROOT
@@ -57,7 +57,7 @@ def test_a_newer_layout_is_refused_in_words_before_anything_is_touched(
 def test_a_folder_without_a_stamp_is_stamped_and_unknown_fields_are_kept(
     redis_store: Store, tmp_path: Path
 ) -> None:
-    settle(redis_store, tmp_path)
+    ensure_identity(redis_store, tmp_path)
     redis_store.link.expected = None
     assert json.loads((tmp_path / FILE).read_bytes())["layout"] == LAYOUT
     stamped(tmp_path, layout=1, written_by="0.0.9", site="lab")

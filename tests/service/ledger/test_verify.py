@@ -10,7 +10,7 @@ import pytest
 
 from service.datasets.ingest_jobs import prepare
 from service.ids import new_id
-from service.ledger.audit import survey
+from service.ledger.audit import audit
 from service.ledger.entries import LEDGER
 from service.store.keys import KEYS
 from service.store.models import NewDataset
@@ -41,12 +41,12 @@ class Scene:
 def scene(redis_store: Store, tmp_path: Path) -> Scene:
     world = World(redis_store, tmp_path)
     dataset = new_id("ds")
-    made = world.desk.create_dataset(
+    made = world.journal.create_dataset(
         NewDataset(
             dataset_id=dataset, name="d", format="auto", size_bytes=3, sha256=None, source=None
         )
     )
-    prepare(world.desk, made, source="x")
+    prepare(world.journal, made, source="x")
     ingest = world.claim("ingest")
     assert ingest is not None
     world.complete(ingest.job_id)
@@ -60,7 +60,7 @@ def scene(redis_store: Store, tmp_path: Path) -> Scene:
         world.checkpoint(job_id, 10)
     world.complete(done)
     queued = world.submit(key="k")
-    assert survey(redis_store, tmp_path, deep=True).findings == ()
+    assert audit(redis_store, tmp_path, deep=True).findings == ()
     return Scene(world, queued, running, done, dataset)
 
 
@@ -177,18 +177,18 @@ DAMAGE: dict[str, tuple[str, Callable[[Scene], object]]] = {
 def test_damage_is_found(scene: Scene, name: str) -> None:
     wanted, harm = DAMAGE[name]
     harm(scene)
-    found = survey(scene.world.store, scene.world.data_dir, deep=True).findings
+    found = audit(scene.world.store, scene.world.data_dir, deep=True).findings
     assert wanted in {one.what for one in found}, found
     assert all(one.where and one.detail and one.next for one in found)
 
 
 def test_a_draft_of_the_newest_attempt_is_its_own(scene: Scene) -> None:
     (scene.folder / scene.running / "attempts/1/checkpoints/000000020.tmp").mkdir()
-    assert survey(scene.world.store, scene.world.data_dir).findings == ()
+    assert audit(scene.world.store, scene.world.data_dir).findings == ()
 
 
 def test_a_submit_that_was_replaced_is_no_loss(scene: Scene) -> None:
     missing(scene)
     scene.redis("DEL", KEYS["idem"] + "k")
     assert scene.world.submit(key="k") != scene.queued
-    assert survey(scene.world.store, scene.world.data_dir).findings == ()
+    assert audit(scene.world.store, scene.world.data_dir).findings == ()

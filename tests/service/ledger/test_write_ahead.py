@@ -12,7 +12,7 @@ import pytest
 
 from service.ledger import writer
 from service.ledger.entries import JOB_LINE, LEDGER, Deleted, Refused
-from service.ledger.journaled_store import Desk
+from service.ledger.journaled_store import JournaledStore
 from service.ledger.reader import parse
 from service.store.errors import IdempotencyConflict, StoreUnavailable, WrongState
 from service.store.models import Submission, Submitted
@@ -49,7 +49,7 @@ class Seen:
             return [self._answer[one.job_id] for one in batch]
         return [self._answer] * len(batch)
 
-    def desk(self, data_dir: Path) -> Desk:
+    def journal(self, data_dir: Path) -> JournaledStore:
         """On a store that only this test knows."""
         record = SimpleNamespace(id=JOB, folder=f"jobs/{JOB}", attempt=3, status="cancelled")
         jobs = SimpleNamespace(
@@ -58,11 +58,11 @@ class Seen:
             delete=self.redis,
             get=lambda _id: record,
         )
-        return Desk(cast(Store, SimpleNamespace(jobs=jobs)), data_dir)
+        return JournaledStore(cast(Store, SimpleNamespace(jobs=jobs)), data_dir)
 
 
-def submit(desk: Desk) -> Submitted:
-    return desk.submit(new_job(folder=f"jobs/{JOB}"), job_id=JOB)
+def submit(journal: JournaledStore) -> Submitted:
+    return journal.submit(new_job(folder=f"jobs/{JOB}"), job_id=JOB)
 
 
 def asked(job_id: str) -> Submission:
@@ -78,7 +78,7 @@ def test_a_submit_is_on_the_disk_with_every_name_before_redis_knows(
 ) -> None:
     (tmp_path / "jobs").mkdir()
     seen = Seen(monkeypatch, made(JOB))
-    submit(seen.desk(tmp_path))
+    submit(seen.journal(tmp_path))
     assert seen.order == [LEDGER, JOB, "jobs", "redis"]
 
 
@@ -87,20 +87,20 @@ def test_what_redis_refuses_is_taken_back(
     answer: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(type(answer)):
-        submit(Seen(monkeypatch, answer).desk(tmp_path))
+        submit(Seen(monkeypatch, answer).journal(tmp_path))
     assert list((tmp_path / "jobs").iterdir()) == []
 
 
 def test_what_an_earlier_request_made_leaves_no_second_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert submit(Seen(monkeypatch, made("job_0")).desk(tmp_path)).job_id == "job_0"
+    assert submit(Seen(monkeypatch, made("job_0")).journal(tmp_path)).job_id == "job_0"
     assert list((tmp_path / "jobs").iterdir()) == []
 
 
 def test_what_redis_may_have_taken_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreUnavailable):
-        submit(Seen(monkeypatch, StoreUnavailable("no answer")).desk(tmp_path))
+        submit(Seen(monkeypatch, StoreUnavailable("no answer")).journal(tmp_path))
     assert (tmp_path / "jobs" / JOB / LEDGER).stat().st_size > 0
 
 
@@ -112,7 +112,7 @@ def test_many_submits_wait_once_for_the_disk_and_once_for_redis(
     names = ["job_1", "job_2", "job_3"]
     seen = Seen(monkeypatch, {name: made(name) for name in names})
     with ThreadPoolExecutor(3) as pool:
-        done = seen.desk(tmp_path).submit_all([asked(name) for name in names], each=pool.map)
+        done = seen.journal(tmp_path).submit_all([asked(name) for name in names], each=pool.map)
     assert done == [made(name) for name in names]
     assert sorted(seen.order[:6]) == sorted([*names, *[LEDGER] * 3])
     assert seen.order[6:] == ["jobs", "redis"]
@@ -128,8 +128,8 @@ def test_who_fails_fails_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     }
     (tmp_path / "jobs").mkdir()
     (tmp_path / "jobs" / "job_broken").write_text("no folder")
-    desk = Seen(monkeypatch, answers).desk(tmp_path)
-    broken, *others = desk.submit_all([asked(name) for name in ("job_broken", *answers)])
+    journal = Seen(monkeypatch, answers).journal(tmp_path)
+    broken, *others = journal.submit_all([asked(name) for name in ("job_broken", *answers)])
     assert isinstance(broken, NotADirectoryError)
     assert others == list(answers.values())
     left = {path.name for path in (tmp_path / "jobs").iterdir()}
@@ -149,7 +149,7 @@ def test_a_folder_above_that_cannot_be_synced_fails_all_under_it(
             raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", broken)
-    done = seen.desk(tmp_path).submit_all([asked("job_1"), asked("job_2")])
+    done = seen.journal(tmp_path).submit_all([asked("job_1"), asked("job_2")])
     assert [type(one) for one in done] == [OSError, OSError]
     assert list((tmp_path / "jobs").iterdir()) == []
 
@@ -160,7 +160,7 @@ def test_a_control_is_on_the_disk_before_redis_knows(
     folder = tmp_path / "jobs" / JOB
     folder.mkdir(parents=True)
     seen = Seen(monkeypatch, SimpleNamespace(attempt=3))
-    seen.desk(tmp_path).control(JOB, "cancel")
+    seen.journal(tmp_path).control(JOB, "cancel")
     assert seen.order == [LEDGER, "redis"]
     assert b'"cancel"' in (folder / LEDGER).read_bytes()
 
@@ -172,7 +172,7 @@ def test_a_deletion_is_on_the_disk_before_redis_knows(
     folder.mkdir(parents=True)
     seen = Seen(monkeypatch, WrongState("queued", "delete", "It was resumed."))
     with pytest.raises(WrongState):
-        seen.desk(tmp_path).delete(JOB)
+        seen.journal(tmp_path).delete(JOB)
     assert seen.order == [LEDGER, "redis", LEDGER]
     deleted, refused = parse((folder / LEDGER).read_bytes(), JOB_LINE)[0]
     assert isinstance(deleted, Deleted)

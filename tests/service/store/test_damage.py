@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.ledger.store_identity import settle
+from service.ledger.store_identity import ensure_identity
 from service.store.embedded.server import start_redis
 from tests.support.lives import World
 from tests.support.redis import opened_store, running_redis
@@ -64,19 +64,19 @@ def test_a_damaged_file_is_set_aside_and_every_job_is_there_again(
 ) -> None:
     with running_redis(tmp_path) as server, opened_store(server.url) as store:
         world = World(store, tmp_path)
-        settle(store, tmp_path)
+        ensure_identity(store, tmp_path)
         done, *others = (world.submit() for _ in range(6))
         world.claim()
         world.checkpoint(done, 10)
         world.complete(done)
         cancelled, *waiting = others
-        world.desk.control(cancelled, "cancel")
+        world.journal.control(cancelled, "cancel")
         wanted = dict.fromkeys(waiting, "queued") | {done: "succeeded", cancelled: "cancelled"}
     damage(tmp_path / "redis" / "appendonlydir")
     with running_redis(tmp_path) as server, opened_store(server.url) as store:
         assert server.set_aside is not None
         assert server.set_aside.is_dir()
-        settle(store, tmp_path)
+        ensure_identity(store, tmp_path)
         assert {job.id: job.status for job in store.jobs.list().data} == wanted
     again = start_redis(tmp_path)
     again.stop()
