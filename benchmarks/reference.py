@@ -17,7 +17,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from trainer.data.pack import Pack
-from trainer.encoders.build import build_encoder, feature_dim
+from trainer.encoders.build import build_encoder
+from trainer.nn.towers import feature_dim
+from trainer.nn.views import Pixels
 from trainer.spec import JobSpec
 
 NOBODY = -1
@@ -84,10 +86,11 @@ class Towers(nn.Module):
         self.queue = F.normalize(torch.randn(method.queue_rows, method.dim), dim=1)
         self.owners = torch.full((method.queue_rows,), NOBODY)
 
-    def embed(self, views: Tensor, *, feature: str) -> Tensor:
-        """Features as the evaluator asks for them."""
-        found: Tensor = self.query(views) if feature == "projection" else self.query[0](views)
-        return found
+    def embed(self, view: Pixels, *, feature: str) -> Tensor:
+        """Return features as the evaluator asks for them."""
+        network = self.query if feature == "projection" else self.query[0]
+        features: Tensor = network(view.pixels)
+        return features
 
 
 class Trainer:

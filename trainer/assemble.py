@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from trainer.captured import CapturedStepping
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.data.values import PLAIN, bounds_of, open_seen
+from trainer.encoders.build import encoder_for
 from trainer.evaluation import plan_evaluation
 from trainer.events import DatasetFacts, ValueMapping
 from trainer.failpoints import reach
@@ -68,10 +70,12 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
         source = stack.enter_context(_source(pack, place, machine))
         test_source = _test_source(places, pack.facts, place, machine, stack)
         accelerator = _accelerator(spec, pack.facts, place)
-        method = _placed(load_method(spec, bf16=place.bf16, accelerator=accelerator), place)
+        method = _placed(
+            load_method(spec, partial(encoder_for, spec, accelerator), bf16=place.bf16), place
+        )
         profiler = _profiler(spec, pack.facts, place)
         method.clock = source.clock = profiler.clock
-        optimizer = make_optimizer(spec.optim, method.learning().values())
+        optimizer = make_optimizer(spec.optim, method.trainable_parameters().values())
         causes = fingerprint(
             spec,
             place=place,

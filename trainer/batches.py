@@ -1,27 +1,16 @@
 """The batch of a step: which rows of the dataset it is for, and both views of each."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from trainer.data.source import RowSource
 from trainer.looking import Look
+from trainer.nn.views import Batch
 from trainer.optim import Horizon
 from trainer.randomness import NEWEST_ORDER, shuffled
 from trainer.spec import JobSpec
-
-
-class Batch(NamedTuple):
-    """What one step trains on, on the device."""
-
-    first: Tensor
-    """[B, 3, side, side]."""
-    second: Tensor
-    """[B, 3, side, side]."""
-    rows: Tensor
-    """Dataset rows, int64 [B]."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,7 +38,7 @@ class Batches:
             rows = rows.to(self.source.device, non_blocking=True)
         with clock.phase("views"):
             views = self.look(canvas, rows, epoch=step // self.horizon.steps_per_epoch)
-        return Batch(*views, rows)
+        return Batch(views, rows, identities=rows)
 
     def rows_of(self, step: int) -> Tensor:
         """Dataset rows of a step, int64 [B] on the CPU: a slice of its epoch's permutation."""

@@ -18,14 +18,15 @@ from trainer.accel.graphs import (
     capture,
     fallback_reason,
 )
-from trainer.method import Outcome
+from trainer.method import StepOutput
+from trainer.nn.views import Batch, rebuilt, tensors_of
 from trainer.optim import set_lr
 from trainer.stepping import EagerStepping
 
 
 @dataclass(frozen=True, slots=True)
 class _CapturedStep:
-    gradient: CapturedCall[Outcome]
+    gradient: CapturedCall[StepOutput]
     gradients: tuple[Tensor | None, ...]
     move: Replay
 
@@ -36,44 +37,48 @@ class CapturedStepping:
     def __init__(self, eager: EagerStepping, recorder: GraphRecorder, *, batch_rows: int) -> None:
         """Batches that are not of `batch_rows` are left to `eager`."""
         self._eager, self._recorder, self._batch_rows = eager, recorder, batch_rows
-        self._parameters: list[nn.Parameter] = list(eager.method.learning().values())
+        self._parameters: list[nn.Parameter] = list(eager.method.trainable_parameters().values())
         self._whole_batches = 0
         self._captured: _CapturedStep | None = None
         self.trouble: str | None = None
         """Why the step could not be captured, in the words of torch."""
 
-    def gradient(self, first: Tensor, second: Tensor, rows: Tensor, *, step: int) -> Outcome:
+    def gradient(self, batch: Batch, *, step: int) -> StepOutput:
         """Run forward and backward."""
-        inputs = (first, second, rows, self._eager.drawn(rows, step=step))
-        if len(rows) == self._batch_rows and self.trouble is None:
+        random_inputs = self._eager.random_inputs(batch, step=step)
+        if len(batch.rows) == self._batch_rows and self.trouble is None:
             self._whole_batches += 1
             if self._whole_batches == WARM_UP_CALLS + 1:
-                self._captured = self._capture(*inputs)
+                self._captured = self._capture(batch, random_inputs)
             if self._captured is not None:
-                return self._replayed(self._captured, inputs)
+                return self._replayed(self._captured, (random_inputs, *tensors_of(batch)))
         with self._recorder.aside():
-            return self._eager.gradient_of(*inputs)
+            return self._eager.gradient_of(batch, random_inputs)
 
-    def update(self, outcome: Outcome, *, lr: float) -> None:
+    def update(self, output: StepOutput, *, lr: float) -> None:
         """Run the optimizer, and what follows in the method."""
         set_lr(self._eager.optimizer, lr)
-        if self._captured is not None and outcome is self._captured.gradient.result:
+        if self._captured is not None and output is self._captured.gradient.result:
             self._captured.move()
             return
         with self._recorder.aside():
-            self._eager.move(outcome)
+            self._eager.move(output)
 
-    def _replayed(self, step: _CapturedStep, inputs: tuple[Tensor, ...]) -> Outcome:
-        outcome = step.gradient(*inputs)
+    def _replayed(self, step: _CapturedStep, inputs: tuple[Tensor, ...]) -> StepOutput:
+        output = step.gradient(*inputs)
         # A batch that was not whole has left gradients of its own.
         for parameter, gradient in zip(self._parameters, step.gradients, strict=True):
             parameter.grad = gradient
-        return outcome
+        return output
 
-    def _capture(self, *inputs: Tensor) -> _CapturedStep | None:
+    def _capture(self, batch: Batch, random_inputs: Tensor) -> _CapturedStep | None:
         eager = self._eager
+
+        def gradient_of(random_inputs: Tensor, *tensors: Tensor) -> StepOutput:
+            return eager.gradient_of(rebuilt(batch, tensors), random_inputs)
+
         try:
-            gradient = capture(self._recorder, eager.gradient_of, *inputs)
+            gradient = capture(self._recorder, gradient_of, random_inputs, *tensors_of(batch))
             gradients = tuple(parameter.grad for parameter in self._parameters)
             _, move = self._recorder.recorded(lambda: eager.move(gradient.result))
         except RuntimeError as error:

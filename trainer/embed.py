@@ -31,13 +31,14 @@ from trainer.data.labels import ClassNames, labels_of_rows
 from trainer.data.rows import Decoded
 from trainer.data.sources import Asked, open_source
 from trainer.data.values import stored_row
-from trainer.encoders.build import build_encoder, feature_dim
+from trainer.encoders.build import build_encoder
 from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.errors import DataError, TrainerError
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING, GROUP_ROWS
 from trainer.file_names import CONFIG, PREPROCESS, WEIGHTS
 from trainer.files import storage_errors, sync_folder
 from trainer.ingest_options import USUAL
+from trainer.nn.towers import feature_dim
 from trainer.preprocessing import Preprocessing, from_json
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views

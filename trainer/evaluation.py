@@ -15,6 +15,7 @@ from trainer.errors import DataError
 from trainer.evaluators.knn.evaluator import knn_top1
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.method import Method
+from trainer.nn.views import Pixels
 from trainer.randomness import NEWEST_ORDER, shuffled
 from trainer.seeds import derived_seed
 from trainer.spec import JobSpec
@@ -56,7 +57,7 @@ class Evaluation:
         """Return the signals of the method as it is, in training mode again; None when stopped."""
 
         def embed(views: Tensor) -> Tensor:
-            return method.embed(views, feature=self.spec.feature)
+            return method.embed(Pixels(views), feature=self.spec.feature)
 
         method.eval()
         try:

@@ -19,9 +19,10 @@ from trainer.accel.graphs import (
     fallback_reason,
 )
 from trainer.data.canvas import Canvas
+from trainer.nn.views import Pixels
 from trainer.views.views import Views
 
-Pair = tuple[Tensor, Tensor]
+Pair = tuple[Pixels, Pixels]
 
 
 class Look(Protocol):
@@ -48,7 +49,8 @@ class EagerLook:
 
     def __call__(self, canvas: Canvas, rows: Tensor, *, epoch: int | Tensor) -> Pair:
         """Two views; `epoch` may be an int64 tensor [] on the device."""
-        return self.views.pair(canvas, rows, seed=self.seed, epoch=epoch)
+        first, second = self.views.pair(canvas, rows, seed=self.seed, epoch=epoch)
+        return Pixels(first), Pixels(second)
 
 
 class CapturedLook:

@@ -1,107 +1,115 @@
 """What every method offers to the loop, and how one is found by its name."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from importlib import import_module
-from typing import Literal, NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 from torch import Tensor, nn
 
-from trainer.accel.ops import Accelerator
-from trainer.hidden import Hidden
+from trainer.nn.towers import Feature
+from trainer.nn.views import Batch, View
 from trainer.profiling.clock import Clock
+from trainer.seeds import derived_seed, scoped_seed
 from trainer.spec import JobSpec
 
-Feature = Literal["projection", "backbone"]
+__all__ = ["Embeddings", "Feature", "Method", "StepOutput", "load_method"]
 
 
-class Outcome(NamedTuple):
-    """What one step found out. `after_step` and the signals read it."""
+class Embeddings(NamedTuple):
+    """Unit vectors of one batch, one tensor [B, D] for each direction of contrast."""
+
+    queries: tuple[Tensor, ...]
+    """With the graph of the gradient."""
+    keys: tuple[Tensor, ...]
+    """keys[h][i] is the positive of queries[h][i]. With graph where the method trains both."""
+
+
+class StepOutput(NamedTuple):
+    """What one step came to. `after_step` and the signals read it."""
 
     loss: Tensor
     """[] nats, with the graph of the gradient."""
     queries: Tensor
     """[Q, D] unit vectors."""
     keys: Tensor
-    """[Q, D] unit vectors in the order in which they are pushed; keys[i] belongs to queries[i]."""
-    rows: Tensor
-    """int64 [Q], the dataset row of each."""
-    halves: int
-    """InfoNCE terms that `loss` adds up: 2 for the symmetric loss."""
-
-
-class Negatives(NamedTuple):
-    """The negatives that an outcome was measured against."""
-
-    keys: Tensor
-    """[K, D] unit vectors."""
-    hidden: Hidden | None
-    """Those that single queries must not see."""
-    counted: int
-    """Slots that count."""
-    fill_ratio: float
-    """Share of the slots that real keys fill."""
-    oldest_age_steps: int
-    """Steps since the oldest real key was made."""
+    """[Q, D] unit vectors; keys[i] is the positive of queries[i]."""
+    identities: Tensor
+    """int64 [Q], of each query's row."""
+    loss_terms: int
+    """Terms that `loss` adds up: 2 for a symmetric loss that is a sum."""
 
 
 class Method(nn.Module):
-    """A way to learn from two views of each row. `loss_of` is pure; `after_step` mutates.
+    """A way to learn from views of rows. It is handed an encoder and never builds one.
 
-    All that a run must remember between two steps is in the state dict. Its phases are marked on
-    its clock, which measures nothing until a run that is profiled puts its own in the place.
+    `embed_views` and `loss` are pure; `after_step` mutates. All that a run must remember between
+    two steps is in the state dict. Phases are marked on its clock, which measures nothing until a
+    profiled run puts its own in the place.
     """
 
     clock = Clock()
+    gathers: ClassVar[tuple[str, ...]] = ()
+    """Fields of `Embeddings` that the loss needs of all ranks."""
 
     @property
     @abstractmethod
     def encoder(self) -> nn.Module:
         """The network that learns by gradient and that is downloaded, without a head."""
 
-    @abstractmethod
-    def drawn(self, rows: int, *, step: int) -> Tensor:
-        """Whatever is random in the loss of so many rows at a step, on the CPU.
+    def random_inputs(self, rows: int, *, step: int) -> Tensor:
+        """Return whatever is random in the loss of so many rows at a step, on the CPU.
 
-        A captured step draws nothing: it reads this from a tensor that was filled before.
+        A captured step draws nothing: it reads this from a tensor that was filled before. Empty
+        unless a method overrides it.
+        """
+        del rows, step
+        return Tensor()
+
+    @abstractmethod
+    def embed_views(self, batch: Batch, random_inputs: Tensor) -> Embeddings:
+        """Return the embeddings of a batch.
+
+        Waits for no device and changes tensors in place only, as do `loss` and `after_step`.
         """
 
     @abstractmethod
-    def loss_of(self, first: Tensor, second: Tensor, rows: Tensor, drawn: Tensor) -> Outcome:
-        """The loss of two views [B, 3, S, S] of dataset rows [B], all on one device.
+    def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
+        """Return the loss of embeddings whose rows have these identities, int64 [B]. Pure."""
 
-        Waits for no device and changes tensors in place only, as does `after_step`.
+    def forward_step(self, batch: Batch, random_inputs: Tensor) -> StepOutput:
+        """Return the loss of a batch, all on one device."""
+        return self.loss(self.embed_views(batch, random_inputs), batch.identities)
+
+    def loss_at(self, batch: Batch, *, step: int) -> StepOutput:
+        """Return the loss of a batch at a step from 0."""
+        random_inputs = self.random_inputs(len(batch.rows), step=step)
+        return self.forward_step(batch, random_inputs.to(batch.rows.device, non_blocking=True))
+
+    def after_step(self, output: StepOutput) -> None:  # nothing to do is usual
+        """Do what follows the optimizer step."""
+
+    @abstractmethod
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that the optimizer moves, by their name in the state dict."""
+
+    @abstractmethod
+    def embed(self, view: View, *, feature: Feature) -> Tensor:
+        """Return fp32 features [B, D] of a view, not normalized, by the encoder that learns."""
+
+    @abstractmethod
+    def signals(self, output: StepOutput, *, dataset_rows: int) -> dict[str, float]:
+        """Return the signals of one output, before its `after_step`. Syncs with the device.
+
+        Names, units and meanings are declared in the `spec.py` of the method.
         """
 
-    def loss(self, first: Tensor, second: Tensor, rows: Tensor, *, step: int) -> Outcome:
-        """The loss of two views [B, 3, S, S] of dataset rows `rows` [B] at a step from 0."""
-        drawn = self.drawn(len(rows), step=step).to(first.device, non_blocking=True)
-        return self.loss_of(first, second, rows, drawn)
 
-    @abstractmethod
-    def after_step(self, outcome: Outcome) -> None:
-        """What follows the optimizer step."""
+def load_method(spec: JobSpec, make_encoder: Callable[[], nn.Module], *, bf16: bool) -> Method:
+    """Return `trainer.methods.<name>.method.build` of a resolved spec, with fresh weights.
 
-    @abstractmethod
-    def learning(self) -> dict[str, nn.Parameter]:
-        """Parameters that the optimizer moves, by their name in the state dict."""
-
-    @abstractmethod
-    def embed(self, views: Tensor, *, feature: Feature) -> Tensor:
-        """[B, 3, S, S] to fp32 features [B, D], not normalised, with the query encoder."""
-
-    @abstractmethod
-    def negatives_for(self, rows: Tensor) -> Negatives:
-        """The negatives as queries of `rows` see them now. Syncs with the device."""
-
-    @abstractmethod
-    def key_distance_ratio(self) -> float:
-        """|theta_q - theta_k| / |theta_q|. Syncs with the device."""
-
-
-def load_method(spec: JobSpec, *, bf16: bool, accelerator: Accelerator | None = None) -> Method:
-    """`trainer.methods.<name>.method.build` of a resolved spec, with fresh weights.
-
-    `accelerator`: on a CPU, train by compiled code.
+    All weights, those of the encoder first, are drawn from the spec's seed.
     """
     module = import_module(f"trainer.methods.{spec.method.name}.method")
-    return cast(Method, module.build(spec, bf16=bf16, accelerator=accelerator))
+    with scoped_seed(derived_seed(spec.seed, "weights")):
+        return cast(Method, module.build(spec, make_encoder(), bf16=bf16))

@@ -18,11 +18,11 @@ from trainer.exports.publish import Export, publish
 from trainer.failpoints import reach
 from trainer.history import History
 from trainer.keeper import Emit, Keeper
-from trainer.method import Method, Outcome
+from trainer.method import Method, StepOutput
 from trainer.optim import Horizon, lr_at
 from trainer.profiling.clock import Clock
 from trainer.profiling.profiler import Profiler
-from trainer.signals import gradient_norm, read_signals
+from trainer.signals import gradient_norm
 from trainer.spec import JobSpec
 from trainer.state import collect
 from trainer.stepping import Stepping
@@ -122,19 +122,19 @@ class Run:
         Returns its signals if they are due. Raises DivergedError.
         """
         with self.stopwatch.timing("data_s"):
-            first, second, rows = self.batches.of(self.step)
+            batch = self.batches.of(self.step)
         reach("train.step")
         with self.stopwatch.timing("step_s"):
             lr = self._lr()
-            outcome = self.stepping.gradient(first, second, rows, step=self.step)
+            output = self.stepping.gradient(batch, step=self.step)
             reach("train.backward")
-            self.losses.note(outcome.loss, step=self.step + 1)
-            signals = self._signals(outcome, lr) if self._signals_are_due() else None
-            self.stepping.update(outcome, lr=lr)
+            self.losses.note(output.loss, step=self.step + 1)
+            signals = self._signals(output, lr) if self._signals_are_due() else None
+            self.stepping.update(output, lr=lr)
             reach("train.stepped")
         self.progress.step += 1
-        self.stopwatch.count(rows.shape[0])
-        self.clock.lap(rows.shape[0])
+        self.stopwatch.count(len(batch.rows))
+        self.clock.lap(len(batch.rows))
         if signals is None:
             return None
         signals |= self.stopwatch.read() | {"memory_bytes": float(self.place.memory_bytes())}
@@ -256,12 +256,11 @@ class Run:
         every_steps = self.spec.signals_every_steps or 1
         return done in {1, self.horizon.steps} or done % every_steps == 0
 
-    def _signals(self, outcome: Outcome, lr: float) -> dict[str, float]:
+    def _signals(self, output: StepOutput, lr: float) -> dict[str, float]:
         with self.clock.phase("signals"):
             self.losses.check()
             return {
-                **read_signals(self.method, outcome, queue_dataset_rows=self.source.pack.rows),
-                "key_encoder_distance_ratio": self.method.key_distance_ratio(),
+                **self.method.signals(output, dataset_rows=self.source.pack.rows),
                 "lr": lr,
-                "grad_norm": gradient_norm(self.method.learning().values()),
+                "grad_norm": gradient_norm(self.method.trainable_parameters().values()),
             }

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from trainer.method import Method, Negatives, Outcome
+from trainer.hidden import Hidden
 from trainer.momentum import norm
 from trainer.softmax.softmax import CHUNK_KEYS
 
@@ -17,34 +17,16 @@ BELOW_ALL = -2.0
 
 
 @torch.no_grad()
-def read_signals(method: Method, outcome: Outcome, *, queue_dataset_rows: int) -> dict[str, float]:
-    """Signals of one outcome, before its `after_step`. `queue_dataset_rows` is N of K / N.
-
-    `loss` is the mean InfoNCE of a query: the symmetric loss, a sum of two, is halved so that it
-    can be held against `chance_loss`.
-    """
-    negatives = method.negatives_for(outcome.rows)
-    queries = outcome.queries.detach()
-    return {
-        "loss": float(outcome.loss.detach()) / outcome.halves,
-        "chance_loss": math.log1p(negatives.counted),
-        **contrast(queries, outcome.keys, negatives),
-        "embedding_std_ratio": std_ratio(queries),
-        "embedding_effective_rank": effective_rank(queries),
-        "negatives_fill_ratio": negatives.fill_ratio,
-        "oldest_key_age_steps": float(negatives.oldest_age_steps),
-        "queue_dataset_ratio": negatives.keys.shape[0] / queue_dataset_rows,
-    }
-
-
-def contrast(queries: Tensor, keys: Tensor, negatives: Negatives) -> dict[str, float]:
-    """How well queries [Q, D] find their keys [Q, D] among the negatives that they see."""
+def contrast(
+    queries: Tensor, keys: Tensor, negatives: Tensor, hidden: Hidden | None = None
+) -> dict[str, float]:
+    """Return how well queries [Q, D] find their keys [Q, D] among negatives [K, D] they see."""
     positive = (queries * keys).sum(1)  # [Q]
     nearer = torch.zeros_like(positive, dtype=torch.int64)
     total, seen = torch.zeros_like(positive), torch.zeros_like(positive)
-    for keys_of_some, mask in _looked_at(negatives):
-        similarity = queries @ keys_of_some.T
-        seen += len(keys_of_some)
+    for chunk, mask in _chunks(negatives, hidden):
+        similarity = queries @ chunk.T
+        seen += len(chunk)
         if mask is not None:
             gone = mask.sum(1)
             similarity.masked_fill_(mask, BELOW_ALL)
@@ -60,11 +42,11 @@ def contrast(queries: Tensor, keys: Tensor, negatives: Negatives) -> dict[str, f
     }
 
 
-def _looked_at(negatives: Negatives) -> Iterator[tuple[Tensor, Tensor | None]]:
-    """Some negatives at a time, [S, D], and the mask of what is hidden among them."""
-    for start in range(0, len(negatives.keys), CHUNK_KEYS):
-        some = slice(start, start + CHUNK_KEYS)
-        yield negatives.keys[some], negatives.hidden.mask(some) if negatives.hidden else None
+def _chunks(negatives: Tensor, hidden: Hidden | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Yield some negatives at a time, [S, D], and the mask of what is hidden among them."""
+    for start in range(0, len(negatives), CHUNK_KEYS):
+        chunk = slice(start, start + CHUNK_KEYS)
+        yield negatives[chunk], None if hidden is None else hidden.mask(chunk)
 
 
 def std_ratio(embeddings: Tensor) -> float:

@@ -5,7 +5,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trainer.method import Method, Outcome
+from trainer.method import Method, StepOutput
+from trainer.nn.views import Batch
 from trainer.optim import set_lr
 
 
@@ -16,47 +17,50 @@ class Stepping(Protocol):
     def trouble(self) -> str | None:
         """Why it works otherwise than it was asked to; None if it does not."""
 
-    def gradient(self, first: Tensor, second: Tensor, rows: Tensor, *, step: int) -> Outcome:
-        """Forward and backward of two views [B, 3, S, S] of dataset rows [B], at a step from 0.
+    def gradient(self, batch: Batch, *, step: int) -> StepOutput:
+        """Run forward and backward of a batch at a step from 0.
 
-        The outcome carries no graph and is good until the next call.
+        The output carries no graph and is good until the next call.
         """
 
-    def update(self, outcome: Outcome, *, lr: float) -> None:
-        """The optimizer moves, and what follows in the method."""
+    def update(self, output: StepOutput, *, lr: float) -> None:
+        """Run the optimizer, and what follows in the method."""
 
 
 class EagerStepping:
-    """One operation after the other, as Python comes to them."""
+    """Execution of one operation after the other, as Python comes to them."""
 
     trouble: str | None = None
 
     def __init__(self, method: Method, optimizer: torch.optim.Optimizer) -> None:
         self.method, self.optimizer = method, optimizer
 
-    def gradient(self, first: Tensor, second: Tensor, rows: Tensor, *, step: int) -> Outcome:
-        """Forward and backward."""
-        return self.gradient_of(first, second, rows, self.drawn(rows, step=step))
+    def gradient(self, batch: Batch, *, step: int) -> StepOutput:
+        """Run forward and backward."""
+        return self.gradient_of(batch, self.random_inputs(batch, step=step))
 
-    def update(self, outcome: Outcome, *, lr: float) -> None:
-        """The optimizer moves, and what follows in the method."""
+    def update(self, output: StepOutput, *, lr: float) -> None:
+        """Run the optimizer, and what follows in the method."""
         set_lr(self.optimizer, lr)
-        self.move(outcome)
+        self.move(output)
 
-    def drawn(self, rows: Tensor, *, step: int) -> Tensor:
-        """What the method draws for a step, where its rows [B] are."""
-        return self.method.drawn(len(rows), step=step).to(rows.device, non_blocking=True)
+    def random_inputs(self, batch: Batch, *, step: int) -> Tensor:
+        """Return what the method draws for a step, where the batch is."""
+        random_inputs = self.method.random_inputs(len(batch.rows), step=step)
+        return random_inputs.to(batch.rows.device, non_blocking=True)
 
-    def gradient_of(self, first: Tensor, second: Tensor, rows: Tensor, drawn: Tensor) -> Outcome:
-        """Forward and backward: what these tensors alone decide."""
-        outcome = self.method.loss_of(first, second, rows, drawn)
+    def gradient_of(self, batch: Batch, random_inputs: Tensor) -> StepOutput:
+        """Run forward and backward: what these tensors alone decide."""
+        output = self.method.forward_step(batch, random_inputs)
         with self.method.clock.phase("backward"):
             self.optimizer.zero_grad(set_to_none=True)
-            outcome.loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
-        return outcome._replace(loss=outcome.loss.detach(), queries=outcome.queries.detach())
+            output.loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+        return output._replace(
+            loss=output.loss.detach(), queries=output.queries.detach(), keys=output.keys.detach()
+        )
 
-    def move(self, outcome: Outcome) -> None:
-        """What `update` does after the rate is set."""
+    def move(self, output: StepOutput) -> None:
+        """Do what `update` does after the rate is set."""
         with self.method.clock.phase("optimizer"):
             self.optimizer.step()
-        self.method.after_step(outcome)
+        self.method.after_step(output)

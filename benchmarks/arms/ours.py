@@ -14,6 +14,7 @@ from benchmarks.arms.interface import Arm, Block, Setup
 from trainer.accel.device import Machine
 from trainer.accel.malloc import keep_freed_memory
 from trainer.assemble import Places, open_run
+from trainer.nn.views import Batch, Pixels
 from trainer.run import Run
 from trainer.spec import JobSpec
 
@@ -42,7 +43,8 @@ class Ours:
         rows = torch.arange(min(run.spec.batch_rows or 1, run.source.pack.rows))
         canvas = run.source.canvas(rows)
         first, second = run.views.pair(canvas, rows, seed=run.spec.seed, epoch=0)
-        return float(run.method.loss(first, second, rows, step=run.step).loss)
+        batch = Batch((Pixels(first), Pixels(second)), rows, identities=rows)
+        return float(run.method.loss_at(batch, step=run.step).loss)
 
 
 def spec_of(setup: Setup) -> JobSpec:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tests.support.learner import Learner, key_order
 from trainer.batchnorm.split import SplitBatchNorm2d
 from trainer.methods.moco.spec import MoCoSpec
+from trainer.nn.views import Pixels
 from trainer.optim import Horizon
 from trainer.optim_spec import AdamWSpec, CosineSpec, SgdSpec, StepsSpec
 
@@ -158,7 +159,7 @@ class Authors:
     def contrast(
         self, im_q: Tensor, im_k: Tensor, rows: Tensor, *, half: int, step: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        q, k = self.f_q(im_q), self.keys(im_k, half=half, step=step)
+        q, k = self.f_q(Pixels(im_q)), self.keys(im_k, half=half, step=step)
         l_pos = torch.stack([a @ b for a, b in zip(q, k, strict=True)])[:, None]
         l_neg = q @ self.queue.clone().T
         if self.case.masked:
@@ -171,9 +172,9 @@ class Authors:
     def keys(self, im_k: Tensor, *, half: int, step: int) -> Tensor:
         """Keys, shuffled before and put back after as in section 3.3."""
         if self.case.bn == "plain":
-            return self.f_k(im_k)  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
+            return self.f_k(Pixels(im_k))  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
         order = key_order(len(im_k), half=half, step=step)
-        shuffled = self.f_k(im_k[order])
+        shuffled = self.f_k(Pixels(im_k[order]))
         return torch.stack([shuffled[order.tolist().index(row)] for row in range(len(im_k))])
 
     @torch.no_grad()

@@ -9,6 +9,7 @@ from trainer.batchnorm.split import SplitBatchNorm2d
 from trainer.encoders.small import MeanPool
 from trainer.methods.moco.method import MoCo
 from trainer.methods.moco.spec import MoCoSpec
+from trainer.nn.views import Batch, Pixels
 from trainer.optim import Horizon, lr_at, make_optimizer
 from trainer.optim_spec import CosineSpec, OptimSpec, ScheduleSpec
 from trainer.randomness import shuffled
@@ -56,14 +57,15 @@ class Learner:
         splits = spec.bn_splits if spec.bn == "split" else 1
         self.optim, self.schedule = optim, schedule or CosineSpec()
         self.method = MoCo(spec, TwoLayers(splits), seed=SEED, bf16=False).double()
-        optimizer = make_optimizer(optim, self.method.learning().values())
+        optimizer = make_optimizer(optim, self.method.trainable_parameters().values())
         self._stepping = EagerStepping(self.method, optimizer)
 
     def step(
         self, first: Tensor, second: Tensor, rows: Tensor, *, step: int, horizon: Horizon
     ) -> Step:
         """Take optimizer step `step`, counted from 0, of dataset rows [B]."""
-        outcome = self._stepping.gradient(first, second, rows, step=step)
+        batch = Batch((Pixels(first), Pixels(second)), rows, identities=rows)
+        outcome = self._stepping.gradient(batch, step=step)
         gradients = [p.grad.clone() for p in self.query.parameters() if p.grad is not None]
         peak = self.optim.lr or 0.0
         lr = lr_at(step, spec=self.schedule, peak=peak, horizon=horizon)

@@ -16,7 +16,7 @@ from trainer.assemble import Places, open_run
 from trainer.captured import CapturedStepping
 from trainer.events import Ended, Event, Logged
 from trainer.looking import CapturedLook, EagerLook
-from trainer.method import Outcome
+from trainer.method import StepOutput
 from trainer.run import Run
 from trainer.spec import JobSpec
 from trainer.state import collect
@@ -43,7 +43,7 @@ class CallsAgain:
         state = list(collect(self._run.method, self._run.optimizer).values())
         before = [value.clone() for value in state]
         result = work()
-        parameters = list(self._run.method.learning().values())
+        parameters = list(self._run.method.trainable_parameters().values())
         gradients = [parameter.grad for parameter in parameters]
         with torch.no_grad():
             for value, old in zip(state, before, strict=True):
@@ -52,7 +52,7 @@ class CallsAgain:
         def replay() -> None:
             self.replays += 1
             again = work()
-            if isinstance(result, Outcome) and isinstance(again, Outcome):
+            if isinstance(result, StepOutput) and isinstance(again, StepOutput):
                 fill(result, again)
                 for gradient, parameter in zip(gradients, parameters, strict=True):
                     assert gradient is not None
@@ -70,7 +70,7 @@ class Refuses(CallsAgain):
         raise RuntimeError("operation not permitted when stream is capturing\nand a long trace")
 
 
-def fill(places: Outcome, values: Outcome) -> None:
+def fill(places: StepOutput, values: StepOutput) -> None:
     for place, value in zip(places, values, strict=True):
         if isinstance(place, Tensor) and isinstance(value, Tensor) and place is not value:
             place.copy_(value)
@@ -165,7 +165,7 @@ def test_nothing_that_a_graph_holds_on_to_is_bound_anew(pack: Path) -> None:
 
 
 def held(run: Run) -> list[Tensor]:
-    parameters = run.method.learning().values()
+    parameters = run.method.trainable_parameters().values()
     gradients = [value.grad for value in parameters if value.grad is not None]
     assert len(gradients) == len(parameters)
     return [*collect(run.method, run.optimizer).values(), *gradients]
@@ -186,7 +186,7 @@ class CallsViewsAgain:
             self.replays += 1
             again: Any = work()
             for place, value in zip(result, again, strict=True):
-                place.copy_(value)
+                place.pixels.copy_(value.pixels)
 
         return result, replay
 

@@ -1,6 +1,7 @@
 """Nearest neighbors and their baselines against scikit-learn, on rows cut out by numpy."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
+from trainer.encoders.build import encoder_for
 from trainer.evaluation import Evaluation, plan_evaluation
 from trainer.method import load_method
 from trainer.spec import JobSpec
@@ -56,7 +58,7 @@ def test_baselines_are_those_of_scikit_learn(side_px: int, tmp_path: Path) -> No
     assert len(test) == len(images) // 10
     assert not set(bank) & set(test)
 
-    method = load_method(spec, bf16=False)
+    method = load_method(spec, partial(encoder_for, spec), bf16=False)
     found = plan.baselines(method, should_stop=lambda: False)
     assert found is not None
     assert found.keys() == {"knn_top1_raw", "knn_top1_untrained", "knn_top1_majority"}
@@ -83,7 +85,7 @@ def test_baselines_are_those_of_scikit_learn(side_px: int, tmp_path: Path) -> No
 def test_the_backbone_is_asked_unless_told_otherwise(tmp_path: Path) -> None:
     """The first figure of an untrained method is its baseline: same rows, same k, same feature."""
     spec, plan, *_ = evaluation_of(tmp_path / "pack", side_px=12)
-    method = load_method(spec, bf16=False)
+    method = load_method(spec, partial(encoder_for, spec), bf16=False)
     figure = plan.run(method, should_stop=lambda: False)
     baselines = plan.baselines(method, should_stop=lambda: False)
     assert figure is not None
@@ -93,7 +95,7 @@ def test_the_backbone_is_asked_unless_told_otherwise(tmp_path: Path) -> None:
 
 def test_nothing_is_measured_once_it_is_told_to_stop(tmp_path: Path) -> None:
     spec, plan, *_ = evaluation_of(tmp_path / "pack", side_px=12)
-    method = load_method(spec, bf16=False)
+    method = load_method(spec, partial(encoder_for, spec), bf16=False)
     assert plan.baselines(method, should_stop=lambda: True) is None
     assert plan.run(method, should_stop=lambda: True) is None
 

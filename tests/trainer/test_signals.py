@@ -5,19 +5,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from trainer import signals
 from trainer.events import SIGNALS
 from trainer.hidden import Hidden
-from trainer.method import Negatives
 from trainer.momentum import distance_ratio, follow
 from trainer.signals import contrast, effective_rank, gradient_norm, std_ratio
-
-
-def negatives(keys: Tensor, hidden: Hidden | None = None) -> Negatives:
-    return Negatives(keys, hidden, counted=len(keys), fill_ratio=1.0, oldest_age_steps=1)
 
 
 def test_top1_and_top5_count_nearer_negatives() -> None:
@@ -26,7 +21,7 @@ def test_top1_and_top5_count_nearer_negatives() -> None:
     queries = axis[[0, 1, 2]]
     keys = F.normalize(torch.tensor([[1.0, 0, 0, 0.1], [0, 1, 0, 1.0], [0, 0, -1, 0]]), dim=1)
     bank = torch.cat([axis[[1]]] * 3 + [axis[[3]]] * 3)
-    found = contrast(queries, keys, negatives(bank))
+    found = contrast(queries, keys, bank)
     assert found["top1"] == pytest.approx(1 / 3)
     assert found["top5"] == pytest.approx(2 / 3)
     positive = (1 / math.sqrt(1.01) + 1 / math.sqrt(2) - 1) / 3
@@ -37,7 +32,7 @@ def test_top1_and_top5_count_nearer_negatives() -> None:
 def test_hidden_negatives_do_not_count() -> None:
     axis = torch.eye(3)
     hidden = Hidden(torch.tensor([5]), torch.tensor([5, -1]), empty=-2)
-    found = contrast(axis[[0]], axis[[1]], negatives(axis[[0, 2]], hidden))
+    found = contrast(axis[[0]], axis[[1]], axis[[0, 2]], hidden)
     assert found["top1"] == 1.0
     assert found["negative_similarity"] == 0.0
 
@@ -57,7 +52,7 @@ def test_contrast_is_that_of_one_matrix_in_numpy(
     rows = torch.arange(30) % 9
     rows[4:7] = -2
     hidden = Hidden(None if owners is None else torch.tensor(owners), rows, empty=-2)
-    found = contrast(queries, keys, negatives(bank, hidden))
+    found = contrast(queries, keys, bank, hidden)
     cosine = queries.numpy() @ bank.numpy().T
     seen = np.array([[row not in {-2, own} for row in rows.tolist()] for own in owners or [-2] * 5])
     nearer = ((cosine > (queries * keys).sum(1).numpy()[:, None]) & seen).sum(1)

@@ -1,27 +1,28 @@
 """From the name of an encoder to the network."""
 
 from functools import partial
-from typing import Protocol, cast
 
-from torch import Tensor, nn
+from torch import nn
 
 from trainer.accel.ops import Accelerator, use_matmul_convs
 from trainer.batchnorm.split import SplitBatchNorm2d
 from trainer.encoders.small import SmallEncoder
 from trainer.encoders.spec import EncoderSpec
+from trainer.spec import JobSpec
 from trainer.suggest import SMALL_SIDE_PX
 
 RGB = 3
 """Channels where a spec names none: jobs of older versions knew no others."""
 
 
-class Encoder(Protocol):
-    """What every encoder has beyond nn.Module."""
-
-    feature_dim: int
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """[N, C, S, S] to [N, feature_dim]."""
+def encoder_for(spec: JobSpec, accelerator: Accelerator | None = None) -> nn.Module:
+    """Return the encoder of a resolved job, with fresh weights from the global CPU generator."""
+    return build_encoder(
+        spec.encoder,
+        side_px=spec.views.side_px or 0,
+        bn_splits=spec.method.batch_norm_groups,
+        accelerator=accelerator,
+    )
 
 
 def build_encoder(
@@ -48,8 +49,3 @@ def has_cifar_stem(spec: EncoderSpec, *, side_px: int) -> bool:
     if spec.stem == "auto":
         return side_px <= SMALL_SIDE_PX
     return spec.stem == "cifar"
-
-
-def feature_dim(encoder: nn.Module) -> int:
-    """Width of the encoder's output."""
-    return cast(Encoder, encoder).feature_dim

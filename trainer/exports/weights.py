@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from trainer.encoders.build import feature_dim
+from trainer.nn.towers import feature_dim
 from trainer.preprocessing import RGB, Preprocessing
 from trainer.spec import JobSpec
 

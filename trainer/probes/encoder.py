@@ -1,6 +1,7 @@
 """The encoder that a probe looks through: that of a checkpoint, or the published one."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import safetensors
@@ -16,7 +17,7 @@ from trainer.data.canvases import canvas_of
 from trainer.data.pack import Pack
 from trainer.data.rows import Decoded
 from trainer.data.values import PLAIN, bounds_of
-from trainer.encoders.build import build_encoder
+from trainer.encoders.build import build_encoder, encoder_for
 from trainer.errors import CheckpointError, EncoderGone
 from trainer.events import ValueMapping
 from trainer.file_names import WEIGHTS
@@ -91,7 +92,7 @@ def _published(folder: Path, spec: ProbeSpec) -> nn.Module:
 def _of_checkpoint(folder: Path, spec: ProbeSpec) -> nn.Module:
     """Every byte is checked before it is used."""
     state = checkpoints.load(folder).state
-    method = load_method(spec.job, bf16=False)
+    method = load_method(spec.job, partial(encoder_for, spec.job), bf16=False)
     own = {key.removeprefix(METHOD): it for key, it in state.items() if key.startswith(METHOD)}
     try:
         method.load_state_dict(own)

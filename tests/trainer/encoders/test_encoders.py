@@ -7,8 +7,9 @@ import torch
 import torchvision
 from torch import nn
 
-from trainer.encoders.build import build_encoder, feature_dim, has_cifar_stem
+from trainer.encoders.build import build_encoder, has_cifar_stem
 from trainer.encoders.spec import EncoderName, EncoderSpec
+from trainer.nn.towers import feature_dim
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])

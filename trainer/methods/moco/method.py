@@ -1,45 +1,22 @@
 """Momentum Contrast, versions 1 and 2 (arXiv:1911.05722, arXiv:2003.04297)."""
 
 import copy
+import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from trainer.accel.ops import Accelerator
-from trainer.encoders.build import build_encoder, feature_dim
+from trainer import signals
 from trainer.losses import info_nce
-from trainer.method import Feature, Method, Negatives, Outcome
+from trainer.method import Embeddings, Feature, Method, StepOutput
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.momentum import distance_ratio, follow
 from trainer.negatives import NegativeQueue
+from trainer.nn.towers import Tower, feature_dim
+from trainer.nn.views import Batch, View
 from trainer.randomness import NEWEST_ORDER, shuffled
-from trainer.seeds import derived_seed, scoped_seed
+from trainer.seeds import derived_seed
 from trainer.spec import JobSpec
-
-
-class Tower(nn.Module):
-    """An encoder with its head: views to embeddings."""
-
-    def __init__(self, encoder: nn.Module, head: nn.Module, *, bf16: bool) -> None:
-        """`bf16`: convolutions and products in bfloat16, weights and results in fp32."""
-        super().__init__()
-        self.encoder, self.head, self.bf16 = encoder, head, bf16
-
-    def forward(self, views: Tensor) -> Tensor:
-        """[B, 3, S, S] to unit vectors [B, dim]."""
-        return F.normalize(self.features(views, feature="projection"), dim=1)
-
-    def features(self, views: Tensor, *, feature: Feature) -> Tensor:
-        """[B, 3, S, S] to [B, D] in the precision of the weights."""
-        if self.bf16:
-            # Narrow first: on a CPU both at once takes twice as long.
-            views = views.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(views.device.type, torch.bfloat16, enabled=self.bf16):
-            found: Tensor = self.encoder(views)
-            if feature == "projection":
-                found = self.head(found)
-        return found.float() if self.bf16 else found
 
 
 class MoCo(Method):
@@ -72,8 +49,8 @@ class MoCo(Method):
         """The query encoder, without its head."""
         return self.query.encoder
 
-    def drawn(self, rows: int, *, step: int) -> Tensor:
-        """The order in which keys are made, and the way back: int64 [halves, 2, rows].
+    def random_inputs(self, rows: int, *, step: int) -> Tensor:
+        """Return the order in which keys are made, and the way back: int64 [halves, 2, rows].
 
         Empty without split batch norm, which alone asks for an order.
         """
@@ -92,105 +69,115 @@ class MoCo(Method):
                 ]
             )
 
-    def loss_of(self, first: Tensor, second: Tensor, rows: Tensor, drawn: Tensor) -> Outcome:
-        """InfoNCE of queries from `first` and keys from `second`, and if symmetric the reverse.
+    def embed_views(self, batch: Batch, random_inputs: Tensor) -> Embeddings:
+        """Return queries of view 0 and keys of view 1; if symmetric also the reverse.
 
-        The symmetric loss is the sum of both halves, as in the authors' notebook. Mutates nothing
-        but the running statistics of batch norm. Source: Algorithm 1 of arXiv:1911.05722.
+        Mutates nothing but the running statistics of batch norm.
         """
-        loss, query, key = self._half(first, second, rows, drawn[0])
-        if not self.spec.symmetric:
-            return Outcome(loss, query, key, rows, halves=1)
-        other_loss, other_query, other_key = self._half(second, first, rows, drawn[1])
-        return Outcome(
-            loss=loss + other_loss,
-            queries=torch.cat([other_query, query]),
-            keys=torch.cat([other_key, key]),  # keys of `first`, then of `second`
-            rows=rows.repeat(2),
-            halves=2,
+        first, second = batch.views
+        pairs = [(first, second), (second, first)] if self.spec.symmetric else [(first, second)]
+        halves = [
+            self._half(*pair, order) for pair, order in zip(pairs, random_inputs, strict=False)
+        ]
+        return Embeddings(*zip(*halves, strict=True))
+
+    def _half(self, view_q: View, view_k: View, order: Tensor) -> tuple[Tensor, Tensor]:
+        with self.clock.phase("query"):
+            query: Tensor = self.query(view_q)
+        with self.clock.phase("key"):
+            return query, self._keys(view_k, order)
+
+    def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
+        """Return InfoNCE; the symmetric loss is the sum of both halves, as in the notebook.
+
+        Source: Algorithm 1 of arXiv:1911.05722.
+        """
+        negatives = self.negatives.keys
+        if self.query.bf16 and negatives.device.type == "cpu":
+            negatives = negatives.bfloat16()
+        with self.clock.phase("loss"):
+            hidden = self.negatives.hidden_from(self._owners(identities))
+            losses = [
+                info_nce(
+                    query,
+                    key,
+                    negatives,
+                    temperature=self.spec.temperature or 0.0,
+                    hidden=hidden,
+                )
+                for query, key in zip(*embeddings, strict=True)
+            ]
+        if len(losses) == 1:
+            (query,), (key,) = embeddings
+            return StepOutput(losses[0], query, key, identities, loss_terms=1)
+        return StepOutput(
+            loss=losses[0] + losses[1],
+            queries=torch.cat(embeddings.queries[::-1]),
+            keys=torch.cat(embeddings.keys[::-1]),  # keys of view 0, then of view 1
+            identities=identities.repeat(2),
+            loss_terms=2,
         )
 
-    def _half(
-        self, view_q: Tensor, view_k: Tensor, rows: Tensor, drawn: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        query, key = self._embeddings(view_q, view_k, drawn)
-        is_rounded = self.query.bf16 and query.device.type == "cpu"
-        with self.clock.phase("loss"):
-            loss = info_nce(
-                query,
-                key,
-                self.negatives.keys.bfloat16() if is_rounded else self.negatives.keys,
-                temperature=self.spec.temperature or 0.0,
-                hidden=self.negatives.hidden_from(self._owners(rows)),
-            )
-        return loss, query, key
-
-    def _embeddings(self, view_q: Tensor, view_k: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Return query and key embeddings, [B, dim] each."""
-        with self.clock.phase("query"):
-            query = self.query(view_q)
-        with self.clock.phase("key"):
-            return query, self._keys(view_k, drawn)
-
     @torch.no_grad()
-    def _keys(self, views: Tensor, drawn: Tensor) -> Tensor:
-        """Keys [B, dim].
+    def _keys(self, view: View, order_and_back: Tensor) -> Tensor:
+        """Return keys [B, dim].
 
         With split batch norm the rows are regrouped: else a row's query and key would both carry
         the statistics of one group.
         """
         if self.spec.bn == "plain":
-            return self.key(views)  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
-        order, back = drawn
-        keys: Tensor = self.key(views[order])
+            return self.key(view)  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
+        order, back = order_and_back
+        keys: Tensor = self.key(type(view)(*(tensor[order] for tensor in view)))
         return keys[back]
 
-    def _owners(self, rows: Tensor) -> Tensor | None:
-        return rows if self.spec.mask_own_keys else None
+    def _owners(self, identities: Tensor) -> Tensor | None:
+        return identities if self.spec.mask_own_keys else None
 
-    def after_step(self, outcome: Outcome) -> None:
-        """The key tower follows, then the keys join the negatives.
+    def after_step(self, output: StepOutput) -> None:
+        """Let the key tower follow, then push the keys to the negatives.
 
         Both come after backward, so nothing that the gradient needs must be cloned.
         """
         with self.clock.phase("momentum"):
             follow(self.key, self.query, momentum=self.spec.momentum or 0.0)
         with self.clock.phase("enqueue"):
-            self.negatives.push(outcome.keys, outcome.rows)
+            self.negatives.push(output.keys, output.identities)
 
-    def learning(self) -> dict[str, nn.Parameter]:
-        """Everything in the query tower."""
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """Return everything in the query tower."""
         return {f"query.{name}": value for name, value in self.query.named_parameters()}
 
-    def embed(self, views: Tensor, *, feature: Feature) -> Tensor:
-        """[B, 3, S, S] to fp32 features [B, D], not normalised, with the query encoder."""
-        return self.query.features(views, feature=feature)
+    def embed(self, view: View, *, feature: Feature) -> Tensor:
+        """Return fp32 features [B, D] of a view, not normalized, by the query encoder."""
+        return self.query.features(view, feature=feature)
 
-    def negatives_for(self, rows: Tensor) -> Negatives:
-        """The negatives as queries of `rows` see them now. Syncs with the device."""
-        return Negatives(
-            keys=self.negatives.keys,
-            hidden=self.negatives.hidden_from(self._owners(rows)),
-            counted=self.negatives.counted(),
-            fill_ratio=int(self.negatives.fill) / self.negatives.capacity_rows,
-            oldest_age_steps=self.negatives.oldest_age_steps(),
-        )
+    @torch.no_grad()
+    def signals(self, output: StepOutput, *, dataset_rows: int) -> dict[str, float]:
+        """Return signals of queries against the negatives as they see them now.
 
-    def key_distance_ratio(self) -> float:
-        """|theta_q - theta_k| / |theta_q|. Syncs with the device."""
-        return distance_ratio(self.key, self.query)
+        `loss` is the mean InfoNCE of a query: the symmetric loss, a sum of two, is halved so that
+        it can be held against `chance_loss`.
+        """
+        negatives, queries = self.negatives, output.queries.detach()
+        hidden = negatives.hidden_from(self._owners(output.identities))
+        return {
+            "loss": float(output.loss.detach()) / output.loss_terms,
+            "chance_loss": math.log1p(negatives.counted()),
+            **signals.contrast(queries, output.keys, negatives.keys, hidden),
+            "embedding_std_ratio": signals.std_ratio(queries),
+            "embedding_effective_rank": signals.effective_rank(queries),
+            "negatives_fill_ratio": int(negatives.fill) / negatives.capacity_rows,
+            "oldest_key_age_steps": float(negatives.oldest_age_steps()),
+            "queue_dataset_ratio": negatives.capacity_rows / dataset_rows,
+            "key_encoder_distance_ratio": distance_ratio(self.key, self.query),
+        }
 
 
-def build(spec: JobSpec, *, bf16: bool, accelerator: Accelerator | None) -> MoCo:
-    """The method of a resolved spec, its weights drawn from the spec's seed."""
-    splits = spec.method.bn_splits if spec.method.bn == "split" else 1
-    with scoped_seed(derived_seed(spec.seed, "weights")):
-        side_px = spec.views.side_px or 0
-        encoder = build_encoder(
-            spec.encoder, side_px=side_px, bn_splits=splits, accelerator=accelerator
-        )
-        order = spec.order or NEWEST_ORDER
-        return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16, order=order)
+def build(spec: JobSpec, encoder: nn.Module, *, bf16: bool) -> MoCo:
+    """Return the method of a resolved spec around an encoder."""
+    order = spec.order or NEWEST_ORDER
+    return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16, order=order)
 
 
 def _order_and_back(total: int, *, seed: int, at: int, order: int) -> Tensor:

@@ -32,3 +32,8 @@ class MoCoSpec(Record):
     """Leave a row's own older keys out of its negatives."""
     negatives_start: Literal["random", "empty"] = "random"
     """`random` is the paper's: K unit vectors. `empty` counts only keys that were pushed."""
+
+    @property
+    def batch_norm_groups(self) -> int:
+        """Groups of rows that the encoder's batch norm is computed in; 1: the whole batch."""
+        return self.bn_splits if self.bn == "split" else 1

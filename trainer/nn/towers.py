@@ -1,0 +1,50 @@
+"""A tower: an encoder with its head, from views to unit vectors."""
+
+from typing import Literal, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainer.nn.views import View
+
+Feature = Literal["projection", "backbone"]
+
+
+class Encoder(Protocol):
+    """What every encoder has beyond nn.Module."""
+
+    feature_dim: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[N, C, S, S] to [N, feature_dim]."""
+
+
+def feature_dim(encoder: nn.Module) -> int:
+    """Return the width of the encoder's output."""
+    return cast(Encoder, encoder).feature_dim
+
+
+class Tower(nn.Module):
+    """An encoder with its head: views to embeddings."""
+
+    def __init__(self, encoder: nn.Module, head: nn.Module, *, bf16: bool) -> None:
+        """`bf16`: convolutions and products in bfloat16, weights and results in fp32."""
+        super().__init__()
+        self.encoder, self.head, self.bf16 = encoder, head, bf16
+
+    def forward(self, view: View) -> Tensor:
+        """Return unit vectors [B, dim]."""
+        return F.normalize(self.features(view, feature="projection"), dim=1)
+
+    def features(self, view: View, *, feature: Feature) -> Tensor:
+        """Return features [B, D] in the precision of the weights, not normalized."""
+        pixels = view.pixels
+        if self.bf16:
+            # Narrow first: on a CPU both at once takes twice as long.
+            pixels = pixels.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.bf16):
+            features: Tensor = self.encoder(pixels)
+            if feature == "projection":
+                features = self.head(features)
+        return features.float() if self.bf16 else features

@@ -1,0 +1,46 @@
+"""Views of rows and the batch that a method learns from: named tuples of tensors, and no more.
+
+A modality makes views and its towers read them; a method passes them on without looking inside. A
+captured step copies their tensors, and a thread may move them.
+"""
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Pixels(NamedTuple):
+    """Augmented images."""
+
+    pixels: Tensor
+    """float32 [B, C, S, S], normalized."""
+
+
+View = Pixels
+"""Union of the modalities' views."""
+
+
+class Batch(NamedTuple):
+    """What one step trains on, on the device."""
+
+    views: tuple[View, ...]
+    """Two or more views of each row."""
+    rows: Tensor
+    """Dataset rows, int64 [B]: they name the random numbers."""
+    identities: Tensor
+    """int64 [B], equal where neither may be the other's negative: the row, or its label."""
+
+
+def tensors_of(batch: Batch) -> tuple[Tensor, ...]:
+    """Return all tensors of a batch in a fixed order; identities only where they are not rows."""
+    views = tuple(tensor for view in batch.views for tensor in view)
+    own = () if batch.identities is batch.rows else (batch.identities,)
+    return (*views, batch.rows, *own)
+
+
+def rebuilt(like: Batch, tensors: tuple[Tensor, ...]) -> Batch:
+    """Return a batch like another, of other tensors: the inverse of `tensors_of`."""
+    rest = list(tensors)
+    views = tuple(type(view)(*(rest.pop(0) for _ in view)) for view in like.views)
+    rows = rest.pop(0)
+    return Batch(views, rows, rest.pop(0) if rest else rows)
