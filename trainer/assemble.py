@@ -70,9 +70,7 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
         source = stack.enter_context(_source(pack, place, machine))
         test_source = _test_source(places, pack.facts, place, machine, stack)
         accelerator = _accelerator(spec, pack.facts, place)
-        method = _placed(
-            load_method(spec, partial(encoder_for, spec, accelerator), bf16=place.bf16), place
-        )
+        method = _method(spec, accelerator, place)
         profiler = _profiler(spec, pack.facts, place)
         method.clock = source.clock = profiler.clock
         optimizer = make_optimizer(spec.optim, method.trainable_parameters().values())
@@ -213,6 +211,11 @@ def _test_source(
     pack = Pack.open(places.test_pack)
     check_alike(facts, pack.facts)
     return stack.enter_context(_source(pack, place, machine, seen=facts.values or PLAIN))
+
+
+def _method(spec: JobSpec, accelerator: Accelerator | None, place: Place) -> Method:
+    method = load_method(spec, partial(encoder_for, spec, accelerator), bf16=place.bf16)
+    return _placed(method, place)
 
 
 def _placed(method: Method, place: Place) -> Method:

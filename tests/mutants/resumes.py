@@ -68,16 +68,6 @@ RESUMES: Final = (
         ("tests/trainer/test_resume.py::test_another_thread_count_goes_on_but_is_stamped",),
     ),
     Mutant(
-        "rounded negatives outlive the state that they were made of",
-        "trainer/negatives.py",
-        "return self.of is keys and self.version == keys._version",
-        "return self.of is keys and self.version >= 0",
-        (
-            "tests/trainer/test_negatives.py"
-            "::test_the_rounded_keys_follow_what_is_pushed_and_what_is_loaded",
-        ),
-    ),
-    Mutant(
         "chance depends on the process",
         "trainer/looking.py",
         "seed=self.seed, epoch=epoch)",
