@@ -6,7 +6,7 @@ import sys
 
 from pydantic import ValidationError
 
-from service.api.deps import Parts
+from service.api.deps import Services
 from service.app import create_app
 from service.ledger.stamp import check_layout
 from service.ledger.store_identity import ensure_identity
@@ -16,9 +16,9 @@ from service.server.logging import configure
 from service.server.run import (
     NotLoopback,
     check_host,
-    collect_rarely,
+    client_timeouts_of,
     make_server,
-    patience_of,
+    tune_gc,
 )
 from service.settings import ApiSettings
 from service.state_exporter import create_exporter
@@ -86,14 +86,14 @@ def _serve_on(
     if not is_exporter:
         ensure_identity(store, settings.data_dir)
     app = create_exporter(settings, store) if is_exporter else create_app(settings, store)
-    parts: Parts = app.state.parts
-    collect_rarely()
+    parts: Services = app.state.services
+    tune_gc()
     server = make_server(
         app,
         host=listener.getsockname()[0],
         port=listener.getsockname()[1],
-        on_shutdown=parts.tail.stop,
-        patience=patience_of(settings),
+        on_shutdown=parts.broadcaster.stop,
+        timeouts=client_timeouts_of(settings),
         on_slow=(lambda _: None) if is_exporter else parts.on_slow,
     )
     server.run([listener])

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 
-from service.api.deps import Parts
+from service.api.deps import Services
 from service.api.openapi import describe
 from service.api.routes import (
     api_docs,
@@ -26,18 +26,18 @@ from service.api.routes import (
     neighbours,
     workers,
 )
-from service.jobs.submit_batcher import Clerk
+from service.jobs.submit_batcher import SubmitBatcher
 from service.ledger.deletions import settle_unanswered
 from service.ledger.journaled_store import JournaledStore
 from service.ledger.store_identity import ensure_identity, stored_id
-from service.maintenance.cleanup import Tidier
-from service.maintenance.lease_reaper import Reaper
+from service.maintenance.cleanup import CleanupThread
+from service.maintenance.lease_reaper import LeaseReaper
 from service.observability.metrics import Instruments
 from service.server import problems
 from service.server.api_keys import load_keys
-from service.server.auth import KeyGuard
+from service.server.auth import AuthMiddleware
 from service.server.head_as_get import HeadAsGet
-from service.server.middleware import Edge
+from service.server.middleware import RequestMiddleware
 from service.server.sessions import Sessions
 from service.settings import ApiSettings
 from service.store.store import Store
@@ -94,9 +94,9 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
         servers=[{"url": settings.root_path or "/"}],
         lifespan=_lifespan,
         middleware=[
-            Middleware(Edge, instruments=instruments, root_path=settings.root_path),
+            Middleware(RequestMiddleware, instruments=instruments, root_path=settings.root_path),
             Middleware(
-                KeyGuard,
+                AuthMiddleware,
                 keys=keys,
                 sessions=sessions,
                 on_refusal=lambda: instruments.inc("moco_auth_failures_total"),
@@ -104,10 +104,10 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
             Middleware(HeadAsGet, routes=own_routes),
         ],
     )
-    store.link.rest_s = REST_S
+    store.client.rest_s = REST_S
     journal = JournaledStore(store, settings.data_dir)
-    app.state.parts = Parts(settings, journal, store.events.tail(), instruments)
-    app.state.clerk = Clerk(journal)
+    app.state.services = Services(settings, journal, store.events.broadcaster(), instruments)
+    app.state.submit_batcher = SubmitBatcher(journal)
     app.state.sessions, app.state.assets = sessions, load_assets()
     app.router.routes.extend(own_routes)
     problems.install(app)
@@ -116,21 +116,21 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    parts: Parts = app.state.parts
-    store, settings = parts.store, parts.settings
-    reaper = Reaper(
+    services: Services = app.state.services
+    store, settings = services.store, services.settings
+    reaper = LeaseReaper(
         store.queue,
         tick_s=settings.tick_s,
         on_lost=lambda: ensure_identity(store, settings.data_dir),
-        on_answer=lambda: settle_unanswered(parts.journal),
+        on_answer=lambda: settle_unanswered(services.journal),
     )
-    tidier = Tidier(parts.journal, settings)
+    tidier = CleanupThread(services.journal, settings)
     reaper.start()
     tidier.start()
     try:
         yield
     finally:
-        await run_in_threadpool(app.state.clerk.close)
+        await run_in_threadpool(app.state.submit_batcher.close)
         await run_in_threadpool(tidier.stop)
         await run_in_threadpool(reaper.stop)
-        await run_in_threadpool(parts.tail.stop)
+        await run_in_threadpool(services.broadcaster.stop)

@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.middleware import Middleware
 
-from service.api.deps import Parts
+from service.api.deps import Services
 from service.api.routes import health
 from service.files.disk_usage import StorageMeter
 from service.ledger.journaled_store import JournaledStore
@@ -19,9 +19,9 @@ from service.observability.metric_definitions import KNOWN
 from service.observability.metrics import Instruments
 from service.server import problems
 from service.server.api_keys import load_keys
-from service.server.auth import KeyGuard
+from service.server.auth import AuthMiddleware
 from service.server.head_as_get import HeadAsGet
-from service.server.middleware import Edge
+from service.server.middleware import RequestMiddleware
 from service.settings import ApiSettings
 from service.store.errors import StoreError
 from service.store.store import Store
@@ -154,13 +154,13 @@ def create_exporter(settings: ApiSettings, store: Store) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
         middleware=[
-            Middleware(Edge, instruments=requests),
-            Middleware(KeyGuard, keys=load_keys(settings), on_refusal=lambda: None),
+            Middleware(RequestMiddleware, instruments=requests),
+            Middleware(AuthMiddleware, keys=load_keys(settings), on_refusal=lambda: None),
             Middleware(HeadAsGet, routes=()),
         ],
     )
-    app.state.parts = Parts(
-        settings, JournaledStore(store, settings.data_dir), store.events.tail(), state
+    app.state.services = Services(
+        settings, JournaledStore(store, settings.data_dir), store.events.broadcaster(), state
     )
     app.router.routes.extend(
         route for route in health.router.routes if getattr(route, "path", "") in SERVED

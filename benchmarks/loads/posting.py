@@ -110,10 +110,10 @@ def queue(stage: Stage, *, count: int = 10_000) -> dict[str, float]:
 def insert(stage: Stage, count: int, *, dataset_id: str) -> None:
     """Queue jobs past the API, many in one write. As they would be, but without a ledger."""
     made = json.loads(
-        stage.store.link.run(lambda client: json.dumps(client.config_get("appendfsync")))
+        stage.store.client.run(lambda client: json.dumps(client.config_get("appendfsync")))
     )
     assert made == {"appendfsync": "always"}
-    expected = stage.store.link.expected
+    expected = stage.store.client.expected
     keys = [] if expected is None else [identity_key(expected)]
     client = redis.Redis.from_url(stage.redis.url)
     resolved = json.dumps({"dataset": "load", "epochs": 200, "padding": "x" * 1000})
@@ -145,7 +145,9 @@ def insert(stage: Stage, count: int, *, dataset_id: str) -> None:
 
 def redis_mib(stage: Stage) -> float:
     """Memory that Redis uses for its data."""
-    return float(stage.store.link.run(lambda client: client.info("memory")["used_memory"])) / 2**20
+    return (
+        float(stage.store.client.run(lambda client: client.info("memory")["used_memory"])) / 2**20
+    )
 
 
 def check(tally: Tally, wanted: dict[int, int]) -> None:

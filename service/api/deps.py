@@ -1,4 +1,4 @@
-"""What routes are given: the parts of the service, and checked names out of the path."""
+"""Dependencies of the routes: shared services, and checked names out of the path."""
 
 import re
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ from service.observability.metrics import Instruments
 from service.server.problems import Problem
 from service.settings import ApiSettings
 from service.store.errors import NotFound
-from service.store.event_subscriptions import EventTail
+from service.store.event_subscriptions import EventBroadcaster
 from service.store.models import DatasetRecord
 from service.store.store import Store
 
@@ -28,12 +28,12 @@ STREAM_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Services:
     """What a request may use. Made once, by the application."""
 
     settings: ApiSettings
     journal: JournaledStore
-    tail: EventTail
+    broadcaster: EventBroadcaster
     instruments: Instruments
     curves: CurveCache = field(default_factory=CurveCache)
     storage: StorageMeter = field(init=False)
@@ -53,12 +53,12 @@ class Parts:
         self.instruments.inc("moco_http_slow_clients_total", stage=stage)
 
 
-async def _parts(request: Request) -> Parts:
-    parts: Parts = request.app.state.parts
-    return parts
+async def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
 
 
-PartsOf = Annotated[Parts, Depends(_parts)]
+ServicesDep = Annotated[Services, Depends(_services)]
 
 
 async def _job_id(
@@ -114,15 +114,15 @@ def cursor(after: str | None, pattern: str) -> str | None:
     return after
 
 
-def made(body: BaseModel, *, location: str, replayed: bool) -> Response:
+def created(body: BaseModel, *, location: str, replayed: bool) -> Response:
     """201, with where the new thing is."""
     headers = {"Location": location}
     if replayed:
         headers["Idempotent-Replayed"] = "true"
-    return answer(body, status=201, headers=headers)
+    return json_response(body, status=201, headers=headers)
 
 
-def answer(
+def json_response(
     body: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
     """A JSON answer with headers of its own."""

@@ -1,9 +1,9 @@
-"""Curves of a run, read a little further at each look and kept thin: a page of a million points.
+"""Downsampled curves of a run, read a little further on each request.
 
-A `metrics.jsonl` only grows, so each look reads what is new. A file that was never looked at may be
-hundreds of megabytes: one look reads for a tenth of a second, takes samples of the rest, and says
-that it did; the next looks read on until nothing is left to sample. A look at a range of steps does
-the same with that part of the file alone, so the fewer steps it spans, the finer it is.
+A `metrics.jsonl` only grows, so each read takes what is new. A file that was never read may be
+hundreds of megabytes: one read takes a tenth of a second, samples the rest, and says that it did;
+the next reads go on until nothing is left to sample. A read of a range of steps does the same with
+that part of the file alone, so the fewer steps it spans, the finer it is.
 """
 
 import os
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, NamedTuple
 
-from service.curves.reader import Point, Reading, columns, parse_readings, signals_of, thin
+from service.curves.reader import Point, Reading, columns, downsample, parse_readings, signals_of
 from service.curves.step_index import ALL, Span, Steps, span_of
 
 POINTS_KEPT = 4096
@@ -137,7 +137,7 @@ class CurveCache:
         self._ranges: OrderedDict[str, _File] = OrderedDict()
         self._lock = threading.Lock()
 
-    def look(
+    def read(
         self,
         key: str,
         file: BinaryIO,
@@ -169,7 +169,7 @@ class CurveCache:
         if steps != ALL:
             series = {name: found for name, all_ in series.items() if (found := steps.within(all_))}
         kept = points_max if is_whole or steps != ALL else max(2, points_max // 2)
-        return Curves({name: thin(found, kept) for name, found in series.items()}, is_whole)
+        return Curves({name: downsample(found, kept) for name, found in series.items()}, is_whole)
 
     def _known(self, key: str, file: BinaryIO, steps: Steps, span: Span) -> _File:
         """What is known of a file; nothing if another one has taken its place."""

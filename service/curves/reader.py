@@ -113,7 +113,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
-def thin(points: list[Point], points_max: int) -> list[Point]:
+def downsample(points: list[Point], points_max: int) -> list[Point]:
     """At most `points_max` >= 2 of `points`: first, last, and the extremes of equal buckets.
 
     Every peak of the curve stays to be seen, which taking each n-th point would lose.

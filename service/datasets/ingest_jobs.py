@@ -7,7 +7,7 @@ from typing import cast
 
 from service.datasets.uploads import staged_path
 from service.errors import ServiceError, invalid
-from service.files.disk_errors import disk_told
+from service.files.disk_errors import translate_disk_errors
 from service.ids import new_id
 from service.jobs.planner import INGEST_POOL
 from service.ledger.journaled_store import JournaledStore
@@ -61,7 +61,7 @@ def resolved_options(asked: IngestOptions, settings: ApiSettings) -> IngestOptio
     return IngestOptions.model_validate(values)
 
 
-def fillable(store: Store, name: str) -> DatasetRecord:
+def get_uploadable(store: Store, name: str) -> DatasetRecord:
     """The dataset, if it waits for bytes. Raises NotFound, WrongState."""
     record = store.datasets.get(name)
     if record.source is not None:
@@ -73,11 +73,11 @@ def fillable(store: Store, name: str) -> DatasetRecord:
     return record
 
 
-def take_in(
+def accept_upload(
     journal: JournaledStore, record: DatasetRecord, *, size_bytes: int, sha256: str
 ) -> DatasetRecord:
     """The content is whole: note it, and have it ingested."""
-    with disk_told():
+    with translate_disk_errors():
         journal.set_uploaded(record.id, size_bytes=size_bytes, sha256=sha256)
     return prepare(journal, record, source=staged_path(record.id))
 
@@ -108,6 +108,6 @@ def prepare(
         dataset_id=record.id,
     )
     key = f"ingest:{record.id}:{record.job_id or 'first'}"
-    with disk_told():
+    with translate_disk_errors():
         journal.submit(new, job_id=new_id("job"), idempotency_key=key, fingerprint=source)
     return journal.store.datasets.get(record.id)

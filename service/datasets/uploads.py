@@ -18,7 +18,7 @@ from typing import BinaryIO
 from anyio import to_thread
 
 from service.errors import ServiceError, WrongOffset
-from service.files.disk_errors import disk_told
+from service.files.disk_errors import translate_disk_errors
 from service.store.errors import NotFound
 from trainer.failpoints import reach
 from trainer.file_names import UPLOAD
@@ -29,7 +29,7 @@ LOCK_WAIT_S, LOCK_AGAIN_S = 2.0, 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Announced:
+class UploadOffer:
     """What the sender says of an upload before its bytes."""
 
     offset: int
@@ -142,7 +142,7 @@ async def staged(path: Path) -> AsyncIterator[BinaryIO]:
 async def receive(
     file: BinaryIO,
     chunks: AsyncIterator[bytes],
-    told: Announced,
+    told: UploadOffer,
     *,
     on_bytes: Callable[[int], None],
 ) -> Received:
@@ -155,7 +155,7 @@ async def receive(
     place = told.offset
 
     def write(block: bytes) -> None:
-        with disk_told():
+        with translate_disk_errors():
             _write_all(file, block)
             reach("upload.mid_write")
         hasher.update(block)
@@ -180,7 +180,7 @@ async def receive(
 
 
 def _open(path: Path) -> BinaryIO:
-    with disk_told():
+    with translate_disk_errors():
         try:
             return os.fdopen(os.open(path, _FLAGS, 0o600), "r+b", buffering=0)
         except FileNotFoundError:  # its folder was deleted a moment ago
@@ -195,7 +195,7 @@ def _locked(file: BinaryIO) -> bool:
     return True
 
 
-def _place(file: BinaryIO, told: Announced) -> "hashlib._Hash":
+def _place(file: BinaryIO, told: UploadOffer) -> "hashlib._Hash":
     """Stand at the offset, with the hash of all bytes before it."""
     held = os.fstat(file.fileno()).st_size
     if told.offset not in (0, held):
@@ -234,6 +234,6 @@ def _write_all(file: BinaryIO, block: bytes) -> None:
 
 
 def _sync(file: BinaryIO) -> None:
-    with disk_told():
+    with translate_disk_errors():
         reach("upload.pre_sync")
         os.fsync(file.fileno())

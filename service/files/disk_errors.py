@@ -8,7 +8,7 @@ from trainer.files import FULL_DISK
 
 
 @contextmanager
-def disk_told() -> Iterator[None]:
+def translate_disk_errors() -> Iterator[None]:
     """Raise ServiceError `disk_full` or `storage` where a disk refuses with an OSError."""
     try:
         yield

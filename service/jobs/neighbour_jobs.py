@@ -30,7 +30,7 @@ RETRIED = ("failed", "cancelled")
 """Another search may end better."""
 
 
-class Asked(Record):
+class StoredQuery(Record):
     """A query for neighbours, as the record of its job keeps it."""
 
     rows: list[int] | None
@@ -65,7 +65,7 @@ class Probes:
         # Made from the checked id, never from what the record says.
         return f"jobs/{self.job.id}/probes"
 
-    def check(self, asked: Asked) -> Source:
+    def check(self, asked: StoredQuery) -> Source:
         """Return the encoder that is meant. Raises ServiceError if nothing can be asked."""
         if self.job.kind != "train":
             raise ServiceError("wrong_state", "An ingest has no encoder.")
@@ -75,7 +75,7 @@ class Probes:
             raise ServiceError("too_many_probes", f"{waiting} probes wait already.")
         return self._checkpoint(asked) if asked.checkpoint is not None else self._best()
 
-    def submit(self, asked: Asked, source: Source, *, probe_id: str) -> Submitted:
+    def submit(self, asked: StoredQuery, source: Source, *, probe_id: str) -> Submitted:
         """Queue it. The image lies in the probe's folder by now, if one was sent.
 
         The same rows of the same encoder answer the probe that was made before.
@@ -136,7 +136,7 @@ class Probes:
             "no_encoder", f"The job is {job.status} and has saved no checkpoint yet."
         )
 
-    def _checkpoint(self, asked: Asked) -> Source:
+    def _checkpoint(self, asked: StoredQuery) -> Source:
         told = [
             one for one in self.store.jobs.checkpoints(self.job.id) if one.step == asked.checkpoint
         ]
@@ -151,7 +151,7 @@ class Probes:
             hint="Choose one that the list of checkpoints calls available, or leave it out.",
         )
 
-    def _new(self, told: Asked, source: Source, probe_id: str) -> NewJob:
+    def _new(self, told: StoredQuery, source: Source, probe_id: str) -> NewJob:
         folder = f"{self.folder}/{probe_id}"
         spec = ProbeSpec(
             job=JobSpec.model_validate_json(self.job.resolved_json),
@@ -173,7 +173,7 @@ class Probes:
             folder=folder,
         )
 
-    def _key(self, told: Asked, source: Source) -> str:
+    def _key(self, told: StoredQuery, source: Source) -> str:
         return f"probe:{self.job.id}:{source.sha256}:{fingerprint(told)}"
 
 

@@ -31,15 +31,15 @@ class _Asked:
     outcome: "asyncio.Future[Submitted]"
 
 
-class Clerk:
+class SubmitBatcher:
     """One batch at a time, in a thread of its own. To be called from one event loop."""
 
     def __init__(self, journal: JournaledStore) -> None:
         self._journal = journal
         self._waiting: list[_Asked] = []
         self._at_work: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="clerk")
-        self._syncs = ThreadPoolExecutor(SYNCS, thread_name_prefix="clerk-sync")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="submit_batcher")
+        self._syncs = ThreadPoolExecutor(SYNCS, thread_name_prefix="submit_batcher-sync")
 
     async def submit(self, spec: JobSpec, *, key: str | None) -> Submitted:
         """Plan the job, write it down and queue it; `key` is the Idempotency-Key.

@@ -6,7 +6,7 @@ from pathlib import Path
 from service.ledger.checksums import check_files
 from service.ledger.consistency import Finding, compare
 from service.ledger.reader import read_folders
-from service.store.full_scan import Census, take_census
+from service.store.full_scan import FullScan, scan_all
 from service.store.store import Store
 
 LOOKS = 3
@@ -27,17 +27,17 @@ def audit(store: Store, data_dir: Path, *, deep: bool = False) -> AuditResult:
 
     While jobs run, disk and store change between two reads: only what every look finds is told.
     """
-    census = take_census(store.link)
-    findings = _look(data_dir, census, deep=deep)
+    scan = scan_all(store.client)
+    findings = _look(data_dir, scan, deep=deep)
     for _ in range(LOOKS - 1):
         if not findings:
             break
-        census = take_census(store.link)
-        found = _look(data_dir, census, deep=deep)
+        scan = scan_all(store.client)
+        found = _look(data_dir, scan, deep=deep)
         findings = [one for one in findings if one in found]
-    return AuditResult(len(census.jobs), len(census.datasets), tuple(findings))
+    return AuditResult(len(scan.jobs), len(scan.datasets), tuple(findings))
 
 
-def _look(data_dir: Path, census: Census, *, deep: bool) -> list[Finding]:
+def _look(data_dir: Path, scan: FullScan, *, deep: bool) -> list[Finding]:
     jobs, datasets = (list(read_folders(data_dir, kind)) for kind in ("jobs", "datasets"))
-    return [*compare(jobs, datasets, census), *check_files(data_dir, census, deep=deep)]
+    return [*compare(jobs, datasets, scan), *check_files(data_dir, scan, deep=deep)]

@@ -7,34 +7,34 @@ from pathlib import Path
 from typing import Any
 
 from service.ledger.consistency import Finding
-from service.store.full_scan import Census, Counted
+from service.store.full_scan import FullScan, JobIndexes
 from trainer.files import MANIFEST, sha256_of
 
 SUMS = "SHA256SUMS"
 _RESUME = "It is run from the checkpoint before it; nothing is to do."
 
 
-def check_files(data_dir: Path, census: Census, *, deep: bool) -> Iterator[Finding]:
+def check_files(data_dir: Path, scan: FullScan, *, deep: bool) -> Iterator[Finding]:
     """Every file that differs.
 
     Of each job the newest checkpoint and the artifacts are read; `deep` reads all checkpoints
     and the packs of datasets too.
     """
-    for counted in census.jobs.values():
-        if counted.record.kind == "train":
-            yield from _checkpoints(data_dir, counted, deep=deep)
-            yield from _artifacts(data_dir, counted)
-        yield from _drafts(data_dir, counted)
-    for dataset in census.datasets.values():
+    for indexes in scan.jobs.values():
+        if indexes.record.kind == "train":
+            yield from _checkpoints(data_dir, indexes, deep=deep)
+            yield from _artifacts(data_dir, indexes)
+        yield from _drafts(data_dir, indexes)
+    for dataset in scan.datasets.values():
         if dataset.pack is not None:
             yield from _pack(data_dir, dataset.pack, deep=deep)
 
 
-def _checkpoints(data_dir: Path, counted: Counted, *, deep: bool) -> Iterator[Finding]:
+def _checkpoints(data_dir: Path, indexes: JobIndexes, *, deep: bool) -> Iterator[Finding]:
     """The newest must be there. Older ones were pruned, or are whole."""
-    record = counted.record
+    record = indexes.record
     is_done = record.status == "succeeded" and not deep
-    told = counted.checkpoints if deep else counted.checkpoints[-1:]
+    told = indexes.checkpoints if deep else indexes.checkpoints[-1:]
     for one in () if is_done else told:
         try:
             manifest = (data_dir / one.path / MANIFEST).read_bytes()
@@ -49,8 +49,8 @@ def _checkpoints(data_dir: Path, counted: Counted, *, deep: bool) -> Iterator[Fi
             yield Finding("bad_checkpoint", f"{one.path}/{name}", why, _RESUME)
 
 
-def _artifacts(data_dir: Path, counted: Counted) -> Iterator[Finding]:
-    record = counted.record
+def _artifacts(data_dir: Path, indexes: JobIndexes) -> Iterator[Finding]:
+    record = indexes.record
     if record.status != "succeeded" or record.artifacts_folder is None:
         return
     folder = data_dir / record.artifacts_folder
@@ -66,12 +66,12 @@ def _artifacts(data_dir: Path, counted: Counted) -> Iterator[Finding]:
                 yield Finding("bad_artifact", where, f"It says otherwise of {name}.", hint)
 
 
-def _drafts(data_dir: Path, counted: Counted) -> Iterator[Finding]:
+def _drafts(data_dir: Path, indexes: JobIndexes) -> Iterator[Finding]:
     """What an attempt that is over was still writing.
 
     The draft of the newest attempt is removed by the next one; that of a pack has the report.
     """
-    record = counted.record
+    record = indexes.record
     over = record.status == "succeeded"
     for draft in (data_dir / record.folder).glob("attempts/*/**/*.tmp"):
         parts = draft.relative_to(data_dir / record.folder).parts

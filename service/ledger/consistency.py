@@ -7,7 +7,7 @@ from typing import NamedTuple
 from service.ledger.entries import AttemptEnded, DatasetCreated
 from service.ledger.reader import Folder
 from service.ledger.replay import JobLedger, dataset_deletion, superseded
-from service.store.full_scan import Census, Counted
+from service.store.full_scan import FullScan, JobIndexes
 
 RECONCILE = "Run `moco admin reconcile`."
 
@@ -25,7 +25,7 @@ class Finding(NamedTuple):
 
 
 def compare(
-    jobs: Sequence[Folder], datasets: Sequence[Folder], census: Census
+    jobs: Sequence[Folder], datasets: Sequence[Folder], scan: FullScan
 ) -> Iterator[Finding]:
     """Every disagreement between the ledgers and the store."""
     kept = [folder for folder in datasets if not dataset_deletion(folder.lines)]
@@ -33,15 +33,15 @@ def compare(
         job.submitted.job_id: job for folder in (*jobs, *kept) for job in folder.job_ledgers()
     }
     yield from _damaged((*jobs, *datasets))
-    yield from _missing(ledgers, census)
-    yield from _without_folder(ledgers, census)
-    for counted in census.jobs.values():
-        yield from _state(counted)
-    for name, id in census.strays:
+    yield from _missing(ledgers, scan)
+    yield from _without_folder(ledgers, scan)
+    for indexes in scan.jobs.values():
+        yield from _state(indexes)
+    for name, id in scan.strays:
         yield Finding("stray", id, f"{name} names a job without a record.", "Report it: a bug.")
     for job in ledgers.values():
-        yield from _completions(job, census.jobs.get(job.submitted.job_id))
-    yield from _datasets(datasets, census)
+        yield from _completions(job, scan.jobs.get(job.submitted.job_id))
+    yield from _datasets(datasets, scan)
 
 
 def _damaged(folders: Iterable[Folder]) -> Iterator[Finding]:
@@ -52,42 +52,42 @@ def _damaged(folders: Iterable[Folder]) -> Iterator[Finding]:
             )
 
 
-def _missing(ledgers: dict[str, JobLedger], census: Census) -> Iterator[Finding]:
+def _missing(ledgers: dict[str, JobLedger], scan: FullScan) -> Iterator[Finding]:
     gone = superseded(ledgers.values())
     for id, job in ledgers.items():
-        if id not in census.jobs and not job.deleted and id not in gone:
+        if id not in scan.jobs and not job.deleted and id not in gone:
             yield Finding("missing_job", id, "It is on the disk, not in Redis.", RECONCILE)
 
 
-def _without_folder(ledgers: dict[str, JobLedger], census: Census) -> Iterator[Finding]:
-    for id, counted in census.jobs.items():
+def _without_folder(ledgers: dict[str, JobLedger], scan: FullScan) -> Iterator[Finding]:
+    for id, indexes in scan.jobs.items():
         # A probe may be lost: someone asks again.
-        if id not in ledgers and counted.record.kind != "probe":
+        if id not in ledgers and indexes.record.kind != "probe":
             yield Finding(
                 "no_ledger",
-                counted.record.folder,
+                indexes.record.folder,
                 f"{id} is in Redis only: a lost Redis would lose it.",
                 "It was made by an older version, or its folder was removed: delete the job.",
             )
 
 
-def _state(counted: Counted) -> Iterator[Finding]:
+def _state(indexes: JobIndexes) -> Iterator[Finding]:
     """One status, its index, the index of all; ready exactly if queued, leased if running."""
-    record = counted.record
+    record = indexes.record
     told = f"It is {record.status}"
-    if counted.statuses != (record.status,) or not counted.listed:
-        names = ", ".join(counted.statuses) or "no status"
+    if indexes.statuses != (record.status,) or not indexes.listed:
+        names = ", ".join(indexes.statuses) or "no status"
         yield Finding("two_states", record.id, f"{told}, listed under {names}.", "Report it.")
     wanted = (record.pool,) if record.status == "queued" else ()
-    if counted.ready != wanted:
-        detail = f"{told}, and stands in line in: {', '.join(counted.ready) or 'no pool'}."
+    if indexes.ready != wanted:
+        detail = f"{told}, and stands in line in: {', '.join(indexes.ready) or 'no pool'}."
         yield Finding("wrong_line", record.id, detail, "Report it.")
-    if counted.leased != (record.status in ("running", "stopping")):
-        has = "has a" if counted.leased else "has no"
+    if indexes.leased != (record.status in ("running", "stopping")):
+        has = "has a" if indexes.leased else "has no"
         yield Finding("wrong_lease", record.id, f"{told}, and {has} lease.", "Report it.")
 
 
-def _completions(job: JobLedger, counted: Counted | None) -> Iterator[Finding]:
+def _completions(job: JobLedger, indexes: JobIndexes | None) -> Iterator[Finding]:
     ends = [
         line
         for lines in job.own.values()
@@ -97,24 +97,24 @@ def _completions(job: JobLedger, counted: Counted | None) -> Iterator[Finding]:
     id = job.submitted.job_id
     if len(ends) > 1:
         yield Finding("two_completions", id, f"{len(ends)} attempts succeeded.", "Report it.")
-    if ends and counted is not None and counted.record.status != "succeeded":
-        detail = f"It succeeded on the disk and is {counted.record.status} in Redis."
+    if ends and indexes is not None and indexes.record.status != "succeeded":
+        detail = f"It succeeded on the disk and is {indexes.record.status} in Redis."
         yield Finding("lost_completion", id, detail, "Redis lost writes: restore its volume.")
 
 
-def _datasets(folders: Sequence[Folder], census: Census) -> Iterator[Finding]:
-    names = Counter(record.name for record in census.datasets.values())
+def _datasets(folders: Sequence[Folder], scan: FullScan) -> Iterator[Finding]:
+    names = Counter(record.name for record in scan.datasets.values())
     known = {folder.name for folder in folders if folder.lines}
     for folder in folders:
         created = next((line for line in folder.lines if isinstance(line, DatasetCreated)), None)
-        if created is None or folder.name in census.datasets or dataset_deletion(folder.lines):
+        if created is None or folder.name in scan.datasets or dataset_deletion(folder.lines):
             continue
         # Without content, another has the name: then it was never accepted.
         if created.name not in names or folder.job_ledgers():
             yield Finding(
                 "missing_dataset", folder.name, "It is on the disk, not in Redis.", RECONCILE
             )
-    for id in census.datasets:
+    for id in scan.datasets:
         if id not in known:
             yield Finding(
                 "no_ledger", id, "The dataset is in Redis only.", "Add it again before Redis goes."

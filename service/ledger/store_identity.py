@@ -48,7 +48,7 @@ def ensure_identity(store: Store, data_dir: Path, *, whole: bool = False) -> Rep
         if not store.rebuild.identify(mine):
             raise Misconfigured(_other(data_dir, mine, "another"))
     _tell(report)
-    store.link.expected = mine
+    store.client.expected = mine
     return report
 
 

@@ -8,8 +8,15 @@ import structlog
 from service.errors import ServiceError
 from service.jobs.neighbour_jobs import forget_old
 from service.ledger.journaled_store import JournaledStore
-from service.maintenance.periodic_thread import Background
-from service.maintenance.retention import CALM_S, Removable, Shelf, due, removable, trim_events
+from service.maintenance.periodic_thread import PeriodicThread
+from service.maintenance.retention import (
+    CALM_S,
+    Removable,
+    RetentionContext,
+    due,
+    removable,
+    trim_events,
+)
 from service.settings import ApiSettings
 from service.store.errors import DatasetInUse, NotFound, StoreError, WrongState
 
@@ -21,7 +28,7 @@ OLD_KEYS_KEPT_S = 24 * 3600.0
 log = structlog.get_logger("service.maintenance.cleanup")
 
 
-class Tidier(Background):
+class CleanupThread(PeriodicThread):
     """A thread that looks at the start and then once an hour. Any number of them may run.
 
     It looks more often where something is kept for less, or where there is a limit of bytes.
@@ -32,15 +39,15 @@ class Tidier(Background):
         self._journal, self._settings = journal, settings
         self._trimmed = set[str]()
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Look once."""
-        shelf = Shelf(self._journal, self._settings, time.time())
+        context = RetentionContext(self._journal, self._settings, time.time())
         try:
-            for one in due(list(removable(shelf)), bytes_max=self._settings.removable_bytes_max):
+            for one in due(list(removable(context)), bytes_max=self._settings.removable_bytes_max):
                 if self._stopping.is_set():
                     return
                 self._remove(one)
-            if count := trim_events(shelf, self._trimmed):
+            if count := trim_events(context, self._trimmed):
                 log.info("events_removed", count=count)
         except (StoreError, OSError) as error:
             log.warning("retention_stopped", error=str(error))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import structlog
 
-from service.maintenance.periodic_thread import Background
+from service.maintenance.periodic_thread import PeriodicThread
 from service.store.errors import StoreError, StoreLost
 from service.store.job_queue import JobQueue
 from service.store.lease_clock import LeaseClock
@@ -13,7 +13,7 @@ from trainer.errors import TrainerError
 log = structlog.get_logger("service.maintenance.lease_reaper")
 
 
-class Reaper(Background):
+class LeaseReaper(PeriodicThread):
     """A thread that ends tick k a tick's length after it saw k. Any number of them may run.
 
     The length is measured on the monotonic clock, and begins again after every failure: while
@@ -37,7 +37,7 @@ class Reaper(Background):
         self._on_lost, self._on_answer = on_lost, on_answer
         self._is_away = False
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Read the clock, or move it on from what was read or moved a tick ago."""
         try:
             self._clock.advance()

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from typing import Self
 
 
-class Background(ABC):
+class PeriodicThread(ABC):
     """A thread that takes its first turn at once, and another `every_s` after each has ended."""
 
     def __init__(self, name: str, *, every_s: float) -> None:
@@ -14,7 +14,7 @@ class Background(ABC):
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     @abstractmethod
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """What is done each time. What it raises ends the thread."""
 
     def __enter__(self) -> Self:
@@ -39,5 +39,5 @@ class Background(ABC):
     def _run(self) -> None:
         wait_s = 0.0
         while not self._stopping.wait(wait_s):
-            self.turn()
+            self.run_once()
             wait_s = self._every_s

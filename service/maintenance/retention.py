@@ -45,7 +45,7 @@ class Removable:
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class RetentionContext:
     """Context of one retention pass: ledger, store, settings and the time."""
 
     journal: JournaledStore
@@ -80,33 +80,33 @@ def due(found: Sequence[Removable], *, bytes_max: int | None) -> list[Removable]
     return old
 
 
-def removable(shelf: Shelf) -> Iterator[Removable]:
+def removable(context: RetentionContext) -> Iterator[Removable]:
     """Look at everything that may go. Raises StoreError, OSError."""
-    for dataset in each_dataset(shelf.store):
-        yield from _of_dataset(shelf, dataset)
+    for dataset in each_dataset(context.store):
+        yield from _of_dataset(context, dataset)
     for status in ("failed", "cancelled", "succeeded"):
-        for job in each_job(shelf.store, status):
-            yield from _of_job(shelf, job)
-    for log in sorted((shelf.data_dir / "logs").glob("*")):
+        for job in each_job(context.store, status):
+            yield from _of_job(context, job)
+    for log in sorted((context.data_dir / "logs").glob("*")):
         if ROTATED.fullmatch(log.name):
             yield Removable(
                 kind="log",
                 id=log.name,
-                age_s=_age_s(shelf, log),
+                age_s=_age_s(context, log),
                 size_bytes=folder_bytes(log),
-                kept_s=shelf.settings.log_kept_s,
+                kept_s=context.settings.log_kept_s,
                 remove=partial(log.unlink, missing_ok=True),
             )
 
 
-def trim_events(shelf: Shelf, seen: set[str]) -> int:
+def trim_events(context: RetentionContext, seen: set[str]) -> int:
     """Remove the events of jobs that ended long ago; `seen` are those of which they are gone."""
     count = 0
     for status in ("failed", "cancelled", "succeeded"):
-        for job in each_job(shelf.store, status):
+        for job in each_job(context.store, status):
             key = f"{job.id}:{job.attempt}"
-            if key not in seen and _ended_ago_s(shelf, job) > shelf.settings.event_kept_s:
-                count += shelf.store.jobs.trim_events(job.id)
+            if key not in seen and _ended_ago_s(context, job) > context.settings.event_kept_s:
+                count += context.store.jobs.trim_events(job.id)
                 seen.add(key)
     return count
 
@@ -129,56 +129,56 @@ def each_job(store: Store, status: Status) -> Iterator[JobRecord]:
         after, has_more = (page.data[-1].id if page.data else None), page.has_more
 
 
-def _of_dataset(shelf: Shelf, record: DatasetRecord) -> Iterator[Removable]:
-    staged = shelf.data_dir / "datasets" / record.id / UPLOAD
-    size_bytes, settings = folder_bytes(staged), shelf.settings
+def _of_dataset(context: RetentionContext, record: DatasetRecord) -> Iterator[Removable]:
+    staged = context.data_dir / "datasets" / record.id / UPLOAD
+    size_bytes, settings = folder_bytes(staged), context.settings
     if size_bytes and record.status in ("received", "ready") and not is_locked(staged):
         yield Removable(
             kind="upload",
             id=record.id,
             # One that is not whole may be gone on with, so it goes for its age only.
-            age_s=_age_s(shelf, staged),
+            age_s=_age_s(context, staged),
             size_bytes=size_bytes if record.status == "ready" else 0,
             kept_s=settings.upload_kept_s,
-            remove=lambda: _empty(shelf, record, staged),
+            remove=lambda: _empty(context, record, staged),
         )
     if record.status == "failed" or (record.status == "received" and not size_bytes):
         yield Removable(
             kind="dataset",
             id=record.id,
-            age_s=shelf.now_s - _settled_s(shelf, record),
+            age_s=context.now_s - _settled_s(context, record),
             size_bytes=folder_bytes(staged.parent),
             kept_s=settings.dataset_unusable_kept_s,
-            remove=lambda: _delete_dataset(shelf, record.id, staged),
+            remove=lambda: _delete_dataset(context, record.id, staged),
         )
 
 
-def _empty(shelf: Shelf, record: DatasetRecord, staged: Path) -> None:
+def _empty(context: RetentionContext, record: DatasetRecord, staged: Path) -> None:
     """The dataset may have been given other content since it was looked at."""
-    if shelf.store.datasets.get(record.id).status != record.status:
+    if context.store.datasets.get(record.id).status != record.status:
         return
-    kept_s = shelf.settings.upload_kept_s
+    kept_s = context.settings.upload_kept_s
     empty(staged, older_s=min(kept_s, CALM_S) if record.status == "ready" else kept_s)
 
 
-def _delete_dataset(shelf: Shelf, id: str, staged: Path) -> None:
+def _delete_dataset(context: RetentionContext, id: str, staged: Path) -> None:
     with no_sender(staged):
-        now = shelf.store.datasets.get(id)
+        now = context.store.datasets.get(id)
         if now.status == "failed" or (now.status == "received" and not staged.stat().st_size):
-            shelf.journal.delete_dataset(id)
+            context.journal.delete_dataset(id)
 
 
-def _settled_s(shelf: Shelf, record: DatasetRecord) -> float:
+def _settled_s(context: RetentionContext, record: DatasetRecord) -> float:
     """Since when the dataset is of no use."""
     if record.status == "failed" and record.job_id:
-        return shelf.store.jobs.get(record.job_id).finished_at_s or record.created_at_s
+        return context.store.jobs.get(record.job_id).finished_at_s or record.created_at_s
     return record.created_at_s
 
 
-def _of_job(shelf: Shelf, job: JobRecord) -> Iterator[Removable]:
+def _of_job(context: RetentionContext, job: JobRecord) -> Iterator[Removable]:
     if not re.fullmatch(ids.JOB_ID, job.id):
         return
-    folder, age_s = shelf.data_dir / "jobs" / job.id, _ended_ago_s(shelf, job)
+    folder, age_s = context.data_dir / "jobs" / job.id, _ended_ago_s(context, job)
     checkpoints = [
         path for path in folder.glob("attempts/*/*") if _is_checkpoints(path, job.attempt)
     ]
@@ -189,17 +189,17 @@ def _of_job(shelf: Shelf, job: JobRecord) -> Iterator[Removable]:
             id=job.id,
             age_s=age_s,
             size_bytes=checkpoint_bytes,
-            kept_s=shelf.settings.checkpoint_kept_s,
-            remove=lambda: _drop_checkpoints(shelf, job.id, checkpoints),
+            kept_s=context.settings.checkpoint_kept_s,
+            remove=lambda: _drop_checkpoints(context, job.id, checkpoints),
         )
-    if job.status != "succeeded" and shelf.settings.job_kept_s is not None:
+    if job.status != "succeeded" and context.settings.job_kept_s is not None:
         yield Removable(
             kind="job",
             id=job.id,
             age_s=age_s,
             size_bytes=folder_bytes(folder) - checkpoint_bytes,
-            kept_s=shelf.settings.job_kept_s,
-            remove=lambda: _delete_job(shelf, job.id),
+            kept_s=context.settings.job_kept_s,
+            remove=lambda: _delete_job(context, job.id),
         )
 
 
@@ -210,24 +210,24 @@ def _is_checkpoints(path: Path, attempt: int) -> bool:
     return path.name in names and number.isdecimal() and int(number) <= attempt
 
 
-def _drop_checkpoints(shelf: Shelf, id: str, checkpoints: Sequence[Path]) -> None:
-    attempts = shelf.store.jobs.forget_checkpoints(id)
+def _drop_checkpoints(context: RetentionContext, id: str, checkpoints: Sequence[Path]) -> None:
+    attempts = context.store.jobs.forget_checkpoints(id)
     for path in checkpoints:
         if int(path.parent.name) <= attempts:  # a later attempt has its own
             drop(path) if path.name == "checkpoints" else shutil.rmtree(path, ignore_errors=True)
 
 
-def _delete_job(shelf: Shelf, id: str) -> None:
-    shelf.journal.delete(id)
-    forget_of_job(shelf.store, shelf.data_dir, id)
+def _delete_job(context: RetentionContext, id: str) -> None:
+    context.journal.delete(id)
+    forget_of_job(context.store, context.data_dir, id)
 
 
-def _ended_ago_s(shelf: Shelf, job: JobRecord) -> float:
-    return shelf.now_s - (job.finished_at_s or shelf.now_s)
+def _ended_ago_s(context: RetentionContext, job: JobRecord) -> float:
+    return context.now_s - (job.finished_at_s or context.now_s)
 
 
-def _age_s(shelf: Shelf, path: Path) -> float:
+def _age_s(context: RetentionContext, path: Path) -> float:
     try:
-        return shelf.now_s - path.lstat().st_mtime
+        return context.now_s - path.lstat().st_mtime
     except FileNotFoundError:
         return 0.0

@@ -16,7 +16,7 @@ OPEN = frozenset({SIGN_IN, SIGN_OUT})
 """Paths that ask for the key themselves."""
 
 
-class KeyGuard:
+class AuthMiddleware:
     """ASGI middleware that answers 401 unless the request carries a key or a session.
 
     It stands before routing, so a path that does not exist asks for the key as well. The role of

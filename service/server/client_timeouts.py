@@ -27,7 +27,7 @@ HEAD_BYTES_MAX = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class ClientTimeouts:
     """The deadlines of every connection."""
 
     head_s: float = 10.0
@@ -44,12 +44,12 @@ class Patience:
     """Open at once; of more, the one that has waited longest without a request is closed."""
 
 
-class PatientProtocol(HttpToolsProtocol):
-    """uvicorn's connection with deadlines. Someone must call `pass_time` now and then."""
+class TimeoutProtocol(HttpToolsProtocol):
+    """uvicorn's connection with deadlines. Someone must call `charge` now and then."""
 
-    def __init__(self, *args: Any, patience: Patience, on_slow: OnSlow, **more: Any) -> None:  # noqa: ANN401  # as uvicorn calls it
+    def __init__(self, *args: Any, timeouts: ClientTimeouts, on_slow: OnSlow, **more: Any) -> None:  # noqa: ANN401  # as uvicorn calls it
         super().__init__(*args, **more)
-        self._patience, self._on_slow = patience, on_slow
+        self._timeouts, self._on_slow = timeouts, on_slow
         self._seen: tuple[Stage | None, RequestResponseCycle | None] = (None, None)
         self._left_s = self._unread_s = 0.0
         self._got_bytes = self._head_bytes = self._framing_bytes = 0
@@ -59,10 +59,10 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401  # as uvicorn has it
         """One more: if they are too many, one that only waits has to go."""
         super().connection_made(transport)
-        if len(self.connections) > self._patience.connections:
-            there = [one for one in self.connections if isinstance(one, PatientProtocol)]
+        if len(self.connections) > self._timeouts.connections:
+            there = [one for one in self.connections if isinstance(one, TimeoutProtocol)]
             there = [one for one in there if not one.transport.is_closing()]
-            if len(there) > self._patience.connections:
+            if len(there) > self._timeouts.connections:
                 _longest_waiting(there, default=self).drop("crowd")
 
     def data_received(self, data: bytes) -> None:
@@ -109,21 +109,21 @@ class PatientProtocol(HttpToolsProtocol):
         self._part = None
         super().on_message_complete()
 
-    def pass_time(self, elapsed_s: float) -> None:
+    def charge(self, elapsed_s: float) -> None:
         """Charge `elapsed_s` to the client, if it is the client that is waited for."""
         if self.flow.write_paused or self.transport.is_closing():
             self._unread_s += elapsed_s
-            if self._unread_s > self._patience.answer_s:
+            if self._unread_s > self._timeouts.answer_s:
                 self.drop("answer")
             return
         self._unread_s = 0.0
         stage = self.waits_for()
         if (stage, self.cycle) != self._seen:
             self._seen = (stage, self.cycle)
-            self._left_s = self._patience.head_s if stage == "head" else self._patience.body_s
+            self._left_s = self._timeouts.head_s if stage == "head" else self._timeouts.body_s
         elif stage == "body":
-            gained_s = self._got_bytes / self._patience.body_bytes_per_s
-            self._left_s = min(self._left_s + gained_s, self._patience.body_s_max)
+            gained_s = self._got_bytes / self._timeouts.body_bytes_per_s
+            self._left_s = min(self._left_s + gained_s, self._timeouts.body_s_max)
         self._got_bytes = 0
         if stage is None or (stage == "body" and self._is_ours_to_read()):
             return
@@ -164,38 +164,38 @@ class PatientProtocol(HttpToolsProtocol):
         path = "" if cycle is None else cycle.scope["path"]
         if cycle is None or not cycle.response_started:
             id = state.get("request_id") or new_request_id()
-            self.transport.write(_timeout(stage, self._patience, path=path, request_id=id))
+            self.transport.write(_timeout(stage, self._timeouts, path=path, request_id=id))
         state[TOO_SLOW] = True
         self.transport.close()
 
 
-def protocol(patience: Patience, on_slow: OnSlow) -> type[PatientProtocol]:
+def protocol(timeouts: ClientTimeouts, on_slow: OnSlow) -> type[TimeoutProtocol]:
     """What uvicorn takes as `http`: it makes one for each connection."""
-    made = partial(PatientProtocol, patience=patience, on_slow=on_slow)
-    return cast(type[PatientProtocol], made)
+    made = partial(TimeoutProtocol, timeouts=timeouts, on_slow=on_slow)
+    return cast(type[TimeoutProtocol], made)
 
 
-def pass_time(connections: Iterable[object], elapsed_s: float) -> None:
+def charge(connections: Iterable[object], elapsed_s: float) -> None:
     """Charge every connection."""
     for one in list(connections):
-        if isinstance(one, PatientProtocol):
-            one.pass_time(elapsed_s)
+        if isinstance(one, TimeoutProtocol):
+            one.charge(elapsed_s)
 
 
 def _longest_waiting(
-    found: Iterable[PatientProtocol], *, default: PatientProtocol
-) -> PatientProtocol:
+    found: Iterable[TimeoutProtocol], *, default: TimeoutProtocol
+) -> TimeoutProtocol:
     """The one that has sent nothing for longest; else one at rest; else `default`, the newest."""
     idle = [one for one in found if one is not default and one.is_idle()]
     late = [one for one in idle if one.waits_for() == "head"]
-    return min(late or idle, key=PatientProtocol.left_s, default=default)
+    return min(late or idle, key=TimeoutProtocol.left_s, default=default)
 
 
-def _timeout(stage: Stage, patience: Patience, *, path: str, request_id: str) -> bytes:
+def _timeout(stage: Stage, timeouts: ClientTimeouts, *, path: str, request_id: str) -> bytes:
     """A whole answer: the connection is no use afterwards."""
     detail = {
-        "head": f"The request did not come within {patience.head_s:g} s.",
-        "body": f"The body comes more slowly than {patience.body_bytes_per_s:g} bytes a second.",
+        "head": f"The request did not come within {timeouts.head_s:g} s.",
+        "body": f"The body comes more slowly than {timeouts.body_bytes_per_s:g} bytes a second.",
     }[stage]
     return _whole(Problem("request_timeout", detail), path=path, request_id=request_id)
 

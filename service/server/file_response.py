@@ -72,7 +72,7 @@ def digest_of(sha256: str) -> str:
     return f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
 
 
-class FileAnswer(Response):
+class RangeFileResponse(Response):
     """Sends an open file, or one span of it, and closes it."""
 
     def __init__(

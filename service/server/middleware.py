@@ -34,7 +34,7 @@ class _Answer:
     wait_s: float = 0.0
 
 
-class Edge:
+class RequestMiddleware:
     """ASGI middleware around everything else. The log line has the route, never the key."""
 
     def __init__(self, app: ASGIApp, *, instruments: Instruments, root_path: str = "") -> None:

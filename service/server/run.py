@@ -11,7 +11,7 @@ from collections.abc import Callable
 import uvicorn
 from starlette.types import ASGIApp
 
-from service.server.client_timeouts import OnSlow, Patience, pass_time, protocol
+from service.server.client_timeouts import ClientTimeouts, OnSlow, charge, protocol
 from service.settings import ApiSettings
 
 GRACE_S = 10
@@ -40,7 +40,7 @@ class Server(uvicorn.Server):
         if elapsed_s >= SWEEP_S:
             self._swept_s = now_s
             # Where this process itself stood still, no client is to blame.
-            pass_time(self.server_state.connections, min(elapsed_s, SWEEP_S_MAX))
+            charge(self.server_state.connections, min(elapsed_s, SWEEP_S_MAX))
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -49,9 +49,9 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-def patience_of(settings: ApiSettings) -> Patience:
+def client_timeouts_of(settings: ApiSettings) -> ClientTimeouts:
     """The deadlines that the environment asks for."""
-    return Patience(
+    return ClientTimeouts(
         head_s=settings.head_wait_s,
         body_s=settings.body_wait_s,
         body_bytes_per_s=settings.body_bytes_per_s_min,
@@ -66,12 +66,12 @@ def make_server(
     host: str,
     port: int,
     on_shutdown: Callable[[], None] = lambda: None,
-    patience: Patience | None = None,
+    timeouts: ClientTimeouts | None = None,
     on_slow: OnSlow = lambda _: None,
 ) -> Server:
     """A server that is not started yet. `on_slow` is told of each client that was let go."""
-    patience = patience or Patience()
-    allow_files(FILES_EACH * patience.connections + FILES_BESIDES)
+    timeouts = timeouts or ClientTimeouts()
+    allow_files(FILES_EACH * timeouts.connections + FILES_BESIDES)
     config = uvicorn.Config(
         app,
         host=host,
@@ -82,14 +82,14 @@ def make_server(
         proxy_headers=False,
         lifespan="on",
         ws="none",
-        http=protocol(patience, on_slow),
+        http=protocol(timeouts, on_slow),
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
     )
     return Server(config, on_shutdown=on_shutdown)
 
 
-def collect_rarely() -> None:
+def tune_gc() -> None:
     """Spare the collector what was made at the start and stays, and let it look less often.
 
     It took a fifth of the time of a request to find nothing: what requests make holds no cycles

@@ -76,7 +76,7 @@ async def read_json_body(request: Request) -> bytes:
         raise Problem("unsupported_media_type", f"The Content-Type is {kind[:64] or 'missing'}.")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem("unsupported_media_type", "The body is compressed.")
-    wait_s: float = request.app.state.parts.settings.body_wait_s
+    wait_s: float = request.app.state.services.settings.body_wait_s
     chunks, size = [], 0
     try:
         async with asyncio.timeout(wait_s):
@@ -86,7 +86,7 @@ async def read_json_body(request: Request) -> bytes:
                     raise Problem("too_large", f"A JSON body may have {JSON_BYTES_MAX} bytes.")
                 chunks.append(chunk)
     except TimeoutError:
-        request.app.state.parts.on_slow("body")
+        request.app.state.services.on_slow("body")
         detail = f"The body did not come within {wait_s:g} s."
         raise Problem("request_timeout", detail, headers={"Connection": "close"}) from None
     return b"".join(chunks)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from service.store.keys import KEYS
-from service.store.redis_client import Link
+from service.store.redis_client import RedisClient
 
 
 @dataclass(frozen=True)
@@ -12,9 +12,9 @@ class Counters:
     `ingest:` in front), `dataset_images:<ok|corrupt|skipped>` and `dataset_bytes`.
     """  # noqa: D205
 
-    link: Link
+    client: RedisClient
 
     def read(self) -> dict[str, int]:
         """Every counter that has counted at least once."""
-        rows = self.link.run(lambda client: client.hgetall(KEYS["counters"]))
+        rows = self.client.run(lambda client: client.hgetall(KEYS["counters"]))
         return {name: int(value) for name, value in rows.items()}

@@ -14,14 +14,14 @@ from service.store.errors import (
     WrongState,
 )
 from service.store.models import CreatedDataset, DatasetRecord, NewDataset, Page
-from service.store.redis_client import Link
+from service.store.redis_client import RedisClient
 
 
 @dataclass(frozen=True)
 class Datasets:
     """The records of datasets. Every method may raise StoreUnavailable."""
 
-    link: Link
+    client: RedisClient
 
     def create(self, new: NewDataset) -> DatasetRecord:
         """As `create_once`, without a key."""
@@ -41,7 +41,7 @@ class Datasets:
             NotFound: the dataset that was made first was deleted since.
         """
         size_bytes = "" if new.size_bytes is None else new.size_bytes
-        reply = self.link.fcall(
+        reply = self.client.fcall(
             "ds_create",
             *("id", new.dataset_id, "name", new.name, "format", new.format),
             *("store_as", new.store_as, "options", new.options.model_dump_json()),
@@ -68,7 +68,7 @@ class Datasets:
         Raises:
             NotFound, NameTaken: there is no such dataset, or another one has the name.
         """
-        reply = self.link.fcall("ds_rename", dataset_id, name, time.time())
+        reply = self.client.fcall("ds_rename", dataset_id, name, time.time())
         if reply[0] == "NOTFOUND":
             raise NotFound("dataset", dataset_id)
         if reply[0] == "TAKEN":
@@ -84,11 +84,11 @@ class Datasets:
             NotFound: there never was such a dataset.
             DatasetInUse: jobs that have not ended need it.
         """
-        raise_refusal(dataset_id, self.link.fcall("ds_delete", dataset_id, op or dataset_id))
+        raise_refusal(dataset_id, self.client.fcall("ds_delete", dataset_id, op or dataset_id))
 
     def users(self, dataset_id: str) -> tuple[str, ...]:
         """The jobs that have not ended and need the dataset."""
-        return tuple(sorted(self.link.fcall("ds_users", dataset_id)[1]))
+        return tuple(sorted(self.client.fcall("ds_users", dataset_id)[1]))
 
     def get(self, id_or_name: str) -> DatasetRecord:
         """The dataset with this id, or else with this name.
@@ -96,7 +96,7 @@ class Datasets:
         Raises:
             NotFound: there is neither.
         """
-        reply = self.link.fcall("ds_get", id_or_name)
+        reply = self.client.fcall("ds_get", id_or_name)
         if reply[0] == "NOTFOUND":
             raise NotFound("dataset", id_or_name)
         return as_dataset(reply[1])
@@ -104,13 +104,13 @@ class Datasets:
     def find(self, names: Iterable[str]) -> dict[str, DatasetRecord]:
         """As `get`, all of them with one wait for Redis. What there is not is left out."""
         asked = [*dict.fromkeys(names)]
-        replies = self.link.fcalls("ds_get", [[name] for name in asked])
+        replies = self.client.fcalls("ds_get", [[name] for name in asked])
         found = zip(asked, replies, strict=True)
         return {name: as_dataset(one[1]) for name, one in found if one[0] != "NOTFOUND"}
 
     def list(self, *, after: str | None = None, limit: int = 20) -> Page[DatasetRecord]:
         """Up to `limit` datasets, newest first, older than the id `after`."""
-        _, rows = self.link.fcall("ds_list", after or "", limit + 1)
+        _, rows = self.client.fcall("ds_list", after or "", limit + 1)
         return Page(tuple(as_dataset(row) for row in rows[:limit]), has_more=len(rows) > limit)
 
     def set_uploaded(self, dataset_id: str, *, size_bytes: int, sha256: str) -> DatasetRecord:
@@ -119,7 +119,7 @@ class Datasets:
         Raises:
             NotFound, WrongState: there is no such dataset, or it has other content already.
         """
-        reply = self.link.fcall("ds_uploaded", dataset_id, size_bytes, sha256)
+        reply = self.client.fcall("ds_uploaded", dataset_id, size_bytes, sha256)
         if reply[0] == "NOTFOUND":
             raise NotFound("dataset", dataset_id)
         if reply[0] == "WRONGSTATE":

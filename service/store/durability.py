@@ -5,7 +5,7 @@ from typing import Final
 import redis
 
 from service.store.errors import Misconfigured
-from service.store.redis_client import Link
+from service.store.redis_client import RedisClient
 
 _SETTINGS: Final = {
     "appendonly": ("yes", "acknowledged jobs would be lost at a restart"),
@@ -15,15 +15,15 @@ _SETTINGS: Final = {
 _OLDEST: Final = (7, 0)
 
 
-def check(link: Link) -> None:
+def check(client: RedisClient) -> None:
     """Returns if the server keeps every acknowledged write.
 
     Raises:
         Misconfigured: names the setting and the command that mends it.
         StoreUnavailable: no answer in time.
     """
-    _check_server(link.run(lambda client: client.info()))
-    found = link.run(_read_settings)
+    _check_server(client.run(lambda client: client.info()))
+    found = client.run(_read_settings)
     for name, (wanted, risk) in _SETTINGS.items():
         if found.get(name) != wanted:
             raise Misconfigured(

@@ -16,7 +16,7 @@ import redis
 
 from service.store.errors import StoreUnavailable
 from service.store.keys import KEYS
-from service.store.redis_client import Link
+from service.store.redis_client import RedisClient
 
 Row = tuple[str, str]
 """Id in the stream, event as JSON."""
@@ -36,12 +36,12 @@ class Read(Protocol):
         ...
 
 
-class EventTail:
+class EventBroadcaster:
     """Hands each new event to everyone who follows its job. Survives outages of Redis."""
 
-    def __init__(self, link: Link, *, read: Read) -> None:
+    def __init__(self, client: RedisClient, *, read: Read) -> None:
         """The thread starts with the first subscription."""
-        self._link = link
+        self._client = client
         self._read = read
         self._lock = threading.Lock()
         self._cursors: dict[str, str] = {}  # stream -> id up to which it was handed out
@@ -49,14 +49,14 @@ class EventTail:
         self._changed = threading.Event()
         self._stopping = threading.Event()
         self._generation = self._watched_generation = 0
-        self._client = link.blocking(block_s=_BLOCK_S)
+        self._blocking = client.blocking(block_s=_BLOCK_S)
         self._client_id: int | None = None
         self._thread: threading.Thread | None = None
 
     def subscribe(self, job_id: str, *, after: str = "-") -> "Subscription":
         """Every event of the job behind the id `after`, in order, then each new one.
 
-        Iterate with `async for`; it ends when the tail stops. Dropping it unsubscribes.
+        Iterate with `async for`; it ends when the broadcaster stops. Dropping it unsubscribes.
         """
         return Subscription(self, job_id, after=after, read=self._read)
 
@@ -69,10 +69,10 @@ class EventTail:
             readers = [reader for group in self._readers.values() for reader in group]
             thread = self._thread
         for reader in readers:
-            reader.hand([])
+            reader.deliver([])
         if thread is not None:
             thread.join()
-        self._client.close()
+        self._blocking.close()
 
     @property
     def stopped(self) -> bool:
@@ -86,7 +86,7 @@ class EventTail:
             StoreUnavailable: the end of the stream cannot be read now.
         """
         stream = KEYS["ev"] + reader.job_id
-        rows = self._link.run(lambda client: client.xrevrange(stream, count=1))
+        rows = self._client.run(lambda client: client.xrevrange(stream, count=1))
         with self._lock:
             self._readers.setdefault(stream, weakref.WeakSet()).add(reader)
             if stream not in self._cursors:
@@ -94,7 +94,9 @@ class EventTail:
                 self._generation += 1
             generation = self._generation
             if self._thread is None and not self.stopped:
-                self._thread = threading.Thread(target=self._follow, name="event-tail", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._follow, name="event-broadcaster", daemon=True
+                )
                 self._thread.start()
         self._changed.set()
         self._until_watched(generation)
@@ -111,7 +113,7 @@ class EventTail:
         client_id = self._client_id
         if client_id is not None:
             try:
-                self._link.run(lambda client: client.client_unblock(client_id))
+                self._client.run(lambda client: client.client_unblock(client_id))
             except StoreUnavailable:
                 return  # then the thread's wait has ended as well
 
@@ -126,12 +128,12 @@ class EventTail:
                 self._changed.wait(_BLOCK_S)
                 continue
             try:
-                batches = self._link.run(self._xread(cursors), client=self._client)
+                batches = self._client.run(self._xread(cursors), client=self._blocking)
             except StoreUnavailable:
                 self._stopping.wait(_AGAIN_S)
                 continue
             for stream, rows in batches or ():
-                self._hand_out(stream, [(id, fields["e"]) for id, fields in rows])
+                self._deliver(stream, [(id, fields["e"]) for id, fields in rows])
 
     def _xread(self, cursors: dict[str, str]) -> Callable[[redis.Redis], object]:
         def read(client: redis.Redis) -> object:
@@ -142,12 +144,12 @@ class EventTail:
 
         return read
 
-    def _hand_out(self, stream: str, rows: list[Row]) -> None:
+    def _deliver(self, stream: str, rows: list[Row]) -> None:
         with self._lock:
             self._cursors[stream] = rows[-1][0]
             readers = list(self._readers.get(stream, ()))
         for reader in readers:
-            reader.hand(rows)
+            reader.deliver(rows)
 
     def _forget_unread(self) -> None:
         for stream in [stream for stream, group in self._readers.items() if not group]:
@@ -160,10 +162,12 @@ class Subscription(AsyncIterator[Row]):
     A cancelled `anext` loses nothing: the next one goes on at the same place.
     """
 
-    def __init__(self, tail: EventTail, job_id: str, *, after: str, read: Read) -> None:
+    def __init__(
+        self, broadcaster: EventBroadcaster, job_id: str, *, after: str, read: Read
+    ) -> None:
         """Nothing is read before the first `anext`."""
         self.job_id = job_id
-        self._tail, self._read = tail, read
+        self._broadcaster, self._read = broadcaster, read
         self._last = after
         self._ready: deque[Row] = deque()
         self._handed: deque[list[Row]] = deque()
@@ -179,7 +183,7 @@ class Subscription(AsyncIterator[Row]):
         if self._loop is None:
             self._loop, self._wake = asyncio.get_running_loop(), asyncio.Event()
         while not self._ready:
-            if self._tail.stopped:
+            if self._broadcaster.stopped:
                 raise StopAsyncIteration
             if self._behind:
                 await self._read_page()
@@ -197,7 +201,7 @@ class Subscription(AsyncIterator[Row]):
             self._last = rows[-1][0]
         return rows
 
-    def hand(self, rows: list[Row]) -> None:
+    def deliver(self, rows: list[Row]) -> None:
         """From any thread: these are new. An empty list only wakes the reader."""
         loop = self._loop
         if loop is not None and not loop.is_closed():
@@ -217,7 +221,7 @@ class Subscription(AsyncIterator[Row]):
     async def _read_page(self) -> None:
         try:
             if not self._joined:
-                await asyncio.to_thread(self._tail.join, self)
+                await asyncio.to_thread(self._broadcaster.join, self)
                 self._joined = True
             self._handed.clear()  # all of it stands in the stream by now
             self._behind = False  # `_receive` may say otherwise from here on
@@ -235,7 +239,7 @@ class Subscription(AsyncIterator[Row]):
 
     async def _take_handed(self) -> None:
         assert self._wake is not None
-        while not self._handed and not self._tail.stopped:
+        while not self._handed and not self._broadcaster.stopped:
             self._wake.clear()
             await self._wake.wait()
         while self._handed:

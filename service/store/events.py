@@ -2,16 +2,16 @@
 
 from dataclasses import dataclass
 
-from service.store.event_subscriptions import EventTail
+from service.store.event_subscriptions import EventBroadcaster
 from service.store.keys import KEYS
-from service.store.redis_client import Link
+from service.store.redis_client import RedisClient
 
 
 @dataclass(frozen=True)
 class Events:
     """Reads what happened to a job."""
 
-    link: Link
+    client: RedisClient
 
     def read(self, job_id: str, *, after: str = "-", limit: int = 100) -> list[tuple[str, str]]:
         """Up to `limit` events behind the id `after` (`-`: from the first), as (id, JSON).
@@ -19,9 +19,9 @@ class Events:
         Empty for an unknown job. The newest 10,000 or so of each job are kept.
         """
         key, start = KEYS["ev"] + job_id, after if after == "-" else f"({after}"
-        rows = self.link.run(lambda client: client.xrange(key, min=start, count=limit))
+        rows = self.client.run(lambda client: client.xrange(key, min=start, count=limit))
         return [(id, fields["e"]) for id, fields in rows]
 
-    def tail(self) -> EventTail:
+    def broadcaster(self) -> EventBroadcaster:
         """Follows the events of many jobs with one connection and one thread."""
-        return EventTail(self.link, read=self.read)
+        return EventBroadcaster(self.client, read=self.read)

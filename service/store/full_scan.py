@@ -8,13 +8,13 @@ from service.store.chunking import batches
 from service.store.decoding import as_checkpoint, as_dataset, as_job
 from service.store.keys import KEYS
 from service.store.models import STATUSES, CheckpointRecord, DatasetRecord, JobRecord, Kind
-from service.store.redis_client import Link
+from service.store.redis_client import RedisClient
 
 BATCH = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Counted:
+class JobIndexes:
     """A job, and every set that names it."""
 
     record: JobRecord
@@ -30,44 +30,44 @@ class Counted:
 
 
 @dataclass(frozen=True, slots=True)
-class Census:
+class FullScan:
     """A picture of the store. Taken while it works, it may show a job between two states."""
 
-    jobs: dict[str, Counted]
+    jobs: dict[str, JobIndexes]
     datasets: dict[str, DatasetRecord]
     strays: tuple[tuple[str, str], ...] = ()
     """(set, job) where a set names a job without a record."""
 
 
-def take_census(link: Link) -> Census:
+def scan_all(client: RedisClient) -> FullScan:
     """Read everything. Raises StoreUnavailable."""
-    sets = {name: _members(link, name) for name in _sets(link)}
+    sets = {name: _members(client, name) for name in _sets(client)}
     named = {id for ids in sets.values() for id in ids}
-    jobs: dict[str, Counted] = {}
-    for batch in batches(sorted(named | set(_recorded(link))), BATCH):
-        for id, (flat, told) in zip(batch, _records(link, batch), strict=True):
+    jobs: dict[str, JobIndexes] = {}
+    for batch in batches(sorted(named | set(_recorded(client))), BATCH):
+        for id, (flat, told) in zip(batch, _records(client, batch), strict=True):
             if flat:
-                jobs[id] = _counted(id, flat, told, sets)
+                jobs[id] = _indexes_of(id, flat, told, sets)
     strays = [(name, id) for name, ids in sets.items() for id in sorted(ids) if id not in jobs]
-    return Census(jobs, _datasets(link), tuple(strays))
+    return FullScan(jobs, _datasets(client), tuple(strays))
 
 
-def _sets(link: Link) -> list[str]:
-    pools = link.run(lambda client: client.smembers(KEYS["pools"]))
+def _sets(client: RedisClient) -> list[str]:
+    pools = client.run(lambda client: client.smembers(KEYS["pools"]))
     kinds = [f"{KEYS['jobs']}{kind}:{s}" for kind in get_args(Kind) for s in (*STATUSES, "all")]
     return [*kinds, *(KEYS["ready"] + pool for pool in sorted(pools)), KEYS["leases"]]
 
 
-def _members(link: Link, name: str) -> frozenset[str]:
-    return frozenset(link.run(lambda client: client.zrange(name, 0, -1)))
+def _members(client: RedisClient, name: str) -> frozenset[str]:
+    return frozenset(client.run(lambda client: client.zrange(name, 0, -1)))
 
 
-def _recorded(link: Link) -> list[str]:
-    keys = link.run(lambda client: list(client.scan_iter(KEYS["job"] + "*", count=1000)))
+def _recorded(client: RedisClient) -> list[str]:
+    keys = client.run(lambda client: list(client.scan_iter(KEYS["job"] + "*", count=1000)))
     return [key.removeprefix(KEYS["job"]) for key in keys]
 
 
-def _records(link: Link, ids: Sequence[str]) -> list[tuple[dict[str, str], list[str]]]:
+def _records(client: RedisClient, ids: Sequence[str]) -> list[tuple[dict[str, str], list[str]]]:
     def ask(client: Any) -> object:  # noqa: ANN401  # the driver's type stays in `link`
         pipe = client.pipeline(transaction=False)
         for id in ids:
@@ -75,15 +75,15 @@ def _records(link: Link, ids: Sequence[str]) -> list[tuple[dict[str, str], list[
             pipe.zrange(KEYS["ckpts"] + id, 0, -1)
         return pipe.execute()
 
-    answers = link.run(ask)
+    answers = client.run(ask)
     return list(zip(answers[::2], answers[1::2], strict=True))
 
 
-def _counted(
+def _indexes_of(
     id: str, row: dict[str, str], told: list[str], sets: dict[str, frozenset[str]]
-) -> Counted:
+) -> JobIndexes:
     index = f"{KEYS['jobs']}{row['kind']}:"
-    return Counted(
+    return JobIndexes(
         record=as_job([text for pair in row.items() for text in pair], 0),
         statuses=tuple(status for status in STATUSES if id in sets[index + status]),
         listed=id in sets[f"{index}all"],
@@ -97,9 +97,9 @@ def _counted(
     )
 
 
-def _datasets(link: Link) -> dict[str, DatasetRecord]:
-    ids = link.run(lambda client: client.zrange(KEYS["datasets"], 0, -1))
-    found = {id: link.run(_hash_of(KEYS["ds"] + id)) for id in ids}
+def _datasets(client: RedisClient) -> dict[str, DatasetRecord]:
+    ids = client.run(lambda client: client.zrange(KEYS["datasets"], 0, -1))
+    found = {id: client.run(_hash_of(KEYS["ds"] + id)) for id in ids}
     return {
         id: as_dataset([text for pair in row.items() for text in pair])
         for id, row in found.items()

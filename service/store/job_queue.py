@@ -15,7 +15,7 @@ from service.store.decoding import as_lease, checkpoint_json, files_json
 from service.store.errors import Fenced
 from service.store.keys import KEYS
 from service.store.models import CheckpointRecord, Desired, Lease, Status
-from service.store.redis_client import Link
+from service.store.redis_client import RedisClient
 from trainer.events import DatasetFacts, FileRecord
 
 LOSSES_MAX: Final = 20
@@ -27,7 +27,7 @@ WAIT_MAX_S: Final = 5.0
 class JobQueue:
     """Leases of jobs. Every method may raise StoreUnavailable; then call it again."""
 
-    link: Link
+    client: RedisClient
     lease_ttl_ticks: int
     _waiting: redis.Redis = field(repr=False)
     _appended: dict[str, int] = field(default_factory=dict, repr=False)
@@ -38,7 +38,7 @@ class JobQueue:
         The same `nonce` answers the same lease while that is alive, and None afterwards: take a
         new one for each new claim. A drained worker gets nothing.
         """
-        reply = self.link.fcall(
+        reply = self.client.fcall(
             "claim", worker_id, nonce, self.lease_ttl_ticks, time.time(), *pools
         )
         return as_lease(reply[1:]) if reply[0] == "OK" else None
@@ -50,7 +50,7 @@ class JobQueue:
         """
         keys = [KEYS["wake"] + pool for pool in pools]
         block_s = min(timeout_s, WAIT_MAX_S)
-        hint = self.link.run(lambda c: c.blpop(keys, timeout=block_s), client=self._waiting)
+        hint = self.client.run(lambda c: c.blpop(keys, timeout=block_s), client=self._waiting)
         return hint is not None
 
     def renew(self, lease: Lease) -> Desired:
@@ -144,7 +144,7 @@ class JobQueue:
 
     def current_tick(self) -> int:
         """The tick now."""
-        return int(self.link.run(lambda client: client.get(KEYS["tick"])) or 0)
+        return int(self.client.run(lambda client: client.get(KEYS["tick"])) or 0)
 
     def tick(self, seen: int) -> int:
         """Ends tick `seen` and every lease that is over by then; answers the tick now.
@@ -152,14 +152,14 @@ class JobQueue:
         Call it a tick's length after `seen` was answered, measured on a monotonic clock. Any
         number of reapers may: only one of them moves the tick.
         """
-        return int(self.link.fcall("tick", seen, time.time(), LOSSES_MAX)[1])
+        return int(self.client.fcall("tick", seen, time.time(), LOSSES_MAX)[1])
 
     def close(self) -> None:
         """Gives the waiting connection back."""
         self._waiting.close()
 
     def _held(self, lease: Lease, verb: str, *args: str | float) -> list[Any]:
-        reply = self.link.fcall(verb, lease.job_id, lease.token, *args)
+        reply = self.client.fcall(verb, lease.job_id, lease.token, *args)
         if reply[0] == "FENCED":
             self._appended.pop(lease.token, None)
             raise Fenced(lease.job_id)

@@ -28,14 +28,14 @@ from service.store.models import (
     Submission,
     Submitted,
 )
-from service.store.redis_client import Link
+from service.store.redis_client import RedisClient
 
 
 @dataclass(frozen=True)
 class Jobs:
     """The records of jobs. Every method may raise StoreUnavailable."""
 
-    link: Link
+    client: RedisClient
 
     def submit(
         self,
@@ -77,7 +77,7 @@ class Jobs:
             return []
         each = [_submit_args(one) for one in batch]
         flat = [arg for args in each for arg in args]
-        _, replies = self.link.fcall("submit", len(each[0]), *flat)
+        _, replies = self.client.fcall("submit", len(each[0]), *flat)
         return [_submitted(one, reply) for one, reply in zip(batch, replies, strict=True)]
 
     def get(self, id: str) -> JobRecord:
@@ -86,7 +86,7 @@ class Jobs:
         Raises:
             NotFound: there is no such job.
         """
-        return _record(id, self.link.fcall("job_get", id))
+        return _record(id, self.client.fcall("job_get", id))
 
     def list(
         self,
@@ -97,7 +97,7 @@ class Jobs:
         limit: int = 20,
     ) -> Page[JobRecord]:
         """Up to `limit` jobs, newest first, older than the id `after`."""
-        _, rows = self.link.fcall("job_list", kind, status or "all", after or "", limit + 1)
+        _, rows = self.client.fcall("job_list", kind, status or "all", after or "", limit + 1)
         found = tuple(as_job(flat, position) for flat, position in rows[:limit])
         return Page(found, has_more=len(rows) > limit)
 
@@ -133,7 +133,7 @@ class Jobs:
         Raises:
             NotFound, WrongState: there is no such job, or it has not ended.
         """
-        match self.link.fcall("delete", id, op or uuid.uuid4().hex):
+        match self.client.fcall("delete", id, op or uuid.uuid4().hex):
             case ["NOTFOUND"]:
                 raise NotFound("job", id)
             case ["WRONGSTATE", status]:
@@ -158,7 +158,7 @@ class Jobs:
         return int(self._of_ended(id, "trim_events"))
 
     def _of_ended(self, id: str, function: str) -> int:
-        match self.link.fcall(function, id):
+        match self.client.fcall(function, id):
             case ["NOTFOUND"]:
                 raise NotFound("job", id)
             case ["WRONGSTATE", status]:
@@ -169,12 +169,12 @@ class Jobs:
 
     def attempts(self, id: str) -> tuple[AttemptRecord, ...]:
         """Every attempt, oldest first; empty for an unknown job."""
-        rows = self.link.run(lambda client: client.hgetall(KEYS["attempts"] + id))
+        rows = self.client.run(lambda client: client.hgetall(KEYS["attempts"] + id))
         return tuple(as_attempt(n, rows[n]) for n in sorted(rows, key=int))
 
     def checkpoints(self, id: str) -> tuple[CheckpointRecord, ...]:
         """Every checkpoint told, newest first; a trainer may have removed older ones since."""
-        rows = self.link.run(lambda client: client.zrevrange(KEYS["ckpts"] + id, 0, -1))
+        rows = self.client.run(lambda client: client.zrevrange(KEYS["ckpts"] + id, 0, -1))
         return tuple(as_checkpoint(row) for row in rows)
 
     def counts(self, *, kind: Kind = "train") -> dict[Status, int]:
@@ -186,23 +186,23 @@ class Jobs:
                 pipe.zcard(f"{KEYS['jobs']}{kind}:{status}")
             return pipe.execute()
 
-        sizes = self.link.run(sizes_of)
+        sizes = self.client.run(sizes_of)
         return dict(zip(STATUSES, sizes, strict=True))
 
     def pools(self) -> tuple[str, ...]:
         """Every pool that ever had a job, by name."""
-        return tuple(sorted(self.link.run(lambda client: client.smembers(KEYS["pools"]))))
+        return tuple(sorted(self.client.run(lambda client: client.smembers(KEYS["pools"]))))
 
     def depth(self, pool: str) -> Depth:
         """How many jobs wait in `pool`, and since when the next of them does."""
         ready = KEYS["ready"] + pool
-        head = self.link.run(lambda client: client.zrange(ready, 0, 0))
-        since = head and self.link.run(lambda c: c.hget(KEYS["job"] + head[0], "queued_at_s"))
-        jobs = self.link.run(lambda client: client.zcard(ready))
+        head = self.client.run(lambda client: client.zrange(ready, 0, 0))
+        since = head and self.client.run(lambda c: c.hget(KEYS["job"] + head[0], "queued_at_s"))
+        jobs = self.client.run(lambda client: client.zcard(ready))
         return Depth(jobs=jobs, oldest_queued_at_s=float(since) if since else None)
 
     def _control(self, id: str, verb: str, op: str | None) -> JobRecord:
-        reply = self.link.fcall("control", id, verb, op or uuid.uuid4().hex, time.time())
+        reply = self.client.fcall("control", id, verb, op or uuid.uuid4().hex, time.time())
         if reply[0] == "WRONGSTATE":
             _, status, *more = reply
             raise WrongState(status, verb, _reason(verb, status, more[0] if more else ""))

@@ -10,7 +10,7 @@ from service.store.datasets import raise_refusal
 from service.store.decoding import checkpoint_json, files_json
 from service.store.keys import KEYS
 from service.store.models import AttemptRecord, CheckpointRecord, DatasetRecord, NewJob, Status
-from service.store.redis_client import Link
+from service.store.redis_client import RedisClient
 from trainer.events import FileRecord
 
 Restored = Literal["made", "there", "taken", "orphan"]
@@ -68,16 +68,16 @@ class OldDataset:
 class Rebuild:
     """Every method may raise StoreUnavailable; then call it again."""
 
-    link: Link
+    client: RedisClient
 
     def identity(self) -> str | None:
         """Of the server; None of a new or an emptied one."""
-        found: str | None = self.link.run(lambda client: client.get(KEYS["store"]))
+        found: str | None = self.client.run(lambda client: client.get(KEYS["store"]))
         return found
 
     def identify(self, identity: str) -> bool:
         """Give the server an identity; False if it has another."""
-        reply = self.link.run(lambda client: client.fcall("moco_identify", 0, identity))
+        reply = self.client.run(lambda client: client.fcall("moco_identify", 0, identity))
         return bool(reply[0] == "OK")
 
     def jobs(self, olds: Sequence[OldJob]) -> list[Restored]:
@@ -90,7 +90,7 @@ class Rebuild:
 
     def delete_dataset(self, id: str, *, op: str) -> None:
         """As `Datasets.delete`, also in a server that is just being made anew."""
-        raise_refusal(id, self.link.run(lambda client: client.fcall("moco_ds_delete", 0, id, op)))
+        raise_refusal(id, self.client.run(lambda client: client.fcall("moco_ds_delete", 0, id, op)))
 
     def present(self, ids: Sequence[str], *, what: Literal["job", "ds"]) -> list[bool]:
         """Which of these the server has."""
@@ -101,7 +101,7 @@ class Rebuild:
                 pipe.exists(KEYS[what] + id)
             return pipe.execute()
 
-        return [bool(found) for found in self.link.run(ask)] if ids else []
+        return [bool(found) for found in self.client.run(ask)] if ids else []
 
     def _all(self, name: str, calls: list[list[str]]) -> list[Restored]:
         def ask(client: Any) -> object:  # noqa: ANN401
@@ -110,7 +110,7 @@ class Rebuild:
                 pipe.fcall(f"moco_{name}", 0, *call)
             return pipe.execute()
 
-        return [_verdict(reply) for reply in self.link.run(ask)] if calls else []
+        return [_verdict(reply) for reply in self.client.run(ask)] if calls else []
 
 
 def _verdict(reply: list[Any]) -> Restored:

@@ -56,7 +56,7 @@ def connect(url: str, *, timeout_s: float, is_single: bool = False) -> redis.Red
     )
 
 
-class Link:
+class RedisClient:
     """Calls functions of the library, again where that is safe, within `timeout_s` in all."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:

@@ -11,7 +11,7 @@ from service.store.events import Events
 from service.store.job_queue import WAIT_MAX_S, JobQueue
 from service.store.jobs import Jobs
 from service.store.rebuild import Rebuild
-from service.store.redis_client import Link
+from service.store.redis_client import RedisClient
 from service.store.settings import StoreSettings
 from service.store.workers import Workers
 
@@ -27,7 +27,7 @@ class Store:
     workers: Workers
     counters: Counters
     rebuild: Rebuild
-    link: Link
+    client: RedisClient
 
     def ping(self) -> None:
         """Returns if the server answers.
@@ -35,11 +35,11 @@ class Store:
         Raises:
             StoreUnavailable: it does not.
         """
-        self.link.run(lambda client: client.ping())
+        self.client.run(lambda client: client.ping())
 
     def close(self) -> None:
         """Gives the connections back."""
-        self.link.close()
+        self.client.close()
         self.queue.close()
 
 
@@ -53,17 +53,17 @@ def open_store(settings: StoreSettings) -> Store:
     url = settings.redis_url or running_url(settings.data_dir)
     if url is None:
         raise Misconfigured("No Redis is named. Set MOCO_REDIS_URL, or start one with `moco up`.")
-    link = Link(url, timeout_s=settings.redis_timeout_s)
-    durability.check(link)
-    link.load()
+    client = RedisClient(url, timeout_s=settings.redis_timeout_s)
+    durability.check(client)
+    client.load()
     ttl_ticks = settings.lease_ttl_ticks
     return Store(
-        jobs=Jobs(link),
-        queue=JobQueue(link, ttl_ticks, link.blocking(block_s=WAIT_MAX_S)),
-        events=Events(link),
-        datasets=Datasets(link),
-        workers=Workers(link, ttl_ticks),
-        counters=Counters(link),
-        rebuild=Rebuild(link),
-        link=link,
+        jobs=Jobs(client),
+        queue=JobQueue(client, ttl_ticks, client.blocking(block_s=WAIT_MAX_S)),
+        events=Events(client),
+        datasets=Datasets(client),
+        workers=Workers(client, ttl_ticks),
+        counters=Counters(client),
+        rebuild=Rebuild(client),
+        client=client,
     )

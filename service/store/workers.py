@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from service.store.decoding import as_worker
 from service.store.errors import NotFound
 from service.store.models import WorkerRecord
-from service.store.redis_client import Link
+from service.store.redis_client import RedisClient
 
 
 @dataclass(frozen=True)
 class Workers:
     """The registry of workers. Every method may raise StoreUnavailable."""
 
-    link: Link
+    client: RedisClient
     lease_ttl_ticks: int
 
     def beat(self, worker: WorkerRecord) -> bool:
         """Says that `worker` is alive; answers whether it shall drain: take no new job."""
-        reply = self.link.fcall(
+        reply = self.client.fcall(
             "beat",
             *("id", worker.id, "pools", json.dumps(worker.pools), "device", worker.device),
             *("host", worker.host, "pid", worker.pid, "state", worker.state),
@@ -29,7 +29,7 @@ class Workers:
 
     def list(self) -> tuple[WorkerRecord, ...]:
         """Every worker of the last day, by when it was last seen."""
-        rows = self.link.fcall("worker_list")[1]
+        rows = self.client.fcall("worker_list")[1]
         ttl_ticks = self.lease_ttl_ticks
         return tuple(as_worker(row, silent_ticks=n, ttl_ticks=ttl_ticks) for row, n in rows)
 
@@ -50,9 +50,9 @@ class Workers:
         self._set_drain(worker_id, "0")
 
     def _set_drain(self, worker_id: str, flag: str) -> None:
-        if self.link.fcall("worker_drain", worker_id, flag)[0] == "NOTFOUND":
+        if self.client.fcall("worker_drain", worker_id, flag)[0] == "NOTFOUND":
             raise NotFound("worker", worker_id)
 
     def leave(self, worker_id: str) -> None:
         """Forgets a worker that ended in order."""
-        self.link.fcall("worker_leave", worker_id)
+        self.client.fcall("worker_leave", worker_id)

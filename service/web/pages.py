@@ -52,7 +52,7 @@ CURVES = (
 FOREVER = "private, max-age=31536000, immutable"
 
 
-def page(request: Request, name: str, *, status: int = 200, **words: object) -> Response:
+def render_page(request: Request, name: str, *, status: int = 200, **words: object) -> Response:
     """One page out of its template, with the headers that keep it closed to others."""
     assets: Assets = request.app.state.assets
     root = root_of(request)
@@ -74,7 +74,7 @@ def root_of(request: Request) -> str:
 
 def missing(request: Request, what: str) -> Response:
     """The page for an address that can be nobody's."""
-    return page(request, "missing", status=404, what=what)
+    return render_page(request, "missing", status=404, what=what)
 
 
 @router.get("/")
@@ -86,7 +86,7 @@ async def home(request: Request) -> Response:
 @router.get("/ui/jobs")
 async def jobs(request: Request) -> Response:
     """All training jobs."""
-    return page(request, "jobs")
+    return render_page(request, "jobs")
 
 
 @router.get("/ui/jobs/{id}")
@@ -95,25 +95,25 @@ async def job(request: Request, id: str) -> Response:
     if not re.fullmatch(ids.JOB_ID, id):
         return missing(request, "job")
     modules = request.app.state.assets.modules("job.js")
-    return page(request, "job", job_id=id, curves=CURVES, modules=modules)
+    return render_page(request, "job", job_id=id, curves=CURVES, modules=modules)
 
 
 @router.get("/ui/submit")
 async def submit(request: Request) -> Response:
     """A form made from the schema of a JobSpec."""
-    return page(request, "submit")
+    return render_page(request, "submit")
 
 
 @router.get("/ui/compare")
 async def compare(request: Request) -> Response:
     """Two jobs beside each other."""
-    return page(request, "compare")
+    return render_page(request, "compare")
 
 
 @router.get("/ui/datasets")
 async def datasets(request: Request) -> Response:
     """All datasets."""
-    return page(request, "datasets")
+    return render_page(request, "datasets")
 
 
 @router.get("/ui/datasets/{id}")
@@ -121,19 +121,19 @@ async def dataset(request: Request, id: str) -> Response:
     """One dataset: what is in it, and what was left out."""
     if not re.fullmatch(ids.DATASET_NAME, id):
         return missing(request, "dataset")
-    return page(request, "dataset", dataset_id=id)
+    return render_page(request, "dataset", dataset_id=id)
 
 
 @router.get("/ui/workers")
 async def workers(request: Request) -> Response:
     """Who does the work."""
-    return page(request, "workers")
+    return render_page(request, "workers")
 
 
 @router.get("/ui/system")
 async def system(request: Request) -> Response:
     """The service itself."""
-    return page(request, "system")
+    return render_page(request, "system")
 
 
 @router.get("/ui/words.json")

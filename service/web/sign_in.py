@@ -8,12 +8,12 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from service.api.deps import PartsOf
-from service.files.disk_errors import disk_told
+from service.api.deps import ServicesDep
+from service.files.disk_errors import translate_disk_errors
 from service.server.problems import Problem
 from service.server.sessions import SIGN_IN, SIGN_OUT, Sessions, local_path
 from service.web.assets import Assets
-from service.web.pages import HEADERS, page, root_of
+from service.web.pages import HEADERS, render_page, root_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -27,14 +27,14 @@ async def show(request: Request, next: Annotated[str, Query(max_length=2048)] = 
 
 
 @router.post(SIGN_IN)
-async def sign_in(request: Request, parts: PartsOf) -> Response:
+async def sign_in(request: Request, services: ServicesDep) -> Response:
     """A cookie for the right key; the form again for a wrong one."""
     fields = parse_qs((await _body(request)).decode("utf-8", "replace"))
     sessions: Sessions = request.app.state.sessions
     wanted = local_path(fields.get("next", ["/"])[0], root_path=root_of(request))
     role = sessions.keys.role_of(fields.get("key", [""])[0].strip().encode())
     if role is None or role == "scrape":  # the pages would show nothing
-        parts.instruments.inc("moco_auth_failures_total")
+        services.instruments.inc("moco_auth_failures_total")
         return _form(request, wanted=wanted, status=401)
     # The cookie is kept to TLS where the page came by TLS: a proxy ends it, so only the browser
     # knows.
@@ -47,7 +47,7 @@ async def sign_in(request: Request, parts: PartsOf) -> Response:
 def sign_out(request: Request) -> Response:
     """End the session for good, and let this browser forget it."""
     sessions: Sessions = request.app.state.sessions
-    with disk_told():
+    with translate_disk_errors():
         sessions.end(request.headers.get("cookie", ""))
     response = RedirectResponse(root_of(request) + SIGN_IN, 303, headers=HEADERS)
     for cookie in sessions.forgetting():
@@ -68,7 +68,7 @@ async def _body(request: Request) -> bytes:
 def _form(request: Request, *, wanted: str, status: int = 200) -> Response:
     assets: Assets = request.app.state.assets
     style = assets.found["base.css"].content.decode()
-    answer = page(
+    answer = render_page(
         request, "sign_in", status=status, style=style, wanted=wanted, is_wrong=status == 401
     )
     mark = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()

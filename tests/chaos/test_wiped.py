@@ -38,7 +38,7 @@ def test_fifty_jobs_survive_a_wiped_redis(tmp_path: Path) -> None:
             paused = client.jobs.pause(jobs[-1]).id
             client.jobs.cancel(jobs[-2])
             wiped_s = time.monotonic()
-            store.link.run(lambda redis: redis.flushall())
+            store.client.run(lambda redis: redis.flushall())
             wait_until(lambda: sum(store.jobs.counts().values()) == JOBS + 1, 20.0, "rebuilt")
             say(f"FLUSHALL to {JOBS + 1} jobs rebuilt: {time.monotonic() - wiped_s:.1f} s")
             assert store.jobs.get(paused).status == "paused"

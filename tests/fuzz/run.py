@@ -59,7 +59,7 @@ def run(api: RunningApi, plan: Plan, *, folder: Path) -> dict[str, int]:
 def statuses(api: RunningApi) -> Counter[str]:
     """How many answers of each class the API says that it gave."""
     counted: Counter[str] = Counter()
-    parts = api.server.config.app.state.parts  # type: ignore[union-attr]
+    parts = api.server.config.app.state.services  # type: ignore[union-attr]
     for family in parts.instruments.registry.collect():
         for sample in family.samples:
             if sample.name == "moco_http_requests_total":

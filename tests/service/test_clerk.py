@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from service.errors import ServiceError
-from service.jobs.submit_batcher import BATCH_MAX, Clerk
+from service.jobs.submit_batcher import BATCH_MAX, SubmitBatcher
 from service.ledger.journaled_store import JournaledStore
 from service.store.errors import IdempotencyConflict, StoreUnavailable
 from service.store.models import DatasetRecord, Submission, Submitted
@@ -65,14 +65,14 @@ def made(one: Submission) -> Submitted:
 
 async def all_of(journal: SlowDesk, *specs: JobSpec, first: JobSpec) -> list[Any]:
     """What comes of `first`, and of the others that come while it is being written."""
-    clerk = Clerk(cast(JournaledStore, journal))
-    tasks = [asyncio.create_task(clerk.submit(first, key=None))]
+    submit_batcher = SubmitBatcher(cast(JournaledStore, journal))
+    tasks = [asyncio.create_task(submit_batcher.submit(first, key=None))]
     await asyncio.to_thread(journal.begun.wait, 10)
-    tasks += [asyncio.create_task(clerk.submit(one, key="user:k")) for one in specs]
+    tasks += [asyncio.create_task(submit_batcher.submit(one, key="user:k")) for one in specs]
     await asyncio.sleep(0.01)
     journal.go.set()
     found = await asyncio.wait_for(asyncio.gather(*tasks, return_exceptions=True), 10)
-    await asyncio.to_thread(clerk.close)
+    await asyncio.to_thread(submit_batcher.close)
     return found
 
 

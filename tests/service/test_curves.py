@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from service.curves.cache import POINTS_KEPT, CurveCache, Curves
-from service.curves.reader import curves, thin
+from service.curves.reader import curves, downsample
 
 
 def write(path: Path, count: int, *, start: int = 0, mode: str = "w") -> None:
@@ -25,7 +25,7 @@ def write(path: Path, count: int, *, start: int = 0, mode: str = "w") -> None:
 
 def look(cache: CurveCache, path: Path, points_max: int = 500) -> Curves:
     with path.open("rb") as file:
-        return cache.look("job/1", file, names=None, points_max=points_max)
+        return cache.read("job/1", file, names=None, points_max=points_max)
 
 
 def whole(path: Path) -> dict[str, list[tuple[int, float]]]:
@@ -39,7 +39,7 @@ def test_a_short_history_is_that_of_the_file(count: int, tmp_path: Path) -> None
     write(path, count)
     found = look(CurveCache(look_s=60.0), path)
     assert found.is_whole
-    assert found.series == {name: thin(points, 500) for name, points in whole(path).items()}
+    assert found.series == {name: downsample(points, 500) for name, points in whole(path).items()}
 
 
 @pytest.mark.parametrize("looks", [1, 7])
@@ -103,7 +103,7 @@ def test_a_look_out_of_time_takes_samples_and_later_ones_read_on(tmp_path: Path)
             break
     assert found.is_whole
     with path.open("rb") as file:
-        read_at_once = CurveCache(look_s=60.0).look("x", file, names=None, points_max=500)
+        read_at_once = CurveCache(look_s=60.0).read("x", file, names=None, points_max=500)
     assert found.series == read_at_once.series
 
 
@@ -111,5 +111,5 @@ def test_only_the_wanted_signals_are_answered(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     write(path, 50)
     with path.open("rb") as file:
-        found = CurveCache().look("x", file, names=frozenset({"lr"}), points_max=10)
+        found = CurveCache().read("x", file, names=frozenset({"lr"}), points_max=10)
     assert set(found.series) == {"lr"}

@@ -122,7 +122,7 @@ def test_a_gap_is_told(api: RunningApi) -> None:
     api.store.queue.complete(lease, artifacts=(), artifacts_folder="x")
     whole = api.store.events.read(lease.job_id)
     stream = f"{{moco}}:ev:{lease.job_id}"
-    api.store.link.run(lambda client: client.xtrim(stream, maxlen=5, approximate=False))
+    api.store.client.run(lambda client: client.xtrim(stream, maxlen=5, approximate=False))
     for last in (None, whole[2][0]):
         found = follow(api, lease.job_id, last=last)
         assert found[0].event == "gap"

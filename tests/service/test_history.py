@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from service.curves.reader import curves, tail, thin
+from service.curves.reader import curves, downsample, tail
 from tests.support.api import RunningApi, running_job
 
 RANDOM = random.Random(3)
@@ -16,7 +16,7 @@ RANDOM = random.Random(3)
 @pytest.mark.parametrize("points_max", [2, 3, 4, 10, 501, 10_000])
 def test_thinned_curves_keep_ends_and_peaks(count: int, points_max: int) -> None:
     points = [(step, RANDOM.gauss(0.0, 1.0)) for step in range(count)]
-    kept = thin(points, points_max)
+    kept = downsample(points, points_max)
     assert len(kept) <= max(points_max, 0)
     assert kept == sorted(set(kept)), "a part of the curve, in its order"
     assert set(kept) <= set(points)

@@ -196,7 +196,7 @@ def values(page: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 def test_the_state_is_read_at_most_once_a_second(api: RunningApi) -> None:
     now_s = [100.0]
-    api.store.link.run(lambda client: client.flushall())
+    api.store.client.run(lambda client: client.flushall())
     state = State(CollectorRegistry(), api.store, api.data_dir, now_s=lambda: now_s[0])
     assert values(state.render())["moco_jobs", (("status", "queued"),)] == 0
     queued_job(api.store, pool="night")

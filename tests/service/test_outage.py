@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from service.ids import new_id
-from service.maintenance.lease_reaper import Reaper
+from service.maintenance.lease_reaper import LeaseReaper
 from service.store.embedded.server import RunningRedis, start_redis
 from service.store.errors import StoreUnavailable
 from service.store.job_queue import JobQueue
@@ -195,7 +195,7 @@ class Clock(JobQueue):
 def test_a_tick_is_never_shorter_than_told() -> None:
     """After every failure the clock is read anew, and a whole tick is waited from there."""
     clock = Clock()
-    reaper = Reaper(clock, tick_s=0.05)
+    reaper = LeaseReaper(clock, tick_s=0.05)
     reaper.start()
     wait_until(lambda: clock.count("move") >= 3, 10, "the clock moves")
     object.__setattr__(clock, "away", True)
@@ -222,7 +222,7 @@ def test_the_clock_goes_on_whatever_settling_raises() -> None:
         raise (OSError("full"), StoreUnavailable("away"))[calls[-1] % 2]
 
     object.__setattr__(clock, "away", False)
-    reaper = Reaper(clock, tick_s=0.01, on_answer=settle)
+    reaper = LeaseReaper(clock, tick_s=0.01, on_answer=settle)
     reaper.start()
     wait_until(lambda: len(calls) >= 4, 10, "asked again")
     reaper.stop()

@@ -13,13 +13,13 @@ from service.files.disk_usage import folder_bytes
 from service.ids import new_id
 from service.ledger.audit import audit
 from service.ledger.reconcile import reconcile
-from service.maintenance.cleanup import Tidier
+from service.maintenance.cleanup import CleanupThread
 from service.maintenance.retention import (
     CALM_S,
     ORDER,
     Kind,
     Removable,
-    Shelf,
+    RetentionContext,
     due,
     removable,
     trim_events,
@@ -46,10 +46,10 @@ def settings_of(world: World, **changes: float | None) -> ApiSettings:
 
 def looked(world: World, *, later_s: float = 0.0, **changes: float | None) -> list[str]:
     """One look of the tidier, so many seconds from now; what it removed, as `kind id`."""
-    tidier = Tidier(world.journal, settings_of(world, **changes))
-    shelf = Shelf(world.journal, settings_of(world, **changes), time.time() + later_s)
+    tidier = CleanupThread(world.journal, settings_of(world, **changes))
+    context = RetentionContext(world.journal, settings_of(world, **changes), time.time() + later_s)
     limit = changes.get("removable_bytes_max")
-    doomed = due(list(removable(shelf)), bytes_max=None if limit is None else int(limit))
+    doomed = due(list(removable(context)), bytes_max=None if limit is None else int(limit))
     for one in doomed:
         tidier._remove(one)
     return [f"{one.kind} {one.id}" for one in doomed]
@@ -164,10 +164,12 @@ def test_a_job_that_has_not_ended_keeps_all(world: World, state: str) -> None:
 
 def test_a_job_that_is_resumed_meanwhile_keeps_its_checkpoint(world: World) -> None:
     id = job(world, ends="failed")
-    shelf = Shelf(world.journal, settings_of(world, checkpoint_kept_s=1.0), time.time() + 60.0)
-    (doomed,) = due(list(removable(shelf)), bytes_max=None)
+    context = RetentionContext(
+        world.journal, settings_of(world, checkpoint_kept_s=1.0), time.time() + 60.0
+    )
+    (doomed,) = due(list(removable(context)), bytes_max=None)
     world.journal.control(id, "resume")
-    Tidier(world.journal, settings_of(world))._remove(doomed)
+    CleanupThread(world.journal, settings_of(world))._remove(doomed)
     lease = world.claim()
     assert lease is not None
     (path,) = lease.checkpoints
@@ -194,11 +196,13 @@ def test_failed_and_cancelled_jobs_are_deleted_only_if_asked(world: World) -> No
 
 def test_events_of_ended_jobs_are_trimmed_to_the_last(world: World) -> None:
     ended, running = job(world, ends="failed"), job(world, ends="running")
-    shelf = Shelf(world.journal, settings_of(world, event_kept_s=60.0), time.time() + 61.0)
+    context = RetentionContext(
+        world.journal, settings_of(world, event_kept_s=60.0), time.time() + 61.0
+    )
     before = {id: world.store.events.read(id) for id in (ended, running)}
     seen = set[str]()
-    assert trim_events(shelf, seen) == len(before[ended]) - 1
-    assert trim_events(shelf, seen) == 0
+    assert trim_events(context, seen) == len(before[ended]) - 1
+    assert trim_events(context, seen) == 0
     assert world.store.events.read(ended) == before[ended][-1:]
     assert world.store.events.read(running) == before[running]
     with pytest.raises(NotFound):
@@ -229,7 +233,7 @@ def test_rotated_logs_and_keys_of_an_older_version_go(world: World) -> None:
         path.write_text("x")
         os.utime(path, (0.0, time.time() - 40 * DAY_S))
     (keys / "b.json").touch()
-    Tidier(world.journal, settings_of(world)).turn()
+    CleanupThread(world.journal, settings_of(world)).run_once()
     assert [path.name for path in sorted(logs.iterdir())] == ["api.log"]
     assert [path.name for path in keys.iterdir()] == ["b.json"]
 

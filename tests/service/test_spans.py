@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.curves.cache import POINTS_KEPT, CurveCache, Curves
-from service.curves.reader import curves, thin
+from service.curves.reader import curves, downsample
 from service.curves.step_index import Steps, blocks_of, span_of
 from tests.support.api import RunningApi, running_job
 
@@ -29,7 +29,7 @@ def write(path: Path, count: int, *, every: int = 5, mode: str = "w", start: int
 
 def look(cache: CurveCache, path: Path, steps: Steps, points_max: int = 500) -> Curves:
     with path.open("rb") as file:
-        return cache.look("job/1", file, names=None, points_max=points_max, steps=steps)
+        return cache.read("job/1", file, names=None, points_max=points_max, steps=steps)
 
 
 def expected(path: Path, steps: Steps) -> dict[str, list[tuple[int, float]]]:
@@ -164,4 +164,4 @@ def test_a_range_that_is_thinned_keeps_its_peaks(tmp_path: Path) -> None:
     write(path, 6_000)
     inside = expected(path, steps)
     found = look(CurveCache(look_s=60.0), path, steps)
-    assert found.series == {name: thin(points, 500) for name, points in inside.items()}
+    assert found.series == {name: downsample(points, 500) for name, points in inside.items()}

@@ -14,7 +14,7 @@ import httpx
 
 from service.app import create_app
 from service.ids import new_id
-from service.server.run import Server, make_server, patience_of
+from service.server.run import Server, client_timeouts_of, make_server
 from service.settings import ApiSettings
 from service.store.models import DatasetRecord, Lease, NewDataset, NewJob
 from service.store.store import Store, open_store
@@ -43,7 +43,7 @@ class RunningApi:
 
     def server_metric(self, name: str, **labels: str) -> float:
         """The value of one series of the API's own metrics."""
-        parts = self.server.config.app.state.parts  # type: ignore[union-attr]
+        parts = self.server.config.app.state.services  # type: ignore[union-attr]
         return float(parts.instruments.registry.get_sample_value(name, labels) or 0.0)
 
 
@@ -58,9 +58,9 @@ def running_api(redis_url: str, data_dir: Path, **changes: Loose) -> Iterator[Ru
         app,
         host="127.0.0.1",
         port=0,
-        on_shutdown=app.state.parts.tail.stop,
-        patience=patience_of(settings),
-        on_slow=app.state.parts.on_slow,
+        on_shutdown=app.state.services.broadcaster.stop,
+        timeouts=client_timeouts_of(settings),
+        on_slow=app.state.services.on_slow,
     )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()

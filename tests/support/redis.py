@@ -42,7 +42,7 @@ def opened_store(url: str, **settings: float) -> Iterator[Store]:
 
 def empty(store: Store) -> None:
     """Removes every key; the functions stay."""
-    store.link.run(lambda client: client.flushall())
+    store.client.run(lambda client: client.flushall())
 
 
 def fresh_id(prefix: str = "job") -> str:
@@ -112,7 +112,7 @@ def worker(**changes: object) -> WorkerRecord:
 
 def dump(store: Store) -> dict[str, object]:
     """Every key with all that it holds: equal when nothing changed."""
-    found: dict[str, object] = store.link.run(_dump)
+    found: dict[str, object] = store.client.run(_dump)
     return found
 
 
@@ -150,4 +150,4 @@ def put_back(store: Store, held: list[tuple[str, bytes]]) -> None:
 
 def _raw(store: Store) -> redis.Redis:
     """A client that leaves bytes as they are."""
-    return redis.Redis.from_url(store.link.url)
+    return redis.Redis.from_url(store.client.url)

@@ -4,14 +4,14 @@ import logging
 import threading
 from collections.abc import Callable
 
-from service.maintenance.periodic_thread import Background
+from service.maintenance.periodic_thread import PeriodicThread
 from service.store.errors import StoreError
 from service.store.lease_clock import LeaseClock
 
 LOG = logging.getLogger(__name__)
 
 
-class Heartbeat(Background):
+class Heartbeat(PeriodicThread):
     """Advance the lease clock and report this worker. An outage stops both, so no lease expires."""
 
     def __init__(
@@ -32,7 +32,7 @@ class Heartbeat(Background):
         """Report with the next tick that the worker became busy or idle."""
         self._beat_now.set()
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Report if it is time, then advance the clock."""
         try:
             if self._ticks % self._beat_every_ticks == 0 or self._beat_now.is_set():

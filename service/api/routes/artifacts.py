@@ -8,12 +8,12 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Header, Path
 from starlette.responses import Response
 
-from service.api.deps import JobId, PartsOf
+from service.api.deps import JobId, ServicesDep
 from service.api.openapi import refused
 from service.api.schemas.job_history import Artifact, ArtifactList, Checkpoint, CheckpointList
 from service.files.safe_open import folder_exists, open_inside
 from service.observability.metrics import artifact_format
-from service.server.file_response import FileAnswer, digest_of, etag_of, parse_range
+from service.server.file_response import RangeFileResponse, digest_of, etag_of, parse_range
 from service.server.preconditions import require_match, tag_matches
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
@@ -64,12 +64,12 @@ ConditionsOf = Annotated[Conditions, Depends(_conditions)]
     response_description="Every checkpoint that was saved, newest first.",
     responses=refused("not_found"),
 )
-def checkpoints(id: JobId, parts: PartsOf) -> CheckpointList:
+def checkpoints(id: JobId, services: ServicesDep) -> CheckpointList:
     """Only the newest ones are kept on the disk: see `available`."""
-    parts.store.jobs.get(id)
+    services.store.jobs.get(id)
     found = [
-        Checkpoint.of(one, available=folder_exists(parts.settings.data_dir, one.path))
-        for one in parts.store.jobs.checkpoints(id)
+        Checkpoint.of(one, available=folder_exists(services.settings.data_dir, one.path))
+        for one in services.store.jobs.checkpoints(id)
     ]
     return CheckpointList.of(found, [str(one.step) for one in found])
 
@@ -81,9 +81,9 @@ def checkpoints(id: JobId, parts: PartsOf) -> CheckpointList:
     response_description="The files, each with its size and sha256; none before the job succeeded.",
     responses=refused("not_found"),
 )
-def artifacts(id: JobId, parts: PartsOf) -> ArtifactList:
+def artifacts(id: JobId, services: ServicesDep) -> ArtifactList:
     """The trained encoder in several forms, and what belongs to it."""
-    found = [Artifact.of(id, one) for one in parts.store.jobs.get(id).artifacts]
+    found = [Artifact.of(id, one) for one in services.store.jobs.get(id).artifacts]
     return ArtifactList.of(found, [one.name for one in found])
 
 
@@ -103,7 +103,7 @@ def artifacts(id: JobId, parts: PartsOf) -> ArtifactList:
 def download(
     id: JobId,
     name: Name,
-    parts: PartsOf,
+    services: ServicesDep,
     conditions: ConditionsOf,
     range: Annotated[str | None, Header(description="One range of bytes: `bytes=0-99`.")] = None,
     if_range: Annotated[
@@ -111,22 +111,22 @@ def download(
     ] = None,
 ) -> Response:
     """In one piece or, after a break, the rest of it with `Range` and `If-Range`."""
-    record = parts.store.jobs.get(id)
+    record = services.store.jobs.get(id)
     found = _found(record, name)
     etag = etag_of(found.sha256)
     if not conditions.hold(etag):
         return Response(status_code=304, headers=_headers(found))
     wanted = range if if_range is None or if_range.strip() == etag else None
     span = None if wanted is None else parse_range(wanted, found.size_bytes)
-    file = _open(record, found, parts.settings)
+    file = _open(record, found, services.settings)
     kind = artifact_format(found.name)
-    parts.instruments.inc("moco_artifact_downloads_total", format=kind)
-    return FileAnswer(
+    services.instruments.inc("moco_artifact_downloads_total", format=kind)
+    return RangeFileResponse(
         file,
         span=span,
         headers=_headers(found),
         media_type=_media_type(found.name),
-        on_sent=partial(parts.instruments.inc, "moco_artifact_bytes_sent_total"),
+        on_sent=partial(services.instruments.inc, "moco_artifact_bytes_sent_total"),
     )
 
 
@@ -141,17 +141,17 @@ def download(
 def head(
     id: JobId,
     name: Name,
-    parts: PartsOf,
+    services: ServicesDep,
     conditions: ConditionsOf,
 ) -> Response:
     """Its size, its sha256 and its type."""
-    record = parts.store.jobs.get(id)
+    record = services.store.jobs.get(id)
     found = _found(record, name)
     headers = _headers(found)
     if not conditions.hold(headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    file = _open(record, found, parts.settings)
-    return FileAnswer(file, span=None, headers=headers, media_type=_media_type(found.name))
+    file = _open(record, found, services.settings)
+    return RangeFileResponse(file, span=None, headers=headers, media_type=_media_type(found.name))
 
 
 def _found(record: JobRecord, name: str) -> FileRecord:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
-from service.api.deps import JobId, PartsOf
+from service.api.deps import JobId, ServicesDep
 from service.api.openapi import refused
 from service.curves.reader import BLOCK_BYTES, open_newest
 from service.curves.step_index import ALL, blocks_of, span_of
@@ -32,9 +32,9 @@ LINES_TYPE, EVENTS_TYPE = "application/jsonl", "application/octet-stream"
         **refused("not_found"),
     },
 )
-def lines(id: JobId, parts: PartsOf) -> Response:
+def lines(id: JobId, services: ServicesDep) -> Response:
     """The newest attempt's file, which holds the whole history; empty before the first reading."""
-    found = open_newest(parts.settings.data_dir, parts.store.jobs.get(id).folder, FILE)
+    found = open_newest(services.settings.data_dir, services.store.jobs.get(id).folder, FILE)
     headers = _headers(FILE)
     if found is None:
         return Response(b"", headers=headers, media_type=LINES_TYPE)
@@ -55,10 +55,10 @@ def lines(id: JobId, parts: PartsOf) -> Response:
         **refused("not_found"),
     },
 )
-def events(id: JobId, parts: PartsOf) -> Response:
+def events(id: JobId, services: ServicesDep) -> Response:
     """Made from `metrics.jsonl` while it is sent, as far as the job has come."""
-    job = parts.store.jobs.get(id)
-    found = open_newest(parts.settings.data_dir, job.folder, FILE)
+    job = services.store.jobs.get(id)
+    found = open_newest(services.settings.data_dir, job.folder, FILE)
     began_s = job.started_at_s or job.created_at_s
     blocks = event_file(_lines(found[1]) if found else (), wall_time_s=began_s)
     # The first block is made here: what cannot be read is told before the answer has begun.

@@ -6,11 +6,11 @@ from fastapi import APIRouter, Header, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.api.deps import DatasetName, PartsOf, answer, dataset_response
+from service.api.deps import DatasetName, ServicesDep, dataset_response, json_response
 from service.api.openapi import refused
 from service.api.schemas.jobs_and_datasets import Dataset
-from service.datasets.ingest_jobs import check_size, fillable, take_in
-from service.datasets.uploads import Announced, held_bytes, receive, staged, staged_path
+from service.datasets.ingest_jobs import accept_upload, check_size, get_uploadable
+from service.datasets.uploads import UploadOffer, held_bytes, receive, staged, staged_path
 from service.errors import invalid
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
@@ -30,10 +30,10 @@ OCTETS = {"schema": {"type": "string", "format": "binary"}}
     response_description="`Upload-Offset` tells how many bytes are held: go on there.",
     responses=refused("not_found"),
 )
-def head_content(id: DatasetName, parts: PartsOf) -> Response:
+def head_content(id: DatasetName, services: ServicesDep) -> Response:
     """After a broken upload, send the rest with this offset."""
-    record = parts.store.datasets.get(id)
-    held = held_bytes(parts.settings.data_dir / staged_path(record.id))
+    record = services.store.datasets.get(id)
+    held = held_bytes(services.settings.data_dir / staged_path(record.id))
     return Response(headers={"Upload-Offset": str(held), "Cache-Control": "no-store"})
 
 
@@ -58,7 +58,7 @@ def head_content(id: DatasetName, parts: PartsOf) -> Response:
 async def put_content(
     request: Request,
     id: DatasetName,
-    parts: PartsOf,
+    services: ServicesDep,
     upload_offset: Annotated[
         int,
         Header(ge=0, lt=2**63, description="Where these bytes begin; 0 starts anew."),
@@ -69,33 +69,33 @@ async def put_content(
     In several parts if `size_bytes` was told when the dataset was made: each part begins at the
     number of bytes already held. A part that broke off is kept as far as it came.
     """
-    record = await run_in_threadpool(fillable, parts.store, id)
-    told = _announced(request, record, upload_offset, parts.settings)
-    path = parts.settings.data_dir / staged_path(record.id)
+    record = await run_in_threadpool(get_uploadable, services.store, id)
+    told = _announced(request, record, upload_offset, services.settings)
+    path = services.settings.data_dir / staged_path(record.id)
     async with staged(path) as file:
-        record = await run_in_threadpool(fillable, parts.store, record.id)
+        record = await run_in_threadpool(get_uploadable, services.store, record.id)
         received = await receive(
             file,
             request.stream(),
             told,
-            on_bytes=lambda size: parts.instruments.inc("moco_upload_bytes_total", size),
+            on_bytes=lambda size: services.instruments.inc("moco_upload_bytes_total", size),
         )
         if received.sha256 is None:
-            return answer(dataset_response(record, parts.settings), status=202)
+            return json_response(dataset_response(record, services.settings), status=202)
         reach("upload.pre_ingest")
         record = await run_in_threadpool(
-            take_in,
-            parts.journal,
+            accept_upload,
+            services.journal,
             record,
             size_bytes=received.held_bytes,
             sha256=received.sha256,
         )
-    return answer(dataset_response(record, parts.settings))
+    return json_response(dataset_response(record, services.settings))
 
 
 def _announced(
     request: Request, record: DatasetRecord, offset: int, settings: ApiSettings
-) -> Announced:
+) -> UploadOffer:
     """What this request and the dataset together say of the upload."""
     if "content-range" in request.headers:  # RFC 9110, 14.5: never a part taken as the whole
         hint = "Say by Upload-Offset where the bytes begin."
@@ -118,4 +118,4 @@ def _announced(
     check_size(size, settings)
     if length is not None and offset + int(length) > size:
         raise Problem("size_mismatch", f"{offset + int(length)} bytes; {size} were announced.")
-    return Announced(offset, size, record.sha256 if record.status == "received" else None)
+    return UploadOffer(offset, size, record.sha256 if record.status == "received" else None)

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response, StreamingResponse
 
-from service.api.deps import DatasetName, PartsOf
+from service.api.deps import DatasetName, ServicesDep
 from service.api.openapi import refused
 from service.datasets.report import report_entries
 from service.server.strict_json import StrictRoute
@@ -31,10 +31,10 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
         **refused("not_found"),
     },
 )
-def report_csv(id: DatasetName, parts: PartsOf) -> Response:
+def report_csv(id: DatasetName, services: ServicesDep) -> Response:
     """One row a file. Only the head before the ingest is done."""
-    record = parts.store.datasets.get(id)
-    entries = report_entries(parts.settings.data_dir, record.id)
+    record = services.store.datasets.get(id)
+    entries = report_entries(services.settings.data_dir, record.id)
     headers = {
         "Content-Disposition": f'attachment; filename="{record.name}-report.csv"',
         "Cache-Control": "private, no-cache",

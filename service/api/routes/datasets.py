@@ -1,4 +1,4 @@
-"""Datasets: made, looked at, and what their ingest left out."""
+"""Datasets: created, looked at, and what their ingest left out."""
 
 import re
 from collections.abc import Iterable
@@ -12,10 +12,10 @@ from service.api.deps import (
     DatasetName,
     IdempotencyKey,
     Limit,
-    PartsOf,
+    ServicesDep,
+    created,
     cursor,
     dataset_response,
-    made,
 )
 from service.api.openapi import refused
 from service.api.schemas.job_history import DatasetList
@@ -29,10 +29,10 @@ from service.api.schemas.jobs_and_datasets import (
 from service.datasets.ingest_jobs import allowed_source, check_size, prepare, resolved_options
 from service.datasets.report import report_entries
 from service.datasets.uploads import check_space, no_sender, staged_path
-from service.files.disk_errors import disk_told
+from service.files.disk_errors import translate_disk_errors
 from service.files.safe_open import open_inside
 from service.jobs.idempotency import fingerprint
-from service.server.file_response import FileAnswer
+from service.server.file_response import RangeFileResponse
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.store.errors import NotFound
@@ -66,16 +66,16 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictR
         *("idempotency_conflict", "disk_full"),
     ),
 )
-def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Response:
+def create(body: DatasetRequest, key: IdempotencyKey, services: ServicesDep) -> Response:
     """Send its bytes with `PUT /v1/datasets/{id}/content` afterwards.
 
     With `path` nothing is sent: a folder or archive under an allowed root is read where it is.
     """
-    source = None if body.path is None else allowed_source(body.path, parts.settings)
-    options = resolved_options(body.options, parts.settings)
+    source = None if body.path is None else allowed_source(body.path, services.settings)
+    options = resolved_options(body.options, services.settings)
     if body.size_bytes is not None:
-        check_size(body.size_bytes, parts.settings)
-        check_space(parts.settings.data_dir, body.size_bytes)
+        check_size(body.size_bytes, services.settings)
+        check_space(services.settings.data_dir, body.size_bytes)
     new = NewDataset(
         dataset_id=ids.new_id("ds"),
         name=body.name,
@@ -87,20 +87,20 @@ def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Respons
         source=source,
         replace=body.replace,
     )
-    with disk_told():
-        created = parts.journal.create_dataset_once(
+    with translate_disk_errors():
+        result = services.journal.create_dataset_once(
             new,
             idempotency_key=None if key is None else f"dataset:{key}",
             fingerprint=fingerprint(body),
         )
-    record = created.record
+    record = result.record
     if source is not None and record.status == "received":
-        roots = parts.settings.allowed_roots
-        record = prepare(parts.journal, record, source=source, roots=roots)
-    return made(
-        dataset_response(record, parts.settings),
-        location=f"{parts.settings.root_path}/v1/datasets/{record.id}",
-        replayed=created.replayed,
+        roots = services.settings.allowed_roots
+        record = prepare(services.journal, record, source=source, roots=roots)
+    return created(
+        dataset_response(record, services.settings),
+        location=f"{services.settings.root_path}/v1/datasets/{record.id}",
+        replayed=result.replayed,
     )
 
 
@@ -112,13 +112,13 @@ def create(body: DatasetRequest, key: IdempotencyKey, parts: PartsOf) -> Respons
     responses=refused("bad_cursor", "invalid"),
 )
 def list_all(
-    parts: PartsOf,
+    services: ServicesDep,
     after: AfterId = None,
     limit: Limit = 20,
 ) -> DatasetList:
     """All datasets, newest first."""
-    page = parts.store.datasets.list(after=cursor(after, ids.DATASET_ID), limit=limit)
-    found = [dataset_response(record, parts.settings) for record in page.data]
+    page = services.store.datasets.list(after=cursor(after, ids.DATASET_ID), limit=limit)
+    found = [dataset_response(record, services.settings) for record in page.data]
     return DatasetList.of(found, [one.id for one in found], has_more=page.has_more)
 
 
@@ -129,9 +129,9 @@ def list_all(
     response_description="The dataset.",
     responses=refused("not_found"),
 )
-def get(id: DatasetName, parts: PartsOf) -> Dataset:
+def get(id: DatasetName, services: ServicesDep) -> Dataset:
     """Its status, and what was found in it."""
-    return dataset_response(parts.store.datasets.get(id), parts.settings)
+    return dataset_response(services.store.datasets.get(id), services.settings)
 
 
 @router.patch(
@@ -141,12 +141,12 @@ def get(id: DatasetName, parts: PartsOf) -> Dataset:
     response_description="The dataset with its new name.",
     responses=refused("not_found", "name_taken", "disk_full"),
 )
-def change(id: DatasetName, body: DatasetChange, parts: PartsOf) -> Dataset:
+def change(id: DatasetName, body: DatasetChange, services: ServicesDep) -> Dataset:
     """Jobs that use it go on: they know it by its id."""
-    record = parts.store.datasets.get(id)
-    with disk_told():
-        record = parts.journal.rename_dataset(record.id, body.name)
-    return dataset_response(record, parts.settings)
+    record = services.store.datasets.get(id)
+    with translate_disk_errors():
+        record = services.journal.rename_dataset(record.id, body.name)
+    return dataset_response(record, services.settings)
 
 
 @router.delete(
@@ -158,20 +158,20 @@ def change(id: DatasetName, body: DatasetChange, parts: PartsOf) -> Dataset:
     response_description="It is gone, its bytes are free, and so is its name.",
     responses=refused("not_found", "dataset_in_use", "upload_busy", "disk_full"),
 )
-def delete(id: DatasetName, parts: PartsOf) -> Response:
+def delete(id: DatasetName, services: ServicesDep) -> Response:
     """Only while no queued, running or paused job needs it. There is no way back.
 
     Files that are read in place stay where they are. Jobs that have ended keep their results, but
     cannot be resumed. Asked again with the same id, the answer is the same for a day.
     """
     try:
-        dataset_id = parts.store.datasets.get(id).id
+        dataset_id = services.store.datasets.get(id).id
     except NotFound:
         if not re.fullmatch(ids.DATASET_ID, id):
             raise
         dataset_id = id  # perhaps it was deleted by an earlier request
-    with no_sender(parts.settings.data_dir / staged_path(dataset_id)), disk_told():
-        parts.journal.delete_dataset(dataset_id)
+    with no_sender(services.settings.data_dir / staged_path(dataset_id)), translate_disk_errors():
+        services.journal.delete_dataset(dataset_id)
     return Response(status_code=204)
 
 
@@ -184,14 +184,14 @@ def delete(id: DatasetName, parts: PartsOf) -> Response:
 )
 def report(
     id: DatasetName,
-    parts: PartsOf,
+    services: ServicesDep,
     after: AfterRow = None,
     limit: Annotated[int, Query(ge=1, le=1000, description="At most so many files.")] = 100,
 ) -> Report:
     """Files by name that are not among the rows, or not whole; also of an ingest that failed."""
     skip = int(cursor(after, "[0-9]{1,12}") or 0)
-    record = parts.store.datasets.get(id)
-    entries = report_entries(parts.settings.data_dir, record.id)
+    record = services.store.datasets.get(id)
+    entries = report_entries(services.settings.data_dir, record.id)
     return _report(entries, skip=skip, limit=limit)
 
 
@@ -206,17 +206,17 @@ def report(
         **refused("not_found", "dataset_not_ready", "artifact_missing"),
     },
 )
-def preview(id: DatasetName, parts: PartsOf) -> Response:
+def preview(id: DatasetName, services: ServicesDep) -> Response:
     """Made by the ingest, so it is there as soon as the dataset is ready."""
-    record = parts.store.datasets.get(id)
+    record = services.store.datasets.get(id)
     if record.pack is None:
         raise Problem("dataset_not_ready", f"The dataset is {record.status}.")
     try:
-        file = open_inside(parts.settings.data_dir, f"{record.pack}/preview.png")
+        file = open_inside(services.settings.data_dir, f"{record.pack}/preview.png")
     except FileNotFoundError:
         raise Problem("artifact_missing", "The pack of this dataset has no preview.") from None
     headers = {"Cache-Control": "private, max-age=3600"}
-    return FileAnswer(file, span=None, headers=headers, media_type="image/png")
+    return RangeFileResponse(file, span=None, headers=headers, media_type="image/png")
 
 
 def _report(entries: Iterable[dict[str, Any]], *, skip: int, limit: int) -> Report:

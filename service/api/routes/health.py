@@ -7,11 +7,11 @@ from importlib.metadata import version as version_of
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from service.api.deps import PartsOf
+from service.api.deps import ServicesDep
 from service.api.openapi import refused
 from service.api.schemas.jobs_and_datasets import StatusReason
 from service.api.schemas.service_status import Alive, Ready, Storage, Version
-from service.files.disk_errors import disk_told
+from service.files.disk_errors import translate_disk_errors
 from service.jobs.planner import INGEST_POOL
 from service.jobs.waiting import pool_reasons
 from service.observability.metrics import CONTENT_TYPE
@@ -37,17 +37,17 @@ async def livez() -> Alive:
     response_description="Yes.",
     responses=refused("not_ready"),
 )
-def readyz(parts: PartsOf) -> Ready:
+def readyz(services: ServicesDep) -> Ready:
     """Asks the store, and looks at the space in the data folder."""
-    parts.store.ping()
+    services.store.ping()
     try:
-        free = shutil.disk_usage(parts.settings.data_dir).free
+        free = shutil.disk_usage(services.settings.data_dir).free
     except OSError as error:
         raise Problem("not_ready", f"The data folder: {error.strerror}.") from None
-    if free < parts.settings.disk_free_bytes_min:
+    if free < services.settings.disk_free_bytes_min:
         detail = f"Only {free} bytes are free in the data folder."
         raise Problem("not_ready", detail, hint="Free space in the data folder.")
-    return Ready(disk_free_bytes=free, warnings=_warnings(parts.store))
+    return Ready(disk_free_bytes=free, warnings=_warnings(services.store))
 
 
 @router.get(
@@ -56,11 +56,11 @@ def readyz(parts: PartsOf) -> Ready:
     summary="See what the disk is used for",
     response_description="Bytes by use, as `du` counts them.",
 )
-def storage(parts: PartsOf) -> Storage:
+def storage(services: ServicesDep) -> Storage:
     """Measured at most once in ten seconds. Datasets and jobs tell their own `stored_bytes`."""
-    with disk_told():
-        free_bytes = shutil.disk_usage(parts.settings.data_dir).free
-    uses = parts.storage.read()
+    with translate_disk_errors():
+        free_bytes = shutil.disk_usage(services.settings.data_dir).free
+    uses = services.storage.read()
     return Storage(total_bytes=sum(uses.values()), free_bytes=free_bytes, uses=uses)
 
 
@@ -80,9 +80,9 @@ def _warnings(store: Store) -> list[StatusReason]:
     response_description="The text format of Prometheus.",
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
-def metrics(parts: PartsOf) -> Response:
+def metrics(services: ServicesDep) -> Response:
     """Of this process. Workers and the state exporter have their own."""
-    return Response(parts.instruments.render(), headers={"Content-Type": CONTENT_TYPE})
+    return Response(services.instruments.render(), headers={"Content-Type": CONTENT_TYPE})
 
 
 @router.get(

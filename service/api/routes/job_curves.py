@@ -4,11 +4,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from service.api.deps import JobId, PartsOf
+from service.api.deps import JobId, ServicesDep
 from service.api.openapi import refused
 from service.api.schemas.job_history import Attempt, AttemptList, Logs, Metrics, Series
 from service.curves.cache import POINTS_KEPT, Curves
-from service.curves.reader import curves, open_newest, tail, thin
+from service.curves.reader import curves, downsample, open_newest, tail
 from service.curves.step_index import Steps, blocks_of, span_of
 from service.errors import invalid
 from service.server.strict_json import StrictRoute
@@ -36,7 +36,7 @@ LastStep = Annotated[
 )
 def metrics(
     id: JobId,
-    parts: PartsOf,
+    services: ServicesDep,
     names: Annotated[
         str | None,
         Query(description="Signals, separated by commas; left out: all.", examples=["loss,top1"]),
@@ -55,17 +55,21 @@ def metrics(
     if from_step is not None and to_step is not None and to_step < from_step:
         raise invalid("query/to_step", f"{to_step} lies before from_step, {from_step}.")
     steps = Steps(from_step, to_step)
-    found = open_newest(parts.settings.data_dir, parts.store.jobs.get(id).folder, "metrics.jsonl")
+    found = open_newest(
+        services.settings.data_dir, services.store.jobs.get(id).folder, "metrics.jsonl"
+    )
     if found is None:
         return Metrics(job_id=id, series={})
     attempt, file = found
     with file:
         if max_points <= POINTS_KEPT // 2:
             key = f"{id}/{attempt}"
-            looked = parts.curves.look(key, file, names=wanted, points_max=max_points, steps=steps)
+            looked = services.curves.read(
+                key, file, names=wanted, points_max=max_points, steps=steps
+            )
         else:
             whole = curves(blocks_of(file, span_of(file, steps)), wanted)
-            thinned = {name: thin(points, max_points) for name, points in whole.items()}
+            thinned = {name: downsample(points, max_points) for name, points in whole.items()}
             looked = Curves(thinned, is_whole=True)
     series = {
         name: Series(step=[at for at, _ in kept], value=[value for _, value in kept])
@@ -83,13 +87,13 @@ def metrics(
 )
 def logs(
     id: JobId,
-    parts: PartsOf,
+    services: ServicesDep,
     lines: Annotated[
         int, Query(alias="tail", ge=1, le=10_000, description="At most so many lines.")
     ] = 200,
 ) -> Logs:
     """What the training process wrote, errors included."""
-    found = open_newest(parts.settings.data_dir, parts.store.jobs.get(id).folder, "log.txt")
+    found = open_newest(services.settings.data_dir, services.store.jobs.get(id).folder, "log.txt")
     if found is None:
         return Logs(attempt=0, lines=[])
     attempt, file = found
@@ -104,10 +108,10 @@ def logs(
     response_description="Every attempt, oldest first.",
     responses=refused("not_found"),
 )
-def attempts(id: JobId, parts: PartsOf) -> AttemptList:
+def attempts(id: JobId, services: ServicesDep) -> AttemptList:
     """Each lease of the job: its worker, its time and its outcome."""
-    parts.store.jobs.get(id)
-    found = [Attempt.of(one) for one in parts.store.jobs.attempts(id)]
+    services.store.jobs.get(id)
+    found = [Attempt.of(one) for one in services.store.jobs.attempts(id)]
     return AttemptList.of(found, [str(one.attempt) for one in found])
 
 

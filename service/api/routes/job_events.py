@@ -11,7 +11,7 @@ from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
 
-from service.api.deps import STREAM_ID, JobId, PartsOf, answer, cursor
+from service.api.deps import STREAM_ID, JobId, ServicesDep, cursor, json_response
 from service.api.openapi import refused
 from service.api.schemas.job_history import EventItem, EventList
 from service.server.problems import Problem
@@ -50,7 +50,7 @@ GAP = "Older events are not kept any more. The job itself and its metrics are wh
 )
 async def events(
     id: JobId,
-    parts: PartsOf,
+    services: ServicesDep,
     accept: Annotated[str, Header(description=f"`{SSE}` for the live stream.")] = "*/*",
     last_event_id: Annotated[
         str | None, Header(description="Go on behind this event (streams).")
@@ -66,17 +66,17 @@ async def events(
     form = _form(accept)
     last_event_id = last_event_id or None  # an empty one names no event
     behind = cursor(last_event_id or after, STREAM_ID.pattern)
-    job = await run_in_threadpool(parts.store.jobs.get, id)
+    job = await run_in_threadpool(services.store.jobs.get, id)
     if form == JSON:
-        return answer(await run_in_threadpool(_page, parts.store, id, behind, limit))
+        return json_response(await run_in_threadpool(_page, services.store, id, behind, limit))
     if last_event_id is not None and job.status in TERMINAL:
-        rest = await run_in_threadpool(parts.store.events.read, id, after=last_event_id, limit=1)
+        rest = await run_in_threadpool(services.store.events.read, id, after=last_event_id, limit=1)
         if not rest:
             return Response(status_code=204)  # tells a browser not to come again
-    gap = await run_in_threadpool(_has_gap, parts.store, id, behind)
-    following = parts.tail.subscribe(id, after=behind or "-")
+    gap = await run_in_threadpool(_has_gap, services.store, id, behind)
+    following = services.broadcaster.subscribe(id, after=behind or "-")
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return EventSourceResponse(_stream(following, parts.store, gap=gap), headers=headers)
+    return EventSourceResponse(_stream(following, services.store, gap=gap), headers=headers)
 
 
 def _form(accept: str) -> str:

@@ -12,22 +12,22 @@ from service.api.deps import (
     IdempotencyKey,
     JobId,
     Limit,
-    Parts,
-    PartsOf,
-    answer,
+    Services,
+    ServicesDep,
+    created,
     cursor,
-    made,
+    json_response,
 )
 from service.api.openapi import refused
 from service.api.schemas import examples
 from service.api.schemas.job_history import JobList, Preview
 from service.api.schemas.jobs_and_datasets import Job
 from service.errors import invalid
-from service.files.disk_errors import disk_told
+from service.files.disk_errors import translate_disk_errors
 from service.files.disk_usage import folder_bytes
 from service.jobs.neighbour_jobs import forget_of_job
 from service.jobs.planner import preview
-from service.jobs.submit_batcher import Clerk
+from service.jobs.submit_batcher import SubmitBatcher
 from service.jobs.waiting import waiting_reason
 from service.ledger.entries import Verb
 from service.server.preconditions import require_match, tag_matches
@@ -50,12 +50,12 @@ IfMatch = Annotated[
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
 
-async def _clerk(request: Request) -> Clerk:
-    clerk: Clerk = request.app.state.clerk
-    return clerk
+async def _submit_batcher(request: Request) -> SubmitBatcher:
+    submit_batcher: SubmitBatcher = request.app.state.submit_batcher
+    return submit_batcher
 
 
-ClerkOf = Annotated[Clerk, Depends(_clerk)]
+BatcherDep = Annotated[SubmitBatcher, Depends(_submit_batcher)]
 
 
 @router.post(
@@ -70,31 +70,31 @@ ClerkOf = Annotated[Clerk, Depends(_clerk)]
         **refused("dataset_not_ready", "bad_header", "bad_spec", "invalid", "idempotency_conflict"),
     },
 )
-async def create(  # whoever waits for the clerk needs no thread
+async def create(  # waiting for the batch needs no thread
     spec: Annotated[JobSpec, Body(openapi_examples=examples.JOB_SPECS)],
     key: IdempotencyKey,
-    parts: PartsOf,
-    clerk: ClerkOf,
+    services: ServicesDep,
+    submit_batcher: BatcherDep,
     dry_run: Annotated[
         bool, Query(description="Only tell the resolved spec, the steps, the time and the memory.")
     ] = False,
 ) -> Response:
     """Only `dataset` is needed; what is left out is suggested, each value with its reason."""
     if dry_run:
-        planned = await run_in_threadpool(preview, spec, parts.store)
-        return answer(Preview.of(planned))
+        planned = await run_in_threadpool(preview, spec, services.store)
+        return json_response(Preview.of(planned))
     try:
-        with disk_told():
-            done = await clerk.submit(spec, key=None if key is None else f"user:{key}")
+        with translate_disk_errors():
+            done = await submit_batcher.submit(spec, key=None if key is None else f"user:{key}")
     except NotFound as error:  # deleted between the plan and the queue
         field = "dataset" if error.what == "dataset" else "spec"
         raise invalid(f"#/{field}", str(error), code="no_dataset") from None
     record = done.record
     if record is None:  # an earlier request made it, and it was deleted since
-        record = await run_in_threadpool(parts.store.jobs.get, done.job_id)
-    return made(
+        record = await run_in_threadpool(services.store.jobs.get, done.job_id)
+    return created(
         Job.of(record),
-        location=f"{parts.settings.root_path}/v1/jobs/{done.job_id}",
+        location=f"{services.settings.root_path}/v1/jobs/{done.job_id}",
         replayed=done.replayed,
     )
 
@@ -107,7 +107,7 @@ async def create(  # whoever waits for the clerk needs no thread
     responses=refused("bad_cursor", "invalid"),
 )
 def list_all(
-    parts: PartsOf,
+    services: ServicesDep,
     status: Annotated[
         list[Status] | None, Query(description="Only jobs with this status; may be repeated.")
     ] = None,
@@ -116,8 +116,8 @@ def list_all(
 ) -> JobList:
     """All training jobs, newest first."""
     behind = cursor(after, ids.JOB_ID)
-    found, has_more = _page(parts.store, set(status or ()), after=behind, limit=limit)
-    workers = parts.store.workers.list() if any(one.status == "queued" for one in found) else ()
+    found, has_more = _page(services.store, set(status or ()), after=behind, limit=limit)
+    workers = services.store.workers.list() if any(one.status == "queued" for one in found) else ()
     jobs = [Job.of(one, waits=waiting_reason(one, workers)) for one in found]
     return JobList.of(jobs, [one.id for one in found], has_more=has_more)
 
@@ -135,22 +135,22 @@ def list_all(
 )
 def get(
     id: JobId,
-    parts: PartsOf,
+    services: ServicesDep,
     if_none_match: Annotated[
         str | None, Header(description="The ETag of an earlier answer.")
     ] = None,
     if_match: IfMatch = None,
 ) -> Response:
     """Its status, its spec with all suggestions, and how far it is."""
-    record = parts.store.jobs.get(id)
-    job = _shown(record, parts.store)
+    record = services.store.jobs.get(id)
+    job = _shown(record, services.store)
     etag = _etag(job)
     require_match(if_match, etag)
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
     if if_none_match is not None and tag_matches(if_none_match, etag):
         return Response(status_code=304, headers=headers)
-    stored_bytes = folder_bytes(parts.settings.data_dir / record.folder)
-    return answer(job.model_copy(update={"stored_bytes": stored_bytes}), headers=headers)
+    stored_bytes = folder_bytes(services.settings.data_dir / record.folder)
+    return json_response(job.model_copy(update={"stored_bytes": stored_bytes}), headers=headers)
 
 
 @router.post(
@@ -164,9 +164,9 @@ def get(
         **refused("not_found", "wrong_state"),
     },
 )
-def cancel(id: JobId, parts: PartsOf, if_match: IfMatch = None) -> Response:
+def cancel(id: JobId, services: ServicesDep, if_match: IfMatch = None) -> Response:
     """Its checkpoints stay, so it can be resumed all the same."""
-    return _controlled(_control(id, "cancel", parts, if_match))
+    return _controlled(_control(id, "cancel", services, if_match))
 
 
 @router.post(
@@ -180,9 +180,9 @@ def cancel(id: JobId, parts: PartsOf, if_match: IfMatch = None) -> Response:
         **refused("not_found", "wrong_state"),
     },
 )
-def pause(id: JobId, parts: PartsOf, if_match: IfMatch = None) -> Response:
+def pause(id: JobId, services: ServicesDep, if_match: IfMatch = None) -> Response:
     """It keeps its checkpoint and gives its worker free."""
-    return _controlled(_control(id, "pause", parts, if_match))
+    return _controlled(_control(id, "pause", services, if_match))
 
 
 @router.post(
@@ -192,9 +192,9 @@ def pause(id: JobId, parts: PartsOf, if_match: IfMatch = None) -> Response:
     response_description="It is queued again.",
     responses=refused("not_found", "wrong_state"),
 )
-def resume(id: JobId, parts: PartsOf, if_match: IfMatch = None) -> Job:
+def resume(id: JobId, services: ServicesDep, if_match: IfMatch = None) -> Job:
     """A paused, cancelled or failed job goes on from its last checkpoint."""
-    return Job.of(_control(id, "resume", parts, if_match))
+    return Job.of(_control(id, "resume", services, if_match))
 
 
 @router.delete(
@@ -206,23 +206,23 @@ def resume(id: JobId, parts: PartsOf, if_match: IfMatch = None) -> Job:
     response_description="It is gone, with its checkpoints and artifacts.",
     responses=refused("not_found", "wrong_state"),
 )
-def delete(id: JobId, parts: PartsOf, if_match: IfMatch = None) -> Response:
+def delete(id: JobId, services: ServicesDep, if_match: IfMatch = None) -> Response:
     """Only a job that has ended. There is no way back."""
-    record = parts.store.jobs.get(id)
-    _require_match(if_match, record, parts.store)
+    record = services.store.jobs.get(id)
+    _require_match(if_match, record, services.store)
     if record.kind == "ingest":
         raise Problem("wrong_state", "An ingest job belongs to its dataset.")
-    with disk_told():
-        parts.journal.delete(id)
-    forget_of_job(parts.store, parts.settings.data_dir, id)
+    with translate_disk_errors():
+        services.journal.delete(id)
+    forget_of_job(services.store, services.settings.data_dir, id)
     return Response(status_code=204)
 
 
-def _control(id: str, verb: Verb, parts: Parts, if_match: str | None) -> JobRecord:
+def _control(id: str, verb: Verb, services: Services, if_match: str | None) -> JobRecord:
     if if_match is not None:
-        _require_match(if_match, parts.store.jobs.get(id), parts.store)
-    with disk_told():
-        return parts.journal.control(id, verb)
+        _require_match(if_match, services.store.jobs.get(id), services.store)
+    with translate_disk_errors():
+        return services.journal.control(id, verb)
 
 
 def _require_match(if_match: str | None, record: JobRecord, store: Store) -> None:
@@ -244,7 +244,7 @@ def _etag(job: Job) -> str:
 
 def _controlled(record: JobRecord) -> Response:
     """200 when it took effect, 202 while the worker still has to follow."""
-    return answer(Job.of(record), status=202 if record.status == "stopping" else 200)
+    return json_response(Job.of(record), status=202 if record.status == "stopping" else 200)
 
 
 def _page(

@@ -14,14 +14,14 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from service import ids
-from service.api.deps import JobId, Parts, PartsOf, answer
+from service.api.deps import JobId, Services, ServicesDep, json_response
 from service.api.openapi import refused
 from service.api.schemas.neighbours import PROBE_ID, Probe, ProbeList, ProbeRequest, ProbeResult
 from service.errors import ServiceError, invalid
-from service.files.disk_errors import disk_told
+from service.files.disk_errors import translate_disk_errors
 from service.files.safe_open import open_inside
-from service.jobs.neighbour_jobs import IMAGE, Asked, Probes
-from service.server.file_response import FileAnswer
+from service.jobs.neighbour_jobs import IMAGE, Probes, StoredQuery
+from service.server.file_response import RangeFileResponse
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute, check, read_json_body
 from service.store.errors import NotFound
@@ -71,7 +71,7 @@ Picture = Annotated[
 async def create(
     request: Request,
     id: JobId,
-    parts: PartsOf,
+    services: ServicesDep,
     checkpoint: Annotated[
         int | None, Query(ge=0, lt=2**53, description="With an image: as in the JSON form.")
     ] = None,
@@ -92,24 +92,24 @@ async def create(
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem("unsupported_media_type", "The body is compressed.", hint=FORMATS_HINT)
     wanted = await _read_json(request) if is_json else ProbeRequest(checkpoint=checkpoint, k=k)
-    asked = Asked(**wanted.model_dump(), is_image=not is_json)
-    probes = await run_in_threadpool(_probes, parts, id)
+    asked = StoredQuery(**wanted.model_dump(), is_image=not is_json)
+    probes = await run_in_threadpool(_probes, services, id)
     source = await run_in_threadpool(probes.check, asked)
     probe_id = ids.new_id("probe")
-    folder = parts.settings.data_dir / probes.folder / probe_id
+    folder = services.settings.data_dir / probes.folder / probe_id
     try:
         if not is_json:
             await _receive(request, folder)
-        with disk_told():
+        with translate_disk_errors():
             done = await run_in_threadpool(probes.submit, asked, source, probe_id=probe_id)
     except (ServiceError, Problem, ClientDisconnect):
         await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
         raise
     record = await run_in_threadpool(probes.get, done.job_id)
-    root_path = parts.settings.root_path
+    root_path = services.settings.root_path
     headers = {"Location": f"{root_path}/v1/jobs/{id}/probes/{done.job_id}"}
     made = Probe.of(record, job_id=id, root_path=root_path)
-    return answer(made, status=202, headers=headers)
+    return json_response(made, status=202, headers=headers)
 
 
 @router.get(
@@ -119,13 +119,13 @@ async def create(
     response_description="Those of the last day, newest first.",
     responses=refused("not_found"),
 )
-def list_all(id: JobId, parts: PartsOf) -> ProbeList:
+def list_all(id: JobId, services: ServicesDep) -> ProbeList:
     """At most a hundred, without their results."""
     found: list[Probe] = []
-    for record in _probes(parts, id).all():
+    for record in _probes(services, id).all():
         if len(found) == LISTED:
             break
-        found.append(Probe.of(record, job_id=id, root_path=parts.settings.root_path))
+        found.append(Probe.of(record, job_id=id, root_path=services.settings.root_path))
     return ProbeList.of(found, [one.id for one in found])
 
 
@@ -136,11 +136,11 @@ def list_all(id: JobId, parts: PartsOf) -> ProbeList:
     response_description="The probe, with its neighbours once it succeeded.",
     responses=refused("not_found", "artifact_missing"),
 )
-def get(id: JobId, probe_id: ProbeName, parts: PartsOf) -> Probe:
+def get(id: JobId, probe_id: ProbeName, services: ServicesDep) -> Probe:
     """Ask again until its status is `succeeded` or `failed`; it takes seconds."""
-    record = _found(parts, id, probe_id)
-    root_path = parts.settings.root_path
-    return Probe.of(record, job_id=id, root_path=root_path, result=_result(record, parts))
+    record = _found(services, id, probe_id)
+    root_path = services.settings.root_path
+    return Probe.of(record, job_id=id, root_path=root_path, result=_result(record, services))
 
 
 @router.get(
@@ -154,32 +154,32 @@ def get(id: JobId, probe_id: ProbeName, parts: PartsOf) -> Probe:
         **refused("not_found", "wrong_state", "artifact_missing"),
     },
 )
-def picture(id: JobId, probe_id: ProbeName, picture: Picture, parts: PartsOf) -> Response:
+def picture(id: JobId, probe_id: ProbeName, picture: Picture, services: ServicesDep) -> Response:
     """One line for each image that was asked about: itself, then its neighbours."""
-    record = _found(parts, id, probe_id)
-    file = _open(record, picture, parts)
+    record = _found(services, id, probe_id)
+    file = _open(record, picture, services)
     headers = {"Cache-Control": "private, max-age=86400"}
-    return FileAnswer(file, span=None, headers=headers, media_type="image/png")
+    return RangeFileResponse(file, span=None, headers=headers, media_type="image/png")
 
 
-def _probes(parts: Parts, id: str) -> Probes:
-    return Probes(parts.store, parts.settings.data_dir, parts.store.jobs.get(id))
+def _probes(services: Services, id: str) -> Probes:
+    return Probes(services.store, services.settings.data_dir, services.store.jobs.get(id))
 
 
-def _found(parts: Parts, id: str, probe_id: str) -> JobRecord:
+def _found(services: Services, id: str, probe_id: str) -> JobRecord:
     if not re.fullmatch(ids.PROBE_ID, probe_id):
         raise NotFound("probe", probe_id[:64])
     with suppress(NotFound):
-        return _probes(parts, id).get(probe_id)
-    parts.store.jobs.get(id)
+        return _probes(services, id).get(probe_id)
+    services.store.jobs.get(id)
     raise NotFound("probe", probe_id)
 
 
-def _open(record: JobRecord, name: str, parts: Parts) -> BinaryIO:
+def _open(record: JobRecord, name: str, services: Services) -> BinaryIO:
     if record.status != "succeeded" or record.artifacts_folder is None:
         raise Problem("wrong_state", f"The probe is {record.status}.")
     try:
-        return open_inside(parts.settings.data_dir, f"{record.artifacts_folder}/{name}")
+        return open_inside(services.settings.data_dir, f"{record.artifacts_folder}/{name}")
     except FileNotFoundError:
         detail = f"{name} of this probe is no longer in the data folder."
         raise Problem(
@@ -187,10 +187,10 @@ def _open(record: JobRecord, name: str, parts: Parts) -> BinaryIO:
         ) from None
 
 
-def _result(record: JobRecord, parts: Parts) -> ProbeResult | None:
+def _result(record: JobRecord, services: Services) -> ProbeResult | None:
     if record.status != "succeeded":
         return None
-    with _open(record, ANSWER, parts) as file:
+    with _open(record, ANSWER, services) as file:
         return ProbeResult.model_validate_json(file.read())
 
 
@@ -222,7 +222,7 @@ async def _receive(request: Request, folder: FilePath) -> None:
             size_bytes += len(chunk)
             if size_bytes > IMAGE_BYTES_MAX:
                 raise _too_large()
-            with disk_told():
+            with translate_disk_errors():
                 await run_in_threadpool(file.write, chunk)
     if not size_bytes:
         raise invalid("body", "The image is empty.")
@@ -232,7 +232,7 @@ async def _receive(request: Request, folder: FilePath) -> None:
 
 
 def _begun(folder: FilePath) -> BinaryIO:
-    with disk_told():
+    with translate_disk_errors():
         folder.mkdir(parents=True)
         return (folder / f"{IMAGE}.part").open("xb")
 

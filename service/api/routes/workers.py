@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from service.api.deps import PartsOf
+from service.api.deps import ServicesDep
 from service.api.openapi import refused
 from service.api.schemas import examples
 from service.api.schemas.service_status import JobQueue, PoolDepth, Worker, WorkerList
@@ -22,9 +22,9 @@ router = APIRouter(prefix="/v1", tags=["workers"], route_class=StrictRoute)
     summary="List workers",
     response_description="Every worker of the last day.",
 )
-def workers(parts: PartsOf) -> WorkerList:
+def workers(services: ServicesDep) -> WorkerList:
     """What each worker is and does."""
-    found = [Worker.of(one) for one in parts.store.workers.list()]
+    found = [Worker.of(one) for one in services.store.workers.list()]
     return WorkerList.of(found, [one.id for one in found])
 
 
@@ -38,12 +38,12 @@ def workers(parts: PartsOf) -> WorkerList:
 )
 def drain(
     id: Annotated[str, Path(description="Id of a worker.", examples=[examples.WORKER["id"]])],
-    parts: PartsOf,
+    services: ServicesDep,
 ) -> Worker:
     """Before maintenance: wait until it is idle, then stop it, or let it take jobs again."""
-    _worker(id, parts.store)
-    parts.store.workers.drain(id)
-    return _worker(id, parts.store)
+    _worker(id, services.store)
+    services.store.workers.drain(id)
+    return _worker(id, services.store)
 
 
 @router.post(
@@ -55,12 +55,12 @@ def drain(
 )
 def undrain(
     id: Annotated[str, Path(description="Id of a worker.", examples=[examples.WORKER["id"]])],
-    parts: PartsOf,
+    services: ServicesDep,
 ) -> Worker:
     """Harmless for a worker that takes jobs anyway."""
-    _worker(id, parts.store)
-    parts.store.workers.undrain(id)
-    return _worker(id, parts.store)
+    _worker(id, services.store)
+    services.store.workers.undrain(id)
+    return _worker(id, services.store)
 
 
 @router.get(
@@ -69,13 +69,13 @@ def undrain(
     summary="See what waits",
     response_description="Each pool's depth, and how many jobs have each status.",
 )
-def queue(parts: PartsOf) -> JobQueue:
+def queue(services: ServicesDep) -> JobQueue:
     """How many jobs wait for a worker, and for how long the next one has."""
-    pools = set(parts.store.jobs.pools())
-    for worker in parts.store.workers.list():
+    pools = set(services.store.jobs.pools())
+    for worker in services.store.workers.list():
         pools.update(worker.pools)
-    counts = {str(status): number for status, number in parts.store.jobs.counts().items()}
-    return JobQueue(pools=[_depth(parts.store, pool) for pool in sorted(pools)], counts=counts)
+    counts = {str(status): number for status, number in services.store.jobs.counts().items()}
+    return JobQueue(pools=[_depth(services.store, pool) for pool in sorted(pools)], counts=counts)
 
 
 def _worker(id: str, store: Store) -> Worker:

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, Field, WithJsonSchema
 
 from service.api.schemas import examples
-from service.api.schemas.jobs_and_datasets import JSON_OBJECT, Dataset, Job, Sha256, shown
+from service.api.schemas.jobs_and_datasets import JSON_OBJECT, Dataset, Job, Sha256, response_config
 from service.jobs.planner import PlannedJob
 from service.store.models import AttemptRecord, CheckpointRecord
 from trainer.events import DataWarning, FileRecord
@@ -14,7 +14,7 @@ from trainer.events import DataWarning, FileRecord
 class Listing(BaseModel):
     """What all lists have in common."""
 
-    model_config = shown()
+    model_config = response_config()
 
     object: Literal["list"] = "list"
     """What this is."""
@@ -41,7 +41,7 @@ class Listing(BaseModel):
 class JobList(Listing):
     """Jobs, newest first."""
 
-    model_config = shown(examples.listing(examples.JOB, examples.JOB["id"]))
+    model_config = response_config(examples.listing(examples.JOB, examples.JOB["id"]))
 
     data: list[Job]
     """The jobs."""
@@ -50,7 +50,7 @@ class JobList(Listing):
 class DatasetList(Listing):
     """Datasets, newest first."""
 
-    model_config = shown(examples.listing(examples.DATASET, examples.DATASET["id"]))
+    model_config = response_config(examples.listing(examples.DATASET, examples.DATASET["id"]))
 
     data: list[Dataset]
     """The datasets."""
@@ -59,7 +59,7 @@ class DatasetList(Listing):
 class Preview(BaseModel):
     """What a spec would become, without running it."""
 
-    model_config = shown(examples.PREVIEW)
+    model_config = response_config(examples.PREVIEW)
 
     object: Literal["job.preview"] = "job.preview"
     """What this is."""
@@ -95,7 +95,7 @@ class Preview(BaseModel):
 class EventItem(BaseModel):
     """One entry of a job's stream."""
 
-    model_config = shown(examples.EVENT)
+    model_config = response_config(examples.EVENT)
 
     id: str
     """Its place: names the entry in `after` and in `Last-Event-ID`."""
@@ -106,7 +106,7 @@ class EventItem(BaseModel):
 class EventList(Listing):
     """Events of a job, oldest first."""
 
-    model_config = shown(examples.listing(examples.EVENT, examples.EVENT["id"]))
+    model_config = response_config(examples.listing(examples.EVENT, examples.EVENT["id"]))
 
     data: list[EventItem]
     """The events."""
@@ -115,7 +115,7 @@ class EventList(Listing):
 class Series(BaseModel):
     """One signal over the steps."""
 
-    model_config = shown(examples.SERIES)
+    model_config = response_config(examples.SERIES)
 
     step: list[int]
     """Optimizer steps, rising."""
@@ -126,7 +126,7 @@ class Series(BaseModel):
 class Metrics(BaseModel):
     """The curves of a job."""
 
-    model_config = shown(examples.METRICS)
+    model_config = response_config(examples.METRICS)
 
     object: Literal["metrics"] = "metrics"
     """What this is."""
@@ -142,7 +142,7 @@ class Metrics(BaseModel):
 class Logs(BaseModel):
     """What an attempt said."""
 
-    model_config = shown(examples.LOGS)
+    model_config = response_config(examples.LOGS)
 
     object: Literal["logs"] = "logs"
     """What this is."""
@@ -155,7 +155,7 @@ class Logs(BaseModel):
 class Attempt(BaseModel):
     """One lease of a job."""
 
-    model_config = shown(examples.ATTEMPT)
+    model_config = response_config(examples.ATTEMPT)
 
     attempt: int
     """Its number, from 1."""
@@ -189,7 +189,7 @@ class Attempt(BaseModel):
 class AttemptList(Listing):
     """Attempts of a job."""
 
-    model_config = shown(examples.listing(examples.ATTEMPT, "1"))
+    model_config = response_config(examples.listing(examples.ATTEMPT, "1"))
 
     data: list[Attempt]
     """The attempts."""
@@ -198,7 +198,7 @@ class AttemptList(Listing):
 class Checkpoint(BaseModel):
     """A state of the training to go on from."""
 
-    model_config = shown(examples.CHECKPOINT)
+    model_config = response_config(examples.CHECKPOINT)
 
     step: int
     """Optimizer steps done in it."""
@@ -229,7 +229,7 @@ class Checkpoint(BaseModel):
 class CheckpointList(Listing):
     """Checkpoints of a job, newest first."""
 
-    model_config = shown(examples.listing(examples.CHECKPOINT, "900"))
+    model_config = response_config(examples.listing(examples.CHECKPOINT, "900"))
 
     data: list[Checkpoint]
     """The checkpoints."""
@@ -238,7 +238,7 @@ class CheckpointList(Listing):
 class Artifact(BaseModel):
     """A file to download."""
 
-    model_config = shown(examples.ARTIFACT)
+    model_config = response_config(examples.ARTIFACT)
 
     name: str
     """Of the file."""
@@ -263,7 +263,7 @@ class Artifact(BaseModel):
 class ArtifactList(Listing):
     """Files of a job that succeeded."""
 
-    model_config = shown(examples.listing(examples.ARTIFACT, examples.ARTIFACT["name"]))
+    model_config = response_config(examples.listing(examples.ARTIFACT, examples.ARTIFACT["name"]))
 
     data: list[Artifact]
     """The files."""

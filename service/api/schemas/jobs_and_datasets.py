@@ -32,7 +32,7 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 JSON_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
 
 
-def shown(*found: dict[str, Any]) -> ConfigDict:
+def response_config(*found: dict[str, Any]) -> ConfigDict:
     """The settings of an answer, with its examples."""
     return ConfigDict(
         frozen=True,
@@ -104,7 +104,7 @@ class DatasetRequest(Record):
 class StatusReason(BaseModel):
     """Why something has the status it has."""
 
-    model_config = shown(examples.REASON)
+    model_config = response_config(examples.REASON)
 
     code: str
     """A word for programs: `oom`, `bad_dataset`, `worker_lost`, `paused`, ..."""
@@ -132,7 +132,7 @@ class DatasetOnDisk(NamedTuple):
 class Dataset(BaseModel):
     """Images to train on."""
 
-    model_config = shown(examples.DATASET)
+    model_config = response_config(examples.DATASET)
 
     id: str
     """Name that never changes."""
@@ -196,7 +196,7 @@ class Dataset(BaseModel):
 class BadFile(BaseModel):
     """A file that is not among the rows."""
 
-    model_config = shown(examples.BAD_FILE)
+    model_config = response_config(examples.BAD_FILE)
 
     name: str
     """Inside the archive or folder."""
@@ -209,7 +209,7 @@ class BadFile(BaseModel):
 class Report(BaseModel):
     """What an ingest left out, and why."""
 
-    model_config = shown(examples.REPORT)
+    model_config = response_config(examples.REPORT)
 
     object: Literal["report"] = "report"
     """What this is."""
@@ -277,7 +277,7 @@ def _progress(told: Mapping[str, Any]) -> Progress:
 class Job(BaseModel):
     """A training job, or the ingest of a dataset."""
 
-    model_config = shown(examples.JOB)
+    model_config = response_config(examples.JOB)
 
     id: str
     """Name that never changes."""

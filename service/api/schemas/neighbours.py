@@ -6,8 +6,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.schemas import examples
 from service.api.schemas.job_history import Listing
-from service.api.schemas.jobs_and_datasets import StatusReason, shown
-from service.jobs.neighbour_jobs import Asked
+from service.api.schemas.jobs_and_datasets import StatusReason, response_config
+from service.jobs.neighbour_jobs import StoredQuery
 from service.store.models import JobRecord, Status
 from trainer.file_names import SHEET, TILES
 from trainer.record import Record
@@ -65,7 +65,7 @@ class ProbeRequest(Record):
 class Neighbour(BaseModel):
     """A row that the encoder finds alike."""
 
-    model_config = shown(NEIGHBOUR)
+    model_config = response_config(NEIGHBOUR)
 
     row: int
     """Its number in the dataset."""
@@ -80,7 +80,7 @@ class Neighbour(BaseModel):
 class Probed(BaseModel):
     """One image that was asked about."""
 
-    model_config = shown(RESULT["probes"][0])
+    model_config = response_config(RESULT["probes"][0])
 
     row: int | None
     """Its number in the dataset; null for an image that was sent."""
@@ -95,7 +95,7 @@ class Probed(BaseModel):
 class ProbeResult(BaseModel):
     """What the encoder finds alike."""
 
-    model_config = shown(RESULT)
+    model_config = response_config(RESULT)
 
     checkpoint: int | None
     """Step of the checkpoint that was looked through; null: the finished encoder."""
@@ -114,7 +114,7 @@ class ProbeResult(BaseModel):
 class Probe(BaseModel):
     """A search for neighbours. It is forgotten a day after it was made."""
 
-    model_config = shown(PROBE)
+    model_config = response_config(PROBE)
 
     id: str
     """What it is called."""
@@ -152,7 +152,7 @@ class Probe(BaseModel):
         cls, record: JobRecord, *, job_id: str, root_path: str, result: ProbeResult | None = None
     ) -> "Probe":
         """Return the probe as the store has it, with addresses under `root_path`."""
-        asked = Asked.model_validate_json(record.spec_json)
+        asked = StoredQuery.model_validate_json(record.spec_json)
         at = f"{root_path}/v1/jobs/{job_id}/probes/{record.id}"
         return cls(
             id=record.id,
@@ -175,7 +175,7 @@ class Probe(BaseModel):
 class ProbeList(Listing):
     """Probes of a job, newest first."""
 
-    model_config = shown(examples.listing(PROBE | {"result": None}, PROBE_ID))
+    model_config = response_config(examples.listing(PROBE | {"result": None}, PROBE_ID))
 
     data: list[Probe]
     """The probes, without their results."""

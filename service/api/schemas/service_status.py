@@ -6,14 +6,14 @@ from pydantic import BaseModel, WithJsonSchema
 
 from service.api.schemas import examples
 from service.api.schemas.job_history import Listing
-from service.api.schemas.jobs_and_datasets import JSON_OBJECT, StatusReason, shown
+from service.api.schemas.jobs_and_datasets import JSON_OBJECT, StatusReason, response_config
 from service.store.models import WorkerRecord, WorkerState
 
 
 class Worker(BaseModel):
     """A process that runs jobs."""
 
-    model_config = shown(examples.WORKER)
+    model_config = response_config(examples.WORKER)
 
     id: str
     """Its name."""
@@ -58,7 +58,7 @@ class Worker(BaseModel):
 class WorkerList(Listing):
     """Workers that were heard of in the last day."""
 
-    model_config = shown(examples.listing(examples.WORKER, examples.WORKER["id"]))
+    model_config = response_config(examples.listing(examples.WORKER, examples.WORKER["id"]))
 
     data: list[Worker]
     """The workers."""
@@ -67,7 +67,7 @@ class WorkerList(Listing):
 class PoolDepth(BaseModel):
     """How much waits in one pool."""
 
-    model_config = shown(examples.POOL)
+    model_config = response_config(examples.POOL)
 
     pool: str
     """Its name."""
@@ -80,7 +80,7 @@ class PoolDepth(BaseModel):
 class JobQueue(BaseModel):
     """What waits for a worker."""
 
-    model_config = shown(examples.JOB_QUEUE)
+    model_config = response_config(examples.JOB_QUEUE)
 
     object: Literal["queue"] = "queue"
     """What this is."""
@@ -93,7 +93,7 @@ class JobQueue(BaseModel):
 class Alive(BaseModel):
     """The process answers."""
 
-    model_config = shown(examples.ALIVE)
+    model_config = response_config(examples.ALIVE)
 
     status: Literal["ok"] = "ok"
     """Always `ok`; the store is not asked."""
@@ -102,7 +102,7 @@ class Alive(BaseModel):
 class Ready(BaseModel):
     """The service can work."""
 
-    model_config = shown(examples.READY)
+    model_config = response_config(examples.READY)
 
     status: Literal["ready"] = "ready"
     """Always `ready`; otherwise the answer is a problem with status 503."""
@@ -115,7 +115,7 @@ class Ready(BaseModel):
 class Storage(BaseModel):
     """Bytes of the data folder on the disk."""
 
-    model_config = shown(examples.STORAGE)
+    model_config = response_config(examples.STORAGE)
 
     object: Literal["storage"] = "storage"
     """What this is."""
@@ -131,7 +131,7 @@ class Storage(BaseModel):
 class Version(BaseModel):
     """What runs here."""
 
-    model_config = shown(examples.VERSION)
+    model_config = response_config(examples.VERSION)
 
     name: Literal["mocoserve"] = "mocoserve"
     """Of the service."""
@@ -146,7 +146,7 @@ class Version(BaseModel):
 class FieldProblem(BaseModel):
     """One field that is wrong."""
 
-    model_config = shown(examples.FIELD_PROBLEM)
+    model_config = response_config(examples.FIELD_PROBLEM)
 
     pointer: str
     """`#/optim/lr` in the body (RFC 6901), or `query/limit`, `path/id`, `header/range`."""
@@ -157,7 +157,7 @@ class FieldProblem(BaseModel):
 class ProblemBody(BaseModel):
     """Every answer that is not a success (RFC 9457, `application/problem+json`)."""
 
-    model_config = shown(examples.PROBLEM)
+    model_config = response_config(examples.PROBLEM)
 
     type: str
     """The kind of problem, as a URN that ends in the code."""

@@ -259,7 +259,7 @@ def test_an_emptied_redis_refuses_until_it_is_rebuilt(world: World) -> None:
         world.store.jobs.get(id)
     assert ensure_identity(world.store, world.data_dir).jobs == 1
     assert world.store.jobs.get(id).status == "queued"
-    world.store.link.expected = None
+    world.store.client.expected = None
 
 
 def test_the_redis_of_another_folder_is_refused(world: World, tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_the_redis_of_another_folder_is_refused(world: World, tmp_path: Path) ->
         with pytest.raises(Misconfigured, match="belongs to another data folder"):
             ensure_identity(world.store, tmp_path / other)
     assert not (tmp_path / "two" / FILE).exists()
-    world.store.link.expected = None
+    world.store.client.expected = None
 
 
 def test_hundreds_of_jobs_at_the_promised_speed(world: World) -> None:

@@ -58,7 +58,7 @@ def test_a_folder_without_a_stamp_is_stamped_and_unknown_fields_are_kept(
     redis_store: Store, tmp_path: Path
 ) -> None:
     ensure_identity(redis_store, tmp_path)
-    redis_store.link.expected = None
+    redis_store.client.expected = None
     assert json.loads((tmp_path / FILE).read_bytes())["layout"] == LAYOUT
     stamped(tmp_path, layout=1, written_by="0.0.9", site="lab")
     stamp_layout(tmp_path)

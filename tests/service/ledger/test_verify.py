@@ -34,7 +34,7 @@ class Scene:
         return self.world.data_dir / "jobs"
 
     def redis(self, name: str, *arguments: Loose) -> object:
-        return self.world.store.link.run(lambda client: _command(client)(name, *arguments))
+        return self.world.store.client.run(lambda client: _command(client)(name, *arguments))
 
 
 @pytest.fixture

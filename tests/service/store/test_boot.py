@@ -7,7 +7,7 @@ import pytest
 from service.store import durability
 from service.store.embedded.server import RunningRedis
 from service.store.errors import Misconfigured, StoreUnavailable
-from service.store.redis_client import Link
+from service.store.redis_client import RedisClient
 from service.store.settings import StoreSettings
 from service.store.store import open_store
 from tests.support.redis import running_redis
@@ -25,43 +25,43 @@ from tests.support.redis import running_redis
 def test_a_setting_that_loses_writes_is_refused_by_name(
     redis_server: RunningRedis, setting: str, wrong: str, right: str
 ) -> None:
-    link = Link(redis_server.url, timeout_s=1.5)
-    durability.check(link)
-    link.run(lambda client: client.config_set(setting, wrong))
+    client = RedisClient(redis_server.url, timeout_s=1.5)
+    durability.check(client)
+    client.run(lambda client: client.config_set(setting, wrong))
     try:
         with pytest.raises(Misconfigured, match=f"CONFIG SET {setting} {right}") as refused:
             open_store(StoreSettings(redis_url=redis_server.url))
         assert f"{setting}={wrong}" in str(refused.value)
     finally:
-        link.run(lambda client: client.config_set(setting, right))
-        link.close()
+        client.run(lambda client: client.config_set(setting, right))
+        client.close()
 
 
 def test_a_replica_is_refused(tmp_path: Path) -> None:
     with running_redis(tmp_path) as server:
-        link = Link(server.url, timeout_s=1.5)
-        link.run(lambda client: client.replicaof("127.0.0.1", 1))
+        client = RedisClient(server.url, timeout_s=1.5)
+        client.run(lambda client: client.replicaof("127.0.0.1", 1))
         with pytest.raises(Misconfigured, match="REPLICAOF NO ONE"):
-            durability.check(link)
-        link.close()
+            durability.check(client)
+        client.close()
 
 
 def test_a_server_that_hides_its_settings_is_refused(redis_server: RunningRedis) -> None:
-    link = Link(redis_server.url, timeout_s=1.5)
-    link.run(
+    client = RedisClient(redis_server.url, timeout_s=1.5)
+    client.run(
         lambda client: client.acl_setuser(
             "blind", enabled=True, passwords=["+pw"], categories=["+@all"], commands=["-config"]
         )
     )
     path = redis_server.url.partition("@")[2]
-    blind = Link(f"unix://blind:pw@{path}", timeout_s=1.5)
+    blind = RedisClient(f"unix://blind:pw@{path}", timeout_s=1.5)
     try:
         with pytest.raises(Misconfigured, match="CONFIG GET"):
             durability.check(blind)
     finally:
-        link.run(lambda client: client.acl_deluser("blind"))
+        client.run(lambda client: client.acl_deluser("blind"))
         blind.close()
-        link.close()
+        client.close()
 
 
 def test_a_wrong_password_is_told(redis_server: RunningRedis) -> None:

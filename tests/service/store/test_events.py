@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from service.store.embedded.server import start_redis
-from service.store.event_subscriptions import EventTail, Subscription
+from service.store.event_subscriptions import EventBroadcaster, Subscription
 from service.store.events import Events
 from service.store.keys import KEYS
 from service.store.models import Lease, StatusChanged
@@ -20,8 +20,8 @@ from tests.support.redis import leased, new_job, opened_store, running_redis, su
 
 
 @pytest.fixture
-def tail(redis_store: Store) -> Iterator[EventTail]:
-    made = redis_store.events.tail()
+def broadcaster(redis_store: Store) -> Iterator[EventBroadcaster]:
+    made = redis_store.events.broadcaster()
     yield made
     made.stop()
 
@@ -59,7 +59,7 @@ def test_events_are_read_in_pages_behind_an_id(redis_store: Store) -> None:
     assert redis_store.events.read("job_0") == []
 
 
-async def follows_exactly(store: Store, tail: EventTail) -> None:
+async def follows_exactly(store: Store, broadcaster: EventBroadcaster) -> None:
     """Fifty readers join at odd moments, from the start or from the middle of the history."""
     lease = leased(store)
     told(store, lease, 0, 40)
@@ -76,7 +76,7 @@ async def follows_exactly(store: Store, tail: EventTail) -> None:
         await asyncio.sleep(number * 0.004)
         skipped = (number % 3) * 10
         after = history[skipped - 1][0] if skipped else "-"
-        subscription = tail.subscribe(lease.job_id, after=after)
+        subscription = broadcaster.subscribe(lease.job_id, after=after)
         return skipped, await collected(subscription, total - skipped)
 
     readers = [asyncio.create_task(read(number)) for number in range(50)]
@@ -90,18 +90,18 @@ async def follows_exactly(store: Store, tail: EventTail) -> None:
 
 
 def test_fifty_readers_get_every_event_once_and_in_order(
-    redis_store: Store, tail: EventTail
+    redis_store: Store, broadcaster: EventBroadcaster
 ) -> None:
-    asyncio.run(follows_exactly(redis_store, tail))
+    asyncio.run(follows_exactly(redis_store, broadcaster))
 
 
 def test_many_jobs_are_followed_at_once_and_news_of_a_new_one_come_at_once(
-    redis_store: Store, tail: EventTail
+    redis_store: Store, broadcaster: EventBroadcaster
 ) -> None:
     leases = [leased(redis_store) for _ in range(10)]
 
     async def follow() -> None:
-        readers = [tail.subscribe(lease.job_id) for lease in leases]
+        readers = [broadcaster.subscribe(lease.job_id) for lease in leases]
         for reader in readers:
             assert len(await collected(reader, 2)) == 2
         for number, (lease, reader) in enumerate(zip(leases, readers, strict=True)):
@@ -115,10 +115,10 @@ def test_many_jobs_are_followed_at_once_and_news_of_a_new_one_come_at_once(
 
 
 def test_a_reader_of_a_job_that_is_not_there_yet_gets_its_first_event(
-    redis_store: Store, tail: EventTail
+    redis_store: Store, broadcaster: EventBroadcaster
 ) -> None:
     async def follow() -> None:
-        reader = tail.subscribe("job_later")
+        reader = broadcaster.subscribe("job_later")
         waiting = asyncio.create_task(collected(reader, 1))
         await asyncio.sleep(0.1)
         redis_store.jobs.submit(new_job(), job_id="job_later")
@@ -128,12 +128,12 @@ def test_a_reader_of_a_job_that_is_not_there_yet_gets_its_first_event(
     asyncio.run(follow())
 
 
-def test_a_slow_reader_misses_nothing(redis_store: Store, tail: EventTail) -> None:
+def test_a_slow_reader_misses_nothing(redis_store: Store, broadcaster: EventBroadcaster) -> None:
     """It sleeps while far more comes than is kept for it, and reads the stream itself then."""
     lease = leased(redis_store)
 
     async def follow() -> None:
-        reader = tail.subscribe(lease.job_id)
+        reader = broadcaster.subscribe(lease.job_id)
         await collected(reader, 2)
         for n in range(1000):
             redis_store.queue.append(lease, [f'{{"type":"x","n":{n}}}'])
@@ -145,11 +145,11 @@ def test_a_slow_reader_misses_nothing(redis_store: Store, tail: EventTail) -> No
     asyncio.run(follow())
 
 
-def test_a_cancelled_wait_loses_nothing(redis_store: Store, tail: EventTail) -> None:
+def test_a_cancelled_wait_loses_nothing(redis_store: Store, broadcaster: EventBroadcaster) -> None:
     lease = leased(redis_store)
 
     async def follow() -> None:
-        reader, seen = tail.subscribe(lease.job_id), 0
+        reader, seen = broadcaster.subscribe(lease.job_id), 0
         for n in range(30):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.003):
@@ -162,19 +162,21 @@ def test_a_cancelled_wait_loses_nothing(redis_store: Store, tail: EventTail) -> 
     asyncio.run(follow())
 
 
-def test_dropping_a_reader_unsubscribes_it(redis_store: Store, tail: EventTail) -> None:
+def test_dropping_a_reader_unsubscribes_it(
+    redis_store: Store, broadcaster: EventBroadcaster
+) -> None:
     lease = leased(redis_store)
 
     async def follow() -> None:
-        reader = tail.subscribe(lease.job_id)
+        reader = broadcaster.subscribe(lease.job_id)
         await collected(reader, 2)
-        assert KEYS["ev"] + lease.job_id in tail._cursors
+        assert KEYS["ev"] + lease.job_id in broadcaster._cursors
         del reader
-        other = tail.subscribe(submitted(redis_store))
+        other = broadcaster.subscribe(submitted(redis_store))
         await collected(other, 1)
         told(redis_store, lease, 0, 1)
         async with asyncio.timeout(5.0):
-            while KEYS["ev"] + lease.job_id in tail._cursors:
+            while KEYS["ev"] + lease.job_id in broadcaster._cursors:
                 await asyncio.sleep(0.02)
 
     asyncio.run(follow())
@@ -184,38 +186,38 @@ def test_stop_ends_readers_and_the_thread(redis_store: Store) -> None:
     """Its own: an API of other tests may follow events in this process."""
     before = set(threading.enumerate())
     lease = leased(redis_store)
-    tail = Events(redis_store.link).tail()
+    broadcaster = Events(redis_store.client).broadcaster()
 
     async def follow() -> list[str]:
-        reader = tail.subscribe(lease.job_id)
+        reader = broadcaster.subscribe(lease.job_id)
         await collected(reader, 2)
-        stopper = threading.Thread(target=tail.stop)
+        stopper = threading.Thread(target=broadcaster.stop)
         asyncio.get_running_loop().call_later(0.1, stopper.start)
         async with asyncio.timeout(5.0):
             late = [text async for _, text in reader]
-            return late + [text async for _, text in tail.subscribe(lease.job_id)]
+            return late + [text async for _, text in broadcaster.subscribe(lease.job_id)]
 
     assert asyncio.run(follow()) == []
-    tail.stop()
+    broadcaster.stop()
     left = set(threading.enumerate()) - before
     assert "event-tail" not in {thread.name for thread in left}
 
 
-def test_a_tail_nobody_used_stops_as_well(redis_store: Store) -> None:
-    redis_store.events.tail().stop()
+def test_a_broadcaster_nobody_used_stops_as_well(redis_store: Store) -> None:
+    redis_store.events.broadcaster().stop()
 
 
 def test_readers_survive_a_killed_server(tmp_path: Path) -> None:
     with running_redis(tmp_path) as server, opened_store(server.url) as store:
         lease = leased(store)
-        tail = store.events.tail()
+        broadcaster = store.events.broadcaster()
 
         async def follow() -> None:
-            reader = tail.subscribe(lease.job_id)
+            reader = broadcaster.subscribe(lease.job_id)
             await collected(reader, 2)
             os.kill(server.pid, signal.SIGKILL)
             await asyncio.to_thread(server.stop)
-            late = tail.subscribe(lease.job_id)
+            late = broadcaster.subscribe(lease.job_id)
             waiting = asyncio.create_task(collected(late, 3))
             await asyncio.sleep(0.6)
             again = await asyncio.to_thread(start_redis, tmp_path)
@@ -224,7 +226,7 @@ def test_readers_survive_a_killed_server(tmp_path: Path) -> None:
                 assert json.loads((await collected(reader, 1))[0][1])["n"] == 0
                 assert json.loads((await waiting)[-1][1])["n"] == 0
             finally:
-                tail.stop()
+                broadcaster.stop()
                 again.stop()
 
         asyncio.run(follow())

@@ -72,7 +72,7 @@ def test_an_idempotency_key_replays_the_same_body_and_refuses_another(redis_stor
     with pytest.raises(IdempotencyConflict):
         submit("job_3", "bb")
     assert dump(redis_store) == before
-    left_s = redis_store.link.run(lambda client: client.ttl(KEYS["idem"] + "k"))
+    left_s = redis_store.client.run(lambda client: client.ttl(KEYS["idem"] + "k"))
     assert 86_000 < left_s <= 86_400
     redis_store.jobs.cancel("job_1")
     redis_store.jobs.delete("job_1")
@@ -139,10 +139,10 @@ def test_control_follows_the_table_and_refuses_the_rest(
 def test_control_sent_twice_acts_once(redis_store: Store) -> None:
     """The function is called as a client would whose reply was lost: same nonce of the call."""
     job_id = brought_to(redis_store, "paused")
-    redis_store.link.fcall("control", job_id, "resume", "op1", 1.0)
+    redis_store.client.fcall("control", job_id, "resume", "op1", 1.0)
     claimed(redis_store)
     before = dump(redis_store)
-    reply = redis_store.link.fcall("control", job_id, "resume", "op1", 2.0)
+    reply = redis_store.client.fcall("control", job_id, "resume", "op1", 2.0)
     assert reply[0] == "OK"
     assert dump(redis_store) == before
 
@@ -184,7 +184,7 @@ def test_only_an_ended_job_can_be_deleted(redis_store: Store, status: Status) ->
         assert not [key for key in dump(redis_store) if job_id in key]
         assert redis_store.jobs.list().data == ()
         assert sum(redis_store.jobs.counts().values()) == 0
-        assert redis_store.link.fcall("delete", job_id, "other") == ["NOTFOUND"]
+        assert redis_store.client.fcall("delete", job_id, "other") == ["NOTFOUND"]
     else:
         with pytest.raises(WrongState, match="cancel it first"):
             redis_store.jobs.delete(job_id)
@@ -193,8 +193,8 @@ def test_only_an_ended_job_can_be_deleted(redis_store: Store, status: Status) ->
 
 def test_delete_sent_twice_is_done_once(redis_store: Store) -> None:
     job_id = brought_to(redis_store, "cancelled")
-    assert redis_store.link.fcall("delete", job_id, "op1") == ["OK"]
-    assert redis_store.link.fcall("delete", job_id, "op1") == ["OK"]
+    assert redis_store.client.fcall("delete", job_id, "op1") == ["OK"]
+    assert redis_store.client.fcall("delete", job_id, "op1") == ["OK"]
 
 
 def test_lists_are_newest_first_in_pages_by_status_and_kind(redis_store: Store) -> None:
@@ -302,7 +302,7 @@ def test_ten_thousand_jobs_are_listed_a_page_at_a_time(redis_store: Store) -> No
             )
         pipe.execute()
 
-    redis_store.link.run(fill, client=redis_store.link.blocking(block_s=60.0))
+    redis_store.client.run(fill, client=redis_store.client.blocking(block_s=60.0))
     assert redis_store.jobs.counts()["queued"] == 10_030
     assert page_s() < 3 * short_s + 0.005
     seen, after = 0, None

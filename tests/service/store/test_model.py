@@ -129,7 +129,7 @@ class Lives(RuleBasedStateMachine):
         first = self.said.get(lease.token, 0)
 
         def tell() -> str:
-            reply = self.store.link.fcall("append", lease.job_id, lease.token, first, "", text)
+            reply = self.store.client.fcall("append", lease.job_id, lease.token, first, "", text)
             if reply[0] == "FENCED":
                 raise Fenced(lease.job_id)
             return str(reply[1] or "run")

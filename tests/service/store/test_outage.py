@@ -13,7 +13,7 @@ import pytest
 from service.store.embedded.server import start_redis
 from service.store.errors import StoreError, StoreUnavailable
 from service.store.models import NewDataset
-from service.store.redis_client import Link
+from service.store.redis_client import RedisClient
 from service.store.store import Store
 from tests.support.redis import (
     claimed,
@@ -35,7 +35,7 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def pid_of(store: Store) -> int:
-    return int(store.link.run(lambda client: client.info("server"))["process_id"])
+    return int(store.client.run(lambda client: client.info("server"))["process_id"])
 
 
 CALLS: dict[str, Callable[[Store], object]] = {
@@ -191,7 +191,7 @@ def test_nothing_acknowledged_is_lost_whenever_the_server_is_killed(tmp_path: Pa
 
 @pytest.mark.parametrize("wiped", [("FUNCTION", "FLUSH"), ("FLUSHALL",)])
 def test_lost_functions_are_loaded_again(store: Store, wiped: tuple[str, ...]) -> None:
-    store.link.run(lambda client: client.execute_command(*wiped))  # type: ignore[no-untyped-call]
+    store.client.run(lambda client: client.execute_command(*wiped))  # type: ignore[no-untyped-call]
     job_id = submitted(store)
     assert claimed(store).job_id == job_id
 
@@ -199,22 +199,22 @@ def test_lost_functions_are_loaded_again(store: Store, wiped: tuple[str, ...]) -
 def test_a_server_that_cannot_write_is_unavailable(store: Store) -> None:
     """Too little memory: new work is refused, and what runs can still end."""
     lease = leased(store)
-    store.link.run(lambda client: client.config_set("maxmemory", 1))
+    store.client.run(lambda client: client.config_set("maxmemory", 1))
     try:
         with pytest.raises(StoreUnavailable, match="memory"):
             submitted(store)
         assert store.queue.renew(lease) == "run"
         store.queue.complete(lease, artifacts=(), artifacts_folder="a")
     finally:
-        store.link.run(lambda client: client.config_set("maxmemory", 0))
+        store.client.run(lambda client: client.config_set("maxmemory", 0))
     assert store.jobs.get(lease.job_id).status == "succeeded"
 
 
 def test_a_server_that_accepts_and_says_nothing(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        link = Link(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", timeout_s=1.5)
+        client = RedisClient(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", timeout_s=1.5)
         start_s = time.monotonic()
         with pytest.raises(StoreError):
-            link.fcall("job_get", "job_1")
+            client.fcall("job_get", "job_1")
         assert 1.0 < time.monotonic() - start_s <= 2.0
-        link.close()
+        client.close()

@@ -297,7 +297,7 @@ def test_append_sent_again_doubles_nothing_even_with_more_behind(redis_store: St
     lease = leased(redis_store)
     for count in (2, 2, 5, 3):
         told = [f'{{"type":"x","n":{n}}}' for n in range(count)]
-        redis_store.link.fcall("append", lease.job_id, lease.token, 0, "", *told)
+        redis_store.client.fcall("append", lease.job_id, lease.token, 0, "", *told)
     numbers = [json.loads(text)["n"] for text in trainer_events(redis_store, lease.job_id)]
     assert numbers == [0, 1, 2, 3, 4]
 
@@ -306,7 +306,7 @@ def test_old_events_of_a_long_job_are_trimmed(redis_store: Store) -> None:
     lease = leased(redis_store)
     for _ in range(12):
         redis_store.queue.append(lease, ['{"type":"x"}'] * 1000)
-    kept = redis_store.link.run(lambda client: client.xlen(KEYS["ev"] + lease.job_id))
+    kept = redis_store.client.run(lambda client: client.xlen(KEYS["ev"] + lease.job_id))
     assert 10_000 <= kept < 10_200
 
 
@@ -365,7 +365,7 @@ def test_wait_ends_when_something_is_ready_and_not_before(redis_store: Store) ->
 def test_hints_never_pile_up(redis_store: Store) -> None:
     for _ in range(100):
         submitted(redis_store)
-    assert redis_store.link.run(lambda client: client.llen(KEYS["wake"] + "train")) <= 64
+    assert redis_store.client.run(lambda client: client.llen(KEYS["wake"] + "train")) <= 64
 
 
 def test_two_waiting_workers_share_two_jobs(redis_store: Store) -> None:
@@ -398,5 +398,5 @@ def test_nonces_of_claims_are_forgotten_after_a_day(redis_store: Store) -> None:
     submitted(redis_store)
     nonce = fresh_id("nonce")
     redis_store.queue.claim(pools=("train",), worker_id="w", nonce=nonce)
-    left_s = redis_store.link.run(lambda client: client.ttl(KEYS["nonce"] + nonce))
+    left_s = redis_store.client.run(lambda client: client.ttl(KEYS["nonce"] + nonce))
     assert 86_000 < left_s <= 86_400

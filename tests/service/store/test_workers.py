@@ -48,7 +48,7 @@ def test_leaving_and_a_day_of_silence_remove_a_worker(redis_store: Store) -> Non
     for _ in range(2):
         redis_store.workers.leave("w1")
     assert [row.id for row in redis_store.workers.list()] == ["w2"]
-    redis_store.link.run(lambda client: client.set("{moco}:tick", 86_400 - 1))
+    redis_store.client.run(lambda client: client.set("{moco}:tick", 86_400 - 1))
     assert redis_store.workers.list()[0].state == "lost"
     ticks(redis_store, 1)
     assert redis_store.workers.list() == ()

@@ -215,7 +215,7 @@ class Faults:
 
     def wipe_redis(self) -> None:
         """FLUSHALL: Redis forgets everything, functions aside."""
-        self.world.stack.store.link.run(lambda client: client.flushall())
+        self.world.stack.store.client.run(lambda client: client.flushall())
 
 
 FAULTS: dict[str, Callable[[Faults], None]] = {

@@ -58,7 +58,7 @@ def test_lost_found_and_rebuilt(home: Path, own_store: Store) -> None:
 
 def test_another_redis_is_refused(home: Path, own_store: Store) -> None:
     assert moco(home, "reconcile").exit_code == 0
-    own_store.link.run(lambda client: client.set("{moco}:store", "someone"))
+    own_store.client.run(lambda client: client.set("{moco}:store", "someone"))
     refused = moco(home, "reconcile")
     assert refused.exit_code == 1
     assert "belongs to another data folder" in refused.stderr
