@@ -45,7 +45,7 @@ from service.web import pages, sign_in
 from service.web.assets import load_assets
 
 REST_S = 0.5
-"""How long a store that hangs is not asked again."""
+"""Pause before a store that hangs is asked again."""
 ROUTERS = (
     datasets.router,
     dataset_content.router,
@@ -62,7 +62,7 @@ ROUTERS = (
     pages.router,
 )
 OPEN = sign_in.router
-"""What a stranger may call."""
+"""Routes that need no key."""
 
 
 class Api(FastAPI):

@@ -28,5 +28,5 @@ def new_id(prefix: Prefix) -> str:
 
 
 def new_request_id() -> str:
-    """What a request is called in the log when its sender did not name it."""
+    """Return an id for a request whose sender gave none."""
     return f"req_{secrets.token_hex(12)}"

@@ -35,7 +35,7 @@ class KeySettings(StoreSettings):
 
 
 class ApiSettings(KeySettings):
-    """Where the API listens, who may call it, and what it takes."""
+    """Settings of the API: addresses, access, limits and retention."""
 
     host: str = "127.0.0.1"
     """Address to listen on. Another one than loopback also needs MOCO_ALLOW_REMOTE=true."""
@@ -44,7 +44,7 @@ class ApiSettings(KeySettings):
     root_path: Annotated[str, Field(pattern=ROOT_PATH)] = ""
     """Path under which a proxy serves the API, such as `/moco`; it may take it off or leave it."""
     allow_remote: bool = False
-    """Whether other machines may connect. Put TLS in front: the key travels in the clear."""
+    """Let other machines connect. Put TLS in front: the key travels in the clear."""
     allowed_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     """Folders whose content may become a dataset without a copy, separated by colons."""
     upload_bytes_max: Annotated[int, Field(ge=1)] = 20 * 2**30

@@ -29,7 +29,7 @@ STREAM_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a request may use. Made once, by the application."""
+    """Services shared by all requests. Made once, by the application."""
 
     settings: ApiSettings
     journal: JournaledStore

@@ -18,7 +18,7 @@ from service.curves.reader import Point, Reading, columns, downsample, parse_rea
 from service.curves.step_index import ALL, Span, Steps, span_of
 
 POINTS_KEPT = 4096
-"""Of each signal. Whoever wants more points than half of them reads the file itself."""
+"""Points kept of each signal. A request for more than half as many reads the file itself."""
 LOOK_S = 0.1
 FILES_KEPT = 64
 RANGES_KEPT = 16
@@ -28,11 +28,11 @@ SAMPLE_BYTES = 16 * 1024
 
 
 class Curves(NamedTuple):
-    """What one look found."""
+    """Curves from one read."""
 
     series: dict[str, list[Point]]
     is_whole: bool
-    """Whether every line was read; otherwise the newer part is made of samples."""
+    """True if every line was read; otherwise the newer part consists of samples."""
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Curve:
                 self.values.append(part[place])
 
     def points(self) -> list[Point]:
-        """What is kept and what is new, each step once."""
+        """Return the kept and the new points, each step once."""
         found = dict(zip(self.steps, self.values, strict=True))
         found.update(zip(self.new_steps, self.new_values, strict=True))
         return list(found.items())
@@ -85,7 +85,7 @@ class Curve:
 
 @dataclass
 class _File:
-    """How far one file, or a span of it, was read."""
+    """Curves of one file, or of a span of it, as far as it was read."""
 
     identity: tuple[int, int]
     offset: int = 0
@@ -172,7 +172,7 @@ class CurveCache:
         return Curves({name: downsample(found, kept) for name, found in series.items()}, is_whole)
 
     def _known(self, key: str, file: BinaryIO, steps: Steps, span: Span) -> _File:
-        """What is known of a file; nothing if another one has taken its place."""
+        """Return the cached curves of a file, empty ones if another file has taken its place."""
         status = os.fstat(file.fileno())
         identity = (status.st_dev, status.st_ino)
         shelf, kept = self._files, FILES_KEPT

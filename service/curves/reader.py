@@ -1,4 +1,4 @@
-"""What an attempt left on the disk, read without loading it whole: its curves and its log."""
+"""Reading the curves and the log of an attempt without loading whole files."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Where in a `metrics.jsonl` the readings of some steps lie: found by halving, not by reading.
+"""Binary search for a range of steps in a `metrics.jsonl`.
 
 The lines of an attempt are in the order of their steps, so the first one of a step is found in a
 history of any length after some thirty small reads.
@@ -62,7 +62,7 @@ def blocks_of(file: BinaryIO, span: Span) -> Iterator[bytes]:
 
 
 def _place_of(file: BinaryIO, step: int, size: int) -> int:
-    """Where the first reading of `step` or a later one begins; `size` if there is none."""
+    """Return where the first reading of `step` or a later one begins; `size` if there is none."""
     low, high = 0, size
     while low < high:
         middle = (low + high) // 2

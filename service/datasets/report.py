@@ -8,7 +8,7 @@ from typing import Any, BinaryIO
 from service.curves.reader import open_newest, read_lines
 
 REPORTS = ("pack/report.jsonl", "report.jsonl", "pack.tmp/report.jsonl")
-"""Where an ingest keeps its report: in the pack, where it made no pack, and while it works."""
+"""Paths of a report: in the pack, of an ingest that made no pack, and while an ingest runs."""
 
 
 def report_entries(data_dir: Path, dataset_id: str) -> Iterator[dict[str, Any]]:

@@ -30,32 +30,32 @@ LOCK_WAIT_S, LOCK_AGAIN_S = 2.0, 0.05
 
 @dataclass(frozen=True, slots=True)
 class UploadOffer:
-    """What the sender says of an upload before its bytes."""
+    """Upload as its sender announces it before the bytes."""
 
     offset: int
-    """Where these bytes belong: 0 starts anew, else the number of bytes already held."""
+    """Offset of the first byte: 0 starts over, else the number of bytes already held."""
     size_bytes: int
-    """Of the whole content."""
+    """Size of the whole content."""
     sha256: str | None
-    """Of the whole content, if it was told."""
+    """Hash of the whole content, if announced."""
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """How far an upload has come."""
+    """Progress of an upload."""
 
     held_bytes: int
     sha256: str | None
-    """Of the whole content; None while bytes are missing."""
+    """Hash of the whole content; None while bytes are missing."""
 
 
 def staged_path(dataset_id: str) -> str:
-    """Where the bytes of an upload lie, relative to the data folder."""
+    """Return the path of the uploaded bytes, relative to the data folder."""
     return f"datasets/{dataset_id}/{UPLOAD}"
 
 
 def held_bytes(path: Path) -> int:
-    """How many bytes of an upload lie on the disk."""
+    """Return how many bytes of an upload are on the disk."""
     try:
         return path.stat().st_size
     except FileNotFoundError:

@@ -16,7 +16,7 @@ BLOCK_BYTES = 512
 
 
 USES: Final = ("uploads", "packs", "checkpoints", "artifacts", "jobs", "logs", "store", "other")
-"""What the bytes of a data folder are used for."""
+"""Uses of the bytes in a data folder."""
 
 
 def folder_bytes(folder: Path) -> int:

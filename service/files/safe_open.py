@@ -31,7 +31,7 @@ def open_inside(root: Path, relative: str) -> BinaryIO:
 
 
 def folder_exists(root: Path, relative: str) -> bool:
-    """Whether `relative` is a folder under `root`, and no link."""
+    """Return whether `relative` is a folder under `root`, and no link."""
     try:
         path = root.joinpath(*_parts(relative))
         return stat.S_ISDIR(path.lstat().st_mode)

@@ -61,7 +61,7 @@ class Probes:
 
     @property
     def folder(self) -> str:
-        """Of all probes of the job, relative to the data folder."""
+        """Folder of all probes of the job, relative to the data folder."""
         # Made from the checked id, never from what the record says.
         return f"jobs/{self.job.id}/probes"
 

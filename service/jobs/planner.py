@@ -18,8 +18,8 @@ from trainer.suggest import Resolved, resolve
 
 NO_SPEED = "no job with this encoder and side has ended yet, so no speed is known"
 CPU_FLOPS_PER_S = 1e11
-"""What two cores of a CPU reach in training, by order of magnitude: those of benchmarks/RESULTS.md,
-with AMX, do 90 rows/s of ResNet-18 at 32 px, 4.4 Gflop each, which is 400; most have no AMX."""
+"""Rough training speed of two CPU cores. Those of benchmarks/RESULTS.md, with AMX, reach 4e11: 90
+rows/s of ResNet-18 at 32 px, 4.4 Gflop each. Most CPUs have no AMX."""
 ON_A_CPU = "a guess: no such job has ended yet, and only CPUs are at work, some 100 Gflop/s each"
 LOOKED_AT = 100
 INGEST_POOL = "ingest"
@@ -38,7 +38,7 @@ class Plan:
     inputs: dict[str, str]
 
     def job(self, job_id: str) -> NewJob:
-        """What to queue."""
+        """Return the job to queue."""
         spec = self.resolved.spec
         return NewJob(
             kind="train",
@@ -87,7 +87,7 @@ def plan(spec: JobSpec, found: Mapping[str, DatasetRecord]) -> Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedJob:
-    """What a spec would become, without running it."""
+    """Resolved spec of a job with its cost, before it is run."""
 
     resolved: dict[str, Any]
     reasons: dict[str, str]
@@ -99,7 +99,7 @@ class PlannedJob:
 
 
 def preview(sent: JobSpec, store: Store) -> PlannedJob:
-    """What the job would be and cost. Raises what `plan` raises, and StoreUnavailable."""
+    """Return the job as it would run, with its cost. Raises as `plan`, and StoreUnavailable."""
     planned = plan(sent, store.datasets.find(names_in(sent)))
     spec = planned.resolved.spec
     cost = estimate(spec, planned.facts)
@@ -137,7 +137,7 @@ def _check_labels(train: DatasetFacts, test: DatasetFacts) -> None:
 
 
 def _time(spec: JobSpec, cost: Estimate, store: Store) -> tuple[float | None, str]:
-    """How long it takes, in seconds, and how that is known."""
+    """Return the estimated seconds and the basis of the estimate."""
     rows = cost.steps * (spec.batch_rows or 0)
     speed = _speed(spec, store)
     if speed is not None:

@@ -91,7 +91,7 @@ class SubmitBatcher:
 
 
 def _planned(asked: _Asked, found: Mapping[str, DatasetRecord]) -> Submission | Exception:
-    """Who fails, fails alone."""
+    """Plan one submission. Return an exception, so one bad spec does not fail the batch."""
     try:
         planned = plan(asked.spec, found)
         job_id = new_id("job")

@@ -1,4 +1,4 @@
-"""Why a job waits, where more is to say than that it does: nobody takes jobs of its pool."""
+"""Reasons why a job cannot start: no worker takes jobs of its pool."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple

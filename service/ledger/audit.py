@@ -10,12 +10,12 @@ from service.store.full_scan import FullScan, scan_all
 from service.store.store import Store
 
 LOOKS = 3
-"""What only a picture taken in motion shows is not there at the next look."""
+"""Number of checks: only what all of them find is reported, since jobs run meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditResult:
-    """What was looked at, and what is wrong with it."""
+    """Number of jobs and datasets checked, with the findings."""
 
     jobs: int
     datasets: int

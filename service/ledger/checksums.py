@@ -1,4 +1,4 @@
-"""Whether the files are what the records say: hashes of checkpoints, artifacts and packs."""
+"""Check the hashes of checkpoints, artifacts and packs against the records."""
 
 import hashlib
 import json
@@ -67,7 +67,7 @@ def _artifacts(data_dir: Path, indexes: JobIndexes) -> Iterator[Finding]:
 
 
 def _drafts(data_dir: Path, indexes: JobIndexes) -> Iterator[Finding]:
-    """What an attempt that is over was still writing.
+    """Yield files that an attempt left half-written.
 
     The draft of the newest attempt is removed by the next one; that of a pack has the report.
     """

@@ -1,4 +1,4 @@
-"""Whether disk and Redis agree: every accepted job once, in one state. Pure functions."""
+"""Compare the ledgers with Redis: every accepted job once, in one state. Pure functions."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ class Finding(NamedTuple):
     """Id of the job or dataset, or a path relative to the data folder."""
     detail: str
     next: str
-    """What to do."""
+    """Next step."""
 
 
 def compare(

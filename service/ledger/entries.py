@@ -22,7 +22,7 @@ from trainer.record import Kept
 
 LEDGER = "ledger.jsonl"
 VERSION = 1
-"""Of the lines that are written here, and the highest that is read."""
+"""Version of the lines written here, and the highest that can be read."""
 Verb = Literal["cancel", "pause", "resume"]
 
 

@@ -1,8 +1,9 @@
-"""What the API asks of the store, in its ledger first: so that the disk is enough.
+"""Write-ahead log for the job store.
 
-A line that Redis then refuses is taken back. When Redis does not answer nobody knows whether the
-request took effect: the line stays, the caller is told to ask again with the same
-Idempotency-Key, and whoever rebuilds the store from the disk lets the request take effect.
+Every change is appended to the job's ledger and fsynced before Redis is called; an entry that Redis
+rejects is retracted. When Redis does not answer, nobody knows whether the request took effect: the
+entry stays, the caller is asked to repeat the request with the same Idempotency-Key, and a rebuild
+of the store from the disk lets the request take effect.
 """
 
 import shutil
@@ -88,7 +89,7 @@ class JournaledStore:
     def submit_all(
         self, batch: Sequence[Submission], *, each: writer.Each = map
     ) -> list[Submitted | Exception]:
-        """What each came to, as `submit` answers or raises it: who fails, fails alone.
+        """Submit several jobs. Return for each what `submit` returns or raises.
 
         All of them wait once for the disk and once for Redis; `each` is that of `writer.begin_all`.
         """
@@ -113,7 +114,7 @@ class JournaledStore:
                 one.is_mine = begun
 
     def _ask(self, pending: Sequence["_PendingSubmit"]) -> None:
-        """Of Redis what is in the ledgers."""
+        """Submit to Redis what is in the ledgers."""
         answers: list[Submitted | StoreError]
         try:
             answers = self.store.jobs.submit_all([one.asked for one in pending])
@@ -258,7 +259,7 @@ class _PendingSubmit:
     asked: Submission
     folder: Path
     is_mine: bool = False
-    """Whether the folder is new."""
+    """True if this submission made the folder."""
     outcome: Submitted | Exception | None = None
 
     def __enter__(self) -> None:
@@ -272,7 +273,7 @@ class _PendingSubmit:
         return False
 
     def made_no_job(self, answer: Submitted | Exception) -> bool:
-        """Whether Redis made no job of it. One that it may have made is not for nothing."""
+        """Return whether Redis certainly made no job of it."""
         if isinstance(answer, Submitted):
             return answer.job_id != self.asked.job_id
         return isinstance(answer, IdempotencyConflict | NotFound | WrongState)

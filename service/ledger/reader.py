@@ -38,7 +38,7 @@ class Folder:
     """The folder of a job or of a dataset, with all its ledgers."""
 
     name: str
-    """Of the folder: the id of the job or dataset."""
+    """Name of the folder: the id of the job or dataset."""
     path: str
     """Relative to the data folder."""
     lines: tuple[JobLine, ...]
@@ -81,7 +81,7 @@ def read_folder(data_dir: Path, path: str) -> Folder:
 
 
 def is_there(data_dir: Path, told: CheckpointTold) -> bool:
-    """Whether the checkpoint was written to its end and not removed since."""
+    """Return whether the checkpoint is complete and was not removed since."""
     return os.path.exists(data_dir / told.path / MANIFEST)
 
 

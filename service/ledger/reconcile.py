@@ -26,7 +26,7 @@ BATCH_JOBS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a reconciliation did."""
+    """Result of a reconciliation."""
 
     jobs: int
     """Jobs restored, ingests among them."""

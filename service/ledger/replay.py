@@ -45,16 +45,16 @@ _AFTER: Final[dict[tuple[str, Status], Status]] = {
     ("resume", "cancelled"): "queued",
     ("resume", "failed"): "queued",
 }
-"""What a control makes of a job that no worker has; every other pair changes nothing."""
+"""Status after a control of a job that no worker has; every other pair changes nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobLedger:
-    """What the disk tells of one job."""
+    """All ledger entries of one job."""
 
     submitted: JobSubmitted
     lines: tuple[JobLine, ...]
-    """Of the folder's ledger; of an ingest they may also be about other ingests."""
+    """Entries of the folder's ledger; for an ingest, some may concern other ingests."""
     attempts: Mapping[int, tuple[AttemptLine, ...]]
     """Number of each folder that is there -> its lines."""
 
@@ -79,7 +79,7 @@ class JobLedger:
 
     @property
     def controls(self) -> tuple[Controlled, ...]:
-        """What was asked of this job, and not refused, in order."""
+        """Controls of this job that were not refused, in order."""
         refused = _refused(self.lines)
         asked = [line for line in self.lines if isinstance(line, Controlled)]
         mine = [line for line in asked if line.job_id == self.submitted.job_id]
@@ -102,7 +102,7 @@ class JobLedger:
         return max([0, *self.attempts, *(line.attempt for line in self.controls)])
 
     def ended(self, attempt: int) -> AttemptEnded | None:
-        """How an attempt ended, if it says so."""
+        """Return how an attempt ended, if its ledger says so."""
         lines = self.own.get(attempt, ())
         return next((line for line in lines if isinstance(line, AttemptEnded)), None)
 
@@ -189,7 +189,7 @@ def dataset_deletion(lines: Iterable[JobLine]) -> DatasetDeleted | None:
 
 
 def facts_of(job: JobLedger) -> DatasetFacts | None:
-    """What an ingest that succeeded found."""
+    """Return the facts that a successful ingest found."""
     ended = job.ended(_newest(job))
     if ended is None or not ended.facts_json:
         return None

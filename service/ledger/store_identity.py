@@ -1,4 +1,4 @@
-"""Whose Redis this is: noticing one that was emptied, refusing one that belongs elsewhere.
+"""Identity of the Redis: notice one that was emptied, refuse one that belongs elsewhere.
 
 Data folder and Redis carry the same random name. A Redis without a name is new or was emptied: it
 is made from the ledgers first and named last, so that a rebuild that breaks off is begun again.

@@ -120,7 +120,7 @@ class OpenLedger:
 
 
 class AttemptLedger:
-    """What an attempt says of itself. A disk that refuses costs no job: it is only logged.
+    """Ledger of one attempt. An error of the disk is only logged, and costs no job.
 
     A line that is missing is never wrong: without `ended` the job is run again from its newest
     checkpoint and ends in the same bits.

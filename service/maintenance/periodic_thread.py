@@ -15,7 +15,7 @@ class PeriodicThread(ABC):
 
     @abstractmethod
     def run_once(self) -> None:
-        """What is done each time. What it raises ends the thread."""
+        """Do the work once. An exception ends the thread."""
 
     def __enter__(self) -> Self:
         """Start it; the block's end stops it."""

@@ -24,7 +24,7 @@ from trainer.file_names import UPLOAD
 
 Kind = Literal["upload", "log", "checkpoints", "dataset", "job"]
 ORDER: tuple[Kind, ...] = ("upload", "log", "checkpoints", "dataset", "job")
-"""What goes first when all of it is too large: what is missed least."""
+"""Order of removal when the total is too large: first what is missed least."""
 CALM_S = 60.0
 """Nothing younger is removed for its size."""
 ROTATED = re.compile(r".*\.log\.[0-9]+")

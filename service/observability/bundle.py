@@ -1,4 +1,4 @@
-"""What a Prometheus and a Grafana of your own need, as files. YAML is written as JSON values."""
+"""Files for a Prometheus and a Grafana of your own. YAML is written as JSON values."""
 
 import json
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from pathlib import Path
 SCRAPE_INTERVAL = "5s"
 SHIPPED = files("service.observability")
 RUNBOOK = "docs/runbook.md"
-"""Where the alerts find their sections in a checkout."""
+"""Path of the runbook that the alerts link to in a checkout."""
 
 
 @dataclass(frozen=True, kw_only=True)

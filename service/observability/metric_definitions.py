@@ -1,4 +1,4 @@
-"""What a row of the table of metrics is made of: types, known label values, buckets."""
+"""Definition of one metric: types, known label values, buckets."""
 
 from typing import Literal, NamedTuple
 

@@ -16,9 +16,9 @@ Role = Literal["full", "read", "scrape"]
 """`read` may look at everything and change nothing; `scrape` may only ask how the service is."""
 KEY_FILE = "api.key"
 READ_KEY_FILE = "read.key"
-"""Of the key that may look but not change."""
+"""File of the key that may read but not change."""
 SCRAPE_KEY_FILE = "scrape.key"
-"""Of the key that Prometheus holds."""
+"""File of the key that Prometheus uses."""
 SETTING_OF = {
     KEY_FILE: "MOCO_API_KEY",
     READ_KEY_FILE: "MOCO_READ_KEY",

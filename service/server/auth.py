@@ -44,7 +44,7 @@ class AuthMiddleware:
         await self.app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> Problem | None:
-        """Why the request may not pass. Notes the role if it may."""
+        """Return the problem that refuses the request, or None after noting the role."""
         headers = dict(scope["headers"])
         sent = [value for name, value in scope["headers"] if name == b"authorization"]
         safe = scope["method"] in SAFE

@@ -1,4 +1,4 @@
-"""How long a client may take: uvicorn has no deadline of its own for anything that is sent.
+"""Deadlines for clients: uvicorn has none for anything that a client sends.
 
 A thousand clients that drip one byte now and then cost nothing but memory, until there are
 enough of them. So each connection has a credit of seconds, which time uses up and bytes renew.
@@ -17,13 +17,13 @@ from service.ids import new_request_id
 from service.server.problems import Problem
 
 Stage: TypeAlias = Literal["head", "body", "answer", "crowd"]
-"""What a client was too slow with; `crowd`: too many others waited to be let in."""
+"""Stage at which a client was too slow; `crowd`: there were too many connections."""
 STAGES: tuple[Stage, ...] = ("head", "body", "answer", "crowd")
 OnSlow: TypeAlias = Callable[[Stage], None]
 TOO_SLOW = "too_slow"
 """Key in the state of a request whose body came too slowly."""
 HEAD_BYTES_MAX = 64 * 1024
-"""Of a head that comes in pieces; the parser itself would gather any number."""
+"""Limit for a head that comes in pieces; the parser itself would gather any number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class TimeoutProtocol(HttpToolsProtocol):
         self._left_s = self._unread_s = 0.0
         self._got_bytes = self._head_bytes = self._framing_bytes = 0
         self._part: Literal["head", "body"] | None = None
-        """What of a request has begun to come and is not whole."""
+        """Stage of the request that is being received; None between requests."""
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401  # as uvicorn has it
         """One more: if they are too many, one that only waits has to go."""
@@ -88,7 +88,7 @@ class TimeoutProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
-        """What cannot be read is refused as all else is, unless an answer has begun."""
+        """Refuse an unreadable request with problem+json, unless a response has begun."""
         if not self.pipeline and (self.is_idle() or not self.cycle.response_started):
             problem = Problem("bad_request", msg)
             self.transport.write(_whole(problem, path="/", request_id=new_request_id()))
@@ -140,11 +140,11 @@ class TimeoutProtocol(HttpToolsProtocol):
         return "head" if self.cycle is None else self._part
 
     def is_idle(self) -> bool:
-        """Whether no request is being answered."""
+        """Return whether no request is being answered."""
         return self.cycle is None or self.cycle.response_complete
 
     def left_s(self) -> float:
-        """Of its credit."""
+        """Return the seconds left before the connection times out."""
         return self._left_s
 
     def drop(self, stage: Stage) -> None:
@@ -153,7 +153,7 @@ class TimeoutProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _is_ours_to_read(self) -> bool:
-        """Whether the client waits for us: its bytes pile up here, or it was not told to go on."""
+        """Return whether the client waits for us: reading is paused, or it awaits 100 Continue."""
         return self.flow.read_paused or self.cycle.waiting_for_100_continue
 
     def _refuse(self, stage: Stage) -> None:
@@ -170,7 +170,7 @@ class TimeoutProtocol(HttpToolsProtocol):
 
 
 def protocol(timeouts: ClientTimeouts, on_slow: OnSlow) -> type[TimeoutProtocol]:
-    """What uvicorn takes as `http`: it makes one for each connection."""
+    """Return the protocol factory for uvicorn's `http`."""
     made = partial(TimeoutProtocol, timeouts=timeouts, on_slow=on_slow)
     return cast(type[TimeoutProtocol], made)
 

@@ -1,4 +1,4 @@
-"""What every request passes first and last: its id, its clock, its log line, and its 500."""
+"""Outermost middleware: request id, timing, log line, and the answer 500."""
 
 import re
 import time
@@ -17,7 +17,7 @@ from service.server.root_path import mount
 REQUEST_ID = re.compile(rb"^[A-Za-z0-9._-]{1,64}$")
 UNMATCHED = "unmatched"
 CLIENT_GONE, CLIENT_SLOW = 499, 408
-"""What a log calls a request whose sender left before the answer."""
+"""Status in the log for a request whose sender left before the response."""
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 QUIET = frozenset({"/livez", "/readyz", "/metrics"})
 
@@ -26,7 +26,7 @@ log = structlog.get_logger("service.http")
 
 @dataclass(slots=True)
 class _Answer:
-    """What is known of an answer as it leaves."""
+    """Status and size of a response as it is sent."""
 
     request_id: str
     began_s: float = field(default_factory=time.monotonic)

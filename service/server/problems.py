@@ -36,7 +36,7 @@ RETRY_AFTER_S = 2
 
 
 class Kind(NamedTuple):
-    """What all problems of one code have in common."""
+    """Status, title and hint shared by all problems of one code."""
 
     status: int
     title: str
@@ -261,7 +261,7 @@ _CODE_OF_STATUS = {
 
 
 def _of_http(error: HTTPException) -> Problem:
-    """Of the framework: a path or method that does not exist, a body that cannot be read."""
+    """Convert the framework's errors: an unknown path or method, an unreadable body."""
     fallback = "internal" if error.status_code >= http.HTTPStatus.INTERNAL_SERVER_ERROR else ""
     code = _CODE_OF_STATUS.get(error.status_code, fallback or "bad_request")
     detail = {
@@ -287,7 +287,7 @@ def _words(error: Mapping[str, Any]) -> str:
 
 
 def _pointer(error: Mapping[str, Any], body: object) -> str:
-    """Where the wrong value is. Names of union members, which pydantic puts in, are left out."""
+    """Return the pointer to the wrong value, without the union members that pydantic adds."""
     where, *parts = error["loc"]
     if where != "body":
         return "/".join([str(where), *(str(part)[:64] for part in parts)])

@@ -133,7 +133,7 @@ def _set_cookie(name: str, value: str, *, secure: bool, life_s: int) -> str:
 
 
 def same_origin(headers: dict[bytes, bytes]) -> bool:
-    """Whether the browser says that the request comes from a page of this very service.
+    """Return whether the browser says that the request comes from a page of this service.
 
     One of two headers must say so; a script of another site can set neither.
     """

@@ -26,7 +26,7 @@ _REFUSED: Final = (
     "Wrong signature trying to load DB",
     "RDB CRC error",
 )
-"""What Redis 7 and Valkey say before they give up on a file; not on a disk or on memory."""
+"""Messages of Redis 7 and Valkey that mean a damaged file, not a full disk or memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class EventBroadcaster:
 
     @property
     def stopped(self) -> bool:
-        """Whether `stop` was called."""
+        """True once `stop` was called."""
         return self._stopping.is_set()
 
     def join(self, reader: "Subscription") -> None:
@@ -194,7 +194,7 @@ class Subscription(AsyncIterator[Row]):
         return row
 
     def waiting(self) -> list[Row]:
-        """What needs no waiting for, taken off: what `anext` would give now, row by row."""
+        """Remove and return the rows that `anext` would give without waiting."""
         rows = list(self._ready)
         self._ready.clear()
         if rows:

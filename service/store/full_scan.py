@@ -19,7 +19,7 @@ class JobIndexes:
 
     record: JobRecord
     statuses: tuple[str, ...]
-    """Whose index has it: right is exactly its own."""
+    """Statuses whose index lists it; exactly its own is right."""
     listed: bool
     """In the index of all jobs of its kind."""
     ready: tuple[str, ...]

@@ -69,9 +69,9 @@ class Jobs:
         return done
 
     def submit_all(self, batch: Sequence[Submission]) -> list[Submitted | StoreError]:
-        """What each came to, as `submit` answers or raises it. Redis syncs once for all of them.
+        """Submit several jobs. Return for each what `submit` returns or raises. Redis syncs once.
 
-        Of a pipeline it would not: it reads 16 KiB, does what is whole in them, and syncs.
+        A pipeline would not do: Redis reads 16 KiB, runs the complete commands in them, and syncs.
         """
         if not batch:
             return []
@@ -178,7 +178,7 @@ class Jobs:
         return tuple(as_checkpoint(row) for row in rows)
 
     def counts(self, *, kind: Kind = "train") -> dict[Status, int]:
-        """How many jobs there are in each status."""
+        """Return the number of jobs in each status."""
 
         def sizes_of(client: redis.Redis) -> object:
             pipe = client.pipeline(transaction=True)
@@ -194,7 +194,7 @@ class Jobs:
         return tuple(sorted(self.client.run(lambda client: client.smembers(KEYS["pools"]))))
 
     def depth(self, pool: str) -> Depth:
-        """How many jobs wait in `pool`, and since when the next of them does."""
+        """Return the number of jobs waiting in `pool`, and since when the first of them waits."""
         ready = KEYS["ready"] + pool
         head = self.client.run(lambda client: client.zrange(ready, 0, 0))
         since = head and self.client.run(lambda c: c.hget(KEYS["job"] + head[0], "queued_at_s"))

@@ -41,11 +41,11 @@ class StatusChanged(Record):
     attempt: int
     """Attempts begun so far."""
     code: str = ""
-    """Why, as a word: `oom`, `worker_lost`, ... Empty when there is nothing to explain."""
+    """Reason as a word: `oom`, `worker_lost`, ... Empty when there is nothing to explain."""
     message: str = ""
     hint: str = ""
     worker_id: str | None = None
-    """Who runs it, while it runs."""
+    """Worker that runs it, while it runs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,13 +60,13 @@ class NewJob:
     resolved_json: str
     """With nothing left out: what the worker runs."""
     reasons_json: str = "{}"
-    """Why each suggested value was taken."""
+    """Reason for each suggested value."""
     inputs: dict[str, str] = field(default_factory=dict)
     """Role -> path: `dataset`, `test_dataset` (packs) or `source`."""
     folder: str
-    """Of the job; attempts write under `<folder>/attempts/<n>`."""
+    """Folder of the job; attempts write under `<folder>/attempts/<n>`."""
     dataset_id: str | None = None
-    """Of an ingest: whose content. Of a training: on what it trains."""
+    """Dataset that an ingest prepares, or that a training uses."""
     max_failures: int = 0
     """Failures of the user's that are tried again."""
 
@@ -80,13 +80,13 @@ class Submission:
     """Ids must sort by their time."""
     idempotency_key: str | None = None
     fingerprint: str = ""
-    """Of the body that came with the key."""
+    """Fingerprint of the body that came with the key."""
     created_at_s: float = field(default_factory=time.time)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submitted:
-    """What became of a submit."""
+    """Result of a submit."""
 
     job_id: str
     replayed: bool
@@ -109,7 +109,7 @@ class JobRecord:
     hint: str
     created_at_s: float
     started_at_s: float | None
-    """Of the first attempt."""
+    """Start of the first attempt."""
     finished_at_s: float | None
     attempt: int
     """Attempts begun so far; 0 before the first."""
@@ -118,7 +118,7 @@ class JobRecord:
     losses: int
     """Attempts that ended through our fault: a lost worker, a full disk."""
     worker_id: str | None
-    """Who runs it, while it runs."""
+    """Worker that runs it, while it runs."""
     spec_json: str
     resolved_json: str
     reasons_json: str
@@ -193,9 +193,9 @@ class NewDataset:
     store_as: StoredAs = "pixels"
     options: IngestOptions = USUAL
     size_bytes: int | None = None
-    """Of the content, as announced."""
+    """Size of the content, as announced."""
     sha256: str | None = None
-    """Of the content, as announced."""
+    """Hash of the content, as announced."""
     source: str | None = None
     """A path under an allowed root, when the content is not uploaded."""
     replace: bool = False
@@ -208,7 +208,7 @@ class CreatedDataset:
 
     record: "DatasetRecord"
     replayed: bool = False
-    """Whether an earlier create with this idempotency key made it."""
+    """True if an earlier create with this idempotency key made it."""
     displaced_id: str | None = None
     """A failed dataset that lost the name to this one."""
 
@@ -224,9 +224,9 @@ class DatasetRecord:
     options: IngestOptions = USUAL
     status: DatasetStatus
     size_bytes: int | None
-    """Of the content, as announced or received."""
+    """Size of the content, as announced or received."""
     sha256: str | None
-    """Of the content, as announced or received."""
+    """Hash of the content, as announced or received."""
     source: str | None
     """A path under an allowed root, when the content is not uploaded."""
     created_at_s: float
@@ -241,7 +241,7 @@ class DatasetRecord:
     replace: bool = False
     """It takes the name from another dataset once it is ready."""
     is_current: bool = False
-    """Whether its name leads to it, and not to another version."""
+    """True if its name leads to it, and not to another version."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -263,7 +263,7 @@ class WorkerRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Depth:
-    """How much waits in a pool."""
+    """Length of a pool's queue."""
 
     jobs: int
     oldest_queued_at_s: float | None

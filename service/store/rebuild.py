@@ -44,7 +44,7 @@ class OldJob:
     idem_key: str = ""
     fingerprint: str = ""
     idem_s: int = 0
-    """How long the key still answers with this job."""
+    """Seconds for which the key still answers with this job."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,13 +55,13 @@ class OldDataset:
     named_at_s: float | None = None
     """When it took its name; None if it never did."""
     has_name: bool = True
-    """Whether its name leads to it, and not to another version."""
+    """True if its name leads to it, and not to another version."""
     is_open: bool = False
-    """Whether it may never have been accepted: nothing came after its create."""
+    """True if it may never have been accepted: nothing came after its create."""
     idem_key: str = ""
     fingerprint: str = ""
     idem_s: int = 0
-    """How long the key still answers with this dataset."""
+    """Seconds for which the key still answers with this dataset."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Rebuild:
     client: RedisClient
 
     def identity(self) -> str | None:
-        """Of the server; None of a new or an emptied one."""
+        """Return the identity of the server; None for a new or an emptied one."""
         found: str | None = self.client.run(lambda client: client.get(KEYS["store"]))
         return found
 
@@ -93,7 +93,7 @@ class Rebuild:
         raise_refusal(id, self.client.run(lambda client: client.fcall("moco_ds_delete", 0, id, op)))
 
     def present(self, ids: Sequence[str], *, what: Literal["job", "ds"]) -> list[bool]:
-        """Which of these the server has."""
+        """Return for each of these whether the server has it."""
 
         def ask(client: Any) -> object:  # noqa: ANN401  # the driver's type stays in `link`
             pipe = client.pipeline(transaction=False)

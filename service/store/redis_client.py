@@ -109,7 +109,7 @@ class RedisClient:
     def run(  # each command has a type of answer of its own
         self, do: Callable[[redis.Redis], object], *, client: redis.Redis | None = None
     ) -> Any:  # noqa: ANN401
-        """What `do` answers, tried again while the connection breaks and time is left.
+        """Return the result of `do`, tried again while the connection breaks and time is left.
 
         `do` may run twice, so it must be safe to repeat.
         """

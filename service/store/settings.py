@@ -1,4 +1,4 @@
-"""What every process that opens the store must know. Read once in main and passed down."""
+"""Settings of every process that opens the store. Read once in main and passed down."""
 
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from mocoserve.user_config import default_data_dir
 
 
 class StoreSettings(BaseSettings):
-    """Where jobs and bytes live, and how long a silent worker keeps its job."""
+    """Data folder, Redis, and how long a silent worker keeps its job."""
 
     model_config = SettingsConfigDict(
         env_prefix="MOCO_", frozen=True, extra="ignore", use_attribute_docstrings=True
@@ -27,6 +27,6 @@ class StoreSettings(BaseSettings):
     lease_ttl_ticks: Annotated[int, Field(ge=2)] = 15
     """Ticks after which a worker that did not renew loses its job."""
     renew_every_s: Annotated[float, Field(gt=0.0)] = 3.0
-    """How often a worker renews its lease."""
+    """Interval at which a worker renews its lease."""
     tick_s: Annotated[float, Field(gt=0.0)] = 1.0
-    """How long a reaper waits, on its own clock, between two ticks."""
+    """Interval between two ticks, on each reaper's own clock."""

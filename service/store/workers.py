@@ -1,4 +1,4 @@
-"""Who works here. Seen by ticks: while Redis is away nobody counts as lost."""
+"""Register of workers. Seen by ticks: while Redis is away no worker counts as lost."""
 
 import json
 from dataclasses import dataclass

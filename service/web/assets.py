@@ -1,4 +1,4 @@
-"""What the page is made of: templates, our scripts and styles, and the charts' library.
+"""Files of the page: templates, our scripts and styles, and the charts' library.
 
 plotly.js comes out of the installed `plotly` wheel; that package itself is never imported.
 """
@@ -17,7 +17,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 STATIC = Path(__file__).parent / "static"
 PLOTLY = "plotly.min.js"
 IMPORTED = re.compile(r'^import .* from "\./([\w.]+)";$', re.MULTILINE)
-"""How our scripts name each other."""
+"""Import of one of our scripts by another."""
 MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -89,7 +89,7 @@ def _asset(path: Path) -> Asset:
 
 
 def _plotly() -> Path:
-    """Where the wheel keeps the script; finding it does not import the package."""
+    """Return the path of the script in the wheel, without importing the package."""
     spec = find_spec("plotly")
     if spec is None or spec.origin is None:  # it is a dependency: only a broken install lacks it
         raise FileNotFoundError("the plotly package is not installed")

@@ -17,10 +17,10 @@ from trainer.spec import JobSpec
 router = APIRouter(include_in_schema=False)
 
 EMPTY_STYLE = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
-"""Of the empty text: plotly.js adds an empty <style>, then its rules by insertRule."""
+"""Hash of the empty text: plotly.js adds an empty <style>, then its rules by insertRule."""
 MAPS_STYLE = "'sha256-ji27qzEtxXZW+7dun6UwjHXJ18e6WAin1VvNtkzIE/o='"
-"""Of the one text that plotly.js 7.1 puts into a <style>: rules for maps, which no page draws. Of
-another version only a line in the browser's console would tell."""
+"""Hash of the one text that plotly.js 7.1 puts into a <style>: rules for maps, which no page draws.
+The text of another version is refused with a line in the browser's console."""
 POLICY = "; ".join(
     (
         "default-src 'none'",

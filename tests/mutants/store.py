@@ -267,7 +267,7 @@ OF_DATASETS = (
     Mutant(
         "checkpoints go before Redis is asked",
         "service/maintenance/retention.py",
-        "    attempts = shelf.store.jobs.forget_checkpoints(id)\n",
+        "    attempts = context.store.jobs.forget_checkpoints(id)\n",
         "    attempts = 99\n",
         (RETENTION + "a_job_that_is_resumed_meanwhile_keeps_its_checkpoint",),
     ),

@@ -1,4 +1,4 @@
-"""What a job leaves: its checkpoints, and its files to download."""
+"""Routes for the checkpoints of a job and for its files to download."""
 
 import mimetypes
 from functools import partial

@@ -96,7 +96,7 @@ async def put_content(
 def _announced(
     request: Request, record: DatasetRecord, offset: int, settings: ApiSettings
 ) -> UploadOffer:
-    """What this request and the dataset together say of the upload."""
+    """Return the upload that the request's headers and the dataset announce. Raises Problem."""
     if "content-range" in request.headers:  # RFC 9110, 14.5: never a part taken as the whole
         hint = "Say by Upload-Offset where the bytes begin."
         raise Problem("bad_header", "header/content-range: not for uploads.", hint=hint)

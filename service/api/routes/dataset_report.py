@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictR
 
 COLUMNS = ("name", "reason", "detail")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What a spreadsheet would run instead of show."""
+"""First characters that make a spreadsheet run a cell instead of showing it."""
 
 
 @router.get(

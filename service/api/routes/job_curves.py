@@ -1,4 +1,4 @@
-"""What a job did: its curves, its log, its attempts."""
+"""Routes for the curves, the log and the attempts of a job."""
 
 from typing import Annotated
 

@@ -1,4 +1,4 @@
-"""What happens to a job: as pages of JSON, or live as server-sent events."""
+"""Routes for the events of a job: as pages of JSON, or live as server-sent events."""
 
 import asyncio
 import json
@@ -80,7 +80,7 @@ async def events(
 
 
 def _form(accept: str) -> str:
-    """Which of the two forms the sender prefers. Raises Problem `not_acceptable`."""
+    """Return the form that the sender prefers. Raises Problem `not_acceptable`."""
     wishes = dict[str, float]()
     for part in accept.lower().split(","):
         kind, _, parameters = part.partition(";")
@@ -111,7 +111,7 @@ def _page(store: Store, id: str, behind: str | None, limit: int) -> EventList:
 
 
 def _has_gap(store: Store, id: str, behind: str | None) -> bool:
-    """Whether events that this reader has not seen were removed from the start of the stream."""
+    """Return whether events this reader has not seen were removed from the start of the stream."""
     first = store.events.read(id, limit=1)
     if not first:
         return False

@@ -35,7 +35,7 @@ IMAGE_BYTES_MAX = 20_000_000
 HEAD_BYTES = 12
 """As many as tell the formats below."""
 FORMATS = frozenset({"JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM"})
-"""What may be sent; the worker looks at the rest of the bytes."""
+"""Formats that may be sent; the worker checks the rest of the bytes."""
 FORMATS_HINT = "Send a jpg, png, webp, tif, bmp or ppm file as it is, with `Content-Type: image/*`."
 LISTED = 100
 BINARY = {"schema": {"type": "string", "format": "binary"}}

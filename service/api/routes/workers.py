@@ -1,4 +1,4 @@
-"""Who does the work, and what waits for them."""
+"""Routes for the workers and for the queue of jobs."""
 
 import time
 from typing import Annotated

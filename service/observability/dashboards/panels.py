@@ -19,7 +19,7 @@ RENAMED = {"job": "target"}
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of Prometheus, and how an answer is called."""
+    """Prometheus expression and the legend of its series."""
 
     expr: str
     legend: str

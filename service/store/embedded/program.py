@@ -1,4 +1,4 @@
-"""Which server program to run, and with what configuration."""
+"""Server program to run, and its configuration."""
 
 import re
 import shutil

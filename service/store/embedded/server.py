@@ -44,10 +44,10 @@ class RunningRedis:
     _owner_lock: int = field(repr=False)
     _process: "subprocess.Popen[bytes] | None" = field(default=None, repr=False)
     set_aside: Path | None = None
-    """Where the files are that were damaged; the server began without any then."""
+    """Folder of damaged files that were set aside; the server then started empty."""
 
     def alive(self) -> bool:
-        """Whether the server still runs."""
+        """Return whether the server still runs."""
         if self._process is not None:
             self._process.poll()
         return not _is_free(self._folder / "server.lock")
@@ -215,7 +215,7 @@ def _lock(path: Path, *, within_s: float) -> int | None:
 
 
 def _is_free(path: Path) -> bool:
-    """Whether nobody holds the lock. Looks with a shared lock, so that two may look at once."""
+    """Return whether nobody holds the lock. Uses a shared lock, so two may check at once."""
     try:
         probe = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
