@@ -1,4 +1,4 @@
-"""`python -m service.cli`: the same as `moco`."""
+"""Run `moco` as `python -m service.cli`."""
 
 from service.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Several files at once: all of them appear, or none."""
+"""Atomic write of several files: all of them appear, or none."""
 
 import shutil
 import tempfile
@@ -8,7 +8,7 @@ from trainer.files import sync_folder, write_synced
 
 
 def write_all(folder: Path, contents: dict[str, bytes]) -> list[Path]:
-    """Write `contents` by relative path into `folder`; the paths in order.
+    """Write `contents`, relative path -> bytes, into `folder`; return the paths in order.
 
     Every byte is on the disk, beside the folder, before the first name appears: a disk that is
     full or a name that is refused leaves everything as it was. Other files in it are left alone.
@@ -41,7 +41,7 @@ def _move(draft: Path, folder: Path, names: dict[str, bytes]) -> None:
 
 
 def _refuse_folders(folder: Path, names: dict[str, bytes]) -> None:
-    """What no rename could replace is found before anything is moved."""
+    """Raise IsADirectoryError, before any move, for a name that no rename can replace."""
     for name in names:
         if (folder / name).is_dir():
             raise IsADirectoryError(21, "There is a folder of that name", str(folder / name))

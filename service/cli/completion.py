@@ -1,4 +1,4 @@
-"""What the shell offers after TAB: names from the server, at once or not at all.
+"""Shell completion: names from the server, within a second or not at all.
 
 Completion must never write a word nor wait long: whatever goes wrong, nothing is offered. The
 standard library asks, because the client takes half a second to load.
@@ -11,41 +11,41 @@ from typing import Any
 
 import typer
 
-PATIENCE_S = 1.0
-"""For everything: finding the server, asking it, and reading the answer."""
+TIMEOUT_S = 1.0
+"""Time limit for finding the server, the request, and reading the response."""
 _PAGE = 100
 Offer = tuple[str, str]
-"""A word, and what it means."""
+"""A completion and its help text."""
 STATES = ("queued", "running", "stopping", "paused", "cancelled", "succeeded", "failed")
 
 
 def jobs(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Ids of the newest jobs, with their names where the shell shows them."""
-    return _within_patience(lambda: _matching(_jobs(ctx), incomplete))
+    """Return ids of the newest jobs, with their names as help texts."""
+    return _with_timeout(lambda: _matching(_jobs(ctx), incomplete))
 
 
 def datasets(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Names of datasets, or ids for who begins to type one."""
-    return _within_patience(lambda: _matching(_datasets(ctx, incomplete), incomplete))
+    """Return names of datasets, or an id where the user begins to type one."""
+    return _with_timeout(lambda: _matching(_datasets(ctx, incomplete), incomplete))
 
 
 def workers(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Ids of the workers that are seen."""
-    return _within_patience(lambda: _matching(_workers(ctx), incomplete))
+    """Return ids of the live workers."""
+    return _with_timeout(lambda: _matching(_workers(ctx), incomplete))
 
 
 def files(ctx: typer.Context, incomplete: str) -> list[Offer]:
-    """Files of the job that is named on the line, or of the newest."""
-    return _within_patience(lambda: _matching(_files(ctx), incomplete))
+    """Return the files of the job on the command line, or of the newest."""
+    return _with_timeout(lambda: _matching(_files(ctx), incomplete))
 
 
 def states(incomplete: str) -> list[str]:
-    """States of a job."""
+    """Return the states of a job."""
     return [state for state in STATES if state.startswith(incomplete)]
 
 
 def encoders(incomplete: str) -> list[str]:
-    """Encoders that can be trained."""
+    """Return the encoders that can be trained."""
     from typing import get_args
 
     from trainer.encoders.spec import EncoderName
@@ -54,7 +54,7 @@ def encoders(incomplete: str) -> list[str]:
 
 
 def presets(incomplete: str) -> list[str]:
-    """Return the published recipes that can be named."""
+    """Return the names of the presets."""
     from typing import get_args
 
     from trainer.spec import PresetName
@@ -85,7 +85,7 @@ def _files(ctx: typer.Context) -> Iterator[Offer]:
 
 
 def _matching(found: Iterable[Offer], incomplete: str) -> list[Offer]:
-    """Those that begin so. What could upset a terminal is not offered."""
+    """Return the completions that match; texts with control characters are left out."""
     return [
         offer
         for offer in found
@@ -94,7 +94,7 @@ def _matching(found: Iterable[Offer], incomplete: str) -> list[Offer]:
 
 
 def _ask(ctx: typer.Context, path: str) -> dict[str, Any]:
-    """The JSON at `path` of the server that the line, or the settings, name."""
+    """Return the JSON at `path` of the server that the command line or the settings name."""
     import urllib.parse
     import urllib.request
 
@@ -107,13 +107,13 @@ def _ask(ctx: typer.Context, path: str) -> dict[str, Any]:
     host = urllib.parse.urlsplit(address.url).hostname
     # A proxy of the environment cannot reach this machine's own loopback.
     own = [urllib.request.ProxyHandler({})] if host in ("127.0.0.1", "localhost", "::1") else []
-    with urllib.request.build_opener(*own).open(request, timeout=PATIENCE_S) as answer:
+    with urllib.request.build_opener(*own).open(request, timeout=TIMEOUT_S) as answer:
         found: dict[str, Any] = json.load(answer)
     return found
 
 
-def _within_patience(work: Callable[[], list[Offer]]) -> list[Offer]:
-    """What `work` finds; nothing if it fails, or has not ended in time."""
+def _with_timeout(work: Callable[[], list[Offer]]) -> list[Offer]:
+    """Return the result of `work`, empty if it fails or exceeds the time limit."""
     found: list[Offer] = []
 
     def quietly() -> None:
@@ -125,5 +125,5 @@ def _within_patience(work: Callable[[], list[Offer]]) -> list[Offer]:
 
     thread = threading.Thread(target=quietly, daemon=True)
     thread.start()
-    thread.join(PATIENCE_S)
+    thread.join(TIMEOUT_S)
     return list(found)

@@ -1,4 +1,4 @@
-"""What every command has: a way to the server, a place for data, a place for talk.
+"""Context of every command: the server to talk to, and where output goes.
 
 Data goes to stdout, talk to stderr. `command` gives a function the options of the connection
 and turns whatever it raises into a message and an exit code, never a trace.
@@ -44,8 +44,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shell:
-    """The options that all commands share."""
+class Context:
+    """Options that all commands share."""
 
     url: str | None
     key: str | None
@@ -54,51 +54,51 @@ class Shell:
     config: Config = NOTHING
 
     def address(self) -> Address:
-        """The server and its key. Raises ConfigError if one is not to be found."""
+        """Return the server and its key. Raises ConfigError if one is missing."""
         return find(self.url or None, self.key or None, self.data_dir, config=self.config)
 
     def client(self) -> "Client":
-        """A client of the server, to be closed."""
+        """Return a client of the server, to be closed by the caller."""
         from mocoserve.client import Client  # half a second that `--help` need not wait
 
         address = self.address()
         return Client(address.url, address.key)
 
     def emit(self, value: Mapping[str, Any]) -> None:
-        """One JSON object to stdout, whole."""
+        """Print one indented JSON object to stdout."""
         text = json.dumps(value, indent=2, ensure_ascii=False)
         print(escaped_json(text), flush=True)
 
     def emit_line(self, value: Mapping[str, Any]) -> None:
-        """One JSON object of a stream to stdout, on one line."""
+        """Print one JSON object of a stream to stdout, on one line."""
         text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
         print(escaped_json(text), flush=True)
 
     def data(self, text: str) -> None:
-        """Print what was asked for to stdout; what a user wrote moves no cursor."""
+        """Print a result to stdout; control characters are escaped."""
         print(escaped(text, keep="\n\t"), flush=True)
 
     def say(self, text: str) -> None:
-        """Print a word beside the data to stderr."""
+        """Print a message to stderr; control characters are escaped."""
         print(escaped(text, keep="\n\t"), file=sys.stderr, flush=True)
 
 
 def command(
     app: typer.Typer, name: str, *, more: Sequence[inspect.Parameter] = ()
-) -> Callable[[Callable[Concatenate[Shell, P], Exit | None]], None]:
-    """Register a function as a command of `app`; its first parameter becomes the Shell.
+) -> Callable[[Callable[Concatenate[Context, P], Exit | None]], None]:
+    """Register a function as a command of `app`; its first parameter is the Context.
 
     `more` are the flags that the function takes as `**flags`.
     """
 
-    def register(body: Callable[Concatenate[Shell, P], Exit | None]) -> None:
-        app.command(name)(_with_shell(body, more))
+    def register(body: Callable[Concatenate[Context, P], Exit | None]) -> None:
+        app.command(name)(_with_context(body, more))
 
     return register
 
 
 def guarded(work: Callable[[], Exit | None], *, as_json: bool) -> int:
-    """Run `work`; whatever it raises becomes a message on stderr and an exit code."""
+    """Run `work`; turn any exception into a message on stderr and an exit code."""
     try:
         return int(work() or Exit.OK)
     except (typer.Exit, typer.Abort):
@@ -114,15 +114,15 @@ def guarded(work: Callable[[], Exit | None], *, as_json: bool) -> int:
         return report(error, as_json=as_json)
 
 
-def _with_shell(
-    body: Callable[Concatenate[Shell, P], Exit | None], more: Sequence[inspect.Parameter]
+def _with_context(
+    body: Callable[Concatenate[Context, P], Exit | None], more: Sequence[inspect.Parameter]
 ) -> Callable[..., None]:
     def run(*, url: Url, key: Key, data_dir: DataDir, json: Json, **rest: object) -> None:
         def work() -> Exit | None:
             known = load()
             folder = data_dir or known.data_dir
-            shell = Shell(url=url, key=key, data_dir=folder, json=json, config=known)
-            return body(shell, **rest)  # type: ignore[call-arg, arg-type]
+            context = Context(url=url, key=key, data_dir=folder, json=json, config=known)
+            return body(context, **rest)  # type: ignore[call-arg, arg-type]
 
         raise typer.Exit(guarded(work, as_json=json))
 

@@ -1,10 +1,10 @@
-"""How a command ends: the exit codes, and the error that carries one."""
+"""Exit codes of commands, and the error that carries one."""
 
 from enum import IntEnum
 
 
 class Exit(IntEnum):
-    """What a script can tell from `$?`."""
+    """Exit codes that a script sees in `$?`."""
 
     OK = 0
     ERROR = 1
@@ -19,20 +19,20 @@ class Exit(IntEnum):
 
 
 OUTCOMES = {"succeeded": Exit.OK, "failed": Exit.FAILED, "cancelled": Exit.CANCELLED}
-"""Of a job's status; every other status is UNFINISHED."""
+"""Exit code of each final status of a job; any other status is UNFINISHED."""
 
 
 class CommandError(Exception):
-    """A command cannot do what it was asked to."""
+    """A command failed for a known reason."""
 
     def __init__(
         self, title: str, *, detail: str = "", hint: str = "", code: Exit = Exit.ERROR
     ) -> None:
-        """`title` says what failed, `detail` where, `hint` what to do next."""
+        """Take what failed (`title`), where (`detail`) and what to do next (`hint`)."""
         super().__init__(title)
         self.title, self.detail, self.hint, self.code = title, detail, hint, code
 
 
 def outcome(status: str) -> Exit:
-    """The exit code of a job in this status."""
+    """Return the exit code of a job in this status."""
     return OUTCOMES.get(status, Exit.UNFINISHED)

@@ -1,4 +1,4 @@
-"""The options of an ingest as flags of `moco dataset add`."""
+"""Options of an ingest as flags of `moco dataset add`."""
 
 import inspect
 from typing import Annotated, Any
@@ -90,7 +90,7 @@ FLAGS: dict[str, Any] = {
         typer.Option("--seconds-max", help="Limit: ingest time in seconds.", rich_help_panel=LIMIT),
     ],
 }
-"""Field of the record of options -> its flag. A test compares them with the record."""
+"""Field of `IngestOptions` -> its flag. A test compares the two."""
 
 PARAMETERS = tuple(
     inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=None)
@@ -99,7 +99,7 @@ PARAMETERS = tuple(
 
 
 def chosen(flags: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that were given, as the API takes them."""
+    """Return the options that were given, in the form of the API."""
     options = {name: value for name, value in flags.items() if value is not None}
     if str(options.get("channels", "")).isdigit():
         options["channels"] = int(options["channels"])

@@ -1,4 +1,4 @@
-"""A job spec from a file, options and `--set`, in that order. Pure."""
+"""Job spec from a file, options and `--set`, in that order."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from service.cli.exit_codes import CommandError, Exit
 
 
 def load(file: Path | None) -> dict[str, Any]:
-    """The JSON object in `file`; `-` is stdin, None an empty spec. Raises CommandError."""
+    """Return the JSON object in `file`; `-` is stdin, None an empty spec. Raises CommandError."""
     if file is None:
         return {}
     try:
@@ -28,7 +28,7 @@ def load(file: Path | None) -> dict[str, Any]:
 
 
 def with_sets(spec: Mapping[str, Any], sets: Iterable[str]) -> dict[str, Any]:
-    """`spec` with each `key.path=value` put in; values are JSON, else plain words.
+    """Return `spec` with each `key.path=value` set; values are JSON, else plain text.
 
     Raises:
         CommandError: no `=`, or the path goes through something that is no object.
@@ -44,7 +44,7 @@ def with_sets(spec: Mapping[str, Any], sets: Iterable[str]) -> dict[str, Any]:
 
 
 def with_options(spec: Mapping[str, Any], options: Mapping[str, object]) -> dict[str, Any]:
-    """`spec` with each option that was given; dotted names go into nested objects."""
+    """Return `spec` with each option that was given; dotted names refer to nested fields."""
     made = json.loads(json.dumps(spec))
     for name, value in options.items():
         if value is not None:

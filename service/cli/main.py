@@ -1,4 +1,4 @@
-"""`moco`: every command, assembled. Imports only what `moco --help` needs."""
+"""`moco`: the command line, assembled. Imports only what `moco --help` needs."""
 
 from typing import Annotated
 

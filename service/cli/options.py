@@ -34,7 +34,7 @@ TimeoutS = Annotated[
 
 
 def job_id(client: "Client", given: str | None) -> str:
-    """`given`, or the id of the newest job. Raises CommandError if there is none."""
+    """Return `given`, or the id of the newest job. Raises CommandError if there is none."""
     if given:
         return given
     newest, _ = client.jobs.list(limit=1)

@@ -1,4 +1,4 @@
-"""`moco admin`: check that disk and Redis agree, and make a lost Redis anew.
+"""`moco admin`: check that disk and Redis agree, and rebuild a lost Redis.
 
 These speak to the store itself, so they work while the API is down.
 """
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.context import Shell, command
+from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ Redis = Annotated[
 
 
 def verify(
-    shell: Shell,
+    context: Context,
     redis: Redis = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Also verify the checksum of every file.")
@@ -35,10 +35,10 @@ def verify(
     """Check that every job exists once and every file is intact."""
     from service.ledger.audit import audit
 
-    with _store(shell, redis) as store:
-        checked = audit(store, shell.data_dir, deep=deep)
-    if shell.json:
-        shell.emit(
+    with _store(context, redis) as store:
+        checked = audit(store, context.data_dir, deep=deep)
+    if context.json:
+        context.emit(
             {
                 "object": "verification",
                 "ok": not checked.findings,
@@ -48,71 +48,71 @@ def verify(
             }
         )
     else:
-        _show(shell, checked.findings)
+        _show(context, checked.findings)
         what = f"{checked.jobs} jobs, {checked.datasets} datasets"
         bad = len(checked.findings)
-        shell.say(f"{what}: {f'{bad} findings' if bad else 'no problems'}.")
+        context.say(f"{what}: {f'{bad} findings' if bad else 'no problems'}.")
     return Exit.ERROR if checked.findings else Exit.OK
 
 
-def reconcile(shell: Shell, redis: Redis = None) -> None:
+def reconcile(context: Context, redis: Redis = None) -> None:
     """Rebuild jobs that Redis lost from the disk."""
     from dataclasses import asdict
 
     from service.ledger.store_identity import ensure_identity
 
-    with _store(shell, redis) as store:
-        report = ensure_identity(store, shell.data_dir, whole=True)
-    if shell.json:
-        shell.emit({"object": "reconciliation", **asdict(report)})
+    with _store(context, redis) as store:
+        report = ensure_identity(store, context.data_dir, whole=True)
+    if context.json:
+        context.emit({"object": "reconciliation", **asdict(report)})
         return
-    shell.data(
+    context.data(
         f"{report.jobs} jobs and {report.datasets} datasets restored, "
         f"{report.deleted} deletions finished, {report.dropped} doubles dropped "
         f"in {report.elapsed_s:.1f} s"
     )
     for place in report.damaged:
-        shell.say(f"{place} cannot be read.")
+        context.say(f"{place} cannot be read.")
 
 
 command(app, "verify")(verify)
 command(app, "reconcile")(reconcile)
 
 
-def _show(shell: Shell, findings: "tuple[Finding, ...]") -> None:
+def _show(context: Context, findings: "tuple[Finding, ...]") -> None:
     from service.cli.render.tables import print_table
 
     if findings:
         print_table(("WHAT", "WHERE", "DETAIL"), (one[:3] for one in findings))
     for hint in dict.fromkeys((one.what, one.next) for one in findings):
-        shell.say(f"{hint[0]}: {hint[1]}")
+        context.say(f"{hint[0]}: {hint[1]}")
 
 
 @contextmanager
-def _store(shell: Shell, redis: str | None) -> "Iterator[Store]":
-    """The store that `moco up` uses; its own server is started for this if it does not run."""
+def _store(context: Context, redis: str | None) -> "Iterator[Store]":
+    """Open the store that `moco up` uses; start its Redis server if it is not running."""
     from service.ledger.stamp import check_layout
     from service.store.embedded.server import running_url, start_redis
     from service.store.errors import StoreError
     from service.store.settings import StoreSettings
     from service.store.store import open_store
 
-    if not shell.data_dir.is_dir():
+    if not context.data_dir.is_dir():
         raise CommandError(
-            f"Data folder {shell.data_dir} not found", hint="Set it with --data-dir."
+            f"Data folder {context.data_dir} not found", hint="Set it with --data-dir."
         )
-    url = redis or running_url(shell.data_dir)
+    url = redis or running_url(context.data_dir)
     try:
-        check_layout(shell.data_dir)
-        mine = None if url else start_redis(shell.data_dir)
+        check_layout(context.data_dir)
+        mine = None if url else start_redis(context.data_dir)
         if mine and mine.set_aside:
-            shell.say(
+            context.say(
                 f"The files of Redis were damaged and are kept in {mine.set_aside}. "
                 "`moco admin reconcile` or the next `moco up` rebuilds all jobs from the disk."
             )
         try:
             store = open_store(
-                StoreSettings(data_dir=shell.data_dir, redis_url=mine.url if mine else url)
+                StoreSettings(data_dir=context.data_dir, redis_url=mine.url if mine else url)
             )
             try:
                 yield store

@@ -1,4 +1,4 @@
-"""`moco compare`: what was set differently, and what came of it."""
+"""`moco compare`: settings that differ between jobs, and their results."""
 
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from service.cli import completion
-from service.cli.context import Shell, command
+from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit
 from service.cli.render.format import duration_text, flat
 
@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    shell: Shell,
+    context: Context,
     jobs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -41,19 +41,19 @@ def compare(
             hint="Add another job id; `moco jobs` lists them.",
             code=Exit.USAGE,
         )
-    with shell.client() as client:
+    with context.client() as client:
         found = [client.jobs.get(job) for job in jobs] if jobs else _newest(client)
     config = settings(found, everything=everything)
     signals = last_signals(found)
-    if shell.json:
+    if context.json:
         ids = [job.id for job in found]
-        shell.emit({"object": "comparison", "job_ids": ids, "config": config, "signals": signals})
+        context.emit({"object": "comparison", "job_ids": ids, "config": config, "signals": signals})
         return
-    _print(shell, found, config, signals)
+    _print(context, found, config, signals)
 
 
 def _newest(client: "Client") -> "list[Job]":
-    """The two newest jobs, the older one first."""
+    """Return the two newest jobs, the older one first."""
     page, _ = client.jobs.list(limit=2)
     if len(page) < 2:
         raise CommandError(
@@ -63,7 +63,7 @@ def _newest(client: "Client") -> "list[Job]":
 
 
 def settings(jobs: "list[Job]", *, everything: bool) -> dict[str, list[Any]]:
-    """Dotted field of the resolved specs -> its value in each job; only what differs, or all."""
+    """Return dotted field -> its value in each resolved spec; only fields that differ, or all."""
     specs = [flat(job.resolved or job.spec) for job in jobs]
     fields = dict.fromkeys(chain.from_iterable(specs))
     rows = {field: [spec.get(field) for spec in specs] for field in fields}
@@ -75,14 +75,14 @@ def settings(jobs: "list[Job]", *, everything: bool) -> dict[str, list[Any]]:
 
 
 def last_signals(jobs: "list[Job]") -> dict[str, list[float | None]]:
-    """Signal -> its last value in each job, None where it was never read."""
+    """Return signal -> its last value in each job, None where it was never read."""
     known = [job.progress.signals if job.progress else {} for job in jobs]
     names = sorted(set(chain.from_iterable(known)))
     return {name: [signals.get(name) for signals in known] for name in names}
 
 
 def _print(
-    shell: Shell,
+    context: Context,
     jobs: "list[Job]",
     config: dict[str, list[Any]],
     signals: dict[str, list[float | None]],
@@ -101,7 +101,7 @@ def _print(
     rows += [[name, *(_text(value) for value in values)] for name, values in signals.items()]
     print_table(("", *(job.name or job.id for job in jobs)), [_ids(jobs), *rows])
     if not config:
-        shell.say("The jobs have the same settings.")
+        context.say("The jobs have the same settings.")
 
 
 def _ids(jobs: "list[Job]") -> list[object]:

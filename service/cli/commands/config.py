@@ -1,4 +1,4 @@
-"""`moco config list | path`: what is set, and who says so."""
+"""`moco config list | path`: settings in effect and their sources."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -7,7 +7,7 @@ import typer
 
 from mocoserve.server_address import locate
 from mocoserve.user_config import PROJECT_FILE, SETTINGS, Config, Found, Setting, load, user_file
-from service.cli.context import Shell, guarded
+from service.cli.context import Context, guarded
 from service.cli.exit_codes import Exit
 
 app = typer.Typer(
@@ -40,9 +40,9 @@ def list_settings(
     def work() -> Exit:
         known = load()
         folder = data_dir or known.data_dir
-        shell = Shell(url=url, key=key, data_dir=folder, json=json, config=known)
+        context = Context(url=url, key=key, data_dir=folder, json=json, config=known)
         flags = {"url": url, "api_key": key, "data_dir": data_dir}
-        _show(shell, [_row(one, _found(known, one, folder, flags)) for one in SETTINGS])
+        _show(context, [_row(one, _found(known, one, folder, flags)) for one in SETTINGS])
         return Exit.OK
 
     raise typer.Exit(guarded(work, as_json=json))
@@ -53,14 +53,14 @@ def path(*, json: Json = False) -> None:
     """Print the config files, highest precedence first."""
 
     def work() -> Exit:
-        shell = Shell(url=None, key=None, data_dir=Path(), json=json)
+        context = Context(url=None, key=None, data_dir=Path(), json=json)
         files = [Path.cwd() / PROJECT_FILE, user_file()]
-        if shell.json:
+        if context.json:
             data = [{"path": str(file), "exists": file.exists()} for file in files]
-            shell.emit({"object": "list", "data": data})
+            context.emit({"object": "list", "data": data})
             return Exit.OK
         for file in files:
-            shell.data(str(file) if file.exists() else f"{file} (not found)")
+            context.data(str(file) if file.exists() else f"{file} (not found)")
         return Exit.OK
 
     raise typer.Exit(guarded(work, as_json=json))
@@ -85,14 +85,14 @@ def _row(setting: Setting, found: Found) -> dict[str, Any]:
 
 
 def masked(secret: str) -> str:
-    """Enough of a secret to tell which one it is, and no more."""
+    """Return enough of a secret to recognize it, and no more."""
     kept = secret[-_MASK_KEPT:] if len(secret) >= 4 * _MASK_KEPT else ""
     return f"****{kept}"
 
 
-def _show(shell: Shell, rows: list[dict[str, Any]]) -> None:
-    if shell.json:
-        shell.emit({"object": "list", "data": rows})
+def _show(context: Context, rows: list[dict[str, Any]]) -> None:
+    if context.json:
+        context.emit({"object": "list", "data": rows})
         return
     from service.cli.render.tables import print_table
 

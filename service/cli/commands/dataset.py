@@ -1,4 +1,4 @@
-"""`moco dataset add | ls | show | report | wait | rename | rm`: images in and out."""
+"""`moco dataset add | ls | show | report | wait | rename | rm`: management of datasets."""
 
 import inspect
 import re
@@ -11,7 +11,7 @@ import typer
 
 from service.cli import completion, ingest_flags
 from service.cli.commands.control import agreed
-from service.cli.context import Shell, command
+from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit
 from service.cli.options import DatasetRef, TimeoutS
 from service.cli.render.dataset_view import counts_text, facts_of
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 ENDINGS = re.compile(
     r"(\.(zip|tar|tgz|tbz2|txz|tzst|gz|bz2|xz|zst|npy|npz|parquet))+$", re.IGNORECASE
 )
-"""Endings of files that are no part of a dataset's name."""
+"""File suffixes that are left out of a dataset's name."""
 
 app = typer.Typer(help="Add and manage datasets.", no_args_is_help=True, rich_markup_mode=None)
 
 
 def add(
-    shell: Shell,
+    context: Context,
     /,
     path: Annotated[
         Path, typer.Argument(help="Folder, archive or array file of images.", show_default=False)
@@ -71,18 +71,18 @@ def add(
             hint="For --in-place, save the file as labels.csv next to the images.",
             code=Exit.USAGE,
         )
-    with shell.client() as client:
+    with context.client() as client:
         if in_place:
             dataset = client.datasets.create(**wanted._asdict(), path=path.resolve())
         else:
-            dataset = send(shell, client, path, wanted, labels=labels)
+            dataset = send(context, client, path, wanted, labels=labels)
         if not no_wait:
-            dataset = settle(shell, client, dataset)
-        return _conclude(shell, client, dataset)
+            dataset = settle(context, client, dataset)
+        return _conclude(context, client, dataset)
 
 
 def name_of(path: Path) -> str:
-    """The name of a folder or an archive, without what no dataset's name may hold."""
+    """Return the name of a folder or an archive as a valid name of a dataset."""
     base = ENDINGS.sub("", path.resolve().name)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", base).strip("-._")[:128]
     if name:
@@ -93,41 +93,41 @@ def name_of(path: Path) -> str:
 
 
 def ls(
-    shell: Shell,
+    context: Context,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=100)] = 20,
     after: Annotated[str | None, typer.Option(help="Start after the dataset with this id.")] = None,
 ) -> None:
     """List datasets, newest first."""
     from service.cli.render.tables import print_table
 
-    with shell.client() as client:
+    with context.client() as client:
         page, more = client.datasets.list(limit=limit, after=after)
-    if shell.json:
+    if context.json:
         data = [dataset.raw() for dataset in page]
-        shell.emit({"object": "list", "data": data, "has_more": more})
+        context.emit({"object": "list", "data": data, "has_more": more})
         return
     if not page:
-        shell.say("No datasets yet. Add one: `moco dataset add PATH --name NAME`.")
+        context.say("No datasets yet. Add one: `moco dataset add PATH --name NAME`.")
         return
     rows = ((d.id, _named(d), d.status, *_sizes(d), ago_text(d.created_at)) for d in page)
     head = ("ID", "NAME", "STATUS", "ROWS", "CLASSES", "SIZE", "ON DISK", "CREATED")
     print_table(head, rows)
     if more:
-        shell.say(f"More: `moco dataset ls --after {page[-1].id}`.")
+        context.say(f"More: `moco dataset ls --after {page[-1].id}`.")
 
 
-def show(shell: Shell, dataset: DatasetRef) -> None:
+def show(context: Context, dataset: DatasetRef) -> None:
     """Show one dataset."""
-    with shell.client() as client:
+    with context.client() as client:
         found = client.datasets.get(dataset)
-    if shell.json:
-        shell.emit(found.raw())
+    if context.json:
+        context.emit(found.raw())
     else:
         _print(found)
 
 
 def report(
-    shell: Shell,
+    context: Context,
     dataset: DatasetRef,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1, max=1000)] = 100,
     after: Annotated[int, typer.Option(min=0, help="Number of files to skip.")] = 0,
@@ -135,42 +135,42 @@ def report(
     """List rejected files with their reasons."""
     from service.cli.render.tables import print_table
 
-    with shell.client() as client:
+    with context.client() as client:
         found = client.datasets.report(dataset, limit=limit, after=after)
-    if shell.json:
-        shell.emit(found.raw())
+    if context.json:
+        context.emit(found.raw())
         return
     if found.data:
         rows = ((file.name, file.reason, file.detail) for file in found.data)
         print_table(("FILE", "REASON", "DETAIL"), rows)
-    shell.say(counts_text(found.counts))
+    context.say(counts_text(found.counts))
     if found.has_more:
-        shell.say(f"More: `moco dataset report {dataset} --after {after + limit}`.")
+        context.say(f"More: `moco dataset report {dataset} --after {after + limit}`.")
 
 
-def wait(shell: Shell, dataset: DatasetRef, timeout: TimeoutS = None) -> Exit | None:
+def wait(context: Context, dataset: DatasetRef, timeout: TimeoutS = None) -> Exit | None:
     """Wait until a dataset is ready or has failed."""
-    with shell.client() as client:
+    with context.client() as client:
         found = client.datasets.wait(dataset, timeout_s=timeout)
-        return _conclude(shell, client, found)
+        return _conclude(context, client, found)
 
 
 def rename(
-    shell: Shell,
+    context: Context,
     dataset: DatasetRef,
     name: Annotated[str, typer.Argument(help="New name.", show_default=False)],
 ) -> None:
     """Rename a dataset. Jobs that use it continue."""
-    with shell.client() as client:
+    with context.client() as client:
         found = client.datasets.rename(dataset, name)
-    if shell.json:
-        shell.emit(found.raw())
+    if context.json:
+        context.emit(found.raw())
     else:
-        shell.data(f"{found.id} renamed to {found.name}")
+        context.data(f"{found.id} renamed to {found.name}")
 
 
 def rm(
-    shell: Shell,
+    context: Context,
     names: Annotated[
         list[str],
         typer.Argument(
@@ -184,7 +184,7 @@ def rm(
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Skip the confirmation.")] = False,
 ) -> None:
     """Delete datasets and their files. Refused while an unfinished job needs one."""
-    with shell.client() as client:
+    with context.client() as client:
         found = [client.datasets.get(name) for name in dict.fromkeys(names)]
         listed = ", ".join(f"{one.name} ({bytes_text(one.stored_bytes)})" for one in found)
         if not yes and not agreed(f"Delete {listed}? This cannot be undone. [y/N] "):
@@ -195,11 +195,11 @@ def rm(
             )
         for one in found:
             client.datasets.delete(one.id)
-            if not shell.json:
-                shell.data(f"{one.name} deleted, {bytes_text(one.stored_bytes)} freed")
-    if shell.json:
+            if not context.json:
+                context.data(f"{one.name} deleted, {bytes_text(one.stored_bytes)} freed")
+    if context.json:
         data = [{"id": one.id, "object": "dataset", "deleted": True} for one in found]
-        shell.emit({"object": "list", "data": data})
+        context.emit({"object": "list", "data": data})
 
 
 REPLACE = inspect.Parameter(
@@ -226,7 +226,7 @@ for _name, _body in (
 
 
 class Wanted(NamedTuple):
-    """How a dataset was asked for."""
+    """Request for a dataset."""
 
     name: str
     format: str
@@ -236,9 +236,9 @@ class Wanted(NamedTuple):
 
 
 def send(
-    shell: Shell, client: "Client", path: Path, wanted: Wanted, *, labels: Path | None = None
+    context: Context, client: "Client", path: Path, wanted: Wanted, *, labels: Path | None = None
 ) -> "Dataset":
-    """Upload what the server has not got of `path`."""
+    """Upload the bytes of `path` that the server does not have yet."""
     from mocoserve.errors import Unavailable, Unreachable
     from mocoserve.sources import sha256_of
     from service.cli.render.progress_bars import transfer
@@ -255,7 +255,7 @@ def send(
         sha256 = sha256_of(source, on_bytes=count)
     if path.is_dir() and wanted.format in ("auto", "folder"):
         wanted = wanted._replace(format="tar")  # that is how a folder travels
-    dataset = _begun(shell, client, source, wanted, sha256=sha256)
+    dataset = _begun(context, client, source, wanted, sha256=sha256)
     if dataset.status != "received":
         return dataset
     with transfer("upload", source.size_bytes) as moved:
@@ -264,10 +264,10 @@ def send(
                 dataset.id,
                 source,
                 on_progress=lambda sent, _total: moved(sent),
-                on_break=lambda: shell.say("Connection lost; retrying for up to a minute."),
+                on_break=lambda: context.say("Connection lost; retrying for up to a minute."),
             )
         except KeyboardInterrupt:
-            shell.say("\nStopped. To continue the upload, run the same command again.")
+            context.say("\nStopped. To continue the upload, run the same command again.")
             raise
         except (Unreachable, Unavailable) as error:
             raise CommandError(
@@ -291,9 +291,9 @@ def _source(path: Path, follow_links: bool, labels: Path | None) -> "Source":
 
 
 def _begun(
-    shell: Shell, client: "Client", source: "Source", wanted: Wanted, *, sha256: str
+    context: Context, client: "Client", source: "Source", wanted: Wanted, *, sha256: str
 ) -> "Dataset":
-    """A new dataset, or the one of the same name and bytes that an earlier run began."""
+    """Return a new dataset, or the one of the same name and bytes that an earlier run began."""
     from mocoserve.datasets import differing
 
     name = wanted.name
@@ -302,7 +302,7 @@ def _begun(
     if known is None or known.status == "failed" or (wanted.replace and not is_same):
         if known is not None:
             word = "will be replaced by this version" if known.status != "failed" else "had failed"
-            shell.say(f"{name} {word} ({known.id}).")
+            context.say(f"{name} {word} ({known.id}).")
         return client.datasets.create(
             **wanted._asdict(), size_bytes=source.size_bytes, sha256=sha256
         )
@@ -321,7 +321,7 @@ def _begun(
         )
     if is_same:
         word = "Continuing" if known.status == "received" else "Already exists:"
-        shell.say(f"{word} {name}: the same content was uploaded before.")
+        context.say(f"{word} {name}: the same content was uploaded before.")
         return known
     raise CommandError(
         f"The name {name} is taken",
@@ -330,8 +330,8 @@ def _begun(
     )
 
 
-def settle(shell: Shell, client: "Client", dataset: "Dataset") -> "Dataset":
-    """The dataset once it is ready or has failed; a spinner at a terminal."""
+def settle(context: Context, client: "Client", dataset: "Dataset") -> "Dataset":
+    """Wait until a dataset is ready or has failed, with a spinner at a terminal, and return it."""
     from service.cli.render.progress_bars import waiting
 
     with waiting(f"preparing {dataset.name}") as told:
@@ -344,22 +344,22 @@ def settle(shell: Shell, client: "Client", dataset: "Dataset") -> "Dataset":
         try:
             return client.datasets.wait(dataset.id, on_look=look)
         except KeyboardInterrupt:
-            shell.say(
+            context.say(
                 "\nDetached; preparation continues. Wait for it: `moco dataset wait "
                 f"{dataset.name}`."
             )
             raise
 
 
-def _conclude(shell: Shell, client: "Client", dataset: "Dataset") -> Exit | None:
-    """Say how it stands; a failed one is an error."""
-    if shell.json:
-        shell.emit(dataset.raw())
+def _conclude(context: Context, client: "Client", dataset: "Dataset") -> Exit | None:
+    """Print the status of a dataset; raise CommandError if it has failed."""
+    if context.json:
+        context.emit(dataset.raw())
     else:
         _print(dataset)
     if dataset.status == "failed":
-        if not shell.json:
-            _say_report(shell, client, dataset)
+        if not context.json:
+            _say_report(context, client, dataset)
         reason = dataset.status_reason
         raise CommandError(
             f"{dataset.name} cannot be used",
@@ -367,16 +367,16 @@ def _conclude(shell: Shell, client: "Client", dataset: "Dataset") -> Exit | None
             hint=(reason.hint if reason else "") or f"See `moco dataset report {dataset.name}`.",
             code=Exit.FAILED,
         )
-    if dataset.status == "ready" and not shell.json:
-        _say_report(shell, client, dataset)
-        shell.say(f"next: moco submit -d {dataset.name} --follow")
+    if dataset.status == "ready" and not context.json:
+        _say_report(context, client, dataset)
+        context.say(f"next: moco submit -d {dataset.name} --follow")
     return None
 
 
-def _say_report(shell: Shell, client: "Client", dataset: "Dataset") -> None:
+def _say_report(context: Context, client: "Client", dataset: "Dataset") -> None:
     counts = client.datasets.report(dataset.id, limit=1).counts
     if counts:
-        shell.say(f"{counts_text(counts)} List them: `moco dataset report {dataset.name}`.")
+        context.say(f"{counts_text(counts)} List them: `moco dataset report {dataset.name}`.")
 
 
 def _print(dataset: "Dataset") -> None:
@@ -386,7 +386,7 @@ def _print(dataset: "Dataset") -> None:
 
 
 def _named(dataset: "Dataset") -> str:
-    """The name; in brackets if it leads to another version."""
+    """Return the name, in brackets if it refers to another version."""
     return dataset.name if dataset.is_current else f"({dataset.name})"
 
 

@@ -1,4 +1,4 @@
-"""`moco doctor`: what this machine has, and what is missing."""
+"""`moco doctor`: checks of this machine, the server and its workers."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ import typer
 
 from mocoserve.server_address import locate, read_server
 from mocoserve.user_config import ConfigError
-from service.cli.context import Shell, command
+from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit
 from service.cli.render.format import bytes_text
 
@@ -24,7 +24,7 @@ _GIB = 1 << 30
 
 
 class Check(NamedTuple):
-    """One finding."""
+    """Result of one check."""
 
     name: str
     state: str
@@ -38,29 +38,29 @@ def register(app: typer.Typer) -> None:
     command(app, "doctor")(doctor)
 
 
-def doctor(shell: Shell) -> Exit:
+def doctor(context: Context) -> Exit:
     """Check this machine, the server and its workers."""
     from service.cli.render.tables import print_table
 
-    checks = [check for look in CHECKS for check in look(shell)]
-    if shell.json:
-        shell.emit({"object": "list", "data": [check._asdict() for check in checks]})
+    checks = [check for look in CHECKS for check in look(context)]
+    if context.json:
+        context.emit({"object": "list", "data": [check._asdict() for check in checks]})
     else:
         print_table(("CHECK", "STATE", "FINDING"), (check[:3] for check in checks))
         for check in checks:
             if check.next:
-                shell.say(f"{check.name}: {check.next}")
+                context.say(f"{check.name}: {check.next}")
     return Exit.ERROR if any(check.state == "fail" for check in checks) else Exit.OK
 
 
-def _python(_shell: Shell) -> Iterator[Check]:
+def _python(_context: Context) -> Iterator[Check]:
     found = sys.version.split()[0]
     state = "ok" if sys.version_info >= (3, 11) else "fail"
     yield Check("python", state, found, "" if state == "ok" else "Install Python 3.11 or newer.")
 
 
-def _torch(_shell: Shell) -> Iterator[Check]:
-    """Looked for, not imported: that would take seconds."""
+def _torch(_context: Context) -> Iterator[Check]:
+    """Check that packages are installed without importing them, which would take seconds."""
     from importlib.metadata import PackageNotFoundError, version
 
     for name in ("torch", "torchvision"):
@@ -75,14 +75,14 @@ def _torch(_shell: Shell) -> Iterator[Check]:
             yield Check(name, "warn", "not installed", hint)
 
 
-def _gpu(_shell: Shell) -> Iterator[Check]:
+def _gpu(_context: Context) -> Iterator[Check]:
     driver = Path("/proc/driver/nvidia/gpus")
     count = len(list(driver.iterdir())) if driver.is_dir() else 0
     cores = len(os.sched_getaffinity(0))
     yield Check("devices", "ok", f"{count} GPU, {cores} cores" if count else f"{cores} cores")
 
 
-def _redis(_shell: Shell) -> Iterator[Check]:
+def _redis(_context: Context) -> Iterator[Check]:
     if os.environ.get("MOCO_REDIS_URL"):
         yield Check("redis", "ok", "the one in MOCO_REDIS_URL")
         return
@@ -95,10 +95,10 @@ def _redis(_shell: Shell) -> Iterator[Check]:
         yield Check("redis", "fail", "no Redis server found", str(error))
 
 
-def _disk(shell: Shell) -> Iterator[Check]:
-    folder = next(path for path in (shell.data_dir, *shell.data_dir.parents) if path.exists())
+def _disk(context: Context) -> Iterator[Check]:
+    folder = next(path for path in (context.data_dir, *context.data_dir.parents) if path.exists())
     free = shutil.disk_usage(folder).free
-    finding = f"{bytes_text(free)} free in {shell.data_dir}"
+    finding = f"{bytes_text(free)} free in {context.data_dir}"
     if not os.access(folder, os.W_OK):
         yield Check("disk", "fail", f"{folder} is not writable", "Choose another --data-dir.")
     elif free < _GIB:
@@ -109,20 +109,20 @@ def _disk(shell: Shell) -> Iterator[Check]:
         yield Check("disk", "ok", finding)
 
 
-def _layout(shell: Shell) -> Iterator[Check]:
+def _layout(context: Context) -> Iterator[Check]:
     from service.ledger.stamp import check_layout
     from service.store.errors import Misconfigured
 
     try:
-        check_layout(shell.data_dir)
+        check_layout(context.data_dir)
     except Misconfigured as error:
         yield Check("data folder", "fail", "cannot be opened by this version", str(error))
 
 
-def _ports(shell: Shell) -> Iterator[Check]:
+def _ports(context: Context) -> Iterator[Check]:
     from service.cli.local.stack import is_free
 
-    if read_server(shell.data_dir):
+    if read_server(context.data_dir):
         return
     for name, port in (("API", 8080), ("metrics", 9102)):
         if is_free(port):
@@ -132,11 +132,11 @@ def _ports(shell: Shell) -> Iterator[Check]:
             yield Check(f"port {port}", "warn", "taken by another program", hint)
 
 
-def _key(shell: Shell) -> Iterator[Check]:
+def _key(context: Context) -> Iterator[Check]:
     found = locate(
-        shell.config, url=shell.url or None, key=shell.key or None, data_dir=shell.data_dir
+        context.config, url=context.url or None, key=context.key or None, data_dir=context.data_dir
     ).key
-    files = (shell.data_dir / "api.key", shell.config.project.path, shell.config.user.path)
+    files = (context.data_dir / "api.key", context.config.project.path, context.config.user.path)
     holding = [path for path in files if found.origin.startswith(str(path)) and path.exists()]
     if found.value is None:
         yield Check("key", "ok", "none yet; `moco up` creates one")
@@ -147,11 +147,11 @@ def _key(shell: Shell) -> Iterator[Check]:
         yield Check("key", "ok", f"from {found.origin}")
 
 
-def _server(shell: Shell) -> Iterator[Check]:
+def _server(context: Context) -> Iterator[Check]:
     from mocoserve.errors import ClientError
 
     try:
-        with shell.client() as client:
+        with context.client() as client:
             client.ready()
             found = client.version()
             yield Check("server", "ok", f"{client.url}, version {found.get('version', '?')}")
@@ -165,14 +165,14 @@ def _server(shell: Shell) -> Iterator[Check]:
         return
     pools = sorted({pool for worker in workers for pool in worker.pools})
     for warning in warnings:
-        yield Check("workers", "warn", warning.message, _worker_hint(shell, warning))
+        yield Check("workers", "warn", warning.message, _worker_hint(context, warning))
     if not warnings:
         yield Check("workers", "ok", f"{len(workers)} for {', '.join(pools)}")
 
 
-def _worker_hint(shell: Shell, warning: "Reason") -> str:
-    """Return what helps when no worker serves; starting `moco up` twice does not."""
-    if warning.code == "no_worker" and read_server(shell.data_dir):
+def _worker_hint(context: Context, warning: "Reason") -> str:
+    """Return a hint for when no worker is running; starting `moco up` twice does not help."""
+    if warning.code == "no_worker" and read_server(context.data_dir):
         return (
             "`moco up` is running without such a worker. Start one next to it: `python -m worker` "
             "with MOCO_POOLS; or stop `moco up` and start it without --no-worker."
@@ -180,7 +180,7 @@ def _worker_hint(shell: Shell, warning: "Reason") -> str:
     return warning.hint
 
 
-CHECKS: tuple[Callable[[Shell], Iterator[Check]], ...] = (
+CHECKS: tuple[Callable[[Context], Iterator[Check]], ...] = (
     _python,
     _torch,
     _gpu,

@@ -1,4 +1,4 @@
-"""`moco download`: the trained encoder, verified."""
+"""`moco download`: download and verify a trained encoder."""
 
 import errno
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli import completion
-from service.cli.context import Shell, command
+from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit, outcome
 from service.cli.options import AnyJobId, job_id
 from service.cli.render.format import bytes_text
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def download(
-    shell: Shell,
+    context: Context,
     job: AnyJobId = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Output folder (default: the job's name).")
@@ -49,38 +49,38 @@ def download(
 
     --curves also downloads metrics.jsonl and a TensorBoard event file, even of unfinished jobs.
     """
-    with shell.client() as client:
+    with context.client() as client:
         job = job_id(client, job)
         files = client.artifacts.list(job) if curves and not only else _available(client, job)
         wanted = _chosen(files, only or [])
         folder = out or Path(job)
-        with _explained(shell, folder):
+        with _explained(context, folder):
             paths = fetch(client, job, wanted, folder)
             drawn = _fetch_curves(client, job, folder) if curves else []
-    if shell.json:
+    if context.json:
         data = [{**file.raw(), "path": str(path)} for file, path in zip(wanted, paths, strict=True)]
         data += [{"name": path.name, "path": str(path)} for path in drawn]
-        shell.emit({"object": "list", "data": data, "folder": str(folder)})
+        context.emit({"object": "list", "data": data, "folder": str(folder)})
         return
     for path in (*paths, *drawn):
-        shell.data(str(path))
+        context.data(str(path))
     total = bytes_text(sum(file.size_bytes for file in wanted))
     if paths:
-        shell.say(f"{len(paths)} files, {total}, every sha256 verified.")
+        context.say(f"{len(paths)} files, {total}, every sha256 verified.")
     if curves:
-        shell.say(f"curves: tensorboard --logdir {folder}")
+        context.say(f"curves: tensorboard --logdir {folder}")
 
 
 @contextmanager
-def _explained(shell: Shell, folder: Path) -> Iterator[None]:
-    """What is right stays, and the next run goes on from it: whoever breaks off is told so."""
+def _explained(context: Context, folder: Path) -> Iterator[None]:
+    """Tell a user who interrupts that verified files stay and that the next run continues."""
     from mocoserve.errors import Unavailable, Unreachable
 
     again = "To continue the download, run the same command again."
     try:
         yield
     except KeyboardInterrupt:
-        shell.say(f"\nStopped. {again}")
+        context.say(f"\nStopped. {again}")
         raise
     except (Unreachable, Unavailable) as error:
         raise CommandError(
@@ -107,7 +107,7 @@ def _fetch_curves(client: "Client", job: str, folder: Path) -> list[Path]:
 
 
 def fetch(client: "Client", job: str, files: "list[Artifact]", folder: Path) -> list[Path]:
-    """Download `files` into `folder`, with a bar at a terminal; the paths in order."""
+    """Download `files` into `folder`, with a bar at a terminal; return the paths in order."""
     from service.cli.render.progress_bars import transfer
 
     with transfer("download", sum(file.size_bytes for file in files)) as moved:

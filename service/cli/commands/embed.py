@@ -1,4 +1,4 @@
-"""`moco embed`: embeddings of images from a downloaded encoder. A child has the tensors."""
+"""`moco embed`: embeddings of images from a downloaded encoder, computed in a child process."""
 
 import json
 import subprocess
@@ -10,12 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from mocoserve.launch import module_command
-from service.cli.context import Shell, guarded
+from service.cli.context import Context, guarded
 from service.cli.exit_codes import CommandError, Exit
 from service.cli.render.format import count_text
 
 _SHOWN = 20
-"""So many bad files are named one by one."""
+"""Bad files beyond this number are only counted."""
 
 
 def register(app: typer.Typer) -> None:
@@ -47,12 +47,12 @@ def embed(
     (float32, fixed length), like `embeddings.parquet`. Images are preprocessed like the training
     dataset. Files that are not images are listed and skipped.
     """
-    shell = Shell(url=None, key=None, data_dir=Path(), json=json)
+    context = Context(url=None, key=None, data_dir=Path(), json=json)
     words = [str(encoder), str(images), "--out", str(out), "--device", device]
-    raise typer.Exit(guarded(lambda: _run(shell, words), as_json=json))
+    raise typer.Exit(guarded(lambda: _run(context, words), as_json=json))
 
 
-def _run(shell: Shell, words: list[str]) -> Exit:
+def _run(context: Context, words: list[str]) -> Exit:
     if missing := [path for path in words[:2] if not Path(path).exists()]:
         raise CommandError(
             f"{missing[0]} not found",
@@ -75,7 +75,7 @@ def _run(shell: Shell, words: list[str]) -> Exit:
             raise
     found = _read(told)
     if child.returncode == 0 and found.get("object") == "embedding":
-        _show(shell, found)
+        _show(context, found)
         return Exit.OK
     raise CommandError(
         found.get("title") or f"The embedding process exited with code {child.returncode}",
@@ -92,15 +92,15 @@ def _read(told: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _show(shell: Shell, found: dict[str, Any]) -> None:
-    if shell.json:
-        shell.emit(found)
+def _show(context: Context, found: dict[str, Any]) -> None:
+    if context.json:
+        context.emit(found)
         return
-    shell.data(found["path"])
+    context.data(found["path"])
     bad = found["bad_files"]
     for file in bad[:_SHOWN]:
-        shell.say(f"skipped {file['name']} ({file['reason']}: {file['detail']})")
+        context.say(f"skipped {file['name']} ({file['reason']}: {file['detail']})")
     if len(bad) > _SHOWN:
-        shell.say(f"... and {len(bad) - _SHOWN} more; --json lists all of them.")
+        context.say(f"... and {len(bad) - _SHOWN} more; --json lists all of them.")
     rows, width = count_text(found["rows"]), found["feature_dim"]
-    shell.say(f"{rows} images, {width} dimensions; {len(bad)} files skipped.")
+    context.say(f"{rows} images, {width} dimensions; {len(bad)} files skipped.")

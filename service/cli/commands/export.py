@@ -1,4 +1,4 @@
-"""`moco export`: what a Prometheus and a Grafana of your own need."""
+"""`moco export`: files for your own Prometheus and Grafana."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import typer
 
 from mocoserve.server_address import read_server
-from service.cli.context import Shell, command
+from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Force = Annotated[bool, typer.Option("--force", help="Overwrite existing files."
 
 
 def grafana(
-    shell: Shell,
+    context: Context,
     folder: Folder,
     force: Force = False,
     prometheus_url: Annotated[
@@ -37,7 +37,7 @@ def grafana(
     folder = folder.absolute()
     paths = _written(grafana_files(prometheus_url=prometheus_url, folder=folder), folder, force)
     _tell(
-        shell,
+        context,
         folder,
         paths,
         f"Start Grafana with GF_PATHS_PROVISIONING={folder / 'provisioning'}, or import the files"
@@ -46,7 +46,7 @@ def grafana(
 
 
 def prometheus(
-    shell: Shell,
+    context: Context,
     *,
     folder: Folder,
     force: Force = False,
@@ -71,9 +71,9 @@ def prometheus(
     from service.observability.bundle import Targets, prometheus_files
 
     folder = folder.absolute()
-    server = read_server(shell.data_dir)
+    server = read_server(context.data_dir)
     if not server and not (api and state and worker):
-        shell.say(
+        context.say(
             "`moco up` does not run here, so what is not given is where it usually listens. Run "
             "this again with --force while it runs: its ports may be others."
         )
@@ -82,14 +82,14 @@ def prometheus(
         api=(api or known["api"],),
         workers=tuple(worker or known["workers"]),
         state=state or known["state"],
-        key_file=(key_file or shell.data_dir / "scrape.key").absolute(),
+        key_file=(key_file or context.data_dir / "scrape.key").absolute(),
     )
     _check(targets)
     paths = _written(prometheus_files(targets, folder=folder), folder, force)
     if not targets.key_file.exists():
-        shell.say(f"No key at {targets.key_file}. Copy scrape.key from the data folder there.")
+        context.say(f"No key at {targets.key_file}. Copy scrape.key from the data folder there.")
     _tell(
-        shell,
+        context,
         folder,
         paths,
         f"Start it with: prometheus --config.file={folder / 'prometheus.yml'}",
@@ -101,7 +101,7 @@ command(app, "prometheus")(prometheus)
 
 
 def _of_up(server: dict[str, object]) -> dict[str, Any]:
-    """Addresses of the `moco up` that runs here; if none does, those it usually takes."""
+    """Return the metrics addresses of the running `moco up`, or the default ones."""
     metrics = server.get("metrics")
     urls = metrics if isinstance(metrics, dict) else {}
     found = {name: urlsplit(url).netloc for name, url in urls.items()}
@@ -114,7 +114,7 @@ def _of_up(server: dict[str, object]) -> dict[str, Any]:
 
 
 def _check(targets: "Targets") -> None:
-    """Raises CommandError for an address that is none."""
+    """Raise CommandError for an invalid address."""
     for address in (*targets.api, *targets.workers, targets.state):
         host, _, port = address.rpartition(":")
         if not host or "/" in address or not port.isdigit() or int(port) > 65_535:
@@ -125,7 +125,7 @@ def _check(targets: "Targets") -> None:
 
 
 def _written(texts: dict[str, str], folder: Path, force: bool) -> list[Path]:
-    """Write all files or none; the paths in order."""
+    """Write all files or none; return the paths in order."""
     from service.cli.atomic_downloads import write_all
 
     taken = [folder / name for name in texts if (folder / name).exists()]
@@ -138,10 +138,10 @@ def _written(texts: dict[str, str], folder: Path, force: bool) -> list[Path]:
     return write_all(folder, {name: text.encode() for name, text in texts.items()})
 
 
-def _tell(shell: Shell, folder: Path, paths: list[Path], next_step: str) -> None:
-    if shell.json:
-        shell.emit({"object": "list", "folder": str(folder), "data": [str(p) for p in paths]})
+def _tell(context: Context, folder: Path, paths: list[Path], next_step: str) -> None:
+    if context.json:
+        context.emit({"object": "list", "folder": str(folder), "data": [str(p) for p in paths]})
         return
     for path in paths:
-        shell.data(str(path))
-    shell.say(next_step)
+        context.data(str(path))
+    context.say(next_step)

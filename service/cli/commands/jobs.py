@@ -1,4 +1,4 @@
-"""`moco jobs | show | logs`: what there is."""
+"""`moco jobs | show | logs`: jobs, their state and their logs."""
 
 import time
 from typing import TYPE_CHECKING, Annotated
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from service.cli import completion
-from service.cli.context import Shell, command
+from service.cli.context import Context, command
 from service.cli.options import AnyJobId, job_id
 from service.cli.render.format import ago_text, bytes_text, duration_text
 from service.cli.render.verdict_text import verdict_of
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_jobs(
-    shell: Shell,
+    context: Context,
     status: Annotated[
         str | None,
         typer.Option(
@@ -37,40 +37,40 @@ def list_jobs(
     """List jobs, newest first."""
     from service.cli.render.tables import print_table
 
-    with shell.client() as client:
+    with context.client() as client:
         page, more = client.jobs.list(status=status, after=after, limit=limit)
-    if shell.json:
+    if context.json:
         data = [job.raw() for job in page]
-        shell.emit({"object": "list", "data": data, "has_more": more})
+        context.emit({"object": "list", "data": data, "has_more": more})
         return
     if not page:
-        shell.say("No jobs yet. Submit one: `moco submit -d NAME`.")
+        context.say("No jobs yet. Submit one: `moco submit -d NAME`.")
         return
     head = ("ID", "STATUS", "PROGRESS", "VERDICT", "KNN (RAW)", "NAME", "CREATED")
     print_table(head, (_row(job) for job in page))
     if more:
-        shell.say(f"More: `moco jobs --after {page[-1].id}`.")
+        context.say(f"More: `moco jobs --after {page[-1].id}`.")
 
 
-def show(shell: Shell, job: AnyJobId = None) -> None:
+def show(context: Context, job: AnyJobId = None) -> None:
     """Show a job's status, progress and latest results."""
     from service.cli.render.tables import print_facts
 
-    with shell.client() as client:
+    with context.client() as client:
         found = client.jobs.get(job_id(client, job))
-    if shell.json:
-        shell.emit(found.raw())
+    if context.json:
+        context.emit(found.raw())
         return
     print_facts(_facts(found))
     if found.progress and found.progress.profile:
         from service.cli.render.profile_view import table
 
         for text in table(found.progress.profile):
-            shell.data(text)
+            context.data(text)
 
 
 def logs(
-    shell: Shell,
+    context: Context,
     job: AnyJobId = None,
     tail: Annotated[int, typer.Option("-n", "--tail", min=1, help="Number of lines.")] = 200,
     follow: Annotated[
@@ -78,23 +78,23 @@ def logs(
     ] = False,
 ) -> None:
     """Print the log of a job's latest attempt."""
-    with shell.client() as client:
+    with context.client() as client:
         job = job_id(client, job)
         seen = client.jobs.logs(job, tail=tail)
-        if shell.json and not follow:
-            shell.emit(seen.raw())
+        if context.json and not follow:
+            context.emit(seen.raw())
             return
-        _print_lines(shell, list(seen.lines), attempt=seen.attempt)
+        _print_lines(context, list(seen.lines), attempt=seen.attempt)
         while follow and not client.jobs.get(job).over:
             time.sleep(1.0)
             now = client.jobs.logs(job, tail=1000)
             old = list(seen.lines) if now.attempt == seen.attempt else []
-            _print_lines(shell, unseen(old, list(now.lines)), attempt=now.attempt)
+            _print_lines(context, unseen(old, list(now.lines)), attempt=now.attempt)
             seen = now
 
 
 def unseen(old: list[str], new: list[str]) -> list[str]:
-    """The lines of the tail `new` that come after those of the tail `old`."""
+    """Return the lines of the tail `new` that follow those of the tail `old`."""
     for count in range(min(len(old), len(new)), 0, -1):
         for start in range(len(new) - count + 1) if count == len(old) else (0,):
             if new[start : start + count] == old[-count:]:
@@ -102,12 +102,12 @@ def unseen(old: list[str], new: list[str]) -> list[str]:
     return new
 
 
-def _print_lines(shell: Shell, lines: list[str], *, attempt: int) -> None:
+def _print_lines(context: Context, lines: list[str], *, attempt: int) -> None:
     for line in lines:
-        if shell.json:
-            shell.emit_line({"attempt": attempt, "line": line})
+        if context.json:
+            context.emit_line({"attempt": attempt, "line": line})
         else:
-            shell.data(line)
+            context.data(line)
 
 
 def _row(job: "Job") -> tuple[object, ...]:
@@ -119,7 +119,7 @@ def _row(job: "Job") -> tuple[object, ...]:
 
 
 def _figure(job: "Job") -> str | None:
-    """Return `knn_top1` with that of raw input behind it."""
+    """Return `knn_top1`, followed by that of the raw input."""
     signals = job.progress.signals if job.progress else {}
     if "knn_top1" not in signals:
         return None

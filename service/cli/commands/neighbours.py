@@ -1,11 +1,11 @@
-"""`moco neighbours`: which images of the dataset an encoder finds like one of your own."""
+"""`moco neighbours`: images of a dataset that an encoder finds similar to a query."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.context import Shell, command
+from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit
 from service.cli.options import JobId
 
@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def neighbours(
-    shell: Shell,
+    context: Context,
     job: JobId,
     image: Annotated[
         Path | None,
@@ -53,21 +53,21 @@ def neighbours(
         )
     if image is not None and not image.is_file():
         raise CommandError(f"{image} not found", hint="Pass an image file.", code=Exit.USAGE)
-    with shell.client() as client:
+    with context.client() as client:
         made = client.probes.create(job, image, rows=rows or None, checkpoint=checkpoint, k=k)
         if not made.over:
-            shell.say("Searching ...")
+            context.say("Searching ...")
         done = client.probes.wait(job, made.id, timeout_s=timeout)
         result = _result(done)
         if out is not None:
             _save(out, client.probes.sheet(done))
-    if shell.json:
-        shell.emit(done.raw() | ({} if out is None else {"path": str(out)}))
+    if context.json:
+        context.emit(done.raw() | ({} if out is None else {"path": str(out)}))
         return
-    _show(shell, result, image)
-    shell.say(result.note)
+    _show(context, result, image)
+    context.say(result.note)
     if out is not None:
-        shell.say(f"Saved as {out}.")
+        context.say(f"Saved as {out}.")
 
 
 def _result(done: "Probe") -> "ProbeResult":
@@ -81,14 +81,14 @@ def _result(done: "Probe") -> "ProbeResult":
     )
 
 
-def _show(shell: Shell, result: "ProbeResult", image: Path | None) -> None:
+def _show(context: Context, result: "ProbeResult", image: Path | None) -> None:
     from service.cli.render.tables import print_table
 
     for number, probe in enumerate(result.probes):
         if number:
-            shell.data("")
+            context.data("")
         name = str(image) if probe.row is None else f"row {probe.row}: {probe.name}"
-        shell.data(name if probe.label is None else f"{name} ({probe.label})")
+        context.data(name if probe.label is None else f"{name} ({probe.label})")
         print_table(
             ("similarity", "row", "label", "name"),
             ((f"{one.similarity:.4f}", one.row, one.label, one.name) for one in probe.neighbours),

@@ -9,7 +9,7 @@ import typer
 from service.cli import completion
 from service.cli import job_spec as specs
 from service.cli.commands.watch import follow as follow_job
-from service.cli.context import Shell, command
+from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit
 from service.cli.render.dataset_view import warning_text
 from service.cli.render.format import bytes_text, count_text, duration_text, flat
@@ -67,7 +67,7 @@ def register(app: typer.Typer) -> None:
 
 
 def submit(
-    shell: Shell,
+    context: Context,
     *,
     dataset: Ready = None,
     test_dataset: Labelled = None,
@@ -121,9 +121,9 @@ def submit(
             code=Exit.USAGE,
         )
     if dry_run:
-        _preview(shell, spec)
+        _preview(context, spec)
         return None
-    return _start(shell, spec, idempotency_key=idempotency_key, follow=follow)
+    return _start(context, spec, idempotency_key=idempotency_key, follow=follow)
 
 
 def _yes_or_no(word: str | None) -> bool | None:
@@ -133,43 +133,43 @@ def _yes_or_no(word: str | None) -> bool | None:
 
 
 def _start(
-    shell: Shell, spec: dict[str, Any], *, idempotency_key: str | None, follow: bool
+    context: Context, spec: dict[str, Any], *, idempotency_key: str | None, follow: bool
 ) -> Exit | None:
-    with shell.client() as client:
+    with context.client() as client:
         job = client.jobs.create(spec, idempotency_key=idempotency_key)
-        if shell.json and not follow:
-            shell.emit(job.raw())
+        if context.json and not follow:
+            context.emit(job.raw())
             return None
-        if shell.json:
-            shell.emit_line(job.raw())
+        if context.json:
+            context.emit_line(job.raw())
         else:
-            shell.data(job.id)
+            context.data(job.id)
         if not follow:
-            _say_warnings(shell, client, spec)
-            shell.say(f"next: moco watch {job.id}")
+            _say_warnings(context, client, spec)
+            context.say(f"next: moco watch {job.id}")
             return None
-        return follow_job(shell, client, job.id, line=shell.say)
+        return follow_job(context, client, job.id, line=context.say)
 
 
-def _say_warnings(shell: Shell, client: "Client", spec: dict[str, Any]) -> None:
-    """Say what to know of a job that was submitted; nothing if that cannot be asked for."""
+def _say_warnings(context: Context, client: "Client", spec: dict[str, Any]) -> None:
+    """Print what a user should know of a submitted job; nothing if the server does not answer."""
     from mocoserve.errors import ClientError
 
     with suppress(ClientError):
         for warning in client.jobs.preview(spec).warnings:
-            shell.say(f"warning: {warning_text(warning)}")
+            context.say(f"warning: {warning_text(warning)}")
 
 
-def _preview(shell: Shell, spec: dict[str, Any]) -> None:
-    with shell.client() as client:
+def _preview(context: Context, spec: dict[str, Any]) -> None:
+    with context.client() as client:
         preview = client.jobs.preview(spec)
-    if shell.json:
-        shell.emit(preview.raw())
+    if context.json:
+        context.emit(preview.raw())
     else:
-        _print_preview(shell, preview, given=flat(spec))
+        _print_preview(context, preview, given=flat(spec))
 
 
-def _print_preview(shell: Shell, preview: "Preview", *, given: dict[str, Any]) -> None:
+def _print_preview(context: Context, preview: "Preview", *, given: dict[str, Any]) -> None:
     from service.cli.render.tables import print_table
 
     def reason(field: str) -> str:
@@ -181,9 +181,9 @@ def _print_preview(shell: Shell, preview: "Preview", *, given: dict[str, Any]) -
     )
     basis = f" ({preview.eta_basis})" if preview.eta_basis else ""
     time = "time unknown" if preview.eta_s is None else f"about {duration_text(preview.eta_s)}"
-    shell.say(
+    context.say(
         f"{count_text(preview.steps)} steps, {time}{basis}, "
         f"{bytes_text(preview.memory_bytes)} of memory. Dry run: nothing was started."
     )
     for warning in preview.warnings:
-        shell.say(f"warning: {warning_text(warning)}")
+        context.say(f"warning: {warning_text(warning)}")

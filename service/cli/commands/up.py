@@ -12,15 +12,15 @@ import typer
 
 from mocoserve.server_address import read_server
 from mocoserve.user_config import RETENTION, load
-from service.cli.context import Shell, guarded
+from service.cli.context import Context, guarded
 from service.cli.exit_codes import CommandError, Exit
 
 if TYPE_CHECKING:
-    from service.cli.local.process import Plan
-    from service.cli.local.stack import Layout, Tell
+    from service.cli.local.process import ProcessPlan
+    from service.cli.local.stack import Layout, Notify
 
 _WORKER_GRACE_S = 45.0
-"""Longer than a worker's own grace of 30 s, in which it saves a checkpoint."""
+"""Grace of a worker, longer than its own 30 s, in which it saves a checkpoint."""
 
 
 def register(app: typer.Typer) -> None:
@@ -66,7 +66,7 @@ def up(
     def work() -> Exit:
         known = load()
         folder = (data_dir or known.data_dir).absolute()
-        wish: dict[str, Any] = {
+        options: dict[str, Any] = {
             "port": known.find("port", flag=port).value,
             "redis": known.find("redis_url", flag=redis or None).value,
             "workers": 0 if no_worker else workers,
@@ -78,55 +78,55 @@ def up(
                 if (value := known.find(one.name).value) is not None
             },
         }
-        return _run(Shell(url=None, key=None, data_dir=folder, json=json), wish)
+        return _run(Context(url=None, key=None, data_dir=folder, json=json), options)
 
     raise typer.Exit(guarded(work, as_json=json))
 
 
-def _run(shell: Shell, wish: dict[str, Any]) -> Exit:
-    from service.cli.local.embedded_redis import OwnRedis
-    from service.cli.local.process import Child
+def _run(context: Context, options: dict[str, Any]) -> Exit:
+    from service.cli.local.embedded_redis import EmbeddedRedis
+    from service.cli.local.process import ManagedProcess
     from service.cli.local.stack import Signals, Stack
 
-    if wish["workers"] and find_spec("torch") is None:
+    if options["workers"] and find_spec("torch") is None:
         raise CommandError(
             "PyTorch is not installed, so no worker can run",
             hint="Install `mocoserve[worker]`, or pass --no-worker.",
         )
-    tell = _told(shell)
+    notify = _notifier(context)
     with ExitStack() as open_things:
-        open_things.enter_context(_alone(shell.data_dir))
-        _check_layout(shell.data_dir)
+        open_things.enter_context(_locked(context.data_dir))
+        _check_layout(context.data_dir)
         signals = open_things.enter_context(Signals())
-        layout = _layout(shell.data_dir, wish)
-        redis = None if wish["redis"] else OwnRedis(shell.data_dir, tell)
+        layout = _layout(context.data_dir, options)
+        redis = None if options["redis"] else EmbeddedRedis(context.data_dir, notify)
         if redis:
             open_things.callback(redis.stop)
-        plans = _plans(layout, wish, redis_url=redis.url if redis else wish["redis"])
+        plans = _plans(layout, options, redis_url=redis.url if redis else options["redis"])
         children = [
-            Child(plan, shell.data_dir / "logs", log_bytes_max=wish["log_bytes_max"])
+            ManagedProcess(plan, context.data_dir / "logs", log_bytes_max=options["log_bytes_max"])
             for plan in plans
         ]
-        look = redis.look if redis else _nothing
-        Stack(children, layout, look_at_redis=look, tell=tell).run(signals)
-    tell("stopped", {})
+        look = redis.look if redis else _leave_external_redis
+        Stack(children, layout, check_redis=look, notify=notify).run(signals)
+    notify("stopped", {})
     return Exit.OK
 
 
-def _layout(data_dir: Path, wish: dict[str, Any]) -> "Layout":
+def _layout(data_dir: Path, options: dict[str, Any]) -> "Layout":
     from service.cli.local.stack import Layout, bound, port_of
 
     key = _keys(data_dir)
-    api = bound(wish["port"])
-    if wish["port"] not in (0, port_of(api)):
+    api = bound(options["port"])
+    if options["port"] not in (0, port_of(api)):
         api.close()
         raise CommandError(
-            f"Port {wish['port']} is taken", hint="Choose another --port; 0 picks a free one."
+            f"Port {options['port']} is taken", hint="Choose another --port; 0 picks a free one."
         )
-    spread = 0 if wish["port"] == 0 else 1
+    spread = 0 if options["port"] == 0 else 1
     url = f"http://127.0.0.1:{port_of(api)}"
-    names = ["state", *(f"worker-{i}" for i in range(wish["workers"]))]
-    if wish["workers"]:
+    names = ["state", *(f"worker-{i}" for i in range(options["workers"]))]
+    if options["workers"]:
         names.append("worker-ingest")
     first = 9102
     listeners = {name: bound(spread * (first + i)) for i, name in enumerate(names)}
@@ -139,7 +139,7 @@ def _layout(data_dir: Path, wish: dict[str, Any]) -> "Layout":
 
 
 def _keys(data_dir: Path) -> str:
-    """Return the key that may do everything; the others are made beside it."""
+    """Return the full key; make the keys that are missing."""
     from pydantic import ValidationError
 
     from service.server.api_keys import WeakKey, load_keys
@@ -164,30 +164,35 @@ def _keys(data_dir: Path) -> str:
         ) from error
 
 
-def _plans(layout: "Layout", wish: dict[str, Any], *, redis_url: str) -> "list[Plan]":
-    from service.cli.local.process import Plan
+def _plans(layout: "Layout", options: dict[str, Any], *, redis_url: str) -> "list[ProcessPlan]":
+    from service.cli.local.process import ProcessPlan
 
     shared = {
         "MOCO_DATA_DIR": str(layout.data_dir),
         "MOCO_REDIS_URL": redis_url,
         "MOCO_API_KEY": layout.key,
     }
-    api = {**shared, "MOCO_HOST": "127.0.0.1", "MOCO_PORT": _port(layout.url), **wish["retention"]}
+    api = {
+        **shared,
+        "MOCO_HOST": "127.0.0.1",
+        "MOCO_PORT": _port(layout.url),
+        **options["retention"],
+    }
     exporter = {**shared, "MOCO_EXPORTER_PORT": _port(layout.metrics_urls["state"])}
     plans = [
-        Plan(name="api", arguments=("service",), env=api, listener=layout.listeners["api"]),
-        Plan(
+        ProcessPlan(name="api", arguments=("service",), env=api, listener=layout.listeners["api"]),
+        ProcessPlan(
             name="exporter",
             arguments=("service", "exporter"),
             env=exporter,
             listener=layout.listeners["state"],
         ),
     ]
-    for index in range(wish["workers"]):
+    for index in range(options["workers"]):
         metrics_port = _port(layout.metrics_urls[f"worker-{index}"])
-        env = {**shared, **_worker_env(wish, index), "MOCO_METRICS_PORT": metrics_port}
+        env = {**shared, **_worker_env(options, index), "MOCO_METRICS_PORT": metrics_port}
         plans.append(_worker(f"worker-{index}", env, layout))
-    if wish["workers"]:
+    if options["workers"]:
         env = {**shared, "MOCO_POOLS": "ingest", "MOCO_DEVICE": "cpu", "MOCO_NAME": "ingest"}
         env["MOCO_COMPILE_AHEAD"] = "false"  # it makes no views but a preview's
         env["MOCO_METRICS_PORT"] = _port(layout.metrics_urls["worker-ingest"])
@@ -195,10 +200,10 @@ def _plans(layout: "Layout", wish: dict[str, Any], *, redis_url: str) -> "list[P
     return plans
 
 
-def _worker(name: str, env: dict[str, str], layout: "Layout") -> "Plan":
-    from service.cli.local.process import Plan
+def _worker(name: str, env: dict[str, str], layout: "Layout") -> "ProcessPlan":
+    from service.cli.local.process import ProcessPlan
 
-    return Plan(
+    return ProcessPlan(
         name=name,
         arguments=("worker",),
         env=env,
@@ -207,21 +212,21 @@ def _worker(name: str, env: dict[str, str], layout: "Layout") -> "Plan":
     )
 
 
-def _worker_env(wish: dict[str, Any], index: int) -> dict[str, str]:
-    """Return each worker's device; several on one device, or on the processor, share the cores."""
-    devices = str(wish["device"]).split(",")
+def _worker_env(options: dict[str, Any], index: int) -> dict[str, str]:
+    """Return the environment of one worker; workers on the CPU share its cores."""
+    devices = str(options["device"]).split(",")
     env = {
         "MOCO_POOLS": "train",
         "MOCO_DEVICE": devices[index % len(devices)],
         "MOCO_NAME": f"train-{index}",
     }
-    if wish["workers"] > 1 and devices in (["cpu"], ["auto"]):
-        env["MOCO_THREADS"] = str(max(1, (os.cpu_count() or 1) // wish["workers"]))
+    if options["workers"] > 1 and devices in (["cpu"], ["auto"]):
+        env["MOCO_THREADS"] = str(max(1, (os.cpu_count() or 1) // options["workers"]))
     return env
 
 
-def _nothing() -> None:
-    """A Redis of the user's is the user's to restart."""
+def _leave_external_redis() -> None:
+    """Do nothing: an external Redis is restarted by its owner."""
 
 
 def _port(url: str) -> str:
@@ -242,8 +247,8 @@ def _lock_file(data_dir: Path) -> BinaryIO:
 
 
 @contextmanager
-def _alone(data_dir: Path) -> Iterator[None]:
-    """The data folder for this process alone. Raises CommandError if another has it."""
+def _locked(data_dir: Path) -> Iterator[None]:
+    """Lock the data folder. Raises CommandError if another `moco up` has it."""
     with _lock_file(data_dir) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -270,8 +275,8 @@ def _check_layout(data_dir: Path) -> None:
         ) from error
 
 
-def _told(shell: Shell) -> "Tell":
-    """What happens, for programs as JSON lines on stdout, for people in words."""
+def _notifier(context: Context) -> "Notify":
+    """Return a function that prints events, as JSON lines on stdout or as sentences."""
     sentences: dict[str, Callable[[dict[str, Any]], str]] = {
         "ready": _ready_text,
         "crashed": lambda f: (
@@ -289,17 +294,17 @@ def _told(shell: Shell) -> "Tell":
         "stopped": lambda _f: "Stopped. Jobs continue at the next `moco up`.",
     }
 
-    def tell(event: str, facts: dict[str, Any]) -> None:
-        if shell.json:
-            shell.emit_line({"event": event, **facts})
+    def notify(event: str, facts: dict[str, Any]) -> None:
+        if context.json:
+            context.emit_line({"event": event, **facts})
         elif event == "ready":
-            shell.data(sentences[event](facts))
+            context.data(sentences[event](facts))
         else:
-            shell.say(sentences[event](facts))
+            context.say(sentences[event](facts))
 
-    if not shell.json:
-        shell.say("Starting. The first start takes a few seconds.")
-    return tell
+    if not context.json:
+        context.say("Starting. The first start takes a few seconds.")
+    return notify
 
 
 def _ready_text(facts: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`moco watch`: a job as it happens, to its end."""
+"""`moco watch`: live progress of a job until its end."""
 
 import sys
 import time
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli.context import Shell, command
+from service.cli.context import Context, command
 from service.cli.exit_codes import Exit, outcome
 from service.cli.options import AnyJobId, job_id
 from service.cli.render.outcome_text import UNHAPPY, lasted, unhappy
@@ -19,7 +19,7 @@ from service.cli.render.verdict_text import verdict_of
 if TYPE_CHECKING:
     from mocoserve.client import Client
     from mocoserve.models import Event, Job, Verdict
-    from service.cli.render.job_tracker import Tracker
+    from service.cli.render.job_tracker import JobTracker
 
 _LINE_EVERY_S = 5.0
 _WIDE_COLUMNS = 140
@@ -32,49 +32,49 @@ def register(app: typer.Typer) -> None:
 
 
 def watch(
-    shell: Shell,
+    context: Context,
     job: AnyJobId = None,
     after: Annotated[
         str | None, typer.Option(help="Only events after this id.", metavar="EVENT_ID")
     ] = None,
 ) -> Exit:
     """Watch a job until it ends. Ctrl-C detaches; the job continues."""
-    with shell.client() as client:
-        return follow(shell, client, job_id(client, job), after=after, line=shell.data)
+    with context.client() as client:
+        return follow(context, client, job_id(client, job), after=after, line=context.data)
 
 
 def follow(
-    shell: Shell,
+    context: Context,
     client: "Client",
     job: str,
     *,
     after: str | None = None,
     line: Callable[[str], None],
 ) -> Exit:
-    """Show the job until it is over or paused; `line` takes plain lines."""
+    """Show a job until it is over or paused; `line` prints plain lines."""
     try:
-        if shell.json:
-            last = _events_as_json(shell, client, job, after)
+        if context.json:
+            last = _events_as_json(context, client, job, after)
         else:
-            last = _events_for_people(shell, client, job, after=after, line=line)
+            last = _events_for_people(context, client, job, after=after, line=line)
     except KeyboardInterrupt:
-        shell.say(f"\nDetached; {job} continues. Watch it again: `moco watch {job}`")
+        context.say(f"\nDetached; {job} continues. Watch it again: `moco watch {job}`")
         return Exit.DETACHED
-    if not shell.json:
-        _farewell(shell, last, line=line)
+    if not context.json:
+        _farewell(context, last, line=line)
     if last.status in UNHAPPY:
         raise unhappy(last)
     return outcome(last.status)
 
 
-def _events_as_json(shell: Shell, client: "Client", job: str, after: str | None) -> "Job":
+def _events_as_json(context: Context, client: "Client", job: str, after: str | None) -> "Job":
     for event in _events(client, job, after):
-        shell.emit_line(event.raw())
+        context.emit_line(event.raw())
     return client.jobs.get(job)
 
 
 def _events(client: "Client", job: str, after: str | None) -> "Iterator[Event]":
-    """Until the job is over or stands paused; a pause in the past has been left since."""
+    """Yield events until the job is over or is paused now; pauses of the past do not count."""
     for event in client.jobs.events(job, after=after):
         yield event
         paused = event.type == "status" and event.event.get("status") == "paused"
@@ -83,18 +83,18 @@ def _events(client: "Client", job: str, after: str | None) -> "Iterator[Event]":
 
 
 def _events_for_people(
-    shell: Shell,
+    context: Context,
     client: "Client",
     job: str,
     *,
     after: str | None,
     line: Callable[[str], None],
 ) -> "Job":
-    from service.cli.render.job_tracker import Tracker
+    from service.cli.render.job_tracker import JobTracker
 
     found = client.jobs.get(job)
-    tracker = Tracker(found)
-    _greet(shell, client, found)
+    tracker = JobTracker(found)
+    _greet(context, client, found)
     if sys.stderr.isatty():
         # The stream keeps the newest events only; the curve begins with the job.
         tracker.recall(client.jobs.metrics(job, names=("loss",), max_points=_CHART_COLUMNS_MAX * 2))
@@ -106,7 +106,7 @@ def _events_for_people(
 
 @contextmanager
 def _display(
-    tracker: "Tracker", line: Callable[[str], None]
+    tracker: "JobTracker", line: Callable[[str], None]
 ) -> "Iterator[Callable[[Event, bool], None]]":
     if not sys.stderr.isatty():
         yield _plain(tracker, line)
@@ -131,8 +131,8 @@ def _display(
         yield show
 
 
-def _chart(tracker: "Tracker") -> list[str]:
-    """The curve of the loss, where the terminal has room for it."""
+def _chart(tracker: "JobTracker") -> list[str]:
+    """Return the chart of the loss, empty where the terminal has no room for it."""
     from service.cli.render.braille_chart import draw
 
     size = get_terminal_size()
@@ -144,7 +144,7 @@ def _chart(tracker: "Tracker") -> list[str]:
     return [tracker.title(), *drawn] if drawn else []
 
 
-def _plain(tracker: "Tracker", line: Callable[[str], None]) -> "Callable[[Event, bool], None]":
+def _plain(tracker: "JobTracker", line: Callable[[str], None]) -> "Callable[[Event, bool], None]":
     told_s = 0.0
 
     def show(event: "Event", notable: bool) -> None:
@@ -173,15 +173,15 @@ def _tell_verdict(verdict: "Verdict | None", line: Callable[[str], None]) -> Non
         line(text)
 
 
-def _greet(shell: Shell, client: "Client", job: "Job") -> None:
+def _greet(context: Context, client: "Client", job: "Job") -> None:
     if job.status != "queued":
         return
     reason = client.jobs.get(job.id).status_reason
     if reason and reason.code in ("no_worker", "workers_draining"):
-        shell.say(f"The job is queued. {reason.message} {reason.hint}")
+        context.say(f"The job is queued. {reason.message} {reason.hint}")
 
 
-def _farewell(shell: Shell, job: "Job", *, line: Callable[[str], None]) -> None:
+def _farewell(context: Context, job: "Job", *, line: Callable[[str], None]) -> None:
     if job.progress and job.progress.profile:
         from service.cli.render.profile_view import table
 
@@ -193,4 +193,4 @@ def _farewell(shell: Shell, job: "Job", *, line: Callable[[str], None]) -> None:
         _tell_verdict(verdict_of(job), line)
     line(f"{job.id} {job.status}{lasted(job)}")
     verb = "download" if job.status == "succeeded" else "resume"
-    shell.say(f"next: moco {verb} {job.id}")
+    context.say(f"next: moco {verb} {job.id}")

@@ -1,11 +1,11 @@
-"""`moco workers`: who trains."""
+"""`moco workers`: list workers, drain and undrain them."""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli import completion
-from service.cli.context import Shell, command
+from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit
 from service.cli.render.format import ago_text
 
@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
 
 
 def workers(
-    shell: Shell,
+    context: Context,
     verb: Annotated[
         str | None,
         typer.Argument(metavar="[drain|undrain]", show_default=False, help="Verb."),
@@ -47,16 +47,16 @@ def workers(
 
     if drain and verb is None:
         verb, worker = "drain", drain
-    with shell.client() as client:
+    with context.client() as client:
         if verb is not None:
-            _change(shell, client, verb, worker)
+            _change(context, client, verb, worker)
             return
         found = client.workers()
-    if shell.json:
-        shell.emit({"object": "list", "data": [worker.raw() for worker in found]})
+    if context.json:
+        context.emit({"object": "list", "data": [worker.raw() for worker in found]})
         return
     if not found:
-        shell.say("No workers online. `moco up` starts one.")
+        context.say("No workers online. `moco up` starts one.")
         return
     rows = (
         (w.id, w.state, ",".join(w.pools), w.device, w.host, w.job_id, ago_text(w.seen_at))
@@ -65,7 +65,7 @@ def workers(
     print_table(("ID", "STATE", "POOLS", "DEVICE", "HOST", "JOB", "SEEN"), rows)
 
 
-def _change(shell: Shell, client: "Client", verb: str, worker: str | None) -> None:
+def _change(context: Context, client: "Client", verb: str, worker: str | None) -> None:
     said: dict[str, str] = {
         "drain": "accepts no new jobs; its current job continues",
         "undrain": "accepts jobs again",
@@ -77,7 +77,7 @@ def _change(shell: Shell, client: "Client", verb: str, worker: str | None) -> No
             code=Exit.USAGE,
         )
     answer = client.drain(worker) if verb == "drain" else client.undrain(worker)
-    if shell.json:
-        shell.emit(answer)
+    if context.json:
+        context.emit(answer)
     else:
-        shell.data(f"{worker} {said[verb]}")
+        context.data(f"{worker} {said[verb]}")

@@ -1,4 +1,4 @@
-"""`moco demo`: from images to a tested encoder, through the real service, in three minutes."""
+"""`moco demo`: from images to an evaluated encoder, through the real service, in three minutes."""
 
 import shutil
 import time
@@ -9,11 +9,11 @@ from typing import Annotated, Any
 
 import typer
 
-from service.cli.context import Shell, guarded
+from service.cli.context import Context, guarded
 from service.cli.exit_codes import CommandError, Exit, outcome
 
 _MARK = ".moco-demo"
-"""Lies in a folder that a demo made, and that the next one may therefore empty."""
+"""Marker file of a folder that a demo made and that the next one may empty."""
 
 
 def register(app: typer.Typer) -> None:
@@ -30,77 +30,81 @@ def demo(
     json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Train on handwritten digits and evaluate the encoder."""
-    shell = Shell(url=None, key=None, data_dir=out / "server", json=json)
-    raise typer.Exit(guarded(lambda: _run(shell, out, keep=keep), as_json=json))
+    context = Context(url=None, key=None, data_dir=out / "server", json=json)
+    raise typer.Exit(guarded(lambda: _run(context, out, keep=keep), as_json=json))
 
 
 class Phases:
-    """How long each part took."""
+    """Durations of the phases of the demo."""
 
-    def __init__(self, shell: Shell) -> None:
-        """Nothing yet."""
-        self._shell = shell
+    def __init__(self, context: Context) -> None:
+        """Start without any phase."""
+        self._context = context
         self.spent_s: dict[str, float] = {}
 
     @contextmanager
     def phase(self, name: str, sentence: str) -> Iterator[None]:
-        """Say what begins, and take the time."""
-        self._shell.say(sentence)
+        """Print `sentence`, and time the block."""
+        self._context.say(sentence)
         start_s = time.monotonic()
         yield
         self.spent_s[name] = round(time.monotonic() - start_s, 1)
 
 
-def _run(shell: Shell, out: Path, *, keep: bool) -> Exit:
+def _run(context: Context, out: Path, *, keep: bool) -> Exit:
     from service.cli.demo.processes import await_ready, launch, pixels, stopped_after
 
     _prepare(out)
-    phases = Phases(shell)
+    phases = Phases(context)
     log = out / "service.log"
-    service = launch(shell.data_dir, log)
+    service = launch(context.data_dir, log)
     with stopped_after(service):
         with phases.phase("start", "Starting the service and writing 1,797 digits as PNG files."):
             pixels("digits", out / "digits.zip")
             await_ready(service, log)
-        _train(shell, phases, out)
+        _train(context, phases, out)
     with phases.phase("score", "Evaluating with 5 labels per class, 20 draws."):
         result = pixels("score", out / "encoder")
     if not keep:
-        shutil.rmtree(shell.data_dir)
-    return _conclude(shell, out, {**result, "seconds": phases.spent_s})
+        shutil.rmtree(context.data_dir)
+    return _conclude(context, out, {**result, "seconds": phases.spent_s})
 
 
-def _train(shell: Shell, phases: Phases, out: Path) -> None:
-    """Upload, train and download, as any user would."""
+def _train(context: Context, phases: Phases, out: Path) -> None:
+    """Upload, train and download with the client, as a user would."""
     from service.cli.commands.dataset import Wanted, send, settle
     from service.cli.commands.download import fetch
     from service.cli.commands.watch import follow
     from service.cli.demo import recipe
 
-    with shell.client() as client:
+    with context.client() as client:
         with phases.phase("upload", f"Uploading {out / 'digits.zip'} to {client.url}."):
             wanted = Wanted(recipe.DATASET, format="zip")
-            sent = send(shell, client, out / "digits.zip", wanted)
-            _must(settle(shell, client, sent).status == "ready", "The dataset was rejected", out)
+            sent = send(context, client, out / "digits.zip", wanted)
+            _require(
+                settle(context, client, sent).status == "ready", "The dataset was rejected", out
+            )
         with phases.phase(
             "train", "Training. The loss rises at first, while real keys fill the queue."
         ):
             job = client.jobs.create(recipe.SPEC)
-            people = Shell(url=shell.url, key=shell.key, data_dir=shell.data_dir, json=False)
-            code = follow(people, client, job.id, line=shell.say)
-            _must(code == outcome("succeeded"), "Training failed", out)
+            people = Context(
+                url=context.url, key=context.key, data_dir=context.data_dir, json=False
+            )
+            code = follow(people, client, job.id, line=context.say)
+            _require(code == outcome("succeeded"), "Training failed", out)
         with phases.phase("download", f"Downloading the encoder to {out / 'encoder'}."):
             fetch(client, job.id, client.artifacts.list(job.id), out / "encoder")
 
 
-def _must(fine: bool, title: str, out: Path) -> None:
+def _require(fine: bool, title: str, out: Path) -> None:
     if not fine:
         logs = out / "server" / "logs"
         raise CommandError(title, detail=f"Logs are in {logs}.", hint="Check them for the cause.")
 
 
 def _prepare(out: Path) -> None:
-    """An empty folder with our mark. Raises CommandError rather than remove a stranger's files."""
+    """Make an empty folder with our marker. Raises CommandError for a folder with other files."""
     if out.is_dir() and any(out.iterdir()):
         if not (out / _MARK).exists():
             raise CommandError(
@@ -113,7 +117,7 @@ def _prepare(out: Path) -> None:
     (out / _MARK).touch()
 
 
-def _conclude(shell: Shell, out: Path, result: dict[str, Any]) -> Exit:
+def _conclude(context: Context, out: Path, result: dict[str, Any]) -> Exit:
     from service.cli.demo.recipe import MARGIN_MIN
 
     accuracy = {score["name"]: score["accuracy"] for score in result["scores"]}
@@ -124,10 +128,10 @@ def _conclude(shell: Shell, out: Path, result: dict[str, Any]) -> Exit:
         "atlas": str(out / "encoder" / "atlas.png"),
         "encoder": str(out / "encoder" / "encoder.safetensors"),
     }
-    if shell.json:
-        shell.emit(result)
+    if context.json:
+        context.emit(result)
     else:
-        _print(shell, result)
+        _print(context, result)
     if margin >= MARGIN_MIN:
         return Exit.OK
     raise CommandError(
@@ -140,7 +144,7 @@ def _named(score: dict[str, Any]) -> str:
     return f"baseline: {score['name']}" if score["is_baseline"] else str(score["name"])
 
 
-def _print(shell: Shell, result: dict[str, Any]) -> None:
+def _print(context: Context, result: dict[str, Any]) -> None:
     from service.cli.render.tables import print_table
 
     print_table(
@@ -150,14 +154,14 @@ def _print(shell: Shell, result: dict[str, Any]) -> None:
             for score in result["scores"]
         ),
     )
-    shell.say(
+    context.say(
         f"Accuracy on the {result['tested']:,} digits that were not labelled, by logistic "
         f"regression on {result['labels_per_class']} labels per class, mean of {result['draws']} "
         "draws. Training saw every image and no label. The verdict above is on another question: "
         "its nearest neighbors know nine labels of ten, and then pixels of digits do as well."
     )
-    shell.data(f"atlas    {result['atlas']}")
-    shell.data(f"encoder  {result['encoder']}")
+    context.data(f"atlas    {result['atlas']}")
+    context.data(f"encoder  {result['encoder']}")
     seconds = result["seconds"]
     parts = ", ".join(f"{name} {spent:.1f} s" for name, spent in seconds.items())
-    shell.data(f"time     {sum(seconds.values()):.0f} s: {parts}")
+    context.data(f"time     {sum(seconds.values()):.0f} s: {parts}")

@@ -1,4 +1,4 @@
-"""What the demo runs beside itself: the service, and the programs that handle pixels."""
+"""Processes of the demo: the service, and the programs that handle pixels."""
 
 import json
 import os
@@ -19,14 +19,14 @@ _STOP_S = 90.0
 
 
 def clean_env() -> dict[str, str]:
-    """The environment without settings that are meant for another service."""
+    """Return the environment without the settings of another service."""
     own = {name: value for name, value in os.environ.items() if not name.startswith("MOCO_")}
     # Its two short jobs would be over before the compiling is.
     return {**own, NO_FILES: "1", "MOCO_COMPILE_AHEAD": "false"}
 
 
 def launch(data_dir: Path, log: Path) -> "subprocess.Popen[str]":
-    """Begin to start the service on free ports; it ends with this process at the latest."""
+    """Start the service on free ports; it ends with this process at the latest."""
     arguments = ["up", "--json", "--port", "0", "--data-dir", str(data_dir)]
     with log.open("wb") as errors:
         return subprocess.Popen(
@@ -42,7 +42,7 @@ def launch(data_dir: Path, log: Path) -> "subprocess.Popen[str]":
 
 
 def await_ready(service: "subprocess.Popen[str]", log: Path) -> dict[str, Any]:
-    """What the service says once it is ready. Raises CommandError if it ends instead."""
+    """Return the `ready` event of the service. Raises CommandError if it ends instead."""
     assert service.stdout is not None
     for line in service.stdout:
         told: dict[str, Any] = json.loads(line)
@@ -57,7 +57,7 @@ def await_ready(service: "subprocess.Popen[str]", log: Path) -> dict[str, Any]:
 
 @contextmanager
 def stopped_after(service: "subprocess.Popen[str]") -> Iterator[None]:
-    """The service is gone after the block, its children with it."""
+    """Stop the service and its children after the block."""
     try:
         yield
     finally:
@@ -71,7 +71,7 @@ def stopped_after(service: "subprocess.Popen[str]") -> Iterator[None]:
 
 
 def pixels(verb: str, path: Path) -> dict[str, Any]:
-    """The answer of `python -m trainer.demo`. Raises CommandError if it fails."""
+    """Return the JSON output of `python -m trainer.demo`. Raises CommandError if it fails."""
     done = subprocess.run(
         module_command("trainer.demo", verb, str(path)),
         env=clean_env(),

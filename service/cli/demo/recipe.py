@@ -1,4 +1,4 @@
-"""The job of the demo: what suits digits, and fits into a minute on two cores."""
+"""Job of the demo: settings that suit digits and train within a minute on two cores."""
 
 from typing import Any
 
@@ -22,4 +22,4 @@ SPEC: dict[str, Any] = {
     "evaluation": {"every_epochs": 4},
 }
 MARGIN_MIN = 0.03
-"""By so much the trained encoder must beat raw pixels."""
+"""Margin of accuracy by which the trained encoder must beat raw pixels."""

@@ -1,35 +1,35 @@
-"""The Redis server that `moco up` starts, and starts again if it dies."""
+"""Redis server that `moco up` starts, and restarts if it dies."""
 
 import time
 from pathlib import Path
 
 from service.cli.exit_codes import CommandError
-from service.cli.local.stack import Tell
+from service.cli.local.stack import Notify
 from service.store.embedded.server import RunningRedis, start_redis
 from service.store.errors import StoreError
 
 _PAUSE_S = 1.0
 
 
-class OwnRedis:
-    """A server on the data folder. What it was told before is there again after a restart."""
+class EmbeddedRedis:
+    """Redis server in the data folder; its data survives a restart."""
 
-    def __init__(self, data_dir: Path, tell: Tell) -> None:
-        """Starts it. Raises CommandError if it cannot."""
-        self._data_dir, self._tell = data_dir, tell
+    def __init__(self, data_dir: Path, notify: Notify) -> None:
+        """Start the server. Raises CommandError if it cannot be started."""
+        self._data_dir, self._notify = data_dir, notify
         self._running = _started(data_dir)
-        self._tell_of_damage()
+        self._report_damage()
         self._again_s = 0.0
         self.url = self._running.url
 
     def look(self) -> None:
-        """Start it again if it is gone."""
+        """Restart the server if it has died."""
         if self._running.alive() or time.monotonic() < self._again_s:
             return
         self._again_s = time.monotonic() + _PAUSE_S
         log = str(self._data_dir / "redis" / "server.log")
         facts = {"name": "redis", "code": None, "log": log, "again_in_s": 0.0}
-        self._tell("crashed", facts)
+        self._notify("crashed", facts)
         self._running.stop()
         self._running = _started(self._data_dir)
         if self._running.url != self.url:
@@ -38,16 +38,16 @@ class OwnRedis:
                 detail="Another program took its port.",
                 hint="Start `moco up` again; nothing is lost.",
             )
-        self._tell("restarted", {"name": "redis", "pid": self._running.pid})
-        self._tell_of_damage()
+        self._notify("restarted", {"name": "redis", "pid": self._running.pid})
+        self._report_damage()
 
-    def _tell_of_damage(self) -> None:
+    def _report_damage(self) -> None:
         if self._running.set_aside:
             facts = {"name": "redis", "kept_in": str(self._running.set_aside)}
-            self._tell("set_aside", facts)
+            self._notify("set_aside", facts)
 
     def stop(self) -> None:
-        """Stop it in order."""
+        """Stop the server cleanly."""
         self._running.stop()
 
 

@@ -1,4 +1,4 @@
-"""One process that `moco up` starts: its log, its end, and when to start it again.
+"""One process that `moco up` runs: its log, its exit, its restarts.
 
 A child gets its own session, so Ctrl-C reaches only `moco up`, which stops them in order; and
 the kernel sends it SIGTERM if `moco up` itself dies.
@@ -20,46 +20,48 @@ from trainer.util.parent_death import die_with
 
 LOG_BYTES_MAX = 16 << 20
 _STEADY_S = 60.0
-"""A child that lived so long has recovered from what ended it before."""
+"""A process that has run this long has recovered from its last failure."""
 _PAUSE_S_MAX = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What to start."""
+class ProcessPlan:
+    """Command, environment and socket of a process."""
 
     name: str
     arguments: tuple[str, ...]
-    """A module of ours, and what it is called with."""
+    """A module of ours and its arguments."""
     env: Mapping[str, str] = field(default_factory=dict)
-    """Beside the environment of `moco up`."""
+    """Variables added to the environment of `moco up`."""
     listener: socket.socket | None = None
-    """Bound already; the child listens on it."""
+    """Bound socket that the process listens on."""
     grace_s: float = 10.0
-    """Between SIGTERM and SIGKILL."""
+    """Time between SIGTERM and SIGKILL."""
 
 
-class Child:
-    """A process that is kept running."""
+class ManagedProcess:
+    """Process that is restarted when it fails."""
 
-    def __init__(self, plan: Plan, log_dir: Path, *, log_bytes_max: int = LOG_BYTES_MAX) -> None:
-        """Not started yet; what it prints goes to `log_dir`/<name>.log."""
+    def __init__(
+        self, plan: ProcessPlan, log_dir: Path, *, log_bytes_max: int = LOG_BYTES_MAX
+    ) -> None:
+        """Prepare a process without starting it; its output goes to `log_dir`/<name>.log."""
         self._log_bytes_max = log_bytes_max
         self.plan, self.log = plan, log_dir / f"{plan.name}.log"
         self.starts, self.failures = 0, 0
         self.done = False
-        """Whether it ended as it wished, with code 0, and stays ended."""
+        """Whether it exited with code 0, or was asked to stop, and is not restarted."""
         self._process: subprocess.Popen[bytes] | None = None
         self._started_s = self._again_s = 0.0
         self._begun_at = 0
 
     @property
     def pid(self) -> int | None:
-        """Of the running process."""
+        """Process id, None while it is not running."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start it now."""
+        """Start the process now."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         self._rotate()
         with self.log.open("ab") as log:
@@ -83,7 +85,7 @@ class Child:
         return {} if listener is None else {"MOCO_LISTEN_FD": str(listener.fileno())}
 
     def look(self) -> int | None:
-        """The exit code if it ended since the last look; starts it again when it is time."""
+        """Return the exit code if it ended since the last call; restart it when it is time."""
         self._rotate()
         if self.done:
             return None
@@ -101,7 +103,7 @@ class Child:
         return code
 
     def _rotate(self) -> None:
-        """Copy a log that is too large aside and empty it: the child appends to the same file."""
+        """Copy a log that is too large aside and empty it; the process appends to the same file."""
         try:
             if self.log.stat().st_size <= self._log_bytes_max:
                 return
@@ -116,13 +118,13 @@ class Child:
         return float(min(_PAUSE_S_MAX, 0.25 * 2.0**self.failures))
 
     def ask_to_stop(self) -> None:
-        """SIGTERM, if it runs."""
+        """Send SIGTERM if it is running."""
         self.done = True
         if self._process and self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
 
-    def await_stop(self, *, hurry: Callable[[], bool]) -> bool:
-        """Wait for its end; kill it after its grace or when `hurry`. Whether it went by itself."""
+    def wait_stopped(self, *, hurry: Callable[[], bool]) -> bool:
+        """Wait for its exit; kill it after its grace or on `hurry`. False if it was killed."""
         if self._process is None:
             return True
         end_s = time.monotonic() + self.plan.grace_s
@@ -134,8 +136,8 @@ class Child:
             time.sleep(0.02)
         return True
 
-    def last_words(self, lines: int = 12) -> list[str]:
-        """The end of its log since it was started last; of a stack trace only how it ends."""
+    def log_tail(self, lines: int = 12) -> list[str]:
+        """Return the end of its log since its last start; for a stack trace, only the last line."""
         try:
             with self.log.open("rb") as log:
                 log.seek(max(self._begun_at, log.seek(0, os.SEEK_END) - 8192))

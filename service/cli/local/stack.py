@@ -1,4 +1,4 @@
-"""Everything that runs on one machine: Redis, API, exporter, workers. Started, kept, stopped."""
+"""The whole service on one machine: start, supervise and stop Redis, API, exporter, workers."""
 
 import json
 import os
@@ -15,34 +15,34 @@ from typing import Any
 from mocoserve.client import Client
 from mocoserve.errors import ClientError, NotAuthorised
 from service.cli.exit_codes import CommandError
-from service.cli.local.process import Child
+from service.cli.local.process import ManagedProcess
 
 _READY_S = 120.0
 _LOOK_EVERY_S = 0.2
 _BACKLOG = 2048
 _FAILURES_MAX = 2
-"""Of one child before the stack is ready; a third try would not help."""
-Tell = Callable[[str, dict[str, Any]], None]
-"""Takes a word for what happened, and the details."""
+"""Failures of one process before the stack is ready; a third try would not help."""
+Notify = Callable[[str, dict[str, Any]], None]
+"""Function that takes the name of an event and its details."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Where the stack listens."""
+    """Addresses, key and sockets of the stack."""
 
     data_dir: Path
     url: str
     key: str
     metrics_urls: dict[str, str]
     listeners: dict[str, socket.socket]
-    """Name of a child -> the socket that it listens on."""
+    """Name of a process -> the socket that it listens on."""
 
 
 class Signals:
-    """Counts SIGINT and SIGTERM: the first asks to stop, the second to hurry."""
+    """Counter of SIGINT and SIGTERM: the first asks to stop, the second to hurry."""
 
     def __init__(self) -> None:
-        """Nothing was asked yet."""
+        """Start without any signal."""
         self.count = 0
 
     def __enter__(self) -> "Signals":
@@ -60,32 +60,32 @@ class Signals:
         self.count += 1
 
     def stop(self) -> bool:
-        """Whether to stop."""
+        """Return whether to stop."""
         return self.count > 0
 
     def hurry(self) -> bool:
-        """Whether to stop at once."""
+        """Return whether to stop at once."""
         return self.count > 1
 
 
 class Stack:
-    """The children in the order they start; they stop in the reverse order."""
+    """Processes in the order they start; they stop in the reverse order."""
 
     def __init__(
         self,
-        children: list[Child],
+        children: list[ManagedProcess],
         layout: Layout,
         *,
-        look_at_redis: Callable[[], None],
-        tell: Tell,
+        check_redis: Callable[[], None],
+        notify: Notify,
     ) -> None:
-        """`look_at_redis` is called again and again, to start it anew if it is gone."""
-        self.children, self.layout, self.tell = children, layout, tell
-        self._look_at_redis = look_at_redis
+        """Take the processes; `check_redis` is called repeatedly and restarts a dead Redis."""
+        self.children, self.layout, self.notify = children, layout, notify
+        self._check_redis = check_redis
         self._workers = [child for child in children if child.plan.name.startswith("worker")]
 
     def run(self, signals: Signals) -> None:
-        """Start, tell `ready`, keep running until a signal, stop.
+        """Start, report `ready`, supervise until a signal, stop.
 
         Raises:
             CommandError: a child cannot be started; the others are stopped again.
@@ -96,7 +96,7 @@ class Stack:
             self._await_ready(signals)
             if not signals.stop():
                 with _announced(self.layout):
-                    self.tell("ready", self._ready_facts())
+                    self.notify("ready", self._ready_facts())
                     while not signals.stop():
                         self._look()
                         time.sleep(_LOOK_EVERY_S)
@@ -134,29 +134,29 @@ class Stack:
             return False
 
     def _look(self) -> None:
-        self._look_at_redis()
+        self._check_redis()
         for child in self.children:
             starts = child.starts
             code = child.look()
             if code is not None:
                 facts = {"name": child.plan.name, "code": code, "log": str(child.log)}
                 if child.done:
-                    self.tell("ended", facts)
+                    self.notify("ended", facts)
                 else:
-                    self.tell("crashed", {**facts, "again_in_s": child.pause_s})
+                    self.notify("crashed", {**facts, "again_in_s": child.pause_s})
             elif child.starts > starts:
-                self.tell("restarted", {"name": child.plan.name, "pid": child.pid})
+                self.notify("restarted", {"name": child.plan.name, "pid": child.pid})
 
     def _stop(self, signals: Signals) -> None:
-        """Workers first, all at once, so that they save; then what they need."""
-        self.tell("stopping", {})
+        """Stop the workers first, all at once, so that they save; then what they need."""
+        self.notify("stopping", {})
         for child in self._workers:
             child.ask_to_stop()
         others = [child for child in reversed(self.children) if child not in self._workers]
         for child in (*self._workers, *others):
             child.ask_to_stop()
-            if not child.await_stop(hurry=signals.hurry):
-                self.tell("killed", {"name": child.plan.name})
+            if not child.wait_stopped(hurry=signals.hurry):
+                self.notify("killed", {"name": child.plan.name})
 
     def _ready_facts(self) -> dict[str, Any]:
         return {
@@ -170,7 +170,7 @@ class Stack:
 
 
 def _where(variable: str, path: Path) -> str:
-    """What holds a key: the variable, if one was given in it, else the file."""
+    """Return what holds a key: the variable, if it is set, else the file."""
     return variable if os.environ.get(variable) else str(path)
 
 
@@ -206,7 +206,7 @@ def is_free(port: int) -> bool:
 
 @contextmanager
 def _announced(layout: Layout) -> Iterator[None]:
-    """`server.json` while the stack runs, so that `moco` finds it."""
+    """Write `server.json` while the stack runs, so that `moco` finds it."""
     path = layout.data_dir / "server.json"
     draft = path.with_suffix(f".{os.getpid()}.tmp")
     facts = {"url": layout.url, "pid": os.getpid(), "metrics": layout.metrics_urls}
@@ -218,8 +218,8 @@ def _announced(layout: Layout) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _cannot_start(child: Child) -> CommandError:
-    words = "\n  ".join(child.last_words())
+def _cannot_start(child: ManagedProcess) -> CommandError:
+    words = "\n  ".join(child.log_tail())
     return CommandError(
         f"{child.plan.name} failed to start",
         detail=f"Last lines of {child.log}:\n  {words}",

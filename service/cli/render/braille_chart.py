@@ -1,4 +1,4 @@
-"""A curve drawn with the dots of braille letters: 2 across and 4 down in each. Pure."""
+"""Line chart in braille characters, 2 x 4 dots each."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -12,7 +12,7 @@ _LABEL = 8
 def draw(
     curve: Mapping[int, float], *, columns: int, rows: int, mark: float | None = None
 ) -> list[str]:
-    """The lines of a chart of `curve`, step -> value, in `columns` x `rows` letters.
+    """Return the lines of a chart of `curve`, step -> value, in `columns` x `rows` characters.
 
     `mark` is a level drawn as a dotted line. Nothing is drawn of fewer than two points, or where
     there is no room.
@@ -42,7 +42,7 @@ def draw(
 
 
 def _columns(points: list[tuple[int, float]], across: int) -> list[float]:
-    """The mean value in each column of dots; between columns with points, a straight line."""
+    """Return the mean value in each column of dots, interpolated between columns with points."""
     first, last = points[0][0], points[-1][0]
     there: dict[int, list[float]] = {}
     for step, value in points:
@@ -56,7 +56,7 @@ def _columns(points: list[tuple[int, float]], across: int) -> list[float]:
 
 
 def _stroke(heights: list[int]) -> set[tuple[int, int]]:
-    """The dots of a line through these heights, one a column, without gaps."""
+    """Return the dots of a gapless line through these heights, one a column."""
     dots = set()
     before = heights[0]
     for x, y in enumerate(heights):

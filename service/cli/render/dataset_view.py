@@ -1,4 +1,4 @@
-"""What a person is shown of a dataset, as names and values. Pure."""
+"""View of a dataset as names and values."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ KEPT = {
     "bad_cell": "with an invalid value in the table",
     "bad_mask": "without a usable mask",
 }
-"""Reasons of files that are rows all the same, in words."""
+"""Reasons for files that were kept in part, in words."""
 RULES = {
     "identity": "unchanged",
     "auto": "percentiles 0.1 and 99.9 of all pixels",
@@ -26,11 +26,11 @@ LIMITS = frozenset(
     {"pixels_max", "file_bytes_max", "total_bytes_max", "entries_max", "ratio_max", "seconds_max"}
 )
 BAR_LETTERS = 30
-"""Of the bin with the most images."""
+"""Width of the bar of the largest bin."""
 
 
 def facts_of(dataset: "Dataset") -> list[tuple[str, object]]:
-    """In the order in which they are shown; None is what there is not."""
+    """Return the facts in the order in which they are shown; None where there is none."""
     facts, reason = dataset.facts, dataset.status_reason
     shown: list[tuple[str, object]] = [
         ("id", dataset.id),
@@ -68,7 +68,7 @@ def facts_of(dataset: "Dataset") -> list[tuple[str, object]]:
 
 
 def counts_text(counts: Mapping[str, int]) -> str:
-    """Return what a report counts: files that are left out, then those that are kept in part."""
+    """Return the counts of a report: rejected files, then those that were kept in part."""
     words = [f"{count} {reason}" for reason, count in sorted(counts.items()) if reason not in KEPT]
     kept = [f"{counts[reason]} {words}" for reason, words in KEPT.items() if reason in counts]
     rejected = f"Rejected: {', '.join(words) or 'none'}."
@@ -81,7 +81,7 @@ def splits_text(splits: Mapping[str, int]) -> str:
 
 
 def values_text(values: "ValueMapping") -> str:
-    """Return which values are seen as black and as white, and why these."""
+    """Return the values that are mapped to black and white, and the rule."""
     return (
         f"{values.source_dtype}: {values.low:.6g} is black, {values.high:.6g} is white "
         f"({RULES.get(values.rule, values.rule)})"
@@ -89,18 +89,18 @@ def values_text(values: "ValueMapping") -> str:
 
 
 def warning_text(warning: "DataWarning") -> str:
-    """Return a warning on one line: what was seen, then what to do."""
+    """Return a warning on one line: the finding, then what to do."""
     return f"{warning.message.rstrip('.')}. {warning.hint}".rstrip()
 
 
 def options_text(options: Mapping[str, object]) -> str:
-    """Return the options of an ingest that say how rows look; limits are left aside."""
+    """Return the options of an ingest that affect rows, without the limits."""
     shown = {name: value for name, value in options.items() if name not in LIMITS}
     return ", ".join(f"{name} {value}" for name, value in shown.items() if value is not None)
 
 
 def _version(dataset: "Dataset") -> str | None:
-    """Why the name does not lead to it."""
+    """Return why the name does not refer to this version."""
     if dataset.is_current:
         return None
     if dataset.status in ("received", "preparing"):
@@ -123,7 +123,7 @@ def _lines(sides: "SideHistogram | None") -> tuple[str, ...] | None:
 
 
 def sides_text(sides: "SideHistogram") -> str:
-    """A line for each bin of shorter sides: its bounds, its images, and a bar of them."""
+    """Return a line for each bin of shorter sides: its bounds, its images, and a bar."""
     most = max(sides.rows)
     bounds = [
         f"{low:,} to {high - 1:,} px" if high - low > 1 else f"{low:,} px"

@@ -1,4 +1,4 @@
-"""An exception in words: what is wrong, where, what to do next, and the exit code."""
+"""Report of an exception: what is wrong, where, what to do next, and the exit code."""
 
 import json
 import os
@@ -38,7 +38,7 @@ _HINTS: dict[type[ApiError], str] = {
 
 
 class Failure(NamedTuple):
-    """What a user is told."""
+    """Report of a failure to the user."""
 
     title: str
     code: Exit
@@ -48,11 +48,11 @@ class Failure(NamedTuple):
     """(pointer, detail) of each field."""
     request_id: str = ""
     jobs: tuple[str, ...] = ()
-    """Jobs that stand in the way."""
+    """Jobs that block the request."""
 
 
 def explain(error: Exception) -> Failure:
-    """The words for `error`; what nobody foresaw is said to be ours."""
+    """Return the report of `error`; an unexpected one is reported as our own defect."""
     if isinstance(error, ApiError):
         return _of_problem(error)
     if isinstance(error, CommandError | ClientError | ConfigError):

@@ -1,4 +1,4 @@
-"""Numbers as people read them. Pure, and quick to import."""
+"""Numbers as text for people. Quick to import."""
 
 import time
 from typing import Any
@@ -7,7 +7,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def bytes_text(count: float | None) -> str:
-    """`1536` -> `1.5 KiB`."""
+    """Format bytes: `1536` -> `1.5 KiB`."""
     if count is None:
         return "-"
     unit = 0
@@ -17,7 +17,7 @@ def bytes_text(count: float | None) -> str:
 
 
 def duration_text(seconds: float | None) -> str:
-    """`83` -> `1:23`, `5025` -> `1:23:45`; tenths below ten seconds."""
+    """Format seconds: `83` -> `1:23`, `5025` -> `1:23:45`; tenths below ten seconds."""
     if seconds is None or seconds < 0:
         return "-"
     if seconds < 10:
@@ -28,7 +28,7 @@ def duration_text(seconds: float | None) -> str:
 
 
 def ago_text(moment_s: float | None, *, now_s: float | None = None) -> str:
-    """Wall-clock seconds -> `3 min ago`."""
+    """Format a wall-clock time as its age: `3 min ago`."""
     if moment_s is None:
         return "-"
     gone = max(0.0, (time.time() if now_s is None else now_s) - moment_s)
@@ -39,12 +39,12 @@ def ago_text(moment_s: float | None, *, now_s: float | None = None) -> str:
 
 
 def count_text(count: float | None) -> str:
-    """`1234567` -> `1,234,567`."""
+    """Format a count: `1234567` -> `1,234,567`."""
     return "-" if count is None else f"{count:,.0f}"
 
 
 def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested objects as dotted names: `{"a": {"b": 1}}` -> `{"a.b": 1}`."""
+    """Return nested objects as dotted names: `{"a": {"b": 1}}` -> `{"a.b": 1}`."""
     found: dict[str, Any] = {}
     for name, item in value.items():
         if isinstance(item, dict) and item:

@@ -1,4 +1,4 @@
-"""What a watcher knows of a job from its events. Pure: the caller brings the clock."""
+"""State of a watched job, folded from its events; the caller passes the clock."""
 
 from collections import deque
 from math import isfinite
@@ -10,14 +10,14 @@ from service.cli.render.verdict_text import figure
 
 _WINDOW_S = 60.0
 _SPEED_S_MIN = 0.5
-"""Less than this between two events tells nothing about speed."""
+"""Shortest interval between two events that is used to estimate speed."""
 
 
-class Tracker:
-    """Follows one job."""
+class JobTracker:
+    """State of one watched job."""
 
     def __init__(self, job: Job) -> None:
-        """Begins with what the job itself says."""
+        """Start from the state of the job itself."""
         progress = job.progress
         epochs = (job.resolved or job.spec).get("epochs")
         self.status, self.worker_id = job.status, job.worker_id
@@ -28,15 +28,15 @@ class Tracker:
         self.epoch = progress.epoch if progress else 0.0
         self.signals: dict[str, float] = dict(progress.signals) if progress else {}
         self.bottleneck = ""
-        """What the newest profile says in a word."""
+        """Bottleneck named by the newest profile."""
         self.verdict: Verdict | None = None
-        """The newest one that an event told."""
+        """Newest verdict among the events."""
         self.losses: dict[int, float] = {}
         """Step -> loss, for a chart."""
         self._seen: deque[tuple[float, int]] = deque()
 
     def feed(self, event: Event, *, now_s: float) -> bool:
-        """Take in an event; whether it is worth a line of its own."""
+        """Apply an event; return whether it deserves a line of its own."""
         body, at_s = event.event, _server_s(event.id, now_s)
         match event.type:
             case "status":
@@ -74,7 +74,7 @@ class Tracker:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds to the end at the pace of the last minute, evaluation included."""
+        """Return the seconds to the end at the speed of the last minute, evaluation included."""
         if self.steps is None or len(self._seen) < 2:
             return None
         (old_s, old), (new_s, new) = self._seen[0], self._seen[-1]
@@ -83,12 +83,12 @@ class Tracker:
         return (self.steps - self.step) * (new_s - old_s) / (new - old)
 
     def recall(self, past: Metrics) -> None:
-        """Take in the curve of the loss as it was before the events that will come."""
+        """Add the curve of the loss from before the events to come."""
         if (series := past.series.get("loss")) is not None:
             self.losses = dict(zip(series.step, series.value, strict=False)) | self.losses
 
     def title(self) -> str:
-        """What to know when looking at the curve of the loss."""
+        """Return the caption of the chart of the loss."""
         chance, fill = self.signals.get("chance_loss"), self.signals.get("negatives_fill_ratio")
         told = f"loss; dots: chance, {chance:.2f}" if chance else "loss"
         if fill is not None and fill < 1.0:
@@ -96,7 +96,7 @@ class Tracker:
         return told
 
     def words(self, *, short: bool = False) -> str:
-        """The state in one line, without the status; `short` fits beside a bar."""
+        """Return the state in one line, without the status; `short` fits beside a bar."""
         signals = self.signals
         parts = [f"epoch {self.epoch:.1f}" + (f"/{self.epochs:g}" if self.epochs else "")]
         if self.steps and not short:
@@ -122,6 +122,6 @@ class Tracker:
 
 
 def _server_s(event_id: str, now_s: float) -> float:
-    """When the event was written: stream ids begin with milliseconds."""
+    """Return the time of an event: stream ids begin with milliseconds."""
     head = event_id.partition("-")[0]
     return int(head) / 1000 if head.isdigit() else now_s

@@ -1,4 +1,4 @@
-"""How a job ended, in words: what happened to one that did not succeed, and what to do next. Pure.
+"""Text for how a job ended, and what to do next if it did not succeed.
 
 What watches or waits for a job says it on stderr, like every failure, with the exit code.
 """
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from mocoserve.models import Job
 
 UNHAPPY = frozenset({"failed", "cancelled"})
-"""Statuses in which nothing more comes of a job by itself."""
+"""Statuses that a job leaves only when a user acts."""
 
 
 def lasted(job: "Job") -> str:
-    """` after 1:23`, or nothing for a job that was never begun or is not over."""
+    """Return ` after 1:23`, or nothing for a job that has not started or not ended."""
     if job.started_at is None or job.finished_at is None:
         return ""
     return f" after {duration_text(job.finished_at - job.started_at)}"
 
 
 def unhappy(job: "Job") -> CommandError:
-    """The error that tells of a job that failed or was cancelled."""
+    """Return the error for a job that failed or was cancelled."""
     return CommandError(
         f"{job.id} {job.status}{lasted(job)}",
         detail=_detail(job),
@@ -34,7 +34,7 @@ def unhappy(job: "Job") -> CommandError:
 
 
 def _detail(job: "Job") -> str:
-    """Return why it ended so, and how it was: the reason may be the evidence of the verdict."""
+    """Return the reason and the verdict of a job; the reason may be the verdict's evidence."""
     reason, verdict = job.status_reason, verdict_of(job)
     told = (reason.message or reason.code) if reason else ""
     if verdict is None or verdict.kind in ("ok", "busy"):

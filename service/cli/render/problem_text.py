@@ -1,4 +1,4 @@
-"""A problem of the API in the words of the command line: exit code, title, next step. Pure.
+"""Text for a problem of the API: exit code, title, next step.
 
 The API speaks to programs, of headers and of paths. What it says there is told here by what a
 user of `moco` can do about it; whatever is not named here is told as the API told it.
@@ -38,7 +38,7 @@ _HINTS = {
     "internal": "Report the request id below; the service log has the cause.",
 }
 _OF_STRANGERS = frozenset({404, 405, 501})
-"""What something that is not mocoserve answers to a path that it does not know."""
+"""Bodies of 404 responses of servers that are not mocoserve."""
 _NOUNS = {"jobs": "job", "datasets": "dataset", "workers": "worker"}
 _LISTS = {"jobs": "`moco jobs`", "datasets": "`moco dataset ls`", "workers": "`moco workers`"}
 _HELPS = {
@@ -48,26 +48,26 @@ _HELPS = {
 
 
 def code_of(problem: Problem) -> Exit | None:
-    """The exit code, where the kind of the problem says more than its status does."""
+    """Return the exit code where the kind of the problem is more exact than its status."""
     if problem.code == "foreign" and problem.status in _OF_STRANGERS:
         return Exit.UNREACHABLE
     return _CODES.get(problem.code)
 
 
 def title_of(problem: Problem) -> str:
-    """What is wrong."""
+    """Return the title: what is wrong."""
     if problem.code == "not_found":
         return f"{_NOUNS.get(_kind(problem), 'resource').capitalize()} not found"
     return _TITLES.get(problem.code, problem.title)
 
 
 def detail_of(problem: Problem) -> str:
-    """Where it is wrong."""
+    """Return the detail: where it is wrong."""
     return _DETAILS.get(problem.code, problem.detail)
 
 
 def hint_of(problem: Problem) -> str:
-    """Return the next step for the user."""
+    """Return the hint: the next step for the user."""
     kind = _kind(problem)
     if problem.code == "not_found":
         return f"{_LISTS.get(kind, '`moco jobs`')} lists all of them."
@@ -79,7 +79,7 @@ def hint_of(problem: Problem) -> str:
 
 
 def _kind(problem: Problem) -> str:
-    """`jobs` of `/v1/jobs/job_1/pause`, where the problem has such a path."""
+    """Return `jobs` for `/v1/jobs/job_1/pause`, where the problem has such a path."""
     parts = problem.instance.split("/")
     return parts[2] if len(parts) > 3 else ""
 
@@ -93,7 +93,7 @@ def _correction(problem: Problem) -> str:
 
 
 def _meant(name: str) -> str:
-    """The field of a job that looks like `name` but is not it."""
+    """Return the field of a job spec whose name is similar to `name`."""
     from trainer.spec import JobSpec
 
     schema = JobSpec.model_json_schema()

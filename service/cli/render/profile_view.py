@@ -1,4 +1,4 @@
-"""Where the time of a job goes, as lines of text. Pure."""
+"""Profile of a job as lines of text."""
 
 from mocoserve.models import Phase, Profile
 
@@ -6,7 +6,7 @@ BETWEEN_STEPS = ("evaluation", "checkpoint")
 
 
 def table(profile: Profile) -> list[str]:
-    """The phases of a step and the whole step, then what comes between steps, then the advice."""
+    """Return the phases of a step and the whole step, what comes between steps, and the advice."""
     parts = [phase for phase in profile.phases if phase.name not in BETWEEN_STEPS]
     between = [phase for phase in profile.phases if phase.name in BETWEEN_STEPS]
     speed = f"{profile.rows_per_s:,.0f} images/s"
@@ -24,7 +24,7 @@ def _line(phase: Phase, more: str = "") -> str:
 
 
 def time_text(seconds: float) -> str:
-    """`0.00041` -> `0.41 ms`; three digits, and seconds from one on."""
+    """Format seconds: `0.00041` -> `0.41 ms`; three digits, in seconds from one on."""
     value, unit = (seconds, "s") if seconds >= 1.0 else (1e3 * seconds, "ms")
     digits = 0 if value >= 100 else 1 if value >= 10 else 2
     return f"{value:.{digits}f} {unit}"

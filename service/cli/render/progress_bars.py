@@ -1,4 +1,4 @@
-"""Progress bars on stderr; nothing at all where that is no terminal."""
+"""Progress bars on stderr; nothing where stderr is not a terminal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from service.cli.render.tables import console_for
 
 @contextmanager
 def transfer(what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
-    """A bar of bytes; the block calls it with how many are done."""
+    """Show a bar of bytes; the block calls it with the number done."""
     console = console_for(talk=True)
     if not console.is_terminal:
         yield lambda _done: None
@@ -42,7 +42,7 @@ def transfer(what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
 def steps(
     chart: Callable[[], list[str]],
 ) -> Iterator[Callable[[str, int, int | None, str], None]]:
-    """A bar of steps; the block calls it with the state, steps done, steps in all, and words.
+    """Show a bar of steps; the block calls it with state, steps done, total steps and text.
 
     `chart` makes the lines above the bar; a thread calls it whenever both are drawn, four times
     a second.
@@ -69,7 +69,7 @@ def steps(
 
 @contextmanager
 def waiting(what: str) -> Iterator[Callable[[str], None]]:
-    """A spinner with words beside it; nothing where stderr is no terminal."""
+    """Show a spinner with text; nothing where stderr is not a terminal."""
     console = console_for(talk=True)
     if not console.is_terminal:
         yield lambda _words: None

@@ -1,4 +1,4 @@
-"""Tables and facts on stdout, with colour only on a terminal. Imported late: rich is slow."""
+"""Tables and facts on stdout, colored only on a terminal. Imported late: rich is slow."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -29,14 +29,14 @@ _WIDE = 10_000
 
 
 def console_for(*, talk: bool = False) -> Console:
-    """A console on stdout, or on stderr for talk. A pipe is never wrapped nor coloured."""
+    """Return a console on stdout, or stderr for messages. A pipe is never wrapped nor colored."""
     stream = sys.stderr if talk else sys.stdout
     width = None if stream.isatty() else _WIDE
     return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Rows under column names, without a frame."""
+    """Print rows under column names, without a frame."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(escaped(column), overflow="fold")
@@ -47,7 +47,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def print_facts(facts: Iterable[tuple[str, object]]) -> None:
-    """Name and value on each line; what is None is left out, a tuple has a line for each item."""
+    """Print a name and value on each line; None is left out, a tuple has a line for each item."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

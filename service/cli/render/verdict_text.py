@@ -1,4 +1,4 @@
-"""The verdict on a run, as lines of text. Pure."""
+"""Verdict on a run as lines of text."""
 
 from typing import TYPE_CHECKING
 
@@ -6,7 +6,7 @@ if TYPE_CHECKING:
     from mocoserve.models import Job, Verdict
 
 BASELINES = (("raw", "knn_top1_raw"), ("untrained", "knn_top1_untrained"))
-"""Short name -> signal, of the baselines that fit beside a figure."""
+"""Short name -> signal, for baselines shown beside a figure."""
 
 
 def verdict_of(job: "Job") -> "Verdict | None":
@@ -15,14 +15,14 @@ def verdict_of(job: "Job") -> "Verdict | None":
 
 
 def lines(verdict: "Verdict | None") -> list[str]:
-    """Return what to print of a verdict: the word with its evidence, then the advice."""
+    """Return the lines of a verdict: the word with its evidence, then the advice."""
     if verdict is None:
         return []
     return [f"{verdict.word}: {verdict.evidence}", f"  next: {verdict.advice}"]
 
 
 def figure(signals: dict[str, float], *, short: bool) -> str:
-    """Return `knn_top1` beside its baselines, for a line of progress; empty without it."""
+    """Return `knn_top1` and its baselines for a progress line; empty without it."""
     knn = signals.get("knn_top1")
     if knn is None:
         return ""

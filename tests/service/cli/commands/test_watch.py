@@ -14,7 +14,7 @@ import pytest
 
 from mocoserve.models import Event, Job, Metrics
 from service.cli.render.braille_chart import draw
-from service.cli.render.job_tracker import Tracker
+from service.cli.render.job_tracker import JobTracker
 from tests.support.api import KEY, RunningApi, claim, queued_job
 from tests.support.moco import Moco, answer
 
@@ -66,7 +66,7 @@ def test_too_little_is_not_drawn(curve: dict[int, float]) -> None:
 
 
 def test_the_curve_of_a_tracker() -> None:
-    tracker = Tracker(Job(id="job_1", status="running"))
+    tracker = JobTracker(Job(id="job_1", status="running"))
     body = {"type": "stepped", "step": 20, "epoch": 1.0}
     signals = {"loss": 5.0, "chance_loss": 6.93, "negatives_fill_ratio": 0.25}
     tracker.feed(Event(id="1-0", event={**body, "signals": signals}), now_s=0.0)

@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from mocoserve.user_config import RETENTION
-from service.cli.local.process import Child, Plan
+from service.cli.local.process import ManagedProcess, ProcessPlan
 from service.cli.local.stack import bound, is_free, port_of
 from service.settings import ApiSettings
 from service.store.embedded.server import RunningRedis
@@ -42,8 +42,10 @@ def test_children_serve_at_the_port_that_was_told_also_after_a_crash(
     env = {"MOCO_REDIS_URL": api_redis.url, "MOCO_API_KEY": KEY}
     env |= {"MOCO_DATA_DIR": str(tmp_path), "MOCO_EXPORTER_PORT": "1"}
     with bound() as listener:
-        plan = Plan(name="exporter", arguments=("service", "exporter"), env=env, listener=listener)
-        child = Child(plan, tmp_path / "logs")
+        plan = ProcessPlan(
+            name="exporter", arguments=("service", "exporter"), env=env, listener=listener
+        )
+        child = ManagedProcess(plan, tmp_path / "logs")
         child.start()
         try:
             with client_of(f"http://127.0.0.1:{port_of(listener)}") as client:
@@ -59,13 +61,13 @@ def test_children_serve_at_the_port_that_was_told_also_after_a_crash(
                 assert child.pid != first
         finally:
             child.ask_to_stop()
-            child.await_stop(hurry=lambda: False)
+            child.wait_stopped(hurry=lambda: False)
 
 
 def test_a_log_that_is_too_large_is_begun_anew_while_the_child_writes(tmp_path: Path) -> None:
     """No line is lost: what the child writes before and after lies in the two files."""
-    plan = Plan(name="talker", arguments=("service", "nothing-of-the-kind"))
-    child = Child(plan, tmp_path, log_bytes_max=1000)
+    plan = ProcessPlan(name="talker", arguments=("service", "nothing-of-the-kind"))
+    child = ManagedProcess(plan, tmp_path, log_bytes_max=1000)
     with child.log.open("ab") as log:
         log.write(b"a" * 1001)
         log.flush()

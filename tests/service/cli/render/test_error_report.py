@@ -14,7 +14,7 @@ from service.cli.commands.jobs import unseen
 from service.cli.exit_codes import CommandError, Exit, outcome
 from service.cli.render.error_report import explain, report
 from service.cli.render.format import ago_text, bytes_text, duration_text, flat
-from service.cli.render.job_tracker import Tracker
+from service.cli.render.job_tracker import JobTracker
 from service.store.settings import StoreSettings
 
 
@@ -187,7 +187,7 @@ def event(at_ms: int, **body: object) -> Event:
 
 
 def test_a_tracker_tells_pace_by_the_servers_clock() -> None:
-    tracker = Tracker(Job(id="job_1", status="queued", spec={"epochs": 4}))
+    tracker = JobTracker(Job(id="job_1", status="queued", spec={"epochs": 4}))
     assert tracker.feed(event(0, type="status", status="running"), now_s=0.0)
     tracker.feed(event(1000, type="started", step=0, steps_planned=100), now_s=0.0)
     assert tracker.eta_s is None

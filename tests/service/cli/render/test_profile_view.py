@@ -8,7 +8,7 @@ import pytest
 
 from mocoserve.models import Event, Job, Profile
 from service.api.schemas.examples import PROFILE
-from service.cli.render.job_tracker import Tracker
+from service.cli.render.job_tracker import JobTracker
 from service.cli.render.profile_view import table, time_text
 from tests.support.api import RunningApi, claim, queued_job, ready_dataset
 from tests.support.moco import Moco, answer
@@ -81,7 +81,7 @@ def test_times_have_three_digits(seconds: float, text: str) -> None:
 
 
 def test_a_tracker_notes_only_a_new_bottleneck() -> None:
-    tracker = Tracker(Job(id="job_x", status="running"))
+    tracker = JobTracker(Job(id="job_x", status="running"))
     found = [
         tracker.feed(Event(id=f"{n}-0", event=event), now_s=0.0)
         for n, event in enumerate((PROFILE, PROFILE, EVALUATED, PROFILE))
