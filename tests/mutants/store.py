@@ -6,9 +6,9 @@ from tests.mutants.runner import Mutant
 
 LUA = "service/store/lua/"
 AHEAD = "tests/service/ledger/test_write_ahead.py::test_"
-FOLD = "tests/service/ledger/test_fold.py::test_"
+FOLD = "tests/service/ledger/test_replay.py::test_"
 REBUILT = "tests/service/ledger/test_reconcile.py::test_"
-QUEUE = "tests/service/store/test_queue.py::test_"
+QUEUE = "tests/service/store/test_job_queue.py::test_"
 JOBS = "tests/service/store/test_jobs.py::test_"
 MODEL = "tests/service/store/test_model.py::test_the_store_lives_as_the_model_does"
 
@@ -162,7 +162,9 @@ SUBMISSIONS: Final = (
         "service/store/durability.py",
         "if found.get(name) != wanted:",
         'if found.get(name) != wanted and name != "appendfsync":',
-        ("tests/service/store/test_boot.py::test_a_setting_that_loses_writes_is_refused_by_name",),
+        (
+            "tests/service/store/test_durability.py::test_a_setting_that_loses_writes_is_refused_by_name",
+        ),
     ),
 )
 
@@ -241,7 +243,7 @@ LEDGERS: Final = (
 
 DATASETS = "tests/service/store/test_dataset_life.py::test_"
 DOOMED = "tests/service/ledger/test_dataset_deletion.py::test_"
-RETENTION = "tests/service/test_retention.py::test_"
+RETENTION = "tests/service/maintenance/test_retention.py::test_"
 OF_DATASETS = (
     Mutant(
         "a job keeps no test dataset from being deleted",

@@ -8,7 +8,7 @@ from tests.mutants.resumes import RESUMES
 from tests.mutants.runner import Mutant
 from tests.mutants.store import STORE
 
-PAGES = "tests/service/test_pages.py::test_"
+PAGES = "tests/service/web/test_pages.py::test_"
 CHECKPOINTS = "tests/trainer/test_checkpoints.py::test_"
 
 WORKER: Final = (
@@ -89,7 +89,7 @@ EDGE: Final = (
         "service/server/api_keys.py",
         "return hashlib.sha256(key).digest()",
         "return hashlib.sha256(key[:16]).digest()",
-        ("tests/service/test_auth.py::test_every_route_needs_the_key",),
+        ("tests/service/server/test_auth.py::test_every_route_needs_the_key",),
     ),
     Mutant(
         "the key that may only look may change",
@@ -117,49 +117,49 @@ EDGE: Final = (
         "service/server/auth.py",
         "            if refusal is not None:\n",
         "            if False:\n",
-        ("tests/service/test_auth.py::test_every_route_needs_the_key",),
+        ("tests/service/server/test_auth.py::test_every_route_needs_the_key",),
     ),
     Mutant(
         "metrics and health are open",
         "service/server/auth.py",
         "            if refusal is not None:\n",
         '            if refusal is not None and scope["path"] not in {"/metrics", "/livez"}:\n',
-        ("tests/service/test_auth.py::test_every_route_needs_the_key",),
+        ("tests/service/server/test_auth.py::test_every_route_needs_the_key",),
     ),
     Mutant(
         "the sha256 of an upload is not compared",
         "service/datasets/uploads.py",
         "if told.sha256 is not None and sha256 != told.sha256:",
         "if False:",
-        ("tests/service/test_uploads.py::test_wrong_bytes_are_dropped",),
+        ("tests/service/datasets/test_uploads.py::test_wrong_bytes_are_dropped",),
     ),
     Mutant(
         "the offset of an upload is not compared",
         "service/datasets/uploads.py",
         "if told.offset not in (0, held):",
         "if told.offset > held:",
-        ("tests/service/test_uploads.py::test_a_wrong_offset_tells_the_right_one",),
+        ("tests/service/datasets/test_uploads.py::test_a_wrong_offset_tells_the_right_one",),
     ),
     Mutant(
         "a resumed upload is hashed from where it goes on",
         "service/datasets/uploads.py",
         "        hasher.update(block)\n    check_space",
         '        hasher.update(b"")\n    check_space',
-        ("tests/service/test_uploads.py::test_in_pieces_at_random_bytes",),
+        ("tests/service/datasets/test_uploads.py::test_in_pieces_at_random_bytes",),
     ),
     Mutant(
         "two senders may write one upload",
         "service/datasets/uploads.py",
         "    except BlockingIOError:\n        return False\n",
         "    except BlockingIOError:\n        return True\n",
-        ("tests/service/test_uploads.py::test_one_sender_at_a_time",),
+        ("tests/service/datasets/test_uploads.py::test_one_sender_at_a_time",),
     ),
     Mutant(
         "more bytes than announced are written",
         "service/datasets/uploads.py",
         "if place + len(block) > told.size_bytes:",
         "if False:",
-        ("tests/service/test_uploads.py::test_chunked_with_a_told_size",),
+        ("tests/service/datasets/test_uploads.py::test_chunked_with_a_told_size",),
     ),
 )
 

@@ -21,7 +21,7 @@ from service.store.models import Status, WorkerState
 from trainer.errors import TrainerError
 from trainer.events import SIGNALS
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 TARGETS: tuple[Target, ...] = ("api", "worker", "state")
 
 

@@ -104,7 +104,7 @@ def test_progress_on_a_terminal_is_one_line() -> None:
     line.show(running)
     line.close()
     assert screen.getvalue().count("\n") == 1
-    assert screen.getvalue().count("queued (place 2)") == 1
+    assert screen.getvalue().count("queued (#2 in queue)") == 1
     assert sentence(running) == "running 75%  top-1 25%  kNN 50.0%  1:23 left"
     verdict = {"code": "collapsed", "kind": "bad", "word": "Collapsed"}
     sick = Job.model_validate(
@@ -125,7 +125,7 @@ def test_the_types_are_told_to_type_checkers(tmp_path: Path) -> None:
     found = subprocess.run(
         [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "program.py"],
         cwd=tmp_path,
-        env={"MYPYPATH": str(Path(__file__).resolve().parents[2]), "PATH": "/usr/bin"},
+        env={"MYPYPATH": str(Path(__file__).resolve().parents[3]), "PATH": "/usr/bin"},
         capture_output=True,
         text=True,
         check=False,
