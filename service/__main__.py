@@ -42,9 +42,9 @@ def main(arguments: list[str]) -> int:
         settings = ApiSettings()
         _serve(settings, is_exporter=bool(arguments))
     except ValidationError as error:
-        for found in error.errors():
-            name = "MOCO_" + str(found["loc"][0]).upper()
-            print(f"{name}: {found['msg']}", file=sys.stderr)
+        for row in error.errors():
+            name = "MOCO_" + str(row["loc"][0]).upper()
+            print(f"{name}: {row['msg']}", file=sys.stderr)
         return BAD_SETTINGS
     except (WeakKey, NotLoopback, PortTaken, BadFailpoints) as error:
         print(error, file=sys.stderr)

@@ -23,7 +23,7 @@ def new_id(prefix: Prefix) -> str:
     The clock only makes names sort well; that they differ rests on the random bits.
     """
     number = time.time_ns() // 1_000_000 << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
-    letters = (ALPHABET[number >> 5 * place & 31] for place in reversed(range(_LETTERS)))
+    letters = (ALPHABET[number >> 5 * index & 31] for index in reversed(range(_LETTERS)))
     return f"{prefix}_{''.join(letters)}"
 
 

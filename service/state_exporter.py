@@ -83,10 +83,10 @@ class State(Instruments):
     def _disk_bytes(self) -> tuple[int, int]:
         """Free bytes, and all."""
         try:
-            found = shutil.disk_usage(self._data_dir)
+            usage = shutil.disk_usage(self._data_dir)
         except OSError:
             return 0, 0  # a folder that is gone holds nothing more
-        return found.free, found.total
+        return usage.free, usage.total
 
     def _read_jobs(self, counted: dict[str, int]) -> None:
         for status, number in self._store.jobs.counts().items():
@@ -113,19 +113,19 @@ class State(Instruments):
 
     def _read_pools(self) -> None:
         for pool in self._store.jobs.pools():
-            found = self._store.jobs.depth(pool)
-            self.set("moco_queue_jobs", found.jobs, pool=pool)
+            depth = self._store.jobs.depth(pool)
+            self.set("moco_queue_jobs", depth.jobs, pool=pool)
             self.set(
                 "moco_queue_oldest_enqueued_timestamp_seconds",
-                found.oldest_queued_at_s or 0.0,
+                depth.oldest_queued_at_s or 0.0,
                 pool=pool,
             )
 
     def _read_workers(self) -> None:
         states = dict.fromkeys(KNOWN["state"], 0)
-        found = self._store.workers.list()
+        workers = self._store.workers.list()
         idle = dict.fromkeys((*self._pools, *self._store.jobs.pools()), 0)
-        for worker in found:
+        for worker in workers:
             states[worker.state] += 1
             for pool in worker.pools:
                 idle[pool] = idle.get(pool, 0) + (worker.state == "idle")
@@ -139,7 +139,7 @@ class State(Instruments):
         for pool, number in idle.items():
             self.set("moco_queue_idle_workers", number, pool=pool)
         self._pools = set(idle)
-        names = {worker.id for worker in found}
+        names = {worker.id for worker in workers}
         for gone in self._workers - names:
             self.forget("worker", gone)
         self._workers = names

@@ -42,16 +42,16 @@ ALWAYS = (
 
 def refused(*codes: str) -> dict[int | str, dict[str, Any]]:
     """The `responses` of a route that may answer with these problems."""
-    found: dict[int | str, dict[str, Any]] = {}
+    responses: dict[int | str, dict[str, Any]] = {}
     for code in codes:
         kind = KINDS[code]
-        answer = found.setdefault(
+        response = responses.setdefault(
             kind.status, {"description": "", "content": {MEDIA_TYPE: {"examples": {}}}}
         )
-        answer["description"] = "; ".join(filter(None, [answer["description"], kind.title]))
+        response["description"] = "; ".join(filter(None, [response["description"], kind.title]))
         example = {"$ref": f"#/components/examples/{code}"}
-        answer["content"][MEDIA_TYPE]["examples"][code] = example
-    return found
+        response["content"][MEDIA_TYPE]["examples"][code] = example
+    return responses
 
 
 def describe(app: FastAPI) -> dict[str, Any]:

@@ -78,7 +78,7 @@ def _require_plain_texts(node: Any) -> None:  # noqa: ANN401  # any part of a sc
 def never_null(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a parameter without null: what is left out is not sent at all."""
     members: list[dict[str, Any]] = [
-        one for one in schema.get("anyOf", ()) if one.get("type") != "null"
+        member for member in schema.get("anyOf", ()) if member.get("type") != "null"
     ]
     if len(members) != 1:
         return schema

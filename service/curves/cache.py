@@ -72,15 +72,15 @@ class Curve:
             return
         for start in range(0, len(steps), width):
             part = values[start : start + width]
-            for place in sorted((part.index(min(part)), part.index(max(part)))):
-                self.steps.append(steps[start + place])
-                self.values.append(part[place])
+            for index in sorted((part.index(min(part)), part.index(max(part)))):
+                self.steps.append(steps[start + index])
+                self.values.append(part[index])
 
     def points(self) -> list[Point]:
         """Return the kept and the new points, each step once."""
-        found = dict(zip(self.steps, self.values, strict=True))
-        found.update(zip(self.new_steps, self.new_values, strict=True))
-        return list(found.items())
+        points = dict(zip(self.steps, self.values, strict=True))
+        points.update(zip(self.new_steps, self.new_values, strict=True))
+        return list(points.items())
 
 
 @dataclass
@@ -122,9 +122,11 @@ class _File:
     def points(self, name: str) -> list[Point]:
         """The kept points of a signal, with its first and last reading."""
         first, last = self.ends[name]
-        found = self.curves[name].points()
+        points = self.curves[name].points()
         return (
-            ([] if found[0] == first else [first]) + found + ([] if found[-1] == last else [last])
+            ([] if points[0] == first else [first])
+            + points
+            + ([] if points[-1] == last else [last])
         )
 
 
@@ -153,51 +155,55 @@ class CurveCache:
         """
         deadline_s = time.monotonic() + self._look_s
         span = span_of(file, steps)
-        known = self._known(key, file, steps, span)
-        with known.lock:
-            if steps != ALL and not known.curves:
-                known.offset = span.start  # by now there may be readings of these steps
-            is_whole = known.read_on(file, span.end, deadline_s)
-            wanted = [one for one in known.curves if names is None or one in names]
-            series = {name: known.points(name) for name in wanted}
-            rest = Span(known.offset, span.end)
+        cached = self._known(key, file, steps, span)
+        with cached.lock:
+            if steps != ALL and not cached.curves:
+                cached.offset = span.start  # by now there may be readings of these steps
+            is_whole = cached.read_on(file, span.end, deadline_s)
+            wanted = [name for name in cached.curves if names is None or name in names]
+            series = {name: cached.points(name) for name in wanted}
+            rest = Span(cached.offset, span.end)
         if not is_whole:
             for step, reading in _samples(file, rest):
                 for name, value in reading.items():
                     if names is None or name in names:
                         series.setdefault(name, []).append((step, value))
         if steps != ALL:
-            series = {name: found for name, all_ in series.items() if (found := steps.within(all_))}
+            series = {
+                name: points for name, all_ in series.items() if (points := steps.within(all_))
+            }
         kept = points_max if is_whole or steps != ALL else max(2, points_max // 2)
-        return Curves({name: downsample(found, kept) for name, found in series.items()}, is_whole)
+        return Curves({name: downsample(points, kept) for name, points in series.items()}, is_whole)
 
     def _known(self, key: str, file: BinaryIO, steps: Steps, span: Span) -> _File:
         """Return the cached curves of a file, empty ones if another file has taken its place."""
         status = os.fstat(file.fileno())
         identity = (status.st_dev, status.st_ino)
-        shelf, kept = self._files, FILES_KEPT
+        cache, kept = self._files, FILES_KEPT
         if steps != ALL:
-            shelf, kept, key = self._ranges, RANGES_KEPT, f"{key}/{steps.first}-{steps.last}"
+            cache, kept, key = self._ranges, RANGES_KEPT, f"{key}/{steps.first}-{steps.last}"
         with self._lock:
-            known = shelf.get(key)
-            if known is None or known.identity != identity or known.offset > status.st_size:
-                known = shelf[key] = _File(identity, span.start)
-            shelf.move_to_end(key)
-            while len(shelf) > kept:
-                shelf.popitem(last=False)
-            return known
+            cached = cache.get(key)
+            if cached is None or cached.identity != identity or cached.offset > status.st_size:
+                cached = cache[key] = _File(identity, span.start)
+            cache.move_to_end(key)
+            while len(cache) > kept:
+                cache.popitem(last=False)
+            return cached
 
 
 def _samples(file: BinaryIO, rest: Span) -> Iterator[tuple[int, dict[str, float]]]:
     """Single lines at equal distances in `rest`, and the last one."""
     last = max(rest.start, rest.end - SAMPLE_BYTES)
-    places = [rest.start + (last - rest.start) * number // SAMPLES for number in range(SAMPLES + 1)]
+    offsets = [
+        rest.start + (last - rest.start) * number // SAMPLES for number in range(SAMPLES + 1)
+    ]
     before = -1
-    for place in places:
-        text = os.pread(file.fileno(), min(SAMPLE_BYTES, rest.end - place), place)
+    for offset in offsets:
+        text = os.pread(file.fileno(), min(SAMPLE_BYTES, rest.end - offset), offset)
         # The line at `place` may have begun before it, and the newest may not be whole.
         lines = text.split(b"\n")[1:-1]
-        line = (lines or [b""])[-1 if place == last else 0]
+        line = (lines or [b""])[-1 if offset == last else 0]
         for reading in parse_readings(line):
             if reading["step"] > before:
                 before = int(reading["step"])

@@ -25,14 +25,14 @@ def attempts_of(data_dir: Path, folder: str) -> list[int]:
     """Numbers of the attempts that left a folder, newest first."""
     try:
         with os.scandir(data_dir / folder / "attempts") as entries:
-            found = [
+            numbers = [
                 int(entry.name)
                 for entry in entries
                 if entry.name.isascii() and entry.name.isdigit() and entry.is_dir()
             ]
     except OSError:
         return []
-    return sorted(found, reverse=True)
+    return sorted(numbers, reverse=True)
 
 
 def open_newest(data_dir: Path, folder: str, *names: str) -> tuple[int, BinaryIO] | None:
@@ -127,24 +127,24 @@ def downsample(points: list[Point], points_max: int) -> list[Point]:
         start = bucket * len(inner) // buckets
         end = (bucket + 1) * len(inner) // buckets
         part = range(start, end)
-        low = min(part, key=lambda place: inner[place][1])
-        high = max(part, key=lambda place: inner[place][1])
-        kept.extend(inner[place] for place in sorted({low, high}))
+        low = min(part, key=lambda index: inner[index][1])
+        high = max(part, key=lambda index: inner[index][1])
+        kept.extend(inner[index] for index in sorted({low, high}))
     return [*kept, points[-1]]
 
 
 def tail(file: BinaryIO, lines_max: int) -> list[str]:
     """The last `lines_max` lines, read from the end; at most the last 4 MiB are looked at."""
-    place = size = file.seek(0, os.SEEK_END)
+    offset = size = file.seek(0, os.SEEK_END)
     blocks: list[bytes] = []
     breaks = 0
-    while place > 0 and breaks <= lines_max and size - place < TAIL_BYTES_MAX:
-        start = max(0, place - BLOCK_BYTES)
+    while offset > 0 and breaks <= lines_max and size - offset < TAIL_BYTES_MAX:
+        start = max(0, offset - BLOCK_BYTES)
         file.seek(start)
-        block = file.read(place - start)
+        block = file.read(offset - start)
         breaks += block.count(b"\n")
         blocks.append(block)
-        place = start
+        offset = start
     text = b"".join(reversed(blocks)).decode("utf-8", errors="replace")
     lines = text.split("\n")
     if lines and not lines[-1]:

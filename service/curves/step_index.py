@@ -23,7 +23,9 @@ class Steps(NamedTuple):
         """Those points whose steps are inside."""
         low = 0 if self.first is None else self.first
         return [
-            one for one in points if low <= one[0] and (self.last is None or one[0] <= self.last)
+            point
+            for point in points
+            if low <= point[0] and (self.last is None or point[0] <= self.last)
         ]
 
 
@@ -50,14 +52,14 @@ def blocks_of(file: BinaryIO, span: Span) -> Iterator[bytes]:
 
     A longer line, which is no reading, comes in pieces, so that none can fill the memory.
     """
-    place = span.start
-    while place < span.end:
-        block = os.pread(file.fileno(), min(BLOCK_BYTES, span.end - place), place)
+    offset = span.start
+    while offset < span.end:
+        block = os.pread(file.fileno(), min(BLOCK_BYTES, span.end - offset), offset)
         if not block:
             return
-        if place + len(block) < span.end:
+        if offset + len(block) < span.end:
             block = block[: block.rfind(b"\n") + 1] or block
-        place += len(block)
+        offset += len(block)
         yield block
 
 
@@ -66,33 +68,33 @@ def _place_of(file: BinaryIO, step: int, size: int) -> int:
     low, high = 0, size
     while low < high:
         middle = (low + high) // 2
-        place, found = _reading_from(file, middle, size)
-        if found is None or found >= step:
+        offset, found_step = _reading_from(file, middle, size)
+        if found_step is None or found_step >= step:
             high = middle
         else:
-            low = place + 1
+            low = offset + 1
     return _reading_from(file, low, size)[0]
 
 
-def _reading_from(file: BinaryIO, place: int, size: int) -> tuple[int, int | None]:
+def _reading_from(file: BinaryIO, start: int, size: int) -> tuple[int, int | None]:
     """Place and step of the first reading that begins at `place` or behind it.
 
     Lines that are no reading are passed over. `size` and None if only such are left.
     """
     # From the byte before: if a line ends there, the next one begins at `place` itself.
-    at, begun = max(0, place - 1), place == 0
-    while at < size:
-        block = os.pread(file.fileno(), min(LOOK_BYTES, size - at), at)
+    offset, begun = max(0, start - 1), start == 0
+    while offset < size:
+        block = os.pread(file.fileno(), min(LOOK_BYTES, size - offset), offset)
         lines = block.split(b"\n")
         for line in lines[:-1]:
             readings = parse_readings(line) if begun else []
             if readings:
-                return at, int(readings[0]["step"])
-            at += len(line) + 1
+                return offset, int(readings[0]["step"])
+            offset += len(line) + 1
             begun = True
         if len(lines) == 1:
             # A line longer than a block is no reading of ours.
-            at, begun = at + len(block), False
-        elif not block.endswith(b"\n") and at + len(lines[-1]) >= size:
+            offset, begun = offset + len(block), False
+        elif not block.endswith(b"\n") and offset + len(lines[-1]) >= size:
             break  # the newest line is not whole yet
     return size, None

@@ -142,7 +142,7 @@ async def staged(path: Path) -> AsyncIterator[BinaryIO]:
 async def receive(
     file: BinaryIO,
     chunks: AsyncIterator[bytes],
-    told: UploadOffer,
+    offer: UploadOffer,
     *,
     on_bytes: Callable[[int], None],
 ) -> Received:
@@ -151,8 +151,8 @@ async def receive(
     Bytes that arrived stay when the sender leaves or the disk is full. Raises ServiceError
     `wrong_offset`, `size_mismatch`, `sha256_mismatch` or `disk_full`.
     """
-    hasher = await to_thread.run_sync(_place, file, told)
-    place = told.offset
+    hasher = await to_thread.run_sync(_place, file, offer)
+    offset = offer.offset
 
     def write(block: bytes) -> None:
         with translate_disk_errors():
@@ -164,19 +164,19 @@ async def receive(
     try:
         async with aclosing(_blocks(chunks)) as blocks:
             async for block in blocks:
-                if place + len(block) > told.size_bytes:
-                    raise ServiceError("size_mismatch", f"{told.size_bytes} bytes were announced.")
+                if offset + len(block) > offer.size_bytes:
+                    raise ServiceError("size_mismatch", f"{offer.size_bytes} bytes were announced.")
                 await to_thread.run_sync(write, block)
-                place += len(block)
+                offset += len(block)
     finally:
         await asyncio.shield(to_thread.run_sync(_sync, file))
-    if place < told.size_bytes:
-        return Received(place, None)
+    if offset < offer.size_bytes:
+        return Received(offset, None)
     sha256 = hasher.hexdigest()
-    if told.sha256 is not None and sha256 != told.sha256:
+    if offer.sha256 is not None and sha256 != offer.sha256:
         await to_thread.run_sync(file.truncate, 0)
         raise ServiceError("sha256_mismatch", f"The bytes have the sha256 {sha256}.")
-    return Received(place, sha256)
+    return Received(offset, sha256)
 
 
 def _open(path: Path) -> BinaryIO:
@@ -195,18 +195,18 @@ def _locked(file: BinaryIO) -> bool:
     return True
 
 
-def _place(file: BinaryIO, told: UploadOffer) -> "hashlib._Hash":
+def _place(file: BinaryIO, offer: UploadOffer) -> "hashlib._Hash":
     """Stand at the offset, with the hash of all bytes before it."""
     held = os.fstat(file.fileno()).st_size
-    if told.offset not in (0, held):
-        raise WrongOffset(held_bytes=held, offset=told.offset)
-    if told.offset == 0:
+    if offer.offset not in (0, held):
+        raise WrongOffset(held_bytes=held, offset=offer.offset)
+    if offer.offset == 0:
         file.truncate(0)
     file.seek(0)
     hasher = hashlib.sha256()
     while block := file.read(CHUNK_BYTES):
         hasher.update(block)
-    check_space(file.fileno(), told.size_bytes - told.offset)
+    check_space(file.fileno(), offer.size_bytes - offer.offset)
     return hasher
 
 

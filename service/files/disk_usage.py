@@ -30,10 +30,10 @@ def folder_bytes(folder: Path) -> int:
 
 def bytes_by_use(data_dir: Path) -> dict[str, int]:
     """Return what the data folder takes for each of `USES`; their sum is that of `du`."""
-    found = dict.fromkeys(USES, 0)
+    sizes = dict.fromkeys(USES, 0)
     for path, size_bytes in _sizes(data_dir):
-        found[_use(path[len(str(data_dir)) + 1 :])] += size_bytes
-    return found
+        sizes[_use(path[len(str(data_dir)) + 1 :])] += size_bytes
+    return sizes
 
 
 class StorageMeter:

@@ -65,27 +65,27 @@ class Probes:
         # Made from the checked id, never from what the record says.
         return f"jobs/{self.job.id}/probes"
 
-    def check(self, asked: StoredQuery) -> Source:
+    def check(self, query: StoredQuery) -> Source:
         """Return the encoder that is meant. Raises ServiceError if nothing can be asked."""
         if self.job.kind != "train":
             raise ServiceError("wrong_state", "An ingest has no encoder.")
-        self._check_rows(asked.rows or [])
+        self._check_rows(query.rows or [])
         waiting = self.store.jobs.counts(kind="probe")["queued"]
         if waiting >= WAITING_MAX:
             raise ServiceError("too_many_probes", f"{waiting} probes wait already.")
-        return self._checkpoint(asked) if asked.checkpoint is not None else self._best()
+        return self._checkpoint(query) if query.checkpoint is not None else self._best()
 
-    def submit(self, asked: StoredQuery, source: Source, *, probe_id: str) -> Submitted:
+    def submit(self, query: StoredQuery, source: Source, *, probe_id: str) -> Submitted:
         """Queue it. The image lies in the probe's folder by now, if one was sent.
 
         The same rows of the same encoder answer the probe that was made before.
         """
         folder = self.data_dir / self.folder / probe_id
-        if not asked.is_image:
+        if not query.is_image:
             folder.mkdir(parents=True)
-        told = asked.model_copy(update={"checkpoint": source.checkpoint})
-        new = self._new(told, source, probe_id)
-        key = None if told.is_image else self._key(told, source)
+        stored = query.model_copy(update={"checkpoint": source.checkpoint})
+        new = self._new(stored, source, probe_id)
+        key = None if stored.is_image else self._key(stored, source)
 
         def submit() -> Submitted:
             return self.store.jobs.submit(
@@ -102,10 +102,10 @@ class Probes:
 
     def get(self, probe_id: str) -> JobRecord:
         """Raises NotFound, also for a probe of another job."""
-        found = self.store.jobs.get(probe_id)
-        if found.kind != "probe" or found.folder != f"{self.folder}/{probe_id}":
+        record = self.store.jobs.get(probe_id)
+        if record.kind != "probe" or record.folder != f"{self.folder}/{probe_id}":
             raise NotFound("probe", probe_id)
-        return found
+        return record
 
     def all(self) -> Iterator[JobRecord]:
         """Newest first."""
@@ -120,38 +120,40 @@ class Probes:
             hint = "Neighbours are rows of the dataset; train on another one to search there."
             raise ServiceError("wrong_state", "The job's dataset was deleted.", hint=hint) from None
         count = dataset.facts.rows if dataset.facts is not None else 0
-        for place, row in enumerate(rows):
+        for index, row in enumerate(rows):
             if row >= count:
-                raise invalid(f"#/rows/{place}", f"The dataset has rows 0 to {count - 1}.")
+                raise invalid(f"#/rows/{index}", f"The dataset has rows 0 to {count - 1}.")
 
     def _best(self) -> Source:
         job = self.job
         files = {file.name: file.sha256 for file in job.artifacts}
         if job.artifacts_folder is not None and WEIGHTS in files:
             return Source(job.artifacts_folder, None, files.get(TABLE, files[WEIGHTS]))
-        for one in self.store.jobs.checkpoints(job.id):
-            if folder_exists(self.data_dir, one.path):
-                return Source(one.path, one.step, one.manifest_sha256)
+        for checkpoint in self.store.jobs.checkpoints(job.id):
+            if folder_exists(self.data_dir, checkpoint.path):
+                return Source(checkpoint.path, checkpoint.step, checkpoint.manifest_sha256)
         raise ServiceError(
             "no_encoder", f"The job is {job.status} and has saved no checkpoint yet."
         )
 
-    def _checkpoint(self, asked: StoredQuery) -> Source:
-        told = [
-            one for one in self.store.jobs.checkpoints(self.job.id) if one.step == asked.checkpoint
+    def _checkpoint(self, query: StoredQuery) -> Source:
+        checkpoints = [
+            checkpoint
+            for checkpoint in self.store.jobs.checkpoints(self.job.id)
+            if checkpoint.step == query.checkpoint
         ]
-        for one in told:
-            if folder_exists(self.data_dir, one.path):
-                return Source(one.path, one.step, one.manifest_sha256)
-        if not told:
-            raise invalid("#/checkpoint", f"There is no checkpoint of step {asked.checkpoint}.")
+        for checkpoint in checkpoints:
+            if folder_exists(self.data_dir, checkpoint.path):
+                return Source(checkpoint.path, checkpoint.step, checkpoint.manifest_sha256)
+        if not checkpoints:
+            raise invalid("#/checkpoint", f"There is no checkpoint of step {query.checkpoint}.")
         raise ServiceError(
             "artifact_missing",
-            f"The checkpoint of step {asked.checkpoint} was replaced by newer ones.",
+            f"The checkpoint of step {query.checkpoint} was replaced by newer ones.",
             hint="Choose one that the list of checkpoints calls available, or leave it out.",
         )
 
-    def _new(self, told: StoredQuery, source: Source, probe_id: str) -> NewJob:
+    def _new(self, query: StoredQuery, source: Source, probe_id: str) -> NewJob:
         folder = f"{self.folder}/{probe_id}"
         spec = ProbeSpec(
             job=JobSpec.model_validate_json(self.job.resolved_json),
@@ -159,22 +161,22 @@ class Probes:
             checkpoint=source.checkpoint,
             encoder_sha256=source.sha256,
             features=f"{self.folder}/{FEATURES}",
-            rows=tuple(told.rows or ()),
-            image=f"{folder}/{IMAGE}" if told.is_image else None,
-            k=told.k,
+            rows=tuple(query.rows or ()),
+            image=f"{folder}/{IMAGE}" if query.is_image else None,
+            k=query.k,
         )
         return NewJob(
             kind="probe",
             pool=POOL,
             name=f"neighbours by {self.job.name}",
-            spec_json=told.model_dump_json(),
+            spec_json=query.model_dump_json(),
             resolved_json=spec.model_dump_json(),
             inputs={"dataset": self.job.inputs.get("dataset", "")},
             folder=folder,
         )
 
-    def _key(self, told: StoredQuery, source: Source) -> str:
-        return f"probe:{self.job.id}:{source.sha256}:{fingerprint(told)}"
+    def _key(self, query: StoredQuery, source: Source) -> str:
+        return f"probe:{self.job.id}:{source.sha256}:{fingerprint(query)}"
 
 
 def every(store: Store) -> Iterator[JobRecord]:
@@ -214,21 +216,21 @@ def forget_old(store: Store, data_dir: Path, *, older_s: float = KEPT_S) -> int:
 
     Folders of probes that the store does not know are swept too: a lost store loses its probes.
     """
-    before_s, gone = time.time() - older_s, 0
+    before_s, removed = time.time() - older_s, 0
     for record in list(every(store)):
         job_id = record.folder.split("/")[1]
         if record.created_at_s < before_s or not (data_dir / "jobs" / job_id).is_dir():
-            gone += forget(store, data_dir, record)
-    known = {record.id for record in every(store)}
+            removed += forget(store, data_dir, record)
+    known_ids = {record.id for record in every(store)}
     for folder in (data_dir / "jobs").glob("job_*/probes/probe_*"):
-        if folder.name not in known and _changed_s(folder) < before_s:
+        if folder.name not in known_ids and _changed_s(folder) < before_s:
             shutil.rmtree(folder, ignore_errors=True)
-            gone += 1
+            removed += 1
     for file in (data_dir / "jobs").glob(f"job_*/probes/{FEATURES}/*"):
         if _changed_s(file) < before_s:
             file.unlink(missing_ok=True)
-            gone += 1
-    return gone
+            removed += 1
+    return removed
 
 
 def _changed_s(path: Path) -> float:

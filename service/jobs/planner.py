@@ -65,7 +65,7 @@ def names_in(spec: JobSpec) -> Iterator[str]:
         yield spec.test_dataset
 
 
-def plan(spec: JobSpec, found: Mapping[str, DatasetRecord]) -> Plan:
+def plan(spec: JobSpec, datasets: Mapping[str, DatasetRecord]) -> Plan:
     """Fill the holes of `spec`; `found` is what the store has of `names_in(spec)`.
 
     Raises ServiceError `invalid`, `no_dataset`, `dataset_not_ready`, SpecError.
@@ -75,10 +75,10 @@ def plan(spec: JobSpec, found: Mapping[str, DatasetRecord]) -> Plan:
             f"The pool {INGEST_POOL} prepares datasets; trainings go to another, such as train."
         )
         raise invalid("#/pool", detail)
-    train, facts = _ready(found, spec.dataset, "dataset")
+    train, facts = _ready(datasets, spec.dataset, "dataset")
     inputs = {"dataset": train.pack or ""}
     if spec.test_dataset is not None:
-        test, test_facts = _ready(found, spec.test_dataset, "test_dataset")
+        test, test_facts = _ready(datasets, spec.test_dataset, "test_dataset")
         _check_labels(facts, test_facts)
         check_alike(facts, test_facts)
         inputs["test_dataset"] = test.pack or ""
@@ -116,9 +116,9 @@ def preview(sent: JobSpec, store: Store) -> PlannedJob:
 
 
 def _ready(
-    found: Mapping[str, DatasetRecord], name: str, field: str
+    datasets: Mapping[str, DatasetRecord], name: str, field: str
 ) -> tuple[DatasetRecord, DatasetFacts]:
-    record = found.get(name)
+    record = datasets.get(name)
     if record is None:
         raise invalid(f"#/{field}", f"There is no dataset {name[:128]!r}.", code="no_dataset")
     if record.status != "ready" or record.facts is None or record.pack is None:

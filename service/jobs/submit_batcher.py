@@ -67,7 +67,9 @@ class SubmitBatcher:
                 outcomes = await loop.run_in_executor(self._thread, self._outcomes, batch)
             except Exception as error:
                 outcomes = [error] * len(batch)
-            away = next((one for one in outcomes if isinstance(one, StoreUnavailable)), None)
+            away = next(
+                (outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)), None
+            )
             if away is not None:  # who came meanwhile would only wait as long for the same
                 late = self._take(len(self._waiting))
                 batch, outcomes = [*batch, *late], [*outcomes, *[away] * len(late)]
@@ -90,10 +92,10 @@ class SubmitBatcher:
         return [next(done) if isinstance(one, Submission) else one for one in planned]
 
 
-def _planned(asked: _Asked, found: Mapping[str, DatasetRecord]) -> Submission | Exception:
+def _planned(asked: _Asked, datasets: Mapping[str, DatasetRecord]) -> Submission | Exception:
     """Plan one submission. Return an exception, so one bad spec does not fail the batch."""
     try:
-        planned = plan(asked.spec, found)
+        planned = plan(asked.spec, datasets)
         job_id = new_id("job")
         return Submission(
             new=planned.job(job_id),

@@ -21,20 +21,20 @@ def waiting_reason(job: JobRecord, workers: Sequence[WorkerRecord]) -> WaitingRe
 
 def pool_reason(pool: str, workers: Sequence[WorkerRecord]) -> WaitingReason | None:
     """Return why no job of the pool can start; None if a worker may take one."""
-    living = [one for one in workers if one.state != "lost" and pool in one.pools]
-    if not living:
+    live = [worker for worker in workers if worker.state != "lost" and pool in worker.pools]
+    if not live:
         return WaitingReason(
             code="no_worker",
             message=f"No worker serves the pool {pool}.",
             hint=f"Start one: `python -m worker` with MOCO_POOLS={pool}. `moco up` starts workers "
             "for the pools train and ingest. Or submit the job to another pool.",
         )
-    if all(one.state == "draining" for one in living):
-        ids = ", ".join(one.id for one in living[:3])
+    if all(worker.state == "draining" for worker in live):
+        ids = ", ".join(worker.id for worker in live[:3])
         return WaitingReason(
             code="workers_draining",
             message=f"All workers of the pool {pool} are draining: {ids}.",
-            hint=f"Let one take jobs again: `moco workers undrain {living[0].id}`.",
+            hint=f"Let one take jobs again: `moco workers undrain {live[0].id}`.",
         )
     return None
 

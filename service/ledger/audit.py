@@ -33,8 +33,8 @@ def audit(store: Store, data_dir: Path, *, deep: bool = False) -> AuditResult:
         if not findings:
             break
         scan = scan_all(store.client)
-        found = _look(data_dir, scan, deep=deep)
-        findings = [one for one in findings if one in found]
+        again = _look(data_dir, scan, deep=deep)
+        findings = [finding for finding in findings if finding in again]
     return AuditResult(len(scan.jobs), len(scan.datasets), tuple(findings))
 
 

@@ -34,19 +34,21 @@ def _checkpoints(data_dir: Path, indexes: JobIndexes, *, deep: bool) -> Iterator
     """The newest must be there. Older ones were pruned, or are whole."""
     record = indexes.record
     is_done = record.status == "succeeded" and not deep
-    told = indexes.checkpoints if deep else indexes.checkpoints[-1:]
-    for one in () if is_done else told:
+    checkpoints = indexes.checkpoints if deep else indexes.checkpoints[-1:]
+    for checkpoint in () if is_done else checkpoints:
         try:
-            manifest = (data_dir / one.path / MANIFEST).read_bytes()
+            manifest = (data_dir / checkpoint.path / MANIFEST).read_bytes()
         except OSError:
-            if one.path == record.checkpoint and record.status != "succeeded":
-                yield Finding("no_checkpoint", one.path, "Its manifest is not there.", _RESUME)
+            if checkpoint.path == record.checkpoint and record.status != "succeeded":
+                yield Finding(
+                    "no_checkpoint", checkpoint.path, "Its manifest is not there.", _RESUME
+                )
             continue
-        if hashlib.sha256(manifest).hexdigest() != one.manifest_sha256:
-            yield Finding("bad_checkpoint", one.path, "Its manifest was changed.", _RESUME)
+        if hashlib.sha256(manifest).hexdigest() != checkpoint.manifest_sha256:
+            yield Finding("bad_checkpoint", checkpoint.path, "Its manifest was changed.", _RESUME)
             continue
-        for name, why in _differing(data_dir / one.path, _listed(manifest)):
-            yield Finding("bad_checkpoint", f"{one.path}/{name}", why, _RESUME)
+        for name, why in _differing(data_dir / checkpoint.path, _listed(manifest)):
+            yield Finding("bad_checkpoint", f"{checkpoint.path}/{name}", why, _RESUME)
 
 
 def _artifacts(data_dir: Path, indexes: JobIndexes) -> Iterator[Finding]:
@@ -54,13 +56,13 @@ def _artifacts(data_dir: Path, indexes: JobIndexes) -> Iterator[Finding]:
     if record.status != "succeeded" or record.artifacts_folder is None:
         return
     folder = data_dir / record.artifacts_folder
-    files = {one.name: (one.size_bytes, one.sha256) for one in record.artifacts}
+    files = {file.name: (file.size_bytes, file.sha256) for file in record.artifacts}
     hint = "Restore the file from a backup, or submit the job again: it ends in the same bits."
     for name, why in _differing(folder, files):
         yield Finding("bad_artifact", f"{record.artifacts_folder}/{name}", why, hint)
     if SUMS in files and (folder / SUMS).is_file():
-        told = {row.split(maxsplit=1)[1]: row.split()[0] for row in _rows(folder / SUMS)}
-        for name, sha256 in told.items():
+        sums = {row.split(maxsplit=1)[1]: row.split()[0] for row in _rows(folder / SUMS)}
+        for name, sha256 in sums.items():
             if name in files and files[name][1] != sha256:
                 where = f"{record.artifacts_folder}/{SUMS}"
                 yield Finding("bad_artifact", where, f"It says otherwise of {name}.", hint)
@@ -86,8 +88,10 @@ def _drafts(data_dir: Path, indexes: JobIndexes) -> Iterator[Finding]:
 def _pack(data_dir: Path, pack: str, *, deep: bool) -> Iterator[Finding]:
     hint = "Add the dataset again; jobs that use it cannot run."
     try:
-        told: Any = json.loads((data_dir / pack / "pack.json").read_bytes())
-        files = {name: (row["size_bytes"], row["sha256"]) for name, row in told["files"].items()}
+        pack_json: Any = json.loads((data_dir / pack / "pack.json").read_bytes())
+        files = {
+            name: (row["size_bytes"], row["sha256"]) for name, row in pack_json["files"].items()
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         yield Finding("bad_pack", pack, "pack.json is not there or not readable.", hint)
         return

@@ -46,9 +46,9 @@ def compare(
 
 def _damaged(folders: Iterable[Folder]) -> Iterator[Finding]:
     for folder in folders:
-        for place in folder.damaged:
+        for line in folder.damaged:
             yield Finding(
-                "damaged_line", place, "It is no line of a ledger.", "See what wrote there."
+                "damaged_line", line, "It is no line of a ledger.", "See what wrote there."
             )
 
 
@@ -74,17 +74,17 @@ def _without_folder(ledgers: dict[str, JobLedger], scan: FullScan) -> Iterator[F
 def _state(indexes: JobIndexes) -> Iterator[Finding]:
     """One status, its index, the index of all; ready exactly if queued, leased if running."""
     record = indexes.record
-    told = f"It is {record.status}"
+    state = f"It is {record.status}"
     if indexes.statuses != (record.status,) or not indexes.listed:
         names = ", ".join(indexes.statuses) or "no status"
-        yield Finding("two_states", record.id, f"{told}, listed under {names}.", "Report it.")
+        yield Finding("two_states", record.id, f"{state}, listed under {names}.", "Report it.")
     wanted = (record.pool,) if record.status == "queued" else ()
     if indexes.ready != wanted:
-        detail = f"{told}, and stands in line in: {', '.join(indexes.ready) or 'no pool'}."
+        detail = f"{state}, and stands in line in: {', '.join(indexes.ready) or 'no pool'}."
         yield Finding("wrong_line", record.id, detail, "Report it.")
     if indexes.leased != (record.status in ("running", "stopping")):
         has = "has a" if indexes.leased else "has no"
-        yield Finding("wrong_lease", record.id, f"{told}, and {has} lease.", "Report it.")
+        yield Finding("wrong_lease", record.id, f"{state}, and {has} lease.", "Report it.")
 
 
 def _completions(job: JobLedger, indexes: JobIndexes | None) -> Iterator[Finding]:
@@ -104,7 +104,7 @@ def _completions(job: JobLedger, indexes: JobIndexes | None) -> Iterator[Finding
 
 def _datasets(folders: Sequence[Folder], scan: FullScan) -> Iterator[Finding]:
     names = Counter(record.name for record in scan.datasets.values())
-    known = {folder.name for folder in folders if folder.lines}
+    on_disk = {folder.name for folder in folders if folder.lines}
     for folder in folders:
         created = next((line for line in folder.lines if isinstance(line, DatasetCreated)), None)
         if created is None or folder.name in scan.datasets or dataset_deletion(folder.lines):
@@ -115,7 +115,7 @@ def _datasets(folders: Sequence[Folder], scan: FullScan) -> Iterator[Finding]:
                 "missing_dataset", folder.name, "It is on the disk, not in Redis.", RECONCILE
             )
     for id in scan.datasets:
-        if id not in known:
+        if id not in on_disk:
             yield Finding(
                 "no_ledger", id, "The dataset is in Redis only.", "Add it again before Redis goes."
             )

@@ -40,15 +40,15 @@ class _Claim(NamedTuple):
 
 def old_life(job: JobLedger, data_dir: Path) -> OldJob:
     """The job of `job` as it was."""
-    return old_job(job, is_there=lambda told: is_there(data_dir, told), now_s=time.time())
+    return old_job(job, is_there=lambda line: is_there(data_dir, line), now_s=time.time())
 
 
-def restore_datasets(store: Store, data_dir: Path, shelves: Sequence[Folder]) -> int:
+def restore_datasets(store: Store, data_dir: Path, folders: Sequence[Folder]) -> int:
     """Restore what Redis does not know; how many those were.
 
     A create that was never accepted, because another dataset had the name, is removed.
     """
-    claims = [claim for shelf in shelves if (claim := _claim(shelf, data_dir))]
+    claims = [claim for folder in folders if (claim := _claim(folder, data_dir))]
     ordered = sorted(claims, key=lambda claim: claim[:2])
     holders = {claim.record.name: claim for claim in ordered if claim.rank >= 0}
     made = 0
@@ -62,7 +62,7 @@ def restore_datasets(store: Store, data_dir: Path, shelves: Sequence[Folder]) ->
 
 
 def finish_dataset_deletions(
-    delete: Callable[..., None], data_dir: Path, shelves: Iterable[Folder]
+    delete: Callable[..., None], data_dir: Path, folders: Iterable[Folder]
 ) -> int:
     """Let Redis decide every deletion that is open; return how many were carried out.
 
@@ -70,41 +70,43 @@ def finish_dataset_deletions(
     the dataset voids the request. Raises StoreUnavailable, OSError; may be called again.
     """
     done = 0
-    for shelf in shelves:
-        request = dataset_deletion(shelf.lines)
+    for folder in folders:
+        request = dataset_deletion(folder.lines)
         if request is None:
             continue
         try:
-            delete(shelf.name, op=request.op)
+            delete(folder.name, op=request.op)
         except NotFound:
             pass  # forgotten before, and its files are still there
         except DatasetInUse:
-            writer.append(data_dir / shelf.path, Refused(op=request.op))
+            writer.append(data_dir / folder.path, Refused(op=request.op))
             continue
-        drop(data_dir / shelf.path)
+        drop(data_dir / folder.path)
         done += 1
     return done
 
 
-def is_open(shelf: Folder) -> bool:
+def is_open(folder: Folder) -> bool:
     """Return whether the dataset may never have been accepted: nothing came after its create."""
-    used = any(isinstance(line, ContentWhole) for line in shelf.lines) or shelf.job_ledgers()
-    return not used and not shelf.attempts and not renames(shelf.lines)
+    used = any(isinstance(line, ContentWhole) for line in folder.lines) or folder.job_ledgers()
+    return not used and not folder.attempts and not renames(folder.lines)
 
 
-def _claim(shelf: Folder, data_dir: Path) -> _Claim | None:
-    ledgers = [job for job in shelf.job_ledgers() if not job.deleted]
+def _claim(folder: Folder, data_dir: Path) -> _Claim | None:
+    ledgers = [job for job in folder.job_ledgers() if not job.deleted]
     ingests = [old_life(job, data_dir) for job in ledgers]
-    record = old_dataset(shelf.lines, ingests)
+    record = old_dataset(folder.lines, ingests)
     if record is None:
         return None
     if record.status == "ready":
         record = replace(record, facts=facts_of(ledgers[-1]))
-    return _Claim(*_strength(shelf, record, ingests), record, shelf)
+    return _Claim(*_strength(folder, record, ingests), record, folder)
 
 
-def _strength(shelf: Folder, record: DatasetRecord, ingests: Sequence[OldJob]) -> tuple[int, float]:
-    changed = renames(shelf.lines)
+def _strength(
+    folder: Folder, record: DatasetRecord, ingests: Sequence[OldJob]
+) -> tuple[int, float]:
+    changed = renames(folder.lines)
     at_s = changed[-1].at_s if changed else record.created_at_s
     if record.replace:
         if record.status != "ready":
@@ -112,7 +114,7 @@ def _strength(shelf: Folder, record: DatasetRecord, ingests: Sequence[OldJob]) -
         return 2, ingests[-1].finished_at_s or at_s
     if ingests and ingests[-1].status in ("failed", "cancelled"):
         return 0, at_s
-    return (1 if is_open(shelf) else 2), at_s
+    return (1 if is_open(folder) else 2), at_s
 
 
 def _old(claim: _Claim, holder: _Claim | None) -> OldDataset:

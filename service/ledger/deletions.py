@@ -40,8 +40,8 @@ def settle_unanswered(journal: JournaledStore) -> None:
         settle_deletions(journal.store, journal.data_dir, [name])
         journal.unsettled.discard(name)
     for name in journal.unsettled_datasets.copy():
-        shelf = read_folder(journal.data_dir, f"datasets/{name}")
-        finish_dataset_deletions(journal.store.datasets.delete, journal.data_dir, [shelf])
+        folder = read_folder(journal.data_dir, f"datasets/{name}")
+        finish_dataset_deletions(journal.store.datasets.delete, journal.data_dir, [folder])
         journal.unsettled_datasets.discard(name)
 
 

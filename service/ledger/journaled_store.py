@@ -93,40 +93,40 @@ class JournaledStore:
 
         All of them wait once for the disk and once for Redis; `each` is that of `writer.begin_all`.
         """
-        pending = [_PendingSubmit(one, self.data_dir / one.new.folder) for one in batch]
-        for one in pending:
-            with one:
+        pending = [_PendingSubmit(submit, self.data_dir / submit.new.folder) for submit in batch]
+        for submit in pending:
+            with submit:
                 reach("api.pre_ledger")
         self._write(_open(pending), each)
-        for one in _open(pending):
-            with one:
+        for submit in _open(pending):
+            with submit:
                 reach("api.pre_submit")
         self._ask(_open(pending))
-        return [one.outcome for one in pending if one.outcome is not None]
+        return [submit.outcome for submit in pending if submit.outcome is not None]
 
     def _write(self, pending: Sequence["_PendingSubmit"], each: writer.Each) -> None:
         """To the ledgers, before Redis is asked."""
-        firsts = [(one.folder, _line(one.asked)) for one in pending]
-        for one, begun in zip(pending, writer.begin_all(firsts, each=each), strict=True):
+        firsts = [(submit.folder, _line(submit.asked)) for submit in pending]
+        for submit, begun in zip(pending, writer.begin_all(firsts, each=each), strict=True):
             if isinstance(begun, OSError):
-                one.outcome = begun
+                submit.outcome = begun
             else:
-                one.is_mine = begun
+                submit.is_mine = begun
 
     def _ask(self, pending: Sequence["_PendingSubmit"]) -> None:
         """Submit to Redis what is in the ledgers."""
         answers: list[Submitted | StoreError]
         try:
-            answers = self.store.jobs.submit_all([one.asked for one in pending])
+            answers = self.store.jobs.submit_all([submit.asked for submit in pending])
         except StoreUnavailable as error:
             answers = [error] * len(pending)
-        for one, answer in zip(pending, answers, strict=True):
-            one.outcome = answer
-            with one:
+        for submit, answer in zip(pending, answers, strict=True):
+            submit.outcome = answer
+            with submit:
                 if isinstance(answer, Submitted):
                     reach("api.post_submit")
-                if one.made_no_job(answer):
-                    self._retract(one.folder, one.asked.job_id, is_mine=one.is_mine)
+                if submit.made_no_job(answer):
+                    self._retract(submit.folder, submit.asked.job_id, is_mine=submit.is_mine)
 
     def control(self, id: str, verb: Verb) -> JobRecord:
         """`cancel`, `pause` or `resume`. Raises NotFound, WrongState."""
@@ -281,7 +281,7 @@ class _PendingSubmit:
 
 def _open(pending: Sequence[_PendingSubmit]) -> list[_PendingSubmit]:
     """Those that nothing has come of yet."""
-    return [one for one in pending if one.outcome is None]
+    return [submit for submit in pending if submit.outcome is None]
 
 
 def _line(asked: Submission) -> JobSubmitted:

@@ -48,15 +48,15 @@ class Folder:
 
     def job_ledgers(self) -> tuple[JobLedger, ...]:
         """The jobs that were submitted here, in order; several ingests may share a dataset."""
-        told = [line for line in self.lines if isinstance(line, JobSubmitted)]
-        return tuple(JobLedger(line, self.lines, self.attempts) for line in told)
+        submitted = [line for line in self.lines if isinstance(line, JobSubmitted)]
+        return tuple(JobLedger(line, self.lines, self.attempts) for line in submitted)
 
 
 def folder_names(data_dir: Path, kind: str) -> list[str]:
     """The folders under `jobs` or `datasets`, in order; those being removed are left out."""
     try:
-        with os.scandir(data_dir / kind) as found:
-            names = [entry.name for entry in found if not entry.name.endswith(DELETED)]
+        with os.scandir(data_dir / kind) as entries:
+            names = [entry.name for entry in entries if not entry.name.endswith(DELETED)]
     except FileNotFoundError:
         return []
     return sorted(names)
@@ -74,15 +74,15 @@ def read_folder(data_dir: Path, path: str) -> Folder:
     lines, damaged = _read(data_dir, f"{path}/{LEDGER}", JOB_LINE)
     attempts: dict[int, tuple[AttemptLine, ...]] = {}
     for number in _numbers(data_dir / path / "attempts"):
-        told, bad = _read(data_dir, f"{path}/attempts/{number}/{LEDGER}", ATTEMPT_LINE)
-        attempts[number] = told
+        attempt_lines, bad = _read(data_dir, f"{path}/attempts/{number}/{LEDGER}", ATTEMPT_LINE)
+        attempts[number] = attempt_lines
         damaged += bad
     return Folder(path.rpartition("/")[2], path, lines, attempts, damaged)
 
 
-def is_there(data_dir: Path, told: CheckpointTold) -> bool:
+def is_there(data_dir: Path, line: CheckpointTold) -> bool:
     """Return whether the checkpoint is complete and was not removed since."""
-    return os.path.exists(data_dir / told.path / MANIFEST)
+    return os.path.exists(data_dir / line.path / MANIFEST)
 
 
 def parse(data: bytes, kind: TypeAdapter[AnyLine]) -> tuple[tuple[AnyLine, ...], tuple[int, ...]]:
@@ -135,7 +135,7 @@ def _version_of(row: bytes) -> int:
 
 def _numbers(folder: Path) -> list[int]:
     try:
-        with os.scandir(folder) as found:
-            return sorted(int(entry.name) for entry in found if entry.name.isdecimal())
+        with os.scandir(folder) as entries:
+            return sorted(int(entry.name) for entry in entries if entry.name.isdecimal())
     except OSError:
         return []

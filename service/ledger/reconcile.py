@@ -112,8 +112,8 @@ def _forgotten(job_id: str) -> Deleted:
 
 
 def _present(store: Store, ids: Sequence[str]) -> set[str]:
-    found: set[str] = set()
+    present: set[str] = set()
     for batch in batches(ids, 1000):
         there = store.rebuild.present(batch, what="job")
-        found |= {id for id, is_here in zip(batch, there, strict=True) if is_here}
-    return found
+        present |= {id for id, is_here in zip(batch, there, strict=True) if is_here}
+    return present

@@ -75,7 +75,7 @@ class JobLedger:
         """Every request to forget the job that is not refused, whether or not it still stands."""
         job_id, refused = self.submitted.job_id, _refused(self.lines)
         asked = (line for line in self.lines if isinstance(line, Deleted))
-        return tuple(one for one in asked if one.job_id == job_id and one.op not in refused)
+        return tuple(line for line in asked if line.job_id == job_id and line.op not in refused)
 
     @property
     def controls(self) -> tuple[Controlled, ...]:
@@ -109,19 +109,19 @@ class JobLedger:
 
 def old_job(job: JobLedger, *, is_there: Callable[[CheckpointTold], bool], now_s: float) -> OldJob:
     """The job as it was. `is_there` tells whether a checkpoint lies whole on the disk."""
-    told, ended = job.submitted, job.ended(_newest(job))
+    submitted, ended = job.submitted, job.ended(_newest(job))
     status, since_s = _followed(job, ended)
     why = ended if ended is not None and ended.status == status else None
     done = ended if status == "succeeded" else None
     checkpoints = _checkpoints(job, is_there)
     return OldJob(
-        id=told.job_id,
-        new=told.as_new(),
+        id=submitted.job_id,
+        new=submitted.as_new(),
         status=status,
         code=why.code if why else "",
         message=why.message if why else "",
         hint=why.hint if why else "",
-        created_at_s=told.created_at_s,
+        created_at_s=submitted.created_at_s,
         started_at_s=_started_at_s(job),
         finished_at_s=since_s if status in TERMINAL else None,
         attempt=job.attempt,
@@ -132,9 +132,9 @@ def old_job(job: JobLedger, *, is_there: Callable[[CheckpointTold], bool], now_s
         checkpoints=checkpoints,
         artifacts=done.artifacts if done else (),
         artifacts_folder=done.artifacts_folder if done else None,
-        idem_key=told.idem_key,
-        fingerprint=told.fingerprint,
-        idem_s=int(max(0.0, told.created_at_s + IDEMPOTENCY_S - now_s)),
+        idem_key=submitted.idem_key,
+        fingerprint=submitted.fingerprint,
+        idem_s=int(max(0.0, submitted.created_at_s + IDEMPOTENCY_S - now_s)),
     )
 
 
@@ -268,11 +268,11 @@ def _checkpoints(
     job: JobLedger, is_there: Callable[[CheckpointTold], bool]
 ) -> tuple[CheckpointRecord, ...]:
     """Those that lie on the disk, newest last; of one step the latest."""
-    found: dict[int, CheckpointRecord] = {}
+    by_step: dict[int, CheckpointRecord] = {}
     for number, lines in job.own.items():
         for line in lines:
             if isinstance(line, CheckpointTold) and is_there(line):
-                found[line.step] = CheckpointRecord(
+                by_step[line.step] = CheckpointRecord(
                     step=line.step,
                     path=line.path,
                     manifest_sha256=line.manifest_sha256,
@@ -280,7 +280,7 @@ def _checkpoints(
                     attempt=number,
                     created_at_s=line.at_s,
                 )
-    return tuple(found[step] for step in sorted(found))
+    return tuple(by_step[step] for step in sorted(by_step))
 
 
 def _progress(

@@ -54,14 +54,14 @@ def begin_all(
     `map` of a pool of threads, begins side by side wait together. The folders above them, which
     hold their names, are synced once and last.
     """
-    found = list(each(_begin, firsts))
-    lost = {above: error for above in _above(firsts, found) if (error := _unsynced(above))}
+    begun = list(each(_begin, firsts))
+    lost = {above: error for above in _above(firsts, begun) if (error := _unsynced(above))}
     for n, (folder, _) in enumerate(firsts):
-        if folder.parent in lost and not isinstance(found[n], OSError):
-            if found[n]:
+        if folder.parent in lost and not isinstance(begun[n], OSError):
+            if begun[n]:
                 shutil.rmtree(folder, ignore_errors=True)
-            found[n] = lost[folder.parent]
-    return found
+            begun[n] = lost[folder.parent]
+    return begun
 
 
 def append(folder: Path, line: LedgerLine) -> None:
@@ -216,11 +216,13 @@ def _begin(first: tuple[Path, LedgerLine]) -> bool | OSError:
 
 
 def _above(
-    firsts: Sequence[tuple[Path, LedgerLine]], found: Sequence[bool | OSError]
+    firsts: Sequence[tuple[Path, LedgerLine]], begun: Sequence[bool | OSError]
 ) -> Iterable[Path]:
     """The folders above those that were begun, each once."""
-    begun = zip(firsts, found, strict=True)
-    return dict.fromkeys(one.parent for (one, _), its in begun if not isinstance(its, OSError))
+    pairs = zip(firsts, begun, strict=True)
+    return dict.fromkeys(
+        folder.parent for (folder, _), its in pairs if not isinstance(its, OSError)
+    )
 
 
 def _unsynced(folder: Path) -> OSError | None:

@@ -43,10 +43,10 @@ class CleanupThread(PeriodicThread):
         """Look once."""
         context = RetentionContext(self._journal, self._settings, time.time())
         try:
-            for one in due(list(removable(context)), bytes_max=self._settings.removable_bytes_max):
+            for item in due(list(removable(context)), bytes_max=self._settings.removable_bytes_max):
                 if self._stopping.is_set():
                     return
-                self._remove(one)
+                self._remove(item)
             if count := trim_events(context, self._trimmed):
                 log.info("events_removed", count=count)
         except (StoreError, OSError) as error:
@@ -54,16 +54,16 @@ class CleanupThread(PeriodicThread):
         self._forget_probes()
         self._forget_old_keys()
 
-    def _remove(self, one: Removable) -> None:
+    def _remove(self, item: Removable) -> None:
         try:
-            one.remove()
+            item.remove()
         except (NotFound, WrongState, DatasetInUse, ServiceError) as error:  # it is of use again
-            log.info("kept", kind=one.kind, id=one.id, reason=str(error))
+            log.info("kept", kind=item.kind, id=item.id, reason=str(error))
         except OSError as error:
-            log.warning("not_removed", kind=one.kind, id=one.id, error=str(error))
+            log.warning("not_removed", kind=item.kind, id=item.id, error=str(error))
         else:
-            age_s = round(one.age_s)
-            log.info("removed", kind=one.kind, id=one.id, age_s=age_s, size_bytes=one.size_bytes)
+            age_s = round(item.age_s)
+            log.info("removed", kind=item.kind, id=item.id, age_s=age_s, size_bytes=item.size_bytes)
 
     def _forget_probes(self) -> None:
         try:

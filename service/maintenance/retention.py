@@ -63,20 +63,20 @@ class RetentionContext:
         return self.journal.data_dir
 
 
-def due(found: Sequence[Removable], *, bytes_max: int | None) -> list[Removable]:
+def due(items: Sequence[Removable], *, bytes_max: int | None) -> list[Removable]:
     """Return what must go: all that is too old, then for its size what is missed least."""
-    old = [one for one in found if one.kept_s is not None and one.age_s > one.kept_s]
+    old = [item for item in items if item.kept_s is not None and item.age_s > item.kept_s]
     if bytes_max is None:
         return old
-    gone = {id(one) for one in old}
-    rest = [one for one in found if id(one) not in gone]
-    over = sum(one.size_bytes for one in rest) - bytes_max
-    for one in sorted(rest, key=lambda one: (ORDER.index(one.kind), -one.age_s)):
+    removed = {id(item) for item in old}
+    rest = [item for item in items if id(item) not in removed]
+    over = sum(item.size_bytes for item in rest) - bytes_max
+    for item in sorted(rest, key=lambda item: (ORDER.index(item.kind), -item.age_s)):
         if over <= 0:
             break
-        if one.age_s > CALM_S and one.size_bytes:
-            old.append(one)
-            over -= one.size_bytes
+        if item.age_s > CALM_S and item.size_bytes:
+            old.append(item)
+            over -= item.size_bytes
     return old
 
 

@@ -45,8 +45,8 @@ class Keys(NamedTuple):
         """Return the role that `key` has. Every wrong key takes the same time."""
         role: Role | None = None
         for name in reversed(get_args(Role)):
-            known = getattr(self, name)
-            if known is not None and hmac.compare_digest(_digest(key), _digest(known.encode())):
+            own_key = getattr(self, name)
+            if own_key is not None and hmac.compare_digest(_digest(key), _digest(own_key.encode())):
                 role = name
         return role
 

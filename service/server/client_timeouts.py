@@ -60,8 +60,12 @@ class TimeoutProtocol(HttpToolsProtocol):
         """One more: if they are too many, one that only waits has to go."""
         super().connection_made(transport)
         if len(self.connections) > self._timeouts.connections:
-            there = [one for one in self.connections if isinstance(one, TimeoutProtocol)]
-            there = [one for one in there if not one.transport.is_closing()]
+            there = [
+                connection
+                for connection in self.connections
+                if isinstance(connection, TimeoutProtocol)
+            ]
+            there = [connection for connection in there if not connection.transport.is_closing()]
             if len(there) > self._timeouts.connections:
                 _longest_waiting(there, default=self).drop("crowd")
 
@@ -177,17 +181,21 @@ def protocol(timeouts: ClientTimeouts, on_slow: OnSlow) -> type[TimeoutProtocol]
 
 def charge(connections: Iterable[object], elapsed_s: float) -> None:
     """Charge every connection."""
-    for one in list(connections):
-        if isinstance(one, TimeoutProtocol):
-            one.charge(elapsed_s)
+    for connection in list(connections):
+        if isinstance(connection, TimeoutProtocol):
+            connection.charge(elapsed_s)
 
 
 def _longest_waiting(
-    found: Iterable[TimeoutProtocol], *, default: TimeoutProtocol
+    connections: Iterable[TimeoutProtocol], *, default: TimeoutProtocol
 ) -> TimeoutProtocol:
     """The one that has sent nothing for longest; else one at rest; else `default`, the newest."""
-    idle = [one for one in found if one is not default and one.is_idle()]
-    late = [one for one in idle if one.waits_for() == "head"]
+    idle = [
+        connection
+        for connection in connections
+        if connection is not default and connection.is_idle()
+    ]
+    late = [connection for connection in idle if connection.waits_for() == "head"]
     return min(late or idle, key=TimeoutProtocol.left_s, default=default)
 
 

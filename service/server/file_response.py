@@ -117,14 +117,14 @@ class RangeFileResponse(Response):
             self.file.close()
 
     async def _send_bytes(self, send: Send) -> None:
-        place, end = self.span
-        while place < end:
-            size = min(CHUNK_BYTES, end - place)
-            chunk = await run_in_threadpool(os.pread, self.file.fileno(), size, place)
+        offset, end = self.span
+        while offset < end:
+            size = min(CHUNK_BYTES, end - offset)
+            chunk = await run_in_threadpool(os.pread, self.file.fileno(), size, offset)
             if not chunk:
-                raise OSError(f"{end - place} bytes of a file are missing")
-            place += len(chunk)
+                raise OSError(f"{end - offset} bytes of a file are missing")
+            offset += len(chunk)
             self.on_sent(len(chunk))
-            await send({"type": "http.response.body", "body": chunk, "more_body": place < end})
+            await send({"type": "http.response.body", "body": chunk, "more_body": offset < end})
         if self.span.start == end:
             await send({"type": "http.response.body", "body": b""})

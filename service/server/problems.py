@@ -272,12 +272,12 @@ def _of_http(error: HTTPException) -> Problem:
 
 
 def _of_validation(error: RequestValidationError) -> Problem:
-    found = [
-        FieldError(_pointer(one, error.body), _words(one)) for one in error.errors()[:ERRORS_MAX]
+    fields = [
+        FieldError(_pointer(row, error.body), _words(row)) for row in error.errors()[:ERRORS_MAX]
     ]
-    first, more = found[0], len(error.errors()) - 1
+    first, more = fields[0], len(error.errors()) - 1
     detail = f"{first.pointer}: {first.detail}" + (f" (and {more} more)" if more else "")
-    return Problem("invalid", detail, errors=found)
+    return Problem("invalid", detail, errors=fields)
 
 
 def _words(error: Mapping[str, Any]) -> str:
@@ -292,8 +292,8 @@ def _pointer(error: Mapping[str, Any], body: object) -> str:
     if where != "body":
         return "/".join([str(where), *(str(part)[:64] for part in parts)])
     node, path = body, list[str]()
-    for place, part in enumerate(parts):
-        is_last = place == len(parts) - 1
+    for depth, part in enumerate(parts):
+        is_last = depth == len(parts) - 1
         if isinstance(node, dict):
             if part not in node and not (is_last and error["type"] == "missing"):
                 continue

@@ -104,8 +104,8 @@ class Sessions:
             return None
         role: Role = "full" if match[1] == "full" else "read"
         signed = hmac.compare_digest(self._seal(role, value.rpartition(".")[0]), match[4])
-        known = getattr(self.keys, role) is not None
-        return Session(role, int(match[2]), match[3]) if known and signed else None
+        has_key = getattr(self.keys, role) is not None
+        return Session(role, int(match[2]), match[3]) if has_key and signed else None
 
     def _is_ended(self, session: Session) -> bool:
         """Return whether its holder signed out; a disk that cannot tell ends it."""

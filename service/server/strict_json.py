@@ -104,10 +104,10 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    value = dict(pairs)
+    if len(value) < len(pairs):
         raise Problem("bad_json", "An object has the same key twice.")
-    return found
+    return value
 
 
 def _check_texts(value: object) -> None:
@@ -130,8 +130,8 @@ def _unsafe(value: object, pointer: str) -> Iterator[str]:
             else:
                 yield from _unsafe(inner, f"{pointer}/{part}")
     elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            yield from _unsafe(inner, f"{pointer}/{place}")
+        for index, inner in enumerate(value):
+            yield from _unsafe(inner, f"{pointer}/{index}")
 
 
 def _too_deep() -> Problem:

@@ -105,8 +105,8 @@ class Datasets:
         """As `get`, all of them with one wait for Redis. What there is not is left out."""
         asked = [*dict.fromkeys(names)]
         replies = self.client.fcalls("ds_get", [[name] for name in asked])
-        found = zip(asked, replies, strict=True)
-        return {name: as_dataset(one[1]) for name, one in found if one[0] != "NOTFOUND"}
+        pairs = zip(asked, replies, strict=True)
+        return {name: as_dataset(reply[1]) for name, reply in pairs if reply[0] != "NOTFOUND"}
 
     def list(self, *, after: str | None = None, limit: int = 20) -> Page[DatasetRecord]:
         """Up to `limit` datasets, newest first, older than the id `after`."""

@@ -23,12 +23,13 @@ def check(client: RedisClient) -> None:
         StoreUnavailable: no answer in time.
     """
     _check_server(client.run(lambda client: client.info()))
-    found = client.run(_read_settings)
+    settings = client.run(_read_settings)
     for name, (wanted, risk) in _SETTINGS.items():
-        if found.get(name) != wanted:
+        if settings.get(name) != wanted:
             raise Misconfigured(
-                f"Redis has {name}={found.get(name)}, so {risk}. Run `CONFIG SET {name} {wanted}` "
-                f"and put `{name} {wanted}` into its configuration file."
+                f"Redis has {name}={settings.get(name)}, so {risk}. Run "
+                f"`CONFIG SET {name} {wanted}` and put `{name} {wanted}` into its "
+                "configuration file."
             )
 
 
@@ -45,10 +46,10 @@ def _check_server(info: dict[str, object]) -> None:
 
 def _read_settings(client: redis.Redis) -> dict[str, str]:
     try:
-        found = client.config_get(*_SETTINGS)
+        values = client.config_get(*_SETTINGS)
     except redis.ResponseError as error:
         raise Misconfigured(
             f"Redis does not show its settings ({error}). Allow this user `CONFIG GET`, so that "
             "appendonly, appendfsync and maxmemory-policy can be checked."
         ) from error
-    return {str(name): str(value) for name, value in found.items()}
+    return {str(name): str(value) for name, value in values.items()}

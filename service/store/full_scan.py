@@ -45,9 +45,9 @@ def scan_all(client: RedisClient) -> FullScan:
     named = {id for ids in sets.values() for id in ids}
     jobs: dict[str, JobIndexes] = {}
     for batch in batches(sorted(named | set(_recorded(client))), BATCH):
-        for id, (flat, told) in zip(batch, _records(client, batch), strict=True):
+        for id, (flat, checkpoints) in zip(batch, _records(client, batch), strict=True):
             if flat:
-                jobs[id] = _indexes_of(id, flat, told, sets)
+                jobs[id] = _indexes_of(id, flat, checkpoints, sets)
     strays = [(name, id) for name, ids in sets.items() for id in sorted(ids) if id not in jobs]
     return FullScan(jobs, _datasets(client), tuple(strays))
 
@@ -80,7 +80,7 @@ def _records(client: RedisClient, ids: Sequence[str]) -> list[tuple[dict[str, st
 
 
 def _indexes_of(
-    id: str, row: dict[str, str], told: list[str], sets: dict[str, frozenset[str]]
+    id: str, row: dict[str, str], checkpoints: list[str], sets: dict[str, frozenset[str]]
 ) -> JobIndexes:
     index = f"{KEYS['jobs']}{row['kind']}:"
     return JobIndexes(
@@ -93,16 +93,16 @@ def _indexes_of(
             if name.startswith(KEYS["ready"]) and id in ids
         ),
         leased=id in sets[KEYS["leases"]],
-        checkpoints=tuple(as_checkpoint(text) for text in told),
+        checkpoints=tuple(as_checkpoint(text) for text in checkpoints),
     )
 
 
 def _datasets(client: RedisClient) -> dict[str, DatasetRecord]:
     ids = client.run(lambda client: client.zrange(KEYS["datasets"], 0, -1))
-    found = {id: client.run(_hash_of(KEYS["ds"] + id)) for id in ids}
+    rows = {id: client.run(_hash_of(KEYS["ds"] + id)) for id in ids}
     return {
         id: as_dataset([text for pair in row.items() for text in pair])
-        for id, row in found.items()
+        for id, row in rows.items()
         if row
     }
 

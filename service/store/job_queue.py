@@ -74,8 +74,8 @@ class JobQueue:
             Fenced: the lease is over.
         """
         first = self._appended.get(lease.token, 0)
-        told = json.dumps(progress) if progress is not None else ""
-        reply = self._held(lease, "append", first, told, *events)
+        text = json.dumps(progress) if progress is not None else ""
+        reply = self._held(lease, "append", first, text, *events)
         self._appended[lease.token] = first + len(events)
         return cast(Desired, reply[1] or "run")
 

@@ -56,14 +56,14 @@ class Jobs:
             IdempotencyConflict: the key was used with another fingerprint.
             NotFound, WrongState: the dataset of an ingest is not there, or not waiting for one.
         """
-        one = Submission(
+        submission = Submission(
             new=new,
             job_id=job_id,
             idempotency_key=idempotency_key,
             fingerprint=fingerprint,
             created_at_s=created_at_s or time.time(),
         )
-        (done,) = self.submit_all([one])
+        (done,) = self.submit_all([submission])
         if isinstance(done, StoreError):
             raise done
         return done
@@ -75,10 +75,10 @@ class Jobs:
         """
         if not batch:
             return []
-        each = [_submit_args(one) for one in batch]
+        each = [_submit_args(submission) for submission in batch]
         flat = [arg for args in each for arg in args]
         _, replies = self.client.fcall("submit", len(each[0]), *flat)
-        return [_submitted(one, reply) for one, reply in zip(batch, replies, strict=True)]
+        return [_submitted(*pair) for pair in zip(batch, replies, strict=True)]
 
     def get(self, id: str) -> JobRecord:
         """The job as it stands.
@@ -98,8 +98,8 @@ class Jobs:
     ) -> Page[JobRecord]:
         """Up to `limit` jobs, newest first, older than the id `after`."""
         _, rows = self.client.fcall("job_list", kind, status or "all", after or "", limit + 1)
-        found = tuple(as_job(flat, position) for flat, position in rows[:limit])
-        return Page(found, has_more=len(rows) > limit)
+        records = tuple(as_job(flat, position) for flat, position in rows[:limit])
+        return Page(records, has_more=len(rows) > limit)
 
     def cancel(self, id: str, *, op: str | None = None) -> JobRecord:
         """Ends the job for good, or asks its worker to. Harmless when it is cancelled already.
@@ -209,27 +209,27 @@ class Jobs:
         return _record(id, reply)
 
 
-def _submit_args(one: Submission) -> list[str | float]:
-    new = one.new
+def _submit_args(submission: Submission) -> list[str | float]:
+    new = submission.new
     return [
-        *("id", one.job_id, "kind", new.kind, "pool", new.pool, "name", new.name),
+        *("id", submission.job_id, "kind", new.kind, "pool", new.pool, "name", new.name),
         *("spec_json", new.spec_json, "resolved_json", new.resolved_json),
         *("reasons_json", new.reasons_json, "inputs", json.dumps(new.inputs)),
         *("folder", new.folder, "dataset_id", new.dataset_id or ""),
-        *("max_failures", new.max_failures, "now", one.created_at_s),
-        *("idem_key", one.idempotency_key or "", "fingerprint", one.fingerprint),
+        *("max_failures", new.max_failures, "now", submission.created_at_s),
+        *("idem_key", submission.idempotency_key or "", "fingerprint", submission.fingerprint),
     ]
 
 
-def _submitted(one: Submission, reply: Sequence[Any]) -> Submitted | StoreError:
+def _submitted(submission: Submission, reply: Sequence[Any]) -> Submitted | StoreError:
     match reply:
         case ["OK", made, replayed, *seen]:
             record = as_job(*seen) if seen else None
             return Submitted(job_id=made, replayed=bool(replayed), record=record)
         case ["CONFLICT"]:
-            return IdempotencyConflict(one.idempotency_key or "")
+            return IdempotencyConflict(submission.idempotency_key or "")
         case ["NOTFOUND", *missing]:
-            return NotFound("dataset", missing[0] if missing else one.new.dataset_id or "")
+            return NotFound("dataset", missing[0] if missing else submission.new.dataset_id or "")
         case [_, status]:
             return WrongState(status, "ingest", _ingest_reason(status))
     raise AssertionError(reply)

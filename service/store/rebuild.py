@@ -72,8 +72,8 @@ class Rebuild:
 
     def identity(self) -> str | None:
         """Return the identity of the server; None for a new or an emptied one."""
-        found: str | None = self.client.run(lambda client: client.get(KEYS["store"]))
-        return found
+        value: str | None = self.client.run(lambda client: client.get(KEYS["store"]))
+        return value
 
     def identify(self, identity: str) -> bool:
         """Give the server an identity; False if it has another."""
@@ -101,7 +101,7 @@ class Rebuild:
                 pipe.exists(KEYS[what] + id)
             return pipe.execute()
 
-        return [bool(found) for found in self.client.run(ask)] if ids else []
+        return [bool(exists) for exists in self.client.run(ask)] if ids else []
 
     def _all(self, name: str, calls: list[list[str]]) -> list[Restored]:
         def ask(client: Any) -> object:  # noqa: ANN401

@@ -58,20 +58,20 @@ class Assets:
 
         For a page to ask for at once: else each is known only when the one before it was read.
         """
-        found, left = [name], [name]
+        names, left = [name], [name]
         while left:
             text = self.found[left.pop()].content.decode()
-            new = [each for each in IMPORTED.findall(text) if each not in found]
-            found += new
+            new = [each for each in IMPORTED.findall(text) if each not in names]
+            names += new
             left += new
-        return found
+        return names
 
 
 def load_assets() -> Assets:
     """Read what lies in `static`."""
-    found = {path.name: _asset(path) for path in sorted(STATIC.iterdir())}
+    files = {path.name: _asset(path) for path in sorted(STATIC.iterdir())}
     whole = hashlib.sha256(version("plotly").encode())
-    for name, asset in found.items():
+    for name, asset in files.items():
         whole.update(name.encode() + b"\0" + asset.content)
     templates = Environment(
         loader=PackageLoader("service.web", "templates"),
@@ -80,7 +80,7 @@ def load_assets() -> Assets:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return Assets(whole.hexdigest()[:16], templates, found)
+    return Assets(whole.hexdigest()[:16], templates, files)
 
 
 def _asset(path: Path) -> Asset:

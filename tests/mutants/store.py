@@ -160,8 +160,8 @@ SUBMISSIONS: Final = (
     Mutant(
         "a server that may lose a second is accepted",
         "service/store/durability.py",
-        "if found.get(name) != wanted:",
-        'if found.get(name) != wanted and name != "appendfsync":',
+        "if settings.get(name) != wanted:",
+        'if settings.get(name) != wanted and name != "appendfsync":',
         (
             "tests/service/store/test_durability.py::test_a_setting_that_loses_writes_is_refused_by_name",
         ),
@@ -228,7 +228,7 @@ LEDGERS: Final = (
     Mutant(
         "a rebuild forgets idempotency keys",
         "service/ledger/replay.py",
-        "        idem_key=told.idem_key,\n",
+        "        idem_key=submitted.idem_key,\n",
         '        idem_key="",\n',
         (REBUILT + "a_key_still_answers_the_same_job",),
     ),

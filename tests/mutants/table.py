@@ -129,15 +129,15 @@ EDGE: Final = (
     Mutant(
         "the sha256 of an upload is not compared",
         "service/datasets/uploads.py",
-        "if told.sha256 is not None and sha256 != told.sha256:",
+        "if offer.sha256 is not None and sha256 != offer.sha256:",
         "if False:",
         ("tests/service/datasets/test_uploads.py::test_wrong_bytes_are_dropped",),
     ),
     Mutant(
         "the offset of an upload is not compared",
         "service/datasets/uploads.py",
-        "if told.offset not in (0, held):",
-        "if told.offset > held:",
+        "if offer.offset not in (0, held):",
+        "if offer.offset > held:",
         ("tests/service/datasets/test_uploads.py::test_a_wrong_offset_tells_the_right_one",),
     ),
     Mutant(
@@ -157,7 +157,7 @@ EDGE: Final = (
     Mutant(
         "more bytes than announced are written",
         "service/datasets/uploads.py",
-        "if place + len(block) > told.size_bytes:",
+        "if offset + len(block) > offer.size_bytes:",
         "if False:",
         ("tests/service/datasets/test_uploads.py::test_chunked_with_a_told_size",),
     ),

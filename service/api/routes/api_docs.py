@@ -49,12 +49,12 @@ def _page(document: dict[str, Any]) -> Response:
 
 def operations(document: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Tag -> its operations, each with its method and path."""
-    found: dict[str, list[dict[str, Any]]] = {tag["name"]: [] for tag in document["tags"]}
+    by_tag: dict[str, list[dict[str, Any]]] = {tag["name"]: [] for tag in document["tags"]}
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             for tag in operation["tags"]:
-                found[tag].append({**operation, "method": method.upper(), "path": path})
-    return found
+                by_tag[tag].append({**operation, "method": method.upper(), "path": path})
+    return by_tag
 
 
 def type_of(schema: dict[str, Any]) -> str:

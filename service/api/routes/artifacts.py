@@ -67,11 +67,11 @@ ConditionsOf = Annotated[Conditions, Depends(_conditions)]
 def checkpoints(id: JobId, services: ServicesDep) -> CheckpointList:
     """Only the newest ones are kept on the disk: see `available`."""
     services.store.jobs.get(id)
-    found = [
-        Checkpoint.of(one, available=folder_exists(services.settings.data_dir, one.path))
-        for one in services.store.jobs.checkpoints(id)
+    checkpoints = [
+        Checkpoint.of(record, available=folder_exists(services.settings.data_dir, record.path))
+        for record in services.store.jobs.checkpoints(id)
     ]
-    return CheckpointList.of(found, [str(one.step) for one in found])
+    return CheckpointList.of(checkpoints, [str(record.step) for record in checkpoints])
 
 
 @router.get(
@@ -83,8 +83,8 @@ def checkpoints(id: JobId, services: ServicesDep) -> CheckpointList:
 )
 def artifacts(id: JobId, services: ServicesDep) -> ArtifactList:
     """The trained encoder in several forms, and what belongs to it."""
-    found = [Artifact.of(id, one) for one in services.store.jobs.get(id).artifacts]
-    return ArtifactList.of(found, [one.name for one in found])
+    files = [Artifact.of(id, file) for file in services.store.jobs.get(id).artifacts]
+    return ArtifactList.of(files, [file.name for file in files])
 
 
 @router.get(
@@ -112,20 +112,20 @@ def download(
 ) -> Response:
     """In one piece or, after a break, the rest of it with `Range` and `If-Range`."""
     record = services.store.jobs.get(id)
-    found = _found(record, name)
-    etag = etag_of(found.sha256)
+    artifact = _found(record, name)
+    etag = etag_of(artifact.sha256)
     if not conditions.hold(etag):
-        return Response(status_code=304, headers=_headers(found))
+        return Response(status_code=304, headers=_headers(artifact))
     wanted = range if if_range is None or if_range.strip() == etag else None
-    span = None if wanted is None else parse_range(wanted, found.size_bytes)
-    file = _open(record, found, services.settings)
-    kind = artifact_format(found.name)
+    span = None if wanted is None else parse_range(wanted, artifact.size_bytes)
+    file = _open(record, artifact, services.settings)
+    kind = artifact_format(artifact.name)
     services.instruments.inc("moco_artifact_downloads_total", format=kind)
     return RangeFileResponse(
         file,
         span=span,
-        headers=_headers(found),
-        media_type=_media_type(found.name),
+        headers=_headers(artifact),
+        media_type=_media_type(artifact.name),
         on_sent=partial(services.instruments.inc, "moco_artifact_bytes_sent_total"),
     )
 
@@ -146,12 +146,14 @@ def head(
 ) -> Response:
     """Its size, its sha256 and its type."""
     record = services.store.jobs.get(id)
-    found = _found(record, name)
-    headers = _headers(found)
+    artifact = _found(record, name)
+    headers = _headers(artifact)
     if not conditions.hold(headers["ETag"]):
         return Response(status_code=304, headers=headers)
-    file = _open(record, found, services.settings)
-    return RangeFileResponse(file, span=None, headers=headers, media_type=_media_type(found.name))
+    file = _open(record, artifact, services.settings)
+    return RangeFileResponse(
+        file, span=None, headers=headers, media_type=_media_type(artifact.name)
+    )
 
 
 def _found(record: JobRecord, name: str) -> FileRecord:
@@ -162,27 +164,27 @@ def _found(record: JobRecord, name: str) -> FileRecord:
     raise NotFound("artifact", name[:128])
 
 
-def _open(record: JobRecord, found: FileRecord, settings: ApiSettings) -> BinaryIO:
+def _open(record: JobRecord, artifact: FileRecord, settings: ApiSettings) -> BinaryIO:
     """The file, if it is as large as the manifest says."""
     try:
-        file = open_inside(settings.data_dir, f"{record.artifacts_folder}/{found.name}")
+        file = open_inside(settings.data_dir, f"{record.artifacts_folder}/{artifact.name}")
     except FileNotFoundError:
-        detail = f"{found.name} is no longer in the data folder."
+        detail = f"{artifact.name} is no longer in the data folder."
         raise Problem("artifact_missing", detail) from None
     size = file.seek(0, 2)
-    if size != found.size_bytes:
+    if size != artifact.size_bytes:
         file.close()
-        detail = f"{found.name} has {size} bytes on the disk instead of {found.size_bytes}."
+        detail = f"{artifact.name} has {size} bytes on the disk instead of {artifact.size_bytes}."
         raise Problem("storage", detail)
     return file
 
 
-def _headers(found: FileRecord) -> dict[str, str]:
+def _headers(artifact: FileRecord) -> dict[str, str]:
     return {
-        "ETag": etag_of(found.sha256),
-        "Repr-Digest": digest_of(found.sha256),
+        "ETag": etag_of(artifact.sha256),
+        "Repr-Digest": digest_of(artifact.sha256),
         "Accept-Ranges": "bytes",
-        "Content-Disposition": _disposition(found.name),
+        "Content-Disposition": _disposition(artifact.name),
         "Cache-Control": "private, no-cache",
     }
 

@@ -34,13 +34,13 @@ LINES_TYPE, EVENTS_TYPE = "application/jsonl", "application/octet-stream"
 )
 def lines(id: JobId, services: ServicesDep) -> Response:
     """The newest attempt's file, which holds the whole history; empty before the first reading."""
-    found = open_newest(services.settings.data_dir, services.store.jobs.get(id).folder, FILE)
+    newest = open_newest(services.settings.data_dir, services.store.jobs.get(id).folder, FILE)
     headers = _headers(FILE)
-    if found is None:
+    if newest is None:
         return Response(b"", headers=headers, media_type=LINES_TYPE)
-    size_bytes = whole_lines_bytes(found[1])
+    size_bytes = whole_lines_bytes(newest[1])
     headers["Content-Length"] = str(size_bytes)
-    blocks = _blocks(found[1], size_bytes)
+    blocks = _blocks(newest[1], size_bytes)
     return StreamingResponse(blocks, headers=headers, media_type=LINES_TYPE)
 
 
@@ -58,9 +58,9 @@ def lines(id: JobId, services: ServicesDep) -> Response:
 def events(id: JobId, services: ServicesDep) -> Response:
     """Made from `metrics.jsonl` while it is sent, as far as the job has come."""
     job = services.store.jobs.get(id)
-    found = open_newest(services.settings.data_dir, job.folder, FILE)
+    newest = open_newest(services.settings.data_dir, job.folder, FILE)
     began_s = job.started_at_s or job.created_at_s
-    blocks = event_file(_lines(found[1]) if found else (), wall_time_s=began_s)
+    blocks = event_file(_lines(newest[1]) if newest else (), wall_time_s=began_s)
     # The first block is made here: what cannot be read is told before the answer has begun.
     whole = chain([next(blocks)], blocks)
     headers = _headers(f"events.out.tfevents.{int(began_s)}.{id}")
@@ -73,9 +73,9 @@ def whole_lines_bytes(file: BinaryIO) -> int:
     while end:
         start = max(0, end - BLOCK_BYTES)
         file.seek(start)
-        place = file.read(end - start).rfind(b"\n")
-        if place >= 0:
-            return start + place + 1
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
         end = start
     return 0
 

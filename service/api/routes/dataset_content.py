@@ -70,14 +70,14 @@ async def put_content(
     number of bytes already held. A part that broke off is kept as far as it came.
     """
     record = await run_in_threadpool(get_uploadable, services.store, id)
-    told = _announced(request, record, upload_offset, services.settings)
+    offer = _announced(request, record, upload_offset, services.settings)
     path = services.settings.data_dir / staged_path(record.id)
     async with staged(path) as file:
         record = await run_in_threadpool(get_uploadable, services.store, record.id)
         received = await receive(
             file,
             request.stream(),
-            told,
+            offer,
             on_bytes=lambda size: services.instruments.inc("moco_upload_bytes_total", size),
         )
         if received.sha256 is None:

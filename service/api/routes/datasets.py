@@ -118,8 +118,8 @@ def list_all(
 ) -> DatasetList:
     """All datasets, newest first."""
     page = services.store.datasets.list(after=cursor(after, ids.DATASET_ID), limit=limit)
-    found = [dataset_response(record, services.settings) for record in page.data]
-    return DatasetList.of(found, [one.id for one in found], has_more=page.has_more)
+    datasets = [dataset_response(record, services.settings) for record in page.data]
+    return DatasetList.of(datasets, [dataset.id for dataset in datasets], has_more=page.has_more)
 
 
 @router.get(

@@ -55,12 +55,12 @@ def metrics(
     if from_step is not None and to_step is not None and to_step < from_step:
         raise invalid("query/to_step", f"{to_step} lies before from_step, {from_step}.")
     steps = Steps(from_step, to_step)
-    found = open_newest(
+    newest = open_newest(
         services.settings.data_dir, services.store.jobs.get(id).folder, "metrics.jsonl"
     )
-    if found is None:
+    if newest is None:
         return Metrics(job_id=id, series={})
-    attempt, file = found
+    attempt, file = newest
     with file:
         if max_points <= POINTS_KEPT // 2:
             key = f"{id}/{attempt}"
@@ -72,7 +72,7 @@ def metrics(
             thinned = {name: downsample(points, max_points) for name, points in whole.items()}
             looked = Curves(thinned, is_whole=True)
     series = {
-        name: Series(step=[at for at, _ in kept], value=[value for _, value in kept])
+        name: Series(step=[step for step, _ in kept], value=[value for _, value in kept])
         for name, kept in sorted(looked.series.items())
     }
     return Metrics(job_id=id, series=series, sampled=not looked.is_whole)
@@ -93,10 +93,10 @@ def logs(
     ] = 200,
 ) -> Logs:
     """What the training process wrote, errors included."""
-    found = open_newest(services.settings.data_dir, services.store.jobs.get(id).folder, "log.txt")
-    if found is None:
+    newest = open_newest(services.settings.data_dir, services.store.jobs.get(id).folder, "log.txt")
+    if newest is None:
         return Logs(attempt=0, lines=[])
-    attempt, file = found
+    attempt, file = newest
     with file:
         return Logs(attempt=attempt, lines=tail(file, lines))
 
@@ -111,8 +111,8 @@ def logs(
 def attempts(id: JobId, services: ServicesDep) -> AttemptList:
     """Each lease of the job: its worker, its time and its outcome."""
     services.store.jobs.get(id)
-    found = [Attempt.of(one) for one in services.store.jobs.attempts(id)]
-    return AttemptList.of(found, [str(one.attempt) for one in found])
+    attempts = [Attempt.of(attempt) for attempt in services.store.jobs.attempts(id)]
+    return AttemptList.of(attempts, [str(attempt.attempt) for attempt in attempts])
 
 
 def _names(text: str | None) -> frozenset[str] | None:

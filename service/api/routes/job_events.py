@@ -106,8 +106,8 @@ def _quality(parameters: str) -> float:
 
 def _page(store: Store, id: str, behind: str | None, limit: int) -> EventList:
     rows = store.events.read(id, after=behind or "-", limit=limit + 1)
-    found = [EventItem(id=place, event=json.loads(text)) for place, text in rows[:limit]]
-    return EventList.of(found, [one.id for one in found], has_more=len(rows) > limit)
+    items = [EventItem(id=event_id, event=json.loads(text)) for event_id, text in rows[:limit]]
+    return EventList.of(items, [item.id for item in items], has_more=len(rows) > limit)
 
 
 def _has_gap(store: Store, id: str, behind: str | None) -> bool:
@@ -115,15 +115,15 @@ def _has_gap(store: Store, id: str, behind: str | None) -> bool:
     first = store.events.read(id, limit=1)
     if not first:
         return False
-    place, text = first[0]
+    event_id, text = first[0]
     if behind is not None:
-        return _order(behind) < _order(place)
+        return _order(behind) < _order(event_id)
     event = json.loads(text)
     return (event.get("type"), event.get("status"), event.get("attempt")) != ("status", "queued", 0)
 
 
-def _order(place: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in place.split("-"))
+def _order(event_id: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in event_id.split("-"))
 
 
 async def _stream(following: Subscription, store: Store, *, gap: bool) -> AsyncIterator[bytes]:
@@ -141,23 +141,23 @@ async def _stream(following: Subscription, store: Store, *, gap: bool) -> AsyncI
             return
         frames = list[bytes]()
         # A reader that is behind gets all that waits in one piece: so it catches up.
-        for place, text in [first, *following.waiting()]:
-            frame, is_end = _frame(place, text)
+        for event_id, text in [first, *following.waiting()]:
+            frame, is_end = _frame(event_id, text)
             frames.append(frame)
-            if is_end and not await run_in_threadpool(_goes_on, following.job_id, place, store):
+            if is_end and not await run_in_threadpool(_goes_on, following.job_id, event_id, store):
                 yield b"".join(frames)
                 return
         yield b"".join(frames)
 
 
 @lru_cache(maxsize=1024)
-def _frame(place: str, text: str) -> tuple[bytes, bool]:
+def _frame(event_id: str, text: str) -> tuple[bytes, bool]:
     """An event as it is sent, and whether it ends its job. Made once for all who follow."""
     event = json.loads(text)
     is_end = event["type"] == "status" and event["status"] in TERMINAL
-    return format_sse_event(id=place, event=event["type"], data_str=text), is_end
+    return format_sse_event(id=event_id, event=event["type"], data_str=text), is_end
 
 
-def _goes_on(job_id: str, place: str, store: Store) -> bool:
+def _goes_on(job_id: str, event_id: str, store: Store) -> bool:
     """A job that was resumed has more than one end in its stream."""
-    return bool(store.events.read(job_id, after=place, limit=1))
+    return bool(store.events.read(job_id, after=event_id, limit=1))

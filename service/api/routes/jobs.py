@@ -116,10 +116,14 @@ def list_all(
 ) -> JobList:
     """All training jobs, newest first."""
     behind = cursor(after, ids.JOB_ID)
-    found, has_more = _page(services.store, set(status or ()), after=behind, limit=limit)
-    workers = services.store.workers.list() if any(one.status == "queued" for one in found) else ()
-    jobs = [Job.of(one, waits=waiting_reason(one, workers)) for one in found]
-    return JobList.of(jobs, [one.id for one in found], has_more=has_more)
+    records, has_more = _page(services.store, set(status or ()), after=behind, limit=limit)
+    workers = (
+        services.store.workers.list()
+        if any(record.status == "queued" for record in records)
+        else ()
+    )
+    jobs = [Job.of(record, waits=waiting_reason(record, workers)) for record in records]
+    return JobList.of(jobs, [record.id for record in records], has_more=has_more)
 
 
 @router.get(

@@ -121,12 +121,12 @@ async def create(
 )
 def list_all(id: JobId, services: ServicesDep) -> ProbeList:
     """At most a hundred, without their results."""
-    found: list[Probe] = []
+    probes: list[Probe] = []
     for record in _probes(services, id).all():
-        if len(found) == LISTED:
+        if len(probes) == LISTED:
             break
-        found.append(Probe.of(record, job_id=id, root_path=services.settings.root_path))
-    return ProbeList.of(found, [one.id for one in found])
+        probes.append(Probe.of(record, job_id=id, root_path=services.settings.root_path))
+    return ProbeList.of(probes, [probe.id for probe in probes])
 
 
 @router.get(
@@ -209,8 +209,8 @@ async def _receive(request: Request, folder: FilePath) -> None:
 
     Raises Problem, ServiceError, ClientDisconnect.
     """
-    told = request.headers.get("content-length")
-    if told is not None and int(told) > IMAGE_BYTES_MAX:
+    length = request.headers.get("content-length")
+    if length is not None and int(length) > IMAGE_BYTES_MAX:
         raise _too_large()
     file, size_bytes, head = await run_in_threadpool(_begun, folder), 0, b""
     with file:

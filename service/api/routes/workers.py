@@ -24,8 +24,8 @@ router = APIRouter(prefix="/v1", tags=["workers"], route_class=StrictRoute)
 )
 def workers(services: ServicesDep) -> WorkerList:
     """What each worker is and does."""
-    found = [Worker.of(one) for one in services.store.workers.list()]
-    return WorkerList.of(found, [one.id for one in found])
+    workers = [Worker.of(worker) for worker in services.store.workers.list()]
+    return WorkerList.of(workers, [worker.id for worker in workers])
 
 
 @router.post(
@@ -80,14 +80,14 @@ def queue(services: ServicesDep) -> JobQueue:
 
 def _worker(id: str, store: Store) -> Worker:
     """Raises NotFound."""
-    for one in store.workers.list():
-        if one.id == id:
-            return Worker.of(one)
+    for record in store.workers.list():
+        if record.id == id:
+            return Worker.of(record)
     raise NotFound("worker", id[:128])
 
 
 def _depth(store: Store, pool: str) -> PoolDepth:
-    found = store.jobs.depth(pool)
-    since = found.oldest_queued_at_s
+    depth = store.jobs.depth(pool)
+    since = depth.oldest_queued_at_s
     wait_s = None if since is None else max(0.0, time.time() - since)
-    return PoolDepth(pool=pool, depth=found.jobs, oldest_wait_s=wait_s)
+    return PoolDepth(pool=pool, depth=depth.jobs, oldest_wait_s=wait_s)

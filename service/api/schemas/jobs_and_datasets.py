@@ -32,13 +32,13 @@ Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 JSON_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
 
 
-def response_config(*found: dict[str, Any]) -> ConfigDict:
+def response_config(*examples_: dict[str, Any]) -> ConfigDict:
     """The settings of an answer, with its examples."""
     return ConfigDict(
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,
-        json_schema_extra={"examples": list(found)},
+        json_schema_extra={"examples": list(examples_)},
     )
 
 
@@ -257,21 +257,25 @@ class Progress(BaseModel):
     """How the run is, with its evidence and what to do next."""
 
 
-def _progress(told: Mapping[str, Any]) -> Progress:
+def _progress(progress: Mapping[str, Any]) -> Progress:
     """Return how far a job is; a run of an older version is judged by its newest signals."""
-    signals, step, steps = told.get("signals") or {}, told.get("step", 0), told.get("steps")
-    if told.get("verdict") or "loss" not in signals or not steps:
-        return Progress(**told)
-    found = judge([{**signals, "epoch": told.get("epoch", 0.0)}], share=step / steps)
+    signals, step, steps = (
+        progress.get("signals") or {},
+        progress.get("step", 0),
+        progress.get("steps"),
+    )
+    if progress.get("verdict") or "loss" not in signals or not steps:
+        return Progress(**progress)
+    judged = judge([{**signals, "epoch": progress.get("epoch", 0.0)}], share=step / steps)
     verdict = Judged(
         step=step,
-        code=found.verdict.code,
-        kind=found.verdict.kind,
-        word=found.verdict.word,
-        evidence=found.evidence,
-        advice=found.verdict.advice,
+        code=judged.verdict.code,
+        kind=judged.verdict.kind,
+        word=judged.verdict.word,
+        evidence=judged.evidence,
+        advice=judged.verdict.advice,
     )
-    return Progress(**{**told, "verdict": verdict})
+    return Progress(**{**progress, "verdict": verdict})
 
 
 class Job(BaseModel):

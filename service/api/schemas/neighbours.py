@@ -153,7 +153,7 @@ class Probe(BaseModel):
     ) -> "Probe":
         """Return the probe as the store has it, with addresses under `root_path`."""
         asked = StoredQuery.model_validate_json(record.spec_json)
-        at = f"{root_path}/v1/jobs/{job_id}/probes/{record.id}"
+        url = f"{root_path}/v1/jobs/{job_id}/probes/{record.id}"
         return cls(
             id=record.id,
             job_id=job_id,
@@ -167,8 +167,8 @@ class Probe(BaseModel):
             is_image=asked.is_image,
             k=asked.k,
             result=result,
-            sheet_url=f"{at}/{SHEET}",
-            tiles_url=f"{at}/{TILES}",
+            sheet_url=f"{url}/{SHEET}",
+            tiles_url=f"{url}/{TILES}",
         )
 
 

