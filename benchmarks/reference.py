@@ -18,6 +18,7 @@ from torchvision import transforms
 
 from trainer.data.pack import Pack
 from trainer.encoders.build import build_encoder
+from trainer.methods.moco.defaults import moco_of
 from trainer.nn.towers import feature_dim
 from trainer.nn.views import Pixels
 from trainer.spec import JobSpec
@@ -70,7 +71,7 @@ class Towers(nn.Module):
     def __init__(self, spec: JobSpec) -> None:
         """`spec` is resolved."""
         super().__init__()
-        method = spec.method
+        method = moco_of(spec)
         assert method.queue_rows is not None
         encoder = build_encoder(
             spec.encoder, side_px=spec.views.side_px or 0, bn_splits=method.bn_splits
@@ -98,7 +99,7 @@ class Trainer:
 
     def __init__(self, spec: JobSpec, pack: Pack, *, workers: int) -> None:
         """`spec` is resolved: SGD and a cosine that moves once an epoch, an asymmetric loss."""
-        optim, method = spec.optim, spec.method
+        optim, method = spec.optim, moco_of(spec)
         if optim.name != "sgd" or spec.schedule.name != "cosine" or method.symmetric:
             raise ValueError("the reference knows SGD, a cosine, and one half of the loss")
         torch.manual_seed(spec.seed)
@@ -132,7 +133,7 @@ class Trainer:
         return loss
 
     def _step(self, first: Tensor, second: Tensor, rows: Tensor) -> float:
-        towers, method = self.towers, self.spec.method
+        towers, method = self.towers, moco_of(self.spec)
         queries = F.normalize(towers.query(first), dim=1)
         keys = self._keys(second)
         positive = (queries * keys).sum(dim=1, keepdim=True)
@@ -154,13 +155,13 @@ class Trainer:
     def _keys(self, views: Tensor) -> Tensor:
         """In another order, so that batch norm groups them otherwise than the queries."""
         order = torch.randperm(len(views))
-        keys = torch.empty(len(views), self.spec.method.dim)
+        keys = torch.empty(len(views), moco_of(self.spec).dim)
         keys[order] = F.normalize(self.towers.key(views[order]), dim=1)
         return keys
 
     @torch.no_grad()
     def _follow(self) -> None:
-        momentum = self.spec.method.momentum or 0.0
+        momentum = moco_of(self.spec).momentum or 0.0
         pairs = zip(self.towers.query.parameters(), self.towers.key.parameters(), strict=True)
         for fast, slow in pairs:
             slow.copy_(momentum * slow + (1.0 - momentum) * fast)

@@ -11,7 +11,8 @@ from typing import Any, get_args
 import pytest
 
 from trainer.encoders.spec import EncoderName
-from trainer.spec import EvaluatorSpec, MethodSpec
+from trainer.methods.specs import method_names
+from trainer.spec import EvaluatorSpec
 
 REPO = Path(__file__).resolve().parents[1]
 PACKAGES = ("mocoserve", "trainer", "service", "worker")
@@ -132,7 +133,7 @@ def _folders(shelf: str) -> set[str]:
 
 
 def test_every_method_and_evaluator_is_a_folder_and_a_member() -> None:
-    assert set(_members(MethodSpec)) == _folders("methods")
+    assert set(method_names()) == _folders("methods")
     assert set(_members(EvaluatorSpec)) == _folders("evaluators")
 
 

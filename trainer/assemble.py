@@ -33,11 +33,12 @@ from trainer.profiling.clock import clock_for
 from trainer.profiling.diagnosis import Case
 from trainer.profiling.profiler import Profiler
 from trainer.profiling.tally import Times
+from trainer.rules import steps_per_epoch
 from trainer.run import Progress, Run
 from trainer.spec import JobSpec
 from trainer.state import restore
 from trainer.stepping import EagerStepping, Stepping
-from trainer.suggest import RGB, resolve, steps_per_epoch, trained_on
+from trainer.suggest import RGB, resolve, trained_on
 from trainer.views.compiled import pays
 from trainer.views.normalization import normalization
 from trainer.views.views import Views

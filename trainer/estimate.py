@@ -7,8 +7,11 @@ forward pass of one image, both proportional to the area of the image.
 from dataclasses import dataclass
 
 from trainer.events import DatasetFacts
+from trainer.methods.cost import MethodCost
+from trainer.methods.specs import part_of
+from trainer.rules import SMALL_SIDE_PX, steps_per_epoch
 from trainer.spec import JobSpec
-from trainer.suggest import SMALL_SIDE_PX, steps_per_epoch, trained_on
+from trainer.suggest import trained_on
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,33 +46,22 @@ SIZES: dict[tuple[str, str], EncoderSize] = {
     ("resnet50", "cifar"): EncoderSize(23_500_000, 1_270_000.0, 6000.0),
 }
 BYTES_PER_VALUE = 4
-COPIES_OF_KEYS = 1.5
-"""Negatives in fp32 and, for a step in bf16, once more at half the size."""
-LOGIT_KEYS = 16384
-"""Negatives whose logits exist together: `CHUNK_KEYS` of softmax.py, which would load torch."""
 
 
 def estimate(spec: JobSpec, facts: DatasetFacts) -> Estimate:
-    """Steps, arithmetic per row and peak memory of a resolved `spec` on a dataset.
-
-    A step is a forward and backward pass of the query encoder (three forwards' worth) and a
-    forward pass of the key encoder; the symmetric loss does both twice.
-    """
+    """Return steps, arithmetic per row and peak memory of a resolved `spec` on a dataset."""
     side_px, batch_rows = spec.views.side_px or 0, spec.batch_rows or 0
     size = encoder_size(spec)
-    passes = 4 * (2 if spec.method.symmetric else 1)
+    cost: MethodCost = part_of(spec.method.name, "cost").cost(spec.method, batch_rows=batch_rows)
     area_px = side_px * side_px
     optimizer_copies = 3 if spec.optim.name == "adamw" else 2
-    weights = size.parameters * (2 + optimizer_copies)
-    activations = size.activations_per_px * area_px * batch_rows
+    weights = size.parameters * (cost.towers + optimizer_copies)
+    activations = cost.views_kept * size.activations_per_px * area_px * batch_rows
     views = 6 * facts.channels * area_px * batch_rows
-    queue_rows = spec.method.queue_rows or 0
-    negatives = COPIES_OF_KEYS * queue_rows * spec.method.dim
-    negatives += min(queue_rows, LOGIT_KEYS) * batch_rows
     return Estimate(
         steps=steps_per_epoch(spec, trained_on(spec, facts).rows) * (spec.epochs or 0),
-        flops_per_row=2.0 * passes * size.macs_per_px * area_px,
-        memory_bytes=int(BYTES_PER_VALUE * (weights + activations + views + negatives)),
+        flops_per_row=2.0 * cost.passes * size.macs_per_px * area_px,
+        memory_bytes=int(BYTES_PER_VALUE * (weights + activations + views + cost.values)),
     )
 
 

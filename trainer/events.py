@@ -1,28 +1,23 @@
-"""What a run tells the world, one JSON object a line. Files are only named, never carried.
+"""What a run tells the world, one JSON object a line. Files are only named, never carried."""
 
-A signal is a training value in an event; what Prometheus shows is called a metric.
-"""
-
-from typing import Annotated, Literal, NamedTuple, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
 from trainer.ingest_options import Alpha, ShrinkFilter
 from trainer.record import Kept, Record
+from trainer.signal import Signal
 
 StoredAs = Literal["pixels", "jpeg"]
 
 
-class Signal(NamedTuple):
-    """What a signal means."""
-
-    unit: str
-    meaning: str
-
-
-SIGNALS: dict[str, Signal] = {
-    "loss": Signal("nats", "InfoNCE. It rises at first, while real keys replace random ones"),
-    "chance_loss": Signal("nats", "ln(1 + K): the loss of guessing"),
+COMMON_SIGNALS: dict[str, Signal] = {
+    "loss": Signal(
+        "nats",
+        "nats",
+        "what is minimized; it rises at first, while real keys replace random ones",
+    ),
+    "chance_loss": Signal("nats", "the loss of guessing: ln(1 + K) for K negatives"),
     "top1": Signal("ratio", "queries whose own key is nearer than all negatives"),
     "top5": Signal("ratio", "queries whose own key is among the five nearest"),
     "positive_similarity": Signal("cosine", "mean of query and own key"),
@@ -31,10 +26,6 @@ SIGNALS: dict[str, Signal] = {
         "ratio", "std of the embedding x sqrt(d): 1 healthy, 0 collapsed"
     ),
     "embedding_effective_rank": Signal("dimensions", "exp of the entropy of the singular values"),
-    "negatives_fill_ratio": Signal("ratio", "share of the NegativeQueue that real keys fill"),
-    "oldest_key_age_steps": Signal("steps", "age of the oldest key among the negatives"),
-    "queue_dataset_ratio": Signal("ratio", "K / N"),
-    "key_encoder_distance_ratio": Signal("ratio", "|theta_q - theta_k| / |theta_q|"),
     "lr": Signal("1", "learning rate of this step"),
     "grad_norm": Signal("1", "L2 norm of the gradient"),
     "rows_per_s": Signal("rows/s", "training speed since the last reading, evaluation left out"),

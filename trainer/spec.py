@@ -1,7 +1,7 @@
 """A training job in words: the HTTP body, the Redis payload, and the file beside the weights.
 
 What is left out (None) is filled in by `trainer.suggest.resolve`, each value with its reason.
-A new method is one folder under `trainer/methods/` and one member of `MethodSpec`.
+A new method is one folder under `trainer/methods/` and one member of its `specs.MethodSpec`.
 """
 
 from typing import Annotated, Literal
@@ -13,12 +13,12 @@ from trainer.evaluators.knn.spec import KnnSpec
 from trainer.events import StoredAs
 from trainer.ingest_options import IngestOptions
 from trainer.methods.moco.spec import MoCoSpec
+from trainer.methods.specs import MethodSpec
 from trainer.optim_spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec
 from trainer.record import Record
 from trainer.views.spec import ViewsSpec
 
-# One member today; a second one turns these into discriminated unions.
-MethodSpec = MoCoSpec
+# One member today; a second one turns it into a discriminated union.
 EvaluatorSpec = KnnSpec
 
 PresetName = Literal["moco-v1", "moco-v2", "moco-cifar10"]

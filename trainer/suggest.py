@@ -3,7 +3,6 @@
 `resolve` is idempotent: a resolved spec resolves to itself, with no reasons.
 """
 
-from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -12,23 +11,23 @@ from pydantic import BaseModel
 from trainer.errors import SpecError
 from trainer.evaluators.knn.spec import K_MAX, K_MIN, K_SHARE
 from trainer.events import DatasetFacts
+from trainer.methods.specs import part_of
 from trainer.recipes import with_preset
+from trainer.rules import (
+    POINTS,
+    Choice,
+    Rules,
+    is_quick,
+    is_small,
+    power_of_two_at_most,
+    steps_of,
+)
 from trainer.spec import JobSpec
 from trainer.views.normalization import normalization
-
-SMALL_SIDE_PX = 64
-"""Up to this side the authors' CIFAR recipe is the model, above it their ImageNet recipe."""
-POINTS = 300
-"""A curve of so many points shows all that a page can."""
-READ_QUICKLY = 4096
-"""So many negatives are read in a tenth of a step of the small encoder."""
 
 RGB = 3
 COLOUR = ("saturation", "hue", "grey_p")
 """Fields of the views that need red, green and blue."""
-
-Choice = tuple[object, str]
-Rule = Callable[[JobSpec, DatasetFacts], Choice]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +48,9 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
     facts = trained_on(spec, facts)
     _check_rows(facts)
     spec, reasons = with_preset(spec)
-    spec = _own(spec)
-    for field, rule in RULES:
+    rules = rules_for(spec.method.name)
+    spec = _own(spec, rules)
+    for field, rule in rules:
         part, name = _place(spec, field)
         if part is not None and part.__dict__[name] is None:
             value, reasons[field] = rule(spec, facts)
@@ -89,16 +89,9 @@ def _without_colour(spec: JobSpec, facts: DatasetFacts, stated: AbstractSet[str]
     return reasons
 
 
-def steps_per_epoch(spec: JobSpec, rows: int) -> int:
-    """Optimizer steps of one pass over `rows` rows with a resolved spec."""
-    batch_rows = spec.batch_rows or 1
-    whole, rest = divmod(rows, batch_rows)
-    return whole + (1 if rest >= 2 and spec.partial_batch == "keep" else 0)
-
-
-def _own(spec: JobSpec) -> JobSpec:
+def _own(spec: JobSpec, rules: Rules) -> JobSpec:
     """A copy of `spec`, and of each part of it that a rule may fill."""
-    heads = {field.partition(".")[0] for field, _ in RULES if "." in field}
+    heads = {field.partition(".")[0] for field, _ in rules if "." in field}
     parts = {head: getattr(spec, head) for head in heads}
     copies = {head: part.model_copy() for head, part in parts.items() if part is not None}
     return spec.model_copy(update=copies)
@@ -110,11 +103,6 @@ def _place(spec: JobSpec, field: str) -> tuple[BaseModel | None, str]:
     return (getattr(spec, head), rest) if rest else (spec, head)
 
 
-def _power_of_two_at_most(number: float, *, low: int, high: int) -> int:
-    """The largest power of two <= number, kept within [low, high]."""
-    return max(low, min(high, 1 << max(0, int(number).bit_length() - 1)))
-
-
 def _side(_spec: JobSpec, facts: DatasetFacts) -> Choice:
     side = facts.side_px_median
     if side <= 96:
@@ -123,53 +111,20 @@ def _side(_spec: JobSpec, facts: DatasetFacts) -> Choice:
     return side, f"224 px, or the median image's {facts.side_px_median} px if that is less"
 
 
-def _is_small(spec: JobSpec) -> bool:
-    return (spec.views.side_px or 0) <= SMALL_SIDE_PX
-
-
-def _is_quick(spec: JobSpec) -> bool:
-    """Whether the encoder is the one for short runs, which wants more and longer steps."""
-    return spec.encoder.name == "small"
-
-
 def _batch(spec: JobSpec, facts: DatasetFacts) -> Choice:
-    high = 128 if _is_quick(spec) else 256
-    batch_rows = _power_of_two_at_most(facts.rows / 16, low=8, high=high)
+    high = 128 if is_quick(spec) else 256
+    batch_rows = power_of_two_at_most(facts.rows / 16, low=8, high=high)
     return min(batch_rows, facts.rows), f"a sixteenth of the rows, at most {high}"
 
 
-def _queue(spec: JobSpec, facts: DatasetFacts) -> Choice:
-    high = 4096 if _is_small(spec) else 65_536
-    rows = _power_of_two_at_most(facts.rows / 4, low=2, high=high)
-    return rows, f"a quarter of {facts.rows} rows keeps a row's own key rare; at most {high}"
-
-
-def _momentum(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    if (spec.method.queue_rows or 0) <= 4096:
-        return 0.99, "a short NegativeQueue is renewed quickly, so the key encoder may move faster"
-    return 0.999, "the value of the papers for a long NegativeQueue"
-
-
-def _temperature(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    if _is_small(spec):
-        return 0.1, "the authors' value for CIFAR-10"
-    return 0.2, "the value of version 2"
-
-
-def _head(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    if _is_small(spec):
-        return "linear", "the authors' choice for CIFAR-10"
-    return "mlp", "version 2"
-
-
 def _crop(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    if _is_small(spec) and not _is_quick(spec):
+    if is_small(spec) and not is_quick(spec):
         return (0.08, 1.0), "the authors' value for CIFAR-10"
     return (0.2, 1.0), "the value of versions 1 and 2"
 
 
 def _blur(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    if _is_small(spec):
+    if is_small(spec):
         return 0.0, "up to 64 px a blur leaves too little to learn from"
     return 0.5, "the value of version 2"
 
@@ -177,14 +132,14 @@ def _blur(spec: JobSpec, _facts: DatasetFacts) -> Choice:
 def _lr(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     base = 0.001
     if spec.optim.name == "sgd":
-        base = 0.12 if _is_quick(spec) else 0.03
+        base = 0.12 if is_quick(spec) else 0.03
     return base * (spec.batch_rows or 0) / 256, f"{base} for each 256 rows of the batch"
 
 
 def _decay(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if spec.optim.name == "adamw":
         return 0.05, "usual for AdamW"
-    if _is_small(spec):
+    if is_small(spec):
         return 5e-4, "the authors' value for CIFAR-10"
     return 1e-4, "the value of versions 1 and 2"
 
@@ -196,16 +151,6 @@ def _evaluation_crop(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
 def _epochs(_spec: JobSpec, facts: DatasetFacts) -> Choice:
     epochs = max(20, min(400, round(10_000_000 / facts.rows)))
     return epochs, "about ten million rows seen, between 20 and 400 passes"
-
-
-def _signals(spec: JobSpec, facts: DatasetFacts) -> Choice:
-    """Each reading looks at all negatives once more, so it takes as long as they are many."""
-    steps = steps_per_epoch(spec, facts.rows) * (spec.epochs or 0)
-    for_points, for_negatives = steps // POINTS, (spec.method.queue_rows or 0) // READ_QUICKLY
-    every_steps = max(1, min(50, max(for_points, for_negatives)))
-    if for_negatives > for_points and every_steps > 1:
-        return every_steps, "so many negatives take long to read"
-    return every_steps, f"about {POINTS} points on a curve, at most 50 steps apart"
 
 
 def _order(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
@@ -255,8 +200,12 @@ def _channels(_spec: JobSpec, facts: DatasetFacts) -> Choice:
     return facts.channels, "the channels of the dataset's rows"
 
 
-# In order: a rule may read what the rules above it filled in.
-RULES: tuple[tuple[str, Rule], ...] = (
+def _signals(spec: JobSpec, facts: DatasetFacts) -> Choice:
+    every_steps = max(1, min(50, steps_of(spec, facts) // POINTS))
+    return every_steps, f"about {POINTS} points on a curve, at most 50 steps apart"
+
+
+BEFORE_METHOD: Rules = (
     ("views.side_px", _side),
     ("encoder.channels", _channels),
     ("views.crop_scale", _crop),
@@ -264,10 +213,8 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("views.evaluation_crop", _evaluation_crop),
     ("batch_rows", _batch),
     ("epochs", _epochs),
-    ("method.queue_rows", _queue),
-    ("method.momentum", _momentum),
-    ("method.temperature", _temperature),
-    ("method.head", _head),
+)
+AFTER_METHOD: Rules = (
     ("optim.lr", _lr),
     ("optim.weight_decay", _decay),
     ("signals_every_steps", _signals),
@@ -276,6 +223,14 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("evaluation.k", _neighbours),
     ("evaluation.baselines", _baselines),
 )
+
+
+def rules_for(method: str) -> Rules:
+    """Return all rules in their order; a rule of the method takes the place of a common one."""
+    own: Rules = part_of(method, "defaults").RULES
+    of_method = tuple(pair for pair in own if pair[0].startswith("method."))
+    common = (*BEFORE_METHOD, *of_method, *AFTER_METHOD)
+    return tuple((field, dict(own).get(field, rule)) for field, rule in common)
 
 
 def _check_rows(facts: DatasetFacts) -> None:

@@ -124,7 +124,7 @@ def read(lines: Iterable[Line], *, share: float) -> Reading:
     return Reading(
         share=share,
         epoch=max((line.get("epoch", 0.0) for line in told), default=0.0),
-        fill=newest.get("negatives_fill_ratio", 0.0),
+        fill=newest.get("negatives_fill_ratio", 1.0),
         queue_dataset_ratio=newest.get("queue_dataset_ratio", 0.0),
         loss=_mean(stepped, "loss"),
         chance=_mean(stepped, "chance_loss"),
@@ -246,7 +246,7 @@ def _has_gained(reading: Reading) -> bool:
 
 
 def _loss(reading: Reading) -> str:
-    return f"Loss {reading.loss:.3f} of {reading.chance:.3f} for guessing, ln(1 + K)"
+    return f"Loss {reading.loss:.3f} of {reading.chance:.3f} for guessing"
 
 
 def _knn(reading: Reading) -> str:

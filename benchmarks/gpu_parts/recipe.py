@@ -15,6 +15,7 @@ from benchmarks.gpu_parts.ceilings import settle
 from benchmarks.results import tell
 from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
+from trainer.methods.moco.defaults import moco_of
 from trainer.recipes import with_preset
 from trainer.run import Run
 from trainer.spec import JobSpec
@@ -108,8 +109,8 @@ def recipe(
 def followed(spec: JobSpec, places: Places, machine: Machine, *, until_s: float) -> Told:
     """Train; stop at the end of an epoch that is past `until_s` of `time.monotonic`."""
     with open_run(spec, places, machine=machine) as run:
-        halves = 2 if spec.method.symmetric else 1
-        told = Told(run.source.pack.rows, run.horizon.epochs, spec.method.symmetric)
+        halves = 2 if moco_of(spec).symmetric else 1
+        told = Told(run.source.pack.rows, run.horizon.epochs, moco_of(spec).symmetric)
         losses = run.losses = MeanLoss(run.place.device)
         trained_s = 0.0
         while not run.is_done and time.monotonic() < until_s:

@@ -33,6 +33,7 @@ from service.observability.metric_definitions import (
     job,
     scalar,
 )
+from trainer.methods.specs import declared
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -164,13 +165,9 @@ METRICS: tuple[Metric, ...] = (
         "Baseline: test rows of the bank's most frequent class.",
         "knn_top1_majority",
     ),
-    job("queue_filled_ratio", "Share of the queue held by real keys.", "negatives_fill_ratio"),
-    job("queue_oldest_key_age_steps", "Age of the oldest negative.", "oldest_key_age_steps"),
-    job("queue_dataset_ratio", "K / N; above 1 rows meet own old keys.", "queue_dataset_ratio"),
-    job(
-        "key_encoder_distance_ratio",
-        "|theta_q - theta_k| / |theta_q|: how far the key encoder lags.",
-        "key_encoder_distance_ratio",
+    *(
+        job(signal.metric, f"{signal.meaning[0].upper()}{signal.meaning[1:]}.", name)
+        for name, signal in declared("SIGNALS").items()
     ),
     job("learning_rate", "Learning rate of the last step.", "lr"),
     job("grad_norm", "L2 norm of the last gradient.", "grad_norm"),

@@ -10,8 +10,8 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from service import ids
 from service.store.errors import NotFound
 from service.web.assets import Assets
-from trainer.events import SIGNALS
 from trainer.ingest_options import IngestOptions
+from trainer.methods.specs import SIGNALS
 from trainer.spec import JobSpec
 
 router = APIRouter(include_in_schema=False)

@@ -15,6 +15,7 @@ from benchmarks.gpu_parts.ceilings import Ceilings
 from benchmarks.gpu_parts.contest import Ground
 from benchmarks.gpu_parts.recipe import Epoch, MeanLoss, Told, recipe
 from trainer.data.pack import META
+from trainer.methods.moco.defaults import moco_of
 from trainer.recipes import with_preset
 from trainer.spec import IngestSpec, JobSpec
 
@@ -64,7 +65,7 @@ def test_the_recipe_is_the_authors() -> None:
     assert ours.method == theirs.method
     assert ours.views == theirs.views
     assert (ours.optim, ours.schedule, ours.batch_rows) == (theirs.optim, theirs.schedule, 512)
-    assert recipe(3, symmetric=True).method.symmetric
+    assert moco_of(recipe(3, symmetric=True)).symmetric
     changed = recipe(3, changed={"method": {"queue_rows": 64}})
     assert changed.method == theirs.method.model_copy(update={"queue_rows": 64})
 

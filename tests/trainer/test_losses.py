@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainer import estimate
 from trainer.hidden import Hidden
 from trainer.losses import info_nce
+from trainer.methods.moco import cost
 from trainer.softmax import softmax
 
 
@@ -170,4 +170,4 @@ def test_a_query_that_sees_no_negative_has_no_loss_and_no_gradient() -> None:
 
 
 def test_the_estimate_of_memory_knows_how_many_logits_there_are() -> None:
-    assert softmax.CHUNK_KEYS == estimate.LOGIT_KEYS
+    assert softmax.CHUNK_KEYS == cost.LOGIT_KEYS

@@ -9,6 +9,7 @@ import pytest
 
 from trainer.errors import SpecError
 from trainer.events import DatasetFacts
+from trainer.methods.moco.defaults import moco_of
 from trainer.optim import Horizon, lr_at
 from trainer.recipes import PRESETS, with_preset
 from trainer.spec import JobSpec, PresetName
@@ -156,7 +157,7 @@ def test_own_values_take_precedence() -> None:
     assert (words.epochs, words.views.side_px, words.views.hue) == (5, 96, 0.4)
     assert words.schedule.name == "constant"
     assert (words.encoder.name, words.encoder.stem) == ("resnet18", "imagenet")
-    assert (words.method.symmetric, words.method.temperature) == (True, 0.07)
+    assert (moco_of(words).symmetric, moco_of(words).temperature) == (True, 0.07)
     given = {"epochs", "views.side_px", "schedule.name", "encoder.name", "method.symmetric"}
     assert not given & resolved.reasons.keys()
     assert "schedule.epochs" not in resolved.reasons

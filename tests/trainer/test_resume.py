@@ -13,7 +13,8 @@ from tests.support.tiny_pack import blobs, write_pack
 from trainer import cadence, checkpoints
 from trainer.checkpoints import load_newest
 from trainer.errors import DivergedError, SpecError
-from trainer.events import SIGNALS, Ended, Event
+from trainer.events import Ended, Event
+from trainer.methods.specs import SIGNALS
 from trainer.spec import JobSpec
 from trainer.train import Machine, Places, train
 from trainer.views import compiled

@@ -9,8 +9,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from trainer import signals
-from trainer.events import SIGNALS
 from trainer.hidden import Hidden
+from trainer.methods.specs import SIGNALS
 from trainer.momentum import distance_ratio, follow
 from trainer.signals import contrast, effective_rank, gradient_norm, std_ratio
 

@@ -18,8 +18,9 @@ from trainer.encoders.spec import EncoderSpec
 from trainer.errors import SpecError
 from trainer.estimate import estimate
 from trainer.ingest_options import USUAL
+from trainer.rules import steps_per_epoch
 from trainer.spec import JobSpec
-from trainer.suggest import resolve, steps_per_epoch
+from trainer.suggest import resolve
 from trainer.views.spec import ViewsSpec
 
 SPLITS: tuple[Split | None, ...] = ("train", "train", "val", "test", None)

@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 
 from trainer.errors import SpecError
 from trainer.events import DatasetFacts
+from trainer.methods.moco.defaults import moco_of
+from trainer.rules import steps_per_epoch
 from trainer.spec import JobSpec
-from trainer.suggest import RULES, resolve, steps_per_epoch
+from trainer.suggest import resolve, rules_for
 
 
 def facts(rows: int, side_px: int = 32, label_rows: tuple[int, ...] = ()) -> DatasetFacts:
@@ -31,7 +33,7 @@ def facts(rows: int, side_px: int = 32, label_rows: tuple[int, ...] = ()) -> Dat
 @given(rows=st.integers(8, 10_000_000), side_px=st.integers(1, 2000))
 def test_every_hole_is_filled_and_has_a_reason(rows: int, side_px: int) -> None:
     resolved = resolve(JobSpec(dataset="x"), facts(rows, side_px))
-    assert set(resolved.reasons) == {field for field, _ in RULES}
+    assert set(resolved.reasons) == {field for field, _ in rules_for(resolved.spec.method.name)}
     assert "null" not in resolved.spec.method.model_dump_json()
     assert "null" not in resolved.spec.views.model_dump_json()
     assert steps_per_epoch(resolved.spec, rows) >= 1
@@ -44,12 +46,12 @@ def test_every_hole_is_filled_and_has_a_reason(rows: int, side_px: int) -> None:
 
 def test_cifar_resolves_to_the_authors_recipe() -> None:
     spec = resolve(JobSpec(dataset="x", batch_rows=512), facts(50_000)).spec
-    assert (spec.method.queue_rows, spec.method.momentum, spec.method.temperature) == (
+    assert (moco_of(spec).queue_rows, moco_of(spec).momentum, moco_of(spec).temperature) == (
         4096,
         0.99,
         0.1,
     )
-    assert spec.method.head == "linear"
+    assert moco_of(spec).head == "linear"
     assert (spec.views.side_px, spec.views.crop_scale, spec.views.blur_p) == (32, (0.08, 1.0), 0.0)
     assert spec.optim.lr == pytest.approx(0.06)
     assert spec.optim.weight_decay == 5e-4
@@ -58,7 +60,7 @@ def test_cifar_resolves_to_the_authors_recipe() -> None:
 def test_what_the_user_says_is_kept() -> None:
     sent = JobSpec.model_validate({"dataset": "x", "method": {"queue_rows": 77, "momentum": 0.5}})
     resolved = resolve(sent, facts(1000))
-    assert (resolved.spec.method.queue_rows, resolved.spec.method.momentum) == (77, 0.5)
+    assert (moco_of(resolved.spec).queue_rows, moco_of(resolved.spec).momentum) == (77, 0.5)
     assert "method.queue_rows" not in resolved.reasons
 
 
@@ -118,7 +120,7 @@ def test_the_small_encoder_takes_more_and_longer_steps() -> None:
     spec = resolve(sent, facts(50_000)).spec
     assert spec.batch_rows == 128
     assert spec.optim.lr == pytest.approx(0.06)
-    assert (spec.views.crop_scale, spec.method.head) == ((0.2, 1.0), "linear")
+    assert (spec.views.crop_scale, moco_of(spec).head) == ((0.2, 1.0), "linear")
 
 
 DIGITS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)

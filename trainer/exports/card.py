@@ -9,15 +9,16 @@ from trainer.exports.curves import Line, number, table
 from trainer.exports.snippets import loading
 from trainer.exports.weights import is_timms
 from trainer.file_names import MODEL, PROCESSOR
+from trainer.methods.specs import part_of
 from trainer.preprocessing import Preprocessing
 from trainer.spec import JobSpec
-from trainer.suggest import RGB, RULES, trained_on
+from trainer.suggest import RGB, rules_for, trained_on
 from trainer.verdicts import BASELINES, judge
 
 TITLE = """# {name}
 
-An image encoder ({arch}, embeddings of {dim} numbers), pretrained without labels by Momentum
-Contrast with mocoserve.
+An image encoder ({arch}, embeddings of {dim} numbers), pretrained without labels by
+{method} with mocoserve.
 """
 
 FILES = (
@@ -63,7 +64,12 @@ def card(  # noqa: PLR0913
     """Return `README.md`, a pure function of the run: no times, speeds or places."""
     name = spec.name or f"{spec.encoder.name} on {PurePath(spec.dataset).name}"
     parts = [
-        TITLE.rstrip().format(name=name, arch=spec.encoder.name, dim=config["num_features"]),
+        TITLE.rstrip().format(
+            name=name,
+            arch=spec.encoder.name,
+            dim=config["num_features"],
+            method=part_of(spec.method.name, "spec").TITLE,
+        ),
         "## Load it\n" + loading(config, steps),
         "## Data\n" + _data(spec, facts),
         "## Result\n" + _result(spec, history, step=step, exact=exact),
@@ -86,7 +92,7 @@ def suggested(spec: JobSpec, facts: DatasetFacts) -> dict[str, str]:
     """Return the reason of every field whose value is the suggested one."""
     found = {}
     facts = trained_on(spec, facts)
-    for field, rule in RULES:
+    for field, rule in rules_for(spec.method.name):
         value, reason = rule(spec, facts)
         if value == _fields(spec).get(field):
             found[field] = reason

@@ -6,6 +6,7 @@ captured step copies their tensors, and a thread may move them.
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -44,3 +45,8 @@ def rebuilt(like: Batch, tensors: tuple[Tensor, ...]) -> Batch:
     views = tuple(type(view)(*(rest.pop(0) for _ in view)) for view in like.views)
     rows = rest.pop(0)
     return Batch(views, rows, rest.pop(0) if rest else rows)
+
+
+def joined_views(views: tuple[View, ...]) -> View:
+    """Return views of one kind as one view of all rows, those of the first view first."""
+    return type(views[0])(*(torch.cat(tensors) for tensors in zip(*views, strict=True)))

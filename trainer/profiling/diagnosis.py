@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trainer.events import DatasetFacts, Phase
+from trainer.methods.specs import part_of
 from trainer.profiling.tally import OCCASIONS, Times
 from trainer.spec import JobSpec
 
@@ -139,8 +140,9 @@ def _views(case: Case) -> str:
 
 
 def _loss(case: Case) -> str:
-    rows = case.spec.method.queue_rows
-    return f"a shorter queue, with `method.queue_rows` below {rows}, makes every step shorter"
+    method = case.spec.method
+    advice: str = part_of(method.name, "spec").ADVICE["loss"]
+    return advice.format(**method.model_dump())
 
 
 def _larger_batch(case: Case) -> str:
@@ -226,7 +228,7 @@ RULES: tuple[Rule, ...] = (
         name="loss",
         phases=("loss",),
         above=0.15,
-        what="Comparing with the keys of the queue takes",
+        what="Comparing with the negatives takes",
         advice=_loss,
         # Its gradient is part of `backward`, as is the encoder's: both grow as they do forward.
         applies=lambda case: case.times.share("loss") >= case.times.share("query"),

@@ -13,6 +13,7 @@ from service.observability.metric_definitions import KNOWN
 from service.observability.metrics import SIGNAL_METRICS, Instruments
 from service.store.models import JobRecord, Lease
 from trainer.events import Checkpointed, Ended, Evaluated, Started, Stepped
+from trainer.methods.specs import part_of
 from trainer.spec import JobSpec
 from worker.attempt.progress import PendingEvent
 from worker.attempt.workspace import AnySpec
@@ -98,10 +99,11 @@ class WorkerMetrics:
             worker=self._worker,
         )
         for name, value in (
-            ("queue_size", spec.method.queue_rows),
+            *(
+                (metric, getattr(spec.method, field))
+                for metric, field in part_of(spec.method.name, "spec").SETTINGS.items()
+            ),
             ("batch_size", spec.batch_rows),
-            ("key_momentum_ratio", spec.method.momentum),
-            ("temperature", spec.method.temperature),
             ("weight_decay", spec.optim.weight_decay),
             ("checkpoint_interval_seconds", spec.checkpoint_every_s),
         ):

@@ -19,7 +19,7 @@ from service.observability.metrics import (
 )
 from service.store.models import Status, WorkerState
 from trainer.errors import TrainerError
-from trainer.events import SIGNALS
+from trainer.methods.specs import SIGNALS
 
 REPO = Path(__file__).resolve().parents[3]
 TARGETS: tuple[Target, ...] = ("api", "worker", "state")

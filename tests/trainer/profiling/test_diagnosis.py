@@ -166,7 +166,7 @@ SENTENCES: list[tuple[str, dict[Phase, float], Words, str]] = [
         "loss",
         {"loss": 56},
         {"spec": {"method": {"queue_rows": 65_536}}},
-        "Comparing with the keys of the queue takes 37 % of each step: a shorter queue, with "
+        "Comparing with the negatives takes 37 % of each step: a shorter queue, with "
         "`method.queue_rows` below 65536, makes every step shorter.",
     ),
     (

@@ -176,6 +176,7 @@ class MoCo(Method):
 
 def build(spec: JobSpec, encoder: nn.Module, *, bf16: bool) -> MoCo:
     """Return the method of a resolved spec around an encoder."""
+    assert isinstance(spec.method, MoCoSpec)
     order = spec.order or NEWEST_ORDER
     return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16, order=order)
 

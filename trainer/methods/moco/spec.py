@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainer.record import Record
+from trainer.signal import Signal
 
 
 class MoCoSpec(Record):
@@ -37,3 +38,34 @@ class MoCoSpec(Record):
     def batch_norm_groups(self) -> int:
         """Groups of rows that the encoder's batch norm is computed in; 1: the whole batch."""
         return self.bn_splits if self.bn == "split" else 1
+
+
+TITLE = "Momentum Contrast"
+"""Name in texts."""
+SIGNALS = {
+    "negatives_fill_ratio": Signal(
+        "ratio", "share of the NegativeQueue that real keys fill", "queue_filled_ratio"
+    ),
+    "oldest_key_age_steps": Signal(
+        "steps", "age of the oldest key among the negatives", "queue_oldest_key_age_steps"
+    ),
+    "queue_dataset_ratio": Signal(
+        "ratio", "K / N; above 1 rows meet their own old keys", "queue_dataset_ratio"
+    ),
+    "key_encoder_distance_ratio": Signal(
+        "ratio",
+        "|theta_q - theta_k| / |theta_q|: how far the key encoder lags",
+        "key_encoder_distance_ratio",
+    ),
+}
+"""Signals beside the common ones."""
+SETTINGS = {
+    "queue_size": "queue_rows",
+    "key_momentum_ratio": "momentum",
+    "temperature": "temperature",
+}
+"""Metric of a setting -> its field."""
+ADVICE = {
+    "loss": "a shorter queue, with `method.queue_rows` below {queue_rows}, makes every step shorter"
+}
+"""Phase of a step -> what makes it shorter, with the method's settings in braces."""

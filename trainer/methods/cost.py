@@ -1,0 +1,16 @@
+"""What a method costs, as its `cost.py` answers."""
+
+from typing import NamedTuple
+
+
+class MethodCost(NamedTuple):
+    """Multiples of one forward pass, and memory besides activations."""
+
+    passes: int
+    """Forward passes of one view that a row's step is worth; a backward pass counts as two."""
+    views_kept: int
+    """Views of a row whose activations are kept for the gradient at once."""
+    towers: int
+    """Copies of the weights, optimizer and gradient left out."""
+    values: float
+    """Numbers of fp32 kept besides: negatives, logits."""

@@ -1,0 +1,61 @@
+"""Defaults of Momentum Contrast, each with its reason."""
+
+from trainer.events import DatasetFacts
+from trainer.methods.moco.spec import MoCoSpec
+from trainer.rules import POINTS, Choice, Rules, is_small, power_of_two_at_most, steps_of
+from trainer.spec import JobSpec
+
+READ_QUICKLY = 4096
+"""So many negatives are read in a tenth of a step of the small encoder."""
+
+
+def _queue(spec: JobSpec, facts: DatasetFacts) -> Choice:
+    high = 4096 if is_small(spec) else 65_536
+    rows = power_of_two_at_most(facts.rows / 4, low=2, high=high)
+    return rows, f"a quarter of {facts.rows} rows keeps a row's own key rare; at most {high}"
+
+
+def _momentum(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    if _queue_rows(spec) <= 4096:
+        return 0.99, "a short NegativeQueue is renewed quickly, so the key encoder may move faster"
+    return 0.999, "the value of the papers for a long NegativeQueue"
+
+
+def _temperature(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    if is_small(spec):
+        return 0.1, "the authors' value for CIFAR-10"
+    return 0.2, "the value of version 2"
+
+
+def _head(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    if is_small(spec):
+        return "linear", "the authors' choice for CIFAR-10"
+    return "mlp", "version 2"
+
+
+def _signals(spec: JobSpec, facts: DatasetFacts) -> Choice:
+    """Choose by the queue too: each reading looks at all negatives once more."""
+    for_points, for_negatives = steps_of(spec, facts) // POINTS, _queue_rows(spec) // READ_QUICKLY
+    every_steps = max(1, min(50, max(for_points, for_negatives)))
+    if for_negatives > for_points and every_steps > 1:
+        return every_steps, "so many negatives take long to read"
+    return every_steps, f"about {POINTS} points on a curve, at most 50 steps apart"
+
+
+def moco_of(spec: JobSpec) -> MoCoSpec:
+    """Return the method of a job of Momentum Contrast."""
+    assert isinstance(spec.method, MoCoSpec)
+    return spec.method
+
+
+def _queue_rows(spec: JobSpec) -> int:
+    return moco_of(spec).queue_rows or 0
+
+
+RULES: Rules = (
+    ("method.queue_rows", _queue),
+    ("method.momentum", _momentum),
+    ("method.temperature", _temperature),
+    ("method.head", _head),
+    ("signals_every_steps", _signals),
+)

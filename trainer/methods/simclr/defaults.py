@@ -1,0 +1,14 @@
+"""Defaults of SimCLR, each with its reason."""
+
+from trainer.events import DatasetFacts
+from trainer.rules import Choice, Rules, is_small
+from trainer.spec import JobSpec
+
+
+def _temperature(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    if is_small(spec):
+        return 0.5, "the paper's value for CIFAR-10 (appendix B.9)"
+    return 0.1, "the paper's value for ImageNet"
+
+
+RULES: Rules = (("method.temperature", _temperature),)

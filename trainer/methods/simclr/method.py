@@ -1,0 +1,93 @@
+"""SimCLR: each view finds the other view of its row among the whole batch (arXiv:2002.05709)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from trainer import signals
+from trainer.hidden import Hidden
+from trainer.method import Embeddings, Feature, Method, StepOutput
+from trainer.methods.simclr.spec import SimCLRSpec
+from trainer.nn.towers import Tower, feature_dim
+from trainer.nn.views import Batch, View, joined_views
+from trainer.nt_xent import nt_xent
+from trainer.spec import JobSpec
+
+
+class SimCLR(Method):
+    """One tower, trained by both views. All state is its weights."""
+
+    gathers = ("queries", "keys")
+
+    def __init__(self, spec: SimCLRSpec, encoder: nn.Module, *, bf16: bool) -> None:
+        """`spec` is resolved."""
+        super().__init__()
+        self.spec = spec
+        self.tower = Tower(encoder, _head(feature_dim(encoder), spec.dim), bf16=bf16)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The encoder, without its head."""
+        return self.tower.encoder
+
+    def embed_views(self, batch: Batch, random_inputs: Tensor) -> Embeddings:
+        """Return embeddings of view 0 and of view 1, from one pass over both.
+
+        Batch norm sees both views together, as the authors' code does.
+        """
+        del random_inputs
+        with self.clock.phase("query"):
+            first, second = self.tower(joined_views(batch.views)).chunk(2)
+        return Embeddings((first,), (second,))
+
+    def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
+        """Return NT-Xent, the mean over both views of every row. Source: Eq. 1 of the paper."""
+        (first,), (second,) = embeddings
+        with self.clock.phase("loss"):
+            loss = nt_xent(
+                torch.cat([first, second]),
+                temperature=self.spec.temperature or 0.0,
+                decoupled=self.spec.decoupled,
+                identities=identities,
+            )
+        return StepOutput(loss, first, second, identities, loss_terms=1)
+
+    def trainable_parameters(self) -> dict[str, nn.Parameter]:
+        """Return everything in the tower."""
+        return {f"tower.{name}": value for name, value in self.tower.named_parameters()}
+
+    def embed(self, view: View, *, feature: Feature) -> Tensor:
+        """Return fp32 features [B, D] of a view, not normalized."""
+        return self.tower.features(view, feature=feature)
+
+    @torch.no_grad()
+    def signals(self, output: StepOutput, *, dataset_rows: int) -> dict[str, float]:
+        """Return signals of view 0 against all other embeddings of the batch."""
+        del dataset_rows
+        queries, keys, rows = output.queries, output.keys, output.identities
+        # The own row is hidden: what is left are the negatives of the loss.
+        hidden = Hidden(rows, rows.repeat(2), empty=-1)
+        return {
+            "loss": float(output.loss.detach()),
+            "chance_loss": math.log(max(1, 2 * len(rows) - (2 if self.spec.decoupled else 1))),
+            **signals.contrast(queries, keys, torch.cat([queries, keys]), hidden),
+            "embedding_std_ratio": signals.std_ratio(queries),
+            "embedding_effective_rank": signals.effective_rank(queries),
+        }
+
+
+def build(spec: JobSpec, encoder: nn.Module, *, bf16: bool) -> SimCLR:
+    """Return the method of a resolved spec around an encoder."""
+    assert isinstance(spec.method, SimCLRSpec)
+    return SimCLR(spec.method, encoder, bf16=bf16)
+
+
+def _head(width: int, dim: int) -> nn.Module:
+    """Return the paper's projection head: one hidden layer with batch norm, no bias before it."""
+    return nn.Sequential(
+        nn.Linear(width, width, bias=False),
+        nn.BatchNorm1d(width),
+        nn.ReLU(),
+        nn.Linear(width, dim),
+    )

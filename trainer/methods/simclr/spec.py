@@ -1,0 +1,36 @@
+"""The settings of SimCLR, and what it tells of itself."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from trainer.record import Record
+from trainer.signal import Signal
+
+
+class SimCLRSpec(Record):
+    """Contrast within the batch, without a queue or a key encoder (arXiv:2002.05709)."""
+
+    name: Literal["simclr"] = "simclr"
+    """Which method."""
+    temperature: Annotated[float, Field(gt=0.0, le=10.0)] | None = None
+    """T of NT-Xent, unitless. Left out: from the image side."""
+    dim: Annotated[int, Field(ge=2, le=4096)] = 128
+    """Width of the embeddings."""
+    decoupled: bool = False
+    """Leave the positive out of the denominator (arXiv:2110.06848): better with small batches."""
+
+    @property
+    def batch_norm_groups(self) -> int:
+        """Groups of rows that batch norm is computed in: one, since the encoder sees all views."""
+        return 1
+
+
+TITLE = "SimCLR"
+"""Name in texts."""
+SIGNALS: dict[str, Signal] = {}
+"""Signals beside the common ones."""
+SETTINGS = {"temperature": "temperature"}
+"""Metric of a setting -> its field."""
+ADVICE = {"loss": "a smaller `batch_rows` makes every step shorter, with fewer negatives"}
+"""Phase of a step -> what makes it shorter, with the method's settings in braces."""

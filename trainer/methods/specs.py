@@ -1,0 +1,51 @@
+"""The methods by name. A new one is a folder here, and its spec in `MethodSpec`.
+
+Whatever else a method declares is found in its folder by its name: SIGNALS, SETTINGS and ADVICE in
+`spec.py`, RULES in `defaults.py`, `cost` in `cost.py`, `build` in `method.py`. Loads no tensors.
+"""
+
+from importlib import import_module
+from types import ModuleType
+from typing import Annotated, Any, get_args
+
+from pydantic import Discriminator, Tag
+
+from trainer.events import COMMON_SIGNALS
+from trainer.methods.moco.spec import MoCoSpec
+from trainer.methods.simclr.spec import SimCLRSpec
+from trainer.record import name_or
+from trainer.signal import Signal
+
+DEFAULT = "moco"
+MethodSpec = Annotated[
+    Annotated[MoCoSpec, Tag("moco")] | Annotated[SimCLRSpec, Tag("simclr")],
+    Discriminator(
+        name_or(DEFAULT),
+        custom_error_type="unknown_method",
+        custom_error_message="name must be that of a method, such as moco or simclr",
+    ),
+]
+
+
+def method_names() -> tuple[str, ...]:
+    """Return the names of all methods."""
+    members = get_args(get_args(MethodSpec)[0])
+    return tuple(get_args(member)[1].tag for member in members)
+
+
+def part_of(name: str, part: str) -> ModuleType:
+    """Return a module of a method: `spec`, `defaults`, `cost` or `method`."""
+    return import_module(f"trainer.methods.{name}.{part}")
+
+
+def declared(table: str) -> dict[str, Any]:
+    """Return one table of all methods' `spec.py` together, such as SIGNALS."""
+    return {
+        key: value
+        for name in method_names()
+        for key, value in getattr(part_of(name, "spec"), table).items()
+    }
+
+
+SIGNALS: dict[str, Signal] = COMMON_SIGNALS | declared("SIGNALS")
+"""All signals: the common ones and those that single methods add."""

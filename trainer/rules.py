@@ -1,0 +1,44 @@
+"""What rules of defaults are made of. A rule fills one setting that a user left out; no tensors."""
+
+from collections.abc import Callable
+
+from trainer.events import DatasetFacts
+from trainer.spec import JobSpec
+
+SMALL_SIDE_PX = 64
+"""Up to this side the authors' CIFAR recipe is the model, above it their ImageNet recipe."""
+POINTS = 300
+"""A curve of so many points shows all that a page can."""
+
+Choice = tuple[object, str]
+"""A value, and the reason in a sentence."""
+Rule = Callable[[JobSpec, DatasetFacts], Choice]
+Rules = tuple[tuple[str, Rule], ...]
+"""Dotted field -> its rule, in order: a rule may read what the rules before it filled in."""
+
+
+def is_small(spec: JobSpec) -> bool:
+    """Return whether views are so small that the CIFAR recipe is the model."""
+    return (spec.views.side_px or 0) <= SMALL_SIDE_PX
+
+
+def is_quick(spec: JobSpec) -> bool:
+    """Return whether the encoder is the one for short runs, which wants more and longer steps."""
+    return spec.encoder.name == "small"
+
+
+def power_of_two_at_most(number: float, *, low: int, high: int) -> int:
+    """Return the largest power of two <= number, kept within [low, high]."""
+    return max(low, min(high, 1 << max(0, int(number).bit_length() - 1)))
+
+
+def steps_per_epoch(spec: JobSpec, rows: int) -> int:
+    """Return the optimizer steps of one pass over `rows` rows with a resolved spec."""
+    batch_rows = spec.batch_rows or 1
+    whole, rest = divmod(rows, batch_rows)
+    return whole + (1 if rest >= 2 and spec.partial_batch == "keep" else 0)
+
+
+def steps_of(spec: JobSpec, facts: DatasetFacts) -> int:
+    """Return the optimizer steps of a job whose epochs and batch are filled in."""
+    return steps_per_epoch(spec, facts.rows) * (spec.epochs or 0)
