@@ -63,7 +63,9 @@ def test_the_loss_is_eq_1_of_the_paper(identities: list[int], decoupled: bool) -
     output = method.loss(embeddings, batch.identities)
     z = torch.cat([*embeddings.queries, *embeddings.keys]).detach().double().numpy()
     assert np.allclose(np.linalg.norm(z, axis=1), 1.0)
-    assert float(output.loss.detach()) == pytest.approx(eq_1(z, identities, decoupled=decoupled), rel=1e-5)
+    assert float(output.loss.detach()) == pytest.approx(
+        eq_1(z, identities, decoupled=decoupled), rel=1e-5
+    )
 
 
 def test_the_step_is_that_of_lightly() -> None:
