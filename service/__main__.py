@@ -74,7 +74,7 @@ def _serve(settings: ApiSettings, *, is_exporter: bool) -> None:
 
 
 def _listener(settings: ApiSettings, host: str, port: int, *, is_exporter: bool) -> socket.socket:
-    """Bound before anything is changed. Raises PortTaken."""
+    """Bind the port before anything is changed. Raises PortTaken."""
     if settings.listen_fd is not None:
         return handed_over(settings.listen_fd)
     return bound(host, port, variable="MOCO_EXPORTER_PORT" if is_exporter else "MOCO_PORT")

@@ -69,12 +69,12 @@ class Api(FastAPI):
     """FastAPI with our description of the interface."""
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document."""
+        """Return the OpenAPI document."""
         return describe(self)
 
 
 def create_app(settings: ApiSettings, store: Store) -> FastAPI:
-    """The ASGI application. Its lifespan runs a reaper, a tidier and the event tail.
+    """Return the ASGI application. Its lifespan runs reaper, cleanup and event broadcaster.
 
     Raises WeakKey when the key could be guessed.
     """

@@ -18,7 +18,7 @@ _LETTERS = 26
 
 
 def new_id(prefix: Prefix) -> str:
-    """A name that no one else has: 48 bits of milliseconds, then 80 random bits.
+    """Return a new unique id: 48 bits of milliseconds, then 80 random bits.
 
     The clock only makes names sort well; that they differ rests on the random bits.
     """

@@ -89,8 +89,8 @@ class ApiSettings(KeySettings):
     log_kept_s: Annotated[float, Field(gt=0.0)] = 30 * 24 * 3600.0
     """Logs of processes that were rotated away are removed after so long."""
     removable_bytes_max: Annotated[int, Field(ge=1)] | None = None
-    """What may be removed at some age takes so many bytes at most; of more, the oldest goes at any
-    age over a minute. Left out: no limit."""
+    """Limit in bytes for all that retention may remove: above it, the oldest goes at any age over a
+    minute. Left out: no limit."""
     listen_fd: Annotated[int, Field(ge=0)] | None = None
     """An open socket to listen on in place of `host` and `port`; `moco up` hands one over."""
     exporter_host: str = "127.0.0.1"

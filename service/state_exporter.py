@@ -54,7 +54,7 @@ class State(Instruments):
         self._pools: set[str] = set()
 
     def render(self) -> bytes:
-        """The page of `/metrics`. It is there also when the store is not: `moco_redis_up` is 0."""
+        """Return the page of `/metrics`. Without the store it says `moco_redis_up 0`."""
         with self._reading:
             if self._now_s() - self._read_at_s >= CACHE_S:
                 self._collect()
@@ -81,7 +81,7 @@ class State(Instruments):
         self.set("moco_state_collect_duration_seconds", self._now_s() - began_s)
 
     def _disk_bytes(self) -> tuple[int, int]:
-        """Free bytes, and all."""
+        """Return free and total bytes of the disk."""
         try:
             usage = shutil.disk_usage(self._data_dir)
         except OSError:
@@ -146,7 +146,7 @@ class State(Instruments):
 
 
 def create_exporter(settings: ApiSettings, store: Store) -> FastAPI:
-    """The ASGI application of the exporter: `/metrics` and `/livez`, behind the same keys."""
+    """Return the exporter as an ASGI application: `/metrics` and `/livez`, same keys."""
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     state = State(CollectorRegistry(), store, settings.data_dir)
     requests = Instruments(CollectorRegistry(), "api")

@@ -39,17 +39,17 @@ class Services:
     storage: StorageMeter = field(init=False)
 
     def __post_init__(self) -> None:
-        """Measure the disk for all requests together."""
+        """Make the one meter of disk usage that all requests share."""
         meter = StorageMeter(self.settings.data_dir, every_s=STORAGE_EVERY_S)
         object.__setattr__(self, "storage", meter)
 
     @property
     def store(self) -> Store:
-        """To look, and for what has no ledger; what has one is changed over the journal."""
+        """Store for reads, and for changes of what has no ledger."""
         return self.journal.store
 
     def on_slow(self, stage: str) -> None:
-        """A client was let go."""
+        """Count a client that was dropped because it was too slow."""
         self.instruments.inc("moco_http_slow_clients_total", stage=stage)
 
 
@@ -64,7 +64,7 @@ ServicesDep = Annotated[Services, Depends(_services)]
 async def _job_id(
     id: Annotated[str, Path(description="Id of a job.", examples=[examples.JOB_ID])],
 ) -> str:
-    """A name that no job can have is not looked up."""
+    """Return the id. Raises NotFound for one that no job can have, without a look-up."""
     if not re.fullmatch(ids.JOB_ID, id):
         raise NotFound("job", id[:64])
     return id
@@ -91,7 +91,7 @@ async def _idempotency_key(
         ),
     ] = None,
 ) -> str | None:
-    """The header, if it may be one. Raises Problem `bad_header`."""
+    """Return the validated header. Raises Problem `bad_header`."""
     if idempotency_key is None:
         return None
     if not idempotency_key.isascii() or not idempotency_key.isprintable():
@@ -108,14 +108,14 @@ Limit = Annotated[int, Query(ge=1, le=100, description="At most so many items.")
 
 
 def cursor(after: str | None, pattern: str) -> str | None:
-    """`after` if it has the form of an id. Raises Problem `bad_cursor`."""
+    """Return `after` if it has the form of an id. Raises Problem `bad_cursor`."""
     if after is not None and not re.fullmatch(pattern, after):
         raise Problem("bad_cursor", f"query/after: {after[:64]!r} is not the id of an item.")
     return after
 
 
 def created(body: BaseModel, *, location: str, replayed: bool) -> Response:
-    """201, with where the new thing is."""
+    """Return 201 with the location of the new resource."""
     headers = {"Location": location}
     if replayed:
         headers["Idempotent-Replayed"] = "true"
@@ -125,7 +125,7 @@ def created(body: BaseModel, *, location: str, replayed: bool) -> Response:
 def json_response(
     body: BaseModel, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> Response:
-    """A JSON answer with headers of its own."""
+    """Return a JSON response with its own headers."""
     return Response(
         body.model_dump_json(), status, headers=headers, media_type=JSONResponse.media_type
     )

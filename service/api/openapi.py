@@ -41,7 +41,7 @@ ALWAYS = (
 
 
 def refused(*codes: str) -> dict[int | str, dict[str, Any]]:
-    """The `responses` of a route that may answer with these problems."""
+    """Return the `responses` of a route that may answer with these problems."""
     responses: dict[int | str, dict[str, Any]] = {}
     for code in codes:
         kind = KINDS[code]
@@ -114,7 +114,7 @@ def _codes_of(answer: dict[str, Any]) -> list[str]:
 
 
 def _replace_errors(schemas: dict[str, Any]) -> None:
-    """Our problems instead of the framework's errors."""
+    """Replace the framework's errors with our problems."""
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     problem = ProblemBody.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -123,7 +123,7 @@ def _replace_errors(schemas: dict[str, Any]) -> None:
 
 
 def _restore_examples(schemas: dict[str, Any]) -> None:
-    """Examples as they are: the framework leaves every null out of them."""
+    """Put back the nulls that the framework drops from examples."""
     for module in (api_schemas, job_history, service_status, neighbours):
         for name, model in vars(module).items():
             extra = getattr(model, "model_config", {}).get("json_schema_extra", {})

@@ -120,7 +120,7 @@ class _File:
             self.ends[name] = (first, (steps[-1], values[-1]))
 
     def points(self, name: str) -> list[Point]:
-        """The kept points of a signal, with its first and last reading."""
+        """Return the kept points of a signal, with its first and last reading."""
         first, last = self.ends[name]
         points = self.curves[name].points()
         return (
@@ -148,7 +148,7 @@ class CurveCache:
         points_max: int,
         steps: Steps = ALL,
     ) -> Curves:
-        """The curves in `file`, at most `points_max` points each, thinned so that peaks stay.
+        """Return the curves in `file`, each downsampled to `points_max` points so that peaks stay.
 
         A look at all steps that is not whole gives half as many: who gets it asks again, and one
         page should not cost twice the bytes for it.
@@ -193,7 +193,7 @@ class CurveCache:
 
 
 def _samples(file: BinaryIO, rest: Span) -> Iterator[tuple[int, dict[str, float]]]:
-    """Single lines at equal distances in `rest`, and the last one."""
+    """Yield single readings at equal distances in `rest`, and the last one."""
     last = max(rest.start, rest.end - SAMPLE_BYTES)
     offsets = [
         rest.start + (last - rest.start) * number // SAMPLES for number in range(SAMPLES + 1)

@@ -22,7 +22,7 @@ LINE_BYTES_MAX = 1024 * 1024
 
 
 def attempts_of(data_dir: Path, folder: str) -> list[int]:
-    """Numbers of the attempts that left a folder, newest first."""
+    """Return the numbers of the attempts that left a folder, newest first."""
     try:
         with os.scandir(data_dir / folder / "attempts") as entries:
             numbers = [
@@ -114,7 +114,7 @@ def _is_number(value: object) -> bool:
 
 
 def downsample(points: list[Point], points_max: int) -> list[Point]:
-    """At most `points_max` >= 2 of `points`: first, last, and the extremes of equal buckets.
+    """Return at most `points_max` >= 2 of `points`: first, last, and the extremes of equal buckets.
 
     Every peak of the curve stays to be seen, which taking each n-th point would lose.
     """
@@ -134,7 +134,7 @@ def downsample(points: list[Point], points_max: int) -> list[Point]:
 
 
 def tail(file: BinaryIO, lines_max: int) -> list[str]:
-    """The last `lines_max` lines, read from the end; at most the last 4 MiB are looked at."""
+    """Return the last `lines_max` lines, reading at most 4 MiB from the end."""
     offset = size = file.seek(0, os.SEEK_END)
     blocks: list[bytes] = []
     breaks = 0
@@ -153,6 +153,6 @@ def tail(file: BinaryIO, lines_max: int) -> list[str]:
 
 
 def read_lines(file: BinaryIO) -> Iterator[bytes]:
-    """Lines of a file, each cut at 1 MiB so that none can fill the memory."""
+    """Yield the lines of a file, each cut at 1 MiB so that none can fill the memory."""
     while line := file.readline(LINE_BYTES_MAX):
         yield line

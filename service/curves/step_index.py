@@ -20,7 +20,7 @@ class Steps(NamedTuple):
     last: int | None = None
 
     def within(self, points: list[Point]) -> list[Point]:
-        """Those points whose steps are inside."""
+        """Return the points whose steps are in the range."""
         low = 0 if self.first is None else self.first
         return [
             point
@@ -40,7 +40,7 @@ ALL = Steps()
 
 
 def span_of(file: BinaryIO, steps: Steps) -> Span:
-    """The bytes that hold the readings of `steps`; where nothing is behind them, to the end."""
+    """Return the span of bytes that holds the readings of `steps`."""
     size = os.fstat(file.fileno()).st_size
     start = 0 if steps.first is None else _place_of(file, steps.first, size)
     end = size if steps.last is None else _place_of(file, steps.last + 1, size)
@@ -77,7 +77,7 @@ def _place_of(file: BinaryIO, step: int, size: int) -> int:
 
 
 def _reading_from(file: BinaryIO, start: int, size: int) -> tuple[int, int | None]:
-    """Place and step of the first reading that begins at `place` or behind it.
+    """Return offset and step of the first reading that begins at `start` or later.
 
     Lines that are no reading are passed over. `size` and None if only such are left.
     """

@@ -37,13 +37,13 @@ def event_file(blocks: Iterable[bytes], *, wall_time_s: float) -> Iterator[bytes
 
 
 def record(message: bytes) -> bytes:
-    """A message with its length and both checksums."""
+    """Return a message framed with its length and both checksums."""
     length = struct.pack("<Q", len(message))
     return b"".join((length, _checksum(length), message, _checksum(message)))
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32C, byte by byte."""
+    """Return the CRC-32C of `data`."""
     crc, table = 0xFFFFFFFF, _TABLE
     for byte in data:
         crc = table[(crc ^ byte) & 0xFF] ^ (crc >> 8)
@@ -51,7 +51,7 @@ def crc32c(data: bytes) -> int:
 
 
 def _checksum(data: bytes) -> bytes:
-    """Masked, because a checksum over data that holds checksums is weak."""
+    """Return the masked checksum: one over data that contains checksums would be weak."""
     crc = crc32c(data)
     return struct.pack("<I", (((crc >> 15) | (crc << 17)) + _MASK) & 0xFFFFFFFF)
 
@@ -76,7 +76,7 @@ def _event(
     version: str = "",
     signals: Mapping[str, float] | None = None,
 ) -> bytes:
-    """Event {double wall_time=1; int64 step=2; string file_version=3; Summary summary=5}."""
+    """Encode Event {double wall_time=1; int64 step=2; string file_version=3; Summary summary=5}."""
     parts = [b"\x09", struct.pack("<d", wall_time_s)]
     if step:
         parts += [b"\x10", _varint(step)]
@@ -89,12 +89,12 @@ def _event(
 
 
 def _value(tag: str, number: float) -> bytes:
-    """Summary.Value {string tag=1; float simple_value=2}."""
+    """Encode Summary.Value {string tag=1; float simple_value=2}."""
     return b"\x0a" + _sized(tag.encode()) + b"\x15" + struct.pack("<f", _as_float32(number))
 
 
 def _as_float32(number: float) -> float:
-    """Kept within what 32 bits can hold: struct refuses more."""
+    """Clip a number to the range of float32: struct refuses more."""
     most = 3.4028234663852886e38
     return max(-most, min(most, number))
 
@@ -104,7 +104,7 @@ def _sized(data: bytes) -> bytes:
 
 
 def _varint(number: int) -> bytes:
-    """Seven bits a byte, the low ones first."""
+    """Encode a varint: seven bits a byte, low bits first."""
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)

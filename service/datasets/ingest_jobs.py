@@ -20,7 +20,7 @@ from trainer.spec import IngestSpec, SourceFormat
 
 
 def allowed_source(path: str, settings: ApiSettings) -> str:
-    """`path` without links, if it lies under an allowed root and is there.
+    """Return `path` with links resolved, if it exists under an allowed root.
 
     Raises ServiceError `path_not_allowed` or `invalid`.
     """
@@ -62,7 +62,7 @@ def resolved_options(asked: IngestOptions, settings: ApiSettings) -> IngestOptio
 
 
 def get_uploadable(store: Store, name: str) -> DatasetRecord:
-    """The dataset, if it waits for bytes. Raises NotFound, WrongState."""
+    """Return the dataset if it waits for an upload. Raises NotFound, WrongState."""
     record = store.datasets.get(name)
     if record.source is not None:
         reason = "The dataset is read in place; nothing can be uploaded to it."

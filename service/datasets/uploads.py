@@ -124,7 +124,7 @@ def check_space(folder: Path | int, needed_bytes: int) -> None:
 
 @asynccontextmanager
 async def staged(path: Path) -> AsyncIterator[BinaryIO]:
-    """The staged file, for this sender alone. Raises ServiceError `upload_busy` after two seconds.
+    """Lock the staged file for this sender. Raises ServiceError `upload_busy` after two seconds.
 
     The wait is for a sender that takes up its own upload while what it sent before the break is
     still being written.
@@ -196,7 +196,7 @@ def _locked(file: BinaryIO) -> bool:
 
 
 def _place(file: BinaryIO, offer: UploadOffer) -> "hashlib._Hash":
-    """Stand at the offset, with the hash of all bytes before it."""
+    """Seek to the offset and return the hash of all bytes before it."""
     held = os.fstat(file.fileno()).st_size
     if offer.offset not in (0, held):
         raise WrongOffset(held_bytes=held, offset=offer.offset)
@@ -211,7 +211,7 @@ def _place(file: BinaryIO, offer: UploadOffer) -> "hashlib._Hash":
 
 
 async def _blocks(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Chunks gathered to 1 MiB; what has arrived is given out even if the sender leaves."""
+    """Yield chunks gathered to 1 MiB; received bytes are yielded even if the sender leaves."""
     buffer = bytearray()
     try:
         async for chunk in chunks:

@@ -7,6 +7,6 @@ from pydantic import BaseModel
 
 
 def fingerprint(body: BaseModel) -> str:
-    """The same for two bodies exactly when they say the same."""
+    """Return a hash that is equal for two bodies exactly when they mean the same."""
     text = json.dumps(body.model_dump(mode="json", exclude_unset=True), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -108,7 +108,7 @@ class Probes:
         return record
 
     def all(self) -> Iterator[JobRecord]:
-        """Newest first."""
+        """Yield the probes of the job, newest first."""
         for record in every(self.store):
             if record.folder.startswith(f"{self.folder}/"):
                 yield record
@@ -180,7 +180,7 @@ class Probes:
 
 
 def every(store: Store) -> Iterator[JobRecord]:
-    """The probes of all jobs, newest first."""
+    """Yield the probes of all jobs, newest first."""
     after: str | None = None
     while True:
         page = store.jobs.list(kind="probe", after=after, limit=100)

@@ -54,19 +54,19 @@ class Plan:
         )
 
     def fingerprint(self) -> str:
-        """The same for two bodies exactly when they say the same."""
+        """Return the fingerprint of the spec as it was sent."""
         return fingerprint(self.sent)
 
 
 def names_in(spec: JobSpec) -> Iterator[str]:
-    """Names or ids of the datasets that `spec` needs."""
+    """Yield the names or ids of the datasets that `spec` needs."""
     yield spec.dataset
     if spec.test_dataset is not None:
         yield spec.test_dataset
 
 
 def plan(spec: JobSpec, datasets: Mapping[str, DatasetRecord]) -> Plan:
-    """Fill the holes of `spec`; `found` is what the store has of `names_in(spec)`.
+    """Resolve `spec`; `datasets` is what the store has of `names_in(spec)`.
 
     Raises ServiceError `invalid`, `no_dataset`, `dataset_not_ready`, SpecError.
     """
@@ -128,7 +128,7 @@ def _ready(
 
 
 def _check_labels(train: DatasetFacts, test: DatasetFacts) -> None:
-    """Labels are numbers inside a pack, so both must count the same classes."""
+    """Raise ServiceError unless both datasets have the same classes, by number."""
     if not test.labels:
         raise invalid("#/test_dataset", "It has no labels, so nothing can be measured on it.")
     if train.labels and not set(test.labels) <= set(train.labels):
@@ -153,7 +153,7 @@ def _time(spec: JobSpec, cost: Estimate, store: Store) -> tuple[float | None, st
 
 
 def _speed(spec: JobSpec, store: Store) -> tuple[JobRecord, float] | None:
-    """The newest ended job with this encoder and side, and its rows per second."""
+    """Return the newest succeeded job with this encoder and side, and its rows per second."""
     for record in store.jobs.list(status="succeeded", limit=LOOKED_AT).data:
         ran = json.loads(record.resolved_json)
         alike = (

@@ -59,7 +59,7 @@ class SubmitBatcher:
         self._syncs.shutdown()
 
     async def _work(self) -> None:
-        """Until nobody waits."""
+        """Submit batches until no request waits."""
         loop = asyncio.get_running_loop()
         while batch := self._take(BATCH_MAX):
             outcomes: Sequence[Submitted | Exception]
@@ -82,7 +82,7 @@ class SubmitBatcher:
         return taken
 
     def _outcomes(self, batch: Sequence[_Asked]) -> list[Submitted | Exception]:
-        """In the thread. Raises StoreUnavailable before anything is written."""
+        """Submit a batch, in the thread. Raises StoreUnavailable before anything is written."""
         found = self._journal.store.datasets.find(
             name for one in batch for name in names_in(one.spec)
         )

@@ -15,7 +15,7 @@ _RESUME = "It is run from the checkpoint before it; nothing is to do."
 
 
 def check_files(data_dir: Path, scan: FullScan, *, deep: bool) -> Iterator[Finding]:
-    """Every file that differs.
+    """Yield a finding for every file that differs.
 
     Of each job the newest checkpoint and the artifacts are read; `deep` reads all checkpoints
     and the packs of datasets too.
@@ -31,7 +31,7 @@ def check_files(data_dir: Path, scan: FullScan, *, deep: bool) -> Iterator[Findi
 
 
 def _checkpoints(data_dir: Path, indexes: JobIndexes, *, deep: bool) -> Iterator[Finding]:
-    """The newest must be there. Older ones were pruned, or are whole."""
+    """Check that the newest checkpoint exists; older ones may have been pruned."""
     record = indexes.record
     is_done = record.status == "succeeded" and not deep
     checkpoints = indexes.checkpoints if deep else indexes.checkpoints[-1:]
@@ -111,7 +111,7 @@ def _listed(manifest: bytes) -> dict[str, tuple[int | None, str]]:
 def _differing(
     folder: Path, files: Mapping[str, tuple[int | None, str]]
 ) -> Iterator[tuple[str, str]]:
-    """(name, why) of each file that has not this size and hash."""
+    """Yield (name, reason) for each file without this size and hash."""
     for name, (size_bytes, sha256) in files.items():
         try:
             if size_bytes is not None and (folder / name).stat().st_size != size_bytes:

@@ -27,7 +27,7 @@ class Finding(NamedTuple):
 def compare(
     jobs: Sequence[Folder], datasets: Sequence[Folder], scan: FullScan
 ) -> Iterator[Finding]:
-    """Every disagreement between the ledgers and the store."""
+    """Yield every disagreement between the ledgers and the store."""
     kept = [folder for folder in datasets if not dataset_deletion(folder.lines)]
     ledgers = {
         job.submitted.job_id: job for folder in (*jobs, *kept) for job in folder.job_ledgers()
@@ -72,7 +72,7 @@ def _without_folder(ledgers: dict[str, JobLedger], scan: FullScan) -> Iterator[F
 
 
 def _state(indexes: JobIndexes) -> Iterator[Finding]:
-    """One status, its index, the index of all; ready exactly if queued, leased if running."""
+    """Check the indexes of one job: ready exactly if queued, leased exactly if running."""
     record = indexes.record
     state = f"It is {record.status}"
     if indexes.statuses != (record.status,) or not indexes.listed:

@@ -39,7 +39,7 @@ class _Claim(NamedTuple):
 
 
 def old_life(job: JobLedger, data_dir: Path) -> OldJob:
-    """The job of `job` as it was."""
+    """Return the job as its ledger has it."""
     return old_job(job, is_there=lambda line: is_there(data_dir, line), now_s=time.time())
 
 

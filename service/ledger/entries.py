@@ -54,7 +54,7 @@ class JobSubmitted(LedgerLine):
     created_at_s: float
 
     def as_new(self) -> NewJob:
-        """The job to submit."""
+        """Return the job to submit."""
         return NewJob(**{name: getattr(self, name) for name in NewJob.__slots__})
 
 
@@ -198,5 +198,5 @@ AnyLine = TypeVar("AnyLine", bound=LedgerLine)
 
 
 def encode(line: LedgerLine) -> bytes:
-    """The line as it is written, with its end."""
+    """Return the line as it is written, with its newline."""
     return line.model_dump_json().encode() + b"\n"

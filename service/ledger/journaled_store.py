@@ -71,7 +71,7 @@ class JournaledStore:
         idempotency_key: str | None = None,
         fingerprint: str = "",
     ) -> Submitted:
-        """As `Jobs.submit`; whatever it answers is on the disk by then."""
+        """Submit a job as `Jobs.submit` does. The result is on the disk when this returns."""
         (done,) = self.submit_all(
             [
                 Submission(
@@ -105,7 +105,7 @@ class JournaledStore:
         return [submit.outcome for submit in pending if submit.outcome is not None]
 
     def _write(self, pending: Sequence["_PendingSubmit"], each: writer.Each) -> None:
-        """To the ledgers, before Redis is asked."""
+        """Write the ledger entries, before Redis is called."""
         firsts = [(submit.folder, _line(submit.asked)) for submit in pending]
         for submit, begun in zip(pending, writer.begin_all(firsts, each=each), strict=True):
             if isinstance(begun, OSError):
@@ -129,7 +129,7 @@ class JournaledStore:
                     self._retract(submit.folder, submit.asked.job_id, is_mine=submit.is_mine)
 
     def control(self, id: str, verb: Verb) -> JobRecord:
-        """`cancel`, `pause` or `resume`. Raises NotFound, WrongState."""
+        """Cancel, pause or resume a job. Raises NotFound, WrongState."""
         seen, op = self.store.jobs.get(id), uuid.uuid4().hex
         with writer.opened(self.data_dir / seen.folder, missing_ok=True) as ledger:
             ledger.append(_control(verb, seen, op))
@@ -171,13 +171,13 @@ class JournaledStore:
             drop(folder)
 
     def create_dataset(self, new: NewDataset) -> DatasetRecord:
-        """As `create_dataset_once`, without a key."""
+        """Create a dataset without an idempotency key."""
         return self.create_dataset_once(new).record
 
     def create_dataset_once(
         self, new: NewDataset, *, idempotency_key: str | None = None, fingerprint: str = ""
     ) -> CreatedDataset:
-        """As `Datasets.create_once`. A failed dataset that lost its name is deleted."""
+        """Create a dataset as `Datasets.create_once`. Delete a failed one that lost its name."""
         folder, key = self.data_dir / "datasets" / new.dataset_id, idempotency_key or ""
         line = DatasetCreated(
             **asdict(new), idem_key=key, fingerprint=fingerprint, created_at_s=time.time()
@@ -199,7 +199,7 @@ class JournaledStore:
         return done
 
     def rename_dataset(self, id: str, name: str) -> DatasetRecord:
-        """As `Datasets.rename`. Raises NotFound, NameTaken."""
+        """Rename a dataset. Raises NotFound, NameTaken."""
         folder, op = self.data_dir / "datasets" / id, uuid.uuid4().hex
         with writer.opened(folder, missing_ok=True) as ledger:
             ledger.append(DatasetRenamed(name=name, op=op, at_s=time.time()))
@@ -238,14 +238,14 @@ class JournaledStore:
             drop(folder)
 
     def set_uploaded(self, dataset_id: str, *, size_bytes: int, sha256: str) -> DatasetRecord:
-        """As `Datasets.set_uploaded`; in the ledger once it took effect, for bytes stay bytes."""
+        """Record that the content is complete: in Redis, then in the ledger."""
         record = self.store.datasets.set_uploaded(dataset_id, size_bytes=size_bytes, sha256=sha256)
         line = ContentWhole(size_bytes=size_bytes, sha256=sha256, at_s=time.time())
         writer.append(self.data_dir / "datasets" / dataset_id, line)
         return record
 
     def _retract(self, folder: Path, job_id: str, *, is_mine: bool) -> None:
-        """The submit made no job: its folder goes, or a line says so in the one of others."""
+        """Remove the folder of a submit that made no job, or note it in a shared ledger."""
         if is_mine:
             drop(folder)
         else:
@@ -263,7 +263,7 @@ class _PendingSubmit:
     outcome: Submitted | Exception | None = None
 
     def __enter__(self) -> None:
-        """Nothing else may fail with it."""
+        """Return nothing: the block is for `__exit__`."""
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> bool:
         """Keep the error of the disk."""
@@ -280,7 +280,7 @@ class _PendingSubmit:
 
 
 def _open(pending: Sequence[_PendingSubmit]) -> list[_PendingSubmit]:
-    """Those that nothing has come of yet."""
+    """Return the submissions without an outcome."""
     return [submit for submit in pending if submit.outcome is None]
 
 

@@ -47,13 +47,13 @@ class Folder:
     """`path:line` of each line that cannot be read, the last of a file excepted."""
 
     def job_ledgers(self) -> tuple[JobLedger, ...]:
-        """The jobs that were submitted here, in order; several ingests may share a dataset."""
+        """Return the jobs submitted here, in order; several ingests may share a dataset."""
         submitted = [line for line in self.lines if isinstance(line, JobSubmitted)]
         return tuple(JobLedger(line, self.lines, self.attempts) for line in submitted)
 
 
 def folder_names(data_dir: Path, kind: str) -> list[str]:
-    """The folders under `jobs` or `datasets`, in order; those being removed are left out."""
+    """Return the folders under `jobs` or `datasets`, sorted, without those being removed."""
     try:
         with os.scandir(data_dir / kind) as entries:
             names = [entry.name for entry in entries if not entry.name.endswith(DELETED)]
@@ -63,14 +63,14 @@ def folder_names(data_dir: Path, kind: str) -> list[str]:
 
 
 def read_folders(data_dir: Path, kind: str, names: list[str] | None = None) -> Iterator[Folder]:
-    """Every folder of a kind, or those of these names that are still there."""
+    """Yield every folder of a kind, or those of these names that still exist."""
     for name in folder_names(data_dir, kind) if names is None else names:
         if (data_dir / kind / name).is_dir():
             yield read_folder(data_dir, f"{kind}/{name}")
 
 
 def read_folder(data_dir: Path, path: str) -> Folder:
-    """One folder. Files that are not there have no lines."""
+    """Read one folder. A missing file has no lines."""
     lines, damaged = _read(data_dir, f"{path}/{LEDGER}", JOB_LINE)
     attempts: dict[int, tuple[AttemptLine, ...]] = {}
     for number in _numbers(data_dir / path / "attempts"):
@@ -86,7 +86,7 @@ def is_there(data_dir: Path, line: CheckpointTold) -> bool:
 
 
 def parse(data: bytes, kind: TypeAdapter[AnyLine]) -> tuple[tuple[AnyLine, ...], tuple[int, ...]]:
-    """The lines of a file, and the numbers of those that cannot be read.
+    """Return the lines of a file, and the numbers of those that cannot be read.
 
     A last line without its end was cut short by a crash before anyone acted upon it.
 
@@ -126,7 +126,7 @@ def _read(
 
 
 def _version_of(row: bytes) -> int:
-    """The version of a line of an unknown kind; 0 of what is no line."""
+    """Return the version of a line of an unknown kind; 0 if it is no line."""
     try:
         return int(json.loads(row)["version"])
     except (ValueError, KeyError, TypeError):

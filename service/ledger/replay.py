@@ -60,7 +60,7 @@ class JobLedger:
 
     @property
     def deleted(self) -> Deleted | None:
-        """The request to forget the job, unless it was refused or the job was used since."""
+        """Request to delete the job, unless it was refused or the job was used since."""
         standing = None
         refused = _refused(self.lines)
         for line in self.lines:
@@ -72,7 +72,7 @@ class JobLedger:
 
     @property
     def open_deletions(self) -> tuple[Deleted, ...]:
-        """Every request to forget the job that is not refused, whether or not it still stands."""
+        """Every request to delete the job that was not refused, void or not."""
         job_id, refused = self.submitted.job_id, _refused(self.lines)
         asked = (line for line in self.lines if isinstance(line, Deleted))
         return tuple(line for line in asked if line.job_id == job_id and line.op not in refused)
@@ -87,7 +87,7 @@ class JobLedger:
 
     @property
     def own(self) -> dict[int, tuple[AttemptLine, ...]]:
-        """The attempts that are not known to be another job's."""
+        """Attempts that are not known to belong to another job."""
         return {
             number: lines
             for number, lines in sorted(self.attempts.items())
@@ -98,7 +98,7 @@ class JobLedger:
 
     @property
     def attempt(self) -> int:
-        """The highest number that was ever seen, in a ledger or as a folder."""
+        """Highest attempt number in any ledger, or as a folder."""
         return max([0, *self.attempts, *(line.attempt for line in self.controls)])
 
     def ended(self, attempt: int) -> AttemptEnded | None:
@@ -108,7 +108,7 @@ class JobLedger:
 
 
 def old_job(job: JobLedger, *, is_there: Callable[[CheckpointTold], bool], now_s: float) -> OldJob:
-    """The job as it was. `is_there` tells whether a checkpoint lies whole on the disk."""
+    """Return the job as it was. `is_there` tells whether a checkpoint is complete on the disk."""
     submitted, ended = job.submitted, job.ended(_newest(job))
     status, since_s = _followed(job, ended)
     why = ended if ended is not None and ended.status == status else None
@@ -139,7 +139,7 @@ def old_job(job: JobLedger, *, is_there: Callable[[CheckpointTold], bool], now_s
 
 
 def old_dataset(lines: Iterable[JobLine], ingests: Sequence[OldJob]) -> DatasetRecord | None:
-    """The dataset as it was; `ingests` are its jobs in order. None without a `created` line."""
+    """Return the dataset as it was, or None without a `created` line; `ingests` in order."""
     created = next((line for line in lines if isinstance(line, DatasetCreated)), None)
     if created is None:
         return None
@@ -170,14 +170,14 @@ def old_dataset(lines: Iterable[JobLine], ingests: Sequence[OldJob]) -> DatasetR
 
 
 def renames(lines: Iterable[JobLine]) -> list[DatasetRenamed]:
-    """The changes of a dataset's name that were not refused, in order."""
+    """Return the renames that were not refused, in order."""
     lines = tuple(lines)
     refused = _refused(lines)
     return [line for line in lines if isinstance(line, DatasetRenamed) and line.op not in refused]
 
 
 def dataset_deletion(lines: Iterable[JobLine]) -> DatasetDeleted | None:
-    """The request to delete the dataset, unless it was refused or the dataset was used since."""
+    """Return the request to delete the dataset, unless refused or the dataset was used since."""
     lines = tuple(lines)
     refused, request = _refused(lines), None
     for line in lines:
@@ -197,7 +197,7 @@ def facts_of(job: JobLedger) -> DatasetFacts | None:
 
 
 def superseded(ledgers: Iterable[JobLedger]) -> set[str]:
-    """Jobs that were never accepted: a later submit with the same key took their place.
+    """Return the jobs that were never accepted: a later submit with the same key replaced them.
 
     One that was attempted was accepted, and stays. Otherwise the last one is meant: a caller who
     is given an id does not ask again.
@@ -241,13 +241,13 @@ def _is_checkpoint(line: AttemptLine) -> bool:
 
 
 def _newest(job: JobLedger) -> int:
-    """The newest attempt of this very job; 0 before the first."""
+    """Return the newest attempt of this very job; 0 before the first."""
     mine = (line.attempt for line in job.controls)
     return max([0, *job.own, *mine])
 
 
 def _followed(job: JobLedger, ended: AttemptEnded | None) -> tuple[Status, float]:
-    """The status, and since when."""
+    """Return the status, and since when the job has it."""
     status: Status = ended.status if ended else "queued"
     since_s = ended.at_s if ended else job.submitted.created_at_s
     newest = _newest(job)
@@ -258,7 +258,7 @@ def _followed(job: JobLedger, ended: AttemptEnded | None) -> tuple[Status, float
 
 
 def _failures(job: JobLedger) -> int:
-    """Failures since the last resume: a resume gives the budget back."""
+    """Count the failures since the last resume: a resume restores the budget."""
     resumed = max((line.attempt for line in job.controls if line.verb == "resume"), default=0)
     ends = [job.ended(number) for number in job.own if number > resumed]
     return sum(end is not None and end.verb == "fail" for end in ends)
@@ -267,7 +267,7 @@ def _failures(job: JobLedger) -> int:
 def _checkpoints(
     job: JobLedger, is_there: Callable[[CheckpointTold], bool]
 ) -> tuple[CheckpointRecord, ...]:
-    """Those that lie on the disk, newest last; of one step the latest."""
+    """Return the checkpoints on the disk, newest last; for each step the latest."""
     by_step: dict[int, CheckpointRecord] = {}
     for number, lines in job.own.items():
         for line in lines:

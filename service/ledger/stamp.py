@@ -45,7 +45,7 @@ def stamp_layout(data_dir: Path) -> None:
 
 
 def _read(data_dir: Path) -> dict[str, Any]:
-    """The stamp; empty if there is none."""
+    """Return the stamp; empty if there is none."""
     path = data_dir / FILE
     try:
         stamp = json.loads(path.read_bytes())

@@ -53,7 +53,7 @@ def ensure_identity(store: Store, data_dir: Path, *, whole: bool = False) -> Rep
 
 
 def stored_id(data_dir: Path) -> str | None:
-    """The name of the data folder's Redis; None before the first start."""
+    """Return the identity of the data folder's Redis; None before the first start."""
     try:
         return (data_dir / FILE).read_text("ascii").strip() or None
     except FileNotFoundError:

@@ -48,7 +48,7 @@ def begin(folder: Path, line: LedgerLine) -> bool:
 def begin_all(
     firsts: Sequence[tuple[Path, LedgerLine]], *, each: Each = map
 ) -> list[bool | OSError]:
-    """As `begin` for each folder with its first line; what it would raise is in its place.
+    """Begin several ledgers. Return for each what `begin` returns or raises.
 
     A journal of the disk takes everybody who waits for it at once, so folders that `each`, the
     `map` of a pool of threads, begins side by side wait together. The folders above them, which
@@ -127,11 +127,11 @@ class AttemptLedger:
     """
 
     def __init__(self, folder: Path, lease: Lease) -> None:
-        """`folder` is that of the attempt."""
+        """Write to the ledger in `folder`, the folder of the attempt."""
         self._folder, self._lease = folder, lease
 
     def claimed(self) -> None:
-        """The attempt begins; its folder is there."""
+        """Record that the attempt begins; its folder exists."""
         lease = self._lease
         self._say(Claimed(job_id=lease.job_id, attempt=lease.attempt, at_s=time.time()))
         with suppress(OSError):
@@ -139,7 +139,7 @@ class AttemptLedger:
                 sync_folder(folder)
 
     def checkpoint(self, *, step: int, path: str, manifest_sha256: str, size_bytes: int) -> None:
-        """The pointer moved; `path` is relative to the data folder."""
+        """Record a checkpoint; `path` is relative to the data folder."""
         self._say(
             CheckpointTold(
                 step=step,
@@ -158,7 +158,7 @@ class AttemptLedger:
         facts_json: str | None,
         progress: Mapping[str, Any],
     ) -> None:
-        """The job succeeded."""
+        """Record that the job succeeded."""
         self._say(
             AttemptEnded(
                 verb="complete",
@@ -179,7 +179,7 @@ class AttemptLedger:
         why: tuple[str, str, str],
         progress: Mapping[str, Any],
     ) -> None:
-        """The job is `status` now; `why` is code, message and hint."""
+        """Record how the attempt ended; `why` is code, message and hint."""
         code, message, hint = why
         self._say(
             AttemptEnded(
@@ -201,7 +201,7 @@ class AttemptLedger:
 
 
 def _begin(first: tuple[Path, LedgerLine]) -> bool | OSError:
-    """All but the sync of the folder above."""
+    """Begin a ledger, without the sync of the parent folder."""
     folder, line = first
     is_new = False
     try:
@@ -218,7 +218,7 @@ def _begin(first: tuple[Path, LedgerLine]) -> bool | OSError:
 def _above(
     firsts: Sequence[tuple[Path, LedgerLine]], begun: Sequence[bool | OSError]
 ) -> Iterable[Path]:
-    """The folders above those that were begun, each once."""
+    """Return the parent folders of those that were begun, each once."""
     pairs = zip(firsts, begun, strict=True)
     return dict.fromkeys(
         folder.parent for (folder, _), its in pairs if not isinstance(its, OSError)

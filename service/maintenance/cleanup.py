@@ -40,7 +40,7 @@ class CleanupThread(PeriodicThread):
         self._trimmed = set[str]()
 
     def run_once(self) -> None:
-        """Look once."""
+        """Remove what is due."""
         context = RetentionContext(self._journal, self._settings, time.time())
         try:
             for item in due(list(removable(context)), bytes_max=self._settings.removable_bytes_max):

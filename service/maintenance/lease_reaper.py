@@ -28,7 +28,7 @@ class LeaseReaper(PeriodicThread):
         on_lost: Callable[[], object] | None = None,
         on_answer: Callable[[], object] | None = None,
     ) -> None:
-        """`on_lost` is called when Redis was emptied, `on_answer` whenever it answers.
+        """Call `on_lost` when Redis was emptied, and `on_answer` whenever it answers.
 
         Both may raise StoreError and OSError.
         """
@@ -55,7 +55,7 @@ class LeaseReaper(PeriodicThread):
             log.error("not_settled", error=str(error))
 
     def _rebuild(self, lost: StoreLost) -> None:
-        """Called again after the next tick if it fails."""
+        """Rebuild the store; tried again after the next tick if it fails."""
         log.error("store_lost", error=str(lost))
         if self._on_lost is None:
             return

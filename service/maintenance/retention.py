@@ -54,12 +54,12 @@ class RetentionContext:
 
     @property
     def store(self) -> Store:
-        """Redis."""
+        """Job store."""
         return self.journal.store
 
     @property
     def data_dir(self) -> Path:
-        """The disk."""
+        """Data folder."""
         return self.journal.data_dir
 
 
@@ -81,7 +81,7 @@ def due(items: Sequence[Removable], *, bytes_max: int | None) -> list[Removable]
 
 
 def removable(context: RetentionContext) -> Iterator[Removable]:
-    """Look at everything that may go. Raises StoreError, OSError."""
+    """Yield everything that may be removed. Raises StoreError, OSError."""
     for dataset in each_dataset(context.store):
         yield from _of_dataset(context, dataset)
     for status in ("failed", "cancelled", "succeeded"):
@@ -112,7 +112,7 @@ def trim_events(context: RetentionContext, seen: set[str]) -> int:
 
 
 def each_dataset(store: Store) -> Iterator[DatasetRecord]:
-    """All datasets, newest first."""
+    """Yield all datasets, newest first."""
     after, has_more = None, True
     while has_more:
         page = store.datasets.list(after=after, limit=100)
@@ -121,7 +121,7 @@ def each_dataset(store: Store) -> Iterator[DatasetRecord]:
 
 
 def each_job(store: Store, status: Status) -> Iterator[JobRecord]:
-    """All trainings of a status, newest first."""
+    """Yield all trainings of a status, newest first."""
     after, has_more = None, True
     while has_more:
         page = store.jobs.list(status=status, after=after, limit=100)
@@ -154,7 +154,7 @@ def _of_dataset(context: RetentionContext, record: DatasetRecord) -> Iterator[Re
 
 
 def _empty(context: RetentionContext, record: DatasetRecord, staged: Path) -> None:
-    """The dataset may have been given other content since it was looked at."""
+    """Empty the staged file, unless the dataset was given other content meanwhile."""
     if context.store.datasets.get(record.id).status != record.status:
         return
     kept_s = context.settings.upload_kept_s
@@ -169,7 +169,7 @@ def _delete_dataset(context: RetentionContext, id: str, staged: Path) -> None:
 
 
 def _settled_s(context: RetentionContext, record: DatasetRecord) -> float:
-    """Since when the dataset is of no use."""
+    """Return the time since which the dataset is unusable."""
     if record.status == "failed" and record.job_id:
         return context.store.jobs.get(record.job_id).finished_at_s or record.created_at_s
     return record.created_at_s

@@ -23,7 +23,7 @@ class Targets:
 
 
 def prometheus_files(targets: Targets, *, folder: Path) -> dict[str, str]:
-    """Name -> text: a config for these targets, the rules, the alerts, and their runbook.
+    """Return name -> text: a config for these targets, the rules, the alerts, and their runbook.
 
     `folder` is where the files will be; the alerts name the runbook there.
     """
@@ -38,7 +38,7 @@ def prometheus_files(targets: Targets, *, folder: Path) -> dict[str, str]:
 
 
 def grafana_files(*, prometheus_url: str, folder: Path) -> dict[str, str]:
-    """Path -> text: the dashboards, and the provisioning that loads them from `folder`."""
+    """Return path -> text: the dashboards, and the provisioning that loads them from `folder`."""
     dashboards = {
         f"dashboards/{file.name}": file.read_text("utf-8")
         for file in (SHIPPED / "grafana").iterdir()

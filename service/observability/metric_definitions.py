@@ -53,7 +53,7 @@ class Metric(NamedTuple):
 def scalar(
     target: Target, name: str, help_: str, *labels: str, signal: str | None = None
 ) -> Metric:
-    """A gauge, or a counter where the name ends in `_total`."""
+    """Define a gauge, or a counter if the name ends in `_total`."""
     kind: Type = "counter" if name.endswith("_total") else "gauge"
     return Metric(name, kind, (target,), labels, help_, signal)
 
@@ -61,15 +61,15 @@ def scalar(
 def histogram(
     target: Target, name: str, help_: str, buckets: tuple[float, ...], *labels: str
 ) -> Metric:
-    """Upper bounds of the buckets are in seconds."""
+    """Define a histogram; the upper bounds of its buckets are in seconds."""
     return Metric(name, "histogram", (target,), labels, help_, None, buckets)
 
 
 def job(name: str, help_: str, signal: str | None = None) -> Metric:
-    """A metric of one running job."""
+    """Define a metric of one running job."""
     return scalar("worker", f"moco_train_{name}", help_, *JOB, signal=signal)
 
 
 def gpu(name: str, help_: str, *labels: str) -> Metric:
-    """A metric of one GPU; it has series only where the driver answers."""
+    """Define a metric of one GPU; it has series only where the driver answers."""
     return scalar("worker", f"moco_worker_gpu_{name}", help_, *GPU, *labels)

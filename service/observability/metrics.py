@@ -211,7 +211,7 @@ class Instruments:
         self.set("moco_build_info", 1, version=_version(), python=platform.python_version())
 
     def __getitem__(self, name: str) -> Any:  # noqa: ANN401  # Gauge, Counter or Histogram
-        """The instrument itself, as prometheus_client has it."""
+        """Return the instrument as prometheus_client has it."""
         return self._made[name]
 
     def _child(self, metric: str, labels: dict[str, str]) -> Any:  # noqa: ANN401
@@ -231,7 +231,7 @@ class Instruments:
         self._child(metric, labels).observe(seconds)
 
     def total(self, metric: str, value: float, /, **labels: str) -> None:
-        """Bring a counter to a total that someone else counts; one that fell starts again."""
+        """Raise a counter to a total that is counted elsewhere; a total that fell starts over."""
         key = (metric, tuple(sorted(labels.items())))
         with self._lock:
             child, before = self._child(metric, labels), self._totals.get(key, 0.0)
@@ -254,12 +254,12 @@ class Instruments:
         self.forget("job_id", job_id)
 
     def render(self) -> bytes:
-        """The page of `/metrics`, in the text format that `CONTENT_TYPE` names."""
+        """Return the page of `/metrics`, in the text format that `CONTENT_TYPE` names."""
         return generate_latest(self.registry)
 
 
 def artifact_format(name: str) -> str:
-    """The label `format` of a file name: its suffix, or `other`."""
+    """Return the label `format` of a file name: its suffix, or `other`."""
     suffix = name.rpartition(".")[2]
     return suffix if suffix in KNOWN["format"] else "other"
 

@@ -73,7 +73,7 @@ def load_keys(settings: "KeySettings") -> Keys:
 
 
 def load_or_make(data_dir: Path, given: str | None, *, file: str = KEY_FILE) -> str:
-    """`given`, else the key in `file` of the data folder, made first if there is none.
+    """Return `given`, else the key in `file` of the data folder, made first if there is none.
 
     Raises WeakKey when the key has fewer than 16 characters or ones that a header cannot carry.
     """
@@ -96,7 +96,7 @@ def _read_or_make(path: Path) -> str:
 
 
 def _read(path: Path) -> str:
-    """The key; a file that others may read is closed to them first."""
+    """Return the key in a file, after closing the file to other users."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     with os.fdopen(descriptor, encoding="ascii", errors="replace") as file:
         status = os.fstat(file.fileno())

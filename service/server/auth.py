@@ -31,7 +31,7 @@ class AuthMiddleware:
         on_refusal: Callable[[], None],
         sessions: Sessions | None = None,
     ) -> None:
-        """Without `sessions` no cookie counts, and there is nowhere to sign in."""
+        """Check keys, and cookies if there are `sessions`."""
         self.app, self.keys, self.on_refusal, self.sessions = app, keys, on_refusal, sessions
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +73,7 @@ class AuthMiddleware:
         return self.sessions.role_of(cookies.decode("latin-1"))
 
     def _answer(self, refusal: Problem, scope: Scope) -> Response:
-        """A problem; to a browser that wants a page, the way to the sign-in."""
+        """Return the problem, or a redirect to the sign-in for a browser that wants a page."""
         headers = dict(scope["headers"])
         wants_page = scope["method"] == "GET" and b"text/html" in headers.get(b"accept", b"")
         if self.sessions is not None and wants_page and b"authorization" not in headers:

@@ -57,7 +57,7 @@ class TimeoutProtocol(HttpToolsProtocol):
         """Stage of the request that is being received; None between requests."""
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401  # as uvicorn has it
-        """One more: if they are too many, one that only waits has to go."""
+        """Register the connection; if there are too many, drop one that only waits."""
         super().connection_made(transport)
         if len(self.connections) > self._timeouts.connections:
             there = [
@@ -70,7 +70,7 @@ class TimeoutProtocol(HttpToolsProtocol):
                 _longest_waiting(there, default=self).drop("crowd")
 
     def data_received(self, data: bytes) -> None:
-        """Bytes are the client's only excuse."""
+        """Give the client time for the bytes that it sent."""
         self._got_bytes += len(data)
         self._framing_bytes += len(data)
         was_head = self._part == "head"
@@ -99,22 +99,22 @@ class TimeoutProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def on_message_begin(self) -> None:
-        """The parser saw the first byte of a request."""
+        """Note that a request begins."""
         self._part = "head"
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        """A body follows, be it an empty one."""
+        """Note that the head is complete and the body follows."""
         self._part, self._framing_bytes = "body", 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """Note that the request is complete."""
         self._part = None
         super().on_message_complete()
 
     def charge(self, elapsed_s: float) -> None:
-        """Charge `elapsed_s` to the client, if it is the client that is waited for."""
+        """Charge `elapsed_s` to the client if the server waits for it."""
         if self.flow.write_paused or self.transport.is_closing():
             self._unread_s += elapsed_s
             if self._unread_s > self._timeouts.answer_s:
@@ -136,7 +136,7 @@ class TimeoutProtocol(HttpToolsProtocol):
             self._refuse(stage)
 
     def waits_for(self) -> Stage | None:
-        """`head` or `body` if the client must send it now; None while it may rest."""
+        """Return `head` or `body` if the client must send it now; None while it may be idle."""
         if self.pipeline:  # what it sends ahead of its turn can wait
             return None
         if self._part == "head":
@@ -161,7 +161,7 @@ class TimeoutProtocol(HttpToolsProtocol):
         return self.flow.read_paused or self.cycle.waiting_for_100_continue
 
     def _refuse(self, stage: Stage) -> None:
-        """408 if no other answer has begun, and the end of the connection in any case."""
+        """Answer 408 unless a response has begun, and end the connection."""
         self._on_slow(stage)
         cycle = self.cycle if stage == "body" else None
         state: dict[str, Any] = {} if cycle is None else cycle.scope["state"]
@@ -180,7 +180,7 @@ def protocol(timeouts: ClientTimeouts, on_slow: OnSlow) -> type[TimeoutProtocol]
 
 
 def charge(connections: Iterable[object], elapsed_s: float) -> None:
-    """Charge every connection."""
+    """Charge the elapsed time to every connection."""
     for connection in list(connections):
         if isinstance(connection, TimeoutProtocol):
             connection.charge(elapsed_s)
@@ -189,7 +189,7 @@ def charge(connections: Iterable[object], elapsed_s: float) -> None:
 def _longest_waiting(
     connections: Iterable[TimeoutProtocol], *, default: TimeoutProtocol
 ) -> TimeoutProtocol:
-    """The one that has sent nothing for longest; else one at rest; else `default`, the newest."""
+    """Return the connection to drop: the longest silent one, else an idle one, else `default`."""
     idle = [
         connection
         for connection in connections
@@ -200,7 +200,7 @@ def _longest_waiting(
 
 
 def _timeout(stage: Stage, timeouts: ClientTimeouts, *, path: str, request_id: str) -> bytes:
-    """A whole answer: the connection is no use afterwards."""
+    """Return a complete response 408, after which the connection ends."""
     detail = {
         "head": f"The request did not come within {timeouts.head_s:g} s.",
         "body": f"The body comes more slowly than {timeouts.body_bytes_per_s:g} bytes a second.",
@@ -209,7 +209,7 @@ def _timeout(stage: Stage, timeouts: ClientTimeouts, *, path: str, request_id: s
 
 
 def _whole(problem: Problem, *, path: str, request_id: str) -> bytes:
-    """Status line, headers and body. The connection ends with it."""
+    """Return status line, headers and body of a response that ends the connection."""
     response = problem.response(path=path, request_id=request_id)
     phrase = HTTPStatus(response.status_code).phrase
     head = [f"HTTP/1.1 {response.status_code} {phrase}".encode(), b"connection: close"]

@@ -63,12 +63,12 @@ def _bad_range(detail: str, size_bytes: int) -> Problem:
 
 
 def etag_of(sha256: str) -> str:
-    """A strong validator: the same tag means the same bytes."""
+    """Return a strong validator: the same tag means the same bytes."""
     return f'"sha256-{sha256}"'
 
 
 def digest_of(sha256: str) -> str:
-    """Repr-Digest of RFC 9530: of the whole file, also beside a part of it."""
+    """Return the Repr-Digest (RFC 9530) of the whole file, also for a part of it."""
     return f"sha-256=:{base64.b64encode(bytes.fromhex(sha256)).decode()}:"
 
 

@@ -104,7 +104,7 @@ class RequestMiddleware:
 
 
 def _request_id(scope: Scope) -> str:
-    """The sender's id if it has a safe form, else a new one."""
+    """Return the sender's request id if it has a safe form, else a new one."""
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID.match(value):
             return str(value.decode("ascii"))

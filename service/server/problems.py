@@ -166,7 +166,7 @@ class Problem(Exception):
         self.headers = dict(headers or {})
 
     def response(self, *, path: str, request_id: str) -> Response:
-        """The answer. Only ASCII goes out, so no text of a user can break it."""
+        """Return the response. It is ASCII only, so no text of a user can break it."""
         body: dict[str, Any] = {
             "type": f"urn:mocoserve:problem:{self.code}",
             "title": self.kind.title,
@@ -211,7 +211,7 @@ async def _answer(request: Request, error: Exception) -> Response:
 
 
 def _methods(request: Request) -> list[str]:
-    """Every method that some route has for this path, not only those of the first match."""
+    """Return every method that any route has for this path."""
     path, methods = route_path(request.scope), set[str]()
     for route in request.app.routes:
         if route.path_regex.match(path):

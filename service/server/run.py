@@ -34,7 +34,7 @@ class Server(uvicorn.Server):
         self._swept_s = time.monotonic()
 
     async def on_tick(self, counter: int) -> bool:
-        """Ten times a second: charge the clients for the time that they take."""
+        """Charge the clients for the elapsed time, ten times a second."""
         now_s = time.monotonic()
         elapsed_s = now_s - self._swept_s
         if elapsed_s >= SWEEP_S:
@@ -50,7 +50,7 @@ class Server(uvicorn.Server):
 
 
 def client_timeouts_of(settings: ApiSettings) -> ClientTimeouts:
-    """The deadlines that the environment asks for."""
+    """Return the timeouts of the settings."""
     return ClientTimeouts(
         head_s=settings.head_wait_s,
         body_s=settings.body_wait_s,
@@ -69,7 +69,7 @@ def make_server(
     timeouts: ClientTimeouts | None = None,
     on_slow: OnSlow = lambda _: None,
 ) -> Server:
-    """A server that is not started yet. `on_slow` is told of each client that was let go."""
+    """Return a server to start. `on_slow` is called for each client that is dropped."""
     timeouts = timeouts or ClientTimeouts()
     allow_files(FILES_EACH * timeouts.connections + FILES_BESIDES)
     config = uvicorn.Config(
@@ -90,7 +90,7 @@ def make_server(
 
 
 def tune_gc() -> None:
-    """Spare the collector what was made at the start and stays, and let it look less often.
+    """Freeze the objects made at the start and collect garbage less often.
 
     It took a fifth of the time of a request to find nothing: what requests make holds no cycles
     but those of errors.

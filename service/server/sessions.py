@@ -37,7 +37,7 @@ class Session(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name of the file that marks it as ended."""
+        """Name of the file that marks the session as ended."""
         return f"{self.ends_s}.{self.nonce}"
 
 
@@ -52,7 +52,7 @@ class Sessions:
         store_id: str | None = None,
         now_s: Callable[[], float] = time.time,
     ) -> None:
-        """`store_id` makes the cookie's name differ from that of a service on another port."""
+        """Make a cookie name from `store_id`, so that it differs from a service on another port."""
         self.keys, self._folder, self._now_s = keys, data_dir / SIGNED_OUT, now_s
         self._cookie = f"{COOKIE}_{store_id}" if store_id else COOKIE
 

@@ -24,7 +24,7 @@ class StrictRoute(APIRoute):
     """A route whose query, conditions and JSON body are checked before the framework parses."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The framework's handler behind our check."""
+        """Return the framework's handler behind our check."""
         handle = super().get_route_handler()
         parameters = Parameters(self.dependant)
 
@@ -43,7 +43,7 @@ class StrictRoute(APIRoute):
 
 
 def check(body: bytes) -> object:
-    """The JSON value in `body`. Raises Problem `bad_json` unless it is one, and not too deep.
+    """Parse `body`. Raises Problem `bad_json` if it is no JSON or nested too deeply.
 
     NaN, Infinity and keys that come twice are refused: readers disagree on what they mean. So are
     texts with control characters (Problem `invalid`): names reach terminals and pages.
@@ -139,7 +139,7 @@ def _too_deep() -> Problem:
 
 
 def _check_depth(value: object) -> None:
-    """Level by level, so that no depth can exhaust the stack."""
+    """Raise Problem for a value nested too deeply, level by level so that the stack is safe."""
     level = [value]
     for _ in range(JSON_DEPTH_MAX + 1):
         inner: list[object] = []

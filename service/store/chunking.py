@@ -7,6 +7,6 @@ T = TypeVar("T")
 
 
 def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """`items` in order, `size` at a time; the last batch may be shorter."""
+    """Yield `items` in order, `size` at a time; the last batch may be shorter."""
     for start in range(0, len(items), size):
         yield items[start : start + size]

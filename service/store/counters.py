@@ -15,6 +15,6 @@ class Counters:
     client: RedisClient
 
     def read(self) -> dict[str, int]:
-        """Every counter that has counted at least once."""
+        """Return every counter that has counted at least once."""
         rows = self.client.run(lambda client: client.hgetall(KEYS["counters"]))
         return {name: int(value) for name, value in rows.items()}

@@ -24,7 +24,7 @@ class Datasets:
     client: RedisClient
 
     def create(self, new: NewDataset) -> DatasetRecord:
-        """As `create_once`, without a key."""
+        """Create a dataset without an idempotency key."""
         return self.create_once(new).record
 
     def create_once(
@@ -87,11 +87,11 @@ class Datasets:
         raise_refusal(dataset_id, self.client.fcall("ds_delete", dataset_id, op or dataset_id))
 
     def users(self, dataset_id: str) -> tuple[str, ...]:
-        """The jobs that have not ended and need the dataset."""
+        """Return the jobs that have not ended and need the dataset."""
         return tuple(sorted(self.client.fcall("ds_users", dataset_id)[1]))
 
     def get(self, id_or_name: str) -> DatasetRecord:
-        """The dataset with this id, or else with this name.
+        """Return the dataset with this id, or else with this name.
 
         Raises:
             NotFound: there is neither.
@@ -102,19 +102,19 @@ class Datasets:
         return as_dataset(reply[1])
 
     def find(self, names: Iterable[str]) -> dict[str, DatasetRecord]:
-        """As `get`, all of them with one wait for Redis. What there is not is left out."""
+        """Return those of several datasets that exist, with one wait for Redis."""
         asked = [*dict.fromkeys(names)]
         replies = self.client.fcalls("ds_get", [[name] for name in asked])
         pairs = zip(asked, replies, strict=True)
         return {name: as_dataset(reply[1]) for name, reply in pairs if reply[0] != "NOTFOUND"}
 
     def list(self, *, after: str | None = None, limit: int = 20) -> Page[DatasetRecord]:
-        """Up to `limit` datasets, newest first, older than the id `after`."""
+        """Return up to `limit` datasets, newest first, older than the id `after`."""
         _, rows = self.client.fcall("ds_list", after or "", limit + 1)
         return Page(tuple(as_dataset(row) for row in rows[:limit]), has_more=len(rows) > limit)
 
     def set_uploaded(self, dataset_id: str, *, size_bytes: int, sha256: str) -> DatasetRecord:
-        """The content is whole on the disk.
+        """Record that the content is complete on the disk.
 
         Raises:
             NotFound, WrongState: there is no such dataset, or it has other content already.

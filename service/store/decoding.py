@@ -22,12 +22,12 @@ from trainer.ingest_options import StoredOptions
 
 
 def as_fields(flat: Sequence[str]) -> dict[str, str]:
-    """`[name, value, name, value, ...]` as a dict."""
+    """Return `[name, value, name, value, ...]` as a dict."""
     return dict(zip(flat[::2], flat[1::2], strict=True))
 
 
 def as_job(flat: Sequence[str], position: int) -> JobRecord:
-    """A job from its hash; `position` is 0 unless it is queued."""
+    """Decode a job from its hash; `position` is 0 unless it is queued."""
     row = as_fields(flat)
     return JobRecord(
         id=row["id"],
@@ -62,7 +62,7 @@ def as_job(flat: Sequence[str], position: int) -> JobRecord:
 
 
 def as_lease(reply: Sequence[Any]) -> Lease:
-    """A lease from the answer of `claim`."""
+    """Decode a lease from the reply of `claim`."""
     job_id, kind, pool, attempt, token, spec_json, inputs, folder, dataset_id, checkpoints = reply
     return Lease(
         job_id=job_id,
@@ -79,7 +79,7 @@ def as_lease(reply: Sequence[Any]) -> Lease:
 
 
 def as_checkpoint(text: str) -> CheckpointRecord:
-    """A checkpoint from its JSON; fields of a newer version are left out."""
+    """Decode a checkpoint from its JSON; fields of a newer version are ignored."""
     row = json.loads(text)
     return CheckpointRecord(
         **{name: row[name] for name in CheckpointRecord.__slots__ if name in row}
@@ -87,12 +87,12 @@ def as_checkpoint(text: str) -> CheckpointRecord:
 
 
 def checkpoint_json(record: CheckpointRecord) -> str:
-    """The JSON of a checkpoint."""
+    """Encode a checkpoint as JSON."""
     return json.dumps(asdict(record))
 
 
 def as_attempt(number: str, text: str) -> AttemptRecord:
-    """An attempt from its number and its JSON."""
+    """Decode an attempt from its number and its JSON."""
     row = json.loads(text)
     return AttemptRecord(
         attempt=int(number),
@@ -106,7 +106,7 @@ def as_attempt(number: str, text: str) -> AttemptRecord:
 
 
 def as_dataset(flat: Sequence[str]) -> DatasetRecord:
-    """A dataset from its hash."""
+    """Decode a dataset from its hash."""
     row = as_fields(flat)
     facts = row.get("facts")
     return DatasetRecord(
@@ -132,7 +132,7 @@ def as_dataset(flat: Sequence[str]) -> DatasetRecord:
 
 
 def as_worker(flat: Sequence[str], *, silent_ticks: int, ttl_ticks: int) -> WorkerRecord:
-    """A worker from its hash and the ticks since it was last seen."""
+    """Decode a worker from its hash and the ticks since it was last seen."""
     row = as_fields(flat)
     state = cast(WorkerState, row["state"])
     if row.get("drain") == "1":
@@ -154,7 +154,7 @@ def as_worker(flat: Sequence[str], *, silent_ticks: int, ttl_ticks: int) -> Work
 
 
 def files_json(files: Sequence[FileRecord]) -> str:
-    """The JSON of published files."""
+    """Encode published files as JSON."""
     return json.dumps([file.model_dump() for file in files])
 
 

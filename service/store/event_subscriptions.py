@@ -40,7 +40,7 @@ class EventBroadcaster:
     """Hands each new event to everyone who follows its job. Survives outages of Redis."""
 
     def __init__(self, client: RedisClient, *, read: Read) -> None:
-        """The thread starts with the first subscription."""
+        """Prepare the broadcaster; its thread starts with the first subscription."""
         self._client = client
         self._read = read
         self._lock = threading.Lock()
@@ -54,7 +54,7 @@ class EventBroadcaster:
         self._thread: threading.Thread | None = None
 
     def subscribe(self, job_id: str, *, after: str = "-") -> "Subscription":
-        """Every event of the job behind the id `after`, in order, then each new one.
+        """Subscribe to the job's events after the id `after`, in order, then each new one.
 
         Iterate with `async for`; it ends when the broadcaster stops. Dropping it unsubscribes.
         """
@@ -102,7 +102,7 @@ class EventBroadcaster:
         self._until_watched(generation)
 
     def _until_watched(self, generation: int) -> None:
-        """Cuts the thread's present wait short, so that it looks at a new stream at once."""
+        """Interrupt the thread's wait, so that it reads a new stream at once."""
         for _ in range(20):
             if self._watched_generation >= generation or self.stopped:
                 return
@@ -165,7 +165,7 @@ class Subscription(AsyncIterator[Row]):
     def __init__(
         self, broadcaster: EventBroadcaster, job_id: str, *, after: str, read: Read
     ) -> None:
-        """Nothing is read before the first `anext`."""
+        """Prepare the subscription; nothing is read before the first `anext`."""
         self.job_id = job_id
         self._broadcaster, self._read = broadcaster, read
         self._last = after
@@ -202,7 +202,7 @@ class Subscription(AsyncIterator[Row]):
         return rows
 
     def deliver(self, rows: list[Row]) -> None:
-        """From any thread: these are new. An empty list only wakes the reader."""
+        """Deliver new rows, from any thread. An empty list only wakes the reader."""
         loop = self._loop
         if loop is not None and not loop.is_closed():
             try:
@@ -251,7 +251,7 @@ class Subscription(AsyncIterator[Row]):
 
 
 def _order(id: str) -> tuple[int, int]:
-    """Ids of a stream as numbers that sort."""
+    """Return a stream id as numbers that sort."""
     if id == "-":
         return (-1, 0)
     ms, _, number = id.partition("-")

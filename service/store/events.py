@@ -14,7 +14,7 @@ class Events:
     client: RedisClient
 
     def read(self, job_id: str, *, after: str = "-", limit: int = 100) -> list[tuple[str, str]]:
-        """Up to `limit` events behind the id `after` (`-`: from the first), as (id, JSON).
+        """Return up to `limit` events after the id `after` (`-`: from the first), as (id, JSON).
 
         Empty for an unknown job. The newest 10,000 or so of each job are kept.
         """
@@ -23,5 +23,5 @@ class Events:
         return [(id, fields["e"]) for id, fields in rows]
 
     def broadcaster(self) -> EventBroadcaster:
-        """Follows the events of many jobs with one connection and one thread."""
+        """Return a broadcaster that follows many jobs with one connection and one thread."""
         return EventBroadcaster(self.client, read=self.read)

@@ -33,7 +33,7 @@ class JobQueue:
     _appended: dict[str, int] = field(default_factory=dict, repr=False)
 
     def claim(self, *, pools: tuple[str, ...], worker_id: str, nonce: str) -> Lease | None:
-        """The next job of the first pool that has one; None if all are empty.
+        """Claim the next job of the first pool that has one; None if all are empty.
 
         The same `nonce` answers the same lease while that is alive, and None afterwards: take a
         new one for each new claim. A drained worker gets nothing.
@@ -44,7 +44,7 @@ class JobQueue:
         return as_lease(reply[1:]) if reply[0] == "OK" else None
 
     def wait(self, pools: tuple[str, ...], timeout_s: float) -> bool:
-        """Sleeps until a pool may have a job (True), or for `timeout_s` (at most 5 s; False).
+        """Wait until a pool may have a job (True), or for `timeout_s` (at most 5 s; False).
 
         Only a hint: claim afterwards in either case.
         """
@@ -82,7 +82,7 @@ class JobQueue:
     def checkpoint(
         self, lease: Lease, *, step: int, path: str, manifest_sha256: str, size_bytes: int
     ) -> None:
-        """Tells a checkpoint that is whole on the disk; the job's pointer follows it.
+        """Report a checkpoint that is complete on the disk; the job's pointer moves to it.
 
         Raises:
             Fenced: the lease is over, and the pointer stays.
@@ -105,7 +105,7 @@ class JobQueue:
         artifacts_folder: str,
         facts_json: str | None = None,
     ) -> None:
-        """The job succeeded. Of an ingest, the dataset is ready with these facts and this pack.
+        """Report success. The dataset of an ingest becomes ready with these facts and this pack.
 
         Raises:
             Fenced: the lease is over, and nothing is published.
@@ -116,7 +116,7 @@ class JobQueue:
         self._end(lease, "complete", files, artifacts_folder, facts_json or "")
 
     def fail(self, lease: Lease, *, code: str, message: str, hint: str, retry: bool) -> Status:
-        """The job failed by the user's fault; tried again if `retry` and its budget allows.
+        """Report a failure by the user's fault; retried if `retry` and the budget allow it.
 
         Returns:
             What the job is now: `failed`, `queued`, or `cancelled` or `paused` if that was asked.
@@ -143,7 +143,7 @@ class JobQueue:
         return cast(Status, reply[1])
 
     def current_tick(self) -> int:
-        """The tick now."""
+        """Return the current tick."""
         return int(self.client.run(lambda client: client.get(KEYS["tick"])) or 0)
 
     def tick(self, seen: int) -> int:

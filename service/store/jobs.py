@@ -81,7 +81,7 @@ class Jobs:
         return [_submitted(*pair) for pair in zip(batch, replies, strict=True)]
 
     def get(self, id: str) -> JobRecord:
-        """The job as it stands.
+        """Return the job as it is now.
 
         Raises:
             NotFound: there is no such job.
@@ -96,7 +96,7 @@ class Jobs:
         after: str | None = None,
         limit: int = 20,
     ) -> Page[JobRecord]:
-        """Up to `limit` jobs, newest first, older than the id `after`."""
+        """Return up to `limit` jobs, newest first, older than the id `after`."""
         _, rows = self.client.fcall("job_list", kind, status or "all", after or "", limit + 1)
         records = tuple(as_job(flat, position) for flat, position in rows[:limit])
         return Page(records, has_more=len(rows) > limit)
@@ -168,12 +168,12 @@ class Jobs:
         raise AssertionError(function)
 
     def attempts(self, id: str) -> tuple[AttemptRecord, ...]:
-        """Every attempt, oldest first; empty for an unknown job."""
+        """Return every attempt, oldest first; empty for an unknown job."""
         rows = self.client.run(lambda client: client.hgetall(KEYS["attempts"] + id))
         return tuple(as_attempt(n, rows[n]) for n in sorted(rows, key=int))
 
     def checkpoints(self, id: str) -> tuple[CheckpointRecord, ...]:
-        """Every checkpoint told, newest first; a trainer may have removed older ones since."""
+        """Return every checkpoint reported, newest first; older ones may be removed by now."""
         rows = self.client.run(lambda client: client.zrevrange(KEYS["ckpts"] + id, 0, -1))
         return tuple(as_checkpoint(row) for row in rows)
 
@@ -190,7 +190,7 @@ class Jobs:
         return dict(zip(STATUSES, sizes, strict=True))
 
     def pools(self) -> tuple[str, ...]:
-        """Every pool that ever had a job, by name."""
+        """Return every pool that ever had a job, sorted."""
         return tuple(sorted(self.client.run(lambda client: client.smembers(KEYS["pools"]))))
 
     def depth(self, pool: str) -> Depth:

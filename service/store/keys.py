@@ -33,11 +33,11 @@ KEYS: Final[dict[str, str]] = {
 
 
 def identity_key(identity: str) -> str:
-    """The key that is there as long as the server of this identity has lost nothing."""
+    """Return the key that exists as long as the server of this identity has lost nothing."""
     return f"{KEYS['store']}:{identity}"
 
 
 def lua_table() -> str:
-    """The table as one line of Lua, named `K`."""
+    """Return the table as one line of Lua, named `K`."""
     rows = ", ".join(f"{name} = '{key}'" for name, key in KEYS.items())
     return f"local K = {{ {rows} }}"

@@ -89,7 +89,7 @@ class Rebuild:
         return self._all("ds_restore", [[_dataset_json(old)] for old in olds])
 
     def delete_dataset(self, id: str, *, op: str) -> None:
-        """As `Datasets.delete`, also in a server that is just being made anew."""
+        """Delete as `Datasets.delete` does, also in a server that is being rebuilt."""
         raise_refusal(id, self.client.run(lambda client: client.fcall("moco_ds_delete", 0, id, op)))
 
     def present(self, ids: Sequence[str], *, what: Literal["job", "ds"]) -> list[bool]:
@@ -123,7 +123,7 @@ def _verdict(reply: list[Any]) -> Restored:
 
 
 def _job_json(old: OldJob) -> str:
-    """One argument, for sixty would cost the client more than all the rest; only strings in it."""
+    """Encode the job as one argument of strings: sixty arguments would cost too much."""
     new = old.new
     values: dict[str, str | float | None] = {
         "id": old.id,

@@ -34,14 +34,14 @@ _PARTS: Final = (
 
 
 def library() -> str:
-    """The function library as it is loaded: header, table of keys, functions."""
+    """Return the function library as it is loaded: header, table of keys, functions."""
     folder = Path(__file__).with_name("lua")
     parts = [(folder / f"{part}.lua").read_text("utf-8") for part in _PARTS]
     return "\n".join([f"#!lua name={LIBRARY}", lua_table(), *parts])
 
 
 def connect(url: str, *, timeout_s: float, is_single: bool = False) -> redis.Redis:
-    """A client whose sockets give up after `timeout_s` and that never retries by itself.
+    """Return a client whose sockets time out after `timeout_s` and that never retries by itself.
 
     `is_single`: it keeps one connection, for one thread, and saves what a pool costs per call.
     """
@@ -60,7 +60,7 @@ class RedisClient:
     """Calls functions of the library, again where that is safe, within `timeout_s` in all."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
-        """Connects at the first call. Half of `timeout_s` is kept for one more try."""
+        """Connect at the first call. Half of `timeout_s` is kept for one more try."""
         self.url = url
         self.timeout_s = timeout_s
         # Threads that take turns at a pool's lock and look whether each connection still lives
@@ -75,7 +75,7 @@ class RedisClient:
         """The identity that the server must have; None asks for none."""
 
     def fcall(self, name: str, *args: str | float) -> list[Any]:
-        """The reply of function `name`; its first value is the verdict.
+        """Call function `name`; the first value of the reply is the verdict.
 
         Raises:
             StoreUnavailable: no answer in time, or the server cannot write.
@@ -89,7 +89,7 @@ class RedisClient:
         return reply
 
     def fcalls(self, name: str, each: Sequence[Sequence[str]]) -> list[list[Any]]:
-        """As `fcall` for each list of arguments, with one wait for all replies."""
+        """Call a function once per list of arguments, with one wait for all replies."""
         keys = self._keys()
 
         def ask(client: redis.Redis) -> object:
@@ -142,7 +142,7 @@ class RedisClient:
         self.run(_load)
 
     def blocking(self, *, block_s: float) -> redis.Redis:
-        """A client of its own for commands that block up to `block_s`."""
+        """Return a separate client for commands that block up to `block_s`."""
         return connect(self.url, timeout_s=block_s + self.timeout_s)
 
     def close(self) -> None:
@@ -151,7 +151,7 @@ class RedisClient:
             client.close()
 
     def _client(self) -> redis.Redis:
-        """The calling thread's own."""
+        """Return the client of the calling thread."""
         mine: tuple[int, redis.Redis] | None = getattr(self._own, "client", None)
         if mine is None or mine[0] != os.getpid():  # a fork must not write into our connection
             mine = (os.getpid(), connect(self.url, timeout_s=self.timeout_s / 2, is_single=True))
@@ -161,7 +161,7 @@ class RedisClient:
 
     @staticmethod
     def _once(do: Callable[[redis.Redis], T], client: redis.Redis) -> T:
-        """Runs `do`; a server that lost the library (a new one, say) is given it first."""
+        """Run `do`, loading the library first into a server without it, such as a new one."""
         try:
             return do(client)
         except redis.ResponseError as error:

@@ -44,7 +44,7 @@ class Store:
 
 
 def open_store(settings: StoreSettings) -> Store:
-    """Connects, refuses a server that could lose writes, and loads the functions.
+    """Connect, refuse a server that could lose writes, and load the functions.
 
     Raises:
         Misconfigured: no server is named and none is embedded, or it could lose writes.

@@ -17,7 +17,7 @@ class Workers:
     lease_ttl_ticks: int
 
     def beat(self, worker: WorkerRecord) -> bool:
-        """Says that `worker` is alive; answers whether it shall drain: take no new job."""
+        """Report that `worker` is alive. Return whether it shall drain, that is take no new job."""
         reply = self.client.fcall(
             "beat",
             *("id", worker.id, "pools", json.dumps(worker.pools), "device", worker.device),
@@ -28,13 +28,13 @@ class Workers:
         return bool(reply[1] == "1")
 
     def list(self) -> tuple[WorkerRecord, ...]:
-        """Every worker of the last day, by when it was last seen."""
+        """Return every worker of the last day, by when it was last seen."""
         rows = self.client.fcall("worker_list")[1]
         ttl_ticks = self.lease_ttl_ticks
         return tuple(as_worker(row, silent_ticks=n, ttl_ticks=ttl_ticks) for row, n in rows)
 
     def drain(self, worker_id: str) -> None:
-        """From now on the worker claims nothing; the job that it has goes on.
+        """Let the worker claim no more jobs; the job that it has goes on.
 
         Raises:
             NotFound: there is no such worker.

@@ -45,7 +45,7 @@ class Assets:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def get(self, name: str) -> Asset | None:
-        """A file; the large one is read when it is first asked for."""
+        """Return a file; the large one is read on first use."""
         if name != PLOTLY or name in self.found:
             return self.found.get(name)
         with self._lock:
@@ -54,7 +54,7 @@ class Assets:
             return self.found[name]
 
     def modules(self, name: str) -> list[str]:
-        """A script, all that it imports, and all that those import.
+        """Return a script, its imports, and theirs.
 
         For a page to ask for at once: else each is known only when the one before it was read.
         """

@@ -53,7 +53,7 @@ FOREVER = "private, max-age=31536000, immutable"
 
 
 def render_page(request: Request, name: str, *, status: int = 200, **words: object) -> Response:
-    """One page out of its template, with the headers that keep it closed to others."""
+    """Render a page from its template, with its security headers."""
     assets: Assets = request.app.state.assets
     root = root_of(request)
     shared = {
@@ -73,25 +73,25 @@ def root_of(request: Request) -> str:
 
 
 def missing(request: Request, what: str) -> Response:
-    """The page for an address that can be nobody's."""
+    """Return the page for an address of nothing."""
     return render_page(request, "missing", status=404, what=what)
 
 
 @router.get("/")
 async def home(request: Request) -> Response:
-    """Lead to the jobs, where everybody begins."""
+    """Redirect to the list of jobs."""
     return RedirectResponse(f"{root_of(request)}/ui/jobs", 303)
 
 
 @router.get("/ui/jobs")
 async def jobs(request: Request) -> Response:
-    """All training jobs."""
+    """Show all training jobs."""
     return render_page(request, "jobs")
 
 
 @router.get("/ui/jobs/{id}")
 async def job(request: Request, id: str) -> Response:
-    """One job; its script says so if there is none."""
+    """Show one job; the script says so if there is none."""
     if not re.fullmatch(ids.JOB_ID, id):
         return missing(request, "job")
     modules = request.app.state.assets.modules("job.js")
@@ -100,25 +100,25 @@ async def job(request: Request, id: str) -> Response:
 
 @router.get("/ui/submit")
 async def submit(request: Request) -> Response:
-    """A form made from the schema of a JobSpec."""
+    """Show a form made from the schema of a JobSpec."""
     return render_page(request, "submit")
 
 
 @router.get("/ui/compare")
 async def compare(request: Request) -> Response:
-    """Two jobs beside each other."""
+    """Show two jobs side by side."""
     return render_page(request, "compare")
 
 
 @router.get("/ui/datasets")
 async def datasets(request: Request) -> Response:
-    """All datasets."""
+    """Show all datasets."""
     return render_page(request, "datasets")
 
 
 @router.get("/ui/datasets/{id}")
 async def dataset(request: Request, id: str) -> Response:
-    """One dataset: what is in it, and what was left out."""
+    """Show one dataset: its content, and the files that were left out."""
     if not re.fullmatch(ids.DATASET_NAME, id):
         return missing(request, "dataset")
     return render_page(request, "dataset", dataset_id=id)
@@ -126,19 +126,19 @@ async def dataset(request: Request, id: str) -> Response:
 
 @router.get("/ui/workers")
 async def workers(request: Request) -> Response:
-    """Who does the work."""
+    """Show the workers."""
     return render_page(request, "workers")
 
 
 @router.get("/ui/system")
 async def system(request: Request) -> Response:
-    """The service itself."""
+    """Show the service itself."""
     return render_page(request, "system")
 
 
 @router.get("/ui/words.json")
 async def words() -> Response:
-    """Answer the schemas of a JobSpec and of an ingest's options, and what each signal means."""
+    """Return the schemas of a JobSpec and of ingest options, and the signals' meanings."""
     signals = {name: signal._asdict() for name, signal in SIGNALS.items()}
     return JSONResponse(
         {
@@ -157,7 +157,7 @@ def static(
     name: str,
     accept_encoding: Annotated[str, Header()] = "",
 ) -> Response:
-    """A script or a style, kept by the browser for as long as its address stays."""
+    """Return a script or a style, cached by the browser as long as its address stays."""
     assets: Assets = request.app.state.assets
     asset = assets.get(name)
     if asset is None:
@@ -175,5 +175,5 @@ def static(
 
 @router.get("/ui/{rest:path}")
 async def elsewhere(request: Request) -> Response:
-    """No page has this address."""
+    """Return the page for an unknown address."""
     return missing(request, "page")

