@@ -68,27 +68,27 @@ def _jobs(ctx: typer.Context) -> Iterator[Offer]:
 
 
 def _datasets(ctx: typer.Context, incomplete: str) -> Iterator[Offer]:
-    for one in _ask(ctx, f"/v1/datasets?limit={_PAGE}")["data"]:
-        by_id = incomplete and one["id"].startswith(incomplete)
-        yield one["id"] if by_id else one["name"], one["status"]
+    for dataset in _ask(ctx, f"/v1/datasets?limit={_PAGE}")["data"]:
+        by_id = incomplete and dataset["id"].startswith(incomplete)
+        yield dataset["id"] if by_id else dataset["name"], dataset["status"]
 
 
 def _workers(ctx: typer.Context) -> Iterator[Offer]:
-    for one in _ask(ctx, "/v1/workers")["data"]:
-        yield one["id"], f"{one['state']} {one['device']}".strip()
+    for worker in _ask(ctx, "/v1/workers")["data"]:
+        yield worker["id"], f"{worker['state']} {worker['device']}".strip()
 
 
 def _files(ctx: typer.Context) -> Iterator[Offer]:
     job = ctx.params.get("job") or _ask(ctx, "/v1/jobs?limit=1")["data"][0]["id"]
-    for one in _ask(ctx, f"/v1/jobs/{job}/artifacts")["data"]:
-        yield one["name"], f"{one['size_bytes']} bytes"
+    for file in _ask(ctx, f"/v1/jobs/{job}/artifacts")["data"]:
+        yield file["name"], f"{file['size_bytes']} bytes"
 
 
-def _matching(found: Iterable[Offer], incomplete: str) -> list[Offer]:
+def _matching(offers: Iterable[Offer], incomplete: str) -> list[Offer]:
     """Return the completions that match; texts with control characters are left out."""
     return [
         offer
-        for offer in found
+        for offer in offers
         if offer[0].startswith(incomplete) and all(text.isprintable() for text in offer)
     ]
 
@@ -107,18 +107,18 @@ def _ask(ctx: typer.Context, path: str) -> dict[str, Any]:
     host = urllib.parse.urlsplit(address.url).hostname
     # A proxy of the environment cannot reach this machine's own loopback.
     own = [urllib.request.ProxyHandler({})] if host in ("127.0.0.1", "localhost", "::1") else []
-    with urllib.request.build_opener(*own).open(request, timeout=TIMEOUT_S) as answer:
-        found: dict[str, Any] = json.load(answer)
-    return found
+    with urllib.request.build_opener(*own).open(request, timeout=TIMEOUT_S) as response:
+        body: dict[str, Any] = json.load(response)
+    return body
 
 
 def _with_timeout(work: Callable[[], list[Offer]]) -> list[Offer]:
     """Return the result of `work`, empty if it fails or exceeds the time limit."""
-    found: list[Offer] = []
+    offers: list[Offer] = []
 
     def quietly() -> None:
         try:
-            found.extend(work())
+            offers.extend(work())
         except Exception:
             # Said by the command itself, when it is run.
             return
@@ -126,4 +126,4 @@ def _with_timeout(work: Callable[[], list[Offer]]) -> list[Offer]:
     thread = threading.Thread(target=quietly, daemon=True)
     thread.start()
     thread.join(TIMEOUT_S)
-    return list(found)
+    return list(offers)

@@ -119,9 +119,9 @@ def _with_context(
 ) -> Callable[..., None]:
     def run(*, url: Url, key: Key, data_dir: DataDir, json: Json, **rest: object) -> None:
         def work() -> Exit | None:
-            known = load()
-            folder = data_dir or known.data_dir
-            context = Context(url=url, key=key, data_dir=folder, json=json, config=known)
+            config = load()
+            folder = data_dir or config.data_dir
+            context = Context(url=url, key=key, data_dir=folder, json=json, config=config)
             return body(context, **rest)  # type: ignore[call-arg, arg-type]
 
         raise typer.Exit(guarded(work, as_json=json))

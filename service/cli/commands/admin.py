@@ -44,7 +44,7 @@ def verify(
                 "ok": not checked.findings,
                 "jobs": checked.jobs,
                 "datasets": checked.datasets,
-                "findings": [one._asdict() for one in checked.findings],
+                "findings": [finding._asdict() for finding in checked.findings],
             }
         )
     else:
@@ -71,8 +71,8 @@ def reconcile(context: Context, redis: Redis = None) -> None:
         f"{report.deleted} deletions finished, {report.dropped} doubles dropped "
         f"in {report.elapsed_s:.1f} s"
     )
-    for place in report.damaged:
-        context.say(f"{place} cannot be read.")
+    for path in report.damaged:
+        context.say(f"{path} cannot be read.")
 
 
 command(app, "verify")(verify)
@@ -83,8 +83,8 @@ def _show(context: Context, findings: "tuple[Finding, ...]") -> None:
     from service.cli.render.tables import print_table
 
     if findings:
-        print_table(("WHAT", "WHERE", "DETAIL"), (one[:3] for one in findings))
-    for hint in dict.fromkeys((one.what, one.next) for one in findings):
+        print_table(("WHAT", "WHERE", "DETAIL"), (finding[:3] for finding in findings))
+    for hint in dict.fromkeys((finding.what, finding.next) for finding in findings):
         context.say(f"{hint[0]}: {hint[1]}")
 
 

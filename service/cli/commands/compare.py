@@ -42,14 +42,14 @@ def compare(
             code=Exit.USAGE,
         )
     with context.client() as client:
-        found = [client.jobs.get(job) for job in jobs] if jobs else _newest(client)
-    config = settings(found, everything=everything)
-    signals = last_signals(found)
+        records = [client.jobs.get(job) for job in jobs] if jobs else _newest(client)
+    config = settings(records, everything=everything)
+    signals = last_signals(records)
     if context.json:
-        ids = [job.id for job in found]
+        ids = [job.id for job in records]
         context.emit({"object": "comparison", "job_ids": ids, "config": config, "signals": signals})
         return
-    _print(context, found, config, signals)
+    _print(context, records, config, signals)
 
 
 def _newest(client: "Client") -> "list[Job]":
@@ -76,9 +76,9 @@ def settings(jobs: "list[Job]", *, everything: bool) -> dict[str, list[Any]]:
 
 def last_signals(jobs: "list[Job]") -> dict[str, list[float | None]]:
     """Return signal -> its last value in each job, None where it was never read."""
-    known = [job.progress.signals if job.progress else {} for job in jobs]
-    names = sorted(set(chain.from_iterable(known)))
-    return {name: [signals.get(name) for signals in known] for name in names}
+    readings = [job.progress.signals if job.progress else {} for job in jobs]
+    names = sorted(set(chain.from_iterable(readings)))
+    return {name: [signals.get(name) for signals in readings] for name in names}
 
 
 def _print(

@@ -38,11 +38,13 @@ def list_settings(
     """
 
     def work() -> Exit:
-        known = load()
-        folder = data_dir or known.data_dir
-        context = Context(url=url, key=key, data_dir=folder, json=json, config=known)
+        config = load()
+        folder = data_dir or config.data_dir
+        context = Context(url=url, key=key, data_dir=folder, json=json, config=config)
         flags = {"url": url, "api_key": key, "data_dir": data_dir}
-        _show(context, [_row(one, _found(known, one, folder, flags)) for one in SETTINGS])
+        _show(
+            context, [_row(setting, _found(config, setting, folder, flags)) for setting in SETTINGS]
+        )
         return Exit.OK
 
     raise typer.Exit(guarded(work, as_json=json))

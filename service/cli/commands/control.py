@@ -44,16 +44,16 @@ def resume(context: Context, job: JobId) -> None:
 def wait(context: Context, job: AnyJobId = None, timeout: TimeoutS = None) -> Exit:
     """Wait until a job ends; the exit code is its outcome."""
     with context.client() as client:
-        found = client.jobs.wait(job_id(client, job), timeout_s=timeout)
+        record = client.jobs.wait(job_id(client, job), timeout_s=timeout)
     if context.json:
-        context.emit(found.raw())
-    if found.status in UNHAPPY:
-        raise unhappy(found)
+        context.emit(record.raw())
+    if record.status in UNHAPPY:
+        raise unhappy(record)
     if not context.json:
-        context.data(sentence(found))
-        verb = "download" if found.status == "succeeded" else "resume"
-        context.say(f"next: moco {verb} {found.id}")
-    return outcome(found.status)
+        context.data(sentence(record))
+        verb = "download" if record.status == "succeeded" else "resume"
+        context.say(f"next: moco {verb} {record.id}")
+    return outcome(record.status)
 
 
 def delete(

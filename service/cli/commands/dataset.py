@@ -119,11 +119,11 @@ def ls(
 def show(context: Context, dataset: DatasetRef) -> None:
     """Show one dataset."""
     with context.client() as client:
-        found = client.datasets.get(dataset)
+        record = client.datasets.get(dataset)
     if context.json:
-        context.emit(found.raw())
+        context.emit(record.raw())
     else:
-        _print(found)
+        _print(record)
 
 
 def report(
@@ -136,23 +136,23 @@ def report(
     from service.cli.render.tables import print_table
 
     with context.client() as client:
-        found = client.datasets.report(dataset, limit=limit, after=after)
+        page = client.datasets.report(dataset, limit=limit, after=after)
     if context.json:
-        context.emit(found.raw())
+        context.emit(page.raw())
         return
-    if found.data:
-        rows = ((file.name, file.reason, file.detail) for file in found.data)
+    if page.data:
+        rows = ((file.name, file.reason, file.detail) for file in page.data)
         print_table(("FILE", "REASON", "DETAIL"), rows)
-    context.say(counts_text(found.counts))
-    if found.has_more:
+    context.say(counts_text(page.counts))
+    if page.has_more:
         context.say(f"More: `moco dataset report {dataset} --after {after + limit}`.")
 
 
 def wait(context: Context, dataset: DatasetRef, timeout: TimeoutS = None) -> Exit | None:
     """Wait until a dataset is ready or has failed."""
     with context.client() as client:
-        found = client.datasets.wait(dataset, timeout_s=timeout)
-        return _conclude(context, client, found)
+        record = client.datasets.wait(dataset, timeout_s=timeout)
+        return _conclude(context, client, record)
 
 
 def rename(
@@ -162,11 +162,11 @@ def rename(
 ) -> None:
     """Rename a dataset. Jobs that use it continue."""
     with context.client() as client:
-        found = client.datasets.rename(dataset, name)
+        record = client.datasets.rename(dataset, name)
     if context.json:
-        context.emit(found.raw())
+        context.emit(record.raw())
     else:
-        context.data(f"{found.id} renamed to {found.name}")
+        context.data(f"{record.id} renamed to {record.name}")
 
 
 def rm(
@@ -185,20 +185,22 @@ def rm(
 ) -> None:
     """Delete datasets and their files. Refused while an unfinished job needs one."""
     with context.client() as client:
-        found = [client.datasets.get(name) for name in dict.fromkeys(names)]
-        listed = ", ".join(f"{one.name} ({bytes_text(one.stored_bytes)})" for one in found)
+        records = [client.datasets.get(name) for name in dict.fromkeys(names)]
+        listed = ", ".join(
+            f"{record.name} ({bytes_text(record.stored_bytes)})" for record in records
+        )
         if not yes and not agreed(f"Delete {listed}? This cannot be undone. [y/N] "):
             raise CommandError(
                 "Nothing was deleted",
                 hint="Pass --yes to skip the confirmation.",
                 code=Exit.USAGE,
             )
-        for one in found:
-            client.datasets.delete(one.id)
+        for record in records:
+            client.datasets.delete(record.id)
             if not context.json:
-                context.data(f"{one.name} deleted, {bytes_text(one.stored_bytes)} freed")
+                context.data(f"{record.name} deleted, {bytes_text(record.stored_bytes)} freed")
     if context.json:
-        data = [{"id": one.id, "object": "dataset", "deleted": True} for one in found]
+        data = [{"id": record.id, "object": "dataset", "deleted": True} for record in records]
         context.emit({"object": "list", "data": data})
 
 
@@ -297,35 +299,38 @@ def _begun(
     from mocoserve.datasets import differing
 
     name = wanted.name
-    known = client.datasets.same_bytes(name, sha256) or client.datasets.find(name)
-    is_same = known is not None and known.sha256 == sha256 and known.status != "failed"
-    if known is None or known.status == "failed" or (wanted.replace and not is_same):
-        if known is not None:
-            word = "will be replaced by this version" if known.status != "failed" else "had failed"
-            context.say(f"{name} {word} ({known.id}).")
+    existing = client.datasets.same_bytes(name, sha256) or client.datasets.find(name)
+    is_same = existing is not None and existing.sha256 == sha256 and existing.status != "failed"
+    if existing is None or existing.status == "failed" or (wanted.replace and not is_same):
+        if existing is not None:
+            word = (
+                "will be replaced by this version" if existing.status != "failed" else "had failed"
+            )
+            context.say(f"{name} {word} ({existing.id}).")
         return client.datasets.create(
             **wanted._asdict(), size_bytes=source.size_bytes, sha256=sha256
         )
-    if is_same and known.store_as != wanted.store_as:
+    if is_same and existing.store_as != wanted.store_as:
         raise CommandError(
             f"{name} exists with another --store-as",
-            detail=f"{known.id} ({known.status}) stores the same content as {known.store_as}.",
-            hint=f"Pass --store-as {known.store_as}, or choose another --name.",
+            detail=f"{existing.id} ({existing.status}) stores the same content "
+            f"as {existing.store_as}.",
+            hint=f"Pass --store-as {existing.store_as}, or choose another --name.",
         )
-    if is_same and (names := differing(known, wanted.options)):
-        were = ", ".join(f"{name} {known.options.get(name)}" for name in names)
+    if is_same and (names := differing(existing, wanted.options)):
+        were = ", ".join(f"{name} {existing.options.get(name)}" for name in names)
         raise CommandError(
             f"{name} exists with other options",
-            detail=f"{known.id} ({known.status}) has the same content, read with {were}.",
+            detail=f"{existing.id} ({existing.status}) has the same content, read with {were}.",
             hint="Omit these options, or choose another --name.",
         )
     if is_same:
-        word = "Continuing" if known.status == "received" else "Already exists:"
+        word = "Continuing" if existing.status == "received" else "Already exists:"
         context.say(f"{word} {name}: the same content was uploaded before.")
-        return known
+        return existing
     raise CommandError(
         f"The name {name} is taken",
-        detail=f"{known.id} ({known.status}) has different content.",
+        detail=f"{existing.id} ({existing.status}) has different content.",
         hint="Choose another --name, or pass --replace to add a new version.",
     )
 
@@ -334,12 +339,12 @@ def settle(context: Context, client: "Client", dataset: "Dataset") -> "Dataset":
     """Wait until a dataset is ready or has failed, with a spinner at a terminal, and return it."""
     from service.cli.render.progress_bars import waiting
 
-    with waiting(f"preparing {dataset.name}") as told:
+    with waiting(f"preparing {dataset.name}") as set_text:
 
-        def look(found: "Dataset") -> None:
-            job = client.jobs.get(found.job_id) if found.job_id else None
+        def look(record: "Dataset") -> None:
+            job = client.jobs.get(record.job_id) if record.job_id else None
             signals = job.progress.raw() if job and job.progress else {}
-            told(count_text(rows) + " images" if (rows := signals.get("rows_ok")) else "")
+            set_text(count_text(rows) + " images" if (rows := signals.get("rows_ok")) else "")
 
         try:
             return client.datasets.wait(dataset.id, on_look=look)

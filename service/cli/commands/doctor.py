@@ -54,9 +54,9 @@ def doctor(context: Context) -> Exit:
 
 
 def _python(_context: Context) -> Iterator[Check]:
-    found = sys.version.split()[0]
+    release = sys.version.split()[0]
     state = "ok" if sys.version_info >= (3, 11) else "fail"
-    yield Check("python", state, found, "" if state == "ok" else "Install Python 3.11 or newer.")
+    yield Check("python", state, release, "" if state == "ok" else "Install Python 3.11 or newer.")
 
 
 def _torch(_context: Context) -> Iterator[Check]:
@@ -65,11 +65,11 @@ def _torch(_context: Context) -> Iterator[Check]:
 
     for name in ("torch", "torchvision"):
         try:
-            found = version(name) if find_spec(name) else None
+            release = version(name) if find_spec(name) else None
         except PackageNotFoundError:
-            found = None
-        if found:
-            yield Check(name, "ok", found)
+            release = None
+        if release:
+            yield Check(name, "ok", release)
         else:
             hint = "Workers need it (the API does not): install `mocoserve[worker]`."
             yield Check(name, "warn", "not installed", hint)
@@ -133,18 +133,18 @@ def _ports(context: Context) -> Iterator[Check]:
 
 
 def _key(context: Context) -> Iterator[Check]:
-    found = locate(
+    setting = locate(
         context.config, url=context.url or None, key=context.key or None, data_dir=context.data_dir
     ).key
     files = (context.data_dir / "api.key", context.config.project.path, context.config.user.path)
-    holding = [path for path in files if found.origin.startswith(str(path)) and path.exists()]
-    if found.value is None:
+    holding = [path for path in files if setting.origin.startswith(str(path)) and path.exists()]
+    if setting.value is None:
         yield Check("key", "ok", "none yet; `moco up` creates one")
     elif holding and stat.S_IMODE(holding[0].stat().st_mode) & 0o077:
         finding = f"{holding[0]} is readable by other users"
         yield Check("key", "warn", finding, f"Run `chmod 600 {holding[0]}`.")
     else:
-        yield Check("key", "ok", f"from {found.origin}")
+        yield Check("key", "ok", f"from {setting.origin}")
 
 
 def _server(context: Context) -> Iterator[Check]:
@@ -153,8 +153,8 @@ def _server(context: Context) -> Iterator[Check]:
     try:
         with context.client() as client:
             client.ready()
-            found = client.version()
-            yield Check("server", "ok", f"{client.url}, version {found.get('version', '?')}")
+            release = client.version()
+            yield Check("server", "ok", f"{client.url}, version {release.get('version', '?')}")
             workers = [w for w in client.workers() if w.state not in ("lost", "draining")]
             warnings = client.warnings()
     except (CommandError, ConfigError) as error:

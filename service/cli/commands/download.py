@@ -121,15 +121,15 @@ def fetch(client: "Client", job: str, files: "list[Artifact]", folder: Path) -> 
 
 
 def _available(client: "Client", job: str) -> "list[Artifact]":
-    found = client.jobs.get(job)
+    record = client.jobs.get(job)
     files = client.artifacts.list(job)
     if files:
         return files
-    code = outcome(found.status)
+    code = outcome(record.status)
     raise CommandError(
         f"{job} has no files to download",
-        detail=f"Job is {found.status}; only completed jobs have files.",
-        hint=f"See `moco show {job}`." if found.over else f"Wait for it: `moco watch {job}`.",
+        detail=f"Job is {record.status}; only completed jobs have files.",
+        hint=f"See `moco show {job}`." if record.over else f"Wait for it: `moco watch {job}`.",
         code=code if code else Exit.ERROR,
     )
 

@@ -69,38 +69,38 @@ def _run(context: Context, words: list[str]) -> Exit:
     # In our process group: Ctrl-C reaches the child too, which then removes what it began.
     with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=talk, text=True) as child:
         try:
-            told, words_beside = child.communicate()
+            output, words_beside = child.communicate()
         except KeyboardInterrupt:
             child.wait()
             raise
-    found = _read(told)
-    if child.returncode == 0 and found.get("object") == "embedding":
-        _show(context, found)
+    result = _read(output)
+    if child.returncode == 0 and result.get("object") == "embedding":
+        _show(context, result)
         return Exit.OK
     raise CommandError(
-        found.get("title") or f"The embedding process exited with code {child.returncode}",
-        detail="" if found else (words_beside or "").strip().rpartition("\n")[2],
-        hint=found.get("hint") or "Run `python -m trainer embed` to see the cause.",
+        result.get("title") or f"The embedding process exited with code {child.returncode}",
+        detail="" if result else (words_beside or "").strip().rpartition("\n")[2],
+        hint=result.get("hint") or "Run `python -m trainer embed` to see the cause.",
     )
 
 
-def _read(told: str) -> dict[str, Any]:
+def _read(output: str) -> dict[str, Any]:
     try:
-        found = json.loads(told)
+        result = json.loads(output)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return result if isinstance(result, dict) else {}
 
 
-def _show(context: Context, found: dict[str, Any]) -> None:
+def _show(context: Context, result: dict[str, Any]) -> None:
     if context.json:
-        context.emit(found)
+        context.emit(result)
         return
-    context.data(found["path"])
-    bad = found["bad_files"]
+    context.data(result["path"])
+    bad = result["bad_files"]
     for file in bad[:_SHOWN]:
         context.say(f"skipped {file['name']} ({file['reason']}: {file['detail']})")
     if len(bad) > _SHOWN:
         context.say(f"... and {len(bad) - _SHOWN} more; --json lists all of them.")
-    rows, width = count_text(found["rows"]), found["feature_dim"]
+    rows, width = count_text(result["rows"]), result["feature_dim"]
     context.say(f"{rows} images, {width} dimensions; {len(bad)} files skipped.")

@@ -77,11 +77,11 @@ def prometheus(
             "`moco up` does not run here, so what is not given is where it usually listens. Run "
             "this again with --force while it runs: its ports may be others."
         )
-    known = _of_up(server)
+    addresses = _of_up(server)
     targets = Targets(
-        api=(api or known["api"],),
-        workers=tuple(worker or known["workers"]),
-        state=state or known["state"],
+        api=(api or addresses["api"],),
+        workers=tuple(worker or addresses["workers"]),
+        state=state or addresses["state"],
         key_file=(key_file or context.data_dir / "scrape.key").absolute(),
     )
     _check(targets)
@@ -104,11 +104,11 @@ def _of_up(server: dict[str, object]) -> dict[str, Any]:
     """Return the metrics addresses of the running `moco up`, or the default ones."""
     metrics = server.get("metrics")
     urls = metrics if isinstance(metrics, dict) else {}
-    found = {name: urlsplit(url).netloc for name, url in urls.items()}
-    workers = [address for name, address in found.items() if name.startswith("worker")]
+    addresses = {name: urlsplit(url).netloc for name, url in urls.items()}
+    workers = [address for name, address in addresses.items() if name.startswith("worker")]
     return {
-        "api": found.get("api", "127.0.0.1:8080"),
-        "state": found.get("state", "127.0.0.1:9102"),
+        "api": addresses.get("api", "127.0.0.1:8080"),
+        "state": addresses.get("state", "127.0.0.1:9102"),
         "workers": workers or ["127.0.0.1:9103", "127.0.0.1:9104"],
     }
 

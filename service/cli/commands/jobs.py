@@ -57,15 +57,15 @@ def show(context: Context, job: AnyJobId = None) -> None:
     from service.cli.render.tables import print_facts
 
     with context.client() as client:
-        found = client.jobs.get(job_id(client, job))
+        record = client.jobs.get(job_id(client, job))
     if context.json:
-        context.emit(found.raw())
+        context.emit(record.raw())
         return
-    print_facts(_facts(found))
-    if found.progress and found.progress.profile:
+    print_facts(_facts(record))
+    if record.progress and record.progress.profile:
         from service.cli.render.profile_view import table
 
-        for text in table(found.progress.profile):
+        for text in table(record.progress.profile):
             context.data(text)
 
 

@@ -91,7 +91,10 @@ def _show(context: Context, result: "ProbeResult", image: Path | None) -> None:
         context.data(name if probe.label is None else f"{name} ({probe.label})")
         print_table(
             ("similarity", "row", "label", "name"),
-            ((f"{one.similarity:.4f}", one.row, one.label, one.name) for one in probe.neighbours),
+            (
+                (f"{neighbour.similarity:.4f}", neighbour.row, neighbour.label, neighbour.name)
+                for neighbour in probe.neighbours
+            ),
         )
 
 

@@ -64,18 +64,18 @@ def up(
     """Run the service on this machine until Ctrl-C."""
 
     def work() -> Exit:
-        known = load()
-        folder = (data_dir or known.data_dir).absolute()
+        config = load()
+        folder = (data_dir or config.data_dir).absolute()
         options: dict[str, Any] = {
-            "port": known.find("port", flag=port).value,
-            "redis": known.find("redis_url", flag=redis or None).value,
+            "port": config.find("port", flag=port).value,
+            "redis": config.find("redis_url", flag=redis or None).value,
             "workers": 0 if no_worker else workers,
-            "device": known.find("device", flag=device or None).value,
-            "log_bytes_max": known.find("log_bytes_max").value,
+            "device": config.find("device", flag=device or None).value,
+            "log_bytes_max": config.find("log_bytes_max").value,
             "retention": {
-                one.env: str(value)
-                for one in RETENTION
-                if (value := known.find(one.name).value) is not None
+                setting.env: str(value)
+                for setting in RETENTION
+                if (value := config.find(setting.name).value) is not None
             },
         }
         return _run(Context(url=None, key=None, data_dir=folder, json=json), options)

@@ -92,9 +92,9 @@ def _events_for_people(
 ) -> "Job":
     from service.cli.render.job_tracker import JobTracker
 
-    found = client.jobs.get(job)
-    tracker = JobTracker(found)
-    _greet(context, client, found)
+    record = client.jobs.get(job)
+    tracker = JobTracker(record)
+    _greet(context, client, record)
     if sys.stderr.isatty():
         # The stream keeps the newest events only; the curve begins with the job.
         tracker.recall(client.jobs.metrics(job, names=("loss",), max_points=_CHART_COLUMNS_MAX * 2))

@@ -51,16 +51,16 @@ def workers(
         if verb is not None:
             _change(context, client, verb, worker)
             return
-        found = client.workers()
+        records = client.workers()
     if context.json:
-        context.emit({"object": "list", "data": [worker.raw() for worker in found]})
+        context.emit({"object": "list", "data": [worker.raw() for worker in records]})
         return
-    if not found:
+    if not records:
         context.say("No workers online. `moco up` starts one.")
         return
     rows = (
         (w.id, w.state, ",".join(w.pools), w.device, w.host, w.job_id, ago_text(w.seen_at))
-        for w in found
+        for w in records
     )
     print_table(("ID", "STATE", "POOLS", "DEVICE", "HOST", "JOB", "SEEN"), rows)
 

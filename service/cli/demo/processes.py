@@ -45,9 +45,9 @@ def await_ready(service: "subprocess.Popen[str]", log: Path) -> dict[str, Any]:
     """Return the `ready` event of the service. Raises CommandError if it ends instead."""
     assert service.stdout is not None
     for line in service.stdout:
-        told: dict[str, Any] = json.loads(line)
-        if told.get("event") == "ready":
-            return told
+        event: dict[str, Any] = json.loads(line)
+        if event.get("event") == "ready":
+            return event
     raise CommandError(
         "The demo service did not start",
         detail=log.read_text("utf-8", "replace").strip(),

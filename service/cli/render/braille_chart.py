@@ -48,11 +48,11 @@ def _columns(points: list[tuple[int, float]], across: int) -> list[float]:
     for step, value in points:
         there.setdefault(round((step - first) / (last - first) * (across - 1)), []).append(value)
     means = [(x, sum(values) / len(values)) for x, values in sorted(there.items())]
-    found = [means[0][1]]
+    values = [means[0][1]]
     for (left, low), (right, high) in pairwise(means):
         width = right - left
-        found += [low + (high - low) * (x + 1) / width for x in range(width)]
-    return found
+        values += [low + (high - low) * (x + 1) / width for x in range(width)]
+    return values
 
 
 def _stroke(heights: list[int]) -> set[tuple[int, int]]:

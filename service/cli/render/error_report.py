@@ -114,5 +114,5 @@ def _lines(failure: Failure) -> list[str]:
 
 def _as_json(failure: Failure) -> str:
     fields = [{"pointer": pointer, "detail": detail} for pointer, detail in failure.errors]
-    known = {**failure._asdict(), "object": "error", "code": int(failure.code), "errors": fields}
-    return escaped_json(json.dumps(known, ensure_ascii=False))
+    report = {**failure._asdict(), "object": "error", "code": int(failure.code), "errors": fields}
+    return escaped_json(json.dumps(report, ensure_ascii=False))

@@ -45,10 +45,10 @@ def count_text(count: float | None) -> str:
 
 def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Return nested objects as dotted names: `{"a": {"b": 1}}` -> `{"a.b": 1}`."""
-    found: dict[str, Any] = {}
+    leaves: dict[str, Any] = {}
     for name, item in value.items():
         if isinstance(item, dict) and item:
-            found |= flat(item, f"{prefix}{name}.")
+            leaves |= flat(item, f"{prefix}{name}.")
         else:
-            found[f"{prefix}{name}"] = item
-    return found
+            leaves[f"{prefix}{name}"] = item
+    return leaves

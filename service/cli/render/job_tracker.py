@@ -90,10 +90,10 @@ class JobTracker:
     def title(self) -> str:
         """Return the caption of the chart of the loss."""
         chance, fill = self.signals.get("chance_loss"), self.signals.get("negatives_fill_ratio")
-        told = f"loss; dots: chance, {chance:.2f}" if chance else "loss"
+        caption = f"loss; dots: chance, {chance:.2f}" if chance else "loss"
         if fill is not None and fill < 1.0:
-            told += f"; it rises while the queue fills ({fill:.0%})"
-        return told
+            caption += f"; it rises while the queue fills ({fill:.0%})"
+        return caption
 
     def words(self, *, short: bool = False) -> str:
         """Return the state in one line, without the status; `short` fits beside a bar."""
@@ -103,12 +103,12 @@ class JobTracker:
             parts.append(f"step {self.step}/{self.steps}")
         if (loss := signals.get("loss")) is not None:
             chance = signals.get("chance_loss")
-            told = f" (chance {chance:.2f})" if chance else ""
-            parts.append(f"loss {loss:.2f}" if short else f"loss {loss:.3f}{told}")
+            text = f" (chance {chance:.2f})" if chance else ""
+            parts.append(f"loss {loss:.2f}" if short else f"loss {loss:.3f}{text}")
         if (top1 := signals.get("top1")) is not None:
             parts.append(f"top-1 {top1:.0%}" if short else f"top-1 {top1:.1%}")
-        if told := figure(signals, short=short):
-            parts.append(told)
+        if text := figure(signals, short=short):
+            parts.append(text)
         if rows_per_s := signals.get("rows_per_s"):
             parts.append(f"{count_text(rows_per_s)} images/s")
         if (eta_s := self.eta_s) is not None:

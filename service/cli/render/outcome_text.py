@@ -36,16 +36,16 @@ def unhappy(job: "Job") -> CommandError:
 def _detail(job: "Job") -> str:
     """Return the reason and the verdict of a job; the reason may be the verdict's evidence."""
     reason, verdict = job.status_reason, verdict_of(job)
-    told = (reason.message or reason.code) if reason else ""
+    message = (reason.message or reason.code) if reason else ""
     if verdict is None or verdict.kind in ("ok", "busy"):
-        return told
-    evidence = "" if verdict.evidence == told else f": {verdict.evidence}"
-    return f"{told} Verdict: {verdict.word}{evidence or '.'}".strip()
+        return message
+    evidence = "" if verdict.evidence == message else f": {verdict.evidence}"
+    return f"{message} Verdict: {verdict.word}{evidence or '.'}".strip()
 
 
 def _next(job: "Job") -> str:
     if job.status == "cancelled":
         return f"`moco resume {job.id}` continues from the last checkpoint."
-    told = job.status_reason.hint if job.status_reason else ""
+    hint = job.status_reason.hint if job.status_reason else ""
     log = f"`moco logs {job.id}` prints the log."
-    return f"{told} {log}" if told else log
+    return f"{hint} {log}" if hint else log

@@ -28,5 +28,5 @@ def figure(signals: dict[str, float], *, short: bool) -> str:
         return ""
     if short:
         return f"kNN {knn:.0%}"
-    known = [f"{name} {signals[signal]:.1%}" for name, signal in BASELINES if signal in signals]
-    return f"kNN {knn:.1%}" + (f" ({', '.join(known)})" if known else "")
+    baselines = [f"{name} {signals[signal]:.1%}" for name, signal in BASELINES if signal in signals]
+    return f"kNN {knn:.1%}" + (f" ({', '.join(baselines)})" if baselines else "")
