@@ -10,20 +10,19 @@ import sys
 import threading
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
 from types import FrameType
 from typing import Any, NoReturn
 
 import torch
 from PIL import Image
 
-import trainer.methods
 from trainer.__main__ import show
 from trainer.accel.malloc import keep_freed_memory
 from trainer.data.ingest import run_ingest
 from trainer.ending import run_to_end
 from trainer.events import Ended, Event
 from trainer.fingerprint import code_sha256
+from trainer.methods.specs import method_names, part_of
 from trainer.probes.run import run_probe
 from trainer.spec import IngestSpec, JobSpec, ProbeSpec
 from trainer.train import Emit, Machine, Places, train
@@ -52,8 +51,8 @@ LATER = ("torch._dynamo", "trainer.encoders.resnet", "sklearn.decomposition", "s
 
 def warm() -> None:
     """Import and compute, before any fork, what each child needs before its first step."""
-    for method in iter_modules(trainer.methods.__path__):
-        import_module(f"{trainer.methods.__name__}.{method.name}.method")
+    for name in method_names():
+        part_of(name, "method")
     import_module("trainer.data.preview")
     Image.init()
     code_sha256()
