@@ -304,8 +304,8 @@ VERDICTS: tuple[Verdict, ...] = (
         "Too early to tell",
         f"the queue is not full of real keys, {TELLING_EPOCHS} epochs have not passed since, or "
         "`knn_top1` has not gained yet in the first half of the run",
-        "While it runs there is nothing to do; a run that ended so needs more `epochs` or a "
-        "`method.queue_rows` of a quarter of the rows.",
+        "While it runs there is nothing to do; a run that ended so needs more `epochs` or, "
+        "with a queue, a `method.queue_rows` of a quarter of the rows.",
         _too_early,
     ),
     Verdict(
@@ -322,8 +322,8 @@ VERDICTS: tuple[Verdict, ...] = (
         "warn",
         "Too easy",
         f"`top1` above {EASY_TOP1}, and no `knn_top1` to say that it learns all the same",
-        "Give it more negatives (`method.queue_rows`) or stronger views (a smaller "
-        "`views.crop_scale`).",
+        "Give it more negatives (`method.queue_rows`, or `batch_rows` without a queue) or stronger "
+        "views (a smaller `views.crop_scale`).",
         _too_easy,
     ),
     Verdict(

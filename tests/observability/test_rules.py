@@ -207,7 +207,8 @@ def test_an_alert_has_the_bounds_and_the_advice_of_the_table(row: Verdict) -> No
         assert row.code not in ALERT_OF
         return
     (alert,) = (one for one in rules(ALERTS) if one.name == ALERT_OF[row.code])
-    telling = f"moco_train_epoch >= {TELLING_EPOCHS} + clamp_max(moco_train_queue_dataset_ratio, 1)"
+    ratio = "moco_train_queue_dataset_ratio or 0 * moco_train_epoch"
+    telling = f"moco_train_epoch >= {TELLING_EPOCHS} + clamp_max({ratio}, 1)"
     assert alert.expr.endswith(f"and {telling}")
     numbers = re.findall(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.])", alert.expr.removesuffix(telling))
     assert {float(number) for number in numbers} == BOUNDS_OF[row.code]
