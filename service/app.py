@@ -1,4 +1,4 @@
-"""The API as one object, made from its settings and its store. Nothing here is global."""
+"""The ASGI application, made from its settings and its store. Nothing here is global."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

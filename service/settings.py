@@ -1,4 +1,4 @@
-"""The environment of the API and of the state exporter. Read once in main and passed down."""
+"""Settings of the API and of the state exporter. Read once in main and passed down."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The state of the whole service for Prometheus: jobs, queue, workers, disk. Run it once."""
+"""Prometheus exporter of the service's state: jobs, queue, workers, disk. Run it once."""
 
 import math
 import shutil

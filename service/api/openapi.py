@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the framework knows, with problems and the key added everywhere."""
+"""The OpenAPI document: the framework's, with problems and the key added to every route."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The schemas in a form from which generators make clients that work.
+"""Changes to the schemas for client generators.
 
 Three things of JSON Schema stop them or mislead them: a default that is an object, a union whose
 members nothing tells apart, and an object without a name of its own.

@@ -131,7 +131,7 @@ class _File:
 
 
 class CurveCache:
-    """The curves of the files, and of the ranges of steps, that were looked at lately."""
+    """Cache of the curves of files, and of ranges of steps, that were read lately."""
 
     def __init__(self, *, look_s: float = LOOK_S) -> None:
         self._look_s = look_s

@@ -1,4 +1,4 @@
-"""From bytes on the disk to a dataset that is being ingested."""
+"""Checks of new datasets, and the jobs that ingest them."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The disk of the data folder, as the API tells of it when it refuses."""
+"""Translation of disk errors into service errors."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

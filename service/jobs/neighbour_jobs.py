@@ -1,4 +1,4 @@
-"""Probes: small jobs that look through an encoder on behalf of someone who waits.
+"""Neighbour searches (probes): small jobs that use an encoder for someone who waits.
 
 They have no ledger and may be lost with the store. Whatever they leave is in their job's folder,
 under `probes/`, and is removed after a day.

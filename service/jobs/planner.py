@@ -1,4 +1,4 @@
-"""From a spec as it was sent to a job that can be queued: its datasets, its holes, its cost."""
+"""Planning of a job: find its datasets, resolve its spec, estimate its cost."""
 
 import json
 from collections.abc import Iterator, Mapping

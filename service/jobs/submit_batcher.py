@@ -1,4 +1,4 @@
-"""Takes all submissions that wait at a moment to the disk and to Redis together.
+"""Batching of submissions: those that wait share one sync of the disk and one call to Redis.
 
 A sync takes milliseconds, of one line as of many. So while one batch is written the next one
 gathers, and what a job costs falls as more arrive. A submission that comes alone waits for no
@@ -23,8 +23,8 @@ BATCH_MAX = 128
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
-    """Somebody waits for `outcome`."""
+class _PendingSpec:
+    """A submission that waits for its `outcome`."""
 
     spec: JobSpec
     key: str | None
@@ -36,7 +36,7 @@ class SubmitBatcher:
 
     def __init__(self, journal: JournaledStore) -> None:
         self._journal = journal
-        self._waiting: list[_Asked] = []
+        self._waiting: list[_PendingSpec] = []
         self._at_work: asyncio.Task[None] | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="submit_batcher")
         self._syncs = ThreadPoolExecutor(SYNCS, thread_name_prefix="submit_batcher-sync")
@@ -47,7 +47,7 @@ class SubmitBatcher:
         Raises what `plan` and `JournaledStore.submit` raise.
         """
         loop = asyncio.get_running_loop()
-        asked = _Asked(spec, key, loop.create_future())
+        asked = _PendingSpec(spec, key, loop.create_future())
         self._waiting.append(asked)
         if self._at_work is None:
             self._at_work = loop.create_task(self._work())
@@ -77,11 +77,11 @@ class SubmitBatcher:
                 _tell(asked.outcome, outcome)
         self._at_work = None
 
-    def _take(self, count: int) -> list[_Asked]:
+    def _take(self, count: int) -> list[_PendingSpec]:
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
         return taken
 
-    def _outcomes(self, batch: Sequence[_Asked]) -> list[Submitted | Exception]:
+    def _outcomes(self, batch: Sequence[_PendingSpec]) -> list[Submitted | Exception]:
         """Submit a batch, in the thread. Raises StoreUnavailable before anything is written."""
         found = self._journal.store.datasets.find(
             name for one in batch for name in names_in(one.spec)
@@ -92,7 +92,7 @@ class SubmitBatcher:
         return [next(done) if isinstance(one, Submission) else one for one in planned]
 
 
-def _planned(asked: _Asked, datasets: Mapping[str, DatasetRecord]) -> Submission | Exception:
+def _planned(asked: _PendingSpec, datasets: Mapping[str, DatasetRecord]) -> Submission | Exception:
     """Plan one submission. Return an exception, so one bad spec does not fail the batch."""
     try:
         planned = plan(asked.spec, datasets)

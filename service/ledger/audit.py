@@ -1,4 +1,4 @@
-"""The one oracle: disk and store are looked at, compared, and what is wrong is told."""
+"""Audit of disk and store: read both, compare them, and report what is wrong."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Datasets from their ledgers: which of them has a name, and deletions that were cut short."""
+"""Restoring datasets from their ledgers, and finishing deletions that were interrupted."""
 
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from service.ledger import writer
-from service.ledger.entries import ContentWhole, DatasetCreated, Refused
+from service.ledger.entries import ContentComplete, DatasetCreated, Refused
 from service.ledger.journaled_store import drop
-from service.ledger.reader import Folder, is_there
+from service.ledger.reader import Folder, checkpoint_exists
 from service.ledger.replay import (
     IDEMPOTENCY_S,
     JobLedger,
@@ -40,7 +40,9 @@ class _Claim(NamedTuple):
 
 def old_life(job: JobLedger, data_dir: Path) -> OldJob:
     """Return the job as its ledger has it."""
-    return old_job(job, is_there=lambda line: is_there(data_dir, line), now_s=time.time())
+    return old_job(
+        job, checkpoint_exists=lambda line: checkpoint_exists(data_dir, line), now_s=time.time()
+    )
 
 
 def restore_datasets(store: Store, data_dir: Path, folders: Sequence[Folder]) -> int:
@@ -88,7 +90,7 @@ def finish_dataset_deletions(
 
 def is_open(folder: Folder) -> bool:
     """Return whether the dataset may never have been accepted: nothing came after its create."""
-    used = any(isinstance(line, ContentWhole) for line in folder.lines) or folder.job_ledgers()
+    used = any(isinstance(line, ContentComplete) for line in folder.lines) or folder.job_ledgers()
     return not used and not folder.attempts and not renames(folder.lines)
 
 

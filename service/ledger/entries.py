@@ -1,4 +1,4 @@
-"""The lines of a ledger: what must be known on the disk to make the store anew.
+"""Entries of the ledgers: everything needed to rebuild the store from the disk.
 
 A job's ledger holds what the API was asked (`submitted`, `control`, `refused`, `deleted`), each
 written before Redis is asked. Each attempt keeps its own in its own folder (`claimed`,
@@ -137,7 +137,7 @@ class DatasetDeleted(LedgerLine):
     at_s: float
 
 
-class ContentWhole(LedgerLine):
+class ContentComplete(LedgerLine):
     """All bytes of a dataset are on the disk."""
 
     type: Literal["uploaded"] = "uploaded"
@@ -155,7 +155,7 @@ class Claimed(LedgerLine):
     at_s: float
 
 
-class CheckpointTold(LedgerLine):
+class CheckpointSaved(LedgerLine):
     """The job's pointer stands, or stood, at this checkpoint."""
 
     type: Literal["checkpoint"] = "checkpoint"
@@ -186,9 +186,9 @@ class AttemptEnded(LedgerLine):
     at_s: float
 
 
-DatasetLine = DatasetCreated | DatasetRenamed | DatasetDeleted | ContentWhole
+DatasetLine = DatasetCreated | DatasetRenamed | DatasetDeleted | ContentComplete
 JobLine = JobSubmitted | Controlled | Deleted | Refused | DatasetLine
-AttemptLine = Claimed | CheckpointTold | AttemptEnded
+AttemptLine = Claimed | CheckpointSaved | AttemptEnded
 Line = JobLine | AttemptLine
 JOB_LINE: TypeAdapter[JobLine] = TypeAdapter(Annotated[JobLine, Field(discriminator="type")])
 ATTEMPT_LINE: TypeAdapter[AttemptLine] = TypeAdapter(

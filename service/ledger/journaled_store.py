@@ -16,7 +16,7 @@ from pathlib import Path
 
 from service.ledger import writer
 from service.ledger.entries import (
-    ContentWhole,
+    ContentComplete,
     Controlled,
     DatasetCreated,
     DatasetDeleted,
@@ -54,7 +54,7 @@ DELETED = ".deleted"
 
 @dataclass(frozen=True, slots=True)
 class JournaledStore:
-    """Store and data folder together. Raises what the store raises, and OSError of the disk."""
+    """Job store behind a write-ahead log. Raises what the store raises, and OSError of the disk."""
 
     store: Store
     data_dir: Path
@@ -240,7 +240,7 @@ class JournaledStore:
     def set_uploaded(self, dataset_id: str, *, size_bytes: int, sha256: str) -> DatasetRecord:
         """Record that the content is complete: in Redis, then in the ledger."""
         record = self.store.datasets.set_uploaded(dataset_id, size_bytes=size_bytes, sha256=sha256)
-        line = ContentWhole(size_bytes=size_bytes, sha256=sha256, at_s=time.time())
+        line = ContentComplete(size_bytes=size_bytes, sha256=sha256, at_s=time.time())
         writer.append(self.data_dir / "datasets" / dataset_id, line)
         return record
 
@@ -254,7 +254,7 @@ class JournaledStore:
 
 @dataclass(slots=True)
 class _PendingSubmit:
-    """One submission on its way. `with sheet:` an OSError inside is what comes of it."""
+    """A submission in progress. `with pending:` turns an OSError inside into its outcome."""
 
     asked: Submission
     folder: Path

@@ -1,4 +1,4 @@
-"""Reading ledgers back. What cannot be read is told, never guessed at."""
+"""Reading of ledgers. Lines that cannot be read are reported, never guessed."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from service.ledger.entries import (
     VERSION,
     AnyLine,
     AttemptLine,
-    CheckpointTold,
+    CheckpointSaved,
     JobLine,
     JobSubmitted,
 )
@@ -80,7 +80,7 @@ def read_folder(data_dir: Path, path: str) -> Folder:
     return Folder(path.rpartition("/")[2], path, lines, attempts, damaged)
 
 
-def is_there(data_dir: Path, line: CheckpointTold) -> bool:
+def checkpoint_exists(data_dir: Path, line: CheckpointSaved) -> bool:
     """Return whether the checkpoint is complete and was not removed since."""
     return os.path.exists(data_dir / line.path / MANIFEST)
 

@@ -1,4 +1,4 @@
-"""Making Redis anew from the ledgers: whatever is missing there is restored, nothing is changed."""
+"""Rebuild of Redis from the ledgers: missing records are restored, existing ones stay."""
 
 import shutil
 import time

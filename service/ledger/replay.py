@@ -1,4 +1,4 @@
-"""From the lines of a ledger to the job as it was. Pure functions.
+"""Replay of a ledger into the state of its job. Pure functions.
 
 The newest attempt n decides: after `ended` the status that Redis answered, otherwise queued, for
 whatever ran is claimed again. Then the controls that were asked during or after n are followed in
@@ -13,9 +13,9 @@ from typing import Any, Final
 from service.ledger.entries import (
     AttemptEnded,
     AttemptLine,
-    CheckpointTold,
+    CheckpointSaved,
     Claimed,
-    ContentWhole,
+    ContentComplete,
     Controlled,
     DatasetCreated,
     DatasetDeleted,
@@ -107,13 +107,15 @@ class JobLedger:
         return next((line for line in lines if isinstance(line, AttemptEnded)), None)
 
 
-def old_job(job: JobLedger, *, is_there: Callable[[CheckpointTold], bool], now_s: float) -> OldJob:
-    """Return the job as it was. `is_there` tells whether a checkpoint is complete on the disk."""
+def old_job(
+    job: JobLedger, *, checkpoint_exists: Callable[[CheckpointSaved], bool], now_s: float
+) -> OldJob:
+    """Return the job as it was. `checkpoint_exists` is asked about each checkpoint."""
     submitted, ended = job.submitted, job.ended(_newest(job))
     status, since_s = _followed(job, ended)
     why = ended if ended is not None and ended.status == status else None
     done = ended if status == "succeeded" else None
-    checkpoints = _checkpoints(job, is_there)
+    checkpoints = _checkpoints(job, checkpoint_exists)
     return OldJob(
         id=submitted.job_id,
         new=submitted.as_new(),
@@ -143,7 +145,7 @@ def old_dataset(lines: Iterable[JobLine], ingests: Sequence[OldJob]) -> DatasetR
     created = next((line for line in lines if isinstance(line, DatasetCreated)), None)
     if created is None:
         return None
-    whole = [line for line in lines if isinstance(line, ContentWhole)]
+    whole = [line for line in lines if isinstance(line, ContentComplete)]
     last = ingests[-1] if ingests else None
     ready = last is not None and last.status == "succeeded"
     renamed = renames(lines)
@@ -183,7 +185,7 @@ def dataset_deletion(lines: Iterable[JobLine]) -> DatasetDeleted | None:
     for line in lines:
         if isinstance(line, DatasetDeleted) and line.op not in refused:
             request = line
-        elif isinstance(line, ContentWhole | JobSubmitted | Controlled | DatasetRenamed):
+        elif isinstance(line, ContentComplete | JobSubmitted | Controlled | DatasetRenamed):
             request = None
     return request
 
@@ -237,7 +239,7 @@ def _is_void(line: Deleted, job: JobLedger) -> bool:
 
 
 def _is_checkpoint(line: AttemptLine) -> bool:
-    return isinstance(line, CheckpointTold)
+    return isinstance(line, CheckpointSaved)
 
 
 def _newest(job: JobLedger) -> int:
@@ -265,13 +267,13 @@ def _failures(job: JobLedger) -> int:
 
 
 def _checkpoints(
-    job: JobLedger, is_there: Callable[[CheckpointTold], bool]
+    job: JobLedger, checkpoint_exists: Callable[[CheckpointSaved], bool]
 ) -> tuple[CheckpointRecord, ...]:
     """Return the checkpoints on the disk, newest last; for each step the latest."""
     by_step: dict[int, CheckpointRecord] = {}
     for number, lines in job.own.items():
         for line in lines:
-            if isinstance(line, CheckpointTold) and is_there(line):
+            if isinstance(line, CheckpointSaved) and checkpoint_exists(line):
                 by_step[line.step] = CheckpointRecord(
                     step=line.step,
                     path=line.path,

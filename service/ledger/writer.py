@@ -1,4 +1,4 @@
-"""Writing ledgers: one append and one fsync a line, so that no line is ever half told.
+"""Writing of ledgers: one append and one fsync per line.
 
 A line that was cut short by a crash is the last one, was never acted upon, and has no end; the
 next writer ends it first, so that it spoils nothing behind it.
@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeAlias
 from service.ledger.entries import (
     LEDGER,
     AttemptEnded,
-    CheckpointTold,
+    CheckpointSaved,
     Claimed,
     LedgerLine,
     encode,
@@ -141,7 +141,7 @@ class AttemptLedger:
     def checkpoint(self, *, step: int, path: str, manifest_sha256: str, size_bytes: int) -> None:
         """Record a checkpoint; `path` is relative to the data folder."""
         self._say(
-            CheckpointTold(
+            CheckpointSaved(
                 step=step,
                 path=path,
                 manifest_sha256=manifest_sha256,

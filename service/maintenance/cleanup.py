@@ -1,4 +1,4 @@
-"""Removes by itself what retention says, and probes of yesterday."""
+"""Periodic removal of what retention selects, and of old probes."""
 
 import time
 from contextlib import suppress
@@ -29,7 +29,7 @@ log = structlog.get_logger("service.maintenance.cleanup")
 
 
 class CleanupThread(PeriodicThread):
-    """A thread that looks at the start and then once an hour. Any number of them may run.
+    """Thread that cleans up at the start and then once an hour. Any number of them may run.
 
     It looks more often where something is kept for less, or where there is a limit of bytes.
     """

@@ -1,4 +1,4 @@
-"""Moves the clock of all leases while Redis answers, so that lost workers lose their jobs."""
+"""Expiry of leases: the clock moves while Redis answers, so that lost workers lose their jobs."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ log = structlog.get_logger("service.maintenance.lease_reaper")
 
 
 class LeaseReaper(PeriodicThread):
-    """A thread that ends tick k a tick's length after it saw k. Any number of them may run.
+    """Thread that advances the lease clock. Any number of them may run.
 
     The length is measured on the monotonic clock, and begins again after every failure: while
     the store is away no tick passes, so no lease is lost in an outage.

@@ -1,4 +1,4 @@
-"""Work that a process does beside its requests: a thread with a turn every so often."""
+"""Base class for threads that run periodically."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -6,7 +6,7 @@ from typing import Self
 
 
 class PeriodicThread(ABC):
-    """A thread that takes its first turn at once, and another `every_s` after each has ended."""
+    """Thread that calls `run_once` at once, and again `every_s` after each call has ended."""
 
     def __init__(self, name: str, *, every_s: float) -> None:
         self._every_s = every_s

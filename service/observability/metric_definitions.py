@@ -36,7 +36,7 @@ STEP_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0
 
 
 class Metric(NamedTuple):
-    """One row of the contract."""
+    """Definition of one metric."""
 
     name: str
     """As a query writes it, without the `_bucket`, `_sum` and `_count` of a histogram."""

@@ -1,4 +1,4 @@
-"""The keys of which every request must show one, and what each may do. Loads no web framework."""
+"""API keys and their roles. Loads no web framework."""
 
 import hashlib
 import hmac
@@ -35,7 +35,7 @@ class WeakKey(Exception):
 
 
 class Keys(NamedTuple):
-    """The key of each role."""
+    """Key of each role."""
 
     full: str
     read: str | None = None

@@ -1,4 +1,4 @@
-"""The door: no request passes without a key or a session made from one, whatever its path."""
+"""Authentication: no request passes without a key or a session made from one."""
 
 from collections.abc import Callable
 

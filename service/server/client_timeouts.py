@@ -28,7 +28,7 @@ HEAD_BYTES_MAX = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ClientTimeouts:
-    """The deadlines of every connection."""
+    """Deadlines of every connection."""
 
     head_s: float = 10.0
     """For a whole request head, from connecting or from its first byte."""
@@ -45,7 +45,7 @@ class ClientTimeouts:
 
 
 class TimeoutProtocol(HttpToolsProtocol):
-    """uvicorn's connection with deadlines. Someone must call `charge` now and then."""
+    """uvicorn's connection with deadlines. Call `charge` several times a second to enforce them."""
 
     def __init__(self, *args: Any, timeouts: ClientTimeouts, on_slow: OnSlow, **more: Any) -> None:  # noqa: ANN401  # as uvicorn calls it
         super().__init__(*args, **more)

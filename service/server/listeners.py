@@ -1,4 +1,4 @@
-"""Sockets that are bound before anything else is begun, by us or by the parent process."""
+"""Listening sockets, bound before anything else starts, here or in the parent process."""
 
 import socket
 from typing import Final

@@ -35,7 +35,7 @@ class _Answer:
 
 
 class RequestMiddleware:
-    """ASGI middleware around everything else. The log line has the route, never the key."""
+    """Outermost ASGI middleware. The log line has the route, never the key."""
 
     def __init__(self, app: ASGIApp, *, instruments: Instruments, root_path: str = "") -> None:
         self.app, self.instruments, self.root_path = app, instruments, root_path

@@ -1,4 +1,4 @@
-"""Every answer that is not a success, as problem+json (RFC 9457): the one table of them.
+"""All errors as problem+json (RFC 9457), in one table.
 
 A `Problem` is raised by the HTTP code itself; errors of the use cases, of the store, of the spec
 and of the framework are turned into one here, and nowhere else.
@@ -146,7 +146,7 @@ KINDS: dict[str, Kind] = {
 
 
 class Problem(Exception):
-    """An answer that refuses a request. `code` is a key of `KINDS`."""
+    """Error response to a request. `code` is a key of `KINDS`."""
 
     def __init__(
         self,

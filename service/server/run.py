@@ -1,4 +1,4 @@
-"""Running an ASGI application until it is told to end, and ending it in order."""
+"""Running an ASGI application, and shutting it down in order."""
 
 import asyncio
 import gc
@@ -22,11 +22,11 @@ FILES_EACH, FILES_BESIDES = 2, 256
 
 
 class NotLoopback(Exception):
-    """Other machines could connect, and no one said that they may."""
+    """Other machines could connect, which the settings do not allow."""
 
 
 class Server(uvicorn.Server):
-    """A server that ends its endless answers before it waits for the others."""
+    """Server that ends event streams before it waits for the other responses."""
 
     def __init__(self, config: uvicorn.Config, *, on_shutdown: Callable[[], None]) -> None:
         super().__init__(config)

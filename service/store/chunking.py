@@ -1,4 +1,4 @@
-"""Long lists go to Redis in pieces, for while it answers one caller all others wait."""
+"""Splitting of long lists: while Redis answers one caller, all others wait."""
 
 from collections.abc import Iterator, Sequence
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""From what Redis answers to the words of the store. Pure functions."""
+"""Decoding of Redis replies into the store's records. Pure functions."""
 
 import json
 from collections.abc import Sequence

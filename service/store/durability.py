@@ -1,4 +1,4 @@
-"""Refuses a server that could lose what it acknowledged."""
+"""Check that a server cannot lose acknowledged writes."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""Everything the store can refuse, as one tree. No driver error ever leaves this package.
+"""Errors of the store, as one tree. No driver error leaves this package.
 
 StoreError
 ├── StoreUnavailable      Redis does not answer, or cannot write: try again later

@@ -1,4 +1,4 @@
-"""Follows the events of many jobs for many readers: one thread, one connection.
+"""Subscriptions to the events of jobs: many readers share one thread and one connection.
 
 Each reader first reads the history of its job, then what the thread hands it. A reader joins
 the thread's list before it reads the history, and drops what it has had: no gap, no repeat.
@@ -37,7 +37,7 @@ class Read(Protocol):
 
 
 class EventBroadcaster:
-    """Hands each new event to everyone who follows its job. Survives outages of Redis."""
+    """Delivers each new event to all subscribers of its job. Survives outages of Redis."""
 
     def __init__(self, client: RedisClient, *, read: Read) -> None:
         """Prepare the broadcaster; its thread starts with the first subscription."""

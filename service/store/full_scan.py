@@ -1,4 +1,4 @@
-"""Everything that the store holds of jobs and datasets, for whoever checks it."""
+"""Full scan of the jobs and datasets in the store, for the audit."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ BATCH = 500
 
 @dataclass(frozen=True, slots=True)
 class JobIndexes:
-    """A job, and every set that names it."""
+    """A job with every index that lists it."""
 
     record: JobRecord
     statuses: tuple[str, ...]
@@ -31,7 +31,7 @@ class JobIndexes:
 
 @dataclass(frozen=True, slots=True)
 class FullScan:
-    """A picture of the store. Taken while it works, it may show a job between two states."""
+    """All jobs and datasets of the store. While jobs run, one may appear between two states."""
 
     jobs: dict[str, JobIndexes]
     datasets: dict[str, DatasetRecord]

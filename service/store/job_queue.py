@@ -1,4 +1,4 @@
-"""The JobQueue as workers and reapers see it: claim, renew, tell, end.
+"""The job queue as workers and reapers use it: claim, renew, report, end.
 
 A lease is over when its worker did not renew for some ticks. From then on every call with its
 token raises Fenced and changes nothing. All calls may be repeated.

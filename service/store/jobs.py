@@ -1,4 +1,4 @@
-"""Jobs as the API sees them: submit, look, control, delete.
+"""Jobs as the API uses them: submit, read, control, delete.
 
 A control that is asked again with the same `op` is done once.
 """

@@ -1,4 +1,4 @@
-"""Every key in Redis, in one table. The functions are loaded with this same table in front.
+"""All Redis keys in one table, which is also loaded in front of the Lua functions.
 
 The tag in braces keeps all keys in one slot, should the store ever live in a cluster.
 """

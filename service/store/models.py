@@ -1,4 +1,4 @@
-"""The words of the store: what a job, a lease, a dataset and a worker are while they live.
+"""Records of the store: jobs, leases, datasets and workers.
 
 Times are wall-clock seconds since 1970 and for display only; leases count ticks instead.
 Paths are relative to the data folder.
@@ -73,7 +73,7 @@ class NewJob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Submission:
-    """A job to queue, and how to know it again when it is asked for twice."""
+    """A job to queue, with its idempotency key."""
 
     new: NewJob
     job_id: str
@@ -159,7 +159,7 @@ class Lease:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CheckpointRecord:
-    """A checkpoint that was whole on the disk when it was told."""
+    """A checkpoint that was complete on the disk when it was reported."""
 
     step: int
     path: str

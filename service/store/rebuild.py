@@ -1,4 +1,4 @@
-"""Making a wiped server anew: its identity, and records as they were. What exists stays."""
+"""Rebuild of a wiped server: its identity, and records as they were. Existing ones stay."""
 
 import json
 import time
@@ -66,7 +66,7 @@ class OldDataset:
 
 @dataclass(frozen=True)
 class Rebuild:
-    """Every method may raise StoreUnavailable; then call it again."""
+    """Restores records. Every method may raise StoreUnavailable; then call it again."""
 
     client: RedisClient
 

@@ -1,4 +1,4 @@
-"""The connection to Redis: every call is bounded in time, and every driver error is ours."""
+"""Connection to Redis: every call has a time limit, and raises errors of the store only."""
 
 import os
 import threading
@@ -57,7 +57,7 @@ def connect(url: str, *, timeout_s: float, is_single: bool = False) -> redis.Red
 
 
 class RedisClient:
-    """Calls functions of the library, again where that is safe, within `timeout_s` in all."""
+    """Calls functions of the library, retrying where that is safe, within `timeout_s` in all."""
 
     def __init__(self, url: str, *, timeout_s: float) -> None:
         """Connect at the first call. Half of `timeout_s` is kept for one more try."""

@@ -1,4 +1,4 @@
-"""The store as one object: opened once in main, passed to whoever needs it."""
+"""The store as one object: opened once in main and passed down."""
 
 from dataclasses import dataclass
 

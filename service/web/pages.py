@@ -1,4 +1,4 @@
-"""The page for people: a few shells of HTML whose scripts are clients of the API beside them."""
+"""The web page: a few HTML shells whose scripts are clients of the API."""
 
 import re
 import time

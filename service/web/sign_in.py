@@ -1,4 +1,4 @@
-"""Signing in: a key in, a cookie out. The only routes that a stranger may call."""
+"""Sign-in: exchanges a key for a cookie. The only routes without authentication."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""The interface described: as OpenAPI, and as a page that needs no script."""
+"""Routes for the description of the API: as OpenAPI, and as a page without scripts."""
 
 import base64
 import hashlib

@@ -34,7 +34,7 @@ UNCHANGED = {"description": "The bytes at hand are the same."}
 
 
 class Conditions(NamedTuple):
-    """The preconditions of a request for a file."""
+    """Preconditions of a request for a file."""
 
     if_match: str | None
     if_none_match: str | None

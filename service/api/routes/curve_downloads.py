@@ -1,4 +1,4 @@
-"""The curves of a job as files: its `metrics.jsonl`, and the same for TensorBoard."""
+"""Routes for the curves of a job as files: its `metrics.jsonl`, and the same for TensorBoard."""
 
 from collections.abc import Iterator
 from itertools import chain

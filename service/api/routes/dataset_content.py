@@ -1,4 +1,4 @@
-"""The content of a dataset: a stream of raw bytes that may come in several parts."""
+"""Routes for the content of a dataset: a stream of raw bytes, in one part or several."""
 
 from typing import Annotated
 

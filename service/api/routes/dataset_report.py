@@ -1,4 +1,4 @@
-"""The report of an ingest as one file that a spreadsheet opens."""
+"""Route for the report of an ingest as a CSV file."""
 
 import csv
 import io

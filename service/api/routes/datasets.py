@@ -1,4 +1,4 @@
-"""Datasets: created, looked at, and what their ingest left out."""
+"""Routes for datasets and for the reports of their ingests."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""The service itself: alive, ready, measured, and which version."""
+"""Routes for the service itself: liveness, readiness, metrics, disk usage and version."""
 
 import platform
 import shutil

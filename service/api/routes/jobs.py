@@ -1,4 +1,4 @@
-"""Jobs: submitted as a JobSpec, looked at, controlled, deleted."""
+"""Routes for jobs: submit, list, show, control, delete."""
 
 import hashlib
 from typing import Annotated

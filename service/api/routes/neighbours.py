@@ -1,4 +1,4 @@
-"""Probes: which rows an encoder finds alike, asked about rows or about an image of one's own."""
+"""Routes for neighbour searches (probes), by rows of the dataset or by an image that is sent."""
 
 import re
 import shutil

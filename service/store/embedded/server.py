@@ -1,4 +1,4 @@
-"""A Redis-protocol server of our own in the data folder, for machines that have none.
+"""Embedded Redis or Valkey server in the data folder.
 
 Two locks keep one append-only file from two servers. `owner.lock` is held by the process that
 called `start_redis`; `server.lock` is inherited by the server, so it is held exactly as long

@@ -8,7 +8,7 @@ from service.ledger.entries import (
     JOB_LINE,
     AttemptEnded,
     AttemptLine,
-    CheckpointTold,
+    CheckpointSaved,
     Claimed,
     Controlled,
     Deleted,
@@ -55,9 +55,9 @@ def claimed(attempt: int) -> Claimed:
     return Claimed(job_id="job_1", attempt=attempt, at_s=2.0)
 
 
-def told(step: int, attempt: int = 1) -> CheckpointTold:
+def told(step: int, attempt: int = 1) -> CheckpointSaved:
     path = f"jobs/job_1/attempts/{attempt}/checkpoints/{step:09d}"
-    return CheckpointTold(step=step, path=path, manifest_sha256="0", size_bytes=1, at_s=3.0)
+    return CheckpointSaved(step=step, path=path, manifest_sha256="0", size_bytes=1, at_s=3.0)
 
 
 def ended(verb: Loose, status: Status) -> AttemptEnded:
@@ -69,7 +69,7 @@ def folded(*lines: JobLine, now_s: float = 1000.0, **attempts: tuple[AttemptLine
     numbered = {int(name[1:]): rows for name, rows in attempts.items()}
     first = submitted()
     life = JobLedger(first, (first, *lines), numbered)
-    return old_job(life, is_there=lambda one: one.step != 13, now_s=now_s)
+    return old_job(life, checkpoint_exists=lambda one: one.step != 13, now_s=now_s)
 
 
 RESTS: tuple[Status, ...] = ("queued", "paused", "cancelled", "failed", "succeeded")
