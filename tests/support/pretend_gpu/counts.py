@@ -1,0 +1,96 @@
+"""What is counted while work runs on the pretend GPU."""
+
+from collections import Counter
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Copy(NamedTuple):
+    """One copy over the bus."""
+
+    size_bytes: int
+    is_pinned: bool
+    """Whether the host's side is pinned memory; a copy of any other is staged by the driver."""
+
+
+class Operation(NamedTuple):
+    """One operation with all that it takes besides the values of tensors."""
+
+    name: str
+    arguments: tuple[Hashable, ...]
+    """Scalars as they are; shape and type of tensors."""
+
+
+@dataclass
+class Counts:
+    """Sums since the device was made."""
+
+    kernels: Counter[str] = field(default_factory=Counter)
+    """Operations that the device did, by name; a replayed graph adds those that it holds."""
+    operand_bytes: Counter[str] = field(default_factory=Counter)
+    """Bytes that those operations read and wrote, by name."""
+    launches: int = 0
+    """What the host asked for: an operation outside of a graph, or a whole graph."""
+    waits: list[str] = field(default_factory=list)
+    """Where the host waited for the device, and why."""
+    forbidden: list[str] = field(default_factory=list)
+    """What CUDA does not allow while a graph is captured, and where it was tried."""
+    random_draws: list[str] = field(default_factory=list)
+    """Operations that drew from the device's global generator, which no checkpoint holds."""
+    to_device: list[Copy] = field(default_factory=list)
+    to_host: list[Copy] = field(default_factory=list)
+
+    def reading(self) -> "Reading":
+        """Return the sums at this moment."""
+        return Reading(
+            kernels=self.kernels.total(),
+            operand_bytes=self.operand_bytes.total(),
+            launches=self.launches,
+            waits=len(self.waits),
+            copies_to_device=len(self.to_device),
+            copies_to_host=len(self.to_host),
+        )
+
+
+class Reading(NamedTuple):
+    """Sums at one moment, or the difference of two."""
+
+    kernels: int
+    operand_bytes: int
+    launches: int
+    waits: int
+    copies_to_device: int
+    copies_to_host: int
+
+    def since(self, earlier: "Reading") -> "Reading":
+        """Return what was added after an earlier reading."""
+        return Reading(*(now - then for now, then in zip(self, earlier, strict=True)))
+
+
+@dataclass
+class Recording:
+    """The operations of one captured graph, in their order."""
+
+    operations: list[Operation] = field(default_factory=list)
+    operand_bytes: Counter[str] = field(default_factory=Counter)
+
+    def kernels(self) -> Counter[str]:
+        """Return how many operations of each name it holds."""
+        return Counter(operation.name for operation in self.operations)
+
+
+class Memory:
+    """Bytes of the device's tensors that are alive."""
+
+    def __init__(self) -> None:
+        self.live_bytes = self.peak_bytes = 0
+
+    def take(self, size_bytes: int) -> None:
+        """Count a new storage."""
+        self.live_bytes += size_bytes
+        self.peak_bytes = max(self.peak_bytes, self.live_bytes)
+
+    def free(self, size_bytes: int) -> None:
+        """Count a storage that is gone."""
+        self.live_bytes -= size_bytes

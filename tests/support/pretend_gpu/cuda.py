@@ -1,0 +1,147 @@
+"""What `torch.cuda` answers while the pretend GPU is there."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from types import SimpleNamespace
+from unittest import mock
+
+import torch
+from torch import Tensor
+
+from tests.support.pretend_gpu.backward import backward
+from tests.support.pretend_gpu.counts import Recording
+from tests.support.pretend_gpu.device import PretendGpu
+
+NAME = "Pretend GPU"
+
+
+@contextmanager
+def pretend_gpu(*, devices: int = 1, total_bytes: int = 24 << 30) -> Iterator[PretendGpu]:
+    """Put a GPU into this thread's torch for as long as the block runs."""
+    gpu = PretendGpu()
+    lifts = torch._C._only_lift_cpu_tensors()
+    with ExitStack() as stack:
+        for name, answer in _answers(gpu, devices, total_bytes).items():
+            stack.enter_context(mock.patch.object(torch.cuda, name, answer))
+        stack.enter_context(mock.patch.object(torch.Tensor, "backward", backward))
+        stack.enter_context(mock.patch.object(torch.nn.Module, "_apply", _apply))
+        torch._C._ensureCUDADeviceGuardSet()
+        # torch.tensor(..., device="cuda") is a copy from the CPU.
+        torch._C._set_only_lift_cpu_tensors(True)
+        stack.callback(torch._C._set_only_lift_cpu_tensors, lifts)
+        stack.enter_context(gpu)
+        yield gpu
+
+
+def _answers(gpu: PretendGpu, devices: int, total_bytes: int) -> dict[str, object]:
+    """Return what is put in the place of each name of torch.cuda."""
+    thread = threading.get_ident()
+    stream = _Stream(gpu)
+    properties = SimpleNamespace(
+        total_memory=total_bytes, major=9, minor=0, name=NAME, multi_processor_count=132
+    )
+
+    class Event(_Event):
+        def synchronize(self) -> None:
+            if threading.get_ident() == thread:
+                gpu.wait("Event.synchronize")
+
+    class Graph(_Graph):
+        def replay(self) -> None:
+            gpu.replay(self.recording)
+
+    @contextmanager
+    def graph(cuda_graph: Graph, **_: object) -> Iterator[None]:
+        with gpu.capture() as recording:
+            yield
+        cuda_graph.recording = recording
+
+    return {
+        "_lazy_init": lambda: None,
+        "is_available": lambda: True,
+        "is_initialized": lambda: False,
+        "device_count": lambda: devices,
+        "current_device": lambda: 0,
+        "get_device_properties": lambda *_: properties,
+        "get_device_capability": lambda *_: (9, 0),
+        "get_device_name": lambda *_: NAME,
+        "is_bf16_supported": lambda *_, **__: True,
+        "max_memory_allocated": lambda *_: gpu.memory.peak_bytes,
+        "empty_cache": lambda: None,
+        "synchronize": lambda *_: gpu.wait("torch.cuda.synchronize"),
+        "is_current_stream_capturing": lambda: gpu.is_capturing,
+        "Stream": lambda *_, **__: stream,
+        "current_stream": lambda *_: stream,
+        "stream": _on_stream,
+        "Event": Event,
+        "CUDAGraph": Graph,
+        "graph": graph,
+    }
+
+
+@torch.no_grad()
+def _apply(
+    self: torch.nn.Module, fn: Callable[[Tensor], Tensor], recurse: bool = True
+) -> torch.nn.Module:
+    """Move a module. Torch's own changes parameters in place, and none can become fake so."""
+    if recurse:
+        for child in self.children():
+            _apply(child, fn)
+    for name, parameter in self._parameters.items():
+        if parameter is not None:
+            moved = torch.nn.Parameter(fn(parameter), parameter.requires_grad)
+            self._parameters[name] = moved
+    for name, buffer in self._buffers.items():
+        if buffer is not None:
+            self._buffers[name] = fn(buffer)
+    return self
+
+
+def _on_stream(_stream: object) -> AbstractContextManager[None]:
+    return nullcontext()
+
+
+class _Stream:
+    """The one stream: work is counted, not ordered."""
+
+    def __init__(self, gpu: PretendGpu) -> None:
+        self._gpu = gpu
+
+    def wait_stream(self, other: object) -> None:
+        """Order work on the device, for which no host waits."""
+
+    def wait_event(self, event: object) -> None:
+        """Order work on the device, for which no host waits."""
+
+    def synchronize(self) -> None:
+        """Make the host wait."""
+        self._gpu.wait("Stream.synchronize")
+
+
+class _Event:
+    """A mark that the device has always passed."""
+
+    def __init__(self, **_: object) -> None: ...
+
+    def record(self, stream: object = None) -> None:
+        """Mark the end of what was launched."""
+
+    def query(self) -> bool:
+        """Whether the device is past it."""
+        return True
+
+    def elapsed_time(self, end: object) -> float:
+        """Return milliseconds."""
+        del end
+        return 1.0
+
+
+class _Graph:
+    """Work that was captured."""
+
+    recording: Recording
+
+    def pool(self) -> tuple[int, int]:
+        """Return the name of its memory."""
+        return (0, 0)
