@@ -20,7 +20,7 @@ from tests.support.processes import wait_until
 from tests.support.stack import Stack, running_stack
 from tests.support.tools import missing
 
-PATIENCE_MS = 40_000
+PATIENCE_MS = 120_000
 """Two busy cores draw slowly."""
 READ_KEY = "moco_read_key_0123456789"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")

@@ -49,7 +49,7 @@ def reader(
         viewport={"width": width, "height": height},
         color_scheme="dark" if colour == "dark" else "light",
     )
-    context.set_default_timeout(40_000)
+    context.set_default_timeout(120_000)
     visitor = Visitor(context.new_page(), world.api.url)
     visitor.watch()
     visitor.sign_in()
