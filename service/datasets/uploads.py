@@ -97,7 +97,7 @@ def no_sender(path: Path) -> Iterator[None]:
 def empty(path: Path, *, older_s: float) -> int:
     """Drop the bytes of a staged file; return how many there were.
 
-    0 while a sender is at it, or if bytes came in the last `older_s`. The file stays: a sender who
+    0 while a sender writes, or if bytes came in the last `older_s`. The file stays: a sender who
     has just opened it must not write into one without a name.
     """
     file = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

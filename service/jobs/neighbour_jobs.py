@@ -212,7 +212,7 @@ def forget_of_job(store: Store, data_dir: Path, job_id: str) -> None:
 
 
 def forget_old(store: Store, data_dir: Path, *, older_s: float = KEPT_S) -> int:
-    """Remove what nobody has asked for in so long; how many probes and features that were.
+    """Remove old probes and features. Return how many were removed.
 
     Folders of probes that the store does not know are swept too: a lost store loses its probes.
     """

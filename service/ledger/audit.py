@@ -25,7 +25,7 @@ class AuditResult:
 def audit(store: Store, data_dir: Path, *, deep: bool = False) -> AuditResult:
     """Check everything. Raises StoreUnavailable, OSError.
 
-    While jobs run, disk and store change between two reads: only what every look finds is told.
+    While jobs run, disk and store change between two reads: only what every check finds counts.
     """
     scan = scan_all(store.client)
     findings = _look(data_dir, scan, deep=deep)

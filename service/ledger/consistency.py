@@ -80,7 +80,7 @@ def _state(indexes: JobIndexes) -> Iterator[Finding]:
         yield Finding("two_states", record.id, f"{state}, listed under {names}.", "Report it.")
     wanted = (record.pool,) if record.status == "queued" else ()
     if indexes.ready != wanted:
-        detail = f"{state}, and stands in line in: {', '.join(indexes.ready) or 'no pool'}."
+        detail = f"{state}, and is queued in: {', '.join(indexes.ready) or 'no pool'}."
         yield Finding("wrong_line", record.id, detail, "Report it.")
     if indexes.leased != (record.status in ("running", "stopping")):
         has = "has a" if indexes.leased else "has no"

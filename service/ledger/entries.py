@@ -77,7 +77,7 @@ class Deleted(LedgerLine):
     type: Literal["deleted"] = "deleted"
     job_id: str
     op: str
-    """The job's own id if it was never accepted: then nobody is asked."""
+    """The job's own id if it was never accepted; Redis is not called then."""
     attempt: int | None = None
     """Attempts begun when it was asked; a later one voids the line. Older lines do not tell."""
     at_s: float
@@ -156,7 +156,7 @@ class Claimed(LedgerLine):
 
 
 class CheckpointSaved(LedgerLine):
-    """The job's pointer stands, or stood, at this checkpoint."""
+    """The job's pointer moved to this checkpoint."""
 
     type: Literal["checkpoint"] = "checkpoint"
     step: int
@@ -182,7 +182,7 @@ class AttemptEnded(LedgerLine):
     facts_json: str | None = None
     """DatasetFacts of an ingest that succeeded."""
     progress: dict[str, Any] = Field(default_factory=dict)
-    """The last that was told."""
+    """The last reported progress."""
     at_s: float
 
 

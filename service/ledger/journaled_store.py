@@ -147,7 +147,7 @@ class JournaledStore:
     def delete(self, id: str) -> None:
         """Forget a training that has ended, and remove its files. Raises NotFound, WrongState.
 
-        Only a job that has ended gets a line. Redis decides all the same: the job may have been
+        Only a job that has ended gets an entry. Redis still decides: the job may have been
         resumed, or have ended, since it was looked at.
         """
         # The folder is made from the checked id, never from what the record says.
@@ -213,7 +213,7 @@ class JournaledStore:
     def delete_dataset(self, id: str) -> None:
         """Forget a dataset with its ingests, and remove its files.
 
-        As of a job: only a dataset that no job needs gets a line, and Redis decides all the same.
+        As for a job: only a dataset that no job needs gets an entry, and Redis still decides.
 
         Raises:
             NotFound, DatasetInUse: there is no such dataset, or jobs that have not ended need it.

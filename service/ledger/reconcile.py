@@ -34,7 +34,7 @@ class Report:
     deleted: int
     """Deletions that a crash had cut short, now done."""
     dropped: int
-    """Submits that no one was ever told of, and that a later one replaced."""
+    """Submits that were never answered and that a later one replaced."""
     damaged: tuple[str, ...]
     """`path:line` of what could not be read."""
     elapsed_s: float

@@ -2,7 +2,7 @@
 
 `version.json` says which layout the folder has. A folder without it is from before there were
 stamps, and has layout 1. A layout that is newer than ours is refused before anything is opened;
-an older one is opened and stamped anew. Unknown fields of the stamp are kept.
+an older one is opened and gets the new stamp. Unknown fields of the stamp are kept.
 """
 
 import json

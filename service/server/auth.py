@@ -19,8 +19,8 @@ OPEN = frozenset({SIGN_IN, SIGN_OUT})
 class AuthMiddleware:
     """ASGI middleware that answers 401 unless the request carries a key or a session.
 
-    It stands before routing, so a path that does not exist asks for the key as well. The role of
-    whoever asks is in `scope["state"]["role"]` afterwards.
+    It runs before routing, so a path that does not exist asks for the key as well. The role of
+    the sender is in `scope["state"]["role"]` afterwards.
     """
 
     def __init__(

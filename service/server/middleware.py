@@ -69,7 +69,7 @@ class RequestMiddleware:
             self._record(scope, answer)
 
     async def _guarded(self, scope: Scope, receive: Receive, send: Send, answer: _Answer) -> None:
-        """Let no trace out: an error that nobody mapped is logged and answered as `internal`."""
+        """Log an unexpected error and answer `internal`, without a traceback."""
         try:
             await self.app(scope, receive, send)
         except ClientDisconnect:

@@ -1,7 +1,7 @@
 """Recognize a damaged append-only file of the embedded server, and set it aside.
 
 Every acknowledged write is synced, so a crash can tear only the last command or transaction. A
-server that loads such a file drops the torn end, which nobody was told of. Everything else is
+server that loads such a file drops the torn end, which was never acknowledged. Everything else is
 damage: a file that the server refuses, and a cut that took whole transactions with it.
 """
 

@@ -37,7 +37,7 @@ class Fenced(StoreError):
     """The lease is over; nothing was changed."""
 
     def __init__(self, job_id: str) -> None:
-        """`job_id` names the job that now belongs to nobody or to another attempt."""
+        """`job_id` names the job whose lease is over or belongs to another attempt."""
         super().__init__(f"The lease of {job_id} is over: stop this attempt.")
         self.job_id = job_id
 

@@ -223,7 +223,7 @@ class Subscription(AsyncIterator[Row]):
             if not self._joined:
                 await asyncio.to_thread(self._broadcaster.join, self)
                 self._joined = True
-            self._handed.clear()  # all of it stands in the stream by now
+            self._handed.clear()  # all of it is in the stream by now
             self._behind = False  # `_receive` may say otherwise from here on
             rows = await asyncio.to_thread(
                 self._read, self.job_id, after=self._last, limit=_PAGE_ROWS

