@@ -1,0 +1,145 @@
+"""Every method and encoder, in every precision, killed anywhere, ends in the same bits.
+
+Each process is killed by SIGKILL at a failpoint; the next one goes on from what it left. The
+encoder, every other artifact, each checkpoint and all signals must be those of a run that nobody
+killed. `make test` runs one cell for each method, `make contract` the whole matrix.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from _pytest.mark import ParameterSet
+
+from tests.support.cuts import Attempt, Cuts, End, end, forkserver_of_cuts, mixed_pack, spec, states
+from tests.support.spec_members import encoders, methods, precisions
+
+EPOCHS, STEPS, CHECKPOINT_EVERY_STEPS = 4, 12, 4
+"""Checkpoints are those of steps 4, 8 and 12; an epoch has 3 steps."""
+SIDE_PX = 16
+"""At 8 px the last stage of a ResNet has one pixel, and batch norm of few rows explodes."""
+QUICK = ("small", "fp32", "after_update")
+
+KILLS = {
+    "before_step": ("train.step=SIGKILL@10", 4),
+    "before_update": ("train.backward=SIGKILL@10", 4),
+    "after_update": ("train.stepped=SIGKILL@10", 4),
+    "after_evaluation": ("evaluation.done=SIGKILL@3", 4),
+    "in_checkpoint": ("checkpoint.mid_write=SIGKILL@2", 4),
+    "before_rename": ("checkpoint.pre_rename=SIGKILL@2", 4),
+    "after_rename": ("checkpoint.post_rename=SIGKILL@2", 8),
+    "in_export": ("publish.mid_write=SIGKILL@2", 12),
+}
+"""The failpoint, and the earliest step from which the next process must go on. A checkpoint is
+written while training goes on, but the one before it is whole by then."""
+
+
+class Job(NamedTuple):
+    """One row of the matrix."""
+
+    method: str
+    encoder: str
+    precision: str
+
+    def words(self) -> dict[str, Any]:
+        return spec(
+            epochs=EPOCHS,
+            method=methods()[self.method],
+            encoder={"name": self.encoder},
+            precision=self.precision,
+            views={"side_px": SIDE_PX},
+            checkpoint_every_steps=CHECKPOINT_EVERY_STEPS,
+            keep_checkpoints=STEPS,
+        )
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What an uninterrupted run leaves."""
+
+    end: End
+    states: dict[str, str]
+    """sha256 of the state in each checkpoint."""
+
+
+class WholeRuns:
+    """Uninterrupted runs, each made once."""
+
+    def __init__(self, cuts: Cuts, folder: Path) -> None:
+        self._cuts, self._folder = cuts, folder
+        self._known: dict[Job, Whole] = {}
+
+    def of(self, job: Job) -> Whole:
+        if job not in self._known:
+            out = self._folder / "-".join(job)
+            check_ended(self._cuts.attempt(job.words(), out))
+            self._known[job] = Whole(end(out), states(out))
+            shutil.rmtree(out)
+        return self._known[job]
+
+
+@pytest.fixture(scope="module")
+def cuts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cuts]:
+    with forkserver_of_cuts() as forkserver:
+        yield Cuts(forkserver, mixed_pack(tmp_path_factory.mktemp("data") / "pack"))
+
+
+@pytest.fixture(scope="module")
+def whole_runs(cuts: Cuts, tmp_path_factory: pytest.TempPathFactory) -> WholeRuns:
+    return WholeRuns(cuts, tmp_path_factory.mktemp("whole"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Emptied at once: the checkpoints of a large encoder take a gigabyte."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
+def check_ended(attempt: Attempt) -> None:
+    assert (attempt.status, attempt.of("ended")[0].outcome) == (0, "succeeded")
+
+
+def cells() -> Iterator[ParameterSet]:
+    for method in methods():
+        for encoder in encoders():
+            for precision in precisions():
+                for kill in KILLS:
+                    is_quick = (encoder, precision, kill) == QUICK
+                    yield pytest.param(
+                        Job(method, encoder, precision),
+                        kill,
+                        id="-".join((method, encoder, precision, kill)),
+                        marks=() if is_quick else pytest.mark.contract,
+                    )
+
+
+@pytest.mark.parametrize(("job", "kill"), [*cells()])
+def test_a_killed_run_ends_in_the_same_bits(
+    job: Job, kill: str, cuts: Cuts, whole_runs: WholeRuns, folder: Path
+) -> None:
+    whole = whole_runs.of(job)
+    failpoint, earliest_step = KILLS[kill]
+    killed = cuts.attempt(job.words(), folder / "killed", failpoints=failpoint)
+    assert killed.was_killed
+    left = [killed.out / "checkpoints"]
+    resumed = cuts.attempt(job.words(), folder / "resumed", checkpoints=left, loader_threads=2)
+    check_ended(resumed)
+    (started,) = resumed.of("started")
+    assert started.step >= earliest_step
+    assert started.exact
+    for attempt in (killed, resumed):
+        held = states(attempt.out)
+        assert held == {step: whole.states[step] for step in held}
+    assert end(resumed.out) == whole.end
+
+
+def test_the_matrix_holds_every_member_of_the_spec() -> None:
+    assert {"moco", "small", "resnet18", "resnet34", "resnet50", "fp32", "bf16"} <= {
+        *methods(),
+        *encoders(),
+        *precisions(),
+    }
