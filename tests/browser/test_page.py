@@ -98,7 +98,7 @@ def test_what_a_finished_job_shows(visitor: Visitor, world: World) -> None:
     page = visitor.go(f"/ui/jobs/{world.job_id}")
     drawn(page)
     names = page.evaluate("document.querySelector('[data-chart=loss] .plot').data.map(t => t.name)")
-    assert names == ["loss", "chance, ln(1 + K)"]
+    assert names == ["loss", "chance"]
     words = page.locator("[data-chart=loss] .annotation-text")
     expect(words).to_contain_text("queue is filling")
     page.locator("[data-chart=embedding_std_ratio]").scroll_into_view_if_needed()

@@ -26,8 +26,8 @@ function fillingBand(series, range) {
 export const CHARTS = [
   {
     title: "Loss", unit: "nats", wide: true,
-    text: "Below ln(1 + K) (dashed) means better than chance.",
-    series: [{ name: "loss", label: "loss" }, { name: "chance_loss", label: "chance, ln(1 + K)", color: "--muted", dash: "dash" }],
+    text: "Below the dashed line means better than chance.",
+    series: [{ name: "loss", label: "loss" }, { name: "chance_loss", label: "chance", color: "--muted", dash: "dash" }],
     also: [{ name: "negatives_fill_ratio" }], bands: (series, { range }) => bands(fillingBand(series, range)),
   },
   {
