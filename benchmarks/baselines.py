@@ -22,11 +22,11 @@ from benchmarks.results import Section, add_options, publish, tell
 from trainer.accel.device import Machine
 from trainer.accel.malloc import keep_freed_memory
 from trainer.data.pack import Pack
-from trainer.events import Evaluated, Event, Judged
+from trainer.schema.events import Evaluated, Event, Judged
+from trainer.schema.verdicts import BASELINES
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
 from trainer.train import Places, train
-from trainer.verdicts import BASELINES
 
 NAMES = {"trained encoder": "knn_top1", **BASELINES}
 

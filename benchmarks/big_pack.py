@@ -16,7 +16,7 @@ from trainer.data.pack import (
     VERSION,
     manifest_sha256,
 )
-from trainer.events import DatasetFacts
+from trainer.schema.events import DatasetFacts
 
 PIECE_ROWS = 65_536
 MEAN, STD = 0.5, 0.29

@@ -19,7 +19,7 @@ from benchmarks.results import tell, versions
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
-from trainer.events import Checkpointed, Event
+from trainer.schema.events import Checkpointed, Event
 from trainer.spec import JobSpec
 
 ROWS, BATCH_ROWS, SIDE_PX = 512, 32, 32

@@ -33,8 +33,8 @@ from trainer.assemble import make_views
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.evaluation import plan_evaluation
-from trainer.events import Evaluated, Event
 from trainer.method import Method
+from trainer.schema.events import Evaluated, Event
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
 from trainer.train import Places, train

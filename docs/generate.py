@@ -15,14 +15,14 @@ from generate_cli import cli_page  # noqa: E402
 
 from service.observability.dashboards.index import dashboard_files  # noqa: E402
 from service.observability.metrics import METRICS  # noqa: E402
-from trainer.verdicts import COLLAPSED_STD, COLLAPSING_STD, VERDICTS  # noqa: E402
+from trainer.schema.verdicts import COLLAPSED_STD, COLLAPSING_STD, VERDICTS  # noqa: E402
 
 METRICS_PAGE = REPO / "docs" / "metrics.md"
 OBSERVABILITY = REPO / "service" / "observability"
 RUNBOOK = REPO / "docs" / "runbook.md"
 READING = REPO / "docs" / "reading-curves.md"
 STATIC = REPO / "service" / "web" / "static"
-VERDICTS_BEGIN = "<!-- verdicts: written by `make docs` from trainer/verdicts.py -->"
+VERDICTS_BEGIN = "<!-- verdicts: written by `make docs` from trainer/schema/verdicts.py -->"
 VERDICTS_END = "<!-- end of the verdicts -->"
 
 
@@ -57,7 +57,8 @@ def _cell(text: str) -> str:
 def thresholds() -> str:
     """Return verdicts.js: the bounds that the charts shade, from the table of verdicts."""
     return (
-        "// Bounds of the table of verdicts. Written by `make docs` from trainer/verdicts.py.\n\n"
+        "// Bounds of the table of verdicts. Written by `make docs` from\n"
+        "// trainer/schema/verdicts.py.\n\n"
         f"export const COLLAPSED_STD = {COLLAPSED_STD};\n"
         f"export const COLLAPSING_STD = {COLLAPSING_STD};\n"
     )

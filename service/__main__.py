@@ -25,8 +25,8 @@ from service.state_exporter import create_exporter
 from service.store.errors import StoreError
 from service.store.store import Store, open_store
 from trainer import failpoints
-from trainer.errors import StorageError
 from trainer.failpoints import BadFailpoints
+from trainer.schema.errors import StorageError
 
 BAD_SETTINGS = os.EX_CONFIG
 NO_STORE = os.EX_UNAVAILABLE

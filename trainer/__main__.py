@@ -25,8 +25,9 @@ from trainer.accel.device import Machine
 from trainer.accel.malloc import keep_freed_memory
 from trainer.data.ingest import run_ingest
 from trainer.ending import run_to_end
-from trainer.errors import StorageError
-from trainer.events import (
+from trainer.ingest_options import USUAL, IngestOptions
+from trainer.schema.errors import StorageError
+from trainer.schema.events import (
     Checkpointed,
     Ended,
     Evaluated,
@@ -39,10 +40,9 @@ from trainer.events import (
     Started,
     Stepped,
 )
-from trainer.ingest_options import USUAL, IngestOptions
+from trainer.schema.verdicts import BASELINES
 from trainer.spec import IngestSpec, JobSpec
 from trainer.train import Places, train
-from trainer.verdicts import BASELINES
 
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 101}
 SHOWN = (

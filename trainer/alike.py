@@ -1,7 +1,7 @@
 """Check that a test dataset has the kind of rows of its dataset. Loads no tensors."""
 
-from trainer.errors import SpecError
-from trainer.events import DatasetFacts
+from trainer.schema.errors import SpecError
+from trainer.schema.events import DatasetFacts
 
 
 def check_alike(train: DatasetFacts, test: DatasetFacts) -> None:

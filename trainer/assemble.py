@@ -21,7 +21,6 @@ from trainer.data.source import RowSource
 from trainer.data.values import PLAIN, bounds_of, open_seen
 from trainer.encoders.build import encoder_for
 from trainer.evaluation import plan_evaluation
-from trainer.events import DatasetFacts, ValueMapping
 from trainer.failpoints import reach
 from trainer.fingerprint import differing, fingerprint
 from trainer.history import History, Line, read_history
@@ -35,6 +34,7 @@ from trainer.profiling.profiler import Profiler
 from trainer.profiling.tally import Times
 from trainer.rules import steps_per_epoch
 from trainer.run import Progress, Run
+from trainer.schema.events import DatasetFacts, ValueMapping
 from trainer.spec import JobSpec
 from trainer.state import restore
 from trainer.stepping import EagerStepping, Stepping

@@ -18,11 +18,11 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from trainer import tensor_file
-from trainer.errors import CheckpointError
-from trainer.events import FileRecord
 from trainer.failpoints import reach
 from trainer.files import MANIFEST, make_folder, remove, storage_errors, sync_folder, write_blocks
-from trainer.record import Record
+from trainer.schema.base import Record
+from trainer.schema.errors import CheckpointError
+from trainer.schema.events import FileRecord
 
 STATE, META = "state.safetensors", "meta.json"
 AnyRecord = TypeVar("AnyRecord", bound=Record)

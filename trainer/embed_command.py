@@ -9,7 +9,7 @@ from typing import Any
 from trainer.accel.device import Machine
 from trainer.data.items import BadFile
 from trainer.embed import Embedded, embed
-from trainer.errors import TrainerError
+from trainer.schema.errors import TrainerError
 
 FAILED, INTERRUPTED = 1, 130
 Say = Callable[[str], None]

@@ -2,8 +2,8 @@
 
 from math import ceil, sqrt
 
-from trainer.events import DatasetFacts, DataWarning, SideHistogram
 from trainer.ingest_options import SIDE_PX_LIMIT
+from trainer.schema.events import DatasetFacts, DataWarning, SideHistogram
 from trainer.spec import JobSpec
 
 SHARE_TOLD = 0.3

@@ -6,10 +6,10 @@ forward pass of one image, both proportional to the area of the image.
 
 from dataclasses import dataclass
 
-from trainer.events import DatasetFacts
 from trainer.methods.cost import MethodCost
 from trainer.methods.specs import part_of
 from trainer.rules import SMALL_SIDE_PX, steps_per_epoch
+from trainer.schema.events import DatasetFacts
 from trainer.spec import JobSpec
 from trainer.suggest import trained_on
 

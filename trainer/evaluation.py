@@ -11,12 +11,12 @@ from torch.nn import functional as F
 
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
-from trainer.errors import DataError
 from trainer.evaluators.knn.evaluator import knn_top1
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.method import Method
 from trainer.nn.views import Pixels
 from trainer.randomness import NEWEST_ORDER, shuffled
+from trainer.schema.errors import DataError
 from trainer.seeds import derived_seed
 from trainer.spec import JobSpec
 from trainer.views.views import Views

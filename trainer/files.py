@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainer.errors import StorageError
-from trainer.events import FileRecord
+from trainer.schema.errors import StorageError
+from trainer.schema.events import FileRecord
 
 FULL_DISK = frozenset({errno.ENOSPC, errno.EFBIG, errno.EDQUOT})
 MANIFEST = "manifest.json"

@@ -12,7 +12,7 @@ import torch
 from trainer.accel.device import Place
 from trainer.added import at_old_meaning
 from trainer.data.jpeg import decoder
-from trainer.events import DatasetFacts
+from trainer.schema.events import DatasetFacts
 from trainer.spec import JobSpec
 
 # Fields of a spec that say how a run is watched and kept, not what it computes.

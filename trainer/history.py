@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 from trainer.files import storage_errors, sync_folder
-from trainer.verdicts import BASELINES, READINGS
+from trainer.schema.verdicts import BASELINES, READINGS
 
 Line = dict[str, float]
 

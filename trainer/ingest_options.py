@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from trainer.record import Record
+from trainer.schema.base import Record
 
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
 RANGE = re.compile(rf"({NUMBER}):({NUMBER})")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainer import checkpoints
 from trainer.cadence import wait_s
-from trainer.events import Checkpointed, Event
+from trainer.schema.events import Checkpointed, Event
 from trainer.snapshot import Snapshot
 from trainer.state import check_finite
 from trainer.write_behind import WriteBehind

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from trainer.record import Record, name_or
+from trainer.schema.base import Record, name_or
 
 Rate = Annotated[float, Field(gt=0.0, le=1e12)]
 Decay = Annotated[float, Field(ge=0.0, le=1.0)]

@@ -8,8 +8,8 @@ use as well. Loads no tensors.
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainer.events import DatasetFacts, ValueMapping
 from trainer.ingest_options import Alpha, ShrinkFilter
+from trainer.schema.events import DatasetFacts, ValueMapping
 from trainer.spec import JobSpec
 from trainer.views.normalization import normalization
 from trainer.views.spec import EvaluationCrop

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from trainer.errors import SpecError
+from trainer.schema.errors import SpecError
 from trainer.spec import JobSpec, PresetName
 
 Nested = dict[str, Any]

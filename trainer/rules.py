@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from trainer.events import DatasetFacts
+from trainer.schema.events import DatasetFacts
 from trainer.spec import JobSpec
 
 SMALL_SIDE_PX = 64

@@ -11,9 +11,7 @@ import torch
 from trainer.accel.device import Place
 from trainer.batches import Batches
 from trainer.data.source import RowSource
-from trainer.errors import DivergedError
 from trainer.evaluation import Evaluation
-from trainer.events import Evaluated, Judged, Logged, Profiled, Published, Started, Stepped
 from trainer.exports.publish import Export, publish
 from trainer.failpoints import reach
 from trainer.history import History
@@ -22,12 +20,14 @@ from trainer.method import Method, StepOutput
 from trainer.optim import Horizon, lr_at
 from trainer.profiling.clock import Clock
 from trainer.profiling.profiler import Profiler
+from trainer.schema.errors import DivergedError
+from trainer.schema.events import Evaluated, Judged, Logged, Profiled, Published, Started, Stepped
+from trainer.schema.verdicts import Judgement, judge, of_code
 from trainer.signals import gradient_norm
 from trainer.spec import JobSpec
 from trainer.state import collect
 from trainer.stepping import Stepping
 from trainer.suggest import Resolved
-from trainer.verdicts import Judgement, judge, of_code
 from trainer.views.views import Views
 from trainer.watch import LossWatch, Stopwatch
 

@@ -10,12 +10,12 @@ from pydantic import Field
 
 from trainer.encoders.spec import EncoderSpec
 from trainer.evaluators.knn.spec import KnnSpec
-from trainer.events import StoredAs
 from trainer.ingest_options import IngestOptions
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.methods.specs import MethodSpec
 from trainer.optim_spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec
-from trainer.record import Record
+from trainer.schema.base import Record
+from trainer.schema.events import StoredAs
 from trainer.views.spec import ViewsSpec
 
 # One member today; a second one turns it into a discriminated union.

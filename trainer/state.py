@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from trainer.errors import DivergedError, SpecError
 from trainer.method import Method
+from trainer.schema.errors import DivergedError, SpecError
 
 METHOD, OPTIMIZER = "method.", "optimizer."
 PIECE = 32_768

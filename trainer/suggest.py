@@ -8,9 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import BaseModel
 
-from trainer.errors import SpecError
 from trainer.evaluators.knn.spec import K_MAX, K_MIN, K_SHARE
-from trainer.events import DatasetFacts
 from trainer.methods.specs import part_of
 from trainer.recipes import with_preset
 from trainer.rules import (
@@ -22,6 +20,8 @@ from trainer.rules import (
     power_of_two_at_most,
     steps_of,
 )
+from trainer.schema.errors import SpecError
+from trainer.schema.events import DatasetFacts
 from trainer.spec import JobSpec
 from trainer.views.normalization import normalization
 

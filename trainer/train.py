@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
-from trainer.errors import DivergedError
 from trainer.evaluation import LABELLED_ROWS_MIN
-from trainer.events import Ended, Event, Logged
 from trainer.keeper import Emit
 from trainer.run import Run
+from trainer.schema.errors import DivergedError
+from trainer.schema.events import Ended, Event, Logged
 from trainer.spec import JobSpec
 
 __all__ = ["Emit", "Machine", "Places", "train"]

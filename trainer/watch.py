@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from trainer.errors import DivergedError
+from trainer.schema.errors import DivergedError
 
 
 class LossWatch:

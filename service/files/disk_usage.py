@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from trainer import file_names
+from trainer.schema import artifact_names
 
 BLOCK_BYTES = 512
 """Unit of `st_blocks`, on every file system."""
@@ -61,7 +61,7 @@ _FOLDERS = {"datasets": "packs", "jobs": "jobs", "logs": "logs", "redis": "store
 def _use(path: str) -> str:
     """Return the use of a path relative to the data folder."""
     match path.split("/"):
-        case ["datasets", _, file_names.UPLOAD]:
+        case ["datasets", _, artifact_names.UPLOAD]:
             return "uploads"
         case ["jobs", _, "attempts", _, ("checkpoints" | "artifacts") as use, *_]:
             return use

@@ -16,8 +16,8 @@ from service.jobs.idempotency import fingerprint
 from service.store.errors import NotFound, WrongState
 from service.store.models import TERMINAL, JobRecord, NewJob, Submitted
 from service.store.store import Store
-from trainer.file_names import TABLE, WEIGHTS
-from trainer.record import Record
+from trainer.schema.artifact_names import TABLE, WEIGHTS
+from trainer.schema.base import Record
 from trainer.spec import JobSpec, ProbeSpec
 
 POOL = "ingest"

@@ -12,7 +12,7 @@ from service.store.store import Store
 from trainer.alike import check_alike
 from trainer.enlarging import enlarged_views
 from trainer.estimate import Estimate, estimate
-from trainer.events import DatasetFacts, DataWarning
+from trainer.schema.events import DatasetFacts, DataWarning
 from trainer.spec import JobSpec
 from trainer.suggest import Resolved, resolve
 

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, SerializeAsAny, TypeAdapter, field_validator
 
 from service.store.models import Kind, NewJob, Status
-from trainer.events import FileRecord, StoredAs
 from trainer.ingest_options import USUAL, IngestOptions, StoredOptions
-from trainer.record import Kept
+from trainer.schema.base import Kept
+from trainer.schema.events import FileRecord, StoredAs
 
 LEDGER = "ledger.jsonl"
 VERSION = 1

@@ -34,7 +34,7 @@ from service.store.models import (
     Status,
 )
 from service.store.rebuild import OldJob
-from trainer.events import DatasetFacts
+from trainer.schema.events import DatasetFacts
 
 IDEMPOTENCY_S: Final = 24 * 3600.0
 _AFTER: Final[dict[tuple[str, Status], Status]] = {

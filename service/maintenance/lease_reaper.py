@@ -8,7 +8,7 @@ from service.maintenance.periodic_thread import PeriodicThread
 from service.store.errors import StoreError, StoreLost
 from service.store.job_queue import JobQueue
 from service.store.lease_clock import LeaseClock
-from trainer.errors import TrainerError
+from trainer.schema.errors import TrainerError
 
 log = structlog.get_logger("service.maintenance.lease_reaper")
 

@@ -20,7 +20,7 @@ from service.ledger.journaled_store import DELETED, JournaledStore, drop
 from service.settings import ApiSettings
 from service.store.models import DatasetRecord, JobRecord, Status
 from service.store.store import Store
-from trainer.file_names import UPLOAD
+from trainer.schema.artifact_names import UPLOAD
 
 Kind = Literal["upload", "log", "checkpoints", "dataset", "job"]
 ORDER: tuple[Kind, ...] = ("upload", "log", "checkpoints", "dataset", "job")

@@ -23,7 +23,7 @@ KNOWN: dict[str, Labels] = {
 }
 """Label values known in advance: their series stand at 0 from the start.
 
-`code` is how a run ended: that of `trainer.errors`, or `ok`, `stopped`, `internal`.
+`code` is how a run ended: that of `trainer.schema.errors`, or `ok`, `stopped`, `internal`.
 """
 
 JOB = ("job_id",)
@@ -45,7 +45,7 @@ class Metric(NamedTuple):
     labels: Labels
     help: str
     signal: str | None = None
-    """The training signal that it shows (`trainer.events.SIGNALS`)."""
+    """The training signal that it shows (`trainer.schema.events.SIGNALS`)."""
     buckets: tuple[float, ...] = ()
     """Upper bounds of a histogram, in seconds."""
 

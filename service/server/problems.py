@@ -26,7 +26,7 @@ from service.store.errors import (
     StoreUnavailable,
     WrongState,
 )
-from trainer.errors import SpecError
+from trainer.schema.errors import SpecError
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS_MAX = 20

@@ -17,8 +17,8 @@ from service.store.models import (
     WorkerRecord,
     WorkerState,
 )
-from trainer.events import DatasetFacts, FileRecord, StoredAs
 from trainer.ingest_options import StoredOptions
+from trainer.schema.events import DatasetFacts, FileRecord, StoredAs
 
 
 def as_fields(flat: Sequence[str]) -> dict[str, str]:

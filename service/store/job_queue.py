@@ -16,7 +16,7 @@ from service.store.errors import Fenced
 from service.store.keys import KEYS
 from service.store.models import CheckpointRecord, Desired, Lease, Status
 from service.store.redis_client import RedisClient
-from trainer.events import DatasetFacts, FileRecord
+from trainer.schema.events import DatasetFacts, FileRecord
 
 LOSSES_MAX: Final = 20
 """Attempts in a row that may be lost before a new checkpoint; the job fails at the last."""

@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from trainer.events import DatasetFacts, FileRecord, StoredAs
 from trainer.ingest_options import USUAL, IngestOptions
-from trainer.record import Record
+from trainer.schema.base import Record
+from trainer.schema.events import DatasetFacts, FileRecord, StoredAs
 
 Status = Literal["queued", "running", "stopping", "paused", "cancelled", "succeeded", "failed"]
 Kind = Literal["train", "ingest", "probe"]

@@ -11,7 +11,7 @@ from service.store.decoding import checkpoint_json, files_json
 from service.store.keys import KEYS
 from service.store.models import AttemptRecord, CheckpointRecord, DatasetRecord, NewJob, Status
 from service.store.redis_client import RedisClient
-from trainer.events import FileRecord
+from trainer.schema.events import FileRecord
 
 Restored = Literal["made", "there", "taken", "orphan"]
 """`taken`: another job has its idempotency key, its dataset or its name. `orphan`: an ingest

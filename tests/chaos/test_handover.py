@@ -17,7 +17,7 @@ from tests.support.chaos.report import say
 from tests.support.chaos.world import World, running_world
 from tests.support.processes import wait_until
 from tests.support.stack import PRODUCTION
-from trainer.events import EVENT, Started, Stepped
+from trainer.schema.events import EVENT, Started, Stepped
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 SIGTERMS, ROUNDS = 20, 4

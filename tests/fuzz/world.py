@@ -12,7 +12,7 @@ from service.store.models import Lease, NewDataset
 from service.store.store import Store
 from tests.support.api import RunningApi, facts, finished_job, queued_job, ready_dataset
 from tests.support.redis import worker
-from trainer.events import FileRecord
+from trainer.schema.events import FileRecord
 
 READ_KEY, SCRAPE_KEY = "moco_read_key_0123456789", "moco_scrape_key_0123456789"
 POOLS = ("train", "ingest")

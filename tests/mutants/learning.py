@@ -5,7 +5,7 @@ from typing import Final
 from tests.mutants.runner import Mutant
 
 RANDOM = "tests/trainer/test_randomness.py::test_"
-VERDICTS = "tests/trainer/test_verdicts.py::test_"
+VERDICTS = "tests/trainer/schema/test_verdicts.py::test_"
 ADDED = "tests/trainer/test_added.py::test_"
 
 LEARNING: Final = (
@@ -58,14 +58,14 @@ LEARNING: Final = (
     ),
     Mutant(
         "a loss at chance is healthy",
-        "trainer/verdicts.py",
+        "trainer/schema/verdicts.py",
         "AT_CHANCE, WEAK, ABOVE_CHANCE = 0.98, 0.9, 1.1",
         "AT_CHANCE, WEAK, ABOVE_CHANCE = 0.995, 0.995, 1.1",
         (VERDICTS + "a_history_gets_its_verdict_with_the_numbers_that_speak_for_it",),
     ),
     Mutant(
         "a figure equal to raw pixels is better",
-        "trainer/verdicts.py",
+        "trainer/schema/verdicts.py",
         "if reading.knn <= reading.raw else None",
         "if reading.knn < reading.raw else None",
         (VERDICTS + "a_history_gets_its_verdict_with_the_numbers_that_speak_for_it",),

@@ -388,7 +388,7 @@ VERSIONS: Final = (
     ),
     Mutant(
         "a line with one more field is dropped",
-        "trainer/record.py",
+        "trainer/schema/base.py",
         'model_config = ConfigDict(extra="allow")',
         'model_config = ConfigDict(extra="forbid")',
         (MIXED + "lines_with_more_fields_are_read_and_kept",),

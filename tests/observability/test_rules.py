@@ -21,7 +21,7 @@ from tests.support.promql import (
     selectors,
 )
 from tests.support.tools import needs
-from trainer.verdicts import (
+from trainer.schema.verdicts import (
     ABOVE_CHANCE,
     AT_CHANCE,
     COLLAPSED_STD,

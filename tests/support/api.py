@@ -18,7 +18,7 @@ from service.server.run import Server, client_timeouts_of, make_server
 from service.settings import ApiSettings
 from service.store.models import DatasetRecord, Lease, NewDataset, NewJob
 from service.store.store import Store, open_store
-from trainer.events import DatasetFacts, FileRecord
+from trainer.schema.events import DatasetFacts, FileRecord
 from trainer.spec import JobSpec
 
 KEY = "moco_test_key_0123456789"

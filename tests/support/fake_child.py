@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from trainer.events import Ended, Event, Logged, Stepped
+from trainer.schema.events import Ended, Event, Logged, Stepped
 from worker.process.event_pipe import Emitter, listen
 
 FOREVER_S = 60.0

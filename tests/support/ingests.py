@@ -9,7 +9,7 @@ from typing import Any
 from trainer.data.ingest import ingest
 from trainer.data.items import Limits
 from trainer.data.pack import Pack
-from trainer.events import DatasetFacts, Event, StoredAs
+from trainer.schema.events import DatasetFacts, Event, StoredAs
 from trainer.spec import IngestSpec, SourceFormat
 
 

@@ -12,7 +12,7 @@ from service.store.models import Lease, NewJob
 from service.store.store import Store
 from tests.support.api import facts
 from tests.support.redis import empty
-from trainer.events import FileRecord
+from trainer.schema.events import FileRecord
 
 MANIFEST = b'{"files": []}'
 

@@ -8,7 +8,7 @@ from service.api.schemas.neighbours import RESULT
 from service.store.models import Lease
 from tests.support.api import RunningApi, claim, ready_dataset, running_job
 from tests.support.images import png
-from trainer.events import FileRecord
+from trainer.schema.events import FileRecord
 
 
 def trained(api: RunningApi) -> str:

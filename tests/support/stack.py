@@ -20,7 +20,7 @@ from service.store.settings import StoreSettings
 from service.store.store import Store, open_store
 from tests.support.processes import alive, children_of, wait_until
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.events import EVENT, DatasetFacts, Event
+from trainer.schema.events import EVENT, DatasetFacts, Event
 from trainer.spec import IngestSpec, JobSpec
 from trainer.suggest import resolve
 

@@ -18,7 +18,7 @@ from trainer.data.pack import (
     VERSION,
     manifest_sha256,
 )
-from trainer.events import DatasetFacts
+from trainer.schema.events import DatasetFacts
 
 
 def blobs(

@@ -12,7 +12,7 @@ from service.store.embedded.server import start_redis
 from tests.support.processes import alive, wait_until
 from tests.support.stack import Stack, changes_in, family
 from tests.system.conftest import Golden
-from trainer.events import Started, Stepped
+from trainer.schema.events import Started, Stepped
 
 
 def starts(stack: Stack, job_id: str) -> list[int]:

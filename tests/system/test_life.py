@@ -13,7 +13,7 @@ from tests.support.redis import new_job
 from tests.support.stack import Stack
 from tests.support.tiny_pack import blobs
 from tests.system.conftest import Golden
-from trainer.events import Started, Stepped
+from trainer.schema.events import Started, Stepped
 
 
 def zip_of_images(rows: int) -> bytes:

@@ -17,7 +17,7 @@ from tests.support.old_folder import (
     write_old_folder,
 )
 from tests.support.stack import running_stack
-from trainer.events import Started, Stepped
+from trainer.schema.events import Started, Stepped
 
 
 def test_an_old_folder_opens_and_its_jobs_go_on(tmp_path: Path) -> None:

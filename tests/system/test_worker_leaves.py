@@ -6,7 +6,7 @@ import time
 from tests.support.processes import alive, wait_until
 from tests.support.stack import Stack, family
 from tests.system.conftest import Golden
-from trainer.events import Stepped
+from trainer.schema.events import Stepped
 
 
 def test_sigterm_hands_over_without_repeating_a_step(pair: Stack, golden: Golden) -> None:

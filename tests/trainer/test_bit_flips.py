@@ -12,8 +12,8 @@ import torch
 from tests.support.cuts import End, end, mixed_pack, spec
 from trainer import checkpoints
 from trainer.checkpoints import META, STATE
-from trainer.errors import CheckpointError
 from trainer.files import MANIFEST
+from trainer.schema.errors import CheckpointError
 from trainer.spec import JobSpec
 from trainer.train import Machine, Places, train
 

@@ -14,10 +14,10 @@ from trainer.accel.device import Machine
 from trainer.accel.graphs import WARM_UP_CALLS, GraphRecorder, Replay
 from trainer.assemble import Places, open_run
 from trainer.captured import CapturedStepping
-from trainer.events import Ended, Event, Logged
 from trainer.looking import CapturedLook, EagerLook
 from trainer.method import StepOutput
 from trainer.run import Run
+from trainer.schema.events import Ended, Event, Logged
 from trainer.spec import JobSpec
 from trainer.state import collect
 from trainer.stepping import EagerStepping

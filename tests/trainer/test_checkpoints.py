@@ -13,9 +13,9 @@ from torch import Tensor
 
 from trainer import checkpoints, files
 from trainer.checkpoints import META, STATE, Meta
-from trainer.errors import CheckpointError, StorageError
-from trainer.events import FileRecord
 from trainer.files import MANIFEST
+from trainer.schema.errors import CheckpointError, StorageError
+from trainer.schema.events import FileRecord
 
 CAUSES = {"code": "a", "threads": "1"}
 

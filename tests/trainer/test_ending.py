@@ -12,8 +12,8 @@ import torch
 
 from trainer import ending
 from trainer.ending import run_to_end
-from trainer.errors import DatasetMissing, DivergedError, StorageError
-from trainer.events import Ended, Event
+from trainer.schema.errors import DatasetMissing, DivergedError, StorageError
+from trainer.schema.events import Ended, Event
 
 
 def raising(error: Exception) -> Callable[[], Ended]:

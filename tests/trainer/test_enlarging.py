@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trainer.enlarging import enlarged_views
-from trainer.events import DatasetFacts, SideHistogram
+from trainer.schema.events import DatasetFacts, SideHistogram
 from trainer.spec import JobSpec
 from trainer.views.spec import ViewsSpec
 

@@ -7,11 +7,11 @@ from typing import Any, get_args
 
 import pytest
 
-from trainer.errors import SpecError
-from trainer.events import DatasetFacts
 from trainer.methods.moco.defaults import moco_of
 from trainer.optim import Horizon, lr_at
 from trainer.recipes import PRESETS, with_preset
+from trainer.schema.errors import SpecError
+from trainer.schema.events import DatasetFacts
 from trainer.spec import JobSpec, PresetName
 from trainer.suggest import resolve
 

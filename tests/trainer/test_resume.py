@@ -12,9 +12,9 @@ import torch
 from tests.support.tiny_pack import blobs, write_pack
 from trainer import cadence, checkpoints
 from trainer.checkpoints import load_newest
-from trainer.errors import DivergedError, SpecError
-from trainer.events import Ended, Event
 from trainer.methods.specs import SIGNALS
+from trainer.schema.errors import DivergedError, SpecError
+from trainer.schema.events import Ended, Event
 from trainer.spec import JobSpec
 from trainer.train import Machine, Places, train
 from trainer.views import compiled

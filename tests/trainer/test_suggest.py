@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.errors import SpecError
-from trainer.events import DatasetFacts
 from trainer.methods.moco.defaults import moco_of
 from trainer.rules import steps_per_epoch
+from trainer.schema.errors import SpecError
+from trainer.schema.events import DatasetFacts
 from trainer.spec import JobSpec
 from trainer.suggest import resolve, rules_for
 

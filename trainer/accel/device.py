@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 import torch.utils.deterministic
 
-from trainer.errors import SpecError
+from trainer.schema.errors import SpecError
 from trainer.spec import Precision
 
 

@@ -14,7 +14,7 @@ from trainer.data.images import decode_array
 from trainer.data.items import Item, Limits, Source
 from trainer.data.labels import ClassNames
 from trainer.data.streams import Stream, open_stream
-from trainer.errors import DataError
+from trainer.schema.errors import DataError
 
 CHANNELS = (1, 3, 4)
 IDX_U8 = 0x08

@@ -6,7 +6,7 @@ import torch
 from trainer.data.canvas import Canvas
 from trainer.data.rows import Decoded
 from trainer.data.values import PLAIN, stored, stored_row
-from trainer.events import ValueMapping
+from trainer.schema.events import ValueMapping
 
 
 def canvas_of(rows: list[Decoded], *, device: torch.device, values: ValueMapping = PLAIN) -> Canvas:

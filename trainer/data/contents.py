@@ -29,7 +29,7 @@ from trainer.data.streams import stream_of
 from trainer.data.tables import Told
 from trainer.data.tars import BLOCK_BYTES, looks_like_tar, tar_listing
 from trainer.data.zips import zip_listing
-from trainer.errors import DataError
+from trainer.schema.errors import DataError
 
 ARCHIVES = (
     ".zip", ".npz", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz", ".tzst",

@@ -12,7 +12,7 @@ from trainer.data.items import BadFile, Entry, Limits, Listing
 from trainer.data.names import decoded_name, name_fault, shown_name
 from trainer.data.regions import ELSEWHERE, Region, lies_in
 from trainer.data.rows import BadImage
-from trainer.errors import DataError
+from trainer.schema.errors import DataError
 
 LINK = "it is a link; links are read with --follow-links"
 LOOP = "it is a link to a folder that it lies in"

@@ -20,9 +20,17 @@ from trainer.data.rows import BadImage, Decoded
 from trainer.data.sources import Asked, open_source
 from trainer.data.wide import Extent, kept_in_16_bits
 from trainer.data.writer import PackWriter
-from trainer.errors import DataError, SpecError, StorageError
-from trainer.events import DatasetFacts, DataWarning, Ended, Event, Ingesting, Logged, Published
 from trainer.files import FULL_DISK
+from trainer.schema.errors import DataError, SpecError, StorageError
+from trainer.schema.events import (
+    DatasetFacts,
+    DataWarning,
+    Ended,
+    Event,
+    Ingesting,
+    Logged,
+    Published,
+)
 from trainer.spec import IngestSpec
 
 Emit = Callable[[Event], None]

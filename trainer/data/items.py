@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 from trainer.data.names import shown_name
 from trainer.data.regions import Region
 from trainer.data.rows import Decoded
-from trainer.errors import DataError
-from trainer.events import DataWarning
 from trainer.ingest_options import USUAL, IngestOptions
+from trainer.schema.errors import DataError
+from trainer.schema.events import DataWarning
 
 if TYPE_CHECKING:
     from trainer.data.labels import ClassNames

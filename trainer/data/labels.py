@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.items import Split, split_named
-from trainer.events import DataWarning
+from trainer.schema.events import DataWarning
 
 NO_CLASS = re.compile(
     r"(images?|imgs?|pics?|pictures?|photos?|frames?|masks?|labels?|annotations?|data|files)"

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from trainer.data.images import decode_array
 from trainer.data.items import BadFile, Entry, Item, Limits, Split
 from trainer.data.regions import Region
-from trainer.errors import DataError
 from trainer.ingest_options import CHANNELS_MAX
+from trainer.schema.errors import DataError
 
 CHANNELS = (1, 3, 4)
 HINT = "Save an array [N, H, W] or [N, H, W, 3] with numpy.save(..., allow_pickle=False)."

@@ -34,8 +34,8 @@ from pydantic import ValidationError
 
 from trainer.data.items import SPLITS, Split
 from trainer.data.jpeg import pixels_of
-from trainer.errors import DataError, DatasetMissing
-from trainer.events import DatasetFacts, StoredAs, ValueMapping
+from trainer.schema.errors import DataError, DatasetMissing
+from trainer.schema.events import DatasetFacts, StoredAs, ValueMapping
 
 VERSION: Final = 2
 VERSIONS_READ: Final = (1, 2)

@@ -9,7 +9,7 @@ from trainer.data.images import decode_file
 from trainer.data.items import BadFile, Item, Limits, Split, split_named
 from trainer.data.labels import ClassNames
 from trainer.data.regions import Region
-from trainer.errors import DataError
+from trainer.schema.errors import DataError
 
 if TYPE_CHECKING:
     from pyarrow import Schema

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from trainer.errors import DataError
+from trainer.schema.errors import DataError
 
 BUFFER_BYTES = 1 << 16
 NO_FILE_HINT = "Name a file or a folder of images."

@@ -2,7 +2,7 @@
 
 from bisect import bisect_right
 
-from trainer.events import SideHistogram
+from trainer.schema.events import SideHistogram
 
 EDGES_PX = (
     1,

@@ -23,7 +23,7 @@ from trainer.data.rows import BadImage
 from trainer.data.streams import Stream, open_stream
 from trainer.data.tars import BLOCK_BYTES, looks_like_tar, tar_listing
 from trainer.data.zips import zip_listing
-from trainer.errors import DataError, DatasetMissing
+from trainer.schema.errors import DataError, DatasetMissing
 from trainer.spec import SourceFormat
 
 KINDS_HINT = (

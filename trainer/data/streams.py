@@ -8,7 +8,7 @@ from typing import IO
 from trainer.data.items import Hostile, Limits
 from trainer.data.regions import Region, open_region
 from trainer.data.unpacking import DAMAGE, unpacker
-from trainer.errors import DataError
+from trainer.schema.errors import DataError
 
 PIECE_BYTES = 1 << 20
 WHOLE_AGAIN = "The file is cut short or damaged: send it again, or pack it again."

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from trainer.data.pack import Pack
 from trainer.data.rows import BadImage, Decoded, Kind
 from trainer.data.wide import STEPS, Extent, kept_in_16_bits
-from trainer.events import DatasetFacts, DataWarning, ValueMapping
 from trainer.ingest_options import window_of
+from trainer.schema.events import DatasetFacts, DataWarning, ValueMapping
 from trainer.views.spec import DATASET
 
 Counts = NDArray[np.int64]

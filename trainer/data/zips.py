@@ -20,7 +20,7 @@ from trainer.data.items import BadFile, Entry, Hostile, Limits, Listing, refused
 from trainer.data.names import decoded_name, escape_fault, name_fault, shown_name, tidy
 from trainer.data.regions import Region, open_region, spooled
 from trainer.data.rows import BadImage
-from trainer.errors import DataError
+from trainer.schema.errors import DataError
 
 END = struct.Struct("<4s4H2IH")
 END64 = struct.Struct("<4sQ2H2I4Q")

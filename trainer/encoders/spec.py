@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trainer.record import Record
+from trainer.schema.base import Record
 
 EncoderName = Literal["small", "resnet18", "resnet34", "resnet50"]
 

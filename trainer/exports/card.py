@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
-from trainer.events import DatasetFacts
 from trainer.exports.curves import Line, number, table
 from trainer.exports.snippets import loading
 from trainer.exports.weights import is_timms
-from trainer.file_names import MODEL, PROCESSOR
 from trainer.methods.specs import part_of
 from trainer.preprocessing import Preprocessing
+from trainer.schema.artifact_names import MODEL, PROCESSOR
+from trainer.schema.events import DatasetFacts
+from trainer.schema.verdicts import BASELINES, judge
 from trainer.spec import JobSpec
 from trainer.suggest import RGB, rules_for, trained_on
-from trainer.verdicts import BASELINES, judge
 
 TITLE = """# {name}
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
-from trainer.verdicts import BASELINES
+from trainer.schema.verdicts import BASELINES
 
 BARS = "▁▂▃▄▅▆▇█"
 WIDTH = 40

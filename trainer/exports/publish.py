@@ -17,15 +17,23 @@ from torch import nn
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.data.values import row_picture
-from trainer.events import DatasetFacts, Profiled, Published
 from trainer.exports import atlas, embeddings, weights
 from trainer.exports.card import card
 from trainer.exports.curves import Line
 from trainer.exports.files import appearing, link, write_sums
 from trainer.failpoints import reach
-from trainer.file_names import CONFIG, MODEL, PREPROCESS, PROCESSOR, PROFILE, TABLE, WEIGHTS
 from trainer.files import write_synced
 from trainer.preprocessing import Preprocessing, as_json, preprocessing
+from trainer.schema.artifact_names import (
+    CONFIG,
+    MODEL,
+    PREPROCESS,
+    PROCESSOR,
+    PROFILE,
+    TABLE,
+    WEIGHTS,
+)
+from trainer.schema.events import DatasetFacts, Profiled, Published
 from trainer.spec import JobSpec
 from trainer.views.views import Views
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from trainer.events import ValueMapping
 from trainer.exports.weights import is_timms
 from trainer.preprocessing import ASPECT_MAX, RGB, Preprocessing
+from trainer.schema.events import ValueMapping
 
 IMPORTS = "import torch\nfrom safetensors.torch import load_file"
 

@@ -10,11 +10,11 @@ from typing import Annotated, Any, get_args
 
 from pydantic import Discriminator, Tag
 
-from trainer.events import COMMON_SIGNALS
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.methods.simclr.spec import SimCLRSpec
-from trainer.record import name_or
-from trainer.signal import Signal
+from trainer.schema.base import name_or
+from trainer.schema.events import COMMON_SIGNALS
+from trainer.schema.signals import Signal
 
 DEFAULT = "moco"
 MethodSpec = Annotated[

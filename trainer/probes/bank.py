@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING
-from trainer.file_names import TABLE
 from trainer.files import write_synced
 from trainer.probes.encoder import Looker
 from trainer.randomness import shuffled
+from trainer.schema.artifact_names import TABLE
 from trainer.seeds import derived_seed
 from trainer.spec import ProbeSpec
 

@@ -18,10 +18,10 @@ from trainer.data.pack import Pack
 from trainer.data.rows import Decoded
 from trainer.data.values import PLAIN, bounds_of
 from trainer.encoders.build import build_encoder, encoder_for
-from trainer.errors import CheckpointError, EncoderGone
-from trainer.events import ValueMapping
-from trainer.file_names import WEIGHTS
 from trainer.method import load_method
+from trainer.schema.artifact_names import WEIGHTS
+from trainer.schema.errors import CheckpointError, EncoderGone
+from trainer.schema.events import ValueMapping
 from trainer.spec import ProbeSpec
 from trainer.state import METHOD
 from trainer.views.views import Views

@@ -23,17 +23,17 @@ from trainer.data.values import (
     row_picture,
     stored_row,
 )
-from trainer.errors import SpecError
-from trainer.events import Ended, Event, Published
 from trainer.exports.embeddings import label_name
 from trainer.exports.files import appearing
-from trainer.file_names import ANSWER, SHEET, TILES
 from trainer.files import write_blocks
 from trainer.probes import picture
 from trainer.probes.bank import Bank, Stopped, bank_of, sample
 from trainer.probes.encoder import Looker, load_looker
 from trainer.probes.search import Near, chosen_rows, nearest
 from trainer.probes.upload import decode_upload
+from trainer.schema.artifact_names import ANSWER, SHEET, TILES
+from trainer.schema.errors import SpecError
+from trainer.schema.events import Ended, Event, Published
 from trainer.spec import ProbeSpec
 
 FOLDER = "answer"

@@ -5,9 +5,9 @@ from pathlib import Path
 from trainer.data.images import decode_file, strict_pillow
 from trainer.data.rows import BadImage, Decoded
 from trainer.data.values import PLAIN, stored_row
-from trainer.errors import BadProbe
-from trainer.events import DatasetFacts
 from trainer.ingest_options import USUAL
+from trainer.schema.errors import BadProbe
+from trainer.schema.events import DatasetFacts
 
 BYTES_MAX = 20_000_000
 WORDS = {

@@ -14,8 +14,8 @@ from typing import Generic, Protocol, TypeVar
 
 import torch
 
-from trainer.events import Phase
 from trainer.profiling.tally import Tally, Times
+from trainer.schema.events import Phase
 
 WARM_UP_STEPS = 5
 """Left out: the first steps choose kernels, fill caches and touch memory for the first time."""

@@ -7,9 +7,9 @@ Loads no tensors.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trainer.events import DatasetFacts, Phase
 from trainer.methods.specs import part_of
 from trainer.profiling.tally import OCCASIONS, Times
+from trainer.schema.events import DatasetFacts, Phase
 from trainer.spec import JobSpec
 
 GPU_BATCH_ROWS = 256

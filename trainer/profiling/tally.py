@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 
-from trainer.events import Phase
+from trainer.schema.events import Phase
 
 OCCASIONS: frozenset[Phase] = frozenset({"evaluation", "checkpoint"})
 """Phases between steps; all others are parts of a step."""

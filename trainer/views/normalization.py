@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from trainer.errors import SpecError
-from trainer.events import DatasetFacts
+from trainer.schema.errors import SpecError
+from trainer.schema.events import DatasetFacts
 from trainer.views.spec import ViewsSpec
 
 STD_MIN = 1e-3

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from service.store.errors import StoreError, StoreUnavailable
-from trainer.events import Checkpointed, Ingesting, Logged, Profiled, Stepped
+from trainer.schema.events import Checkpointed, Ingesting, Logged, Profiled, Stepped
 from worker.attempt.progress import PendingEvent
 
 LOG = logging.getLogger(__name__)

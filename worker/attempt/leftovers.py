@@ -4,8 +4,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from trainer.file_names import UPLOAD
 from trainer.files import remove
+from trainer.schema.artifact_names import UPLOAD
 
 
 def remove_partial_files(attempt: Path) -> None:

@@ -4,8 +4,8 @@ import signal
 from dataclasses import dataclass
 from typing import Literal
 
-from trainer.events import Ended, Published
-from trainer.file_names import UPLOAD
+from trainer.schema.artifact_names import UPLOAD
+from trainer.schema.events import Ended, Published
 
 PREEMPTED = "preempted"
 LOST = "worker_lost"

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.events import (
+from trainer.schema.events import (
     Checkpointed,
     Ended,
     Evaluated,

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from trainer.errors import StorageError
-from trainer.events import Checkpointed, FileRecord, Published
 from trainer.files import MANIFEST, sha256_of
+from trainer.schema.errors import StorageError
+from trainer.schema.events import Checkpointed, FileRecord, Published
 
 
 def inside(root: Path, relative: str) -> Path:

@@ -8,9 +8,9 @@ from pydantic import ValidationError
 from service.ledger.writer import AttemptLedger
 from service.store.models import Lease
 from trainer.added import settled
-from trainer.errors import EncoderGone, SpecError
-from trainer.events import Ended
-from trainer.record import Record
+from trainer.schema.base import Record
+from trainer.schema.errors import EncoderGone, SpecError
+from trainer.schema.events import Ended
 from trainer.spec import IngestSpec, JobSpec, ProbeSpec
 from worker.attempt.leftovers import remove_partial_files
 from worker.process.child_request import RESULT_FILE, SPEC_FILE, ChildRequest

@@ -20,10 +20,10 @@ from trainer.__main__ import show
 from trainer.accel.malloc import keep_freed_memory
 from trainer.data.ingest import run_ingest
 from trainer.ending import run_to_end
-from trainer.events import Ended, Event
 from trainer.fingerprint import code_sha256
 from trainer.methods.specs import method_names, part_of
 from trainer.probes.run import run_probe
+from trainer.schema.events import Ended, Event
 from trainer.spec import IngestSpec, JobSpec, ProbeSpec
 from trainer.train import Emit, Machine, Places, train
 from worker.process.child_request import SPEC_FILE, ChildRequest

@@ -10,7 +10,7 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
-from trainer.events import Event, Stepped
+from trainer.schema.events import Event, Stepped
 from worker.process.child_request import LOG_FILE, ChildRequest
 from worker.process.event_pipe import STOP_LINE, EventLines
 from worker.process.forkserver_client import Child, ForkserverClient, ForkserverDied

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from trainer.events import EVENT, Event
+from trainer.schema.events import EVENT, Event
 
 MESSAGE_BYTES = 65_536
 """Largest message to or from the forkserver."""

@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from service.observability.metric_definitions import KNOWN
 from service.observability.metrics import SIGNAL_METRICS, Instruments
 from service.store.models import JobRecord, Lease
-from trainer.events import Checkpointed, Ended, Evaluated, Started, Stepped
 from trainer.methods.specs import part_of
+from trainer.schema.events import Checkpointed, Ended, Evaluated, Started, Stepped
 from trainer.spec import JobSpec
 from worker.attempt.progress import PendingEvent
 from worker.attempt.workspace import AnySpec

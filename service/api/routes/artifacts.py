@@ -20,7 +20,7 @@ from service.server.strict_json import StrictRoute
 from service.settings import ApiSettings
 from service.store.errors import NotFound
 from service.store.models import JobRecord
-from trainer.events import FileRecord
+from trainer.schema.events import FileRecord
 
 router = APIRouter(prefix="/v1/jobs/{id}", tags=["artifacts"], route_class=StrictRoute)
 

@@ -27,7 +27,7 @@ from service.server.strict_json import StrictRoute, check, read_json_body
 from service.store.errors import NotFound
 from service.store.models import JobRecord
 from trainer.data.formats.contents import format_of
-from trainer.file_names import ANSWER
+from trainer.schema.artifact_names import ANSWER
 
 router = APIRouter(prefix="/v1/jobs/{id}/probes", tags=["neighbours"], route_class=StrictRoute)
 

@@ -9,8 +9,8 @@ from service.api.schemas.job_history import Listing
 from service.api.schemas.jobs_and_datasets import StatusReason, response_config
 from service.jobs.neighbour_jobs import StoredQuery
 from service.store.models import JobRecord, Status
-from trainer.file_names import SHEET, TILES
-from trainer.record import Record
+from trainer.schema.artifact_names import SHEET, TILES
+from trainer.schema.base import Record
 
 NEIGHBOUR: examples.Example = {
     "row": 4711,

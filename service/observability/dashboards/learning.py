@@ -1,7 +1,7 @@
 """The panels that tell whether a training learns."""
 
 from service.observability.dashboards.panels import Query, Row, Section, curve
-from trainer.verdicts import COLLAPSED_STD, COLLAPSING_STD
+from trainer.schema.verdicts import COLLAPSED_STD, COLLAPSING_STD
 
 JOB = '{job_id=~"$job_id"}'
 """The chosen jobs."""

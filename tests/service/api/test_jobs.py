@@ -21,10 +21,10 @@ from tests.support.api import (
 from tests.support.du import du
 from tests.support.redis import worker
 from trainer.estimate import estimate
-from trainer.events import SideHistogram
+from trainer.schema.events import SideHistogram
+from trainer.schema.verdicts import of_code
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
-from trainer.verdicts import of_code
 
 
 @pytest.fixture(scope="module")

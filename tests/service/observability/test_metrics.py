@@ -18,8 +18,8 @@ from service.observability.metrics import (
     artifact_format,
 )
 from service.store.models import Status, WorkerState
-from trainer.errors import TrainerError
 from trainer.methods.specs import SIGNALS
+from trainer.schema.errors import TrainerError
 
 REPO = Path(__file__).resolve().parents[3]
 TARGETS: tuple[Target, ...] = ("api", "worker", "state")

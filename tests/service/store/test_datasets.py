@@ -7,7 +7,7 @@ from service.store.errors import NameTaken, NotFound, WrongState
 from service.store.models import Lease, NewDataset
 from service.store.store import Store
 from tests.support.redis import claimed, dump, fresh_id, new_job, ticks
-from trainer.events import DatasetFacts
+from trainer.schema.events import DatasetFacts
 
 FACTS = DatasetFacts(
     rows=90,

@@ -22,7 +22,7 @@ from tests.support.redis import (
     ticks,
     worker,
 )
-from trainer.events import FileRecord
+from trainer.schema.events import FileRecord
 
 TTL = 15
 FILES = (FileRecord(name="encoder.safetensors", size_bytes=7, sha256="ab"),)

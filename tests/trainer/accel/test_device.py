@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainer.accel.device import Machine, Place, prepared
-from trainer.errors import SpecError
+from trainer.schema.errors import SpecError
 
 
 def test_threads_and_determinism_last_as_long_as_the_run() -> None:

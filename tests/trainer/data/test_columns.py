@@ -20,9 +20,9 @@ from trainer.data.labels import ClassNames
 from trainer.data.pack import Pack
 from trainer.data.rows import Decoded
 from trainer.data.writer import PackWriter
-from trainer.errors import DataError
-from trainer.events import DatasetFacts
 from trainer.ingest_options import USUAL, IngestOptions
+from trainer.schema.errors import DataError
+from trainer.schema.events import DatasetFacts
 
 OLD_FACTS = {
     "rows": 2,

@@ -30,7 +30,7 @@ from tests.support.containers import (
 from tests.support.images import png, write_zip
 from tests.support.ingests import ingested
 from trainer.data.items import Limits
-from trainer.errors import DataError
+from trainer.schema.errors import DataError
 
 
 def shard(some: list[int], kind: str) -> dict[str, bytes]:

@@ -29,8 +29,8 @@ from trainer.data.items import REASONS, Entry, Limits
 from trainer.data.regions import ELSEWHERE
 from trainer.data.rows import BadImage
 from trainer.data.rows_writer import HashedFile
-from trainer.errors import DataError, DatasetMissing, StorageError
-from trainer.events import Event, Ingesting, Published
+from trainer.schema.errors import DataError, DatasetMissing, StorageError
+from trainer.schema.events import Event, Ingesting, Published
 from trainer.spec import IngestSpec
 
 FILES = {

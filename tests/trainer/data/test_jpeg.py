@@ -15,9 +15,9 @@ from tests.support.tiny_pack import write_pack
 from trainer.accel.device import Machine, Place
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
-from trainer.errors import DataError
-from trainer.events import Event
 from trainer.fingerprint import fingerprint
+from trainer.schema.errors import DataError
+from trainer.schema.events import Event
 from trainer.spec import JobSpec
 from trainer.train import Places, train
 

@@ -14,7 +14,7 @@ from tests.support.ingests import Ingested, ingested
 from trainer.data.folders import Follow, open_folder
 from trainer.data.items import BadFile, Limits
 from trainer.data.regions import ELSEWHERE
-from trainer.errors import DataError
+from trainer.schema.errors import DataError
 
 
 def uploaded(folder: Path, path: Path, *, follow_links: bool = False) -> Path:

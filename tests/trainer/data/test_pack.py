@@ -13,7 +13,7 @@ from tests.support.ingests import ingested
 from trainer.data import source as source_module
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
-from trainer.errors import DataError, DatasetMissing
+from trainer.schema.errors import DataError, DatasetMissing
 
 CPU = torch.device("cpu")
 SIZES = [(10 + n % 7, 25 - n % 5) for n in range(40)]

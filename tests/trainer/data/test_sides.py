@@ -13,7 +13,7 @@ from tests.support.images import encoded, write_zip
 from tests.support.ingests import ingested
 from trainer.data.pack import Pack
 from trainer.data.sides import EDGES_PX, SideCounter
-from trainer.events import DatasetFacts, SideHistogram
+from trainer.schema.events import DatasetFacts, SideHistogram
 
 SIZES = [(8, 8), (9, 11), (47, 48), (48, 64), (64, 48), (95, 96), (96, 96), (300, 420), (700, 400)]
 

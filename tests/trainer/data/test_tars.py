@@ -14,7 +14,7 @@ import pytest
 from tests.support.images import png
 from trainer.data.items import BadFile, Entry, Limits
 from trainer.data.tars import open_tar
-from trainer.errors import DataError
+from trainer.schema.errors import DataError
 
 LIMITS = Limits()
 

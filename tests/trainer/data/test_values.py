@@ -20,7 +20,7 @@ from PIL import Image
 from tests.support.ingests import Ingested, ingested
 from trainer.data.source import RowSource
 from trainer.data.values import percentile, seen_in
-from trainer.errors import DataError
+from trainer.schema.errors import DataError
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views
 

@@ -15,7 +15,7 @@ from tests.support.images import png, write_zip
 from trainer.data.items import BadFile, Entry, Limits
 from trainer.data.rows import BadImage
 from trainer.data.zips import open_zip
-from trainer.errors import DataError
+from trainer.schema.errors import DataError
 
 LIMITS = Limits()
 

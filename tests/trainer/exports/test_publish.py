@@ -28,15 +28,15 @@ from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.encoders.build import build_encoder
 from trainer.encoders.spec import EncoderName, EncoderSpec
-from trainer.errors import StorageError
-from trainer.events import Published
 from trainer.exports import atlas, card
 from trainer.exports.files import link
 from trainer.exports.publish import Export, publish
 from trainer.preprocessing import from_json, preprocessing
+from trainer.schema.errors import StorageError
+from trainer.schema.events import Published
+from trainer.schema.verdicts import of_code
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
-from trainer.verdicts import of_code
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views
 

@@ -22,12 +22,12 @@ from trainer.data.ingest import ingest
 from trainer.data.pack import Pack
 from trainer.demo.digits import enlarged, file_name, images
 from trainer.encoders.spec import EncoderSpec
-from trainer.errors import BadProbe, EncoderGone, SpecError, TrainerError
-from trainer.events import Event, Published
 from trainer.probes import bank
 from trainer.probes.run import run_probe
 from trainer.probes.search import chosen_rows
 from trainer.probes.upload import BYTES_MAX, decode_upload
+from trainer.schema.errors import BadProbe, EncoderGone, SpecError, TrainerError
+from trainer.schema.events import Event, Published
 from trainer.spec import IngestSpec, JobSpec, ProbeSpec
 from trainer.suggest import resolve
 from trainer.train import Places, train

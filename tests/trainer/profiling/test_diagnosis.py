@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from trainer.events import DatasetFacts, Phase
 from trainer.profiling.diagnosis import NETWORK, RULES, Case, diagnose
 from trainer.profiling.profiler import profile_of
 from trainer.profiling.tally import OCCASIONS, Times
+from trainer.schema.events import DatasetFacts, Phase
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
 

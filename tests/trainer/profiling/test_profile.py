@@ -7,9 +7,9 @@ from typing import Any, get_args
 import pytest
 
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.events import EVENT, Event, Phase, Profiled
 from trainer.fingerprint import spec_sha256
 from trainer.profiling import profiler
+from trainer.schema.events import EVENT, Event, Phase, Profiled
 from trainer.spec import JobSpec
 from trainer.train import Machine, Places, train
 

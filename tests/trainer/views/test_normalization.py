@@ -6,7 +6,7 @@ from torchvision.transforms import v2
 
 from tests.trainer.test_recipes import FACTS
 from trainer.data.canvas import Canvas
-from trainer.errors import SpecError
+from trainer.schema.errors import SpecError
 from trainer.views.normalization import normalization
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views

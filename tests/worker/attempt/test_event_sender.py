@@ -6,7 +6,7 @@ import pytest
 from service.api.schemas.examples import PROFILE
 from service.store.errors import Fenced, StoreUnavailable
 from tests.support.processes import wait_until
-from trainer.events import (
+from trainer.schema.events import (
     Checkpointed,
     Ended,
     Evaluated,

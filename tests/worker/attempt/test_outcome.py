@@ -1,6 +1,6 @@
 import pytest
 
-from trainer.events import Ended, FileRecord, Published
+from trainer.schema.events import Ended, FileRecord, Published
 from worker.attempt.outcome import Decision, decide
 
 FILES = Published(folder="artifacts", files=(FileRecord(name="a", size_bytes=1, sha256="0"),))

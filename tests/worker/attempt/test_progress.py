@@ -3,7 +3,7 @@ from pathlib import Path
 
 from service.api.schemas.examples import PROFILE
 from service.store.models import Lease
-from trainer.events import (
+from trainer.schema.events import (
     Ended,
     Evaluated,
     Event,

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from trainer.errors import StorageError
-from trainer.events import Checkpointed, FileRecord, Published
+from trainer.schema.errors import StorageError
+from trainer.schema.events import Checkpointed, FileRecord, Published
 from worker.attempt.verify_files import is_checkpoint_whole, verify_published
 
 

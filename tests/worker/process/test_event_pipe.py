@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.events import EVENT, Event, Logged, Stepped
+from trainer.schema.events import EVENT, Event, Logged, Stepped
 from worker.process.event_pipe import LINE_BYTES, Emitter, EventLines
 
 EVENTS: list[Event] = [

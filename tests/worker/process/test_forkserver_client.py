@@ -13,7 +13,7 @@ import pytest
 from tests.support.fake_child import LATER
 from tests.support.processes import alive, children_of, wait_until
 from trainer.accel.openmp import VARIABLES
-from trainer.events import Logged
+from trainer.schema.events import Logged
 from worker.process.child_main import LATER as LATER_OF_WORKERS
 from worker.process.forkserver import IDLE_S
 from worker.process.forkserver_client import Child, ForkserverClient, ForkserverDied

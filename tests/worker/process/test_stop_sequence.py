@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.processes import alive
-from trainer.events import Event, Logged, Stepped
+from trainer.schema.events import Event, Logged, Stepped
 from worker.process.child_monitor import ChildMonitor, DesiredState
 from worker.process.child_request import ChildRequest
 from worker.process.forkserver_client import ForkserverClient

@@ -8,8 +8,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.server.api_keys import Keys
 from service.store.models import Lease
-from trainer.events import Checkpointed, Ended, Event, Started, Stepped
 from trainer.methods.moco.spec import MoCoSpec
+from trainer.schema.events import Checkpointed, Ended, Event, Started, Stepped
 from trainer.spec import JobSpec
 from worker.attempt.progress import EventFold
 from worker.telemetry.metrics import WorkerMetrics

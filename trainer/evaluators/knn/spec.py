@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trainer.record import Record
+from trainer.schema.base import Record
 
 K_MIN, K_MAX, K_SHARE = 5, 200, 10
 """Bounds of a suggested k, and the part of the smallest class that it is: one in so many rows."""

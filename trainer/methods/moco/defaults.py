@@ -1,8 +1,8 @@
 """Defaults of Momentum Contrast, each with its reason."""
 
-from trainer.events import DatasetFacts
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.rules import POINTS, Choice, Rules, is_small, power_of_two_at_most, steps_of
+from trainer.schema.events import DatasetFacts
 from trainer.spec import JobSpec
 
 READ_QUICKLY = 4096

@@ -4,8 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trainer.record import Record
-from trainer.signal import Signal
+from trainer.schema.base import Record
+from trainer.schema.signals import Signal
 
 
 class MoCoSpec(Record):

@@ -1,7 +1,7 @@
 """Defaults of SimCLR, each with its reason."""
 
-from trainer.events import DatasetFacts
 from trainer.rules import Choice, Rules, is_small
+from trainer.schema.events import DatasetFacts
 from trainer.spec import JobSpec
 
 

@@ -8,7 +8,7 @@ import pytest
 from service.api.schemas.examples import VERDICT
 from tests.support.api import RunningApi, claim, queued_job
 from tests.support.moco import Moco, answer
-from trainer.verdicts import of_code
+from trainer.schema.verdicts import of_code
 
 SIGNALS = {
     "knn_top1": 0.55,

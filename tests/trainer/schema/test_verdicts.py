@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from trainer.errors import DivergedError
-from trainer.verdicts import (
+from trainer.schema.errors import DivergedError
+from trainer.schema.verdicts import (
     AT_CHANCE,
     COLLAPSED_STD,
     COLLAPSING_STD,

@@ -5,8 +5,8 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field, TypeAdapter
 
 from trainer.ingest_options import Alpha, ShrinkFilter
-from trainer.record import Kept, Record
-from trainer.signal import Signal
+from trainer.schema.base import Kept, Record
+from trainer.schema.signals import Signal
 
 StoredAs = Literal["pixels", "jpeg"]
 
@@ -133,7 +133,7 @@ class Profiled(Record):
 
 
 class Judged(Record):
-    """Verdict on the run: one row of the table in `trainer.verdicts`, with its evidence."""
+    """Verdict on the run: one row of the table in `trainer.schema.verdicts`, with its evidence."""
 
     type: Literal["judged"] = "judged"
     """What this is."""

@@ -16,7 +16,7 @@ Only `StorageError` and `CheckpointError` are ours; the others are the user's to
 
 from typing import ClassVar
 
-from trainer.verdicts import of_code
+from trainer.schema.verdicts import of_code
 
 
 class TrainerError(Exception):
