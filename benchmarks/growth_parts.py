@@ -27,7 +27,7 @@ from trainer.assemble import Places, open_run
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.method import Method
-from trainer.randomness import shuffled
+from trainer.rng.philox import shuffled
 from trainer.run import Run
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views

@@ -24,9 +24,9 @@ from service.settings import ApiSettings
 from service.state_exporter import create_exporter
 from service.store.errors import StoreError
 from service.store.store import Store, open_store
-from trainer import failpoints
-from trainer.failpoints import BadFailpoints
 from trainer.schema.errors import StorageError
+from trainer.util import failpoints
+from trainer.util.failpoints import BadFailpoints
 
 BAD_SETTINGS = os.EX_CONFIG
 NO_STORE = os.EX_UNAVAILABLE

@@ -21,17 +21,14 @@ from trainer.data.source import RowSource
 from trainer.data.values import PLAIN, bounds_of, open_seen
 from trainer.encoders.build import encoder_for
 from trainer.evaluation import plan_evaluation
-from trainer.failpoints import reach
 from trainer.fingerprint import differing, fingerprint
 from trainer.history import History, Line, read_history
 from trainer.keeper import Keeper, Keeping
 from trainer.looking import CapturedLook, EagerLook, Look
 from trainer.method import Method, load_method
-from trainer.optim import Horizon, make_optimizer
-from trainer.profiling.clock import clock_for
+from trainer.optim.optimizer import Horizon, make_optimizer
 from trainer.profiling.diagnosis import Case
 from trainer.profiling.profiler import Profiler
-from trainer.profiling.tally import Times
 from trainer.rules import steps_per_epoch
 from trainer.run import Progress, Run
 from trainer.schema.events import DatasetFacts, ValueMapping
@@ -39,6 +36,9 @@ from trainer.spec import JobSpec
 from trainer.state import restore
 from trainer.stepping import EagerStepping, Stepping
 from trainer.suggest import RGB, resolve, trained_on
+from trainer.timing.phase_timer import clock_for
+from trainer.timing.phase_totals import Times
+from trainer.util.failpoints import reach
 from trainer.views.compiled import pays
 from trainer.views.normalization import normalization
 from trainer.views.views import Views

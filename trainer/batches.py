@@ -8,8 +8,8 @@ from torch import Tensor
 from trainer.data.source import RowSource
 from trainer.looking import Look
 from trainer.nn.views import Batch
-from trainer.optim import Horizon
-from trainer.randomness import NEWEST_ORDER, shuffled
+from trainer.optim.optimizer import Horizon
+from trainer.rng.philox import NEWEST_ORDER, shuffled
 from trainer.spec import JobSpec
 
 

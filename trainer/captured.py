@@ -20,7 +20,7 @@ from trainer.accel.graphs import (
 )
 from trainer.method import StepOutput
 from trainer.nn.views import Batch, rebuilt, tensors_of
-from trainer.optim import set_lr
+from trainer.optim.optimizer import set_lr
 from trainer.stepping import EagerStepping
 
 

@@ -18,11 +18,18 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from trainer import tensor_file
-from trainer.failpoints import reach
-from trainer.files import MANIFEST, make_folder, remove, storage_errors, sync_folder, write_blocks
 from trainer.schema.base import Record
 from trainer.schema.errors import CheckpointError
 from trainer.schema.events import FileRecord
+from trainer.util.atomic_files import (
+    MANIFEST,
+    make_folder,
+    remove,
+    storage_errors,
+    sync_folder,
+    write_blocks,
+)
+from trainer.util.failpoints import reach
 
 STATE, META = "state.safetensors", "meta.json"
 AnyRecord = TypeVar("AnyRecord", bound=Record)

@@ -34,12 +34,12 @@ from trainer.data.values import stored_row
 from trainer.encoders.build import build_encoder
 from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING, GROUP_ROWS
-from trainer.files import storage_errors, sync_folder
 from trainer.ingest_options import USUAL
 from trainer.nn.towers import feature_dim
 from trainer.preprocessing import Preprocessing, from_json
 from trainer.schema.artifact_names import CONFIG, PREPROCESS, WEIGHTS
 from trainer.schema.errors import DataError, TrainerError
+from trainer.util.atomic_files import storage_errors, sync_folder
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views
 

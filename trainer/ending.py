@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from trainer.failpoints import reach
-from trainer.files import FULL_DISK, replace_file
 from trainer.schema.errors import OutOfMemory, StorageError, TrainerError
 from trainer.schema.events import Ended, Event
+from trainer.util.atomic_files import FULL_DISK, replace_file
+from trainer.util.failpoints import reach
 
 RESULT = "result.json"
 INTERNAL_HINT = "See the job's log for the trace, and report it together with the spec."

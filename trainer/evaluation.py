@@ -15,9 +15,9 @@ from trainer.evaluators.knn.evaluator import knn_top1
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.method import Method
 from trainer.nn.views import Pixels
-from trainer.randomness import NEWEST_ORDER, shuffled
+from trainer.rng.philox import NEWEST_ORDER, shuffled
+from trainer.rng.seeds import derived_seed
 from trainer.schema.errors import DataError
-from trainer.seeds import derived_seed
 from trainer.spec import JobSpec
 from trainer.views.views import Views
 

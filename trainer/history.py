@@ -5,8 +5,8 @@ import os
 from itertools import islice
 from pathlib import Path
 
-from trainer.files import storage_errors, sync_folder
 from trainer.schema.verdicts import BASELINES, READINGS
+from trainer.util.atomic_files import storage_errors, sync_folder
 
 Line = dict[str, float]
 

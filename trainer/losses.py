@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from trainer.autograd import Context
 from trainer.hidden import Hidden
 from trainer.softmax.softmax import softmax_over
+from trainer.util.autograd import Context
 
 
 def info_nce(

@@ -13,12 +13,10 @@ from trainer.batches import Batches
 from trainer.data.source import RowSource
 from trainer.evaluation import Evaluation
 from trainer.exports.publish import Export, publish
-from trainer.failpoints import reach
 from trainer.history import History
 from trainer.keeper import Emit, Keeper
 from trainer.method import Method, StepOutput
-from trainer.optim import Horizon, lr_at
-from trainer.profiling.clock import Clock
+from trainer.optim.optimizer import Horizon, lr_at
 from trainer.profiling.profiler import Profiler
 from trainer.schema.errors import DivergedError
 from trainer.schema.events import Evaluated, Judged, Logged, Profiled, Published, Started, Stepped
@@ -28,6 +26,8 @@ from trainer.spec import JobSpec
 from trainer.state import collect
 from trainer.stepping import Stepping
 from trainer.suggest import Resolved
+from trainer.timing.phase_timer import Clock
+from trainer.util.failpoints import reach
 from trainer.views.views import Views
 from trainer.watch import LossWatch, Stopwatch
 

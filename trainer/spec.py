@@ -13,7 +13,7 @@ from trainer.evaluators.knn.spec import KnnSpec
 from trainer.ingest_options import IngestOptions
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.methods.specs import MethodSpec
-from trainer.optim_spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec
+from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec
 from trainer.schema.base import Record
 from trainer.schema.events import StoredAs
 from trainer.views.spec import ViewsSpec

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from trainer.method import Method, StepOutput
 from trainer.nn.views import Batch
-from trainer.optim import set_lr
+from trainer.optim.optimizer import set_lr
 
 
 class Stepping(Protocol):

@@ -14,7 +14,7 @@ from service.server.api_keys import WeakKey, load_keys
 from service.server.listeners import PortTaken, handed_over
 from service.store.errors import Misconfigured, StoreUnavailable
 from service.store.store import Store, open_store
-from trainer import failpoints
+from trainer.util import failpoints
 from worker.attempt.runner import WorkerContext
 from worker.process.forkserver_client import ForkserverClient
 from worker.process.shutdown import Shutdown, WakePipe

@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.gpu_parts.case import Case, spec_of
 from benchmarks.gpu_parts.contest import Ground, our_run
-from trainer.profiling.clock import WARM_UP_STEPS
+from trainer.timing.phase_timer import WARM_UP_STEPS
 
 PROFILED_STEPS = 10
 WATCHED_STEPS = 10

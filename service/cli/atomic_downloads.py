@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from trainer.files import sync_folder, write_synced
+from trainer.util.atomic_files import sync_folder, write_synced
 
 
 def write_all(folder: Path, contents: dict[str, bytes]) -> list[Path]:

@@ -20,8 +20,8 @@ from anyio import to_thread
 from service.errors import ServiceError, WrongOffset
 from service.files.disk_errors import translate_disk_errors
 from service.store.errors import NotFound
-from trainer.failpoints import reach
 from trainer.schema.artifact_names import UPLOAD
+from trainer.util.failpoints import reach
 
 CHUNK_BYTES = 1024 * 1024
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

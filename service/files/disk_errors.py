@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from service.errors import ServiceError
-from trainer.files import FULL_DISK
+from trainer.util.atomic_files import FULL_DISK
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 
 from service.ledger.consistency import Finding
 from service.store.full_scan import FullScan, JobIndexes
-from trainer.files import MANIFEST, sha256_of
+from trainer.util.atomic_files import MANIFEST, sha256_of
 
 SUMS = "SHA256SUMS"
 _RESUME = "It is run from the checkpoint before it; nothing is to do."

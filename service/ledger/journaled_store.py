@@ -46,7 +46,7 @@ from service.store.models import (
     Submitted,
 )
 from service.store.store import Store
-from trainer.failpoints import reach
+from trainer.util.failpoints import reach
 
 DELETED = ".deleted"
 """Ends the name of a folder that is being removed."""

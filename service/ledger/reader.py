@@ -22,7 +22,7 @@ from service.ledger.entries import (
 from service.ledger.journaled_store import DELETED
 from service.ledger.replay import JobLedger
 from service.store.errors import Misconfigured
-from trainer.files import MANIFEST
+from trainer.util.atomic_files import MANIFEST
 
 
 class NewerLine(Exception):

@@ -18,7 +18,7 @@ from service.ledger.replay import JobLedger, superseded
 from service.store.chunking import batches
 from service.store.rebuild import OldJob, Restored
 from service.store.store import Store
-from trainer.failpoints import reach
+from trainer.util.failpoints import reach
 
 log = structlog.get_logger("service.ledger")
 BATCH_JOBS = 100

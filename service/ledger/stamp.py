@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from service.store.errors import Misconfigured
-from trainer.files import replace_file
+from trainer.util.atomic_files import replace_file
 
 FILE = "version.json"
 LAYOUT = 2

@@ -16,7 +16,7 @@ from service.ledger.reconcile import Report, reconcile
 from service.ledger.stamp import stamp_layout
 from service.store.errors import Misconfigured
 from service.store.store import Store
-from trainer.files import replace_file
+from trainer.util.atomic_files import replace_file
 
 log = structlog.get_logger("service.ledger")
 FILE, LOCK = "store.id", "reconcile.lock"

@@ -25,8 +25,8 @@ from service.ledger.entries import (
     encode,
 )
 from service.store.models import Lease, Status
-from trainer.files import sync_folder
 from trainer.schema.events import FileRecord
+from trainer.util.atomic_files import sync_folder
 
 Each: TypeAlias = Callable[..., Iterable[Any]]
 """`map`, or something that is called as `map` is."""

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 from service.server.api_keys import Keys, Role
-from trainer.files import make_folder, sync_folder
+from trainer.util.atomic_files import make_folder, sync_folder
 
 COOKIE = "moco_session"
 SECURE_PREFIX = "__Host-"

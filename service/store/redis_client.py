@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from service.store.errors import StoreLost, StoreUnavailable
 from service.store.keys import LIBRARY, identity_key, lua_table
-from trainer.failpoints import reach
+from trainer.util.failpoints import reach
 
 T = TypeVar("T")
 

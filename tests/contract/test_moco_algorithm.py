@@ -16,8 +16,8 @@ from tests.support.learner import Learner, key_order
 from trainer.batchnorm.split import SplitBatchNorm2d
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.nn.views import Pixels
-from trainer.optim import Horizon
-from trainer.optim_spec import AdamWSpec, CosineSpec, SgdSpec, StepsSpec
+from trainer.optim.optimizer import Horizon
+from trainer.optim.spec import AdamWSpec, CosineSpec, SgdSpec, StepsSpec
 
 EPOCHS, STEPS_PER_EPOCH = 6, 5
 STEPS, BATCH, DIM, GROUPS = EPOCHS * STEPS_PER_EPOCH, 16, 8, 4

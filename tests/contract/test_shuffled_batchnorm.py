@@ -20,8 +20,8 @@ from tests.support.gloo_ranks import (
 )
 from tests.support.learner import Learner, Step, key_order
 from trainer.methods.moco.spec import MoCoSpec
-from trainer.optim import Horizon
-from trainer.optim_spec import ConstantSpec, SgdSpec
+from trainer.optim.optimizer import Horizon
+from trainer.optim.spec import ConstantSpec, SgdSpec
 
 BATCH = RANKS * RANK_ROWS
 TOLERANCE = 1e-10

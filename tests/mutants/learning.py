@@ -4,24 +4,24 @@ from typing import Final
 
 from tests.mutants.runner import Mutant
 
-RANDOM = "tests/trainer/test_randomness.py::test_"
+RANDOM = "tests/trainer/rng/test_philox.py::test_"
 VERDICTS = "tests/trainer/schema/test_verdicts.py::test_"
 ADDED = "tests/trainer/test_added.py::test_"
 
 LEARNING: Final = (
     Mutant(
         "a large order knows even permutations only",
-        "trainer/randomness.py",
+        "trainer/rng/philox.py",
         "        high += high % 2\n",
         "        high += 0\n",
         (RANDOM + "odd_orders_are_as_likely_as_even_ones",),
     ),
     Mutant(
         "a warm-up begins at 0",
-        "trainer/optim.py",
+        "trainer/optim/optimizer.py",
         "(step + (spec.warmup_from or 0))",
         "(step + 0)",
-        ("tests/trainer/test_optim.py::test_a_warm_up_is_that_of_torch",),
+        ("tests/trainer/optim/test_optimizer.py::test_a_warm_up_is_that_of_torch",),
     ),
     Mutant(
         "an old job gets the new order",

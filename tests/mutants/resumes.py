@@ -48,10 +48,10 @@ RESUMES: Final = (
     ),
     Mutant(
         "the warm-up is a step ahead",
-        "trainer/optim.py",
+        "trainer/optim/optimizer.py",
         "    epoch = step / horizon.steps_per_epoch\n",
         "    epoch = (step + 1) / horizon.steps_per_epoch\n",
-        ("tests/trainer/test_optim.py::test_warm_up_and_cosine_per_step_is_version_3",),
+        ("tests/trainer/optim/test_optimizer.py::test_warm_up_and_cosine_per_step_is_version_3",),
     ),
     Mutant(
         "a resumed run repeats a step",

@@ -166,14 +166,14 @@ EDGE: Final = (
 FILES: Final = (
     Mutant(
         "a file is not synced",
-        "trainer/files.py",
+        "trainer/util/atomic_files.py",
         "        os.fsync(file.fileno())\n",
         "",
         (CHECKPOINTS + "files_are_on_the_disk_before_the_name_is",),
     ),
     Mutant(
         "the names in a folder are not synced",
-        "trainer/files.py",
+        "trainer/util/atomic_files.py",
         "        os.fsync(handle)\n",
         "        pass\n",
         (CHECKPOINTS + "files_are_on_the_disk_before_the_name_is",),
@@ -215,7 +215,7 @@ FILES: Final = (
     ),
     Mutant(
         "a full disk leaves half of a checkpoint",
-        "trainer/files.py",
+        "trainer/util/atomic_files.py",
         "    except OSError as error:\n        remove(leftover)\n",
         "    except OSError as error:\n",
         (CHECKPOINTS + "a_full_disk_leaves_nothing_half_written",),

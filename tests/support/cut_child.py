@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from trainer.ending import run_to_end
-from trainer.failpoints import SETTING
 from trainer.spec import JobSpec
 from trainer.train import Machine, Places, train
+from trainer.util.failpoints import SETTING
 from worker.process import child_main
 from worker.process.event_pipe import Emitter, listen
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.checkpoints import STATE
-from trainer.files import MANIFEST
 from trainer.history import OF_THE_MOMENT, read_history
 from trainer.schema.events import Event
+from trainer.util.atomic_files import MANIFEST
 from worker.process.event_pipe import EventLines
 from worker.process.forkserver_client import Child, ForkserverClient
 

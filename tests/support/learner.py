@@ -10,10 +10,10 @@ from trainer.encoders.small import MeanPool
 from trainer.methods.moco.method import MoCo
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.nn.views import Batch, Pixels
-from trainer.optim import Horizon, lr_at, make_optimizer
-from trainer.optim_spec import CosineSpec, OptimSpec, ScheduleSpec
-from trainer.randomness import shuffled
-from trainer.seeds import derived_seed
+from trainer.optim.optimizer import Horizon, lr_at, make_optimizer
+from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec
+from trainer.rng.philox import shuffled
+from trainer.rng.seeds import derived_seed
 from trainer.stepping import EagerStepping
 
 SEED = 3

@@ -11,8 +11,8 @@ import torch
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.added import settled
 from trainer.fingerprint import spec_sha256
-from trainer.optim import Horizon, lr_at
-from trainer.randomness import shuffled
+from trainer.optim.optimizer import Horizon, lr_at
+from trainer.rng.philox import shuffled
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
 

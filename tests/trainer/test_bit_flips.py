@@ -12,10 +12,10 @@ import torch
 from tests.support.cuts import End, end, mixed_pack, spec
 from trainer import checkpoints
 from trainer.checkpoints import META, STATE
-from trainer.files import MANIFEST
 from trainer.schema.errors import CheckpointError
 from trainer.spec import JobSpec
 from trainer.train import Machine, Places, train
+from trainer.util.atomic_files import MANIFEST
 
 JOB = JobSpec.model_validate(spec(keep_checkpoints=3, checkpoint_every_steps=4))
 FILES = (STATE, META, MANIFEST)

@@ -18,7 +18,7 @@ from trainer.data.canvas import Canvas
 from trainer.embed import embed
 from trainer.encoders.build import build_encoder
 from trainer.encoders.spec import EncoderName, EncoderSpec
-from trainer.optim_spec import CosineSpec
+from trainer.optim.spec import CosineSpec
 from trainer.schema.errors import SpecError
 from trainer.spec import JobSpec
 from trainer.suggest import COLOUR, resolve

@@ -11,11 +11,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainer import checkpoints, files
+from trainer import checkpoints
 from trainer.checkpoints import META, STATE, Meta
-from trainer.files import MANIFEST
 from trainer.schema.errors import CheckpointError, StorageError
 from trainer.schema.events import FileRecord
+from trainer.util import atomic_files
+from trainer.util.atomic_files import MANIFEST
 
 CAUSES = {"code": "a", "threads": "1"}
 
@@ -107,7 +108,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, fails_at: str
 ) -> None:
     save(tmp_path, 1)
-    whole = files.write_blocks
+    whole = atomic_files.write_blocks
 
     def full(path: Path, blocks: Iterable[bytes | memoryview]) -> FileRecord:
         if path.name == fails_at:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from trainer.methods.moco.defaults import moco_of
-from trainer.optim import Horizon, lr_at
+from trainer.optim.optimizer import Horizon, lr_at
 from trainer.recipes import PRESETS, with_preset
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts

@@ -20,7 +20,6 @@ from trainer.data.rows import BadImage, Decoded
 from trainer.data.sources import Asked, open_source
 from trainer.data.wide import Extent, kept_in_16_bits
 from trainer.data.writer import PackWriter
-from trainer.files import FULL_DISK
 from trainer.schema.errors import DataError, SpecError, StorageError
 from trainer.schema.events import (
     DatasetFacts,
@@ -32,6 +31,7 @@ from trainer.schema.events import (
     Published,
 )
 from trainer.spec import IngestSpec
+from trainer.util.atomic_files import FULL_DISK
 
 Emit = Callable[[Event], None]
 Decode = Callable[[Item], Decoded]

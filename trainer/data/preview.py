@@ -10,7 +10,7 @@ from torch import Tensor
 from trainer.data.pack import PREVIEW, Pack
 from trainer.data.source import RowSource
 from trainer.data.values import pictured
-from trainer.randomness import shuffled
+from trainer.rng.philox import shuffled
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
 from trainer.views.views import Views

@@ -33,8 +33,8 @@ from trainer.data.pack import (
 from trainer.data.rows import Decoded, Kind
 from trainer.data.sides import SideCounter
 from trainer.data.wide import Extent, extent_of
-from trainer.files import sync_folder
 from trainer.schema.events import FileRecord, StoredAs, ValueMapping
+from trainer.util.atomic_files import sync_folder
 
 HALF_RANGE = 32_768
 """Added to signed values of 16 bits, so that they are kept without a sign."""

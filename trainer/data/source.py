@@ -16,8 +16,8 @@ from torch import Tensor
 from trainer.data.canvas import Canvas
 from trainer.data.pack import Pack
 from trainer.data.values import bounds_of
-from trainer.profiling.clock import Clock
 from trainer.schema.events import ValueMapping
+from trainer.timing.phase_timer import Clock
 
 RESIDENT_BYTES_CPU = 2 * 1024**3
 RESIDENT_SHARE_GPU = 0.2

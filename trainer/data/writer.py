@@ -16,10 +16,10 @@ from trainer.data.rows import Decoded
 from trainer.data.rows_writer import HashedFile, Layout, RowsWriter
 from trainer.data.values import mapping_of, moments, stored, value_warnings
 from trainer.data.wide import Extent
-from trainer.failpoints import reach
-from trainer.files import record_of, sync_folder
 from trainer.ingest_options import USUAL, IngestOptions
 from trainer.schema.events import DatasetFacts, DataWarning, FileRecord, StoredAs, ValueMapping
+from trainer.util.atomic_files import record_of, sync_folder
+from trainer.util.failpoints import reach
 
 AGREED = 0.9
 """Share of the rows that must suggest the same window before it is told."""

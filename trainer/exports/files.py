@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from trainer.failpoints import reach
-from trainer.files import record_of, remove, storage_errors, sync_folder, write_synced
 from trainer.schema.events import FileRecord
+from trainer.util.atomic_files import record_of, remove, storage_errors, sync_folder, write_synced
+from trainer.util.failpoints import reach
 
 SUMS = "SHA256SUMS"
 

@@ -21,8 +21,6 @@ from trainer.exports import atlas, embeddings, weights
 from trainer.exports.card import card
 from trainer.exports.curves import Line
 from trainer.exports.files import appearing, link, write_sums
-from trainer.failpoints import reach
-from trainer.files import write_synced
 from trainer.preprocessing import Preprocessing, as_json, preprocessing
 from trainer.schema.artifact_names import (
     CONFIG,
@@ -35,6 +33,8 @@ from trainer.schema.artifact_names import (
 )
 from trainer.schema.events import DatasetFacts, Profiled, Published
 from trainer.spec import JobSpec
+from trainer.util.atomic_files import write_synced
+from trainer.util.failpoints import reach
 from trainer.views.views import Views
 
 FOLDER = "artifacts"

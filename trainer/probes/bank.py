@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING
-from trainer.files import write_synced
 from trainer.probes.encoder import Looker
-from trainer.randomness import shuffled
+from trainer.rng.philox import shuffled
+from trainer.rng.seeds import derived_seed
 from trainer.schema.artifact_names import TABLE
-from trainer.seeds import derived_seed
 from trainer.spec import ProbeSpec
+from trainer.util.atomic_files import write_synced
 
 KEPT = 4
 """Banks of one job that are kept, those that were used last."""

@@ -25,7 +25,6 @@ from trainer.data.values import (
 )
 from trainer.exports.embeddings import label_name
 from trainer.exports.files import appearing
-from trainer.files import write_blocks
 from trainer.probes import picture
 from trainer.probes.bank import Bank, Stopped, bank_of, sample
 from trainer.probes.encoder import Looker, load_looker
@@ -35,6 +34,7 @@ from trainer.schema.artifact_names import ANSWER, SHEET, TILES
 from trainer.schema.errors import SpecError
 from trainer.schema.events import Ended, Event, Published
 from trainer.spec import ProbeSpec
+from trainer.util.atomic_files import write_blocks
 
 FOLDER = "answer"
 ROUND = 6

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from trainer.methods.specs import part_of
-from trainer.profiling.tally import OCCASIONS, Times
 from trainer.schema.events import DatasetFacts, Phase
 from trainer.spec import JobSpec
+from trainer.timing.phase_totals import OCCASIONS, Times
 
 GPU_BATCH_ROWS = 256
 """Smaller batches leave a GPU waiting for its host."""

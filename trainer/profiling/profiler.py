@@ -4,10 +4,10 @@ import time
 from collections.abc import Callable
 from typing import get_args
 
-from trainer.profiling.clock import Clock
 from trainer.profiling.diagnosis import Case, diagnose
-from trainer.profiling.tally import OCCASIONS, Times
 from trainer.schema.events import Phase, PhaseTime, Profiled
+from trainer.timing.phase_timer import Clock
+from trainer.timing.phase_totals import OCCASIONS, Times
 
 EVERY_S = 5.0
 STEPS_MIN = 20

@@ -8,7 +8,7 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-from trainer.randomness import uniforms
+from trainer.rng.philox import uniforms
 from trainer.views.spec import ViewsSpec
 
 CROP_TRIES = 10

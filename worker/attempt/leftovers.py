@@ -4,8 +4,8 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-from trainer.files import remove
 from trainer.schema.artifact_names import UPLOAD
+from trainer.util.atomic_files import remove
 
 
 def remove_partial_files(attempt: Path) -> None:

@@ -10,9 +10,9 @@ from service.ledger.writer import AttemptLedger
 from service.store.errors import StoreError, StoreUnavailable
 from service.store.models import Desired, JobRecord, Lease, Status
 from service.store.store import Store
-from trainer.failpoints import reach
 from trainer.schema.errors import StorageError, TrainerError
 from trainer.schema.events import Checkpointed, Ended, Event
+from trainer.util.failpoints import reach
 from worker.attempt.event_sender import RETRY_S, EventSender
 from worker.attempt.leftovers import (
     remove_old_checkpoints,

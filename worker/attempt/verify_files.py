@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from trainer.files import MANIFEST, sha256_of
 from trainer.schema.errors import StorageError
 from trainer.schema.events import Checkpointed, FileRecord, Published
+from trainer.util.atomic_files import MANIFEST, sha256_of
 
 
 def inside(root: Path, relative: str) -> Path:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from service.store.errors import StoreError, StoreUnavailable
 from service.store.models import Desired
-from trainer.failpoints import reach
+from trainer.util.failpoints import reach
 
 LOG = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.settings import ApiSettings
 from service.store.models import DatasetRecord
-from trainer.failpoints import reach
+from trainer.util.failpoints import reach
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)
 OCTETS = {"schema": {"type": "string", "format": "binary"}}

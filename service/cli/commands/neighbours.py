@@ -99,8 +99,8 @@ def _show(context: Context, result: "ProbeResult", image: Path | None) -> None:
 
 
 def _save(path: Path, data: bytes) -> None:
-    from trainer.files import replace_file
     from trainer.schema.errors import StorageError
+    from trainer.util.atomic_files import replace_file
 
     try:
         replace_file(path, data)

@@ -16,7 +16,7 @@ from service.store.errors import StoreError
 from tests.support.chaos.proxy import Toxic
 from tests.support.chaos.world import World
 from tests.support.stack import WorkerProcess
-from trainer.files import MANIFEST
+from trainer.util.atomic_files import MANIFEST
 
 ZOMBIE_S = 12.0
 """A stopped worker is woken at the latest then, whether its job was taken over or not."""

@@ -8,10 +8,10 @@ import pytest
 
 from trainer.profiling.diagnosis import NETWORK, RULES, Case, diagnose
 from trainer.profiling.profiler import profile_of
-from trainer.profiling.tally import OCCASIONS, Times
 from trainer.schema.events import DatasetFacts, Phase
 from trainer.spec import JobSpec
 from trainer.suggest import resolve
+from trainer.timing.phase_totals import OCCASIONS, Times
 
 FACTS = DatasetFacts(
     rows=50_000,

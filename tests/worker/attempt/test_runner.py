@@ -10,8 +10,8 @@ import pytest
 from service.store.models import Lease
 from service.store.store import Store
 from tests.support.redis import claimed, submitted, ticks
-from trainer.files import write_synced
 from trainer.schema.events import Checkpointed, Ended, Event, FileRecord, Published, Started
+from trainer.util.atomic_files import write_synced
 from worker.attempt import runner
 from worker.attempt.runner import AttemptRunner, WorkerContext
 from worker.process.child_request import RESULT_FILE, ChildRequest

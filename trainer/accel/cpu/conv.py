@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
-from trainer.autograd import Context
+from trainer.util.autograd import Context
 
 AREA_PX_MAX = 16
 """Up to so many pixels out, all three products pay."""

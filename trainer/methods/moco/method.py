@@ -14,8 +14,8 @@ from trainer.momentum import distance_ratio, follow
 from trainer.negatives import NegativeQueue
 from trainer.nn.towers import Tower, feature_dim
 from trainer.nn.views import Batch, View
-from trainer.randomness import NEWEST_ORDER, shuffled
-from trainer.seeds import derived_seed
+from trainer.rng.philox import NEWEST_ORDER, shuffled
+from trainer.rng.seeds import derived_seed
 from trainer.spec import JobSpec
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from tests.support.moco import Moco, answer
 from tests.support.tools import needs
-from trainer.files import write_synced
+from trainer.util.atomic_files import write_synced
 
 REPO = Path(__file__).resolve().parents[4]
 DASHBOARDS = ("api", "overview", "training", "workers")

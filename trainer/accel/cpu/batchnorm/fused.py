@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainer.accel.batch_norm import GroupedBatchNorm
 from trainer.accel.cpu.thread_pool import ThreadPool
-from trainer.autograd import Context
+from trainer.util.autograd import Context
 
 KERNELS = "trainer.accel.cpu.batchnorm.kernels"
 """Imported late, since it compiles."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainer.accel.batch_norm import GroupedBatchNorm
-from trainer.autograd import Context
+from trainer.util.autograd import Context
 
 
 def grouped_batch_norm(x: Tensor, norm: GroupedBatchNorm) -> Tensor:

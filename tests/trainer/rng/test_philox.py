@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from trainer.randomness import _words, philox, shuffled, uniforms
+from trainer.rng.philox import _words, philox, shuffled, uniforms
 
 # Random123 1.14, kat_vectors, philox4x32 with 10 rounds: four of counter, two of key, four words.
 KNOWN_ANSWERS = [

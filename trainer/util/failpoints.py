@@ -184,7 +184,7 @@ def _fault(text: str) -> Fault:
     name, action, argument = found["name"], found["action"], found["argument"]
     if not any(fnmatch.fnmatchcase(place, name) for place in FAILPOINTS):
         raise BadFailpoints(
-            f"{SETTING}: there is no failpoint {name!r}; trainer/failpoints.py lists all."
+            f"{SETTING}: there is no failpoint {name!r}; trainer/util/failpoints.py lists all."
         )
     if not _fits(action, argument):
         raise BadFailpoints(f"{SETTING}: {action} does not take {argument!r}.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.optim_spec import AdamWSpec, ConstantSpec, OptimSpec, ScheduleSpec, StepsSpec
+from trainer.optim.spec import AdamWSpec, ConstantSpec, OptimSpec, ScheduleSpec, StepsSpec
 
 
 @dataclass(frozen=True, slots=True)

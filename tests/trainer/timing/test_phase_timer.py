@@ -5,8 +5,8 @@ from contextlib import suppress
 import pytest
 import torch
 
-from trainer.profiling.clock import Clock, HostTimer, StepClock, clock_for
-from trainer.profiling.tally import RECENT_STEPS, Tally, Times
+from trainer.timing.phase_timer import Clock, HostTimer, StepClock, clock_for
+from trainer.timing.phase_totals import RECENT_STEPS, Tally, Times
 
 
 class Hands:

@@ -14,8 +14,8 @@ from typing import Generic, Protocol, TypeVar
 
 import torch
 
-from trainer.profiling.tally import Tally, Times
 from trainer.schema.events import Phase
+from trainer.timing.phase_totals import Tally, Times
 
 WARM_UP_STEPS = 5
 """Left out: the first steps choose kernels, fill caches and touch memory for the first time."""

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LinearLR
 
-from trainer.optim import Horizon, lr_at, make_optimizer, set_lr
-from trainer.optim_spec import AdamWSpec, ConstantSpec, CosineSpec, SgdSpec, StepsSpec
+from trainer.optim.optimizer import Horizon, lr_at, make_optimizer, set_lr
+from trainer.optim.spec import AdamWSpec, ConstantSpec, CosineSpec, SgdSpec, StepsSpec
 
 HORIZON = Horizon(epochs=200, steps_per_epoch=7)
 

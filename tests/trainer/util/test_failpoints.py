@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer.failpoints import FAILPOINTS, LOG, SEED, SETTING, BadFailpoints, parse, reach
+from trainer.util.failpoints import FAILPOINTS, LOG, SEED, SETTING, BadFailpoints, parse, reach
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 HERE = "train.step"
 
 
@@ -139,7 +139,7 @@ def test_every_failpoint_of_the_table_is_in_the_product_and_the_other_way_round(
 
 def _command() -> list[str]:
     code = (
-        "from trainer.failpoints import reach\n"
+        "from trainer.util.failpoints import reach\n"
         "for visit in (1, 2, 3):\n"
         f"    reach({HERE!r})\n"
         "    print(visit, flush=True)\n"
