@@ -24,8 +24,8 @@ from trainer.accel.malloc import keep_freed_memory
 from trainer.data.pack import Pack
 from trainer.schema.events import Evaluated, Event, Judged
 from trainer.schema.verdicts import BASELINES
-from trainer.spec import JobSpec
-from trainer.suggest import resolve
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
 from trainer.train import Places, train
 
 NAMES = {"trained encoder": "knn_top1", **BASELINES}

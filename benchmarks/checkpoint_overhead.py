@@ -20,7 +20,7 @@ from tests.support.tiny_pack import blobs, write_pack
 from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
 from trainer.schema.events import Checkpointed, Event
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 ROWS, BATCH_ROWS, SIDE_PX = 512, 32, 32
 ENCODERS = ("small", "resnet18")

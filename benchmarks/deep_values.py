@@ -22,7 +22,7 @@ from trainer.accel.device import Machine
 from trainer.data.ingest import ingest
 from trainer.encoders.spec import EncoderSpec
 from trainer.schema.events import DatasetFacts, Evaluated, Event
-from trainer.spec import IngestSpec, JobSpec
+from trainer.spec.job import IngestSpec, JobSpec
 from trainer.train import Places, train
 from trainer.views.spec import ViewsSpec
 

@@ -34,7 +34,7 @@ from trainer.accel.device import Machine
 from trainer.assemble import Places
 from trainer.data.ingest import ingest
 from trainer.data.pack import META
-from trainer.spec import IngestSpec
+from trainer.spec.job import IngestSpec
 
 SECONDS = 440.0
 """Of the whole call, so that it is over in eight minutes."""

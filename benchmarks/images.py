@@ -11,7 +11,7 @@ from trainer.data.ingest import ingest
 from trainer.data.items import SUFFIXES, BadFile, Limits, Listing
 from trainer.data.zips import open_zip
 from trainer.demo import digits
-from trainer.spec import IngestSpec
+from trainer.spec.job import IngestSpec
 
 CLASS_NAME = re.compile(r"\w[\w.-]{0,63}")
 ONE_CLASS = "all"

@@ -35,8 +35,8 @@ from trainer.data.source import RowSource
 from trainer.evaluation import plan_evaluation
 from trainer.method import Method
 from trainer.schema.events import Evaluated, Event
-from trainer.spec import JobSpec
-from trainer.suggest import resolve
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
 from trainer.train import Places, train
 
 ARMS = ("ours", "reference")

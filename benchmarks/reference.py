@@ -21,7 +21,7 @@ from trainer.encoders.build import build_encoder
 from trainer.methods.moco.defaults import moco_of
 from trainer.nn.towers import feature_dim
 from trainer.nn.views import Pixels
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 NOBODY = -1
 

@@ -12,7 +12,7 @@ import pytest
 
 from trainer.encoders.spec import EncoderName
 from trainer.methods.specs import method_names
-from trainer.spec import EvaluatorSpec
+from trainer.spec.job import EvaluatorSpec
 
 REPO = Path(__file__).resolve().parents[1]
 PACKAGES = ("mocoserve", "trainer", "service", "worker")

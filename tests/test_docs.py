@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from service.cli.main import app
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 REPO = Path(__file__).resolve().parents[1]
 README = (REPO / "README.md").read_text()

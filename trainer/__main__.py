@@ -41,7 +41,7 @@ from trainer.schema.events import (
     Stepped,
 )
 from trainer.schema.verdicts import BASELINES
-from trainer.spec import IngestSpec, JobSpec
+from trainer.spec.job import IngestSpec, JobSpec
 from trainer.train import Places, train
 
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 101}

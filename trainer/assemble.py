@@ -13,7 +13,6 @@ from trainer import checkpoints
 from trainer.accel.device import Machine, Place, prepared
 from trainer.accel.graphs import recorder_for
 from trainer.accel.ops import Accelerator
-from trainer.alike import check_alike
 from trainer.batches import Batches
 from trainer.captured import CapturedStepping
 from trainer.data.pack import Pack
@@ -29,13 +28,14 @@ from trainer.method import Method, load_method
 from trainer.optim.optimizer import Horizon, make_optimizer
 from trainer.profiling.diagnosis import Case
 from trainer.profiling.profiler import Profiler
-from trainer.rules import steps_per_epoch
 from trainer.run import Progress, Run
 from trainer.schema.events import DatasetFacts, ValueMapping
-from trainer.spec import JobSpec
+from trainer.spec.dataset_match import check_alike
+from trainer.spec.defaults import RGB, resolve, trained_on
+from trainer.spec.job import JobSpec
+from trainer.spec.rules import steps_per_epoch
 from trainer.state import restore
 from trainer.stepping import EagerStepping, Stepping
-from trainer.suggest import RGB, resolve, trained_on
 from trainer.timing.phase_timer import clock_for
 from trainer.timing.phase_totals import Times
 from trainer.util.failpoints import reach

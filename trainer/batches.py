@@ -10,7 +10,7 @@ from trainer.looking import Look
 from trainer.nn.views import Batch
 from trainer.optim.optimizer import Horizon
 from trainer.rng.philox import NEWEST_ORDER, shuffled
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 
 @dataclass(slots=True, kw_only=True)

@@ -4,7 +4,7 @@ from math import ceil, sqrt
 
 from trainer.ingest_options import SIDE_PX_LIMIT
 from trainer.schema.events import DatasetFacts, DataWarning, SideHistogram
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 SHARE_TOLD = 0.3
 """Share of views that are made larger than their crop, from which on it is told."""

@@ -18,7 +18,7 @@ from trainer.nn.views import Pixels
 from trainer.rng.philox import NEWEST_ORDER, shuffled
 from trainer.rng.seeds import derived_seed
 from trainer.schema.errors import DataError
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from trainer.views.views import Views
 
 LABELLED_ROWS_MIN = 20

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from trainer.accel.device import Place
-from trainer.added import at_old_meaning
 from trainer.data.jpeg import decoder
 from trainer.schema.events import DatasetFacts
-from trainer.spec import JobSpec
+from trainer.spec.added_fields import at_old_meaning
+from trainer.spec.job import JobSpec
 
 # Fields of a spec that say how a run is watched and kept, not what it computes.
 OPERATIONAL = frozenset(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trainer.nn.towers import Feature
 from trainer.nn.views import Batch, View
 from trainer.rng.seeds import derived_seed, scoped_seed
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from trainer.timing.phase_timer import Clock
 
 __all__ = ["Embeddings", "Feature", "Method", "StepOutput", "load_method"]

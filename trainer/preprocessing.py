@@ -10,7 +10,7 @@ from typing import Any
 
 from trainer.ingest_options import Alpha, ShrinkFilter
 from trainer.schema.events import DatasetFacts, ValueMapping
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from trainer.views.normalization import normalization
 from trainer.views.spec import EvaluationCrop
 

@@ -22,10 +22,10 @@ from trainer.schema.errors import DivergedError
 from trainer.schema.events import Evaluated, Judged, Logged, Profiled, Published, Started, Stepped
 from trainer.schema.verdicts import Judgement, judge, of_code
 from trainer.signals import gradient_norm
-from trainer.spec import JobSpec
+from trainer.spec.defaults import Resolved
+from trainer.spec.job import JobSpec
 from trainer.state import collect
 from trainer.stepping import Stepping
-from trainer.suggest import Resolved
 from trainer.timing.phase_timer import Clock
 from trainer.util.failpoints import reach
 from trainer.views.views import Views

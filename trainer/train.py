@@ -9,7 +9,7 @@ from trainer.keeper import Emit
 from trainer.run import Run
 from trainer.schema.errors import DivergedError
 from trainer.schema.events import Ended, Event, Logged
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 __all__ = ["Emit", "Machine", "Places", "train"]
 

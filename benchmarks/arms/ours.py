@@ -16,7 +16,7 @@ from trainer.accel.malloc import keep_freed_memory
 from trainer.assemble import Places, open_run
 from trainer.nn.views import Batch, Pixels
 from trainer.run import Run
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 EPOCHS = 200
 """Of the authors' runs on CIFAR-10. A job of so many steps may compile what a short one may not."""

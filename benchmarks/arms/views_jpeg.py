@@ -10,7 +10,7 @@ from benchmarks.arms.views_pack import CPU, PackViews  # first, before torch is 
 from trainer.data.ingest import ingest
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
-from trainer.spec import IngestSpec
+from trainer.spec.job import IngestSpec
 
 
 @contextmanager

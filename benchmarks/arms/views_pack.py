@@ -16,7 +16,7 @@ from trainer.assemble import make_views
 from trainer.data.canvas import Canvas
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
-from trainer.suggest import resolve
+from trainer.spec.defaults import resolve
 from trainer.views.views import Views
 
 CPU = torch.device("cpu")

@@ -5,7 +5,7 @@ from typing import Literal
 
 from benchmarks.plain import DIM
 from benchmarks.practice import LR, MOMENTUM, TEMPERATURE
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 EPOCHS = 1000
 """More than anybody asks for."""

@@ -23,7 +23,7 @@ from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
 from trainer.data.pack import Pack
 from trainer.run import Run
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 OURS, EAGER, PLAIN = "ours", "ours, no graph", "ours, no graph, plain batch norm"
 STEP, LOOP = "practice, views given", "practice, with its loader"

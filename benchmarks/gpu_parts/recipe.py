@@ -16,9 +16,9 @@ from benchmarks.results import tell
 from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
 from trainer.methods.moco.defaults import moco_of
-from trainer.recipes import with_preset
 from trainer.run import Run
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
+from trainer.spec.presets import with_preset
 from trainer.watch import LossWatch
 
 TRACE = {

@@ -57,7 +57,7 @@ def presets(incomplete: str) -> list[str]:
     """Return the names of the presets."""
     from typing import get_args
 
-    from trainer.spec import PresetName
+    from trainer.spec.job import PresetName
 
     return [name for name in get_args(PresetName) if name.startswith(incomplete)]
 

@@ -16,7 +16,7 @@ from service.store.errors import WrongState
 from service.store.models import DatasetRecord, NewJob
 from service.store.store import Store
 from trainer.ingest_options import LIMITS, IngestOptions
-from trainer.spec import IngestSpec, SourceFormat
+from trainer.spec.job import IngestSpec, SourceFormat
 
 
 def allowed_source(path: str, settings: ApiSettings) -> str:

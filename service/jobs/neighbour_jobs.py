@@ -18,7 +18,7 @@ from service.store.models import TERMINAL, JobRecord, NewJob, Submitted
 from service.store.store import Store
 from trainer.schema.artifact_names import TABLE, WEIGHTS
 from trainer.schema.base import Record
-from trainer.spec import JobSpec, ProbeSpec
+from trainer.spec.job import JobSpec, ProbeSpec
 
 POOL = "ingest"
 """Its workers are not busy for days."""

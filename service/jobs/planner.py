@@ -9,12 +9,12 @@ from service.errors import ServiceError, invalid
 from service.jobs.idempotency import fingerprint
 from service.store.models import DatasetRecord, JobRecord, NewJob
 from service.store.store import Store
-from trainer.alike import check_alike
 from trainer.enlarging import enlarged_views
-from trainer.estimate import Estimate, estimate
 from trainer.schema.events import DatasetFacts, DataWarning
-from trainer.spec import JobSpec
-from trainer.suggest import Resolved, resolve
+from trainer.spec.cost import Estimate, estimate
+from trainer.spec.dataset_match import check_alike
+from trainer.spec.defaults import Resolved, resolve
+from trainer.spec.job import JobSpec
 
 NO_SPEED = "no job with this encoder and side has ended yet, so no speed is known"
 CPU_FLOPS_PER_S = 1e11

@@ -15,7 +15,7 @@ from service.jobs.planner import names_in, plan
 from service.ledger.journaled_store import JournaledStore
 from service.store.errors import StoreUnavailable
 from service.store.models import DatasetRecord, Submission, Submitted
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 SYNCS = 16
 """Folders that wait for the disk at once: its journal takes them as one."""

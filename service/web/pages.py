@@ -12,7 +12,7 @@ from service.store.errors import NotFound
 from service.web.assets import Assets
 from trainer.ingest_options import IngestOptions
 from trainer.methods.specs import SIGNALS
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 router = APIRouter(include_in_schema=False)
 

@@ -16,8 +16,8 @@ from benchmarks.gpu_parts.contest import Ground
 from benchmarks.gpu_parts.recipe import Epoch, MeanLoss, Told, recipe
 from trainer.data.pack import META
 from trainer.methods.moco.defaults import moco_of
-from trainer.recipes import with_preset
-from trainer.spec import IngestSpec, JobSpec
+from trainer.spec.job import IngestSpec, JobSpec
+from trainer.spec.presets import with_preset
 
 
 def test_all_parts_are_run_and_the_table_comes_last(

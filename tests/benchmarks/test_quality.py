@@ -10,8 +10,8 @@ from benchmarks.quality import difference
 from benchmarks.reference import Trainer
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.data.pack import Pack
-from trainer.spec import JobSpec
-from trainer.suggest import resolve
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
 
 
 def test_welch_by_hand() -> None:

@@ -6,7 +6,7 @@ from tests.mutants.runner import Mutant
 
 RANDOM = "tests/trainer/rng/test_philox.py::test_"
 VERDICTS = "tests/trainer/schema/test_verdicts.py::test_"
-ADDED = "tests/trainer/test_added.py::test_"
+ADDED = "tests/trainer/spec/test_added_fields.py::test_"
 
 LEARNING: Final = (
     Mutant(
@@ -25,7 +25,7 @@ LEARNING: Final = (
     ),
     Mutant(
         "an old job gets the new order",
-        "trainer/added.py",
+        "trainer/spec/added_fields.py",
         '    ("order", 1),\n',
         '    ("order", 2),\n',
         (ADDED + "an_old_resolved_spec_keeps_every_rule_of_its_version",),

@@ -19,7 +19,7 @@ from service.settings import ApiSettings
 from service.store.models import DatasetRecord, Lease, NewDataset, NewJob
 from service.store.store import Store, open_store
 from trainer.schema.events import DatasetFacts, FileRecord
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 KEY = "moco_test_key_0123456789"
 SHA256 = "0" * 64

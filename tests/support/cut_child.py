@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.ending import run_to_end
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from trainer.train import Machine, Places, train
 from trainer.util.failpoints import SETTING
 from worker.process import child_main

@@ -10,7 +10,7 @@ from trainer.data.ingest import ingest
 from trainer.data.items import Limits
 from trainer.data.pack import Pack
 from trainer.schema.events import DatasetFacts, Event, StoredAs
-from trainer.spec import IngestSpec, SourceFormat
+from trainer.spec.job import IngestSpec, SourceFormat
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from service.store.store import Store, open_store
 from tests.support.processes import alive, children_of, wait_until
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.schema.events import EVENT, DatasetFacts, Event
-from trainer.spec import IngestSpec, JobSpec
-from trainer.suggest import resolve
+from trainer.spec.defaults import resolve
+from trainer.spec.job import IngestSpec, JobSpec
 
 ROOT = Path(__file__).parents[2]
 QUICK = {

@@ -14,7 +14,7 @@ from tests.support.cuts import STEPS, End, end, mixed_pack, spec
 from trainer import checkpoints
 from trainer.assemble import open_run
 from trainer.schema.events import Ended
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from trainer.state import collect
 from trainer.train import Machine, Places, train
 

@@ -11,7 +11,7 @@ from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
 from trainer.nn.views import tensors_of
 from trainer.run import Run
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 ROWS, BATCH, EPOCHS = 20, 8, 2
 STEPS = EPOCHS * 3  # the last batch of an epoch has 4 rows

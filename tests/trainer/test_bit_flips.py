@@ -13,7 +13,7 @@ from tests.support.cuts import End, end, mixed_pack, spec
 from trainer import checkpoints
 from trainer.checkpoints import META, STATE
 from trainer.schema.errors import CheckpointError
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from trainer.train import Machine, Places, train
 from trainer.util.atomic_files import MANIFEST
 

@@ -18,7 +18,7 @@ from trainer.looking import CapturedLook, EagerLook
 from trainer.method import StepOutput
 from trainer.run import Run
 from trainer.schema.events import Ended, Event, Logged
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from trainer.state import collect
 from trainer.stepping import EagerStepping
 from trainer.train import train

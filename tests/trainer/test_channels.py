@@ -20,8 +20,8 @@ from trainer.encoders.build import build_encoder
 from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.optim.spec import CosineSpec
 from trainer.schema.errors import SpecError
-from trainer.spec import JobSpec
-from trainer.suggest import COLOUR, resolve
+from trainer.spec.defaults import COLOUR, resolve
+from trainer.spec.job import JobSpec
 from trainer.train import Places, train
 from trainer.views import colour
 from trainer.views.spec import ViewsSpec

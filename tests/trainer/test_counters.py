@@ -26,7 +26,7 @@ from trainer.assemble import Places, open_run
 from trainer.hidden import Hidden
 from trainer.losses import info_nce
 from trainer.run import Run
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 META = torch.device("meta")
 ROWS, BATCH, SIDE_PX, STEPS = 70, 16, 16, 2

@@ -5,7 +5,7 @@ import pytest
 
 from trainer.enlarging import enlarged_views
 from trainer.schema.events import DatasetFacts, SideHistogram
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from trainer.views.spec import ViewsSpec
 
 

@@ -16,8 +16,8 @@ from trainer.data.source import RowSource
 from trainer.encoders.build import encoder_for
 from trainer.evaluation import Evaluation, plan_evaluation
 from trainer.method import load_method
-from trainer.spec import JobSpec
-from trainer.suggest import resolve
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
 from trainer.views.views import Views
 
 CPU = torch.device("cpu")

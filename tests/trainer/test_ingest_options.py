@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from trainer.ingest_options import LIMITS, USUAL, IngestOptions, window_of
-from trainer.spec import IngestSpec
+from trainer.spec.job import IngestSpec
 
 
 @pytest.mark.parametrize(

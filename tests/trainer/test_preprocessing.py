@@ -12,8 +12,8 @@ from tests.support.ingests import ingested
 from trainer.exports.snippets import preprocess_code
 from trainer.ingest_options import Alpha, ShrinkFilter
 from trainer.preprocessing import as_json, from_json, preprocessing
-from trainer.spec import JobSpec
-from trainer.suggest import resolve
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
 
 SIDE_PX = 64
 """As stored, and as the network sees it: no crop or resize of the evaluation is in between."""

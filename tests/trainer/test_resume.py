@@ -15,7 +15,7 @@ from trainer.checkpoints import load_newest
 from trainer.methods.specs import SIGNALS
 from trainer.schema.errors import DivergedError, SpecError
 from trainer.schema.events import Ended, Event
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from trainer.train import Machine, Places, train
 from trainer.views import compiled
 from trainer.write_behind import WriteBehind

@@ -15,12 +15,12 @@ from trainer.data.items import Item, Split
 from trainer.data.labels import ClassNames
 from trainer.data.writer import PackWriter
 from trainer.encoders.spec import EncoderSpec
-from trainer.estimate import estimate
 from trainer.ingest_options import USUAL
-from trainer.rules import steps_per_epoch
 from trainer.schema.errors import SpecError
-from trainer.spec import JobSpec
-from trainer.suggest import resolve
+from trainer.spec.cost import estimate
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
+from trainer.spec.rules import steps_per_epoch
 from trainer.views.spec import ViewsSpec
 
 SPLITS: tuple[Split | None, ...] = ("train", "train", "val", "test", None)

@@ -11,7 +11,7 @@ import torch
 import torch.utils.deterministic
 
 from trainer.schema.errors import SpecError
-from trainer.spec import Precision
+from trainer.spec.job import Precision
 
 
 @dataclass(frozen=True, slots=True)

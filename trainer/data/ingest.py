@@ -30,7 +30,7 @@ from trainer.schema.events import (
     Logged,
     Published,
 )
-from trainer.spec import IngestSpec
+from trainer.spec.job import IngestSpec
 from trainer.util.atomic_files import FULL_DISK
 
 Emit = Callable[[Event], None]

@@ -11,8 +11,8 @@ from trainer.data.pack import PREVIEW, Pack
 from trainer.data.source import RowSource
 from trainer.data.values import pictured
 from trainer.rng.philox import shuffled
-from trainer.spec import JobSpec
-from trainer.suggest import resolve
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
 from trainer.views.views import Views
 
 PREVIEW_ROWS = 8

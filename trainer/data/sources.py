@@ -24,7 +24,7 @@ from trainer.data.streams import Stream, open_stream
 from trainer.data.tars import BLOCK_BYTES, looks_like_tar, tar_listing
 from trainer.data.zips import zip_listing
 from trainer.schema.errors import DataError, DatasetMissing
-from trainer.spec import SourceFormat
+from trainer.spec.job import SourceFormat
 
 KINDS_HINT = (
     "Send a folder, zip, tar (.gz, .bz2, .xz, .zst), npz, npy, parquet or idx-ubyte file of images."

@@ -8,8 +8,8 @@ from trainer.accel.ops import Accelerator, use_matmul_convs
 from trainer.batchnorm.split import SplitBatchNorm2d
 from trainer.encoders.small import SmallEncoder
 from trainer.encoders.spec import EncoderSpec
-from trainer.rules import SMALL_SIDE_PX
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
+from trainer.spec.rules import SMALL_SIDE_PX
 
 RGB = 3
 """Channels where a spec names none: jobs of older versions knew no others."""

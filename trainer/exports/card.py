@@ -12,8 +12,8 @@ from trainer.preprocessing import Preprocessing
 from trainer.schema.artifact_names import MODEL, PROCESSOR
 from trainer.schema.events import DatasetFacts
 from trainer.schema.verdicts import BASELINES, judge
-from trainer.spec import JobSpec
-from trainer.suggest import RGB, rules_for, trained_on
+from trainer.spec.defaults import RGB, rules_for, trained_on
+from trainer.spec.job import JobSpec
 
 TITLE = """# {name}
 

@@ -32,7 +32,7 @@ from trainer.schema.artifact_names import (
     WEIGHTS,
 )
 from trainer.schema.events import DatasetFacts, Profiled, Published
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from trainer.util.atomic_files import write_synced
 from trainer.util.failpoints import reach
 from trainer.views.views import Views

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from trainer.nn.towers import feature_dim
 from trainer.preprocessing import RGB, Preprocessing
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 # What a layer of the small encoder is made from: attributes of the torch layer, by its class.
 _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {

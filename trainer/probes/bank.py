@@ -27,7 +27,7 @@ from trainer.probes.encoder import Looker
 from trainer.rng.philox import shuffled
 from trainer.rng.seeds import derived_seed
 from trainer.schema.artifact_names import TABLE
-from trainer.spec import ProbeSpec
+from trainer.spec.job import ProbeSpec
 from trainer.util.atomic_files import write_synced
 
 KEPT = 4

@@ -22,7 +22,7 @@ from trainer.method import load_method
 from trainer.schema.artifact_names import WEIGHTS
 from trainer.schema.errors import CheckpointError, EncoderGone
 from trainer.schema.events import ValueMapping
-from trainer.spec import ProbeSpec
+from trainer.spec.job import ProbeSpec
 from trainer.state import METHOD
 from trainer.views.views import Views
 

@@ -33,7 +33,7 @@ from trainer.probes.upload import decode_upload
 from trainer.schema.artifact_names import ANSWER, SHEET, TILES
 from trainer.schema.errors import SpecError
 from trainer.schema.events import Ended, Event, Published
-from trainer.spec import ProbeSpec
+from trainer.spec.job import ProbeSpec
 from trainer.util.atomic_files import write_blocks
 
 FOLDER = "answer"

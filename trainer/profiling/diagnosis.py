@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from trainer.methods.specs import part_of
 from trainer.schema.events import DatasetFacts, Phase
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from trainer.timing.phase_totals import OCCASIONS, Times
 
 GPU_BATCH_ROWS = 256

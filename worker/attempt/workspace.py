@@ -7,11 +7,11 @@ from pydantic import ValidationError
 
 from service.ledger.writer import AttemptLedger
 from service.store.models import Lease
-from trainer.added import settled
 from trainer.schema.base import Record
 from trainer.schema.errors import EncoderGone, SpecError
 from trainer.schema.events import Ended
-from trainer.spec import IngestSpec, JobSpec, ProbeSpec
+from trainer.spec.added_fields import settled
+from trainer.spec.job import IngestSpec, JobSpec, ProbeSpec
 from worker.attempt.leftovers import remove_partial_files
 from worker.process.child_request import RESULT_FILE, SPEC_FILE, ChildRequest
 

@@ -24,7 +24,7 @@ from trainer.fingerprint import code_sha256
 from trainer.methods.specs import method_names, part_of
 from trainer.probes.run import run_probe
 from trainer.schema.events import Ended, Event
-from trainer.spec import IngestSpec, JobSpec, ProbeSpec
+from trainer.spec.job import IngestSpec, JobSpec, ProbeSpec
 from trainer.train import Emit, Machine, Places, train
 from worker.process.child_request import SPEC_FILE, ChildRequest
 from worker.process.event_pipe import Emitter, listen

@@ -14,7 +14,7 @@ from service.observability.metrics import SIGNAL_METRICS, Instruments
 from service.store.models import JobRecord, Lease
 from trainer.methods.specs import part_of
 from trainer.schema.events import Checkpointed, Ended, Evaluated, Started, Stepped
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from worker.attempt.progress import PendingEvent
 from worker.attempt.workspace import AnySpec
 from worker.telemetry.gpu import Gpu, gpu_index, installed, read_gpu

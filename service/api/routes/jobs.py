@@ -36,7 +36,7 @@ from service.server.strict_json import StrictRoute
 from service.store.errors import NotFound
 from service.store.models import JobRecord, Status
 from service.store.store import Store
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 AfterId = Annotated[
     str | None,

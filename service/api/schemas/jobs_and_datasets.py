@@ -26,7 +26,7 @@ from trainer.ingest_options import USUAL, IngestOptions
 from trainer.schema.base import Record
 from trainer.schema.events import DatasetFacts, Judged, Profiled, StoredAs
 from trainer.schema.verdicts import judge
-from trainer.spec import SourceFormat
+from trainer.spec.job import SourceFormat
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 JSON_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}

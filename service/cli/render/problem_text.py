@@ -94,7 +94,7 @@ def _correction(problem: Problem) -> str:
 
 def _meant(name: str) -> str:
     """Return the field of a job spec whose name is similar to `name`."""
-    from trainer.spec import JobSpec
+    from trainer.spec.job import JobSpec
 
     schema = JobSpec.model_json_schema()
     parts = (schema, *schema.get("$defs", {}).values())

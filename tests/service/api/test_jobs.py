@@ -20,11 +20,11 @@ from tests.support.api import (
 )
 from tests.support.du import du
 from tests.support.redis import worker
-from trainer.estimate import estimate
 from trainer.schema.events import SideHistogram
 from trainer.schema.verdicts import of_code
-from trainer.spec import JobSpec
-from trainer.suggest import resolve
+from trainer.spec.cost import estimate
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
 
 
 @pytest.fixture(scope="module")

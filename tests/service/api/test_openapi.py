@@ -13,7 +13,7 @@ from service.api.schemas import examples, job_history, jobs_and_datasets, neighb
 from service.app import ROUTERS
 from service.server.problems import KINDS
 from tests.support.api import Loose, RunningApi, finished_job, ready_dataset
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 
 @pytest.fixture(scope="module")

@@ -450,7 +450,7 @@ def test_a_wrong_key(api: RunningApi) -> None:
 
 
 def test_a_spec_object_is_sent_as_the_user_wrote_it(api: RunningApi, real: Client) -> None:
-    from trainer.spec import JobSpec
+    from trainer.spec.job import JobSpec
 
     ready_dataset(api.store, "typed")
     job = real.jobs.create(JobSpec(dataset="typed", epochs=4))

@@ -21,7 +21,7 @@ from service.settings import ApiSettings
 from tests.support.api import KEY, Loose, RunningApi, claim, ready_dataset
 from tests.support.processes import wait_until
 from trainer.ingest_options import IngestOptions
-from trainer.spec import IngestSpec
+from trainer.spec.job import IngestSpec
 
 RANDOM = random.Random(7)
 CONTENT = RANDOM.randbytes(3 * 2**20 + 12_345)

@@ -14,7 +14,7 @@ from service.ledger.journaled_store import JournaledStore
 from service.store.errors import IdempotencyConflict, StoreUnavailable
 from service.store.models import DatasetRecord, Submission, Submitted
 from tests.support.api import facts
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 READY = DatasetRecord(
     id="ds_1",

@@ -15,7 +15,7 @@ from tests.support.pretend_gpu.counts import Counts, Reading, Recording
 from tests.support.pretend_gpu.cuda import pretend_gpu
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.schema.events import Ended, Event, Logged, Started
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from trainer.train import Machine as DeviceConfig
 from trainer.train import Places as RunPaths
 from trainer.train import train

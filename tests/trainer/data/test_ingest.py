@@ -31,7 +31,7 @@ from trainer.data.rows import BadImage
 from trainer.data.rows_writer import HashedFile
 from trainer.schema.errors import DataError, DatasetMissing, StorageError
 from trainer.schema.events import Event, Ingesting, Published
-from trainer.spec import IngestSpec
+from trainer.spec.job import IngestSpec
 
 FILES = {
     "cat/1.png": png(1),

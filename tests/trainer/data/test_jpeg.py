@@ -18,7 +18,7 @@ from trainer.data.source import RowSource
 from trainer.fingerprint import fingerprint
 from trainer.schema.errors import DataError
 from trainer.schema.events import Event
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from trainer.train import Places, train
 
 CPU = torch.device("cpu")

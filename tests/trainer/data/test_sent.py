@@ -11,7 +11,7 @@ from PIL import Image
 from trainer.data.ingest import run_ingest
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
-from trainer.spec import IngestSpec
+from trainer.spec.job import IngestSpec
 
 TURNED = 6
 """EXIF: turn it by a quarter."""

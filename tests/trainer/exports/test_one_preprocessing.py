@@ -31,8 +31,8 @@ from trainer.data.ingest import run_ingest
 from trainer.data.pack import Pack
 from trainer.probes.encoder import load_looker
 from trainer.probes.upload import decode_upload
-from trainer.spec import IngestSpec, JobSpec, ProbeSpec
-from trainer.suggest import resolve
+from trainer.spec.defaults import resolve
+from trainer.spec.job import IngestSpec, JobSpec, ProbeSpec
 
 Values = NDArray[np.float32]
 """Embeddings [N, D]."""

@@ -23,7 +23,6 @@ from torch import nn
 from tests.support.reference_views import reference_plain
 from tests.support.tiny_pack import write_pack
 from tests.support.tools import needs
-from trainer.added import settled
 from trainer.data.pack import Pack
 from trainer.data.source import RowSource
 from trainer.encoders.build import build_encoder
@@ -35,8 +34,9 @@ from trainer.preprocessing import from_json, preprocessing
 from trainer.schema.errors import StorageError
 from trainer.schema.events import Published
 from trainer.schema.verdicts import of_code
-from trainer.spec import JobSpec
-from trainer.suggest import resolve
+from trainer.spec.added_fields import settled
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
 from trainer.views.spec import ViewsSpec
 from trainer.views.views import Views
 

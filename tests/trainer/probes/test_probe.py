@@ -28,8 +28,8 @@ from trainer.probes.search import chosen_rows
 from trainer.probes.upload import BYTES_MAX, decode_upload
 from trainer.schema.errors import BadProbe, EncoderGone, SpecError, TrainerError
 from trainer.schema.events import Event, Published
-from trainer.spec import IngestSpec, JobSpec, ProbeSpec
-from trainer.suggest import resolve
+from trainer.spec.defaults import resolve
+from trainer.spec.job import IngestSpec, JobSpec, ProbeSpec
 from trainer.train import Places, train
 
 ROWS = 150

@@ -9,8 +9,8 @@ import pytest
 from trainer.profiling.diagnosis import NETWORK, RULES, Case, diagnose
 from trainer.profiling.profiler import profile_of
 from trainer.schema.events import DatasetFacts, Phase
-from trainer.spec import JobSpec
-from trainer.suggest import resolve
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
 from trainer.timing.phase_totals import OCCASIONS, Times
 
 FACTS = DatasetFacts(

@@ -10,7 +10,7 @@ from tests.support.tiny_pack import blobs, write_pack
 from trainer.fingerprint import spec_sha256
 from trainer.profiling import profiler
 from trainer.schema.events import EVENT, Event, Phase, Profiled
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from trainer.train import Machine, Places, train
 
 ROWS, BATCH, EPOCHS = 72, 8, 3

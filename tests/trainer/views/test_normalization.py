@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from tests.trainer.test_recipes import FACTS
+from tests.trainer.spec.test_presets import FACTS
 from trainer.data.canvas import Canvas
 from trainer.schema.errors import SpecError
 from trainer.views.normalization import normalization

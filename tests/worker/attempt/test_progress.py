@@ -14,7 +14,7 @@ from trainer.schema.events import (
     Started,
     Stepped,
 )
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from worker.attempt.progress import EventFold, Progress, folded
 from worker.attempt.workspace import workspace_of
 

@@ -10,7 +10,7 @@ from service.server.api_keys import Keys
 from service.store.models import Lease
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.schema.events import Checkpointed, Ended, Event, Started, Stepped
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 from worker.attempt.progress import EventFold
 from worker.telemetry.metrics import WorkerMetrics
 from worker.telemetry.metrics_server import MetricsServer

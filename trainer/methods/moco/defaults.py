@@ -1,9 +1,9 @@
 """Defaults of Momentum Contrast, each with its reason."""
 
 from trainer.methods.moco.spec import MoCoSpec
-from trainer.rules import POINTS, Choice, Rules, is_small, power_of_two_at_most, steps_of
 from trainer.schema.events import DatasetFacts
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
+from trainer.spec.rules import POINTS, Choice, Rules, is_small, power_of_two_at_most, steps_of
 
 READ_QUICKLY = 4096
 """So many negatives are read in a tenth of a step of the small encoder."""

@@ -16,7 +16,7 @@ from trainer.nn.towers import Tower, feature_dim
 from trainer.nn.views import Batch, View
 from trainer.rng.philox import NEWEST_ORDER, shuffled
 from trainer.rng.seeds import derived_seed
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 
 class MoCo(Method):

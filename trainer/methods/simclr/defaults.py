@@ -1,8 +1,8 @@
 """Defaults of SimCLR, each with its reason."""
 
-from trainer.rules import Choice, Rules, is_small
 from trainer.schema.events import DatasetFacts
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
+from trainer.spec.rules import Choice, Rules, is_small
 
 
 def _temperature(spec: JobSpec, _facts: DatasetFacts) -> Choice:

@@ -12,7 +12,7 @@ from trainer.methods.simclr.spec import SimCLRSpec
 from trainer.nn.towers import Tower, feature_dim
 from trainer.nn.views import Batch, View, joined_views
 from trainer.nt_xent import nt_xent
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 
 class SimCLR(Method):

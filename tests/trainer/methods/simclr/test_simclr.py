@@ -13,7 +13,7 @@ from trainer.encoders.build import encoder_for
 from trainer.method import Method, load_method
 from trainer.methods.simclr.method import SimCLR
 from trainer.nn.views import Batch, Pixels
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 ROWS, SIDE_PX, T = 6, 16, 0.4
 

@@ -1,6 +1,6 @@
 """A training job in words: the HTTP body, the Redis payload, and the file beside the weights.
 
-What is left out (None) is filled in by `trainer.suggest.resolve`, each value with its reason.
+What is left out (None) is filled in by `trainer.spec.defaults.resolve`, each value with its reason.
 A new method is one folder under `trainer/methods/` and one member of its `specs.MethodSpec`.
 """
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from trainer.schema.events import DatasetFacts
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 SMALL_SIDE_PX = 64
 """Up to this side the authors' CIFAR recipe is the model, above it their ImageNet recipe."""

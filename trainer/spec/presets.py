@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from trainer.schema.errors import SpecError
-from trainer.spec import JobSpec, PresetName
+from trainer.spec.job import JobSpec, PresetName
 
 Nested = dict[str, Any]
 

@@ -9,11 +9,11 @@ import pytest
 
 from trainer.methods.moco.defaults import moco_of
 from trainer.optim.optimizer import Horizon, lr_at
-from trainer.recipes import PRESETS, with_preset
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
-from trainer.spec import JobSpec, PresetName
-from trainer.suggest import resolve
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec, PresetName
+from trainer.spec.presets import PRESETS, with_preset
 
 FACTS = DatasetFacts(
     rows=50_000,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from trainer.methods.cost import MethodCost
 from trainer.methods.specs import part_of
-from trainer.rules import SMALL_SIDE_PX, steps_per_epoch
 from trainer.schema.events import DatasetFacts
-from trainer.spec import JobSpec
-from trainer.suggest import trained_on
+from trainer.spec.defaults import trained_on
+from trainer.spec.job import JobSpec
+from trainer.spec.rules import SMALL_SIDE_PX, steps_per_epoch
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,11 @@ from pydantic import BaseModel
 
 from trainer.evaluators.knn.spec import K_MAX, K_MIN, K_SHARE
 from trainer.methods.specs import part_of
-from trainer.recipes import with_preset
-from trainer.rules import (
+from trainer.schema.errors import SpecError
+from trainer.schema.events import DatasetFacts
+from trainer.spec.job import JobSpec
+from trainer.spec.presets import with_preset
+from trainer.spec.rules import (
     POINTS,
     Choice,
     Rules,
@@ -20,9 +23,6 @@ from trainer.rules import (
     power_of_two_at_most,
     steps_of,
 )
-from trainer.schema.errors import SpecError
-from trainer.schema.events import DatasetFacts
-from trainer.spec import JobSpec
 from trainer.views.normalization import normalization
 
 RGB = 3

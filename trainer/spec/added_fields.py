@@ -6,7 +6,7 @@ which changes the result lists it here, so that such a job ends with its old bit
 
 from typing import Any
 
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 ADDED: tuple[tuple[str, object], ...] = (
     ("order", 1),

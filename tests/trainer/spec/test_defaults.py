@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.methods.moco.defaults import moco_of
-from trainer.rules import steps_per_epoch
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
-from trainer.spec import JobSpec
-from trainer.suggest import resolve, rules_for
+from trainer.spec.defaults import resolve, rules_for
+from trainer.spec.job import JobSpec
+from trainer.spec.rules import steps_per_epoch
 
 
 def facts(rows: int, side_px: int = 32, label_rows: tuple[int, ...] = ()) -> DatasetFacts:

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.added import settled
 from trainer.fingerprint import spec_sha256
 from trainer.optim.optimizer import Horizon, lr_at
 from trainer.rng.philox import shuffled
-from trainer.spec import JobSpec
-from trainer.suggest import resolve
+from trainer.spec.added_fields import settled
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
 
 OLD = json.loads(
     """{"dataset":"made-up","test_dataset":null,"name":null,"epochs":2,"batch_rows":8,
