@@ -21,7 +21,7 @@ from benchmarks.images import ImageSet, prepared
 from benchmarks.results import Section, add_options, publish, tell
 from trainer.accel.device import Machine
 from trainer.accel.malloc import keep_freed_memory
-from trainer.data.pack import Pack
+from trainer.data.pack.format import Pack
 from trainer.schema.events import Evaluated, Event, Judged
 from trainer.schema.verdicts import BASELINES
 from trainer.spec.defaults import resolve

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.data.pack import (
+from trainer.data.pack.format import (
     INDEX,
     INDEX_FILE,
     META,

@@ -33,7 +33,7 @@ from benchmarks.results import command, cores, hardware, tell, versions
 from trainer.accel.device import Machine
 from trainer.assemble import Places
 from trainer.data.ingest import ingest
-from trainer.data.pack import META
+from trainer.data.pack.format import META
 from trainer.spec.job import IngestSpec
 
 SECONDS = 440.0

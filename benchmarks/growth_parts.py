@@ -24,8 +24,8 @@ from benchmarks.arms.ours import spec_of
 from benchmarks.arms.views_pack import two_views
 from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
-from trainer.data.pack import Pack
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
+from trainer.data.pack.format import Pack
 from trainer.method import Method
 from trainer.rng.philox import shuffled
 from trainer.run import Run

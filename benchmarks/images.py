@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from trainer.data.folders import open_folder
 from trainer.data.ingest import ingest
-from trainer.data.items import SUFFIXES, BadFile, Limits, Listing
-from trainer.data.zips import open_zip
+from trainer.data.readers.folder import open_folder
+from trainer.data.readers.items import SUFFIXES, BadFile, Limits, Listing
+from trainer.data.readers.zip import open_zip
 from trainer.demo import digits
 from trainer.spec.job import IngestSpec
 

@@ -30,8 +30,8 @@ from trainer.accel.device import Machine
 from trainer.accel.device import prepared as prepared_machine
 from trainer.accel.malloc import keep_freed_memory
 from trainer.assemble import make_views
-from trainer.data.pack import Pack
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
+from trainer.data.pack.format import Pack
 from trainer.evaluation import plan_evaluation
 from trainer.method import Method
 from trainer.schema.events import Evaluated, Event

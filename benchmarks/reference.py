@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from trainer.data.pack import Pack
+from trainer.data.pack.format import Pack
 from trainer.encoders.build import build_encoder
 from trainer.methods.moco.defaults import moco_of
 from trainer.nn.towers import feature_dim

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from service.store.settings import StoreSettings
-from trainer.ingest_options import SIDE_PX_LIMIT, USUAL, IngestOptions
+from trainer.data.spec import SIDE_PX_LIMIT, USUAL, IngestOptions
 
 OWN_PATHS = frozenset(
     {"v1", "ui", "docs", "sign-in", "sign-out", "metrics", "livez", "readyz", "version"}

@@ -24,8 +24,8 @@ from trainer import embed_command
 from trainer.accel.device import Machine
 from trainer.accel.malloc import keep_freed_memory
 from trainer.data.ingest import run_ingest
+from trainer.data.spec import USUAL, IngestOptions
 from trainer.ending import run_to_end
-from trainer.ingest_options import USUAL, IngestOptions
 from trainer.schema.errors import StorageError
 from trainer.schema.events import (
     Checkpointed,

@@ -15,8 +15,8 @@ from trainer.accel.graphs import recorder_for
 from trainer.accel.ops import Accelerator
 from trainer.batches import Batches
 from trainer.captured import CapturedStepping
-from trainer.data.pack import Pack
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
+from trainer.data.pack.format import Pack
 from trainer.data.values import PLAIN, bounds_of, open_seen
 from trainer.encoders.build import encoder_for
 from trainer.evaluation import plan_evaluation

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
 from trainer.looking import Look
 from trainer.nn.views import Batch
 from trainer.optim.optimizer import Horizon

@@ -26,15 +26,15 @@ from trainer.accel.device import Machine, prepared
 from trainer.data.canvases import canvas_of
 from trainer.data.images import strict_pillow
 from trainer.data.ingest import Decode, Row, decoded_chunks
-from trainer.data.items import BadFile, Item, Limits
-from trainer.data.labels import ClassNames, labels_of_rows
+from trainer.data.labels.classes import ClassNames, labels_of_rows
+from trainer.data.readers.detect import Asked, open_source
+from trainer.data.readers.items import BadFile, Item, Limits
 from trainer.data.rows import Decoded
-from trainer.data.sources import Asked, open_source
+from trainer.data.spec import USUAL
 from trainer.data.values import stored_row
 from trainer.encoders.build import build_encoder
 from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING, GROUP_ROWS
-from trainer.ingest_options import USUAL
 from trainer.nn.towers import feature_dim
 from trainer.preprocessing import Preprocessing, from_json
 from trainer.schema.artifact_names import CONFIG, PREPROCESS, WEIGHTS

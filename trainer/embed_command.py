@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.accel.device import Machine
-from trainer.data.items import BadFile
+from trainer.data.readers.items import BadFile
 from trainer.embed import Embedded, embed
 from trainer.schema.errors import TrainerError
 

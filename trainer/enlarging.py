@@ -2,7 +2,7 @@
 
 from math import ceil, sqrt
 
-from trainer.ingest_options import SIDE_PX_LIMIT
+from trainer.data.spec import SIDE_PX_LIMIT
 from trainer.schema.events import DatasetFacts, DataWarning, SideHistogram
 from trainer.spec.job import JobSpec
 

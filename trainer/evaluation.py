@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.data.pack import Pack
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
+from trainer.data.pack.format import Pack
 from trainer.evaluators.knn.evaluator import knn_top1
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.method import Method

@@ -8,7 +8,7 @@ use as well. Loads no tensors.
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainer.ingest_options import Alpha, ShrinkFilter
+from trainer.data.spec import Alpha, ShrinkFilter
 from trainer.schema.events import DatasetFacts, ValueMapping
 from trainer.spec.job import JobSpec
 from trainer.views.normalization import normalization

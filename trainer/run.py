@@ -10,7 +10,7 @@ import torch
 
 from trainer.accel.device import Place
 from trainer.batches import Batches
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
 from trainer.evaluation import Evaluation
 from trainer.exports.publish import Export, publish
 from trainer.history import History

@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 from benchmarks.arms.interface import Arm, Setup
 from benchmarks.arms.views_pack import CPU, PackViews  # first, before torch is loaded
 from trainer.data.ingest import ingest
-from trainer.data.pack import Pack
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
+from trainer.data.pack.format import Pack
 from trainer.spec.job import IngestSpec
 
 

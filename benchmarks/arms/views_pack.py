@@ -14,8 +14,8 @@ from benchmarks.arms.ours import spec_of
 from trainer.accel.device import Place
 from trainer.assemble import make_views
 from trainer.data.canvas import Canvas
-from trainer.data.pack import Pack
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
+from trainer.data.pack.format import Pack
 from trainer.spec.defaults import resolve
 from trainer.views.views import Views
 

@@ -21,7 +21,7 @@ from benchmarks.gpu_parts.ceilings import settle
 from benchmarks.gpu_parts.practice import QuickStep, batches, views_on
 from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
-from trainer.data.pack import Pack
+from trainer.data.pack.format import Pack
 from trainer.run import Run
 from trainer.spec.job import JobSpec
 

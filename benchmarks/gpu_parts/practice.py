@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.arms.pil_views import Pair, TwoViews
 from benchmarks.gpu_parts.case import Case
 from benchmarks.practice import PracticeStep
-from trainer.data.pack import Pack
+from trainer.data.pack.format import Pack
 
 AHEAD = 1
 """Batches that each worker has ready."""

@@ -15,7 +15,7 @@ from service.settings import ApiSettings
 from service.store.errors import WrongState
 from service.store.models import DatasetRecord, NewJob
 from service.store.store import Store
-from trainer.ingest_options import LIMITS, IngestOptions
+from trainer.data.spec import LIMITS, IngestOptions
 from trainer.spec.job import IngestSpec, SourceFormat
 
 

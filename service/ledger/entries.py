@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, SerializeAsAny, TypeAdapter, field_validator
 
 from service.store.models import Kind, NewJob, Status
-from trainer.ingest_options import USUAL, IngestOptions, StoredOptions
+from trainer.data.spec import USUAL, IngestOptions, StoredOptions
 from trainer.schema.base import Kept
 from trainer.schema.events import FileRecord, StoredAs
 

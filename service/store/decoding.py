@@ -17,7 +17,7 @@ from service.store.models import (
     WorkerRecord,
     WorkerState,
 )
-from trainer.ingest_options import StoredOptions
+from trainer.data.spec import StoredOptions
 from trainer.schema.events import DatasetFacts, FileRecord, StoredAs
 
 

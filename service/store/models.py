@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
-from trainer.ingest_options import USUAL, IngestOptions
+from trainer.data.spec import USUAL, IngestOptions
 from trainer.schema.base import Record
 from trainer.schema.events import DatasetFacts, FileRecord, StoredAs
 

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from service import ids
 from service.store.errors import NotFound
 from service.web.assets import Assets
-from trainer.ingest_options import IngestOptions
+from trainer.data.spec import IngestOptions
 from trainer.methods.specs import SIGNALS
 from trainer.spec.job import JobSpec
 

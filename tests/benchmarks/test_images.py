@@ -8,7 +8,7 @@ from PIL import Image
 from benchmarks.big_pack import write_big_pack
 from benchmarks.images import balanced, class_of, prepared
 from tests.support.images import png, write_zip
-from trainer.data.pack import Pack
+from trainer.data.pack.format import Pack
 
 
 def test_a_zip_becomes_folders_and_a_pack_of_the_same_pixels(tmp_path: Path) -> None:

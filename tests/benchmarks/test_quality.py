@@ -9,7 +9,7 @@ import torch
 from benchmarks.quality import difference
 from benchmarks.reference import Trainer
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.data.pack import Pack
+from trainer.data.pack.format import Pack
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from trainer.data.ingest import ingest
-from trainer.data.items import Limits
-from trainer.data.pack import Pack
+from trainer.data.pack.format import Pack
+from trainer.data.readers.items import Limits
 from trainer.schema.events import DatasetFacts, Event, StoredAs
 from trainer.spec.job import IngestSpec, SourceFormat
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.pack import (
+from trainer.data.pack.format import (
     INDEX,
     INDEX_FILE,
     META,

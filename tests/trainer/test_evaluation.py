@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.data.pack import Pack
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
+from trainer.data.pack.format import Pack
 from trainer.encoders.build import encoder_for
 from trainer.evaluation import Evaluation, plan_evaluation
 from trainer.method import load_method

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from tests.support.ingests import ingested
+from trainer.data.spec import Alpha, ShrinkFilter
 from trainer.exports.snippets import preprocess_code
-from trainer.ingest_options import Alpha, ShrinkFilter
 from trainer.preprocessing import as_json, from_json, preprocessing
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec

@@ -11,11 +11,11 @@ from tests.support.tiny_pack import blobs
 from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
 from trainer.data.images import decode_array
-from trainer.data.items import Item, Split
-from trainer.data.labels import ClassNames
-from trainer.data.writer import PackWriter
+from trainer.data.labels.classes import ClassNames
+from trainer.data.pack.writer import PackWriter
+from trainer.data.readers.items import Item, Split
+from trainer.data.spec import USUAL
 from trainer.encoders.spec import EncoderSpec
-from trainer.ingest_options import USUAL
 from trainer.schema.errors import SpecError
 from trainer.spec.cost import estimate
 from trainer.spec.defaults import resolve

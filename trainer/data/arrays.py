@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.images import decode_array
-from trainer.data.items import Item, Limits, Source
-from trainer.data.labels import ClassNames
-from trainer.data.streams import Stream, open_stream
+from trainer.data.labels.classes import ClassNames
+from trainer.data.readers.items import Item, Limits, Source
+from trainer.data.readers.stream import Stream, open_stream
 from trainer.schema.errors import DataError
 
 CHANNELS = (1, 3, 4)

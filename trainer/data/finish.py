@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainer.data.formats.pictures import shrink_of
+from trainer.data.pack.wide_values import is_number
 from trainer.data.rows import BadImage, Decoded, Kind
-from trainer.data.wide import is_number
-from trainer.ingest_options import CHANNELS_MAX, IngestOptions, ShrinkFilter
+from trainer.data.spec import CHANNELS_MAX, IngestOptions, ShrinkFilter
 
 Values = NDArray[Any]
 FILTERS: dict[ShrinkFilter, Image.Resampling] = {

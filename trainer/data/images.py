@@ -13,7 +13,7 @@ from PIL import Image
 from trainer.data.finish import Raster, finished
 from trainer.data.formats.pictures import Picture, check_size, pictures_of
 from trainer.data.rows import BadImage, Decoded
-from trainer.ingest_options import IngestOptions
+from trainer.data.spec import IngestOptions
 
 PAGES_BYTES, PAGES_RATIO = 16 * 1024**2, 4
 """Rows of one file may take so many bytes, and so many more for each byte of the file."""

@@ -9,17 +9,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from trainer.data.folders import Follow
 from trainer.data.images import strict_pillow
-from trainer.data.items import BadFile, Item, Limits, Source
 from trainer.data.jpeg import JPEG_CHANNELS, as_jpeg
-from trainer.data.labels import ClassNames
+from trainer.data.labels.classes import ClassNames
 from trainer.data.masks import with_mask
-from trainer.data.pack import REPORT
+from trainer.data.pack.format import REPORT
+from trainer.data.pack.wide_values import Extent, kept_in_16_bits
+from trainer.data.pack.writer import PackWriter
+from trainer.data.readers.detect import Asked, open_source
+from trainer.data.readers.folder import Follow
+from trainer.data.readers.items import BadFile, Item, Limits, Source
 from trainer.data.rows import BadImage, Decoded
-from trainer.data.sources import Asked, open_source
-from trainer.data.wide import Extent, kept_in_16_bits
-from trainer.data.writer import PackWriter
 from trainer.schema.errors import DataError, SpecError, StorageError
 from trainer.schema.events import (
     DatasetFacts,

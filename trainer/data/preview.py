@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainer.data.pack import PREVIEW, Pack
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
+from trainer.data.pack.format import PREVIEW, Pack
 from trainer.data.values import pictured
 from trainer.rng.philox import shuffled
 from trainer.spec.defaults import resolve

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.pack import Pack
+from trainer.data.pack.format import Pack
+from trainer.data.pack.wide_values import STEPS, Extent, kept_in_16_bits
 from trainer.data.rows import BadImage, Decoded, Kind
-from trainer.data.wide import STEPS, Extent, kept_in_16_bits
-from trainer.ingest_options import window_of
+from trainer.data.spec import window_of
 from trainer.schema.events import DatasetFacts, DataWarning, ValueMapping
 from trainer.views.spec import DATASET
 

@@ -13,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from trainer.data.pack import Pack
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
+from trainer.data.pack.format import Pack
 from trainer.views.views import Views
 
 BATCH_ROWS = 256

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from trainer.data.pack import Pack
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
+from trainer.data.pack.format import Pack
 from trainer.data.values import row_picture
 from trainer.exports import atlas, embeddings, weights
 from trainer.exports.card import card

@@ -20,8 +20,8 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from trainer.data.pack import Pack
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
+from trainer.data.pack.format import Pack
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING
 from trainer.probes.encoder import Looker
 from trainer.rng.philox import shuffled

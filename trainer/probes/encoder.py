@@ -14,7 +14,7 @@ from trainer.accel.device import Place
 from trainer.assemble import make_views
 from trainer.data.canvas import Canvas
 from trainer.data.canvases import canvas_of
-from trainer.data.pack import Pack
+from trainer.data.pack.format import Pack
 from trainer.data.rows import Decoded
 from trainer.data.values import PLAIN, bounds_of
 from trainer.encoders.build import build_encoder, encoder_for

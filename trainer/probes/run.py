@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from trainer.accel.device import Machine, Place, prepared
-from trainer.data.pack import Pack
+from trainer.data.loader import RowSource
+from trainer.data.pack.format import Pack
 from trainer.data.rows import Decoded
-from trainer.data.source import RowSource
 from trainer.data.values import (
     PLAIN,
     bounds_of,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.pack import Pack
+from trainer.data.pack.format import Pack
 from trainer.probes.bank import Bank
 
 CHOSEN_ROWS = 8

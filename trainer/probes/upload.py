@@ -4,8 +4,8 @@ from pathlib import Path
 
 from trainer.data.images import decode_file, strict_pillow
 from trainer.data.rows import BadImage, Decoded
+from trainer.data.spec import USUAL
 from trainer.data.values import PLAIN, stored_row
-from trainer.ingest_options import USUAL
 from trainer.schema.errors import BadProbe
 from trainer.schema.events import DatasetFacts
 

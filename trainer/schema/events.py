@@ -4,7 +4,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, TypeAdapter
 
-from trainer.ingest_options import Alpha, ShrinkFilter
+from trainer.data.spec import Alpha, ShrinkFilter
 from trainer.schema.base import Kept, Record
 from trainer.schema.signals import Signal
 

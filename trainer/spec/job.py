@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from trainer.data.spec import IngestOptions
 from trainer.encoders.spec import EncoderSpec
 from trainer.evaluators.knn.spec import KnnSpec
-from trainer.ingest_options import IngestOptions
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.methods.specs import MethodSpec
 from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec

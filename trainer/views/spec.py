@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from trainer.ingest_options import window_of
+from trainer.data.spec import window_of
 from trainer.schema.base import Record
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]

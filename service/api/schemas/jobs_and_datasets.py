@@ -22,7 +22,7 @@ from service.store.models import (
     JobRecord,
     Status,
 )
-from trainer.ingest_options import USUAL, IngestOptions
+from trainer.data.spec import USUAL, IngestOptions
 from trainer.schema.base import Record
 from trainer.schema.events import DatasetFacts, Judged, Profiled, StoredAs
 from trainer.schema.verdicts import judge

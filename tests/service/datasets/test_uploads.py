@@ -20,7 +20,7 @@ from service.errors import ServiceError
 from service.settings import ApiSettings
 from tests.support.api import KEY, Loose, RunningApi, claim, ready_dataset
 from tests.support.processes import wait_until
-from trainer.ingest_options import IngestOptions
+from trainer.data.spec import IngestOptions
 from trainer.spec.job import IngestSpec
 
 RANDOM = random.Random(7)

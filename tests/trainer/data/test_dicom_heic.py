@@ -23,7 +23,7 @@ from tests.support.ingests import ingested
 from trainer.data.formats.pictures import Picture, pictures_of
 from trainer.data.images import strict_pillow
 from trainer.data.rows import BadImage
-from trainer.ingest_options import USUAL
+from trainer.data.spec import USUAL
 
 
 def dicom(values: NDArray[Any], *, packing: UID = ExplicitVRLittleEndian, **tags: Any) -> bytes:  # noqa: ANN401

@@ -16,7 +16,7 @@ from tests.support.images import encoded
 from trainer.data.formats.pictures import Picture, pictures_of
 from trainer.data.images import decode_file, strict_pillow
 from trainer.data.rows import BadImage
-from trainer.ingest_options import USUAL, IngestOptions
+from trainer.data.spec import USUAL, IngestOptions
 
 STRICT = IngestOptions(keep_truncated=False)
 

@@ -9,9 +9,9 @@ from PIL import Image
 
 from tests.support.images import encoded, picture, png_of_size
 from trainer.data.images import decode_array, decode_file, strict_pillow
-from trainer.data.items import REASONS
+from trainer.data.readers.items import REASONS
 from trainer.data.rows import BadImage
-from trainer.ingest_options import IngestOptions
+from trainer.data.spec import IngestOptions
 
 
 def decoded(data: bytes, side_px_max: int = 256) -> NDArray[np.uint8]:

@@ -23,12 +23,12 @@ from PIL import Image
 
 from tests.support.images import encoded, picture, png, png_of_size, write_zip
 from tests.support.ingests import ingested
-from trainer.data import folders
 from trainer.data.ingest import IngestStopped, run_ingest
-from trainer.data.items import REASONS, Entry, Limits
-from trainer.data.regions import ELSEWHERE
+from trainer.data.pack.rows_writer import HashedFile
+from trainer.data.readers import folder
+from trainer.data.readers.items import REASONS, Entry, Limits
+from trainer.data.readers.regions import ELSEWHERE
 from trainer.data.rows import BadImage
-from trainer.data.rows_writer import HashedFile
 from trainer.schema.errors import DataError, DatasetMissing, StorageError
 from trainer.schema.events import Event, Ingesting, Published
 from trainer.spec.job import IngestSpec
@@ -442,7 +442,7 @@ def test_an_ingest_takes_no_longer_than_it_may(
     source = PACKERS[packer](tmp_path, {f"{n}.png": png(n) if n < 2 else b"" for n in range(99)})
     seconds = iter(range(10**6))
     clock = SimpleNamespace(monotonic=lambda: float(next(seconds)))
-    monkeypatch.setattr("trainer.data.items.time", clock)
+    monkeypatch.setattr("trainer.data.readers.items.time", clock)
     with pytest.raises(DataError, match="seconds_max, 2 s"):
         ingested(source, tmp_path / "out", seconds_max=2)
     assert ingested(source, tmp_path / "all", seconds_max=10**5).facts.rows == 2
@@ -477,7 +477,7 @@ def test_a_link_that_took_the_place_of_the_source_is_not_followed_out(
 def test_a_folder_that_became_a_link_is_not_followed_out(tmp_path: Path) -> None:
     """It is swapped between the look at the source and the look into the folder."""
     root = allowed(tmp_path)
-    walk = folders._Walk(root / "set", Limits(), folders.Follow(True, (root,)))
+    walk = folder._Walk(root / "set", Limits(), folder.Follow(True, (root,)))
     entries = {entry.name: entry for entry in map(walk.entry, walk.files())}
     (root / "set" / "deep").rename(root / "moved")
     (root / "set" / "deep").symlink_to(tmp_path / "set")
@@ -488,5 +488,5 @@ def test_a_folder_that_became_a_link_is_not_followed_out(tmp_path: Path) -> None
         entry.load()
     names = {file.name: file.fault for file in walk.files()}
     assert names["deep"] == ("refused", ELSEWHERE)
-    strict = folders._Walk(root / "set", Limits(), folders.Follow(False, (root,)))
+    strict = folder._Walk(root / "set", Limits(), folder.Follow(False, (root,)))
     assert {file.name for file in strict.files()} == {"a.png", "b.png", "deep"}

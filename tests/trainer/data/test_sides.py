@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from tests.support.images import encoded, write_zip
 from tests.support.ingests import ingested
-from trainer.data.pack import Pack
+from trainer.data.pack.format import Pack
 from trainer.data.sides import EDGES_PX, SideCounter
 from trainer.schema.events import DatasetFacts, SideHistogram
 

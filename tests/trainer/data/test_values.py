@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.support.ingests import Ingested, ingested
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
 from trainer.data.values import percentile, seen_in
 from trainer.schema.errors import DataError
 from trainer.views.spec import ViewsSpec

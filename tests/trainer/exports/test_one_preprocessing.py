@@ -28,7 +28,7 @@ from tests.support.pictures import write_pictures
 from trainer.__main__ import main
 from trainer.accel.device import Place
 from trainer.data.ingest import run_ingest
-from trainer.data.pack import Pack
+from trainer.data.pack.format import Pack
 from trainer.probes.encoder import load_looker
 from trainer.probes.upload import decode_upload
 from trainer.spec.defaults import resolve

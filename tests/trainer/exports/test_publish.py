@@ -23,8 +23,8 @@ from torch import nn
 from tests.support.reference_views import reference_plain
 from tests.support.tiny_pack import write_pack
 from tests.support.tools import needs
-from trainer.data.pack import Pack
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
+from trainer.data.pack.format import Pack
 from trainer.encoders.build import build_encoder
 from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.exports import atlas, card

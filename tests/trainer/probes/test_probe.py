@@ -19,7 +19,7 @@ from tests.support.api import facts
 from tests.support.images import encoded, picture
 from trainer.accel.device import Machine
 from trainer.data.ingest import ingest
-from trainer.data.pack import Pack
+from trainer.data.pack.format import Pack
 from trainer.demo.digits import enlarged, file_name, images
 from trainer.encoders.spec import EncoderSpec
 from trainer.probes import bank

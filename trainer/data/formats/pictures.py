@@ -21,7 +21,7 @@ from trainer.data.formats import dicoms, heics, jpegs, pngs, pnms, tiffs, webps
 from trainer.data.formats.contents import NAMES, format_of, words_for
 from trainer.data.formats.orientation import orientation_of, upright, upright_array
 from trainer.data.rows import BadImage
-from trainer.ingest_options import IngestOptions
+from trainer.data.spec import IngestOptions
 
 ASPECT_MAX: Final = 4
 """A longer side is shrunk to so many times the limit of the shorter one: canvases stay small."""

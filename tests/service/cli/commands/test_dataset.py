@@ -10,7 +10,7 @@ from service.cli import ingest_flags
 from service.cli.commands.dataset import name_of
 from tests.support.api import RunningApi, claim
 from tests.support.moco import Moco, answer
-from trainer.ingest_options import IngestOptions
+from trainer.data.spec import IngestOptions
 
 
 def archive(path: Path) -> Path:

@@ -5,7 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from trainer.ingest_options import LIMITS, USUAL, IngestOptions, window_of
+from trainer.data.spec import LIMITS, USUAL, IngestOptions, window_of
 from trainer.spec.job import IngestSpec
 
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from trainer.data.ingest import run_ingest
-from trainer.data.pack import Pack
-from trainer.data.source import RowSource
+from trainer.data.loader import RowSource
+from trainer.data.pack.format import Pack
 from trainer.spec.job import IngestSpec
 
 TURNED = 6

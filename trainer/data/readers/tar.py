@@ -12,10 +12,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainer.data.items import BadFile, Entry, Limits, Listing, refused
-from trainer.data.names import decoded_name, escape_fault, name_fault, shown_name, tidy
-from trainer.data.regions import Region, open_region, spooled
-from trainer.data.streams import Stream, stream_of
+from trainer.data.readers.item_names import decoded_name, escape_fault, name_fault, shown_name, tidy
+from trainer.data.readers.items import BadFile, Entry, Limits, Listing, refused
+from trainer.data.readers.regions import Region, open_region, spooled
+from trainer.data.readers.stream import Stream, stream_of
 
 BLOCK_BYTES = 512
 EXTENSION_BYTES_MAX = 1 << 20

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.data.items import SPLITS, Item
-from trainer.data.labels import ClassNames, RowLabels, labels_of_rows
-from trainer.data.pack import (
+from trainer.data.labels.classes import ClassNames, RowLabels, labels_of_rows
+from trainer.data.pack.format import (
     COUNTS,
     INDEX,
     INDEX_FILE,
@@ -30,9 +29,10 @@ from trainer.data.pack import (
     counted,
     rows_file,
 )
+from trainer.data.pack.wide_values import Extent, extent_of
+from trainer.data.readers.items import SPLITS, Item
 from trainer.data.rows import Decoded, Kind
 from trainer.data.sides import SideCounter
-from trainer.data.wide import Extent, extent_of
 from trainer.schema.events import FileRecord, StoredAs, ValueMapping
 from trainer.util.atomic_files import sync_folder
 

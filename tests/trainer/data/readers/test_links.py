@@ -11,9 +11,9 @@ import pytest
 from mocoserve.sources import FolderSource
 from tests.support.images import png, write_zip
 from tests.support.ingests import Ingested, ingested
-from trainer.data.folders import Follow, open_folder
-from trainer.data.items import BadFile, Limits
-from trainer.data.regions import ELSEWHERE
+from trainer.data.readers.folder import Follow, open_folder
+from trainer.data.readers.items import BadFile, Limits
+from trainer.data.readers.regions import ELSEWHERE
 from trainer.schema.errors import DataError
 
 

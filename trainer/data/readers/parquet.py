@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from trainer.data.images import decode_file
-from trainer.data.items import BadFile, Item, Limits, Split, split_named
-from trainer.data.labels import ClassNames
-from trainer.data.regions import Region
+from trainer.data.labels.classes import ClassNames
+from trainer.data.readers.items import BadFile, Item, Limits, Split, split_named
+from trainer.data.readers.regions import Region
 from trainer.schema.errors import DataError
 
 if TYPE_CHECKING:

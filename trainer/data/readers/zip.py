@@ -16,9 +16,9 @@ from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 
-from trainer.data.items import BadFile, Entry, Hostile, Limits, Listing, refused
-from trainer.data.names import decoded_name, escape_fault, name_fault, shown_name, tidy
-from trainer.data.regions import Region, open_region, spooled
+from trainer.data.readers.item_names import decoded_name, escape_fault, name_fault, shown_name, tidy
+from trainer.data.readers.items import BadFile, Entry, Hostile, Limits, Listing, refused
+from trainer.data.readers.regions import Region, open_region, spooled
 from trainer.data.rows import BadImage
 from trainer.schema.errors import DataError
 

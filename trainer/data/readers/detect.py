@@ -10,19 +10,19 @@ from itertools import chain
 from pathlib import Path
 
 from trainer.data.arrays import idx_source, labels_name, open_idx
-from trainer.data.contents import Reading, listing_items
-from trainer.data.folders import NO_LINKS, Follow, open_folder
 from trainer.data.formats.contents import format_of, words_for
-from trainer.data.items import BadFile, Item, Limits, Listing, Source, is_named_as_image
-from trainer.data.labels import ClassNames
-from trainer.data.npy import array_item, array_items, mapped_array
-from trainer.data.parquet import MAGIC as PARQUET_MAGIC
-from trainer.data.parquet import parquet_items
-from trainer.data.regions import open_region
+from trainer.data.labels.classes import ClassNames
+from trainer.data.readers.folder import NO_LINKS, Follow, open_folder
+from trainer.data.readers.items import BadFile, Item, Limits, Listing, Source, is_named_as_image
+from trainer.data.readers.listing import Reading, listing_items
+from trainer.data.readers.npy import array_item, array_items, mapped_array
+from trainer.data.readers.parquet import MAGIC as PARQUET_MAGIC
+from trainer.data.readers.parquet import parquet_items
+from trainer.data.readers.regions import open_region
+from trainer.data.readers.stream import Stream, open_stream
+from trainer.data.readers.tar import BLOCK_BYTES, looks_like_tar, tar_listing
+from trainer.data.readers.zip import zip_listing
 from trainer.data.rows import BadImage
-from trainer.data.streams import Stream, open_stream
-from trainer.data.tars import BLOCK_BYTES, looks_like_tar, tar_listing
-from trainer.data.zips import zip_listing
 from trainer.schema.errors import DataError, DatasetMissing
 from trainer.spec.job import SourceFormat
 

@@ -7,15 +7,15 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
-from trainer.data.names import shown_name
-from trainer.data.regions import Region
+from trainer.data.readers.item_names import shown_name
+from trainer.data.readers.regions import Region
 from trainer.data.rows import Decoded
-from trainer.ingest_options import USUAL, IngestOptions
+from trainer.data.spec import USUAL, IngestOptions
 from trainer.schema.errors import DataError
 from trainer.schema.events import DataWarning
 
 if TYPE_CHECKING:
-    from trainer.data.labels import ClassNames
+    from trainer.data.labels.classes import ClassNames
 
 Reason = Literal[
     "unreadable",

@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from trainer.data.coco import read_coco
-from trainer.data.items import (
+from trainer.data.labels.coco import read_coco
+from trainer.data.labels.tables import LABELS, BadTable, Told, beside, is_table, read_table
+from trainer.data.readers.item_names import is_hidden, shown_name
+from trainer.data.readers.items import (
     BadFile,
     Entry,
     Limits,
@@ -16,9 +18,7 @@ from trainer.data.items import (
     is_named_as_image,
     split_named,
 )
-from trainer.data.names import is_hidden, shown_name
 from trainer.data.rows import BadImage
-from trainer.data.tables import LABELS, BadTable, Told, beside, is_table, read_table
 
 SIDECAR_LABELS = ("label", "cls", "class", "class_name", "category")
 """Keys of a WebDataset sample's JSON that name its class."""

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from trainer.data.labels import ClassNames, labels_of_folders
+from trainer.data.labels.classes import ClassNames, labels_of_folders
 
 CASES = {
     "class folders": (["cat", "dog", "cat"], ("cat", "dog"), [0, 1, 0]),

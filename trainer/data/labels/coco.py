@@ -4,7 +4,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 
-from trainer.data.tables import BadTable
+from trainer.data.labels.tables import BadTable
 
 PARTS = ("images", "annotations", "categories")
 OTHER_KIND = "it has no lists `images`, `annotations`, `categories`, as COCO's JSON has"

@@ -5,9 +5,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from trainer.data.annotations import NOTHING, Annotations, annotate, split_in
 from trainer.data.images import decode_file
-from trainer.data.items import (
+from trainer.data.labels.annotations import NOTHING, Annotations, annotate, split_in
+from trainer.data.labels.classes import ClassNames
+from trainer.data.labels.tables import Told
+from trainer.data.readers.item_names import is_hidden
+from trainer.data.readers.items import (
     ARCHIVE_SUFFIXES,
     BadFile,
     Entry,
@@ -19,16 +22,19 @@ from trainer.data.items import (
     is_named_as_image,
     suffix_of,
 )
-from trainer.data.labels import ClassNames
-from trainer.data.names import is_hidden
-from trainer.data.npy import array_item, array_items, labels_beside, mapped_array, read_labels
-from trainer.data.parquet import parquet_items
-from trainer.data.regions import Region, spooled
+from trainer.data.readers.npy import (
+    array_item,
+    array_items,
+    labels_beside,
+    mapped_array,
+    read_labels,
+)
+from trainer.data.readers.parquet import parquet_items
+from trainer.data.readers.regions import Region, spooled
+from trainer.data.readers.stream import stream_of
+from trainer.data.readers.tar import BLOCK_BYTES, looks_like_tar, tar_listing
+from trainer.data.readers.zip import zip_listing
 from trainer.data.rows import BadImage
-from trainer.data.streams import stream_of
-from trainer.data.tables import Told
-from trainer.data.tars import BLOCK_BYTES, looks_like_tar, tar_listing
-from trainer.data.zips import zip_listing
 from trainer.schema.errors import DataError
 
 ARCHIVES = (

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.images import png, write_zip
-from trainer.data.items import BadFile, Entry, Limits
+from trainer.data.readers.items import BadFile, Entry, Limits
+from trainer.data.readers.zip import open_zip
 from trainer.data.rows import BadImage
-from trainer.data.zips import open_zip
 from trainer.schema.errors import DataError
 
 LIMITS = Limits()

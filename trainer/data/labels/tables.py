@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.data.items import Split, split_named
+from trainer.data.readers.items import Split, split_named
 
 TABLES = ("rows.csv", "rows.jsonl", "metadata.csv", "metadata.jsonl")
 LABELS = "labels.csv"

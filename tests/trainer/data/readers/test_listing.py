@@ -29,7 +29,7 @@ from tests.support.containers import (
 )
 from tests.support.images import png, write_zip
 from tests.support.ingests import ingested
-from trainer.data.items import Limits
+from trainer.data.readers.items import Limits
 from trainer.schema.errors import DataError
 
 
@@ -314,9 +314,9 @@ def test_a_parquet_value_repeated_many_times_takes_its_memory_once(tmp_path: Pat
     pq.write_table(table, tmp_path / "x.parquet")
     assert (tmp_path / "x.parquet").stat().st_size < 2 * len(noise)
     before = pa.total_allocated_bytes()
-    from trainer.data.labels import ClassNames
-    from trainer.data.parquet import parquet_items
-    from trainer.data.regions import open_region
+    from trainer.data.labels.classes import ClassNames
+    from trainer.data.readers.parquet import parquet_items
+    from trainer.data.readers.regions import open_region
 
     most = 0
     with open_region(tmp_path / "x.parquet") as region:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.images import decode_array
-from trainer.data.items import BadFile, Entry, Item, Limits, Split
-from trainer.data.regions import Region
-from trainer.ingest_options import CHANNELS_MAX
+from trainer.data.readers.items import BadFile, Entry, Item, Limits, Split
+from trainer.data.readers.regions import Region
+from trainer.data.spec import CHANNELS_MAX
 from trainer.schema.errors import DataError
 
 CHANNELS = (1, 3, 4)

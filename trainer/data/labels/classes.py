@@ -9,7 +9,7 @@ from itertools import takewhile
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.items import Split, split_named
+from trainer.data.readers.items import Split, split_named
 from trainer.schema.events import DataWarning
 
 NO_CLASS = re.compile(

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from trainer.data.items import Hostile, Limits
-from trainer.data.regions import Region, open_region
-from trainer.data.unpacking import DAMAGE, unpacker
+from trainer.data.readers.decompress import DAMAGE, unpacker
+from trainer.data.readers.items import Hostile, Limits
+from trainer.data.readers.regions import Region, open_region
 from trainer.schema.errors import DataError
 
 PIECE_BYTES = 1 << 20

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainer.data.items import BadFile, Entry, Limits, Listing
-from trainer.data.names import decoded_name, name_fault, shown_name
-from trainer.data.regions import ELSEWHERE, Region, lies_in
+from trainer.data.readers.item_names import decoded_name, name_fault, shown_name
+from trainer.data.readers.items import BadFile, Entry, Limits, Listing
+from trainer.data.readers.regions import ELSEWHERE, Region, lies_in
 from trainer.data.rows import BadImage
 from trainer.schema.errors import DataError
 

@@ -12,8 +12,8 @@ import pyarrow
 import pytest
 
 from tests.support.images import png
-from trainer.data.items import BadFile, Entry, Limits
-from trainer.data.tars import open_tar
+from trainer.data.readers.items import BadFile, Entry, Limits
+from trainer.data.readers.tar import open_tar
 from trainer.schema.errors import DataError
 
 LIMITS = Limits()
