@@ -27,10 +27,10 @@ from trainer.assemble import Places, open_run
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
 from trainer.method import Method
+from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.rng.philox import shuffled
 from trainer.run import Run
-from trainer.views.spec import ViewsSpec
-from trainer.views.views import Views
 
 Answer = dict[str, object]
 CPU = torch.device("cpu")

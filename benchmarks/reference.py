@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from trainer.data.pack.format import Pack
-from trainer.encoders.build import build_encoder
 from trainer.methods.moco.defaults import moco_of
+from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.nn.towers import feature_dim
 from trainer.nn.views import Pixels
 from trainer.spec.job import JobSpec

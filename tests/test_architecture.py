@@ -10,8 +10,8 @@ from typing import Any, get_args
 
 import pytest
 
-from trainer.encoders.spec import EncoderName
 from trainer.methods.specs import method_names
+from trainer.modalities.image.encoders.spec import EncoderName
 from trainer.spec.job import EvaluatorSpec
 
 REPO = Path(__file__).resolve().parents[1]
@@ -138,7 +138,7 @@ def test_every_method_and_evaluator_is_a_folder_and_a_member() -> None:
 
 
 def test_every_encoder_that_can_be_named_can_be_built() -> None:
-    from trainer.encoders.resnet import DEPTHS
+    from trainer.modalities.image.encoders.resnet import DEPTHS
 
     assert set(get_args(EncoderName)) == {"small", *DEPTHS}
 

@@ -17,14 +17,17 @@ from trainer.batches import Batches
 from trainer.captured import CapturedStepping
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
-from trainer.data.values import PLAIN, bounds_of, open_seen
-from trainer.encoders.build import encoder_for
 from trainer.evaluation import plan_evaluation
 from trainer.fingerprint import differing, fingerprint
 from trainer.history import History, Line, read_history
 from trainer.keeper import Keeper, Keeping
 from trainer.looking import CapturedLook, EagerLook, Look
 from trainer.method import Method, load_method
+from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.augment.compiled import pays
+from trainer.modalities.image.augment.normalization import normalization
+from trainer.modalities.image.encoders.factory import encoder_for
+from trainer.modalities.image.values import PLAIN, bounds_of, open_seen
 from trainer.optim.optimizer import Horizon, make_optimizer
 from trainer.profiling.diagnosis import Case
 from trainer.profiling.profiler import Profiler
@@ -39,9 +42,6 @@ from trainer.stepping import EagerStepping, Stepping
 from trainer.timing.phase_timer import clock_for
 from trainer.timing.phase_totals import Times
 from trainer.util.failpoints import reach
-from trainer.views.compiled import pays
-from trainer.views.normalization import normalization
-from trainer.views.views import Views
 from trainer.watch import LossWatch
 
 

@@ -23,25 +23,25 @@ import torch
 from torch import nn
 
 from trainer.accel.device import Machine, prepared
-from trainer.data.canvases import canvas_of
-from trainer.data.images import strict_pillow
 from trainer.data.ingest import Decode, Row, decoded_chunks
 from trainer.data.labels.classes import ClassNames, labels_of_rows
 from trainer.data.readers.detect import Asked, open_source
 from trainer.data.readers.items import BadFile, Item, Limits
 from trainer.data.rows import Decoded
 from trainer.data.spec import USUAL
-from trainer.data.values import stored_row
-from trainer.encoders.build import build_encoder
-from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING, GROUP_ROWS
+from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.decode import strict_pillow
+from trainer.modalities.image.encoders.factory import build_encoder
+from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
+from trainer.modalities.image.preprocessing import Preprocessing, from_json
+from trainer.modalities.image.unpacked_batch import canvas_of
+from trainer.modalities.image.values import stored_row
 from trainer.nn.towers import feature_dim
-from trainer.preprocessing import Preprocessing, from_json
 from trainer.schema.artifact_names import CONFIG, PREPROCESS, WEIGHTS
 from trainer.schema.errors import DataError, TrainerError
 from trainer.util.atomic_files import storage_errors, sync_folder
-from trainer.views.spec import ViewsSpec
-from trainer.views.views import Views
 
 TELL_EVERY_S = 2.0
 

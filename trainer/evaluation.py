@@ -14,12 +14,12 @@ from trainer.data.pack.format import Pack
 from trainer.evaluators.knn.evaluator import knn_top1
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.method import Method
+from trainer.modalities.image.augment.augment import Views
 from trainer.nn.views import Pixels
 from trainer.rng.philox import NEWEST_ORDER, shuffled
 from trainer.rng.seeds import derived_seed
 from trainer.schema.errors import DataError
 from trainer.spec.job import JobSpec
-from trainer.views.views import Views
 
 LABELLED_ROWS_MIN = 20
 """With fewer labelled rows nothing is measured."""

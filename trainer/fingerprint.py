@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from trainer.accel.device import Place
-from trainer.data.jpeg import decoder
+from trainer.modalities.image.jpeg_rows import decoder
 from trainer.schema.events import DatasetFacts
 from trainer.spec.added_fields import at_old_meaning
 from trainer.spec.job import JobSpec

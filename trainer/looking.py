@@ -18,9 +18,9 @@ from trainer.accel.graphs import (
     capture,
     fallback_reason,
 )
-from trainer.data.canvas import Canvas
+from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.batch import Canvas
 from trainer.nn.views import Pixels
-from trainer.views.views import Views
 
 Pair = tuple[Pixels, Pixels]
 

@@ -16,6 +16,7 @@ from trainer.exports.publish import Export, publish
 from trainer.history import History
 from trainer.keeper import Emit, Keeper
 from trainer.method import Method, StepOutput
+from trainer.modalities.image.augment.augment import Views
 from trainer.optim.optimizer import Horizon, lr_at
 from trainer.profiling.profiler import Profiler
 from trainer.schema.errors import DivergedError
@@ -28,7 +29,6 @@ from trainer.state import collect
 from trainer.stepping import Stepping
 from trainer.timing.phase_timer import Clock
 from trainer.util.failpoints import reach
-from trainer.views.views import Views
 from trainer.watch import LossWatch, Stopwatch
 
 

@@ -13,11 +13,11 @@ from benchmarks.arms.interface import Arm, Block, Setup
 from benchmarks.arms.ours import spec_of
 from trainer.accel.device import Place
 from trainer.assemble import make_views
-from trainer.data.canvas import Canvas
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
+from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.batch import Canvas
 from trainer.spec.defaults import resolve
-from trainer.views.views import Views
 
 CPU = torch.device("cpu")
 

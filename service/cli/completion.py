@@ -48,7 +48,7 @@ def encoders(incomplete: str) -> list[str]:
     """Return the encoders that can be trained."""
     from typing import get_args
 
-    from trainer.encoders.spec import EncoderName
+    from trainer.modalities.image.encoders.spec import EncoderName
 
     return [name for name in get_args(EncoderName) if name.startswith(incomplete)]
 

@@ -9,7 +9,7 @@ from service.errors import ServiceError, invalid
 from service.jobs.idempotency import fingerprint
 from service.store.models import DatasetRecord, JobRecord, NewJob
 from service.store.store import Store
-from trainer.enlarging import enlarged_views
+from trainer.modalities.image.resolution_warning import enlarged_views
 from trainer.schema.events import DatasetFacts, DataWarning
 from trainer.spec.cost import Estimate, estimate
 from trainer.spec.dataset_match import check_alike

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from benchmarks.plain import plain_encoder
-from trainer.encoders.build import build_encoder
-from trainer.encoders.spec import EncoderName, EncoderSpec
+from trainer.modalities.image.encoders.factory import build_encoder
+from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,20 @@
 """The same views one row at a time, with torchvision's functional ops: slow, and the judge.
 
-It shares the parameters with `trainer.views.views` and nothing else.
+It shares the parameters with `trainer.modalities.image.augment.augment` and nothing else.
 """
 
 import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from trainer.views.params import BRIGHTNESS, CONTRAST, HUE, SATURATION, ViewParams
-from trainer.views.spec import ViewsSpec
+from trainer.modalities.image.augment.params import (
+    BRIGHTNESS,
+    CONTRAST,
+    HUE,
+    SATURATION,
+    ViewParams,
+)
+from trainer.modalities.image.augment.spec import ViewsSpec
 
 
 def reference_view(image: Tensor, params: ViewParams, *, row: int, spec: ViewsSpec) -> Tensor:

@@ -13,12 +13,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
-from trainer.encoders.build import encoder_for
 from trainer.evaluation import Evaluation, plan_evaluation
 from trainer.method import load_method
+from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
-from trainer.views.views import Views
 
 CPU = torch.device("cpu")
 

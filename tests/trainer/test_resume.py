@@ -13,11 +13,11 @@ from tests.support.tiny_pack import blobs, write_pack
 from trainer import cadence, checkpoints
 from trainer.checkpoints import load_newest
 from trainer.methods.specs import SIGNALS
+from trainer.modalities.image.augment import compiled
 from trainer.schema.errors import DivergedError, SpecError
 from trainer.schema.events import Ended, Event
 from trainer.spec.job import JobSpec
 from trainer.train import Machine, Places, train
-from trainer.views import compiled
 from trainer.write_behind import WriteBehind
 
 ROWS, BATCH, EPOCHS = 44, 8, 2

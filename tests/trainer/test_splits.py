@@ -10,18 +10,18 @@ from tests.support.api import facts as facts_of
 from tests.support.tiny_pack import blobs
 from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
-from trainer.data.images import decode_array
 from trainer.data.labels.classes import ClassNames
 from trainer.data.pack.writer import PackWriter
 from trainer.data.readers.items import Item, Split
 from trainer.data.spec import USUAL
-from trainer.encoders.spec import EncoderSpec
+from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.decode import decode_array
+from trainer.modalities.image.encoders.spec import EncoderSpec
 from trainer.schema.errors import SpecError
 from trainer.spec.cost import estimate
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 from trainer.spec.rules import steps_per_epoch
-from trainer.views.spec import ViewsSpec
 
 SPLITS: tuple[Split | None, ...] = ("train", "train", "val", "test", None)
 

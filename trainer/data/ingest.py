@@ -9,10 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from trainer.data.images import strict_pillow
-from trainer.data.jpeg import JPEG_CHANNELS, as_jpeg
 from trainer.data.labels.classes import ClassNames
-from trainer.data.masks import with_mask
 from trainer.data.pack.format import REPORT
 from trainer.data.pack.wide_values import Extent, kept_in_16_bits
 from trainer.data.pack.writer import PackWriter
@@ -20,6 +17,9 @@ from trainer.data.readers.detect import Asked, open_source
 from trainer.data.readers.folder import Follow
 from trainer.data.readers.items import BadFile, Item, Limits, Source
 from trainer.data.rows import BadImage, Decoded
+from trainer.modalities.image.decode import strict_pillow
+from trainer.modalities.image.jpeg_rows import JPEG_CHANNELS, as_jpeg
+from trainer.modalities.image.masks import with_mask
 from trainer.schema.errors import DataError, SpecError, StorageError
 from trainer.schema.events import (
     DatasetFacts,

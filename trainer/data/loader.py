@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainer.data.canvas import Canvas
 from trainer.data.pack.format import Pack
-from trainer.data.values import bounds_of
+from trainer.modalities.image.batch import Canvas
+from trainer.modalities.image.values import bounds_of
 from trainer.schema.events import ValueMapping
 from trainer.timing.phase_timer import Clock
 

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import PREVIEW, Pack
-from trainer.data.values import pictured
+from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.values import pictured
 from trainer.rng.philox import shuffled
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
-from trainer.views.views import Views
 
 PREVIEW_ROWS = 8
 CELL_PX = 112

@@ -8,7 +8,7 @@ from trainer.exports.curves import Line, number, table
 from trainer.exports.snippets import loading
 from trainer.exports.weights import is_timms
 from trainer.methods.specs import part_of
-from trainer.preprocessing import Preprocessing
+from trainer.modalities.image.preprocessing import Preprocessing
 from trainer.schema.artifact_names import MODEL, PROCESSOR
 from trainer.schema.events import DatasetFacts
 from trainer.schema.verdicts import BASELINES, judge

@@ -15,7 +15,7 @@ from torch import nn
 
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
-from trainer.views.views import Views
+from trainer.modalities.image.augment.augment import Views
 
 BATCH_ROWS = 256
 EMBEDDING = "embedding"

@@ -16,12 +16,13 @@ from torch import nn
 
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
-from trainer.data.values import row_picture
 from trainer.exports import atlas, embeddings, weights
 from trainer.exports.card import card
 from trainer.exports.curves import Line
 from trainer.exports.files import appearing, link, write_sums
-from trainer.preprocessing import Preprocessing, as_json, preprocessing
+from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.preprocessing import Preprocessing, as_json, preprocessing
+from trainer.modalities.image.values import row_picture
 from trainer.schema.artifact_names import (
     CONFIG,
     MODEL,
@@ -35,7 +36,6 @@ from trainer.schema.events import DatasetFacts, Profiled, Published
 from trainer.spec.job import JobSpec
 from trainer.util.atomic_files import write_synced
 from trainer.util.failpoints import reach
-from trainer.views.views import Views
 
 FOLDER = "artifacts"
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from trainer.exports.weights import is_timms
-from trainer.preprocessing import ASPECT_MAX, RGB, Preprocessing
+from trainer.modalities.image.preprocessing import ASPECT_MAX, RGB, Preprocessing
 from trainer.schema.events import ValueMapping
 
 IMPORTS = "import torch\nfrom safetensors.torch import load_file"

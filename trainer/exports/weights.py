@@ -7,8 +7,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from trainer.modalities.image.preprocessing import RGB, Preprocessing
 from trainer.nn.towers import feature_dim
-from trainer.preprocessing import RGB, Preprocessing
 from trainer.spec.job import JobSpec
 
 # What a layer of the small encoder is made from: attributes of the torch layer, by its class.

@@ -12,19 +12,19 @@ from torch import Tensor, nn
 from trainer import checkpoints
 from trainer.accel.device import Place
 from trainer.assemble import make_views
-from trainer.data.canvas import Canvas
-from trainer.data.canvases import canvas_of
 from trainer.data.pack.format import Pack
 from trainer.data.rows import Decoded
-from trainer.data.values import PLAIN, bounds_of
-from trainer.encoders.build import build_encoder, encoder_for
 from trainer.method import load_method
+from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.batch import Canvas
+from trainer.modalities.image.encoders.factory import build_encoder, encoder_for
+from trainer.modalities.image.unpacked_batch import canvas_of
+from trainer.modalities.image.values import PLAIN, bounds_of
 from trainer.schema.artifact_names import WEIGHTS
 from trainer.schema.errors import CheckpointError, EncoderGone
 from trainer.schema.events import ValueMapping
 from trainer.spec.job import ProbeSpec
 from trainer.state import METHOD
-from trainer.views.views import Views
 
 
 @dataclass(frozen=True, slots=True)

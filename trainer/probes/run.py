@@ -15,7 +15,9 @@ from trainer.accel.device import Machine, Place, prepared
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
 from trainer.data.rows import Decoded
-from trainer.data.values import (
+from trainer.exports.embeddings import label_name
+from trainer.exports.files import appearing
+from trainer.modalities.image.values import (
     PLAIN,
     bounds_of,
     open_seen,
@@ -23,8 +25,6 @@ from trainer.data.values import (
     row_picture,
     stored_row,
 )
-from trainer.exports.embeddings import label_name
-from trainer.exports.files import appearing
 from trainer.probes import picture
 from trainer.probes.bank import Bank, Stopped, bank_of, sample
 from trainer.probes.encoder import Looker, load_looker

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from trainer.data.images import decode_file, strict_pillow
 from trainer.data.rows import BadImage, Decoded
 from trainer.data.spec import USUAL
-from trainer.data.values import PLAIN, stored_row
+from trainer.modalities.image.decode import decode_file, strict_pillow
+from trainer.modalities.image.values import PLAIN, stored_row
 from trainer.schema.errors import BadProbe
 from trainer.schema.events import DatasetFacts
 

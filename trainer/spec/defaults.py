@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from trainer.evaluators.knn.spec import K_MAX, K_MIN, K_SHARE
 from trainer.methods.specs import part_of
+from trainer.modalities.image.augment.normalization import normalization
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
@@ -23,7 +24,6 @@ from trainer.spec.rules import (
     power_of_two_at_most,
     steps_of,
 )
-from trainer.views.normalization import normalization
 
 RGB = 3
 COLOUR = ("saturation", "hue", "grey_p")

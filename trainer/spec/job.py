@@ -9,14 +9,14 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainer.data.spec import IngestOptions
-from trainer.encoders.spec import EncoderSpec
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.methods.specs import MethodSpec
+from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.encoders.spec import EncoderSpec
 from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec
 from trainer.schema.base import Record
 from trainer.schema.events import StoredAs
-from trainer.views.spec import ViewsSpec
 
 # One member today; a second one turns it into a discriminated union.
 EvaluatorSpec = KnnSpec

@@ -45,7 +45,12 @@ def run(values: dict[str, Any], events: int, control: int) -> None:
     run_to_end(lambda: _work(request, emit, stop), out=request.folder, emit=emit)
 
 
-LATER = ("torch._dynamo", "trainer.encoders.resnet", "sklearn.decomposition", "sklearn.manifold")
+LATER = (
+    "torch._dynamo",
+    "trainer.modalities.image.encoders.resnet",
+    "sklearn.decomposition",
+    "sklearn.manifold",
+)
 """Imports of two seconds that a worker need not wait for; torch's optimizers load the first."""
 
 

@@ -26,7 +26,7 @@ from service.server.problems import Problem
 from service.server.strict_json import StrictRoute, check, read_json_body
 from service.store.errors import NotFound
 from service.store.models import JobRecord
-from trainer.data.formats.contents import format_of
+from trainer.modalities.image.formats.magic import format_of
 from trainer.schema.artifact_names import ANSWER
 
 router = APIRouter(prefix="/v1/jobs/{id}/probes", tags=["neighbours"], route_class=StrictRoute)

@@ -18,9 +18,9 @@ from trainer.batchnorm.split import SplitBatchNorm2d
 from trainer.demo import digits, downloaded
 from trainer.demo.__main__ import main
 from trainer.demo.score import drawn, few_labels, score, standardised
-from trainer.encoders.small import SmallEncoder
 from trainer.exports.weights import layers
-from trainer.preprocessing import Preprocessing, as_json
+from trainer.modalities.image.encoders.small_convnet import SmallEncoder
+from trainer.modalities.image.preprocessing import Preprocessing, as_json
 
 
 @pytest.fixture(scope="module")

@@ -25,20 +25,20 @@ from tests.support.tiny_pack import write_pack
 from tests.support.tools import needs
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
-from trainer.encoders.build import build_encoder
-from trainer.encoders.spec import EncoderName, EncoderSpec
 from trainer.exports import atlas, card
 from trainer.exports.files import link
 from trainer.exports.publish import Export, publish
-from trainer.preprocessing import from_json, preprocessing
+from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.encoders.factory import build_encoder
+from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
+from trainer.modalities.image.preprocessing import from_json, preprocessing
 from trainer.schema.errors import StorageError
 from trainer.schema.events import Published
 from trainer.schema.verdicts import of_code
 from trainer.spec.added_fields import settled
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
-from trainer.views.spec import ViewsSpec
-from trainer.views.views import Views
 
 ROWS, SIDE = 40, 16
 FILES = {

@@ -21,7 +21,7 @@ from trainer.accel.device import Machine
 from trainer.data.ingest import ingest
 from trainer.data.pack.format import Pack
 from trainer.demo.digits import enlarged, file_name, images
-from trainer.encoders.spec import EncoderSpec
+from trainer.modalities.image.encoders.spec import EncoderSpec
 from trainer.probes import bank
 from trainer.probes.run import run_probe
 from trainer.probes.search import chosen_rows

@@ -32,8 +32,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from trainer.data.jpeg import pixels_of
 from trainer.data.readers.items import SPLITS, Split
+from trainer.modalities.image.jpeg_rows import pixels_of
 from trainer.schema.errors import DataError, DatasetMissing
 from trainer.schema.events import DatasetFacts, StoredAs, ValueMapping
 

@@ -32,7 +32,7 @@ from trainer.data.pack.format import (
 from trainer.data.pack.wide_values import Extent, extent_of
 from trainer.data.readers.items import SPLITS, Item
 from trainer.data.rows import Decoded, Kind
-from trainer.data.sides import SideCounter
+from trainer.modalities.image.size_histogram import SideCounter
 from trainer.schema.events import FileRecord, StoredAs, ValueMapping
 from trainer.util.atomic_files import sync_folder
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.finish import stored_filter
 from trainer.data.labels.classes import ClassNames
 from trainer.data.pack.format import COUNTS, META, MODALITY, REPORT, VERSION, manifest_sha256
 from trainer.data.pack.rows_writer import HashedFile, Layout, RowsWriter
@@ -16,7 +15,8 @@ from trainer.data.pack.wide_values import Extent
 from trainer.data.readers.items import KEPT, BadFile, Item
 from trainer.data.rows import Decoded
 from trainer.data.spec import USUAL, IngestOptions
-from trainer.data.values import mapping_of, moments, stored, value_warnings
+from trainer.modalities.image.raster import stored_filter
+from trainer.modalities.image.values import mapping_of, moments, stored, value_warnings
 from trainer.schema.events import DatasetFacts, DataWarning, FileRecord, StoredAs, ValueMapping
 from trainer.util.atomic_files import record_of, sync_folder
 from trainer.util.failpoints import reach

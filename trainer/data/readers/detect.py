@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
-from trainer.data.arrays import idx_source, labels_name, open_idx
-from trainer.data.formats.contents import format_of, words_for
 from trainer.data.labels.classes import ClassNames
 from trainer.data.readers.folder import NO_LINKS, Follow, open_folder
 from trainer.data.readers.items import BadFile, Item, Limits, Listing, Source, is_named_as_image
@@ -23,6 +21,8 @@ from trainer.data.readers.stream import Stream, open_stream
 from trainer.data.readers.tar import BLOCK_BYTES, looks_like_tar, tar_listing
 from trainer.data.readers.zip import zip_listing
 from trainer.data.rows import BadImage
+from trainer.modalities.image.arrays import idx_source, labels_name, open_idx
+from trainer.modalities.image.formats.magic import format_of, words_for
 from trainer.schema.errors import DataError, DatasetMissing
 from trainer.spec.job import SourceFormat
 

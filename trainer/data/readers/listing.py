@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from trainer.data.images import decode_file
 from trainer.data.labels.annotations import NOTHING, Annotations, annotate, split_in
 from trainer.data.labels.classes import ClassNames
 from trainer.data.labels.tables import Told
@@ -35,6 +34,7 @@ from trainer.data.readers.stream import stream_of
 from trainer.data.readers.tar import BLOCK_BYTES, looks_like_tar, tar_listing
 from trainer.data.readers.zip import zip_listing
 from trainer.data.rows import BadImage
+from trainer.modalities.image.decode import decode_file
 from trainer.schema.errors import DataError
 
 ARCHIVES = (

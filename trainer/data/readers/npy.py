@@ -8,10 +8,10 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.images import decode_array
 from trainer.data.readers.items import BadFile, Entry, Item, Limits, Split
 from trainer.data.readers.regions import Region
 from trainer.data.spec import CHANNELS_MAX
+from trainer.modalities.image.decode import decode_array
 from trainer.schema.errors import DataError
 
 CHANNELS = (1, 3, 4)

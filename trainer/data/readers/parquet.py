@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from trainer.data.images import decode_file
 from trainer.data.labels.classes import ClassNames
 from trainer.data.readers.items import BadFile, Item, Limits, Split, split_named
 from trainer.data.readers.regions import Region
+from trainer.modalities.image.decode import decode_file
 from trainer.schema.errors import DataError
 
 if TYPE_CHECKING:

@@ -14,13 +14,13 @@ from PIL import Image
 
 from tests.support.ingests import ingested
 from tests.support.tiny_pack import blobs
-from trainer.data.images import decode_array
 from trainer.data.labels.classes import ClassNames
 from trainer.data.pack.format import Pack
 from trainer.data.pack.writer import PackWriter
 from trainer.data.readers.items import Item, split_named
 from trainer.data.rows import Decoded
 from trainer.data.spec import USUAL, IngestOptions
+from trainer.modalities.image.decode import decode_array
 from trainer.schema.errors import DataError
 from trainer.schema.events import DatasetFacts
 

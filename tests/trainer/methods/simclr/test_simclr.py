@@ -9,9 +9,9 @@ import pytest
 import torch
 from lightly.loss import NTXentLoss
 
-from trainer.encoders.build import encoder_for
 from trainer.method import Method, load_method
 from trainer.methods.simclr.method import SimCLR
+from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.nn.views import Batch, Pixels
 from trainer.spec.job import JobSpec
 

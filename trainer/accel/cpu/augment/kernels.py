@@ -1,16 +1,16 @@
 """The views of rows on a CPU, each in one go: the pixels of a view stay in the core's own cache.
 
-The same arithmetic as `trainer.views.resample`, `.colour` and `.jitter`, which work on whole
-batches, as a GPU wants it, and hold the reasons. Compiled for this machine when this module is
-loaded, in some seconds, and kept nowhere but in memory.
+The same arithmetic as `trainer.modalities.image.augment.resample`, `.colour` and `.jitter`, which
+work on whole batches, as a GPU wants it, and hold the reasons. Compiled for this machine when this
+module is loaded, in some seconds, and kept nowhere but in memory.
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from trainer.accel.cpu.jit import compiled_now, kernel
-from trainer.views.colour import LUMA
-from trainer.views.params import BRIGHTNESS, CONTRAST, HUE, SATURATION
+from trainer.modalities.image.augment.color import LUMA
+from trainer.modalities.image.augment.params import BRIGHTNESS, CONTRAST, HUE, SATURATION
 
 Floats = NDArray[np.float32]
 RED, GREEN, BLUE = (np.float32(weight) for weight in LUMA)
@@ -96,7 +96,7 @@ def _resample(
 
 @kernel
 def _jitter(flat: Floats, op: int, factor: np.float32) -> None:
-    """One step of the colour jitter; see `trainer.views.colour.blend_`."""
+    """One step of the colour jitter; see `trainer.modalities.image.augment.color.blend_`."""
     if op == HUE:
         if factor != ZERO:
             _shift_hue(flat, factor)
@@ -148,7 +148,7 @@ def _grey(flat: Floats) -> None:
 
 @kernel
 def _shift_hue(flat: Floats, turns: np.float32) -> None:
-    """See `trainer.views.colour.shift_hue_`."""
+    """See `trainer.modalities.image.augment.color.shift_hue_`."""
     reds, greens, blues = flat[0], flat[1], flat[2]
     for at in range(len(reds)):
         red, green, blue = reds[at], greens[at], blues[at]

@@ -1,0 +1,52 @@
+"""The warning that views ask for more pixels than a dataset stores, against drawn crops."""
+
+import numpy as np
+import pytest
+
+from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.resolution_warning import enlarged_views
+from trainer.schema.events import DatasetFacts, SideHistogram
+from trainer.spec.job import JobSpec
+
+
+def facts(*, stored_px: int, sent_px: int) -> DatasetFacts:
+    return DatasetFacts(
+        rows=1000,
+        bad_files=0,
+        duplicates=0,
+        side_px_min=stored_px,
+        side_px_median=stored_px,
+        side_px_max=stored_px,
+        same_size=True,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.2, 0.2, 0.2),
+        size_bytes=1,
+        sha256="a" * 64,
+        sides_sent=SideHistogram(edges_px=(sent_px, sent_px + 1), rows=(1000,)),
+    )
+
+
+def spec(side_px: int, scale: tuple[float, float] = (0.2, 1.0)) -> JobSpec:
+    return JobSpec(dataset="x", views=ViewsSpec(side_px=side_px, crop_scale=scale))
+
+
+@pytest.mark.parametrize("side_px", [160, 224, 384])
+def test_the_share_is_that_of_drawn_crops(side_px: int) -> None:
+    areas = np.random.default_rng(0).uniform(0.2, 1.0, 100_000)
+    share = float(np.mean(256 * np.sqrt(areas) < side_px))
+    warning = enlarged_views(spec(side_px), facts(stored_px=256, sent_px=1200))
+    assert (warning is not None) == (share >= 0.3)
+    if warning is not None:
+        told = float(warning.message.partition("%")[0]) / 100
+        assert told == pytest.approx(share, abs=0.01)
+
+
+def test_the_side_that_is_named_is_enough() -> None:
+    warning = enlarged_views(spec(224), facts(stored_px=256, sent_px=1200))
+    assert warning is not None
+    assert "--side-px-max 501" in warning.hint
+    assert enlarged_views(spec(224), facts(stored_px=501, sent_px=1200)) is None
+
+
+def test_images_that_were_small_are_no_fault() -> None:
+    assert enlarged_views(spec(32), facts(stored_px=8, sent_px=8)) is None

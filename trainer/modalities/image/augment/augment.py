@@ -1,0 +1,214 @@
+"""Views of a batch of rows, on the device, each row with parameters of its own.
+
+The order is that of the recipes: crop, flip and resize in one sample; colour jitter in a random
+order; grey (before the jitter for version 1); blur; solarize; normalise.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from trainer.accel.ops import Accelerator, ViewForm
+from trainer.modalities.image.augment import color
+from trainer.modalities.image.augment.color_jitter import Jitter, jitter_, plan
+from trainer.modalities.image.augment.compiled import CompiledViews
+from trainer.modalities.image.augment.params import (
+    Box,
+    Moment,
+    ViewParams,
+    centre_box,
+    draw,
+    resized_frame,
+)
+from trainer.modalities.image.augment.resample import (
+    blur_matrices,
+    blur_radius_px,
+    frame_matrices,
+    resize_matrices,
+    separable,
+    shifts,
+)
+from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.batch import Canvas
+
+CHUNK_BYTES_CPU = 1 << 20
+"""The pixels worked on at once stay in the core's own cache."""
+CHUNK_BYTES_GPU = 1 << 29
+
+
+class Views:
+    """Makes normalised views. Holds no state: the same call gives the same view."""
+
+    def __init__(
+        self,
+        spec: ViewsSpec,
+        *,
+        mean: Sequence[float],
+        std: Sequence[float],
+        device: torch.device,
+        accelerator: Accelerator | None = None,
+    ) -> None:
+        """`spec` is resolved; `mean` and `std` are of each channel, in [0, 1].
+
+        `accelerator`, on a CPU: by code that is compiled before the first view.
+        """
+        assert spec.side_px is not None, "views are made of a resolved spec"
+        self.spec = spec
+        self.side_px: int = spec.side_px
+        self.device = device
+        # To touch only the rows that a step is for, their numbers must be known to the host: a
+        # saving on a CPU, a wait for the device on a GPU.
+        self._picks_rows = device.type == "cpu"
+        self._mean = torch.tensor(mean, dtype=torch.float32, device=device)[:, None]
+        self.channels = len(mean)
+        # A channel that never changes would divide by zero.
+        self._std = torch.tensor(std, dtype=torch.float32, device=device)[:, None].clamp(min=1e-3)
+        radius_px = blur_radius_px(spec.blur_sigma_px[1], side_px=self.side_px)
+        self._shifts = shifts(radius_px, side_px=self.side_px).to(device)
+        self._compiled: CompiledViews | None = None
+        if accelerator is not None:
+            moments = torch.cat([self._mean, self._std], dim=1).T.contiguous().numpy()
+            form = ViewForm(self.side_px, radius_px, moments)
+            self._compiled = CompiledViews(form, spec.grey_first, accelerator)
+
+    @torch.no_grad()
+    def views(
+        self, canvas: Canvas, rows: Tensor, *, seed: int, epoch: int | Tensor, view: int
+    ) -> Tensor:
+        """One view of each row of a canvas, float32 [B, C, side, side], normalised.
+
+        `rows` int64 [B] are the rows' numbers in the dataset, which name their random numbers.
+        """
+        params = self._drawn(rows, canvas.heights, canvas.widths, Moment(seed, epoch, view))
+        return self._made(canvas, params)
+
+    @torch.no_grad()
+    def pair(
+        self, canvas: Canvas, rows: Tensor, *, seed: int, epoch: int | Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Views 0 and 1, as `views` makes each.
+
+        What happens to them is drawn in one go: some fifty operations take longer to call than to
+        do.
+        """
+        count = len(rows)
+        view = torch.arange(2 * count, device=self.device) // count
+        heights, widths = canvas.heights.repeat(2), canvas.widths.repeat(2)
+        params = self._drawn(rows.repeat(2), heights, widths, Moment(seed, epoch, view))
+        first, second = (params.rows(half) for half in (slice(count), slice(count, None)))
+        return self._made(canvas, first), self._made(canvas, second)
+
+    def _drawn(self, rows: Tensor, heights: Tensor, widths: Tensor, moment: Moment) -> ViewParams:
+        rows = rows.to(self.device)
+        return draw(rows, heights=heights, widths=widths, spec=self.spec, moment=moment)
+
+    def _made(self, canvas: Canvas, params: ViewParams) -> Tensor:
+        if self._compiled is not None:
+            return self._compiled.views(canvas, params)
+        jitter = plan(params)
+        # On a CPU rows are worked on in the order of their place of hue; see jitter_.
+        order = torch.argsort(jitter.hue_at, stable=True) if self._picks_rows else None
+        out = self._empty(len(params.flip))
+        # Below autocast: half precision would round away more than a level of 255.
+        with torch.autocast(self.device.type, enabled=False):
+            for part in self._parts(canvas):
+                chosen = part if order is None else order[part]
+                some = params.rows(chosen)
+                pixels = self._cut(canvas, chosen, some.box, some.flip)
+                out[chosen] = self._normalised(self._coloured(pixels, some, jitter.rows(chosen)))
+        return out
+
+    @torch.no_grad()
+    def plain(self, canvas: Canvas) -> Tensor:
+        """Return the rows unchanged but for size, float32 [B, C, side, side], normalized.
+
+        The square in the middle, resized with antialiasing; `views.evaluation_crop` says which of
+        the two comes first.
+        """
+        if self.spec.evaluation_crop == "resize":
+            return self._framed(canvas)
+        box = centre_box(canvas.heights, canvas.widths)
+        if self._compiled is not None:
+            return self._compiled.plain(canvas, box)
+        out = self._empty(len(canvas.heights))
+        with torch.autocast(self.device.type, enabled=False):
+            for part in self._parts(canvas):
+                pixels = self._cut(canvas, part, box.rows(part), None)
+                out[part] = self._normalised(pixels.flatten(2))
+        return out
+
+    def _framed(self, canvas: Canvas) -> Tensor:
+        heights, widths = canvas.heights, canvas.widths
+        frame = resized_frame(heights, widths, sent=canvas.sent, side_px=self.side_px)
+        out = self._empty(len(heights))
+        height, width = canvas.pixels.shape[2:]
+        with torch.autocast(self.device.type, enabled=False):
+            for part in self._parts(canvas):
+                down, across = frame_matrices(
+                    frame.rows(part),
+                    heights[part],
+                    widths[part],
+                    canvas_px=(height, width),
+                    side_px=self.side_px,
+                )
+                pixels = self._resized(canvas, part, down, across)
+                out[part] = self._normalised(pixels.flatten(2))
+        return out
+
+    def _empty(self, rows: int) -> Tensor:
+        return torch.empty((rows, self.channels, self.side_px, self.side_px), device=self.device)
+
+    def _parts(self, canvas: Canvas) -> Iterator[slice]:
+        """Rows to work on together."""
+        height, width = canvas.pixels.shape[2:]
+        row_bytes = 4 * self.channels * max(height * width, self.side_px**2)
+        limit_bytes = CHUNK_BYTES_GPU if self.device.type == "cuda" else CHUNK_BYTES_CPU
+        rows = max(1, limit_bytes // row_bytes)
+        for start in range(0, len(canvas.pixels), rows):
+            yield slice(start, start + rows)
+
+    def _cut(self, canvas: Canvas, chosen: Tensor | slice, box: Box, flip: Tensor | None) -> Tensor:
+        """Crop, flip and resize to float32 [B, C, side, side] in [0, 1]."""
+        height, width = canvas.pixels.shape[2:]
+        down, across = resize_matrices(
+            box, canvas_px=(height, width), side_px=self.side_px, flip=flip
+        )
+        return self._resized(canvas, chosen, down, across)
+
+    def _resized(
+        self, canvas: Canvas, chosen: Tensor | slice, down: Tensor, across: Tensor
+    ) -> Tensor:
+        """Apply matrices of `resample`; the result lies in [0, 1]."""
+        if canvas.is_plain:
+            across.div_(255.0)
+        return separable(canvas.floats(chosen), down, across)
+
+    def _coloured(self, pixels: Tensor, params: ViewParams, jitter: Jitter) -> Tensor:
+        """Everything after the crop; float32 [B, C, side x side] in [0, 1]."""
+        flat = pixels.flatten(2)
+        if self.spec.grey_first and self.spec.grey_p > 0.0:
+            color.grey_(flat, params.grey)
+        if self.spec.jitter_p > 0.0:
+            hue_at = jitter.hue_at.tolist() if self._picks_rows else None
+            jitter_(flat, jitter, hue_at=hue_at, hue=self.spec.hue > 0.0 and self.channels == 3)
+        if not self.spec.grey_first and self.spec.grey_p > 0.0:
+            color.grey_(flat, params.grey)
+        if self.spec.blur_p:
+            self._blur_(pixels, params.sigma_px)
+        if self.spec.solarize_p > 0.0:
+            color.solarize_(flat, params.solarize)
+        return flat
+
+    def _blur_(self, pixels: Tensor, sigma_px: Tensor) -> None:
+        """Gaussian blur of float32 [B, C, side, side] in place."""
+        blurred: Tensor | slice = slice(None)
+        if self._picks_rows:
+            blurred = torch.nonzero(sigma_px > 0.0)[:, 0]
+        matrix = blur_matrices(sigma_px[blurred], self._shifts, side_px=self.side_px)
+        pixels[blurred] = separable(pixels[blurred], matrix, matrix)
+
+    def _normalised(self, pixels: Tensor) -> Tensor:
+        """From [B, C, side x side] in [0, 1] to [B, C, side, side]."""
+        pixels.sub_(self._mean).div_(self._std)
+        return pixels.view(-1, self.channels, self.side_px, self.side_px)

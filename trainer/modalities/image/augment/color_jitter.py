@@ -1,0 +1,88 @@
+"""Colour jitter in an order of its own for each row, without sorting rows by their order.
+
+Hue costs most and is done once for all rows together. Of the three blends, those that a row has
+before its hue go first, those that it has after go last: six steps, in each of which a row either
+takes part or has the factor 1, which changes nothing.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainer.modalities.image.augment import color
+from trainer.modalities.image.augment.params import CONTRAST, HUE, SATURATION, ViewParams
+
+BEFORE, AFTER = (0, 1, 2), (1, 2, 3)
+"""Places in the order that can come before hue, and after it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Jitter:
+    """The steps of B rows; float32 [B, 6] each, three before hue and three after."""
+
+    factor: Tensor
+    to_luma: Tensor
+    to_mean: Tensor
+    turns: Tensor
+    """float32 [B]: the shift of hue."""
+    hue_at: Tensor
+    """int64 [B] in 0..3: the place of hue in the order."""
+
+    def rows(self, chosen: Tensor | slice) -> "Jitter":
+        """The steps of some rows."""
+        return Jitter(
+            self.factor[chosen],
+            self.to_luma[chosen],
+            self.to_mean[chosen],
+            self.turns[chosen],
+            self.hue_at[chosen],
+        )
+
+
+def plan(params: ViewParams) -> Jitter:
+    """The steps that do what the parameters say."""
+    order = params.order
+    hue_at = (order == HUE).int().argmax(dim=1)
+    place = torch.arange(4, device=order.device)
+    factors = params.factors.gather(1, order)
+    before = factors.where(place < hue_at[:, None], 1.0)[:, :3]
+    after = factors.where(place > hue_at[:, None], 1.0)[:, 1:]
+    factor = torch.cat([before, after], dim=1)
+    op = torch.cat([order[:, :3], order[:, 1:]], dim=1)
+    return Jitter(
+        factor=factor,
+        to_luma=(1.0 - factor) * (op == SATURATION),
+        to_mean=(1.0 - factor) * (op == CONTRAST),
+        turns=params.factors[:, HUE],
+        hue_at=hue_at,
+    )
+
+
+def jitter_(pixels: Tensor, jitter: Jitter, *, hue_at: Sequence[int] | None, hue: bool) -> None:
+    """Brightness, contrast, saturation and hue of float32 [B, 3, P] in place.
+
+    `hue_at` are the rows' places of hue if the rows are sorted by them: then each step touches one
+    run of rows. None touches all rows, which on a GPU is cheaper than to wait for their places.
+    """
+    for step, place in enumerate(BEFORE):
+        first = bisect_right(hue_at, place) if hue_at is not None else 0
+        _blend_(pixels, jitter, step, slice(first, None))
+    if hue:
+        color.shift_hue_(pixels, jitter.turns)
+    for step, place in enumerate(AFTER, start=len(BEFORE)):
+        last = bisect_left(hue_at, place) if hue_at is not None else None
+        _blend_(pixels, jitter, step, slice(0, last))
+
+
+def _blend_(pixels: Tensor, jitter: Jitter, step: int, run: slice) -> None:
+    some = pixels[run]
+    if len(some):
+        color.blend_(
+            some,
+            jitter.factor[run, step],
+            to_luma=jitter.to_luma[run, step],
+            to_mean=jitter.to_mean[run, step],
+        )

@@ -1,0 +1,74 @@
+"""Views of a batch on a CPU by compiled code, shared out over threads.
+
+Ten times faster than the batched way, and some seconds are spent on compiling before the first
+view: it pays where a job makes many. Which of the two a job takes follows from its spec and its
+dataset alone, since they differ in the last bits.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.accel.ops import Accelerator, ViewForm, augment
+from trainer.modalities.image.augment.params import HUE, Box, ViewParams
+from trainer.modalities.image.batch import Canvas
+
+PIXELS_MIN = 100_000_000
+"""Of all views of a job and of the rows that they are made from: from here on compiling pays.
+
+A compiled step takes 45 ns a pixel less on two cores (small encoder, views of 32 px from rows of 32
+px), and compiling 7 s, once a worker. So a job in a worker gains from its first step on, and
+`python -m trainer` from 160 million pixels; which way is taken must not depend on who runs it.
+"""
+
+
+def pays(*, rows: int, epochs: int, side_px: int, row_px: int, device: torch.device) -> bool:
+    """Whether a job's views are worth compiling for; `row_px` is the side of a usual row."""
+    pixels = 2 * rows * epochs * (side_px**2 + row_px**2)
+    return device.type == "cpu" and pixels >= PIXELS_MIN
+
+
+@dataclass(slots=True)
+class CompiledViews:
+    """Makes normalised views, float32 [B, 3, side, side]."""
+
+    form: ViewForm
+    grey_first: bool
+    accelerator: Accelerator
+
+    def views(self, canvas: Canvas, params: ViewParams) -> Tensor:
+        """One view of each row, as its parameters say."""
+        grey, never = params.grey, torch.zeros_like(params.grey)
+        before, after = (grey, never) if self.grey_first else (never, grey)
+        return self._made(
+            canvas,
+            params.box,
+            params.flip.numpy(),
+            params.order.numpy(),
+            params.factors.numpy(),
+            torch.stack([before, after, params.solarize], dim=1).numpy(),
+            params.sigma_px.numpy(),
+        )
+
+    def plain(self, canvas: Canvas, box: Box) -> Tensor:
+        """The boxes, changed in nothing but size."""
+        rows = len(canvas.pixels)
+        factors = np.ones((rows, 4), np.float32)
+        factors[:, HUE] = 0.0
+        return self._made(
+            canvas,
+            box,
+            np.zeros(rows, np.bool_),
+            np.tile(np.arange(4), (rows, 1)),
+            factors,
+            np.zeros((rows, 3), np.bool_),
+            np.zeros(rows, np.float32),
+        )
+
+    def _made(self, canvas: Canvas, box: Box, *params: NDArray[np.generic]) -> Tensor:
+        boxes = torch.stack([box.top, box.left, box.height, box.width], dim=1).numpy()
+        images = canvas.pixels.permute(0, 2, 3, 1).numpy()
+        return augment(images, (boxes, *params), form=self.form, accelerator=self.accelerator)

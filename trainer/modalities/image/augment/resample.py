@@ -1,0 +1,110 @@
+"""Crop, flip, resize and blur as one kind of step: a matrix for the columns and one for the rows.
+
+Both are linear and separable, so a whole batch with parameters of its own for each row is two
+batched matrix products, which every device does at its best speed.
+"""
+
+import torch
+from torch import Tensor
+
+from trainer.modalities.image.augment.params import Box, Frame
+
+
+def separable(pixels: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Apply `down` [B, T, H] to the columns and `across` [B, S, W] to the rows of [B, 3, H, W].
+
+    Returns [B, 3, T, S].
+    """
+    batch, channels, height, width = pixels.shape
+    lines = pixels.reshape(batch, channels * height, width)
+    lines = torch.bmm(lines, across.transpose(1, 2))
+    return torch.matmul(down[:, None], lines.view(batch, channels, height, across.shape[1]))
+
+
+def resize_matrices(
+    box: Box, *, canvas_px: tuple[int, int], side_px: int, flip: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Matrices [B, side, H] and [B, side, W] that cut a box out and resize it to a square.
+
+    They are the antialiased bilinear filter of torchvision and Pillow: a triangle as wide as the
+    shrink factor, at least one pixel, normalised over the pixels inside the box.
+    """
+    height, width = canvas_px
+    down = _triangles(box.top, box.height, whole_px=height, side_px=side_px)
+    across = _triangles(box.left, box.width, whole_px=width, side_px=side_px, flip=flip)
+    return down, across
+
+
+def frame_matrices(
+    frame: Frame, heights: Tensor, widths: Tensor, *, canvas_px: tuple[int, int], side_px: int
+) -> tuple[Tensor, Tensor]:
+    """Return matrices [B, side, H] and [B, side, W] that resize whole rows and keep a frame.
+
+    As in `resize_matrices`, but the filter reaches beyond the frame, to the edges of the row.
+    """
+
+    def along(start: Tensor, length: Tensor, end: Tensor, whole_px: int) -> Tensor:
+        start, scale = (value.float()[:, None, None] for value in (start, length / side_px))
+        edges = (torch.zeros_like(start), end[:, None, None])
+        return _filter(start, scale, edges=edges, whole_px=whole_px, side_px=side_px)
+
+    down = along(frame.top, frame.height, heights, canvas_px[0])
+    return down, along(frame.left, frame.width, widths, canvas_px[1])
+
+
+def _triangles(
+    start: Tensor, length: Tensor, *, whole_px: int, side_px: int, flip: Tensor | None = None
+) -> Tensor:
+    """Weights [B, side, whole] of the pixels of one axis for each pixel of the view."""
+    start, end = (edge[:, None, None].float() for edge in (start, start + length))
+    scale = (end - start) / side_px
+    edges = (start, end)
+    return _filter(start, scale, edges=edges, whole_px=whole_px, side_px=side_px, flip=flip)
+
+
+def _filter(
+    start: Tensor,
+    scale: Tensor,
+    *,
+    edges: tuple[Tensor, Tensor],
+    whole_px: int,
+    side_px: int,
+    flip: Tensor | None = None,
+) -> Tensor:
+    """Weights [B, side, whole] of the pixels between `edges`; all other tensors are [B, 1, 1]."""
+    place = torch.arange(side_px, device=start.device, dtype=torch.float32)[None, :, None]
+    if flip is not None:
+        place = torch.where(flip[:, None, None], side_px - 1 - place, place)
+    centre = start - 0.5 + scale * (place + 0.5)
+    pixel = torch.arange(whole_px, device=start.device, dtype=torch.float32)[None, None, :]
+    inside = ((pixel >= edges[0]) & (pixel < edges[1])).float()
+    weights = (pixel - centre).abs_().mul_(-1.0 / scale.clamp(min=1.0))
+    weights.add_(1.0).clamp_(min=0.0).mul_(inside)
+    return weights.div_(weights.sum(dim=2, keepdim=True))
+
+
+def blur_radius_px(sigma_px_max: float, *, side_px: int) -> int:
+    """Half the width of the blur's kernel: three of the widest sigmas, so that 0.3 % is cut off.
+
+    Reflection at the border needs a radius below the side.
+    """
+    return min(int(-(-3.0 * sigma_px_max // 1)), side_px - 1)
+
+
+def shifts(radius_px: int, *, side_px: int) -> Tensor:
+    """Matrices [2 radius + 1, side x side] that shift an axis, reflected at its borders."""
+    offset = torch.arange(-radius_px, radius_px + 1)[:, None]
+    place = torch.arange(side_px)[None, :]
+    last = side_px - 1
+    source = last - (last - (place + offset).abs()).abs()
+    return torch.nn.functional.one_hot(source, side_px).float().flatten(1)
+
+
+def blur_matrices(sigma_px: Tensor, shift: Tensor, *, side_px: int) -> Tensor:
+    """Gaussian matrices [B, side, side] for sigmas [B]; the identity where sigma is 0."""
+    radius = len(shift) // 2
+    offset = torch.arange(-radius, radius + 1, device=sigma_px.device)
+    still = (offset == 0).float()
+    kernel = torch.exp(-0.5 * (offset / sigma_px.clamp(min=1e-3)[:, None]) ** 2)
+    kernel = torch.where(sigma_px[:, None] > 0.0, kernel / kernel.sum(1, keepdim=True), still)
+    return (kernel @ shift).view(-1, side_px, side_px)

@@ -1,0 +1,51 @@
+"""From the name of an encoder to the network."""
+
+from functools import partial
+
+from torch import nn
+
+from trainer.accel.ops import Accelerator, use_matmul_convs
+from trainer.batchnorm.split import SplitBatchNorm2d
+from trainer.modalities.image.encoders.small_convnet import SmallEncoder
+from trainer.modalities.image.encoders.spec import EncoderSpec
+from trainer.spec.job import JobSpec
+from trainer.spec.rules import SMALL_SIDE_PX
+
+RGB = 3
+"""Channels where a spec names none: jobs of older versions knew no others."""
+
+
+def encoder_for(spec: JobSpec, accelerator: Accelerator | None = None) -> nn.Module:
+    """Return the encoder of a resolved job, with fresh weights from the global CPU generator."""
+    return build_encoder(
+        spec.encoder,
+        side_px=spec.views.side_px or 0,
+        bn_splits=spec.method.batch_norm_groups,
+        accelerator=accelerator,
+    )
+
+
+def build_encoder(
+    spec: EncoderSpec, *, side_px: int, bn_splits: int = 1, accelerator: Accelerator | None = None
+) -> nn.Module:
+    """The encoder that `spec` names, with fresh weights from the global CPU generator.
+
+    Has `.feature_dim`. `bn_splits` > 1 computes batch norm in so many groups while training, with
+    an `accelerator` by compiled code.
+    """
+    channels = spec.channels or RGB
+    norm = partial(SplitBatchNorm2d, splits=bn_splits, accelerator=accelerator)
+    if spec.name == "small":
+        return use_matmul_convs(SmallEncoder(norm, channels=channels))
+    from trainer.modalities.image.encoders.resnet import Stem, build_resnet  # noqa: PLC0415 - slow to load
+
+    cifar: Stem = "cifar" if spec.stem_init == "kaiming" else "cifar-torch"
+    stem: Stem = cifar if has_cifar_stem(spec, side_px=side_px) else "imagenet"
+    return use_matmul_convs(build_resnet(spec.name, stem=stem, norm=norm, channels=channels))
+
+
+def has_cifar_stem(spec: EncoderSpec, *, side_px: int) -> bool:
+    """Whether the first layer is 3x3 with stride 1 and no pooling."""
+    if spec.stem == "auto":
+        return side_px <= SMALL_SIDE_PX
+    return spec.stem == "cifar"

@@ -1,0 +1,80 @@
+"""torchvision's ResNets without their classifier."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor, nn
+from torchvision.models import resnet
+
+from trainer.batchnorm.split import DoneReLU, Norm
+from trainer.modalities.image.encoders.small_convnet import MeanPool
+
+
+class _Basic(resnet.BasicBlock):  # type: ignore[misc]  # torchvision has no types
+    """torchvision's block; its ReLUs, and the addition of the shortcut, are done by the norms."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to [N, D, H', W']."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        found: Tensor = self.bn1(self.conv1(x))
+        found = self.bn2(self.conv2(found), shortcut)
+        return found  # noqa: RET504  # typed, as torchvision's parts are not
+
+
+class _Bottleneck(resnet.Bottleneck):  # type: ignore[misc]  # the same
+    """torchvision's block; its ReLUs, and the addition of the shortcut, are done by the norms."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N, C, H, W] to [N, D, H', W']."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        found: Tensor = self.bn1(self.conv1(x))
+        found = self.bn2(self.conv2(found))
+        found = self.bn3(self.conv3(found), shortcut)
+        return found  # noqa: RET504  # typed, as torchvision's parts are not
+
+
+Stem = Literal["imagenet", "cifar", "cifar-torch"]
+"""The first layer; `cifar-torch` keeps the initial weights that torch gives a convolution."""
+
+DEPTHS: dict[str, tuple[type[_Basic | _Bottleneck], Sequence[int]]] = {
+    "resnet18": (_Basic, (2, 2, 2, 2)),
+    "resnet34": (_Basic, (3, 4, 6, 3)),
+    "resnet50": (_Bottleneck, (3, 4, 6, 3)),
+}
+"""Blocks of each, and how many of them per stage: table 1 of arXiv:1512.03385."""
+
+
+def build_resnet(name: str, *, stem: Stem, norm: Norm, channels: int = 3) -> nn.Module:
+    """[N, C, S, S] to [N, feature_dim]; the state dict is torchvision's but for `fc.*`.
+
+    A CIFAR stem is a 3x3 convolution of stride 1 without pooling, as the MoCo authors take for
+    32 px; `conv1.weight` is then [64, C, 3, 3]. torchvision's own code does the rest.
+    """
+    block, depths = DEPTHS[name]
+    network: nn.Module = resnet.ResNet(block, [*depths], norm_layer=norm)
+    assert isinstance(network.fc, nn.Linear)
+    feature_dim = network.fc.in_features
+    if stem != "imagenet":
+        first = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
+        if stem == "cifar":
+            nn.init.kaiming_normal_(first.weight, mode="fan_out", nonlinearity="relu")
+        network.conv1, network.maxpool = first, nn.Identity()  # a layer that is left out
+    elif channels != 3:
+        network.conv1 = nn.Conv2d(channels, 64, 7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(network.conv1.weight, mode="fan_out", nonlinearity="relu")
+    _let_norms_rectify(network)
+    network.avgpool = MeanPool()
+    network.fc = nn.Identity()  # the feature is the output
+    # nn.Module admits any attribute; its types admit tensors and modules only.
+    network.feature_dim = feature_dim  # type: ignore[assignment]
+    return network
+
+
+def _let_norms_rectify(network: nn.Module) -> None:
+    """A ReLU follows every norm but that of a shortcut."""
+    for parent in network.modules():
+        if isinstance(parent, resnet.ResNet | _Basic | _Bottleneck):
+            parent.relu = DoneReLU(inplace=True)
+            for name, child in parent.named_children():
+                if name.startswith("bn"):
+                    child.relu = True

@@ -1,0 +1,180 @@
+"""From the values of one file to its row: alpha, channels, size, and what is kept of values."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from trainer.data.pack.wide_values import is_number
+from trainer.data.rows import BadImage, Decoded, Kind
+from trainer.data.spec import CHANNELS_MAX, IngestOptions, ShrinkFilter
+from trainer.modalities.image.formats.pictures import shrink_of
+
+Values = NDArray[Any]
+FILTERS: dict[ShrinkFilter, Image.Resampling] = {
+    "lanczos": Image.Resampling.LANCZOS,
+    "bilinear": Image.Resampling.BILINEAR,
+}
+LUMA = (0.299, 0.587, 0.114)
+"""Of ITU-R 601-2, as Pillow has it."""
+SIGN = 32_768
+"""Added to signed values of 16 bits, so that they are kept without a sign."""
+
+
+@dataclass(frozen=True, slots=True)
+class Raster:
+    """The values of a file, upright."""
+
+    values: Values
+    """[height, width, channels] of any type."""
+    has_alpha: bool = False
+    """Whether the last channel is alpha."""
+
+
+def finished(
+    raster: Raster, options: IngestOptions, *, sent_px: tuple[int, int] = (0, 0)
+) -> Decoded:
+    """Return the row of a file. Raises BadImage.
+
+    `sent_px` are the shorter and the longer side of the file; 0 for those of the values.
+    """
+    values = raster.values.astype(raster.values.dtype.newbyteorder("="), copy=False)
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8) * 255
+    sides = sorted(values.shape[:2])
+    dtype = values.dtype.name
+    kind = kind_of(values)
+    values, left_out = with_channels(_without_alpha(raster, values, options), options, kind)
+    if kind == "wide":
+        values = values.astype(np.float64)
+    channels = values.shape[2]
+    name = stored_filter(options.shrink_filter, dtype=values.dtype.name, channels=channels)
+    values = _shrunk(values, options.side_px_max, name)
+    height, width = values.shape[:2]
+    return Decoded(
+        _kept(values, kind),
+        height,
+        width,
+        sent_px[0] or sides[0],
+        sent_px[1] or sides[1],
+        channels=channels,
+        kind=kind,
+        dtype=dtype,
+        non_finite=_non_finite(values),
+        channels_left_out=left_out,
+    )
+
+
+def kind_of(values: Values) -> Kind:
+    """Return how a file keeps its values. Raises BadImage."""
+    if values.dtype == np.uint8:
+        return "uint8"
+    if values.dtype == np.uint16:
+        return "uint16"
+    if values.dtype in (np.int16, np.int8):
+        return "int16"
+    if values.dtype.kind in "iuf":
+        return "wide"
+    raise BadImage("wrong_type", f"values of the type {values.dtype}")
+
+
+def _without_alpha(raster: Raster, values: Values, options: IngestOptions) -> Values:
+    """Colours on white where alpha differs between pixels, else the colours as they are."""
+    if not raster.has_alpha or options.channels == values.shape[2]:
+        return values
+    colours, alpha = values[:, :, :-1], values[:, :, -1:]
+    is_flat = alpha.min() == alpha.max() or values.dtype.kind not in "iu"
+    if options.alpha == "drop" or is_flat:
+        return colours
+    white = float(np.iinfo(values.dtype).max)
+    opaque = alpha / white
+    return np.rint(colours * opaque + white * (1.0 - opaque)).astype(values.dtype)
+
+
+def with_channels(values: Values, options: IngestOptions, kind: Kind) -> tuple[Values, int]:
+    """As many channels as are asked for, and how many were left out. Raises BadImage."""
+    found, wanted = values.shape[2], options.channels
+    if wanted == "auto":
+        wanted = _usual(found, kind)
+    if found == wanted:
+        return values, 0
+    if found == 1 and wanted == 3:
+        return np.repeat(values, 3, axis=2), 0
+    if found == 3 and wanted == 1:
+        return _luma(values), 0
+    if found > wanted:
+        return values[:, :, :wanted], found - wanted
+    raise BadImage("other_channels", f"{found} channels of {values.dtype}; {wanted} are asked for")
+
+
+def _usual(found: int, kind: Kind) -> int:
+    """Channels of a row from a file of so many: three for 8-bit grey, as colour files have."""
+    if found > CHANNELS_MAX:
+        raise BadImage("wrong_type", f"{found} channels; 1 to {CHANNELS_MAX} are read")
+    if found == 4 or (found == 1 and kind == "uint8"):
+        return 3
+    return found
+
+
+def _luma(values: Values) -> Values:
+    grey: Values = values @ np.array(LUMA)
+    found: Values = np.rint(grey) if values.dtype.kind in "iu" else grey
+    grey_only: Values = found.astype(values.dtype)[:, :, None]
+    return grey_only
+
+
+def stored_filter(asked: ShrinkFilter, *, dtype: str, channels: int) -> ShrinkFilter:
+    """Return the filter that shrinks rows of this type and so many channels.
+
+    Lanczos rings, which Pillow bounds in 8 bits alone: other rows are always shrunk by bilinear.
+    """
+    return asked if dtype == "uint8" and channels in (1, 3) else "bilinear"
+
+
+def _shrunk(values: Values, side_px_max: int, name: ShrinkFilter) -> Values:
+    """[H, W, C] with its shorter side at most so long. What is no number stays none."""
+    height, width = values.shape[:2]
+    shrink = shrink_of(width, height, side_px_max)
+    if shrink == 1.0:
+        return values
+    size = max(1, round(width * shrink)), max(1, round(height * shrink))
+    if values.dtype == np.uint8:
+        return _each(values, size, np.uint8, FILTERS[name])
+    if values.dtype.kind in "iu":
+        whole: Values = np.rint(_each(values, size, np.float32)).astype(values.dtype)
+        return whole
+    lost = ~is_number(values)
+    if not lost.any():
+        return _each(values, size, np.float32).astype(values.dtype)
+    floor = values[~lost].min() if not lost.all() else 0.0
+    small: Values = _each(np.where(lost, floor, values), size, np.float32).astype(values.dtype)
+    small[_each(lost.astype(np.uint8) * 255, size, np.uint8) >= 128] = np.nan
+    return small
+
+
+def _each(
+    values: Values,
+    size: tuple[int, int],
+    dtype: Any,  # noqa: ANN401
+    resample: Image.Resampling = Image.Resampling.BILINEAR,
+) -> NDArray[Any]:
+    """Each channel resized by itself. Pillow's filters widen with the shrink: no aliases."""
+    small = []
+    for channel in range(values.shape[2]):
+        plane = Image.fromarray(np.ascontiguousarray(values[:, :, channel], dtype))
+        small.append(np.asarray(plane.resize(size, resample)))
+    return np.stack(small, axis=2)
+
+
+def _kept(values: Values, kind: Kind) -> bytes:
+    if kind == "uint8":
+        return values.tobytes()
+    if kind == "int16":
+        return (values.astype(np.int32) + SIGN).astype("<u2").tobytes()
+    return values.astype("<f8" if kind == "wide" else "<u2").tobytes()
+
+
+def _non_finite(values: Values) -> int:
+    return int((~is_number(values)).sum()) if values.dtype.kind == "f" else 0
