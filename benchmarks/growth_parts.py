@@ -26,7 +26,7 @@ from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
-from trainer.method import Method
+from trainer.methods.base import Method
 from trainer.modalities.image.augment.augment import Views
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.rng.philox import shuffled

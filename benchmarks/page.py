@@ -30,7 +30,7 @@ from playwright.sync_api import BrowserContext, sync_playwright
 from benchmarks.results import tell, versions
 from tests.support.api import KEY, RunningApi, finished_job, running_api
 from tests.support.redis import running_redis
-from trainer.methods.specs import SIGNALS
+from trainer.methods.registry import SIGNALS
 
 OPENINGS = ("service just started", "again")
 NOTE_WHEN_SEEN = """

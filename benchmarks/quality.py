@@ -33,7 +33,7 @@ from trainer.assemble import make_views
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
 from trainer.evaluation import plan_evaluation
-from trainer.method import Method
+from trainer.methods.base import Method
 from trainer.schema.events import Evaluated, Event
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec

@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
-from trainer.methods.specs import method_names
+from trainer.methods.registry import method_names
 from trainer.modalities.image.encoders.spec import EncoderName
 from trainer.spec.job import EvaluatorSpec
 

@@ -22,7 +22,7 @@ from trainer.fingerprint import differing, fingerprint
 from trainer.history import History, Line, read_history
 from trainer.keeper import Keeper, Keeping
 from trainer.looking import CapturedLook, EagerLook, Look
-from trainer.method import Method, load_method
+from trainer.methods.base import Method, load_method
 from trainer.modalities.image.augment.augment import Views
 from trainer.modalities.image.augment.compiled import pays
 from trainer.modalities.image.augment.normalization import normalization

@@ -18,7 +18,7 @@ from trainer.accel.graphs import (
     capture,
     fallback_reason,
 )
-from trainer.method import StepOutput
+from trainer.methods.base import StepOutput
 from trainer.nn.views import Batch, rebuilt, tensors_of
 from trainer.optim.optimizer import set_lr
 from trainer.stepping import EagerStepping

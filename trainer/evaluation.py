@@ -13,7 +13,7 @@ from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
 from trainer.evaluators.knn.evaluator import knn_top1
 from trainer.evaluators.knn.spec import KnnSpec
-from trainer.method import Method
+from trainer.methods.base import Method
 from trainer.modalities.image.augment.augment import Views
 from trainer.nn.views import Pixels
 from trainer.rng.philox import NEWEST_ORDER, shuffled

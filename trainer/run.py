@@ -15,7 +15,7 @@ from trainer.evaluation import Evaluation
 from trainer.exports.publish import Export, publish
 from trainer.history import History
 from trainer.keeper import Emit, Keeper
-from trainer.method import Method, StepOutput
+from trainer.methods.base import Method, StepOutput
 from trainer.modalities.image.augment.augment import Views
 from trainer.optim.optimizer import Horizon, lr_at
 from trainer.profiling.profiler import Profiler

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor
 
-from trainer.hidden import Hidden
-from trainer.momentum import norm
-from trainer.softmax.softmax import CHUNK_KEYS
+from trainer.losses.chunked_softmax import CHUNK_KEYS
+from trainer.nn.ema import norm
+from trainer.nn.negative_mask import Hidden
 
 SPECTRUM_ROWS = 2048
 """At most so many embeddings give the effective rank."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from trainer.method import Method
+from trainer.methods.base import Method
 from trainer.schema.errors import DivergedError, SpecError
 
 METHOD, OPTIMIZER = "method.", "optimizer."

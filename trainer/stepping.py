@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trainer.method import Method, StepOutput
+from trainer.methods.base import Method, StepOutput
 from trainer.nn.views import Batch
 from trainer.optim.optimizer import set_lr
 

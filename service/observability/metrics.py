@@ -33,7 +33,7 @@ from service.observability.metric_definitions import (
     job,
     scalar,
 )
-from trainer.methods.specs import declared
+from trainer.methods.registry import declared
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -11,7 +11,7 @@ from service import ids
 from service.store.errors import NotFound
 from service.web.assets import Assets
 from trainer.data.spec import IngestOptions
-from trainer.methods.specs import SIGNALS
+from trainer.methods.registry import SIGNALS
 from trainer.spec.job import JobSpec
 
 router = APIRouter(include_in_schema=False)

@@ -18,7 +18,7 @@ from scipy.signal import lfilter
 from tests.browser.conftest import Visitor, World, until
 from tests.support.api import finished_job
 from tests.support.processes import wait_until
-from trainer.methods.specs import SIGNALS
+from trainer.methods.registry import SIGNALS
 
 pytestmark = pytest.mark.browser
 

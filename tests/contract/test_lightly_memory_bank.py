@@ -8,8 +8,8 @@ from lightly.loss import NTXentLoss
 from torch import nn
 from torch.nn import functional as F
 
-from trainer.losses import info_nce
-from trainer.negatives import NegativeQueue
+from trainer.losses.info_nce import info_nce
+from trainer.nn.negative_queue import NegativeQueue
 
 BATCH, CAPACITY, WIDTH, STEPS, LR = 8, 32, 12, 11, 0.5
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.learner import Learner, key_order
-from trainer.batchnorm.split import SplitBatchNorm2d
 from trainer.methods.moco.spec import MoCoSpec
+from trainer.nn.split_batchnorm import SplitBatchNorm2d
 from trainer.nn.views import Pixels
 from trainer.optim.optimizer import Horizon
 from trainer.optim.spec import AdamWSpec, CosineSpec, SgdSpec, StepsSpec

@@ -10,7 +10,7 @@ from lightly.loss import DCLLoss, NTXentLoss
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.nt_xent import nt_xent
+from trainer.losses.nt_xent import nt_xent
 
 PAIRS, WIDTH = 6, 10
 TEMPERATURES = (0.05, 0.1, 0.5, 1.0)

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trainer.batchnorm.split import SplitBatchNorm2d
 from trainer.methods.moco.method import MoCo
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.modalities.image.encoders.small_convnet import MeanPool
+from trainer.nn.split_batchnorm import SplitBatchNorm2d
 from trainer.nn.views import Batch, Pixels
 from trainer.optim.optimizer import Horizon, lr_at, make_optimizer
 from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec

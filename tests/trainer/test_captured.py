@@ -15,7 +15,7 @@ from trainer.accel.graphs import WARM_UP_CALLS, GraphRecorder, Replay
 from trainer.assemble import Places, open_run
 from trainer.captured import CapturedStepping
 from trainer.looking import CapturedLook, EagerLook
-from trainer.method import StepOutput
+from trainer.methods.base import StepOutput
 from trainer.run import Run
 from trainer.schema.events import Ended, Event, Logged
 from trainer.spec.job import JobSpec

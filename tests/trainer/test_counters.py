@@ -23,8 +23,8 @@ from trainer import assemble
 from trainer.accel import device
 from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
-from trainer.hidden import Hidden
-from trainer.losses import info_nce
+from trainer.losses.info_nce import info_nce
+from trainer.nn.negative_mask import Hidden
 from trainer.run import Run
 from trainer.spec.job import JobSpec
 

@@ -14,7 +14,7 @@ from tests.support.tiny_pack import blobs, write_pack
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
 from trainer.evaluation import Evaluation, plan_evaluation
-from trainer.method import load_method
+from trainer.methods.base import load_method
 from trainer.modalities.image.augment.augment import Views
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.spec.defaults import resolve

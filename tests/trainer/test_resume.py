@@ -12,7 +12,7 @@ import torch
 from tests.support.tiny_pack import blobs, write_pack
 from trainer import cadence, checkpoints
 from trainer.checkpoints import load_newest
-from trainer.methods.specs import SIGNALS
+from trainer.methods.registry import SIGNALS
 from trainer.modalities.image.augment import compiled
 from trainer.schema.errors import DivergedError, SpecError
 from trainer.schema.events import Ended, Event

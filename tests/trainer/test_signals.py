@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from trainer import signals
-from trainer.hidden import Hidden
-from trainer.methods.specs import SIGNALS
-from trainer.momentum import distance_ratio, follow
+from trainer.methods.registry import SIGNALS
+from trainer.nn.ema import distance_ratio, follow
+from trainer.nn.negative_mask import Hidden
 from trainer.signals import contrast, effective_rank, gradient_norm, std_ratio
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from trainer.exports.curves import Line, number, table
 from trainer.exports.snippets import loading
 from trainer.exports.weights import is_timms
-from trainer.methods.specs import part_of
+from trainer.methods.registry import part_of
 from trainer.modalities.image.preprocessing import Preprocessing
 from trainer.schema.artifact_names import MODEL, PROCESSOR
 from trainer.schema.events import DatasetFacts

@@ -14,7 +14,7 @@ from trainer.accel.device import Place
 from trainer.assemble import make_views
 from trainer.data.pack.format import Pack
 from trainer.data.rows import Decoded
-from trainer.method import load_method
+from trainer.methods.base import load_method
 from trainer.modalities.image.augment.augment import Views
 from trainer.modalities.image.batch import Canvas
 from trainer.modalities.image.encoders.factory import build_encoder, encoder_for

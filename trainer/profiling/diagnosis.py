@@ -7,7 +7,7 @@ Loads no tensors.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from trainer.methods.specs import part_of
+from trainer.methods.registry import part_of
 from trainer.schema.events import DatasetFacts, Phase
 from trainer.spec.job import JobSpec
 from trainer.timing.phase_totals import OCCASIONS, Times

@@ -7,7 +7,7 @@ forward pass of one image, both proportional to the area of the image.
 from dataclasses import dataclass
 
 from trainer.methods.cost import MethodCost
-from trainer.methods.specs import part_of
+from trainer.methods.registry import part_of
 from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import trained_on
 from trainer.spec.job import JobSpec

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pydantic import BaseModel
 
 from trainer.evaluators.knn.spec import K_MAX, K_MIN, K_SHARE
-from trainer.methods.specs import part_of
+from trainer.methods.registry import part_of
 from trainer.modalities.image.augment.normalization import normalization
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts

@@ -11,7 +11,7 @@ from pydantic import Field
 from trainer.data.spec import IngestOptions
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.methods.moco.spec import MoCoSpec
-from trainer.methods.specs import MethodSpec
+from trainer.methods.registry import MethodSpec
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.encoders.spec import EncoderSpec
 from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec

@@ -18,7 +18,7 @@ from service.observability.metrics import (
     artifact_format,
 )
 from service.store.models import Status, WorkerState
-from trainer.methods.specs import SIGNALS
+from trainer.methods.registry import SIGNALS
 from trainer.schema.errors import TrainerError
 
 REPO = Path(__file__).resolve().parents[3]

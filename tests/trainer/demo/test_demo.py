@@ -14,13 +14,13 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch import nn
 
-from trainer.batchnorm.split import SplitBatchNorm2d
 from trainer.demo import digits, downloaded
 from trainer.demo.__main__ import main
 from trainer.demo.score import drawn, few_labels, score, standardised
 from trainer.exports.weights import layers
 from trainer.modalities.image.encoders.small_convnet import SmallEncoder
 from trainer.modalities.image.preprocessing import Preprocessing, as_json
+from trainer.nn.split_batchnorm import SplitBatchNorm2d
 
 
 @pytest.fixture(scope="module")

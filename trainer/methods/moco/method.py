@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from trainer import signals
-from trainer.losses import info_nce
-from trainer.method import Embeddings, Feature, Method, StepOutput
+from trainer.losses.info_nce import info_nce
+from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.methods.moco.spec import MoCoSpec
-from trainer.momentum import distance_ratio, follow
-from trainer.negatives import NegativeQueue
+from trainer.nn.ema import distance_ratio, follow
+from trainer.nn.negative_queue import NegativeQueue
 from trainer.nn.towers import Tower, feature_dim
 from trainer.nn.views import Batch, View
 from trainer.rng.philox import NEWEST_ORDER, shuffled

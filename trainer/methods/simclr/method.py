@@ -6,12 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from trainer import signals
-from trainer.hidden import Hidden
-from trainer.method import Embeddings, Feature, Method, StepOutput
+from trainer.losses.nt_xent import nt_xent
+from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.methods.simclr.spec import SimCLRSpec
+from trainer.nn.negative_mask import Hidden
 from trainer.nn.towers import Tower, feature_dim
 from trainer.nn.views import Batch, View, joined_views
-from trainer.nt_xent import nt_xent
 from trainer.spec.job import JobSpec
 
 

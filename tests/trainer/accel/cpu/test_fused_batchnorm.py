@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from trainer.accel.cpu.batchnorm import fused
 from trainer.accel.ops import Accelerator
-from trainer.batchnorm.split import SplitBatchNorm2d
+from trainer.nn.split_batchnorm import SplitBatchNorm2d
 
 ROWS, GROUPS = 16, 4
 NEAR_KINK = 0.05

@@ -9,7 +9,7 @@ import pytest
 import torch
 from lightly.loss import NTXentLoss
 
-from trainer.method import Method, load_method
+from trainer.methods.base import Method, load_method
 from trainer.methods.simclr.method import SimCLR
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.nn.views import Batch, Pixels

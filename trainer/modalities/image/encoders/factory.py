@@ -5,9 +5,9 @@ from functools import partial
 from torch import nn
 
 from trainer.accel.ops import Accelerator, use_matmul_convs
-from trainer.batchnorm.split import SplitBatchNorm2d
 from trainer.modalities.image.encoders.small_convnet import SmallEncoder
 from trainer.modalities.image.encoders.spec import EncoderSpec
+from trainer.nn.split_batchnorm import SplitBatchNorm2d
 from trainer.spec.job import JobSpec
 from trainer.spec.rules import SMALL_SIDE_PX
 

@@ -6,8 +6,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torchvision.models import resnet
 
-from trainer.batchnorm.split import DoneReLU, Norm
 from trainer.modalities.image.encoders.small_convnet import MeanPool
+from trainer.nn.split_batchnorm import DoneReLU, Norm
 
 
 class _Basic(resnet.BasicBlock):  # type: ignore[misc]  # torchvision has no types

@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from trainer.batchnorm.split import DoneReLU, Norm
+from trainer.nn.split_batchnorm import DoneReLU, Norm
 
 # (name, channels in, channels out, stride). At 32 px: 24.5 million multiply-adds, 0.54 million
 # parameters. The first layer keeps the full side, for images of 8 px; the other strides make it

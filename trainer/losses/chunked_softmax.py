@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from trainer.hidden import Hidden
-from trainer.softmax.share import Share, joined
+from trainer.losses.partial_softmax import Share, joined
+from trainer.nn.negative_mask import Hidden
 
 CHUNK_KEYS = 16384
 """Negatives of one chunk: few calls, and 8 MiB of fp32 logits for a batch of 128."""

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from trainer.hidden import Hidden
-from trainer.softmax.softmax import softmax_over
+from trainer.losses.chunked_softmax import softmax_over
+from trainer.nn.negative_mask import Hidden
 from trainer.util.autograd import Context
 
 

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.negatives import EMPTY, UNOWNED, NegativeQueue
+from trainer.nn.negative_queue import EMPTY, UNOWNED, NegativeQueue
 
 
 @given(st.integers(1, 13), st.lists(st.integers(1, 30), max_size=12))

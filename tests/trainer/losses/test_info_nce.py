@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from trainer.hidden import Hidden
-from trainer.losses import info_nce
+from trainer.losses import chunked_softmax
+from trainer.losses.info_nce import info_nce
 from trainer.methods.moco import cost
-from trainer.softmax import softmax
+from trainer.nn.negative_mask import Hidden
 
 
 def unit(rows: int, width: int, seed: int) -> torch.Tensor:
@@ -33,7 +33,7 @@ def formula(
 @pytest.mark.parametrize("chunk", [4, 7, 1000])
 @pytest.mark.parametrize("masked", [False, True])
 def test_equals_the_formula(chunk: int, masked: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(softmax, "CHUNK_KEYS", chunk)
+    monkeypatch.setattr(chunked_softmax, "CHUNK_KEYS", chunk)
     query, key, negatives = unit(5, 8, 0), unit(5, 8, 1), unit(23, 8, 2)
     query_rows = torch.arange(5)
     rows = torch.arange(23) % 9 - 1
@@ -54,7 +54,7 @@ def test_rounded_negatives_cost_no_more_than_autocast(
 ) -> None:
     """The peer is torch's own autocast. None, few or many of the negatives are hidden from all,
     and two from a query each."""
-    monkeypatch.setattr(softmax, "CHUNK_KEYS", chunk)
+    monkeypatch.setattr(chunked_softmax, "CHUNK_KEYS", chunk)
     negatives, rows = unit(500, 64, 2), torch.arange(500)
     rows[100 : 100 + empty] = -2
     hidden = Hidden(torch.tensor([499, 600, 0, 601, 602, 603]), rows, empty=-2)
@@ -86,7 +86,7 @@ def test_rounded_negatives_cost_no_more_than_autocast(
 def test_a_chunk_that_is_hidden_from_all_counts_for_nothing(
     kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(softmax, "CHUNK_KEYS", 10)
+    monkeypatch.setattr(chunked_softmax, "CHUNK_KEYS", 10)
     query, key, negatives = unit(4, 8, 0), unit(4, 8, 1), unit(400, 8, 2).to(kind)
     rows = torch.arange(400)
     rows[20:30] = -2
@@ -109,7 +109,7 @@ def test_chunks_change_neither_loss_nor_gradient(monkeypatch: pytest.MonkeyPatch
     key, negatives = unit(6, 8, 1), unit(50, 8, 2)
     found = []
     for chunk in (50, 16):
-        monkeypatch.setattr(softmax, "CHUNK_KEYS", chunk)
+        monkeypatch.setattr(chunked_softmax, "CHUNK_KEYS", chunk)
         query = unit(6, 8, 0).requires_grad_()
         loss = info_nce(query, key, negatives, temperature=0.07)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -125,7 +125,7 @@ def test_loss_and_gradients_are_those_of_torchs_cross_entropy(
     chunk: int, temperature: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With all logits in one matrix, and some negatives hidden from some queries."""
-    monkeypatch.setattr(softmax, "CHUNK_KEYS", chunk)
+    monkeypatch.setattr(chunked_softmax, "CHUNK_KEYS", chunk)
     negatives, rows = unit(50, 8, 2), torch.arange(50) % 9
     found = []
     for way in ("ours", "torch's"):
@@ -146,7 +146,7 @@ def test_loss_and_gradients_are_those_of_torchs_cross_entropy(
 
 def test_above_the_chunk_size_no_logits_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """What autograd holds on to must not grow to [B, K]."""
-    monkeypatch.setattr(softmax, "CHUNK_KEYS", 256)
+    monkeypatch.setattr(chunked_softmax, "CHUNK_KEYS", 256)
     sizes: list[int] = []
 
     def note(tensor: torch.Tensor) -> torch.Tensor:
@@ -170,4 +170,4 @@ def test_a_query_that_sees_no_negative_has_no_loss_and_no_gradient() -> None:
 
 
 def test_the_estimate_of_memory_knows_how_many_logits_there_are() -> None:
-    assert softmax.CHUNK_KEYS == cost.LOGIT_KEYS
+    assert chunked_softmax.CHUNK_KEYS == cost.LOGIT_KEYS

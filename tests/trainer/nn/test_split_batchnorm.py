@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from trainer.batchnorm.split import SplitBatchNorm2d, group_count
+from trainer.nn.split_batchnorm import SplitBatchNorm2d, group_count
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.hidden import Hidden
+from trainer.nn.negative_mask import Hidden
 
 UNOWNED = -1
 """Row id of a slot that still holds a random vector. It counts as a negative."""

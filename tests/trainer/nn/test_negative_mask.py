@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainer.hidden import Hidden
+from trainer.nn.negative_mask import Hidden
 
 
 @pytest.mark.parametrize("query_rows", [[3, 40, 3, 7], [41, 42, 43, 44], None])
