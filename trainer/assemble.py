@@ -9,18 +9,19 @@ from pathlib import Path
 
 import torch
 
-from trainer import checkpoints
 from trainer.accel.device import Machine, Place, prepared
 from trainer.accel.graphs import recorder_for
 from trainer.accel.ops import Accelerator
 from trainer.batches import Batches
 from trainer.captured import CapturedStepping
+from trainer.checkpoint import format as checkpoints
+from trainer.checkpoint.fingerprint import differing, fingerprint
+from trainer.checkpoint.manager import Keeper, Keeping
+from trainer.checkpoint.state import restore
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
 from trainer.evaluation import plan_evaluation
-from trainer.fingerprint import differing, fingerprint
 from trainer.history import History, Line, read_history
-from trainer.keeper import Keeper, Keeping
 from trainer.looking import CapturedLook, EagerLook, Look
 from trainer.methods.base import Method, load_method
 from trainer.modalities.image.augment.augment import Views
@@ -37,7 +38,6 @@ from trainer.spec.dataset_match import check_alike
 from trainer.spec.defaults import RGB, resolve, trained_on
 from trainer.spec.job import JobSpec
 from trainer.spec.rules import steps_per_epoch
-from trainer.state import restore
 from trainer.stepping import EagerStepping, Stepping
 from trainer.timing.phase_timer import clock_for
 from trainer.timing.phase_totals import Times

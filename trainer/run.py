@@ -10,11 +10,12 @@ import torch
 
 from trainer.accel.device import Place
 from trainer.batches import Batches
+from trainer.checkpoint.manager import Emit, Keeper
+from trainer.checkpoint.state import collect
 from trainer.data.loader import RowSource
 from trainer.evaluation import Evaluation
 from trainer.exports.publish import Export, publish
 from trainer.history import History
-from trainer.keeper import Emit, Keeper
 from trainer.methods.base import Method, StepOutput
 from trainer.modalities.image.augment.augment import Views
 from trainer.optim.optimizer import Horizon, lr_at
@@ -25,7 +26,6 @@ from trainer.schema.verdicts import Judgement, judge, of_code
 from trainer.signals import gradient_norm
 from trainer.spec.defaults import Resolved
 from trainer.spec.job import JobSpec
-from trainer.state import collect
 from trainer.stepping import Stepping
 from trainer.timing.phase_timer import Clock
 from trainer.util.failpoints import reach

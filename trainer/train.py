@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from trainer.accel.device import Machine
 from trainer.assemble import Places, open_run
+from trainer.checkpoint.manager import Emit
 from trainer.evaluation import LABELLED_ROWS_MIN
-from trainer.keeper import Emit
 from trainer.run import Run
 from trainer.schema.errors import DivergedError
 from trainer.schema.events import Ended, Event, Logged

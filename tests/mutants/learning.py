@@ -45,7 +45,7 @@ LEARNING: Final = (
         "signals = {**signals, **self.history.baselines()}",
         "signals = {**signals}",
         (
-            "tests/trainer/test_resume.py::"
+            "tests/trainer/checkpoint/test_resume.py::"
             "test_baselines_are_measured_once_and_told_beside_each_figure",
         ),
     ),

@@ -4,12 +4,15 @@ from typing import Final
 
 from tests.mutants.runner import Mutant
 
-CUTS = "tests/trainer/test_resume.py::test_a_chain_of_cuts_ends_in_the_same_bits[sgd-bf16-mlp]"
+CUTS = (
+    "tests/trainer/checkpoint/test_resume.py::"
+    "test_a_chain_of_cuts_ends_in_the_same_bits[sgd-bf16-mlp]"
+)
 
 RESUMES: Final = (
     Mutant(
         "running means are not restored",
-        "trainer/state.py",
+        "trainer/checkpoint/state.py",
         "    try:\n        method.load_state_dict(own)\n",
         '    own = {name: value for name, value in own.items() if "running_" not in name}\n'
         "    try:\n        method.load_state_dict(own, strict=False)\n",
@@ -17,7 +20,7 @@ RESUMES: Final = (
     ),
     Mutant(
         "the pointer of the negatives is not restored",
-        "trainer/state.py",
+        "trainer/checkpoint/state.py",
         "    try:\n        method.load_state_dict(own)\n",
         '    own = {name: value for name, value in own.items() if "pointer" not in name}\n'
         "    try:\n        method.load_state_dict(own, strict=False)\n",
@@ -25,7 +28,7 @@ RESUMES: Final = (
     ),
     Mutant(
         "the negatives are not restored",
-        "trainer/state.py",
+        "trainer/checkpoint/state.py",
         "    try:\n        method.load_state_dict(own)\n",
         '    own = {name: value for name, value in own.items() if "negatives.keys" not in name}\n'
         "    try:\n        method.load_state_dict(own, strict=False)\n",
@@ -33,7 +36,7 @@ RESUMES: Final = (
     ),
     Mutant(
         "the key encoder is not restored",
-        "trainer/state.py",
+        "trainer/checkpoint/state.py",
         "    try:\n        method.load_state_dict(own)\n",
         '    own = {name: value for name, value in own.items() if not name.startswith("key")}\n'
         "    try:\n        method.load_state_dict(own, strict=False)\n",
@@ -41,7 +44,7 @@ RESUMES: Final = (
     ),
     Mutant(
         "the state of the optimizer is not restored",
-        "trainer/state.py",
+        "trainer/checkpoint/state.py",
         "            optimizer.state[parameter][key] = _like(parameter, value)\n",
         "            pass\n",
         (CUTS,),
@@ -65,7 +68,9 @@ RESUMES: Final = (
         "trainer/assemble.py",
         "sorted({*meta.differs, *differing(meta.fingerprint, causes)})",
         "sorted(meta.differs)",
-        ("tests/trainer/test_resume.py::test_another_thread_count_goes_on_but_is_stamped",),
+        (
+            "tests/trainer/checkpoint/test_resume.py::test_another_thread_count_goes_on_but_is_stamped",
+        ),
     ),
     Mutant(
         "chance depends on the process",

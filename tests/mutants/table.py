@@ -9,7 +9,7 @@ from tests.mutants.runner import Mutant
 from tests.mutants.store import STORE
 
 PAGES = "tests/service/web/test_pages.py::test_"
-CHECKPOINTS = "tests/trainer/test_checkpoints.py::test_"
+CHECKPOINTS = "tests/trainer/checkpoint/test_format.py::test_"
 
 WORKER: Final = (
     Mutant(
@@ -180,35 +180,35 @@ FILES: Final = (
     ),
     Mutant(
         "a checkpoint is written in its place",
-        "trainer/checkpoints.py",
+        "trainer/checkpoint/format.py",
         'temporary = folder / f"{meta.step:09d}.tmp"\n    remove(temporary)',
         'temporary = folder / f"{meta.step:09d}"\n    remove(temporary)',
         (CHECKPOINTS + "files_are_on_the_disk_before_the_name_is",),
     ),
     Mutant(
         "the name of a checkpoint is not synced",
-        "trainer/checkpoints.py",
+        "trainer/checkpoint/format.py",
         '        reach("checkpoint.post_rename")\n        sync_folder(folder)\n',
         '        reach("checkpoint.post_rename")\n',
         (CHECKPOINTS + "files_are_on_the_disk_before_the_name_is",),
     ),
     Mutant(
         "damage to a manifest passes",
-        "trainer/checkpoints.py",
+        "trainer/checkpoint/format.py",
         "if manifest != manifest.sealed() or data != _json(manifest):",
         "if False:",
-        ("tests/trainer/test_bit_flips.py::test_every_bit_of_the_manifest",),
+        ("tests/trainer/checkpoint/test_bit_flips.py::test_every_bit_of_the_manifest",),
     ),
     Mutant(
         "the bytes of a checkpoint are not verified",
-        "trainer/checkpoints.py",
+        "trainer/checkpoint/format.py",
         "if len(data) != file.size_bytes or hashlib.sha256(data).hexdigest() != file.sha256:",
         "if len(data) != file.size_bytes:",
         (CHECKPOINTS + "any_damage_is_found_and_the_one_before_is_taken",),
     ),
     Mutant(
         "after a damaged checkpoint there is no other",
-        "trainer/checkpoints.py",
+        "trainer/checkpoint/format.py",
         "            reasons.append(str(error))\n",
         "            reasons.append(str(error))\n            break\n",
         (CHECKPOINTS + "any_damage_is_found_and_the_one_before_is_taken",),

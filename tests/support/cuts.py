@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.checkpoints import STATE
+from trainer.checkpoint.format import STATE
 from trainer.history import OF_THE_MOMENT, read_history
 from trainer.schema.events import Event
 from trainer.util.atomic_files import MANIFEST

@@ -14,12 +14,12 @@ from trainer.accel.device import Machine
 from trainer.accel.graphs import WARM_UP_CALLS, GraphRecorder, Replay
 from trainer.assemble import Places, open_run
 from trainer.captured import CapturedStepping
+from trainer.checkpoint.state import collect
 from trainer.looking import CapturedLook, EagerLook
 from trainer.methods.base import StepOutput
 from trainer.run import Run
 from trainer.schema.events import Ended, Event, Logged
 from trainer.spec.job import JobSpec
-from trainer.state import collect
 from trainer.stepping import EagerStepping
 from trainer.train import train
 

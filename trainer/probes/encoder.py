@@ -9,9 +9,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from trainer import checkpoints
 from trainer.accel.device import Place
 from trainer.assemble import make_views
+from trainer.checkpoint import format as checkpoints
+from trainer.checkpoint.state import METHOD
 from trainer.data.pack.format import Pack
 from trainer.data.rows import Decoded
 from trainer.methods.base import load_method
@@ -24,7 +25,6 @@ from trainer.schema.artifact_names import WEIGHTS
 from trainer.schema.errors import CheckpointError, EncoderGone
 from trainer.schema.events import ValueMapping
 from trainer.spec.job import ProbeSpec
-from trainer.state import METHOD
 
 
 @dataclass(frozen=True, slots=True)

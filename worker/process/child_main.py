@@ -18,9 +18,9 @@ from PIL import Image
 
 from trainer.__main__ import show
 from trainer.accel.malloc import keep_freed_memory
+from trainer.checkpoint.fingerprint import code_sha256
 from trainer.data.ingest import run_ingest
 from trainer.ending import run_to_end
-from trainer.fingerprint import code_sha256
 from trainer.methods.registry import method_names, part_of
 from trainer.probes.run import run_probe
 from trainer.schema.events import Ended, Event

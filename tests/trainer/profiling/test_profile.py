@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.fingerprint import spec_sha256
+from trainer.checkpoint.fingerprint import spec_sha256
 from trainer.profiling import profiler
 from trainer.schema.events import EVENT, Event, Phase, Profiled
 from trainer.spec.job import JobSpec

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.fingerprint import spec_sha256
+from trainer.checkpoint.fingerprint import spec_sha256
 from trainer.optim.optimizer import Horizon, lr_at
 from trainer.rng.philox import shuffled
 from trainer.spec.added_fields import settled

@@ -13,9 +13,9 @@ from tests.support.images import picture, write_zip
 from tests.support.ingests import Ingested, ingested
 from tests.support.tiny_pack import write_pack
 from trainer.accel.device import Machine, Place
+from trainer.checkpoint.fingerprint import fingerprint
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
-from trainer.fingerprint import fingerprint
 from trainer.schema.errors import DataError
 from trainer.schema.events import Event
 from trainer.spec.job import JobSpec

@@ -17,7 +17,7 @@ import safetensors.torch
 from pydantic import Field, ValidationError
 from torch import Tensor
 
-from trainer import tensor_file
+from trainer.checkpoint import safetensors_writer
 from trainer.schema.base import Record
 from trainer.schema.errors import CheckpointError
 from trainer.schema.events import FileRecord
@@ -186,8 +186,8 @@ def _manifest(path: Path) -> Manifest:
 
 def _halved(state: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
     """The blocks of the state, with a place to fail when half of its bytes are written."""
-    half, done, passed = tensor_file.size_bytes(state) // 2, 0, False
-    for block in tensor_file.blocks(state):
+    half, done, passed = safetensors_writer.size_bytes(state) // 2, 0, False
+    for block in safetensors_writer.blocks(state):
         yield block
         done += len(block)
         if done >= half and not passed:

@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from trainer import tensor_file
+from trainer.checkpoint import safetensors_writer
 
 
 def tensors() -> dict[str, Tensor]:
@@ -25,7 +25,7 @@ def tensors() -> dict[str, Tensor]:
 
 
 def test_safetensors_reads_what_was_written() -> None:
-    data = b"".join(tensor_file.blocks(tensors()))
+    data = b"".join(safetensors_writer.blocks(tensors()))
     read = safetensors.torch.load(data)
     assert read.keys() == tensors().keys()
     for name, value in tensors().items():
@@ -36,18 +36,20 @@ def test_safetensors_reads_what_was_written() -> None:
 def test_the_order_of_the_names_does_not_matter() -> None:
     items = list(tensors().items())
     random.Random(1).shuffle(items)
-    assert b"".join(tensor_file.blocks(dict(items))) == b"".join(tensor_file.blocks(tensors()))
+    assert b"".join(safetensors_writer.blocks(dict(items))) == b"".join(
+        safetensors_writer.blocks(tensors())
+    )
 
 
 def test_no_block_is_large_and_plain_tensors_are_not_copied() -> None:
     value = torch.zeros(3, 1 << 20)
-    _, *body = tensor_file.blocks({"x": value})
-    assert {len(block) for block in body} == {tensor_file.BLOCK_BYTES}
-    assert sum(map(len, body)) == value.nbytes == tensor_file.size_bytes({"x": value})
+    _, *body = safetensors_writer.blocks({"x": value})
+    assert {len(block) for block in body} == {safetensors_writer.BLOCK_BYTES}
+    assert sum(map(len, body)) == value.nbytes == safetensors_writer.size_bytes({"x": value})
     value[0, 0] = 1.0
     assert bytes(body[0][:4]) == b"\x00\x00\x80?"  # seen through the block: 1.0 as float32
 
 
 def test_an_unknown_type_is_no_silent_loss() -> None:
     with pytest.raises(KeyError):
-        list(tensor_file.blocks({"x": torch.zeros(2, dtype=torch.complex64)}))
+        list(safetensors_writer.blocks({"x": torch.zeros(2, dtype=torch.complex64)}))

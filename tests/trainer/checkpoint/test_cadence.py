@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.cadence import LOST_S_MAX, OVERHEAD_MAX, wait_s
+from trainer.checkpoint.cadence import LOST_S_MAX, OVERHEAD_MAX, wait_s
 
 SECONDS = st.floats(0.0, 1e4)
 

@@ -8,8 +8,8 @@ from functools import partial
 import pytest
 import torch
 
-from trainer.snapshot import Snapshot
-from trainer.write_behind import WriteBehind
+from trainer.checkpoint.background_writer import WriteBehind
+from trainer.checkpoint.snapshot import Snapshot
 
 
 def begin_and_leave(work: Callable[[], None], error: BaseException) -> None:

@@ -9,12 +9,12 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from trainer import checkpoints
-from trainer.cadence import wait_s
+from trainer.checkpoint import format as checkpoints
+from trainer.checkpoint.background_writer import WriteBehind
+from trainer.checkpoint.cadence import wait_s
+from trainer.checkpoint.snapshot import Snapshot
+from trainer.checkpoint.state import check_finite
 from trainer.schema.events import Checkpointed, Event
-from trainer.snapshot import Snapshot
-from trainer.state import check_finite
-from trainer.write_behind import WriteBehind
 
 Emit = Callable[[Event], None]
 

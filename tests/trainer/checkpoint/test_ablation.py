@@ -11,11 +11,11 @@ import pytest
 from torch import Tensor
 
 from tests.support.cuts import STEPS, End, end, mixed_pack, spec
-from trainer import checkpoints
 from trainer.assemble import open_run
+from trainer.checkpoint import format as checkpoints
+from trainer.checkpoint.state import collect
 from trainer.schema.events import Ended
 from trainer.spec.job import JobSpec
-from trainer.state import collect
 from trainer.train import Machine, Places, train
 
 CPU = Machine(device="cpu", threads=1)

@@ -10,15 +10,16 @@ import pytest
 import torch
 
 from tests.support.tiny_pack import blobs, write_pack
-from trainer import cadence, checkpoints
-from trainer.checkpoints import load_newest
+from trainer.checkpoint import cadence
+from trainer.checkpoint import format as checkpoints
+from trainer.checkpoint.background_writer import WriteBehind
+from trainer.checkpoint.format import load_newest
 from trainer.methods.registry import SIGNALS
 from trainer.modalities.image.augment import compiled
 from trainer.schema.errors import DivergedError, SpecError
 from trainer.schema.events import Ended, Event
 from trainer.spec.job import JobSpec
 from trainer.train import Machine, Places, train
-from trainer.write_behind import WriteBehind
 
 ROWS, BATCH, EPOCHS = 44, 8, 2
 STEPS = EPOCHS * 6  # the last batch of an epoch has 4 rows

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.support.cuts import End, end, mixed_pack, spec
-from trainer import checkpoints
-from trainer.checkpoints import META, STATE
+from trainer.checkpoint import format as checkpoints
+from trainer.checkpoint.format import META, STATE
 from trainer.schema.errors import CheckpointError
 from trainer.spec.job import JobSpec
 from trainer.train import Machine, Places, train

@@ -72,7 +72,7 @@ def spec_sha256(spec: JobSpec) -> str:
 @cache
 def code_sha256() -> str:
     """Of every source file of the trainer, by name and content."""
-    folder = Path(__file__).parent
+    folder = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):
         digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
