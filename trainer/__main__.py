@@ -20,9 +20,9 @@ from typing import Any
 from pydantic import ValidationError
 
 import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded
-from trainer import embed_command
 from trainer.accel.device import Machine
 from trainer.accel.malloc import keep_freed_memory
+from trainer.cli import embed
 from trainer.data.ingest import run_ingest
 from trainer.data.spec import USUAL, IngestOptions
 from trainer.ending import run_to_end
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[:1] == ["ingest"]:
         return _ingest_command(words[1:])
     if words[:1] == ["embed"]:
-        return embed_command.run(words[1:], data=_print, talk=_tell)
+        return embed.run(words[1:], data=_print, talk=_tell)
     return _train_command(words)
 
 

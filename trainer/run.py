@@ -14,7 +14,7 @@ from trainer.checkpoint.manager import Emit, Keeper
 from trainer.checkpoint.state import collect
 from trainer.data.loader import RowSource
 from trainer.evaluation import Evaluation
-from trainer.exports.publish import Export, publish
+from trainer.exports.export import Export, publish
 from trainer.history import History
 from trainer.methods.base import Method, StepOutput
 from trainer.modalities.image.augment.augment import Views

@@ -222,10 +222,10 @@ FILES: Final = (
     ),
     Mutant(
         "artifacts appear before they are whole",
-        "trainer/exports/files.py",
+        "trainer/exports/atomic_folder.py",
         'folder.with_name(folder.name + ".tmp")',
         "folder",
-        ("tests/trainer/exports/test_publish.py::test_a_full_disk_leaves_the_files_of_before",),
+        ("tests/trainer/exports/test_export.py::test_a_full_disk_leaves_the_files_of_before",),
     ),
 )
 

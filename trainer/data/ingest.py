@@ -351,7 +351,7 @@ def _check_kept(spec: IngestSpec, writer: PackWriter) -> None:
 
 def _preview(folder: Path, spec: IngestSpec, emit: Emit) -> None:
     """Draw the preview. It is the one part that needs torch, so it is loaded after all checks."""
-    from trainer.data.preview import write_preview  # noqa: PLC0415
+    from trainer.inference.dataset_preview import write_preview  # noqa: PLC0415
 
     try:
         write_preview(folder, seed=spec.seed)

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     if given.verb == "digits":
         print(json.dumps({"path": str(given.path), "images": digits.write_zip(given.path)}))
         return 0
-    from trainer.demo.score import score  # noqa: PLC0415 - torch, which the zip does not need
+    from trainer.demo.few_shot_eval import score  # noqa: PLC0415 - torch, which the zip does not need
 
     try:
         print(json.dumps(score(given.path)))

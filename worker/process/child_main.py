@@ -21,8 +21,8 @@ from trainer.accel.malloc import keep_freed_memory
 from trainer.checkpoint.fingerprint import code_sha256
 from trainer.data.ingest import run_ingest
 from trainer.ending import run_to_end
+from trainer.inference.neighbours.task import run_probe
 from trainer.methods.registry import method_names, part_of
-from trainer.probes.run import run_probe
 from trainer.schema.events import Ended, Event
 from trainer.spec.job import IngestSpec, JobSpec, ProbeSpec
 from trainer.train import Emit, Machine, Places, train
@@ -58,7 +58,7 @@ def warm() -> None:
     """Import and compute, before any fork, what each child needs before its first step."""
     for name in method_names():
         part_of(name, "method")
-    import_module("trainer.data.preview")
+    import_module("trainer.inference.dataset_preview")
     Image.init()
     code_sha256()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch has no types here

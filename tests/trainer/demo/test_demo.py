@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch import nn
 
-from trainer.demo import digits, downloaded
+from trainer.demo import digits, standalone_loader
 from trainer.demo.__main__ import main
-from trainer.demo.score import drawn, few_labels, score, standardised
+from trainer.demo.few_shot_eval import drawn, few_labels, score, standardised
 from trainer.exports.weights import layers
 from trainer.modalities.image.encoders.small_convnet import SmallEncoder
 from trainer.modalities.image.preprocessing import Preprocessing, as_json
@@ -70,7 +70,7 @@ def download(tmp_path: Path) -> Path:
 
 
 def test_an_encoder_is_rebuilt_from_its_files(download: Path) -> None:
-    encoder = downloaded.load(download)
+    encoder = standalone_loader.load(download)
     assert all(type(part).__module__.startswith("torch.nn") for part in encoder)
     ours = SmallEncoder(partial(SplitBatchNorm2d, splits=1))
     ours.load_state_dict(encoder.state_dict())
@@ -84,18 +84,18 @@ def test_files_that_differ_are_refused(download: Path) -> None:
     state["conv1.weight"] += 1.0
     torch.save(state, download / "encoder.pth")
     with pytest.raises(RuntimeError, match="differ"):
-        downloaded.load(download)
+        standalone_loader.load(download)
 
 
 def test_an_untrained_encoder_lacks_nothing_but_training(download: Path) -> None:
     views = torch.randn(300, 3, 16, 16) * 3.0 + 1.0
-    encoder = downloaded.untrained(download, views, seed=0)
+    encoder = standalone_loader.untrained(download, views, seed=0)
     assert not encoder.training
     first = next(part for part in encoder if isinstance(part, nn.BatchNorm2d))
     with torch.no_grad():
         seen = torch.cat([encoder[0](batch) for batch in torch.split(views, 256)])
     assert torch.allclose(first.running_mean, seen.mean((0, 2, 3)), atol=0.2)  # type: ignore[arg-type]
-    again = downloaded.untrained(download, views, seed=0)
+    again = standalone_loader.untrained(download, views, seed=0)
     assert torch.equal(next(encoder.parameters()), next(again.parameters()))
 
 

@@ -29,8 +29,8 @@ from trainer.__main__ import main
 from trainer.accel.device import Place
 from trainer.data.ingest import run_ingest
 from trainer.data.pack.format import Pack
-from trainer.probes.encoder import load_looker
-from trainer.probes.upload import decode_upload
+from trainer.inference.feature_extractor import load_looker
+from trainer.inference.neighbours.query_image import decode_upload
 from trainer.spec.defaults import resolve
 from trainer.spec.job import IngestSpec, JobSpec, ProbeSpec
 

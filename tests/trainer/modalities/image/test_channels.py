@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tests.support.api import facts as facts_of
 from tests.support.ingests import ingested
 from trainer.accel.device import Machine
-from trainer.embed import embed
+from trainer.inference.embed import embed
 from trainer.modalities.image.augment import color
 from trainer.modalities.image.augment.augment import Views
 from trainer.modalities.image.augment.spec import ViewsSpec

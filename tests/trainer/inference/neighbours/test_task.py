@@ -21,11 +21,11 @@ from trainer.accel.device import Machine
 from trainer.data.ingest import ingest
 from trainer.data.pack.format import Pack
 from trainer.demo.digits import enlarged, file_name, images
+from trainer.inference.neighbours import feature_bank
+from trainer.inference.neighbours.query_image import BYTES_MAX, decode_upload
+from trainer.inference.neighbours.search import chosen_rows
+from trainer.inference.neighbours.task import run_probe
 from trainer.modalities.image.encoders.spec import EncoderSpec
-from trainer.probes import bank
-from trainer.probes.run import run_probe
-from trainer.probes.search import chosen_rows
-from trainer.probes.upload import BYTES_MAX, decode_upload
 from trainer.schema.errors import BadProbe, EncoderGone, SpecError, TrainerError
 from trainer.schema.events import Event, Published
 from trainer.spec.defaults import resolve
@@ -217,7 +217,7 @@ def test_of_a_large_dataset_a_sample_is_searched_and_said_so(
 def test_features_stop_when_the_time_is_up(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bank, "BATCH_ROWS", 32)
+    monkeypatch.setattr(feature_bank, "BATCH_ROWS", 32)
     newest = max((trained.folder / "checkpoints").iterdir())
     spec = trained.probe(
         tmp_path / "features",

@@ -16,10 +16,10 @@ from torch import nn
 
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
-from trainer.exports import atlas, embeddings, weights
-from trainer.exports.card import card
-from trainer.exports.curves import Line
-from trainer.exports.files import appearing, link, write_sums
+from trainer.exports import embedding_map, embeddings, weights
+from trainer.exports.atomic_folder import appearing, link, write_sums
+from trainer.exports.model_card.card import card
+from trainer.exports.model_card.sparklines import Line
 from trainer.modalities.image.augment.augment import Views
 from trainer.modalities.image.preprocessing import Preprocessing, as_json, preprocessing
 from trainer.modalities.image.values import row_picture
@@ -101,7 +101,7 @@ def _processor(config: dict[str, Any], steps: Preprocessing) -> dict[str, bytes]
 
 def _write_embeddings(export: Export, path: Path) -> embeddings.Features:
     """Write every row's feature; return those of the rows that the map shows."""
-    wanted = atlas.sample(export.pack.rows)
+    wanted = embedding_map.sample(export.pack.rows)
     kept: list[embeddings.Features] = []
     found = embeddings.features(export.encoder, export.source, export.views, rows=export.pack.rows)
     embeddings.write_parquet(path, _tapped(found, wanted, kept), pack=export.pack)
@@ -142,9 +142,9 @@ def _profile(export: Export) -> dict[str, bytes]:
 def _atlas(export: Export, chosen: embeddings.Features) -> bytes:
     name = export.spec.name or PurePath(export.spec.dataset).name
     shown, rows = len(chosen.rows), export.pack.rows
-    return atlas.draw(
+    return embedding_map.draw(
         [Image.fromarray(row_picture(export.pack, int(row))) for row in chosen.rows],
-        atlas.flatten(chosen.values, seed=export.spec.seed),
+        embedding_map.flatten(chosen.values, seed=export.spec.seed),
         labels=[embeddings.label_name(export.pack, int(row)) for row in chosen.rows],
         title=name,
         note=f"{shown:,} of {rows:,} images; the encoder finds near ones alike",

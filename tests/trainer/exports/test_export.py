@@ -25,9 +25,10 @@ from tests.support.tiny_pack import write_pack
 from tests.support.tools import needs
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
-from trainer.exports import atlas, card
-from trainer.exports.files import link
-from trainer.exports.publish import Export, publish
+from trainer.exports import embedding_map
+from trainer.exports.atomic_folder import link
+from trainer.exports.export import Export, publish
+from trainer.exports.model_card import card
 from trainer.modalities.image.augment.augment import Views
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.encoders.factory import build_encoder
@@ -310,13 +311,15 @@ def test_the_atlas_shows_every_row_once(done: Done) -> None:
     """Each thumbnail, made here from the pixels, is found in the picture at exactly one place."""
     picture = np.asarray(Image.open(done.folder / "atlas.png"))
     assert picture.shape == (1600, 1600, 3)
-    size = atlas.THUMB_PX
-    edge = (atlas.CELL_PX - size) // 2 - 1
-    columns = atlas.MARGIN_PX + edge + atlas.CELL_PX * np.arange(atlas.COLUMNS)
-    lines = atlas.HEADER_PX + edge + atlas.CELL_PX * np.arange(atlas.LINES)
+    size = embedding_map.THUMB_PX
+    edge = (embedding_map.CELL_PX - size) // 2 - 1
+    columns = (
+        embedding_map.MARGIN_PX + edge + embedding_map.CELL_PX * np.arange(embedding_map.COLUMNS)
+    )
+    lines = embedding_map.HEADER_PX + edge + embedding_map.CELL_PX * np.arange(embedding_map.LINES)
     shown = [picture[y : y + size, x : x + size].tobytes() for x in columns for y in lines]
     for row in range(ROWS):
-        thumb = np.asarray(atlas.thumbnail(Image.fromarray(done.export.pack.image(row))))
+        thumb = np.asarray(embedding_map.thumbnail(Image.fromarray(done.export.pack.image(row))))
         assert shown.count(thumb.tobytes()) == 1
 
 
@@ -364,7 +367,7 @@ def test_a_full_disk_leaves_the_files_of_before(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trainer.exports.publish.write_synced", full)
+    monkeypatch.setattr("trainer.exports.export.write_synced", full)
     with pytest.raises(StorageError, match="artifacts could not be written: the disk is full"):
         publish(export, out=out)
     export.source.close()

@@ -15,8 +15,13 @@ from trainer.accel.device import Machine, Place, prepared
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
 from trainer.data.rows import Decoded
+from trainer.exports.atomic_folder import appearing
 from trainer.exports.embeddings import label_name
-from trainer.exports.files import appearing
+from trainer.inference.feature_extractor import Looker, load_looker
+from trainer.inference.neighbours import contact_sheet
+from trainer.inference.neighbours.feature_bank import Bank, Stopped, bank_of, sample
+from trainer.inference.neighbours.query_image import decode_upload
+from trainer.inference.neighbours.search import Near, chosen_rows, nearest
 from trainer.modalities.image.values import (
     PLAIN,
     bounds_of,
@@ -25,11 +30,6 @@ from trainer.modalities.image.values import (
     row_picture,
     stored_row,
 )
-from trainer.probes import picture
-from trainer.probes.bank import Bank, Stopped, bank_of, sample
-from trainer.probes.encoder import Looker, load_looker
-from trainer.probes.search import Near, chosen_rows, nearest
-from trainer.probes.upload import decode_upload
 from trainer.schema.artifact_names import ANSWER, SHEET, TILES
 from trainer.schema.errors import SpecError
 from trainer.schema.events import Ended, Event, Published
@@ -128,8 +128,8 @@ def run_probe(
             write_blocks(folder / name, [data])
             for name, data in {
                 ANSWER: (json.dumps(answer, ensure_ascii=False) + "\n").encode(),
-                TILES: picture.tiles(lines),
-                SHEET: picture.sheet(lines, title=title + step, note=answer["note"]),
+                TILES: contact_sheet.tiles(lines),
+                SHEET: contact_sheet.sheet(lines, title=title + step, note=answer["note"]),
             }.items()
         )
     emit(Published(folder=FOLDER, files=files))
@@ -150,7 +150,7 @@ def _answer(
         "rows": probe.pack.rows,
         "searched_rows": len(bank.rows),
         "note": _note(len(bank.rows), probe.pack.rows),
-        "tile_px": picture.TILE_PX,
+        "tile_px": contact_sheet.TILE_PX,
         "probes": [
             probe.words(row)
             | {
@@ -170,11 +170,11 @@ def _note(searched: int, rows: int) -> str:
     return f"{searched:,} of {rows:,} images were searched: a random sample, for speed."
 
 
-def _line(probe: Probe, row: int | None, near: list[Near]) -> list[picture.Cell]:
+def _line(probe: Probe, row: int | None, near: list[Near]) -> list[contact_sheet.Cell]:
     cells = [_cell(probe, row, "the probe")]
     return cells + [_cell(probe, one.row, f"{one.similarity:.3f}") for one in near]
 
 
-def _cell(probe: Probe, row: int | None, below: str) -> picture.Cell:
+def _cell(probe: Probe, row: int | None, below: str) -> contact_sheet.Cell:
     words = probe.words(row)
-    return picture.Cell(probe.pixels(row), words["label"] or words["name"], below)
+    return contact_sheet.Cell(probe.pixels(row), words["label"] or words["name"], below)

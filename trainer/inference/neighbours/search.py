@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.pack.format import Pack
-from trainer.probes.bank import Bank
+from trainer.inference.neighbours.feature_bank import Bank
 
 CHOSEN_ROWS = 8
 LENGTH_MIN = 1e-12

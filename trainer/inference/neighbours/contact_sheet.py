@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from trainer.exports.atlas import FAINT, INK, PAPER
+from trainer.exports.embedding_map import FAINT, INK, PAPER
 
 TILE_PX = 96
 GAP_PX = 8

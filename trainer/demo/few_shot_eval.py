@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from trainer.demo import digits, downloaded
+from trainer.demo import digits, standalone_loader
 
 DRAWS = 20
 LABELS_PER_CLASS = 5
@@ -32,9 +32,11 @@ class Score:
 def score(folder: Path) -> dict[str, object]:
     """Return the accuracy of the encoder in `folder` and of its baselines, as plain JSON values."""
     pixels, labels = digits.images()
-    views = downloaded.prepared(folder, [digits.enlarged(image) for image in pixels])
-    trained = downloaded.features(downloaded.load(folder), views)
-    untrained = downloaded.features(downloaded.untrained(folder, views, seed=0), views)
+    views = standalone_loader.prepared(folder, [digits.enlarged(image) for image in pixels])
+    trained = standalone_loader.features(standalone_loader.load(folder), views)
+    untrained = standalone_loader.features(
+        standalone_loader.untrained(folder, views, seed=0), views
+    )
     raw = pixels.reshape(len(pixels), -1).astype(np.float32)
     baselines = (("raw pixels", raw), ("untrained encoder", untrained))
     return {

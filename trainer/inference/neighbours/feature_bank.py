@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING
-from trainer.probes.encoder import Looker
+from trainer.inference.feature_extractor import Looker
 from trainer.rng.philox import shuffled
 from trainer.rng.seeds import derived_seed
 from trainer.schema.artifact_names import TABLE

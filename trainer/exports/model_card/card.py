@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
-from trainer.exports.curves import Line, number, table
-from trainer.exports.snippets import loading
+from trainer.exports.model_card.snippets import loading
+from trainer.exports.model_card.sparklines import Line, number, table
 from trainer.exports.weights import is_timms
 from trainer.methods.registry import part_of
 from trainer.modalities.image.preprocessing import Preprocessing
