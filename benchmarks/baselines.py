@@ -22,11 +22,11 @@ from benchmarks.results import Section, add_options, publish, tell
 from trainer.accel.device import Machine
 from trainer.accel.malloc import keep_freed_memory
 from trainer.data.pack.format import Pack
+from trainer.engine.train import Places, train
 from trainer.schema.events import Evaluated, Event, Judged
 from trainer.schema.verdicts import BASELINES
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
-from trainer.train import Places, train
 
 NAMES = {"trained encoder": "knn_top1", **BASELINES}
 

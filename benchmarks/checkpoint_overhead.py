@@ -18,7 +18,7 @@ import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded
 from benchmarks.results import tell, versions
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.accel.device import Machine
-from trainer.assemble import Places, open_run
+from trainer.engine.build import Places, open_run
 from trainer.schema.events import Checkpointed, Event
 from trainer.spec.job import JobSpec
 

@@ -31,9 +31,9 @@ from benchmarks.gpu_parts.contest import EAGER, LOOP, OURS, PLAIN, STEP, Ground,
 from benchmarks.images import prepared
 from benchmarks.results import command, cores, hardware, tell, versions
 from trainer.accel.device import Machine
-from trainer.assemble import Places
 from trainer.data.ingest import ingest
 from trainer.data.pack.format import META
+from trainer.engine.build import Places
 from trainer.spec.job import IngestSpec
 
 SECONDS = 440.0

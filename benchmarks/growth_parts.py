@@ -23,14 +23,14 @@ from benchmarks.arms.interface import Setup
 from benchmarks.arms.ours import spec_of
 from benchmarks.arms.views_pack import two_views
 from trainer.accel.device import Machine
-from trainer.assemble import Places, open_run
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
+from trainer.engine.build import Places, open_run
+from trainer.engine.run import Run
 from trainer.methods.base import Method
 from trainer.modalities.image.augment.augment import Views
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.rng.philox import shuffled
-from trainer.run import Run
 
 Answer = dict[str, object]
 CPU = torch.device("cpu")

@@ -29,15 +29,15 @@ from benchmarks.results import Section, add_options, cores, publish, tell
 from trainer.accel.device import Machine
 from trainer.accel.device import prepared as prepared_machine
 from trainer.accel.malloc import keep_freed_memory
-from trainer.assemble import make_views
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
-from trainer.evaluation import plan_evaluation
+from trainer.engine.build import make_views
+from trainer.engine.train import Places, train
+from trainer.evaluators.runner import plan_evaluation
 from trainer.methods.base import Method
 from trainer.schema.events import Evaluated, Event
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
-from trainer.train import Places, train
 
 ARMS = ("ours", "reference")
 

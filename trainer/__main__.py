@@ -25,7 +25,8 @@ from trainer.accel.malloc import keep_freed_memory
 from trainer.cli import embed
 from trainer.data.ingest import run_ingest
 from trainer.data.spec import USUAL, IngestOptions
-from trainer.ending import run_to_end
+from trainer.engine.outcome import run_to_end
+from trainer.engine.train import Places, train
 from trainer.schema.errors import StorageError
 from trainer.schema.events import (
     Checkpointed,
@@ -42,7 +43,6 @@ from trainer.schema.events import (
 )
 from trainer.schema.verdicts import BASELINES
 from trainer.spec.job import IngestSpec, JobSpec
-from trainer.train import Places, train
 
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 101}
 SHOWN = (

@@ -13,9 +13,9 @@ import torch  # isort: skip
 from benchmarks.arms.interface import Arm, Block, Setup
 from trainer.accel.device import Machine
 from trainer.accel.malloc import keep_freed_memory
-from trainer.assemble import Places, open_run
+from trainer.engine.build import Places, open_run
+from trainer.engine.run import Run
 from trainer.nn.views import Batch, Pixels
-from trainer.run import Run
 from trainer.spec.job import JobSpec
 
 EPOCHS = 200

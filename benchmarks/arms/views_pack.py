@@ -12,9 +12,9 @@ import torch  # isort: skip
 from benchmarks.arms.interface import Arm, Block, Setup
 from benchmarks.arms.ours import spec_of
 from trainer.accel.device import Place
-from trainer.assemble import make_views
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
+from trainer.engine.build import make_views
 from trainer.modalities.image.augment.augment import Views
 from trainer.modalities.image.batch import Canvas
 from trainer.spec.defaults import resolve

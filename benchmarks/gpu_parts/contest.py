@@ -20,9 +20,9 @@ from benchmarks.gpu_parts.case import Case, spec_of
 from benchmarks.gpu_parts.ceilings import settle
 from benchmarks.gpu_parts.practice import QuickStep, batches, views_on
 from trainer.accel.device import Machine
-from trainer.assemble import Places, open_run
 from trainer.data.pack.format import Pack
-from trainer.run import Run
+from trainer.engine.build import Places, open_run
+from trainer.engine.run import Run
 from trainer.spec.job import JobSpec
 
 OURS, EAGER, PLAIN = "ours", "ours, no graph", "ours, no graph, plain batch norm"

@@ -14,12 +14,12 @@ from torch import Tensor
 from benchmarks.gpu_parts.ceilings import settle
 from benchmarks.results import tell
 from trainer.accel.device import Machine
-from trainer.assemble import Places, open_run
+from trainer.engine.build import Places, open_run
+from trainer.engine.divergence import LossWatch
+from trainer.engine.run import Run
 from trainer.methods.moco.defaults import moco_of
-from trainer.run import Run
 from trainer.spec.job import JobSpec
 from trainer.spec.presets import with_preset
-from trainer.watch import LossWatch
 
 TRACE = {
     1: (6.957, 31.98),

@@ -100,7 +100,7 @@ def test_an_archive_is_made_a_pack_of_and_a_pack_is_taken(
 
 
 def test_it_loads_where_numba_is_not() -> None:
-    code = "import sys; sys.modules['numba'] = None; import benchmarks.gpu, trainer.assemble"
+    code = "import sys; sys.modules['numba'] = None; import benchmarks.gpu, trainer.engine.build"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

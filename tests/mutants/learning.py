@@ -41,7 +41,7 @@ LEARNING: Final = (
     ),
     Mutant(
         "baselines are not told beside a figure",
-        "trainer/run.py",
+        "trainer/engine/run.py",
         "signals = {**signals, **self.history.baselines()}",
         "signals = {**signals}",
         (
@@ -51,10 +51,10 @@ LEARNING: Final = (
     ),
     Mutant(
         "the majority class is the rarest one",
-        "trainer/evaluation.py",
+        "trainer/evaluators/runner.py",
         "minlength=self.classes).argmax()",
         "minlength=self.classes).argmin()",
-        ("tests/trainer/test_evaluation.py::test_baselines_are_those_of_scikit_learn",),
+        ("tests/trainer/evaluators/test_runner.py::test_baselines_are_those_of_scikit_learn",),
     ),
     Mutant(
         "a loss at chance is healthy",

@@ -58,14 +58,14 @@ RESUMES: Final = (
     ),
     Mutant(
         "a resumed run repeats a step",
-        "trainer/assemble.py",
+        "trainer/engine/build.py",
         "        step=meta.step,\n",
         "        step=meta.step - 1,\n",
         (CUTS,),
     ),
     Mutant(
         "an attempt on another machine passes for the same",
-        "trainer/assemble.py",
+        "trainer/engine/build.py",
         "sorted({*meta.differs, *differing(meta.fingerprint, causes)})",
         "sorted(meta.differs)",
         (
@@ -74,7 +74,7 @@ RESUMES: Final = (
     ),
     Mutant(
         "chance depends on the process",
-        "trainer/looking.py",
+        "trainer/engine/view_maker.py",
         "seed=self.seed, epoch=epoch)",
         "seed=self.seed + torch.initial_seed() % 97, epoch=epoch)",
         (CUTS,),

@@ -8,9 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from trainer.ending import run_to_end
+from trainer.engine.outcome import run_to_end
+from trainer.engine.train import Machine, Places, train
 from trainer.spec.job import JobSpec
-from trainer.train import Machine, Places, train
 from trainer.util.failpoints import SETTING
 from worker.process import child_main
 from worker.process.event_pipe import Emitter, listen

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.checkpoint.format import STATE
-from trainer.history import OF_THE_MOMENT, read_history
+from trainer.engine.signal_log import OF_THE_MOMENT, read_history
 from trainer.schema.events import Event
 from trainer.util.atomic_files import MANIFEST
 from worker.process.event_pipe import EventLines

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from trainer.engine.step import EagerStepping
 from trainer.methods.moco.method import MoCo
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.modalities.image.encoders.small_convnet import MeanPool
@@ -14,7 +15,6 @@ from trainer.optim.optimizer import Horizon, lr_at, make_optimizer
 from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec
 from trainer.rng.philox import shuffled
 from trainer.rng.seeds import derived_seed
-from trainer.stepping import EagerStepping
 
 SEED = 3
 

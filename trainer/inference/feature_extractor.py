@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from trainer.accel.device import Place
-from trainer.assemble import make_views
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.state import METHOD
 from trainer.data.pack.format import Pack
 from trainer.data.rows import Decoded
+from trainer.engine.build import make_views
 from trainer.methods.base import load_method
 from trainer.modalities.image.augment.augment import Views
 from trainer.modalities.image.batch import Canvas

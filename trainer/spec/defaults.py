@@ -173,10 +173,10 @@ def _neighbours(spec: JobSpec, facts: DatasetFacts) -> Choice:
 def smallest_class(spec: JobSpec, facts: DatasetFacts) -> int:
     """Return how many rows of the bank the smallest class has, on average over the draws.
 
-    The bank is what `trainer.evaluation` leaves of the labelled rows: those of the split train
-    where the dataset has splits, all of them with a test dataset, else nine tenths; and at most
-    `bank_rows`. 0 without labels; a pack that does not count the rows of its classes is taken to
-    have as many of each.
+    The bank is what `trainer.evaluators.runner` leaves of the labelled rows: those of the split
+    train where the dataset has splits, all of them with a test dataset, else nine tenths; and at
+    most `bank_rows`. 0 without labels; a pack that does not count the rows of its classes is taken
+    to have as many of each.
     """
     if spec.evaluation is None or not facts.labels:
         return 0

@@ -20,12 +20,12 @@ from trainer.__main__ import show
 from trainer.accel.malloc import keep_freed_memory
 from trainer.checkpoint.fingerprint import code_sha256
 from trainer.data.ingest import run_ingest
-from trainer.ending import run_to_end
+from trainer.engine.outcome import run_to_end
+from trainer.engine.train import Emit, Machine, Places, train
 from trainer.inference.neighbours.task import run_probe
 from trainer.methods.registry import method_names, part_of
 from trainer.schema.events import Ended, Event
 from trainer.spec.job import IngestSpec, JobSpec, ProbeSpec
-from trainer.train import Emit, Machine, Places, train
 from worker.process.child_request import SPEC_FILE, ChildRequest
 from worker.process.event_pipe import Emitter, listen
 

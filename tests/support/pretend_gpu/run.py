@@ -14,11 +14,11 @@ from tests.support.ingests import ingested
 from tests.support.pretend_gpu.counts import Counts, Reading, Recording
 from tests.support.pretend_gpu.cuda import pretend_gpu
 from tests.support.tiny_pack import blobs, write_pack
+from trainer.engine.train import Machine as DeviceConfig
+from trainer.engine.train import Places as RunPaths
+from trainer.engine.train import train
 from trainer.schema.events import Ended, Event, Logged, Started
 from trainer.spec.job import JobSpec
-from trainer.train import Machine as DeviceConfig
-from trainer.train import Places as RunPaths
-from trainer.train import train
 
 ROWS, SIDE_PX, CLASSES = 70, 16, ("a", "b", "c")
 NEVER_S = 86_400.0

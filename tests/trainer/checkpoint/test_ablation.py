@@ -11,12 +11,12 @@ import pytest
 from torch import Tensor
 
 from tests.support.cuts import STEPS, End, end, mixed_pack, spec
-from trainer.assemble import open_run
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.state import collect
+from trainer.engine.build import open_run
+from trainer.engine.train import Machine, Places, train
 from trainer.schema.events import Ended
 from trainer.spec.job import JobSpec
-from trainer.train import Machine, Places, train
 
 CPU = Machine(device="cpu", threads=1)
 JOB = JobSpec.model_validate(spec(optim={"name": "adamw"}, keep_checkpoints=100))

@@ -12,9 +12,9 @@ import torch
 from tests.support.cuts import End, end, mixed_pack, spec
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.format import META, STATE
+from trainer.engine.train import Machine, Places, train
 from trainer.schema.errors import CheckpointError
 from trainer.spec.job import JobSpec
-from trainer.train import Machine, Places, train
 from trainer.util.atomic_files import MANIFEST
 
 JOB = JobSpec.model_validate(spec(keep_checkpoints=3, checkpoint_every_steps=4))

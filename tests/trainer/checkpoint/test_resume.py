@@ -14,12 +14,12 @@ from trainer.checkpoint import cadence
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.background_writer import WriteBehind
 from trainer.checkpoint.format import load_newest
+from trainer.engine.train import Machine, Places, train
 from trainer.methods.registry import SIGNALS
 from trainer.modalities.image.augment import compiled
 from trainer.schema.errors import DivergedError, SpecError
 from trainer.schema.events import Ended, Event
 from trainer.spec.job import JobSpec
-from trainer.train import Machine, Places, train
 
 ROWS, BATCH, EPOCHS = 44, 8, 2
 STEPS = EPOCHS * 6  # the last batch of an epoch has 4 rows

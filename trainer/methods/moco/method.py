@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from trainer import signals
+from trainer.engine import signals
 from trainer.losses.info_nce import info_nce
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.methods.moco.spec import MoCoSpec

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from trainer import signals
+from trainer.engine import signals
 from trainer.losses.nt_xent import nt_xent
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.methods.simclr.spec import SimCLRSpec

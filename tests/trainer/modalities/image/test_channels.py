@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tests.support.api import facts as facts_of
 from tests.support.ingests import ingested
 from trainer.accel.device import Machine
+from trainer.engine.train import Places, train
 from trainer.inference.embed import embed
 from trainer.modalities.image.augment import color
 from trainer.modalities.image.augment.augment import Views
@@ -25,7 +26,6 @@ from trainer.optim.spec import CosineSpec
 from trainer.schema.errors import SpecError
 from trainer.spec.defaults import COLOUR, resolve
 from trainer.spec.job import JobSpec
-from trainer.train import Places, train
 
 CPU = torch.device("cpu")
 

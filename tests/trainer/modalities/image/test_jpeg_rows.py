@@ -16,10 +16,10 @@ from trainer.accel.device import Machine, Place
 from trainer.checkpoint.fingerprint import fingerprint
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
+from trainer.engine.train import Places, train
 from trainer.schema.errors import DataError
 from trainer.schema.events import Event
 from trainer.spec.job import JobSpec
-from trainer.train import Places, train
 
 CPU = torch.device("cpu")
 SIZES = [(40 + n % 3, 50 - n % 4) for n in range(24)]

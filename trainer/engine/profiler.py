@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from typing import get_args
 
-from trainer.profiling.diagnosis import Case, diagnose
+from trainer.engine.bottleneck import Case, diagnose
 from trainer.schema.events import Phase, PhaseTime, Profiled
 from trainer.timing.phase_timer import Clock
 from trainer.timing.phase_totals import OCCASIONS, Times

@@ -13,7 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
-from trainer.evaluation import Evaluation, plan_evaluation
+from trainer.evaluators.runner import Evaluation, plan_evaluation
 from trainer.methods.base import load_method
 from trainer.modalities.image.augment.augment import Views
 from trainer.modalities.image.encoders.factory import encoder_for

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from trainer.profiling.diagnosis import NETWORK, RULES, Case, diagnose
-from trainer.profiling.profiler import profile_of
+from trainer.engine.bottleneck import NETWORK, RULES, Case, diagnose
+from trainer.engine.profiler import profile_of
 from trainer.schema.events import DatasetFacts, Phase
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec

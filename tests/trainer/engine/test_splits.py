@@ -9,11 +9,11 @@ import torch
 from tests.support.api import facts as facts_of
 from tests.support.tiny_pack import blobs
 from trainer.accel.device import Machine
-from trainer.assemble import Places, open_run
 from trainer.data.labels.classes import ClassNames
 from trainer.data.pack.writer import PackWriter
 from trainer.data.readers.items import Item, Split
 from trainer.data.spec import USUAL
+from trainer.engine.build import Places, open_run
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.decode import decode_array
 from trainer.modalities.image.encoders.spec import EncoderSpec

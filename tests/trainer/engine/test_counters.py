@@ -19,13 +19,13 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.support.tiny_pack import blobs, write_pack
-from trainer import assemble
 from trainer.accel import device
 from trainer.accel.device import Machine
-from trainer.assemble import Places, open_run
+from trainer.engine import build
+from trainer.engine.build import Places, open_run
+from trainer.engine.run import Run
 from trainer.losses.info_nce import info_nce
 from trainer.nn.negative_mask import Hidden
-from trainer.run import Run
 from trainer.spec.job import JobSpec
 
 META = torch.device("meta")
@@ -65,7 +65,7 @@ def run_on_meta(
     folder: Path, monkeypatch: pytest.MonkeyPatch, *, symmetric: bool = False, **settings: object
 ) -> Iterator[Run]:
     monkeypatch.setattr(device, "_device", lambda _: META)
-    monkeypatch.setattr(assemble, "make_optimizer", plain_sgd)
+    monkeypatch.setattr(build, "make_optimizer", plain_sgd)
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
     words = {
         "dataset": "x",

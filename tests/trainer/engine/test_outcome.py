@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer import ending
-from trainer.ending import run_to_end
+from trainer.engine import outcome
+from trainer.engine.outcome import run_to_end
 from trainer.schema.errors import DatasetMissing, DivergedError, StorageError
 from trainer.schema.events import Ended, Event
 
@@ -67,7 +67,7 @@ def test_a_result_that_cannot_be_written_is_still_told(
     def full(path: Path, data: bytes) -> None:
         raise StorageError("full")
 
-    monkeypatch.setattr(ending, "replace_file", full)
+    monkeypatch.setattr(outcome, "replace_file", full)
     events: list[Event] = []
     done = Ended(outcome="succeeded")
     with caplog.at_level(logging.ERROR):

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from trainer import signals
+from trainer.engine import signals
+from trainer.engine.signals import contrast, effective_rank, gradient_norm, std_ratio
 from trainer.methods.registry import SIGNALS
 from trainer.nn.ema import distance_ratio, follow
 from trainer.nn.negative_mask import Hidden
-from trainer.signals import contrast, effective_rank, gradient_norm, std_ratio
 
 
 def test_top1_and_top5_count_nearer_negatives() -> None:

@@ -18,10 +18,10 @@ from trainer.accel.graphs import (
     capture,
     fallback_reason,
 )
+from trainer.engine.step import EagerStepping
 from trainer.methods.base import StepOutput
 from trainer.nn.views import Batch, rebuilt, tensors_of
 from trainer.optim.optimizer import set_lr
-from trainer.stepping import EagerStepping
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,17 +12,22 @@ import torch
 from trainer.accel.device import Machine, Place, prepared
 from trainer.accel.graphs import recorder_for
 from trainer.accel.ops import Accelerator
-from trainer.batches import Batches
-from trainer.captured import CapturedStepping
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.fingerprint import differing, fingerprint
 from trainer.checkpoint.manager import Keeper, Keeping
 from trainer.checkpoint.state import restore
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
-from trainer.evaluation import plan_evaluation
-from trainer.history import History, Line, read_history
-from trainer.looking import CapturedLook, EagerLook, Look
+from trainer.engine.batch_stream import Batches
+from trainer.engine.bottleneck import Case
+from trainer.engine.divergence import LossWatch
+from trainer.engine.graphed_step import CapturedStepping
+from trainer.engine.profiler import Profiler
+from trainer.engine.run import Progress, Run
+from trainer.engine.signal_log import History, Line, read_history
+from trainer.engine.step import EagerStepping, Stepping
+from trainer.engine.view_maker import CapturedLook, EagerLook, Look
+from trainer.evaluators.runner import plan_evaluation
 from trainer.methods.base import Method, load_method
 from trainer.modalities.image.augment.augment import Views
 from trainer.modalities.image.augment.compiled import pays
@@ -30,19 +35,14 @@ from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.modalities.image.values import PLAIN, bounds_of, open_seen
 from trainer.optim.optimizer import Horizon, make_optimizer
-from trainer.profiling.diagnosis import Case
-from trainer.profiling.profiler import Profiler
-from trainer.run import Progress, Run
 from trainer.schema.events import DatasetFacts, ValueMapping
 from trainer.spec.dataset_match import check_alike
 from trainer.spec.defaults import RGB, resolve, trained_on
 from trainer.spec.job import JobSpec
 from trainer.spec.rules import steps_per_epoch
-from trainer.stepping import EagerStepping, Stepping
 from trainer.timing.phase_timer import clock_for
 from trainer.timing.phase_totals import Times
 from trainer.util.failpoints import reach
-from trainer.watch import LossWatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from trainer.data.loader import RowSource
-from trainer.looking import Look
+from trainer.engine.view_maker import Look
 from trainer.nn.views import Batch
 from trainer.optim.optimizer import Horizon
 from trainer.rng.philox import NEWEST_ORDER, shuffled

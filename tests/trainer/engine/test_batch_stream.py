@@ -8,9 +8,9 @@ import torch
 
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.accel.device import Machine
-from trainer.assemble import Places, open_run
+from trainer.engine.build import Places, open_run
+from trainer.engine.run import Run
 from trainer.nn.views import tensors_of
-from trainer.run import Run
 from trainer.spec.job import JobSpec
 
 ROWS, BATCH, EPOCHS = 20, 8, 2

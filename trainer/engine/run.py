@@ -1,4 +1,4 @@
-"""One run in all its parts: what the loop in `trainer.train` calls."""
+"""One run in all its parts: what the loop in `trainer.engine.train` calls."""
 
 import copy
 from collections.abc import Callable
@@ -9,27 +9,27 @@ import numpy as np
 import torch
 
 from trainer.accel.device import Place
-from trainer.batches import Batches
 from trainer.checkpoint.manager import Emit, Keeper
 from trainer.checkpoint.state import collect
 from trainer.data.loader import RowSource
-from trainer.evaluation import Evaluation
+from trainer.engine.batch_stream import Batches
+from trainer.engine.divergence import LossWatch, Stopwatch
+from trainer.engine.profiler import Profiler
+from trainer.engine.signal_log import History
+from trainer.engine.signals import gradient_norm
+from trainer.engine.step import Stepping
+from trainer.evaluators.runner import Evaluation
 from trainer.exports.export import Export, publish
-from trainer.history import History
 from trainer.methods.base import Method, StepOutput
 from trainer.modalities.image.augment.augment import Views
 from trainer.optim.optimizer import Horizon, lr_at
-from trainer.profiling.profiler import Profiler
 from trainer.schema.errors import DivergedError
 from trainer.schema.events import Evaluated, Judged, Logged, Profiled, Published, Started, Stepped
 from trainer.schema.verdicts import Judgement, judge, of_code
-from trainer.signals import gradient_norm
 from trainer.spec.defaults import Resolved
 from trainer.spec.job import JobSpec
-from trainer.stepping import Stepping
 from trainer.timing.phase_timer import Clock
 from trainer.util.failpoints import reach
-from trainer.watch import LossWatch, Stopwatch
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Progress:
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """A resolved job on a device. `trainer.assemble.open_run` makes one."""
+    """A resolved job on a device. `trainer.engine.build.open_run` makes one."""
 
     resolved: Resolved
     out: Path

@@ -12,16 +12,16 @@ from torch import Tensor
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.accel.device import Machine
 from trainer.accel.graphs import WARM_UP_CALLS, GraphRecorder, Replay
-from trainer.assemble import Places, open_run
-from trainer.captured import CapturedStepping
 from trainer.checkpoint.state import collect
-from trainer.looking import CapturedLook, EagerLook
+from trainer.engine.build import Places, open_run
+from trainer.engine.graphed_step import CapturedStepping
+from trainer.engine.run import Run
+from trainer.engine.step import EagerStepping
+from trainer.engine.train import train
+from trainer.engine.view_maker import CapturedLook, EagerLook
 from trainer.methods.base import StepOutput
-from trainer.run import Run
 from trainer.schema.events import Ended, Event, Logged
 from trainer.spec.job import JobSpec
-from trainer.stepping import EagerStepping
-from trainer.train import train
 
 Result = TypeVar("Result")
 STEPS, BATCH, ROWS, SIDE_PX = 10, 16, 70, 16

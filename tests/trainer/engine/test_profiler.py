@@ -8,10 +8,10 @@ import pytest
 
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.checkpoint.fingerprint import spec_sha256
-from trainer.profiling import profiler
+from trainer.engine import profiler
+from trainer.engine.train import Machine, Places, train
 from trainer.schema.events import EVENT, Event, Phase, Profiled
 from trainer.spec.job import JobSpec
-from trainer.train import Machine, Places, train
 
 ROWS, BATCH, EPOCHS = 72, 8, 3
 STEPS, MEASURED = EPOCHS * 9, EPOCHS * 9 - 5

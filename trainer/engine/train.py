@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 from trainer.accel.device import Machine
-from trainer.assemble import Places, open_run
 from trainer.checkpoint.manager import Emit
-from trainer.evaluation import LABELLED_ROWS_MIN
-from trainer.run import Run
+from trainer.engine.build import Places, open_run
+from trainer.engine.run import Run
+from trainer.evaluators.runner import LABELLED_ROWS_MIN
 from trainer.schema.errors import DivergedError
 from trainer.schema.events import Ended, Event, Logged
 from trainer.spec.job import JobSpec
