@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from trainer.spec import JobSpec
+from trainer.spec.job import JobSpec
 
 SMALL: dict[str, Any] = {"queue_rows": 25, "dim": 8, "bn_splits": 2}
 """Settings of a method for tiny jobs, for those methods that have them. In groups of two
