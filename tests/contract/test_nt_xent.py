@@ -23,12 +23,16 @@ def raw(pairs: int = PAIRS, *, seed: int = 0) -> Tensor:
     return torch.randn(2 * pairs, WIDTH, generator=generator, dtype=torch.float64)
 
 
-def equation(z: np.ndarray[Any, Any], t: float, *, decoupled: bool) -> float:
+def equation(
+    z: np.ndarray[Any, Any], t: float, *, decoupled: bool, identities: list[int] | None = None
+) -> float:
     """Eq. 1 of arXiv:2002.05709 for every ordered pair, one exponential at a time.
 
-    The decoupled loss of arXiv:2110.06848 drops the positive from the sum.
+    The decoupled loss of arXiv:2110.06848 drops the positive from the sum. Rows of one identity
+    are no negatives of each other; a row without negatives then adds nothing.
     """
     n = len(z) // 2
+    names = 2 * (identities or list(range(n)))
 
     def similarity(i: int, j: int) -> float:
         return float(z[i] @ z[j] / (np.linalg.norm(z[i]) * np.linalg.norm(z[j])))
@@ -38,28 +42,43 @@ def equation(z: np.ndarray[Any, Any], t: float, *, decoupled: bool) -> float:
         j = i + n if i < n else i - n
         denominator = 0.0
         for k in range(2 * n):
-            if k != i and not (decoupled and k == j):
+            is_negative = names[k] != names[i]
+            if is_negative or (k == j and not decoupled):
                 denominator += math.exp(similarity(i, k) / t)
+        if decoupled and denominator == 0.0:
+            continue
         total += -math.log(math.exp(similarity(i, j) / t) / denominator)
     return total / (2 * n)
 
 
-def slope(z: np.ndarray[Any, Any], t: float, *, decoupled: bool) -> np.ndarray[Any, Any]:
+def slope(
+    z: np.ndarray[Any, Any], t: float, *, decoupled: bool, identities: list[int] | None = None
+) -> np.ndarray[Any, Any]:
     """Central differences of the equation."""
     found, reach = np.empty_like(z), 1e-6
     for index in np.ndindex(*z.shape):
         above, below = z.copy(), z.copy()
         above[index] += reach
         below[index] -= reach
-        rise = equation(above, t, decoupled=decoupled) - equation(below, t, decoupled=decoupled)
-        found[index] = rise / (2 * reach)
+        values = [
+            equation(moved, t, decoupled=decoupled, identities=identities)
+            for moved in (above, below)
+        ]
+        found[index] = (values[0] - values[1]) / (2 * reach)
     return found
 
 
-def value_and_gradient(views: Tensor, t: float, *, decoupled: bool) -> tuple[Tensor, Tensor]:
+def value_and_gradient(
+    views: Tensor, t: float, *, decoupled: bool, identities: list[int] | None = None
+) -> tuple[Tensor, Tensor]:
     """Our loss, and its gradient with respect to what is normalized first."""
     views = views.clone().requires_grad_()
-    loss = nt_xent(F.normalize(views, dim=1), temperature=t, decoupled=decoupled)
+    loss = nt_xent(
+        F.normalize(views, dim=1),
+        temperature=t,
+        decoupled=decoupled,
+        identities=None if identities is None else torch.tensor(identities),
+    )
     (gradient,) = torch.autograd.grad(loss, [views])
     return loss.detach(), gradient
 
@@ -77,6 +96,18 @@ def test_gradient_is_the_equations(decoupled: bool) -> None:
     _, gradient = value_and_gradient(views, 0.2, decoupled=decoupled)
     expected = slope(views.numpy(), 0.2, decoupled=decoupled)
     np.testing.assert_allclose(gradient.numpy(), expected, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("decoupled", DECOUPLED)
+@pytest.mark.parametrize("identities", [[7, 7, 7], [7, 8, 7], [2, 0, 1]])
+def test_rows_of_one_identity_are_no_negatives(identities: list[int], decoupled: bool) -> None:
+    """Value and gradient. Where all rows are of one identity, no row has a negative."""
+    views = raw(3, seed=4)
+    loss, gradient = value_and_gradient(views, 0.2, decoupled=decoupled, identities=identities)
+    expected = equation(views.numpy(), 0.2, decoupled=decoupled, identities=identities)
+    assert float(loss) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    expected_gradient = slope(views.numpy(), 0.2, decoupled=decoupled, identities=identities)
+    np.testing.assert_allclose(gradient.numpy(), expected_gradient, rtol=1e-6, atol=1e-8)
 
 
 @pytest.mark.parametrize("t", TEMPERATURES)

@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+MASKED_LOGIT = -1e30
+"""Finite, so that a row without negatives has a gradient of 0 and not NaN."""
+
 
 def nt_xent(
     embeddings: Tensor,
@@ -13,23 +16,21 @@ def nt_xent(
 ) -> Tensor:
     """Return the cross-entropy of finding each row's pair among the batch, the mean in nats.
 
-    `embeddings` [2B, D] are unit vectors; rows i and i + B are a positive pair, every other row
-    is a negative, unless it has the same of `identities` [B]. `temperature` > 0. `decoupled` leaves
-    the positive out of the denominator; a single pair, which then has no negatives, has a loss of
-    0. bfloat16 and float16 are widened to float32 first. Keeps a [2B, 2B] matrix of logits for the
-    gradient. Sources: Chen et al. 2020, Eq. 1 (arXiv:2002.05709); Yeh et al. 2021, Eq. 6
-    (arXiv:2110.06848).
+    `embeddings` [2B, D] are unit vectors; rows i and i + B are a positive pair, every other row is
+    a negative, unless it has the same of `identities` [B]. `temperature` > 0. `decoupled` leaves
+    the positive out of the denominator; a row that then has no negatives has a loss of 0. bfloat16
+    and float16 are widened to float32 first. Keeps a [2B, 2B] matrix of logits for the gradient.
+    Sources: Chen et al. 2020, Eq. 1 (arXiv:2002.05709); Yeh et al. 2021, Eq. 6 (arXiv:2110.06848).
     """
     exact = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
     rows = len(exact)
     positive = (exact * exact.roll(rows // 2, 0)).sum(1) / temperature  # [2B]
-    if decoupled and rows == 2:
-        return (positive * 0.0).mean()
     own = torch.eye(rows, dtype=torch.bool, device=exact.device)
     pair = own.roll(rows // 2, 1)
     masked = own | pair if decoupled else own
     if identities is not None:
         both = identities.repeat(2)
         masked = masked | ((both[:, None] == both[None]) & ~pair)
-    logits = (exact @ exact.T / temperature).masked_fill(masked, -torch.inf)
-    return (logits.logsumexp(1) - positive).mean()
+    logits = (exact @ exact.T / temperature).masked_fill(masked, MASKED_LOGIT)
+    terms = logits.logsumexp(1) - positive
+    return terms.masked_fill(masked.all(1), 0.0).mean()
