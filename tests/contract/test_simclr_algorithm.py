@@ -8,13 +8,13 @@ from lightly.loss import DCLLoss, NTXentLoss
 from torch import Tensor, nn
 
 from tests.support.learner import TwoLayers
-from trainer.batchnorm.split import SplitBatchNorm2d
+from trainer.engine.step import EagerStepping
 from trainer.methods.simclr.method import SimCLR
 from trainer.methods.simclr.spec import SimCLRSpec
+from trainer.nn.split_batchnorm import SplitBatchNorm2d
 from trainer.nn.views import Batch, Pixels
-from trainer.optim import make_optimizer
-from trainer.optim_spec import SgdSpec
-from trainer.stepping import EagerStepping
+from trainer.optim.optimizer import make_optimizer
+from trainer.optim.spec import SgdSpec
 
 STEPS, BATCH, T = 30, 12, 0.5
 LR, MOMENTUM, DECAY = 0.05, 0.9, 1e-4
