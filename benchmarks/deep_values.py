@@ -20,11 +20,12 @@ import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as t
 from benchmarks.results import tell
 from trainer.accel.device import Machine
 from trainer.data.ingest import ingest
+from trainer.data.spec import IngestSpec
 from trainer.engine.train import Places, train
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.encoders.spec import EncoderSpec
 from trainer.schema.events import DatasetFacts, Evaluated, Event
-from trainer.spec.job import IngestSpec, JobSpec
+from trainer.spec.job import JobSpec
 
 CLASSES, SLICES, SIDE_PX = 4, 120, 64
 DISC_PX = 6

@@ -33,8 +33,8 @@ from benchmarks.results import command, cores, hardware, tell, versions
 from trainer.accel.device import Machine
 from trainer.data.ingest import ingest
 from trainer.data.pack.format import META
+from trainer.data.spec import IngestSpec
 from trainer.engine.build import Places
-from trainer.spec.job import IngestSpec
 
 SECONDS = 440.0
 """Of the whole call, so that it is over in eight minutes."""

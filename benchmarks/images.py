@@ -10,8 +10,8 @@ from trainer.data.ingest import ingest
 from trainer.data.readers.folder import open_folder
 from trainer.data.readers.items import SUFFIXES, BadFile, Limits, Listing
 from trainer.data.readers.zip import open_zip
+from trainer.data.spec import IngestSpec
 from trainer.demo import digits
-from trainer.spec.job import IngestSpec
 
 CLASS_NAME = re.compile(r"\w[\w.-]{0,63}")
 ONE_CLASS = "all"

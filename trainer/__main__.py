@@ -23,38 +23,18 @@ import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded
 from trainer.accel.device import Machine
 from trainer.accel.malloc import keep_freed_memory
 from trainer.cli import embed
+from trainer.cli.event_printer import show
 from trainer.data.ingest import run_ingest
-from trainer.data.spec import USUAL, IngestOptions
+from trainer.data.spec import USUAL, IngestOptions, IngestSpec
 from trainer.engine.outcome import run_to_end
 from trainer.engine.train import Places, train
 from trainer.schema.errors import StorageError
 from trainer.schema.events import (
-    Checkpointed,
     Ended,
-    Evaluated,
-    Event,
-    Ingesting,
-    Judged,
-    Logged,
-    Profiled,
-    Published,
-    Started,
-    Stepped,
 )
-from trainer.schema.verdicts import BASELINES
-from trainer.spec.job import IngestSpec, JobSpec
+from trainer.spec.job import JobSpec
 
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 101}
-SHOWN = (
-    "loss",
-    "chance_loss",
-    "top1",
-    "embedding_std_ratio",
-    "lr",
-    "rows_per_s",
-    "knn_top1",
-    *BASELINES.values(),
-)
 
 
 class StopFlag:
@@ -181,38 +161,6 @@ def _print(text: str) -> None:
 
 def _tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def show(event: Event) -> None:
-    """One plain line for people, whole also when two threads have something to say."""
-    print(f"{_line(event)}\n", end="", flush=True)
-
-
-def _line(event: Event) -> str:
-    if isinstance(event, Stepped | Evaluated):
-        words = (f"{name} {event.signals[name]:.4g}" for name in SHOWN if name in event.signals)
-        return f"{event.type:<12} {event.step} epoch {event.epoch:.2f} {' '.join(words)}"
-    text = ""
-    match event:
-        case Started():
-            exact = "" if event.exact else ", not exact"
-            steps = f"step {event.step} of {event.steps_planned}"
-            text = f"{event.rows} rows on {event.device} in {event.precision}, {steps}{exact}"
-        case Checkpointed():
-            text = f"{event.path} ({event.size_bytes / 1e6:.1f} MB)"
-        case Logged():
-            text = event.message
-        case Profiled():
-            text = event.sentence
-        case Judged():
-            text = f"{event.word}: {event.evidence} {event.advice}"
-        case Ingesting():
-            text = f"{event.rows_ok} rows, {event.rows_bad} bad files"
-        case Published():
-            text = f"{event.folder}: {', '.join(file.name for file in event.files)}"
-        case Ended():
-            text = f"{event.outcome} {event.message} {event.hint}".rstrip()
-    return f"{event.type:<12} {text}"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from benchmarks.arms.views_pack import CPU, PackViews  # first, before torch is 
 from trainer.data.ingest import ingest
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
-from trainer.spec.job import IngestSpec
+from trainer.data.spec import IngestSpec
 
 
 @contextmanager

@@ -15,8 +15,8 @@ from service.settings import ApiSettings
 from service.store.errors import WrongState
 from service.store.models import DatasetRecord, NewJob
 from service.store.store import Store
-from trainer.data.spec import LIMITS, IngestOptions
-from trainer.spec.job import IngestSpec, SourceFormat
+from trainer.data.spec import LIMITS, IngestOptions, IngestSpec
+from trainer.schema.choices import SourceFormat
 
 
 def allowed_source(path: str, settings: ApiSettings) -> str:

@@ -16,9 +16,10 @@ from service.jobs.idempotency import fingerprint
 from service.store.errors import NotFound, WrongState
 from service.store.models import TERMINAL, JobRecord, NewJob, Submitted
 from service.store.store import Store
+from trainer.inference.neighbours.spec import ProbeSpec
 from trainer.schema.artifact_names import TABLE, WEIGHTS
 from trainer.schema.base import Record
-from trainer.spec.job import JobSpec, ProbeSpec
+from trainer.spec.job import JobSpec
 
 POOL = "ingest"
 """Its workers are not busy for days."""

@@ -18,7 +18,8 @@ from pydantic import Field, SerializeAsAny, TypeAdapter, field_validator
 from service.store.models import Kind, NewJob, Status
 from trainer.data.spec import USUAL, IngestOptions, StoredOptions
 from trainer.schema.base import Kept
-from trainer.schema.events import FileRecord, StoredAs
+from trainer.schema.choices import StoredAs
+from trainer.schema.events import FileRecord
 
 LEDGER = "ledger.jsonl"
 VERSION = 1

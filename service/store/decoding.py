@@ -18,7 +18,8 @@ from service.store.models import (
     WorkerState,
 )
 from trainer.data.spec import StoredOptions
-from trainer.schema.events import DatasetFacts, FileRecord, StoredAs
+from trainer.schema.choices import StoredAs
+from trainer.schema.events import DatasetFacts, FileRecord
 
 
 def as_fields(flat: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,8 @@ from typing import Any, Generic, Literal, TypeVar
 
 from trainer.data.spec import USUAL, IngestOptions
 from trainer.schema.base import Record
-from trainer.schema.events import DatasetFacts, FileRecord, StoredAs
+from trainer.schema.choices import StoredAs
+from trainer.schema.events import DatasetFacts, FileRecord
 
 Status = Literal["queued", "running", "stopping", "paused", "cancelled", "succeeded", "failed"]
 Kind = Literal["train", "ingest", "probe"]

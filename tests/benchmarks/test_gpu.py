@@ -15,8 +15,9 @@ from benchmarks.gpu_parts.ceilings import Ceilings
 from benchmarks.gpu_parts.contest import Ground
 from benchmarks.gpu_parts.recipe import Epoch, MeanLoss, Told, recipe
 from trainer.data.pack.format import META
+from trainer.data.spec import IngestSpec
 from trainer.methods.moco.defaults import moco_of
-from trainer.spec.job import IngestSpec, JobSpec
+from trainer.spec.job import JobSpec
 from trainer.spec.presets import with_preset
 
 

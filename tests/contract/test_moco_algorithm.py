@@ -16,7 +16,7 @@ from tests.support.learner import Learner, key_order
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.nn.split_batchnorm import SplitBatchNorm2d
 from trainer.nn.views import Pixels
-from trainer.optim.optimizer import Horizon
+from trainer.optim.schedule import Horizon
 from trainer.optim.spec import AdamWSpec, CosineSpec, SgdSpec, StepsSpec
 
 EPOCHS, STEPS_PER_EPOCH = 6, 5

@@ -20,7 +20,7 @@ from tests.support.gloo_ranks import (
 )
 from tests.support.learner import Learner, Step, key_order
 from trainer.methods.moco.spec import MoCoSpec
-from trainer.optim.optimizer import Horizon
+from trainer.optim.schedule import Horizon
 from trainer.optim.spec import ConstantSpec, SgdSpec
 
 BATCH = RANKS * RANK_ROWS

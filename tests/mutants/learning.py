@@ -18,7 +18,7 @@ LEARNING: Final = (
     ),
     Mutant(
         "a warm-up begins at 0",
-        "trainer/optim/optimizer.py",
+        "trainer/optim/schedule.py",
         "(step + (spec.warmup_from or 0))",
         "(step + 0)",
         ("tests/trainer/optim/test_optimizer.py::test_a_warm_up_is_that_of_torch",),

@@ -51,7 +51,7 @@ RESUMES: Final = (
     ),
     Mutant(
         "the warm-up is a step ahead",
-        "trainer/optim/optimizer.py",
+        "trainer/optim/schedule.py",
         "    epoch = step / horizon.steps_per_epoch\n",
         "    epoch = (step + 1) / horizon.steps_per_epoch\n",
         ("tests/trainer/optim/test_optimizer.py::test_warm_up_and_cosine_per_step_is_version_3",),

@@ -9,8 +9,9 @@ from typing import Any
 from trainer.data.ingest import ingest
 from trainer.data.pack.format import Pack
 from trainer.data.readers.items import Limits
-from trainer.schema.events import DatasetFacts, Event, StoredAs
-from trainer.spec.job import IngestSpec, SourceFormat
+from trainer.data.spec import IngestSpec
+from trainer.schema.choices import SourceFormat, StoredAs
+from trainer.schema.events import DatasetFacts, Event
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from trainer.methods.moco.spec import MoCoSpec
 from trainer.modalities.image.encoders.small_convnet import MeanPool
 from trainer.nn.split_batchnorm import SplitBatchNorm2d
 from trainer.nn.views import Batch, Pixels
-from trainer.optim.optimizer import Horizon, lr_at, make_optimizer
+from trainer.optim.optimizer import make_optimizer
+from trainer.optim.schedule import Horizon, lr_at
 from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec
 from trainer.rng.philox import shuffled
 from trainer.rng.seeds import derived_seed

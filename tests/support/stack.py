@@ -20,9 +20,10 @@ from service.store.settings import StoreSettings
 from service.store.store import Store, open_store
 from tests.support.processes import alive, children_of, wait_until
 from tests.support.tiny_pack import blobs, write_pack
+from trainer.data.spec import IngestSpec
 from trainer.schema.events import EVENT, DatasetFacts, Event
 from trainer.spec.defaults import resolve
-from trainer.spec.job import IngestSpec, JobSpec
+from trainer.spec.job import JobSpec
 
 ROOT = Path(__file__).parents[2]
 QUICK = {

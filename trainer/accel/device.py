@@ -10,8 +10,8 @@ from typing import Any, Literal
 import torch
 import torch.utils.deterministic
 
+from trainer.schema.choices import Precision
 from trainer.schema.errors import SpecError
-from trainer.spec.job import Precision
 
 
 @dataclass(frozen=True, slots=True)

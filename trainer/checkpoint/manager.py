@@ -11,12 +11,32 @@ from torch import Tensor
 
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.background_writer import WriteBehind
-from trainer.checkpoint.cadence import wait_s
 from trainer.checkpoint.snapshot import Snapshot
 from trainer.checkpoint.state import check_finite
 from trainer.schema.events import Checkpointed, Event
 
 Emit = Callable[[Event], None]
+OVERHEAD_MAX = 0.02
+"""Largest share of the time that checkpoints may take from training."""
+LOST_S_MAX = 60.0
+"""Work that a kill may cost, in seconds, where the overhead allows it."""
+
+
+def checkpoint_interval_s(*, every_s: float, cost_s: float, write_s: float) -> float:
+    """Return the seconds from one checkpoint's copy to the next one's.
+
+    `every_s` is what the job asks for; `cost_s` is what the last checkpoint took from training;
+    `write_s` is the time from its copy until it was on the disk.
+
+    A kill loses the work since the copy of the newest checkpoint on the disk: at worst one
+    interval and one write. An interval of up to a minute is therefore shortened by the write, so
+    that both fit into LOST_S_MAX; a longer one stays as the job asks. The cost has precedence:
+    where a checkpoint costs more than OVERHEAD_MAX of the interval, the interval grows. A kill is
+    rare and costs minutes once, while the overhead is paid as long as the run lasts.
+    """
+    if every_s <= LOST_S_MAX:
+        every_s = max(0.0, min(every_s, LOST_S_MAX - write_s))
+    return max(every_s, cost_s / OVERHEAD_MAX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +94,9 @@ class Keeper:
         every_steps = self._keeping.every_steps
         if every_steps is not None and step % every_steps == 0:
             return True
-        due_s = wait_s(every_s=self._keeping.every_s, cost_s=self._cost_s, write_s=self._write_s)
+        due_s = checkpoint_interval_s(
+            every_s=self._keeping.every_s, cost_s=self._cost_s, write_s=self._write_s
+        )
         return not self._behind.is_busy and time.monotonic() - self._copied_at_s >= due_s
 
     def start(self, state: Mapping[str, Tensor], *, step: int, emit: Emit) -> None:

@@ -17,6 +17,7 @@ from trainer.data.readers.detect import Asked, open_source
 from trainer.data.readers.folder import Follow
 from trainer.data.readers.items import BadFile, Item, Limits, Source
 from trainer.data.rows import BadImage, Decoded
+from trainer.data.spec import IngestSpec
 from trainer.modalities.image.decode import strict_pillow
 from trainer.modalities.image.jpeg_rows import JPEG_CHANNELS, as_jpeg
 from trainer.modalities.image.masks import with_mask
@@ -30,7 +31,6 @@ from trainer.schema.events import (
     Logged,
     Published,
 )
-from trainer.spec.job import IngestSpec
 from trainer.util.atomic_files import FULL_DISK
 
 Emit = Callable[[Event], None]

@@ -9,14 +9,13 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, field_validator
 
 from trainer.schema.base import Record
+from trainer.schema.choices import Alpha, ShrinkFilter, SourceFormat, StoredAs
 
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
 RANGE = re.compile(rf"({NUMBER}):({NUMBER})")
 CHANNELS_MAX = 16
 SIDE_PX_LIMIT = 4096
 
-Alpha = Literal["white", "drop"]
-ShrinkFilter = Literal["lanczos", "bilinear"]
 Channels = Annotated[int, Field(ge=1, le=CHANNELS_MAX)]
 
 
@@ -87,3 +86,20 @@ def window_of(text: str) -> tuple[float, float] | None:
     if not low < high or max(abs(low), abs(high)) > 1e30:
         raise ValueError("auto, full, or two numbers LOW:HIGH such as 860:1260, the lower first")
     return low, high
+
+
+class IngestSpec(IngestOptions):
+    """Turn an archive or a folder into a pack. A job like any other, in the pool `ingest`."""
+
+    dataset_id: str
+    """Whose content."""
+    source: str
+    """The archive or folder, as a path that the worker can read."""
+    roots: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Folders that what is read must lie in, links followed; none: anywhere."""
+    format: SourceFormat = "auto"
+    """What the source is; auto looks at its first bytes."""
+    store_as: StoredAs = "pixels"
+    """How rows are kept: `jpeg` takes a tenth of the disk, and time whenever they are read."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Draws the rows of the preview."""

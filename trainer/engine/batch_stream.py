@@ -8,7 +8,7 @@ from torch import Tensor
 from trainer.data.loader import RowSource
 from trainer.engine.view_maker import Look
 from trainer.nn.views import Batch
-from trainer.optim.optimizer import Horizon
+from trainer.optim.schedule import Horizon
 from trainer.rng.philox import NEWEST_ORDER, shuffled
 from trainer.spec.job import JobSpec
 

@@ -34,7 +34,8 @@ from trainer.modalities.image.augment.compiled import pays
 from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.modalities.image.values import PLAIN, bounds_of, open_seen
-from trainer.optim.optimizer import Horizon, make_optimizer
+from trainer.optim.optimizer import make_optimizer
+from trainer.optim.schedule import Horizon
 from trainer.schema.events import DatasetFacts, ValueMapping
 from trainer.spec.dataset_match import check_alike
 from trainer.spec.defaults import RGB, resolve, trained_on

@@ -13,7 +13,7 @@ from trainer.checkpoint.manager import Emit, Keeper
 from trainer.checkpoint.state import collect
 from trainer.data.loader import RowSource
 from trainer.engine.batch_stream import Batches
-from trainer.engine.divergence import LossWatch, Stopwatch
+from trainer.engine.divergence import LossWatch
 from trainer.engine.profiler import Profiler
 from trainer.engine.signal_log import History
 from trainer.engine.signals import gradient_norm
@@ -22,13 +22,14 @@ from trainer.evaluators.runner import Evaluation
 from trainer.exports.export import Export, publish
 from trainer.methods.base import Method, StepOutput
 from trainer.modalities.image.augment.augment import Views
-from trainer.optim.optimizer import Horizon, lr_at
+from trainer.optim.schedule import Horizon, lr_at
 from trainer.schema.errors import DivergedError
 from trainer.schema.events import Evaluated, Judged, Logged, Profiled, Published, Started, Stepped
 from trainer.schema.verdicts import Judgement, judge, of_code
 from trainer.spec.defaults import Resolved
 from trainer.spec.job import JobSpec
 from trainer.timing.phase_timer import Clock
+from trainer.timing.stopwatch import Stopwatch
 from trainer.util.failpoints import reach
 
 

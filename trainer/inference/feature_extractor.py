@@ -15,6 +15,7 @@ from trainer.checkpoint.state import METHOD
 from trainer.data.pack.format import Pack
 from trainer.data.rows import Decoded
 from trainer.engine.build import make_views
+from trainer.inference.neighbours.spec import ProbeSpec
 from trainer.methods.base import load_method
 from trainer.modalities.image.augment.augment import Views
 from trainer.modalities.image.batch import Canvas
@@ -24,7 +25,6 @@ from trainer.modalities.image.values import PLAIN, bounds_of
 from trainer.schema.artifact_names import WEIGHTS
 from trainer.schema.errors import CheckpointError, EncoderGone
 from trainer.schema.events import ValueMapping
-from trainer.spec.job import ProbeSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ from pydantic import Discriminator, Tag
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.methods.simclr.spec import SimCLRSpec
 from trainer.schema.base import name_or
-from trainer.schema.events import COMMON_SIGNALS
-from trainer.schema.signals import Signal
+from trainer.schema.signals import COMMON_SIGNALS, Signal
 
 DEFAULT = "moco"
 MethodSpec = Annotated[

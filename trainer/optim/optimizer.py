@@ -1,26 +1,11 @@
 """Optimizers, and the learning rate as a pure function of the step."""
 
-import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from trainer.optim.spec import AdamWSpec, ConstantSpec, OptimSpec, ScheduleSpec, StepsSpec
-
-
-@dataclass(frozen=True, slots=True)
-class Horizon:
-    """How long a run is."""
-
-    epochs: int
-    steps_per_epoch: int
-
-    @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        return self.epochs * self.steps_per_epoch
+from trainer.optim.spec import AdamWSpec, OptimSpec
 
 
 def make_optimizer(spec: OptimSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -52,24 +37,3 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
             group["lr"].fill_(lr)
         else:
             group["lr"] = lr
-
-
-def lr_at(step: int, *, spec: ScheduleSpec, peak: float, horizon: Horizon) -> float:
-    """The learning rate of a step in [0, horizon.steps).
-
-    Warm-up rises by the step and counts as part of the epochs; a cosine then spans what is left.
-    With `warmup_from` 1 its first step has 1 / warm-up steps of the peak, else 0. Per epoch, the
-    epoch is a whole number, as in the authors' adjust_learning_rate, counted from `first_epoch`.
-    """
-    epoch = step / horizon.steps_per_epoch
-    if epoch < spec.warmup_epochs:
-        risen = (step + (spec.warmup_from or 0)) / horizon.steps_per_epoch
-        return peak * min(1.0, risen / spec.warmup_epochs)
-    if isinstance(spec, ConstantSpec):
-        return peak
-    whole_epoch = step // horizon.steps_per_epoch + spec.first_epoch
-    if isinstance(spec, StepsSpec):
-        return peak * spec.factor ** sum(whole_epoch >= fall for fall in spec.epochs)
-    passed = epoch if spec.per == "step" else float(whole_epoch)
-    share = max(0.0, passed - spec.warmup_epochs) / (horizon.epochs - spec.warmup_epochs)
-    return peak * 0.5 * (1.0 + math.cos(math.pi * share))

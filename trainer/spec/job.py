@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from trainer.data.spec import IngestOptions
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.methods.registry import MethodSpec
@@ -16,14 +15,12 @@ from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.encoders.spec import EncoderSpec
 from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec
 from trainer.schema.base import Record
-from trainer.schema.events import StoredAs
+from trainer.schema.choices import Precision
 
 # One member today; a second one turns it into a discriminated union.
 EvaluatorSpec = KnnSpec
 
 PresetName = Literal["moco-v1", "moco-v2", "moco-cifar10"]
-Precision = Literal["auto", "fp32", "bf16"]
-SourceFormat = Literal["auto", "folder", "zip", "tar", "idx", "npy", "parquet"]
 Label = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -90,47 +87,3 @@ class JobSpec(Record):
         dict[Label, Annotated[str, Field(max_length=512)]], Field(max_length=16)
     ] = Field(default_factory=dict)
     """Up to 16 words of your own, kept with the job."""
-
-
-class IngestSpec(IngestOptions):
-    """Turn an archive or a folder into a pack. A job like any other, in the pool `ingest`."""
-
-    dataset_id: str
-    """Whose content."""
-    source: str
-    """The archive or folder, as a path that the worker can read."""
-    roots: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Folders that what is read must lie in, links followed; none: anywhere."""
-    format: SourceFormat = "auto"
-    """What the source is; auto looks at its first bytes."""
-    store_as: StoredAs = "pixels"
-    """How rows are kept: `jpeg` takes a tenth of the disk, and time whenever they are read."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Draws the rows of the preview."""
-
-
-class ProbeSpec(Record):
-    """Find the rows that an encoder finds most like some images. In the pool `ingest`."""
-
-    job: JobSpec
-    """Whose encoder, resolved."""
-    encoder: Annotated[str, Field(min_length=1)]
-    """Folder of its artifacts or of a checkpoint, as a path that the worker can read."""
-    checkpoint: Annotated[int, Field(ge=0)] | None = None
-    """Step of the checkpoint; None: the folder holds artifacts."""
-    encoder_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    """Names the encoder: features that were computed once are found again by it."""
-    features: Annotated[str, Field(min_length=1)]
-    """Folder in which the features of encoders are kept."""
-    rows: Annotated[
-        tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False, max_length=16)
-    ] = ()
-    """Rows to find neighbours of. None, and no image: some are chosen, always the same."""
-    image: str | None = None
-    """An image file to find neighbours of, as a path that the worker can read."""
-    k: Annotated[int, Field(ge=1, le=50)] = 10
-    """Neighbours of each."""
-    rows_max: Annotated[int, Field(ge=1)] = 20_000
-    """Of a larger dataset so many rows are searched, always the same."""
-    features_max_s: Annotated[float, Field(gt=0.0)] = 30.0
-    """So long may features be computed; the search ends with what there is by then."""

@@ -7,11 +7,13 @@ from pydantic import ValidationError
 
 from service.ledger.writer import AttemptLedger
 from service.store.models import Lease
+from trainer.data.spec import IngestSpec
+from trainer.inference.neighbours.spec import ProbeSpec
 from trainer.schema.base import Record
 from trainer.schema.errors import EncoderGone, SpecError
 from trainer.schema.events import Ended
 from trainer.spec.added_fields import settled
-from trainer.spec.job import IngestSpec, JobSpec, ProbeSpec
+from trainer.spec.job import JobSpec
 from worker.attempt.leftovers import remove_partial_files
 from worker.process.child_request import RESULT_FILE, SPEC_FILE, ChildRequest
 

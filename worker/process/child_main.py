@@ -16,16 +16,18 @@ from typing import Any, NoReturn
 import torch
 from PIL import Image
 
-from trainer.__main__ import show
 from trainer.accel.malloc import keep_freed_memory
 from trainer.checkpoint.fingerprint import code_sha256
+from trainer.cli.event_printer import show
 from trainer.data.ingest import run_ingest
+from trainer.data.spec import IngestSpec
 from trainer.engine.outcome import run_to_end
 from trainer.engine.train import Emit, Machine, Places, train
+from trainer.inference.neighbours.spec import ProbeSpec
 from trainer.inference.neighbours.task import run_probe
 from trainer.methods.registry import method_names, part_of
 from trainer.schema.events import Ended, Event
-from trainer.spec.job import IngestSpec, JobSpec, ProbeSpec
+from trainer.spec.job import JobSpec
 from worker.process.child_request import SPEC_FILE, ChildRequest
 from worker.process.event_pipe import Emitter, listen
 

@@ -24,9 +24,9 @@ from service.store.models import (
 )
 from trainer.data.spec import USUAL, IngestOptions
 from trainer.schema.base import Record
-from trainer.schema.events import DatasetFacts, Judged, Profiled, StoredAs
+from trainer.schema.choices import SourceFormat, StoredAs
+from trainer.schema.events import DatasetFacts, Judged, Profiled
 from trainer.schema.verdicts import judge
-from trainer.spec.job import SourceFormat
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 JSON_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}

@@ -20,8 +20,7 @@ from service.errors import ServiceError
 from service.settings import ApiSettings
 from tests.support.api import KEY, Loose, RunningApi, claim, ready_dataset
 from tests.support.processes import wait_until
-from trainer.data.spec import IngestOptions
-from trainer.spec.job import IngestSpec
+from trainer.data.spec import IngestOptions, IngestSpec
 
 RANDOM = random.Random(7)
 CONTENT = RANDOM.randbytes(3 * 2**20 + 12_345)

@@ -26,7 +26,7 @@ from tests.support.api import (
 from tests.support.images import png
 from tests.support.probes import answered, trained
 from tests.support.redis import empty, opened_store, ticks
-from trainer.spec.job import ProbeSpec
+from trainer.inference.neighbours.spec import ProbeSpec
 
 READ_KEY = "moco_read_key_0123456789"
 PNG = {"Content-Type": "image/png"}

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.checkpoint import cadence
 from trainer.checkpoint import format as checkpoints
+from trainer.checkpoint import manager
 from trainer.checkpoint.background_writer import WriteBehind
 from trainer.checkpoint.format import load_newest
 from trainer.engine.train import Machine, Places, train
@@ -197,10 +197,10 @@ def test_checkpoints_by_time(pack: Path, tmp_path: Path, monkeypatch: pytest.Mon
         behind.wait()  # these steps are shorter than a write, which would put the next one off
 
     monkeypatch.setattr(WriteBehind, "start", to_the_end)
-    monkeypatch.setattr(cadence, "OVERHEAD_MAX", 1e-9)
+    monkeypatch.setattr(manager, "OVERHEAD_MAX", 1e-9)
     dear = go(spec, Places(out=tmp_path / "dear", pack=pack))[1]
     assert [event.step for event in dear.of("checkpointed")] == [1, 6]
-    monkeypatch.setattr(cadence, "OVERHEAD_MAX", 1e9)
+    monkeypatch.setattr(manager, "OVERHEAD_MAX", 1e9)
     cheap = go(spec, Places(out=tmp_path / "cheap", pack=pack))[1]
     assert [event.step for event in cheap.of("checkpointed")] == [1, 2, 3, 4, 5, 6]
 
@@ -209,7 +209,7 @@ def test_a_checkpoint_by_time_waits_for_the_one_being_written(
     pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A disk that needs the whole run for one: no second is begun, and no step waits for it."""
-    monkeypatch.setattr(cadence, "OVERHEAD_MAX", 1e9)
+    monkeypatch.setattr(manager, "OVERHEAD_MAX", 1e9)
     watcher, written, save = Watcher(), threading.Event(), checkpoints.save
 
     def slowly(*args: Any, **words: Any) -> Any:  # noqa: ANN401  # what save takes and gives

@@ -29,9 +29,9 @@ from trainer.data.readers import folder
 from trainer.data.readers.items import REASONS, Entry, Limits
 from trainer.data.readers.regions import ELSEWHERE
 from trainer.data.rows import BadImage
+from trainer.data.spec import IngestSpec
 from trainer.schema.errors import DataError, DatasetMissing, StorageError
 from trainer.schema.events import Event, Ingesting, Published
-from trainer.spec.job import IngestSpec
 
 FILES = {
     "cat/1.png": png(1),

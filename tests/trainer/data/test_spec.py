@@ -5,8 +5,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from trainer.data.spec import LIMITS, USUAL, IngestOptions, window_of
-from trainer.spec.job import IngestSpec
+from trainer.data.spec import LIMITS, USUAL, IngestOptions, IngestSpec, window_of
 
 
 @pytest.mark.parametrize(

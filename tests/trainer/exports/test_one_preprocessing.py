@@ -29,10 +29,12 @@ from trainer.__main__ import main
 from trainer.accel.device import Place
 from trainer.data.ingest import run_ingest
 from trainer.data.pack.format import Pack
+from trainer.data.spec import IngestSpec
 from trainer.inference.feature_extractor import load_looker
 from trainer.inference.neighbours.query_image import decode_upload
+from trainer.inference.neighbours.spec import ProbeSpec
 from trainer.spec.defaults import resolve
-from trainer.spec.job import IngestSpec, JobSpec, ProbeSpec
+from trainer.spec.job import JobSpec
 
 Values = NDArray[np.float32]
 """Embeddings [N, D]."""

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LinearLR
 
-from trainer.optim.optimizer import Horizon, lr_at, make_optimizer, set_lr
+from trainer.optim.optimizer import make_optimizer, set_lr
+from trainer.optim.schedule import Horizon, lr_at
 from trainer.optim.spec import AdamWSpec, ConstantSpec, CosineSpec, SgdSpec, StepsSpec
 
 HORIZON = Horizon(epochs=200, steps_per_epoch=7)

@@ -10,7 +10,7 @@ import torch
 
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.checkpoint.fingerprint import spec_sha256
-from trainer.optim.optimizer import Horizon, lr_at
+from trainer.optim.schedule import Horizon, lr_at
 from trainer.rng.philox import shuffled
 from trainer.spec.added_fields import settled
 from trainer.spec.defaults import resolve

@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from trainer.methods.moco.defaults import moco_of
-from trainer.optim.optimizer import Horizon, lr_at
+from trainer.optim.schedule import Horizon, lr_at
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import resolve

@@ -34,8 +34,9 @@ from pydantic import ValidationError
 
 from trainer.data.readers.items import SPLITS, Split
 from trainer.modalities.image.jpeg_rows import pixels_of
+from trainer.schema.choices import StoredAs
 from trainer.schema.errors import DataError, DatasetMissing
-from trainer.schema.events import DatasetFacts, StoredAs, ValueMapping
+from trainer.schema.events import DatasetFacts, ValueMapping
 
 VERSION: Final = 2
 VERSIONS_READ: Final = (1, 2)

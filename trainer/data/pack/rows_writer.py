@@ -33,7 +33,8 @@ from trainer.data.pack.wide_values import Extent, extent_of
 from trainer.data.readers.items import SPLITS, Item
 from trainer.data.rows import Decoded, Kind
 from trainer.modalities.image.size_histogram import SideCounter
-from trainer.schema.events import FileRecord, StoredAs, ValueMapping
+from trainer.schema.choices import StoredAs
+from trainer.schema.events import FileRecord, ValueMapping
 from trainer.util.atomic_files import sync_folder
 
 HALF_RANGE = 32_768

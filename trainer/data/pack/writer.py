@@ -17,7 +17,8 @@ from trainer.data.rows import Decoded
 from trainer.data.spec import USUAL, IngestOptions
 from trainer.modalities.image.raster import stored_filter
 from trainer.modalities.image.values import mapping_of, moments, stored, value_warnings
-from trainer.schema.events import DatasetFacts, DataWarning, FileRecord, StoredAs, ValueMapping
+from trainer.schema.choices import StoredAs
+from trainer.schema.events import DatasetFacts, DataWarning, FileRecord, ValueMapping
 from trainer.util.atomic_files import record_of, sync_folder
 from trainer.util.failpoints import reach
 

@@ -23,8 +23,8 @@ from trainer.data.readers.zip import zip_listing
 from trainer.data.rows import BadImage
 from trainer.modalities.image.arrays import idx_source, labels_name, open_idx
 from trainer.modalities.image.formats.magic import format_of, words_for
+from trainer.schema.choices import SourceFormat
 from trainer.schema.errors import DataError, DatasetMissing
-from trainer.spec.job import SourceFormat
 
 KINDS_HINT = (
     "Send a folder, zip, tar (.gz, .bz2, .xz, .zst), npz, npy, parquet or idx-ubyte file of images."

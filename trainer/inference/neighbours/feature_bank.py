@@ -24,10 +24,10 @@ from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING
 from trainer.inference.feature_extractor import Looker
+from trainer.inference.neighbours.spec import ProbeSpec
 from trainer.rng.philox import shuffled
 from trainer.rng.seeds import derived_seed
 from trainer.schema.artifact_names import TABLE
-from trainer.spec.job import ProbeSpec
 from trainer.util.atomic_files import write_synced
 
 KEPT = 4

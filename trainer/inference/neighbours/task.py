@@ -22,6 +22,7 @@ from trainer.inference.neighbours import contact_sheet
 from trainer.inference.neighbours.feature_bank import Bank, Stopped, bank_of, sample
 from trainer.inference.neighbours.query_image import decode_upload
 from trainer.inference.neighbours.search import Near, chosen_rows, nearest
+from trainer.inference.neighbours.spec import ProbeSpec
 from trainer.modalities.image.values import (
     PLAIN,
     bounds_of,
@@ -33,7 +34,6 @@ from trainer.modalities.image.values import (
 from trainer.schema.artifact_names import ANSWER, SHEET, TILES
 from trainer.schema.errors import SpecError
 from trainer.schema.events import Ended, Event, Published
-from trainer.spec.job import ProbeSpec
 from trainer.util.atomic_files import write_blocks
 
 FOLDER = "answer"

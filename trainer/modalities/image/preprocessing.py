@@ -8,9 +8,9 @@ use as well. Loads no tensors.
 from dataclasses import dataclass, replace
 from typing import Any
 
-from trainer.data.spec import Alpha, ShrinkFilter
 from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.augment.spec import EvaluationCrop
+from trainer.schema.choices import Alpha, ShrinkFilter
 from trainer.schema.events import DatasetFacts, ValueMapping
 from trainer.spec.job import JobSpec
 

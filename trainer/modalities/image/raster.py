@@ -9,8 +9,9 @@ from PIL import Image
 
 from trainer.data.pack.wide_values import is_number
 from trainer.data.rows import BadImage, Decoded, Kind
-from trainer.data.spec import CHANNELS_MAX, IngestOptions, ShrinkFilter
+from trainer.data.spec import CHANNELS_MAX, IngestOptions
 from trainer.modalities.image.formats.pictures import shrink_of
+from trainer.schema.choices import ShrinkFilter
 
 Values = NDArray[Any]
 FILTERS: dict[ShrinkFilter, Image.Resampling] = {

@@ -11,7 +11,7 @@ from PIL import Image
 from trainer.data.ingest import run_ingest
 from trainer.data.loader import RowSource
 from trainer.data.pack.format import Pack
-from trainer.spec.job import IngestSpec
+from trainer.data.spec import IngestSpec
 
 TURNED = 6
 """EXIF: turn it by a quarter."""

@@ -20,17 +20,19 @@ from tests.support.images import encoded, picture
 from trainer.accel.device import Machine
 from trainer.data.ingest import ingest
 from trainer.data.pack.format import Pack
+from trainer.data.spec import IngestSpec
 from trainer.demo.digits import enlarged, file_name, images
 from trainer.engine.train import Places, train
 from trainer.inference.neighbours import feature_bank
 from trainer.inference.neighbours.query_image import BYTES_MAX, decode_upload
 from trainer.inference.neighbours.search import chosen_rows
+from trainer.inference.neighbours.spec import ProbeSpec
 from trainer.inference.neighbours.task import run_probe
 from trainer.modalities.image.encoders.spec import EncoderSpec
 from trainer.schema.errors import BadProbe, EncoderGone, SpecError, TrainerError
 from trainer.schema.events import Event, Published
 from trainer.spec.defaults import resolve
-from trainer.spec.job import IngestSpec, JobSpec, ProbeSpec
+from trainer.spec.job import JobSpec
 
 ROWS = 150
 Loose: TypeAlias = Any

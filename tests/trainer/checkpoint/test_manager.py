@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.checkpoint.cadence import LOST_S_MAX, OVERHEAD_MAX, wait_s
+from trainer.checkpoint.manager import LOST_S_MAX, OVERHEAD_MAX, checkpoint_interval_s
 
 SECONDS = st.floats(0.0, 1e4)
 
@@ -22,14 +22,16 @@ SECONDS = st.floats(0.0, 1e4)
     ],
 )
 def test_by_hand(every_s: float, cost_s: float, write_s: float, expected_s: float) -> None:
-    assert wait_s(every_s=every_s, cost_s=cost_s, write_s=write_s) == pytest.approx(expected_s)
+    assert checkpoint_interval_s(every_s=every_s, cost_s=cost_s, write_s=write_s) == pytest.approx(
+        expected_s
+    )
 
 
 @given(every_s=SECONDS, cost_s=SECONDS, write_s=SECONDS)
 def test_the_price_always_holds_and_the_minute_where_it_can(
     every_s: float, cost_s: float, write_s: float
 ) -> None:
-    wait = wait_s(every_s=every_s, cost_s=cost_s, write_s=write_s)
+    wait = checkpoint_interval_s(every_s=every_s, cost_s=cost_s, write_s=write_s)
     assert cost_s <= OVERHEAD_MAX * wait * (1 + 1e-9)
     room_s = LOST_S_MAX - max(write_s, cost_s / OVERHEAD_MAX)
     if every_s <= LOST_S_MAX and room_s >= 0.0 and write_s + cost_s / OVERHEAD_MAX <= LOST_S_MAX:
