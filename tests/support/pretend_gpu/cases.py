@@ -10,6 +10,7 @@ JOBS: dict[str, dict[str, Any]] = {
     "symmetric, own keys masked": {
         "method": {"queue_rows": QUEUE_ROWS, "symmetric": True, "mask_own_keys": True}
     },
+    "simclr": {"method": {"name": "simclr"}},
     "plain batch norm": {"method": {"queue_rows": QUEUE_ROWS, "bn": "plain"}},
     "adamw, partial batch kept": {"optim": {"name": "adamw"}, "partial_batch": "keep"},
     "fp32": {"precision": "fp32"},
