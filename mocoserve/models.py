@@ -28,7 +28,7 @@ class Reason(Answer):
 
 
 class SideHistogram(Answer):
-    """Histogram of the shorter sides of images, before any was shrunk."""
+    """Histogram of the shorter sides of the original images."""
 
     edges_px: tuple[int, ...] = ()
     rows: tuple[int, ...] = ()
@@ -43,7 +43,7 @@ class DataWarning(Answer):
 
 
 class ValueMapping(Answer):
-    """Which values of the source are seen as 0 and as 1."""
+    """Mapping of source values to [0, 1]."""
 
     low: float = 0.0
     high: float = 255.0
@@ -148,7 +148,7 @@ class Verdict(Answer):
 
 
 class Progress(Answer):
-    """How far a job has come."""
+    """Progress of a job."""
 
     step: int = 0
     steps: int | None = None
@@ -193,7 +193,7 @@ class Job(Answer):
 
 
 class Preview(Answer):
-    """What a spec would become, without running it."""
+    """Preview of a job, without running it."""
 
     resolved: dict[str, Any]
     reasons: dict[str, str] = Field(default_factory=dict)
@@ -206,7 +206,7 @@ class Preview(Answer):
 
 
 class Event(Answer):
-    """One entry of a job's stream."""
+    """One event of a job."""
 
     id: str
     event: dict[str, Any]
@@ -237,7 +237,7 @@ class Metrics(Answer):
 
 
 class Logs(Answer):
-    """What an attempt said."""
+    """Log of an attempt."""
 
     attempt: int = 0
     lines: tuple[str, ...] = ()

@@ -24,7 +24,7 @@ ANY_IMAGE = "image/x-portable-anymap"
 
 
 class Neighbour(Answer):
-    """A row that the encoder finds alike."""
+    """A nearest neighbor."""
 
     row: int
     name: str
@@ -42,7 +42,7 @@ class Probed(Answer):
 
 
 class ProbeResult(Answer):
-    """What the encoder finds alike."""
+    """Nearest neighbors by this encoder."""
 
     checkpoint: int | None = None
     rows: int

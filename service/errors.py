@@ -23,7 +23,7 @@ Code = Literal[
 
 
 class FieldError(NamedTuple):
-    """One field that is wrong."""
+    """One invalid field."""
 
     pointer: str
     """`#/optim/lr` in the body (RFC 6901), or `query/limit`, `path/id`, `header/range`."""
@@ -51,7 +51,7 @@ class WrongOffset(ServiceError):
     """An upload must go on at `held_bytes`."""
 
     def __init__(self, *, held_bytes: int, offset: int) -> None:
-        detail = f"{held_bytes} bytes are held, the upload goes on at {offset}."
+        detail = f"{held_bytes} bytes received; offset {offset} was sent."
         super().__init__("wrong_offset", detail)
         self.held_bytes = held_bytes
 

@@ -21,11 +21,11 @@ class KeySettings(StoreSettings):
     """The keys of the service, for every process that asks for one."""
 
     api_key: SecretStr | None = None
-    """The bearer key. Left out: the one in `api.key` of the data folder, made when missing."""
+    """Bearer key. Default: the one in `api.key` in the data folder, created if missing."""
     read_key: SecretStr | None = None
-    """A key that may look but not change. Left out: the one in `read.key`, made when missing."""
+    """Read-only key. Default: the one in `read.key`, created if missing."""
     scrape_key: SecretStr | None = None
-    """A key for Prometheus, good for `/metrics` alone. Left out: the one in `scrape.key`."""
+    """Key for Prometheus, valid for `/metrics` only. Default: the one in `scrape.key`."""
 
     @field_validator("api_key", "read_key", "scrape_key", mode="before")
     @classmethod
@@ -40,17 +40,17 @@ class ApiSettings(KeySettings):
     host: str = "127.0.0.1"
     """Address to listen on. Another one than loopback also needs MOCO_ALLOW_REMOTE=true."""
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
-    """Port of the API; 0 takes a free one."""
+    """API port; 0 picks a free one."""
     root_path: Annotated[str, Field(pattern=ROOT_PATH)] = ""
-    """Path under which a proxy serves the API, such as `/moco`; it may take it off or leave it."""
+    """Path prefix behind a proxy, such as `/moco`; the proxy may strip it or not."""
     allow_remote: bool = False
     """Let other machines connect. Put TLS in front: the key travels in the clear."""
     allowed_roots: Annotated[tuple[Path, ...], NoDecode] = ()
-    """Folders whose content may become a dataset without a copy, separated by colons."""
+    """Folders that datasets may be read from in place, separated by colons."""
     upload_bytes_max: Annotated[int, Field(ge=1)] = 20 * 2**30
-    """Largest dataset that may be uploaded."""
+    """Maximum size of an upload."""
     ingest_defaults: IngestOptions = USUAL
-    """Options of an ingest where a dataset names none, as JSON: `{"side_px_max": 512}`."""
+    """Default ingest options, as JSON: `{"side_px_max": 512}`."""
     ingest_side_px_max: Annotated[int, Field(ge=8)] = SIDE_PX_LIMIT
     """Largest `side_px_max` that a dataset may ask for."""
     ingest_pixels_max: Annotated[int, Field(ge=1)] = 1_000_000_000
@@ -66,28 +66,27 @@ class ApiSettings(KeySettings):
     ingest_seconds_max: Annotated[int, Field(ge=1)] = 24 * 3600
     """Largest `seconds_max` that a dataset may ask for."""
     head_wait_s: Annotated[float, Field(gt=0.0)] = 10.0
-    """So long may a client take to send the head of a request."""
+    """Timeout for the head of a request."""
     body_wait_s: Annotated[float, Field(gt=0.0)] = 10.0
-    """So long may a JSON body take, and so long may an upload be slower than it must."""
+    """Timeout for a JSON body, and for an upload that is below the minimum speed."""
     body_bytes_per_s_min: Annotated[int, Field(ge=1)] = 16 * 1024
-    """Slowest upload, on average; one that was fast before may stand still for a minute."""
+    """Minimum average speed of an upload; a fast one may pause for up to a minute."""
     answer_wait_s: Annotated[float, Field(gt=0.0)] = 60.0
-    """A client that reads nothing for so long while an answer waits for it is let go."""
+    """Timeout for a client that does not read its response."""
     connections_max: Annotated[int, Field(ge=16)] = 1000
-    """Open at once; of more, the one that has waited longest without a request is closed."""
+    """Maximum open connections; beyond it, the connection idle for longest is closed."""
     upload_kept_s: Annotated[float, Field(gt=0.0)] = 24 * 3600.0
-    """Bytes of an upload are removed when none was added for so long, of one that is not whole or
-    whose dataset is ready."""
+    """Retention of the bytes of unfinished uploads, and of uploads that have been ingested."""
     dataset_unusable_kept_s: Annotated[float, Field(gt=0.0)] = 7 * 24 * 3600.0
-    """Datasets that failed, or never got any content, are deleted after so long."""
+    """Retention of datasets that failed or never received content."""
     checkpoint_kept_s: Annotated[float, Field(gt=0.0)] = 30 * 24 * 3600.0
-    """Checkpoints of jobs that have ended are removed after so long."""
+    """Retention of checkpoints after a job ends."""
     event_kept_s: Annotated[float, Field(gt=0.0)] = 30 * 24 * 3600.0
-    """Events of jobs that have ended are removed from the store after so long, but for the last."""
+    """Retention of events in the store after a job ends; the last event is kept."""
     job_kept_s: Annotated[float, Field(gt=0.0)] | None = None
-    """Failed and cancelled jobs are deleted after so long. Left out: never."""
+    """Retention of failed and cancelled jobs. Default: forever."""
     log_kept_s: Annotated[float, Field(gt=0.0)] = 30 * 24 * 3600.0
-    """Logs of processes that were rotated away are removed after so long."""
+    """Retention of rotated logs."""
     removable_bytes_max: Annotated[int, Field(ge=1)] | None = None
     """Limit in bytes for all that retention may remove: above it, the oldest goes at any age over a
     minute. Left out: no limit."""
@@ -109,7 +108,7 @@ class ApiSettings(KeySettings):
     @classmethod
     def _foreign(cls, path: str) -> str:
         if OWN_PATHS & set(path.split("/")[1:2]):
-            raise ValueError(f"{path} may not begin as a path of the service's own does")
+            raise ValueError(f"{path} conflicts with a path of the service")
         return path
 
     @field_validator("allowed_roots")

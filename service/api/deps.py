@@ -84,8 +84,8 @@ async def _idempotency_key(
     idempotency_key: Annotated[
         str | None,
         Header(
-            description="Any text of up to 255 letters, new for each new request. A repeat with "
-            "the same key and body within 24 hours answers what the first one made.",
+            description="Any unique text of up to 255 characters. Repeating a request with the "
+            "same key and body within 24 hours returns the first result.",
             examples=["4f6d2c1e-submit-1"],
             json_schema_extra={"pattern": "^[ -~]{1,255}$"},
         ),
@@ -95,16 +95,16 @@ async def _idempotency_key(
     if idempotency_key is None:
         return None
     if not idempotency_key.isascii() or not idempotency_key.isprintable():
-        raise Problem("bad_header", "Idempotency-Key: only printable ASCII letters.")
+        raise Problem("bad_header", "Idempotency-Key: only printable ASCII characters.")
     if not 1 <= len(idempotency_key) <= 255:
-        raise Problem("bad_header", "Idempotency-Key: 1 to 255 letters.")
+        raise Problem("bad_header", "Idempotency-Key: 1 to 255 characters.")
     return idempotency_key
 
 
 JobId = Annotated[str, Depends(_job_id)]
 DatasetName = Annotated[str, Depends(_dataset_name)]
 IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
-Limit = Annotated[int, Query(ge=1, le=100, description="At most so many items.")]
+Limit = Annotated[int, Query(ge=1, le=100, description="Page size.")]
 
 
 def cursor(after: str | None, pattern: str) -> str | None:

@@ -13,25 +13,25 @@ from service.server.auth import SAFE
 from service.server.problems import KINDS, MEDIA_TYPE
 
 DESCRIPTION = """\
-Turns a folder of unlabelled images into a pretrained encoder by Momentum Contrast.
+Turn a folder of unlabeled images into a pretrained encoder with Momentum Contrast.
 
-1. `POST /v1/datasets`, then `PUT` its content: an archive, in one piece or several.
-2. `POST /v1/jobs` with the dataset's name. Whatever is left out is suggested, with its reason.
-3. `GET /v1/jobs/{id}/events` follows it, live with `Accept: text/event-stream`.
-4. `GET /v1/jobs/{id}/artifacts` lists the trained encoder's files.
+1. `POST /v1/datasets`, then `PUT` its content: an archive, in one or several parts.
+2. `POST /v1/jobs` with the dataset's name. Settings you omit get recommended values with reasons.
+3. `GET /v1/jobs/{id}/events` follows the job, live with `Accept: text/event-stream`.
+4. `GET /v1/jobs/{id}/artifacts` lists the files of the trained encoder.
 
-Every request needs `Authorization: Bearer <key>`. Every refusal is `application/problem+json`
-with a `code` for programs, a `detail` and a `hint` for people, and the `request_id` of the log.
-Every path that has `GET` has `HEAD`. Query parameters and fields that are not named here are 422.
+Every request needs `Authorization: Bearer <key>`. Every error is `application/problem+json` with
+a `code` for programs, a `detail` and a `hint` for people, and the `request_id` of the log entry.
+Every path with `GET` also has `HEAD`. Unknown query parameters and fields are rejected with 422.
 """
 TAGS = [
-    {"name": "datasets", "description": "Images to train on: upload, check, look."},
-    {"name": "jobs", "description": "Train an encoder: submit, control."},
-    {"name": "following", "description": "What a job does and did: events, curves, logs."},
-    {"name": "artifacts", "description": "What a job leaves: checkpoints and files to download."},
-    {"name": "neighbours", "description": "What an encoder finds alike, row by row."},
-    {"name": "workers", "description": "Who does the work, and what waits."},
-    {"name": "service", "description": "The service itself: health, metrics, version."},
+    {"name": "datasets", "description": "Upload and manage training images."},
+    {"name": "jobs", "description": "Submit and control training jobs."},
+    {"name": "following", "description": "Events, curves and logs of a job."},
+    {"name": "artifacts", "description": "Checkpoints and downloadable files of a job."},
+    {"name": "neighbours", "description": "Nearest-neighbor search with an encoder."},
+    {"name": "workers", "description": "Workers and the queue."},
+    {"name": "service", "description": "Health, metrics and version of the service."},
 ]
 ALWAYS = (
     *("bad_request", "unauthorized", "scrape_only", "method_not_allowed", "request_timeout"),
@@ -74,7 +74,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
             "key": {
                 "type": "http",
                 "scheme": "bearer",
-                "description": "The key in `api.key` of the data folder, or MOCO_API_KEY.",
+                "description": "The key in `api.key` in the data folder, or MOCO_API_KEY.",
             }
         }
         document["security"] = [{"key": []}]
@@ -96,7 +96,9 @@ def _complete(operation: dict[str, Any], *, changes: bool) -> None:
     if changes:
         codes += ["read_only", "cross_site"]
     else:
-        responses["303"] = {"description": "A browser without a session is led to the sign-in."}
+        responses["303"] = {
+            "description": "A browser without a session is redirected to the sign-in page."
+        }
     if "application/json" in operation.get("requestBody", {}).get("content", {}):
         codes += ["bad_json", "too_large", "unsupported_media_type"]
     own = [code for answer in responses.values() for code in _codes_of(answer)]

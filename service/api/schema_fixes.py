@@ -29,7 +29,7 @@ def make_generable(document: dict[str, Any]) -> None:
         "title": FREE,
         "type": "object",
         "additionalProperties": True,
-        "description": "A JSON object whose fields depend on what it belongs to.",
+        "description": "A JSON object; its fields depend on the context.",
     }
 
 
@@ -90,8 +90,8 @@ def _without_default(value: dict[str, Any]) -> dict[str, Any]:
     """Say a default that is an object in words: it is what its fields have as theirs."""
     if isinstance(value.get("default"), dict):
         name = value.pop("default").get("name")
-        of_whom = f"`{name}` with its defaults" if name else "its defaults"
-        value["description"] = f"{value.get('description', '')} Left out: {of_whom}.".strip()
+        default = f"`{name}` with default settings" if name else "default settings"
+        value["description"] = f"{value.get('description', '')} Default: {default}.".strip()
     return value
 
 

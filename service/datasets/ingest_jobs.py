@@ -27,13 +27,17 @@ def allowed_source(path: str, settings: ApiSettings) -> str:
     try:
         real = Path(path).resolve()
     except (OSError, RuntimeError):  # links in a circle
-        raise invalid("#/path", "The path leads nowhere.") from None
+        raise invalid("#/path", "The path is a broken link.") from None
     if not any(real.is_relative_to(root.resolve()) for root in settings.allowed_roots):
-        raise ServiceError("path_not_allowed", "#/path: not under a folder of MOCO_ALLOWED_ROOTS.")
+        raise ServiceError(
+            "path_not_allowed", "#/path: not inside a folder listed in MOCO_ALLOWED_ROOTS."
+        )
     if not os.path.exists(real):  # never raises, however long or odd a name is
-        raise invalid("#/path", "There is no such file or folder on the server.")
+        raise invalid("#/path", "No such file or folder on the server.")
     if not (real.is_file() or real.is_dir()):
-        raise invalid("#/path", "It is a device, a pipe or a socket: name a file or a folder.")
+        raise invalid(
+            "#/path", "Devices, pipes and sockets are not supported; use a file or a folder."
+        )
     return str(real)
 
 
@@ -65,7 +69,7 @@ def get_uploadable(store: Store, name: str) -> DatasetRecord:
     """Return the dataset if it waits for an upload. Raises NotFound, WrongState."""
     record = store.datasets.get(name)
     if record.source is not None:
-        reason = "The dataset is read in place; nothing can be uploaded to it."
+        reason = "The dataset is read in place, so it takes no uploads."
         raise WrongState(record.status, "upload", reason)
     if record.status not in ("received", "failed"):
         reason = f"The dataset is {record.status}; its content cannot be replaced."

@@ -89,7 +89,7 @@ def no_sender(path: Path) -> Iterator[None]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise ServiceError("upload_busy", "An upload of this dataset is going on.") from None
+        raise ServiceError("upload_busy", "An upload of this dataset is in progress.") from None
     finally:
         os.close(file)
 
@@ -119,7 +119,7 @@ def check_space(folder: Path | int, needed_bytes: int) -> None:
     """Raise ServiceError `disk_full` if so many bytes cannot be written to the disk of `folder`."""
     free = shutil.disk_usage(folder).free
     if needed_bytes > free:
-        raise ServiceError("disk_full", f"{needed_bytes} bytes are needed, {free} are free.")
+        raise ServiceError("disk_full", f"{needed_bytes} bytes needed, {free} free.")
 
 
 @asynccontextmanager
@@ -136,7 +136,7 @@ async def staged(path: Path) -> AsyncIterator[BinaryIO]:
                 yield file
                 return
             await asyncio.sleep(LOCK_AGAIN_S)
-        raise ServiceError("upload_busy", "Another upload of this dataset is going on.")
+        raise ServiceError("upload_busy", "Another upload of this dataset is in progress.")
 
 
 async def receive(
@@ -165,7 +165,7 @@ async def receive(
         async with aclosing(_blocks(chunks)) as blocks:
             async for block in blocks:
                 if offset + len(block) > offer.size_bytes:
-                    raise ServiceError("size_mismatch", f"{offer.size_bytes} bytes were announced.")
+                    raise ServiceError("size_mismatch", f"{offer.size_bytes} bytes were declared.")
                 await to_thread.run_sync(write, block)
                 offset += len(block)
     finally:
@@ -175,7 +175,7 @@ async def receive(
     sha256 = hasher.hexdigest()
     if offer.sha256 is not None and sha256 != offer.sha256:
         await to_thread.run_sync(file.truncate, 0)
-        raise ServiceError("sha256_mismatch", f"The bytes have the sha256 {sha256}.")
+        raise ServiceError("sha256_mismatch", f"The sha256 of the upload is {sha256}.")
     return Received(offset, sha256)
 
 

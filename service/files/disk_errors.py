@@ -14,5 +14,5 @@ def translate_disk_errors() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in FULL_DISK:
-            raise ServiceError("disk_full", "The data folder has no space left.") from None
-        raise ServiceError("storage", f"The disk answered: {error.strerror}.") from error
+            raise ServiceError("disk_full", "No space left in the data folder.") from None
+        raise ServiceError("storage", f"Disk error: {error.strerror}.") from error

@@ -69,11 +69,11 @@ class Probes:
     def check(self, query: StoredQuery) -> Source:
         """Return the encoder that is meant. Raises ServiceError if nothing can be asked."""
         if self.job.kind != "train":
-            raise ServiceError("wrong_state", "An ingest has no encoder.")
+            raise ServiceError("wrong_state", "An ingest job has no encoder.")
         self._check_rows(query.rows or [])
         waiting = self.store.jobs.counts(kind="probe")["queued"]
         if waiting >= WAITING_MAX:
-            raise ServiceError("too_many_probes", f"{waiting} probes wait already.")
+            raise ServiceError("too_many_probes", f"{waiting} searches are already queued.")
         return self._checkpoint(query) if query.checkpoint is not None else self._best()
 
     def submit(self, query: StoredQuery, source: Source, *, probe_id: str) -> Submitted:
@@ -118,7 +118,7 @@ class Probes:
         try:
             dataset = self.store.datasets.get(self.job.dataset_id or "")
         except NotFound:
-            hint = "Neighbours are rows of the dataset; train on another one to search there."
+            hint = "Neighbors come from the job's dataset; to search in another one, train on it."
             raise ServiceError("wrong_state", "The job's dataset was deleted.", hint=hint) from None
         count = dataset.facts.rows if dataset.facts is not None else 0
         for index, row in enumerate(rows):

@@ -16,11 +16,11 @@ from trainer.spec.dataset_match import check_alike
 from trainer.spec.defaults import Resolved, resolve
 from trainer.spec.job import JobSpec
 
-NO_SPEED = "no job with this encoder and side has ended yet, so no speed is known"
+NO_SPEED = "unknown: no comparable job has finished yet"
 CPU_FLOPS_PER_S = 1e11
 """Rough training speed of two CPU cores. Those of benchmarks/RESULTS.md, with AMX, reach 4e11: 90
 rows/s of ResNet-18 at 32 px, 4.4 Gflop each. Most CPUs have no AMX."""
-ON_A_CPU = "a guess: no such job has ended yet, and only CPUs are at work, some 100 Gflop/s each"
+ON_A_CPU = "rough estimate: no comparable run yet; CPU only, ~100 GFLOP/s per worker"
 LOOKED_AT = 100
 INGEST_POOL = "ingest"
 """Prepares datasets and searches neighbours; a training would keep it busy for hours."""
@@ -72,7 +72,7 @@ def plan(spec: JobSpec, datasets: Mapping[str, DatasetRecord]) -> Plan:
     """
     if spec.pool == INGEST_POOL:
         detail = (
-            f"The pool {INGEST_POOL} prepares datasets; trainings go to another, such as train."
+            f"The {INGEST_POOL} pool is for dataset preparation; use another one, such as train."
         )
         raise invalid("#/pool", detail)
     train, facts = _ready(datasets, spec.dataset, "dataset")
@@ -130,7 +130,7 @@ def _ready(
 def _check_labels(train: DatasetFacts, test: DatasetFacts) -> None:
     """Raise ServiceError unless both datasets have the same classes, by number."""
     if not test.labels:
-        raise invalid("#/test_dataset", "It has no labels, so nothing can be measured on it.")
+        raise invalid("#/test_dataset", "It has no labels, so it cannot be used for evaluation.")
     if train.labels and not set(test.labels) <= set(train.labels):
         strange = sorted(set(test.labels) - set(train.labels))[:5]
         raise invalid("#/test_dataset", f"Its labels {strange} are not among the dataset's.")

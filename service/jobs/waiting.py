@@ -25,7 +25,7 @@ def pool_reason(pool: str, workers: Sequence[WorkerRecord]) -> WaitingReason | N
     if not live:
         return WaitingReason(
             code="no_worker",
-            message=f"No worker serves the pool {pool}.",
+            message=f"No worker serves the {pool} pool.",
             hint=f"Start one: `python -m worker` with MOCO_POOLS={pool}. `moco up` starts workers "
             "for the pools train and ingest. Or submit the job to another pool.",
         )
@@ -33,7 +33,7 @@ def pool_reason(pool: str, workers: Sequence[WorkerRecord]) -> WaitingReason | N
         ids = ", ".join(worker.id for worker in live[:3])
         return WaitingReason(
             code="workers_draining",
-            message=f"All workers of the pool {pool} are draining: {ids}.",
+            message=f"All workers of the {pool} pool are draining: {ids}.",
             hint=f"Let one take jobs again: `moco workers undrain {live[0].id}`.",
         )
     return None

@@ -94,23 +94,23 @@ def _may(role: Role, method: str, path: str) -> bool:
 
 def _forbidden(role: Role, method: str) -> Problem:
     if role == "scrape":
-        return Problem("scrape_only", "This key opens /metrics, /livez and /readyz alone.")
-    return Problem("read_only", f"This key may look, but not {method}.")
+        return Problem("scrape_only", "This key allows only /metrics, /livez and /readyz.")
+    return Problem("read_only", f"This key does not allow {method}.")
 
 
 def _unauthorized(*, sent: bool) -> Problem:
     if not sent:
         return Problem(
             "unauthorized",
-            "The request has no Authorization header, and no session that is still good.",
+            "The request has no Authorization header and no valid session.",
             headers={"WWW-Authenticate": REALM},
         )
     return Problem(
         "unauthorized",
-        "The Authorization header does not hold a key of this service.",
+        "The key in the Authorization header is not valid for this service.",
         headers={"WWW-Authenticate": REALM + ', error="invalid_token"'},
     )
 
 
 def _cross_site() -> Problem:
-    return Problem("cross_site", "A session may only be used by the pages of this service.")
+    return Problem("cross_site", "A session works only from this service's own pages.")

@@ -41,7 +41,7 @@ class ClientTimeouts:
     answer_s: float = 60.0
     """For taking what fills the write buffer of an answer."""
     connections: int = 1000
-    """Open at once; of more, the one that has waited longest without a request is closed."""
+    """Maximum open connections; beyond it, the connection idle for longest is closed."""
 
 
 class TimeoutProtocol(HttpToolsProtocol):
@@ -202,8 +202,8 @@ def _longest_waiting(
 def _timeout(stage: Stage, timeouts: ClientTimeouts, *, path: str, request_id: str) -> bytes:
     """Return a complete response 408, after which the connection ends."""
     detail = {
-        "head": f"The request did not come within {timeouts.head_s:g} s.",
-        "body": f"The body comes more slowly than {timeouts.body_bytes_per_s:g} bytes a second.",
+        "head": f"The request did not arrive within {timeouts.head_s:g} s.",
+        "body": f"The body arrived at less than {timeouts.body_bytes_per_s:g} bytes a second.",
     }[stage]
     return _whole(Problem("request_timeout", detail), path=path, request_id=request_id)
 

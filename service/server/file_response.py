@@ -44,12 +44,12 @@ def _span(text: str, size_bytes: int) -> Span:
     """Return the part of a file that `first-last` names; it may be empty."""
     match = RANGE.fullmatch(text)
     if match is None or not match[1] + match[2]:
-        raise _bad_range("The range is not of the form bytes=first-last.", size_bytes)
+        raise _bad_range("The Range header must have the form bytes=first-last.", size_bytes)
     first, last = (_number(digits) for digits in match.groups())
     if not match[1]:
         return Span(max(0, size_bytes - last), size_bytes)
     if match[2] and last < first:
-        raise _bad_range("The range ends before it begins.", size_bytes)
+        raise _bad_range("The range ends before it starts.", size_bytes)
     return Span(first, min(last + 1, size_bytes) if match[2] else size_bytes)
 
 

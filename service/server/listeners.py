@@ -26,8 +26,8 @@ def bound(host: str, port: int, *, variable: str) -> socket.socket:
     except OSError as error:
         listener.close()
         raise PortTaken(
-            f"Nothing can listen on {host} port {port}: {error.strerror}. Set {variable} to "
-            "another port; 0 takes a free one."
+            f"Cannot listen on {host} port {port}: {error.strerror}. Set {variable} to "
+            "another port; 0 picks a free one."
         ) from error
     return listener
 

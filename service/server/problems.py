@@ -44,104 +44,94 @@ class Kind(NamedTuple):
 
 
 KINDS: dict[str, Kind] = {
-    "bad_json": Kind(400, "The body cannot be read", "Send one JSON object, in UTF-8."),
-    "bad_cursor": Kind(400, "No such place in the list", "Use a last_id that a list gave you."),
-    "bad_header": Kind(400, "A header is not valid", "Correct the named header."),
-    "bad_request": Kind(400, "The request cannot be read", "See /docs for what is expected."),
+    "bad_json": Kind(400, "Malformed body", "Send one JSON object in UTF-8."),
+    "bad_cursor": Kind(400, "Invalid cursor", "Use a last_id from a previous page."),
+    "bad_header": Kind(400, "Invalid header", "Fix the named header."),
+    "bad_request": Kind(400, "Malformed request", "See /docs for the expected format."),
     "unauthorized": Kind(
         401,
-        "A key is needed",
-        "Send `Authorization: Bearer <key>`; the key is in api.key of the data folder.",
+        "Authentication required",
+        "Send `Authorization: Bearer <key>`; the key is in api.key in the data folder.",
     ),
-    "read_only": Kind(403, "This key may only look", "Use the key in api.key to change things."),
+    "read_only": Kind(403, "Read-only key", "Use the key in api.key to make changes."),
     "scrape_only": Kind(
-        403, "This key is for metrics", "Use the key in read.key to look, in api.key for the rest."
+        403, "Metrics-only key", "Use the key in read.key for reading, in api.key for changes."
     ),
-    "cross_site": Kind(403, "The request came from another site", "Use the page, or send the key."),
+    "cross_site": Kind(403, "Cross-site request", "Use the web page, or send the key."),
     "path_not_allowed": Kind(
         403,
-        "This folder may not be read",
-        "Name the folder in MOCO_ALLOWED_ROOTS and start the service again, or upload the images.",
+        "Folder not allowed",
+        "Add the folder to MOCO_ALLOWED_ROOTS and restart the service, or upload the images.",
     ),
-    "not_found": Kind(404, "There is no such thing", "List what exists, or see /docs for paths."),
-    "method_not_allowed": Kind(
-        405, "This path has no such method", "Use a method that the Allow header names."
-    ),
+    "not_found": Kind(404, "Not found", "List what exists, or see /docs for all paths."),
+    "method_not_allowed": Kind(405, "Method not allowed", "Use a method from the Allow header."),
     "not_acceptable": Kind(
         406,
-        "The answer has no such form",
+        "Not acceptable",
         "Accept application/json or text/event-stream.",
     ),
     "request_timeout": Kind(
-        408, "The request came too slowly", "Send it again; an upload goes on where it stopped."
+        408, "Request timeout", "Send it again; an upload continues where it stopped."
     ),
-    "wrong_state": Kind(409, "Not in this state", "Look at the status first."),
+    "wrong_state": Kind(409, "Not possible in this state", "Check the status first."),
     "dataset_not_ready": Kind(
         409,
-        "The dataset cannot be trained on",
-        "Wait until its status is ready; if it failed, its report says why.",
+        "Dataset not ready",
+        "Wait until its status is ready; if it failed, see its report.",
     ),
     "dataset_in_use": Kind(
-        409, "Jobs need this dataset", "Wait until these jobs have ended, or cancel them first."
+        409, "Dataset in use", "Wait until these jobs have ended, or cancel them first."
     ),
-    "no_encoder": Kind(
-        409, "There is no encoder to look through", "Wait for the first checkpoint of the job."
-    ),
-    "name_taken": Kind(409, "The name is taken", "Choose another name."),
+    "no_encoder": Kind(409, "No encoder yet", "Wait for the job's first checkpoint."),
+    "name_taken": Kind(409, "Name taken", "Choose another name."),
     "wrong_offset": Kind(
-        409, "The upload is at another place", "Go on at the offset that Upload-Offset names."
+        409, "Wrong upload offset", "Continue at the offset in the Upload-Offset header."
     ),
     "upload_busy": Kind(
-        409, "Someone else is uploading", "Wait for the other upload to end, then go on."
+        409, "Upload in progress", "Wait for the other upload to finish, then continue."
     ),
     "artifact_missing": Kind(
-        410, "The file is gone", "Check the data folder; run the job again to make it anew."
+        410, "File missing", "Check the data folder; run the job again to recreate the file."
     ),
     "precondition_failed": Kind(
-        412, "It has changed", "Look at it again, and send the ETag that it has now."
+        412, "Precondition failed", "It has changed: read it again, and send its current ETag."
     ),
     "length_required": Kind(
         411,
-        "The size must be known",
+        "Length required",
         "Send Content-Length, or size_bytes when the dataset is created.",
     ),
-    "too_large": Kind(413, "Too large", "Send less, or raise the limit that the detail names."),
+    "too_large": Kind(413, "Too large", "Send less, or raise the limit named in the detail."),
     "unsupported_media_type": Kind(
-        415, "The body has another type", "Send `Content-Type: application/json`, not compressed."
+        415, "Unsupported media type", "Send `Content-Type: application/json`, not compressed."
     ),
-    "bad_range": Kind(416, "No such range", "Ask for one range inside the file."),
-    "invalid": Kind(422, "The request is not valid", "Correct the named fields; see /docs."),
-    "no_dataset": Kind(
-        422, "There is no such dataset", "Name one that GET /v1/datasets lists, by id or name."
-    ),
+    "bad_range": Kind(416, "Invalid range", "Request one range inside the file."),
+    "invalid": Kind(422, "Invalid request", "Fix the named fields; see /docs."),
+    "no_dataset": Kind(422, "Dataset not found", "Use an id or name from GET /v1/datasets."),
     "bad_spec": Kind(
         422,
-        "The job cannot be trained on this dataset",
-        "Change the named field; `?dry_run=true` checks without running.",
+        "Spec does not fit the dataset",
+        "Change the named field; `?dry_run=true` checks a spec without running it.",
     ),
     "idempotency_conflict": Kind(
         422,
-        "The key was used for another request",
+        "Idempotency-Key reused",
         "Use a new Idempotency-Key for a new request.",
     ),
-    "size_mismatch": Kind(
-        422, "More bytes than announced", "Create the dataset with its true size_bytes."
-    ),
-    "sha256_mismatch": Kind(
-        422, "The bytes are not those announced", "Upload the file again from the start."
-    ),
+    "size_mismatch": Kind(422, "Size mismatch", "Create the dataset with the correct size_bytes."),
+    "sha256_mismatch": Kind(422, "Checksum mismatch", "Upload the file again from the start."),
     "too_many_probes": Kind(
-        429, "Too many searches wait", "Wait until one of them is done, then ask again."
+        429, "Too many queued searches", "Wait until one of them is done, then try again."
     ),
     "internal": Kind(
-        500, "The service made a mistake", "Report the request id; the service's log has the cause."
+        500, "Internal error", "Report the request id; the service log has the cause."
     ),
-    "storage": Kind(500, "The disk failed", "Check the disk of the data folder."),
+    "storage": Kind(500, "Disk error", "Check the disk of the data folder."),
     "unavailable": Kind(
-        503, "The store does not answer", "Try again soon; running jobs go on meanwhile."
+        503, "Job store unavailable", "Try again soon; running jobs are not affected."
     ),
-    "not_ready": Kind(503, "The service cannot work now", "Mend what the detail names."),
-    "disk_full": Kind(507, "The disk is full", "Free space in the data folder, then go on."),
+    "not_ready": Kind(503, "Service not ready", "Fix the problem named in the detail."),
+    "disk_full": Kind(507, "Disk full", "Free space in the data folder, then continue."),
 }
 
 
@@ -233,7 +223,7 @@ def _of_spec(error: SpecError) -> Problem:
 def _of_store(error: StoreError) -> Problem:
     if isinstance(error, StoreUnavailable):
         headers = {"Retry-After": str(RETRY_AFTER_S)}
-        return Problem("unavailable", "The store of jobs cannot be reached.", headers=headers)
+        return Problem("unavailable", "The job store cannot be reached.", headers=headers)
     if isinstance(error, DatasetInUse):
         return Problem("dataset_in_use", str(error), jobs=error.jobs)
     code = _CODE_OF_STORE.get(type(error))
@@ -241,7 +231,7 @@ def _of_store(error: StoreError) -> Problem:
 
 
 def _internal() -> Problem:
-    return Problem("internal", "Something went wrong while answering this request.")
+    return Problem("internal", "An unexpected error occurred.")
 
 
 _CODE_OF_STORE: dict[type[StoreError], str] = {
@@ -282,7 +272,7 @@ def _of_validation(error: RequestValidationError) -> Problem:
 
 def _words(error: Mapping[str, Any]) -> str:
     if error["type"] == "extra_forbidden":
-        return "There is no such field."
+        return "Unknown field."
     return str(error["msg"]).removeprefix("Value error, ")
 
 

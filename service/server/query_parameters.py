@@ -37,10 +37,10 @@ class Parameters:
 
     def _words(self, name: str) -> str:
         if name in self.names:
-            return "The parameter is given twice."
+            return "Duplicate parameter."
         if not self.names:
-            return "There is no such parameter; this path has none."
-        return f"There is no such parameter; there are {', '.join(self.names)}."
+            return "Unknown parameter; this path has none."
+        return f"Unknown parameter; this path has {', '.join(self.names)}."
 
 
 def _with_inner(dependant: Dependant) -> Iterator[Dependant]:

@@ -17,7 +17,7 @@ from service.server.query_parameters import Parameters
 
 JSON_BYTES_MAX = 64 * 1024
 JSON_DEPTH_MAX = 32
-UNSAFE_WORDS = "No control characters, and no marks that turn the direction of writing."
+UNSAFE_WORDS = "Control characters and bidirectional formatting characters are not allowed."
 
 
 class StrictRoute(APIRoute):
@@ -83,11 +83,13 @@ async def read_json_body(request: Request) -> bytes:
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > JSON_BYTES_MAX:
-                    raise Problem("too_large", f"A JSON body may have {JSON_BYTES_MAX} bytes.")
+                    raise Problem(
+                        "too_large", f"A JSON body may have at most {JSON_BYTES_MAX} bytes."
+                    )
                 chunks.append(chunk)
     except TimeoutError:
         request.app.state.services.on_slow("body")
-        detail = f"The body did not come within {wait_s:g} s."
+        detail = f"The body did not arrive within {wait_s:g} s."
         raise Problem("request_timeout", detail, headers={"Connection": "close"}) from None
     return b"".join(chunks)
 
@@ -100,13 +102,13 @@ def _replay(body: bytes) -> Callable[[], Coroutine[Any, Any, Message]]:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise Problem("bad_json", f"{constant} is not JSON.")
+    raise Problem("bad_json", f"{constant} is not valid JSON.")
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        raise Problem("bad_json", "An object has the same key twice.")
+        raise Problem("bad_json", "An object has a duplicate key.")
     return value
 
 

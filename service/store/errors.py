@@ -38,7 +38,7 @@ class Fenced(StoreError):
 
     def __init__(self, job_id: str) -> None:
         """`job_id` names the job whose lease is over or belongs to another attempt."""
-        super().__init__(f"The lease of {job_id} is over: stop this attempt.")
+        super().__init__(f"The lease of {job_id} has expired: stop this attempt.")
         self.job_id = job_id
 
 
@@ -65,7 +65,7 @@ class IdempotencyConflict(StoreError):
 
     def __init__(self, key: str) -> None:
         """`key` is the idempotency key as sent."""
-        super().__init__("This Idempotency-Key was used before with another body.")
+        super().__init__("This Idempotency-Key was already used with a different body.")
         self.key = key
 
 

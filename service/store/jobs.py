@@ -162,7 +162,7 @@ class Jobs:
             case ["NOTFOUND"]:
                 raise NotFound("job", id)
             case ["WRONGSTATE", status]:
-                raise WrongState(status, function, f"The job is {status}: it needs them.")
+                raise WrongState(status, function, f"The job is {status} and still needs them.")
             case [_, count]:
                 return int(count)
         raise AssertionError(function)
@@ -243,15 +243,15 @@ def _record(id: str, reply: list[Any]) -> JobRecord:
 
 def _reason(verb: str, status: str, why: str) -> str:
     if why == "replaced":
-        return "The dataset has had another ingest since; this one cannot be resumed."
+        return "The dataset was ingested again since; this job cannot be resumed."
     if why == "dataset":
-        return "Its dataset was deleted; submit a new job with another one."
+        return "Its dataset was deleted; submit a new job with another dataset."
     if why == "cancel":
-        return "The job is being cancelled; resume it once it is."
+        return "The job is being cancelled; resume it when it is cancelled."
     if status == "stopping":
-        return "The job is still stopping; resume it once it has."
+        return "The job is still stopping; resume it when it has stopped."
     if status in ("queued", "running"):
-        return f"The job is {status} already."
+        return f"The job is already {status}."
     return f"The job is {status}, so it cannot be {_PAST[verb]}."
 
 
@@ -259,4 +259,4 @@ _PAST = {"cancel": "cancelled", "pause": "paused", "resume": "resumed"}
 
 
 def _ingest_reason(status: str) -> str:
-    return f"The dataset is {status}: its content is taken in once."
+    return f"The dataset is {status}: its content can be ingested only once."

@@ -134,7 +134,7 @@ class JobRecord:
     artifacts: tuple[FileRecord, ...]
     artifacts_folder: str | None
     version: int
-    """Grows with every change."""
+    """Version number; increases with every change."""
     queue_position: int | None
     """1 is next; None unless queued."""
 

@@ -114,7 +114,7 @@ class RedisClient:
         `do` may run twice, so it must be safe to repeat.
         """
         if client is None and time.monotonic() < self._silent_until_s:
-            raise StoreUnavailable("Redis did not answer a moment ago.")
+            raise StoreUnavailable("Redis did not respond a moment ago.")
         deadline_s = time.monotonic() + self.timeout_s
         pauses_s = iter(_PAUSES_S)
         while True:
@@ -128,7 +128,7 @@ class RedisClient:
             except redis.TimeoutError as error:
                 if time.monotonic() + self.timeout_s / 4 > deadline_s:
                     self._silent_until_s = time.monotonic() + self.rest_s
-                    raise StoreUnavailable("Redis does not answer in time.") from error
+                    raise StoreUnavailable("Redis timed out.") from error
             except (redis.ConnectionError, OSError) as error:
                 pause_s = next(pauses_s, None)
                 if pause_s is None or time.monotonic() + pause_s > deadline_s:

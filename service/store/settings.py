@@ -21,7 +21,7 @@ class StoreSettings(BaseSettings):
     disk_free_bytes_min: Annotated[int, Field(ge=0)] = 2**28
     """Below so much free space there the API is not ready, and no worker takes a job."""
     redis_url: str | None = None
-    """`redis://`, `rediss://` or `unix://`. Left out: the server embedded in the data folder."""
+    """`redis://`, `rediss://` or `unix://`. Default: the server embedded in the data folder."""
     redis_timeout_s: Annotated[float, Field(gt=0.0, le=60.0)] = 1.5
     """Longest time one call to the store may take, its retry included."""
     lease_ttl_ticks: Annotated[int, Field(ge=2)] = 15

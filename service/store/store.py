@@ -52,7 +52,7 @@ def open_store(settings: StoreSettings) -> Store:
     """
     url = settings.redis_url or running_url(settings.data_dir)
     if url is None:
-        raise Misconfigured("No Redis is named. Set MOCO_REDIS_URL, or start one with `moco up`.")
+        raise Misconfigured("No Redis configured. Set MOCO_REDIS_URL, or start one with `moco up`.")
     client = RedisClient(url, timeout_s=settings.redis_timeout_s)
     durability.check(client)
     client.load()

@@ -61,7 +61,7 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > FORM_BYTES_MAX:
-            raise Problem("too_large", f"The form may have {FORM_BYTES_MAX} bytes.")
+            raise Problem("too_large", f"The form may have at most {FORM_BYTES_MAX} bytes.")
     return body
 
 

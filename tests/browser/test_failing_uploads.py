@@ -72,10 +72,10 @@ def test_what_is_no_archive_becomes_a_failed_dataset_that_says_why(
     add(page, "notes", file)
     row = page.locator("[data-dataset=notes]")
     expect(row.locator("[data-state=failed]")).to_be_visible()
-    expect(row).to_contain_text("is no dataset")
+    expect(row).to_contain_text("Unrecognized format")
     row.get_by_role("link", name="notes").click()
     reason = visitor.page.locator(".notice.is-bad")
-    expect(reason).to_contain_text("is no dataset")
+    expect(reason).to_contain_text("Unrecognized format")
     expect(reason).to_contain_text("Send a folder, zip, tar")
     expect(visitor.page.locator("main")).not_to_contain_text("every file was read")
 

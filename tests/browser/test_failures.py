@@ -213,7 +213,7 @@ def test_a_change_that_comes_too_late_is_told(visitor: Visitor, world: World) ->
     world.api.client.post(f"/v1/jobs/{job_id}/cancel")
     world.stack.wait_for(job_id, "cancelled")
     page.get_by_role("button", name="Pause").click()
-    expect(page.locator("[data-notice=problem]")).to_contain_text("Not in this state")
+    expect(page.locator("[data-notice=problem]")).to_contain_text("Not possible in this state")
 
 
 def hold(route: Route) -> None:
@@ -244,13 +244,13 @@ def test_a_comparison_with_a_job_that_is_not_there(visitor: Visitor, world: Worl
 def test_a_store_that_is_away_is_told_apart_from_the_service(visitor: Visitor) -> None:
     visitor.allowed.append("503")
     page = visitor.page
-    away = {"code": "unavailable", "title": "The store does not answer", "detail": "",
-            "hint": "Try again soon; running jobs go on meanwhile."}  # fmt: skip
+    away = {"code": "unavailable", "title": "Job store unavailable", "detail": "",
+            "hint": "Try again soon; running jobs are not affected."}  # fmt: skip
     page.route("**/v1/**", lambda route: route.fulfill(status=503, json=away))
     page.goto(visitor.url + "/ui/datasets/digits")
     notice = page.locator("[data-notice=away]")
-    expect(notice).to_contain_text("The store does not answer")
-    expect(notice).to_contain_text("running jobs go on meanwhile")
+    expect(notice).to_contain_text("Job store unavailable")
+    expect(notice).to_contain_text("running jobs are not affected")
     page.unroute("**/v1/**")
     expect(page.get_by_role("heading", level=1)).to_have_text("digits")
     expect(notice).to_have_count(0)

@@ -98,7 +98,7 @@ def test_what_is_no_image_is_refused_with_the_next_step(visitor: Visitor, world:
     visitor.allowed.append("415")
     wrong = page.locator(OWN).get_by_role("alert")
     page.evaluate(DROP, ["notes.png", "image/png", base64.b64encode(b"no image").decode()])
-    expect(wrong).to_contain_text("none of the formats")
+    expect(wrong).to_contain_text("not in a supported format")
     cut = encoded(picture(3))[:200]
     page.evaluate(DROP, ["cut.png", "image/png", base64.b64encode(cut).decode()])
     expect(wrong).to_contain_text("Send one picture, such as a JPEG")

@@ -49,7 +49,7 @@ def test_signing_in(stranger: Visitor, world: World) -> None:
 def test_a_job_from_the_form_is_watched_zoomed_and_cancelled(visitor: Visitor) -> None:
     page = visitor.go("/ui/submit?dataset=digits")
     visitor.allowed.append("422")
-    expect(page.locator("[data-field=epochs] .reason")).to_contain_text("ten million rows")
+    expect(page.locator("[data-field=epochs] .reason")).to_contain_text("10 M samples")
     expect(page.locator("aside img").first).to_have_js_property("complete", True)
     page.get_by_label("Encoder").select_option("small")
     page.get_by_label("Batch rows", exact=True).fill("many")
@@ -63,7 +63,7 @@ def test_a_job_from_the_form_is_watched_zoomed_and_cancelled(visitor: Visitor) -
     page.get_by_label("Signals every steps").fill("1")
     page.locator("summary", has_text="Optimizer").click()
     page.locator("[data-field='optim.name'] select").select_option("adamw")
-    expect(page.locator("[data-field='optim.lr'] .reason")).to_contain_text("0.001 for each 256")
+    expect(page.locator("[data-field='optim.lr'] .reason")).to_contain_text("0.001 per 256")
     page.get_by_label("Name", exact=True).fill("from the form")
     page.get_by_role("button", name="Start the job").click()
     page.wait_for_url("**/ui/jobs/job_*")

@@ -38,7 +38,7 @@ class Decoded:
     non_finite: int = 0
     """Pixels that are no number."""
     channels_left_out: int = 0
-    """Of the file."""
+    """Channels of the file that were not read."""
     pages_left_out: int = 0
     """Of a file of several pictures that gave one row."""
     told: str = ""

@@ -20,40 +20,40 @@ Channels = Annotated[int, Field(ge=1, le=CHANNELS_MAX)]
 
 
 class IngestOptions(Record):
-    """Options of how files become rows; the server's defaults fill the rest."""
+    """Ingest options; the server's defaults fill in the rest."""
 
     range: Annotated[str, Field(min_length=1, max_length=64)] = "auto"
     """Source values that become black and white: `auto` cuts a thousandth of the pixels at both
     ends, `full` takes minimum and maximum, `860:1260` names them. One range for all rows."""
     channels: Literal["auto"] | Channels = "auto"
-    """Channels of a row, 1 to 16; auto takes what most files have."""
+    """Channels per image, 1 to 16; `auto` uses the most common number."""
     alpha: Alpha = "white"
-    """What becomes of see-through pixels: laid on `white`, or `drop` the alpha channel unread."""
+    """Transparency: blend onto `white`, or `drop` the alpha channel."""
     side_px_max: Annotated[int, Field(ge=8, le=SIDE_PX_LIMIT)] = 256
-    """Images whose shorter side is longer are shrunk to it."""
+    """Images with a longer shorter side are downscaled to this."""
     shrink_filter: ShrinkFilter = "lanczos"
     """Filter that shrinks 8-bit grey and colour images: `lanczos` keeps detail, `bilinear` is that
     of earlier versions. Deep values and other channels are always shrunk by `bilinear`."""
     pages: Literal["first", "rows"] = "first"
-    """Of a file with several pages or frames: only the `first`, or all as `rows`."""
+    """Files with several pages or frames: only the `first`, or all of them as `rows`."""
     follow_links: bool = False
-    """Read what symbolic links in a folder lead to, as long as it stays under an allowed root."""
+    """Follow symbolic links in a folder, within the allowed roots."""
     keep_truncated: bool = True
-    """Keep images that are cut off at the end; the missing part is grey, and they are counted."""
+    """Keep truncated images; the missing part is gray, and they are counted."""
     masks: Annotated[str, Field(min_length=1, max_length=255)] | None = None
-    """Folder beside the images, inside the source, whose pictures are masks and never rows."""
+    """Folder of masks inside the source; its files are not training images."""
     pixels_max: Annotated[int, Field(ge=1, lt=2**40)] = 100_000_000
-    """Pixels of one image, as decoded. JPEGs are decoded at a fraction of their size."""
+    """Limit: pixels per decoded image. JPEGs are decoded at a reduced size."""
     file_bytes_max: Annotated[int, Field(ge=1, lt=2**50)] = 256 * 1024**2
-    """Bytes of one image file."""
+    """Limit: bytes per image file."""
     total_bytes_max: Annotated[int, Field(ge=1, lt=2**60)] = 100 * 1024**3
-    """Bytes of all files, unpacked."""
+    """Limit: total unpacked bytes."""
     entries_max: Annotated[int, Field(ge=1, lt=2**40)] = 2_000_000
-    """Files in an archive or a folder, or rows of an array."""
+    """Limit: number of files in an archive or folder, or rows of an array."""
     ratio_max: Annotated[int, Field(ge=2, lt=2**20)] = 200
-    """Unpacked bytes for each packed byte of an archive."""
+    """Limit: compression ratio of an archive (unpacked / packed bytes)."""
     seconds_max: Annotated[int, Field(ge=1, le=7 * 24 * 3600)] = 6 * 3600
-    """Seconds that the ingest may take."""
+    """Limit: ingest time in seconds."""
 
     @field_validator("range")
     @classmethod

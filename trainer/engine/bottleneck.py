@@ -89,8 +89,8 @@ def _evaluation(case: Case) -> str:
     spec = case.spec.evaluation
     assert spec is not None
     if spec.every_epochs < (case.spec.epochs or 0):
-        return f"measure less often, with `evaluation.every_epochs` above {spec.every_epochs}"
-    return "classify fewer rows, with a smaller `evaluation.test_rows` or `evaluation.bank_rows`"
+        return f"evaluate less often, with `evaluation.every_epochs` above {spec.every_epochs}"
+    return "classify fewer images, with a smaller `evaluation.test_rows` or `evaluation.bank_rows`"
 
 
 def _checkpoint(case: Case) -> str:
@@ -111,20 +111,24 @@ def _smaller_images(case: Case) -> str:
     side_px = case.spec.views.side_px or 0
     if case.facts.side_px_median <= side_px:
         return ""
-    return f"shrink the images from {case.facts.side_px_median} to {side_px} px before the upload"
+    return (
+        f"downscale the images from {case.facts.side_px_median} to {side_px} px before the upload"
+    )
 
 
 def _gather(case: Case) -> str:
     if case.facts.stored_as == "jpeg":
-        return "add the images again with `--store-as pixels`: no row is decoded then"
+        return "add the images again with `--store-as pixels`, which avoids decoding"
     disk = "put the data folder (`MOCO_DATA_DIR`) on a faster disk"
     return _either(disk, _smaller_images(case))
 
 
 def _copy(case: Case) -> str:
-    whole = "" if case.facts.same_size else "upload images of one size, which stay on the device"
+    whole = (
+        "" if case.facts.same_size else "upload images of one size, which are kept on the device"
+    )
     small = _smaller_images(case)
-    return _either(whole, small) or "take a machine whose device has room for the dataset"
+    return _either(whole, small) or "use a device with enough memory for the dataset"
 
 
 def _views(case: Case) -> str:
@@ -135,7 +139,7 @@ def _views(case: Case) -> str:
     if case.threads < case.cores:
         hands = f"give the worker more threads (`MOCO_THREADS` above {case.threads})"
     else:
-        hands = f"take a machine with more cores than {case.cores}"
+        hands = f"use a machine with more than {case.cores} cores"
     return _either(hands, less_blur, "train on a GPU")
 
 
@@ -148,30 +152,30 @@ def _loss(case: Case) -> str:
 def _larger_batch(case: Case) -> str:
     rows = case.spec.batch_rows or 0
     if rows < case.facts.rows:
-        return f"a larger `batch_rows` than {rows} does it less often"
-    return "the dataset fits in one batch already, so only a smaller `encoder.name` would help"
+        return f"do it less often, with `batch_rows` above {rows}"
+    return "the dataset already fits in one batch, so only a smaller `encoder.name` would help"
 
 
 def _smaller_side(case: Case) -> str:
-    return f"take smaller images, with `views.side_px` below {case.spec.views.side_px}"
+    return f"use smaller images, with `views.side_px` below {case.spec.views.side_px}"
 
 
 def _network(case: Case) -> str:
     """In the order of what helps most."""
     rows = case.spec.batch_rows or 0
     fp32 = case.spec.precision == "fp32"
-    faster = "leave `precision` out, so that bfloat16 is used where it is fast" if fp32 else ""
+    faster = "omit `precision`, so that bfloat16 is used where it is fast" if fp32 else ""
     if case.device == "cuda":
         fuller = ""
         if rows < min(GPU_BATCH_ROWS, case.facts.rows):
-            fuller = f"use the GPU better, with a larger `batch_rows` than {rows}"
+            fuller = f"use the GPU better, with `batch_rows` above {rows}"
         return _either(faster, fuller) or _either(_smaller_side(case), _smaller_encoder(case))
     return _either(faster, "train on a GPU", _smaller_side(case), _smaller_encoder(case))
 
 
 def _smaller_encoder(case: Case) -> str:
     name = case.spec.encoder.name
-    return "" if name == "small" else f"choose a smaller `encoder.name` than {name}"
+    return "" if name == "small" else f"use a smaller `encoder.name` than {name}"
 
 
 def _either(*ways: str) -> str:
@@ -207,14 +211,14 @@ RULES: tuple[Rule, ...] = (
         name="gather",
         phases=("gather",),
         above=0.20,
-        what="Fetching the rows takes",
+        what="Data loading takes",
         advice=_gather,
     ),
     Rule(
         name="copy",
         phases=("copy",),
         above=0.15,
-        what="Copying the rows to the device takes",
+        what="Copying images to the device takes",
         advice=_copy,
     ),
     Rule(
@@ -237,14 +241,14 @@ RULES: tuple[Rule, ...] = (
         name="weights",
         phases=("optimizer", "momentum", "enqueue"),
         above=0.20,
-        what="Moving the weights and the queue takes",
+        what="Updating the weights and the queue takes",
         advice=_larger_batch,
     ),
     Rule(
         name="other",
         phases=("other",),
         above=0.25,
-        what="What lies between the parts of a step takes",
+        what="Unmeasured work between the phases takes",
         advice=_larger_batch,
     ),
 )

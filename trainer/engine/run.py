@@ -96,7 +96,7 @@ class Run:
 
     @property
     def epoch(self) -> float:
-        """Passes over the rows done."""
+        """Passes over the dataset completed."""
         return self.step / self.horizon.steps_per_epoch
 
     @property

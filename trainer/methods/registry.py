@@ -21,7 +21,7 @@ MethodSpec = Annotated[
     Discriminator(
         name_or(DEFAULT),
         custom_error_type="unknown_method",
-        custom_error_message="name must be that of a method, such as moco or simclr",
+        custom_error_message="name must be the name of a method, such as moco or simclr",
     ),
 ]
 

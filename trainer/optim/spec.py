@@ -15,30 +15,32 @@ class SgdSpec(Record):
     """Stochastic gradient descent with momentum, as the MoCo papers use it."""
 
     name: Literal["sgd"] = "sgd"
-    """Which optimizer."""
+    """Optimizer name."""
     lr: Rate | None = None
-    """Peak learning rate. Left out: 0.03 x batch_rows / 256, four times that if `small`."""
+    """Peak learning rate. Default: 0.03 x batch_rows / 256; four times that for `small`."""
     momentum: Fraction = 0.9
-    """Momentum of the gradient, not of the key encoder."""
+    """Momentum of SGD, not of the key encoder."""
     weight_decay: Decay | None = None
-    """On every parameter, biases and batch norm included. Left out: from the image side."""
+    """Weight decay, applied to all parameters including biases and batch norm. Default: chosen from
+    the image size.
+    """
     nesterov: bool = False
-    """Look ahead by one momentum step."""
+    """Use Nesterov momentum."""
 
 
 class AdamWSpec(Record):
     """Adam with decoupled weight decay (arXiv:1711.05101)."""
 
     name: Literal["adamw"] = "adamw"
-    """Which optimizer."""
+    """Optimizer name."""
     lr: Rate | None = None
-    """Peak learning rate. Left out: 0.001 x batch_rows / 256."""
+    """Peak learning rate. Default: 0.001 x batch_rows / 256."""
     beta1: Fraction = 0.9
     """Decay of the first moment."""
     beta2: Fraction = 0.999
     """Decay of the second moment."""
     weight_decay: Decay | None = None
-    """Left out: 0.05."""
+    """Weight decay. Default: 0.05."""
 
 
 OptimSpec = Annotated[
@@ -52,46 +54,46 @@ OptimSpec = Annotated[
 
 
 class ConstantSpec(Record):
-    """The same rate at every step."""
+    """Constant learning rate."""
 
     name: Literal["constant"] = "constant"
-    """Which schedule."""
+    """Schedule name."""
     warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
-    """The rate rises linearly to the peak over so many epochs."""
+    """Epochs of linear warm-up to the peak."""
     warmup_from: Literal[0, 1] | None = None
-    """Step n of a warm-up has (n + this) / warm-up steps of the peak, n from 0. Left out: 1."""
+    """Warm-up step n (from 0) uses (n + this) / (warm-up steps) of the peak. Default: 1."""
 
 
 class CosineSpec(Record):
-    """Half a cosine from the peak to 0 (arXiv:1608.03983)."""
+    """Cosine decay from the peak to 0 (arXiv:1608.03983)."""
 
     name: Literal["cosine"] = "cosine"
-    """Which schedule."""
+    """Schedule name."""
     per: Literal["epoch", "step"] = "epoch"
-    """Move once per epoch, as the MoCo papers do, or at each step."""
+    """Update once per epoch, as in the MoCo papers, or at every step."""
     first_epoch: Literal[0, 1] = 0
     """Number of the first epoch: 0 in the papers' code, 1 in the authors' CIFAR-10 notebook."""
     warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
-    """The rate rises linearly to the peak over so many epochs."""
+    """Epochs of linear warm-up to the peak."""
     warmup_from: Literal[0, 1] | None = None
-    """Step n of a warm-up has (n + this) / warm-up steps of the peak, n from 0. Left out: 1."""
+    """Warm-up step n (from 0) uses (n + this) / (warm-up steps) of the peak. Default: 1."""
 
 
 class StepsSpec(Record):
-    """The rate falls by a factor at named epochs, as in version 1."""
+    """Step schedule, as in MoCo v1."""
 
     name: Literal["steps"] = "steps"
-    """Which schedule."""
+    """Schedule name."""
     epochs: Annotated[tuple[int, ...], Field(strict=False, max_length=32)] = (120, 160)
-    """Epochs at whose start the rate falls."""
+    """Epochs at which the learning rate drops."""
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    """What the rate is multiplied by."""
+    """Factor of each drop."""
     first_epoch: Literal[0, 1] = 0
     """Number of the first epoch: 0 in the papers' code, 1 in the authors' CIFAR-10 notebook."""
     warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
-    """The rate rises linearly to the peak over so many epochs."""
+    """Epochs of linear warm-up to the peak."""
     warmup_from: Literal[0, 1] | None = None
-    """Step n of a warm-up has (n + this) / warm-up steps of the peak, n from 0. Left out: 1."""
+    """Warm-up step n (from 0) uses (n + this) / (warm-up steps) of the peak. Default: 1."""
 
 
 ScheduleSpec = Annotated[

@@ -64,54 +64,54 @@ Phase = Literal[
 
 
 class PhaseTime(Record):
-    """What one phase costs."""
+    """Time of one phase."""
 
     name: Phase
-    """Which; `other` is what a step does besides."""
+    """Phase name; `other` is the rest of a step."""
     mean_s: float
-    """In each step; of evaluation and checkpoint, each time."""
+    """Mean time per step; for evaluation and checkpoint, per call."""
     share: float
-    """Part of the steps' time; of evaluation and checkpoint, of the whole time."""
+    """Share of the step time; for evaluation and checkpoint, of the total time."""
 
 
 class Profiled(Record):
-    """Where the time of an attempt goes, from its sixth step on."""
+    """Time profile of an attempt, from its sixth step."""
 
     type: Literal["profiled"] = "profiled"
-    """What this is."""
+    """Object type."""
     step: int
     """Optimizer steps done."""
     steps_measured: int
-    """Steps that the times are those of."""
+    """Number of measured steps."""
     step_mean_s: float
-    """One step."""
+    """Mean time of a step."""
     step_median_s: float
-    """One step, the middle one of the newest."""
+    """Median time of the latest steps."""
     rows_per_s: float
-    """Rows of the steps over their time; evaluation and checkpoints left out."""
+    """Images per second, excluding evaluation and checkpoints."""
     phases: Annotated[tuple[PhaseTime, ...], Field(strict=False, max_length=len(get_args(Phase)))]
-    """Those that took place, in the order of a step."""
+    """Phases, in the order of a step."""
     bottleneck: Annotated[str, Field(max_length=32)]
-    """What to look at first, in a word."""
+    """Name of the bottleneck."""
     sentence: Annotated[str, Field(max_length=600)]
-    """What that is, and what would change it."""
+    """Explanation of the bottleneck and how to reduce it."""
 
 
 class Judged(Record):
     """Verdict on the run: one row of the table in `trainer.schema.verdicts`, with its evidence."""
 
     type: Literal["judged"] = "judged"
-    """What this is."""
+    """Object type."""
     step: int
     """Optimizer steps done."""
     code: Annotated[str, Field(max_length=32)]
-    """Which verdict: `healthy`, `collapsed`, `too_early`, ..."""
+    """Verdict code: `healthy`, `collapsed`, `too_early`, ..."""
     kind: Literal["bad", "warn", "busy", "ok"]
-    """How grave it is."""
+    """Severity."""
     word: Annotated[str, Field(max_length=64)]
-    """What it is called."""
+    """Name to show."""
     evidence: Annotated[str, Field(max_length=600)]
-    """The numbers that speak for it."""
+    """Supporting numbers."""
     advice: Annotated[str, Field(max_length=600)]
     """What to do next."""
 
@@ -163,61 +163,63 @@ class Published(Record):
 
 
 class SideHistogram(Kept):
-    """Histogram of the shorter sides of images, before any was shrunk."""
+    """Histogram of the shorter sides of the original images."""
 
     edges_px: Annotated[tuple[int, ...], Field(strict=False, min_length=2)]
-    """Bounds of the bins, rising; a bin holds its lower bound and not its upper one."""
+    """Bin edges, increasing; each bin includes its lower edge only."""
     rows: Annotated[tuple[int, ...], Field(strict=False, min_length=1)]
-    """Images in each bin: one number less than there are bounds."""
+    """Number of images per bin: one fewer than there are edges."""
 
 
 class DataWarning(Kept):
-    """Something about a dataset that a person should know before training on it."""
+    """A warning about a dataset."""
 
     code: Annotated[str, Field(min_length=1, max_length=64)]
-    """A word for programs, such as `narrow_content` or `pages_left_out`."""
+    """Machine-readable code, such as `narrow_content` or `pages_left_out`."""
     message: str
-    """What was seen, with figures."""
+    """What was found, with numbers."""
     hint: str = ""
-    """What to do next, with the name of the option."""
+    """What to do next, including the option to use."""
 
 
 class ValueMapping(Kept):
-    """Which values of the source are seen as 0 and as 1."""
+    """Mapping of source values to [0, 1]."""
 
     low: float
-    """Seen as 0, like every smaller value."""
+    """Source value mapped to 0; smaller values are clipped."""
     high: float
-    """Seen as 1, like every larger value."""
+    """Source value mapped to 1; larger values are clipped."""
     rule: Literal["identity", "auto", "full", "stated"] = "identity"
-    """How the two were found: 0 to 255, percentiles 0.1 and 99.9, extremes, or as asked for."""
+    """How they were chosen: 0 to 255, percentiles 0.1 and 99.9, minimum and maximum, or as given.
+
+    """
     scale: float = 1.0
-    """A value of the source is `stored * scale + offset`."""
+    """Source value = `stored * scale + offset`."""
     offset: float = 0.0
     """See `scale`."""
     source_dtype: str = "uint8"
-    """How the source keeps its values: uint8, uint16, int16, float32 and so on."""
+    """Data type of the source: uint8, uint16, int16, float32 and so on."""
     value_min: float | None = None
     """Smallest value of all pixels."""
     value_max: float | None = None
     """Largest value of all pixels."""
     non_finite: int = 0
-    """Pixels that are no number, which became the smallest value."""
+    """Number of NaN pixels, replaced by the smallest value."""
 
 
 class DatasetFacts(Kept):
-    """What is known of a pack without opening it."""
+    """Facts about a prepared dataset."""
 
     rows: int
-    """Images that can be trained on."""
+    """Number of images."""
     bad_files: int
-    """Files left out because they could not be used; the report names them."""
+    """Rejected files; the report lists them."""
     duplicates: int
-    """Files left out because their bytes were there already."""
+    """Files skipped as exact duplicates."""
     labels: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Class names in the order of their numbers; empty without labels."""
+    """Class names, in index order; empty without labels."""
     label_rows: Annotated[tuple[int, ...] | None, Field(strict=False)] = None
-    """Rows of each class, in the same order; packs of older versions do not tell."""
+    """Number of images per class, in the same order; null for datasets of older versions."""
     side_px_min: int
     """Shorter side of the smallest image."""
     side_px_median: int
@@ -227,35 +229,35 @@ class DatasetFacts(Kept):
     same_size: bool
     """Whether all images have one height and one width."""
     channels: int = 3
-    """Of each row."""
+    """Channels per image."""
     dtype: Literal["uint8", "uint16"] = "uint8"
-    """Of the values that are kept."""
+    """Data type of the stored values."""
     values: ValueMapping | None = None
-    """How values are seen; packs of older versions do not tell: 0 to 255."""
+    """Mapping of pixel values; null (0 to 255) for datasets of older versions."""
     mean: Annotated[tuple[float, ...], Field(strict=False)]
-    """Of each channel, in [0, 1], after the mapping of values."""
+    """Mean per channel, in [0, 1], after the value mapping."""
     std: Annotated[tuple[float, ...], Field(strict=False)]
-    """Of each channel, on the same scale."""
+    """Standard deviation per channel, on the same scale."""
     splits: dict[str, int] = Field(default_factory=dict)
-    """Rows of `train`, `val` and `test`; empty where the source names no splits."""
+    """Number of images in `train`, `val` and `test`; empty if the source has no splits."""
     size_bytes: int
-    """Of the pack."""
+    """Size of the prepared dataset."""
     stored_as: StoredAs = "pixels"
-    """Whether rows are kept as they are trained on, or as JPEG, decoded whenever they are read."""
+    """Storage format: raw pixels, or JPEG that is decoded at every read."""
     stored_side_px: int = 256
-    """Images whose shorter side was longer were shrunk to it."""
+    """Images with a longer shorter side were downscaled to this."""
     shrink_filter: ShrinkFilter = "bilinear"
-    """Filter that shrank them."""
+    """Downscaling filter."""
     alpha: Alpha = "white"
-    """What became of see-through pixels: laid on white, or their alpha dropped."""
+    """Transparency: blended onto white, or alpha channel dropped."""
     sha256: str
-    """Of the pack's manifest: two packs with one hash hold the same rows."""
+    """sha256 of the manifest: equal hashes mean equal images."""
     sides_sent: SideHistogram | None = None
-    """How large the images were as they were sent; packs of older versions do not tell."""
+    """Sizes of the original images; null for datasets of older versions."""
     truncated_kept: int = 0
-    """Rows whose file was cut off at the end: the missing part is grey."""
+    """Images from truncated files; the missing part is gray."""
     warnings: Annotated[tuple[DataWarning, ...], Field(strict=False)] = ()
-    """What a person should know before training on it."""
+    """Warnings to read before training."""
 
 
 class Ended(Record):

@@ -16,29 +16,27 @@ COMMON_SIGNALS: dict[str, Signal] = {
     "loss": Signal(
         "nats",
         "nats",
-        "what is minimized; it rises at first, while real keys replace random ones",
+        "training loss; rises at first, while real keys replace random ones",
     ),
-    "chance_loss": Signal("nats", "the loss of guessing: ln(1 + K) for K negatives"),
-    "top1": Signal("ratio", "queries whose own key is nearer than all negatives"),
-    "top5": Signal("ratio", "queries whose own key is among the five nearest"),
-    "positive_similarity": Signal("cosine", "mean of query and own key"),
-    "negative_similarity": Signal("cosine", "mean of query and negatives"),
-    "embedding_std_ratio": Signal(
-        "ratio", "std of the embedding x sqrt(d): 1 healthy, 0 collapsed"
+    "chance_loss": Signal("nats", "loss at chance level: ln(1 + K) for K negatives"),
+    "top1": Signal("ratio", "share of queries with the positive key ranked first"),
+    "top5": Signal("ratio", "share of queries with the positive key in the first five"),
+    "positive_similarity": Signal("cosine", "mean similarity of queries to positives"),
+    "negative_similarity": Signal("cosine", "mean similarity of queries to negatives"),
+    "embedding_std_ratio": Signal("ratio", "embedding std x sqrt(d): 1 is healthy, 0 is collapsed"),
+    "embedding_effective_rank": Signal(
+        "dimensions", "effective rank: exp of the entropy of the singular values"
     ),
-    "embedding_effective_rank": Signal("dimensions", "exp of the entropy of the singular values"),
     "lr": Signal("1", "learning rate of this step"),
     "grad_norm": Signal("1", "L2 norm of the gradient"),
-    "rows_per_s": Signal("rows/s", "training speed since the last reading, evaluation left out"),
-    "data_s": Signal("seconds", "spent on rows and views since the start of the attempt"),
-    "step_s": Signal("seconds", "spent on optimizer steps since the start of the attempt"),
-    "eval_s": Signal("seconds", "spent on evaluation since the start of the attempt"),
-    "checkpoint_s": Signal("seconds", "spent on checkpoints since the start of the attempt"),
+    "rows_per_s": Signal("rows/s", "training speed since the last reading, excluding evaluation"),
+    "data_s": Signal("seconds", "spent on loading and augmentation in this attempt"),
+    "step_s": Signal("seconds", "spent on optimizer steps in this attempt"),
+    "eval_s": Signal("seconds", "spent on evaluation in this attempt"),
+    "checkpoint_s": Signal("seconds", "spent on checkpoints in this attempt"),
     "memory_bytes": Signal("bytes", "peak memory of the device (CPU: of the process)"),
-    "knn_top1": Signal("ratio", "test rows that their nearest neighbors classify correctly"),
-    "knn_top1_raw": Signal(
-        "ratio", "baseline: the same by the network's input alone, at most 32 px"
-    ),
-    "knn_top1_untrained": Signal("ratio", "baseline: the same by the encoder before training"),
-    "knn_top1_majority": Signal("ratio", "baseline: test rows of the bank's most frequent class"),
+    "knn_top1": Signal("ratio", "kNN accuracy on held-out labeled images"),
+    "knn_top1_raw": Signal("ratio", "baseline: kNN accuracy with raw input, at most 32 px"),
+    "knn_top1_untrained": Signal("ratio", "baseline: kNN accuracy with the untrained encoder"),
+    "knn_top1_majority": Signal("ratio", "baseline: accuracy of the bank's most frequent class"),
 }

@@ -167,12 +167,12 @@ def _diverged(reading: Reading) -> str | None:
     if not reading.is_telling:
         return None
     if ratio is not None and ratio >= ABOVE_CHANCE:
-        return f"{_loss(reading)}: worse than guessing."
+        return f"{_loss(reading)}: worse than chance."
     is_lost = reading.distance is not None and reading.distance >= LOST_DISTANCE
     if is_lost and reading.std is not None and reading.std < COLLAPSED_STD:
         return (
-            f"The weights jump: the key encoder is {reading.distance:.0%} of their length behind, "
-            f"and the spread of the embeddings is {reading.std:.3f}."
+            f"The weights jump: the key encoder lags by {reading.distance:.0%} of their norm, "
+            f"and the embedding spread is {reading.std:.3f}."
         )
     return None
 
@@ -180,7 +180,7 @@ def _diverged(reading: Reading) -> str | None:
 def _collapsed(reading: Reading) -> str | None:
     if not reading.is_telling or reading.std is None or reading.std >= COLLAPSED_STD:
         return None
-    return f"The spread of the embeddings is {reading.std:.3f}; 1 is healthy, 0 a single point."
+    return f"The embedding spread is {reading.std:.3f}; 1 is healthy, 0 is a single point."
 
 
 def _at_chance(reading: Reading) -> str | None:
@@ -193,7 +193,7 @@ def _at_chance(reading: Reading) -> str | None:
 def _collapsing(reading: Reading) -> str | None:
     if not reading.is_telling or reading.std is None or reading.std >= COLLAPSING_STD:
         return None
-    return f"The spread of the embeddings is only {reading.std:.3f}; 1 is healthy."
+    return f"The embedding spread is only {reading.std:.3f}; 1 is healthy."
 
 
 def _no_better(reading: Reading) -> str | None:
@@ -204,11 +204,11 @@ def _no_better(reading: Reading) -> str | None:
 
 def _too_early(reading: Reading) -> str | None:
     if reading.fill < 1.0:
-        return f"{reading.fill:.0%} of the queue's keys are real after {reading.epoch:.1f} epochs."
+        return f"After {reading.epoch:.1f} epochs, {reading.fill:.0%} of the queue is real keys."
     if not reading.is_telling:
-        return f"Only {reading.epoch:.1f} epochs are done."
+        return f"Only {reading.epoch:.1f} epochs completed."
     if not _is_compared(reading) and not _has_gained(reading):
-        return f"{reading.share:.0%} of the steps are done. {_knn(reading)}."
+        return f"{reading.share:.0%} of the steps completed. {_knn(reading)}."
     return None
 
 
@@ -225,14 +225,14 @@ def _gained_little(reading: Reading) -> str | None:
 def _too_easy(reading: Reading) -> str | None:
     if reading.top1 is None or reading.top1 <= EASY_TOP1 or reading.knn is not None:
         return None
-    return f"{reading.top1:.1%} of the queries find their own key at once."
+    return f"Contrastive top-1 is {reading.top1:.1%}."
 
 
 def _healthy(reading: Reading) -> str | None:
     told = [] if reading.loss is None else [_loss(reading)]
     told += [] if reading.std is None else [f"spread {reading.std:.2f}"]
     told += [] if reading.knn is None else [_knn(reading)]
-    return "; ".join(told) + "." if told else "Nothing speaks against it."
+    return "; ".join(told) + "." if told else "No sign of a problem."
 
 
 def _is_compared(reading: Reading) -> bool:
@@ -258,8 +258,8 @@ VERDICTS: tuple[Verdict, ...] = (
         "diverged",
         "bad",
         "Diverged",
-        f"the loss is not finite or at least {ABOVE_CHANCE} x guessing, or the spread is below "
-        f"{COLLAPSED_STD} with the key encoder at least {LOST_DISTANCE} behind",
+        f"`loss` not finite or at least {ABOVE_CHANCE} x `chance_loss`; or `embedding_std_ratio` "
+        f"below {COLLAPSED_STD} and `key_encoder_distance_ratio` at least {LOST_DISTANCE}",
         "Run again with a tenth of `optim.lr`.",
         _diverged,
     ),
@@ -277,8 +277,8 @@ VERDICTS: tuple[Verdict, ...] = (
         "warn",
         "At chance",
         f"`loss` at least {AT_CHANCE} x `chance_loss`, and `top1` below {GUESSING_TOP1}",
-        "Run again with half the `optim.lr`, and with weaker views if a crop no longer shows what "
-        "the image is of.",
+        "Run again with half the `optim.lr`, and with weaker augmentations if a crop no longer "
+        "shows the subject of the image.",
         _at_chance,
     ),
     Verdict(
@@ -286,7 +286,7 @@ VERDICTS: tuple[Verdict, ...] = (
         "warn",
         "Collapsing",
         f"`embedding_std_ratio` from {COLLAPSED_STD} to {COLLAPSING_STD}",
-        "Watch the spread; if it goes on falling, run again with half the `optim.lr`.",
+        "Watch the spread; if it keeps falling, run again with half the `optim.lr`.",
         _collapsing,
     ),
     Verdict(
@@ -294,18 +294,18 @@ VERDICTS: tuple[Verdict, ...] = (
         "warn",
         "No better than raw input",
         "`knn_top1` not above `knn_top1_raw` in the second half of the run",
-        "For these classes use the pixels as they are, or train longer with views that keep what "
-        "tells the classes apart.",
+        "For these classes, use raw pixels, or train longer with augmentations that preserve what "
+        "distinguishes them.",
         _no_better,
     ),
     Verdict(
         "too_early",
         "busy",
         "Too early to tell",
-        f"the queue is not full of real keys, {TELLING_EPOCHS} epochs have not passed since, or "
-        "`knn_top1` has not gained yet in the first half of the run",
-        "While it runs there is nothing to do; a run that ended so needs more `epochs` or, "
-        "with a queue, a `method.queue_rows` of a quarter of the rows.",
+        f"the queue is not yet full of real keys, {TELLING_EPOCHS} epochs have not passed since, "
+        "or `knn_top1` has not improved yet in the first half of the run",
+        "While it is running, nothing to do. If it ended like this, use more `epochs` or, with a "
+        "queue, set `method.queue_rows` to a quarter of the dataset.",
         _too_early,
     ),
     Verdict(
@@ -314,16 +314,16 @@ VERDICTS: tuple[Verdict, ...] = (
         "Gained little",
         f"`knn_top1` less than {GAIN_MIN} above its best baseline in the second half of the run; "
         f"without labels `loss` at least {WEAK} x `chance_loss` and `top1` below {GUESSING_TOP1}",
-        "Train longer (`epochs`), or choose views that fit your images.",
+        "Train longer (`epochs`), or choose augmentations that fit your images.",
         _gained_little,
     ),
     Verdict(
         "too_easy",
         "warn",
         "Too easy",
-        f"`top1` above {EASY_TOP1}, and no `knn_top1` to say that it learns all the same",
-        "Give it more negatives (`method.queue_rows`, or `batch_rows` without a queue) or stronger "
-        "views (a smaller `views.crop_scale`).",
+        f"`top1` above {EASY_TOP1}, and no `knn_top1` to show whether the encoder still improves",
+        "Use more negatives (`method.queue_rows`, or `batch_rows` without a queue) or stronger "
+        "augmentations (a smaller `views.crop_scale`).",
         _too_easy,
     ),
     Verdict(

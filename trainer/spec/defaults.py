@@ -78,13 +78,13 @@ def _without_colour(spec: JobSpec, facts: DatasetFacts, stated: AbstractSet[str]
         value = getattr(spec.views, name)
         if value > 0.0 and name in stated:
             raise SpecError(
-                f"{value:g} changes colors, but the dataset's rows are not red, green and blue; "
-                "set it to 0 or leave it out",
+                f"{value:g} changes colors, but the dataset's images are not RGB; "
+                "set it to 0 or omit it",
                 field=f"views.{name}",
             )
         if value > 0.0:
             spec.views.__dict__[name] = 0.0
-            reasons[f"views.{name}"] = "only rows of red, green and blue have colors"
+            reasons[f"views.{name}"] = "only RGB images have colors"
         spec.views.__pydantic_fields_set__.add(name)
     return reasons
 
@@ -106,67 +106,67 @@ def _place(spec: JobSpec, field: str) -> tuple[BaseModel | None, str]:
 def _side(_spec: JobSpec, facts: DatasetFacts) -> Choice:
     side = facts.side_px_median
     if side <= 96:
-        return max(8, side // 4 * 4), f"the shorter side of the median image is {side} px"
+        return max(8, side // 4 * 4), f"the median image has a shorter side of {side} px"
     side = min(224, side // 32 * 32)
-    return side, f"224 px, or the median image's {facts.side_px_median} px if that is less"
+    return side, f"224 px, or the median shorter side ({facts.side_px_median} px) if that is less"
 
 
 def _batch(spec: JobSpec, facts: DatasetFacts) -> Choice:
     high = 128 if is_quick(spec) else 256
     batch_rows = power_of_two_at_most(facts.rows / 16, low=8, high=high)
-    return min(batch_rows, facts.rows), f"a sixteenth of the rows, at most {high}"
+    return min(batch_rows, facts.rows), f"1/16 of the dataset, at most {high}"
 
 
 def _crop(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if is_small(spec) and not is_quick(spec):
         return (0.08, 1.0), "the authors' value for CIFAR-10"
-    return (0.2, 1.0), "the value of versions 1 and 2"
+    return (0.2, 1.0), "the value of MoCo v1 and v2"
 
 
 def _blur(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if is_small(spec):
-        return 0.0, "up to 64 px a blur leaves too little to learn from"
-    return 0.5, "the value of version 2"
+        return 0.0, "up to 64 px, blur removes too much detail"
+    return 0.5, "the value of MoCo v2"
 
 
 def _lr(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     base = 0.001
     if spec.optim.name == "sgd":
         base = 0.12 if is_quick(spec) else 0.03
-    return base * (spec.batch_rows or 0) / 256, f"{base} for each 256 rows of the batch"
+    return base * (spec.batch_rows or 0) / 256, f"{base} per 256 images of the batch"
 
 
 def _decay(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if spec.optim.name == "adamw":
-        return 0.05, "usual for AdamW"
+        return 0.05, "common for AdamW"
     if is_small(spec):
         return 5e-4, "the authors' value for CIFAR-10"
-    return 1e-4, "the value of versions 1 and 2"
+    return 1e-4, "the value of MoCo v1 and v2"
 
 
 def _evaluation_crop(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    return "resize", "as torchvision, timm and Hugging Face prepare images"
+    return "resize", "as in torchvision, timm and Hugging Face"
 
 
 def _epochs(_spec: JobSpec, facts: DatasetFacts) -> Choice:
     epochs = max(20, min(400, round(10_000_000 / facts.rows)))
-    return epochs, "about ten million rows seen, between 20 and 400 passes"
+    return epochs, "~10 M samples in total (20 to 400 epochs)"
 
 
 def _order(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    return 2, "every order of the rows can occur"
+    return 2, "every order of the images can occur"
 
 
 def _warmup_from(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    return 1, "the first step of a warm-up already learns"
+    return 1, "the first warm-up step already has a nonzero learning rate"
 
 
 def _neighbours(spec: JobSpec, facts: DatasetFacts) -> Choice:
     rows = smallest_class(spec, facts)
     if rows == 0:
-        return K_MIN, "the dataset has no labels, so nothing is classified"
+        return K_MIN, "the dataset has no labels"
     bounds = f"at least {K_MIN} and at most {K_MAX}"
-    reason = f"a tenth of the smallest class in the bank, about {rows} rows; {bounds}"
+    reason = f"1/10 of the smallest class in the bank, about {rows} images; {bounds}"
     return min(K_MAX, max(K_MIN, rows // K_SHARE)), reason
 
 
@@ -193,16 +193,16 @@ def smallest_class(spec: JobSpec, facts: DatasetFacts) -> int:
 
 
 def _baselines(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    return True, "a figure says little without what it is held against"
+    return True, "baselines put the accuracy in context"
 
 
 def _channels(_spec: JobSpec, facts: DatasetFacts) -> Choice:
-    return facts.channels, "the channels of the dataset's rows"
+    return facts.channels, "the channels of the dataset"
 
 
 def _signals(spec: JobSpec, facts: DatasetFacts) -> Choice:
     every_steps = max(1, min(50, steps_of(spec, facts) // POINTS))
-    return every_steps, f"about {POINTS} points on a curve, at most 50 steps apart"
+    return every_steps, f"about {POINTS} points per curve, at most 50 steps apart"
 
 
 BEFORE_METHOD: Rules = (
@@ -237,19 +237,19 @@ def _check_rows(facts: DatasetFacts) -> None:
     """Raise SpecError if there is nothing to train on."""
     if facts.rows >= 2:
         return
-    detail = f"the dataset has {facts.rows} rows to train on; training needs 2"
+    detail = f"the dataset has {facts.rows} training images; training needs at least 2"
     if facts.splits:
-        detail += " (it names splits; use_splits false trains on all rows)"
+        detail += " (it has splits; use_splits false trains on all of them)"
     raise SpecError(detail, field="dataset")
 
 
 def _check(spec: JobSpec, facts: DatasetFacts) -> None:
     """What a field alone cannot tell."""
     if spec.encoder.channels != facts.channels:
-        detail = f"{spec.encoder.channels} channels, but the dataset's rows have {facts.channels}"
+        detail = f"{spec.encoder.channels} channels, but the dataset has {facts.channels}"
         raise SpecError(detail, field="encoder.channels")
     if (spec.batch_rows or 0) > facts.rows:
-        detail = f"{spec.batch_rows} rows, but the dataset has {facts.rows}"
+        detail = f"{spec.batch_rows} images, but the dataset has only {facts.rows}"
         raise SpecError(detail, field="batch_rows")
     if spec.schedule.warmup_epochs > (spec.epochs or 0):
         detail = f"{spec.schedule.warmup_epochs:g} is longer than the {spec.epochs} epochs"

@@ -25,65 +25,67 @@ Label = Annotated[str, Field(min_length=1, max_length=64)]
 
 
 class RetrySpec(Record):
-    """How often the user's own failures are tried again. Lost workers are never counted."""
+    """Retries after failures. Lost workers do not count."""
 
     max_failures: Annotated[int, Field(ge=0, le=10)] = 0
-    """Failures after which the job is tried once more from its last checkpoint."""
+    """Number of failures after which the job is retried from its last checkpoint."""
 
 
 class JobSpec(Record):
-    """Train one encoder on one dataset."""
+    """Settings of a training job."""
 
     dataset: Annotated[str, Field(min_length=1, max_length=1024)]
-    """Id or name of a dataset that is ready. For `python -m trainer`: a folder or an archive."""
+    """Id or name of a ready dataset. For `python -m trainer`: a folder or an archive."""
     test_dataset: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """Labelled images to classify. Left out: a tenth of the dataset, if that has labels."""
+    """Labeled dataset for evaluation. Default: hold out 10 % of the dataset, if it has labels."""
     name: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    """What people call the job."""
+    """Optional display name."""
     preset: PresetName | None = None
-    """A published recipe that fills in what you leave out; your own values take precedence."""
+    """Published settings as defaults; your own values take precedence."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    """Passes over the rows. Left out: from the rows."""
+    """Number of passes over the dataset. Default: chosen from the dataset size."""
     batch_rows: Annotated[int, Field(ge=2, le=65_536)] | None = None
-    """Rows of one optimizer step. Left out: from the rows."""
+    """Batch size, in images. Default: chosen from the dataset size."""
     partial_batch: Literal["drop", "keep"] = "drop"
-    """What happens to the last rows of an epoch that do not fill a batch."""
+    """Incomplete last batch of an epoch: `drop` or `keep` it."""
     use_splits: bool = True
     """Train on rows of the split `train` alone and measure on those of `test`, where the dataset
     names splits. False: all rows are alike."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Everything random is a pure function of it."""
+    """Random seed."""
     order: Literal[1, 2] | None = None
-    """Rule that draws the order of an epoch's rows from the seed. Left out: 2, the newest."""
+    """Version of the shuffling rule. Default: 2, the newest."""
     precision: Precision = "auto"
-    """`bf16` is autocast in bfloat16; auto takes it where the device is fast at it."""
+    """`bf16` is autocast in bfloat16; `auto` uses it where the device supports it efficiently."""
     encoder: EncoderSpec = EncoderSpec()
     """The network."""
     method: MethodSpec = MoCoSpec()
-    """How it learns."""
+    """Method settings."""
     views: ViewsSpec = ViewsSpec()
-    """What it sees."""
+    """Augmentation settings."""
     optim: OptimSpec = SgdSpec()
-    """How it steps."""
+    """Optimizer settings."""
     schedule: ScheduleSpec = CosineSpec()
-    """How the learning rate moves."""
+    """Learning rate schedule."""
     evaluation: EvaluatorSpec | None = KnnSpec()
-    """How it is measured when there are labels. Null switches it off."""
+    """Evaluation settings, if there are labels. Null disables evaluation."""
     signals_every_steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    """Read loss and other signals each so many steps. Left out: from the steps."""
+    """Steps between readings of loss and other signals. Default: chosen from the number of steps.
+
+    """
     checkpoint_every_s: Annotated[float, Field(gt=0.0, le=86_400.0)] = 30.0
-    """Longest work that a lost worker costs, in seconds of training."""
+    """Maximum training time between checkpoints, in seconds: the most a lost worker can cost."""
     checkpoint_every_steps: Annotated[int, Field(ge=1)] | None = None
-    """Also save at each multiple of so many steps."""
+    """Also save a checkpoint every n steps."""
     keep_checkpoints: Annotated[int, Field(ge=2, le=100)] = 2
-    """Newest checkpoints kept; two, so that a damaged one can be survived."""
+    """Number of checkpoints to keep; at least two, in case one is damaged."""
     profile: bool = False
-    """Measure where the time of each step goes. The result is the same, bit for bit."""
+    """Profile the run. The result is bit-identical."""
     pool: Annotated[str, Field(pattern="^[a-z][a-z0-9-]{0,31}$")] = "train"
-    """Which workers may take it."""
+    """Worker pool."""
     retry: RetrySpec = RetrySpec()
-    """What happens after a failure of the user's."""
+    """Retry settings."""
     metadata: Annotated[
         dict[Label, Annotated[str, Field(max_length=512)]], Field(max_length=16)
     ] = Field(default_factory=dict)
-    """Up to 16 words of your own, kept with the job."""
+    """Up to 16 key-value pairs of your own, stored with the job."""

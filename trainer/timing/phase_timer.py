@@ -18,7 +18,7 @@ from trainer.schema.events import Phase
 from trainer.timing.phase_totals import Tally, Times
 
 WARM_UP_STEPS = 5
-"""Left out: the first steps choose kernels, fill caches and touch memory for the first time."""
+"""Steps not measured: the first ones choose kernels, fill caches and touch memory."""
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 

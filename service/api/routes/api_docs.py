@@ -23,7 +23,7 @@ async def openapi(request: Request) -> Response:
 
 @router.get("/docs")
 async def docs(request: Request) -> Response:
-    """The same for people."""
+    """The API reference as a page."""
     return await run_in_threadpool(_page, request.app.openapi())
 
 

@@ -25,12 +25,12 @@ from trainer.schema.events import FileRecord
 router = APIRouter(prefix="/v1/jobs/{id}", tags=["artifacts"], route_class=StrictRoute)
 
 Name = Annotated[
-    str, Path(description="Name out of the list of artifacts.", examples=["encoder.safetensors"])
+    str, Path(description="File name from the artifact list.", examples=["encoder.safetensors"])
 ]
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 BYTES = {"content": {"application/octet-stream": BINARY, "*/*": BINARY}}
 """A file has the media type of its name, such as `text/markdown`."""
-UNCHANGED = {"description": "The bytes at hand are the same."}
+UNCHANGED = {"description": "Not modified."}
 
 
 class Conditions(NamedTuple):
@@ -46,10 +46,8 @@ class Conditions(NamedTuple):
 
 
 async def _conditions(
-    if_match: Annotated[str | None, Header(description="Only if the ETag is one of these.")] = None,
-    if_none_match: Annotated[
-        str | None, Header(description="The ETag of bytes that are at hand.")
-    ] = None,
+    if_match: Annotated[str | None, Header(description="Proceed only if the ETag matches.")] = None,
+    if_none_match: Annotated[str | None, Header(description="ETag of the copy you have.")] = None,
 ) -> Conditions:
     return Conditions(if_match, if_none_match)
 
@@ -61,11 +59,11 @@ ConditionsOf = Annotated[Conditions, Depends(_conditions)]
     "/checkpoints",
     operation_id="listJobCheckpoints",
     summary="List checkpoints",
-    response_description="Every checkpoint that was saved, newest first.",
+    response_description="All checkpoints, newest first.",
     responses=refused("not_found"),
 )
 def checkpoints(id: JobId, services: ServicesDep) -> CheckpointList:
-    """Only the newest ones are kept on the disk: see `available`."""
+    """Only the newest ones are kept on disk; see `available`."""
     services.store.jobs.get(id)
     checkpoints = [
         Checkpoint.of(record, available=folder_exists(services.settings.data_dir, record.path))
@@ -78,11 +76,11 @@ def checkpoints(id: JobId, services: ServicesDep) -> CheckpointList:
     "/artifacts",
     operation_id="listJobArtifacts",
     summary="List files to download",
-    response_description="The files, each with its size and sha256; none before the job succeeded.",
+    response_description="The files with size and sha256; empty until the job has succeeded.",
     responses=refused("not_found"),
 )
 def artifacts(id: JobId, services: ServicesDep) -> ArtifactList:
-    """The trained encoder in several forms, and what belongs to it."""
+    """The trained encoder in several formats, with its model card, configs and embeddings."""
     files = [Artifact.of(id, file) for file in services.store.jobs.get(id).artifacts]
     return ArtifactList.of(files, [file.name for file in files])
 
@@ -92,10 +90,10 @@ def artifacts(id: JobId, services: ServicesDep) -> ArtifactList:
     operation_id="downloadArtifact",
     summary="Download a file",
     response_class=Response,
-    response_description="The bytes. `ETag` and `Repr-Digest` hold their sha256.",
+    response_description="The file. `ETag` and `Repr-Digest` contain its sha256.",
     responses={
         200: BYTES,
-        206: {"description": "The range that was asked for.", **BYTES},
+        206: {"description": "The requested range.", **BYTES},
         304: UNCHANGED,
         **refused("not_found", "artifact_missing", "bad_range", "storage"),
     },
@@ -107,10 +105,10 @@ def download(
     conditions: ConditionsOf,
     range: Annotated[str | None, Header(description="One range of bytes: `bytes=0-99`.")] = None,
     if_range: Annotated[
-        str | None, Header(description="Use the range only if the ETag is this one.")
+        str | None, Header(description="Apply the range only if the ETag matches.")
     ] = None,
 ) -> Response:
-    """In one piece or, after a break, the rest of it with `Range` and `If-Range`."""
+    """To resume an interrupted download, use `Range` and `If-Range`."""
     record = services.store.jobs.get(id)
     artifact = _found(record, name)
     etag = etag_of(artifact.sha256)
@@ -133,9 +131,9 @@ def download(
 @router.head(
     "/artifacts/{name}",
     operation_id="headArtifact",
-    summary="Ask about a file",
+    summary="Get file metadata",
     response_class=Response,
-    response_description="The headers of a download, without the bytes.",
+    response_description="The headers of a download, without the content.",
     responses={304: UNCHANGED, **refused("not_found", "artifact_missing")},
 )
 def head(
@@ -144,7 +142,7 @@ def head(
     services: ServicesDep,
     conditions: ConditionsOf,
 ) -> Response:
-    """Its size, its sha256 and its type."""
+    """Return size, sha256 and media type."""
     record = services.store.jobs.get(id)
     artifact = _found(record, name)
     headers = _headers(artifact)
@@ -169,12 +167,12 @@ def _open(record: JobRecord, artifact: FileRecord, settings: ApiSettings) -> Bin
     try:
         file = open_inside(settings.data_dir, f"{record.artifacts_folder}/{artifact.name}")
     except FileNotFoundError:
-        detail = f"{artifact.name} is no longer in the data folder."
+        detail = f"{artifact.name} is missing from the data folder."
         raise Problem("artifact_missing", detail) from None
     size = file.seek(0, 2)
     if size != artifact.size_bytes:
         file.close()
-        detail = f"{artifact.name} has {size} bytes on the disk instead of {artifact.size_bytes}."
+        detail = f"{artifact.name} has {size} bytes on disk instead of {artifact.size_bytes}."
         raise Problem("storage", detail)
     return file
 

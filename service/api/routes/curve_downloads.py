@@ -24,16 +24,16 @@ LINES_TYPE, EVENTS_TYPE = "application/jsonl", "application/octet-stream"
 @router.get(
     "/metrics.jsonl",
     operation_id="downloadJobMetrics",
-    summary="Download the readings of a job",
+    summary="Download metrics.jsonl",
     response_class=Response,
-    response_description="One JSON object a line: step, epoch, and every signal of that step.",
+    response_description="One JSON object per line: step, epoch and every signal of that step.",
     responses={
         200: {"content": {LINES_TYPE: {"schema": {"type": "string"}}}},
         **refused("not_found"),
     },
 )
 def lines(id: JobId, services: ServicesDep) -> Response:
-    """The newest attempt's file, which holds the whole history; empty before the first reading."""
+    """The file of the latest attempt, with the full history; empty before the first reading."""
     newest = open_newest(services.settings.data_dir, services.store.jobs.get(id).folder, FILE)
     headers = _headers(FILE)
     if newest is None:
@@ -49,14 +49,14 @@ def lines(id: JobId, services: ServicesDep) -> Response:
     operation_id="downloadJobEvents",
     summary="Download a TensorBoard event file",
     response_class=Response,
-    response_description="A file for `tensorboard --logdir`, with every signal as a scalar.",
+    response_description="Event file for `tensorboard --logdir`, with every signal as a scalar.",
     responses={
         200: {"content": {EVENTS_TYPE: {"schema": {"type": "string", "format": "binary"}}}},
         **refused("not_found"),
     },
 )
 def events(id: JobId, services: ServicesDep) -> Response:
-    """Made from `metrics.jsonl` while it is sent, as far as the job has come."""
+    """Generated from `metrics.jsonl` on the fly, up to the current step."""
     job = services.store.jobs.get(id)
     newest = open_newest(services.settings.data_dir, job.folder, FILE)
     began_s = job.started_at_s or job.created_at_s

@@ -25,13 +25,13 @@ OCTETS = {"schema": {"type": "string", "format": "binary"}}
 @router.head(
     "/{id}/content",
     operation_id="headDatasetContent",
-    summary="Ask how far an upload is",
+    summary="Get the upload offset",
     response_class=Response,
-    response_description="`Upload-Offset` tells how many bytes are held: go on there.",
+    response_description="`Upload-Offset` is the number of bytes received; continue there.",
     responses=refused("not_found"),
 )
 def head_content(id: DatasetName, services: ServicesDep) -> Response:
-    """After a broken upload, send the rest with this offset."""
+    """After an interrupted upload, send the rest from this offset."""
     record = services.store.datasets.get(id)
     held = held_bytes(services.settings.data_dir / staged_path(record.id))
     return Response(headers={"Upload-Offset": str(held), "Cache-Control": "no-store"})
@@ -42,12 +42,12 @@ def head_content(id: DatasetName, services: ServicesDep) -> Response:
     operation_id="uploadDataset",
     summary="Upload the content",
     response_model=Dataset,
-    response_description="All bytes are here and right; the dataset is being prepared.",
+    response_description="Upload complete; the dataset is being prepared.",
     openapi_extra={
         "requestBody": {"required": True, "content": {"application/octet-stream": OCTETS}}
     },
     responses={
-        202: {"model": Dataset, "description": "These bytes are kept; more are expected."},
+        202: {"model": Dataset, "description": "Part received; more are expected."},
         **refused(
             *("bad_header", "not_found", "request_timeout", "wrong_state", "wrong_offset"),
             *("upload_busy", "length_required", "too_large", "unsupported_media_type"),
@@ -61,13 +61,13 @@ async def put_content(
     services: ServicesDep,
     upload_offset: Annotated[
         int,
-        Header(ge=0, lt=2**63, description="Where these bytes begin; 0 starts anew."),
+        Header(ge=0, lt=2**63, description="Offset of this part; 0 starts over."),
     ] = 0,
 ) -> Response:
-    """The raw bytes of an archive (zip, tar, tar.gz, idx-ubyte, npy); no form, no encoding.
+    """Send the raw bytes of an archive (zip, tar, tar.gz, idx-ubyte, npy), not a form.
 
-    In several parts if `size_bytes` was told when the dataset was made: each part begins at the
-    number of bytes already held. A part that broke off is kept as far as it came.
+    Several parts are possible if `size_bytes` was given when the dataset was created: each part
+    starts at the number of bytes already received. Interrupted parts are kept up to that point.
     """
     record = await run_in_threadpool(get_uploadable, services.store, id)
     offer = _announced(request, record, upload_offset, services.settings)
@@ -98,14 +98,14 @@ def _announced(
 ) -> UploadOffer:
     """Return the upload that the request's headers and the dataset announce. Raises Problem."""
     if "content-range" in request.headers:  # RFC 9110, 14.5: never a part taken as the whole
-        hint = "Say by Upload-Offset where the bytes begin."
-        raise Problem("bad_header", "header/content-range: not for uploads.", hint=hint)
+        hint = "Use Upload-Offset to set the start of a part."
+        raise Problem("bad_header", "header/content-range: not supported for uploads.", hint=hint)
     kind = request.headers.get("content-type", "").lower()
     if kind.startswith(("multipart/", "application/x-www-form-urlencoded")):
-        hint = "Send the bytes themselves: `curl -T FILE`, not a form."
+        hint = "Send the raw bytes: `curl -T FILE`, not a form."
         raise Problem("unsupported_media_type", "The upload is a form.", hint=hint)
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Problem("unsupported_media_type", "The upload is compressed on the way.")
+        raise Problem("unsupported_media_type", "The upload has a Content-Encoding.")
     length = request.headers.get("content-length")
     # A failed dataset may get other content than that which was announced at first.
     size = record.size_bytes if record.status == "received" else None
@@ -117,5 +117,7 @@ def _announced(
         raise invalid("header/content-length", "The content is empty.")
     check_size(size, settings)
     if length is not None and offset + int(length) > size:
-        raise Problem("size_mismatch", f"{offset + int(length)} bytes; {size} were announced.")
+        raise Problem(
+            "size_mismatch", f"{offset + int(length)} bytes; the declared size is {size}."
+        )
     return UploadOffer(offset, size, record.sha256 if record.status == "received" else None)

@@ -23,16 +23,16 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 @router.get(
     "/{id}/report.csv",
     operation_id="downloadDatasetReport",
-    summary="Download which files were left out",
+    summary="Download the report",
     response_class=Response,
-    response_description="The whole report: name, reason and detail of each file.",
+    response_description="The full report: name, reason and detail of each file.",
     responses={
         200: {"content": {"text/csv": {"schema": {"type": "string"}}}},
         **refused("not_found"),
     },
 )
 def report_csv(id: DatasetName, services: ServicesDep) -> Response:
-    """One row a file. Only the head before the ingest is done."""
+    """One row per file. Only the header until the ingest is done."""
     record = services.store.datasets.get(id)
     entries = report_entries(services.settings.data_dir, record.id)
     headers = {

@@ -40,13 +40,16 @@ from service.store.models import NewDataset
 
 AfterId = Annotated[
     str | None,
-    Query(description="Go on behind this id.", json_schema_extra={"pattern": ids.DATASET_ID}),
+    Query(
+        description="Cursor: id of the last item of the previous page.",
+        json_schema_extra={"pattern": ids.DATASET_ID},
+    ),
 ]
 
 AfterRow = Annotated[
     str | None,
     Query(
-        description="Leave out so many files first.",
+        description="Offset: number of files to skip.",
         json_schema_extra={"pattern": "^[0-9]{1,12}$"},
     ),
 ]
@@ -57,19 +60,19 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictR
 @router.post(
     "",
     operation_id="createDataset",
-    summary="Make a dataset",
+    summary="Create a dataset",
     status_code=201,
     response_model=Dataset,
-    response_description="The dataset, waiting for its bytes; `preparing` if it is read in place.",
+    response_description="The dataset, waiting for its upload; `preparing` if it is read in place.",
     responses=refused(
         *("path_not_allowed", "not_found", "name_taken", "too_large", "invalid"),
         *("idempotency_conflict", "disk_full"),
     ),
 )
 def create(body: DatasetRequest, key: IdempotencyKey, services: ServicesDep) -> Response:
-    """Send its bytes with `PUT /v1/datasets/{id}/content` afterwards.
+    """Then upload its content with `PUT /v1/datasets/{id}/content`.
 
-    With `path` nothing is sent: a folder or archive under an allowed root is read where it is.
+    With `path`, nothing is uploaded: a folder or archive in an allowed root is read in place.
     """
     source = None if body.path is None else allowed_source(body.path, services.settings)
     options = resolved_options(body.options, services.settings)
@@ -125,12 +128,12 @@ def list_all(
 @router.get(
     "/{id}",
     operation_id="getDataset",
-    summary="Look at a dataset",
+    summary="Get a dataset",
     response_description="The dataset.",
     responses=refused("not_found"),
 )
 def get(id: DatasetName, services: ServicesDep) -> Dataset:
-    """Its status, and what was found in it."""
+    """Return its status and facts about its images."""
     return dataset_response(services.store.datasets.get(id), services.settings)
 
 
@@ -142,7 +145,7 @@ def get(id: DatasetName, services: ServicesDep) -> Dataset:
     responses=refused("not_found", "name_taken", "disk_full"),
 )
 def change(id: DatasetName, body: DatasetChange, services: ServicesDep) -> Dataset:
-    """Jobs that use it go on: they know it by its id."""
+    """Jobs that use it are not affected: they refer to its id."""
     record = services.store.datasets.get(id)
     with translate_disk_errors():
         record = services.journal.rename_dataset(record.id, body.name)
@@ -155,14 +158,14 @@ def change(id: DatasetName, body: DatasetChange, services: ServicesDep) -> Datas
     summary="Delete a dataset and its files",
     status_code=204,
     response_class=Response,
-    response_description="It is gone, its bytes are free, and so is its name.",
+    response_description="Deleted; its disk space and its name are free.",
     responses=refused("not_found", "dataset_in_use", "upload_busy", "disk_full"),
 )
 def delete(id: DatasetName, services: ServicesDep) -> Response:
-    """Only while no queued, running or paused job needs it. There is no way back.
+    """Allowed only if no queued, running or paused job needs it. Cannot be undone.
 
-    Files that are read in place stay where they are. Jobs that have ended keep their results, but
-    cannot be resumed. Asked again with the same id, the answer is the same for a day.
+    Files read in place are not deleted. Finished jobs keep their results, but cannot be resumed.
+    Repeating the request with the same id returns the same response for a day.
     """
     try:
         dataset_id = services.store.datasets.get(id).id
@@ -178,17 +181,17 @@ def delete(id: DatasetName, services: ServicesDep) -> Response:
 @router.get(
     "/{id}/report",
     operation_id="getDatasetReport",
-    summary="See which files were left out",
-    response_description="The files that are not among the rows, each with its reason.",
+    summary="List rejected files",
+    response_description="Rejected files, each with its reason.",
     responses=refused("not_found", "bad_cursor", "invalid"),
 )
 def report(
     id: DatasetName,
     services: ServicesDep,
     after: AfterRow = None,
-    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many files.")] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Page size.")] = 100,
 ) -> Report:
-    """Files by name that are not among the rows, or not whole; also of an ingest that failed."""
+    """Rejected and partly used files, in order of name; also for failed ingests."""
     skip = int(cursor(after, "[0-9]{1,12}") or 0)
     record = services.store.datasets.get(id)
     entries = report_entries(services.settings.data_dir, record.id)
@@ -198,23 +201,23 @@ def report(
 @router.get(
     "/{id}/preview.png",
     operation_id="getDatasetPreview",
-    summary="See what training will see",
+    summary="Get the augmentation preview",
     response_class=Response,
-    response_description="A picture of some rows and of views made from them.",
+    response_description="Sample images, each with random views.",
     responses={
         200: {"content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}},
         **refused("not_found", "dataset_not_ready", "artifact_missing"),
     },
 )
 def preview(id: DatasetName, services: ServicesDep) -> Response:
-    """Made by the ingest, so it is there as soon as the dataset is ready."""
+    """Created by the ingest; available when the dataset is ready."""
     record = services.store.datasets.get(id)
     if record.pack is None:
         raise Problem("dataset_not_ready", f"The dataset is {record.status}.")
     try:
         file = open_inside(services.settings.data_dir, f"{record.pack}/preview.png")
     except FileNotFoundError:
-        raise Problem("artifact_missing", "The pack of this dataset has no preview.") from None
+        raise Problem("artifact_missing", "This dataset has no preview.") from None
     headers = {"Cache-Control": "private, max-age=3600"}
     return RangeFileResponse(file, span=None, headers=headers, media_type="image/png")
 

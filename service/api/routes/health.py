@@ -22,42 +22,40 @@ from service.store.store import Store
 router = APIRouter(tags=["service"], route_class=StrictRoute)
 
 
-@router.get(
-    "/livez", operation_id="getLivez", summary="Is the process alive", response_description="Yes."
-)
+@router.get("/livez", operation_id="getLivez", summary="Liveness", response_description="Yes.")
 async def livez() -> Alive:
-    """The store is not asked: while it is away the process is still alive."""
+    """Does not check the store: the process is alive even if the store is down."""
     return Alive()
 
 
 @router.get(
     "/readyz",
     operation_id="getReadyz",
-    summary="Can the service work",
+    summary="Readiness",
     response_description="Yes.",
     responses=refused("not_ready"),
 )
 def readyz(services: ServicesDep) -> Ready:
-    """Asks the store, and looks at the space in the data folder."""
+    """Checks the store and the free space in the data folder."""
     services.store.ping()
     try:
         free = shutil.disk_usage(services.settings.data_dir).free
     except OSError as error:
         raise Problem("not_ready", f"The data folder: {error.strerror}.") from None
     if free < services.settings.disk_free_bytes_min:
-        detail = f"Only {free} bytes are free in the data folder."
-        raise Problem("not_ready", detail, hint="Free space in the data folder.")
+        detail = f"Only {free} bytes free in the data folder."
+        raise Problem("not_ready", detail, hint="Free up space in the data folder.")
     return Ready(disk_free_bytes=free, warnings=_warnings(services.store))
 
 
 @router.get(
     "/v1/storage",
     operation_id="getStorage",
-    summary="See what the disk is used for",
-    response_description="Bytes by use, as `du` counts them.",
+    summary="Disk usage",
+    response_description="Bytes per use, as `du` counts them.",
 )
 def storage(services: ServicesDep) -> Storage:
-    """Measured at most once in ten seconds. Datasets and jobs tell their own `stored_bytes`."""
+    """Measured at most every ten seconds. Datasets and jobs report their own `stored_bytes`."""
     with translate_disk_errors():
         free_bytes = shutil.disk_usage(services.settings.data_dir).free
     uses = services.storage.read()
@@ -75,19 +73,17 @@ def _warnings(store: Store) -> list[StatusReason]:
 @router.get(
     "/metrics",
     operation_id="getMetrics",
-    summary="Metrics for Prometheus",
+    summary="Prometheus metrics",
     response_class=Response,
-    response_description="The text format of Prometheus.",
+    response_description="Prometheus text format.",
     responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 def metrics(services: ServicesDep) -> Response:
-    """Of this process. Workers and the state exporter have their own."""
+    """Metrics of this process. Workers and the state exporter have their own."""
     return Response(services.instruments.render(), headers={"Content-Type": CONTENT_TYPE})
 
 
-@router.get(
-    "/version", operation_id="getVersion", summary="What runs here", response_description="This."
-)
+@router.get("/version", operation_id="getVersion", summary="Version", response_description="This.")
 async def version() -> Version:
-    """The versions of the service and of its interface."""
+    """Return the versions of the service and the API."""
     return Version(version=version_of("mocoserve"), python=platform.python_version())

@@ -19,19 +19,19 @@ router = APIRouter(prefix="/v1/jobs/{id}", tags=["following"], route_class=Stric
 STEP_MAX = 2**63 - 1
 FirstStep = Annotated[
     int | None,
-    Query(ge=0, le=STEP_MAX, description="Only from this step on; left out: from the first."),
+    Query(ge=0, le=STEP_MAX, description="First step (default: the first recorded)."),
 ]
 LastStep = Annotated[
     int | None,
-    Query(ge=0, le=STEP_MAX, description="Only up to this step, with it; left out: to the newest."),
+    Query(ge=0, le=STEP_MAX, description="Last step, inclusive (default: the latest)."),
 ]
 
 
 @router.get(
     "/metrics",
     operation_id="getJobMetrics",
-    summary="Read the curves of a job",
-    response_description="Each signal over the steps, also of jobs that ended long ago.",
+    summary="Get the curves of a job",
+    response_description="Every signal over the steps, also for old jobs.",
     responses=refused("not_found", "invalid"),
 )
 def metrics(
@@ -39,21 +39,23 @@ def metrics(
     services: ServicesDep,
     names: Annotated[
         str | None,
-        Query(description="Signals, separated by commas; left out: all.", examples=["loss,top1"]),
+        Query(
+            description="Signal names, separated by commas (default: all).", examples=["loss,top1"]
+        ),
     ] = None,
     max_points: Annotated[
-        int, Query(ge=2, le=100_000, description="At most so many points a signal.")
+        int, Query(ge=2, le=100_000, description="Maximum number of points per signal.")
     ] = 1000,
     from_step: FirstStep = None,
     to_step: LastStep = None,
 ) -> Metrics:
-    """The newest attempt's file holds the whole history, from step 0 on.
+    """The full history, from step 0.
 
-    The fewer steps are asked for, the finer their points: a range is thinned by itself.
+    Downsampling applies to the requested range, so a shorter range has more detail.
     """
     wanted = _names(names)
     if from_step is not None and to_step is not None and to_step < from_step:
-        raise invalid("query/to_step", f"{to_step} lies before from_step, {from_step}.")
+        raise invalid("query/to_step", f"{to_step} is less than from_step, {from_step}.")
     steps = Steps(from_step, to_step)
     newest = open_newest(
         services.settings.data_dir, services.store.jobs.get(id).folder, "metrics.jsonl"
@@ -81,18 +83,18 @@ def metrics(
 @router.get(
     "/logs",
     operation_id="getJobLogs",
-    summary="Read the log of a job",
-    response_description="The last lines of the newest attempt that said anything.",
+    summary="Get the log of a job",
+    response_description="The last lines of the latest attempt with output.",
     responses=refused("not_found", "invalid"),
 )
 def logs(
     id: JobId,
     services: ServicesDep,
     lines: Annotated[
-        int, Query(alias="tail", ge=1, le=10_000, description="At most so many lines.")
+        int, Query(alias="tail", ge=1, le=10_000, description="Number of lines.")
     ] = 200,
 ) -> Logs:
-    """What the training process wrote, errors included."""
+    """Output of the training process, including errors."""
     newest = open_newest(services.settings.data_dir, services.store.jobs.get(id).folder, "log.txt")
     if newest is None:
         return Logs(attempt=0, lines=[])
@@ -104,12 +106,12 @@ def logs(
 @router.get(
     "/attempts",
     operation_id="listJobAttempts",
-    summary="See who ran a job",
-    response_description="Every attempt, oldest first.",
+    summary="List attempts",
+    response_description="All attempts, oldest first.",
     responses=refused("not_found"),
 )
 def attempts(id: JobId, services: ServicesDep) -> AttemptList:
-    """Each lease of the job: its worker, its time and its outcome."""
+    """Every lease of the job, with worker, time and outcome."""
     services.store.jobs.get(id)
     attempts = [Attempt.of(attempt) for attempt in services.store.jobs.attempts(id)]
     return AttemptList.of(attempts, [str(attempt.attempt) for attempt in attempts])

@@ -23,7 +23,7 @@ from service.store.store import Store
 AfterEvent = Annotated[
     str | None,
     Query(
-        description="Go on behind this event.",
+        description="Cursor: id of the last event received.",
         json_schema_extra={"pattern": f"^{STREAM_ID.pattern}$"},
     ),
 ]
@@ -33,18 +33,18 @@ router = APIRouter(prefix="/v1/jobs/{id}", tags=["following"], route_class=Stric
 PING_S = 15.0
 RETRY_MS = 1000
 JSON, SSE = "application/json", "text/event-stream"
-GAP = "Older events are not kept any more. The job itself and its metrics are whole."
+GAP = "Older events were deleted. The job and its metrics are complete."
 
 
 @router.get(
     "/events",
     operation_id="getJobEvents",
-    summary="Follow a job",
+    summary="List or stream events",
     response_model=EventList,
     response_description="One page, oldest first; or the stream, which ends when the job does.",
     responses={
         200: {"content": {SSE: {"schema": {"type": "string"}}}},
-        204: {"description": "A stream was resumed behind the last event of a job that ended."},
+        204: {"description": "The job has ended and there are no more events."},
         **refused("not_found", "not_acceptable", "bad_cursor", "invalid"),
     },
 )
@@ -53,15 +53,15 @@ async def events(
     services: ServicesDep,
     accept: Annotated[str, Header(description=f"`{SSE}` for the live stream.")] = "*/*",
     last_event_id: Annotated[
-        str | None, Header(description="Go on behind this event (streams).")
+        str | None, Header(description="Cursor for streams: id of the last event received.")
     ] = None,
     after: AfterEvent = None,
-    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many (pages).")] = 100,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Page size.")] = 100,
 ) -> Response:
     """Status changes, progress, evaluations, checkpoints and log lines of all attempts.
 
-    The stream's `id` is the event's, its `event` the type, its `data` the event as JSON. An
-    `event: gap` tells that events in between are not kept any more.
+    In the stream, `id` is the event id, `event` the type and `data` the event as JSON. `event: gap`
+    means that some events were already deleted.
     """
     form = _form(accept)
     last_event_id = last_event_id or None  # an empty one names no event

@@ -40,12 +40,13 @@ from trainer.spec.job import JobSpec
 
 AfterId = Annotated[
     str | None,
-    Query(description="Go on behind this id.", json_schema_extra={"pattern": ids.JOB_ID}),
+    Query(
+        description="Cursor: id of the last item of the previous page.",
+        json_schema_extra={"pattern": ids.JOB_ID},
+    ),
 ]
 
-IfMatch = Annotated[
-    str | None, Header(description="Only if the job's ETag is one of these: nothing changed since.")
-]
+IfMatch = Annotated[str | None, Header(description="Proceed only if the job's ETag matches.")]
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=StrictRoute)
 
@@ -64,9 +65,9 @@ BatcherDep = Annotated[SubmitBatcher, Depends(_submit_batcher)]
     summary="Submit a job",
     status_code=201,
     response_model=Job,
-    response_description="The job, queued. `Location` is where it is.",
+    response_description="The queued job; `Location` is its URL.",
     responses={
-        200: {"model": Preview, "description": "With `dry_run=true`: what it would be."},
+        200: {"model": Preview, "description": "With `dry_run=true`: the preview."},
         **refused("dataset_not_ready", "bad_header", "bad_spec", "invalid", "idempotency_conflict"),
     },
 )
@@ -76,10 +77,10 @@ async def create(  # waiting for the batch needs no thread
     services: ServicesDep,
     submit_batcher: BatcherDep,
     dry_run: Annotated[
-        bool, Query(description="Only tell the resolved spec, the steps, the time and the memory.")
+        bool, Query(description="Return the resolved spec, steps, time and memory; start nothing.")
     ] = False,
 ) -> Response:
-    """Only `dataset` is needed; what is left out is suggested, each value with its reason."""
+    """Only `dataset` is required; other settings have recommended values, each with a reason."""
     if dry_run:
         planned = await run_in_threadpool(preview, spec, services.store)
         return json_response(Preview.of(planned))
@@ -109,7 +110,7 @@ async def create(  # waiting for the batch needs no thread
 def list_all(
     services: ServicesDep,
     status: Annotated[
-        list[Status] | None, Query(description="Only jobs with this status; may be repeated.")
+        list[Status] | None, Query(description="Filter by status; repeatable.")
     ] = None,
     after: AfterId = None,
     limit: Limit = 20,
@@ -129,23 +130,21 @@ def list_all(
 @router.get(
     "/{id}",
     operation_id="getJob",
-    summary="Look at a job",
+    summary="Get a job",
     response_model=Job,
-    response_description="The job. `ETag` changes whenever anything here does.",
+    response_description="The job. `ETag` changes with every change of the job.",
     responses={
-        304: {"description": "Nothing changed since `If-None-Match`."},
+        304: {"description": "Not modified."},
         **refused("not_found"),
     },
 )
 def get(
     id: JobId,
     services: ServicesDep,
-    if_none_match: Annotated[
-        str | None, Header(description="The ETag of an earlier answer.")
-    ] = None,
+    if_none_match: Annotated[str | None, Header(description="ETag of an earlier response.")] = None,
     if_match: IfMatch = None,
 ) -> Response:
-    """Its status, its spec with all suggestions, and how far it is."""
+    """Return its status, its complete spec and its progress."""
     record = services.store.jobs.get(id)
     job = _shown(record, services.store)
     etag = _etag(job)
@@ -160,16 +159,16 @@ def get(
 @router.post(
     "/{id}/cancel",
     operation_id="cancelJob",
-    summary="Stop a job for good",
+    summary="Cancel a job",
     response_model=Job,
-    response_description="It is cancelled.",
+    response_description="Cancelled.",
     responses={
-        202: {"model": Job, "description": "It runs; its worker was asked to stop."},
+        202: {"model": Job, "description": "Still running; its worker was asked to stop."},
         **refused("not_found", "wrong_state"),
     },
 )
 def cancel(id: JobId, services: ServicesDep, if_match: IfMatch = None) -> Response:
-    """Its checkpoints stay, so it can be resumed all the same."""
+    """Its checkpoints are kept, so it can be resumed."""
     return _controlled(_control(id, "cancel", services, if_match))
 
 
@@ -178,26 +177,26 @@ def cancel(id: JobId, services: ServicesDep, if_match: IfMatch = None) -> Respon
     operation_id="pauseJob",
     summary="Pause a job",
     response_model=Job,
-    response_description="It is paused.",
+    response_description="Paused.",
     responses={
-        202: {"model": Job, "description": "It runs; it will save a checkpoint and stop."},
+        202: {"model": Job, "description": "Still running; it will save a checkpoint and stop."},
         **refused("not_found", "wrong_state"),
     },
 )
 def pause(id: JobId, services: ServicesDep, if_match: IfMatch = None) -> Response:
-    """It keeps its checkpoint and gives its worker free."""
+    """Save a checkpoint and free the worker."""
     return _controlled(_control(id, "pause", services, if_match))
 
 
 @router.post(
     "/{id}/resume",
     operation_id="resumeJob",
-    summary="Go on with a job",
-    response_description="It is queued again.",
+    summary="Resume a job",
+    response_description="Queued again.",
     responses=refused("not_found", "wrong_state"),
 )
 def resume(id: JobId, services: ServicesDep, if_match: IfMatch = None) -> Job:
-    """A paused, cancelled or failed job goes on from its last checkpoint."""
+    """Continue a paused, cancelled or failed job from its last checkpoint."""
     return Job.of(_control(id, "resume", services, if_match))
 
 
@@ -207,11 +206,11 @@ def resume(id: JobId, services: ServicesDep, if_match: IfMatch = None) -> Job:
     summary="Delete a job and its files",
     status_code=204,
     response_class=Response,
-    response_description="It is gone, with its checkpoints and artifacts.",
+    response_description="Deleted, with its checkpoints and artifacts.",
     responses=refused("not_found", "wrong_state"),
 )
 def delete(id: JobId, services: ServicesDep, if_match: IfMatch = None) -> Response:
-    """Only a job that has ended. There is no way back."""
+    """Allowed only for finished jobs. Cannot be undone."""
     record = services.store.jobs.get(id)
     _require_match(if_match, record, services.store)
     if record.kind == "ingest":

@@ -36,24 +36,24 @@ HEAD_BYTES = 12
 """As many as tell the formats below."""
 FORMATS = frozenset({"JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM"})
 """Formats that may be sent; the worker checks the rest of the bytes."""
-FORMATS_HINT = "Send a jpg, png, webp, tif, bmp or ppm file as it is, with `Content-Type: image/*`."
+FORMATS_HINT = "Send a jpg, png, webp, tif, bmp or ppm file with `Content-Type: image/*`."
 LISTED = 100
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 
-ProbeName = Annotated[str, Path(description="Id of a probe.", examples=[PROBE_ID])]
+ProbeName = Annotated[str, Path(description="Id of a search.", examples=[PROBE_ID])]
 Picture = Annotated[
     Literal["sheet.png", "tiles.png"],
-    Path(description="`sheet.png` has words; `tiles.png` has tiles without gaps, for programs."),
+    Path(description="`sheet.png` has captions; `tiles.png` has tiles without gaps, for programs."),
 ]
 
 
 @router.post(
     "",
     operation_id="createProbe",
-    summary="Find neighbours",
+    summary="Find nearest neighbors",
     status_code=202,
     response_model=Probe,
-    response_description="It waits for a worker; `Location` is where its result will be.",
+    response_description="The queued search; `Location` is the URL of its result.",
     openapi_extra={
         "requestBody": {
             "required": True,
@@ -73,13 +73,15 @@ async def create(
     id: JobId,
     services: ServicesDep,
     checkpoint: Annotated[
-        int | None, Query(ge=0, lt=2**53, description="With an image: as in the JSON form.")
+        int | None, Query(ge=0, lt=2**53, description="For image queries: as in the JSON form.")
     ] = None,
-    k: Annotated[int, Query(ge=1, le=50, description="With an image: neighbours wanted.")] = 10,
+    k: Annotated[
+        int, Query(ge=1, le=50, description="For image queries: number of neighbors.")
+    ] = 10,
 ) -> Response:
-    """Ask in JSON about rows of the dataset, or send the bytes of an image of your own.
+    """Send row numbers of the dataset as JSON, or the bytes of an image.
 
-    The same rows asked of the same encoder within a day answer the earlier probe.
+    The same query within a day returns the earlier search.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     is_json = kind == "application/json"
@@ -115,12 +117,12 @@ async def create(
 @router.get(
     "",
     operation_id="listProbes",
-    summary="List probes",
-    response_description="Those of the last day, newest first.",
+    summary="List searches",
+    response_description="Searches of the last day, newest first.",
     responses=refused("not_found"),
 )
 def list_all(id: JobId, services: ServicesDep) -> ProbeList:
-    """At most a hundred, without their results."""
+    """At most 100, without results."""
     probes: list[Probe] = []
     for record in _probes(services, id).all():
         if len(probes) == LISTED:
@@ -132,12 +134,12 @@ def list_all(id: JobId, services: ServicesDep) -> ProbeList:
 @router.get(
     "/{probe_id}",
     operation_id="getProbe",
-    summary="Look at a probe",
-    response_description="The probe, with its neighbours once it succeeded.",
+    summary="Get a search",
+    response_description="The search, with its results when it has succeeded.",
     responses=refused("not_found", "artifact_missing"),
 )
 def get(id: JobId, probe_id: ProbeName, services: ServicesDep) -> Probe:
-    """Ask again until its status is `succeeded` or `failed`; it takes seconds."""
+    """Poll until its status is `succeeded` or `failed`; it takes seconds."""
     record = _found(services, id, probe_id)
     root_path = services.settings.root_path
     return Probe.of(record, job_id=id, root_path=root_path, result=_result(record, services))
@@ -146,16 +148,16 @@ def get(id: JobId, probe_id: ProbeName, services: ServicesDep) -> Probe:
 @router.get(
     "/{probe_id}/{picture}",
     operation_id="getProbePicture",
-    summary="See neighbours",
+    summary="Get a contact sheet",
     response_class=Response,
-    response_description="The picture.",
+    response_description="The image.",
     responses={
         200: {"content": {"image/png": BINARY}},
         **refused("not_found", "wrong_state", "artifact_missing"),
     },
 )
 def picture(id: JobId, probe_id: ProbeName, picture: Picture, services: ServicesDep) -> Response:
-    """One line for each image that was asked about: itself, then its neighbours."""
+    """One row per query: the query image, then its neighbors."""
     record = _found(services, id, probe_id)
     file = _open(record, picture, services)
     headers = {"Cache-Control": "private, max-age=86400"}
@@ -177,13 +179,13 @@ def _found(services: Services, id: str, probe_id: str) -> JobRecord:
 
 def _open(record: JobRecord, name: str, services: Services) -> BinaryIO:
     if record.status != "succeeded" or record.artifacts_folder is None:
-        raise Problem("wrong_state", f"The probe is {record.status}.")
+        raise Problem("wrong_state", f"The search is {record.status}.")
     try:
         return open_inside(services.settings.data_dir, f"{record.artifacts_folder}/{name}")
     except FileNotFoundError:
-        detail = f"{name} of this probe is no longer in the data folder."
+        detail = f"{name} of this search is missing from the data folder."
         raise Problem(
-            "artifact_missing", detail, hint="Ask again: probes are kept a day."
+            "artifact_missing", detail, hint="Search again: results are kept for a day."
         ) from None
 
 
@@ -240,11 +242,11 @@ def _begun(folder: FilePath) -> BinaryIO:
 def _too_large() -> Problem:
     return Problem(
         "too_large",
-        f"An image may have {IMAGE_BYTES_MAX} bytes.",
-        hint="Save it smaller: longer sides than a few hundred pixels tell the encoder nothing.",
+        f"An image may have at most {IMAGE_BYTES_MAX} bytes.",
+        hint="Save a smaller copy: the encoder uses no more than a few hundred pixels per side.",
     )
 
 
 def _no_image(first: bytes) -> Problem:
-    what = "a GIF" if format_of(first) == "GIF" else "none of the formats that can be read"
+    what = "a GIF" if format_of(first) == "GIF" else "not in a supported format"
     return Problem("unsupported_media_type", f"The file is {what}.", hint=FORMATS_HINT)

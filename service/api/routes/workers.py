@@ -23,7 +23,7 @@ router = APIRouter(prefix="/v1", tags=["workers"], route_class=StrictRoute)
     response_description="Every worker of the last day.",
 )
 def workers(services: ServicesDep) -> WorkerList:
-    """What each worker is and does."""
+    """Return every worker with its state and current job."""
     workers = [Worker.of(worker) for worker in services.store.workers.list()]
     return WorkerList.of(workers, [worker.id for worker in workers])
 
@@ -31,16 +31,16 @@ def workers(services: ServicesDep) -> WorkerList:
 @router.post(
     "/workers/{id}/drain",
     operation_id="drainWorker",
-    summary="Let a worker run dry",
+    summary="Drain a worker",
     status_code=202,
-    response_description="It takes no new job; the one that it has goes on.",
+    response_description="The worker accepts no new jobs; its current job continues.",
     responses=refused("not_found"),
 )
 def drain(
     id: Annotated[str, Path(description="Id of a worker.", examples=[examples.WORKER["id"]])],
     services: ServicesDep,
 ) -> Worker:
-    """Before maintenance: wait until it is idle, then stop it, or let it take jobs again."""
+    """For maintenance: wait until it is idle, then stop it, or undrain it."""
     _worker(id, services.store)
     services.store.workers.drain(id)
     return _worker(id, services.store)
@@ -49,15 +49,15 @@ def drain(
 @router.post(
     "/workers/{id}/undrain",
     operation_id="undrainWorker",
-    summary="Let a drained worker take jobs again",
-    response_description="It takes jobs.",
+    summary="Undrain a worker",
+    response_description="The worker accepts jobs.",
     responses=refused("not_found"),
 )
 def undrain(
     id: Annotated[str, Path(description="Id of a worker.", examples=[examples.WORKER["id"]])],
     services: ServicesDep,
 ) -> Worker:
-    """Harmless for a worker that takes jobs anyway."""
+    """Has no effect on a worker that accepts jobs."""
     _worker(id, services.store)
     services.store.workers.undrain(id)
     return _worker(id, services.store)
@@ -66,11 +66,11 @@ def undrain(
 @router.get(
     "/queue",
     operation_id="getQueue",
-    summary="See what waits",
-    response_description="Each pool's depth, and how many jobs have each status.",
+    summary="Queue status",
+    response_description="Queue depth per pool and number of jobs per status.",
 )
 def queue(services: ServicesDep) -> JobQueue:
-    """How many jobs wait for a worker, and for how long the next one has."""
+    """Number of queued jobs, and how long the next one has been waiting."""
     pools = set(services.store.jobs.pools())
     for worker in services.store.workers.list():
         pools.update(worker.pools)

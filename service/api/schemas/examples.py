@@ -21,11 +21,11 @@ NEW_DATASET_IN_PLACE: Example = {"name": "xrays", "path": "/data/xrays"}
 
 JOB_SPECS: dict[str, OpenApiExample] = {
     "smallest": {
-        "summary": "Only a dataset: the rest is suggested",
+        "summary": "Only a dataset; all other settings are recommended",
         "value": {"dataset": "cifar10"},
     },
     "cifar": {
-        "summary": "CIFAR-10 as the authors train it",
+        "summary": "CIFAR-10 with the authors' settings",
         "value": {
             "dataset": "cifar10",
             "test_dataset": "cifar10-test",
@@ -46,7 +46,7 @@ JOB_SPECS: dict[str, OpenApiExample] = {
         },
     },
     "version2": {
-        "summary": "MoCo version 2 on large photos",
+        "summary": "MoCo v2 on large photos",
         "value": {
             "dataset": "photos",
             "epochs": 200,
@@ -170,7 +170,7 @@ JOB: Example = {
     "dataset_id": DATASET_ID,
     "spec": {"dataset": "cifar10"},
     "resolved": {"dataset": "cifar10", "epochs": 200, "batch_rows": 256},
-    "reasons": {"epochs": "about ten million rows seen, between 20 and 400 passes"},
+    "reasons": {"epochs": "~10 M samples in total (20 to 400 epochs)"},
     "progress": PROGRESS,
     "checkpoint_step": 900,
     "version": 41,
@@ -178,7 +178,7 @@ JOB: Example = {
 PREVIEW: Example = {
     "object": "job.preview",
     "resolved": {"dataset": "cifar10", "epochs": 200, "batch_rows": 256},
-    "reasons": {"epochs": "about ten million rows seen, between 20 and 400 passes"},
+    "reasons": {"epochs": "~10 M samples in total (20 to 400 epochs)"},
     "steps": 39_000,
     "eta_s": 1960.0,
     "eta_basis": f"the speed of {JOB_ID}: 5094 rows/s with resnet18 at 32 px",
@@ -262,12 +262,12 @@ FIELD_PROBLEM: Example = {
 }
 PROBLEM: Example = {
     "type": "urn:mocoserve:problem:invalid",
-    "title": "The request is not valid",
+    "title": "Invalid request",
     "status": 422,
     "detail": "#/batch_rows: Input should be greater than or equal to 2",
     "instance": "/v1/jobs",
     "code": "invalid",
-    "hint": "Correct the named fields; see /docs.",
+    "hint": "Fix the named fields; see /docs.",
     "request_id": "req_4f2a9c1b7d3e5f60a1b2c3d4",
     "errors": [FIELD_PROBLEM],
 }

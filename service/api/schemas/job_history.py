@@ -17,13 +17,13 @@ class Listing(BaseModel):
     model_config = response_config()
 
     object: Literal["list"] = "list"
-    """What this is."""
+    """Object type."""
     has_more: bool = False
-    """Whether there is more: ask again with `after` = last_id."""
+    """Whether there is another page: request it with `after` = last_id."""
     first_id: str | None = None
-    """Of the first item here; null in an empty list."""
+    """Id of the first item; null for an empty list."""
     last_id: str | None = None
-    """Of the last item here; null in an empty list."""
+    """Id of the last item; null for an empty list."""
 
     @classmethod
     def of(cls, data: list[Any], names: list[str], *, has_more: bool = False) -> Self:
@@ -57,26 +57,26 @@ class DatasetList(Listing):
 
 
 class Preview(BaseModel):
-    """What a spec would become, without running it."""
+    """Preview of a job, without running it."""
 
     model_config = response_config(examples.PREVIEW)
 
     object: Literal["job.preview"] = "job.preview"
-    """What this is."""
+    """Object type."""
     resolved: Annotated[dict[str, Any], WithJsonSchema(JSON_OBJECT)]
-    """The JobSpec with everything filled in that was left out."""
+    """The complete JobSpec, with recommended and default values."""
     reasons: dict[str, str]
-    """Dotted field -> why the filled-in value was chosen."""
+    """Dotted field -> reason for the recommended value."""
     steps: int
     """Optimizer steps of the whole job."""
     eta_s: float | None
-    """Seconds it should run; null when nothing like it was measured yet."""
+    """Estimated run time in seconds; null if no comparable run was measured yet."""
     eta_basis: str
-    """What the time is taken from."""
+    """Basis of the time estimate."""
     memory_bytes: int
-    """Peak memory on the device, estimated from the layers."""
+    """Estimated peak memory on the device."""
     warnings: list[DataWarning] = Field(default_factory=list)
-    """What you should know before it runs, such as views that ask for more than is stored."""
+    """Warnings, such as views larger than the stored images."""
 
     @classmethod
     def of(cls, planned: PlannedJob) -> "Preview":
@@ -93,14 +93,14 @@ class Preview(BaseModel):
 
 
 class EventItem(BaseModel):
-    """One entry of a job's stream."""
+    """One event of a job."""
 
     model_config = response_config(examples.EVENT)
 
     id: str
-    """Its place: names the entry in `after` and in `Last-Event-ID`."""
+    """Event id, for `after` and `Last-Event-ID`."""
     event: Annotated[dict[str, Any], WithJsonSchema(JSON_OBJECT)]
-    """What happened. `type` tells which: `status`, `started`, `stepped`, `profiled`, ..."""
+    """Event data; `type` is `status`, `started`, `stepped`, `profiled`, ..."""
 
 
 class EventList(Listing):
@@ -118,9 +118,9 @@ class Series(BaseModel):
     model_config = response_config(examples.SERIES)
 
     step: list[int]
-    """Optimizer steps, rising."""
+    """Optimizer steps, increasing."""
     value: list[float]
-    """The value at each of them."""
+    """Value at each step."""
 
 
 class Metrics(BaseModel):
@@ -129,25 +129,27 @@ class Metrics(BaseModel):
     model_config = response_config(examples.METRICS)
 
     object: Literal["metrics"] = "metrics"
-    """What this is."""
+    """Object type."""
     job_id: str
-    """Whose."""
+    """Id of the job."""
     series: dict[str, Series]
-    """Signal -> its curve, thinned so that first, last and all peaks stay."""
+    """Signal -> curve, downsampled such that the first point, the last point and all peaks remain.
+
+    """
     sampled: bool = False
     """Whether a long history was not read to its end yet, so that peaks may be missing, and
     half of the points where all steps are asked for: ask again in a second."""
 
 
 class Logs(BaseModel):
-    """What an attempt said."""
+    """Log of an attempt."""
 
     model_config = response_config(examples.LOGS)
 
     object: Literal["logs"] = "logs"
-    """What this is."""
+    """Object type."""
     attempt: int
-    """Which attempt; 0 if none has said anything."""
+    """Attempt number; 0 if there is no log yet."""
     lines: list[str]
     """The last lines, oldest first."""
 
@@ -158,19 +160,19 @@ class Attempt(BaseModel):
     model_config = response_config(examples.ATTEMPT)
 
     attempt: int
-    """Its number, from 1."""
+    """Attempt number, starting at 1."""
     worker_id: str
-    """Who ran it."""
+    """Worker that ran it."""
     started_at: float
     """Seconds since 1970."""
     ended_at: float | None
-    """Null while it runs."""
+    """Seconds since 1970; null while it is running."""
     outcome: str | None
-    """`succeeded`, `failed`, `released` or `lost`; null while it runs."""
+    """`succeeded`, `failed`, `released` or `lost`; null while it is running."""
     code: str
-    """Why it ended, as a word."""
+    """Machine-readable reason for the outcome."""
     message: str
-    """Why it ended, for people."""
+    """Human-readable reason for the outcome."""
 
     @classmethod
     def of(cls, record: AttemptRecord) -> "Attempt":
@@ -196,22 +198,22 @@ class AttemptList(Listing):
 
 
 class Checkpoint(BaseModel):
-    """A state of the training to go on from."""
+    """A training state to resume from."""
 
     model_config = response_config(examples.CHECKPOINT)
 
     step: int
-    """Optimizer steps done in it."""
+    """Optimizer steps completed."""
     attempt: int
-    """Which attempt wrote it."""
+    """Attempt that wrote it."""
     created_at: float
     """Seconds since 1970."""
     size_bytes: int
-    """Of all its files."""
+    """Total size of its files."""
     manifest_sha256: str
-    """Of the list of its files, which holds their hashes."""
+    """sha256 of the manifest, which contains the hashes of its files."""
     available: bool
-    """Whether its folder is still there; older ones are removed."""
+    """Whether it is still on disk; older checkpoints are removed."""
 
     @classmethod
     def of(cls, record: CheckpointRecord, *, available: bool) -> "Checkpoint":
@@ -241,13 +243,13 @@ class Artifact(BaseModel):
     model_config = response_config(examples.ARTIFACT)
 
     name: str
-    """Of the file."""
+    """File name."""
     size_bytes: int
-    """How large it is."""
+    """Size in bytes."""
     sha256: Sha256
-    """Of its bytes, in hexadecimal."""
+    """sha256 of the content, in hexadecimal."""
     url: str
-    """Where it is, relative to this service."""
+    """URL, relative to this service."""
 
     @classmethod
     def of(cls, job_id: str, record: FileRecord) -> "Artifact":

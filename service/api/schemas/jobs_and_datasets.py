@@ -45,7 +45,7 @@ def response_config(*examples_: dict[str, Any]) -> ConfigDict:
 def not_an_id(name: str) -> str:
     """Return `name`, or raise ValueError if it could be mistaken for an id."""
     if name.startswith("ds_"):
-        raise ValueError("name may not begin with ds_, as ids do")
+        raise ValueError("name must not start with ds_, the prefix of ids")
     return name
 
 
@@ -55,7 +55,7 @@ class DatasetChange(Record):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "cifar10-old"}]})
 
     name: Annotated[str, Field(pattern=ids.DATASET_NAME)]
-    """Its new name; not taken yet."""
+    """New name; must not be in use."""
 
     @field_validator("name")
     @classmethod
@@ -64,28 +64,31 @@ class DatasetChange(Record):
 
 
 class DatasetRequest(Record):
-    """A dataset to make: its bytes follow by PUT, or lie under an allowed folder."""
+    """A dataset to create: uploaded with PUT, or read in place from an allowed folder."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.NEW_DATASET]})
 
     name: Annotated[str, Field(pattern=ids.DATASET_NAME)]
-    """What jobs call it. Letters, digits, dot, dash and underscore; not taken yet."""
+    """Name used when submitting jobs. Letters, digits, dot, dash and underscore; must not be in
+    use.
+    """
     format: SourceFormat = "auto"
-    """What the content is; auto looks at its first bytes. `folder` needs a path."""
+    """Format of the content; `auto` detects it from the first bytes. `folder` needs a path."""
     store_as: StoredAs = "pixels"
-    """How rows are kept: `pixels`, the fastest; or `jpeg`, at a tenth of the disk for photos."""
+    """Storage format: `pixels` (fastest), or `jpeg` (a tenth of the disk space, for photos)."""
     options: IngestOptions = USUAL
-    """How files become rows, and what they may cost. Left out: the server's defaults."""
+    """Ingest options and limits. Default: the server's defaults."""
     size_bytes: Annotated[int, Field(ge=1, lt=2**63)] | None = None
-    """Of the content. Told here, an upload may come in several parts."""
+    """Size of the content. Required for uploads in several parts."""
     sha256: Sha256 | None = None
-    """Of the content, in hexadecimal. Told here, it is checked when the last byte is there."""
+    """sha256 of the content, in hexadecimal. If given, the upload is checked against it."""
     path: Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^/[^\x00]*$")] | None = None
     """Absolute path of a folder or archive on the server, read in place. Nothing is uploaded."""
 
     replace: bool = False
-    """Take the name from the dataset that has it, once this one is ready. The older one keeps its
-    id."""
+    """Take over the name of an existing dataset when this one is ready. The older one keeps its id.
+
+    """
 
     @field_validator("name")
     @classmethod
@@ -102,14 +105,14 @@ class DatasetRequest(Record):
 
 
 class StatusReason(BaseModel):
-    """Why something has the status it has."""
+    """Reason for a status."""
 
     model_config = response_config(examples.REASON)
 
     code: str
-    """A word for programs: `oom`, `bad_dataset`, `worker_lost`, `paused`, ..."""
+    """Machine-readable code: `oom`, `bad_dataset`, `worker_lost`, `paused`, ..."""
     message: str
-    """What happened, for people."""
+    """Human-readable message."""
     hint: str
     """What to do next."""
 
@@ -135,40 +138,42 @@ class Dataset(BaseModel):
     model_config = response_config(examples.DATASET)
 
     id: str
-    """Name that never changes."""
+    """Unique id; never changes."""
     object: Literal["dataset"] = "dataset"
-    """What this is."""
+    """Object type."""
     name: str
     """Name used when submitting jobs."""
     format: str
-    """What the content is, as it was told."""
+    """Declared format of the content."""
     store_as: StoredAs
-    """How its rows are kept, as it was told."""
+    """Storage format, as requested."""
     options: IngestOptions
-    """How its files become rows: as it was told, completed by the server's defaults."""
+    """Ingest options, including the server's defaults."""
     status: DatasetStatus
-    """`received` waits for bytes, `preparing` is being ingested, `ready` can be trained on."""
+    """`received`: waiting for its upload; `preparing`: being ingested; `ready`: can be used for
+    training.
+    """
     status_reason: StatusReason | None
     """Why it failed."""
     size_bytes: int | None
-    """Of the content, if known."""
+    """Size of the content, if known."""
     received_bytes: int
-    """How much of an upload is here."""
+    """Bytes of the upload received so far."""
     is_uploading: bool
-    """Whether somebody is sending bytes at this moment."""
+    """Whether an upload is in progress."""
     is_current: bool
     """Whether its name leads to it. A replacement gets the name once it is ready; from then on the
     older version is found by its id only."""
     stored_bytes: int
-    """What all its files take on the disk."""
+    """Disk usage of all its files."""
     sha256: str | None
-    """Of the content, if known."""
+    """sha256 of the content, if known."""
     created_at: float
     """Seconds since 1970."""
     facts: DatasetFacts | None
-    """What was found in it, once ready."""
+    """Facts about the images, when ready."""
     job_id: str | None
-    """The ingest job, whose events tell how far it is."""
+    """Ingest job; its events report the progress."""
 
     @classmethod
     def of(cls, record: DatasetRecord, disk: DatasetOnDisk) -> "Dataset":
@@ -194,35 +199,35 @@ class Dataset(BaseModel):
 
 
 class BadFile(BaseModel):
-    """A file that is not among the rows."""
+    """A rejected file."""
 
     model_config = response_config(examples.BAD_FILE)
 
     name: str
-    """Inside the archive or folder."""
+    """Path inside the archive or folder."""
     reason: str
-    """A word: `unreadable`, `truncated`, `wrong_type`, `oversize`, `duplicate`, ..."""
+    """Reason code: `unreadable`, `truncated`, `wrong_type`, `oversize`, `duplicate`, ..."""
     detail: str
-    """What was wrong, for people."""
+    """Human-readable explanation."""
 
 
 class Report(BaseModel):
-    """What an ingest left out, and why."""
+    """Rejected files of an ingest."""
 
     model_config = response_config(examples.REPORT)
 
     object: Literal["report"] = "report"
-    """What this is."""
+    """Object type."""
     counts: dict[str, int]
-    """Reason -> number of files, over the whole report."""
+    """Reason -> number of files, over the full report."""
     data: list[BadFile]
-    """One part of the files, in the order they were found."""
+    """One page of files, in the order they were found."""
     has_more: bool
-    """Whether more follow: ask again with `after` = number of files already seen."""
+    """Whether there is another page: request it with `after` = number of files already seen."""
 
 
 class Progress(BaseModel):
-    """How far a job has come."""
+    """Progress of a job."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -236,25 +241,25 @@ class Progress(BaseModel):
     steps: int | None = None
     """Optimizer steps of the whole job."""
     epoch: float = 0.0
-    """Passes over the rows done."""
+    """Passes over the dataset completed."""
     epochs: float | None = None
     """Passes of the whole job."""
     signals: dict[str, float] = Field(default_factory=dict)
-    """The newest value of each training signal."""
+    """Latest value of each training signal."""
     rows_per_s: float | None = None
-    """Training speed."""
+    """Training speed, in images per second."""
     eta_s: float | None = None
-    """Seconds until the end at this speed."""
+    """Estimated seconds until the end."""
     exact: bool | None = None
-    """Whether the end will equal that of a run that was never interrupted, bit for bit."""
+    """Whether the result will be bit-identical to that of an uninterrupted run."""
     differs: list[str] = Field(default_factory=list)
-    """What changed since the checkpoint that was resumed from, if not exact."""
+    """What changed since the checkpoint, if not exact."""
     precision: Literal["fp32", "bf16"] | None = None
-    """What the job computes in: what `auto` came to on its worker's device."""
+    """Precision in use, also for `auto`."""
     profile: Profiled | None = None
-    """Where the time goes, if the spec asks for a `profile`."""
+    """Time profile, if the spec asks for a `profile`."""
     verdict: Judged | None = None
-    """How the run is, with its evidence and what to do next."""
+    """Verdict on the run, with evidence and advice."""
 
 
 def _progress(progress: Mapping[str, Any]) -> Progress:
@@ -284,43 +289,43 @@ class Job(BaseModel):
     model_config = response_config(examples.JOB)
 
     id: str
-    """Name that never changes."""
+    """Unique id; never changes."""
     object: Literal["job"] = "job"
-    """What this is."""
+    """Object type."""
     name: str
-    """What people call it."""
+    """Display name."""
     status: Status
-    """Where it is in its life. `stopping` is saving a checkpoint before it stops."""
+    """Current status. `stopping`: saving a checkpoint before it stops."""
     status_reason: StatusReason | None
-    """Why it has this status, if there is something to explain."""
+    """Reason for the status, if any."""
     created_at: float
     """Seconds since 1970."""
     started_at: float | None
-    """When its first attempt began."""
+    """Start of the first attempt, in seconds since 1970."""
     finished_at: float | None
-    """When it came to its end."""
+    """End of the job, in seconds since 1970."""
     attempt: int
-    """Attempts begun; 0 before the first."""
+    """Number of attempts started; 0 before the first."""
     worker_id: str | None
-    """Who runs it now."""
+    """Worker that runs it now."""
     queue_position: int | None
-    """1 is next; null unless queued."""
+    """Position in the queue, 1 is next; null unless queued."""
     dataset_id: str | None
-    """What it trains on, or prepares."""
+    """Dataset that it trains on or prepares."""
     spec: Annotated[dict[str, Any], WithJsonSchema(JSON_OBJECT)]
-    """The JobSpec as it was sent."""
+    """The JobSpec as submitted."""
     resolved: Annotated[dict[str, Any], WithJsonSchema(JSON_OBJECT)]
-    """The JobSpec with everything filled in that was left out."""
+    """The complete JobSpec, with recommended and default values."""
     reasons: dict[str, str]
-    """Dotted field -> why the filled-in value was chosen."""
+    """Dotted field -> reason for the recommended value."""
     progress: Progress
-    """How far it is."""
+    """Progress."""
     checkpoint_step: int
     """Step of the newest checkpoint; 0 without one."""
     stored_bytes: int | None = None
-    """What all its files take on the disk; told where one job is looked at."""
+    """Disk usage of all its files; only when a single job is requested."""
     version: int
-    """Grows with every change."""
+    """Version number; increases with every change."""
 
     @classmethod
     def of(cls, record: JobRecord, *, waits: WaitingReason | None = None) -> "Job":

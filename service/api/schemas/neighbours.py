@@ -48,84 +48,86 @@ Row = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class ProbeRequest(Record):
-    """Rows whose neighbours are wanted, and by which encoder."""
+    """Query rows and the encoder to use."""
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{"rows": [12, 40], "checkpoint": 900, "k": 10}]}
     )
 
     rows: Annotated[list[Row], Field(min_length=1, max_length=16)] | None = None
-    """Numbers of rows of the dataset. Left out: eight that the service chooses, always the same."""
+    """Row numbers in the dataset. Default: eight fixed rows."""
     checkpoint: Annotated[int, Field(ge=0, lt=2**53)] | None = None
-    """Step of a checkpoint that is available. Left out: the finished encoder, else the newest."""
+    """Step of an available checkpoint. Default: the final encoder, or the latest checkpoint."""
     k: Annotated[int, Field(ge=1, le=50)] = 10
-    """Neighbours of each."""
+    """Number of neighbors per query."""
 
 
 class Neighbour(BaseModel):
-    """A row that the encoder finds alike."""
+    """A nearest neighbor."""
 
     model_config = response_config(NEIGHBOUR)
 
     row: int
-    """Its number in the dataset."""
+    """Row number in the dataset."""
     name: str
     """Of its file."""
     label: str | None
-    """Name of its folder, if folders tell classes."""
+    """Folder name, if folders are classes."""
     similarity: float
-    """Cosine of the two features: 1 is the same direction, 0 none in common."""
+    """Cosine similarity of the two features."""
 
 
 class Probed(BaseModel):
-    """One image that was asked about."""
+    """One query image."""
 
     model_config = response_config(RESULT["probes"][0])
 
     row: int | None
-    """Its number in the dataset; null for an image that was sent."""
+    """Row number in the dataset; null for an uploaded image."""
     name: str
     """Of its file."""
     label: str | None
-    """Name of its folder, if folders tell classes."""
+    """Folder name, if folders are classes."""
     neighbours: list[Neighbour]
-    """The most similar first. A row is no neighbour of itself."""
+    """Nearest neighbors, most similar first. A row is not its own neighbor."""
 
 
 class ProbeResult(BaseModel):
-    """What the encoder finds alike."""
+    """Nearest neighbors by this encoder."""
 
     model_config = response_config(RESULT)
 
     checkpoint: int | None
-    """Step of the checkpoint that was looked through; null: the finished encoder."""
+    """Step of the checkpoint used; null: the final encoder."""
     rows: int
-    """Of the dataset."""
+    """Number of images in the dataset."""
     searched_rows: int
-    """Of a large dataset a random sample is searched: at most 20,000 rows, or what 30 s allow."""
+    """Number of images searched. Large datasets are sampled: at most 20,000 images, or as many as
+    30 s allow.
+    """
     note: str
-    """The same in words."""
+    """Note about the sampling, as text."""
     tile_px: int
-    """Side of one tile. Line i of `tiles.png` is probe i, then its neighbours, without gaps."""
+    """Tile size. Row i of `tiles.png` is query i, then its neighbors, without gaps."""
     probes: list[Probed]
-    """What was asked about."""
+    """The queries."""
 
 
 class Probe(BaseModel):
-    """A search for neighbours. It is forgotten a day after it was made."""
+    """A nearest-neighbor search. It is deleted after a day."""
 
     model_config = response_config(PROBE)
 
     id: str
-    """What it is called."""
+    """Id of the search."""
     object: Literal["probe"] = "probe"
-    """What this is."""
+    """Object type."""
     job_id: str
-    """Whose encoder."""
+    """Job with the encoder."""
     status: Status
-    """It can be read when it succeeded."""
+    """Status; the result is available when it is `succeeded`."""
     status_reason: StatusReason | None
-    """Why it failed, such as `bad_image`, or why it waits."""
+    """Reason for a failure, such as `bad_image`, or for waiting."""
     created_at: float
     """Seconds since 1970."""
     finished_at: float | None
@@ -137,15 +139,15 @@ class Probe(BaseModel):
     rows: list[int] | None
     """The rows that were asked about; null: chosen ones, or an image."""
     is_image: bool
-    """Whether an image was sent."""
+    """Whether the query is an uploaded image."""
     k: int
-    """Neighbours of each."""
+    """Number of neighbors per query."""
     result: ProbeResult | None
-    """The neighbours, once it succeeded; always null in a list."""
+    """The neighbors, when it has succeeded; always null in a list."""
     sheet_url: str
-    """A picture for people, with labels and similarities."""
+    """URL of a contact sheet with labels and similarities."""
     tiles_url: str
-    """A picture for programs: tiles without gaps."""
+    """URL of an image of tiles without gaps, for programs."""
 
     @classmethod
     def of(
@@ -173,9 +175,9 @@ class Probe(BaseModel):
 
 
 class ProbeList(Listing):
-    """Probes of a job, newest first."""
+    """Searches of a job, newest first."""
 
     model_config = response_config(examples.listing(PROBE | {"result": None}, PROBE_ID))
 
     data: list[Probe]
-    """The probes, without their results."""
+    """The searches, without results."""

@@ -11,32 +11,32 @@ from service.store.models import WorkerRecord, WorkerState
 
 
 class Worker(BaseModel):
-    """A process that runs jobs."""
+    """A worker process."""
 
     model_config = response_config(examples.WORKER)
 
     id: str
-    """Its name."""
+    """Name."""
     object: Literal["worker"] = "worker"
-    """What this is."""
+    """Object type."""
     state: WorkerState
-    """`lost` was not heard of for as long as a lease lasts."""
+    """Status; `lost` means no heartbeat for the duration of a lease."""
     pools: list[str]
-    """Whose jobs it takes."""
+    """Pools that it serves."""
     device: str
-    """What it computes on."""
+    """Compute device."""
     host: str
-    """Machine it runs on."""
+    """Host name."""
     pid: int
-    """Its process there."""
+    """Process id on that host."""
     job_id: str | None
-    """What it runs now."""
+    """Job that it runs now."""
     seen_at: float
-    """When it was last heard of, in seconds since 1970."""
+    """Last heartbeat, in seconds since 1970."""
     started_at: float
-    """When it started."""
+    """Start time, in seconds since 1970."""
     info: Annotated[dict[str, Any], WithJsonSchema(JSON_OBJECT)]
-    """What else it tells of itself, such as versions."""
+    """Other facts, such as versions."""
 
     @classmethod
     def of(cls, record: WorkerRecord) -> "Worker":
@@ -56,7 +56,7 @@ class Worker(BaseModel):
 
 
 class WorkerList(Listing):
-    """Workers that were heard of in the last day."""
+    """Workers seen in the last day."""
 
     model_config = response_config(examples.listing(examples.WORKER, examples.WORKER["id"]))
 
@@ -65,38 +65,38 @@ class WorkerList(Listing):
 
 
 class PoolDepth(BaseModel):
-    """How much waits in one pool."""
+    """Queue depth of one pool."""
 
     model_config = response_config(examples.POOL)
 
     pool: str
-    """Its name."""
+    """Name."""
     depth: int
-    """Jobs that wait."""
+    """Number of queued jobs."""
     oldest_wait_s: float | None
-    """How long the next one has been waiting; null if none waits."""
+    """Waiting time of the next job, in seconds; null if the queue is empty."""
 
 
 class JobQueue(BaseModel):
-    """What waits for a worker."""
+    """Status of the queue."""
 
     model_config = response_config(examples.JOB_QUEUE)
 
     object: Literal["queue"] = "queue"
-    """What this is."""
+    """Object type."""
     pools: list[PoolDepth]
-    """Every pool that has workers or jobs."""
+    """Pools with workers or jobs."""
     counts: dict[str, int]
-    """Status -> number of training jobs that have it."""
+    """Status -> number of training jobs."""
 
 
 class Alive(BaseModel):
-    """The process answers."""
+    """The process is alive."""
 
     model_config = response_config(examples.ALIVE)
 
     status: Literal["ok"] = "ok"
-    """Always `ok`; the store is not asked."""
+    """Always `ok`; the store is not checked."""
 
 
 class Ready(BaseModel):
@@ -105,77 +105,77 @@ class Ready(BaseModel):
     model_config = response_config(examples.READY)
 
     status: Literal["ready"] = "ready"
-    """Always `ready`; otherwise the answer is a problem with status 503."""
+    """Always `ready`; otherwise the response is a problem with status 503."""
     disk_free_bytes: int
-    """Free space in the data folder."""
+    """Free up space in the data folder."""
     warnings: list[StatusReason]
-    """Why jobs wait: pools without a worker that takes jobs. Empty when all is well."""
+    """Warnings, such as pools without an available worker."""
 
 
 class Storage(BaseModel):
-    """Bytes of the data folder on the disk."""
+    """Disk usage of the data folder."""
 
     model_config = response_config(examples.STORAGE)
 
     object: Literal["storage"] = "storage"
-    """What this is."""
+    """Object type."""
     total_bytes: int
-    """All of it, as `du` counts it."""
+    """Total, as `du` counts it."""
     free_bytes: int
     """Free space on its disk."""
     uses: dict[str, int]
-    """Use -> bytes: `uploads` as they were sent, `packs` of datasets, `checkpoints`, `artifacts`,
+    """Use -> bytes: `uploads`, `packs` (prepared datasets), `checkpoints`, `artifacts`,
     the rest of `jobs`, `logs`, `store` (an embedded Redis) and `other`."""
 
 
 class Version(BaseModel):
-    """What runs here."""
+    """Version of the service."""
 
     model_config = response_config(examples.VERSION)
 
     name: Literal["mocoserve"] = "mocoserve"
-    """Of the service."""
+    """Service name."""
     version: str
-    """Of the service."""
+    """Service version."""
     api: Literal["v1"] = "v1"
-    """Of this interface."""
+    """API version."""
     python: str
-    """Of the interpreter."""
+    """Python version."""
 
 
 class FieldProblem(BaseModel):
-    """One field that is wrong."""
+    """One invalid field."""
 
     model_config = response_config(examples.FIELD_PROBLEM)
 
     pointer: str
     """`#/optim/lr` in the body (RFC 6901), or `query/limit`, `path/id`, `header/range`."""
     detail: str
-    """What is wrong with it."""
+    """Explanation of the error."""
 
 
 class ProblemBody(BaseModel):
-    """Every answer that is not a success (RFC 9457, `application/problem+json`)."""
+    """Error response (RFC 9457, `application/problem+json`)."""
 
     model_config = response_config(examples.PROBLEM)
 
     type: str
-    """The kind of problem, as a URN that ends in the code."""
+    """Problem type, a URN that ends in the code."""
     title: str
-    """The kind of problem, for people."""
+    """Short summary."""
     status: int
-    """The HTTP status again."""
+    """HTTP status."""
     detail: str
-    """What is wrong, and where."""
+    """Explanation of this occurrence."""
     instance: str
-    """The path that was asked for."""
+    """Request path."""
     code: str
-    """The kind of problem, for programs."""
+    """Machine-readable code."""
     hint: str
     """What to do next."""
     request_id: str
-    """Stands in the service's log as well."""
+    """Request id, also in the service log."""
     errors: list[FieldProblem] | None = None
-    """Each field that is wrong."""
+    """Invalid fields."""
     jobs: list[str] | None = None
-    """Ids of the jobs that stand in the way."""
+    """Ids of the blocking jobs."""

@@ -20,22 +20,21 @@ def _quantile(share: float) -> str:
 
 
 _REQUESTS = Section(
-    "Requests to the chosen routes",
+    "Selected routes",
     (
         Row(
             4,
             (
                 stat(
                     "Requests",
-                    "Each second, over all routes that are chosen.",
+                    "Requests per second, over the selected routes.",
                     "reqps",
                     Query(f"sum(rate(moco_http_requests_total{_MINE}{_RATE}))", "requests"),
                     columns=6,
                 ),
                 stat(
                     "Failures",
-                    "Answers that are the service's own failure (5xx), the worst route of the last"
-                    " five minutes.",
+                    "Share of 5xx responses on the worst route in the last five minutes.",
                     "percentunit",
                     Query(
                         f"max(handler:moco_http_requests_5xx_per_requests:ratio_rate5m{_MINE})",
@@ -45,17 +44,17 @@ _REQUESTS = Section(
                     steps=((None, "green"), (0.01, "yellow"), (0.05, "red")),
                 ),
                 stat(
-                    "Half of the answers begin within",
-                    "Median time until the answer begins.",
+                    "Median latency (TTFB)",
+                    "Median time to first byte.",
                     "s",
                     Query(_quantile(0.5), "p50"),
                     columns=6,
                 ),
                 stat(
                     "Wrong keys",
-                    "Requests of the last hour that were refused for a missing or wrong key.",
+                    "Requests in the last hour rejected for a missing or wrong key.",
                     "short",
-                    Query("sum(increase(moco_auth_failures_total[1h]))", "refused"),
+                    Query("sum(increase(moco_auth_failures_total[1h]))", "rejected"),
                     columns=6,
                     steps=((None, "green"), (100, "yellow")),
                 ),
@@ -66,7 +65,7 @@ _REQUESTS = Section(
             (
                 curve(
                     "By status",
-                    "4xx are refusals with a next step in them, 5xx are failures of the service.",
+                    "4xx are client errors, 5xx are server errors.",
                     "reqps",
                     Query(
                         f"sum by (status) (rate(moco_http_requests_total{_MINE}{_RATE}))",
@@ -77,7 +76,7 @@ _REQUESTS = Section(
                 ),
                 curve(
                     "By route",
-                    "Requests each second.",
+                    "Requests per second.",
                     "reqps",
                     Query(
                         f"sum by (method, handler) (rate(moco_http_requests_total{_MINE}{_RATE}))",
@@ -87,7 +86,7 @@ _REQUESTS = Section(
                 ),
                 curve(
                     "Failures by route",
-                    "Share of 5xx in the last five minutes. Above 0.05 an alert fires.",
+                    "Share of 5xx in the last five minutes. An alert fires above 0.05.",
                     "percentunit",
                     Query(
                         f"max by (handler)"
@@ -104,8 +103,8 @@ _REQUESTS = Section(
             8,
             (
                 curve(
-                    "Answer time",
-                    "Until the answer begins: half of them, nineteen of twenty, 99 of 100.",
+                    "Latency (TTFB)",
+                    "Time to first byte: median, 95th and 99th percentile.",
                     "s",
                     Query(_quantile(0.5), "p50"),
                     Query(_quantile(0.95), "p95"),
@@ -114,8 +113,8 @@ _REQUESTS = Section(
                     low=0,
                 ),
                 curve(
-                    "Answer time by route",
-                    "Mean time until the answer begins.",
+                    "Mean latency by route",
+                    "Mean time to first byte.",
                     "s",
                     Query(
                         "sum by (handler)"
@@ -133,28 +132,28 @@ _REQUESTS = Section(
 )
 
 _BYTES = Section(
-    "Bytes in and out",
+    "Traffic",
     (
         Row(
             7,
             (
                 curve(
                     "Uploads",
-                    "Bytes of datasets received each second.",
+                    "Bytes of datasets received per second.",
                     "Bps",
                     Query(f"sum(rate(moco_upload_bytes_total{_RATE}))", "received"),
                     low=0,
                 ),
                 curve(
                     "Downloads",
-                    "Bytes of artifacts sent each second.",
+                    "Bytes of artifacts sent per second.",
                     "Bps",
                     Query(f"sum(rate(moco_artifact_bytes_sent_total{_RATE}))", "sent"),
                     low=0,
                 ),
                 curve(
                     "Files downloaded",
-                    "In the last hour, by format.",
+                    "Downloads in the last hour, by format.",
                     "short",
                     Query(
                         "sum by (format) (increase(moco_artifact_downloads_total[1h]))",
@@ -181,8 +180,8 @@ _PROCESS = Section(
                     low=0,
                 ),
                 curve(
-                    "Processor",
-                    "Seconds of processor time in a second.",
+                    "CPU",
+                    "CPU cores in use.",
                     "short",
                     Query(
                         f'rate(process_cpu_seconds_total{{job=~"moco-(api|state)"}}{_RATE})',
@@ -192,7 +191,7 @@ _PROCESS = Section(
                 ),
                 curve(
                     "Open files",
-                    "Connections among them. The system's limit is the dashed line.",
+                    "Open file descriptors, including connections. Dashed: the limit.",
                     "short",
                     Query('process_open_fds{job=~"moco-(api|state)"}', "open {{job}}"),
                     Query('process_max_fds{job=~"moco-(api|state)"}', "limit {{job}}"),
@@ -206,8 +205,8 @@ _PROCESS = Section(
             (
                 curve(
                     "Slow clients",
-                    "Connections of the last hour that were closed because the other side was too"
-                    " slow, by what it was slow at.",
+                    "Connections closed in the last hour because the client was too slow, by "
+                    "stage.",
                     "short",
                     Query(
                         "sum by (stage) (increase(moco_http_slow_clients_total[1h]))", "{{stage}}"
@@ -223,7 +222,7 @@ _PROCESS = Section(
 API = Dashboard(
     uid="mocoserve-api",
     title="mocoserve: API",
-    description="Requests, failures, answer times and bytes of the API.",
+    description="Requests, errors, latency and traffic of the API.",
     variables=(Variable("handler", "Route", "moco_http_requests_total"),),
     sections=(_REQUESTS, _BYTES, _PROCESS),
 )

@@ -13,25 +13,25 @@ def of_job(name: str, legend: str = "{{job_id}}") -> Query:
 
 
 LEARNING = Section(
-    "Does it learn",
+    "Learning",
     (
         Row(
             9,
             (
                 curve(
                     "Loss",
-                    "InfoNCE, beside the dashed loss of guessing, ln(1 + K). It RISES at first,"
-                    " while real keys replace random ones in the queue: that is healthy.",
+                    "InfoNCE loss. Dashed: chance, ln(1 + K). It RISES at first, while real keys"
+                    " replace random ones in the queue; this is normal.",
                     "short",
                     of_job("loss", "loss {{job_id}}"),
-                    of_job("chance_loss", "guessing {{job_id}}"),
+                    of_job("chance_loss", "chance {{job_id}}"),
                     columns=12,
-                    dashed="guessing .*",
+                    dashed="chance .*",
                 ),
                 curve(
-                    "Nearest neighbors",
-                    "True progress, where there are labels: test rows that their neighbors classify"
-                    " correctly. Dashed: the same without this training.",
+                    "kNN accuracy",
+                    "Accuracy on held-out labeled images, the best measure of progress. Dashed:"
+                    " baselines. Needs labels.",
                     "percentunit",
                     of_job("knn_top1_ratio", "encoder {{job_id}}"),
                     of_job("knn_top1_raw_ratio", "baseline raw input {{job_id}}"),
@@ -48,8 +48,8 @@ LEARNING = Section(
             8,
             (
                 curve(
-                    "Pretext accuracy",
-                    "Queries that find their own key first, or among the first five, of 1 + K."
+                    "Contrastive accuracy",
+                    "How often the positive key ranks first, or among the first five, of 1 + K."
                     " Above 0.99 the task is too easy.",
                     "percentunit",
                     of_job("contrastive_top1_ratio", "top 1 {{job_id}}"),
@@ -59,8 +59,8 @@ LEARNING = Section(
                 ),
                 curve(
                     "Collapse",
-                    f"Std of the embedding x sqrt(d): 1 is healthy. In the red zone, below"
-                    f" {COLLAPSED_STD}, all images look alike to the encoder.",
+                    f"Embedding std x sqrt(d): 1 is healthy. In the red zone, below"
+                    f" {COLLAPSED_STD}, the encoder has collapsed.",
                     "short",
                     of_job("embedding_std_ratio"),
                     low=0,
@@ -72,10 +72,10 @@ LEARNING = Section(
                 ),
                 curve(
                     "Similarity",
-                    "Mean cosine of a query with its own key and with the negatives: the gap is"
-                    " what is learned.",
+                    "Mean cosine similarity of queries to positives and to negatives; the gap"
+                    " should grow.",
                     "short",
-                    of_job("positive_similarity", "own key {{job_id}}"),
+                    of_job("positive_similarity", "positives {{job_id}}"),
                     of_job("negative_similarity", "negatives {{job_id}}"),
                     low=-1,
                     high=1,
@@ -87,7 +87,8 @@ LEARNING = Section(
             (
                 curve(
                     "Effective rank",
-                    "Dimensions that the embedding uses. A fall is a collapse that begins.",
+                    "Number of embedding dimensions in use. A falling value is an early sign of "
+                    "collapse.",
                     "short",
                     of_job("embedding_effective_rank"),
                     columns=6,
@@ -95,7 +96,8 @@ LEARNING = Section(
                 ),
                 curve(
                     "Queue of negatives",
-                    "Share held by real keys, and K / N: above 1, rows meet their own old keys.",
+                    "Share of real keys in the queue, and K / N: above 1, images meet their own "
+                    "old keys.",
                     "percentunit",
                     of_job("queue_filled_ratio", "filled {{job_id}}"),
                     of_job("queue_dataset_ratio", "K / N {{job_id}}"),
@@ -125,21 +127,21 @@ LEARNING = Section(
             (
                 curve(
                     "Learning rate",
-                    "Of the last step.",
+                    "Learning rate of the last step.",
                     "short",
                     of_job("learning_rate"),
                     low=0,
                 ),
                 curve(
                     "Gradient norm",
-                    "L2 norm of the last gradient. Jumps come before a loss that is not finite.",
+                    "L2 norm of the last gradient. Jumps often precede a non-finite loss.",
                     "short",
                     of_job("grad_norm"),
                     low=0,
                 ),
                 curve(
                     "Epoch",
-                    "Passes over the rows, with their fraction.",
+                    "Passes over the dataset.",
                     "short",
                     of_job("epoch"),
                     low=0,

@@ -22,28 +22,28 @@ _NOW = Section(
             (
                 stat(
                     "Alerts firing",
-                    "Every one has its section in docs/runbook.md: what it means, what to do.",
+                    "Each alert has a section in docs/runbook.md.",
                     "short",
                     Query(f"count({_FIRING}) or vector(0)", "alerts"),
                     steps=((None, "green"), (1, "red")),
                 ),
                 stat(
                     "Targets up",
-                    "API, workers and state exporter that answer Prometheus.",
+                    "Share of targets (API, workers, state exporter) that Prometheus can scrape.",
                     "percentunit",
                     Query('sum(up{job=~"moco-.*"}) / count(up{job=~"moco-.*"})', "up"),
                     steps=((None, "red"), (1, "green")),
                 ),
                 stat(
                     "Redis",
-                    "Whether the state exporter reached the store at its last collection.",
+                    "Whether the state exporter could reach the store at its last collection.",
                     "bool_on_off",
                     Query("max(moco_redis_up)", "Redis"),
                     steps=((None, "red"), (1, "green")),
                 ),
                 stat(
                     "Longest wait",
-                    "Since when the oldest waiting job waits; 0 while none does.",
+                    "Waiting time of the oldest queued job; 0 if the queue is empty.",
                     "s",
                     Query(
                         "time() - min(moco_queue_oldest_enqueued_timestamp_seconds > 0)"
@@ -54,7 +54,7 @@ _NOW = Section(
                 ),
                 stat(
                     "Free disk",
-                    "Share of the data volume that is free. A full disk ends uploads and jobs.",
+                    "Free share of the data volume. On a full disk, uploads and jobs fail.",
                     "percentunit",
                     Query(
                         "min by (volume) (moco_storage_free_bytes / moco_storage_total_bytes)",
@@ -64,7 +64,7 @@ _NOW = Section(
                 ),
                 stat(
                     "Images per second",
-                    "Rows trained on by all jobs together.",
+                    "Training speed of all jobs together.",
                     "short",
                     Query(
                         "sum(job_id:moco_train_images:rate1m) or vector(0)",
@@ -78,7 +78,7 @@ _NOW = Section(
             (
                 stat(
                     "Jobs",
-                    "Jobs that exist, by status.",
+                    "Number of jobs, by status.",
                     "short",
                     Query("max by (status) (moco_jobs)", "{{status}}"),
                     columns=14,
@@ -102,13 +102,13 @@ _RUNNING = Section(
             7,
             (
                 table(
-                    "What runs",
-                    "The running jobs and their workers. The dashboard of a training has more.",
+                    "Jobs and workers",
+                    "Running jobs and their workers. The training job dashboard has details.",
                     Query("moco_job_info", "{{job_id}}"),
                 ),
                 bars(
                     "Progress",
-                    "Steps done, as a share of those planned.",
+                    "Completed share of the planned steps.",
                     "percentunit",
                     Query("moco_train_progress_ratio", "{{job_id}}"),
                     columns=6,
@@ -118,7 +118,7 @@ _RUNNING = Section(
                 ),
                 stat(
                     "Time left",
-                    "Until the last step, at the present speed.",
+                    "Estimated time to the last step at the current speed.",
                     "s",
                     Query("moco_train_expected_end_timestamp_seconds - time()", "{{job_id}}"),
                     columns=6,
@@ -135,24 +135,22 @@ _QUEUE = Section(
             7,
             (
                 curve(
-                    "Waiting jobs",
-                    "Jobs that wait for a worker, by pool.",
+                    "Queued jobs",
+                    "Jobs waiting for a worker, by pool.",
                     "short",
                     Query("max by (pool) (moco_queue_jobs)", "{{pool}}"),
                     low=0,
                 ),
                 curve(
                     "Idle workers",
-                    "Workers that could take a job, by pool. Beside waiting jobs there should be"
-                    " none.",
+                    "Workers that could run a job, by pool. Should be zero while jobs are queued.",
                     "short",
                     Query("max by (pool) (moco_queue_idle_workers)", "{{pool}}"),
                     low=0,
                 ),
                 curve(
                     "Time from submit to claim",
-                    "Nine of ten jobs of the last hour waited less. It grows when there are too"
-                    " few workers.",
+                    "90th percentile of the last hour. It grows when there are too few workers.",
                     "s",
                     Query("moco_job_queue_wait_seconds:p90_rate1h", "p90"),
                     low=0,
@@ -163,20 +161,20 @@ _QUEUE = Section(
 )
 
 _ENDS = Section(
-    "How it ends",
+    "Outcomes",
     (
         Row(
             5,
             (
                 stat(
                     "Jobs accepted",
-                    "Since the store was made.",
+                    "Jobs accepted since the store was created.",
                     "short",
                     Query("max(moco_jobs_submitted_total)", "accepted"),
                 ),
                 stat(
                     "Jobs ended",
-                    "Since the store was made, by result.",
+                    "Jobs ended since the store was created, by result.",
                     "short",
                     Query("max by (result) (moco_jobs_finished_total)", "{{result}}"),
                     columns=10,
@@ -196,7 +194,7 @@ _ENDS = Section(
             (
                 curve(
                     "Runs by how they ended",
-                    "Training and ingest processes of the last hour, by the code that they told.",
+                    "Training and ingest processes that ended in the last hour, by exit reason.",
                     "short",
                     Query("sum by (code) (increase(moco_worker_runs_total[1h]))", "{{code}}"),
                     low=0,

@@ -33,12 +33,12 @@ _STATE = Section(
             (
                 table(
                     "Jobs",
-                    "What the chosen jobs are and where they run.",
+                    "Selected jobs and their workers.",
                     Query(f"moco_job_info{JOB}", "{{job_id}}"),
                 ),
                 bars(
                     "Progress",
-                    "Steps done, as a share of those planned.",
+                    "Completed share of the planned steps.",
                     "percentunit",
                     of_job("progress_ratio"),
                     columns=4,
@@ -48,13 +48,13 @@ _STATE = Section(
                 ),
                 stat(
                     "Time left",
-                    "Until the last step, at the present speed.",
+                    "Estimated time to the last step at the current speed.",
                     "s",
                     Query(f"moco_train_expected_end_timestamp_seconds{JOB} - time()", "{{job_id}}"),
                 ),
                 stat(
                     "Since last step",
-                    "Ten minutes, or twenty times a step, mean that the job hangs.",
+                    "After ten minutes, or 20 times the mean step time, the job is stalled.",
                     "s",
                     Query(f"time() - moco_train_last_step_timestamp_seconds{JOB}", "{{job_id}}"),
                     steps=((None, "green"), (120, "yellow"), (600, "red")),
@@ -65,21 +65,21 @@ _STATE = Section(
 )
 
 _SPEED = Section(
-    "How fast, and is it safe",
+    "Throughput and durability",
     (
         Row(
             7,
             (
                 curve(
                     "Images per second",
-                    "Rows trained on in a second of wall clock, over the last minute.",
+                    "Training speed over the last minute, in wall-clock time.",
                     "short",
                     Query(f"job_id:moco_train_images:rate1m{JOB}", "{{job_id}}"),
                     low=0,
                 ),
                 curve(
                     "Where time goes",
-                    "Seconds spent in a second of wall clock.",
+                    "Share of wall-clock time.",
                     "percentunit",
                     _spent("step", "steps"),
                     _spent("data_wait", "data"),
@@ -90,8 +90,8 @@ _SPEED = Section(
                 ),
                 curve(
                     "Waiting for data",
-                    "Share of the training time spent on rows and views. Above 0.4 the device"
-                    " waits.",
+                    "Share of the training time spent on loading and augmentation. Above 0.4, the"
+                    " device is waiting for data.",
                     "percentunit",
                     Query(f"job_id:moco_train_data_wait_per_step:ratio_rate5m{JOB}", "{{job_id}}"),
                     low=0,
@@ -105,7 +105,7 @@ _SPEED = Section(
             (
                 curve(
                     "Seconds per step",
-                    "Mean of this attempt, data included.",
+                    "Mean of this attempt, including data loading.",
                     "s",
                     Query(f"job_id:moco_train_seconds_per_step:mean{JOB}", "{{job_id}}"),
                     columns=6,
@@ -113,7 +113,7 @@ _SPEED = Section(
                 ),
                 curve(
                     "Steps",
-                    "Of this attempt: it begins at 0 again where a job goes on from a checkpoint.",
+                    "Steps in this attempt; restarts at 0 when a job resumes from a checkpoint.",
                     "short",
                     of_job("steps_total"),
                     columns=6,
@@ -121,7 +121,7 @@ _SPEED = Section(
                 ),
                 curve(
                     "Work at risk",
-                    "Since the last checkpoint, or since the attempt began: what a lost worker"
+                    "Time since the last checkpoint or the start of the attempt: what a lost worker"
                     " would cost.",
                     "s",
                     Query(
@@ -134,7 +134,7 @@ _SPEED = Section(
                 ),
                 curve(
                     "Peak memory",
-                    "Of the device; of the process on a CPU.",
+                    "Peak memory of the device; on a CPU, of the process.",
                     "bytes",
                     of_job("memory_peak_bytes"),
                     columns=6,
@@ -151,16 +151,22 @@ _SETTINGS = Section(
         Row(
             4,
             (
-                _setting("Rows", "N, images of the dataset.", "short", "dataset_images"),
-                _setting("Steps planned", "Of the whole job.", "short", "steps_planned"),
-                _setting("Batch", "Rows of one optimizer step.", "short", "batch_size"),
-                _setting("Queue", "K, keys that serve as negatives.", "short", "queue_size"),
-                _setting("Temperature", "T of InfoNCE.", "none", "temperature"),
-                _setting("Momentum", "m of the key encoder.", "none", "key_momentum_ratio"),
-                _setting("Weight decay", "Of the optimizer.", "none", "weight_decay"),
+                _setting(
+                    "Images", "N, number of images in the dataset.", "short", "dataset_images"
+                ),
+                _setting(
+                    "Steps planned", "Optimizer steps of the whole job.", "short", "steps_planned"
+                ),
+                _setting("Batch size", "Images per optimizer step.", "short", "batch_size"),
+                _setting("Queue", "K, number of negatives.", "short", "queue_size"),
+                _setting("InfoNCE temperature", "Temperature T of InfoNCE.", "none", "temperature"),
+                _setting(
+                    "Momentum", "EMA momentum m of the key encoder.", "none", "key_momentum_ratio"
+                ),
+                _setting("Weight decay", "Weight decay of the optimizer.", "none", "weight_decay"),
                 _setting(
                     "Checkpoint interval",
-                    "Longest training between two checkpoints.",
+                    "Maximum training time between two checkpoints.",
                     "s",
                     "checkpoint_interval_seconds",
                 ),
@@ -172,8 +178,8 @@ _SETTINGS = Section(
 TRAINING = Dashboard(
     uid="mocoserve-training",
     title="mocoserve: training job",
-    description="Whether the chosen running jobs learn, how fast, and what they would lose."
-    " Curves of jobs that are over are on the service's own page.",
+    description="Learning, throughput and durability of running jobs. Curves of finished jobs are"
+    " on the service's web page.",
     variables=(Variable("job_id", "Job", "moco_job_info"),),
     sections=(_STATE, LEARNING, _SPEED, _SETTINGS),
 )

@@ -34,13 +34,13 @@ _WORKERS = Section(
                 ),
                 table(
                     "Machines",
-                    "The device and the version of PyTorch of each worker.",
+                    "Device and PyTorch version of each worker.",
                     Query(f"moco_worker_info{_MINE}", "{{worker}}"),
                     columns=8,
                 ),
                 table(
-                    "At work",
-                    "Which worker runs which job.",
+                    "Busy workers",
+                    "Workers and the jobs they run.",
                     Query(f"moco_worker_running_job{_MINE} > 0", "{{worker}}"),
                     columns=8,
                 ),
@@ -51,7 +51,7 @@ _WORKERS = Section(
             (
                 curve(
                     "Since last heartbeat",
-                    "A worker that is silent for 15 ticks loses its job to another.",
+                    "A worker without a heartbeat for 15 ticks loses its job to another worker.",
                     "s",
                     Query(
                         f"time() - max by (worker)"
@@ -63,7 +63,7 @@ _WORKERS = Section(
                 ),
                 curve(
                     "Step time",
-                    "95th percentile of the last five minutes.",
+                    "95th percentile over the last five minutes.",
                     "s",
                     Query(
                         f"worker:moco_worker_step_duration_seconds:p95_rate5m{_MINE}", "{{worker}}"
@@ -72,7 +72,7 @@ _WORKERS = Section(
                 ),
                 curve(
                     "Images per second",
-                    "Rows trained on, by the worker that trains.",
+                    "Training speed, by worker.",
                     "short",
                     Query(
                         "sum by (worker) (job_id:moco_train_images:rate1m * on (job_id)"
@@ -87,13 +87,13 @@ _WORKERS = Section(
 )
 
 _GPUS = Section(
-    "GPUs: empty where workers train on the CPU",
+    "GPUs (empty for CPU workers)",
     (
         Row(
             5,
             (
                 table(
-                    "What they are",
+                    "GPU inventory",
                     "Name, driver and uuid of each GPU.",
                     _gpu("info"),
                     columns=24,
@@ -105,8 +105,8 @@ _GPUS = Section(
             (
                 curve(
                     "Utilization",
-                    "Share of time in which a kernel ran. Low, beside much waiting for data, means"
-                    " that images come too slowly.",
+                    "Share of time in which a kernel ran. If it is low and the data wait is high,"
+                    " data loading is too slow.",
                     "percentunit",
                     _gpu("utilization_ratio"),
                     low=0,
@@ -114,16 +114,16 @@ _GPUS = Section(
                 ),
                 curve(
                     "Memory",
-                    "In use by all processes, beside the dashed line of what there is.",
+                    "Memory in use by all processes. Dashed: total memory.",
                     "bytes",
                     _gpu("memory_used_bytes", "used {{worker}} GPU {{gpu}}"),
-                    _gpu("memory_total_bytes", "all {{worker}} GPU {{gpu}}"),
+                    _gpu("memory_total_bytes", "total {{worker}} GPU {{gpu}}"),
                     low=0,
-                    dashed="all .*",
+                    dashed="total .*",
                 ),
                 curve(
-                    "Temperature",
-                    "Of the chip. Above 85 degrees most GPUs slow down.",
+                    "GPU temperature",
+                    "Most GPUs throttle above 85 degrees.",
                     "celsius",
                     _gpu("temperature_celsius"),
                     steps=((None, "transparent"), (85, "red")),
@@ -136,7 +136,7 @@ _GPUS = Section(
                 curve("Power", "Power drawn.", "watt", _gpu("power_watts"), low=0),
                 curve(
                     "Energy in the last hour",
-                    "What the GPU has used.",
+                    "Energy used by the GPU.",
                     "joule",
                     Query(
                         f"increase(moco_worker_gpu_energy_joules_total{_MINE}[1h])",
@@ -146,7 +146,7 @@ _GPUS = Section(
                 ),
                 curve(
                     "Images per joule",
-                    "Rows trained on for each joule that the GPUs of a worker used.",
+                    "Images trained on per joule of GPU energy.",
                     "none",
                     Query(
                         "sum by (instance) (rate(moco_train_images_total[$__rate_interval]))"
@@ -162,14 +162,15 @@ _GPUS = Section(
 )
 
 _PROCESSES = Section(
-    "Processes of the workers",
+    "Worker processes",
     (
         Row(
             7,
             (
                 curve(
                     "Memory of the supervisor",
-                    "Of the process that claims jobs and answers Prometheus, not of the training.",
+                    "Memory of the supervisor process, which claims jobs and serves metrics; not "
+                    "of the training.",
                     "bytes",
                     Query('process_resident_memory_bytes{job="moco-worker"}', "{{instance}}"),
                     columns=12,
@@ -177,7 +178,7 @@ _PROCESSES = Section(
                 ),
                 curve(
                     "Cores of the supervisor",
-                    "Seconds of processor time in a second. It should stay far below 1.",
+                    "CPU cores in use by the supervisor. Should stay far below 1.",
                     "short",
                     Query(
                         'rate(process_cpu_seconds_total{job="moco-worker"}[$__rate_interval])',
@@ -194,7 +195,7 @@ _PROCESSES = Section(
 WORKERS = Dashboard(
     uid="mocoserve-workers",
     title="mocoserve: workers and GPUs",
-    description="Which machines work, how fast, and how warm they get.",
+    description="Status, speed and GPU health of the workers.",
     variables=(Variable("worker", "Worker", "moco_worker_info"),),
     sections=(_WORKERS, _GPUS, _PROCESSES),
 )

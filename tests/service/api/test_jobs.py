@@ -117,7 +117,7 @@ def test_dry_run_tells_and_queues_nothing(api: RunningApi, dataset: str) -> None
     assert preview["resolved"] == json.loads(expected.spec.model_dump_json())
     assert (preview["steps"], preview["memory_bytes"]) == (cost.steps, cost.memory_bytes)
     assert preview["eta_s"] is None
-    assert "no speed is known" in preview["eta_basis"]
+    assert "no comparable job" in preview["eta_basis"]
     assert api.store.counters.read().get("submitted", 0) == before
 
 
@@ -143,7 +143,7 @@ def test_the_first_job_on_a_cpu_has_a_guessed_time(
     cost = estimate(resolve(JobSpec.model_validate(sent), facts()).spec, facts())
     rows = cost.steps * preview["resolved"]["batch_rows"]
     assert preview["eta_s"] == pytest.approx(rows * cost.flops_per_row / 1e11)
-    assert "a guess" in preview["eta_basis"]
+    assert "rough estimate" in preview["eta_basis"]
 
 
 def test_the_time_comes_from_a_measured_speed(api: RunningApi, dataset: str) -> None:

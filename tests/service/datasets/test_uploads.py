@@ -214,7 +214,7 @@ def test_a_path_must_be_a_file_or_a_folder(
             server.bind(kind)
     answer = api.client.post("/v1/datasets", json={"name": kind, "path": str(root / kind)})
     assert answer.status_code == 422
-    assert "name a file or a folder" in answer.json()["detail"]
+    assert "use a file or a folder" in answer.json()["detail"]
 
 
 def test_the_report_of_a_failed_ingest_is_kept(api: RunningApi) -> None:

@@ -414,7 +414,7 @@ def test_what_is_no_dataset_is_named_without_its_bytes(tmp_path: Path, content: 
     with pytest.raises(DataError) as caught:
         ingested(tmp_path / "x.zip", tmp_path / "out")
     assert "b'" not in caught.value.detail
-    assert "x.zip is no dataset: " in caught.value.detail
+    assert "Unrecognized format of x.zip: " in caught.value.detail
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket", "device"])

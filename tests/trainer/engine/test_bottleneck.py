@@ -75,14 +75,14 @@ SENTENCES: list[tuple[str, dict[Phase, float], Words, str]] = [
         "evaluation",
         {"evaluation": 5000},
         {},
-        "Evaluation takes 33 % of the time: measure less often, with `evaluation.every_epochs` "
+        "Evaluation takes 33 % of the time: evaluate less often, with `evaluation.every_epochs` "
         "above 1.",
     ),
     (
         "evaluation",
         {"evaluation": 5000},
         {"spec": {"evaluation": {"every_epochs": 20}}},
-        "Evaluation takes 33 % of the time: classify fewer rows, with a smaller "
+        "Evaluation takes 33 % of the time: classify fewer images, with a smaller "
         "`evaluation.test_rows` or `evaluation.bank_rows`.",
     ),
     (
@@ -110,36 +110,36 @@ SENTENCES: list[tuple[str, dict[Phase, float], Words, str]] = [
         "gather",
         {"gather": 102},
         {},
-        "Fetching the rows takes 51 % of each step: put the data folder (`MOCO_DATA_DIR`) on a "
+        "Data loading takes 51 % of each step: put the data folder (`MOCO_DATA_DIR`) on a "
         "faster disk.",
     ),
     (
         "gather",
         {"gather": 102},
         {"facts": LARGE, "spec": PHOTOS},
-        "Fetching the rows takes 51 % of each step: put the data folder (`MOCO_DATA_DIR`) on a "
-        "faster disk, or shrink the images from 300 to 224 px before the upload.",
+        "Data loading takes 51 % of each step: put the data folder (`MOCO_DATA_DIR`) on a "
+        "faster disk, or downscale the images from 300 to 224 px before the upload.",
     ),
     (
         "gather",
         {"gather": 102},
         {"facts": {"stored_as": "jpeg"}},
-        "Fetching the rows takes 51 % of each step: add the images again with `--store-as pixels`: "
-        "no row is decoded then.",
+        "Data loading takes 51 % of each step: add the images again with `--store-as pixels`, "
+        "which avoids decoding.",
     ),
     (
         "copy",
         {"copy": 51},
         {"facts": LARGE, "spec": PHOTOS, "device": "cuda"},
-        "Copying the rows to the device takes 34 % of each step: upload images of one size, which "
-        "stay on the device, or shrink the images from 300 to 224 px before the upload.",
+        "Copying images to the device takes 34 % of each step: upload images of one size, which "
+        "are kept on the device, or downscale the images from 300 to 224 px before the upload.",
     ),
     (
         "copy",
         {"copy": 51},
         {"device": "cuda"},
-        "Copying the rows to the device takes 34 % of each step: take a machine whose device has "
-        "room for the dataset.",
+        "Copying images to the device takes 34 % of each step: use a device with enough memory for "
+        "the dataset.",
     ),
     (
         "views",
@@ -152,7 +152,7 @@ SENTENCES: list[tuple[str, dict[Phase, float], Words, str]] = [
         "views",
         {"views": 115},
         {"threads": 4, "spec": {"views": {"blur_p": 0.4}}},
-        "Making the two views takes 57 % of each step: take a machine with more cores than 4, or "
+        "Making the two views takes 57 % of each step: use a machine with more than 4 cores, or "
         "blur less often, with `views.blur_p` below 0.4, or train on a GPU.",
     ),
     (
@@ -160,51 +160,51 @@ SENTENCES: list[tuple[str, dict[Phase, float], Words, str]] = [
         {"views": 115},
         {"facts": LARGE, "spec": PHOTOS, "device": "cuda"},
         "Making the two views takes 57 % of each step: blur less often, with `views.blur_p` below "
-        "0.5, or take smaller images, with `views.side_px` below 224.",
+        "0.5, or use smaller images, with `views.side_px` below 224.",
     ),
     (
         "loss",
         {"loss": 56},
         {"spec": {"method": {"queue_rows": 65_536}}},
-        "Comparing with the negatives takes 37 % of each step: a shorter queue, with "
-        "`method.queue_rows` below 65536, makes every step shorter.",
+        "Comparing with the negatives takes 37 % of each step: use a shorter queue, "
+        "with `method.queue_rows` below 65536.",
     ),
     (
         "weights",
         {"optimizer": 40, "momentum": 13},
         {},
-        "Moving the weights and the queue takes 36 % of each step (optimizer 27 %, momentum 9 %, "
-        "enqueue 1 %): a larger `batch_rows` than 64 does it less often.",
+        "Updating the weights and the queue takes 36 % of each step (optimizer 27 %, momentum 9 %, "
+        "enqueue 1 %): do it less often, with `batch_rows` above 64.",
     ),
     (
         "weights",
         {"optimizer": 53},
         {"facts": {"rows": 64}},
-        "Moving the weights and the queue takes 37 % of each step (optimizer 35 %, momentum 1 %, "
-        "enqueue 1 %): the dataset fits in one batch already, so only a smaller `encoder.name` "
+        "Updating the weights and the queue takes 37 % of each step (optimizer 35 %, momentum 1 %, "
+        "enqueue 1 %): the dataset already fits in one batch, so only a smaller `encoder.name` "
         "would help.",
     ),
     (
         "other",
         {"other": 51},
         {},
-        "What lies between the parts of a step takes 34 % of each step: a larger `batch_rows` than "
-        "64 does it less often.",
+        "Unmeasured work between the phases takes 34 % of each step: do it less often, with "
+        "`batch_rows` above 64.",
     ),
     (
         "network",
         {},
         {},
         "The network takes 68 % of each step (query 22 %, key 14 %, backward 32 %): train on a "
-        "GPU, or take smaller images, with `views.side_px` below 32, or choose a smaller "
+        "GPU, or use smaller images, with `views.side_px` below 32, or use a smaller "
         "`encoder.name` than resnet18.",
     ),
     (
         "network",
         {},
         {"spec": {"encoder": {"name": "small"}, "precision": "fp32"}},
-        "The network takes 68 % of each step (query 22 %, key 14 %, backward 32 %): leave "
-        "`precision` out, so that bfloat16 is used where it is fast, or train on a GPU, or take "
+        "The network takes 68 % of each step (query 22 %, key 14 %, backward 32 %): omit "
+        "`precision`, so that bfloat16 is used where it is fast, or train on a GPU, or use "
         "smaller images, with `views.side_px` below 32.",
     ),
     (
@@ -212,14 +212,14 @@ SENTENCES: list[tuple[str, dict[Phase, float], Words, str]] = [
         {},
         {"device": "cuda"},
         "The network takes 68 % of each step (query 22 %, key 14 %, backward 32 %): use the GPU "
-        "better, with a larger `batch_rows` than 64.",
+        "better, with `batch_rows` above 64.",
     ),
     (
         "network",
         {},
         {"device": "cuda", "spec": {"batch_rows": 512}},
-        "The network takes 68 % of each step (query 22 %, key 14 %, backward 32 %): take smaller "
-        "images, with `views.side_px` below 32, or choose a smaller `encoder.name` than resnet18.",
+        "The network takes 68 % of each step (query 22 %, key 14 %, backward 32 %): use smaller "
+        "images, with `views.side_px` below 32, or use a smaller `encoder.name` than resnet18.",
     ),
 ]
 

@@ -32,7 +32,7 @@ KINDS_HINT = (
 IDX_NAME = re.compile(r".*idx[134]-ubyte(\.gz)?$")
 
 
-OTHER_IDX = "one idx file of images is read, that of training; add this one as another dataset"
+OTHER_IDX = "only the idx file of training images is read; add this one as another dataset"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +54,17 @@ def open_source(path: Path, limits: Limits, asked: Asked) -> Iterator[Source]:
         try:
             kind = _kind(path, limits, asked.follow.roots)
             if asked.format not in ("auto", kind):
-                detail = f"{path.name} was announced as {asked.format}, but its content is {kind}."
-                raise DataError(detail, hint="Announce the format 'auto', or send the right file.")
+                detail = f"{path.name} was declared as {asked.format}, but its content is {kind}."
+                raise DataError(detail, hint="Use the format 'auto', or send the right file.")
             source = stack.enter_context(_opened(path, kind, limits, asked))
         except FileNotFoundError as error:
-            raise DatasetMissing(f"{error.filename} is not there.") from error
+            raise DatasetMissing(f"{error.filename} does not exist.") from error
         except PermissionError as error:
-            hint = "Let the worker's user read it, then add the dataset again."
+            hint = "Make it readable for the worker's user, then add the dataset again."
             if error.errno == errno.EPERM:
-                hint = "Name the folder that it lies in now, below one of MOCO_ALLOWED_ROOTS."
+                hint = "Use its current folder, inside a folder listed in MOCO_ALLOWED_ROOTS."
             raise DataError(
-                f"{error.filename} may not be read: {error.strerror}.", hint=hint
+                f"{error.filename} cannot be read: {error.strerror}.", hint=hint
             ) from error
         yield source
 
@@ -121,10 +121,10 @@ def _kind(path: Path, limits: Limits, roots: tuple[Path, ...]) -> str:
     if looks_like_tar(block) or (not block.strip(b"\0") and len(block) == BLOCK_BYTES):
         return "tar"
     if kind := format_of(first):
-        detail = f"{path.name} is no dataset: it is one {kind} image."
+        detail = f"{path.name} is a single {kind} image, not a dataset."
         raise DataError(detail, hint="Send a folder or an archive of many images.")
     what = f"the content is {words_for(first)}" if block else "it is empty"
-    raise DataError(f"{path.name} is no dataset: {what}.", hint=KINDS_HINT)
+    raise DataError(f"Unrecognized format of {path.name}: {what}.", hint=KINDS_HINT)
 
 
 def _idx_images(listing: Listing) -> str | None:
@@ -148,7 +148,7 @@ def _idx_inside(listing: Listing, images: str, limits: Limits) -> Source:
         if isinstance(entry, BadFile) or entry.size_bytes > limits.entry_bytes:
             raise DataError(
                 f"{entry.name} is damaged, or larger than file_bytes_max, {limits.entry_bytes}.",
-                hint="Raise file_bytes_max, or send the file by itself.",
+                hint="Raise file_bytes_max, or send the file on its own.",
             )
         try:
             raw = io.BytesIO(entry.load())

@@ -19,7 +19,7 @@ LOOP = "it is a link to a folder that it lies in"
 BROKEN = "it is a link that leads nowhere"
 SPECIAL = "it is a device or a pipe"
 DEPTH_MAX = 100
-FOLDER_HINT = "Let the worker's user read it, then add the dataset again."
+FOLDER_HINT = "Make it readable for the worker's user, then add the dataset again."
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,18 +17,18 @@ class KnnSpec(Record):
     """
 
     name: Literal["knn"] = "knn"
-    """Which evaluator."""
+    """Evaluator name."""
     k: Annotated[int, Field(ge=1, le=10_000)] | None = None
-    """Neighbors that vote. Left out: a tenth of the smallest class in the bank, from 5 to 200."""
+    """Number of neighbors. Default: a tenth of the smallest class in the bank, from 5 to 200."""
     temperature: Annotated[float, Field(gt=0.0, le=10.0)] = 0.1
-    """A neighbour's vote weighs exp(similarity / temperature)."""
+    """A neighbor's vote has weight exp(similarity / temperature)."""
     feature: Literal["projection", "backbone"] = "backbone"
-    """The encoder's own feature, which is what you download, or the embedding after the head."""
+    """Encoder output, which you download, or the embedding after the projection head."""
     every_epochs: Annotated[int, Field(ge=1, le=10_000)] = 1
-    """Evaluate after each so many epochs, and always after the last."""
+    """Epochs between evaluations; the last epoch is always evaluated."""
     bank_rows: Annotated[int, Field(ge=1, le=2_000_000)] = 50_000
-    """At most so many labelled rows of the dataset form the bank."""
+    """Maximum number of labeled images in the bank."""
     test_rows: Annotated[int, Field(ge=1, le=2_000_000)] = 10_000
-    """At most so many labelled rows are classified."""
+    """Maximum number of labeled images to classify."""
     baselines: bool | None = None
-    """Classify once with raw input, the untrained encoder and the majority class. Left out: yes."""
+    """Also evaluate raw input, the untrained encoder and the majority class once. Default: yes."""

@@ -28,7 +28,7 @@ class ProbeSpec(Record):
     image: str | None = None
     """An image file to find neighbours of, as a path that the worker can read."""
     k: Annotated[int, Field(ge=1, le=50)] = 10
-    """Neighbours of each."""
+    """Number of neighbors per query."""
     rows_max: Annotated[int, Field(ge=1)] = 20_000
     """Of a larger dataset so many rows are searched, always the same."""
     features_max_s: Annotated[float, Field(gt=0.0)] = 30.0

@@ -12,25 +12,25 @@ READ_QUICKLY = 4096
 def _queue(spec: JobSpec, facts: DatasetFacts) -> Choice:
     high = 4096 if is_small(spec) else 65_536
     rows = power_of_two_at_most(facts.rows / 4, low=2, high=high)
-    return rows, f"a quarter of {facts.rows} rows keeps a row's own key rare; at most {high}"
+    return rows, f"1/4 of {facts.rows} images, so that an image's own keys are rare; at most {high}"
 
 
 def _momentum(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if _queue_rows(spec) <= 4096:
-        return 0.99, "a short NegativeQueue is renewed quickly, so the key encoder may move faster"
-    return 0.999, "the value of the papers for a long NegativeQueue"
+        return 0.99, "Short queues refresh quickly, so a lower momentum works"
+    return 0.999, "the papers' value for long queues"
 
 
 def _temperature(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if is_small(spec):
         return 0.1, "the authors' value for CIFAR-10"
-    return 0.2, "the value of version 2"
+    return 0.2, "the value of MoCo v2"
 
 
 def _head(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if is_small(spec):
         return "linear", "the authors' choice for CIFAR-10"
-    return "mlp", "version 2"
+    return "mlp", "MoCo v2"
 
 
 def _signals(spec: JobSpec, facts: DatasetFacts) -> Choice:
@@ -38,8 +38,8 @@ def _signals(spec: JobSpec, facts: DatasetFacts) -> Choice:
     for_points, for_negatives = steps_of(spec, facts) // POINTS, _queue_rows(spec) // READ_QUICKLY
     every_steps = max(1, min(50, max(for_points, for_negatives)))
     if for_negatives > for_points and every_steps > 1:
-        return every_steps, "so many negatives take long to read"
-    return every_steps, f"about {POINTS} points on a curve, at most 50 steps apart"
+        return every_steps, "reading this many negatives takes long"
+    return every_steps, f"about {POINTS} points per curve, at most 50 steps apart"
 
 
 def moco_of(spec: JobSpec) -> MoCoSpec:

@@ -12,27 +12,33 @@ class MoCoSpec(Record):
     """Momentum Contrast with a queue of negatives (arXiv:1911.05722, arXiv:2003.04297)."""
 
     name: Literal["moco"] = "moco"
-    """Which method."""
+    """Method name."""
     queue_rows: Annotated[int, Field(ge=1, le=2**20)] | None = None
-    """Negatives kept, K, in rows. The batch need not divide it. Left out: from the rows."""
+    """Queue length K: number of negatives, not necessarily a multiple of the batch size. Default:
+    chosen from the dataset size.
+    """
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
-    """m of the key encoder, theta_k <- m theta_k + (1 - m) theta_q. Left out: from K."""
+    """Momentum m of the key encoder, theta_k <- m theta_k + (1 - m) theta_q. Default: chosen from
+    K.
+    """
     temperature: Annotated[float, Field(gt=0.0, le=10.0)] | None = None
-    """T of InfoNCE, unitless. Left out: from the image side."""
+    """Temperature T of InfoNCE. Default: chosen from the image size."""
     dim: Annotated[int, Field(ge=2, le=4096)] = 128
-    """Width of the query and key embeddings."""
+    """Embedding dimension."""
     head: Literal["linear", "mlp"] | None = None
-    """`linear` is version 1; `mlp` (features-ReLU-dim) is version 2. Left out: from the side."""
+    """Projection head: `linear` (MoCo v1) or `mlp` (features-ReLU-dim, MoCo v2). Default: chosen
+    from the image size.
+    """
     symmetric: bool = False
-    """Use each view once as query and once as key, and add both losses."""
+    """Symmetric loss: use each view once as query and once as key."""
     bn: Literal["split", "plain"] = "split"
-    """`split` computes batch norm in groups, which stops the batch from leaking the answer."""
+    """`split` computes batch norm in groups, so that batch statistics do not leak the answer."""
     bn_splits: Annotated[int, Field(ge=1, le=64)] = 8
-    """Groups of a split batch norm. A batch that they do not divide uses fewer."""
+    """Number of groups for split batch norm. A batch size that is not a multiple uses fewer."""
     mask_own_keys: bool = True
-    """Leave a row's own older keys out of its negatives."""
+    """Exclude an image's own older keys from its negatives."""
     negatives_start: Literal["random", "empty"] = "random"
-    """`random` is the paper's: K unit vectors. `empty` counts only keys that were pushed."""
+    """`random` starts with K random unit vectors, as in the paper; `empty` uses only real keys."""
 
     @property
     def batch_norm_groups(self) -> int:
@@ -44,17 +50,17 @@ TITLE = "Momentum Contrast"
 """Name in texts."""
 SIGNALS = {
     "negatives_fill_ratio": Signal(
-        "ratio", "share of the NegativeQueue that real keys fill", "queue_filled_ratio"
+        "ratio", "share of real keys in the queue", "queue_filled_ratio"
     ),
     "oldest_key_age_steps": Signal(
-        "steps", "age of the oldest key among the negatives", "queue_oldest_key_age_steps"
+        "steps", "age of the oldest negative, in steps", "queue_oldest_key_age_steps"
     ),
     "queue_dataset_ratio": Signal(
-        "ratio", "K / N; above 1 rows meet their own old keys", "queue_dataset_ratio"
+        "ratio", "K / N; above 1, images meet their own old keys", "queue_dataset_ratio"
     ),
     "key_encoder_distance_ratio": Signal(
         "ratio",
-        "|theta_q - theta_k| / |theta_q|: how far the key encoder lags",
+        "lag of the key encoder, |theta_q - theta_k| / |theta_q|",
         "key_encoder_distance_ratio",
     ),
 }
@@ -65,7 +71,5 @@ SETTINGS = {
     "temperature": "temperature",
 }
 """Metric of a setting -> its field."""
-ADVICE = {
-    "loss": "a shorter queue, with `method.queue_rows` below {queue_rows}, makes every step shorter"
-}
+ADVICE = {"loss": "use a shorter queue, with `method.queue_rows` below {queue_rows}"}
 """Phase of a step -> what makes it shorter, with the method's settings in braces."""

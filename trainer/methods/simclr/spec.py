@@ -12,7 +12,7 @@ class SimCLRSpec(Record):
     """Contrast within the batch, without a queue or a key encoder (arXiv:2002.05709)."""
 
     name: Literal["simclr"] = "simclr"
-    """Which method."""
+    """Method name."""
     temperature: Annotated[float, Field(gt=0.0, le=10.0)] | None = None
     """T of NT-Xent, unitless. Left out: from the image side."""
     dim: Annotated[int, Field(ge=2, le=4096)] = 128
@@ -32,5 +32,5 @@ SIGNALS: dict[str, Signal] = {}
 """Signals beside the common ones."""
 SETTINGS = {"temperature": "temperature"}
 """Metric of a setting -> its field."""
-ADVICE = {"loss": "a smaller `batch_rows` makes every step shorter, with fewer negatives"}
+ADVICE = {"loss": "use a smaller `batch_rows`, which also means fewer negatives"}
 """Phase of a step -> what makes it shorter, with the method's settings in braces."""

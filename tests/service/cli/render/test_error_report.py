@@ -54,7 +54,7 @@ def test_every_error_has_its_code_and_no_trace(
 
 def test_a_problem_is_told_with_its_fields_and_a_next_step() -> None:
     body = {
-        "title": "The request is not valid",
+        "title": "Invalid request",
         "detail": "1 field",
         "hint": "Mend it.",
         "errors": [{"pointer": "/optim/lr", "detail": "must be above 0"}],

@@ -65,7 +65,7 @@ def test_something_else_answers(status: int, code: Exit) -> None:
 
 def test_the_field_that_was_meant() -> None:
     def hint(*pointers: str, path: str = "/v1/jobs") -> str:
-        errors = [{"pointer": pointer, "detail": "There is no such field."} for pointer in pointers]
+        errors = [{"pointer": pointer, "detail": "Unknown field."} for pointer in pointers]
         body = {"title": "t", "code": "invalid", "instance": path, "errors": errors}
         return problem_text.hint_of(api_error(422, body).problem)
 

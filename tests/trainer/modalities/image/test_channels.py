@@ -46,7 +46,7 @@ def test_colour_is_off_without_colours(channels: int) -> None:
 def test_stated_colour_is_refused_where_there_is_none(name: str) -> None:
     facts = facts_of(channels=1, mean=(0.5,), std=(0.2,))
     views = ViewsSpec.model_validate({name: 0.1})
-    with pytest.raises(SpecError, match="set it to 0 or leave it out") as refused:
+    with pytest.raises(SpecError, match="set it to 0 or omit it") as refused:
         resolve(JobSpec(dataset="x", views=views), facts)
     assert refused.value.field == f"views.{name}"
     none = JobSpec(dataset="x", views=ViewsSpec.model_validate({name: 0.0}))

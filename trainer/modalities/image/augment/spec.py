@@ -20,12 +20,12 @@ class Moments(Record):
     """Constants of a normalization, one for each channel, for values in [0, 1]."""
 
     mean: Channels
-    """Subtracted."""
+    """Value to subtract."""
     std: Annotated[
         tuple[Annotated[float, Field(gt=0.0)], ...],
         Field(strict=False, min_length=1, max_length=16),
     ]
-    """Divided by, after the mean is subtracted."""
+    """Value to divide by, after subtracting the mean."""
 
     @model_validator(mode="after")
     def _are_alike(self) -> "Moments":
@@ -48,20 +48,22 @@ Window = Annotated[str, Field(min_length=3, max_length=64), AfterValidator(_two_
 
 
 class ViewsSpec(Record):
-    """Random crop, flip, colour jitter, grey, blur and solarize, drawn for each row and view."""
+    """Random crop, flip, color jitter, grayscale, blur and solarize, drawn per image and view."""
 
     side_px: Annotated[int, Field(ge=8, le=512)] | None = None
-    """Height and width of a view. Left out: from the dataset."""
+    """Height and width of a view. Default: chosen from the dataset."""
     window: Window = DATASET
-    """Values of the source that are seen as black and as white, such as `860:1260`."""
+    """Source values mapped to black and white, such as `860:1260`."""
     crop_scale: Pair | None = None
-    """Smallest and largest area of the crop, as a share of the image. Left out: from the side."""
+    """Minimum and maximum area of the crop, as a share of the image. Default: chosen from the image
+    size.
+    """
     crop_ratio: Pair = (0.75, 4 / 3)
-    """Smallest and largest width / height of the crop."""
+    """Minimum and maximum aspect ratio of the crop (width / height)."""
     flip_p: Probability = 0.5
-    """Chance of a mirrored view."""
+    """Probability of a horizontal flip."""
     jitter_p: Probability = 0.8
-    """Chance that colours are jittered (version 1 jitters always)."""
+    """Probability of color jitter (MoCo v1: always)."""
     brightness: Strength = 0.4
     """Factor drawn from [max(0, 1 - x), 1 + x]."""
     contrast: Strength = 0.4
@@ -69,22 +71,22 @@ class ViewsSpec(Record):
     saturation: Strength = 0.4
     """Factor drawn from [max(0, 1 - x), 1 + x]."""
     hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
-    """Shift drawn from [-x, x], in turns of the colour circle."""
+    """Hue shift drawn from [-x, x], as a fraction of the color circle."""
     grey_p: Probability = 0.2
-    """Chance of a view without colour."""
+    """Probability of grayscale."""
     grey_first: bool = False
-    """Grey before jitter, as version 1 has it."""
+    """Apply grayscale before jitter, as in MoCo v1."""
     blur_p: Probability | None = None
-    """Chance of a Gaussian blur. Left out: from the side."""
+    """Probability of a Gaussian blur. Default: chosen from the image size."""
     blur_sigma_px: Pair = (0.1, 2.0)
-    """Smallest and largest sigma of the blur."""
+    """Minimum and maximum sigma of the blur."""
     solarize_p: Probability = 0.0
-    """Chance that pixels above one half are inverted."""
+    """Probability of inverting pixels above one half (solarize)."""
     normalize: Literal["dataset", "imagenet"] | Moments = "dataset"
-    """Mean and std of a view's channels: the dataset's own, ImageNet's, or stated ones."""
+    """Mean and std per channel: the dataset's own, ImageNet's, or given values."""
     evaluation_crop: EvaluationCrop | None = None
     """Without augmentation, shrink the shorter side and then cut the middle, as torchvision and
-    timm do (`resize`), or cut the middle first, as earlier versions did. Left out: resize."""
+    timm do (`resize`), or cut the middle first, as earlier versions did. Default: resize."""
 
     @model_validator(mode="after")
     def _pairs_rise(self) -> "ViewsSpec":

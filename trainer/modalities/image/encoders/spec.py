@@ -10,13 +10,13 @@ EncoderName = Literal["small", "resnet18", "resnet34", "resnet50"]
 
 
 class EncoderSpec(Record):
-    """The network that is trained and downloaded."""
+    """The network to train and download."""
 
     name: EncoderName = "resnet18"
     """`small` trains in minutes on two cores; the ResNets have torchvision's keys."""
     channels: Annotated[int, Field(ge=1, le=16)] | None = None
-    """Of the images, which the first layer takes. Left out: those of the dataset."""
+    """Input channels. Default: those of the dataset."""
     stem: Literal["auto", "cifar", "imagenet"] = "auto"
-    """First layer of a ResNet: `cifar` is 3x3 stride 1 without pooling; auto takes it to 64 px."""
+    """First layer of a ResNet: `cifar` is 3x3, stride 1, no pooling; `auto` uses it up to 64 px."""
     stem_init: Literal["kaiming", "torch"] = "kaiming"
-    """Initial weights of a `cifar` stem: like the other convolutions, or torch's default."""
+    """Initialization of a `cifar` stem: like the other convolutions, or torch's default."""

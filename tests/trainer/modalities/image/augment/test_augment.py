@@ -34,7 +34,7 @@ STEPS: dict[str, dict[str, object]] = {
     "wide blur": {"blur_p": 1.0, "blur_sigma_px": (5.0, 20.0)},
     "solarize": {"solarize_p": 0.5},
     "version 1": {"jitter_p": 1.0, "hue": 0.4, "grey_p": 0.2, "grey_first": True, "flip_p": 0.5},
-    "version 2": {"flip_p": 0.5, "jitter_p": 0.8, "grey_p": 0.2, "blur_p": 0.5},
+    "MoCo v2": {"flip_p": 0.5, "jitter_p": 0.8, "grey_p": 0.2, "blur_p": 0.5},
     "all": {"flip_p": 0.5, "jitter_p": 0.8, "grey_p": 0.3, "blur_p": 0.5, "solarize_p": 0.5},
 }
 
