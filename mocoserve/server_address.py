@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from mocoserve.user_config import Config, ConfigError, Found, load, user_file
+from mocoserve.user_config import Config, ConfigError, SettingValue, load, user_file
 
 
 class NoServer(ConfigError):
@@ -25,8 +25,8 @@ class Address(NamedTuple):
 class Located(NamedTuple):
     """The same with what is unknown as None, and who says so."""
 
-    url: Found
-    key: Found
+    url: SettingValue
+    key: SettingValue
 
 
 def find(
@@ -64,18 +64,18 @@ def locate(config: Config, *, url: str | None, key: str | None, data_dir: Path) 
     server = read_server(data_dir).get("url")
     at = config.find("url", flag=url)
     if at.value is None and isinstance(server, str):
-        at = Found(server, str(data_dir / "server.json"))
+        at = SettingValue(server, str(data_dir / "server.json"))
     given = config.find("api_key", flag=key)
     foreign = _is_of_project(config, at, data_dir)
     if given.value is not None and not (foreign and given.origin == str(config.user.path)):
         return Located(at, given)
     if (named := config.user.keys.get(str(at.value).rstrip("/"))) is not None:
-        return Located(at, Found(named, f"{config.user.path}, [keys]"))
+        return Located(at, SettingValue(named, f"{config.user.path}, [keys]"))
     own = _key_in(data_dir) if not foreign or at.value == server else None
-    return Located(at, Found(own, str(data_dir / "api.key") if own else "default"))
+    return Located(at, SettingValue(own, str(data_dir / "api.key") if own else "default"))
 
 
-def _is_of_project(config: Config, url: Found, data_dir: Path) -> bool:
+def _is_of_project(config: Config, url: SettingValue, data_dir: Path) -> bool:
     """Whether only the project's file leads to this server, by name or by its data folder."""
     path = str(config.project.path)
     folder = config.find("data_dir")
@@ -99,7 +99,7 @@ def _key_in(data_dir: Path) -> str | None:
         return None
 
 
-def _no_key(config: Config, url: Found, data_dir: Path) -> NoKey:
+def _no_key(config: Config, url: SettingValue, data_dir: Path) -> NoKey:
     path = data_dir / "api.key"
     detail = f"{path} does not exist, and neither --key nor MOCO_API_KEY is set."
     if url.origin == str(config.project.path):

@@ -76,8 +76,8 @@ BY_NAME = {setting.name: setting for setting in SETTINGS}
 Value = str | int | Path | None
 
 
-class Found(NamedTuple):
-    """A value, and who says so."""
+class SettingValue(NamedTuple):
+    """Value of a setting with its origin."""
 
     value: Value
     origin: str
@@ -102,21 +102,21 @@ class Config:
     project: Layer
     user: Layer
 
-    def find(self, name: str, *, flag: Value = None) -> Found:
+    def find(self, name: str, *, flag: Value = None) -> SettingValue:
         """The value that counts, and its origin. Raises BadConfig for a flag that is no value."""
         setting = BY_NAME[name]
         if isinstance(flag, str):
             flag = _checked(setting, flag, where="this command", key=setting.flag, base=None)
         if flag is not None:
-            return Found(flag, setting.flag)
+            return SettingValue(flag, setting.flag)
         if (value := self.environment.get(name)) is not None:
-            return Found(value, setting.env)
+            return SettingValue(value, setting.env)
         for layer in (self.project, self.user):
             if (value := layer.values.get(name)) is not None:
-                return Found(value, str(layer.path))
+                return SettingValue(value, str(layer.path))
         if name == "data_dir":
-            return Found(default_data_dir(), "default")
-        return Found(setting.default, "default")
+            return SettingValue(default_data_dir(), "default")
+        return SettingValue(setting.default, "default")
 
     @property
     def data_dir(self) -> Path:

@@ -6,7 +6,15 @@ from typing import Annotated, Any
 import typer
 
 from mocoserve.server_address import locate
-from mocoserve.user_config import PROJECT_FILE, SETTINGS, Config, Found, Setting, load, user_file
+from mocoserve.user_config import (
+    PROJECT_FILE,
+    SETTINGS,
+    Config,
+    Setting,
+    SettingValue,
+    load,
+    user_file,
+)
 from service.cli.context import Context, guarded
 from service.cli.exit_codes import Exit
 
@@ -68,7 +76,7 @@ def path(*, json: Json = False) -> None:
     raise typer.Exit(guarded(work, as_json=json))
 
 
-def _found(config: Config, setting: Setting, data_dir: Path, flags: dict[str, Any]) -> Found:
+def _found(config: Config, setting: Setting, data_dir: Path, flags: dict[str, Any]) -> SettingValue:
     located = locate(config, url=flags["url"], key=flags["api_key"], data_dir=data_dir)
     if setting.name == "url":
         return located.url
@@ -77,7 +85,7 @@ def _found(config: Config, setting: Setting, data_dir: Path, flags: dict[str, An
     return config.find(setting.name, flag=flags.get(setting.name))
 
 
-def _row(setting: Setting, found: Found) -> dict[str, Any]:
+def _row(setting: Setting, found: SettingValue) -> dict[str, Any]:
     value = found.value
     if setting.secret and value is not None:
         value = masked(str(value))
