@@ -32,7 +32,7 @@ class _PendingSpec:
 
 
 class SubmitBatcher:
-    """One batch at a time, in a thread of its own. To be called from one event loop."""
+    """Submits one batch at a time, in its own thread. To be called from one event loop."""
 
     def __init__(self, journal: JournaledStore) -> None:
         self._journal = journal
@@ -47,11 +47,11 @@ class SubmitBatcher:
         Raises what `plan` and `JournaledStore.submit` raise.
         """
         loop = asyncio.get_running_loop()
-        asked = _PendingSpec(spec, key, loop.create_future())
-        self._waiting.append(asked)
+        pending = _PendingSpec(spec, key, loop.create_future())
+        self._waiting.append(pending)
         if self._at_work is None:
             self._at_work = loop.create_task(self._work())
-        return await asked.outcome
+        return await pending.outcome
 
     def close(self) -> None:
         """Wait for the batch that is being written."""
@@ -70,11 +70,13 @@ class SubmitBatcher:
             away = next(
                 (outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)), None
             )
-            if away is not None:  # who came meanwhile would only wait as long for the same
+            if (
+                away is not None
+            ):  # requests that came meanwhile would wait as long for the same error
                 late = self._take(len(self._waiting))
                 batch, outcomes = [*batch, *late], [*outcomes, *[away] * len(late)]
-            for asked, outcome in zip(batch, outcomes, strict=True):
-                _tell(asked.outcome, outcome)
+            for pending, outcome in zip(batch, outcomes, strict=True):
+                _tell(pending.outcome, outcome)
         self._at_work = None
 
     def _take(self, count: int) -> list[_PendingSpec]:
@@ -83,25 +85,26 @@ class SubmitBatcher:
 
     def _outcomes(self, batch: Sequence[_PendingSpec]) -> list[Submitted | Exception]:
         """Submit a batch, in the thread. Raises StoreUnavailable before anything is written."""
-        found = self._journal.store.datasets.find(
-            name for one in batch for name in names_in(one.spec)
-        )
-        planned = [_planned(one, found) for one in batch]
-        good = [one for one in planned if isinstance(one, Submission)]
+        names = (name for pending in batch for name in names_in(pending.spec))
+        datasets = self._journal.store.datasets.find(names)
+        planned = [_planned(pending, datasets) for pending in batch]
+        good = [entry for entry in planned if isinstance(entry, Submission)]
         done = iter(self._journal.submit_all(good, each=self._syncs.map))
-        return [next(done) if isinstance(one, Submission) else one for one in planned]
+        return [next(done) if isinstance(entry, Submission) else entry for entry in planned]
 
 
-def _planned(asked: _PendingSpec, datasets: Mapping[str, DatasetRecord]) -> Submission | Exception:
+def _planned(
+    pending: _PendingSpec, datasets: Mapping[str, DatasetRecord]
+) -> Submission | Exception:
     """Plan one submission. Return an exception, so one bad spec does not fail the batch."""
     try:
-        planned = plan(asked.spec, datasets)
+        planned = plan(pending.spec, datasets)
         job_id = new_id("job")
         return Submission(
             new=planned.job(job_id),
             job_id=job_id,
-            idempotency_key=asked.key,
-            fingerprint=planned.fingerprint() if asked.key else "",
+            idempotency_key=pending.key,
+            fingerprint=planned.fingerprint() if pending.key else "",
         )
     except Exception as error:
         return error

@@ -106,7 +106,7 @@ class JournaledStore:
 
     def _write(self, pending: Sequence["_PendingSubmit"], each: writer.Each) -> None:
         """Write the ledger entries, before Redis is called."""
-        firsts = [(submit.folder, _line(submit.asked)) for submit in pending]
+        firsts = [(submit.folder, _line(submit.submission)) for submit in pending]
         for submit, begun in zip(pending, writer.begin_all(firsts, each=each), strict=True):
             if isinstance(begun, OSError):
                 submit.outcome = begun
@@ -117,7 +117,7 @@ class JournaledStore:
         """Submit to Redis what is in the ledgers."""
         answers: list[Submitted | StoreError]
         try:
-            answers = self.store.jobs.submit_all([submit.asked for submit in pending])
+            answers = self.store.jobs.submit_all([submit.submission for submit in pending])
         except StoreUnavailable as error:
             answers = [error] * len(pending)
         for submit, answer in zip(pending, answers, strict=True):
@@ -126,7 +126,7 @@ class JournaledStore:
                 if isinstance(answer, Submitted):
                     reach("api.post_submit")
                 if submit.made_no_job(answer):
-                    self._retract(submit.folder, submit.asked.job_id, is_mine=submit.is_mine)
+                    self._retract(submit.folder, submit.submission.job_id, is_mine=submit.is_mine)
 
     def control(self, id: str, verb: Verb) -> JobRecord:
         """Cancel, pause or resume a job. Raises NotFound, WrongState."""
@@ -256,7 +256,7 @@ class JournaledStore:
 class _PendingSubmit:
     """A submission in progress. `with pending:` turns an OSError inside into its outcome."""
 
-    asked: Submission
+    submission: Submission
     folder: Path
     is_mine: bool = False
     """True if this submission made the folder."""
@@ -275,7 +275,7 @@ class _PendingSubmit:
     def made_no_job(self, answer: Submitted | Exception) -> bool:
         """Return whether Redis certainly made no job of it."""
         if isinstance(answer, Submitted):
-            return answer.job_id != self.asked.job_id
+            return answer.job_id != self.submission.job_id
         return isinstance(answer, IdempotencyConflict | NotFound | WrongState)
 
 
@@ -284,14 +284,14 @@ def _open(pending: Sequence[_PendingSubmit]) -> list[_PendingSubmit]:
     return [submit for submit in pending if submit.outcome is None]
 
 
-def _line(asked: Submission) -> JobSubmitted:
-    new = asked.new
+def _line(submission: Submission) -> JobSubmitted:
+    new = submission.new
     return JobSubmitted(
         **{name: getattr(new, name) for name in NewJob.__slots__},
-        job_id=asked.job_id,
-        idem_key=asked.idempotency_key or "",
-        fingerprint=asked.fingerprint,
-        created_at_s=asked.created_at_s,
+        job_id=submission.job_id,
+        idem_key=submission.idempotency_key or "",
+        fingerprint=submission.fingerprint,
+        created_at_s=submission.created_at_s,
     )
 
 

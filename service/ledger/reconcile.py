@@ -2,7 +2,7 @@
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from service.ledger.datasets import finish_dataset_deletions, old_life, restore_
 from service.ledger.deletions import settle_deletions, with_deletions
 from service.ledger.entries import Deleted
 from service.ledger.journaled_store import DELETED, drop
-from service.ledger.reader import folder_names, read_folders
+from service.ledger.reader import Folder, folder_names, read_folders
 from service.ledger.replay import JobLedger, superseded
 from service.store.chunking import batches
 from service.store.rebuild import OldJob, Restored
@@ -49,40 +49,38 @@ def reconcile(store: Store, data_dir: Path, *, whole: bool = True) -> Report:
     """
     began_s = time.monotonic()
     _sweep(data_dir)
-    shelves = list(read_folders(data_dir, "datasets"))
+    dataset_folders = list(read_folders(data_dir, "datasets"))
     names = folder_names(data_dir, "jobs")
     deleted = settle_deletions(store, data_dir, with_deletions(data_dir, names))
     if not whole:
         here = _present(store, names)
         names = [name for name in names if name not in here]
     folders = list(read_folders(data_dir, "jobs", names))
-    datasets = restore_datasets(store, data_dir, shelves)
-    prepared = [job for shelf in shelves for job in shelf.job_ledgers() if not job.deleted]
-    ingests = _missing(store, prepared)
-    trainings = [job for folder in folders for job in folder.job_ledgers() if not job.deleted]
-    missing = _missing(store, trainings)
-    gone = superseded(missing) | superseded(ingests)
+    datasets = restore_datasets(store, data_dir, dataset_folders)
+    ingests = _missing(store, _not_deleted(dataset_folders))
+    missing = _missing(store, _not_deleted(folders))
+    rejected = superseded(missing) | superseded(ingests)
     olds = [old_life(job, data_dir) for job in (*ingests, *missing)]
     olds.sort(key=lambda old: (old.created_at_s, old.id))
-    kept = [old for old in olds if old.id not in gone]
+    kept = [old for old in olds if old.id not in rejected]
     verdicts = _restore(store, kept)
     taken = [old for old, said in zip(kept, verdicts, strict=True) if said == "taken"]
     # A job that was attempted was accepted: it stays, and the other job keeps the key.
     verdicts += _restore(store, [replace(old, idem_key="") for old in taken if old.attempt])
-    gone |= {old.id for old in taken if not old.attempt}
-    mine = {job.submitted.job_id for job in missing}
-    for id in gone & mine:
+    rejected |= {old.id for old in taken if not old.attempt}
+    own = {job.submitted.job_id for job in missing}
+    for id in rejected & own:
         drop(data_dir / "jobs" / id)
     for job in ingests:
-        if job.submitted.job_id in gone:
+        if job.submitted.job_id in rejected:
             writer.append(data_dir / job.submitted.folder, _forgotten(job.submitted.job_id))
-    deleted += finish_dataset_deletions(store.rebuild.delete_dataset, data_dir, shelves)
+    deleted += finish_dataset_deletions(store.rebuild.delete_dataset, data_dir, dataset_folders)
     return Report(
         jobs=verdicts.count("made"),
         datasets=datasets,
         deleted=deleted,
-        dropped=len(gone & mine),
-        damaged=tuple(place for one in (*shelves, *folders) for place in one.damaged),
+        dropped=len(rejected & own),
+        damaged=tuple(line for folder in (*dataset_folders, *folders) for line in folder.damaged),
         elapsed_s=time.monotonic() - began_s,
     )
 
@@ -100,6 +98,10 @@ def _restore(store: Store, olds: Sequence[OldJob]) -> list[Restored]:
         verdicts += store.rebuild.jobs(batch)
         reach("reconcile.mid")
     return verdicts
+
+
+def _not_deleted(folders: Iterable[Folder]) -> list[JobLedger]:
+    return [job for folder in folders for job in folder.job_ledgers() if not job.deleted]
 
 
 def _missing(store: Store, ledgers: Sequence[JobLedger]) -> list[JobLedger]:

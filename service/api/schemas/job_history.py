@@ -1,4 +1,4 @@
-"""What the API says of a job beyond the job itself: lists, histories and files."""
+"""Schemas of lists, histories and files of jobs."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -12,7 +12,7 @@ from trainer.schema.events import DataWarning, FileRecord
 
 
 class Listing(BaseModel):
-    """What all lists have in common."""
+    """Base of all lists."""
 
     model_config = response_config()
 

@@ -1,4 +1,4 @@
-"""What the API says and hears beside the trainer's own words: the JSON of every body."""
+"""Schemas of jobs and datasets, and of the requests about them."""
 
 import json
 from collections.abc import Mapping
@@ -114,7 +114,7 @@ class StatusReason(BaseModel):
     message: str
     """Human-readable message."""
     hint: str
-    """What to do next."""
+    """Next step."""
 
     @classmethod
     def of(cls, record: JobRecord | DatasetRecord | WaitingReason) -> "StatusReason | None":
@@ -154,7 +154,7 @@ class Dataset(BaseModel):
     training.
     """
     status_reason: StatusReason | None
-    """Why it failed."""
+    """Reason why it failed."""
     size_bytes: int | None
     """Size of the content, if known."""
     received_bytes: int
@@ -253,7 +253,7 @@ class Progress(BaseModel):
     exact: bool | None = None
     """Whether the result will be bit-identical to that of an uninterrupted run."""
     differs: list[str] = Field(default_factory=list)
-    """What changed since the checkpoint, if not exact."""
+    """Differences from the run that wrote the checkpoint, if not exact."""
     precision: Literal["fp32", "bf16"] | None = None
     """Precision in use, also for `auto`."""
     profile: Profiled | None = None

@@ -1,4 +1,4 @@
-"""What the API hears and says of probes: which rows an encoder finds alike."""
+"""Schemas of probes, the searches for neighbours."""
 
 from typing import Annotated, Literal
 
@@ -70,7 +70,7 @@ class Neighbour(BaseModel):
     row: int
     """Row number in the dataset."""
     name: str
-    """Of its file."""
+    """Name of its file."""
     label: str | None
     """Folder name, if folders are classes."""
     similarity: float
@@ -85,7 +85,7 @@ class Probed(BaseModel):
     row: int | None
     """Row number in the dataset; null for an uploaded image."""
     name: str
-    """Of its file."""
+    """Name of its file."""
     label: str | None
     """Folder name, if folders are classes."""
     neighbours: list[Neighbour]

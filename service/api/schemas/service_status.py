@@ -1,4 +1,4 @@
-"""What the service says of itself: workers, queue, health, version and problems."""
+"""Schemas of workers, queue, health, version and problems."""
 
 from typing import Annotated, Any, Literal
 
@@ -172,7 +172,7 @@ class ProblemBody(BaseModel):
     code: str
     """Machine-readable code."""
     hint: str
-    """What to do next."""
+    """Next step."""
     request_id: str
     """Request id, also in the service log."""
     errors: list[FieldProblem] | None = None
