@@ -1,0 +1,148 @@
+"""A method is one folder and one member of a union: a fake one trains through the front door.
+
+The copy of `trainer/` that it runs in differs in the new folder and in `methods/registry.py` alone.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.tiny_pack import blobs, write_pack
+
+REPO = Path(__file__).resolve().parents[2]
+FOLDER = {
+    "__init__.py": "",
+    "spec.py": '''
+from typing import Literal
+from trainer.schema.base import Record
+from trainer.schema.signals import Signal
+
+class AlignSpec(Record):
+    name: Literal["align"] = "align"
+    weight: float | None = None
+
+    @property
+    def batch_norm_groups(self) -> int:
+        return 1
+
+TITLE = "Alignment"
+SIGNALS = {"alignment": Signal("1", "mean squared distance of two views", "alignment")}
+SETTINGS = {}
+ADVICE = {"loss": "nothing makes a loss of weight {weight} shorter"}
+''',
+    "defaults.py": '''
+RULES = (("method.weight", lambda spec, facts: (2.0, "twice is better")),)
+''',
+    "cost.py": '''
+from trainer.methods.cost import MethodCost
+
+def cost(spec, *, batch_rows):
+    return MethodCost(6, views_kept=2, towers=1, values=0.0)
+''',
+    "method.py": '''
+from torch import nn
+from trainer.methods.base import Embeddings, Method, StepOutput
+from trainer.nn.towers import Tower, feature_dim
+
+class Align(Method):
+    def __init__(self, spec, encoder, *, bf16):
+        super().__init__()
+        self.spec = spec
+        self.tower = Tower(encoder, nn.Linear(feature_dim(encoder), 8), bf16=bf16)
+
+    @property
+    def encoder(self):
+        return self.tower.encoder
+
+    def embed_views(self, batch, random_inputs):
+        first, second = (self.tower(view) for view in batch.views)
+        return Embeddings((first,), (second,))
+
+    def loss(self, embeddings, identities):
+        (first,), (second,) = embeddings
+        loss = self.spec.weight * (first - second).square().sum(1).mean()
+        return StepOutput(loss, first, second.detach(), identities, loss_terms=1)
+
+    def trainable_parameters(self):
+        return {f"tower.{name}": value for name, value in self.tower.named_parameters()}
+
+    def embed(self, view, *, feature):
+        return self.tower.features(view, feature=feature)
+
+    def signals(self, output, *, dataset_rows):
+        return {"loss": float(output.loss.detach()), "alignment": 1.0}
+
+def build(spec, encoder, *, bf16):
+    return Align(spec.method, encoder, bf16=bf16)
+''',
+}
+MEMBERS = (
+    (
+        "from trainer.methods.simclr.spec import SimCLRSpec\n",
+        "from trainer.methods.align.spec import AlignSpec\n"
+        "from trainer.methods.simclr.spec import SimCLRSpec\n",
+    ),
+    (
+        'Annotated[SimCLRSpec, Tag("simclr")]',
+        'Annotated[SimCLRSpec, Tag("simclr")] | Annotated[AlignSpec, Tag("align")]',
+    ),
+)
+TABLES = """
+import json
+from trainer.methods.registry import SIGNALS, method_names
+from service.observability.metrics import SIGNAL_METRICS
+print(json.dumps([list(method_names()), SIGNALS["alignment"].unit, SIGNAL_METRICS["alignment"]]))
+"""
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the packages with one method more."""
+    for package in ("trainer", "service", "mocoserve"):
+        hidden = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPO / package, tmp_path / "src" / package, ignore=hidden)
+    methods = tmp_path / "src" / "trainer" / "methods"
+    (methods / "align").mkdir()
+    for name, text in FOLDER.items():
+        (methods / "align" / name).write_text(text)
+    union = (methods / "registry.py").read_text()
+    for old, new in MEMBERS:
+        assert old in union
+        union = union.replace(old, new)
+    (methods / "registry.py").write_text(union)
+    return tmp_path / "src"
+
+
+def run(copy: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *words], cwd=copy, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_folder_and_a_member_are_a_method(copy: Path, tmp_path: Path) -> None:
+    images, labels = blobs(40, side_px=16, classes=2)
+    write_pack(tmp_path / "pack", images, labels, classes=("a", "b"))
+    spec = {"dataset": str(tmp_path / "pack"), "epochs": 2, "method": {"name": "align"}}
+    spec |= {"encoder": {"name": "small"}, "signals_every_steps": 1}
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    run(copy, "-m", "trainer", str(tmp_path / "spec.json"), "--out", str(tmp_path / "out"))
+
+    lines = [
+        json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()
+    ]
+    assert [line["alignment"] for line in lines if "loss" in line]
+    card = (tmp_path / "out/artifacts/README.md").read_text()
+    assert "by\nAlignment with mocoserve" in card
+    assert "twice is better" in card
+
+
+def test_its_tables_reach_metrics_and_api(copy: Path) -> None:
+    names, unit, metric = json.loads(run(copy, "-c", TABLES))
+    assert names == ["moco", "simclr", "align"]
+    assert (unit, metric) == ("1", "moco_train_alignment")
