@@ -137,6 +137,17 @@ def test_every_method_and_evaluator_is_a_folder_and_a_member() -> None:
     assert set(_members(EvaluatorSpec)) == _folders("evaluators")
 
 
+@pytest.mark.parametrize("shelf", ["methods", "evaluators", "modalities"])
+def test_the_members_of_a_shelf_never_import_one_another(shelf: str) -> None:
+    folders = {path.parent.name for path in (REPO / "trainer" / shelf).glob("*/__init__.py")}
+    assert folders
+    for folder in folders:
+        others = "|".join(folders - {folder}) or "(?!)"
+        imported = re.compile(rf"(from|import) trainer\.{shelf}\.({others})\b")
+        for path in (REPO / "trainer" / shelf / folder).rglob("*.py"):
+            assert not imported.search(path.read_text()), _name(path)
+
+
 def test_every_encoder_that_can_be_named_can_be_built() -> None:
     from trainer.modalities.image.encoders.resnet import DEPTHS
 

@@ -16,7 +16,7 @@ from tests.support.tiny_pack import blobs, write_pack
 REPO = Path(__file__).resolve().parents[2]
 FOLDER = {
     "__init__.py": "",
-    "spec.py": '''
+    "spec.py": """
 from typing import Literal
 from trainer.schema.base import Record
 from trainer.schema.signals import Signal
@@ -33,17 +33,17 @@ TITLE = "Alignment"
 SIGNALS = {"alignment": Signal("1", "mean squared distance of two views", "alignment")}
 SETTINGS = {}
 ADVICE = {"loss": "nothing makes a loss of weight {weight} shorter"}
-''',
-    "defaults.py": '''
+""",
+    "defaults.py": """
 RULES = (("method.weight", lambda spec, facts: (2.0, "twice is better")),)
-''',
-    "cost.py": '''
+""",
+    "cost.py": """
 from trainer.methods.cost import MethodCost
 
 def cost(spec, *, batch_rows):
     return MethodCost(6, views_kept=2, towers=1, values=0.0)
-''',
-    "method.py": '''
+""",
+    "method.py": """
 from torch import nn
 from trainer.methods.base import Embeddings, Method, StepOutput
 from trainer.nn.towers import Tower, feature_dim
@@ -78,7 +78,7 @@ class Align(Method):
 
 def build(spec, encoder, *, bf16):
     return Align(spec.method, encoder, bf16=bf16)
-''',
+""",
 }
 MEMBERS = (
     (
@@ -133,9 +133,7 @@ def test_a_folder_and_a_member_are_a_method(copy: Path, tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(json.dumps(spec))
     run(copy, "-m", "trainer", str(tmp_path / "spec.json"), "--out", str(tmp_path / "out"))
 
-    lines = [
-        json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()
-    ]
+    lines = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
     assert [line["alignment"] for line in lines if "loss" in line]
     card = (tmp_path / "out/artifacts/README.md").read_text()
     assert "by\nAlignment with mocoserve" in card

@@ -7,13 +7,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from trainer.modalities.image.augment.params import (
-    BRIGHTNESS,
-    CONTRAST,
-    HUE,
-    SATURATION,
-    ViewParams,
-)
+from trainer.accel.view_layout import BRIGHTNESS, CONTRAST, HUE, SATURATION
+from trainer.modalities.image.augment.params import ViewParams
 from trainer.modalities.image.augment.spec import ViewsSpec
 
 

@@ -16,10 +16,10 @@ from trainer.engine.batch_stream import Batches
 from trainer.engine.divergence import LossWatch
 from trainer.engine.profiler import Profiler
 from trainer.engine.signal_log import History
-from trainer.engine.signals import gradient_norm
 from trainer.engine.step import Stepping
 from trainer.evaluators.runner import Evaluation
 from trainer.exports.export import Export, publish
+from trainer.losses.embedding_signals import gradient_norm
 from trainer.methods.base import Method, StepOutput
 from trainer.modalities.image.augment.augment import Views
 from trainer.optim.schedule import Horizon, lr_at

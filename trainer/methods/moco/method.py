@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from trainer.engine import signals
+from trainer.losses import embedding_signals
 from trainer.losses.info_nce import info_nce
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.methods.moco.spec import MoCoSpec
@@ -164,9 +164,9 @@ class MoCo(Method):
         return {
             "loss": float(output.loss.detach()) / output.loss_terms,
             "chance_loss": math.log1p(negatives.counted()),
-            **signals.contrast(queries, output.keys, negatives.keys, hidden),
-            "embedding_std_ratio": signals.std_ratio(queries),
-            "embedding_effective_rank": signals.effective_rank(queries),
+            **embedding_signals.contrast(queries, output.keys, negatives.keys, hidden),
+            "embedding_std_ratio": embedding_signals.std_ratio(queries),
+            "embedding_effective_rank": embedding_signals.effective_rank(queries),
             "negatives_fill_ratio": int(negatives.fill) / negatives.capacity_rows,
             "oldest_key_age_steps": float(negatives.oldest_age_steps()),
             "queue_dataset_ratio": negatives.capacity_rows / dataset_rows,

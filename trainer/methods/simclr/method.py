@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from trainer.engine import signals
+from trainer.losses import embedding_signals
 from trainer.losses.nt_xent import nt_xent
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.methods.simclr.spec import SimCLRSpec
@@ -71,9 +71,9 @@ class SimCLR(Method):
         return {
             "loss": float(output.loss.detach()),
             "chance_loss": math.log(max(1, 2 * len(rows) - (2 if self.spec.decoupled else 1))),
-            **signals.contrast(queries, keys, torch.cat([queries, keys]), hidden),
-            "embedding_std_ratio": signals.std_ratio(queries),
-            "embedding_effective_rank": signals.effective_rank(queries),
+            **embedding_signals.contrast(queries, keys, torch.cat([queries, keys]), hidden),
+            "embedding_std_ratio": embedding_signals.std_ratio(queries),
+            "embedding_effective_rank": embedding_signals.effective_rank(queries),
         }
 
 

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.accel.cpu.jit import compiled_now, kernel
-from trainer.modalities.image.augment.color import LUMA
-from trainer.modalities.image.augment.params import BRIGHTNESS, CONTRAST, HUE, SATURATION
+from trainer.accel.view_layout import BRIGHTNESS, CONTRAST, HUE, LUMA, SATURATION
 
 Floats = NDArray[np.float32]
 RED, GREEN, BLUE = (np.float32(weight) for weight in LUMA)

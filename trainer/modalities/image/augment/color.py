@@ -10,8 +10,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-LUMA = (0.2989, 0.587, 0.114)
-"""Of ITU-R 601-2, with torchvision's digits."""
+from trainer.accel.view_layout import LUMA
 
 
 def luma(pixels: Tensor) -> Tensor:

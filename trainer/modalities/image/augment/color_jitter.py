@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainer.accel.view_layout import CONTRAST, HUE, SATURATION
 from trainer.modalities.image.augment import color
-from trainer.modalities.image.augment.params import CONTRAST, HUE, SATURATION, ViewParams
+from trainer.modalities.image.augment.params import ViewParams
 
 BEFORE, AFTER = (0, 1, 2), (1, 2, 3)
 """Places in the order that can come before hue, and after it."""

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.accel.ops import Accelerator, ViewForm, augment
-from trainer.modalities.image.augment.params import HUE, Box, ViewParams
+from trainer.accel.view_layout import HUE
+from trainer.modalities.image.augment.params import Box, ViewParams
 from trainer.modalities.image.batch import Canvas
 
 PIXELS_MIN = 100_000_000

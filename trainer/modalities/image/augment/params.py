@@ -12,7 +12,6 @@ from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.rng.philox import uniforms
 
 CROP_TRIES = 10
-BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 ORDERS = tuple(permutations(range(4)))
 """The 24 orders of colour jitter."""
 DRAWS = 2 * CROP_TRIES + 13

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from trainer.engine import signals
-from trainer.engine.signals import contrast, effective_rank, gradient_norm, std_ratio
+from trainer.losses import embedding_signals
+from trainer.losses.embedding_signals import contrast, effective_rank, gradient_norm, std_ratio
 from trainer.methods.registry import SIGNALS
 from trainer.nn.ema import distance_ratio, follow
 from trainer.nn.negative_mask import Hidden
@@ -43,7 +43,7 @@ def test_contrast_is_that_of_one_matrix_in_numpy(
     owners: list[int] | None, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some negatives at a time, with rows twice in the queue and slots that nobody sees."""
-    monkeypatch.setattr(signals, "CHUNK_KEYS", chunk)
+    monkeypatch.setattr(embedding_signals, "CHUNK_KEYS", chunk)
     generator = torch.Generator().manual_seed(0)
     queries, noise, bank = (
         F.normalize(torch.randn(rows, 4, generator=generator), dim=1) for rows in (5, 5, 30)
