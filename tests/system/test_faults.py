@@ -21,7 +21,7 @@ def starts(stack: Stack, job_id: str) -> list[int]:
 
 def test_a_killed_worker_leaves_nothing_and_another_goes_on(pair: Stack, golden: Golden) -> None:
     job_id = golden.submit(pair)
-    # A checkpoint is written while the training goes on: the step alone tells nothing of it.
+    # A checkpoint is written while the training continues: the step alone tells nothing of it.
     wait_until(lambda: pair.store.jobs.get(job_id).checkpoint_step >= 20, 60.0, "a checkpoint")
     owner = pair.owner(job_id)
     processes = family(owner.pid)

@@ -73,7 +73,7 @@ def test_a_killed_run_ends_in_the_same_files(
         assert cut.returncode == code, errors
         assert "Traceback" not in errors
     assert run_here(spec, tmp_path / "cut") == 0
-    assert "Going on from the checkpoint" in capfd.readouterr().out
+    assert "Resuming from the checkpoint" in capfd.readouterr().out
     sums = [(tmp_path / name / "artifacts/SHA256SUMS").read_text() for name in ("whole", "cut")]
     assert sums[0] == sums[1]
     result = json.loads((tmp_path / "cut/result.json").read_text())

@@ -48,9 +48,10 @@ def _conclude(done: Embedded, *, as_json: bool, data: Say, talk: Say) -> None:
         data(json.dumps(_as_dict(done), ensure_ascii=False))
         return
     for file in done.bad:
-        talk(f"left out: {_words(file)}")
+        talk(f"skipped {_words(file)}")
     data(
-        f"{done.path}: {done.rows:,} rows of {done.feature_dim} features, {len(done.bad)} left out"
+        f"{done.path}: {done.rows:,} rows of {done.feature_dim} features, {len(done.bad)} files "
+        "skipped"
     )
 
 

@@ -333,7 +333,7 @@ def _check_rows(name: str, writer: PackWriter, reasons: Counter[str]) -> None:
     bad = writer.first_bad
     such = f" The first of them: {bad.name}: {bad.detail}." if bad is not None else ""
     raise DataError(
-        f"{name} holds {found} that can be used (files left out: {left_out or 'none'}).{such}",
+        f"{name} holds {found} that can be used (rejected files: {left_out or 'none'}).{such}",
         hint="Send at least two different images; the dataset's report names each file's reason.",
     )
 

@@ -72,7 +72,7 @@ def _tell(emit: Emit, event: Event | None) -> bool:
 def _explain(run: Run, emit: Emit) -> None:
     """What a user would wonder about."""
     if run.step:
-        emit(Logged(message=f"Going on from the checkpoint after step {run.step}."))
+        emit(Logged(message=f"Resuming from the checkpoint at step {run.step}."))
     if run.progress.differs:
         what = ", ".join(run.progress.differs)
         message = f"Since the last attempt this changed: {what}. The result is not exact."

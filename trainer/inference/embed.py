@@ -249,4 +249,4 @@ def _reasons(bad: list[BadFile]) -> str:
     for file in bad:
         counts[file.reason] = counts.get(file.reason, 0) + 1
     told = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
-    return f"left out: {told}" if told else "it is empty"
+    return f"skipped: {told}" if told else "it is empty"

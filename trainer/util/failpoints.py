@@ -47,7 +47,7 @@ FAILPOINTS: Final = {
     "checkpoint.pre_rename": "everything is synced under the temporary name",
     "checkpoint.post_rename": "the checkpoint is visible, its folder is not synced",
     "checkpoint.pre_prune": "it is whole; older ones are still there",
-    "checkpoint.loaded": "a checkpoint was read back to go on from",
+    "checkpoint.loaded": "a checkpoint was loaded for resuming",
     # What people download.
     "publish.mid_write": "some artifacts are written",
     "publish.pre_rename": "all artifacts are synced under the temporary name",
@@ -60,12 +60,12 @@ FAILPOINTS: Final = {
     "worker.claimed": "the lease is ours, its folder is not there",
     "worker.prepared": "the folder of the attempt is there, no child",
     "worker.pre_renew": "before a renewal is sent",
-    "worker.pre_append": "events are taken from the child but not told",
+    "worker.pre_append": "events were read from the child but not sent",
     "worker.pre_checkpoint": "a checkpoint is whole, the pointer has not moved",
     "worker.post_checkpoint": "the pointer has moved",
     "worker.pre_complete": "the artifacts are whole, the job still runs",
     "worker.post_complete": "the job has succeeded, left-overs are not tidied",
-    "worker.pre_fail": "before a failure is told",
+    "worker.pre_fail": "before a failure is reported",
     "worker.pre_release": "before the job is given back",
     # Any call of any process to Redis.
     "store.called": "before a call is sent",

@@ -25,12 +25,13 @@ class DiskSpaceGuard:
         lacking = free < self._free_bytes_min
         if lacking and not self._waiting:
             LOG.warning(
-                "no job is taken: %d MB are free under %s, %d MB are needed. Make room; jobs that "
-                "wait go on by themselves.",
+                "no job is claimed: %d MB free under %s, %d MB needed. Free some space; queued "
+                "jobs "
+                "then start automatically.",
                 *(free // 10**6, self._data_dir, self._free_bytes_min // 10**6),
             )
         elif self._waiting and not lacking:
-            LOG.info("there is room again")
+            LOG.info("enough disk space again")
         self._waiting = lacking
         return not lacking
 

@@ -58,7 +58,7 @@ class LeaseRenewer:
                 desired = self._renew()
             except StoreUnavailable as error:
                 if not self.away:
-                    LOG.warning("the store is away, training goes on: %s", error)
+                    LOG.warning("the store is down, training continues: %s", error)
                 self.away = True
                 continue
             except StoreError as error:

@@ -23,7 +23,7 @@ REGULAR, FOLDER = b"0\x007", b"5"
 LONG_NAME, LONG_LINK, PAX, PAX_GLOBAL = b"L", b"K", b"x", b"g"
 KINDS = {
     b"1": "is a hard link", b"2": "is a link", b"3": "is a device", b"4": "is a device",
-    b"6": "is a pipe", b"S": "is sparse", b"M": "goes on from another volume",
+    b"6": "is a pipe", b"S": "is sparse", b"M": "is continued from another volume",
 }  # fmt: skip
 WITHOUT_BYTES = b"123456"
 """Types of entries after which no bytes follow, whatever size they declare."""
@@ -34,7 +34,7 @@ SENDERS_REASONS = {
     b"loop": ("refused", "it is a link to a folder that it lies in"),
     b"broken": ("refused", "it is a link that leads nowhere"),
     b"special": ("refused", "it is a device or a pipe"),
-    b"unreadable": ("unreadable", "its owner lets nobody read it"),
+    b"unreadable": ("unreadable", "not readable (permissions)"),
 }
 TWICE = "its name is there again; the last of that name is read"
 AGAIN = "Pack only the image files themselves with a usual tar program, then add it again."

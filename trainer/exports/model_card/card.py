@@ -43,8 +43,8 @@ TIMMS = {MODEL, PROCESSOR}
 LIMITS = """## Limits
 - The encoder knows images like those it was trained on. Compare it with raw pixels and with an
   ImageNet encoder on your own task before you rely on it.
-- Labels were used only to measure it, never to train it. Nearest-neighbor accuracy tells how well
-  classes separate, not how good a decision based on the encoder would be.
+- Labels were used for evaluation only, never for training. kNN accuracy shows how well the classes
+  separate, not how good a decision based on the encoder would be.
 - What is over- or underrepresented in the dataset is over- or underrepresented in the embeddings.
 - `embeddings.parquet` and `atlas.png` are made from the images. Share them only where you may share
   the images."""
@@ -151,7 +151,7 @@ def _result(spec: JobSpec, history: Sequence[Line], *, step: int, exact: bool) -
     sentences = [f"Trained for {step:,} optimizer steps."]
     if not exact:
         sentences.append(
-            "The run was resumed under other conditions, so its bytes cannot be made again exactly."
+            "The run was resumed under different conditions, so it is not bit-identical."
         )
     parts = [*verdict, " ".join(sentences), *_figures(spec, history)]
     return "\n\n".join(parts)
