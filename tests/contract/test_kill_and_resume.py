@@ -117,6 +117,7 @@ def cells() -> Iterator[ParameterSet]:
                     )
 
 
+@pytest.mark.timeout(1200)  # a ResNet-50 on busy cores takes minutes
 @pytest.mark.parametrize(("job", "kill"), [*cells()])
 def test_a_killed_run_ends_in_the_same_bits(
     job: Job, kill: str, cuts: Cuts, whole_runs: WholeRuns, folder: Path
