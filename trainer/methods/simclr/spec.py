@@ -14,9 +14,9 @@ class SimCLRSpec(Record):
     name: Literal["simclr"] = "simclr"
     """Method name."""
     temperature: Annotated[float, Field(gt=0.0, le=10.0)] | None = None
-    """T of NT-Xent, unitless. Left out: from the image side."""
+    """Temperature T of NT-Xent. Default: chosen from the image size."""
     dim: Annotated[int, Field(ge=2, le=4096)] = 128
-    """Width of the embeddings."""
+    """Embedding dimension."""
     decoupled: bool = False
     """Leave the positive out of the denominator (arXiv:2110.06848): better with small batches."""
 
