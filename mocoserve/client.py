@@ -89,7 +89,7 @@ class Client:
         return [Reason.model_validate(item) for item in ready.get("warnings", ())]
 
     def queue(self) -> dict[str, Any]:
-        """How many jobs wait, and for how long."""
+        """Return the queue depth and waiting time per pool."""
         return dict(self._http.get("/v1/queue"))
 
     def version(self) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class Datasets:
         return Report.model_validate(answer)
 
     def held_bytes(self, dataset: str) -> int:
-        """How many bytes of an upload the server has."""
+        """Return the number of bytes of an upload that the server has received."""
         answer = self._http.send("HEAD", f"{_path(dataset)}/content")
         return int(answer.headers.get("Upload-Offset", "0"))
 

@@ -1,4 +1,4 @@
-"""What can go wrong between a client and the API, as one tree.
+"""Exceptions of the client, as one tree.
 
 ClientError
 ├── Unreachable          no answer: the server is down, or the address is wrong

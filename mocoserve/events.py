@@ -9,7 +9,7 @@ from mocoserve.http import Http, backoff_s
 from mocoserve.models import OVER, Event, Job
 
 PATIENCE_S = 60.0
-"""How long a server may be away before following it is given up."""
+"""Seconds without a server before following is given up."""
 _POLL_S = 1.0
 _SILENCE_S = 45.0
 """A stream without even a heartbeat for this long is taken for dead."""

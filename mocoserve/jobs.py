@@ -76,7 +76,7 @@ class Jobs:
         return SubmittedJob.of(Job.model_validate(answer.json()), self)
 
     def preview(self, spec: Spec) -> Preview:
-        """What the spec would become, with reasons, steps, time and memory; nothing runs."""
+        """Return a preview of a job with reasons, steps, time and memory; nothing runs."""
         answer = self._http.send(
             "POST", "/v1/jobs", params={"dry_run": "true"}, body=_body(spec), repeatable=True
         )

@@ -1,4 +1,4 @@
-"""What the API answers, typed. Lenient: a newer server may say more, and nothing is lost."""
+"""Typed responses of the API. Lenient: a newer server may say more, and nothing is lost."""
 
 from typing import Any, Literal
 
@@ -119,7 +119,7 @@ class Report(Answer):
 
 
 class Phase(Answer):
-    """What one part of a step costs."""
+    """Time of one phase of a step."""
 
     name: str
     mean_s: float
@@ -127,7 +127,7 @@ class Phase(Answer):
 
 
 class Profile(Answer):
-    """Where the time of a job goes."""
+    """Time profile of a job."""
 
     steps_measured: int
     step_mean_s: float
@@ -200,7 +200,7 @@ class Preview(Answer):
     steps: int | None = None
     eta_s: float | None = None
     eta_basis: str = ""
-    """Where the time comes from, or why there is none."""
+    """Basis of the time estimate, or why there is none."""
     memory_bytes: int | None = None
     warnings: tuple[DataWarning, ...] = ()
 

@@ -20,7 +20,7 @@ MEDIA_TYPES = {
     ".bmp": "image/bmp",
 }
 ANY_IMAGE = "image/x-portable-anymap"
-"""What the service is told of another file: it looks at the bytes."""
+"""Media type sent for unknown files; the service detects the format from the bytes."""
 
 
 class Neighbour(Answer):

@@ -1,4 +1,4 @@
-"""How far a job is, on one line that is written over, or on a line now and then."""
+"""Progress of a job, on one line that is overwritten, or as a line now and then."""
 
 import time
 from typing import TextIO
@@ -39,7 +39,7 @@ class ProgressLine:
 
 
 def sentence(job: Job) -> str:
-    """How the job stands, in one line."""
+    """Return the status of the job in one line."""
     progress = job.progress
     if progress is None or not progress.steps:
         place = f" (#{job.queue_position} in queue)" if job.queue_position else ""

@@ -1,4 +1,4 @@
-"""Where the server and its key are found: what was set, else the data folder of this machine."""
+"""Lookup of the server and its key: settings first, then the local data folder."""
 
 import json
 from pathlib import Path
@@ -84,7 +84,7 @@ def _is_of_project(config: Config, url: SettingValue, data_dir: Path) -> bool:
 
 
 def read_server(data_dir: Path) -> dict[str, object]:
-    """What `server.json` says, or nothing if no server runs on this folder."""
+    """Return the content of `server.json`, or nothing if no server runs on this folder."""
     try:
         known = json.loads((data_dir / "server.json").read_text("utf-8"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a user has set: on the command line, in the environment, or in a file; and where.
+"""User settings from the command line, the environment and files, with their origins.
 
 The order is flag > environment > `./moco.toml` > the user's own file > default. Only the standard
 library is loaded, because every command begins here.
@@ -15,11 +15,11 @@ PROJECT_FILE = "moco.toml"
 NO_FILES = "MOCO_NO_CONFIG"
 """Variable that, if it is not empty, keeps both files from being read."""
 KEYS_TABLE = "keys"
-"""Of the user's file: the address of a server -> the key to it."""
+"""Table in the user's file: server address -> key."""
 
 
 class ConfigError(Exception):
-    """What is set cannot be used."""
+    """Invalid configuration."""
 
     def __init__(self, title: str, *, detail: str = "", hint: str = "") -> None:
         """`title` says what is wrong, `detail` where, `hint` what to do next."""
@@ -43,7 +43,7 @@ class Setting(NamedTuple):
     help: str
     secret: bool = False
     most: int = 65_535
-    """Of a number."""
+    """Maximum of a number."""
 
 
 def _limit(name: str, help: str, default: int | None) -> Setting:
@@ -61,7 +61,7 @@ RETENTION = (
     _limit("job_kept_s", "retention of failed and cancelled jobs, seconds", None),
     _limit("log_kept_s", "retention of rotated logs, seconds", 30 * DAY_S),
 )
-"""What the API of `moco up` removes by itself; the same as in `service.settings`."""
+"""Retention settings of the API of `moco up`; the same as in `service.settings`."""
 SETTINGS = (
     Setting("url", str, "MOCO_URL", "--url", None, "server URL (default: the local `moco up`)"),
     Setting("api_key", str, "MOCO_API_KEY", "--key", None, "API key of the server", secret=True),
@@ -86,7 +86,7 @@ class SettingValue(NamedTuple):
 
 @dataclass(frozen=True)
 class Layer:
-    """What one file says."""
+    """Settings from one file."""
 
     path: Path
     values: dict[str, Value] = field(default_factory=dict)
@@ -154,7 +154,7 @@ def default_data_dir() -> Path:
 
 
 def _of_environment(known: Mapping[str, str]) -> dict[str, Value]:
-    """What is set and not empty."""
+    """Return the variables that are set and not empty."""
     return {
         one.name: _checked(one, text, where=one.env, key=one.env, base=None)
         for one in SETTINGS

@@ -17,7 +17,7 @@ REPO = Path(__file__).resolve().parents[2]
 PACKAGES = ("trainer", "worker", "service", "mocoserve")
 PENDING_TEXT: tuple[str, ...] = ()
 """Patterns of paths whose user text is not rewritten yet."""
-PENDING_DOCSTRINGS: tuple[str, ...] = ("trainer/*", "service/*", "mocoserve/*")
+PENDING_DOCSTRINGS: tuple[str, ...] = ()
 """Patterns of paths whose docstrings are not rewritten yet."""
 BAD_FIRST_WORDS = {"Of", "Who", "What", "Where", "How"}
 

@@ -16,7 +16,7 @@ from trainer.schema.errors import SpecError
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Where to train."""
+    """Device and settings of a training."""
 
     device: str = "auto"
     """`cpu`, `cuda`, `cuda:1`; auto takes a GPU if there is one."""

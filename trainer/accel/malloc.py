@@ -6,10 +6,10 @@ from typing import Any
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 """Numbers of glibc's mallopt."""
 MADV_HUGEPAGE = 14
-"""Of Linux' madvise."""
+"""Constant of Linux' madvise."""
 TRIM_BYTES, PAD_BYTES = 2**31 - 1, 1 << 26
 ROOM_BYTES = 7 << 28
-"""Of addresses in large pages: below what the C library would give back."""
+"""Address space in large pages, below what the C library would give back."""
 LARGE_PAGE_BYTES = 1 << 21
 
 

@@ -71,7 +71,7 @@ def spec_sha256(spec: JobSpec) -> str:
 
 @cache
 def code_sha256() -> str:
-    """Of every source file of the trainer, by name and content."""
+    """Return the sha256 of the trainer's source files, by name and content."""
     folder = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.py")):

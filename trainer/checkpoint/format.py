@@ -37,13 +37,13 @@ log = logging.getLogger(__name__)
 
 
 class Meta(Record):
-    """What a checkpoint says of itself in words."""
+    """Metadata of a checkpoint."""
 
     version: int = 1
     step: int
     """Optimizer steps done."""
     fingerprint: dict[str, str]
-    """Of the run that wrote it."""
+    """Fingerprint of the run that wrote it."""
     differs: tuple[str, ...] = Field(default=(), strict=False)
     """Causes that ever changed between two attempts of the run: it is no longer exact."""
 
@@ -54,7 +54,9 @@ class Manifest(Record):
     version: int = 2
     files: tuple[FileRecord, ...] = Field(strict=False)
     sha256: str = ""
-    """Of this manifest written with an empty `sha256`: nothing else would notice its own damage."""
+    """sha256 of this manifest with an empty `sha256` field, which detects damage to the manifest.
+
+    """
 
     def sealed(self) -> "Manifest":
         """With its own hash."""

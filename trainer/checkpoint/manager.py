@@ -41,10 +41,10 @@ def checkpoint_interval_s(*, every_s: float, cost_s: float, write_s: float) -> f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keeping:
-    """What is kept, where, and how often."""
+    """Policy: which checkpoints are kept, where, and how often they are written."""
 
     out: Path
-    """Of the run; the checkpoints lie in `<out>/checkpoints`."""
+    """Folder of the run; checkpoints are in `<out>/checkpoints`."""
     fingerprint: dict[str, str]
     differs: tuple[str, ...]
     every_s: float

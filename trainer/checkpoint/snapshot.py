@@ -31,7 +31,7 @@ class Snapshot:
             self._copied.record()
 
     def tensors(self) -> Mapping[str, Tensor]:
-        """What was copied last, on the CPU. Waits for the copy; any thread may ask."""
+        """Return the latest copy, on the CPU. Waits for the copy; any thread may ask."""
         if self._copied is not None:
             self._copied.synchronize()
         return self._held

@@ -36,7 +36,7 @@ from trainer.util.atomic_files import FULL_DISK
 Emit = Callable[[Event], None]
 Decode = Callable[[Item], Decoded]
 CHUNK_ITEMS, CHUNK_BYTES = 64, 4 << 20
-"""What one thread decodes at a time: enough to make the hand-over cheap, little enough to hold."""
+"""Chunk that one thread decodes: large enough for a cheap hand-over, small enough to hold."""
 PROGRESS_EVERY_S = 0.5
 THREADS_MAX = 16
 
@@ -150,7 +150,7 @@ class Passed:
     """Findings of one pass over the source besides its rows."""
 
     reasons: Counter[str]
-    """How many files were left out for which reason."""
+    """Return the number of rejected files per reason."""
     classes: ClassNames
     warnings: list[DataWarning]
 

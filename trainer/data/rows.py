@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["uint8", "uint16", "int16", "wide"]
-"""How a file keeps its values: `wide` stands for floats and for whole numbers of 32 bits."""
+"""Value type of a file; `wide` stands for floats and 32-bit integers."""
 
 
 class BadImage(Exception):
@@ -28,11 +28,11 @@ class Decoded:
     sent_long_px: int = 0
     """Longer side before it was shrunk; 0: that of the row."""
     jpeg: bytes | None = None
-    """What the pixels were decoded from, if that is kept in their place."""
+    """JPEG that the pixels were decoded from, if it is stored instead of them."""
     channels: int = 3
     kind: Kind = "uint8"
     dtype: str = "uint8"
-    """Of the file's values, for people."""
+    """Human-readable data type of the file's values."""
     mapped: bool = False
     """Whether wide values were brought to 16 bits, by one map for all rows."""
     non_finite: int = 0
@@ -40,9 +40,9 @@ class Decoded:
     channels_left_out: int = 0
     """Channels of the file that were not read."""
     pages_left_out: int = 0
-    """Of a file of several pictures that gave one row."""
+    """Pages skipped of a multi-page file."""
     told: str = ""
-    """What the file says of its pages, such as `3 channels x 10 slices`."""
+    """Page description from the file, such as `3 channels x 10 slices`."""
     window: tuple[float, float] | None = None
     """Darkest and brightest value that the file suggests to show."""
     is_truncated: bool = False

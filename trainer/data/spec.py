@@ -98,8 +98,8 @@ class IngestSpec(IngestOptions):
     roots: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Folders that what is read must lie in, links followed; none: anywhere."""
     format: SourceFormat = "auto"
-    """What the source is; auto looks at its first bytes."""
+    """Format of the source; `auto` detects it from the first bytes."""
     store_as: StoredAs = "pixels"
-    """How rows are kept: `jpeg` takes a tenth of the disk, and time whenever they are read."""
+    """Storage format: `jpeg` takes a tenth of the disk space, and time at every read."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Draws the rows of the preview."""

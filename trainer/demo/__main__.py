@@ -1,4 +1,4 @@
-"""What the demo needs pixels and tensors for. Answers in JSON on stdout.
+"""Parts of the demo that need pixels and tensors. Answers in JSON on stdout.
 
 python -m trainer.demo digits OUT.zip
 python -m trainer.demo score ENCODER_DIR

@@ -28,7 +28,7 @@ def images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def file_name(row: int, label: int) -> str:
-    """Where image `row` is in the zip."""
+    """Return the path of image `row` in the zip."""
     return f"{label}/digit-{row:04d}.png"
 
 

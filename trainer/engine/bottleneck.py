@@ -1,4 +1,4 @@
-"""What keeps a run from being faster, in one sentence, and what would change it.
+"""Bottleneck of a run in one sentence, with a way to reduce it.
 
 Pure: from measured times to words. Only advice that a spec, a setting or a dataset can follow.
 Loads no tensors.
@@ -18,7 +18,7 @@ GPU_BATCH_ROWS = 256
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What was measured, and where."""
+    """Measurements and their environment."""
 
     times: Times
     spec: JobSpec
@@ -27,7 +27,7 @@ class Case:
     device: str
     """`cpu` or `cuda`."""
     threads: int
-    """Of one operation on a CPU."""
+    """Threads of one operation on a CPU."""
     cores: int
     """That this process may use."""
 
@@ -261,4 +261,4 @@ NETWORK = Rule(
     what="The network takes",
     advice=_network,
 )
-"""What remains, and what a run should spend its time on."""
+"""Rule for the rest: the network, where a run should spend its time."""

@@ -1,4 +1,4 @@
-"""What is noted at every step without waiting for the device."""
+"""Divergence check at every step, without waiting for the device."""
 
 import torch
 from torch import Tensor

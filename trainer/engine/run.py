@@ -35,7 +35,7 @@ from trainer.util.failpoints import reach
 
 @dataclass(slots=True)
 class Progress:
-    """How far a run is."""
+    """Progress of a run."""
 
     step: int = 0
     """Optimizer steps done."""
@@ -76,7 +76,7 @@ class Run:
 
     @property
     def horizon(self) -> Horizon:
-        """How long the run is."""
+        """Length of the run."""
         return self.batches.horizon
 
     @property
@@ -143,7 +143,7 @@ class Run:
         return Stepped(step=self.step, epoch=self.epoch, signals=signals)
 
     def complaint(self) -> Logged | None:
-        """What is not as it should be with the way in which steps are done. Said once."""
+        """Warning about a slower fallback for steps. Said once."""
         trouble = self.stepping.trouble or self.batches.look.trouble
         if trouble is None or self.has_complained:
             return None
@@ -222,11 +222,11 @@ class Run:
             self.keeper.start(collect(self.method, self.optimizer), step=self.step, emit=emit)
 
     def profiled(self) -> Profiled | None:
-        """Where the time goes, if that is measured and was not told just now."""
+        """Return the time profile, if profiling is on and it was not reported just now."""
         return self.profiler.tell(self.step)
 
     def profiled_last(self) -> Profiled | None:
-        """Where the time of the attempt has gone, if that was measured."""
+        """Return the final time profile of the attempt, if profiling is on."""
         return self.profiler.tell_last(self.step)
 
     def publish(self) -> Published:

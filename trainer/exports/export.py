@@ -42,7 +42,7 @@ FOLDER = "artifacts"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Export:
-    """What is published."""
+    """Files to publish."""
 
     spec: JobSpec
     """Resolved."""
@@ -58,7 +58,7 @@ class Export:
     exact: bool
     step: int
     profile: Profiled | None = None
-    """Of a run that was profiled: published beside what the run has made, and no part of it."""
+    """Profile of the run, published next to its files but not part of them."""
 
 
 def publish(export: Export, *, out: Path) -> Published:

@@ -64,7 +64,7 @@ class Encoder:
 
 @dataclass(slots=True)
 class Embedded:
-    """What came of it."""
+    """Result of embedding a set of images."""
 
     path: Path
     feature_dim: int

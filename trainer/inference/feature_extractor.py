@@ -38,7 +38,7 @@ class Looker:
     bounds: tuple[float, float]
     """The values of rows that are seen as 0 and 1."""
     values: ValueMapping
-    """How rows keep the values of files."""
+    """Mapping from stored values to values of the source."""
 
     def features(self, canvas: Canvas) -> Tensor:
         """Features of a canvas without augmentation, float32 [B, feature_dim], on the CPU."""

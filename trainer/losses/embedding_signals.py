@@ -1,4 +1,4 @@
-"""What a step tells of itself. Read every n steps only: each reading waits for the device."""
+"""Signals of a step. Read every n steps only: each reading waits for the device."""
 
 import math
 from collections.abc import Iterable, Iterator

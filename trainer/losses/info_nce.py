@@ -47,6 +47,6 @@ class _LogSum(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Context, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Of the query."""
+        """Return the gradient of the query."""
         (mean,) = ctx.saved_tensors
         return grad[:, None] * mean, None, None, None

@@ -1,4 +1,4 @@
-"""What queries find among some of the negatives."""
+"""Partial softmax over some of the negatives."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 class Share(NamedTuple):
-    """What queries find among some of the negatives, or in a row among several such parts."""
+    """Partial softmax of queries over some of the negatives, or of several such parts."""
 
     log_sum: Tensor
     """[B] or [P, B]: logarithm of the sum of exp(logit)."""
@@ -15,7 +15,7 @@ class Share(NamedTuple):
 
 
 def joined(shares: Share) -> Share:
-    """What is found among the negatives of P parts together."""
+    """Merge the partial softmax of P parts."""
     if len(shares.log_sum) == 1:
         return Share(shares.log_sum[0], shares.mean[0].to(shares.log_sum.dtype))
     top = shares.log_sum.amax(0)

@@ -1,4 +1,4 @@
-"""What every method offers to the loop, and how one is found by its name."""
+"""Contract of a method, and its lookup by name."""
 
 from abc import abstractmethod
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Embeddings(NamedTuple):
 
 
 class StepOutput(NamedTuple):
-    """What one step came to. `after_step` and the signals read it."""
+    """Result of one step. `after_step` and the signals read it."""
 
     loss: Tensor
     """[] nats, with the graph of the gradient."""

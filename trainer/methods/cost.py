@@ -1,4 +1,4 @@
-"""What a method costs, as its `cost.py` answers."""
+"""Cost of a method, as its `cost.py` returns it."""
 
 from typing import NamedTuple
 

@@ -67,7 +67,7 @@ class NegativeQueue(nn.Module):
         self.fill.add_(count).clamp_(max=self.capacity_rows)
 
     def hidden_from(self, rows: Tensor | None) -> Hidden | None:
-        """What queries of dataset rows `rows` [B] must not see; None if they may see all.
+        """Return the mask of negatives for queries of dataset rows `rows` [B]; None for no mask.
 
         `rows` None leaves a row's own older keys visible.
         """

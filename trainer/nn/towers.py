@@ -12,7 +12,7 @@ Feature = Literal["projection", "backbone"]
 
 
 class Encoder(Protocol):
-    """What every encoder has beyond nn.Module."""
+    """Contract of an encoder beyond nn.Module."""
 
     feature_dim: int
 

@@ -22,7 +22,7 @@ View = Pixels
 
 
 class Batch(NamedTuple):
-    """What one step trains on, on the device."""
+    """Training batch of one step, on the device."""
 
     views: tuple[View, ...]
     """Two or more views of each row."""

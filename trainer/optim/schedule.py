@@ -8,7 +8,7 @@ from trainer.optim.spec import ConstantSpec, ScheduleSpec, StepsSpec
 
 @dataclass(frozen=True, slots=True)
 class Horizon:
-    """How long a run is."""
+    """Length of a run."""
 
     epochs: int
     steps_per_epoch: int

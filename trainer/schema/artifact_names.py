@@ -2,10 +2,10 @@
 
 WEIGHTS, CONFIG, PREPROCESS = "encoder.safetensors", "config.json", "preprocess.json"
 MODEL, PROCESSOR = "model.safetensors", "preprocessor_config.json"
-"""What timm and Hugging Face look for, where timm has the network."""
+"""Files that timm and Hugging Face load, where timm has the network."""
 TABLE = "embeddings.parquet"
 PROFILE = "profile.json"
 ANSWER, TILES, SHEET = "neighbours.json", "tiles.png", "sheet.png"
-"""What a probe leaves."""
+"""Files of a nearest-neighbor search."""
 UPLOAD = "upload.part"
 """The bytes of a dataset as they arrive, in the dataset's folder."""

@@ -1,4 +1,4 @@
-"""What a run tells the world, one JSON object a line. Files are only named, never carried."""
+"""Events of a run, one JSON object per line. Files are only named, never carried."""
 
 from typing import Annotated, Literal, get_args
 
@@ -19,7 +19,7 @@ class Started(Record):
     rows: int
     device: str
     precision: Literal["fp32", "bf16"] | None = None
-    """What the run computes in; `auto` was resolved by the device. Older runs do not tell."""
+    """Precision in use, also for `auto`; null for runs of older versions."""
     exact: bool = True
     """Whether the end will equal that of an uninterrupted run, bit for bit."""
     differs: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -113,7 +113,7 @@ class Judged(Record):
     evidence: Annotated[str, Field(max_length=600)]
     """Supporting numbers."""
     advice: Annotated[str, Field(max_length=600)]
-    """What to do next."""
+    """Next step for the user."""
 
 
 class Checkpointed(Record):
@@ -136,7 +136,7 @@ class Logged(Record):
 
 
 class Ingesting(Record):
-    """How far an ingest has come."""
+    """Progress of an ingest."""
 
     type: Literal["ingesting"] = "ingesting"
     rows_ok: int
@@ -177,9 +177,9 @@ class DataWarning(Kept):
     code: Annotated[str, Field(min_length=1, max_length=64)]
     """Machine-readable code, such as `narrow_content` or `pages_left_out`."""
     message: str
-    """What was found, with numbers."""
+    """Finding, with numbers."""
     hint: str = ""
-    """What to do next, including the option to use."""
+    """Next step, including the option to use."""
 
 
 class ValueMapping(Kept):
@@ -190,7 +190,7 @@ class ValueMapping(Kept):
     high: float
     """Source value mapped to 1; larger values are clipped."""
     rule: Literal["identity", "auto", "full", "stated"] = "identity"
-    """How they were chosen: 0 to 255, percentiles 0.1 and 99.9, minimum and maximum, or as given.
+    """Rule that chose them: 0 to 255, percentiles 0.1 and 99.9, minimum and maximum, or as given.
 
     """
     scale: float = 1.0
@@ -271,7 +271,7 @@ class Ended(Record):
     hint: str = ""
     step: int = 0
     facts: DatasetFacts | None = None
-    """Of an ingest that succeeded."""
+    """Facts of a successful ingest."""
 
 
 Event = Annotated[

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Signal(NamedTuple):
-    """What a signal means."""
+    """Unit and meaning of a signal."""
 
     unit: str
     meaning: str

@@ -141,7 +141,7 @@ BASELINES = {
     "untrained encoder": "knn_top1_untrained",
     "majority class": "knn_top1_majority",
 }
-"""What a baseline is called -> its signal."""
+"""Baseline name -> signal."""
 
 
 def of_code(code: str) -> Verdict:

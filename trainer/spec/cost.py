@@ -1,4 +1,4 @@
-"""How much work and memory a job will be, before it runs. Loads no tensors.
+"""Estimate of the work and memory of a job before it runs. Loads no tensors.
 
 The numbers per encoder are counted from the layers: multiply-adds and stored activations of one
 forward pass of one image, both proportional to the area of the image.
@@ -16,7 +16,7 @@ from trainer.spec.rules import SMALL_SIDE_PX, steps_per_epoch
 
 @dataclass(frozen=True, slots=True)
 class EncoderSize:
-    """What one encoder costs."""
+    """Cost of one encoder."""
 
     parameters: int
     macs_per_px: float
@@ -27,7 +27,7 @@ class EncoderSize:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a job will need."""
+    """Estimated needs of a job."""
 
     steps: int
     flops_per_row: float

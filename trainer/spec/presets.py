@@ -19,7 +19,7 @@ class Preset(NamedTuple):
     """A recipe."""
 
     source: str
-    """Where its values stand."""
+    """Source of its values."""
     values: Nested
     """Part of a JobSpec, as JSON."""
 

@@ -1,4 +1,4 @@
-"""What rules of defaults are made of. A rule fills one setting that a user left out; no tensors."""
+"""Building blocks of default rules. A rule fills one setting that a user left out; no tensors."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Where the time of a run goes. A run that is not profiled has a clock that does nothing.
+"""Time profile of a run. A run that is not profiled has a clock that does nothing.
 
 Phases are marked by `with clock.phase("query"):` where they are; each optimizer step ends with a
 `lap`. On a GPU both are marks in its own stream, looked at only once it has passed them: nothing
@@ -33,7 +33,7 @@ class Clock:
         """A step of so many rows is over; 0: no step, but what came after the last one."""
 
     def times(self, *, wait: bool = False) -> Times | None:
-        """What was measured. Only `wait` waits for the device. None: nothing was."""
+        """Return the measurements; only `wait` synchronizes with the device. None: nothing."""
         del wait
         return None
 
@@ -138,7 +138,7 @@ class StepClock(Clock, Generic[Stamp]):
         self._harvest(wait=False)
 
     def times(self, *, wait: bool = False) -> Times | None:
-        """What was measured. Only `wait` waits for the device. None: not one step was."""
+        """Return the measurements; only `wait` synchronizes with the device. None: no steps."""
         self._harvest(wait=wait)
         return self._tally.times()
 

@@ -15,17 +15,17 @@ RECENT_STEPS = 1000
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """What `steps` steps and all that came between them have cost."""
+    """Time of `steps` steps and of the work between them."""
 
     steps: int
     rows: int
     steps_s: float
-    """Of all steps together."""
+    """Total time of all steps."""
     step_median_s: float
     phases_s: dict[Phase, float]
-    """Of each phase together. What is no phase of a step is its `other`."""
+    """Total time of each phase. What is no phase of a step is its `other`."""
     counts: dict[Phase, int]
-    """How often each took place; a phase that a step has twice counts twice."""
+    """Count of each phase; a phase that occurs twice in a step counts twice."""
 
     @property
     def whole_s(self) -> float:

@@ -44,7 +44,7 @@ def write_blocks(path: Path, blocks: Iterable[bytes | memoryview]) -> FileRecord
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file's bytes, in hex. Raises OSError."""
+    """Return the sha256 of a file, in hex. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

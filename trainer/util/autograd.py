@@ -1,4 +1,4 @@
-"""What torch hands to both halves of a function of our own."""
+"""Types of the context that torch passes to forward and backward of our functions."""
 
 from typing import Protocol
 

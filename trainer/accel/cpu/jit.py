@@ -1,4 +1,4 @@
-"""How code is compiled for this machine: when its module is loaded, kept nowhere but in memory."""
+"""Compilation for this machine: at import time, kept in memory only."""
 
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar, cast

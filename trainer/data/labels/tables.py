@@ -41,7 +41,7 @@ class Line:
     file: str
     told: Told
     faults: tuple[str, ...] = ()
-    """What is wrong with single cells."""
+    """Errors in single cells."""
 
 
 def is_table(name: str) -> bool:

@@ -49,7 +49,7 @@ SEQUENCE, SEQUENCE_NAMES = "sequence.i4", "sequence.txt"
 SENT, SENT_SIZE = "sent.u4", np.dtype([("height", "<u4"), ("width", "<u4")])
 
 Columns = dict[str, dict[str, Any]]
-"""What `pack.json` says of each column, by its name."""
+"""Columns in `pack.json`, by name."""
 
 INDEX: Final = np.dtype(
     [

@@ -1,4 +1,4 @@
-"""What a source gives to the ingest: rows to decode, and files that are no rows."""
+"""Items that a source yields to the ingest: rows to decode and rejected files."""
 
 import math
 import time
@@ -53,13 +53,13 @@ SUFFIXES = frozenset(
         *("dcm", "dicom"),
     )
 )
-"""Of images. A name never decides whether a file is one: its content does."""
+"""Suffixes of images. The content, not the name, decides whether a file is an image."""
 ARCHIVE_SUFFIXES = ("zip", "tar", "gz", "tgz", "bz2", "xz", "zst", "7z", "rar")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an archive or a folder may cost before it is refused."""
+    """Limits on an archive or a folder."""
 
     total_bytes: int = USUAL.total_bytes_max
     entry_bytes: int = USUAL.file_bytes_max
@@ -131,11 +131,11 @@ class Item:
     """Raises BadImage or DataError."""
     label: int = -1
     split: Split | None = None
-    """What the row is for; None: training."""
+    """Split of the row; None: training."""
     sequence: str | None = None
-    """What rows that belong together share, such as a camera, a patient or a film."""
+    """Group of related rows, such as a camera, a patient or a film."""
     time: float | None = None
-    """Of the row in its sequence, in seconds or any other unit."""
+    """Time of the row in its sequence, in seconds or any other unit."""
     mask: Callable[[], bytes] | None = None
     """Gives the image file of the row's mask. Raises BadImage or DataError."""
 
@@ -158,7 +158,7 @@ class Listing:
 
     names: list[str]
     bytes_total: int
-    """Of the files that can be read."""
+    """Total size of the readable files."""
     entries: Callable[[], Iterator[Entry | BadFile]]
     """Every file in the order of the rows; can be asked for once."""
     read: Callable[[Collection[str]], Iterator[Entry | BadFile]]

@@ -59,7 +59,7 @@ class Member:
     size_bytes: int
     mode: int
     offset: int
-    """Of the local header."""
+    """Offset of the local header."""
     data_offset: int = 0
 
     @property

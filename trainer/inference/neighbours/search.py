@@ -10,7 +10,7 @@ from trainer.inference.neighbours.feature_bank import Bank
 
 CHOSEN_ROWS = 8
 LENGTH_MIN = 1e-12
-"""Of a feature: none is divided by less."""
+"""Minimum norm of a feature in a division."""
 
 
 class Near(NamedTuple):

@@ -30,6 +30,6 @@ class ProbeSpec(Record):
     k: Annotated[int, Field(ge=1, le=50)] = 10
     """Number of neighbors per query."""
     rows_max: Annotated[int, Field(ge=1)] = 20_000
-    """Of a larger dataset so many rows are searched, always the same."""
+    """Maximum number of rows to search; a larger dataset is sampled, always the same way."""
     features_max_s: Annotated[float, Field(gt=0.0)] = 30.0
     """So long may features be computed; the search ends with what there is by then."""

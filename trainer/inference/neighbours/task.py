@@ -50,7 +50,7 @@ class Probe:
     place: Place
     should_stop: Callable[[], bool]
     image: Decoded | None = field(init=False)
-    """What was sent; None if rows are asked about."""
+    """Uploaded query image; None for row queries."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be answered before anything is computed."""
@@ -65,7 +65,7 @@ class Probe:
         return load_looker(self.spec, self.pack, self.place)
 
     def found(self) -> tuple[Bank, list[int | None], list[list[Near]]]:
-        """What was searched, the rows that were asked about, and the neighbours of each."""
+        """Rows searched, queries, and the neighbors of each."""
         # The uploaded image needs the encoder in any case: a missing one is told at once.
         asked = None if self.image is None else self.looker.features_of(self.image).numpy()
         bank = bank_of(self.spec, self.pack, lambda: self.looker, should_stop=self.should_stop)
@@ -89,7 +89,7 @@ class Probe:
         return values
 
     def pixels(self, row: int | None) -> NDArray[np.uint8]:
-        """Of a row, or of what was sent."""
+        """Return the pixels of a row or of the uploaded image."""
         if row is not None:
             return row_picture(self.pack, row)
         assert self.image is not None
@@ -97,7 +97,7 @@ class Probe:
         return pictured(stored_row(self.image, values), bounds_of(self.pack.facts))
 
     def words(self, row: int | None) -> dict[str, Any]:
-        """What a row is called."""
+        """Return the name and label of a row."""
         if row is None:
             return {"row": None, "name": "your image", "label": None}
         return {"row": row, "name": self.pack.name(row), "label": label_name(self.pack, row)}

@@ -19,7 +19,7 @@ from trainer.schema.errors import DataError
 CHANNELS = (1, 3, 4)
 IDX_U8 = 0x08
 IDX_IMAGES = re.compile(r"(.*)images([.-])idx[34]-ubyte(\.gz)?$")
-"""How files of images are called that have their labels beside them."""
+"""Name pattern of idx image files with a label file next to them."""
 IDX_HINT = "Send the idx3-ubyte file of images (labels are read from the file beside it)."
 
 

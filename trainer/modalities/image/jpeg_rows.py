@@ -13,7 +13,7 @@ from trainer.data.rows import Decoded
 JPEG_CHANNELS: Final = (1, 3)
 
 QUALITY: Final = 90
-"""Of libjpeg, with colours at half the resolution: what FFCV's own ImageNet is kept at."""
+"""libjpeg quality, with chroma at half the resolution, as in FFCV's ImageNet."""
 
 
 def as_jpeg(row: Decoded) -> Decoded:
@@ -36,6 +36,6 @@ def pixels_of(jpeg: bytes | memoryview) -> NDArray[np.uint8]:
 
 
 def decoder() -> str:
-    """What the pixels depend on besides the bytes: libjpeg, by version, as Pillow carries it."""
+    """Version of libjpeg in Pillow, on which the pixels depend as well."""
     turbo = features.version_feature("libjpeg_turbo")
     return f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}"

@@ -18,7 +18,7 @@ ASPECT_MAX = 4
 """A longer side is stored in at most so many times the limit of the shorter one."""
 RGB = 3
 STORED_AS = ("source_dtype", "scale", "offset")
-"""How rows keep the values of files: `value = stored * scale + offset`."""
+"""Mapping of stored values: `value = stored * scale + offset`."""
 SIDE_PX_MAX = 256
 """Limit of a stored image's shorter side where a download or a pack does not tell it."""
 FILTER = "bilinear, antialiased"
@@ -44,7 +44,7 @@ class Preprocessing:
     shrink_filter: ShrinkFilter = "bilinear"
     """Filter that shrank the stored images."""
     alpha: Alpha = "white"
-    """What becomes of see-through pixels."""
+    """Treatment of transparent pixels."""
 
     @property
     def channels(self) -> int:

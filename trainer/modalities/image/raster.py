@@ -19,7 +19,7 @@ FILTERS: dict[ShrinkFilter, Image.Resampling] = {
     "bilinear": Image.Resampling.BILINEAR,
 }
 LUMA = (0.299, 0.587, 0.114)
-"""Of ITU-R 601-2, as Pillow has it."""
+"""Luma weights of ITU-R 601-2, as in Pillow."""
 SIGN = 32_768
 """Added to signed values of 16 bits, so that they are kept without a sign."""
 

@@ -1,4 +1,4 @@
-"""How large the images of a dataset are, counted while they pass: a histogram of fixed bins."""
+"""Histogram of image sizes with fixed bins, counted during ingest."""
 
 from bisect import bisect_right
 

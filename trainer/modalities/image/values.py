@@ -15,7 +15,7 @@ from trainer.modalities.image.augment.spec import DATASET
 from trainer.schema.events import DatasetFacts, DataWarning, ValueMapping
 
 Counts = NDArray[np.int64]
-"""How many pixels of each channel have each stored value, [channels, 256 or 65536]."""
+"""Pixel counts per channel and stored value, [channels, 256 or 65536]."""
 KINDS: dict[str, Kind] = {
     "bool": "uint8",
     "uint8": "uint8",
@@ -23,11 +23,11 @@ KINDS: dict[str, Kind] = {
     "int16": "int16",
     "int8": "int16",
 }
-"""How a pack keeps the values of a source; it keeps all others as wide ones."""
+"""Value types that a pack stores directly; all others are stored as wide ones."""
 PLAIN = ValueMapping(low=0.0, high=255.0)
-"""Of a dataset of 8 bits that tells nothing else."""
+"""Mapping of a plain 8-bit dataset."""
 PERCENTILES = (0.1, 99.9)
-"""What `auto` takes for the darkest and the brightest value: the extremes may be outliers."""
+"""Percentiles that `auto` maps to black and white, because extremes may be outliers."""
 LITTLE_RANGE = 0.25
 """Values of 16 bits that reach less of them are told of: the file's range says little of them."""
 NARROW = 0.1

@@ -25,7 +25,7 @@ ARRAYS = (
     "void(u1[:,:,:,::1], i8[:,::1], b1[::1], i8[:,::1], f4[:,::1], b1[:,::1], f4[::1], i8, "
     "f4[:,::1], f4[:,:,:,::1])"
 )
-"""Of `make_views`, in numba's words."""
+"""Argument types of `make_views` for numba."""
 
 
 @kernel

@@ -16,7 +16,7 @@ PARTS = 4
 
 
 class ViewForm(NamedTuple):
-    """What all views of a job have in common."""
+    """Settings that all views of a job share."""
 
     side_px: int
     radius_px: int

@@ -22,7 +22,7 @@ CHANNELS_OF = 32
 
 
 class Settings(NamedTuple):
-    """Of one call."""
+    """Settings of one call."""
 
     pool: ThreadPool
     groups: int

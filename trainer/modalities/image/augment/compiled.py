@@ -18,7 +18,7 @@ from trainer.modalities.image.augment.params import Box, ViewParams
 from trainer.modalities.image.batch import Canvas
 
 PIXELS_MIN = 100_000_000
-"""Of all views of a job and of the rows that they are made from: from here on compiling pays.
+"""Pixels of all views of a job and of their source rows: from here on compiling pays.
 
 A compiled step takes 45 ns a pixel less on two cores (small encoder, views of 32 px from rows of 32
 px), and compiling 7 s, once a worker. So a job in a worker gains from its first step on, and

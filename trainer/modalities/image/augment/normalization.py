@@ -18,7 +18,7 @@ class Normalization(NamedTuple):
 
 
 IMAGENET = Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Of torchvision's pretrained models, and of the MoCo authors' main_moco.py."""
+"""Constants of torchvision's pretrained models and of the MoCo authors' main_moco.py."""
 
 
 def normalization(spec: ViewsSpec, facts: DatasetFacts) -> Normalization:

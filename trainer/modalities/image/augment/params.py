@@ -1,4 +1,4 @@
-"""What a view does to a row, drawn as a pure function of (seed, epoch, row, view)."""
+"""Augmentation parameters of a view, a pure function of (seed, epoch, row, view)."""
 
 import math
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class ViewParams:
-    """Of B rows. What does not happen to a row has the value that changes nothing."""
+    """Parameters of B rows. What does not happen to a row has the value that changes nothing."""
 
     box: Box
     flip: Tensor

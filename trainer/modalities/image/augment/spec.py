@@ -1,4 +1,4 @@
-"""How a row becomes two views."""
+"""Augmentation settings."""
 
 from typing import Annotated, Literal
 

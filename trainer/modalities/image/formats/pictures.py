@@ -51,7 +51,7 @@ class Picture:
     """Whether the last channel of an array is declared to be alpha."""
     pages_left_out: int = 0
     told: str = ""
-    """What the file says of its pages, such as `3 channels x 10 slices`."""
+    """Page description from the file, such as `3 channels x 10 slices`."""
     window: tuple[float, float] | None = None
     """Darkest and brightest value that the file suggests to show."""
 
