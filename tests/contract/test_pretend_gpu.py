@@ -20,6 +20,7 @@ from tests.support.pretend_gpu.cases import CASES, CELL, JOBS
 from tests.support.pretend_gpu.cuda import pretend_gpu
 from tests.support.pretend_gpu.run import Case, Result, run
 
+pytestmark = pytest.mark.timeout(1200)  # seconds alone, minutes on busy cores
 HERE = Path(__file__).name
 MANY = 5
 """A captured step holds so many times more kernels than the host launches, at least."""
