@@ -48,7 +48,7 @@ class RowSource:
         self.threads = threads
         self.device = device
         self.clock = Clock()
-        """Of the run that trains on it."""
+        """Clock of the run that trains on it."""
         self._resident = _resident(pack, device)
         self._ahead: tuple[Tensor, Future[Gathered]] | None = None
         # One thread leads, the others copy: a leader in the same pool could wait for itself.

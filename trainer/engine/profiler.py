@@ -21,7 +21,7 @@ class Profiler:
         """`case` adds to the times what is known of the run."""
         self.clock, self._case = clock, case
         self.newest: Profiled | None = None
-        """What was told last."""
+        """Latest profile sent."""
         self._due_s = 0.0
 
     def tell(self, step: int) -> Profiled | None:

@@ -92,7 +92,7 @@ class Pack:
         self.rows = facts.rows
         self.channels = facts.channels
         self.dtype: np.dtype[Any] = np.dtype("<u2" if facts.dtype == "uint16" else np.uint8)
-        """Of the values of rows."""
+        """Data type of the rows' values."""
         self._index = _mapped(folder / INDEX_FILE, INDEX)
         self.is_grid = facts.same_size and facts.stored_as == "pixels"
         """Whether the rows lie in memory as one array."""
@@ -105,7 +105,7 @@ class Pack:
         self.split = self._column(columns, "split", SPLIT, np.dtype(np.uint8))
         """Place in SPLITS of each row's, u8 [rows]; None where no row has one: all train."""
         self.time = self._column(columns, "time", TIME, np.dtype("<f8"))
-        """Of each row in its sequence, float64 [rows], not a number = none; None without times."""
+        """Time per row in its sequence, float64 [rows], NaN for none; None without times."""
         self.sequence = self._column(columns, "sequence", SEQUENCE, np.dtype("<i4"))
         """Number of each row's sequence, int32 [rows], -1 = none; None without sequences."""
         self.has_masks = "mask" in columns

@@ -94,7 +94,7 @@ class RowsWriter:
         self.rows = 0
         self.sides = SideCounter()
         self.extent: Extent | None = None
-        """Of wide values, while they are only measured."""
+        """Extent of wide values, while they are only measured."""
         self.non_finite = self.channels_left_out = self.pages_left_out = 0
         self.truncated_kept = 0
         self.windows: Counter[tuple[float, float]] = Counter()

@@ -42,7 +42,7 @@ class PackWriter:
         self.building = folder.with_name(folder.name + ".tmp")
         self._parts: dict[Layout, RowsWriter] = {}
         self.extent: Extent | None = None
-        """Of the wide values of all rows, once it is known."""
+        """Extent of the wide values of all rows, when known."""
         self._begin()
 
     def _begin(self) -> None:
