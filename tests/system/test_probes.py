@@ -142,7 +142,7 @@ def test_an_image_that_is_none_fails_with_the_next_step(world: World, tmp_path: 
     assert "cut off" in done.status_reason.message
     assert "PNG" in done.status_reason.hint
     (tmp_path / "words.png").write_text("no picture at all")
-    with pytest.raises(ApiError, match="another type"):
+    with pytest.raises(ApiError, match="Unsupported media type"):
         world.ask(tmp_path / "words.png")
 
 

@@ -61,7 +61,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "an empty zip": (lambda: zipped({}), "no image"),
     "one image": (lambda: zipped(images("a.png")), "only one image"),
     "only text": (lambda: zipped({"a.jpg": b"hello", "b.jpg": b"you"}), "no image"),
-    "no bytes": (lambda: b"", "dataset"),
+    "no bytes": (lambda: b"", "it is empty"),
 }
 
 

@@ -80,7 +80,7 @@ def test_no_redis_is_said_in_words_and_nothing_is_left_running(tmp_path: Path) -
         check=False,
     )
     assert done.returncode == 1
-    assert "No Redis is named. Set MOCO_REDIS_URL" in done.stderr
+    assert "No Redis configured. Set MOCO_REDIS_URL" in done.stderr
     assert "Traceback" not in done.stderr
 
 

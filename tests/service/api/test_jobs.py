@@ -290,7 +290,7 @@ def waits(api: RunningApi, job: str) -> str | None:
 
 def warned(api: RunningApi, pool: str) -> list[str]:
     found = api.client.get("/readyz").json()["warnings"]
-    return [one["code"] for one in found if f"pool {pool}" in one["message"]]
+    return [one["code"] for one in found if f"{pool} pool" in one["message"]]
 
 
 def test_a_job_says_that_nobody_takes_it(api: RunningApi) -> None:

@@ -67,7 +67,7 @@ def test_dry_run_explains_and_starts_nothing(moco: Moco, api: RunningApi) -> Non
         ((), 2, "No dataset given"),
         (("-d", "known2", "--test-dataset", "unknown"), 102, "#/test_dataset"),
         (("-d", "known2", "--epochs", "0"), 2, "/epochs"),
-        (("-d", "known2", "--set", "nothing.here=1"), 2, "/nothing: There is no such field"),
+        (("-d", "known2", "--set", "nothing.here=1"), 2, "/nothing: Unknown field"),
         (("-d", "known2", "--set", "epocs=1"), 2, "Did you mean epochs?"),
         (("-d", "known2", "--set", "optim.lr=-1"), 2, "--dry-run"),
         (("-d", "known2", "--encoder", "vit"), 2, "'resnet18'"),

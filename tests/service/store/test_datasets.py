@@ -162,7 +162,7 @@ def test_an_ingest_that_another_replaced_touches_nothing(redis_store: Store) -> 
     old = ingesting(redis_store)
     failed(redis_store, claimed(redis_store, pool="ingest"))
     new = ingesting(redis_store)
-    with pytest.raises(WrongState, match="another ingest"):
+    with pytest.raises(WrongState, match="ingested again since"):
         redis_store.jobs.resume(old)
     redis_store.jobs.delete(old)
     dataset = redis_store.datasets.get("ds_1")

@@ -105,8 +105,8 @@ def test_what_cannot_be_embedded_is_told_and_leaves_nothing(
     (tmp_path / "other" / "config.json").write_text(changed)
     for encoder, source, words in (
         (trained, tmp_path / "empty", "no image"),
-        (trained, tmp_path / "nowhere", "not there"),
-        (tmp_path / "nowhere", images, "config.json is not there"),
+        (trained, tmp_path / "nowhere", "does not exist"),
+        (tmp_path / "nowhere", images, "config.json"),
         (tmp_path / "config", images, "of another kind"),
         (weights, images, "does not hold the weights"),
         (tmp_path / "other", images, "does not hold the weights of a resnet18"),
@@ -125,5 +125,5 @@ def test_one_flat_folder_by_the_weights_alone(trained: Path, images: Path, tmp_p
     weights = str(trained / "encoder.safetensors")
     said, _ = run("embed", weights, str(images / "1"), "-o", str(out))
     table = pq.read_table(out)
-    assert f"{len(table)} rows of 256 features, 0 left out" in said
+    assert f"{len(table)} rows of 256 features, 0 files skipped" in said
     assert set(table["label"].to_pylist()) == {None}

@@ -56,7 +56,7 @@ def test_stated_colour_is_refused_where_there_is_none(name: str) -> None:
 
 def test_an_encoder_of_other_channels_is_refused() -> None:
     spec = JobSpec(dataset="x", encoder=EncoderSpec(channels=4))
-    with pytest.raises(SpecError, match="4 channels, but the dataset's rows have 3"):
+    with pytest.raises(SpecError, match="4 channels, but the dataset has 3"):
         resolve(spec, facts_of())
 
 
