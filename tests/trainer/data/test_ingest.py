@@ -184,7 +184,7 @@ def test_sources_that_are_not_there_or_nothing_known(tmp_path: Path) -> None:
         ingested(tmp_path / "nowhere", tmp_path / "out")
     for number, data in enumerate([b"", b"hello", gzip.compress(b"hello" * 200), png(1)]):
         (tmp_path / f"{number}").write_bytes(data)
-        with pytest.raises(DataError, match="Unrecognized format|not a dataset"):
+        with pytest.raises(DataError, match=r"Unrecognized format|not a dataset"):
             ingested(tmp_path / f"{number}", tmp_path / "out")
 
 
