@@ -31,7 +31,7 @@ def test_it_waits_and_says_so_once(
         assert [guard.has_room() for _ in range(3)] == [True] * 3
     said = [record.message for record in caplog.records]
     assert len(said) == 2
-    assert "no job is taken" in said[0]
+    assert "no job is claimed" in said[0]
 
 
 def test_a_folder_that_is_gone_is_no_reason_to_crash(tmp_path: Path) -> None:
