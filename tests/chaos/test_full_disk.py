@@ -71,7 +71,7 @@ def test_a_job_waits_for_room_and_ends_in_the_same_bits(tmp_path: Path) -> None:
         job = stack.wait_for(job_id, "queued")
         assert (job.code, job.failures) == ("storage", 0), job.message
         assert "full" in job.message
-        wait_until(lambda: "no job is taken" in world.slots[0].words(), 10.0, "it waits")
+        wait_until(lambda: "no job is claimed" in world.slots[0].words(), 10.0, "it waits")
         attempts = job.attempt
         filler.unlink()
         job = stack.wait_for(job_id, "succeeded", "failed")
