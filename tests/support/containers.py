@@ -71,3 +71,7 @@ def as_tgz(path: Path, files: dict[str, bytes]) -> Path:
     """With the table behind the pictures and the masks before them."""
     (path / "x.tgz").write_bytes(gzip.compress(tar_of(dict(sorted(files.items())))))
     return path / "x.tgz"
+
+
+CARRIERS = {"folder": as_folder, "zip": as_zip, "tar": as_tar, "tar.gz": as_tgz}
+"""Functions that write files in each of the ways in which users send them."""

@@ -10,12 +10,10 @@ import pytest
 from PIL import Image
 
 from tests.support.containers import (
+    CARRIERS,
     CLASSES,
     PIXELS,
     SPLITS,
-    as_folder,
-    as_tar,
-    as_tgz,
     as_zip,
     images,
     numbers,
@@ -38,10 +36,7 @@ MASK_FILES = {
 }
 
 
-CARRIERS = [as_folder, as_zip, as_tar, as_tgz]
-
-
-@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("carrier", CARRIERS.values())
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -71,7 +66,7 @@ def test_a_table_beside_the_files_tells_of_each_row(
         assert np.array_equal(mask, PIXELS[n][:, :, 0])
 
 
-@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("carrier", CARRIERS.values())
 def test_what_a_table_and_the_files_disagree_on_is_reported(
     tmp_path: Path, carrier: Callable[[Path, dict[str, bytes]], Path]
 ) -> None:
@@ -136,7 +131,7 @@ def coco(some: list[int], pattern: str = "{n}.png") -> bytes:
     ).encode()
 
 
-@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("carrier", CARRIERS.values())
 def test_coco_tells_the_class_of_images_with_one(
     tmp_path: Path, carrier: Callable[[Path, dict[str, bytes]], Path]
 ) -> None:
@@ -166,7 +161,7 @@ def test_coco_tells_the_class_of_images_with_one(
 # Masks
 
 
-@pytest.mark.parametrize("carrier", CARRIERS)
+@pytest.mark.parametrize("carrier", CARRIERS.values())
 def test_a_folder_of_masks_beside_the_images(
     tmp_path: Path, carrier: Callable[[Path, dict[str, bytes]], Path]
 ) -> None:
