@@ -2,7 +2,7 @@
 
 import json
 import re
-from importlib.util import find_spec
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from service.settings import ApiSettings
+from tests.support.tools import needs_package
 from worker.settings import WorkerSettings
 
 REPO = Path(__file__).resolve().parents[2]
@@ -20,15 +21,11 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = ("api", "exporter", "worker", "worker-cpu", "ingest")
 
 
-SCHEMAS = find_spec("check_jsonschema")
-
-
-@pytest.mark.skipif(SCHEMAS is None, reason="check-jsonschema is not installed")
+@needs_package("check-jsonschema")
 def test_it_fits_the_schema_of_the_compose_specification() -> None:
     """The schema is the one that the check-jsonschema package carries."""
-    assert SCHEMAS is not None
-    folder = Path(SCHEMAS.origin or "").parent / "builtin_schemas" / "vendor"
-    schema = json.loads((folder / "compose-spec.json").read_text())
+    vendored = files("check_jsonschema") / "builtin_schemas" / "vendor"
+    schema = json.loads((vendored / "compose-spec.json").read_text())
     jsonschema.validate(COMPOSE, schema)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(COMPOSE | {"services": {"api": {"imagine": "x"}}}, schema)

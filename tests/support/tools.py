@@ -1,9 +1,10 @@
-"""Programs that some tests need and no Python package brings, and the Debian package of each."""
+"""Programs and packages that only some tests need, and the command that installs each."""
 
 import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 import pytest
 
@@ -26,6 +27,12 @@ def missing(program: str) -> str:
 def needs(program: str) -> pytest.MarkDecorator:
     """Return the mark that skips a test where `program` is not on the PATH."""
     return pytest.mark.skipif(shutil.which(program) is None, reason=missing(program))
+
+
+def needs_package(package: str) -> pytest.MarkDecorator:
+    """Return the mark that skips a test where a package of the dev extra is not installed."""
+    is_missing = find_spec(package.replace("-", "_")) is None
+    return pytest.mark.skipif(is_missing, reason=f"{package} is not installed (make setup)")
 
 
 def skip_summary(reasons: Iterable[str]) -> list[str]:
