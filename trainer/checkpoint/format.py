@@ -2,7 +2,8 @@
 
 A checkpoint is the folder `<step, 9 digits>/` with `state.safetensors`, `meta.json` and, written
 last, `manifest.json`: the sha256 and size of the other two, and its own sha256. It is written as
-`<step>.tmp/`, each file synced, and becomes visible by one rename. No pickle anywhere.
+`<step>.tmp/`, each file synced, and becomes visible by one rename. The files are safetensors and
+JSON, so reading one never runs code.
 """
 
 import hashlib
