@@ -6,19 +6,18 @@ so every attempt of a job takes the same one.
 """
 
 from collections.abc import Sequence
-from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from trainer.accel.batch_norm import GroupedBatchNorm, add_relu_
-from trainer.accel.cpu import conv
 from trainer.accel.cpu.augment import rows
 from trainer.accel.cpu.augment.rows import ViewForm
 from trainer.accel.cpu.batchnorm import fused, in_place
+from trainer.accel.cpu.conv import use_matmul_convs
 from trainer.accel.cpu.thread_pool import ThreadPool
 
 __all__ = [
@@ -33,15 +32,14 @@ __all__ = [
 
 
 class Accelerator:
-    """Permission to use compiled code on a CPU, and the threads that share its work."""
+    """Permission to use compiled code on a CPU, and the threads that share its work.
+
+    Copies share the threads.
+    """
 
     def __init__(self, threads: int) -> None:
         """`threads` >= 1. None is started before there is work for it."""
         self.pool = ThreadPool(threads)
-
-    def __deepcopy__(self, _memo: object) -> Self:
-        """Share the threads with what was copied."""
-        return self
 
 
 def grouped_batch_norm(
@@ -70,14 +68,6 @@ def _chunked_batch_norm(x: Tensor, norm: GroupedBatchNorm) -> Tensor:
     ]
     norm.take_mean_of(means, variances)
     return torch.cat(normed)
-
-
-def use_matmul_convs(network: nn.Module) -> nn.Module:
-    """Let convolutions in bfloat16 on a CPU become matrix products, where those are faster.
-
-    Plain `nn.Conv2d` are replaced in place; weights and their names stay. Returns `network`.
-    """
-    return conv.use_matmul_convs(network)
 
 
 def augment(

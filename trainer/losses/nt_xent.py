@@ -25,12 +25,10 @@ def nt_xent(
     exact = embeddings if embeddings.dtype == torch.float64 else embeddings.float()
     rows = len(exact)
     positive = (exact * exact.roll(rows // 2, 0)).sum(1) / temperature  # [2B]
-    own = torch.eye(rows, dtype=torch.bool, device=exact.device)
-    pair = own.roll(rows // 2, 1)
-    masked = own | pair if decoupled else own
-    if identities is not None:
-        both = identities.repeat(2)
-        masked = masked | ((both[:, None] == both[None]) & ~pair)
+    pair = torch.eye(rows, dtype=torch.bool, device=exact.device).roll(rows // 2, 1)
+    own = torch.arange(rows // 2, device=exact.device) if identities is None else identities
+    is_same = own.repeat(2)[:, None] == own.repeat(2)  # [2B, 2B]: the row itself and its pair too
+    masked = is_same if decoupled else is_same & ~pair
     logits = (exact @ exact.T / temperature).masked_fill(masked, MASKED_LOGIT)
     terms = logits.logsumexp(1) - positive
     return terms.masked_fill(masked.all(1), 0.0).mean()

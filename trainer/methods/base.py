@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from importlib import import_module
-from typing import ClassVar, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -49,8 +49,6 @@ class Method(nn.Module):
     """
 
     clock = Clock()
-    gathers: ClassVar[tuple[str, ...]] = ()
-    """Fields of `Embeddings` that the loss needs of all ranks."""
 
     @property
     @abstractmethod
