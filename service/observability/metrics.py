@@ -33,9 +33,14 @@ from service.observability.metric_definitions import (
     job,
     scalar,
 )
-from trainer.methods.registry import declared
+from trainer.methods.registry import SIGNALS, declared
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def _sentence(meaning: str) -> str:
+    return f"{meaning[0].upper()}{meaning[1:]}."
+
 
 METRICS: tuple[Metric, ...] = (
     Metric(
@@ -144,70 +149,18 @@ METRICS: tuple[Metric, ...] = (
         ("job_id", "name", "arch", "dataset", "worker"),
         "Information about a running job, for joins; always 1.",
     ),
-    job("queue_size", "Queue length K."),
     job("batch_size", "Batch size, in images."),
     job("dataset_images", "Number of images in the dataset, N."),
     job("steps_planned", "Optimizer steps of the whole job."),
-    job("loss", "InfoNCE loss in nats. It rises at first, while the queue fills.", "loss"),
-    job("chance_loss", "Loss at chance level, ln(1 + K).", "chance_loss"),
-    job(
-        "contrastive_top1_ratio",
-        "Contrastive top-1 accuracy: share of queries with the positive key ranked first.",
-        "top1",
-    ),
-    job(
-        "contrastive_top5_ratio",
-        "Contrastive top-5 accuracy: share of queries with the positive key in the first five.",
-        "top5",
-    ),
-    job(
-        "positive_similarity",
-        "Mean cosine similarity of queries to positives.",
-        "positive_similarity",
-    ),
-    job(
-        "negative_similarity",
-        "Mean cosine similarity of queries to negatives.",
-        "negative_similarity",
-    ),
-    job(
-        "embedding_std_ratio",
-        "Embedding std x sqrt(d): 1 is healthy, 0 is collapsed.",
-        "embedding_std_ratio",
-    ),
-    job(
-        "embedding_effective_rank",
-        "Effective rank: exp of the entropy of the singular values.",
-        "embedding_effective_rank",
-    ),
-    job("knn_top1_ratio", "kNN accuracy on held-out labeled images.", "knn_top1"),
-    job("knn_top1_raw_ratio", "Baseline: kNN accuracy with raw input.", "knn_top1_raw"),
-    job(
-        "knn_top1_untrained_ratio",
-        "Baseline: kNN accuracy with the untrained encoder.",
-        "knn_top1_untrained",
-    ),
-    job(
-        "knn_top1_majority_ratio",
-        "Baseline: accuracy of the bank's most frequent class.",
-        "knn_top1_majority",
-    ),
     *(
-        job(signal.metric, f"{signal.meaning[0].upper()}{signal.meaning[1:]}.", name)
-        for name, signal in declared("SIGNALS").items()
+        job(signal.metric, _sentence(signal.meaning), name)
+        for name, signal in SIGNALS.items()
+        if signal.metric
     ),
-    job("learning_rate", "Learning rate of the last step.", "lr"),
-    job("grad_norm", "L2 norm of the last gradient.", "grad_norm"),
-    job("key_momentum_ratio", "EMA momentum m of the key encoder."),
-    job("temperature", "Temperature T of InfoNCE."),
+    *(job(name, _sentence(setting.meaning)) for name, setting in declared("SETTINGS").items()),
     job("weight_decay", "Weight decay of the optimizer."),
     job("checkpoint_interval_seconds", "Requested maximum training time between two checkpoints."),
     job("started_timestamp_seconds", "Time when this attempt started training."),
-    job(
-        "memory_peak_bytes",
-        "Peak memory of the device, or of the process on a CPU.",
-        "memory_bytes",
-    ),
     job("epoch", "Completed epochs, fractional."),
     job("progress_ratio", "Completed share of the planned steps."),
     job("expected_end_timestamp_seconds", "Estimated end time at the current speed."),
@@ -215,10 +168,6 @@ METRICS: tuple[Metric, ...] = (
     job("last_checkpoint_timestamp_seconds", "Time of the last checkpoint."),
     job("steps_total", "Optimizer steps of this attempt."),
     job("images_total", "Images trained on in this attempt."),
-    job("step_seconds_total", "Seconds spent in optimizer steps.", "step_s"),
-    job("data_wait_seconds_total", "Seconds spent on loading and augmentation.", "data_s"),
-    job("checkpoint_blocked_seconds_total", "Seconds blocked by checkpoints.", "checkpoint_s"),
-    job("eval_seconds_total", "Seconds spent on evaluation.", "eval_s"),
 )
 
 SIGNAL_METRICS: dict[str, str] = {row.signal: row.name for row in METRICS if row.signal}

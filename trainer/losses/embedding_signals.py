@@ -17,6 +17,17 @@ BELOW_ALL = -2.0
 
 
 @torch.no_grad()
+def of_embeddings(
+    queries: Tensor, keys: Tensor, negatives: Tensor, hidden: Hidden | None = None
+) -> dict[str, float]:
+    """Return the signals that every contrastive method has, of unit vectors as in `contrast`."""
+    return {
+        **contrast(queries, keys, negatives, hidden),
+        "embedding_std_ratio": std_ratio(queries),
+        "embedding_effective_rank": effective_rank(queries),
+    }
+
+
 def contrast(
     queries: Tensor, keys: Tensor, negatives: Tensor, hidden: Hidden | None = None
 ) -> dict[str, float]:

@@ -9,34 +9,81 @@ class Signal(NamedTuple):
     unit: str
     meaning: str
     metric: str = ""
-    """Name of its metric, `moco_train_<metric>`, where a method declares it."""
+    """Name of its metric, `moco_train_<metric>`; empty: it has none."""
+
+
+class Setting(NamedTuple):
+    """A setting of a method that is a metric of its running jobs."""
+
+    field: str
+    """Field of the method's spec."""
+    meaning: str
 
 
 COMMON_SIGNALS: dict[str, Signal] = {
     "loss": Signal(
         "nats",
-        "nats",
-        "training loss; rises at first, while real keys replace random ones",
+        "training loss; with a queue it rises at first, while real keys replace random ones",
+        "loss",
     ),
-    "chance_loss": Signal("nats", "loss at chance level: ln(1 + K) for K negatives"),
-    "top1": Signal("ratio", "share of queries with the positive key ranked first"),
-    "top5": Signal("ratio", "share of queries with the positive key in the first five"),
-    "positive_similarity": Signal("cosine", "mean similarity of queries to positives"),
-    "negative_similarity": Signal("cosine", "mean similarity of queries to negatives"),
-    "embedding_std_ratio": Signal("ratio", "embedding std x sqrt(d): 1 is healthy, 0 is collapsed"),
+    "chance_loss": Signal(
+        "nats", "loss at chance level, such as ln(1 + K) for K negatives", "chance_loss"
+    ),
+    "top1": Signal(
+        "ratio", "share of queries with the positive key ranked first", "contrastive_top1_ratio"
+    ),
+    "top5": Signal(
+        "ratio",
+        "share of queries with the positive key in the first five",
+        "contrastive_top5_ratio",
+    ),
+    "positive_similarity": Signal(
+        "cosine", "mean similarity of queries to positives", "positive_similarity"
+    ),
+    "negative_similarity": Signal(
+        "cosine", "mean similarity of queries to negatives", "negative_similarity"
+    ),
+    "embedding_std_ratio": Signal(
+        "ratio", "embedding std x sqrt(d): 1 is healthy, 0 is collapsed", "embedding_std_ratio"
+    ),
     "embedding_effective_rank": Signal(
-        "dimensions", "effective rank: exp of the entropy of the singular values"
+        "dimensions",
+        "effective rank: exp of the entropy of the singular values",
+        "embedding_effective_rank",
     ),
-    "lr": Signal("1", "learning rate of this step"),
-    "grad_norm": Signal("1", "L2 norm of the gradient"),
+    "lr": Signal("1", "learning rate of this step", "learning_rate"),
+    "grad_norm": Signal("1", "L2 norm of the gradient", "grad_norm"),
     "rows_per_s": Signal("rows/s", "training speed since the last reading, excluding evaluation"),
-    "data_s": Signal("seconds", "spent on loading and augmentation in this attempt"),
-    "step_s": Signal("seconds", "spent on optimizer steps in this attempt"),
-    "eval_s": Signal("seconds", "spent on evaluation in this attempt"),
-    "checkpoint_s": Signal("seconds", "spent on checkpoints in this attempt"),
-    "memory_bytes": Signal("bytes", "peak memory of the device (CPU: of the process)"),
-    "knn_top1": Signal("ratio", "kNN accuracy on held-out labeled images"),
-    "knn_top1_raw": Signal("ratio", "baseline: kNN accuracy with raw input, at most 32 px"),
-    "knn_top1_untrained": Signal("ratio", "baseline: kNN accuracy with the untrained encoder"),
-    "knn_top1_majority": Signal("ratio", "baseline: accuracy of the bank's most frequent class"),
+    "data_s": Signal(
+        "seconds",
+        "time spent on loading and augmentation in this attempt",
+        "data_wait_seconds_total",
+    ),
+    "step_s": Signal(
+        "seconds", "time spent on optimizer steps in this attempt", "step_seconds_total"
+    ),
+    "eval_s": Signal("seconds", "time spent on evaluation in this attempt", "eval_seconds_total"),
+    "checkpoint_s": Signal(
+        "seconds",
+        "time that checkpoints blocked training in this attempt",
+        "checkpoint_blocked_seconds_total",
+    ),
+    "memory_bytes": Signal(
+        "bytes", "peak memory of the device (CPU: of the process)", "memory_peak_bytes"
+    ),
+    "knn_top1": Signal("ratio", "kNN accuracy on held-out labeled images", "knn_top1_ratio"),
+    "knn_top1_raw": Signal(
+        "ratio", "baseline: kNN accuracy with raw input, at most 32 px", "knn_top1_raw_ratio"
+    ),
+    "knn_top1_untrained": Signal(
+        "ratio",
+        "baseline: kNN accuracy with the untrained encoder",
+        "knn_top1_untrained_ratio",
+    ),
+    "knn_top1_majority": Signal(
+        "ratio",
+        "baseline: accuracy of the bank's most frequent class",
+        "knn_top1_majority_ratio",
+    ),
 }
+"""Signals of every method."""

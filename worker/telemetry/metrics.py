@@ -100,8 +100,8 @@ class WorkerMetrics:
         )
         for name, value in (
             *(
-                (metric, getattr(spec.method, field))
-                for metric, field in part_of(spec.method.name, "spec").SETTINGS.items()
+                (metric, getattr(spec.method, setting.field))
+                for metric, setting in part_of(spec.method.name, "spec").SETTINGS.items()
             ),
             ("batch_size", spec.batch_rows),
             ("weight_decay", spec.optim.weight_decay),

@@ -6,7 +6,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from trainer.losses import embedding_signals
+from trainer.losses.embedding_signals import of_embeddings
 from trainer.losses.info_nce import info_nce
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.methods.moco.spec import MoCoSpec
@@ -159,14 +159,12 @@ class MoCo(Method):
         `loss` is the mean InfoNCE of a query: the symmetric loss, a sum of two, is halved so that
         it can be held against `chance_loss`.
         """
-        negatives, queries = self.negatives, output.queries.detach()
+        negatives = self.negatives
         hidden = negatives.hidden_from(self._owners(output.identities))
         return {
             "loss": float(output.loss.detach()) / output.loss_terms,
             "chance_loss": math.log1p(negatives.counted()),
-            **embedding_signals.contrast(queries, output.keys, negatives.keys, hidden),
-            "embedding_std_ratio": embedding_signals.std_ratio(queries),
-            "embedding_effective_rank": embedding_signals.effective_rank(queries),
+            **of_embeddings(output.queries, output.keys, negatives.keys, hidden),
             "negatives_fill_ratio": int(negatives.fill) / negatives.capacity_rows,
             "oldest_key_age_steps": float(negatives.oldest_age_steps()),
             "queue_dataset_ratio": negatives.capacity_rows / dataset_rows,

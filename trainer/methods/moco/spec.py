@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainer.schema.base import Record
-from trainer.schema.signals import Signal
+from trainer.schema.signals import Setting, Signal
 
 
 class MoCoSpec(Record):
@@ -66,10 +66,10 @@ SIGNALS = {
 }
 """Signals beside the common ones."""
 SETTINGS = {
-    "queue_size": "queue_rows",
-    "key_momentum_ratio": "momentum",
-    "temperature": "temperature",
+    "queue_size": Setting("queue_rows", "queue length K"),
+    "key_momentum_ratio": Setting("momentum", "momentum m of the key encoder"),
+    "temperature": Setting("temperature", "temperature T of the loss"),
 }
-"""Metric of a setting -> its field."""
+"""Metric -> the setting that it shows."""
 ADVICE = {"loss": "use a shorter queue, with `method.queue_rows` below {queue_rows}"}
 """Phase of a step -> what makes it shorter, with the method's settings in braces."""

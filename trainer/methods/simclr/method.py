@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from trainer.losses import embedding_signals
+from trainer.losses.embedding_signals import of_embeddings
 from trainer.losses.nt_xent import nt_xent
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.methods.simclr.spec import SimCLRSpec
@@ -17,8 +17,6 @@ from trainer.spec.job import JobSpec
 
 class SimCLR(Method):
     """One tower, trained by both views. All state is its weights."""
-
-    gathers = ("queries", "keys")
 
     def __init__(self, spec: SimCLRSpec, encoder: nn.Module, *, bf16: bool) -> None:
         """`spec` is resolved."""
@@ -71,9 +69,7 @@ class SimCLR(Method):
         return {
             "loss": float(output.loss.detach()),
             "chance_loss": math.log(max(1, 2 * len(rows) - (2 if self.spec.decoupled else 1))),
-            **embedding_signals.contrast(queries, keys, torch.cat([queries, keys]), hidden),
-            "embedding_std_ratio": embedding_signals.std_ratio(queries),
-            "embedding_effective_rank": embedding_signals.effective_rank(queries),
+            **of_embeddings(queries, keys, torch.cat([queries, keys]), hidden),
         }
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainer.schema.base import Record
-from trainer.schema.signals import Signal
+from trainer.schema.signals import Setting, Signal
 
 
 class SimCLRSpec(Record):
@@ -30,7 +30,7 @@ TITLE = "SimCLR"
 """Name in texts."""
 SIGNALS: dict[str, Signal] = {}
 """Signals beside the common ones."""
-SETTINGS = {"temperature": "temperature"}
-"""Metric of a setting -> its field."""
+SETTINGS = {"temperature": Setting("temperature", "temperature T of the loss")}
+"""Metric -> the setting that it shows."""
 ADVICE = {"loss": "use a smaller `batch_rows`, which also means fewer negatives"}
 """Phase of a step -> what makes it shorter, with the method's settings in braces."""
