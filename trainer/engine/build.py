@@ -176,7 +176,7 @@ def _stepping(spec: JobSpec, eager: EagerStepping, place: Place, machine: Machin
 def _look(spec: JobSpec, eager: EagerLook, place: Place, machine: Machine) -> Look:
     if not _is_captured(spec, place, machine):
         return eager
-    return CapturedLook(eager, recorder_for(place.device))
+    return CapturedLook(eager, recorder_for(place.device), batch_rows=spec.batch_rows or 0)
 
 
 def _batches(

@@ -27,4 +27,4 @@ class LossWatch:
         """Raise DivergedError if any noted loss was not finite. Syncs with the device."""
         step = int(self._step)
         if step >= 0:
-            raise DivergedError(step=step, loss=float(self._loss))
+            raise DivergedError(f"The loss is {float(self._loss)} at step {step}.", step=step)

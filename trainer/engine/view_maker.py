@@ -54,11 +54,12 @@ class EagerLook:
 
 
 class CapturedLook:
-    """Records the first batch after the warm-up, and replays it for all of its shape."""
+    """Records the first whole batch after the warm-up, and replays it for all of its shape."""
 
-    def __init__(self, eager: EagerLook, recorder: GraphRecorder) -> None:
-        self._eager, self._recorder = eager, recorder
-        self._calls = 0
+    def __init__(self, eager: EagerLook, recorder: GraphRecorder, *, batch_rows: int) -> None:
+        """Batches that are not of `batch_rows` are left to `eager`."""
+        self._eager, self._recorder, self._batch_rows = eager, recorder, batch_rows
+        self._whole_batches = 0
         self._captured: CapturedCall[Pair] | None = None
         self._epoch: Tensor | None = None
         self.trouble: str | None = None
@@ -67,9 +68,10 @@ class CapturedLook:
     def __call__(self, canvas: Canvas, rows: Tensor, *, epoch: int) -> Pair:
         """Return two views."""
         inputs = (canvas.pixels, canvas.heights, canvas.widths, rows)
-        self._calls += 1
-        if self._calls == WARM_UP_CALLS + 1:
-            self._captured = self._capture(inputs, canvas.bounds)
+        if len(rows) == self._batch_rows and self._captured is None and self.trouble is None:
+            self._whole_batches += 1
+            if self._whole_batches > WARM_UP_CALLS:
+                self._captured = self._capture(inputs, canvas.bounds)
         if self._captured is None or self._epoch is None or not self._captured.fits(inputs):
             return self._eager(canvas, rows, epoch=epoch)
         self._epoch.fill_(epoch)

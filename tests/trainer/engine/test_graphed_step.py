@@ -204,10 +204,21 @@ def test_replayed_views_are_the_eager_ones_bit_for_bit(pack: Path, sizes: str) -
     with opened(spec, pack, "captured") as run:
         assert isinstance(run.batches.look, EagerLook)
         tape = CallsViewsAgain()
-        run.batches.look = CapturedLook(run.batches.look, tape)
+        run.batches.look = CapturedLook(run.batches.look, tape, batch_rows=BATCH)
         assert same(after(run, STEPS)[1], expected)
         assert tape.replays == STEPS - STEPS // 5 - WARM_UP_CALLS
         assert run.complaint() is None
+
+
+def test_a_partial_batch_is_never_the_one_that_is_captured(pack: Path) -> None:
+    """Of 70 rows, 20 a batch, the fourth batch is partial: all whole ones are replayed."""
+    spec = spec_of(batch_rows=20, signals_every_steps=100, partial_batch="keep")
+    with opened(spec, pack, "captured") as run:
+        assert isinstance(run.batches.look, EagerLook)
+        tape = CallsViewsAgain()
+        run.batches.look = CapturedLook(run.batches.look, tape, batch_rows=20)
+        after(run, 12)
+        assert tape.replays == 9 - WARM_UP_CALLS
 
 
 def test_views_that_cannot_be_captured_are_made_without(pack: Path) -> None:
@@ -215,7 +226,7 @@ def test_views_that_cannot_be_captured_are_made_without(pack: Path) -> None:
         expected = after(run, 6)[1]
     with opened(spec_of(), pack, "refused") as run:
         assert isinstance(run.batches.look, EagerLook)
-        run.batches.look = CapturedLook(run.batches.look, Refuses(run))
+        run.batches.look = CapturedLook(run.batches.look, Refuses(run), batch_rows=BATCH)
         assert same(after(run, 6)[1], expected)
         assert run.complaint() is not None
 
