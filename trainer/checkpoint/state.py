@@ -37,7 +37,9 @@ def check_finite(state: Mapping[str, Tensor], *, step: int) -> None:
             flat = value.reshape(-1)
             for start in range(0, len(flat), PIECE):
                 if not bool(flat[start : start + PIECE].isfinite().all()):
-                    raise DivergedError(step=step + 1, loss=float("nan"))
+                    raise DivergedError(
+                        f"The state is not finite after step {step}.", step=step + 1
+                    )
 
 
 def restore(state: Mapping[str, Tensor], method: Method, optimizer: torch.optim.Optimizer) -> None:

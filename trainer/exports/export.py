@@ -32,6 +32,7 @@ from trainer.schema.artifact_names import (
     TABLE,
     WEIGHTS,
 )
+from trainer.schema.errors import DivergedError
 from trainer.schema.events import DatasetFacts, Profiled, Published
 from trainer.spec.job import JobSpec
 from trainer.util.atomic_files import write_synced
@@ -64,7 +65,7 @@ class Export:
 def publish(export: Export, *, out: Path) -> Published:
     """Write `out/artifacts` whole or not at all, and name its files with size and sha256.
 
-    Raises StorageError if the disk refuses.
+    Raises StorageError if the disk refuses, DivergedError if features are not finite.
     """
     state = weights.plain_state(export.encoder)
     steps = preprocessing(export.spec, export.facts)
@@ -104,8 +105,18 @@ def _write_embeddings(export: Export, path: Path) -> embeddings.Features:
     wanted = embedding_map.sample(export.pack.rows)
     kept: list[embeddings.Features] = []
     found = embeddings.features(export.encoder, export.source, export.views, rows=export.pack.rows)
-    embeddings.write_parquet(path, _tapped(found, wanted, kept), pack=export.pack)
+    finite = _finite(found, step=export.step)
+    embeddings.write_parquet(path, _tapped(finite, wanted, kept), pack=export.pack)
     return embeddings.joined(kept)
+
+
+def _finite(found: Iterable[embeddings.Features], *, step: int) -> Iterator[embeddings.Features]:
+    """Pass features on. Raises DivergedError for those that finite, huge weights overflow."""
+    for batch in found:
+        if not np.isfinite(batch.values).all():
+            detail = f"The features of the encoder are not finite after step {step}."
+            raise DivergedError(detail, step=step)
+        yield batch
 
 
 def _tapped(

@@ -59,15 +59,15 @@ class DatasetMissing(DataError):
 
 
 class DivergedError(TrainerError):
-    """The loss became NaN or infinite."""
+    """The loss, the state or the features became NaN or infinite."""
 
     code = "nonfinite_loss"
     hint = f"{of_code('diverged').advice} The last good checkpoint is kept."
 
-    def __init__(self, *, step: int, loss: float) -> None:
-        """`step` is the optimizer step whose loss was not finite."""
-        super().__init__(f"The loss is {loss} at step {step}.")
-        self.step, self.loss = step, loss
+    def __init__(self, detail: str, *, step: int) -> None:
+        """`detail` names the value that is not finite; `step` is the optimizer step it is from."""
+        super().__init__(detail)
+        self.step = step
 
 
 class OutOfMemory(TrainerError):

@@ -84,13 +84,19 @@ def replace_file(path: Path, data: bytes) -> None:
 
 @contextmanager
 def storage_errors(target: Path, *, leftover: Path) -> Iterator[None]:
-    """Turn a disk's refusal into a StorageError that names `target`, and remove `leftover`."""
+    """Turn a disk's refusal into a StorageError that names `target`.
+
+    After any error `leftover` is removed.
+    """
     try:
         yield
     except OSError as error:
         remove(leftover)
         why = "the disk is full" if error.errno in FULL_DISK else error.strerror or str(error)
         raise StorageError(f"{target.name} could not be written: {why}.") from error
+    except Exception:
+        remove(leftover)
+        raise
 
 
 def remove(path: Path) -> None:

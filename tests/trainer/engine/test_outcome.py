@@ -26,7 +26,7 @@ def raising(error: Exception) -> Callable[[], Ended]:
 @pytest.mark.parametrize(
     ("error", "code", "words"),
     [
-        (DivergedError(step=7, loss=float("nan")), "nonfinite_loss", "step 7"),
+        (DivergedError("The loss is nan at step 7.", step=7), "nonfinite_loss", "step 7"),
         (DatasetMissing("the pack is gone"), "dataset_missing", "the pack is gone"),
         (StorageError("x"), "storage", "x"),
         (torch.OutOfMemoryError("CUDA out of memory. Tried to"), "oom", "CUDA out of memory."),

@@ -34,7 +34,7 @@ from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
 from trainer.modalities.image.preprocessing import from_json, preprocessing
-from trainer.schema.errors import StorageError
+from trainer.schema.errors import DivergedError, StorageError
 from trainer.schema.events import Published
 from trainer.schema.verdicts import of_code
 from trainer.spec.added_fields import settled
@@ -373,6 +373,18 @@ def test_a_full_disk_leaves_the_files_of_before(
     export.source.close()
     assert [path.name for path in out.iterdir()] == ["artifacts"]
     assert {path.name for path in (out / "artifacts").iterdir()} == {f.name for f in before}
+
+
+def test_features_that_overflow_are_a_run_that_diverged(tmp_path: Path) -> None:
+    """Finite weights can be so large that no feature is."""
+    export = _export("small", tmp_path)
+    with torch.no_grad():
+        for value in export.encoder.parameters():
+            value.mul_(1e30)
+    with pytest.raises(DivergedError, match=f"not finite after step {export.step}"):
+        publish(export, out=tmp_path / "out")
+    export.source.close()
+    assert not list((tmp_path / "out").glob("*"))
 
 
 def test_a_png_is_a_png(done: Done) -> None:

@@ -208,7 +208,7 @@ def test_a_worse_spread_is_never_a_better_verdict() -> None:
 
 
 def test_a_failed_run_gives_the_advice_of_the_table() -> None:
-    error = DivergedError(step=7, loss=math.nan)
+    error = DivergedError("The loss is nan at step 7.", step=7)
     assert of_code("diverged").advice in error.next_step
 
 
