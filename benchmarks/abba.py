@@ -27,7 +27,7 @@ class Ratios:
 
 
 def order_of(round_number: int, others: Sequence[str], *, subject: str) -> list[str]:
-    """Who runs in a round, counted from 0: A B C A, then A C B A."""
+    """Return the arms of a round, counted from 0, in order: A B C A, then A C B A."""
     between = list(others) if round_number % 2 == 0 else list(reversed(others))
     return [subject, *between, subject]
 
@@ -35,7 +35,7 @@ def order_of(round_number: int, others: Sequence[str], *, subject: str) -> list[
 def faster(
     subject_s: Sequence[tuple[float, float]], other_s: Sequence[float], *, seed: int = 0
 ) -> Ratios:
-    """How many times as fast as the other the subject is, from seconds of each round."""
+    """Return the subject's speed relative to the other's, from the seconds of each round."""
     pairs = zip(subject_s, other_s, strict=True)
     return summarized([2.0 * other / (first + last) for (first, last), other in pairs], seed=seed)
 

@@ -33,7 +33,7 @@ NAMES = {"trained encoder": "knn_top1", **BASELINES}
 
 @dataclass
 class Heard:
-    """What a run said of itself until an epoch."""
+    """Figures and verdict that a run reported up to an epoch."""
 
     until_epoch: int | None
     figures: dict[str, float] = field(default_factory=dict)

@@ -20,7 +20,7 @@ from trainer.schema.events import DatasetFacts
 
 PIECE_ROWS = 65_536
 MEAN, STD = 0.5, 0.29
-"""Of even noise in [0, 1]."""
+"""Mean and standard deviation of uniform noise in [0, 1]."""
 
 
 def write_big_pack(folder: Path, rows: int, *, side_px: int, same_size: bool) -> None:

@@ -1,4 +1,4 @@
-"""What checkpoints take from training.
+"""Cost of checkpoints in training time.
 
     python -m benchmarks.checkpoint_overhead [--rounds 3] [--arm-s 12] [--every-s 3] [--threads 2]
 
@@ -30,7 +30,7 @@ NEVER_S = 86_400.0
 
 @dataclass(frozen=True)
 class Arm:
-    """What one arm did."""
+    """Measurements of one arm."""
 
     rows_per_s: float
     stalls_s: float

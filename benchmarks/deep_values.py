@@ -1,4 +1,4 @@
-"""What the range of deep values is worth: kNN on made-up slices of 16 bits, by range.
+"""Effect of the range of 16-bit values on kNN accuracy, on made-up slices.
 
     python -m benchmarks.deep_values [--seeds 3] [--epochs 4]
 

@@ -1,4 +1,4 @@
-"""How long from submitting a small job to its first optimizer step.
+"""Time from submitting a small job to its first optimizer step.
 
     python -m benchmarks.first_step [--jobs 30] [--spawned 6] [--threads 1]
 

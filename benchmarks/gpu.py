@@ -37,7 +37,7 @@ from trainer.data.spec import IngestSpec
 from trainer.engine.build import Places
 
 SECONDS = 440.0
-"""Of the whole call, so that it is over in eight minutes."""
+"""Limit of the whole call, so that it ends within eight minutes."""
 SMOKE_RECIPE: dict[str, Any] = {
     "batch_rows": 16,
     "encoder": {"name": "small"},
@@ -58,11 +58,11 @@ Found = TypeVar("Found")
 
 @dataclass(slots=True)
 class Report:
-    """What was found, piece by piece."""
+    """Results, collected piece by piece."""
 
     figures: dict[str, Any] = field(default_factory=dict)
     rows: list[tuple[str, str, str]] = field(default_factory=list)
-    """What, found, wanted."""
+    """(measurement, result, target) of each line."""
 
     def add(self, what: str, found: str, wanted: str = "") -> None:
         """A line of the table."""

@@ -1,4 +1,4 @@
-"""What grows with the rows, with the queue, and with how far an epoch is.
+"""Costs that grow with the rows, with the queue, or with the position in an epoch.
 
     python -m benchmarks.growth [--rows 10000 100000 1000000] [--only rows queue resume]
 
@@ -22,7 +22,7 @@ from benchmarks.results import Section, add_options, publish, tell
 PRIVATE_BYTES_A_ROW, INDEX_BYTES_A_ROW = 16.0, 24.0
 QUEUE_RATIO, RESUME_RATIO = 1.05, 1.1
 LOGITS_SHARE = 0.5
-"""Of the logits of one forward pass, B x K x 4 bytes, that a step may hold beyond a small one."""
+"""Share of one forward pass's logits, B x K x 4 bytes, that a step may hold beyond a small one."""
 SIDE_PX, THREADS = 8, (0, 4)
 SIZES = {"same size": True, "two sizes": False}
 

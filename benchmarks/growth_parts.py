@@ -1,4 +1,4 @@
-"""What `benchmarks.growth` measures, each part in a process of its own.
+"""The measurements of `benchmarks.growth`, each in a process of its own.
 
     python -m benchmarks.growth_parts {rows|queues|peak|resume} ARGUMENTS
 

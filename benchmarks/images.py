@@ -26,7 +26,7 @@ class ImageSet:
     """Holds one folder for each class."""
     pack: Path
     rows: int
-    """Of the pack: without twins and damaged files."""
+    """Rows of the pack, without duplicates and damaged files."""
 
 
 def prepared(

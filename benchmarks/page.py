@@ -1,4 +1,4 @@
-"""How long the page of a job takes to open, and how much it fetches, with a long history.
+"""Time and bytes to open the page of a job with a long history.
 
     python -m benchmarks.page [--rounds 5] [--readings 50000]
 

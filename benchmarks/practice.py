@@ -17,7 +17,7 @@ MOMENTUM, TEMPERATURE, LR = 0.99, 0.1, 0.06
 
 
 class Sizes(Protocol):
-    """What is the same for everybody who does the step."""
+    """Sizes shared by all arms."""
 
     @property
     def encoder(self) -> str:
@@ -25,7 +25,7 @@ class Sizes(Protocol):
 
     @property
     def side_px(self) -> int:
-        """Of the views."""
+        """Side of the views."""
 
     @property
     def batch_rows(self) -> int:

@@ -44,7 +44,7 @@ ARMS = ("ours", "reference")
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Of two means, with Welch's interval of 95 %."""
+    """Difference of two means, with Welch's interval of 95 %."""
 
     mean: float
     low: float
@@ -151,7 +151,7 @@ def spec_of(images: ImageSet, args: argparse.Namespace, seed: int) -> JobSpec:
 
 
 def path_of(folder: Path, args: argparse.Namespace, arm: str, seed: int) -> Path:
-    """Where a piece is kept."""
+    """Return the path where a piece is kept."""
     data = args.data.stem if args.data else "digits"
     rows = f"{args.rows}-rows" if args.rows else "all-rows"
     return folder / f"{data}-{rows}-{args.epochs}-epochs-{arm}-{seed}.json"

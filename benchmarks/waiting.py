@@ -1,4 +1,4 @@
-"""How long threads that wait for each other spin, on cores of their own and on busy ones.
+"""Time that waiting threads spin, on idle cores and on busy ones.
 
     python -m benchmarks.waiting [--data cifar10-train.zip] [--only alone busy]
 

@@ -1,4 +1,4 @@
-"""What it costs a training that people look at its page.
+"""Cost to training when people watch its page.
 
     python -m benchmarks.watched [--pages 20] [--rounds 3] [--block-s 30]
 
@@ -119,7 +119,7 @@ def load(up: Up, block_s: float) -> float:
 
 
 def is_worker(process: psutil.Process) -> bool:
-    """Whether it trains or ingests."""
+    """Return whether the process trains or ingests."""
     return any(word.startswith("worker") for word in process.cmdline())
 
 

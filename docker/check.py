@@ -39,7 +39,7 @@ class Stage:
     workdir: str = "/"
 
     def path(self, inside: str) -> Path:
-        """Where a path of the image lies on this machine."""
+        """Return the path on this machine of a path of the image."""
         absolute = inside if inside.startswith("/") else f"{self.workdir.rstrip('/')}/{inside}"
         return self.root / absolute.lstrip("/")
 

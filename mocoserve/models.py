@@ -188,7 +188,7 @@ class Job(Answer):
 
     @property
     def over(self) -> bool:
-        """Whether it has ended for good."""
+        """True if the job has ended for good."""
         return self.status in OVER
 
 
@@ -218,7 +218,7 @@ class Event(Answer):
 
     @property
     def ends(self) -> bool:
-        """Whether nothing can follow it."""
+        """True if no event can follow."""
         return self.type == "status" and self.event.get("status") in OVER
 
 

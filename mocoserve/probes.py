@@ -66,7 +66,7 @@ class Probe(Answer):
 
     @property
     def over(self) -> bool:
-        """Whether it has ended."""
+        """True if the search has ended."""
         return self.status in OVER
 
 

@@ -76,7 +76,7 @@ def locate(config: Config, *, url: str | None, key: str | None, data_dir: Path) 
 
 
 def _is_of_project(config: Config, url: SettingValue, data_dir: Path) -> bool:
-    """Whether only the project's file leads to this server, by name or by its data folder."""
+    """Return whether only the project's file leads to this server, by URL or by data folder."""
     path = str(config.project.path)
     folder = config.find("data_dir")
     led = folder.origin == path and folder.value == data_dir

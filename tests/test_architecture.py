@@ -29,7 +29,7 @@ def _name(path: Path) -> str:
 
 
 def _tracked() -> list[Path]:
-    """What git tracks; skips where this is no checkout."""
+    """Return the files that git tracks; skip where this is no checkout."""
     try:
         done = subprocess.run(["git", "ls-files", "-z"], cwd=REPO, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):

@@ -1,4 +1,4 @@
-"""What the pages say, tried out."""
+"""Commands and claims of the pages, tried out."""
 
 import json
 import re

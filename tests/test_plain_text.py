@@ -1,4 +1,4 @@
-"""What users wrote does nothing to a terminal."""
+"""Text that users wrote does nothing to a terminal."""
 
 import json
 import re

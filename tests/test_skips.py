@@ -1,4 +1,4 @@
-"""What the end of a test run says of the tests that were skipped."""
+"""Summary of skipped tests at the end of a run."""
 
 import subprocess
 import sys

@@ -45,7 +45,7 @@ class StopFlag:
         self._before: dict[int, Any] = {}
 
     def __call__(self) -> bool:
-        """Whether it was raised."""
+        """Return whether it was raised."""
         return self._raised
 
     def __enter__(self) -> "StopFlag":

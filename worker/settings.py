@@ -12,7 +12,7 @@ class WorkerSettings(KeySettings):
     """Environment of one worker: `MOCO_` and the name of the field."""
 
     pools: Annotated[tuple[str, ...], NoDecode, Field(min_length=1)] = ("train",)
-    """Which jobs it takes, as a comma-separated list; an ingest worker has `ingest`."""
+    """Pools that the worker takes jobs from, comma-separated; an ingest worker has `ingest`."""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """`cuda:N`, `cpu`, or auto: the first GPU if the driver knows one."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None

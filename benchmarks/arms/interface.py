@@ -1,4 +1,4 @@
-"""What every arm of the speed benchmark offers, and what it is built from. Loads no tensors."""
+"""The interface of every arm of the speed benchmark, and its settings. Loads no tensors."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Arm(Protocol):
 
 
 class ArmModule(Protocol):
-    """What a module in this folder has, under an arm's name."""
+    """The contents of a module in this folder, named after its arm."""
 
     def opened(self, setup: Setup) -> AbstractContextManager[Arm]:
         """The arm; its processes and threads end with the block."""

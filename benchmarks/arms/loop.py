@@ -1,4 +1,4 @@
-"""What the peers share: batches without end."""
+"""Endless batches, shared by the peers."""
 
 import time
 from collections.abc import Callable, Iterator

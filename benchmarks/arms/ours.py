@@ -19,7 +19,7 @@ from trainer.nn.views import Batch, Pixels
 from trainer.spec.job import JobSpec
 
 EPOCHS = 200
-"""Of the authors' runs on CIFAR-10. A job of so many steps may compile what a short one may not."""
+"""Epochs of the authors' CIFAR-10 runs. Jobs of that length may compile; short ones may not."""
 NEVER_STEPS, NEVER_S = 100_000, 86_400.0
 
 

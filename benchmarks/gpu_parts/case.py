@@ -1,4 +1,4 @@
-"""What is measured on a GPU: encoders, sides and batches."""
+"""The cases measured on a GPU: encoders, sides and batches."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -22,7 +22,7 @@ class Case:
     row_px: int
     """Side of the rows in the pack."""
     rows: int
-    """Of the pack."""
+    """Rows of the pack."""
     batch_rows: int
     queue_rows: int
     """K."""

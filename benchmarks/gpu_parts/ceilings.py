@@ -1,4 +1,4 @@
-"""What the device can do at best, and how fast a step of MoCo could be at that."""
+"""Peak rates of the device, and the speed of a MoCo step at those rates."""
 
 import time
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Ceilings:
     """Measured in the same run as what is held against them."""
 
     product_flop_per_s: float
-    """Of a square product in bfloat16."""
+    """Rate of a square matrix product in bfloat16."""
     copy_bytes_per_s: float
     """Read and written, within the device's memory."""
 

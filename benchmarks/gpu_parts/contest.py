@@ -34,16 +34,16 @@ Steps = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """Where all arms work."""
+    """Device and folder shared by all arms."""
 
     device: torch.device
     folder: Path
     """Holds packs, and what runs write."""
     workers: int
-    """Of a DataLoader."""
+    """Processes of a DataLoader."""
 
     def pack(self, case: Case) -> Path:
-        """Of rows as the case wants them."""
+        """Return the path of the pack with the case's rows."""
         return self.folder / f"pack-{case.row_px}-{case.rows}"
 
 
@@ -55,14 +55,14 @@ class Result:
     seconds: Mapping[str, Sequence[float]]
     subject: str
     troubles: Mapping[str, str]
-    """Of arms that did not work as they should, or at all."""
+    """Error or warning of each arm that failed or fell back."""
 
     def rate(self, name: str) -> float:
         """Rows a second, the median of the blocks."""
         return self.case.batch_rows * self.case.timed / median(self.seconds[name])
 
     def ratios(self) -> dict[str, Ratios]:
-        """How many times as fast the subject is; under its own name, A/A."""
+        """Return the subject's speed relative to each other arm; under its own name, A/A."""
         own = self.seconds[self.subject]
         pairs = list(zip(own[::2], own[1::2], strict=True))
         others = {name: some for name, some in self.seconds.items() if name != self.subject}

@@ -1,4 +1,4 @@
-"""Where the time of a step goes, and how often the host waits for the device."""
+"""Time of each phase of a step, and waits of the host for the device."""
 
 import warnings
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from trainer.timing.phase_timer import WARM_UP_STEPS
 PROFILED_STEPS = 10
 WATCHED_STEPS = 10
 WAITS = "synchronizing CUDA operation"
-"""Of the warning that torch gives."""
+"""Part of the warning that torch gives for a wait."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """Of a profiled run, without a graph."""
+    """Profile of a run without CUDA graphs."""
 
     shares: dict[str, float]
-    """Of each phase in the time of all steps."""
+    """Share of each phase in the time of all steps."""
     sentence: str
 
 

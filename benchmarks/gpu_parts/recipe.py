@@ -54,7 +54,7 @@ class Epoch:
 
 @dataclass(slots=True)
 class Told:
-    """What came out."""
+    """Results of the run."""
 
     rows: int
     epochs_planned: int
@@ -79,7 +79,7 @@ class MeanLoss(LossWatch):
         self._sum, self._count = torch.zeros((), device=device), 0
 
     def note(self, loss: Tensor, *, step: int) -> None:
-        """Of a step."""
+        """Add the loss of a step."""
         super().note(loss, step=step)
         self._sum += loss.detach()
         self._count += 1

@@ -41,7 +41,7 @@ def post(stage: Stage, *, count: int = 5000) -> dict[str, float]:
 
 
 def sets_per_s(url: str, *, count: int = 30_000) -> float | None:
-    """What `redis-benchmark` says of SET with as many clients; None without that program."""
+    """Return the SET rate of `redis-benchmark` with as many clients; None without that program."""
     program = shutil.which("redis-benchmark") or shutil.which("valkey-benchmark")
     if program is None:
         return None

@@ -23,7 +23,7 @@ START_S = 60.0
 
 @dataclass
 class Stage:
-    """What a run of load needs."""
+    """Server, store and Redis of a load test."""
 
     port: int
     data_dir: Path

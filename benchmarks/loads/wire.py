@@ -14,7 +14,7 @@ LENGTH = b"content-length: "
 
 @dataclass
 class Tally:
-    """What many clients together have seen."""
+    """Counts of all clients together."""
 
     waits_s: list[float] = field(default_factory=list)
     """From the first byte sent to the last one received."""

@@ -268,7 +268,7 @@ class Depth:
 
     jobs: int
     oldest_queued_at_s: float | None
-    """When the job that is next was queued."""
+    """Unix time when the oldest queued job was queued; None if the queue is empty."""
 
 
 @dataclass(frozen=True, slots=True)

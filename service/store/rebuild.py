@@ -53,7 +53,7 @@ class OldDataset:
 
     record: DatasetRecord
     named_at_s: float | None = None
-    """When it took its name; None if it never did."""
+    """Unix time when it took its name; None if it never did."""
     has_name: bool = True
     """True if its name leads to it, and not to another version."""
     is_open: bool = False

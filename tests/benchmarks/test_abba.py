@@ -47,7 +47,7 @@ def test_rounds_must_be_as_many_in_both_arms() -> None:
 
 
 def test_the_interval_is_that_of_all_resamples() -> None:
-    """Of five values all 3,125 resamples can be counted instead of drawn."""
+    """All 3,125 resamples of five values can be counted instead of drawn."""
     values = [1.0, 2.0, 4.0, 8.0, 16.0]
     medians = sorted(median(chosen) for chosen in product(values, repeat=5))
     low, high = (medians[math.floor(share * len(medians))] for share in (0.025, 0.975))
@@ -57,7 +57,7 @@ def test_the_interval_is_that_of_all_resamples() -> None:
 
 
 def test_the_interval_holds_the_true_median_as_often_as_it_says() -> None:
-    """Of 11 even draws in [0, 1] with a median of 1/2: about 95 of 100, never below 88."""
+    """Intervals of 11 uniform draws hold the median in about 95 of 100 cases, never under 88."""
     import random
 
     numbers = random.Random(1)

@@ -15,7 +15,7 @@ from trainer.spec.job import JobSpec
 
 
 def test_welch_by_hand() -> None:
-    """Of 1, 2, 3 and 2, 4, 6: variances 1 and 4, so the error of the difference is sqrt(5/3)."""
+    """1, 2, 3 and 2, 4, 6 have the variances 1 and 4: the error of the difference is sqrt(5/3)."""
     found = difference([1.0, 2.0, 3.0], [2.0, 4.0, 6.0])
     freedom = (5 / 3) ** 2 / ((1 / 3) ** 2 / 2 + (4 / 3) ** 2 / 2)
     assert found.mean == -2.0

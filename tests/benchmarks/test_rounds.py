@@ -1,4 +1,4 @@
-"""What the tables of a comparison say."""
+"""Tables of a comparison."""
 
 from benchmarks.abba import Ratios
 from benchmarks.arms.interface import Block

@@ -1,4 +1,4 @@
-"""What can go wrong for a person is said in words, with the next step."""
+"""Failures are explained on the page, with the next step."""
 
 import pytest
 from playwright.sync_api import Route, expect

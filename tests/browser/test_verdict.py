@@ -1,4 +1,4 @@
-"""How a run is, on its page: the verdict of the table, and the baselines beside the figure."""
+"""Verdict of a run on its page and in the table, with the baselines beside the figure."""
 
 import json
 from typing import Any

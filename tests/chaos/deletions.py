@@ -13,7 +13,7 @@ IMPATIENT = 0.3
 
 @dataclass
 class Deletions:
-    """What was deleted, by the answers that the user got; ids of jobs or of datasets."""
+    """Deletions of jobs or of datasets, by id, sorted by the answer that the user got."""
 
     rng: random.Random
     gone: set[str] = field(default_factory=set)

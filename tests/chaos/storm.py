@@ -30,7 +30,7 @@ from tests.support.stack import ROOT
 AT_WORK = 10
 """Jobs that are not over at one time."""
 DELETIONS_A_LOOK = 0.04
-"""How often the user tries to delete something, for each look at what is there (every 0.1 s)."""
+"""Chance that the user tries to delete something at each look (every 0.1 s)."""
 DATASETS_EVERY = 5
 """So many jobs are submitted from one further dataset to the next."""
 AHEAD = 0.03
@@ -102,7 +102,7 @@ SHARED: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """When the storm is over: so many faults and so many jobs, or out of time."""
+    """Limits of the storm: it ends after so many faults and jobs, or when out of time."""
 
     faults: int
     jobs: int
@@ -111,7 +111,7 @@ class Wanted:
 
 @dataclass
 class Found:
-    """What became of it."""
+    """Counts of a storm."""
 
     faults: Counter[str] = field(default_factory=Counter)
     jobs: int = 0

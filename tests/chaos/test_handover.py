@@ -1,4 +1,4 @@
-"""How long a job stands still when its worker is told to leave, and when it is killed.
+"""Time that a job stands still when its worker is asked to leave, and when it is killed.
 
 Workers have the settings of production: their forkservers compile before the first job, as those
 of `moco up` do, so no child has to compile before its first step.
@@ -103,7 +103,7 @@ class Follower:
     _behind: str = "-"
 
     def steps_in(self, attempt: int) -> bool:
-        """Whether that attempt has told a step of its own."""
+        """Return whether that attempt has reported a step of its own."""
         found = self.world.stack.store.events.read(self.job_id, after=self._behind, limit=1000)
         for self._behind, text in found:
             if '"type":"status"' in text:

@@ -1,4 +1,4 @@
-"""What is promised is on the disk before anybody is told: seen at the level of the kernel.
+"""Promises are on the disk before they are sent, as seen in the system calls.
 
 One API, one worker with its training process, and one Redis are followed by one strace while a
 job runs from its submission to its artifacts. A kill never shows a missing fsync, since the

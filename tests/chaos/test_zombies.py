@@ -12,7 +12,7 @@ from tests.support.stack import Stack, WorkerProcess, changes_in, running_stack
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 PATIENCE_S = 180.0
-"""What is waited for on busy cores. Nothing here is measured."""
+"""Limit of a wait on busy cores. Nothing here is measured."""
 WINDOWS = ("worker.pre_append", "worker.pre_checkpoint", "worker.pre_complete")
 JOB = {
     "epochs": 8,

@@ -58,7 +58,7 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True)
 class Whole:
-    """What an uninterrupted run leaves."""
+    """Results of an uninterrupted run."""
 
     end: End
     states: dict[str, str]

@@ -29,7 +29,7 @@ TOLERANCE = 1e-10
 
 @dataclass(frozen=True)
 class Case:
-    """What varies."""
+    """Settings that vary between cases."""
 
     head: str = "mlp"
     bn: str = "split"

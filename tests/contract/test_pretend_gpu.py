@@ -227,7 +227,7 @@ def test_memory_is_counted_while_it_lives() -> None:
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has no types
-    """What a CPU does, by name."""
+    """Names of the operations that run on a CPU."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

@@ -68,7 +68,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
 
 
 def make_photos(folder: Path) -> None:
-    """What a reader has: images to learn from in `photos`, some with labels, a few broken."""
+    """Write a reader's files: images in `photos`, some with labels, a few damaged."""
     write_digits(folder / "photos", first=0, count=200)
     write_digits(folder / "photos-test", first=200, count=100)
     (folder / "photos" / "0" / "broken.png").write_bytes(b"\x89PNG no more")

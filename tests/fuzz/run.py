@@ -16,7 +16,7 @@ from tests.support.redis import running_redis
 
 
 class Plan(NamedTuple):
-    """How much is done."""
+    """Amount of fuzzing."""
 
     efforts: dict[str, Effort]
     """Principal -> what is tried as them."""
@@ -57,7 +57,7 @@ def run(api: RunningApi, plan: Plan, *, folder: Path) -> dict[str, int]:
 
 
 def statuses(api: RunningApi) -> Counter[str]:
-    """How many answers of each class the API says that it gave."""
+    """Count the API's answers by class, from its own metrics."""
     counted: Counter[str] = Counter()
     parts = api.server.config.app.state.services  # type: ignore[union-attr]
     for family in parts.instruments.registry.collect():

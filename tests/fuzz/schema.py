@@ -22,10 +22,10 @@ DOCUMENT = "openapi.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Effort:
-    """How much is tried."""
+    """Amount of fuzzing of one principal."""
 
     examples: int
-    """Of each operation, valid and invalid ones."""
+    """Examples of each operation, valid and invalid."""
     phases: str = "examples,coverage,fuzzing"
     """Coverage tries the borders of every parameter."""
     operation: str | None = None

@@ -1,4 +1,4 @@
-"""What the calls leave on the disk, and that retention takes it away again."""
+"""Disk space that the calls take, and its release by retention."""
 
 import os
 import time
@@ -28,7 +28,7 @@ class Room(NamedTuple):
     most: int
     left: int
     live: int
-    """Of `left`, what jobs and datasets need that are of use."""
+    """Bytes of `left` that belong to jobs and datasets in use."""
 
 
 def fill(api: RunningApi) -> int:
@@ -54,12 +54,12 @@ def after_retention(api: RunningApi) -> Room:
 
 
 def used_bytes(folder: Path) -> int:
-    """What `du` says."""
+    """Count the bytes of a folder as `du` does."""
     return sum(_blocks(path) for path in [folder, *folder.rglob("*")])
 
 
 def live_bytes(api: RunningApi) -> int:
-    """What belongs to jobs that are not over or succeeded, and to datasets that are ready."""
+    """Count the bytes of jobs that are running or succeeded, and of datasets that are ready."""
     jobs = [
         job["id"] for job in _items(api, "/v1/jobs") if job["status"] not in ("failed", "cancelled")
     ]

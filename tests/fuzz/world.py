@@ -1,4 +1,4 @@
-"""What the fuzzed API has to show: things of every kind, and a worker that goes on making more."""
+"""Contents of the fuzzed API: resources of every kind, and a worker that makes more."""
 
 import json
 import threading

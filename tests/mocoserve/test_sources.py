@@ -1,4 +1,4 @@
-"""What the client sends of a folder."""
+"""Bytes that the client sends of a folder."""
 
 import hashlib
 import io

@@ -1,4 +1,4 @@
-"""What may happen to one job, and what is wrong with it, whatever else there is."""
+"""Changes that may happen to one job, and the invariants that they break."""
 
 from typing import Final
 
@@ -19,7 +19,7 @@ INVARIANTS: Final = {
     "bounded": "neither losses nor failures go on for ever",
 }
 Checked = tuple[Said, tuple[str, ...]]
-"""What was said, and the invariants that it breaks."""
+"""An answer, and the invariants that it breaks."""
 
 
 class JobChecks:
@@ -70,7 +70,7 @@ class JobChecks:
         return said, ("final",) if undone else ()
 
     def may_write(self, job: Job, token: tuple[int, int]) -> bool:
-        """Whether any call with this token changes the job."""
+        """Return whether any call with this token changes the job."""
         return any(self._verb(job, token, verb).job != job for verb in self.verbs)
 
     def faults_of(self, job: Job, told: Told | None) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ class JobChecks:
 
 
 def _between(before: Job, after: Job) -> tuple[str, ...]:
-    """What no call of a worker and no tick may do."""
+    """Return the invariants broken by a change that no call of a worker and no tick may make."""
     wrong = []
     if before.status in ENDS and after.status != before.status:
         wrong.append("final")

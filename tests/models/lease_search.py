@@ -28,7 +28,7 @@ from tests.support.lease_model import RESTING, Job, Rules, Said
 
 @dataclass
 class Found:
-    """What a search has seen."""
+    """Result of a search."""
 
     states: int = 0
     transitions: int = 0
@@ -74,7 +74,7 @@ def _way(came: dict[State, tuple[State, str] | None], state: State) -> list[str]
 
 
 class _Search:
-    """What can happen, and what is wrong with it. What happens to one job is worked out once."""
+    """All changes from a state, and the invariants they break. Results for one job are cached."""
 
     def __init__(self, rules: Rules, bounds: Bounds) -> None:
         self.rules, self.bounds = rules, bounds
@@ -106,7 +106,7 @@ class _Search:
             yield "redis crashes", partial(self._roll_back, state, state.saved)
 
     def judge(self, state: State) -> None:
-        """What must hold in every state."""
+        """Check the invariants that hold in every state."""
         for job, (record, told) in enumerate(zip(state.jobs, state.told, strict=True)):
             self._must(record is not None or told is None, "accepted")
             if record is None:
@@ -122,7 +122,7 @@ class _Search:
     def _acts(
         self, state: State, at: int, memory: Memory
     ) -> Iterator[tuple[str, Callable[[], State]]]:
-        """What one worker may do."""
+        """Yield the actions of one worker."""
         if memory.kind == "lease":
             for verb in self.verbs:
                 name = f"{verb} {memory.job} as {memory.token}"
@@ -218,7 +218,7 @@ class _Search:
             self.wrong.append(invariant)
 
     def _done(self, state: State, job: int, said: Said) -> State:
-        """What was said becomes so."""
+        """Return the state after an answer."""
         if said.job == state.jobs[job] and said.place == "stay":
             return state
         ready = state.ready

@@ -1,4 +1,4 @@
-"""What the search of `lease_search` goes through: workers, jobs and what was told, at a moment.
+"""States that `lease_search` goes through: workers, jobs and reports at one moment.
 
 Workers are interchangeable, so their memories are sorted; the end of a lease is dropped from the
 record when nobody remembers its token. Ticks are not bounded, only the attempts of a job are.
@@ -11,7 +11,7 @@ from tests.support.lease_model import Job
 
 
 class Memory(NamedTuple):
-    """What a worker knows. A claim without a job is one that Redis has forgotten."""
+    """Memory of a worker. A claim without a job is one that Redis has forgotten."""
 
     kind: Literal["idle", "claim", "lease"]
     job: int = -1
@@ -20,7 +20,7 @@ class Memory(NamedTuple):
 
 
 class Told(NamedTuple):
-    """What somebody outside of the store was told of a job: it must remain true."""
+    """Facts reported outside of the store about a job: they must remain true."""
 
     attempt: int = 0
     step: int = -1
@@ -28,7 +28,7 @@ class Told(NamedTuple):
 
 
 class Saved(NamedTuple):
-    """What is on the disk of Redis, when that is behind."""
+    """State on the disk of Redis, if that is behind."""
 
     jobs: tuple[Job | None, ...]
     ready: tuple[int, ...]
@@ -47,7 +47,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much of everything there is."""
+    """Sizes of the searched model."""
 
     jobs: int = 2
     workers: int = 3
@@ -57,9 +57,9 @@ class Bounds:
     controls: tuple[str, ...] = ("cancel", "pause", "resume")
     endings: tuple[str, ...] = ("complete", "fail", "retry", "release", "lose")
     rollback: bool = False
-    """Whether Redis may once lose everything since some moment."""
+    """True if Redis may once lose everything since some moment."""
     nonces: bool = True
-    """Whether a token holds more than the number of the attempt."""
+    """True if a token holds more than the number of the attempt."""
 
 
 IDLE: Final = Memory("idle")

@@ -56,7 +56,7 @@ class BadCopy(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a mutant. `killed_by` is the test that failed, '' if none did."""
+    """Result of a mutant. `killed_by` is the test that failed, '' if none did."""
 
     mutant: Mutant
     killed_by: str
@@ -76,12 +76,12 @@ class Copy:
 
     @property
     def root(self) -> Path:
-        """Where the files lie."""
+        """Folder of the project's files."""
         return self.folder / "project"
 
     @property
     def _bytecode(self) -> Path:
-        """Where all that is imported is kept compiled."""
+        """Folder of the compiled bytecode."""
         return self.folder / "bytecode"
 
     def make(self) -> None:

@@ -38,7 +38,7 @@ UNITS = {
     *("short", "none", "percentunit", "s", "bytes", "Bps", "reqps"),
     *("bool_on_off", "string", "celsius", "watt", "joule"),
 }
-"""Of Grafana's units, those that we use: a misspelt one would be shown as a word."""
+"""The Grafana units that we use: Grafana would show a misspelled one as a word."""
 
 
 def test_there_are_four_and_their_uids_never_change() -> None:
@@ -184,7 +184,7 @@ def test_rates_use_the_interval_that_fits_the_scrapes(query: Query) -> None:
 
 
 def test_every_metric_is_on_a_panel() -> None:
-    """What is only recorded counts: a panel shows the recorded series."""
+    """A metric that is only recorded counts: a panel shows the recorded series."""
     shown = {str(s.name) for query in queries() for s in selectors(parsed(query.expr))}
     table = {row.name for row in METRICS}
     by_rules = {str(s.name) for rule in rules(RULES_FILE) for s in selectors(parsed(rule.expr))}

@@ -22,7 +22,7 @@ JOBS = 50
 QUICK = {"encoder": {"name": "small"}, "batch_rows": 32}
 SERIES = 'count({__name__=~"moco_.+"})'
 LEARNED_S = 45.0
-"""How long the training has run before it is asked about."""
+"""Seconds of training before the queries."""
 
 
 def _tell(text: str) -> None:

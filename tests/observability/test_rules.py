@@ -115,7 +115,7 @@ def _groups() -> list[dict[str, Any]]:
 
 
 def _firing(group: dict[str, Any]) -> list[set[str]]:
-    """What fires at each moment that a case looks at."""
+    """Return the alerts that fire at each moment that a case looks at."""
     return [
         {re.findall(r'alertname="(\w+)"', sample["labels"])[0] for sample in check["exp_samples"]}
         for check in group["promql_expr_test"]

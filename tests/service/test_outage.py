@@ -23,7 +23,7 @@ from tests.support.processes import wait_until
 from tests.support.redis import running_redis
 
 BUSY_S = 1.0
-"""Of a machine that runs other tests meanwhile: a hundred requests are much for it."""
+"""Time for a hundred requests on a machine that runs other tests meanwhile."""
 
 
 @pytest.fixture
@@ -171,7 +171,7 @@ class Clock(JobQueue):
         object.__setattr__(self, "told", [])
 
     def count(self, what: str) -> int:
-        """How often it was `read`, `move`d or `refused`."""
+        """Count the calls of one kind: `read`, `move` or `refused`."""
         return [one for one, _ in self.told].count(what)  # type: ignore[attr-defined]
 
     def current_tick(self) -> int:

@@ -87,7 +87,7 @@ def client_of(url: str, key: str | None = KEY) -> httpx.Client:
 
 
 def facts(**changes: Loose) -> DatasetFacts:
-    """Of a small labelled dataset."""
+    """Return the facts of a small labelled dataset."""
     fields: dict[str, Any] = {
         "rows": 1000,
         "bad_files": 1,

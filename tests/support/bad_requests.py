@@ -173,7 +173,7 @@ SPECS = [
 ]
 
 CONTROL = ("\x1b[31m", "a\nb", "a\x00b", "a\u202eb", "a\x9bb", "a\x7fb", "a\u2066b", "a\u2028b")
-"""What a terminal, or whoever reads a page, would obey."""
+"""Control characters that a terminal or a browser would obey."""
 SPECS += [
     job(f"{title} with {text!a}", body, pointer)
     for text in CONTROL

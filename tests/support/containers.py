@@ -43,7 +43,7 @@ def images(pattern: str) -> dict[str, bytes]:
 
 
 def numbers(made: Ingested) -> list[int]:
-    """Which of the twelve pictures each row is."""
+    """Return the number of each row's picture among the twelve."""
     rows = [made.pack.image(row) for row in range(made.pack.rows)]
     return [next(n for n in range(12) if np.array_equal(row, PIXELS[n])) for row in rows]
 

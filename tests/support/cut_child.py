@@ -1,4 +1,4 @@
-"""What a fork does in the tests of cuts: one attempt of training, with faults of its own."""
+"""One attempt of training in a fork, with faults of its own, for the tests of cuts."""
 
 import json
 import os

@@ -51,7 +51,7 @@ def mixed_pack(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Attempt:
-    """How one attempt ended."""
+    """Result of one attempt."""
 
     out: Path
     status: int
@@ -174,7 +174,7 @@ def states(out: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class End:
-    """What must be equal however often a run was killed."""
+    """Results that must be equal however often a run was killed."""
 
     artifacts: dict[str, str]
     """sha256 of each file."""
@@ -185,7 +185,7 @@ class End:
 
 
 def end(out: Path) -> End:
-    """What a run has left in its folder."""
+    """Read the results that a run has left in its folder."""
     lines = read_history(out / "metrics.jsonl", until_step=STEPS)
     signals = [{key: v for key, v in line.items() if key not in OF_THE_MOMENT} for line in lines]
     return End(sums(out / "artifacts"), max(states(out).items())[1], signals)

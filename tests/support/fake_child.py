@@ -14,7 +14,7 @@ from worker.process.event_pipe import Emitter, listen
 
 FOREVER_S = 60.0
 LATER = ("colorsys", "nturl2path")
-"""Of the standard library, and of use to nobody here."""
+"""Modules of the standard library that nothing here uses."""
 
 
 def run(orders: dict[str, Any], events: int, control: int) -> None:

@@ -16,7 +16,7 @@ from trainer.schema.events import DatasetFacts, Event
 
 @dataclass(frozen=True)
 class Ingested:
-    """What came of it."""
+    """Result of an ingest."""
 
     pack: Pack
     facts: DatasetFacts

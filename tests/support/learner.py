@@ -39,7 +39,7 @@ class TwoLayers(nn.Sequential):
 
 
 class Step(NamedTuple):
-    """What one step came to, before the weights moved."""
+    """Results of one step, before the weights moved."""
 
     loss: Tensor
     queries: Tensor

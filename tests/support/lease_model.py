@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
 Place = Literal["stay", "front", "back", "off"]
-"""What becomes of the job's place in line: nothing, first, last, or out of it."""
+"""Change of the job's place in the queue: none, first, last, or removed."""
 Token = tuple[int, int | str]
 """(attempt, nonce)."""
 ACTIVE: Final = frozenset({"running", "stopping"})
@@ -48,7 +48,7 @@ class Ended(NamedTuple):
 
 
 class Job(NamedTuple):
-    """What the rules know of one job."""
+    """State of one job."""
 
     max_failures: int = 0
     status: str = "queued"
@@ -59,14 +59,14 @@ class Job(NamedTuple):
     losses: int = 0
     idle_losses: int = 0
     step: int = -1
-    """Of the checkpoint; -1 before the first."""
+    """Step of the checkpoint; -1 before the first."""
     left: int | None = None
     """Ticks until the lease is over; None if the job is not among the leases."""
     ended: Ended | None = None
 
 
 class Said(NamedTuple):
-    """What a call answers and leaves. `answer` is None where the store refuses."""
+    """Answer of a call and the job after it. `answer` is None where the store refuses."""
 
     answer: str | None
     job: Job
@@ -85,7 +85,7 @@ class Rules:
         assert self.broken <= BREAKS.keys()
 
     def holds(self, job: Job, token: Token | None) -> bool:
-        """Whether this token may write about the job."""
+        """Return whether this token may write about the job."""
         right_state = job.status in ACTIVE or "no state check" in self.broken
         right_token = job.token == token or "no token check" in self.broken
         return right_state and right_token

@@ -46,7 +46,7 @@ class Prometheus:
         return float(found[0]["value"][1]) if found else 0.0
 
     def is_finite(self, expr: str) -> bool:
-        """Whether there is at least one series, and only finite values."""
+        """Return whether there is at least one series, and only finite values."""
         values = [float(row["value"][1]) for row in self.ask(expr)]
         return bool(values) and all(map(math.isfinite, values))
 
@@ -83,7 +83,7 @@ class Live:
         return (self.data_dir / "api.key").read_text().strip()
 
     def moco(self, *arguments: str) -> str:
-        """What a command prints; it must succeed."""
+        """Return the output of a command; it must succeed."""
         done = subprocess.run(
             [*CLI, *arguments], env=self.env, cwd=ROOT, capture_output=True, text=True, check=False
         )

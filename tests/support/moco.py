@@ -1,4 +1,4 @@
-"""What a test gets from a command of `moco`."""
+"""Exit code and output of a `moco` command in a test."""
 
 import json
 from collections.abc import Callable

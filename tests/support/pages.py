@@ -68,7 +68,7 @@ def commands(block: Block) -> Iterator[Command]:
 
 
 def matches(expected: str, printed: str) -> bool:
-    """Whether the lines were printed, in this order; others may be between them."""
+    """Return whether the lines were printed, in this order; others may be between them."""
     place = 0
     lines = [line.rstrip() for line in printed.splitlines()]
     for wanted in expected.splitlines():

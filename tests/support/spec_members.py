@@ -1,4 +1,4 @@
-"""What a job may name, read from the spec itself: a new member joins the matrices unasked."""
+"""Members of the job spec, read from the spec itself: a new one joins the matrices unasked."""
 
 from collections.abc import Iterator
 from typing import Any, get_args

@@ -42,7 +42,7 @@ PRODUCTION = {
 """As `moco up` starts several workers on a machine with few cores: one thread each."""
 WARM_S = 300.0
 PATIENCE_S = 20.0
-"""Of the test's own connection, so that a slow disk or a busy host fails no test. Workers have
+"""Timeout of the test's own connection: a slow disk or a busy host fails no test. Workers have
 what users have."""
 
 
@@ -213,7 +213,7 @@ class Stack:
         wait_until(there, 300.0, f"step {step} of {job_id}")
 
     def events(self, job_id: str) -> list[Event]:
-        """What the trainer told, without the store's own events."""
+        """Return the trainer's events, without the store's own."""
         found = self.store.events.read(job_id, after="-", limit=10_000)
         return [EVENT.validate_json(text) for _, text in found if '"type":"status"' not in text]
 

@@ -11,7 +11,7 @@ RULES = Rules()
 
 @dataclass
 class Request:
-    """What an idempotency key stands for."""
+    """Request that an idempotency key stands for."""
 
     job_id: str
     fingerprint: str

@@ -1,4 +1,4 @@
-"""What processes asked of the kernel, in order, as strace saw it.
+"""System calls of processes, in order, recorded by strace.
 
 All processes are followed by one strace, which stops each of them at the beginning and at the end
 of a call; so if one call ended before another began, it stands so in the log.
@@ -36,13 +36,13 @@ class Call:
 
     @property
     def path(self) -> str:
-        """Of the open file that the call is about: a path, or what it is (`pipe:[7]`)."""
+        """The open file that the call is about: a path, or its kind (`pipe:[7]`)."""
         found = _HANDLE.match(self.args)
         return found["what"] if found else ""
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """What stands in quotes: the data that is written, or the names of a rename."""
+        """Quoted arguments: the data that is written, or the names of a rename."""
         return tuple(_TEXT.findall(self.args))
 
     @property
@@ -50,7 +50,7 @@ class Call:
         return self.path.startswith(("socket:", "UNIX", "TCP"))
 
     def says(self, *words: str) -> bool:
-        """Whether all these words are in what is written."""
+        """Return whether all these words are in what is written."""
         text = "".join(self.texts)
         return all(word in text for word in words)
 

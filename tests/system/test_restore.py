@@ -20,7 +20,7 @@ SPEC = {"dataset": "pets", "encoder": {"name": "small"}, "evaluation": None, "ep
 
 
 def back_up(data_dir: Path, target: Path) -> None:
-    """What `rsync` does with a folder in use: files that vanish while it copies are left out."""
+    """Copy a folder in use as `rsync` does: files that vanish meanwhile are left out."""
 
     def copy(source: str, goal: str) -> None:
         if Path(source).exists():

@@ -20,7 +20,7 @@ class GroupedBatchNorm(NamedTuple):
     momentum: float
     eps: float
     relu: bool
-    """Whether a ReLU follows."""
+    """True if a ReLU follows."""
 
     def repeated_statistics(self) -> tuple[Tensor, Tensor]:
         """Return running means and variances, [groups, C] each, that the groups may move."""

@@ -35,7 +35,7 @@ class WriteBehind:
 
     @property
     def is_busy(self) -> bool:
-        """Whether work is under way."""
+        """True if work is under way."""
         return self._thread is not None and self._thread.is_alive()
 
     def start(self, work: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""When a run is kept, and how: its state is copied at a step, and written while it goes on."""
+"""Checkpoints of a run: the state is copied at a step and written in the background."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -88,7 +88,7 @@ class Keeper:
         self._behind.__exit__(kind, error, trace)
 
     def is_due(self, step: int) -> bool:
-        """Whether a checkpoint is due after so many steps, by steps or by time."""
+        """Return whether a checkpoint is due after so many steps, by steps or by time."""
         if step in {self._began_step, self.newest_step}:
             return False
         every_steps = self._keeping.every_steps

@@ -57,7 +57,7 @@ class RowSource:
 
     @property
     def is_resident(self) -> bool:
-        """Whether all rows are on the device, so that none is ever gathered."""
+        """True if all rows are on the device, so that none is ever gathered."""
         return self._resident is not None
 
     def canvas(self, rows: Tensor) -> Canvas:
@@ -104,7 +104,7 @@ class RowSource:
         return Canvas(pixels, *sizes, self._bounds)
 
     def _gathered(self, rows: Tensor) -> Gathered:
-        """What was prefetched, if it is these rows."""
+        """Return the prefetched rows if they are these, else gather them."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None and torch.equal(ahead[0], rows.cpu()):
             return ahead[1].result()

@@ -34,7 +34,7 @@ class Decoded:
     dtype: str = "uint8"
     """Human-readable data type of the file's values."""
     mapped: bool = False
-    """Whether wide values were brought to 16 bits, by one map for all rows."""
+    """True if wide values were brought to 16 bits, by one map for all rows."""
     non_finite: int = 0
     """Pixels that are no number."""
     channels_left_out: int = 0
@@ -46,7 +46,7 @@ class Decoded:
     window: tuple[float, float] | None = None
     """Darkest and brightest value that the file suggests to show."""
     is_truncated: bool = False
-    """Whether the end of the file is missing and grey."""
+    """True if the end of the file is missing and grey."""
     more: tuple["Decoded", ...] = ()
     """Further rows of the same file, such as pages and frames."""
     mask: bytes | None = None

@@ -92,7 +92,7 @@ class IngestSpec(IngestOptions):
     """Turn an archive or a folder into a pack. A job like any other, in the pool `ingest`."""
 
     dataset_id: str
-    """Whose content."""
+    """Dataset that the pack belongs to."""
     source: str
     """The archive or folder, as a path that the worker can read."""
     roots: Annotated[tuple[str, ...], Field(strict=False)] = ()

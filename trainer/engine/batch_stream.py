@@ -26,7 +26,7 @@ class Batches:
     """Numbers of the rows that are trained on, int64; None: all."""
 
     def of(self, step: int) -> Batch:
-        """That of `step`. Good until the next call."""
+        """Return the batch of `step`. Valid until the next call."""
         clock = self.source.clock
         with clock.phase("gather"):
             rows = self.rows_of(step)

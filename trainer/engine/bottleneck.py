@@ -29,7 +29,7 @@ class Case:
     threads: int
     """Threads of one operation on a CPU."""
     cores: int
-    """That this process may use."""
+    """Cores that this process may use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """When something is worth a word, and which."""
+    """Share of time above which a phase is reported, and the advice for it."""
 
     name: str
     phases: tuple[Phase, ...]
@@ -107,7 +107,7 @@ def _signals(case: Case) -> str:
 
 
 def _smaller_images(case: Case) -> str:
-    """Of use only where the dataset's images are larger than what is trained on."""
+    """Advise to shrink the images, if the dataset's are larger than the views."""
     side_px = case.spec.views.side_px or 0
     if case.facts.side_px_median <= side_px:
         return ""

@@ -152,7 +152,7 @@ def _accelerator(spec: JobSpec, facts: DatasetFacts, place: Place) -> Accelerato
 
 
 def _profiler(spec: JobSpec, facts: DatasetFacts, place: Place) -> Profiler:
-    """Of a resolved spec, on a place that is prepared."""
+    """Build the profiler of a resolved spec, for a prepared device."""
 
     def case(times: Times) -> Case:
         return Case(

@@ -40,7 +40,7 @@ class Progress:
     step: int = 0
     """Optimizer steps done."""
     is_own: bool = False
-    """Whether the checkpoint that the run goes on from lies in its out folder."""
+    """True if the checkpoint that the run goes on from lies in its out folder."""
     differs: tuple[str, ...] = ()
     """Causes that changed between attempts: the end may not equal an uninterrupted run's."""
 
@@ -101,7 +101,7 @@ class Run:
 
     @property
     def is_done(self) -> bool:
-        """Whether the last step is behind."""
+        """True if the last step is done."""
         return self.step >= self.horizon.steps
 
     def started(self) -> Started:
@@ -252,7 +252,7 @@ class Run:
         return lr_at(self.step, spec=self.spec.schedule, peak=peak, horizon=self.horizon)
 
     def _signals_are_due(self) -> bool:
-        """Of the first step, of each n-th and of the last: known from the step alone."""
+        """Return whether the step is the first, an n-th or the last: known from the step alone."""
         done = self.step + 1
         every_steps = self.spec.signals_every_steps or 1
         return done in {1, self.horizon.steps} or done % every_steps == 0

@@ -59,7 +59,7 @@ class History:
         self._file.close()
 
     def has_evaluation_at(self, step: int) -> bool:
-        """Whether the rows were evaluated after so many steps. Only steps have a loss."""
+        """Return whether the rows were evaluated after so many steps. Only steps have a loss."""
         return any(line["step"] == step and "loss" not in line for line in reversed(self.lines))
 
     def baselines(self) -> dict[str, float]:

@@ -70,7 +70,7 @@ def _tell(emit: Emit, event: Event | None) -> bool:
 
 
 def _explain(run: Run, emit: Emit) -> None:
-    """What a user would wonder about."""
+    """Log the facts about a run that would otherwise surprise its user."""
     if run.step:
         emit(Logged(message=f"Resuming from the checkpoint at step {run.step}."))
     if run.progress.differs:

@@ -1,4 +1,4 @@
-"""Which negatives a query must not see: empty slots, and older keys of its own row."""
+"""Mask for negatives: drops empty queue slots and older keys of the query's own row."""
 
 from typing import NamedTuple
 

@@ -72,7 +72,7 @@ def uniforms(
 def _words(
     rows: Many, block: Many, epoch: int | Tensor, view: int | Many, *, seed: int
 ) -> tuple[Many, Many, Many, Many]:
-    """Of each row [B] and block [N], four words [B, N]."""
+    """Return four random words [B, N] for each row [B] and block [N]."""
     still = block & 0
     counter = (rows[:, None] & MASK | still, still + epoch & MASK, still + (view & MASK), block)
     return philox(counter, seed=seed)

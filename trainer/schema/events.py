@@ -21,7 +21,7 @@ class Started(Record):
     precision: Literal["fp32", "bf16"] | None = None
     """Precision in use, also for `auto`; null for runs of older versions."""
     exact: bool = True
-    """Whether the end will equal that of an uninterrupted run, bit for bit."""
+    """True if the result will be bit-identical to that of an uninterrupted run."""
     differs: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Fields of the fingerprint that changed since the checkpoint, if not exact."""
 
@@ -227,7 +227,7 @@ class DatasetFacts(Kept):
     side_px_max: int
     """Longer side of the largest image."""
     same_size: bool
-    """Whether all images have one height and one width."""
+    """True if all images have one height and one width."""
     channels: int = 3
     """Channels per image."""
     dtype: Literal["uint8", "uint16"] = "uint8"

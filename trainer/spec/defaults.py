@@ -244,7 +244,7 @@ def _check_rows(facts: DatasetFacts) -> None:
 
 
 def _check(spec: JobSpec, facts: DatasetFacts) -> None:
-    """What a field alone cannot tell."""
+    """Raise SpecError for settings that do not fit the dataset or one another."""
     if spec.encoder.channels != facts.channels:
         detail = f"{spec.encoder.channels} channels, but the dataset has {facts.channels}"
         raise SpecError(detail, field="encoder.channels")

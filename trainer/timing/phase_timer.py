@@ -48,7 +48,7 @@ class Timer(Protocol[Stamp]):
         """A mark here and now."""
 
     def is_past(self, stamp: Stamp, *, wait: bool) -> bool:
-        """Whether the device has come to the mark; with `wait`, wait until it has."""
+        """Return whether the device has reached the mark; with `wait`, wait until it has."""
 
     def seconds(self, begin: Stamp, end: Stamp) -> float:
         """Between two marks that are past."""
@@ -84,7 +84,7 @@ class DeviceTimer:
         return event
 
     def is_past(self, stamp: torch.cuda.Event, *, wait: bool) -> bool:
-        """Whether all that was launched before it is done."""
+        """Return whether all work launched before it is done."""
         if wait:
             stamp.synchronize()
         return bool(stamp.query())  # type: ignore[no-untyped-call]

@@ -171,7 +171,7 @@ def parse(text: str) -> tuple[Fault, ...]:
 
 @functools.lru_cache(maxsize=1)
 def _plan(text: str, pid: int) -> Plan:
-    """Of this process alone: what a fork inherits is not its own, so the process id is a key."""
+    """Return the plan of this process. A fork must not inherit it, so the process id is a key."""
     seed, log = os.environ.get(SEED), os.environ.get(LOG)
     rng = random.Random(None if seed is None else f"{seed}:{pid}")
     return Plan(parse(text), rng, Path(log) if log else None)

@@ -28,7 +28,7 @@ class LeaseRenewer:
         self.desired: Desired = "run"
         self.lost = False
         self.away = False
-        """Whether the last renewal went unanswered."""
+        """True if the last renewal went unanswered."""
 
     def __enter__(self) -> "LeaseRenewer":
         self._thread.start()

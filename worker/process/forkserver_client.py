@@ -62,7 +62,7 @@ class ForkserverClient:
 
     @property
     def is_ready(self) -> bool:
-        """Whether the imports are done."""
+        """True if the imports are done."""
         return self._ready
 
     def fileno(self) -> int:

@@ -44,12 +44,12 @@ class Shutdown:
 
     @property
     def asked(self) -> bool:
-        """Whether to leave after handing over."""
+        """True if the worker should hand over its job and leave."""
         return self.asked_at_s is not None
 
     @property
     def at_once(self) -> bool:
-        """Whether to leave without handing over."""
+        """True if the worker should leave without handing over."""
         return self._signals > 1
 
     def ask(self) -> None:

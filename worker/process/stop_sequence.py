@@ -25,7 +25,7 @@ class StopSequence:
 
     @property
     def asked(self) -> bool:
-        """Whether the child was asked to stop."""
+        """True if the child was asked to stop."""
         return self._asked_at_s is not None
 
     def ask(self, now_s: float) -> None:

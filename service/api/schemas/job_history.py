@@ -19,7 +19,7 @@ class Listing(BaseModel):
     object: Literal["list"] = "list"
     """Object type."""
     has_more: bool = False
-    """Whether there is another page: request it with `after` = last_id."""
+    """True if there is another page: request it with `after` = last_id."""
     first_id: str | None = None
     """Id of the first item; null for an empty list."""
     last_id: str | None = None
@@ -137,7 +137,7 @@ class Metrics(BaseModel):
 
     """
     sampled: bool = False
-    """Whether a long history was not read to its end yet, so that peaks may be missing, and
+    """True if a long history is still being read, so that peaks may be missing, and
     half of the points where all steps are asked for: ask again in a second."""
 
 
@@ -213,7 +213,7 @@ class Checkpoint(BaseModel):
     manifest_sha256: str
     """sha256 of the manifest, which contains the hashes of its files."""
     available: bool
-    """Whether it is still on disk; older checkpoints are removed."""
+    """True if it is still on disk; older checkpoints are removed."""
 
     @classmethod
     def of(cls, record: CheckpointRecord, *, available: bool) -> "Checkpoint":

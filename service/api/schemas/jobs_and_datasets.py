@@ -160,9 +160,9 @@ class Dataset(BaseModel):
     received_bytes: int
     """Bytes of the upload received so far."""
     is_uploading: bool
-    """Whether an upload is in progress."""
+    """True if an upload is in progress."""
     is_current: bool
-    """Whether its name leads to it. A replacement gets the name once it is ready; from then on the
+    """True if its name leads to it. A replacement gets the name once it is ready; from then on the
     older version is found by its id only."""
     stored_bytes: int
     """Disk usage of all its files."""
@@ -223,7 +223,7 @@ class Report(BaseModel):
     data: list[BadFile]
     """One page of files, in the order they were found."""
     has_more: bool
-    """Whether there is another page: request it with `after` = number of files already seen."""
+    """True if there is another page: request it with `after` = number of files already seen."""
 
 
 class Progress(BaseModel):
@@ -251,7 +251,7 @@ class Progress(BaseModel):
     eta_s: float | None = None
     """Estimated seconds until the end."""
     exact: bool | None = None
-    """Whether the result will be bit-identical to that of an uninterrupted run."""
+    """True if the result will be bit-identical to that of an uninterrupted run."""
     differs: list[str] = Field(default_factory=list)
     """Differences from the run that wrote the checkpoint, if not exact."""
     precision: Literal["fp32", "bf16"] | None = None

@@ -139,7 +139,7 @@ class Probe(BaseModel):
     rows: list[int] | None
     """The rows that were asked about; null: chosen ones, or an image."""
     is_image: bool
-    """Whether the query is an uploaded image."""
+    """True if the query is an uploaded image."""
     k: int
     """Number of neighbors per query."""
     result: ProbeResult | None

@@ -50,7 +50,7 @@ class ManagedProcess:
         self.plan, self.log = plan, log_dir / f"{plan.name}.log"
         self.starts, self.failures = 0, 0
         self.done = False
-        """Whether it exited with code 0, or was asked to stop, and is not restarted."""
+        """True if it exited with code 0 or was asked to stop, and is not restarted."""
         self._process: subprocess.Popen[bytes] | None = None
         self._started_s = self._again_s = 0.0
         self._begun_at = 0

@@ -125,7 +125,7 @@ def test_if_none_match(tags: str, status: int, api: RunningApi, job: str) -> Non
 
 
 def test_resumed_after_a_break(api: RunningApi, job: str) -> None:
-    """What `curl -C -` does."""
+    """Resume as `curl -C -` does."""
     with api.client.stream("GET", path_of(job)) as answer:
         part = next(answer.iter_raw(100_000))
     headers = {"Range": f"bytes={len(part)}-", "If-Range": ETAG}

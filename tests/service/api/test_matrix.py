@@ -14,7 +14,7 @@ from tests.support.api import RunningApi, client_of, running_api
 from tests.support.redis import empty, opened_store
 
 SCRAPED = frozenset({"/metrics", "/livez", "/readyz"})
-"""What a monitor asks: written down here once more, as an oracle."""
+"""Paths that a monitor requests, listed again here as an oracle."""
 
 
 class Cell(NamedTuple):
@@ -25,7 +25,7 @@ class Cell(NamedTuple):
 
 
 def expected(principal: str, method: str, path: str) -> Cell | None:
-    """What must come of the key alone."""
+    """Return the refusal that the key alone must cause, or None."""
     looks = method in ("GET", "HEAD")
     if principal in ("none", "wrong"):
         return Cell(401, "unauthorized")
@@ -112,7 +112,7 @@ def _code(body: bytes) -> str:
 
 
 def _is(status: int, code: str, cell: Cell | None) -> bool:
-    """Whether an answer is the expected refusal, whose word HEAD does not tell."""
+    """Return whether an answer is the expected refusal, whose code a HEAD answer does not carry."""
     if cell is None:
         return status not in (401, 403)
     return (status, code or cell.code) == cell

@@ -146,7 +146,7 @@ def test_answers_fit_the_document(api: RunningApi, document: dict[str, Any]) -> 
 
 
 def test_media_types_are_those_of_the_document(api: RunningApi, document: dict[str, Any]) -> None:
-    """Of every GET, about things that exist and things that do not."""
+    """Every GET is checked, for resources that exist and for ones that do not."""
     names = ("encoder.safetensors", "README.md", "config.json", "atlas.png")
     done = finished_job(api, dict.fromkeys(names, b"x"))
     ready_dataset(api.store, "media-types")

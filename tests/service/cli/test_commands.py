@@ -124,7 +124,7 @@ def test_jobs_in_pages(moco: Moco, api: RunningApi) -> None:
 
 
 def run_to_end(api: RunningApi, job: str, *, fails: bool = False) -> None:
-    """What a worker tells of a short run."""
+    """Report a short run as a worker does."""
     store = api.store
     lease = claim(store, store.jobs.get(job).pool)
     stepped = {"loss": 5.5, "chance_loss": 6.9, "top1": 0.25, "rows_per_s": 1000.0}

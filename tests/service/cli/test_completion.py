@@ -1,4 +1,4 @@
-"""What TAB offers: from a real server, as a shell asks for it; and nothing where that fails."""
+"""Completions that TAB offers from a real server; none if that fails."""
 
 import os
 import socket

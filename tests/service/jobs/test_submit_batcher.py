@@ -1,4 +1,4 @@
-"""Who waits together is written together, and fails alone; a store that is away fails all."""
+"""Submissions that wait together are written together and fail alone; an outage fails all."""
 
 import asyncio
 import threading
@@ -64,7 +64,7 @@ def made(one: Submission) -> Submitted:
 
 
 async def all_of(journal: SlowDesk, *specs: JobSpec, first: JobSpec) -> list[Any]:
-    """What comes of `first`, and of the others that come while it is being written."""
+    """Return the results of `first`, and of the others that arrive while it is being written."""
     submit_batcher = SubmitBatcher(cast(JournaledStore, journal))
     tasks = [asyncio.create_task(submit_batcher.submit(first, key=None))]
     await asyncio.to_thread(journal.begun.wait, 10)

@@ -25,7 +25,7 @@ from tests.support.redis import empty
 WORK = ("claim", "complete", "fail", "release", "lose")
 ASKED = ("submit", "cancel", "pause", "resume", "delete")
 BROKEN = ("api.pre_delete", "api.post_delete", "store.called", "store.replied")
-"""Where a deletion is cut short: by a kill of the API, or by a Redis that does not answer."""
+"""Points where a deletion is cut short, by a kill of the API or a Redis that does not answer."""
 TROUBLE = ("restart", "answers again", "wipe")
 
 
@@ -35,7 +35,7 @@ class Killed(BaseException):
 
 @dataclass
 class Users:
-    """What the users of one world know."""
+    """Facts that the users of one world know."""
 
     world: World
     journal: JournaledStore
@@ -177,7 +177,7 @@ def test_no_deletion_that_was_cut_short_loses_a_job_or_brings_one_back(
 
 
 def work(world: World, verb: str, which: int) -> None:
-    """What a worker does next, if one has a job."""
+    """Act once as a worker, if it has a job."""
     running = sorted(world.leases)
     if verb == "claim":
         world.claim()

@@ -113,7 +113,7 @@ def test_a_deletion_leaves_nothing_that_comes_back(
 def test_a_deletion_cut_short_takes_no_job_that_then_succeeds(
     redis: RunningRedis, tmp_path: Path, starts_before: bool
 ) -> None:
-    """Whether or not an API has been started between the kill and the loss of Redis."""
+    """It holds with and without an API started between the kill and the loss of Redis."""
     with opened_store(redis.url) as store:
         world = World(store, tmp_path)
         with api(redis, tmp_path, "api.pre_delete=SIGKILL@1") as (client, running):

@@ -1,4 +1,4 @@
-"""What the disk knows is enough: FLUSHALL, then everything is there as it was."""
+"""The disk is enough: after FLUSHALL everything is there as it was."""
 
 import contextlib
 import os
@@ -56,7 +56,7 @@ ASKED = ("submit", "cancel", "pause", "resume", "delete")
 
 
 def ask(world: World, jobs: list[str], verb: str, *, number: int, which: int) -> None:
-    """What a user does next; a refusal is an answer too."""
+    """Act once as a user; a refusal is an answer too."""
     if verb == "submit" or not jobs:
         jobs.append(world.submit(key=f"key-{number}", max_failures=1))
         return
@@ -70,7 +70,7 @@ def ask(world: World, jobs: list[str], verb: str, *, number: int, which: int) ->
 
 
 def work(world: World, verb: str, *, number: int, which: int) -> None:
-    """What a worker does next, if one has a job."""
+    """Act once as a worker, if it has a job."""
     running = sorted(world.leases)
     if verb == "claim":
         world.claim()

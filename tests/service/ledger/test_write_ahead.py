@@ -1,4 +1,4 @@
-"""What the API asks of Redis is on the disk first, and is taken back when Redis refuses."""
+"""Changes are on the disk before Redis is called, and are retracted if Redis rejects them."""
 
 import os
 import threading

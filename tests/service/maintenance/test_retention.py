@@ -1,4 +1,4 @@
-"""What is removed by itself, and what never is: real files, a real store, `du` as the oracle."""
+"""Retention removes what it should and nothing else: real files, a real store, `du` as oracle."""
 
 import os
 import time

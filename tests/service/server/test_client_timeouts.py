@@ -61,7 +61,7 @@ def read_answer(lines: BinaryIO) -> int:
 
 
 def slow(api: RunningApi, stage: str) -> float:
-    """How many clients were let go at `stage`."""
+    """Return the number of clients dropped at `stage`."""
     return float(api.server_metric("moco_http_slow_clients_total", stage=stage))
 
 

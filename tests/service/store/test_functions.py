@@ -1,4 +1,4 @@
-"""What can be seen in the text of the functions."""
+"""Rules that the text of the Lua functions keeps."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What happens when the server hangs, dies, comes back, or comes back as another."""
+"""The client of Redis when the server hangs, dies, comes back, or comes back as another."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""What is done to a running world from outside, each fault by its name."""
+"""Faults done to a running world from outside, by name."""
 
 import contextlib
 import os
@@ -37,7 +37,7 @@ class Faults:
     damaged_jobs: set[str] = field(default_factory=set)
     """Jobs of which a checkpoint was damaged: no second one is, so that one can be resumed from."""
     damaged: set[str] = field(default_factory=set)
-    """What was damaged, as `moco admin verify` names it: a path relative to the data folder."""
+    """Damaged files as `moco admin verify` names them: paths relative to the data folder."""
     _zombies: list[threading.Thread] = field(default_factory=list)
 
     def strike(self) -> None:

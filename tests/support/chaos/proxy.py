@@ -16,7 +16,7 @@ ABORT = struct.pack("ii", 1, 0)
 
 
 class Toxic(Enum):
-    """What the proxy does to bytes."""
+    """Fault that the proxy applies to the connection."""
 
     NONE = "none"
     LATENCY = "latency"

@@ -1,4 +1,4 @@
-"""What the fault suite measured: one line for each figure, and the table of a storm."""
+"""Results of the fault suite: one line for each figure, and the table of a storm."""
 
 import os
 import platform

@@ -136,7 +136,7 @@ class World:
         return made
 
     def operator_environment(self) -> dict[str, str]:
-        """Of somebody who types `moco` on this machine."""
+        """Return the environment of an operator who runs `moco` on this machine."""
         return {
             **os.environ,
             "MOCO_DATA_DIR": str(self.data_dir),

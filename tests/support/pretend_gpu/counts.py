@@ -1,4 +1,4 @@
-"""What is counted while work runs on the pretend GPU."""
+"""Counts of the work that runs on the pretend GPU."""
 
 from collections import Counter
 from collections.abc import Hashable
@@ -11,7 +11,7 @@ class Copy(NamedTuple):
 
     size_bytes: int
     is_pinned: bool
-    """Whether the host's side is pinned memory; a copy of any other is staged by the driver."""
+    """True if the host's side is pinned memory; the driver stages a copy of any other."""
 
 
 class Operation(NamedTuple):
@@ -31,11 +31,11 @@ class Counts:
     operand_bytes: Counter[str] = field(default_factory=Counter)
     """Bytes that those operations read and wrote, by name."""
     launches: int = 0
-    """What the host asked for: an operation outside of a graph, or a whole graph."""
+    """Launches by the host: an operation outside of a graph, or a whole graph."""
     waits: list[str] = field(default_factory=list)
-    """Where the host waited for the device, and why."""
+    """Places where the host waited for the device, and why."""
     forbidden: list[str] = field(default_factory=list)
-    """What CUDA does not allow while a graph is captured, and where it was tried."""
+    """Calls that CUDA forbids during the capture of a graph, and where they were tried."""
     random_draws: list[str] = field(default_factory=list)
     """Operations that drew from the device's global generator, which no checkpoint holds."""
     to_device: list[Copy] = field(default_factory=list)

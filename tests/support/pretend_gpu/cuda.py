@@ -1,4 +1,4 @@
-"""What `torch.cuda` answers while the pretend GPU is there."""
+"""Replacements for `torch.cuda` while the pretend GPU is there."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -128,7 +128,7 @@ class _Event:
         """Mark the end of what was launched."""
 
     def query(self) -> bool:
-        """Whether the device is past it."""
+        """Return whether the device is past it."""
         return True
 
     def elapsed_time(self, end: object) -> float:

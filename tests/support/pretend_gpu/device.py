@@ -71,12 +71,12 @@ class Call(NamedTuple):
 
     @property
     def is_for_gpu(self) -> bool:
-        """Whether it takes or makes a tensor of the GPU."""
+        """True if it takes or makes a tensor of the GPU."""
         return self.device == "cuda" or any(map(_is_fake, self.tensors))
 
     @property
     def is_non_blocking(self) -> bool:
-        """Whether a copy lets the host go on."""
+        """True if a copy lets the host go on."""
         return bool(self.kwargs.get("non_blocking") or (len(self.args) > 2 and self.args[2]))
 
     def __call__(self) -> Any:  # noqa: ANN401
@@ -100,7 +100,7 @@ class PretendGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
 
     @property
     def is_capturing(self) -> bool:
-        """Whether a graph is being captured."""
+        """True if a graph is being captured."""
         return self._recording is not None
 
     @contextmanager
@@ -255,7 +255,7 @@ class PretendGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
 
 @cache
 def _is_composite(func: OpOverload) -> bool:
-    """Whether an operation only calls others."""
+    """Return whether an operation only calls others."""
     composite = DispatchKey.CompositeImplicitAutograd
     return func.namespace == "aten" and func.has_kernel_for_dispatch_key(composite)
 
@@ -270,7 +270,7 @@ def _gpu_tensors(values: object) -> list[Tensor]:
 
 @cache
 def _is_free(func: OpOverload) -> bool:
-    """Whether an operation launches nothing: it allocates, or looks at a tensor another way."""
+    """Return whether an operation launches nothing: it allocates or returns a view."""
     name = func._schema.name.removeprefix("aten::")
     return func.namespace != "aten" or func.is_view or name in FREE
 

@@ -30,7 +30,7 @@ class Case:
 
     name: str
     settings: dict[str, Any] = field(default_factory=dict)
-    """Of its JobSpec, beside those of `_spec`."""
+    """Fields of its JobSpec, beside those of `_spec`."""
     pack: str = "grid"
     """A key of PACKS."""
     graphs: bool = True
@@ -41,7 +41,7 @@ class Case:
 
 @dataclass
 class Result:
-    """What was seen of a run."""
+    """Counts and events of a run."""
 
     counts: Counts
     recordings: list[Recording]
@@ -58,7 +58,7 @@ class Result:
 
     @property
     def warnings(self) -> list[str]:
-        """What the run complained of."""
+        """Warnings of the run."""
         logged = [event for event in self.events if isinstance(event, Logged)]
         return [event.message for event in logged if event.level == "warning"]
 

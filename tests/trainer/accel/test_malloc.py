@@ -1,4 +1,4 @@
-"""What the kernel says of a process that keeps its memory."""
+"""Memory that the kernel counts for a process that keeps what it freed."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What libgomp says of itself, in a process that loads torch as the trainer's main does."""
+"""Settings that libgomp reports in a process that loads torch as the trainer's main does."""
 
 import os
 import re
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def spins(**settings: str) -> int:
-    """How often a waiting thread of torch looks before it sleeps."""
+    """Return the number of spins of a waiting thread of torch before it sleeps."""
     env = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     env |= {"OMP_DISPLAY_ENV": "VERBOSE", "PYTHONPATH": str(ROOT)} | settings
     words = [sys.executable, "-c", "import trainer.accel.openmp, torch"]

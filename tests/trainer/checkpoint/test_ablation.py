@@ -53,7 +53,7 @@ class Cut:
     expected: End
 
     def resumed(self, folder: Path, state: dict[str, Tensor], *, by_steps: int = 0) -> End:
-        """How a run ends that goes on from a state, and from a step that may be wrong."""
+        """Resume from a state, and from a step that may be wrong; return the end of the run."""
         out, source = folder / "out", folder / "from"
         source.mkdir()
         before = self.loaded.path.parent.parent / "metrics.jsonl"

@@ -33,7 +33,7 @@ class Kept:
     expected: End
 
     def go_on(self, out: Path) -> End:
-        """How a run ends that goes on from these checkpoints."""
+        """Resume from these checkpoints; return the end of the run."""
         places = Places(out=out, pack=self.pack, checkpoints=(self.newer,))
         machine = Machine(device="cpu", threads=1)
         train(JOB, places, machine=machine, emit=lambda _: None, should_stop=lambda: False)

@@ -47,7 +47,7 @@ def cuts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cuts]:
 
 @dataclass(frozen=True)
 class Whole:
-    """What an uninterrupted run leaves."""
+    """Results of an uninterrupted run."""
 
     out: Path
     states: dict[str, str]
@@ -56,7 +56,7 @@ class Whole:
 
 @pytest.fixture(scope="module")
 def whole(cuts: Cuts, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Whole]:
-    """Of each optimizer. The run that keeps all its checkpoints is another: the card says so."""
+    """One run of each optimizer. The one that keeps all checkpoints is another: cards differ."""
     found = {}
     for name in OPTIMIZERS:
         folder = tmp_path_factory.mktemp(name)
@@ -152,7 +152,7 @@ def test_cuts_within_steps(name: str, cuts: Cuts, whole: dict[str, Whole], tmp_p
 
 
 def test_cuts_after_each_evaluation(cuts: Cuts, whole: dict[str, Whole], tmp_path: Path) -> None:
-    """Of epochs 2 and 4 and of the end: measured, but not written down."""
+    """The evaluations of epochs 2 and 4 and of the end are measured but not written down."""
     faults = iter([*(f"evaluation.done=SIGKILL@{nth}" for nth in (1, 2, 2)), None])
     attempts = chain(cuts, job("sgd"), tmp_path, faults)
     assert [attempt.was_killed for attempt in attempts] == [True, True, True, False]

@@ -24,7 +24,7 @@ from trainer.spec.job import JobSpec
 ROWS, BATCH, EPOCHS = 44, 8, 2
 STEPS = EPOCHS * 6  # the last batch of an epoch has 4 rows
 BASELINE_POLLS = 6
-"""How often a run asks whether to stop while it measures its baselines."""
+"""Polls of `should_stop` while a run measures its baselines."""
 
 
 def job(**changes: Any) -> JobSpec:  # noqa: ANN401  # words of a spec, as JSON has them

@@ -1,4 +1,4 @@
-"""What is streamed is a safetensors file."""
+"""Streamed files are valid safetensors."""
 
 import random
 

@@ -53,7 +53,7 @@ def test_the_zip_is_the_same_each_time(archive: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def download(tmp_path: Path) -> Path:
-    """What a job publishes of a small encoder, as far as the demo reads it."""
+    """Write the artifacts of a job with a small encoder, as far as the demo reads them."""
     torch.manual_seed(3)
     encoder = SmallEncoder(partial(SplitBatchNorm2d, splits=4))
     encoder.train()

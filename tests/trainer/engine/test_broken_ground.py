@@ -1,4 +1,4 @@
-"""What a run does when the disk fails, its data go, or it is told to leave while it writes."""
+"""Runs whose disk fails, whose data go, or that are asked to leave while they write."""
 
 import os
 import shutil

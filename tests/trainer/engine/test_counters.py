@@ -1,4 +1,4 @@
-"""What each step costs beyond arithmetic, counted: bytes to the device, waits for it, memory.
+"""Costs of a step beyond arithmetic, counted: bytes to the device, waits for it, memory.
 
 The device is torch's `meta`, which has shapes and no values: whatever would wait for a value of a
 GPU's is an error there, and whatever goes to it is a copy that can be counted.

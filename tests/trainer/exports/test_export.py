@@ -1,4 +1,4 @@
-"""What is published, seen by someone who has only torch, torchvision and the folder."""
+"""Artifacts, used by someone who has only torch, torchvision and the folder."""
 
 import contextlib
 import io

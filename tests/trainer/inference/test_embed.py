@@ -18,7 +18,7 @@ from tests.support.digits import write_digits
 from trainer.__main__ import main
 
 Told = tuple[str, str]
-"""What was written to stdout and to stderr."""
+"""Text written to stdout and to stderr."""
 
 
 def run(*arguments: str, code: int = 0) -> Told:

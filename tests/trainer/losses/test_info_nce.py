@@ -145,7 +145,7 @@ def test_loss_and_gradients_are_those_of_torchs_cross_entropy(
 
 
 def test_above_the_chunk_size_no_logits_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What autograd holds on to must not grow to [B, K]."""
+    """Tensors kept by autograd must not grow to [B, K]."""
     monkeypatch.setattr(chunked_softmax, "CHUNK_KEYS", 256)
     sizes: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What a query must not see, against sets."""
+"""Negatives hidden from a query, against sets."""
 
 import pytest
 import torch

@@ -202,7 +202,7 @@ def test_all_orders_of_a_few_rows_are_equally_likely(total: int) -> None:
 
 @pytest.mark.parametrize("total", [7, 64])
 def test_each_pair_of_rows_follows_one_another_equally_often(total: int) -> None:
-    """Which row comes after which, over 2,000 epochs, each with total - 1 steps."""
+    """Count the successor of each row over 2,000 epochs, each with total - 1 steps."""
     epochs, positions = 2000, torch.arange(total)
     counts = torch.zeros(total, total)
     for epoch in range(epochs):

@@ -31,7 +31,7 @@ OLD = json.loads(
 "signals_every_steps":2,"checkpoint_every_s":30.0,"checkpoint_every_steps":null,
 "keep_checkpoints":2,"profile":false,"pool":"train","retry":{"max_failures":0},"metadata":{}}"""
 )
-"""What the ledger of version 0.1.0 holds of a job in flight."""
+"""Spec of a job in flight, as the ledger of version 0.1.0 holds it."""
 OLD_SHA256 = "6f2d4e7c4bd58203c8751e8e499fbab46f6bd01c3ed21e3d38466be01a5c1265"
 OLD_ORDERS = {
     (1, 0, 0): "af5570f5a1810b7a",

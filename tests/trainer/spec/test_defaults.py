@@ -1,4 +1,4 @@
-"""What is left out is filled in, with a reason; what cannot be trained is refused by name."""
+"""Unset fields are filled in, with a reason; an untrainable spec is refused by field."""
 
 import pytest
 from hypothesis import given

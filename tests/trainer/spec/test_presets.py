@@ -111,7 +111,7 @@ CIFAR = V1 | {
 for gone in ("schedule.epochs", "schedule.factor"):
     CIFAR.pop(gone)
 SUGGESTED = {"signals_every_steps"}
-"""What no recipe states."""
+"""Fields that no recipe states."""
 
 
 def value_of(words: dict[str, Any], dotted: str) -> Any:  # noqa: ANN401 - any JSON

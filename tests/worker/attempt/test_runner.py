@@ -21,7 +21,7 @@ from worker.settings import WorkerSettings
 from worker.telemetry.metrics import WorkerMetrics
 
 Play = Callable[[Path, Callable[[Event], None]], None]
-"""What the child does in its folder, and the events that it tells."""
+"""Acts as the child: writes in its folder, and sends events."""
 
 
 @pytest.fixture

@@ -163,7 +163,7 @@ def test_a_log_on_a_full_disk_costs_words_and_no_work(
 
 
 def test_a_group_is_killed_whole(forkserver: ForkserverClient, tmp_path: Path) -> None:
-    """What a child leaves running is gone before its end is reported."""
+    """Processes that a child leaves running are gone before its end is reported."""
     with held(forkserver, tmp_path, kind="parent") as one:
         assert one.status() == 0
         grandchild = int((tmp_path / "grandchild").read_text())

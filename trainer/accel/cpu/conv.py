@@ -29,7 +29,7 @@ ABREAST = 8
 
 
 class Pays(NamedTuple):
-    """Which products are made from columns."""
+    """Matrix products that are computed from columns."""
 
     whole: bool
     """All three."""

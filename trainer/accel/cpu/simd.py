@@ -151,7 +151,7 @@ def _broadcast(builder: Any, number: Any) -> Any:
 
 
 def _place(context: Any, builder: Any, made: Any, args: Any, *, kind: Any) -> Any:
-    """Where a run begins in the first argument, an array [lines, ...] without gaps."""
+    """Return the address of a run in the first argument, an array [lines, ...] without gaps."""
     array = context.make_array(made.args[0])(context, builder, args[0])
     across = builder.extract_value(array.shape, 1)
     start = builder.add(builder.mul(args[1], across), args[2])

@@ -68,7 +68,7 @@ class ThreadPool:
             weakref.finalize(self, _dismiss, self._tasks, self._helpers)
 
     def __deepcopy__(self, _memo: object) -> Self:
-        """What is copied shares the threads of what it was copied from."""
+        """Return itself: a copied module shares the threads of the original."""
         return self
 
 

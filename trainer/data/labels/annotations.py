@@ -40,7 +40,7 @@ class Annotations:
     lines: list[BadFile] = field(default_factory=list)
     """Lines for the report."""
     are_samples: bool = False
-    """Whether images have sidecars, as in a shard of WebDataset."""
+    """True if images have sidecars, as in a shard of WebDataset."""
 
     def of(self, name: str) -> Told | None:
         """Return what is told of a file, or None if it should be in a table and is not."""

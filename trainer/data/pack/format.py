@@ -95,7 +95,7 @@ class Pack:
         """Data type of the rows' values."""
         self._index = _mapped(folder / INDEX_FILE, INDEX)
         self.is_grid = facts.same_size and facts.stored_as == "pixels"
-        """Whether the rows lie in memory as one array."""
+        """True if the rows lie in memory as one array."""
         self.rows_path = folder / rows_file(facts.stored_as, facts.dtype)
         self.stored = _mapped(self.rows_path, np.dtype(np.uint8))
         """All bytes of the file that holds the rows."""

@@ -33,7 +33,7 @@ class Extent:
 
 
 def is_number(values: NDArray[Any]) -> NDArray[np.bool_]:
-    """Which values say something: the rest are infinite, no numbers, or mark missing data."""
+    """Return a mask of valid values; the rest are infinite, NaN, or mark missing data."""
     with np.errstate(invalid="ignore"):
         found: NDArray[np.bool_] = np.abs(values) <= NUMBER_MAX
     return found

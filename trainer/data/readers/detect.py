@@ -1,4 +1,4 @@
-"""Which kind of dataset a path is, and its rows."""
+"""Detect the kind of dataset at a path, and read its rows."""
 
 import errno
 import io

@@ -72,7 +72,7 @@ class Limits:
     name_bytes: int = 255
     seconds: int = USUAL.seconds_max
     end_s: float = math.inf
-    """When all must be read, on the monotonic clock."""
+    """Deadline of the whole ingest, on the monotonic clock."""
 
     def started(self) -> "Limits":
         """Return the limits of a reading that begins now."""
@@ -164,7 +164,7 @@ class Listing:
     read: Callable[[Collection[str]], Iterator[Entry | BadFile]]
     """The files of these names, each to be loaded before the next one is asked for."""
     streamed: bool = False
-    """Whether an entry can only be loaded before the next one is asked for."""
+    """True if an entry can only be loaded before the next one is asked for."""
 
 
 class Hostile(DataError):

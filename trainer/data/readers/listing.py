@@ -107,7 +107,7 @@ class _Contents:
     labels: dict[str, list[str]] = field(default_factory=dict)
     """Classes in arrays, by the name of the array of labels."""
     are_split: bool = False
-    """Whether names of files tell splits, that of training among them."""
+    """True if names of files tell splits, that of training among them."""
 
     def _prepare(self) -> None:
         """Read what is told of the rows."""

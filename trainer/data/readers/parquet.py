@@ -31,7 +31,7 @@ class _Columns:
     classes: tuple[str, ...]
     """Names of the numbers in the column of labels, if the file has them."""
     more: tuple[str, ...]
-    """Which of MORE there are."""
+    """Names of the MORE columns that the file has."""
 
 
 def parquet_items(

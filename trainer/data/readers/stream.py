@@ -25,7 +25,7 @@ class Stream:
         unpacked = unpacker(raw)
         self._unpacked: IO[bytes] = unpacked or raw
         self.is_packed = unpacked is not None
-        """Whether a program such as gzip packed the file as a whole."""
+        """True if a program such as gzip packed the file as a whole."""
         self.position = 0
         """Unpacked bytes read so far."""
 

@@ -48,7 +48,7 @@ class Header:
     size_bytes: int
     kind: bytes
     is_extended: bool = False
-    """Whether a map of holes goes on in the blocks that follow."""
+    """True if a map of holes goes on in the blocks that follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +282,7 @@ def _padded(size_bytes: int) -> int:
 
 
 def looks_like_tar(block: bytes) -> bool:
-    """Whether a first block is a tar header: its checksum fits."""
+    """Return whether a first block is a tar header: its checksum fits."""
     if len(block) < BLOCK_BYTES:
         return False
     digits = block[148:156].strip(b" \0")

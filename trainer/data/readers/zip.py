@@ -64,7 +64,7 @@ class Member:
 
     @property
     def is_folder(self) -> bool:
-        """Whether it only names a folder."""
+        """True if it only names a folder."""
         return self.name.endswith("/") or stat.S_ISDIR(self.mode)
 
     @property

@@ -130,7 +130,7 @@ def _data(spec: JobSpec, facts: DatasetFacts) -> str:
 
 
 def _values(facts: DatasetFacts) -> str:
-    """Which values of files are seen as black and as white."""
+    """Return the values of files that are read as black and as white."""
     mapping = facts.values
     if mapping is None:
         return "uint8: 0 is black, 255 is white"

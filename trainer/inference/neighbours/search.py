@@ -1,4 +1,4 @@
-"""Which rows to begin with, and which lie nearest to a feature. Pure functions."""
+"""Pure functions that choose the query rows and find the nearest rows of a feature."""
 
 from typing import NamedTuple
 

@@ -12,7 +12,7 @@ class ProbeSpec(Record):
     """Find the rows that an encoder finds most like some images. In the pool `ingest`."""
 
     job: JobSpec
-    """Whose encoder, resolved."""
+    """Resolved spec of the job that trained the encoder."""
     encoder: Annotated[str, Field(min_length=1)]
     """Folder of its artifacts or of a checkpoint, as a path that the worker can read."""
     checkpoint: Annotated[int, Field(ge=0)] | None = None

@@ -77,7 +77,7 @@ class Probe:
         return bank, rows, nearest(asked, bank, k=self.spec.k, own_rows=rows)
 
     def _features(self, bank: Bank, rows: list[int]) -> NDArray[np.float32]:
-        """Of rows [Q], float32 [Q, D]: kept ones, else computed."""
+        """Return the features of rows [Q], float32 [Q, D]: from the bank if there, or computed."""
         wanted = np.asarray(rows, np.int64)
         at = np.searchsorted(bank.rows, wanted).clip(max=len(bank.rows) - 1)
         values: NDArray[np.float32] = bank.features[at].copy()

@@ -40,7 +40,7 @@ class Preprocessing:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     values: ValueMapping = PLAIN
-    """Which values of a file are seen as 0 and 1."""
+    """Values of a file that are read as 0 and 1."""
     shrink_filter: ShrinkFilter = "bilinear"
     """Filter that shrank the stored images."""
     alpha: Alpha = "white"

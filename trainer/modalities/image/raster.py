@@ -31,7 +31,7 @@ class Raster:
     values: Values
     """[height, width, channels] of any type."""
     has_alpha: bool = False
-    """Whether the last channel is alpha."""
+    """True if the last channel is alpha."""
 
 
 def finished(

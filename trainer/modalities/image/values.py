@@ -1,4 +1,4 @@
-"""Which values of a dataset are seen as 0 and as 1, and what follows: moments and warnings."""
+"""Values of a dataset that are read as 0 and as 1, and what follows: moments and warnings."""
 
 from math import floor
 from pathlib import Path

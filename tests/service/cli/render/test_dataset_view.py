@@ -1,4 +1,4 @@
-"""What is shown of a dataset."""
+"""Facts that are shown of a dataset."""
 
 from mocoserve.models import SideHistogram
 from service.cli.render.dataset_view import BAR_LETTERS, sides_text

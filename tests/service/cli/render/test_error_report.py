@@ -1,4 +1,4 @@
-"""What each exception becomes, and what the pure parts of the command line compute."""
+"""Exceptions as error reports, and the pure functions of the command line."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a user can do wrong, or have happen: each says on stderr what it was and what to do next."""
+"""Errors that a user can cause or meet: stderr says what happened and what to do next."""
 
 import json
 import os

@@ -13,7 +13,7 @@ from trainer.nn.split_batchnorm import SplitBatchNorm2d
 
 ROWS, GROUPS = 16, 4
 NEAR_KINK = 0.05
-"""Where a sum is so near to 0, rounding decides whether a ReLU passes it."""
+"""Distance of a sum from 0 below which rounding decides whether a ReLU passes it."""
 
 
 def tensor(*shape: int, seed: int, last: bool = True) -> Tensor:
@@ -123,7 +123,7 @@ def test_threads_change_no_bit() -> None:
 
 
 def test_without_gradients_the_same_is_written_over_the_input() -> None:
-    """Of a key tower, where nobody needs it again."""
+    """The input of a key tower is not needed again."""
     x = tensor(ROWS, 64, 6, 6, seed=6)
     wanted = norm_of(64, relu=True)(x)
     before = x.clone()

@@ -1,4 +1,4 @@
-"""Which folder is the class."""
+"""Choice of the folder that is the class."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a pack tells of the files that its rows were shrunk from."""
+"""Facts that a pack keeps of the files that its rows were shrunk from."""
 
 import json
 from pathlib import Path

@@ -18,7 +18,7 @@ from trainer.schema.errors import DataError
 
 
 def uploaded(folder: Path, path: Path, *, follow_links: bool = False) -> Path:
-    """What the server has of a folder that was sent to it."""
+    """Write a folder to `path` as the server receives it."""
     path.write_bytes(b"".join(FolderSource(folder, follow_links=follow_links).read(0)))
     return path
 

@@ -298,7 +298,7 @@ def test_bytes_after_the_end_and_wrong_counts_are_refused(tmp_path: Path) -> Non
 
 @given(parts=st.lists(st.sampled_from(["..", ".", "", "a", "C:", "...", "‥", "a..b"]), min_size=1))
 def test_no_name_points_outside(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
-    """What is let through stays below a root by the operating system's own reckoning."""
+    """Accepted names stay below a root by the operating system's own rules."""
     name = "/".join(parts)
     path = forged(tmp_path_factory.mktemp("zip") / "x.zip", [Part(name.encode(), data=b"x")])
     try:

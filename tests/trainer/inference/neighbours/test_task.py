@@ -1,4 +1,4 @@
-"""What a real encoder finds alike, against numpy on the published table."""
+"""Neighbors by a real encoder, against numpy on the published table."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""How large images are, counted at the ingest, against numpy's counting of the files themselves."""
+"""Sizes of images, counted at the ingest, against numpy's counting of the files themselves."""
 
 import json
 import math

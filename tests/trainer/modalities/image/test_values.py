@@ -87,7 +87,7 @@ def source_values(made: Ingested) -> Array:
 
 
 def seen(made: Ingested, *, window: str = "dataset", rows: int | None = None) -> Array:
-    """What a network is given of all rows without normalisation, [N, H, W, C]."""
+    """Return the network's input for all rows without normalisation, [N, H, W, C]."""
     made.pack.facts = seen_in(made.pack, window)
     side = made.pack.size(0)[0]
     channels = made.pack.channels

@@ -44,7 +44,7 @@ class _Context(Context, Protocol):
 
 
 def is_possible(x: Tensor) -> bool:
-    """Whether the kernels take it: bfloat16 on a CPU, channels_last, whole runs of channels."""
+    """Return whether the kernels take it: bfloat16 on a CPU, channels_last, whole channel runs."""
     is_last = x.is_contiguous(memory_format=torch.channels_last)
     is_whole = x.shape[1] % CHANNELS_OF == 0
     return x.device.type == "cpu" and x.dtype == torch.bfloat16 and is_last and is_whole

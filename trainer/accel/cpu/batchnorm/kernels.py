@@ -88,7 +88,7 @@ def _line(affine: Floats, moments: Floats) -> Floats:
 
 @kernel
 def _reached(x: Halves, added: Halves | None, line: Floats, pixel: int, at: int) -> Any:  # noqa: ANN401
-    """What WIDTH channels of a pixel come to before the floor."""
+    """Return WIDTH normalised channels of a pixel, plus the residual, before the ReLU."""
     reached = halves(x, pixel, at) * floats(line, 0, at) + floats(line, 1, at)
     return reached if added is None else reached + halves(added, pixel, at)
 

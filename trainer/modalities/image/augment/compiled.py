@@ -27,7 +27,7 @@ px), and compiling 7 s, once a worker. So a job in a worker gains from its first
 
 
 def pays(*, rows: int, epochs: int, side_px: int, row_px: int, device: torch.device) -> bool:
-    """Whether a job's views are worth compiling for; `row_px` is the side of a usual row."""
+    """Return whether compiling a job's views pays; `row_px` is the side of a typical row."""
     pixels = 2 * rows * epochs * (side_px**2 + row_px**2)
     return device.type == "cpu" and pixels >= PIXELS_MIN
 

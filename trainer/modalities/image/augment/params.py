@@ -65,7 +65,7 @@ class ViewParams:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Which draw of all draws."""
+    """Key of a random draw."""
 
     seed: int
     epoch: int | Tensor

@@ -45,7 +45,7 @@ def build_encoder(
 
 
 def has_cifar_stem(spec: EncoderSpec, *, side_px: int) -> bool:
-    """Whether the first layer is 3x3 with stride 1 and no pooling."""
+    """Return whether the first layer is 3x3 with stride 1 and no pooling."""
     if spec.stem == "auto":
         return side_px <= SMALL_SIDE_PX
     return spec.stem == "cifar"

@@ -1,4 +1,4 @@
-"""Which encoder, and how it starts."""
+"""Architecture and initialization of the encoder."""
 
 from typing import Annotated, Literal
 

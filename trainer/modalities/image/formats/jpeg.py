@@ -21,7 +21,7 @@ class Jpeg:
     """Only the segments that pixels depend on, and everything from the first scan on."""
     orientation: int
     is_buffered: bool
-    """Whether decoding holds all coefficients: progressive files, and others of several scans."""
+    """True if decoding holds all coefficients: progressive files, and others of several scans."""
 
 
 def parsed(data: bytes) -> Jpeg:

@@ -46,9 +46,9 @@ class Picture:
     sent_long_px: int = field(default=0, kw_only=True)
     """Longer side in the file; 0: that of the pixels."""
     is_truncated: bool = False
-    """Whether its end is missing and grey."""
+    """True if its end is missing and grey."""
     has_alpha: bool = False
-    """Whether the last channel of an array is declared to be alpha."""
+    """True if the last channel of an array is declared to be alpha."""
     pages_left_out: int = 0
     told: str = ""
     """Page description from the file, such as `3 channels x 10 slices`."""

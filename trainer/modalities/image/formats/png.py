@@ -53,7 +53,7 @@ class Png:
     frames: int
     """Pictures of an animation; 1 of any other file."""
     is_cut: bool
-    """Whether the file ends before its IEND chunk."""
+    """True if the file ends before its IEND chunk."""
 
     @property
     def is_deep(self) -> bool:

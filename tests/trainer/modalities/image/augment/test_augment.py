@@ -205,7 +205,7 @@ def test_a_pair_is_both_views(rows: int, compiled: bool) -> None:
 
 @pytest.mark.parametrize("rows", [1, 2, 40])
 def test_the_path_without_waits_gives_the_same_views(rows: int) -> None:
-    """What a GPU runs, run on a CPU: each step on all rows, none picked by their numbers."""
+    """The GPU's path, run on a CPU: each step on all rows, none picked by their numbers."""
     spec = spec_of(
         flip_p=0.5, jitter_p=0.8, grey_p=0.2, blur_p=0.1, solarize_p=0.2, crop_scale=(0.2, 1.0)
     )

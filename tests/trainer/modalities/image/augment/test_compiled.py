@@ -1,4 +1,4 @@
-"""Which jobs take the compiled way. What it makes is tested in test_views."""
+"""Choice of the jobs that use compiled views. Their pixels are tested in test_views."""
 
 import torch
 

@@ -72,7 +72,7 @@ def test_the_small_encoder_takes_any_side(side_px: int) -> None:
 
 
 def test_the_small_encoder_is_ten_lines_of_plain_torch() -> None:
-    """What a user writes to load it without mocoserve."""
+    """The encoder loads into the module that a user builds without mocoserve."""
     widths = [3, 32, 64, 128, 128, 256]
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for number, stride in enumerate((1, 2, 2, 1, 2), start=1):
