@@ -1,9 +1,11 @@
 """Rules that no linter knows. A new one lands here, in the commit that needs it."""
 
 import ast
+import io
 import re
 import subprocess
 import sys
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -173,3 +175,109 @@ def test_ci_runs_what_the_readme_says() -> None:
     section = readme.partition("## Tests\n")[2]
     assert section.startswith("```sh\nmake test\n```")
     assert script.splitlines()[-1] == "exec make test"
+
+
+_NAME = re.compile(rf"(?:{'|'.join(PACKAGES)})(?:\.\w+)+")
+_PATH = re.compile(rf"(?:{'|'.join([*PACKAGES, 'benchmarks', 'docker', 'docs', 'tests'])})/[^\s`]*")
+
+
+def _comments_and_docstrings(source: str) -> Iterator[str]:
+    """Yield each comment, and each string that stands alone as a statement."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            yield str(node.value.value)
+
+
+def _quoted(text: str) -> Iterator[str]:
+    """Yield the backticked parts of a text, without the arguments of a call."""
+    for part in re.findall(r"`([^`\n]+)`", text):
+        yield part.partition("(")[0].removeprefix("python -m ")
+
+
+def _defined(body: list[ast.stmt]) -> dict[str, list[ast.stmt]]:
+    """Return the names that statements define, each with the body of its class."""
+    names: dict[str, list[ast.stmt]] = {}
+    for node in body:
+        if isinstance(node, ast.ClassDef):
+            names[node.name] = node.body
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            names[node.name] = []
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name: [] for alias in node.names}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            names |= {ast.unparse(target): [] for target in targets}
+    return names
+
+
+def _resolves(name: str) -> bool:
+    """Return whether a dotted name is a package, a module, or an attribute of one."""
+    path, parts = REPO, name.split(".")
+    while parts and (path / parts[0]).is_dir():
+        path /= parts.pop(0)
+    module = path / f"{parts[0]}.py" if parts else path
+    if parts and module.exists():
+        parts.pop(0)
+    else:
+        module = path / "__init__.py"
+    body = ast.parse(module.read_text()).body if parts else []
+    for part in parts:
+        names = _defined(body)
+        if part not in names:
+            return False
+        body = names[part]
+    return True
+
+
+def _exists(path: str) -> bool:
+    """Return whether a path below the repository exists; `*` and `<name>` match anything."""
+    return any(REPO.glob(re.sub(r"<[^>]*>", "*", path).rstrip("/.,:")))
+
+
+def _documents() -> list[Path]:
+    pages = (*REPO.glob("*.md"), *REPO.glob("docs/*.md"))
+    return [path for path in pages if path.name != "CHANGELOG.md"]
+
+
+def _stale(path: Path) -> list[str]:
+    """Return the backticked names and paths of a file that lead nowhere."""
+    text = path.read_text()
+    parts = _comments_and_docstrings(text) if path.suffix == ".py" else [text]
+    quoted = {name for part in parts for name in _quoted(part)}
+    names = {name for name in quoted if _NAME.fullmatch(name) and not _resolves(name)}
+    paths = {name for name in quoted if _PATH.fullmatch(name) and not _exists(name)}
+    return sorted(names | paths)
+
+
+def test_every_name_and_path_in_a_text_leads_somewhere() -> None:
+    """Names of our packages in comments, docstrings and pages; only the history keeps old ones."""
+    tools = [
+        path
+        for folder in ("benchmarks", "docker", "docs")
+        for path in REPO.glob(f"{folder}/**/*.py")
+    ]
+    stale = {_name(path): _stale(path) for path in (*SOURCES, *TESTS, *tools, *_documents())}
+    assert {path: names for path, names in stale.items() if names} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "stale"),
+    [
+        ("`trainer.spec.job.JobSpec.epochs` and `trainer.spec`", []),
+        ("`trainer.spec.job.JobSpec.no_field`", ["trainer.spec.job.JobSpec.no_field"]),
+        (
+            "`service.nowhere` and `worker.supervisor.Nobody()`",
+            ["service.nowhere", "worker.supervisor.Nobody"],
+        ),
+        ("`trainer/methods/<name>/spec.py`, `docs/*.md` and `trainer/`", []),
+        ("`tests/no_such_test.py`", ["tests/no_such_test.py"]),
+    ],
+)
+def test_a_name_that_leads_nowhere_is_found(text: str, stale: list[str], tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(text)
+    assert _stale(tmp_path / "page.md") == stale
+    (tmp_path / "code.py").write_text(f'x = 1  # {text}\n"""{text}"""\ny = "`service.text`"\n')
+    assert _stale(tmp_path / "code.py") == stale

@@ -1,7 +1,8 @@
 """A training job in words: the HTTP body, the Redis payload, and the file beside the weights.
 
 What is left out (None) is filled in by `trainer.spec.defaults.resolve`, each value with its reason.
-A new method is one folder under `trainer/methods/` and one member of its `specs.MethodSpec`.
+A new method is one folder under `trainer/methods/` and one member of
+`trainer.methods.registry.MethodSpec`.
 """
 
 from typing import Annotated, Literal

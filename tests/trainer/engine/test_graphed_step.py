@@ -211,7 +211,7 @@ def test_replayed_views_are_the_eager_ones_bit_for_bit(pack: Path, sizes: str) -
 
 
 def test_a_partial_batch_is_never_the_one_that_is_captured(pack: Path) -> None:
-    """Of 70 rows, 20 a batch, the fourth batch is partial: all whole ones are replayed."""
+    """The fourth batch of 70 rows, 20 a batch, is partial: all whole ones are replayed."""
     spec = spec_of(batch_rows=20, signals_every_steps=100, partial_batch="keep")
     with opened(spec, pack, "captured") as run:
         assert isinstance(run.batches.look, EagerLook)

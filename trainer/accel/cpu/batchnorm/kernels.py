@@ -2,7 +2,7 @@
 
 In bfloat16, channels last: a group is [P, C], its pixels with all their channels, and fits a
 core's own cache at the sizes that train on a CPU, so the second pass finds what the first has
-read. Compiled for this machine when this module is loaded. C is a multiple of `lanes.WIDTH`.
+read. Compiled for this machine when this module is loaded. C is a multiple of `simd.WIDTH`.
 
 Ioffe and Szegedy 2015 (arXiv:1502.03167), Algorithm 1 and the gradients of section 3.
 """
