@@ -8,15 +8,17 @@ import pytest
 REPO = Path(__file__).resolve().parents[1]
 PACKAGES = ("mocoserve", "trainer", "service", "worker", "benchmarks")
 SYMBOLS = (
-    "Abreast",
-    "share_with",
-    "_scaled_dot_product_flash_attention_for_cpu",
-    "Laid",
-    "tdpbf16ps",
-    "_Route",
-    "direct_route",
+    "Abreast",  # two passes side by side
+    "share_with",  # the limit of threads in a pool
+    "_scaled_dot_product_flash_attention_for_cpu",  # an operator that is not public
+    "Laid",  # negatives as the CPU's matrix unit takes them
+    "tdpbf16ps",  # its instruction
+    "power_of_two",  # the exponential that its kernel needed
+    "_Film",  # two recorders of graphs, each with its own parts
+    "CudaTape",
+    "_Route",  # a second way into POST /v1/jobs
 )
-MODULES = ("abreast", "tiles", "laid")
+MODULES = ("abreast", "tiles", "laid", "reference", "recipes", "captured", "looking")
 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)

@@ -19,7 +19,7 @@ FOLDER = {
     "spec.py": """
 from typing import Literal
 from trainer.schema.base import Record
-from trainer.schema.signals import Signal
+from trainer.schema.signals import Setting, Signal
 
 class AlignSpec(Record):
     name: Literal["align"] = "align"
@@ -31,7 +31,7 @@ class AlignSpec(Record):
 
 TITLE = "Alignment"
 SIGNALS = {"alignment": Signal("1", "mean squared distance of two views", "alignment")}
-SETTINGS = {}
+SETTINGS = {"align_weight": Setting("weight", "weight of the loss")}
 ADVICE = {"loss": "nothing makes a loss of weight {weight} shorter"}
 """,
     "defaults.py": """
@@ -94,8 +94,14 @@ MEMBERS = (
 TABLES = """
 import json
 from trainer.methods.registry import SIGNALS, method_names
-from service.observability.metrics import SIGNAL_METRICS
-print(json.dumps([list(method_names()), SIGNALS["alignment"].unit, SIGNAL_METRICS["alignment"]]))
+from service.observability.metrics import METRICS, SIGNAL_METRICS
+helps = {row.name: row.help for row in METRICS}
+print(json.dumps([
+    list(method_names()),
+    SIGNALS["alignment"].unit,
+    SIGNAL_METRICS["alignment"],
+    helps["moco_train_align_weight"],
+]))
 """
 
 
@@ -141,6 +147,7 @@ def test_a_folder_and_a_member_are_a_method(copy: Path, tmp_path: Path) -> None:
 
 
 def test_its_tables_reach_metrics_and_api(copy: Path) -> None:
-    names, unit, metric = json.loads(run(copy, "-c", TABLES))
+    names, unit, metric, help_text = json.loads(run(copy, "-c", TABLES))
     assert names == ["moco", "simclr", "align"]
     assert (unit, metric) == ("1", "moco_train_alignment")
+    assert help_text == "Weight of the loss."
