@@ -1,7 +1,6 @@
 """Periodic removal of what retention selects, and of old probes."""
 
 import time
-from contextlib import suppress
 
 import structlog
 
@@ -21,9 +20,6 @@ from service.settings import ApiSettings
 from service.store.errors import DatasetInUse, NotFound, StoreError, WrongState
 
 EVERY_S = 3600.0
-OLD_KEYS = "idempotency"
-"""Folder in which an older version kept the idempotency keys of datasets."""
-OLD_KEYS_KEPT_S = 24 * 3600.0
 
 log = structlog.get_logger("service.maintenance.cleanup")
 
@@ -52,7 +48,6 @@ class CleanupThread(PeriodicThread):
         except (StoreError, OSError) as error:
             log.warning("retention_stopped", error=str(error))
         self._forget_probes()
-        self._forget_old_keys()
 
     def _remove(self, item: Removable) -> None:
         try:
@@ -71,14 +66,6 @@ class CleanupThread(PeriodicThread):
                 log.info("probes_removed", count=count)
         except (StoreError, OSError) as error:
             log.warning("probes_not_removed", error=str(error))
-
-    def _forget_old_keys(self) -> None:
-        folder = self._journal.data_dir / OLD_KEYS
-        with suppress(OSError):
-            for path in list(folder.iterdir()):
-                if time.time() - path.lstat().st_mtime > OLD_KEYS_KEPT_S:
-                    path.unlink(missing_ok=True)
-            folder.rmdir()
 
 
 def _every_s(settings: ApiSettings) -> float:

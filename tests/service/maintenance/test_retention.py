@@ -225,17 +225,14 @@ def test_a_limit_of_bytes_takes_what_is_missed_least(world: World) -> None:
     assert_whole(world)
 
 
-def test_rotated_logs_and_keys_of_an_older_version_go(world: World) -> None:
-    logs, keys = world.data_dir / "logs", world.data_dir / "idempotency"
-    for folder in (logs, keys):
-        folder.mkdir(parents=True)
-    for path in (logs / "api.log", logs / "api.log.1", keys / "a.json", keys / "b.json"):
+def test_rotated_logs_are_removed(world: World) -> None:
+    logs = world.data_dir / "logs"
+    logs.mkdir(parents=True)
+    for path in (logs / "api.log", logs / "api.log.1"):
         path.write_text("x")
         os.utime(path, (0.0, time.time() - 40 * DAY_S))
-    (keys / "b.json").touch()
     CleanupThread(world.journal, settings_of(world)).run_once()
     assert [path.name for path in sorted(logs.iterdir())] == ["api.log"]
-    assert [path.name for path in keys.iterdir()] == ["b.json"]
 
 
 def test_many_calls_stay_below_the_limit(world: World) -> None:
