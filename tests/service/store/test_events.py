@@ -188,9 +188,13 @@ def test_stop_ends_readers_and_the_thread(redis_store: Store) -> None:
     lease = leased(redis_store)
     broadcaster = Events(redis_store.client).broadcaster()
 
+    def new_threads() -> set[str]:
+        return {thread.name for thread in set(threading.enumerate()) - before}
+
     async def follow() -> list[str]:
         reader = broadcaster.subscribe(lease.job_id)
         await collected(reader, 2)
+        assert "event-broadcaster" in new_threads()
         stopper = threading.Thread(target=broadcaster.stop)
         asyncio.get_running_loop().call_later(0.1, stopper.start)
         async with asyncio.timeout(5.0):
@@ -199,8 +203,7 @@ def test_stop_ends_readers_and_the_thread(redis_store: Store) -> None:
 
     assert asyncio.run(follow()) == []
     broadcaster.stop()
-    left = set(threading.enumerate()) - before
-    assert "event-tail" not in {thread.name for thread in left}
+    assert "event-broadcaster" not in new_threads()
 
 
 def test_a_broadcaster_nobody_used_stops_as_well(redis_store: Store) -> None:
