@@ -87,7 +87,7 @@ def create_app(settings: ApiSettings, store: Store) -> FastAPI:
     app = Api(
         title="mocoserve",
         version=version("mocoserve"),
-        openapi_url=None,  # routes.docs serves it, so that its requests are counted
+        openapi_url=None,  # served by routes.api_docs, so that its requests are counted
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
@@ -124,13 +124,13 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         on_lost=lambda: ensure_identity(store, settings.data_dir),
         on_answer=lambda: settle_unanswered(services.journal),
     )
-    tidier = CleanupThread(services.journal, settings)
+    cleanup = CleanupThread(services.journal, settings)
     reaper.start()
-    tidier.start()
+    cleanup.start()
     try:
         yield
     finally:
         await run_in_threadpool(app.state.submit_batcher.close)
-        await run_in_threadpool(tidier.stop)
+        await run_in_threadpool(cleanup.stop)
         await run_in_threadpool(reaper.stop)
         await run_in_threadpool(services.broadcaster.stop)

@@ -38,8 +38,8 @@ class SubmitBatcher:
         self._journal = journal
         self._waiting: list[_PendingSpec] = []
         self._at_work: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="submit_batcher")
-        self._syncs = ThreadPoolExecutor(SYNCS, thread_name_prefix="submit_batcher-sync")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="submit-batcher")
+        self._syncs = ThreadPoolExecutor(SYNCS, thread_name_prefix="submit-batcher-sync")
 
     async def submit(self, spec: JobSpec, *, key: str | None) -> Submitted:
         """Plan the job, write it down and queue it; `key` is the Idempotency-Key.

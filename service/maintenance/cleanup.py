@@ -31,7 +31,7 @@ class CleanupThread(PeriodicThread):
     """
 
     def __init__(self, journal: JournaledStore, settings: ApiSettings) -> None:
-        super().__init__("tidier", every_s=_every_s(settings))
+        super().__init__("cleanup", every_s=_every_s(settings))
         self._journal, self._settings = journal, settings
         self._trimmed = set[str]()
 

@@ -32,7 +32,7 @@ class LeaseReaper(PeriodicThread):
 
         Both may raise StoreError and OSError.
         """
-        super().__init__("reaper", every_s=tick_s)
+        super().__init__("lease-reaper", every_s=tick_s)
         self._clock = LeaseClock(queue.current_tick, queue.tick)
         self._on_lost, self._on_answer = on_lost, on_answer
         self._is_away = False

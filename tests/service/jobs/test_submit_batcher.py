@@ -35,7 +35,7 @@ READY = DatasetRecord(
 )
 
 
-class SlowDesk:
+class SlowJournal:
     """Notes its batches; the first one is held until `go`."""
 
     def __init__(self, answer: Callable[[Submission], Any]) -> None:
@@ -63,7 +63,7 @@ def made(one: Submission) -> Submitted:
     return Submitted(job_id=one.job_id, replayed=False)
 
 
-async def all_of(journal: SlowDesk, *specs: JobSpec, first: JobSpec) -> list[Any]:
+async def all_of(journal: SlowJournal, *specs: JobSpec, first: JobSpec) -> list[Any]:
     """Return the results of `first`, and of the others that arrive while it is being written."""
     submit_batcher = SubmitBatcher(cast(JournaledStore, journal))
     tasks = [asyncio.create_task(submit_batcher.submit(first, key=None))]
@@ -77,7 +77,7 @@ async def all_of(journal: SlowDesk, *specs: JobSpec, first: JobSpec) -> list[Any
 
 
 def test_one_that_comes_alone_waits_for_nobody_and_the_others_go_together() -> None:
-    journal = SlowDesk(made)
+    journal = SlowJournal(made)
     spec = JobSpec(dataset="d")
     found = asyncio.run(all_of(journal, *[spec] * (BATCH_MAX + 2), first=spec))
     assert [len(batch) for batch in journal.batches] == [1, BATCH_MAX, 2]
@@ -90,7 +90,7 @@ def test_who_fails_in_a_batch_fails_alone() -> None:
     def answer(one: Submission) -> object:
         return IdempotencyConflict("k") if one.new.name == "twice" else made(one)
 
-    journal = SlowDesk(answer)
+    journal = SlowJournal(answer)
     good = JobSpec(dataset="d")
     specs = [good, JobSpec(dataset="nowhere"), JobSpec(dataset="d", name="twice"), good]
     found = asyncio.run(all_of(journal, *specs, first=good))
@@ -100,7 +100,7 @@ def test_who_fails_in_a_batch_fails_alone() -> None:
 
 
 def test_all_who_wait_hear_that_the_store_is_away() -> None:
-    journal = SlowDesk(lambda _: StoreUnavailable("no answer"))
+    journal = SlowJournal(lambda _: StoreUnavailable("no answer"))
     spec = JobSpec(dataset="d")
     found = asyncio.run(all_of(journal, *[spec] * 300, first=spec))
     assert {type(one) for one in found} == {StoreUnavailable}
@@ -111,7 +111,9 @@ def test_a_mistake_of_ours_leaves_nobody_waiting() -> None:
     def answer(_one: Submission) -> object:
         raise KeyError("oops")
 
-    found = asyncio.run(all_of(SlowDesk(answer), JobSpec(dataset="d"), first=JobSpec(dataset="d")))
+    found = asyncio.run(
+        all_of(SlowJournal(answer), JobSpec(dataset="d"), first=JobSpec(dataset="d"))
+    )
     assert {type(one) for one in found} == {KeyError}
     with pytest.raises(KeyError):
         raise found[0]

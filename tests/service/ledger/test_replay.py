@@ -1,4 +1,4 @@
-"""The fold, rule by rule, on lines made by hand."""
+"""Replay of a ledger, rule by rule, on lines written by hand."""
 
 import itertools
 

@@ -45,13 +45,13 @@ def settings_of(world: World, **changes: float | None) -> ApiSettings:
 
 
 def looked(world: World, *, later_s: float = 0.0, **changes: float | None) -> list[str]:
-    """One look of the tidier, so many seconds from now; what it removed, as `kind id`."""
-    tidier = CleanupThread(world.journal, settings_of(world, **changes))
+    """Run the cleanup as of `later_s` from now; return what it removed, as `kind id`."""
+    cleanup = CleanupThread(world.journal, settings_of(world, **changes))
     context = RetentionContext(world.journal, settings_of(world, **changes), time.time() + later_s)
     limit = changes.get("removable_bytes_max")
     doomed = due(list(removable(context)), bytes_max=None if limit is None else int(limit))
     for one in doomed:
-        tidier._remove(one)
+        cleanup._remove(one)
     return [f"{one.kind} {one.id}" for one in doomed]
 
 

@@ -1,4 +1,4 @@
-"""Choice of the jobs that use compiled views. Their pixels are tested in test_views."""
+"""Choice of the jobs that use compiled views. Their pixels are tested in test_augment."""
 
 import torch
 
