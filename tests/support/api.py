@@ -18,6 +18,7 @@ from service.server.run import Server, client_timeouts_of, make_server
 from service.settings import ApiSettings
 from service.store.models import DatasetRecord, Lease, NewDataset, NewJob
 from service.store.store import Store, open_store
+from tests.support.facts import made_up_facts
 from trainer.schema.events import DatasetFacts, FileRecord
 from trainer.spec.job import JobSpec
 
@@ -88,21 +89,9 @@ def client_of(url: str, key: str | None = KEY) -> httpx.Client:
 
 def facts(**changes: Loose) -> DatasetFacts:
     """Return the facts of a small labelled dataset."""
-    fields: dict[str, Any] = {
-        "rows": 1000,
-        "bad_files": 1,
-        "duplicates": 0,
-        "labels": ("cat", "dog"),
-        "side_px_min": 32,
-        "side_px_median": 32,
-        "side_px_max": 32,
-        "same_size": True,
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.2, 0.2, 0.2),
-        "size_bytes": 3_072_000,
-        "sha256": SHA256,
-    }
-    return DatasetFacts(**(fields | changes))
+    fields: dict[str, Any] = {"rows": 1000, "bad_files": 1, "labels": ("cat", "dog")}
+    sums = {"size_bytes": 3_072_000, "sha256": SHA256}
+    return made_up_facts(**(fields | sums | changes))
 
 
 def claim(store: Store, pool: str) -> Lease:

@@ -6,26 +6,15 @@ from typing import Any
 
 import pytest
 
+from tests.support.facts import made_up_facts
 from trainer.engine.bottleneck import NETWORK, RULES, Case, diagnose
 from trainer.engine.profiler import profile_of
-from trainer.schema.events import DatasetFacts, Phase
+from trainer.schema.events import Phase
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 from trainer.timing.phase_totals import OCCASIONS, Times
 
-FACTS = DatasetFacts(
-    rows=50_000,
-    bad_files=0,
-    duplicates=0,
-    side_px_min=32,
-    side_px_median=32,
-    side_px_max=32,
-    same_size=True,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.2, 0.2, 0.2),
-    size_bytes=0,
-    sha256="0" * 64,
-)
+FACTS = made_up_facts()
 STEPS, ROWS = 100, 6400
 
 Words = dict[str, Any]

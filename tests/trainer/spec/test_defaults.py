@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.facts import made_up_facts
 from trainer.methods.moco.defaults import moco_of
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
@@ -13,21 +14,8 @@ from trainer.spec.rules import steps_per_epoch
 
 
 def facts(rows: int, side_px: int = 32, label_rows: tuple[int, ...] = ()) -> DatasetFacts:
-    return DatasetFacts(
-        rows=rows,
-        labels=tuple(f"class {number}" for number in range(len(label_rows))),
-        label_rows=label_rows,
-        bad_files=0,
-        duplicates=0,
-        side_px_min=side_px,
-        side_px_median=side_px,
-        side_px_max=side_px,
-        same_size=True,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.2, 0.2, 0.2),
-        size_bytes=1,
-        sha256="0" * 64,
-    )
+    labels = tuple(f"class {number}" for number in range(len(label_rows)))
+    return made_up_facts(side_px=side_px, rows=rows, labels=labels, label_rows=label_rows)
 
 
 @given(rows=st.integers(8, 10_000_000), side_px=st.integers(1, 2000))

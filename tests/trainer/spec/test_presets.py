@@ -7,27 +7,15 @@ from typing import Any, get_args
 
 import pytest
 
+from tests.support.facts import made_up_facts
 from trainer.methods.moco.defaults import moco_of
 from trainer.optim.schedule import Horizon, lr_at
 from trainer.schema.errors import SpecError
-from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec, PresetName
 from trainer.spec.presets import PRESETS, with_preset
 
-FACTS = DatasetFacts(
-    rows=50_000,
-    bad_files=0,
-    duplicates=0,
-    side_px_min=32,
-    side_px_median=32,
-    side_px_max=32,
-    same_size=True,
-    mean=(0.5, 0.5, 0.5),
-    std=(0.2, 0.2, 0.2),
-    size_bytes=1,
-    sha256="0" * 64,
-)
+FACTS = made_up_facts()
 # main_moco.py of the authors: its argparse defaults, and the transforms without --aug-plus.
 V1 = {
     "encoder.name": "resnet50",

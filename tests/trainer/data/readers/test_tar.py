@@ -12,29 +12,12 @@ import pyarrow
 import pytest
 
 from tests.support.images import png
-from trainer.data.readers.items import BadFile, Entry, Limits
+from tests.support.listings import Lister
+from trainer.data.readers.items import Limits
 from trainer.data.readers.tar import open_tar
-from trainer.schema.errors import DataError
 
-LIMITS = Limits()
-
-
-def contents(path: Path, limits: Limits = LIMITS) -> dict[str, bytes]:
-    with open_tar(path, limits) as listing:
-        return {entry.name: entry.load() for entry in listing.entries() if isinstance(entry, Entry)}
-
-
-def lines(path: Path) -> dict[str, str]:
-    """Detail of each entry that is left out, with the good ones read beside them."""
-    with open_tar(path, LIMITS) as listing:
-        return {bad.name: bad.detail for bad in listing.entries() if isinstance(bad, BadFile)}
-
-
-def refusal(path: Path, limits: Limits = LIMITS) -> str:
-    with pytest.raises(DataError) as caught:
-        contents(path, limits)
-    assert caught.value.next_step
-    return caught.value.detail
+LIST = Lister(open_tar)
+contents, lines, refusal = LIST.contents, LIST.lines, LIST.refusal
 
 
 def write_tar(

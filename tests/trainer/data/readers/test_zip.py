@@ -12,31 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.images import png, write_zip
+from tests.support.listings import Lister
 from trainer.data.readers.items import BadFile, Entry, Limits
 from trainer.data.readers.zip import open_zip
 from trainer.data.rows import BadImage
 from trainer.schema.errors import DataError
 
-LIMITS = Limits()
-
-
-def contents(path: Path, limits: Limits = LIMITS) -> dict[str, bytes]:
-    with open_zip(path, limits) as listing:
-        entries = [entry for entry in listing.entries() if isinstance(entry, Entry)]
-        return {entry.name: entry.load() for entry in entries}
-
-
-def lines(path: Path) -> dict[str, str]:
-    """Detail of each entry that is left out."""
-    with open_zip(path, LIMITS) as listing:
-        return {bad.name: bad.detail for bad in listing.entries() if isinstance(bad, BadFile)}
-
-
-def refusal(path: Path, limits: Limits = LIMITS) -> str:
-    with pytest.raises(DataError) as caught:
-        contents(path, limits)
-    assert caught.value.next_step
-    return caught.value.detail
+LIST = Lister(open_zip)
+contents, lines, refusal = LIST.contents, LIST.lines, LIST.refusal
 
 
 @dataclass
@@ -199,7 +182,7 @@ def test_more_entries_than_sixteen_bits_count(tmp_path: Path) -> None:
     """65,540 entries and an end record that says 4, as programs without the 64-bit format do."""
     parts = [Part(b"%05d.png" % number, data=b"") for number in range(65_540)]
     path = forged(tmp_path / "x.zip", parts, count=4)
-    with open_zip(path, LIMITS) as listing:
+    with open_zip(path, Limits()) as listing:
         assert len(listing.names) == 65_540
     assert "more entries than entries_max, 9" in refusal(path, Limits(entries=9))
 
@@ -248,7 +231,7 @@ def test_one_flat_file_is_reported_and_the_others_stay(tmp_path: Path) -> None:
     """A blank picture may be packed well beyond the ratio without being an attack."""
     noise = os.urandom(100_000)
     path = write_zip(tmp_path / "x.zip", {"blank.bmp": b"\0" * (2 << 20), "a.png": noise})
-    with open_zip(path, LIMITS) as listing:
+    with open_zip(path, Limits()) as listing:
         first, second = listing.entries()
     assert isinstance(second, BadFile)
     assert second.reason == "refused"
@@ -260,7 +243,7 @@ def test_damaged_bytes_are_one_files_fault(tmp_path: Path) -> None:
     data = bytearray(path.read_bytes())
     data[200] ^= 0xFF
     path.write_bytes(data)
-    with open_zip(path, LIMITS) as listing:
+    with open_zip(path, Limits()) as listing:
         a, b = listing.entries()
         assert isinstance(a, Entry)
         assert isinstance(b, Entry)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tests.support.facts import made_up_facts
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.resolution_warning import enlarged_views
 from trainer.schema.events import DatasetFacts, SideHistogram
@@ -10,20 +11,8 @@ from trainer.spec.job import JobSpec
 
 
 def facts(*, stored_px: int, sent_px: int) -> DatasetFacts:
-    return DatasetFacts(
-        rows=1000,
-        bad_files=0,
-        duplicates=0,
-        side_px_min=stored_px,
-        side_px_median=stored_px,
-        side_px_max=stored_px,
-        same_size=True,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.2, 0.2, 0.2),
-        size_bytes=1,
-        sha256="a" * 64,
-        sides_sent=SideHistogram(edges_px=(sent_px, sent_px + 1), rows=(1000,)),
-    )
+    sides = SideHistogram(edges_px=(sent_px, sent_px + 1), rows=(1000,))
+    return made_up_facts(side_px=stored_px, rows=1000, sides_sent=sides)
 
 
 def spec(side_px: int, scale: tuple[float, float] = (0.2, 1.0)) -> JobSpec:
