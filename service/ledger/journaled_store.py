@@ -170,10 +170,6 @@ class JournaledStore:
             reach("api.post_delete")
             drop(folder)
 
-    def create_dataset(self, new: NewDataset) -> DatasetRecord:
-        """Create a dataset without an idempotency key."""
-        return self.create_dataset_once(new).record
-
     def create_dataset_once(
         self, new: NewDataset, *, idempotency_key: str | None = None, fingerprint: str = ""
     ) -> CreatedDataset:

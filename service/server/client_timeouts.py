@@ -18,7 +18,6 @@ from service.server.problems import Problem
 
 Stage: TypeAlias = Literal["head", "body", "answer", "crowd"]
 """Stage at which a client was too slow; `crowd`: there were too many connections."""
-STAGES: tuple[Stage, ...] = ("head", "body", "answer", "crowd")
 OnSlow: TypeAlias = Callable[[Stage], None]
 TOO_SLOW = "too_slow"
 """Key in the state of a request whose body came too slowly."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 from trainer.data.spec import USUAL, IngestOptions
-from trainer.schema.base import Record
 from trainer.schema.choices import StoredAs
 from trainer.schema.events import DatasetFacts, FileRecord
 
@@ -32,21 +31,6 @@ STATUSES: tuple[Status, ...] = (
 TERMINAL: frozenset[Status] = frozenset(("cancelled", "succeeded", "failed"))
 
 T_co = TypeVar("T_co", covariant=True)
-
-
-class StatusChanged(Record):
-    """A job moved to another status. Stands in the job's event stream beside the trainer's."""
-
-    type: Literal["status"] = "status"
-    status: Status
-    attempt: int
-    """Attempts begun so far."""
-    code: str = ""
-    """Reason as a word: `oom`, `worker_lost`, ... Empty when there is nothing to explain."""
-    message: str = ""
-    hint: str = ""
-    worker_id: str | None = None
-    """Worker that runs it, while it runs."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,6 @@ NEW_DATASET: Example = {
     "size_bytes": 160_000_000,
     "sha256": SHA256,
 }
-NEW_DATASET_IN_PLACE: Example = {"name": "xrays", "path": "/data/xrays"}
 
 JOB_SPECS: dict[str, OpenApiExample] = {
     "smallest": {

@@ -43,7 +43,7 @@ def world(api: RunningApi) -> dict[str, str]:
     ready_dataset(store, "bad-unlabelled", labels=())
     ready_dataset(store, "bad-birds", labels=("bird",))
     for name, size, sha in (("received", None, None), ("announced", 10, SHA)):
-        JournaledStore(store, api.data_dir).create_dataset(
+        JournaledStore(store, api.data_dir).create_dataset_once(
             NewDataset(dataset_id=new_id("ds"), name=f"bad-{name}", size_bytes=size, sha256=sha)
         )
     path = str(allowed / "photos")

@@ -41,11 +41,11 @@ class Scene:
 def scene(redis_store: Store, tmp_path: Path) -> Scene:
     world = World(redis_store, tmp_path)
     dataset = new_id("ds")
-    made = world.journal.create_dataset(
+    made = world.journal.create_dataset_once(
         NewDataset(
             dataset_id=dataset, name="d", format="auto", size_bytes=3, sha256=None, source=None
         )
-    )
+    ).record
     prepare(world.journal, made, source="x")
     ingest = world.claim("ingest")
     assert ingest is not None

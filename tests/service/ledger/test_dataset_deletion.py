@@ -29,7 +29,7 @@ def world(redis_store: Store, tmp_path: Path) -> World:
 
 def made(world: World, name: str, *, replace: bool = False) -> str:
     id = new_id("ds")
-    world.journal.create_dataset(NewDataset(dataset_id=id, name=name, replace=replace))
+    world.journal.create_dataset_once(NewDataset(dataset_id=id, name=name, replace=replace))
     return id
 
 

@@ -27,9 +27,9 @@ def world(redis_store: Store, tmp_path: Path) -> World:
     """A dataset that is ready, a job that succeeded, one that runs, one that waits."""
     world = World(redis_store, tmp_path)
     dataset_id = new_id("ds")
-    made = world.journal.create_dataset(
+    made = world.journal.create_dataset_once(
         NewDataset(dataset_id=dataset_id, name="digits", size_bytes=3)
-    )
+    ).record
     world.journal.set_uploaded(dataset_id, size_bytes=3, sha256="0" * 64)
     prepare(world.journal, made, source=f"datasets/{dataset_id}/upload.part")
     ingest = world.claim("ingest")

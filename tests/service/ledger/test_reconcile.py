@@ -142,9 +142,9 @@ def test_a_key_still_answers_the_same_job(world: World) -> None:
 
 def test_a_dataset_is_ready_again_with_its_pack(world: World) -> None:
     id = new_id("ds")
-    made = world.journal.create_dataset(
+    made = world.journal.create_dataset_once(
         NewDataset(dataset_id=id, name="digits", store_as="jpeg", size_bytes=3)
-    )
+    ).record
     world.journal.set_uploaded(id, size_bytes=3, sha256="0" * 64)
     prepare(world.journal, made, source=f"datasets/{id}/upload.part")
     lease = world.claim("ingest")

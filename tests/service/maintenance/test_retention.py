@@ -58,7 +58,7 @@ def looked(world: World, *, later_s: float = 0.0, **changes: float | None) -> li
 def dataset(world: World, name: str, *, ends: str, age_s: float = 0.0) -> str:
     """A dataset whose upload of 1 MiB was last touched `age_s` ago."""
     id = new_id("ds")
-    record = world.journal.create_dataset(NewDataset(dataset_id=id, name=name))
+    record = world.journal.create_dataset_once(NewDataset(dataset_id=id, name=name)).record
     if ends == "empty":
         return id
     staged = world.data_dir / f"datasets/{id}/upload.part"

@@ -7,12 +7,12 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, get_args
 
 import pytest
 
 from service.observability.metric_definitions import KNOWN
-from service.server.client_timeouts import STAGES
+from service.server.client_timeouts import Stage
 from service.store.embedded.server import RunningRedis
 from tests.support.api import KEY, RunningApi, finished_job, running_api
 from tests.support.processes import wait_until
@@ -115,7 +115,7 @@ def assert_told(words: bytes) -> None:
 
 
 def test_the_stages_are_labels_of_the_metric() -> None:
-    assert KNOWN["stage"] == STAGES
+    assert KNOWN["stage"] == get_args(Stage)
 
 
 @pytest.mark.parametrize("stage", ["head", "body", "upload"])

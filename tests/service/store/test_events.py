@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -14,9 +15,25 @@ from service.store.embedded.server import start_redis
 from service.store.event_subscriptions import EventBroadcaster, Subscription
 from service.store.events import Events
 from service.store.keys import KEYS
-from service.store.models import Lease, StatusChanged
+from service.store.models import Lease, Status
 from service.store.store import Store
 from tests.support.redis import leased, new_job, opened_store, running_redis, submitted
+from trainer.schema.base import Record
+
+
+class StatusChanged(Record):
+    """Event of a job that moved to another status, as the Lua functions write it."""
+
+    type: Literal["status"] = "status"
+    status: Status
+    attempt: int
+    """Attempts begun so far."""
+    code: str = ""
+    """Reason as a word: `oom`, `worker_lost`, ... Empty when there is nothing to explain."""
+    message: str = ""
+    hint: str = ""
+    worker_id: str | None = None
+    """Worker that runs it, while it runs."""
 
 
 @pytest.fixture
