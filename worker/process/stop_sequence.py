@@ -15,6 +15,10 @@ class StopStage(Enum):
     """SIGKILL to its group, at the end of the grace."""
 
 
+SHARES = {StopStage.ASK: 0.0, StopStage.TERM: 0.5, StopStage.KILL: 1.0}
+"""Share of the grace after which each stage is due."""
+
+
 @dataclass
 class StopSequence:
     """Stages in order, each due once. Times are seconds of one monotonic clock."""
@@ -35,26 +39,20 @@ class StopSequence:
 
     def kill_now(self) -> None:
         """Skip what is left of the grace."""
-        self.ask(float("-inf"))
         self._asked_at_s = float("-inf")
 
     def due(self, now_s: float) -> list[StopStage]:
         """Return the stages that became due since the last call."""
         if self._asked_at_s is None:
             return []
-        waits_s = {
-            StopStage.ASK: 0.0,
-            StopStage.TERM: self.grace_s / 2,
-            StopStage.KILL: self.grace_s,
-        }
         elapsed_s = now_s - self._asked_at_s
-        reached = [stage for stage, wait_s in waits_s.items() if elapsed_s >= wait_s]
+        reached = [stage for stage, share in SHARES.items() if elapsed_s >= share * self.grace_s]
         due, self._done = reached[self._done :], max(self._done, len(reached))
         return due
 
     def next_in_s(self, now_s: float) -> float | None:
         """Return the seconds until the next stage; None if there is none to wait for."""
-        waits_s = (0.0, self.grace_s / 2, self.grace_s)
-        if self._asked_at_s is None or self._done == len(waits_s):
+        if self._asked_at_s is None or self._done == len(SHARES):
             return None
-        return max(0.0, self._asked_at_s + waits_s[self._done] - now_s)
+        wait_s = list(SHARES.values())[self._done] * self.grace_s
+        return max(0.0, self._asked_at_s + wait_s - now_s)
