@@ -27,7 +27,7 @@ COMMON_SIGNALS: dict[str, Signal] = {
         "loss",
     ),
     "chance_loss": Signal(
-        "nats", "loss at chance level, such as ln(1 + K) for K negatives", "chance_loss"
+        "nats", "loss of guessing: ln of the number of keys to choose from", "chance_loss"
     ),
     "top1": Signal(
         "ratio", "share of queries with the positive key ranked first", "contrastive_top1_ratio"

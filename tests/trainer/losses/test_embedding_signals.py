@@ -1,6 +1,7 @@
 """Signals against their definitions, on cases whose answer is known."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -100,5 +101,8 @@ def test_following_keeps_storage_and_buffers() -> None:
     assert not slow.running_mean.any()
 
 
-def test_every_signal_has_a_meaning() -> None:
-    assert all(signal.unit and signal.meaning for signal in SIGNALS.values())
+def test_every_signal_has_a_meaning_and_no_other_metric_name() -> None:
+    for name, signal in SIGNALS.items():
+        assert signal.unit
+        assert signal.meaning not in {"", signal.unit}, name
+        assert re.fullmatch(r"[a-z0-9_]*", signal.metric), name
