@@ -73,7 +73,8 @@ def _shown(argument: Any) -> str:  # noqa: ANN401
 
 
 def _flags(option: Any, command: Any) -> str:  # noqa: ANN401
-    return f"`{option.get_help_record(typer.Context(command))[0]}`"
+    shown = option.get_help_record(typer.Context(command))[0]
+    return "`" + shown.replace("|", "\\|") + "`"
 
 
 def _help(option: Any) -> str:  # noqa: ANN401

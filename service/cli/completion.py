@@ -53,6 +53,13 @@ def encoders(incomplete: str) -> list[str]:
     return [name for name in get_args(EncoderName) if name.startswith(incomplete)]
 
 
+def methods(incomplete: str) -> list[str]:
+    """Return the methods that can be chosen."""
+    from trainer.methods.registry import method_names
+
+    return [name for name in method_names() if name.startswith(incomplete)]
+
+
 def presets(incomplete: str) -> list[str]:
     """Return the names of the presets."""
     from typing import get_args

@@ -43,6 +43,14 @@ Encoder = Annotated[
         autocompletion=completion.encoders,
     ),
 ]
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        help="moco (default) or simclr.",
+        autocompletion=completion.methods,
+    ),
+]
 Splits = Annotated[
     str | None,
     typer.Option(
@@ -73,6 +81,7 @@ def submit(
     test_dataset: Labelled = None,
     preset: Preset = None,
     encoder: Encoder = None,
+    method: Method = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the dataset.")] = None,
     batch_rows: Annotated[int | None, typer.Option(help="Batch size, in images.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
@@ -106,6 +115,7 @@ def submit(
         "test_dataset": test_dataset,
         "preset": preset,
         "encoder.name": encoder,
+        "method.name": method,
         "epochs": epochs,
         "batch_rows": batch_rows,
         "seed": seed,

@@ -26,7 +26,18 @@ def test_submit(moco: Moco, api: RunningApi, tmp_path: Path) -> None:
     (tmp_path / "s.json").write_text('{"epochs": 7, "seed": 3}')
     result = moco(
         *("submit", "-d", "known", "-f", str(tmp_path / "s.json"), "--encoder", "small"),
-        *("--epochs", "2", "--set", "views.flip_p=0", "--idempotency-key", "k", "--name", "n"),
+        *(
+            "--method",
+            "simclr",
+            "--epochs",
+            "2",
+            "--set",
+            "views.flip_p=0",
+            "--idempotency-key",
+            "k",
+            "--name",
+            "n",
+        ),
     )
     assert result.exit_code == 0, result.output
     job = result.stdout.strip()
@@ -37,6 +48,7 @@ def test_submit(moco: Moco, api: RunningApi, tmp_path: Path) -> None:
         "epochs": 2,
         "seed": 3,
         "encoder": {"name": "small"},
+        "method": {"name": "simclr"},
         "views": {"flip_p": 0},
         "name": "n",
     }
@@ -71,6 +83,8 @@ def test_dry_run_explains_and_starts_nothing(moco: Moco, api: RunningApi) -> Non
         (("-d", "known2", "--set", "epocs=1"), 2, "Did you mean epochs?"),
         (("-d", "known2", "--set", "optim.lr=-1"), 2, "--dry-run"),
         (("-d", "known2", "--encoder", "vit"), 2, "'resnet18'"),
+        (("-d", "known2", "--method", "simcrl"), 2, "such as moco or simclr"),
+        (("-d", "known2", "--method", "simclr", "--set", "method.queue_rows=64"), 2, "queue_rows"),
         (("-d", "known2", "--set", "epochs"), 2, "key.path=value"),
         (("-d", "known2", "-f", "no-such-file.json"), 2, "cannot be read"),
         (("-d", "known2", "--epochs", "many"), 2, "--epochs"),

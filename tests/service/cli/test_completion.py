@@ -61,6 +61,8 @@ def test_names_from_the_server(api: RunningApi, shell: dict[str, str], tmp_path:
 def test_words_that_need_no_server(tmp_path: Path) -> None:
     assert offered("moco jobs --status pa", tmp_path) == ["paused"]
     assert "resnet18" in offered("moco submit --encoder res", tmp_path)
+    assert offered("moco submit --method sim", tmp_path) == ["simclr"]
+    assert offered("moco submit --preset moco-v", tmp_path) == ["moco-v1", "moco-v2"]
     assert "compare" in offered("moco com", tmp_path)
 
 
