@@ -13,7 +13,7 @@ from service.server.auth import SAFE
 from service.server.problems import KINDS, MEDIA_TYPE
 
 DESCRIPTION = """\
-Turn a folder of unlabeled images into a pretrained encoder with Momentum Contrast.
+Turn a folder of unlabeled images into a pretrained encoder with MoCo or SimCLR.
 
 1. `POST /v1/datasets`, then `PUT` its content: an archive, in one or several parts.
 2. `POST /v1/jobs` with the dataset's name. Settings you omit get recommended values with reasons.

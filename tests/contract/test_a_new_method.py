@@ -30,6 +30,7 @@ class AlignSpec(Record):
         return 1
 
 TITLE = "Alignment"
+READING = "The loss falls."
 SIGNALS = {"alignment": Signal("1", "mean squared distance of two views", "alignment")}
 SETTINGS = {"align_weight": Setting("weight", "weight of the loss")}
 ADVICE = {"loss": "nothing makes a loss of weight {weight} shorter"}

@@ -1,7 +1,8 @@
 """The methods by name. A new one is a folder here, and its spec in `MethodSpec`.
 
-Whatever else a method declares is found in its folder by its name: SIGNALS, SETTINGS and ADVICE in
-`spec.py`, RULES in `defaults.py`, `cost` in `cost.py`, `build` in `method.py`. Loads no tensors.
+Whatever else a method declares is found in its folder by its name: SIGNALS, SETTINGS, ADVICE and
+READING in `spec.py`, RULES in `defaults.py`, `cost` in `cost.py`, `build` in `method.py`. Loads no
+tensors.
 """
 
 from importlib import import_module

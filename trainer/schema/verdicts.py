@@ -268,8 +268,8 @@ VERDICTS: tuple[Verdict, ...] = (
         "bad",
         "Collapsed",
         f"`embedding_std_ratio` below {COLLAPSED_STD}",
-        "It will not recover: run again with half the `optim.lr`, `method.momentum` at 0.99 or "
-        "above, and `method.bn` at split.",
+        "It will not recover: run again with half the `optim.lr`; with MoCo, also with "
+        "`method.momentum` at 0.99 or above, and `method.bn` at split.",
         _collapsed,
     ),
     Verdict(

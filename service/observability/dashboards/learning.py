@@ -20,8 +20,8 @@ LEARNING = Section(
             (
                 curve(
                     "Loss",
-                    "InfoNCE loss. Dashed: chance, ln(1 + K). It RISES at first, while real keys"
-                    " replace random ones in the queue; this is normal.",
+                    "Dashed: chance, the loss of guessing. With a queue, the loss RISES at first,"
+                    " while real keys replace random ones; this is normal.",
                     "short",
                     of_job("loss", "loss {{job_id}}"),
                     of_job("chance_loss", "chance {{job_id}}"),
@@ -49,7 +49,7 @@ LEARNING = Section(
             (
                 curve(
                     "Contrastive accuracy",
-                    "How often the positive key ranks first, or among the first five, of 1 + K."
+                    "How often the positive key ranks first, or among the first five."
                     " Above 0.99 the task is too easy.",
                     "percentunit",
                     of_job("contrastive_top1_ratio", "top 1 {{job_id}}"),
@@ -96,8 +96,8 @@ LEARNING = Section(
                 ),
                 curve(
                     "Queue of negatives",
-                    "Share of real keys in the queue, and K / N: above 1, images meet their own "
-                    "old keys.",
+                    "MoCo only. Share of real keys in the queue, and K / N: above 1, images meet "
+                    "their own old keys.",
                     "percentunit",
                     of_job("queue_filled_ratio", "filled {{job_id}}"),
                     of_job("queue_dataset_ratio", "K / N {{job_id}}"),
@@ -106,7 +106,8 @@ LEARNING = Section(
                 ),
                 curve(
                     "Oldest key",
-                    "Age of the oldest negative in steps: K / batch when the queue is full.",
+                    "MoCo only. Age of the oldest negative in steps: K / batch when the queue is "
+                    "full.",
                     "short",
                     of_job("queue_oldest_key_age_steps"),
                     columns=6,
@@ -114,7 +115,8 @@ LEARNING = Section(
                 ),
                 curve(
                     "Key encoder lag",
-                    "Distance of the key encoder from the query encoder, relative to its norm.",
+                    "MoCo only. Distance of the key encoder from the query encoder, relative to "
+                    "its norm.",
                     "percentunit",
                     of_job("key_encoder_distance_ratio"),
                     columns=6,

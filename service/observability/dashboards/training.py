@@ -158,10 +158,20 @@ _SETTINGS = Section(
                     "Steps planned", "Optimizer steps of the whole job.", "short", "steps_planned"
                 ),
                 _setting("Batch size", "Images per optimizer step.", "short", "batch_size"),
-                _setting("Queue", "K, number of negatives.", "short", "queue_size"),
-                _setting("InfoNCE temperature", "Temperature T of InfoNCE.", "none", "temperature"),
                 _setting(
-                    "Momentum", "EMA momentum m of the key encoder.", "none", "key_momentum_ratio"
+                    "Queue",
+                    "K, length of the queue of negatives. MoCo only.",
+                    "short",
+                    "queue_size",
+                ),
+                _setting(
+                    "Temperature", "Temperature T of the contrastive loss.", "none", "temperature"
+                ),
+                _setting(
+                    "Momentum",
+                    "EMA momentum m of the key encoder. MoCo only.",
+                    "none",
+                    "key_momentum_ratio",
                 ),
                 _setting("Weight decay", "Weight decay of the optimizer.", "none", "weight_decay"),
                 _setting(

@@ -12,7 +12,7 @@ import { fieldsOf, nested, pathOf } from "./schema.js";
 const WAIT_MS = 250;
 const FIRST = ["dataset", "test_dataset", "name", "preset", "encoder.name", "epochs", "batch_rows"];
 const GROUPS = [
-  ["method", "Method", "Momentum Contrast: queue, momentum, temperature, head"],
+  ["method", "Method", "MoCo or SimCLR, temperature, head, queue"],
   ["views", "Augmentations", "crop, color jitter, grayscale, blur"],
   ["optim", "Optimizer", "optimizer, learning rate, weight decay"],
   ["schedule", "LR schedule", "cosine, step or constant"],

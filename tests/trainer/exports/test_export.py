@@ -29,6 +29,7 @@ from trainer.exports import embedding_map
 from trainer.exports.atomic_folder import link
 from trainer.exports.export import Export, publish
 from trainer.exports.model_card import card
+from trainer.methods.registry import method_names
 from trainer.modalities.image.augment.augment import Views
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.encoders.factory import build_encoder
@@ -355,6 +356,24 @@ def test_the_card_says_when_raw_pixels_do_as_well(done: Done) -> None:
     )
     assert "**No better than raw input.** kNN top-1 55.0% (raw input 60.0%," in text
     assert of_code("no_better_than_raw").advice in text
+
+
+@pytest.mark.parametrize("method", method_names())
+def test_the_card_tells_of_a_queue_only_where_there_is_one(done: Done, method: str) -> None:
+    spec = JobSpec.model_validate({**done.export.spec.model_dump(), "method": {"name": method}})
+    text = card.card(
+        spec,
+        done.export.facts,
+        reasons={},
+        history=done.export.history,
+        config=json.loads((done.folder / "config.json").read_text()),
+        steps=preprocessing(spec, done.export.facts),
+        step=60,
+        exact=True,
+    )
+    has_queue = "queue_rows" in type(spec.method).model_fields
+    assert ("rises at first" in text) == ("real keys" in text) == has_queue
+    assert "Guessing has a loss of 4.5" in text
 
 
 def test_a_full_disk_leaves_the_files_of_before(

@@ -73,7 +73,7 @@ def card(  # noqa: PLR0913
         "## Load it\n" + loading(config, steps),
         "## Data\n" + _data(spec, facts),
         "## Result\n" + _result(spec, history, step=step, exact=exact),
-        "## Curves\n" + "\n".join(table(history)) + "\n\n" + _reading(history),
+        "## Curves\n" + "\n".join(table(history)) + "\n\n" + _reading(spec, history),
         "## Recipe\n" + _recipe(spec, reasons | suggested(spec, facts)),
         LIMITS,
         "## Files\n" + _files(config),
@@ -172,9 +172,9 @@ def _figures(spec: JobSpec, history: Sequence[Line]) -> list[str]:
     return [words, _table(("features", "kNN top-1"), rows)]
 
 
-def _reading(history: Sequence[Line]) -> str:
+def _reading(spec: JobSpec, history: Sequence[Line]) -> str:
     chance = [line["chance_loss"] for line in history if "chance_loss" in line]
-    words = "The loss of a healthy run rises at first, while real keys replace random ones."
+    words: str = part_of(spec.method.name, "spec").READING
     return f"{words} Guessing has a loss of {number(chance[-1])}." if chance else words
 
 

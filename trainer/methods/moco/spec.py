@@ -48,6 +48,10 @@ class MoCoSpec(Record):
 
 TITLE = "Momentum Contrast"
 """Name in texts."""
+READING = (
+    "The loss of a healthy run rises at first, while real keys replace random ones in the queue."
+)
+"""Sentence on how to read its loss."""
 SIGNALS = {
     "negatives_fill_ratio": Signal(
         "ratio", "share of real keys in the queue", "queue_filled_ratio"

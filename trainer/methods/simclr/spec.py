@@ -1,4 +1,4 @@
-"""The settings of SimCLR, and what it tells of itself."""
+"""The settings of SimCLR, and its name, signals and advice in texts."""
 
 from typing import Annotated, Literal
 
@@ -28,6 +28,8 @@ class SimCLRSpec(Record):
 
 TITLE = "SimCLR"
 """Name in texts."""
+READING = "The loss of a healthy run falls from the start."
+"""Sentence on how to read its loss."""
 SIGNALS: dict[str, Signal] = {}
 """Signals beside the common ones."""
 SETTINGS = {"temperature": Setting("temperature", "temperature T of the loss")}
