@@ -119,7 +119,7 @@ def _batch(spec: JobSpec, facts: DatasetFacts) -> Choice:
 
 def _crop(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if is_small(spec) and not is_quick(spec):
-        return (0.08, 1.0), "the authors' value for CIFAR-10"
+        return (0.08, 1.0), "the MoCo authors' value for CIFAR-10"
     return (0.2, 1.0), "the value of MoCo v1 and v2"
 
 
@@ -140,7 +140,7 @@ def _decay(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if spec.optim.name == "adamw":
         return 0.05, "common for AdamW"
     if is_small(spec):
-        return 5e-4, "the authors' value for CIFAR-10"
+        return 5e-4, "the MoCo authors' value for CIFAR-10"
     return 1e-4, "the value of MoCo v1 and v2"
 
 

@@ -23,13 +23,13 @@ def _momentum(spec: JobSpec, _facts: DatasetFacts) -> Choice:
 
 def _temperature(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if is_small(spec):
-        return 0.1, "the authors' value for CIFAR-10"
+        return 0.1, "the MoCo authors' value for CIFAR-10"
     return 0.2, "the value of MoCo v2"
 
 
 def _head(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if is_small(spec):
-        return "linear", "the authors' choice for CIFAR-10"
+        return "linear", "the MoCo authors' choice for CIFAR-10"
     return "mlp", "MoCo v2"
 
 
