@@ -13,6 +13,7 @@ from pathlib import Path
 from service.errors import ServiceError, invalid
 from service.files.safe_open import folder_exists
 from service.jobs.idempotency import fingerprint
+from service.jobs.planner import INGEST_POOL
 from service.store.errors import NotFound, WrongState
 from service.store.models import TERMINAL, JobRecord, NewJob, Submitted
 from service.store.store import Store
@@ -21,14 +22,12 @@ from trainer.schema.artifact_names import TABLE, WEIGHTS
 from trainer.schema.base import Record
 from trainer.spec.job import JobSpec
 
-POOL = "ingest"
-"""Its workers are not busy for days."""
 FEATURES = "features"
 WAITING_MAX = 20
 KEPT_S = 24 * 3600.0
 IMAGE = "image"
 RETRIED = ("failed", "cancelled")
-"""Another search may end better."""
+"""Statuses after which the same search may be submitted again."""
 
 
 class StoredQuery(Record):
@@ -36,25 +35,25 @@ class StoredQuery(Record):
 
     rows: list[int] | None
     checkpoint: int | None
-    """As it was asked; in the record, that of the encoder that was chosen."""
+    """Checkpoint as requested; in the record, that of the encoder that was chosen."""
     k: int
     is_image: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """An encoder to look through."""
+    """Encoder of a search."""
 
     folder: str
-    """Relative to the data folder."""
+    """Folder, relative to the data folder."""
     checkpoint: int | None
-    """Step; None for the published one."""
+    """Step of the checkpoint; None for the published encoder."""
     sha256: str
 
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """The probes of one job. Raises StoreUnavailable."""
+    """Searches of one job. Every method may raise StoreUnavailable."""
 
     store: Store
     data_dir: Path
@@ -67,7 +66,7 @@ class Probes:
         return f"jobs/{self.job.id}/probes"
 
     def check(self, query: StoredQuery) -> Source:
-        """Return the encoder that is meant. Raises ServiceError if nothing can be asked."""
+        """Return the encoder to search with. Raises ServiceError if there is none."""
         if self.job.kind != "train":
             raise ServiceError("wrong_state", "An ingest job has no encoder.")
         self._check_rows(query.rows or [])
@@ -77,7 +76,7 @@ class Probes:
         return self._checkpoint(query) if query.checkpoint is not None else self._best()
 
     def submit(self, query: StoredQuery, source: Source, *, probe_id: str) -> Submitted:
-        """Queue it. The image lies in the probe's folder by now, if one was sent.
+        """Queue a search. An uploaded image already lies in the search's folder.
 
         The same rows of the same encoder answer the probe that was made before.
         """
@@ -102,7 +101,7 @@ class Probes:
         return done
 
     def get(self, probe_id: str) -> JobRecord:
-        """Raises NotFound, also for a probe of another job."""
+        """Return a search of the job. Raises NotFound, also for a search of another job."""
         record = self.store.jobs.get(probe_id)
         if record.kind != "probe" or record.folder != f"{self.folder}/{probe_id}":
             raise NotFound("probe", probe_id)
@@ -168,7 +167,7 @@ class Probes:
         )
         return NewJob(
             kind="probe",
-            pool=POOL,
+            pool=INGEST_POOL,
             name=f"neighbours by {self.job.name}",
             spec_json=query.model_dump_json(),
             resolved_json=spec.model_dump_json(),
@@ -192,7 +191,7 @@ def every(store: Store) -> Iterator[JobRecord]:
 
 
 def forget(store: Store, data_dir: Path, record: JobRecord) -> bool:
-    """Remove a probe; False while a worker has still to let go of it."""
+    """Remove a search; return False while a worker still holds it."""
     try:
         if record.status not in TERMINAL:
             store.jobs.cancel(record.id)

@@ -21,10 +21,10 @@ CPU_FLOPS_PER_S = 1e11
 """Rough training speed of two CPU cores. Those of benchmarks/RESULTS.md, with AMX, reach 4e11: 90
 rows/s of ResNet-18 at 32 px, 4.4 Gflop each. Most CPUs have no AMX."""
 ON_A_CPU = "rough estimate: no comparable run yet; CPU only, ~100 GFLOP/s per worker"
-LOOKED_AT = 100
+SPEED_JOBS = 100
+"""Newest succeeded jobs that are searched for a comparable speed."""
 INGEST_POOL = "ingest"
-"""Prepares datasets and searches neighbours; a training would keep it busy for hours."""
-"""So many ended jobs are searched for a speed."""
+"""Pool for ingests and neighbour searches; a training would keep it busy for hours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ def _time(spec: JobSpec, cost: Estimate, store: Store) -> tuple[float | None, st
 
 def _speed(spec: JobSpec, store: Store) -> tuple[JobRecord, float] | None:
     """Return the newest succeeded job with this encoder and side, and its rows per second."""
-    for record in store.jobs.list(status="succeeded", limit=LOOKED_AT).data:
+    for record in store.jobs.list(status="succeeded", limit=SPEED_JOBS).data:
         ran = json.loads(record.resolved_json)
         alike = (
             ran.get("encoder", {}).get("name") == spec.encoder.name

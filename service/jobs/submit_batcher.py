@@ -1,8 +1,7 @@
 """Batching of submissions: those that wait share one sync of the disk and one call to Redis.
 
-A sync takes milliseconds, of one line as of many. So while one batch is written the next one
-gathers, and what a job costs falls as more arrive. A submission that comes alone waits for no
-other.
+A sync takes milliseconds, whether for one line or for many. While one batch is written the next
+one gathers, so the cost per job falls as more arrive. A single submission waits for no other.
 """
 
 import asyncio
@@ -67,14 +66,10 @@ class SubmitBatcher:
                 outcomes = await loop.run_in_executor(self._thread, self._outcomes, batch)
             except Exception as error:
                 outcomes = [error] * len(batch)
-            away = next(
-                (outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)), None
-            )
-            if (
-                away is not None
-            ):  # requests that came meanwhile would wait as long for the same error
+            outages = [outcome for outcome in outcomes if isinstance(outcome, StoreUnavailable)]
+            if outages:  # requests that came meanwhile would wait as long for the same error
                 late = self._take(len(self._waiting))
-                batch, outcomes = [*batch, *late], [*outcomes, *[away] * len(late)]
+                batch, outcomes = [*batch, *late], [*outcomes, *outages[:1] * len(late)]
             for pending, outcome in zip(batch, outcomes, strict=True):
                 _tell(pending.outcome, outcome)
         self._at_work = None
