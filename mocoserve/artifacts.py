@@ -1,4 +1,4 @@
-"""Downloads: whole, verified, and resumed after a break; never a half-written file."""
+"""Downloads of artifacts: verified, resumed after a break, and never left half-written."""
 
 import os
 import shutil
@@ -12,20 +12,20 @@ from mocoserve.files import sha256_of_file, sync_folder
 from mocoserve.http import Http, backoff_s
 from mocoserve.models import Artifact
 
-Told = Callable[[str, int, int], None]
-"""Told of a file: its name, bytes here, bytes in all."""
+OnProgress = Callable[[str, int, int], None]
+"""Callback with a file's name, the bytes downloaded and the bytes in total."""
 _TRIES = 6
 
 
 class Artifacts:
-    """`/v1/jobs/{id}/artifacts`."""
+    """Artifacts of jobs, `/v1/jobs/{id}/artifacts`."""
 
     def __init__(self, http: Http) -> None:
-        """`http` is the connection."""
+        """Send requests over `http`."""
         self._http = http
 
     def list(self, job: str) -> list[Artifact]:
-        """The files of a job that succeeded."""
+        """Return the artifacts of a job that succeeded."""
         page = self._http.get(f"/v1/jobs/{job}/artifacts")
         return [Artifact.model_validate(item) for item in page["data"]]
 
@@ -35,15 +35,15 @@ class Artifacts:
         artifact: Artifact,
         folder: Path,
         *,
-        on_progress: Told = lambda _n, _a, _b: None,
+        on_progress: OnProgress = lambda _n, _a, _b: None,
     ) -> Path:
-        """Fetch into `folder` and return the file, whose sha256 is the one the API told.
+        """Download into `folder`, verify the sha256 that the API states, and return the path.
 
-        A file that is there already and right is kept; a `.part` beside it is gone on from. Bytes
-        that another file of the folder holds already are copied from there.
+        A correct file that exists is kept, and a `.part` beside it is resumed. If another file of
+        the folder has the same bytes, they are copied from there.
 
         Raises:
-            Damaged: the bytes are twice not those that were promised.
+            Damaged: the checksum failed twice.
             Unreachable: the connection broke six times without progress.
         """
         target = folder / _plain_name(artifact.name)
@@ -52,8 +52,8 @@ class Artifacts:
             on_progress(artifact.name, artifact.size_bytes, artifact.size_bytes)
             return target
         part = folder / f"{target.name}.part"
-        if (twin := _twin(folder, artifact)) is not None:
-            shutil.copyfile(twin, part)
+        if (duplicate := _duplicate(folder, artifact)) is not None:
+            shutil.copyfile(duplicate, part)
         for _ in range(2):
             self._fetch(job, artifact, part, on_progress=on_progress)
             if sha256_of_file(part) == artifact.sha256:
@@ -68,20 +68,20 @@ class Artifacts:
         )
 
     def download_all(self, job: str, folder: Path) -> tuple[Path, ...]:
-        """Fetch every file of a job that succeeded into `folder`. Raises as `download` does."""
+        """Download every artifact of a job into `folder`. Raises as `download` does."""
         return tuple(self.download(job, file, folder) for file in self.list(job))
 
     def download_metrics(self, job: str, folder: Path) -> Path:
-        """Fetch every reading of a job so far, as `metrics.jsonl`; a job that runs has them too."""
+        """Download all readings of a job so far, as `metrics.jsonl`; the job may still run."""
         return self._save(f"/v1/jobs/{job}/metrics.jsonl", folder / "metrics.jsonl")
 
     def download_events(self, job: str, folder: Path) -> Path:
-        """Fetch a TensorBoard event file of a job, for `tensorboard --logdir FOLDER`."""
+        """Download a TensorBoard event file of a job, for `tensorboard --logdir FOLDER`."""
         target = folder / f"events.out.tfevents.{_plain_name(job)}"
         return self._save(f"/v1/jobs/{job}/tensorboard", target)
 
     def _save(self, path: str, target: Path) -> Path:
-        """Fetch what has no size to know before; the file appears whole or not at all."""
+        """Download a response of unknown size; the file appears complete or not at all."""
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f"{target.name}.part")
         try:
@@ -96,7 +96,7 @@ class Artifacts:
         sync_folder(target.parent)
         return target
 
-    def _fetch(self, job: str, artifact: Artifact, part: Path, *, on_progress: Told) -> None:
+    def _fetch(self, job: str, artifact: Artifact, part: Path, *, on_progress: OnProgress) -> None:
         failures, before = 0, -1
         while True:
             held = part.stat().st_size if part.exists() else -1
@@ -114,7 +114,7 @@ class Artifacts:
                     raise
                 self._http.pause(backoff_s(failures))
 
-    def _append(self, job: str, artifact: Artifact, part: Path, *, on_progress: Told) -> None:
+    def _append(self, job: str, artifact: Artifact, part: Path, *, on_progress: OnProgress) -> None:
         held = part.stat().st_size if part.exists() else 0
         headers = {"Accept-Encoding": "identity"}
         if held:
@@ -135,7 +135,7 @@ class Artifacts:
             raise Unreachable(self._http.url, reason=f"{artifact.name} ended early")
 
 
-def _twin(folder: Path, artifact: Artifact) -> Path | None:
+def _duplicate(folder: Path, artifact: Artifact) -> Path | None:
     """Return a file of the folder that has the bytes of an artifact, if there is one."""
     for path in folder.iterdir():
         is_whole = path.is_file() and path.suffix != ".part"
@@ -146,7 +146,7 @@ def _twin(folder: Path, artifact: Artifact) -> Path | None:
 
 
 def _plain_name(name: str) -> str:
-    """`name` if it stays in its folder. A server is not trusted with paths of this machine."""
+    """Return `name` if it stays in its folder. A server is not trusted with local paths."""
     if PurePosixPath(name).name != name or "\\" in name or name in ("", ".", ".."):
         raise Damaged(
             f"The server sent an invalid file name {name!r}",

@@ -24,7 +24,7 @@ from mocoserve.server_address import find
 
 
 class Client:
-    """One server, one key. Not for several threads at once."""
+    """Client of one server. Not thread-safe."""
 
     def __init__(
         self,
@@ -68,15 +68,15 @@ class Client:
         self._http.close()
 
     def workers(self) -> list[Worker]:
-        """Every worker that was seen lately."""
+        """Return every worker that was seen lately."""
         return [Worker.model_validate(item) for item in self._http.get("/v1/workers")["data"]]
 
     def drain(self, worker: str) -> dict[str, Any]:
-        """Let a worker take no new job; the one that it has goes on."""
+        """Drain a worker: it claims no new job and finishes its current one."""
         return dict(self._http.send("POST", f"/v1/workers/{worker}/drain").json())
 
     def undrain(self, worker: str) -> dict[str, Any]:
-        """Let a drained worker take jobs again."""
+        """Let a drained worker claim jobs again."""
         return dict(self._http.send("POST", f"/v1/workers/{worker}/undrain").json())
 
     def storage(self) -> dict[str, Any]:
@@ -84,7 +84,7 @@ class Client:
         return dict(self._http.get("/v1/storage"))
 
     def warnings(self) -> list[Reason]:
-        """Why jobs wait: pools without a worker that takes jobs."""
+        """Return why jobs wait: the pools without a worker that takes jobs."""
         ready = self._http.get("/readyz")
         return [Reason.model_validate(item) for item in ready.get("warnings", ())]
 
@@ -93,7 +93,7 @@ class Client:
         return dict(self._http.get("/v1/queue"))
 
     def version(self) -> dict[str, Any]:
-        """The server's version."""
+        """Return the server's version."""
         return dict(self._http.get("/version"))
 
     def ready(self) -> None:

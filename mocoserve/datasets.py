@@ -1,4 +1,4 @@
-"""Datasets over the API: make, send, wait, read."""
+"""Datasets over the API: create, upload, wait, read."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -12,14 +12,14 @@ from mocoserve.http import Http, backoff_s
 from mocoserve.models import Dataset, Report
 from mocoserve.sources import Source, sha256_of, source_of
 
-Told = Callable[[int, int], None]
-"""Told how many bytes have arrived, and of how many."""
+OnProgress = Callable[[int, int], None]
+"""Callback with the bytes received by the server and the bytes in total."""
 _TRIES = 14
-"""About a minute of a server that is away."""
+"""Tries for about a minute while the server is away."""
 
 
-class How(TypedDict, total=False):
-    """Settings of how a dataset is read and kept; the server's defaults fill the rest."""
+class DatasetSettings(TypedDict, total=False):
+    """Settings of a new dataset; the server's defaults fill the rest."""
 
     format: str
     """`auto`, `folder`, `zip`, `tar`, `idx`, `npy` or `parquet`."""
@@ -32,10 +32,10 @@ class How(TypedDict, total=False):
 
 
 class Datasets:
-    """`/v1/datasets`."""
+    """Datasets, `/v1/datasets`."""
 
     def __init__(self, http: Http) -> None:
-        """`http` is the connection."""
+        """Send requests over `http`."""
         self._http = http
 
     def create(
@@ -45,9 +45,9 @@ class Datasets:
         size_bytes: int | None = None,
         sha256: str | None = None,
         path: Path | None = None,
-        **how: Unpack[How],
+        **how: Unpack[DatasetSettings],
     ) -> Dataset:
-        """Make a dataset; send its bytes with `upload`, or name a `path` on the server.
+        """Create a dataset; send its bytes with `upload`, or name a `path` on the server.
 
         With `replace` it takes the name from the dataset that has it, once it is ready.
 
@@ -67,9 +67,9 @@ class Datasets:
         return Dataset.model_validate(self._http.send("POST", "/v1/datasets", body=given).json())
 
     def add(
-        self, path: Path, *, name: str, labels: Path | None = None, **how: Unpack[How]
+        self, path: Path, *, name: str, labels: Path | None = None, **how: Unpack[DatasetSettings]
     ) -> Dataset:
-        """Send a folder or an archive of images, and wait until it is ready.
+        """Upload a folder or an archive of images, and wait until the dataset is ready.
 
         The same bytes under the same name are sent once: call it again after a break.
         With `replace` other bytes become a new version, which takes the name once it is ready.
@@ -106,25 +106,25 @@ class Datasets:
         return found
 
     def get(self, dataset: str) -> Dataset:
-        """The dataset with this id or name."""
+        """Return the dataset with this id or name."""
         return Dataset.model_validate(self._http.get(_path(dataset)))
 
     def find(self, name: str) -> Dataset | None:
-        """The dataset with this name, or None."""
+        """Return the dataset with this name, or None."""
         try:
             return self.get(name)
         except NotFound:
             return next((found for found in self.each() if found.name == name), None)
 
     def same_bytes(self, name: str, sha256: str) -> Dataset | None:
-        """The newest dataset of this name and content that has not failed; maybe half uploaded."""
+        """Return the newest dataset of this name and content that has not failed, or None."""
         for found in self.each():
             if found.name == name and found.sha256 == sha256 and found.status != "failed":
                 return found
         return None
 
     def rename(self, dataset: str, name: str) -> Dataset:
-        """Give it another name. Raises Conflict if that is taken."""
+        """Rename a dataset. Raises Conflict if the name is taken."""
         answer = self._http.send("PATCH", _path(dataset), body={"name": name})
         return Dataset.model_validate(answer.json())
 
@@ -137,12 +137,12 @@ class Datasets:
         self._http.send("DELETE", _path(dataset))
 
     def list(self, *, after: str | None = None, limit: int = 20) -> tuple[list[Dataset], bool]:
-        """One page, newest first, and whether there are more."""
+        """Return one page, newest first, and whether there are more."""
         page = self._http.get("/v1/datasets", params={"after": after, "limit": limit})
         return [Dataset.model_validate(item) for item in page["data"]], bool(page["has_more"])
 
     def each(self) -> Iterator[Dataset]:
-        """All of them, newest first."""
+        """Yield all datasets, newest first."""
         after, more = None, True
         while more:
             page, more = self.list(after=after, limit=100)
@@ -150,7 +150,7 @@ class Datasets:
             after, more = (page[-1].id, more) if page else (None, False)
 
     def report(self, dataset: str, *, limit: int = 100, after: int = 0) -> Report:
-        """Files that are not among the rows, with their reasons; `after` skips so many."""
+        """Return the report of files that are not rows, with reasons; `after` skips that many."""
         answer = self._http.get(f"{_path(dataset)}/report", params={"limit": limit, "after": after})
         return Report.model_validate(answer)
 
@@ -164,18 +164,17 @@ class Datasets:
         dataset: str,
         source: Source,
         *,
-        on_progress: Told = lambda _a, _b: None,
+        on_progress: OnProgress = lambda _a, _b: None,
         on_break: Callable[[], None] = lambda: None,
     ) -> Dataset:
-        """Send what the server does not have yet; a broken connection is taken up again.
+        """Upload the bytes that the server does not have yet; resume after a broken connection.
 
-        Bytes that have all arrived already, because only the answer was lost, are not sent again.
-
-        `on_break` is called when it breaks, before a minute of tries.
+        If all bytes have arrived and only the response was lost, nothing is sent again. `on_break`
+        is called when the connection breaks, before a minute of tries.
 
         Raises:
-            Unreachable: the server was away for a minute, or no byte of progress was made in it.
-            Invalid: the bytes are not those that were announced.
+            Unreachable: the server was away for a minute, or took no byte in it.
+            Invalid: the bytes do not match the announced size or hash.
             Conflict: the dataset has other content.
         """
         failures, before = 0, -1
@@ -207,7 +206,7 @@ class Datasets:
         timeout_s: float | None = None,
         on_look: Callable[[Dataset], None] = lambda _: None,
     ) -> Dataset:
-        """The dataset once it is ready or failed. Raises TimeoutError after `timeout_s`.
+        """Return the dataset once it is ready or failed. Raises TimeoutError after `timeout_s`.
 
         A server that is away for less than a minute is waited for, once it has answered.
         """
@@ -229,7 +228,9 @@ class Datasets:
             self._http.pause(backoff_s(looks, cap_s=1.0))
             looks += 1
 
-    def _put(self, dataset: str, source: Source, *, offset: int, on_progress: Told) -> Dataset:
+    def _put(
+        self, dataset: str, source: Source, *, offset: int, on_progress: OnProgress
+    ) -> Dataset:
         headers = {
             "Content-Type": "application/octet-stream",
             "Content-Length": str(source.size_bytes - offset),
@@ -243,7 +244,7 @@ class Datasets:
 
 
 def differing(dataset: Dataset, options: Mapping[str, object]) -> list[str]:
-    """Return the names of those `options` that the dataset was made with otherwise."""
+    """Return the names of the `options` whose values differ from the dataset's."""
     return sorted(name for name, value in options.items() if dataset.options.get(name) != value)
 
 
@@ -251,7 +252,7 @@ def _path(dataset: str) -> str:
     return f"/v1/datasets/{quote(dataset, safe='')}"
 
 
-def _counted(source: Source, *, offset: int, on_progress: Told) -> Iterator[bytes]:
+def _counted(source: Source, *, offset: int, on_progress: OnProgress) -> Iterator[bytes]:
     sent = offset
     on_progress(sent, source.size_bytes)
     for chunk in source.read(offset):

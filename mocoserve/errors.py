@@ -20,17 +20,17 @@ from pydantic import BaseModel, ConfigDict
 
 
 class FieldProblem(BaseModel):
-    """One field that was refused."""
+    """One invalid field."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     pointer: str = ""
-    """JSON pointer into what was sent, such as `/optim/lr`."""
+    """JSON pointer into the request body, such as `/optim/lr`."""
     detail: str = ""
 
 
 class Problem(BaseModel):
-    """The body of a refusal, RFC 9457. Everything has a default: a proxy may answer instead."""
+    """Body of an error response (RFC 9457). All fields have defaults: a proxy may answer."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -44,11 +44,11 @@ class Problem(BaseModel):
     request_id: str = ""
     errors: tuple[FieldProblem, ...] = ()
     jobs: tuple[str, ...] = ()
-    """Jobs that stand in the way."""
+    """Jobs that block the request."""
 
 
 class ClientError(Exception):
-    """A call did not do what it was asked to."""
+    """Base class of the client's errors."""
 
     def __init__(self, title: str, *, detail: str = "", hint: str = "") -> None:
         """`title` says what failed, `detail` where, `hint` what to do next."""
@@ -56,12 +56,12 @@ class ClientError(Exception):
         self.title, self.detail, self.hint = title, detail, hint
 
     def as_dict(self) -> dict[str, Any]:
-        """The error as plain JSON values."""
+        """Return the error as plain JSON values."""
         return {"title": self.title, "detail": self.detail, "hint": self.hint}
 
 
 class Unreachable(ClientError):
-    """No answer came."""
+    """The server did not answer."""
 
     def __init__(self, url: str, *, reason: str) -> None:
         """`url` is the server's address, `reason` what the network said."""
@@ -73,11 +73,11 @@ class Unreachable(ClientError):
 
 
 class Damaged(ClientError):
-    """Bytes arrived that are not the promised ones."""
+    """Received bytes do not match their checksum or size."""
 
 
 class Unusable(ClientError):
-    """Something on this side cannot be sent."""
+    """A local file or value cannot be sent."""
 
 
 class ApiError(ClientError):
@@ -98,19 +98,19 @@ class NotAuthorised(ApiError):
 
 
 class NotFound(ApiError):
-    """No such thing."""
+    """The resource does not exist."""
 
 
 class Conflict(ApiError):
-    """The thing is not in a state, or a name is not free, for this call."""
+    """The resource is in the wrong state for this call, or a name is taken."""
 
 
 class Invalid(ApiError):
-    """The request itself is wrong."""
+    """The request is invalid."""
 
 
 class Unavailable(ApiError):
-    """The API cannot serve just now."""
+    """The API cannot serve requests now."""
 
 
 _KINDS: dict[int, type[ApiError]] = {
@@ -123,7 +123,7 @@ _KINDS: dict[int, type[ApiError]] = {
 
 
 def api_error(status: int, body: object) -> ApiError:
-    """The error of an answer with `status` (>= 400) and decoded JSON `body` (None: no JSON)."""
+    """Return the error for a `status` >= 400 and the decoded JSON `body` (None: no JSON)."""
     known = body if isinstance(body, dict) else {}
     usable = {key: value for key, value in known.items() if value is not None}
     try:

@@ -1,4 +1,4 @@
-"""A job's events as they happen: server-sent events, or polling where those do not pass."""
+"""Events of a job as they happen: server-sent events, or polling where a proxy blocks them."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -9,20 +9,20 @@ from mocoserve.http import Http, backoff_s
 from mocoserve.models import OVER, Event, Job
 
 PATIENCE_S = 60.0
-"""Seconds without a server before following is given up."""
+"""Seconds without a server after which following ends."""
 _POLL_S = 1.0
 _SILENCE_S = 45.0
-"""A stream without even a heartbeat for this long is taken for dead."""
+"""Seconds without even a heartbeat after which a stream counts as dead."""
 
 
 class NoStream(Exception):
-    """The answer is no event stream: something between does not let it through."""
+    """The response is no event stream: a proxy does not let it through."""
 
 
 def follow(http: Http, job: str, *, after: str | None = None) -> Iterator[Event]:
-    """Every event after id `after` (None: all), until one that ends the job.
+    """Yield every event after id `after` (None: all), until one that ends the job.
 
-    Goes on from the last event after a broken connection, so none is lost or told twice.
+    After a broken connection it continues behind the last event, so none is lost or repeated.
 
     Raises:
         Unreachable: the server was away for a minute.
@@ -54,7 +54,7 @@ def follow(http: Http, job: str, *, after: str | None = None) -> Iterator[Event]
 
 
 def parse_sse(lines: Iterable[str]) -> Iterator[tuple[str, str]]:
-    """(id, data) of each event in the lines of a stream; comments are heartbeats."""
+    """Yield (id, data) of each event in the lines of a stream; comments are heartbeats."""
     event_id, data = "", list[str]()
     for line in lines:
         if not line:

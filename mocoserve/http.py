@@ -17,7 +17,7 @@ _MAY_REPEAT = frozenset({"GET", "HEAD"})
 
 
 class Http:
-    """Requests to one server. Not for several threads at once."""
+    """HTTP client of one server. Not thread-safe."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class Http:
         self._http.close()
 
     def get(self, path: str, *, params: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """The decoded JSON at `path`; `params` that are None are left out."""
+        """Return the decoded JSON at `path`; `params` that are None are left out."""
         answer: dict[str, Any] = self.send("GET", path, params=params).json()
         return answer
 
@@ -61,7 +61,7 @@ class Http:
         headers: Mapping[str, str] | None = None,
         repeatable: bool | None = None,
     ) -> httpx.Response:
-        """Ask, and ask again while that is harmless.
+        """Send a request, and repeat it while that is safe.
 
         A call that never reached the server is always repeated. One that may have is repeated
         only if `repeatable` (None: GET and HEAD are).
@@ -104,7 +104,7 @@ class Http:
         content: Iterator[bytes] | None = None,
         read_timeout_s: float = 60.0,
     ) -> Iterator[httpx.Response]:
-        """An answer whose body is not read yet; never repeated. Raises as `send` does."""
+        """Open a response whose body is not read yet; never repeated. Raises as `send` does."""
         timeout = httpx.Timeout(read_timeout_s, connect=5.0)
         try:
             with self._http.stream(
@@ -118,7 +118,7 @@ class Http:
 
 
 def backoff_s(failures: int, *, cap_s: float = 5.0) -> float:
-    """Seconds to wait after `failures` (from 0) in a row: 0.1, 0.2, 0.4 ... with jitter."""
+    """Return the pause in seconds after `failures` (from 0): 0.1, 0.2, 0.4 ... with jitter."""
     return float(min(cap_s, 0.1 * 2.0**failures)) * random.uniform(0.7, 1.3)
 
 

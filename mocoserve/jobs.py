@@ -20,24 +20,24 @@ Records = list[dict[str, Any]]
 
 
 class SubmittedJob(Job):
-    """A job that knows the server it was sent to, so that it can be waited for."""
+    """Job that knows its server, so that it can be waited for."""
 
     _jobs: "Jobs" = PrivateAttr()
 
     @classmethod
     def of(cls, job: Job, jobs: "Jobs") -> "SubmittedJob":
-        """`job` as one of `jobs`."""
+        """Return `job` as one of `jobs`."""
         made = cls.model_validate(job.raw())
         made._jobs = jobs
         return made
 
     def wait(self, *, timeout_s: float | None = None, progress: bool = False) -> Job:
-        """The job once it is over, or paused; `progress` tells how far it is, on stderr.
+        """Return the job once it has ended or is paused; `progress` shows its progress on stderr.
 
-        It is not the waiting that runs it: end this program, and the job goes on.
+        The job runs on the server: it continues even if this program ends.
 
         Raises:
-            TimeoutError: it is not over after `timeout_s`.
+            TimeoutError: it has not ended after `timeout_s`.
             Unreachable: the server was away for a minute.
         """
         told = ProgressLine(sys.stderr) if progress else None
@@ -50,15 +50,15 @@ class SubmittedJob(Job):
                 told.close()
 
     def refresh(self) -> "SubmittedJob":
-        """The job as it is now."""
+        """Return the current state of the job."""
         return SubmittedJob.of(self._jobs.get(self.id), self._jobs)
 
 
 class Jobs:
-    """`/v1/jobs`."""
+    """Jobs, `/v1/jobs`."""
 
     def __init__(self, http: Http) -> None:
-        """`http` is the connection."""
+        """Send requests over `http`."""
         self._http = http
 
     def create(self, spec: Spec, *, idempotency_key: str | None = None) -> SubmittedJob:
@@ -83,31 +83,31 @@ class Jobs:
         return Preview.model_validate(answer.json())
 
     def get(self, job: str) -> Job:
-        """The job with this id."""
+        """Return the job with this id."""
         return Job.model_validate(self._http.get(f"/v1/jobs/{job}"))
 
     def list(
         self, *, status: str | None = None, after: str | None = None, limit: int = 20
     ) -> tuple[list[Job], bool]:
-        """One page, newest first, and whether there are more."""
+        """Return one page, newest first, and whether there are more."""
         params = {"status": status, "after": after, "limit": limit}
         page = self._http.get("/v1/jobs", params=params)
         return [Job.model_validate(item) for item in page["data"]], bool(page["has_more"])
 
     def cancel(self, job: str) -> Job:
-        """Stop at the next step, and stay stopped. Raises Conflict if it is over."""
+        """Cancel a job at its next step. Raises Conflict if it has ended."""
         return self._control(job, "cancel")
 
     def pause(self, job: str) -> Job:
-        """Stop at the next step and keep the checkpoint. Raises Conflict if it cannot."""
+        """Pause a job at its next step, after a checkpoint. Raises Conflict if it cannot."""
         return self._control(job, "pause")
 
     def resume(self, job: str) -> Job:
-        """Go on from the last checkpoint. Raises Conflict if it runs, waits, or has succeeded."""
+        """Resume from the last checkpoint. Raises Conflict if it runs, waits, or has succeeded."""
         return self._control(job, "resume")
 
     def delete(self, job: str) -> None:
-        """Remove a job that is over, and its files."""
+        """Delete a job that has ended, and its files."""
         self._http.send("DELETE", f"/v1/jobs/{job}")
 
     def wait(
@@ -117,7 +117,7 @@ class Jobs:
         timeout_s: float | None = None,
         on_look: Callable[[Job], None] = lambda _: None,
     ) -> Job:
-        """The job once it is over, or paused. Raises TimeoutError after `timeout_s`.
+        """Return the job once it has ended or is paused. Raises TimeoutError after `timeout_s`.
 
         A server that is away for less than a minute is waited for.
         """
@@ -140,7 +140,7 @@ class Jobs:
             looks += 1
 
     def events(self, job: str, *, after: str | None = None) -> Iterator[Event]:
-        """Every event after id `after`, as they happen, until the job is over."""
+        """Yield every event after id `after`, as they happen, until the job has ended."""
         return follow(self._http, job, after=after)
 
     def metrics(
@@ -152,21 +152,21 @@ class Jobs:
         from_step: int | None = None,
         to_step: int | None = None,
     ) -> Metrics:
-        """The curves of these signals (none named: all), of these steps, both included."""
+        """Return the curves of these signals (none named: all), of these steps, both included."""
         params = {"names": ",".join(names) or None, "max_points": max_points}
         params |= {"from_step": from_step, "to_step": to_step}
         return Metrics.model_validate(self._http.get(f"/v1/jobs/{job}/metrics", params=params))
 
     def logs(self, job: str, *, tail: int = 200) -> Logs:
-        """The last lines of the newest attempt."""
+        """Return the last lines of the newest attempt's log."""
         return Logs.model_validate(self._http.get(f"/v1/jobs/{job}/logs", params={"tail": tail}))
 
     def attempts(self, job: str) -> Records:
-        """Each lease of the job, with its worker and outcome."""
+        """Return each attempt of the job, with its worker and outcome."""
         return list(self._http.get(f"/v1/jobs/{job}/attempts")["data"])
 
     def checkpoints(self, job: str) -> Records:
-        """The checkpoints that can be resumed from, newest first."""
+        """Return the checkpoints that can be resumed from, newest first."""
         return list(self._http.get(f"/v1/jobs/{job}/checkpoints")["data"])
 
     def _control(self, job: str, verb: str) -> Job:

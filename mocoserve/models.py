@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Status = Literal["queued", "running", "stopping", "paused", "cancelled", "succeeded", "failed"]
 OVER: frozenset[str] = frozenset({"cancelled", "succeeded", "failed"})
-"""States that a job never leaves by itself."""
+"""Statuses that a job leaves only when a user acts."""
 
 
 class Answer(BaseModel):
@@ -15,12 +15,12 @@ class Answer(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     def raw(self) -> dict[str, Any]:
-        """As plain JSON values, unknown fields included."""
+        """Return plain JSON values, unknown fields included."""
         return self.model_dump(mode="json")
 
 
 class Reason(Answer):
-    """Why something is in the state it is in."""
+    """Reason for a status."""
 
     code: str = ""
     message: str = ""
@@ -35,7 +35,7 @@ class SideHistogram(Answer):
 
 
 class DataWarning(Answer):
-    """Something about the data that a user should look at."""
+    """Warning about the data."""
 
     code: str = ""
     message: str = ""
@@ -82,7 +82,7 @@ class DatasetFacts(Answer):
 
 
 class Dataset(Answer):
-    """Images that were sent, or named in place."""
+    """Dataset: images that were uploaded or are read in place."""
 
     id: str
     name: str
@@ -111,7 +111,7 @@ class BadFile(Answer):
 
 
 class Report(Answer):
-    """The files that an ingest left out, and why."""
+    """Files that are not rows of a dataset, with reasons."""
 
     counts: dict[str, int] = Field(default_factory=dict)
     data: tuple[BadFile, ...] = ()
@@ -165,7 +165,7 @@ class Progress(Answer):
 
 
 class Job(Answer):
-    """One training of one encoder."""
+    """Training of one encoder."""
 
     id: str
     status: str
@@ -213,7 +213,7 @@ class Event(Answer):
 
     @property
     def type(self) -> str:
-        """Such as `stepped` or `status`."""
+        """Type of the event, such as `stepped` or `status`."""
         return str(self.event.get("type", ""))
 
     @property
@@ -253,7 +253,7 @@ class Artifact(Answer):
 
 
 class Worker(Answer):
-    """A process that trains."""
+    """Process that runs jobs."""
 
     id: str
     state: str = ""

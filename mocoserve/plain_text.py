@@ -1,13 +1,13 @@
-"""Text that does nothing to a terminal or a page but stand there."""
+"""Text without characters that control a terminal or a page."""
 
 import re
 
 _UNSAFE = "\\u0000-\\u001f\\u007f-\\u009f\\u2028-\\u202e\\u2066-\\u2069"
 """Control characters, line separators, and marks that turn the direction of writing."""
 PATTERN = f"^[^{_UNSAFE}]*$"
-"""A whole text without them, as a regular expression that JSON Schema reads too."""
+"""Regular expression of a whole text without them, which JSON Schema reads too."""
 UNSAFE = re.compile(f"[{_UNSAFE}\\ud800-\\udfff]")
-"""One of them, or half of a letter beyond the first 65,536."""
+"""One of them, or an unpaired surrogate."""
 
 
 def escaped(text: str, *, keep: str = "") -> str:

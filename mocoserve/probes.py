@@ -33,7 +33,7 @@ class Neighbour(Answer):
 
 
 class Probed(Answer):
-    """One image that was asked about; `row` is None for one that was sent."""
+    """Query image; `row` is None for an uploaded one."""
 
     row: int | None = None
     name: str = ""
@@ -42,7 +42,7 @@ class Probed(Answer):
 
 
 class ProbeResult(Answer):
-    """Nearest neighbors by this encoder."""
+    """Neighbors of the query images by one encoder."""
 
     checkpoint: int | None = None
     rows: int
@@ -52,7 +52,7 @@ class ProbeResult(Answer):
 
 
 class Probe(Answer):
-    """A search for neighbours; its result is there once it succeeded."""
+    """Neighbor search; its result is there once it succeeded."""
 
     id: str
     job_id: str
@@ -71,10 +71,10 @@ class Probe(Answer):
 
 
 class Probes:
-    """`/v1/jobs/{id}/probes`."""
+    """Neighbor searches of jobs, `/v1/jobs/{id}/probes`."""
 
     def __init__(self, http: Http) -> None:
-        """`http` is the connection."""
+        """Send requests over `http`."""
         self._http = http
 
     def create(
@@ -86,7 +86,7 @@ class Probes:
         checkpoint: int | None = None,
         k: int = 10,
     ) -> Probe:
-        """Ask about an image file, else about `rows`, else about eight that the service chooses.
+        """Search by an image file, else by `rows`, else by eight rows that the service chooses.
 
         Raises:
             Unusable: both an image and rows are given.
@@ -112,7 +112,7 @@ class Probes:
             return Probe.model_validate(response.json())
 
     def get(self, job: str, probe: str) -> Probe:
-        """The probe with this id."""
+        """Return the search with this id."""
         return Probe.model_validate(self._http.get(f"/v1/jobs/{job}/probes/{probe}"))
 
     def wait(
@@ -123,7 +123,7 @@ class Probes:
         timeout_s: float = 300.0,
         on_look: Callable[[Probe], None] = lambda _: None,
     ) -> Probe:
-        """The probe once it is over. Raises TimeoutError."""
+        """Return the search once it has ended. Raises TimeoutError."""
         end_s, looks = time.monotonic() + timeout_s, 0
         while True:
             found = self.get(job, probe)
@@ -136,6 +136,6 @@ class Probes:
             looks += 1
 
     def sheet(self, probe: Probe) -> bytes:
-        """A PNG with the neighbours, their labels and similarities."""
+        """Return a PNG with the neighbors, their labels and similarities."""
         path = f"/v1/jobs/{probe.job_id}/probes/{probe.id}/sheet.png"  # sheet_url is for browsers
         return self._http.send("GET", path).content

@@ -10,15 +10,15 @@ _SHOWN = (("loss", "loss {:.3f}"), ("top1", "top-1 {:.0%}"), ("knn_top1", "kNN {
 
 
 class ProgressLine:
-    """Tells people how a job stands, without any library."""
+    """Progress display without any library."""
 
     def __init__(self, stream: TextIO) -> None:
-        """On a terminal one line is written over; in a file there is a line every ten seconds."""
+        """Overwrite one line on a terminal; write a line every ten seconds into a file."""
         self._stream, self._live = stream, stream.isatty()
         self._told, self._told_s = "", float("-inf")
 
     def show(self, job: Job) -> None:
-        """Tell what is new."""
+        """Show the job's progress."""
         words = sentence(job)
         if words == self._told:
             return
@@ -32,7 +32,7 @@ class ProgressLine:
         self._told = words
 
     def close(self) -> None:
-        """Leave the line."""
+        """End the line."""
         if self._live and self._told:
             self._stream.write("\n")
             self._stream.flush()

@@ -8,22 +8,22 @@ from mocoserve.user_config import Config, ConfigError, SettingValue, load, user_
 
 
 class NoServer(ConfigError):
-    """No server is named anywhere."""
+    """No server is configured."""
 
 
 class NoKey(ConfigError):
-    """There is no key to the server."""
+    """No key for the server is known."""
 
 
 class Address(NamedTuple):
-    """A server, and the key to it."""
+    """Address and key of a server."""
 
     url: str
     key: str
 
 
 class Located(NamedTuple):
-    """The same with what is unknown as None, and who says so."""
+    """Address and key with their origins; None where unknown."""
 
     url: SettingValue
     key: SettingValue
@@ -32,7 +32,7 @@ class Located(NamedTuple):
 def find(
     url: str | None, key: str | None, data_dir: Path | None, *, config: Config | None = None
 ) -> Address:
-    """The server to talk to. `url`, `key` and `data_dir` are flags.
+    """Return the server to use. `url`, `key` and `data_dir` are flags.
 
     Raises:
         NoServer: no server is named anywhere.
@@ -54,7 +54,7 @@ def find(
 
 
 def locate(config: Config, *, url: str | None, key: str | None, data_dir: Path) -> Located:
-    """As `find`, but nothing is raised for what is not there.
+    """Return what `find` returns, but raise nothing for a missing address or key.
 
     Whoever can put a `moco.toml` into a folder could name a server of theirs in it. So a server
     that only that file names gets no key but one that was given for it: on the command line, in

@@ -25,7 +25,7 @@ _Reason = Literal["link", "loop", "broken", "special", "unreadable"]
 
 
 class Source(Protocol):
-    """Bytes of a known number that can be read from any offset."""
+    """Bytes of known size that can be read from any offset."""
 
     @property
     def size_bytes(self) -> int:
@@ -33,7 +33,7 @@ class Source(Protocol):
         ...
 
     def read(self, offset: int) -> Iterator[bytes]:
-        """The bytes from `offset` on, in chunks."""
+        """Yield the bytes from `offset` on, in chunks."""
         ...
 
 
@@ -47,7 +47,7 @@ class FileSource:
             raise Unusable(f"{path} is empty", hint="Pass an archive with images.")
 
     def read(self, offset: int) -> Iterator[bytes]:
-        """The bytes from `offset` on."""
+        """Yield the bytes from `offset` on."""
         with self.path.open("rb") as file:
             file.seek(offset)
             while chunk := file.read(CHUNK_BYTES):
@@ -56,7 +56,7 @@ class FileSource:
 
 class _File(NamedTuple):
     name: str
-    """Below the folder."""
+    """Path relative to the folder."""
     path: Path
     size_bytes: int
     left_out: _Reason | None = None
@@ -109,7 +109,7 @@ class FolderSource:
         return sum(member.is_sent for member in self._members)
 
     def read(self, offset: int) -> Iterator[bytes]:
-        """The bytes of the tar from `offset` on; files before it are not opened."""
+        """Yield the bytes of the tar from `offset` on; files before it are not opened."""
         skip = offset
         for member in self._members:
             if skip >= member.total_bytes:
@@ -140,7 +140,7 @@ def source_of(path: Path, *, follow_links: bool = False, labels: Path | None = N
 
 
 def sha256_of(source: Source, *, on_bytes: Callable[[int], None] = lambda _: None) -> str:
-    """Hex digest of all bytes; `on_bytes` is told the size of each chunk."""
+    """Return the hex digest of all bytes; `on_bytes` gets the size of each chunk."""
     digest = hashlib.sha256()
     for chunk in source.read(0):
         digest.update(chunk)
@@ -149,7 +149,7 @@ def sha256_of(source: Source, *, on_bytes: Callable[[int], None] = lambda _: Non
 
 
 def _files(folder: Path, *, follow_links: bool) -> Iterator[_File]:
-    """Give all files below a folder; names that start with a dot are left out."""
+    """Yield all files below a folder; names that start with a dot are left out."""
     status = folder.stat()
     yield from _below(folder, "", follow_links, ((status.st_dev, status.st_ino),))
 

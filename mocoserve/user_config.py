@@ -28,11 +28,11 @@ class ConfigError(Exception):
 
 
 class BadConfig(ConfigError):
-    """A file or a variable says something that is no setting, or no value for it."""
+    """A file or a variable has an unknown setting or an invalid value."""
 
 
 class Setting(NamedTuple):
-    """One thing that can be set."""
+    """One setting."""
 
     name: str
     kind: type
@@ -47,7 +47,7 @@ class Setting(NamedTuple):
 
 
 def _limit(name: str, help: str, default: int | None) -> Setting:
-    """A number of bytes or seconds for `moco up`, without a flag."""
+    """Return a setting of `moco up` in bytes or seconds, without a flag."""
     return Setting(name, int, f"MOCO_{name.upper()}", "", default, help, most=2**62)
 
 
@@ -81,7 +81,7 @@ class SettingValue(NamedTuple):
 
     value: Value
     origin: str
-    """Such as `--url`, `MOCO_URL`, the path of a file, or `default`."""
+    """Origin, such as `--url`, `MOCO_URL`, the path of a file, or `default`."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Config:
     user: Layer
 
     def find(self, name: str, *, flag: Value = None) -> SettingValue:
-        """The value that counts, and its origin. Raises BadConfig for a flag that is no value."""
+        """Return the effective value and its origin. Raises BadConfig for an invalid flag."""
         setting = BY_NAME[name]
         if isinstance(flag, str):
             flag = _checked(setting, flag, where="this command", key=setting.flag, base=None)
@@ -120,12 +120,12 @@ class Config:
 
     @property
     def data_dir(self) -> Path:
-        """The data folder of this machine."""
+        """Return the data folder of this machine."""
         return Path(str(self.find("data_dir").value))
 
 
 NOTHING = Config({}, Layer(Path(PROJECT_FILE)), Layer(Path("config.toml")))
-"""Nothing is set anywhere: for commands that serve themselves."""
+"""Return a configuration with nothing set, for commands that serve themselves."""
 
 
 def load(environment: Mapping[str, str] | None = None, *, folder: Path | None = None) -> Config:
@@ -141,14 +141,14 @@ def load(environment: Mapping[str, str] | None = None, *, folder: Path | None = 
 
 
 def user_file(environment: Mapping[str, str] | None = None) -> Path:
-    """`${XDG_CONFIG_HOME:-~/.config}/mocoserve/config.toml`."""
+    """Return `${XDG_CONFIG_HOME:-~/.config}/mocoserve/config.toml`."""
     known = os.environ if environment is None else environment
     base = known.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(base) / "mocoserve" / "config.toml"
 
 
 def default_data_dir() -> Path:
-    """`${XDG_DATA_HOME:-~/.local/share}/mocoserve`."""
+    """Return `${XDG_DATA_HOME:-~/.local/share}/mocoserve`."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "mocoserve"
 
@@ -205,7 +205,7 @@ def _value(path: Path, text: str, name: str, value: object) -> Value:
 
 
 def _checked(setting: Setting, value: object, *, where: str, key: str, base: Path | None) -> Value:
-    """`value` in the setting's type. A path of a file begins where the file lies."""
+    """Return `value` in the setting's type. A path in a file is relative to that file."""
     if setting.kind is int:
         number = _number(value)
         if number is None or not 0 <= number <= setting.most:
@@ -256,7 +256,7 @@ def _wrong(key: str, must: str, where: str) -> BadConfig:
 
 
 def _place(text: str, name: str) -> str:
-    """The line that sets a name; TOML's reader does not tell it."""
+    """Return the line that sets a name; TOML's reader does not tell it."""
     pattern = re.compile(rf"""\s*\[?\s*["']?{re.escape(name)}["']?\s*[]=.]""")
     for number, line in enumerate(text.splitlines(), 1):
         if pattern.match(line):

@@ -31,7 +31,7 @@ class FieldError(NamedTuple):
 
 
 class ServiceError(Exception):
-    """A use case cannot do what it was asked. `detail` says what is wrong and where."""
+    """Error of a use case. `detail` says what is wrong and where."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class ServiceError(Exception):
 
 
 class WrongOffset(ServiceError):
-    """An upload must go on at `held_bytes`."""
+    """An upload must continue at `held_bytes`."""
 
     def __init__(self, *, held_bytes: int, offset: int) -> None:
         detail = f"{held_bytes} bytes received; offset {offset} was sent."

@@ -28,9 +28,9 @@ from service.store.store import Store
 
 CACHE_S = 1.0
 STORAGE_EVERY_S = 60.0
-"""Walking through the data folder takes seconds where there are many jobs."""
+"""Interval of disk measurements: walking the data folder takes seconds with many jobs."""
 OUTCOMES = {"ok": "ok", "bad": "corrupt", "duplicate": "skipped"}
-"""The label `outcome` -> the store's word for it."""
+"""Label `outcome` -> status in the store."""
 SERVED = frozenset({"/livez", "/metrics"})
 
 

@@ -33,7 +33,7 @@ STORE_WAIT_S = 30.0
 
 
 def main() -> int:
-    """Run one worker. Returns 0 after it was told to leave, 1 if it could not start."""
+    """Run one worker. Returns 0 after it was asked to leave, 1 if it could not start."""
     try:
         settings = WorkerSettings()
         logging.basicConfig(
@@ -90,7 +90,7 @@ def _check(settings: WorkerSettings) -> None:
 
 
 def _wait_for_store(settings: WorkerSettings, shutdown: Shutdown) -> Store | None:
-    """Return the store once it answers; None if told to leave meanwhile."""
+    """Return the store once it answers; None if asked to leave meanwhile."""
     deadline_s = time.monotonic() + STORE_WAIT_S
     while not shutdown.asked:
         try:

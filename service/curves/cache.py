@@ -95,7 +95,7 @@ class _File:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def read_on(self, file: BinaryIO, end: int, deadline_s: float) -> bool:
-        """Read whole lines until `end` or the deadline; whether the end was reached."""
+        """Read whole lines until `end` or the deadline; return whether the end was reached."""
         while True:
             file.seek(self.offset)
             chunk = file.read(min(CHUNK_BYTES, max(0, end - self.offset)))

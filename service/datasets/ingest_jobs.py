@@ -80,7 +80,7 @@ def get_uploadable(store: Store, name: str) -> DatasetRecord:
 def accept_upload(
     journal: JournaledStore, record: DatasetRecord, *, size_bytes: int, sha256: str
 ) -> DatasetRecord:
-    """The content is whole: note it, and have it ingested."""
+    """Record that the content is complete, and submit its ingest."""
     with translate_disk_errors():
         journal.set_uploaded(record.id, size_bytes=size_bytes, sha256=sha256)
     return prepare(journal, record, source=staged_path(record.id))
@@ -89,7 +89,7 @@ def accept_upload(
 def prepare(
     journal: JournaledStore, record: DatasetRecord, *, source: str, roots: Sequence[Path] = ()
 ) -> DatasetRecord:
-    """Submit the ingest of `source`, a path. Asked again after a lost answer, it is one job.
+    """Submit the ingest of `source`, a path. A repeat after a lost response makes no second job.
 
     The worker reads nothing outside of `roots`, wherever a link leads by then.
     """

@@ -13,10 +13,10 @@ RECONCILE = "Run `moco admin reconcile`."
 
 
 class Finding(NamedTuple):
-    """Something that must not be."""
+    """Violation of an invariant."""
 
     what: str
-    """A word: `missing_job`, `two_states`, ..."""
+    """Code of the violation: `missing_job`, `two_states`, ..."""
     where: str
     """Id of the job or dataset, or a path relative to the data folder."""
     detail: str

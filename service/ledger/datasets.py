@@ -46,7 +46,7 @@ def old_life(job: JobLedger, data_dir: Path) -> OldJob:
 
 
 def restore_datasets(store: Store, data_dir: Path, folders: Sequence[Folder]) -> int:
-    """Restore what Redis does not know; how many those were.
+    """Restore the datasets that Redis does not know; return their number.
 
     A create that was never accepted, because another dataset had the name, is removed.
     """

@@ -80,7 +80,7 @@ class Deleted(LedgerLine):
     op: str
     """The job's own id if it was never accepted; Redis is not called then."""
     attempt: int | None = None
-    """Attempts begun when it was asked; a later one voids the line. Older lines do not tell."""
+    """Attempts begun when it was asked; a later one voids the line. None in older lines."""
     at_s: float
 
 

@@ -49,7 +49,7 @@ from service.store.store import Store
 from trainer.util.failpoints import reach
 
 DELETED = ".deleted"
-"""Ends the name of a folder that is being removed."""
+"""Suffix of a folder that is being removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class JournaledStore:
     unsettled: set[str] = field(default_factory=set, compare=False)
     """Jobs whose deletion Redis did not answer: to be settled once it does."""
     unsettled_datasets: set[str] = field(default_factory=set, compare=False)
-    """Datasets of which the same is true."""
+    """Datasets whose deletion Redis did not answer."""
 
     def submit(
         self,

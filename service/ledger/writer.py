@@ -29,7 +29,7 @@ from trainer.schema.events import FileRecord
 from trainer.util.atomic_files import sync_folder
 
 Each: TypeAlias = Callable[..., Iterable[Any]]
-"""`map`, or something that is called as `map` is."""
+"""`map`, or a function with its signature."""
 LOG = logging.getLogger(__name__)
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 

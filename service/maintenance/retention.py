@@ -26,7 +26,7 @@ Kind = Literal["upload", "log", "checkpoints", "dataset", "job"]
 ORDER: tuple[Kind, ...] = ("upload", "log", "checkpoints", "dataset", "job")
 """Order of removal when the total is too large: first what is missed least."""
 CALM_S = 60.0
-"""Nothing younger is removed for its size."""
+"""Age below which nothing is removed for its size."""
 ROTATED = re.compile(r".*\.log\.[0-9]+")
 
 
@@ -37,10 +37,10 @@ class Removable:
     kind: Kind
     id: str
     age_s: float
-    """Since it was last of use."""
+    """Time since it was last in use."""
     size_bytes: int
     kept_s: float | None
-    """At which age it goes; None: only for its size."""
+    """Age at which it is removed; None: only for its size."""
     remove: Callable[[], object]
 
 
@@ -64,7 +64,7 @@ class RetentionContext:
 
 
 def due(items: Sequence[Removable], *, bytes_max: int | None) -> list[Removable]:
-    """Return what must go: all that is too old, then for its size what is missed least."""
+    """Return what to remove: everything past its age, then by size the least useful first."""
     old = [item for item in items if item.kept_s is not None and item.age_s > item.kept_s]
     if bytes_max is None:
         return old

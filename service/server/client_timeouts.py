@@ -30,15 +30,15 @@ class ClientTimeouts:
     """Deadlines of every connection."""
 
     head_s: float = 10.0
-    """For a whole request head, from connecting or from its first byte."""
+    """Limit for a whole request head, from connecting or from its first byte."""
     body_s: float = 10.0
     """Credit with which a body begins."""
     body_s_max: float = 60.0
-    """Most credit that a fast body gathers: so long may it stand still."""
+    """Most credit that a fast body gathers, which is the longest pause it may make."""
     body_bytes_per_s: float = 16.0 * 1024
-    """So many bytes of a body renew one second of credit."""
+    """Bytes of a body that renew one second of credit."""
     answer_s: float = 60.0
-    """For taking what fills the write buffer of an answer."""
+    """Limit for reading a response that fills the write buffer."""
     connections: int = 1000
     """Maximum open connections; beyond it, the connection idle for longest is closed."""
 

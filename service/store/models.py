@@ -14,7 +14,7 @@ from trainer.schema.events import DatasetFacts, FileRecord
 
 Status = Literal["queued", "running", "stopping", "paused", "cancelled", "succeeded", "failed"]
 Kind = Literal["train", "ingest", "probe"]
-"""A probe looks at an encoder for someone who waits: it may be lost, so it has no ledger."""
+"""Kind of a job. A probe serves someone who waits: it may be lost, so it has no ledger."""
 Desired = Literal["run", "cancel", "pause"]
 DatasetStatus = Literal["received", "preparing", "ready", "failed"]
 WorkerState = Literal["idle", "busy", "draining", "lost"]
@@ -41,9 +41,9 @@ class NewJob:
     pool: str
     name: str
     spec_json: str
-    """As the user sent it."""
+    """Spec as the user sent it."""
     resolved_json: str
-    """With nothing left out: what the worker runs."""
+    """Spec with all fields set: what the worker runs."""
     reasons_json: str = "{}"
     """Reason for each suggested value."""
     inputs: dict[str, str] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class NewJob:
     dataset_id: str | None = None
     """Dataset that an ingest prepares, or that a training uses."""
     max_failures: int = 0
-    """Failures of the user's that are tried again."""
+    """Failures caused by the user's data or settings that are tried again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,7 +120,7 @@ class JobRecord:
     version: int
     """Version number; increases with every change."""
     queue_position: int | None
-    """1 is next; None unless queued."""
+    """Position in the queue, from 1; None unless queued."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,13 +132,13 @@ class Lease:
     pool: str
     attempt: int
     token: str
-    """`attempt:nonce`. Every call about the job must carry it."""
+    """Fencing token, `attempt:nonce`. Every call about the job must carry it."""
     spec_json: str
-    """Resolved."""
+    """Resolved spec."""
     inputs: dict[str, str]
     folder: str
     checkpoints: tuple[str, ...]
-    """To resume from, newest first."""
+    """Checkpoints to resume from, newest first."""
     dataset_id: str | None
 
 
@@ -170,7 +170,7 @@ class AttemptRecord:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewDataset:
-    """A dataset that is to be made."""
+    """A dataset to create."""
 
     dataset_id: str
     name: str
@@ -189,7 +189,7 @@ class NewDataset:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CreatedDataset:
-    """The answer to a create."""
+    """Result of a create."""
 
     record: "DatasetRecord"
     replayed: bool = False
@@ -224,7 +224,7 @@ class DatasetRecord:
     job_id: str | None
     """The ingest job."""
     replace: bool = False
-    """It takes the name from another dataset once it is ready."""
+    """True if it takes the name from another dataset once it is ready."""
     is_current: bool = False
     """True if its name leads to it, and not to another version."""
 

@@ -32,13 +32,13 @@ class OldJob:
     started_at_s: float | None = None
     finished_at_s: float | None = None
     attempt: int = 0
-    """Highest number that was ever seen; the next attempt has a higher one."""
+    """Highest attempt number ever seen; the next attempt gets a higher one."""
     failures: int = 0
     losses: int = 0
     progress: dict[str, Any]
     attempts: tuple[AttemptRecord, ...] = ()
     checkpoints: tuple[CheckpointRecord, ...] = ()
-    """Newest last; the pointer is at that one."""
+    """Checkpoints, newest last; the job's pointer is at the last one."""
     artifacts: tuple[FileRecord, ...] = ()
     artifacts_folder: str | None = None
     idem_key: str = ""

@@ -75,7 +75,7 @@ def root_of(request: Request) -> str:
 
 
 def missing(request: Request, what: str) -> Response:
-    """Return the page for an address of nothing."""
+    """Return the page for an address where nothing is."""
     return render_page(request, "missing", status=404, what=what)
 
 

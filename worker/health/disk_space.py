@@ -25,9 +25,8 @@ class DiskSpaceGuard:
         lacking = free < self._free_bytes_min
         if lacking and not self._waiting:
             LOG.warning(
-                "no job is claimed: %d MB free under %s, %d MB needed. Free some space; queued "
-                "jobs "
-                "then start automatically.",
+                "no job is claimed: %d MB free under %s, %d MB needed. Free some space; "
+                "queued jobs then start automatically.",
                 *(free // 10**6, self._data_dir, self._free_bytes_min // 10**6),
             )
         elif self._waiting and not lacking:

@@ -18,7 +18,7 @@ class WakePipe:
         return self._read
 
     def set(self) -> None:
-        """WakePipe the selector; safe in a signal handler."""
+        """Wake the selector; safe in a signal handler."""
         with suppress(BlockingIOError):  # full: it will wake anyway
             os.write(self._write, b"!")
 
