@@ -19,10 +19,10 @@ from scipy import stats  # comes with scikit-learn
 import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as the trainer's own main
 from benchmarks.images import ImageSet, prepared
 from benchmarks.results import Section, add_options, publish, tell
-from trainer.accel.device import Machine
+from trainer.accel.device import DeviceConfig
 from trainer.accel.malloc import keep_freed_memory
 from trainer.data.pack.format import Pack
-from trainer.engine.train import Places, train
+from trainer.engine.train import RunPaths, train
 from trainer.schema.events import Evaluated, Event, Judged
 from trainer.schema.verdicts import BASELINES
 from trainer.spec.defaults import resolve
@@ -104,9 +104,9 @@ def _spec(images: ImageSet, seed: int) -> JobSpec:
 
 def _run(spec: JobSpec, images: ImageSet, out: Path, args: argparse.Namespace) -> Heard:
     heard = Heard(args.until_epoch)
-    machine = Machine(device="cpu", threads=args.threads)
-    places = Places(out, images.pack)
-    train(spec, places, machine=machine, emit=heard.take, should_stop=lambda: heard.is_there)
+    machine = DeviceConfig(device="cpu", threads=args.threads)
+    paths = RunPaths(out, images.pack)
+    train(spec, paths, machine=machine, emit=heard.take, should_stop=lambda: heard.is_there)
     tell(f"seed {spec.seed}: epoch {heard.epoch:g}, {heard.figures}, {heard.verdict}")
     return heard
 

@@ -17,8 +17,8 @@ from pathlib import Path
 import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded
 from benchmarks.results import tell, versions
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.accel.device import Machine
-from trainer.engine.build import Places, open_run
+from trainer.accel.device import DeviceConfig
+from trainer.engine.build import RunPaths, build_run
 from trainer.schema.events import Checkpointed, Event
 from trainer.spec.job import JobSpec
 
@@ -92,10 +92,10 @@ def arm(folder: Path, encoder: str, args: argparse.Namespace, *, every_s: float)
             "checkpoint_every_s": every_s,
         }
     )
-    machine = Machine(device="cpu", threads=args.threads)
+    machine = DeviceConfig(device="cpu", threads=args.threads)
     with (
         tempfile.TemporaryDirectory(dir=folder) as out,
-        open_run(spec, Places(Path(out), folder / "pack"), machine=machine) as run,
+        build_run(spec, RunPaths(Path(out), folder / "pack"), machine=machine) as run,
     ):
         for _ in range(WARM_STEPS):
             run.advance()
@@ -104,7 +104,7 @@ def arm(folder: Path, encoder: str, args: argparse.Namespace, *, every_s: float)
             run.save_behind(emit)
             run.advance()
         rate = (run.step - began_step) * BATCH_ROWS / (time.monotonic() - began_s)
-        run.keeper.wait()
+        run.checkpoint_manager.wait()
         size_bytes = made[-1].size_bytes if made else 0
         return Arm(rate, run.stopwatch.spent_s["checkpoint_s"], len(made), size_bytes)
 

@@ -18,10 +18,10 @@ from PIL import Image
 
 import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as the trainer's own main
 from benchmarks.results import tell
-from trainer.accel.device import Machine
+from trainer.accel.device import DeviceConfig
 from trainer.data.ingest import ingest
 from trainer.data.spec import IngestSpec
-from trainer.engine.train import Places, train
+from trainer.engine.train import RunPaths, train
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.encoders.spec import EncoderSpec
 from trainer.schema.events import DatasetFacts, Evaluated, Event
@@ -107,8 +107,8 @@ def top1(out: Path, *, seed: int, epochs: int) -> float:
         views=ViewsSpec(side_px=VIEW_PX),
     )
     with tempfile.TemporaryDirectory(prefix="moco-") as run:
-        places = Places(Path(run), out / "pack")
-        train(spec, places, machine=Machine(device="cpu"), emit=emit, should_stop=lambda: False)
+        paths = RunPaths(Path(run), out / "pack")
+        train(spec, paths, machine=DeviceConfig(device="cpu"), emit=emit, should_stop=lambda: False)
     return found[-1]
 
 

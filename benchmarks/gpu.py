@@ -30,11 +30,11 @@ from benchmarks.gpu_parts.ceilings import Ceilings, ceilings
 from benchmarks.gpu_parts.contest import EAGER, LOOP, OURS, PLAIN, STEP, Ground, Result, contest
 from benchmarks.images import prepared
 from benchmarks.results import command, cores, hardware, tell, versions
-from trainer.accel.device import Machine
+from trainer.accel.device import DeviceConfig
 from trainer.data.ingest import ingest
 from trainer.data.pack.format import META
 from trainer.data.spec import IngestSpec
-from trainer.engine.build import Places
+from trainer.engine.build import RunPaths
 
 SECONDS = 440.0
 """Limit of the whole call, so that it ends within eight minutes."""
@@ -180,8 +180,8 @@ def _tell_recipe(ground: Ground, report: Report, args: argparse.Namespace, until
     spec = recipe.recipe(args.epochs, symmetric=args.symmetric, changed=changed)
     told = recipe.followed(
         spec,
-        Places(ground.folder / "recipe", pack, test_pack),
-        Machine(device=str(ground.device), graphs=not args.no_graphs),
+        RunPaths(ground.folder / "recipe", pack, test_pack),
+        DeviceConfig(device=str(ground.device), graphs=not args.no_graphs),
         until_s=until_s,
     )
     report.figures["recipe"] = asdict(told)

@@ -22,15 +22,15 @@ from benchmarks.abba import order_of
 from benchmarks.arms.interface import Setup
 from benchmarks.arms.ours import spec_of
 from benchmarks.arms.views_pack import two_views
-from trainer.accel.device import Machine
-from trainer.data.loader import RowSource
+from trainer.accel.device import DeviceConfig
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
-from trainer.engine.build import Places, open_run
+from trainer.engine.build import RunPaths, build_run
 from trainer.engine.run import Run
 from trainer.methods.base import Method
-from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.spec import ViewsSpec
-from trainer.rng.philox import shuffled
+from trainer.rng.philox import permuted_rows
 
 Answer = dict[str, object]
 CPU = torch.device("cpu")
@@ -48,9 +48,9 @@ def rows(*, pack: str, side_px: int, threads: int, batch_rows: int) -> Answer:
     settled_bytes = private_bytes()
     began_s = time.perf_counter()
     opened = Pack.open(Path(pack))
-    with RowSource(opened, device=CPU, threads=threads) as source:
+    with PackLoader(opened, device=CPU, threads=threads) as source:
         # In batches: to compile views takes the same seconds whatever the pack.
-        views = Views(spec, mean=opened.facts.mean, std=opened.facts.std, device=CPU)
+        views = ImageAugmenter(spec, mean=opened.facts.mean, std=opened.facts.std, device=CPU)
         first = _batch(opened.rows, 0, batch_rows)
         two_views(views, source.canvas(first), first, 0)
         first_batch_s = time.perf_counter() - began_s
@@ -117,7 +117,7 @@ def resume(*, pack: str, side_px: int, batch_rows: int, shares: list[float], rou
         for name in names:
             with _opened(setup, Path(folder) / name) as run:
                 # The state does not depend on how far the run says it is.
-                run.progress.step = max(1, int(float(name) * run.horizon.steps_per_epoch))
+                run.progress.step = max(1, int(float(name) * run.length.steps_per_epoch))
                 run.save(lambda _: None)
                 _advance(run, WARM_STEPS)
         for number in range(rounds):
@@ -157,8 +157,8 @@ def _setup(pack: str, *, side_px: int, batch_rows: int, queue_rows: int = 4096) 
 
 
 def _opened(setup: Setup, out: Path) -> AbstractContextManager[Run]:
-    places = Places(out, Path(setup.pack))
-    return open_run(spec_of(setup), places, machine=Machine(device="cpu"))
+    paths = RunPaths(out, Path(setup.pack))
+    return build_run(spec_of(setup), paths, machine=DeviceConfig(device="cpu"))
 
 
 def _advance(run: Run, steps: int) -> float:
@@ -171,7 +171,7 @@ def _advance(run: Run, steps: int) -> float:
 
 def _batch(total: int, start: int, batch_rows: int) -> torch.Tensor:
     positions = torch.arange(start, min(start + batch_rows, total))
-    return shuffled(positions, total=total, seed=0, epoch=0)
+    return permuted_rows(positions, total=total, seed=0, epoch=0)
 
 
 PARTS: dict[str, Callable[..., Answer]] = {

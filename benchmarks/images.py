@@ -58,8 +58,8 @@ def balanced(names: Sequence[str], rows: int | None) -> list[str]:
     by_class: dict[str, list[str]] = defaultdict(list)
     for name in names:
         by_class[class_of(name)].append(name)
-    places = {name: place for group in by_class.values() for place, name in enumerate(group)}
-    chosen = set(sorted(names, key=lambda name: places[name])[:rows])
+    paths = {name: place for group in by_class.values() for place, name in enumerate(group)}
+    chosen = set(sorted(names, key=lambda name: paths[name])[:rows])
     return [name for name in names if name in chosen]
 
 

@@ -26,13 +26,13 @@ import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as t
 from benchmarks.images import ImageSet, prepared
 from benchmarks.reference import trained
 from benchmarks.results import Section, add_options, cores, publish, tell
-from trainer.accel.device import Machine
-from trainer.accel.device import prepared as prepared_machine
+from trainer.accel.device import DeviceConfig
+from trainer.accel.device import deterministic_device as prepared_machine
 from trainer.accel.malloc import keep_freed_memory
-from trainer.data.loader import RowSource
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.engine.build import make_views
-from trainer.engine.train import Places, train
+from trainer.engine.train import RunPaths, train
 from trainer.evaluators.runner import plan_evaluation
 from trainer.methods.base import Method
 from trainer.schema.events import Evaluated, Event
@@ -109,8 +109,8 @@ def ours(
             found.append(event.signals["knn_top1"])
 
     with tempfile.TemporaryDirectory(prefix="moco-") as out:
-        places = Places(Path(out), images.pack, test.pack if test else None)
-        train(spec, places, machine=Machine(device="cpu"), emit=emit, should_stop=lambda: False)
+        paths = RunPaths(Path(out), images.pack, test.pack if test else None)
+        train(spec, paths, machine=DeviceConfig(device="cpu"), emit=emit, should_stop=lambda: False)
     return found[-1]
 
 
@@ -120,10 +120,10 @@ def reference(
     """The plain loop, judged by the same evaluator on the same rows."""
     pack = Pack.open(images.pack)
     towers = trained(spec, pack, workers=args.workers)
-    with prepared_machine(Machine(device="cpu"), precision="fp32") as place:
+    with prepared_machine(DeviceConfig(device="cpu"), precision="fp32") as place:
         views = make_views(spec, pack.facts, place)
-        source = RowSource(pack, device=place.device)
-        test_source = RowSource(Pack.open(test.pack), device=place.device) if test else None
+        source = PackLoader(pack, device=place.device)
+        test_source = PackLoader(Pack.open(test.pack), device=place.device) if test else None
         plan = plan_evaluation(spec, source, test_source, views=views)
         assert plan is not None, "the images have labels"
         # The evaluator asks for nothing but features.

@@ -20,14 +20,14 @@ from typing import Any
 from pydantic import ValidationError
 
 import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded
-from trainer.accel.device import Machine
+from trainer.accel.device import DeviceConfig
 from trainer.accel.malloc import keep_freed_memory
 from trainer.cli import embed
 from trainer.cli.event_printer import show
 from trainer.data.ingest import run_ingest
 from trainer.data.spec import USUAL, IngestOptions, IngestSpec
-from trainer.engine.outcome import run_to_end
-from trainer.engine.train import Places, train
+from trainer.engine.outcome import run_and_record_outcome
+from trainer.engine.train import RunPaths, train
 from trainer.schema.errors import StorageError
 from trainer.schema.events import (
     Ended,
@@ -87,7 +87,7 @@ def _train_command(words: list[str]) -> int:
         parser.error(f"{args.spec}: {error.strerror}")
     except ValidationError as error:
         parser.error(f"{args.spec}: {_faults(error)}")
-    machine = Machine(device=args.device, threads=args.threads)
+    machine = DeviceConfig(device=args.device, threads=args.threads)
 
     def work(should_stop: StopFlag) -> Ended:
         places = _prepared(spec, args.out, should_stop)
@@ -114,10 +114,10 @@ def _ingest_command(words: list[str]) -> int:
 
 def _finish(work: Callable[[StopFlag], Ended], out: Path) -> int:
     with StopFlag() as should_stop:
-        return EXIT[run_to_end(lambda: work(should_stop), out=out, emit=show).outcome]
+        return EXIT[run_and_record_outcome(lambda: work(should_stop), out=out, emit=show).outcome]
 
 
-def _prepared(spec: JobSpec, out: Path, should_stop: StopFlag) -> Places | Ended:
+def _prepared(spec: JobSpec, out: Path, should_stop: StopFlag) -> RunPaths | Ended:
     """Packs of the datasets that a spec names, or how an ingest ended before it had made one."""
     packs: list[Path | None] = []
     for source, folder in ((spec.dataset, out), (spec.test_dataset, out / "test")):
@@ -130,7 +130,7 @@ def _prepared(spec: JobSpec, out: Path, should_stop: StopFlag) -> Places | Ended
                 return ended
         packs.append(folder / "pack")
     assert packs[0] is not None
-    return Places(out=out, pack=packs[0], test_pack=packs[1])
+    return RunPaths(out=out, pack=packs[0], test_pack=packs[1])
 
 
 def _is_pack(path: Path) -> bool:

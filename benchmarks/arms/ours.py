@@ -11,9 +11,9 @@ import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as t
 import torch  # isort: skip
 
 from benchmarks.arms.interface import Arm, Block, Setup
-from trainer.accel.device import Machine
+from trainer.accel.device import DeviceConfig
 from trainer.accel.malloc import keep_freed_memory
-from trainer.engine.build import Places, open_run
+from trainer.engine.build import RunPaths, build_run
 from trainer.engine.run import Run
 from trainer.nn.views import Batch, Pixels
 from trainer.spec.job import JobSpec
@@ -71,8 +71,10 @@ def opened(setup: Setup) -> Iterator[Arm]:
     keep_freed_memory()
     with (
         tempfile.TemporaryDirectory(prefix="moco-") as out,
-        open_run(
-            spec_of(setup), Places(Path(out), Path(setup.pack)), machine=Machine(device="cpu")
+        build_run(
+            spec_of(setup),
+            RunPaths(Path(out), Path(setup.pack)),
+            machine=DeviceConfig(device="cpu"),
         ) as run,
     ):
         yield Ours(run)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.arms.interface import Arm, Setup
 from benchmarks.arms.views_pack import CPU, PackViews  # first, before torch is loaded
 from trainer.data.ingest import ingest
-from trainer.data.loader import RowSource
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.data.spec import IngestSpec
 
@@ -21,5 +21,5 @@ def opened(setup: Setup) -> Iterator[Arm]:
         out = Path(name)
         ingest(spec, out=out, emit=lambda _: None, should_stop=lambda: False)
         pack = Pack.open(out / "pack")
-        with RowSource(pack, device=CPU, threads=max(1, setup.workers)) as source:
+        with PackLoader(pack, device=CPU, threads=max(1, setup.workers)) as source:
             yield PackViews(source, setup)

@@ -11,12 +11,12 @@ import torch  # isort: skip
 
 from benchmarks.arms.interface import Arm, Block, Setup
 from benchmarks.arms.ours import spec_of
-from trainer.accel.device import Place
-from trainer.data.loader import RowSource
+from trainer.accel.device import DeviceContext
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.engine.build import make_views
-from trainer.modalities.image.augment.augment import Views
-from trainer.modalities.image.batch import Canvas
+from trainer.modalities.image.augment.augment import ImageAugmenter
+from trainer.modalities.image.batch import PaddedImages
 from trainer.spec.defaults import resolve
 
 CPU = torch.device("cpu")
@@ -25,7 +25,7 @@ CPU = torch.device("cpu")
 class PackViews:
     """Random batches without end; the next one is gathered meanwhile."""
 
-    def __init__(self, source: RowSource, setup: Setup) -> None:
+    def __init__(self, source: PackLoader, setup: Setup) -> None:
         self._source, self._batch_rows = source, setup.batch_rows
         self._views = views_of(source.pack, setup)
         self._draw = torch.Generator().manual_seed(0)
@@ -46,13 +46,13 @@ class PackViews:
         return torch.randint(self._source.pack.rows, (self._batch_rows,), generator=self._draw)
 
 
-def views_of(pack: Pack, setup: Setup) -> Views:
+def views_of(pack: Pack, setup: Setup) -> ImageAugmenter:
     """Views as the job of `benchmarks.arms.ours` has them."""
     spec = resolve(spec_of(setup), pack.facts).spec
-    return make_views(spec, pack.facts, Place(device=CPU, bf16=False))
+    return make_views(spec, pack.facts, DeviceContext(device=CPU, bf16=False))
 
 
-def two_views(views: Views, canvas: Canvas, rows: torch.Tensor, epoch: int) -> float:
+def two_views(views: ImageAugmenter, canvas: PaddedImages, rows: torch.Tensor, epoch: int) -> float:
     """Make both; one pixel of them, so that nobody may leave them unmade."""
     first, second = views.pair(canvas, rows, seed=0, epoch=epoch)
     return float(first[0, 0, 0, 0] + second[0, 0, 0, 0])
@@ -61,5 +61,5 @@ def two_views(views: Views, canvas: Canvas, rows: torch.Tensor, epoch: int) -> f
 @contextmanager
 def opened(setup: Setup) -> Iterator[Arm]:
     """The views."""
-    with RowSource(Pack.open(Path(setup.pack)), device=CPU) as source:
+    with PackLoader(Pack.open(Path(setup.pack)), device=CPU) as source:
         yield PackViews(source, setup)

@@ -19,9 +19,9 @@ from benchmarks.abba import Ratios, faster, order_of, same
 from benchmarks.gpu_parts.case import Case, spec_of
 from benchmarks.gpu_parts.ceilings import settle
 from benchmarks.gpu_parts.practice import QuickStep, batches, views_on
-from trainer.accel.device import Machine
+from trainer.accel.device import DeviceConfig
 from trainer.data.pack.format import Pack
-from trainer.engine.build import Places, open_run
+from trainer.engine.build import RunPaths, build_run
 from trainer.engine.run import Run
 from trainer.spec.job import JobSpec
 
@@ -75,10 +75,10 @@ def our_run(
     case: Case, ground: Ground, *, graphs: bool = True, spec: JobSpec | None = None
 ) -> Iterator[Run]:
     """A run of the case in a folder of its own."""
-    machine = Machine(device=str(ground.device), graphs=graphs)
+    machine = DeviceConfig(device=str(ground.device), graphs=graphs)
     with tempfile.TemporaryDirectory(dir=ground.folder) as out:
-        places = Places(Path(out), ground.pack(case))
-        with open_run(spec or spec_of(case), places, machine=machine) as run:
+        paths = RunPaths(Path(out), ground.pack(case))
+        with build_run(spec or spec_of(case), paths, machine=machine) as run:
             yield run
 
 
@@ -103,7 +103,7 @@ def contest(case: Case, ground: Ground, names: Sequence[str]) -> Result:
             for name in order_of(number, others, subject=subject):
                 seconds[name].append(_block(arms[name], case, ground))
         for name, arm in arms.items():
-            said = arm.run.complaint() if isinstance(arm, _Ours) else None
+            said = arm.run.fallback_warning() if isinstance(arm, _Ours) else None
             if said is not None:
                 troubles[name] = said.message
     return Result(case, seconds, subject, troubles)

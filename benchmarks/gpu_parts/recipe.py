@@ -13,9 +13,9 @@ from torch import Tensor
 
 from benchmarks.gpu_parts.ceilings import settle
 from benchmarks.results import tell
-from trainer.accel.device import Machine
-from trainer.engine.build import Places, open_run
-from trainer.engine.divergence import LossWatch
+from trainer.accel.device import DeviceConfig
+from trainer.engine.build import RunPaths, build_run
+from trainer.engine.divergence import DivergenceGuard
 from trainer.engine.run import Run
 from trainer.methods.moco.defaults import moco_of
 from trainer.spec.job import JobSpec
@@ -71,7 +71,7 @@ class Told:
         return head + [_line(one, self) for one in self.epochs if one.knn_percent is not None]
 
 
-class MeanLoss(LossWatch):
+class MeanLoss(DivergenceGuard):
     """Adds losses up where they are."""
 
     def __init__(self, device: torch.device) -> None:
@@ -106,22 +106,22 @@ def recipe(
     return JobSpec.model_validate(words)
 
 
-def followed(spec: JobSpec, places: Places, machine: Machine, *, until_s: float) -> Told:
+def followed(spec: JobSpec, paths: RunPaths, machine: DeviceConfig, *, until_s: float) -> Told:
     """Train; stop at the end of an epoch that is past `until_s` of `time.monotonic`."""
-    with open_run(spec, places, machine=machine) as run:
+    with build_run(spec, paths, machine=machine) as run:
         halves = 2 if moco_of(spec).symmetric else 1
-        told = Told(run.source.pack.rows, run.horizon.epochs, moco_of(spec).symmetric)
+        told = Told(run.source.pack.rows, run.length.epochs, moco_of(spec).symmetric)
         losses = run.losses = MeanLoss(run.place.device)
         trained_s = 0.0
         while not run.is_done and time.monotonic() < until_s:
             trained_s += _pass_s(run)
-            number = run.step // run.horizon.steps_per_epoch
+            number = run.step // run.length.steps_per_epoch
             knn = _knn(run) if _is_told(number) or run.is_done else None
             told.epochs.append(Epoch(number, losses.read() / halves, knn, trained_s))
             if knn is not None:
                 tell(_line(told.epochs[-1], told))
         losses.check()
-        said = run.complaint()
+        said = run.fallback_warning()
         told.trouble = None if said is None else said.message
     return told
 
@@ -129,7 +129,7 @@ def followed(spec: JobSpec, places: Places, machine: Machine, *, until_s: float)
 def _pass_s(run: Run) -> float:
     settle(run.place.device)
     began_s = time.perf_counter()
-    for _ in range(run.horizon.steps_per_epoch):
+    for _ in range(run.length.steps_per_epoch):
         run.advance()
     settle(run.place.device)
     return time.perf_counter() - began_s

@@ -21,7 +21,7 @@ from service.errors import ServiceError, WrongOffset
 from service.files.disk_errors import translate_disk_errors
 from service.store.errors import NotFound
 from trainer.schema.artifact_names import UPLOAD
-from trainer.util.failpoints import reach
+from trainer.util.failpoints import failpoint
 
 CHUNK_BYTES = 1024 * 1024
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -157,7 +157,7 @@ async def receive(
     def write(block: bytes) -> None:
         with translate_disk_errors():
             _write_all(file, block)
-            reach("upload.mid_write")
+            failpoint("upload.mid_write")
         hasher.update(block)
         on_bytes(len(block))
 
@@ -235,5 +235,5 @@ def _write_all(file: BinaryIO, block: bytes) -> None:
 
 def _sync(file: BinaryIO) -> None:
     with translate_disk_errors():
-        reach("upload.pre_sync")
+        failpoint("upload.pre_sync")
         os.fsync(file.fileno())

@@ -17,7 +17,7 @@ from service.jobs.planner import INGEST_POOL
 from service.store.errors import NotFound, WrongState
 from service.store.models import TERMINAL, JobRecord, NewJob, Submitted
 from service.store.store import Store
-from trainer.inference.neighbours.spec import ProbeSpec
+from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.schema.artifact_names import TABLE, WEIGHTS
 from trainer.schema.base import Record
 from trainer.spec.job import JobSpec
@@ -155,7 +155,7 @@ class Probes:
 
     def _new(self, query: StoredQuery, source: Source, probe_id: str) -> NewJob:
         folder = f"{self.folder}/{probe_id}"
-        spec = ProbeSpec(
+        spec = NeighbourSearchSpec(
             job=JobSpec.model_validate_json(self.job.resolved_json),
             encoder=source.folder,
             checkpoint=source.checkpoint,

@@ -46,7 +46,7 @@ from service.store.models import (
     Submitted,
 )
 from service.store.store import Store
-from trainer.util.failpoints import reach
+from trainer.util.failpoints import failpoint
 
 DELETED = ".deleted"
 """Suffix of a folder that is being removed."""
@@ -96,11 +96,11 @@ class JournaledStore:
         pending = [_PendingSubmit(submit, self.data_dir / submit.new.folder) for submit in batch]
         for submit in pending:
             with submit:
-                reach("api.pre_ledger")
+                failpoint("api.pre_ledger")
         self._write(_open(pending), each)
         for submit in _open(pending):
             with submit:
-                reach("api.pre_submit")
+                failpoint("api.pre_submit")
         self._ask(_open(pending))
         return [submit.outcome for submit in pending if submit.outcome is not None]
 
@@ -124,7 +124,7 @@ class JournaledStore:
             submit.outcome = answer
             with submit:
                 if isinstance(answer, Submitted):
-                    reach("api.post_submit")
+                    failpoint("api.post_submit")
                 if submit.made_no_job(answer):
                     self._retract(submit.folder, submit.submission.job_id, is_mine=submit.is_mine)
 
@@ -133,13 +133,13 @@ class JournaledStore:
         seen, op = self.store.jobs.get(id), uuid.uuid4().hex
         with writer.opened(self.data_dir / seen.folder, missing_ok=True) as ledger:
             ledger.append(_control(verb, seen, op))
-            reach("api.pre_control")
+            failpoint("api.pre_control")
             try:
                 done: JobRecord = getattr(self.store.jobs, verb)(id, op=op)
             except (NotFound, WrongState):
                 ledger.append(Refused(op=op))
                 raise
-            reach("api.post_control")
+            failpoint("api.post_control")
             if done.attempt != seen.attempt:  # another attempt began in between: it is meant too
                 ledger.append(_control(verb, done, op))
         return done
@@ -157,7 +157,7 @@ class JournaledStore:
             has_ended = seen.status in TERMINAL
             if has_ended:
                 ledger.append(Deleted(job_id=id, op=op, attempt=seen.attempt, at_s=time.time()))
-            reach("api.pre_delete")
+            failpoint("api.pre_delete")
             try:
                 self.store.jobs.delete(id, op=op)
             except (NotFound, WrongState):
@@ -167,7 +167,7 @@ class JournaledStore:
             except StoreUnavailable:
                 self.unsettled.add(id)
                 raise
-            reach("api.post_delete")
+            failpoint("api.post_delete")
             drop(folder)
 
     def create_dataset_once(
@@ -199,7 +199,7 @@ class JournaledStore:
         folder, op = self.data_dir / "datasets" / id, uuid.uuid4().hex
         with writer.opened(folder, missing_ok=True) as ledger:
             ledger.append(DatasetRenamed(name=name, op=op, at_s=time.time()))
-            reach("api.pre_dataset_rename")
+            failpoint("api.pre_dataset_rename")
             try:
                 return self.store.datasets.rename(id, name)
             except (NotFound, NameTaken):
@@ -220,7 +220,7 @@ class JournaledStore:
             is_free = not self.store.datasets.users(id)
             if is_free:
                 ledger.append(DatasetDeleted(dataset_id=id, op=op, at_s=time.time()))
-            reach("api.pre_dataset_delete")
+            failpoint("api.pre_dataset_delete")
             try:
                 self.store.datasets.delete(id, op=op)
             except (NotFound, DatasetInUse):
@@ -230,7 +230,7 @@ class JournaledStore:
             except StoreUnavailable:
                 self.unsettled_datasets.add(id)
                 raise
-            reach("api.post_dataset_delete")
+            failpoint("api.post_dataset_delete")
             drop(folder)
 
     def set_uploaded(self, dataset_id: str, *, size_bytes: int, sha256: str) -> DatasetRecord:

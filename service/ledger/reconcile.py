@@ -18,7 +18,7 @@ from service.ledger.replay import JobLedger, superseded
 from service.store.chunking import batches
 from service.store.rebuild import OldJob, Restored
 from service.store.store import Store
-from trainer.util.failpoints import reach
+from trainer.util.failpoints import failpoint
 
 log = structlog.get_logger("service.ledger")
 BATCH_JOBS = 100
@@ -96,7 +96,7 @@ def _restore(store: Store, olds: Sequence[OldJob]) -> list[Restored]:
     verdicts: list[Restored] = []
     for batch in batches(olds, BATCH_JOBS):
         verdicts += store.rebuild.jobs(batch)
-        reach("reconcile.mid")
+        failpoint("reconcile.mid")
     return verdicts
 
 

@@ -14,7 +14,7 @@ from redis.retry import Retry
 
 from service.store.errors import StoreLost, StoreUnavailable
 from service.store.keys import LIBRARY, identity_key, lua_table
-from trainer.util.failpoints import reach
+from trainer.util.failpoints import failpoint
 
 T = TypeVar("T")
 
@@ -119,9 +119,9 @@ class RedisClient:
         pauses_s = iter(_PAUSES_S)
         while True:
             try:
-                reach("store.called")
+                failpoint("store.called")
                 answer = self._once(do, client or self._client())
-                reach("store.replied")
+                failpoint("store.replied")
                 return answer
             except redis.AuthenticationError as error:
                 raise StoreUnavailable(f"Redis refuses the password: {error}") from error

@@ -16,7 +16,7 @@ from tests.support.learner import Learner, key_order
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.nn.split_batchnorm import SplitBatchNorm2d
 from trainer.nn.views import Pixels
-from trainer.optim.schedule import Horizon
+from trainer.optim.schedule import TrainingLength
 from trainer.optim.spec import AdamWSpec, CosineSpec, SgdSpec, StepsSpec
 
 EPOCHS, STEPS_PER_EPOCH = 6, 5
@@ -240,13 +240,13 @@ def test_thirty_steps_equal_the_authors(case: Case) -> None:
     learner = case.learner()
     authors = Authors.like(case, learner)
     draw = torch.Generator().manual_seed(1)
-    horizon = Horizon(EPOCHS, STEPS_PER_EPOCH)
+    length = TrainingLength(EPOCHS, STEPS_PER_EPOCH)
     for step in range(STEPS):
         first, second = torch.randn(2, BATCH, 3, 8, 8, dtype=torch.float64, generator=draw)
         rows = torch.randperm(30, generator=draw)[:BATCH]
         loss, queries, keys = authors.forward(first, second, rows, step=step)
         assert all_near(learner.key, authors.f_k)
-        ours = learner.step(first, second, rows, step=step, horizon=horizon)
+        ours = learner.step(first, second, rows, step=step, length=length)
         assert near(ours.loss, loss.detach())
         assert near(ours.queries, queries)
         assert near(ours.keys, keys)

@@ -20,7 +20,7 @@ from tests.support.gloo_ranks import (
 )
 from tests.support.learner import Learner, Step, key_order
 from trainer.methods.moco.spec import MoCoSpec
-from trainer.optim.schedule import Horizon
+from trainer.optim.schedule import TrainingLength
 from trainer.optim.spec import ConstantSpec, SgdSpec
 
 BATCH = RANKS * RANK_ROWS
@@ -61,9 +61,9 @@ def test_groups_of_rows_are_ranks(tmp_path: Path) -> None:
     inputs |= {f"tower.{name}": v.clone() for name, v in ours.query.state_dict().items()}
     ranks = train_ranks(tmp_path, inputs)
 
-    horizon = Horizon(epochs=1, steps_per_epoch=STEPS)
+    length = TrainingLength(epochs=1, steps_per_epoch=STEPS)
     taken = [
-        ours.step(first[step], second[step], torch.arange(BATCH), step=step, horizon=horizon)
+        ours.step(first[step], second[step], torch.arange(BATCH), step=step, length=length)
         for step in range(STEPS)
     ]
     check_steps(taken, ranks)

@@ -8,7 +8,7 @@ from lightly.loss import DCLLoss, NTXentLoss
 from torch import Tensor, nn
 
 from tests.support.learner import TwoLayers
-from trainer.engine.step import EagerStepping
+from trainer.engine.step import EagerStep
 from trainer.methods.simclr.method import SimCLR
 from trainer.methods.simclr.spec import SimCLRSpec
 from trainer.nn.split_batchnorm import SplitBatchNorm2d
@@ -47,7 +47,7 @@ def test_thirty_steps_equal_lightlys(decoupled: bool) -> None:
     encoder, head = in_torch(method.tower.encoder), in_torch(method.tower.head)
     network = nn.Sequential(encoder, head)
     sgd = SgdSpec(lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
-    stepping = EagerStepping(method, make_optimizer(sgd, method.trainable_parameters().values()))
+    step_executor = EagerStep(method, make_optimizer(sgd, method.trainable_parameters().values()))
     optimizer = torch.optim.SGD(
         network.parameters(), LR, momentum=MOMENTUM, weight_decay=DECAY, foreach=False
     )
@@ -55,8 +55,10 @@ def test_thirty_steps_equal_lightlys(decoupled: bool) -> None:
     for step in range(STEPS):
         first, second = torch.randn(2, BATCH, 3, 8, 8, dtype=torch.float64)
         rows = torch.arange(BATCH) + step
-        output = stepping.gradient(Batch((Pixels(first), Pixels(second)), rows, rows), step=step)
-        stepping.update(output, lr=LR)
+        output = step_executor.gradient(
+            Batch((Pixels(first), Pixels(second)), rows, rows), step=step
+        )
+        step_executor.update(output, lr=LR)
         their_loss = their_loss_of(*network(torch.cat([first, second])).chunk(2))
         optimizer.zero_grad()
         their_loss.backward()

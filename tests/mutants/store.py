@@ -200,8 +200,9 @@ LEDGERS: Final = (
     Mutant(
         "a control is not written down",
         "service/ledger/journaled_store.py",
-        '            ledger.append(_control(verb, seen, op))\n            reach("api.pre_control")',
-        '            reach("api.pre_control")',
+        "            ledger.append(_control(verb, seen, op))\n"
+        '            failpoint("api.pre_control")',
+        '            failpoint("api.pre_control")',
         (AHEAD + "a_control_is_on_the_disk_before_redis_knows",),
     ),
     Mutant(

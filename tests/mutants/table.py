@@ -188,8 +188,8 @@ FILES: Final = (
     Mutant(
         "the name of a checkpoint is not synced",
         "trainer/checkpoint/format.py",
-        '        reach("checkpoint.post_rename")\n        sync_folder(folder)\n',
-        '        reach("checkpoint.post_rename")\n',
+        '        failpoint("checkpoint.post_rename")\n        sync_folder(folder)\n',
+        '        failpoint("checkpoint.post_rename")\n',
         (CHECKPOINTS + "files_are_on_the_disk_before_the_name_is",),
     ),
     Mutant(

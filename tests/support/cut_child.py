@@ -8,8 +8,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from trainer.engine.outcome import run_to_end
-from trainer.engine.train import Machine, Places, train
+from trainer.engine.outcome import run_and_record_outcome
+from trainer.engine.train import DeviceConfig, RunPaths, train
 from trainer.spec.job import JobSpec
 from trainer.util.failpoints import SETTING
 from worker.process import child_main
@@ -28,15 +28,15 @@ def run(orders: dict[str, Any], events: int, control: int) -> None:
     os.environ[SETTING] = orders["failpoints"]
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     out, stop, emit = Path(orders["out"]), listen(control), Emitter(events)
-    places = Places(
+    paths = RunPaths(
         out=out,
         pack=Path(orders["pack"]),
         checkpoints=tuple(map(Path, orders["checkpoints"])),
     )
     spec = JobSpec.model_validate_json(json.dumps(orders["spec"]))
-    machine = Machine(device="cpu", threads=1, loader_threads=orders["loader_threads"])
-    run_to_end(
-        lambda: train(spec, places, machine=machine, emit=emit, should_stop=stop.is_set),
+    machine = DeviceConfig(device="cpu", threads=1, loader_threads=orders["loader_threads"])
+    run_and_record_outcome(
+        lambda: train(spec, paths, machine=machine, emit=emit, should_stop=stop.is_set),
         out=out,
         emit=emit,
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.checkpoint.format import STATE
-from trainer.engine.signal_log import OF_THE_MOMENT, read_history
+from trainer.engine.signal_log import NONDETERMINISTIC_SIGNALS, read_history
 from trainer.schema.events import Event
 from trainer.util.atomic_files import MANIFEST
 from worker.process.event_pipe import EventLines
@@ -187,5 +187,7 @@ class End:
 def end(out: Path) -> End:
     """Read the results that a run has left in its folder."""
     lines = read_history(out / "metrics.jsonl", until_step=STEPS)
-    signals = [{key: v for key, v in line.items() if key not in OF_THE_MOMENT} for line in lines]
+    signals = [
+        {key: v for key, v in line.items() if key not in NONDETERMINISTIC_SIGNALS} for line in lines
+    ]
     return End(sums(out / "artifacts"), max(states(out).items())[1], signals)

@@ -5,16 +5,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from trainer.engine.step import EagerStepping
+from trainer.engine.step import EagerStep
 from trainer.methods.moco.method import MoCo
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.modalities.image.encoders.small_convnet import MeanPool
 from trainer.nn.split_batchnorm import SplitBatchNorm2d
 from trainer.nn.views import Batch, Pixels
 from trainer.optim.optimizer import make_optimizer
-from trainer.optim.schedule import Horizon, lr_at
+from trainer.optim.schedule import TrainingLength, lr_at
 from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec
-from trainer.rng.philox import shuffled
+from trainer.rng.philox import permuted_rows
 from trainer.rng.seeds import derived_seed
 
 SEED = 3
@@ -59,17 +59,17 @@ class Learner:
         self.optim, self.schedule = optim, schedule or CosineSpec()
         self.method = MoCo(spec, TwoLayers(splits), seed=SEED, bf16=False).double()
         optimizer = make_optimizer(optim, self.method.trainable_parameters().values())
-        self._stepping = EagerStepping(self.method, optimizer)
+        self._stepping = EagerStep(self.method, optimizer)
 
     def step(
-        self, first: Tensor, second: Tensor, rows: Tensor, *, step: int, horizon: Horizon
+        self, first: Tensor, second: Tensor, rows: Tensor, *, step: int, length: TrainingLength
     ) -> Step:
         """Take optimizer step `step`, counted from 0, of dataset rows [B]."""
         batch = Batch((Pixels(first), Pixels(second)), rows, identities=rows)
         outcome = self._stepping.gradient(batch, step=step)
         gradients = [p.grad.clone() for p in self.query.parameters() if p.grad is not None]
         peak = self.optim.lr or 0.0
-        lr = lr_at(step, spec=self.schedule, peak=peak, horizon=horizon)
+        lr = lr_at(step, spec=self.schedule, peak=peak, length=length)
         self._stepping.update(outcome, lr=lr)
         return Step(outcome.loss, outcome.queries, outcome.keys, gradients)
 
@@ -97,4 +97,4 @@ class Learner:
 def key_order(rows: int, *, half: int, step: int) -> Tensor:
     """Return the order in which the key tower sees a batch, int64 [rows]: an input of a step."""
     seed = derived_seed(SEED, f"key order {half}")
-    return shuffled(torch.arange(rows), total=rows, seed=seed, epoch=step)
+    return permuted_rows(torch.arange(rows), total=rows, seed=seed, epoch=step)

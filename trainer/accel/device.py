@@ -15,7 +15,7 @@ from trainer.schema.errors import SpecError
 
 
 @dataclass(frozen=True, slots=True)
-class Machine:
+class DeviceConfig:
     """Device and settings of a training."""
 
     device: str = "auto"
@@ -31,7 +31,7 @@ class Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DeviceContext:
     """A machine with its open questions answered."""
 
     device: torch.device
@@ -62,7 +62,7 @@ class Place:
 
 
 @contextmanager
-def prepared(machine: Machine, *, precision: Precision) -> Iterator[Place]:
+def deterministic_device(machine: DeviceConfig, *, precision: Precision) -> Iterator[DeviceContext]:
     """Make the device ready and deterministic; put the process's settings back afterwards.
 
     Raises SpecError if this machine has no such device.
@@ -80,7 +80,7 @@ def prepared(machine: Machine, *, precision: Precision) -> Iterator[Place]:
     # Nothing here reads memory that it did not write; filling it first only costs time.
     filler.fill_uninitialized_memory = False
     try:
-        yield Place(device=device, bf16=_is_bf16(precision, device))
+        yield DeviceContext(device=device, bf16=_is_bf16(precision, device))
     finally:
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = benchmark

@@ -81,6 +81,7 @@ def augment(
 
     `parameters` are boxes [B, 4], flips [B], orders and factors of the jitter [B, 4], flags [B, 3]
     (gray before it, gray after it, solarize) and sigmas of the blur in px [B]. The form in torch is
-    `trainer.modalities.image.augment.augment.Views`, which works on whole batches on any device.
+    `trainer.modalities.image.augment.augment.ImageAugmenter`, which works on whole batches on any
+    device.
     """
     return rows.augment(images, parameters, form=form, pool=accelerator.pool)

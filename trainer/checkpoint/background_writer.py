@@ -8,7 +8,7 @@ from types import TracebackType
 log = logging.getLogger(__name__)
 
 
-class WriteBehind:
+class BackgroundWriter:
     """At most one piece of work at a time, in a thread of its own.
 
     What it raises is kept, and raised in the thread that asks next. Left by an error, it waits
@@ -22,7 +22,7 @@ class WriteBehind:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
-    def __enter__(self) -> "WriteBehind":
+    def __enter__(self) -> "BackgroundWriter":
         return self
 
     def __exit__(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainer.accel.device import Place
+from trainer.accel.device import DeviceContext
 from trainer.modalities.image.jpeg_rows import decoder
 from trainer.schema.events import DatasetFacts
 from trainer.spec.added_fields import at_old_meaning
@@ -34,7 +34,7 @@ OPERATIONAL = frozenset(
 
 
 def fingerprint(
-    spec: JobSpec, *, place: Place, facts: DatasetFacts, test_facts: DatasetFacts | None
+    spec: JobSpec, *, place: DeviceContext, facts: DatasetFacts, test_facts: DatasetFacts | None
 ) -> dict[str, str]:
     """Name of a cause -> its value. `spec` is resolved. Equal fingerprints: equal bits."""
     return {

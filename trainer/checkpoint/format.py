@@ -30,7 +30,7 @@ from trainer.util.atomic_files import (
     sync_folder,
     write_blocks,
 )
-from trainer.util.failpoints import reach
+from trainer.util.failpoints import failpoint
 
 STATE, META = "state.safetensors", "meta.json"
 AnyRecord = TypeVar("AnyRecord", bound=Record)
@@ -94,24 +94,24 @@ def save(folder: Path, state: Mapping[str, Tensor], meta: Meta, *, keep: int) ->
     temporary = folder / f"{meta.step:09d}.tmp"
     remove(temporary)
     with storage_errors(final, leftover=temporary):
-        reach("checkpoint.copied")
+        failpoint("checkpoint.copied")
         make_folder(folder)
         temporary.mkdir()
         files = (
-            write_blocks(temporary / STATE, _watched(_halved(state))),
-            write_blocks(temporary / META, _watched([_json(meta)])),
+            write_blocks(temporary / STATE, _with_failpoint(_with_failpoint_halfway(state))),
+            write_blocks(temporary / META, _with_failpoint([_json(meta)])),
         )
-        reach("checkpoint.pre_manifest")
+        failpoint("checkpoint.pre_manifest")
         manifest = write_blocks(
-            temporary / MANIFEST, _watched([_json(Manifest(files=files).sealed())])
+            temporary / MANIFEST, _with_failpoint([_json(Manifest(files=files).sealed())])
         )
         sync_folder(temporary)
         remove(final)
-        reach("checkpoint.pre_rename")
+        failpoint("checkpoint.pre_rename")
         temporary.rename(final)
-        reach("checkpoint.post_rename")
+        failpoint("checkpoint.post_rename")
         sync_folder(folder)
-        reach("checkpoint.pre_prune")
+        failpoint("checkpoint.pre_prune")
     for old in list_checkpoints(folder)[keep:]:
         remove(old)
     size_bytes = sum(file.size_bytes for file in (*files, manifest))
@@ -187,7 +187,7 @@ def _manifest(path: Path) -> Manifest:
     return manifest
 
 
-def _halved(state: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
+def _with_failpoint_halfway(state: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
     """The blocks of the state, with a place to fail when half of its bytes are written."""
     half, done, passed = safetensors_writer.size_bytes(state) // 2, 0, False
     for block in safetensors_writer.blocks(state):
@@ -195,13 +195,13 @@ def _halved(state: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
         done += len(block)
         if done >= half and not passed:
             passed = True
-            reach("checkpoint.mid_write")
+            failpoint("checkpoint.mid_write")
 
 
-def _watched(blocks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+def _with_failpoint(blocks: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
     """The blocks of a file, with a place to fail when all are written and none is synced."""
     yield from blocks
-    reach("checkpoint.pre_fsync")
+    failpoint("checkpoint.pre_fsync")
 
 
 def _json(record: Record) -> bytes:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainer.checkpoint import format as checkpoints
-from trainer.checkpoint.background_writer import WriteBehind
+from trainer.checkpoint.background_writer import BackgroundWriter
 from trainer.checkpoint.snapshot import Snapshot
 from trainer.checkpoint.state import check_finite
 from trainer.schema.events import Checkpointed, Event
@@ -40,7 +40,7 @@ def checkpoint_interval_s(*, every_s: float, cost_s: float, write_s: float) -> f
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Keeping:
+class CheckpointPolicy:
     """Policy: which checkpoints are kept, where, and how often they are written."""
 
     out: Path
@@ -52,16 +52,16 @@ class Keeping:
     keep: int
 
 
-class Keeper:
+class CheckpointManager:
     """The checkpoints of one attempt. Never are two written at once.
 
     A checkpoint by steps is a promise: it waits for the one that is being written. One by time is
-    put off until that is done. In a `with`, as WriteBehind.
+    put off until that is done. In a `with`, as BackgroundWriter.
     """
 
     def __init__(
         self,
-        keeping: Keeping,
+        policy: CheckpointPolicy,
         *,
         device: torch.device,
         began_step: int,
@@ -69,17 +69,17 @@ class Keeper:
         sync_history: Callable[[], None],
     ) -> None:
         """`began_step`: of the checkpoint that the run goes on from, which lies in `out` or not."""
-        self._keeping, self._sync_history = keeping, sync_history
+        self._keeping, self._sync_history = policy, sync_history
         self._shares_cores = device.type == "cpu"
         self._snapshot = Snapshot(device)
-        self._behind = WriteBehind("checkpoint")
+        self._behind = BackgroundWriter("checkpoint")
         self._began_step = began_step
         self.newest_step = began_step if is_own else -1
         """Step of the newest checkpoint in `out`, on the disk or being written; -1 without one."""
         self._copied_at_s = time.monotonic()
         self._blocked_s = self._cost_s = self._write_s = 0.0
 
-    def __enter__(self) -> "Keeper":
+    def __enter__(self) -> "CheckpointManager":
         return self
 
     def __exit__(
@@ -122,19 +122,19 @@ class Keeper:
     def _write(self, step: int, emit: Emit) -> None:
         """In the other thread."""
         began_s = time.thread_time()
-        state, keeping = self._snapshot.tensors(), self._keeping
+        state, policy = self._snapshot.tensors(), self._keeping
         check_finite(state, step=step)
         self._sync_history()
-        meta = checkpoints.Meta(step=step, fingerprint=keeping.fingerprint, differs=keeping.differs)
-        folder = keeping.out / "checkpoints"
-        saved = checkpoints.save(folder, state, meta, keep=keeping.keep)
+        meta = checkpoints.Meta(step=step, fingerprint=policy.fingerprint, differs=policy.differs)
+        folder = policy.out / "checkpoints"
+        saved = checkpoints.save(folder, state, meta, keep=policy.keep)
         self._write_s = time.monotonic() - self._copied_at_s
         # On a CPU the writing takes its seconds from the cores that train.
         self._cost_s = self._blocked_s + self._shares_cores * (time.thread_time() - began_s)
         emit(
             Checkpointed(
                 step=step,
-                path=saved.path.relative_to(keeping.out).as_posix(),
+                path=saved.path.relative_to(policy.out).as_posix(),
                 manifest_sha256=saved.manifest_sha256,
                 size_bytes=saved.size_bytes,
             )

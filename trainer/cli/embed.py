@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.accel.device import Machine
+from trainer.accel.device import DeviceConfig
 from trainer.data.readers.items import BadFile
 from trainer.inference.embed import Embedded, embed
 from trainer.schema.errors import TrainerError
@@ -27,7 +27,7 @@ def run(words: Sequence[str], *, data: Say, talk: Say) -> int:
     parser.add_argument("--threads", type=int, help="threads of a CPU")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object")
     args = parser.parse_args(words)
-    machine = Machine(device=args.device, threads=args.threads)
+    machine = DeviceConfig(device=args.device, threads=args.threads)
     try:
         done = embed(args.encoder, args.images, out=args.out, machine=machine, tell=talk)
     except TrainerError as error:

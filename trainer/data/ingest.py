@@ -200,7 +200,7 @@ def _write_rows(
         may_go_on()
         kept = []
         for result in chunk:
-            bad = result if isinstance(result, BadFile) else _twin(result, seen)
+            bad = result if isinstance(result, BadFile) else _duplicate_of(result, seen)
             if bad is not None:
                 writer.report(bad)
                 reasons[bad.reason] += 1
@@ -214,7 +214,7 @@ def _write_rows(
     return reasons
 
 
-def _twin(row: Row, seen: dict[bytes, str]) -> BadFile | None:
+def _duplicate_of(row: Row, seen: dict[bytes, str]) -> BadFile | None:
     """The report of a row whose pixels were there before; else remembers them."""
     first = seen.setdefault(row.digest, row.item.name)
     if first is row.item.name:

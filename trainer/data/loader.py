@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.data.pack.format import Pack
-from trainer.modalities.image.batch import Canvas
+from trainer.modalities.image.batch import PaddedImages
 from trainer.modalities.image.values import bounds_of
 from trainer.schema.events import ValueMapping
-from trainer.timing.phase_timer import Clock
+from trainer.timing.phase_timer import NullTimer
 
 RESIDENT_BYTES_CPU = 2 * 1024**3
 RESIDENT_SHARE_GPU = 0.2
@@ -25,10 +25,10 @@ GATHER_THREADS = 4
 """As many as keep up with a GPU on the memory map of a local disk."""
 
 Gathered = tuple[Tensor, Tensor]
-"""[B, H, W, C] as in `Canvas`, and int64 [B, 2], in host memory."""
+"""[B, H, W, C] as in `PaddedImages`, and int64 [B, 2], in host memory."""
 
 
-class RowSource:
+class PackLoader:
     """Gives canvases of rows. Call `close`, or use it in a `with`, to end its threads."""
 
     def __init__(
@@ -47,10 +47,10 @@ class RowSource:
         self._bounds = bounds_of(pack.facts, seen)
         self.threads = threads
         self.device = device
-        self.clock = Clock()
+        self.clock = NullTimer()
         """Clock of the run that trains on it."""
         self._resident = _resident(pack, device)
-        self._ahead: tuple[Tensor, Future[Gathered]] | None = None
+        self._prefetched: tuple[Tensor, Future[Gathered]] | None = None
         # One thread leads, the others copy: a leader in the same pool could wait for itself.
         self._leader = ThreadPoolExecutor(1, thread_name_prefix="gather-lead")
         self._copiers = ThreadPoolExecutor(max(1, threads), thread_name_prefix="gather")
@@ -60,7 +60,7 @@ class RowSource:
         """True if all rows are on the device, so that none is ever gathered."""
         return self._resident is not None
 
-    def canvas(self, rows: Tensor) -> Canvas:
+    def canvas(self, rows: Tensor) -> PaddedImages:
         """The rows of an int64 tensor [B], on the device. What was prefetched is waited for."""
         if self._resident is not None:
             return self._from_resident(rows)
@@ -68,7 +68,7 @@ class RowSource:
             gathered = self._gathered(rows)
         return self._moved(*gathered)
 
-    def whole(self, rows: Tensor) -> Canvas:
+    def whole(self, rows: Tensor) -> PaddedImages:
         """Return the rows with the sizes of their files, as `Views.plain` takes them."""
         canvas, sent = self.canvas(rows), self.pack.sent(_as_numpy(rows))
         if sent is None:
@@ -80,20 +80,20 @@ class RowSource:
         if self._resident is None and self.threads:
             host_rows = rows.cpu()
             gathered = self._leader.submit(self._gather, _as_numpy(host_rows))
-            self._ahead = (host_rows, gathered)
+            self._prefetched = (host_rows, gathered)
 
     def close(self) -> None:
         """End the threads. The source can still be read if the pack is resident."""
         self._leader.shutdown(cancel_futures=True)
         self._copiers.shutdown(cancel_futures=True)
 
-    def __enter__(self) -> "RowSource":
+    def __enter__(self) -> "PackLoader":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _from_resident(self, rows: Tensor) -> Canvas:
+    def _from_resident(self, rows: Tensor) -> PaddedImages:
         assert self._resident is not None
         with self.clock.phase("copy"):
             rows = rows.to(self.device, non_blocking=True)
@@ -101,11 +101,11 @@ class RowSource:
             pixels = self._resident.index_select(0, rows).permute(0, 3, 1, 2)
         height, width = self._resident.shape[1:3]
         sizes = torch.full_like(rows, height), torch.full_like(rows, width)
-        return Canvas(pixels, *sizes, self._bounds)
+        return PaddedImages(pixels, *sizes, self._bounds)
 
     def _gathered(self, rows: Tensor) -> Gathered:
         """Return the prefetched rows if they are these, else gather them."""
-        ahead, self._ahead = self._ahead, None
+        ahead, self._prefetched = self._prefetched, None
         if ahead is not None and torch.equal(ahead[0], rows.cpu()):
             return ahead[1].result()
         return self._gather(_as_numpy(rows))
@@ -133,11 +133,11 @@ class RowSource:
         for copy in copies:
             copy.result()
 
-    def _moved(self, pixels: Tensor, sizes: Tensor) -> Canvas:
+    def _moved(self, pixels: Tensor, sizes: Tensor) -> PaddedImages:
         with self.clock.phase("copy"):
             pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
             heights, widths = sizes.to(self.device, non_blocking=True).unbind(1)
-        return Canvas(pixels, heights, widths, self._bounds)
+        return PaddedImages(pixels, heights, widths, self._bounds)
 
 
 def _as_numpy(rows: Tensor) -> NDArray[np.int64]:
@@ -147,7 +147,7 @@ def _as_numpy(rows: Tensor) -> NDArray[np.int64]:
 
 def _resident(pack: Pack, device: torch.device) -> Tensor | None:
     """All rows on the device, [rows, height, width, C], if they have one size and fit."""
-    if not pack.is_grid or len(pack.stored) > _resident_bytes_max(device):
+    if not pack.is_uniform or len(pack.stored) > _resident_bytes_max(device):
         return None
     # On a CPU this maps the file instead of reading it, so the rows cost no private memory.
     flat = torch.from_file(

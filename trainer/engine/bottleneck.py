@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from trainer.methods.registry import part_of
 from trainer.schema.events import DatasetFacts, Phase
 from trainer.spec.job import JobSpec
-from trainer.timing.phase_totals import OCCASIONS, Times
+from trainer.timing.phase_totals import BETWEEN_STEPS, Times
 
 GPU_BATCH_ROWS = 256
 """Smaller batches leave a GPU waiting for its host."""
@@ -67,7 +67,7 @@ def diagnose(case: Case) -> Diagnosis:
 
 
 def _sentence(rule: Rule, case: Case) -> str:
-    of = "the time" if OCCASIONS.issuperset(rule.phases) else "each step"
+    of = "the time" if BETWEEN_STEPS.issuperset(rule.phases) else "each step"
     share = _percent(case.times.share(*rule.phases))
     parts = f" ({_parts(rule, case)})" if len(rule.phases) > 1 else ""
     return f"{rule.what} {share} of {of}{parts}: {rule.advice(case)}."

@@ -9,33 +9,33 @@ from pathlib import Path
 
 import torch
 
-from trainer.accel.device import Machine, Place, prepared
+from trainer.accel.device import DeviceConfig, DeviceContext, deterministic_device
 from trainer.accel.graphs import recorder_for
 from trainer.accel.ops import Accelerator
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.fingerprint import differing, fingerprint
-from trainer.checkpoint.manager import Keeper, Keeping
+from trainer.checkpoint.manager import CheckpointManager, CheckpointPolicy
 from trainer.checkpoint.state import restore
-from trainer.data.loader import RowSource
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
-from trainer.engine.batch_stream import Batches
+from trainer.engine.batch_stream import BatchStream
 from trainer.engine.bottleneck import Case
-from trainer.engine.divergence import LossWatch
-from trainer.engine.graphed_step import CapturedStepping
+from trainer.engine.divergence import DivergenceGuard
+from trainer.engine.graphed_step import GraphedStep
 from trainer.engine.profiler import Profiler
 from trainer.engine.run import Progress, Run
-from trainer.engine.signal_log import History, Line, read_history
-from trainer.engine.step import EagerStepping, Stepping
-from trainer.engine.view_maker import CapturedLook, EagerLook, Look
+from trainer.engine.signal_log import Line, SignalLog, read_history
+from trainer.engine.step import EagerStep, StepExecutor
+from trainer.engine.view_maker import EagerViews, GraphedViews, ViewMaker
 from trainer.evaluators.runner import plan_evaluation
 from trainer.methods.base import Method, load_method
-from trainer.modalities.image.augment.augment import Views
-from trainer.modalities.image.augment.compiled import pays
+from trainer.modalities.image.augment.augment import ImageAugmenter
+from trainer.modalities.image.augment.compiled import is_worth_compiling
 from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.modalities.image.values import PLAIN, bounds_of, open_seen
 from trainer.optim.optimizer import make_optimizer
-from trainer.optim.schedule import Horizon
+from trainer.optim.schedule import TrainingLength
 from trainer.schema.events import DatasetFacts, ValueMapping
 from trainer.spec.dataset_match import check_alike
 from trainer.spec.defaults import RGB, resolve, trained_on
@@ -43,11 +43,11 @@ from trainer.spec.job import JobSpec
 from trainer.spec.rules import steps_per_epoch
 from trainer.timing.phase_timer import clock_for
 from trainer.timing.phase_totals import Times
-from trainer.util.failpoints import reach
+from trainer.util.failpoints import failpoint
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class RunPaths:
     """Folders of a run."""
 
     out: Path
@@ -59,18 +59,18 @@ class Places:
 
 
 @contextmanager
-def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run]:
+def build_run(spec: JobSpec, paths: RunPaths, *, machine: DeviceConfig) -> Iterator[Run]:
     """The run of a spec, resolved and resumed; its files and threads end with the block.
 
     Raises SpecError, DataError, CheckpointError or StorageError.
     """
     with ExitStack() as stack:
-        place = stack.enter_context(prepared(machine, precision=spec.precision))
-        pack = open_seen(places.pack, spec.views.window)
+        place = stack.enter_context(deterministic_device(machine, precision=spec.precision))
+        pack = open_seen(paths.pack, spec.views.window)
         resolved = resolve(spec, pack.facts)
         spec = resolved.spec
         source = stack.enter_context(_source(pack, place, machine))
-        test_source = _test_source(places, pack.facts, place, machine, stack)
+        test_source = _test_source(paths, pack.facts, place, machine, stack)
         accelerator = _accelerator(spec, pack.facts, place)
         method = _method(spec, accelerator, place)
         profiler = _profiler(spec, pack.facts, place)
@@ -82,14 +82,14 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
             facts=pack.facts,
             test_facts=test_source.pack.facts if test_source else None,
         )
-        progress, before = _resumed(places, method, optimizer, causes)
-        history = History(places.out / "metrics.jsonl", before=before)
+        progress, before = _resumed(paths, method, optimizer, causes)
+        history = SignalLog(paths.out / "metrics.jsonl", before=before)
         stack.callback(history.close)
         views = _views(spec, pack.facts, place, accelerator)
-        batches = _batches(spec, source, EagerLook(views, spec.seed), place, machine)
-        keeper = Keeper(
-            Keeping(
-                out=places.out,
+        batches = _batches(spec, source, EagerViews(views, spec.seed), place, machine)
+        checkpoint_manager = CheckpointManager(
+            CheckpointPolicy(
+                out=paths.out,
                 fingerprint=causes,
                 differs=progress.differs,
                 every_s=spec.checkpoint_every_s,
@@ -103,42 +103,44 @@ def open_run(spec: JobSpec, places: Places, *, machine: Machine) -> Iterator[Run
         )
         yield Run(
             resolved=resolved,
-            out=places.out,
+            out=paths.out,
             place=place,
             method=method,
             optimizer=optimizer,
-            stepping=_stepping(spec, EagerStepping(method, optimizer), place, machine),
+            step_executor=_step_executor(spec, EagerStep(method, optimizer), place, machine),
             batches=batches,
             source=source,
             views=views,
             evaluation=plan_evaluation(spec, source, test_source, views=views),
             history=history,
             progress=progress,
-            losses=LossWatch(place.device),
-            keeper=stack.enter_context(keeper),
+            losses=DivergenceGuard(place.device),
+            checkpoint_manager=stack.enter_context(checkpoint_manager),
             profiler=profiler,
         )
 
 
-def make_views(spec: JobSpec, facts: DatasetFacts, place: Place) -> Views:
+def make_views(spec: JobSpec, facts: DatasetFacts, place: DeviceContext) -> ImageAugmenter:
     """Return the views of a resolved spec, normalized as it says."""
     return _views(spec, facts, place, _accelerator(spec, facts, place))
 
 
 def _views(
-    spec: JobSpec, facts: DatasetFacts, place: Place, accelerator: Accelerator | None
-) -> Views:
+    spec: JobSpec, facts: DatasetFacts, place: DeviceContext, accelerator: Accelerator | None
+) -> ImageAugmenter:
     mean, std = normalization(spec.views, facts)
-    return Views(spec.views, mean=mean, std=std, device=place.device, accelerator=accelerator)
+    return ImageAugmenter(
+        spec.views, mean=mean, std=std, device=place.device, accelerator=accelerator
+    )
 
 
-def _accelerator(spec: JobSpec, facts: DatasetFacts, place: Place) -> Accelerator | None:
+def _accelerator(spec: JobSpec, facts: DatasetFacts, place: DeviceContext) -> Accelerator | None:
     """For compiled code, where it pays; it knows 8 bits of red, green and blue only."""
     is_plain = facts.dtype == "uint8" and bounds_of(facts) == (0.0, 255.0)
     worth = (
         is_plain
         and facts.channels == RGB
-        and pays(
+        and is_worth_compiling(
             rows=trained_on(spec, facts).rows,
             epochs=spec.epochs or 0,
             side_px=spec.views.side_px or 0,
@@ -151,7 +153,7 @@ def _accelerator(spec: JobSpec, facts: DatasetFacts, place: Place) -> Accelerato
     return Accelerator(torch.get_num_threads())
 
 
-def _profiler(spec: JobSpec, facts: DatasetFacts, place: Place) -> Profiler:
+def _profiler(spec: JobSpec, facts: DatasetFacts, place: DeviceContext) -> Profiler:
     """Build the profiler of a resolved spec, for a prepared device."""
 
     def case(times: Times) -> Case:
@@ -167,60 +169,74 @@ def _profiler(spec: JobSpec, facts: DatasetFacts, place: Place) -> Profiler:
     return Profiler(clock_for(place.device, profile=spec.profile), case)
 
 
-def _stepping(spec: JobSpec, eager: EagerStepping, place: Place, machine: Machine) -> Stepping:
+def _step_executor(
+    spec: JobSpec, eager: EagerStep, place: DeviceContext, machine: DeviceConfig
+) -> StepExecutor:
     if not _is_captured(spec, place, machine):
         return eager
-    return CapturedStepping(eager, recorder_for(place.device), batch_rows=spec.batch_rows or 0)
+    return GraphedStep(eager, recorder_for(place.device), batch_rows=spec.batch_rows or 0)
 
 
-def _look(spec: JobSpec, eager: EagerLook, place: Place, machine: Machine) -> Look:
+def _view_maker(
+    spec: JobSpec, eager: EagerViews, place: DeviceContext, machine: DeviceConfig
+) -> ViewMaker:
     if not _is_captured(spec, place, machine):
         return eager
-    return CapturedLook(eager, recorder_for(place.device), batch_rows=spec.batch_rows or 0)
+    return GraphedViews(eager, recorder_for(place.device), batch_rows=spec.batch_rows or 0)
 
 
 def _batches(
-    spec: JobSpec, source: RowSource, eager: EagerLook, place: Place, machine: Machine
-) -> Batches:
+    spec: JobSpec,
+    source: PackLoader,
+    eager: EagerViews,
+    place: DeviceContext,
+    machine: DeviceConfig,
+) -> BatchStream:
     facts = source.pack.facts
     trained = trained_on(spec, facts)
-    horizon = Horizon(spec.epochs or 0, steps_per_epoch(spec, trained.rows))
+    length = TrainingLength(spec.epochs or 0, steps_per_epoch(spec, trained.rows))
     rows = None if trained is facts else torch.from_numpy(source.pack.rows_of("train"))
-    look = _look(spec, eager, place, machine)
-    return Batches(spec=spec, horizon=horizon, source=source, look=look, train_rows=rows)
+    make_views = _view_maker(spec, eager, place, machine)
+    return BatchStream(
+        spec=spec, length=length, source=source, make_views=make_views, train_rows=rows
+    )
 
 
-def _is_captured(spec: JobSpec, place: Place, machine: Machine) -> bool:
+def _is_captured(spec: JobSpec, place: DeviceContext, machine: DeviceConfig) -> bool:
     """On a GPU, unless phases are to be measured."""
     return place.device.type == "cuda" and machine.graphs and not spec.profile
 
 
 def _source(
-    pack: Pack, place: Place, machine: Machine, *, seen: ValueMapping | None = None
-) -> RowSource:
+    pack: Pack, place: DeviceContext, machine: DeviceConfig, *, seen: ValueMapping | None = None
+) -> PackLoader:
     threads = machine.loader_threads
     if pack.facts.stored_as == "jpeg" and place.device.type == "cuda":
         threads = max(threads, len(os.sched_getaffinity(0)))  # the host has nothing else to do
-    return RowSource(pack, device=place.device, threads=threads, seen=seen)
+    return PackLoader(pack, device=place.device, threads=threads, seen=seen)
 
 
 def _test_source(
-    places: Places, facts: DatasetFacts, place: Place, machine: Machine, stack: ExitStack
-) -> RowSource | None:
+    paths: RunPaths,
+    facts: DatasetFacts,
+    place: DeviceContext,
+    machine: DeviceConfig,
+    stack: ExitStack,
+) -> PackLoader | None:
     """The test dataset, its values seen as those of the dataset are."""
-    if places.test_pack is None:
+    if paths.test_pack is None:
         return None
-    pack = Pack.open(places.test_pack)
+    pack = Pack.open(paths.test_pack)
     check_alike(facts, pack.facts)
     return stack.enter_context(_source(pack, place, machine, seen=facts.values or PLAIN))
 
 
-def _method(spec: JobSpec, accelerator: Accelerator | None, place: Place) -> Method:
+def _method(spec: JobSpec, accelerator: Accelerator | None, place: DeviceContext) -> Method:
     method = load_method(spec, partial(encoder_for, spec, accelerator), bf16=place.bf16)
     return _placed(method, place)
 
 
-def _placed(method: Method, place: Place) -> Method:
+def _placed(method: Method, place: DeviceContext) -> Method:
     """On the device. channels_last only with bf16: in fp32 it halves a CPU's speed."""
     if not place.bf16:
         return method.to(place.device)
@@ -229,15 +245,15 @@ def _placed(method: Method, place: Place) -> Method:
 
 
 def _resumed(
-    places: Places, method: Method, optimizer: torch.optim.Optimizer, causes: dict[str, str]
+    paths: RunPaths, method: Method, optimizer: torch.optim.Optimizer, causes: dict[str, str]
 ) -> tuple[Progress, list[Line]]:
     """Restore the newest intact checkpoint, if there is one, and its history."""
-    own = places.out / "checkpoints"
+    own = paths.out / "checkpoints"
     checkpoints.clean(own)
-    loaded = checkpoints.load_newest([own, *places.checkpoints])
+    loaded = checkpoints.load_newest([own, *paths.checkpoints])
     if loaded is None:
         return Progress(), []
-    reach("checkpoint.loaded")
+    failpoint("checkpoint.loaded")
     restore(loaded.state, method, optimizer)
     meta = loaded.meta
     progress = Progress(

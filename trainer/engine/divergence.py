@@ -6,7 +6,7 @@ from torch import Tensor
 from trainer.schema.errors import DivergedError
 
 
-class LossWatch:
+class DivergenceGuard:
     """Remembers the first loss that was not finite, on the device, until somebody asks."""
 
     def __init__(self, device: torch.device) -> None:

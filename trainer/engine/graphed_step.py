@@ -18,7 +18,7 @@ from trainer.accel.graphs import (
     capture,
     fallback_reason,
 )
-from trainer.engine.step import EagerStepping
+from trainer.engine.step import EagerStep
 from trainer.methods.base import StepOutput
 from trainer.nn.views import Batch, rebuilt, tensors_of
 from trainer.optim.optimizer import set_lr
@@ -28,25 +28,25 @@ from trainer.optim.optimizer import set_lr
 class _CapturedStep:
     gradient: CapturedCall[StepOutput]
     gradients: tuple[Tensor | None, ...]
-    move: Replay
+    apply_update: Replay
 
 
-class CapturedStepping:
+class GraphedStep:
     """Records the first step of a whole batch after the warm-up, and replays it from then on."""
 
-    def __init__(self, eager: EagerStepping, recorder: GraphRecorder, *, batch_rows: int) -> None:
+    def __init__(self, eager: EagerStep, recorder: GraphRecorder, *, batch_rows: int) -> None:
         """Batches that are not of `batch_rows` are left to `eager`."""
         self._eager, self._recorder, self._batch_rows = eager, recorder, batch_rows
         self._parameters: list[nn.Parameter] = list(eager.method.trainable_parameters().values())
         self._whole_batches = 0
         self._captured: _CapturedStep | None = None
-        self.trouble: str | None = None
+        self.fallback_reason: str | None = None
         """Why the step could not be captured, in the words of torch."""
 
     def gradient(self, batch: Batch, *, step: int) -> StepOutput:
         """Run forward and backward."""
         random_inputs = self._eager.random_inputs(batch, step=step)
-        if len(batch.rows) == self._batch_rows and self.trouble is None:
+        if len(batch.rows) == self._batch_rows and self.fallback_reason is None:
             self._whole_batches += 1
             if self._whole_batches == WARM_UP_CALLS + 1:
                 self._captured = self._capture(batch, random_inputs)
@@ -59,10 +59,10 @@ class CapturedStepping:
         """Run the optimizer, and what follows in the method."""
         set_lr(self._eager.optimizer, lr)
         if self._captured is not None and output is self._captured.gradient.result:
-            self._captured.move()
+            self._captured.apply_update()
             return
         with self._recorder.aside():
-            self._eager.move(output)
+            self._eager.apply_update(output)
 
     def _replayed(self, step: _CapturedStep, inputs: tuple[Tensor, ...]) -> StepOutput:
         output = step.gradient(*inputs)
@@ -80,8 +80,8 @@ class CapturedStepping:
         try:
             gradient = capture(self._recorder, gradient_of, random_inputs, *tensors_of(batch))
             gradients = tuple(parameter.grad for parameter in self._parameters)
-            _, move = self._recorder.recorded(lambda: eager.move(gradient.result))
+            _, apply_update = self._recorder.recorded(lambda: eager.apply_update(gradient.result))
         except RuntimeError as error:
-            self.trouble = fallback_reason(error)
+            self.fallback_reason = fallback_reason(error)
             return None
-        return _CapturedStep(gradient, gradients, move)
+        return _CapturedStep(gradient, gradients, apply_update)

@@ -11,7 +11,7 @@ import torch
 from trainer.schema.errors import OutOfMemory, StorageError, TrainerError
 from trainer.schema.events import Ended, Event
 from trainer.util.atomic_files import FULL_DISK, replace_file
-from trainer.util.failpoints import reach
+from trainer.util.failpoints import failpoint
 
 RESULT = "result.json"
 INTERNAL_HINT = "See the job's log for the trace, and report it together with the spec."
@@ -21,7 +21,9 @@ CPU_MEMORY_WORDS = "not enough memory"
 log = logging.getLogger(__name__)
 
 
-def run_to_end(work: Callable[[], Ended], *, out: Path, emit: Callable[[Event], None]) -> Ended:
+def run_and_record_outcome(
+    work: Callable[[], Ended], *, out: Path, emit: Callable[[Event], None]
+) -> Ended:
     """Do the work; write how it ended to `out/result.json` whole, and emit it.
 
     Traces go to the log only. An error that nobody foresaw ends with the code `internal`.
@@ -33,7 +35,7 @@ def run_to_end(work: Callable[[], Ended], *, out: Path, emit: Callable[[Event], 
         ended = failed(error)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        reach("result.pre_write")
+        failpoint("result.pre_write")
         data = json.dumps(ended.model_dump(mode="json"), indent=1) + "\n"
         replace_file(out / RESULT, data.encode())
     except (OSError, StorageError):

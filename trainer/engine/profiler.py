@@ -6,8 +6,8 @@ from typing import get_args
 
 from trainer.engine.bottleneck import Case, diagnose
 from trainer.schema.events import Phase, PhaseTime, Profiled
-from trainer.timing.phase_timer import Clock
-from trainer.timing.phase_totals import OCCASIONS, Times
+from trainer.timing.phase_timer import NullTimer
+from trainer.timing.phase_totals import BETWEEN_STEPS, Times
 
 EVERY_S = 5.0
 STEPS_MIN = 20
@@ -17,7 +17,7 @@ STEPS_MIN = 20
 class Profiler:
     """The clock of a run, and what is said of its times."""
 
-    def __init__(self, clock: Clock, case: Callable[[Times], Case]) -> None:
+    def __init__(self, clock: NullTimer, case: Callable[[Times], Case]) -> None:
         """`case` adds to the times what is known of the run."""
         self.clock, self._case = clock, case
         self.newest: Profiled | None = None
@@ -37,7 +37,7 @@ class Profiler:
 
     def tell_last(self, step: int) -> Profiled | None:
         """The profile of the whole attempt; None if not one step was measured."""
-        self.clock.lap(rows=0)
+        self.clock.end_step(rows=0)
         times = self.clock.times(wait=True)
         return None if times is None else self._told(times, step)
 
@@ -52,7 +52,7 @@ def profile_of(case: Case, *, step: int) -> Profiled:
     phases = []
     for name in get_args(Phase):
         if count := times.counts.get(name, 0):
-            turns = count if name in OCCASIONS else times.steps
+            turns = count if name in BETWEEN_STEPS else times.steps
             mean_s = times.phases_s[name] / turns
             phases.append(PhaseTime(name=name, mean_s=mean_s, share=times.share(name)))
     return Profiled(

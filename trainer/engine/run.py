@@ -8,29 +8,29 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from trainer.accel.device import Place
-from trainer.checkpoint.manager import Emit, Keeper
+from trainer.accel.device import DeviceContext
+from trainer.checkpoint.manager import CheckpointManager, Emit
 from trainer.checkpoint.state import collect
-from trainer.data.loader import RowSource
-from trainer.engine.batch_stream import Batches
-from trainer.engine.divergence import LossWatch
+from trainer.data.loader import PackLoader
+from trainer.engine.batch_stream import BatchStream
+from trainer.engine.divergence import DivergenceGuard
 from trainer.engine.profiler import Profiler
-from trainer.engine.signal_log import History
-from trainer.engine.step import Stepping
+from trainer.engine.signal_log import SignalLog
+from trainer.engine.step import StepExecutor
 from trainer.evaluators.runner import Evaluation
 from trainer.exports.export import Export, publish
 from trainer.losses.embedding_signals import gradient_norm
 from trainer.methods.base import Method, StepOutput
-from trainer.modalities.image.augment.augment import Views
-from trainer.optim.schedule import Horizon, lr_at
+from trainer.modalities.image.augment.augment import ImageAugmenter
+from trainer.optim.schedule import TrainingLength, lr_at
 from trainer.schema.errors import DivergedError
 from trainer.schema.events import Evaluated, Judged, Logged, Profiled, Published, Started, Stepped
 from trainer.schema.verdicts import Judgement, judge, of_code
 from trainer.spec.defaults import Resolved
 from trainer.spec.job import JobSpec
-from trainer.timing.phase_timer import Clock
+from trainer.timing.phase_timer import NullTimer
 from trainer.timing.stopwatch import Stopwatch
-from trainer.util.failpoints import reach
+from trainer.util.failpoints import failpoint
 
 
 @dataclass(slots=True)
@@ -47,22 +47,22 @@ class Progress:
 
 @dataclass(slots=True, kw_only=True)
 class Run:
-    """A resolved job on a device. `trainer.engine.build.open_run` makes one."""
+    """A resolved job on a device. `trainer.engine.build.build_run` makes one."""
 
     resolved: Resolved
     out: Path
-    place: Place
+    place: DeviceContext
     method: Method
     optimizer: torch.optim.Optimizer
-    stepping: Stepping
-    batches: Batches
-    source: RowSource
-    views: Views
+    step_executor: StepExecutor
+    batches: BatchStream
+    source: PackLoader
+    views: ImageAugmenter
     evaluation: Evaluation | None
-    history: History
+    history: SignalLog
     progress: Progress
-    losses: LossWatch
-    keeper: Keeper
+    losses: DivergenceGuard
+    checkpoint_manager: CheckpointManager
     profiler: Profiler
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     has_complained: bool = False
@@ -75,9 +75,9 @@ class Run:
         return self.resolved.spec
 
     @property
-    def horizon(self) -> Horizon:
+    def length(self) -> TrainingLength:
         """Length of the run."""
-        return self.batches.horizon
+        return self.batches.length
 
     @property
     def labelled_rows(self) -> int:
@@ -85,7 +85,7 @@ class Run:
         return int((np.asarray(self.source.pack.labels) >= 0).sum())
 
     @property
-    def clock(self) -> Clock:
+    def clock(self) -> NullTimer:
         """Measures the phases if the run is profiled, else nothing."""
         return self.profiler.clock
 
@@ -97,19 +97,19 @@ class Run:
     @property
     def epoch(self) -> float:
         """Passes over the dataset completed."""
-        return self.step / self.horizon.steps_per_epoch
+        return self.step / self.length.steps_per_epoch
 
     @property
     def is_done(self) -> bool:
         """True if the last step is done."""
-        return self.step >= self.horizon.steps
+        return self.step >= self.length.steps
 
     def started(self) -> Started:
         """The first event."""
         return Started(
             step=self.step,
-            steps_planned=self.horizon.steps,
-            steps_per_epoch=self.horizon.steps_per_epoch,
+            steps_planned=self.length.steps,
+            steps_per_epoch=self.length.steps_per_epoch,
             rows=self.source.pack.rows,
             device=self.place.name,
             precision=self.place.precision,
@@ -123,39 +123,41 @@ class Run:
         Returns its signals if they are due. Raises DivergedError.
         """
         with self.stopwatch.timing("data_s"):
-            batch = self.batches.of(self.step)
-        reach("train.step")
+            batch = self.batches.batch_at(self.step)
+        failpoint("train.step")
         with self.stopwatch.timing("step_s"):
             lr = self._lr()
-            output = self.stepping.gradient(batch, step=self.step)
-            reach("train.backward")
+            output = self.step_executor.gradient(batch, step=self.step)
+            failpoint("train.backward")
             self.losses.note(output.loss, step=self.step + 1)
             signals = self._signals(output, lr) if self._signals_are_due() else None
-            self.stepping.update(output, lr=lr)
-            reach("train.stepped")
+            self.step_executor.update(output, lr=lr)
+            failpoint("train.stepped")
         self.progress.step += 1
         self.stopwatch.count(len(batch.rows))
-        self.clock.lap(len(batch.rows))
+        self.clock.end_step(len(batch.rows))
         if signals is None:
             return None
         signals |= self.stopwatch.read() | {"memory_bytes": float(self.place.memory_bytes())}
         self.history.add(step=self.step, epoch=self.epoch, signals=signals)
         return Stepped(step=self.step, epoch=self.epoch, signals=signals)
 
-    def complaint(self) -> Logged | None:
+    def fallback_warning(self) -> Logged | None:
         """Warning about a slower fallback for steps. Said once."""
-        trouble = self.stepping.trouble or self.batches.look.trouble
-        if trouble is None or self.has_complained:
+        fallback_reason = (
+            self.step_executor.fallback_reason or self.batches.make_views.fallback_reason
+        )
+        if fallback_reason is None or self.has_complained:
             return None
         self.has_complained = True
-        message = f"Steps run without a CUDA graph, more slowly: {trouble}"
+        message = f"Steps run without a CUDA graph, more slowly: {fallback_reason}"
         return Logged(level="warning", message=message)
 
     def evaluation_is_due(self) -> bool:
         """Return whether baselines or the end of an epoch are still to be evaluated."""
         if self.evaluation is None:
             return False
-        every_steps = self.evaluation.spec.every_epochs * self.horizon.steps_per_epoch
+        every_steps = self.evaluation.spec.every_epochs * self.length.steps_per_epoch
         ends = self.is_done or self.step % every_steps == 0
         wanted = ends if self.step else bool(self.evaluation.spec.baselines)
         return wanted and not self.history.has_evaluation_at(self.step)
@@ -172,13 +174,13 @@ class Run:
         if signals is None:
             return None
         signals = {**signals, **self.history.baselines()}
-        reach("evaluation.done")
+        failpoint("evaluation.done")
         self.history.add(step=self.step, epoch=self.epoch, signals=signals)
         return Evaluated(step=self.step, epoch=self.epoch, signals=signals)
 
     def verdict(self, *, is_due: bool) -> Judged | None:
         """Return how the run is, if that is due or another verdict than before."""
-        found = judge(self.history.newest(), share=self.step / self.horizon.steps)
+        found = judge(self.history.newest(), share=self.step / self.length.steps)
         if not is_due and found.verdict.code == self.last_verdict:
             return None
         return self._judged(found)
@@ -204,22 +206,24 @@ class Run:
         `emit` is called from another thread. Raises DivergedError or StorageError, also those of
         the checkpoint before.
         """
-        self.keeper.check()
-        if self.keeper.is_due(self.step):
+        self.checkpoint_manager.check()
+        if self.checkpoint_manager.is_due(self.step):
             self._copy(emit)
 
     def save(self, emit: Emit) -> None:
         """Have a checkpoint of this step on the disk. Raises DivergedError, StorageError."""
         with self.clock.phase("checkpoint"):
-            if self.step != self.keeper.newest_step:
+            if self.step != self.checkpoint_manager.newest_step:
                 self._copy(emit)
             with self.stopwatch.timing("checkpoint_s"):
-                self.keeper.wait()
+                self.checkpoint_manager.wait()
 
     def _copy(self, emit: Emit) -> None:
         with self.stopwatch.timing("checkpoint_s"), self.clock.phase("checkpoint"):
             self.losses.check()
-            self.keeper.start(collect(self.method, self.optimizer), step=self.step, emit=emit)
+            self.checkpoint_manager.start(
+                collect(self.method, self.optimizer), step=self.step, emit=emit
+            )
 
     def profiled(self) -> Profiled | None:
         """Return the time profile, if profiling is on and it was not reported just now."""
@@ -249,13 +253,13 @@ class Run:
 
     def _lr(self) -> float:
         peak = self.spec.optim.lr or 0.0
-        return lr_at(self.step, spec=self.spec.schedule, peak=peak, horizon=self.horizon)
+        return lr_at(self.step, spec=self.spec.schedule, peak=peak, length=self.length)
 
     def _signals_are_due(self) -> bool:
         """Return whether the step is the first, an n-th or the last: known from the step alone."""
         done = self.step + 1
         every_steps = self.spec.signals_every_steps or 1
-        return done in {1, self.horizon.steps} or done % every_steps == 0
+        return done in {1, self.length.steps} or done % every_steps == 0
 
     def _signals(self, output: StepOutput, lr: float) -> dict[str, float]:
         with self.clock.phase("signals"):

@@ -11,12 +11,12 @@ from trainer.util.atomic_files import storage_errors, sync_folder
 Line = dict[str, float]
 
 # Signals that tell of the machine and the hour, not of the run.
-OF_THE_MOMENT = frozenset(
+NONDETERMINISTIC_SIGNALS = frozenset(
     {"rows_per_s", "data_s", "step_s", "eval_s", "checkpoint_s", "memory_bytes"}
 )
 
 
-class History:
+class SignalLog:
     """Signals so far, in memory and in a file that only grows."""
 
     def __init__(self, path: Path, *, before: list[Line]) -> None:
@@ -70,7 +70,7 @@ class History:
     def of_the_run(self) -> list[Line]:
         """Lines without what differs from one machine and hour to the next."""
         return [
-            {name: value for name, value in line.items() if name not in OF_THE_MOMENT}
+            {name: value for name, value in line.items() if name not in NONDETERMINISTIC_SIGNALS}
             for line in self.lines
         ]
 

@@ -10,11 +10,11 @@ from trainer.nn.views import Batch
 from trainer.optim.optimizer import set_lr
 
 
-class Stepping(Protocol):
+class StepExecutor(Protocol):
     """A way to have the device do a step."""
 
     @property
-    def trouble(self) -> str | None:
+    def fallback_reason(self) -> str | None:
         """Why it works otherwise than it was asked to; None if it does not."""
 
     def gradient(self, batch: Batch, *, step: int) -> StepOutput:
@@ -27,10 +27,10 @@ class Stepping(Protocol):
         """Run the optimizer, and what follows in the method."""
 
 
-class EagerStepping:
+class EagerStep:
     """Execution of one operation after the other, as Python comes to them."""
 
-    trouble: str | None = None
+    fallback_reason: str | None = None
 
     def __init__(self, method: Method, optimizer: torch.optim.Optimizer) -> None:
         self.method, self.optimizer = method, optimizer
@@ -42,7 +42,7 @@ class EagerStepping:
     def update(self, output: StepOutput, *, lr: float) -> None:
         """Run the optimizer, and what follows in the method."""
         set_lr(self.optimizer, lr)
-        self.move(output)
+        self.apply_update(output)
 
     def random_inputs(self, batch: Batch, *, step: int) -> Tensor:
         """Return what the method draws for a step, where the batch is."""
@@ -59,7 +59,7 @@ class EagerStepping:
             loss=output.loss.detach(), queries=output.queries.detach(), keys=output.keys.detach()
         )
 
-    def move(self, output: StepOutput) -> None:
+    def apply_update(self, output: StepOutput) -> None:
         """Do what `update` does after the rate is set."""
         with self.method.clock.phase("optimizer"):
             self.optimizer.step()

@@ -2,23 +2,23 @@
 
 from collections.abc import Callable
 
-from trainer.accel.device import Machine
+from trainer.accel.device import DeviceConfig
 from trainer.checkpoint.manager import Emit
-from trainer.engine.build import Places, open_run
+from trainer.engine.build import RunPaths, build_run
 from trainer.engine.run import Run
 from trainer.evaluators.runner import LABELLED_ROWS_MIN
 from trainer.schema.errors import DivergedError
 from trainer.schema.events import Ended, Event, Logged
 from trainer.spec.job import JobSpec
 
-__all__ = ["Emit", "Machine", "Places", "train"]
+__all__ = ["DeviceConfig", "Emit", "RunPaths", "train"]
 
 
 def train(
     spec: JobSpec,
-    places: Places,
+    paths: RunPaths,
     *,
-    machine: Machine,
+    machine: DeviceConfig,
     emit: Emit,
     should_stop: Callable[[], bool],
 ) -> Ended:
@@ -29,7 +29,7 @@ def train(
     is resolved. `emit` is called from two threads: Checkpointed comes from the one that writes.
     The caller emits the Ended that this returns. Raises TrainerError.
     """
-    with open_run(spec, places, machine=machine) as run:
+    with build_run(spec, paths, machine=machine) as run:
         emit(run.started())
         _explain(run, emit)
         try:
@@ -54,7 +54,7 @@ def _stepped_to_the_end(run: Run, emit: Emit, should_stop: Callable[[], bool]) -
             return Ended(outcome="succeeded", step=run.step)
         if _tell(emit, run.advance()):
             _tell(emit, run.verdict(is_due=False))
-        _tell(emit, run.complaint())
+        _tell(emit, run.fallback_warning())
         _tell(emit, run.profiled())
     run.save(emit)
     _tell(emit, run.profiled_last())

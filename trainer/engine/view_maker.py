@@ -18,21 +18,21 @@ from trainer.accel.graphs import (
     capture,
     fallback_reason,
 )
-from trainer.modalities.image.augment.augment import Views
-from trainer.modalities.image.batch import Canvas
+from trainer.modalities.image.augment.augment import ImageAugmenter
+from trainer.modalities.image.batch import PaddedImages
 from trainer.nn.views import Pixels
 
 Pair = tuple[Pixels, Pixels]
 
 
-class Look(Protocol):
+class ViewMaker(Protocol):
     """A way to have the device make views."""
 
     @property
-    def trouble(self) -> str | None:
+    def fallback_reason(self) -> str | None:
         """Why it works otherwise than it was asked to; None if it does not."""
 
-    def __call__(self, canvas: Canvas, rows: Tensor, *, epoch: int) -> Pair:
+    def __call__(self, canvas: PaddedImages, rows: Tensor, *, epoch: int) -> Pair:
         """Two views [B, 3, side, side] of a canvas with dataset rows int64 [B].
 
         Good until the next call.
@@ -40,35 +40,39 @@ class Look(Protocol):
 
 
 @dataclass(slots=True)
-class EagerLook:
+class EagerViews:
     """One operation after the other."""
 
-    views: Views
+    views: ImageAugmenter
     seed: int
-    trouble: str | None = None
+    fallback_reason: str | None = None
 
-    def __call__(self, canvas: Canvas, rows: Tensor, *, epoch: int | Tensor) -> Pair:
+    def __call__(self, canvas: PaddedImages, rows: Tensor, *, epoch: int | Tensor) -> Pair:
         """Two views; `epoch` may be an int64 tensor [] on the device."""
         first, second = self.views.pair(canvas, rows, seed=self.seed, epoch=epoch)
         return Pixels(first), Pixels(second)
 
 
-class CapturedLook:
+class GraphedViews:
     """Records the first whole batch after the warm-up, and replays it for all of its shape."""
 
-    def __init__(self, eager: EagerLook, recorder: GraphRecorder, *, batch_rows: int) -> None:
+    def __init__(self, eager: EagerViews, recorder: GraphRecorder, *, batch_rows: int) -> None:
         """Batches that are not of `batch_rows` are left to `eager`."""
         self._eager, self._recorder, self._batch_rows = eager, recorder, batch_rows
         self._whole_batches = 0
         self._captured: CapturedCall[Pair] | None = None
         self._epoch: Tensor | None = None
-        self.trouble: str | None = None
+        self.fallback_reason: str | None = None
         """Why views could not be captured, in the words of torch."""
 
-    def __call__(self, canvas: Canvas, rows: Tensor, *, epoch: int) -> Pair:
+    def __call__(self, canvas: PaddedImages, rows: Tensor, *, epoch: int) -> Pair:
         """Return two views."""
         inputs = (canvas.pixels, canvas.heights, canvas.widths, rows)
-        if len(rows) == self._batch_rows and self._captured is None and self.trouble is None:
+        if (
+            len(rows) == self._batch_rows
+            and self._captured is None
+            and self.fallback_reason is None
+        ):
             self._whole_batches += 1
             if self._whole_batches > WARM_UP_CALLS:
                 self._captured = self._capture(inputs, canvas.bounds)
@@ -83,10 +87,10 @@ class CapturedLook:
         epoch = self._epoch = torch.zeros((), dtype=torch.int64, device=inputs[-1].device)
 
         def make(pixels: Tensor, heights: Tensor, widths: Tensor, rows: Tensor) -> Pair:
-            return self._eager(Canvas(pixels, heights, widths, bounds), rows, epoch=epoch)
+            return self._eager(PaddedImages(pixels, heights, widths, bounds), rows, epoch=epoch)
 
         try:
             return capture(self._recorder, make, *inputs)
         except RuntimeError as error:
-            self.trouble = fallback_reason(error)
+            self.fallback_reason = fallback_reason(error)
             return None

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.data.loader import RowSource
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.evaluators.knn.evaluator import knn_top1
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.methods.base import Method
-from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.nn.views import Pixels
-from trainer.rng.philox import NEWEST_ORDER, shuffled
+from trainer.rng.philox import NEWEST_ORDER, permuted_rows
 from trainer.rng.seeds import derived_seed
 from trainer.schema.errors import DataError
 from trainer.spec.job import JobSpec
@@ -36,7 +36,7 @@ Embed = Callable[[Tensor], Tensor]
 class LabelledRows:
     """Rows of one pack, with the number of their class among the bank's."""
 
-    source: RowSource
+    source: PackLoader
     rows: Tensor
     """int64 [n], rising."""
     labels: Tensor
@@ -48,7 +48,7 @@ class Evaluation:
     """One evaluator with its rows."""
 
     spec: KnnSpec
-    views: Views
+    views: ImageAugmenter
     bank: LabelledRows
     test: LabelledRows
     classes: int
@@ -108,7 +108,7 @@ class Evaluation:
             if should_stop():
                 return None
             rows = part.rows[start : start + FEATURE_ROWS]
-            features.append(embed(self.views.plain(part.source.whole(rows))))
+            features.append(embed(self.views.center_crop(part.source.whole(rows))))
         return torch.cat(features)
 
 
@@ -120,7 +120,7 @@ def raw_input(views: Tensor) -> Tensor:
 
 
 def plan_evaluation(
-    spec: JobSpec, source: RowSource, test_source: RowSource | None, *, views: Views
+    spec: JobSpec, source: PackLoader, test_source: PackLoader | None, *, views: ImageAugmenter
 ) -> Evaluation | None:
     """Choose the rows. None if nothing is to be measured or too few rows have labels.
 
@@ -153,7 +153,7 @@ def _labelled(pack: Pack, rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _shuffled(rows: NDArray[np.int64], spec: JobSpec) -> NDArray[np.int64]:
-    order = shuffled(
+    order = permuted_rows(
         torch.arange(len(rows)),
         total=len(rows),
         seed=derived_seed(spec.seed, "evaluation"),
@@ -164,7 +164,7 @@ def _shuffled(rows: NDArray[np.int64], spec: JobSpec) -> NDArray[np.int64]:
     return drawn
 
 
-def _test_part(pack: Pack, test_source: RowSource, *, rows_max: int) -> LabelledRows:
+def _test_part(pack: Pack, test_source: PackLoader, *, rows_max: int) -> LabelledRows:
     """The first labelled rows of the test pack, their classes matched to the bank's by name."""
     number = {name: index for index, name in enumerate(pack.facts.labels)}
     matched = np.array([number.get(name, -1) for name in test_source.pack.facts.labels], np.int64)
@@ -175,7 +175,7 @@ def _test_part(pack: Pack, test_source: RowSource, *, rows_max: int) -> Labelled
     return LabelledRows(test_source, part.rows, labels)
 
 
-def _part(source: RowSource, rows: NDArray[np.int64]) -> LabelledRows:
+def _part(source: PackLoader, rows: NDArray[np.int64]) -> LabelledRows:
     rows = np.sort(rows)
     labels = torch.from_numpy(np.asarray(source.pack.labels)[rows].astype(np.int64))
     return LabelledRows(source, torch.from_numpy(rows), labels.to(source.device))

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from trainer.schema.events import FileRecord
 from trainer.util.atomic_files import record_of, remove, storage_errors, sync_folder, write_synced
-from trainer.util.failpoints import reach
+from trainer.util.failpoints import failpoint
 
 SUMS = "SHA256SUMS"
 
 
 @contextmanager
-def appearing(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """Give a folder to fill; it takes the name `folder` only once every byte is on the disk.
 
     A folder of that name from an earlier try is replaced. After an error, what was there before
@@ -25,9 +25,9 @@ def appearing(folder: Path) -> Iterator[Path]:
         yield growing
         sync_folder(growing)
         remove(folder)
-        reach("publish.pre_rename")
+        failpoint("publish.pre_rename")
         growing.rename(folder)
-        reach("publish.post_rename")
+        failpoint("publish.post_rename")
         sync_folder(folder.parent)
 
 

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from trainer.data.loader import RowSource
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
-from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.augment.augment import ImageAugmenter
 
 BATCH_ROWS = 256
 EMBEDDING = "embedding"
@@ -32,7 +32,7 @@ class Features(NamedTuple):
 
 
 def features(
-    encoder: nn.Module, source: RowSource, views: Views, *, rows: int
+    encoder: nn.Module, source: PackLoader, views: ImageAugmenter, *, rows: int
 ) -> Iterator[Features]:
     """The backbone feature of each row, without augmentation, in the order of the rows.
 
@@ -42,7 +42,7 @@ def features(
     for first in range(0, rows, BATCH_ROWS):
         batch = torch.arange(first, min(first + BATCH_ROWS, rows))
         with torch.inference_mode():
-            value = encoder(views.plain(source.whole(batch)).to(device)).float()
+            value = encoder(views.center_crop(source.whole(batch)).to(device)).float()
         yield Features(batch.numpy(), value.cpu().numpy())
 
 

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from trainer.data.loader import RowSource
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.exports import embedding_map, embeddings, weights
-from trainer.exports.atomic_folder import appearing, link, write_sums
+from trainer.exports.atomic_folder import atomic_folder, link, write_sums
 from trainer.exports.model_card.card import card
 from trainer.exports.model_card.sparklines import Line
-from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.preprocessing import Preprocessing, as_json, preprocessing
 from trainer.modalities.image.values import row_picture
 from trainer.schema.artifact_names import (
@@ -36,7 +36,7 @@ from trainer.schema.errors import DivergedError
 from trainer.schema.events import DatasetFacts, Profiled, Published
 from trainer.spec.job import JobSpec
 from trainer.util.atomic_files import write_synced
-from trainer.util.failpoints import reach
+from trainer.util.failpoints import failpoint
 
 FOLDER = "artifacts"
 
@@ -51,8 +51,8 @@ class Export:
     facts: DatasetFacts
     encoder: nn.Module
     """In eval mode, fp32; images [B, 3, side, side] -> features [B, feature_dim]."""
-    source: RowSource
-    views: Views
+    source: PackLoader
+    views: ImageAugmenter
     pack: Pack
     history: list[Line]
     """The lines of metrics.jsonl."""
@@ -70,7 +70,7 @@ def publish(export: Export, *, out: Path) -> Published:
     state = weights.plain_state(export.encoder)
     steps = preprocessing(export.spec, export.facts)
     config = weights.config(export.spec, export.encoder, steps)
-    with appearing(out / FOLDER) as folder:
+    with atomic_folder(out / FOLDER) as folder:
         chosen = _write_embeddings(export, folder / TABLE)
         for name, data in {
             WEIGHTS: weights.safetensors_bytes(state),
@@ -82,7 +82,7 @@ def publish(export: Export, *, out: Path) -> Published:
             **_processor(config, steps),
             **_profile(export),
         }.items():
-            reach("publish.mid_write")
+            failpoint("publish.mid_write")
             write_synced(folder / name, data)
         if weights.is_timms(config):
             link(folder / WEIGHTS, folder / MODEL)

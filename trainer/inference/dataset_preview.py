@@ -7,11 +7,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainer.data.loader import RowSource
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import PREVIEW, Pack
-from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.values import pictured
-from trainer.rng.philox import shuffled
+from trainer.rng.philox import permuted_rows
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 
@@ -30,14 +30,17 @@ def write_preview(folder: Path, *, seed: int) -> None:
     pack = Pack.open(folder)
     spec = resolve(JobSpec(dataset="preview"), pack.facts).spec.views
     total = min(PREVIEW_ROWS, pack.rows)
-    rows = shuffled(torch.arange(total), total=pack.rows, seed=seed, epoch=0)
+    rows = permuted_rows(torch.arange(total), total=pack.rows, seed=seed, epoch=0)
     device = torch.device("cpu")
     # Without normalisation views are images.
     channels = pack.channels
-    views = Views(spec, mean=(0.0,) * channels, std=(1.0,) * channels, device=device)
-    with RowSource(pack, device=device) as source:
+    views = ImageAugmenter(spec, mean=(0.0,) * channels, std=(1.0,) * channels, device=device)
+    with PackLoader(pack, device=device) as source:
         canvas = source.canvas(rows)
-        columns = [views.plain(source.whole(rows)), *views.pair(canvas, rows, seed=seed, epoch=0)]
+        columns = [
+            views.center_crop(source.whole(rows)),
+            *views.pair(canvas, rows, seed=seed, epoch=0),
+        ]
     path = folder / PREVIEW
     with path.open("wb") as file:
         _grid(columns).save(file, format="PNG")

@@ -22,7 +22,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from trainer.accel.device import Machine, prepared
+from trainer.accel.device import DeviceConfig, deterministic_device
 from trainer.data.ingest import Decode, Row, decoded_chunks
 from trainer.data.labels.classes import ClassNames, labels_of_rows
 from trainer.data.readers.detect import Asked, open_source
@@ -30,7 +30,7 @@ from trainer.data.readers.items import BadFile, Item, Limits
 from trainer.data.rows import Decoded
 from trainer.data.spec import USUAL
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING, GROUP_ROWS
-from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.decode import strict_pillow
 from trainer.modalities.image.encoders.factory import build_encoder
@@ -116,7 +116,7 @@ def embed(
     images: Path,
     *,
     out: Path,
-    machine: Machine,
+    machine: DeviceConfig,
     tell: Callable[[str], None] = lambda _words: None,
 ) -> Embedded:
     """Write `out`, a parquet file of name, label and embedding, whole or not at all.
@@ -130,11 +130,11 @@ def embed(
         StorageError: the disk refuses.
     """
     encoder = load_encoder(encoder_path)
-    with prepared(machine, precision="fp32") as place, _growing(out) as (draft, raw):
+    with deterministic_device(machine, precision="fp32") as place, _growing(out) as (draft, raw):
         network = encoder.network.to(place.device)
         steps = encoder.steps
         spec = ViewsSpec(side_px=steps.side_px, evaluation_crop=steps.crop)
-        views = Views(spec, mean=steps.mean, std=steps.std, device=place.device)
+        views = ImageAugmenter(spec, mean=steps.mean, std=steps.std, device=place.device)
         done = Embedded(out, feature_dim(network))
         with strict_pillow(), open_source(images, Limits(), Asked()) as source:
             items: list[Item] = []
@@ -142,7 +142,7 @@ def embed(
                 rows = [row.decoded for row in batch]
                 canvas = canvas_of(rows, values=steps.values, device=place.device)
                 with torch.inference_mode():
-                    values = network(views.plain(canvas)).float().cpu().numpy()
+                    values = network(views.center_crop(canvas)).float().cpu().numpy()
                 raw.write(np.ascontiguousarray(values, dtype=np.float32).data)
                 items += [row.item for row in batch]
             if not items:

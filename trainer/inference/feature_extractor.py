@@ -9,41 +9,41 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from trainer.accel.device import Place
+from trainer.accel.device import DeviceContext
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.state import METHOD
 from trainer.data.pack.format import Pack
 from trainer.data.rows import Decoded
 from trainer.engine.build import make_views
-from trainer.inference.neighbours.spec import ProbeSpec
+from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.methods.base import load_method
-from trainer.modalities.image.augment.augment import Views
-from trainer.modalities.image.batch import Canvas
+from trainer.modalities.image.augment.augment import ImageAugmenter
+from trainer.modalities.image.batch import PaddedImages
 from trainer.modalities.image.encoders.factory import build_encoder, encoder_for
 from trainer.modalities.image.unpacked_batch import canvas_of
 from trainer.modalities.image.values import PLAIN, bounds_of
 from trainer.schema.artifact_names import WEIGHTS
-from trainer.schema.errors import CheckpointError, EncoderGone
+from trainer.schema.errors import CheckpointError, EncoderNotFound
 from trainer.schema.events import ValueMapping
 
 
 @dataclass(frozen=True, slots=True)
-class Looker:
+class FeatureExtractor:
     """A network and what an image goes through before it."""
 
     network: nn.Module
     """In eval mode, fp32."""
-    views: Views
+    views: ImageAugmenter
     device: torch.device
     bounds: tuple[float, float]
     """The values of rows that are seen as 0 and 1."""
     values: ValueMapping
     """Mapping from stored values to values of the source."""
 
-    def features(self, canvas: Canvas) -> Tensor:
+    def features(self, canvas: PaddedImages) -> Tensor:
         """Features of a canvas without augmentation, float32 [B, feature_dim], on the CPU."""
         with torch.inference_mode():
-            found: Tensor = self.network(self.views.plain(canvas)).float()
+            found: Tensor = self.network(self.views.center_crop(canvas)).float()
         return found.cpu()
 
     def features_of(self, image: Decoded) -> Tensor:
@@ -52,10 +52,10 @@ class Looker:
         return self.features(replace(canvas, bounds=self.bounds))
 
 
-def load_looker(spec: ProbeSpec, pack: Pack, place: Place) -> Looker:
+def load_extractor(spec: NeighbourSearchSpec, pack: Pack, place: DeviceContext) -> FeatureExtractor:
     """The encoder of `spec` on the device of `place`.
 
-    Raises EncoderGone if it is not there any more, CheckpointError if it is damaged.
+    Raises EncoderNotFound if it is not there any more, CheckpointError if it is damaged.
     """
     folder = Path(spec.encoder)
     try:
@@ -65,12 +65,12 @@ def load_looker(spec: ProbeSpec, pack: Pack, place: Place) -> Looker:
     except (OSError, CheckpointError) as error:
         if not folder.is_dir():
             at = "" if spec.checkpoint is None else f" of step {spec.checkpoint}"
-            raise EncoderGone(f"The encoder{at} is not kept any more.") from error
+            raise EncoderNotFound(f"The encoder{at} is not kept any more.") from error
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{WEIGHTS} cannot be read: {error.strerror}.") from error
     views = make_views(spec.job, pack.facts, place)
-    return Looker(
+    return FeatureExtractor(
         network.eval().to(place.device),
         views,
         place.device,
@@ -79,7 +79,7 @@ def load_looker(spec: ProbeSpec, pack: Pack, place: Place) -> Looker:
     )
 
 
-def _published(folder: Path, spec: ProbeSpec) -> nn.Module:
+def _published(folder: Path, spec: NeighbourSearchSpec) -> nn.Module:
     assert spec.job.views.side_px is not None, "a job that has run is resolved"
     network = build_encoder(spec.job.encoder, side_px=spec.job.views.side_px)
     try:
@@ -89,7 +89,7 @@ def _published(folder: Path, spec: ProbeSpec) -> nn.Module:
     return network
 
 
-def _of_checkpoint(folder: Path, spec: ProbeSpec) -> nn.Module:
+def _of_checkpoint(folder: Path, spec: NeighbourSearchSpec) -> nn.Module:
     """Every byte is checked before it is used."""
     state = checkpoints.load(folder).state
     method = load_method(spec.job, partial(encoder_for, spec.job), bf16=False)

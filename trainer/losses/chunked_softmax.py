@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from trainer.losses.partial_softmax import Share, joined
-from trainer.nn.negative_mask import Hidden
+from trainer.losses.partial_softmax import PartialSoftmax, merge
+from trainer.nn.negative_mask import NegativeMask
 
 CHUNK_KEYS = 16384
 """Negatives of one chunk: few calls, and 8 MiB of fp32 logits for a batch of 128."""
@@ -12,7 +12,7 @@ HIDDEN_LOGIT = -1e30
 """Finite, so that a query that sees no negative at all has a gradient of 0 and not NaN."""
 
 
-def softmax_over(queries: Tensor, negatives: Tensor, hidden: Hidden | None) -> Share:
+def softmax_over(queries: Tensor, negatives: Tensor, hidden: NegativeMask | None) -> PartialSoftmax:
     """Return the log-sum-exp and the softmax-weighted mean of `negatives` for each query.
 
     `queries` [B, D] are already divided by the temperature, `negatives` are [K, D]. In bfloat16
@@ -23,10 +23,10 @@ def softmax_over(queries: Tensor, negatives: Tensor, hidden: Hidden | None) -> S
         _of_chunk(queries, negatives[chunk], None if hidden is None else hidden.mask(chunk))
         for chunk in chunks
     ]
-    return joined(Share(*(torch.stack(each) for each in zip(*shares, strict=True))))
+    return merge(PartialSoftmax(*(torch.stack(each) for each in zip(*shares, strict=True))))
 
 
-def _of_chunk(queries: Tensor, negatives: Tensor, mask: Tensor | None) -> Share:
+def _of_chunk(queries: Tensor, negatives: Tensor, mask: Tensor | None) -> PartialSoftmax:
     logits = (queries.to(negatives.dtype) @ negatives.T).to(queries.dtype)  # [B, S]
     if mask is not None:
         logits.masked_fill_(mask, HIDDEN_LOGIT)
@@ -34,4 +34,4 @@ def _of_chunk(queries: Tensor, negatives: Tensor, mask: Tensor | None) -> Share:
     weights = logits.sub_(top).exp_()
     total = weights.sum(1, keepdim=True)
     mean = (weights.to(negatives.dtype) @ negatives).to(queries.dtype) / total
-    return Share((top + total.log())[:, 0], mean)
+    return PartialSoftmax((top + total.log())[:, 0], mean)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainer.losses.chunked_softmax import CHUNK_KEYS
 from trainer.nn.ema import norm
-from trainer.nn.negative_mask import Hidden
+from trainer.nn.negative_mask import NegativeMask
 
 SPECTRUM_ROWS = 2048
 """At most so many embeddings give the effective rank."""
@@ -18,7 +18,7 @@ BELOW_ALL = -2.0
 
 @torch.no_grad()
 def of_embeddings(
-    queries: Tensor, keys: Tensor, negatives: Tensor, hidden: Hidden | None = None
+    queries: Tensor, keys: Tensor, negatives: Tensor, hidden: NegativeMask | None = None
 ) -> dict[str, float]:
     """Return the signals that every contrastive method has, of unit vectors as in `contrast`."""
     return {
@@ -29,7 +29,7 @@ def of_embeddings(
 
 
 def contrast(
-    queries: Tensor, keys: Tensor, negatives: Tensor, hidden: Hidden | None = None
+    queries: Tensor, keys: Tensor, negatives: Tensor, hidden: NegativeMask | None = None
 ) -> dict[str, float]:
     """Return how well queries [Q, D] find their keys [Q, D] among negatives [K, D] they see."""
     positive = (queries * keys).sum(1)  # [Q]
@@ -53,7 +53,9 @@ def contrast(
     }
 
 
-def _chunks(negatives: Tensor, hidden: Hidden | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+def _chunks(
+    negatives: Tensor, hidden: NegativeMask | None
+) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Yield some negatives at a time, [S, D], and the mask of what is hidden among them."""
     for start in range(0, len(negatives), CHUNK_KEYS):
         chunk = slice(start, start + CHUNK_KEYS)

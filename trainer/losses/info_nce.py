@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from trainer.losses.chunked_softmax import softmax_over
-from trainer.nn.negative_mask import Hidden
+from trainer.nn.negative_mask import NegativeMask
 from trainer.util.autograd import Context
 
 
@@ -14,7 +14,7 @@ def info_nce(
     negatives: Tensor,
     *,
     temperature: float,
-    hidden: Hidden | None = None,
+    hidden: NegativeMask | None = None,
 ) -> Tensor:
     """Cross-entropy of finding each query's own key among shared negatives, the mean in nats.
 
@@ -24,11 +24,11 @@ def info_nce(
     Source: He et al. 2020, Eq. 1 (arXiv:1911.05722).
     """
     positive = (query * key).sum(1) / temperature  # [B]
-    rest: Tensor = _LogSum.apply(query, negatives, hidden, temperature)  # [B]
+    rest: Tensor = _LogSumExp.apply(query, negatives, hidden, temperature)  # [B]
     return (torch.logaddexp(positive, rest) - positive).mean()
 
 
-class _LogSum(torch.autograd.Function):
+class _LogSumExp(torch.autograd.Function):
     """Logarithm of the sum over negatives of exp(similarity / T), and its gradient, in one pass.
 
     The gradient of a query is the mean of the negatives, weighted by the softmax, over T: [B, D]
@@ -37,7 +37,11 @@ class _LogSum(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Context, query: Tensor, negatives: Tensor, hidden: Hidden | None, temperature: float
+        ctx: Context,
+        query: Tensor,
+        negatives: Tensor,
+        hidden: NegativeMask | None,
+        temperature: float,
     ) -> Tensor:
         """[B]."""
         found = softmax_over(query / temperature, negatives, hidden)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Share(NamedTuple):
+class PartialSoftmax(NamedTuple):
     """Partial softmax of queries over some of the negatives, or of several such parts."""
 
     log_sum: Tensor
@@ -14,12 +14,12 @@ class Share(NamedTuple):
     """[B, D] or [P, B, D]: mean of the negatives, weighted by the softmax of the logits."""
 
 
-def joined(shares: Share) -> Share:
+def merge(shares: PartialSoftmax) -> PartialSoftmax:
     """Merge the partial softmax of P parts."""
     if len(shares.log_sum) == 1:
-        return Share(shares.log_sum[0], shares.mean[0].to(shares.log_sum.dtype))
+        return PartialSoftmax(shares.log_sum[0], shares.mean[0].to(shares.log_sum.dtype))
     top = shares.log_sum.amax(0)
     weights = (shares.log_sum - top).exp_()  # [P, B]
     total = weights.sum(0)
     mean = (shares.mean * weights[:, :, None]).sum(0).div_(total[:, None])
-    return Share(total.log_().add_(top), mean)
+    return PartialSoftmax(total.log_().add_(top), mean)

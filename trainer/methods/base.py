@@ -11,7 +11,7 @@ from trainer.nn.towers import Feature
 from trainer.nn.views import Batch, View
 from trainer.rng.seeds import derived_seed, scoped_seed
 from trainer.spec.job import JobSpec
-from trainer.timing.phase_timer import Clock
+from trainer.timing.phase_timer import NullTimer
 
 __all__ = ["Embeddings", "Feature", "Method", "StepOutput", "load_method"]
 
@@ -48,7 +48,7 @@ class Method(nn.Module):
     profiled run puts its own in the place.
     """
 
-    clock = Clock()
+    clock = NullTimer()
 
     @property
     @abstractmethod

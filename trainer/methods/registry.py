@@ -13,14 +13,14 @@ from pydantic import Discriminator, Tag
 
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.methods.simclr.spec import SimCLRSpec
-from trainer.schema.base import name_or
+from trainer.schema.base import by_name
 from trainer.schema.signals import COMMON_SIGNALS, Signal
 
 DEFAULT = "moco"
 MethodSpec = Annotated[
     Annotated[MoCoSpec, Tag("moco")] | Annotated[SimCLRSpec, Tag("simclr")],
     Discriminator(
-        name_or(DEFAULT),
+        by_name(DEFAULT),
         custom_error_type="unknown_method",
         custom_error_message="name must be the name of a method, such as moco or simclr",
     ),

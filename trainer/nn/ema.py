@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 @torch.no_grad()
-def follow(slow: nn.Module, fast: nn.Module, *, momentum: float) -> None:
+def ema_update_(slow: nn.Module, fast: nn.Module, *, momentum: float) -> None:
     """theta_slow <- m theta_slow + (1 - m) theta_fast, in place, all parameters in one call.
 
     Buffers are left alone: the key encoder runs in training mode on its own views, so its batch

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-class Hidden(NamedTuple):
+class NegativeMask(NamedTuple):
     """Negatives that a query must not see, as row ids: a [B, K] mask never exists as a whole."""
 
     query_rows: Tensor | None

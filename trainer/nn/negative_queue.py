@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from trainer.nn.negative_mask import Hidden
+from trainer.nn.negative_mask import NegativeMask
 
-UNOWNED = -1
+RANDOM_SLOT = -1
 """Row id of a slot that still holds a random vector. It counts as a negative."""
 EMPTY = -2
 """Row id of a slot that was never filled. It does not count."""
@@ -43,7 +43,7 @@ class NegativeQueue(nn.Module):
         self.starts_empty = start == "empty"
         generator = torch.Generator().manual_seed(seed)
         keys = F.normalize(torch.randn(capacity_rows, width, generator=generator), dim=1)
-        owner = EMPTY if self.starts_empty else UNOWNED
+        owner = EMPTY if self.starts_empty else RANDOM_SLOT
         self.register_buffer("keys", torch.zeros_like(keys) if self.starts_empty else keys)
         self.register_buffer("rows", torch.full((capacity_rows,), owner))
         self.register_buffer("pushed_at", torch.zeros(capacity_rows, dtype=torch.int64))
@@ -66,16 +66,16 @@ class NegativeQueue(nn.Module):
         self.pointer.add_(count).remainder_(self.capacity_rows)
         self.fill.add_(count).clamp_(max=self.capacity_rows)
 
-    def hidden_from(self, rows: Tensor | None) -> Hidden | None:
+    def mask_for(self, rows: Tensor | None) -> NegativeMask | None:
         """Return the mask of negatives for queries of dataset rows `rows` [B]; None for no mask.
 
         `rows` None leaves a row's own older keys visible.
         """
         if rows is None and not self.starts_empty:
             return None
-        return Hidden(query_rows=rows, negative_rows=self.rows, empty=EMPTY)
+        return NegativeMask(query_rows=rows, negative_rows=self.rows, empty=EMPTY)
 
-    def counted(self) -> int:
+    def valid_rows(self) -> int:
         """Slots that count as negatives. Syncs with the device."""
         return int(self.fill) if self.starts_empty else self.capacity_rows
 

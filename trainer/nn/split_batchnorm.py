@@ -68,7 +68,7 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         return ops.grouped_batch_norm(x, norm, added=added, accelerator=self.accelerator)
 
 
-class DoneReLU(nn.ReLU):
+class FusedAwayReLU(nn.ReLU):
     """Stands where a ReLU belongs whose work the norm before it has done."""
 
     def forward(self, x: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from trainer.optim.spec import ConstantSpec, ScheduleSpec, StepsSpec
 
 
 @dataclass(frozen=True, slots=True)
-class Horizon:
+class TrainingLength:
     """Length of a run."""
 
     epochs: int
@@ -19,22 +19,22 @@ class Horizon:
         return self.epochs * self.steps_per_epoch
 
 
-def lr_at(step: int, *, spec: ScheduleSpec, peak: float, horizon: Horizon) -> float:
+def lr_at(step: int, *, spec: ScheduleSpec, peak: float, length: TrainingLength) -> float:
     """The learning rate of a step in [0, horizon.steps).
 
     Warm-up rises by the step and counts as part of the epochs; a cosine then spans what is left.
     With `warmup_from` 1 its first step has 1 / warm-up steps of the peak, else 0. Per epoch, the
     epoch is a whole number, as in the authors' adjust_learning_rate, counted from `first_epoch`.
     """
-    epoch = step / horizon.steps_per_epoch
+    epoch = step / length.steps_per_epoch
     if epoch < spec.warmup_epochs:
-        risen = (step + (spec.warmup_from or 0)) / horizon.steps_per_epoch
+        risen = (step + (spec.warmup_from or 0)) / length.steps_per_epoch
         return peak * min(1.0, risen / spec.warmup_epochs)
     if isinstance(spec, ConstantSpec):
         return peak
-    whole_epoch = step // horizon.steps_per_epoch + spec.first_epoch
+    whole_epoch = step // length.steps_per_epoch + spec.first_epoch
     if isinstance(spec, StepsSpec):
         return peak * spec.factor ** sum(whole_epoch >= fall for fall in spec.epochs)
     passed = epoch if spec.per == "step" else float(whole_epoch)
-    share = max(0.0, passed - spec.warmup_epochs) / (horizon.epochs - spec.warmup_epochs)
+    share = max(0.0, passed - spec.warmup_epochs) / (length.epochs - spec.warmup_epochs)
     return peak * 0.5 * (1.0 + math.cos(math.pi * share))

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from trainer.schema.base import Record, name_or
+from trainer.schema.base import Record, by_name
 
 Rate = Annotated[float, Field(gt=0.0, le=1e12)]
 Decay = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -46,7 +46,7 @@ class AdamWSpec(Record):
 OptimSpec = Annotated[
     Annotated[SgdSpec, Tag("sgd")] | Annotated[AdamWSpec, Tag("adamw")],
     Discriminator(
-        name_or("sgd"),
+        by_name("sgd"),
         custom_error_type="unknown_optimizer",
         custom_error_message="name must be sgd or adamw",
     ),
@@ -101,7 +101,7 @@ ScheduleSpec = Annotated[
     | Annotated[CosineSpec, Tag("cosine")]
     | Annotated[StepsSpec, Tag("steps")],
     Discriminator(
-        name_or("cosine"),
+        by_name("cosine"),
         custom_error_type="unknown_schedule",
         custom_error_message="name must be constant, cosine or steps",
     ),

@@ -78,7 +78,7 @@ def _words(
     return philox(counter, seed=seed)
 
 
-def shuffled(
+def permuted_rows(
     positions: Tensor, *, total: int, seed: int, epoch: int, order: int = NEWEST_ORDER
 ) -> Tensor:
     """Rows at the given positions of an epoch's order, int64 on the host, in [0, total).

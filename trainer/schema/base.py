@@ -23,7 +23,7 @@ class Kept(Record):
     model_config = ConfigDict(extra="allow")
 
 
-def name_or(default: str) -> Callable[[object], object]:
+def by_name(default: str) -> Callable[[object], object]:
     """Tells the members of a union apart by `name`; without one it is `default`."""
 
     def name_of(value: object) -> object:

@@ -7,7 +7,7 @@ TrainerError
 ├── DivergedError        nonfinite_loss    the loss became NaN or infinite
 ├── OutOfMemory          oom               the device has too little memory for this spec
 ├── BadProbe             bad_image         an image that was sent to be compared is none
-├── EncoderGone          encoder_gone      newer checkpoints have replaced the one to look through
+├── EncoderNotFound      encoder_gone      newer checkpoints have replaced the one to read
 ├── StorageError         storage           a file could not be written whole
 └── CheckpointError      bad_checkpoint    no checkpoint that was written can be read back
 
@@ -84,7 +84,7 @@ class BadProbe(TrainerError):
     hint = "Send one picture, such as a JPEG, PNG, WebP or TIFF, of at most 100 megapixels."
 
 
-class EncoderGone(TrainerError):
+class EncoderNotFound(TrainerError):
     """The encoder to look through is not on the disk any more."""
 
     code = "encoder_gone"

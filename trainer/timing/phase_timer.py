@@ -22,14 +22,14 @@ WARM_UP_STEPS = 5
 _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
-class Clock:
+class NullTimer:
     """Measures nothing, at the price of a call."""
 
-    def phase(self, name: Phase) -> AbstractContextManager[None]:  # noqa: ARG002  # as StepClock's
+    def phase(self, name: Phase) -> AbstractContextManager[None]:  # noqa: ARG002  # as PhaseTimer's
         """Measure a block. Inside of another phase the time is the other's."""
         return _NOTHING
 
-    def lap(self, rows: int) -> None:
+    def end_step(self, rows: int) -> None:
         """A step of so many rows is over; 0: no step, but what came after the last one."""
 
     def times(self, *, wait: bool = False) -> Times | None:
@@ -102,7 +102,7 @@ class _Lap(Generic[Stamp]):
     rows: int
 
 
-class StepClock(Clock, Generic[Stamp]):
+class PhaseTimer(NullTimer, Generic[Stamp]):
     """Measures every step."""
 
     def __init__(self, timer: Timer[Stamp], *, warm_up_steps: int = WARM_UP_STEPS) -> None:
@@ -127,7 +127,7 @@ class StepClock(Clock, Generic[Stamp]):
         """Measure a block. Inside of another phase the time is the other's."""
         return _NOTHING if self._is_within else self._phase(name)
 
-    def lap(self, rows: int) -> None:
+    def end_step(self, rows: int) -> None:
         """A step of so many rows is over; 0: no step, but what came after the last one."""
         lap = _Lap(self._began, self._timer.stamp(), self._spans, rows)
         self._began, self._spans = lap.end, []
@@ -149,10 +149,10 @@ class StepClock(Clock, Generic[Stamp]):
             self._tally.add(self._timer.seconds(lap.begin, lap.end), spans, rows=lap.rows)
 
 
-def clock_for(device: torch.device, *, profile: bool) -> Clock:
+def clock_for(device: torch.device, *, profile: bool) -> NullTimer:
     """The clock of a run on a device."""
     if not profile:
-        return Clock()
+        return NullTimer()
     if device.type == "cuda":
-        return StepClock(DeviceTimer(device))
-    return StepClock(HostTimer())
+        return PhaseTimer(DeviceTimer(device))
+    return PhaseTimer(HostTimer())

@@ -7,7 +7,7 @@ from statistics import median
 
 from trainer.schema.events import Phase
 
-OCCASIONS: frozenset[Phase] = frozenset({"evaluation", "checkpoint"})
+BETWEEN_STEPS: frozenset[Phase] = frozenset({"evaluation", "checkpoint"})
 """Phases between steps; all others are parts of a step."""
 RECENT_STEPS = 1000
 """The median is that of so many newest steps."""
@@ -30,11 +30,11 @@ class Times:
     @property
     def whole_s(self) -> float:
         """Steps and occasions."""
-        return self.steps_s + sum(self.phases_s.get(name, 0.0) for name in OCCASIONS)
+        return self.steps_s + sum(self.phases_s.get(name, 0.0) for name in BETWEEN_STEPS)
 
     def share(self, *names: Phase) -> float:
         """Part of phases in the steps; of occasions in the whole."""
-        base_s = self.whole_s if OCCASIONS.issuperset(names) else self.steps_s
+        base_s = self.whole_s if BETWEEN_STEPS.issuperset(names) else self.steps_s
         return sum(self.phases_s.get(name, 0.0) for name in names) / max(base_s, 1e-12)
 
 
@@ -53,7 +53,7 @@ class Tally:
         step_s = other_s = lap_s
         for name, span_s in spans:
             other_s -= span_s
-            if name in OCCASIONS:
+            if name in BETWEEN_STEPS:
                 step_s -= span_s
             elif not rows:
                 continue

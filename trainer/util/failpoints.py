@@ -119,7 +119,7 @@ class Plan:
         self._hits: Counter[Fault] = Counter()
         self._fired: Counter[str] = Counter()
 
-    def reach(self, name: str) -> None:
+    def reached(self, name: str) -> None:
         """Do what is due at `name`."""
         here = [fault for fault in self._faults if fnmatch.fnmatchcase(name, fault.pattern)]
         self._hits.update(here)  # before the first of them may leave
@@ -149,14 +149,14 @@ class Plan:
         return True
 
 
-def reach(name: str) -> None:
+def failpoint(name: str) -> None:
     """Say that the process is at `name`, one of FAILPOINTS. Costs a look at the environment.
 
     Raises OSError if a fault says so, BadFailpoints if the setting cannot be understood.
     """
     text = os.environ.get(SETTING)
     if text:
-        _plan(text, os.getpid()).reach(name)
+        _plan(text, os.getpid()).reached(name)
 
 
 def check() -> None:

@@ -12,7 +12,7 @@ from service.store.models import Desired, JobRecord, Lease, Status
 from service.store.store import Store
 from trainer.schema.errors import StorageError, TrainerError
 from trainer.schema.events import Checkpointed, Ended, Event
-from trainer.util.failpoints import reach
+from trainer.util.failpoints import failpoint
 from worker.attempt.event_sender import RETRY_S, EventSender
 from worker.attempt.leftovers import (
     remove_old_checkpoints,
@@ -64,7 +64,7 @@ class StoreSink:
     def append(self, batch: tuple[PendingEvent, ...]) -> None:
         """Append a batch; the store answers with the state that the user wants."""
         texts = [pending.text for pending in batch]
-        reach("worker.pre_append")
+        failpoint("worker.pre_append")
         queue = self._store.queue
         desired = queue.append(self._workspace.lease, texts, progress=batch[-1].progress)
         self._on_desired(desired)
@@ -75,12 +75,12 @@ class StoreSink:
             # After an outage a newer one has replaced it; its event follows.
             LOG.info("checkpoint %s is not on the disk any more", checkpoint.path)
             return
-        reach("worker.pre_checkpoint")
+        failpoint("worker.pre_checkpoint")
         path = self._workspace.relative(checkpoint.path)
         fields = checkpoint.model_dump(exclude={"type", "path"})
         self._store.queue.checkpoint(self._workspace.lease, path=path, **fields)
         self._ledger.checkpoint(path=path, **fields)
-        reach("worker.post_checkpoint")
+        failpoint("worker.post_checkpoint")
 
 
 class AttemptRunner:
@@ -107,9 +107,9 @@ class AttemptRunner:
         with self._renewer:
             try:
                 workspace = workspace_of(self._lease, self._context.settings.data_dir)
-                reach("worker.claimed")
+                failpoint("worker.claimed")
                 self._ledger = workspace.prepare()
-                reach("worker.prepared")
+                failpoint("worker.prepared")
                 decision = self._work(workspace, self._ledger)
             except TrainerError as error:
                 decision = of_failure(error.code, error.detail, error.next_step)
@@ -192,11 +192,11 @@ class AttemptRunner:
         if decision.code == INTERNAL and not self._failed_twice_before():
             decision = replace(decision, act="release")
         if decision.act == "release":
-            reach("worker.pre_release")
+            failpoint("worker.pre_release")
             status = queue.release(self._lease, code=decision.code, message=decision.message)
             self._journal_end("release", status, decision)
         elif decision.act == "fail":
-            reach("worker.pre_fail")
+            failpoint("worker.pre_fail")
             status = queue.fail(
                 self._lease,
                 code=decision.code,
@@ -208,7 +208,7 @@ class AttemptRunner:
         elif published:
             folder = f"{self._lease.folder}/attempts/{self._lease.attempt}/{published.folder}"
             facts = self._facts_json()
-            reach("worker.pre_complete")
+            failpoint("worker.pre_complete")
             queue.complete(
                 self._lease, artifacts=published.files, artifacts_folder=folder, facts_json=facts
             )
@@ -219,7 +219,7 @@ class AttemptRunner:
                     facts_json=facts,
                     progress=self._events.progress,
                 )
-            reach("worker.post_complete")
+            failpoint("worker.post_complete")
 
     def _journal_end(
         self, verb: Literal["fail", "release"], status: Status, decision: Decision

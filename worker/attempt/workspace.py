@@ -8,16 +8,16 @@ from pydantic import ValidationError
 from service.ledger.writer import AttemptLedger
 from service.store.models import Lease
 from trainer.data.spec import IngestSpec
-from trainer.inference.neighbours.spec import ProbeSpec
+from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.schema.base import Record
-from trainer.schema.errors import EncoderGone, SpecError
+from trainer.schema.errors import EncoderNotFound, SpecError
 from trainer.schema.events import Ended
 from trainer.spec.added_fields import settled
 from trainer.spec.job import JobSpec
 from worker.attempt.leftovers import remove_partial_files
 from worker.process.child_request import RESULT_FILE, SPEC_FILE, ChildRequest
 
-AnySpec = JobSpec | IngestSpec | ProbeSpec
+AnySpec = JobSpec | IngestSpec | NeighbourSearchSpec
 
 
 class NoLedger(AttemptLedger):
@@ -56,12 +56,12 @@ class Workspace:
         """Make the folder, open its ledger and write the spec.
 
         Partial files of earlier attempts are removed: those attempts are over. Raises
-        FileExistsError if the folder exists already, EncoderGone if a probe was deleted together
-        with its job.
+        FileExistsError if the folder exists already, EncoderNotFound if a probe was deleted
+        together with its job.
         """
         is_probe = self.lease.kind == "probe"
         if is_probe and not self.job_folder.is_dir():
-            raise EncoderGone("The job was deleted.", hint="There is nothing left to look at.")
+            raise EncoderNotFound("The job was deleted.", hint="There is nothing left to look at.")
         self.out.mkdir(parents=True)
         ledger = (NoLedger if is_probe else AttemptLedger)(self.out, self.lease)
         ledger.claimed()
@@ -116,9 +116,9 @@ def workspace_of(lease: Lease, data_dir: Path) -> Workspace:
         ) from error
 
 
-def _probe_spec(text: str, data_dir: Path) -> ProbeSpec:
+def _probe_spec(text: str, data_dir: Path) -> NeighbourSearchSpec:
     """Parse a probe and make its paths absolute. Raises ValidationError."""
-    spec = ProbeSpec.model_validate_json(text)
+    spec = NeighbourSearchSpec.model_validate_json(text)
     paths = {name: getattr(spec, name) for name in ("encoder", "features", "image")}
     absolute = {name: str(data_dir / path) for name, path in paths.items() if path is not None}
     return spec.model_copy(update=absolute)

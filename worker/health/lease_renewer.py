@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from service.store.errors import StoreError, StoreUnavailable
 from service.store.models import Desired
-from trainer.util.failpoints import reach
+from trainer.util.failpoints import failpoint
 
 LOG = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class LeaseRenewer:
     def _run(self) -> None:
         while not self._leaving.wait(self._every_s):
             try:
-                reach("worker.pre_renew")
+                failpoint("worker.pre_renew")
                 desired = self._renew()
             except StoreUnavailable as error:
                 if not self.away:

@@ -21,9 +21,9 @@ from trainer.checkpoint.fingerprint import code_sha256
 from trainer.cli.event_printer import show
 from trainer.data.ingest import run_ingest
 from trainer.data.spec import IngestSpec
-from trainer.engine.outcome import run_to_end
-from trainer.engine.train import Emit, Machine, Places, train
-from trainer.inference.neighbours.spec import ProbeSpec
+from trainer.engine.outcome import run_and_record_outcome
+from trainer.engine.train import DeviceConfig, Emit, RunPaths, train
+from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.inference.neighbours.task import run_probe
 from trainer.methods.registry import method_names, part_of
 from trainer.schema.events import Ended, Event
@@ -44,7 +44,7 @@ def run(values: dict[str, Any], events: int, control: int) -> None:
         show(event)  # the log reads like that of `python -m trainer`
         send(event)
 
-    run_to_end(lambda: _work(request, emit, stop), out=request.folder, emit=emit)
+    run_and_record_outcome(lambda: _work(request, emit, stop), out=request.folder, emit=emit)
 
 
 LATER = (
@@ -69,13 +69,13 @@ def warm() -> None:
 
 def _work(request: ChildRequest, emit: Emit, stop: threading.Event) -> Ended:
     text = (request.folder / SPEC_FILE).read_text()
-    machine = Machine(device=request.device, threads=request.threads)
+    machine = DeviceConfig(device=request.device, threads=request.threads)
     if request.kind == "ingest":
         spec = IngestSpec.model_validate_json(text)
         return run_ingest(spec, out=request.folder, emit=emit, should_stop=stop.is_set)
     if request.kind == "probe":
         return run_probe(
-            ProbeSpec.model_validate_json(text),
+            NeighbourSearchSpec.model_validate_json(text),
             out=request.folder,
             pack=Path(request.pack),
             machine=machine,
@@ -84,7 +84,7 @@ def _work(request: ChildRequest, emit: Emit, stop: threading.Event) -> Ended:
         )
     return train(
         JobSpec.model_validate_json(text),
-        Places(
+        RunPaths(
             out=request.folder,
             pack=Path(request.pack),
             test_pack=Path(request.test_pack) if request.test_pack else None,

@@ -16,7 +16,7 @@ from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.settings import ApiSettings
 from service.store.models import DatasetRecord
-from trainer.util.failpoints import reach
+from trainer.util.failpoints import failpoint
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)
 OCTETS = {"schema": {"type": "string", "format": "binary"}}
@@ -82,7 +82,7 @@ async def put_content(
         )
         if received.sha256 is None:
             return json_response(dataset_response(record, services.settings), status=202)
-        reach("upload.pre_ingest")
+        failpoint("upload.pre_ingest")
         record = await run_in_threadpool(
             accept_upload,
             services.journal,

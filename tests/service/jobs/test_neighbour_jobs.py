@@ -26,7 +26,7 @@ from tests.support.api import (
 from tests.support.images import png
 from tests.support.probes import answered, trained
 from tests.support.redis import empty, opened_store, ticks
-from trainer.inference.neighbours.spec import ProbeSpec
+from trainer.inference.neighbours.spec import NeighbourSearchSpec
 
 READ_KEY = "moco_read_key_0123456789"
 PNG = {"Content-Type": "image/png"}
@@ -61,7 +61,7 @@ def test_rows_are_asked_about_and_answered(api: RunningApi, job: str) -> None:
     assert where == f"/v1/jobs/{job}/probes/{body['id']}"
     assert (body["status"], body["queue_position"], body["rows"]) == ("queued", 1, [3, 999])
     lease = answered(api)
-    spec = ProbeSpec.model_validate_json(lease.spec_json)
+    spec = NeighbourSearchSpec.model_validate_json(lease.spec_json)
     assert (spec.rows, spec.k, spec.checkpoint, spec.image) == ((3, 999), 5, None, None)
     assert spec.encoder == f"jobs/{job}/attempts/1/artifacts"
     assert spec.features == f"jobs/{job}/probes/features"
@@ -88,7 +88,7 @@ def test_an_image_is_kept_whole_for_the_worker(api: RunningApi, job: str) -> Non
         f"/v1/jobs/{job}/probes", params={"k": 3}, content=png(5), headers=PNG
     ).json()
     assert (made["is_image"], made["k"], made["rows"]) == (True, 3, None)
-    spec = ProbeSpec.model_validate_json(claim(api.store, "ingest").spec_json)
+    spec = NeighbourSearchSpec.model_validate_json(claim(api.store, "ingest").spec_json)
     assert spec.image == f"jobs/{job}/probes/{made['id']}/image"
     assert (api.data_dir / spec.image).read_bytes() == png(5)
 

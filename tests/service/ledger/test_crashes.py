@@ -122,11 +122,11 @@ def broken(place: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     def reached(name: str) -> None:
         if name == "api.pre_delete":
-            monkeypatch.setattr("service.store.redis_client.reach", reached)
+            monkeypatch.setattr("service.store.redis_client.failpoint", reached)
         if name == place:
             raise Killed if name.startswith("api.") else StoreUnavailable("no answer")
 
-    monkeypatch.setattr("service.ledger.journaled_store.reach", reached)
+    monkeypatch.setattr("service.ledger.journaled_store.failpoint", reached)
     try:
         yield
     finally:

@@ -83,7 +83,7 @@ def lines(world: World, id: str) -> list[str]:
 
 def cut_short(world: World, id: str, *, after: str) -> None:
     """A kill in `delete_dataset`, before Redis was asked or after it had answered."""
-    call = "drop" if after == "redis" else "reach"
+    call = "drop" if after == "redis" else "failpoint"
     patched = mock.patch(f"service.ledger.journaled_store.{call}", side_effect=KeyboardInterrupt)
     with patched, pytest.raises(KeyboardInterrupt):
         world.journal.delete_dataset(id)

@@ -189,15 +189,15 @@ def running_world(
         redis_proxy = Proxy(address.port or Path(address.path))
         api_proxy = Proxy(_free_port())
         world = World(stack, redis_proxy, api_proxy, folder / "faults.jsonl", seed=seed)
-        keeper = threading.Thread(target=world.keep, name="keeper", daemon=True)
-        keeper.start()
+        checkpoint_manager = threading.Thread(target=world.keep, name="keeper", daemon=True)
+        checkpoint_manager.start()
         try:
             world.need_workers(workers)
             _await_api(world)
             yield world
         finally:
             world.leave()
-            keeper.join(10)
+            checkpoint_manager.join(10)
             if world.api:
                 world.api.kill()
                 world.api.wait(10)

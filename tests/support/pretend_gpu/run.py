@@ -14,9 +14,7 @@ from tests.support.ingests import ingested
 from tests.support.pretend_gpu.counts import Counts, Reading, Recording
 from tests.support.pretend_gpu.cuda import pretend_gpu
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.engine.train import Machine as DeviceConfig
-from trainer.engine.train import Places as RunPaths
-from trainer.engine.train import train
+from trainer.engine.train import DeviceConfig, RunPaths, train
 from trainer.schema.events import Ended, Event, Logged, Started
 from trainer.spec.job import JobSpec
 

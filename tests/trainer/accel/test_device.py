@@ -5,13 +5,13 @@ import os
 import pytest
 import torch
 
-from trainer.accel.device import Machine, Place, prepared
+from trainer.accel.device import DeviceConfig, DeviceContext, deterministic_device
 from trainer.schema.errors import SpecError
 
 
 def test_threads_and_determinism_last_as_long_as_the_run() -> None:
     before = torch.get_num_threads()
-    with prepared(Machine(device="cpu", threads=1), precision="fp32") as place:
+    with deterministic_device(DeviceConfig(device="cpu", threads=1), precision="fp32") as place:
         assert torch.get_num_threads() == 1
         assert torch.are_deterministic_algorithms_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
@@ -30,7 +30,7 @@ def test_auto_takes_bf16_where_a_cpu_has_instructions_for_it(
     able: dict[str, bool], bf16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    with prepared(Machine(device="cpu"), precision="auto") as place:
+    with deterministic_device(DeviceConfig(device="cpu"), precision="auto") as place:
         assert place.bf16 is bf16
 
 
@@ -38,7 +38,7 @@ def test_auto_takes_bf16_where_a_cpu_has_instructions_for_it(
 def test_a_device_that_is_not_there_is_refused(name: str) -> None:
     with (
         pytest.raises(SpecError, match="device"),
-        prepared(Machine(device=name), precision="auto"),
+        deterministic_device(DeviceConfig(device=name), precision="auto"),
     ):
         pass
 
@@ -49,6 +49,6 @@ def test_the_name_of_a_cpu_says_what_it_multiplies_with(
 ) -> None:
     able = {"cpu_name": "Fast", "amx_bf16": has_unit}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    name = Place(device=torch.device("cpu"), bf16=True).name
+    name = DeviceContext(device=torch.device("cpu"), bf16=True).name
     assert name.startswith("cpu Fast ")
     assert name.endswith(" AMX") == has_unit

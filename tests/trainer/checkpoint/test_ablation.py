@@ -13,12 +13,12 @@ from torch import Tensor
 from tests.support.cuts import STEPS, End, end, mixed_pack, spec
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.state import collect
-from trainer.engine.build import open_run
-from trainer.engine.train import Machine, Places, train
+from trainer.engine.build import build_run
+from trainer.engine.train import DeviceConfig, RunPaths, train
 from trainer.schema.events import Ended
 from trainer.spec.job import JobSpec
 
-CPU = Machine(device="cpu", threads=1)
+CPU = DeviceConfig(device="cpu", threads=1)
 JOB = JobSpec.model_validate(spec(optim={"name": "adamw"}, keep_checkpoints=100))
 CUT = 7
 
@@ -60,16 +60,16 @@ class Cut:
         (source / before.name).write_bytes(before.read_bytes())
         meta = self.loaded.meta.model_copy(update={"step": self.loaded.meta.step + by_steps})
         saved = checkpoints.save(source / "checkpoints", state, meta, keep=2)
-        ended = go(Places(out=out, pack=self.pack, checkpoints=(saved.path,)))
+        ended = go(RunPaths(out=out, pack=self.pack, checkpoints=(saved.path,)))
         assert ended.outcome == "succeeded"
         return end(out)
 
 
-def go(places: Places, stop_after: int | None = None) -> Ended:
+def go(paths: RunPaths, stop_after: int | None = None) -> Ended:
     polls = iter(range(10_000))
     return train(
         JOB,
-        places,
+        paths,
         machine=CPU,
         emit=lambda _: None,
         should_stop=lambda: stop_after is not None and next(polls) >= stop_after,
@@ -80,15 +80,15 @@ def go(places: Places, stop_after: int | None = None) -> Ended:
 def cut(tmp_path_factory: pytest.TempPathFactory) -> Cut:
     folder = tmp_path_factory.mktemp("cut")
     pack = mixed_pack(folder / "pack")
-    with open_run(JOB, Places(out=folder / "fresh", pack=pack), machine=CPU) as run:
+    with build_run(JOB, RunPaths(out=folder / "fresh", pack=pack), machine=CPU) as run:
         fresh = {name: value.clone() for name, value in collect(run.method, run.optimizer).items()}
     go(
-        Places(out=folder / "cut", pack=pack), stop_after=CUT + 7
+        RunPaths(out=folder / "cut", pack=pack), stop_after=CUT + 7
     )  # one poll is the evaluation's, six the baselines'
     loaded = checkpoints.load_newest([folder / "cut" / "checkpoints"])
     assert loaded is not None
     assert 0 < loaded.meta.step < STEPS
-    go(Places(out=folder / "whole", pack=pack))
+    go(RunPaths(out=folder / "whole", pack=pack))
     return Cut(pack, loaded, fresh, end(folder / "whole"))
 
 

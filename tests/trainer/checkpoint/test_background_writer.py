@@ -8,12 +8,12 @@ from functools import partial
 import pytest
 import torch
 
-from trainer.checkpoint.background_writer import WriteBehind
+from trainer.checkpoint.background_writer import BackgroundWriter
 from trainer.checkpoint.snapshot import Snapshot
 
 
 def begin_and_leave(work: Callable[[], None], error: BaseException) -> None:
-    with WriteBehind("t") as behind:
+    with BackgroundWriter("t") as behind:
         behind.start(work)
         raise error
 
@@ -32,7 +32,7 @@ def test_never_two_at_once_and_in_order() -> None:
         with lock:
             running -= 1
 
-    with WriteBehind("t") as behind:
+    with BackgroundWriter("t") as behind:
         for number in range(20):
             behind.start(partial(work, number))
     assert (most, done) == (1, list(range(20)))
@@ -42,7 +42,7 @@ def test_an_error_is_raised_once_by_whoever_asks_next() -> None:
     def fail() -> None:
         raise OSError("broken")
 
-    with WriteBehind("t") as behind:
+    with BackgroundWriter("t") as behind:
         behind.check()
         behind.start(fail)
         with pytest.raises(OSError, match="broken"):

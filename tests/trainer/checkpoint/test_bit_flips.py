@@ -12,7 +12,7 @@ import torch
 from tests.support.cuts import End, end, mixed_pack, spec
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.format import META, STATE
-from trainer.engine.train import Machine, Places, train
+from trainer.engine.train import DeviceConfig, RunPaths, train
 from trainer.schema.errors import CheckpointError
 from trainer.spec.job import JobSpec
 from trainer.util.atomic_files import MANIFEST
@@ -34,21 +34,21 @@ class Kept:
 
     def go_on(self, out: Path) -> End:
         """Resume from these checkpoints; return the end of the run."""
-        places = Places(out=out, pack=self.pack, checkpoints=(self.newer,))
-        machine = Machine(device="cpu", threads=1)
-        train(JOB, places, machine=machine, emit=lambda _: None, should_stop=lambda: False)
+        paths = RunPaths(out=out, pack=self.pack, checkpoints=(self.newer,))
+        machine = DeviceConfig(device="cpu", threads=1)
+        train(JOB, paths, machine=machine, emit=lambda _: None, should_stop=lambda: False)
         return end(out)
 
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Kept:
     pack = mixed_pack(tmp_path / "pack")
-    machine, polls = Machine(device="cpu", threads=1), iter(range(100))
+    machine, polls = DeviceConfig(device="cpu", threads=1), iter(range(100))
     whole, out = tmp_path / "whole", tmp_path / "cut"
-    places = Places(out=whole, pack=pack)
-    train(JOB, places, machine=machine, emit=lambda _: None, should_stop=lambda: False)
-    places = Places(out=out, pack=pack)
-    train(JOB, places, machine=machine, emit=lambda _: None, should_stop=lambda: next(polls) >= 17)
+    paths = RunPaths(out=whole, pack=pack)
+    train(JOB, paths, machine=machine, emit=lambda _: None, should_stop=lambda: False)
+    paths = RunPaths(out=out, pack=pack)
+    train(JOB, paths, machine=machine, emit=lambda _: None, should_stop=lambda: next(polls) >= 17)
     newer, older, *_ = checkpoints.list_checkpoints(out / "checkpoints")
     return Kept(pack, out / "checkpoints", older, newer, end(whole))
 

@@ -12,9 +12,9 @@ import torch
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint import manager
-from trainer.checkpoint.background_writer import WriteBehind
+from trainer.checkpoint.background_writer import BackgroundWriter
 from trainer.checkpoint.format import load_newest
-from trainer.engine.train import Machine, Places, train
+from trainer.engine.train import DeviceConfig, RunPaths, train
 from trainer.methods.registry import SIGNALS
 from trainer.modalities.image.augment import compiled
 from trainer.schema.errors import DivergedError, SpecError
@@ -73,10 +73,10 @@ class Watcher:
         return {file.name: file.sha256 for file in self.of("published")[-1].files}
 
 
-def go(spec: JobSpec, places: Places, *, stop_after: int | None = None) -> tuple[Ended, Watcher]:
+def go(spec: JobSpec, paths: RunPaths, *, stop_after: int | None = None) -> tuple[Ended, Watcher]:
     watcher = Watcher(stop_after)
-    machine = Machine(device="cpu", threads=1)
-    ended = train(spec, places, machine=machine, emit=watcher.emit, should_stop=watcher.should_stop)
+    machine = DeviceConfig(device="cpu", threads=1)
+    ended = train(spec, paths, machine=machine, emit=watcher.emit, should_stop=watcher.should_stop)
     return ended, watcher
 
 
@@ -114,7 +114,7 @@ def test_a_chain_of_cuts_ends_in_the_same_bits(
     if case == "compiled":
         monkeypatch.setattr(compiled, "PIXELS_MIN", 0)  # as in a long job
     spec = job(**CASES[case])
-    ended, whole = go(spec, Places(out=tmp_path / "whole", pack=pack))
+    ended, whole = go(spec, RunPaths(out=tmp_path / "whole", pack=pack))
     assert (ended.outcome, ended.step) == ("succeeded", STEPS)
 
     attempts: list[Path] = []
@@ -122,7 +122,7 @@ def test_a_chain_of_cuts_ends_in_the_same_bits(
         out = tmp_path / f"{number}"
         latest = tuple(max((a / "checkpoints").iterdir()) for a in reversed(attempts))
         torch.manual_seed(number)
-        ended, cut = go(spec, Places(out=out, pack=pack, checkpoints=latest), stop_after=steps)
+        ended, cut = go(spec, RunPaths(out=out, pack=pack, checkpoints=latest), stop_after=steps)
         attempts.append(out)
         assert cut.of("started")[0].exact
     assert ended.outcome == "succeeded"
@@ -133,15 +133,15 @@ def test_a_chain_of_cuts_ends_in_the_same_bits(
 
 def _signals(out: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    moment = {"rows_per_s", "data_s", "step_s", "eval_s", "checkpoint_s", "memory_bytes"}
-    return [{name: v for name, v in line.items() if name not in moment} for line in lines]
+    draw_key = {"rows_per_s", "data_s", "step_s", "eval_s", "checkpoint_s", "memory_bytes"}
+    return [{name: v for name, v in line.items() if name not in draw_key} for line in lines]
 
 
 def test_training_leaves_the_global_generator_alone(pack: Path, tmp_path: Path) -> None:
     torch.manual_seed(5)
     before = torch.get_rng_state()
     threads, exact = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    go(job(epochs=1), Places(out=tmp_path, pack=pack), stop_after=2)
+    go(job(epochs=1), RunPaths(out=tmp_path, pack=pack), stop_after=2)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.get_num_threads() == threads
     assert torch.are_deterministic_algorithms_enabled() == exact
@@ -149,37 +149,37 @@ def test_training_leaves_the_global_generator_alone(pack: Path, tmp_path: Path) 
 
 def test_another_thread_count_goes_on_but_is_stamped(pack: Path, tmp_path: Path) -> None:
     """Sums depend on the threads, so the end may differ: said once, and kept from then on."""
-    places, spec = Places(out=tmp_path, pack=pack), job(epochs=1)
-    go(spec, places, stop_after=BASELINE_POLLS + 2)
+    paths, spec = RunPaths(out=tmp_path, pack=pack), job(epochs=1)
+    go(spec, paths, stop_after=BASELINE_POLLS + 2)
     watcher = Watcher(2)
-    two = Machine(device="cpu", threads=2)
-    train(spec, places, machine=two, emit=watcher.emit, should_stop=watcher.should_stop)
+    two = DeviceConfig(device="cpu", threads=2)
+    train(spec, paths, machine=two, emit=watcher.emit, should_stop=watcher.should_stop)
     started = watcher.of("started")[0]
     assert (started.exact, started.differs) == (False, ("threads",))
     assert "threads" in watcher.of("logged")[-1].message
-    again = go(spec, places, stop_after=0)[1].of("started")[0]
+    again = go(spec, paths, stop_after=0)[1].of("started")[0]
     assert again.differs == ("threads",)
 
 
 def test_checkpoints_of_another_network_are_refused(pack: Path, tmp_path: Path) -> None:
-    places = Places(out=tmp_path, pack=pack)
-    go(job(), places, stop_after=1)
+    paths = RunPaths(out=tmp_path, pack=pack)
+    go(job(), paths, stop_after=1)
     with pytest.raises(SpecError, match="another network"):
-        go(job(method={"dim": 32}), places)
+        go(job(method={"dim": 32}), paths)
 
 
 def test_a_finished_run_publishes_the_same_again(pack: Path, tmp_path: Path) -> None:
-    places = Places(out=tmp_path, pack=pack)
+    paths = RunPaths(out=tmp_path, pack=pack)
     spec = job(epochs=1)
-    first = go(spec, places)[1]
-    again = go(spec, places)[1]
+    first = go(spec, paths)[1]
+    again = go(spec, paths)[1]
     assert again.of("stepped") == again.of("evaluated") == []
     assert again.sums() == first.sums()
 
 
 def test_checkpoints_by_steps_and_the_last_two_kept(pack: Path, tmp_path: Path) -> None:
     spec = job(epochs=1, checkpoint_every_steps=2)
-    watcher = go(spec, Places(out=tmp_path, pack=pack))[1]
+    watcher = go(spec, RunPaths(out=tmp_path, pack=pack))[1]
     assert [event.step for event in watcher.of("checkpointed")] == [2, 4, 6]
     kept = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
     assert kept == ["000000004", "000000006"]
@@ -190,18 +190,18 @@ def test_checkpoints_by_steps_and_the_last_two_kept(pack: Path, tmp_path: Path) 
 def test_checkpoints_by_time(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As often as the job asks for, if the price allows it."""
     spec = job(epochs=1, checkpoint_every_s=1e-6)
-    start = WriteBehind.start
+    start = BackgroundWriter.start
 
-    def to_the_end(behind: WriteBehind, work: Callable[[], None]) -> None:
+    def to_the_end(behind: BackgroundWriter, work: Callable[[], None]) -> None:
         start(behind, work)
         behind.wait()  # these steps are shorter than a write, which would put the next one off
 
-    monkeypatch.setattr(WriteBehind, "start", to_the_end)
+    monkeypatch.setattr(BackgroundWriter, "start", to_the_end)
     monkeypatch.setattr(manager, "OVERHEAD_MAX", 1e-9)
-    dear = go(spec, Places(out=tmp_path / "dear", pack=pack))[1]
+    dear = go(spec, RunPaths(out=tmp_path / "dear", pack=pack))[1]
     assert [event.step for event in dear.of("checkpointed")] == [1, 6]
     monkeypatch.setattr(manager, "OVERHEAD_MAX", 1e9)
-    cheap = go(spec, Places(out=tmp_path / "cheap", pack=pack))[1]
+    cheap = go(spec, RunPaths(out=tmp_path / "cheap", pack=pack))[1]
     assert [event.step for event in cheap.of("checkpointed")] == [1, 2, 3, 4, 5, 6]
 
 
@@ -222,19 +222,19 @@ def test_a_checkpoint_by_time_waits_for_the_one_being_written(
         return False
 
     monkeypatch.setattr(checkpoints, "save", slowly)
-    places, machine = Places(out=tmp_path, pack=pack), Machine(device="cpu", threads=1)
+    paths, machine = RunPaths(out=tmp_path, pack=pack), DeviceConfig(device="cpu", threads=1)
     spec = job(epochs=1, checkpoint_every_s=1e-6, signals_every_steps=1)
-    train(spec, places, machine=machine, emit=watcher.emit, should_stop=should_stop)
+    train(spec, paths, machine=machine, emit=watcher.emit, should_stop=should_stop)
     assert [event.step for event in watcher.of("checkpointed")] == [1, 6]
 
 
 def test_a_stop_during_evaluation_evaluates_after_the_resume(pack: Path, tmp_path: Path) -> None:
     """The poll that stops it is the evaluation's own; its signals must not be lost."""
-    places, spec = Places(out=tmp_path, pack=pack), job(epochs=1)
-    stopped = go(spec, places, stop_after=BASELINE_POLLS + 7)[1]
+    paths, spec = RunPaths(out=tmp_path, pack=pack), job(epochs=1)
+    stopped = go(spec, paths, stop_after=BASELINE_POLLS + 7)[1]
     assert [event.step for event in stopped.of("evaluated")] == [0]
     assert stopped.of("checkpointed")[-1].step == 6
-    resumed = go(spec, places)[1]
+    resumed = go(spec, paths)[1]
     assert [event.step for event in resumed.of("evaluated")] == [6]
     assert "knn_top1" in resumed.of("evaluated")[0].signals
 
@@ -247,8 +247,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
     with pytest.raises(DivergedError) as caught:
         train(
             spec,
-            Places(out=tmp_path, pack=pack),
-            machine=Machine(device="cpu", threads=1),
+            RunPaths(out=tmp_path, pack=pack),
+            machine=DeviceConfig(device="cpu", threads=1),
             emit=watcher.emit,
             should_stop=watcher.should_stop,
         )
@@ -262,7 +262,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
 
 
 def test_signals_are_read_when_due_and_are_those_of_the_table(pack: Path, tmp_path: Path) -> None:
-    watcher = go(job(signals_every_steps=5), Places(out=tmp_path, pack=pack))[1]
+    watcher = go(job(signals_every_steps=5), RunPaths(out=tmp_path, pack=pack))[1]
     assert [event.step for event in watcher.of("stepped")] == [1, 5, 10, 12]
     stepped, evaluated = watcher.of("stepped")[-1].signals, watcher.of("evaluated")[-1].signals
     assert stepped.keys() | evaluated.keys() == SIGNALS.keys()
@@ -276,12 +276,12 @@ def test_signals_are_read_when_due_and_are_those_of_the_table(pack: Path, tmp_pa
 def test_baselines_are_measured_once_and_told_beside_each_figure(
     pack: Path, tmp_path: Path
 ) -> None:
-    first = go(job(), Places(out=tmp_path, pack=pack), stop_after=BASELINE_POLLS + 3)[1]
+    first = go(job(), RunPaths(out=tmp_path, pack=pack), stop_after=BASELINE_POLLS + 3)[1]
     (measured,) = first.of("evaluated")
     assert (measured.step, measured.epoch) == (0, 0.0)
     baselines = measured.signals
     assert baselines.keys() == {"knn_top1_raw", "knn_top1_untrained", "knn_top1_majority"}
-    again = go(job(), Places(out=tmp_path, pack=pack))[1]
+    again = go(job(), RunPaths(out=tmp_path, pack=pack))[1]
     figures = [event.signals for event in again.of("evaluated")]
     assert [event.step for event in again.of("evaluated")] == [6, 12]
     assert all(figure.items() >= baselines.items() for figure in figures)
@@ -289,14 +289,14 @@ def test_baselines_are_measured_once_and_told_beside_each_figure(
 
 
 def test_baselines_can_be_left_out(pack: Path, tmp_path: Path) -> None:
-    watcher = go(job(evaluation={"baselines": False}), Places(out=tmp_path, pack=pack))[1]
+    watcher = go(job(evaluation={"baselines": False}), RunPaths(out=tmp_path, pack=pack))[1]
     assert [event.signals.keys() for event in watcher.of("evaluated")] == [{"knn_top1"}] * 2
 
 
 def test_rows_without_labels_are_not_evaluated(tmp_path: Path) -> None:
     images, _ = blobs(20, side_px=12, classes=2)
     write_pack(tmp_path / "pack", images)
-    watcher = go(job(epochs=1), Places(out=tmp_path / "out", pack=tmp_path / "pack"))[1]
+    watcher = go(job(epochs=1), RunPaths(out=tmp_path / "out", pack=tmp_path / "pack"))[1]
     assert watcher.of("evaluated") == []
     assert any("0 of 20 rows have labels" in event.message for event in watcher.of("logged"))
 
@@ -308,8 +308,8 @@ def test_a_test_pack_is_matched_by_the_names_of_its_classes(pack: Path, tmp_path
     write_pack(tmp_path / "other", images, 2 - labels, classes=("c", "b", "a"))
     found = []
     for name in ("same", "other"):
-        places = Places(out=tmp_path / f"out-{name}", pack=pack, test_pack=tmp_path / name)
+        paths = RunPaths(out=tmp_path / f"out-{name}", pack=pack, test_pack=tmp_path / name)
         spec = job(epochs=1, evaluation={"k": 5, "feature": "backbone"})
-        found.append(go(spec, places)[1].of("evaluated")[-1].signals)
+        found.append(go(spec, paths)[1].of("evaluated")[-1].signals)
     assert found[0] == found[1]
     assert found[0]["knn_top1"] > 0.4

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.accel.device import Machine
-from trainer.engine.build import Places, open_run
+from trainer.accel.device import DeviceConfig
+from trainer.engine.build import RunPaths, build_run
 from trainer.engine.run import Run
 from trainer.nn.views import tensors_of
 from trainer.spec.job import JobSpec
@@ -24,13 +24,13 @@ def opened(folder: Path) -> Iterator[Run]:
     spec = JobSpec.model_validate(
         {"dataset": "x", "epochs": EPOCHS, "batch_rows": BATCH, "partial_batch": "keep"}
     )
-    places = Places(folder / "out", folder / "pack")
-    with open_run(spec, places, machine=Machine(device="cpu", threads=1)) as run:
+    paths = RunPaths(folder / "out", folder / "pack")
+    with build_run(spec, paths, machine=DeviceConfig(device="cpu", threads=1)) as run:
         yield run
 
 
 def parts_of(run: Run, step: int) -> tuple[torch.Tensor, ...]:
-    return tensors_of(run.batches.of(step))
+    return tensors_of(run.batches.batch_at(step))
 
 
 def test_a_batch_is_the_same_whenever_it_is_asked_for(tmp_path: Path) -> None:

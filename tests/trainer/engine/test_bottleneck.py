@@ -12,7 +12,7 @@ from trainer.engine.profiler import profile_of
 from trainer.schema.events import Phase
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
-from trainer.timing.phase_totals import OCCASIONS, Times
+from trainer.timing.phase_totals import BETWEEN_STEPS, Times
 
 FACTS = made_up_facts()
 STEPS, ROWS = 100, 6400
@@ -29,9 +29,10 @@ def case(  # the last are fields of a Case
 ) -> Case:
     """Milliseconds of each step; of evaluation and checkpoint, of all together."""
     seconds = {
-        name: value * (1e-3 if name in OCCASIONS else STEPS * 1e-3) for name, value in ms.items()
+        name: value * (1e-3 if name in BETWEEN_STEPS else STEPS * 1e-3)
+        for name, value in ms.items()
     }
-    steps_s = sum(value for name, value in seconds.items() if name not in OCCASIONS)
+    steps_s = sum(value for name, value in seconds.items() if name not in BETWEEN_STEPS)
     known = FACTS.model_copy(update=facts or {})
     words = {"dataset": "made-up", "epochs": 20, "batch_rows": 64, **(spec or {})}
     times = Times(
@@ -40,7 +41,7 @@ def case(  # the last are fields of a Case
         steps_s=steps_s,
         step_median_s=steps_s / STEPS,
         phases_s=seconds,
-        counts={name: 3 if name in OCCASIONS else STEPS for name in seconds},
+        counts={name: 3 if name in BETWEEN_STEPS else STEPS for name in seconds},
     )
     return Case(
         times=times,

@@ -20,12 +20,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.accel import device
-from trainer.accel.device import Machine
+from trainer.accel.device import DeviceConfig
 from trainer.engine import build
-from trainer.engine.build import Places, open_run
+from trainer.engine.build import RunPaths, build_run
 from trainer.engine.run import Run
 from trainer.losses.info_nce import info_nce
-from trainer.nn.negative_mask import Hidden
+from trainer.nn.negative_mask import NegativeMask
 from trainer.spec.job import JobSpec
 
 META = torch.device("meta")
@@ -79,8 +79,8 @@ def run_on_meta(
         "signals_every_steps": 1000,
     }
     spec = JobSpec.model_validate(words | settings)
-    places = Places(folder / "out", folder / "pack")
-    with open_run(spec, places, machine=Machine(device="any")) as run:
+    paths = RunPaths(folder / "out", folder / "pack")
+    with build_run(spec, paths, machine=DeviceConfig(device="any")) as run:
         run.progress.step = 1  # the first step reads its signals, and waits for them
         run.advance()
         yield run
@@ -148,7 +148,7 @@ def test_a_million_negatives_never_have_all_their_logits_at_once() -> None:
     """The most memory held, as a share of one [B, K] in fp32: no mask of that shape either."""
     rows, negatives = 32, 2**20
     query, key = unit(rows).requires_grad_(), unit(rows)
-    hidden = Hidden(torch.arange(rows), torch.arange(negatives), empty=-2)
+    hidden = NegativeMask(torch.arange(rows), torch.arange(negatives), empty=-2)
     queue = unit(negatives)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         loss = info_nce(query, key, queue, temperature=0.2, hidden=hidden)

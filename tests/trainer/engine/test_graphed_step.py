@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.accel.device import Machine
+from trainer.accel.device import DeviceConfig
 from trainer.accel.graphs import WARM_UP_CALLS, GraphRecorder, Replay
 from trainer.checkpoint.state import collect
-from trainer.engine.build import Places, open_run
-from trainer.engine.graphed_step import CapturedStepping
+from trainer.engine.build import RunPaths, build_run
+from trainer.engine.graphed_step import GraphedStep
 from trainer.engine.run import Run
-from trainer.engine.step import EagerStepping
+from trainer.engine.step import EagerStep
 from trainer.engine.train import train
-from trainer.engine.view_maker import CapturedLook, EagerLook
+from trainer.engine.view_maker import EagerViews, GraphedViews
 from trainer.methods.base import StepOutput
 from trainer.schema.events import Ended, Event, Logged
 from trainer.spec.job import JobSpec
@@ -70,8 +70,8 @@ class Refuses(CallsAgain):
         raise RuntimeError("operation not permitted when stream is capturing\nand a long trace")
 
 
-def fill(places: StepOutput, values: StepOutput) -> None:
-    for place, value in zip(places, values, strict=True):
+def fill(paths: StepOutput, values: StepOutput) -> None:
+    for place, value in zip(paths, values, strict=True):
         if isinstance(place, Tensor) and isinstance(value, Tensor) and place is not value:
             place.copy_(value)
 
@@ -98,16 +98,18 @@ def spec_of(**settings: object) -> JobSpec:
 
 
 @contextmanager
-def opened(spec: JobSpec, pack: Path, out: str, machine: Machine | None = None) -> Iterator[Run]:
-    places = Places(pack.parent / out, pack)
-    with open_run(spec, places, machine=machine or Machine(device="cpu", threads=1)) as run:
+def opened(
+    spec: JobSpec, pack: Path, out: str, machine: DeviceConfig | None = None
+) -> Iterator[Run]:
+    paths = RunPaths(pack.parent / out, pack)
+    with build_run(spec, paths, machine=machine or DeviceConfig(device="cpu", threads=1)) as run:
         yield run
 
 
-def capture(run: Run, tape: GraphRecorder) -> CapturedStepping:
-    eager = EagerStepping(run.method, run.optimizer)
-    run.stepping = stepping = CapturedStepping(eager, tape, batch_rows=BATCH)
-    return stepping
+def capture(run: Run, tape: GraphRecorder) -> GraphedStep:
+    eager = EagerStep(run.method, run.optimizer)
+    run.step_executor = step_executor = GraphedStep(eager, tape, batch_rows=BATCH)
+    return step_executor
 
 
 def after(run: Run, steps: int) -> tuple[list[dict[str, float]], dict[str, Tensor]]:
@@ -149,7 +151,7 @@ def test_replayed_steps_are_the_eager_ones_bit_for_bit(
         signals, state = after(run, STEPS)
         partial = STEPS // 5 if spec.partial_batch == "keep" else 0
         assert tape.replays == 2 * (STEPS - partial - WARM_UP_CALLS)
-        assert run.complaint() is None
+        assert run.fallback_warning() is None
     assert signals == expected[0]
     assert same(state, expected[1])
 
@@ -159,9 +161,9 @@ def test_nothing_that_a_graph_holds_on_to_is_bound_anew(pack: Path) -> None:
     with opened(spec_of(), pack, "out") as run:
         capture(run, CallsAgain(run))
         after(run, WARM_UP_CALLS + 1)
-        places = [value.data_ptr() for value in held(run)]
+        paths = [value.data_ptr() for value in held(run)]
         after(run, 3)
-        assert [value.data_ptr() for value in held(run)] == places
+        assert [value.data_ptr() for value in held(run)] == paths
 
 
 def held(run: Run) -> list[Tensor]:
@@ -202,21 +204,21 @@ def test_replayed_views_are_the_eager_ones_bit_for_bit(pack: Path, sizes: str) -
     with opened(spec, pack, "eager") as run:
         expected = after(run, STEPS)[1]
     with opened(spec, pack, "captured") as run:
-        assert isinstance(run.batches.look, EagerLook)
+        assert isinstance(run.batches.make_views, EagerViews)
         tape = CallsViewsAgain()
-        run.batches.look = CapturedLook(run.batches.look, tape, batch_rows=BATCH)
+        run.batches.make_views = GraphedViews(run.batches.make_views, tape, batch_rows=BATCH)
         assert same(after(run, STEPS)[1], expected)
         assert tape.replays == STEPS - STEPS // 5 - WARM_UP_CALLS
-        assert run.complaint() is None
+        assert run.fallback_warning() is None
 
 
 def test_a_partial_batch_is_never_the_one_that_is_captured(pack: Path) -> None:
     """The fourth batch of 70 rows, 20 a batch, is partial: all whole ones are replayed."""
     spec = spec_of(batch_rows=20, signals_every_steps=100, partial_batch="keep")
     with opened(spec, pack, "captured") as run:
-        assert isinstance(run.batches.look, EagerLook)
+        assert isinstance(run.batches.make_views, EagerViews)
         tape = CallsViewsAgain()
-        run.batches.look = CapturedLook(run.batches.look, tape, batch_rows=20)
+        run.batches.make_views = GraphedViews(run.batches.make_views, tape, batch_rows=20)
         after(run, 12)
         assert tape.replays == 9 - WARM_UP_CALLS
 
@@ -225,36 +227,38 @@ def test_views_that_cannot_be_captured_are_made_without(pack: Path) -> None:
     with opened(spec_of(), pack, "eager") as run:
         expected = after(run, 6)[1]
     with opened(spec_of(), pack, "refused") as run:
-        assert isinstance(run.batches.look, EagerLook)
-        run.batches.look = CapturedLook(run.batches.look, Refuses(run), batch_rows=BATCH)
+        assert isinstance(run.batches.make_views, EagerViews)
+        run.batches.make_views = GraphedViews(
+            run.batches.make_views, Refuses(run), batch_rows=BATCH
+        )
         assert same(after(run, 6)[1], expected)
-        assert run.complaint() is not None
+        assert run.fallback_warning() is not None
 
 
 def test_a_device_that_cannot_capture_goes_on_without_and_says_so_once(pack: Path) -> None:
     with opened(spec_of(), pack, "eager") as run:
         expected = after(run, 6)
-        assert run.complaint() is None
+        assert run.fallback_warning() is None
     with opened(spec_of(), pack, "refused") as run:
         capture(run, Refuses(run))
         assert same(after(run, 6)[1], expected[1])
-        said = run.complaint()
+        said = run.fallback_warning()
         assert said is not None
         assert said.level == "warning"
         assert said.message == (
             "Steps run without a CUDA graph, more slowly: "
             "operation not permitted when stream is capturing"
         )
-        assert run.complaint() is None
+        assert run.fallback_warning() is None
 
 
 def test_the_complaint_reaches_the_user(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(EagerStepping, "trouble", "no graph today")
+    monkeypatch.setattr(EagerStep, "fallback_reason", "no graph today")
     events: list[Event] = []
     ended = train(
         spec_of(epochs=1),
-        Places(pack.parent / "out", pack),
-        machine=Machine(device="cpu", threads=1),
+        RunPaths(pack.parent / "out", pack),
+        machine=DeviceConfig(device="cpu", threads=1),
         emit=events.append,
         should_stop=lambda: len(events) > 4,
     )
@@ -265,8 +269,8 @@ def test_the_complaint_reaches_the_user(pack: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_cpu_is_never_asked_for_a_graph(pack: Path) -> None:
     with opened(spec_of(), pack, "out") as run:
-        assert type(run.stepping) is EagerStepping
-        assert type(run.batches.look) is EagerLook
+        assert type(run.step_executor) is EagerStep
+        assert type(run.batches.make_views) is EagerViews
 
 
 @gpu
@@ -274,12 +278,12 @@ def test_a_cpu_is_never_asked_for_a_graph(pack: Path) -> None:
 def test_captured_steps_on_a_gpu_equal_eager_ones(pack: Path, optim: dict[str, Any]) -> None:
     spec, found = spec_of(optim=optim), []
     for graphs in (False, True):
-        machine = Machine(device="cuda", graphs=graphs)
+        machine = DeviceConfig(device="cuda", graphs=graphs)
         with opened(spec, pack, f"graphs-{graphs}", machine) as run:
             found.append(after(run, GPU_STEPS))
-            assert isinstance(run.stepping, CapturedStepping) == graphs
-            assert isinstance(run.batches.look, CapturedLook) == graphs
-            assert run.complaint() is None
+            assert isinstance(run.step_executor, GraphedStep) == graphs
+            assert isinstance(run.batches.make_views, GraphedViews) == graphs
+            assert run.fallback_warning() is None
     assert found[0][0] == found[1][0]
     assert same(found[0][1], found[1][1])
 
@@ -288,7 +292,7 @@ def test_captured_steps_on_a_gpu_equal_eager_ones(pack: Path, optim: dict[str, A
 @pytest.mark.parametrize("graphs", [False, True])
 def test_no_step_waits_for_the_gpu(pack: Path, graphs: bool) -> None:
     spec = spec_of(signals_every_steps=100)
-    with opened(spec, pack, "out", Machine(device="cuda", graphs=graphs)) as run:
+    with opened(spec, pack, "out", DeviceConfig(device="cuda", graphs=graphs)) as run:
         after(run, WARM_UP_CALLS + 2)
         torch.cuda.set_sync_debug_mode("error")
         try:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from trainer.engine import outcome
-from trainer.engine.outcome import run_to_end
+from trainer.engine.outcome import run_and_record_outcome
 from trainer.schema.errors import DatasetMissing, DivergedError, StorageError
 from trainer.schema.events import Ended, Event
 
@@ -43,7 +43,7 @@ def test_an_error_becomes_its_code_and_a_next_step(
 ) -> None:
     events: list[Event] = []
     with caplog.at_level(logging.ERROR):
-        ended = run_to_end(raising(error), out=tmp_path / "new", emit=events.append)
+        ended = run_and_record_outcome(raising(error), out=tmp_path / "new", emit=events.append)
     assert (ended.outcome, ended.code) == ("failed", code)
     assert words in ended.message
     assert "Traceback" not in ended.message
@@ -56,7 +56,7 @@ def test_an_error_becomes_its_code_and_a_next_step(
 def test_a_good_end_replaces_an_older_result(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("{}")
     done = Ended(outcome="succeeded", step=3)
-    assert run_to_end(lambda: done, out=tmp_path, emit=lambda _: None) == done
+    assert run_and_record_outcome(lambda: done, out=tmp_path, emit=lambda _: None) == done
     assert json.loads((tmp_path / "result.json").read_text())["step"] == 3
     assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
 
@@ -71,6 +71,6 @@ def test_a_result_that_cannot_be_written_is_still_told(
     events: list[Event] = []
     done = Ended(outcome="succeeded")
     with caplog.at_level(logging.ERROR):
-        run_to_end(lambda: done, out=tmp_path, emit=events.append)
+        run_and_record_outcome(lambda: done, out=tmp_path, emit=events.append)
     assert events == [done]
     assert "result.json could not be written" in caplog.text

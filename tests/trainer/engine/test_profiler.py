@@ -9,7 +9,7 @@ import pytest
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.checkpoint.fingerprint import spec_sha256
 from trainer.engine import profiler
-from trainer.engine.train import Machine, Places, train
+from trainer.engine.train import DeviceConfig, RunPaths, train
 from trainer.schema.events import EVENT, Event, Phase, Profiled
 from trainer.spec.job import JobSpec
 
@@ -58,8 +58,8 @@ def go(
     asked = iter(range(10**6))
     train(
         spec,
-        Places(out=out, pack=pack),
-        machine=Machine(device="cpu", threads=threads),
+        RunPaths(out=out, pack=pack),
+        machine=DeviceConfig(device="cpu", threads=threads),
         emit=events.append,
         should_stop=lambda: polls is not None and next(asked) >= polls,
     )

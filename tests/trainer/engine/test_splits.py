@@ -8,12 +8,12 @@ import torch
 
 from tests.support.api import facts as facts_of
 from tests.support.tiny_pack import blobs
-from trainer.accel.device import Machine
+from trainer.accel.device import DeviceConfig
 from trainer.data.labels.classes import ClassNames
 from trainer.data.pack.writer import PackWriter
 from trainer.data.readers.items import Item, Split
 from trainer.data.spec import USUAL
-from trainer.engine.build import Places, open_run
+from trainer.engine.build import RunPaths, build_run
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.decode import decode_array
 from trainer.modalities.image.encoders.spec import EncoderSpec
@@ -61,9 +61,11 @@ def spec_of(**changes: object) -> JobSpec:
 @pytest.mark.parametrize("use_splits", [True, False])
 def test_only_rows_of_train_are_trained_on(use_splits: bool, tmp_path: Path) -> None:
     pack_of(tmp_path / "pack", 100)
-    places = Places(tmp_path / "run", tmp_path / "pack")
-    with open_run(spec_of(use_splits=use_splits), places, machine=Machine(device="cpu")) as run:
-        per_epoch = run.batches.horizon.steps_per_epoch
+    paths = RunPaths(tmp_path / "run", tmp_path / "pack")
+    with build_run(
+        spec_of(use_splits=use_splits), paths, machine=DeviceConfig(device="cpu")
+    ) as run:
+        per_epoch = run.batches.length.steps_per_epoch
         epochs = [
             torch.cat([run.batches.rows_of(epoch * per_epoch + step) for step in range(per_epoch)])
             for epoch in range(2)
@@ -87,8 +89,8 @@ def test_only_rows_of_train_are_trained_on(use_splits: bool, tmp_path: Path) -> 
 
 def test_without_labelled_test_rows_a_tenth_of_train_is_asked(tmp_path: Path) -> None:
     pack_of(tmp_path / "pack", 100, test_labels=False)
-    places = Places(tmp_path / "run", tmp_path / "pack")
-    with open_run(spec_of(), places, machine=Machine(device="cpu")) as run:
+    paths = RunPaths(tmp_path / "run", tmp_path / "pack")
+    with build_run(spec_of(), paths, machine=DeviceConfig(device="cpu")) as run:
         assert run.evaluation is not None
         asked, bank = run.evaluation.test.rows.tolist(), run.evaluation.bank.rows.tolist()
     assert len(asked) == 6

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.data.loader import RowSource
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.evaluators.runner import Evaluation, plan_evaluation
 from trainer.methods.base import load_method
-from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
@@ -42,8 +42,8 @@ def evaluation_of(
     facts = write_pack(folder, images, labels, classes=("a", "b", "c"))
     sent = JobSpec.model_validate({"dataset": "x", "encoder": {"name": "small"}})
     spec = resolve(sent, facts).spec
-    views = Views(spec.views, mean=facts.mean, std=facts.std, device=CPU)
-    plan = plan_evaluation(spec, RowSource(Pack.open(folder), device=CPU), None, views=views)
+    views = ImageAugmenter(spec.views, mean=facts.mean, std=facts.std, device=CPU)
+    plan = plan_evaluation(spec, PackLoader(Pack.open(folder), device=CPU), None, views=views)
     assert plan is not None
     return spec, plan, images, labels.astype(np.int64)
 
@@ -76,7 +76,7 @@ def test_baselines_are_those_of_scikit_learn(side_px: int, tmp_path: Path) -> No
     assert found["knn_top1_majority"] == pytest.approx(float((labels[test] == most).mean()))
 
     with torch.no_grad():
-        views = plan.views.plain(plan.bank.source.canvas(torch.arange(len(images))))
+        views = plan.views.center_crop(plan.bank.source.canvas(torch.arange(len(images))))
         features = method.encoder.eval()(views).flatten(1).numpy().astype(np.float64)
     untrained = accuracy((features[bank], labels[bank]), (features[test], labels[test]), k)
     assert found["knn_top1_untrained"] == pytest.approx(untrained)
@@ -106,6 +106,6 @@ def test_a_bank_needs_20_labelled_rows(labelled: int, measured: bool, tmp_path: 
     labels[labelled:] = -1
     facts = write_pack(tmp_path / "pack", images, labels, classes=("a", "b"))
     spec = resolve(JobSpec(dataset="x"), facts).spec
-    views = Views(spec.views, mean=facts.mean, std=facts.std, device=CPU)
-    with RowSource(Pack.open(tmp_path / "pack"), device=CPU) as source:
+    views = ImageAugmenter(spec.views, mean=facts.mean, std=facts.std, device=CPU)
+    with PackLoader(Pack.open(tmp_path / "pack"), device=CPU) as source:
         assert (plan_evaluation(spec, source, None, views=views) is not None) == measured

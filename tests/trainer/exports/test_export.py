@@ -23,14 +23,14 @@ from torch import nn
 from tests.support.reference_views import reference_plain
 from tests.support.tiny_pack import write_pack
 from tests.support.tools import needs
-from trainer.data.loader import RowSource
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.exports import embedding_map
 from trainer.exports.atomic_folder import link
 from trainer.exports.export import Export, publish
 from trainer.exports.model_card import card
 from trainer.methods.registry import method_names
-from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
@@ -93,8 +93,8 @@ def _export(
         reasons=resolved.reasons,
         facts=facts,
         encoder=encoder.eval(),
-        source=RowSource(pack, device=CPU),
-        views=Views(resolved.spec.views, mean=facts.mean, std=facts.std, device=CPU),
+        source=PackLoader(pack, device=CPU),
+        views=ImageAugmenter(resolved.spec.views, mean=facts.mean, std=facts.std, device=CPU),
         pack=pack,
         history=_history() if history is None else history,
         exact=True,
@@ -194,7 +194,7 @@ def test_the_cards_code_prepares_images_as_they_were_trained_on(tmp_path: Path) 
     """Images that are not square, through the card's transform and through Views.plain."""
     with (export := _export("small", tmp_path, height=23)).source:
         publish(export, out=tmp_path / "out")
-        ours = export.views.plain(export.source.whole(torch.arange(ROWS)))
+        ours = export.views.center_crop(export.source.whole(torch.arange(ROWS)))
     scope: dict[str, Any] = {"torch": torch}
     exec(_python_blocks(tmp_path / "out" / "artifacts")[1], scope)
     theirs = torch.stack(
@@ -270,9 +270,9 @@ def test_a_job_in_flight_keeps_its_old_preprocessing(tmp_path: Path) -> None:
         del old["views"]["evaluation_crop"]
         spec = settled(JobSpec.model_validate_json(json.dumps(old)))
         assert resolve(spec, export.facts).spec.views.evaluation_crop == "square"
-        views = Views(spec.views, mean=export.facts.mean, std=export.facts.std, device=CPU)
+        views = ImageAugmenter(spec.views, mean=export.facts.mean, std=export.facts.std, device=CPU)
         publish(replace(export, spec=spec, views=views), out=tmp_path / "out")
-        ours = views.plain(export.source.whole(torch.arange(ROWS)))
+        ours = views.center_crop(export.source.whole(torch.arange(ROWS)))
     scope: dict[str, Any] = {"torch": torch}
     exec(_python_blocks(tmp_path / "out" / "artifacts")[1], scope)
     images = [Image.fromarray(export.pack.image(row)) for row in range(ROWS)]

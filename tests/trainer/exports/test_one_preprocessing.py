@@ -26,13 +26,13 @@ from torchvision.transforms.v2 import functional as F
 
 from tests.support.pictures import write_pictures
 from trainer.__main__ import main
-from trainer.accel.device import Place
+from trainer.accel.device import DeviceContext
 from trainer.data.ingest import run_ingest
 from trainer.data.pack.format import Pack
 from trainer.data.spec import IngestSpec
-from trainer.inference.feature_extractor import load_looker
+from trainer.inference.feature_extractor import load_extractor
 from trainer.inference.neighbours.query_image import decode_upload
-from trainer.inference.neighbours.spec import ProbeSpec
+from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 
@@ -149,13 +149,13 @@ def by_moco_embed_of(artifacts: Path, images: Path, out: Path) -> Values:
 
 
 def by_a_probe(trained: Trained) -> Values:
-    spec = ProbeSpec(
+    spec = NeighbourSearchSpec(
         job=trained.spec, encoder=str(trained.artifacts), encoder_sha256="0" * 64, features="none"
     )
     pack = Pack.open(trained.pack)
-    looker = load_looker(spec, pack, Place(device=torch.device("cpu"), bf16=False))
+    extractor = load_extractor(spec, pack, DeviceContext(device=torch.device("cpu"), bf16=False))
     images = [decode_upload(path, pack.facts) for path in trained.pictures]
-    return torch.cat([looker.features_of(image) for image in images]).numpy()
+    return torch.cat([extractor.features_of(image) for image in images]).numpy()
 
 
 @torch.no_grad()

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from trainer.losses import embedding_signals
 from trainer.losses.embedding_signals import contrast, effective_rank, gradient_norm, std_ratio
 from trainer.methods.registry import SIGNALS
-from trainer.nn.ema import distance_ratio, follow
-from trainer.nn.negative_mask import Hidden
+from trainer.nn.ema import distance_ratio, ema_update_
+from trainer.nn.negative_mask import NegativeMask
 
 
 def test_top1_and_top5_count_nearer_negatives() -> None:
@@ -32,7 +32,7 @@ def test_top1_and_top5_count_nearer_negatives() -> None:
 
 def test_hidden_negatives_do_not_count() -> None:
     axis = torch.eye(3)
-    hidden = Hidden(torch.tensor([5]), torch.tensor([5, -1]), empty=-2)
+    hidden = NegativeMask(torch.tensor([5]), torch.tensor([5, -1]), empty=-2)
     found = contrast(axis[[0]], axis[[1]], axis[[0, 2]], hidden)
     assert found["top1"] == 1.0
     assert found["negative_similarity"] == 0.0
@@ -52,7 +52,7 @@ def test_contrast_is_that_of_one_matrix_in_numpy(
     keys = F.normalize(queries + noise, dim=1)
     rows = torch.arange(30) % 9
     rows[4:7] = -2
-    hidden = Hidden(None if owners is None else torch.tensor(owners), rows, empty=-2)
+    hidden = NegativeMask(None if owners is None else torch.tensor(owners), rows, empty=-2)
     found = contrast(queries, keys, bank, hidden)
     cosine = queries.numpy() @ bank.numpy().T
     seen = np.array([[row not in {-2, own} for row in rows.tolist()] for own in owners or [-2] * 5])
@@ -82,7 +82,7 @@ def test_norms_and_the_key_encoders_way() -> None:
         for value in slow.parameters():
             value.zero_()
     assert distance_ratio(slow, fast) == pytest.approx(1.0)
-    follow(slow, fast, momentum=0.75)
+    ema_update_(slow, fast, momentum=0.75)
     assert distance_ratio(slow, fast) == pytest.approx(0.75)
     assert gradient_norm(fast.parameters()) == 0.0
     fast.weight.grad = torch.full((2, 3), 2.0)
@@ -96,7 +96,7 @@ def test_following_keeps_storage_and_buffers() -> None:
     assert slow.running_mean is not None
     fast.running_mean.fill_(3.0)
     before = [value.data_ptr() for value in slow.parameters()]
-    follow(slow, fast, momentum=0.0)
+    ema_update_(slow, fast, momentum=0.0)
     assert [value.data_ptr() for value in slow.parameters()] == before
     assert not slow.running_mean.any()
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from trainer.losses import chunked_softmax
 from trainer.losses.info_nce import info_nce
 from trainer.methods.moco import cost
-from trainer.nn.negative_mask import Hidden
+from trainer.nn.negative_mask import NegativeMask
 
 
 def unit(rows: int, width: int, seed: int) -> torch.Tensor:
@@ -37,7 +37,7 @@ def test_equals_the_formula(chunk: int, masked: bool, monkeypatch: pytest.Monkey
     query, key, negatives = unit(5, 8, 0), unit(5, 8, 1), unit(23, 8, 2)
     query_rows = torch.arange(5)
     rows = torch.arange(23) % 9 - 1
-    hidden = Hidden(query_rows, rows, empty=-1) if masked else None
+    hidden = NegativeMask(query_rows, rows, empty=-1) if masked else None
     mask = np.zeros((5, 23), bool)
     if masked:
         mask = (rows[None] == query_rows[:, None]).numpy() | (rows[None] == -1).numpy()
@@ -57,7 +57,7 @@ def test_rounded_negatives_cost_no_more_than_autocast(
     monkeypatch.setattr(chunked_softmax, "CHUNK_KEYS", chunk)
     negatives, rows = unit(500, 64, 2), torch.arange(500)
     rows[100 : 100 + empty] = -2
-    hidden = Hidden(torch.tensor([499, 600, 0, 601, 602, 603]), rows, empty=-2)
+    hidden = NegativeMask(torch.tensor([499, 600, 0, 601, 602, 603]), rows, empty=-2)
     found = {}
     for way in ("exact", "ours", "torch's"):
         kind = torch.float64 if way == "exact" else torch.float32
@@ -93,7 +93,7 @@ def test_a_chunk_that_is_hidden_from_all_counts_for_nothing(
     seen = torch.cat([negatives[:20], negatives[30:]])
     found = [
         info_nce(query.float(), key.float(), some, temperature=0.2, hidden=hides)
-        for some, hides in ((negatives, Hidden(None, rows, empty=-2)), (seen, None))
+        for some, hides in ((negatives, NegativeMask(None, rows, empty=-2)), (seen, None))
     ]
     assert float(found[0]) == pytest.approx(float(found[1]), rel=1e-5)
 
@@ -131,7 +131,7 @@ def test_loss_and_gradients_are_those_of_torchs_cross_entropy(
     for way in ("ours", "torch's"):
         query, key = (unit(6, 8, seed).requires_grad_() for seed in (0, 1))
         if way == "ours":
-            hidden = Hidden(torch.arange(6), rows, empty=-2)
+            hidden = NegativeMask(torch.arange(6), rows, empty=-2)
             loss = info_nce(query, key, negatives, temperature=temperature, hidden=hidden)
         else:
             others = (query @ negatives.T).masked_fill(
@@ -161,7 +161,7 @@ def test_above_the_chunk_size_no_logits_are_kept(monkeypatch: pytest.MonkeyPatch
 
 def test_a_query_that_sees_no_negative_has_no_loss_and_no_gradient() -> None:
     query = unit(2, 4, 0).requires_grad_()
-    hidden = Hidden(None, torch.full((5,), -2), empty=-2)
+    hidden = NegativeMask(None, torch.full((5,), -2), empty=-2)
     loss = info_nce(query, unit(2, 4, 1), unit(5, 4, 2), temperature=0.1, hidden=hidden)
     loss.backward()  # type: ignore[no-untyped-call]
     assert float(loss.detach()) == 0.0

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainer.nn.negative_mask import Hidden
+from trainer.nn.negative_mask import NegativeMask
 
 
 @pytest.mark.parametrize("query_rows", [[3, 40, 3, 7], [41, 42, 43, 44], None])
@@ -12,7 +12,7 @@ def test_the_mask_is_that_of_sets(query_rows: list[int] | None) -> None:
     rows = torch.arange(50) % 45
     rows[[20, 49]] = -2
     owners = None if query_rows is None else torch.tensor(query_rows)
-    hidden = Hidden(owners, rows, empty=-2)
+    hidden = NegativeMask(owners, rows, empty=-2)
     expected = [[row in {-2, own} for row in rows.tolist()] for own in query_rows or [-2]]
     assert hidden.mask(slice(None)).tolist() == expected
     some = torch.tensor([49, 3, 12])

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.nn.negative_queue import EMPTY, UNOWNED, NegativeQueue
+from trainer.nn.negative_queue import EMPTY, RANDOM_SLOT, NegativeQueue
 
 
 @given(st.integers(1, 13), st.lists(st.integers(1, 30), max_size=12))
@@ -24,7 +24,7 @@ def test_holds_the_newest_rows_like_a_deque(capacity: int, batches: list[int]) -
     filled = queue.rows != EMPTY
     found = list(zip(queue.keys[filled, 0].tolist(), queue.rows[filled].tolist(), strict=True))
     assert sorted(found) == sorted((float(n), n + 100) for n, _ in oracle)
-    assert int(queue.fill) == len(oracle) == queue.counted()
+    assert int(queue.fill) == len(oracle) == queue.valid_rows()
     assert int(queue.pointer) == serial % capacity
     oldest = len(batches) - min((push for _, push in oracle), default=len(batches))
     assert queue.oldest_age_steps() == oldest
@@ -49,8 +49,8 @@ def test_a_random_start_is_unit_vectors_of_the_seed_alone() -> None:
     assert torch.equal(first.keys, again.keys)
     assert not torch.equal(first.keys, other.keys)
     assert first.keys.norm(dim=1).allclose(torch.ones(64))
-    assert (first.rows == UNOWNED).all()
-    assert first.counted() == 64
+    assert (first.rows == RANDOM_SLOT).all()
+    assert first.valid_rows() == 64
     assert first.oldest_age_steps() == 0
 
 
@@ -69,7 +69,7 @@ def test_all_of_its_state_is_saved() -> None:
 def test_hides_own_older_keys_and_empty_slots(start: str, masked: bool) -> None:
     queue = NegativeQueue(4, 2, start="empty" if start == "empty" else "random", seed=0)
     queue.push(torch.ones(2, 2), torch.tensor([7, 8]))
-    hidden = queue.hidden_from(torch.tensor([7, 9]) if masked else None)
+    hidden = queue.mask_for(torch.tensor([7, 9]) if masked else None)
     if hidden is None:
         assert start == "random"
         assert not masked

@@ -9,10 +9,10 @@ from torch import nn
 from torch.optim.lr_scheduler import LinearLR
 
 from trainer.optim.optimizer import make_optimizer, set_lr
-from trainer.optim.schedule import Horizon, lr_at
+from trainer.optim.schedule import TrainingLength, lr_at
 from trainer.optim.spec import AdamWSpec, ConstantSpec, CosineSpec, SgdSpec, StepsSpec
 
-HORIZON = Horizon(epochs=200, steps_per_epoch=7)
+HORIZON = TrainingLength(epochs=200, steps_per_epoch=7)
 
 
 def test_cosine_per_epoch_is_version_2() -> None:
@@ -20,7 +20,7 @@ def test_cosine_per_epoch_is_version_2() -> None:
     for step in range(HORIZON.steps):
         epoch = step // 7
         expected = 0.03 * 0.5 * (1.0 + math.cos(math.pi * epoch / 200))
-        assert lr_at(step, spec=CosineSpec(), peak=0.03, horizon=HORIZON) == pytest.approx(expected)
+        assert lr_at(step, spec=CosineSpec(), peak=0.03, length=HORIZON) == pytest.approx(expected)
 
 
 def test_steps_is_version_1() -> None:
@@ -29,7 +29,7 @@ def test_steps_is_version_1() -> None:
         lr = 0.03
         for milestone in (120, 160):
             lr *= 0.1 if step // 7 >= milestone else 1.0
-        assert lr_at(step, spec=StepsSpec(), peak=0.03, horizon=HORIZON) == pytest.approx(lr)
+        assert lr_at(step, spec=StepsSpec(), peak=0.03, length=HORIZON) == pytest.approx(lr)
 
 
 def test_warm_up_and_cosine_per_step_is_version_3() -> None:
@@ -41,20 +41,20 @@ def test_warm_up_and_cosine_per_step_is_version_3() -> None:
             expected = 1.5 * epoch / 10
         else:
             expected = 1.5 * 0.5 * (1.0 + math.cos(math.pi * (epoch - 10) / (200 - 10)))
-        assert lr_at(step, spec=spec, peak=1.5, horizon=HORIZON) == pytest.approx(expected)
+        assert lr_at(step, spec=spec, peak=1.5, length=HORIZON) == pytest.approx(expected)
 
 
 def test_a_constant_rate_after_half_an_epoch_of_warm_up() -> None:
     spec = ConstantSpec(warmup_epochs=0.5, warmup_from=1)
-    horizon = Horizon(epochs=2, steps_per_epoch=4)
-    found = [lr_at(step, spec=spec, peak=2.0, horizon=horizon) for step in range(horizon.steps)]
+    length = TrainingLength(epochs=2, steps_per_epoch=4)
+    found = [lr_at(step, spec=spec, peak=2.0, length=length) for step in range(length.steps)]
     assert found == [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
 
 
 def test_warm_up_through_the_whole_run() -> None:
     spec = CosineSpec(warmup_epochs=2.0, warmup_from=1)
-    horizon = Horizon(epochs=2, steps_per_epoch=2)
-    found = [lr_at(step, spec=spec, peak=1.0, horizon=horizon) for step in range(4)]
+    length = TrainingLength(epochs=2, steps_per_epoch=2)
+    found = [lr_at(step, spec=spec, peak=1.0, length=length) for step in range(4)]
     assert found == [0.25, 0.5, 0.75, 1.0]
 
 
@@ -65,7 +65,7 @@ def test_a_warm_up_is_that_of_torch() -> None:
     theirs = LinearLR(optimizer, start_factor=1 / 10, end_factor=1.0, total_iters=9)
     spec = ConstantSpec(warmup_epochs=2.0, warmup_from=1)
     for step in range(15):
-        ours = lr_at(step, spec=spec, peak=0.8, horizon=Horizon(epochs=3, steps_per_epoch=5))
+        ours = lr_at(step, spec=spec, peak=0.8, length=TrainingLength(epochs=3, steps_per_epoch=5))
         assert ours == pytest.approx(optimizer.param_groups[0]["lr"])
         optimizer.step()
         theirs.step()
@@ -77,8 +77,8 @@ def test_a_warm_up_never_stands_still_at_0_nor_passes_the_peak(
     per: Literal["epoch", "step"], warmup_epochs: float
 ) -> None:
     spec = CosineSpec(per=per, warmup_epochs=warmup_epochs, warmup_from=1)
-    horizon = Horizon(epochs=4, steps_per_epoch=7)
-    rates = [lr_at(step, spec=spec, peak=1.0, horizon=horizon) for step in range(horizon.steps)]
+    length = TrainingLength(epochs=4, steps_per_epoch=7)
+    rates = [lr_at(step, spec=spec, peak=1.0, length=length) for step in range(length.steps)]
     assert all(0.0 < rate <= 1.0 for rate in rates)
     rising = rates[: int(warmup_epochs * 7)]
     assert rising == sorted(rising)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from trainer.rng.philox import _words, philox, shuffled, uniforms
+from trainer.rng.philox import _words, permuted_rows, philox, uniforms
 
 # Random123 1.14, kat_vectors, philox4x32 with 10 rounds: four of counter, two of key, four words.
 KNOWN_ANSWERS = [
@@ -59,8 +59,8 @@ def test_a_device_draws_the_hosts_words(row: int, epoch: int, view: int, seed: i
     """The arithmetic of torch, as on a GPU, against that of numpy."""
     rows, blocks = torch.tensor([3, row]), torch.arange(3)
     host = _words(rows.numpy(), blocks.numpy(), epoch, view, seed=seed)
-    for moment in (epoch, torch.tensor(epoch)):
-        device = _words(rows, blocks, moment, view, seed=seed)
+    for draw_key in (epoch, torch.tensor(epoch)):
+        device = _words(rows, blocks, draw_key, view, seed=seed)
         for ours, theirs in zip(device, host, strict=True):
             assert ours.shape == (2, 3)
             assert ours.tolist() == theirs.tolist()
@@ -105,7 +105,7 @@ def test_uniforms_are_uniform_and_streams_are_apart() -> None:
 @pytest.mark.parametrize("rule", [1, 2])
 @pytest.mark.parametrize("total", [*range(1, 40), 97, 255, 256, 257, 1797, 4096, 4097, 65_537])
 def test_shuffled_is_a_permutation(total: int, rule: int) -> None:
-    order = shuffled(torch.arange(total), total=total, seed=5, epoch=3, order=rule)
+    order = permuted_rows(torch.arange(total), total=total, seed=5, epoch=3, order=rule)
     assert sorted(order.tolist()) == list(range(total))
 
 
@@ -119,17 +119,17 @@ def test_shuffled_is_a_permutation(total: int, rule: int) -> None:
 def test_shuffled_is_a_permutation_for_any_key(
     total: int, seed: int, epoch: int, rule: int
 ) -> None:
-    order = shuffled(torch.arange(total), total=total, seed=seed, epoch=epoch, order=rule)
+    order = permuted_rows(torch.arange(total), total=total, seed=seed, epoch=epoch, order=rule)
     assert torch.equal(order.sort().values, torch.arange(total))
 
 
 def test_shuffled_needs_only_the_positions_it_is_asked_for() -> None:
     total = 2**40 + 12_345
     positions = torch.tensor([0, 1, 2, total - 1, total // 2])
-    rows = shuffled(positions, total=total, seed=1, epoch=1)
+    rows = permuted_rows(positions, total=total, seed=1, epoch=1)
     assert len(set(rows.tolist())) == 5
     assert all(0 <= row < total for row in rows.tolist())
-    single = [shuffled(one, total=total, seed=1, epoch=1) for one in torch.split(positions, 1)]
+    single = [permuted_rows(one, total=total, seed=1, epoch=1) for one in torch.split(positions, 1)]
     assert torch.equal(rows, torch.cat(single))
 
 
@@ -137,7 +137,7 @@ def test_epochs_and_seeds_have_orders_of_their_own() -> None:
     """Two random orders of 1,000 rows agree at one position on average."""
     positions = torch.arange(1000)
     orders = [
-        shuffled(positions, total=1000, seed=seed, epoch=epoch)
+        permuted_rows(positions, total=1000, seed=seed, epoch=epoch)
         for seed in range(2)
         for epoch in range(4)
     ]
@@ -152,7 +152,7 @@ def test_every_row_comes_to_every_position_equally_often(total: int) -> None:
     counts = torch.zeros(total, total)
     positions = torch.arange(total)
     for epoch in range(epochs):
-        counts[positions, shuffled(positions, total=total, seed=9, epoch=epoch)] += 1
+        counts[positions, permuted_rows(positions, total=total, seed=9, epoch=epoch)] += 1
     expected = epochs / total
     freedom = (total - 1) ** 2
     assert float(((counts - expected) ** 2 / expected).sum()) < freedom + 6 * (2 * freedom) ** 0.5
@@ -178,11 +178,13 @@ def test_odd_orders_are_as_likely_as_even_ones(total: int) -> None:
     """
     positions = torch.arange(total)
     odd = sum(
-        parity(shuffled(positions, total=total, seed=3, epoch=epoch).tolist())
+        parity(permuted_rows(positions, total=total, seed=3, epoch=epoch).tolist())
         for epoch in range(200)
     )
     assert 65 <= odd <= 135
-    old = (shuffled(positions, total=total, seed=3, epoch=e, order=1).tolist() for e in range(20))
+    old = (
+        permuted_rows(positions, total=total, seed=3, epoch=e, order=1).tolist() for e in range(20)
+    )
     assert sum(map(parity, old)) == 0, "the fault that the second rule mends"
 
 
@@ -192,7 +194,7 @@ def test_all_orders_of_a_few_rows_are_equally_likely(total: int) -> None:
     draws = 100 * math.factorial(total)
     positions = torch.arange(total)
     counts = Counter(
-        tuple(shuffled(positions, total=total, seed=7, epoch=epoch).tolist())
+        tuple(permuted_rows(positions, total=total, seed=7, epoch=epoch).tolist())
         for epoch in range(draws)
     )
     assert len(counts) == math.factorial(total)
@@ -206,7 +208,7 @@ def test_each_pair_of_rows_follows_one_another_equally_often(total: int) -> None
     epochs, positions = 2000, torch.arange(total)
     counts = torch.zeros(total, total)
     for epoch in range(epochs):
-        order = shuffled(positions, total=total, seed=11, epoch=epoch)
+        order = permuted_rows(positions, total=total, seed=11, epoch=epoch)
         counts[order[:-1], order[1:]] += 1
     assert float(counts.diagonal().sum()) == 0.0
     expected = epochs / total

@@ -10,8 +10,8 @@ import torch
 
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.checkpoint.fingerprint import spec_sha256
-from trainer.optim.schedule import Horizon, lr_at
-from trainer.rng.philox import shuffled
+from trainer.optim.schedule import TrainingLength, lr_at
+from trainer.rng.philox import permuted_rows
 from trainer.spec.added_fields import settled
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
@@ -86,14 +86,14 @@ def test_a_new_field_does_not_make_an_old_run_inexact() -> None:
 @pytest.mark.parametrize(("key", "digest"), OLD_ORDERS.items())
 def test_the_first_rule_draws_its_old_orders(key: tuple[int, int, int], digest: str) -> None:
     rows, seed, epoch = key
-    order = shuffled(torch.arange(rows), total=rows, seed=seed, epoch=epoch, order=1)
+    order = permuted_rows(torch.arange(rows), total=rows, seed=seed, epoch=epoch, order=1)
     data = order.numpy().astype("<i8").tobytes()
     assert hashlib.sha256(data).hexdigest()[:16] == digest
 
 
 def test_an_old_warm_up_begins_at_0() -> None:
-    horizon, schedule = Horizon(epochs=2, steps_per_epoch=6), old_job().schedule
-    found = [lr_at(step, spec=schedule, peak=1.0, horizon=horizon) for step in range(8)]
+    length, schedule = TrainingLength(epochs=2, steps_per_epoch=6), old_job().schedule
+    found = [lr_at(step, spec=schedule, peak=1.0, length=length) for step in range(8)]
     assert found == pytest.approx(OLD_RATES)
 
 

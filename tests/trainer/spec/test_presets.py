@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.facts import made_up_facts
 from trainer.methods.moco.defaults import moco_of
-from trainer.optim.schedule import Horizon, lr_at
+from trainer.optim.schedule import TrainingLength, lr_at
 from trainer.schema.errors import SpecError
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec, PresetName
@@ -161,9 +161,9 @@ def test_a_value_that_does_not_fit_is_named() -> None:
 def test_the_notebook_counts_epochs_from_1() -> None:
     """Rates of its log, which prints six digits: epoch 1 of 200 has already moved."""
     spec = with_preset(sent(preset="moco-cifar10")).spec
-    horizon = Horizon(epochs=200, steps_per_epoch=97)
+    length = TrainingLength(epochs=200, steps_per_epoch=97)
     peak = spec.optim.lr or 0.0
-    rates = [lr_at(97 * n, spec=spec.schedule, peak=peak, horizon=horizon) for n in range(200)]
+    rates = [lr_at(97 * n, spec=spec.schedule, peak=peak, length=length) for n in range(200)]
     logged = {1: 0.059996, 2: 0.059985, 3: 0.059967, 10: 0.059631, 20: 0.058532, 32: 0.056289}
     for epoch, rate in logged.items():
         assert rates[epoch - 1] == pytest.approx(rate, abs=6e-7)

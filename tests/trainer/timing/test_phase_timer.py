@@ -5,7 +5,7 @@ from contextlib import suppress
 import pytest
 import torch
 
-from trainer.timing.phase_timer import Clock, HostTimer, StepClock, clock_for
+from trainer.timing.phase_timer import HostTimer, NullTimer, PhaseTimer, clock_for
 from trainer.timing.phase_totals import RECENT_STEPS, Tally, Times
 
 
@@ -27,7 +27,7 @@ class Hands:
         return end - begin
 
 
-def step(clock: Clock, hands: Hands, *, views_s: float = 2.0, rows: int = 8) -> None:
+def step(clock: NullTimer, hands: Hands, *, views_s: float = 2.0, rows: int = 8) -> None:
     """A step of `views_s` + 5 s, one of them in no phase."""
     with clock.phase("views"):
         hands.now_s += views_s
@@ -35,10 +35,10 @@ def step(clock: Clock, hands: Hands, *, views_s: float = 2.0, rows: int = 8) -> 
         with clock.phase("query"):
             hands.now_s += 2.0
     hands.now_s += 1.0
-    clock.lap(rows)
+    clock.end_step(rows)
 
 
-def measured(clock: Clock, *, wait: bool = False) -> Times:
+def measured(clock: NullTimer, *, wait: bool = False) -> Times:
     times = clock.times(wait=wait)
     assert times is not None
     return times
@@ -46,7 +46,7 @@ def measured(clock: Clock, *, wait: bool = False) -> Times:
 
 def test_phases_and_the_rest_add_up_to_the_steps() -> None:
     hands = Hands()
-    clock = StepClock(hands, warm_up_steps=0)
+    clock = PhaseTimer(hands, warm_up_steps=0)
     for _ in range(3):
         step(clock, hands)
     times = measured(clock)
@@ -58,16 +58,16 @@ def test_phases_and_the_rest_add_up_to_the_steps() -> None:
 
 def test_a_phase_within_another_costs_nothing_more() -> None:
     hands = Hands()
-    clock = StepClock(hands, warm_up_steps=0)
+    clock = PhaseTimer(hands, warm_up_steps=0)
     with clock.phase("query"), clock.phase("key"):
         hands.now_s += 5.0
-    clock.lap(8)
+    clock.end_step(8)
     assert measured(clock).phases_s == {"query": 5.0, "other": 0.0}
 
 
 def test_the_first_steps_are_left_out_with_all_that_was_in_them() -> None:
     hands = Hands()
-    clock = StepClock(hands, warm_up_steps=2)
+    clock = PhaseTimer(hands, warm_up_steps=2)
     with clock.phase("evaluation"):
         hands.now_s += 100.0
     for views_s in (50.0, 40.0):
@@ -80,7 +80,7 @@ def test_the_first_steps_are_left_out_with_all_that_was_in_them() -> None:
 
 def test_what_comes_between_steps_is_a_share_of_the_whole_and_no_part_of_a_step() -> None:
     hands = Hands()
-    clock = StepClock(hands, warm_up_steps=0)
+    clock = PhaseTimer(hands, warm_up_steps=0)
     step(clock, hands)
     with clock.phase("evaluation"):
         hands.now_s += 3.0
@@ -89,7 +89,7 @@ def test_what_comes_between_steps_is_a_share_of_the_whole_and_no_part_of_a_step(
     step(clock, hands)
     with clock.phase("evaluation"):
         hands.now_s += 7.0
-    clock.lap(rows=0)
+    clock.end_step(rows=0)
     times = measured(clock)
     assert (times.steps, times.steps_s, times.step_median_s) == (2, 14.0, 7.0)
     assert (times.phases_s["evaluation"], times.counts["evaluation"]) == (14.0, 2)
@@ -100,7 +100,7 @@ def test_what_comes_between_steps_is_a_share_of_the_whole_and_no_part_of_a_step(
 
 def test_a_phase_that_fails_ends_all_the_same() -> None:
     hands = Hands()
-    clock = StepClock(hands, warm_up_steps=0)
+    clock = PhaseTimer(hands, warm_up_steps=0)
     with suppress(ValueError), clock.phase("backward"):
         hands.now_s += 1.0
         raise ValueError("broken")
@@ -110,7 +110,7 @@ def test_a_phase_that_fails_ends_all_the_same() -> None:
 
 def test_a_device_that_lags_is_waited_for_only_when_asked() -> None:
     hands = Hands()
-    clock = StepClock(hands, warm_up_steps=0)
+    clock = PhaseTimer(hands, warm_up_steps=0)
     hands.device_s = 10.0  # it has done one step of 7 s
     for _ in range(3):
         step(clock, hands)
@@ -133,16 +133,16 @@ def test_a_long_run_costs_no_more_memory_than_a_short_one() -> None:
 
 def test_without_a_profile_nothing_is_measured() -> None:
     clock = clock_for(torch.device("cpu"), profile=False)
-    assert type(clock) is Clock
+    assert type(clock) is NullTimer
     with clock.phase("views"), clock.phase("query"):
-        clock.lap(8)
+        clock.end_step(8)
     assert clock.times() is None
     assert clock.phase("views") is clock.phase("key")  # nothing is made anew
 
 
 def test_a_cpu_is_measured_by_the_clock_of_the_host() -> None:
     clock = clock_for(torch.device("cpu"), profile=True)
-    assert isinstance(clock, StepClock)
+    assert isinstance(clock, PhaseTimer)
     timer = HostTimer()
     begin = timer.stamp()
     end = timer.stamp()
@@ -163,7 +163,7 @@ def test_a_gpu_is_measured_in_its_own_stream_and_never_waited_for() -> None:
                     right = (left @ right).tanh_()
             with clock.phase("loss"):
                 right.sum()
-            clock.lap(16)
+            clock.end_step(16)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     times = measured(clock, wait=True)

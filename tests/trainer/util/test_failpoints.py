@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from trainer.util.failpoints import FAILPOINTS, LOG, SEED, SETTING, BadFailpoints, parse, reach
+from trainer.util.failpoints import FAILPOINTS, LOG, SEED, SETTING, BadFailpoints, failpoint, parse
 
 REPO = Path(__file__).resolve().parents[3]
 HERE = "train.step"
@@ -23,7 +23,7 @@ def run_here(monkeypatch: pytest.MonkeyPatch, setting: str, times: int) -> list[
     failed = []
     for visit in range(1, times + 1):
         try:
-            reach(HERE)
+            failpoint(HERE)
         except OSError:
             failed.append(visit)
     return failed
@@ -57,13 +57,13 @@ def test_when_it_happens(monkeypatch: pytest.MonkeyPatch, setting: str, failed: 
 def test_the_error_is_the_one_that_was_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SETTING, "train.step=raise(ENOSPC)")
     with pytest.raises(OSError, match=r"No space left .*failpoint train\.step"):
-        reach(HERE)
+        failpoint(HERE)
 
 
 def test_a_delay_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(SETTING, "train.step=delay(0.05)")
     began_s = time.monotonic()
-    reach(HERE)
+    failpoint(HERE)
     assert time.monotonic() - began_s >= 0.05
 
 
@@ -130,7 +130,7 @@ def test_every_failpoint_of_the_table_is_in_the_product_and_the_other_way_round(
     for package in ("trainer", "service", "worker"):
         for path in (REPO / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Call) and ast.unparse(node.func) == "reach":
+                if isinstance(node, ast.Call) and ast.unparse(node.func) == "failpoint":
                     (argument,) = node.args
                     if isinstance(argument, ast.Constant):
                         reached.add(str(argument.value))
@@ -139,9 +139,9 @@ def test_every_failpoint_of_the_table_is_in_the_product_and_the_other_way_round(
 
 def _command() -> list[str]:
     code = (
-        "from trainer.util.failpoints import reach\n"
+        "from trainer.util.failpoints import failpoint\n"
         "for visit in (1, 2, 3):\n"
-        f"    reach({HERE!r})\n"
+        f"    failpoint({HERE!r})\n"
         "    print(visit, flush=True)\n"
     )
     return [sys.executable, "-c", code]

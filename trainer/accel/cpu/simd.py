@@ -59,7 +59,7 @@ class _Model(models.PrimitiveModel):
 
 
 @instruction
-def halves(_typing: object, array: Any, line: Any, at: Any) -> Generated:
+def load_bf16(_typing: object, array: Any, line: Any, at: Any) -> Generated:
     """`array[line, at : at + WIDTH]`, bits of bfloat16, as float32."""
 
     def code(context: Any, builder: Any, made: Any, args: Any) -> Any:
@@ -71,7 +71,7 @@ def halves(_typing: object, array: Any, line: Any, at: Any) -> Generated:
 
 
 @instruction
-def put_halves(_typing: object, array: Any, line: Any, at: Any, value: Any) -> Generated:
+def store_bf16(_typing: object, array: Any, line: Any, at: Any, value: Any) -> Generated:
     """`array[line, at : at + WIDTH] = value`, to the nearest bfloat16, ties to even."""
 
     def code(context: Any, builder: Any, made: Any, args: Any) -> Any:
@@ -118,7 +118,7 @@ def all_of(_typing: object, number: Any) -> Generated:
 
 
 @instruction
-def at_least(_typing: object, value: Any, floor: Any) -> Generated:
+def maximum(_typing: object, value: Any, floor: Any) -> Generated:
     """`floor` where `value` is below it; NaN stays."""
 
     def code(_context: Any, builder: Any, _made: Any, args: Any) -> Any:
@@ -129,7 +129,7 @@ def at_least(_typing: object, value: Any, floor: Any) -> Generated:
 
 
 @instruction
-def where_above(_typing: object, reached: Any, floor: Any, value: Any) -> Generated:
+def relu_mask(_typing: object, reached: Any, floor: Any, value: Any) -> Generated:
     """`value` where `reached` is above `floor` or NaN, and 0 elsewhere."""
 
     def code(_context: Any, builder: Any, _made: Any, args: Any) -> Any:

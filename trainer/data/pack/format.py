@@ -94,7 +94,7 @@ class Pack:
         self.dtype: np.dtype[Any] = np.dtype("<u2" if facts.dtype == "uint16" else np.uint8)
         """Data type of the rows' values."""
         self._index = _mapped(folder / INDEX_FILE, INDEX)
-        self.is_grid = facts.same_size and facts.stored_as == "pixels"
+        self.is_uniform = facts.same_size and facts.stored_as == "pixels"
         """True if the rows lie in memory as one array."""
         self.rows_path = folder / rows_file(facts.stored_as, facts.dtype)
         self.stored = _mapped(self.rows_path, np.dtype(np.uint8))
@@ -206,7 +206,7 @@ class Pack:
 
     def gather_into(self, canvas: NDArray[Any], rows: NDArray[np.int64]) -> None:
         """Copy rows to the upper left corners of a zeroed canvas, [B, H, W, C]."""
-        if self.is_grid:
+        if self.is_uniform:
             np.take(self.grid(), rows, axis=0, out=canvas, mode="clip")
             return
         for place, row in zip(canvas, rows, strict=True):
@@ -214,7 +214,7 @@ class Pack:
             place[: image.shape[0], : image.shape[1]] = image
 
     def grid(self) -> NDArray[Any]:
-        """All rows of a pack that `is_grid`, [rows, height, width, channels], mapped."""
+        """All rows of a pack that `is_uniform`, [rows, height, width, channels], mapped."""
         return self.stored.view(self.dtype).reshape(self.rows, *self.size(0), self.channels)
 
     @cached_property

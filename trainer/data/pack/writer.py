@@ -20,7 +20,7 @@ from trainer.modalities.image.values import mapping_of, moments, stored, value_w
 from trainer.schema.choices import StoredAs
 from trainer.schema.events import DatasetFacts, DataWarning, FileRecord, ValueMapping
 from trainer.util.atomic_files import record_of, sync_folder
-from trainer.util.failpoints import reach
+from trainer.util.failpoints import failpoint
 
 AGREED = 0.9
 """Share of the rows that must suggest the same window before it is told."""
@@ -65,7 +65,7 @@ class PackWriter:
             by_layout.setdefault(layout, []).append((item, decoded))
         for layout, some in by_layout.items():
             self._part(layout).add(some)
-        reach("ingest.mid_write")
+        failpoint("ingest.mid_write")
 
     def report(self, bad: BadFile) -> None:
         """Note a file that is left out, or that became a row only in part."""
@@ -154,7 +154,7 @@ class PackWriter:
         records = tuple(record_of(path) for path in sorted(self.building.iterdir()))
         sync_folder(self.building)
         shutil.rmtree(self._folder, ignore_errors=True)
-        reach("ingest.pre_rename")
+        failpoint("ingest.pre_rename")
         self.building.rename(self._folder)
         sync_folder(self._folder.parent)
         return records

@@ -43,7 +43,7 @@ def name_fault(raw: bytes, name: str, *, bytes_max: int) -> str | None:
     return None
 
 
-def tidy(name: str) -> str:
+def normalized_name(name: str) -> str:
     """Return a name without empty parts and dots: `./a//b.png` is `a/b.png`."""
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 

@@ -12,7 +12,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from trainer.data.readers.item_names import decoded_name, escape_fault, name_fault, shown_name, tidy
+from trainer.data.readers.item_names import (
+    decoded_name,
+    escape_fault,
+    name_fault,
+    normalized_name,
+    shown_name,
+)
 from trainer.data.readers.items import BadFile, Entry, Limits, Listing, refused
 from trainer.data.readers.regions import Region, open_region, spooled
 from trainer.data.readers.stream import Stream, stream_of
@@ -147,7 +153,7 @@ def _files(stream: Stream, limits: Limits) -> list[Member | BadFile]:
     files: list[Member | BadFile] = []
     place_of: dict[str, int] = {}
     for found in _found(stream, limits):
-        name = tidy(found.name)
+        name = normalized_name(found.name)
         if reason := SENDERS_REASONS.get(found.left_out or b""):
             files.append(BadFile(shown_name(found.name), *reason))
         elif fault := found.fault or _name_fault(found, limits):
@@ -162,7 +168,7 @@ def _files(stream: Stream, limits: Limits) -> list[Member | BadFile]:
 
 
 def _name_fault(found: Found, limits: Limits) -> str | None:
-    if not found.is_folder and not tidy(found.name):
+    if not found.is_folder and not normalized_name(found.name):
         return "has no name"
     return name_fault(found.raw_name, found.name, bytes_max=limits.name_bytes)
 

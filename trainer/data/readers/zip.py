@@ -16,7 +16,13 @@ from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 
-from trainer.data.readers.item_names import decoded_name, escape_fault, name_fault, shown_name, tidy
+from trainer.data.readers.item_names import (
+    decoded_name,
+    escape_fault,
+    name_fault,
+    normalized_name,
+    shown_name,
+)
 from trainer.data.readers.items import BadFile, Entry, Hostile, Limits, Listing, refused
 from trainer.data.readers.regions import Region, open_region, spooled
 from trainer.data.rows import BadImage
@@ -129,7 +135,7 @@ class ZipReader:
             if fault := self._fault(member) or misplaced:
                 bad.append(BadFile(member.shown, "refused", f"it {fault}", member.size_bytes))
             elif not member.is_folder:
-                name = tidy(member.name)
+                name = normalized_name(member.name)
                 if name in good:
                     bad.append(BadFile(name, "refused", TWICE, good.pop(name).size_bytes))
                 good[name] = replace(member, name=name)
@@ -296,7 +302,7 @@ class ZipReader:
             return f"is packed with {method}; only store and deflate are read"
         if member.method == STORE and member.packed_bytes != member.size_bytes:
             return "is stored with another size than it declares"
-        if not member.is_folder and not tidy(member.name):
+        if not member.is_folder and not normalized_name(member.name):
             return "has no name"
         return name_fault(member.raw_name, member.name, bytes_max=self._limits.name_bytes)
 

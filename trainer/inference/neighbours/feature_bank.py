@@ -20,12 +20,12 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from trainer.data.loader import RowSource
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING
-from trainer.inference.feature_extractor import Looker
-from trainer.inference.neighbours.spec import ProbeSpec
-from trainer.rng.philox import shuffled
+from trainer.inference.feature_extractor import FeatureExtractor
+from trainer.inference.neighbours.spec import NeighbourSearchSpec
+from trainer.rng.philox import permuted_rows
 from trainer.rng.seeds import derived_seed
 from trainer.schema.artifact_names import TABLE
 from trainer.util.atomic_files import write_synced
@@ -49,15 +49,15 @@ class Bank:
 
 
 def bank_of(
-    spec: ProbeSpec,
+    spec: NeighbourSearchSpec,
     pack: Pack,
-    looker: Callable[[], Looker],
+    extractor: Callable[[], FeatureExtractor],
     *,
     should_stop: Callable[[], bool],
 ) -> Bank:
-    """The bank of an encoder, kept or new. `looker` is only called if features are missing.
+    """The bank of an encoder, kept or new. `extractor` is only called if features are missing.
 
-    Raises Stopped, OSError, and what `looker` raises.
+    Raises Stopped, OSError, and what `extractor` raises.
     """
     path = Path(spec.features) / f"{spec.encoder_sha256}-{spec.rows_max}.safetensors"
     found = _kept(path)
@@ -67,31 +67,36 @@ def bank_of(
     if spec.checkpoint is None and table.is_file():
         found = _of_table(table, sample(spec, pack.rows), should_stop)
     else:
-        found = _computed(spec, pack, looker(), should_stop)
+        found = _computed(spec, pack, extractor(), should_stop)
     _keep(path, found)
     return found
 
 
-def sample(spec: ProbeSpec, rows: int) -> NDArray[np.int64]:
+def sample(spec: NeighbourSearchSpec, rows: int) -> NDArray[np.int64]:
     """The rows to search, in the order in which they are computed: the same for every encoder."""
     seed = derived_seed(spec.job.seed, "probe")
     drawn = torch.arange(min(rows, spec.rows_max))
     # By the first rule for good: features that were kept are those of its rows.
-    order = shuffled(drawn, total=rows, seed=seed, epoch=0, order=1)
+    order = permuted_rows(drawn, total=rows, seed=seed, epoch=0, order=1)
     found: NDArray[np.int64] = order.numpy()
     return found
 
 
-def _computed(spec: ProbeSpec, pack: Pack, looker: Looker, should_stop: Callable[[], bool]) -> Bank:
+def _computed(
+    spec: NeighbourSearchSpec,
+    pack: Pack,
+    extractor: FeatureExtractor,
+    should_stop: Callable[[], bool],
+) -> Bank:
     """As many rows as the time allows, a random sample of all in any case."""
     order, began_s = sample(spec, pack.rows), time.monotonic()
     rows, values = [], []
-    with RowSource(pack, device=looker.device) as source:
+    with PackLoader(pack, device=extractor.device) as source:
         for first in range(0, len(order), BATCH_ROWS):
             if should_stop():
                 raise Stopped
             batch = order[first : first + BATCH_ROWS]
-            values.append(looker.features(source.whole(torch.from_numpy(batch))).numpy())
+            values.append(extractor.features(source.whole(torch.from_numpy(batch))).numpy())
             rows.append(batch)
             if time.monotonic() - began_s > spec.features_max_s:
                 break

@@ -13,7 +13,7 @@ LENGTH_MIN = 1e-12
 """Minimum norm of a feature in a division."""
 
 
-class Near(NamedTuple):
+class Neighbour(NamedTuple):
     """One neighbour."""
 
     row: int
@@ -23,7 +23,7 @@ class Near(NamedTuple):
 
 def nearest(
     features: NDArray[np.float32], bank: Bank, *, k: int, own_rows: list[int | None]
-) -> list[list[Near]]:
+) -> list[list[Neighbour]]:
     """The k rows of the bank whose features have the largest cosine with each of `features` [Q, D].
 
     A row is no neighbour of itself (`own_rows` [Q]); of equal ones the first row comes first.
@@ -33,7 +33,7 @@ def nearest(
     for line, own in zip(similarities, own_rows, strict=True):
         order = np.argsort(-line, kind="stable")
         order = order[bank.rows[order] != own] if own is not None else order
-        found.append([Near(int(bank.rows[at]), float(line[at])) for at in order[:k]])
+        found.append([Neighbour(int(bank.rows[at]), float(line[at])) for at in order[:k]])
     return found
 
 
@@ -60,6 +60,6 @@ def chosen_rows(pack: Pack, *, among: NDArray[np.int64]) -> list[int]:
 
 def _even(count: int) -> NDArray[np.int64]:
     """At most eight places of so many, evenly spread."""
-    places = np.linspace(0, count - 1, min(CHOSEN_ROWS, count)).round()
-    unique: NDArray[np.int64] = np.unique(places.astype(np.int64))
+    paths = np.linspace(0, count - 1, min(CHOSEN_ROWS, count)).round()
+    unique: NDArray[np.int64] = np.unique(paths.astype(np.int64))
     return unique

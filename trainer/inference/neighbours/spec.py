@@ -8,7 +8,7 @@ from trainer.schema.base import Record
 from trainer.spec.job import JobSpec
 
 
-class ProbeSpec(Record):
+class NeighbourSearchSpec(Record):
     """Find the rows that an encoder finds most like some images. In the pool `ingest`."""
 
     job: JobSpec

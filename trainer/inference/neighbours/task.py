@@ -11,18 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from trainer.accel.device import Machine, Place, prepared
-from trainer.data.loader import RowSource
+from trainer.accel.device import DeviceConfig, DeviceContext, deterministic_device
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.data.rows import Decoded
-from trainer.exports.atomic_folder import appearing
+from trainer.exports.atomic_folder import atomic_folder
 from trainer.exports.embeddings import label_name
-from trainer.inference.feature_extractor import Looker, load_looker
+from trainer.inference.feature_extractor import FeatureExtractor, load_extractor
 from trainer.inference.neighbours import contact_sheet
 from trainer.inference.neighbours.feature_bank import Bank, Stopped, bank_of, sample
 from trainer.inference.neighbours.query_image import decode_upload
-from trainer.inference.neighbours.search import Near, chosen_rows, nearest
-from trainer.inference.neighbours.spec import ProbeSpec
+from trainer.inference.neighbours.search import Neighbour, chosen_rows, nearest
+from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.modalities.image.values import (
     PLAIN,
     bounds_of,
@@ -45,9 +45,9 @@ ROUND = 6
 class Probe:
     """One probe at work."""
 
-    spec: ProbeSpec
+    spec: NeighbourSearchSpec
     pack: Pack
-    place: Place
+    place: DeviceContext
     should_stop: Callable[[], bool]
     image: Decoded | None = field(init=False)
     """Uploaded query image; None for row queries."""
@@ -60,15 +60,15 @@ class Probe:
             self.image = decode_upload(Path(self.spec.image), self.pack.facts)
 
     @cached_property
-    def looker(self) -> Looker:
+    def extractor(self) -> FeatureExtractor:
         """Read from the disk when it is first needed: often the kept features are enough."""
-        return load_looker(self.spec, self.pack, self.place)
+        return load_extractor(self.spec, self.pack, self.place)
 
-    def found(self) -> tuple[Bank, list[int | None], list[list[Near]]]:
+    def found(self) -> tuple[Bank, list[int | None], list[list[Neighbour]]]:
         """Rows searched, queries, and the neighbors of each."""
         # The uploaded image needs the encoder in any case: a missing one is told at once.
-        asked = None if self.image is None else self.looker.features_of(self.image).numpy()
-        bank = bank_of(self.spec, self.pack, lambda: self.looker, should_stop=self.should_stop)
+        asked = None if self.image is None else self.extractor.features_of(self.image).numpy()
+        bank = bank_of(self.spec, self.pack, lambda: self.extractor, should_stop=self.should_stop)
         rows: list[int | None] = [None]
         if asked is None:
             among = np.sort(sample(self.spec, self.pack.rows))
@@ -83,9 +83,9 @@ class Probe:
         values: NDArray[np.float32] = bank.features[at].copy()
         missing = np.flatnonzero(bank.rows[at] != wanted)
         if len(missing):
-            with RowSource(self.pack, device=self.place.device, threads=0) as source:
+            with PackLoader(self.pack, device=self.place.device, threads=0) as source:
                 canvas = source.whole(torch.from_numpy(wanted[missing]))
-            values[missing] = self.looker.features(canvas).numpy()
+            values[missing] = self.extractor.features(canvas).numpy()
         return values
 
     def pixels(self, row: int | None) -> NDArray[np.uint8]:
@@ -104,16 +104,16 @@ class Probe:
 
 
 def run_probe(
-    spec: ProbeSpec,
+    spec: NeighbourSearchSpec,
     *,
     out: Path,
     pack: Path,
-    machine: Machine,
+    machine: DeviceConfig,
     emit: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> Ended:
     """Write `out/answer` whole or not at all, and tell its files. Raises TrainerError."""
-    with prepared(machine, precision="fp32") as place:
+    with deterministic_device(machine, precision="fp32") as place:
         probe = Probe(spec, open_seen(pack, spec.job.views.window), place, should_stop)
         try:
             bank, rows, found = probe.found()
@@ -123,7 +123,7 @@ def run_probe(
     lines = [_line(probe, row, near) for row, near in zip(rows, found, strict=True)]
     title = spec.job.name or f"{spec.job.encoder.name} on {spec.job.dataset}"
     step = "" if spec.checkpoint is None else f", step {spec.checkpoint}"
-    with appearing(out / FOLDER) as folder:
+    with atomic_folder(out / FOLDER) as folder:
         files = tuple(
             write_blocks(folder / name, [data])
             for name, data in {
@@ -136,14 +136,14 @@ def run_probe(
     return Ended(outcome="succeeded", message=answer["note"])
 
 
-def _check_rows(spec: ProbeSpec, pack: Pack) -> None:
+def _check_rows(spec: NeighbourSearchSpec, pack: Pack) -> None:
     for row in spec.rows:
         if row >= pack.rows:
             raise SpecError(f"row {row} is none of the {pack.rows} rows", field="rows")
 
 
 def _answer(
-    probe: Probe, bank: Bank, rows: list[int | None], found: list[list[Near]]
+    probe: Probe, bank: Bank, rows: list[int | None], found: list[list[Neighbour]]
 ) -> dict[str, Any]:
     return {
         "checkpoint": probe.spec.checkpoint,
@@ -170,7 +170,7 @@ def _note(searched: int, rows: int) -> str:
     return f"{searched:,} of {rows:,} images were searched: a random sample, for speed."
 
 
-def _line(probe: Probe, row: int | None, near: list[Near]) -> list[contact_sheet.Cell]:
+def _line(probe: Probe, row: int | None, near: list[Neighbour]) -> list[contact_sheet.Cell]:
     cells = [_cell(probe, row, "the probe")]
     return cells + [_cell(probe, one.row, f"{one.similarity:.3f}") for one in near]
 

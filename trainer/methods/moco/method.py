@@ -10,11 +10,11 @@ from trainer.losses.embedding_signals import of_embeddings
 from trainer.losses.info_nce import info_nce
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.methods.moco.spec import MoCoSpec
-from trainer.nn.ema import distance_ratio, follow
+from trainer.nn.ema import distance_ratio, ema_update_
 from trainer.nn.negative_queue import NegativeQueue
 from trainer.nn.towers import Tower, feature_dim
 from trainer.nn.views import Batch, View
-from trainer.rng.philox import NEWEST_ORDER, shuffled
+from trainer.rng.philox import NEWEST_ORDER, permuted_rows
 from trainer.rng.seeds import derived_seed
 from trainer.spec.job import JobSpec
 
@@ -96,7 +96,7 @@ class MoCo(Method):
         if self.query.bf16 and negatives.device.type == "cpu":
             negatives = negatives.bfloat16()
         with self.clock.phase("loss"):
-            hidden = self.negatives.hidden_from(self._owners(identities))
+            hidden = self.negatives.mask_for(self._owners(identities))
             losses = [
                 info_nce(
                     query,
@@ -140,7 +140,7 @@ class MoCo(Method):
         Both come after backward, so nothing that the gradient needs must be cloned.
         """
         with self.clock.phase("momentum"):
-            follow(self.key, self.query, momentum=self.spec.momentum or 0.0)
+            ema_update_(self.key, self.query, momentum=self.spec.momentum or 0.0)
         with self.clock.phase("enqueue"):
             self.negatives.push(output.keys, output.identities)
 
@@ -160,10 +160,10 @@ class MoCo(Method):
         it can be held against `chance_loss`.
         """
         negatives = self.negatives
-        hidden = negatives.hidden_from(self._owners(output.identities))
+        hidden = negatives.mask_for(self._owners(output.identities))
         return {
             "loss": float(output.loss.detach()) / output.loss_terms,
-            "chance_loss": math.log1p(negatives.counted()),
+            "chance_loss": math.log1p(negatives.valid_rows()),
             **of_embeddings(output.queries, output.keys, negatives.keys, hidden),
             "negatives_fill_ratio": int(negatives.fill) / negatives.capacity_rows,
             "oldest_key_age_steps": float(negatives.oldest_age_steps()),
@@ -181,7 +181,7 @@ def build(spec: JobSpec, encoder: nn.Module, *, bf16: bool) -> MoCo:
 
 def _order_and_back(total: int, *, seed: int, at: int, order: int) -> Tensor:
     """A permutation of `total` rows and its inverse, int64 [2, total]."""
-    there = shuffled(torch.arange(total), total=total, seed=seed, epoch=at, order=order)
+    there = permuted_rows(torch.arange(total), total=total, seed=seed, epoch=at, order=order)
     return torch.stack([there, torch.empty_like(there).scatter_(0, there, torch.arange(total))])
 
 

@@ -9,7 +9,7 @@ from trainer.losses.embedding_signals import of_embeddings
 from trainer.losses.nt_xent import nt_xent
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.methods.simclr.spec import SimCLRSpec
-from trainer.nn.negative_mask import Hidden
+from trainer.nn.negative_mask import NegativeMask
 from trainer.nn.towers import Tower, feature_dim
 from trainer.nn.views import Batch, View, joined_views
 from trainer.spec.job import JobSpec
@@ -65,7 +65,7 @@ class SimCLR(Method):
         del dataset_rows
         queries, keys, rows = output.queries, output.keys, output.identities
         # The own row is hidden: what is left are the negatives of the loss.
-        hidden = Hidden(rows, rows.repeat(2), empty=-1)
+        hidden = NegativeMask(rows, rows.repeat(2), empty=-1)
         return {
             "loss": float(output.loss.detach()),
             "chance_loss": math.log(max(1, 2 * len(rows) - (2 if self.spec.decoupled else 1))),

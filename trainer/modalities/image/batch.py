@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Canvas:
+class PaddedImages:
     """Rows in the upper left corners of equal rectangles; the rest is zero."""
 
     pixels: Tensor

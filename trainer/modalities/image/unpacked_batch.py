@@ -4,12 +4,14 @@ import numpy as np
 import torch
 
 from trainer.data.rows import Decoded
-from trainer.modalities.image.batch import Canvas
+from trainer.modalities.image.batch import PaddedImages
 from trainer.modalities.image.values import PLAIN, stored, stored_row
 from trainer.schema.events import ValueMapping
 
 
-def canvas_of(rows: list[Decoded], *, device: torch.device, values: ValueMapping = PLAIN) -> Canvas:
+def canvas_of(
+    rows: list[Decoded], *, device: torch.device, values: ValueMapping = PLAIN
+) -> PaddedImages:
     """Return decoded images as a batch, with the values that a pack would keep."""
     height, width = max(row.height for row in rows), max(row.width for row in rows)
     images = [stored_row(row, values) for row in rows]
@@ -21,4 +23,4 @@ def canvas_of(rows: list[Decoded], *, device: torch.device, values: ValueMapping
     sizes = torch.tensor([[row.height, row.width] for row in rows], device=device)
     moved = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2)
     sent = torch.tensor([row.sent for row in rows], device=device)
-    return Canvas(moved, sizes[:, 0], sizes[:, 1], stored(values), sent)
+    return PaddedImages(moved, sizes[:, 0], sizes[:, 1], stored(values), sent)

@@ -10,12 +10,12 @@ from trainer.accel.cpu.jit import compiled_now
 from trainer.accel.cpu.simd import (
     WIDTH,
     all_of,
-    at_least,
     floats,
-    halves,
+    load_bf16,
+    maximum,
     put_floats,
-    put_halves,
-    where_above,
+    relu_mask,
+    store_bf16,
 )
 
 Floats = NDArray[np.float32]
@@ -26,8 +26,8 @@ SPECIAL = (math.inf, -math.inf, math.nan, 0.0, -0.0, 1e-40)
 def narrow_and_widen(values: Floats, bits: NDArray[np.uint16], back: Floats) -> None:
     for line in range(values.shape[0]):
         for at in range(0, values.shape[1], WIDTH):
-            put_halves(bits, line, at, floats(values, line, at))
-            put_floats(back, line, at, halves(bits, line, at))
+            store_bf16(bits, line, at, floats(values, line, at))
+            put_floats(back, line, at, load_bf16(bits, line, at))
 
 
 @compiled_now("void(f4[:,::1], f4[:,::1], f4, f4[:,:,::1])")
@@ -38,8 +38,8 @@ def combine(a: Floats, b: Floats, number: np.float32, found: Floats) -> None:
             put_floats(found[0], line, at, left + right)
             put_floats(found[1], line, at, left - right)
             put_floats(found[2], line, at, left * right)
-            put_floats(found[3], line, at, at_least(left, same))
-            put_floats(found[4], line, at, where_above(left, same, right))
+            put_floats(found[3], line, at, maximum(left, same))
+            put_floats(found[4], line, at, relu_mask(left, same, right))
 
 
 def of_every_kind(lines: int, *, seed: int) -> Floats:

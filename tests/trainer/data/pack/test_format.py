@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tests.support.images import picture, png, write_zip
 from tests.support.ingests import ingested
 from trainer.data import loader as source_module
-from trainer.data.loader import RowSource
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.schema.errors import DataError, DatasetMissing
 
@@ -57,7 +57,7 @@ def test_row_source_gives_the_rows_asked_for(
 ) -> None:
     """Resident or gathered, ahead or not, the right batch ahead or another."""
     monkeypatch.setattr(source_module, "RESIDENT_BYTES_CPU", resident_bytes)
-    with RowSource(pack_of(tmp_path, sizes), device=CPU) as source:
+    with PackLoader(pack_of(tmp_path, sizes), device=CPU) as source:
         for rows in ([5, 1, 39], [0], [7] * 9, [2, 3]):
             if prefetch:
                 source.prefetch(torch.tensor(rows if rows != [0] else [8, 9]))
@@ -75,7 +75,7 @@ def test_rows_cost_no_private_memory(tmp_path: Path) -> None:
     )
     pack = ingested(tmp_path / "x.npy", tmp_path / "out").pack
     before = _private_bytes()
-    with RowSource(pack, device=CPU) as source:
+    with PackLoader(pack, device=CPU) as source:
         for start in range(0, 400, 8):
             source.canvas(torch.arange(start, start + 8))
         assert _private_bytes() - before < len(pack.stored) // 2

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from trainer.data.ingest import run_ingest
-from trainer.data.loader import RowSource
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.data.spec import IngestSpec
 
@@ -51,7 +51,7 @@ def test_a_pack_keeps_the_sizes_of_files_that_it_shrank(tmp_path: Path, suffix: 
     found = pack.sent(rows)
     assert found is not None
     assert found.tolist() == expected
-    with RowSource(pack, device=torch.device("cpu")) as source:
+    with PackLoader(pack, device=torch.device("cpu")) as source:
         canvas = source.whole(torch.from_numpy(rows))
     assert canvas.sent is not None
     assert canvas.sent.tolist() == expected

@@ -17,26 +17,26 @@ from safetensors.numpy import load
 
 from tests.support.api import facts
 from tests.support.images import encoded, picture
-from trainer.accel.device import Machine
+from trainer.accel.device import DeviceConfig
 from trainer.data.ingest import ingest
 from trainer.data.pack.format import Pack
 from trainer.data.spec import IngestSpec
 from trainer.demo.digits import enlarged, file_name, images
-from trainer.engine.train import Places, train
+from trainer.engine.train import RunPaths, train
 from trainer.inference.neighbours import feature_bank
 from trainer.inference.neighbours.query_image import BYTES_MAX, decode_upload
 from trainer.inference.neighbours.search import chosen_rows
-from trainer.inference.neighbours.spec import ProbeSpec
+from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.inference.neighbours.task import run_probe
 from trainer.modalities.image.encoders.spec import EncoderSpec
-from trainer.schema.errors import BadProbe, EncoderGone, SpecError, TrainerError
+from trainer.schema.errors import BadProbe, EncoderNotFound, SpecError, TrainerError
 from trainer.schema.events import Event, Published
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 
 ROWS = 150
 Loose: TypeAlias = Any
-MACHINE = Machine(device="cpu", threads=1)
+MACHINE = DeviceConfig(device="cpu", threads=1)
 
 
 @dataclass(frozen=True)
@@ -59,14 +59,14 @@ class Trained:
         assert found["row"].to_pylist() == list(range(ROWS))
         return found["name"].to_pylist(), np.stack(found["embedding"].to_numpy())
 
-    def probe(self, features: Path, **changes: Loose) -> ProbeSpec:
+    def probe(self, features: Path, **changes: Loose) -> NeighbourSearchSpec:
         fields: dict[str, Any] = {
             "job": self.spec,
             "encoder": str(self.artifacts),
             "encoder_sha256": "a" * 64,
             "features": str(features),
         }
-        return ProbeSpec(**(fields | changes))
+        return NeighbourSearchSpec(**(fields | changes))
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +89,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         keep_checkpoints=4,
     )
     resolved = resolve(job, facts).spec
-    places = Places(out=base / "run", pack=base / "pack")
-    train(resolved, places, machine=MACHINE, emit=lambda _: None, should_stop=lambda: False)
+    paths = RunPaths(out=base / "run", pack=base / "pack")
+    train(resolved, paths, machine=MACHINE, emit=lambda _: None, should_stop=lambda: False)
     return Trained(base / "run", base / "files", base / "pack", resolved)
 
 
-def asked(trained: Trained, spec: ProbeSpec, out: Path) -> dict[str, Any]:
+def asked(trained: Trained, spec: NeighbourSearchSpec, out: Path) -> dict[str, Any]:
     """Run a probe; its answer. Every file is what was told of it."""
     told: list[Event] = []
     ended = run_probe(
@@ -178,7 +178,7 @@ def test_a_checkpoint_is_looked_through_and_its_features_are_kept(
     same(answers[1]["probes"][0]["neighbours"], brute(values, 3))
     gone = spec.model_copy(update={"encoder": str(tmp_path / "gone")})
     assert asked(trained, gone, tmp_path / "again")["probes"] == answers[1]["probes"]
-    with pytest.raises(EncoderGone, match="step"):
+    with pytest.raises(EncoderNotFound, match="step"):
         asked(trained, gone.model_copy(update={"encoder_sha256": "f" * 64}), tmp_path / "new")
 
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from tests.support.api import facts as facts_of
 from tests.support.ingests import ingested
-from trainer.accel.device import Machine
-from trainer.engine.train import Places, train
+from trainer.accel.device import DeviceConfig
+from trainer.engine.train import RunPaths, train
 from trainer.inference.embed import embed
 from trainer.modalities.image.augment import color
-from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.spec import ViewsSpec
-from trainer.modalities.image.batch import Canvas
+from trainer.modalities.image.batch import PaddedImages
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
 from trainer.optim.spec import CosineSpec
@@ -93,8 +93,8 @@ def test_one_channel_is_seen_as_three_equal_ones() -> None:
     )
     made = []
     for channels in (1, 3):
-        views = Views(spec, mean=(0.0,) * channels, std=(1.0,) * channels, device=CPU)
-        canvas = Canvas(pixels.repeat(1, channels, 1, 1).to(torch.uint8), sides, sides)
+        views = ImageAugmenter(spec, mean=(0.0,) * channels, std=(1.0,) * channels, device=CPU)
+        canvas = PaddedImages(pixels.repeat(1, channels, 1, 1).to(torch.uint8), sides, sides)
         made.append(views.views(canvas, rows, seed=3, epoch=0, view=0))
     assert float((made[0] - made[1]).abs().max()) < 2e-4
 
@@ -134,14 +134,18 @@ def test_a_downloaded_encoder_sees_what_training_saw(
         schedule=CosineSpec(),
         evaluation=None,
     )
-    places = Places(tmp_path / "run", made.pack.folder)
+    places = RunPaths(tmp_path / "run", made.pack.folder)
     train(
-        spec, places, machine=Machine(device="cpu"), emit=lambda _: None, should_stop=lambda: False
+        spec,
+        places,
+        machine=DeviceConfig(device="cpu"),
+        emit=lambda _: None,
+        should_stop=lambda: False,
     )
     folder = tmp_path / "run" / "artifacts"
     trained = np.array(pq.read_table(folder / "embeddings.parquet")["embedding"].to_pylist())
     out = tmp_path / "features.parquet"
-    embed(folder, tmp_path / "rows.npy", out=out, machine=Machine(device="cpu"))
+    embed(folder, tmp_path / "rows.npy", out=out, machine=DeviceConfig(device="cpu"))
     found = np.array(pq.read_table(out).column(2).to_pylist())
     assert np.abs(found - trained).max() <= 1e-4 * np.abs(trained).max()
     config = json.loads((folder / "config.json").read_text())

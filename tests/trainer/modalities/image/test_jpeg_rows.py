@@ -12,11 +12,11 @@ from PIL import Image
 from tests.support.images import picture, write_zip
 from tests.support.ingests import Ingested, ingested
 from tests.support.tiny_pack import write_pack
-from trainer.accel.device import Machine, Place
+from trainer.accel.device import DeviceConfig, DeviceContext
 from trainer.checkpoint.fingerprint import fingerprint
-from trainer.data.loader import RowSource
+from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
-from trainer.engine.train import Places, train
+from trainer.engine.train import RunPaths, train
 from trainer.schema.errors import DataError
 from trainer.schema.events import Event
 from trainer.spec.job import JobSpec
@@ -91,7 +91,7 @@ def test_a_source_decodes_the_rows_asked_for(tmp_path: Path, threads: int, prefe
     same = ingested(sent(tmp_path, [(12, 9)] * 24), tmp_path / "same", store_as="jpeg").pack
     assert same.facts.same_size
     for pack in (kept(tmp_path).pack, same):
-        with RowSource(pack, device=CPU, threads=threads) as source:
+        with PackLoader(pack, device=CPU, threads=threads) as source:
             for rows in ([5, 1, 23], [7] * 9):
                 if prefetch:
                     source.prefetch(torch.tensor(rows))
@@ -115,8 +115,8 @@ def test_a_training_ends_with_the_bits_of_one_on_the_same_pixels(tmp_path: Path)
         events: list[Event] = []
         train(
             spec(),
-            Places(tmp_path / f"out {name}", folder),
-            machine=Machine(device="cpu", threads=1),
+            RunPaths(tmp_path / f"out {name}", folder),
+            machine=DeviceConfig(device="cpu", threads=1),
             emit=events.append,
             should_stop=lambda: False,
         )
@@ -149,7 +149,7 @@ def test_a_row_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="row 1 cannot be decoded") as told:
         damaged.image(1)
     assert "Add the dataset again" in told.value.next_step
-    with RowSource(damaged, device=CPU) as source, pytest.raises(DataError, match="row 1 "):
+    with PackLoader(damaged, device=CPU) as source, pytest.raises(DataError, match="row 1 "):
         source.canvas(torch.tensor([0, 1, 2]))
 
 
@@ -163,7 +163,7 @@ def test_a_pack_cut_short_is_told_when_it_is_opened(tmp_path: Path) -> None:
 
 def test_what_decodes_is_a_cause_of_the_result(tmp_path: Path) -> None:
     facts = {"jpeg": kept(tmp_path).facts, "pixels": ingested(sent(tmp_path), tmp_path / "p").facts}
-    place = Place(device=CPU, bf16=False)
+    place = DeviceContext(device=CPU, bf16=False)
     causes = {
         name: fingerprint(spec(), place=place, facts=one, test_facts=None)["decoder"]
         for name, one in facts.items()

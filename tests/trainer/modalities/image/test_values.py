@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.support.ingests import Ingested, ingested
-from trainer.data.loader import RowSource
-from trainer.modalities.image.augment.augment import Views
+from trainer.data.loader import PackLoader
+from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.values import percentile, seen_in
 from trainer.schema.errors import DataError
@@ -92,10 +92,10 @@ def seen(made: Ingested, *, window: str = "dataset", rows: int | None = None) ->
     side = made.pack.size(0)[0]
     channels = made.pack.channels
     spec = ViewsSpec(side_px=side, crop_scale=(1.0, 1.0), blur_p=0.0)
-    views = Views(spec, mean=(0.0,) * channels, std=(1.0,) * channels, device=CPU)
-    with RowSource(made.pack, device=CPU) as source:
+    views = ImageAugmenter(spec, mean=(0.0,) * channels, std=(1.0,) * channels, device=CPU)
+    with PackLoader(made.pack, device=CPU) as source:
         canvas = source.canvas(torch.arange(rows or made.pack.rows))
-    found: Array = views.plain(canvas).permute(0, 2, 3, 1).numpy()
+    found: Array = views.center_crop(canvas).permute(0, 2, 3, 1).numpy()
     return found
 
 
@@ -156,8 +156,8 @@ def test_views_do_not_change_with_the_unit_of_values(
     made = []
     for name in ("one", "other"):
         pack = ingested(tmp_path / f"{name}.npy", tmp_path / name).pack
-        views = Views(spec, mean=pack.facts.mean, std=pack.facts.std, device=CPU)
-        with RowSource(pack, device=CPU) as source:
+        views = ImageAugmenter(spec, mean=pack.facts.mean, std=pack.facts.std, device=CPU)
+        with PackLoader(pack, device=CPU) as source:
             rows = torch.arange(5)
             made.append(views.views(source.canvas(rows), rows, seed=1, epoch=0, view=0))
     # In [0, 1]: the std of the normalisation only stretches the rounding.

@@ -59,7 +59,7 @@ def grouped_batch_norm(
     """
     settings = Settings(pool, norm.groups, norm.eps, norm.relu, not torch.is_grad_enabled())
     affine = torch.stack([norm.weight, norm.bias])
-    normed, moments = cast(tuple[Tensor, Tensor], Normed.apply(x, affine, added, settings))
+    normed, moments = cast(tuple[Tensor, Tensor], FusedBatchNorm.apply(x, affine, added, settings))
     pixels = x.numel() // x.shape[1] // norm.groups
     mean, _, variance = moments.mean(0)
     with torch.no_grad():
@@ -68,7 +68,7 @@ def grouped_batch_norm(
     return normed
 
 
-class Normed(torch.autograd.Function):
+class FusedBatchNorm(torch.autograd.Function):
     """Batch norm of each group; then what is added, then the ReLU."""
 
     @staticmethod

@@ -16,12 +16,12 @@ from trainer.accel.cpu.jit import compiled_now, kernel
 from trainer.accel.cpu.simd import (
     WIDTH,
     all_of,
-    at_least,
     floats,
-    halves,
+    load_bf16,
+    maximum,
     put_floats,
-    put_halves,
-    where_above,
+    relu_mask,
+    store_bf16,
 )
 
 Floats = NDArray[np.float32]
@@ -54,14 +54,14 @@ def _measure(x: Halves, eps: np.float32, moments: Floats) -> None:
     pixels, channels = x.shape
     sums, some = np.zeros((2, channels)), np.empty((2, WIDTH), np.float32)
     for at in range(0, channels, WIDTH):
-        put_floats(moments, MEAN, at, halves(x, 0, at))
+        put_floats(moments, MEAN, at, load_bf16(x, 0, at))
     for start in range(0, pixels, BLOCK):
         for at in range(0, channels, WIDTH):
             origin = floats(moments, MEAN, at)
             total, squares = all_of(ZERO), all_of(ZERO)
             for pixel in range(start, min(pixels, start + BLOCK)):
                 # From the first pixel on, so that a mean far from 0 costs no digits.
-                apart = halves(x, pixel, at) - origin
+                apart = load_bf16(x, pixel, at) - origin
                 total = total + apart
                 squares = squares + apart * apart
             put_floats(some, 0, 0, total)
@@ -89,8 +89,8 @@ def _line(affine: Floats, moments: Floats) -> Floats:
 @kernel
 def _reached(x: Halves, added: Halves | None, line: Floats, pixel: int, at: int) -> Any:  # noqa: ANN401
     """Return WIDTH normalised channels of a pixel, plus the residual, before the ReLU."""
-    reached = halves(x, pixel, at) * floats(line, 0, at) + floats(line, 1, at)
-    return reached if added is None else reached + halves(added, pixel, at)
+    reached = load_bf16(x, pixel, at) * floats(line, 0, at) + floats(line, 1, at)
+    return reached if added is None else reached + load_bf16(added, pixel, at)
 
 
 @compiled_now(NORMALISE.format(added=WITH), NORMALISE.format(added=WITHOUT))
@@ -111,7 +111,7 @@ def normalise(  # noqa: PLR0913, PLR0917  # an array for each: a kernel takes no
         for at in range(0, channels, WIDTH):
             for pixel in range(start, min(pixels, start + BLOCK)):
                 reached = _reached(x, added, line, pixel, at)
-                put_halves(out, pixel, at, at_least(reached, lowest))
+                store_bf16(out, pixel, at, maximum(reached, lowest))
 
 
 @kernel
@@ -134,9 +134,9 @@ def _sum(  # noqa: PLR0913, PLR0917  # an array for each: a kernel takes no reco
             total, along = all_of(ZERO), all_of(ZERO)
             for pixel in range(start, min(pixels, start + BLOCK)):
                 reached = _reached(x, added, line, pixel, at)
-                passed = where_above(reached, lowest, halves(grad, pixel, at))
+                passed = relu_mask(reached, lowest, load_bf16(grad, pixel, at))
                 total = total + passed
-                along = along + passed * (halves(x, pixel, at) - mean)
+                along = along + passed * (load_bf16(x, pixel, at) - mean)
             put_floats(some, 0, 0, along)
             put_floats(some, 1, 0, total)
             _count_in(sums, at, some)
@@ -179,8 +179,8 @@ def gradient(  # noqa: PLR0913, PLR0917  # an array for each: a kernel takes no 
             slope, level = floats(through, 0, at), floats(through, 1, at)
             for pixel in range(start, min(pixels, start + BLOCK)):
                 reached = _reached(x, added, line, pixel, at)
-                passed = where_above(reached, lowest, halves(grad, pixel, at))
-                through_both = halves(x, pixel, at) * slope + level
-                put_halves(of_x, pixel, at, passed * scale + through_both)
+                passed = relu_mask(reached, lowest, load_bf16(grad, pixel, at))
+                through_both = load_bf16(x, pixel, at) * slope + level
+                store_bf16(of_x, pixel, at, passed * scale + through_both)
                 if of_added is not None:
-                    put_halves(of_added, pixel, at, passed)
+                    store_bf16(of_added, pixel, at, passed)

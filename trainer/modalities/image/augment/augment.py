@@ -15,7 +15,7 @@ from trainer.modalities.image.augment.color_jitter import Jitter, jitter_, plan
 from trainer.modalities.image.augment.compiled import CompiledViews
 from trainer.modalities.image.augment.params import (
     Box,
-    Moment,
+    DrawKey,
     ViewParams,
     centre_box,
     draw,
@@ -30,14 +30,14 @@ from trainer.modalities.image.augment.resample import (
     shifts,
 )
 from trainer.modalities.image.augment.spec import ViewsSpec
-from trainer.modalities.image.batch import Canvas
+from trainer.modalities.image.batch import PaddedImages
 
 CHUNK_BYTES_CPU = 1 << 20
 """The pixels worked on at once stay in the core's own cache."""
 CHUNK_BYTES_GPU = 1 << 29
 
 
-class Views:
+class ImageAugmenter:
     """Makes normalised views. Holds no state: the same call gives the same view."""
 
     def __init__(
@@ -74,18 +74,18 @@ class Views:
 
     @torch.no_grad()
     def views(
-        self, canvas: Canvas, rows: Tensor, *, seed: int, epoch: int | Tensor, view: int
+        self, canvas: PaddedImages, rows: Tensor, *, seed: int, epoch: int | Tensor, view: int
     ) -> Tensor:
         """One view of each row of a canvas, float32 [B, C, side, side], normalised.
 
         `rows` int64 [B] are the rows' numbers in the dataset, which name their random numbers.
         """
-        params = self._drawn(rows, canvas.heights, canvas.widths, Moment(seed, epoch, view))
+        params = self._drawn(rows, canvas.heights, canvas.widths, DrawKey(seed, epoch, view))
         return self._made(canvas, params)
 
     @torch.no_grad()
     def pair(
-        self, canvas: Canvas, rows: Tensor, *, seed: int, epoch: int | Tensor
+        self, canvas: PaddedImages, rows: Tensor, *, seed: int, epoch: int | Tensor
     ) -> tuple[Tensor, Tensor]:
         """Views 0 and 1, as `views` makes each.
 
@@ -95,15 +95,17 @@ class Views:
         count = len(rows)
         view = torch.arange(2 * count, device=self.device) // count
         heights, widths = canvas.heights.repeat(2), canvas.widths.repeat(2)
-        params = self._drawn(rows.repeat(2), heights, widths, Moment(seed, epoch, view))
+        params = self._drawn(rows.repeat(2), heights, widths, DrawKey(seed, epoch, view))
         first, second = (params.rows(half) for half in (slice(count), slice(count, None)))
         return self._made(canvas, first), self._made(canvas, second)
 
-    def _drawn(self, rows: Tensor, heights: Tensor, widths: Tensor, moment: Moment) -> ViewParams:
+    def _drawn(
+        self, rows: Tensor, heights: Tensor, widths: Tensor, draw_key: DrawKey
+    ) -> ViewParams:
         rows = rows.to(self.device)
-        return draw(rows, heights=heights, widths=widths, spec=self.spec, moment=moment)
+        return draw(rows, heights=heights, widths=widths, spec=self.spec, draw_key=draw_key)
 
-    def _made(self, canvas: Canvas, params: ViewParams) -> Tensor:
+    def _made(self, canvas: PaddedImages, params: ViewParams) -> Tensor:
         if self._compiled is not None:
             return self._compiled.views(canvas, params)
         jitter = plan(params)
@@ -120,7 +122,7 @@ class Views:
         return out
 
     @torch.no_grad()
-    def plain(self, canvas: Canvas) -> Tensor:
+    def center_crop(self, canvas: PaddedImages) -> Tensor:
         """Return the rows unchanged but for size, float32 [B, C, side, side], normalized.
 
         The square in the middle, resized with antialiasing; `views.evaluation_crop` says which of
@@ -130,7 +132,7 @@ class Views:
             return self._framed(canvas)
         box = centre_box(canvas.heights, canvas.widths)
         if self._compiled is not None:
-            return self._compiled.plain(canvas, box)
+            return self._compiled.center_crop(canvas, box)
         out = self._empty(len(canvas.heights))
         with torch.autocast(self.device.type, enabled=False):
             for part in self._parts(canvas):
@@ -138,7 +140,7 @@ class Views:
                 out[part] = self._normalised(pixels.flatten(2))
         return out
 
-    def _framed(self, canvas: Canvas) -> Tensor:
+    def _framed(self, canvas: PaddedImages) -> Tensor:
         heights, widths = canvas.heights, canvas.widths
         frame = resized_frame(heights, widths, sent=canvas.sent, side_px=self.side_px)
         out = self._empty(len(heights))
@@ -159,7 +161,7 @@ class Views:
     def _empty(self, rows: int) -> Tensor:
         return torch.empty((rows, self.channels, self.side_px, self.side_px), device=self.device)
 
-    def _parts(self, canvas: Canvas) -> Iterator[slice]:
+    def _parts(self, canvas: PaddedImages) -> Iterator[slice]:
         """Rows to work on together."""
         height, width = canvas.pixels.shape[2:]
         row_bytes = 4 * self.channels * max(height * width, self.side_px**2)
@@ -168,7 +170,9 @@ class Views:
         for start in range(0, len(canvas.pixels), rows):
             yield slice(start, start + rows)
 
-    def _cut(self, canvas: Canvas, chosen: Tensor | slice, box: Box, flip: Tensor | None) -> Tensor:
+    def _cut(
+        self, canvas: PaddedImages, chosen: Tensor | slice, box: Box, flip: Tensor | None
+    ) -> Tensor:
         """Crop, flip and resize to float32 [B, C, side, side] in [0, 1]."""
         height, width = canvas.pixels.shape[2:]
         down, across = resize_matrices(
@@ -177,7 +181,7 @@ class Views:
         return self._resized(canvas, chosen, down, across)
 
     def _resized(
-        self, canvas: Canvas, chosen: Tensor | slice, down: Tensor, across: Tensor
+        self, canvas: PaddedImages, chosen: Tensor | slice, down: Tensor, across: Tensor
     ) -> Tensor:
         """Apply matrices of `resample`; the result lies in [0, 1]."""
         if canvas.is_plain:

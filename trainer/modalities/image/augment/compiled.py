@@ -15,7 +15,7 @@ from torch import Tensor
 from trainer.accel.ops import Accelerator, ViewForm, augment
 from trainer.accel.view_layout import HUE
 from trainer.modalities.image.augment.params import Box, ViewParams
-from trainer.modalities.image.batch import Canvas
+from trainer.modalities.image.batch import PaddedImages
 
 PIXELS_MIN = 100_000_000
 """Pixels of all views of a job and of their source rows: from here on compiling pays.
@@ -26,7 +26,9 @@ px), and compiling 7 s, once a worker. So a job in a worker gains from its first
 """
 
 
-def pays(*, rows: int, epochs: int, side_px: int, row_px: int, device: torch.device) -> bool:
+def is_worth_compiling(
+    *, rows: int, epochs: int, side_px: int, row_px: int, device: torch.device
+) -> bool:
     """Return whether compiling a job's views pays; `row_px` is the side of a typical row."""
     pixels = 2 * rows * epochs * (side_px**2 + row_px**2)
     return device.type == "cpu" and pixels >= PIXELS_MIN
@@ -40,7 +42,7 @@ class CompiledViews:
     grey_first: bool
     accelerator: Accelerator
 
-    def views(self, canvas: Canvas, params: ViewParams) -> Tensor:
+    def views(self, canvas: PaddedImages, params: ViewParams) -> Tensor:
         """One view of each row, as its parameters say."""
         grey, never = params.grey, torch.zeros_like(params.grey)
         before, after = (grey, never) if self.grey_first else (never, grey)
@@ -54,7 +56,7 @@ class CompiledViews:
             params.sigma_px.numpy(),
         )
 
-    def plain(self, canvas: Canvas, box: Box) -> Tensor:
+    def center_crop(self, canvas: PaddedImages, box: Box) -> Tensor:
         """The boxes, changed in nothing but size."""
         rows = len(canvas.pixels)
         factors = np.ones((rows, 4), np.float32)
@@ -69,7 +71,7 @@ class CompiledViews:
             np.zeros(rows, np.float32),
         )
 
-    def _made(self, canvas: Canvas, box: Box, *params: NDArray[np.generic]) -> Tensor:
+    def _made(self, canvas: PaddedImages, box: Box, *params: NDArray[np.generic]) -> Tensor:
         boxes = torch.stack([box.top, box.left, box.height, box.width], dim=1).numpy()
         images = canvas.pixels.permute(0, 2, 3, 1).numpy()
         return augment(images, (boxes, *params), form=self.form, accelerator=self.accelerator)

@@ -64,7 +64,7 @@ class ViewParams:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class DrawKey:
     """Key of a random draw."""
 
     seed: int
@@ -74,10 +74,10 @@ class Moment:
 
 
 def draw(
-    rows: Tensor, *, heights: Tensor, widths: Tensor, spec: ViewsSpec, moment: Moment
+    rows: Tensor, *, heights: Tensor, widths: Tensor, spec: ViewsSpec, draw_key: DrawKey
 ) -> ViewParams:
     """Draw the parameters of rows [B] of the given sizes, int64 [B]. `spec` is resolved."""
-    u = uniforms(rows, seed=moment.seed, epoch=moment.epoch, view=moment.view, count=DRAWS)
+    u = uniforms(rows, seed=draw_key.seed, epoch=draw_key.epoch, view=draw_key.view, count=DRAWS)
     crops, rest = u[:, : 2 * CROP_TRIES + 2], u[:, 2 * CROP_TRIES + 2 :]
     flip, jitter, order, grey, blur, sigma, solarize = rest[:, :7].unbind(1)
     low, high = spec.blur_sigma_px

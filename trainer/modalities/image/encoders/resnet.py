@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet
 
 from trainer.modalities.image.encoders.small_convnet import MeanPool
-from trainer.nn.split_batchnorm import DoneReLU, Norm
+from trainer.nn.split_batchnorm import FusedAwayReLU, Norm
 
 
 class _Basic(resnet.BasicBlock):  # type: ignore[misc]  # torchvision has no types
@@ -74,7 +74,7 @@ def _let_norms_rectify(network: nn.Module) -> None:
     """A ReLU follows every norm but that of a shortcut."""
     for parent in network.modules():
         if isinstance(parent, resnet.ResNet | _Basic | _Bottleneck):
-            parent.relu = DoneReLU(inplace=True)
+            parent.relu = FusedAwayReLU(inplace=True)
             for name, child in parent.named_children():
                 if name.startswith("bn"):
                     child.relu = True

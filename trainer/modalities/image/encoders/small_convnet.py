@@ -4,7 +4,7 @@ from collections import OrderedDict
 
 from torch import Tensor, nn
 
-from trainer.nn.split_batchnorm import DoneReLU, Norm
+from trainer.nn.split_batchnorm import FusedAwayReLU, Norm
 
 # (name, channels in, channels out, stride). At 32 px: 24.5 million multiply-adds, 0.54 million
 # parameters. The first layer keeps the full side, for images of 8 px; the other strides make it
@@ -35,7 +35,7 @@ class SmallEncoder(nn.Sequential):
             conv = nn.Conv2d(taken, width_out, 3, stride=stride, padding=1, bias=False)
             layers[f"conv{name}"] = conv
             layers[f"bn{name}"] = norm(width_out, relu=True)
-            layers[f"relu{name}"] = DoneReLU(inplace=True)
+            layers[f"relu{name}"] = FusedAwayReLU(inplace=True)
         layers["pool"] = MeanPool()
         layers["flatten"] = nn.Flatten()
         super().__init__(layers)

@@ -11,10 +11,10 @@ from torchvision.transforms import RandomResizedCrop, v2
 
 from tests.support.reference_views import as_levels, reference_plain, reference_view
 from trainer.accel.ops import Accelerator
-from trainer.modalities.image.augment.augment import Views
-from trainer.modalities.image.augment.params import ORDERS, Moment, ViewParams, draw
+from trainer.modalities.image.augment.augment import ImageAugmenter
+from trainer.modalities.image.augment.params import ORDERS, DrawKey, ViewParams, draw
 from trainer.modalities.image.augment.spec import ViewsSpec
-from trainer.modalities.image.batch import Canvas
+from trainer.modalities.image.batch import PaddedImages
 
 SIDE_PX = 24
 NOTHING = {
@@ -56,13 +56,13 @@ def photos(sizes: list[tuple[int, int]]) -> list[Tensor]:
     return images
 
 
-def canvas_of(images: list[Tensor]) -> Canvas:
+def canvas_of(images: list[Tensor]) -> PaddedImages:
     heights = torch.tensor([image.shape[1] for image in images])
     widths = torch.tensor([image.shape[2] for image in images])
     pixels = torch.zeros((len(images), 3, int(heights.max()), int(widths.max())), dtype=torch.uint8)
     for place, image in zip(pixels, images, strict=True):
         place[:, : image.shape[1], : image.shape[2]] = image
-    return Canvas(pixels, heights, widths)
+    return PaddedImages(pixels, heights, widths)
 
 
 @pytest.fixture(params=[False, True], ids=["batched", "compiled"])
@@ -77,9 +77,11 @@ def views_of(
     *,
     mean: tuple[float, ...] = (0.5,) * 3,
     std: tuple[float, ...] = (0.2,) * 3,
-) -> Views:
+) -> ImageAugmenter:
     accelerator = Accelerator(2) if compiled else None
-    return Views(spec, mean=mean, std=std, device=torch.device("cpu"), accelerator=accelerator)
+    return ImageAugmenter(
+        spec, mean=mean, std=std, device=torch.device("cpu"), accelerator=accelerator
+    )
 
 
 def levels(spec: ViewsSpec, images: list[Tensor], compiled: bool) -> tuple[Tensor, Tensor]:
@@ -92,9 +94,9 @@ def levels(spec: ViewsSpec, images: list[Tensor], compiled: bool) -> tuple[Tenso
     return as_levels(ours), as_levels(torch.stack(theirs))
 
 
-def params_of(spec: ViewsSpec, canvas: Canvas, rows: Tensor) -> ViewParams:
-    moment = Moment(seed=3, epoch=4, view=1)
-    return draw(rows, heights=canvas.heights, widths=canvas.widths, spec=spec, moment=moment)
+def params_of(spec: ViewsSpec, canvas: PaddedImages, rows: Tensor) -> ViewParams:
+    draw_key = DrawKey(seed=3, epoch=4, view=1)
+    return draw(rows, heights=canvas.heights, widths=canvas.widths, spec=spec, draw_key=draw_key)
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -139,7 +141,7 @@ def test_whole_recipe_on_rows_of_many_sizes(compiled: bool) -> None:
 def test_plain_is_the_middle_resized(compiled: bool) -> None:
     images = photos([(40, 40), (33, 50), (50, 33), (9, 12), (24, 24), (41, 90)])
     views = views_of(spec_of(), compiled, mean=(0.0,) * 3, std=(1.0,) * 3)
-    ours = as_levels(views.plain(canvas_of(images)))
+    ours = as_levels(views.center_crop(canvas_of(images)))
     theirs = torch.stack([as_levels(reference_plain(i, side_px=SIDE_PX)) for i in images])
     assert float((ours - theirs).abs().max()) < 0.05
 
@@ -150,7 +152,7 @@ def test_plain_is_torchvisions_resize_and_center_crop(compiled: bool) -> None:
     images = photos(sizes)
     spec = ViewsSpec(side_px=SIDE_PX, evaluation_crop="resize")
     views = views_of(spec, compiled, mean=(0.0,) * 3, std=(1.0,) * 3)
-    ours = as_levels(views.plain(canvas_of(images)))
+    ours = as_levels(views.center_crop(canvas_of(images)))
     theirs = [v2.CenterCrop(SIDE_PX)(v2.Resize(SIDE_PX)(i.float() / 255.0)) for i in images]
     assert float((ours - as_levels(torch.stack(theirs))).abs().max()) < 0.05
 
@@ -162,7 +164,7 @@ def test_plain_cuts_by_the_size_of_the_file(compiled: bool) -> None:
     views = views_of(spec, compiled, mean=(0.0,) * 3, std=(1.0,) * 3)
     canvas = replace(canvas_of([image]), sent=torch.tensor([[669, 934]]))
     theirs = v2.CenterCrop(96)(v2.Resize([96, 134])(image.float() / 255.0))
-    assert float((as_levels(views.plain(canvas))[0] - as_levels(theirs)).abs().max()) < 0.05
+    assert float((as_levels(views.center_crop(canvas))[0] - as_levels(theirs)).abs().max()) < 0.05
     of_row = v2.CenterCrop(96)(v2.Resize(96)(image.float() / 255.0))
     assert float((as_levels(of_row) - as_levels(theirs)).abs().mean()) > 1.0
 
@@ -171,7 +173,7 @@ def test_normalisation_uses_mean_and_std_and_survives_a_constant_channel(compile
     images = photos([(SIDE_PX, SIDE_PX)] * 2)
     mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 0.0)
     views = views_of(spec_of(), compiled, mean=mean, std=std)
-    ours = views.plain(canvas_of(images))
+    ours = views.center_crop(canvas_of(images))
     for channel in range(3):
         divisor = max(std[channel], 1e-3)
         expected = (torch.stack(images)[:, channel] / 255.0 - mean[channel]) / divisor
@@ -210,7 +212,7 @@ def test_the_path_without_waits_gives_the_same_views(rows: int) -> None:
         flip_p=0.5, jitter_p=0.8, grey_p=0.2, blur_p=0.1, solarize_p=0.2, crop_scale=(0.2, 1.0)
     )
     canvas = canvas_of(photos([(30, 40)] * rows))
-    views = Views(spec, mean=(0.5,) * 3, std=(0.2,) * 3, device=torch.device("cpu"))
+    views = ImageAugmenter(spec, mean=(0.5,) * 3, std=(0.2,) * 3, device=torch.device("cpu"))
     picked = views.views(canvas, torch.arange(rows), seed=1, epoch=2, view=0)
     views._picks_rows = False
     whole = views.views(canvas, torch.arange(rows), seed=1, epoch=2, view=0)
@@ -223,20 +225,22 @@ def test_a_gpu_gives_the_views_of_a_cpu() -> None:
     canvas = canvas_of(photos([(30, 40)] * 64))
     made = []
     for device in (torch.device("cpu"), torch.device("cuda")):
-        there = Canvas(
+        there = PaddedImages(
             canvas.pixels.to(device), canvas.heights.to(device), canvas.widths.to(device)
         )
-        views = Views(spec, mean=(0.0,) * 3, std=(1.0,) * 3, device=device)
+        views = ImageAugmenter(spec, mean=(0.0,) * 3, std=(1.0,) * 3, device=device)
         made.append(views.views(there, torch.arange(64), seed=1, epoch=2, view=0).cpu())
     assert float((made[0] - made[1]).abs().max()) < 2 / 255
 
 
 def test_half_precision_of_the_caller_does_not_reach_the_views() -> None:
     images = photos([(30, 40)] * 8)
-    views = Views(spec_of(blur_p=1.0), mean=(0.5,) * 3, std=(0.2,) * 3, device=torch.device("cpu"))
-    full = views.plain(canvas_of(images))
+    views = ImageAugmenter(
+        spec_of(blur_p=1.0), mean=(0.5,) * 3, std=(0.2,) * 3, device=torch.device("cpu")
+    )
+    full = views.center_crop(canvas_of(images))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(full, views.plain(canvas_of(images)))
+        assert torch.equal(full, views.center_crop(canvas_of(images)))
 
 
 @pytest.mark.parametrize("size", [(32, 32), (40, 90), (10, 200)])
@@ -248,8 +252,10 @@ def test_crops_are_drawn_as_torchvision_draws_them(size: tuple[int, int]) -> Non
     count, (height, width) = 4000, size
     spec = spec_of(crop_scale=(0.08, 1.0), crop_ratio=(0.75, 4 / 3))
     heights, widths = torch.full((count,), height), torch.full((count,), width)
-    moment = Moment(seed=11, epoch=0, view=0)
-    box = draw(torch.arange(count), heights=heights, widths=widths, spec=spec, moment=moment).box
+    draw_key = DrawKey(seed=11, epoch=0, view=0)
+    box = draw(
+        torch.arange(count), heights=heights, widths=widths, spec=spec, draw_key=draw_key
+    ).box
     ours = torch.stack([box.top, box.left, box.height, box.width])
     torch.manual_seed(0)
     image = torch.zeros((3, height, width))
@@ -275,7 +281,7 @@ def test_parameters_have_the_chances_and_ranges_of_the_spec() -> None:
     spec = spec_of(flip_p=0.5, jitter_p=0.8, grey_p=0.2, blur_p=0.3, solarize_p=0.1)
     sides = torch.full((count,), 32)
     params = draw(
-        torch.arange(count), heights=sides, widths=sides, spec=spec, moment=Moment(0, 0, 0)
+        torch.arange(count), heights=sides, widths=sides, spec=spec, draw_key=DrawKey(0, 0, 0)
     )
     jittered = params.factors[:, 0] != 1.0
     shares = {0.5: params.flip, 0.8: jittered, 0.2: params.grey, 0.1: params.solarize}
@@ -322,5 +328,5 @@ def test_batches_of_any_size_compile_nothing_anew() -> None:
     for sizes in ([(30, 40)] * 5, [(1, 1)], [(9, 200), (64, 3)]):
         views, canvas = views_of(spec_of(**STEPS["all"]), compiled=True), canvas_of(photos(sizes))
         views.views(canvas, torch.arange(len(sizes)), seed=1, epoch=2, view=0)
-        views.plain(canvas)
+        views.center_crop(canvas)
     assert compiled() == before

@@ -5,10 +5,10 @@ import torch
 from torchvision.transforms import v2
 
 from tests.trainer.spec.test_presets import FACTS
-from trainer.modalities.image.augment.augment import Views
+from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.augment.spec import ViewsSpec
-from trainer.modalities.image.batch import Canvas
+from trainer.modalities.image.batch import PaddedImages
 from trainer.schema.errors import SpecError
 
 
@@ -27,9 +27,9 @@ def test_views_are_normalized_as_told(
     pixels = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
     sides = torch.full((2,), 8)
     found = normalization(spec, FACTS)
-    views = Views(spec, mean=found.mean, std=found.std, device=torch.device("cpu"))
+    views = ImageAugmenter(spec, mean=found.mean, std=found.std, device=torch.device("cpu"))
     expected = v2.Normalize(mean, std)(pixels.float() / 255.0)
-    torch.testing.assert_close(views.plain(Canvas(pixels, sides, sides)), expected)
+    torch.testing.assert_close(views.center_crop(PaddedImages(pixels, sides, sides)), expected)
 
 
 def test_stated_constants_need_one_value_for_each_channel() -> None:
