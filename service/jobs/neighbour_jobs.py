@@ -16,6 +16,7 @@ from service.jobs.idempotency import fingerprint
 from service.jobs.planner import INGEST_POOL
 from service.store.errors import NotFound, WrongState
 from service.store.models import TERMINAL, JobRecord, NewJob, Submitted
+from service.store.paging import PAGE_ROWS, each_row
 from service.store.store import Store
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.schema.artifact_names import TABLE, WEIGHTS
@@ -109,7 +110,7 @@ class Probes:
 
     def all(self) -> Iterator[JobRecord]:
         """Yield the probes of the job, newest first."""
-        for record in every(self.store):
+        for record in each_probe(self.store):
             if record.folder.startswith(f"{self.folder}/"):
                 yield record
 
@@ -179,15 +180,9 @@ class Probes:
         return f"probe:{self.job.id}:{source.sha256}:{fingerprint(query)}"
 
 
-def every(store: Store) -> Iterator[JobRecord]:
+def each_probe(store: Store) -> Iterator[JobRecord]:
     """Yield the probes of all jobs, newest first."""
-    after: str | None = None
-    while True:
-        page = store.jobs.list(kind="probe", after=after, limit=100)
-        yield from page.data
-        if not page.has_more:
-            return
-        after = page.data[-1].id
+    return each_row(lambda after: store.jobs.list(kind="probe", after=after, limit=PAGE_ROWS))
 
 
 def forget(store: Store, data_dir: Path, record: JobRecord) -> bool:
@@ -206,7 +201,7 @@ def forget(store: Store, data_dir: Path, record: JobRecord) -> bool:
 
 def forget_of_job(store: Store, data_dir: Path, job_id: str) -> None:
     """Remove the records of a job that was deleted; its folder is gone already."""
-    for record in list(every(store)):
+    for record in list(each_probe(store)):
         if record.folder.startswith(f"jobs/{job_id}/probes/"):
             forget(store, data_dir, record)
 
@@ -217,11 +212,11 @@ def forget_old(store: Store, data_dir: Path, *, older_s: float = KEPT_S) -> int:
     Folders of probes that the store does not know are swept too: a lost store loses its probes.
     """
     before_s, removed = time.time() - older_s, 0
-    for record in list(every(store)):
+    for record in list(each_probe(store)):
         job_id = record.folder.split("/")[1]
         if record.created_at_s < before_s or not (data_dir / "jobs" / job_id).is_dir():
             removed += forget(store, data_dir, record)
-    known_ids = {record.id for record in every(store)}
+    known_ids = {record.id for record in each_probe(store)}
     for folder in (data_dir / "jobs").glob("job_*/probes/probe_*"):
         if folder.name not in known_ids and _changed_s(folder) < before_s:
             shutil.rmtree(folder, ignore_errors=True)

@@ -19,6 +19,7 @@ from service.jobs.neighbour_jobs import forget_of_job
 from service.ledger.journaled_store import DELETED, JournaledStore, drop
 from service.settings import ApiSettings
 from service.store.models import DatasetRecord, JobRecord, Status
+from service.store.paging import PAGE_ROWS, each_row
 from service.store.store import Store
 from trainer.schema.artifact_names import UPLOAD
 
@@ -113,20 +114,12 @@ def trim_events(context: RetentionContext, seen: set[str]) -> int:
 
 def each_dataset(store: Store) -> Iterator[DatasetRecord]:
     """Yield all datasets, newest first."""
-    after, has_more = None, True
-    while has_more:
-        page = store.datasets.list(after=after, limit=100)
-        yield from page.data
-        after, has_more = (page.data[-1].id if page.data else None), page.has_more
+    return each_row(lambda after: store.datasets.list(after=after, limit=PAGE_ROWS))
 
 
 def each_job(store: Store, status: Status) -> Iterator[JobRecord]:
     """Yield all trainings of a status, newest first."""
-    after, has_more = None, True
-    while has_more:
-        page = store.jobs.list(status=status, after=after, limit=100)
-        yield from page.data
-        after, has_more = (page.data[-1].id if page.data else None), page.has_more
+    return each_row(lambda after: store.jobs.list(status=status, after=after, limit=PAGE_ROWS))
 
 
 def _of_dataset(context: RetentionContext, record: DatasetRecord) -> Iterator[Removable]:

@@ -114,10 +114,10 @@ def _run(context: Context, options: dict[str, Any]) -> Exit:
 
 
 def _layout(data_dir: Path, options: dict[str, Any]) -> "Layout":
-    from service.cli.local.stack import Layout, bound, port_of
+    from service.cli.local.stack import Layout, loopback_listener, port_of
 
     key = _keys(data_dir)
-    api = bound(options["port"])
+    api = loopback_listener(options["port"])
     if options["port"] not in (0, port_of(api)):
         api.close()
         raise CommandError(
@@ -129,7 +129,7 @@ def _layout(data_dir: Path, options: dict[str, Any]) -> "Layout":
     if options["workers"]:
         names.append("worker-ingest")
     first = 9102
-    listeners = {name: bound(spread * (first + i)) for i, name in enumerate(names)}
+    listeners = {name: loopback_listener(spread * (first + i)) for i, name in enumerate(names)}
     listeners = {"api": api, **listeners}
     urls = {
         name: f"http://127.0.0.1:{port_of(listener)}/metrics"

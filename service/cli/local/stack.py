@@ -6,7 +6,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -16,10 +16,10 @@ from mocoserve.client import Client
 from mocoserve.errors import ClientError, NotAuthorised
 from service.cli.exit_codes import CommandError
 from service.cli.local.process import ManagedProcess
+from service.server.listeners import PortTaken, bound
 
 _READY_S = 120.0
 _LOOK_EVERY_S = 0.2
-_BACKLOG = 2048
 _FAILURES_MAX = 2
 """Failures of one process before the stack is ready; a third try would not help."""
 Notify = Callable[[str, dict[str, Any]], None]
@@ -174,20 +174,14 @@ def _where(variable: str, path: Path) -> str:
     return variable if os.environ.get(variable) else str(path)
 
 
-def bound(preferred: int = 0) -> socket.socket:
-    """Return a socket on `preferred` if that is free on loopback, else on one that is.
+def loopback_listener(preferred: int = 0) -> socket.socket:
+    """Return a socket that listens on loopback, on port `preferred` or else on a free one.
 
     It is ours from then on: a process that is handed it cannot find its port taken.
     """
     for port in (preferred, 0):
-        listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-            listener.listen(_BACKLOG)  # until then another socket could be bound beside it
-            return listener
-        except OSError:
-            listener.close()
+        with suppress(PortTaken):
+            return bound("127.0.0.1", port, variable="--port")
     raise CommandError(
         "No port is free on 127.0.0.1", hint="Stop a program that is listening there."
     )
@@ -200,7 +194,7 @@ def port_of(listener: socket.socket) -> int:
 
 def is_free(port: int) -> bool:
     """Return whether nothing listens on this port of loopback."""
-    with bound(port) as listener:
+    with loopback_listener(port) as listener:
         return port_of(listener) == port
 
 

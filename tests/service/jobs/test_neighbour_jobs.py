@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from service.api.schemas.neighbours import RESULT
-from service.jobs.neighbour_jobs import WAITING_MAX, every, forget_old
+from service.jobs.neighbour_jobs import WAITING_MAX, each_probe, forget_old
 from service.ledger.audit import audit
 from service.store.embedded.server import RunningRedis
 from tests.support.api import (
@@ -78,7 +78,7 @@ def test_the_same_question_is_answered_by_the_earlier_probe(api: RunningApi, job
     assert ask(api, job).json()["id"] == first
     assert ask(api, job, {"k": 11}).json()["id"] != first
     folders = {path.name for path in (api.data_dir / "jobs" / job / "probes").iterdir()}
-    assert folders == {record.id for record in every(api.store)}
+    assert folders == {record.id for record in each_probe(api.store)}
     api.store.jobs.cancel(first)
     assert ask(api, job).json()["id"] != first
 
@@ -114,7 +114,7 @@ def test_a_bad_question_is_refused(
     assert (refused.status_code, told["code"]) == (status, code)
     assert words in told["detail"]
     assert told["hint"]
-    assert not list(every(api.store))
+    assert not list(each_probe(api.store))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_bytes_that_are_no_image_are_refused_and_not_kept(
     assert refused.json()["code"] == code
     assert refused.json()["hint"]
     assert not list((api.data_dir / "jobs" / job).glob("probes/*"))
-    assert not list(every(api.store))
+    assert not list(each_probe(api.store))
 
 
 def test_without_an_encoder_there_is_nothing_to_ask(api: RunningApi) -> None:
@@ -215,7 +215,7 @@ def test_with_the_job_its_probes_go(api: RunningApi, job: str) -> None:
     ask(api, job)
     kept = ask(api, other).json()["id"]
     assert api.client.delete(f"/v1/jobs/{job}").status_code == 204
-    assert [record.id for record in every(api.store)] == [kept]
+    assert [record.id for record in each_probe(api.store)] == [kept]
     assert not (api.data_dir / "jobs" / job).exists()
 
 
@@ -235,9 +235,9 @@ def test_after_a_day_probes_and_features_go(api: RunningApi, job: str) -> None:
     assert not lost.exists()
     assert not features.exists()
     assert fresh.exists()
-    assert [record.id for record in every(api.store)] == [young]
+    assert [record.id for record in each_probe(api.store)] == [young]
     assert forget_old(api.store, api.data_dir, older_s=-1.0) == 2
-    assert list(every(api.store)) == []
+    assert list(each_probe(api.store)) == []
     assert not (folder / young).exists()
 
 

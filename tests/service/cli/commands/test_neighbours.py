@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from service.api.schemas.neighbours import RESULT
-from service.jobs.neighbour_jobs import every
+from service.jobs.neighbour_jobs import each_probe
 from tests.support.api import RunningApi
 from tests.support.images import png
 from tests.support.moco import Moco, answer
@@ -55,7 +55,7 @@ def test_an_image_is_asked_about_and_the_sheet_is_saved(
     assert "cats/0342.png" in result.stdout
     assert RESULT["note"] in result.stderr
     assert out.read_bytes() == png(1)
-    assert next(every(api.store)).spec_json.count('"is_image":true') == 1
+    assert next(each_probe(api.store)).spec_json.count('"is_image":true') == 1
 
 
 def test_rows_are_asked_about_and_json_is_the_probe(api: RunningApi, job: str, moco: Moco) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from mocoserve.user_config import RETENTION
 from service.cli.local.process import ManagedProcess, ProcessPlan
-from service.cli.local.stack import bound, is_free, port_of
+from service.cli.local.stack import is_free, loopback_listener, port_of
 from service.settings import ApiSettings
 from service.store.embedded.server import RunningRedis
 from tests.support.api import KEY, client_of
@@ -17,14 +17,14 @@ from tests.support.processes import wait_until
 
 
 def test_a_bound_port_is_nobody_elses() -> None:
-    with bound() as listener:
+    with loopback_listener() as listener:
         port = port_of(listener)
         assert not is_free(port)
         with socket.socket() as rival:
             rival.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             with pytest.raises(OSError, match="in use"):
                 rival.bind(("127.0.0.1", port))
-        with bound(port) as other:
+        with loopback_listener(port) as other:
             assert port_of(other) != port
     assert is_free(port)
 
@@ -41,7 +41,7 @@ def test_children_serve_at_the_port_that_was_told_also_after_a_crash(
 ) -> None:
     env = {"MOCO_REDIS_URL": api_redis.url, "MOCO_API_KEY": KEY}
     env |= {"MOCO_DATA_DIR": str(tmp_path), "MOCO_EXPORTER_PORT": "1"}
-    with bound() as listener:
+    with loopback_listener() as listener:
         plan = ProcessPlan(
             name="exporter", arguments=("service", "exporter"), env=env, listener=listener
         )
