@@ -23,13 +23,13 @@ from benchmarks.arms.interface import Setup
 from benchmarks.arms.ours import spec_of
 from benchmarks.arms.views_pack import two_views
 from trainer.accel.device import DeviceConfig
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.engine.build import RunPaths, build_run
 from trainer.engine.run import Run
 from trainer.methods.base import Method
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.loader import PackLoader
 from trainer.rng.philox import permuted_rows
 
 Answer = dict[str, object]

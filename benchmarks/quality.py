@@ -29,12 +29,12 @@ from benchmarks.results import Section, add_options, cores, publish, tell
 from trainer.accel.device import DeviceConfig
 from trainer.accel.device import deterministic_device as prepared_machine
 from trainer.accel.malloc import keep_freed_memory
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.engine.build import make_views
 from trainer.engine.train import RunPaths, train
 from trainer.evaluators.runner import plan_evaluation
 from trainer.methods.base import Method
+from trainer.modalities.image.loader import PackLoader
 from trainer.schema.events import Evaluated, Event
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec

@@ -8,9 +8,9 @@ from tempfile import TemporaryDirectory
 from benchmarks.arms.interface import Arm, Setup
 from benchmarks.arms.views_pack import CPU, PackViews  # first, before torch is loaded
 from trainer.data.ingest import ingest
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.data.spec import IngestSpec
+from trainer.modalities.image.loader import PackLoader
 
 
 @contextmanager

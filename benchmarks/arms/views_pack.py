@@ -12,11 +12,11 @@ import torch  # isort: skip
 from benchmarks.arms.interface import Arm, Block, Setup
 from benchmarks.arms.ours import spec_of
 from trainer.accel.device import DeviceContext
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.engine.build import make_views
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.batch import PaddedImages
+from trainer.modalities.image.loader import PackLoader
 from trainer.spec.defaults import resolve
 
 CPU = torch.device("cpu")

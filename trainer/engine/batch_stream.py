@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.data.loader import PackLoader
 from trainer.engine.view_maker import ViewMaker
+from trainer.modalities.image.loader import PackLoader
 from trainer.nn.views import Batch
 from trainer.optim.schedule import TrainingLength
 from trainer.rng.philox import NEWEST_ORDER, permuted_rows

@@ -16,7 +16,6 @@ from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.fingerprint import differing, fingerprint
 from trainer.checkpoint.manager import CheckpointManager, CheckpointPolicy
 from trainer.checkpoint.state import restore
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.engine.batch_stream import BatchStream
 from trainer.engine.bottleneck import Case
@@ -33,6 +32,7 @@ from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.compiled import is_worth_compiling
 from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.encoders.factory import encoder_for
+from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.values import PLAIN, bounds_of, open_seen
 from trainer.optim.optimizer import make_optimizer
 from trainer.optim.schedule import TrainingLength

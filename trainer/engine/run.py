@@ -11,7 +11,6 @@ import torch
 from trainer.accel.device import DeviceContext
 from trainer.checkpoint.manager import CheckpointManager, Emit
 from trainer.checkpoint.state import collect
-from trainer.data.loader import PackLoader
 from trainer.engine.batch_stream import BatchStream
 from trainer.engine.divergence import DivergenceGuard
 from trainer.engine.profiler import Profiler
@@ -22,6 +21,7 @@ from trainer.exports.export import Export, publish
 from trainer.losses.embedding_signals import gradient_norm
 from trainer.methods.base import Method, StepOutput
 from trainer.modalities.image.augment.augment import ImageAugmenter
+from trainer.modalities.image.loader import PackLoader
 from trainer.optim.schedule import TrainingLength, lr_at
 from trainer.schema.errors import DivergedError
 from trainer.schema.events import Evaluated, Judged, Logged, Profiled, Published, Started, Stepped

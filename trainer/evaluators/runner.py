@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.evaluators.knn.evaluator import knn_top1
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.methods.base import Method
 from trainer.modalities.image.augment.augment import ImageAugmenter
+from trainer.modalities.image.loader import PackLoader
 from trainer.nn.views import Pixels
 from trainer.rng.philox import NEWEST_ORDER, permuted_rows
 from trainer.rng.seeds import derived_seed

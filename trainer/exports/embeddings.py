@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.modalities.image.augment.augment import ImageAugmenter
+from trainer.modalities.image.loader import PackLoader
 
 BATCH_ROWS = 256
 EMBEDDING = "embedding"

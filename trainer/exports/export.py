@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.exports import embedding_map, embeddings, weights
 from trainer.exports.atomic_folder import atomic_folder, link, write_sums
 from trainer.exports.model_card.card import card
 from trainer.exports.model_card.sparklines import Line
 from trainer.modalities.image.augment.augment import ImageAugmenter
+from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.preprocessing import Preprocessing, as_json, preprocessing
 from trainer.modalities.image.values import row_picture
 from trainer.schema.artifact_names import (

@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import PREVIEW, Pack
 from trainer.modalities.image.augment.augment import ImageAugmenter
+from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.values import pictured
 from trainer.rng.philox import permuted_rows
 from trainer.spec.defaults import resolve

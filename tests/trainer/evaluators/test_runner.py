@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
 from tests.support.tiny_pack import blobs, write_pack
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.evaluators.runner import Evaluation, plan_evaluation
 from trainer.methods.base import load_method
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.encoders.factory import encoder_for
+from trainer.modalities.image.loader import PackLoader
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 

@@ -23,7 +23,6 @@ from torch import nn
 from tests.support.reference_views import reference_plain
 from tests.support.tiny_pack import write_pack
 from tests.support.tools import needs
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.exports import embedding_map
 from trainer.exports.atomic_folder import link
@@ -34,6 +33,7 @@ from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
+from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.preprocessing import from_json, preprocessing
 from trainer.schema.errors import DivergedError, StorageError
 from trainer.schema.events import Published

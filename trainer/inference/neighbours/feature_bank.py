@@ -20,11 +20,11 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING
 from trainer.inference.feature_extractor import FeatureExtractor
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
+from trainer.modalities.image.loader import PackLoader
 from trainer.rng.philox import permuted_rows
 from trainer.rng.seeds import derived_seed
 from trainer.schema.artifact_names import TABLE

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from trainer.accel.device import DeviceConfig, DeviceContext, deterministic_device
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.data.rows import Decoded
 from trainer.exports.atomic_folder import atomic_folder
@@ -23,6 +22,7 @@ from trainer.inference.neighbours.feature_bank import Bank, Stopped, bank_of, sa
 from trainer.inference.neighbours.query_image import decode_upload
 from trainer.inference.neighbours.search import Neighbour, chosen_rows, nearest
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
+from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.values import (
     PLAIN,
     bounds_of,

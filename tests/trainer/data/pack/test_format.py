@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from tests.support.images import picture, png, write_zip
 from tests.support.ingests import ingested
-from trainer.data import loader as source_module
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
+from trainer.modalities.image import loader as source_module
+from trainer.modalities.image.loader import PackLoader
 from trainer.schema.errors import DataError, DatasetMissing
 
 CPU = torch.device("cpu")

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 
 from trainer.data.ingest import run_ingest
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.data.spec import IngestSpec
+from trainer.modalities.image.loader import PackLoader
 
 TURNED = 6
 """EXIF: turn it by a quarter."""

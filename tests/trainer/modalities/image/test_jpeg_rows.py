@@ -14,9 +14,9 @@ from tests.support.ingests import Ingested, ingested
 from tests.support.tiny_pack import write_pack
 from trainer.accel.device import DeviceConfig, DeviceContext
 from trainer.checkpoint.fingerprint import fingerprint
-from trainer.data.loader import PackLoader
 from trainer.data.pack.format import Pack
 from trainer.engine.train import RunPaths, train
+from trainer.modalities.image.loader import PackLoader
 from trainer.schema.errors import DataError
 from trainer.schema.events import Event
 from trainer.spec.job import JobSpec

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.support.ingests import Ingested, ingested
-from trainer.data.loader import PackLoader
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.values import percentile, seen_in
 from trainer.schema.errors import DataError
 
