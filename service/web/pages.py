@@ -80,6 +80,8 @@ def missing(request: Request, what: str) -> Response:
 
 
 @router.get("/")
+@router.get("/ui")
+@router.get("/ui/")
 async def home(request: Request) -> Response:
     """Redirect to the list of jobs."""
     return RedirectResponse(f"{root_of(request)}/ui/jobs", 303)

@@ -133,9 +133,9 @@ class Filled(NamedTuple):
 def with_preset(spec: JobSpec) -> Filled:
     """Return `spec` with the preset's value for each field that it leaves out.
 
-    A spec that names another optimizer, schedule or evaluator than the preset keeps its own whole.
-    Idempotent: filled twice is filled once, the second time without reasons. Raises SpecError where
-    a value of the spec does not fit the preset's.
+    A spec that names another method, optimizer, schedule or evaluator than the preset keeps all of
+    that section. Idempotent: a second call changes nothing and gives no reasons. Raises SpecError
+    if a value of the spec does not fit the preset's.
     """
     if spec.preset is None:
         return Filled(spec, {})

@@ -59,6 +59,13 @@ def test_a_stranger_is_led_to_the_sign_in_and_back(browser: httpx.Client) -> Non
     assert browser.get("/ui/jobs").status_code == 200
 
 
+@pytest.mark.parametrize("path", ["/", "/ui", "/ui/"])
+def test_short_addresses_lead_to_the_jobs(browser: httpx.Client, path: str) -> None:
+    sign_in(browser, KEY)
+    led = browser.get(path)
+    assert (led.status_code, led.headers["location"]) == (303, "/ui/jobs")
+
+
 def test_a_program_without_a_key_is_told_so_instead(api: RunningApi) -> None:
     with client_of(api.url, key=None) as program:
         assert program.get("/ui/jobs").json()["code"] == "unauthorized"
