@@ -105,7 +105,7 @@ def test_what_cannot_be_embedded_is_told_and_leaves_nothing(
     (tmp_path / "other" / "config.json").write_text(changed)
     for encoder, source, words in (
         (trained, tmp_path / "empty", "no image"),
-        (trained, tmp_path / "nowhere", "does not exist"),
+        (trained, tmp_path / "nowhere", "does not exist.\n  next: Check the path"),
         (tmp_path / "nowhere", images, "config.json"),
         (tmp_path / "config", images, "of another kind"),
         (weights, images, "does not hold the weights"),

@@ -58,7 +58,8 @@ def open_source(path: Path, limits: Limits, asked: Asked) -> Iterator[Source]:
                 raise DataError(detail, hint="Use the format 'auto', or send the right file.")
             source = stack.enter_context(_opened(path, kind, limits, asked))
         except FileNotFoundError as error:
-            raise DatasetMissing(f"{error.filename} does not exist.") from error
+            hint = "Check the path, then start again."
+            raise DatasetMissing(f"{error.filename} does not exist.", hint=hint) from error
         except PermissionError as error:
             hint = "Make it readable for the worker's user, then add the dataset again."
             if error.errno == errno.EPERM:
