@@ -34,7 +34,7 @@ class GroupedBatchNorm(NamedTuple):
 
 
 def add_relu_(x: Tensor, added: Tensor | None, *, relu: bool) -> Tensor:
-    """Add `added` to `x` in place, if there is one, then apply the ReLU in place, if asked for."""
+    """Add `added`, if any, to `x` in place; then apply the ReLU in place if `relu`."""
     if added is not None:
         x = x.add_(added)
     return F.relu_(x) if relu else x

@@ -25,7 +25,8 @@ class DeviceConfig:
     loader_threads: int = 4
     """Threads that gather the rows of the next batch; 0 gathers each batch when it is needed.
 
-    The result does not depend on it. A dataset that lies on the device whole needs none."""
+    The result does not depend on it. A dataset that fits on the device needs none.
+    """
     graphs: bool = True
     """Capture the step on a GPU. A profiled run never does: a graph shows none of its phases."""
 

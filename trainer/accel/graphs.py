@@ -16,7 +16,7 @@ from torch import Tensor
 from trainer.accel.cuda.graphs import CudaGraphRecorder
 
 WARM_UP_CALLS = 3
-"""Done without a graph, as calls like all others: they choose kernels and make the state."""
+"""Ordinary calls before the capture: they select kernels and allocate the state."""
 
 Result = TypeVar("Result")
 Replay = Callable[[], None]

@@ -14,11 +14,11 @@ LARGE_PAGE_BYTES = 1 << 21
 
 
 def keep_freed_memory() -> None:
-    """Tell the C library not to give large blocks back to the kernel. For a process that trains.
+    """Tell the C library to keep freed large blocks; for a process that trains.
 
-    Each step frees the same blocks that the next one asks for. Given back, they come again page by
-    page, each one a fault and zeroed: a tenth of a step of a small encoder on a CPU. What is kept
-    may as well be in pages of 2 MB, of which the core looks up a few in place of thousands:
+    Each step frees the same blocks that the next one asks for. If they were returned to the kernel,
+    each page would fault and be zeroed again: a tenth of a step of a small encoder on a CPU. What
+    is kept may as well be in pages of 2 MB, of which the core looks up a few in place of thousands:
     another tenth. Where the C library is not glibc, or the kernel has no such pages, nothing
     happens.
     """
@@ -36,7 +36,7 @@ def keep_freed_memory() -> None:
 
 
 def _in_large_pages(libc: Any) -> None:  # noqa: ANN401  # ctypes has no types
-    """For what will be asked for next: room is taken and given back, and never touched."""
+    """Reserve memory for the next allocations: allocate a block and free it, untouched."""
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]

@@ -9,7 +9,7 @@ reads the variables when it is loaded. docs/decisions/0012 has the figures.
 import os
 
 SPINS = 10_000
-"""Looks before a waiting thread sleeps; libgomp counts on 100,000 of them in a millisecond."""
+"""Spins before a waiting thread sleeps; libgomp assumes 100,000 spins per millisecond."""
 VARIABLES = {"GOMP_SPINCOUNT": str(SPINS), "OMP_WAIT_POLICY": "PASSIVE"}
 """The first is libgomp's own; other libraries know the second alone."""
 

@@ -9,11 +9,11 @@ log = logging.getLogger(__name__)
 
 
 class BackgroundWriter:
-    """At most one piece of work at a time, in a thread of its own.
+    """Background thread that runs at most one write at a time.
 
-    What it raises is kept, and raised in the thread that asks next. Left by an error, it waits
-    for the work under way; left by SystemExit or KeyboardInterrupt it does not, and the end of
-    the process cuts the work off.
+    An exception is kept and raised by the next call. When the `with` block ends by an error, the
+    write in flight is waited for; on SystemExit or KeyboardInterrupt it is not, and the end of the
+    process interrupts it.
     """
 
     def __init__(self, name: str) -> None:

@@ -60,14 +60,14 @@ class Manifest(Record):
     """
 
     def sealed(self) -> "Manifest":
-        """With its own hash."""
+        """Return the manifest with its own hash."""
         bare = self.model_copy(update={"sha256": ""})
         return self.model_copy(update={"sha256": hashlib.sha256(_json(bare)).hexdigest()})
 
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A checkpoint that lies on the disk."""
+    """Checkpoint on disk."""
 
     path: Path
     step: int

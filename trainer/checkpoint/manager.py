@@ -68,14 +68,14 @@ class CheckpointManager:
         is_own: bool,
         sync_history: Callable[[], None],
     ) -> None:
-        """`began_step`: of the checkpoint that the run goes on from, which lies in `out` or not."""
+        """`began_step`: the step that the run resumed from; its checkpoint may be outside `out`."""
         self._keeping, self._sync_history = policy, sync_history
         self._shares_cores = device.type == "cpu"
         self._snapshot = Snapshot(device)
         self._behind = BackgroundWriter("checkpoint")
         self._began_step = began_step
         self.newest_step = began_step if is_own else -1
-        """Step of the newest checkpoint in `out`, on the disk or being written; -1 without one."""
+        """Step of the newest checkpoint in `out`, on disk or being written; -1 if there is none."""
         self._copied_at_s = time.monotonic()
         self._blocked_s = self._cost_s = self._write_s = 0.0
 
@@ -88,7 +88,7 @@ class CheckpointManager:
         self._behind.__exit__(kind, error, trace)
 
     def is_due(self, step: int) -> bool:
-        """Return whether a checkpoint is due after so many steps, by steps or by time."""
+        """Return whether a checkpoint is due after `step` steps, by steps or by time."""
         if step in {self._began_step, self.newest_step}:
             return False
         every_steps = self._keeping.every_steps
@@ -100,9 +100,9 @@ class CheckpointManager:
         return not self._behind.is_busy and time.monotonic() - self._copied_at_s >= due_s
 
     def start(self, state: Mapping[str, Tensor], *, step: int, emit: Emit) -> None:
-        """Copy the state, and have it written. `emit` gets a Checkpointed when it lies on the disk.
+        """Copy the state and write it in the background; then `emit` gets a Checkpointed.
 
-        Raises what the checkpoint before has raised.
+        Raises the error of the previous checkpoint.
         """
         began_s = time.monotonic()
         self._behind.wait()
@@ -112,15 +112,15 @@ class CheckpointManager:
         self._behind.start(lambda: self._write(step, emit))
 
     def check(self) -> None:
-        """Raise what the writing has raised: DivergedError, StorageError."""
+        """Raise the error of the background write: DivergedError or StorageError."""
         self._behind.check()
 
     def wait(self) -> None:
-        """Until the newest checkpoint lies on the disk. Raises as `check`."""
+        """Wait until the newest checkpoint is on disk. Raises the same errors as `check`."""
         self._behind.wait()
 
     def _write(self, step: int, emit: Emit) -> None:
-        """In the other thread."""
+        """Write a checkpoint, in the background thread."""
         began_s = time.thread_time()
         state, policy = self._snapshot.tensors(), self._keeping
         check_finite(state, step=step)

@@ -1,4 +1,4 @@
-"""A copy of a run's state in the memory of the host, to be written while training goes on."""
+"""Copy of a run's state in host memory, written to disk while training continues."""
 
 from collections.abc import Mapping
 
@@ -9,8 +9,8 @@ from torch import Tensor
 class Snapshot:
     """Memory for one state, made for the first copy and used again for each later one.
 
-    Copies from a GPU go to pinned memory behind the step that was launched last; the host does
-    not wait for them, and the steps launched after cannot overtake them.
+    Copies from a GPU go to pinned memory, ordered after the last launched step and before later
+    ones. The host does not wait for them.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -45,7 +45,7 @@ def check_finite(state: Mapping[str, Tensor], *, step: int) -> None:
 def restore(state: Mapping[str, Tensor], method: Method, optimizer: torch.optim.Optimizer) -> None:
     """Put a collected state back, each tensor in the memory format of its parameter.
 
-    Raises SpecError if the state is that of another network.
+    Raises SpecError if the state belongs to another network.
     """
     own = {name.removeprefix(METHOD): value for name, value in state.items() if _of(METHOD, name)}
     try:

@@ -16,7 +16,7 @@ Say = Callable[[str], None]
 
 
 def run(words: Sequence[str], *, data: Say, talk: Say) -> int:
-    """Do what the words say; `data` is given the result, `talk` everything else."""
+    """Run the command. `data` receives the result, `talk` all other output."""
     parser = argparse.ArgumentParser(
         "python -m trainer embed", description="Features of images from a downloaded encoder."
     )

@@ -1,4 +1,4 @@
-"""From a folder or an archive of images to a pack: decode all, keep the good, report the bad."""
+"""Ingest: decode a folder or an archive of images into a pack and report files that fail."""
 
 import hashlib
 import os
@@ -42,7 +42,7 @@ THREADS_MAX = 16
 
 
 class IngestStopped(Exception):
-    """`should_stop` said so; nothing was left behind."""
+    """Ingest stopped by `should_stop`; no files were left behind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Row:
 
 @dataclass(slots=True)
 class Progress:
-    """Tells how far the ingest is, at most twice a second."""
+    """Progress events of the ingest, at most two per second."""
 
     emit: Emit
     bytes_total: int
@@ -87,11 +87,11 @@ def ingest(
     should_stop: Callable[[], bool],
     limits: Limits | None = None,
 ) -> DatasetFacts:
-    """Make the pack `out/pack` of `spec.source`, whole or not at all.
+    """Write the pack `out/pack` of `spec.source`, atomically.
 
-    Where the source is at fault, `out/report.jsonl` tells what was wrong with which file.
-    The pack is a pure function of the source and the spec. Emits Ingesting and Published. Raises
-    DataError where no training set can come of it, StorageError on a full disk, IngestStopped.
+    If the source is at fault, `out/report.jsonl` lists the faults by file. The pack is a pure
+    function of the source and the spec. Emits Ingesting and Published. Raises DataError where no
+    training set can come of it, StorageError on a full disk, IngestStopped.
     """
     try:
         writer = PackWriter(out / "pack", spec.store_as, options=spec)
@@ -215,7 +215,7 @@ def _write_rows(
 
 
 def _duplicate_of(row: Row, seen: dict[bytes, str]) -> BadFile | None:
-    """The report of a row whose pixels were there before; else remembers them."""
+    """Return the report of a row with pixels that an earlier row has; else remember them."""
     first = seen.setdefault(row.digest, row.item.name)
     if first is row.item.name:
         return None
@@ -223,7 +223,7 @@ def _duplicate_of(row: Row, seen: dict[bytes, str]) -> BadFile | None:
 
 
 def _notes(row: Row) -> Iterator[BadFile]:
-    """Give the lines of the report about a row that is not the whole of its file."""
+    """Yield report lines for a row that holds only part of its file."""
     name, decoded = row.item.name, row.decoded
     if decoded.is_truncated:
         yield BadFile(name, "truncated_kept", "the end of the file is missing; its place is grey")

@@ -8,7 +8,7 @@ Kind = Literal["uint8", "uint16", "int16", "wide"]
 
 
 class BadImage(Exception):
-    """This file cannot be a row; the others can."""
+    """Image file that cannot be used; the other files can."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(detail)
@@ -52,7 +52,7 @@ class Decoded:
     mask: bytes | None = None
     """u8 [height, width], if the row has a mask."""
     mask_fault: str = ""
-    """Why the row's mask cannot be used."""
+    """Reason that the row's mask cannot be used."""
 
     @property
     def sent(self) -> tuple[int, int]:

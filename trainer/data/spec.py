@@ -64,7 +64,7 @@ class IngestOptions(Record):
 
 
 class StoredOptions(IngestOptions):
-    """Options as they lie on the disk or in the store: those of a newer version are kept."""
+    """Stored options; unknown fields of a newer version are kept."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -74,7 +74,7 @@ LIMITS = (
     *("pixels_max", "file_bytes_max", "total_bytes_max", "entries_max", "ratio_max"),
     "seconds_max",
 )
-"""Options that only bound the cost: they decide whether a row is kept, never how it looks."""
+"""Options that only bound the cost: they reject rows and never change pixels."""
 
 
 def window_of(text: str) -> tuple[float, float] | None:
@@ -96,7 +96,7 @@ class IngestSpec(IngestOptions):
     source: str
     """The archive or folder, as a path that the worker can read."""
     roots: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Folders that what is read must lie in, links followed; none: anywhere."""
+    """Folders that must contain every file read, links resolved; empty: no restriction."""
     format: SourceFormat = "auto"
     """Format of the source; `auto` detects it from the first bytes."""
     store_as: StoredAs = "pixels"

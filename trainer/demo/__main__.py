@@ -13,7 +13,7 @@ from trainer.demo import digits
 
 
 def main(arguments: list[str]) -> int:
-    """Do what the arguments say; the exit code."""
+    """Run the command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m trainer.demo")
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, help_text in (("digits", "write the zip"), ("score", "test a downloaded encoder")):

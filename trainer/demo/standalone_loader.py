@@ -1,4 +1,4 @@
-"""A downloaded encoder in plain torch: nothing here but its files is needed to rebuild it."""
+"""Load a downloaded encoder in plain torch, from its files alone."""
 
 import json
 from collections import OrderedDict
@@ -44,9 +44,9 @@ def load(folder: Path) -> nn.Sequential:
 
 
 def untrained(folder: Path, views: Tensor, *, seed: int) -> nn.Sequential:
-    """The same network with random weights.
+    """Return the same network with random weights.
 
-    Its batch norms know the statistics of `views`, so that it lacks nothing but training.
+    Its batch norms have the statistics of `views`, so only the training is missing.
     """
     torch.manual_seed(seed)
     encoder = rebuild(read_config(folder)["mocoserve"]["layers"])

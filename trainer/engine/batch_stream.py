@@ -15,7 +15,7 @@ from trainer.spec.job import JobSpec
 
 @dataclass(slots=True, kw_only=True)
 class BatchStream:
-    """Gives the batch of any step. Which it is depends on the step and the spec alone."""
+    """Batches by step: a pure function of the step and the spec."""
 
     spec: JobSpec
     """Resolved."""

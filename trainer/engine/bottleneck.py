@@ -37,7 +37,7 @@ class Diagnosis:
     """The answer."""
 
     bottleneck: str
-    """In a word."""
+    """Name of the bottleneck."""
     sentence: str
 
 
@@ -161,7 +161,7 @@ def _smaller_side(case: Case) -> str:
 
 
 def _network(case: Case) -> str:
-    """In the order of what helps most."""
+    """Return advice, the most effective first."""
     rows = case.spec.batch_rows or 0
     fp32 = case.spec.precision == "fp32"
     faster = "omit `precision`, so that bfloat16 is used where it is fast" if fp32 else ""

@@ -1,4 +1,4 @@
-"""From a spec to a run: made anew, then put where the newest intact checkpoint says."""
+"""Build a run from a spec and restore the newest intact checkpoint."""
 
 import os
 from collections.abc import Iterator
@@ -51,11 +51,11 @@ class RunPaths:
     """Folders of a run."""
 
     out: Path
-    """Written to, and nothing else is."""
+    """The only folder that the run writes to."""
     pack: Path
     test_pack: Path | None = None
     checkpoints: tuple[Path, ...] = ()
-    """Checkpoints of earlier attempts, newest first, to go on from besides those in `out`."""
+    """Checkpoints of earlier attempts, newest first, to resume from besides those in `out`."""
 
 
 @contextmanager
@@ -135,7 +135,7 @@ def _views(
 
 
 def _accelerator(spec: JobSpec, facts: DatasetFacts, place: DeviceContext) -> Accelerator | None:
-    """For compiled code, where it pays; it knows 8 bits of red, green and blue only."""
+    """Return the accelerator for compiled code if it is faster; it supports 8-bit RGB only."""
     is_plain = facts.dtype == "uint8" and bounds_of(facts) == (0.0, 255.0)
     worth = (
         is_plain
@@ -203,7 +203,7 @@ def _batches(
 
 
 def _is_captured(spec: JobSpec, place: DeviceContext, machine: DeviceConfig) -> bool:
-    """On a GPU, unless phases are to be measured."""
+    """Return whether steps are captured: on a GPU, unless the run is profiled."""
     return place.device.type == "cuda" and machine.graphs and not spec.profile
 
 
@@ -223,7 +223,7 @@ def _test_source(
     machine: DeviceConfig,
     stack: ExitStack,
 ) -> PackLoader | None:
-    """The test dataset, its values seen as those of the dataset are."""
+    """Open the test dataset with the value range of the training dataset."""
     if paths.test_pack is None:
         return None
     pack = Pack.open(paths.test_pack)
@@ -237,7 +237,7 @@ def _method(spec: JobSpec, accelerator: Accelerator | None, place: DeviceContext
 
 
 def _placed(method: Method, place: DeviceContext) -> Method:
-    """On the device. channels_last only with bf16: in fp32 it halves a CPU's speed."""
+    """Move to the device. channels_last only with bf16: in fp32 it halves a CPU's speed."""
     if not place.bf16:
         return method.to(place.device)
     # torch's types know `memory_format` only as a keyword of this overload.

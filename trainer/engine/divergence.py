@@ -7,7 +7,7 @@ from trainer.schema.errors import DivergedError
 
 
 class DivergenceGuard:
-    """Remembers the first loss that was not finite, on the device, until somebody asks."""
+    """Record of the first non-finite loss, kept on the device until `check`."""
 
     def __init__(self, device: torch.device) -> None:
         self._step = torch.full((), -1, dtype=torch.int64, device=device)
@@ -15,7 +15,7 @@ class DivergenceGuard:
         self._at_once = device.type == "cpu"
 
     def note(self, loss: Tensor, *, step: int) -> None:
-        """Note the loss [] of a step. On a CPU, where nothing waits, also `check`."""
+        """Record the loss [] of a step. On a CPU, where reading it is free, also `check`."""
         loss = loss.detach()
         first = (self._step < 0) & ~torch.isfinite(loss)
         self._step = torch.where(first, step, self._step)

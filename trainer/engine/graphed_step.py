@@ -41,7 +41,7 @@ class GraphedStep:
         self._whole_batches = 0
         self._captured: _CapturedStep | None = None
         self.fallback_reason: str | None = None
-        """Why the step could not be captured, in the words of torch."""
+        """Message of torch if the step could not be captured."""
 
     def gradient(self, batch: Batch, *, step: int) -> StepOutput:
         """Run forward and backward."""

@@ -1,4 +1,4 @@
-"""However a run ends, it ends with a result file and an Ended event, and never with a trace."""
+"""Run a job and record its outcome: a result file and an Ended event, never a traceback."""
 
 import errno
 import json
@@ -24,9 +24,9 @@ log = logging.getLogger(__name__)
 def run_and_record_outcome(
     work: Callable[[], Ended], *, out: Path, emit: Callable[[Event], None]
 ) -> Ended:
-    """Do the work; write how it ended to `out/result.json` whole, and emit it.
+    """Run the work, write the outcome to `out/result.json` atomically, and emit it.
 
-    Traces go to the log only. An error that nobody foresaw ends with the code `internal`.
+    Tracebacks go to the log only. An unexpected error has the code `internal`.
     """
     try:
         ended = work()

@@ -1,4 +1,4 @@
-"""Tells now and then where the time of a run goes."""
+"""Periodic time profiles of a run."""
 
 import time
 from collections.abc import Callable
@@ -25,7 +25,7 @@ class Profiler:
         self._due_s = 0.0
 
     def tell(self, step: int) -> Profiled | None:
-        """The profile after so many steps, if one is due."""
+        """Return the profile after `step` steps, if one is due."""
         now_s = time.monotonic()
         if now_s < self._due_s:
             return None

@@ -40,7 +40,7 @@ class Progress:
     step: int = 0
     """Optimizer steps done."""
     is_own: bool = False
-    """True if the checkpoint that the run goes on from lies in its out folder."""
+    """True if the checkpoint that the run resumed from is in its own `out` folder."""
     differs: tuple[str, ...] = ()
     """Causes that changed between attempts: the end may not equal an uninterrupted run's."""
 
@@ -67,7 +67,7 @@ class Run:
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
     has_complained: bool = False
     last_verdict: str = ""
-    """Code of the verdict that was told last in this attempt."""
+    """Code of the last verdict emitted in this attempt."""
 
     @property
     def spec(self) -> JobSpec:
@@ -186,7 +186,7 @@ class Run:
         return self._judged(found)
 
     def diverged(self, error: DivergedError) -> Judged:
-        """Return the verdict on a run whose loss is not finite."""
+        """Return the verdict for a loss that is not finite."""
         return self._judged(Judgement(of_code("diverged"), error.detail))
 
     def _judged(self, found: Judgement) -> Judged:
@@ -201,7 +201,7 @@ class Run:
         )
 
     def save_behind(self, emit: Emit) -> None:
-        """Copy the state if a checkpoint is due; it is written while training goes on.
+        """Copy the state if a checkpoint is due; it is written while training continues.
 
         `emit` is called from another thread. Raises DivergedError or StorageError, also those of
         the checkpoint before.
@@ -211,7 +211,7 @@ class Run:
             self._copy(emit)
 
     def save(self, emit: Emit) -> None:
-        """Have a checkpoint of this step on the disk. Raises DivergedError, StorageError."""
+        """Write a checkpoint of this step and wait for it. Raises DivergedError, StorageError."""
         with self.clock.phase("checkpoint"):
             if self.step != self.checkpoint_manager.newest_step:
                 self._copy(emit)

@@ -42,9 +42,9 @@ class SignalLog:
             self._file.flush()
 
     def newest(self) -> list[Line]:
-        """Return the lines that a verdict looks at, oldest first: those of steps are the last few.
+        """Return the lines that a verdict reads, oldest first; of step lines only the last few.
 
-        Found from the end, so that it costs the same after a million lines.
+        The file is read from its end, so the cost does not grow with it.
         """
         stepped = list(islice((line for line in reversed(self.lines) if "loss" in line), READINGS))
         evaluated = [] if self._evaluated is None else [self._evaluated]
@@ -59,11 +59,14 @@ class SignalLog:
         self._file.close()
 
     def has_evaluation_at(self, step: int) -> bool:
-        """Return whether the rows were evaluated after so many steps. Only steps have a loss."""
+        """Return whether an evaluation after `step` steps is logged.
+
+        Only step lines have a loss.
+        """
         return any(line["step"] == step and "loss" not in line for line in reversed(self.lines))
 
     def baselines(self) -> dict[str, float]:
-        """Return what was measured before the first step; nothing if that was not asked for."""
+        """Return the baselines measured before the first step; empty if they are off."""
         first = next((line for line in self.lines if line["step"] == 0), {})
         return {name: value for name, value in first.items() if name in BASELINES.values()}
 

@@ -1,4 +1,4 @@
-"""The work of one optimizer step, in two halves between which the run looks at what came out."""
+"""One optimizer step in two halves; the run inspects the output between them."""
 
 from typing import Protocol
 
@@ -15,7 +15,7 @@ class StepExecutor(Protocol):
 
     @property
     def fallback_reason(self) -> str | None:
-        """Why it works otherwise than it was asked to; None if it does not."""
+        """Reason for the fallback, or None if there is none."""
 
     def gradient(self, batch: Batch, *, step: int) -> StepOutput:
         """Run forward and backward of a batch at a step from 0.
@@ -60,7 +60,7 @@ class EagerStep:
         )
 
     def apply_update(self, output: StepOutput) -> None:
-        """Do what `update` does after the rate is set."""
+        """Apply the update, after the learning rate was set."""
         with self.method.clock.phase("optimizer"):
             self.optimizer.step()
         self.method.after_step(output)

@@ -1,8 +1,7 @@
 """Both views of a batch, made kernel by kernel or by one CUDA graph.
 
-Views are some fifteen hundred small kernels, and a GPU is through with most of them before Python
-has launched the next. The graph reads canvas, rows and epoch from tensors; a canvas of another
-shape goes without.
+Views take some 1,500 small kernels, which a GPU finishes faster than Python launches them. The
+graph reads canvas, rows and epoch from tensors; a canvas of another shape runs eagerly.
 """
 
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ class ViewMaker(Protocol):
 
     @property
     def fallback_reason(self) -> str | None:
-        """Why it works otherwise than it was asked to; None if it does not."""
+        """Reason for the fallback, or None if there is none."""
 
     def __call__(self, canvas: PaddedImages, rows: Tensor, *, epoch: int) -> Pair:
         """Two views [B, 3, side, side] of a canvas with dataset rows int64 [B].
@@ -63,7 +62,7 @@ class GraphedViews:
         self._captured: CapturedCall[Pair] | None = None
         self._epoch: Tensor | None = None
         self.fallback_reason: str | None = None
-        """Why views could not be captured, in the words of torch."""
+        """Message of torch if the views could not be captured."""
 
     def __call__(self, canvas: PaddedImages, rows: Tensor, *, epoch: int) -> Pair:
         """Return two views."""

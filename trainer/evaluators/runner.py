@@ -22,14 +22,14 @@ from trainer.schema.errors import DataError
 from trainer.spec.job import JobSpec
 
 LABELLED_ROWS_MIN = 20
-"""With fewer labelled rows nothing is measured."""
+"""Minimum number of labelled rows for an evaluation."""
 FEATURE_ROWS = 512
 """Rows of one forward pass."""
 RAW_SIDE_PX = 32
 """Raw input is compared at this side, so that 50,000 rows of it fit into memory."""
 
 Embed = Callable[[Tensor], Tensor]
-"""From views [B, C, S, S] to features [B, D]."""
+"""Function from views [B, C, S, S] to features [B, D]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +122,11 @@ def raw_input(views: Tensor) -> Tensor:
 def plan_evaluation(
     spec: JobSpec, source: PackLoader, test_source: PackLoader | None, *, views: ImageAugmenter
 ) -> Evaluation | None:
-    """Choose the rows. None if nothing is to be measured or too few rows have labels.
+    """Choose the rows. None if evaluation is off or too few rows have labels.
 
-    The bank is of rows that are trained on. Without a test source the rows of the split test are
-    classified; where there are none, a tenth of the labelled rows, which is left out of the bank,
-    the same tenth for one seed. Raises DataError if the test source shares no class with it.
+    The bank consists of training rows. Without a test source the rows of the split "test" are
+    classified; if there are none, a tenth of the labelled rows, chosen by the seed and excluded
+    from the bank. Raises DataError if the test source shares no class with it.
     """
     pack, knn = source.pack, spec.evaluation
     has_splits = spec.use_splits and pack.split is not None

@@ -13,10 +13,10 @@ SUMS = "SHA256SUMS"
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill; it takes the name `folder` only once every byte is on the disk.
+    """Yield a folder to fill; it gets the name `folder` only once every byte is on disk.
 
-    A folder of that name from an earlier try is replaced. After an error, what was there before
-    is there still. Raises StorageError if the disk refuses.
+    A folder of that name from an earlier attempt is replaced. After an error the old folder
+    remains. Raises StorageError on a disk error.
     """
     growing = folder.with_name(folder.name + ".tmp")
     remove(growing)
@@ -32,7 +32,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
 
 
 def link(file: Path, name: Path) -> None:
-    """Give a file a second name; where the disk has no hard links, copy it."""
+    """Hard-link a file; copy it if the file system has no hard links."""
     try:
         name.hardlink_to(file)
     except OSError:

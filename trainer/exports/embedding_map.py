@@ -34,7 +34,7 @@ Rgb = tuple[int, int, int]
 
 
 def sample(rows: int, *, most: int = ROWS_MAX) -> NDArray[np.int64]:
-    """At most so many row numbers, evenly spread."""
+    """Return at most `most` row numbers, evenly spaced."""
     return np.unique(np.linspace(0, rows - 1, min(rows, most)).round().astype(np.int64))
 
 
@@ -70,9 +70,9 @@ def _projected(centred: NDArray[np.float64], *, seed: int) -> NDArray[np.float64
 
 
 def cells(flat: NDArray[np.float64], *, columns: int, lines: int) -> NDArray[np.int64]:
-    """A cell [row, (column, line)] for each point, its own, near where the point lies.
+    """Return a cell [row, (column, line)] of its own for each point, near the point.
 
-    The points in the thick of the map choose first, so that crowds grow outwards.
+    Points in dense regions choose first, so that clusters grow outwards.
     """
     wanted = (INSET + (1 - 2 * INSET) * flat) * (columns - 1, lines - 1)
     grid = np.stack(np.meshgrid(np.arange(columns), np.arange(lines)), axis=-1).reshape(-1, 2)

@@ -1,6 +1,6 @@
-"""Turn a trained encoder into files that people load.
+"""Write the files of a trained encoder.
 
-Every file is a pure function of the run, but for the profile of a run that was asked for one.
+Every file is a pure function of the run, except for the profile of a profiled run.
 """
 
 import json

@@ -65,7 +65,7 @@ def _plain(value: int | tuple[int, ...]) -> int | list[int]:
 
 
 def stem(state: dict[str, Tensor]) -> str | None:
-    """`cifar` or `imagenet`, told by the first convolution of a ResNet; None for other networks."""
+    """Return `cifar` or `imagenet` by a ResNet's first convolution; None for other networks."""
     first = state.get("conv1.weight")
     if first is None or "layer1.0.conv1.weight" not in state:
         return None

@@ -47,7 +47,7 @@ TELL_EVERY_S = 2.0
 
 
 class BadEncoder(TrainerError):
-    """These files are no encoder of ours."""
+    """Files that are not an encoder exported by mocoserve."""
 
     code = "bad_encoder"
     hint = "Name a folder that `moco download` made, or the encoder.safetensors in one."
@@ -55,7 +55,7 @@ class BadEncoder(TrainerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoder:
-    """A network with its weights, and what an image goes through before it."""
+    """Network with weights and preprocessing."""
 
     network: nn.Module
     """In eval mode, fp32."""
@@ -119,10 +119,10 @@ def embed(
     machine: DeviceConfig,
     tell: Callable[[str], None] = lambda _words: None,
 ) -> Embedded:
-    """Write `out`, a parquet file of name, label and embedding, whole or not at all.
+    """Write `out`, a parquet file of name, label and embedding, atomically.
 
-    `images` is a folder, whose rows come in the order of their names, or an archive. Labels are
-    the names of folders, null without any. `tell` is given a word now and then.
+    `images` is a folder, with rows in name order, or an archive. Labels are folder names, null
+    without folders. `tell` receives progress messages.
 
     Raises:
         BadEncoder: these files are no encoder of ours.
@@ -192,7 +192,7 @@ def _batches(
     done: Embedded,
     tell: Callable[[str], None],
 ) -> Iterator[list[Row]]:
-    """Rows in the order of the items, so many at once as the service takes; bad ones noted."""
+    """Yield batches of rows in item order, with the service's batch size; record bad files."""
     held: list[Row] = []
     told_s = time.monotonic()
     for chunk in decoded_chunks(items, decode):

@@ -1,4 +1,4 @@
-"""The encoder that a probe looks through: that of a checkpoint, or the published one."""
+"""Encoder of a neighbour search: from a checkpoint, or the published one."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -29,14 +29,14 @@ from trainer.schema.events import ValueMapping
 
 @dataclass(frozen=True, slots=True)
 class FeatureExtractor:
-    """A network and what an image goes through before it."""
+    """Network with its preprocessing."""
 
     network: nn.Module
     """In eval mode, fp32."""
     views: ImageAugmenter
     device: torch.device
     bounds: tuple[float, float]
-    """The values of rows that are seen as 0 and 1."""
+    """Stored values that are mapped to 0 and 1."""
     values: ValueMapping
     """Mapping from stored values to values of the source."""
 

@@ -9,7 +9,7 @@ from trainer.nn.negative_mask import NegativeMask
 CHUNK_KEYS = 16384
 """Negatives of one chunk: few calls, and 8 MiB of fp32 logits for a batch of 128."""
 HIDDEN_LOGIT = -1e30
-"""Finite, so that a query that sees no negative at all has a gradient of 0 and not NaN."""
+"""Logit of a masked negative: finite, so that a query without negatives has gradient 0, not NaN."""
 
 
 def softmax_over(queries: Tensor, negatives: Tensor, hidden: NegativeMask | None) -> PartialSoftmax:

@@ -11,9 +11,9 @@ from trainer.nn.ema import norm
 from trainer.nn.negative_mask import NegativeMask
 
 SPECTRUM_ROWS = 2048
-"""At most so many embeddings give the effective rank."""
+"""Maximum number of embeddings used for the effective rank."""
 BELOW_ALL = -2.0
-"""Below every cosine, so that a hidden negative is nearer to no query than its key is."""
+"""Similarity of a masked negative: below every cosine, so it never ranks above the key."""
 
 
 @torch.no_grad()

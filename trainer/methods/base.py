@@ -20,7 +20,7 @@ class Embeddings(NamedTuple):
     """Unit vectors of one batch, one tensor [B, D] for each direction of contrast."""
 
     queries: tuple[Tensor, ...]
-    """With the graph of the gradient."""
+    """Query embeddings, with their graph."""
     keys: tuple[Tensor, ...]
     """keys[h][i] is the positive of queries[h][i]. With graph where the method trains both."""
 
@@ -41,11 +41,10 @@ class StepOutput(NamedTuple):
 
 
 class Method(nn.Module):
-    """A way to learn from views of rows. It is handed an encoder and never builds one.
+    """Method of self-supervised learning from views. It receives an encoder and never builds one.
 
-    `embed_views` and `loss` are pure; `after_step` mutates. All that a run must remember between
-    two steps is in the state dict. Phases are marked on its clock, which measures nothing until a
-    profiled run puts its own in the place.
+    `embed_views` and `loss` are pure; `after_step` mutates. All state between steps is in the state
+    dict. Phases are marked on its clock, which is a NullTimer unless the run is profiled.
     """
 
     clock = NullTimer()
@@ -56,9 +55,9 @@ class Method(nn.Module):
         """The network that learns by gradient and that is downloaded, without a head."""
 
     def random_inputs(self, rows: int, *, step: int) -> Tensor:
-        """Return whatever is random in the loss of so many rows at a step, on the CPU.
+        """Return the random inputs of the loss for `rows` rows at a step, on the CPU.
 
-        A captured step draws nothing: it reads this from a tensor that was filled before. Empty
+        A captured step draws no random numbers: it reads them from a tensor filled before. Empty
         unless a method overrides it.
         """
         del rows, step
@@ -85,7 +84,7 @@ class Method(nn.Module):
         return self.forward_step(batch, random_inputs.to(batch.rows.device, non_blocking=True))
 
     def after_step(self, output: StepOutput) -> None:  # nothing to do is usual
-        """Do what follows the optimizer step."""
+        """Update the state that follows the optimizer step, such as an EMA or a queue."""
 
     @abstractmethod
     def trainable_parameters(self) -> dict[str, nn.Parameter]:

@@ -9,7 +9,7 @@ class MethodCost(NamedTuple):
     passes: int
     """Forward passes of one view that a row's step is worth; a backward pass counts as two."""
     views_kept: int
-    """Views of a row whose activations are kept for the gradient at once."""
+    """Views per row with activations kept for the gradient at the same time."""
     towers: int
     """Copies of the weights, optimizer and gradient left out."""
     values: float

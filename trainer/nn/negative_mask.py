@@ -6,17 +6,17 @@ from torch import Tensor
 
 
 class NegativeMask(NamedTuple):
-    """Negatives that a query must not see, as row ids: a [B, K] mask never exists as a whole."""
+    """Negatives to mask, as row ids: a [B, K] mask never exists as a whole."""
 
     query_rows: Tensor | None
-    """int64 [B]. None: a row's own older keys are visible."""
+    """int64 [B]; None keeps a row's own older keys."""
     negative_rows: Tensor
     """int64 [K]."""
     empty: int
-    """The id in `negative_rows` that nobody sees, the lowest there: a few below 0."""
+    """Lowest id in `negative_rows`, below 0: marks slots that are masked for every query."""
 
     def mask(self, some: slice | Tensor) -> Tensor:
-        """Bool [B or 1, S]: True where one of `some` S negatives is hidden."""
+        """Return a bool mask [B or 1, S], True where one of `some` S negatives is dropped."""
         rows = self.negative_rows[some]
         mask = (rows == self.empty)[None, :]
         if self.query_rows is None:

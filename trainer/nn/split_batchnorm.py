@@ -9,18 +9,18 @@ from trainer.accel.ops import Accelerator
 
 
 class Norm(Protocol):
-    """Makes the batch norms of a network."""
+    """Factory for the batch norms of a network."""
 
     def __call__(self, num_features: int, *, relu: bool = False) -> nn.Module:
-        """One of so many channels; `relu`: one follows."""
+        """Return a norm of `num_features` channels; `relu`: a ReLU follows."""
 
 
 class SplitBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose statistics are those of a group of rows, not of the whole batch.
+    """Batch norm with statistics of groups of rows, not of the whole batch.
 
-    Statistics of the whole batch tell a query which batch its key came from: MoCo then finds the
-    key without learning (He et al. 2020, section 3.3, "Shuffling BN"). Keys and buffers are those
-    of nn.BatchNorm2d, so the weights load without this class; in eval mode it is the same.
+    Statistics of the whole batch leak which batch a key came from: MoCo then finds the key without
+    learning (He et al. 2020, section 3.3, "Shuffling BN"). Keys and buffers are those of
+    nn.BatchNorm2d, so the weights load without this class; in eval mode it is the same.
 
     Groups are runs of neighbouring rows. The authors' reshape to [N/s, s C, H, W] is the same
     arithmetic with every s-th row, in one kernel, but only without copies in NCHW memory; a run
@@ -69,7 +69,7 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
 
 
 class FusedAwayReLU(nn.ReLU):
-    """Stands where a ReLU belongs whose work the norm before it has done."""
+    """Placeholder for a ReLU that is fused into the preceding norm."""
 
     def forward(self, x: Tensor) -> Tensor:
         """The same."""

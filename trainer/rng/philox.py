@@ -27,17 +27,17 @@ PHILOX_W0, PHILOX_W1 = 0x9E37_79B9, 0xBB67_AE85
 PHILOX_ROUNDS = 10
 FEISTEL_ROUNDS = 10
 SHUFFLE_STREAM = MASK
-"""Stands where views have their number, so that order and views never share a word."""
+"""Stream id in place of a view number, so that row order and views never share a word."""
 NEWEST_ORDER = 2
 """Version of the rule by which the orders of new jobs are drawn."""
 SORT_BLOCK = 1 << 31
 """Block of the words that small orders are sorted by, apart from those of the round keys."""
 SORTED_ROWS_MAX = 4096
-"""Up to so many rows an order of version 2 is sorted: each of all orders is equally likely."""
+"""Maximum rows for which an order of version 2 is a sort: every order is equally likely."""
 
 
 def philox(counter: tuple[Word, Word, Word, Word], *, seed: int) -> tuple[Word, Word, Word, Word]:
-    """Four random words of a counter. `seed` in [0, 2**64) is the key, low word first."""
+    """Return four random words of a counter. `seed` in [0, 2**64) is the key, low word first."""
     c0, c1, c2, c3 = counter
     k0, k1 = seed & MASK, seed >> 32 & MASK
     for _ in range(PHILOX_ROUNDS):

@@ -1,4 +1,4 @@
-"""Names of files that one part of the program writes and another looks for. Loads nothing."""
+"""Names of files shared between parts of the program. Imports nothing."""
 
 WEIGHTS, CONFIG, PREPROCESS = "encoder.safetensors", "config.json", "preprocess.json"
 MODEL, PROCESSOR = "model.safetensors", "preprocessor_config.json"

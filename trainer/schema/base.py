@@ -18,13 +18,13 @@ class Record(BaseModel):
 
 
 class Kept(Record):
-    """A record that lies on a disk and may be of a newer version: its unknown fields are kept."""
+    """Record on disk, possibly of a newer version: its unknown fields are kept."""
 
     model_config = ConfigDict(extra="allow")
 
 
 def by_name(default: str) -> Callable[[object], object]:
-    """Tells the members of a union apart by `name`; without one it is `default`."""
+    """Discriminate a union by `name`; without one the member is `default`."""
 
     def name_of(value: object) -> object:
         if isinstance(value, dict):

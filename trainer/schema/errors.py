@@ -1,4 +1,4 @@
-"""Everything that can end a job, as one tree. The service maps `code` to a status and a retry.
+"""All errors that can end a job, as one tree. The service maps `code` to a status and a retry.
 
 TrainerError
 ├── SpecError            bad_spec          the spec cannot be trained on this dataset
@@ -20,7 +20,7 @@ from trainer.schema.verdicts import of_code
 
 
 class TrainerError(Exception):
-    """A job cannot go on."""
+    """Error that ends a job."""
 
     code: ClassVar[str] = "trainer_error"
     hint: ClassVar[str] = "See the job's log for the cause."
@@ -33,7 +33,7 @@ class TrainerError(Exception):
 
 
 class SpecError(TrainerError):
-    """The spec cannot be trained on this dataset."""
+    """Spec that cannot be trained on its dataset."""
 
     code = "bad_spec"
     hint = "Change the named field and submit again; a dry run checks without training."
@@ -45,14 +45,14 @@ class SpecError(TrainerError):
 
 
 class DataError(TrainerError):
-    """The dataset cannot be used."""
+    """Dataset that cannot be used."""
 
     code = "bad_dataset"
     hint = "See the dataset's report for each file and its reason."
 
 
 class DatasetMissing(DataError):
-    """The bytes of the dataset are gone."""
+    """Dataset with missing files."""
 
     code = "dataset_missing"
     hint = "Add the dataset again, then resume the job: its checkpoint is kept."
@@ -78,7 +78,7 @@ class OutOfMemory(TrainerError):
 
 
 class BadProbe(TrainerError):
-    """An image that was sent to be compared cannot be used."""
+    """Query image that cannot be used."""
 
     code = "bad_image"
     hint = "Send one picture, such as a JPEG, PNG, WebP or TIFF, of at most 100 megapixels."
@@ -99,7 +99,7 @@ class StorageError(TrainerError):
 
 
 class CheckpointError(TrainerError):
-    """No checkpoint that was written can be read back."""
+    """Checkpoints that were written but cannot be read back."""
 
     code = "bad_checkpoint"
     hint = "Check the disk of the data folder; start the job again as a new one."

@@ -9,7 +9,7 @@ from trainer.schema.choices import Alpha, ShrinkFilter, StoredAs
 
 
 class Started(Record):
-    """The run begins, or goes on from a checkpoint."""
+    """Start of a run, fresh or resumed from a checkpoint."""
 
     type: Literal["started"] = "started"
     step: int
@@ -117,7 +117,7 @@ class Judged(Record):
 
 
 class Checkpointed(Record):
-    """A checkpoint lies whole on the disk."""
+    """Complete checkpoint on disk."""
 
     type: Literal["checkpointed"] = "checkpointed"
     step: int
@@ -196,7 +196,7 @@ class ValueMapping(Kept):
     scale: float = 1.0
     """Source value = `stored * scale + offset`."""
     offset: float = 0.0
-    """See `scale`."""
+    """Offset of stored values; see `scale`."""
     source_dtype: str = "uint8"
     """Data type of the source: uint8, uint16, int16, float32 and so on."""
     value_min: float | None = None

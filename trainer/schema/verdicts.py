@@ -13,9 +13,9 @@ Kind = Literal["bad", "warn", "busy", "ok"]
 Line = Mapping[str, float]
 
 READINGS = 20
-"""So many of the newest readings are averaged: one batch alone says little."""
+"""Number of newest readings averaged, since a single batch is noisy."""
 TELLING_EPOCHS = 2
-"""A run is judged so many epochs after real keys have filled its queue of negatives."""
+"""Epochs after the queue is full of real keys before a run is judged."""
 TELLING_SHARE = 0.5
 """Nearest neighbors are held against the baselines from this part of the run on."""
 COLLAPSED_STD, COLLAPSING_STD = 0.1, 0.2
@@ -23,14 +23,14 @@ COLLAPSED_STD, COLLAPSING_STD = 0.1, 0.2
 AT_CHANCE, WEAK, ABOVE_CHANCE = 0.98, 0.9, 1.1
 """Bounds of `loss` / `chance_loss`."""
 GUESSING_TOP1 = 0.5
-"""Queries that find their key more often than this do not guess, whatever the loss is.
+"""Contrastive top-1 above which a run is not at chance, whatever its loss.
 
-A high temperature keeps the loss of the best encoder near that of guessing.
+A high temperature keeps the loss of the best encoder near chance.
 """
 EASY_TOP1 = 0.99
-"""Above this nearly every query finds its key at once."""
+"""Contrastive top-1 above which the task counts as too easy."""
 LOST_DISTANCE = 0.5
-"""Above this `key_encoder_distance_ratio` the key encoder has lost a collapsed query encoder."""
+"""Value of `key_encoder_distance_ratio` that shows a key encoder far from a collapsed one."""
 GAIN_MIN = 0.02
 """Gain in `knn_top1` over the best baseline that counts as one."""
 
@@ -335,4 +335,4 @@ VERDICTS: tuple[Verdict, ...] = (
         _healthy,
     ),
 )
-"""From the gravest to the best: the first one that applies is the verdict."""
+"""Verdicts from the most to the least severe; the first that applies is used."""

@@ -22,7 +22,7 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("views.normalize", "dataset"),
     ("views.window", "dataset"),
 )
-"""Dotted field -> the value that stands for its absence in a resolved spec."""
+"""Dotted field -> value of a resolved spec that lacks it."""
 
 
 def settled(spec: JobSpec) -> JobSpec:

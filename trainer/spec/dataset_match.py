@@ -5,7 +5,7 @@ from trainer.schema.events import DatasetFacts
 
 
 def check_alike(train: DatasetFacts, test: DatasetFacts) -> None:
-    """Raise SpecError if a test dataset cannot be shown to an encoder of the dataset."""
+    """Raise SpecError if a test dataset does not fit an encoder of the training dataset."""
     if train.channels != test.channels:
         detail = f"its rows have {test.channels} channels, the dataset's {train.channels}"
         raise SpecError(detail, field="test_dataset")

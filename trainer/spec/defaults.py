@@ -234,7 +234,7 @@ def rules_for(method: str) -> Rules:
 
 
 def _check_rows(facts: DatasetFacts) -> None:
-    """Raise SpecError if there is nothing to train on."""
+    """Raise SpecError if the dataset has too few rows to train on."""
     if facts.rows >= 2:
         return
     detail = f"the dataset has {facts.rows} training images; training needs at least 2"

@@ -6,9 +6,9 @@ from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
 
 SMALL_SIDE_PX = 64
-"""Up to this side the authors' CIFAR recipe is the model, above it their ImageNet recipe."""
+"""Largest side for the authors' CIFAR recipe; larger images use their ImageNet recipe."""
 POINTS = 300
-"""A curve of so many points shows all that a page can."""
+"""Points per curve: as many as a page can show."""
 
 Choice = tuple[object, str]
 """A value, and the reason in a sentence."""
@@ -23,7 +23,7 @@ def is_small(spec: JobSpec) -> bool:
 
 
 def is_quick(spec: JobSpec) -> bool:
-    """Return whether the encoder is the one for short runs, which wants more and longer steps."""
+    """Return whether the encoder is the small one for short runs, trained in more, larger steps."""
     return spec.encoder.name == "small"
 
 
@@ -40,5 +40,5 @@ def steps_per_epoch(spec: JobSpec, rows: int) -> int:
 
 
 def steps_of(spec: JobSpec, facts: DatasetFacts) -> int:
-    """Return the optimizer steps of a job whose epochs and batch are filled in."""
+    """Return the number of optimizer steps of a job with epochs and batch filled in."""
     return steps_per_epoch(spec, facts.rows) * (spec.epochs or 0)

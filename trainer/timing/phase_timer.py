@@ -1,8 +1,8 @@
-"""Time profile of a run. A run that is not profiled has a clock that does nothing.
+"""Time profile of a run; a run that is not profiled has a NullTimer.
 
 Phases are marked by `with clock.phase("query"):` where they are; each optimizer step ends with a
-`lap`. On a GPU both are marks in its own stream, looked at only once it has passed them: nothing
-waits for the device, and what the host does while the device is busy counts as nothing.
+`lap`. On a GPU both are events in its stream, read only after it has passed them: nothing waits for
+the device, and host work that overlaps device work is not counted.
 """
 
 import time
@@ -23,17 +23,17 @@ _NOTHING: AbstractContextManager[None] = nullcontext()
 
 
 class NullTimer:
-    """Measures nothing, at the price of a call."""
+    """Timer that measures nothing."""
 
     def phase(self, name: Phase) -> AbstractContextManager[None]:  # noqa: ARG002  # as PhaseTimer's
         """Measure a block. Inside of another phase the time is the other's."""
         return _NOTHING
 
     def end_step(self, rows: int) -> None:
-        """A step of so many rows is over; 0: no step, but what came after the last one."""
+        """End a step of `rows` rows; 0 ends the work between steps."""
 
     def times(self, *, wait: bool = False) -> Times | None:
-        """Return the measurements; only `wait` synchronizes with the device. None: nothing."""
+        """Return the measurements or None; only `wait` synchronizes with the device."""
         del wait
         return None
 
@@ -42,7 +42,7 @@ Stamp = TypeVar("Stamp")
 
 
 class Timer(Protocol[Stamp]):
-    """Makes marks in time, whose distance is known once they are past."""
+    """Source of time stamps and of the seconds between them."""
 
     def stamp(self) -> Stamp:
         """A mark here and now."""
@@ -51,7 +51,7 @@ class Timer(Protocol[Stamp]):
         """Return whether the device has reached the mark; with `wait`, wait until it has."""
 
     def seconds(self, begin: Stamp, end: Stamp) -> float:
-        """Between two marks that are past."""
+        """Return the seconds between two completed stamps."""
 
 
 class HostTimer:
@@ -67,7 +67,7 @@ class HostTimer:
         return True
 
     def seconds(self, begin: float, end: float) -> float:
-        """Their difference."""
+        """Return the difference."""
         return end - begin
 
 
@@ -78,7 +78,7 @@ class DeviceTimer:
         self._device = device
 
     def stamp(self) -> torch.cuda.Event:
-        """An event behind all that was launched so far."""
+        """Record an event after all work launched so far."""
         event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch has no types
         event.record(torch.cuda.current_stream(self._device))
         return event
@@ -90,7 +90,7 @@ class DeviceTimer:
         return bool(stamp.query())  # type: ignore[no-untyped-call]
 
     def seconds(self, begin: torch.cuda.Event, end: torch.cuda.Event) -> float:
-        """By the clock of the GPU."""
+        """Return the seconds by the GPU's clock."""
         return float(begin.elapsed_time(end)) / 1e3
 
 
@@ -128,7 +128,7 @@ class PhaseTimer(NullTimer, Generic[Stamp]):
         return _NOTHING if self._is_within else self._phase(name)
 
     def end_step(self, rows: int) -> None:
-        """A step of so many rows is over; 0: no step, but what came after the last one."""
+        """End a step of `rows` rows; 0 ends the work between steps."""
         lap = _Lap(self._began, self._timer.stamp(), self._spans, rows)
         self._began, self._spans = lap.end, []
         if self._left_out:

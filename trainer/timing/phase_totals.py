@@ -10,7 +10,7 @@ from trainer.schema.events import Phase
 BETWEEN_STEPS: frozenset[Phase] = frozenset({"evaluation", "checkpoint"})
 """Phases between steps; all others are parts of a step."""
 RECENT_STEPS = 1000
-"""The median is that of so many newest steps."""
+"""Number of newest steps that the median covers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Tally:
         self._recent_s: deque[float] = deque(maxlen=RECENT_STEPS)
 
     def add(self, lap_s: float, spans: Iterable[tuple[Phase, float]], *, rows: int) -> None:
-        """A lap of so many seconds with its phases; without rows only its occasions count."""
+        """Add a lap with its phases; without rows only the work between steps counts."""
         step_s = other_s = lap_s
         for name, span_s in spans:
             other_s -= span_s

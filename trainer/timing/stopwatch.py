@@ -25,7 +25,7 @@ class Stopwatch:
             self.spent_s[part] += time.perf_counter() - start
 
     def count(self, rows: int) -> None:
-        """So many rows were trained on."""
+        """Add to the number of rows trained on."""
         self._rows += rows
 
     def read(self) -> dict[str, float]:

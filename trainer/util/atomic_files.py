@@ -17,18 +17,18 @@ MANIFEST = "manifest.json"
 
 
 def write_synced(path: Path, data: bytes) -> str:
-    """Write a new file and wait for the disk. Returns its sha256 in hex.
+    """Write a new file and fsync it. Returns its sha256 in hex.
 
-    Raises FileExistsError if it is there, OSError if the disk refuses.
+    Raises FileExistsError if it exists, OSError on a disk error.
     """
     return write_blocks(path, [data]).sha256
 
 
 def write_blocks(path: Path, blocks: Iterable[bytes | memoryview]) -> FileRecord:
-    """Write a new file block by block and wait for the disk; only one block is held at a time.
+    """Write a new file block by block and fsync it; only one block is in memory at a time.
 
-    Each block has left the process when the next one is asked for. A file whose fsync failed must
-    be removed, never synced again: the kernel may count its lost pages as clean. Raises as
+    Each block is written before the next one is requested. A file whose fsync failed must be
+    removed, never synced again: the kernel may count its lost pages as clean. Raises as
     `write_synced`.
     """
     digest, size_bytes = hashlib.sha256(), 0
@@ -55,7 +55,7 @@ def record_of(path: Path) -> FileRecord:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, each name on the disk, unless they are there."""
+    """Create a folder and its missing parents, and fsync each parent."""
     if path.is_dir():
         return
     make_folder(path.parent)
@@ -73,7 +73,7 @@ def sync_folder(path: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Put `data` at `path` whole or not at all, whatever was there before."""
+    """Replace the file at `path` by `data` atomically."""
     temporary = path.with_name(f"{path.name}.tmp")
     temporary.unlink(missing_ok=True)
     with storage_errors(path, leftover=temporary):
@@ -100,7 +100,7 @@ def storage_errors(target: Path, *, leftover: Path) -> Iterator[None]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder with what is in it, if it is there."""
+    """Remove a file or a folder with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -95,7 +95,7 @@ _ENTRY: Final = re.compile(
 
 
 class BadFailpoints(ValueError):
-    """`MOCO_FAILPOINTS` cannot be understood; the message says which part of it."""
+    """Invalid `MOCO_FAILPOINTS`; the message names the part."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Plan:
         self._fired: Counter[str] = Counter()
 
     def reached(self, name: str) -> None:
-        """Do what is due at `name`."""
+        """Run the fault that is due at `name`."""
         here = [fault for fault in self._faults if fnmatch.fnmatchcase(name, fault.pattern)]
         self._hits.update(here)  # before the first of them may leave
         for fault in here:
@@ -150,9 +150,9 @@ class Plan:
 
 
 def failpoint(name: str) -> None:
-    """Say that the process is at `name`, one of FAILPOINTS. Costs a look at the environment.
+    """Mark that the process is at `name`, one of FAILPOINTS. Costs one environment lookup.
 
-    Raises OSError if a fault says so, BadFailpoints if the setting cannot be understood.
+    Raises OSError if the fault is an error, BadFailpoints if the setting is invalid.
     """
     text = os.environ.get(SETTING)
     if text:
@@ -160,7 +160,7 @@ def failpoint(name: str) -> None:
 
 
 def check() -> None:
-    """Raise BadFailpoints if the setting cannot be understood. For every `main`."""
+    """Raise BadFailpoints if the setting is invalid. Every `main` calls it."""
     parse(os.environ.get(SETTING, ""))
 
 

@@ -17,13 +17,13 @@ from torch.nn.grad import conv2d_input
 from trainer.util.autograd import Context
 
 AREA_PX_MAX = 16
-"""Up to so many pixels out, all three products pay."""
+"""Maximum output area, in pixels, at which all three matrix products are faster."""
 STRIDED_AREA_PX_MAX = 64
 """The same for a stride above 1."""
 CHANNELS_MIN = 128
-"""From so many channels in."""
+"""Minimum number of input channels for matrix products."""
 WEIGHTS_CHANNELS_MIN = 64
-"""From so many, and up to STRIDED_AREA_PX_MAX, the gradient of the weights pays by itself."""
+"""Minimum of channels for the weight gradient alone, up to STRIDED_AREA_PX_MAX pixels."""
 ABREAST = 8
 """Images side by side, where they are laid so."""
 
@@ -67,7 +67,7 @@ class Conv2d(nn.Conv2d):
 
 
 def use_matmul_convs(network: nn.Module) -> nn.Module:
-    """Put a Conv2d of this module in the place of each plain one; the weights stay the same."""
+    """Replace each plain nn.Conv2d by the Conv2d of this module; the weights stay the same."""
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.Conv2d and _is_plain(child):
@@ -76,7 +76,7 @@ def use_matmul_convs(network: nn.Module) -> nn.Module:
 
 
 def choose_products(channels: int, height: int, width: int, geometry: Geometry) -> Pays:
-    """By shape alone, so that every attempt of a job takes the same way."""
+    """Choose by shape alone, so that every attempt of a job uses the same kernels."""
     area_px = geometry.out(height) * geometry.out(width)
     limit_px = STRIDED_AREA_PX_MAX if geometry.stride > 1 else AREA_PX_MAX
     whole = area_px <= limit_px and channels >= CHANNELS_MIN
@@ -103,8 +103,8 @@ def im2col(x: Tensor, geometry: Geometry) -> Tensor:
 def input_gradient(grad: Tensor, weight: Tensor, like: Tensor, geometry: Geometry) -> Tensor:
     """Gradient [N, C, H, W] of the input `like`, from that of the output, [N, D, H', W'].
 
-    Pixels that lie alike on the grid of the stride see the same places of the kernel: for each
-    such kind one product, so that each pixel is summed in fp32 and rounded once.
+    Pixels at the same offset within the stride use the same kernel elements. Each offset is one
+    matrix product, so each pixel is summed in fp32 and rounded once.
     """
     batch, channels, height, width = like.shape
     margin = geometry.kernel  # more than the reach of any place of the kernel
@@ -136,10 +136,10 @@ def _reach(place: int, geometry: Geometry) -> list[tuple[int, int]]:
 
 
 def weights_side_by_side(grad: Tensor, weight: Tensor, x: Tensor, geometry: Geometry) -> Tensor:
-    """Gradient of the weight [D, C, k, k], by the library, with some images side by side.
+    """Gradient of the weight [D, C, k, k] by torch's convolution of several images side by side.
 
-    The library sums along a line of pixels first, and a line of 8 is over before it has got going.
-    Between images lies so much nothing that no window sees two of them.
+    The library sums along a row of pixels first, which is slow for rows of 8. Enough zeros lie
+    between the images that no window covers two of them.
     """
     kernel, stride, padding = geometry
     abreast = gcd(len(x), ABREAST)
@@ -175,11 +175,11 @@ class _Context(Context, Protocol):
 
 
 class _Product(torch.autograd.Function):
-    """A convolution whose products pay as `pays` says."""
+    """Convolution that uses matrix products for the passes that `pays` names."""
 
     @staticmethod
     def forward(ctx: _Context, x: Tensor, weight: Tensor, geometry: Geometry, pays: Pays) -> Tensor:
-        """As F.conv2d. The columns are kept for the gradient of the weights."""
+        """Return the same as F.conv2d. The columns are kept for the gradient of the weights."""
         ctx.geometry, ctx.pays = geometry, pays
         if not pays.whole:
             ctx.save_for_backward(x, weight)

@@ -1,4 +1,4 @@
-"""Many numbers at once, in compiled code: what LLVM's loop vectorizer does not see by itself.
+"""Explicit SIMD in compiled code, where LLVM's loop vectorizer does not find it.
 
 A loop over 32 channels inside a loop over pixels is vectorized, but each pixel pays for its start,
 and sums go through memory. `Lanes` is a value of its own: a run of numbers that stays in the
@@ -23,7 +23,7 @@ WIDTH = 32
 """Numbers in a run: a line of the cache in bfloat16, two of the widest registers in float32."""
 
 FAST = tuple(sorted(SETTINGS["fastmath"]))
-"""As in all compiled code: products may be added without rounding in between."""
+"""Fast-math flags of all compiled code: a multiply-add may skip the rounding in between."""
 HALF_BITS, BELOW_HALF = 16, 0x7FFF
 FLOATS = ir.VectorType(ir.FloatType(), WIDTH)
 WORDS = ir.VectorType(ir.IntType(32), WIDTH)
@@ -33,14 +33,14 @@ HALVES = ir.VectorType(ir.IntType(16), WIDTH)
 # ruff: noqa: ANN401, ARG001
 
 Generated = tuple[Any, Callable[[Any, Any, Any, Any], Any]]
-"""A signature and what writes the code, as numba wants them of an intrinsic."""
+"""Signature and code generator, the pair that a numba intrinsic returns."""
 
 
 class Lanes(types.Type):
     """WIDTH numbers of float32. They can be added, subtracted and multiplied."""
 
     def __init__(self) -> None:
-        """There is one kind."""
+        """Name the type; all instances are the same numba type."""
         super().__init__(name="Lanes")
 
 

@@ -12,7 +12,7 @@ Task = Callable[[], object]
 
 
 class ThreadPool:
-    """So many threads, the caller's among them. Copies of it are the pool itself.
+    """Pool of `threads` threads, the caller's included. A copy is the same pool.
 
     An executor of the standard library takes four times as long to hand a part over, which is as
     long as some parts take (60 against 15 microseconds).
@@ -78,7 +78,7 @@ def _help(tasks: SimpleQueue[Task | None]) -> None:
 
 
 def _dismiss(tasks: SimpleQueue[Task | None], helpers: list[Thread]) -> None:
-    """Let them end, and wait for it: a thread must not wake while the process is taken down."""
+    """Stop the threads and join them: no thread may wake while the process exits."""
     for _ in helpers:
         tasks.put(None)
     for helper in helpers:

@@ -32,25 +32,25 @@ class Annotations:
     """Labels, splits and masks of the files of one listing."""
 
     told: dict[str, Told] = field(default_factory=dict)
-    """By the name of the image."""
+    """Labels by image name."""
     used: set[str] = field(default_factory=set)
     """Files that were read here, or belong to a row: they are no rows."""
     listed_below: set[str] = field(default_factory=set)
-    """Folders whose tables name all their rows: a file that is not named is none."""
+    """Folders with a complete table: a file that it does not name is not a row."""
     lines: list[BadFile] = field(default_factory=list)
     """Lines for the report."""
     are_samples: bool = False
     """True if images have sidecars, as in a shard of WebDataset."""
 
     def of(self, name: str) -> Told | None:
-        """Return what is told of a file, or None if it should be in a table and is not."""
+        """Return the labels of a file, or None if it should be in a table and is not."""
         told = self.told.get(name)
         if told is None and any(_lies_in(name, folder) for folder in self.listed_below):
             return None
         return told or NOTHING
 
     def tell(self, name: str, told: Told) -> None:
-        """Add what is told of a file; what was told before stays."""
+        """Add labels of a file; earlier values take precedence."""
         before = self.told.get(name, NOTHING)
         kept = {key: value for key in Told.__slots__ if (value := getattr(before, key)) is not None}
         self.told[name] = replace(told, **kept)
@@ -62,7 +62,7 @@ class Annotations:
 
 
 def annotate(listing: Listing, limits: Limits, *, masks: str | None) -> Annotations:
-    """Read what is told of a listing's files. `masks` names a folder of masks."""
+    """Read the labels of a listing's files. `masks` names a folder of masks."""
     names = [name for name in listing.names if not is_hidden(name)]
     notes = Annotations()
     if wanted := {name for name in names if _may_tell(name)}:
@@ -85,7 +85,7 @@ class _Reader:
         self._sidecars: dict[str, Told] = {}
 
     def read(self, entry: Entry, limits: Limits) -> None:
-        """Take in one file; if it cannot be read, it is a line."""
+        """Read one table; a file that cannot be read becomes a line of the report."""
         try:
             if entry.size_bytes > limits.entry_bytes:
                 detail = f"{entry.size_bytes} bytes; file_bytes_max is {limits.entry_bytes}"
@@ -97,7 +97,7 @@ class _Reader:
         self._notes.used.add(entry.name)
 
     def give_sidecars(self, names: list[str]) -> None:
-        """Give each image what the sidecars of its sample told, once all were read."""
+        """Assign labels of sidecar files to their samples' images, after all were read."""
         self._notes.are_samples = bool(self._sidecars)
         for name in names if self._sidecars else ():
             if is_named_as_image(name) and (told := self._sidecars.get(_key(name))):
@@ -174,7 +174,7 @@ def split_in(name: str) -> Split | None:
 
 
 class _Files:
-    """Finds the files that tables name: by path, else by a base name that is there once."""
+    """Lookup of files named in tables: by path, else by a unique base name."""
 
     def __init__(self, names: list[str]) -> None:
         self._names = set(names)
@@ -231,7 +231,7 @@ def _sidecar_label(name: str, data: bytes) -> str | None:
 
 
 def _pair_masks(names: list[str], folder: str, notes: Annotations) -> None:
-    """Give each image the picture of the same place and stem in the folder of masks."""
+    """Pair each image with the mask of the same relative path and stem."""
     masks: dict[str, str] = {}
     for name in names:
         if (rest := _without(name, folder)) is not None:
@@ -252,7 +252,7 @@ def _pair_masks(names: list[str], folder: str, notes: Annotations) -> None:
 
 
 def _without(name: str, folder: str) -> str | None:
-    """Return a name without the folder of masks in it, None if it does not lie in one."""
+    """Return the name without the mask folder, None if it is not in one."""
     inside = f"/{name}"
     wanted = f"/{folder.strip('/')}/"
     before, found, after = inside.partition(wanted)
@@ -260,7 +260,7 @@ def _without(name: str, folder: str) -> str | None:
 
 
 def _mask_keys(name: str) -> Iterator[str]:
-    """Give where the mask of an image may lie, below the folder that holds both folders."""
+    """Yield possible paths of an image's mask, below the folder that holds both folders."""
     stem = name.rpartition(".")[0] or name
     parts = stem.split("/")
     for left_out in range(len(parts)):

@@ -40,7 +40,7 @@ class ClassNames:
     """Names of classes, numbered in the order in which they come."""
 
     def __init__(self, *, folders_tell: bool = True) -> None:
-        """`folders_tell`: names of folders are classes where nothing else names any."""
+        """`folders_tell`: use folder names as classes if no other source gives classes."""
         self.folders_tell = folders_tell
         self._numbers: dict[str, int] = {}
         self._is_ordered = False
@@ -75,12 +75,12 @@ class ClassNames:
 
 
 def labels_of_folders(folders: Sequence[str]) -> RowLabels:
-    """Return the classes and splits that the names of folders tell.
+    """Return the classes and splits given by folder names.
 
-    `folders` is the path of each row's folder, "" at the top. A level whose names are all those of
-    splits tells the split. What the rest shares is left aside. The last folder that differs
-    between rows is the class, but for levels such as `images` and `masks`; rows that lie above all
-    class folders have no class, as long as they are the fewer.
+    `folders` is the path of each row's folder, "" at the top. A level with only split names gives
+    the split. Shared leading folders are ignored. The last folder that differs between rows is the
+    class, but for levels such as `images` and `masks`; rows that lie above all class folders have
+    no class, as long as they are the fewer.
     """
     counts = Counter(folders)
     paths = {folder: tuple(part for part in folder.split("/") if part) for folder in counts}
@@ -118,7 +118,7 @@ def labels_of_rows(
 
 
 def _split_level(paths: dict[str, Path], counts: Counter[str]) -> int | None:
-    """Return the first level whose folders all are named like splits, two at least."""
+    """Return the first level at which every folder has a split's name and at least two differ."""
     for level in range(max(map(len, paths.values()), default=0)):
         deep = {folder: path[level] for folder, path in paths.items() if len(path) > level}
         splits = {split_named(name) for name in deep.values()}
@@ -133,7 +133,7 @@ def _split_at(path: Path, level: int) -> Split | None:
 
 
 def _below_shared(paths: set[Path]) -> dict[Path, Path]:
-    """Return what follows the folders that all share; who lies in a shared folder is left out."""
+    """Return paths without their shared prefix; rows directly in a shared folder are skipped."""
     while len(paths) > 1:
         shared = _shared(min(paths), max(paths))  # All others lie between those two.
         if shared not in paths:

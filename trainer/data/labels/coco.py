@@ -11,7 +11,7 @@ OTHER_KIND = "it has no lists `images`, `annotations`, `categories`, as COCO's J
 
 
 def read_coco(data: bytes) -> Iterator[tuple[str, str | None]]:
-    """Give each image's file name and class, None where it has no category or several.
+    """Return the class of each image by file name, None if it has no category or several.
 
     Raises BadTable if it is JSON of another kind.
     """

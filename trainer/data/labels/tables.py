@@ -18,7 +18,7 @@ CELL_CHARACTERS = 1 << 20
 
 
 class BadTable(Exception):
-    """The table cannot be read; the message says why."""
+    """Table that cannot be read; the message gives the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ def is_table(name: str) -> bool:
 
 
 def read_table(name: str, data: bytes) -> Iterator[Line]:
-    """Give the lines of a table. Raises BadTable."""
+    """Yield the lines of a table. Raises BadTable."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -61,7 +61,7 @@ def read_table(name: str, data: bytes) -> Iterator[Line]:
 
 
 def _csv(text: str, *, headless: bool) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Give lines by column. A table of labels needs no header: it has two columns."""
+    """Yield lines as mappings by column. A two-column table of labels needs no header."""
     first = text.partition("\n")[0]
     separator = max(SEPARATORS, key=first.count)
     csv.field_size_limit(CELL_CHARACTERS)

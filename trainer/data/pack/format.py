@@ -95,7 +95,7 @@ class Pack:
         """Data type of the rows' values."""
         self._index = _mapped(folder / INDEX_FILE, INDEX)
         self.is_uniform = facts.same_size and facts.stored_as == "pixels"
-        """True if the rows lie in memory as one array."""
+        """True if the rows are one contiguous array."""
         self.rows_path = folder / rows_file(facts.stored_as, facts.dtype)
         self.stored = _mapped(self.rows_path, np.dtype(np.uint8))
         """All bytes of the file that holds the rows."""
@@ -276,7 +276,7 @@ def _facts(meta: object, path: Path) -> DatasetFacts:
 
 
 def _columns(meta: dict[str, Any]) -> Columns:
-    """Those of version 2; version 1 has none but its pixels and labels."""
+    """Return the columns of version 2; version 1 has pixels and labels only."""
     found = meta.get("columns")
     return found if isinstance(found, dict) else {}
 

@@ -53,7 +53,7 @@ class Layout(NamedTuple):
         return "uint8" if self.kind == "uint8" else "uint16"
 
     def words(self) -> str:
-        """For a report."""
+        """Return the range as text for a report."""
         values = {"wide": "32 bits or floats"}.get(self.kind, self.kind)
         return f"{self.channels} channel{'s' if self.channels > 1 else ''} of {values}"
 
@@ -74,7 +74,7 @@ class HashedFile:
         self.size_bytes += len(data)
 
     def close(self) -> FileRecord:
-        """Bring it to the disk."""
+        """Flush, fsync and close the file."""
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
@@ -98,7 +98,7 @@ class RowsWriter:
         self.non_finite = self.channels_left_out = self.pages_left_out = 0
         self.truncated_kept = 0
         self.windows: Counter[tuple[float, float]] = Counter()
-        """Rows whose file suggests this range of values."""
+        """Number of rows per suggested value range."""
         self.axes: Counter[str] = Counter()
         """Files that say this of their pages."""
         self.source_dtype = ""
@@ -138,7 +138,7 @@ class RowsWriter:
         return iter((self.folder / NAMES).read_text("utf-8").split("\n")[:-1])
 
     def mapping(self, extent: Extent | None) -> ValueMapping:
-        """Return how stored values stand for those of the source; the range is not found yet.
+        """Return the mapping from stored values to source values, without the display range.
 
         `extent` is that of all wide values.
         """
@@ -157,9 +157,9 @@ class RowsWriter:
         )
 
     def finish(self, names: ClassNames) -> tuple[NDArray[np.void], RowLabels, list[FileRecord]]:
-        """Bring all to the disk: the index, the classes and the files of the rows.
+        """Write and fsync everything: the index, the classes and the files of the rows.
 
-        `names` are those of the items' labels.
+        `names` are the class names of the items' labels.
         """
         index = np.frombuffer(self._index, INDEX)
         labels = labels_of_rows(self._folders, index["label"], names)
@@ -200,7 +200,7 @@ class RowsWriter:
         return {name: self._splits.count(place) for place, name in enumerate(SPLITS)}
 
     def move_to(self, folder: Path) -> None:
-        """Bring the finished files to the folder of the pack."""
+        """Move the finished files into the folder of the pack."""
         for path in self.folder.iterdir():
             path.rename(folder / path.name)
         self.folder.rmdir()

@@ -10,7 +10,7 @@ from trainer.data.rows import Decoded
 
 STEPS = 65_535
 NUMBER_MAX = 1e30
-"""Beyond it lie the fill values of formats, such as -3.4e38 of float GeoTIFFs."""
+"""Largest magnitude of a real value; larger ones are fill values, such as -3.4e38 in GeoTIFFs."""
 
 
 @dataclass(frozen=True, slots=True)

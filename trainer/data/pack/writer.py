@@ -23,11 +23,11 @@ from trainer.util.atomic_files import record_of, sync_folder
 from trainer.util.failpoints import failpoint
 
 AGREED = 0.9
-"""Share of the rows that must suggest the same window before it is told."""
+"""Fraction of rows that must suggest the same window before it is reported."""
 
 
 class PackWriter:
-    """A pack in the making, in a folder of its own. Nothing is there until `publish`."""
+    """Writer of one pack, in a temporary folder. The pack appears with `publish`."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class PackWriter:
         failpoint("ingest.mid_write")
 
     def report(self, bad: BadFile) -> None:
-        """Note a file that is left out, or that became a row only in part."""
+        """Report a file that was rejected or stored only in part."""
         if bad.reason == "duplicate":
             self.duplicates += 1
         elif bad.reason not in KEPT:
@@ -89,7 +89,7 @@ class PackWriter:
         return part.extent or Extent(0.0, 0.0)
 
     def restart(self, extent: Extent) -> None:
-        """Forget all rows and all of the report: the source is read once more."""
+        """Discard all rows and the report, before the source is read again."""
         self._close()
         self.extent = extent
         self._parts.clear()
@@ -119,9 +119,9 @@ class PackWriter:
         value_range: str = "auto",
         warnings: Sequence[DataWarning] = (),
     ) -> DatasetFacts:
-        """Bring all files to the disk, `pack.json` last. `names` are those of the items' labels.
+        """Write and fsync all files, `pack.json` last. `names` are those of the items' labels.
 
-        `value_range` is auto, full or LO:HI. There is one layout left, with rows.
+        `value_range` is auto, full or LO:HI. One layout with rows must remain.
         """
         (part,) = self._parts.values()
         index, labels, records = part.finish(names)
@@ -150,7 +150,7 @@ class PackWriter:
         return facts
 
     def publish(self) -> tuple[FileRecord, ...]:
-        """Let the pack appear, whole."""
+        """Publish the pack atomically."""
         records = tuple(record_of(path) for path in sorted(self.building.iterdir()))
         sync_folder(self.building)
         shutil.rmtree(self._folder, ignore_errors=True)

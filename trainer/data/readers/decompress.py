@@ -1,4 +1,4 @@
-"""Readers that unpack gzip, bzip2, xz and zstd, told apart by their first bytes."""
+"""Decompressing readers for gzip, bzip2, xz and zstd, detected by their magic bytes."""
 
 import bz2
 import gzip
@@ -65,7 +65,7 @@ class _Streams(io.RawIOBase):
 
 
 def unpacker(raw: IO[bytes]) -> IO[bytes] | None:
-    """Return a reader that unpacks `raw`, which stands at its beginning; None if it is not packed.
+    """Return a reader that unpacks `raw`, positioned at its start; None if it is not packed.
 
     Reading raises one of `DAMAGE` where the file is damaged or cut short.
     """

@@ -41,7 +41,7 @@ class Asked:
 
     format: SourceFormat = "auto"
     masks: str | None = None
-    """Name of the folder whose pictures are masks."""
+    """Name of the folder of masks."""
     follow: Follow = NO_LINKS
     scratch: Path | None = None
     """Folder for what must be unpacked to be read; None: the system's."""
@@ -49,7 +49,10 @@ class Asked:
 
 @contextmanager
 def open_source(path: Path, limits: Limits, asked: Asked) -> Iterator[Source]:
-    """The rows of a dataset. The format "auto" looks at the first bytes. Raises DataError."""
+    """Open the rows of a dataset.
+
+    The format "auto" is detected from the first bytes. Raises DataError.
+    """
     with ExitStack() as stack:
         try:
             kind = _kind(path, limits, asked.follow.roots)

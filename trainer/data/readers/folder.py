@@ -28,7 +28,7 @@ class Follow:
 
     links: bool = False
     roots: tuple[Path, ...] = ()
-    """Folders, without links in their paths, that all must lie in; none: anywhere."""
+    """Resolved folders that must contain every file; empty: no restriction."""
 
 
 NO_LINKS = Follow()
@@ -37,7 +37,7 @@ NO_LINKS = Follow()
 @dataclass(frozen=True, slots=True)
 class _File:
     name: str
-    """Below the root, as the system has it."""
+    """Path relative to the root, as the system spells it."""
     size_bytes: int = 0
     fault: tuple[str, str] | None = None
     """Reason and detail of a file that cannot be a row."""
@@ -69,7 +69,7 @@ class _Walk:
         self._count = 0
 
     def files(self) -> Iterator[_File]:
-        """Give every file below the root; a folder that cannot be walked into is one of them."""
+        """Yield every file below the root, and each folder that cannot be read."""
         yield from self._below("", (_identity(os.stat(self._root)),))
 
     def entry(self, file: _File) -> Entry | BadFile:

@@ -21,7 +21,7 @@ def shown_name(name: str) -> str:
 
 
 def escape_fault(name: str) -> str | None:
-    """Say how the name of an archive's entry points out of the archive, or None."""
+    """Return how an entry's name points outside the archive, or None."""
     if name.startswith("/") or DRIVE_ROOT.match(name):
         return "has an absolute path"
     if ".." in name.split("/"):
@@ -30,7 +30,7 @@ def escape_fault(name: str) -> str | None:
 
 
 def name_fault(raw: bytes, name: str, *, bytes_max: int) -> str | None:
-    """Say why a file of this name is left out, or None. `name` is `raw` as text."""
+    """Return the reason to reject a file by its name, or None. `name` is `raw` as text."""
     if CONTROL.search(name):
         return "has a control character in its name"
     if "\\" in name:
@@ -49,6 +49,6 @@ def normalized_name(name: str) -> str:
 
 
 def is_hidden(name: str) -> bool:
-    """Return whether systems leave files of this name behind that nobody meant to send."""
+    """Return whether this is a hidden or system file, such as `.DS_Store`."""
     parts = name.lower().split("/")
     return any(part.startswith(".") or part in LITTER for part in parts)

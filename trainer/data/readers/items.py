@@ -68,7 +68,7 @@ class Limits:
     ratio: int = USUAL.ratio_max
     """Unpacked bytes for each packed byte."""
     ratio_from_bytes: int = 1024**2
-    """Below this size a high ratio does no harm: small flat images have it."""
+    """Size above which the compression ratio is limited; small flat images compress well."""
     name_bytes: int = 255
     seconds: int = USUAL.seconds_max
     end_s: float = math.inf
@@ -116,7 +116,10 @@ class Entry:
     name: str
     size_bytes: int
     load: Callable[[], bytes]
-    """Raises BadImage if this file is damaged, DataError if the archive lies."""
+    """Return the bytes.
+
+    Raises BadImage if the file is damaged, DataError if the archive's sizes are wrong.
+    """
     region: Callable[[], AbstractContextManager[Region]]
     """Opens it as a file, without its bytes in memory. Raises as `load` does."""
 
@@ -137,7 +140,7 @@ class Item:
     time: float | None = None
     """Time of the row in its sequence, in seconds or any other unit."""
     mask: Callable[[], bytes] | None = None
-    """Gives the image file of the row's mask. Raises BadImage or DataError."""
+    """Return the image file of the row's mask. Raises BadImage or DataError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,17 +157,17 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The files of a folder or an archive; nothing is read yet."""
+    """Files of a folder or an archive, read on demand."""
 
     names: list[str]
     bytes_total: int
     """Total size of the readable files."""
     entries: Callable[[], Iterator[Entry | BadFile]]
-    """Every file in the order of the rows; can be asked for once."""
+    """Iterate over every file in row order; callable once."""
     read: Callable[[Collection[str]], Iterator[Entry | BadFile]]
-    """The files of these names, each to be loaded before the next one is asked for."""
+    """Iterate over the named files; load each before advancing to the next."""
     streamed: bool = False
-    """True if an entry can only be loaded before the next one is asked for."""
+    """True if an entry must be loaded before advancing to the next."""
 
 
 class Hostile(DataError):

@@ -1,4 +1,4 @@
-"""From the files of a folder or an archive to rows: images, arrays, and archives one level deep."""
+"""Rows of a folder or an archive: images, arrays, and nested archives one level deep."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -56,7 +56,7 @@ class Reading:
     scratch: Path | None = None
     """Folder for what must be unpacked to be read; None: the system's."""
     masks: str | None = None
-    """Name of the folder whose pictures are masks."""
+    """Name of the folder of masks."""
     classes: ClassNames = field(default_factory=ClassNames)
     nested_bytes: int = 0
     """Unpacked bytes of archives inside the source so far."""
@@ -81,9 +81,9 @@ class Reading:
 def listing_items(
     listing: Listing, reading: Reading, *, inside: str | None = None, split: Split | None = None
 ) -> Iterator[Item | BadFile]:
-    """Give the rows of a listing. `inside` names the archive that it is, inside the source.
+    """Yield the rows of a listing. `inside` is the name of a nested archive within the source.
 
-    Items of an archive inside hold their bytes: the archive is closed behind them.
+    Items of a nested archive hold their bytes, because the archive is closed afterwards.
     """
     if inside is None:
         yield from _Contents(listing, reading, inside, split, reading.kept_open).items()
@@ -110,7 +110,7 @@ class _Contents:
     """True if names of files tell splits, that of training among them."""
 
     def _prepare(self) -> None:
-        """Read what is told of the rows."""
+        """Read the labels of the rows."""
         names = [name for name in self.listing.names if not is_hidden(name)]
         self.notes = annotate(self.listing, self.reading.limits, masks=self.reading.masks)
         if self.inside is not None and self.notes.are_samples:
@@ -167,7 +167,7 @@ class _Contents:
         return lambda: data
 
     def _guarded(self, entry: Entry) -> Iterator[Item | BadFile]:
-        """Give the rows of a file that holds several; if it is damaged, it is a line."""
+        """Yield the rows of a file that holds several; report a damaged file."""
         split = split_in(_stem(entry.name)) if self.are_split else self.split
         try:
             with entry.region() as region:
@@ -263,9 +263,9 @@ class _Contents:
 
 
 def _fault(entry: Entry, told: Told | None, *, limit: int) -> tuple[str, str] | None:
-    """Return reason and detail of a file that cannot be a row. `told` None: a table leaves it out.
+    """Return reason and detail of a rejected file; `told` is None if a full table omits it.
 
-    Whether it is an image is told by its content, later.
+    Decoding finds out later if it is an image.
     """
     if suffix_of(entry.name) in ARCHIVE_SUFFIXES:
         return "wrong_type", NO_ARCHIVE

@@ -59,7 +59,7 @@ def mapped_array(region: Region) -> NDArray[Any]:
 def array_items(
     array: NDArray[Any], name: str, limits: Limits, *, alone: bool
 ) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Give the images of an array with a name for each row. Raises DataError.
+    """Yield the images of an array with a name for each row. Raises DataError.
 
     `alone`: the array is the whole dataset, so it holds several images; else an array of shape
     [H, W] or [H, W, 3] is one image.

@@ -37,7 +37,7 @@ class _Columns:
 def parquet_items(
     region: Region, limits: Limits, classes: ClassNames, *, split: Split | None = None
 ) -> Iterator[Item | BadFile]:
-    """Give the rows of a parquet file, a few in memory at a time. Raises DataError."""
+    """Yield the rows of a parquet file, a few in memory at a time. Raises DataError."""
     import pyarrow as pa  # noqa: PLC0415 - it takes a while to load, and few need it
     from pyarrow import parquet as pq  # noqa: PLC0415
 
@@ -87,7 +87,7 @@ def _columns(file: "ParquetFile", name: str) -> _Columns:
 
 
 def _features(metadata: dict[bytes, bytes]) -> dict[str, dict[str, Any]]:
-    """Return what Hugging Face notes of the columns, nothing where it did not write the file."""
+    """Return Hugging Face's column metadata, empty if the file has none."""
     try:
         record = json.loads(metadata.get(b"huggingface", b"{}"))
         features = record["info"]["features"]

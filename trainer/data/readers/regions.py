@@ -29,7 +29,7 @@ class Region:
     start: int = 0
 
     def pread(self, offset: int, size_bytes: int) -> bytes:
-        """Return so many bytes from `offset` on, fewer at the end."""
+        """Return `size_bytes` bytes from `offset`, fewer at the end."""
         wanted = min(size_bytes, self.size_bytes - offset)
         data = b""
         while len(data) < wanted:
@@ -76,9 +76,9 @@ class _RegionIO(io.RawIOBase):
 
 
 def lies_in(file: int, roots: Collection[Path]) -> bool:
-    """Return whether an open file or folder lies in one of the roots, wherever links led.
+    """Return whether an open file or folder is in one of the roots, after resolving links.
 
-    What was opened is asked, not a path: that may lead elsewhere by now.
+    The open descriptor is checked, since the path may have changed meanwhile.
     """
     real = Path(os.readlink(f"/proc/self/fd/{file}"))
     return not roots or any(real.is_relative_to(root) for root in roots)
@@ -86,7 +86,7 @@ def lies_in(file: int, roots: Collection[Path]) -> bool:
 
 @contextmanager
 def open_region(path: Path, roots: Collection[Path] = ()) -> Iterator[Region]:
-    """Open a file for the time of the block, if it lies in one of `roots`; none: anywhere.
+    """Open a file within the block, if it is in one of `roots`; empty: no restriction.
 
     Raises OSError, a PermissionError outside of the roots, and DataError if it is no regular file.
     """

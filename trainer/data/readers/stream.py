@@ -18,7 +18,7 @@ class Stream:
     """Bytes in order. Every error of the file below is a DataError."""
 
     def __init__(self, raw: IO[bytes], *, archive: str, limits: Limits) -> None:
-        """`raw` stands at its beginning and is seekable."""
+        """`raw` is seekable and at its start."""
         self.archive = archive
         self._limits = limits
         self._raw = raw
@@ -30,7 +30,7 @@ class Stream:
         """Unpacked bytes read so far."""
 
     def read(self, size_bytes: int) -> bytes:
-        """So many bytes, or fewer at the end."""
+        """Read `size_bytes` bytes, fewer at the end."""
         pieces = []
         while size_bytes > 0 and (piece := self._piece(min(size_bytes, PIECE_BYTES))):
             pieces.append(piece)
@@ -38,14 +38,14 @@ class Stream:
         return b"".join(pieces)
 
     def exactly(self, size_bytes: int) -> bytes:
-        """So many bytes. Raises DataError at the end."""
+        """Read exactly `size_bytes` bytes. Raises DataError at the end."""
         data = self.read(size_bytes)
         if len(data) < size_bytes:
             raise self.broken("it ends too soon")
         return data
 
     def pieces(self, size_bytes: int) -> Iterator[bytes]:
-        """Give so many bytes in pieces. Raises DataError at the end."""
+        """Yield exactly `size_bytes` bytes in pieces. Raises DataError at the end."""
         while size_bytes > 0:
             piece = self._piece(min(size_bytes, PIECE_BYTES))
             if not piece:
@@ -54,17 +54,17 @@ class Stream:
             yield piece
 
     def rest(self) -> Iterator[bytes]:
-        """Give all bytes that are left, in pieces."""
+        """Yield the remaining bytes in pieces."""
         while piece := self._piece(PIECE_BYTES):
             yield piece
 
     def skip(self, size_bytes: int) -> None:
-        """Pass over so many bytes. Raises DataError at the end."""
+        """Skip `size_bytes` bytes. Raises DataError at the end."""
         for _ in self.pieces(size_bytes):
             pass
 
     def broken(self, why: str, *, then: str = WHOLE_AGAIN) -> DataError:
-        """Return the error of a file that cannot be read on. `then` is the next step."""
+        """Return the error for a damaged file. `then` is the next step for the user."""
         return DataError(f"{self.archive} cannot be read: {why}.", hint=then)
 
     def hostile(self, why: str, *, then: str) -> Hostile:
@@ -102,6 +102,6 @@ def stream_of(region: Region, limits: Limits) -> Stream:
 
 @contextmanager
 def open_stream(path: Path, limits: Limits, roots: Collection[Path] = ()) -> Iterator[Stream]:
-    """Read a file forwards, if it lies in one of `roots`; none: anywhere."""
+    """Open a file for sequential reading, if it is in one of `roots`; empty: no restriction."""
     with open_region(path, roots) as region:
         yield stream_of(region, limits)

@@ -54,7 +54,7 @@ class Header:
     size_bytes: int
     kind: bytes
     is_extended: bool = False
-    """True if a map of holes goes on in the blocks that follow."""
+    """True if the sparse map continues in the next block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +88,9 @@ def open_tar(path: Path, limits: Limits) -> Iterator[Listing]:
 def tar_listing(region: Region, limits: Limits, *, scratch: Path | None = None) -> Listing:
     """Return the files of a tar archive in its own order. Raises DataError.
 
-    It is read twice: the first time checks every header, so that nothing is decoded of an archive
-    that is refused. The entries of a packed archive are read forwards; what of them is opened as a
-    region is copied to `scratch`.
+    The archive is read twice: the first pass checks every header, so nothing of a rejected archive
+    is decoded. A compressed archive is read sequentially; entries opened as regions are copied to
+    `scratch`.
     """
     stream = stream_of(region, limits)
     files = _files(stream, limits)
@@ -174,7 +174,7 @@ def _name_fault(found: Found, limits: Limits) -> str | None:
 
 
 def _found(stream: Stream, limits: Limits) -> Iterator[Found]:
-    """Give the entries; extensions are taken in on the way. Raises Hostile if one could escape."""
+    """Yield the entries and collect extensions. Raises Hostile if an entry could escape."""
     for number, (header, records) in enumerate(_headers(stream)):
         if number >= limits.entries:
             raise stream.hostile(
@@ -193,7 +193,7 @@ def _found(stream: Stream, limits: Limits) -> Iterator[Found]:
 
 
 def _headers(stream: Stream) -> Iterator[tuple[Header, dict[bytes, bytes]]]:
-    """Give the headers of entries with their extended records, a long name among them."""
+    """Yield entry headers with their extended records, such as long names."""
     pax: dict[bytes, bytes] = {}
     pax_global: dict[bytes, bytes] = {}
     while (header := _header(stream)) is not None:

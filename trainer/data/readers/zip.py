@@ -159,7 +159,10 @@ class ZipReader:
         )
 
     def load(self, member: Member) -> bytes:
-        """Return the bytes of a member. Raises BadImage if damaged, Hostile if it lies."""
+        """Return the bytes of a member.
+
+        Raises BadImage if it is damaged, Hostile if its sizes are wrong.
+        """
         return b"".join(self._pieces(member))
 
     @contextmanager
@@ -171,7 +174,7 @@ class ZipReader:
             yield region
 
     def _pieces(self, member: Member) -> Iterator[bytes]:
-        """Give the unpacked bytes, with their number and checksum checked at the end."""
+        """Yield the unpacked bytes; size and checksum are verified at the end."""
         crc = size_bytes = 0
         for piece in self._inflated(member):
             crc = zlib.crc32(piece, crc)
@@ -289,7 +292,10 @@ class ZipReader:
         return values[0], values[1], values[2]
 
     def _fault(self, member: Member) -> str | None:
-        """Say why an entry cannot be a row, or None. Raises Hostile if its name could escape."""
+        """Return the reason to reject an entry, or None.
+
+        Raises Hostile if its name could escape.
+        """
         if fault := escape_fault(member.name):
             raise self._hostile(member, fault)
         kind = stat.S_IFMT(member.mode)
@@ -371,10 +377,10 @@ class ZipReader:
 
 
 def _with_slashes(members: list[Member]) -> list[Member]:
-    """Return entries whose backslashes are slashes, where they are separators.
+    """Return entries with backslashes turned into slashes, where they are separators.
 
-    They are where the entry was made on Windows and has no slash, as unzip has it, and where every
-    entry has one: some programs name another system than theirs.
+    They are if the entry was made on Windows and has no slash (the rule of unzip), or if every
+    entry has one: some programs record the wrong system.
     """
     everywhere = all(b"\\" in member.raw_name for member in members)
     return [

@@ -19,11 +19,11 @@ def knn_top1(
     classes: int,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> float | None:
-    """Share of test rows whose class wins the vote of their k nearest rows of the bank.
+    """Fraction of test rows classified correctly by a weighted vote of k nearest bank rows.
 
-    `bank` and `test` are features [N, D] (any length) and labels int64 [N] in [0, classes); a
-    test label outside is never right. None if `should_stop()` said so.
-    Source: the MoCo authors' CIFAR-10 notebook (weighted kNN of arXiv:1805.01978, section 3.4).
+    `bank` and `test` are features [N, D] (any length) and labels int64 [N] in [0, classes); a test
+    label outside the range counts as wrong. None if `should_stop()` returned true. Source: the MoCo
+    authors' CIFAR-10 notebook (weighted kNN of arXiv:1805.01978, section 3.4).
     """
     memory = F.normalize(bank[0], dim=1)
     right = 0

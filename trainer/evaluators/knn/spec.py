@@ -7,7 +7,7 @@ from pydantic import Field
 from trainer.schema.base import Record
 
 K_MIN, K_MAX, K_SHARE = 5, 200, 10
-"""Bounds of a suggested k, and the part of the smallest class that it is: one in so many rows."""
+"""Bounds of a suggested k, and its divisor: k is the rows of the smallest class / K_SHARE."""
 
 
 class KnnSpec(Record):

@@ -1,7 +1,7 @@
-"""Probes and their neighbours to look at: one picture for a page, one for people.
+"""Contact sheets of probes and their neighbours: one for the web page, one for people.
 
-`tiles.png` has a line for each probe and in it the probe and its neighbours, cell beside cell
-without a gap, for a page that cuts them out. `sheet.png` has the same with words.
+`tiles.png` has one line per probe: the probe and its neighbours, without gaps, for a page that
+crops them. `sheet.png` has the same with captions.
 """
 
 import io
@@ -18,7 +18,7 @@ TILE_PX = 96
 GAP_PX = 8
 MARGIN_PX = 20
 PROBE_GAP_PX = 20
-"""Between a probe and its neighbours."""
+"""Gap between a probe and its neighbours."""
 WORDS_PX = 36
 HEADER_PX = 52
 LETTERS_MAX = 13
@@ -72,7 +72,10 @@ def sheet(lines: Sequence[Line], *, title: str, note: str) -> bytes:
 
 
 def _tile(image: NDArray[np.uint8]) -> Image.Image:
-    """The centre square, which is what the encoder sees. Small pixels are shown as they are."""
+    """Return the center square, the part that the encoder gets.
+
+    Small images are enlarged without smoothing.
+    """
     height, width = image.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
@@ -82,7 +85,7 @@ def _tile(image: NDArray[np.uint8]) -> Image.Image:
 
 
 def _short(word: str) -> str:
-    """The end of a name tells more than its beginning."""
+    """Return the end of a long name, which distinguishes it better than its start."""
     return word if len(word) <= LETTERS_MAX else "…" + word[1 - LETTERS_MAX :]
 
 

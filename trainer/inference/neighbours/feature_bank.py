@@ -1,8 +1,8 @@
-"""The features that a probe is compared with: computed once for an encoder, then kept.
+"""Cached features of the dataset that a probe is compared with, computed once per encoder.
 
 A bank is the file `<sha256 of the encoder>-<rows at most>.safetensors` with `rows` int64 [N],
-rising, and `features` float32 [N, D]. It appears whole or not at all. Whoever finds none, or a
-damaged one, computes it anew: two who do so at once write files that are equally right.
+rising, and `features` float32 [N, D]. It is written atomically. A missing or damaged bank is
+recomputed; two processes that do so at once write equivalent files.
 """
 
 import os
@@ -88,7 +88,7 @@ def _computed(
     extractor: FeatureExtractor,
     should_stop: Callable[[], bool],
 ) -> Bank:
-    """As many rows as the time allows, a random sample of all in any case."""
+    """Compute features of as many rows as time allows, in random order."""
     order, began_s = sample(spec, pack.rows), time.monotonic()
     rows, values = [], []
     with PackLoader(pack, device=extractor.device) as source:
@@ -104,7 +104,7 @@ def _computed(
 
 
 def _of_table(path: Path, wanted: NDArray[np.int64], should_stop: Callable[[], bool]) -> Bank:
-    """Those of `embeddings.parquet`, which has every row; one row group is held at a time."""
+    """Return the features of `embeddings.parquet`, which has every row, one row group at a time."""
     rows, values = [], []
     with pq.ParquetFile(path) as table:
         for group in range(table.num_row_groups):

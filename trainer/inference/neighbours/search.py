@@ -26,7 +26,7 @@ def nearest(
 ) -> list[list[Neighbour]]:
     """The k rows of the bank whose features have the largest cosine with each of `features` [Q, D].
 
-    A row is no neighbour of itself (`own_rows` [Q]); of equal ones the first row comes first.
+    A row is no neighbour of itself (`own_rows` [Q]); ties are ordered by row.
     """
     similarities = _unit(features) @ _unit(bank.features).T
     found = []
@@ -44,9 +44,9 @@ def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def chosen_rows(pack: Pack, *, among: NDArray[np.int64]) -> list[int]:
-    """Eight rows of `among` (rising), one for each of eight labels, else evenly spread.
+    """Return eight rows of `among` (ascending), one for each of eight labels, else evenly spaced.
 
-    They depend on the dataset alone, so every checkpoint is asked about the same ones.
+    They depend on the dataset alone, so every checkpoint gets the same queries.
     """
     labels = np.asarray(pack.labels)[among]
     known = np.unique(labels[labels >= 0])
@@ -59,7 +59,7 @@ def chosen_rows(pack: Pack, *, among: NDArray[np.int64]) -> list[int]:
 
 
 def _even(count: int) -> NDArray[np.int64]:
-    """At most eight places of so many, evenly spread."""
+    """Return at most eight evenly spaced positions."""
     paths = np.linspace(0, count - 1, min(CHOSEN_ROWS, count)).round()
     unique: NDArray[np.int64] = np.unique(paths.astype(np.int64))
     return unique

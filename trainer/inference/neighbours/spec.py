@@ -32,4 +32,4 @@ class NeighbourSearchSpec(Record):
     rows_max: Annotated[int, Field(ge=1)] = 20_000
     """Maximum number of rows to search; a larger dataset is sampled, always the same way."""
     features_max_s: Annotated[float, Field(gt=0.0)] = 30.0
-    """So long may features be computed; the search ends with what there is by then."""
+    """Time limit for computing features; the search then uses the rows computed so far."""

@@ -53,7 +53,7 @@ class Probe:
     """Uploaded query image; None for row queries."""
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be answered before anything is computed."""
+        """Reject invalid queries before any computation."""
         _check_rows(self.spec, self.pack)
         self.image = None
         if self.spec.image is not None:

@@ -6,7 +6,7 @@ from trainer.methods.moco.spec import MoCoSpec
 COPIES_OF_KEYS = 1.5
 """Negatives in fp32 and, for a step in bf16, once more at half the size."""
 LOGIT_KEYS = 16384
-"""Negatives whose logits exist together: `CHUNK_KEYS` of softmax.py, which would load torch."""
+"""Negatives with logits in memory at once: `CHUNK_KEYS` of chunked_softmax.py."""
 
 
 def cost(spec: MoCoSpec, *, batch_rows: int) -> MethodCost:

@@ -6,7 +6,7 @@ from trainer.spec.job import JobSpec
 from trainer.spec.rules import POINTS, Choice, Rules, is_small, power_of_two_at_most, steps_of
 
 READ_QUICKLY = 4096
-"""So many negatives are read in a tenth of a step of the small encoder."""
+"""Number of negatives that cost at most a tenth of a step of the small encoder."""
 
 
 def _queue(spec: JobSpec, facts: DatasetFacts) -> Choice:
@@ -34,7 +34,7 @@ def _head(spec: JobSpec, _facts: DatasetFacts) -> Choice:
 
 
 def _signals(spec: JobSpec, facts: DatasetFacts) -> Choice:
-    """Choose by the queue too: each reading looks at all negatives once more."""
+    """Choose the interval of signals: longer with a long queue, which each reading uses."""
     for_points, for_negatives = steps_of(spec, facts) // POINTS, _queue_rows(spec) // READ_QUICKLY
     every_steps = max(1, min(50, max(for_points, for_negatives)))
     if for_negatives > for_points and every_steps > 1:

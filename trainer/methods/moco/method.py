@@ -135,9 +135,9 @@ class MoCo(Method):
         return identities if self.spec.mask_own_keys else None
 
     def after_step(self, output: StepOutput) -> None:
-        """Let the key tower follow, then push the keys to the negatives.
+        """Update the key tower by EMA, then enqueue the keys.
 
-        Both come after backward, so nothing that the gradient needs must be cloned.
+        Both happen after backward, so no tensor that the gradient needs must be cloned.
         """
         with self.clock.phase("momentum"):
             ema_update_(self.key, self.query, momentum=self.spec.momentum or 0.0)

@@ -22,7 +22,7 @@ class SimCLRSpec(Record):
 
     @property
     def batch_norm_groups(self) -> int:
-        """Groups of rows that batch norm is computed in: one, since the encoder sees all views."""
+        """Groups of rows for batch norm: one, since the encoder gets all views in one pass."""
         return 1
 
 

@@ -12,13 +12,13 @@ class PaddedImages:
     """Rows in the upper left corners of equal rectangles; the rest is zero."""
 
     pixels: Tensor
-    """u8 [B, C, H, W], in any memory format; or int16, whose bits are those of 16-bit values."""
+    """u8 [B, C, H, W], in any memory format; or int16 with the bits of unsigned 16-bit values."""
     heights: Tensor
     """int64 [B], in pixels."""
     widths: Tensor
     """int64 [B], in pixels."""
     bounds: tuple[float, float] = (0.0, 255.0)
-    """The values that are seen as 0 and as 1."""
+    """Stored values that are mapped to 0 and 1."""
 
     sent: Tensor | None = None
     """int64 [B, 2]: heights and widths of the files, before rows were shrunk; None: those of rows.
@@ -27,11 +27,11 @@ class PaddedImages:
 
     @property
     def is_plain(self) -> bool:
-        """Return whether 8 bits are seen from 0 to 255."""
+        """Return whether rows are 8-bit with the full range 0 to 255."""
         return self.pixels.dtype == torch.uint8 and self.bounds == (0.0, 255.0)
 
     def floats(self, chosen: Tensor | slice) -> Tensor:
-        """Some rows as float32, contiguous; 255 is one if `is_plain`, else they lie in [0, 1]."""
+        """Return rows as contiguous float32: in [0, 255] if `is_plain`, else in [0, 1]."""
         pixels = self.pixels[chosen]
         if self.is_plain:
             return pixels.to(torch.float32, memory_format=torch.contiguous_format)

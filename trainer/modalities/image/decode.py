@@ -1,4 +1,4 @@
-"""From the bytes of one image file to the pixels of a row, or to the reason why not."""
+"""Decode the bytes of one image file into the pixels of a row, or raise the reason."""
 
 import warnings
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from trainer.modalities.image.formats.pictures import Picture, check_size, pictu
 from trainer.modalities.image.raster import Raster, finished
 
 PAGES_BYTES, PAGES_RATIO = 16 * 1024**2, 4
-"""Rows of one file may take so many bytes, and so many more for each byte of the file."""
+"""Limit for the rows of one file: bytes, and further bytes per byte of the file."""
 
 
 @contextmanager
 def strict_pillow() -> Iterator[None]:
-    """Silence Pillow's warnings, and leave the limit on pixels to `check_size`.
+    """Silence Pillow's warnings and disable its pixel limit in favor of `check_size`.
 
-    Both belong to the process: enter it before the threads that decode start.
+    Both settings are process-wide: enter it before decoding threads start.
     """
     before = Image.MAX_IMAGE_PIXELS
     with warnings.catch_warnings():
@@ -88,7 +88,7 @@ def _raster(picture: Picture, options: IngestOptions) -> Raster:
 
 
 def _plain(image: Image.Image, options: IngestOptions) -> Image.Image:
-    """Any mode of 8 bits as RGB, or as grey where one channel is asked for."""
+    """Convert any 8-bit mode to RGB, or to gray if one channel is requested."""
     mode = "L" if options.channels == 1 else "RGB"
     if image.mode == mode:
         return image

@@ -1,8 +1,8 @@
 """Rows of a pack on the device that trains.
 
-A pack whose rows have one size and fit is put on the device once. Of any other, batches are
-gathered by threads from the memory map to pinned memory, while the batch before is trained on;
-rows that are kept as JPEG are decoded there, once for both views.
+A pack that fits, with rows of one size, is copied to the device once. Otherwise threads gather
+batches from the memory map into pinned memory while the previous batch trains; JPEG rows are
+decoded there, once for both views.
 """
 
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +22,7 @@ from trainer.timing.phase_timer import NullTimer
 RESIDENT_BYTES_CPU = 2 * 1024**3
 RESIDENT_SHARE_GPU = 0.2
 GATHER_THREADS = 4
-"""As many as keep up with a GPU on the memory map of a local disk."""
+"""Threads enough to keep up with a GPU from a memory map on a local disk."""
 
 Gathered = tuple[Tensor, Tensor]
 """[B, H, W, C] as in `PaddedImages`, and int64 [B, 2], in host memory."""
@@ -39,9 +39,9 @@ class PackLoader:
         threads: int = GATHER_THREADS,
         seen: ValueMapping | None = None,
     ) -> None:
-        """`threads` copy rows ahead of time; 0: each batch is copied by who asks for it.
+        """`threads` prefetch rows; 0 copies each batch in the calling thread.
 
-        `seen` names the values of the source that are seen as 0 and 1; None: the pack's own.
+        `seen` gives the source values that are mapped to 0 and 1; None uses the pack's own range.
         """
         self.pack = pack
         self._bounds = bounds_of(pack.facts, seen)

@@ -14,7 +14,7 @@ SIDE_TOLERANCE = 0.02
 
 
 class _BadMask(Exception):
-    """The mask cannot be used; the message says why."""
+    """Mask that cannot be used; the message gives the reason."""
 
 
 def with_mask(row: Decoded, load: Callable[[], bytes]) -> Decoded:

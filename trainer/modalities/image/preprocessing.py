@@ -15,7 +15,7 @@ from trainer.schema.events import DatasetFacts, ValueMapping
 from trainer.spec.job import JobSpec
 
 ASPECT_MAX = 4
-"""A longer side is stored in at most so many times the limit of the shorter one."""
+"""Limit of the stored longer side, as a multiple of the limit of the shorter one."""
 RGB = 3
 STORED_AS = ("source_dtype", "scale", "offset")
 """Mapping of stored values: `value = stored * scale + offset`."""
@@ -58,7 +58,7 @@ class Preprocessing:
 
     @property
     def is_plain(self) -> bool:
-        """Return whether files are grey or RGB with 8 bits, seen from 0 to 255."""
+        """Return whether files are 8-bit gray or RGB with the full range 0 to 255."""
         whole = (self.values.low, self.values.high) == (0.0, 255.0)
         return whole and not self.is_deep and self.channels in (1, RGB)
 

@@ -1,4 +1,4 @@
-"""From the values of one file to its row: alpha, channels, size, and what is kept of values."""
+"""Turn the values of one file into a row: alpha, channels, size and value type."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -95,7 +95,7 @@ def _without_alpha(raster: Raster, values: Values, options: IngestOptions) -> Va
 
 
 def with_channels(values: Values, options: IngestOptions, kind: Kind) -> tuple[Values, int]:
-    """As many channels as are asked for, and how many were left out. Raises BadImage."""
+    """Return the requested channels and the number of dropped ones. Raises BadImage."""
     found, wanted = values.shape[2], options.channels
     if wanted == "auto":
         wanted = _usual(found, kind)
@@ -111,7 +111,7 @@ def with_channels(values: Values, options: IngestOptions, kind: Kind) -> tuple[V
 
 
 def _usual(found: int, kind: Kind) -> int:
-    """Channels of a row from a file of so many: three for 8-bit grey, as colour files have."""
+    """Return the channels of a row by those of the file: three for 8-bit gray and color."""
     if found > CHANNELS_MAX:
         raise BadImage("wrong_type", f"{found} channels; 1 to {CHANNELS_MAX} are read")
     if found == 4 or (found == 1 and kind == "uint8"):
@@ -127,9 +127,9 @@ def _luma(values: Values) -> Values:
 
 
 def stored_filter(asked: ShrinkFilter, *, dtype: str, channels: int) -> ShrinkFilter:
-    """Return the filter that shrinks rows of this type and so many channels.
+    """Return the shrink filter for rows of this type and channel count.
 
-    Lanczos rings, which Pillow bounds in 8 bits alone: other rows are always shrunk by bilinear.
+    Lanczos overshoots, which Pillow clips for 8 bits only: other rows always use bilinear.
     """
     return asked if dtype == "uint8" and channels in (1, 3) else "bilinear"
 
@@ -161,7 +161,10 @@ def _each(
     dtype: Any,  # noqa: ANN401
     resample: Image.Resampling = Image.Resampling.BILINEAR,
 ) -> NDArray[Any]:
-    """Each channel resized by itself. Pillow's filters widen with the shrink: no aliases."""
+    """Resize each channel separately.
+
+    Pillow's filters widen with the shrink, so nothing aliases.
+    """
     small = []
     for channel in range(values.shape[2]):
         plane = Image.fromarray(np.ascontiguousarray(values[:, :, channel], dtype))

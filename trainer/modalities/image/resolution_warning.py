@@ -7,7 +7,7 @@ from trainer.schema.events import DatasetFacts, DataWarning, SideHistogram
 from trainer.spec.job import JobSpec
 
 SHARE_TOLD = 0.3
-"""Share of views that are made larger than their crop, from which on it is told."""
+"""Fraction of views enlarged from their crop above which a warning is given."""
 
 
 def enlarged_views(spec: JobSpec, facts: DatasetFacts) -> DataWarning | None:

@@ -29,15 +29,15 @@ PLAIN = ValueMapping(low=0.0, high=255.0)
 PERCENTILES = (0.1, 99.9)
 """Percentiles that `auto` maps to black and white, because extremes may be outliers."""
 LITTLE_RANGE = 0.25
-"""Values of 16 bits that reach less of them are told of: the file's range says little of them."""
+"""Used fraction of the 16-bit range below which a warning is given."""
 NARROW = 0.1
-"""Half of all pixels within so small a share of the range: most of what is seen is one grey."""
+"""Fraction of the range that holds half of all pixels, below which contrast counts as narrow."""
 WIDE_WINDOW = 2.0
-"""A suggested window is so many times as wide as the half of the pixels around the median."""
+"""Width of a suggested window, in interquartile ranges around the median."""
 
 
 def mapping_of(counts: Counts, mapping: ValueMapping, *, asked: str) -> ValueMapping:
-    """Fill in which values are seen as 0 and 1. `asked`: auto, full or LO:HI."""
+    """Fill in the values that are mapped to 0 and 1. `asked`: auto, full or LO:HI."""
     total = counts.sum(axis=0)
     reached = np.flatnonzero(total)
     first, last = int(reached[0]), int(reached[-1])
@@ -76,7 +76,7 @@ def percentile(total: NDArray[np.int64], q: float) -> float:
 def moments(
     counts: Counts, *, low: float, high: float
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std of each channel, of stored values seen as 0 from `low` and as 1 from `high`."""
+    """Return mean and std per channel of stored values with `low` mapped to 0 and `high` to 1."""
     levels = counts.shape[1]
     if levels == 256 and (low, high) == (0.0, 255.0):
         return _plain_moments(counts)
@@ -88,7 +88,7 @@ def moments(
 
 
 def _plain_moments(counts: Counts) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """From whole numbers, so that the order of sums cannot matter."""
+    """Compute moments from integers, so that the order of summation does not matter."""
     values = np.arange(256, dtype=np.int64)
     pixels = [int(count) for count in counts.sum(axis=1)]
     sums = [int(total) for total in counts @ values]
@@ -102,19 +102,19 @@ def _plain_moments(counts: Counts) -> tuple[tuple[float, ...], tuple[float, ...]
 
 
 def stored(mapping: ValueMapping, window: tuple[float, float] | None = None) -> tuple[float, float]:
-    """The stored values that stand for two values of the source: by default the range's."""
+    """Return the stored values of two source values, by default of the range's bounds."""
     low, high = window or (mapping.low, mapping.high)
     return (low - mapping.offset) / mapping.scale, (high - mapping.offset) / mapping.scale
 
 
 def bounds_of(facts: DatasetFacts, seen: ValueMapping | None = None) -> tuple[float, float]:
-    """The stored values of a pack that are seen as 0 and as 1: its own, or those of `seen`."""
+    """Return the stored values that are mapped to 0 and 1: the pack's own, or those of `seen`."""
     mapping = facts.values or PLAIN
     return stored(mapping) if seen is None else stored(mapping, (seen.low, seen.high))
 
 
 def seen_in(pack: Pack, window: str) -> DatasetFacts:
-    """The facts of a pack as a job sees it: in its own range (`dataset`), or in LO:HI."""
+    """Return the facts of a pack in a job's value range: its own (`dataset`) or LO:HI."""
     bounds = None if window == DATASET else window_of(window)
     if bounds is None:
         return pack.facts
@@ -126,7 +126,7 @@ def seen_in(pack: Pack, window: str) -> DatasetFacts:
 
 
 def open_seen(path: Path, window: str) -> Pack:
-    """Open a pack as a job sees it. Raises what `Pack.open` raises."""
+    """Open a pack with a job's value range. Raises the errors of `Pack.open`."""
     pack = Pack.open(path)
     pack.facts = seen_in(pack, window)
     return pack
@@ -146,7 +146,7 @@ def stored_row(row: Decoded, mapping: ValueMapping) -> NDArray[Any]:
 
 
 def row_picture(pack: Pack, row: int) -> NDArray[np.uint8]:
-    """A row to look at: u8 [height, width, 3], its values as they are seen."""
+    """Return a row for display: u8 [height, width, 3], in the pack's value range."""
     return pictured(pack.image(row), bounds_of(pack.facts))
 
 
@@ -180,7 +180,7 @@ def _little_range(mapping: ValueMapping) -> list[DataWarning]:
 
 
 def _narrow_content(counts: Counts, mapping: ValueMapping) -> list[DataWarning]:
-    """Half of all pixels in a tenth of the range; the widest channel decides."""
+    """Return whether half of all pixels are in a tenth of the range; the widest channel decides."""
     total = counts.sum(axis=0)
     low, high = stored(mapping)
     quarter, median, three = (percentile(total, q) for q in (25.0, 50.0, 75.0))

@@ -18,7 +18,7 @@ THREE, FOUR, SIX = np.float32(3.0), np.float32(4.0), np.float32(6.0)
 LEVELS = np.float32(255.0)
 TINY = np.float32(1e-12)
 SIGMAS_MAX = 6
-"""Beyond so many sigmas a Gaussian is below the precision of the rest."""
+"""Radius in sigmas beyond which a Gaussian is below float precision."""
 
 
 ARRAYS = (
@@ -147,7 +147,7 @@ def _grey(flat: Floats) -> None:
 
 @kernel
 def _shift_hue(flat: Floats, turns: np.float32) -> None:
-    """See `trainer.modalities.image.augment.color.shift_hue_`."""
+    """Shift the hue, as `trainer.modalities.image.augment.color.shift_hue_` does."""
     reds, greens, blues = flat[0], flat[1], flat[2]
     for at in range(len(reds)):
         red, green, blue = reds[at], greens[at], blues[at]
@@ -169,7 +169,7 @@ def _shift_hue(flat: Floats, turns: np.float32) -> None:
 
 @kernel
 def _blur(view: Floats, sigma_px: np.float32, radius_px: int) -> None:
-    """Gaussian, reflected at the borders; each axis by itself."""
+    """Blur by a separable Gaussian, reflected at the borders."""
     side = view.shape[1]
     radius = min(radius_px, int(SIGMAS_MAX * sigma_px) + 1)
     weights = np.empty(2 * radius + 1, np.float32)

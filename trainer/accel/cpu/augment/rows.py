@@ -1,4 +1,4 @@
-"""Views of a batch by compiled code, whose rows are shared out over threads."""
+"""Views of a batch by compiled code, with the rows divided among threads."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -12,7 +12,7 @@ from torch import Tensor
 from trainer.accel.cpu.thread_pool import ThreadPool
 
 PARTS = 4
-"""For each thread, so that none waits long for the slowest."""
+"""Parts per thread: small enough that no thread waits long for the slowest."""
 
 
 class ViewForm(NamedTuple):

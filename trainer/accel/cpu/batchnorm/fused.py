@@ -18,7 +18,7 @@ from trainer.util.autograd import Context
 KERNELS = "trainer.accel.cpu.batchnorm.kernels"
 """Imported late, since it compiles."""
 CHANNELS_OF = 32
-"""`trainer.accel.cpu.simd.WIDTH`, which cannot be read from there without loading the compiler."""
+"""Copy of `trainer.accel.cpu.simd.WIDTH`: importing that module would load the compiler."""
 
 
 class Settings(NamedTuple):
@@ -29,11 +29,11 @@ class Settings(NamedTuple):
     eps: float
     relu: bool
     in_place: bool
-    """Write over `x`: it is in the cache already, and without a gradient nobody needs it again."""
+    """Write the result over `x`, which is in the cache and not needed again without a gradient."""
 
     @property
     def floor(self) -> float:
-        """No output is below it."""
+        """Minimum of the output."""
         return 0.0 if self.relu else -math.inf
 
 
@@ -53,7 +53,7 @@ def is_possible(x: Tensor) -> bool:
 def grouped_batch_norm(
     x: Tensor, norm: GroupedBatchNorm, *, added: Tensor | None, pool: ThreadPool
 ) -> Tensor:
-    """Normalize each group of rows, add `added`, apply the ReLU; running statistics move.
+    """Normalize each group of rows, add `added`, apply the ReLU; running statistics are updated.
 
     `x` as `is_possible` wants it. Without gradients `x` is written over.
     """

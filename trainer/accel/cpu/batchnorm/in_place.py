@@ -23,7 +23,7 @@ class _Context(Context, Protocol):
 
 
 class _Normed(torch.autograd.Function):
-    """Batch norm of each group, written to its place at once: there is nothing to put together."""
+    """Batch norm of each group, written directly to its slice of the output."""
 
     @staticmethod
     def forward(

@@ -29,8 +29,9 @@ Halves = NDArray[np.uint16]
 """The bits of bfloat16: the upper half of a float32."""
 ZERO = np.float32(0.0)
 BLOCK = 64
-"""Pixels whose sums are kept in float32, before they go into float64; WIDTH channels of a block of
-such pixels after the other, so that lines of the core's nearest cache are used to their end."""
+"""Pixels whose sums are kept in float32, before they go into float64; blocks are read WIDTH
+channels at a time, so that whole L1 cache lines are used.
+"""
 MEAN, INVERSE, VARIANCE = range(3)
 
 NORMALISE = "void(u2[:,::1], {added}, f4[:,::1], f4, f4, u2[:,::1], f4[:,::1])"

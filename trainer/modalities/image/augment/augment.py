@@ -38,7 +38,7 @@ CHUNK_BYTES_GPU = 1 << 29
 
 
 class ImageAugmenter:
-    """Makes normalised views. Holds no state: the same call gives the same view."""
+    """Stateless maker of normalized views: the same call gives the same view."""
 
     def __init__(
         self,
@@ -183,13 +183,13 @@ class ImageAugmenter:
     def _resized(
         self, canvas: PaddedImages, chosen: Tensor | slice, down: Tensor, across: Tensor
     ) -> Tensor:
-        """Apply matrices of `resample`; the result lies in [0, 1]."""
+        """Apply the matrices of `resample`; the result is in [0, 1]."""
         if canvas.is_plain:
             across.div_(255.0)
         return separable(canvas.floats(chosen), down, across)
 
     def _coloured(self, pixels: Tensor, params: ViewParams, jitter: Jitter) -> Tensor:
-        """Everything after the crop; float32 [B, C, side x side] in [0, 1]."""
+        """Apply everything after the crop; float32 [B, C, side x side] in [0, 1]."""
         flat = pixels.flatten(2)
         if self.spec.grey_first and self.spec.grey_p > 0.0:
             color.grey_(flat, params.grey)
@@ -213,6 +213,6 @@ class ImageAugmenter:
         pixels[blurred] = separable(pixels[blurred], matrix, matrix)
 
     def _normalised(self, pixels: Tensor) -> Tensor:
-        """From [B, C, side x side] in [0, 1] to [B, C, side, side]."""
+        """Normalize [B, C, side x side] in [0, 1] to [B, C, side, side]."""
         pixels.sub_(self._mean).div_(self._std)
         return pixels.view(-1, self.channels, self.side_px, self.side_px)

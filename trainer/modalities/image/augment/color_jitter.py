@@ -1,8 +1,7 @@
-"""Colour jitter in an order of its own for each row, without sorting rows by their order.
+"""Color jitter with a random order per row, without sorting rows by order.
 
-Hue costs most and is done once for all rows together. Of the three blends, those that a row has
-before its hue go first, those that it has after go last: six steps, in each of which a row either
-takes part or has the factor 1, which changes nothing.
+Hue costs the most and is applied once to all rows. The three blends run before and after it: six
+steps, and in each a row has either its factor or the factor 1, which changes nothing.
 """
 
 from bisect import bisect_left, bisect_right

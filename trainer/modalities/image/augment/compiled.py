@@ -36,7 +36,7 @@ def is_worth_compiling(
 
 @dataclass(slots=True)
 class CompiledViews:
-    """Makes normalised views, float32 [B, 3, side, side]."""
+    """Maker of normalized views, float32 [B, 3, side, side]."""
 
     form: ViewForm
     grey_first: bool
@@ -57,7 +57,7 @@ class CompiledViews:
         )
 
     def center_crop(self, canvas: PaddedImages, box: Box) -> Tensor:
-        """The boxes, changed in nothing but size."""
+        """Crop and resize the boxes, without augmentation."""
         rows = len(canvas.pixels)
         factors = np.ones((rows, 4), np.float32)
         factors[:, HUE] = 0.0

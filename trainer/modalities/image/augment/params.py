@@ -34,7 +34,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class ViewParams:
-    """Parameters of B rows. What does not happen to a row has the value that changes nothing."""
+    """View parameters of B rows. An augmentation that is skipped has its neutral value."""
 
     box: Box
     flip: Tensor
@@ -101,7 +101,7 @@ def centre_box(heights: Tensor, widths: Tensor) -> Box:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """The part of each row that evaluation sees. float64 [B] each, in pixels of the row."""
+    """Box of each row that evaluation uses; float64 [B] each, in pixels of the row."""
 
     top: Tensor
     left: Tensor
@@ -114,7 +114,7 @@ class Frame:
 
 
 def resized_frame(heights: Tensor, widths: Tensor, *, sent: Tensor | None, side_px: int) -> Frame:
-    """Return what torchvision's `Resize(side_px)` and `CenterCrop(side_px)` leave of each row.
+    """Return the box that torchvision's `Resize` and `CenterCrop` to `side_px` keep of each row.
 
     `sent` int64 [B, 2] are heights and widths of the files, whose rounding counts.
     """
@@ -135,7 +135,7 @@ def _orders(device: torch.device) -> Tensor:
 
 
 def _factors(u: Tensor, jittered: Tensor, spec: ViewsSpec) -> Tensor:
-    """Jitter factors from uniforms [B, 4], those that change nothing where not `jittered` [B]."""
+    """Return jitter factors from uniforms [B, 4]; neutral where not `jittered` [B]."""
     strengths = (spec.brightness, spec.contrast, spec.saturation)
     ranges = [(max(0.0, 1.0 - x), 1.0 + x, 1.0) for x in strengths]
     columns = [
@@ -174,7 +174,7 @@ def _crop_box(u: Tensor, heights: Tensor, widths: Tensor, spec: ViewsSpec) -> Bo
 def _nearest_ratio(
     heights: Tensor, widths: Tensor, ratios: tuple[float, float]
 ) -> tuple[Tensor, Tensor]:
-    """Height and width of the largest box whose width / height lies within `ratios`."""
+    """Return height and width of the largest box with width / height within `ratios`."""
     low, high = ratios
     tall, wide = widths < low * heights, widths > high * heights
     height = torch.where(tall, (widths.double() / low).round().long(), heights)

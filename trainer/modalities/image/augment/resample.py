@@ -84,7 +84,7 @@ def _filter(
 
 
 def blur_radius_px(sigma_px_max: float, *, side_px: int) -> int:
-    """Half the width of the blur's kernel: three of the widest sigmas, so that 0.3 % is cut off.
+    """Return half the width of the blur kernel: three of the largest sigmas, which cuts off 0.3 %.
 
     Reflection at the border needs a radius below the side.
     """

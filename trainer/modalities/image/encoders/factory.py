@@ -1,4 +1,4 @@
-"""From the name of an encoder to the network."""
+"""Encoder factory: build a network by name."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ from trainer.spec.job import JobSpec
 from trainer.spec.rules import SMALL_SIDE_PX
 
 RGB = 3
-"""Channels where a spec names none: jobs of older versions knew no others."""
+"""Channels of a spec without the field, as in jobs of older versions."""
 
 
 def encoder_for(spec: JobSpec, accelerator: Accelerator | None = None) -> nn.Module:
@@ -28,10 +28,10 @@ def encoder_for(spec: JobSpec, accelerator: Accelerator | None = None) -> nn.Mod
 def build_encoder(
     spec: EncoderSpec, *, side_px: int, bn_splits: int = 1, accelerator: Accelerator | None = None
 ) -> nn.Module:
-    """The encoder that `spec` names, with fresh weights from the global CPU generator.
+    """Build the encoder that `spec` names, with random weights from the global CPU generator.
 
-    Has `.feature_dim`. `bn_splits` > 1 computes batch norm in so many groups while training, with
-    an `accelerator` by compiled code.
+    Has `.feature_dim`. The result has `.feature_dim`. `bn_splits` > 1 computes batch norm in that
+    many groups while training, by compiled code if there is an `accelerator`.
     """
     channels = spec.channels or RGB
     norm = partial(SplitBatchNorm2d, splits=bn_splits, accelerator=accelerator)

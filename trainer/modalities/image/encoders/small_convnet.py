@@ -21,8 +21,8 @@ LAYERS: tuple[tuple[str, int, int, int], ...] = (
 class SmallEncoder(nn.Sequential):
     """Five 3x3 convolutions, each with batch norm and ReLU, then the mean over the area.
 
-    An nn.Sequential of named plain layers and nothing else, so that its weights load into the
-    same ten lines of torch anywhere: [N, C, S, S] to [N, 256] for any S >= 8.
+    An nn.Sequential of named standard layers, so that its weights load into ten lines of plain
+    torch: [N, C, S, S] to [N, 256] for any S >= 8.
     """
 
     feature_dim = 256

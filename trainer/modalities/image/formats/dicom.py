@@ -1,7 +1,7 @@
-"""DICOM files, as scanners write them. The reader is the extra package pydicom.
+"""Reader of DICOM files, with the optional package pydicom.
 
-Values are those after the modality transform, such as Hounsfield units; the files' own windows
-are only told. Patient data is never read into a row, a name or a message.
+Values are those after the modality transform, such as Hounsfield units; the files' windows are
+reported but not applied. Patient data never gets into a row, a name or a message.
 """
 
 import io
@@ -59,7 +59,7 @@ def opened(data: bytes) -> Scan:
 
 
 def arrays_of(scan: Scan, *, most: int) -> Iterator[NDArray[Any]]:
-    """Give at most so many frames: u8 [H, W, 3], or u16 or i16 [H, W]. Raises BadImage."""
+    """Yield at most `most` frames: u8 [H, W, 3], or u16 or i16 [H, W]. Raises BadImage."""
     from pydicom.pixels.utils import iter_pixels  # noqa: PLC0415  # an extra
 
     indices = list(range(min(scan.frames, most)))

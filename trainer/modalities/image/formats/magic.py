@@ -7,9 +7,9 @@ Format = Literal[
     "JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIC", "DICOM"
 ]
 NAMES: Final = "JPEG, PNG, WebP, TIFF, GIF, BMP, PNM, JPEG 2000, AVIF, HEIC and DICOM"
-"""For messages."""
+"""Format names for messages."""
 FIRST_BYTES: Final = 132
-"""As many as tell a format."""
+"""Number of leading bytes that identify a format."""
 
 _MAGICS: Final[tuple[tuple[bytes, Format], ...]] = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -73,7 +73,7 @@ def format_of(data: bytes) -> Format | None:
 
 
 def _by_brand(data: bytes) -> Format | None:
-    """Tell AVIF from HEIC: both lie in the same container, and either may be called mif1."""
+    """Tell AVIF from HEIC: both use the same container, and both may have the brand mif1."""
     end = min(int.from_bytes(data[:4], "big"), len(data), 128)
     brands = [data[8:12], *(data[at : at + 4] for at in range(16, end - 3, 4))]
     formats = [_BRANDS[brand] for brand in brands if brand in _BRANDS]

@@ -1,7 +1,7 @@
-"""The pictures of one image file: upright, decoded, with the values that the file has.
+"""Pictures of one image file: decoded, upright, with the file's own values.
 
-The content tells the format, never the name. What is not pixels is dropped before the decoder
-sees it, so that damage there costs no picture.
+The format is detected from the content, never from the name. Metadata is removed before decoding,
+so damaged metadata does not cost the picture.
 """
 
 import io
@@ -25,7 +25,7 @@ from trainer.modalities.image.formats.magic import NAMES, format_of, words_for
 from trainer.modalities.image.formats.orientation import orientation_of, upright, upright_array
 
 ASPECT_MAX: Final = 4
-"""A longer side is shrunk to so many times the limit of the shorter one: canvases stay small."""
+"""Limit of the longer side, as a multiple of the limit of the shorter one."""
 PAGES_MAX: Final = 10_000
 """Pages of one file that may become rows."""
 LARGE_PIXELS: Final = 25_000_000
@@ -57,7 +57,7 @@ class Picture:
 
 
 def pictures_of(data: bytes, options: IngestOptions) -> Iterator[Picture]:
-    """Give the pictures of a file: the first one, or more where `options.pages` asks for them.
+    """Yield the pictures of a file: the first one, or more if `options.pages` says so.
 
     Raises BadImage.
     """
@@ -82,7 +82,7 @@ def shrink_of(width: int, height: int, side_px_max: int) -> float:
 
 
 def check_size(width: int, height: int, options: IngestOptions) -> None:
-    """Raise BadImage if so many pixels may not be decoded."""
+    """Raise BadImage if the image has more pixels than may be decoded."""
     if width < 1 or height < 1:
         raise BadImage("unreadable", "its header tells no size")
     if width * height > options.pixels_max:
@@ -217,7 +217,7 @@ def _bmp(data: bytes, options: IngestOptions) -> Iterator[Picture]:
 
 
 def _padded(data: bytes, kind: str, options: IngestOptions) -> Iterator[Picture]:
-    """Read a format whose pixels lie unpacked up to the end of the file."""
+    """Read a format with uncompressed pixels at the end of the file."""
     width, height = _size(data, kind, options)
     load = partial(_loaded_with_side, kind=kind)
     tail = bytes([GREY]) * min(4 * width * height, options.file_bytes_max)
@@ -273,7 +273,7 @@ READERS: Final[dict[str, Callable[[bytes, IngestOptions], Iterator[Picture]]]] =
 def _frames(
     data: bytes, kind: str, options: IngestOptions, orientation: int | None = None
 ) -> Iterator[Picture]:
-    """Read a format whose frames are decoded one after the other."""
+    """Read a format with frames that are decoded in order."""
     with Image.open(io.BytesIO(data), formats=(kind,)) as image:
         check_size(*image.size, options)
         if orientation is None:
@@ -330,7 +330,7 @@ def _size(data: bytes, kind: str, options: IngestOptions) -> tuple[int, int]:
 
 
 def _turn(width: int, height: int) -> AbstractContextManager[Any]:
-    """Let only one thread at a time decode a large image: each may take a gigabyte."""
+    """Admit one thread at a time to decode a large image, which may take a gigabyte."""
     return _LARGE if width * height > LARGE_PIXELS else nullcontext()
 
 

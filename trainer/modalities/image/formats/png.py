@@ -118,8 +118,8 @@ def mended(png: Png) -> Png:
 def with_bytes_swapped(png: Png) -> Png:
     """Return the image with the two bytes of each sample of 16 bits swapped. Raises BadImage.
 
-    The filters of PNG treat each byte of a pixel by itself, so swapping filtered bytes swaps
-    those of the pixels. A decoder that keeps the upper byte of each sample thus gives the lower.
+    PNG filters treat each byte of a pixel separately, so swapping filtered bytes swaps those of the
+    pixels. A decoder that keeps the upper byte of each sample then returns the lower.
     """
     passes = _passes(png)
     rows = np.frombuffer(bytearray(_unpacked(png, passes)), np.uint8)
@@ -135,7 +135,7 @@ def with_bytes_swapped(png: Png) -> Png:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes, bool]]:
-    """Give name, body and wholeness of each chunk; of one that is cut off what there is."""
+    """Yield name, body and completeness of each chunk; a truncated chunk has a shorter body."""
     at = len(SIGNATURE)
     while at + 8 <= len(data):
         size_bytes = int.from_bytes(data[at : at + 4], "big")
@@ -172,7 +172,7 @@ def _unpacked(png: Png, passes: list[tuple[int, int]]) -> bytes:
 
 
 def _grey_row(png: Png, row_bytes: int) -> bytes:
-    """Return a row without a filter whose samples are grey, and opaque where there is alpha."""
+    """Return an unfiltered scan line of gray samples, opaque if there is alpha."""
     pixel = bytes([GREY])
     if png.colour == PALETTE:
         pixel = _nearest_to_grey(png)

@@ -1,4 +1,4 @@
-"""Deep PGM and PPM files, with the values that they have: Pillow stretches or halves them."""
+"""Reader of 16-bit PGM and PPM files that keeps their values; Pillow rescales them."""
 
 import re
 from typing import Any, Final

@@ -1,7 +1,7 @@
-"""TIFF files whose pixels Pillow has no mode for: deep ones, floats, and any number of channels.
+"""Reader of TIFF files that Pillow has no mode for: 16 and 32 bits, floats, any channel count.
 
-libtiff, as Pillow carries it, only unpacks: the file is described to it anew as grey of 8 bits,
-as wide as a row has bytes, and numpy reads the values out of these. The tags are those of TIFF 6.0.
+Pillow's libtiff only decompresses: the file gets a header that describes it as 8-bit gray, as wide
+as a row has bytes, and numpy reads the values from those bytes. The tags are those of TIFF 6.0.
 """
 
 import io
@@ -56,7 +56,7 @@ class Page:
     height: int
     samples: int
     dtype: str
-    """As numpy calls it, such as `u2`; empty for kinds that have no name."""
+    """Name of the numpy type, such as `u2`; empty for kinds without one."""
     orientation: int
     place: int
     """Among all directories of the file."""
@@ -90,7 +90,7 @@ class Page:
 
 
 def pages(data: bytes, *, most: int) -> list[Page]:
-    """Return the pictures of a file in order, at most so many; no smaller copies, no masks."""
+    """Return the pictures of a file in order, at most `most`, without thumbnails and masks."""
     found: list[Page] = []
     seen: set[int] = set()
     directory = ImageFileDirectory_v2(data[:16] if data[2:3] in b"+" else data[:8])
@@ -108,7 +108,7 @@ def pages(data: bytes, *, most: int) -> list[Page]:
 
 
 def told(page: Page) -> str:
-    """Return what ImageJ or OME say of the axes of a file, such as `3 channels x 10 slices`."""
+    """Return the axes of a file from ImageJ or OME metadata, such as `3 channels x 10 slices`."""
     text = str(page.tags.get(_DESCRIPTION, ""))[:20_000]
     axes: dict[str, int] = {}
     if text.startswith("ImageJ="):
@@ -211,7 +211,7 @@ def _unpacked(
 
 
 def _grey_file(page: Page, pieces: list[bytes], row_bytes: int) -> bytes:
-    """Return a TIFF of 8-bit grey whose rows have the bytes of the page's rows."""
+    """Return an 8-bit gray TIFF with rows made of the bytes of the page's rows."""
     tags = page.tags
     fields = {
         **{_WIDTH: [row_bytes], _HEIGHT: [page.height], _BITS: [8], _PHOTOMETRIC: [1]},
