@@ -54,7 +54,7 @@ browser: $(READY) ## Look at every page with a browser, at both widths, in both 
 	MOCO_SHOTS=$${MOCO_SHOTS:-$$(mktemp -d)} $(BIN)/python -m pytest tests/browser -m 'browser or not browser'
 
 bench: $(READY) ## Run every benchmark, one after the other
-	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks.$$name; done
+	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks $$name; done
 
 docs: $(READY) ## Write the references and the dashboards again
 	$(BIN)/python docs/generate.py

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.arms.interface import Arm, Setup
 from benchmarks.arms.loop import Loop
-from benchmarks.plain import DIM, plain_encoder
+from benchmarks.arms.plain_encoders import DIM, plain_encoder
 
 EPOCHS = 10
 MOMENTUM = (0.996, 1.0)

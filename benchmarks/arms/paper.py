@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from benchmarks.arms.interface import Arm, Setup
 from benchmarks.arms.loop import Loop
 from benchmarks.arms.pil_views import FromFiles, Pair
-from benchmarks.plain import DIM, plain_encoder
+from benchmarks.arms.plain_encoders import DIM, plain_encoder
 
 MOMENTUM, TEMPERATURE = 0.99, 0.1
 

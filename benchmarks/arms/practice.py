@@ -1,7 +1,7 @@
 """The loop as somebody writes it who knows PyTorch well.
 
-The step of `benchmarks.practice` on images opened once, by workers that live on. Pinned memory
-would change nothing: there is no device to copy to.
+The step of `practice_step` on images opened once, by persistent workers. Pinned memory would
+change nothing: there is no device to copy to.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from benchmarks.arms.interface import Arm, Setup
 from benchmarks.arms.loop import Loop
 from benchmarks.arms.pil_views import FromMemory, Pair
-from benchmarks.practice import PracticeStep
+from benchmarks.arms.practice_step import PracticeStep
 
 CPU = torch.device("cpu")
 

@@ -18,7 +18,7 @@ from trainer.spec.job import JobSpec
 
 NO_SPEED = "unknown: no comparable job has finished yet"
 CPU_FLOPS_PER_S = 1e11
-"""Rough training speed of two CPU cores. Those of benchmarks/RESULTS.md, with AMX, reach 4e11: 90
+"""Rough training speed of two CPU cores. Those of `benchmarks/results`, with AMX, reach 4e11: 90
 rows/s of ResNet-18 at 32 px, 4.4 Gflop each. Most CPUs have no AMX."""
 ON_A_CPU = "rough estimate: no comparable run yet; CPU only, ~100 GFLOP/s per worker"
 SPEED_JOBS = 100

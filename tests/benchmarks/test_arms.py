@@ -11,9 +11,9 @@ from dataclasses import asdict
 import psutil
 import pytest
 
-from benchmarks.arm_process import running
 from benchmarks.arms.interface import OURS, PEERS, Setup
-from benchmarks.images import prepared
+from benchmarks.data.image_sets import prepared
+from benchmarks.harness.arm_process import running
 from tests.support.images import encoded, picture, write_zip
 from tests.support.processes import alive
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from benchmarks import baselines
+from benchmarks.suites import baselines
 
 
 def test_the_interval_is_students() -> None:

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import growth, growth_parts, quality, rounds, speed, views_speed, waiting
 from benchmarks.arms.interface import Arm, Block, Setup, arm_module
+from benchmarks.harness import rounds
+from benchmarks.suites import quality, speed, views_speed, waiting
+from benchmarks.suites.growth import main as growth
+from benchmarks.suites.growth import measurements as growth_parts
 
 
 @dataclass
@@ -55,7 +58,7 @@ def test_speed(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = call(monkeypatch, speed, out, words)
     assert "## Training speed, small" in page
     assert "| ours, against itself (A/A) |" in page
-    figures = json.loads((out / "results" / "speed-small.json").read_text())
+    figures = json.loads((out / "speed-small.json").read_text())
     assert {name: len(rates) for name, rates in figures["rows_per_s"].items()} == {
         "ours": 4,
         "practice": 2,
@@ -81,7 +84,7 @@ def test_views_speed(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_quality_keeps_its_pieces(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = "--rows 60 --epochs 1 --seeds 2 --workers 0"
-    kept = out / "results" / "quality"
+    kept = out / "quality"
     with pytest.raises(FileNotFoundError):  # no table of a part
         call(monkeypatch, quality, out, f"{words} --arm ours --seed 1")
     assert [path.name for path in kept.iterdir()] == ["digits-60-rows-1-epochs-ours-1.json"]

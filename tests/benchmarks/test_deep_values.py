@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.deep_values import prepared, slices, write_slices
+from benchmarks.suites.deep_values import prepared, slices, write_slices
 
 
 def test_most_values_lie_in_a_small_part_of_the_range(tmp_path: Path) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import gpu
-from benchmarks.gpu_parts.case import TINY
-from benchmarks.gpu_parts.ceilings import Ceilings
-from benchmarks.gpu_parts.contest import Ground
-from benchmarks.gpu_parts.recipe import Epoch, MeanLoss, Told, recipe
+from benchmarks.suites.gpu import main as gpu
+from benchmarks.suites.gpu.cases import TINY
+from benchmarks.suites.gpu.ceilings import Ceilings
+from benchmarks.suites.gpu.contest import Ground
+from benchmarks.suites.gpu.recipe import Epoch, MeanLoss, Told, recipe
 from trainer.data.pack.format import META
 from trainer.data.spec import IngestSpec
 from trainer.methods.moco.defaults import moco_of
@@ -101,7 +101,8 @@ def test_an_archive_is_made_a_pack_of_and_a_pack_is_taken(
 
 
 def test_it_loads_where_numba_is_not() -> None:
-    code = "import sys; sys.modules['numba'] = None; import benchmarks.gpu, trainer.engine.build"
+    modules = "benchmarks.suites.gpu.main, trainer.engine.build"
+    code = f"import sys; sys.modules['numba'] = None; import {modules}"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks.quality import difference
-from benchmarks.reference import Trainer
+from benchmarks.arms.reference_trainer import Trainer
+from benchmarks.suites.quality import difference
 from tests.support.tiny_pack import blobs, write_pack
 from trainer.data.pack.format import Pack
 from trainer.spec.defaults import resolve

@@ -1,8 +1,8 @@
 """Tables of a comparison."""
 
-from benchmarks.abba import Ratios
 from benchmarks.arms.interface import Block
-from benchmarks.rounds import Contest, Outcome, Plan, verdict
+from benchmarks.harness.interleaving import Ratios
+from benchmarks.harness.rounds import Contest, Outcome, Plan, verdict
 
 
 def test_a_table_has_a_line_for_each_arm_and_the_noise() -> None:

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.images import prepared
+from benchmarks.data.image_sets import prepared
 from trainer.__main__ import main as train_main
 
 PUBLISHED = ("encoder.safetensors", "embeddings.parquet")

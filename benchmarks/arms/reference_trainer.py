@@ -1,0 +1,174 @@
+"""The slow arm of `quality`: the recipe of a spec in a plain loop of PyTorch.
+
+fp32 on contiguous tensors, Pillow views one row at a time, all logits put together, one tensor
+after the other in the momentum update, the learning rate written out. It shares the encoder with
+the trainer, whose split batch norm is part of the recipe, and nothing else.
+"""
+
+import copy
+import math
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from trainer.data.pack.format import Pack
+from trainer.methods.moco.defaults import moco_of
+from trainer.modalities.image.encoders.factory import build_encoder
+from trainer.nn.towers import feature_dim
+from trainer.nn.views import Pixels
+from trainer.spec.job import JobSpec
+
+NOBODY = -1
+
+
+class Row(NamedTuple):
+    """Two views float32 [3, side, side] of one row, and its number."""
+
+    first: Tensor
+    second: Tensor
+    row: int
+
+
+class PilRows(Dataset[Row]):
+    """Rows of a pack as torchvision sees them."""
+
+    def __init__(self, pack: Pack, spec: JobSpec) -> None:
+        views = spec.views
+        assert views.side_px is not None
+        if views.blur_p or views.solarize_p or views.grey_first:
+            raise ValueError("the reference knows neither blur, solarize nor grey_first")
+        colours = (views.brightness, views.contrast, views.saturation, views.hue)
+        self._pack = pack
+        self._view = transforms.Compose(
+            [
+                transforms.RandomResizedCrop(
+                    views.side_px, scale=views.crop_scale, ratio=views.crop_ratio
+                ),
+                transforms.RandomHorizontalFlip(views.flip_p),
+                transforms.RandomApply([transforms.ColorJitter(*colours)], p=views.jitter_p),
+                transforms.RandomGrayscale(views.grey_p),
+                transforms.ToTensor(),
+                transforms.Normalize(pack.facts.mean, pack.facts.std),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return self._pack.rows
+
+    def __getitem__(self, row: int) -> Row:
+        image = Image.fromarray(self._pack.image(row))
+        return Row(self._view(image), self._view(image), row)
+
+
+class Towers(nn.Module):
+    """Both encoders with their heads, and the queue."""
+
+    def __init__(self, spec: JobSpec) -> None:
+        """`spec` is resolved."""
+        super().__init__()
+        method = moco_of(spec)
+        assert method.queue_rows is not None
+        encoder = build_encoder(
+            spec.encoder, side_px=spec.views.side_px or 0, bn_splits=method.bn_splits
+        )
+        width = feature_dim(encoder)
+        head: nn.Module = nn.Linear(width, method.dim)
+        if method.head == "mlp":
+            head = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, method.dim))
+        self.query = nn.Sequential(encoder, head)
+        self.key = copy.deepcopy(self.query)
+        for parameter in self.key.parameters():
+            parameter.requires_grad = False
+        self.queue = F.normalize(torch.randn(method.queue_rows, method.dim), dim=1)
+        self.owners = torch.full((method.queue_rows,), NOBODY)
+
+    def embed(self, view: Pixels, *, feature: str) -> Tensor:
+        """Return features as the evaluator asks for them."""
+        network = self.query if feature == "projection" else self.query[0]
+        features: Tensor = network(view.pixels)
+        return features
+
+
+class Trainer:
+    """The loop."""
+
+    def __init__(self, spec: JobSpec, pack: Pack, *, workers: int) -> None:
+        """`spec` is resolved: SGD and a cosine that moves once an epoch, an asymmetric loss."""
+        optim, method = spec.optim, moco_of(spec)
+        if optim.name != "sgd" or spec.schedule.name != "cosine" or method.symmetric:
+            raise ValueError("the reference knows SGD, a cosine, and one half of the loss")
+        torch.manual_seed(spec.seed)
+        self.spec = spec
+        self.towers = Towers(spec)
+        self.optimizer = torch.optim.SGD(
+            self.towers.query.parameters(),
+            lr=optim.lr or 0.0,
+            momentum=optim.momentum,
+            weight_decay=optim.weight_decay or 0.0,
+            foreach=False,
+        )
+        self.loader: DataLoader[Any] = DataLoader(
+            PilRows(pack, spec),
+            batch_size=spec.batch_rows,
+            shuffle=True,
+            drop_last=True,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+        )
+
+    def run(self) -> float:
+        """All epochs; the last loss."""
+        epochs, peak = self.spec.epochs or 0, self.spec.optim.lr or 0.0
+        loss = math.nan
+        for epoch in range(epochs):
+            for group in self.optimizer.param_groups:
+                group["lr"] = peak * (1.0 + math.cos(math.pi * epoch / epochs)) / 2.0
+            for batch in self.loader:
+                loss = self._step(*batch)
+        return loss
+
+    def _step(self, first: Tensor, second: Tensor, rows: Tensor) -> float:
+        towers, method = self.towers, moco_of(self.spec)
+        queries = F.normalize(towers.query(first), dim=1)
+        keys = self._keys(second)
+        positive = (queries * keys).sum(dim=1, keepdim=True)
+        negative = queries @ towers.queue.clone().T
+        if method.mask_own_keys:
+            negative = negative.masked_fill(rows[:, None] == towers.owners[None, :], -math.inf)
+        logits = torch.cat([positive, negative], dim=1) / (method.temperature or 0.0)
+        loss = F.cross_entropy(logits, torch.zeros(len(rows), dtype=torch.long))
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+        self.optimizer.step()
+        self._follow()
+        # The newest first; what falls off the end is the oldest.
+        towers.queue = torch.cat([keys, towers.queue])[: len(towers.queue)]
+        towers.owners = torch.cat([rows, towers.owners])[: len(towers.owners)]
+        return loss.item()
+
+    @torch.no_grad()
+    def _keys(self, views: Tensor) -> Tensor:
+        """In another order, so that batch norm groups them otherwise than the queries."""
+        order = torch.randperm(len(views))
+        keys = torch.empty(len(views), moco_of(self.spec).dim)
+        keys[order] = F.normalize(self.towers.key(views[order]), dim=1)
+        return keys
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        momentum = moco_of(self.spec).momentum or 0.0
+        pairs = zip(self.towers.query.parameters(), self.towers.key.parameters(), strict=True)
+        for fast, slow in pairs:
+            slow.copy_(momentum * slow + (1.0 - momentum) * fast)
+
+
+def trained(spec: JobSpec, pack: Pack, *, workers: int) -> Towers:
+    """The towers after the whole run."""
+    trainer = Trainer(spec, pack, workers=workers)
+    trainer.run()
+    return trainer.towers

@@ -1,0 +1,143 @@
+"""Rounds of arms in processes of their own, timed one at a time, and the table of what came out."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks.arms.interface import Block, Setup
+from benchmarks.harness.arm_process import running
+from benchmarks.harness.interleaving import Ratios, faster, order_of, same
+from benchmarks.harness.report import tell
+
+HEAD = (
+    "| arm | rows/s, median | times as fast | 95 % interval | wanted | met | last loss |",
+    "|---|---|---|---|---|---|---|",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Rounds, and the length of each block."""
+
+    rounds: int
+    untimed: int
+    """Steps before the timed ones: they use up what workers had fetched ahead.
+
+    Where a step takes longer than to fetch its batch this never runs out, nor need it. Else it
+    takes more steps than there are batches ahead, which are two for each worker.
+    """
+    timed: int
+
+    def changed(self, *, rounds: int | None, untimed: int | None, timed: int | None) -> "Plan":
+        """With what the command line says instead."""
+        return Plan(
+            self.rounds if rounds is None else rounds,
+            self.untimed if untimed is None else untimed,
+            self.timed if timed is None else timed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """The subject and the arms that it is compared with."""
+
+    subject: str
+    others: Sequence[str]
+    wanted: Mapping[str, float]
+    """At least so many times as fast as that other one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Timed blocks of each arm, in the order in which they ran."""
+
+    contest: Contest
+    rows: int
+    """Rows of a block."""
+    blocks: Mapping[str, Sequence[Block]]
+
+    def ratios(self) -> dict[str, Ratios]:
+        """Return the subject's speed relative to each other arm; under its own name, A/A."""
+        pairs = self._pairs()
+        found = {self.contest.subject: same(pairs)}
+        for name in self.contest.others:
+            found[name] = faster(pairs, [block.seconds for block in self.blocks[name]])
+        return found
+
+    def rates(self) -> dict[str, list[float]]:
+        """Rows a second of each block."""
+        return {
+            name: [self.rows / block.seconds for block in some]
+            for name, some in self.blocks.items()
+        }
+
+    def table(self) -> list[str]:
+        """Lines of Markdown."""
+        rates, wanted = self.rates(), self.contest.wanted
+        return [
+            *HEAD,
+            *(
+                _line(
+                    f"{name}, against itself (A/A)" if name == self.contest.subject else name,
+                    median(rates[name]),
+                    ratios,
+                    wanted.get(name),
+                    self.blocks[name][-1].loss,
+                )
+                for name, ratios in self.ratios().items()
+            ),
+        ]
+
+    def figures(self) -> dict[str, object]:
+        """For the file."""
+        return {
+            "rows_per_s": self.rates(),
+            "ratios": {name: list(ratios.each) for name, ratios in self.ratios().items()},
+            "losses": {name: [block.loss for block in some] for name, some in self.blocks.items()},
+        }
+
+    def _pairs(self) -> list[tuple[float, float]]:
+        seconds = [block.seconds for block in self.blocks[self.contest.subject]]
+        return list(zip(seconds[::2], seconds[1::2], strict=True))
+
+
+def measured(contest: Contest, setup: Setup, plan: Plan) -> Outcome:
+    """Run the rounds. One line on the screen for each block."""
+    blocks: dict[str, list[Block]] = defaultdict(list)
+    rows = setup.batch_rows * plan.timed
+    with ExitStack() as stack:
+        names = (contest.subject, *contest.others)
+        arms = {name: stack.enter_context(running(name, setup)) for name in names}
+        for arm in arms.values():
+            arm.answer()  # they get ready side by side
+        for arm in arms.values():
+            arm.steps(max(1, plan.untimed))  # a first step makes what later ones find
+            arm.wait_until_idle()
+        for number in range(plan.rounds):
+            for name in order_of(number, contest.others, subject=contest.subject):
+                if plan.untimed:
+                    arms[name].steps(plan.untimed)
+                block = arms[name].steps(plan.timed)
+                arms[name].wait_until_idle()
+                blocks[name].append(block)
+                tell(f"round {number + 1}: {name} {rows / block.seconds:.1f} rows/s")
+    return Outcome(contest, rows, blocks)
+
+
+def verdict(ratios: Ratios, wanted: float | None) -> str:
+    """Return whether a bar is met: yes only if the whole interval is above it."""
+    if wanted is None:
+        return ""
+    if ratios.low >= wanted:
+        return "yes"
+    return "by the median" if ratios.median >= wanted else "no"
+
+
+def _line(name: str, rate: float, ratios: Ratios, wanted: float | None, loss: float) -> str:
+    bar = "" if wanted is None else f">= {wanted:g}"
+    return (
+        f"| {name} | {rate:.1f} | {ratios.median:.2f} | {ratios.low:.2f} to {ratios.high:.2f} "
+        f"| {bar} | {verdict(ratios, wanted)} | {loss:.3f} |"
+    )

@@ -1,0 +1,111 @@
+"""Is the encoder of a default job worth more than raw pixels: kNN beside its baselines, by seeds.
+
+    python -m benchmarks baselines [--data photos.zip] [--seeds 3] [--until-epoch 6]
+
+Every setting is the suggested one, the small encoder apart. With --until-epoch the run is stopped
+there: the figure is that of a job on its way, not of its end. Without --data: digits.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import sqrt
+from pathlib import Path
+from statistics import mean, stdev
+
+from scipy import stats  # comes with scikit-learn
+
+import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as the trainer's own main
+from benchmarks.data.image_sets import ImageSet, prepared
+from benchmarks.harness.report import Section, add_options, publish, tell
+from trainer.accel.device import DeviceConfig
+from trainer.accel.malloc import keep_freed_memory
+from trainer.data.pack.format import Pack
+from trainer.engine.train import RunPaths, train
+from trainer.schema.events import Evaluated, Event, Judged
+from trainer.schema.verdicts import BASELINES
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
+
+NAMES = {"trained encoder": "knn_top1", **BASELINES}
+
+
+@dataclass
+class Heard:
+    """Figures and verdict that a run reported up to an epoch."""
+
+    until_epoch: int | None
+    figures: dict[str, float] = field(default_factory=dict)
+    epoch: float = 0.0
+    verdict: str = ""
+    is_there: bool = False
+
+    def take(self, event: Event) -> None:
+        """Keep the newest figures and verdict."""
+        if isinstance(event, Evaluated) and "knn_top1" in event.signals:
+            self.figures, self.epoch = event.signals, event.epoch
+        if isinstance(event, Judged):
+            self.verdict = event.word
+            self.is_there = self.until_epoch is not None and self.epoch >= self.until_epoch
+
+
+def main() -> None:
+    """Run the seeds and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, help="zip or folder; left out: digits")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--until-epoch", type=int)
+    parser.add_argument("--threads", type=int)
+    add_options(parser)
+    args = parser.parse_args()
+    keep_freed_memory()  # as a process of a job does
+    with tempfile.TemporaryDirectory(prefix="moco-") as folder:
+        images = prepared(args.data, Path(folder))
+        specs = [_spec(images, seed) for seed in range(args.seeds)]
+        runs = [_run(spec, images, Path(folder) / str(spec.seed), args) for spec in specs]
+    publish(section(specs[0], runs), args)
+
+
+def section(spec: JobSpec, runs: Sequence[Heard]) -> Section:
+    """Return the table of all seeds."""
+    assert spec.evaluation is not None
+    lines = [
+        "| features | kNN top-1, mean | 95 % interval of the mean | by seed |",
+        "|---|--:|---|---|",
+    ]
+    for name, signal in NAMES.items():
+        values = [run.figures[signal] for run in runs]
+        low, high = interval(values)
+        each = ", ".join(f"{value:.3f}" for value in values)
+        lines.append(f"| {name} | {mean(values):.3f} | {low:.3f} to {high:.3f} | {each} |")
+    verdicts = ", ".join(run.verdict for run in runs)
+    lines += [
+        "",
+        f"k {spec.evaluation.k}, backbone; after epoch {runs[0].epoch:g} of {spec.epochs}.",
+    ]
+    lines += [f"Verdicts: {verdicts}."]
+    figures = {"epochs": spec.epochs, "runs": [vars(run) for run in runs]}
+    return Section("baselines", "kNN beside its baselines", lines, figures)
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return Student's interval of 95 % for the mean; of a single value nothing is known."""
+    if len(values) < 2:
+        return float("-inf"), float("inf")
+    half = float(stats.t.ppf(0.975, len(values) - 1)) * stdev(values) / sqrt(len(values))
+    return mean(values) - half, mean(values) + half
+
+
+def _spec(images: ImageSet, seed: int) -> JobSpec:
+    sent = {"dataset": images.name, "encoder": {"name": "small"}, "seed": seed}
+    return resolve(JobSpec.model_validate(sent), Pack.open(images.pack).facts).spec
+
+
+def _run(spec: JobSpec, images: ImageSet, out: Path, args: argparse.Namespace) -> Heard:
+    heard = Heard(args.until_epoch)
+    machine = DeviceConfig(device="cpu", threads=args.threads)
+    paths = RunPaths(out, images.pack)
+    train(spec, paths, machine=machine, emit=heard.take, should_stop=lambda: heard.is_there)
+    tell(f"seed {spec.seed}: epoch {heard.epoch:g}, {heard.figures}, {heard.verdict}")
+    return heard

@@ -1,0 +1,189 @@
+"""The measurements of `benchmarks.suites.growth.main`, each in a process of its own.
+
+    python -m benchmarks.suites.growth.measurements {rows|queues|peak|resume} ARGUMENTS
+
+ARGUMENTS is JSON; so is the answer.
+"""
+
+import json
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+
+import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as the trainer's own main
+
+import torch  # isort: skip
+
+from benchmarks.arms.interface import Setup
+from benchmarks.arms.ours import spec_of
+from benchmarks.arms.views_pack import two_views
+from benchmarks.harness.interleaving import order_of
+from trainer.accel.device import DeviceConfig
+from trainer.data.pack.format import Pack
+from trainer.engine.build import RunPaths, build_run
+from trainer.engine.run import Run
+from trainer.methods.base import Method
+from trainer.modalities.image.augment.augment import ImageAugmenter
+from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.loader import PackLoader
+from trainer.rng.philox import permuted_rows
+
+Answer = dict[str, object]
+CPU = torch.device("cpu")
+WARM_STEPS = 2
+"""Steps in which everything is made that later ones find."""
+
+
+def rows(*, pack: str, side_px: int, threads: int, batch_rows: int) -> Answer:
+    """Time to the first two views, and private memory after an epoch of random batches.
+
+    `threads` copy rows ahead of time. The pixels of a pack lie in the page cache, which processes
+    share and the system takes back at will; private is what is anonymous.
+    """
+    spec = ViewsSpec(side_px=side_px, crop_scale=(0.2, 1.0), blur_p=0.5)
+    settled_bytes = private_bytes()
+    began_s = time.perf_counter()
+    opened = Pack.open(Path(pack))
+    with PackLoader(opened, device=CPU, threads=threads) as source:
+        # In batches: to compile views takes the same seconds whatever the pack.
+        views = ImageAugmenter(spec, mean=opened.facts.mean, std=opened.facts.std, device=CPU)
+        first = _batch(opened.rows, 0, batch_rows)
+        two_views(views, source.canvas(first), first, 0)
+        first_batch_s = time.perf_counter() - began_s
+        for start in range(0, opened.rows, batch_rows):
+            wanted = _batch(opened.rows, start, batch_rows)
+            source.prefetch(wanted)
+            source.canvas(wanted)
+        return {
+            "first_batch_s": first_batch_s,
+            "private_bytes": private_bytes() - settled_bytes,
+            "index_bytes": (Path(pack) / "index.bin").stat().st_size,
+        }
+
+
+def queues(
+    *, pack: str, side_px: int, batch_rows: int, sizes: list[int], rounds: int, steps: int
+) -> Answer:
+    """Seconds of a step with queues of two sizes, in turns: the first one twice a round."""
+    names = [str(size) for size in sizes]
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    with ExitStack() as stack:
+        runs = {}
+        for name in names:
+            out = stack.enter_context(tempfile.TemporaryDirectory(prefix="moco-"))
+            setup = _setup(pack, side_px=side_px, batch_rows=batch_rows, queue_rows=int(name))
+            runs[name] = stack.enter_context(_opened(setup, Path(out)))
+            _advance(runs[name], WARM_STEPS)
+        for number in range(rounds):
+            for name in order_of(number, names[1:], subject=names[0]):
+                _advance(runs[name], 1)
+                seconds[name].append(_advance(runs[name], steps) / steps)
+    return {"seconds": seconds}
+
+
+def peak(*, pack: str, side_px: int, batch_rows: int, queue_rows: int, steps: int) -> Answer:
+    """Seconds of a step, the most memory while stepping, and what the buffers of it are."""
+    setup = _setup(pack, side_px=side_px, batch_rows=batch_rows, queue_rows=queue_rows)
+    with (
+        tempfile.TemporaryDirectory(prefix="moco-") as out,
+        _opened(setup, Path(out)) as run,
+    ):
+        _advance(run, WARM_STEPS)
+        # The peak so far, that of making everything, is forgotten: see proc(5).
+        Path("/proc/self/clear_refs").write_text("5")
+        seconds = [_advance(run, 1) for _ in range(steps)]
+        return {
+            "step_s": min(seconds),
+            "peak_bytes": status_bytes("VmHWM"),
+            "state_bytes": _kept_bytes(run.method),
+        }
+
+
+def _kept_bytes(method: Method) -> int:
+    """Return the bytes of all buffers."""
+    return sum(buffer.nbytes for buffer in method.buffers())
+
+
+def resume(*, pack: str, side_px: int, batch_rows: int, shares: list[float], rounds: int) -> Answer:
+    """Seconds from opening a run to its first step, resumed at shares of an epoch, in turns."""
+    setup = _setup(pack, side_px=side_px, batch_rows=batch_rows)
+    names = [str(share) for share in shares]
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    with tempfile.TemporaryDirectory(prefix="moco-") as folder:
+        for name in names:
+            with _opened(setup, Path(folder) / name) as run:
+                # The state does not depend on how far the run says it is.
+                run.progress.step = max(1, int(float(name) * run.length.steps_per_epoch))
+                run.save(lambda _: None)
+                _advance(run, WARM_STEPS)
+        for number in range(rounds):
+            for name in order_of(number, names[1:], subject=names[0]):
+                began_s = time.perf_counter()
+                with _opened(setup, Path(folder) / name) as run:
+                    before = run.step
+                    run.advance()
+                    seconds[name].append(time.perf_counter() - began_s)
+                assert before >= 1, "it began anew"
+    return {"seconds": seconds}
+
+
+def private_bytes() -> int:
+    """Anonymous memory of this process."""
+    return status_bytes("RssAnon")
+
+
+def status_bytes(field: str) -> int:
+    """A line of this process's status."""
+    text = Path("/proc/self/status").read_text()
+    found = re.search(rf"^{field}:\s+(\d+) kB$", text, re.MULTILINE)
+    assert found is not None
+    return int(found[1]) * 1024
+
+
+def _setup(pack: str, *, side_px: int, batch_rows: int, queue_rows: int = 4096) -> Setup:
+    return Setup(
+        images="",
+        pack=pack,
+        encoder="small",
+        batch_rows=batch_rows,
+        queue_rows=queue_rows,
+        side_px=side_px,
+        workers=0,
+    )
+
+
+def _opened(setup: Setup, out: Path) -> AbstractContextManager[Run]:
+    paths = RunPaths(out, Path(setup.pack))
+    return build_run(spec_of(setup), paths, machine=DeviceConfig(device="cpu"))
+
+
+def _advance(run: Run, steps: int) -> float:
+    """Seconds of so many steps."""
+    began_s = time.perf_counter()
+    for _ in range(steps):
+        run.advance()
+    return time.perf_counter() - began_s
+
+
+def _batch(total: int, start: int, batch_rows: int) -> torch.Tensor:
+    positions = torch.arange(start, min(start + batch_rows, total))
+    return permuted_rows(positions, total=total, seed=0, epoch=0)
+
+
+PARTS: dict[str, Callable[..., Answer]] = {
+    part.__name__: part for part in (rows, queues, peak, resume)
+}
+
+
+def main() -> None:
+    """One part."""
+    name, arguments = sys.argv[1:]
+    sys.stdout.write(json.dumps(PARTS[name](**json.loads(arguments))) + "\n")
+
+
+if __name__ == "__main__":
+    main()

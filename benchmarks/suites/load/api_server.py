@@ -1,0 +1,120 @@
+"""A real store and a real API process on loopback, in a folder of their own."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.store.embedded.server import RunningRedis, start_redis
+from service.store.settings import StoreSettings
+from service.store.store import Store, open_store
+
+ROOT = Path(__file__).parents[3]
+KEY = "moco_load_key_0123456789abcdef"
+START_S = 60.0
+
+
+@dataclass
+class Stage:
+    """Server, store and Redis of a load test."""
+
+    port: int
+    data_dir: Path
+    redis: RunningRedis
+    store: Store
+    api: "subprocess.Popen[bytes]"
+
+    def request(
+        self, method: str, path: str, body: bytes = b"", *, headers: tuple[str, ...] = ()
+    ) -> bytes:
+        """A whole HTTP/1.1 request, ready to be written."""
+        lines = [f"{method} {path} HTTP/1.1", "Host: load", f"Authorization: Bearer {KEY}"]
+        if body:
+            lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        return "\r\n".join([*lines, *headers, "", ""]).encode() + body
+
+    def memory_mib(self) -> float:
+        """Resident memory of the API process."""
+        return self._status_mib("VmRSS")
+
+    def memory_peak_mib(self) -> float:
+        """The most that it ever was, since `forget_peak`."""
+        return self._status_mib("VmHWM")
+
+    def forget_peak(self) -> None:
+        """Let the peak begin again."""
+        Path(f"/proc/{self.api.pid}/clear_refs").write_text("5")
+
+    def cpu_s(self) -> float:
+        """Processor time that the API process has used."""
+        fields = Path(f"/proc/{self.api.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def open_files(self) -> int:
+        """File descriptors of the API process."""
+        return len(os.listdir(f"/proc/{self.api.pid}/fd"))
+
+    def _status_mib(self, name: str) -> float:
+        text = Path(f"/proc/{self.api.pid}/status").read_text()
+        line = next(line for line in text.splitlines() if line.startswith(name))
+        return int(line.split()[1]) / 1024
+
+
+@contextmanager
+def running_stage(folder: Path, **environment: str) -> Iterator[Stage]:
+    """Both processes on `folder`, ended afterwards."""
+    data_dir = folder / "data"
+    redis = start_redis(data_dir)
+    store = open_store(StoreSettings(redis_url=redis.url))
+    port = _free_port()
+    with (folder / "api.log").open("wb") as log:
+        api = subprocess.Popen(
+            [sys.executable, "-m", "service"],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={
+                **os.environ,
+                "MOCO_DATA_DIR": str(data_dir),
+                "MOCO_REDIS_URL": redis.url,
+                "MOCO_API_KEY": KEY,
+                "MOCO_PORT": str(port),
+                **environment,
+            },
+        )
+    try:
+        stage = Stage(port, data_dir, redis, store, api)
+        _until_alive(stage)
+        yield stage
+    finally:
+        api.terminate()
+        api.wait(30.0)
+        store.close()
+        redis.stop()
+
+
+def _free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def _until_alive(stage: Stage) -> None:
+    url = f"http://127.0.0.1:{stage.port}/livez"
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {KEY}"})
+    deadline_s = time.monotonic() + START_S
+    while time.monotonic() < deadline_s and stage.api.poll() is None:
+        try:
+            with urllib.request.urlopen(request, timeout=5.0):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.05)
+    raise RuntimeError("The API did not start.")

@@ -1,0 +1,151 @@
+"""Time and bytes to open the page of a job with a long history.
+
+    python -m benchmarks page [--rounds 5] [--readings 50000]
+
+A reading has about 20 signals, so 50,000 readings are 1,000,000 points. Each round is a browser
+that has been here before (its files are kept) on a service that has just started, so that it has
+never looked at the history; then the same page once more. Timed from the navigation until the
+curves are seen, and until the chart of the loss has its axes and can be zoomed. The former is
+noted by the page itself, after the frame with the curves: the charts' library is read next, and
+whoever asks from outside waits for that. The bytes are those of all answers of the API and of the
+page itself until then, as they travel, and those until the history has been read to its end, for
+which the page waits; scripts and styles are counted apart, because a browser keeps them. Nothing
+else should run.
+"""
+
+import argparse
+import json
+import logging
+import random
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import structlog
+from playwright.sync_api import BrowserContext, sync_playwright
+
+from benchmarks.harness.report import tell, versions
+from tests.support.api import KEY, RunningApi, finished_job, running_api
+from tests.support.redis import running_redis
+from trainer.methods.registry import SIGNALS
+
+OPENINGS = ("service just started", "again")
+NOTE_WHEN_SEEN = """
+window.seenMs = null;
+new MutationObserver((_, me) => {
+  if (!document.querySelector("[data-chart=loss] .plot svg path")) return;
+  me.disconnect();
+  requestAnimationFrame(() => {
+    const { port1, port2 } = new MessageChannel();
+    port1.onmessage = () => { window.seenMs = performance.now(); };
+    port2.postMessage(0);
+  });
+}).observe(document, { childList: true, subtree: true });
+"""
+WHOLE_S = 15.0
+"""Longer than the page takes to get the whole history."""
+DRAWN = "[data-chart=loss] .main-svg .trace"
+
+
+def main() -> None:
+    """Run the rounds and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--readings", type=int, default=50_000)
+    args = parser.parse_args()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    with tempfile.TemporaryDirectory(prefix="moco-") as name, running_redis(Path(name)) as redis:
+        data_dir = Path(name) / "data"
+        with running_api(redis.url, data_dir) as api:
+            job_id = long_job(api, args.readings)
+        rounds = [one_round(redis.url, data_dir, job_id) for _ in range(args.rounds)]
+    tell(
+        f"{args.readings:,} readings, {args.readings * len(SIGNALS):,} points",
+        "",
+        "| page | seen s, median | worst | chart s, median | worst | data kB | in all | files kB |",
+        "|---|---|---|---|---|---|---|---|",
+        *(row(label, [one[place] for one in rounds]) for place, label in enumerate(OPENINGS)),
+        "",
+        f"{args.rounds} rounds. {versions()}",
+    )
+
+
+def row(label: str, opened: list[dict[str, Any]]) -> str:
+    """One kind of opening: its times, and its most bytes."""
+    seen_s, drawn_s = ([one[key] for one in opened] for key in ("seen_s", "drawn_s"))
+    data, whole, files = (
+        max(one[key] for one in opened) / 1000 for key in ("data", "whole", "files")
+    )
+    return (
+        f"| {label} | {median(seen_s):.2f} | {max(seen_s):.2f} | {median(drawn_s):.2f} | "
+        f"{max(drawn_s):.2f} | {data:.0f} | {whole:.0f} | {files:.0f} |"
+    )
+
+
+def long_job(api: RunningApi, readings: int) -> str:
+    """A job that ended with so many readings of every signal."""
+    job_id = finished_job(
+        api, {"README.md": b"# A card\n"}, step=50 * readings, steps=50 * readings
+    )
+    folder = api.data_dir / api.store.jobs.get(job_id).folder / "attempts" / "1"
+    numbers = random.Random(0)
+    with (folder / "metrics.jsonl").open("w") as file:
+        for number in range(1, readings + 1):
+            signals = {name: numbers.random() for name in SIGNALS}
+            file.write(json.dumps({"step": 50 * number, "epoch": number / 10, **signals}) + "\n")
+    return job_id
+
+
+def one_round(redis_url: str, data_dir: Path, job_id: str) -> list[dict[str, Any]]:
+    """The page on a fresh service by a browser that knows the scripts, then again."""
+    with running_api(redis_url, data_dir) as api, sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
+        context = browser.new_context(viewport={"width": 1440, "height": 900})
+        context.add_init_script(NOTE_WHEN_SEEN)
+        visit_once(context, api)
+        opened = [open_page(context, f"{api.url}/ui/jobs/{job_id}") for _ in range(2)]
+        browser.close()
+    return opened
+
+
+def visit_once(context: BrowserContext, api: RunningApi) -> None:
+    """Sign in, and see another job's page, so that scripts and styles are kept."""
+    other = finished_job(api, {}, step=1, steps=1)
+    page = context.new_page()
+    page.goto(api.url + "/")
+    page.fill("#key", KEY)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url("**/ui/jobs")
+    page.goto(f"{api.url}/ui/jobs/{other}", wait_until="networkidle")
+    page.close()
+
+
+def open_page(context: BrowserContext, address: str) -> dict[str, Any]:
+    """Seconds until the loss is seen and until it is drawn, and bytes that came."""
+    page = context.new_page()
+    session = context.new_cdp_session(page)
+    session.send("Network.enable")
+    kinds: dict[str, str] = {}
+    counted = {"data": 0, "files": 0}
+
+    def begun(event: dict[str, Any]) -> None:
+        kinds[event["requestId"]] = "files" if "/ui/static/" in event["request"]["url"] else "data"
+
+    def ended(event: dict[str, Any]) -> None:
+        counted[kinds.get(event["requestId"], "data")] += int(event["encodedDataLength"])
+
+    session.on("Network.requestWillBeSent", begun)
+    session.on("Network.loadingFinished", ended)
+    began_s = time.perf_counter()
+    page.goto(address, wait_until="commit")
+    page.locator(DRAWN).first.wait_for()
+    drawn_s = time.perf_counter() - began_s
+    found = {"drawn_s": drawn_s, **counted, "seen_s": page.evaluate("window.seenMs") / 1000}
+    page.wait_for_timeout(WHOLE_S * 1000)
+    page.close()
+    return {**found, "whole": counted["data"]}

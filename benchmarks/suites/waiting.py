@@ -1,0 +1,82 @@
+"""Time that waiting threads spin, on idle cores and on busy ones.
+
+    python -m benchmarks waiting [--data cifar10-train.zip] [--only alone busy]
+
+Steps of the small encoder by threads that spin as `trainer.accel.openmp` says, that sleep at once,
+and that spin as libgomp has it. `busy`: beside one process for each core that computes all the time
+and shares nothing. Interleaved as in `speed`. Without --data: scikit-learn's digits.
+Nothing else should run.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from benchmarks.arms.interface import OURS, Setup
+from benchmarks.data.image_sets import prepared
+from benchmarks.harness.report import Section, add_options, cores, publish
+from benchmarks.harness.rounds import Contest, Plan, measured
+
+OTHERS = ("ours-asleep", "ours-spinning")
+PLAN = Plan(rounds=6, untimed=2, timed=12)
+TITLES = {
+    "alone": "Waiting threads, on cores of their own",
+    "busy": "Waiting threads, on busy cores",
+}
+
+
+def main() -> None:
+    """Measure each part and keep a section of it."""
+    args = parsed()
+    plan = PLAN.changed(rounds=args.rounds, untimed=None, timed=args.steps)
+    with tempfile.TemporaryDirectory(prefix="moco-") as folder:
+        images = prepared(args.data, Path(folder), rows=args.rows)
+        setup = Setup(
+            images=str(images.folder),
+            pack=str(images.pack),
+            encoder="small",
+            batch_rows=args.batch_rows,
+            queue_rows=args.queue_rows,
+            side_px=32,
+            workers=0,
+        )
+        about = (
+            f"{images.name}, {images.rows} rows, batch {setup.batch_rows}, K {setup.queue_rows}; "
+            f"{plan.rounds} rounds of {plan.timed} timed steps."
+        )
+        for part in args.only:
+            with busy() if part == "busy" else nullcontext():
+                outcome = measured(Contest(OURS, OTHERS, {}), setup, plan)
+            lines = [*outcome.table(), "", about]
+            publish(Section(f"waiting-{part}", TITLES[part], lines, outcome.figures()), args)
+
+
+@contextmanager
+def busy() -> Iterator[None]:
+    """A process for each core that computes until the end of the block."""
+    words = [sys.executable, "-c", "while True: pass"]
+    neighbours = [subprocess.Popen(words) for _ in range(cores())]
+    try:
+        yield
+    finally:
+        for neighbour in neighbours:
+            neighbour.kill()
+            neighbour.wait()
+
+
+def parsed() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, help="zip or folder of small images")
+    parser.add_argument("--rows", type=int, help="take so many")
+    parser.add_argument("--only", nargs="+", default=list(TITLES), choices=list(TITLES))
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--steps", type=int, help="timed steps of a block")
+    parser.add_argument("--batch-rows", type=int, default=128)
+    parser.add_argument("--queue-rows", type=int, default=4096)
+    add_options(parser)
+    return parser.parse_args()
