@@ -29,7 +29,7 @@ class Setup:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some steps in a row."""
+    """Consecutive steps."""
 
     seconds: float
     loss: float
@@ -37,10 +37,10 @@ class Block:
 
 
 class Arm(Protocol):
-    """A way to train, ready to go on."""
+    """Training loop, ready for its next steps."""
 
     def steps(self, count: int) -> Block:
-        """So many optimizer steps."""
+        """Run `count` optimizer steps."""
 
 
 class ArmModule(Protocol):

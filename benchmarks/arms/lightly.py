@@ -24,7 +24,7 @@ from benchmarks.arms.plain_encoders import DIM, plain_encoder
 
 EPOCHS = 10
 MOMENTUM = (0.996, 1.0)
-"""At the first and at the last epoch."""
+"""Momentum at the first and at the last epoch."""
 
 
 class Towers(nn.Module):

@@ -22,7 +22,7 @@ class Loop:
         self._batches = self._endless()
 
     def steps(self, count: int) -> Block:
-        """So many optimizer steps."""
+        """Run `count` optimizer steps."""
         loss = torch.zeros(())
         began_s = time.perf_counter()
         for _ in range(count):

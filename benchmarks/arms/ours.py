@@ -24,13 +24,13 @@ NEVER_STEPS, NEVER_S = 100_000, 86_400.0
 
 
 class Ours:
-    """A run that goes on and on."""
+    """Endless run."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
 
     def steps(self, count: int) -> Block:
-        """So many optimizer steps. The loss is that of the first rows of the pack, afterwards."""
+        """Run `count` optimizer steps; return the loss of the pack's first rows afterwards."""
         began_s = time.perf_counter()
         for _ in range(count):
             self._run.advance()

@@ -1,4 +1,4 @@
-"""Ours, with threads that spin while they wait as libgomp has it where nobody says otherwise."""
+"""Our trainer with libgomp's default: waiting threads spin."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The loop as somebody writes it who knows PyTorch well.
+"""Training loop as an experienced PyTorch user writes it.
 
 The step of `practice_step` on images opened once, by persistent workers. Pinned memory would
 change nothing: there is no device to copy to.

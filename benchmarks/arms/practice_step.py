@@ -1,4 +1,4 @@
-"""A step as somebody writes it who knows PyTorch well, on any device.
+"""Training step as an experienced PyTorch user writes it, on any device.
 
 Autocast in bfloat16, channels_last, one call for all tensors in optimizer and momentum update, a
 queue written in place, batch norm over the whole batch.

@@ -35,7 +35,7 @@ class Row(NamedTuple):
 
 
 class PilRows(Dataset[Row]):
-    """Rows of a pack as torchvision sees them."""
+    """Rows of a pack as Pillow images, for torchvision."""
 
     def __init__(self, pack: Pack, spec: JobSpec) -> None:
         views = spec.views
@@ -153,7 +153,7 @@ class Trainer:
 
     @torch.no_grad()
     def _keys(self, views: Tensor) -> Tensor:
-        """In another order, so that batch norm groups them otherwise than the queries."""
+        """Compute keys in another order, so that batch norm groups them unlike the queries."""
         order = torch.randperm(len(views))
         keys = torch.empty(len(views), moco_of(self.spec).dim)
         keys[order] = F.normalize(self.towers.key(views[order]), dim=1)

@@ -32,7 +32,7 @@ class PackViews:
         self._next = self._rows()
 
     def steps(self, count: int) -> Block:
-        """So many batches."""
+        """Make `count` batches."""
         mean = 0.0
         began_s = time.perf_counter()
         for number in range(count):
@@ -53,7 +53,7 @@ def views_of(pack: Pack, setup: Setup) -> ImageAugmenter:
 
 
 def two_views(views: ImageAugmenter, canvas: PaddedImages, rows: torch.Tensor, epoch: int) -> float:
-    """Make both; one pixel of them, so that nobody may leave them unmade."""
+    """Make both views; read one pixel, so that they cannot be skipped."""
     first, second = views.pair(canvas, rows, seed=0, epoch=epoch)
     return float(first[0, 0, 0, 0] + second[0, 0, 0, 0])
 

@@ -32,10 +32,10 @@ class ImageSet:
 def prepared(
     data: Path | None, out: Path, *, rows: int | None = None, side_px_max: int = 256
 ) -> ImageSet:
-    """Lay out a zip or a folder in `out`, or scikit-learn's digits where there is none.
+    """Extract a zip or a folder into `out`, or scikit-learn's digits if there is none.
 
-    `rows` takes so many images, as evenly from the classes as they allow. Files get names of our
-    own: those of an archive are never used as paths.
+    `rows` limits the number of images, balanced over classes. Files get new names: names in an
+    archive are never used as paths.
     """
     out.mkdir(parents=True, exist_ok=True)
     if data is None:
@@ -52,7 +52,7 @@ def prepared(
 
 
 def balanced(names: Sequence[str], rows: int | None) -> list[str]:
-    """So many of the names, from each class in turn; in their old order."""
+    """Return at most `rows` of the names, balanced over classes, in their original order."""
     if rows is None:
         return list(names)
     by_class: dict[str, list[str]] = defaultdict(list)
@@ -64,7 +64,7 @@ def balanced(names: Sequence[str], rows: int | None) -> list[str]:
 
 
 def class_of(name: str) -> str:
-    """The folder that a file lies in, if that can name a folder here too."""
+    """Return the name of a file's folder, if it is a valid folder name here."""
     folder = PurePosixPath(name).parent.name
     return folder if CLASS_NAME.fullmatch(folder) else ONE_CLASS
 

@@ -28,7 +28,7 @@ class ArmProcess:
         self.name, self.process = name, process
 
     def steps(self, count: int) -> Block:
-        """So many steps; waits for them."""
+        """Run `count` steps and wait for them."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"steps": count}) + "\n")
         self.process.stdin.flush()
@@ -43,7 +43,7 @@ class ArmProcess:
         return Block(**json.loads(line))
 
     def wait_until_idle(self) -> None:
-        """Until neither the arm nor its workers use the processor: they fetch ahead."""
+        """Wait until the arm and its workers, which prefetch, use no CPU time."""
         still, before_s = 0, self._spent_s()
         deadline_s = time.monotonic() + IDLE_S_MAX
         while still < STILL_LOOKS and time.monotonic() < deadline_s:

@@ -1,9 +1,9 @@
-"""Ratios of interleaved rounds: which order to run in, and what the timings say.
+"""Interleaved rounds: order of the runs, and ratios of their times.
 
 A round runs the subject, then each of the others, then the subject again; the next round runs the
-others backwards. A machine that grows slower or faster during a round then favours nobody. The
-ratio of a round compares another arm with the mean of both runs of the subject; the ratio of those
-two to each other (A/A) shows what a ratio is worth when nothing differs.
+others backwards. Drift of the machine within a round then favors no arm. The ratio of a round
+compares another arm with the mean of both runs of the subject; the ratio of those two to each other
+(A/A) shows what a ratio is worth when nothing differs.
 """
 
 import random

@@ -1,7 +1,7 @@
 """Results of a benchmark: a table on the screen, a section of RESULTS.md and a file of figures.
 
-Each section lies between two markers that carry its name. Writing it again replaces what is between
-them and leaves everything else as it was.
+Each section is between two markers with its name. Rewriting it replaces the text between them and
+nothing else.
 """
 
 import argparse

@@ -31,7 +31,7 @@ class Plan:
     timed: int
 
     def changed(self, *, rounds: int | None, untimed: int | None, timed: int | None) -> "Plan":
-        """With what the command line says instead."""
+        """Return the setup with values from the command line."""
         return Plan(
             self.rounds if rounds is None else rounds,
             self.untimed if untimed is None else untimed,
@@ -46,7 +46,7 @@ class Contest:
     subject: str
     others: Sequence[str]
     wanted: Mapping[str, float]
-    """At least so many times as fast as that other one."""
+    """Minimum speedup over each other arm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ class Outcome:
         ]
 
     def figures(self) -> dict[str, object]:
-        """For the file."""
+        """Return the figures for the JSON file."""
         return {
             "rows_per_s": self.rates(),
             "ratios": {name: list(ratios.each) for name, ratios in self.ratios().items()},

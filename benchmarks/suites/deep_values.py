@@ -2,9 +2,9 @@
 
     python -m benchmarks deep_values [--seeds 3] [--epochs 4]
 
-480 slices of 64 px like those of a scanner: stripes whose direction is their class lie in a few
-hundred of the 65,536 values, beside a bright disc and an empty edge. Each range is ingested anew,
-and a small encoder is trained at 32 px with all other settings left out.
+480 slices of 64 px like those of a scanner: stripes, with the direction as class, take a few
+hundred of the 65,536 values, beside a bright disc and an empty edge. Each range is ingested
+separately, and a small encoder is trained at 32 px with all other settings left out.
 """
 
 import argparse

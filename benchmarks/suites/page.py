@@ -3,14 +3,13 @@
     python -m benchmarks page [--rounds 5] [--readings 50000]
 
 A reading has about 20 signals, so 50,000 readings are 1,000,000 points. Each round is a browser
-that has been here before (its files are kept) on a service that has just started, so that it has
-never looked at the history; then the same page once more. Timed from the navigation until the
-curves are seen, and until the chart of the loss has its axes and can be zoomed. The former is
-noted by the page itself, after the frame with the curves: the charts' library is read next, and
-whoever asks from outside waits for that. The bytes are those of all answers of the API and of the
-page itself until then, as they travel, and those until the history has been read to its end, for
-which the page waits; scripts and styles are counted apart, because a browser keeps them. Nothing
-else should run.
+with a warm cache on a service that has just started, with no history in its cache; then the same
+page once more. Timed from the navigation until the curves are seen, and until the chart of the loss
+has its axes and can be zoomed. The former is noted by the page itself, after the frame with the
+curves: the charts' library is read next, and whoever asks from outside waits for that. The bytes
+are those of all answers of the API and of the page itself until then, as they travel, and those
+until the history has been read to its end, for which the page waits; scripts and styles are counted
+apart, because a browser keeps them. Nothing else should run.
 """
 
 import argparse
@@ -86,7 +85,7 @@ def row(label: str, opened: list[dict[str, Any]]) -> str:
 
 
 def long_job(api: RunningApi, readings: int) -> str:
-    """A job that ended with so many readings of every signal."""
+    """Create a finished job with `readings` readings of every signal."""
     job_id = finished_job(
         api, {"README.md": b"# A card\n"}, step=50 * readings, steps=50 * readings
     )
@@ -126,7 +125,7 @@ def visit_once(context: BrowserContext, api: RunningApi) -> None:
 
 
 def open_page(context: BrowserContext, address: str) -> dict[str, Any]:
-    """Seconds until the loss is seen and until it is drawn, and bytes that came."""
+    """Return seconds until the loss is shown and until it is drawn, and bytes received."""
     page = context.new_page()
     session = context.new_cdp_session(page)
     session.send("Network.enable")

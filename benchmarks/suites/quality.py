@@ -1,4 +1,4 @@
-"""Does speed cost quality: kNN after a short training, against a slow reference, by seeds.
+"""Effect of speed on quality: kNN after a short training against a slow reference, by seeds.
 
     python -m benchmarks quality [--data cifar10-train.zip] [--test cifar10-test.zip] [--epochs 20]
     python -m benchmarks quality ... --arm ours --seed 0     one piece, kept for the whole
@@ -52,7 +52,7 @@ class Difference:
 
 
 def main() -> None:
-    """Measure the pieces that are asked for and missing, then compare."""
+    """Measure the requested pieces that are missing, then compare."""
     args = parsed()
     keep_freed_memory()  # as a process of a job does
     kept = args.out / "quality"
@@ -136,7 +136,7 @@ def reference(
 
 
 def spec_of(images: ImageSet, args: argparse.Namespace, seed: int) -> JobSpec:
-    """The recipe, resolved: what a job with the small encoder gets by itself."""
+    """Return the resolved recipe: the default settings for the small encoder."""
     spec = JobSpec.model_validate(
         {
             "dataset": images.name,

@@ -1,9 +1,9 @@
-"""Cost to training when people watch its page.
+"""Cost to training of browsers that watch its page.
 
     python -m benchmarks watched [--pages 20] [--rounds 3] [--block-s 30]
 
-A job runs under `moco up`; in turns nobody looks, and so many browsers, each a visitor of its own,
-have the page of the job open. Measured is the processor time of all that serves pages: API, store,
+A job runs under `moco up`; alternately without visitors and with browsers, each a separate visitor,
+on the job's page. The result is the CPU time of all processes that serve pages: API, store,
 exporter and `moco up` itself. What the pages add to it, as a share of all cores, is the most that a
 training which fills them can lose; it is far below what two measured speeds differ by anyway. The
 browsers' own work is not counted: visitors look from their own machines. Nothing else should run.
@@ -83,7 +83,7 @@ def training() -> Iterator[tuple[Up, str]]:
 def one_round(
     up: Up, browser: Browser, job_id: str, args: argparse.Namespace
 ) -> tuple[float, float]:
-    """Seconds of processor per second: with nobody, and with all pages open."""
+    """Return CPU seconds per second without visitors and with all pages open."""
     alone = load(up, args.block_s)
     with watching(up, browser, job_id, args.pages):
         time.sleep(SETTLE_S)
@@ -93,7 +93,7 @@ def one_round(
 
 @contextmanager
 def watching(up: Up, browser: Browser, job_id: str, pages: int) -> Iterator[None]:
-    """So many visitors with the page of the job open and drawn."""
+    """Open the page of the job in `pages` browsers and wait until it is drawn."""
     url = (up.data_dir / "server.json").read_text().partition('"url":')[2].split('"')[1]
     key = (up.data_dir / "api.key").read_text().strip()
     visitors = [browser.new_context() for _ in range(pages)]

@@ -114,7 +114,7 @@ def test_zooming_asks_for_finer_points_and_a_double_click_shows_the_whole_again(
 
 
 def drag(page: Page, name: str) -> None:
-    """From a third to two thirds of a chart."""
+    """Drag from a third to two thirds of a chart."""
     box = page.locator(f"[data-chart={name}] .nsewdrag").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 3, box["y"] + 40)

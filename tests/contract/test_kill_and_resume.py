@@ -1,8 +1,8 @@
-"""Every method and encoder, in every precision, killed anywhere, ends in the same bits.
+"""Every method and encoder, in every precision, ends with the same bits after kills anywhere.
 
-Each process is killed by SIGKILL at a failpoint; the next one goes on from what it left. The
-encoder, every other artifact, each checkpoint and all signals must be those of a run that nobody
-killed. `make test` runs one cell for each method, `make contract` the whole matrix.
+Each process is killed by SIGKILL at a failpoint; the next one resumes from its files. The encoder,
+every other artifact, each checkpoint and all signals must equal those of an uninterrupted run.
+`make test` runs one cell for each method, `make contract` the whole matrix.
 """
 
 import shutil
@@ -33,8 +33,10 @@ KILLS = {
     "after_rename": ("checkpoint.post_rename=SIGKILL@2", 8),
     "in_export": ("publish.mid_write=SIGKILL@2", 12),
 }
-"""The failpoint, and the earliest step from which the next process must go on. A checkpoint is
-written while training goes on, but the one before it is whole by then."""
+"""Failpoint, and the earliest step from which the next process must resume.
+
+A checkpoint is written while training continues, but the previous one is complete by then.
+"""
 
 
 class Job(NamedTuple):

@@ -135,7 +135,7 @@ class Authors:
 
     @classmethod
     def like(cls, case: Case, learner: Learner) -> "Authors":
-        """Start where `learner` stands."""
+        """Start from the state of `learner`."""
         f_q, f_k = (plainly(t, groups=case.groups) for t in (learner.query, learner.key))
         authors = cls(case, f_q, f_k, learner.queue.clone(), learner.owners.tolist())
         zeros = [torch.zeros_like(p) for p in f_q.parameters()]
@@ -200,7 +200,7 @@ class Authors:
                 moments.sgd(p, gradient, lr, nesterov=self.case.optim == "nesterov")
 
     def lr(self, epoch: int) -> float:
-        """Half a cosine over whole epochs, or a tenth at each milestone."""
+        """Return the rate: half a cosine over whole epochs, or a tenth at each milestone."""
         lr = ADAM_LR if self.case.optim == "adamw" else LR
         if self.case.schedule == "cosine":
             return lr * 0.5 * (1.0 + math.cos(math.pi * epoch / EPOCHS))

@@ -1,7 +1,7 @@
 """Steps on a GPU, eager and captured, run where there is none: see tests/support/pretend_gpu.
 
 Counts of a step are stored in pretend_gpu.json with the version of torch that they were counted
-with. Where a change of them is meant, `python -m tests.support.pretend_gpu` stores them anew.
+with. After an intended change, `python -m tests.support.pretend_gpu` updates them.
 """
 
 from collections import Counter
@@ -23,7 +23,7 @@ from tests.support.pretend_gpu.run import Case, Result, run
 pytestmark = pytest.mark.timeout(1200)  # seconds alone, minutes on busy cores
 HERE = Path(__file__).name
 MANY = 5
-"""A captured step holds so many times more kernels than the host launches, at least."""
+"""Minimum ratio of kernels in a captured step to launches by the host."""
 
 
 @pytest.fixture(
@@ -77,7 +77,7 @@ def test_a_graph_is_the_same_whenever_it_is_captured(name: str, tmp_path: Path) 
 @pytest.mark.filterwarnings("ignore:.*data pointer of FakeTensor")
 @pytest.mark.parametrize("graphs", [True, False])
 def test_a_whole_job_runs_to_its_end(graphs: bool, tmp_path: Path) -> None:
-    """With evaluations, checkpoints, signals and what is published."""
+    """Run a job with evaluations, checkpoints, signals and exports."""
     settings = {
         "epochs": 2,
         "evaluation": {"name": "knn", "baselines": False},
@@ -94,7 +94,7 @@ def test_a_whole_job_runs_to_its_end(graphs: bool, tmp_path: Path) -> None:
 
 
 def broken(monkeypatch: pytest.MonkeyPatch, fault: Callable[[Tensor], object]) -> None:
-    """Put a fault into every step: it is handed the GPU's tensors that are made unit vectors."""
+    """Put a fault into every step: `fault` gets the GPU tensors that are normalized."""
     normalize: Callable[..., Tensor] = F.normalize
 
     def faulty(value: Tensor, **settings: Any) -> Tensor:  # noqa: ANN401
@@ -106,7 +106,7 @@ def broken(monkeypatch: pytest.MonkeyPatch, fault: Callable[[Tensor], object]) -
 
 
 def all_faults(value: Tensor) -> None:
-    """Do what a step must not; each is noted and does no harm by itself."""
+    """Break every rule of a step; each fault is recorded and otherwise harmless."""
     value.sum().item()
     torch.ones(8).to(value.device, non_blocking=True)
     torch.ones(8).to(value.device)

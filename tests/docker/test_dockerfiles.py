@@ -116,7 +116,7 @@ def test_a_step_that_fails_fails_the_check(
 
 @pytest.mark.parametrize(("key", "code"), [(KEY, 0), ("another", 1), ("", 0)])
 def test_the_health_check_asks_with_the_key(tmp_path: Path, key: str, code: int) -> None:
-    """From the environment, or, without one there, from the data folder."""
+    """The key comes from the environment, else from the data folder."""
     (tmp_path / "api.key").write_text(KEY + "\n")
     with served(Synthetic()) as ports:
         done = subprocess.run(

@@ -17,7 +17,10 @@ PACKAGES = ("trainer", "worker", "service", "mocoserve")
 DOCUMENTED = (*PACKAGES, "benchmarks", "docker", "docs", "tests")
 """Folders whose docstrings are checked."""
 BAD_FIRST_WORDS = frozenset(
-    {"How", "Of", "That", "What", "When", "Where", "Whether", "Which", "Who", "Whose"}
+    (
+        *("For", "From", "How", "However", "If", "Nobody", "Of", "Somebody", "That", "What"),
+        *("When", "Where", "Whether", "Which", "Who", "Whoever", "Whose"),
+    )
 )
 
 PHRASES = (

@@ -9,14 +9,14 @@ import schemathesis
 
 WORLD: dict[str, list[str]] = json.loads(os.environ["MOCO_FUZZ_WORLD"])
 INVENTED_PER_8 = 2
-"""So many of eight values stay as they were generated."""
+"""Number of generated values, of eight, that stay unchanged."""
 
 
 @schemathesis.hook
 def map_path_parameters(
     context: schemathesis.HookContext, path_parameters: dict[str, Any] | None
 ) -> dict[str, Any] | None:
-    """Put ids that exist in the place of generated ones. The same value has the same id."""
+    """Replace generated ids by existing ones. The same value has the same id."""
     if not path_parameters or context.operation is None:
         return path_parameters
     kind = context.operation.path.split("/")[2]

@@ -15,7 +15,7 @@ Call = Callable[[httpx.Client], httpx.Response]
 
 
 def race_calls(api: RunningApi, *, jobs: int) -> int:
-    """Do everything at once to `jobs` jobs and as many datasets; return the number of calls.
+    """Run all operations concurrently on `jobs` jobs and as many datasets; return the call count.
 
     Raises AssertionError for any answer but a success, 404, 409 and 422.
     """

@@ -76,7 +76,7 @@ def schema_calls(
 
 
 def _checks(principal: Principal) -> list[str]:
-    """A request without its Authorization is still good for whoever has a session."""
+    """Return the checks: a request without Authorization is still valid with a session."""
     by_cookie = "Cookie" in principal.headers
     of_keys = ("negative_data_rejection", "missing_required_header") if by_cookie else ()
     return [name for name in CHECKS if name not in of_keys]

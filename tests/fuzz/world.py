@@ -28,7 +28,7 @@ class World(NamedTuple):
     names: list[str]
 
     def as_json(self) -> str:
-        """For the hooks, which run in another process."""
+        """Return the ids as JSON for the hooks, which run in another process."""
         return json.dumps(self._asdict())
 
 

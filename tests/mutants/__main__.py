@@ -1,7 +1,7 @@
 """`python -m tests.mutants [WORD...]`: does each defect of the table make a test fail?
 
 With words, only the mutants whose name or file holds one of them. Exits 1 if one survives. A mutant
-whose tests are all skipped on this machine is told apart: nothing was judged.
+with only skipped tests on this machine is reported as not judged.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Defects of what a resumed run goes on from."""
+"""Defects of the state that a run resumes from."""
 
 from typing import Final
 

@@ -27,7 +27,7 @@ class Mutant:
     name: str
     file: str
     old: str
-    """Stands exactly once in the file."""
+    """Original code; occurs exactly once in the file."""
     new: str
     tests: tuple[str, ...]
     """Tests as pytest names them, the narrowest that should fail."""
@@ -158,7 +158,7 @@ class Copy:
 
 
 class Bench:
-    """Some copies, and what is done in them at once."""
+    """Copies of the repository, in which mutants run in parallel."""
 
     def __init__(self, folder: Path, *, copies: int) -> None:
         self._copies = [Copy(folder / str(number)) for number in range(copies)]

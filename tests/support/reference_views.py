@@ -69,5 +69,5 @@ def _blurred(view: Tensor, sigma_px: float, spec: ViewsSpec) -> Tensor:
 
 
 def as_levels(view: Tensor) -> Tensor:
-    """From [0, 1] to levels of 255, for comparisons."""
+    """Convert [0, 1] to levels of 255, for comparisons."""
     return torch.clamp(view * 255.0, 0.0, 255.0)

@@ -50,7 +50,7 @@ def start(spec: Path, out: Path) -> subprocess.Popen[str]:
 
 
 def run_here(spec: Path, out: Path) -> int:
-    """In this process, which has loaded torch already."""
+    """Run in this process, which has loaded torch already."""
     return main([str(spec), "--out", str(out), "--threads", "1"])
 
 

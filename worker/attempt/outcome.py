@@ -30,7 +30,7 @@ class Decision:
     message: str = ""
     hint: str = ""
     retry: bool = False
-    """For `fail`: whether the user's retries may be spent on it."""
+    """True if `fail` may use the user's retries."""
 
 
 def decide(

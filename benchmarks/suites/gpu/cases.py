@@ -41,7 +41,7 @@ TINY = (
     Case("small@16 B 4", "small", 16, 16, 32, 4, 32, 1, 1, 1),
     Case("small@24 B 8", "small", 24, 32, 32, 8, 64, 1, 0, 1),
 )
-"""In the place of each, where only the script is to be seen working."""
+"""Tiny substitutes for the cases, to check that the script works."""
 
 
 def spec_of(

@@ -31,7 +31,7 @@ class Ceilings:
     """Read and written, within the device's memory."""
 
     def floor_rows_per_s(self, encoder: str, side_px: int) -> float | None:
-        """Rows a second at which one of both ceilings is reached. None: nobody has counted."""
+        """Return rows per second at the lower ceiling, None without counted work."""
         work = WORK_PER_ROW.get((encoder, side_px))
         if work is None:
             return None
@@ -40,7 +40,7 @@ class Ceilings:
 
 
 def ceilings(device: torch.device, *, side: int, copied_bytes: int) -> Ceilings:
-    """Measure both: a product of [side, side] and a copy of so many bytes, medians of ten."""
+    """Measure both ceilings: a [side, side] product and a memory copy, medians of ten."""
     left, right = (torch.randn(side, side, device=device).bfloat16() for _ in range(2))
     product = torch.empty_like(left)
     product_s = median_s(lambda: torch.mm(left, right, out=product), device)
@@ -64,6 +64,6 @@ def median_s(work: Callable[[], object], device: torch.device) -> float:
 
 
 def settle(device: torch.device) -> None:
-    """Wait until the device has done all that it was asked to."""
+    """Synchronize with the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

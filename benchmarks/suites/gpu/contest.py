@@ -29,7 +29,7 @@ OURS, EAGER, PLAIN = "ours", "ours, no graph", "ours, no graph, plain batch norm
 STEP, LOOP = "practice, views given", "practice, with its loader"
 
 Steps = Callable[[int], None]
-"""Does so many optimizer steps; the device may lag behind."""
+"""Function that launches a number of optimizer steps, without synchronizing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,10 @@ def our_run(
 
 
 def contest(case: Case, ground: Ground, names: Sequence[str]) -> Result:
-    """Time the arms; the first is the subject. One that cannot begin is left out, and told of."""
+    """Time the arms; the first is the subject.
+
+    An arm that fails to start is skipped and reported.
+    """
     subject, *others = names
     seconds: dict[str, list[float]] = defaultdict(list)
     troubles: dict[str, str] = {}
@@ -116,7 +119,7 @@ class _Ours:
         self.run = run
 
     def __call__(self, count: int) -> None:
-        """So many."""
+        """Run `count` steps."""
         for _ in range(count):
             self.run.advance()
 

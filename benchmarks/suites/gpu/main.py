@@ -1,4 +1,4 @@
-"""Everything that wants a GPU, in one call: quality, speed, the graph's worth, waits.
+"""All GPU benchmarks in one call: quality, speed, gain of CUDA graphs, waits.
 
     python -m benchmarks gpu --pack cifar10-train.zip --test-pack cifar10-test.zip [--out gpu.json]
 
@@ -51,7 +51,7 @@ WANTED = {
     (RESNET50.name, STEP): 1.5,
     (SMALL_BATCH.name, EAGER): 2.5,
 }
-"""At least so many times as fast."""
+"""Minimum speedup per case."""
 WANTED_ROWS_PER_S, WANTED_KNN, WANTED_OF_FLOOR, WANTED_VIEWS = 60_000, 81.5, 0.45, 0.03
 
 Found = TypeVar("Found")

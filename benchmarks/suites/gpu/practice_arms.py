@@ -1,4 +1,4 @@
-"""The loop as somebody writes it who knows PyTorch well, on a GPU.
+"""Training loop as an experienced PyTorch user writes it, on a GPU.
 
 The step of `benchmarks.arms.practice_step` with cuDNN's search for the fastest convolution. It is
 given views on the device; its loop makes them with torchvision on Pillow images in the workers of a
@@ -24,7 +24,7 @@ AHEAD = 1
 
 
 class QuickStep:
-    """The step of `benchmarks.arms.practice_step` on two views that lie on the device."""
+    """Step of `benchmarks.arms.practice_step` on two views that are on the device."""
 
     def __init__(self, case: Case, device: torch.device) -> None:
         self._step = PracticeStep(case, device)
@@ -52,7 +52,7 @@ def quick() -> Iterator[None]:
 
 
 def views_on(device: torch.device, case: Case) -> Pair:
-    """A batch of views that somebody made before."""
+    """Put a prepared batch of views on the device."""
     shape = (case.batch_rows, 3, case.side_px, case.side_px)
     first, second = (torch.randn(shape, device=device) for _ in range(2))
     last = torch.channels_last

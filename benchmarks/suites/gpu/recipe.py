@@ -37,7 +37,7 @@ TRACE = {
 SYMMETRIC_KNN = 85.3
 """After 200 epochs with both halves of the loss."""
 EVERY_EPOCHS = 10
-"""Classified after each so many epochs, and after each epoch of the trace."""
+"""Interval of kNN evaluation in epochs; epochs of the trace are evaluated too."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ SIZES = {"same size": True, "two sizes": False}
 
 
 def main() -> None:
-    """Measure the parts that are asked for."""
+    """Measure the requested parts."""
     args = parsed()
     with tempfile.TemporaryDirectory(prefix="moco-") as folder:
         for name in args.only:
@@ -129,7 +129,7 @@ def grown_with_queue(args: argparse.Namespace, folder: Path) -> Section:
 
 
 def grown_with_progress(args: argparse.Namespace, folder: Path) -> Section:
-    """From opening a run to its first step, resumed early and late in an epoch."""
+    """Measure the time from opening a run to its first step, resumed early and late in an epoch."""
     pack, rows = folder / "resume", args.rows[-1]
     write_big_pack(pack, rows, side_px=SIDE_PX, same_size=True)
     shares = [0.0, 0.99]

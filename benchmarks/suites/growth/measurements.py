@@ -41,8 +41,8 @@ WARM_STEPS = 2
 def rows(*, pack: str, side_px: int, threads: int, batch_rows: int) -> Answer:
     """Time to the first two views, and private memory after an epoch of random batches.
 
-    `threads` copy rows ahead of time. The pixels of a pack lie in the page cache, which processes
-    share and the system takes back at will; private is what is anonymous.
+    `threads` prefetch rows. The pixels of a pack are in the page cache, which is shared and
+    reclaimable; private memory is anonymous memory.
     """
     spec = ViewsSpec(side_px=side_px, crop_scale=(0.2, 1.0), blur_p=0.5)
     settled_bytes = private_bytes()
@@ -162,7 +162,7 @@ def _opened(setup: Setup, out: Path) -> AbstractContextManager[Run]:
 
 
 def _advance(run: Run, steps: int) -> float:
-    """Seconds of so many steps."""
+    """Return the seconds of `steps` steps."""
     began_s = time.perf_counter()
     for _ in range(steps):
         run.advance()

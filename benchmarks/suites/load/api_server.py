@@ -49,7 +49,7 @@ class Stage:
         return self._status_mib("VmHWM")
 
     def forget_peak(self) -> None:
-        """Let the peak begin again."""
+        """Reset the memory peak."""
         Path(f"/proc/{self.api.pid}/clear_refs").write_text("5")
 
     def cpu_s(self) -> float:
@@ -69,7 +69,7 @@ class Stage:
 
 @contextmanager
 def running_stage(folder: Path, **environment: str) -> Iterator[Stage]:
-    """Both processes on `folder`, ended afterwards."""
+    """Run both processes on `folder`; stop them afterwards."""
     data_dir = folder / "data"
     redis = start_redis(data_dir)
     store = open_store(StoreSettings(redis_url=redis.url))

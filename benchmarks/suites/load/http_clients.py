@@ -17,7 +17,7 @@ class Tally:
     """Counts of all clients together."""
 
     waits_s: list[float] = field(default_factory=list)
-    """From the first byte sent to the last one received."""
+    """Seconds from the first byte sent to the last one received."""
     statuses: dict[int, int] = field(default_factory=dict)
     began_s: float = 0.0
     ended_s: float = 0.0
@@ -65,7 +65,7 @@ class Client(asyncio.Protocol):
         self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Whoever waits is told."""
+        """Fail the pending requests."""
         if not self.done.done():
             self.done.set_exception(exc or ConnectionError("The server closed the connection."))
 

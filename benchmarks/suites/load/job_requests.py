@@ -82,7 +82,7 @@ def listing(stage: Stage, *, few: int = 100, many: int = 100_000) -> dict[str, f
 
 
 def queue(stage: Stage, *, count: int = 10_000) -> dict[str, float]:
-    """Accept so many jobs over HTTP, then claim them as workers do."""
+    """Submit jobs over HTTP, then claim them as workers do."""
     ready_dataset(stage.store, "load")
     before = redis_mib(stage)
     request = stage.request("POST", "/v1/jobs", SPEC.encode())

@@ -41,7 +41,7 @@ WANTED = {
 
 
 def main() -> None:
-    """Run the parts that were asked for and write the table."""
+    """Run the requested parts and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
     parser.add_argument("--json", type=Path, help="file for the figures")

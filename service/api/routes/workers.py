@@ -40,7 +40,7 @@ def drain(
     id: Annotated[str, Path(description="Id of a worker.", examples=[examples.WORKER["id"]])],
     services: ServicesDep,
 ) -> Worker:
-    """For maintenance: wait until it is idle, then stop it, or undrain it."""
+    """Drain a worker for maintenance: wait until it is idle, then stop it, or undrain it."""
     _worker(id, services.store)
     services.store.workers.drain(id)
     return _worker(id, services.store)

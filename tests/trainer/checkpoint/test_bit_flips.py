@@ -1,4 +1,4 @@
-"""One bit of a checkpoint turned over, anywhere in any of its files, is found; the run goes on."""
+"""Any flipped bit in any file of a checkpoint is detected; the run resumes from an older one."""
 
 import random
 import shutil
@@ -110,7 +110,9 @@ def test_every_flip_and_every_cut_is_found(kept: Kept) -> None:
 
 
 def test_every_bit_of_the_manifest(kept: Kept) -> None:
-    """It has nobody above it, so it is tried whole: spaces, names, numbers and its own hash."""
+    """No other file has a hash of the manifest, so every bit is tried: spaces, names, numbers, own
+    hash.
+    """
     path = kept.newer / MANIFEST
     right = path.read_bytes()
     for place in range(len(right)):

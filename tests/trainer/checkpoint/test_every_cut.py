@@ -1,4 +1,4 @@
-"""A run that is killed at any place ends in the bits of one that never was.
+"""A run that is killed anywhere ends with the bits of an uninterrupted run.
 
 Every process here is killed for real, by SIGKILL at a failpoint. A job is killed at one failpoint
 of the checkpoint of step 1, goes on in a new attempt, is killed at that of step 2, and so on until
@@ -131,7 +131,7 @@ def test_every_cut_before_a_checkpoint_is_visible(
 def test_every_cut_after_a_checkpoint_is_visible(
     name: str, optimizer: str, cuts: Cuts, whole: dict[str, Whole], tmp_path: Path
 ) -> None:
-    """Nobody was told of any of them; the next attempt finds it all the same."""
+    """No event named these checkpoints; the next attempt finds them anyway."""
     faults = iter([*[f"checkpoint.{name}=SIGKILL"] * STEPS, None])
     attempts = chain(cuts, job(optimizer), tmp_path, faults)
     assert [attempt.of("started")[0].step for attempt in attempts] == [*range(STEPS + 1)]
@@ -160,7 +160,7 @@ def test_cuts_after_each_evaluation(cuts: Cuts, whole: dict[str, Whole], tmp_pat
 
 
 def test_cuts_in_the_publication(cuts: Cuts, whole: dict[str, Whole], tmp_path: Path) -> None:
-    """Between any two files, around the rename, and before the result is written."""
+    """Kill between any two files, around the rename, and before the result is written."""
     faults = [f"publish.mid_write=SIGKILL@{nth}" for nth in range(1, 7)]
     faults += ["publish.pre_rename=SIGKILL", "publish.post_rename=SIGKILL"]
     faults += ["result.pre_write=SIGKILL", "checkpoint.loaded=SIGKILL"]

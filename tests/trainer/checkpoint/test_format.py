@@ -66,7 +66,7 @@ def test_keeps_the_newest(tmp_path: Path) -> None:
 def test_any_damage_is_found_and_the_one_before_is_taken(
     tmp_path: Path, name: str, where: float, bit: int, cut: bool
 ) -> None:
-    """Any file cut anywhere, or with any bit flipped."""
+    """Truncate any file anywhere, or flip any bit."""
     older, newer = save(tmp_path, 1), save(tmp_path, 2)
     path = newer.path / name
     data = bytearray(path.read_bytes())

@@ -188,7 +188,7 @@ def test_checkpoints_by_steps_and_the_last_two_kept(pack: Path, tmp_path: Path) 
 
 
 def test_checkpoints_by_time(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As often as the job asks for, if the price allows it."""
+    """Checkpoints are as frequent as the job requests, within the cost limit."""
     spec = job(epochs=1, checkpoint_every_s=1e-6)
     start = BackgroundWriter.start
 

@@ -1,4 +1,4 @@
-"""From sources of every kind to packs, with bad files among them."""
+"""Ingest of every kind of source, with bad files among the good."""
 
 import errno
 import gzip
@@ -284,7 +284,7 @@ def test_what_is_no_file_ends_the_ingest_at_once(
 def test_an_ingest_takes_no_longer_than_it_may(
     tmp_path: Path, packer: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A clock that moves with each look at it: entries without bytes cost time as well."""
+    """The clock advances at each read: entries without bytes cost time as well."""
     source = CARRIERS[packer](tmp_path, {f"{n}.png": png(n) if n < 2 else b"" for n in range(99)})
     seconds = iter(range(10**6))
     clock = SimpleNamespace(monotonic=lambda: float(next(seconds)))
@@ -321,7 +321,7 @@ def test_a_link_that_took_the_place_of_the_source_is_not_followed_out(
 
 
 def test_a_folder_that_became_a_link_is_not_followed_out(tmp_path: Path) -> None:
-    """It is swapped between the look at the source and the look into the folder."""
+    """Swap it between the check of the source and the listing of the folder."""
     root = allowed(tmp_path)
     walk = folder._Walk(root / "set", Limits(), folder.Follow(True, (root,)))
     entries = {entry.name: entry for entry in map(walk.entry, walk.files())}

@@ -1,4 +1,4 @@
-"""From IDX and NumPy arrays to packs, and from those that lie to errors."""
+"""Ingest of IDX and NumPy arrays; arrays with wrong headers raise errors."""
 
 import gzip
 import os

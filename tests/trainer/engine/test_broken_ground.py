@@ -1,4 +1,4 @@
-"""Runs whose disk fails, whose data go, or that are asked to leave while they write."""
+"""Runs with a failing disk, with missing data, or stopped during a write."""
 
 import os
 import shutil
@@ -35,7 +35,7 @@ def first_event(events: int) -> None:
 def test_a_failed_write_ends_the_attempt_and_keeps_the_checkpoint_before(
     name: str, cuts: Cuts, whole: Path, tmp_path: Path
 ) -> None:
-    """A file whose fsync has failed is given up under its name; nobody syncs it again."""
+    """A file with a failed fsync is abandoned under its name and never synced again."""
     nth = 4 if name == "checkpoint.pre_fsync" else 2
     failed = cuts.attempt(JOB, tmp_path / "1", failpoints=f"{name}=raise(EIO)@{nth}")
     ended = failed.of("ended")[0]

@@ -141,7 +141,7 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 def test_replayed_steps_are_the_eager_ones_bit_for_bit(
     pack: Path, settings: dict[str, Any]
 ) -> None:
-    """With its learning rate, order of keys and negatives, and with a batch that is not whole."""
+    """Compare learning rate, order of keys and negatives, with an incomplete batch too."""
     spec = spec_of(**settings)
     with opened(spec, pack, "eager") as run:
         expected = after(run, STEPS)

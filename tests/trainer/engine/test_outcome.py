@@ -1,4 +1,4 @@
-"""However a run ends, it says so in one file and one event."""
+"""Every outcome of a run is recorded in one file and one event."""
 
 import errno
 import json

@@ -33,7 +33,7 @@ def job(**changes: Any) -> JobSpec:  # noqa: ANN401  # words of a spec, as JSON 
 
 @pytest.fixture(scope="module")
 def resident(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A pack of one size, which lies on the device whole."""
+    """Pack with rows of one size, resident on the device."""
     return made(tmp_path_factory.mktemp("resident") / "pack", mixed=False)
 
 
@@ -53,7 +53,7 @@ def made(folder: Path, *, mixed: bool) -> Path:
 def go(
     spec: JobSpec, pack: Path, out: Path, *, polls: int | None = None, threads: int = 1
 ) -> list[Event]:
-    """All events of a run, that is stopped after so many polls."""
+    """Return all events of a run that is stopped after a number of polls."""
     events: list[Event] = []
     asked = iter(range(10**6))
     train(

@@ -1,4 +1,4 @@
-"""Splits: only rows of train are trained on, and those of test are asked."""
+"""Splits: only rows of "train" are trained on, rows of "test" are evaluated."""
 
 from pathlib import Path
 

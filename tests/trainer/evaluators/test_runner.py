@@ -50,7 +50,7 @@ def evaluation_of(
 
 @pytest.mark.parametrize("side_px", [12, 64])
 def test_baselines_are_those_of_scikit_learn(side_px: int, tmp_path: Path) -> None:
-    """At 64 px raw input is the mean of each 2 x 2 pixels."""
+    """Raw input at 64 px is the mean of each 2 x 2 pixels."""
     spec, plan, images, labels = evaluation_of(tmp_path / "pack", side_px=side_px)
     assert spec.evaluation is not None
     assert spec.evaluation.k is not None

@@ -43,7 +43,7 @@ def test_hidden_negatives_do_not_count() -> None:
 def test_contrast_is_that_of_one_matrix_in_numpy(
     owners: list[int] | None, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some negatives at a time, with rows twice in the queue and slots that nobody sees."""
+    """Chunks of negatives, with duplicate rows in the queue and masked slots."""
     monkeypatch.setattr(embedding_signals, "CHUNK_KEYS", chunk)
     generator = torch.Generator().manual_seed(0)
     queries, noise, bank = (

@@ -124,7 +124,7 @@ def test_chunks_change_neither_loss_nor_gradient(monkeypatch: pytest.MonkeyPatch
 def test_loss_and_gradients_are_those_of_torchs_cross_entropy(
     chunk: int, temperature: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With all logits in one matrix, and some negatives hidden from some queries."""
+    """Oracle: all logits in one matrix, with some negatives masked for some queries."""
     monkeypatch.setattr(chunked_softmax, "CHUNK_KEYS", chunk)
     negatives, rows = unit(50, 8, 2), torch.arange(50) % 9
     found = []

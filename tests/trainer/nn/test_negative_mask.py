@@ -8,7 +8,7 @@ from trainer.nn.negative_mask import NegativeMask
 
 @pytest.mark.parametrize("query_rows", [[3, 40, 3, 7], [41, 42, 43, 44], None])
 def test_the_mask_is_that_of_sets(query_rows: list[int] | None) -> None:
-    """With a row twice among the queries, rows in the queue twice, and empty slots."""
+    """Cover duplicate query rows, duplicate rows in the queue, and empty slots."""
     rows = torch.arange(50) % 45
     rows[[20, 49]] = -2
     owners = None if query_rows is None else torch.tensor(query_rows)

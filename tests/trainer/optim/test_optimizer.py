@@ -33,7 +33,7 @@ def test_steps_is_version_1() -> None:
 
 
 def test_warm_up_and_cosine_per_step_is_version_3() -> None:
-    """With epoch = epoch + i / iters_per_epoch: linear to the peak, then half a cosine to 0."""
+    """Oracle with epoch + i / iters_per_epoch: linear to the peak, then half a cosine to 0."""
     spec = CosineSpec(per="step", warmup_epochs=10.0, warmup_from=0)
     for step in range(HORIZON.steps):
         epoch = step / 7

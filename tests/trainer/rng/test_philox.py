@@ -172,9 +172,9 @@ def parity(order: list[int]) -> int:
 
 @pytest.mark.parametrize("total", [9, 25, 49, 225, 2025, 4225, 5041])
 def test_odd_orders_are_as_likely_as_even_ones(total: int) -> None:
-    """By the first rule a grid of two odd sides knew even permutations only.
+    """Version 1 had only even permutations on a grid of two odd sides.
 
-    200 draws of a fair coin lie within 100 +- 35 but for one time in a million.
+    200 draws of a fair coin are within 100 +- 35 except once in a million.
     """
     positions = torch.arange(total)
     odd = sum(

@@ -10,7 +10,7 @@ from trainer.timing.phase_totals import RECENT_STEPS, Tally, Times
 
 
 class Hands:
-    """A timer whose seconds pass only when told, and whose device may lag behind."""
+    """Timer with a manual clock and a device that may lag behind."""
 
     def __init__(self) -> None:
         self.now_s, self.device_s, self.waits = 0.0, float("inf"), 0

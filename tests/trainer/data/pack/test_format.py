@@ -69,7 +69,7 @@ def test_row_source_gives_the_rows_asked_for(
 
 
 def test_rows_cost_no_private_memory(tmp_path: Path) -> None:
-    """On a CPU a resident pack is a map of the file: nothing private but the batch."""
+    """On a CPU a resident pack is a memory map: only the batch is private memory."""
     np.save(
         tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (400, 128, 128), np.uint8)
     )

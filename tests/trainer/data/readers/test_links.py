@@ -101,7 +101,7 @@ def test_loops_pipes_and_links_to_nowhere_are_lines(tmp_path: Path, follow_links
 def test_what_the_sender_may_not_read_is_a_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Told by the system, here by a stand-in for it: the super-user may read everything."""
+    """A stand-in raises the permission error, because root may read everything."""
     folder = with_odd_names(tmp_path / "set")
     (folder / "closed").mkdir()
     scandir = os.scandir
@@ -182,7 +182,7 @@ def test_a_pipe_in_place_of_the_source_is_refused_at_once(tmp_path: Path) -> Non
 
 
 def test_a_folder_inside_that_was_swapped_for_a_link_is_not_read(tmp_path: Path) -> None:
-    """While the walk goes on: every opened file is asked where it lies."""
+    """Swap the folder during the walk: the location of every opened file is checked."""
     folder, secret = tmp_path / "root" / "set", tmp_path / "secret"
     (folder / "cat").mkdir(parents=True)
     secret.mkdir()

@@ -165,7 +165,7 @@ def test_odd_entries_are_lines_beside_good_ones(tmp_path: Path, name: str) -> No
 
 @pytest.mark.parametrize("host", [0, 10, 11, 14])
 def test_backslashes_of_windows_are_slashes(tmp_path: Path, host: int) -> None:
-    """Some programs of Windows write them, and say that they are on Windows."""
+    """Some Windows programs write backslashes and declare Windows as their system."""
     names = [b"cat\\0.png", b"dog\\sub\\1.png", b"top.png", b"folder\\"]
     parts = [Part(name, data=b"" if name.endswith(b"\\") else b"p", host=host) for name in names]
     path = forged(tmp_path / "x.zip", parts)

@@ -95,7 +95,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 def asked(trained: Trained, spec: NeighbourSearchSpec, out: Path) -> dict[str, Any]:
-    """Run a probe; its answer. Every file is what was told of it."""
+    """Run a search and return its result; every file has its declared hash."""
     told: list[Event] = []
     ended = run_probe(
         spec,
@@ -159,7 +159,7 @@ def test_an_uploaded_copy_of_a_row_finds_that_row_first(trained: Trained, tmp_pa
 def test_a_checkpoint_is_looked_through_and_its_features_are_kept(
     trained: Trained, tmp_path: Path
 ) -> None:
-    """Kept features answer about rows even when the checkpoint itself is gone."""
+    """Cached features serve row queries even after the checkpoint was deleted."""
     steps = sorted(int(path.name) for path in (trained.folder / "checkpoints").iterdir())
     middle, last = (f"{steps[at]:09d}" for at in (0, -1))
     answers = []
@@ -195,7 +195,7 @@ def test_a_damaged_store_of_features_is_computed_anew(trained: Trained, tmp_path
 def test_of_a_large_dataset_a_sample_is_searched_and_said_so(
     trained: Trained, tmp_path: Path
 ) -> None:
-    """The same rows whichever encoder looks; rows outside of them can be asked about too."""
+    """The sample is the same for every encoder; rows outside it can be queries too."""
     _, values = trained.table()
     newest = max((trained.folder / "checkpoints").iterdir())
     last = {"encoder": str(newest), "checkpoint": int(newest.name), "encoder_sha256": "c" * 64}

@@ -100,7 +100,7 @@ def test_one_channel_is_seen_as_three_equal_ones() -> None:
 
 
 def rows_of(channels: int, dtype: str) -> NDArray[Any]:
-    """Forty rows of 18 x 14 px whose values lie in a part of what their type holds."""
+    """Return forty rows of 18 x 14 px with values in a part of their type's range."""
     draw = np.random.default_rng(channels)
     values = draw.normal(1200, 200, (40, 18, 14, channels))
     if dtype == "uint8":

@@ -16,7 +16,7 @@ from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 
 SIDE_PX = 64
-"""As stored, and as the network sees it: no crop or resize of the evaluation is in between."""
+"""Side as stored and as network input, so that evaluation does not crop or resize."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Values deeper than 8 bits: what is kept, how it is mapped, and what is told of it.
+"""Values of more than 8 bits: storage, mapping and reports.
 
 The oracles are numpy's percentiles and formula, tifffile's and imagecodecs' own writers.
 """

@@ -67,7 +67,7 @@ def canvas_of(images: list[Tensor]) -> PaddedImages:
 
 @pytest.fixture(params=[False, True], ids=["batched", "compiled"])
 def compiled(request: pytest.FixtureRequest) -> bool:
-    """Both ways to make views on a CPU."""
+    """Return whether views are compiled: both paths on a CPU."""
     return bool(request.param)
 
 
@@ -101,7 +101,7 @@ def params_of(spec: ViewsSpec, canvas: PaddedImages, rows: Tensor) -> ViewParams
 
 @pytest.mark.parametrize("name", STEPS)
 def test_each_step_equals_torchvision(name: str, compiled: bool) -> None:
-    """The bound asked for is 2 levels of 255; float rounding alone leaves a hundredth."""
+    """The required bound is 2 levels of 255; float rounding alone gives a hundredth."""
     ours, theirs = levels(spec_of(**STEPS[name]), photos([(SIDE_PX, SIDE_PX)] * 60), compiled)
     assert float((ours - theirs).abs().max()) < 0.05
     assert float((theirs - as_levels(theirs * 0 + 0.5)).abs().max()) > 1.0
