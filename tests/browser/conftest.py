@@ -167,7 +167,7 @@ def context(chromium: Browser) -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def stranger(context: BrowserContext, world: World) -> Iterator[Visitor]:
-    """Nobody has signed in yet. Afterwards no error may be left in the console."""
+    """Page before the sign-in. Fails if the console has an error at the end."""
     visitor = Visitor(context.new_page(), world.api.url)
     visitor.watch()
     yield visitor
@@ -178,7 +178,7 @@ def stranger(context: BrowserContext, world: World) -> Iterator[Visitor]:
 
 @pytest.fixture
 def visitor(stranger: Visitor) -> Visitor:
-    """Somebody with the full key, on the list of jobs."""
+    """Page of a user with the full key, on the list of jobs."""
     stranger.sign_in()
     return stranger
 

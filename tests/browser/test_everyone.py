@@ -42,7 +42,7 @@ SERIOUS = {"serious", "critical"}
 def reader(
     request: pytest.FixtureRequest, chromium: Browser, world: World
 ) -> Iterator[tuple[str, Visitor]]:
-    """Somebody who has signed in, at one width and in one colour."""
+    """Page of a signed-in user, in one width and one color scheme."""
     size, _, colour = request.param.partition("-")
     width, height = SIZES[size]
     context = chromium.new_context(

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def guest(context: BrowserContext, world: World) -> Iterator[Visitor]:
-    """Somebody at a replica that a proxy serves under a path."""
+    """Page of a replica that a proxy serves under a path."""
     settings = world.api.settings
     with running_api(world.stack.redis.url, settings.data_dir, root_path="/moco") as api:
         visitor = Visitor(context.new_page(), f"{api.url}/moco")

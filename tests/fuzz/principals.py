@@ -7,7 +7,7 @@ from tests.support.api import KEY, RunningApi, client_of
 
 
 class Principal(NamedTuple):
-    """Somebody, and the headers that say so."""
+    """Kind of caller, with its request headers."""
 
     name: str
     headers: dict[str, str]

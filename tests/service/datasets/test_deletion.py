@@ -102,7 +102,7 @@ def test_files_that_are_read_in_place_stay(api: RunningApi) -> None:
 
 @contextmanager
 def sender(path: Path) -> Iterator[None]:
-    """Somebody who uploads, as the API sees them."""
+    """Hold the lock of an upload in progress, as the API does."""
     with path.open("r+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

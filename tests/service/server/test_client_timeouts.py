@@ -221,7 +221,7 @@ def test_more_than_fit_push_out_who_only_waits(api_redis: RunningRedis, tmp_path
 
 
 def test_a_head_that_does_not_end_is_refused(api: RunningApi) -> None:
-    """However fast it comes: the parser would keep all of it."""
+    """A fast sender is cut off too: the parser would buffer all of it."""
     began_s = time.monotonic()
     with connected(api) as wire, contextlib.suppress(ConnectionError):
         wire.sendall(b"GET /livez HTTP/1.1\r\n")
