@@ -15,7 +15,7 @@ from trainer.accel.device import DeviceConfig
 from trainer.accel.malloc import keep_freed_memory
 from trainer.engine.build import RunPaths, build_run
 from trainer.engine.run import Run
-from trainer.nn.views import Batch, Pixels
+from trainer.nn.views import Batch
 from trainer.spec.job import JobSpec
 
 EPOCHS = 200
@@ -41,9 +41,8 @@ class Ours:
     def _loss(self) -> float:
         run = self._run
         rows = torch.arange(min(run.spec.batch_rows or 1, run.source.pack.rows))
-        canvas = run.source.canvas(rows)
-        first, second = run.views.pair(canvas, rows, seed=run.spec.seed, epoch=0)
-        batch = Batch((Pixels(first), Pixels(second)), rows, identities=rows)
+        views = run.views.pair(run.source.raw(rows), rows, seed=run.spec.seed, epoch=0)
+        batch = Batch(views, rows, identities=rows)
         return float(run.method.loss_at(batch, step=run.step).loss)
 
 

@@ -13,10 +13,10 @@ from benchmarks.arms.interface import Arm, Block, Setup
 from benchmarks.arms.ours import spec_of
 from trainer.accel.device import DeviceContext
 from trainer.data.pack.format import Pack
-from trainer.engine.build import make_views
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.batch import PaddedImages
 from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.image.modality import MODALITY
 from trainer.spec.defaults import resolve
 
 CPU = torch.device("cpu")
@@ -37,7 +37,7 @@ class PackViews:
         began_s = time.perf_counter()
         for number in range(count):
             rows, self._next = self._next, self._rows()
-            canvas = self._source.canvas(rows)
+            canvas = self._source.raw(rows)
             self._source.prefetch(self._next)
             mean = two_views(self._views, canvas, rows, number)
         return Block(time.perf_counter() - began_s, mean)
@@ -49,7 +49,9 @@ class PackViews:
 def views_of(pack: Pack, setup: Setup) -> ImageAugmenter:
     """Views as the job of `benchmarks.arms.ours` has them."""
     spec = resolve(spec_of(setup), pack.facts).spec
-    return make_views(spec, pack.facts, DeviceContext(device=CPU, bf16=False))
+    place = DeviceContext(device=CPU, bf16=False)
+    accelerator = MODALITY.accelerator(spec, pack.facts, place)
+    return MODALITY.views(spec, pack.facts, place, accelerator=accelerator).augmenter
 
 
 def two_views(views: ImageAugmenter, canvas: PaddedImages, rows: torch.Tensor, epoch: int) -> float:

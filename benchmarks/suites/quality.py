@@ -30,11 +30,11 @@ from trainer.accel.device import DeviceConfig
 from trainer.accel.device import deterministic_device as prepared_machine
 from trainer.accel.malloc import keep_freed_memory
 from trainer.data.pack.format import Pack
-from trainer.engine.build import make_views
 from trainer.engine.train import RunPaths, train
 from trainer.evaluators.runner import plan_evaluation
 from trainer.methods.base import Method
 from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.image.modality import MODALITY
 from trainer.schema.events import Evaluated, Event
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
@@ -121,7 +121,7 @@ def reference(
     pack = Pack.open(images.pack)
     towers = trained(spec, pack, workers=args.workers)
     with prepared_machine(DeviceConfig(device="cpu"), precision="fp32") as place:
-        views = make_views(spec, pack.facts, place)
+        views = MODALITY.views(spec, pack.facts, place)
         source = PackLoader(pack, device=place.device)
         test_source = PackLoader(Pack.open(test.pack), device=place.device) if test else None
         plan = plan_evaluation(spec, source, test_source, views=views)

@@ -1,12 +1,13 @@
 """The batch of a step: which rows of the dataset it is for, and both views of each."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from trainer.engine.view_maker import ViewMaker
-from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.base import Loader
 from trainer.nn.views import Batch
 from trainer.optim.schedule import TrainingLength
 from trainer.rng.philox import NEWEST_ORDER, permuted_rows
@@ -20,7 +21,7 @@ class BatchStream:
     spec: JobSpec
     """Resolved."""
     length: TrainingLength
-    source: PackLoader
+    source: Loader[Any]
     make_views: ViewMaker
     train_rows: Tensor | None = None
     """Numbers of the rows that are trained on, int64; None: all."""
@@ -30,14 +31,14 @@ class BatchStream:
         clock = self.source.clock
         with clock.phase("gather"):
             rows = self.rows_of(step)
-        canvas = self.source.canvas(rows)
+        raw = self.source.raw(rows)
         with clock.phase("gather"):
             if step + 1 < self.length.steps and not self.source.is_resident:
                 self.source.prefetch(self.rows_of(step + 1))
         with clock.phase("copy"):
             rows = rows.to(self.source.device, non_blocking=True)
         with clock.phase("views"):
-            views = self.make_views(canvas, rows, epoch=step // self.length.steps_per_epoch)
+            views = self.make_views(raw, rows, epoch=step // self.length.steps_per_epoch)
         return Batch(views, rows, identities=rows)
 
     def rows_of(self, step: int) -> Tensor:

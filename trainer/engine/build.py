@@ -6,12 +6,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from trainer.accel.device import DeviceConfig, DeviceContext, deterministic_device
 from trainer.accel.graphs import recorder_for
-from trainer.accel.ops import Accelerator
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.fingerprint import differing, fingerprint
 from trainer.checkpoint.manager import CheckpointManager, CheckpointPolicy
@@ -28,17 +28,12 @@ from trainer.engine.step import EagerStep, StepExecutor
 from trainer.engine.view_maker import EagerViews, GraphedViews, ViewMaker
 from trainer.evaluators.runner import plan_evaluation
 from trainer.methods.base import Method, load_method
-from trainer.modalities.image.augment.augment import ImageAugmenter
-from trainer.modalities.image.augment.compiled import is_worth_compiling
-from trainer.modalities.image.augment.normalization import normalization
-from trainer.modalities.image.encoders.factory import encoder_for
-from trainer.modalities.image.loader import PackLoader
-from trainer.modalities.image.values import PLAIN, bounds_of, open_seen
+from trainer.modalities.base import Loader, Modality, load_modality
 from trainer.optim.optimizer import make_optimizer
 from trainer.optim.schedule import TrainingLength
-from trainer.schema.events import DatasetFacts, ValueMapping
+from trainer.schema.events import DatasetFacts
 from trainer.spec.dataset_match import check_alike
-from trainer.spec.defaults import RGB, resolve, trained_on
+from trainer.spec.defaults import resolve, trained_on
 from trainer.spec.job import JobSpec
 from trainer.spec.rules import steps_per_epoch
 from trainer.timing.phase_timer import clock_for
@@ -66,13 +61,17 @@ def build_run(spec: JobSpec, paths: RunPaths, *, machine: DeviceConfig) -> Itera
     """
     with ExitStack() as stack:
         place = stack.enter_context(deterministic_device(machine, precision=spec.precision))
-        pack = open_seen(paths.pack, spec.views.window)
+        modality = load_modality(spec)
+        pack = modality.open_pack(paths.pack, spec)
         resolved = resolve(spec, pack.facts)
         spec = resolved.spec
-        source = stack.enter_context(_source(pack, place, machine))
-        test_source = _test_source(paths, pack.facts, place, machine, stack)
-        accelerator = _accelerator(spec, pack.facts, place)
-        method = _method(spec, accelerator, place)
+        source = stack.enter_context(modality.loader(pack, place, threads=machine.loader_threads))
+        test_source = _test_loader(modality, paths, pack.facts, place, machine)
+        if test_source is not None:
+            stack.enter_context(test_source)
+        accelerator = modality.accelerator(spec, pack.facts, place)
+        make_encoder = partial(modality.encoder, spec, accelerator=accelerator)
+        method = _placed(load_method(spec, make_encoder, bf16=place.bf16), place)
         profiler = _profiler(spec, pack.facts, place)
         method.clock = source.clock = profiler.clock
         optimizer = make_optimizer(spec.optim, method.trainable_parameters().values())
@@ -85,7 +84,7 @@ def build_run(spec: JobSpec, paths: RunPaths, *, machine: DeviceConfig) -> Itera
         progress, before = _resumed(paths, method, optimizer, causes)
         history = SignalLog(paths.out / "metrics.jsonl", before=before)
         stack.callback(history.close)
-        views = _views(spec, pack.facts, place, accelerator)
+        views = modality.views(spec, pack.facts, place, accelerator=accelerator)
         batches = _batches(spec, source, EagerViews(views, spec.seed), place, machine)
         checkpoint_manager = CheckpointManager(
             CheckpointPolicy(
@@ -118,39 +117,6 @@ def build_run(spec: JobSpec, paths: RunPaths, *, machine: DeviceConfig) -> Itera
             checkpoint_manager=stack.enter_context(checkpoint_manager),
             profiler=profiler,
         )
-
-
-def make_views(spec: JobSpec, facts: DatasetFacts, place: DeviceContext) -> ImageAugmenter:
-    """Return the views of a resolved spec, normalized as it says."""
-    return _views(spec, facts, place, _accelerator(spec, facts, place))
-
-
-def _views(
-    spec: JobSpec, facts: DatasetFacts, place: DeviceContext, accelerator: Accelerator | None
-) -> ImageAugmenter:
-    mean, std = normalization(spec.views, facts)
-    return ImageAugmenter(
-        spec.views, mean=mean, std=std, device=place.device, accelerator=accelerator
-    )
-
-
-def _accelerator(spec: JobSpec, facts: DatasetFacts, place: DeviceContext) -> Accelerator | None:
-    """Return the accelerator for compiled code if it is faster; it supports 8-bit RGB only."""
-    is_plain = facts.dtype == "uint8" and bounds_of(facts) == (0.0, 255.0)
-    worth = (
-        is_plain
-        and facts.channels == RGB
-        and is_worth_compiling(
-            rows=trained_on(spec, facts).rows,
-            epochs=spec.epochs or 0,
-            side_px=spec.views.side_px or 0,
-            row_px=facts.side_px_median,
-            device=place.device,
-        )
-    )
-    if not worth:
-        return None
-    return Accelerator(torch.get_num_threads())
 
 
 def _profiler(spec: JobSpec, facts: DatasetFacts, place: DeviceContext) -> Profiler:
@@ -187,7 +153,7 @@ def _view_maker(
 
 def _batches(
     spec: JobSpec,
-    source: PackLoader,
+    source: Loader[Any],
     eager: EagerViews,
     place: DeviceContext,
     machine: DeviceConfig,
@@ -207,33 +173,19 @@ def _is_captured(spec: JobSpec, place: DeviceContext, machine: DeviceConfig) -> 
     return place.device.type == "cuda" and machine.graphs and not spec.profile
 
 
-def _source(
-    pack: Pack, place: DeviceContext, machine: DeviceConfig, *, seen: ValueMapping | None = None
-) -> PackLoader:
-    threads = machine.loader_threads
-    if pack.facts.stored_as == "jpeg" and place.device.type == "cuda":
-        threads = max(threads, len(os.sched_getaffinity(0)))  # the host has nothing else to do
-    return PackLoader(pack, device=place.device, threads=threads, seen=seen)
-
-
-def _test_source(
+def _test_loader(
+    modality: Modality[Any],
     paths: RunPaths,
     facts: DatasetFacts,
     place: DeviceContext,
     machine: DeviceConfig,
-    stack: ExitStack,
-) -> PackLoader | None:
-    """Open the test dataset with the value range of the training dataset."""
+) -> Loader[Any] | None:
+    """Open the test dataset, its rows read as those of the dataset are."""
     if paths.test_pack is None:
         return None
     pack = Pack.open(paths.test_pack)
     check_alike(facts, pack.facts)
-    return stack.enter_context(_source(pack, place, machine, seen=facts.values or PLAIN))
-
-
-def _method(spec: JobSpec, accelerator: Accelerator | None, place: DeviceContext) -> Method:
-    method = load_method(spec, partial(encoder_for, spec, accelerator), bf16=place.bf16)
-    return _placed(method, place)
+    return modality.loader(pack, place, threads=machine.loader_threads, like=facts)
 
 
 def _placed(method: Method, place: DeviceContext) -> Method:

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +21,7 @@ from trainer.evaluators.runner import Evaluation
 from trainer.exports.export import Export, publish
 from trainer.losses.embedding_signals import gradient_norm
 from trainer.methods.base import Method, StepOutput
-from trainer.modalities.image.augment.augment import ImageAugmenter
-from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.base import Loader, Views
 from trainer.optim.schedule import TrainingLength, lr_at
 from trainer.schema.errors import DivergedError
 from trainer.schema.events import Evaluated, Judged, Logged, Profiled, Published, Started, Stepped
@@ -56,8 +56,8 @@ class Run:
     optimizer: torch.optim.Optimizer
     step_executor: StepExecutor
     batches: BatchStream
-    source: PackLoader
-    views: ImageAugmenter
+    source: Loader[Any]
+    views: Views[Any]
     evaluation: Evaluation | None
     history: SignalLog
     progress: Progress

@@ -1,11 +1,12 @@
 """Both views of a batch, made kernel by kernel or by one CUDA graph.
 
-Views take some 1,500 small kernels, which a GPU finishes faster than Python launches them. The
-graph reads canvas, rows and epoch from tensors; a canvas of another shape runs eagerly.
+Views of images take some 1,500 small kernels, which a GPU finishes faster than Python launches
+them. The graph reads raw rows, their numbers and the epoch from tensors; a batch of another shape
+runs eagerly.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -17,11 +18,10 @@ from trainer.accel.graphs import (
     capture,
     fallback_reason,
 )
-from trainer.modalities.image.augment.augment import ImageAugmenter
-from trainer.modalities.image.batch import PaddedImages
-from trainer.nn.views import Pixels
+from trainer.modalities.base import Raw, Views
+from trainer.nn.views import View
 
-Pair = tuple[Pixels, Pixels]
+Pair = tuple[View, View]
 
 
 class ViewMaker(Protocol):
@@ -31,8 +31,8 @@ class ViewMaker(Protocol):
     def fallback_reason(self) -> str | None:
         """Reason for the fallback, or None if there is none."""
 
-    def __call__(self, canvas: PaddedImages, rows: Tensor, *, epoch: int) -> Pair:
-        """Two views [B, 3, side, side] of a canvas with dataset rows int64 [B].
+    def __call__(self, raw: Raw, rows: Tensor, *, epoch: int) -> Pair:
+        """Return two views of the raw rows with dataset numbers int64 [B].
 
         Good until the next call.
         """
@@ -42,14 +42,13 @@ class ViewMaker(Protocol):
 class EagerViews:
     """One operation after the other."""
 
-    views: ImageAugmenter
+    views: Views[Any]
     seed: int
     fallback_reason: str | None = None
 
-    def __call__(self, canvas: PaddedImages, rows: Tensor, *, epoch: int | Tensor) -> Pair:
-        """Two views; `epoch` may be an int64 tensor [] on the device."""
-        first, second = self.views.pair(canvas, rows, seed=self.seed, epoch=epoch)
-        return Pixels(first), Pixels(second)
+    def __call__(self, raw: Raw, rows: Tensor, *, epoch: int | Tensor) -> Pair:
+        """Return two views; `epoch` may be an int64 tensor [] on the device."""
+        return self.views.pair(raw, rows, seed=self.seed, epoch=epoch)
 
 
 class GraphedViews:
@@ -64,9 +63,9 @@ class GraphedViews:
         self.fallback_reason: str | None = None
         """Message of torch if the views could not be captured."""
 
-    def __call__(self, canvas: PaddedImages, rows: Tensor, *, epoch: int) -> Pair:
+    def __call__(self, raw: Raw, rows: Tensor, *, epoch: int) -> Pair:
         """Return two views."""
-        inputs = (canvas.pixels, canvas.heights, canvas.widths, rows)
+        inputs = (*raw.tensors(), rows)
         if (
             len(rows) == self._batch_rows
             and self._captured is None
@@ -74,19 +73,17 @@ class GraphedViews:
         ):
             self._whole_batches += 1
             if self._whole_batches > WARM_UP_CALLS:
-                self._captured = self._capture(inputs, canvas.bounds)
+                self._captured = self._capture(raw, inputs)
         if self._captured is None or self._epoch is None or not self._captured.fits(inputs):
-            return self._eager(canvas, rows, epoch=epoch)
+            return self._eager(raw, rows, epoch=epoch)
         self._epoch.fill_(epoch)
         return self._captured(*inputs)
 
-    def _capture(
-        self, inputs: tuple[Tensor, ...], bounds: tuple[float, float]
-    ) -> CapturedCall[Pair] | None:
+    def _capture(self, like: Raw, inputs: tuple[Tensor, ...]) -> CapturedCall[Pair] | None:
         epoch = self._epoch = torch.zeros((), dtype=torch.int64, device=inputs[-1].device)
 
-        def make(pixels: Tensor, heights: Tensor, widths: Tensor, rows: Tensor) -> Pair:
-            return self._eager(PaddedImages(pixels, heights, widths, bounds), rows, epoch=epoch)
+        def make(*tensors: Tensor) -> Pair:
+            return self._eager(like.with_tensors(tensors[:-1]), tensors[-1], epoch=epoch)
 
         try:
             return capture(self._recorder, make, *inputs)

@@ -2,20 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from trainer.data.pack.format import Pack
 from trainer.evaluators.knn.evaluator import knn_top1
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.methods.base import Method
-from trainer.modalities.image.augment.augment import ImageAugmenter
-from trainer.modalities.image.loader import PackLoader
-from trainer.nn.views import Pixels
+from trainer.modalities.base import Loader, Views
+from trainer.nn.views import View
 from trainer.rng.philox import NEWEST_ORDER, permuted_rows
 from trainer.rng.seeds import derived_seed
 from trainer.schema.errors import DataError
@@ -25,18 +24,16 @@ LABELLED_ROWS_MIN = 20
 """Minimum number of labelled rows for an evaluation."""
 FEATURE_ROWS = 512
 """Rows of one forward pass."""
-RAW_SIDE_PX = 32
-"""Raw input is compared at this side, so that 50,000 rows of it fit into memory."""
 
-Embed = Callable[[Tensor], Tensor]
-"""Function from views [B, C, S, S] to features [B, D]."""
+Embed = Callable[[View], Tensor]
+"""From a view of B rows to features [B, D]."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledRows:
     """Rows of one pack, with the number of their class among the bank's."""
 
-    source: PackLoader
+    source: Loader[Any]
     rows: Tensor
     """int64 [n], rising."""
     labels: Tensor
@@ -48,7 +45,7 @@ class Evaluation:
     """One evaluator with its rows."""
 
     spec: KnnSpec
-    views: ImageAugmenter
+    views: Views[Any]
     bank: LabelledRows
     test: LabelledRows
     classes: int
@@ -56,8 +53,8 @@ class Evaluation:
     def run(self, method: Method, *, should_stop: Callable[[], bool]) -> dict[str, float] | None:
         """Return the signals of the method as it is, in training mode again; None when stopped."""
 
-        def embed(views: Tensor) -> Tensor:
-            return method.embed(Pixels(views), feature=self.spec.feature)
+        def embed(view: View) -> Tensor:
+            return method.embed(view, feature=self.spec.feature)
 
         method.eval()
         try:
@@ -74,7 +71,7 @@ class Evaluation:
         `method` is untrained. The majority class is the most frequent one of the bank.
         """
         raw, untrained = (
-            self._top1(raw_input, should_stop),
+            self._top1(self.views.raw_features, should_stop),
             self.run(method, should_stop=should_stop),
         )
         if raw is None or untrained is None:
@@ -108,19 +105,16 @@ class Evaluation:
             if should_stop():
                 return None
             rows = part.rows[start : start + FEATURE_ROWS]
-            features.append(embed(self.views.center_crop(part.source.whole(rows))))
+            features.append(embed(self.views.plain(part.source.whole(rows))))
         return torch.cat(features)
 
 
-def raw_input(views: Tensor) -> Tensor:
-    """Return the network's input [B, C, S, S] as features, shrunk by the mean to at most 32 px."""
-    if views.shape[-1] > RAW_SIDE_PX:
-        views = F.interpolate(views, size=RAW_SIDE_PX, mode="area")
-    return views.flatten(1)
-
-
 def plan_evaluation(
-    spec: JobSpec, source: PackLoader, test_source: PackLoader | None, *, views: ImageAugmenter
+    spec: JobSpec,
+    source: Loader[Any],
+    test_source: Loader[Any] | None,
+    *,
+    views: Views[Any],
 ) -> Evaluation | None:
     """Choose the rows. None if evaluation is off or too few rows have labels.
 
@@ -164,7 +158,7 @@ def _shuffled(rows: NDArray[np.int64], spec: JobSpec) -> NDArray[np.int64]:
     return drawn
 
 
-def _test_part(pack: Pack, test_source: PackLoader, *, rows_max: int) -> LabelledRows:
+def _test_part(pack: Pack, test_source: Loader[Any], *, rows_max: int) -> LabelledRows:
     """The first labelled rows of the test pack, their classes matched to the bank's by name."""
     number = {name: index for index, name in enumerate(pack.facts.labels)}
     matched = np.array([number.get(name, -1) for name in test_source.pack.facts.labels], np.int64)
@@ -175,7 +169,7 @@ def _test_part(pack: Pack, test_source: PackLoader, *, rows_max: int) -> Labelle
     return LabelledRows(test_source, part.rows, labels)
 
 
-def _part(source: PackLoader, rows: NDArray[np.int64]) -> LabelledRows:
+def _part(source: Loader[Any], rows: NDArray[np.int64]) -> LabelledRows:
     rows = np.sort(rows)
     labels = torch.from_numpy(np.asarray(source.pack.labels)[rows].astype(np.int64))
     return LabelledRows(source, torch.from_numpy(rows), labels.to(source.device))

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trainer.data.pack.format import Pack
-from trainer.modalities.image.augment.augment import ImageAugmenter
-from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.base import Loader, Views
 
 BATCH_ROWS = 256
 EMBEDDING = "embedding"
@@ -32,7 +31,7 @@ class Features(NamedTuple):
 
 
 def features(
-    encoder: nn.Module, source: PackLoader, views: ImageAugmenter, *, rows: int
+    encoder: nn.Module, source: Loader[Any], views: Views[Any], *, rows: int
 ) -> Iterator[Features]:
     """The backbone feature of each row, without augmentation, in the order of the rows.
 
@@ -42,7 +41,8 @@ def features(
     for first in range(0, rows, BATCH_ROWS):
         batch = torch.arange(first, min(first + BATCH_ROWS, rows))
         with torch.inference_mode():
-            value = encoder(views.center_crop(source.whole(batch)).to(device)).float()
+            view = views.plain(source.whole(batch))
+            value = encoder(*(part.to(device) for part in view)).float()
         yield Features(batch.numpy(), value.cpu().numpy())
 
 

@@ -19,8 +19,7 @@ from trainer.exports import embedding_map, embeddings, weights
 from trainer.exports.atomic_folder import atomic_folder, link, write_sums
 from trainer.exports.model_card.card import card
 from trainer.exports.model_card.sparklines import Line
-from trainer.modalities.image.augment.augment import ImageAugmenter
-from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.base import Loader, Views
 from trainer.modalities.image.preprocessing import Preprocessing, as_json, preprocessing
 from trainer.modalities.image.values import row_picture
 from trainer.schema.artifact_names import (
@@ -51,8 +50,8 @@ class Export:
     facts: DatasetFacts
     encoder: nn.Module
     """In eval mode, fp32; images [B, 3, side, side] -> features [B, feature_dim]."""
-    source: PackLoader
-    views: ImageAugmenter
+    source: Loader[Any]
+    views: Views[Any]
     pack: Pack
     history: list[Line]
     """The lines of metrics.jsonl."""

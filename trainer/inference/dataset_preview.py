@@ -36,7 +36,7 @@ def write_preview(folder: Path, *, seed: int) -> None:
     channels = pack.channels
     views = ImageAugmenter(spec, mean=(0.0,) * channels, std=(1.0,) * channels, device=device)
     with PackLoader(pack, device=device) as source:
-        canvas = source.canvas(rows)
+        canvas = source.raw(rows)
         columns = [
             views.center_crop(source.whole(rows)),
             *views.pair(canvas, rows, seed=seed, epoch=0),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -14,12 +15,10 @@ from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.state import METHOD
 from trainer.data.pack.format import Pack
 from trainer.data.rows import Decoded
-from trainer.engine.build import make_views
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.methods.base import load_method
-from trainer.modalities.image.augment.augment import ImageAugmenter
-from trainer.modalities.image.batch import PaddedImages
-from trainer.modalities.image.encoders.factory import build_encoder, encoder_for
+from trainer.modalities.base import Raw, Views, load_modality
+from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.unpacked_batch import canvas_of
 from trainer.modalities.image.values import PLAIN, bounds_of
 from trainer.schema.artifact_names import WEIGHTS
@@ -33,18 +32,18 @@ class FeatureExtractor:
 
     network: nn.Module
     """In eval mode, fp32."""
-    views: ImageAugmenter
+    views: Views[Any]
     device: torch.device
     bounds: tuple[float, float]
     """Stored values that are mapped to 0 and 1."""
     values: ValueMapping
     """Mapping from stored values to values of the source."""
 
-    def features(self, canvas: PaddedImages) -> Tensor:
-        """Features of a canvas without augmentation, float32 [B, feature_dim], on the CPU."""
+    def features(self, raw: Raw) -> Tensor:
+        """Return features of rows without augmentation, float32 [B, feature_dim], on the CPU."""
         with torch.inference_mode():
-            found: Tensor = self.network(self.views.center_crop(canvas)).float()
-        return found.cpu()
+            features: Tensor = self.network(*self.views.plain(raw)).float()
+        return features.cpu()
 
     def features_of(self, image: Decoded) -> Tensor:
         """Return those of one image, float32 [1, feature_dim]."""
@@ -69,7 +68,9 @@ def load_extractor(spec: NeighbourSearchSpec, pack: Pack, place: DeviceContext) 
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{WEIGHTS} cannot be read: {error.strerror}.") from error
-    views = make_views(spec.job, pack.facts, place)
+    modality = load_modality(spec.job)
+    accelerator = modality.accelerator(spec.job, pack.facts, place)
+    views = modality.views(spec.job, pack.facts, place, accelerator=accelerator)
     return FeatureExtractor(
         network.eval().to(place.device),
         views,
@@ -92,7 +93,7 @@ def _published(folder: Path, spec: NeighbourSearchSpec) -> nn.Module:
 def _of_checkpoint(folder: Path, spec: NeighbourSearchSpec) -> nn.Module:
     """Every byte is checked before it is used."""
     state = checkpoints.load(folder).state
-    method = load_method(spec.job, partial(encoder_for, spec.job), bf16=False)
+    method = load_method(spec.job, partial(load_modality(spec.job).encoder, spec.job), bf16=False)
     own = {key.removeprefix(METHOD): it for key, it in state.items() if key.startswith(METHOD)}
     try:
         method.load_state_dict(own)

@@ -39,12 +39,9 @@ class Tower(nn.Module):
 
     def features(self, view: View, *, feature: Feature) -> Tensor:
         """Return features [B, D] in the precision of the weights, not normalized."""
-        pixels = view.pixels
-        if self.bf16:
-            # Narrow first: on a CPU both at once takes twice as long.
-            pixels = pixels.to(torch.bfloat16).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=self.bf16):
-            features: Tensor = self.encoder(pixels)
+        tensors = view.narrowed() if self.bf16 else view
+        with torch.autocast(view[0].device.type, torch.bfloat16, enabled=self.bf16):
+            features: Tensor = self.encoder(*tensors)
             if feature == "projection":
                 features = self.head(features)
         return features.float() if self.bf16 else features

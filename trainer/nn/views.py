@@ -16,6 +16,11 @@ class Pixels(NamedTuple):
     pixels: Tensor
     """float32 [B, C, S, S], normalized."""
 
+    def narrowed(self) -> "Pixels":
+        """Return the pixels in bfloat16 and channels_last, which convolutions are fast with."""
+        # Narrow first: on a CPU both at once takes twice as long.
+        return Pixels(self.pixels.to(torch.bfloat16).contiguous(memory_format=torch.channels_last))
+
 
 View = Pixels
 """Union of the modalities' views."""

@@ -52,12 +52,12 @@ def rows(*, pack: str, side_px: int, threads: int, batch_rows: int) -> Answer:
         # In batches: to compile views takes the same seconds whatever the pack.
         views = ImageAugmenter(spec, mean=opened.facts.mean, std=opened.facts.std, device=CPU)
         first = _batch(opened.rows, 0, batch_rows)
-        two_views(views, source.canvas(first), first, 0)
+        two_views(views, source.raw(first), first, 0)
         first_batch_s = time.perf_counter() - began_s
         for start in range(0, opened.rows, batch_rows):
             wanted = _batch(opened.rows, start, batch_rows)
             source.prefetch(wanted)
-            source.canvas(wanted)
+            source.raw(wanted)
         return {
             "first_batch_s": first_batch_s,
             "private_bytes": private_bytes() - settled_bytes,

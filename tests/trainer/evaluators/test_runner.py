@@ -17,6 +17,7 @@ from trainer.methods.base import load_method
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.image.modality import ImageViews
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 
@@ -42,7 +43,7 @@ def evaluation_of(
     facts = write_pack(folder, images, labels, classes=("a", "b", "c"))
     sent = JobSpec.model_validate({"dataset": "x", "encoder": {"name": "small"}})
     spec = resolve(sent, facts).spec
-    views = ImageAugmenter(spec.views, mean=facts.mean, std=facts.std, device=CPU)
+    views = ImageViews(ImageAugmenter(spec.views, mean=facts.mean, std=facts.std, device=CPU))
     plan = plan_evaluation(spec, PackLoader(Pack.open(folder), device=CPU), None, views=views)
     assert plan is not None
     return spec, plan, images, labels.astype(np.int64)
@@ -76,7 +77,7 @@ def test_baselines_are_those_of_scikit_learn(side_px: int, tmp_path: Path) -> No
     assert found["knn_top1_majority"] == pytest.approx(float((labels[test] == most).mean()))
 
     with torch.no_grad():
-        views = plan.views.center_crop(plan.bank.source.canvas(torch.arange(len(images))))
+        views = plan.views.plain(plan.bank.source.raw(torch.arange(len(images)))).pixels
         features = method.encoder.eval()(views).flatten(1).numpy().astype(np.float64)
     untrained = accuracy((features[bank], labels[bank]), (features[test], labels[test]), k)
     assert found["knn_top1_untrained"] == pytest.approx(untrained)
@@ -106,6 +107,6 @@ def test_a_bank_needs_20_labelled_rows(labelled: int, measured: bool, tmp_path: 
     labels[labelled:] = -1
     facts = write_pack(tmp_path / "pack", images, labels, classes=("a", "b"))
     spec = resolve(JobSpec(dataset="x"), facts).spec
-    views = ImageAugmenter(spec.views, mean=facts.mean, std=facts.std, device=CPU)
+    views = ImageViews(ImageAugmenter(spec.views, mean=facts.mean, std=facts.std, device=CPU))
     with PackLoader(Pack.open(tmp_path / "pack"), device=CPU) as source:
         assert (plan_evaluation(spec, source, None, views=views) is not None) == measured

@@ -34,6 +34,7 @@ from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
 from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.image.modality import ImageViews
 from trainer.modalities.image.preprocessing import from_json, preprocessing
 from trainer.schema.errors import DivergedError, StorageError
 from trainer.schema.events import Published
@@ -94,7 +95,9 @@ def _export(
         facts=facts,
         encoder=encoder.eval(),
         source=PackLoader(pack, device=CPU),
-        views=ImageAugmenter(resolved.spec.views, mean=facts.mean, std=facts.std, device=CPU),
+        views=ImageViews(
+            ImageAugmenter(resolved.spec.views, mean=facts.mean, std=facts.std, device=CPU)
+        ),
         pack=pack,
         history=_history() if history is None else history,
         exact=True,
@@ -194,7 +197,7 @@ def test_the_cards_code_prepares_images_as_they_were_trained_on(tmp_path: Path) 
     """Images that are not square, through the card's transform and through Views.plain."""
     with (export := _export("small", tmp_path, height=23)).source:
         publish(export, out=tmp_path / "out")
-        ours = export.views.center_crop(export.source.whole(torch.arange(ROWS)))
+        ours = export.views.plain(export.source.whole(torch.arange(ROWS))).pixels
     scope: dict[str, Any] = {"torch": torch}
     exec(_python_blocks(tmp_path / "out" / "artifacts")[1], scope)
     theirs = torch.stack(
@@ -270,9 +273,11 @@ def test_a_job_in_flight_keeps_its_old_preprocessing(tmp_path: Path) -> None:
         del old["views"]["evaluation_crop"]
         spec = settled(JobSpec.model_validate_json(json.dumps(old)))
         assert resolve(spec, export.facts).spec.views.evaluation_crop == "square"
-        views = ImageAugmenter(spec.views, mean=export.facts.mean, std=export.facts.std, device=CPU)
+        views = ImageViews(
+            ImageAugmenter(spec.views, mean=export.facts.mean, std=export.facts.std, device=CPU)
+        )
         publish(replace(export, spec=spec, views=views), out=tmp_path / "out")
-        ours = views.center_crop(export.source.whole(torch.arange(ROWS)))
+        ours = views.plain(export.source.whole(torch.arange(ROWS))).pixels
     scope: dict[str, Any] = {"torch": torch}
     exec(_python_blocks(tmp_path / "out" / "artifacts")[1], scope)
     images = [Image.fromarray(export.pack.image(row)) for row in range(ROWS)]

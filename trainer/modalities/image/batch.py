@@ -25,6 +25,15 @@ class PaddedImages:
 
     Only `Views.plain` asks for them: by how many pixels torchvision would cut depends on them."""
 
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return pixels, heights and widths."""
+        return self.pixels, self.heights, self.widths
+
+    def with_tensors(self, tensors: tuple[Tensor, ...]) -> "PaddedImages":
+        """Return the same bounds with other pixels, heights and widths."""
+        pixels, heights, widths = tensors
+        return PaddedImages(pixels, heights, widths, self.bounds)
+
     @property
     def is_plain(self) -> bool:
         """Return whether rows are 8-bit with the full range 0 to 255."""

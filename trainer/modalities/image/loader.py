@@ -60,7 +60,7 @@ class PackLoader:
         """True if all rows are on the device, so that none is ever gathered."""
         return self._resident is not None
 
-    def canvas(self, rows: Tensor) -> PaddedImages:
+    def raw(self, rows: Tensor) -> PaddedImages:
         """The rows of an int64 tensor [B], on the device. What was prefetched is waited for."""
         if self._resident is not None:
             return self._from_resident(rows)
@@ -70,13 +70,13 @@ class PackLoader:
 
     def whole(self, rows: Tensor) -> PaddedImages:
         """Return the rows with the sizes of their files, as `Views.plain` takes them."""
-        canvas, sent = self.canvas(rows), self.pack.sent(_as_numpy(rows))
+        canvas, sent = self.raw(rows), self.pack.sent(_as_numpy(rows))
         if sent is None:
             return canvas
         return replace(canvas, sent=torch.from_numpy(sent).to(self.device))
 
     def prefetch(self, rows: Tensor) -> None:
-        """Begin to gather the rows that the next call of `canvas` will ask for."""
+        """Begin to gather the rows that the next call of `raw` will ask for."""
         if self._resident is None and self.threads:
             host_rows = rows.cpu()
             gathered = self._leader.submit(self._gather, _as_numpy(host_rows))

@@ -61,7 +61,7 @@ def test_row_source_gives_the_rows_asked_for(
         for rows in ([5, 1, 39], [0], [7] * 9, [2, 3]):
             if prefetch:
                 source.prefetch(torch.tensor(rows if rows != [0] else [8, 9]))
-            canvas = source.canvas(torch.tensor(rows))
+            canvas = source.raw(torch.tensor(rows))
             pixels = canvas.pixels.permute(0, 2, 3, 1).numpy()
             assert np.array_equal(pixels, expected_rows(sizes, rows))
             assert canvas.heights.tolist() == [sizes[row][0] for row in rows]
@@ -77,7 +77,7 @@ def test_rows_cost_no_private_memory(tmp_path: Path) -> None:
     before = _private_bytes()
     with PackLoader(pack, device=CPU) as source:
         for start in range(0, 400, 8):
-            source.canvas(torch.arange(start, start + 8))
+            source.raw(torch.arange(start, start + 8))
         assert _private_bytes() - before < len(pack.stored) // 2
 
 

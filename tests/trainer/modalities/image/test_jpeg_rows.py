@@ -95,7 +95,7 @@ def test_a_source_decodes_the_rows_asked_for(tmp_path: Path, threads: int, prefe
             for rows in ([5, 1, 23], [7] * 9):
                 if prefetch:
                     source.prefetch(torch.tensor(rows))
-                canvas = source.canvas(torch.tensor(rows))
+                canvas = source.raw(torch.tensor(rows))
                 for place, row in enumerate(rows):
                     height, width = pack.size(row)
                     image = canvas.pixels[place, :, :height, :width].permute(1, 2, 0).numpy()
@@ -150,7 +150,7 @@ def test_a_row_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
         damaged.image(1)
     assert "Add the dataset again" in told.value.next_step
     with PackLoader(damaged, device=CPU) as source, pytest.raises(DataError, match="row 1 "):
-        source.canvas(torch.tensor([0, 1, 2]))
+        source.raw(torch.tensor([0, 1, 2]))
 
 
 def test_a_pack_cut_short_is_told_when_it_is_opened(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def seen(made: Ingested, *, window: str = "dataset", rows: int | None = None) ->
     spec = ViewsSpec(side_px=side, crop_scale=(1.0, 1.0), blur_p=0.0)
     views = ImageAugmenter(spec, mean=(0.0,) * channels, std=(1.0,) * channels, device=CPU)
     with PackLoader(made.pack, device=CPU) as source:
-        canvas = source.canvas(torch.arange(rows or made.pack.rows))
+        canvas = source.raw(torch.arange(rows or made.pack.rows))
     found: Array = views.center_crop(canvas).permute(0, 2, 3, 1).numpy()
     return found
 
@@ -159,7 +159,7 @@ def test_views_do_not_change_with_the_unit_of_values(
         views = ImageAugmenter(spec, mean=pack.facts.mean, std=pack.facts.std, device=CPU)
         with PackLoader(pack, device=CPU) as source:
             rows = torch.arange(5)
-            made.append(views.views(source.canvas(rows), rows, seed=1, epoch=0, view=0))
+            made.append(views.views(source.raw(rows), rows, seed=1, epoch=0, view=0))
     # In [0, 1]: the std of the normalisation only stretches the rounding.
     assert float((made[0] - made[1]).abs().max()) * pack.facts.std[0] <= 1e-6
 

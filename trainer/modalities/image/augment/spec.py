@@ -1,6 +1,6 @@
 """Augmentation settings."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -49,6 +49,8 @@ Window = Annotated[str, Field(min_length=3, max_length=64), AfterValidator(_two_
 
 class ViewsSpec(Record):
     """Random crop, flip, color jitter, grayscale, blur and solarize, drawn per image and view."""
+
+    modality: ClassVar[str] = "image"
 
     side_px: Annotated[int, Field(ge=8, le=512)] | None = None
     """Height and width of a view. Default: chosen from the dataset."""

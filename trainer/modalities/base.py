@@ -1,0 +1,124 @@
+"""Contract of a modality: it turns rows of a pack into views, and builds the encoder of views.
+
+The engine, the evaluators and the exports know modalities by this contract alone; a method knows
+none. `Raw` is whatever a modality keeps of a batch on the device before any randomness.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol, Self, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from trainer.accel.device import DeviceContext
+from trainer.accel.ops import Accelerator
+from trainer.data.pack.format import Pack
+from trainer.nn.views import View
+from trainer.schema.events import DatasetFacts
+from trainer.spec.job import JobSpec
+from trainer.timing.phase_timer import NullTimer
+
+__all__ = ["Loader", "Modality", "Raw", "Views", "load_modality"]
+
+
+class Raw(Protocol):
+    """Rows of one batch on the device, as they are stored."""
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return the tensors that views are made from, in a fixed order."""
+
+    def with_tensors(self, tensors: tuple[Tensor, ...]) -> Self:
+        """Return the same with other tensors in the order of `tensors`: how a graph reads it."""
+
+
+R_co = TypeVar("R_co", bound=Raw, covariant=True)
+R_contra = TypeVar("R_contra", bound=Raw, contravariant=True)
+R = TypeVar("R", bound=Raw)
+
+
+class Loader(Protocol[R_co]):
+    """Rows of one open pack on a device. Used in a `with`, it ends its threads."""
+
+    pack: Pack
+    device: torch.device
+    clock: NullTimer
+    """Clock of the run that trains on it."""
+
+    @property
+    def is_resident(self) -> bool:
+        """True if all rows are on the device, so that none is ever gathered."""
+
+    def raw(self, rows: Tensor) -> R_co:
+        """Return the rows of an int64 tensor [B], to make random views of."""
+
+    def whole(self, rows: Tensor) -> R_co:
+        """Return the rows with all that `Views.plain` needs to know about them."""
+
+    def prefetch(self, rows: Tensor) -> None:
+        """Begin to gather the rows that the next call of `raw` will ask for."""
+
+    def close(self) -> None:
+        """End the threads."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class Views(Protocol[R_contra]):
+    """Augmentation of one job."""
+
+    def pair(
+        self, raw: R_contra, rows: Tensor, *, seed: int, epoch: int | Tensor
+    ) -> tuple[View, View]:
+        """Return two random views of each row.
+
+        `rows` int64 [B] are the rows' numbers in the dataset: with seed, epoch and view they name
+        the random numbers. `epoch` may be an int64 tensor [] on the device. Waits for no device.
+        """
+
+    def plain(self, raw: R_contra) -> View:
+        """Return one view of each row without randomness, for evaluation and export."""
+
+    def raw_features(self, view: View) -> Tensor:
+        """Return the input itself as features [B, D]: the baseline that an encoder must beat."""
+
+
+class Modality(Protocol[R]):
+    """A kind of data. One object of each is `MODALITY` in `trainer.modalities.<name>.modality`."""
+
+    def open_pack(self, folder: Path, spec: JobSpec) -> Pack:
+        """Open a pack as a job sees it. Raises DataError or DatasetMissing."""
+
+    def loader(
+        self, pack: Pack, place: DeviceContext, *, threads: int, like: DatasetFacts | None = None
+    ) -> Loader[R]:
+        """Return the rows of a pack on a device; `like`: read as those of another dataset are."""
+
+    def accelerator(
+        self, spec: JobSpec, facts: DatasetFacts, place: DeviceContext
+    ) -> Accelerator | None:
+        """Return permission to use compiled code where that pays. Depends on nothing else."""
+
+    def views(
+        self,
+        spec: JobSpec,
+        facts: DatasetFacts,
+        place: DeviceContext,
+        *,
+        accelerator: Accelerator | None = None,
+    ) -> Views[R]:
+        """Return the augmentation of a resolved spec."""
+
+    def encoder(self, spec: JobSpec, *, accelerator: Accelerator | None = None) -> nn.Module:
+        """Return the encoder of a resolved spec, its weights drawn from the global CPU generator.
+
+        It has `feature_dim` and is called with the tensors of a view: `encoder(*view)`.
+        """
+
+
+def load_modality(spec: JobSpec) -> Modality[Any]:
+    """Return `trainer.modalities.<name>.modality.MODALITY` of the modality of a job."""
+    module = import_module(f"trainer.modalities.{spec.views.modality}.modality")
+    return cast(Modality[Any], module.MODALITY)

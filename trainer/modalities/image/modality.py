@@ -1,0 +1,108 @@
+"""Images: the parts of the modality, put together."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trainer.accel.device import DeviceContext
+from trainer.accel.ops import Accelerator
+from trainer.data.pack.format import Pack
+from trainer.modalities.image.augment.augment import ImageAugmenter
+from trainer.modalities.image.augment.compiled import is_worth_compiling
+from trainer.modalities.image.augment.normalization import normalization
+from trainer.modalities.image.batch import PaddedImages
+from trainer.modalities.image.encoders.factory import encoder_for
+from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.image.values import PLAIN, bounds_of, open_seen
+from trainer.nn.views import Pixels, View
+from trainer.schema.events import DatasetFacts
+from trainer.spec.defaults import RGB, trained_on
+from trainer.spec.job import JobSpec
+
+RAW_SIDE_PX = 32
+"""Raw input is compared at this side, so that 50,000 rows of it fit into memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageViews:
+    """Augmented images of one job."""
+
+    augmenter: ImageAugmenter
+
+    def pair(
+        self, raw: PaddedImages, rows: Tensor, *, seed: int, epoch: int | Tensor
+    ) -> tuple[Pixels, Pixels]:
+        """Return two random views of each row."""
+        first, second = self.augmenter.pair(raw, rows, seed=seed, epoch=epoch)
+        return Pixels(first), Pixels(second)
+
+    def plain(self, raw: PaddedImages) -> Pixels:
+        """Return each row resized, its square in the middle."""
+        return Pixels(self.augmenter.center_crop(raw))
+
+    def raw_features(self, view: View) -> Tensor:
+        """Return the pixels, shrunk by the mean to at most 32 px."""
+        pixels = view.pixels
+        if pixels.shape[-1] > RAW_SIDE_PX:
+            pixels = F.interpolate(pixels, size=RAW_SIDE_PX, mode="area")
+        return pixels.flatten(1)
+
+
+class ImageModality:
+    """Images of any size, with 1 to 16 channels of 8 or 16 bits."""
+
+    def open_pack(self, folder: Path, spec: JobSpec) -> Pack:
+        """Open a pack, its values seen in the range that the job states."""
+        return open_seen(folder, spec.views.window)
+
+    def loader(
+        self, pack: Pack, place: DeviceContext, *, threads: int, like: DatasetFacts | None = None
+    ) -> PackLoader:
+        """Return the rows of a pack, their values seen as those of the dataset `like`."""
+        if pack.facts.stored_as == "jpeg" and place.device.type == "cuda":
+            threads = max(threads, len(os.sched_getaffinity(0)))  # the host has nothing else to do
+        seen = None if like is None else like.values or PLAIN
+        return PackLoader(pack, device=place.device, threads=threads, seen=seen)
+
+    def accelerator(
+        self, spec: JobSpec, facts: DatasetFacts, place: DeviceContext
+    ) -> Accelerator | None:
+        """Return compiled code where it pays; it handles 8 bits of red, green and blue only."""
+        is_plain = facts.dtype == "uint8" and bounds_of(facts) == (0.0, 255.0)
+        if not is_plain or facts.channels != RGB:
+            return None
+        pays = is_worth_compiling(
+            rows=trained_on(spec, facts).rows,
+            epochs=spec.epochs or 0,
+            side_px=spec.views.side_px or 0,
+            row_px=facts.side_px_median,
+            device=place.device,
+        )
+        return Accelerator(torch.get_num_threads()) if pays else None
+
+    def views(
+        self,
+        spec: JobSpec,
+        facts: DatasetFacts,
+        place: DeviceContext,
+        *,
+        accelerator: Accelerator | None = None,
+    ) -> ImageViews:
+        """Return the augmentation, normalized as the spec says."""
+        mean, std = normalization(spec.views, facts)
+        return ImageViews(
+            ImageAugmenter(
+                spec.views, mean=mean, std=std, device=place.device, accelerator=accelerator
+            )
+        )
+
+    def encoder(self, spec: JobSpec, *, accelerator: Accelerator | None = None) -> nn.Module:
+        """Return the convolutional network that the spec names."""
+        return encoder_for(spec, accelerator)
+
+
+MODALITY = ImageModality()
