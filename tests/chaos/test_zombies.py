@@ -40,7 +40,7 @@ def test_stopped_inside_a_commit_window(window: str, tmp_path: Path) -> None:
         own = stack.data_dir / job.folder / "attempts" / "1"
         changed, events = changes_in(stack.data_dir / "jobs", apart_from=own), stack.events(job_id)
         zombie.signal(signal.SIGCONT)
-        wait_until(lambda: "is over" in zombie.words(), PATIENCE_S, zombie.words())
+        wait_until(lambda: "has expired" in zombie.words(), PATIENCE_S, zombie.words())
         assert stack.store.jobs.get(job_id) == job
         assert stack.events(job_id) == events
         assert changed() == []

@@ -102,7 +102,8 @@ class AttemptRunner:
     def run(self) -> bool:
         """Work, then report. Returns False if the attempt failed through no fault of the user."""
         began_s = time.monotonic()
-        LOG.info("job %s: attempt %d begins", self._lease.job_id, self._lease.attempt)
+        attempt = self._lease.job_id, self._lease.attempt
+        LOG.info("job %s: attempt %d begins", *attempt)
         workspace: Workspace | None = None
         with self._renewer:
             try:
@@ -116,7 +117,7 @@ class AttemptRunner:
             except OSError as error:
                 decision = of_failure(StorageError.code, f"The attempt has no folder: {error}.")
         if self._renewer.lost:
-            LOG.warning("job %s: attempt %d is over", self._lease.job_id, self._lease.attempt)
+            LOG.warning("job %s: attempt %d: the lease has expired", *attempt)
         elif self._report(decision) and decision.act == "complete" and workspace:
             self._remove_leftovers(workspace)
         if workspace and self._ledger:
