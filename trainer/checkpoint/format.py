@@ -1,8 +1,8 @@
-"""Checkpoints: what a run must remember, on the disk whole or not at all.
+"""Checkpoint files: the state of a run, written atomically.
 
 A checkpoint is the folder `<step, 9 digits>/` with `state.safetensors`, `meta.json` and, written
 last, `manifest.json`: the sha256 and size of the other two, and its own sha256. It is written as
-`<step>.tmp/`, each file synced, and becomes visible by one rename. The files are safetensors and
+`<step>.tmp/`, each file is fsynced, and one rename makes it visible. The files are safetensors and
 JSON, so reading one never runs code.
 """
 

@@ -23,7 +23,8 @@ class PaddedImages:
     sent: Tensor | None = None
     """int64 [B, 2]: heights and widths of the files, before rows were shrunk; None: those of rows.
 
-    Only `Views.plain` asks for them: by how many pixels torchvision would cut depends on them."""
+    Only `ImageAugmenter.center_crop` uses them: the crop that torchvision takes depends on them.
+    """
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return pixels, heights and widths."""

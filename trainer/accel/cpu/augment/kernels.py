@@ -1,8 +1,9 @@
-"""The views of rows on a CPU, each in one go: the pixels of a view stay in the core's own cache.
+"""View kernels for CPUs: one pass per view, with its pixels in the core's cache.
 
-The same arithmetic as `trainer.modalities.image.augment.resample`, `.colour` and `.jitter`, which
-work on whole batches, as a GPU wants it, and hold the reasons. Compiled for this machine when this
-module is loaded, in some seconds, and kept nowhere but in memory.
+The arithmetic is that of `trainer.modalities.image.augment.resample`,
+`trainer.modalities.image.augment.color` and `trainer.modalities.image.augment.color_jitter`, which
+process whole batches for GPUs and give the reasons. Importing this module compiles the kernels for
+this machine, in some seconds and in memory only.
 """
 
 import numpy as np
