@@ -85,25 +85,25 @@ class Datasets:
         if path.is_dir() and how.get("format", "auto") in ("auto", "folder"):
             how["format"] = "tar"  # that is how a folder travels
         sha256 = sha256_of(source)
-        known = self.same_bytes(name, sha256)
+        dataset = self.same_bytes(name, sha256)
         is_same = (
-            known is not None
-            and known.store_as == how.get("store_as", "pixels")
-            and not differing(known, how.get("options", {}))
+            dataset is not None
+            and dataset.store_as == how.get("store_as", "pixels")
+            and not differing(dataset, how.get("options", {}))
         )
-        if known is None or not is_same:
-            known = self.create(name, size_bytes=source.size_bytes, sha256=sha256, **how)
-        if known.status == "received":
-            self.upload(known.id, source)
-        found = self.wait(known.id)
-        if found.status == "failed":
-            reason = found.status_reason
+        if dataset is None or not is_same:
+            dataset = self.create(name, size_bytes=source.size_bytes, sha256=sha256, **how)
+        if dataset.status == "received":
+            self.upload(dataset.id, source)
+        dataset = self.wait(dataset.id)
+        if dataset.status == "failed":
+            reason = dataset.status_reason
             raise Unusable(
                 f"{name} cannot be used",
                 detail=(reason.message or reason.code) if reason else "",
                 hint=reason.hint if reason else "",
             )
-        return found
+        return dataset
 
     def get(self, dataset: str) -> Dataset:
         """Return the dataset with this id or name."""
@@ -114,13 +114,13 @@ class Datasets:
         try:
             return self.get(name)
         except NotFound:
-            return next((found for found in self.each() if found.name == name), None)
+            return next((dataset for dataset in self.each() if dataset.name == name), None)
 
     def same_bytes(self, name: str, sha256: str) -> Dataset | None:
         """Return the newest dataset of this name and content that has not failed, or None."""
-        for found in self.each():
-            if found.name == name and found.sha256 == sha256 and found.status != "failed":
-                return found
+        for dataset in self.each():
+            if dataset.name == name and dataset.sha256 == sha256 and dataset.status != "failed":
+                return dataset
         return None
 
     def rename(self, dataset: str, name: str) -> Dataset:
@@ -211,20 +211,20 @@ class Datasets:
         A server that is away for less than a minute is waited for, once it has answered.
         """
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
-        looks, away_since_s, found = 0, None, None
+        looks, away_since_s, record = 0, None, None
         while True:
             try:
-                found = self.get(dataset)
+                record = self.get(dataset)
                 away_since_s = None
-                on_look(found)
-                if found.status in ("ready", "failed"):
-                    return found
+                on_look(record)
+                if record.status in ("ready", "failed"):
+                    return record
             except (Unreachable, Unavailable):
                 away_since_s = away_since_s or time.monotonic()
-                if found is None or time.monotonic() - away_since_s > PATIENCE_S:
+                if record is None or time.monotonic() - away_since_s > PATIENCE_S:
                     raise
-            if found and end_s is not None and time.monotonic() >= end_s:
-                raise TimeoutError(f"{found.name} is still {found.status}")
+            if record and end_s is not None and time.monotonic() >= end_s:
+                raise TimeoutError(f"{record.name} is still {record.status}")
             self._http.pause(backoff_s(looks, cap_s=1.0))
             looks += 1
 

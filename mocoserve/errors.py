@@ -124,13 +124,13 @@ _KINDS: dict[int, type[ApiError]] = {
 
 def api_error(status: int, body: object) -> ApiError:
     """Return the error for a `status` >= 400 and the decoded JSON `body` (None: no JSON)."""
-    known = body if isinstance(body, dict) else {}
-    usable = {key: value for key, value in known.items() if value is not None}
+    fields = body if isinstance(body, dict) else {}
+    usable = {key: value for key, value in fields.items() if value is not None}
     try:
         problem = Problem.model_validate({**usable, "status": status})
     except ValueError:
         problem = Problem(status=status)
-    if not known:
+    if not fields:
         problem = Problem(
             status=status,
             code="foreign",

@@ -40,14 +40,14 @@ class SubmittedJob(Job):
             TimeoutError: it has not ended after `timeout_s`.
             Unreachable: the server was away for a minute.
         """
-        told = ProgressLine(sys.stderr) if progress else None
+        line = ProgressLine(sys.stderr) if progress else None
         try:
             return self._jobs.wait(
-                self.id, timeout_s=timeout_s, on_look=told.show if told else lambda _: None
+                self.id, timeout_s=timeout_s, on_look=line.show if line else lambda _: None
             )
         finally:
-            if told:
-                told.close()
+            if line:
+                line.close()
 
     def refresh(self) -> "SubmittedJob":
         """Return the current state of the job."""
@@ -125,11 +125,11 @@ class Jobs:
         looks, away_since_s = 0, None
         while True:
             try:
-                found = self.get(job)
+                record = self.get(job)
                 away_since_s = None
-                on_look(found)
-                if found.over or found.status == "paused":
-                    return found
+                on_look(record)
+                if record.over or record.status == "paused":
+                    return record
             except (Unreachable, Unavailable):
                 away_since_s = away_since_s or time.monotonic()
                 if time.monotonic() - away_since_s > PATIENCE_S:

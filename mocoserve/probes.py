@@ -93,21 +93,21 @@ class Probes:
             Invalid: the file is no image, or a value is out of range.
             Conflict: the job has no encoder yet.
         """
-        at = f"/v1/jobs/{job}/probes"
+        path = f"/v1/jobs/{job}/probes"
         if image is None:
             body: dict[str, Any] = {"k": k, "checkpoint": checkpoint}
             if rows is not None:
                 body["rows"] = list(rows)
-            answer = self._http.send("POST", at, body=body, repeatable=True)
+            answer = self._http.send("POST", path, body=body, repeatable=True)
             return Probe.model_validate(answer.json())
         if rows is not None:
             raise Unusable("An image and rows cannot be combined", hint="Pass only one of them.")
-        asked = {"k": k} | ({} if checkpoint is None else {"checkpoint": checkpoint})
+        query = {"k": k} | ({} if checkpoint is None else {"checkpoint": checkpoint})
         data = image.read_bytes()
         kind = MEDIA_TYPES.get(image.suffix.lower(), ANY_IMAGE)
         headers = {"Content-Type": kind, "Content-Length": str(len(data))}
-        where = f"{at}?{urlencode(asked)}"
-        with self._http.stream("POST", where, headers=headers, content=iter([data])) as response:
+        url = f"{path}?{urlencode(query)}"
+        with self._http.stream("POST", url, headers=headers, content=iter([data])) as response:
             response.read()
             return Probe.model_validate(response.json())
 
@@ -126,10 +126,10 @@ class Probes:
         """Return the search once it has ended. Raises TimeoutError."""
         end_s, looks = time.monotonic() + timeout_s, 0
         while True:
-            found = self.get(job, probe)
-            on_look(found)
-            if found.over:
-                return found
+            record = self.get(job, probe)
+            on_look(record)
+            if record.over:
+                return record
             if time.monotonic() >= end_s:
                 raise TimeoutError(f"{probe} did not finish within {timeout_s:g} s")
             self._http.pause(backoff_s(looks, cap_s=1.0))

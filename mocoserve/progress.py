@@ -15,25 +15,25 @@ class ProgressLine:
     def __init__(self, stream: TextIO) -> None:
         """Overwrite one line on a terminal; write a line every ten seconds into a file."""
         self._stream, self._live = stream, stream.isatty()
-        self._told, self._told_s = "", float("-inf")
+        self._written, self._written_s = "", float("-inf")
 
     def show(self, job: Job) -> None:
         """Show the job's progress."""
         words = sentence(job)
-        if words == self._told:
+        if words == self._written:
             return
-        status_is_new = words.partition(" ")[0] != self._told.partition(" ")[0]
+        status_is_new = words.partition(" ")[0] != self._written.partition(" ")[0]
         if self._live:
             self._stream.write(f"\r\x1b[2K{words}")
-        elif status_is_new or job.over or time.monotonic() - self._told_s >= _LINE_EVERY_S:
-            self._told_s = time.monotonic()
+        elif status_is_new or job.over or time.monotonic() - self._written_s >= _LINE_EVERY_S:
+            self._written_s = time.monotonic()
             self._stream.write(f"{words}\n")
         self._stream.flush()
-        self._told = words
+        self._written = words
 
     def close(self) -> None:
         """End the line."""
-        if self._live and self._told:
+        if self._live and self._written:
             self._stream.write("\n")
             self._stream.flush()
 

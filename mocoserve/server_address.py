@@ -39,18 +39,18 @@ def find(
         NoKey: there is none that may be sent to it.
         BadConfig: a file or a variable cannot be understood.
     """
-    known = config or load()
-    folder = data_dir or known.data_dir
-    found = locate(known, url=url, key=key, data_dir=folder)
-    if found.url.value is None:
+    config = config or load()
+    folder = data_dir or config.data_dir
+    located = locate(config, url=url, key=key, data_dir=folder)
+    if located.url.value is None:
         raise NoServer(
             "No server configured",
             detail=f"Looked at {folder / 'server.json'}, --url and MOCO_URL.",
             hint="Start one with `moco up` in another shell.",
         )
-    if found.key.value is None:
-        raise _no_key(known, found.url, folder)
-    return Address(str(found.url.value), str(found.key.value))
+    if located.key.value is None:
+        raise _no_key(config, located.url, folder)
+    return Address(str(located.url.value), str(located.key.value))
 
 
 def locate(config: Config, *, url: str | None, key: str | None, data_dir: Path) -> Located:
@@ -62,17 +62,17 @@ def locate(config: Config, *, url: str | None, key: str | None, data_dir: Path) 
     whose server it is.
     """
     server = read_server(data_dir).get("url")
-    at = config.find("url", flag=url)
-    if at.value is None and isinstance(server, str):
-        at = SettingValue(server, str(data_dir / "server.json"))
+    address = config.find("url", flag=url)
+    if address.value is None and isinstance(server, str):
+        address = SettingValue(server, str(data_dir / "server.json"))
     given = config.find("api_key", flag=key)
-    foreign = _is_of_project(config, at, data_dir)
+    foreign = _is_of_project(config, address, data_dir)
     if given.value is not None and not (foreign and given.origin == str(config.user.path)):
-        return Located(at, given)
-    if (named := config.user.keys.get(str(at.value).rstrip("/"))) is not None:
-        return Located(at, SettingValue(named, f"{config.user.path}, [keys]"))
-    own = _key_in(data_dir) if not foreign or at.value == server else None
-    return Located(at, SettingValue(own, str(data_dir / "api.key") if own else "default"))
+        return Located(address, given)
+    if (named := config.user.keys.get(str(address.value).rstrip("/"))) is not None:
+        return Located(address, SettingValue(named, f"{config.user.path}, [keys]"))
+    own = _key_in(data_dir) if not foreign or address.value == server else None
+    return Located(address, SettingValue(own, str(data_dir / "api.key") if own else "default"))
 
 
 def _is_of_project(config: Config, url: SettingValue, data_dir: Path) -> bool:
@@ -86,10 +86,10 @@ def _is_of_project(config: Config, url: SettingValue, data_dir: Path) -> bool:
 def read_server(data_dir: Path) -> dict[str, object]:
     """Return the content of `server.json`, or nothing if no server runs on this folder."""
     try:
-        known = json.loads((data_dir / "server.json").read_text("utf-8"))
+        content = json.loads((data_dir / "server.json").read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return known if isinstance(known, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _key_in(data_dir: Path) -> str | None:

@@ -133,17 +133,17 @@ def load(environment: Mapping[str, str] | None = None, *, folder: Path | None = 
 
     Raises BadConfig for a file or a variable that cannot be understood.
     """
-    known = os.environ if environment is None else environment
-    project, user = (folder or Path.cwd()) / PROJECT_FILE, user_file(known)
-    if known.get(NO_FILES):
-        return Config(_of_environment(known), Layer(project), Layer(user))
-    return Config(_of_environment(known), _read(project), _read(user))
+    variables = os.environ if environment is None else environment
+    project, user = (folder or Path.cwd()) / PROJECT_FILE, user_file(variables)
+    if variables.get(NO_FILES):
+        return Config(_of_environment(variables), Layer(project), Layer(user))
+    return Config(_of_environment(variables), _read(project), _read(user))
 
 
 def user_file(environment: Mapping[str, str] | None = None) -> Path:
     """Return `${XDG_CONFIG_HOME:-~/.config}/mocoserve/config.toml`."""
-    known = os.environ if environment is None else environment
-    base = known.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    variables = os.environ if environment is None else environment
+    base = variables.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(base) / "mocoserve" / "config.toml"
 
 
@@ -153,12 +153,12 @@ def default_data_dir() -> Path:
     return Path(base) / "mocoserve"
 
 
-def _of_environment(known: Mapping[str, str]) -> dict[str, Value]:
+def _of_environment(variables: Mapping[str, str]) -> dict[str, Value]:
     """Return the variables that are set and not empty."""
     return {
-        one.name: _checked(one, text, where=one.env, key=one.env, base=None)
-        for one in SETTINGS
-        if (text := known.get(one.env))
+        setting.name: _checked(setting, text, where=setting.env, key=setting.env, base=None)
+        for setting in SETTINGS
+        if (text := variables.get(setting.env))
     }
 
 
@@ -176,15 +176,15 @@ def _read(path: Path) -> Layer:
     import tomllib  # noqa: PLC0415  # most have no such file, and need not wait for this
 
     try:
-        known = tomllib.loads(text)
+        content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise BadConfig(
             f"{path} is not valid TOML",
             detail=f"{error}.",
             hint='A line reads: url = "http://host:8080"',
         ) from error
-    keys = _keys(path, text, known.pop(KEYS_TABLE, None))
-    values = {name: _value(path, text, name, value) for name, value in known.items()}
+    keys = _keys(path, text, content.pop(KEYS_TABLE, None))
+    values = {name: _value(path, text, name, value) for name, value in content.items()}
     return Layer(path, values, keys)
 
 

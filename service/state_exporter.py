@@ -15,7 +15,7 @@ from service.api.deps import Services
 from service.api.routes import health
 from service.files.disk_usage import StorageMeter
 from service.ledger.journaled_store import JournaledStore
-from service.observability.metric_definitions import KNOWN
+from service.observability.metric_definitions import LABEL_VALUES
 from service.observability.metrics import Instruments
 from service.server import problems
 from service.server.api_keys import load_keys
@@ -92,11 +92,11 @@ class State(Instruments):
         for status, number in self._store.jobs.counts().items():
             self.set("moco_jobs", number, status=status)
         self.total("moco_jobs_submitted_total", counted.get("submitted", 0))
-        for result in KNOWN["result"]:
+        for result in LABEL_VALUES["result"]:
             self.total(
                 "moco_jobs_finished_total", counted.get(f"finished:{result}", 0), result=result
             )
-        retries = dict.fromkeys(KNOWN["reason"], 0)
+        retries = dict.fromkeys(LABEL_VALUES["reason"], 0)
         for name, number in counted.items():
             kind, _, code = name.partition(":")
             if kind == "retries":
@@ -122,7 +122,7 @@ class State(Instruments):
             )
 
     def _read_workers(self) -> None:
-        states = dict.fromkeys(KNOWN["state"], 0)
+        states = dict.fromkeys(LABEL_VALUES["state"], 0)
         workers = self._store.workers.list()
         idle = dict.fromkeys((*self._pools, *self._store.jobs.pools()), 0)
         for worker in workers:

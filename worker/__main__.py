@@ -92,7 +92,7 @@ def _check(settings: WorkerSettings) -> None:
 def _wait_for_store(settings: WorkerSettings, shutdown: Shutdown) -> Store | None:
     """Return the store once it answers; None if asked to leave meanwhile."""
     deadline_s = time.monotonic() + STORE_WAIT_S
-    while not shutdown.asked:
+    while not shutdown.requested:
         try:
             return open_store(settings)
         except StoreUnavailable as error:

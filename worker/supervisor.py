@@ -65,7 +65,7 @@ class Supervisor:
         self._leave()
 
     def _leaving(self) -> bool:
-        return self._context.shutdown.asked
+        return self._context.shutdown.requested
 
     def _set_draining(self, is_draining: bool) -> None:
         """Record the store's answer to a heartbeat: a drained worker gets no job."""

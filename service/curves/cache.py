@@ -155,7 +155,7 @@ class CurveCache:
         """
         deadline_s = time.monotonic() + self._look_s
         span = span_of(file, steps)
-        cached = self._known(key, file, steps, span)
+        cached = self._cached(key, file, steps, span)
         with cached.lock:
             if steps != ALL and not cached.curves:
                 cached.offset = span.start  # by now there may be readings of these steps
@@ -175,7 +175,7 @@ class CurveCache:
         kept = points_max if is_whole or steps != ALL else max(2, points_max // 2)
         return Curves({name: downsample(points, kept) for name, points in series.items()}, is_whole)
 
-    def _known(self, key: str, file: BinaryIO, steps: Steps, span: Span) -> _File:
+    def _cached(self, key: str, file: BinaryIO, steps: Steps, span: Span) -> _File:
         """Return the cached curves of a file, empty ones if another file has taken its place."""
         status = os.fstat(file.fileno())
         identity = (status.st_dev, status.st_ino)

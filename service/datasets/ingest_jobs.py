@@ -48,12 +48,12 @@ def check_size(size_bytes: int, settings: ApiSettings) -> None:
         raise ServiceError("too_large", f"{size_bytes} bytes; MOCO_UPLOAD_BYTES_MAX is {limit}.")
 
 
-def resolved_options(asked: IngestOptions, settings: ApiSettings) -> IngestOptions:
+def resolved_options(options: IngestOptions, settings: ApiSettings) -> IngestOptions:
     """Return what was asked, completed by the server's defaults and bounded by its ceilings.
 
     Raises ServiceError `invalid` for a value above a ceiling; a default above one is lowered to it.
     """
-    chosen = asked.model_dump(exclude_unset=True)
+    chosen = options.model_dump(exclude_unset=True)
     values = settings.ingest_defaults.model_dump() | chosen
     for name in ("side_px_max", *LIMITS):
         ceiling: int = getattr(settings, f"ingest_{name}")

@@ -44,15 +44,15 @@ class StorageMeter:
     ) -> None:
         self._data_dir, self._every_s, self._now_s = data_dir, every_s, now_s
         self._lock = threading.Lock()
-        self._measured_s, self._found = -math.inf, dict.fromkeys(USES, 0)
+        self._measured_s, self._bytes = -math.inf, dict.fromkeys(USES, 0)
 
     def read(self) -> dict[str, int]:
         """Return what `bytes_by_use` found lately."""
         with self._lock:
             if self._now_s() - self._measured_s >= self._every_s:
-                self._found = bytes_by_use(self._data_dir)
+                self._bytes = bytes_by_use(self._data_dir)
                 self._measured_s = self._now_s()
-            return self._found
+            return self._bytes
 
 
 _FOLDERS = {"datasets": "packs", "jobs": "jobs", "logs": "logs", "redis": "store"}
@@ -72,7 +72,7 @@ def _use(path: str) -> str:
 
 def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
     """Yield the path and the bytes of everything under `folder`, itself included."""
-    seen, pending = set[tuple[int, int]](), [str(folder)]
+    inodes, pending = set[tuple[int, int]](), [str(folder)]
     yield str(folder), _own_bytes(folder)
     while pending:
         try:
@@ -86,9 +86,9 @@ def _sizes(folder: Path) -> Iterator[tuple[str, int]]:
                 except OSError:
                     continue
                 if status.st_nlink > 1 and not stat.S_ISDIR(status.st_mode):
-                    if (status.st_dev, status.st_ino) in seen:
+                    if (status.st_dev, status.st_ino) in inodes:
                         continue
-                    seen.add((status.st_dev, status.st_ino))
+                    inodes.add((status.st_dev, status.st_ino))
                 yield entry.path, status.st_blocks * BLOCK_BYTES
                 if stat.S_ISDIR(status.st_mode):
                     pending.append(entry.path)

@@ -130,9 +130,9 @@ class JournaledStore:
 
     def control(self, id: str, verb: Verb) -> JobRecord:
         """Cancel, pause or resume a job. Raises NotFound, WrongState."""
-        seen, op = self.store.jobs.get(id), uuid.uuid4().hex
-        with writer.opened(self.data_dir / seen.folder, missing_ok=True) as ledger:
-            ledger.append(_control(verb, seen, op))
+        record, op = self.store.jobs.get(id), uuid.uuid4().hex
+        with writer.opened(self.data_dir / record.folder, missing_ok=True) as ledger:
+            ledger.append(_control(verb, record, op))
             failpoint("api.pre_control")
             try:
                 done: JobRecord = getattr(self.store.jobs, verb)(id, op=op)
@@ -140,7 +140,7 @@ class JournaledStore:
                 ledger.append(Refused(op=op))
                 raise
             failpoint("api.post_control")
-            if done.attempt != seen.attempt:  # another attempt began in between: it is meant too
+            if done.attempt != record.attempt:  # another attempt began in between: it is meant too
                 ledger.append(_control(verb, done, op))
         return done
 
@@ -153,10 +153,10 @@ class JournaledStore:
         # The folder is made from the checked id, never from what the record says.
         folder, op = self.data_dir / "jobs" / id, uuid.uuid4().hex
         with writer.opened(folder, missing_ok=True) as ledger:
-            seen = self.store.jobs.get(id)
-            has_ended = seen.status in TERMINAL
+            record = self.store.jobs.get(id)
+            has_ended = record.status in TERMINAL
             if has_ended:
-                ledger.append(Deleted(job_id=id, op=op, attempt=seen.attempt, at_s=time.time()))
+                ledger.append(Deleted(job_id=id, op=op, attempt=record.attempt, at_s=time.time()))
             failpoint("api.pre_delete")
             try:
                 self.store.jobs.delete(id, op=op)
@@ -291,8 +291,8 @@ def _line(submission: Submission) -> JobSubmitted:
     )
 
 
-def _control(verb: Verb, seen: JobRecord, op: str) -> Controlled:
-    return Controlled(verb=verb, job_id=seen.id, attempt=seen.attempt, op=op, at_s=time.time())
+def _control(verb: Verb, record: JobRecord, op: str) -> Controlled:
+    return Controlled(verb=verb, job_id=record.id, attempt=record.attempt, op=op, at_s=time.time())
 
 
 def drop(folder: Path) -> None:

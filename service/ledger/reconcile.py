@@ -64,7 +64,7 @@ def reconcile(store: Store, data_dir: Path, *, whole: bool = True) -> Report:
     olds.sort(key=lambda old: (old.created_at_s, old.id))
     kept = [old for old in olds if old.id not in rejected]
     verdicts = _restore(store, kept)
-    taken = [old for old, said in zip(kept, verdicts, strict=True) if said == "taken"]
+    taken = [old for old, verdict in zip(kept, verdicts, strict=True) if verdict == "taken"]
     # A job that was attempted was accepted: it stays, and the other job keeps the key.
     verdicts += _restore(store, [replace(old, idem_key="") for old in taken if old.attempt])
     rejected |= {old.id for old in taken if not old.attempt}

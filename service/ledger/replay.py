@@ -74,15 +74,15 @@ class JobLedger:
     def open_deletions(self) -> tuple[Deleted, ...]:
         """Every request to delete the job that was not refused, void or not."""
         job_id, refused = self.submitted.job_id, _refused(self.lines)
-        asked = (line for line in self.lines if isinstance(line, Deleted))
-        return tuple(line for line in asked if line.job_id == job_id and line.op not in refused)
+        deletions = (line for line in self.lines if isinstance(line, Deleted))
+        return tuple(line for line in deletions if line.job_id == job_id and line.op not in refused)
 
     @property
     def controls(self) -> tuple[Controlled, ...]:
         """Controls of this job that were not refused, in order."""
         refused = _refused(self.lines)
-        asked = [line for line in self.lines if isinstance(line, Controlled)]
-        mine = [line for line in asked if line.job_id == self.submitted.job_id]
+        controls = [line for line in self.lines if isinstance(line, Controlled)]
+        mine = [line for line in controls if line.job_id == self.submitted.job_id]
         return tuple(line for line in mine if line.op not in refused)
 
     @property

@@ -100,15 +100,15 @@ def removable(context: RetentionContext) -> Iterator[Removable]:
             )
 
 
-def trim_events(context: RetentionContext, seen: set[str]) -> int:
-    """Remove the events of jobs that ended long ago; `seen` are those of which they are gone."""
+def trim_events(context: RetentionContext, trimmed: set[str]) -> int:
+    """Remove the events of jobs that ended long ago; `trimmed` has those done."""
     count = 0
     for status in ("failed", "cancelled", "succeeded"):
         for job in each_job(context.store, status):
             key = f"{job.id}:{job.attempt}"
-            if key not in seen and _ended_ago_s(context, job) > context.settings.event_kept_s:
+            if key not in trimmed and _ended_ago_s(context, job) > context.settings.event_kept_s:
                 count += context.store.jobs.trim_events(job.id)
-                seen.add(key)
+                trimmed.add(key)
     return count
 
 

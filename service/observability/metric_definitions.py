@@ -6,7 +6,7 @@ Target = Literal["api", "worker", "state"]
 Type = Literal["gauge", "counter", "histogram"]
 Labels = tuple[str, ...]
 
-KNOWN: dict[str, Labels] = {
+LABEL_VALUES: dict[str, Labels] = {
     "status": ("queued", "running", "stopping", "paused", "cancelled", "succeeded", "failed"),
     "state": ("idle", "busy", "draining", "lost"),
     "result": ("succeeded", "failed", "cancelled"),

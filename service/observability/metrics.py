@@ -22,7 +22,7 @@ from prometheus_client import (
 
 from service.observability.metric_definitions import (
     HTTP_BUCKETS_S,
-    KNOWN,
+    LABEL_VALUES,
     RUN_BUCKETS_S,
     STEP_BUCKETS_S,
     WAIT_BUCKETS_S,
@@ -241,7 +241,7 @@ class Instruments:
 def artifact_format(name: str) -> str:
     """Return the label `format` of a file name: its suffix, or `other`."""
     suffix = name.rpartition(".")[2]
-    return suffix if suffix in KNOWN["format"] else "other"
+    return suffix if suffix in LABEL_VALUES["format"] else "other"
 
 
 def _version() -> str:
@@ -259,7 +259,7 @@ def _make(row: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogr
         made = Counter(row.name, row.help, row.labels, registry=registry)
     else:
         made = Gauge(row.name, row.help, row.labels, registry=registry)
-    if row.labels and all(label in KNOWN for label in row.labels):
-        for values in product(*(KNOWN[label] for label in row.labels)):
+    if row.labels and all(label in LABEL_VALUES for label in row.labels):
+        for values in product(*(LABEL_VALUES[label] for label in row.labels)):
             made.labels(*values)
     return made

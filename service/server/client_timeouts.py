@@ -49,7 +49,7 @@ class TimeoutProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, timeouts: ClientTimeouts, on_slow: OnSlow, **more: Any) -> None:  # noqa: ANN401  # as uvicorn calls it
         super().__init__(*args, **more)
         self._timeouts, self._on_slow = timeouts, on_slow
-        self._seen: tuple[Stage | None, RequestResponseCycle | None] = (None, None)
+        self._waiting_for: tuple[Stage | None, RequestResponseCycle | None] = (None, None)
         self._left_s = self._unread_s = 0.0
         self._got_bytes = self._head_bytes = self._framing_bytes = 0
         self._part: Literal["head", "body"] | None = None
@@ -121,8 +121,8 @@ class TimeoutProtocol(HttpToolsProtocol):
             return
         self._unread_s = 0.0
         stage = self.waits_for()
-        if (stage, self.cycle) != self._seen:
-            self._seen = (stage, self.cycle)
+        if (stage, self.cycle) != self._waiting_for:
+            self._waiting_for = (stage, self.cycle)
             self._left_s = self._timeouts.head_s if stage == "head" else self._timeouts.body_s
         elif stage == "body":
             gained_s = self._got_bytes / self._timeouts.body_bytes_per_s

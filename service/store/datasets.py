@@ -103,9 +103,9 @@ class Datasets:
 
     def find(self, names: Iterable[str]) -> dict[str, DatasetRecord]:
         """Return those of several datasets that exist, with one wait for Redis."""
-        asked = [*dict.fromkeys(names)]
-        replies = self.client.fcalls("ds_get", [[name] for name in asked])
-        pairs = zip(asked, replies, strict=True)
+        unique_names = [*dict.fromkeys(names)]
+        replies = self.client.fcalls("ds_get", [[name] for name in unique_names])
+        pairs = zip(unique_names, replies, strict=True)
         return {name: as_dataset(reply[1]) for name, reply in pairs if reply[0] != "NOTFOUND"}
 
     def list(self, *, after: str | None = None, limit: int = 20) -> Page[DatasetRecord]:

@@ -146,16 +146,16 @@ class JobQueue:
         """Return the current tick."""
         return int(self.client.run(lambda client: client.get(KEYS["tick"])) or 0)
 
-    def tick(self, seen: int) -> int:
-        """Ends tick `seen` and every lease that is over by then; answers the tick now.
+    def tick(self, last: int) -> int:
+        """End tick `last` and every lease that is over by then; return the current tick.
 
-        Call it a tick's length after `seen` was answered, measured on a monotonic clock. Any
+        Call it a tick's length after `last` was read, measured on a monotonic clock. Any
         number of reapers may: only one of them moves the tick.
         """
-        return int(self.client.fcall("tick", seen, time.time(), LOSSES_MAX)[1])
+        return int(self.client.fcall("tick", last, time.time(), LOSSES_MAX)[1])
 
     def close(self) -> None:
-        """Gives the waiting connection back."""
+        """Give the waiting connection back."""
         self._waiting.close()
 
     def _held(self, lease: Lease, verb: str, *args: str | float) -> list[Any]:

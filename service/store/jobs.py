@@ -223,8 +223,8 @@ def _submit_args(submission: Submission) -> list[str | float]:
 
 def _submitted(submission: Submission, reply: Sequence[Any]) -> Submitted | StoreError:
     match reply:
-        case ["OK", made, replayed, *seen]:
-            record = as_job(*seen) if seen else None
+        case ["OK", made, replayed, *fields]:
+            record = as_job(*fields) if fields else None
             return Submitted(job_id=made, replayed=bool(replayed), record=record)
         case ["CONFLICT"]:
             return IdempotencyConflict(submission.idempotency_key or "")

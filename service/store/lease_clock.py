@@ -12,13 +12,13 @@ class LeaseClock:
 
     def __init__(self, current_tick: Callable[[], int], tick: Callable[[int], int]) -> None:
         self._current_tick, self._tick = current_tick, tick
-        self._seen: int | None = None
+        self._last_tick: int | None = None
 
     def advance(self) -> None:
         """Read the tick, or move it on from the one read a tick length ago. Raises StoreError."""
-        seen, self._seen = self._seen, None
-        self._seen = self._current_tick() if seen is None else self._tick(seen)
+        last_tick, self._last_tick = self._last_tick, None
+        self._last_tick = self._current_tick() if last_tick is None else self._tick(last_tick)
 
     def restart(self) -> None:
         """Forget the tick that was read, so that the time of an outage does not count."""
-        self._seen = None
+        self._last_tick = None

@@ -41,17 +41,17 @@ class Assets:
     tag: str
     """Stands in the address of each file and changes with any of them: they never grow stale."""
     templates: Environment
-    found: dict[str, Asset]
+    files: dict[str, Asset]
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def get(self, name: str) -> Asset | None:
         """Return a file; the large one is read on first use."""
-        if name != PLOTLY or name in self.found:
-            return self.found.get(name)
+        if name != PLOTLY or name in self.files:
+            return self.files.get(name)
         with self._lock:
-            if name not in self.found:
-                self.found[name] = _asset(_plotly())
-            return self.found[name]
+            if name not in self.files:
+                self.files[name] = _asset(_plotly())
+            return self.files[name]
 
     def modules(self, name: str) -> list[str]:
         """Return a script, its imports, and theirs.
@@ -60,7 +60,7 @@ class Assets:
         """
         names, left = [name], [name]
         while left:
-            text = self.found[left.pop()].content.decode()
+            text = self.files[left.pop()].content.decode()
             new = [each for each in IMPORTED.findall(text) if each not in names]
             names += new
             left += new

@@ -67,7 +67,7 @@ async def _body(request: Request) -> bytes:
 
 def _form(request: Request, *, wanted: str, status: int = 200) -> Response:
     assets: Assets = request.app.state.assets
-    style = assets.found["base.css"].content.decode()
+    style = assets.files["base.css"].content.decode()
     answer = render_page(
         request, "sign_in", status=status, style=style, wanted=wanted, is_wrong=status == 401
     )

@@ -52,8 +52,8 @@ RESUMES: Final = (
     Mutant(
         "the warm-up is a step ahead",
         "trainer/optim/schedule.py",
-        "    epoch = step / horizon.steps_per_epoch\n",
-        "    epoch = (step + 1) / horizon.steps_per_epoch\n",
+        "    epoch = step / length.steps_per_epoch\n",
+        "    epoch = (step + 1) / length.steps_per_epoch\n",
         ("tests/trainer/optim/test_optimizer.py::test_warm_up_and_cosine_per_step_is_version_3",),
     ),
     Mutant(

@@ -200,7 +200,7 @@ LEDGERS: Final = (
     Mutant(
         "a control is not written down",
         "service/ledger/journaled_store.py",
-        "            ledger.append(_control(verb, seen, op))\n"
+        "            ledger.append(_control(verb, record, op))\n"
         '            failpoint("api.pre_control")',
         '            failpoint("api.pre_control")',
         (AHEAD + "a_control_is_on_the_disk_before_redis_knows",),
@@ -283,14 +283,14 @@ DELETIONS: Final = (
     Mutant(
         "a deletion of a job that runs is written down",
         "service/ledger/journaled_store.py",
-        "            has_ended = seen.status in TERMINAL\n",
+        "            has_ended = record.status in TERMINAL\n",
         "            has_ended = True\n",
         (CUT_SHORT,),
     ),
     Mutant(
         "a deletion is not written down",
         "service/ledger/journaled_store.py",
-        "            has_ended = seen.status in TERMINAL\n",
+        "            has_ended = record.status in TERMINAL\n",
         "            has_ended = False\n",
         (AHEAD + "a_deletion_is_on_the_disk_before_redis_knows",),
     ),

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry
 
-from service.observability.metric_definitions import KNOWN, Metric, Target
+from service.observability.metric_definitions import LABEL_VALUES, Metric, Target
 from service.observability.metrics import CONTENT_TYPE, METRICS, Instruments
 
 TARGETS: tuple[Target, ...] = ("api", "worker", "state")
@@ -44,7 +44,7 @@ class Synthetic:
 
 
 def _value(label: str) -> str:
-    known = KNOWN.get(label)
+    known = LABEL_VALUES.get(label)
     if known and label != "status":
         return known[0]
     return LABELS.get(label, "job-1" if label == "job_id" else "200" if label == "status" else "x")

@@ -159,8 +159,8 @@ class AttemptRunner:
         published = self._events.published
         # On a full disk the result file may be missing although the event arrived.
         self._ended = workspace.ended() or self._events.ended
-        asked = self._stop_sequence.asked
-        decision = decide(self._ended, status, asked_to_stop=asked, published=published)
+        is_requested = self._stop_sequence.requested
+        decision = decide(self._ended, status, asked_to_stop=is_requested, published=published)
         if decision.act == "complete" and published and not self._renewer.lost:
             verify_published(workspace.out, published)
         return decision
@@ -168,7 +168,7 @@ class AttemptRunner:
     def _desired_state(self) -> DesiredState:
         if self._renewer.lost or self._context.shutdown.at_once:
             return DesiredState.KILL
-        if self._context.shutdown.asked or self._renewer.desired != "run":
+        if self._context.shutdown.requested or self._renewer.desired != "run":
             return DesiredState.STOP
         return DesiredState.RUN
 
@@ -233,9 +233,9 @@ class AttemptRunner:
     def _out_of_time(self) -> bool:
         """Return whether the worker must leave without having told the store."""
         shutdown = self._context.shutdown
-        if shutdown.asked_at_s is None:
+        if shutdown.requested_at_s is None:
             return False
-        left_s = shutdown.asked_at_s + self._context.settings.grace_s - time.monotonic()
+        left_s = shutdown.requested_at_s + self._context.settings.grace_s - time.monotonic()
         return shutdown.at_once or left_s <= 0
 
     def _failed_twice_before(self) -> bool:

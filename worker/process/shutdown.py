@@ -40,12 +40,12 @@ class Shutdown:
     def __init__(self, wake_pipe: WakePipe) -> None:
         self._wake_pipe = wake_pipe
         self._signals = 0
-        self.asked_at_s: float | None = None
+        self.requested_at_s: float | None = None
 
     @property
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         """True if the worker should hand over its job and leave."""
-        return self.asked_at_s is not None
+        return self.requested_at_s is not None
 
     @property
     def at_once(self) -> bool:
@@ -54,8 +54,8 @@ class Shutdown:
 
     def ask(self) -> None:
         """Ask to leave, with the grace of the stop sequence."""
-        if self.asked_at_s is None:
-            self.asked_at_s = time.monotonic()
+        if self.requested_at_s is None:
+            self.requested_at_s = time.monotonic()
         self._wake_pipe.set()
 
     def listen(self) -> None:

@@ -24,35 +24,35 @@ class StopSequence:
     """Stages in order, each due once. Times are seconds of one monotonic clock."""
 
     grace_s: float
-    _asked_at_s: float | None = None
+    _requested_at_s: float | None = None
     _done: int = 0
 
     @property
-    def asked(self) -> bool:
+    def requested(self) -> bool:
         """True if the child was asked to stop."""
-        return self._asked_at_s is not None
+        return self._requested_at_s is not None
 
     def ask(self, now_s: float) -> None:
         """Begin; asking again changes nothing."""
-        if self._asked_at_s is None:
-            self._asked_at_s = now_s
+        if self._requested_at_s is None:
+            self._requested_at_s = now_s
 
     def kill_now(self) -> None:
         """Skip what is left of the grace."""
-        self._asked_at_s = float("-inf")
+        self._requested_at_s = float("-inf")
 
     def due(self, now_s: float) -> list[StopStage]:
         """Return the stages that became due since the last call."""
-        if self._asked_at_s is None:
+        if self._requested_at_s is None:
             return []
-        elapsed_s = now_s - self._asked_at_s
+        elapsed_s = now_s - self._requested_at_s
         reached = [stage for stage, share in SHARES.items() if elapsed_s >= share * self.grace_s]
         due, self._done = reached[self._done :], max(self._done, len(reached))
         return due
 
     def next_in_s(self, now_s: float) -> float | None:
         """Return the seconds until the next stage; None if there is none to wait for."""
-        if self._asked_at_s is None or self._done == len(SHARES):
+        if self._requested_at_s is None or self._done == len(SHARES):
             return None
         wait_s = list(SHARES.values())[self._done] * self.grace_s
-        return max(0.0, self._asked_at_s + wait_s - now_s)
+        return max(0.0, self._requested_at_s + wait_s - now_s)

@@ -9,7 +9,7 @@ import time
 
 from prometheus_client import CollectorRegistry
 
-from service.observability.metric_definitions import KNOWN
+from service.observability.metric_definitions import LABEL_VALUES
 from service.observability.metrics import SIGNAL_METRICS, Instruments
 from service.store.models import JobRecord, Lease
 from trainer.methods.registry import part_of
@@ -85,8 +85,8 @@ class WorkerMetrics:
         elif isinstance(event, Checkpointed):
             self._job(job_id, "last_checkpoint_timestamp_seconds", time.time())
         elif isinstance(event, Ended):
-            known = event.code in KNOWN["code"]
-            self._metrics.inc("moco_worker_runs_total", code=event.code if known else "internal")
+            is_known = event.code in LABEL_VALUES["code"]
+            self._metrics.inc("moco_worker_runs_total", code=event.code if is_known else "internal")
 
     def _describe(self, lease: Lease, spec: JobSpec) -> None:
         self._metrics.set(

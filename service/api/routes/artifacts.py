@@ -110,7 +110,7 @@ def download(
 ) -> Response:
     """To resume an interrupted download, use `Range` and `If-Range`."""
     record = services.store.jobs.get(id)
-    artifact = _found(record, name)
+    artifact = _artifact_of(record, name)
     etag = etag_of(artifact.sha256)
     if not conditions.hold(etag):
         return Response(status_code=304, headers=_headers(artifact))
@@ -144,7 +144,7 @@ def head(
 ) -> Response:
     """Return size, sha256 and media type."""
     record = services.store.jobs.get(id)
-    artifact = _found(record, name)
+    artifact = _artifact_of(record, name)
     headers = _headers(artifact)
     if not conditions.hold(headers["ETag"]):
         return Response(status_code=304, headers=headers)
@@ -154,7 +154,7 @@ def head(
     )
 
 
-def _found(record: JobRecord, name: str) -> FileRecord:
+def _artifact_of(record: JobRecord, name: str) -> FileRecord:
     """Only what the job's manifest names is served, whatever else lies in its folder."""
     for file in record.artifacts:
         if file.name == name:

@@ -225,14 +225,14 @@ def preview(id: DatasetName, services: ServicesDep) -> Response:
 def _report(entries: Iterable[dict[str, Any]], *, skip: int, limit: int) -> Report:
     counts: dict[str, int] = {}
     kept: list[BadFile] = []
-    seen = 0
+    index = 0
     for row in entries:
         try:
             bad = BadFile(name=row["name"], reason=row["reason"], detail=row.get("detail") or "")
         except (ValueError, KeyError):
             continue
         counts[bad.reason] = counts.get(bad.reason, 0) + 1
-        if seen >= skip and len(kept) < limit:
+        if index >= skip and len(kept) < limit:
             kept.append(bad)
-        seen += 1
-    return Report(counts=counts, data=kept, has_more=seen > skip + len(kept))
+        index += 1
+    return Report(counts=counts, data=kept, has_more=index > skip + len(kept))

@@ -255,6 +255,7 @@ def _page(
 ) -> tuple[list[JobRecord], bool]:
     """Jobs of several statuses as one list: ids sort by time, so pages can be merged."""
     wanted: list[Status | None] = [*statuses] or [None]
-    pages = [store.jobs.list(status=one, after=after, limit=limit) for one in wanted]
-    merged = sorted((one for page in pages for one in page.data), key=lambda one: one.id)[::-1]
+    pages = [store.jobs.list(status=status, after=after, limit=limit) for status in wanted]
+    records = [record for page in pages for record in page.data]
+    merged = sorted(records, key=lambda record: record.id, reverse=True)
     return merged[:limit], len(merged) > limit or any(page.has_more for page in pages)

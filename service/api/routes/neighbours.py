@@ -94,16 +94,16 @@ async def create(
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem("unsupported_media_type", "The body is compressed.", hint=FORMATS_HINT)
     wanted = await _read_json(request) if is_json else ProbeRequest(checkpoint=checkpoint, k=k)
-    asked = StoredQuery(**wanted.model_dump(), is_image=not is_json)
+    query = StoredQuery(**wanted.model_dump(), is_image=not is_json)
     probes = await run_in_threadpool(_probes, services, id)
-    source = await run_in_threadpool(probes.check, asked)
+    source = await run_in_threadpool(probes.check, query)
     probe_id = ids.new_id("probe")
     folder = services.settings.data_dir / probes.folder / probe_id
     try:
         if not is_json:
             await _receive(request, folder)
         with translate_disk_errors():
-            done = await run_in_threadpool(probes.submit, asked, source, probe_id=probe_id)
+            done = await run_in_threadpool(probes.submit, query, source, probe_id=probe_id)
     except (ServiceError, Problem, ClientDisconnect):
         await run_in_threadpool(shutil.rmtree, folder, ignore_errors=True)
         raise
@@ -140,7 +140,7 @@ def list_all(id: JobId, services: ServicesDep) -> ProbeList:
 )
 def get(id: JobId, probe_id: ProbeName, services: ServicesDep) -> Probe:
     """Poll until its status is `succeeded` or `failed`; it takes seconds."""
-    record = _found(services, id, probe_id)
+    record = _probe_of(services, id, probe_id)
     root_path = services.settings.root_path
     return Probe.of(record, job_id=id, root_path=root_path, result=_result(record, services))
 
@@ -158,7 +158,7 @@ def get(id: JobId, probe_id: ProbeName, services: ServicesDep) -> Probe:
 )
 def picture(id: JobId, probe_id: ProbeName, picture: Picture, services: ServicesDep) -> Response:
     """One row per query: the query image, then its neighbors."""
-    record = _found(services, id, probe_id)
+    record = _probe_of(services, id, probe_id)
     file = _open(record, picture, services)
     headers = {"Cache-Control": "private, max-age=86400"}
     return RangeFileResponse(file, span=None, headers=headers, media_type="image/png")
@@ -168,7 +168,7 @@ def _probes(services: Services, id: str) -> Probes:
     return Probes(services.store, services.settings.data_dir, services.store.jobs.get(id))
 
 
-def _found(services: Services, id: str, probe_id: str) -> JobRecord:
+def _probe_of(services: Services, id: str, probe_id: str) -> JobRecord:
     if not re.fullmatch(ids.PROBE_ID, probe_id):
         raise NotFound("probe", probe_id[:64])
     with suppress(NotFound):

@@ -154,7 +154,7 @@ class Probe(BaseModel):
         cls, record: JobRecord, *, job_id: str, root_path: str, result: ProbeResult | None = None
     ) -> "Probe":
         """Return the probe as the store has it, with addresses under `root_path`."""
-        asked = StoredQuery.model_validate_json(record.spec_json)
+        query = StoredQuery.model_validate_json(record.spec_json)
         url = f"{root_path}/v1/jobs/{job_id}/probes/{record.id}"
         return cls(
             id=record.id,
@@ -164,10 +164,10 @@ class Probe(BaseModel):
             created_at=record.created_at_s,
             finished_at=record.finished_at_s,
             queue_position=record.queue_position,
-            checkpoint=asked.checkpoint,
-            rows=asked.rows,
-            is_image=asked.is_image,
-            k=asked.k,
+            checkpoint=query.checkpoint,
+            rows=query.rows,
+            is_image=query.is_image,
+            k=query.k,
             result=result,
             sheet_url=f"{url}/{SHEET}",
             tiles_url=f"{url}/{TILES}",

@@ -51,7 +51,8 @@ def list_settings(
         context = Context(url=url, key=key, data_dir=folder, json=json, config=config)
         flags = {"url": url, "api_key": key, "data_dir": data_dir}
         _show(
-            context, [_row(setting, _found(config, setting, folder, flags)) for setting in SETTINGS]
+            context,
+            [_row(setting, _resolved(config, setting, folder, flags)) for setting in SETTINGS],
         )
         return Exit.OK
 
@@ -76,7 +77,9 @@ def path(*, json: Json = False) -> None:
     raise typer.Exit(guarded(work, as_json=json))
 
 
-def _found(config: Config, setting: Setting, data_dir: Path, flags: dict[str, Any]) -> SettingValue:
+def _resolved(
+    config: Config, setting: Setting, data_dir: Path, flags: dict[str, Any]
+) -> SettingValue:
     located = locate(config, url=flags["url"], key=flags["api_key"], data_dir=data_dir)
     if setting.name == "url":
         return located.url
@@ -85,13 +88,13 @@ def _found(config: Config, setting: Setting, data_dir: Path, flags: dict[str, An
     return config.find(setting.name, flag=flags.get(setting.name))
 
 
-def _row(setting: Setting, found: SettingValue) -> dict[str, Any]:
-    value = found.value
+def _row(setting: Setting, resolved: SettingValue) -> dict[str, Any]:
+    value = resolved.value
     if setting.secret and value is not None:
         value = masked(str(value))
     elif isinstance(value, Path):
         value = str(value)
-    return {"name": setting.name, "value": value, "origin": found.origin, "help": setting.help}
+    return {"name": setting.name, "value": value, "origin": resolved.origin, "help": setting.help}
 
 
 def masked(secret: str) -> str:

@@ -113,11 +113,13 @@ def fetch(client: "Client", job: str, files: "list[Artifact]", folder: Path) -> 
     with transfer("download", sum(file.size_bytes for file in files)) as moved:
         done: dict[str, int] = {}
 
-        def told(name: str, here: int, _total: int) -> None:
+        def show_file(name: str, here: int, _total: int) -> None:
             done[name] = here
             moved(sum(done.values()))
 
-        return [client.artifacts.download(job, file, folder, on_progress=told) for file in files]
+        return [
+            client.artifacts.download(job, file, folder, on_progress=show_file) for file in files
+        ]
 
 
 def _available(client: "Client", job: str) -> "list[Artifact]":

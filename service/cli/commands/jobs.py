@@ -80,17 +80,17 @@ def logs(
     """Print the log of a job's latest attempt."""
     with context.client() as client:
         job = job_id(client, job)
-        seen = client.jobs.logs(job, tail=tail)
+        page = client.jobs.logs(job, tail=tail)
         if context.json and not follow:
-            context.emit(seen.raw())
+            context.emit(page.raw())
             return
-        _print_lines(context, list(seen.lines), attempt=seen.attempt)
+        _print_lines(context, list(page.lines), attempt=page.attempt)
         while follow and not client.jobs.get(job).over:
             time.sleep(1.0)
             now = client.jobs.logs(job, tail=1000)
-            old = list(seen.lines) if now.attempt == seen.attempt else []
+            old = list(page.lines) if now.attempt == page.attempt else []
             _print_lines(context, unseen(old, list(now.lines)), attempt=now.attempt)
-            seen = now
+            page = now
 
 
 def unseen(old: list[str], new: list[str]) -> list[str]:

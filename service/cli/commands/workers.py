@@ -66,13 +66,13 @@ def workers(
 
 
 def _change(context: Context, client: "Client", verb: str, worker: str | None) -> None:
-    said: dict[str, str] = {
+    effects: dict[str, str] = {
         "drain": "accepts no new jobs; its current job continues",
         "undrain": "accepts jobs again",
     }
-    if verb not in said or worker is None:
+    if verb not in effects or worker is None:
         raise CommandError(
-            f"moco workers {verb} needs " + ("the id of a worker" if verb in said else "a verb"),
+            f"moco workers {verb} needs " + ("the id of a worker" if verb in effects else "a verb"),
             hint="`moco workers drain ID` or `moco workers undrain ID`; `moco workers` lists ids.",
             code=Exit.USAGE,
         )
@@ -80,4 +80,4 @@ def _change(context: Context, client: "Client", verb: str, worker: str | None) -
     if context.json:
         context.emit(answer)
     else:
-        context.data(f"{worker} {said[verb]}")
+        context.data(f"{worker} {effects[verb]}")

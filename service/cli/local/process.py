@@ -141,9 +141,11 @@ class ManagedProcess:
         try:
             with self.log.open("rb") as log:
                 log.seek(max(self._begun_at, log.seek(0, os.SEEK_END) - 8192))
-                said = log.read().decode("utf-8", "replace").splitlines()
+                output = log.read().decode("utf-8", "replace").splitlines()
         except OSError:
             return []
-        if any(line.startswith("Traceback") for line in said):
-            said = [line for line in said if line and not line.startswith((" ", "Traceback"))][-1:]
-        return said[-lines:]
+        if any(line.startswith("Traceback") for line in output):
+            output = [line for line in output if line and not line.startswith((" ", "Traceback"))][
+                -1:
+            ]
+        return output[-lines:]

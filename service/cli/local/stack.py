@@ -122,8 +122,8 @@ class Stack:
     def _is_ready(self, client: Client) -> bool:
         try:
             client.ready()
-            seen = {worker.pid for worker in client.workers()}
-            return all(child.pid in seen for child in self._workers)
+            pids = {worker.pid for worker in client.workers()}
+            return all(child.pid in pids for child in self._workers)
         except NotAuthorised as error:
             raise CommandError(
                 f"Another service is running at {self.layout.url}",

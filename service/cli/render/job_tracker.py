@@ -33,7 +33,7 @@ class JobTracker:
         """Newest verdict among the events."""
         self.losses: dict[int, float] = {}
         """Step -> loss, for a chart."""
-        self._seen: deque[tuple[float, int]] = deque()
+        self._recent_steps: deque[tuple[float, int]] = deque()
 
     def feed(self, event: Event, *, now_s: float) -> bool:
         """Apply an event; return whether it deserves a line of its own."""
@@ -48,8 +48,8 @@ class JobTracker:
                 per_epoch = body.get("steps_per_epoch")
                 self.epoch = self.step / int(per_epoch) if per_epoch else 0.0
                 self.signals.clear()  # of an attempt that is no more, or of one still to be told
-                self._seen.clear()
-                self._seen.append((at_s, self.step))
+                self._recent_steps.clear()
+                self._recent_steps.append((at_s, self.step))
                 return True
             case "stepped" | "evaluated":
                 self.step, self.epoch = int(body["step"]), float(body["epoch"])
@@ -75,9 +75,9 @@ class JobTracker:
     @property
     def eta_s(self) -> float | None:
         """Return the seconds to the end at the speed of the last minute, evaluation included."""
-        if self.steps is None or len(self._seen) < 2:
+        if self.steps is None or len(self._recent_steps) < 2:
             return None
-        (old_s, old), (new_s, new) = self._seen[0], self._seen[-1]
+        (old_s, old), (new_s, new) = self._recent_steps[0], self._recent_steps[-1]
         if new <= old or new_s - old_s < _SPEED_S_MIN:
             return None
         return (self.steps - self.step) * (new_s - old_s) / (new - old)
@@ -116,9 +116,9 @@ class JobTracker:
         return (" " if short else "  ").join(parts)
 
     def _remember(self, at_s: float) -> None:
-        self._seen.append((at_s, self.step))
-        while len(self._seen) > 2 and at_s - self._seen[0][0] > _WINDOW_S:
-            self._seen.popleft()
+        self._recent_steps.append((at_s, self.step))
+        while len(self._recent_steps) > 2 and at_s - self._recent_steps[0][0] > _WINDOW_S:
+            self._recent_steps.popleft()
 
 
 def _server_s(event_id: str, now_s: float) -> float:

@@ -15,8 +15,8 @@ _RATE = "[$__rate_interval]"
 
 
 def _quantile(share: float) -> str:
-    seen = f"rate(moco_http_request_duration_seconds_bucket{_MINE}{_RATE})"
-    return f"histogram_quantile({share}, sum by (le) ({seen})) >= 0"
+    buckets = f"rate(moco_http_request_duration_seconds_bucket{_MINE}{_RATE})"
+    return f"histogram_quantile({share}, sum by (le) ({buckets})) >= 0"
 
 
 _REQUESTS = Section(

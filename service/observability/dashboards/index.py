@@ -14,6 +14,7 @@ DASHBOARDS: tuple[Dashboard, ...] = (OVERVIEW, TRAINING, WORKERS, API)
 def dashboard_files() -> dict[str, str]:
     """File name -> JSON."""
     return {
-        f"{one.uid}.json": json.dumps(one.as_json(), indent=2, ensure_ascii=False) + "\n"
-        for one in DASHBOARDS
+        f"{dashboard.uid}.json": json.dumps(dashboard.as_json(), indent=2, ensure_ascii=False)
+        + "\n"
+        for dashboard in DASHBOARDS
     }

@@ -59,17 +59,17 @@ class Panel:
         }
 
     def _defaults(self) -> Json:
-        found: Json = {"unit": self.unit}
+        defaults: Json = {"unit": self.unit}
         if self.low is not None:
-            found["min"] = self.low
+            defaults["min"] = self.low
         if self.high is not None:
-            found["max"] = self.high
+            defaults["max"] = self.high
         if self.kind != "table":
             steps = [{"value": value, "color": color} for value, color in self.steps]
-            found["thresholds"] = {"mode": "absolute", "steps": steps}
+            defaults["thresholds"] = {"mode": "absolute", "steps": steps}
         if self.kind == "timeseries":
             zones = "area" if self.steps != PLAIN else "off"
-            found["custom"] = {
+            defaults["custom"] = {
                 "drawStyle": "line",
                 "lineWidth": 1,
                 "fillOpacity": 20 if self.stacked else 0,
@@ -79,8 +79,8 @@ class Panel:
                 "thresholdsStyle": {"mode": zones},
             }
         elif self.kind != "table":
-            found["color"] = {"mode": "thresholds"}
-        return found
+            defaults["color"] = {"mode": "thresholds"}
+        return defaults
 
     def _overrides(self) -> list[Json]:
         if not self.dashed:
@@ -198,7 +198,9 @@ class Dashboard:
             "timezone": "browser",
             "annotations": {"list": []},
             "links": [_LINK],
-            "templating": {"list": [_DATA_SOURCE, *(one.as_json() for one in self.variables)]},
+            "templating": {
+                "list": [_DATA_SOURCE, *(variable.as_json() for variable in self.variables)]
+            },
             "panels": self._panels(),
         }
 

@@ -95,7 +95,7 @@ def start_redis(data_dir: Path) -> RunningRedis:
         if taken_over is None:
             raise Misconfigured(
                 f"A server that does not answer holds {folder}. End process "
-                f"{_known(folder).get('pid', '')} and start again."
+                f"{_server_record(folder).get('pid', '')} and start again."
             )
         return RunningRedis(*taken_over, folder, owner_lock)
     except BaseException:
@@ -108,7 +108,7 @@ def running_url(data_dir: Path) -> str | None:
     folder = data_dir.resolve() / "redis"
     if not folder.is_dir() or _is_free(folder / "server.lock"):
         return None
-    url = _known(folder).get("url")
+    url = _server_record(folder).get("url")
     return str(url) if url else None
 
 
@@ -229,7 +229,7 @@ def _is_free(path: Path) -> bool:
     return True
 
 
-def _known(folder: Path) -> dict[str, object]:
+def _server_record(folder: Path) -> dict[str, object]:
     try:
         record = json.loads((folder / "server.json").read_text("utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
@@ -239,7 +239,7 @@ def _known(folder: Path) -> dict[str, object]:
 
 def _taken_over(folder: Path) -> tuple[str, int] | None:
     """Return address and pid of a running server of ours whose owner is gone."""
-    url, run_id = _known(folder).get("url"), _known(folder).get("run_id")
+    url, run_id = _server_record(folder).get("url"), _server_record(folder).get("run_id")
     if not url or _is_free(folder / "server.lock"):
         return None
     with contextlib.closing(connect(str(url), timeout_s=1.0)) as client:
@@ -262,7 +262,7 @@ def _endpoint(folder: Path, password: str) -> tuple[str, str | int]:
     path = folder / "redis.sock"
     if len(os.fsencode(path)) <= _SOCKET_PATH_MAX:
         return f"unix://:{password}@{quote(str(path))}", str(path)
-    before = urlsplit(str(_known(folder).get("url", "")))
+    before = urlsplit(str(_server_record(folder).get("url", "")))
     port = _free_port(before.port or 0) or _free_port(0)
     return f"redis://:{password}@127.0.0.1:{port}/0", port
 

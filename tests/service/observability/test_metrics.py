@@ -9,7 +9,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from service.observability.metric_definitions import KNOWN, Metric, Target
+from service.observability.metric_definitions import LABEL_VALUES, Metric, Target
 from service.observability.metrics import (
     CONTENT_TYPE,
     METRICS,
@@ -27,7 +27,7 @@ TARGETS: tuple[Target, ...] = ("api", "worker", "state")
 
 def _touch(instruments: Instruments, row: Metric) -> None:
     """Give a row one series, as its owner would."""
-    labels = {label: KNOWN.get(label, ("x",))[0] for label in row.labels}
+    labels = {label: LABEL_VALUES.get(label, ("x",))[0] for label in row.labels}
     {"gauge": instruments.set, "counter": instruments.inc, "histogram": instruments.observe}[
         row.type
     ](row.name, 1.0, **labels)
@@ -62,8 +62,8 @@ def test_known_label_values_stand_at_zero_from_the_start(target: Target) -> None
         for s in family.samples
     }
     for row in METRICS:
-        if target in row.targets and row.labels and set(row.labels) <= set(KNOWN):
-            for values in product(*(KNOWN[label] for label in row.labels)):
+        if target in row.targets and row.labels and set(row.labels) <= set(LABEL_VALUES):
+            for values in product(*(LABEL_VALUES[label] for label in row.labels)):
                 key = (row.name, tuple(sorted(zip(row.labels, values, strict=True))))
                 assert samples[key] == 0.0
 
@@ -104,9 +104,9 @@ def test_the_known_values_are_those_of_the_trainer_and_the_store() -> None:
         kinds += kind.__subclasses__()
         if kind.__module__ == TrainerError.__module__:  # others end a command, not a job
             codes.add(kind.code)
-    assert set(KNOWN["code"]) == codes
-    assert KNOWN["status"] == get_args(Status)
-    assert set(KNOWN["state"]) == set(get_args(WorkerState))
+    assert set(LABEL_VALUES["code"]) == codes
+    assert LABEL_VALUES["status"] == get_args(Status)
+    assert set(LABEL_VALUES["state"]) == set(get_args(WorkerState))
 
 
 def test_a_job_leaves_no_series_behind() -> None:

@@ -11,7 +11,7 @@ from typing import BinaryIO, get_args
 
 import pytest
 
-from service.observability.metric_definitions import KNOWN
+from service.observability.metric_definitions import LABEL_VALUES
 from service.server.client_timeouts import Stage
 from service.store.embedded.server import RunningRedis
 from tests.support.api import KEY, RunningApi, finished_job, running_api
@@ -115,7 +115,7 @@ def assert_told(words: bytes) -> None:
 
 
 def test_the_stages_are_labels_of_the_metric() -> None:
-    assert KNOWN["stage"] == get_args(Stage)
+    assert LABEL_VALUES["stage"] == get_args(Stage)
 
 
 @pytest.mark.parametrize("stage", ["head", "body", "upload"])

@@ -37,15 +37,15 @@ def test_a_late_look_climbs_every_stage_that_is_due() -> None:
     assert sequence.due(60.0) == [StopStage.ASK, StopStage.TERM, StopStage.KILL]
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_kill_now_skips_the_wait(asked: bool) -> None:
+@pytest.mark.parametrize("requested", [True, False])
+def test_kill_now_skips_the_wait(requested: bool) -> None:
     sequence = StopSequence(grace_s=1000.0)
-    if asked:
+    if requested:
         sequence.ask(5.0)
         assert sequence.due(5.0) == [StopStage.ASK]
     sequence.kill_now()
     assert sequence.due(5.0)[-1] is StopStage.KILL
-    assert sequence.asked
+    assert sequence.requested
 
 
 class Watched:
@@ -154,15 +154,15 @@ def test_news_from_a_thread_or_a_signal_wakes_at_once(
 ) -> None:
     """A wake is seen long before the monitor's own turn of a second."""
     watched = Watched(forkserver, tmp_path, grace_s=1000.0)
-    asked: list[float] = []
+    requested: list[float] = []
 
     def ask() -> None:
-        asked.append(time.monotonic())
+        requested.append(time.monotonic())
         watched.wake_pipe.set()
 
     timer = threading.Timer(0.2, ask)
     timer.start()
-    status = watched.run("stubborn", lambda: DesiredState.KILL if asked else DesiredState.RUN)
+    status = watched.run("stubborn", lambda: DesiredState.KILL if requested else DesiredState.RUN)
     assert status == -signal.SIGKILL
-    assert time.monotonic() - asked[0] < 0.5
+    assert time.monotonic() - requested[0] < 0.5
     timer.join()
