@@ -26,7 +26,7 @@ FEATURE_ROWS = 512
 """Rows of one forward pass."""
 
 Embed = Callable[[View], Tensor]
-"""From a view of B rows to features [B, D]."""
+"""Function from a view of B rows to features [B, D]."""
 
 
 @dataclass(frozen=True, slots=True)

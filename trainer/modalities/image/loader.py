@@ -69,7 +69,7 @@ class PackLoader:
         return self._moved(*gathered)
 
     def whole(self, rows: Tensor) -> PaddedImages:
-        """Return the rows with the sizes of their files, as `Views.plain` takes them."""
+        """Return the rows with the sizes of their files, for `ImageAugmenter.center_crop`."""
         canvas, sent = self.raw(rows), self.pack.sent(_as_numpy(rows))
         if sent is None:
             return canvas
