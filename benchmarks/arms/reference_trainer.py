@@ -19,6 +19,7 @@ from torchvision import transforms
 from trainer.data.pack.format import Pack
 from trainer.methods.moco.defaults import moco_of
 from trainer.modalities.image.encoders.factory import build_encoder
+from trainer.modalities.image.spec import image_encoder, image_views
 from trainer.nn.towers import feature_dim
 from trainer.nn.views import Pixels
 from trainer.spec.job import JobSpec
@@ -38,7 +39,7 @@ class PilRows(Dataset[Row]):
     """Rows of a pack as Pillow images, for torchvision."""
 
     def __init__(self, pack: Pack, spec: JobSpec) -> None:
-        views = spec.views
+        views = image_views(spec)
         assert views.side_px is not None
         if views.blur_p or views.solarize_p or views.grey_first:
             raise ValueError("the reference knows neither blur, solarize nor grey_first")
@@ -74,7 +75,7 @@ class Towers(nn.Module):
         method = moco_of(spec)
         assert method.queue_rows is not None
         encoder = build_encoder(
-            spec.encoder, side_px=spec.views.side_px or 0, bn_splits=method.bn_splits
+            image_encoder(spec), side_px=image_views(spec).side_px or 0, bn_splits=method.bn_splits
         )
         width = feature_dim(encoder)
         head: nn.Module = nn.Linear(width, method.dim)

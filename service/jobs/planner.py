@@ -9,10 +9,9 @@ from service.errors import ServiceError, invalid
 from service.jobs.idempotency import fingerprint
 from service.store.models import DatasetRecord, JobRecord, NewJob
 from service.store.store import Store
-from trainer.modalities.image.resolution_warning import enlarged_views
+from trainer.modalities.registry import part_of
 from trainer.schema.events import DatasetFacts, DataWarning
 from trainer.spec.cost import Estimate, estimate
-from trainer.spec.dataset_match import check_alike
 from trainer.spec.defaults import Resolved, resolve
 from trainer.spec.job import JobSpec
 
@@ -80,7 +79,7 @@ def plan(spec: JobSpec, datasets: Mapping[str, DatasetRecord]) -> Plan:
     if spec.test_dataset is not None:
         test, test_facts = _ready(datasets, spec.test_dataset, "test_dataset")
         _check_labels(facts, test_facts)
-        check_alike(facts, test_facts)
+        part_of(spec.views.modality, "defaults").check_alike(facts, test_facts)
         inputs["test_dataset"] = test.pack or ""
     return Plan(spec, resolve(spec, facts), facts, train.id, inputs)
 
@@ -111,7 +110,7 @@ def preview(sent: JobSpec, store: Store) -> PlannedJob:
         eta_s=eta_s,
         eta_basis=basis,
         memory_bytes=cost.memory_bytes,
-        warnings=(warning,) if (warning := enlarged_views(spec, planned.facts)) else (),
+        warnings=part_of(spec.views.modality, "defaults").warnings(spec, planned.facts),
     )
 
 
@@ -156,9 +155,9 @@ def _speed(spec: JobSpec, store: Store) -> tuple[JobRecord, float] | None:
     """Return the newest succeeded job with this encoder and side, and its rows per second."""
     for record in store.jobs.list(status="succeeded", limit=SPEED_JOBS).data:
         ran = json.loads(record.resolved_json)
-        alike = (
-            ran.get("encoder", {}).get("name") == spec.encoder.name
-            and ran.get("views", {}).get("side_px") == spec.views.side_px
+        views = ran.get("views", {})
+        alike = ran.get("encoder", {}).get("name") == spec.encoder.name and all(
+            views.get(name) == getattr(spec.views, name) for name in spec.views.size_fields
         )
         rows_per_s = record.progress.get("rows_per_s")
         if alike and isinstance(rows_per_s, int | float) and rows_per_s > 0:
@@ -167,5 +166,5 @@ def _speed(spec: JobSpec, store: Store) -> tuple[JobRecord, float] | None:
 
 
 def _basis(spec: JobSpec, record: JobRecord, rows_per_s: float) -> str:
-    what = f"{spec.encoder.name} at {spec.views.side_px} px"
+    what = f"{spec.encoder.name} at {spec.views.size}"
     return f"the speed of {record.id}: {rows_per_s:.0f} rows/s with {what}"

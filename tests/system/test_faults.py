@@ -73,7 +73,7 @@ def test_a_worker_that_wakes_after_its_lease_was_taken_changes_nothing(
         events = pair.events(job_id)
     finally:
         zombie.signal(signal.SIGCONT)
-    wait_until(lambda: "attempt 1 is over" in zombie.words(), 5.0, zombie.words())
+    wait_until(lambda: "has expired" in zombie.words(), 5.0, zombie.words())
     wait_until(lambda: len(family(zombie.pid)) == 2, 2.0, "its child is gone")
     assert pair.store.jobs.get(job_id) == job
     assert pair.events(job_id) == events

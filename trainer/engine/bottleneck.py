@@ -6,8 +6,10 @@ Loads no tensors.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 
 from trainer.methods.registry import part_of
+from trainer.modalities.registry import part_of as part_of_modality
 from trainer.schema.events import DatasetFacts, Phase
 from trainer.spec.job import JobSpec
 from trainer.timing.phase_totals import BETWEEN_STEPS, Times
@@ -106,41 +108,35 @@ def _signals(case: Case) -> str:
     return f"read them less often, with `signals_every_steps` above {every_steps}"
 
 
-def _smaller_images(case: Case) -> str:
-    """Advise to shrink the images, if the dataset's are larger than the views."""
-    side_px = case.spec.views.side_px or 0
-    if case.facts.side_px_median <= side_px:
-        return ""
-    return (
-        f"downscale the images from {case.facts.side_px_median} to {side_px} px before the upload"
-    )
+def _advice(case: Case) -> ModuleType:
+    """Return the module of the modality that knows what makes its rows faster."""
+    return part_of_modality(case.spec.views.modality, "advice")
 
 
 def _gather(case: Case) -> str:
-    if case.facts.stored_as == "jpeg":
-        return "add the images again with `--store-as pixels`, which avoids decoding"
+    advice = _advice(case)
+    if faster := advice.faster_reading(case.facts):
+        return str(faster)
     disk = "put the data folder (`MOCO_DATA_DIR`) on a faster disk"
-    return _either(disk, _smaller_images(case))
+    return _either(disk, advice.smaller_rows(case.spec, case.facts))
 
 
 def _copy(case: Case) -> str:
-    whole = (
-        "" if case.facts.same_size else "upload images of one size, which are kept on the device"
-    )
-    small = _smaller_images(case)
-    return _either(whole, small) or "use a device with enough memory for the dataset"
+    advice = _advice(case)
+    ways = advice.rows_on_device(case.facts), advice.smaller_rows(case.spec, case.facts)
+    return _either(*ways) or "use a device with enough memory for the dataset"
 
 
 def _views(case: Case) -> str:
-    blur_p = case.spec.views.blur_p
-    less_blur = f"blur less often, with `views.blur_p` below {blur_p:g}" if blur_p else ""
+    advice = _advice(case)
+    cheaper = advice.cheaper_views(case.spec)
     if case.device == "cuda":
-        return _either(less_blur, _smaller_side(case))
+        return _either(cheaper, advice.smaller_views(case.spec))
     if case.threads < case.cores:
         hands = f"give the worker more threads (`MOCO_THREADS` above {case.threads})"
     else:
         hands = f"use a machine with more than {case.cores} cores"
-    return _either(hands, less_blur, "train on a GPU")
+    return _either(hands, cheaper, "train on a GPU")
 
 
 def _loss(case: Case) -> str:
@@ -156,10 +152,6 @@ def _larger_batch(case: Case) -> str:
     return "the dataset already fits in one batch, so only a smaller `encoder.name` would help"
 
 
-def _smaller_side(case: Case) -> str:
-    return f"use smaller images, with `views.side_px` below {case.spec.views.side_px}"
-
-
 def _network(case: Case) -> str:
     """Return advice, the most effective first."""
     rows = case.spec.batch_rows or 0
@@ -169,13 +161,17 @@ def _network(case: Case) -> str:
         fuller = ""
         if rows < min(GPU_BATCH_ROWS, case.facts.rows):
             fuller = f"use the GPU better, with `batch_rows` above {rows}"
-        return _either(faster, fuller) or _either(_smaller_side(case), _smaller_encoder(case))
-    return _either(faster, "train on a GPU", _smaller_side(case), _smaller_encoder(case))
+        return _either(faster, fuller) or _either(
+            _advice(case).smaller_views(case.spec), _smaller_encoder(case)
+        )
+    return _either(
+        faster, "train on a GPU", _advice(case).smaller_views(case.spec), _smaller_encoder(case)
+    )
 
 
 def _smaller_encoder(case: Case) -> str:
     name = case.spec.encoder.name
-    return "" if name == "small" else f"use a smaller `encoder.name` than {name}"
+    return "" if case.spec.encoder.is_quick else f"use a smaller `encoder.name` than {name}"
 
 
 def _either(*ways: str) -> str:

@@ -28,11 +28,11 @@ from trainer.engine.step import EagerStep, StepExecutor
 from trainer.engine.view_maker import EagerViews, GraphedViews, ViewMaker
 from trainer.evaluators.runner import plan_evaluation
 from trainer.methods.base import Method, load_method
-from trainer.modalities.base import Loader, Modality, load_modality
+from trainer.modalities.base import Loader, load_modality
+from trainer.modalities.registry import part_of
 from trainer.optim.optimizer import make_optimizer
 from trainer.optim.schedule import TrainingLength
 from trainer.schema.events import DatasetFacts
-from trainer.spec.dataset_match import check_alike
 from trainer.spec.defaults import resolve, trained_on
 from trainer.spec.job import JobSpec
 from trainer.spec.rules import steps_per_epoch
@@ -66,7 +66,7 @@ def build_run(spec: JobSpec, paths: RunPaths, *, machine: DeviceConfig) -> Itera
         resolved = resolve(spec, pack.facts)
         spec = resolved.spec
         source = stack.enter_context(modality.loader(pack, place, threads=machine.loader_threads))
-        test_source = _test_loader(modality, paths, pack.facts, place, machine)
+        test_source = _test_loader(spec, paths, pack.facts, place, machine)
         if test_source is not None:
             stack.enter_context(test_source)
         accelerator = modality.accelerator(spec, pack.facts, place)
@@ -174,7 +174,7 @@ def _is_captured(spec: JobSpec, place: DeviceContext, machine: DeviceConfig) -> 
 
 
 def _test_loader(
-    modality: Modality[Any],
+    spec: JobSpec,
     paths: RunPaths,
     facts: DatasetFacts,
     place: DeviceContext,
@@ -184,8 +184,8 @@ def _test_loader(
     if paths.test_pack is None:
         return None
     pack = Pack.open(paths.test_pack)
-    check_alike(facts, pack.facts)
-    return modality.loader(pack, place, threads=machine.loader_threads, like=facts)
+    part_of(spec.views.modality, "defaults").check_alike(facts, pack.facts)
+    return load_modality(spec).loader(pack, place, threads=machine.loader_threads, like=facts)
 
 
 def _placed(method: Method, place: DeviceContext) -> Method:

@@ -18,7 +18,6 @@ from trainer.data.rows import Decoded
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.methods.base import load_method
 from trainer.modalities.base import Raw, Views, load_modality
-from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.unpacked_batch import canvas_of
 from trainer.modalities.image.values import PLAIN, bounds_of
 from trainer.schema.artifact_names import WEIGHTS
@@ -81,8 +80,7 @@ def load_extractor(spec: NeighbourSearchSpec, pack: Pack, place: DeviceContext) 
 
 
 def _published(folder: Path, spec: NeighbourSearchSpec) -> nn.Module:
-    assert spec.job.views.side_px is not None, "a job that has run is resolved"
-    network = build_encoder(spec.job.encoder, side_px=spec.job.views.side_px)
+    network = load_modality(spec.job).encoder(spec.job)
     try:
         network.load_state_dict(safetensors.torch.load((folder / WEIGHTS).read_bytes()))
     except (RuntimeError, safetensors.SafetensorError) as error:

@@ -3,14 +3,13 @@
 `resolve` is idempotent: a resolved spec resolves to itself, with no reasons.
 """
 
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from pydantic import BaseModel
 
 from trainer.evaluators.knn.spec import K_MAX, K_MIN, K_SHARE
 from trainer.methods.registry import part_of
-from trainer.modalities.image.augment.normalization import normalization
+from trainer.modalities.registry import part_of as modality_part
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
@@ -24,10 +23,6 @@ from trainer.spec.rules import (
     power_of_two_at_most,
     steps_of,
 )
-
-RGB = 3
-COLOUR = ("saturation", "hue", "grey_p")
-"""Fields of the views that need red, green and blue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +43,8 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
     facts = trained_on(spec, facts)
     _check_rows(facts)
     spec, reasons = with_preset(spec)
-    rules = rules_for(spec.method.name)
+    _check_modality(spec)
+    rules = rules_for(spec)
     spec = _own(spec, rules)
     for field, rule in rules:
         part, name = _place(spec, field)
@@ -57,7 +53,9 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
             # As model_copy does it, but once for all rules: nobody else has this copy yet.
             part.__dict__[name] = value
             part.__pydantic_fields_set__.add(name)
-    reasons |= _without_colour(spec, facts, stated)
+    of_modality = modality_part(spec.views.modality, "defaults")
+    reasons |= of_modality.settle(spec, facts, stated=stated)
+    of_modality.check(spec, facts)
     _check(spec, facts)
     return Resolved(spec=spec, reasons=reasons)
 
@@ -67,26 +65,6 @@ def trained_on(spec: JobSpec, facts: DatasetFacts) -> DatasetFacts:
     if not (spec.use_splits and facts.splits):
         return facts
     return facts.model_copy(update={"rows": facts.splits.get("train", 0)})
-
-
-def _without_colour(spec: JobSpec, facts: DatasetFacts, stated: AbstractSet[str]) -> dict[str, str]:
-    """Switch colour off where rows are not RGB, and say why. Raises SpecError if it was stated."""
-    if facts.channels == RGB:
-        return {}
-    reasons = {}
-    for name in COLOUR:
-        value = getattr(spec.views, name)
-        if value > 0.0 and name in stated:
-            raise SpecError(
-                f"{value:g} changes colors, but the dataset's images are not RGB; "
-                "set it to 0 or omit it",
-                field=f"views.{name}",
-            )
-        if value > 0.0:
-            spec.views.__dict__[name] = 0.0
-            reasons[f"views.{name}"] = "only RGB images have colors"
-        spec.views.__pydantic_fields_set__.add(name)
-    return reasons
 
 
 def _own(spec: JobSpec, rules: Rules) -> JobSpec:
@@ -103,30 +81,10 @@ def _place(spec: JobSpec, field: str) -> tuple[BaseModel | None, str]:
     return (getattr(spec, head), rest) if rest else (spec, head)
 
 
-def _side(_spec: JobSpec, facts: DatasetFacts) -> Choice:
-    side = facts.side_px_median
-    if side <= 96:
-        return max(8, side // 4 * 4), f"the median image has a shorter side of {side} px"
-    side = min(224, side // 32 * 32)
-    return side, f"224 px, or the median shorter side ({facts.side_px_median} px) if that is less"
-
-
 def _batch(spec: JobSpec, facts: DatasetFacts) -> Choice:
     high = 128 if is_quick(spec) else 256
     batch_rows = power_of_two_at_most(facts.rows / 16, low=8, high=high)
     return min(batch_rows, facts.rows), f"1/16 of the dataset, at most {high}"
-
-
-def _crop(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    if is_small(spec) and not is_quick(spec):
-        return (0.08, 1.0), "the MoCo authors' value for CIFAR-10"
-    return (0.2, 1.0), "the value of MoCo v1 and v2"
-
-
-def _blur(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    if is_small(spec):
-        return 0.0, "up to 64 px, blur removes too much detail"
-    return 0.5, "the value of MoCo v2"
 
 
 def _lr(spec: JobSpec, _facts: DatasetFacts) -> Choice:
@@ -142,10 +100,6 @@ def _decay(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if is_small(spec):
         return 5e-4, "the MoCo authors' value for CIFAR-10"
     return 1e-4, "the value of MoCo v1 and v2"
-
-
-def _evaluation_crop(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    return "resize", "as in torchvision, timm and Hugging Face"
 
 
 def _epochs(_spec: JobSpec, facts: DatasetFacts) -> Choice:
@@ -196,21 +150,12 @@ def _baselines(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
     return True, "baselines put the accuracy in context"
 
 
-def _channels(_spec: JobSpec, facts: DatasetFacts) -> Choice:
-    return facts.channels, "the channels of the dataset"
-
-
 def _signals(spec: JobSpec, facts: DatasetFacts) -> Choice:
     every_steps = max(1, min(50, steps_of(spec, facts) // POINTS))
     return every_steps, f"about {POINTS} points per curve, at most 50 steps apart"
 
 
 BEFORE_METHOD: Rules = (
-    ("views.side_px", _side),
-    ("encoder.channels", _channels),
-    ("views.crop_scale", _crop),
-    ("views.blur_p", _blur),
-    ("views.evaluation_crop", _evaluation_crop),
     ("batch_rows", _batch),
     ("epochs", _epochs),
 )
@@ -225,12 +170,23 @@ AFTER_METHOD: Rules = (
 )
 
 
-def rules_for(method: str) -> Rules:
+def rules_for(spec: JobSpec) -> Rules:
     """Return all rules in their order; a rule of the method takes the place of a common one."""
-    own: Rules = part_of(method, "defaults").RULES
+    own: Rules = part_of(spec.method.name, "defaults").RULES
     of_method = tuple(pair for pair in own if pair[0].startswith("method."))
-    common = (*BEFORE_METHOD, *of_method, *AFTER_METHOD)
+    of_modality: Rules = modality_part(spec.views.modality, "defaults").RULES
+    common = (*of_modality, *BEFORE_METHOD, *of_method, *AFTER_METHOD)
     return tuple((field, dict(own).get(field, rule)) for field, rule in common)
+
+
+def _check_modality(spec: JobSpec) -> None:
+    """Raise SpecError for an encoder of other data than the views."""
+    if spec.encoder.modality != spec.views.modality:
+        detail = (
+            f"{spec.encoder.name} is an encoder for {spec.encoder.modality}, but views makes "
+            f"{spec.views.modality}"
+        )
+        raise SpecError(detail, field="encoder.name")
 
 
 def _check_rows(facts: DatasetFacts) -> None:
@@ -245,13 +201,9 @@ def _check_rows(facts: DatasetFacts) -> None:
 
 def _check(spec: JobSpec, facts: DatasetFacts) -> None:
     """Raise SpecError for settings that do not fit the dataset or one another."""
-    if spec.encoder.channels != facts.channels:
-        detail = f"{spec.encoder.channels} channels, but the dataset has {facts.channels}"
-        raise SpecError(detail, field="encoder.channels")
     if (spec.batch_rows or 0) > facts.rows:
         detail = f"{spec.batch_rows} images, but the dataset has only {facts.rows}"
         raise SpecError(detail, field="batch_rows")
     if spec.schedule.warmup_epochs > (spec.epochs or 0):
         detail = f"{spec.schedule.warmup_epochs:g} is longer than the {spec.epochs} epochs"
         raise SpecError(detail, field="schedule.warmup_epochs")
-    normalization(spec.views, facts)

@@ -12,8 +12,7 @@ from pydantic import Field
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.methods.registry import MethodSpec
-from trainer.modalities.image.augment.spec import ViewsSpec
-from trainer.modalities.image.encoders.spec import EncoderSpec
+from trainer.modalities.registry import EncoderSpec, ViewsSpec, default_encoder, default_views
 from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec
 from trainer.schema.base import Record
 from trainer.schema.choices import Precision
@@ -58,11 +57,11 @@ class JobSpec(Record):
     """Version of the shuffling rule. Default: 2, the newest."""
     precision: Precision = "auto"
     """`bf16` is autocast in bfloat16; `auto` uses it where the device supports it efficiently."""
-    encoder: EncoderSpec = EncoderSpec()
+    encoder: EncoderSpec = default_encoder()
     """The network."""
     method: MethodSpec = MoCoSpec()
     """Method settings."""
-    views: ViewsSpec = ViewsSpec()
+    views: ViewsSpec = default_views()
     """Augmentation settings."""
     optim: OptimSpec = SgdSpec()
     """Optimizer settings."""

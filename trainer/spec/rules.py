@@ -5,8 +5,6 @@ from collections.abc import Callable
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
 
-SMALL_SIDE_PX = 64
-"""Largest side for the authors' CIFAR recipe; larger images use their ImageNet recipe."""
 POINTS = 300
 """Points per curve: as many as a page can show."""
 
@@ -19,12 +17,12 @@ Rules = tuple[tuple[str, Rule], ...]
 
 def is_small(spec: JobSpec) -> bool:
     """Return whether views are so small that the CIFAR recipe is the model."""
-    return (spec.views.side_px or 0) <= SMALL_SIDE_PX
+    return spec.views.is_small
 
 
 def is_quick(spec: JobSpec) -> bool:
     """Return whether the encoder is the small one for short runs, trained in more, larger steps."""
-    return spec.encoder.name == "small"
+    return spec.encoder.is_quick
 
 
 def power_of_two_at_most(number: float, *, low: int, high: int) -> int:

@@ -18,6 +18,7 @@ from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.modality import ImageViews
+from trainer.modalities.image.spec import image_views
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 
@@ -43,7 +44,9 @@ def evaluation_of(
     facts = write_pack(folder, images, labels, classes=("a", "b", "c"))
     sent = JobSpec.model_validate({"dataset": "x", "encoder": {"name": "small"}})
     spec = resolve(sent, facts).spec
-    views = ImageViews(ImageAugmenter(spec.views, mean=facts.mean, std=facts.std, device=CPU))
+    views = ImageViews(
+        ImageAugmenter(image_views(spec), mean=facts.mean, std=facts.std, device=CPU)
+    )
     plan = plan_evaluation(spec, PackLoader(Pack.open(folder), device=CPU), None, views=views)
     assert plan is not None
     return spec, plan, images, labels.astype(np.int64)
@@ -107,6 +110,8 @@ def test_a_bank_needs_20_labelled_rows(labelled: int, measured: bool, tmp_path: 
     labels[labelled:] = -1
     facts = write_pack(tmp_path / "pack", images, labels, classes=("a", "b"))
     spec = resolve(JobSpec(dataset="x"), facts).spec
-    views = ImageViews(ImageAugmenter(spec.views, mean=facts.mean, std=facts.std, device=CPU))
+    views = ImageViews(
+        ImageAugmenter(image_views(spec), mean=facts.mean, std=facts.std, device=CPU)
+    )
     with PackLoader(Pack.open(tmp_path / "pack"), device=CPU) as source:
         assert (plan_evaluation(spec, source, None, views=views) is not None) == measured

@@ -36,6 +36,7 @@ from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
 from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.modality import ImageViews
 from trainer.modalities.image.preprocessing import from_json, preprocessing
+from trainer.modalities.image.spec import image_encoder, image_views
 from trainer.schema.errors import DivergedError, StorageError
 from trainer.schema.events import Published
 from trainer.schema.verdicts import of_code
@@ -87,7 +88,7 @@ def _export(
     )
     resolved = resolve(spec, facts)
     torch.manual_seed(0)
-    encoder = build_encoder(resolved.spec.encoder, side_px=side, bn_splits=4)
+    encoder = build_encoder(image_encoder(resolved.spec), side_px=side, bn_splits=4)
     encoder(torch.randn(8, 3, side, side))  # so that the running statistics are not the first ones
     return Export(
         spec=resolved.spec,
@@ -96,7 +97,7 @@ def _export(
         encoder=encoder.eval(),
         source=PackLoader(pack, device=CPU),
         views=ImageViews(
-            ImageAugmenter(resolved.spec.views, mean=facts.mean, std=facts.std, device=CPU)
+            ImageAugmenter(image_views(resolved.spec), mean=facts.mean, std=facts.std, device=CPU)
         ),
         pack=pack,
         history=_history() if history is None else history,
@@ -272,9 +273,11 @@ def test_a_job_in_flight_keeps_its_old_preprocessing(tmp_path: Path) -> None:
         old = export.spec.model_dump(mode="json")
         del old["views"]["evaluation_crop"]
         spec = settled(JobSpec.model_validate_json(json.dumps(old)))
-        assert resolve(spec, export.facts).spec.views.evaluation_crop == "square"
+        assert image_views(resolve(spec, export.facts).spec).evaluation_crop == "square"
         views = ImageViews(
-            ImageAugmenter(spec.views, mean=export.facts.mean, std=export.facts.std, device=CPU)
+            ImageAugmenter(
+                image_views(spec), mean=export.facts.mean, std=export.facts.std, device=CPU
+            )
         )
         publish(replace(export, spec=spec, views=views), out=tmp_path / "out")
         ours = views.plain(export.source.whole(torch.arange(ROWS))).pixels
@@ -307,7 +310,7 @@ def test_the_layers_of_the_small_encoder_rebuild_it(done: Done) -> None:
 def test_publishing_twice_gives_the_same_bytes(done: Done, tmp_path: Path) -> None:
     """Another process of the same run differs in speed only, and speed is in no file."""
     slower = [line | {"rows_per_s": 1.0, "data_s": 7.0} for line in done.export.history]
-    again = _export(done.export.spec.encoder.name, tmp_path, history=slower)
+    again = _export(image_encoder(done.export.spec).name, tmp_path, history=slower)
     with again.source:
         assert publish(again, out=tmp_path / "out").files == done.published.files
         assert publish(again, out=tmp_path / "out").files == done.published.files

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from tests.support.facts import made_up_facts
 from trainer.methods.moco.defaults import moco_of
+from trainer.modalities.image.spec import image_views
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import resolve, rules_for
@@ -21,7 +22,7 @@ def facts(rows: int, side_px: int = 32, label_rows: tuple[int, ...] = ()) -> Dat
 @given(rows=st.integers(8, 10_000_000), side_px=st.integers(1, 2000))
 def test_every_hole_is_filled_and_has_a_reason(rows: int, side_px: int) -> None:
     resolved = resolve(JobSpec(dataset="x"), facts(rows, side_px))
-    assert set(resolved.reasons) == {field for field, _ in rules_for(resolved.spec.method.name)}
+    assert set(resolved.reasons) == {field for field, _ in rules_for(resolved.spec)}
     assert "null" not in resolved.spec.method.model_dump_json()
     assert "null" not in resolved.spec.views.model_dump_json()
     assert steps_per_epoch(resolved.spec, rows) >= 1
@@ -40,7 +41,11 @@ def test_cifar_resolves_to_the_authors_recipe() -> None:
         0.1,
     )
     assert moco_of(spec).head == "linear"
-    assert (spec.views.side_px, spec.views.crop_scale, spec.views.blur_p) == (32, (0.08, 1.0), 0.0)
+    assert (image_views(spec).side_px, image_views(spec).crop_scale, image_views(spec).blur_p) == (
+        32,
+        (0.08, 1.0),
+        0.0,
+    )
     assert spec.optim.lr == pytest.approx(0.06)
     assert spec.optim.weight_decay == 5e-4
 
@@ -108,7 +113,7 @@ def test_the_small_encoder_takes_more_and_longer_steps() -> None:
     spec = resolve(sent, facts(50_000)).spec
     assert spec.batch_rows == 128
     assert spec.optim.lr == pytest.approx(0.06)
-    assert (spec.views.crop_scale, moco_of(spec).head) == ((0.2, 1.0), "linear")
+    assert (image_views(spec).crop_scale, moco_of(spec).head) == ((0.2, 1.0), "linear")
 
 
 DIGITS = (178, 182, 177, 183, 181, 182, 181, 179, 174, 180)

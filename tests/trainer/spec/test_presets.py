@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.facts import made_up_facts
 from trainer.methods.moco.defaults import moco_of
+from trainer.modalities.image.spec import image_encoder, image_views
 from trainer.optim.schedule import TrainingLength, lr_at
 from trainer.schema.errors import SpecError
 from trainer.spec.defaults import resolve
@@ -142,9 +143,9 @@ def test_own_values_take_precedence() -> None:
     )
     resolved = resolve(spec, FACTS)
     words = resolved.spec
-    assert (words.epochs, words.views.side_px, words.views.hue) == (5, 96, 0.4)
+    assert (words.epochs, image_views(words).side_px, image_views(words).hue) == (5, 96, 0.4)
     assert words.schedule.name == "constant"
-    assert (words.encoder.name, words.encoder.stem) == ("resnet18", "imagenet")
+    assert (image_encoder(words).name, image_encoder(words).stem) == ("resnet18", "imagenet")
     assert (moco_of(words).symmetric, moco_of(words).temperature) == (True, 0.07)
     given = {"epochs", "views.side_px", "schedule.name", "encoder.name", "method.symmetric"}
     assert not given & resolved.reasons.keys()

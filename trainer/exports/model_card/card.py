@@ -8,11 +8,13 @@ from trainer.exports.model_card.snippets import loading
 from trainer.exports.model_card.sparklines import Line, number, table
 from trainer.exports.weights import is_timms
 from trainer.methods.registry import part_of
+from trainer.modalities.image.defaults import RGB
 from trainer.modalities.image.preprocessing import Preprocessing
+from trainer.modalities.image.spec import image_views
 from trainer.schema.artifact_names import MODEL, PROCESSOR
 from trainer.schema.events import DatasetFacts
 from trainer.schema.verdicts import BASELINES, judge
-from trainer.spec.defaults import RGB, rules_for, trained_on
+from trainer.spec.defaults import rules_for, trained_on
 from trainer.spec.job import JobSpec
 
 TITLE = """# {name}
@@ -92,7 +94,7 @@ def suggested(spec: JobSpec, facts: DatasetFacts) -> dict[str, str]:
     """Return the reason of every field whose value is the suggested one."""
     found = {}
     facts = trained_on(spec, facts)
-    for field, rule in rules_for(spec.method.name):
+    for field, rule in rules_for(spec):
         value, reason = rule(spec, facts)
         if value == _fields(spec).get(field):
             found[field] = reason
@@ -112,13 +114,14 @@ def _fields(spec: JobSpec) -> dict[str, Any]:
 
 
 def _data(spec: JobSpec, facts: DatasetFacts) -> str:
+    side_px = image_views(spec).side_px
     sides = f"{facts.side_px_min} to {facts.side_px_max} px, median {facts.side_px_median} px"
     rows = [
         ("dataset", PurePath(spec.dataset).name),
         ("images", f"{facts.rows:,}"),
         ("left out", f"{facts.bad_files:,} bad files; {facts.duplicates:,} exact duplicates"),
         ("stored sides", sides),
-        ("network input", f"{spec.views.side_px} x {spec.views.side_px} px, {_channels(facts)}"),
+        ("network input", f"{side_px} x {side_px} px, {_channels(facts)}"),
         ("values", _values(facts)),
         ("splits", ", ".join(f"{name} {rows:,}" for name, rows in facts.splits.items()) or "none"),
         *(("warning", f"{one.message} {one.hint}") for one in facts.warnings),

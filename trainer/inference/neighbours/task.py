@@ -22,11 +22,11 @@ from trainer.inference.neighbours.feature_bank import Bank, Stopped, bank_of, sa
 from trainer.inference.neighbours.query_image import decode_upload
 from trainer.inference.neighbours.search import Neighbour, chosen_rows, nearest
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
+from trainer.modalities.base import load_modality
 from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.values import (
     PLAIN,
     bounds_of,
-    open_seen,
     pictured,
     row_picture,
     stored_row,
@@ -114,7 +114,7 @@ def run_probe(
 ) -> Ended:
     """Write `out/answer` whole or not at all, and tell its files. Raises TrainerError."""
     with deterministic_device(machine, precision="fp32") as place:
-        probe = Probe(spec, open_seen(pack, spec.job.views.window), place, should_stop)
+        probe = Probe(spec, load_modality(spec.job).open_pack(pack, spec.job), place, should_stop)
         try:
             bank, rows, found = probe.found()
         except Stopped:

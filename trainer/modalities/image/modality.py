@@ -15,12 +15,14 @@ from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.compiled import is_worth_compiling
 from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.batch import PaddedImages
+from trainer.modalities.image.defaults import RGB
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.image.spec import image_views
 from trainer.modalities.image.values import PLAIN, bounds_of, open_seen
 from trainer.nn.views import Pixels, View
 from trainer.schema.events import DatasetFacts
-from trainer.spec.defaults import RGB, trained_on
+from trainer.spec.defaults import trained_on
 from trainer.spec.job import JobSpec
 
 RAW_SIDE_PX = 32
@@ -57,7 +59,7 @@ class ImageModality:
 
     def open_pack(self, folder: Path, spec: JobSpec) -> Pack:
         """Open a pack, its values seen in the range that the job states."""
-        return open_seen(folder, spec.views.window)
+        return open_seen(folder, image_views(spec).window)
 
     def loader(
         self, pack: Pack, place: DeviceContext, *, threads: int, like: DatasetFacts | None = None
@@ -78,7 +80,7 @@ class ImageModality:
         pays = is_worth_compiling(
             rows=trained_on(spec, facts).rows,
             epochs=spec.epochs or 0,
-            side_px=spec.views.side_px or 0,
+            side_px=image_views(spec).side_px or 0,
             row_px=facts.side_px_median,
             device=place.device,
         )
@@ -93,10 +95,10 @@ class ImageModality:
         accelerator: Accelerator | None = None,
     ) -> ImageViews:
         """Return the augmentation, normalized as the spec says."""
-        mean, std = normalization(spec.views, facts)
+        mean, std = normalization(image_views(spec), facts)
         return ImageViews(
             ImageAugmenter(
-                spec.views, mean=mean, std=std, device=place.device, accelerator=accelerator
+                image_views(spec), mean=mean, std=std, device=place.device, accelerator=accelerator
             )
         )
 

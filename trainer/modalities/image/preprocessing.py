@@ -10,6 +10,7 @@ from typing import Any
 
 from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.augment.spec import EvaluationCrop
+from trainer.modalities.image.spec import image_views
 from trainer.schema.choices import Alpha, ShrinkFilter
 from trainer.schema.events import DatasetFacts, ValueMapping
 from trainer.spec.job import JobSpec
@@ -65,12 +66,13 @@ class Preprocessing:
 
 def preprocessing(spec: JobSpec, facts: DatasetFacts) -> Preprocessing:
     """Return the steps of a resolved spec and its dataset."""
-    assert spec.views.side_px is not None
-    mean, std = normalization(spec.views, facts)
-    crop = spec.views.evaluation_crop or "square"
+    views = image_views(spec)
+    assert views.side_px is not None
+    mean, std = normalization(views, facts)
+    crop = views.evaluation_crop or "square"
     steps = Preprocessing(
         stored_px=facts.stored_side_px,
-        side_px=spec.views.side_px,
+        side_px=views.side_px,
         crop=crop,
         mean=mean,
         std=std,

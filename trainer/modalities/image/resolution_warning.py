@@ -3,6 +3,7 @@
 from math import ceil, sqrt
 
 from trainer.data.spec import SIDE_PX_LIMIT
+from trainer.modalities.image.spec import image_views
 from trainer.schema.events import DatasetFacts, DataWarning, SideHistogram
 from trainer.spec.job import JobSpec
 
@@ -12,11 +13,12 @@ SHARE_TOLD = 0.3
 
 def enlarged_views(spec: JobSpec, facts: DatasetFacts) -> DataWarning | None:
     """Return the warning for a resolved spec, or None. Images that were small are no fault."""
-    side_px, stored_px = spec.views.side_px, facts.side_px_median
-    if side_px is None or facts.sides_sent is None or spec.views.crop_scale is None:
+    views = image_views(spec)
+    side_px, stored_px = views.side_px, facts.side_px_median
+    if side_px is None or facts.sides_sent is None or views.crop_scale is None:
         return None
     sent_px = _median(facts.sides_sent)
-    low, high = spec.views.crop_scale
+    low, high = views.crop_scale
     share = _share_below((side_px / stored_px) ** 2, low, high)
     if sent_px <= stored_px or share < SHARE_TOLD:
         return None

@@ -20,11 +20,13 @@ from trainer.modalities.image.augment import color
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.batch import PaddedImages
+from trainer.modalities.image.defaults import COLOUR
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
+from trainer.modalities.image.spec import image_encoder, image_views
 from trainer.optim.spec import CosineSpec
 from trainer.schema.errors import SpecError
-from trainer.spec.defaults import COLOUR, resolve
+from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 
 CPU = torch.device("cpu")
@@ -35,8 +37,8 @@ def test_colour_is_off_without_colours(channels: int) -> None:
     facts = facts_of(channels=channels, mean=(0.5,) * channels, std=(0.2,) * channels)
     resolved = resolve(JobSpec(dataset="x"), facts)
     assert [getattr(resolved.spec.views, name) for name in COLOUR] == [0.0] * 3
-    assert resolved.spec.encoder.channels == channels
-    assert resolved.spec.views.brightness == 0.4
+    assert image_encoder(resolved.spec).channels == channels
+    assert image_views(resolved.spec).brightness == 0.4
     assert "views.hue" in resolved.reasons
     again = resolve(JobSpec.model_validate_json(resolved.spec.model_dump_json()), facts)
     assert (again.spec, again.reasons) == (resolved.spec, {})

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from trainer.data.spec import window_of
+from trainer.modalities.spec import AnyViewsSpec
 from trainer.schema.base import Record
 
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -35,6 +36,8 @@ class Moments(Record):
 
 
 DATASET = "dataset"
+SMALL_SIDE_PX = 64
+"""Up to this side the authors' CIFAR recipe is the model, above it their ImageNet recipe."""
 
 
 def _two_values(text: str) -> str:
@@ -47,10 +50,11 @@ Window = Annotated[str, Field(min_length=3, max_length=64), AfterValidator(_two_
 """Two values of a dataset's source, `LO:HI`, such as `860:1260`; `dataset` for its own range."""
 
 
-class ViewsSpec(Record):
+class ViewsSpec(AnyViewsSpec):
     """Random crop, flip, color jitter, grayscale, blur and solarize, drawn per image and view."""
 
     modality: ClassVar[str] = "image"
+    size_fields: ClassVar[tuple[str, ...]] = ("side_px",)
 
     side_px: Annotated[int, Field(ge=8, le=512)] | None = None
     """Height and width of a view. Default: chosen from the dataset."""
@@ -89,6 +93,16 @@ class ViewsSpec(Record):
     evaluation_crop: EvaluationCrop | None = None
     """Without augmentation, shrink the shorter side and then cut the middle, as torchvision and
     timm do (`resize`), or cut the middle first, as earlier versions did. Default: resize."""
+
+    @property
+    def is_small(self) -> bool:
+        """True up to 64 px."""
+        return (self.side_px or 0) <= SMALL_SIDE_PX
+
+    @property
+    def size(self) -> str:
+        """Side of a view in words."""
+        return f"{self.side_px} px"
 
     @model_validator(mode="after")
     def _pairs_rise(self) -> "ViewsSpec":

@@ -5,11 +5,12 @@ from functools import partial
 from torch import nn
 
 from trainer.accel.ops import Accelerator, use_matmul_convs
+from trainer.modalities.image.augment.spec import SMALL_SIDE_PX
 from trainer.modalities.image.encoders.small_convnet import SmallEncoder
 from trainer.modalities.image.encoders.spec import EncoderSpec
+from trainer.modalities.image.spec import image_encoder, image_views
 from trainer.nn.split_batchnorm import SplitBatchNorm2d
 from trainer.spec.job import JobSpec
-from trainer.spec.rules import SMALL_SIDE_PX
 
 RGB = 3
 """Channels of a spec without the field, as in jobs of older versions."""
@@ -18,8 +19,8 @@ RGB = 3
 def encoder_for(spec: JobSpec, accelerator: Accelerator | None = None) -> nn.Module:
     """Return the encoder of a resolved job, with fresh weights from the global CPU generator."""
     return build_encoder(
-        spec.encoder,
-        side_px=spec.views.side_px or 0,
+        image_encoder(spec),
+        side_px=image_views(spec).side_px or 0,
         bn_splits=spec.method.batch_norm_groups,
         accelerator=accelerator,
     )

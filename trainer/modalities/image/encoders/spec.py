@@ -1,16 +1,18 @@
 """Architecture and initialization of the encoder."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from trainer.schema.base import Record
+from trainer.modalities.spec import AnyEncoderSpec
 
 EncoderName = Literal["small", "resnet18", "resnet34", "resnet50"]
 
 
-class EncoderSpec(Record):
+class EncoderSpec(AnyEncoderSpec):
     """The network to train and download."""
+
+    modality: ClassVar[str] = "image"
 
     name: EncoderName = "resnet18"
     """`small` trains in minutes on two cores; the ResNets have torchvision's keys."""
@@ -20,3 +22,8 @@ class EncoderSpec(Record):
     """First layer of a ResNet: `cifar` is 3x3, stride 1, no pooling; `auto` uses it up to 64 px."""
     stem_init: Literal["kaiming", "torch"] = "kaiming"
     """Initialization of a `cifar` stem: like the other convolutions, or torch's default."""
+
+    @property
+    def is_quick(self) -> bool:
+        """True for the small encoder."""
+        return self.name == "small"

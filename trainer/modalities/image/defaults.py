@@ -1,0 +1,101 @@
+"""Defaults of images, each with its reason. Loads no tensors."""
+
+from collections.abc import Set as AbstractSet
+
+from trainer.modalities.image.augment.normalization import normalization
+from trainer.modalities.image.resolution_warning import enlarged_views
+from trainer.modalities.image.spec import image_encoder, image_views
+from trainer.schema.errors import SpecError
+from trainer.schema.events import DatasetFacts, DataWarning
+from trainer.spec.job import JobSpec
+from trainer.spec.rules import Choice, Rules, is_quick, is_small
+
+RGB = 3
+COLOUR = ("saturation", "hue", "grey_p")
+"""Fields of the views that need red, green and blue."""
+
+
+def _side(_spec: JobSpec, facts: DatasetFacts) -> Choice:
+    side = facts.side_px_median
+    if side <= 96:
+        return max(8, side // 4 * 4), f"the median image has a shorter side of {side} px"
+    side = min(224, side // 32 * 32)
+    return side, f"224 px, or the median shorter side ({facts.side_px_median} px) if that is less"
+
+
+def _channels(_spec: JobSpec, facts: DatasetFacts) -> Choice:
+    return facts.channels, "the channels of the dataset"
+
+
+def _crop(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    if is_small(spec) and not is_quick(spec):
+        return (0.08, 1.0), "the MoCo authors' value for CIFAR-10"
+    return (0.2, 1.0), "the value of MoCo v1 and v2"
+
+
+def _blur(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    if is_small(spec):
+        return 0.0, "up to 64 px, blur removes too much detail"
+    return 0.5, "the value of MoCo v2"
+
+
+def _evaluation_crop(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    return "resize", "as in torchvision, timm and Hugging Face"
+
+
+RULES: Rules = (
+    ("views.side_px", _side),
+    ("encoder.channels", _channels),
+    ("views.crop_scale", _crop),
+    ("views.blur_p", _blur),
+    ("views.evaluation_crop", _evaluation_crop),
+)
+
+
+def settle(spec: JobSpec, facts: DatasetFacts, *, stated: AbstractSet[str]) -> dict[str, str]:
+    """Switch color off where rows are not RGB, with the reason. Raises SpecError if stated."""
+    if facts.channels == RGB:
+        return {}
+    reasons = {}
+    for name in COLOUR:
+        value = getattr(spec.views, name)
+        if value > 0.0 and name in stated:
+            raise SpecError(
+                f"{value:g} changes colors, but the dataset's images are not RGB; "
+                "set it to 0 or omit it",
+                field=f"views.{name}",
+            )
+        if value > 0.0:
+            spec.views.__dict__[name] = 0.0
+            reasons[f"views.{name}"] = "only RGB images have colors"
+        spec.views.__pydantic_fields_set__.add(name)
+    return reasons
+
+
+def check(spec: JobSpec, facts: DatasetFacts) -> None:
+    """Raise SpecError for settings of images that do not fit the dataset."""
+    channels = image_encoder(spec).channels
+    if channels != facts.channels:
+        detail = f"{channels} channels, but the dataset has {facts.channels}"
+        raise SpecError(detail, field="encoder.channels")
+    normalization(image_views(spec), facts)
+
+
+def check_alike(train: DatasetFacts, test: DatasetFacts) -> None:
+    """Raise SpecError if a test dataset does not fit an encoder of the training dataset."""
+    if train.channels != test.channels:
+        detail = f"its rows have {test.channels} channels, the dataset's {train.channels}"
+        raise SpecError(detail, field="test_dataset")
+    if train.dtype != test.dtype:
+        detail = f"it holds values of {_depth(test)}, the dataset of {_depth(train)}"
+        raise SpecError(detail, field="test_dataset")
+
+
+def _depth(facts: DatasetFacts) -> str:
+    return "8 bits" if facts.dtype == "uint8" else "more than 8 bits"
+
+
+def warnings(spec: JobSpec, facts: DatasetFacts) -> tuple[DataWarning, ...]:
+    """Return what a user should read about a resolved spec before it runs."""
+    warning = enlarged_views(spec, facts)
+    return () if warning is None else (warning,)

@@ -1,0 +1,27 @@
+"""Settings of images. Loads no tensors."""
+
+from typing import TYPE_CHECKING, get_args
+
+from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
+
+if TYPE_CHECKING:
+    from trainer.spec.job import JobSpec
+
+__all__ = ["ENCODER_NAMES", "EncoderSpec", "ViewsSpec", "image_encoder", "image_views"]
+
+ENCODER_NAMES: tuple[str, ...] = get_args(EncoderName)
+
+
+def image_views(spec: "JobSpec") -> ViewsSpec:
+    """Return the views of a job on images. Raises TypeError for a job on other data."""
+    if not isinstance(spec.views, ViewsSpec):
+        raise TypeError(f"{type(spec.views).__name__} are no views of images")
+    return spec.views
+
+
+def image_encoder(spec: "JobSpec") -> EncoderSpec:
+    """Return the encoder of a job on images. Raises TypeError for a job on other data."""
+    if not isinstance(spec.encoder, EncoderSpec):
+        raise TypeError(f"{type(spec.encoder).__name__} is no encoder of images")
+    return spec.encoder
