@@ -7,8 +7,8 @@ from _pytest.terminal import TerminalReporter
 
 from service.store.embedded.server import RunningRedis
 from service.store.store import Store
-from tests.support.redis import empty, opened_store, running_redis
-from tests.support.tools import skip_summary
+from tests.support.service.redis import empty, opened_store, running_redis
+from tests.support.system.required_tools import skip_summary
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.tools import missing, skip_summary
+from tests.support.system.required_tools import missing, skip_summary
 
 
 def test_every_reason_is_counted_and_one_command_installs_all() -> None:
@@ -26,7 +26,7 @@ def test_a_run_ends_with_its_skips(tmp_path: Path) -> None:
     """In two processes, as `make test` runs."""
     (tmp_path / "test_one.py").write_text(
         "import pytest\n"
-        "from tests.support.tools import PACKAGES, needs\n"
+        "from tests.support.system.required_tools import PACKAGES, needs\n"
         "PACKAGES['no-such-program'] = 'some-package'\n"
         "@needs('no-such-program')\n"
         "def test_a() -> None: ...\n"

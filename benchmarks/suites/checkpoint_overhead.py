@@ -16,7 +16,7 @@ from pathlib import Path
 
 import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded
 from benchmarks.harness.report import tell, versions
-from tests.support.tiny_pack import blobs, write_pack
+from tests.support.data.tiny_pack import blobs, write_pack
 from trainer.accel.device import DeviceConfig
 from trainer.engine.build import RunPaths, build_run
 from trainer.schema.events import Checkpointed, Event

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import quantiles
 
 from benchmarks.harness.report import tell, versions
-from tests.support.stack import Stack, WorkerProcess, running_stack
+from tests.support.worker.stack import Stack, WorkerProcess, running_stack
 
 SPEC = {
     "dataset": "made-up",

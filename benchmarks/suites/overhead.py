@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.harness.report import tell, versions
-from tests.support.stack import Stack, running_stack
+from tests.support.worker.stack import Stack, running_stack
 
 ROWS, BATCH_ROWS, SIDE_PX = 2048, 64, 16
 STEPS_PER_EPOCH = ROWS // BATCH_ROWS

@@ -27,8 +27,8 @@ import structlog
 from playwright.sync_api import BrowserContext, sync_playwright
 
 from benchmarks.harness.report import tell, versions
-from tests.support.api import KEY, RunningApi, finished_job, running_api
-from tests.support.redis import running_redis
+from tests.support.service.api import KEY, RunningApi, finished_job, running_api
+from tests.support.service.redis import running_redis
 from trainer.methods.registry import SIGNALS
 
 OPENINGS = ("service just started", "again")

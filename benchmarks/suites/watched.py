@@ -23,7 +23,7 @@ import psutil
 from playwright.sync_api import Browser, sync_playwright
 
 from benchmarks.harness.report import tell, versions
-from tests.support.up import Up
+from tests.support.client.moco_up import Up
 from trainer.demo.digits import write_zip
 
 SETTLE_S = 5.0

@@ -14,9 +14,10 @@ import pytest
 from benchmarks.arms.interface import OURS, PEERS, Setup
 from benchmarks.data.image_sets import prepared
 from benchmarks.harness.arm_process import running
-from tests.support.images import encoded, picture, write_zip
-from tests.support.processes import alive
+from tests.support.data.images import encoded, picture, write_zip
+from tests.support.system.processes import alive
 
+ARMS = "tests.support.trainer.benchmark_arms"
 VIEWS = ("views-pack", "views-jpeg", "views-pil-files", "views-pil-memory")
 
 
@@ -44,7 +45,7 @@ def test_every_arm_learns(setup: Setup) -> None:
     """In one process without workers, in which the peers may warn: it is quicker than six."""
     names = [OURS, *PEERS, *VIEWS]
     done = subprocess.run(
-        [sys.executable, "-m", "tests.support.all_arms", json.dumps(asdict(setup)), *names],
+        [sys.executable, "-m", ARMS, json.dumps(asdict(setup)), *names],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONWARNINGS": "ignore"},

@@ -7,7 +7,7 @@ from PIL import Image
 
 from benchmarks.data.image_sets import balanced, class_of, prepared
 from benchmarks.data.noise_pack import write_big_pack
-from tests.support.images import png, write_zip
+from tests.support.data.images import png, write_zip
 from trainer.data.pack.format import Pack
 
 

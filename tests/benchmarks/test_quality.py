@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.arms.reference_trainer import Trainer
 from benchmarks.suites.quality import difference
-from tests.support.tiny_pack import blobs, write_pack
+from tests.support.data.tiny_pack import blobs, write_pack
 from trainer.data.pack.format import Pack
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec

@@ -15,10 +15,10 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from sklearn.datasets import load_digits
 
-from tests.support.api import KEY, RunningApi, running_api
-from tests.support.processes import wait_until
-from tests.support.stack import Stack, running_stack
-from tests.support.tools import missing
+from tests.support.service.api import KEY, RunningApi, running_api
+from tests.support.system.processes import wait_until
+from tests.support.system.required_tools import missing
+from tests.support.worker.stack import Stack, running_stack
 
 PATIENCE_MS = 120_000
 """Two busy cores draw slowly."""

@@ -16,8 +16,8 @@ from playwright.sync_api import Page, expect
 from scipy.signal import lfilter
 
 from tests.browser.conftest import Visitor, World, until
-from tests.support.api import finished_job
-from tests.support.processes import wait_until
+from tests.support.service.api import finished_job
+from tests.support.system.processes import wait_until
 from trainer.methods.registry import SIGNALS
 
 pytestmark = pytest.mark.browser

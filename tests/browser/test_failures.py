@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import Visitor, World
-from tests.support.api import queued_job
+from tests.support.service.api import queued_job
 
 pytestmark = pytest.mark.browser
 NO_JOB = "job_" + "0" * 26

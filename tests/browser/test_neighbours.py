@@ -15,8 +15,8 @@ from playwright.sync_api import Page, Route, expect
 from sklearn.datasets import load_digits
 
 from tests.browser.conftest import READ_KEY, Visitor, World, until
-from tests.support.images import encoded, picture
-from tests.support.processes import wait_until
+from tests.support.data.images import encoded, picture
+from tests.support.system.processes import wait_until
 
 pytestmark = pytest.mark.browser
 

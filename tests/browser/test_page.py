@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import READ_KEY, Visitor, World, digits_zip, until
-from tests.support.api import KEY
-from tests.support.images import encoded, picture
+from tests.support.data.images import encoded, picture
+from tests.support.service.api import KEY
 
 LAST_STEP = """() => {
   const plot = document.querySelector('[data-chart=loss] .plot');

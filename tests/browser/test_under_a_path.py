@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import BrowserContext, expect
 
 from tests.browser.conftest import Visitor, World
-from tests.support.api import running_api
+from tests.support.service.api import running_api
 
 pytestmark = pytest.mark.browser
 

@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 
 from service.api.schemas.examples import VERDICT
 from tests.browser.conftest import Visitor, World
-from tests.support.api import claim, queued_job
+from tests.support.service.api import claim, queued_job
 from trainer.schema.verdicts import of_code
 
 pytestmark = pytest.mark.browser

@@ -25,7 +25,7 @@ from service.store.models import JobRecord
 from tests.chaos.deletions import Deletions
 from tests.support.chaos.faults import Faults
 from tests.support.chaos.world import World, insist
-from tests.support.stack import ROOT
+from tests.support.worker.stack import ROOT
 
 AT_WORK = 10
 """Jobs that are not over at one time."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.chaos.world import SHORT, running_world
-from tests.support.tools import missing
+from tests.support.system.required_tools import missing
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))

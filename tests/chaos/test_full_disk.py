@@ -13,8 +13,8 @@ import pytest
 
 from tests.support.chaos.report import say
 from tests.support.chaos.world import SHORT, running_world
-from tests.support.processes import wait_until
-from tests.support.stack import ROOT
+from tests.support.system.processes import wait_until
+from tests.support.worker.stack import ROOT
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(240)]
 INSIDE = "MOCO_TEST_SMALL_DISK"

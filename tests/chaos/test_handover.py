@@ -15,8 +15,8 @@ import pytest
 
 from tests.support.chaos.report import say
 from tests.support.chaos.world import World, running_world
-from tests.support.processes import wait_until
-from tests.support.stack import PRODUCTION
+from tests.support.system.processes import wait_until
+from tests.support.worker.stack import PRODUCTION
 from trainer.schema.events import EVENT, Started, Stepped
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]

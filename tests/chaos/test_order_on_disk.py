@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api import KEY, client_of, ready_dataset
-from tests.support.processes import children_of, wait_until
-from tests.support.stack import ROOT, Stack, running_stack
-from tests.support.strace import Call, CannotTrace, followed, parse
-from tests.support.tiny_pack import blobs, write_pack
-from tests.support.tools import needs
+from tests.support.data.tiny_pack import blobs, write_pack
+from tests.support.service.api import KEY, client_of, ready_dataset
+from tests.support.system.processes import children_of, wait_until
+from tests.support.system.required_tools import needs
+from tests.support.system.strace import Call, CannotTrace, followed, parse
+from tests.support.worker.stack import ROOT, Stack, running_stack
 
 pytestmark = needs("strace")
 SYNCS = ("fsync", "fdatasync")

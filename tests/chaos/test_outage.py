@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.api import client_of
 from tests.support.chaos.report import say
 from tests.support.chaos.world import World, running_world
-from tests.support.stack import PRODUCTION
+from tests.support.service.api import client_of
+from tests.support.worker.stack import PRODUCTION
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(300)]
 AWAY_S = 60.0

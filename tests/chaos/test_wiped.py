@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.chaos.report import say
 from tests.support.chaos.world import SHORT, World, running_world
-from tests.support.processes import wait_until
-from tests.support.stack import ROOT
+from tests.support.system.processes import wait_until
+from tests.support.worker.stack import ROOT
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(420)]
 JOBS = 50

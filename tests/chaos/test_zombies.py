@@ -7,8 +7,8 @@ import pytest
 
 from service.store.models import JobRecord
 from tests.support.chaos.world import SHORT
-from tests.support.processes import alive, wait_until
-from tests.support.stack import Stack, WorkerProcess, changes_in, running_stack
+from tests.support.system.processes import alive, wait_until
+from tests.support.worker.stack import Stack, WorkerProcess, changes_in, running_stack
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 PATIENCE_S = 180.0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.tiny_pack import blobs, write_pack
+from tests.support.data.tiny_pack import blobs, write_pack
 
 REPO = Path(__file__).resolve().parents[2]
 FOLDER = {

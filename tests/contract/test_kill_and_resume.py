@@ -14,8 +14,17 @@ from typing import Any, NamedTuple
 import pytest
 from _pytest.mark import ParameterSet
 
-from tests.support.cuts import Attempt, Cuts, End, end, forkserver_of_cuts, mixed_pack, spec, states
-from tests.support.spec_members import encoders, methods, precisions
+from tests.support.trainer.killed_attempts import (
+    Attempt,
+    Cuts,
+    End,
+    end,
+    forkserver_of_cuts,
+    mixed_pack,
+    spec,
+    states,
+)
+from tests.support.trainer.spec_members import encoders, methods, precisions
 
 EPOCHS, STEPS, CHECKPOINT_EVERY_STEPS = 4, 12, 4
 """Checkpoints are those of steps 4, 8 and 12; an epoch has 3 steps."""

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.learner import Learner, key_order
+from tests.support.trainer.learner import Learner, key_order
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.nn.split_batchnorm import SplitBatchNorm2d
 from trainer.nn.views import Pixels

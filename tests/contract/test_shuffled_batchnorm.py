@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tests.support.gloo_ranks import (
+from tests.support.trainer.gloo_ranks import (
     DECAY,
     DIM,
     LR,
@@ -18,7 +18,7 @@ from tests.support.gloo_ranks import (
     T,
     train_ranks,
 )
-from tests.support.learner import Learner, Step, key_order
+from tests.support.trainer.learner import Learner, Step, key_order
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.optim.schedule import TrainingLength
 from trainer.optim.spec import ConstantSpec, SgdSpec

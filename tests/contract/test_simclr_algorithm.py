@@ -7,7 +7,7 @@ import torch
 from lightly.loss import DCLLoss, NTXentLoss
 from torch import Tensor, nn
 
-from tests.support.learner import TwoLayers
+from tests.support.trainer.learner import TwoLayers
 from trainer.engine.step import EagerStep
 from trainer.methods.simclr.method import SimCLR
 from trainer.methods.simclr.spec import SimCLRSpec

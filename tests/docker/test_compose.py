@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from service.settings import ApiSettings
-from tests.support.tools import needs_package
+from tests.support.system.required_tools import needs_package
 from worker.settings import WorkerSettings
 
 REPO = Path(__file__).resolve().parents[2]

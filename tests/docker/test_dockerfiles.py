@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.synthetic import KEY, Synthetic, served
+from tests.support.observability.synthetic import KEY, Synthetic, served
 
 REPO = Path(__file__).resolve().parents[2]
 FILES = sorted((REPO / "docker").glob("*.Dockerfile"))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.digits import write_digits
-from tests.support.pages import (
+from tests.support.data.digits import write_digits
+from tests.support.docs.code_blocks import (
     LANGUAGES,
     Block,
     blocks,

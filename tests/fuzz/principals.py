@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from tests.fuzz.world import READ_KEY, SCRAPE_KEY
-from tests.support.api import KEY, RunningApi, client_of
+from tests.support.service.api import KEY, RunningApi, client_of
 
 
 class Principal(NamedTuple):

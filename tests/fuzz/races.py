@@ -7,7 +7,7 @@ from functools import partial
 import httpx
 
 from service.ids import new_id
-from tests.support.api import RunningApi, client_of, queued_job
+from tests.support.service.api import RunningApi, client_of, queued_job
 
 SENDERS = 8
 ALLOWED = frozenset({200, 201, 202, 204, 404, 409, 422})

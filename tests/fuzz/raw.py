@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 from tests.fuzz.principals import Principal
 from tests.fuzz.world import World
-from tests.support.api import RunningApi
-from tests.support.wire import exchange, request
+from tests.support.service.api import RunningApi
+from tests.support.service.raw_http import exchange, request
 
 WAIT_S = 20.0
 ODD_BYTES = (

@@ -11,8 +11,8 @@ from tests.fuzz.races import race_calls
 from tests.fuzz.raw import raw_calls
 from tests.fuzz.schema import Effort, schema_calls
 from tests.fuzz.world import READ_KEY, SCRAPE_KEY, busy_worker, populate
-from tests.support.api import Loose, RunningApi, running_api
-from tests.support.redis import running_redis
+from tests.support.service.api import Loose, RunningApi, running_api
+from tests.support.service.redis import running_redis
 
 
 class Plan(NamedTuple):

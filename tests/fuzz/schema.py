@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.fuzz.principals import Principal
 from tests.fuzz.world import World
-from tests.support.api import RunningApi
+from tests.support.service.api import RunningApi
 
 CHECKS: tuple[str, ...] = (
     *("not_a_server_error", "status_code_conformance", "content_type_conformance"),

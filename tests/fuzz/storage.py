@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.api import Loose, RunningApi
+from tests.support.service.api import Loose, RunningApi
 
 KEPT_S, REMOVABLE_BYTES = 60.0, 50_000_000
 RETENTION: dict[str, Loose] = {

@@ -10,8 +10,8 @@ from service.ids import new_id
 from service.store.errors import Fenced, StoreError
 from service.store.models import Lease, NewDataset
 from service.store.store import Store
-from tests.support.api import RunningApi, facts, finished_job, queued_job, ready_dataset
-from tests.support.redis import worker
+from tests.support.service.api import RunningApi, facts, finished_job, queued_job, ready_dataset
+from tests.support.service.redis import worker
 from trainer.schema.events import FileRecord
 
 READ_KEY, SCRAPE_KEY = "moco_read_key_0123456789", "moco_scrape_key_0123456789"

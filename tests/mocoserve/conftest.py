@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from mocoserve.client import Client
-from tests.support.api import KEY, RunningApi
-from tests.support.api_fixtures import api, api_redis, quiet
+from tests.support.service.api import KEY, RunningApi
+from tests.support.service.api_fixtures import api, api_redis, quiet
 
 __all__ = ["api", "api_redis", "quiet"]
 

@@ -14,8 +14,8 @@ from mocoserve.errors import (
     Unreachable,
     api_error,
 )
-from tests.support.api import KEY, RunningApi, queued_job, ready_dataset
-from tests.support.scripted_client import job_json, scripted
+from tests.support.client.scripted_client import job_json, scripted
+from tests.support.service.api import KEY, RunningApi, queued_job, ready_dataset
 
 
 @pytest.mark.parametrize(

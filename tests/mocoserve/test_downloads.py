@@ -11,8 +11,8 @@ from mocoserve.errors import (
     Damaged,
 )
 from mocoserve.models import Artifact
-from tests.support.api import RunningApi, finished_job
-from tests.support.scripted_client import Broken, Handler, scripted
+from tests.support.client.scripted_client import Broken, Handler, scripted
+from tests.support.service.api import RunningApi, finished_job
 
 
 def served(content: bytes, *, breaks: int = 0, wrong: int = 0) -> tuple[Handler, list[str]]:

@@ -10,8 +10,8 @@ from mocoserve.errors import (
     NotFound,
 )
 from mocoserve.events import parse_sse
-from tests.support.api import RunningApi, finished_job
-from tests.support.scripted_client import Broken, job_json, scripted
+from tests.support.client.scripted_client import Broken, job_json, scripted
+from tests.support.service.api import RunningApi, finished_job
 
 
 @pytest.mark.parametrize(

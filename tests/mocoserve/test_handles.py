@@ -16,7 +16,7 @@ from mocoserve.jobs import SubmittedJob
 from mocoserve.models import Job
 from mocoserve.progress import ProgressLine, sentence
 from mocoserve.server_address import NoServer
-from tests.support.api import KEY, RunningApi, claim, finished_job, ready_dataset
+from tests.support.service.api import KEY, RunningApi, claim, finished_job, ready_dataset
 
 
 @pytest.fixture

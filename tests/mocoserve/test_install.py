@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.up import images
+from tests.support.client.moco_up import images
 
 REPO = Path(__file__).resolve().parents[2]
 THEIRS = ("service", "trainer", "worker")

@@ -11,8 +11,8 @@ from mocoserve.errors import (
     Unreachable,
 )
 from mocoserve.sources import FileSource, sha256_of, source_of
-from tests.support.api import RunningApi
-from tests.support.scripted_client import scripted
+from tests.support.client.scripted_client import scripted
+from tests.support.service.api import RunningApi
 
 
 def test_an_upload_goes_on_where_it_broke(tmp_path: Path) -> None:

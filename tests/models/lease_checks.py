@@ -3,7 +3,7 @@
 from typing import Final
 
 from tests.models.lease_states import Told
-from tests.support.lease_model import ACTIVE, ENDS, Job, Rules, Said
+from tests.support.service.lease_model import ACTIVE, ENDS, Job, Rules, Said
 
 INVARIANTS: Final = {
     "one writer": "at most one worker can change a job (I1)",

@@ -23,7 +23,7 @@ from tests.models.lease_states import (
     put,
     tidied,
 )
-from tests.support.lease_model import RESTING, Job, Rules, Said
+from tests.support.service.lease_model import RESTING, Job, Rules, Said
 
 
 @dataclass

@@ -7,7 +7,7 @@ record when nobody remembers its token. Ticks are not bounded, only the attempts
 from dataclasses import dataclass
 from typing import Any, Final, Literal, NamedTuple
 
-from tests.support.lease_model import Job
+from tests.support.service.lease_model import Job
 
 
 class Memory(NamedTuple):

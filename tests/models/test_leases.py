@@ -18,7 +18,7 @@ import pytest
 from tests.models.lease_checks import INVARIANTS
 from tests.models.lease_search import Found, search
 from tests.models.lease_states import Bounds
-from tests.support.lease_model import BREAKS, Rules
+from tests.support.service.lease_model import BREAKS, Rules
 
 RULES = Rules(ttl_ticks=2, losses_max=2)
 SEEN_BY = {

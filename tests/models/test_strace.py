@@ -1,6 +1,6 @@
 """The reader of strace's log, on lines that strace wrote."""
 
-from tests.support.strace import parse
+from tests.support.system.strace import parse
 
 LOG = r"""
 41 write(3</data/c/1.tmp/state>, "ab\"c)= 7", 9) = 9

@@ -12,9 +12,9 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from service.observability.dashboards.index import dashboard_files
 from service.observability.dashboards.panels import GRID_COLUMNS
 from service.observability.metrics import METRICS
-from tests.support.promql import ALERTS as ALERTS_FILE
-from tests.support.promql import RULES as RULES_FILE
-from tests.support.promql import (
+from tests.support.observability.promql import ALERTS as ALERTS_FILE
+from tests.support.observability.promql import RULES as RULES_FILE
+from tests.support.observability.promql import (
     SHIPPED,
     Query,
     base_name,

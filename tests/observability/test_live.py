@@ -8,10 +8,18 @@ import httpx
 import pytest
 
 from service.observability.metrics import METRICS
-from tests.support.live import Live, Prometheus, in_background, running_live
-from tests.support.processes import wait_until
-from tests.support.promql import ALERTS, RULES, filled, operands, parsed, queries, rules
-from tests.support.tools import needs
+from tests.support.observability.live import Live, Prometheus, in_background, running_live
+from tests.support.observability.promql import (
+    ALERTS,
+    RULES,
+    filled,
+    operands,
+    parsed,
+    queries,
+    rules,
+)
+from tests.support.system.processes import wait_until
+from tests.support.system.required_tools import needs
 
 pytestmark = [
     pytest.mark.observability,

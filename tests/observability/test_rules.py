@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.promql import (
+from tests.support.observability.promql import (
     ALERTS,
     REPO,
     RULES,
@@ -20,7 +20,7 @@ from tests.support.promql import (
     rules,
     selectors,
 )
-from tests.support.tools import needs
+from tests.support.system.required_tools import needs
 from trainer.schema.verdicts import (
     ABOVE_CHANCE,
     AT_CHANCE,

@@ -14,8 +14,7 @@ import yaml
 
 from service.observability.metric_definitions import Target
 from service.observability.metrics import METRICS
-from tests.support.processes import wait_until
-from tests.support.promql import (
+from tests.support.observability.promql import (
     ALERTS,
     RULES,
     Query,
@@ -26,8 +25,9 @@ from tests.support.promql import (
     queries,
     rules,
 )
-from tests.support.synthetic import KEY, TARGETS, Synthetic, served
-from tests.support.tools import needs
+from tests.support.observability.synthetic import KEY, TARGETS, Synthetic, served
+from tests.support.system.processes import wait_until
+from tests.support.system.required_tools import needs
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "docker" / "prometheus" / "prometheus.yml"

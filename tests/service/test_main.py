@@ -24,9 +24,9 @@ from service.server.run import NotLoopback, check_host
 from service.settings import ApiSettings
 from service.state_exporter import State
 from service.store.embedded.server import RunningRedis
-from tests.support.api import KEY, Loose, RunningApi, client_of, finished_job, queued_job
-from tests.support.processes import wait_until
-from tests.support.redis import opened_store, running_redis, worker
+from tests.support.service.api import KEY, Loose, RunningApi, client_of, finished_job, queued_job
+from tests.support.service.redis import opened_store, running_redis, worker
+from tests.support.system.processes import wait_until
 
 
 def free_port() -> int:

@@ -18,9 +18,9 @@ from service.maintenance.lease_reaper import LeaseReaper
 from service.store.embedded.server import RunningRedis, start_redis
 from service.store.errors import StoreUnavailable
 from service.store.job_queue import JobQueue
-from tests.support.api import KEY, queued_job, ready_dataset, running_api, running_job
-from tests.support.processes import wait_until
-from tests.support.redis import running_redis
+from tests.support.service.api import KEY, queued_job, ready_dataset, running_api, running_job
+from tests.support.service.redis import running_redis
+from tests.support.system.processes import wait_until
 
 BUSY_S = 1.0
 """Time for a hundred requests on a machine that runs other tests meanwhile."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from service.store.models import JobRecord
-from tests.support.stack import Stack, running_stack
+from tests.support.worker.stack import Stack, running_stack
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ import signal
 import time
 
 from service.store.embedded.server import start_redis
-from tests.support.processes import alive, wait_until
-from tests.support.stack import Stack, changes_in, family
+from tests.support.system.processes import alive, wait_until
+from tests.support.worker.stack import Stack, changes_in, family
 from tests.system.conftest import Golden
 from trainer.schema.events import Started, Stepped
 

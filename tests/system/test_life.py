@@ -7,11 +7,11 @@ import zipfile
 import pytest
 from PIL import Image
 
-from tests.support.images import encoded
-from tests.support.processes import wait_until
-from tests.support.redis import new_job
-from tests.support.stack import Stack
-from tests.support.tiny_pack import blobs
+from tests.support.data.images import encoded
+from tests.support.data.tiny_pack import blobs
+from tests.support.service.redis import new_job
+from tests.support.system.processes import wait_until
+from tests.support.worker.stack import Stack
 from tests.system.conftest import Golden
 from trainer.schema.events import Started, Stepped
 

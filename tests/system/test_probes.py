@@ -15,9 +15,9 @@ from PIL import Image
 from mocoserve.client import Client
 from mocoserve.errors import ApiError
 from mocoserve.probes import Probe
-from tests.support.api import KEY, RunningApi, running_api
-from tests.support.processes import wait_until
-from tests.support.stack import Stack
+from tests.support.service.api import KEY, RunningApi, running_api
+from tests.support.system.processes import wait_until
+from tests.support.worker.stack import Stack
 from trainer.demo.digits import enlarged, file_name, images
 
 ROWS = 200

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.images import png
-from tests.support.stack import Stack
+from tests.support.data.images import png
+from tests.support.worker.stack import Stack
 
 
 def zipped(files: dict[str, bytes]) -> bytes:

@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from mocoserve.client import Client
-from tests.support.processes import wait_until
-from tests.support.up import Up, images
+from tests.support.client.moco_up import Up, images
+from tests.support.system.processes import wait_until
 
 SPEC = {"dataset": "pets", "encoder": {"name": "small"}, "evaluation": None, "epochs": 2}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.stack import PRODUCTION, running_stack
+from tests.support.worker.stack import PRODUCTION, running_stack
 
 
 @pytest.mark.slow

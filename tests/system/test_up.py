@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from service.cli.commands.up import _ready_text
-from tests.support.up import Up, images
+from tests.support.client.moco_up import Up, images
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 from service.ledger.audit import audit
 from service.ledger.stamp import FILE, LAYOUT
 from service.ledger.store_identity import ensure_identity
-from tests.support.old_folder import (
+from tests.support.service.old_data_folder import (
     ARTIFACT,
     DATASET,
     DONE,
@@ -16,7 +16,7 @@ from tests.support.old_folder import (
     STEPS,
     write_old_folder,
 )
-from tests.support.stack import running_stack
+from tests.support.worker.stack import running_stack
 from trainer.schema.events import Started, Stepped
 
 

@@ -3,8 +3,8 @@
 import signal
 import time
 
-from tests.support.processes import alive, wait_until
-from tests.support.stack import Stack, family
+from tests.support.system.processes import alive, wait_until
+from tests.support.worker.stack import Stack, family
 from tests.system.conftest import Golden
 from trainer.schema.events import Stepped
 

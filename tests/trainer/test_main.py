@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.support.tiny_pack import blobs
+from tests.support.data.tiny_pack import blobs
 from trainer.__main__ import main
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from benchmarks.suites.load.api_server import Stage
 from benchmarks.suites.load.http_clients import Tally, hammer, repeated
 from service.ids import new_id
 from service.store.keys import identity_key
-from tests.support.api import ready_dataset
+from tests.support.service.api import ready_dataset
 
 CLIENTS = 32
 WARM = 300

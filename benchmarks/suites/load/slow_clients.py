@@ -8,7 +8,7 @@ import time
 from benchmarks.suites.load.api_server import Stage
 from benchmarks.suites.load.http_clients import Tally, hammer, lasting
 from benchmarks.suites.load.job_requests import check
-from tests.support.api import ready_dataset, running_job
+from tests.support.service.api import ready_dataset, running_job
 
 SLOW_CLIENTS = 300
 DRIP_EVERY_S = 2.0

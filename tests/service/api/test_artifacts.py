@@ -9,7 +9,7 @@ import pytest
 from service.files.safe_open import open_inside
 from service.server.file_response import Span, parse_range
 from service.server.problems import Problem
-from tests.support.api import RunningApi, finished_job
+from tests.support.service.api import RunningApi, finished_job
 
 RANDOM = random.Random(11)
 CONTENT = RANDOM.randbytes(600_000)

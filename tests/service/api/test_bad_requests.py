@@ -1,4 +1,4 @@
-"""Bad requests, each refused with its problem. The table is `tests.support.bad_requests`."""
+"""Bad requests, each refused with its problem; the table is in `tests/support/service`."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from service.ids import new_id
 from service.ledger.journaled_store import JournaledStore
 from service.server.problems import KINDS
 from service.store.models import NewDataset
-from tests.support.api import (
+from tests.support.service.api import (
     Loose,
     RunningApi,
     client_of,
@@ -19,7 +19,7 @@ from tests.support.api import (
     ready_dataset,
     running_job,
 )
-from tests.support.bad_requests import CASES, JSON, SHA, Bad
+from tests.support.service.bad_requests import CASES, JSON, SHA, Bad
 
 NO_KEY = [
     ("no key", {}),

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.api import KEY, Loose, RunningApi, ready_dataset
+from tests.support.service.api import KEY, Loose, RunningApi, ready_dataset
 
 NAME = "moco_generated"
 

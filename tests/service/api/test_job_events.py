@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from service.api.routes import job_events as route
-from tests.support.api import RunningApi, queued_job, running_job
+from tests.support.service.api import RunningApi, queued_job, running_job
 
 
 class Frame(NamedTuple):

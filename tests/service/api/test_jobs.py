@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from service.api.schemas import examples
-from tests.support.api import (
+from tests.support.service.api import (
     RunningApi,
     claim,
     facts,
@@ -18,8 +18,8 @@ from tests.support.api import (
     ready_dataset,
     running_job,
 )
-from tests.support.du import du
-from tests.support.redis import worker
+from tests.support.service.redis import worker
+from tests.support.system.disk_usage import du
 from trainer.schema.events import SideHistogram
 from trainer.schema.verdicts import of_code
 from trainer.spec.cost import estimate

@@ -10,8 +10,8 @@ from service.ids import new_id
 from service.store.embedded.server import RunningRedis
 from tests.fuzz.principals import Principal, principals
 from tests.fuzz.world import READ_KEY, SCRAPE_KEY
-from tests.support.api import RunningApi, client_of, running_api
-from tests.support.redis import empty, opened_store
+from tests.support.service.api import RunningApi, client_of, running_api
+from tests.support.service.redis import empty, opened_store
 
 SCRAPED = frozenset({"/metrics", "/livez", "/readyz"})
 """Paths that a monitor requests, listed again here as an oracle."""

@@ -12,7 +12,7 @@ import pytest
 from service.api.schemas import examples, job_history, jobs_and_datasets, neighbours, service_status
 from service.app import ROUTERS
 from service.server.problems import KINDS
-from tests.support.api import Loose, RunningApi, finished_job, ready_dataset
+from tests.support.service.api import Loose, RunningApi, finished_job, ready_dataset
 from trainer.spec.job import JobSpec
 
 

@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli.main import app
-from tests.support.api import KEY, RunningApi, facts
-from tests.support.moco import Moco
+from tests.support.client.moco_command import Moco
+from tests.support.service.api import KEY, RunningApi, facts
 
 
 @pytest.fixture

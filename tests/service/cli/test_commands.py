@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import (
+from tests.support.client.moco_command import Moco, answer
+from tests.support.service.api import (
     RunningApi,
     claim,
     finished_job,
@@ -16,7 +17,6 @@ from tests.support.api import (
     ready_dataset,
     running_job,
 )
-from tests.support.moco import Moco, answer
 
 # submit
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api import KEY, RunningApi, finished_job, queued_job, ready_dataset
+from tests.support.service.api import KEY, RunningApi, finished_job, queued_job, ready_dataset
 
 
 def offered(line: str, cwd: Path, **env: str) -> list[str]:

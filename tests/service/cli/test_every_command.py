@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.api import KEY, RunningApi, queued_job
-from tests.support.moco import Moco, answer
-from tests.support.processes import interruptible
+from tests.support.client.moco_command import Moco, answer
+from tests.support.service.api import KEY, RunningApi, queued_job
+from tests.support.system.processes import interruptible
 
 COMMANDS = (
     ("dataset", "ls"),

@@ -7,8 +7,8 @@ import pytest
 from mocoserve.plain_text import UNSAFE
 from service.ids import new_id
 from service.store.models import NewDataset
-from tests.support.api import RunningApi, finished_job, queued_job, running_job
-from tests.support.moco import Moco
+from tests.support.client.moco_command import Moco
+from tests.support.service.api import RunningApi, finished_job, queued_job, running_job
 
 EVIL = "\x1b]0;owned\x07 \x1b[31mred\x9b2J\u202egnp.exe\u2066"
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from service.curves.reader import curves, downsample, tail
-from tests.support.api import RunningApi, running_job
+from tests.support.service.api import RunningApi, running_job
 
 RANDOM = random.Random(3)
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from service.curves.cache import POINTS_KEPT, CurveCache, Curves
 from service.curves.reader import curves, downsample
 from service.curves.step_index import Steps, blocks_of, span_of
-from tests.support.api import RunningApi, running_job
+from tests.support.service.api import RunningApi, running_job
 
 
 def write(path: Path, count: int, *, every: int = 5, mode: str = "w", start: int = 0) -> None:

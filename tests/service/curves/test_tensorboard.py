@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from service.curves.tensorboard import crc32c, event_file
-from tests.support.api import RunningApi, queued_job, running_job
+from tests.support.service.api import RunningApi, queued_job, running_job
 
 READINGS = [
     {"step": 1, "epoch": 0.1, "loss": 6.957, "lr": 0.03, "rows_per_s": 812.0},

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from service.datasets.uploads import staged_path
-from tests.support.api import KEY, RunningApi, claim, facts, queued_job
-from tests.support.du import du
+from tests.support.service.api import KEY, RunningApi, claim, facts, queued_job
+from tests.support.system.disk_usage import du
 
 MIB = 2**20
 

@@ -19,9 +19,9 @@ import pytest
 from service.datasets.uploads import staged_path
 from service.store.embedded.server import RunningRedis
 from service.store.store import Store
-from tests.support.api import KEY, RunningApi, client_of, ready_dataset, running_api
-from tests.support.processes import wait_until
-from tests.support.redis import empty, opened_store
+from tests.support.service.api import KEY, RunningApi, client_of, ready_dataset, running_api
+from tests.support.service.redis import empty, opened_store
+from tests.support.system.processes import wait_until
 
 CONTENT = random.Random(11).randbytes(4 * 2**20 + 321)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

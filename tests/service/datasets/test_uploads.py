@@ -18,8 +18,8 @@ from service.datasets.ingest_jobs import resolved_options
 from service.datasets.uploads import staged_path
 from service.errors import ServiceError
 from service.settings import ApiSettings
-from tests.support.api import KEY, Loose, RunningApi, claim, ready_dataset
-from tests.support.processes import wait_until
+from tests.support.service.api import KEY, Loose, RunningApi, claim, ready_dataset
+from tests.support.system.processes import wait_until
 from trainer.data.spec import IngestOptions, IngestSpec
 
 RANDOM = random.Random(7)

@@ -13,7 +13,8 @@ from service.api.schemas.neighbours import RESULT
 from service.jobs.neighbour_jobs import WAITING_MAX, each_probe, forget_old
 from service.ledger.audit import audit
 from service.store.embedded.server import RunningRedis
-from tests.support.api import (
+from tests.support.data.images import png
+from tests.support.service.api import (
     Loose,
     RunningApi,
     claim,
@@ -23,9 +24,8 @@ from tests.support.api import (
     running_api,
     running_job,
 )
-from tests.support.images import png
-from tests.support.probes import answered, trained
-from tests.support.redis import empty, opened_store, ticks
+from tests.support.service.neighbour_jobs import answered, trained
+from tests.support.service.redis import empty, opened_store, ticks
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 
 READ_KEY = "moco_read_key_0123456789"

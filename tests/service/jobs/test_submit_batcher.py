@@ -13,7 +13,7 @@ from service.jobs.submit_batcher import BATCH_MAX, SubmitBatcher
 from service.ledger.journaled_store import JournaledStore
 from service.store.errors import IdempotencyConflict, StoreUnavailable
 from service.store.models import DatasetRecord, Submission, Submitted
-from tests.support.api import facts
+from tests.support.service.api import facts
 from trainer.spec.job import JobSpec
 
 READY = DatasetRecord(

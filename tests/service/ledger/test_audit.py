@@ -15,8 +15,8 @@ from service.ledger.entries import LEDGER
 from service.store.keys import KEYS
 from service.store.models import NewDataset
 from service.store.store import Store
-from tests.support.api import Loose
-from tests.support.lives import World
+from tests.support.service.api import Loose
+from tests.support.service.job_lives import World
 
 
 @dataclass

@@ -19,8 +19,8 @@ from service.ledger.reconcile import reconcile
 from service.store.errors import NotFound, StoreUnavailable, WrongState
 from service.store.models import TERMINAL, JobRecord
 from service.store.store import Store
-from tests.support.lives import World
-from tests.support.redis import empty
+from tests.support.service.job_lives import World
+from tests.support.service.redis import empty
 
 WORK = ("claim", "complete", "fail", "release", "lose")
 ASKED = ("submit", "cancel", "pause", "resume", "delete")

@@ -18,8 +18,8 @@ from service.ledger.reconcile import reconcile
 from service.store.errors import DatasetInUse, NameTaken, NotFound
 from service.store.models import DatasetRecord, NewDataset, NewJob
 from service.store.store import Store
-from tests.support.lives import World
-from tests.support.redis import empty
+from tests.support.service.job_lives import World
+from tests.support.service.redis import empty
 
 
 @pytest.fixture

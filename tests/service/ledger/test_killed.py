@@ -13,10 +13,10 @@ import pytest
 from service.ledger.audit import audit
 from service.store.embedded.server import RunningRedis
 from tests.service.test_main import answers, environment, free_port, process
-from tests.support.api import KEY, client_of, ready_dataset
-from tests.support.lives import World
-from tests.support.processes import wait_until
-from tests.support.redis import empty, opened_store
+from tests.support.service.api import KEY, client_of, ready_dataset
+from tests.support.service.job_lives import World
+from tests.support.service.redis import empty, opened_store
+from tests.support.system.processes import wait_until
 
 KILLED = -9
 

@@ -17,7 +17,7 @@ from service.ledger.store_identity import ensure_identity
 from service.store.errors import Misconfigured
 from service.store.models import NewDataset
 from service.store.store import Store
-from tests.support.lives import World
+from tests.support.service.job_lives import World
 
 MORE = {"colour": "blue", "nested": {"of": ["a", "newer", "version"]}}
 

@@ -19,8 +19,8 @@ from service.ledger.writer import append
 from service.store.errors import IdempotencyConflict, Misconfigured, StoreLost, WrongState
 from service.store.models import TERMINAL, JobRecord, NewDataset, NewJob
 from service.store.store import Store
-from tests.support.lives import World
-from tests.support.redis import empty
+from tests.support.service.job_lives import World
+from tests.support.service.redis import empty
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from service.ledger.reader import parse
 from service.ledger.replay import JobLedger, old_job, superseded
 from service.store.models import Status
 from service.store.rebuild import OldJob
-from tests.support.api import Loose
+from tests.support.service.api import Loose
 
 DAY_S = 24 * 3600.0
 

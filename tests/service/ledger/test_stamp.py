@@ -12,7 +12,7 @@ from service.ledger.stamp import FILE, LAYOUT, check_layout, stamp_layout
 from service.ledger.store_identity import ensure_identity
 from service.store.errors import Misconfigured
 from service.store.store import Store
-from tests.support.stack import ROOT
+from tests.support.worker.stack import ROOT
 
 COMMANDS = {
     "API": ["service"],

@@ -17,7 +17,7 @@ from service.ledger.reader import parse
 from service.store.errors import IdempotencyConflict, StoreUnavailable, WrongState
 from service.store.models import Submission, Submitted
 from service.store.store import Store
-from tests.support.redis import new_job
+from tests.support.service.redis import new_job
 
 JOB = "job_1"
 

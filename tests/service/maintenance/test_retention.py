@@ -28,8 +28,8 @@ from service.settings import ApiSettings
 from service.store.errors import NotFound, WrongState
 from service.store.models import NewDataset
 from service.store.store import Store
-from tests.support.du import du
-from tests.support.lives import World
+from tests.support.service.job_lives import World
+from tests.support.system.disk_usage import du
 
 MIB = 2**20
 DAY_S = 24 * 3600.0

@@ -10,7 +10,7 @@ from starlette.routing import Route
 from service.app import OPEN, ROUTERS
 from service.ids import new_id
 from service.server.api_keys import KEY_FILE, WeakKey, load_or_make
-from tests.support.api import KEY, RunningApi, client_of
+from tests.support.service.api import KEY, RunningApi, client_of
 
 ROUTES = sorted(
     (method, route.path)

@@ -14,8 +14,8 @@ import pytest
 from service.observability.metric_definitions import LABEL_VALUES
 from service.server.client_timeouts import Stage
 from service.store.embedded.server import RunningRedis
-from tests.support.api import KEY, RunningApi, finished_job, running_api
-from tests.support.processes import wait_until
+from tests.support.service.api import KEY, RunningApi, finished_job, running_api
+from tests.support.system.processes import wait_until
 
 WAIT_S = 1.0
 """Instead of ten seconds."""

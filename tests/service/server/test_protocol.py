@@ -10,8 +10,8 @@ from starlette.routing import Route
 
 from service.app import OPEN, ROUTERS
 from service.ids import new_id
-from tests.support.api import KEY, RunningApi, finished_job, queued_job, ready_dataset
-from tests.support.wire import exchange, request
+from tests.support.service.api import KEY, RunningApi, finished_job, queued_job, ready_dataset
+from tests.support.service.raw_http import exchange, request
 
 BEARER = f"Authorization: Bearer {KEY}"
 CHUNKED = "Transfer-Encoding: chunked"

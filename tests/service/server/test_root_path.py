@@ -17,7 +17,14 @@ from mocoserve import Client
 from service.cli.main import app
 from service.settings import ApiSettings
 from service.store.embedded.server import RunningRedis
-from tests.support.api import KEY, RunningApi, client_of, finished_job, ready_dataset, running_api
+from tests.support.service.api import (
+    KEY,
+    RunningApi,
+    client_of,
+    finished_job,
+    ready_dataset,
+    running_api,
+)
 
 PREFIX = "/moco"
 

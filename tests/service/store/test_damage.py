@@ -7,8 +7,8 @@ import pytest
 
 from service.ledger.store_identity import ensure_identity
 from service.store.embedded.server import start_redis
-from tests.support.lives import World
-from tests.support.redis import opened_store, running_redis
+from tests.support.service.job_lives import World
+from tests.support.service.redis import opened_store, running_redis
 
 GARBAGE = b"\xffgarbage\x00"
 assert len(GARBAGE) == 9

@@ -25,8 +25,8 @@ from service.store.errors import (
 from service.store.keys import KEYS
 from service.store.models import NewDataset
 from service.store.store import Store
-from tests.support.api import facts
-from tests.support.redis import claimed, dump, empty, fresh_id, new_job
+from tests.support.service.api import facts
+from tests.support.service.redis import claimed, dump, empty, fresh_id, new_job
 
 
 def new_dataset(store: Store, id: str, name: str, *, replace: bool = False) -> None:

@@ -6,8 +6,8 @@ from pydantic import ValidationError
 from service.store.errors import NameTaken, NotFound, WrongState
 from service.store.models import Lease, NewDataset
 from service.store.store import Store
-from tests.support.facts import made_up_facts
-from tests.support.redis import claimed, dump, fresh_id, new_job, ticks
+from tests.support.data.dataset_facts import made_up_facts
+from tests.support.service.redis import claimed, dump, fresh_id, new_job, ticks
 
 FACTS = made_up_facts(rows=90, bad_files=4, duplicates=3, labels=("a", "ü"), size_bytes=1234)
 

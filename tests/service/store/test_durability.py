@@ -10,7 +10,7 @@ from service.store.errors import Misconfigured, StoreUnavailable
 from service.store.redis_client import RedisClient
 from service.store.settings import StoreSettings
 from service.store.store import open_store
-from tests.support.redis import running_redis
+from tests.support.service.redis import running_redis
 
 
 @pytest.mark.parametrize(

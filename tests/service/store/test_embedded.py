@@ -16,7 +16,7 @@ from service.store.embedded.server import RunningRedis, running_url, start_redis
 from service.store.errors import Misconfigured, StoreUnavailable
 from service.store.settings import StoreSettings
 from service.store.store import open_store
-from tests.support.redis import claimed, opened_store, running_redis, submitted, ticks
+from tests.support.service.redis import claimed, opened_store, running_redis, submitted, ticks
 
 ORPHAN = """
 import os, signal, sys

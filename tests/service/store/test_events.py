@@ -17,7 +17,7 @@ from service.store.events import Events
 from service.store.keys import KEYS
 from service.store.models import Lease, Status
 from service.store.store import Store
-from tests.support.redis import leased, new_job, opened_store, running_redis, submitted
+from tests.support.service.redis import leased, new_job, opened_store, running_redis, submitted
 from trainer.schema.base import Record
 
 

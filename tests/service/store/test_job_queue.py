@@ -12,7 +12,7 @@ from service.store.job_queue import LOSSES_MAX
 from service.store.keys import KEYS
 from service.store.models import Lease
 from service.store.store import Store
-from tests.support.redis import (
+from tests.support.service.redis import (
     claimed,
     dump,
     fresh_id,

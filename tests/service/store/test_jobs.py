@@ -7,7 +7,7 @@ from service.store.errors import IdempotencyConflict, NotFound, WrongState
 from service.store.keys import KEYS
 from service.store.models import STATUSES, NewDataset, Status
 from service.store.store import Store
-from tests.support.redis import claimed, dump, fresh_id, leased, new_job, submitted, ticks
+from tests.support.service.redis import claimed, dump, fresh_id, leased, new_job, submitted, ticks
 
 
 def statuses_told(store: Store, job_id: str) -> list[str]:

@@ -36,7 +36,7 @@ from service.store.errors import Fenced, IdempotencyConflict, WrongState
 from service.store.keys import KEYS
 from service.store.models import TERMINAL, Lease
 from service.store.store import Store
-from tests.support.redis import (
+from tests.support.service.redis import (
     contents,
     dump,
     empty,
@@ -46,7 +46,7 @@ from tests.support.redis import (
     put_back,
     running_redis,
 )
-from tests.support.store_model import Model
+from tests.support.service.store_model import Model
 
 BOOL, POOLS = st.booleans(), st.sampled_from("ab")
 

@@ -15,7 +15,7 @@ from service.store.errors import StoreError, StoreUnavailable
 from service.store.models import NewDataset
 from service.store.redis_client import RedisClient
 from service.store.store import Store
-from tests.support.redis import (
+from tests.support.service.redis import (
     claimed,
     dump,
     leased,

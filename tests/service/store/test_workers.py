@@ -2,7 +2,7 @@ import pytest
 
 from service.store.errors import NotFound
 from service.store.store import Store
-from tests.support.redis import ticks, worker
+from tests.support.service.redis import ticks, worker
 
 
 def test_a_beat_is_shown_as_told(redis_store: Store) -> None:

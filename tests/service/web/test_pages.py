@@ -16,8 +16,15 @@ from service.server.api_keys import Keys
 from service.server.sessions import COOKIE, LIFE_S, Sessions, local_path
 from service.store.embedded.server import RunningRedis
 from service.web.assets import STATIC, load_assets
-from tests.support.api import KEY, RunningApi, client_of, queued_job, ready_dataset, running_api
-from tests.support.redis import empty, opened_store
+from tests.support.service.api import (
+    KEY,
+    RunningApi,
+    client_of,
+    queued_job,
+    ready_dataset,
+    running_api,
+)
+from tests.support.service.redis import empty, opened_store
 
 READ_KEY, SCRAPE_KEY = "moco_read_key_0123456789", "moco_scrape_key_0123456789"
 PAGES = ("jobs", "submit", "compare", "datasets", "workers", "system")

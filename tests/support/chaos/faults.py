@@ -15,7 +15,7 @@ from pathlib import Path
 from service.store.errors import StoreError
 from tests.support.chaos.proxy import Toxic
 from tests.support.chaos.world import World
-from tests.support.stack import WorkerProcess
+from tests.support.worker.stack import WorkerProcess
 from trainer.util.atomic_files import MANIFEST
 
 ZOMBIE_S = 12.0

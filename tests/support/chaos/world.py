@@ -21,12 +21,12 @@ from mocoserve.client import Client
 from mocoserve.errors import ClientError
 from mocoserve.sources import FileSource
 from service.store.embedded.server import start_redis
-from tests.support.api import KEY
 from tests.support.chaos.proxy import Proxy
-from tests.support.images import encoded, write_zip
-from tests.support.processes import children_of
-from tests.support.stack import ROOT, Stack, WorkerProcess, running_stack
-from tests.support.tiny_pack import blobs
+from tests.support.data.images import encoded, write_zip
+from tests.support.data.tiny_pack import blobs
+from tests.support.service.api import KEY
+from tests.support.system.processes import children_of
+from tests.support.worker.stack import ROOT, Stack, WorkerProcess, running_stack
 
 SHORT = {"MOCO_TICK_S": "0.2", "MOCO_LEASE_TTL_TICKS": "15", "MOCO_RENEW_EVERY_S": "0.5"}
 """Leases of 3 s instead of 15 s, so that more faults fit into the time."""

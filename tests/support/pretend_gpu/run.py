@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.ingests import ingested
+from tests.support.data.ingest import ingested
+from tests.support.data.tiny_pack import blobs, write_pack
 from tests.support.pretend_gpu.counts import Counts, Reading, Recording
 from tests.support.pretend_gpu.cuda import pretend_gpu
-from tests.support.tiny_pack import blobs, write_pack
 from trainer.engine.train import DeviceConfig, RunPaths, train
 from trainer.schema.events import Ended, Event, Logged, Started
 from trainer.spec.job import JobSpec

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from tests.support.cuts import STEPS, End, end, mixed_pack, spec
+from tests.support.trainer.killed_attempts import STEPS, End, end, mixed_pack, spec
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.state import collect
 from trainer.engine.build import build_run

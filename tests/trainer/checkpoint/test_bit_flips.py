@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.support.cuts import End, end, mixed_pack, spec
+from tests.support.trainer.killed_attempts import End, end, mixed_pack, spec
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.format import META, STATE
 from trainer.engine.train import DeviceConfig, RunPaths, train

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.cuts import (
+from tests.support.trainer.killed_attempts import (
     STEPS,
     Attempt,
     Cuts,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.tiny_pack import blobs, write_pack
+from tests.support.data.tiny_pack import blobs, write_pack
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint import manager
 from trainer.checkpoint.background_writer import BackgroundWriter

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.containers import CARRIERS, as_folder, as_zip
-from tests.support.images import encoded, picture, png, png_of_size
-from tests.support.ingests import ingested
+from tests.support.data.images import encoded, picture, png, png_of_size
+from tests.support.data.ingest import ingested
+from tests.support.data.labelled_archives import CARRIERS, as_folder, as_zip
 from trainer.data.ingest import IngestStopped, run_ingest
 from trainer.data.pack.rows_writer import HashedFile
 from trainer.data.readers import folder

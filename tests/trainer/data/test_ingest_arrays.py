@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.support.containers import CARRIERS
-from tests.support.ingests import ingested
+from tests.support.data.ingest import ingested
+from tests.support.data.labelled_archives import CARRIERS
 from trainer.schema.errors import DataError
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from tests.support.tiny_pack import blobs, write_pack
+from tests.support.data.tiny_pack import blobs, write_pack
 from trainer.accel.device import DeviceConfig
 from trainer.engine.build import RunPaths, build_run
 from trainer.engine.run import Run

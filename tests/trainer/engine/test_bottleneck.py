@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.facts import made_up_facts
+from tests.support.data.dataset_facts import made_up_facts
 from trainer.engine.bottleneck import NETWORK, RULES, Case, diagnose
 from trainer.engine.profiler import profile_of
 from trainer.schema.events import Phase

@@ -9,7 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.cuts import Attempt, Cuts, end, forkserver_of_cuts, mixed_pack, spec, states
+from tests.support.trainer.killed_attempts import (
+    Attempt,
+    Cuts,
+    end,
+    forkserver_of_cuts,
+    mixed_pack,
+    spec,
+    states,
+)
 
 JOB = spec(checkpoint_every_steps=2)
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.support.tiny_pack import blobs, write_pack
+from tests.support.data.tiny_pack import blobs, write_pack
 from trainer.accel import device
 from trainer.accel.device import DeviceConfig
 from trainer.engine import build

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.support.tiny_pack import blobs, write_pack
+from tests.support.data.tiny_pack import blobs, write_pack
 from trainer.accel.device import DeviceConfig
 from trainer.accel.graphs import WARM_UP_CALLS, GraphRecorder, Replay
 from trainer.checkpoint.state import collect

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
-from tests.support.tiny_pack import blobs, write_pack
+from tests.support.data.tiny_pack import blobs, write_pack
 from trainer.checkpoint.fingerprint import spec_sha256
 from trainer.engine import profiler
 from trainer.engine.train import DeviceConfig, RunPaths, train

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.api import facts as facts_of
-from tests.support.tiny_pack import blobs
+from tests.support.data.tiny_pack import blobs
+from tests.support.service.api import facts as facts_of
 from trainer.accel.device import DeviceConfig
 from trainer.data.labels.classes import ClassNames
 from trainer.data.pack.writer import PackWriter

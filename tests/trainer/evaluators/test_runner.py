@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from sklearn.neighbors import KNeighborsClassifier
 
-from tests.support.tiny_pack import blobs, write_pack
+from tests.support.data.tiny_pack import blobs, write_pack
 from trainer.data.pack.format import Pack
 from trainer.evaluators.runner import Evaluation, plan_evaluation
 from trainer.methods.base import load_method

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from tests.support.reference_views import reference_plain
-from tests.support.tiny_pack import write_pack
-from tests.support.tools import needs
+from tests.support.data.tiny_pack import write_pack
+from tests.support.system.required_tools import needs
+from tests.support.trainer.reference_views import reference_plain
 from trainer.data.pack.format import Pack
 from trainer.exports import embedding_map
 from trainer.exports.atomic_folder import link

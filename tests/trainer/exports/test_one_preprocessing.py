@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from tests.support.pictures import write_pictures
+from tests.support.data.natural_images import write_pictures
 from trainer.__main__ import main
 from trainer.accel.device import DeviceContext
 from trainer.data.ingest import run_ingest

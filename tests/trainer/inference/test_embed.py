@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.digits import write_digits
+from tests.support.data.digits import write_digits
 from trainer.__main__ import main
 
 Told = tuple[str, str]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.support.tiny_pack import blobs, write_pack
+from tests.support.data.tiny_pack import blobs, write_pack
 from trainer.checkpoint.fingerprint import spec_sha256
 from trainer.optim.schedule import TrainingLength, lr_at
 from trainer.rng.philox import permuted_rows

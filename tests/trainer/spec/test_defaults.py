@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.facts import made_up_facts
+from tests.support.data.dataset_facts import made_up_facts
 from trainer.methods.moco.defaults import moco_of
 from trainer.modalities.image.spec import image_views
 from trainer.schema.errors import SpecError

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from tests.support.facts import made_up_facts
+from tests.support.data.dataset_facts import made_up_facts
 from trainer.methods.moco.defaults import moco_of
 from trainer.modalities.image.spec import image_encoder, image_views
 from trainer.optim.schedule import TrainingLength, lr_at

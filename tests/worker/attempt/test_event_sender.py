@@ -5,7 +5,7 @@ import pytest
 
 from service.api.schemas.examples import PROFILE
 from service.store.errors import Fenced, StoreUnavailable
-from tests.support.processes import wait_until
+from tests.support.system.processes import wait_until
 from trainer.schema.events import (
     Checkpointed,
     Ended,

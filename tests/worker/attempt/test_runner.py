@@ -9,7 +9,7 @@ import pytest
 
 from service.store.models import Lease
 from service.store.store import Store
-from tests.support.redis import claimed, submitted, ticks
+from tests.support.service.redis import claimed, submitted, ticks
 from trainer.schema.events import Checkpointed, Ended, Event, FileRecord, Published, Started
 from trainer.util.atomic_files import write_synced
 from worker.attempt import runner

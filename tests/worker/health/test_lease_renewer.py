@@ -5,7 +5,7 @@ import pytest
 from service.store.errors import Fenced, StoreUnavailable
 from service.store.lease_clock import LeaseClock
 from service.store.models import Desired
-from tests.support.processes import wait_until
+from tests.support.system.processes import wait_until
 from worker.health.heartbeat import Heartbeat
 from worker.health.lease_renewer import LeaseRenewer
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.fake_child import LATER
-from tests.support.processes import alive, children_of, wait_until
+from tests.support.system.processes import alive, children_of, wait_until
+from tests.support.worker.fake_child import LATER
 from trainer.accel.openmp import VARIABLES
 from trainer.schema.events import Logged
 from worker.process.child_main import LATER as LATER_OF_WORKERS
@@ -87,7 +87,7 @@ def test_threads_of_children_wait_as_the_trainers_do_or_as_somebody_has_said(
     """In a process that loads nothing but the forkserver, as this one has loaded more."""
     look = (
         "from pathlib import Path; from worker.process.forkserver_client import ForkserverClient\n"
-        "forkserver = ForkserverClient('tests.support.fake_child:run')\n"
+        "forkserver = ForkserverClient('tests.support.worker.fake_child:run')\n"
         "forkserver.ensure()\n"
         "environ = Path(f'/proc/{forkserver.pid}/environ')\n"
         "while not environ.read_text():  # empty until the kernel has started the program\n"
@@ -180,7 +180,7 @@ def test_a_child_whose_supervisor_is_gone_leaves(
 
 
 def test_children_die_with_a_killed_forkserver_and_the_next_one_works(tmp_path: Path) -> None:
-    forkserver = ForkserverClient("tests.support.fake_child:run")
+    forkserver = ForkserverClient("tests.support.worker.fake_child:run")
     try:
         forkserver.ensure()
         with held(forkserver, tmp_path, kind="stubborn") as one:
@@ -198,7 +198,7 @@ def test_children_die_with_a_killed_forkserver_and_the_next_one_works(tmp_path: 
 
 
 def test_closing_ends_the_forkserver_and_its_children(tmp_path: Path) -> None:
-    forkserver = ForkserverClient("tests.support.fake_child:run")
+    forkserver = ForkserverClient("tests.support.worker.fake_child:run")
     forkserver.ensure()
     with held(forkserver, tmp_path, kind="stubborn") as one:
         pid = forkserver.pid
@@ -209,7 +209,7 @@ def test_closing_ends_the_forkserver_and_its_children(tmp_path: Path) -> None:
 
 
 def test_one_that_cannot_import_says_so() -> None:
-    forkserver = ForkserverClient("tests.support.fake_child:run", preload=["no_such_module"])
+    forkserver = ForkserverClient("tests.support.worker.fake_child:run", preload=["no_such_module"])
     try:
         forkserver.ensure()
         with pytest.raises(ForkserverDied):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import alive
+from tests.support.system.processes import alive
 from trainer.schema.events import Event, Logged, Stepped
 from worker.process.child_monitor import ChildMonitor, DesiredState
 from worker.process.child_request import ChildRequest
@@ -110,7 +110,7 @@ def test_a_lost_lease_kills_at_once(forkserver: ForkserverClient, tmp_path: Path
 
 def test_a_killed_forkserver_is_a_killed_child(tmp_path: Path) -> None:
     """The kernel ends the child; the monitor neither hangs nor raises."""
-    forkserver = ForkserverClient("tests.support.fake_child:run")
+    forkserver = ForkserverClient("tests.support.worker.fake_child:run")
     try:
         forkserver.ensure()
         watched = Watched(forkserver, tmp_path, grace_s=1000.0)

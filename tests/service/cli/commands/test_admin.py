@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 from service.cli.main import app
 from service.ledger.entries import LEDGER
 from service.store.store import Store
-from tests.support.lives import World
-from tests.support.redis import empty, opened_store, running_redis
+from tests.support.service.job_lives import World
+from tests.support.service.redis import empty, opened_store, running_redis
 
 
 @pytest.fixture(scope="module")

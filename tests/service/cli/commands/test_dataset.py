@@ -8,8 +8,8 @@ import pytest
 
 from service.cli import ingest_flags
 from service.cli.commands.dataset import name_of
-from tests.support.api import RunningApi, claim
-from tests.support.moco import Moco, answer
+from tests.support.client.moco_command import Moco, answer
+from tests.support.service.api import RunningApi, claim
 from trainer.data.spec import IngestOptions
 
 

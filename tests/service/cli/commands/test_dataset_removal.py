@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.service.cli.commands.test_dataset import archive
-from tests.support.api import RunningApi, queued_job, ready_dataset
-from tests.support.moco import Moco, answer
-from tests.support.redis import worker
+from tests.support.client.moco_command import Moco, answer
+from tests.support.service.api import RunningApi, queued_job, ready_dataset
+from tests.support.service.redis import worker
 
 
 def test_rm_asks_first_and_without_a_terminal_the_answer_is_no(moco: Moco, api: RunningApi) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.moco import Moco, answer
-from tests.support.tools import needs
+from tests.support.client.moco_command import Moco, answer
+from tests.support.system.required_tools import needs
 from trainer.util.atomic_files import write_synced
 
 REPO = Path(__file__).resolve().parents[4]

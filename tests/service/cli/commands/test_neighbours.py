@@ -9,11 +9,11 @@ import pytest
 
 from service.api.schemas.neighbours import RESULT
 from service.jobs.neighbour_jobs import each_probe
-from tests.support.api import RunningApi
-from tests.support.images import png
-from tests.support.moco import Moco, answer
-from tests.support.probes import answered, trained
-from tests.support.processes import wait_until
+from tests.support.client.moco_command import Moco, answer
+from tests.support.data.images import png
+from tests.support.service.api import RunningApi
+from tests.support.service.neighbour_jobs import answered, trained
+from tests.support.system.processes import wait_until
 
 
 @pytest.fixture(scope="module")

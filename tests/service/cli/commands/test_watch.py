@@ -15,8 +15,8 @@ import pytest
 from mocoserve.models import Event, Job, Metrics
 from service.cli.render.braille_chart import draw
 from service.cli.render.job_tracker import JobTracker
-from tests.support.api import KEY, RunningApi, claim, queued_job
-from tests.support.moco import Moco, answer
+from tests.support.client.moco_command import Moco, answer
+from tests.support.service.api import KEY, RunningApi, claim, queued_job
 
 # the chart
 

@@ -12,8 +12,8 @@ from service.cli.local.process import ManagedProcess, ProcessPlan
 from service.cli.local.stack import is_free, loopback_listener, port_of
 from service.settings import ApiSettings
 from service.store.embedded.server import RunningRedis
-from tests.support.api import KEY, client_of
-from tests.support.processes import wait_until
+from tests.support.service.api import KEY, client_of
+from tests.support.system.processes import wait_until
 
 
 def test_a_bound_port_is_nobody_elses() -> None:

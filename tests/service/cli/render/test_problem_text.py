@@ -20,9 +20,9 @@ from service.cli.exit_codes import Exit
 from service.cli.render import problem_text
 from service.cli.render.error_report import explain
 from service.server.problems import KINDS
-from tests.support.api import KEY, RunningApi, claim, finished_job, queued_job
-from tests.support.moco import Moco, answer
-from tests.support.processes import interruptible, wait_until
+from tests.support.client.moco_command import Moco, answer
+from tests.support.service.api import KEY, RunningApi, claim, finished_job, queued_job
+from tests.support.system.processes import interruptible, wait_until
 
 FOR_PROGRAMS = frozenset(
     {"bad_json", "bad_header", "bad_request", "cross_site", "method_not_allowed", "not_acceptable"}

@@ -10,8 +10,8 @@ from mocoserve.models import Event, Job, Profile
 from service.api.schemas.examples import PROFILE
 from service.cli.render.job_tracker import JobTracker
 from service.cli.render.profile_view import table, time_text
-from tests.support.api import RunningApi, claim, queued_job, ready_dataset
-from tests.support.moco import Moco, answer
+from tests.support.client.moco_command import Moco, answer
+from tests.support.service.api import RunningApi, claim, queued_job, ready_dataset
 
 EVALUATED: dict[str, Any] = {
     **PROFILE,

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from service.api.schemas.examples import VERDICT
-from tests.support.api import RunningApi, claim, queued_job
-from tests.support.moco import Moco, answer
+from tests.support.client.moco_command import Moco, answer
+from tests.support.service.api import RunningApi, claim, queued_job
 from trainer.schema.verdicts import of_code
 
 SIGNALS = {

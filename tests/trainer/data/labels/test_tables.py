@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.containers import (
+from tests.support.data.images import encoded, png
+from tests.support.data.ingest import ingested
+from tests.support.data.labelled_archives import (
     CARRIERS,
     CLASSES,
     PIXELS,
@@ -19,8 +21,6 @@ from tests.support.containers import (
     numbers,
     splits,
 )
-from tests.support.images import encoded, png
-from tests.support.ingests import ingested
 
 ROWS_CSV = "file,label,split,sequence,time,mask\n" + "".join(
     f"pics/{n}.png,{CLASSES[n]},{SPLITS[n]},cam{n % 3},{n / 2},pics/m{n}.png\n" for n in range(12)

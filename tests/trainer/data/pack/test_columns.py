@@ -12,8 +12,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.ingests import ingested
-from tests.support.tiny_pack import blobs
+from tests.support.data.ingest import ingested
+from tests.support.data.tiny_pack import blobs
 from trainer.data.labels.classes import ClassNames
 from trainer.data.pack.format import Pack
 from trainer.data.pack.writer import PackWriter

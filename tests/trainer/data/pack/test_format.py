@@ -8,8 +8,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tests.support.images import picture, png, write_zip
-from tests.support.ingests import ingested
+from tests.support.data.images import picture, png, write_zip
+from tests.support.data.ingest import ingested
 from trainer.data.pack.format import Pack
 from trainer.modalities.image import loader as source_module
 from trainer.modalities.image.loader import PackLoader

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mocoserve.sources import FolderSource
-from tests.support.images import png, write_zip
-from tests.support.ingests import Ingested, ingested
+from tests.support.data.images import png, write_zip
+from tests.support.data.ingest import Ingested, ingested
 from trainer.data.readers.folder import Follow, open_folder
 from trainer.data.readers.items import BadFile, Limits
 from trainer.data.readers.regions import ELSEWHERE

@@ -13,7 +13,9 @@ import pytest
 from numpy.typing import NDArray
 from pyarrow import parquet as pq
 
-from tests.support.containers import (
+from tests.support.data.images import png, write_zip
+from tests.support.data.ingest import ingested
+from tests.support.data.labelled_archives import (
     CLASSES,
     PIXELS,
     SPLITS,
@@ -27,8 +29,6 @@ from tests.support.containers import (
     splits,
     tar_of,
 )
-from tests.support.images import png, write_zip
-from tests.support.ingests import ingested
 from trainer.data.readers.items import Limits
 from trainer.schema.errors import DataError
 

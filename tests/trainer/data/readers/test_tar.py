@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow
 import pytest
 
-from tests.support.images import png
-from tests.support.listings import Lister
+from tests.support.data.images import png
+from tests.support.data.listings import Lister
 from trainer.data.readers.items import Limits
 from trainer.data.readers.tar import open_tar
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.images import png, write_zip
-from tests.support.listings import Lister
+from tests.support.data.images import png, write_zip
+from tests.support.data.listings import Lister
 from trainer.data.readers.items import BadFile, Entry, Limits
 from trainer.data.readers.zip import open_zip
 from trainer.data.rows import BadImage

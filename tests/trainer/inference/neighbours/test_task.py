@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load
 
-from tests.support.api import facts
-from tests.support.images import encoded, picture
+from tests.support.data.images import encoded, picture
+from tests.support.service.api import facts
 from trainer.accel.device import DeviceConfig
 from trainer.data.ingest import ingest
 from trainer.data.pack.format import Pack

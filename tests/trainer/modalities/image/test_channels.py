@@ -11,8 +11,8 @@ import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
-from tests.support.api import facts as facts_of
-from tests.support.ingests import ingested
+from tests.support.data.ingest import ingested
+from tests.support.service.api import facts as facts_of
 from trainer.accel.device import DeviceConfig
 from trainer.engine.train import RunPaths, train
 from trainer.inference.embed import embed

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.images import encoded, picture, png_of_size
+from tests.support.data.images import encoded, picture, png_of_size
 from trainer.data.readers.items import REASONS
 from trainer.data.rows import BadImage
 from trainer.data.spec import IngestOptions

@@ -9,9 +9,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.support.images import picture, write_zip
-from tests.support.ingests import Ingested, ingested
-from tests.support.tiny_pack import write_pack
+from tests.support.data.images import picture, write_zip
+from tests.support.data.ingest import Ingested, ingested
+from tests.support.data.tiny_pack import write_pack
 from trainer.accel.device import DeviceConfig, DeviceContext
 from trainer.checkpoint.fingerprint import fingerprint
 from trainer.data.pack.format import Pack

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.support.ingests import ingested
+from tests.support.data.ingest import ingested
 from trainer.exports.model_card.snippets import preprocess_code
 from trainer.modalities.image.preprocessing import as_json, from_json, preprocessing
 from trainer.schema.choices import Alpha, ShrinkFilter

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.support.facts import made_up_facts
+from tests.support.data.dataset_facts import made_up_facts
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.resolution_warning import enlarged_views
 from trainer.schema.events import DatasetFacts, SideHistogram

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from tests.support.images import encoded, write_zip
-from tests.support.ingests import ingested
+from tests.support.data.images import encoded, write_zip
+from tests.support.data.ingest import ingested
 from trainer.data.pack.format import Pack
 from trainer.modalities.image.size_histogram import EDGES_PX, SideCounter
 from trainer.schema.events import DatasetFacts, SideHistogram

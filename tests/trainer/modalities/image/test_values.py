@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.ingests import Ingested, ingested
+from tests.support.data.ingest import Ingested, ingested
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.loader import PackLoader

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop, v2
 
-from tests.support.reference_views import as_levels, reference_plain, reference_view
+from tests.support.trainer.reference_views import as_levels, reference_plain, reference_view
 from trainer.accel.ops import Accelerator
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.params import ORDERS, DrawKey, ViewParams, draw

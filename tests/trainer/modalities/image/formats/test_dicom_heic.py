@@ -18,8 +18,8 @@ from pydicom.uid import (
     generate_uid,
 )
 
-from tests.support.images import picture
-from tests.support.ingests import ingested
+from tests.support.data.images import picture
+from tests.support.data.ingest import ingested
 from trainer.data.rows import BadImage
 from trainer.data.spec import USUAL
 from trainer.modalities.image.decode import strict_pillow

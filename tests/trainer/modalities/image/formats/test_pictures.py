@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.images import encoded
+from tests.support.data.images import encoded
 from trainer.data.rows import BadImage
 from trainer.data.spec import USUAL, IngestOptions
 from trainer.modalities.image.decode import decode_file, strict_pillow

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.support.stack import ROOT
-from tests.support.tiny_pack import blobs
+from tests.support.data.tiny_pack import blobs
+from tests.support.worker.stack import ROOT
 
 DATASET, INGEST = "ds_01m8n6sr8kshpan66ta1pfkw34", "job_01m8n6sraqk6s4rtd9wehtz9mt"
 DONE, RUNNING = "job_01m8n6svampc621wv5kwt7ejwt", "job_01m8n6v4ys84eyqq6ge14wefvf"

@@ -1,6 +1,6 @@
 """Each arm of the speed benchmark makes a few steps in this process; answers as JSON.
 
-python -m tests.support.all_arms SETUP NAME...
+python -m tests.support.trainer.benchmark_arms SETUP NAME...
 """
 
 import json

@@ -10,8 +10,8 @@ from service.ledger.journaled_store import JournaledStore
 from service.ledger.writer import AttemptLedger
 from service.store.models import Lease, NewJob
 from service.store.store import Store
-from tests.support.api import facts
-from tests.support.redis import empty
+from tests.support.service.api import facts
+from tests.support.service.redis import empty
 from trainer.schema.events import FileRecord
 
 MANIFEST = b'{"files": []}'

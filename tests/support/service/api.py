@@ -18,7 +18,7 @@ from service.server.run import Server, client_timeouts_of, make_server
 from service.settings import ApiSettings
 from service.store.models import DatasetRecord, Lease, NewDataset, NewJob
 from service.store.store import Store, open_store
-from tests.support.facts import made_up_facts
+from tests.support.data.dataset_facts import made_up_facts
 from trainer.schema.events import DatasetFacts, FileRecord
 from trainer.spec.job import JobSpec
 

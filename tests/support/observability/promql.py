@@ -11,7 +11,7 @@ import yaml
 
 from service.observability.metrics import METRICS
 
-REPO = Path(__file__).resolve().parents[2]
+REPO = Path(__file__).resolve().parents[3]
 SHIPPED = REPO / "service" / "observability"
 RULES, ALERTS = SHIPPED / "prometheus" / "rules.yml", SHIPPED / "prometheus" / "alerts.yml"
 

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.support.lease_model import Job, Rules, Said, Token
+from tests.support.service.lease_model import Job, Rules, Said, Token
 
 RULES = Rules()
 

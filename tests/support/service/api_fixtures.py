@@ -7,8 +7,8 @@ import pytest
 import structlog
 
 from service.store.embedded.server import RunningRedis
-from tests.support.api import RunningApi, running_api
-from tests.support.redis import empty, opened_store, running_redis
+from tests.support.service.api import RunningApi, running_api
+from tests.support.service.redis import empty, opened_store, running_redis
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,14 +18,14 @@ from service.store.embedded.server import RunningRedis, start_redis
 from service.store.models import JobRecord, NewDataset, NewJob, Status
 from service.store.settings import StoreSettings
 from service.store.store import Store, open_store
-from tests.support.processes import alive, children_of, wait_until
-from tests.support.tiny_pack import blobs, write_pack
+from tests.support.data.tiny_pack import blobs, write_pack
+from tests.support.system.processes import alive, children_of, wait_until
 from trainer.data.spec import IngestSpec
 from trainer.schema.events import EVENT, DatasetFacts, Event
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 QUICK = {
     "MOCO_TICK_S": "0.2",
     "MOCO_LEASE_TTL_TICKS": "8",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.tiny_pack import blobs, write_pack
+from tests.support.data.tiny_pack import blobs, write_pack
 from trainer.checkpoint.format import STATE
 from trainer.engine.signal_log import NONDETERMINISTIC_SIGNALS, read_history
 from trainer.schema.events import Event
@@ -142,7 +142,7 @@ def forkserver_of_cuts() -> Iterator[ForkserverClient]:
     """A forkserver that has imported the trainer."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
-    forkserver = ForkserverClient("tests.support.cut_child:run")
+    forkserver = ForkserverClient("tests.support.trainer.attempt_child:run")
     try:
         forkserver.ensure()
         forkserver.wait_ready(120.0)

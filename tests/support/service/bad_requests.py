@@ -6,7 +6,7 @@ path or a body stand for things that the fixture `world` made.
 
 from typing import Any, NamedTuple
 
-from tests.support.api import Loose
+from tests.support.service.api import Loose
 
 JSON = {"Content-Type": "application/json"}
 NO_JOB = "job_" + "0" * 26

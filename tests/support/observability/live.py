@@ -18,9 +18,9 @@ from sklearn.datasets import load_digits
 
 from mocoserve.client import Client
 from service.store.embedded.server import start_redis
-from tests.support.processes import wait_until
+from tests.support.system.processes import wait_until
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 CLI = (sys.executable, "-m", "service.cli")
 START_S = 180.0
 
@@ -73,7 +73,7 @@ class Live:
         self.url = str(json.loads(self._line(up, '"event":"ready"'))["url"])
         self.client = things.enter_context(Client(self.url, self.key))
         self.workers = [
-            self._worker("tests.support.fake_gpu_worker", "train"),
+            self._worker("tests.support.observability.fake_gpu_worker", "train"),
             self._worker("worker", "ingest"),
         ]
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import httpx
 
 from mocoserve.client import Client
-from tests.support.api import KEY
+from tests.support.service.api import KEY
 
 Handler = Callable[[httpx.Request], httpx.Response]
 

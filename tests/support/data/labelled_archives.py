@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.support.images import picture, png, write_zip
-from tests.support.ingests import Ingested
+from tests.support.data.images import picture, png, write_zip
+from tests.support.data.ingest import Ingested
 
 CLASSES = ["cat"] * 6 + ["dog"] * 6
 PIXELS = np.stack([np.asarray(picture(n)) for n in range(12)])

@@ -6,8 +6,8 @@ import time
 
 from service.api.schemas.neighbours import RESULT
 from service.store.models import Lease
-from tests.support.api import RunningApi, claim, ready_dataset, running_job
-from tests.support.images import png
+from tests.support.data.images import png
+from tests.support.service.api import RunningApi, claim, ready_dataset, running_job
 from trainer.schema.events import FileRecord
 
 
