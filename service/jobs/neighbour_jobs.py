@@ -169,7 +169,7 @@ class Probes:
         return NewJob(
             kind="probe",
             pool=INGEST_POOL,
-            name=f"neighbours by {self.job.name}",
+            name=f"neighbors by {self.job.name}",
             spec_json=query.model_dump_json(),
             resolved_json=spec.model_dump_json(),
             inputs={"dataset": self.job.inputs.get("dataset", "")},

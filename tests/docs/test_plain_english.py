@@ -149,6 +149,14 @@ KINDS = (
 """Turns of phrase that belong to no technical text."""
 KIND = re.compile("|".join(KINDS), re.IGNORECASE)
 
+BRITISH = (
+    *("artefact", "behaviour", "catalogue", "centre", "colour", "favour", "grey", "honour"),
+    *("labelled", "labelling", "learnt", "licence", "misspelt", "neighbour", "towards"),
+    *("unlabelled", "whilst", "normalis", "optimis", "organis", "recognis", "standardis"),
+)
+"""Beginnings of British spellings; texts are American. Names of code, in backticks, keep theirs."""
+SPELLING = re.compile(rf"(?<![\w/.\"'-])(?<!moco )(?:{'|'.join(BRITISH)})[a-z]*(?![\w\"'=])")
+
 JAVASCRIPT = re.compile(
     r"//[^\n]*|/\*.*?\*/"  # comments are no user text
     r'|(?P<plain>"(?:\\.|[^"\\\n])*")|(?P<template>`(?:\\.|[^`\\])*`)',
@@ -225,6 +233,7 @@ def complaints(path: Path) -> list[str]:
         flat = re.sub(r"\s+", " ", text)
         phrases = [phrase for phrase in PHRASES if phrase.lower() in flat.lower()]
         phrases += [match[0] for match in KIND.finditer(flat)]
+        phrases += SPELLING.findall(re.sub("`[^`]*`", "", flat))
         found += [
             f"{path.relative_to(REPO)}:{line}: {phrase!r} in {flat[:80]!r}" for phrase in phrases
         ]
@@ -269,6 +278,11 @@ def test_a_bad_first_word_is_found_wherever_a_docstring_can_be() -> None:
     )
     words = {text.split()[1] for text in bad_docstrings(code)}
     assert words == {"Where", "Whose", "Which", "Of", "Whether", "That"}
+
+
+def test_british_spellings_are_found_outside_names() -> None:
+    text = "A grey colour of `grey_p`, views.grey_p=0, /neighbours, moco neighbours; neighbours"
+    assert SPELLING.findall(re.sub("`[^`]*`", "", text)) == ["grey", "colour", "neighbours"]
 
 
 def test_the_reader_sees_user_text_and_nothing_else() -> None:

@@ -226,7 +226,7 @@ def _notes(row: Row) -> Iterator[BadFile]:
     """Yield report lines for a row that holds only part of its file."""
     name, decoded = row.item.name, row.decoded
     if decoded.is_truncated:
-        yield BadFile(name, "truncated_kept", "the end of the file is missing; its place is grey")
+        yield BadFile(name, "truncated_kept", "the end of the file is missing; its place is gray")
     if decoded.mask_fault:
         yield BadFile(name, "bad_mask", f"{decoded.mask_fault}; the row has none")
     if decoded.pages_left_out:

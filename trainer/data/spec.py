@@ -32,7 +32,7 @@ class IngestOptions(Record):
     side_px_max: Annotated[int, Field(ge=8, le=SIDE_PX_LIMIT)] = 256
     """Images with a longer shorter side are downscaled to this."""
     shrink_filter: ShrinkFilter = "lanczos"
-    """Filter that shrinks 8-bit grey and colour images: `lanczos` keeps detail, `bilinear` is that
+    """Filter that shrinks 8-bit gray and color images: `lanczos` keeps detail, `bilinear` is that
     of earlier versions. Deep values and other channels are always shrunk by `bilinear`."""
     pages: Literal["first", "rows"] = "first"
     """Files with several pages or frames: only the `first`, or all of them as `rows`."""

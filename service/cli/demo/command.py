@@ -155,10 +155,10 @@ def _print(context: Context, result: dict[str, Any]) -> None:
         ),
     )
     context.say(
-        f"Accuracy on the {result['tested']:,} digits that were not labelled, by logistic "
+        f"Accuracy on the {result['tested']:,} digits that were not labeled, by logistic "
         f"regression on {result['labels_per_class']} labels per class, mean of {result['draws']} "
-        "draws. Training saw every image and no label. The verdict above is on another question: "
-        "its nearest neighbors know nine labels of ten, and then pixels of digits do as well."
+        "draws. Training used every image and no label. The verdict above answers another "
+        "question: there kNN uses nine labels in ten, and raw pixels of digits do as well."
     )
     context.data(f"atlas    {result['atlas']}")
     context.data(f"encoder  {result['encoder']}")

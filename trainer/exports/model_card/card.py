@@ -169,7 +169,7 @@ def _figures(spec: JobSpec, history: Sequence[Line]) -> list[str]:
     told = {f"this encoder{of_head}": "knn_top1", **BASELINES}
     rows = [(name, f"{line[signal]:.1%}") for name, signal in told.items() if signal in line]
     words = (
-        f"Held-out labelled images that their nearest neighbors (k = {spec.evaluation.k}, cosine) "
+        f"Held-out labeled images that their nearest neighbors (k = {spec.evaluation.k}, cosine) "
         "classify correctly, and the same without this training:"
     )
     return [words, _table(("features", "kNN top-1"), rows)]

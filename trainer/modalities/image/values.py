@@ -192,7 +192,7 @@ def _narrow_content(counts: Counts, mapping: ValueMapping) -> list[DataWarning]:
     first, last = (floor(edge * mapping.scale + mapping.offset + 0.5) for edge in edges)
     message = (
         f"half of all pixels lie within a tenth of the range from {number(mapping.low)} to "
-        f"{number(mapping.high)}, so views are mostly of one grey."
+        f"{number(mapping.high)}, so views are mostly one shade of gray."
     )
     hint = (
         f"If what matters lies there, add the dataset with --range {first}:{last}, or state "
