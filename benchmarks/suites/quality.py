@@ -38,6 +38,7 @@ from trainer.modalities.image.modality import MODALITY
 from trainer.schema.events import Evaluated, Event
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 
 ARMS = ("ours", "reference")
 
@@ -99,7 +100,7 @@ def measure(
 
 
 def ours(
-    spec: JobSpec, images: ImageSet, test: ImageSet | None, _args: argparse.Namespace
+    spec: ResolvedSpec, images: ImageSet, test: ImageSet | None, _args: argparse.Namespace
 ) -> float:
     """The trainer, as a job runs it."""
     found: list[float] = []
@@ -115,7 +116,7 @@ def ours(
 
 
 def reference(
-    spec: JobSpec, images: ImageSet, test: ImageSet | None, args: argparse.Namespace
+    spec: ResolvedSpec, images: ImageSet, test: ImageSet | None, args: argparse.Namespace
 ) -> float:
     """The plain loop, judged by the same evaluator on the same rows."""
     pack = Pack.open(images.pack)
@@ -135,7 +136,7 @@ def reference(
     return signals["knn_top1"]
 
 
-def spec_of(images: ImageSet, args: argparse.Namespace, seed: int) -> JobSpec:
+def spec_of(images: ImageSet, args: argparse.Namespace, seed: int) -> ResolvedSpec:
     """Return the resolved recipe: the default settings for the small encoder."""
     spec = JobSpec.model_validate(
         {

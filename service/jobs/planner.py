@@ -14,6 +14,7 @@ from trainer.schema.events import DatasetFacts, DataWarning
 from trainer.spec.cost import Estimate, estimate
 from trainer.spec.defaults import Resolved, resolve
 from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 
 NO_SPEED = "unknown: no comparable job has finished yet"
 CPU_FLOPS_PER_S = 1e11
@@ -135,9 +136,9 @@ def _check_labels(train: DatasetFacts, test: DatasetFacts) -> None:
         raise invalid("#/test_dataset", f"Its labels {strange} are not among the dataset's.")
 
 
-def _time(spec: JobSpec, cost: Estimate, store: Store) -> tuple[float | None, str]:
+def _time(spec: ResolvedSpec, cost: Estimate, store: Store) -> tuple[float | None, str]:
     """Return the estimated seconds and the basis of the estimate."""
-    rows = cost.steps * (spec.batch_rows or 0)
+    rows = cost.steps * spec.batch_rows
     speed = _speed(spec, store)
     if speed is not None:
         return rows / speed[1], _basis(spec, *speed)
@@ -151,7 +152,7 @@ def _time(spec: JobSpec, cost: Estimate, store: Store) -> tuple[float | None, st
     return None, NO_SPEED
 
 
-def _speed(spec: JobSpec, store: Store) -> tuple[JobRecord, float] | None:
+def _speed(spec: ResolvedSpec, store: Store) -> tuple[JobRecord, float] | None:
     """Return the newest succeeded job with this encoder and side, and its rows per second."""
     for record in store.jobs.list(status="succeeded", limit=SPEED_JOBS).data:
         ran = json.loads(record.resolved_json)
@@ -165,6 +166,6 @@ def _speed(spec: JobSpec, store: Store) -> tuple[JobRecord, float] | None:
     return None
 
 
-def _basis(spec: JobSpec, record: JobRecord, rows_per_s: float) -> str:
+def _basis(spec: ResolvedSpec, record: JobRecord, rows_per_s: float) -> str:
     what = f"{spec.encoder.name} at {spec.views.size}"
     return f"the speed of {record.id}: {rows_per_s:.0f} rows/s with {what}"

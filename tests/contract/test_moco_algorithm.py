@@ -13,11 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.trainer.learner import Learner, key_order
-from trainer.methods.moco.spec import MoCoSpec
+from trainer.methods.moco.spec import ResolvedMoCoSpec
 from trainer.nn.split_batchnorm import SplitBatchNorm2d
 from trainer.nn.views import Pixels
 from trainer.optim.schedule import TrainingLength
-from trainer.optim.spec import AdamWSpec, CosineSpec, SgdSpec, StepsSpec
+from trainer.optim.spec import (
+    ResolvedAdamWSpec,
+    ResolvedCosineSpec,
+    ResolvedSgdSpec,
+    ResolvedStepsSpec,
+)
 
 EPOCHS, STEPS_PER_EPOCH = 6, 5
 STEPS, BATCH, DIM, GROUPS = EPOCHS * STEPS_PER_EPOCH, 16, 8, 4
@@ -50,7 +55,7 @@ class Case:
         return GROUPS if self.bn == "split" else 1
 
     def learner(self) -> Learner:
-        spec = MoCoSpec.model_validate(
+        spec = ResolvedMoCoSpec.model_validate(
             {
                 "queue_rows": self.queue_rows,
                 "momentum": M,
@@ -63,13 +68,15 @@ class Case:
                 "mask_own_keys": self.masked,
             }
         )
-        sgd = SgdSpec(lr=LR, momentum=BETA, weight_decay=DECAY, nesterov=self.optim == "nesterov")
-        adamw = AdamWSpec(lr=ADAM_LR, beta1=BETA_1, beta2=BETA_2, weight_decay=ADAM_DECAY)
-        steps = StepsSpec(epochs=FALLS, factor=FACTOR)
+        sgd = ResolvedSgdSpec(
+            lr=LR, momentum=BETA, weight_decay=DECAY, nesterov=self.optim == "nesterov"
+        )
+        adamw = ResolvedAdamWSpec(lr=ADAM_LR, beta1=BETA_1, beta2=BETA_2, weight_decay=ADAM_DECAY)
+        steps = ResolvedStepsSpec(epochs=FALLS, factor=FACTOR, warmup_from=1)
         return Learner(
             spec,
             adamw if self.optim == "adamw" else sgd,
-            steps if self.schedule == "steps" else CosineSpec(),
+            steps if self.schedule == "steps" else ResolvedCosineSpec(warmup_from=1),
         )
 
 

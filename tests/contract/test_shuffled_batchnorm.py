@@ -19,16 +19,16 @@ from tests.support.trainer.gloo_ranks import (
     train_ranks,
 )
 from tests.support.trainer.learner import Learner, Step, key_order
-from trainer.methods.moco.spec import MoCoSpec
+from trainer.methods.moco.spec import ResolvedMoCoSpec
 from trainer.optim.schedule import TrainingLength
-from trainer.optim.spec import ConstantSpec, SgdSpec
+from trainer.optim.spec import ResolvedConstantSpec, ResolvedSgdSpec
 
 BATCH = RANKS * RANK_ROWS
 TOLERANCE = 1e-10
 
 
 def learner() -> Learner:
-    spec = MoCoSpec(
+    spec = ResolvedMoCoSpec(
         queue_rows=K,
         momentum=M,
         temperature=T,
@@ -38,8 +38,8 @@ def learner() -> Learner:
         bn_splits=RANKS,
         mask_own_keys=False,
     )
-    sgd = SgdSpec(lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
-    return Learner(spec, sgd, ConstantSpec())
+    sgd = ResolvedSgdSpec(lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
+    return Learner(spec, sgd, ResolvedConstantSpec(warmup_from=1))
 
 
 def near(ours: Tensor, theirs: Tensor) -> None:

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from tests.support.trainer.learner import TwoLayers
 from trainer.engine.step import EagerStep
 from trainer.methods.simclr.method import SimCLR
-from trainer.methods.simclr.spec import SimCLRSpec
+from trainer.methods.simclr.spec import ResolvedSimCLRSpec
 from trainer.nn.split_batchnorm import SplitBatchNorm2d
 from trainer.nn.views import Batch, Pixels
 from trainer.optim.optimizer import make_optimizer
-from trainer.optim.spec import SgdSpec
+from trainer.optim.spec import ResolvedSgdSpec
 
 STEPS, BATCH, T = 30, 12, 0.5
 LR, MOMENTUM, DECAY = 0.05, 0.9, 1e-4
@@ -42,11 +42,11 @@ def near(ours: Tensor, theirs: Tensor) -> None:
 def test_thirty_steps_equal_lightlys(decoupled: bool) -> None:
     """Losses, weights and running statistics. Both views go through batch norm together."""
     torch.manual_seed(0)
-    spec = SimCLRSpec(temperature=T, dim=8, decoupled=decoupled)
+    spec = ResolvedSimCLRSpec(temperature=T, dim=8, decoupled=decoupled)
     method = SimCLR(spec, TwoLayers(1), bf16=False).double()
     encoder, head = in_torch(method.tower.encoder), in_torch(method.tower.head)
     network = nn.Sequential(encoder, head)
-    sgd = SgdSpec(lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
+    sgd = ResolvedSgdSpec(lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
     step_executor = EagerStep(method, make_optimizer(sgd, method.trainable_parameters().values()))
     optimizer = torch.optim.SGD(
         network.parameters(), LR, momentum=MOMENTUM, weight_decay=DECAY, foreach=False

@@ -10,16 +10,15 @@ from trainer.engine.view_maker import ViewMaker
 from trainer.modalities.base import Loader
 from trainer.nn.views import Batch
 from trainer.optim.schedule import TrainingLength
-from trainer.rng.philox import NEWEST_ORDER, permuted_rows
-from trainer.spec.job import JobSpec
+from trainer.rng.philox import permuted_rows
+from trainer.spec.resolved import ResolvedSpec
 
 
 @dataclass(slots=True, kw_only=True)
 class BatchStream:
     """Batches by step: a pure function of the step and the spec."""
 
-    spec: JobSpec
-    """Resolved."""
+    spec: ResolvedSpec
     length: TrainingLength
     source: Loader[Any]
     make_views: ViewMaker
@@ -46,7 +45,7 @@ class BatchStream:
         epoch, position = divmod(step, self.length.steps_per_epoch)
         chosen = self.train_rows
         total = self.source.pack.rows if chosen is None else len(chosen)
-        batch_rows = self.spec.batch_rows or 0
+        batch_rows = self.spec.batch_rows
         start = position * batch_rows
         positions = torch.arange(start, min(start + batch_rows, total))
         paths = permuted_rows(
@@ -54,6 +53,6 @@ class BatchStream:
             total=total,
             seed=self.spec.seed,
             epoch=epoch,
-            order=self.spec.order or NEWEST_ORDER,
+            order=self.spec.order,
         )
         return paths if chosen is None else chosen[paths]

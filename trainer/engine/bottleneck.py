@@ -11,7 +11,7 @@ from types import ModuleType
 from trainer.methods.registry import part_of
 from trainer.modalities.registry import part_of as part_of_modality
 from trainer.schema.events import DatasetFacts, Phase
-from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 from trainer.timing.phase_totals import BETWEEN_STEPS, Times
 
 GPU_BATCH_ROWS = 256
@@ -23,8 +23,7 @@ class Case:
     """Measurements and their environment."""
 
     times: Times
-    spec: JobSpec
-    """Resolved."""
+    spec: ResolvedSpec
     facts: DatasetFacts
     device: str
     """`cpu` or `cuda`."""
@@ -90,7 +89,7 @@ def _percent(share: float) -> str:
 def _evaluation(case: Case) -> str:
     spec = case.spec.evaluation
     assert spec is not None
-    if spec.every_epochs < (case.spec.epochs or 0):
+    if spec.every_epochs < case.spec.epochs:
         return f"evaluate less often, with `evaluation.every_epochs` above {spec.every_epochs}"
     return "classify fewer images, with a smaller `evaluation.test_rows` or `evaluation.bank_rows`"
 
@@ -146,7 +145,7 @@ def _loss(case: Case) -> str:
 
 
 def _larger_batch(case: Case) -> str:
-    rows = case.spec.batch_rows or 0
+    rows = case.spec.batch_rows
     if rows < case.facts.rows:
         return f"do it less often, with `batch_rows` above {rows}"
     return "the dataset already fits in one batch, so only a smaller `encoder.name` would help"
@@ -154,7 +153,7 @@ def _larger_batch(case: Case) -> str:
 
 def _network(case: Case) -> str:
     """Return advice, the most effective first."""
-    rows = case.spec.batch_rows or 0
+    rows = case.spec.batch_rows
     fp32 = case.spec.precision == "fp32"
     faster = "omit `precision`, so that bfloat16 is used where it is fast" if fp32 else ""
     if case.device == "cuda":

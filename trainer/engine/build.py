@@ -35,6 +35,7 @@ from trainer.optim.schedule import TrainingLength
 from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import resolve, trained_on
 from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 from trainer.spec.rules import steps_per_epoch
 from trainer.timing.phase_timer import clock_for
 from trainer.timing.phase_totals import Times
@@ -54,16 +55,16 @@ class RunPaths:
 
 
 @contextmanager
-def build_run(spec: JobSpec, paths: RunPaths, *, machine: DeviceConfig) -> Iterator[Run]:
+def build_run(sent: JobSpec, paths: RunPaths, *, machine: DeviceConfig) -> Iterator[Run]:
     """The run of a spec, resolved and resumed; its files and threads end with the block.
 
     Raises SpecError, DataError, CheckpointError or StorageError.
     """
     with ExitStack() as stack:
-        place = stack.enter_context(deterministic_device(machine, precision=spec.precision))
-        modality = load_modality(spec)
-        pack = modality.open_pack(paths.pack, spec)
-        resolved = resolve(spec, pack.facts)
+        place = stack.enter_context(deterministic_device(machine, precision=sent.precision))
+        modality = load_modality(sent)
+        pack = modality.open_pack(paths.pack, sent)
+        resolved = resolve(sent, pack.facts)
         spec = resolved.spec
         source = stack.enter_context(modality.loader(pack, place, threads=machine.loader_threads))
         test_source = _test_loader(spec, paths, pack.facts, place, machine)
@@ -119,7 +120,7 @@ def build_run(spec: JobSpec, paths: RunPaths, *, machine: DeviceConfig) -> Itera
         )
 
 
-def _profiler(spec: JobSpec, facts: DatasetFacts, place: DeviceContext) -> Profiler:
+def _profiler(spec: ResolvedSpec, facts: DatasetFacts, place: DeviceContext) -> Profiler:
     """Build the profiler of a resolved spec, for a prepared device."""
 
     def case(times: Times) -> Case:
@@ -136,23 +137,23 @@ def _profiler(spec: JobSpec, facts: DatasetFacts, place: DeviceContext) -> Profi
 
 
 def _step_executor(
-    spec: JobSpec, eager: EagerStep, place: DeviceContext, machine: DeviceConfig
+    spec: ResolvedSpec, eager: EagerStep, place: DeviceContext, machine: DeviceConfig
 ) -> StepExecutor:
     if not _is_captured(spec, place, machine):
         return eager
-    return GraphedStep(eager, recorder_for(place.device), batch_rows=spec.batch_rows or 0)
+    return GraphedStep(eager, recorder_for(place.device), batch_rows=spec.batch_rows)
 
 
 def _view_maker(
-    spec: JobSpec, eager: EagerViews, place: DeviceContext, machine: DeviceConfig
+    spec: ResolvedSpec, eager: EagerViews, place: DeviceContext, machine: DeviceConfig
 ) -> ViewMaker:
     if not _is_captured(spec, place, machine):
         return eager
-    return GraphedViews(eager, recorder_for(place.device), batch_rows=spec.batch_rows or 0)
+    return GraphedViews(eager, recorder_for(place.device), batch_rows=spec.batch_rows)
 
 
 def _batches(
-    spec: JobSpec,
+    spec: ResolvedSpec,
     source: Loader[Any],
     eager: EagerViews,
     place: DeviceContext,
@@ -160,7 +161,7 @@ def _batches(
 ) -> BatchStream:
     facts = source.pack.facts
     trained = trained_on(spec, facts)
-    length = TrainingLength(spec.epochs or 0, steps_per_epoch(spec, trained.rows))
+    length = TrainingLength(spec.epochs, steps_per_epoch(spec, trained.rows))
     rows = None if trained is facts else torch.from_numpy(source.pack.rows_of("train"))
     make_views = _view_maker(spec, eager, place, machine)
     return BatchStream(
@@ -168,13 +169,13 @@ def _batches(
     )
 
 
-def _is_captured(spec: JobSpec, place: DeviceContext, machine: DeviceConfig) -> bool:
+def _is_captured(spec: ResolvedSpec, place: DeviceContext, machine: DeviceConfig) -> bool:
     """Return whether steps are captured: on a GPU, unless the run is profiled."""
     return place.device.type == "cuda" and machine.graphs and not spec.profile
 
 
 def _test_loader(
-    spec: JobSpec,
+    spec: ResolvedSpec,
     paths: RunPaths,
     facts: DatasetFacts,
     place: DeviceContext,

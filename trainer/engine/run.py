@@ -27,7 +27,7 @@ from trainer.schema.errors import DivergedError
 from trainer.schema.events import Evaluated, Judged, Logged, Profiled, Published, Started, Stepped
 from trainer.schema.verdicts import Judgement, judge, of_code
 from trainer.spec.defaults import Resolved
-from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 from trainer.timing.phase_timer import NullTimer
 from trainer.timing.stopwatch import Stopwatch
 from trainer.util.failpoints import failpoint
@@ -70,8 +70,8 @@ class Run:
     """Code of the last verdict emitted in this attempt."""
 
     @property
-    def spec(self) -> JobSpec:
-        """Resolved."""
+    def spec(self) -> ResolvedSpec:
+        """Settings of the job."""
         return self.resolved.spec
 
     @property
@@ -252,13 +252,13 @@ class Run:
         return publish(export, out=self.out)
 
     def _lr(self) -> float:
-        peak = self.spec.optim.lr or 0.0
+        peak = self.spec.optim.lr
         return lr_at(self.step, spec=self.spec.schedule, peak=peak, length=self.length)
 
     def _signals_are_due(self) -> bool:
         """Return whether the step is the first, an n-th or the last: known from the step alone."""
         done = self.step + 1
-        every_steps = self.spec.signals_every_steps or 1
+        every_steps = self.spec.signals_every_steps
         return done in {1, self.length.steps} or done % every_steps == 0
 
     def _signals(self, output: StepOutput, lr: float) -> dict[str, float]:

@@ -15,10 +15,10 @@ from trainer.evaluators.knn.spec import KnnSpec
 from trainer.methods.base import Method
 from trainer.modalities.base import Loader, Views
 from trainer.nn.views import View
-from trainer.rng.philox import NEWEST_ORDER, permuted_rows
+from trainer.rng.philox import permuted_rows
 from trainer.rng.seeds import derived_seed
 from trainer.schema.errors import DataError
-from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 
 LABELLED_ROWS_MIN = 20
 """Minimum number of labelled rows for an evaluation."""
@@ -110,7 +110,7 @@ class Evaluation:
 
 
 def plan_evaluation(
-    spec: JobSpec,
+    spec: ResolvedSpec,
     source: Loader[Any],
     test_source: Loader[Any] | None,
     *,
@@ -146,13 +146,13 @@ def _labelled(pack: Pack, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return found
 
 
-def _shuffled(rows: NDArray[np.int64], spec: JobSpec) -> NDArray[np.int64]:
+def _shuffled(rows: NDArray[np.int64], spec: ResolvedSpec) -> NDArray[np.int64]:
     order = permuted_rows(
         torch.arange(len(rows)),
         total=len(rows),
         seed=derived_seed(spec.seed, "evaluation"),
         epoch=0,
-        order=spec.order or NEWEST_ORDER,
+        order=spec.order,
     )
     drawn: NDArray[np.int64] = rows[order.numpy()]
     return drawn

@@ -33,7 +33,7 @@ from trainer.schema.artifact_names import (
 )
 from trainer.schema.errors import DivergedError
 from trainer.schema.events import DatasetFacts, Profiled, Published
-from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 from trainer.util.atomic_files import write_synced
 from trainer.util.failpoints import failpoint
 
@@ -44,8 +44,7 @@ FOLDER = "artifacts"
 class Export:
     """Files to publish."""
 
-    spec: JobSpec
-    """Resolved."""
+    spec: ResolvedSpec
     reasons: dict[str, str]
     facts: DatasetFacts
     encoder: nn.Module

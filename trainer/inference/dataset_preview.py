@@ -10,7 +10,7 @@ from torch import Tensor
 from trainer.data.pack.format import PREVIEW, Pack
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.loader import PackLoader
-from trainer.modalities.image.spec import image_views
+from trainer.modalities.image.spec import resolved_views
 from trainer.modalities.image.values import pictured
 from trainer.rng.philox import permuted_rows
 from trainer.spec.defaults import resolve
@@ -29,7 +29,7 @@ def write_preview(folder: Path, *, seed: int) -> None:
     such job.
     """
     pack = Pack.open(folder)
-    spec = image_views(resolve(JobSpec(dataset="preview"), pack.facts).spec)
+    spec = resolved_views(resolve(JobSpec(dataset="preview"), pack.facts).spec)
     total = min(PREVIEW_ROWS, pack.rows)
     rows = permuted_rows(torch.arange(total), total=pack.rows, seed=seed, epoch=0)
     device = torch.device("cpu")

@@ -31,7 +31,7 @@ from trainer.data.rows import Decoded
 from trainer.data.spec import USUAL
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING, GROUP_ROWS
 from trainer.modalities.image.augment.augment import ImageAugmenter
-from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.augment.spec import ResolvedViewsSpec
 from trainer.modalities.image.decode import strict_pillow
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
@@ -133,7 +133,9 @@ def embed(
     with deterministic_device(machine, precision="fp32") as place, _growing(out) as (draft, raw):
         network = encoder.network.to(place.device)
         steps = encoder.steps
-        spec = ViewsSpec(side_px=steps.side_px, evaluation_crop=steps.crop)
+        spec = ResolvedViewsSpec(
+            side_px=steps.side_px, evaluation_crop=steps.crop, crop_scale=(1.0, 1.0), blur_p=0.0
+        )
         views = ImageAugmenter(spec, mean=steps.mean, std=steps.std, device=place.device)
         done = Embedded(out, feature_dim(network))
         with strict_pillow(), open_source(images, Limits(), Asked()) as source:

@@ -23,6 +23,8 @@ from trainer.modalities.image.values import PLAIN, bounds_of
 from trainer.schema.artifact_names import WEIGHTS
 from trainer.schema.errors import CheckpointError, EncoderNotFound
 from trainer.schema.events import ValueMapping
+from trainer.spec.added_fields import settled
+from trainer.spec.resolved import as_resolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +69,9 @@ def load_extractor(spec: NeighbourSearchSpec, pack: Pack, place: DeviceContext) 
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{WEIGHTS} cannot be read: {error.strerror}.") from error
-    modality = load_modality(spec.job)
-    accelerator = modality.accelerator(spec.job, pack.facts, place)
-    views = modality.views(spec.job, pack.facts, place, accelerator=accelerator)
+    job, modality = as_resolved(settled(spec.job)), load_modality(spec.job)
+    accelerator = modality.accelerator(job, pack.facts, place)
+    views = modality.views(job, pack.facts, place, accelerator=accelerator)
     return FeatureExtractor(
         network.eval().to(place.device),
         views,
@@ -80,7 +82,7 @@ def load_extractor(spec: NeighbourSearchSpec, pack: Pack, place: DeviceContext) 
 
 
 def _published(folder: Path, spec: NeighbourSearchSpec) -> nn.Module:
-    network = load_modality(spec.job).encoder(spec.job)
+    network = load_modality(spec.job).encoder(as_resolved(settled(spec.job)))
     try:
         network.load_state_dict(safetensors.torch.load((folder / WEIGHTS).read_bytes()))
     except (RuntimeError, safetensors.SafetensorError) as error:
@@ -91,7 +93,8 @@ def _published(folder: Path, spec: NeighbourSearchSpec) -> nn.Module:
 def _of_checkpoint(folder: Path, spec: NeighbourSearchSpec) -> nn.Module:
     """Every byte is checked before it is used."""
     state = checkpoints.load(folder).state
-    method = load_method(spec.job, partial(load_modality(spec.job).encoder, spec.job), bf16=False)
+    job = as_resolved(settled(spec.job))
+    method = load_method(job, partial(load_modality(job).encoder, job), bf16=False)
     own = {key.removeprefix(METHOD): it for key, it in state.items() if key.startswith(METHOD)}
     try:
         method.load_state_dict(own)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from trainer.nn.towers import Feature
 from trainer.nn.views import Batch, View
 from trainer.rng.seeds import derived_seed, scoped_seed
-from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 from trainer.timing.phase_timer import NullTimer
 
 __all__ = ["Embeddings", "Feature", "Method", "StepOutput", "load_method"]
@@ -102,7 +102,7 @@ class Method(nn.Module):
         """
 
 
-def load_method(spec: JobSpec, make_encoder: Callable[[], nn.Module], *, bf16: bool) -> Method:
+def load_method(spec: ResolvedSpec, make_encoder: Callable[[], nn.Module], *, bf16: bool) -> Method:
     """Return `trainer.methods.<name>.method.build` of a resolved spec, with fresh weights.
 
     All weights, those of the encoder first, are drawn from the spec's seed.

@@ -17,6 +17,7 @@ from trainer.data.pack.format import Pack
 from trainer.nn.views import View
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 from trainer.timing.phase_timer import NullTimer
 
 __all__ = ["Loader", "Modality", "Raw", "Views", "load_modality"]
@@ -97,22 +98,22 @@ class Modality(Protocol[R]):
         """Return the rows of a pack on a device; `like`: read as those of another dataset are."""
 
     def accelerator(
-        self, spec: JobSpec, facts: DatasetFacts, place: DeviceContext
+        self, spec: ResolvedSpec, facts: DatasetFacts, place: DeviceContext
     ) -> Accelerator | None:
         """Return permission to use compiled code where that pays. Depends on nothing else."""
 
     def views(
         self,
-        spec: JobSpec,
+        spec: ResolvedSpec,
         facts: DatasetFacts,
         place: DeviceContext,
         *,
         accelerator: Accelerator | None = None,
     ) -> Views[R]:
-        """Return the augmentation of a resolved spec."""
+        """Return the augmentation of a job."""
 
-    def encoder(self, spec: JobSpec, *, accelerator: Accelerator | None = None) -> nn.Module:
-        """Return the encoder of a resolved spec, its weights drawn from the global CPU generator.
+    def encoder(self, spec: ResolvedSpec, *, accelerator: Accelerator | None = None) -> nn.Module:
+        """Return the encoder of a job, its weights drawn from the global CPU generator.
 
         It has `feature_dim` and is called with the tensors of a view: `encoder(*view)`.
         """

@@ -5,13 +5,15 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from trainer.optim.spec import AdamWSpec, OptimSpec
+from trainer.optim.spec import AdamWSpec, ResolvedOptimSpec
 
 
-def make_optimizer(spec: OptimSpec, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def make_optimizer(
+    spec: ResolvedOptimSpec, parameters: Iterable[nn.Parameter]
+) -> torch.optim.Optimizer:
     """The optimizer of a resolved spec. Weight decay falls on every parameter, as in the papers."""
-    chosen, weight_decay = list(parameters), spec.weight_decay or 0.0
-    lr: float | Tensor = spec.lr or 0.0
+    chosen, weight_decay = list(parameters), spec.weight_decay
+    lr: float | Tensor = spec.lr
     on_gpu = any(parameter.is_cuda for parameter in chosen)
     if on_gpu:  # a captured step reads the rate where it lies
         lr = torch.tensor(lr, device=chosen[0].device)

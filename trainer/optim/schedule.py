@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from trainer.optim.spec import ConstantSpec, ScheduleSpec, StepsSpec
+from trainer.optim.spec import ConstantSpec, ResolvedScheduleSpec, StepsSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class TrainingLength:
         return self.epochs * self.steps_per_epoch
 
 
-def lr_at(step: int, *, spec: ScheduleSpec, peak: float, length: TrainingLength) -> float:
-    """The learning rate of a step in [0, horizon.steps).
+def lr_at(step: int, *, spec: ResolvedScheduleSpec, peak: float, length: TrainingLength) -> float:
+    """The learning rate of a step in [0, length.steps).
 
     Warm-up rises by the step and counts as part of the epochs; a cosine then spans what is left.
     With `warmup_from` 1 its first step has 1 / warm-up steps of the peak, else 0. Per epoch, the
@@ -28,7 +28,7 @@ def lr_at(step: int, *, spec: ScheduleSpec, peak: float, length: TrainingLength)
     """
     epoch = step / length.steps_per_epoch
     if epoch < spec.warmup_epochs:
-        risen = (step + (spec.warmup_from or 0)) / length.steps_per_epoch
+        risen = (step + spec.warmup_from) / length.steps_per_epoch
         return peak * min(1.0, risen / spec.warmup_epochs)
     if isinstance(spec, ConstantSpec):
         return peak

@@ -43,6 +43,21 @@ class AdamWSpec(Record):
     """Weight decay. Default: 0.05."""
 
 
+class ResolvedSgdSpec(SgdSpec):
+    """Stochastic gradient descent with every value."""
+
+    lr: float
+    weight_decay: float
+
+
+class ResolvedAdamWSpec(AdamWSpec):
+    """AdamW with every value."""
+
+    lr: float
+    weight_decay: float
+
+
+ResolvedOptimSpec = ResolvedSgdSpec | ResolvedAdamWSpec
 OptimSpec = Annotated[
     Annotated[SgdSpec, Tag("sgd")] | Annotated[AdamWSpec, Tag("adamw")],
     Discriminator(
@@ -96,6 +111,25 @@ class StepsSpec(Record):
     """Warm-up step n (from 0) uses (n + this) / (warm-up steps) of the peak. Default: 1."""
 
 
+class ResolvedConstantSpec(ConstantSpec):
+    """Constant learning rate with every value."""
+
+    warmup_from: Literal[0, 1]
+
+
+class ResolvedCosineSpec(CosineSpec):
+    """Cosine decay with every value."""
+
+    warmup_from: Literal[0, 1]
+
+
+class ResolvedStepsSpec(StepsSpec):
+    """Step schedule with every value."""
+
+    warmup_from: Literal[0, 1]
+
+
+ResolvedScheduleSpec = ResolvedConstantSpec | ResolvedCosineSpec | ResolvedStepsSpec
 ScheduleSpec = Annotated[
     Annotated[ConstantSpec, Tag("constant")]
     | Annotated[CosineSpec, Tag("cosine")]

@@ -11,7 +11,7 @@ from trainer.modalities.cost import RowCost
 from trainer.modalities.registry import part_of as modality_part
 from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import trained_on
-from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 from trainer.spec.rules import steps_per_epoch
 
 
@@ -27,9 +27,9 @@ class Estimate:
 BYTES_PER_VALUE = 4
 
 
-def estimate(spec: JobSpec, facts: DatasetFacts) -> Estimate:
+def estimate(spec: ResolvedSpec, facts: DatasetFacts) -> Estimate:
     """Return steps, arithmetic per row and peak memory of a resolved `spec` on a dataset."""
-    batch_rows = spec.batch_rows or 0
+    batch_rows = spec.batch_rows
     row: RowCost = modality_part(spec.views.modality, "cost").cost(spec, facts)
     cost: MethodCost = part_of(spec.method.name, "cost").cost(spec.method, batch_rows=batch_rows)
     optimizer_copies = 3 if spec.optim.name == "adamw" else 2
@@ -37,7 +37,7 @@ def estimate(spec: JobSpec, facts: DatasetFacts) -> Estimate:
     activations = cost.views_kept * row.activations * batch_rows
     views = 6 * row.view_values * batch_rows
     return Estimate(
-        steps=steps_per_epoch(spec, trained_on(spec, facts).rows) * (spec.epochs or 0),
+        steps=steps_per_epoch(spec, trained_on(spec, facts).rows) * spec.epochs,
         flops_per_row=2.0 * cost.passes * row.macs,
         memory_bytes=int(BYTES_PER_VALUE * (weights + activations + views + cost.values)),
     )

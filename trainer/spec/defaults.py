@@ -14,10 +14,12 @@ from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
 from trainer.spec.presets import with_preset
+from trainer.spec.resolved import ResolvedSpec, as_resolved
 from trainer.spec.rules import (
     POINTS,
     Choice,
     Rules,
+    filled,
     is_quick,
     is_small,
     power_of_two_at_most,
@@ -29,7 +31,7 @@ from trainer.spec.rules import (
 class Resolved:
     """A spec without holes, and why each hole was filled as it was."""
 
-    spec: JobSpec
+    spec: ResolvedSpec
     reasons: dict[str, str]
     """Dotted field name -> one sentence. Only fields that the user left out."""
 
@@ -57,7 +59,7 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
     reasons |= of_modality.settle(spec, facts, stated=stated)
     of_modality.check(spec, facts)
     _check(spec, facts)
-    return Resolved(spec=spec, reasons=reasons)
+    return Resolved(spec=as_resolved(spec), reasons=reasons)
 
 
 def trained_on(spec: JobSpec, facts: DatasetFacts) -> DatasetFacts:
@@ -91,7 +93,7 @@ def _lr(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     base = 0.001
     if spec.optim.name == "sgd":
         base = 0.12 if is_quick(spec) else 0.03
-    return base * (spec.batch_rows or 0) / 256, f"{base} per 256 images of the batch"
+    return base * filled(spec.batch_rows) / 256, f"{base} per 256 images of the batch"
 
 
 def _decay(spec: JobSpec, _facts: DatasetFacts) -> Choice:
@@ -201,9 +203,9 @@ def _check_rows(facts: DatasetFacts) -> None:
 
 def _check(spec: JobSpec, facts: DatasetFacts) -> None:
     """Raise SpecError for settings that do not fit the dataset or one another."""
-    if (spec.batch_rows or 0) > facts.rows:
+    if filled(spec.batch_rows) > facts.rows:
         detail = f"{spec.batch_rows} images, but the dataset has only {facts.rows}"
         raise SpecError(detail, field="batch_rows")
-    if spec.schedule.warmup_epochs > (spec.epochs or 0):
+    if spec.schedule.warmup_epochs > filled(spec.epochs):
         detail = f"{spec.schedule.warmup_epochs:g} is longer than the {spec.epochs} epochs"
         raise SpecError(detail, field="schedule.warmup_epochs")

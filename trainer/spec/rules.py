@@ -1,6 +1,7 @@
 """Building blocks of default rules. A rule fills one setting that a user left out; no tensors."""
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
@@ -8,6 +9,7 @@ from trainer.spec.job import JobSpec
 POINTS = 300
 """Points per curve: as many as a page can show."""
 
+T = TypeVar("T")
 Choice = tuple[object, str]
 """A value, and the reason in a sentence."""
 Rule = Callable[[JobSpec, DatasetFacts], Choice]
@@ -25,6 +27,13 @@ def is_quick(spec: JobSpec) -> bool:
     return spec.encoder.is_quick
 
 
+def filled(value: T | None) -> T:
+    """Return a value that the user stated or a rule before filled in. Raises ValueError."""
+    if value is None:
+        raise ValueError("a rule reads a field that no rule before it fills")
+    return value
+
+
 def power_of_two_at_most(number: float, *, low: int, high: int) -> int:
     """Return the largest power of two <= number, kept within [low, high]."""
     return max(low, min(high, 1 << max(0, int(number).bit_length() - 1)))
@@ -32,11 +41,11 @@ def power_of_two_at_most(number: float, *, low: int, high: int) -> int:
 
 def steps_per_epoch(spec: JobSpec, rows: int) -> int:
     """Return the optimizer steps of one pass over `rows` rows with a resolved spec."""
-    batch_rows = spec.batch_rows or 1
+    batch_rows = filled(spec.batch_rows)
     whole, rest = divmod(rows, batch_rows)
     return whole + (1 if rest >= 2 and spec.partial_batch == "keep" else 0)
 
 
 def steps_of(spec: JobSpec, facts: DatasetFacts) -> int:
     """Return the number of optimizer steps of a job with epochs and batch filled in."""
-    return steps_per_epoch(spec, facts.rows) * (spec.epochs or 0)
+    return steps_per_epoch(spec, facts.rows) * filled(spec.epochs)

@@ -28,7 +28,7 @@ from trainer.engine.build import RunPaths, build_run
 from trainer.engine.run import Run
 from trainer.methods.base import Method
 from trainer.modalities.image.augment.augment import ImageAugmenter
-from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.augment.spec import ResolvedViewsSpec
 from trainer.modalities.image.loader import PackLoader
 from trainer.rng.philox import permuted_rows
 
@@ -44,7 +44,9 @@ def rows(*, pack: str, side_px: int, threads: int, batch_rows: int) -> Answer:
     `threads` prefetch rows. The pixels of a pack are in the page cache, which is shared and
     reclaimable; private memory is anonymous memory.
     """
-    spec = ViewsSpec(side_px=side_px, crop_scale=(0.2, 1.0), blur_p=0.5)
+    spec = ResolvedViewsSpec(
+        side_px=side_px, crop_scale=(0.2, 1.0), blur_p=0.5, evaluation_crop="square"
+    )
     settled_bytes = private_bytes()
     began_s = time.perf_counter()
     opened = Pack.open(Path(pack))

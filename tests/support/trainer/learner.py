@@ -7,13 +7,13 @@ from torch import Tensor, nn
 
 from trainer.engine.step import EagerStep
 from trainer.methods.moco.method import MoCo
-from trainer.methods.moco.spec import MoCoSpec
+from trainer.methods.moco.spec import ResolvedMoCoSpec
 from trainer.modalities.image.encoders.small_convnet import MeanPool
 from trainer.nn.split_batchnorm import SplitBatchNorm2d
 from trainer.nn.views import Batch, Pixels
 from trainer.optim.optimizer import make_optimizer
 from trainer.optim.schedule import TrainingLength, lr_at
-from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec
+from trainer.optim.spec import ResolvedCosineSpec, ResolvedOptimSpec, ResolvedScheduleSpec
 from trainer.rng.philox import permuted_rows
 from trainer.rng.seeds import derived_seed
 
@@ -52,11 +52,14 @@ class Learner:
     """Our MoCo over `TwoLayers`, which takes steps of views [B, 3, S, S] in float64."""
 
     def __init__(
-        self, spec: MoCoSpec, optim: OptimSpec, schedule: ScheduleSpec | None = None
+        self,
+        spec: ResolvedMoCoSpec,
+        optim: ResolvedOptimSpec,
+        schedule: ResolvedScheduleSpec | None = None,
     ) -> None:
         torch.manual_seed(0)
         splits = spec.bn_splits if spec.bn == "split" else 1
-        self.optim, self.schedule = optim, schedule or CosineSpec()
+        self.optim, self.schedule = optim, schedule or ResolvedCosineSpec(warmup_from=1)
         self.method = MoCo(spec, TwoLayers(splits), seed=SEED, bf16=False).double()
         optimizer = make_optimizer(optim, self.method.trainable_parameters().values())
         self._stepping = EagerStep(self.method, optimizer)
@@ -68,7 +71,7 @@ class Learner:
         batch = Batch((Pixels(first), Pixels(second)), rows, identities=rows)
         outcome = self._stepping.gradient(batch, step=step)
         gradients = [p.grad.clone() for p in self.query.parameters() if p.grad is not None]
-        peak = self.optim.lr or 0.0
+        peak = self.optim.lr
         lr = lr_at(step, spec=self.schedule, peak=peak, length=length)
         self._stepping.update(outcome, lr=lr)
         return Step(outcome.loss, outcome.queries, outcome.keys, gradients)

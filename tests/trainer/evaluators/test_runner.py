@@ -18,9 +18,10 @@ from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.modality import ImageViews
-from trainer.modalities.image.spec import image_views
+from trainer.modalities.image.spec import resolved_views
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 
 CPU = torch.device("cpu")
 
@@ -38,14 +39,14 @@ def accuracy(
 
 def evaluation_of(
     folder: Path, *, side_px: int, rows: int = 120
-) -> tuple[JobSpec, Evaluation, NDArray[np.uint8], NDArray[np.int64]]:
+) -> tuple[ResolvedSpec, Evaluation, NDArray[np.uint8], NDArray[np.int64]]:
     images, labels = blobs(rows, side_px=side_px, classes=3)
     labels[: rows // 3] = 0  # so that one class is the most frequent
     facts = write_pack(folder, images, labels, classes=("a", "b", "c"))
     sent = JobSpec.model_validate({"dataset": "x", "encoder": {"name": "small"}})
     spec = resolve(sent, facts).spec
     views = ImageViews(
-        ImageAugmenter(image_views(spec), mean=facts.mean, std=facts.std, device=CPU)
+        ImageAugmenter(resolved_views(spec), mean=facts.mean, std=facts.std, device=CPU)
     )
     plan = plan_evaluation(spec, PackLoader(Pack.open(folder), device=CPU), None, views=views)
     assert plan is not None
@@ -111,7 +112,7 @@ def test_a_bank_needs_20_labelled_rows(labelled: int, measured: bool, tmp_path: 
     facts = write_pack(tmp_path / "pack", images, labels, classes=("a", "b"))
     spec = resolve(JobSpec(dataset="x"), facts).spec
     views = ImageViews(
-        ImageAugmenter(image_views(spec), mean=facts.mean, std=facts.std, device=CPU)
+        ImageAugmenter(resolved_views(spec), mean=facts.mean, std=facts.std, device=CPU)
     )
     with PackLoader(Pack.open(tmp_path / "pack"), device=CPU) as source:
         assert (plan_evaluation(spec, source, None, views=views) is not None) == measured

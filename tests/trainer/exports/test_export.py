@@ -36,7 +36,7 @@ from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
 from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.modality import ImageViews
 from trainer.modalities.image.preprocessing import from_json, preprocessing
-from trainer.modalities.image.spec import image_encoder, image_views
+from trainer.modalities.image.spec import image_encoder, resolved_views
 from trainer.schema.errors import DivergedError, StorageError
 from trainer.schema.events import Published
 from trainer.schema.verdicts import of_code
@@ -97,7 +97,9 @@ def _export(
         encoder=encoder.eval(),
         source=PackLoader(pack, device=CPU),
         views=ImageViews(
-            ImageAugmenter(image_views(resolved.spec), mean=facts.mean, std=facts.std, device=CPU)
+            ImageAugmenter(
+                resolved_views(resolved.spec), mean=facts.mean, std=facts.std, device=CPU
+            )
         ),
         pack=pack,
         history=_history() if history is None else history,
@@ -272,11 +274,12 @@ def test_a_job_in_flight_keeps_its_old_preprocessing(tmp_path: Path) -> None:
     with (export := _export("small", tmp_path, height=23)).source:
         old = export.spec.model_dump(mode="json")
         del old["views"]["evaluation_crop"]
-        spec = settled(JobSpec.model_validate_json(json.dumps(old)))
-        assert image_views(resolve(spec, export.facts).spec).evaluation_crop == "square"
+        stored = settled(JobSpec.model_validate_json(json.dumps(old)))
+        spec = resolve(stored, export.facts).spec
+        assert resolved_views(spec).evaluation_crop == "square"
         views = ImageViews(
             ImageAugmenter(
-                image_views(spec), mean=export.facts.mean, std=export.facts.std, device=CPU
+                resolved_views(spec), mean=export.facts.mean, std=export.facts.std, device=CPU
             )
         )
         publish(replace(export, spec=spec, views=views), out=tmp_path / "out")
@@ -368,7 +371,8 @@ def test_the_card_says_when_raw_pixels_do_as_well(done: Done) -> None:
 
 @pytest.mark.parametrize("method", method_names())
 def test_the_card_tells_of_a_queue_only_where_there_is_one(done: Done, method: str) -> None:
-    spec = JobSpec.model_validate({**done.export.spec.model_dump(), "method": {"name": method}})
+    sent = JobSpec.model_validate({**done.export.spec.model_dump(), "method": {"name": method}})
+    spec = resolve(sent, done.export.facts).spec
     text = card.card(
         spec,
         done.export.facts,

@@ -10,7 +10,13 @@ from torch.optim.lr_scheduler import LinearLR
 
 from trainer.optim.optimizer import make_optimizer, set_lr
 from trainer.optim.schedule import TrainingLength, lr_at
-from trainer.optim.spec import AdamWSpec, ConstantSpec, CosineSpec, SgdSpec, StepsSpec
+from trainer.optim.spec import (
+    ResolvedAdamWSpec,
+    ResolvedConstantSpec,
+    ResolvedCosineSpec,
+    ResolvedSgdSpec,
+    ResolvedStepsSpec,
+)
 
 HORIZON = TrainingLength(epochs=200, steps_per_epoch=7)
 
@@ -20,7 +26,9 @@ def test_cosine_per_epoch_is_version_2() -> None:
     for step in range(HORIZON.steps):
         epoch = step // 7
         expected = 0.03 * 0.5 * (1.0 + math.cos(math.pi * epoch / 200))
-        assert lr_at(step, spec=CosineSpec(), peak=0.03, length=HORIZON) == pytest.approx(expected)
+        assert lr_at(
+            step, spec=ResolvedCosineSpec(warmup_from=1), peak=0.03, length=HORIZON
+        ) == pytest.approx(expected)
 
 
 def test_steps_is_version_1() -> None:
@@ -29,12 +37,14 @@ def test_steps_is_version_1() -> None:
         lr = 0.03
         for milestone in (120, 160):
             lr *= 0.1 if step // 7 >= milestone else 1.0
-        assert lr_at(step, spec=StepsSpec(), peak=0.03, length=HORIZON) == pytest.approx(lr)
+        assert lr_at(
+            step, spec=ResolvedStepsSpec(warmup_from=1), peak=0.03, length=HORIZON
+        ) == pytest.approx(lr)
 
 
 def test_warm_up_and_cosine_per_step_is_version_3() -> None:
     """Oracle with epoch + i / iters_per_epoch: linear to the peak, then half a cosine to 0."""
-    spec = CosineSpec(per="step", warmup_epochs=10.0, warmup_from=0)
+    spec = ResolvedCosineSpec(per="step", warmup_epochs=10.0, warmup_from=0)
     for step in range(HORIZON.steps):
         epoch = step / 7
         if epoch < 10:
@@ -45,14 +55,14 @@ def test_warm_up_and_cosine_per_step_is_version_3() -> None:
 
 
 def test_a_constant_rate_after_half_an_epoch_of_warm_up() -> None:
-    spec = ConstantSpec(warmup_epochs=0.5, warmup_from=1)
+    spec = ResolvedConstantSpec(warmup_epochs=0.5, warmup_from=1)
     length = TrainingLength(epochs=2, steps_per_epoch=4)
     found = [lr_at(step, spec=spec, peak=2.0, length=length) for step in range(length.steps)]
     assert found == [1.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
 
 
 def test_warm_up_through_the_whole_run() -> None:
-    spec = CosineSpec(warmup_epochs=2.0, warmup_from=1)
+    spec = ResolvedCosineSpec(warmup_epochs=2.0, warmup_from=1)
     length = TrainingLength(epochs=2, steps_per_epoch=2)
     found = [lr_at(step, spec=spec, peak=1.0, length=length) for step in range(4)]
     assert found == [0.25, 0.5, 0.75, 1.0]
@@ -63,7 +73,7 @@ def test_a_warm_up_is_that_of_torch() -> None:
     weights = [nn.Parameter(torch.zeros(1))]
     optimizer = torch.optim.SGD(weights, lr=0.8)
     theirs = LinearLR(optimizer, start_factor=1 / 10, end_factor=1.0, total_iters=9)
-    spec = ConstantSpec(warmup_epochs=2.0, warmup_from=1)
+    spec = ResolvedConstantSpec(warmup_epochs=2.0, warmup_from=1)
     for step in range(15):
         ours = lr_at(step, spec=spec, peak=0.8, length=TrainingLength(epochs=3, steps_per_epoch=5))
         assert ours == pytest.approx(optimizer.param_groups[0]["lr"])
@@ -76,7 +86,7 @@ def test_a_warm_up_is_that_of_torch() -> None:
 def test_a_warm_up_never_stands_still_at_0_nor_passes_the_peak(
     per: Literal["epoch", "step"], warmup_epochs: float
 ) -> None:
-    spec = CosineSpec(per=per, warmup_epochs=warmup_epochs, warmup_from=1)
+    spec = ResolvedCosineSpec(per=per, warmup_epochs=warmup_epochs, warmup_from=1)
     length = TrainingLength(epochs=4, steps_per_epoch=7)
     rates = [lr_at(step, spec=spec, peak=1.0, length=length) for step in range(length.steps)]
     assert all(0.0 < rate <= 1.0 for rate in rates)
@@ -93,7 +103,7 @@ def test_fused_steps_equal_the_written_out_rule(channels_last: bool) -> None:
         layer = layer.to(memory_format=torch.channels_last)
     weights = [value.detach().clone() for value in layer.parameters()]
     speeds = [torch.zeros_like(value) for value in weights]
-    spec = SgdSpec(lr=0.1, momentum=0.9, weight_decay=0.01)
+    spec = ResolvedSgdSpec(lr=0.1, momentum=0.9, weight_decay=0.01)
     optimizer = make_optimizer(spec, layer.parameters())
     for step in range(4):
         set_lr(optimizer, 0.1 / (step + 1))
@@ -110,6 +120,6 @@ def test_fused_steps_equal_the_written_out_rule(channels_last: bool) -> None:
 
 def test_adamw_takes_its_own_words() -> None:
     layer = nn.Linear(2, 2)
-    spec = AdamWSpec(lr=0.5, beta1=0.8, beta2=0.95, weight_decay=0.3)
+    spec = ResolvedAdamWSpec(lr=0.5, beta1=0.8, beta2=0.95, weight_decay=0.3)
     group = make_optimizer(spec, layer.parameters()).param_groups[0]
     assert (group["lr"], group["betas"], group["weight_decay"]) == (0.5, (0.8, 0.95), 0.3)

@@ -15,6 +15,7 @@ from trainer.rng.philox import permuted_rows
 from trainer.spec.added_fields import settled
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
+from trainer.spec.resolved import resolved_part
 
 OLD = json.loads(
     """{"dataset":"made-up","test_dataset":null,"name":null,"epochs":2,"batch_rows":8,
@@ -92,7 +93,8 @@ def test_the_first_rule_draws_its_old_orders(key: tuple[int, int, int], digest: 
 
 
 def test_an_old_warm_up_begins_at_0() -> None:
-    length, schedule = TrainingLength(epochs=2, steps_per_epoch=6), old_job().schedule
+    length = TrainingLength(epochs=2, steps_per_epoch=6)
+    schedule = resolved_part(old_job().schedule)
     found = [lr_at(step, spec=schedule, peak=1.0, length=length) for step in range(8)]
     assert found == pytest.approx(OLD_RATES)
 

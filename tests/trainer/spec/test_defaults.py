@@ -11,6 +11,7 @@ from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import resolve, rules_for
 from trainer.spec.job import JobSpec
+from trainer.spec.resolved import as_resolved
 from trainer.spec.rules import steps_per_epoch
 
 
@@ -30,7 +31,8 @@ def test_every_hole_is_filled_and_has_a_reason(rows: int, side_px: int) -> None:
     assert again.spec == resolved.spec
     assert again.reasons == {}
     # What is suggested must itself be a spec that a user may send.
-    assert JobSpec.model_validate_json(resolved.spec.model_dump_json()) == resolved.spec
+    sent = JobSpec.model_validate_json(resolved.spec.model_dump_json())
+    assert as_resolved(sent) == resolved.spec
 
 
 def test_cifar_resolves_to_the_authors_recipe() -> None:

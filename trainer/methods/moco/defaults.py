@@ -3,7 +3,15 @@
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
-from trainer.spec.rules import POINTS, Choice, Rules, is_small, power_of_two_at_most, steps_of
+from trainer.spec.rules import (
+    POINTS,
+    Choice,
+    Rules,
+    filled,
+    is_small,
+    power_of_two_at_most,
+    steps_of,
+)
 
 READ_QUICKLY = 4096
 """Number of negatives that cost at most a tenth of a step of the small encoder."""
@@ -49,7 +57,7 @@ def moco_of(spec: JobSpec) -> MoCoSpec:
 
 
 def _queue_rows(spec: JobSpec) -> int:
-    return moco_of(spec).queue_rows or 0
+    return filled(moco_of(spec).queue_rows)
 
 
 RULES: Rules = (

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from trainer.losses.embedding_signals import of_embeddings
 from trainer.losses.info_nce import info_nce
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
-from trainer.methods.moco.spec import MoCoSpec
+from trainer.methods.moco.spec import ResolvedMoCoSpec
 from trainer.nn.ema import distance_ratio, ema_update_
 from trainer.nn.negative_queue import NegativeQueue
 from trainer.nn.towers import Tower, feature_dim
 from trainer.nn.views import Batch, View
 from trainer.rng.philox import NEWEST_ORDER, permuted_rows
 from trainer.rng.seeds import derived_seed
-from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 
 
 class MoCo(Method):
@@ -24,16 +24,15 @@ class MoCo(Method):
 
     def __init__(
         self,
-        spec: MoCoSpec,
+        spec: ResolvedMoCoSpec,
         encoder: nn.Module,
         *,
         seed: int,
         bf16: bool,
         order: int = NEWEST_ORDER,
     ) -> None:
-        """`spec` is resolved; `seed` draws negatives and the order of keys, by the rule `order`."""
+        """`seed` draws negatives and the order of keys, by the rule `order`."""
         super().__init__()
-        assert spec.queue_rows is not None
         self.spec, self.seed, self.order = spec, seed, order
         self.query = Tower(encoder, _head(spec, feature_dim(encoder)), bf16=bf16)
         self.key = copy.deepcopy(self.query).requires_grad_(False)
@@ -102,7 +101,7 @@ class MoCo(Method):
                     query,
                     key,
                     negatives,
-                    temperature=self.spec.temperature or 0.0,
+                    temperature=self.spec.temperature,
                     hidden=hidden,
                 )
                 for query, key in zip(*embeddings, strict=True)
@@ -140,7 +139,7 @@ class MoCo(Method):
         Both happen after backward, so no tensor that the gradient needs must be cloned.
         """
         with self.clock.phase("momentum"):
-            ema_update_(self.key, self.query, momentum=self.spec.momentum or 0.0)
+            ema_update_(self.key, self.query, momentum=self.spec.momentum)
         with self.clock.phase("enqueue"):
             self.negatives.push(output.keys, output.identities)
 
@@ -172,11 +171,10 @@ class MoCo(Method):
         }
 
 
-def build(spec: JobSpec, encoder: nn.Module, *, bf16: bool) -> MoCo:
+def build(spec: ResolvedSpec, encoder: nn.Module, *, bf16: bool) -> MoCo:
     """Return the method of a resolved spec around an encoder."""
-    assert isinstance(spec.method, MoCoSpec)
-    order = spec.order or NEWEST_ORDER
-    return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16, order=order)
+    assert isinstance(spec.method, ResolvedMoCoSpec)
+    return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16, order=spec.order)
 
 
 def _order_and_back(total: int, *, seed: int, at: int, order: int) -> Tensor:
@@ -185,7 +183,7 @@ def _order_and_back(total: int, *, seed: int, at: int, order: int) -> Tensor:
     return torch.stack([there, torch.empty_like(there).scatter_(0, there, torch.arange(total))])
 
 
-def _head(spec: MoCoSpec, width: int) -> nn.Module:
+def _head(spec: ResolvedMoCoSpec, width: int) -> nn.Module:
     """Version 1: one layer. Version 2: width-ReLU-dim, without batch norm."""
     if spec.head == "linear":
         return nn.Linear(width, spec.dim)

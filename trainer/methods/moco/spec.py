@@ -46,6 +46,15 @@ class MoCoSpec(Record):
         return self.bn_splits if self.bn == "split" else 1
 
 
+class ResolvedMoCoSpec(MoCoSpec):
+    """Momentum Contrast with every value."""
+
+    queue_rows: int
+    momentum: float
+    temperature: float
+    head: Literal["linear", "mlp"]
+
+
 TITLE = "Momentum Contrast"
 """Name in texts."""
 READING = (

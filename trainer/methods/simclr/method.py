@@ -8,18 +8,17 @@ from torch import Tensor, nn
 from trainer.losses.embedding_signals import of_embeddings
 from trainer.losses.nt_xent import nt_xent
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
-from trainer.methods.simclr.spec import SimCLRSpec
+from trainer.methods.simclr.spec import ResolvedSimCLRSpec
 from trainer.nn.negative_mask import NegativeMask
 from trainer.nn.towers import Tower, feature_dim
 from trainer.nn.views import Batch, View, joined_views
-from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 
 
 class SimCLR(Method):
     """One tower, trained by both views. All state is its weights."""
 
-    def __init__(self, spec: SimCLRSpec, encoder: nn.Module, *, bf16: bool) -> None:
-        """`spec` is resolved."""
+    def __init__(self, spec: ResolvedSimCLRSpec, encoder: nn.Module, *, bf16: bool) -> None:
         super().__init__()
         self.spec = spec
         self.tower = Tower(encoder, _head(feature_dim(encoder), spec.dim), bf16=bf16)
@@ -45,7 +44,7 @@ class SimCLR(Method):
         with self.clock.phase("loss"):
             loss = nt_xent(
                 torch.cat([first, second]),
-                temperature=self.spec.temperature or 0.0,
+                temperature=self.spec.temperature,
                 decoupled=self.spec.decoupled,
                 identities=identities,
             )
@@ -73,9 +72,9 @@ class SimCLR(Method):
         }
 
 
-def build(spec: JobSpec, encoder: nn.Module, *, bf16: bool) -> SimCLR:
+def build(spec: ResolvedSpec, encoder: nn.Module, *, bf16: bool) -> SimCLR:
     """Return the method of a resolved spec around an encoder."""
-    assert isinstance(spec.method, SimCLRSpec)
+    assert isinstance(spec.method, ResolvedSimCLRSpec)
     return SimCLR(spec.method, encoder, bf16=bf16)
 
 

@@ -26,6 +26,12 @@ class SimCLRSpec(Record):
         return 1
 
 
+class ResolvedSimCLRSpec(SimCLRSpec):
+    """SimCLR with every value."""
+
+    temperature: float
+
+
 TITLE = "SimCLR"
 """Name in texts."""
 READING = "The loss of a healthy run falls from the start."

@@ -3,14 +3,14 @@
 Each is empty where it would not help.
 """
 
-from trainer.modalities.image.spec import image_views
+from trainer.modalities.image.spec import resolved_views
 from trainer.schema.events import DatasetFacts
-from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 
 
-def smaller_rows(spec: JobSpec, facts: DatasetFacts) -> str:
+def smaller_rows(spec: ResolvedSpec, facts: DatasetFacts) -> str:
     """Advise to shrink the images, if the dataset's are larger than the views."""
-    side_px = image_views(spec).side_px or 0
+    side_px = resolved_views(spec).side_px
     if facts.side_px_median <= side_px:
         return ""
     return f"downscale the images from {facts.side_px_median} to {side_px} px before the upload"
@@ -28,12 +28,12 @@ def rows_on_device(facts: DatasetFacts) -> str:
     return "" if facts.same_size else "upload images of one size, which are kept on the device"
 
 
-def cheaper_views(spec: JobSpec) -> str:
+def cheaper_views(spec: ResolvedSpec) -> str:
     """Advise to leave out the slowest augmentation."""
-    blur_p = image_views(spec).blur_p
+    blur_p = resolved_views(spec).blur_p
     return f"blur less often, with `views.blur_p` below {blur_p:g}" if blur_p else ""
 
 
-def smaller_views(spec: JobSpec) -> str:
+def smaller_views(spec: ResolvedSpec) -> str:
     """Advise smaller views."""
-    return f"use smaller images, with `views.side_px` below {image_views(spec).side_px}"
+    return f"use smaller images, with `views.side_px` below {resolved_views(spec).side_px}"

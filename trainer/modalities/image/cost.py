@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from trainer.modalities.cost import RowCost
 from trainer.modalities.image.augment.spec import SMALL_SIDE_PX
-from trainer.modalities.image.spec import image_encoder, image_views
+from trainer.modalities.image.spec import image_encoder, resolved_views
 from trainer.schema.events import DatasetFacts
-from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +37,9 @@ SIZES: dict[tuple[str, str], EncoderSize] = {
 }
 
 
-def cost(spec: JobSpec, facts: DatasetFacts) -> RowCost:
+def cost(spec: ResolvedSpec, facts: DatasetFacts) -> RowCost:
     """Return the cost of a resolved spec for one view."""
-    side_px = image_views(spec).side_px or 0
+    side_px = resolved_views(spec).side_px
     size, area_px = encoder_size(spec), side_px * side_px
     return RowCost(
         parameters=size.parameters,
@@ -49,12 +49,12 @@ def cost(spec: JobSpec, facts: DatasetFacts) -> RowCost:
     )
 
 
-def encoder_size(spec: JobSpec) -> EncoderSize:
+def encoder_size(spec: ResolvedSpec) -> EncoderSize:
     """The size of the encoder that a resolved spec names."""
     encoder = image_encoder(spec)
     name, stem = encoder.name, encoder.stem
     if name == "small":
         return SIZES["small", "auto"]
     if stem == "auto":
-        stem = "cifar" if (image_views(spec).side_px or 0) <= SMALL_SIDE_PX else "imagenet"
+        stem = "cifar" if resolved_views(spec).side_px <= SMALL_SIDE_PX else "imagenet"
     return SIZES[name, stem]

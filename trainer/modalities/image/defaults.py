@@ -8,6 +8,7 @@ from trainer.modalities.image.spec import image_encoder, image_views
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts, DataWarning
 from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 from trainer.spec.rules import Choice, Rules, is_quick, is_small
 
 RGB = 3
@@ -95,7 +96,7 @@ def _depth(facts: DatasetFacts) -> str:
     return "8 bits" if facts.dtype == "uint8" else "more than 8 bits"
 
 
-def warnings(spec: JobSpec, facts: DatasetFacts) -> tuple[DataWarning, ...]:
-    """Return what a user should read about a resolved spec before it runs."""
+def warnings(spec: ResolvedSpec, facts: DatasetFacts) -> tuple[DataWarning, ...]:
+    """Return what a user should read about a job before it runs."""
     warning = enlarged_views(spec, facts)
     return () if warning is None else (warning,)

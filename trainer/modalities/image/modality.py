@@ -18,12 +18,13 @@ from trainer.modalities.image.batch import PaddedImages
 from trainer.modalities.image.defaults import RGB
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.modalities.image.loader import PackLoader
-from trainer.modalities.image.spec import image_views
+from trainer.modalities.image.spec import image_views, resolved_views
 from trainer.modalities.image.values import PLAIN, bounds_of, open_seen
 from trainer.nn.views import Pixels, View
 from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import trained_on
 from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 
 RAW_SIDE_PX = 32
 """Raw input is compared at this side, so that 50,000 rows of it fit into memory."""
@@ -71,7 +72,7 @@ class ImageModality:
         return PackLoader(pack, device=place.device, threads=threads, seen=seen)
 
     def accelerator(
-        self, spec: JobSpec, facts: DatasetFacts, place: DeviceContext
+        self, spec: ResolvedSpec, facts: DatasetFacts, place: DeviceContext
     ) -> Accelerator | None:
         """Return compiled code where it pays; it handles 8 bits of red, green and blue only."""
         is_plain = facts.dtype == "uint8" and bounds_of(facts) == (0.0, 255.0)
@@ -79,8 +80,8 @@ class ImageModality:
             return None
         pays = is_worth_compiling(
             rows=trained_on(spec, facts).rows,
-            epochs=spec.epochs or 0,
-            side_px=image_views(spec).side_px or 0,
+            epochs=spec.epochs,
+            side_px=resolved_views(spec).side_px,
             row_px=facts.side_px_median,
             device=place.device,
         )
@@ -88,21 +89,25 @@ class ImageModality:
 
     def views(
         self,
-        spec: JobSpec,
+        spec: ResolvedSpec,
         facts: DatasetFacts,
         place: DeviceContext,
         *,
         accelerator: Accelerator | None = None,
     ) -> ImageViews:
         """Return the augmentation, normalized as the spec says."""
-        mean, std = normalization(image_views(spec), facts)
+        mean, std = normalization(resolved_views(spec), facts)
         return ImageViews(
             ImageAugmenter(
-                image_views(spec), mean=mean, std=std, device=place.device, accelerator=accelerator
+                resolved_views(spec),
+                mean=mean,
+                std=std,
+                device=place.device,
+                accelerator=accelerator,
             )
         )
 
-    def encoder(self, spec: JobSpec, *, accelerator: Accelerator | None = None) -> nn.Module:
+    def encoder(self, spec: ResolvedSpec, *, accelerator: Accelerator | None = None) -> nn.Module:
         """Return the convolutional network that the spec names."""
         return encoder_for(spec, accelerator)
 

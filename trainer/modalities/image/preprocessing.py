@@ -10,10 +10,10 @@ from typing import Any
 
 from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.augment.spec import EvaluationCrop
-from trainer.modalities.image.spec import image_views
+from trainer.modalities.image.spec import resolved_views
 from trainer.schema.choices import Alpha, ShrinkFilter
 from trainer.schema.events import DatasetFacts, ValueMapping
-from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 
 ASPECT_MAX = 4
 """Limit of the stored longer side, as a multiple of the limit of the shorter one."""
@@ -64,12 +64,11 @@ class Preprocessing:
         return whole and not self.is_deep and self.channels in (1, RGB)
 
 
-def preprocessing(spec: JobSpec, facts: DatasetFacts) -> Preprocessing:
+def preprocessing(spec: ResolvedSpec, facts: DatasetFacts) -> Preprocessing:
     """Return the steps of a resolved spec and its dataset."""
-    views = image_views(spec)
-    assert views.side_px is not None
+    views = resolved_views(spec)
     mean, std = normalization(views, facts)
-    crop = views.evaluation_crop or "square"
+    crop = views.evaluation_crop
     steps = Preprocessing(
         stored_px=facts.stored_side_px,
         side_px=views.side_px,

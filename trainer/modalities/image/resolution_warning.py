@@ -3,19 +3,19 @@
 from math import ceil, sqrt
 
 from trainer.data.spec import SIDE_PX_LIMIT
-from trainer.modalities.image.spec import image_views
+from trainer.modalities.image.spec import resolved_views
 from trainer.schema.events import DatasetFacts, DataWarning, SideHistogram
-from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 
 SHARE_TOLD = 0.3
 """Fraction of views enlarged from their crop above which a warning is given."""
 
 
-def enlarged_views(spec: JobSpec, facts: DatasetFacts) -> DataWarning | None:
+def enlarged_views(spec: ResolvedSpec, facts: DatasetFacts) -> DataWarning | None:
     """Return the warning for a resolved spec, or None. Images that were small are no fault."""
-    views = image_views(spec)
+    views = resolved_views(spec)
     side_px, stored_px = views.side_px, facts.side_px_median
-    if side_px is None or facts.sides_sent is None or views.crop_scale is None:
+    if facts.sides_sent is None:
         return None
     sent_px = _median(facts.sides_sent)
     low, high = views.crop_scale

@@ -2,13 +2,21 @@
 
 from typing import TYPE_CHECKING, get_args
 
-from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.augment.spec import ResolvedViewsSpec, ViewsSpec
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
 
 if TYPE_CHECKING:
     from trainer.spec.job import JobSpec
+    from trainer.spec.resolved import ResolvedSpec
 
-__all__ = ["ENCODER_NAMES", "EncoderSpec", "ViewsSpec", "image_encoder", "image_views"]
+__all__ = [
+    "ENCODER_NAMES",
+    "EncoderSpec",
+    "ViewsSpec",
+    "image_encoder",
+    "image_views",
+    "resolved_views",
+]
 
 ENCODER_NAMES: tuple[str, ...] = get_args(EncoderName)
 
@@ -25,3 +33,10 @@ def image_encoder(spec: "JobSpec") -> EncoderSpec:
     if not isinstance(spec.encoder, EncoderSpec):
         raise TypeError(f"{type(spec.encoder).__name__} is no encoder of images")
     return spec.encoder
+
+
+def resolved_views(spec: "ResolvedSpec") -> ResolvedViewsSpec:
+    """Return the views of a resolved job on images. Raises TypeError for a job on other data."""
+    if not isinstance(spec.views, ResolvedViewsSpec):
+        raise TypeError(f"{type(spec.views).__name__} are no resolved views of images")
+    return spec.views

@@ -9,17 +9,19 @@ import pytest
 import torch
 from lightly.loss import NTXentLoss
 
+from tests.support.data.dataset_facts import made_up_facts
 from trainer.methods.base import Method, load_method
 from trainer.methods.simclr.method import SimCLR
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.nn.views import Batch, Pixels
+from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 
 ROWS, SIDE_PX, T = 6, 16, 0.4
 
 
 def method_of(**settings: object) -> Method:
-    spec = JobSpec.model_validate(
+    sent = JobSpec.model_validate(
         {
             "dataset": "x",
             "encoder": {"name": "small"},
@@ -27,6 +29,7 @@ def method_of(**settings: object) -> Method:
             "method": {"name": "simclr", "temperature": T, "dim": 8, **settings},
         }
     )
+    spec = resolve(sent, made_up_facts(side_px=SIDE_PX)).spec
     return load_method(spec, partial(encoder_for, spec), bf16=False)
 
 

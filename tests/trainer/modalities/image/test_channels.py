@@ -18,7 +18,7 @@ from trainer.engine.train import RunPaths, train
 from trainer.inference.embed import embed
 from trainer.modalities.image.augment import color
 from trainer.modalities.image.augment.augment import ImageAugmenter
-from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.augment.spec import ResolvedViewsSpec, ViewsSpec
 from trainer.modalities.image.batch import PaddedImages
 from trainer.modalities.image.defaults import COLOUR
 from trainer.modalities.image.encoders.factory import build_encoder
@@ -90,8 +90,14 @@ def test_one_channel_is_seen_as_three_equal_ones() -> None:
     """Without colour, grey is what three equal channels are; luma's weights sum to .9999."""
     pixels = torch.randint(0, 256, (6, 1, 20, 20), generator=torch.Generator().manual_seed(1))
     rows, sides = torch.arange(6), torch.full((6,), 20)
-    spec = ViewsSpec(
-        side_px=16, crop_scale=(0.3, 1.0), blur_p=0.5, saturation=0.0, hue=0.0, grey_p=0.0
+    spec = ResolvedViewsSpec(
+        evaluation_crop="square",
+        side_px=16,
+        crop_scale=(0.3, 1.0),
+        blur_p=0.5,
+        saturation=0.0,
+        hue=0.0,
+        grey_p=0.0,
     )
     made = []
     for channels in (1, 3):

@@ -19,7 +19,7 @@ from PIL import Image
 
 from tests.support.data.ingest import Ingested, ingested
 from trainer.modalities.image.augment.augment import ImageAugmenter
-from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.augment.spec import ResolvedViewsSpec
 from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.values import percentile, seen_in
 from trainer.schema.errors import DataError
@@ -91,7 +91,9 @@ def seen(made: Ingested, *, window: str = "dataset", rows: int | None = None) ->
     made.pack.facts = seen_in(made.pack, window)
     side = made.pack.size(0)[0]
     channels = made.pack.channels
-    spec = ViewsSpec(side_px=side, crop_scale=(1.0, 1.0), blur_p=0.0)
+    spec = ResolvedViewsSpec(
+        side_px=side, crop_scale=(1.0, 1.0), blur_p=0.0, evaluation_crop="square"
+    )
     views = ImageAugmenter(spec, mean=(0.0,) * channels, std=(1.0,) * channels, device=CPU)
     with PackLoader(made.pack, device=CPU) as source:
         canvas = source.raw(torch.arange(rows or made.pack.rows))
@@ -152,7 +154,14 @@ def test_views_do_not_change_with_the_unit_of_values(
     images = draw.normal(2000, 300, (5, 16, 16)).clip(0, 4000).astype(np.uint16)
     for name, values in (("one", images), ("other", images * scale + offset)):
         np.save(tmp_path / f"{name}.npy", values.astype(np.uint16))
-    spec = ViewsSpec(side_px=12, crop_scale=(0.3, 1.0), blur_p=0.5, saturation=0.0, hue=0.0)
+    spec = ResolvedViewsSpec(
+        side_px=12,
+        crop_scale=(0.3, 1.0),
+        blur_p=0.5,
+        saturation=0.0,
+        hue=0.0,
+        evaluation_crop="square",
+    )
     made = []
     for name in ("one", "other"):
         pack = ingested(tmp_path / f"{name}.npy", tmp_path / name).pack

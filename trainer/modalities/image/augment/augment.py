@@ -29,7 +29,7 @@ from trainer.modalities.image.augment.resample import (
     separable,
     shifts,
 )
-from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.augment.spec import ResolvedViewsSpec
 from trainer.modalities.image.batch import PaddedImages
 
 CHUNK_BYTES_CPU = 1 << 20
@@ -42,20 +42,19 @@ class ImageAugmenter:
 
     def __init__(
         self,
-        spec: ViewsSpec,
+        spec: ResolvedViewsSpec,
         *,
         mean: Sequence[float],
         std: Sequence[float],
         device: torch.device,
         accelerator: Accelerator | None = None,
     ) -> None:
-        """`spec` is resolved; `mean` and `std` are of each channel, in [0, 1].
+        """`mean` and `std` are of each channel, in [0, 1].
 
         `accelerator`, on a CPU: by code that is compiled before the first view.
         """
-        assert spec.side_px is not None, "views are made of a resolved spec"
         self.spec = spec
-        self.side_px: int = spec.side_px
+        self.side_px = spec.side_px
         self.device = device
         # To touch only the rows that a step is for, their numbers must be known to the host: a
         # saving on a CPU, a wait for the device on a GPU.

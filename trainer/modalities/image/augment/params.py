@@ -8,7 +8,7 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.augment.spec import ResolvedViewsSpec
 from trainer.rng.philox import uniforms
 
 CROP_TRIES = 10
@@ -74,9 +74,9 @@ class DrawKey:
 
 
 def draw(
-    rows: Tensor, *, heights: Tensor, widths: Tensor, spec: ViewsSpec, draw_key: DrawKey
+    rows: Tensor, *, heights: Tensor, widths: Tensor, spec: ResolvedViewsSpec, draw_key: DrawKey
 ) -> ViewParams:
-    """Draw the parameters of rows [B] of the given sizes, int64 [B]. `spec` is resolved."""
+    """Draw the parameters of rows [B] of the given sizes, int64 [B]."""
     u = uniforms(rows, seed=draw_key.seed, epoch=draw_key.epoch, view=draw_key.view, count=DRAWS)
     crops, rest = u[:, : 2 * CROP_TRIES + 2], u[:, 2 * CROP_TRIES + 2 :]
     flip, jitter, order, grey, blur, sigma, solarize = rest[:, :7].unbind(1)
@@ -87,7 +87,7 @@ def draw(
         order=_orders(rows.device)[(order * len(ORDERS)).long()],
         factors=_factors(rest[:, 7:11], jitter < spec.jitter_p, spec),
         grey=grey < spec.grey_p,
-        sigma_px=torch.where(blur < (spec.blur_p or 0.0), low + (high - low) * sigma, 0.0),
+        sigma_px=torch.where(blur < spec.blur_p, low + (high - low) * sigma, 0.0),
         solarize=solarize < spec.solarize_p,
     )
 
@@ -134,7 +134,7 @@ def _orders(device: torch.device) -> Tensor:
     return torch.tensor(ORDERS, device=device)
 
 
-def _factors(u: Tensor, jittered: Tensor, spec: ViewsSpec) -> Tensor:
+def _factors(u: Tensor, jittered: Tensor, spec: ResolvedViewsSpec) -> Tensor:
     """Return jitter factors from uniforms [B, 4]; neutral where not `jittered` [B]."""
     strengths = (spec.brightness, spec.contrast, spec.saturation)
     ranges = [(max(0.0, 1.0 - x), 1.0 + x, 1.0) for x in strengths]
@@ -147,7 +147,7 @@ def _factors(u: Tensor, jittered: Tensor, spec: ViewsSpec) -> Tensor:
     return torch.stack(columns, dim=1)
 
 
-def _crop_box(u: Tensor, heights: Tensor, widths: Tensor, spec: ViewsSpec) -> Box:
+def _crop_box(u: Tensor, heights: Tensor, widths: Tensor, spec: ResolvedViewsSpec) -> Box:
     """Torchvision's `RandomResizedCrop.get_params` with all its tries made at once.
 
     A try draws the area as a share of the row and the logarithm of width / height, both evenly;

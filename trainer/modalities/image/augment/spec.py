@@ -113,3 +113,12 @@ class ViewsSpec(AnyViewsSpec):
         if self.crop_scale is not None and self.crop_scale[1] > 1.0:
             raise ValueError(f"crop_scale ends above 1: {list(self.crop_scale)}")
         return self
+
+
+class ResolvedViewsSpec(ViewsSpec):
+    """Augmentation settings with every value."""
+
+    side_px: int
+    crop_scale: Pair
+    blur_p: float
+    evaluation_crop: EvaluationCrop

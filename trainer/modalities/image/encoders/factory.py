@@ -8,19 +8,19 @@ from trainer.accel.ops import Accelerator, use_matmul_convs
 from trainer.modalities.image.augment.spec import SMALL_SIDE_PX
 from trainer.modalities.image.encoders.small_convnet import SmallEncoder
 from trainer.modalities.image.encoders.spec import EncoderSpec
-from trainer.modalities.image.spec import image_encoder, image_views
+from trainer.modalities.image.spec import image_encoder, resolved_views
 from trainer.nn.split_batchnorm import SplitBatchNorm2d
-from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
 
 RGB = 3
 """Channels of a spec without the field, as in jobs of older versions."""
 
 
-def encoder_for(spec: JobSpec, accelerator: Accelerator | None = None) -> nn.Module:
+def encoder_for(spec: ResolvedSpec, accelerator: Accelerator | None = None) -> nn.Module:
     """Return the encoder of a resolved job, with fresh weights from the global CPU generator."""
     return build_encoder(
         image_encoder(spec),
-        side_px=image_views(spec).side_px or 0,
+        side_px=resolved_views(spec).side_px,
         bn_splits=spec.method.batch_norm_groups,
         accelerator=accelerator,
     )

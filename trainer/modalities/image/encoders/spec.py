@@ -27,3 +27,9 @@ class EncoderSpec(AnyEncoderSpec):
     def is_quick(self) -> bool:
         """True for the small encoder."""
         return self.name == "small"
+
+
+class ResolvedEncoderSpec(EncoderSpec):
+    """The network with every value."""
+
+    channels: int

@@ -13,13 +13,13 @@ from tests.support.trainer.reference_views import as_levels, reference_plain, re
 from trainer.accel.ops import Accelerator
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.params import ORDERS, DrawKey, ViewParams, draw
-from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.augment.spec import ResolvedViewsSpec
 from trainer.modalities.image.batch import PaddedImages
 
 SIDE_PX = 24
 NOTHING = {
     "side_px": SIDE_PX, "crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0), "flip_p": 0.0,
-    "jitter_p": 0.0, "grey_p": 0.0, "blur_p": 0.0,
+    "jitter_p": 0.0, "grey_p": 0.0, "blur_p": 0.0, "evaluation_crop": "square",
 }  # fmt: skip
 STEPS: dict[str, dict[str, object]] = {
     "flip": {"flip_p": 0.5},
@@ -39,8 +39,8 @@ STEPS: dict[str, dict[str, object]] = {
 }
 
 
-def spec_of(**changes: object) -> ViewsSpec:
-    return ViewsSpec.model_validate(NOTHING | changes)
+def spec_of(**changes: object) -> ResolvedViewsSpec:
+    return ResolvedViewsSpec.model_validate(NOTHING | changes)
 
 
 def photos(sizes: list[tuple[int, int]]) -> list[Tensor]:
@@ -72,7 +72,7 @@ def compiled(request: pytest.FixtureRequest) -> bool:
 
 
 def views_of(
-    spec: ViewsSpec,
+    spec: ResolvedViewsSpec,
     compiled: bool,
     *,
     mean: tuple[float, ...] = (0.5,) * 3,
@@ -84,7 +84,7 @@ def views_of(
     )
 
 
-def levels(spec: ViewsSpec, images: list[Tensor], compiled: bool) -> tuple[Tensor, Tensor]:
+def levels(spec: ResolvedViewsSpec, images: list[Tensor], compiled: bool) -> tuple[Tensor, Tensor]:
     """Ours and the reference's, in levels of 255, [B, 3, side, side]."""
     canvas, rows = canvas_of(images), torch.arange(len(images)) + 100
     views = views_of(spec, compiled, mean=(0.0,) * 3, std=(1.0,) * 3)
@@ -94,7 +94,7 @@ def levels(spec: ViewsSpec, images: list[Tensor], compiled: bool) -> tuple[Tenso
     return as_levels(ours), as_levels(torch.stack(theirs))
 
 
-def params_of(spec: ViewsSpec, canvas: PaddedImages, rows: Tensor) -> ViewParams:
+def params_of(spec: ResolvedViewsSpec, canvas: PaddedImages, rows: Tensor) -> ViewParams:
     draw_key = DrawKey(seed=3, epoch=4, view=1)
     return draw(rows, heights=canvas.heights, widths=canvas.widths, spec=spec, draw_key=draw_key)
 
@@ -150,7 +150,7 @@ def test_plain_is_torchvisions_resize_and_center_crop(compiled: bool) -> None:
     """Also where odd rests are rounded, to the even pixel, and where rows are enlarged."""
     sizes = [(40, 40), (33, 50), (50, 33), (9, 12), (24, 24), (41, 90), (97, 41), (40, 43)]
     images = photos(sizes)
-    spec = ViewsSpec(side_px=SIDE_PX, evaluation_crop="resize")
+    spec = spec_of(evaluation_crop="resize")
     views = views_of(spec, compiled, mean=(0.0,) * 3, std=(1.0,) * 3)
     ours = as_levels(views.center_crop(canvas_of(images)))
     theirs = [v2.CenterCrop(SIDE_PX)(v2.Resize(SIDE_PX)(i.float() / 255.0)) for i in images]
@@ -160,7 +160,7 @@ def test_plain_is_torchvisions_resize_and_center_crop(compiled: bool) -> None:
 def test_plain_cuts_by_the_size_of_the_file(compiled: bool) -> None:
     """A file of 669 x 934 px becomes 134 px wide at 96 px, its row of 256 x 357 px only 133."""
     [image] = photos([(256, 357)])
-    spec = ViewsSpec(side_px=96, evaluation_crop="resize")
+    spec = spec_of(side_px=96, evaluation_crop="resize")
     views = views_of(spec, compiled, mean=(0.0,) * 3, std=(1.0,) * 3)
     canvas = replace(canvas_of([image]), sent=torch.tensor([[669, 934]]))
     theirs = v2.CenterCrop(96)(v2.Resize([96, 134])(image.float() / 255.0))

@@ -7,7 +7,7 @@ from torchvision.transforms import v2
 from tests.trainer.spec.test_presets import FACTS
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.normalization import normalization
-from trainer.modalities.image.augment.spec import ViewsSpec
+from trainer.modalities.image.augment.spec import ResolvedViewsSpec, ViewsSpec
 from trainer.modalities.image.batch import PaddedImages
 from trainer.schema.errors import SpecError
 
@@ -23,7 +23,8 @@ from trainer.schema.errors import SpecError
 def test_views_are_normalized_as_told(
     normalize: object, mean: list[float], std: list[float]
 ) -> None:
-    spec = ViewsSpec.model_validate({"side_px": 8, "normalize": normalize})
+    fixed = {"side_px": 8, "crop_scale": (1.0, 1.0), "blur_p": 0.0, "evaluation_crop": "square"}
+    spec = ResolvedViewsSpec.model_validate(fixed | {"normalize": normalize})
     pixels = torch.randint(0, 256, (2, 3, 8, 8), dtype=torch.uint8)
     sides = torch.full((2,), 8)
     found = normalization(spec, FACTS)

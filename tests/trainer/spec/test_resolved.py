@@ -1,0 +1,75 @@
+"""A resolved spec: every value is there, and its JSON is that of the spec it came from."""
+
+import json
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from tests.support.data.dataset_facts import made_up_facts
+from trainer.methods.registry import method_names
+from trainer.modalities.image.spec import resolved_views
+from trainer.spec.added_fields import ADDED, settled
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec, as_resolved, resolved_part
+
+CHOICES: list[dict[str, Any]] = [
+    {"method": {"name": name}, "optim": {"name": optim}, "schedule": {"name": schedule}}
+    for name in method_names()
+    for optim in ("sgd", "adamw")
+    for schedule in ("constant", "cosine", "steps")
+]
+
+
+def parts_of(spec: JobSpec) -> list[BaseModel]:
+    return [spec, *(part for part in spec.__dict__.values() if isinstance(part, BaseModel))]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=json.dumps)
+def test_no_class_of_a_resolved_spec_leaves_a_suggested_field_none(choice: dict[str, Any]) -> None:
+    """A field that resolving fills is typed without None in the class of its part."""
+    sent = JobSpec.model_validate({"dataset": "x", **choice})
+    resolved = resolve(sent, made_up_facts()).spec
+    assert isinstance(resolved, ResolvedSpec)
+    filled = {
+        f"{type(part).__name__}.{name}"
+        for before, part in zip(parts_of(sent), parts_of(resolved), strict=True)
+        for name, value in part.__dict__.items()
+        if before.__dict__[name] is None and value is not None
+    }
+    declared = {
+        f"{type(part).__name__}.{name}"
+        for part in parts_of(resolved)
+        for name in type(part).__annotations__
+        if type(part).__name__.startswith("Resolved")
+    }
+    assert filled - declared <= {"KnnSpec.k", "KnnSpec.baselines"}
+
+
+def test_its_json_is_read_back_to_the_same() -> None:
+    resolved = resolve(JobSpec(dataset="x"), made_up_facts()).spec
+    text = resolved.model_dump_json()
+    stored = JobSpec.model_validate_json(text)
+    assert stored.model_dump_json() == text
+    assert as_resolved(stored) == resolved
+    assert resolve(stored, made_up_facts()).reasons == {}
+
+
+def test_a_job_of_an_older_version_has_no_holes_once_settled() -> None:
+    """Its fields that came later are not resolved anew: they keep the old meaning."""
+    resolved = json.loads(resolve(JobSpec(dataset="x"), made_up_facts()).spec.model_dump_json())
+    for field, _ in ADDED:
+        head, _, name = field.partition(".")
+        (resolved[head] if name else resolved).pop(name or head)
+    old = settled(JobSpec.model_validate(resolved, strict=False))
+    assert as_resolved(old).order == 1
+    assert resolved_views(as_resolved(old)).evaluation_crop == "square"
+
+
+def test_a_hole_is_named() -> None:
+    resolved = resolve(JobSpec(dataset="x"), made_up_facts()).spec
+    with pytest.raises(ValueError, match=r"JobSpec has no value for epochs, batch_rows"):
+        as_resolved(JobSpec(**resolved.__dict__ | {"epochs": None, "batch_rows": None}))
+    with pytest.raises(ValueError, match=r"SgdSpec has no value for lr, weight_decay"):
+        resolved_part(JobSpec(dataset="x").optim)
