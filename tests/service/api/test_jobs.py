@@ -25,6 +25,7 @@ from trainer.schema.verdicts import of_code
 from trainer.spec.cost import estimate
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
+from trainer.spec.resolved import as_resolved
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,7 @@ def test_submitted_with_everything_filled_in(api: RunningApi, dataset: str) -> N
     assert record.inputs == {"dataset": train.pack, "test_dataset": test.pack}
     assert record.folder == f"jobs/{body['id']}"
     assert body["dataset_id"] == train.id
-    assert JobSpec.model_validate_json(record.resolved_json) == expected.spec
+    assert as_resolved(JobSpec.model_validate_json(record.resolved_json)) == expected.spec
     got = api.client.get(f"/v1/jobs/{body['id']}").json()
     of_the_moment = dict.fromkeys(("queue_position", "stored_bytes", "status_reason"))
     assert got | of_the_moment == body | of_the_moment
