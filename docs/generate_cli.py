@@ -108,7 +108,8 @@ def _settings() -> list[str]:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| `{one.name}` | `{one.env}` | `{one.flag}` | {one.default or ''} | {one.help} |"
+        f"| `{one.name}` | `{one.env}` | {f'`{one.flag}`' if one.flag else ''} "
+        f"| {one.default or ''} | {one.help} |"
         for one in SETTINGS
     ]
     return [

@@ -174,7 +174,7 @@ def rm(
     names: Annotated[
         list[str],
         typer.Argument(
-            metavar="NAME...",
+            metavar="NAME",
             help="Ids or names of datasets.",
             show_default=False,
             autocompletion=completion.datasets,

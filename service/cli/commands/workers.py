@@ -22,7 +22,9 @@ def workers(
     context: Context,
     verb: Annotated[
         str | None,
-        typer.Argument(metavar="[drain|undrain]", show_default=False, help="Verb."),
+        typer.Argument(
+            metavar="[drain|undrain]", show_default=False, help="Action (default: list)."
+        ),
     ] = None,
     worker: Annotated[
         str | None,
