@@ -116,10 +116,10 @@ def _has_gap(store: Store, id: str, behind: str | None) -> bool:
     if not first:
         return False
     event_id, text = first[0]
-    if behind is not None:
-        return _order(behind) < _order(event_id)
     event = json.loads(text)
-    return (event.get("type"), event.get("status"), event.get("attempt")) != ("status", "queued", 0)
+    if (event.get("type"), event.get("status"), event.get("attempt")) == ("status", "queued", 0):
+        return False
+    return behind is None or _order(behind) < _order(event_id)
 
 
 def _order(event_id: str) -> tuple[int, ...]:

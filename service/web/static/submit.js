@@ -12,7 +12,7 @@ import { fieldsOf, nested, pathOf } from "./schema.js";
 const WAIT_MS = 250;
 const FIRST = ["dataset", "test_dataset", "name", "preset", "encoder.name", "epochs", "batch_rows"];
 const GROUPS = [
-  ["method", "Method", "MoCo or SimCLR, temperature, head, queue"],
+  ["method", "Method", "objective, temperature, embedding dimension"],
   ["views", "Augmentations", "crop, color jitter, grayscale, blur"],
   ["optim", "Optimizer", "optimizer, learning rate, weight decay"],
   ["schedule", "LR schedule", "cosine, step or constant"],
@@ -116,7 +116,7 @@ function refuse(problem) {
   const errors = (problem.errors ?? []).map(({ pointer, detail }) => ({ path: pathOf(pointer), detail }));
   const homeless = form.wrong(errors);
   go.disabled = errors.length > 0;
-  if (errors.length) put(plan, h("p", { class: "error" }, `Fix ${errors.length === 1 ? "1 field" : `${errors.length} fields`}; each shows what is wrong.`));
+  if (errors.length) put(plan, h("p", { class: "error" }, errors.length === 1 ? "Fix 1 field; it shows what is wrong." : `Fix ${errors.length} fields; each shows what is wrong.`));
   if (!errors.length || homeless.length) tell(problem, "spec");
   else dismiss("spec");
 }
@@ -126,7 +126,7 @@ function cost(found) {
   const box = (name, value) => h("div", { class: "number-box" }, h("span", {}, name), h("span", {}, value));
   return [
     h("div", { class: "summary" }, h("div", { class: "numbers" }, box("Steps", number(found.steps)), box("Time", eta), box("Memory", bytes(found.memory_bytes)))),
-    h("p", { class: "small muted" }, found.eta_s === null ? `${found.eta_basis[0].toUpperCase()}${found.eta_basis.slice(1)}.` : `By ${found.eta_basis}.`),
+    h("p", { class: "small muted" }, `${found.eta_basis[0].toUpperCase()}${found.eta_basis.slice(1)}.`),
     ...(found.warnings ?? []).map((one) => h("p", { class: "notice is-warn", "data-warning": one.code }, h("strong", {}, one.message), h("span", {}, one.hint))),
     h("p", { class: "small muted" }, `${form.values.size} ${form.values.size === 1 ? "setting" : "settings"} changed; the rest are recommended or default.`),
   ];

@@ -132,6 +132,13 @@ def test_a_gap_is_told(api: RunningApi) -> None:
     assert [one.id for one in kept] == [place for place, _ in whole[-2:]]
 
 
+def test_a_reader_from_before_the_job_misses_nothing(api: RunningApi, ended: str) -> None:
+    """A page asks for the last ten seconds; the job may be younger."""
+    whole = api.store.events.read(ended)
+    events = follow(api, ended, last="1-0")
+    assert [event.id for event in events] == [event_id for event_id, _ in whole]
+
+
 def test_pages(api: RunningApi, ended: str) -> None:
     rows = api.store.events.read(ended)
     seen: list[str] = []
