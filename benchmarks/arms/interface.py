@@ -39,14 +39,14 @@ class Block:
 class Arm(Protocol):
     """Training loop, ready for its next steps."""
 
-    def steps(self, count: int) -> Block:
+    def run_steps(self, count: int) -> Block:
         """Run `count` optimizer steps."""
 
 
 class ArmModule(Protocol):
     """The contents of a module in this folder, named after its arm."""
 
-    def opened(self, setup: Setup) -> AbstractContextManager[Arm]:
+    def open_arm(self, setup: Setup) -> AbstractContextManager[Arm]:
         """The arm; its processes and threads end with the block."""
 
 

@@ -41,13 +41,13 @@ class Towers(nn.Module):
 
     def queries(self, views: Tensor) -> Tensor:
         """[B, dim]."""
-        found: Tensor = self.head(self.backbone(views).flatten(start_dim=1))
-        return found
+        embeddings: Tensor = self.head(self.backbone(views).flatten(start_dim=1))
+        return embeddings
 
     def keys(self, views: Tensor) -> Tensor:
         """[B, dim], without a gradient."""
-        found: Tensor = self.head_momentum(self.backbone_momentum(views).flatten(start_dim=1))
-        return found.detach()
+        embeddings: Tensor = self.head_momentum(self.backbone_momentum(views).flatten(start_dim=1))
+        return embeddings.detach()
 
 
 class Step:
@@ -62,11 +62,11 @@ class Step:
     def __call__(self, batch: Any, epoch: int) -> Tensor:  # noqa: ANN401  # what its dataset gives
         """One step."""
         momentum = cosine_schedule(min(epoch, EPOCHS - 1), EPOCHS, *MOMENTUM)
-        for learns, follows in (
+        for online, momentum_module in (
             (self.towers.backbone, self.towers.backbone_momentum),
             (self.towers.head, self.towers.head_momentum),
         ):
-            update_momentum(learns, follows, m=momentum)
+            update_momentum(online, momentum_module, m=momentum)
         query_views, key_views = batch[0]
         with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):
             queries = self.towers.queries(query_views)
@@ -79,7 +79,7 @@ class Step:
 
 
 @contextmanager
-def opened(setup: Setup, *, bf16: bool = False) -> Iterator[Arm]:
+def open_arm(setup: Setup, *, bf16: bool = False) -> Iterator[Arm]:
     """The loop."""
     torch.manual_seed(0)
     dataset = LightlyDataset(setup.images, transform=MoCoV2Transform(input_size=setup.side_px))

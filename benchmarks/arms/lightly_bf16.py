@@ -6,6 +6,6 @@ from benchmarks.arms import lightly
 from benchmarks.arms.interface import Arm, Setup
 
 
-def opened(setup: Setup) -> AbstractContextManager[Arm]:
+def open_arm(setup: Setup) -> AbstractContextManager[Arm]:
     """The loop."""
-    return lightly.opened(setup, bf16=True)
+    return lightly.open_arm(setup, bf16=True)

@@ -21,7 +21,7 @@ class Loop:
         self._loader, self._step = loader, step
         self._batches = self._endless()
 
-    def steps(self, count: int) -> Block:
+    def run_steps(self, count: int) -> Block:
         """Run `count` optimizer steps."""
         loss = torch.zeros(())
         began_s = time.perf_counter()

@@ -29,7 +29,7 @@ class Ours:
     def __init__(self, run: Run) -> None:
         self._run = run
 
-    def steps(self, count: int) -> Block:
+    def run_steps(self, count: int) -> Block:
         """Run `count` optimizer steps; return the loss of the pack's first rows afterwards."""
         began_s = time.perf_counter()
         for _ in range(count):
@@ -65,7 +65,7 @@ def spec_of(setup: Setup) -> JobSpec:
 
 
 @contextmanager
-def opened(setup: Setup) -> Iterator[Arm]:
+def open_arm(setup: Setup) -> Iterator[Arm]:
     """The run, in a folder of its own and in a process as the trainer's own main makes it."""
     keep_freed_memory()
     with (

@@ -4,6 +4,6 @@ import os
 
 os.environ["GOMP_SPINCOUNT"] = "300000"
 
-from benchmarks.arms.ours import opened  # what loads torch comes last
+from benchmarks.arms.ours import open_arm  # what loads torch comes last
 
-__all__ = ["opened"]
+__all__ = ["open_arm"]

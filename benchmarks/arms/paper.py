@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from benchmarks.arms.interface import Arm, Setup
 from benchmarks.arms.loop import Loop
-from benchmarks.arms.pil_views import FromFiles, Pair
+from benchmarks.arms.pil_views import FilePairs, Pair
 from benchmarks.arms.plain_encoders import DIM, plain_encoder
 
 MOMENTUM, TEMPERATURE = 0.99, 0.1
@@ -41,8 +41,8 @@ class Step:
         """One step."""
         queries = F.normalize(self.query(batch[0]), dim=1)
         with torch.no_grad():
-            for mine, its in zip(self.query.parameters(), self.key.parameters(), strict=True):
-                its.data = its.data * MOMENTUM + mine.data * (1.0 - MOMENTUM)
+            for query, key in zip(self.query.parameters(), self.key.parameters(), strict=True):
+                key.data = key.data * MOMENTUM + query.data * (1.0 - MOMENTUM)
             keys = F.normalize(self.key(batch[1]), dim=1)
         positive = torch.einsum("nc,nc->n", queries, keys).unsqueeze(1)
         negative = torch.einsum("nc,ck->nk", queries, self.queue.clone().detach())
@@ -62,11 +62,11 @@ class Step:
 
 
 @contextmanager
-def opened(setup: Setup) -> Iterator[Arm]:
+def open_arm(setup: Setup) -> Iterator[Arm]:
     """The loop."""
     torch.manual_seed(0)
     loader = DataLoader(
-        FromFiles(setup.images, setup.side_px),
+        FilePairs(setup.images, setup.side_px),
         batch_size=setup.batch_rows,
         shuffle=True,
         drop_last=True,

@@ -52,7 +52,7 @@ class TwoViews:
         return self._view(image), self._view(image)
 
 
-class FromFiles(Dataset[Pair]):
+class FilePairs(Dataset[Pair]):
     """Dataset that opens the file of a row at each access."""
 
     def __init__(self, folder: str | Path, side_px: int) -> None:
@@ -66,7 +66,7 @@ class FromFiles(Dataset[Pair]):
         return views
 
 
-class FromMemory(Dataset[Pair]):
+class MemoryPairs(Dataset[Pair]):
     """Has opened all files once, as torchvision's own CIFAR-10 has."""
 
     def __init__(self, folder: str | Path, side_px: int) -> None:

@@ -13,18 +13,18 @@ from torch.utils.data import DataLoader
 
 from benchmarks.arms.interface import Arm, Setup
 from benchmarks.arms.loop import Loop
-from benchmarks.arms.pil_views import FromMemory, Pair
+from benchmarks.arms.pil_views import MemoryPairs, Pair
 from benchmarks.arms.practice_step import PracticeStep
 
 CPU = torch.device("cpu")
 
 
 @contextmanager
-def opened(setup: Setup) -> Iterator[Arm]:
+def open_arm(setup: Setup) -> Iterator[Arm]:
     """The loop."""
     torch.manual_seed(0)
     loader = DataLoader(
-        FromMemory(setup.images, setup.side_px),
+        MemoryPairs(setup.images, setup.side_px),
         batch_size=setup.batch_rows,
         shuffle=True,
         drop_last=True,

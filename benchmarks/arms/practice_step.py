@@ -46,12 +46,12 @@ class PracticeStep:
         # torch's types know `memory_format` only as a keyword of this overload.
         self.query = query.to(memory_format=torch.channels_last)
         self.key = copy.deepcopy(self.query).requires_grad_(False)
-        self.mine: list[Tensor] = list(self.query.parameters())
-        self.its: list[Tensor] = list(self.key.parameters())
+        self.query_params: list[Tensor] = list(self.query.parameters())
+        self.key_params: list[Tensor] = list(self.key.parameters())
         self.queue = F.normalize(torch.randn(sizes.queue_rows, DIM, device=device), dim=1)
         self.pointer = 0
         self.optimizer = torch.optim.SGD(
-            self.mine, lr=LR, momentum=0.9, weight_decay=5e-4, fused=True
+            self.query_params, lr=LR, momentum=0.9, weight_decay=5e-4, fused=True
         )
         self.target = torch.zeros(sizes.batch_rows, dtype=torch.long, device=device)
         self.device = device
@@ -61,7 +61,7 @@ class PracticeStep:
         with torch.autocast(self.device.type, torch.bfloat16):
             queries = F.normalize(self.query(first).float(), dim=1)
             with torch.no_grad():
-                torch._foreach_lerp_(self.its, self.mine, 1.0 - MOMENTUM)
+                torch._foreach_lerp_(self.key_params, self.query_params, 1.0 - MOMENTUM)
                 keys = F.normalize(self.key(second).float(), dim=1)
             logits = queries @ self.queue.T
         positive = (queries * keys).sum(1, keepdim=True)

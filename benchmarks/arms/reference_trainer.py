@@ -24,7 +24,7 @@ from trainer.nn.towers import feature_dim
 from trainer.nn.views import Pixels
 from trainer.spec.job import JobSpec
 
-NOBODY = -1
+NO_ROW = -1
 
 
 class Row(NamedTuple):
@@ -35,7 +35,7 @@ class Row(NamedTuple):
     row: int
 
 
-class PilRows(Dataset[Row]):
+class PilDataset(Dataset[Row]):
     """Rows of a pack as Pillow images, for torchvision."""
 
     def __init__(self, pack: Pack, spec: JobSpec) -> None:
@@ -43,7 +43,7 @@ class PilRows(Dataset[Row]):
         assert views.side_px is not None
         if views.blur_p or views.solarize_p or views.grey_first:
             raise ValueError("the reference knows neither blur, solarize nor grey_first")
-        colours = (views.brightness, views.contrast, views.saturation, views.hue)
+        colors = (views.brightness, views.contrast, views.saturation, views.hue)
         self._pack = pack
         self._view = transforms.Compose(
             [
@@ -51,7 +51,7 @@ class PilRows(Dataset[Row]):
                     views.side_px, scale=views.crop_scale, ratio=views.crop_ratio
                 ),
                 transforms.RandomHorizontalFlip(views.flip_p),
-                transforms.RandomApply([transforms.ColorJitter(*colours)], p=views.jitter_p),
+                transforms.RandomApply([transforms.ColorJitter(*colors)], p=views.jitter_p),
                 transforms.RandomGrayscale(views.grey_p),
                 transforms.ToTensor(),
                 transforms.Normalize(pack.facts.mean, pack.facts.std),
@@ -86,7 +86,7 @@ class Towers(nn.Module):
         for parameter in self.key.parameters():
             parameter.requires_grad = False
         self.queue = F.normalize(torch.randn(method.queue_rows, method.dim), dim=1)
-        self.owners = torch.full((method.queue_rows,), NOBODY)
+        self.owners = torch.full((method.queue_rows,), NO_ROW)
 
     def embed(self, view: Pixels, *, feature: str) -> Tensor:
         """Return features as the evaluator asks for them."""
@@ -114,7 +114,7 @@ class Trainer:
             foreach=False,
         )
         self.loader: DataLoader[Any] = DataLoader(
-            PilRows(pack, spec),
+            PilDataset(pack, spec),
             batch_size=spec.batch_rows,
             shuffle=True,
             drop_last=True,
@@ -146,7 +146,7 @@ class Trainer:
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         self.optimizer.step()
-        self._follow()
+        self._update_key_encoder()
         # The newest first; what falls off the end is the oldest.
         towers.queue = torch.cat([keys, towers.queue])[: len(towers.queue)]
         towers.owners = torch.cat([rows, towers.owners])[: len(towers.owners)]
@@ -161,14 +161,14 @@ class Trainer:
         return keys
 
     @torch.no_grad()
-    def _follow(self) -> None:
+    def _update_key_encoder(self) -> None:
         momentum = moco_of(self.spec).momentum or 0.0
         pairs = zip(self.towers.query.parameters(), self.towers.key.parameters(), strict=True)
-        for fast, slow in pairs:
-            slow.copy_(momentum * slow + (1.0 - momentum) * fast)
+        for query_param, key_param in pairs:
+            key_param.copy_(momentum * key_param + (1.0 - momentum) * query_param)
 
 
-def trained(spec: JobSpec, pack: Pack, *, workers: int) -> Towers:
+def train_reference(spec: JobSpec, pack: Pack, *, workers: int) -> Towers:
     """The towers after the whole run."""
     trainer = Trainer(spec, pack, workers=workers)
     trainer.run()

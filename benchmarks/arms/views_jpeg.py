@@ -14,7 +14,7 @@ from trainer.modalities.image.loader import PackLoader
 
 
 @contextmanager
-def opened(setup: Setup) -> Iterator[Arm]:
+def open_arm(setup: Setup) -> Iterator[Arm]:
     """The views. As many threads as others have workers."""
     with TemporaryDirectory(prefix="moco-") as name:
         spec = IngestSpec(dataset_id="jpeg", source=setup.images, format="folder", store_as="jpeg")

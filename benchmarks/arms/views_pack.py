@@ -31,7 +31,7 @@ class PackViews:
         self._draw = torch.Generator().manual_seed(0)
         self._next = self._rows()
 
-    def steps(self, count: int) -> Block:
+    def run_steps(self, count: int) -> Block:
         """Make `count` batches."""
         mean = 0.0
         began_s = time.perf_counter()
@@ -61,7 +61,7 @@ def two_views(views: ImageAugmenter, canvas: PaddedImages, rows: torch.Tensor, e
 
 
 @contextmanager
-def opened(setup: Setup) -> Iterator[Arm]:
+def open_arm(setup: Setup) -> Iterator[Arm]:
     """The views."""
     with PackLoader(Pack.open(Path(setup.pack)), device=CPU) as source:
         yield PackViews(source, setup)

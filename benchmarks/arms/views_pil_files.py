@@ -10,13 +10,13 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from benchmarks.arms.interface import Arm, Setup
 from benchmarks.arms.loop import Loop
-from benchmarks.arms.pil_views import FromFiles, Pair
+from benchmarks.arms.pil_views import FilePairs, Pair
 
 ENDLESS_ROWS = 100_000_000
 """One epoch that does not end: at the end of one workers would wait for the next."""
 
 
-def taken(batch: Pair, _epoch: int) -> Tensor:
+def first_pixels(batch: Pair, _epoch: int) -> Tensor:
     """Return one value of each view, so that a block has loaded the batch."""
     return batch[0][0, 0, 0, 0] + batch[1][0, 0, 0, 0]
 
@@ -30,10 +30,10 @@ def loop_over(dataset: Dataset[Pair], setup: Setup) -> Loop:
         sampler=RandomSampler(dataset, replacement=True, num_samples=ENDLESS_ROWS),  # type: ignore[arg-type]  # sized, as Dataset need not be
         num_workers=setup.workers,
     )
-    return Loop(loader, taken)
+    return Loop(loader, first_pixels)
 
 
 @contextmanager
-def opened(setup: Setup) -> Iterator[Arm]:
+def open_arm(setup: Setup) -> Iterator[Arm]:
     """The views."""
-    yield loop_over(FromFiles(setup.images, setup.side_px), setup)
+    yield loop_over(FilePairs(setup.images, setup.side_px), setup)

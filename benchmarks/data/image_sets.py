@@ -29,7 +29,7 @@ class ImageSet:
     """Rows of the pack, without duplicates and damaged files."""
 
 
-def prepared(
+def prepare_images(
     data: Path | None, out: Path, *, rows: int | None = None, side_px_max: int = 256
 ) -> ImageSet:
     """Extract a zip or a folder into `out`, or scikit-learn's digits if there is none.
@@ -43,7 +43,7 @@ def prepared(
         digits.write_zip(data)
     opener = open_folder if data.is_dir() else open_zip
     with opener(data, Limits()) as listing:
-        _lay_out(listing, out / "images", rows)
+        _write_class_folders(listing, out / "images", rows)
     spec = IngestSpec(
         dataset_id=data.stem, source=str(out / "images"), format="folder", side_px_max=side_px_max
     )
@@ -51,31 +51,31 @@ def prepared(
     return ImageSet(data.stem, out / "images", out / "pack", facts.rows)
 
 
-def balanced(names: Sequence[str], rows: int | None) -> list[str]:
+def balanced_subset(names: Sequence[str], rows: int | None) -> list[str]:
     """Return at most `rows` of the names, balanced over classes, in their original order."""
     if rows is None:
         return list(names)
     by_class: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        by_class[class_of(name)].append(name)
-    paths = {name: place for group in by_class.values() for place, name in enumerate(group)}
-    chosen = set(sorted(names, key=lambda name: paths[name])[:rows])
+        by_class[class_name(name)].append(name)
+    ranks = {name: index for group in by_class.values() for index, name in enumerate(group)}
+    chosen = set(sorted(names, key=lambda name: ranks[name])[:rows])
     return [name for name in names if name in chosen]
 
 
-def class_of(name: str) -> str:
+def class_name(name: str) -> str:
     """Return the name of a file's folder, if it is a valid folder name here."""
     folder = PurePosixPath(name).parent.name
     return folder if CLASS_NAME.fullmatch(folder) else ONE_CLASS
 
 
-def _lay_out(listing: Listing, out: Path, rows: int | None) -> None:
+def _write_class_folders(listing: Listing, out: Path, rows: int | None) -> None:
     images = [name for name in listing.names if _suffix(name) in SUFFIXES]
-    chosen = {name: number for number, name in enumerate(balanced(images, rows))}
+    chosen = {name: number for number, name in enumerate(balanced_subset(images, rows))}
     for entry in listing.entries():
         if isinstance(entry, BadFile) or entry.name not in chosen:
             continue
-        folder = out / class_of(entry.name)
+        folder = out / class_name(entry.name)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{chosen[entry.name]:07d}.{_suffix(entry.name)}").write_bytes(entry.load())
 

@@ -18,12 +18,12 @@ from trainer.data.pack.format import (
 )
 from trainer.schema.events import DatasetFacts
 
-PIECE_ROWS = 65_536
+CHUNK_ROWS = 65_536
 MEAN, STD = 0.5, 0.29
 """Mean and standard deviation of uniform noise in [0, 1]."""
 
 
-def write_big_pack(folder: Path, rows: int, *, side_px: int, same_size: bool) -> None:
+def write_noise_pack(folder: Path, rows: int, *, side_px: int, same_size: bool) -> None:
     """Rows of side x side; unless `same_size`, each second one is a pixel lower."""
     folder.mkdir(parents=True)
     heights = np.full(rows, side_px)
@@ -35,11 +35,11 @@ def write_big_pack(folder: Path, rows: int, *, side_px: int, same_size: bool) ->
     index["height"], index["width"], index["label"] = heights, side_px, -1
     name_bytes = len(_name(0))
     index["name"] = np.arange(rows) * name_bytes
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     with (folder / PIXELS).open("wb") as pixels, (folder / NAMES).open("wb") as names:
-        for start in range(0, rows, PIECE_ROWS):
-            stop = min(start + PIECE_ROWS, rows)
-            pixels.write(draw.bytes(3 * int(areas[start:stop].sum())))
+        for start in range(0, rows, CHUNK_ROWS):
+            stop = min(start + CHUNK_ROWS, rows)
+            pixels.write(rng.bytes(3 * int(areas[start:stop].sum())))
             names.write(b"".join(map(_name, range(start, stop))))
     (folder / INDEX_FILE).write_bytes(index.tobytes())
     (folder / REPORT).write_bytes(b"")
@@ -52,13 +52,13 @@ def _name(row: int) -> bytes:
 
 def _write_meta(folder: Path, rows: int, side_px: int, *, same_size: bool) -> None:
     files = {name: _sha256(folder / name) for name in (PIXELS, INDEX_FILE, NAMES)}
-    lowest_px = side_px if same_size else side_px - 1
+    min_height_px = side_px if same_size else side_px - 1
     facts = DatasetFacts(
         rows=rows,
         bad_files=0,
         duplicates=0,
         labels=(),
-        side_px_min=lowest_px,
+        side_px_min=min_height_px,
         side_px_median=side_px,
         side_px_max=side_px,
         same_size=same_size,

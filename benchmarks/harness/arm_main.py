@@ -17,25 +17,25 @@ from benchmarks.arms.interface import Block, Setup, arm_module
 
 def main() -> None:
     """Answer until the input ends."""
-    answers = own_stdout()
+    replies = claim_stdout()
     name, setup = sys.argv[1:]
-    with arm_module(name).opened(Setup(**json.loads(setup))) as arm:
-        answer(answers, Block(0.0, 0.0))
+    with arm_module(name).open_arm(Setup(**json.loads(setup))) as arm:
+        write_block(replies, Block(0.0, 0.0))
         for line in sys.stdin:
-            answer(answers, arm.steps(json.loads(line)["steps"]))
+            write_block(replies, arm.run_steps(json.loads(line)["steps"]))
 
 
-def answer(answers: TextIO, block: Block) -> None:
+def write_block(replies: TextIO, block: Block) -> None:
     """One line."""
-    answers.write(json.dumps(asdict(block)) + "\n")
-    answers.flush()
+    replies.write(json.dumps(asdict(block)) + "\n")
+    replies.flush()
 
 
-def own_stdout() -> TextIO:
+def claim_stdout() -> TextIO:
     """Standard output for the answers alone: what else is printed goes to standard error."""
-    kept = os.dup(1)
+    stdout = os.dup(1)
     os.dup2(2, 1)
-    return os.fdopen(kept, "w")
+    return os.fdopen(stdout, "w")
 
 
 if __name__ == "__main__":

@@ -15,10 +15,10 @@ import psutil
 from benchmarks.arms.interface import Block, Setup
 from trainer.accel import openmp
 
-END_S = 120.0
-LOOK_EVERY_S = 0.1
-STILL_LOOKS = 3
-IDLE_S_MAX = 60.0
+STOP_TIMEOUT_S = 120.0
+POLL_INTERVAL_S = 0.1
+IDLE_POLLS = 3
+IDLE_TIMEOUT_S = 60.0
 
 
 class ArmProcess:
@@ -27,14 +27,14 @@ class ArmProcess:
     def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
         self.name, self.process = name, process
 
-    def steps(self, count: int) -> Block:
+    def run_steps(self, count: int) -> Block:
         """Run `count` steps and wait for them."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps({"steps": count}) + "\n")
         self.process.stdin.flush()
-        return self.answer()
+        return self.read_block()
 
-    def answer(self) -> Block:
+    def read_block(self) -> Block:
         """The next answer. Raises SystemExit if the arm has ended."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -44,12 +44,12 @@ class ArmProcess:
 
     def wait_until_idle(self) -> None:
         """Wait until the arm and its workers, which prefetch, use no CPU time."""
-        still, before_s = 0, self._spent_s()
-        deadline_s = time.monotonic() + IDLE_S_MAX
-        while still < STILL_LOOKS and time.monotonic() < deadline_s:
-            time.sleep(LOOK_EVERY_S)
-            now_s = self._spent_s()
-            still = still + 1 if now_s == before_s else 0
+        idle_polls, before_s = 0, self._cpu_s()
+        deadline_s = time.monotonic() + IDLE_TIMEOUT_S
+        while idle_polls < IDLE_POLLS and time.monotonic() < deadline_s:
+            time.sleep(POLL_INTERVAL_S)
+            now_s = self._cpu_s()
+            idle_polls = idle_polls + 1 if now_s == before_s else 0
             before_s = now_s
 
     def stop(self) -> None:
@@ -60,11 +60,11 @@ class ArmProcess:
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.close()
         try:
-            self.process.wait(END_S)
+            self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        for worker in psutil.wait_procs(workers, timeout=END_S)[1]:
+        for worker in psutil.wait_procs(workers, timeout=STOP_TIMEOUT_S)[1]:
             worker.kill()
 
     def _tree(self) -> list[psutil.Process]:
@@ -74,18 +74,18 @@ class ArmProcess:
         except psutil.NoSuchProcess:
             return []
 
-    def _spent_s(self) -> float:
+    def _cpu_s(self) -> float:
         """Processor time of all its processes so far."""
-        spent_s = 0.0
+        cpu_s = 0.0
         for process in self._tree():
             with contextlib.suppress(psutil.NoSuchProcess):
                 times = process.cpu_times()
-                spent_s += times.user + times.system
-        return spent_s
+                cpu_s += times.user + times.system
+        return cpu_s
 
 
 @contextmanager
-def running(name: str, setup: Setup) -> Iterator[ArmProcess]:
+def running_arm(name: str, setup: Setup) -> Iterator[ArmProcess]:
     """An arm that gets ready, of which its first answer tells; stopped at the end of the block."""
     # What this process may have set for itself is no setting of the arm's.
     env = {key: value for key, value in os.environ.items() if key not in openmp.VARIABLES}

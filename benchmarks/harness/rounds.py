@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from statistics import median
 
 from benchmarks.arms.interface import Block, Setup
-from benchmarks.harness.arm_process import running
-from benchmarks.harness.interleaving import Ratios, faster, order_of, same
-from benchmarks.harness.report import tell
+from benchmarks.harness.arm_process import running_arm
+from benchmarks.harness.interleaving import Ratios, noise_ratios, relative_speeds, round_order
+from benchmarks.harness.report import print_lines
 
 HEAD = (
-    "| arm | rows/s, median | times as fast | 95 % interval | wanted | met | last loss |",
+    "| arm | rows/s, median | times as fast | 95 % interval | target | met | last loss |",
     "|---|---|---|---|---|---|---|",
 )
 
@@ -30,7 +30,7 @@ class Plan:
     """
     timed: int
 
-    def changed(self, *, rounds: int | None, untimed: int | None, timed: int | None) -> "Plan":
+    def override(self, *, rounds: int | None, untimed: int | None, timed: int | None) -> "Plan":
         """Return the setup with values from the command line."""
         return Plan(
             self.rounds if rounds is None else rounds,
@@ -40,20 +40,20 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Contest:
+class Comparison:
     """The subject and the arms that it is compared with."""
 
     subject: str
     others: Sequence[str]
-    wanted: Mapping[str, float]
+    targets: Mapping[str, float]
     """Minimum speedup over each other arm."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ComparisonResult:
     """Timed blocks of each arm, in the order in which they ran."""
 
-    contest: Contest
+    comparison: Comparison
     rows: int
     """Rows of a block."""
     blocks: Mapping[str, Sequence[Block]]
@@ -61,29 +61,29 @@ class Outcome:
     def ratios(self) -> dict[str, Ratios]:
         """Return the subject's speed relative to each other arm; under its own name, A/A."""
         pairs = self._pairs()
-        found = {self.contest.subject: same(pairs)}
-        for name in self.contest.others:
-            found[name] = faster(pairs, [block.seconds for block in self.blocks[name]])
-        return found
+        ratios = {self.comparison.subject: noise_ratios(pairs)}
+        for name in self.comparison.others:
+            ratios[name] = relative_speeds(pairs, [block.seconds for block in self.blocks[name]])
+        return ratios
 
     def rates(self) -> dict[str, list[float]]:
         """Rows a second of each block."""
         return {
-            name: [self.rows / block.seconds for block in some]
-            for name, some in self.blocks.items()
+            name: [self.rows / block.seconds for block in blocks]
+            for name, blocks in self.blocks.items()
         }
 
     def table(self) -> list[str]:
         """Lines of Markdown."""
-        rates, wanted = self.rates(), self.contest.wanted
+        rates, targets = self.rates(), self.comparison.targets
         return [
             *HEAD,
             *(
-                _line(
-                    f"{name}, against itself (A/A)" if name == self.contest.subject else name,
+                _table_row(
+                    f"{name}, against itself (A/A)" if name == self.comparison.subject else name,
                     median(rates[name]),
                     ratios,
-                    wanted.get(name),
+                    targets.get(name),
                     self.blocks[name][-1].loss,
                 )
                 for name, ratios in self.ratios().items()
@@ -95,49 +95,51 @@ class Outcome:
         return {
             "rows_per_s": self.rates(),
             "ratios": {name: list(ratios.each) for name, ratios in self.ratios().items()},
-            "losses": {name: [block.loss for block in some] for name, some in self.blocks.items()},
+            "losses": {
+                name: [block.loss for block in blocks] for name, blocks in self.blocks.items()
+            },
         }
 
     def _pairs(self) -> list[tuple[float, float]]:
-        seconds = [block.seconds for block in self.blocks[self.contest.subject]]
+        seconds = [block.seconds for block in self.blocks[self.comparison.subject]]
         return list(zip(seconds[::2], seconds[1::2], strict=True))
 
 
-def measured(contest: Contest, setup: Setup, plan: Plan) -> Outcome:
+def run_rounds(comparison: Comparison, setup: Setup, plan: Plan) -> ComparisonResult:
     """Run the rounds. One line on the screen for each block."""
     blocks: dict[str, list[Block]] = defaultdict(list)
     rows = setup.batch_rows * plan.timed
     with ExitStack() as stack:
-        names = (contest.subject, *contest.others)
-        arms = {name: stack.enter_context(running(name, setup)) for name in names}
+        names = (comparison.subject, *comparison.others)
+        arms = {name: stack.enter_context(running_arm(name, setup)) for name in names}
         for arm in arms.values():
-            arm.answer()  # they get ready side by side
+            arm.read_block()  # they get ready side by side
         for arm in arms.values():
-            arm.steps(max(1, plan.untimed))  # a first step makes what later ones find
+            arm.run_steps(max(1, plan.untimed))  # a first step makes what later ones find
             arm.wait_until_idle()
         for number in range(plan.rounds):
-            for name in order_of(number, contest.others, subject=contest.subject):
+            for name in round_order(number, comparison.others, subject=comparison.subject):
                 if plan.untimed:
-                    arms[name].steps(plan.untimed)
-                block = arms[name].steps(plan.timed)
+                    arms[name].run_steps(plan.untimed)
+                block = arms[name].run_steps(plan.timed)
                 arms[name].wait_until_idle()
                 blocks[name].append(block)
-                tell(f"round {number + 1}: {name} {rows / block.seconds:.1f} rows/s")
-    return Outcome(contest, rows, blocks)
+                print_lines(f"round {number + 1}: {name} {rows / block.seconds:.1f} rows/s")
+    return ComparisonResult(comparison, rows, blocks)
 
 
-def verdict(ratios: Ratios, wanted: float | None) -> str:
+def verdict(ratios: Ratios, target: float | None) -> str:
     """Return whether a bar is met: yes only if the whole interval is above it."""
-    if wanted is None:
+    if target is None:
         return ""
-    if ratios.low >= wanted:
+    if ratios.low >= target:
         return "yes"
-    return "by the median" if ratios.median >= wanted else "no"
+    return "by the median" if ratios.median >= target else "no"
 
 
-def _line(name: str, rate: float, ratios: Ratios, wanted: float | None, loss: float) -> str:
-    bar = "" if wanted is None else f">= {wanted:g}"
+def _table_row(name: str, rate: float, ratios: Ratios, target: float | None, loss: float) -> str:
+    text = "" if target is None else f">= {target:g}"
     return (
         f"| {name} | {rate:.1f} | {ratios.median:.2f} | {ratios.low:.2f} to {ratios.high:.2f} "
-        f"| {bar} | {verdict(ratios, wanted)} | {loss:.3f} |"
+        f"| {text} | {verdict(ratios, target)} | {loss:.3f} |"
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded
-from benchmarks.harness.report import tell, versions
+from benchmarks.harness.report import print_lines, versions
 from tests.support.data.tiny_pack import blobs, write_pack
 from trainer.accel.device import DeviceConfig
 from trainer.engine.build import RunPaths, build_run
@@ -52,18 +52,19 @@ def main() -> None:
         write_pack(Path(folder) / "pack", images)
         for encoder in ENCODERS:
             for number in range(1, args.rounds + 1):
-                before, kept, after = (
-                    arm(Path(folder), encoder, args, every_s=every_s)
+                before, saving, after = (
+                    run_arm(Path(folder), encoder, args, every_s=every_s)
                     for every_s in (NEVER_S, args.every_s, NEVER_S)
                 )
                 mean = (before.rows_per_s + after.rows_per_s) / 2
-                stall_ms = 1e3 * kept.stalls_s / max(1, kept.checkpoints)
+                stall_ms = 1e3 * saving.stalls_s / max(1, saving.checkpoints)
                 lines.append(
-                    f"| {encoder} | {number} | {kept.checkpoints} | {kept.size_bytes / 1e6:.1f} MB "
-                    f"| {stall_ms:.1f} ms | {1 - kept.rows_per_s / mean:+.3f} "
+                    f"| {encoder} | {number} "
+                    f"| {saving.checkpoints} | {saving.size_bytes / 1e6:.1f} MB "
+                    f"| {stall_ms:.1f} ms | {1 - saving.rows_per_s / mean:+.3f} "
                     f"| {after.rows_per_s / before.rows_per_s:.3f} |"
                 )
-    tell(
+    print_lines(
         "| encoder | round | checkpoints | size | stall of each | slower by | A / A |",
         "|---|---|---|---|---|---|---|",
         *lines,
@@ -73,13 +74,13 @@ def main() -> None:
     )
 
 
-def arm(folder: Path, encoder: str, args: argparse.Namespace, *, every_s: float) -> Arm:
+def run_arm(folder: Path, encoder: str, args: argparse.Namespace, *, every_s: float) -> Arm:
     """Train for a while in a new folder."""
-    made: list[Checkpointed] = []
+    checkpoints: list[Checkpointed] = []
 
     def emit(event: Event) -> None:
         if isinstance(event, Checkpointed):
-            made.append(event)
+            checkpoints.append(event)
 
     spec = JobSpec.model_validate(
         {
@@ -105,5 +106,5 @@ def arm(folder: Path, encoder: str, args: argparse.Namespace, *, every_s: float)
             run.advance()
         rate = (run.step - began_step) * BATCH_ROWS / (time.monotonic() - began_s)
         run.checkpoint_manager.wait()
-        size_bytes = made[-1].size_bytes if made else 0
-        return Arm(rate, run.stopwatch.spent_s["checkpoint_s"], len(made), size_bytes)
+        size_bytes = checkpoints[-1].size_bytes if checkpoints else 0
+        return Arm(rate, run.stopwatch.spent_s["checkpoint_s"], len(checkpoints), size_bytes)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as the trainer's own main
-from benchmarks.harness.report import tell
+from benchmarks.harness.report import print_lines
 from trainer.accel.device import DeviceConfig
 from trainer.data.ingest import ingest
 from trainer.data.spec import IngestSpec
@@ -44,36 +44,36 @@ def main() -> None:
         write_slices(source, seed=1)
         for value_range in RANGES:
             out = Path(name) / value_range.replace(":", "-")
-            facts = prepared(source, out, value_range)
-            found = [top1(out, seed=seed, epochs=args.epochs) for seed in range(args.seeds)]
-            tell(line(value_range, facts, found))
+            facts = ingest_slices(source, out, value_range)
+            top1s = [top1(out, seed=seed, epochs=args.epochs) for seed in range(args.seeds)]
+            print_lines(line(value_range, facts, top1s))
 
 
 def slices(*, seed: int, count: int = SLICES) -> tuple[NDArray[np.uint16], NDArray[np.int64]]:
     """Slices u16 [4 x count, 64, 64] and the class of each."""
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(CLASSES), count)
     down, across = np.mgrid[:SIDE_PX, :SIDE_PX].astype(np.float64)
-    return np.stack([_slice(draw, int(label), down, across) for label in labels]), labels
+    return np.stack([_slice(rng, int(label), down, across) for label in labels]), labels
 
 
 def _slice(
-    draw: np.random.Generator,
+    rng: np.random.Generator,
     label: int,
     down: NDArray[np.float64],
     across: NDArray[np.float64],
 ) -> NDArray[np.uint16]:
-    turn = np.pi * label / CLASSES + draw.normal(0, 0.12)
-    pitch, phase = draw.uniform(0.35, 0.6), draw.uniform(0, 2 * np.pi)
-    along = across * np.cos(turn) + down * np.sin(turn)
-    values = 1060 + draw.normal(0, 20) + 60 * np.sin(pitch * along + phase)
-    values += draw.normal(0, 25, values.shape)
-    at = draw.uniform(DISC_PX, SIDE_PX - DISC_PX, 2)
-    disc = (down - at[0]) ** 2 + (across - at[1]) ** 2 <= DISC_PX**2
-    values[disc] = draw.uniform(1800, 3000)
+    angle = np.pi * label / CLASSES + rng.normal(0, 0.12)
+    pitch, phase = rng.uniform(0.35, 0.6), rng.uniform(0, 2 * np.pi)
+    along = across * np.cos(angle) + down * np.sin(angle)
+    values = 1060 + rng.normal(0, 20) + 60 * np.sin(pitch * along + phase)
+    values += rng.normal(0, 25, values.shape)
+    center = rng.uniform(DISC_PX, SIDE_PX - DISC_PX, 2)
+    disc = (down - center[0]) ** 2 + (across - center[1]) ** 2 <= DISC_PX**2
+    values[disc] = rng.uniform(1800, 3000)
     values[:, :3] = 0
-    made: NDArray[np.uint16] = values.clip(0, 65_535).round().astype(np.uint16)
-    return made
+    pixels: NDArray[np.uint16] = values.clip(0, 65_535).round().astype(np.uint16)
+    return pixels
 
 
 def write_slices(folder: Path, *, seed: int, count: int = SLICES) -> None:
@@ -85,7 +85,7 @@ def write_slices(folder: Path, *, seed: int, count: int = SLICES) -> None:
         Image.fromarray(image).save(path)
 
 
-def prepared(source: Path, out: Path, value_range: str) -> DatasetFacts:
+def ingest_slices(source: Path, out: Path, value_range: str) -> DatasetFacts:
     """Ingest the slices in a range."""
     spec = IngestSpec(dataset_id="slices", source=str(source), range=value_range)
     return ingest(spec, out=out, emit=lambda _: None, should_stop=lambda: False)
@@ -93,11 +93,11 @@ def prepared(source: Path, out: Path, value_range: str) -> DatasetFacts:
 
 def top1(out: Path, *, seed: int, epochs: int) -> float:
     """The last kNN reading of a job that leaves all else out."""
-    found: list[float] = []
+    top1s: list[float] = []
 
     def emit(event: Event) -> None:
         if isinstance(event, Evaluated) and "knn_top1" in event.signals:
-            found.append(event.signals["knn_top1"])
+            top1s.append(event.signals["knn_top1"])
 
     spec = JobSpec(
         dataset="slices",
@@ -109,11 +109,11 @@ def top1(out: Path, *, seed: int, epochs: int) -> float:
     with tempfile.TemporaryDirectory(prefix="moco-") as run:
         paths = RunPaths(Path(run), out / "pack")
         train(spec, paths, machine=DeviceConfig(device="cpu"), emit=emit, should_stop=lambda: False)
-    return found[-1]
+    return top1s[-1]
 
 
-def line(value_range: str, facts: DatasetFacts, found: list[float]) -> str:
+def line(value_range: str, facts: DatasetFacts, top1s: list[float]) -> str:
     """One row of the table."""
-    warned = ", ".join(one.code for one in facts.warnings) or "none"
-    each = " ".join(f"{value:.3f}" for value in found)
-    return f"{value_range:>9}  kNN {mean(found):.3f}  ({each})  warnings: {warned}"
+    warned = ", ".join(warning.code for warning in facts.warnings) or "none"
+    each = " ".join(f"{value:.3f}" for value in top1s)
+    return f"{value_range:>9}  kNN {mean(top1s):.3f}  ({each})  warnings: {warned}"

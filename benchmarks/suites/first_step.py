@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from statistics import quantiles
 
-from benchmarks.harness.report import tell, versions
+from benchmarks.harness.report import print_lines, versions
 from tests.support.worker.stack import Stack, WorkerProcess, running_stack
 
 SPEC = {
@@ -51,7 +51,7 @@ def main() -> None:
             warm.append(warm_s(stack, pack, worker))
             if len(spawned) * args.jobs < (job + 1) * args.spawned:
                 spawned.append(spawned_s(stack.data_dir / pack, Path(folder), job, args.threads))
-    tell(
+    print_lines(
         f"| submit to first step, {args.jobs} jobs | p50 | p95 | max |",
         "|---|---|---|---|",
         f"| warm worker | {summary(warm)} |",
@@ -67,12 +67,12 @@ def warm_s(stack: Stack, pack: str, worker: WorkerProcess) -> float:
     job_id = stack.submit(pack, **{name: SPEC[name] for name in SPEC if name != "dataset"})
     after = "-"
     while worker.process.poll() is None:
-        for place, text in stack.store.events.read(job_id, after=after, limit=100):
-            after = place
+        for event_id, text in stack.store.events.read(job_id, after=after, limit=100):
+            after = event_id
             if json.loads(text)["type"] == "stepped":
                 stack.store.jobs.cancel(job_id)
                 stack.wait_for(job_id, "cancelled", "succeeded")
-                return int(place.partition("-")[0]) / 1e3 - began_s
+                return int(event_id.partition("-")[0]) / 1e3 - began_s
         time.sleep(0.01)
     raise SystemExit(worker.words())
 

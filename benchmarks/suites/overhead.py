@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
-from benchmarks.harness.report import tell, versions
+from benchmarks.harness.report import print_lines, versions
 from tests.support.worker.stack import Stack, running_stack
 
 ROWS, BATCH_ROWS, SIDE_PX = 2048, 64, 16
@@ -48,15 +48,16 @@ def main() -> None:
         worker = stack.start_worker()
         pack = stack.add_pack("small", rows=ROWS, side_px=SIDE_PX)
         stack.warm(worker)
-        rounds = [one_round(stack, pack, args.epochs, args.threads) for _ in range(args.rounds)]
+        rounds = [run_round(stack, pack, args.epochs, args.threads) for _ in range(args.rounds)]
     ratios = [service / ((bare + again) / 2) for service, bare, again in rounds]
     noise = [again / bare for _, bare, again in rounds]
-    tell(
+    print_lines(
         "| round | service rows/s | bare rows/s | service / bare | bare / bare |",
         "|---|---|---|---|---|",
         *(
-            f"| {number} | {service:.0f} | {(bare + again) / 2:.0f} | {ratio:.3f} | {same:.3f} |"
-            for number, ((service, bare, again), ratio, same) in enumerate(
+            f"| {number} | {service:.0f} | {(bare + again) / 2:.0f} "
+            f"| {ratio:.3f} | {noise_ratio:.3f} |"
+            for number, ((service, bare, again), ratio, noise_ratio) in enumerate(
                 zip(rounds, ratios, noise, strict=True), 1
             )
         ),
@@ -67,7 +68,7 @@ def main() -> None:
     )
 
 
-def one_round(stack: Stack, pack: str, epochs: int, threads: int) -> tuple[float, float, float]:
+def run_round(stack: Stack, pack: str, epochs: int, threads: int) -> tuple[float, float, float]:
     """A B B A: mean rows/s of the service, and both of the bare trainer."""
     spec = SPEC | {"epochs": epochs}
     first = service_rows_per_s(stack, pack, spec)
@@ -81,10 +82,10 @@ def service_rows_per_s(stack: Stack, pack: str, spec: dict[str, object]) -> floa
     job_id = stack.submit(pack, **{name: spec[name] for name in spec if name != "dataset"})
     readings = stack.data_dir / "jobs" / job_id / "attempts" / "1" / "metrics.jsonl"
 
-    def ended() -> bool:
+    def has_ended() -> bool:
         return stack.store.jobs.get(job_id).status in ("succeeded", "failed")
 
-    speed = rows_per_s(readings, steps_of(spec), ended)
+    speed = rows_per_s(readings, steps_of(spec), has_ended)
     stack.store.jobs.cancel(job_id)
     stack.wait_for(job_id, "cancelled", "succeeded")
     return speed
@@ -113,24 +114,24 @@ def steps_of(spec: dict[str, object]) -> int:
     return STEPS_PER_EPOCH * int(str(spec["epochs"]))
 
 
-def rows_per_s(readings: Path, steps: int, ended: Callable[[], bool]) -> float:
+def rows_per_s(readings: Path, steps: int, has_ended: Callable[[], bool]) -> float:
     """Rows between the end of the first epoch and the last step, over the time between them.
 
     Answers at the last step: publishing, the same work in both arms, is not waited for.
     """
-    began: tuple[int, float] | None = None
-    size_bytes, looked_at_s = 0, time.monotonic()
+    first: tuple[int, float] | None = None
+    size_bytes, checked_s = 0, time.monotonic()
     while True:
         now_s = time.monotonic()
-        if now_s - looked_at_s > 1.0:  # seldom: in one arm this is a call of the store
-            looked_at_s = now_s
-            if ended():
+        if now_s - checked_s > 1.0:  # seldom: in one arm this is a call of the store
+            checked_s = now_s
+            if has_ended():
                 raise SystemExit("the run ended before its last step was seen")
         if readings.is_file() and readings.stat().st_size != size_bytes:
             size_bytes = readings.stat().st_size
             step = int(json.loads(readings.read_text().splitlines()[-1])["step"])
-            if began is None and step >= STEPS_PER_EPOCH:
-                began = (step, now_s)
-            if began is not None and step == steps:
-                return (step - began[0]) * BATCH_ROWS / (now_s - began[1])
+            if first is None and step >= STEPS_PER_EPOCH:
+                first = (step, now_s)
+            if first is not None and step == steps:
+                return (step - first[0]) * BATCH_ROWS / (now_s - first[1])
         time.sleep(0.02)

@@ -26,7 +26,7 @@ from typing import Any
 import structlog
 from playwright.sync_api import BrowserContext, sync_playwright
 
-from benchmarks.harness.report import tell, versions
+from benchmarks.harness.report import print_lines, versions
 from tests.support.service.api import KEY, RunningApi, finished_job, running_api
 from tests.support.service.redis import running_redis
 from trainer.methods.registry import SIGNALS
@@ -59,24 +59,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="moco-") as name, running_redis(Path(name)) as redis:
         data_dir = Path(name) / "data"
         with running_api(redis.url, data_dir) as api:
-            job_id = long_job(api, args.readings)
-        rounds = [one_round(redis.url, data_dir, job_id) for _ in range(args.rounds)]
-    tell(
+            job_id = job_with_history(api, args.readings)
+        rounds = [run_round(redis.url, data_dir, job_id) for _ in range(args.rounds)]
+    print_lines(
         f"{args.readings:,} readings, {args.readings * len(SIGNALS):,} points",
         "",
         "| page | seen s, median | worst | chart s, median | worst | data kB | in all | files kB |",
         "|---|---|---|---|---|---|---|---|",
-        *(row(label, [one[place] for one in rounds]) for place, label in enumerate(OPENINGS)),
+        *(row(label, [visits[index] for visits in rounds]) for index, label in enumerate(OPENINGS)),
         "",
         f"{args.rounds} rounds. {versions()}",
     )
 
 
-def row(label: str, opened: list[dict[str, Any]]) -> str:
+def row(label: str, visits: list[dict[str, Any]]) -> str:
     """One kind of opening: its times, and its most bytes."""
-    seen_s, drawn_s = ([one[key] for one in opened] for key in ("seen_s", "drawn_s"))
+    seen_s, drawn_s = ([visit[key] for visit in visits] for key in ("seen_s", "drawn_s"))
     data, whole, files = (
-        max(one[key] for one in opened) / 1000 for key in ("data", "whole", "files")
+        max(visit[key] for visit in visits) / 1000 for key in ("data", "whole", "files")
     )
     return (
         f"| {label} | {median(seen_s):.2f} | {max(seen_s):.2f} | {median(drawn_s):.2f} | "
@@ -84,21 +84,21 @@ def row(label: str, opened: list[dict[str, Any]]) -> str:
     )
 
 
-def long_job(api: RunningApi, readings: int) -> str:
+def job_with_history(api: RunningApi, readings: int) -> str:
     """Create a finished job with `readings` readings of every signal."""
     job_id = finished_job(
         api, {"README.md": b"# A card\n"}, step=50 * readings, steps=50 * readings
     )
     folder = api.data_dir / api.store.jobs.get(job_id).folder / "attempts" / "1"
-    numbers = random.Random(0)
+    rng = random.Random(0)
     with (folder / "metrics.jsonl").open("w") as file:
         for number in range(1, readings + 1):
-            signals = {name: numbers.random() for name in SIGNALS}
+            signals = {name: rng.random() for name in SIGNALS}
             file.write(json.dumps({"step": 50 * number, "epoch": number / 10, **signals}) + "\n")
     return job_id
 
 
-def one_round(redis_url: str, data_dir: Path, job_id: str) -> list[dict[str, Any]]:
+def run_round(redis_url: str, data_dir: Path, job_id: str) -> list[dict[str, Any]]:
     """The page on a fresh service by a browser that knows the scripts, then again."""
     with running_api(redis_url, data_dir) as api, sync_playwright() as driver:
         browser = driver.chromium.launch(
@@ -107,9 +107,9 @@ def one_round(redis_url: str, data_dir: Path, job_id: str) -> list[dict[str, Any
         context = browser.new_context(viewport={"width": 1440, "height": 900})
         context.add_init_script(NOTE_WHEN_SEEN)
         visit_once(context, api)
-        opened = [open_page(context, f"{api.url}/ui/jobs/{job_id}") for _ in range(2)]
+        visits = [open_page(context, f"{api.url}/ui/jobs/{job_id}") for _ in range(2)]
         browser.close()
-    return opened
+    return visits
 
 
 def visit_once(context: BrowserContext, api: RunningApi) -> None:
@@ -132,19 +132,19 @@ def open_page(context: BrowserContext, address: str) -> dict[str, Any]:
     kinds: dict[str, str] = {}
     counted = {"data": 0, "files": 0}
 
-    def begun(event: dict[str, Any]) -> None:
+    def request_sent(event: dict[str, Any]) -> None:
         kinds[event["requestId"]] = "files" if "/ui/static/" in event["request"]["url"] else "data"
 
-    def ended(event: dict[str, Any]) -> None:
+    def loading_finished(event: dict[str, Any]) -> None:
         counted[kinds.get(event["requestId"], "data")] += int(event["encodedDataLength"])
 
-    session.on("Network.requestWillBeSent", begun)
-    session.on("Network.loadingFinished", ended)
+    session.on("Network.requestWillBeSent", request_sent)
+    session.on("Network.loadingFinished", loading_finished)
     began_s = time.perf_counter()
     page.goto(address, wait_until="commit")
     page.locator(DRAWN).first.wait_for()
     drawn_s = time.perf_counter() - began_s
-    found = {"drawn_s": drawn_s, **counted, "seen_s": page.evaluate("window.seenMs") / 1000}
+    visit = {"drawn_s": drawn_s, **counted, "seen_s": page.evaluate("window.seenMs") / 1000}
     page.wait_for_timeout(WHOLE_S * 1000)
     page.close()
-    return {**found, "whole": counted["data"]}
+    return {**visit, "whole": counted["data"]}

@@ -5,8 +5,8 @@
 
 The same resolved recipe in both arms, for the small encoder: ours through the trainer, the other a
 plain loop in fp32 with Pillow views. Both are judged by the project's evaluator. What was measured
-is kept in `results/quality/` and not measured again unless --anew; the table appears once all
-pieces are there. Without --data: scikit-learn's digits, a tenth of which is classified.
+is kept in `results/quality/` and not measured again without --remeasure; the table appears
+once all pieces are there. Without --data: scikit-learn's digits, a tenth of which is classified.
 """
 
 import argparse
@@ -23,11 +23,10 @@ from typing import cast
 from scipy import stats  # comes with scikit-learn
 
 import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as the trainer's own main
-from benchmarks.arms.reference_trainer import trained
-from benchmarks.data.image_sets import ImageSet, prepared
-from benchmarks.harness.report import Section, add_options, cores, publish, tell
-from trainer.accel.device import DeviceConfig
-from trainer.accel.device import deterministic_device as prepared_machine
+from benchmarks.arms.reference_trainer import train_reference
+from benchmarks.data.image_sets import ImageSet, prepare_images
+from benchmarks.harness.report import Section, add_report_options, cores, print_lines, publish
+from trainer.accel.device import DeviceConfig, deterministic_device
 from trainer.accel.malloc import keep_freed_memory
 from trainer.data.pack.format import Pack
 from trainer.engine.train import RunPaths, train
@@ -54,40 +53,47 @@ class Difference:
 
 def main() -> None:
     """Measure the requested pieces that are missing, then compare."""
-    args = parsed()
+    args = parse_args()
     keep_freed_memory()  # as a process of a job does
-    kept = args.out / "quality"
-    kept.mkdir(parents=True, exist_ok=True)
-    wanted = [(arm, seed) for seed in range(args.seeds) for arm in ARMS]
-    pieces = [
-        (arm, seed) for arm, seed in wanted if args.arm in (None, arm) and args.seed in (None, seed)
+    pieces_dir = args.out / "quality"
+    pieces_dir.mkdir(parents=True, exist_ok=True)
+    all_pieces = [(arm, seed) for seed in range(args.seeds) for arm in ARMS]
+    selected = [
+        (arm, seed)
+        for arm, seed in all_pieces
+        if args.arm in (None, arm) and args.seed in (None, seed)
     ]
-    missing = [piece for piece in pieces if args.anew or not path_of(kept, args, *piece).exists()]
+    missing = [
+        piece
+        for piece in selected
+        if args.remeasure or not path_of(pieces_dir, args, *piece).exists()
+    ]
     if missing:
         with tempfile.TemporaryDirectory(prefix="moco-") as name:
-            measure(missing, args, kept, Path(name))
-    if all(path_of(kept, args, *piece).exists() for piece in wanted):
-        found = {
+            measure(missing, args, pieces_dir, Path(name))
+    if all(path_of(pieces_dir, args, *piece).exists() for piece in all_pieces):
+        pieces = {
             arm: [
-                json.loads(path_of(kept, args, arm, seed).read_text()) for seed in range(args.seeds)
+                json.loads(path_of(pieces_dir, args, arm, seed).read_text())
+                for seed in range(args.seeds)
             ]
             for arm in ARMS
         }
-        publish(section(found, args), args)
+        publish(section(pieces, args), args)
 
 
 def measure(
-    pieces: Sequence[tuple[str, int]], args: argparse.Namespace, kept: Path, folder: Path
+    selected: Sequence[tuple[str, int]], args: argparse.Namespace, pieces_dir: Path, folder: Path
 ) -> None:
     """Train and evaluate each piece."""
-    images = prepared(args.data, folder / "train", rows=args.rows)
-    test = prepared(args.test, folder / "test") if args.test else None
-    for arm, seed in pieces:
+    images = prepare_images(args.data, folder / "train", rows=args.rows)
+    test = prepare_images(args.test, folder / "test") if args.test else None
+    for arm, seed in selected:
         began_s = time.monotonic()
-        measured = ours if arm == "ours" else reference
+        run_arm = run_ours if arm == "ours" else run_reference
         spec = spec_of(images, args, seed)
-        top1 = measured(spec, images, test, args)
-        found = {
+        top1 = run_arm(spec, images, test, args)
+        piece = {
             "arm": arm,
             "seed": seed,
             "knn_top1": top1,
@@ -95,36 +101,36 @@ def measure(
             "rows": images.rows,
             "spec": spec.model_dump(mode="json"),
         }
-        path_of(kept, args, arm, seed).write_text(json.dumps(found, indent=1) + "\n")
-        tell(f"{arm}, seed {seed}: kNN {100 * top1:.2f} % after {found['seconds']} s")
+        path_of(pieces_dir, args, arm, seed).write_text(json.dumps(piece, indent=1) + "\n")
+        print_lines(f"{arm}, seed {seed}: kNN {100 * top1:.2f} % after {piece['seconds']} s")
 
 
-def ours(
+def run_ours(
     spec: ResolvedSpec, images: ImageSet, test: ImageSet | None, _args: argparse.Namespace
 ) -> float:
     """The trainer, as a job runs it."""
-    found: list[float] = []
+    top1s: list[float] = []
 
     def emit(event: Event) -> None:
         if isinstance(event, Evaluated) and "knn_top1" in event.signals:
-            found.append(event.signals["knn_top1"])
+            top1s.append(event.signals["knn_top1"])
 
     with tempfile.TemporaryDirectory(prefix="moco-") as out:
         paths = RunPaths(Path(out), images.pack, test.pack if test else None)
         train(spec, paths, machine=DeviceConfig(device="cpu"), emit=emit, should_stop=lambda: False)
-    return found[-1]
+    return top1s[-1]
 
 
-def reference(
+def run_reference(
     spec: ResolvedSpec, images: ImageSet, test: ImageSet | None, args: argparse.Namespace
 ) -> float:
     """The plain loop, judged by the same evaluator on the same rows."""
     pack = Pack.open(images.pack)
-    towers = trained(spec, pack, workers=args.workers)
-    with prepared_machine(DeviceConfig(device="cpu"), precision="fp32") as place:
-        views = MODALITY.views(spec, pack.facts, place)
-        source = PackLoader(pack, device=place.device)
-        test_source = PackLoader(Pack.open(test.pack), device=place.device) if test else None
+    towers = train_reference(spec, pack, workers=args.workers)
+    with deterministic_device(DeviceConfig(device="cpu"), precision="fp32") as context:
+        views = MODALITY.views(spec, pack.facts, context)
+        source = PackLoader(pack, device=context.device)
+        test_source = PackLoader(Pack.open(test.pack), device=context.device) if test else None
         plan = plan_evaluation(spec, source, test_source, views=views)
         assert plan is not None, "the images have labels"
         # The evaluator asks for nothing but features.
@@ -163,19 +169,19 @@ def difference(first: Sequence[float], second: Sequence[float]) -> Difference:
 
     Welch 1947: variances need not be equal; degrees of freedom by Satterthwaite.
     """
-    apart = mean(first) - mean(second)
+    gap = mean(first) - mean(second)
     parts = [variance(each) / len(each) for each in (first, second)]
-    freedom = sum(parts) ** 2 / sum(
+    degrees = sum(parts) ** 2 / sum(
         part**2 / (len(each) - 1) for part, each in zip(parts, (first, second), strict=True)
     )
-    half = float(stats.t.ppf(0.975, freedom)) * sqrt(sum(parts))
-    return Difference(apart, apart - half, apart + half)
+    margin = float(stats.t.ppf(0.975, degrees)) * sqrt(sum(parts))
+    return Difference(gap, gap - margin, gap + margin)
 
 
-def section(found: dict[str, list[dict[str, float]]], args: argparse.Namespace) -> Section:
+def section(pieces: dict[str, list[dict[str, float]]], args: argparse.Namespace) -> Section:
     """The table of both arms."""
-    top1 = {arm: [100.0 * each["knn_top1"] for each in found[arm]] for arm in ARMS}
-    seconds = {arm: mean(each["seconds"] for each in found[arm]) for arm in ARMS}
+    top1 = {arm: [100.0 * piece["knn_top1"] for piece in pieces[arm]] for arm in ARMS}
+    seconds = {arm: mean(piece["seconds"] for piece in pieces[arm]) for arm in ARMS}
     lines = [
         f"| arm | {' | '.join(f'seed {seed}' for seed in range(args.seeds))} | mean | seconds |",
         "|---" * (args.seeds + 3) + "|",
@@ -187,24 +193,24 @@ def section(found: dict[str, list[dict[str, float]]], args: argparse.Namespace) 
         "",
     ]
     if args.seeds > 1 and any(variance(values) for values in top1.values()):
-        apart = difference(top1["ours"], top1["reference"])
-        inside = apart.low <= 0.0 <= apart.high
+        gap = difference(top1["ours"], top1["reference"])
+        inside = gap.low <= 0.0 <= gap.high
         lines += [
-            f"Ours minus reference: {apart.mean:+.2f} points, Welch's 95 % interval "
-            f"{apart.low:+.2f} to {apart.high:+.2f}: "
+            f"Ours minus reference: {gap.mean:+.2f} points, Welch's 95 % interval "
+            f"{gap.low:+.2f} to {gap.high:+.2f}: "
             f"{'within the noise of seeds' if inside else 'beyond the noise of seeds'}.",
             "",
         ]
     data = args.data.name if args.data else "digits"
     tested = args.test.name if args.test else "a tenth of them"
     lines.append(
-        f"kNN top-1 in %, small encoder, {args.epochs} epochs of {found['ours'][0]['rows']} rows "
+        f"kNN top-1 in %, small encoder, {args.epochs} epochs of {pieces['ours'][0]['rows']} rows "
         f"of {data}, classified: {tested}."
     )
     return Section("quality", "Quality against a slow reference", lines, {"knn_top1": top1})
 
 
-def parsed() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="zip or folder of images in class folders")
@@ -214,7 +220,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--arm", choices=ARMS, help="only this one")
     parser.add_argument("--seed", type=int, help="only this one")
-    parser.add_argument("--anew", action="store_true", help="measure also what was measured")
+    parser.add_argument("--remeasure", action="store_true", help="measure stored pieces again")
     parser.add_argument("--workers", type=int, default=cores(), help="of the reference")
-    add_options(parser)
+    add_report_options(parser)
     return parser.parse_args()

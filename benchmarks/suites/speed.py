@@ -14,13 +14,13 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.arms.interface import OURS, PEERS, Setup
-from benchmarks.data.image_sets import prepared
-from benchmarks.harness.report import Section, add_options, cores, publish
-from benchmarks.harness.rounds import Contest, Outcome, Plan, measured
+from benchmarks.data.image_sets import prepare_images
+from benchmarks.harness.report import Section, add_report_options, cores, publish
+from benchmarks.harness.rounds import Comparison, ComparisonResult, Plan, run_rounds
 
 # A step of resnet18 takes longer than to fetch its batch, so one untimed step wakes the arm.
 PLANS = {"resnet18": Plan(rounds=5, untimed=1, timed=3), "small": Plan(6, untimed=8, timed=12)}
-WANTED = {
+TARGETS = {
     "resnet18": {"lightly": 2.8, "lightly-bf16": 1.5, "practice": 1.2},
     "small": {"lightly": 5.0, "lightly-bf16": 4.0},
 }
@@ -28,9 +28,9 @@ WANTED = {
 
 def main() -> None:
     """Measure each encoder and keep a section of it."""
-    args = parsed()
+    args = parse_args()
     with tempfile.TemporaryDirectory(prefix="moco-") as folder:
-        images = prepared(args.data, Path(folder), rows=args.rows)
+        images = prepare_images(args.data, Path(folder), rows=args.rows)
         for encoder in args.encoders:
             setup = Setup(
                 images=str(images.folder),
@@ -41,30 +41,30 @@ def main() -> None:
                 side_px=args.side_px,
                 workers=args.workers,
             )
-            plan = PLANS[encoder].changed(
+            plan = PLANS[encoder].override(
                 rounds=args.rounds, untimed=args.untimed, timed=args.steps
             )
-            outcome = measured(Contest(OURS, args.arms, WANTED[encoder]), setup, plan)
-            about = (
+            outcome = run_rounds(Comparison(OURS, args.arms, TARGETS[encoder]), setup, plan)
+            caption = (
                 f"{images.name}, {images.rows} rows, views of {setup.side_px} px, batch "
                 f"{setup.batch_rows}, K {setup.queue_rows}, {setup.workers} workers of each "
                 f"DataLoader; {plan.rounds} rounds, {plan.untimed} untimed and {plan.timed} timed "
                 "steps a block."
             )
-            publish(section(encoder, outcome, about), args)
+            publish(section(encoder, outcome, caption), args)
 
 
-def section(encoder: str, outcome: Outcome, about: str) -> Section:
+def section(encoder: str, outcome: ComparisonResult, caption: str) -> Section:
     """The table of an encoder."""
     return Section(
         name=f"speed-{encoder}",
         title=f"Training speed, {encoder}",
-        lines=[*outcome.table(), "", about],
+        lines=[*outcome.table(), "", caption],
         figures=outcome.figures(),
     )
 
 
-def parsed() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="zip or folder of images")
@@ -78,5 +78,5 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--queue-rows", type=int, default=4096)
     parser.add_argument("--side-px", type=int, default=32)
     parser.add_argument("--workers", type=int, default=cores(), help="of each DataLoader")
-    add_options(parser)
+    add_report_options(parser)
     return parser.parse_args()

@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.arms.interface import Setup
-from benchmarks.data.image_sets import ImageSet, prepared
-from benchmarks.harness.report import Section, add_options, cores, publish
-from benchmarks.harness.rounds import Contest, Outcome, Plan, measured
+from benchmarks.data.image_sets import ImageSet, prepare_images
+from benchmarks.harness.report import Section, add_report_options, cores, publish
+from benchmarks.harness.rounds import Comparison, ComparisonResult, Plan, run_rounds
 
 PIL = ("views-pil-files", "views-pil-memory")
 
@@ -34,7 +34,7 @@ class Part:
     kind: str
     side_px: int
     batch_rows: int
-    contest: Contest
+    comparison: Comparison
     plan: Plan
 
 
@@ -45,7 +45,7 @@ PARTS = (
         "small",
         32,
         128,
-        Contest("views-pack", PIL, {"views-pil-files": 15.0}),
+        Comparison("views-pack", PIL, {"views-pil-files": 15.0}),
         Plan(rounds=9, untimed=6, timed=16),
     ),
     Part(
@@ -54,7 +54,7 @@ PARTS = (
         "photos",
         224,
         32,
-        Contest("views-pack", PIL, {"views-pil-files": 5.0}),
+        Comparison("views-pack", PIL, {"views-pil-files": 5.0}),
         Plan(rounds=9, untimed=5, timed=6),
     ),
     Part(
@@ -63,7 +63,7 @@ PARTS = (
         "photos",
         224,
         32,
-        Contest("views-jpeg", PIL[:1], {"views-pil-files": 2.5}),
+        Comparison("views-jpeg", PIL[:1], {"views-pil-files": 2.5}),
         Plan(rounds=9, untimed=5, timed=6),
     ),
 )
@@ -72,13 +72,13 @@ NAMES = [part.name for part in PARTS]
 
 def main() -> None:
     """Measure each part and keep a section of it."""
-    args = parsed()
+    args = parse_args()
     with tempfile.TemporaryDirectory(prefix="moco-") as name:
         folder = Path(name)
-        photos = args.photos or made_up_photos(folder / "made-up", count=24)
+        photos = args.photos or write_synthetic_photos(folder / "made-up", count=24)
         sets = {
-            "small": prepared(args.data, folder / "small", rows=args.rows),
-            "photos": prepared(photos, folder / "photos", rows=args.rows),
+            "small": prepare_images(args.data, folder / "small", rows=args.rows),
+            "photos": prepare_images(photos, folder / "photos", rows=args.rows),
         }
         for part in PARTS:
             if part.name in args.only:
@@ -96,36 +96,36 @@ def run(part: Part, images: ImageSet, args: argparse.Namespace) -> None:
         side_px=part.side_px,
         workers=args.workers,
     )
-    ahead = 2 * args.workers + 1  # batches that workers may have ready, and one
-    untimed = max(part.plan.untimed, ahead) if args.untimed is None else args.untimed
-    plan = part.plan.changed(rounds=args.rounds, untimed=untimed, timed=args.steps)
-    outcome = measured(part.contest, setup, plan)
-    about = (
+    prefetched = 2 * args.workers + 1  # batches that workers may have ready, and one
+    untimed = max(part.plan.untimed, prefetched) if args.untimed is None else args.untimed
+    plan = part.plan.override(rounds=args.rounds, untimed=untimed, timed=args.steps)
+    outcome = run_rounds(part.comparison, setup, plan)
+    caption = (
         f"{images.name}, {images.rows} rows, batch {setup.batch_rows}, {setup.workers} workers or "
         f"threads that decode; {plan.rounds} rounds, {plan.untimed} untimed and {plan.timed} timed "
         "batches a block."
     )
-    publish(section(part, outcome, about), args)
+    publish(section(part, outcome, caption), args)
 
 
-def section(part: Part, outcome: Outcome, about: str) -> Section:
+def section(part: Part, outcome: ComparisonResult, caption: str) -> Section:
     """The table of a part, without the column of losses: there are none."""
     lines = [line.rpartition("|")[0].rpartition("|")[0] + "|" for line in outcome.table()]
-    return Section(part.name, part.title, [*lines, "", about], outcome.figures())
+    return Section(part.name, part.title, [*lines, "", caption], outcome.figures())
 
 
-def made_up_photos(folder: Path, *, count: int) -> Path:
+def write_synthetic_photos(folder: Path, *, count: int) -> Path:
     """JPEG files of 500 x 375 px that pack as badly as photos do."""
     folder.mkdir(parents=True)
-    draw = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for number in range(count):
-        rough = draw.integers(0, 256, (60, 80, 3), dtype=np.uint8)
-        photo = Image.fromarray(rough).resize((500, 375), Image.Resampling.BICUBIC)
+        noise = rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        photo = Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC)
         photo.save(folder / f"{number:03d}.jpg", quality=90)
     return folder
 
 
-def parsed() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="zip or folder of small images")
@@ -137,5 +137,5 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--untimed", type=int, help="batches before the timed ones")
     parser.add_argument("--batch-rows", type=int)
     parser.add_argument("--workers", type=int, default=cores(), help="of each DataLoader")
-    add_options(parser)
+    add_report_options(parser)
     return parser.parse_args()

@@ -17,9 +17,9 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from benchmarks.arms.interface import OURS, Setup
-from benchmarks.data.image_sets import prepared
-from benchmarks.harness.report import Section, add_options, cores, publish
-from benchmarks.harness.rounds import Contest, Plan, measured
+from benchmarks.data.image_sets import prepare_images
+from benchmarks.harness.report import Section, add_report_options, cores, publish
+from benchmarks.harness.rounds import Comparison, Plan, run_rounds
 
 OTHERS = ("ours-asleep", "ours-spinning")
 PLAN = Plan(rounds=6, untimed=2, timed=12)
@@ -31,10 +31,10 @@ TITLES = {
 
 def main() -> None:
     """Measure each part and keep a section of it."""
-    args = parsed()
-    plan = PLAN.changed(rounds=args.rounds, untimed=None, timed=args.steps)
+    args = parse_args()
+    plan = PLAN.override(rounds=args.rounds, untimed=None, timed=args.steps)
     with tempfile.TemporaryDirectory(prefix="moco-") as folder:
-        images = prepared(args.data, Path(folder), rows=args.rows)
+        images = prepare_images(args.data, Path(folder), rows=args.rows)
         setup = Setup(
             images=str(images.folder),
             pack=str(images.pack),
@@ -44,31 +44,31 @@ def main() -> None:
             side_px=32,
             workers=0,
         )
-        about = (
+        caption = (
             f"{images.name}, {images.rows} rows, batch {setup.batch_rows}, K {setup.queue_rows}; "
             f"{plan.rounds} rounds of {plan.timed} timed steps."
         )
         for part in args.only:
-            with busy() if part == "busy" else nullcontext():
-                outcome = measured(Contest(OURS, OTHERS, {}), setup, plan)
-            lines = [*outcome.table(), "", about]
+            with busy_cores() if part == "busy" else nullcontext():
+                outcome = run_rounds(Comparison(OURS, OTHERS, {}), setup, plan)
+            lines = [*outcome.table(), "", caption]
             publish(Section(f"waiting-{part}", TITLES[part], lines, outcome.figures()), args)
 
 
 @contextmanager
-def busy() -> Iterator[None]:
+def busy_cores() -> Iterator[None]:
     """A process for each core that computes until the end of the block."""
-    words = [sys.executable, "-c", "while True: pass"]
-    neighbours = [subprocess.Popen(words) for _ in range(cores())]
+    command = [sys.executable, "-c", "while True: pass"]
+    processes = [subprocess.Popen(command) for _ in range(cores())]
     try:
         yield
     finally:
-        for neighbour in neighbours:
-            neighbour.kill()
-            neighbour.wait()
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
-def parsed() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="zip or folder of small images")
@@ -78,5 +78,5 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, help="timed steps of a block")
     parser.add_argument("--batch-rows", type=int, default=128)
     parser.add_argument("--queue-rows", type=int, default=4096)
-    add_options(parser)
+    add_report_options(parser)
     return parser.parse_args()

@@ -22,7 +22,7 @@ from statistics import median
 import psutil
 from playwright.sync_api import Browser, sync_playwright
 
-from benchmarks.harness.report import tell, versions
+from benchmarks.harness.report import print_lines, versions
 from tests.support.client.moco_up import Up
 from trainer.demo.digits import write_zip
 
@@ -38,31 +38,31 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--block-s", type=float, default=30.0)
     args = parser.parse_args()
-    with training() as (up, job_id), sync_playwright() as driver:
+    with running_job() as (up, job_id), sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        rounds = [one_round(up, browser, job_id, args) for _ in range(args.rounds)]
+        rounds = [run_round(up, browser, job_id, args) for _ in range(args.rounds)]
         browser.close()
     cores = len(os.sched_getaffinity(0))
-    tell(
+    print_lines(
         f"| round | nobody looks, s of CPU per s | {args.pages} pages | added, share of {cores} "
         "cores |",
         "|---|---|---|---|",
         *(
-            f"| {number} | {alone:.4f} | {seen:.4f} | {100 * (seen - alone) / cores:.2f} % |"
-            for number, (alone, seen) in enumerate(rounds, 1)
+            f"| {number} | {alone:.4f} | {watched:.4f} | {100 * (watched - alone) / cores:.2f} % |"
+            for number, (alone, watched) in enumerate(rounds, 1)
         ),
         f"| median | {median(alone for alone, _ in rounds):.4f} "
-        f"| {median(seen for _, seen in rounds):.4f} "
-        f"| {100 * median(seen - alone for alone, seen in rounds) / cores:.2f} % |",
+        f"| {median(watched for _, watched in rounds):.4f} "
+        f"| {100 * median(watched - alone for alone, watched in rounds) / cores:.2f} % |",
         "",
         f"Blocks of {args.block_s:.0f} s. {versions()}",
     )
 
 
 @contextmanager
-def training() -> Iterator[tuple[Up, str]]:
+def running_job() -> Iterator[tuple[Up, str]]:
     """A service on which a job makes its steps."""
     with tempfile.TemporaryDirectory(prefix="moco-") as name:
         up = Up(Path(name) / "data")
@@ -80,19 +80,19 @@ def training() -> Iterator[tuple[Up, str]]:
             up.end()
 
 
-def one_round(
+def run_round(
     up: Up, browser: Browser, job_id: str, args: argparse.Namespace
 ) -> tuple[float, float]:
     """Return CPU seconds per second without visitors and with all pages open."""
-    alone = load(up, args.block_s)
-    with watching(up, browser, job_id, args.pages):
+    alone = serving_cpu_share(up, args.block_s)
+    with open_pages(up, browser, job_id, args.pages):
         time.sleep(SETTLE_S)
-        seen = load(up, args.block_s)
-    return alone, seen
+        watched = serving_cpu_share(up, args.block_s)
+    return alone, watched
 
 
 @contextmanager
-def watching(up: Up, browser: Browser, job_id: str, pages: int) -> Iterator[None]:
+def open_pages(up: Up, browser: Browser, job_id: str, pages: int) -> Iterator[None]:
     """Open the page of the job in `pages` browsers and wait until it is drawn."""
     url = (up.data_dir / "server.json").read_text().partition('"url":')[2].split('"')[1]
     key = (up.data_dir / "api.key").read_text().strip()
@@ -110,9 +110,9 @@ def watching(up: Up, browser: Browser, job_id: str, pages: int) -> Iterator[None
         visitor.close()
 
 
-def load(up: Up, block_s: float) -> float:
+def serving_cpu_share(up: Up, block_s: float) -> float:
     """Processor seconds of all that serves pages, per second."""
-    serving = [one for one in up.everyone() if not is_worker(one)]
+    serving = [process for process in up.everyone() if not is_worker(process)]
     began_s, before_s = time.monotonic(), sum(map(cpu_s, serving))
     time.sleep(block_s)
     return (sum(map(cpu_s, serving)) - before_s) / (time.monotonic() - began_s)

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from benchmarks.arms.interface import OURS, PEERS, Setup
-from benchmarks.data.image_sets import prepared
-from benchmarks.harness.arm_process import running
+from benchmarks.data.image_sets import prepare_images
+from benchmarks.harness.arm_process import running_arm
 from tests.support.data.images import encoded, picture, write_zip
 from tests.support.system.processes import alive
 
@@ -28,7 +28,7 @@ def setup(tmp_path_factory: pytest.TempPathFactory) -> Setup:
         f"{row % 2}/{row}.jpg": encoded(picture(row, height=20, width=18), "JPEG")
         for row in range(32)
     }
-    images = prepared(write_zip(folder / "images.zip", files), folder / "out")
+    images = prepare_images(write_zip(folder / "images.zip", files), folder / "out")
     return Setup(
         images=str(images.folder),
         pack=str(images.pack),
@@ -65,9 +65,9 @@ def test_every_arm_learns(setup: Setup) -> None:
 
 def test_an_arm_answers_falls_idle_and_leaves_nobody_behind(setup: Setup) -> None:
     with_workers = Setup(**asdict(setup) | {"workers": 1})
-    with running("practice", with_workers) as arm:
-        assert arm.answer().seconds == 0.0
-        assert math.isfinite(arm.steps(2).loss)
+    with running_arm("practice", with_workers) as arm:
+        assert arm.read_block().seconds == 0.0
+        assert math.isfinite(arm.run_steps(2).loss)
         workers = psutil.Process(arm.process.pid).children()
         assert workers
         began_s = time.monotonic()
@@ -78,5 +78,8 @@ def test_an_arm_answers_falls_idle_and_leaves_nobody_behind(setup: Setup) -> Non
 
 
 def test_an_arm_that_fails_is_an_error_that_names_it(setup: Setup) -> None:
-    with running("nobody", setup) as arm, pytest.raises(SystemExit, match="nobody ended with 1"):
-        arm.answer()
+    with (
+        running_arm("nobody", setup) as arm,
+        pytest.raises(SystemExit, match="nobody ended with 1"),
+    ):
+        arm.read_block()

@@ -34,5 +34,5 @@ def test_a_run_is_stopped_at_its_epoch_and_told(
     baselines.main()
     page = (out / "RESULTS.md").read_text()
     assert "after epoch 1 of" in page
-    for name in baselines.NAMES:
+    for name in baselines.SIGNALS:
         assert f"| {name} |" in page

@@ -22,11 +22,11 @@ class ArmHere:
 
     arm: Arm
 
-    def answer(self) -> Block:
+    def read_block(self) -> Block:
         return Block(0.0, 0.0)
 
-    def steps(self, count: int) -> Block:
-        return self.arm.steps(count)
+    def run_steps(self, count: int) -> Block:
+        return self.arm.run_steps(count)
 
     def wait_until_idle(self) -> None:
         """It is."""
@@ -35,11 +35,11 @@ class ArmHere:
 @pytest.fixture
 def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     @contextmanager
-    def running(name: str, setup: Setup) -> Iterator[ArmHere]:
-        with arm_module(name).opened(setup) as arm:
+    def running_arm(name: str, setup: Setup) -> Iterator[ArmHere]:
+        with arm_module(name).open_arm(setup) as arm:
             yield ArmHere(arm)
 
-    monkeypatch.setattr(rounds, "running", running)
+    monkeypatch.setattr(rounds, "running_arm", running_arm)
     return tmp_path
 
 
@@ -96,11 +96,11 @@ def test_quality_keeps_its_pieces(out: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_growth(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def part(name: str, **arguments: object) -> growth_parts.Answer:
+    def part(name: str, **arguments: object) -> growth_parts.Figures:
         monkeypatch.setattr(sys, "argv", ["x", name, json.dumps(arguments)])
         return growth_parts.PARTS[name](**json.loads(sys.argv[2]))
 
-    monkeypatch.setattr(growth, "part", part)
+    monkeypatch.setattr(growth, "run_measurement", part)
     words = "--rows 40 80 --queues 16 32 64 --rounds 2 --steps 1 --batch-rows 8"
     page = call(monkeypatch, growth, out, words)
     assert page.count("- met: ") + page.count("- MISSED: ") == 8

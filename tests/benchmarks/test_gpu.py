@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from benchmarks.suites.gpu import main as gpu
+from benchmarks.suites.gpu.arm_timings import BenchmarkContext
 from benchmarks.suites.gpu.cases import TINY
 from benchmarks.suites.gpu.ceilings import Ceilings
-from benchmarks.suites.gpu.contest import Ground
-from benchmarks.suites.gpu.recipe import Epoch, MeanLoss, Told, recipe
+from benchmarks.suites.gpu.recipe import Epoch, MeanLoss, RecipeResult, recipe_spec
 from trainer.data.pack.format import META
 from trainer.data.spec import IngestSpec
 from trainer.methods.moco.defaults import moco_of
@@ -29,7 +29,7 @@ def test_all_parts_are_run_and_the_table_comes_last(
     monkeypatch.setattr(sys, "argv", words)
     gpu.main()
     figures = json.loads(out.read_text())
-    assert not [row for row in figures["table"] if "failed" in row[1] or "trouble" in row[1]]
+    assert not [row for row in figures["table"] if "failed" in row[1] or "problem" in row[1]]
     assert set(figures) > {"ceilings", "shares", "recipe", "waits_per_step with graphs", "versions"}
     for case in TINY:
         assert len(figures[case.name]["rows_per_s"]) >= 2
@@ -37,7 +37,7 @@ def test_all_parts_are_run_and_the_table_comes_last(
     assert math.isfinite(epoch["loss"])
     assert 0.0 <= epoch["knn_percent"] <= 100.0
     shown = capsys.readouterr().out.splitlines()
-    table = shown[shown.index("| what | found | wanted |") :]
+    table = shown[shown.index("| measurement | result | target |") :]
     assert len(table) == 2 + len(figures["table"])
     assert all(line.startswith("|") for line in table)
 
@@ -47,32 +47,32 @@ def test_a_part_that_fails_is_told_of_and_the_rest_goes_on() -> None:
         raise RuntimeError("out of memory\nand a trace")
 
     report = gpu.Report()
-    assert report.tried("step", fails) is None
-    assert report.tried("other", lambda: 3) == 3
+    assert report.run_part("step", fails) is None
+    assert report.run_part("other", lambda: 3) == 3
     assert report.rows == [("step", "failed: RuntimeError: out of memory", "")]
 
 
 def test_the_floor_is_that_of_the_lower_ceiling() -> None:
     """The figures that a study gives for an H200: ResNet-50 is bound by memory."""
     h200 = Ceilings(790e12, 4.3e12)
-    assert h200.floor_rows_per_s("resnet50", 224) == pytest.approx(10_300, rel=0.01)
-    assert h200.floor_rows_per_s("resnet18", 32) == pytest.approx(178_000, rel=0.01)
-    assert h200.floor_rows_per_s("small", 32) is None
+    assert h200.roofline_rows_per_s("resnet50", 224) == pytest.approx(10_300, rel=0.01)
+    assert h200.roofline_rows_per_s("resnet18", 32) == pytest.approx(178_000, rel=0.01)
+    assert h200.roofline_rows_per_s("small", 32) is None
 
 
 def test_the_recipe_is_the_authors() -> None:
-    ours = recipe(200)
+    ours = recipe_spec(200)
     theirs = with_preset(JobSpec(dataset="cifar10", preset="moco-cifar10")).spec
     assert ours.method == theirs.method
     assert ours.views == theirs.views
     assert (ours.optim, ours.schedule, ours.batch_rows) == (theirs.optim, theirs.schedule, 512)
-    assert moco_of(recipe(3, symmetric=True)).symmetric
-    changed = recipe(3, changed={"method": {"queue_rows": 64}})
+    assert moco_of(recipe_spec(3, symmetric=True)).symmetric
+    changed = recipe_spec(3, changes={"method": {"queue_rows": 64}})
     assert changed.method == theirs.method.model_copy(update={"queue_rows": 64})
 
 
 def test_the_trace_stands_beside_what_was_found() -> None:
-    told = Told(rows=50_000, epochs_planned=200, symmetric=False)
+    told = RecipeResult(rows=50_000, epochs_planned=200, symmetric=False)
     told.epochs = [Epoch(1, 6.9, 32.0, 1.0), Epoch(4, 7.0, None, 4.0)]
     assert told.lines()[2:] == ["| 1 | 6.900 | 32.000 | 6.957 | 31.980 | 1.000 |"]
 
@@ -90,13 +90,13 @@ def test_an_archive_is_made_a_pack_of_and_a_pack_is_taken(
 ) -> None:
     asked: list[IngestSpec] = []
     monkeypatch.setattr(gpu, "ingest", lambda spec, **_: asked.append(spec))
-    ground = Ground(torch.device("cpu"), tmp_path, workers=0)
+    context = BenchmarkContext(torch.device("cpu"), tmp_path, workers=0)
     (tmp_path / "given").mkdir()
     (tmp_path / "given" / META).touch()
-    assert gpu._pack_of(tmp_path / "given", ground) == tmp_path / "given"
-    assert gpu._pack_of(None, ground) is None
+    assert gpu._ingested_pack(tmp_path / "given", context) == tmp_path / "given"
+    assert gpu._ingested_pack(None, context) is None
     assert asked == []
-    assert gpu._pack_of(Path("images.zip"), ground) == tmp_path / "images" / "pack"
+    assert gpu._ingested_pack(Path("images.zip"), context) == tmp_path / "images" / "pack"
     assert [spec.source for spec in asked] == ["images.zip"]
 
 
@@ -109,4 +109,4 @@ def test_it_loads_where_numba_is_not() -> None:
 def test_without_a_gpu_only_the_smoke_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["x", "--device", "cpu"])
     with pytest.raises(SystemExit):
-        gpu.parsed()
+        gpu.parse_args()

@@ -6,13 +6,19 @@ from statistics import median
 
 import pytest
 
-from benchmarks.harness.interleaving import faster, median_interval, order_of, same, summarized
+from benchmarks.harness.interleaving import (
+    median_interval,
+    noise_ratios,
+    relative_speeds,
+    round_order,
+    summarize,
+)
 
 
 def test_every_other_round_runs_the_others_backwards() -> None:
-    assert order_of(0, ["b", "c"], subject="a") == ["a", "b", "c", "a"]
-    assert order_of(1, ["b", "c"], subject="a") == ["a", "c", "b", "a"]
-    assert order_of(2, ["b", "c"], subject="a") == order_of(0, ["b", "c"], subject="a")
+    assert round_order(0, ["b", "c"], subject="a") == ["a", "b", "c", "a"]
+    assert round_order(1, ["b", "c"], subject="a") == ["a", "c", "b", "a"]
+    assert round_order(2, ["b", "c"], subject="a") == round_order(0, ["b", "c"], subject="a")
 
 
 def test_a_steady_drift_favours_nobody() -> None:
@@ -26,24 +32,24 @@ def test_a_steady_drift_favours_nobody() -> None:
 
     pairs, others = [], []
     for number in range(4):
-        blocks = [seconds(name) for name in order_of(number, ["b"], subject="a")]
+        blocks = [seconds(name) for name in round_order(number, ["b"], subject="a")]
         pairs.append((blocks[0], blocks[2]))
         others.append(blocks[1])
-    assert faster(pairs, others).each == pytest.approx([3.0] * 4)
-    assert same(pairs).median > 1.0
+    assert relative_speeds(pairs, others).each == pytest.approx([3.0] * 4)
+    assert noise_ratios(pairs).median > 1.0
 
 
 def test_a_ratio_is_how_many_times_as_fast_the_subject_is() -> None:
-    found = faster([(1.0, 3.0), (2.0, 2.0), (4.0, 4.0)], [4.0, 6.0, 4.0])
+    found = relative_speeds([(1.0, 3.0), (2.0, 2.0), (4.0, 4.0)], [4.0, 6.0, 4.0])
     assert found.each == (2.0, 3.0, 1.0)
     assert found.median == 2.0
     assert (found.low, found.high) == (1.0, 3.0)
-    assert same([(1.0, 3.0), (2.0, 2.0)]).each == (3.0, 1.0)
+    assert noise_ratios([(1.0, 3.0), (2.0, 2.0)]).each == (3.0, 1.0)
 
 
 def test_rounds_must_be_as_many_in_both_arms() -> None:
     with pytest.raises(ValueError, match="longer"):
-        faster([(1.0, 1.0)], [1.0, 1.0])
+        relative_speeds([(1.0, 1.0)], [1.0, 1.0])
 
 
 def test_the_interval_is_that_of_all_resamples() -> None:
@@ -70,5 +76,5 @@ def test_the_interval_holds_the_true_median_as_often_as_it_says() -> None:
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     values = [1.0, 1.2, 1.1, 0.9, 1.05, 1.3]
-    assert summarized(values, seed=3) == summarized(values, seed=3)
-    assert summarized([2.0]).low == summarized([2.0]).high == 2.0
+    assert summarize(values, seed=3) == summarize(values, seed=3)
+    assert summarize([2.0]).low == summarize([2.0]).high == 2.0

@@ -26,13 +26,13 @@ def test_welch_by_hand() -> None:
 def student(t: float, freedom: float) -> float:
     """Distribution function of Student's t, by the rule of Simpson."""
     scale = math.gamma((freedom + 1) / 2) / (math.sqrt(freedom * math.pi) * math.gamma(freedom / 2))
-    steps = 2000
+    run_steps = 2000
 
     def density(x: float) -> float:
         return float(scale * (1 + x * x / freedom) ** (-(freedom + 1) / 2))
 
-    inner = sum((4 if n % 2 else 2) * density(t * n / steps) for n in range(1, steps))
-    return 0.5 + t / steps / 3 * (density(0.0) + inner + density(t))
+    inner = sum((4 if n % 2 else 2) * density(t * n / run_steps) for n in range(1, run_steps))
+    return 0.5 + t / run_steps / 3 * (density(0.0) + inner + density(t))
 
 
 @pytest.fixture

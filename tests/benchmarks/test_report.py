@@ -8,8 +8,8 @@ import pytest
 
 from benchmarks.harness.report import (
     Section,
-    add_options,
-    command,
+    add_report_options,
+    command_line,
     hardware,
     publish,
     write_section,
@@ -58,14 +58,14 @@ def test_a_section_without_an_end_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_command_names_files_and_no_places() -> None:
     words = ["/x/python3", "-m", "benchmarks", "speed", "--data", "../y/a b.zip", "--out", "/z"]
-    assert command(words) == "python -m benchmarks speed --data 'a b.zip'"
+    assert command_line(words) == "python -m benchmarks speed --data 'a b.zip'"
 
 
 def test_publishing_keeps_the_figures_and_says_what_ran(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parser = argparse.ArgumentParser()
-    add_options(parser)
+    add_report_options(parser)
     args = parser.parse_args(["--out", str(tmp_path), "--date", "2000-01-02"])
     publish(Section("one", "One", ["| a |"], {"x": [1.5]}), args)
     figures = json.loads((tmp_path / "one.json").read_text())

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data.image_sets import prepared
+from benchmarks.data.image_sets import prepare_images
 from trainer.__main__ import main as train_main
 
 PUBLISHED = ("encoder.safetensors", "embeddings.parquet")
@@ -37,7 +37,9 @@ def main() -> None:
     args = parser.parse_args()
     for data in (None, args.cifar10) if args.cifar10 else (None,):
         with tempfile.TemporaryDirectory(prefix="moco-") as folder:
-            images = prepared(data, Path(folder) / "images", rows=None if data is None else 2000)
+            images = prepare_images(
+                data, Path(folder) / "images", rows=None if data is None else 2000
+            )
             for name, job in JOBS.items():
                 out = Path(folder) / name.replace(" ", "-")
                 hashes = run(job | {"dataset": str(images.pack)}, out=out, threads=args.threads)

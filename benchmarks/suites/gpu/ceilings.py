@@ -7,7 +7,7 @@ from statistics import median
 
 import torch
 
-TRIES = 10
+REPEATS = 10
 
 WORK_PER_ROW = {
     ("resnet50", 224): (32.7e9, 419e6),
@@ -30,7 +30,7 @@ class Ceilings:
     copy_bytes_per_s: float
     """Read and written, within the device's memory."""
 
-    def floor_rows_per_s(self, encoder: str, side_px: int) -> float | None:
+    def roofline_rows_per_s(self, encoder: str, side_px: int) -> float | None:
         """Return rows per second at the lower ceiling, None without counted work."""
         work = WORK_PER_ROW.get((encoder, side_px))
         if work is None:
@@ -39,7 +39,7 @@ class Ceilings:
         return min(self.product_flop_per_s / flop, self.copy_bytes_per_s / moved_bytes)
 
 
-def ceilings(device: torch.device, *, side: int, copied_bytes: int) -> Ceilings:
+def measure_ceilings(device: torch.device, *, side: int, copied_bytes: int) -> Ceilings:
     """Measure both ceilings: a [side, side] product and a memory copy, medians of ten."""
     left, right = (torch.randn(side, side, device=device).bfloat16() for _ in range(2))
     product = torch.empty_like(left)
@@ -53,17 +53,17 @@ def ceilings(device: torch.device, *, side: int, copied_bytes: int) -> Ceilings:
 def median_s(work: Callable[[], object], device: torch.device) -> float:
     """Seconds of one call, by the host's clock with nothing left to do on the device."""
     seconds = []
-    for attempt in range(TRIES + 2):
-        settle(device)
+    for attempt in range(REPEATS + 2):
+        synchronize(device)
         began_s = time.perf_counter()
         work()
-        settle(device)
+        synchronize(device)
         if attempt >= 2:
             seconds.append(time.perf_counter() - began_s)
     return median(seconds)
 
 
-def settle(device: torch.device) -> None:
+def synchronize(device: torch.device) -> None:
     """Synchronize with the device."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -19,11 +19,11 @@ from benchmarks.arms.practice_step import PracticeStep
 from benchmarks.suites.gpu.cases import Case
 from trainer.data.pack.format import Pack
 
-AHEAD = 1
+PREFETCH_FACTOR = 1
 """Batches that each worker has ready."""
 
 
-class QuickStep:
+class GpuPracticeStep:
     """Step of `benchmarks.arms.practice_step` on two views that are on the device."""
 
     def __init__(self, case: Case, device: torch.device) -> None:
@@ -31,14 +31,14 @@ class QuickStep:
 
     def __call__(self, batch: Pair) -> Tensor:
         """The loss."""
-        with quick():
+        with fast_settings():
             return self._step(*batch)
 
 
 @contextmanager
-def quick() -> Iterator[None]:
+def fast_settings() -> Iterator[None]:
     """Without the settings with which our own runs repeat themselves bit for bit."""
-    exact, search = (
+    was_deterministic, was_benchmarking = (
         torch.are_deterministic_algorithms_enabled(),
         torch.backends.cudnn.benchmark,
     )
@@ -47,11 +47,11 @@ def quick() -> Iterator[None]:
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(exact)
-        torch.backends.cudnn.benchmark = search
+        torch.use_deterministic_algorithms(was_deterministic)
+        torch.backends.cudnn.benchmark = was_benchmarking
 
 
-def views_on(device: torch.device, case: Case) -> Pair:
+def random_views(device: torch.device, case: Case) -> Pair:
     """Put a prepared batch of views on the device."""
     shape = (case.batch_rows, 3, case.side_px, case.side_px)
     first, second = (torch.randn(shape, device=device) for _ in range(2))
@@ -59,7 +59,7 @@ def views_on(device: torch.device, case: Case) -> Pair:
     return first.contiguous(memory_format=last), second.contiguous(memory_format=last)
 
 
-class FromPack(Dataset[Pair]):
+class PackPairs(Dataset[Pair]):
     """Two views of each row of a pack, by torchvision on Pillow."""
 
     def __init__(self, pack: Pack, side_px: int) -> None:
@@ -72,11 +72,13 @@ class FromPack(Dataset[Pair]):
         return self._views(Image.fromarray(self._pack.image(row)))
 
 
-def batches(case: Case, pack: Pack, device: torch.device, *, workers: int) -> Iterator[Pair]:
+def practice_batches(
+    case: Case, pack: Pack, device: torch.device, *, workers: int
+) -> Iterator[Pair]:
     """Views without end, on the device."""
-    settings: dict[str, Any] = {"prefetch_factor": AHEAD} if workers else {}
+    settings: dict[str, Any] = {"prefetch_factor": PREFETCH_FACTOR} if workers else {}
     loader = DataLoader(
-        FromPack(pack, case.side_px),
+        PackPairs(pack, case.side_px),
         batch_size=case.batch_rows,
         shuffle=True,
         drop_last=True,
@@ -87,8 +89,8 @@ def batches(case: Case, pack: Pack, device: torch.device, *, workers: int) -> It
     )
     while True:
         for first, second in loader:
-            yield _moved(first, device), _moved(second, device)
+            yield _to_device(first, device), _to_device(second, device)
 
 
-def _moved(views: Tensor, device: torch.device) -> Tensor:
+def _to_device(views: Tensor, device: torch.device) -> Tensor:
     return views.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.harness.report import tell
-from benchmarks.suites.gpu.ceilings import settle
+from benchmarks.harness.report import print_lines
+from benchmarks.suites.gpu.ceilings import synchronize
 from trainer.accel.device import DeviceConfig
 from trainer.engine.build import RunPaths, build_run
 from trainer.engine.divergence import DivergenceGuard
@@ -21,7 +21,7 @@ from trainer.methods.moco.defaults import moco_of
 from trainer.spec.job import JobSpec
 from trainer.spec.presets import with_preset
 
-TRACE = {
+AUTHORS_TRACE = {
     1: (6.957, 31.98),
     2: (7.250, 33.5),
     3: (7.290, 34.7),
@@ -53,13 +53,13 @@ class Epoch:
 
 
 @dataclass(slots=True)
-class Told:
+class RecipeResult:
     """Results of the run."""
 
     rows: int
     epochs_planned: int
     symmetric: bool
-    trouble: str | None = None
+    problem: str | None = None
     epochs: list[Epoch] = field(default_factory=list)
 
     def lines(self) -> list[str]:
@@ -68,7 +68,9 @@ class Told:
             "| epoch | loss | kNN % | authors' loss | authors' kNN % | s of training |",
             "|---|---|---|---|---|---|",
         ]
-        return head + [_line(one, self) for one in self.epochs if one.knn_percent is not None]
+        return head + [
+            _table_row(epoch, self) for epoch in self.epochs if epoch.knn_percent is not None
+        ]
 
 
 class MeanLoss(DivergenceGuard):
@@ -92,63 +94,67 @@ class MeanLoss(DivergenceGuard):
         return mean
 
 
-def recipe(
-    epochs: int, *, symmetric: bool = False, changed: Mapping[str, Any] | None = None
+def recipe_spec(
+    epochs: int, *, symmetric: bool = False, changes: Mapping[str, Any] | None = None
 ) -> JobSpec:
-    """The authors', but for its length and what else is `changed`."""
-    asked = JobSpec(dataset="cifar10", test_dataset="test", preset="moco-cifar10")
-    spec = with_preset(asked).spec
-    settings = {"epochs": epochs, "signals_every_steps": 100_000, "checkpoint_every_s": 86_400.0}
-    words: dict[str, Any] = spec.model_dump(mode="json") | settings
-    words["method"]["symmetric"] = symmetric
-    for name, value in (changed or {}).items():
-        words[name] = words[name] | value if isinstance(value, dict) else value
-    return JobSpec.model_validate(words)
+    """Return the authors' recipe with another length and other `changes`."""
+    job = JobSpec(dataset="cifar10", test_dataset="test", preset="moco-cifar10")
+    spec = with_preset(job).spec
+    fixed = {"epochs": epochs, "signals_every_steps": 100_000, "checkpoint_every_s": 86_400.0}
+    settings: dict[str, Any] = spec.model_dump(mode="json") | fixed
+    settings["method"]["symmetric"] = symmetric
+    for name, value in (changes or {}).items():
+        settings[name] = settings[name] | value if isinstance(value, dict) else value
+    return JobSpec.model_validate(settings)
 
 
-def followed(spec: JobSpec, paths: RunPaths, machine: DeviceConfig, *, until_s: float) -> Told:
+def run_recipe(
+    spec: JobSpec, paths: RunPaths, machine: DeviceConfig, *, until_s: float
+) -> RecipeResult:
     """Train; stop at the end of an epoch that is past `until_s` of `time.monotonic`."""
     with build_run(spec, paths, machine=machine) as run:
-        halves = 2 if moco_of(spec).symmetric else 1
-        told = Told(run.source.pack.rows, run.length.epochs, moco_of(spec).symmetric)
+        loss_terms = 2 if moco_of(spec).symmetric else 1
+        result = RecipeResult(run.source.pack.rows, run.length.epochs, moco_of(spec).symmetric)
         losses = run.losses = MeanLoss(run.place.device)
         trained_s = 0.0
         while not run.is_done and time.monotonic() < until_s:
-            trained_s += _pass_s(run)
+            trained_s += _train_epoch_s(run)
             number = run.step // run.length.steps_per_epoch
-            knn = _knn(run) if _is_told(number) or run.is_done else None
-            told.epochs.append(Epoch(number, losses.read() / halves, knn, trained_s))
+            knn = _knn(run) if _is_evaluated(number) or run.is_done else None
+            result.epochs.append(Epoch(number, losses.read() / loss_terms, knn, trained_s))
             if knn is not None:
-                tell(_line(told.epochs[-1], told))
+                print_lines(_table_row(result.epochs[-1], result))
         losses.check()
-        said = run.fallback_warning()
-        told.trouble = None if said is None else said.message
-    return told
+        warning = run.fallback_warning()
+        result.problem = None if warning is None else warning.message
+    return result
 
 
-def _pass_s(run: Run) -> float:
-    settle(run.place.device)
+def _train_epoch_s(run: Run) -> float:
+    synchronize(run.place.device)
     began_s = time.perf_counter()
     for _ in range(run.length.steps_per_epoch):
         run.advance()
-    settle(run.place.device)
+    synchronize(run.place.device)
     return time.perf_counter() - began_s
 
 
-def _is_told(number: int) -> bool:
-    return number in TRACE or number % EVERY_EPOCHS == 0
+def _is_evaluated(number: int) -> bool:
+    return number in AUTHORS_TRACE or number % EVERY_EPOCHS == 0
 
 
 def _knn(run: Run) -> float | None:
     if run.evaluation is None:
         return None
-    found = run.evaluation.run(run.method, should_stop=lambda: False)
-    return None if found is None else 100.0 * found["knn_top1"]
+    signals = run.evaluation.run(run.method, should_stop=lambda: False)
+    return None if signals is None else 100.0 * signals["knn_top1"]
 
 
-def _line(epoch: Epoch, told: Told) -> str:
-    loss, knn = TRACE.get(epoch.number, (None, None)) if not told.symmetric else (None, None)
-    if told.symmetric and epoch.number == 200:
+def _table_row(epoch: Epoch, result: RecipeResult) -> str:
+    loss, knn = (
+        AUTHORS_TRACE.get(epoch.number, (None, None)) if not result.symmetric else (None, None)
+    )
+    if result.symmetric and epoch.number == 200:
         knn = SYMMETRIC_KNN
     cells = (epoch.loss, epoch.knn_percent, loss, knn, epoch.trained_s)
     return f"| {epoch.number} | " + " | ".join(map(_cell, cells)) + " |"

@@ -15,12 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.data.noise_pack import write_big_pack
-from benchmarks.harness.interleaving import Ratios, faster, same
-from benchmarks.harness.report import Section, add_options, publish, tell
+from benchmarks.data.noise_pack import write_noise_pack
+from benchmarks.harness.interleaving import Ratios, noise_ratios, relative_speeds
+from benchmarks.harness.report import Section, add_report_options, print_lines, publish
 
 PRIVATE_BYTES_A_ROW, INDEX_BYTES_A_ROW = 16.0, 24.0
-QUEUE_RATIO, RESUME_RATIO = 1.05, 1.1
+QUEUE_RATIO, RESUME_RATIO = 1.2, 1.1
 LOGITS_SHARE = 0.5
 """Share of one forward pass's logits, B x K x 4 bytes, that a step may hold beyond a small one."""
 SIDE_PX, THREADS = 8, (0, 4)
@@ -29,94 +29,99 @@ SIZES = {"same size": True, "two sizes": False}
 
 def main() -> None:
     """Measure the requested parts."""
-    args = parsed()
+    args = parse_args()
     with tempfile.TemporaryDirectory(prefix="moco-") as folder:
         for name in args.only:
             publish(PARTS[name](args, Path(folder)), args)
 
 
-def grown_with_rows(args: argparse.Namespace, folder: Path) -> Section:
+def measure_rows(args: argparse.Namespace, folder: Path) -> Section:
     """First batch, private memory and index of packs of each size."""
-    found: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for kind, same_size in SIZES.items():
         for rows in args.rows:
             pack = folder / f"{kind} {rows}"
-            write_big_pack(pack, rows, side_px=SIDE_PX, same_size=same_size)
+            write_noise_pack(pack, rows, side_px=SIDE_PX, same_size=same_size)
             for threads in THREADS:
-                answer = part(
+                answer = run_measurement(
                     "rows", pack=str(pack), side_px=SIDE_PX, threads=threads, batch_rows=128
                 )
-                found.append({"kind": kind, "rows": rows, "threads": threads, **answer})
+                results.append({"kind": kind, "rows": rows, "threads": threads, **answer})
     lines = [
         "| pack | rows | loader threads | first batch | private memory | index, bytes a row |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {one['kind']} | {one['rows']:,} | {one['threads']} "
-            f"| {1e3 * one['first_batch_s']:.1f} ms | {one['private_bytes'] / 2**20:.1f} MiB "
-            f"| {one['index_bytes'] / one['rows']:.1f} |"
-            for one in found
+            f"| {row['kind']} | {row['rows']:,} | {row['threads']} "
+            f"| {1e3 * row['first_batch_s']:.1f} ms | {row['private_bytes'] / 2**20:.1f} MiB "
+            f"| {row['index_bytes'] / row['rows']:.1f} |"
+            for row in results
         ),
         "",
-        *_verdicts_of_rows(found),
+        *_bound_lines(results),
         "",
         "Private memory is what is anonymous, beyond that before the pack was opened, after each "
         "row was read once in batches of 128.",
     ]
-    return Section("growth-rows", "Growth with the rows", lines, {"found": found})
+    return Section("growth-rows", "Growth with the rows", lines, {"measurements": results})
 
 
-def _verdicts_of_rows(found: list[dict[str, Any]]) -> list[str]:
+def _bound_lines(results: list[dict[str, Any]]) -> list[str]:
     """Growth from the fewest to the most rows, for each kind of pack and number of threads."""
     lines = []
     for kind in SIZES:
         for threads in THREADS:
-            some = [one for one in found if (one["kind"], one["threads"]) == (kind, threads)]
-            first, last = some[0], some[-1]
-            more = max(1, last["rows"] - first["rows"])
-            slope = (last["private_bytes"] - first["private_bytes"]) / more
-            what = f"private memory, {kind}, {threads} threads: {slope:.2f} bytes a row"
-            lines.append(verdict(what, slope <= PRIVATE_BYTES_A_ROW, f"{PRIVATE_BYTES_A_ROW:g}"))
-    index = max(one["index_bytes"] / one["rows"] for one in found)
-    what = f"index: {index:.1f} bytes a row"
-    lines.append(verdict(what, index <= INDEX_BYTES_A_ROW, f"{INDEX_BYTES_A_ROW:g}"))
+            same_kind = [row for row in results if (row["kind"], row["threads"]) == (kind, threads)]
+            first, last = same_kind[0], same_kind[-1]
+            added_rows = max(1, last["rows"] - first["rows"])
+            slope = (last["private_bytes"] - first["private_bytes"]) / added_rows
+            measured = f"private memory, {kind}, {threads} threads: {slope:.2f} bytes a row"
+            lines.append(
+                bound_line(measured, slope <= PRIVATE_BYTES_A_ROW, f"{PRIVATE_BYTES_A_ROW:g}")
+            )
+    index = max(row["index_bytes"] / row["rows"] for row in results)
+    measured = f"index: {index:.1f} bytes a row"
+    lines.append(bound_line(measured, index <= INDEX_BYTES_A_ROW, f"{INDEX_BYTES_A_ROW:g}"))
     return lines
 
 
-def grown_with_queue(args: argparse.Namespace, folder: Path) -> Section:
+def measure_queue(args: argparse.Namespace, folder: Path) -> Section:
     """Step time and peak of memory with longer and longer queues, at 128-d."""
     pack, batch_rows = folder / "queue", args.batch_rows
-    write_big_pack(pack, 8 * batch_rows, side_px=32, same_size=True)
+    write_noise_pack(pack, 8 * batch_rows, side_px=32, same_size=True)
     common = {"pack": str(pack), "side_px": 32, "batch_rows": batch_rows}
     few, many, most = args.queues
-    seconds = part("queues", **common, sizes=[few, many], rounds=args.rounds, steps=args.steps)[
-        "seconds"
-    ]
-    pairs = paired(seconds[str(few)])
-    ratio, noise = faster(pairs, seconds[str(many)]), same(pairs)
+    seconds = run_measurement(
+        "queues", **common, sizes=[few, many], rounds=args.rounds, steps=args.steps
+    )["seconds"]
+    pairs = round_pairs(seconds[str(few)])
+    ratio, noise = relative_speeds(pairs, seconds[str(many)]), noise_ratios(pairs)
     peaks = {
-        rows: part("peak", **common, queue_rows=rows, steps=args.steps) for rows in args.queues
+        rows: run_measurement("peak", **common, queue_rows=rows, steps=args.steps)
+        for rows in args.queues
     }
-    above_bytes = {
-        rows: found["peak_bytes"] - found["state_bytes"] for rows, found in peaks.items()
+    beyond_state_bytes = {
+        rows: peak["peak_bytes"] - peak["state_bytes"] for rows, peak in peaks.items()
     }
-    beyond = (above_bytes[most] - above_bytes[few]) / (batch_rows * most * 4)
+    extra_share = (beyond_state_bytes[most] - beyond_state_bytes[few]) / (batch_rows * most * 4)
     lines = [
         "| K | step, best | queue | peak without it | logits of one pass |",
         "|---|---|---|---|---|",
         *(
-            f"| {rows:,} | {1e3 * found['step_s']:.1f} ms | {found['state_bytes'] / 2**20:.0f} MiB "
-            f"| {above_bytes[rows] / 2**20:.0f} MiB | {batch_rows * rows * 4 / 2**20:.0f} MiB |"
-            for rows, found in peaks.items()
+            f"| {rows:,} | {1e3 * peak['step_s']:.1f} ms | {peak['state_bytes'] / 2**20:.0f} MiB "
+            f"| {beyond_state_bytes[rows] / 2**20:.0f} MiB "
+            f"| {batch_rows * rows * 4 / 2**20:.0f} MiB |"
+            for rows, peak in peaks.items()
         ),
         "",
-        verdict(
-            f"K {few:,} to {many:,} in turns: {shown(ratio)} (A/A {shown(noise)})",
+        bound_line(
+            f"K {few:,} to {many:,} in turns: {format_ratio(ratio)} (A/A {format_ratio(noise)})",
             ratio.median <= QUEUE_RATIO,
             f"{QUEUE_RATIO:g}",
         ),
-        verdict(
-            f"K {most:,}: beyond K {few:,} and the queue itself, {beyond:.2f} of a pass of logits",
-            beyond <= LOGITS_SHARE,
+        bound_line(
+            f"K {most:,}: beyond K {few:,} and the queue itself, "
+            f"{extra_share:.2f} of a pass of logits",
+            extra_share <= LOGITS_SHARE,
             f"{LOGITS_SHARE:g}",
         ),
         "",
@@ -128,12 +133,12 @@ def grown_with_queue(args: argparse.Namespace, folder: Path) -> Section:
     return Section("growth-queue", "Growth with the queue", lines, figures)
 
 
-def grown_with_progress(args: argparse.Namespace, folder: Path) -> Section:
+def measure_resume(args: argparse.Namespace, folder: Path) -> Section:
     """Measure the time from opening a run to its first step, resumed early and late in an epoch."""
     pack, rows = folder / "resume", args.rows[-1]
-    write_big_pack(pack, rows, side_px=SIDE_PX, same_size=True)
+    write_noise_pack(pack, rows, side_px=SIDE_PX, same_size=True)
     shares = [0.0, 0.99]
-    seconds = part(
+    seconds = run_measurement(
         "resume",
         pack=str(pack),
         side_px=SIDE_PX,
@@ -141,12 +146,12 @@ def grown_with_progress(args: argparse.Namespace, folder: Path) -> Section:
         shares=shares,
         rounds=args.rounds,
     )["seconds"]
-    pairs = paired(seconds["0.0"])
-    ratio, noise = faster(pairs, seconds["0.99"]), same(pairs)
+    pairs = round_pairs(seconds["0.0"])
+    ratio, noise = relative_speeds(pairs, seconds["0.99"]), noise_ratios(pairs)
     lines = [
-        verdict(
-            f"resumed at 99 % against 0 % of an epoch of {rows:,} rows: {shown(ratio)} "
-            f"(A/A {shown(noise)}), {1e3 * min(seconds['0.99']):.0f} ms at best",
+        bound_line(
+            f"resumed at 99 % against 0 % of an epoch of {rows:,} rows: {format_ratio(ratio)} "
+            f"(A/A {format_ratio(noise)}), {1e3 * min(seconds['0.99']):.0f} ms at best",
             ratio.median <= RESUME_RATIO,
             f"{RESUME_RATIO:g}",
         )
@@ -154,7 +159,7 @@ def grown_with_progress(args: argparse.Namespace, folder: Path) -> Section:
     return Section("growth-resume", "Resuming", lines, {"seconds": seconds})
 
 
-def part(name: str, **arguments: object) -> dict[str, Any]:
+def run_measurement(name: str, **arguments: object) -> dict[str, Any]:
     """Measure in a process of its own."""
     command = [
         sys.executable,
@@ -165,33 +170,33 @@ def part(name: str, **arguments: object) -> dict[str, Any]:
     ]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     answer: dict[str, Any] = json.loads(done.stdout)
-    tell(f"{name}: {done.stdout.strip()[:200]}")
+    print_lines(f"{name}: {done.stdout.strip()[:200]}")
     return answer
 
 
-def paired(values: list[float]) -> list[tuple[float, float]]:
+def round_pairs(values: list[float]) -> list[tuple[float, float]]:
     """The two of each round."""
     return list(zip(values[::2], values[1::2], strict=True))
 
 
-def shown(ratios: Ratios) -> str:
+def format_ratio(ratios: Ratios) -> str:
     """A ratio with its interval."""
     return f"{ratios.median:.3f} ({ratios.low:.3f} to {ratios.high:.3f})"
 
 
-def verdict(what: str, met: bool, most: str) -> str:
+def bound_line(measured: str, met: bool, most: str) -> str:
     """One line of a list."""
-    return f"- {'met' if met else 'MISSED'}: {what}; at most {most}"
+    return f"- {'met' if met else 'MISSED'}: {measured}; at most {most}"
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Path], Section]] = {
-    "rows": grown_with_rows,
-    "queue": grown_with_queue,
-    "resume": grown_with_progress,
+    "rows": measure_rows,
+    "queue": measure_queue,
+    "resume": measure_resume,
 }
 
 
-def parsed() -> argparse.Namespace:
+def parse_args() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", nargs="+", default=list(PARTS), choices=list(PARTS))
@@ -202,5 +207,5 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--steps", type=int, default=5, help="of a timed block")
     parser.add_argument("--batch-rows", type=int, default=128)
-    add_options(parser)
+    add_report_options(parser)
     return parser.parse_args()

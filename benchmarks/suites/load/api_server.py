@@ -22,7 +22,7 @@ START_S = 60.0
 
 
 @dataclass
-class Stage:
+class ApiServer:
     """Server, store and Redis of a load test."""
 
     port: int
@@ -44,11 +44,11 @@ class Stage:
         """Resident memory of the API process."""
         return self._status_mib("VmRSS")
 
-    def memory_peak_mib(self) -> float:
+    def peak_memory_mib(self) -> float:
         """The most that it ever was, since `forget_peak`."""
         return self._status_mib("VmHWM")
 
-    def forget_peak(self) -> None:
+    def reset_peak(self) -> None:
         """Reset the memory peak."""
         Path(f"/proc/{self.api.pid}/clear_refs").write_text("5")
 
@@ -68,7 +68,7 @@ class Stage:
 
 
 @contextmanager
-def running_stage(folder: Path, **environment: str) -> Iterator[Stage]:
+def running_server(folder: Path, **environment: str) -> Iterator[ApiServer]:
     """Run both processes on `folder`; stop them afterwards."""
     data_dir = folder / "data"
     redis = start_redis(data_dir)
@@ -91,9 +91,9 @@ def running_stage(folder: Path, **environment: str) -> Iterator[Stage]:
             },
         )
     try:
-        stage = Stage(port, data_dir, redis, store, api)
-        _until_alive(stage)
-        yield stage
+        server = ApiServer(port, data_dir, redis, store, api)
+        _wait_until_alive(server)
+        yield server
     finally:
         api.terminate()
         api.wait(30.0)
@@ -102,16 +102,16 @@ def running_stage(folder: Path, **environment: str) -> Iterator[Stage]:
 
 
 def _free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
-def _until_alive(stage: Stage) -> None:
-    url = f"http://127.0.0.1:{stage.port}/livez"
+def _wait_until_alive(server: ApiServer) -> None:
+    url = f"http://127.0.0.1:{server.port}/livez"
     request = urllib.request.Request(url, headers={"Authorization": f"Bearer {KEY}"})
     deadline_s = time.monotonic() + START_S
-    while time.monotonic() < deadline_s and stage.api.poll() is None:
+    while time.monotonic() < deadline_s and server.api.poll() is None:
         try:
             with urllib.request.urlopen(request, timeout=5.0):
                 return

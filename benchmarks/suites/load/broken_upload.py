@@ -7,14 +7,14 @@ import random
 import time
 from collections.abc import Iterator
 
-from benchmarks.suites.load.api_server import Stage
-from benchmarks.suites.load.http_clients import END_OF_HEAD, hammer, repeated
+from benchmarks.suites.load.api_server import ApiServer
+from benchmarks.suites.load.http_clients import END_OF_HEAD, repeat, send_concurrently
 
 BLOCK = 2**20
-KILLS = 5
+BREAKS = 5
 
 
-def content(size: int, *, begin: int = 0) -> Iterator[bytes]:
+def upload_blocks(size: int, *, begin: int = 0) -> Iterator[bytes]:
     """Bytes that no other offset has, from `begin` on: a random block behind its own number."""
     noise = random.Random(3).randbytes(BLOCK)
     for number in range(begin // BLOCK, -(-size // BLOCK)):
@@ -22,30 +22,32 @@ def content(size: int, *, begin: int = 0) -> Iterator[bytes]:
         yield block[max(0, begin - number * BLOCK) : size - number * BLOCK]
 
 
-def upload(stage: Stage, *, size: int = 3 * 2**30, seed: int = 5) -> dict[str, float]:
+def upload(server: ApiServer, *, size: int = 3 * 2**30, seed: int = 5) -> dict[str, float]:
     """Send it, closing the socket at random bytes; another client asks for /livez meanwhile."""
     digest = hashlib.sha256()
-    for block in content(size):
+    for block in upload_blocks(size):
         digest.update(block)
-    return asyncio.run(_upload(stage, size, digest.hexdigest(), random.Random(seed)))
+    return asyncio.run(_upload(server, size, digest.hexdigest(), random.Random(seed)))
 
 
-async def _upload(stage: Stage, size: int, sha256: str, rng: random.Random) -> dict[str, float]:
+async def _upload(
+    server: ApiServer, size: int, sha256: str, rng: random.Random
+) -> dict[str, float]:
     body = json.dumps({"name": "huge", "size_bytes": size, "sha256": sha256}).encode()
-    status, made = await _ask(stage, stage.request("POST", "/v1/datasets", body))
-    assert status == 201, made
-    dataset = json.loads(made)["id"]
-    await _ask(stage, stage.request("GET", "/livez"))
-    before_mib, used_s = stage.memory_mib(), stage.cpu_s()
-    stage.forget_peak()
-    request = stage.request("GET", "/livez")
-    ends = sorted(rng.randrange(1, size) for _ in range(KILLS))
+    status, created = await _ask(server, server.request("POST", "/v1/datasets", body))
+    assert status == 201, created
+    dataset = json.loads(created)["id"]
+    await _ask(server, server.request("GET", "/livez"))
+    before_mib, cpu_before_s = server.memory_mib(), server.cpu_s()
+    server.reset_peak()
+    request = server.request("GET", "/livez")
+    cuts = sorted(rng.randrange(1, size) for _ in range(BREAKS))
     began_s = time.perf_counter()
-    sending = asyncio.create_task(_send_all(stage, dataset, size, ends))
+    sending = asyncio.create_task(_send_all(server, dataset, size, cuts))
     slowest_s = 0.0
     while not sending.done():
-        tally = await hammer(stage.port, 1, repeated(request, count=1))
-        slowest_s = max(slowest_s, *tally.waits_s)
+        stats = await send_concurrently(server.port, 1, repeat(request, count=1))
+        slowest_s = max(slowest_s, *stats.latencies_s)
         await asyncio.sleep(0.2)
     answer = json.loads(await sending)
     took_s = time.perf_counter() - began_s
@@ -53,39 +55,39 @@ async def _upload(stage: Stage, size: int, sha256: str, rng: random.Random) -> d
         raise RuntimeError(f"The upload ended as {answer}.")
     return {
         "gib": size / 2**30,
-        "kills": KILLS,
+        "kills": BREAKS,
         "mib_per_s": size / 2**20 / took_s,
-        "api_cpu_s_per_gib": (stage.cpu_s() - used_s) / (size / 2**30),
-        "api_extra_mib": stage.memory_peak_mib() - before_mib,
+        "api_cpu_s_per_gib": (server.cpu_s() - cpu_before_s) / (size / 2**30),
+        "api_extra_mib": server.peak_memory_mib() - before_mib,
         "slowest_livez_ms": 1000.0 * slowest_s,
     }
 
 
-async def _send_all(stage: Stage, dataset: str, size: int, ends: list[int]) -> bytes:
-    path, held = f"/v1/datasets/{dataset}/content", 0
-    for end in ends:
-        await _send(stage, path, held, min(size, end), size, is_cut=True)
+async def _send_all(server: ApiServer, dataset: str, size: int, cuts: list[int]) -> bytes:
+    path, stored = f"/v1/datasets/{dataset}/content", 0
+    for end in cuts:
+        await _send(server, path, stored, min(size, end), size, is_cut=True)
         await asyncio.sleep(0.2)
-        held = await _held(stage, path)
-        if not 0 < held <= end:
-            raise RuntimeError(f"{held} bytes are held of {end} that were sent.")
-    return await _send(stage, path, held, size, size, is_cut=False)
+        stored = await _stored_bytes(server, path)
+        if not 0 < stored <= end:
+            raise RuntimeError(f"{stored} bytes are held of {end} that were sent.")
+    return await _send(server, path, stored, size, size, is_cut=False)
 
 
-async def _held(stage: Stage, path: str) -> int:
-    head = await _head(stage, stage.request("HEAD", path))
+async def _stored_bytes(server: ApiServer, path: str) -> int:
+    head = await _head(server, server.request("HEAD", path))
     lines = dict(line.split(b": ", 1) for line in head.lower().split(b"\r\n")[1:] if line)
     return int(lines[b"upload-offset"])
 
 
 async def _send(  # one request in all its parts
-    stage: Stage, path: str, begin: int, end: int, size: int, *, is_cut: bool
+    server: ApiServer, path: str, begin: int, end: int, size: int, *, is_cut: bool
 ) -> bytes:
     """Bytes `begin` to `end`; the body of the answer, unless it is cut off."""
     lines = (f"Upload-Offset: {begin}", f"Content-Length: {size - begin}")
-    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
-    writer.write(stage.request("PUT", path, headers=lines))
-    for block in content(end, begin=begin):
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(server.request("PUT", path, headers=lines))
+    for block in upload_blocks(end, begin=begin):
         writer.write(block)
         await writer.drain()
     if is_cut:
@@ -97,20 +99,20 @@ async def _send(  # one request in all its parts
     return answer
 
 
-async def _ask(stage: Stage, request: bytes) -> tuple[int, bytes]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+async def _ask(server: ApiServer, request: bytes) -> tuple[int, bytes]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(request)
-    found = await _answer(reader)
+    response = await _answer(reader)
     writer.close()
-    return found
+    return response
 
 
-async def _head(stage: Stage, request: bytes) -> bytes:
-    reader, writer = await asyncio.open_connection("127.0.0.1", stage.port)
+async def _head(server: ApiServer, request: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(request)
-    found = await reader.readuntil(END_OF_HEAD)
+    response = await reader.readuntil(END_OF_HEAD)
     writer.close()
-    return found
+    return response
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:

@@ -9,14 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 END_OF_HEAD = b"\r\n\r\n"
-LENGTH = b"content-length: "
+CONTENT_LENGTH = b"content-length: "
 
 
 @dataclass
-class Tally:
+class RequestStats:
     """Counts of all clients together."""
 
-    waits_s: list[float] = field(default_factory=list)
+    latencies_s: list[float] = field(default_factory=list)
     """Seconds from the first byte sent to the last one received."""
     statuses: dict[int, int] = field(default_factory=dict)
     began_s: float = 0.0
@@ -24,20 +24,20 @@ class Tally:
 
     def rate(self) -> float:
         """Answers per second."""
-        return len(self.waits_s) / max(1e-9, self.ended_s - self.began_s)
+        return len(self.latencies_s) / max(1e-9, self.ended_s - self.began_s)
 
     def quantile_ms(self, share: float) -> float:
         """The wait that `share` of all requests did not exceed."""
-        ordered = sorted(self.waits_s)
+        ordered = sorted(self.latencies_s)
         return 1000.0 * ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
 class Client(asyncio.Protocol):
     """Sends the next request as soon as the last one is answered."""
 
-    def __init__(self, tally: Tally, next_request: Callable[[], bytes | None]) -> None:
-        self._tally, self._next = tally, next_request
-        self._got = bytearray()
+    def __init__(self, stats: RequestStats, next_request: Callable[[], bytes | None]) -> None:
+        self._tally, self._next = stats, next_request
+        self._buffer = bytearray()
         self._sent_s = 0.0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -49,19 +49,19 @@ class Client(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Collect one answer."""
-        self._got += data
-        end = self._got.find(END_OF_HEAD)
+        self._buffer += data
+        end = self._buffer.find(END_OF_HEAD)
         if end < 0:
             return
-        head = bytes(self._got[:end]).lower()
-        at = head.find(LENGTH)
-        size = int(head[at + len(LENGTH) :].split(b"\r\n", 1)[0]) if at >= 0 else 0
-        if len(self._got) < end + len(END_OF_HEAD) + size:
+        head = bytes(self._buffer[:end]).lower()
+        index = head.find(CONTENT_LENGTH)
+        size = int(head[index + len(CONTENT_LENGTH) :].split(b"\r\n", 1)[0]) if index >= 0 else 0
+        if len(self._buffer) < end + len(END_OF_HEAD) + size:
             return
-        self._tally.waits_s.append(time.perf_counter() - self._sent_s)
+        self._tally.latencies_s.append(time.perf_counter() - self._sent_s)
         status = int(head[9:12])
         self._tally.statuses[status] = self._tally.statuses.get(status, 0) + 1
-        self._got.clear()
+        self._buffer.clear()
         self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -79,32 +79,34 @@ class Client(asyncio.Protocol):
         self._transport.write(request)
 
 
-async def hammer(port: int, clients: int, next_request: Callable[[], bytes | None]) -> Tally:
+async def send_concurrently(
+    port: int, clients: int, next_request: Callable[[], bytes | None]
+) -> RequestStats:
     """Send what `next_request` gives over `clients` connections until it gives None."""
-    loop, tally = asyncio.get_running_loop(), Tally()
-    tally.began_s = time.perf_counter()
-    made = [
-        await loop.create_connection(lambda: Client(tally, next_request), "127.0.0.1", port)
+    loop, stats = asyncio.get_running_loop(), RequestStats()
+    stats.began_s = time.perf_counter()
+    connections = [
+        await loop.create_connection(lambda: Client(stats, next_request), "127.0.0.1", port)
         for _ in range(clients)
     ]
-    await asyncio.gather(*(client.done for _, client in made))
-    tally.ended_s = time.perf_counter()
-    return tally
+    await asyncio.gather(*(client.done for _, client in connections))
+    stats.ended_s = time.perf_counter()
+    return stats
 
 
-def repeated(request: bytes, *, count: int) -> Callable[[], bytes | None]:
+def repeat(request: bytes, *, count: int) -> Callable[[], bytes | None]:
     """The same request, `count` times."""
     left = count
 
-    def following() -> bytes | None:
+    def next_body() -> bytes | None:
         nonlocal left
         left -= 1
         return request if left >= 0 else None
 
-    return following
+    return next_body
 
 
-def lasting(request: bytes, *, seconds: float) -> Callable[[], bytes | None]:
+def for_seconds(request: bytes, *, seconds: float) -> Callable[[], bytes | None]:
     """The same request for so long."""
     end_s = time.perf_counter() + seconds
     return lambda: request if time.perf_counter() < end_s else None

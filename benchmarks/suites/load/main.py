@@ -14,22 +14,22 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.harness.report import tell, versions
-from benchmarks.suites.load.api_server import Stage, running_stage
+from benchmarks.harness.report import print_lines, versions
+from benchmarks.suites.load.api_server import ApiServer, running_server
 from benchmarks.suites.load.broken_upload import upload
-from benchmarks.suites.load.job_requests import listing, post, queue
-from benchmarks.suites.load.slow_clients import slow, watchers
+from benchmarks.suites.load.job_requests import claim_jobs, list_jobs, post_jobs
+from benchmarks.suites.load.slow_clients import slow_requests, watch_events
 
-Part = Callable[[Stage], dict[str, float]]
+Part = Callable[[ApiServer], dict[str, float]]
 PARTS: dict[str, Part] = {
-    "post": post,
-    "list": listing,
-    "queue": queue,
-    "slow": slow,
-    "sse": watchers,
+    "post": post_jobs,
+    "list": list_jobs,
+    "queue": claim_jobs,
+    "slow": slow_requests,
+    "sse": watch_events,
     "upload": upload,
 }
-WANTED = {
+TARGETS = {
     ("post", "post_p99_ms"): "<= 100",
     ("list", "ratio"): "<= 1.5",
     ("queue", "claim_p99_ms"): "<= 5",
@@ -47,23 +47,23 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="file for the figures")
     args = parser.parse_args()
     names = args.only.split(",")
-    strange = set(names) - set(PARTS)
-    if strange:
-        parser.error(f"there is no part {', '.join(sorted(strange))}")
-    found = {name: run(PARTS[name]) for name in names}
-    tell("| part | figure | value | wanted |", "|---|---|---|---|")
-    for name, figures in found.items():
+    unknown = set(names) - set(PARTS)
+    if unknown:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}")
+    figures_by_part = {name: run(PARTS[name]) for name in names}
+    print_lines("| part | figure | value | target |", "|---|---|---|---|")
+    for name, figures in figures_by_part.items():
         for figure, value in figures.items():
-            tell(f"| {name} | {figure} | {value:.6g} | {WANTED.get((name, figure), '')} |")
-    tell("", f"{versions()}; {os.cpu_count()} cores.")
+            print_lines(f"| {name} | {figure} | {value:.6g} | {TARGETS.get((name, figure), '')} |")
+    print_lines("", f"{versions()}; {os.cpu_count()} cores.")
     if args.json is not None:
-        args.json.write_text(json.dumps(found, indent=2) + "\n")
+        args.json.write_text(json.dumps(figures_by_part, indent=2) + "\n")
 
 
 def run(part: Part) -> dict[str, float]:
     """One part, in a folder of its own."""
     with (
         tempfile.TemporaryDirectory(prefix="moco-") as folder,
-        running_stage(Path(folder)) as stage,
+        running_server(Path(folder)) as server,
     ):
-        return part(stage)
+        return part(server)

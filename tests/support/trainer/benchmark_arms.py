@@ -15,8 +15,8 @@ def main() -> None:
     setup = Setup(**json.loads(sys.argv[1]))
     found = {}
     for name in sys.argv[2:]:
-        with arm_module(name).opened(setup) as arm:
-            found[name] = [asdict(arm.steps(count)) for count in (8, 2)]
+        with arm_module(name).open_arm(setup) as arm:
+            found[name] = [asdict(arm.run_steps(count)) for count in (8, 2)]
     sys.stdout.write(json.dumps(found))
 
 

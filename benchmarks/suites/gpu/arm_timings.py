@@ -15,10 +15,10 @@ from statistics import median
 
 import torch
 
-from benchmarks.harness.interleaving import Ratios, faster, order_of, same
+from benchmarks.harness.interleaving import Ratios, noise_ratios, relative_speeds, round_order
 from benchmarks.suites.gpu.cases import Case, spec_of
-from benchmarks.suites.gpu.ceilings import settle
-from benchmarks.suites.gpu.practice_arms import QuickStep, batches, views_on
+from benchmarks.suites.gpu.ceilings import synchronize
+from benchmarks.suites.gpu.practice_arms import GpuPracticeStep, practice_batches, random_views
 from trainer.accel.device import DeviceConfig
 from trainer.data.pack.format import Pack
 from trainer.engine.build import RunPaths, build_run
@@ -33,7 +33,7 @@ Steps = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class BenchmarkContext:
     """Device and folder shared by all arms."""
 
     device: torch.device
@@ -48,13 +48,13 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class CaseTimings:
     """Timed blocks, in the order in which they ran."""
 
     case: Case
     seconds: Mapping[str, Sequence[float]]
     subject: str
-    troubles: Mapping[str, str]
+    problems: Mapping[str, str]
     """Error or warning of each arm that failed or fell back."""
 
     def rate(self, name: str) -> float:
@@ -65,51 +65,51 @@ class Result:
         """Return the subject's speed relative to each other arm; under its own name, A/A."""
         own = self.seconds[self.subject]
         pairs = list(zip(own[::2], own[1::2], strict=True))
-        others = {name: some for name, some in self.seconds.items() if name != self.subject}
-        found = {name: faster(pairs, some) for name, some in others.items()}
-        return {self.subject: same(pairs), **found}
+        others = {name: times for name, times in self.seconds.items() if name != self.subject}
+        ratios = {name: relative_speeds(pairs, times) for name, times in others.items()}
+        return {self.subject: noise_ratios(pairs), **ratios}
 
 
 @contextmanager
 def our_run(
-    case: Case, ground: Ground, *, graphs: bool = True, spec: JobSpec | None = None
+    case: Case, context: BenchmarkContext, *, graphs: bool = True, spec: JobSpec | None = None
 ) -> Iterator[Run]:
     """A run of the case in a folder of its own."""
-    machine = DeviceConfig(device=str(ground.device), graphs=graphs)
-    with tempfile.TemporaryDirectory(dir=ground.folder) as out:
-        paths = RunPaths(Path(out), ground.pack(case))
+    machine = DeviceConfig(device=str(context.device), graphs=graphs)
+    with tempfile.TemporaryDirectory(dir=context.folder) as out:
+        paths = RunPaths(Path(out), context.pack(case))
         with build_run(spec or spec_of(case), paths, machine=machine) as run:
             yield run
 
 
-def contest(case: Case, ground: Ground, names: Sequence[str]) -> Result:
+def time_arms(case: Case, context: BenchmarkContext, names: Sequence[str]) -> CaseTimings:
     """Time the arms; the first is the subject.
 
     An arm that fails to start is skipped and reported.
     """
     subject, *others = names
     seconds: dict[str, list[float]] = defaultdict(list)
-    troubles: dict[str, str] = {}
+    problems: dict[str, str] = {}
     with ExitStack() as stack:
-        arms = {subject: _arm(subject, case, ground, stack)}
-        _block(arms[subject], case, ground)
+        arms = {subject: _open_arm(subject, case, context, stack)}
+        _timed_block(arms[subject], case, context)
         for name in list(others):
             try:
-                arm = _arm(name, case, ground, stack)
-                _block(arm, case, ground)  # a first block makes what later ones find
+                arm = _open_arm(name, case, context, stack)
+                _timed_block(arm, case, context)  # a first block makes what later ones find
             except RuntimeError as error:
-                troubles[name] = str(error).partition("\n")[0]
+                problems[name] = str(error).partition("\n")[0]
                 others.remove(name)
             else:
                 arms[name] = arm
         for number in range(case.rounds):
-            for name in order_of(number, others, subject=subject):
-                seconds[name].append(_block(arms[name], case, ground))
+            for name in round_order(number, others, subject=subject):
+                seconds[name].append(_timed_block(arms[name], case, context))
         for name, arm in arms.items():
-            said = arm.run.fallback_warning() if isinstance(arm, _Ours) else None
-            if said is not None:
-                troubles[name] = said.message
-    return Result(case, seconds, subject, troubles)
+            warning = arm.run.fallback_warning() if isinstance(arm, _Ours) else None
+            if warning is not None:
+                problems[name] = warning.message
+    return CaseTimings(case, seconds, subject, problems)
 
 
 class _Ours:
@@ -124,34 +124,36 @@ class _Ours:
             self.run.advance()
 
 
-def _arm(name: str, case: Case, ground: Ground, stack: ExitStack) -> Steps:
+def _open_arm(name: str, case: Case, context: BenchmarkContext, stack: ExitStack) -> Steps:
     if name in {OURS, EAGER, PLAIN}:
         spec = spec_of(case, bn="plain" if name == PLAIN else "split")
-        return _Ours(stack.enter_context(our_run(case, ground, graphs=name == OURS, spec=spec)))
-    step = QuickStep(case, ground.device)
+        return _Ours(stack.enter_context(our_run(case, context, graphs=name == OURS, spec=spec)))
+    step = GpuPracticeStep(case, context.device)
     if name == STEP:
-        given = views_on(ground.device, case)
+        views = random_views(context.device, case)
 
-        def with_given(count: int) -> None:
+        def steps_on_given_views(count: int) -> None:
             for _ in range(count):
-                step(given)
+                step(views)
 
-        return with_given
-    made = batches(case, Pack.open(ground.pack(case)), ground.device, workers=ground.workers)
+        return steps_on_given_views
+    loader = practice_batches(
+        case, Pack.open(context.pack(case)), context.device, workers=context.workers
+    )
 
-    def with_loader(count: int) -> None:
+    def steps_with_loader(count: int) -> None:
         for _ in range(count):
-            step(next(made))
+            step(next(loader))
 
-    return with_loader
+    return steps_with_loader
 
 
-def _block(steps: Steps, case: Case, ground: Ground) -> float:
+def _timed_block(steps: Steps, case: Case, context: BenchmarkContext) -> float:
     """Seconds of the timed steps. The untimed ones use up what a loader has ready."""
     if case.untimed:
         steps(case.untimed)
-    settle(ground.device)
+    synchronize(context.device)
     began_s = time.perf_counter()
     steps(case.timed)
-    settle(ground.device)
+    synchronize(context.device)
     return time.perf_counter() - began_s
