@@ -95,13 +95,20 @@ MEMBERS = (
 TABLES = """
 import json
 from trainer.methods.registry import SIGNALS, method_names
+from service.observability.dashboards.index import dashboard_files
 from service.observability.metrics import METRICS, SIGNAL_METRICS
+board = json.loads(dashboard_files()["mocoserve-training.json"])
+panels = {
+    target["expr"].partition("{")[0]: panel["title"]
+    for panel in board["panels"] for target in panel.get("targets", [])
+}
 helps = {row.name: row.help for row in METRICS}
 print(json.dumps([
     list(method_names()),
     SIGNALS["alignment"].unit,
     SIGNAL_METRICS["alignment"],
     helps["moco_train_align_weight"],
+    [panels["moco_train_alignment"], panels["moco_train_align_weight"]],
 ]))
 """
 
@@ -147,8 +154,9 @@ def test_a_folder_and_a_member_are_a_method(copy: Path, tmp_path: Path) -> None:
     assert "twice is better" in card
 
 
-def test_its_tables_reach_metrics_and_api(copy: Path) -> None:
-    names, unit, metric, help_text = json.loads(run(copy, "-c", TABLES))
+def test_its_tables_reach_metrics_dashboards_and_api(copy: Path) -> None:
+    names, unit, metric, help_text, titles = json.loads(run(copy, "-c", TABLES))
     assert names == ["moco", "simclr", "align"]
     assert (unit, metric) == ("1", "moco_train_alignment")
     assert help_text == "Weight of the loss."
+    assert titles == ["Mean squared distance of two views", "Weight of the loss"]

@@ -246,7 +246,7 @@ def _has_gained(reading: Reading) -> bool:
 
 
 def _loss(reading: Reading) -> str:
-    return f"Loss {reading.loss:.3f} of {reading.chance:.3f} for guessing"
+    return f"Loss {reading.loss:.3f} (chance {reading.chance:.3f})"
 
 
 def _knn(reading: Reading) -> str:

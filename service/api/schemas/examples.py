@@ -136,7 +136,7 @@ VERDICT: Example = {
     "code": "healthy",
     "kind": "ok",
     "word": "Healthy",
-    "evidence": "Loss 6.310 of 8.318 for guessing; spread 0.93; kNN top-1 61.4% "
+    "evidence": "Loss 6.310 (chance 8.318); spread 0.93; kNN top-1 61.4% "
     "(raw input 34.6%, untrained encoder 29.8%, majority class 10.0%).",
     "advice": "Nothing to do.",
 }

@@ -1,5 +1,6 @@
 """The panels that tell whether a training learns."""
 
+from service.observability.dashboards.method_panels import method_rows
 from service.observability.dashboards.panels import Query, Row, Section, curve
 from trainer.schema.verdicts import COLLAPSED_STD, COLLAPSING_STD
 
@@ -82,6 +83,7 @@ LEARNING = Section(
                 ),
             ),
         ),
+        *method_rows(of_job),
         Row(
             7,
             (
@@ -95,43 +97,11 @@ LEARNING = Section(
                     low=0,
                 ),
                 curve(
-                    "Queue of negatives",
-                    "MoCo only. Share of real keys in the queue, and K / N: above 1, images meet "
-                    "their own old keys.",
-                    "percentunit",
-                    of_job("queue_filled_ratio", "filled {{job_id}}"),
-                    of_job("queue_dataset_ratio", "K / N {{job_id}}"),
-                    columns=6,
-                    low=0,
-                ),
-                curve(
-                    "Oldest key",
-                    "MoCo only. Age of the oldest negative in steps: K / batch when the queue is "
-                    "full.",
-                    "short",
-                    of_job("queue_oldest_key_age_steps"),
-                    columns=6,
-                    low=0,
-                ),
-                curve(
-                    "Key encoder lag",
-                    "MoCo only. Distance of the key encoder from the query encoder, relative to "
-                    "its norm.",
-                    "percentunit",
-                    of_job("key_encoder_distance_ratio"),
-                    columns=6,
-                    low=0,
-                ),
-            ),
-        ),
-        Row(
-            7,
-            (
-                curve(
                     "Learning rate",
                     "Learning rate of the last step.",
                     "short",
                     of_job("learning_rate"),
+                    columns=6,
                     low=0,
                 ),
                 curve(
@@ -139,6 +109,7 @@ LEARNING = Section(
                     "L2 norm of the last gradient. Jumps often precede a non-finite loss.",
                     "short",
                     of_job("grad_norm"),
+                    columns=6,
                     low=0,
                 ),
                 curve(
@@ -146,6 +117,7 @@ LEARNING = Section(
                     "Passes over the dataset.",
                     "short",
                     of_job("epoch"),
+                    columns=6,
                     low=0,
                 ),
             ),

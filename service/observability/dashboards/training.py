@@ -1,6 +1,7 @@
 """The dashboard of a training: does it learn, how fast, and is it safe."""
 
 from service.observability.dashboards.learning import JOB, LEARNING, of_job
+from service.observability.dashboards.method_panels import method_settings
 from service.observability.dashboards.panels import (
     Dashboard,
     Panel,
@@ -158,21 +159,7 @@ _SETTINGS = Section(
                     "Steps planned", "Optimizer steps of the whole job.", "short", "steps_planned"
                 ),
                 _setting("Batch size", "Images per optimizer step.", "short", "batch_size"),
-                _setting(
-                    "Queue",
-                    "K, length of the queue of negatives. MoCo only.",
-                    "short",
-                    "queue_size",
-                ),
-                _setting(
-                    "Temperature", "Temperature T of the contrastive loss.", "none", "temperature"
-                ),
-                _setting(
-                    "Momentum",
-                    "EMA momentum m of the key encoder. MoCo only.",
-                    "none",
-                    "key_momentum_ratio",
-                ),
+                *method_settings(of_job),
                 _setting("Weight decay", "Weight decay of the optimizer.", "none", "weight_decay"),
                 _setting(
                     "Checkpoint interval",

@@ -178,7 +178,7 @@ def test_a_run_of_an_older_version_is_judged_by_its_newest_signals(api: RunningA
     api.store.queue.append(lease, [json.dumps({"type": "logged", "message": "x"})], progress)
     told = api.client.get(f"/v1/jobs/{job}").json()["progress"]["verdict"]
     assert told["code"] == "at_chance"
-    assert told["evidence"] == "Loss 3.464 of 3.497 for guessing."
+    assert told["evidence"] == "Loss 3.464 (chance 3.497)."
     assert told["advice"] == of_code("at_chance").advice
 
 
