@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from trainer.accel.device import DeviceContext
-from trainer.modalities.image.jpeg_rows import decoder
+from trainer.modalities.base import load_modality
 from trainer.schema.events import DatasetFacts
 from trainer.spec.added_fields import at_old_meaning
 from trainer.spec.job import JobSpec
@@ -49,12 +49,8 @@ def fingerprint(
         "torchvision": version("torchvision"),  # to import it would take as long as torch
         "numpy": np.__version__,
         "python": platform.python_version(),
-        "decoder": decoder() if _is_decoded(facts, test_facts) else "",
+        "decoder": load_modality(spec).decoder(*(it for it in (facts, test_facts) if it)),
     }
-
-
-def _is_decoded(*datasets: DatasetFacts | None) -> bool:
-    return any(facts is not None and facts.stored_as == "jpeg" for facts in datasets)
 
 
 def differing(before: dict[str, str], now: dict[str, str]) -> tuple[str, ...]:

@@ -92,6 +92,12 @@ class Modality(Protocol[R]):
     def open_pack(self, folder: Path, spec: JobSpec) -> Pack:
         """Open a pack as a job sees it. Raises DataError or DatasetMissing."""
 
+    def decoder(self, *datasets: DatasetFacts) -> str:
+        """Return name and version of what decodes rows when they are read; empty if nothing does.
+
+        Another decoder may give other values: it is part of the fingerprint of a run.
+        """
+
     def loader(
         self, pack: Pack, place: DeviceContext, *, threads: int, like: DatasetFacts | None = None
     ) -> Loader[R]:

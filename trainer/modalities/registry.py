@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Union, cast
 from pydantic import Discriminator, Tag
 
 from trainer.modalities.spec import AnyEncoderSpec, AnyViewsSpec
-from trainer.schema.base import by_name
 
 MODALITIES = ("image",)
 DEFAULT = "image"
@@ -21,6 +20,13 @@ DEFAULT = "image"
 def part_of(name: str, part: str) -> ModuleType:
     """Return a module of a modality: `spec`, `defaults`, `cost` or `modality`."""
     return import_module(f"trainer.modalities.{name}.{part}")
+
+
+def _modality_of_views(value: object) -> object:
+    """Return the modality of views: by `name`, which those of images have never had."""
+    if isinstance(value, dict):
+        return value.get("name", DEFAULT)
+    return getattr(value, "modality", None)
 
 
 def _modality_of_encoder(value: object) -> object:
@@ -46,7 +52,7 @@ if TYPE_CHECKING:
     ViewsSpec = AnyViewsSpec
     EncoderSpec = AnyEncoderSpec
 else:
-    ViewsSpec = _union("ViewsSpec", by_name(DEFAULT))
+    ViewsSpec = _union("ViewsSpec", _modality_of_views)
     EncoderSpec = _union("EncoderSpec", _modality_of_encoder)
 
 

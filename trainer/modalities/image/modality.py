@@ -17,6 +17,7 @@ from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.batch import PaddedImages
 from trainer.modalities.image.defaults import RGB
 from trainer.modalities.image.encoders.factory import encoder_for
+from trainer.modalities.image.jpeg_rows import decoder
 from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.spec import image_views, resolved_views
 from trainer.modalities.image.values import PLAIN, bounds_of, open_seen
@@ -61,6 +62,10 @@ class ImageModality:
     def open_pack(self, folder: Path, spec: JobSpec) -> Pack:
         """Open a pack, its values seen in the range that the job states."""
         return open_seen(folder, image_views(spec).window)
+
+    def decoder(self, *datasets: DatasetFacts) -> str:
+        """Return Pillow's version and that of its JPEG library, if rows are kept as JPEG."""
+        return decoder() if any(facts.stored_as == "jpeg" for facts in datasets) else ""
 
     def loader(
         self, pack: Pack, place: DeviceContext, *, threads: int, like: DatasetFacts | None = None
