@@ -7,7 +7,7 @@ from typing import TypedDict, Unpack
 from urllib.parse import quote
 
 from mocoserve.errors import Conflict, NotFound, Unavailable, Unreachable, Unusable
-from mocoserve.events import PATIENCE_S
+from mocoserve.event_stream import PATIENCE_S
 from mocoserve.http import Http, backoff_s
 from mocoserve.models import Dataset, Report
 from mocoserve.sources import Source, sha256_of, source_of

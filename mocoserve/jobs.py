@@ -9,10 +9,10 @@ from typing import Any
 from pydantic import BaseModel, PrivateAttr
 
 from mocoserve.errors import Unavailable, Unreachable
-from mocoserve.events import PATIENCE_S, follow
+from mocoserve.event_stream import PATIENCE_S, follow
 from mocoserve.http import Http, backoff_s
 from mocoserve.models import Event, Job, Logs, Metrics, Preview
-from mocoserve.progress import ProgressLine
+from mocoserve.progress_line import ProgressLine
 
 Spec = BaseModel | Mapping[str, Any]
 """A job spec, as JSON values or as a pydantic model whose unset fields are left out."""

@@ -11,19 +11,19 @@ from service.app import create_app
 from service.ledger.stamp import check_layout
 from service.ledger.store_identity import ensure_identity
 from service.server.api_keys import WeakKey, load_keys
-from service.server.listeners import PortTaken, bound, handed_over
-from service.server.logging import configure
-from service.server.run import (
+from service.server.asgi_server import (
     NotLoopback,
     check_host,
     client_timeouts_of,
     make_server,
     tune_gc,
 )
+from service.server.listeners import PortTaken, bound, handed_over
+from service.server.logging import configure
 from service.settings import ApiSettings
 from service.state_exporter import create_exporter
-from service.store.errors import StoreError
 from service.store.store import Store, open_store
+from service.store.store_errors import StoreError
 from trainer.schema.errors import StorageError
 from trainer.util import failpoints
 from trainer.util.failpoints import BadFailpoints

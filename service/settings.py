@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
-from service.store.settings import StoreSettings
+from service.store.store_settings import StoreSettings
 from trainer.data.spec import SIDE_PX_LIMIT, USUAL, IngestOptions
 
 OWN_PATHS = frozenset(

@@ -23,8 +23,8 @@ from service.server.auth import AuthMiddleware
 from service.server.head_as_get import HeadAsGet
 from service.server.middleware import RequestMiddleware
 from service.settings import ApiSettings
-from service.store.errors import StoreError
 from service.store.store import Store
+from service.store.store_errors import StoreError
 
 CACHE_S = 1.0
 STORAGE_EVERY_S = 60.0

@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from service.ledger.stamp import check_layout
 from service.server.api_keys import WeakKey, load_keys
 from service.server.listeners import PortTaken, handed_over
-from service.store.errors import Misconfigured, StoreUnavailable
 from service.store.store import Store, open_store
+from service.store.store_errors import Misconfigured, StoreUnavailable
 from trainer.util import failpoints
-from worker.attempt.runner import WorkerContext
+from worker.attempt.attempt_runner import WorkerContext
 from worker.process.forkserver_client import ForkserverClient
 from worker.process.shutdown import Shutdown, WakePipe
 from worker.settings import WorkerSettings

@@ -10,11 +10,11 @@ import socket
 import time
 from typing import Any
 
-from service.store.errors import StoreError, StoreUnavailable
 from service.store.lease_clock import LeaseClock
-from service.store.models import Lease, WorkerRecord, WorkerState
+from service.store.records import Lease, WorkerRecord, WorkerState
+from service.store.store_errors import StoreError, StoreUnavailable
+from worker.attempt.attempt_runner import AttemptRunner, WorkerContext
 from worker.attempt.event_sender import RETRY_S
-from worker.attempt.runner import AttemptRunner, WorkerContext
 from worker.health.disk_space import DiskSpaceGuard
 from worker.health.heartbeat import Heartbeat
 from worker.process.forkserver_client import ForkserverDied

@@ -18,10 +18,10 @@ from service.ledger.journaled_store import JournaledStore
 from service.observability.metrics import Instruments
 from service.server.problems import Problem
 from service.settings import ApiSettings
-from service.store.errors import NotFound
 from service.store.event_subscriptions import EventBroadcaster
-from service.store.models import DatasetRecord
+from service.store.records import DatasetRecord
 from service.store.store import Store
+from service.store.store_errors import NotFound
 
 STORAGE_EVERY_S = 10.0
 STREAM_ID = re.compile(r"[0-9]{1,19}-[0-9]{1,19}")

@@ -12,9 +12,9 @@ from service.ids import new_id
 from service.jobs.planner import INGEST_POOL
 from service.ledger.journaled_store import JournaledStore
 from service.settings import ApiSettings
-from service.store.errors import WrongState
-from service.store.models import DatasetRecord, NewJob
+from service.store.records import DatasetRecord, NewJob
 from service.store.store import Store
+from service.store.store_errors import WrongState
 from trainer.data.spec import LIMITS, IngestOptions, IngestSpec
 from trainer.schema.choices import SourceFormat
 

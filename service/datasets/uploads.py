@@ -19,7 +19,7 @@ from anyio import to_thread
 
 from service.errors import ServiceError, WrongOffset
 from service.files.disk_errors import translate_disk_errors
-from service.store.errors import NotFound
+from service.store.store_errors import NotFound
 from trainer.schema.artifact_names import UPLOAD
 from trainer.util.failpoints import failpoint
 

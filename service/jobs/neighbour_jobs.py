@@ -14,10 +14,10 @@ from service.errors import ServiceError, invalid
 from service.files.safe_open import folder_exists
 from service.jobs.idempotency import fingerprint
 from service.jobs.planner import INGEST_POOL
-from service.store.errors import NotFound, WrongState
-from service.store.models import TERMINAL, JobRecord, NewJob, Submitted
 from service.store.paging import PAGE_ROWS, each_row
+from service.store.records import TERMINAL, JobRecord, NewJob, Submitted
 from service.store.store import Store
+from service.store.store_errors import NotFound, WrongState
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.schema.artifact_names import TABLE, WEIGHTS
 from trainer.schema.base import Record

@@ -7,7 +7,7 @@ from typing import Any
 
 from service.errors import ServiceError, invalid
 from service.jobs.idempotency import fingerprint
-from service.store.models import DatasetRecord, JobRecord, NewJob
+from service.store.records import DatasetRecord, JobRecord, NewJob
 from service.store.store import Store
 from trainer.modalities.registry import part_of
 from trainer.schema.events import DatasetFacts, DataWarning

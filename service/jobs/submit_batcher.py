@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from service.ids import new_id
 from service.jobs.planner import names_in, plan
 from service.ledger.journaled_store import JournaledStore
-from service.store.errors import StoreUnavailable
-from service.store.models import DatasetRecord, Submission, Submitted
+from service.store.records import DatasetRecord, Submission, Submitted
+from service.store.store_errors import StoreUnavailable
 from trainer.spec.job import JobSpec
 
 SYNCS = 16

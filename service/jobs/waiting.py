@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from service.store.models import JobRecord, WorkerRecord
+from service.store.records import JobRecord, WorkerRecord
 
 
 class WaitingReason(NamedTuple):

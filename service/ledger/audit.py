@@ -5,7 +5,7 @@ from pathlib import Path
 
 from service.ledger.checksums import check_files
 from service.ledger.consistency import Finding, compare
-from service.ledger.reader import read_folders
+from service.ledger.ledger_reader import read_folders
 from service.store.full_scan import FullScan, scan_all
 from service.store.store import Store
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from service.ledger.entries import AttemptEnded, DatasetCreated
-from service.ledger.reader import Folder
+from service.ledger.ledger_reader import Folder
 from service.ledger.replay import JobLedger, dataset_deletion, superseded
 from service.store.full_scan import FullScan, JobIndexes
 

@@ -9,14 +9,14 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from service.ledger import writer
-from service.ledger.datasets import finish_dataset_deletions
+from service.ledger import ledger_writer
+from service.ledger.dataset_recovery import finish_dataset_deletions
 from service.ledger.entries import LEDGER, Refused
 from service.ledger.journaled_store import JournaledStore, drop
-from service.ledger.reader import read_folder
+from service.ledger.ledger_reader import read_folder
 from service.ledger.replay import JobLedger
-from service.store.errors import NotFound, WrongState
 from service.store.store import Store
+from service.store.store_errors import NotFound, WrongState
 
 _MARK = b'"deleted"'
 
@@ -50,7 +50,7 @@ def _settle(store: Store, data_dir: Path, path: str) -> bool:
     folder = data_dir / path
     if not folder.is_dir():
         return False
-    with writer.opened(folder, missing_ok=True) as ledger:
+    with ledger_writer.opened(folder, missing_ok=True) as ledger:
         for job in read_folder(data_dir, path).job_ledgers():
             if job.deleted and _forget(store, job, job.deleted.op):
                 drop(folder)

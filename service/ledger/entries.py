@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, SerializeAsAny, TypeAdapter, field_validator
 
-from service.store.models import Kind, NewJob, Status
+from service.store.records import Kind, NewJob, Status
 from trainer.data.spec import USUAL, IngestOptions, StoredOptions
 from trainer.schema.base import Kept
 from trainer.schema.choices import StoredAs

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from service.ledger import writer
+from service.ledger import ledger_writer
 from service.ledger.entries import (
     ContentComplete,
     Controlled,
@@ -26,16 +26,7 @@ from service.ledger.entries import (
     Refused,
     Verb,
 )
-from service.store.errors import (
-    DatasetInUse,
-    IdempotencyConflict,
-    NameTaken,
-    NotFound,
-    StoreError,
-    StoreUnavailable,
-    WrongState,
-)
-from service.store.models import (
+from service.store.records import (
     TERMINAL,
     CreatedDataset,
     DatasetRecord,
@@ -46,6 +37,15 @@ from service.store.models import (
     Submitted,
 )
 from service.store.store import Store
+from service.store.store_errors import (
+    DatasetInUse,
+    IdempotencyConflict,
+    NameTaken,
+    NotFound,
+    StoreError,
+    StoreUnavailable,
+    WrongState,
+)
 from trainer.util.failpoints import failpoint
 
 DELETED = ".deleted"
@@ -87,11 +87,12 @@ class JournaledStore:
         return done
 
     def submit_all(
-        self, batch: Sequence[Submission], *, each: writer.Each = map
+        self, batch: Sequence[Submission], *, each: ledger_writer.Each = map
     ) -> list[Submitted | Exception]:
         """Submit several jobs. Return for each what `submit` returns or raises.
 
-        All of them wait once for the disk and once for Redis; `each` is that of `writer.begin_all`.
+        All of them wait once for the disk and once for Redis. `each` is passed to
+        `ledger_writer.begin_all`.
         """
         pending = [_PendingSubmit(submit, self.data_dir / submit.new.folder) for submit in batch]
         for submit in pending:
@@ -104,10 +105,10 @@ class JournaledStore:
         self._ask(_open(pending))
         return [submit.outcome for submit in pending if submit.outcome is not None]
 
-    def _write(self, pending: Sequence["_PendingSubmit"], each: writer.Each) -> None:
+    def _write(self, pending: Sequence["_PendingSubmit"], each: ledger_writer.Each) -> None:
         """Write the ledger entries, before Redis is called."""
         firsts = [(submit.folder, _line(submit.submission)) for submit in pending]
-        for submit, begun in zip(pending, writer.begin_all(firsts, each=each), strict=True):
+        for submit, begun in zip(pending, ledger_writer.begin_all(firsts, each=each), strict=True):
             if isinstance(begun, OSError):
                 submit.outcome = begun
             else:
@@ -131,7 +132,7 @@ class JournaledStore:
     def control(self, id: str, verb: Verb) -> JobRecord:
         """Cancel, pause or resume a job. Raises NotFound, WrongState."""
         record, op = self.store.jobs.get(id), uuid.uuid4().hex
-        with writer.opened(self.data_dir / record.folder, missing_ok=True) as ledger:
+        with ledger_writer.opened(self.data_dir / record.folder, missing_ok=True) as ledger:
             ledger.append(_control(verb, record, op))
             failpoint("api.pre_control")
             try:
@@ -152,7 +153,7 @@ class JournaledStore:
         """
         # The folder is made from the checked id, never from what the record says.
         folder, op = self.data_dir / "jobs" / id, uuid.uuid4().hex
-        with writer.opened(folder, missing_ok=True) as ledger:
+        with ledger_writer.opened(folder, missing_ok=True) as ledger:
             record = self.store.jobs.get(id)
             has_ended = record.status in TERMINAL
             if has_ended:
@@ -178,7 +179,7 @@ class JournaledStore:
         line = DatasetCreated(
             **asdict(new), idem_key=key, fingerprint=fingerprint, created_at_s=time.time()
         )
-        is_mine = writer.begin(folder, line)
+        is_mine = ledger_writer.begin(folder, line)
         try:
             done = self.store.datasets.create_once(
                 new, idempotency_key=idempotency_key, fingerprint=fingerprint
@@ -197,7 +198,7 @@ class JournaledStore:
     def rename_dataset(self, id: str, name: str) -> DatasetRecord:
         """Rename a dataset. Raises NotFound, NameTaken."""
         folder, op = self.data_dir / "datasets" / id, uuid.uuid4().hex
-        with writer.opened(folder, missing_ok=True) as ledger:
+        with ledger_writer.opened(folder, missing_ok=True) as ledger:
             ledger.append(DatasetRenamed(name=name, op=op, at_s=time.time()))
             failpoint("api.pre_dataset_rename")
             try:
@@ -216,7 +217,7 @@ class JournaledStore:
         """
         # The folder is made from the checked id, never from what the record says.
         folder, op = self.data_dir / "datasets" / id, uuid.uuid4().hex
-        with writer.opened(folder, missing_ok=True) as ledger:
+        with ledger_writer.opened(folder, missing_ok=True) as ledger:
             is_free = not self.store.datasets.users(id)
             if is_free:
                 ledger.append(DatasetDeleted(dataset_id=id, op=op, at_s=time.time()))
@@ -237,7 +238,7 @@ class JournaledStore:
         """Record that the content is complete: in Redis, then in the ledger."""
         record = self.store.datasets.set_uploaded(dataset_id, size_bytes=size_bytes, sha256=sha256)
         line = ContentComplete(size_bytes=size_bytes, sha256=sha256, at_s=time.time())
-        writer.append(self.data_dir / "datasets" / dataset_id, line)
+        ledger_writer.append(self.data_dir / "datasets" / dataset_id, line)
         return record
 
     def _retract(self, folder: Path, job_id: str, *, is_mine: bool) -> None:
@@ -245,7 +246,7 @@ class JournaledStore:
         if is_mine:
             drop(folder)
         else:
-            writer.append(folder, Deleted(job_id=job_id, op=job_id, at_s=time.time()))
+            ledger_writer.append(folder, Deleted(job_id=job_id, op=job_id, at_s=time.time()))
 
 
 @dataclass(slots=True)

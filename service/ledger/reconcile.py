@@ -8,12 +8,12 @@ from pathlib import Path
 
 import structlog
 
-from service.ledger import writer
-from service.ledger.datasets import finish_dataset_deletions, old_life, restore_datasets
+from service.ledger import ledger_writer
+from service.ledger.dataset_recovery import finish_dataset_deletions, old_life, restore_datasets
 from service.ledger.deletions import settle_deletions, with_deletions
 from service.ledger.entries import Deleted
 from service.ledger.journaled_store import DELETED, drop
-from service.ledger.reader import Folder, folder_names, read_folders
+from service.ledger.ledger_reader import Folder, folder_names, read_folders
 from service.ledger.replay import JobLedger, superseded
 from service.store.chunking import batches
 from service.store.rebuild import OldJob, Restored
@@ -73,7 +73,7 @@ def reconcile(store: Store, data_dir: Path, *, whole: bool = True) -> Report:
         drop(data_dir / "jobs" / id)
     for job in ingests:
         if job.submitted.job_id in rejected:
-            writer.append(data_dir / job.submitted.folder, _forgotten(job.submitted.job_id))
+            ledger_writer.append(data_dir / job.submitted.folder, _forgotten(job.submitted.job_id))
     deleted += finish_dataset_deletions(store.rebuild.delete_dataset, data_dir, dataset_folders)
     return Report(
         jobs=verdicts.count("made"),

@@ -25,7 +25,8 @@ from service.ledger.entries import (
     JobSubmitted,
     Refused,
 )
-from service.store.models import (
+from service.store.rebuild import OldJob
+from service.store.records import (
     TERMINAL,
     AttemptRecord,
     CheckpointRecord,
@@ -33,7 +34,6 @@ from service.store.models import (
     DatasetStatus,
     Status,
 )
-from service.store.rebuild import OldJob
 from trainer.schema.events import DatasetFacts
 
 IDEMPOTENCY_S: Final = 24 * 3600.0

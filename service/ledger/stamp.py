@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from service.store.errors import Misconfigured
+from service.store.store_errors import Misconfigured
 from trainer.util.atomic_files import replace_file
 
 FILE = "version.json"

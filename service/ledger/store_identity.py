@@ -14,8 +14,8 @@ import structlog
 
 from service.ledger.reconcile import Report, reconcile
 from service.ledger.stamp import stamp_layout
-from service.store.errors import Misconfigured
 from service.store.store import Store
+from service.store.store_errors import Misconfigured
 from trainer.util.atomic_files import replace_file
 
 log = structlog.get_logger("service.ledger")

@@ -17,7 +17,7 @@ from service.maintenance.retention import (
     trim_events,
 )
 from service.settings import ApiSettings
-from service.store.errors import DatasetInUse, NotFound, StoreError, WrongState
+from service.store.store_errors import DatasetInUse, NotFound, StoreError, WrongState
 
 EVERY_S = 3600.0
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import structlog
 
 from service.maintenance.periodic_thread import PeriodicThread
-from service.store.errors import StoreError, StoreLost
 from service.store.job_queue import JobQueue
 from service.store.lease_clock import LeaseClock
+from service.store.store_errors import StoreError, StoreLost
 from trainer.schema.errors import TrainerError
 
 log = structlog.get_logger("service.maintenance.lease_reaper")

@@ -18,8 +18,8 @@ from service.files.disk_usage import folder_bytes
 from service.jobs.neighbour_jobs import forget_of_job
 from service.ledger.journaled_store import DELETED, JournaledStore, drop
 from service.settings import ApiSettings
-from service.store.models import DatasetRecord, JobRecord, Status
 from service.store.paging import PAGE_ROWS, each_row
+from service.store.records import DatasetRecord, JobRecord, Status
 from service.store.store import Store
 from trainer.schema.artifact_names import UPLOAD
 

@@ -16,7 +16,7 @@ from starlette.responses import Response
 
 from service.errors import FieldError, ServiceError, WrongOffset
 from service.server.root_path import route_path
-from service.store.errors import (
+from service.store.store_errors import (
     DatasetInUse,
     IdempotencyConflict,
     Misconfigured,

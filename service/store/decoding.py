@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, cast
 
-from service.store.models import (
+from service.store.records import (
     AttemptRecord,
     CheckpointRecord,
     DatasetRecord,

@@ -4,8 +4,8 @@ from typing import Final
 
 import redis
 
-from service.store.errors import Misconfigured
 from service.store.redis_client import RedisClient
+from service.store.store_errors import Misconfigured
 
 _SETTINGS: Final = {
     "appendonly": ("yes", "acknowledged jobs would be lost at a restart"),

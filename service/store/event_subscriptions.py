@@ -14,9 +14,9 @@ from typing import Final, Protocol
 
 import redis
 
-from service.store.errors import StoreUnavailable
 from service.store.keys import KEYS
 from service.store.redis_client import RedisClient
+from service.store.store_errors import StoreUnavailable
 
 Row = tuple[str, str]
 """Id in the stream, event as JSON."""

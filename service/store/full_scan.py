@@ -7,7 +7,7 @@ from typing import Any, get_args
 from service.store.chunking import batches
 from service.store.decoding import as_checkpoint, as_dataset, as_job
 from service.store.keys import KEYS
-from service.store.models import STATUSES, CheckpointRecord, DatasetRecord, JobRecord, Kind
+from service.store.records import STATUSES, CheckpointRecord, DatasetRecord, JobRecord, Kind
 from service.store.redis_client import RedisClient
 
 BATCH = 500

@@ -12,10 +12,10 @@ from typing import Any, Final, cast
 import redis
 
 from service.store.decoding import as_lease, checkpoint_json, files_json
-from service.store.errors import Fenced
 from service.store.keys import KEYS
-from service.store.models import CheckpointRecord, Desired, Lease, Status
+from service.store.records import CheckpointRecord, Desired, Lease, Status
 from service.store.redis_client import RedisClient
+from service.store.store_errors import Fenced
 from trainer.schema.events import DatasetFacts, FileRecord
 
 LOSSES_MAX: Final = 20

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Protocol, TypeVar
 
-from service.store.models import Page
+from service.store.records import Page
 
 PAGE_ROWS = 100
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from service.store.datasets import raise_refusal
+from service.store.dataset_store import raise_refusal
 from service.store.decoding import checkpoint_json, files_json
 from service.store.keys import KEYS
-from service.store.models import AttemptRecord, CheckpointRecord, DatasetRecord, NewJob, Status
+from service.store.records import AttemptRecord, CheckpointRecord, DatasetRecord, NewJob, Status
 from service.store.redis_client import RedisClient
 from trainer.schema.events import FileRecord
 

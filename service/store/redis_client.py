@@ -12,8 +12,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from service.store.errors import StoreLost, StoreUnavailable
 from service.store.keys import LIBRARY, identity_key, lua_table
+from service.store.store_errors import StoreLost, StoreUnavailable
 from trainer.util.failpoints import failpoint
 
 T = TypeVar("T")

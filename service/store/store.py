@@ -4,16 +4,16 @@ from dataclasses import dataclass
 
 from service.store import durability
 from service.store.counters import Counters
-from service.store.datasets import Datasets
+from service.store.dataset_store import Datasets
 from service.store.embedded.server import running_url
-from service.store.errors import Misconfigured
-from service.store.events import Events
+from service.store.event_store import Events
 from service.store.job_queue import WAIT_MAX_S, JobQueue
-from service.store.jobs import Jobs
+from service.store.job_store import Jobs
 from service.store.rebuild import Rebuild
 from service.store.redis_client import RedisClient
-from service.store.settings import StoreSettings
-from service.store.workers import Workers
+from service.store.store_errors import Misconfigured
+from service.store.store_settings import StoreSettings
+from service.store.worker_store import Workers
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from service import ids
-from service.store.errors import NotFound
+from service.store.store_errors import NotFound
 from service.web.assets import Assets
 from trainer.data.spec import IngestOptions
 from trainer.methods.registry import SIGNALS

@@ -20,8 +20,8 @@ from functools import partial
 from typing import Any
 
 from mocoserve.client import Client
-from service.store.errors import StoreError
-from service.store.models import JobRecord
+from service.store.records import JobRecord
+from service.store.store_errors import StoreError
 from tests.chaos.deletions import Deletions
 from tests.support.chaos.faults import Faults
 from tests.support.chaos.world import World, insist

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from service.store.models import JobRecord
+from service.store.records import JobRecord
 from tests.support.chaos.world import SHORT
 from tests.support.system.processes import alive, wait_until
 from tests.support.worker.stack import Stack, WorkerProcess, changes_in, running_stack

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from service.ids import new_id
-from service.store.errors import Fenced, StoreError
-from service.store.models import Lease, NewDataset
+from service.store.records import Lease, NewDataset
 from service.store.store import Store
+from service.store.store_errors import Fenced, StoreError
 from tests.support.service.api import RunningApi, facts, finished_job, queued_job, ready_dataset
 from tests.support.service.redis import worker
 from trainer.schema.events import FileRecord

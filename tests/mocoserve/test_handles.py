@@ -14,7 +14,7 @@ from mocoserve import Client
 from mocoserve.errors import Unusable
 from mocoserve.jobs import SubmittedJob
 from mocoserve.models import Job
-from mocoserve.progress import ProgressLine, sentence
+from mocoserve.progress_line import ProgressLine, sentence
 from mocoserve.server_address import NoServer
 from tests.support.service.api import KEY, RunningApi, claim, finished_job, ready_dataset
 

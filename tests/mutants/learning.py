@@ -19,7 +19,7 @@ LEARNING: Final = (
     Mutant(
         "a warm-up begins at 0",
         "trainer/optim/schedule.py",
-        "(step + (spec.warmup_from or 0))",
+        "(step + spec.warmup_from)",
         "(step + 0)",
         ("tests/trainer/optim/test_optimizer.py::test_a_warm_up_is_that_of_torch",),
     ),

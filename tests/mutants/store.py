@@ -9,7 +9,7 @@ AHEAD = "tests/service/ledger/test_write_ahead.py::test_"
 FOLD = "tests/service/ledger/test_replay.py::test_"
 REBUILT = "tests/service/ledger/test_reconcile.py::test_"
 QUEUE = "tests/service/store/test_job_queue.py::test_"
-JOBS = "tests/service/store/test_jobs.py::test_"
+JOBS = "tests/service/store/test_job_store.py::test_"
 MODEL = "tests/service/store/test_model.py::test_the_store_lives_as_the_model_does"
 
 LEASES: Final = (
@@ -172,20 +172,20 @@ LEDGERS: Final = (
     Mutant(
         "a submit is not written down",
         "service/ledger/journaled_store.py",
-        "zip(pending, writer.begin_all(firsts, each=each), strict=True)",
+        "zip(pending, ledger_writer.begin_all(firsts, each=each), strict=True)",
         "zip(pending, [True] * len(firsts), strict=True)",
         (AHEAD + "a_submit_is_on_the_disk_with_every_name_before_redis_knows",),
     ),
     Mutant(
         "a line of a ledger is not synced",
-        "service/ledger/writer.py",
+        "service/ledger/ledger_writer.py",
         "            os.fsync(self.handle)\n        except OSError:",
         "        except OSError:",
         (AHEAD + "a_submit_is_on_the_disk_with_every_name_before_redis_knows",),
     ),
     Mutant(
         "the name of a ledger's folder is not synced",
-        "service/ledger/writer.py",
+        "service/ledger/ledger_writer.py",
         "(error := _unsynced(above))}",
         "(error := None)}",
         (AHEAD + "a_submit_is_on_the_disk_with_every_name_before_redis_knows",),
@@ -207,7 +207,7 @@ LEDGERS: Final = (
     ),
     Mutant(
         "half a line stays in a ledger",
-        "service/ledger/writer.py",
+        "service/ledger/ledger_writer.py",
         "                os.ftruncate(self.handle, held)\n",
         "                pass\n",
         (AHEAD + "a_line_that_the_disk_refuses_is_taken_back",),
@@ -331,7 +331,7 @@ DELETIONS: Final = (
     ),
     Mutant(
         "two writers of one ledger do not wait for each other",
-        "service/ledger/writer.py",
+        "service/ledger/ledger_writer.py",
         "        fcntl.flock(handle, fcntl.LOCK_EX)\n",
         "",
         (AHEAD + "a_request_waits_until_the_one_before_has_its_answer",),
@@ -396,7 +396,7 @@ VERSIONS: Final = (
     ),
     Mutant(
         "a ledger that forbids older readers is read",
-        "service/ledger/reader.py",
+        "service/ledger/ledger_reader.py",
         "if version > VERSION:",
         "if False:",
         (MIXED + "a_ledger_that_forbids_older_readers_is_refused_in_words",),

@@ -14,21 +14,21 @@ CHECKPOINTS = "tests/trainer/checkpoint/test_format.py::test_"
 WORKER: Final = (
     Mutant(
         "artifacts are told without a look at the disk",
-        "worker/attempt/runner.py",
+        "worker/attempt/attempt_runner.py",
         "            verify_published(workspace.out, published)\n",
         "            pass\n",
         (
-            "tests/worker/attempt/test_runner.py::"
+            "tests/worker/attempt/test_attempt_runner.py::"
             "test_artifacts_that_are_not_what_was_told_are_never_published",
         ),
     ),
     Mutant(
         "a checkpoint is told without a look at the disk",
-        "worker/attempt/runner.py",
+        "worker/attempt/attempt_runner.py",
         "if not is_checkpoint_whole(self._workspace.out, checkpoint):",
         "if False:",
         (
-            "tests/worker/attempt/test_runner.py::"
+            "tests/worker/attempt/test_attempt_runner.py::"
             "test_the_pointer_does_not_move_to_a_checkpoint_that_is_not_whole",
         ),
     ),
@@ -74,11 +74,11 @@ WORKER: Final = (
     ),
     Mutant(
         "a killed process spends the user's retries",
-        "worker/attempt/outcome.py",
+        "worker/attempt/decision.py",
         'return Decision("release", LOST, f"The training process {_exit_text(status)}")',
         'return Decision("fail", LOST, f"The training process {_exit_text(status)}", retry=True)',
         (
-            "tests/worker/attempt/test_outcome.py::test_a_death_without_a_result_is_a_lost_worker_in_words",
+            "tests/worker/attempt/test_decision.py::test_a_death_without_a_result_is_a_lost_worker_in_words",
         ),
     ),
 )

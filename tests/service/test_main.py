@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.__main__ import main
 from service.server.api_keys import KEY_FILE
-from service.server.run import NotLoopback, check_host
+from service.server.asgi_server import NotLoopback, check_host
 from service.settings import ApiSettings
 from service.state_exporter import State
 from service.store.embedded.server import RunningRedis

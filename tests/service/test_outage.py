@@ -16,8 +16,8 @@ import pytest
 from service.ids import new_id
 from service.maintenance.lease_reaper import LeaseReaper
 from service.store.embedded.server import RunningRedis, start_redis
-from service.store.errors import StoreUnavailable
 from service.store.job_queue import JobQueue
+from service.store.store_errors import StoreUnavailable
 from tests.support.service.api import KEY, queued_job, ready_dataset, running_api, running_job
 from tests.support.service.redis import running_redis
 from tests.support.system.processes import wait_until

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from service.store.models import JobRecord
+from service.store.records import JobRecord
 from tests.support.worker.stack import Stack, running_stack
 
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from service.store.errors import StoreError, StoreUnavailable
+from service.store.store_errors import StoreError, StoreUnavailable
 from trainer.schema.events import Checkpointed, Ingesting, Logged, Profiled, Stepped
 from worker.attempt.progress import PendingEvent
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from service.ledger.writer import AttemptLedger
-from service.store.models import Lease
+from service.ledger.ledger_writer import AttemptLedger
+from service.store.records import Lease
 from trainer.data.spec import IngestSpec
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.schema.base import Record

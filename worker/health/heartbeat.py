@@ -5,8 +5,8 @@ import threading
 from collections.abc import Callable
 
 from service.maintenance.periodic_thread import PeriodicThread
-from service.store.errors import StoreError
 from service.store.lease_clock import LeaseClock
+from service.store.store_errors import StoreError
 
 LOG = logging.getLogger(__name__)
 

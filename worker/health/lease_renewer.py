@@ -4,8 +4,8 @@ import logging
 import threading
 from collections.abc import Callable
 
-from service.store.errors import StoreError, StoreUnavailable
-from service.store.models import Desired
+from service.store.records import Desired
+from service.store.store_errors import StoreError, StoreUnavailable
 from trainer.util.failpoints import failpoint
 
 LOG = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from service.observability.metric_definitions import LABEL_VALUES
 from service.observability.metrics import SIGNAL_METRICS, Instruments
-from service.store.models import JobRecord, Lease
+from service.store.records import JobRecord, Lease
 from trainer.methods.registry import part_of
 from trainer.schema.events import Checkpointed, Ended, Evaluated, Started, Stepped
 from trainer.spec.job import JobSpec

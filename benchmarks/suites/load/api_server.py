@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from service.store.embedded.server import RunningRedis, start_redis
-from service.store.settings import StoreSettings
 from service.store.store import Store, open_store
+from service.store.store_settings import StoreSettings
 
 ROOT = Path(__file__).parents[3]
 KEY = "moco_load_key_0123456789abcdef"

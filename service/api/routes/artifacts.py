@@ -18,8 +18,8 @@ from service.server.preconditions import require_match, tag_matches
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.settings import ApiSettings
-from service.store.errors import NotFound
-from service.store.models import JobRecord
+from service.store.records import JobRecord
+from service.store.store_errors import NotFound
 from trainer.schema.events import FileRecord
 
 router = APIRouter(prefix="/v1/jobs/{id}", tags=["artifacts"], route_class=StrictRoute)

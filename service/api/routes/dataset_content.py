@@ -15,7 +15,7 @@ from service.errors import invalid
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.settings import ApiSettings
-from service.store.models import DatasetRecord
+from service.store.records import DatasetRecord
 from trainer.util.failpoints import failpoint
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)

@@ -35,8 +35,8 @@ from service.jobs.idempotency import fingerprint
 from service.server.file_response import RangeFileResponse
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
-from service.store.errors import NotFound
-from service.store.models import NewDataset
+from service.store.records import NewDataset
+from service.store.store_errors import NotFound
 
 AfterId = Annotated[
     str | None,

@@ -17,7 +17,7 @@ from service.api.schemas.job_history import EventItem, EventList
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.store.event_subscriptions import Subscription
-from service.store.models import TERMINAL
+from service.store.records import TERMINAL
 from service.store.store import Store
 
 AfterEvent = Annotated[

@@ -33,9 +33,9 @@ from service.ledger.entries import Verb
 from service.server.preconditions import require_match, tag_matches
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
-from service.store.errors import NotFound
-from service.store.models import JobRecord, Status
+from service.store.records import JobRecord, Status
 from service.store.store import Store
+from service.store.store_errors import NotFound
 from trainer.spec.job import JobSpec
 
 AfterId = Annotated[

@@ -24,8 +24,8 @@ from service.jobs.neighbour_jobs import IMAGE, Probes, StoredQuery
 from service.server.file_response import RangeFileResponse
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute, check, read_json_body
-from service.store.errors import NotFound
-from service.store.models import JobRecord
+from service.store.records import JobRecord
+from service.store.store_errors import NotFound
 from trainer.modalities.image.formats.magic import format_of
 from trainer.schema.artifact_names import ANSWER
 

@@ -10,8 +10,8 @@ from service.api.openapi import refused
 from service.api.schemas import examples
 from service.api.schemas.service_status import JobQueue, PoolDepth, Worker, WorkerList
 from service.server.strict_json import StrictRoute
-from service.store.errors import NotFound
 from service.store.store import Store
+from service.store.store_errors import NotFound
 
 router = APIRouter(prefix="/v1", tags=["workers"], route_class=StrictRoute)
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, WithJsonSchema
 from service.api.schemas import examples
 from service.api.schemas.jobs_and_datasets import JSON_OBJECT, Dataset, Job, Sha256, response_config
 from service.jobs.planner import PlannedJob
-from service.store.models import AttemptRecord, CheckpointRecord
+from service.store.records import AttemptRecord, CheckpointRecord
 from trainer.schema.events import DataWarning, FileRecord
 
 

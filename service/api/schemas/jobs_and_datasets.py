@@ -16,7 +16,7 @@ from pydantic import (
 from service import ids
 from service.api.schemas import examples
 from service.jobs.waiting import WaitingReason
-from service.store.models import (
+from service.store.records import (
     DatasetRecord,
     DatasetStatus,
     JobRecord,

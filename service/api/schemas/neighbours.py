@@ -8,7 +8,7 @@ from service.api.schemas import examples
 from service.api.schemas.job_history import Listing
 from service.api.schemas.jobs_and_datasets import StatusReason, response_config
 from service.jobs.neighbour_jobs import StoredQuery
-from service.store.models import JobRecord, Status
+from service.store.records import JobRecord, Status
 from trainer.schema.artifact_names import SHEET, TILES
 from trainer.schema.base import Record
 

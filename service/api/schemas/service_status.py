@@ -7,7 +7,7 @@ from pydantic import BaseModel, WithJsonSchema
 from service.api.schemas import examples
 from service.api.schemas.job_history import Listing
 from service.api.schemas.jobs_and_datasets import JSON_OBJECT, StatusReason, response_config
-from service.store.models import WorkerRecord, WorkerState
+from service.store.records import WorkerRecord, WorkerState
 
 
 class Worker(BaseModel):

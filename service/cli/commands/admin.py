@@ -80,7 +80,7 @@ command(app, "reconcile")(reconcile)
 
 
 def _show(context: Context, findings: "tuple[Finding, ...]") -> None:
-    from service.cli.render.tables import print_table
+    from service.cli.render.terminal_tables import print_table
 
     if findings:
         print_table(("WHAT", "WHERE", "DETAIL"), (finding[:3] for finding in findings))
@@ -93,9 +93,9 @@ def _store(context: Context, redis: str | None) -> "Iterator[Store]":
     """Open the store that `moco up` uses; start its Redis server if it is not running."""
     from service.ledger.stamp import check_layout
     from service.store.embedded.server import running_url, start_redis
-    from service.store.errors import StoreError
-    from service.store.settings import StoreSettings
     from service.store.store import open_store
+    from service.store.store_errors import StoreError
+    from service.store.store_settings import StoreSettings
 
     if not context.data_dir.is_dir():
         raise CommandError(

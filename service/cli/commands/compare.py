@@ -8,7 +8,7 @@ import typer
 from service.cli import completion
 from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit
-from service.cli.render.format import duration_text, flat
+from service.cli.render.value_text import duration_text, flat
 
 if TYPE_CHECKING:
     from mocoserve.client import Client
@@ -87,7 +87,7 @@ def _print(
     config: dict[str, list[Any]],
     signals: dict[str, list[float | None]],
 ) -> None:
-    from service.cli.render.tables import print_table
+    from service.cli.render.terminal_tables import print_table
 
     blank: list[object] = [""] * (len(jobs) + 1)
     rows: list[list[object]] = [

@@ -107,7 +107,7 @@ def _show(context: Context, rows: list[dict[str, Any]]) -> None:
     if context.json:
         context.emit({"object": "list", "data": rows})
         return
-    from service.cli.render.tables import print_table
+    from service.cli.render.terminal_tables import print_table
 
     print_table(
         ("NAME", "VALUE", "ORIGIN", "MEANING"),

@@ -15,7 +15,7 @@ from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit
 from service.cli.options import DatasetRef, TimeoutS
 from service.cli.render.dataset_view import counts_text, facts_of
-from service.cli.render.format import ago_text, bytes_text, count_text
+from service.cli.render.value_text import ago_text, bytes_text, count_text
 
 if TYPE_CHECKING:
     from mocoserve.client import Client
@@ -98,7 +98,7 @@ def ls(
     after: Annotated[str | None, typer.Option(help="Start after the dataset with this id.")] = None,
 ) -> None:
     """List datasets, newest first."""
-    from service.cli.render.tables import print_table
+    from service.cli.render.terminal_tables import print_table
 
     with context.client() as client:
         page, more = client.datasets.list(limit=limit, after=after)
@@ -133,7 +133,7 @@ def report(
     after: Annotated[int, typer.Option(min=0, help="Number of files to skip.")] = 0,
 ) -> None:
     """List rejected files with their reasons."""
-    from service.cli.render.tables import print_table
+    from service.cli.render.terminal_tables import print_table
 
     with context.client() as client:
         page = client.datasets.report(dataset, limit=limit, after=after)
@@ -385,7 +385,7 @@ def _say_report(context: Context, client: "Client", dataset: "Dataset") -> None:
 
 
 def _print(dataset: "Dataset") -> None:
-    from service.cli.render.tables import print_facts
+    from service.cli.render.terminal_tables import print_facts
 
     print_facts(facts_of(dataset))
 

@@ -15,7 +15,7 @@ from mocoserve.server_address import locate, read_server
 from mocoserve.user_config import ConfigError
 from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit
-from service.cli.render.format import bytes_text
+from service.cli.render.value_text import bytes_text
 
 if TYPE_CHECKING:
     from mocoserve.models import Reason
@@ -40,7 +40,7 @@ def register(app: typer.Typer) -> None:
 
 def doctor(context: Context) -> Exit:
     """Check this machine, the server and its workers."""
-    from service.cli.render.tables import print_table
+    from service.cli.render.terminal_tables import print_table
 
     checks = [check for look in CHECKS for check in look(context)]
     if context.json:
@@ -87,7 +87,7 @@ def _redis(_context: Context) -> Iterator[Check]:
         yield Check("redis", "ok", "the one in MOCO_REDIS_URL")
         return
     from service.store.embedded.program import find_server
-    from service.store.errors import StoreError
+    from service.store.store_errors import StoreError
 
     try:
         yield Check("redis", "ok", str(find_server()))
@@ -111,7 +111,7 @@ def _disk(context: Context) -> Iterator[Check]:
 
 def _layout(context: Context) -> Iterator[Check]:
     from service.ledger.stamp import check_layout
-    from service.store.errors import Misconfigured
+    from service.store.store_errors import Misconfigured
 
     try:
         check_layout(context.data_dir)

@@ -12,7 +12,7 @@ from service.cli import completion
 from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit, outcome
 from service.cli.options import AnyJobId, job_id
-from service.cli.render.format import bytes_text
+from service.cli.render.value_text import bytes_text
 
 if TYPE_CHECKING:
     from mocoserve.client import Client

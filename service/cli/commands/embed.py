@@ -12,7 +12,7 @@ import typer
 from mocoserve.launch import module_command
 from service.cli.context import Context, guarded
 from service.cli.exit_codes import CommandError, Exit
-from service.cli.render.format import count_text
+from service.cli.render.value_text import count_text
 
 _SHOWN = 20
 """Bad files beyond this number are only counted."""

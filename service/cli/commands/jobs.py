@@ -8,7 +8,7 @@ import typer
 from service.cli import completion
 from service.cli.context import Context, command
 from service.cli.options import AnyJobId, job_id
-from service.cli.render.format import ago_text, bytes_text, duration_text
+from service.cli.render.value_text import ago_text, bytes_text, duration_text
 from service.cli.render.verdict_text import verdict_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def list_jobs(
     after: Annotated[str | None, typer.Option(help="Start after the job with this id.")] = None,
 ) -> None:
     """List jobs, newest first."""
-    from service.cli.render.tables import print_table
+    from service.cli.render.terminal_tables import print_table
 
     with context.client() as client:
         page, more = client.jobs.list(status=status, after=after, limit=limit)
@@ -54,7 +54,7 @@ def list_jobs(
 
 def show(context: Context, job: AnyJobId = None) -> None:
     """Show a job's status, progress and latest results."""
-    from service.cli.render.tables import print_facts
+    from service.cli.render.terminal_tables import print_facts
 
     with context.client() as client:
         record = client.jobs.get(job_id(client, job))

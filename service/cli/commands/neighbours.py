@@ -82,7 +82,7 @@ def _result(done: "Probe") -> "ProbeResult":
 
 
 def _show(context: Context, result: "ProbeResult", image: Path | None) -> None:
-    from service.cli.render.tables import print_table
+    from service.cli.render.terminal_tables import print_table
 
     for number, probe in enumerate(result.probes):
         if number:

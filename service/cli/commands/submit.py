@@ -12,7 +12,7 @@ from service.cli.commands.watch import follow as follow_job
 from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit
 from service.cli.render.dataset_view import warning_text
-from service.cli.render.format import bytes_text, count_text, duration_text, flat
+from service.cli.render.value_text import bytes_text, count_text, duration_text, flat
 
 if TYPE_CHECKING:
     from mocoserve.client import Client
@@ -180,7 +180,7 @@ def _preview(context: Context, spec: dict[str, Any]) -> None:
 
 
 def _print_preview(context: Context, preview: "Preview", *, given: dict[str, Any]) -> None:
-    from service.cli.render.tables import print_table
+    from service.cli.render.terminal_tables import print_table
 
     def reason(field: str) -> str:
         return preview.reasons.get(field) or ("set by you" if field in given else "")

@@ -265,7 +265,7 @@ def _locked(data_dir: Path) -> Iterator[None]:
 
 def _check_layout(data_dir: Path) -> None:
     from service.ledger.stamp import check_layout
-    from service.store.errors import Misconfigured
+    from service.store.store_errors import Misconfigured
 
     try:
         check_layout(data_dir)

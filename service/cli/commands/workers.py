@@ -7,7 +7,7 @@ import typer
 from service.cli import completion
 from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit
-from service.cli.render.format import ago_text
+from service.cli.render.value_text import ago_text
 
 if TYPE_CHECKING:
     from mocoserve.client import Client
@@ -45,7 +45,7 @@ def workers(
     ] = None,
 ) -> None:
     """List workers, stop one from accepting jobs (drain), or let it accept jobs again (undrain)."""
-    from service.cli.render.tables import print_table
+    from service.cli.render.terminal_tables import print_table
 
     if drain and verb is None:
         verb, worker = "drain", drain

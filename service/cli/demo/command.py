@@ -145,7 +145,7 @@ def _named(score: dict[str, Any]) -> str:
 
 
 def _print(context: Context, result: dict[str, Any]) -> None:
-    from service.cli.render.tables import print_table
+    from service.cli.render.terminal_tables import print_table
 
     print_table(
         ("", "ACCURACY", "STANDARD ERROR"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from service.cli.exit_codes import CommandError
 from service.cli.local.stack import Notify
 from service.store.embedded.server import RunningRedis, start_redis
-from service.store.errors import StoreError
+from service.store.store_errors import StoreError
 
 _PAUSE_S = 1.0
 

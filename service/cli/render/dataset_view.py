@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from service.cli.render.format import bytes_text, count_text
+from service.cli.render.value_text import bytes_text, count_text
 
 if TYPE_CHECKING:
     from mocoserve.models import Dataset, DataWarning, SideHistogram, ValueMapping

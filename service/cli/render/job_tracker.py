@@ -5,7 +5,7 @@ from math import isfinite
 from typing import Any
 
 from mocoserve.models import Event, Job, Metrics, Verdict
-from service.cli.render.format import count_text, duration_text
+from service.cli.render.value_text import count_text, duration_text
 from service.cli.render.verdict_text import figure
 
 _WINDOW_S = 60.0

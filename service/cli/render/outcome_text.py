@@ -6,7 +6,7 @@ What watches or waits for a job says it on stderr, like every failure, with the 
 from typing import TYPE_CHECKING
 
 from service.cli.exit_codes import CommandError, outcome
-from service.cli.render.format import duration_text
+from service.cli.render.value_text import duration_text
 from service.cli.render.verdict_text import verdict_of
 
 if TYPE_CHECKING:

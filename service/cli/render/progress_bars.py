@@ -16,7 +16,7 @@ from rich.progress import (
 from rich.text import Text
 
 from mocoserve.plain_text import escaped
-from service.cli.render.tables import console_for
+from service.cli.render.terminal_tables import console_for
 
 
 @contextmanager

@@ -3,10 +3,10 @@
 import json
 
 from service.observability.dashboards.api import API
+from service.observability.dashboards.machines import WORKERS
 from service.observability.dashboards.overview import OVERVIEW
 from service.observability.dashboards.panels import Dashboard
 from service.observability.dashboards.training import TRAINING
-from service.observability.dashboards.workers import WORKERS
 
 DASHBOARDS: tuple[Dashboard, ...] = (OVERVIEW, TRAINING, WORKERS, API)
 

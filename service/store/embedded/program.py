@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Final
 
-from service.store.errors import Misconfigured
+from service.store.store_errors import Misconfigured
 
 _OLDEST: Final = (7, 0)
 

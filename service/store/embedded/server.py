@@ -24,8 +24,8 @@ import redis
 
 from service.store import damage
 from service.store.embedded.program import config, find_server
-from service.store.errors import Misconfigured, StoreUnavailable
 from service.store.redis_client import connect
+from service.store.store_errors import Misconfigured, StoreUnavailable
 
 _SOCKET_PATH_MAX: Final = 107
 _START_S: Final = 120.0

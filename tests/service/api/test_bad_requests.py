@@ -9,7 +9,7 @@ import pytest
 from service.ids import new_id
 from service.ledger.journaled_store import JournaledStore
 from service.server.problems import KINDS
-from service.store.models import NewDataset
+from service.store.records import NewDataset
 from tests.support.service.api import (
     Loose,
     RunningApi,

@@ -6,7 +6,7 @@ import pytest
 
 from mocoserve.plain_text import UNSAFE
 from service.ids import new_id
-from service.store.models import NewDataset
+from service.store.records import NewDataset
 from tests.support.client.moco_command import Moco
 from tests.support.service.api import RunningApi, finished_job, queued_job, running_job
 

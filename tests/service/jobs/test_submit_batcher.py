@@ -11,8 +11,8 @@ import pytest
 from service.errors import ServiceError
 from service.jobs.submit_batcher import BATCH_MAX, SubmitBatcher
 from service.ledger.journaled_store import JournaledStore
-from service.store.errors import IdempotencyConflict, StoreUnavailable
-from service.store.models import DatasetRecord, Submission, Submitted
+from service.store.records import DatasetRecord, Submission, Submitted
+from service.store.store_errors import IdempotencyConflict, StoreUnavailable
 from tests.support.service.api import facts
 from trainer.spec.job import JobSpec
 

@@ -13,7 +13,7 @@ from service.ids import new_id
 from service.ledger.audit import audit
 from service.ledger.entries import LEDGER
 from service.store.keys import KEYS
-from service.store.models import NewDataset
+from service.store.records import NewDataset
 from service.store.store import Store
 from tests.support.service.api import Loose
 from tests.support.service.job_lives import World

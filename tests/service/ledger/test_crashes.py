@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from service.ledger.deletions import settle_unanswered
 from service.ledger.journaled_store import JournaledStore
 from service.ledger.reconcile import reconcile
-from service.store.errors import NotFound, StoreUnavailable, WrongState
-from service.store.models import TERMINAL, JobRecord
+from service.store.records import TERMINAL, JobRecord
 from service.store.store import Store
+from service.store.store_errors import NotFound, StoreUnavailable, WrongState
 from tests.support.service.job_lives import World
 from tests.support.service.redis import empty
 

@@ -15,9 +15,9 @@ from service.ids import new_id
 from service.ledger.audit import audit
 from service.ledger.entries import LEDGER
 from service.ledger.reconcile import reconcile
-from service.store.errors import DatasetInUse, NameTaken, NotFound
-from service.store.models import DatasetRecord, NewDataset, NewJob
+from service.store.records import DatasetRecord, NewDataset, NewJob
 from service.store.store import Store
+from service.store.store_errors import DatasetInUse, NameTaken, NotFound
 from tests.support.service.job_lives import World
 from tests.support.service.redis import empty
 

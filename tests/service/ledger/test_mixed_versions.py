@@ -11,12 +11,12 @@ from service.datasets.ingest_jobs import prepare
 from service.ids import new_id
 from service.ledger.audit import audit
 from service.ledger.entries import ATTEMPT_LINE, JOB_LINE, LEDGER, VERSION, encode
-from service.ledger.reader import parse
+from service.ledger.ledger_reader import parse
 from service.ledger.reconcile import reconcile
 from service.ledger.store_identity import ensure_identity
-from service.store.errors import Misconfigured
-from service.store.models import NewDataset
+from service.store.records import NewDataset
 from service.store.store import Store
+from service.store.store_errors import Misconfigured
 from tests.support.service.job_lives import World
 
 MORE = {"colour": "blue", "nested": {"of": ["a", "newer", "version"]}}

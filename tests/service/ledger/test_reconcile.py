@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from service.datasets.ingest_jobs import prepare
 from service.ids import new_id
 from service.ledger.entries import LEDGER, Deleted
+from service.ledger.ledger_writer import append
 from service.ledger.reconcile import reconcile
 from service.ledger.store_identity import FILE, ensure_identity
-from service.ledger.writer import append
-from service.store.errors import IdempotencyConflict, Misconfigured, StoreLost, WrongState
-from service.store.models import TERMINAL, JobRecord, NewDataset, NewJob
+from service.store.records import TERMINAL, JobRecord, NewDataset, NewJob
 from service.store.store import Store
+from service.store.store_errors import IdempotencyConflict, Misconfigured, StoreLost, WrongState
 from tests.support.service.job_lives import World
 from tests.support.service.redis import empty
 

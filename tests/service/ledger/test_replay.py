@@ -18,10 +18,10 @@ from service.ledger.entries import (
     Verb,
     encode,
 )
-from service.ledger.reader import parse
+from service.ledger.ledger_reader import parse
 from service.ledger.replay import JobLedger, old_job, superseded
-from service.store.models import Status
 from service.store.rebuild import OldJob
+from service.store.records import Status
 from tests.support.service.api import Loose
 
 DAY_S = 24 * 3600.0

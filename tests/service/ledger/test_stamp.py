@@ -10,8 +10,8 @@ import pytest
 
 from service.ledger.stamp import FILE, LAYOUT, check_layout, stamp_layout
 from service.ledger.store_identity import ensure_identity
-from service.store.errors import Misconfigured
 from service.store.store import Store
+from service.store.store_errors import Misconfigured
 from tests.support.worker.stack import ROOT
 
 COMMANDS = {

@@ -10,13 +10,13 @@ from typing import Any, cast
 
 import pytest
 
-from service.ledger import writer
+from service.ledger import ledger_writer
 from service.ledger.entries import JOB_LINE, LEDGER, Deleted, Refused
 from service.ledger.journaled_store import JournaledStore
-from service.ledger.reader import parse
-from service.store.errors import IdempotencyConflict, StoreUnavailable, WrongState
-from service.store.models import Submission, Submitted
+from service.ledger.ledger_reader import parse
+from service.store.records import Submission, Submitted
 from service.store.store import Store
+from service.store.store_errors import IdempotencyConflict, StoreUnavailable, WrongState
 from tests.support.service.redis import new_job
 
 JOB = "job_1"
@@ -186,10 +186,10 @@ def test_a_request_waits_until_the_one_before_has_its_answer(tmp_path: Path) -> 
 
     def second() -> None:
         started.set()
-        writer.append(tmp_path, Refused(op="second"))
+        ledger_writer.append(tmp_path, Refused(op="second"))
 
     thread = threading.Thread(target=second)
-    with writer.opened(tmp_path) as ledger:
+    with ledger_writer.opened(tmp_path) as ledger:
         thread.start()
         assert started.wait(10)
         thread.join(0.2)
@@ -202,7 +202,7 @@ def test_a_request_waits_until_the_one_before_has_its_answer(tmp_path: Path) -> 
 def test_a_line_that_the_disk_refuses_is_taken_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer.append(tmp_path, Refused(op="first"))
+    ledger_writer.append(tmp_path, Refused(op="first"))
     whole = (tmp_path / LEDGER).read_bytes()
 
     def full(_handle: int) -> None:
@@ -210,5 +210,5 @@ def test_a_line_that_the_disk_refuses_is_taken_back(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="space"):
-        writer.append(tmp_path, Refused(op="second"))
+        ledger_writer.append(tmp_path, Refused(op="second"))
     assert (tmp_path / LEDGER).read_bytes() == whole

@@ -25,9 +25,9 @@ from service.maintenance.retention import (
     trim_events,
 )
 from service.settings import ApiSettings
-from service.store.errors import NotFound, WrongState
-from service.store.models import NewDataset
+from service.store.records import NewDataset
 from service.store.store import Store
+from service.store.store_errors import NotFound, WrongState
 from tests.support.service.job_lives import World
 from tests.support.system.disk_usage import du
 

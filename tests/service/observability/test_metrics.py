@@ -17,7 +17,7 @@ from service.observability.metrics import (
     Instruments,
     artifact_format,
 )
-from service.store.models import Status, WorkerState
+from service.store.records import Status, WorkerState
 from trainer.methods.registry import SIGNALS
 from trainer.schema.errors import TrainerError
 

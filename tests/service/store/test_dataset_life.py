@@ -15,16 +15,16 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from service.store.errors import (
+from service.store.keys import KEYS
+from service.store.records import NewDataset
+from service.store.store import Store
+from service.store.store_errors import (
     DatasetInUse,
     IdempotencyConflict,
     NameTaken,
     NotFound,
     WrongState,
 )
-from service.store.keys import KEYS
-from service.store.models import NewDataset
-from service.store.store import Store
 from tests.support.service.api import facts
 from tests.support.service.redis import claimed, dump, empty, fresh_id, new_job
 

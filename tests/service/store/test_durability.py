@@ -6,10 +6,10 @@ import pytest
 
 from service.store import durability
 from service.store.embedded.server import RunningRedis
-from service.store.errors import Misconfigured, StoreUnavailable
 from service.store.redis_client import RedisClient
-from service.store.settings import StoreSettings
 from service.store.store import open_store
+from service.store.store_errors import Misconfigured, StoreUnavailable
+from service.store.store_settings import StoreSettings
 from tests.support.service.redis import running_redis
 
 

@@ -13,9 +13,9 @@ import pytest
 
 from service.store.embedded.program import config, find_server
 from service.store.embedded.server import RunningRedis, running_url, start_redis
-from service.store.errors import Misconfigured, StoreUnavailable
-from service.store.settings import StoreSettings
 from service.store.store import open_store
+from service.store.store_errors import Misconfigured, StoreUnavailable
+from service.store.store_settings import StoreSettings
 from tests.support.service.redis import claimed, opened_store, running_redis, submitted, ticks
 
 ORPHAN = """

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from service.store.errors import Fenced
 from service.store.job_queue import LOSSES_MAX
 from service.store.keys import KEYS
-from service.store.models import Lease
+from service.store.records import Lease
 from service.store.store import Store
+from service.store.store_errors import Fenced
 from tests.support.service.redis import (
     claimed,
     dump,

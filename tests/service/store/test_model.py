@@ -32,10 +32,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from service.store.errors import Fenced, IdempotencyConflict, WrongState
 from service.store.keys import KEYS
-from service.store.models import TERMINAL, Lease
+from service.store.records import TERMINAL, Lease
 from service.store.store import Store
+from service.store.store_errors import Fenced, IdempotencyConflict, WrongState
 from tests.support.service.redis import (
     contents,
     dump,

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from service.store.embedded.server import start_redis
-from service.store.errors import StoreError, StoreUnavailable
-from service.store.models import NewDataset
+from service.store.records import NewDataset
 from service.store.redis_client import RedisClient
 from service.store.store import Store
+from service.store.store_errors import StoreError, StoreUnavailable
 from tests.support.service.redis import (
     claimed,
     dump,

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from service.store.errors import StoreError
+from service.store.store_errors import StoreError
 from tests.support.chaos.proxy import Toxic
 from tests.support.chaos.world import World
 from tests.support.worker.stack import WorkerProcess

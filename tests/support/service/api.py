@@ -14,9 +14,9 @@ import httpx
 
 from service.app import create_app
 from service.ids import new_id
-from service.server.run import Server, client_timeouts_of, make_server
+from service.server.asgi_server import Server, client_timeouts_of, make_server
 from service.settings import ApiSettings
-from service.store.models import DatasetRecord, Lease, NewDataset, NewJob
+from service.store.records import DatasetRecord, Lease, NewDataset, NewJob
 from service.store.store import Store, open_store
 from tests.support.data.dataset_facts import made_up_facts
 from trainer.schema.events import DatasetFacts, FileRecord

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from service.ids import new_id
 from service.ledger.journaled_store import JournaledStore
-from service.ledger.writer import AttemptLedger
-from service.store.models import Lease, NewJob
+from service.ledger.ledger_writer import AttemptLedger
+from service.store.records import Lease, NewJob
 from service.store.store import Store
 from tests.support.service.api import facts
 from tests.support.service.redis import empty

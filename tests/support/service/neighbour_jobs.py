@@ -5,7 +5,7 @@ import json
 import time
 
 from service.api.schemas.neighbours import RESULT
-from service.store.models import Lease
+from service.store.records import Lease
 from tests.support.data.images import png
 from tests.support.service.api import RunningApi, claim, ready_dataset, running_job
 from trainer.schema.events import FileRecord

@@ -11,9 +11,9 @@ from pathlib import Path
 import redis
 
 from service.store.embedded.server import RunningRedis, start_redis
-from service.store.models import Lease, NewJob, WorkerRecord
-from service.store.settings import StoreSettings
+from service.store.records import Lease, NewJob, WorkerRecord
 from service.store.store import Store, open_store
+from service.store.store_settings import StoreSettings
 
 _serial = itertools.count(1)
 

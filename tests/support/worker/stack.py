@@ -15,9 +15,9 @@ from typing import Any
 
 from service.ids import new_id
 from service.store.embedded.server import RunningRedis, start_redis
-from service.store.models import JobRecord, NewDataset, NewJob, Status
-from service.store.settings import StoreSettings
+from service.store.records import JobRecord, NewDataset, NewJob, Status
 from service.store.store import Store, open_store
+from service.store.store_settings import StoreSettings
 from tests.support.data.tiny_pack import blobs, write_pack
 from tests.support.system.processes import alive, children_of, wait_until
 from trainer.data.spec import IngestSpec

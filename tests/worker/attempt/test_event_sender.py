@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from service.api.schemas.examples import PROFILE
-from service.store.errors import Fenced, StoreUnavailable
+from service.store.store_errors import Fenced, StoreUnavailable
 from tests.support.system.processes import wait_until
 from trainer.schema.events import (
     Checkpointed,

@@ -2,7 +2,7 @@ import json
 from pathlib import Path
 
 from service.api.schemas.examples import PROFILE
-from service.store.models import Lease
+from service.store.records import Lease
 from trainer.schema.events import (
     Ended,
     Evaluated,

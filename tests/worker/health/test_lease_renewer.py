@@ -2,9 +2,9 @@ from collections.abc import Callable
 
 import pytest
 
-from service.store.errors import Fenced, StoreUnavailable
 from service.store.lease_clock import LeaseClock
-from service.store.models import Desired
+from service.store.records import Desired
+from service.store.store_errors import Fenced, StoreUnavailable
 from tests.support.system.processes import wait_until
 from worker.health.heartbeat import Heartbeat
 from worker.health.lease_renewer import LeaseRenewer

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.server.api_keys import Keys
-from service.store.models import Lease
+from service.store.records import Lease
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.schema.events import Checkpointed, Ended, Event, Started, Stepped
 from trainer.spec.job import JobSpec

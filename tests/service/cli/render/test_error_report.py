@@ -13,9 +13,9 @@ from service.cli import job_spec as specs
 from service.cli.commands.jobs import unseen
 from service.cli.exit_codes import CommandError, Exit, outcome
 from service.cli.render.error_report import explain, report
-from service.cli.render.format import ago_text, bytes_text, duration_text, flat
 from service.cli.render.job_tracker import JobTracker
-from service.store.settings import StoreSettings
+from service.cli.render.value_text import ago_text, bytes_text, duration_text, flat
+from service.store.store_settings import StoreSettings
 
 
 @pytest.mark.parametrize(

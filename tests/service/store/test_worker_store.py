@@ -1,7 +1,7 @@
 import pytest
 
-from service.store.errors import NotFound
 from service.store.store import Store
+from service.store.store_errors import NotFound
 from tests.support.service.redis import ticks, worker
 
 

@@ -6,20 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from service.ledger.writer import AttemptLedger
-from service.store.errors import StoreError, StoreUnavailable
-from service.store.models import Desired, JobRecord, Lease, Status
+from service.ledger.ledger_writer import AttemptLedger
+from service.store.records import Desired, JobRecord, Lease, Status
 from service.store.store import Store
+from service.store.store_errors import StoreError, StoreUnavailable
 from trainer.schema.errors import StorageError, TrainerError
 from trainer.schema.events import Checkpointed, Ended, Event
 from trainer.util.failpoints import failpoint
+from worker.attempt.decision import INTERNAL, LOST, PREEMPTED, Decision, decide, of_failure
 from worker.attempt.event_sender import RETRY_S, EventSender
 from worker.attempt.leftovers import (
     remove_old_checkpoints,
     remove_partial_files,
     remove_upload,
 )
-from worker.attempt.outcome import INTERNAL, LOST, PREEMPTED, Decision, decide, of_failure
 from worker.attempt.progress import EventFold, PendingEvent
 from worker.attempt.verify_files import is_checkpoint_whole, verify_published
 from worker.attempt.workspace import Workspace, workspace_of

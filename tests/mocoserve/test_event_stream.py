@@ -9,7 +9,7 @@ from mocoserve.client import Client
 from mocoserve.errors import (
     NotFound,
 )
-from mocoserve.events import parse_sse
+from mocoserve.event_stream import parse_sse
 from tests.support.client.scripted_client import Broken, job_json, scripted
 from tests.support.service.api import RunningApi, finished_job
 

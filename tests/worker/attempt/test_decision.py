@@ -1,7 +1,7 @@
 import pytest
 
 from trainer.schema.events import Ended, FileRecord, Published
-from worker.attempt.outcome import Decision, decide
+from worker.attempt.decision import Decision, decide
 
 FILES = Published(folder="artifacts", files=(FileRecord(name="a", size_bytes=1, sha256="0"),))
 DONE = Ended(outcome="succeeded", step=10)

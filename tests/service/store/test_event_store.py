@@ -12,10 +12,10 @@ from typing import Literal
 import pytest
 
 from service.store.embedded.server import start_redis
+from service.store.event_store import Events
 from service.store.event_subscriptions import EventBroadcaster, Subscription
-from service.store.events import Events
 from service.store.keys import KEYS
-from service.store.models import Lease, Status
+from service.store.records import Lease, Status
 from service.store.store import Store
 from tests.support.service.redis import leased, new_job, opened_store, running_redis, submitted
 from trainer.schema.base import Record

@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from service.ledger import writer
+from service.ledger import ledger_writer
 from service.ledger.entries import ContentComplete, DatasetCreated, Refused
 from service.ledger.journaled_store import drop
-from service.ledger.reader import Folder, checkpoint_exists
+from service.ledger.ledger_reader import Folder, checkpoint_exists
 from service.ledger.replay import (
     IDEMPOTENCY_S,
     JobLedger,
@@ -20,10 +20,10 @@ from service.ledger.replay import (
     renames,
 )
 from service.store.chunking import batches
-from service.store.errors import DatasetInUse, NotFound
-from service.store.models import DatasetRecord
 from service.store.rebuild import OldDataset, OldJob
+from service.store.records import DatasetRecord
 from service.store.store import Store
+from service.store.store_errors import DatasetInUse, NotFound
 
 BATCH = 100
 
@@ -81,7 +81,7 @@ def finish_dataset_deletions(
         except NotFound:
             pass  # forgotten before, and its files are still there
         except DatasetInUse:
-            writer.append(data_dir / folder.path, Refused(op=request.op))
+            ledger_writer.append(data_dir / folder.path, Refused(op=request.op))
             continue
         drop(data_dir / folder.path)
         done += 1

@@ -24,7 +24,7 @@ from service.ledger.entries import (
     LedgerLine,
     encode,
 )
-from service.store.models import Lease, Status
+from service.store.records import Lease, Status
 from trainer.schema.events import FileRecord
 from trainer.util.atomic_files import sync_folder
 

@@ -13,9 +13,8 @@ from typing import Any
 import redis
 
 from service.store.decoding import as_attempt, as_checkpoint, as_job
-from service.store.errors import IdempotencyConflict, NotFound, StoreError, WrongState
 from service.store.keys import KEYS
-from service.store.models import (
+from service.store.records import (
     STATUSES,
     AttemptRecord,
     CheckpointRecord,
@@ -29,6 +28,7 @@ from service.store.models import (
     Submitted,
 )
 from service.store.redis_client import RedisClient
+from service.store.store_errors import IdempotencyConflict, NotFound, StoreError, WrongState
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass
 
 from service.store.decoding import as_worker
-from service.store.errors import NotFound
-from service.store.models import WorkerRecord
+from service.store.records import WorkerRecord
 from service.store.redis_client import RedisClient
+from service.store.store_errors import NotFound
 
 
 @dataclass(frozen=True)

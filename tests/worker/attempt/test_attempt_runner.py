@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from service.store.models import Lease
+from service.store.records import Lease
 from service.store.store import Store
 from tests.support.service.redis import claimed, submitted, ticks
 from trainer.schema.events import Checkpointed, Ended, Event, FileRecord, Published, Started
 from trainer.util.atomic_files import write_synced
-from worker.attempt import runner
-from worker.attempt.runner import AttemptRunner, WorkerContext
+from worker.attempt import attempt_runner
+from worker.attempt.attempt_runner import AttemptRunner, WorkerContext
 from worker.process.child_request import RESULT_FILE, ChildRequest
 from worker.process.forkserver_client import ForkserverClient
 from worker.process.shutdown import Shutdown, WakePipe
@@ -42,7 +42,7 @@ def run(
                 play(request.folder, lambda event: on_event(event, event.model_dump_json()))
                 return 0
 
-        monkeypatch.setattr(runner, "ChildMonitor", Played)
+        monkeypatch.setattr(attempt_runner, "ChildMonitor", Played)
         wake_pipe = WakePipe()
         settings = WorkerSettings(data_dir=tmp_path, renew_every_s=60.0)
         metrics = WorkerMetrics("w1", device="cpu", scrape_s=15.0)

@@ -21,7 +21,7 @@ from service.ledger.entries import (
 )
 from service.ledger.journaled_store import DELETED
 from service.ledger.replay import JobLedger
-from service.store.errors import Misconfigured
+from service.store.store_errors import Misconfigured
 from trainer.util.atomic_files import MANIFEST
 
 

@@ -3,10 +3,10 @@ import time
 
 import pytest
 
-from service.store.errors import IdempotencyConflict, NotFound, WrongState
 from service.store.keys import KEYS
-from service.store.models import STATUSES, NewDataset, Status
+from service.store.records import STATUSES, NewDataset, Status
 from service.store.store import Store
+from service.store.store_errors import IdempotencyConflict, NotFound, WrongState
 from tests.support.service.redis import claimed, dump, fresh_id, leased, new_job, submitted, ticks
 
 

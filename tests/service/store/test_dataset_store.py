@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from service.store.errors import NameTaken, NotFound, WrongState
-from service.store.models import Lease, NewDataset
+from service.store.records import Lease, NewDataset
 from service.store.store import Store
+from service.store.store_errors import NameTaken, NotFound, WrongState
 from tests.support.data.dataset_facts import made_up_facts
 from tests.support.service.redis import claimed, dump, fresh_id, new_job, ticks
 

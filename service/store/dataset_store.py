@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.store.decoding import as_dataset
-from service.store.errors import (
+from service.store.records import CreatedDataset, DatasetRecord, NewDataset, Page
+from service.store.redis_client import RedisClient
+from service.store.store_errors import (
     DatasetInUse,
     IdempotencyConflict,
     NameTaken,
     NotFound,
     WrongState,
 )
-from service.store.models import CreatedDataset, DatasetRecord, NewDataset, Page
-from service.store.redis_client import RedisClient
 
 
 @dataclass(frozen=True)
