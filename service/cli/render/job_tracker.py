@@ -11,6 +11,8 @@ from service.cli.render.verdict_text import figure
 _WINDOW_S = 60.0
 _SPEED_S_MIN = 0.5
 """Shortest interval between two events that is used to estimate speed."""
+FILL_SUFFIX = "_fill_ratio"
+"""End of the name of a signal that is below 1 while a rising loss is normal."""
 
 
 class JobTracker:
@@ -89,10 +91,12 @@ class JobTracker:
 
     def title(self) -> str:
         """Return the caption of the chart of the loss."""
-        chance, fill = self.signals.get("chance_loss"), self.signals.get("negatives_fill_ratio")
+        chance = self.signals.get("chance_loss")
         caption = f"loss; dots: chance, {chance:.2f}" if chance else "loss"
-        if fill is not None and fill < 1.0:
-            caption += f"; it rises while the queue fills ({fill:.0%})"
+        for name, value in self.signals.items():
+            if name.endswith(FILL_SUFFIX) and value < 1.0:
+                what = name.removesuffix(FILL_SUFFIX).replace("_", " ")
+                caption += f"; it rises while {what} fill up ({value:.0%})"
         return caption
 
     def words(self, *, short: bool = False) -> str:
