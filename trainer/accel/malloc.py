@@ -29,7 +29,7 @@ def keep_freed_memory() -> None:
         (M_MMAP_MAX, 0),
         (M_TRIM_THRESHOLD, TRIM_BYTES),
         (M_TOP_PAD, PAD_BYTES),
-        (M_ARENA_MAX, 1),  # else other threads have room of their own, in small pages
+        (M_ARENA_MAX, 1),  # otherwise other threads allocate in arenas with small pages
     ):
         libc.mallopt(name, value)
     _in_large_pages(libc)
@@ -42,7 +42,7 @@ def _in_large_pages(libc: Any) -> None:  # noqa: ANN401  # ctypes has no types
     libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
     start: int | None = libc.malloc(ROOM_BYTES)
     if start is None:
-        return  # so many addresses are not to be had here
+        return  # the system refuses a block of this size
     first = -(-start // LARGE_PAGE_BYTES) * LARGE_PAGE_BYTES
     libc.madvise(first, (start + ROOM_BYTES - first) & -LARGE_PAGE_BYTES, MADV_HUGEPAGE)
     libc.free(start)

@@ -13,5 +13,5 @@ SPINS = 10_000
 VARIABLES = {"GOMP_SPINCOUNT": str(SPINS), "OMP_WAIT_POLICY": "PASSIVE"}
 """The first is libgomp's own; other libraries know the second alone."""
 
-if not VARIABLES.keys() & os.environ.keys():  # who has set one of them has decided
+if not VARIABLES.keys() & os.environ.keys():  # a variable that the user set is kept
     os.environ.update(VARIABLES)

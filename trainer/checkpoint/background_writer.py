@@ -65,5 +65,5 @@ class BackgroundWriter:
     def _run(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as error:  # raised again where somebody can handle it
+        except BaseException as error:  # raised again in the calling thread
             self._error = error

@@ -135,7 +135,7 @@ def load_newest(places: Iterable[Path]) -> Loaded | None:
         try:
             return load(path)
         except CheckpointError as error:
-            # Not the error itself: whoever keeps the line would keep the bytes of its frames too.
+            # Not the error itself: a kept log record would keep the bytes of its frames alive.
             reasons.append(str(error))
             log.warning("%s", reasons[-1])
     if reasons:

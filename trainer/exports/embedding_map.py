@@ -23,7 +23,7 @@ COLUMNS = (SIDE_PX - 2 * MARGIN_PX) // CELL_PX
 LINES = (SIDE_PX - HEADER_PX - FOOTER_PX) // CELL_PX
 
 PAPER, INK, FAINT = (250, 250, 248), (32, 33, 36), (120, 122, 128)
-# Twelve hues told apart by most eyes; labels past the twelfth share the last, grey one.
+# Twelve hues that most people can distinguish; further labels share the last, gray one.
 COLOURS = (
     (31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75),
     (227, 119, 194), (23, 190, 207), (188, 189, 34), (0, 90, 80), (250, 190, 60), (90, 90, 200),

@@ -15,7 +15,7 @@ def make_optimizer(
     chosen, weight_decay = list(parameters), spec.weight_decay
     lr: float | Tensor = spec.lr
     on_gpu = any(parameter.is_cuda for parameter in chosen)
-    if on_gpu:  # a captured step reads the rate where it lies
+    if on_gpu:  # a captured step reads the rate from this tensor
         lr = torch.tensor(lr, device=chosen[0].device)
     if isinstance(spec, AdamWSpec):
         betas = (spec.beta1, spec.beta2)

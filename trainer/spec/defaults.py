@@ -52,7 +52,7 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
         part, name = _place(spec, field)
         if part is not None and part.__dict__[name] is None:
             value, reasons[field] = rule(spec, facts)
-            # As model_copy does it, but once for all rules: nobody else has this copy yet.
+            # Like model_copy, but once for all rules; this copy is not shared yet.
             part.__dict__[name] = value
             part.__pydantic_fields_set__.add(name)
     of_modality = modality_part(spec.views.modality, "defaults")

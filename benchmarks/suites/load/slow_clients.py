@@ -93,7 +93,7 @@ async def _watch_events(
     readers = [
         asyncio.create_task(_read_events(server.port, request, events, ready)) for _ in range(count)
     ]
-    await ready.wait()  # until each has heard that the job was queued
+    await ready.wait()  # until each has received the event that the job is queued
     used_s, began_s = server.cpu_s(), time.perf_counter()
     for number in range(events):
         row = {"type": "logged", "message": f"{number} {time.time():.6f}"}

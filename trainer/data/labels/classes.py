@@ -135,7 +135,7 @@ def _split_at(path: Path, level: int) -> Split | None:
 def _below_shared(paths: set[Path]) -> dict[Path, Path]:
     """Return paths without their shared prefix; rows directly in a shared folder are skipped."""
     while len(paths) > 1:
-        shared = _shared(min(paths), max(paths))  # All others lie between those two.
+        shared = _shared(min(paths), max(paths))  # all others are between these two
         if shared not in paths:
             return {path: path[len(shared) :] for path in paths}
         paths = paths - {shared}

@@ -213,7 +213,7 @@ class RowsWriter:
 
     def _note(self, item: Item, decoded: Decoded) -> None:
         """Keep what is known of a row beside its values."""
-        # Without a split a row is trained on; that none has one is told by `_columns`.
+        # A row without a split is trained on; `_columns` records if no row has one.
         self._splits.append(SPLITS.index(item.split or "train"))
         self._has_splits |= item.split is not None
         self._times.append(float("nan") if item.time is None else item.time)

@@ -29,7 +29,7 @@ def decode_upload(path: Path, facts: DatasetFacts) -> Decoded:
     data = path.read_bytes()
     try:
         with strict_pillow():
-            # Half a picture has other neighbours: whoever asks is told, unlike in an ingest.
+            # A truncated image has other neighbors: it is an error here, unlike in an ingest.
             changes = {
                 "channels": facts.channels,
                 "side_px_max": facts.stored_side_px,

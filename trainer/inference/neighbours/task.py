@@ -66,7 +66,7 @@ class Probe:
 
     def found(self) -> tuple[Bank, list[int | None], list[list[Neighbour]]]:
         """Rows searched, queries, and the neighbors of each."""
-        # The uploaded image needs the encoder in any case: a missing one is told at once.
+        # The query image needs the encoder in any case: report a missing one at once.
         asked = None if self.image is None else self.extractor.features_of(self.image).numpy()
         bank = bank_of(self.spec, self.pack, lambda: self.extractor, should_stop=self.should_stop)
         rows: list[int | None] = [None]

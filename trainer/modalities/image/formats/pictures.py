@@ -192,7 +192,7 @@ def _tiff_pixels(
     load = partial(_tiff_page, place=page.place)
     tail = bytes([GREY]) * min(4 * page.width * page.height, options.file_bytes_max)
     image, _, is_cut = _patiently(load, data, tail, options)
-    return image, is_cut  # Pillow turns a TIFF upright by itself
+    return image, is_cut  # Pillow applies the orientation of a TIFF
 
 
 def _tiff_page(data: bytes, *, place: int) -> Any:  # noqa: ANN401

@@ -167,7 +167,7 @@ def _plane(data: bytes, page: Page, plane: int, planes: int) -> NDArray[Any]:
     width = int(page.tags.get(_TILE_WIDTH, 0)) or page.width
     columns = ceil(page.width / width)
     rows = _unpacked(data, page, columns * width * samples * dtype.itemsize, plane, planes)
-    # Predictors work on the rows of a tile or a strip, each by itself.
+    # Predictors work on each row of a tile or a strip separately.
     parts = rows.reshape(page.height, columns, -1)
     predictor = int(page.tags.get(_PREDICTOR, 1))
     if predictor == _FLOATS:
