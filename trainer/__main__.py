@@ -28,6 +28,7 @@ from trainer.data.ingest import run_ingest
 from trainer.data.spec import USUAL, IngestOptions, IngestSpec
 from trainer.engine.outcome import run_and_record_outcome
 from trainer.engine.train import RunPaths, train
+from trainer.modalities.image.ingest import IMAGE_ROWS
 from trainer.schema.errors import StorageError
 from trainer.schema.events import (
     Ended,
@@ -146,7 +147,7 @@ def _ingested(
     except OSError as error:
         raise StorageError(f"{out} could not be made: {error.strerror}.") from error
     spec = IngestSpec(dataset_id="local", source=source, **options.model_dump())
-    return run_ingest(spec, out=out, emit=show, should_stop=should_stop)
+    return run_ingest(spec, modality=IMAGE_ROWS, out=out, emit=show, should_stop=should_stop)
 
 
 def _faults(error: ValidationError) -> str:

@@ -8,10 +8,12 @@ from pathlib import Path, PurePosixPath
 
 from trainer.data.ingest import ingest
 from trainer.data.readers.folder import open_folder
-from trainer.data.readers.items import SUFFIXES, BadFile, Limits, Listing
+from trainer.data.readers.items import BadFile, Limits, Listing
 from trainer.data.readers.zip import open_zip
 from trainer.data.spec import IngestSpec
 from trainer.demo import digits
+from trainer.modalities.image.formats.magic import SUFFIXES
+from trainer.modalities.image.ingest import IMAGE_ROWS
 
 CLASS_NAME = re.compile(r"\w[\w.-]{0,63}")
 ONE_CLASS = "all"
@@ -47,7 +49,9 @@ def prepare_images(
     spec = IngestSpec(
         dataset_id=data.stem, source=str(out / "images"), format="folder", side_px_max=side_px_max
     )
-    facts = ingest(spec, out=out, emit=lambda _: None, should_stop=lambda: False)
+    facts = ingest(
+        spec, modality=IMAGE_ROWS, out=out, emit=lambda _: None, should_stop=lambda: False
+    )
     return ImageSet(data.stem, out / "images", out / "pack", facts.rows)
 
 

@@ -23,18 +23,19 @@ import torch
 from torch import nn
 
 from trainer.accel.device import DeviceConfig, deterministic_device
-from trainer.data.ingest import Decode, Row, decoded_chunks
+from trainer.data.ingest import DecodedItem, decoded_chunks
 from trainer.data.labels.classes import ClassNames, labels_of_rows
 from trainer.data.readers.detect import Asked, open_source
 from trainer.data.readers.items import BadFile, Item, Limits
-from trainer.data.rows import Decoded
 from trainer.data.spec import USUAL
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING, GROUP_ROWS
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.spec import ResolvedViewsSpec
-from trainer.modalities.image.decode import strict_pillow
+from trainer.modalities.image.decode import decode_content, strict_pillow
+from trainer.modalities.image.decoded import Decoded
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
+from trainer.modalities.image.ingest import IMAGE_FORMATS
 from trainer.modalities.image.preprocessing import Preprocessing, from_json
 from trainer.modalities.image.unpacked_batch import canvas_of
 from trainer.modalities.image.values import stored_row
@@ -138,15 +139,15 @@ def embed(
         )
         views = ImageAugmenter(spec, mean=steps.mean, std=steps.std, device=place.device)
         done = Embedded(out, feature_dim(network))
-        with strict_pillow(), open_source(images, Limits(), Asked()) as source:
+        with strict_pillow(), open_source(images, Limits(), Asked(IMAGE_FORMATS)) as source:
             items: list[Item] = []
             for batch in _batches(source.items, _decoding(steps), done, tell):
-                rows = [row.decoded for row in batch]
+                rows = [decoded.row for decoded in batch]
                 canvas = canvas_of(rows, values=steps.values, device=place.device)
                 with torch.inference_mode():
                     values = network(views.center_crop(canvas)).float().cpu().numpy()
                 raw.write(np.ascontiguousarray(values, dtype=np.float32).data)
-                items += [row.item for row in batch]
+                items += [decoded.item for decoded in batch]
             if not items:
                 raise DataError(f"{images} holds no image that can be used ({_reasons(done.bad)}).")
         done.rows = len(items)
@@ -170,7 +171,7 @@ def _growing(out: Path) -> Iterator[tuple[Path, IO[bytes]]]:
             draft.unlink(missing_ok=True)
 
 
-def _decoding(steps: Preprocessing) -> Decode:
+def _decoding(steps: Preprocessing) -> Callable[[Item], Decoded]:
     """Decode an item as the dataset was, to the channels that the network takes."""
     changes = {
         "channels": len(steps.mean),
@@ -181,8 +182,8 @@ def _decoding(steps: Preprocessing) -> Decode:
     options = USUAL.model_copy(update=changes)
 
     def decode(item: Item) -> Decoded:
-        row = item.decode(options)
-        stored_row(row, steps.values)  # raises BadImage where the values are of another kind
+        row = decode_content(item.content(), options)
+        stored_row(row, steps.values)  # raises BadRow where the values are of another kind
         return row
 
     return decode
@@ -190,12 +191,12 @@ def _decoding(steps: Preprocessing) -> Decode:
 
 def _batches(
     items: Iterator[Item | BadFile],
-    decode: Decode,
+    decode: Callable[[Item], Decoded],
     done: Embedded,
     tell: Callable[[str], None],
-) -> Iterator[list[Row]]:
+) -> Iterator[list[DecodedItem[Decoded]]]:
     """Yield batches of rows in item order, with the service's batch size; record bad files."""
-    held: list[Row] = []
+    held: list[DecodedItem[Decoded]] = []
     told_s = time.monotonic()
     for chunk in decoded_chunks(items, decode):
         for result in chunk:

@@ -14,10 +14,10 @@ from trainer.accel.device import DeviceContext
 from trainer.checkpoint import format as checkpoints
 from trainer.checkpoint.state import METHOD
 from trainer.data.pack.format import Pack
-from trainer.data.rows import Decoded
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.methods.base import load_method
 from trainer.modalities.base import Raw, Views, load_modality
+from trainer.modalities.image.decoded import Decoded
 from trainer.modalities.image.unpacked_batch import canvas_of
 from trainer.modalities.image.values import PLAIN, bounds_of
 from trainer.schema.artifact_names import WEIGHTS

@@ -26,6 +26,7 @@ from trainer.engine.train import DeviceConfig, Emit, RunPaths, train
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.inference.neighbours.task import run_probe
 from trainer.methods.registry import method_names, part_of
+from trainer.modalities.image.ingest import IMAGE_ROWS
 from trainer.schema.events import Ended, Event
 from trainer.spec.job import JobSpec
 from worker.process.child_request import SPEC_FILE, ChildRequest
@@ -60,7 +61,7 @@ def warm() -> None:
     """Import and compute, before any fork, what each child needs before its first step."""
     for name in method_names():
         part_of(name, "method")
-    import_module("trainer.inference.dataset_preview")
+    import_module("trainer.modalities.image.preview")
     Image.init()
     code_sha256()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch has no types here
@@ -72,7 +73,9 @@ def _work(request: ChildRequest, emit: Emit, stop: threading.Event) -> Ended:
     machine = DeviceConfig(device=request.device, threads=request.threads)
     if request.kind == "ingest":
         spec = IngestSpec.model_validate_json(text)
-        return run_ingest(spec, out=request.folder, emit=emit, should_stop=stop.is_set)
+        return run_ingest(
+            spec, modality=IMAGE_ROWS, out=request.folder, emit=emit, should_stop=stop.is_set
+        )
     if request.kind == "probe":
         return run_probe(
             NeighbourSearchSpec.model_validate_json(text),

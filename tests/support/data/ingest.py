@@ -8,8 +8,10 @@ from typing import Any
 
 from trainer.data.ingest import ingest
 from trainer.data.pack.format import Pack
-from trainer.data.readers.items import Limits
+from trainer.data.pack.writer import PackWriter
 from trainer.data.spec import IngestSpec
+from trainer.modalities.image.decoded import Decoded
+from trainer.modalities.image.ingest import IMAGE_ROWS, ImageRowMaker
 from trainer.schema.choices import SourceFormat, StoredAs
 from trainer.schema.events import DatasetFacts, Event
 
@@ -40,11 +42,16 @@ class Ingested:
         return [self.facts.labels[label] for label in self.pack.labels]
 
 
+def image_writer(folder: Path, **options: Any) -> PackWriter[Decoded]:  # noqa: ANN401
+    """Return the writer of a pack of images; `options` are fields of IngestOptions."""
+    spec = IngestSpec(dataset_id="ds", source="", **options)
+    return PackWriter(folder, ImageRowMaker(spec), modality=IMAGE_ROWS.name)
+
+
 def ingested(
     source: Path,
     out: Path,
     *,
-    limits: Limits | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     kind: SourceFormat = "auto",
     store_as: StoredAs = "pixels",
@@ -59,5 +66,5 @@ def ingested(
         store_as=store_as,
         **options,
     )
-    facts = ingest(spec, out=out, emit=events.append, should_stop=should_stop, limits=limits)
+    facts = ingest(spec, out=out, modality=IMAGE_ROWS, emit=events.append, should_stop=should_stop)
     return Ingested(Pack.open(out / "pack"), facts, events)

@@ -26,8 +26,9 @@ from trainer.data.pack.rows_writer import HashedFile
 from trainer.data.readers import folder
 from trainer.data.readers.items import REASONS, Entry, Limits
 from trainer.data.readers.regions import ELSEWHERE
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadRow
 from trainer.data.spec import IngestSpec
+from trainer.modalities.image.ingest import IMAGE_ROWS
 from trainer.schema.errors import DataError, DatasetMissing, StorageError
 from trainer.schema.events import Event, Ingesting, Published
 
@@ -186,9 +187,21 @@ def test_stopping_leaves_nothing(tmp_path: Path) -> None:
     assert not list((tmp_path / "out").iterdir())
     events: list[Event] = []
     spec = IngestSpec(dataset_id="ds", source=str(source))
-    ended = run_ingest(spec, out=tmp_path / "out", emit=events.append, should_stop=lambda: True)
+    ended = run_ingest(
+        spec,
+        modality=IMAGE_ROWS,
+        out=tmp_path / "out",
+        emit=events.append,
+        should_stop=lambda: True,
+    )
     assert (ended.outcome, ended.code) == ("stopped", "stopped")
-    ended = run_ingest(spec, out=tmp_path / "out", emit=events.append, should_stop=lambda: False)
+    ended = run_ingest(
+        spec,
+        modality=IMAGE_ROWS,
+        out=tmp_path / "out",
+        emit=events.append,
+        should_stop=lambda: False,
+    )
     assert ended.outcome == "succeeded"
     assert ended.facts is not None
 
@@ -230,12 +243,12 @@ def test_large_entries_are_reported_unread(tmp_path: Path) -> None:
     files = {"a.png": png(1), "b.png": png(2), "c.png": os.urandom(9000)}
     for packer in ("folder", "zip", "tar"):
         source = CARRIERS[packer](tmp_path, files)
-        made = ingested(source, tmp_path / packer, limits=Limits(entry_bytes=5000))
+        made = ingested(source, tmp_path / packer, file_bytes_max=5000)
         assert made.report() == {"c.png": "oversize"}
 
 
 def test_refusing_an_archive_needs_no_torch() -> None:
-    code = "import sys, trainer.data.ingest; sys.exit('torch' in sys.modules)"
+    code = "import sys, trainer.modalities.image.ingest; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -330,7 +343,7 @@ def test_a_folder_that_became_a_link_is_not_followed_out(tmp_path: Path) -> None
     (tmp_path / "set" / "c.png").write_bytes(png(9))
     entry = entries["deep/c.png"]
     assert isinstance(entry, Entry)
-    with pytest.raises(BadImage, match="out of the allowed roots"):
+    with pytest.raises(BadRow, match="out of the allowed roots"):
         entry.load()
     names = {file.name: file.fault for file in walk.files()}
     assert names["deep"] == ("refused", ELSEWHERE)

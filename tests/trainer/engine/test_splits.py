@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from tests.support.data.ingest import image_writer
 from tests.support.data.tiny_pack import blobs
 from tests.support.service.api import facts as facts_of
 from trainer.accel.device import DeviceConfig
 from trainer.data.labels.classes import ClassNames
-from trainer.data.pack.writer import PackWriter
 from trainer.data.readers.items import Item, Split
 from trainer.data.spec import USUAL
 from trainer.engine.build import RunPaths, build_run
@@ -31,14 +31,14 @@ def pack_of(folder: Path, rows: int, *, test_labels: bool = True) -> None:
     images, labels = blobs(rows, side_px=16, classes=2)
     classes = ClassNames()
     classes.declare(["a", "b"])
-    writer = PackWriter(folder)
+    writer = image_writer(folder)
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         split = SPLITS[number % 5]
         known = test_labels or split != "test"
         item = Item(
             f"{number}.png",
             1,
-            decode=lambda _options: decode_array(images[0], USUAL),
+            content=lambda: images[0],
             label=int(label) if known else -1,
             split=split,
         )

@@ -33,6 +33,7 @@ from trainer.data.spec import IngestSpec
 from trainer.inference.feature_extractor import load_extractor
 from trainer.inference.neighbours.query_image import decode_upload
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
+from trainer.modalities.image.ingest import IMAGE_ROWS
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 
@@ -74,7 +75,9 @@ def train(
     ingest = IngestSpec.model_validate(
         {"dataset_id": "ds", "source": str(folder / "pictures"), "store_as": store_as}
     )
-    run_ingest(ingest, out=folder, emit=lambda _event: None, should_stop=lambda: False)
+    run_ingest(
+        ingest, modality=IMAGE_ROWS, out=folder, emit=lambda _event: None, should_stop=lambda: False
+    )
     asked = {
         "dataset": str(folder / "pack"),
         "encoder": {"name": encoder},
@@ -257,7 +260,13 @@ def test_the_card_prepares_deep_values(channels: int, tmp_path: Path) -> None:
     values = draw.integers(900, 1300, (10, 45, 60, channels)).astype(np.uint16)
     np.save(tmp_path / "scans.npy", values)
     ingest = IngestSpec(dataset_id="ds", source=str(tmp_path / "scans.npy"), side_px_max=32)
-    run_ingest(ingest, out=tmp_path, emit=lambda _event: None, should_stop=lambda: False)
+    run_ingest(
+        ingest,
+        modality=IMAGE_ROWS,
+        out=tmp_path,
+        emit=lambda _event: None,
+        should_stop=lambda: False,
+    )
     asked = {
         "dataset": str(tmp_path / "pack"),
         "encoder": {"name": "small"},

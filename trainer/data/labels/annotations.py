@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+from trainer.data.formats import FileFormats
 from trainer.data.labels.coco import read_coco
 from trainer.data.labels.tables import LABELS, BadTable, Told, beside, is_table, read_table
 from trainer.data.readers.item_names import is_hidden, shown_name
@@ -15,10 +16,9 @@ from trainer.data.readers.items import (
     Limits,
     Listing,
     Split,
-    is_named_as_image,
     split_named,
 )
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadRow
 
 SIDECAR_LABELS = ("label", "cls", "class", "class_name", "category")
 """Keys of a WebDataset sample's JSON that name its class."""
@@ -61,27 +61,29 @@ class Annotations:
         return {told.mask for told in self.told.values() if told.mask}
 
 
-def annotate(listing: Listing, limits: Limits, *, masks: str | None) -> Annotations:
+def annotate(
+    listing: Listing, limits: Limits, *, formats: FileFormats, masks: str | None
+) -> Annotations:
     """Read the labels of a listing's files. `masks` names a folder of masks."""
     names = [name for name in listing.names if not is_hidden(name)]
     notes = Annotations()
     if wanted := {name for name in names if _may_tell(name)}:
-        reader = _Reader(names, notes)
+        reader = _Reader(names, notes, formats)
         for entry in listing.read(wanted):
             if not isinstance(entry, BadFile):
                 reader.read(entry, limits)
         reader.give_sidecars(names)
     if masks:
-        _pair_masks(names, masks, notes)
+        _pair_masks(names, masks, notes=notes, formats=formats)
     return notes
 
 
 class _Reader:
     """Reads files that tell of images, into notes."""
 
-    def __init__(self, names: list[str], notes: Annotations) -> None:
-        self._notes, self._files = notes, _Files(names)
-        self._keys = {_key(name) for name in names if is_named_as_image(name)}
+    def __init__(self, names: list[str], notes: Annotations, formats: FileFormats) -> None:
+        self._notes, self._files, self._formats = notes, _Files(names, formats), formats
+        self._keys = {_key(name) for name in names if formats.names_row(name)}
         self._sidecars: dict[str, Told] = {}
 
     def read(self, entry: Entry, limits: Limits) -> None:
@@ -89,10 +91,10 @@ class _Reader:
         try:
             if entry.size_bytes > limits.entry_bytes:
                 detail = f"{entry.size_bytes} bytes; file_bytes_max is {limits.entry_bytes}"
-                raise BadImage("oversize", detail)
+                raise BadRow("oversize", detail)
             self._take(entry.name, entry.load())
-        except (BadTable, BadImage) as bad:
-            reason = bad.reason if isinstance(bad, BadImage) else "unreadable"
+        except (BadTable, BadRow) as bad:
+            reason = bad.reason if isinstance(bad, BadRow) else "unreadable"
             self._notes.lines.append(BadFile(entry.name, reason, str(bad)))
         self._notes.used.add(entry.name)
 
@@ -100,7 +102,7 @@ class _Reader:
         """Assign labels of sidecar files to their samples' images, after all were read."""
         self._notes.are_samples = bool(self._sidecars)
         for name in names if self._sidecars else ():
-            if is_named_as_image(name) and (told := self._sidecars.get(_key(name))):
+            if self._formats.names_row(name) and (told := self._sidecars.get(_key(name))):
                 self._notes.tell(name, told)
             elif name.lower().endswith(".txt") and _key(name) in self._sidecars:
                 self._notes.used.add(name)
@@ -176,8 +178,8 @@ def split_in(name: str) -> Split | None:
 class _Files:
     """Lookup of files named in tables: by path, else by a unique base name."""
 
-    def __init__(self, names: list[str]) -> None:
-        self._names = set(names)
+    def __init__(self, names: list[str], formats: FileFormats) -> None:
+        self._names, self._formats = set(names), formats
         self._by_base: dict[str, list[str]] | None = None
 
     def find(self, folder: str, file: str) -> str | None:
@@ -197,7 +199,7 @@ class _Files:
             for name in self._names:
                 base = name.rpartition("/")[2]
                 self._by_base[base].append(name)
-                if is_named_as_image(name) and "." in base:
+                if self._formats.names_row(name) and "." in base:
                     self._by_base[base.rpartition(".")[0]].append(name)
         return self._by_base
 
@@ -230,7 +232,7 @@ def _sidecar_label(name: str, data: bytes) -> str | None:
     return next((str(value) for value in values if isinstance(value, str | int)), None)
 
 
-def _pair_masks(names: list[str], folder: str, notes: Annotations) -> None:
+def _pair_masks(names: list[str], folder: str, *, notes: Annotations, formats: FileFormats) -> None:
     """Pair each image with the mask of the same relative path and stem."""
     masks: dict[str, str] = {}
     for name in names:
@@ -239,7 +241,7 @@ def _pair_masks(names: list[str], folder: str, notes: Annotations) -> None:
             notes.used.add(name)
     unpaired = set(masks.values())
     for name in names:
-        if name in notes.used or not is_named_as_image(name):
+        if name in notes.used or not formats.names_row(name):
             continue
         mask = next((masks[key] for key in _mask_keys(name) if key in masks), None)
         if mask:

@@ -36,7 +36,7 @@ from trainer.data.readers.items import SPLITS, Split
 from trainer.modalities.image.jpeg_rows import pixels_of
 from trainer.schema.choices import StoredAs
 from trainer.schema.errors import DataError, DatasetMissing
-from trainer.schema.events import DatasetFacts, ValueMapping
+from trainer.schema.events import DatasetFacts
 
 VERSION: Final = 2
 VERSIONS_READ: Final = (1, 2)
@@ -70,16 +70,15 @@ def rows_file(stored_as: StoredAs, dtype: str) -> str:
 
 
 def manifest_sha256(
-    files: dict[str, str], labels: tuple[str, ...], *, values: ValueMapping | None = None
+    files: dict[str, str], labels: tuple[str, ...], *, identity: dict[str, Any] | None = None
 ) -> str:
-    """Names the rows of a pack: two packs with one hash hold the same rows, labels and range.
+    """Return the hash that packs share if they hold the same rows, labels and `identity`.
 
-    `files` maps pixels, index, names and further columns to their sha256.
+    `files` maps rows, index, names and further columns to their sha256; `identity` is what else
+    the modality counts as part of the rows.
     """
     # The version of the manifest, not of the pack: the same rows keep their name.
-    manifest: dict[str, Any] = {"version": 1, "files": files, "labels": labels}
-    if values is not None and values.rule != "identity":
-        manifest["values"] = [values.low, values.high, values.scale, values.offset]
+    manifest = {"version": 1, "files": files, "labels": labels, **(identity or {})}
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,44 +1,32 @@
 """Detect the kind of dataset at a path, and read its rows."""
 
 import errno
-import io
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
 
+from trainer.data.formats import FileFormats
 from trainer.data.labels.classes import ClassNames
 from trainer.data.readers.folder import NO_LINKS, Follow, open_folder
-from trainer.data.readers.items import BadFile, Item, Limits, Listing, Source, is_named_as_image
+from trainer.data.readers.items import BadFile, Item, Limits, Listing, Source
 from trainer.data.readers.listing import Reading, listing_items
-from trainer.data.readers.npy import array_item, array_items, mapped_array
+from trainer.data.readers.npy import array_item, mapped_array
 from trainer.data.readers.parquet import MAGIC as PARQUET_MAGIC
 from trainer.data.readers.parquet import parquet_items
 from trainer.data.readers.regions import open_region
-from trainer.data.readers.stream import Stream, open_stream
+from trainer.data.readers.stream import open_stream
 from trainer.data.readers.tar import BLOCK_BYTES, looks_like_tar, tar_listing
 from trainer.data.readers.zip import zip_listing
-from trainer.data.rows import BadImage
-from trainer.modalities.image.arrays import idx_source, labels_name, open_idx
-from trainer.modalities.image.formats.magic import format_of, words_for
 from trainer.schema.choices import SourceFormat
 from trainer.schema.errors import DataError, DatasetMissing
-
-KINDS_HINT = (
-    "Send a folder, zip, tar (.gz, .bz2, .xz, .zst), npz, npy, parquet or idx-ubyte file of images."
-)
-IDX_NAME = re.compile(r".*idx[134]-ubyte(\.gz)?$")
-
-
-OTHER_IDX = "only the idx file of training images is read; add this one as another dataset"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
     """Options of one reading of a source."""
 
+    formats: FileFormats
     format: SourceFormat = "auto"
     masks: str | None = None
     """Name of the folder of masks."""
@@ -55,7 +43,7 @@ def open_source(path: Path, limits: Limits, asked: Asked) -> Iterator[Source]:
     """
     with ExitStack() as stack:
         try:
-            kind = _kind(path, limits, asked.follow.roots)
+            kind = _kind(path, limits, asked)
             if asked.format not in ("auto", kind):
                 detail = f"{path.name} was declared as {asked.format}, but its content is {kind}."
                 raise DataError(detail, hint="Use the format 'auto', or send the right file.")
@@ -75,10 +63,11 @@ def open_source(path: Path, limits: Limits, asked: Asked) -> Iterator[Source]:
 
 @contextmanager
 def _opened(path: Path, kind: str, limits: Limits, asked: Asked) -> Iterator[Source]:
-    if kind == "idx":
-        with open_idx(path, limits, asked.follow.roots) as source:
-            yield source
-        return
+    for container in asked.formats.containers:
+        if kind == container.name:
+            with container.open(path, limits, asked.follow.roots) as source:
+                yield source
+            return
     if kind == "folder":
         with open_folder(path, limits, asked.follow) as listing, ExitStack() as kept_open:
             yield _listed(listing, limits, asked, kept_open)
@@ -86,13 +75,13 @@ def _opened(path: Path, kind: str, limits: Limits, asked: Asked) -> Iterator[Sou
     with ExitStack() as kept_open:
         region = kept_open.enter_context(open_region(path, asked.follow.roots))
         if kind == "npy":
-            array = mapped_array(region)
-            rows = array_items(array, path.name, limits, alone=True)
-            items: Iterator[Item | BadFile] = (array_item(name, image) for name, image in rows)
+            array = mapped_array(region, hint=asked.formats.arrays.hint)
+            rows = asked.formats.arrays.rows(array, path.name, limits, alone=True)
+            items: Iterator[Item | BadFile] = (array_item(name, values) for name, values in rows)
             yield Source(items, array.nbytes, ClassNames(folders_tell=False))
         elif kind == "parquet":
             classes = ClassNames(folders_tell=False)
-            items = parquet_items(region, limits, classes)
+            items = parquet_items(region, limits, formats=asked.formats, classes=classes)
             yield Source(items, region.size_bytes, classes)
         else:
             opener = zip_listing if kind == "zip" else tar_listing
@@ -100,14 +89,15 @@ def _opened(path: Path, kind: str, limits: Limits, asked: Asked) -> Iterator[Sou
 
 
 def _listed(listing: Listing, limits: Limits, asked: Asked, kept_open: ExitStack) -> Source:
-    images = _idx_images(listing)
-    if images is not None:
-        return _idx_inside(listing, images, limits)
-    reading = Reading(limits, kept_open, scratch=asked.scratch, masks=asked.masks)
+    for container in asked.formats.containers:
+        if (source := container.inside(listing, limits)) is not None:
+            return source
+    reading = Reading(asked.formats, limits, kept_open, scratch=asked.scratch, masks=asked.masks)
     return Source(listing_items(listing, reading), listing.bytes_total, reading.classes)
 
 
-def _kind(path: Path, limits: Limits, roots: tuple[Path, ...]) -> str:
+def _kind(path: Path, limits: Limits, asked: Asked) -> str:
+    roots, formats = asked.follow.roots, asked.formats
     if path.is_dir():
         return "folder"
     with open_region(path, roots) as region:
@@ -120,47 +110,19 @@ def _kind(path: Path, limits: Limits, roots: tuple[Path, ...]) -> str:
         return "parquet"
     with open_stream(path, limits, roots) as stream:
         block = stream.read(BLOCK_BYTES)
-    if block[:3] == b"\0\0\x08" and len(block) > 3 and 1 <= block[3] <= 4:
-        return "idx"
+    for container in formats.containers:
+        if container.matches(block):
+            return container.name
     if looks_like_tar(block) or (not block.strip(b"\0") and len(block) == BLOCK_BYTES):
         return "tar"
-    if kind := format_of(first):
-        detail = f"{path.name} is a single {kind} image, not a dataset."
-        raise DataError(detail, hint="Send a folder or an archive of many images.")
-    what = f"the content is {words_for(first)}" if block else "it is empty"
-    raise DataError(f"Unrecognized format of {path.name}: {what}.", hint=KINDS_HINT)
+    raise _unrecognized(path.name, first if block else b"", formats)
 
 
-def _idx_images(listing: Listing) -> str | None:
-    """Name of the idx file of images, in a listing that holds idx files and no image files."""
-    idx_names = sorted(name for name in listing.names if IDX_NAME.match(name))
-    if not idx_names or any(map(is_named_as_image, listing.names)):
-        return None
-    images = [name for name in idx_names if labels_name(name)]
-    training = [name for name in images if "train" in name]
-    return next(iter(training or images), None)
-
-
-def _idx_inside(listing: Listing, images: str, limits: Limits) -> Source:
-    """Rows of an idx file inside a folder or an archive."""
-    labels = labels_name(images)
-    wanted = {images, labels, f"{labels}.gz"}
-    streams: dict[str, Stream] = {}
-    for entry in listing.entries():
-        if entry.name not in wanted:
-            continue
-        if isinstance(entry, BadFile) or entry.size_bytes > limits.entry_bytes:
-            raise DataError(
-                f"{entry.name} is damaged, or larger than file_bytes_max, {limits.entry_bytes}.",
-                hint="Raise file_bytes_max, or send the file on its own.",
-            )
-        try:
-            raw = io.BytesIO(entry.load())
-        except BadImage as bad:
-            raise DataError(f"{entry.name} cannot be read: {bad.detail}.") from bad
-        streams[entry.name] = Stream(raw, archive=entry.name, limits=limits)
-    numbers = streams.get(f"{labels}", streams.get(f"{labels}.gz"))
-    source = idx_source(streams[images], numbers, limits=limits)
-    others = [name for name in listing.names if labels_name(name) and name != images]
-    lines = (BadFile(name, "refused", OTHER_IDX) for name in sorted(others))
-    return replace(source, items=chain(lines, source.items))
+def _unrecognized(name: str, first: bytes, formats: FileFormats) -> DataError:
+    """Return the error of a file that begins with `first` and is no dataset."""
+    words = formats.words
+    if kind := formats.format_of(first):
+        hint = f"Send a folder or an archive of many {words.many}."
+        return DataError(f"{name} is a single {kind} {words.one}, not a dataset.", hint=hint)
+    what = f"the content is {formats.words_for(first)}" if first else "it is empty"
+    return DataError(f"Unrecognized format of {name}: {what}.", hint=formats.sources_hint)

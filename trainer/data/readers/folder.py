@@ -11,7 +11,7 @@ from pathlib import Path
 from trainer.data.readers.item_names import decoded_name, name_fault, shown_name
 from trainer.data.readers.items import BadFile, Entry, Limits, Listing
 from trainer.data.readers.regions import ELSEWHERE, Region, lies_in
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadRow
 from trainer.schema.errors import DataError
 
 LINK = "it is a link; links are read with --follow-links"
@@ -156,9 +156,9 @@ class _Walk:
             try:
                 data = region.pread(0, min(region.size_bytes, limit + 1))
             except OSError as error:
-                raise BadImage("unreadable", error.strerror or "it cannot be read") from error
+                raise BadRow("unreadable", error.strerror or "it cannot be read") from error
         if len(data) > limit:
-            raise BadImage("oversize", f"more bytes than file_bytes_max, {limit}")
+            raise BadRow("oversize", f"more bytes than file_bytes_max, {limit}")
         return data
 
     @contextmanager
@@ -169,13 +169,13 @@ class _Walk:
         try:
             file = os.open(self._root / name, flags)
         except OSError as error:
-            raise BadImage("unreadable", error.strerror or "it cannot be read") from error
+            raise BadRow("unreadable", error.strerror or "it cannot be read") from error
         try:
             status = os.fstat(file)
             if not stat.S_ISREG(status.st_mode):
-                raise BadImage("refused", "it is no regular file any more")
+                raise BadRow("refused", "it is no regular file any more")
             if not lies_in(file, self._follow.roots):
-                raise BadImage("refused", ELSEWHERE)
+                raise BadRow("refused", ELSEWHERE)
             yield Region(file, status.st_size, name)
         finally:
             os.close(file)

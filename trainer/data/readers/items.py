@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from numpy.typing import NDArray
 
 from trainer.data.readers.item_names import shown_name
 from trainer.data.readers.regions import Region
-from trainer.data.rows import Decoded
 from trainer.data.spec import USUAL, IngestOptions
 from trainer.schema.errors import DataError
 from trainer.schema.events import DataWarning
@@ -46,14 +47,8 @@ SPLIT_WORDS: dict[str, Split] = {
     **dict.fromkeys(("test", "testing", "eval"), "test"),
 }
 
-SUFFIXES = frozenset(
-    (
-        *("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "ppm", "pgm", "pbm", "pnm", "bmp"),
-        *("tif", "tiff", "webp", "gif", "avif", "jp2", "j2k", "jpf", "heic", "heif", "hif"),
-        *("dcm", "dicom"),
-    )
-)
-"""Suffixes of images. The content, not the name, decides whether a file is an image."""
+Content = bytes | NDArray[Any]
+"""Bytes of a file, or one row of an array."""
 ARCHIVE_SUFFIXES = ("zip", "tar", "gz", "tgz", "bz2", "xz", "zst", "7z", "rar")
 
 
@@ -118,7 +113,7 @@ class Entry:
     load: Callable[[], bytes]
     """Return the bytes.
 
-    Raises BadImage if the file is damaged, DataError if the archive's sizes are wrong.
+    Raises BadRow if the file is damaged, DataError if the archive's sizes are wrong.
     """
     region: Callable[[], AbstractContextManager[Region]]
     """Opens it as a file, without its bytes in memory. Raises as `load` does."""
@@ -130,8 +125,8 @@ class Item:
 
     name: str
     size_bytes: int
-    decode: Callable[[IngestOptions], Decoded]
-    """Raises BadImage or DataError."""
+    content: Callable[[], Content]
+    """Return what the row is decoded from. Raises BadRow or DataError."""
     label: int = -1
     split: Split | None = None
     """Split of the row; None: training."""
@@ -140,7 +135,7 @@ class Item:
     time: float | None = None
     """Time of the row in its sequence, in seconds or any other unit."""
     mask: Callable[[], bytes] | None = None
-    """Return the image file of the row's mask. Raises BadImage or DataError."""
+    """Return the image file of the row's mask. Raises BadRow or DataError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +183,3 @@ def suffix_of(name: str) -> str:
     """Return what follows the last dot of a file's name, in small letters; empty without one."""
     base = name.rsplit("/", 1)[-1].lower()
     return base.rsplit(".", 1)[-1] if "." in base else ""
-
-
-def is_named_as_image(name: str) -> bool:
-    """Return whether a file's name ends as those of images do."""
-    return suffix_of(name) in SUFFIXES

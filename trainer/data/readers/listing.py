@@ -1,10 +1,11 @@
-"""Rows of a folder or an archive: images, arrays, and nested archives one level deep."""
+"""Rows of a folder or an archive: files, arrays, tables, and nested archives one level deep."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from trainer.data.formats import FileFormats
 from trainer.data.labels.annotations import NOTHING, Annotations, annotate, split_in
 from trainer.data.labels.classes import ClassNames
 from trainer.data.labels.tables import Told
@@ -18,12 +19,10 @@ from trainer.data.readers.items import (
     Limits,
     Listing,
     Split,
-    is_named_as_image,
     suffix_of,
 )
 from trainer.data.readers.npy import (
     array_item,
-    array_items,
     labels_beside,
     mapped_array,
     read_labels,
@@ -33,8 +32,7 @@ from trainer.data.readers.regions import Region, spooled
 from trainer.data.readers.stream import stream_of
 from trainer.data.readers.tar import BLOCK_BYTES, looks_like_tar, tar_listing
 from trainer.data.readers.zip import zip_listing
-from trainer.data.rows import BadImage
-from trainer.modalities.image.decode import decode_file
+from trainer.data.rows import BadRow
 from trainer.schema.errors import DataError
 
 ARCHIVES = (
@@ -50,6 +48,7 @@ NO_ARCHIVE = "it is packed in a way that is not read"
 class Reading:
     """State that all parts of one source share while it is read."""
 
+    formats: FileFormats
     limits: Limits
     kept_open: ExitStack
     """Closes what rows are read from, once all of them were."""
@@ -112,7 +111,10 @@ class _Contents:
     def _prepare(self) -> None:
         """Read the labels of the rows."""
         names = [name for name in self.listing.names if not is_hidden(name)]
-        self.notes = annotate(self.listing, self.reading.limits, masks=self.reading.masks)
+        reading = self.reading
+        self.notes = annotate(
+            self.listing, reading.limits, formats=reading.formats, masks=reading.masks
+        )
         if self.inside is not None and self.notes.are_samples:
             self.reading.classes.folders_tell = False  # Names of shards are no classes.
         self._open_masks()
@@ -131,17 +133,17 @@ class _Contents:
             elif _is_container(entry.name):
                 yield from self._guarded(entry)
             else:
-                yield self._image(entry)
+                yield self._file(entry)
 
-    def _image(self, entry: Entry) -> Item | BadFile:
+    def _file(self, entry: Entry) -> Item | BadFile:
         told = self.notes.of(entry.name)
-        if fault := _fault(entry, told, limit=self.reading.limits.entry_bytes):
+        if fault := _fault(entry, told, self.reading):
             return BadFile(entry.name, *fault, entry.size_bytes)
         load = entry.load
         if self.listing.streamed or self.inside is not None:
             try:
                 data = load()
-            except BadImage as bad:
+            except BadRow as bad:
                 return BadFile(entry.name, bad.reason, bad.detail, entry.size_bytes)
             load = lambda: data  # noqa: E731 - binds what was read now
         return self._item(entry, load, told or NOTHING)
@@ -150,7 +152,7 @@ class _Contents:
         return Item(
             entry.name,
             entry.size_bytes,
-            lambda options: decode_file(load(), options),
+            load,
             self.reading.classes.number(told.label),
             split=told.split or self.split,
             sequence=told.sequence,
@@ -174,7 +176,7 @@ class _Contents:
                 yield from self._several(entry, region, split)
         except Hostile:
             raise
-        except BadImage as bad:
+        except BadRow as bad:
             yield BadFile(entry.name, bad.reason, bad.detail, entry.size_bytes)
         except DataError as error:
             yield BadFile(entry.name, "unreadable", error.detail, entry.size_bytes)
@@ -187,7 +189,13 @@ class _Contents:
             yield from self._array(entry, region, split)
         elif name.endswith(".parquet"):
             self.reading.classes.folders_tell = False
-            yield from parquet_items(region, self.reading.limits, self.reading.classes, split=split)
+            yield from parquet_items(
+                region,
+                self.reading.limits,
+                formats=self.reading.formats,
+                classes=self.reading.classes,
+                split=split,
+            )
         elif self.inside is not None and not name.endswith(".npz"):
             yield BadFile(entry.name, "wrong_type", NESTED_TWICE, entry.size_bytes)
         else:
@@ -196,10 +204,11 @@ class _Contents:
             yield from listing_items(listing, self.reading, inside=_stem(entry.name), split=split)
 
     def _array(self, entry: Entry, region: Region, split: Split | None) -> Iterator[Item | BadFile]:
-        array = mapped_array(region)
+        arrays = self.reading.formats.arrays
+        array = mapped_array(region, hint=arrays.hint)
         labels = self.labels.get(self.labels_of.get(entry.name, ""))
         told = self.notes.of(entry.name)
-        rows = array_items(array, entry.name, self.reading.limits, alone=False)
+        rows = arrays.rows(array, entry.name, self.reading.limits, alone=False)
         if told is None:
             yield BadFile(entry.name, "unlisted", UNLISTED, entry.size_bytes)
             return
@@ -207,11 +216,11 @@ class _Contents:
             detail = f"{len(labels)} labels for {len(array)} images: none of them is taken"
             yield BadFile(self.labels_of[entry.name], "wrong_type", detail)
             labels = None
-        for row, (name, image) in enumerate(rows):
+        for row, (name, values) in enumerate(rows):
             label = labels[row] if labels is not None else told.label
             number = self.reading.classes.number(label)
             yield replace(
-                array_item(name, image, label=number, split=told.split or split),
+                array_item(name, values, label=number, split=told.split or split),
                 sequence=told.sequence,
                 time=told.time,
             )
@@ -262,15 +271,16 @@ class _Contents:
         }
 
 
-def _fault(entry: Entry, told: Told | None, *, limit: int) -> tuple[str, str] | None:
+def _fault(entry: Entry, told: Told | None, reading: Reading) -> tuple[str, str] | None:
     """Return reason and detail of a rejected file; `told` is None if a full table omits it.
 
-    Decoding finds out later if it is an image.
+    Decoding finds out later if it can be read.
     """
+    formats, limit = reading.formats, reading.limits.entry_bytes
     if suffix_of(entry.name) in ARCHIVE_SUFFIXES:
         return "wrong_type", NO_ARCHIVE
-    if entry.size_bytes > limit and not is_named_as_image(entry.name):
-        return "wrong_type", "its name is not that of an image"
+    if entry.size_bytes > limit and not formats.names_row(entry.name):
+        return "wrong_type", f"its name is not that of {formats.words.a}"
     if told is None:
         return "unlisted", UNLISTED
     if entry.size_bytes > limit:
@@ -281,7 +291,7 @@ def _fault(entry: Entry, told: Told | None, *, limit: int) -> tuple[str, str] | 
 def _loaded(entry: Entry) -> bytes:
     try:
         return entry.load()
-    except BadImage:
+    except BadRow:
         return b""
 
 

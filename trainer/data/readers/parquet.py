@@ -1,14 +1,14 @@
-"""Images in parquet files, as the Hugging Face hub keeps them: `image` is bytes and path."""
+"""Rows in parquet files, as the Hugging Face hub keeps them: a column is bytes and path."""
 
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from trainer.data.formats import FileFormats
 from trainer.data.labels.classes import ClassNames
 from trainer.data.readers.items import BadFile, Item, Limits, Split, split_named
 from trainer.data.readers.regions import Region
-from trainer.modalities.image.decode import decode_file
 from trainer.schema.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,17 +16,16 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile, RowGroupMetaData
 
 MAGIC = b"PAR1"
-IMAGE_NAMES = ("image", "img", "picture", "photo")
 LABEL_NAMES = ("label", "labels", "class", "category")
 MORE = ("split", "sequence", "time")
 FOOTER_BYTES_MAX = 256 << 20
 BATCH_BYTES, BATCH_ROWS = 4 << 20, 256
-HINT = "Send parquet files with a column `image` of bytes and path, as Hugging Face writes them."
 
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    image: str
+    content: str
+    """Name of the column of the rows' bytes."""
     label: str | None
     classes: tuple[str, ...]
     """Names of the numbers in the column of labels, if the file has them."""
@@ -35,9 +34,17 @@ class _Columns:
 
 
 def parquet_items(
-    region: Region, limits: Limits, classes: ClassNames, *, split: Split | None = None
+    region: Region,
+    limits: Limits,
+    *,
+    formats: FileFormats,
+    classes: ClassNames,
+    split: Split | None = None,
 ) -> Iterator[Item | BadFile]:
-    """Yield the rows of a parquet file, a few in memory at a time. Raises DataError."""
+    """Give the rows of a parquet file, a few in memory at a time. Raises DataError.
+
+    The names of their classes are added to `classes`.
+    """
     import pyarrow as pa  # noqa: PLC0415 - it takes a while to load, and few need it
     from pyarrow import parquet as pq  # noqa: PLC0415
 
@@ -48,7 +55,7 @@ def parquet_items(
             thrift_container_size_limit=limits.entries,
             buffer_size=1 << 20,
         ) as file:
-            columns = _columns(file, region.name)
+            columns = _columns(file, region.name, formats)
             classes.declare(columns.classes)
             for row, record in enumerate(_records(file, columns)):
                 item = _item(f"{region.name}#{row}", record, columns, limits)
@@ -60,21 +67,24 @@ def parquet_items(
                 )
     except (pa.ArrowException, OSError, ValueError, KeyError, MemoryError) as error:
         reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise DataError(f"{region.name} cannot be read: {reason}.", hint=HINT) from error
+        raise DataError(
+            f"{region.name} cannot be read: {reason}.", hint=formats.tables.hint
+        ) from error
 
 
-def _columns(file: "ParquetFile", name: str) -> _Columns:
+def _columns(file: "ParquetFile", name: str, formats: FileFormats) -> _Columns:
     schema = file.schema_arrow
     features = _features(schema.metadata or {})
     names = list(schema.names)
-    images = [
-        *(key for key, kind in features.items() if kind.get("_type") == "Image"),
-        *IMAGE_NAMES,
+    tables = formats.tables
+    candidates = [
+        *(key for key, kind in features.items() if kind.get("_type") == tables.feature),
+        *tables.names,
         *names,
     ]
-    image = next((key for key in images if key in names and _holds_images(schema, key)), None)
-    if image is None:
-        raise DataError(f"{name} has no column of images.", hint=HINT)
+    content = next((key for key in candidates if key in names and _holds_bytes(schema, key)), None)
+    if content is None:
+        raise DataError(f"{name} has no column of {formats.words.many}.", hint=tables.hint)
     labels = [
         *(key for key in LABEL_NAMES if features.get(key, {}).get("_type") == "ClassLabel"),
         *(key for key, kind in features.items() if kind.get("_type") == "ClassLabel"),
@@ -83,7 +93,7 @@ def _columns(file: "ParquetFile", name: str) -> _Columns:
     label = next((key for key in labels if key in names and _holds_labels(schema, key)), None)
     class_names = features.get(label or "", {}).get("names", ())
     classes = tuple(map(str, class_names)) if isinstance(class_names, list) else ()
-    return _Columns(image, label, classes, tuple(key for key in MORE if key in names))
+    return _Columns(content, label, classes, tuple(key for key in MORE if key in names))
 
 
 def _features(metadata: dict[bytes, bytes]) -> dict[str, dict[str, Any]]:
@@ -98,7 +108,7 @@ def _features(metadata: dict[bytes, bytes]) -> dict[str, dict[str, Any]]:
     return {key: kind for key, kind in features.items() if isinstance(kind, dict)}
 
 
-def _holds_images(schema: "Schema", key: str) -> bool:
+def _holds_bytes(schema: "Schema", key: str) -> bool:
     import pyarrow as pa  # noqa: PLC0415
 
     kind = schema.field(key).type
@@ -121,7 +131,7 @@ def _holds_labels(schema: "Schema", key: str) -> bool:
 
 
 def _records(file: "ParquetFile", columns: _Columns) -> Iterator[dict[str, Any]]:
-    wanted = [columns.image, *((columns.label,) if columns.label else ()), *columns.more]
+    wanted = [columns.content, *((columns.label,) if columns.label else ()), *columns.more]
     for group in range(file.metadata.num_row_groups):
         rows = _batch_rows(file.metadata.row_group(group))
         for batch in file.iter_batches(rows, row_groups=[group], columns=wanted, use_threads=False):
@@ -140,10 +150,10 @@ def _batch_rows(group: "RowGroupMetaData") -> int:
 
 
 def _item(name: str, record: dict[str, Any], columns: _Columns, limits: Limits) -> Item | BadFile:
-    image = record[columns.image]
-    data = image.get("bytes") if isinstance(image, dict) else image
+    cell = record[columns.content]
+    data = cell.get("bytes") if isinstance(cell, dict) else cell
     if not data:
-        has_path = isinstance(image, dict) and image.get("path")
+        has_path = isinstance(cell, dict) and cell.get("path")
         detail = "it names a path and holds no bytes" if has_path else "the row holds no bytes"
         return BadFile(name, "empty", detail)
     if len(data) > limits.entry_bytes:
@@ -153,7 +163,7 @@ def _item(name: str, record: dict[str, Any], columns: _Columns, limits: Limits) 
     return Item(
         name,
         len(data),
-        lambda options: decode_file(data, options),
+        lambda: data,
         split=split_named(word) if isinstance(word, str) else None,
         sequence=str(sequence) if sequence is not None else None,
         time=float(time) if isinstance(time, int | float) else None,

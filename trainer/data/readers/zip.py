@@ -25,7 +25,7 @@ from trainer.data.readers.item_names import (
 )
 from trainer.data.readers.items import BadFile, Entry, Hostile, Limits, Listing, refused
 from trainer.data.readers.regions import Region, open_region, spooled
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadRow
 from trainer.schema.errors import DataError
 
 END = struct.Struct("<4s4H2IH")
@@ -161,7 +161,7 @@ class ZipReader:
     def load(self, member: Member) -> bytes:
         """Return the bytes of a member.
 
-        Raises BadImage if it is damaged, Hostile if its sizes are wrong.
+        Raises BadRow if it is damaged, Hostile if its sizes are wrong.
         """
         return b"".join(self._pieces(member))
 
@@ -184,9 +184,9 @@ class ZipReader:
                 raise self._hostile(member, reason)
             yield piece
         if size_bytes < member.size_bytes:
-            raise BadImage("truncated", f"it has {size_bytes} bytes of {member.size_bytes}")
+            raise BadRow("truncated", f"it has {size_bytes} bytes of {member.size_bytes}")
         if crc != member.crc:
-            raise BadImage("unreadable", "its checksum in the archive does not match")
+            raise BadRow("unreadable", "its checksum in the archive does not match")
 
     def _inflated(self, member: Member) -> Iterator[bytes]:
         packed = (
@@ -205,9 +205,9 @@ class ZipReader:
                     waiting, is_full = inflate.unconsumed_tail, len(data) == PIECE_BYTES
                     yield data
         except zlib.error as error:
-            raise BadImage("unreadable", f"its compressed bytes are damaged: {error}") from error
+            raise BadRow("unreadable", f"its compressed bytes are damaged: {error}") from error
         if not inflate.eof:
-            raise BadImage("truncated", "its compressed bytes end too soon")
+            raise BadRow("truncated", "its compressed bytes end too soon")
 
     def _directory(self) -> tuple[int, int, int]:
         """Number of entries, size and offset of the central directory."""

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from trainer.data.rows import BadImage, Decoded
+from trainer.data.rows import BadRow
 from trainer.data.spec import USUAL
 from trainer.modalities.image.decode import decode_file, strict_pillow
+from trainer.modalities.image.decoded import Decoded
 from trainer.modalities.image.values import PLAIN, stored_row
 from trainer.schema.errors import BadProbe
 from trainer.schema.events import DatasetFacts
@@ -42,6 +43,6 @@ def decode_upload(path: Path, facts: DatasetFacts) -> Decoded:
                 raise BadProbe("The file is animated or holds several pictures: send one of them.")
             stored_row(found, facts.values or PLAIN)
             return found
-    except BadImage as bad:
+    except BadRow as bad:
         why = WORDS.get(bad.reason, "The file cannot be used:")
         raise BadProbe(why if why.endswith(".") else f"{why} {bad.detail}.") from bad

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from trainer.accel.device import DeviceConfig, DeviceContext, deterministic_device
 from trainer.data.pack.format import Pack
-from trainer.data.rows import Decoded
 from trainer.exports.atomic_folder import atomic_folder
 from trainer.exports.embeddings import label_name
 from trainer.inference.feature_extractor import FeatureExtractor, load_extractor
@@ -23,6 +22,7 @@ from trainer.inference.neighbours.query_image import decode_upload
 from trainer.inference.neighbours.search import Neighbour, chosen_rows, nearest
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.modalities.base import load_modality
+from trainer.modalities.image.decoded import Decoded
 from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.values import (
     PLAIN,

@@ -1,110 +1,59 @@
-"""Images in idx-ubyte, MNIST's format, plain or packed."""
+"""Images in an array of numpy: [N, H, W], [N, H, W, C] or [N, C, H, W]."""
 
-import re
-import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.labels.classes import ClassNames
-from trainer.data.readers.items import Item, Limits, Source
-from trainer.data.readers.stream import Stream, open_stream
-from trainer.modalities.image.decode import decode_array
+from trainer.data.readers.items import Limits
+from trainer.data.spec import CHANNELS_MAX
 from trainer.schema.errors import DataError
 
 CHANNELS = (1, 3, 4)
-IDX_U8 = 0x08
-IDX_IMAGES = re.compile(r"(.*)images([.-])idx[34]-ubyte(\.gz)?$")
-"""Name pattern of idx image files with a label file next to them."""
-IDX_HINT = "Send the idx3-ubyte file of images (labels are read from the file beside it)."
+HINT = "Save an array [N, H, W] or [N, H, W, 3] with numpy.save(..., allow_pickle=False)."
+ONE_IMAGE = "one image? save [1, H, W, 3]"
 
 
-def labels_name(images_name: str) -> str | None:
-    """Name of the labels of an idx file of images, without `.gz`; None if it has no such name."""
-    found = IDX_IMAGES.match(images_name)
-    return f"{found[1]}labels{found[2]}idx1-ubyte" if found else None
+def images_in(
+    array: NDArray[Any], name: str, limits: Limits, *, alone: bool
+) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the images of an array with a name for each row. Raises DataError.
 
-
-@contextmanager
-def open_idx(path: Path, limits: Limits, roots: tuple[Path, ...] = ()) -> Iterator[Source]:
-    """Rows of an idx file, with the labels beside it if there are any. Raises DataError."""
-    with ExitStack() as stack:
-        images = stack.enter_context(open_stream(path, limits, roots))
-        labels = None
-        for beside in _labels_beside(path):
-            labels = stack.enter_context(open_stream(beside, limits, roots))
-            break
-        yield idx_source(images, labels, limits=limits)
-
-
-def idx_source(images: Stream, labels: Stream | None, *, limits: Limits) -> Source:
-    """Rows of an idx stream and of the stream of their labels. Raises DataError."""
-    shape = _idx_shape(images)
-    if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in CHANNELS):
-        raise _idx_error(images, f"it holds an array of shape {list(shape)}, not images")
-    _check_sides(images.archive, shape[1:3], limits)
-    if shape[0] > limits.entries:
-        raise _idx_error(images, f"it holds {shape[0]} rows; entries_max is {limits.entries}")
-    numbers, names = _idx_labels(labels, shape[0])
-    classes = ClassNames(folders_tell=False)
-    classes.declare(names)
-    return Source(
-        items=_idx_items(images, shape, numbers),
-        bytes_total=int(np.prod(shape, dtype=object)),
-        classes=classes,
-    )
-
-
-def _idx_items(images: Stream, shape: tuple[int, ...], numbers: NDArray[Any]) -> Iterator[Item]:
-    row_bytes = int(np.prod(shape[1:], dtype=object))
-    for row in range(shape[0]):
-        array = np.frombuffer(images.exactly(row_bytes), np.uint8).reshape(shape[1:])
-        yield _item(row, array, label=int(numbers[row]))
-    if images.read(1):
-        raise _idx_error(images, "bytes follow its last row")
-
-
-def _idx_shape(stream: Stream) -> tuple[int, ...]:
-    zeros, kind, dimensions = struct.unpack(">HBB", stream.exactly(4))
-    if zeros or kind != IDX_U8 or not 1 <= dimensions <= 4:
-        raise _idx_error(stream, "it does not begin like an idx file of unsigned bytes")
-    return struct.unpack(f">{dimensions}I", stream.exactly(4 * dimensions))
-
-
-def _idx_labels(stream: Stream | None, rows: int) -> tuple[NDArray[Any], tuple[str, ...]]:
-    """Class numbers of the rows and class names; -1 and no names without a stream."""
-    if stream is None:
-        return np.broadcast_to(np.int64(-1), (rows,)), ()
-    shape = _idx_shape(stream)
-    if shape != (rows,):
-        raise _idx_error(stream, f"it holds labels of shape {list(shape)} for {rows} images")
-    values, numbers = np.unique(np.frombuffer(stream.exactly(rows), np.uint8), return_inverse=True)
-    return numbers, tuple(str(value) for value in values)
-
-
-def _labels_beside(path: Path) -> Iterator[Path]:
-    name = labels_name(path.name)
-    for suffix in ("", ".gz"):
-        if name and (path.parent / (name + suffix)).is_file():
-            yield path.parent / (name + suffix)
-
-
-def _idx_error(stream: Stream, why: str) -> DataError:
-    return DataError(f"{stream.archive} cannot be read: {why}.", hint=IDX_HINT)
-
-
-def _item(row: int, array: NDArray[Any], *, label: int = -1) -> Item:
-    return Item(f"{row:09d}", array.nbytes, lambda options: decode_array(array, options), label)
-
-
-def _check_sides(name: str, sides: tuple[int, ...], limits: Limits) -> None:
-    height, width = sides
+    `alone`: the array is the whole dataset, so it holds several images; else an array of shape
+    [H, W] or [H, W, 3] is one image.
+    """
+    images = _as_images(array, name, alone=alone)
+    height, width = images.shape[1:3]
     if height * width > limits.pixels:
         raise DataError(
             f"{name} holds images of {height} x {width} pixels; pixels_max is {limits.pixels}.",
             hint="Raise pixels_max, or shrink the images first.",
         )
+    if images.nbytes > limits.total_bytes:
+        detail = f"{name} has {images.nbytes} bytes; total_bytes_max is {limits.total_bytes}."
+        raise DataError(detail, hint="Raise total_bytes_max, or send it in parts.")
+    if len(images) > limits.entries:
+        detail = f"{name} holds {len(images)} rows; entries_max is {limits.entries}."
+        raise DataError(detail, hint="Raise entries_max, or send it in parts.")
+    for row, image in enumerate(images):
+        is_only = array.ndim == images.ndim - 1 or (len(images) == 1 and not alone)
+        yield name if is_only else f"{name}#{row}" if not alone else f"{row:09d}", image
+
+
+def _as_images(array: NDArray[Any], name: str, *, alone: bool) -> NDArray[Any]:
+    """Return it as [N, H, W] or [N, H, W, C]. Channels come last if both ends could be channels."""
+    if array.dtype.kind not in "biuf":
+        raise DataError(f"{name} holds {array.dtype}, which is no number.", hint=HINT)
+    shape = array.shape
+    is_one = array.ndim == 2 or (array.ndim == 3 and shape[2] in CHANNELS)
+    if is_one and not alone:
+        return array[np.newaxis]
+    if is_one:
+        raise DataError(f"{name} has the shape {list(shape)}: {ONE_IMAGE}.", hint=HINT)
+    is_first = array.ndim == 4 and shape[1] in CHANNELS and shape[3] not in CHANNELS
+    if array.ndim == 3 or (array.ndim == 4 and 1 <= shape[3] <= CHANNELS_MAX and not is_first):
+        return array
+    if array.ndim == 4 and 1 <= shape[1] <= CHANNELS_MAX:
+        return array.transpose(0, 2, 3, 1)
+    raise DataError(f"{name} has the shape {list(shape)}, not that of images.", hint=HINT)

@@ -10,8 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.data.rows import BadImage, Decoded
+from trainer.data.readers.items import Content
+from trainer.data.rows import BadRow
 from trainer.data.spec import IngestOptions
+from trainer.modalities.image.decoded import Decoded
 from trainer.modalities.image.formats.pictures import Picture, check_size, pictures_of
 from trainer.modalities.image.raster import Raster, finished
 
@@ -39,7 +41,7 @@ def decode_file(data: bytes, options: IngestOptions) -> Decoded:
     """Decode an image file, upright and shrunk to `side_px_max`; `more` holds further pages.
 
     Pages are held until the next file: of a small file that unpacks to many, some are left out.
-    Raises BadImage.
+    Raises BadRow.
     """
     room_bytes = PAGES_BYTES + PAGES_RATIO * len(data)
     rows: list[Decoded] = []
@@ -55,12 +57,19 @@ def decode_file(data: bytes, options: IngestOptions) -> Decoded:
     return replace(rows[0], more=tuple(rows[1:]), pages_left_out=left_out)
 
 
+def decode_content(content: Content, options: IngestOptions) -> Decoded:
+    """Decode an image file, or one image of an array. Raises BadRow."""
+    if isinstance(content, np.ndarray):
+        return decode_array(content, options)
+    return decode_file(content, options)
+
+
 def decode_array(array: NDArray[Any], options: IngestOptions) -> Decoded:
     """One row of an array, [H, W] or [H, W, C], of bools, whole numbers or floats."""
     values = array[:, :, None] if array.ndim == 2 else array
     height, width = values.shape[:2]
     if not height or not width:
-        raise BadImage("empty", "the row has no pixels")
+        raise BadRow("empty", "the row has no pixels")
     check_size(width, height, options)
     return finished(Raster(values), options)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from trainer.data.rows import Decoded
+from trainer.modalities.image.decoded import Decoded
 
 JPEG_CHANNELS: Final = (1, 3)
 

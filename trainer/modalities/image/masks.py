@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from trainer.data.rows import BadImage, Decoded
+from trainer.data.rows import BadRow
+from trainer.modalities.image.decoded import Decoded
 
 FORMATS = ("PNG", "BMP", "TIFF", "GIF", "PPM", "JPEG", "WEBP")
 SIDE_TOLERANCE = 0.02
@@ -24,7 +25,7 @@ def with_mask(row: Decoded, load: Callable[[], bytes]) -> Decoded:
     """
     try:
         mask = _mask(row, load())
-    except (_BadMask, BadImage) as error:
+    except (_BadMask, BadRow) as error:
         return replace(row, mask_fault=f"its mask cannot be used: {error}")
     return replace(row, mask=mask, more=tuple(replace(page, mask=mask) for page in row.more))
 

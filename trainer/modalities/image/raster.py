@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.data.pack.wide_values import is_number
-from trainer.data.rows import BadImage, Decoded, Kind
+from trainer.data.rows import BadRow, Kind
 from trainer.data.spec import CHANNELS_MAX, IngestOptions
+from trainer.modalities.image.decoded import Decoded
 from trainer.modalities.image.formats.pictures import shrink_of
+from trainer.modalities.image.wide_values import is_number
 from trainer.schema.choices import ShrinkFilter
 
 Values = NDArray[Any]
@@ -37,7 +38,7 @@ class Raster:
 def finished(
     raster: Raster, options: IngestOptions, *, sent_px: tuple[int, int] = (0, 0)
 ) -> Decoded:
-    """Return the row of a file. Raises BadImage.
+    """Return the row of a file. Raises BadRow.
 
     `sent_px` are the shorter and the longer side of the file; 0 for those of the values.
     """
@@ -69,7 +70,7 @@ def finished(
 
 
 def kind_of(values: Values) -> Kind:
-    """Return how a file keeps its values. Raises BadImage."""
+    """Return how a file keeps its values. Raises BadRow."""
     if values.dtype == np.uint8:
         return "uint8"
     if values.dtype == np.uint16:
@@ -78,7 +79,7 @@ def kind_of(values: Values) -> Kind:
         return "int16"
     if values.dtype.kind in "iuf":
         return "wide"
-    raise BadImage("wrong_type", f"values of the type {values.dtype}")
+    raise BadRow("wrong_type", f"values of the type {values.dtype}")
 
 
 def _without_alpha(raster: Raster, values: Values, options: IngestOptions) -> Values:
@@ -95,7 +96,7 @@ def _without_alpha(raster: Raster, values: Values, options: IngestOptions) -> Va
 
 
 def with_channels(values: Values, options: IngestOptions, kind: Kind) -> tuple[Values, int]:
-    """Return the requested channels and the number of dropped ones. Raises BadImage."""
+    """Return the requested channels and the number of dropped ones. Raises BadRow."""
     found, wanted = values.shape[2], options.channels
     if wanted == "auto":
         wanted = _usual(found, kind)
@@ -107,13 +108,13 @@ def with_channels(values: Values, options: IngestOptions, kind: Kind) -> tuple[V
         return _luma(values), 0
     if found > wanted:
         return values[:, :, :wanted], found - wanted
-    raise BadImage("other_channels", f"{found} channels of {values.dtype}; {wanted} are asked for")
+    raise BadRow("other_channels", f"{found} channels of {values.dtype}; {wanted} are asked for")
 
 
 def _usual(found: int, kind: Kind) -> int:
     """Return the channels of a row by those of the file: three for 8-bit gray and color."""
     if found > CHANNELS_MAX:
-        raise BadImage("wrong_type", f"{found} channels; 1 to {CHANNELS_MAX} are read")
+        raise BadRow("wrong_type", f"{found} channels; 1 to {CHANNELS_MAX} are read")
     if found == 4 or (found == 1 and kind == "uint8"):
         return 3
     return found

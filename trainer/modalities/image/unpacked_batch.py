@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from trainer.data.rows import Decoded
 from trainer.modalities.image.batch import PaddedImages
+from trainer.modalities.image.decoded import Decoded
 from trainer.modalities.image.values import PLAIN, stored, stored_row
 from trainer.schema.events import ValueMapping
 

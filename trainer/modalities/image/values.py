@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.pack.format import Pack
-from trainer.data.pack.wide_values import STEPS, Extent, kept_in_16_bits
-from trainer.data.rows import BadImage, Decoded, Kind
+from trainer.data.rows import BadRow, Kind
 from trainer.data.spec import window_of
 from trainer.modalities.image.augment.spec import DATASET
+from trainer.modalities.image.decoded import Decoded
+from trainer.modalities.image.wide_values import STEPS, Extent, kept_in_16_bits
 from trainer.schema.events import DatasetFacts, DataWarning, ValueMapping
 
 Counts = NDArray[np.int64]
@@ -61,6 +62,13 @@ def mapping_of(counts: Counts, mapping: ValueMapping, *, asked: str) -> ValueMap
 
 def _with(mapping: ValueMapping, **changes: float | str) -> ValueMapping:
     return mapping.model_copy(update=changes)
+
+
+def counted(image: NDArray[Any], levels: int) -> NDArray[np.int64]:
+    """Return the histogram of each channel of [..., C]: int64 [C, levels]."""
+    flat = image.reshape(-1, image.shape[-1])
+    channels = range(flat.shape[1])
+    return np.stack([np.bincount(flat[:, channel], minlength=levels) for channel in channels])
 
 
 def percentile(total: NDArray[np.int64], q: float) -> float:
@@ -133,14 +141,14 @@ def open_seen(path: Path, window: str) -> Pack:
 
 
 def stored_row(row: Decoded, mapping: ValueMapping) -> NDArray[Any]:
-    """A file's values as a pack keeps them, [H, W, C]. Raises BadImage if of another kind."""
+    """A file's values as a pack keeps them, [H, W, C]. Raises BadRow if of another kind."""
     if row.kind == "wide":
         extent = Extent(mapping.offset, mapping.offset + STEPS * mapping.scale)
         row = kept_in_16_bits(row, extent)
     wanted = KINDS.get(mapping.source_dtype, "wide")
     if row.kind != wanted:
         detail = f"values of {row.dtype}; the dataset's files hold {mapping.source_dtype}"
-        raise BadImage("other_depth", detail)
+        raise BadRow("other_depth", detail)
     dtype = np.uint8 if row.kind == "uint8" else np.dtype("<u2")
     return np.frombuffer(row.pixels, dtype).reshape(row.height, row.width, row.channels)
 

@@ -12,15 +12,14 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.data.ingest import ingested
+from tests.support.data.ingest import image_writer, ingested
 from tests.support.data.tiny_pack import blobs
 from trainer.data.labels.classes import ClassNames
 from trainer.data.pack.format import Pack
-from trainer.data.pack.writer import PackWriter
 from trainer.data.readers.items import Item, split_named
-from trainer.data.rows import Decoded
 from trainer.data.spec import USUAL, IngestOptions
 from trainer.modalities.image.decode import decode_array
+from trainer.modalities.image.decoded import Decoded
 from trainer.schema.errors import DataError
 from trainer.schema.events import DatasetFacts
 
@@ -70,7 +69,7 @@ def items(count: int) -> list[tuple[Item, Decoded]]:
         item = Item(
             f"{number}.png",
             1,
-            decode=lambda options, image=image: decode_array(image, options),  # type: ignore[misc]
+            content=lambda image=image: image,  # type: ignore[misc]
             split=("train", "val", "test", None)[number % 4],
             sequence=None if number == 1 else f"camera {number % 2}",
             time=None if number % 2 else number / 2,
@@ -82,7 +81,7 @@ def items(count: int) -> list[tuple[Item, Decoded]]:
 
 
 def written(tmp_path: Path, count: int = 8) -> Pack:
-    writer = PackWriter(tmp_path / "pack")
+    writer = image_writer(tmp_path / "pack")
     rows = items(count)
     writer.add(rows[:3])
     writer.add(rows[3:])
@@ -266,10 +265,10 @@ def test_files_of_other_channels_are_reported(tmp_path: Path) -> None:
         )
         assert row.channels == channels
         (tmp_path / name).write_bytes(row.pixels)
-    writer = PackWriter(tmp_path / "pack")
+    writer = image_writer(tmp_path / "pack")
     for name, channels in (("a", 5), ("b", 5), ("c", 5), ("d", 6)):
         pixels = (tmp_path / name).read_bytes()
-        item = Item(name, 1, decode=lambda _options: Decoded(b"", 0, 0, 0))
+        item = Item(name, 1, content=lambda: b"")
         writer.add([(item, Decoded(pixels, 8, 8, 8, channels=channels, dtype="uint8"))])
     assert [(bad.name, bad.reason) for bad in writer.leave_out_others()] == [
         ("d", "other_channels")

@@ -248,11 +248,11 @@ def test_an_archive_inside_that_could_escape_or_grow_refuses_the_whole(tmp_path:
     big = tar_of({"a.png": bytes(3000)})
     source = as_folder(tmp_path / "sum", images("{n}.png") | {f"{n}.tar": big for n in range(4)})
     with pytest.raises(DataError, match="total_bytes_max"):
-        ingested(source, tmp_path / "out", limits=Limits(total_bytes=11_000))
+        ingested(source, tmp_path / "out", total_bytes_max=11_000)
     five = tar_of({f"{n}.png": b"1" for n in range(5)})
     source = as_folder(tmp_path / "many", images("{n}.png") | {f"{n}.tar": five for n in range(4)})
     with pytest.raises(DataError, match="entries_max is 16"):
-        ingested(source, tmp_path / "out", limits=Limits(entries=16))
+        ingested(source, tmp_path / "out", entries_max=16)
 
 
 @pytest.mark.parametrize("shape", [(96, 128, 3), (20, 30), (9, 9, 1), (8, 8, 4)])
@@ -317,10 +317,13 @@ def test_a_parquet_value_repeated_many_times_takes_its_memory_once(tmp_path: Pat
     from trainer.data.labels.classes import ClassNames
     from trainer.data.readers.parquet import parquet_items
     from trainer.data.readers.regions import open_region
+    from trainer.modalities.image.ingest import IMAGE_FORMATS
 
     most = 0
     with open_region(tmp_path / "x.parquet") as region:
-        for number, _ in enumerate(parquet_items(region, Limits(), ClassNames())):
+        for number, _ in enumerate(
+            parquet_items(region, Limits(), formats=IMAGE_FORMATS, classes=ClassNames())
+        ):
             most = max(most, pa.total_allocated_bytes() - before)
             if number > 200:
                 break

@@ -15,7 +15,7 @@ from tests.support.data.images import png, write_zip
 from tests.support.data.listings import Lister
 from trainer.data.readers.items import BadFile, Entry, Limits
 from trainer.data.readers.zip import open_zip
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadRow
 from trainer.schema.errors import DataError
 
 LIST = Lister(open_zip)
@@ -214,7 +214,7 @@ def test_sizes_that_lie_are_refused_when_unpacked(tmp_path: Path) -> None:
     part = Part(data=b"y" * 500, method=8, central_size=10, local_size=10)
     assert "is larger than the 10 bytes" in refusal(forged(tmp_path / "x.zip", [part]))
     part = Part(data=b"y" * 500, method=8, central_size=900, local_size=900)
-    with pytest.raises(BadImage, match="it has 500 bytes of 900"):
+    with pytest.raises(BadRow, match="it has 500 bytes of 900"):
         contents(forged(tmp_path / "y.zip", [part]))
 
 
@@ -248,7 +248,7 @@ def test_damaged_bytes_are_one_files_fault(tmp_path: Path) -> None:
         assert isinstance(a, Entry)
         assert isinstance(b, Entry)
         assert b.load() == b"fine"
-        with pytest.raises(BadImage) as caught:
+        with pytest.raises(BadRow) as caught:
             a.load()
     assert caught.value.reason == "unreadable"
 
@@ -268,7 +268,7 @@ def test_no_flipped_byte_crashes_or_writes(tmp_path: Path) -> None:
             path.write_bytes(whole[:place] + bytes([value]) + whole[place + 1 :])
             try:
                 contents(path)
-            except (DataError, BadImage) as error:
+            except (DataError, BadRow) as error:
                 assert error.detail  # noqa: PT017 - a flipped date harms nobody
     assert [file.name for file in tmp_path.iterdir()] == ["x.zip"]
 

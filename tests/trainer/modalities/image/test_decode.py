@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.support.data.images import encoded, picture, png_of_size
 from trainer.data.readers.items import REASONS
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadRow
 from trainer.data.spec import IngestOptions
 from trainer.modalities.image.decode import decode_array, decode_file, strict_pillow
 
@@ -21,7 +21,7 @@ def decoded(data: bytes, side_px_max: int = 256) -> NDArray[np.uint8]:
 
 
 def reason_of(data: bytes) -> str:
-    with pytest.raises(BadImage) as caught:
+    with pytest.raises(BadRow) as caught:
         decoded(data)
     assert caught.value.detail
     return caught.value.reason
@@ -30,7 +30,7 @@ def reason_of(data: bytes) -> str:
 def outcome(data: bytes) -> str:
     try:
         decoded(data)
-    except BadImage as bad:
+    except BadRow as bad:
         return bad.reason
     return "decoded"
 
@@ -172,7 +172,7 @@ def test_no_prefix_of_a_file_crashes(kind: str) -> None:
     assert set(outcomes) <= {"decoded", "empty", "truncated", "unreadable", "wrong_type"}
     assert decoded(data).shape == (24, 24, 3)
     strict = IngestOptions(keep_truncated=False)
-    with strict_pillow(), pytest.raises(BadImage) as caught:
+    with strict_pillow(), pytest.raises(BadRow) as caught:
         decode_file(data[: len(data) * 2 // 3], strict)
     assert caught.value.reason in {"truncated", "unreadable"}
 

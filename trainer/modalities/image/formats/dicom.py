@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadRow
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -35,20 +35,20 @@ class Scan:
 
 
 def opened(data: bytes) -> Scan:
-    """Read the header. Raises BadImage, also without the extra."""
+    """Read the header. Raises BadRow, also without the extra."""
     try:
         import pydicom  # noqa: PLC0415  # an extra
     except ImportError:
-        raise BadImage("wrong_type", EXTRA) from None
+        raise BadRow("wrong_type", EXTRA) from None
     # Such a file unpacks without a bound, so it is refused before it is read on.
     file = io.BytesIO(data)
     pydicom.filereader.read_preamble(file, force=False)
     meta = pydicom.filereader._read_file_meta_info(file)
     if meta.get("TransferSyntaxUID") == _DEFLATED:
-        raise BadImage("wrong_type", "DICOM that is deflated as a whole is not read")
+        raise BadRow("wrong_type", "DICOM that is deflated as a whole is not read")
     dataset = pydicom.dcmread(io.BytesIO(data))
     if "PixelData" not in dataset:
-        raise BadImage("wrong_type", "the DICOM file holds no pixels")
+        raise BadRow("wrong_type", "the DICOM file holds no pixels")
     return Scan(
         width=int(dataset.Columns),
         height=int(dataset.Rows),
@@ -59,7 +59,7 @@ def opened(data: bytes) -> Scan:
 
 
 def arrays_of(scan: Scan, *, most: int) -> Iterator[NDArray[Any]]:
-    """Yield at most `most` frames: u8 [H, W, 3], or u16 or i16 [H, W]. Raises BadImage."""
+    """Yield at most `most` frames: u8 [H, W, 3], or u16 or i16 [H, W]. Raises BadRow."""
     from pydicom.pixels.utils import iter_pixels  # noqa: PLC0415  # an extra
 
     indices = list(range(min(scan.frames, most)))
@@ -68,7 +68,7 @@ def arrays_of(scan: Scan, *, most: int) -> Iterator[NDArray[Any]]:
             yield _values(frame, scan.dataset)
     except (NotImplementedError, RuntimeError) as error:
         syntax = scan.dataset.file_meta.TransferSyntaxUID
-        raise BadImage(
+        raise BadRow(
             "wrong_type", f"no decoder of this DICOM packing is installed: {syntax.name}"
         ) from error
 

@@ -4,16 +4,16 @@ import io
 
 from PIL import Image
 
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadRow
 
 EXTRA = "HEIC needs one more package: pip install 'mocoserve[heic]'"
 
 
 def opened(data: bytes) -> Image.Image:
-    """Return the first picture, upright, not decoded yet. Raises BadImage without the extra."""
+    """Return the first picture, upright, not decoded yet. Raises BadRow without the extra."""
     try:
         from pillow_heif import HeifImageFile  # noqa: PLC0415  # an extra
     except ImportError:
-        raise BadImage("wrong_type", EXTRA) from None
+        raise BadRow("wrong_type", EXTRA) from None
     image: Image.Image = HeifImageFile(io.BytesIO(data))  # type: ignore[no-untyped-call]
     return image

@@ -8,6 +8,14 @@ Format = Literal[
 ]
 NAMES: Final = "JPEG, PNG, WebP, TIFF, GIF, BMP, PNM, JPEG 2000, AVIF, HEIC and DICOM"
 """Format names for messages."""
+SUFFIXES: Final = frozenset(
+    (
+        *("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "ppm", "pgm", "pbm", "pnm", "bmp"),
+        *("tif", "tiff", "webp", "gif", "avif", "jp2", "j2k", "jpf", "heic", "heif", "hif"),
+        *("dcm", "dicom"),
+    )
+)
+"""Suffixes of images. The content, not the name, decides whether a file is an image."""
 FIRST_BYTES: Final = 132
 """Number of leading bytes that identify a format."""
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadRow
 from trainer.data.spec import IngestOptions
 from trainer.modalities.image.formats import dicom, heic, jpeg, pnm, tiff, webp
 from trainer.modalities.image.formats import png as pngs
@@ -59,16 +59,16 @@ class Picture:
 def pictures_of(data: bytes, options: IngestOptions) -> Iterator[Picture]:
     """Yield the pictures of a file: the first one, or more if `options.pages` says so.
 
-    Raises BadImage.
+    Raises BadRow.
     """
     if not data:
-        raise BadImage("empty", "the file has no bytes")
+        raise BadRow("empty", "the file has no bytes")
     kind = format_of(data)
     if kind is None:
-        raise BadImage("wrong_type", f"the content is {words_for(data)}; {NAMES} are read")
+        raise BadRow("wrong_type", f"the content is {words_for(data)}; {NAMES} are read")
     try:
         yield from READERS[kind](data, options)
-    except BadImage:
+    except BadRow:
         raise
     # A decoder fed with hostile bytes may raise anything; none of it may end the ingest.
     except Exception as error:
@@ -82,19 +82,19 @@ def shrink_of(width: int, height: int, side_px_max: int) -> float:
 
 
 def check_size(width: int, height: int, options: IngestOptions) -> None:
-    """Raise BadImage if the image has more pixels than may be decoded."""
+    """Raise BadRow if the image has more pixels than may be decoded."""
     if width < 1 or height < 1:
-        raise BadImage("unreadable", "its header tells no size")
+        raise BadRow("unreadable", "its header tells no size")
     if width * height > options.pixels_max:
         detail = f"{width} x {height} pixels; pixels_max is {options.pixels_max}"
-        raise BadImage("oversize", detail)
+        raise BadRow("oversize", detail)
 
 
 def _check_bytes(words: str, size_bytes: int, options: IngestOptions) -> None:
-    """Raise BadImage if values take more memory than the most pixels of RGBA of 16 bits do."""
+    """Raise BadRow if values take more memory than the most pixels of RGBA of 16 bits do."""
     if size_bytes > PIXEL_BYTES * options.pixels_max:
         detail = f"{words} take {size_bytes} bytes; pixels_max allows {PIXEL_BYTES} for each pixel"
-        raise BadImage("oversize", f"{detail}, and is {options.pixels_max}")
+        raise BadRow("oversize", f"{detail}, and is {options.pixels_max}")
 
 
 def _jpeg(data: bytes, options: IngestOptions) -> Iterator[Picture]:
@@ -158,7 +158,7 @@ def _webp(data: bytes, options: IngestOptions) -> Iterator[Picture]:
 def _tiff(data: bytes, options: IngestOptions) -> Iterator[Picture]:
     pages = tiff.pages(data, most=PAGES_MAX)
     if not pages:
-        raise BadImage("unreadable", "the TIFF file has no picture")
+        raise BadRow("unreadable", "the TIFF file has no picture")
     shown = pages if options.pages == "rows" else pages[:1]
     for place, page in enumerate(shown):
         check_size(page.width, page.height, options)
@@ -303,13 +303,13 @@ def _patiently(
     image, side_px = load(data + tail)
     grey_pixels = image.convert("L").histogram()[GREY]
     if grey_pixels > image.width * (image.height - 1):
-        raise BadImage("truncated", "the file ends before its second row of pixels")
+        raise BadRow("truncated", "the file ends before its second row of pixels")
     return image, side_px, True
 
 
 def _check_truncated(options: IngestOptions) -> None:
     if not options.keep_truncated:
-        raise BadImage("truncated", "the file is cut off at its end, and keep_truncated is false")
+        raise BadRow("truncated", "the file is cut off at its end, and keep_truncated is false")
 
 
 def _loaded(data: bytes, kind: str) -> Image.Image:
@@ -342,10 +342,10 @@ def _is_truncated(error: Exception) -> bool:
     return isinstance(error, EOFError) or "truncated" in str(error).lower()
 
 
-def _bad(kind: str, error: Exception) -> BadImage:
+def _bad(kind: str, error: Exception) -> BadRow:
     """Return the reason in words; what a decoder says is kept where it is plain text."""
     if _is_truncated(error):
-        return BadImage("truncated", f"the {kind} file ends before its last pixels")
+        return BadRow("truncated", f"the {kind} file ends before its last pixels")
     said = str(error)[:200].strip().rstrip(".")
     more = f": {said}" if said and not _ODD_TEXT.search(said) else ""
-    return BadImage("unreadable", f"it begins like {kind}, but cannot be decoded{more}")
+    return BadRow("unreadable", f"it begins like {kind}, but cannot be decoded{more}")

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadRow
 from trainer.modalities.image.formats.orientation import orientation_of
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
@@ -67,14 +67,14 @@ class Png:
 
 
 def parsed(data: bytes) -> Png:
-    """Read the chunks that pixels depend on. Raises BadImage."""
+    """Read the chunks that pixels depend on. Raises BadRow."""
     if not data.startswith(SIGNATURE):
-        raise BadImage("unreadable", "its first eight bytes are damaged, as by a transfer as text")
+        raise BadRow("unreadable", "its first eight bytes are damaged, as by a transfer as text")
     bodies: dict[bytes, list[bytes]] = {}
     exif, xmp = b"", b""
     for name, body, is_whole in _chunks(data):
         if name in (b"IHDR", b"PLTE") and not is_whole:
-            raise BadImage("unreadable", f"its {name.decode()} chunk is damaged or cut off")
+            raise BadRow("unreadable", f"its {name.decode()} chunk is damaged or cut off")
         if name in (b"tEXt", b"zTXt", b"iTXt"):
             exif, xmp = exif or _exif_text(name, body), xmp or _xmp_text(name, body)
         elif is_whole or name in (b"IDAT", b"eXIf"):
@@ -84,10 +84,10 @@ def parsed(data: bytes) -> Png:
             break
     header, is_cut = b"".join(bodies.get(b"IHDR", [])[:1]), b"IEND" not in bodies
     if len(header) != 13:
-        raise BadImage("truncated" if is_cut else "unreadable", "it has no header")
+        raise BadRow("truncated" if is_cut else "unreadable", "it has no header")
     width, height, depth, colour, _, _, interlace = struct.unpack(">2I5B", header)
     if colour not in SAMPLES or depth not in (1, 2, 4, 8, 16) or not width or not height:
-        raise BadImage("unreadable", "its header is damaged")
+        raise BadRow("unreadable", "its header is damaged")
     exif = b"".join(bodies.get(b"eXIf", [])[:1]) or exif
     animation = b"".join(bodies.get(b"acTL", [])[:1])
     palette = ((name, body) for name in (b"PLTE", b"tRNS") for body in bodies.get(name, [])[:1])
@@ -102,7 +102,7 @@ def parsed(data: bytes) -> Png:
 
 
 def mended(png: Png) -> Png:
-    """Return the image with its missing rows grey. Raises BadImage if no row is left."""
+    """Return the image with its missing rows grey. Raises BadRow if no row is left."""
     passes = _passes(png)
     there = _unpacked(png, passes)
     rows, at, kept = [], 0, 0
@@ -111,12 +111,12 @@ def mended(png: Png) -> Png:
         rows += [there[at : at + whole * row_bytes], _grey_row(png, row_bytes) * (height - whole)]
         at, kept = at + row_bytes * height, kept + whole
     if not kept:
-        raise BadImage("truncated", "the file ends before its first row of pixels")
+        raise BadRow("truncated", "the file ends before its first row of pixels")
     return replace(png, packed=zlib.compress(b"".join(rows), 1), is_cut=False)
 
 
 def with_bytes_swapped(png: Png) -> Png:
-    """Return the image with the two bytes of each sample of 16 bits swapped. Raises BadImage.
+    """Return the image with the two bytes of each sample of 16 bits swapped. Raises BadRow.
 
     PNG filters treat each byte of a pixel separately, so swapping filtered bytes swaps those of the
     pixels. A decoder that keeps the upper byte of each sample then returns the lower.
@@ -127,7 +127,7 @@ def with_bytes_swapped(png: Png) -> Png:
     for row_bytes, height in passes:
         part = rows[at : at + row_bytes * height]
         if len(part) < row_bytes * height:
-            raise BadImage("truncated", "the file ends before its last row of pixels")
+            raise BadRow("truncated", "the file ends before its last row of pixels")
         samples = part.reshape(height, row_bytes)[:, 1:]
         samples[:] = samples.reshape(height, -1, 2)[:, :, ::-1].reshape(height, -1)
         at += row_bytes * height
@@ -168,7 +168,7 @@ def _unpacked(png: Png, passes: list[tuple[int, int]]) -> bytes:
     try:
         return zlib.decompressobj().decompress(png.packed, size_bytes)
     except zlib.error as error:
-        raise BadImage("unreadable", "its packed pixels are damaged") from error
+        raise BadRow("unreadable", "its packed pixels are damaged") from error
 
 
 def _grey_row(png: Png, row_bytes: int) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadRow
 
 _GAP: Final = rb"(?:\s|#[^\n\r]*[\n\r])+"
 _COMMENT: Final = re.compile(rb"#[^\n\r]*")
@@ -23,7 +23,7 @@ def deep_size(data: bytes) -> tuple[int, int] | None:
 
 
 def array_of(data: bytes, *, keep_truncated: bool) -> tuple[NDArray[Any], bool]:
-    """Return u16 [H, W] or [H, W, 3], and whether its end is missing and grey. Raises BadImage."""
+    """Return u16 [H, W] or [H, W, 3], and whether its end is missing and grey. Raises BadRow."""
     header = _HEADER.match(data[:4096])
     assert header is not None
     samples = 1 if header[1] in b"25" else 3
@@ -37,7 +37,7 @@ def array_of(data: bytes, *, keep_truncated: bool) -> tuple[NDArray[Any], bool]:
         there = data[header.end() : header.end() + 2 * count]
         whole = np.frombuffer(there[: len(there) // 2 * 2], ">u2")
     if len(whole) < count and (not keep_truncated or not len(whole)):
-        raise BadImage("truncated", f"{len(whole)} of its {count} values are there")
+        raise BadRow("truncated", f"{len(whole)} of its {count} values are there")
     values[: len(whole)] = whole
     shape = (height, width) if samples == 1 else (height, width, samples)
     return values.reshape(shape), len(whole) < count

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadRow
 
 _SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION = 254, 256, 257, 258, 259
 _PHOTOMETRIC, _DESCRIPTION, _OFFSETS, _ORIENTATION, _SAMPLES = 262, 270, 273, 274, 277
@@ -121,12 +121,12 @@ def told(page: Page) -> str:
 def array_of(data: bytes, page: Page) -> tuple[NDArray[Any], bool]:
     """Return [H, W] or [H, W, C] with the file's values, and whether the file is cut off.
 
-    Low values are dark; what is missing of unpacked pixels is grey. Raises BadImage.
+    Low values are dark; what is missing of unpacked pixels is grey. Raises BadRow.
     """
     tags = page.tags
     compression = int(tags.get(_COMPRESSION, 1))
     if not page.dtype or compression not in LOSSLESS:
-        raise BadImage(
+        raise BadRow(
             "wrong_type", f"{page.words()}, packed by method {compression}, cannot be read"
         )
     planes = page.samples if int(tags.get(_PLANAR, 1)) == 2 else 1
@@ -201,7 +201,7 @@ def _unpacked(
     count = len(offsets) // planes
     part = slice(plane * count, (plane + 1) * count)
     if not count or len(sizes) != len(offsets) or sum(sizes) > SIZES_MAX * len(data):
-        raise BadImage("unreadable", "its table of strips or tiles is damaged")
+        raise BadRow("unreadable", "its table of strips or tiles is damaged")
     pieces = [data[at : at + size] for at, size in zip(offsets[part], sizes[part], strict=True)]
     if int(page.tags.get(_COMPRESSION, 1)) == 1:
         pieces = [piece.ljust(size, GREY) for piece, size in zip(pieces, sizes[part], strict=True)]

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadRow
 from trainer.modalities.image.formats.orientation import orientation_of
 
 _PIXELS: Final = frozenset({b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF"})
@@ -14,7 +14,7 @@ _FLAGS_KEPT: Final = 0b0001_0010
 def stripped(data: bytes) -> tuple[bytes, int]:
     """Return the file with the chunks that pixels depend on, and its orientation.
 
-    Raises BadImage if pixels are missing at its end: libwebp cannot decode what is left.
+    Raises BadRow if pixels are missing at its end: libwebp cannot decode what is left.
     """
     kept, exif, xmp = [], b"", b""
     at = 12
@@ -27,14 +27,14 @@ def stripped(data: bytes) -> tuple[bytes, int]:
             xmp = body
         elif name in _PIXELS:
             if len(body) < size_bytes:
-                raise BadImage("truncated", "the WebP file ends before its last pixels")
+                raise BadRow("truncated", "the WebP file ends before its last pixels")
             if name == b"VP8X" and body:
                 body = bytes([body[0] & _FLAGS_KEPT]) + body[1:]
             head = name + size_bytes.to_bytes(4, "little")
             kept.append(head + body + b"\0" * (len(body) % 2))
         at += 8 + size_bytes + size_bytes % 2
     if not any(chunk[:4] in _IMAGES for chunk in kept):
-        raise BadImage("truncated", "the WebP file ends before its pixels")
+        raise BadRow("truncated", "the WebP file ends before its pixels")
     content = b"WEBP" + b"".join(kept)
     whole = b"RIFF" + len(content).to_bytes(4, "little") + content
     return whole, orientation_of(exif, xmp)

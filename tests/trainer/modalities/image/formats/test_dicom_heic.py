@@ -20,7 +20,7 @@ from pydicom.uid import (
 
 from tests.support.data.images import picture
 from tests.support.data.ingest import ingested
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadRow
 from trainer.data.spec import USUAL
 from trainer.modalities.image.decode import strict_pillow
 from trainer.modalities.image.formats.pictures import Picture, pictures_of
@@ -118,7 +118,7 @@ def test_windows_that_agree_are_suggested_and_never_applied(tmp_path: Path) -> N
 
 def test_a_deflated_file_is_refused_before_it_is_unpacked() -> None:
     data = dicom(np.zeros((64, 64), np.uint16), packing=DeflatedExplicitVRLittleEndian)
-    with pytest.raises(BadImage, match="deflated") as caught:
+    with pytest.raises(BadRow, match="deflated") as caught:
         pictures(data)
     assert caught.value.reason == "wrong_type"
 
@@ -126,7 +126,7 @@ def test_a_deflated_file_is_refused_before_it_is_unpacked() -> None:
 def test_nothing_of_a_patient_is_told() -> None:
     data = dicom(np.zeros((64, 64), np.uint16))
     for length in range(140, len(data) - 1, 97):
-        with pytest.raises(BadImage) as caught:
+        with pytest.raises(BadRow) as caught:
             pictures(data[:length])
         assert "Somebody" not in caught.value.detail
         assert caught.value.reason in {"truncated", "unreadable", "wrong_type"}
@@ -160,6 +160,6 @@ def test_without_the_extra_its_name_is_told(
         else dicom(np.zeros((8, 8), np.uint16))
     )
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(BadImage) as caught:
+    with pytest.raises(BadRow) as caught:
         pictures(data)
     assert extra in caught.value.detail

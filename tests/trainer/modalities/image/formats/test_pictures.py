@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tests.support.data.images import encoded
-from trainer.data.rows import BadImage
+from trainer.data.rows import BadRow
 from trainer.data.spec import USUAL, IngestOptions
 from trainer.modalities.image.decode import decode_file, strict_pillow
 from trainer.modalities.image.formats.pictures import Picture, pictures_of
@@ -41,8 +41,8 @@ def rgb(data: bytes, options: IngestOptions = USUAL) -> NDArray[np.uint8]:
     return np.asarray(picture.convert("RGB"))
 
 
-def refusal(data: bytes, options: IngestOptions = USUAL) -> BadImage:
-    with pytest.raises(BadImage) as caught:
+def refusal(data: bytes, options: IngestOptions = USUAL) -> BadRow:
+    with pytest.raises(BadRow) as caught:
         first(data, options)
     assert "b'" not in caught.value.detail
     assert "<" not in caught.value.detail
@@ -383,7 +383,7 @@ def test_no_flipped_byte_of_any_format_crashes(kind: str) -> None:
     for place in draw.integers(0, len(data), 120):
         damaged = bytearray(data)
         damaged[place] ^= int(draw.integers(1, 256))
-        with strict_pillow(), contextlib.suppress(BadImage):
+        with strict_pillow(), contextlib.suppress(BadRow):
             assert decode_file(bytes(damaged), USUAL).pixels
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.data.rows import Decoded
+from trainer.modalities.image.decoded import Decoded
 
 STEPS = 65_535
 NUMBER_MAX = 1e30
