@@ -25,7 +25,7 @@ from worker.telemetry.metrics import WorkerMetrics
 from worker.telemetry.metrics_server import MetricsServer
 
 LOG = logging.getLogger("worker")
-COMPILED = ("trainer.accel.cpu.augment.kernels", "trainer.accel.cpu.batchnorm.kernels")
+COMPILED = ("trainer.accel.cpu.augment.view_kernels", "trainer.accel.cpu.batchnorm.kernels")
 """Modules that compile when they are imported."""
 ENTRY = "worker.process.child_main:run"
 STORE_WAIT_S = 30.0

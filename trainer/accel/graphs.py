@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from trainer.accel.cuda.graphs import CudaGraphRecorder
+from trainer.accel.cuda.graph_recorder import CudaGraphRecorder
 
 WARM_UP_CALLS = 3
 """Ordinary calls before the capture: they select kernels and allocate the state."""

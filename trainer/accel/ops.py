@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainer.accel.batch_norm import GroupedBatchNorm, add_relu_
-from trainer.accel.cpu.augment import rows
-from trainer.accel.cpu.augment.rows import ViewForm
+from trainer.accel.cpu.augment import threaded
+from trainer.accel.cpu.augment.threaded import ViewForm
 from trainer.accel.cpu.batchnorm import fused, in_place
 from trainer.accel.cpu.conv import use_matmul_convs
 from trainer.accel.cpu.thread_pool import ThreadPool
@@ -84,4 +84,4 @@ def augment(
     `trainer.modalities.image.augment.augment.ImageAugmenter`, which works on whole batches on any
     device.
     """
-    return rows.augment(images, parameters, form=form, pool=accelerator.pool)
+    return threaded.augment(images, parameters, form=form, pool=accelerator.pool)

@@ -314,7 +314,7 @@ def test_compiled_views_are_the_same_bit_for_bit_however_many_threads_share_them
 
 
 def test_batches_of_any_size_compile_nothing_anew() -> None:
-    kernels = import_module("trainer.accel.cpu.augment.kernels")  # which compiles them
+    kernels = import_module("trainer.accel.cpu.augment.view_kernels")  # which compiles them
 
     def compiled() -> dict[str, int]:
         found = vars(kernels).items()

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from trainer.accel.cpu.thread_pool import ThreadPool
 
+KERNELS = "trainer.accel.cpu.augment.view_kernels"
 PARTS = 4
 """Parts per thread: small enough that no thread waits long for the slowest."""
 
@@ -34,9 +35,9 @@ def augment(
 ) -> Tensor:
     """Return normalized views, float32 [B, 3, side, side], of `images` [B, H, W, 3].
 
-    `parameters` are those of `kernels.make_views` from `boxes` to `sigmas_px`, [B, ...] each.
+    `parameters` are those of `view_kernels.make_views` from `boxes` to `sigmas_px`, [B, ...] each.
     """
-    make: Any = import_module("trainer.accel.cpu.augment.kernels").make_views  # late: it compiles
+    kernels: Any = import_module(KERNELS)  # imported late: this compiles them
     views = torch.empty((len(images), 3, form.side_px, form.side_px))
     arrays = [np.ascontiguousarray(array) for array in (images, *parameters)]
     parts = PARTS * pool.threads
@@ -45,7 +46,7 @@ def augment(
     def part(number: int) -> None:
         rows = slice(edges[number], edges[number + 1])
         chosen = [array[rows] for array in arrays]
-        make(*chosen, form.radius_px, form.moments, views.numpy()[rows])
+        kernels.make_views(*chosen, form.radius_px, form.moments, views.numpy()[rows])
 
     pool.map_range(part, parts)
     return views
