@@ -11,7 +11,7 @@ OURS = "ours"
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """The same for all arms of a run."""
+    """Settings shared by all arms of a run."""
 
     images: str
     """Folder with one folder for each class."""
@@ -51,6 +51,6 @@ class ArmModule(Protocol):
 
 
 def arm_module(name: str) -> ArmModule:
-    """The module of an arm. It decides itself what is loaded before torch."""
+    """Import the module of an arm, which controls what is loaded before torch."""
     module = import_module(f"benchmarks.arms.{name.replace('-', '_')}")
     return cast(ArmModule, module)

@@ -28,7 +28,7 @@ MOMENTUM = (0.996, 1.0)
 
 
 class Towers(nn.Module):
-    """Encoder and head that learn, and their followers."""
+    """Encoder and head with their momentum copies."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__()

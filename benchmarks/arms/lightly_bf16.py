@@ -1,4 +1,4 @@
-"""LightlySSL's MoCo inside autocast in bfloat16; all else as in `lightly`."""
+"""LightlySSL's MoCo in bfloat16 autocast, otherwise as in `lightly`."""
 
 from contextlib import AbstractContextManager
 

@@ -1,4 +1,4 @@
-"""This project, through its trainer: the same steps as a job's."""
+"""Arm of this project: the trainer's own steps, as in a job."""
 
 import tempfile
 import time
@@ -66,7 +66,7 @@ def spec_of(setup: Setup) -> JobSpec:
 
 @contextmanager
 def open_arm(setup: Setup) -> Iterator[Arm]:
-    """The run, in a folder of its own and in a process as the trainer's own main makes it."""
+    """Open the run in a temporary folder, with the process settings of the trainer's main."""
     keep_freed_memory()
     with (
         tempfile.TemporaryDirectory(prefix="moco-") as out,

@@ -1,4 +1,4 @@
-"""Ours, with threads that sleep as soon as they wait."""
+"""Our trainer with waiting threads that sleep at once."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""The loop as the paper has it, Algorithm 1 of arXiv:1911.05722, written down without a thought.
+"""Literal implementation of the paper's loop, Algorithm 1 of arXiv:1911.05722.
 
 fp32, PIL views one row at a time, logits put together by `cat`, one tensor after the other in the
 momentum update, a queue with a pointer.

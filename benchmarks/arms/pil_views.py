@@ -32,7 +32,7 @@ class Blur:
 
 
 class TwoViews:
-    """One image to two views, each float32 [3, side, side]."""
+    """Transform of one image to two views, each float32 [3, side, side]."""
 
     def __init__(self, side_px: int) -> None:
         self._view = transforms.Compose(
@@ -67,7 +67,7 @@ class FilePairs(Dataset[Pair]):
 
 
 class MemoryPairs(Dataset[Pair]):
-    """Has opened all files once, as torchvision's own CIFAR-10 has."""
+    """Dataset that opens all files once, as torchvision's CIFAR-10 does."""
 
     def __init__(self, folder: str | Path, side_px: int) -> None:
         images = ImageFolder(str(folder))

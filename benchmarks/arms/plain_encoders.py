@@ -1,4 +1,4 @@
-"""The encoders of those who do not have ours: torch's and torchvision's own layers."""
+"""Encoders of the peers: layers of torch and torchvision only."""
 
 from collections import OrderedDict
 from typing import cast

@@ -28,7 +28,7 @@ NO_ROW = -1
 
 
 class Row(NamedTuple):
-    """Two views float32 [3, side, side] of one row, and its number."""
+    """Two views of one row, float32 [3, side, side], and the row's number."""
 
     first: Tensor
     second: Tensor

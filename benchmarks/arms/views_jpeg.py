@@ -16,7 +16,7 @@ from trainer.modalities.image.loader import PackLoader
 
 @contextmanager
 def open_arm(setup: Setup) -> Iterator[Arm]:
-    """The views. As many threads as others have workers."""
+    """Open the arm with as many threads as the peers have workers."""
     with TemporaryDirectory(prefix="moco-") as name:
         spec = IngestSpec(dataset_id="jpeg", source=setup.images, format="folder", store_as="jpeg")
         out = Path(name)

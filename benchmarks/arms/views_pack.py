@@ -47,7 +47,7 @@ class PackViews:
 
 
 def views_of(pack: Pack, setup: Setup) -> ImageAugmenter:
-    """Views as the job of `benchmarks.arms.ours` has them."""
+    """Return the augmenter of the job in `benchmarks.arms.ours`."""
     spec = resolve(spec_of(setup), pack.facts).spec
     place = DeviceContext(device=CPU, bf16=False)
     accelerator = MODALITY.accelerator(spec, pack.facts, place)

@@ -13,7 +13,7 @@ from benchmarks.arms.loop import Loop
 from benchmarks.arms.pil_views import FilePairs, Pair
 
 ENDLESS_ROWS = 100_000_000
-"""One epoch that does not end: at the end of one workers would wait for the next."""
+"""Rows of an endless epoch; between epochs workers would wait."""
 
 
 def first_pixels(batch: Pair, _epoch: int) -> Tensor:

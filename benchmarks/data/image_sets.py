@@ -1,4 +1,4 @@
-"""The images that all arms see: the same files, in folders by class, and once more as a pack."""
+"""Images that all arms share: in folders by class, and as a pack."""
 
 import re
 from collections import defaultdict
@@ -21,7 +21,7 @@ ONE_CLASS = "all"
 
 @dataclass(frozen=True, slots=True)
 class ImageSet:
-    """One set of images in both forms."""
+    """One set of images, as a folder and as a pack."""
 
     name: str
     folder: Path

@@ -1,4 +1,4 @@
-"""Packs of any number of rows of noise, written in the pack's format piece by piece."""
+"""Packs of noise with any number of rows, written in chunks."""
 
 import hashlib
 import json

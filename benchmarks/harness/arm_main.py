@@ -1,4 +1,4 @@
-"""One arm in a process of its own, so that it has its own threads and its own settings of OpenMP.
+"""Main module of an arm process, which has its own threads and OpenMP settings.
 
     python -m benchmarks.harness.arm_main NAME SETUP
 
@@ -16,7 +16,7 @@ from benchmarks.arms.interface import Block, Setup, arm_module
 
 
 def main() -> None:
-    """Answer until the input ends."""
+    """Serve requests until standard input ends."""
     replies = claim_stdout()
     name, setup = sys.argv[1:]
     with arm_module(name).open_arm(Setup(**json.loads(setup))) as arm:
@@ -26,13 +26,13 @@ def main() -> None:
 
 
 def write_block(replies: TextIO, block: Block) -> None:
-    """One line."""
+    """Write one block as a line of JSON."""
     replies.write(json.dumps(asdict(block)) + "\n")
     replies.flush()
 
 
 def claim_stdout() -> TextIO:
-    """Standard output for the answers alone: what else is printed goes to standard error."""
+    """Return standard output for blocks only; other prints are redirected to standard error."""
     stdout = os.dup(1)
     os.dup2(2, 1)
     return os.fdopen(stdout, "w")

@@ -22,7 +22,7 @@ IDLE_TIMEOUT_S = 60.0
 
 
 class ArmProcess:
-    """An arm that was started."""
+    """Handle of a running arm."""
 
     def __init__(self, name: str, process: subprocess.Popen[str]) -> None:
         self.name, self.process = name, process
@@ -86,7 +86,7 @@ class ArmProcess:
 
 @contextmanager
 def running_arm(name: str, setup: Setup) -> Iterator[ArmProcess]:
-    """An arm that gets ready, of which its first answer tells; stopped at the end of the block."""
+    """Start an arm, which reports when it is ready, and stop it at the end of the block."""
     # What this process may have set for itself is no setting of the arm's.
     env = {key: value for key, value in os.environ.items() if key not in openmp.VARIABLES}
     process = subprocess.Popen(

@@ -17,7 +17,7 @@ LEVEL = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Ratios:
-    """One ratio per round, and what they say together."""
+    """One ratio per round, with their median and its interval."""
 
     each: tuple[float, ...]
     median: float
@@ -41,7 +41,7 @@ def relative_speeds(
 
 
 def noise_ratios(subject_s: Sequence[tuple[float, float]], *, seed: int = 0) -> Ratios:
-    """The A/A line: the subject against itself."""
+    """Return the A/A ratios: the subject against itself."""
     return summarize([last / first for first, last in subject_s], seed=seed)
 
 

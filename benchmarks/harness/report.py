@@ -39,7 +39,7 @@ class Section:
 
 
 def add_report_options(parser: argparse.ArgumentParser) -> None:
-    """Options of every command that keeps what it found."""
+    """Add the options of every benchmark that publishes results."""
     parser.add_argument(
         "--out", type=Path, default=RESULTS, help="folder of RESULTS.md and figures"
     )
@@ -47,7 +47,7 @@ def add_report_options(parser: argparse.ArgumentParser) -> None:
 
 
 def publish(section: Section, args: argparse.Namespace) -> None:
-    """Show a section and keep it."""
+    """Print a section and store it with its figures."""
     origin = {
         "date": args.date,
         "command": command_line(sys.orig_argv),
@@ -82,7 +82,7 @@ def write_section(page: Path, name: str, text: str) -> None:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """A command line as another machine could run it: files by their names alone."""
+    """Return a command line that runs on another machine: files by name, without folders."""
     words = ["python", *arguments[1:]]
     if "--out" in words:
         index = words.index("--out")

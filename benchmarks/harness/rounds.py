@@ -1,4 +1,4 @@
-"""Rounds of arms in processes of their own, timed one at a time, and the table of what came out."""
+"""Interleaved rounds of arms in their own processes, and the table of their results."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -106,7 +106,7 @@ class ComparisonResult:
 
 
 def run_rounds(comparison: Comparison, setup: Setup, plan: Plan) -> ComparisonResult:
-    """Run the rounds. One line on the screen for each block."""
+    """Run the rounds; print a line for each block."""
     blocks: dict[str, list[Block]] = defaultdict(list)
     rows = setup.batch_rows * plan.timed
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""Is the encoder of a default job worth more than raw pixels: kNN beside its baselines, by seeds.
+"""kNN accuracy of a default job's encoder beside its baselines, by seeds.
 
     python -m benchmarks baselines [--data photos.zip] [--seeds 3] [--until-epoch 6]
 

@@ -95,7 +95,7 @@ def ingest_slices(source: Path, out: Path, value_range: str) -> DatasetFacts:
 
 
 def top1(out: Path, *, seed: int, epochs: int) -> float:
-    """The last kNN reading of a job that leaves all else out."""
+    """Return the last kNN reading of a job with default settings."""
     top1s: list[float] = []
 
     def emit(event: Event) -> None:

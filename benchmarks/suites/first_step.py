@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def warm_s(stack: Stack, pack: str, worker: WorkerProcess) -> float:
-    """One job through the store; it is cancelled once it has stepped."""
+    """Return the seconds to the first step of a job through the store, which is then cancelled."""
     began_s = time.time()
     job_id = stack.submit(pack, **{name: SPEC[name] for name in SPEC if name != "dataset"})
     after = "-"
@@ -78,7 +78,7 @@ def warm_s(stack: Stack, pack: str, worker: WorkerProcess) -> float:
 
 
 def spawned_s(pack: Path, folder: Path, job: int, threads: int) -> float:
-    """One job in a process of its own."""
+    """Return the seconds to the first step of a job in its own process."""
     out, spec = folder / f"spawned-{job}", folder / f"spawned-{job}.json"
     spec.write_text(json.dumps(SPEC | {"dataset": str(pack)}))
     began_s = time.perf_counter()

@@ -78,7 +78,7 @@ def run_round(stack: Stack, pack: str, epochs: int, threads: int) -> tuple[float
 
 
 def service_rows_per_s(stack: Stack, pack: str, spec: dict[str, object]) -> float:
-    """One job through store and worker."""
+    """Return the speed of a job that runs through store and worker."""
     job_id = stack.submit(pack, **{name: spec[name] for name in spec if name != "dataset"})
     readings = stack.data_dir / "jobs" / job_id / "attempts" / "1" / "metrics.jsonl"
 
@@ -92,7 +92,7 @@ def service_rows_per_s(stack: Stack, pack: str, spec: dict[str, object]) -> floa
 
 
 def bare_rows_per_s(data_dir: Path, pack: str, spec: dict[str, object], threads: int) -> float:
-    """One `python -m trainer`."""
+    """Return the speed of `python -m trainer`."""
     with tempfile.TemporaryDirectory(prefix="moco-") as folder:
         file, out = Path(folder, "spec.json"), Path(folder, "out")
         file.write_text(json.dumps(spec | {"dataset": str(data_dir / pack)}))

@@ -73,7 +73,7 @@ def main() -> None:
 
 
 def row(label: str, visits: list[dict[str, Any]]) -> str:
-    """One kind of opening: its times, and its most bytes."""
+    """Return the table row of one kind of visit: times, and maximum bytes."""
     seen_s, drawn_s = ([visit[key] for visit in visits] for key in ("seen_s", "drawn_s"))
     data, whole, files = (
         max(visit[key] for visit in visits) / 1000 for key in ("data", "whole", "files")
@@ -99,7 +99,7 @@ def job_with_history(api: RunningApi, readings: int) -> str:
 
 
 def run_round(redis_url: str, data_dir: Path, job_id: str) -> list[dict[str, Any]]:
-    """The page on a fresh service by a browser that knows the scripts, then again."""
+    """Open the page on a fresh service with cached scripts, twice."""
     with running_api(redis_url, data_dir) as api, sync_playwright() as driver:
         browser = driver.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]

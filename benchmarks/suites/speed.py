@@ -1,4 +1,4 @@
-"""Optimizer steps against LightlySSL, the paper's loop, and competent practice.
+"""Training speed against LightlySSL, the paper's loop, and an experienced user's loop.
 
     python -m benchmarks speed [--data cifar10-train.zip] [--encoders resnet18 small] [--rounds R]
 
@@ -27,7 +27,7 @@ TARGETS = {
 
 
 def main() -> None:
-    """Measure each encoder and keep a section of it."""
+    """Measure each encoder and publish its section."""
     args = parse_args()
     with tempfile.TemporaryDirectory(prefix="moco-") as folder:
         images = prepare_images(args.data, Path(folder), rows=args.rows)

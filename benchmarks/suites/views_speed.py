@@ -1,4 +1,4 @@
-"""Two views of each row: in batches, from packs of pixels or JPEGs, against Pillow row by row.
+"""Augmentation speed: batches from packs of pixels or JPEGs against Pillow row by row.
 
     python -m benchmarks views_speed [--data cifar10-train.zip] [--photos photos-200.zip]
 
@@ -71,7 +71,7 @@ NAMES = [part.name for part in PARTS]
 
 
 def main() -> None:
-    """Measure each part and keep a section of it."""
+    """Measure each part and publish its section."""
     args = parse_args()
     with tempfile.TemporaryDirectory(prefix="moco-") as name:
         folder = Path(name)
@@ -109,13 +109,13 @@ def run(part: Part, images: ImageSet, args: argparse.Namespace) -> None:
 
 
 def section(part: Part, outcome: ComparisonResult, caption: str) -> Section:
-    """The table of a part, without the column of losses: there are none."""
+    """Return the section of a part; its table has no column of losses."""
     lines = [line.rpartition("|")[0].rpartition("|")[0] + "|" for line in outcome.table()]
     return Section(part.name, part.title, [*lines, "", caption], outcome.figures())
 
 
 def write_synthetic_photos(folder: Path, *, count: int) -> Path:
-    """JPEG files of 500 x 375 px that pack as badly as photos do."""
+    """Write JPEG files of 500 x 375 px that compress about as poorly as photos."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     for number in range(count):

@@ -1,4 +1,4 @@
-"""Time that waiting threads spin, on idle cores and on busy ones.
+"""Training speed by the time that waiting threads spin, on idle cores and on busy ones.
 
     python -m benchmarks waiting [--data cifar10-train.zip] [--only alone busy]
 
@@ -30,7 +30,7 @@ TITLES = {
 
 
 def main() -> None:
-    """Measure each part and keep a section of it."""
+    """Measure each part and publish its section."""
     args = parse_args()
     plan = PLAN.override(rounds=args.rounds, untimed=None, timed=args.steps)
     with tempfile.TemporaryDirectory(prefix="moco-") as folder:
@@ -57,7 +57,7 @@ def main() -> None:
 
 @contextmanager
 def busy_cores() -> Iterator[None]:
-    """A process for each core that computes until the end of the block."""
+    """Keep every core busy with one computing process each."""
     command = [sys.executable, "-c", "while True: pass"]
     processes = [subprocess.Popen(command) for _ in range(cores())]
     try:

@@ -1,4 +1,4 @@
-"""Cost to training of browsers that watch its page.
+"""CPU cost of browsers that watch the page of a running job.
 
     python -m benchmarks watched [--pages 20] [--rounds 3] [--block-s 30]
 
@@ -28,7 +28,7 @@ from trainer.demo.digits import write_zip
 
 SETTLE_S = 5.0
 EPOCHS = 100_000
-"""It is cancelled long before."""
+"""More epochs than the benchmark takes: the job is cancelled at the end."""
 
 
 def main() -> None:
@@ -63,7 +63,7 @@ def main() -> None:
 
 @contextmanager
 def running_job() -> Iterator[tuple[Up, str]]:
-    """A service on which a job makes its steps."""
+    """Run a service with a job that is training."""
     with tempfile.TemporaryDirectory(prefix="moco-") as name:
         up = Up(Path(name) / "data")
         try:
@@ -111,7 +111,7 @@ def open_pages(up: Up, browser: Browser, job_id: str, pages: int) -> Iterator[No
 
 
 def serving_cpu_share(up: Up, block_s: float) -> float:
-    """Processor seconds of all that serves pages, per second."""
+    """Return CPU seconds per second of all processes that serve pages."""
     serving = [process for process in up.everyone() if not is_worker(process)]
     began_s, before_s = time.monotonic(), sum(map(cpu_s, serving))
     time.sleep(block_s)
@@ -124,6 +124,6 @@ def is_worker(process: psutil.Process) -> bool:
 
 
 def cpu_s(process: psutil.Process) -> float:
-    """Seconds of processor so far."""
+    """Return the CPU seconds used so far."""
     times = process.cpu_times()
     return float(times.user + times.system)

@@ -42,7 +42,7 @@ def test_all_parts_are_run_and_the_table_comes_last(
     assert all(line.startswith("|") for line in table)
 
 
-def test_a_part_that_fails_is_told_of_and_the_rest_goes_on() -> None:
+def test_a_part_that_fails_is_reported_and_the_rest_runs() -> None:
     def fails() -> None:
         raise RuntimeError("out of memory\nand a trace")
 
@@ -72,9 +72,9 @@ def test_the_recipe_is_the_authors() -> None:
 
 
 def test_the_trace_stands_beside_what_was_found() -> None:
-    told = RecipeResult(rows=50_000, epochs_planned=200, symmetric=False)
-    told.epochs = [Epoch(1, 6.9, 32.0, 1.0), Epoch(4, 7.0, None, 4.0)]
-    assert told.lines()[2:] == ["| 1 | 6.900 | 32.000 | 6.957 | 31.980 | 1.000 |"]
+    result = RecipeResult(rows=50_000, epochs_planned=200, symmetric=False)
+    result.epochs = [Epoch(1, 6.9, 32.0, 1.0), Epoch(4, 7.0, None, 4.0)]
+    assert result.lines()[2:] == ["| 1 | 6.900 | 32.000 | 6.957 | 31.980 | 1.000 |"]
 
 
 def test_the_mean_of_an_epoch_is_that_of_its_steps_alone() -> None:
@@ -85,19 +85,19 @@ def test_the_mean_of_an_epoch_is_that_of_its_steps_alone() -> None:
         assert losses.read() == sum(epoch) / len(epoch)
 
 
-def test_an_archive_is_made_a_pack_of_and_a_pack_is_taken(
+def test_an_archive_is_ingested_and_a_pack_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[IngestSpec] = []
-    monkeypatch.setattr(gpu, "ingest", lambda spec, **_: asked.append(spec))
+    specs: list[IngestSpec] = []
+    monkeypatch.setattr(gpu, "ingest", lambda spec, **_: specs.append(spec))
     context = BenchmarkContext(torch.device("cpu"), tmp_path, workers=0)
     (tmp_path / "given").mkdir()
     (tmp_path / "given" / META).touch()
     assert gpu._ingested_pack(tmp_path / "given", context) == tmp_path / "given"
     assert gpu._ingested_pack(None, context) is None
-    assert asked == []
+    assert specs == []
     assert gpu._ingested_pack(Path("images.zip"), context) == tmp_path / "images" / "pack"
-    assert [spec.source for spec in asked] == ["images.zip"]
+    assert [spec.source for spec in specs] == ["images.zip"]
 
 
 def test_it_loads_where_numba_is_not() -> None:

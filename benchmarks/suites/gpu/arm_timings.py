@@ -149,7 +149,7 @@ def _open_arm(name: str, case: Case, context: BenchmarkContext, stack: ExitStack
 
 
 def _timed_block(steps: Steps, case: Case, context: BenchmarkContext) -> float:
-    """Seconds of the timed steps. The untimed ones use up what a loader has ready."""
+    """Return the seconds of the timed steps; untimed steps first use up prefetched batches."""
     if case.untimed:
         steps(case.untimed)
     synchronize(context.device)

@@ -8,13 +8,13 @@ from benchmarks.arms.practice_step import LR, MOMENTUM, TEMPERATURE
 from trainer.spec.job import JobSpec
 
 EPOCHS = 1000
-"""More than anybody asks for."""
+"""More epochs than any benchmark runs."""
 NEVER_STEPS, NEVER_S = 100_000, 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A step to be timed, with all that is the same for everybody who does it."""
+    """Sizes of a timed step, the same for every arm."""
 
     name: str
     encoder: str

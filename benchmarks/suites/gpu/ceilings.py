@@ -23,7 +23,7 @@ its neighbour; the query forward and back, the key forward.
 
 @dataclass(frozen=True, slots=True)
 class Ceilings:
-    """Measured in the same run as what is held against them."""
+    """Peak rates, measured in the same run as the arms that they bound."""
 
     product_flop_per_s: float
     """Rate of a square matrix product in bfloat16."""

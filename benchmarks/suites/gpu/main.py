@@ -48,7 +48,7 @@ from trainer.engine.build import RunPaths
 from trainer.modalities.image.ingest import IMAGE_ROWS
 
 SECONDS = 440.0
-"""Limit of the whole call, so that it ends within eight minutes."""
+"""Time limit of the whole call, which keeps it under eight minutes."""
 SMOKE_RECIPE: dict[str, Any] = {
     "batch_rows": 16,
     "encoder": {"name": "small"},
@@ -69,7 +69,7 @@ Value = TypeVar("Value")
 
 @dataclass(slots=True)
 class Report:
-    """Results, collected piece by piece."""
+    """Figures and table rows, collected part by part."""
 
     figures: dict[str, Any] = field(default_factory=dict)
     rows: list[tuple[str, str, str]] = field(default_factory=list)
@@ -218,7 +218,7 @@ def _report_recipe(
 
 
 def _ingested_pack(source: Path | None, context: BenchmarkContext) -> Path | None:
-    """The pack that was given, or one of the archive that was given."""
+    """Return the given pack, or ingest the given archive."""
     if source is None or (source / META).exists():
         return source
     out = context.folder / source.stem

@@ -20,7 +20,7 @@ from benchmarks.suites.gpu.cases import Case
 from trainer.data.pack.format import Pack
 
 PREFETCH_FACTOR = 1
-"""Batches that each worker has ready."""
+"""Batches that each worker prefetches."""
 
 
 class GpuPracticeStep:
@@ -37,7 +37,7 @@ class GpuPracticeStep:
 
 @contextmanager
 def fast_settings() -> Iterator[None]:
-    """Without the settings with which our own runs repeat themselves bit for bit."""
+    """Turn off deterministic algorithms and let cuDNN search for the fastest ones."""
     was_deterministic, was_benchmarking = (
         torch.are_deterministic_algorithms_enabled(),
         torch.backends.cudnn.benchmark,
@@ -75,7 +75,7 @@ class PackPairs(Dataset[Pair]):
 def practice_batches(
     case: Case, pack: Pack, device: torch.device, *, workers: int
 ) -> Iterator[Pair]:
-    """Views without end, on the device."""
+    """Yield batches of views on the device, without end."""
     settings: dict[str, Any] = {"prefetch_factor": PREFETCH_FACTOR} if workers else {}
     loader = DataLoader(
         PackPairs(pack, case.side_px),

@@ -42,7 +42,7 @@ EVERY_EPOCHS = 10
 
 @dataclass(frozen=True, slots=True)
 class Epoch:
-    """After one pass."""
+    """Results after one epoch."""
 
     number: int
     loss: float
@@ -74,7 +74,7 @@ class RecipeResult:
 
 
 class MeanLoss(DivergenceGuard):
-    """Adds losses up where they are."""
+    """Sum the losses on their device."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)

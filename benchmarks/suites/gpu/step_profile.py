@@ -37,7 +37,7 @@ def profile_step(
 
 
 def waits_per_step(case: Case, context: BenchmarkContext, *, graphs: bool) -> float | None:
-    """Times that the host waits for the device in a step without signals. None: no GPU."""
+    """Return the host's waits for the device per step without signals; None without a GPU."""
     if context.device.type != "cuda":
         return None
     with our_run(case, context, graphs=graphs) as run:

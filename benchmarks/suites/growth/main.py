@@ -85,7 +85,7 @@ def _bound_lines(results: list[dict[str, Any]]) -> list[str]:
 
 
 def measure_queue(args: argparse.Namespace, folder: Path) -> Section:
-    """Step time and peak of memory with longer and longer queues, at 128-d."""
+    """Measure step time and peak memory with growing queues of 128-d keys."""
     pack, batch_rows = folder / "queue", args.batch_rows
     write_noise_pack(pack, 8 * batch_rows, side_px=32, same_size=True)
     common = {"pack": str(pack), "side_px": 32, "batch_rows": batch_rows}
@@ -160,7 +160,7 @@ def measure_resume(args: argparse.Namespace, folder: Path) -> Section:
 
 
 def run_measurement(name: str, **arguments: object) -> dict[str, Any]:
-    """Measure in a process of its own."""
+    """Run a measurement in its own process and return its figures."""
     command = [
         sys.executable,
         "-m",
@@ -175,17 +175,17 @@ def run_measurement(name: str, **arguments: object) -> dict[str, Any]:
 
 
 def round_pairs(values: list[float]) -> list[tuple[float, float]]:
-    """The two of each round."""
+    """Return the subject's two values of each round."""
     return list(zip(values[::2], values[1::2], strict=True))
 
 
 def format_ratio(ratios: Ratios) -> str:
-    """A ratio with its interval."""
+    """Return a ratio with its interval as text."""
     return f"{ratios.median:.3f} ({ratios.low:.3f} to {ratios.high:.3f})"
 
 
 def bound_line(measured: str, met: bool, most: str) -> str:
-    """One line of a list."""
+    """Return a list item that says whether a bound is met."""
     return f"- {'met' if met else 'MISSED'}: {measured}; at most {most}"
 
 

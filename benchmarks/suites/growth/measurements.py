@@ -35,7 +35,7 @@ from trainer.rng.philox import permuted_rows
 Figures = dict[str, object]
 CPU = torch.device("cpu")
 WARM_UP_STEPS = 2
-"""Steps in which everything is made that later ones find."""
+"""Steps that allocate and compile what later steps reuse."""
 
 
 def rows(*, pack: str, side_px: int, threads: int, batch_rows: int) -> Figures:
@@ -143,7 +143,7 @@ def private_bytes() -> int:
 
 
 def status_bytes(field: str) -> int:
-    """A line of this process's status."""
+    """Return a field of /proc/self/status in bytes."""
     text = Path("/proc/self/status").read_text()
     match = re.search(rf"^{field}:\s+(\d+) kB$", text, re.MULTILINE)
     assert match is not None

@@ -1,4 +1,4 @@
-"""Gigabytes in, through breaks at random bytes, in little memory."""
+"""Upload of gigabytes with broken connections at random offsets."""
 
 import asyncio
 import hashlib
@@ -15,7 +15,7 @@ BREAKS = 5
 
 
 def upload_blocks(size: int, *, begin: int = 0) -> Iterator[bytes]:
-    """Bytes that no other offset has, from `begin` on: a random block behind its own number."""
+    """Yield blocks from byte `begin` on, each a block number and random bytes, all different."""
     noise = random.Random(3).randbytes(BLOCK)
     for number in range(begin // BLOCK, -(-size // BLOCK)):
         block = number.to_bytes(8, "big") + noise[8:]
@@ -23,7 +23,7 @@ def upload_blocks(size: int, *, begin: int = 0) -> Iterator[bytes]:
 
 
 def upload(server: ApiServer, *, size: int = 3 * 2**30, seed: int = 5) -> dict[str, float]:
-    """Send it, closing the socket at random bytes; another client asks for /livez meanwhile."""
+    """Upload, closing the socket at random offsets, while another client requests /livez."""
     digest = hashlib.sha256()
     for block in upload_blocks(size):
         digest.update(block)
@@ -83,7 +83,7 @@ async def _stored_bytes(server: ApiServer, path: str) -> int:
 async def _send(  # one request in all its parts
     server: ApiServer, path: str, begin: int, end: int, size: int, *, is_cut: bool
 ) -> bytes:
-    """Bytes `begin` to `end`; the body of the answer, unless it is cut off."""
+    """Send bytes `begin` to `end`; return the body of the response unless the socket is closed."""
     lines = (f"Upload-Offset: {begin}", f"Content-Length: {size - begin}")
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(server.request("PUT", path, headers=lines))

@@ -1,4 +1,4 @@
-"""Clients that cost little: one connection each, one request at a time, parsed no more than needed.
+"""Light HTTP clients: one connection each, one request at a time, minimal parsing.
 
 The machine is shared with the server that is measured, so each microsecond here is one less there.
 """
@@ -14,7 +14,7 @@ CONTENT_LENGTH = b"content-length: "
 
 @dataclass
 class RequestStats:
-    """Counts of all clients together."""
+    """Latencies and statuses of all clients together."""
 
     latencies_s: list[float] = field(default_factory=list)
     """Seconds from the first byte sent to the last one received."""
@@ -33,7 +33,7 @@ class RequestStats:
 
 
 class Client(asyncio.Protocol):
-    """Sends the next request as soon as the last one is answered."""
+    """Client that sends the next request as soon as the last one is answered."""
 
     def __init__(self, stats: RequestStats, next_request: Callable[[], bytes | None]) -> None:
         self._tally, self._next = stats, next_request
@@ -95,7 +95,7 @@ async def send_concurrently(
 
 
 def repeat(request: bytes, *, count: int) -> Callable[[], bytes | None]:
-    """The same request, `count` times."""
+    """Return a function that gives the request `count` times, then None."""
     left = count
 
     def next_body() -> bytes | None:
@@ -107,6 +107,6 @@ def repeat(request: bytes, *, count: int) -> Callable[[], bytes | None]:
 
 
 def for_seconds(request: bytes, *, seconds: float) -> Callable[[], bytes | None]:
-    """The same request for so long."""
+    """Return a function that gives the request for `seconds`, then None."""
     end_s = time.perf_counter() + seconds
     return lambda: request if time.perf_counter() < end_s else None

@@ -22,7 +22,7 @@ SPEC = '{"dataset":"load"}'
 
 
 def post_jobs(server: ApiServer, *, count: int = 5000) -> dict[str, float]:
-    """32 clients that post jobs, each fsynced before it is answered; and Redis's own rate."""
+    """Post jobs from 32 clients, each fsynced before its response; measure Redis's own rate too."""
     ready_dataset(server.store, "load")
     request = server.request("POST", "/v1/jobs", SPEC.encode())
     asyncio.run(send_concurrently(server.port, CLIENTS, repeat(request, count=WARM_UP_REQUESTS)))
@@ -61,7 +61,7 @@ def sets_per_s(url: str, *, count: int = 30_000) -> float | None:
 
 
 def list_jobs(server: ApiServer, *, few: int = 100, many: int = 100_000) -> dict[str, float]:
-    """The first page among few jobs and among many."""
+    """Measure the first page of the list of jobs, with few jobs and with many."""
     dataset = ready_dataset(server.store, "load").id
     request = server.request("GET", "/v1/jobs?limit=20")
     figures = dict[str, float]()
@@ -108,7 +108,7 @@ def claim_jobs(server: ApiServer, *, count: int = 10_000) -> dict[str, float]:
 
 
 def insert_jobs(server: ApiServer, count: int, *, dataset_id: str) -> None:
-    """Queue jobs past the API, many in one write. As they would be, but without a ledger."""
+    """Insert jobs into Redis directly, many per write, without ledger entries."""
     config = json.loads(
         server.store.client.run(lambda client: json.dumps(client.config_get("appendfsync")))
     )
@@ -151,6 +151,6 @@ def redis_mib(server: ApiServer) -> float:
 
 
 def check_statuses(stats: RequestStats, expected: dict[int, int]) -> None:
-    """A figure of refused requests would be worth nothing."""
+    """Raise RuntimeError unless the responses have the expected statuses."""
     if stats.statuses != expected:
         raise RuntimeError(f"Answers were {stats.statuses}, not {expected}.")

@@ -1,4 +1,4 @@
-"""The API under load and under hostile clients, on a real Redis whose AOF is synced always.
+"""API latency under load and with slow clients, on a real Redis that syncs every write.
 
     python -m benchmarks load [--only post,list,queue,slow,sse,upload] [--json FILE]
 
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def run(part: Part) -> dict[str, float]:
-    """One part, in a folder of its own."""
+    """Run one part in a temporary folder."""
     with (
         tempfile.TemporaryDirectory(prefix="moco-") as folder,
         running_server(Path(folder)) as server,

@@ -1,4 +1,4 @@
-"""Clients that drip, and what they cost those who do not; and watchers of one job."""
+"""Slow clients and their effect on healthy ones; watchers of one job's events."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ RENEW_EVERY_EVENTS = 20
 
 
 def slow_requests(server: ApiServer, *, seconds: float = 12.0) -> dict[str, float]:
-    """A healthy client's waits without others, beside 300 slow heads, and 300 slow bodies."""
+    """Measure healthy clients alone, beside 300 slow request heads, and beside 300 slow bodies."""
     ready_dataset(server.store, "load")
     return asyncio.run(_slow_requests(server, seconds))
 
@@ -63,7 +63,7 @@ async def _open_slow_clients(server: ApiServer, first_bytes: bytes) -> list["asy
 async def _drip(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, first_bytes: bytes
 ) -> float:
-    """A byte every two seconds until the service has had enough; after how long that was."""
+    """Send a byte every two seconds; return the seconds until the service closes the connection."""
     began_s = time.perf_counter()
     writer.write(first_bytes)
     ended = asyncio.create_task(reader.read())
@@ -78,7 +78,7 @@ async def _drip(
 def watch_events(
     server: ApiServer, *, count: int = 200, events: int = 400, per_s: float = 20.0
 ) -> dict[str, float]:
-    """Readers of one job's stream while events come: all of them, in order, how late."""
+    """Check that all readers of one job's stream get all events in order, and measure the lag."""
     return asyncio.run(_watch_events(server, count, events, per_s))
 
 
@@ -122,7 +122,7 @@ async def _watch_events(
 async def _read_events(
     port: int, request: bytes, events: int, ready: asyncio.Barrier
 ) -> list[tuple[int, float]]:
-    """Number and lag of each event, until the last one."""
+    """Return the number and lag of each event up to the last one."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(request)
     events_read = list[tuple[int, float]]()
