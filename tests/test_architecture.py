@@ -8,13 +8,13 @@ import sys
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
+from trainer.evaluators.registry import evaluator_names
 from trainer.methods.registry import method_names
 from trainer.modalities.image.encoders.spec import EncoderName
-from trainer.spec.job import EvaluatorSpec
 
 REPO = Path(__file__).resolve().parents[1]
 PACKAGES = ("mocoserve", "trainer", "service", "worker")
@@ -120,20 +120,13 @@ def test_the_api_loads_no_tensors() -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
-def _members(union: Any) -> Iterator[str]:  # noqa: ANN401  # a class, or a union of classes
-    """The names by which a spec chooses."""
-    for member in get_args(union) or (union,):
-        if hasattr(member, "model_fields"):
-            yield member.model_fields["name"].default
-
-
 def _folders(shelf: str) -> set[str]:
     return {path.parent.name for path in (REPO / "trainer" / shelf).glob("*/spec.py")}
 
 
 def test_every_method_and_evaluator_is_a_folder_and_a_member() -> None:
     assert set(method_names()) == _folders("methods")
-    assert set(_members(EvaluatorSpec)) == _folders("evaluators")
+    assert set(evaluator_names()) == _folders("evaluators")
 
 
 @pytest.mark.parametrize("shelf", ["methods", "evaluators", "modalities"])

@@ -69,7 +69,7 @@ def main() -> None:
 
 def section(spec: JobSpec, runs: Sequence[ReportedKnn]) -> Section:
     """Return the table of all seeds."""
-    assert spec.evaluation is not None
+    (knn,) = spec.evaluators
     lines = [
         "| features | kNN top-1, mean | 95 % interval of the mean | by seed |",
         "|---|--:|---|---|",
@@ -82,7 +82,7 @@ def section(spec: JobSpec, runs: Sequence[ReportedKnn]) -> Section:
     verdicts = ", ".join(run.verdict for run in runs)
     lines += [
         "",
-        f"k {spec.evaluation.k}, backbone; after epoch {runs[0].epoch:g} of {spec.epochs}.",
+        f"k {knn.k}, backbone; after epoch {runs[0].epoch:g} of {spec.epochs}.",
     ]
     lines += [f"Verdicts: {verdicts}."]
     figures = {"epochs": spec.epochs, "runs": [vars(run) for run in runs]}

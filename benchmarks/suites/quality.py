@@ -30,6 +30,7 @@ from trainer.accel.device import DeviceConfig, deterministic_device
 from trainer.accel.malloc import keep_freed_memory
 from trainer.data.pack.format import Pack
 from trainer.engine.train import RunPaths, train
+from trainer.evaluators.base import EvaluationData
 from trainer.evaluators.runner import plan_evaluation
 from trainer.methods.base import Method
 from trainer.modalities.image.loader import PackLoader
@@ -131,8 +132,8 @@ def run_reference(
         views = MODALITY.views(spec, pack.facts, context)
         source = PackLoader(pack, device=context.device)
         test_source = PackLoader(Pack.open(test.pack), device=context.device) if test else None
-        plan = plan_evaluation(spec, source, test_source, views=views)
-        assert plan is not None, "the images have labels"
+        plan = plan_evaluation(spec, EvaluationData(source, test_source), views=views)
+        assert plan.evaluators, "the images have labels"
         # The evaluator asks for nothing but features.
         signals = plan.run(cast(Method, towers), should_stop=lambda: False)
         for each in (source, test_source):

@@ -33,7 +33,8 @@ from service.observability.metric_definitions import (
     job,
     scalar,
 )
-from trainer.methods.registry import SIGNALS, declared
+from trainer.methods.registry import declared
+from trainer.spec.signals import SIGNALS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

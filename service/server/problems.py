@@ -288,7 +288,9 @@ def _pointer(error: Mapping[str, Any], body: object) -> str:
             if part not in node and not (is_last and error["type"] == "missing"):
                 continue
             node = node.get(part)
-        elif isinstance(node, list) and isinstance(part, int):
+        elif isinstance(node, list):
+            if not isinstance(part, int):
+                continue
             node = node[part] if part < len(node) else None
         else:
             break

@@ -13,8 +13,9 @@ from service import ids
 from service.store.store_errors import NotFound
 from service.web.assets import Assets
 from trainer.data.spec import IngestOptions
-from trainer.methods.registry import SIGNALS
+from trainer.evaluators import registry as evaluators
 from trainer.spec.job import JobSpec
+from trainer.spec.signals import SIGNALS
 
 router = APIRouter(include_in_schema=False)
 
@@ -51,6 +52,12 @@ CURVES = (
     *("positive_similarity", "negative_similarity", "lr"),
 )
 """The signals that the charts of a job show, in the order of `curves.js`."""
+MORE_CURVES = tuple(
+    {"name": name, "title": signal.meaning, "unit": signal.unit, "better": signal.better}
+    for name, signal in evaluators.SIGNALS.items()
+    if name not in CURVES
+)
+"""Signals of evaluators that have a chart of their own each, after those of `curves.js`."""
 FOREVER = "private, max-age=31536000, immutable"
 
 
@@ -99,7 +106,9 @@ async def job(request: Request, id: str) -> Response:
     if not re.fullmatch(ids.JOB_ID, id):
         return missing(request, "job")
     modules = request.app.state.assets.modules("job.js")
-    return render_page(request, "job", job_id=id, curves=CURVES, modules=modules)
+    curves = (*CURVES, *(curve["name"] for curve in MORE_CURVES))
+    more = json.dumps(MORE_CURVES)
+    return render_page(request, "job", job_id=id, curves=curves, more=more, modules=modules)
 
 
 @router.get("/ui/submit")

@@ -94,7 +94,8 @@ MEMBERS = (
 )
 TABLES = """
 import json
-from trainer.methods.registry import SIGNALS, method_names
+from trainer.methods.registry import method_names
+from trainer.spec.signals import SIGNALS
 from service.observability.dashboards.index import dashboard_files
 from service.observability.metrics import METRICS, SIGNAL_METRICS
 board = json.loads(dashboard_files()["mocoserve-training.json"])

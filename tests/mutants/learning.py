@@ -51,7 +51,7 @@ LEARNING: Final = (
     ),
     Mutant(
         "the majority class is the rarest one",
-        "trainer/evaluators/runner.py",
+        "trainer/evaluators/knn/evaluator.py",
         "minlength=self.classes).argmax()",
         "minlength=self.classes).argmin()",
         ("tests/trainer/evaluators/test_runner.py::test_baselines_are_those_of_scikit_learn",),

@@ -1,5 +1,6 @@
 """Events as plain lines for people."""
 
+from trainer.evaluators.registry import SIGNALS
 from trainer.schema.events import (
     Checkpointed,
     Ended,
@@ -13,7 +14,6 @@ from trainer.schema.events import (
     Started,
     Stepped,
 )
-from trainer.schema.verdicts import BASELINES
 
 SHOWN = (
     "loss",
@@ -22,8 +22,7 @@ SHOWN = (
     "embedding_std_ratio",
     "lr",
     "rows_per_s",
-    "knn_top1",
-    *BASELINES.values(),
+    *SIGNALS,
 )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 
+from trainer.evaluators import registry
 from trainer.methods.registry import part_of
 from trainer.modalities.registry import part_of as part_of_modality
 from trainer.schema.events import DatasetFacts, Phase
@@ -87,11 +88,13 @@ def _percent(share: float) -> str:
 
 
 def _evaluation(case: Case) -> str:
-    spec = case.spec.evaluation
-    assert spec is not None
-    if spec.every_epochs < case.spec.epochs:
-        return f"evaluate less often, with `evaluation.every_epochs` above {spec.every_epochs}"
-    return "classify fewer images, with a smaller `evaluation.test_rows` or `evaluation.bank_rows`"
+    """Advise on the evaluator that is asked most often."""
+    evaluators = case.spec.named_evaluators()
+    field, evaluator = min(evaluators, key=lambda pair: pair[1].every_epochs)
+    if evaluator.every_epochs < case.spec.epochs:
+        return f"evaluate less often, with `{field}.every_epochs` above {evaluator.every_epochs}"
+    advice: str = registry.part_of(evaluator.name, "spec").ADVICE
+    return advice.format(field=field)
 
 
 def _checkpoint(case: Case) -> str:
@@ -184,7 +187,7 @@ RULES: tuple[Rule, ...] = (
         above=0.20,
         what="Evaluation takes",
         advice=_evaluation,
-        applies=lambda case: case.spec.evaluation is not None,
+        applies=lambda case: bool(case.spec.evaluators),
     ),
     Rule(
         name="checkpoint",

@@ -26,6 +26,7 @@ from trainer.engine.run import Progress, Run
 from trainer.engine.signal_log import Line, SignalLog, read_history
 from trainer.engine.step import EagerStep, StepExecutor
 from trainer.engine.view_maker import EagerViews, GraphedViews, ViewMaker
+from trainer.evaluators.base import EvaluationData
 from trainer.evaluators.runner import plan_evaluation
 from trainer.methods.base import Method, load_method
 from trainer.modalities.base import Loader, load_modality
@@ -111,7 +112,7 @@ def build_run(sent: JobSpec, paths: RunPaths, *, machine: DeviceConfig) -> Itera
             batches=batches,
             source=source,
             views=views,
-            evaluation=plan_evaluation(spec, source, test_source, views=views),
+            evaluation=plan_evaluation(spec, EvaluationData(source, test_source), views=views),
             history=history,
             progress=progress,
             losses=DivergenceGuard(place.device),

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from trainer.accel.device import DeviceContext
@@ -58,7 +57,7 @@ class Run:
     batches: BatchStream
     source: Loader[Any]
     views: Views[Any]
-    evaluation: Evaluation | None
+    evaluation: Evaluation
     history: SignalLog
     progress: Progress
     losses: DivergenceGuard
@@ -78,11 +77,6 @@ class Run:
     def length(self) -> TrainingLength:
         """Length of the run."""
         return self.batches.length
-
-    @property
-    def labelled_rows(self) -> int:
-        """Rows of the dataset that have a label."""
-        return int((np.asarray(self.source.pack.labels) >= 0).sum())
 
     @property
     def clock(self) -> NullTimer:
@@ -154,21 +148,19 @@ class Run:
         return Logged(level="warning", message=message)
 
     def evaluation_is_due(self) -> bool:
-        """Return whether baselines or the end of an epoch are still to be evaluated."""
-        if self.evaluation is None:
-            return False
-        every_steps = self.evaluation.spec.every_epochs * self.length.steps_per_epoch
-        ends = self.is_done or self.step % every_steps == 0
-        wanted = ends if self.step else bool(self.evaluation.spec.baselines)
-        return wanted and not self.history.has_evaluation_at(self.step)
+        """Return whether an evaluator is still to be asked after this step."""
+        return bool(self._evaluation.evaluators) and not self.history.has_evaluation_at(self.step)
+
+    @property
+    def _evaluation(self) -> Evaluation:
+        return self.evaluation.due_at(self.step, length=self.length)
 
     def evaluate(self, should_stop: Callable[[], bool]) -> Evaluated | None:
         """Measure the encoder; before the first step, what its figures will be held against.
 
         None if `should_stop()` said so before the end.
         """
-        assert self.evaluation is not None
-        measure = self.evaluation.run if self.step else self.evaluation.baselines
+        measure = self._evaluation.run if self.step else self._evaluation.baselines
         with self.stopwatch.timing("eval_s"), self.clock.phase("evaluation"):
             signals = measure(self.method, should_stop=should_stop)
         if signals is None:

@@ -5,7 +5,7 @@ import os
 from itertools import islice
 from pathlib import Path
 
-from trainer.schema.verdicts import BASELINES, READINGS
+from trainer.schema.verdicts import READINGS
 from trainer.util.atomic_files import storage_errors, sync_folder
 
 Line = dict[str, float]
@@ -68,7 +68,7 @@ class SignalLog:
     def baselines(self) -> dict[str, float]:
         """Return the baselines measured before the first step; empty if they are off."""
         first = next((line for line in self.lines if line["step"] == 0), {})
-        return {name: value for name, value in first.items() if name in BASELINES.values()}
+        return {name: value for name, value in first.items() if name not in ("step", "epoch")}
 
     def of_the_run(self) -> list[Line]:
         """Lines without what differs from one machine and hour to the next."""

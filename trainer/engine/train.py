@@ -6,7 +6,6 @@ from trainer.accel.device import DeviceConfig
 from trainer.checkpoint.manager import Emit
 from trainer.engine.build import RunPaths, build_run
 from trainer.engine.run import Run
-from trainer.evaluators.runner import LABELLED_ROWS_MIN
 from trainer.schema.errors import DivergedError
 from trainer.schema.events import Ended, Event, Logged
 from trainer.spec.job import JobSpec
@@ -77,9 +76,5 @@ def _explain(run: Run, emit: Emit) -> None:
         what = ", ".join(run.progress.differs)
         message = f"Since the last attempt this changed: {what}. The result is not exact."
         emit(Logged(level="warning", message=message))
-    if run.spec.evaluation is not None and run.evaluation is None:
-        message = (
-            f"{run.labelled_rows} of {run.source.pack.rows} rows have labels; nearest neighbors "
-            f"need {LABELLED_ROWS_MIN}, some of them to train on, so nothing is classified."
-        )
-        emit(Logged(message=message))
+    for reason in run.evaluation.not_measured:
+        emit(Logged(message=reason))

@@ -7,14 +7,13 @@ tensors.
 
 from importlib import import_module
 from types import ModuleType
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.methods.simclr.spec import SimCLRSpec
-from trainer.schema.base import by_name
-from trainer.schema.signals import COMMON_SIGNALS, Signal
+from trainer.schema.base import by_name, tags_of
 
 DEFAULT = "moco"
 MethodSpec = Annotated[
@@ -29,8 +28,7 @@ MethodSpec = Annotated[
 
 def method_names() -> tuple[str, ...]:
     """Return the names of all methods."""
-    members = get_args(get_args(MethodSpec)[0])
-    return tuple(get_args(member)[1].tag for member in members)
+    return tags_of(MethodSpec)
 
 
 def part_of(name: str, part: str) -> ModuleType:
@@ -45,7 +43,3 @@ def declared(table: str) -> dict[str, Any]:
         for name in method_names()
         for key, value in getattr(part_of(name, "spec"), table).items()
     }
-
-
-SIGNALS: dict[str, Signal] = COMMON_SIGNALS | declared("SIGNALS")
-"""All signals: the common ones and those that single methods add."""

@@ -1,8 +1,9 @@
 """The base of every word that crosses a border: frozen, closed, and strict about types."""
 
 from collections.abc import Callable
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Tag
 
 
 class Record(BaseModel):
@@ -32,3 +33,10 @@ def by_name(default: str) -> Callable[[object], object]:
         return getattr(value, "name", None)
 
     return name_of
+
+
+def tags_of(union: Any) -> tuple[str, ...]:  # noqa: ANN401  # an annotated type
+    """Return the tags of the members of a union that `by_name` tells apart, in their order."""
+    members = get_args(get_args(union)[0]) or (union,)  # a union of one is its member
+    marks = (mark for member in members for mark in get_args(member))
+    return tuple(mark.tag for mark in marks if isinstance(mark, Tag))

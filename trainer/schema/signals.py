@@ -1,6 +1,6 @@
 """A signal: a training value in an event. What Prometheus shows of it is called a metric."""
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 
 class Signal(NamedTuple):
@@ -10,6 +10,8 @@ class Signal(NamedTuple):
     meaning: str
     metric: str = ""
     """Name of its metric, `moco_train_<metric>`; empty: it has none."""
+    better: Literal["up", "down", ""] = ""
+    """Direction in which it gets better; empty: it has none."""
 
 
 class Setting(NamedTuple):
@@ -70,20 +72,6 @@ COMMON_SIGNALS: dict[str, Signal] = {
     ),
     "memory_bytes": Signal(
         "bytes", "peak memory of the device (CPU: of the process)", "memory_peak_bytes"
-    ),
-    "knn_top1": Signal("ratio", "kNN accuracy on held-out labeled images", "knn_top1_ratio"),
-    "knn_top1_raw": Signal(
-        "ratio", "baseline: kNN accuracy with raw input, at most 32 px", "knn_top1_raw_ratio"
-    ),
-    "knn_top1_untrained": Signal(
-        "ratio",
-        "baseline: kNN accuracy with the untrained encoder",
-        "knn_top1_untrained_ratio",
-    ),
-    "knn_top1_majority": Signal(
-        "ratio",
-        "baseline: accuracy of the bank's most frequent class",
-        "knn_top1_majority_ratio",
     ),
 }
 """Signals of every method."""

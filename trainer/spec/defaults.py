@@ -3,11 +3,13 @@
 `resolve` is idempotent: a resolved spec resolves to itself, with no reasons.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel
 
-from trainer.evaluators.knn.spec import K_MAX, K_MIN, K_SHARE
+from trainer.evaluators.registry import part_of as evaluator_part
 from trainer.methods.registry import part_of
 from trainer.modalities.registry import part_of as modality_part
 from trainer.schema.errors import SpecError
@@ -18,6 +20,7 @@ from trainer.spec.resolved import ResolvedSpec, as_resolved
 from trainer.spec.rules import (
     POINTS,
     Choice,
+    Rule,
     Rules,
     filled,
     is_quick,
@@ -50,7 +53,7 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
     spec = _own(spec, rules)
     for field, rule in rules:
         part, name = _place(spec, field)
-        if part is not None and part.__dict__[name] is None:
+        if part.__dict__[name] is None:
             value, reasons[field] = rule(spec, facts)
             # Like model_copy, but once for all rules; this copy is not shared yet.
             part.__dict__[name] = value
@@ -73,14 +76,22 @@ def _own(spec: JobSpec, rules: Rules) -> JobSpec:
     """A copy of `spec`, and of each part of it that a rule may fill."""
     heads = {field.partition(".")[0] for field, _ in rules if "." in field}
     parts = {head: getattr(spec, head) for head in heads}
-    copies = {head: part.model_copy() for head, part in parts.items() if part is not None}
-    return spec.model_copy(update=copies)
+    return spec.model_copy(update={head: _copied(part) for head, part in parts.items()})
 
 
-def _place(spec: JobSpec, field: str) -> tuple[BaseModel | None, str]:
-    """The part of `spec` that holds a dotted field, if there is one, and the field's name in it."""
-    head, _, rest = field.partition(".")
-    return (getattr(spec, head), rest) if rest else (spec, head)
+def _copied(part: Any) -> Any:  # noqa: ANN401  # a part of a spec, or several
+    if isinstance(part, tuple):
+        return tuple(each.model_copy() for each in part)
+    return part.model_copy()
+
+
+def _place(spec: JobSpec, field: str) -> tuple[BaseModel, str]:
+    """Return the part of `spec` that holds a dotted field, and the field's name in it."""
+    *path, name = field.split(".")
+    part: Any = spec
+    for step in path:
+        part = part[int(step)] if isinstance(part, tuple) else getattr(part, step)
+    return part, name
 
 
 def _batch(spec: JobSpec, facts: DatasetFacts) -> Choice:
@@ -117,41 +128,6 @@ def _warmup_from(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
     return 1, "the first warm-up step already has a nonzero learning rate"
 
 
-def _neighbours(spec: JobSpec, facts: DatasetFacts) -> Choice:
-    rows = smallest_class(spec, facts)
-    if rows == 0:
-        return K_MIN, "the dataset has no labels"
-    bounds = f"at least {K_MIN} and at most {K_MAX}"
-    reason = f"1/10 of the smallest class in the bank, about {rows} images; {bounds}"
-    return min(K_MAX, max(K_MIN, rows // K_SHARE)), reason
-
-
-def smallest_class(spec: JobSpec, facts: DatasetFacts) -> int:
-    """Return how many rows of the bank the smallest class has, on average over the draws.
-
-    The bank is what `trainer.evaluators.runner` leaves of the labelled rows: those of the split
-    train where the dataset has splits, all of them with a test dataset, else nine tenths; and at
-    most `bank_rows`. 0 without labels; a pack that does not count the rows of its classes is taken
-    to have as many of each.
-    """
-    if spec.evaluation is None or not facts.labels:
-        return 0
-    counts = facts.label_rows or (facts.rows // len(facts.labels),) * len(facts.labels)
-    counts = tuple(count for count in counts if count)
-    labelled = sum(counts)
-    bank = labelled
-    splits = facts.splits if spec.use_splits else {}
-    if splits:
-        bank = labelled * splits.get("train", 0) // max(1, sum(splits.values()))
-    if not (spec.test_dataset or splits.get("test")):
-        bank -= bank // 10
-    return min(counts, default=0) * min(bank, spec.evaluation.bank_rows) // max(1, labelled)
-
-
-def _baselines(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    return True, "baselines put the accuracy in context"
-
-
 def _signals(spec: JobSpec, facts: DatasetFacts) -> Choice:
     every_steps = max(1, min(50, steps_of(spec, facts) // POINTS))
     return every_steps, f"about {POINTS} points per curve, at most 50 steps apart"
@@ -167,8 +143,6 @@ AFTER_METHOD: Rules = (
     ("signals_every_steps", _signals),
     ("order", _order),
     ("schedule.warmup_from", _warmup_from),
-    ("evaluation.k", _neighbours),
-    ("evaluation.baselines", _baselines),
 )
 
 
@@ -177,8 +151,21 @@ def rules_for(spec: JobSpec) -> Rules:
     own: Rules = part_of(spec.method.name, "defaults").RULES
     of_method = tuple(pair for pair in own if pair[0].startswith("method."))
     of_modality: Rules = modality_part(spec.views.modality, "defaults").RULES
-    common = (*of_modality, *BEFORE_METHOD, *of_method, *AFTER_METHOD)
+    common = (*of_modality, *BEFORE_METHOD, *of_method, *AFTER_METHOD, *_evaluation_rules(spec))
     return tuple((field, dict(own).get(field, rule)) for field, rule in common)
+
+
+def _evaluation_rules(spec: JobSpec) -> Rules:
+    """Return the rules of the evaluators: of `evaluation.k`, or in a list of `evaluation.0.k`."""
+    return tuple(
+        (f"{name}.{field}", _of_evaluator(rule, index))
+        for index, (name, evaluator) in enumerate(spec.named_evaluators())
+        for field, rule in evaluator_part(evaluator.name, "defaults").RULES
+    )
+
+
+def _of_evaluator(rule: Callable[[JobSpec, DatasetFacts, Any], Choice], index: int) -> Rule:
+    return lambda spec, facts: rule(spec, facts, spec.evaluators[index])
 
 
 def _check_modality(spec: JobSpec) -> None:

@@ -5,11 +5,14 @@ A new method is one folder under `trainer/methods/` and one member of
 `trainer.methods.registry.MethodSpec`.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic_core import PydanticCustomError
 
 from trainer.evaluators.knn.spec import KnnSpec
+from trainer.evaluators.registry import EvaluatorSpec
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.methods.registry import MethodSpec
 from trainer.modalities.registry import EncoderSpec, ViewsSpec, default_encoder, default_views
@@ -17,8 +20,33 @@ from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec
 from trainer.schema.base import Record
 from trainer.schema.choices import Precision
 
-# One member today; a second one turns it into a discriminated union.
-EvaluatorSpec = KnnSpec
+
+def _distinct(evaluation: object) -> object:
+    """Return the evaluators of a job. Raises PydanticCustomError unless their names differ."""
+    if not isinstance(evaluation, tuple):
+        return evaluation
+    if not evaluation:
+        raise PydanticCustomError(
+            "no_evaluator", "the list is empty; name an evaluator, or set evaluation to null"
+        )
+    names = [evaluator.name for evaluator in evaluation]
+    for name in names:
+        if names.count(name) > 1:
+            raise PydanticCustomError(
+                "repeated_evaluator",
+                "{name} is listed more than once; keep one entry for each evaluator",
+                {"name": name},
+            )
+    return evaluation
+
+
+EvaluationSpec = Annotated[
+    Annotated[EvaluatorSpec, Tag("one")]
+    | Annotated[tuple[EvaluatorSpec, ...], Field(strict=False), Tag("several")],
+    Discriminator(lambda value: "several" if isinstance(value, list | tuple) else "one"),
+    AfterValidator(_distinct),
+]
+"""One evaluator, or several with different names."""
 
 PresetName = Literal["moco-v1", "moco-v2", "moco-cifar10"]
 Label = Annotated[str, Field(min_length=1, max_length=64)]
@@ -67,8 +95,9 @@ class JobSpec(Record):
     """Optimizer settings."""
     schedule: ScheduleSpec = CosineSpec()
     """Learning rate schedule."""
-    evaluation: EvaluatorSpec | None = KnnSpec()
-    """Evaluation settings, if there are labels. Null disables evaluation."""
+    evaluation: EvaluationSpec | None = KnnSpec()
+    """Evaluation settings, if there are labels: an evaluator, or a list of different ones. Null
+    disables evaluation."""
     signals_every_steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Steps between readings of loss and other signals. Default: chosen from the number of steps.
 
@@ -89,3 +118,16 @@ class JobSpec(Record):
         dict[Label, Annotated[str, Field(max_length=512)]], Field(max_length=16)
     ] = Field(default_factory=dict)
     """Up to 16 key-value pairs of your own, stored with the job."""
+
+    def named_evaluators(self) -> Iterator[tuple[str, EvaluatorSpec]]:
+        """Yield each evaluator with its dotted name: `evaluation`, or `evaluation.0` in a list."""
+        if isinstance(self.evaluation, tuple):
+            for index, evaluator in enumerate(self.evaluation):
+                yield f"evaluation.{index}", evaluator
+        elif self.evaluation is not None:
+            yield "evaluation", self.evaluation
+
+    @property
+    def evaluators(self) -> tuple[EvaluatorSpec, ...]:
+        """The evaluators, in their order."""
+        return tuple(evaluator for _, evaluator in self.named_evaluators())

@@ -144,7 +144,7 @@ def _is_evaluated(number: int) -> bool:
 
 
 def _knn(run: Run) -> float | None:
-    if run.evaluation is None:
+    if not run.evaluation.evaluators:
         return None
     signals = run.evaluation.run(run.method, should_stop=lambda: False)
     return None if signals is None else 100.0 * signals["knn_top1"]

@@ -44,11 +44,17 @@ def count_text(count: float | None) -> str:
 
 
 def flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested objects as dotted names: `{"a": {"b": 1}}` -> `{"a.b": 1}`."""
+    """Return nested objects as dotted names: `{"a": {"b": 1}}` -> `{"a.b": 1}`.
+
+    An object in a list is named by its place: `{"a": [{"b": 1}]}` -> `{"a.0.b": 1}`.
+    """
     leaves: dict[str, Any] = {}
     for name, item in value.items():
-        if isinstance(item, dict) and item:
-            leaves |= flat(item, f"{prefix}{name}.")
+        inner = item
+        if isinstance(item, list) and item and isinstance(item[0], dict):
+            inner = {str(index): each for index, each in enumerate(item)}
+        if isinstance(inner, dict) and inner:
+            leaves |= flat(inner, f"{prefix}{name}.")
         else:
             leaves[f"{prefix}{name}"] = item
     return leaves

@@ -2,6 +2,7 @@
 
 from service.observability.dashboards.method_panels import method_rows
 from service.observability.dashboards.panels import Query, Row, Section, curve
+from trainer.evaluators.registry import SIGNALS
 from trainer.schema.verdicts import COLLAPSED_STD, COLLAPSING_STD
 
 JOB = '{job_id=~"$job_id"}'
@@ -11,6 +12,27 @@ JOB = '{job_id=~"$job_id"}'
 def of_job(name: str, legend: str = "{{job_id}}") -> Query:
     """A metric of the chosen jobs, by its name without `moco_train_`."""
     return Query(f"moco_train_{name}{JOB}", legend)
+
+
+SHOWN = frozenset({"knn_top1", "knn_top1_raw", "knn_top1_untrained", "knn_top1_majority"})
+"""Signals of evaluators that share the panel of kNN accuracy."""
+UNITS = {"ratio": "percentunit", "seconds": "s", "bytes": "bytes"}
+"""Unit of a signal -> Grafana's; all others are plain numbers."""
+
+
+def _evaluators() -> tuple[Row, ...]:
+    """Return rows with a panel for each other signal of an evaluator that has a metric."""
+    panels = tuple(
+        curve(
+            name.replace("_", " ").capitalize(),
+            f"{signal.meaning[0].upper()}{signal.meaning[1:]}.",
+            UNITS.get(signal.unit, "short"),
+            of_job(signal.metric),
+        )
+        for name, signal in SIGNALS.items()
+        if signal.metric and name not in SHOWN
+    )
+    return tuple(Row(7, panels[first : first + 3]) for first in range(0, len(panels), 3))
 
 
 LEARNING = Section(
@@ -122,5 +144,6 @@ LEARNING = Section(
                 ),
             ),
         ),
+        *_evaluators(),
     ),
 )

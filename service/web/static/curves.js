@@ -91,9 +91,18 @@ export async function readCurves(jobId, { names = NAMES, points = POINTS, onMore
   return found.series;
 }
 
-/** All charts of one job, with their tools. `charts` takes readings. */
-export function curvesOf(jobId) {
-  const charts = new Charts({ finer: (first, last) => readSteps(jobId, { first, last }) });
-  const element = h("div", { class: "stack" }, charts.tools.element, h("div", { class: "charts" }, CHARTS.map((options) => charts.add(options))));
-  return { element, charts };
+/** A chart of a signal that none of the others shows: {name, title, unit, better}. */
+function chartOf({ name, title, unit, better }) {
+  const text = { up: "Higher is better.", down: "Lower is better." }[better] ?? "";
+  const scale = unit === "ratio" ? { ticks: ".0%" } : { unit };
+  return { title: title[0].toUpperCase() + title.slice(1), text, ...scale, series: [{ name, label: name }] };
+}
+
+/** All charts of one job, with their tools; `more` are further signals. `charts` takes readings of `names`. */
+export function curvesOf(jobId, more = []) {
+  const names = [...NAMES, ...more.map(({ name }) => name)];
+  const charts = new Charts({ finer: (first, last) => readSteps(jobId, { names, first, last }) });
+  const all = [...CHARTS, ...more.map(chartOf)];
+  const element = h("div", { class: "stack" }, charts.tools.element, h("div", { class: "charts" }, all.map((options) => charts.add(options))));
+  return { element, charts, names };
 }

@@ -32,7 +32,11 @@ export class Form {
 
   object({ path, fields, nullable }) {
     const box = h("div", { class: "fields" }, fields.map((one) => this.field(one)));
-    if (!nullable) return box;
+    return nullable ? this.optional(path, box) : box;
+  }
+
+  /** A box of fields with a switch that sets the whole to null. */
+  optional(path, box) {
     const on = h("input", { type: "checkbox", checked: true, onchange: () => {
       box.querySelectorAll(".field").forEach((one) => { one.hidden = !on.checked; });
       this.take(path, on.checked ? undefined : null);
@@ -41,7 +45,7 @@ export class Form {
   }
 
   /** One of several kinds of object, told apart by `name`. */
-  union({ path, variants, fallback }) {
+  union({ path, variants, fallback, nullable }) {
     const box = h("div", { class: "fields" });
     const usual = fallback?.name ?? variants[0].name;
     const show = (name) => {
@@ -58,7 +62,8 @@ export class Form {
       this.take(`${path}.name`, input.value || undefined);
     });
     show(usual);
-    return h("div", { class: "stack fields-outer" }, head, box);
+    const whole = h("div", { class: "stack fields-outer" }, head, box);
+    return nullable ? this.optional(path, whole) : whole;
   }
 
   choice(id, { path, choices, fallback, required }) {

@@ -22,7 +22,7 @@ const SAID = { pause: "Pausing: saving a checkpoint first.", resume: "Queued aga
 
 const root = $("job");
 const jobId = root.dataset.job;
-const { element: chartsBox, charts } = curvesOf(jobId);
+const { element: chartsBox, charts, names } = curvesOf(jobId, JSON.parse(root.dataset.more));
 const context = { job: null, curves: {}, workers: [] };
 let heardS = nowS();
 let stream = null;
@@ -45,7 +45,7 @@ const health = h("ul", { class: "health", "aria-live": "polite" });
 const shelf = tabs(TABS, context);
 
 async function begin() {
-  const [job, curves, workers] = await Promise.all([get(`/v1/jobs/${jobId}`), readCurves(jobId, { onMore: redraw }), get("/v1/workers")]);
+  const [job, curves, workers] = await Promise.all([get(`/v1/jobs/${jobId}`), readCurves(jobId, { names, onMore: redraw }), get("/v1/workers")]);
   Object.assign(context, { job, curves, workers: workers.data });
   put(root, head, h("section", { "aria-label": "Health" }, health), summary, profile, shelf.element);
   charts.set(curves);
@@ -153,7 +153,7 @@ function redraw(curves) {
 }
 
 async function reread() {
-  redraw(await readCurves(jobId, { onMore: redraw }));
+  redraw(await readCurves(jobId, { names, onMore: redraw }));
   await refresh();
 }
 

@@ -60,10 +60,10 @@ export function verbs(job) {
   return mayChange ? found : [];
 }
 
-/** A dotted flat view of a spec: {"optim.lr": 0.03}. */
+/** A dotted flat view of a spec: {"optim.lr": 0.03}; an object in a list by its place: {"evaluation.0.k": 5}. */
 export function flat(spec, prefix = "") {
   return Object.entries(spec ?? {}).flatMap(([name, value]) =>
-    value !== null && typeof value === "object" && !Array.isArray(value) && name !== "metadata"
+    value !== null && typeof value === "object" && !(Array.isArray(value) && typeof value[0] !== "object") && name !== "metadata"
       ? flat(value, `${prefix}${name}.`)
       : [[prefix + name, value]]);
 }

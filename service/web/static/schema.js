@@ -5,10 +5,11 @@ function resolved(schema, root) {
   return schema.$ref ? resolved(root.$defs[schema.$ref.split("/").pop()], root) : schema;
 }
 
-/** The parts of a schema that may be null or one of several: without null, resolved. */
+/** The parts of a schema that may be null or one of several, also of several in several: without null, resolved. */
 function members(schema, root) {
-  const parts = schema.anyOf ?? schema.oneOf ?? [schema];
-  return parts.map((part) => resolved(part, root)).filter((part) => part.type !== "null");
+  const parts = schema.anyOf ?? schema.oneOf;
+  if (!parts) return schema.type === "null" ? [] : [schema];
+  return parts.flatMap((part) => members(resolved(part, root), root));
 }
 
 /**
@@ -20,7 +21,7 @@ export function fieldOf(path, property, root) {
   const own = resolved(property, root);
   const parts = members(own, root);
   const nullable = (own.anyOf ?? own.oneOf ?? []).some((part) => part.type === "null");
-  const inner = parts[0];
+  const [inner] = parts;
   const shared = {
     path, name: path.split(".").pop(), nullable, fallback: property.default ?? own.default,
     help: property.description ?? own.description ?? inner.description ?? "",

@@ -47,7 +47,10 @@ async function start(ready) {
   const from = asked.get("from");
   if (from) {
     try {
-      form.fill(flat((await get(`/v1/jobs/${encodeURIComponent(from)}`)).spec));
+      const { spec } = await get(`/v1/jobs/${encodeURIComponent(from)}`);
+      form.fill(flat(spec));
+      // The form shows one evaluator; several are sent again as they were.
+      if (Array.isArray(spec.evaluation)) form.values.set("evaluation", spec.evaluation);
     } catch (problem) {
       if (problem.status !== 404) throw problem;
       notice("from", "warn", "The job to copy settings from was not found.", "It was deleted, or the link is wrong. Fill in the form, or choose Run again on another job.");

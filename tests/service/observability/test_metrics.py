@@ -18,8 +18,8 @@ from service.observability.metrics import (
     artifact_format,
 )
 from service.store.records import Status, WorkerState
-from trainer.methods.registry import SIGNALS
 from trainer.schema.errors import TrainerError
+from trainer.spec.signals import SIGNALS
 
 REPO = Path(__file__).resolve().parents[3]
 TARGETS: tuple[Target, ...] = ("api", "worker", "state")

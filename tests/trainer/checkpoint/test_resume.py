@@ -15,11 +15,11 @@ from trainer.checkpoint import manager
 from trainer.checkpoint.background_writer import BackgroundWriter
 from trainer.checkpoint.format import load_newest
 from trainer.engine.train import DeviceConfig, RunPaths, train
-from trainer.methods.registry import SIGNALS
 from trainer.modalities.image.augment import compiled
 from trainer.schema.errors import DivergedError, SpecError
 from trainer.schema.events import Ended, Event
 from trainer.spec.job import JobSpec
+from trainer.spec.signals import SIGNALS
 
 ROWS, BATCH, EPOCHS = 44, 8, 2
 STEPS = EPOCHS * 6  # the last batch of an epoch has 4 rows

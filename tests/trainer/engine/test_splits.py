@@ -14,6 +14,8 @@ from trainer.data.labels.classes import ClassNames
 from trainer.data.readers.items import Item, Split
 from trainer.data.spec import USUAL
 from trainer.engine.build import RunPaths, build_run
+from trainer.evaluators.knn.evaluator import Knn
+from trainer.evaluators.runner import Evaluation
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.decode import decode_array
 from trainer.modalities.image.encoders.spec import EncoderSpec
@@ -58,6 +60,13 @@ def spec_of(**changes: object) -> JobSpec:
     )
 
 
+def rows_of(evaluation: Evaluation) -> tuple[list[int], list[int]]:
+    """Rows that are classified, and rows of the bank."""
+    (knn,) = evaluation.evaluators
+    assert isinstance(knn, Knn)
+    return knn.test.rows.tolist(), knn.bank.rows.tolist()
+
+
 @pytest.mark.parametrize("use_splits", [True, False])
 def test_only_rows_of_train_are_trained_on(use_splits: bool, tmp_path: Path) -> None:
     pack_of(tmp_path / "pack", 100)
@@ -77,8 +86,7 @@ def test_only_rows_of_train_are_trained_on(use_splits: bool, tmp_path: Path) -> 
         assert len(set(rows.tolist())) == per_epoch * 8
         assert set(rows.tolist()) <= set(expected)
     assert epochs[0].tolist() != epochs[1].tolist()
-    assert evaluation is not None
-    asked, bank = evaluation.test.rows.tolist(), evaluation.bank.rows.tolist()
+    asked, bank = rows_of(evaluation)
     if use_splits:
         assert asked == [row for row in range(100) if row % 5 == 3]
         assert bank == expected
@@ -91,8 +99,7 @@ def test_without_labelled_test_rows_a_tenth_of_train_is_asked(tmp_path: Path) ->
     pack_of(tmp_path / "pack", 100, test_labels=False)
     paths = RunPaths(tmp_path / "run", tmp_path / "pack")
     with build_run(spec_of(), paths, machine=DeviceConfig(device="cpu")) as run:
-        assert run.evaluation is not None
-        asked, bank = run.evaluation.test.rows.tolist(), run.evaluation.bank.rows.tolist()
+        asked, bank = rows_of(run.evaluation)
     assert len(asked) == 6
     assert sorted(asked + bank) == [row for row in range(100) if row % 5 in {0, 1, 4}]
 

@@ -72,9 +72,8 @@ def test_an_old_resolved_spec_keeps_every_rule_of_its_version(tmp_path: Path) ->
     assert resolved.reasons == {}
     spec = resolved.spec
     assert (spec.order, spec.schedule.warmup_from) == (1, 0)
-    assert spec.evaluation is not None
-    assert (spec.evaluation.k, spec.evaluation.feature) == (200, "projection")
-    assert spec.evaluation.baselines is False
+    (knn,) = spec.evaluators
+    assert (knn.k, knn.feature, knn.baselines) == (200, "projection", False)
     assert not differences(OLD, spec.model_dump(mode="json"))
 
 

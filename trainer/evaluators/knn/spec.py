@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainer.schema.base import Record
+from trainer.schema.signals import Signal
 
 K_MIN, K_MAX, K_SHARE = 5, 200, 10
 """Bounds of a suggested k, and its divisor: k is the rows of the smallest class / K_SHARE."""
@@ -32,3 +33,26 @@ class KnnSpec(Record):
     """Maximum number of labeled images to classify."""
     baselines: bool | None = None
     """Also evaluate raw input, the untrained encoder and the majority class once. Default: yes."""
+
+
+SIGNALS = {
+    "knn_top1": Signal(
+        "ratio", "kNN accuracy on held-out labeled images", "knn_top1_ratio", better="up"
+    ),
+    "knn_top1_raw": Signal(
+        "ratio", "baseline: kNN accuracy with raw input, at most 32 px", "knn_top1_raw_ratio"
+    ),
+    "knn_top1_untrained": Signal(
+        "ratio",
+        "baseline: kNN accuracy with the untrained encoder",
+        "knn_top1_untrained_ratio",
+    ),
+    "knn_top1_majority": Signal(
+        "ratio",
+        "baseline: accuracy of the bank's most frequent class",
+        "knn_top1_majority_ratio",
+    ),
+}
+"""Signals of its rounds."""
+ADVICE = "classify fewer images, with a smaller `{field}.test_rows` or `{field}.bank_rows`"
+"""Sentence on what makes a round shorter; `{field}` is where the spec has the evaluator."""

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
+from pydantic import BaseModel
+
+from trainer.evaluators.knn.spec import KnnSpec
 from trainer.exports.model_card.snippets import loading
 from trainer.exports.model_card.sparklines import Line, number, table
 from trainer.exports.weights import is_timms
@@ -106,11 +109,18 @@ def _fields(spec: JobSpec) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key in type(spec).model_fields:
         value = getattr(spec, key)
-        if hasattr(type(value), "model_fields"):
-            flat |= {f"{key}.{inner}": getattr(value, inner) for inner in type(value).model_fields}
+        if isinstance(value, BaseModel):
+            flat |= _dotted(key, value)
+        elif key == "evaluation" and value is not None:
+            for name, evaluator in spec.named_evaluators():
+                flat |= _dotted(name, evaluator)
         else:
             flat[key] = value
     return flat
+
+
+def _dotted(prefix: str, part: BaseModel) -> dict[str, Any]:
+    return {f"{prefix}.{name}": getattr(part, name) for name in type(part).model_fields}
 
 
 def _data(spec: JobSpec, facts: DatasetFacts) -> str:
@@ -163,13 +173,14 @@ def _result(spec: JobSpec, history: Sequence[Line], *, step: int, exact: bool) -
 def _figures(spec: JobSpec, history: Sequence[Line]) -> list[str]:
     """Return a table of the last kNN figure and its baselines; nothing without labels."""
     line = next((line for line in reversed(history) if "knn_top1" in line), None)
-    if line is None or spec.evaluation is None:
+    knn = next((each for each in spec.evaluators if isinstance(each, KnnSpec)), None)
+    if line is None or knn is None:
         return []
-    of_head = " after its head" if spec.evaluation.feature == "projection" else ""
+    of_head = " after its head" if knn.feature == "projection" else ""
     told = {f"this encoder{of_head}": "knn_top1", **BASELINES}
     rows = [(name, f"{line[signal]:.1%}") for name, signal in told.items() if signal in line]
     words = (
-        f"Held-out labeled images that their nearest neighbors (k = {spec.evaluation.k}, cosine) "
+        f"Held-out labeled images that their nearest neighbors (k = {knn.k}, cosine) "
         "classify correctly, and the same without this training:"
     )
     return [words, _table(("features", "kNN top-1"), rows)]

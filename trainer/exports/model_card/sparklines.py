@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+from trainer.evaluators.registry import SIGNALS
 from trainer.schema.verdicts import BASELINES
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -16,6 +17,7 @@ CURVES: tuple[tuple[str, str], ...] = (
     ("top1", "pretext top-1"),
     ("knn_top1", "kNN top-1"),
     *((signal, f"kNN top-1, {name}") for name, signal in BASELINES.items()),
+    *((name, signal.meaning) for name, signal in SIGNALS.items() if not name.startswith("knn_")),
     ("positive_similarity", "positive similarity"),
     ("negative_similarity", "negative similarity"),
     ("embedding_std_ratio", "embedding std x sqrt(d)"),

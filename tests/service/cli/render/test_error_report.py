@@ -162,6 +162,7 @@ def test_numbers_as_people_read_them() -> None:
         "1 d ago",
     ]
     assert flat({"a": {"b": 1, "c": {}}, "d": [1]}) == {"a.b": 1, "a.c": {}, "d": [1]}
+    assert flat({"a": [{"b": 1}, {"b": 2}]}) == {"a.0.b": 1, "a.1.b": 2}
 
 
 @pytest.mark.parametrize(

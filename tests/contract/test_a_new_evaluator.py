@@ -1,0 +1,156 @@
+"""An evaluator is one folder and one member of a union: a fake one measures through the front door.
+
+The copy of `trainer/` that it runs in differs in the new folder and in `evaluators/registry.py`
+alone.
+"""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.data.tiny_pack import blobs, write_pack
+
+REPO = Path(__file__).resolve().parents[2]
+FOLDER = {
+    "__init__.py": "",
+    "spec.py": """
+from typing import Literal
+from trainer.schema.base import Record
+from trainer.schema.signals import Signal
+
+class SpreadSpec(Record):
+    name: Literal["spread"] = "spread"
+    every_epochs: int = 2
+    rows: int | None = None
+
+SIGNALS = {
+    "spread": Signal("1", "share of rows that were measured", "spread", better="up"),
+    "spread_raw": Signal("1", "baseline: the same before training", "spread_raw"),
+}
+ADVICE = "measure fewer images, with a smaller `{field}.rows`"
+""",
+    "defaults.py": """
+RULES = (("rows", lambda spec, facts, own: (facts.rows // 4, "a quarter is enough")),)
+""",
+    "evaluator.py": """
+from typing import NamedTuple
+import torch
+from trainer.evaluators.base import Measured
+
+class Spread(NamedTuple):
+    every_epochs: int
+    has_baselines: bool
+    source: object
+    rows: torch.Tensor
+
+    def measure(self, bank):
+        features = bank.features(self.source, self.rows, feature="backbone")
+        return Measured({"spread": len(features) / self.source.pack.rows})
+
+    def baselines(self, bank):
+        return Measured({"spread_raw": 0.125})
+
+def plan(spec, own, data):
+    return Spread(own.every_epochs, True, data.source, torch.arange(own.rows))
+""",
+}
+MEMBERS = (
+    (
+        "from trainer.evaluators.knn.spec import KnnSpec\n",
+        "from trainer.evaluators.knn.spec import KnnSpec\n"
+        "from trainer.evaluators.spread.spec import SpreadSpec\n",
+    ),
+    (
+        'Annotated[KnnSpec, Tag("knn")]',
+        'Annotated[KnnSpec, Tag("knn")] | Annotated[SpreadSpec, Tag("spread")]',
+    ),
+)
+TABLES = """
+import json
+from service.observability.dashboards.index import dashboard_files
+from service.observability.metrics import METRICS, SIGNAL_METRICS
+from service.web.pages import MORE_CURVES
+from trainer.evaluators.registry import evaluator_names
+from trainer.spec.signals import SIGNALS
+helps = {row.name: row.help for row in METRICS}
+print(json.dumps({
+    "names": evaluator_names(),
+    "better": SIGNALS["spread"].better,
+    "metric": SIGNAL_METRICS["spread"],
+    "help": helps["moco_train_spread"],
+    "chart": MORE_CURVES[0],
+    "panels": sum(text.count("moco_train_spread{") for text in dashboard_files().values()),
+}))
+"""
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the packages with one evaluator more."""
+    for package in ("trainer", "service", "mocoserve"):
+        hidden = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPO / package, tmp_path / "src" / package, ignore=hidden)
+    evaluators = tmp_path / "src" / "trainer" / "evaluators"
+    (evaluators / "spread").mkdir()
+    for name, text in FOLDER.items():
+        (evaluators / "spread" / name).write_text(text)
+    union = (evaluators / "registry.py").read_text()
+    for old, new in MEMBERS:
+        assert old in union
+        union = union.replace(old, new)
+    (evaluators / "registry.py").write_text(union)
+    return tmp_path / "src"
+
+
+def run(copy: Path, *words: str) -> str:
+    done = subprocess.run(
+        [sys.executable, *words], cwd=copy, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_folder_and_a_member_are_an_evaluator(copy: Path, tmp_path: Path) -> None:
+    """It is asked beside nearest neighbors, at its own epochs, and shown where they are."""
+    images, labels = blobs(40, side_px=16, classes=2)
+    write_pack(tmp_path / "pack", images, labels.astype(np.int64), classes=("a", "b"))
+    spec = {"dataset": str(tmp_path / "pack"), "epochs": 3, "encoder": {"name": "small"}}
+    spec |= {"evaluation": [{"name": "knn"}, {"name": "spread"}], "signals_every_steps": 1}
+    (tmp_path / "spec.json").write_text(json.dumps(spec))
+    out = tmp_path / "out"
+    said = run(copy, "-m", "trainer", str(tmp_path / "spec.json"), "--out", str(out))
+
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    rounds = {line["epoch"]: line for line in lines if "loss" not in line}
+    assert list(rounds) == [0.0, 1.0, 2.0, 3.0]
+    assert {epoch: line.get("spread") for epoch, line in rounds.items()} == {
+        **{0.0: None, 1.0: None},
+        **{2.0: 0.25, 3.0: 0.25},
+    }
+    assert all(line["spread_raw"] == 0.125 for line in rounds.values())
+    assert all("knn_top1" in line for epoch, line in rounds.items() if epoch)
+    assert "spread 0.25" in said
+    card = (out / "artifacts" / "README.md").read_text()
+    assert "| `evaluation.1.rows` | 10 | a quarter is enough |" in card
+    assert "| share of rows that were measured | 0.25 |" in card
+
+
+def test_its_table_reaches_metrics_page_and_dashboards(copy: Path) -> None:
+    assert json.loads(run(copy, "-c", TABLES)) == {
+        "names": ["knn", "spread"],
+        "better": "up",
+        "metric": "moco_train_spread",
+        "help": "Share of rows that were measured.",
+        "chart": {
+            "name": "spread",
+            "title": "share of rows that were measured",
+            "unit": "1",
+            "better": "up",
+        },
+        "panels": 1,
+    }

@@ -1,0 +1,66 @@
+"""The field `evaluation` of a job: one evaluator as ever, or a list of different ones."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from tests.support.data.dataset_facts import made_up_facts
+from trainer.exports.model_card.card import suggested
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
+
+FACTS = made_up_facts(rows=1000, labels=("a", "b"), label_rows=(500, 500))
+
+
+def job(evaluation: object) -> JobSpec:
+    return JobSpec.model_validate({"dataset": "x", "evaluation": evaluation})
+
+
+def test_one_evaluator_stays_an_object_with_the_names_it_had() -> None:
+    resolved = resolve(job({"bank_rows": 300}), FACTS)
+    written = json.loads(resolved.spec.model_dump_json())["evaluation"]
+    assert written == {
+        "name": "knn",
+        "k": 15,
+        "temperature": 0.1,
+        "feature": "backbone",
+        "every_epochs": 1,
+        "bank_rows": 300,
+        "test_rows": 10000,
+        "baselines": True,
+    }
+    assert {"evaluation.k", "evaluation.baselines"} <= resolved.reasons.keys()
+
+
+def test_each_entry_of_a_list_is_filled_in_by_its_place() -> None:
+    sent = job([{"bank_rows": 300}])
+    resolved = resolve(sent, FACTS)
+    assert [knn.k for knn in resolved.spec.evaluators] == [15]
+    assert {"evaluation.0.k", "evaluation.0.baselines"} <= resolved.reasons.keys()
+    assert [knn.k for knn in sent.evaluators] == [None], "the spec that was sent is left alone"
+    again = resolve(resolved.spec, FACTS)
+    assert (again.spec, again.reasons) == (resolved.spec, {})
+    assert JobSpec.model_validate_json(resolved.spec.model_dump_json()) == resolved.spec
+    assert suggested(resolved.spec, FACTS)["evaluation.0.k"] == resolved.reasons["evaluation.0.k"]
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "words"),
+    [
+        ([{"k": 3}, {"name": "knn"}], "knn is listed more than once; keep one entry"),
+        ([], "the list is empty; name an evaluator, or set evaluation to null"),
+        ([{"name": "oracle"}], "name must be the name of an evaluator, such as knn"),
+        ({"name": "oracle"}, "name must be the name of an evaluator, such as knn"),
+        ("knn", "name must be the name of an evaluator, such as knn"),
+        ([{"k": 0}], "greater than or equal to 1"),
+    ],
+)
+def test_a_list_that_makes_no_sense_is_refused_in_one_sentence(
+    evaluation: object, words: str
+) -> None:
+    with pytest.raises(ValidationError) as refused:
+        job(evaluation)
+    (error,) = refused.value.errors()
+    assert words in error["msg"]
+    assert error["loc"][0] == "evaluation"

@@ -1,0 +1,99 @@
+"""An evaluator: it chooses its rows once and measures the features of them in every round."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from trainer.methods.base import Method
+from trainer.modalities.base import Loader, Views
+
+FEATURE_ROWS = 512
+"""Rows of one forward pass."""
+
+Feature = Literal["backbone", "projection", "input"]
+"""Output of the encoder, of the projection head, or the network's input as it is."""
+
+
+class Stopped(Exception):  # no error: the run was told to stop
+    """A round was cut short because the run is to stop."""
+
+
+class EvaluationData(NamedTuple):
+    """Datasets of a job that evaluators choose rows from."""
+
+    source: Loader[Any]
+    test_source: Loader[Any] | None
+
+
+class Measured(NamedTuple):
+    """Result of one evaluator in one round."""
+
+    signals: dict[str, float]
+    """By the names in the SIGNALS of its spec."""
+
+
+class NotMeasured(NamedTuple):
+    """An evaluator that a dataset does not suit."""
+
+    reason: str
+    """Sentence for the log."""
+
+
+class FeatureBank:
+    """Features of one method in one round. Rows that several evaluators ask for pass once."""
+
+    def __init__(
+        self, method: Method, views: Views[Any], *, should_stop: Callable[[], bool]
+    ) -> None:
+        self._method, self._views, self._should_stop = method, views, should_stop
+        self._kept: dict[tuple[str, int, bytes], Tensor] = {}
+
+    def features(self, source: Loader[Any], rows: Tensor, *, feature: Feature) -> Tensor:
+        """Return features [n, D] of rows int64 [n] of a dataset, in their order. Raises Stopped.
+
+        `input` is not kept for others: it is larger than features, and cheap to make.
+        """
+        if feature == "input":
+            return self._computed(source, rows, feature)
+        key = (feature, id(source), rows.numpy().tobytes())
+        if key not in self._kept:
+            self._kept[key] = self._computed(source, rows, feature)
+        return self._kept[key]
+
+    def stop_if_asked(self) -> None:
+        """Raise Stopped if the run is to stop."""
+        if self._should_stop():
+            raise Stopped
+
+    @torch.no_grad()
+    def _computed(self, source: Loader[Any], rows: Tensor, feature: Feature) -> Tensor:
+        parts = []
+        for start in range(0, len(rows), FEATURE_ROWS):
+            self.stop_if_asked()
+            raw = source.whole(rows[start : start + FEATURE_ROWS])
+            view = self._views.plain(raw)
+            if feature == "input":
+                parts.append(self._views.raw_features(view))
+            else:
+                parts.append(self._method.embed(view, feature=feature))
+        return torch.cat(parts)
+
+
+class Evaluator(Protocol):
+    """An evaluator with its rows, as `plan` in its `evaluator.py` returns it."""
+
+    @property
+    def every_epochs(self) -> int:
+        """Epochs between its rounds; the last epoch is always measured."""
+
+    @property
+    def has_baselines(self) -> bool:
+        """True if `baselines` is to be asked before the first step."""
+
+    def measure(self, bank: FeatureBank) -> Measured:
+        """Return the figures of the encoder as it is. Raises Stopped."""
+
+    def baselines(self, bank: FeatureBank) -> Measured:
+        """Return the figures to compare with; the method is still untrained. Raises Stopped."""

@@ -1,0 +1,103 @@
+"""Labelled rows of a job: those that are trained on, and others to test with."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from trainer.data.pack.format import Pack
+from trainer.evaluators.base import EvaluationData, Feature, FeatureBank
+from trainer.modalities.base import Loader
+from trainer.rng.philox import permuted_rows
+from trainer.rng.seeds import derived_seed
+from trainer.schema.errors import DataError
+from trainer.spec.resolved import ResolvedSpec
+
+LABELLED_ROWS_MIN = 20
+"""With fewer labelled rows nothing is measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledRows:
+    """Rows of one pack, with the number of their class among the bank's."""
+
+    source: Loader[Any]
+    rows: Tensor
+    """int64 [n], rising."""
+    labels: Tensor
+    """int64 [n], on the device; -1 for a class that the bank does not know."""
+
+    def features(self, bank: FeatureBank, feature: Feature) -> Tensor:
+        """Return the features [n, D] of the rows. Raises Stopped."""
+        return bank.features(self.source, self.rows, feature=feature)
+
+
+def labelled_split(
+    spec: ResolvedSpec, data: EvaluationData, *, bank_rows: int, test_rows: int
+) -> tuple[LabelledRows, LabelledRows] | None:
+    """Return rows for the bank and rows to test with; None if too few rows have labels.
+
+    The bank is of rows that are trained on. Without a test source the rows of the split test are
+    tested; where there are none, a tenth of the labelled rows, which is left out of the bank, the
+    same tenth for one seed. Raises DataError if the test source shares no class with it.
+    """
+    source, test_source = data
+    pack = source.pack
+    has_splits = spec.use_splits and pack.split is not None
+    labelled = _labelled(pack, pack.rows_of("train") if has_splits else np.arange(pack.rows))
+    tested = _labelled(pack, pack.rows_of("test")) if has_splits else labelled[:0]
+    if not len(labelled) or len(labelled) + len(tested) < LABELLED_ROWS_MIN:
+        return None
+    shuffled = _shuffled(labelled, spec)
+    if test_source is not None:
+        test = _test_part(pack, test_source, rows_max=test_rows)
+    elif len(tested):
+        test = _part(source, _shuffled(tested, spec)[:test_rows])
+    else:
+        tenth = max(1, len(labelled) // 10)
+        test = _part(source, shuffled[:tenth][:test_rows])
+        shuffled = shuffled[tenth:]
+    return _part(source, shuffled[:bank_rows]), test
+
+
+def too_few_labels(pack: Pack) -> str:
+    """Return the beginning of the sentence that says why labelled rows are too few."""
+    labelled = int((np.asarray(pack.labels) >= 0).sum())
+    return f"{labelled} of {pack.rows} rows have labels"
+
+
+def _labelled(pack: Pack, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    labelled: NDArray[np.int64] = rows[np.asarray(pack.labels)[rows] >= 0]
+    return labelled
+
+
+def _shuffled(rows: NDArray[np.int64], spec: ResolvedSpec) -> NDArray[np.int64]:
+    order = permuted_rows(
+        torch.arange(len(rows)),
+        total=len(rows),
+        seed=derived_seed(spec.seed, "evaluation"),
+        epoch=0,
+        order=spec.order,
+    )
+    drawn: NDArray[np.int64] = rows[order.numpy()]
+    return drawn
+
+
+def _test_part(pack: Pack, test_source: Loader[Any], *, rows_max: int) -> LabelledRows:
+    """Return the first labelled rows of the test pack, with classes matched to the bank's."""
+    number = {name: index for index, name in enumerate(pack.facts.labels)}
+    matched = np.array([number.get(name, -1) for name in test_source.pack.facts.labels], np.int64)
+    if not (matched >= 0).any():
+        raise DataError("The test dataset has no label in common with the dataset.")
+    part = _part(test_source, np.flatnonzero(np.asarray(test_source.pack.labels) >= 0)[:rows_max])
+    labels = torch.from_numpy(matched).to(part.labels.device)[part.labels]
+    return LabelledRows(test_source, part.rows, labels)
+
+
+def _part(source: Loader[Any], rows: NDArray[np.int64]) -> LabelledRows:
+    rows = np.sort(rows)
+    labels = torch.from_numpy(np.asarray(source.pack.labels)[rows].astype(np.int64))
+    return LabelledRows(source, torch.from_numpy(rows), labels.to(source.device))

@@ -1,0 +1,43 @@
+"""The evaluators by name. A new one is a folder here, and its spec in `EvaluatorSpec`.
+
+Whatever else an evaluator declares is found in its folder by its name: SIGNALS and ADVICE in
+`spec.py`, RULES in `defaults.py`, `plan` in `evaluator.py`. Loads no tensors.
+"""
+
+from importlib import import_module
+from types import ModuleType
+from typing import Annotated
+
+from pydantic import Discriminator, Tag
+
+from trainer.evaluators.knn.spec import KnnSpec
+from trainer.schema.base import by_name, tags_of
+from trainer.schema.signals import Signal
+
+DEFAULT = "knn"
+EvaluatorSpec = Annotated[
+    Annotated[KnnSpec, Tag("knn")],
+    Discriminator(
+        by_name(DEFAULT),
+        custom_error_type="unknown_evaluator",
+        custom_error_message="name must be the name of an evaluator, such as knn",
+    ),
+]
+
+
+def evaluator_names() -> tuple[str, ...]:
+    """Return the names of all evaluators."""
+    return tags_of(EvaluatorSpec)
+
+
+def part_of(name: str, part: str) -> ModuleType:
+    """Return a module of an evaluator: `spec`, `defaults` or `evaluator`."""
+    return import_module(f"trainer.evaluators.{name}.{part}")
+
+
+SIGNALS: dict[str, Signal] = {
+    signal: meaning
+    for name in evaluator_names()
+    for signal, meaning in part_of(name, "spec").SIGNALS.items()
+}
+"""Signals of all evaluators."""

@@ -1,0 +1,8 @@
+"""All signals of a job in one table. Loads no tensors."""
+
+from trainer.evaluators import registry as evaluators
+from trainer.methods.registry import declared
+from trainer.schema.signals import COMMON_SIGNALS, Signal
+
+SIGNALS: dict[str, Signal] = COMMON_SIGNALS | evaluators.SIGNALS | declared("SIGNALS")
+"""Name of a signal -> its unit and meaning: the common ones, then those that are added."""
