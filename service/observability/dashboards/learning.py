@@ -1,6 +1,6 @@
 """The panels that tell whether a training learns."""
 
-from service.observability.dashboards.method_panels import method_rows
+from service.observability.dashboards.method_panels import UNITS, method_rows
 from service.observability.dashboards.panels import Query, Row, Section, curve
 from trainer.evaluators.registry import SIGNALS
 from trainer.schema.verdicts import COLLAPSED_STD, COLLAPSING_STD
@@ -16,8 +16,6 @@ def of_job(name: str, legend: str = "{{job_id}}") -> Query:
 
 SHOWN = frozenset({"knn_top1", "knn_top1_raw", "knn_top1_untrained", "knn_top1_majority"})
 """Signals of evaluators that share the panel of kNN accuracy."""
-UNITS = {"ratio": "percentunit", "seconds": "s", "bytes": "bytes"}
-"""Unit of a signal -> Grafana's; all others are plain numbers."""
 
 
 def _evaluators() -> tuple[Row, ...]:
