@@ -89,14 +89,7 @@ def build_run(sent: JobSpec, paths: RunPaths, *, machine: DeviceConfig) -> Itera
         views = modality.views(spec, pack.facts, place, accelerator=accelerator)
         batches = _batches(spec, source, EagerViews(views, spec.seed), place, machine)
         checkpoint_manager = CheckpointManager(
-            CheckpointPolicy(
-                out=paths.out,
-                fingerprint=causes,
-                differs=progress.differs,
-                every_s=spec.checkpoint_every_s,
-                every_steps=spec.checkpoint_every_steps,
-                keep=spec.keep_checkpoints,
-            ),
+            _checkpoint_policy(spec, paths, causes, differs=progress.differs),
             device=place.device,
             began_step=progress.step,
             is_own=progress.is_own,
@@ -119,6 +112,19 @@ def build_run(sent: JobSpec, paths: RunPaths, *, machine: DeviceConfig) -> Itera
             checkpoint_manager=stack.enter_context(checkpoint_manager),
             profiler=profiler,
         )
+
+
+def _checkpoint_policy(
+    spec: ResolvedSpec, paths: RunPaths, causes: dict[str, str], *, differs: tuple[str, ...]
+) -> CheckpointPolicy:
+    return CheckpointPolicy(
+        out=paths.out,
+        fingerprint=causes,
+        differs=differs,
+        every_s=spec.checkpoint_every_s,
+        every_steps=spec.checkpoint_every_steps,
+        keep=spec.keep_checkpoints,
+    )
 
 
 def _profiler(spec: ResolvedSpec, facts: DatasetFacts, place: DeviceContext) -> Profiler:

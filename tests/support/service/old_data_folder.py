@@ -141,7 +141,8 @@ def _train_three_steps(data_dir: Path, checkpoint: Path) -> None:
     out.mkdir()
     spec = json.loads(RESOLVED) | {"dataset": str(data_dir / PACK)}
     (out / "spec.json").write_text(json.dumps(spec))
-    killed = {"OMP_NUM_THREADS": "1", "MOCO_FAILPOINTS": f"train.stepped=SIGKILL@{SAVED_STEP + 2}"}
+    # Once the checkpoint is there: it is written while the run goes on.
+    killed = {"OMP_NUM_THREADS": "1", "MOCO_FAILPOINTS": "checkpoint.post_rename=SIGKILL@1"}
     command = [sys.executable, "-m", "trainer", str(out / "spec.json"), "--out", str(out / "x")]
     subprocess.run(command, cwd=ROOT, env=os.environ | killed, capture_output=True, check=False)
     (saved,) = out.rglob(f"{SAVED_STEP:09d}")
