@@ -36,6 +36,8 @@ def as_resolved(spec: JobSpec) -> ResolvedSpec:
 
 def resolved_part(value: Any) -> Any:  # noqa: ANN401 - any field of a spec
     """Return a part as its `Resolved` class, if it has one. Raises ValueError for a hole."""
+    if isinstance(value, tuple):
+        return tuple(resolved_part(each) for each in value)
     if not isinstance(value, BaseModel):
         return value
     kind = type(value)

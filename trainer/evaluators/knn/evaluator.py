@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainer.evaluators.base import EvaluationData, Feature, FeatureBank, Measured, NotMeasured
-from trainer.evaluators.knn.spec import K_MAX, KnnSpec
+from trainer.evaluators.knn.spec import ResolvedKnnSpec
 from trainer.evaluators.labelled_rows import (
     LABELLED_ROWS_MIN,
     LabelledRows,
@@ -25,7 +25,7 @@ VOTE_CELLS = 32_000_000
 class Knn:
     """The vote of a bank's rows on the class of test rows."""
 
-    spec: KnnSpec
+    spec: ResolvedKnnSpec
     bank: LabelledRows
     test: LabelledRows
     classes: int
@@ -38,7 +38,7 @@ class Knn:
     @property
     def has_baselines(self) -> bool:
         """True if baselines are to be measured."""
-        return bool(self.spec.baselines)
+        return self.spec.baselines
 
     def measure(self, bank: FeatureBank) -> Measured:
         """Return the share of test rows that are classified correctly. Raises Stopped."""
@@ -68,7 +68,7 @@ class Knn:
         )
 
 
-def plan(spec: ResolvedSpec, own: KnnSpec, data: EvaluationData) -> Knn | NotMeasured:
+def plan(spec: ResolvedSpec, own: ResolvedKnnSpec, data: EvaluationData) -> Knn | NotMeasured:
     """Choose the rows. Raises DataError if the test dataset has none of the dataset's labels."""
     parts = labelled_split(spec, data, bank_rows=own.bank_rows, test_rows=own.test_rows)
     if parts is None:
@@ -84,7 +84,7 @@ def knn_top1(
     bank: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
     *,
-    spec: KnnSpec,
+    spec: ResolvedKnnSpec,
     classes: int,
     stop_if_asked: Callable[[], None] = lambda: None,
 ) -> float:
@@ -104,9 +104,9 @@ def knn_top1(
     return right / test[1].shape[0]
 
 
-def _vote(similarity: Tensor, labels: Tensor, *, spec: KnnSpec, classes: int) -> Tensor:
+def _vote(similarity: Tensor, labels: Tensor, *, spec: ResolvedKnnSpec, classes: int) -> Tensor:
     """Return the class with the most votes, int64 [b]; a neighbor's weighs exp(similarity / T)."""
-    near, index = similarity.topk(min(spec.k or K_MAX, similarity.shape[1]), dim=1)
+    near, index = similarity.topk(min(spec.k, similarity.shape[1]), dim=1)
     votes = similarity.new_zeros(similarity.shape[0], classes)
     # Divided by the nearest one's: the same winner, and no overflow at a small T.
     weights = ((near - near[:, :1]) / spec.temperature).exp()

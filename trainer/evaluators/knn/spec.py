@@ -35,6 +35,13 @@ class KnnSpec(Record):
     """Also evaluate raw input, the untrained encoder and the majority class once. Default: yes."""
 
 
+class ResolvedKnnSpec(KnnSpec):
+    """Weighted kNN with every value."""
+
+    k: int
+    baselines: bool
+
+
 SIGNALS = {
     "knn_top1": Signal(
         "ratio", "kNN accuracy on held-out labeled images", "knn_top1_ratio", better="up"

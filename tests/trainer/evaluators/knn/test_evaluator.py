@@ -8,7 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from trainer.evaluators.base import Stopped
 from trainer.evaluators.knn import evaluator
 from trainer.evaluators.knn.evaluator import knn_top1
-from trainer.evaluators.knn.spec import KnnSpec
+from trainer.evaluators.knn.spec import ResolvedKnnSpec
 
 
 def made_up(rows: int, seed: int, *, classes: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
@@ -44,7 +44,9 @@ def loop(
 def test_equals_a_plain_loop(k: int, t: float, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluator, "VOTE_CELLS", cells)
     bank, test = made_up(300, 0), made_up(60, 1)
-    found = knn_top1(bank, test, spec=KnnSpec(k=k, temperature=t), classes=4)
+    found = knn_top1(
+        bank, test, spec=ResolvedKnnSpec(k=k, temperature=t, baselines=True), classes=4
+    )
     assert found == pytest.approx(loop(bank, test, min(k, 300), t))
     assert 0.3 < found < 1.0
 
@@ -54,7 +56,7 @@ def test_equals_scikit_learn_with_the_same_weights() -> None:
     oracle = KNeighborsClassifier(50, metric="cosine", weights=lambda d: np.exp((1 - d) / 0.1))
     oracle.fit(bank[0].numpy(), bank[1].numpy())
     expected = oracle.score(test[0].numpy(), test[1].numpy())
-    found = knn_top1(bank, test, spec=KnnSpec(k=50), classes=4)
+    found = knn_top1(bank, test, spec=ResolvedKnnSpec(k=50, baselines=True), classes=4)
     assert found == pytest.approx(expected)
 
 
@@ -63,11 +65,20 @@ def test_stops_when_told_to() -> None:
         raise Stopped
 
     with pytest.raises(Stopped):
-        knn_top1(made_up(30, 0), made_up(9, 1), spec=KnnSpec(), classes=4, stop_if_asked=stop)
+        knn_top1(
+            made_up(30, 0),
+            made_up(9, 1),
+            spec=ResolvedKnnSpec(k=5, baselines=True),
+            classes=4,
+            stop_if_asked=stop,
+        )
 
 
 def test_a_tiny_temperature_does_not_overflow() -> None:
     found = knn_top1(
-        made_up(200, 0), made_up(50, 1), spec=KnnSpec(k=5, temperature=1e-4), classes=4
+        made_up(200, 0),
+        made_up(50, 1),
+        spec=ResolvedKnnSpec(k=5, temperature=1e-4, baselines=True),
+        classes=4,
     )
     assert found > 0.3
