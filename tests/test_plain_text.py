@@ -13,7 +13,7 @@ HARMLESS = "Gr\u00fc\u00dfe, \u4f60\u597d \u05e9\u05dc\u05d5\u05dd\u200f \U0001f
 
 
 def is_unsafe(letter: str) -> bool:
-    """By the Unicode database: controls, surrogates, separators, embeddings and isolates."""
+    """Controls, surrogates, separators, embeddings and isolates, by the Unicode database."""
     kind, turn = unicodedata.category(letter), unicodedata.bidirectional(letter)
     turns = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
     return kind in {"Cc", "Cs", "Zl", "Zp"} or turn in turns

@@ -39,7 +39,7 @@ class Metric(NamedTuple):
     """Definition of one metric."""
 
     name: str
-    """As a query writes it, without the `_bucket`, `_sum` and `_count` of a histogram."""
+    """Name in queries, without the `_bucket`, `_sum` and `_count` of a histogram."""
     type: Type
     targets: tuple[Target, ...]
     labels: Labels

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mocoserve.errors import ClientError, Conflict, NotFound
 
 IMPATIENT = 0.3
-"""So often the user does not ask again when a request is not answered."""
+"""Share of requests without a response that the user does not send again."""
 
 
 @dataclass

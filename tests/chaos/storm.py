@@ -32,7 +32,7 @@ AT_WORK = 10
 DELETIONS_A_LOOK = 0.04
 """Chance that the user tries to delete something at each look (every 0.1 s)."""
 DATASETS_EVERY = 5
-"""So many jobs are submitted from one further dataset to the next."""
+"""Jobs submitted between one new dataset and the next."""
 AHEAD = 0.03
 """Faults may be so far ahead of the jobs, as parts of what is wanted of both."""
 SETTLE_S = 420.0

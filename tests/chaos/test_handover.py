@@ -56,7 +56,7 @@ def test_sigterm_hands_the_job_over_and_no_step_is_done_twice(tmp_path: Path) ->
 def test_jobs_of_killed_workers_step_again_within_20_s(
     tmp_path: Path, workers: int, kills: int
 ) -> None:
-    """So many workers are killed at once; as many idle ones are there to take their jobs over."""
+    """Kill several workers at once, while as many idle ones can take their jobs over."""
     took_s: list[float] = []
     with running_world(tmp_path / "data", workers=workers, environment=PRODUCTION) as world:
         pack = world.stack.add_pack("made-up", rows=80)

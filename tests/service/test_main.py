@@ -186,7 +186,7 @@ def test_roots_are_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def values(page: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
-    """By the parser of Prometheus's own client."""
+    """Return the samples, read by the parser of Prometheus's own client."""
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(page.decode())

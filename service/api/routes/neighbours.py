@@ -33,7 +33,7 @@ router = APIRouter(prefix="/v1/jobs/{id}/probes", tags=["neighbours"], route_cla
 
 IMAGE_BYTES_MAX = 20_000_000
 HEAD_BYTES = 12
-"""As many as tell the formats below."""
+"""Bytes at the start of a file that identify the formats below."""
 FORMATS = frozenset({"JPEG", "PNG", "WEBP", "TIFF", "BMP", "PPM"})
 """Formats that may be sent; the worker checks the rest of the bytes."""
 FORMATS_HINT = "Send a jpg, png, webp, tif, bmp or ppm file with `Content-Type: image/*`."

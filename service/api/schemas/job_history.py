@@ -176,7 +176,7 @@ class Attempt(BaseModel):
 
     @classmethod
     def of(cls, record: AttemptRecord) -> "Attempt":
-        """As the store has it."""
+        """Return a record of the store."""
         return cls(
             attempt=record.attempt,
             worker_id=record.worker_id,
@@ -217,7 +217,7 @@ class Checkpoint(BaseModel):
 
     @classmethod
     def of(cls, record: CheckpointRecord, *, available: bool) -> "Checkpoint":
-        """As the store has it; `available` is read from the disk."""
+        """Return a record of the store; `available` is read from the disk."""
         return cls(
             step=record.step,
             attempt=record.attempt,
@@ -253,7 +253,7 @@ class Artifact(BaseModel):
 
     @classmethod
     def of(cls, job_id: str, record: FileRecord) -> "Artifact":
-        """As the job's manifest has it."""
+        """Return a file of the job's manifest."""
         return cls(
             name=record.name,
             size_bytes=record.size_bytes,

@@ -177,7 +177,7 @@ class Dataset(BaseModel):
 
     @classmethod
     def of(cls, record: DatasetRecord, disk: DatasetOnDisk) -> "Dataset":
-        """As the store has it, with what lies on the disk."""
+        """Return a record of the store, with its sizes on the disk."""
         return cls(
             id=record.id,
             name=record.name,
@@ -329,7 +329,7 @@ class Job(BaseModel):
 
     @classmethod
     def of(cls, record: JobRecord, *, waits: WaitingReason | None = None) -> "Job":
-        """As the store has it; `waits` is why it cannot start."""
+        """Return a record of the store; `waits` is the reason it cannot start."""
         return cls(
             id=record.id,
             name=record.name,

@@ -40,7 +40,7 @@ class Worker(BaseModel):
 
     @classmethod
     def of(cls, record: WorkerRecord) -> "Worker":
-        """As the store has it."""
+        """Return a record of the store."""
         return cls(
             id=record.id,
             state=record.state,

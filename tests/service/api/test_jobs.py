@@ -133,7 +133,7 @@ def test_dry_run_tells_and_queues_nothing(api: RunningApi, dataset: str) -> None
 def test_the_first_job_on_a_cpu_has_a_guessed_time(
     api: RunningApi, dataset: str, workers: list[dict[str, Any]], is_guessed: bool
 ) -> None:
-    """So that nobody starts by mistake what takes a day. The oracle is the arithmetic of a step."""
+    """Show the guessed time of a job that takes a day. The oracle is the arithmetic of a step."""
     for each in workers:
         api.store.workers.beat(worker(**each))
     sent = {"dataset": dataset, "encoder": {"name": "resnet34"}}
@@ -282,7 +282,7 @@ def test_workers_are_listed_and_drained(api: RunningApi) -> None:
 
 
 def waits(api: RunningApi, job: str) -> str | None:
-    """Why a job waits, by `GET` of it and of the list alike."""
+    """Return the reason a job waits, the same in `GET` of the job and of the list."""
     reason = api.client.get(f"/v1/jobs/{job}").json()["status_reason"]
     listed = api.client.get("/v1/jobs?limit=100").json()["data"]
     assert [one["status_reason"] for one in listed if one["id"] == job] == [reason]

@@ -120,7 +120,7 @@ def test_examples_are_parsed_by_their_models() -> None:
 
 
 def test_examples_fit_the_document(document: dict[str, Any]) -> None:
-    """By a validator that knows nothing of the models."""
+    """Check with a validator that knows nothing of the models."""
     parts = document["components"]["schemas"]
     seen = 0
     for name, schema in parts.items():

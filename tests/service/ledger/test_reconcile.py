@@ -202,7 +202,7 @@ def test_a_deletion_that_was_cut_short_is_finished(world: World) -> None:
 
 
 def test_a_deletion_that_was_outlived_is_refused_at_the_next_start(world: World) -> None:
-    """As an older version wrote it before Redis refused: the job ran, and has succeeded since."""
+    """An older version logged it before Redis refused: the job ran, and has succeeded since."""
     id = world.submit()
     world.claim()
     append(world.data_dir / "jobs" / id, Deleted(job_id=id, op="x", at_s=time.time()))

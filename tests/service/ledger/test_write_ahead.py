@@ -181,7 +181,7 @@ def test_a_deletion_is_on_the_disk_before_redis_knows(
 
 
 def test_a_request_waits_until_the_one_before_has_its_answer(tmp_path: Path) -> None:
-    """So lines stand in the order in which they took effect."""
+    """Lines stand in the order in which they took effect."""
     started = threading.Event()
 
     def second() -> None:

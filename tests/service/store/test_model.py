@@ -140,7 +140,7 @@ class Lives(RuleBasedStateMachine):
 
     @rule(lease=leases, twice=BOOL)
     def complete(self, lease: Lease, twice: bool) -> None:
-        """As every call that ends a lease, also long after it did, when its reply was lost."""
+        """Complete a job. Calls that end a lease may come again later, if the reply was lost."""
 
         def tell() -> str:
             self.store.queue.complete(lease, artifacts=(), artifacts_folder="a")

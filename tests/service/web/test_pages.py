@@ -347,7 +347,7 @@ def test_no_module_writes_markup_or_asks_another_host() -> None:
 
 
 def test_the_modules_of_a_page_are_all_that_its_script_imports() -> None:
-    """By a plain reading of every line that imports."""
+    """Compare with a plain reading of every import line."""
     assets = load_assets()
     found = assets.modules("job.js")
     wanted: set[str] = set()

@@ -66,7 +66,7 @@ class World:
         return Client(f"http://127.0.0.1:{self.api_proxy.port}", KEY, timeout_s=10.0, tries=tries)
 
     def need_workers(self, count: int) -> None:
-        """So many from now on; the dead ones among them are replaced."""
+        """Keep `count` workers from now on; dead ones are replaced."""
         while len(self.slots) < count:
             self.slots.append(self._worker())
         del self.slots[count:]
@@ -208,7 +208,7 @@ def running_world(
 
 
 def insist(do: Callable[[], Any]) -> Any:  # noqa: ANN401  # what `do` answers
-    """As a user's script would: again until it works."""
+    """Call `do` until it works, as a user's script would."""
     while True:
         try:
             return do()

@@ -29,7 +29,7 @@ class Block(NamedTuple):
     language: str
     text: str
     skip: str
-    """Why it is not run, or nothing."""
+    """Reason it is not run; empty if it is."""
 
 
 class Command(NamedTuple):

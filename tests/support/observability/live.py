@@ -113,7 +113,7 @@ class Live:
         return found
 
     def digits(self, rows: int) -> Path:
-        """So many of scikit-learn's digits, as PNG files in a folder for each class."""
+        """Write `rows` of scikit-learn's digits, as PNG files in a folder for each class."""
         from PIL import Image
 
         images, labels = load_digits(return_X_y=True)

@@ -36,7 +36,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "torch.Tensor.scatter_reduce": ("scatter_reduce", "scatter_reduce_"),
     "torch.Tensor.resize_": (),  # of a quantized tensor, and there is none
 }
-"""By torch's public name; some are refused under conditions that are not looked at here."""
+"""Overloads by torch's public name; some are refused under conditions not modeled here."""
 
 OPERATIONS = frozenset(name for names in REFUSED.values() for name in names)
 

@@ -55,7 +55,7 @@ class Call(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As in `torch.ops.aten`."""
+        """Name in `torch.ops.aten`."""
         return self.func._schema.name.removeprefix("aten::")
 
     @property

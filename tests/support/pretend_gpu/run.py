@@ -51,7 +51,7 @@ class Result:
 
     @property
     def steps_per_epoch(self) -> int:
-        """As the run says at its start."""
+        """Steps per epoch, from the run's first event."""
         return next(event.steps_per_epoch for event in self.events if isinstance(event, Started))
 
     @property

@@ -31,7 +31,7 @@ class Model:
     tick: int = 0
 
     def copy(self) -> "Model":
-        """As it is now, whatever becomes of this one."""
+        """Return a copy that later changes do not reach."""
         return copy.deepcopy(self)
 
     def submit(

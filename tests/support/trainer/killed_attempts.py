@@ -63,7 +63,7 @@ class Attempt:
 
     @property
     def was_killed(self) -> bool:
-        """By a failpoint, and not by an error."""
+        """True if a failpoint killed it; false after an error."""
         return self.status == -signal.SIGKILL
 
     @property

@@ -39,7 +39,7 @@ PRODUCTION = {
     "MOCO_RENEW_EVERY_S": "3.0",
     "MOCO_COMPILE_AHEAD": "true",
 }
-"""As `moco up` starts several workers on a machine with few cores: one thread each."""
+"""Settings of `moco up` with several workers on few cores: one thread each."""
 WARM_S = 300.0
 PATIENCE_S = 20.0
 """Timeout of the test's own connection: a slow disk or a busy host fails no test. Workers have
