@@ -1,15 +1,15 @@
 """Datasets over the API: create, upload, wait, read."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack
 from urllib.parse import quote
 
 from mocoserve.errors import Conflict, NotFound, Unavailable, Unreachable, Unusable
-from mocoserve.event_stream import PATIENCE_S
 from mocoserve.http import Http, backoff_s
 from mocoserve.models import Dataset, Report
+from mocoserve.polling import polled
 from mocoserve.sources import Source, sha256_of, source_of
 
 OnProgress = Callable[[int, int], None]
@@ -210,23 +210,12 @@ class Datasets:
 
         A server that is away for less than a minute is waited for, once it has answered.
         """
-        end_s = None if timeout_s is None else time.monotonic() + timeout_s
-        looks, away_since_s, record = 0, None, None
-        while True:
-            try:
-                record = self.get(dataset)
-                away_since_s = None
-                on_look(record)
-                if record.status in ("ready", "failed"):
-                    return record
-            except (Unreachable, Unavailable):
-                away_since_s = away_since_s or time.monotonic()
-                if record is None or time.monotonic() - away_since_s > PATIENCE_S:
-                    raise
-            if record and end_s is not None and time.monotonic() >= end_s:
-                raise TimeoutError(f"{record.name} is still {record.status}")
-            self._http.pause(backoff_s(looks, cap_s=1.0))
-            looks += 1
+        read = partial(self.get, dataset)
+        for record in polled(self._http, read, timeout_s=timeout_s, answers_first=True):
+            on_look(record)
+            if record.status in ("ready", "failed"):
+                return record
+        raise TimeoutError(f"{record.name} is still {record.status}")
 
     def _put(
         self, dataset: str, source: Source, *, offset: int, on_progress: OnProgress

@@ -1,17 +1,16 @@
 """Jobs over the API: submit, follow, control, read."""
 
 import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, PrivateAttr
 
-from mocoserve.errors import Unavailable, Unreachable
-from mocoserve.event_stream import PATIENCE_S, follow
-from mocoserve.http import Http, backoff_s
+from mocoserve.event_stream import follow
+from mocoserve.http import Http
 from mocoserve.models import Event, Job, Logs, Metrics, Preview
+from mocoserve.polling import polled
 from mocoserve.progress_line import ProgressLine
 
 Spec = BaseModel | Mapping[str, Any]
@@ -121,23 +120,11 @@ class Jobs:
 
         A server that is away for less than a minute is waited for.
         """
-        end_s = None if timeout_s is None else time.monotonic() + timeout_s
-        looks, away_since_s = 0, None
-        while True:
-            try:
-                record = self.get(job)
-                away_since_s = None
-                on_look(record)
-                if record.over or record.status == "paused":
-                    return record
-            except (Unreachable, Unavailable):
-                away_since_s = away_since_s or time.monotonic()
-                if time.monotonic() - away_since_s > PATIENCE_S:
-                    raise
-            if end_s is not None and time.monotonic() >= end_s:
-                raise TimeoutError(f"{job} did not finish within {timeout_s:g} s")
-            self._http.pause(backoff_s(looks, cap_s=1.0))
-            looks += 1
+        for record in polled(self._http, lambda: self.get(job), timeout_s=timeout_s):
+            on_look(record)
+            if record.over or record.status == "paused":
+                return record
+        raise TimeoutError(f"{job} did not finish within {timeout_s:g} s")
 
     def events(self, job: str, *, after: str | None = None) -> Iterator[Event]:
         """Yield every event after id `after`, as they happen, until the job has ended."""

@@ -1,14 +1,15 @@
 """Neighbours over the API: which rows an encoder finds like some images."""
 
-import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 from mocoserve.errors import Unusable
-from mocoserve.http import Http, backoff_s
+from mocoserve.http import Http
 from mocoserve.models import OVER, Answer, Reason
+from mocoserve.polling import polled
 
 MEDIA_TYPES = {
     ".jpg": "image/jpeg",
@@ -124,16 +125,12 @@ class Probes:
         on_look: Callable[[Probe], None] = lambda _: None,
     ) -> Probe:
         """Return the search once it has ended. Raises TimeoutError."""
-        end_s, looks = time.monotonic() + timeout_s, 0
-        while True:
-            record = self.get(job, probe)
+        read = partial(self.get, job, probe)
+        for record in polled(self._http, read, timeout_s=timeout_s, patience_s=0.0):
             on_look(record)
             if record.over:
                 return record
-            if time.monotonic() >= end_s:
-                raise TimeoutError(f"{probe} did not finish within {timeout_s:g} s")
-            self._http.pause(backoff_s(looks, cap_s=1.0))
-            looks += 1
+        raise TimeoutError(f"{probe} did not finish within {timeout_s:g} s")
 
     def sheet(self, probe: Probe) -> bytes:
         """Return a PNG with the neighbors, their labels and similarities."""

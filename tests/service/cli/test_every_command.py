@@ -53,7 +53,7 @@ def test_no_server_is_4_and_says_what_to_do(
     moco: Moco, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mocoserve.http.backoff_s", lambda *_a, **_k: 0.0)
-    monkeypatch.setattr("mocoserve.jobs.PATIENCE_S", 0.0)
+    monkeypatch.setattr("mocoserve.polling.PATIENCE_S", 0.0)
     result = moco(*arguments, MOCO_URL="http://127.0.0.1:9")
     assert result.exit_code == 4
     assert result.stdout == ""

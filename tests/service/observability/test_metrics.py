@@ -87,7 +87,7 @@ def test_every_signal_has_a_metric_but_the_one_that_is_a_rate() -> None:
 
 
 def test_every_metric_is_fed() -> None:
-    """By a signal, a setting of a method, or code outside the table that names it."""
+    """A signal, a setting of a method or code outside the table feeds it."""
     table = REPO / "service" / "observability" / "metrics.py"
     paths = {path for package in ("service", "worker") for path in (REPO / package).rglob("*.py")}
     sources = [path.read_text() for path in paths - {table}]
