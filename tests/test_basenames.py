@@ -28,7 +28,7 @@ MIRRORS = (
 )
 """Folders with one module a resource or command: client, route, schema and command agree."""
 
-PENDING = frozenset({"embed", "export", "format", "ingest", "rows_writer"})
+PENDING = frozenset({"embed", "export", "format", "ingest", "rows_writer", "signals"})
 """Basenames of trainer/ that repeat and are no roles. Remove each here once it is renamed."""
 
 
