@@ -3,7 +3,7 @@
 from typing import Final
 
 from tests.models.lease_states import Told
-from tests.support.service.lease_model import ACTIVE, ENDS, Job, Rules, Said
+from tests.support.service.lease_model import ACTIVE, ENDS, Job, Rules, Transition
 
 INVARIANTS: Final = {
     "one writer": "at most one worker can change a job (I1)",
@@ -18,7 +18,7 @@ INVARIANTS: Final = {
     "asked": "a job that is being cancelled never goes back into the line",
     "bounded": "neither losses nor failures go on for ever",
 }
-Checked = tuple[Said, tuple[str, ...]]
+Checked = tuple[Transition, tuple[str, ...]]
 """An answer, and the invariants that it breaks."""
 
 
@@ -31,22 +31,22 @@ class JobChecks:
 
     def check_call(self, job: Job, token: tuple[int, int], verb: str) -> Checked:
         """A worker calls with its token, whoever holds the job now."""
-        said = self._verb(job, token, verb)
-        again = self._verb(said.job, token, verb)
-        wrong = [*_between(job, said.job)]
-        if said.answer is not None and again != said._replace(place="stay"):
+        transition = self._verb(job, token, verb)
+        again = self._verb(transition.job, token, verb)
+        wrong = [*_between(job, transition.job)]
+        if transition.answer is not None and again != transition._replace(place="stay"):
             wrong.append("repeated")
-        if said.answer is None and said.job != job:
+        if transition.answer is None and transition.job != job:
             wrong.append("one writer")
-        if verb == "renew" and said.answer is not None:
-            kept = said.job
+        if verb == "renew" and transition.answer is not None:
+            kept = transition.job
             for _ in range(self.rules.ttl_ticks - 1):
                 kept = self.rules.lapse(kept).job
             if not self.rules.holds(kept, token):
                 wrong.append("kept")
-        return said, tuple(wrong)
+        return transition, tuple(wrong)
 
-    def _verb(self, job: Job, token: tuple[int, int], verb: str) -> Said:
+    def _verb(self, job: Job, token: tuple[int, int], verb: str) -> Transition:
         match verb.split():
             case ["renew"]:
                 return self.rules.renew(job, token)
@@ -60,14 +60,14 @@ class JobChecks:
 
     def check_lapse(self, job: Job) -> Checked:
         """A tick passes."""
-        said = self.rules.lapse(job)
-        return said, _between(job, said.job)
+        transition = self.rules.lapse(job)
+        return transition, _between(job, transition.job)
 
     def check_control(self, job: Job, verb: str) -> Checked:
         """A user asks for something."""
-        said = self.rules.control(job, verb)
-        undone = job.status == "succeeded" and said.job.status != "succeeded"
-        return said, ("final",) if undone else ()
+        transition = self.rules.control(job, verb)
+        undone = job.status == "succeeded" and transition.job.status != "succeeded"
+        return transition, ("final",) if undone else ()
 
     def may_write(self, job: Job, token: tuple[int, int]) -> bool:
         """Return whether any call with this token changes the job."""
@@ -90,10 +90,10 @@ class JobChecks:
         """Its owner is dead, and time passes."""
         placed = True
         for _ in range(self.rules.ttl_ticks if job.status in ACTIVE else 0):
-            was, said = job.status, self.rules.lapse(job)
-            job = said.job
+            was, transition = job.status, self.rules.lapse(job)
+            job = transition.job
             if was in ACTIVE and job.status == "queued":
-                placed = said.place == "front"
+                placed = transition.place == "front"
         return placed and job.status not in ACTIVE
 
 

@@ -23,7 +23,7 @@ from tests.models.lease_states import (
     put,
     tidied,
 )
-from tests.support.service.lease_model import RESTING, Job, Rules, Said
+from tests.support.service.lease_model import RESTING, Job, Rules, Transition
 
 
 @dataclass
@@ -143,7 +143,7 @@ class _Search:
     def _submit(self, state: State, job: int) -> State:
         self._must("key forgotten" not in self.rules.broken, "repeated")
         state = state._replace(ready=(*state.ready, job))
-        return self._done(state, job, Said("ok", Job(self.bounds.max_failures)))
+        return self._done(state, job, Transition("ok", Job(self.bounds.max_failures)))
 
     def _ask(self, state: State, job: int, verb: str) -> State:
         return self._done(state, job, self._noted(self._control(state.jobs[job], verb)))
@@ -177,10 +177,10 @@ class _Search:
             return state  # nothing there, or the end of this model
         job = state.ready[0]
         nonce = memory.token[1] if memory.kind == "claim" else self._fresh_nonce(state)
-        said, told = self.rules.claim(record, nonce), state.told[job]
-        self._must(told is None or said.job.attempt > told.attempt, "attempt")
-        after = Memory("lease" if heard else "claim", job, (said.job.attempt, nonce))
-        return self._done(state._replace(workers=put(state.workers, at, after)), job, said)
+        transition, told = self.rules.claim(record, nonce), state.told[job]
+        self._must(told is None or transition.job.attempt > told.attempt, "attempt")
+        after = Memory("lease" if heard else "claim", job, (transition.job.attempt, nonce))
+        return self._done(state._replace(workers=put(state.workers, at, after)), job, transition)
 
     def _fresh_nonce(self, state: State) -> int:
         used = nonces_of(state) if self.bounds.nonces and self.bounds.rollback else frozenset()
@@ -208,27 +208,27 @@ class _Search:
 
     # Putting states together.
 
-    def _noted(self, checked: Checked) -> Said:
-        said, wrong = checked
+    def _noted(self, checked: Checked) -> Transition:
+        transition, wrong = checked
         self.wrong += wrong
-        return said
+        return transition
 
     def _must(self, holds: bool, invariant: str) -> None:
         if not holds:
             self.wrong.append(invariant)
 
-    def _done(self, state: State, job: int, said: Said) -> State:
+    def _done(self, state: State, job: int, transition: Transition) -> State:
         """Return the state after an answer."""
-        if said.job == state.jobs[job] and said.place == "stay":
+        if transition.job == state.jobs[job] and transition.place == "stay":
             return state
         ready = state.ready
-        if said.place != "stay":
+        if transition.place != "stay":
             ready = tuple(other for other in ready if other != job)
-        if said.place == "front":
+        if transition.place == "front":
             ready = (job, *ready)
-        elif said.place == "back":
+        elif transition.place == "back":
             ready = (*ready, job)
-        record, before = said.job._replace(losses=0), state.told[job] or Told()
+        record, before = transition.job._replace(losses=0), state.told[job] or Told()
         told = Told(
             max(before.attempt, record.attempt),
             max(before.step, record.step),

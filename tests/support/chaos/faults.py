@@ -175,15 +175,15 @@ class Faults:
         except StoreError:
             raise NothingToBreak from None
         attempts = self.world.data_dir / job.folder / "attempts"
-        found = [
+        checkpoints = [
             path
             for path in attempts.glob("*/checkpoints/[0-9]*")
             if path.name.isdigit() and path.is_dir()
         ]
-        if len({path.name for path in found}) < 2 or job.id in self.damaged_jobs:
+        if len({path.name for path in checkpoints}) < 2 or job.id in self.damaged_jobs:
             raise NothingToBreak
         self.damaged_jobs.add(job.id)
-        return max(found, key=lambda path: (int(path.name), path.stat().st_mtime))
+        return max(checkpoints, key=lambda path: (int(path.name), path.stat().st_mtime))
 
     def _wake(self, worker_pid: int, pids: list[int]) -> None:
         """Continue the processes when another attempt has begun, or after a while."""

@@ -114,14 +114,14 @@ class World:
 
     def families(self) -> list[tuple[WorkerProcess, int, list[int]]]:
         """Each worker that trains: itself, its forkserver, its children."""
-        found = []
+        trees = []
         for worker in list(self.slots):
             with contextlib.suppress(OSError, ValueError):
                 (forkserver,) = children_of(worker.pid)
                 children = children_of(forkserver)
                 if children:
-                    found.append((worker, forkserver, children))
-        return found
+                    trees.append((worker, forkserver, children))
+        return trees
 
     def add_dataset(self, client: Client, name: str) -> str:
         """Upload 80 small images of four classes, always the same; the id, maybe not ready yet."""
@@ -131,9 +131,9 @@ class World:
             for row, (pixels, label) in enumerate(zip(images, labels, strict=True))
         }
         path = write_zip(self.data_dir.parent / f"{name}.zip", files)
-        made: str = insist(lambda: _made(client, name, path))
-        insist(lambda: client.datasets.upload(made, FileSource(path)))
-        return made
+        dataset_id: str = insist(lambda: _made(client, name, path))
+        insist(lambda: client.datasets.upload(dataset_id, FileSource(path)))
+        return dataset_id
 
     def operator_environment(self) -> dict[str, str]:
         """Return the environment of an operator who runs `moco` on this machine."""

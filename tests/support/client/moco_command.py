@@ -12,5 +12,5 @@ Moco = Callable[..., Result]
 
 def answer(result: Result) -> dict[str, Any]:
     """The JSON object on stdout."""
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
+    parsed: dict[str, Any] = json.loads(result.stdout)
+    return parsed

@@ -36,9 +36,9 @@ class Up:
         """The next event of this name."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            told: dict[str, Any] = json.loads(line)
-            if told["event"] == event:
-                return told
+            message: dict[str, Any] = json.loads(line)
+            if message["event"] == event:
+                return message
         assert self.process.stderr is not None
         raise AssertionError(self.process.stderr.read())
 

@@ -42,16 +42,16 @@ def images(pattern: str) -> dict[str, bytes]:
     return {pattern.format(n=n, label=CLASSES[n], split=SPLITS[n]): png(n) for n in range(12)}
 
 
-def numbers(made: Ingested) -> list[int]:
+def numbers(ingested: Ingested) -> list[int]:
     """Return the number of each row's picture among the twelve."""
-    rows = [made.pack.image(row) for row in range(made.pack.rows)]
+    rows = [ingested.pack.image(row) for row in range(ingested.pack.rows)]
     return [next(n for n in range(12) if np.array_equal(row, PIXELS[n])) for row in rows]
 
 
-def splits(made: Ingested) -> list[str] | None:
-    if made.pack.split is None:
+def splits(ingested: Ingested) -> list[str] | None:
+    if ingested.pack.split is None:
         return None
-    return [("train", "val", "test")[place] for place in made.pack.split]
+    return [("train", "val", "test")[place] for place in ingested.pack.split]
 
 
 def as_folder(path: Path, files: dict[str, bytes]) -> Path:

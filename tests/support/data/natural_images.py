@@ -16,8 +16,8 @@ def _field(draw: np.random.Generator) -> NDArray[np.float32]:
     shape = frequencies.shape
     spectrum = (draw.normal(size=shape) + 1j * draw.normal(size=shape)) / frequencies
     noise = np.fft.irfft2(spectrum, s=(FIELD_PX, FIELD_PX))
-    found: NDArray[np.float32] = (noise / noise.std()).astype(np.float32)
-    return found
+    pixels: NDArray[np.float32] = (noise / noise.std()).astype(np.float32)
+    return pixels
 
 
 def write_pictures(

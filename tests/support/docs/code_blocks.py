@@ -71,8 +71,8 @@ def matches(expected: str, printed: str) -> bool:
     """Return whether the lines were printed, in this order; others may be between them."""
     place = 0
     lines = [line.rstrip() for line in printed.splitlines()]
-    for wanted in expected.splitlines():
-        words = [re.escape(" ".join(part.split())) for part in wanted.split("...")]
+    for expected_line in expected.splitlines():
+        words = [re.escape(" ".join(part.split())) for part in expected_line.split("...")]
         pattern = re.compile(".*".join(words) + r"\Z")
         while place < len(lines) and not pattern.match(" ".join(lines[place].split())):
             place += 1

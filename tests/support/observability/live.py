@@ -35,15 +35,15 @@ class Prometheus:
         """The series of an instant query."""
         answer = self.http.get("/api/v1/query", params={"query": expr}).json()
         assert answer["status"] == "success", (expr, answer)
-        found = answer["data"]["result"]
+        result = answer["data"]["result"]
         if answer["data"]["resultType"] == "scalar":
-            return [{"metric": {}, "value": found}]
-        return list(found)
+            return [{"metric": {}, "value": result}]
+        return list(result)
 
     def number(self, expr: str) -> float:
         """The one value of a query; 0 if there is none."""
-        found = self.ask(expr)
-        return float(found[0]["value"][1]) if found else 0.0
+        series = self.ask(expr)
+        return float(series[0]["value"][1]) if series else 0.0
 
     def is_finite(self, expr: str) -> bool:
         """Return whether there is at least one series, and only finite values."""
@@ -104,13 +104,15 @@ class Live:
             port = int(listener.getsockname()[1])
         command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={out / 'tsdb'}"]
         self._start("prometheus", [*command, f"--web.listen-address=127.0.0.1:{port}"])
-        found = Prometheus(port)
-        self._things.callback(found.http.close)
-        wait_until(lambda: _ready(found), 60.0, "Prometheus")
+        prometheus = Prometheus(port)
+        self._things.callback(prometheus.http.close)
+        wait_until(lambda: _ready(prometheus), 60.0, "Prometheus")
         # API, state exporter and workers: what a counter did before it was seen, no rate shows.
         targets = len(self.workers) + 2
-        wait_until(lambda: found.number("count(up == 1)") == targets, 60.0, "the first scrapes")
-        return found
+        wait_until(
+            lambda: prometheus.number("count(up == 1)") == targets, 60.0, "the first scrapes"
+        )
+        return prometheus
 
     def digits(self, rows: int) -> Path:
         """Write `rows` of scikit-learn's digits, as PNG files in a folder for each class."""
@@ -131,9 +133,9 @@ class Live:
         log = self._start(f"worker-{pools}", [sys.executable, "-m", module], env)
         line = self._line(log, "metrics at ")
         self._line(log, "is ready")
-        found = re.search(r"metrics at http://([^/]+)/", line)
-        assert found
-        return found[1]
+        match = re.search(r"metrics at http://([^/]+)/", line)
+        assert match
+        return match[1]
 
     def _start(self, name: str, command: list[str], env: dict[str, str] | None = None) -> Path:
         """Start a process that ends with this service; its log."""

@@ -72,8 +72,8 @@ def queries() -> list[Query]:
 def rules(path: Path) -> list[Rule]:
     """The rules of a file, by its own order."""
     groups = yaml.safe_load(path.read_text())["groups"]
-    found = [rule for group in groups for rule in group["rules"]]
-    return [Rule(rule.get("alert") or rule["record"], rule["expr"], rule) for rule in found]
+    rules = [rule for group in groups for rule in group["rules"]]
+    return [Rule(rule.get("alert") or rule["record"], rule["expr"], rule) for rule in rules]
 
 
 def variables(expr: str) -> set[str]:
@@ -104,7 +104,7 @@ def nodes(node: Any) -> Iterator[Any]:  # noqa: ANN401
 
 def selectors(node: Any) -> list[Any]:  # noqa: ANN401
     """The places where series are read."""
-    return [found for found in nodes(node) if isinstance(found, promql_parser.VectorSelector)]
+    return [part for part in nodes(node) if isinstance(part, promql_parser.VectorSelector)]
 
 
 def recorded() -> dict[str, frozenset[str]]:
@@ -145,8 +145,8 @@ def labels_of(node: Any, known: dict[str, frozenset[str]] | None = None) -> set[
         return below - named if "Without" in str(node.modifier.type) else named & below
     if isinstance(node, promql_parser.BinaryExpr):
         return _of_both(node, known)
-    found = set().union(*(labels_of(child, known) for child in _children(node)))
-    return found - {"le"} if _called(node) == "histogram_quantile" else found
+    labels = set().union(*(labels_of(child, known) for child in _children(node)))
+    return labels - {"le"} if _called(node) == "histogram_quantile" else labels
 
 
 def operands(node: Any) -> Iterator[str]:  # noqa: ANN401
@@ -179,11 +179,11 @@ def _called(node: Any) -> str:  # noqa: ANN401
 
 def _children(node: Any) -> list[Any]:  # noqa: ANN401
     names = ("expr", "vector_selector", "args")
-    found: list[Any] = []
+    children: list[Any] = []
     for name in names:
         below = getattr(node, name, None)
-        found += below if isinstance(below, list) else [below] if below is not None else []
-    return found
+        children += below if isinstance(below, list) else [below] if below is not None else []
+    return children
 
 
 def legend_labels(legend: str) -> set[str]:

@@ -43,14 +43,14 @@ def backward(loss: Tensor) -> None:
 def _edges_into(root: Node) -> Counter[Node]:
     """Return of each node how many gradients it must wait for."""
     edges: Counter[Node] = Counter()
-    seen, stack = {root}, [root]
+    visited, stack = {root}, [root]
     while stack:
         for after, _ in stack.pop().next_functions:
             if after is None:
                 continue
             edges[after] += 1
-            if after not in seen:
-                seen.add(after)
+            if after not in visited:
+                visited.add(after)
                 stack.append(after)
     return edges
 

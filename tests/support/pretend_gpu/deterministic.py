@@ -47,4 +47,4 @@ def documented() -> set[str]:
     section = text.partition("operations will throw a")[2].partition("In addition")[0]
     items = re.split(r"\n\s+\* ", section)[1:]
     ours = [item for item in items if "CUDA" in item or "MPS" not in item]
-    return {found[1] for item in ours if (found := re.match(r":\w+:`([\w.]+)`", item))}
+    return {match[1] for item in ours if (match := re.match(r":\w+:`([\w.]+)`", item))}

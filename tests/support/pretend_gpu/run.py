@@ -85,8 +85,8 @@ def run(case: Case, folder: Path, *, epochs: int = 2, steps: int | None = None) 
         def should_stop() -> bool:
             """Before each step. What comes of the end is no part of any step."""
             readings.append(gpu.counts.reading())
-            wanted = epochs * result.steps_per_epoch if steps is None else steps
-            return len(readings) > wanted
+            steps_wanted = epochs * result.steps_per_epoch if steps is None else steps
+            return len(readings) > steps_wanted
 
         result.ended = train(
             _spec(case),

@@ -65,7 +65,7 @@ class Job(NamedTuple):
     ended: Ended | None = None
 
 
-class Said(NamedTuple):
+class Transition(NamedTuple):
     """Answer of a call and the job after it. `answer` is None where the store refuses."""
 
     answer: str | None
@@ -90,7 +90,7 @@ class Rules:
         right_token = job.token == token or "no token check" in self.broken
         return right_state and right_token
 
-    def claim(self, job: Job, nonce: int | str) -> Said:
+    def claim(self, job: Job, nonce: int | str) -> Transition:
         """The job, first in its line, is given away; its token is (attempt, nonce)."""
         attempt = job.attempt + ("attempt not raised" not in self.broken)
         taken = job._replace(
@@ -100,30 +100,30 @@ class Rules:
             desired="",
             left=self.ttl_ticks,
         )
-        return Said("ok", taken, "stay" if "kept in line" in self.broken else "off")
+        return Transition("ok", taken, "stay" if "kept in line" in self.broken else "off")
 
-    def renew(self, job: Job, token: Token | None) -> Said:
+    def renew(self, job: Job, token: Token | None) -> Transition:
         """Its whole time again."""
         if not self.holds(job, token):
-            return Said(None, job)
+            return Transition(None, job)
         left = job.left if "not renewed" in self.broken else self.ttl_ticks
-        return Said(job.desired or "run", job._replace(left=left))
+        return Transition(job.desired or "run", job._replace(left=left))
 
-    def checkpoint(self, job: Job, token: Token | None, step: int) -> Said:
+    def checkpoint(self, job: Job, token: Token | None, step: int) -> Transition:
         """The pointer moves on, never back."""
         if not self.holds(job, token):
-            return Said(None, job)
+            return Transition(None, job)
         idle_losses = 0 if step > job.step else job.idle_losses
         reached = step if "step may fall" in self.broken else max(job.step, step)
-        return Said("ok", job._replace(step=reached, idle_losses=idle_losses))
+        return Transition("ok", job._replace(step=reached, idle_losses=idle_losses))
 
-    def complete(self, job: Job, token: Token | None) -> Said:
+    def complete(self, job: Job, token: Token | None) -> Transition:
         """It succeeded."""
         return self._end(job, token, "complete") or self._over(
             job, "complete", self._move(job, "succeeded")
         )
 
-    def fail(self, job: Job, token: Token | None, *, retry: bool) -> Said:
+    def fail(self, job: Job, token: Token | None, *, retry: bool) -> Transition:
         """It failed, and is tried again if its budget allows."""
         again = self._end(job, token, "fail")
         if again:
@@ -134,66 +134,68 @@ class Rules:
             return self._over(job, "fail", self._rest(counted))
         return self._over(job, "fail", self._move(counted, "failed"))
 
-    def release(self, job: Job, token: Token | None, *, ours: bool) -> Said:
+    def release(self, job: Job, token: Token | None, *, ours: bool) -> Transition:
         """It is given back: for nothing, or as a loss of ours."""
         again = self._end(job, token, "release")
         if again:
             return again
-        said = self._lose(job) if ours and not job.desired else self._rest(job)
-        return self._over(job, "release", said)
+        transition = self._lose(job) if ours and not job.desired else self._rest(job)
+        return self._over(job, "release", transition)
 
-    def lapse(self, job: Job) -> Said:
+    def lapse(self, job: Job) -> Transition:
         """One tick passes."""
         if job.left is None or "never reaped" in self.broken:
-            return Said("ok", job)
+            return Transition("ok", job)
         if job.left > 1:
-            return Said("ok", job._replace(left=job.left - 1))
-        said = self._lose(job)
-        place: Place = "stay" if "dropped on reap" in self.broken else said.place
-        return Said("ok", said.job._replace(ended=None), place)
+            return Transition("ok", job._replace(left=job.left - 1))
+        transition = self._lose(job)
+        place: Place = "stay" if "dropped on reap" in self.broken else transition.place
+        return Transition("ok", transition.job._replace(ended=None), place)
 
-    def control(self, job: Job, verb: str) -> Said:
+    def control(self, job: Job, verb: str) -> Transition:
         """Cancel, pause or resume, as a user asks; the answer is the status."""
         match verb, job.status:
             case "cancel" | "pause", "running" | "stopping":
                 if (verb, job.desired) != ("pause", "cancel"):
-                    return Said("stopping", job._replace(status="stopping", desired=verb))
+                    return Transition("stopping", job._replace(status="stopping", desired=verb))
             case ("cancel", "cancelled") | ("pause", "paused"):
-                return Said(job.status, job)
+                return Transition(job.status, job)
             case ("cancel", "queued" | "paused") | ("pause", "queued"):
                 to = "cancelled" if verb == "cancel" else "paused"
-                return Said(to, job._replace(status=to), "off")
+                return Transition(to, job._replace(status=to), "off")
             case "resume", "paused" | "cancelled" | "failed" | "succeeded":
                 if job.status != "succeeded" or "success undone" in self.broken:
                     fresh = job._replace(status="queued", failures=0, idle_losses=0)
-                    return Said("queued", fresh, "back")
-        return Said(None, job)
+                    return Transition("queued", fresh, "back")
+        return Transition(None, job)
 
-    def _end(self, job: Job, token: Token | None, verb: str) -> Said | None:
+    def _end(self, job: Job, token: Token | None, verb: str) -> Transition | None:
         """The answer, if this call cannot end the lease: it did so before, or it never may."""
         ended = job.ended if "end forgotten" not in self.broken else None
         if ended is not None and (ended.token, ended.verb) == (token, verb):
-            return Said(ended.answer, job)
-        return None if self.holds(job, token) else Said(None, job)
+            return Transition(ended.answer, job)
+        return None if self.holds(job, token) else Transition(None, job)
 
-    def _over(self, before: Job, verb: str, said: Said) -> Said:
-        ended = Ended(before.token, verb, said.job.status)
-        return Said(said.job.status, said.job._replace(ended=ended), said.place)
+    def _over(self, before: Job, verb: str, transition: Transition) -> Transition:
+        ended = Ended(before.token, verb, transition.job.status)
+        return Transition(
+            transition.job.status, transition.job._replace(ended=ended), transition.place
+        )
 
-    def _move(self, job: Job, status: str) -> Said:
+    def _move(self, job: Job, status: str) -> Transition:
         """The lease is over, and this is what the job is now."""
         left = job.left if "lease kept" in self.broken and status == "succeeded" else None
         token = job.token if "token kept" in self.broken else None
-        return Said(status, job._replace(status=status, token=token, desired="", left=left))
+        return Transition(status, job._replace(status=status, token=token, desired="", left=left))
 
-    def _rest(self, job: Job) -> Said:
+    def _rest(self, job: Job) -> Transition:
         if job.desired == "pause":
             return self._move(job, "paused")
         if job.desired == "cancel" and "cancel forgotten" not in self.broken:
             return self._move(job, "cancelled")
         return self._move(job, "queued")._replace(place="front")
 
-    def _lose(self, job: Job) -> Said:
+    def _lose(self, job: Job) -> Transition:
         lost = job._replace(losses=job.losses + 1, idle_losses=job.idle_losses + 1)
         hopeless = not job.desired and lost.idle_losses >= self.losses_max
         if hopeless and "losses not bounded" not in self.broken:

@@ -38,9 +38,9 @@ def answered(api: RunningApi) -> Lease:
     }
     for name, data in files.items():
         (api.data_dir / folder / name).write_bytes(data)
-    told = tuple(
+    artifacts = tuple(
         FileRecord(name=name, size_bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
         for name, data in files.items()
     )
-    api.store.queue.complete(lease, artifacts=told, artifacts_folder=folder)
+    api.store.queue.complete(lease, artifacts=artifacts, artifacts_folder=folder)
     return lease

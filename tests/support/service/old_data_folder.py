@@ -83,8 +83,8 @@ def _pack(folder: Path) -> dict[str, Any]:
     files["report.jsonl"] = b""
     for name, data in files.items():
         (folder / name).write_bytes(data)
-    told = {name: _record(data) for name, data in files.items()}
-    meta = {"facts": facts, "files": told, "version": 1}
+    files_json = {name: _record(data) for name, data in files.items()}
+    meta = {"facts": facts, "files": files_json, "version": 1}
     (folder / "pack.json").write_text(json.dumps(meta, indent=1, sort_keys=True))
     return facts
 
@@ -128,11 +128,11 @@ def _running(data_dir: Path) -> None:
     (attempt / "spec.json").write_text(RESOLVED)
     checkpoint = attempt / "checkpoints" / f"{SAVED_STEP:09d}"
     _train_three_steps(data_dir, checkpoint)
-    told = {"step": SAVED_STEP, "path": str(checkpoint.relative_to(data_dir)), "at_s": AT_S}
-    told["manifest_sha256"] = _record((checkpoint / "manifest.json").read_bytes())["sha256"]
-    told["size_bytes"] = sum(path.stat().st_size for path in checkpoint.iterdir())
+    event = {"step": SAVED_STEP, "path": str(checkpoint.relative_to(data_dir)), "at_s": AT_S}
+    event["manifest_sha256"] = _record((checkpoint / "manifest.json").read_bytes())["sha256"]
+    event["size_bytes"] = sum(path.stat().st_size for path in checkpoint.iterdir())
     _write(data_dir / "jobs" / RUNNING, _submitted(RUNNING, "train", ASKED, RESOLVED))
-    _write(attempt, _claimed(RUNNING), {"type": "checkpoint", **told})
+    _write(attempt, _claimed(RUNNING), {"type": "checkpoint", **event})
 
 
 def _train_three_steps(data_dir: Path, checkpoint: Path) -> None:

@@ -112,8 +112,8 @@ def worker(**changes: object) -> WorkerRecord:
 
 def dump(store: Store) -> dict[str, object]:
     """Every key with all that it holds: equal when nothing changed."""
-    found: dict[str, object] = store.client.run(_dump)
-    return found
+    contents: dict[str, object] = store.client.run(_dump)
+    return contents
 
 
 def _dump(client: redis.Redis) -> dict[str, object]:
@@ -140,11 +140,11 @@ def contents(store: Store) -> list[tuple[str, bytes]]:
         return [(key, client.dump(key)) for key in client.keys("*")]
 
 
-def put_back(store: Store, held: list[tuple[str, bytes]]) -> None:
+def put_back(store: Store, entries: list[tuple[str, bytes]]) -> None:
     """Make the store hold this and nothing else, as after a crash that lost what came later."""
     with _raw(store) as client:
         client.flushall()
-        for key, value in held:
+        for key, value in entries:
             client.restore(key, 0, value)
 
 

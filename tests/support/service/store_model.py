@@ -4,7 +4,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.support.service.lease_model import Job, Rules, Said, Token
+from tests.support.service.lease_model import Job, Rules, Token, Transition
 
 RULES = Rules()
 
@@ -103,17 +103,17 @@ class Model:
         self.keys = {key: one for key, one in self.keys.items() if one.job_id != id}
         return True
 
-    def _said(self, id: str, call: Callable[[Job], Said]) -> str | None:
+    def _said(self, id: str, call: Callable[[Job], Transition]) -> str | None:
         return self._do(id, call(self.jobs[id])) if id in self.jobs else None
 
-    def _do(self, id: str, said: Said) -> str | None:
+    def _do(self, id: str, result: Transition) -> str | None:
         line = self.ready[self.pools[id]]
-        if said.place != "stay" and id in line:
+        if result.place != "stay" and id in line:
             line.remove(id)
-        if said.place in ("front", "back"):
-            line.insert(0 if said.place == "front" else len(line), id)
-        self.jobs[id] = said.job
-        return said.answer
+        if result.place in ("front", "back"):
+            line.insert(0 if result.place == "front" else len(line), id)
+        self.jobs[id] = result.job
+        return result.answer
 
 
 def token_of(text: str) -> Token:

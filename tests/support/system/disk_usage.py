@@ -6,5 +6,5 @@ from pathlib import Path
 
 def du(folder: Path) -> int:
     """Allocated bytes of everything under `folder`, itself included."""
-    told = subprocess.run(["du", "-s", "-B1", str(folder)], capture_output=True, check=False)
-    return int(told.stdout.split()[0])
+    result = subprocess.run(["du", "-s", "-B1", str(folder)], capture_output=True, check=False)
+    return int(result.stdout.split()[0])

@@ -53,8 +53,8 @@ def wait_until(condition: Callable[[], bool], timeout_s: float, what: str = "") 
 
 def children_of(pid: int) -> list[int]:
     """Process ids of the direct children of a process."""
-    found = []
+    pids = []
     for task in os.listdir(f"/proc/{pid}/task"):
         text = Path(f"/proc/{pid}/task/{task}/children").read_text()
-        found += [int(word) for word in text.split()]
-    return found
+        pids += [int(word) for word in text.split()]
+    return pids

@@ -42,7 +42,7 @@ def skip_summary(reasons: Iterable[str]) -> list[str]:
     """
     counts = Counter(reasons)
     lines = [f"{count:5}  {reason}" for reason, count in counts.most_common()]
-    packages = sorted({found[1] for reason in counts if (found := _MISSING.search(reason))})
+    packages = sorted({match[1] for reason in counts if (match := _MISSING.search(reason))})
     if packages:
         lines.append(f"Run them too: apt-get install --yes {' '.join(packages)}")
     return lines

@@ -37,8 +37,8 @@ class Call:
     @property
     def path(self) -> str:
         """The open file that the call is about: a path, or its kind (`pipe:[7]`)."""
-        found = _HANDLE.match(self.args)
-        return found["what"] if found else ""
+        handle = _HANDLE.match(self.args)
+        return handle["what"] if handle else ""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -57,7 +57,7 @@ class Call:
 
 def parse(lines: Iterable[str]) -> list[Call]:
     """The calls that ended, in the order in which they began. Signals and exits are left out."""
-    found: list[Call] = []
+    calls: list[Call] = []
     open_: dict[int, Call] = {}
     for number, line in enumerate(lines):
         match = _LINE.match(line.rstrip("\n"))
@@ -77,8 +77,8 @@ def parse(lines: Iterable[str]) -> list[Call]:
         end = _RESULT.search(text)
         if end is not None and end["result"] != "?":
             args = text[: end.start()]
-            found.append(replace(call, args=args, ended=number, result=int(end["result"])))
-    return sorted(found, key=lambda call: call.began)
+            calls.append(replace(call, args=args, ended=number, result=int(end["result"])))
+    return sorted(calls, key=lambda call: call.began)
 
 
 @contextmanager

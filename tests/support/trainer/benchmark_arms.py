@@ -13,11 +13,11 @@ from benchmarks.arms.interface import Setup, arm_module
 def main() -> None:
     """Eight steps, then two."""
     setup = Setup(**json.loads(sys.argv[1]))
-    found = {}
+    blocks = {}
     for name in sys.argv[2:]:
         with arm_module(name).open_arm(setup) as arm:
-            found[name] = [asdict(arm.run_steps(count)) for count in (8, 2)]
-    sys.stdout.write(json.dumps(found))
+            blocks[name] = [asdict(arm.run_steps(count)) for count in (8, 2)]
+    sys.stdout.write(json.dumps(blocks))
 
 
 if __name__ == "__main__":

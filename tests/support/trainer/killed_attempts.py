@@ -82,10 +82,10 @@ class Cuts:
         """Train until the end or the fault. `failpoints`, `checkpoints`, `loader_threads`."""
         with self.begun(spec, out, **orders) as (child, events, _):
             lines = EventLines()
-            heard: list[Event] = []
+            received: list[Event] = []
             while data := os.read(events, 1 << 16):
-                heard += [event for event, _ in lines.feed(data)]
-            return Attempt(out, self.status(child), tuple(heard))
+                received += [event for event, _ in lines.feed(data)]
+            return Attempt(out, self.status(child), tuple(received))
 
     @contextmanager
     def begun(
@@ -165,11 +165,11 @@ def sums(folder: Path) -> dict[str, str]:
 
 def states(out: Path) -> dict[str, str]:
     """Checkpoints of an attempt: step -> sha256 of the state, as its manifest has it."""
-    found = {}
+    sha256_by_checkpoint = {}
     for manifest in out.glob(f"checkpoints/*[0-9]/{MANIFEST}"):
         files = {file["name"]: file["sha256"] for file in json.loads(manifest.read_text())["files"]}
-        found[manifest.parent.name] = files[STATE]
-    return found
+        sha256_by_checkpoint[manifest.parent.name] = files[STATE]
+    return sha256_by_checkpoint
 
 
 @dataclass(frozen=True)

@@ -14,18 +14,18 @@ rows instead of four, the gradient of a ResNet-50 in bfloat16 reaches 1e12."""
 
 def methods() -> dict[str, dict[str, Any]]:
     """Every method by its name, as the JSON of a tiny job has it."""
-    found = {}
+    settings_by_name = {}
     for member in members(JobSpec.model_fields["method"].annotation):
         name = member.model_fields["name"].default
         settings = {key: value for key, value in SMALL.items() if key in member.model_fields}
-        found[name] = {"name": name, **settings}
-    return found
+        settings_by_name[name] = {"name": name, **settings}
+    return settings_by_name
 
 
 def encoders() -> tuple[str, ...]:
     """The names of all encoders."""
-    found = members(JobSpec.model_fields["encoder"].annotation)
-    return tuple(name for each in found for name in get_args(each.model_fields["name"].annotation))
+    specs = members(JobSpec.model_fields["encoder"].annotation)
+    return tuple(name for spec in specs for name in get_args(spec.model_fields["name"].annotation))
 
 
 def precisions() -> tuple[str, ...]:

@@ -100,13 +100,13 @@ def _parent(orders: dict[str, Any], events: int, control: int) -> None:
 def _tells(orders: dict[str, Any], events: int, control: int) -> None:
     """Writes down what it was given: its open files, session, threads and signal handling."""
     files = sorted(int(name) for name in os.listdir("/proc/self/fd"))
-    told = {
+    state = {
         "fds": [fd for fd in files if os.path.exists(f"/proc/self/fd/{fd}")],
         "leads": os.getsid(0) == os.getpid() == os.getpgid(0),
         "parent": os.getppid(),
         "threads": len(os.listdir("/proc/self/task")),
     }
-    Emitter(events)(Logged(message=repr(told)))
+    Emitter(events)(Logged(message=repr(state)))
 
 
 def _knows(orders: dict[str, Any], events: int, control: int) -> None:

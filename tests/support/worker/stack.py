@@ -65,10 +65,10 @@ class WorkerProcess:
 
     def metrics(self, key: str) -> str:
         """Its `/metrics`."""
-        found = re.search(r"metrics at (\S+)", self.words())
-        assert found
+        match = re.search(r"metrics at (\S+)", self.words())
+        assert match
         headers = {"Authorization": f"Bearer {key}"}
-        request = urllib.request.Request(found[1], headers=headers)
+        request = urllib.request.Request(match[1], headers=headers)
         with urllib.request.urlopen(request, timeout=10) as reply:
             return str(reply.read().decode())
 
@@ -214,8 +214,8 @@ class Stack:
 
     def events(self, job_id: str) -> list[Event]:
         """Return the trainer's events, without the store's own."""
-        found = self.store.events.read(job_id, after="-", limit=10_000)
-        return [EVENT.validate_json(text) for _, text in found if '"type":"status"' not in text]
+        entries = self.store.events.read(job_id, after="-", limit=10_000)
+        return [EVENT.validate_json(text) for _, text in entries if '"type":"status"' not in text]
 
     def artifacts(self, job: JobRecord) -> dict[str, str]:
         """Name -> sha256 of the published files, of the bytes that lie on the disk."""
