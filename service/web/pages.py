@@ -14,6 +14,7 @@ from service.store.store_errors import NotFound
 from service.web.assets import Assets
 from trainer.data.spec import IngestOptions
 from trainer.evaluators import registry as evaluators
+from trainer.methods.registry import declared
 from trainer.spec.job import JobSpec
 from trainer.spec.signals import SIGNALS
 
@@ -46,7 +47,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 CURVES = (
-    *("loss", "chance_loss", "negatives_fill_ratio", "top1", "top5", "knn_top1"),
+    *("loss", "chance_loss", "top1", "top5", "knn_top1"),
     *("knn_top1_raw", "knn_top1_untrained", "knn_top1_majority"),
     *("embedding_std_ratio", "rows_per_s", "data_s", "step_s"),
     *("positive_similarity", "negative_similarity", "lr"),
@@ -54,10 +55,10 @@ CURVES = (
 """The signals that the charts of a job show, in the order of `curves.js`."""
 MORE_CURVES = tuple(
     {"name": name, "title": signal.meaning, "unit": signal.unit, "better": signal.better}
-    for name, signal in evaluators.SIGNALS.items()
+    for name, signal in (evaluators.SIGNALS | declared("SIGNALS")).items()
     if name not in CURVES
 )
-"""Signals of evaluators that have a chart of their own each, after those of `curves.js`."""
+"""Signals of evaluators and methods with a chart of their own each, after those of `curves.js`."""
 FOREVER = "private, max-age=31536000, immutable"
 
 

@@ -8,11 +8,12 @@ import math
 import os
 import random
 import re
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from scipy.signal import lfilter
 
 from tests.browser.conftest import Visitor, World, until
@@ -262,3 +263,37 @@ def test_the_tools_fit(
             page.wait_for_timeout(300)
         page.evaluate("window.scrollTo(0, 0)")
         page.screenshot(path=Path(SHOTS) / f"zoomed-{kind}.png", full_page=True)
+
+
+def test_a_signal_that_the_page_does_not_know_gets_a_chart(
+    visitor: Visitor, long_job: tuple[str, list[dict[str, float]]]
+) -> None:
+    """As of a third method: its words come with the page, its readings from the API."""
+    more = [
+        {"name": "alignment", "title": "mean distance, squared", "unit": "1", "better": "down"},
+        {"name": "silent", "title": "never read", "unit": "ratio", "better": ""},
+    ]
+
+    def with_words(route: Route) -> None:
+        response = route.fetch()
+        body = response.text().replace(
+            'data-more="[', f'data-more="{escape(json.dumps(more))[:-1]}, '
+        )
+        route.fulfill(response=response, body=body)
+
+    def with_readings(route: Route) -> None:
+        response = route.fetch(url=re.sub("(,|%2C)(alignment|silent)", "", route.request.url))
+        found = response.json()
+        found["series"]["alignment"] = {"step": [1, 2, 3], "value": [0.3, 0.2, 0.1]}
+        route.fulfill(response=response, json=found)
+
+    job_id, _ = long_job
+    visitor.page.route(f"**/ui/jobs/{job_id}", with_words)
+    visitor.page.route("**/metrics?*", with_readings)
+    page = visitor.go(f"/ui/jobs/{job_id}")
+    chart = page.locator("[data-chart=alignment]")
+    expect(chart.locator("h3")).to_have_text("Mean distance")
+    expect(chart.locator("p")).to_have_text("Mean distance, squared. Lower is better.")
+    chart.scroll_into_view_if_needed()
+    chart.locator(".main-svg").first.wait_for()
+    expect(page.locator("[data-chart=silent]")).to_be_hidden()

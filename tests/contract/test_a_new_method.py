@@ -98,6 +98,7 @@ from trainer.methods.registry import method_names
 from trainer.spec.signals import SIGNALS
 from service.observability.dashboards.index import dashboard_files
 from service.observability.metrics import METRICS, SIGNAL_METRICS
+from service.web.pages import MORE_CURVES
 board = json.loads(dashboard_files()["mocoserve-training.json"])
 panels = {
     target["expr"].partition("{")[0]: panel["title"]
@@ -110,6 +111,7 @@ print(json.dumps([
     SIGNAL_METRICS["alignment"],
     helps["moco_train_align_weight"],
     [panels["moco_train_alignment"], panels["moco_train_align_weight"]],
+    [curve for curve in MORE_CURVES if curve["name"] == "alignment"],
 ]))
 """
 
@@ -156,8 +158,10 @@ def test_a_folder_and_a_member_are_a_method(copy: Path, tmp_path: Path) -> None:
 
 
 def test_its_tables_reach_metrics_dashboards_and_api(copy: Path) -> None:
-    names, unit, metric, help_text, titles = json.loads(run(copy, "-c", TABLES))
+    names, unit, metric, help_text, titles, curves = json.loads(run(copy, "-c", TABLES))
     assert names == ["moco", "simclr", "align"]
     assert (unit, metric) == ("1", "moco_train_alignment")
     assert help_text == "Weight of the loss."
     assert titles == ["Mean squared distance of two views", "Weight of the loss"]
+    meaning = "mean squared distance of two views"
+    assert curves == [{"name": "alignment", "title": meaning, "unit": "1", "better": ""}]

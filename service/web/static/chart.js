@@ -114,7 +114,7 @@ export class Charts {
 }
 
 class Chart {
-  /** options: {title, text, series: [{name, label, color, dash}], also, unit, wide, linear, bands(series, {log, range})} */
+  /** options: {title, text, series: [{name, label, color, dash}], also, unit, wide, linear, optional, bands(series, {log, range})} */
   constructor(group, options) {
     this.group = group;
     this.options = options;
@@ -168,6 +168,7 @@ class Chart {
   /** Draws what is known, one drawing after the other. */
   draw() {
     this.stale = true;
+    this.element.hidden = Boolean(this.options.optional) && !this.has();
     if (!this.drawn) this.sketch();
     // The charts share one queue, so that the first one is there before the others begin.
     this.group.turn = this.group.turn.then(() => this.drawOnce()).catch((error) => console.error(error));

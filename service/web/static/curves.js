@@ -8,19 +8,20 @@ import { COLLAPSED_STD, COLLAPSING_STD } from "./verdicts.js";
 
 const POINTS = 500;
 const AGAIN_MS = 500;
+const FILL = /_fill_ratio$/;
 
-/** Step from which on all negatives are real keys; null while some are not. */
+/** Step from which on a ratio is 1; null while it is below. */
 function filledAt(fill) {
   const place = fill?.value.findIndex((ratio) => ratio >= 1) ?? -1;
   return place < 0 ? null : fill.step[place];
 }
 
-/** The band behind the loss, in which a rising loss is normal. */
-function fillingBand(series, range) {
-  const fill = series.negatives_fill_ratio;
+/** The band behind the loss while a signal `<what>_fill_ratio` is below 1: a rising loss is normal. */
+function fillingBand(name, fill, range) {
   if (!fill?.step.length) return null;
   const end = filledAt(fill) ?? fill.step.at(-1);
-  return end > Math.max(fill.step[0], range?.[0] ?? 0) ? band("--series-2", { x0: 0, x1: end, textAt: Math.max(0, range?.[0] ?? 0), text: "queue is filling: a rising loss is normal" }) : null;
+  const text = `${name.replace(FILL, "").replaceAll("_", " ")} are filling up: a rising loss is normal`;
+  return end > Math.max(fill.step[0], range?.[0] ?? 0) ? band("--series-2", { x0: 0, x1: end, textAt: Math.max(0, range?.[0] ?? 0), text }) : null;
 }
 
 export const CHARTS = [
@@ -28,7 +29,6 @@ export const CHARTS = [
     title: "Loss", unit: "nats", wide: true,
     text: "Below the dashed line means better than chance.",
     series: [{ name: "loss", label: "loss" }, { name: "chance_loss", label: "chance", color: "--muted", dash: "dash" }],
-    also: [{ name: "negatives_fill_ratio" }], bands: (series, { range }) => bands(fillingBand(series, range)),
   },
   {
     title: "Contrastive accuracy", ticks: ".0%", text: "How often the positive key is the nearest to its query, or among the five nearest.",
@@ -91,18 +91,27 @@ export async function readCurves(jobId, { names = NAMES, points = POINTS, onMore
   return found.series;
 }
 
-/** A chart of a signal that none of the others shows: {name, title, unit, better}. */
+/** A chart of a signal that none of the others shows: {name, title, unit, better}; hidden until the job has readings. */
 function chartOf({ name, title, unit, better }) {
-  const text = { up: "Higher is better.", down: "Lower is better." }[better] ?? "";
+  const sentence = `${title[0].toUpperCase()}${title.slice(1)}`;
+  const [short] = sentence.split(/[,;]/);
+  const text = [short === sentence ? "" : `${sentence}.`, { up: "Higher is better.", down: "Lower is better." }[better] ?? ""];
   const scale = unit === "ratio" ? { ticks: ".0%" } : { unit };
-  return { title: title[0].toUpperCase() + title.slice(1), text, ...scale, series: [{ name, label: name }] };
+  return { title: short, text: text.filter(Boolean).join(" "), ...scale, series: [{ name, label: short }], optional: true };
+}
+
+/** The chart of the loss, shaded while any of the signals fills up. */
+function lossOf(chart, more) {
+  const fills = more.filter(({ name }) => FILL.test(name)).map(({ name }) => ({ name }));
+  return { ...chart, also: fills, bands: (series, { range }) => bands(...fills.map(({ name }) => fillingBand(name, series[name], range))) };
 }
 
 /** All charts of one job, with their tools; `more` are further signals. `charts` takes readings of `names`. */
 export function curvesOf(jobId, more = []) {
   const names = [...NAMES, ...more.map(({ name }) => name)];
   const charts = new Charts({ finer: (first, last) => readSteps(jobId, { names, first, last }) });
-  const all = [...CHARTS, ...more.map(chartOf)];
+  const [loss, ...others] = CHARTS;
+  const all = [lossOf(loss, more), ...others, ...more.map(chartOf)];
   const element = h("div", { class: "stack" }, charts.tools.element, h("div", { class: "charts" }, all.map((options) => charts.add(options))));
   return { element, charts, names };
 }
