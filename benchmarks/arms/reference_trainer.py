@@ -19,6 +19,7 @@ from torchvision import transforms
 from trainer.data.pack.format import Pack
 from trainer.methods.moco.defaults import moco_of
 from trainer.modalities.image.encoders.factory import build_encoder
+from trainer.modalities.image.packed import image_of
 from trainer.modalities.image.spec import image_encoder, image_views
 from trainer.nn.towers import feature_dim
 from trainer.nn.views import Pixels
@@ -62,7 +63,7 @@ class PilDataset(Dataset[Row]):
         return self._pack.rows
 
     def __getitem__(self, row: int) -> Row:
-        image = Image.fromarray(self._pack.image(row))
+        image = Image.fromarray(image_of(self._pack, row))
         return Row(self._view(image), self._view(image), row)
 
 

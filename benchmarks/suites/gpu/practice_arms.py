@@ -18,6 +18,7 @@ from benchmarks.arms.pil_views import Pair, TwoViews
 from benchmarks.arms.practice_step import PracticeStep
 from benchmarks.suites.gpu.cases import Case
 from trainer.data.pack.format import Pack
+from trainer.modalities.image.packed import image_of
 
 PREFETCH_FACTOR = 1
 """Batches that each worker prefetches."""
@@ -69,7 +70,7 @@ class PackPairs(Dataset[Pair]):
         return self._pack.rows
 
     def __getitem__(self, row: int) -> Pair:
-        return self._views(Image.fromarray(self._pack.image(row)))
+        return self._views(Image.fromarray(image_of(self._pack, row)))
 
 
 def practice_batches(

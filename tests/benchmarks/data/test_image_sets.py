@@ -9,6 +9,7 @@ from benchmarks.data.image_sets import balanced_subset, class_name, prepare_imag
 from benchmarks.data.noise_pack import write_noise_pack
 from tests.support.data.images import png, write_zip
 from trainer.data.pack.format import Pack
+from trainer.modalities.image.packed import image_of
 
 
 def test_a_zip_becomes_folders_and_a_pack_of_the_same_pixels(tmp_path: Path) -> None:
@@ -23,7 +24,7 @@ def test_a_zip_becomes_folders_and_a_pack_of_the_same_pixels(tmp_path: Path) -> 
     assert pack.facts.labels == ("cat", "horse")
     assert np.bincount(pack.labels).tolist() == [3, 3]
     for row, path in enumerate(laid_out):
-        assert np.array_equal(np.asarray(Image.open(path)), pack.image(row))
+        assert np.array_equal(np.asarray(Image.open(path)), image_of(pack, row))
 
 
 def test_rows_are_taken_from_each_class_in_turn() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from tests.support.data.images import picture, png, write_zip
 from tests.support.data.ingest import Ingested
+from trainer.modalities.image.packed import image_of
 
 CLASSES = ["cat"] * 6 + ["dog"] * 6
 PIXELS = np.stack([np.asarray(picture(n)) for n in range(12)])
@@ -44,7 +45,7 @@ def images(pattern: str) -> dict[str, bytes]:
 
 def numbers(ingested: Ingested) -> list[int]:
     """Return the number of each row's picture among the twelve."""
-    rows = [ingested.pack.image(row) for row in range(ingested.pack.rows)]
+    rows = [image_of(ingested.pack, row) for row in range(ingested.pack.rows)]
     return [next(n for n in range(12) if np.array_equal(row, PIXELS[n])) for row in rows]
 
 

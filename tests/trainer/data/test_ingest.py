@@ -29,6 +29,7 @@ from trainer.data.readers.regions import ELSEWHERE
 from trainer.data.rows import BadRow
 from trainer.data.spec import IngestSpec
 from trainer.modalities.image.ingest import IMAGE_ROWS
+from trainer.modalities.image.packed import image_of
 from trainer.schema.errors import DataError, DatasetMissing, StorageError
 from trainer.schema.events import Event, Ingesting, Published
 
@@ -69,7 +70,7 @@ def test_good_files_become_rows_and_bad_ones_lines_of_the_report(
     assert (made.facts.rows, made.facts.bad_files, made.facts.duplicates) == (4, len(BAD) - 1, 1)
     for row, name in enumerate(made.names()):
         expected = np.asarray(Image.open(io.BytesIO(FILES[name])).convert("RGB"))
-        assert np.array_equal(made.pack.image(row), expected)
+        assert np.array_equal(image_of(made.pack, row), expected)
 
 
 def test_one_set_of_files_is_one_pack_whatever_carries_it(tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
 from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.modality import ImageViews
+from trainer.modalities.image.packed import image_of
 from trainer.modalities.image.preprocessing import from_json, preprocessing
 from trainer.modalities.image.spec import image_encoder, resolved_views
 from trainer.schema.errors import DivergedError, StorageError
@@ -173,7 +174,7 @@ def test_the_cards_code_loads_the_encoder_without_mocoserve(done: Done, tmp_path
     """A fresh interpreter runs the card's own blocks; its features must be those of the table."""
     load, prepare = _python_blocks(done.folder)[:2]
     for row in range(3):
-        Image.fromarray(done.export.pack.image(row)).save(tmp_path / f"{row}.png")
+        Image.fromarray(image_of(done.export.pack, row)).save(tmp_path / f"{row}.png")
     check = f"""
 import sys, PIL.Image, warnings
 images = [preprocess(PIL.Image.open(r"{tmp_path}/" + f"{{row}}.png")) for row in range(3)]
@@ -204,7 +205,7 @@ def test_the_cards_code_prepares_images_as_they_were_trained_on(tmp_path: Path) 
     scope: dict[str, Any] = {"torch": torch}
     exec(_python_blocks(tmp_path / "out" / "artifacts")[1], scope)
     theirs = torch.stack(
-        [scope["preprocess"](Image.fromarray(export.pack.image(row))) for row in range(ROWS)]
+        [scope["preprocess"](Image.fromarray(image_of(export.pack, row))) for row in range(ROWS)]
     )
     torch.testing.assert_close(ours[:, :2], theirs[:, :2], rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(ours[:, 2], theirs[:, 2], rtol=0, atol=1e-3)
@@ -286,12 +287,12 @@ def test_a_job_in_flight_keeps_its_old_preprocessing(tmp_path: Path) -> None:
         ours = views.plain(export.source.whole(torch.arange(ROWS))).pixels
     scope: dict[str, Any] = {"torch": torch}
     exec(_python_blocks(tmp_path / "out" / "artifacts")[1], scope)
-    images = [Image.fromarray(export.pack.image(row)) for row in range(ROWS)]
+    images = [Image.fromarray(image_of(export.pack, row)) for row in range(ROWS)]
     theirs = torch.stack([scope["preprocess"](image) for image in images])
     torch.testing.assert_close(ours[:, :2], theirs[:, :2], rtol=1e-4, atol=1e-4)
     steps = json.loads((tmp_path / "out" / "artifacts" / "preprocess.json").read_text())
     assert from_json(steps).crop == "square"
-    first = torch.from_numpy(export.pack.image(0).copy()).permute(2, 0, 1)
+    first = torch.from_numpy(image_of(export.pack, 0).copy()).permute(2, 0, 1)
     cut_first = reference_plain(first, side_px=SIDE)[:2]
     mean, std = (torch.tensor(m)[:2, None, None] for m in (export.facts.mean, export.facts.std))
     torch.testing.assert_close(ours[0, :2], (cut_first - mean) / std, rtol=1e-4, atol=1e-4)
@@ -331,7 +332,9 @@ def test_the_atlas_shows_every_row_once(done: Done) -> None:
     lines = embedding_map.HEADER_PX + edge + embedding_map.CELL_PX * np.arange(embedding_map.LINES)
     shown = [picture[y : y + size, x : x + size].tobytes() for x in columns for y in lines]
     for row in range(ROWS):
-        thumb = np.asarray(embedding_map.thumbnail(Image.fromarray(done.export.pack.image(row))))
+        thumb = np.asarray(
+            embedding_map.thumbnail(Image.fromarray(image_of(done.export.pack, row)))
+        )
         assert shown.count(thumb.tobytes()) == 1
 
 

@@ -33,14 +33,12 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from trainer.data.readers.items import SPLITS, Split
-from trainer.modalities.image.jpeg_rows import pixels_of
 from trainer.schema.choices import StoredAs
 from trainer.schema.errors import DataError, DatasetMissing
 from trainer.schema.events import DatasetFacts
 
 VERSION: Final = 2
 VERSIONS_READ: Final = (1, 2)
-MODALITY: Final = "image"
 PIXELS, PIXELS_DEEP, JPEG = "pixels.u8", "pixels.u16", "rows.jpeg"
 INDEX_FILE, NAMES, REPORT = "index.bin", "names.txt", "report.jsonl"
 META, PREVIEW = "pack.json", "preview.png"
@@ -92,13 +90,13 @@ class Pack:
         self.channels = facts.channels
         self.dtype: np.dtype[Any] = np.dtype("<u2" if facts.dtype == "uint16" else np.uint8)
         """Data type of the rows' values."""
-        self._index = _mapped(folder / INDEX_FILE, INDEX)
+        self._index = map_file(folder / INDEX_FILE, INDEX)
         self.is_uniform = facts.same_size and facts.stored_as == "pixels"
         """True if the rows are one contiguous array."""
         self.rows_path = folder / rows_file(facts.stored_as, facts.dtype)
-        self.stored = _mapped(self.rows_path, np.dtype(np.uint8))
+        self.stored = map_file(self.rows_path, np.dtype(np.uint8))
         """All bytes of the file that holds the rows."""
-        self._names = _mapped(folder / NAMES, np.dtype(np.uint8))
+        self._names = map_file(folder / NAMES, np.dtype(np.uint8))
         self.labels: NDArray[np.int32] = self._index["label"]
         """Class of each row, int32 [rows], -1 = none. Memory-mapped."""
         self.split = self._column(columns, "split", SPLIT, np.dtype(np.uint8))
@@ -122,7 +120,7 @@ class Pack:
                 f"{path} holds no pack: {Path(error.filename).name} is missing."
             ) from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise _damaged(path, f"{META} is not JSON") from error
+            raise damaged_pack(path, f"{META} is not JSON") from error
 
     def size(self, row: int) -> tuple[int, int]:
         """Height and width of a row, in pixels."""
@@ -152,36 +150,15 @@ class Pack:
         if not self.has_masks:
             return None
         height, width = self.size(row)
-        masks = _mapped(self.folder / MASK, np.dtype(np.uint8))
+        masks = map_file(self.folder / MASK, np.dtype(np.uint8))
         start = int(self._mask_starts[row])
         return masks[start : start + height * width].reshape(height, width)
 
-    def image(self, row: int) -> NDArray[Any]:
-        """Values of a row, [height, width, channels]: memory-mapped, or decoded. Raises DataError.
-
-        They are u8, or u16 where the facts say so.
-        """
+    def row_bytes(self, row: int) -> NDArray[np.uint8]:
+        """Return the bytes of a row as they are stored, u8 [N]. Memory-mapped."""
         start = int(self._index[row]["offset"])
-        shape = (*self.size(row), self.channels)
-        if self.facts.stored_as == "pixels":
-            end = start + int(np.prod(shape)) * self.dtype.itemsize
-            return self.stored[start:end].view(self.dtype).reshape(shape)
         end = int(self._index[row + 1]["offset"]) if row + 1 < self.rows else len(self.stored)
-        try:
-            return pixels_of(self.stored[start:end].data).reshape(shape)
-        except (OSError, SyntaxError, ValueError) as error:
-            raise _damaged(self.folder, f"row {row} cannot be decoded") from error
-
-    def counts(self) -> NDArray[np.int64]:
-        """Return the histogram of each channel, int64 [channels, 256 or 65536]."""
-        levels = 256**self.dtype.itemsize
-        path = self.folder / COUNTS
-        if path.is_file():
-            return _mapped(path, np.dtype("<i8")).reshape(self.channels, levels)
-        counts = np.zeros((self.channels, levels), np.int64)
-        for row in range(self.rows):
-            counts += counted(self.image(row), levels)
-        return counts
+        return self.stored[start:end]
 
     def sizes(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
         """Heights and widths of rows, int32 [B, 2]."""
@@ -194,23 +171,6 @@ class Pack:
             return None
         entries = self._sent[rows]
         return np.stack([entries["height"], entries["width"]], axis=1).astype(np.int64)
-
-    def gather(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int32]]:
-        """Rows on one canvas: [B, H, W, C] padded with zeros below and right, int32 [B, 2]."""
-        sizes = self.sizes(rows)
-        height, width = (int(side) for side in sizes.max(axis=0))
-        canvas = np.zeros((len(rows), height, width, self.channels), self.dtype)
-        self.gather_into(canvas, rows)
-        return canvas, sizes
-
-    def gather_into(self, canvas: NDArray[Any], rows: NDArray[np.int64]) -> None:
-        """Copy rows to the upper left corners of a zeroed canvas, [B, H, W, C]."""
-        if self.is_uniform:
-            np.take(self.grid(), rows, axis=0, out=canvas, mode="clip")
-            return
-        for place, row in zip(canvas, rows, strict=True):
-            image = self.image(int(row))
-            place[: image.shape[0], : image.shape[1]] = image
 
     def grid(self) -> NDArray[Any]:
         """All rows of a pack that `is_uniform`, [rows, height, width, channels], mapped."""
@@ -226,36 +186,29 @@ class Pack:
     ) -> NDArray[Any] | None:
         if name not in columns:
             return None
-        found = _mapped(self.folder / file, dtype)
+        found = map_file(self.folder / file, dtype)
         if len(found) != self.rows:
-            raise _damaged(self.folder, f"{file} does not hold {self.rows} rows")
+            raise damaged_pack(self.folder, f"{file} does not hold {self.rows} rows")
         return found
 
     def _check(self) -> None:
         if len(self._index) != self.rows or self.rows < 1:
-            raise _damaged(self.folder, f"{INDEX_FILE} does not hold {self.rows} rows")
+            raise damaged_pack(self.folder, f"{INDEX_FILE} does not hold {self.rows} rows")
         name, found = self.rows_path.name, len(self.stored)
         height, width = self.size(self.rows - 1)
         last = int(self._index[-1]["offset"])
         if self.facts.stored_as == "jpeg" and last >= found:
-            raise _damaged(self.folder, f"{name} has {found} bytes, and its last row none")
+            raise damaged_pack(self.folder, f"{name} has {found} bytes, and its last row none")
         wanted = last + height * width * self.channels * self.dtype.itemsize
         if self.facts.stored_as == "pixels" and wanted != found:
-            raise _damaged(self.folder, f"{name} has {found} bytes, not {wanted}")
+            raise damaged_pack(self.folder, f"{name} has {found} bytes, not {wanted}")
 
 
-def counted(image: NDArray[Any], levels: int) -> NDArray[np.int64]:
-    """Return the histogram of each channel of [..., C]: int64 [C, levels]."""
-    flat = image.reshape(-1, image.shape[-1])
-    channels = range(flat.shape[1])
-    return np.stack([np.bincount(flat[:, channel], minlength=levels) for channel in channels])
-
-
-def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """The whole file as a read-only array."""
+def map_file(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return the whole file as a read-only array."""
     size_bytes = path.stat().st_size
     if not size_bytes or size_bytes % dtype.itemsize:
-        raise _damaged(path.parent, f"{path.name} has {size_bytes} bytes")
+        raise damaged_pack(path.parent, f"{path.name} has {size_bytes} bytes")
     # As a plain array: np.memmap's own type makes each slice slow.
     return np.asarray(np.memmap(path, dtype=dtype, mode="r"))
 
@@ -263,7 +216,7 @@ def _mapped(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
 def _facts(meta: object, path: Path) -> DatasetFacts:
     if not isinstance(meta, dict) or meta.get("version") not in VERSIONS_READ:
         versions = " or ".join(map(str, VERSIONS_READ))
-        raise _damaged(path, f"{META} is not of version {versions}")
+        raise damaged_pack(path, f"{META} is not of version {versions}")
     found = meta.get("facts")
     known = DatasetFacts.model_fields
     try:
@@ -271,7 +224,7 @@ def _facts(meta: object, path: Path) -> DatasetFacts:
         kept = {key: found[key] for key in found if key in known} if found else None
         return DatasetFacts.model_validate_json(json.dumps(kept))
     except (ValidationError, TypeError) as error:
-        raise _damaged(path, f"{META} has no facts") from error
+        raise damaged_pack(path, f"{META} has no facts") from error
 
 
 def _columns(meta: dict[str, Any]) -> Columns:
@@ -280,5 +233,6 @@ def _columns(meta: dict[str, Any]) -> Columns:
     return found if isinstance(found, dict) else {}
 
 
-def _damaged(path: Path, what: str) -> DataError:
+def damaged_pack(path: Path, what: str) -> DataError:
+    """Return the error of a pack that cannot be read."""
     return DataError(f"The pack {path} is damaged: {what}.", hint="Add the dataset again.")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from trainer.data.pack.format import Pack
 from trainer.modalities.image.batch import PaddedImages
+from trainer.modalities.image.packed import gather_into
 from trainer.modalities.image.values import bounds_of
 from trainer.schema.events import ValueMapping
 from trainer.timing.phase_timer import NullTimer
@@ -123,11 +124,11 @@ class PackLoader:
 
     def _copy(self, canvas: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
         if not self.threads:
-            self.pack.gather_into(canvas, rows)
+            gather_into(canvas, self.pack, rows)
             return
         parts = np.array_split(np.arange(len(rows)), min(self.threads, len(rows)))
         copies = [
-            self._copiers.submit(self.pack.gather_into, canvas[part[0] : part[-1] + 1], rows[part])
+            self._copiers.submit(gather_into, canvas[part[0] : part[-1] + 1], self.pack, rows[part])
             for part in parts
         ]
         for copy in copies:

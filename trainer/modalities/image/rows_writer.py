@@ -16,9 +16,10 @@ from trainer.data.rows import Layout
 from trainer.data.spec import IngestSpec
 from trainer.modalities.image.decoded import Decoded
 from trainer.modalities.image.jpeg_rows import JPEG_CHANNELS
+from trainer.modalities.image.packed import counted
 from trainer.modalities.image.raster import SIGN, stored_filter
 from trainer.modalities.image.size_histogram import SideCounter
-from trainer.modalities.image.values import counted, mapping_of, moments, stored, value_warnings
+from trainer.modalities.image.values import mapping_of, moments, stored, value_warnings
 from trainer.modalities.image.wide_values import Extent, extent_of
 from trainer.schema.errors import DataError
 from trainer.schema.events import DataWarning, ValueMapping

@@ -12,6 +12,7 @@ from trainer.data.rows import BadRow, Kind
 from trainer.data.spec import window_of
 from trainer.modalities.image.augment.spec import DATASET
 from trainer.modalities.image.decoded import Decoded
+from trainer.modalities.image.packed import counts_of, image_of
 from trainer.modalities.image.wide_values import STEPS, Extent, kept_in_16_bits
 from trainer.schema.events import DatasetFacts, DataWarning, ValueMapping
 
@@ -62,13 +63,6 @@ def mapping_of(counts: Counts, mapping: ValueMapping, *, asked: str) -> ValueMap
 
 def _with(mapping: ValueMapping, **changes: float | str) -> ValueMapping:
     return mapping.model_copy(update=changes)
-
-
-def counted(image: NDArray[Any], levels: int) -> NDArray[np.int64]:
-    """Return the histogram of each channel of [..., C]: int64 [C, levels]."""
-    flat = image.reshape(-1, image.shape[-1])
-    channels = range(flat.shape[1])
-    return np.stack([np.bincount(flat[:, channel], minlength=levels) for channel in channels])
 
 
 def percentile(total: NDArray[np.int64], q: float) -> float:
@@ -128,7 +122,7 @@ def seen_in(pack: Pack, window: str) -> DatasetFacts:
         return pack.facts
     mapping = pack.facts.values or PLAIN
     low, high = stored(mapping, bounds)
-    mean, std = moments(pack.counts(), low=low, high=high)
+    mean, std = moments(counts_of(pack), low=low, high=high)
     values = mapping.model_copy(update={"rule": "stated", "low": bounds[0], "high": bounds[1]})
     return pack.facts.model_copy(update={"values": values, "mean": mean, "std": std})
 
@@ -155,7 +149,7 @@ def stored_row(row: Decoded, mapping: ValueMapping) -> NDArray[Any]:
 
 def row_picture(pack: Pack, row: int) -> NDArray[np.uint8]:
     """Return a row for display: u8 [height, width, 3], in the pack's value range."""
-    return pictured(pack.image(row), bounds_of(pack.facts))
+    return pictured(image_of(pack, row), bounds_of(pack.facts))
 
 
 def pictured(image: NDArray[Any], bounds: tuple[float, float]) -> NDArray[np.uint8]:

@@ -30,6 +30,7 @@ from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.inference.neighbours.task import run_probe
 from trainer.modalities.image.encoders.spec import EncoderSpec
 from trainer.modalities.image.ingest import IMAGE_ROWS
+from trainer.modalities.image.packed import image_of
 from trainer.schema.errors import BadProbe, EncoderNotFound, SpecError, TrainerError
 from trainer.schema.events import Event, Published
 from trainer.spec.defaults import resolve
@@ -264,7 +265,7 @@ def test_the_pictures_show_what_was_found(trained: Trained, tmp_path: Path) -> N
     assert tiles.shape == (2 * side, 5 * side, 3)
     near = answer["probes"][1]["neighbours"][2]["row"]
     cell = tiles[side : 2 * side, 3 * side : 4 * side]
-    assert (cell == np.kron(pack.image(near), np.ones((3, 3, 1), np.uint8))).all()
+    assert (cell == np.kron(image_of(pack, near), np.ones((3, 3, 1), np.uint8))).all()
     with Image.open(tmp_path / "answer" / "sheet.png") as sheet:
         assert sheet.width > tiles.shape[1]
 

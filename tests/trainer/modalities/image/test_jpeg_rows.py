@@ -17,6 +17,7 @@ from trainer.checkpoint.fingerprint import fingerprint
 from trainer.data.pack.format import Pack
 from trainer.engine.train import RunPaths, train
 from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.image.packed import image_of
 from trainer.schema.errors import DataError
 from trainer.schema.events import Event
 from trainer.spec.job import JobSpec
@@ -54,12 +55,12 @@ def test_rows_are_the_jpegs_that_pillow_writes_of_the_pixels(tmp_path: Path) -> 
         expected = io.BytesIO()
         picture(number, height=height, width=width).save(expected, "JPEG", quality=90)
         assert jpeg == expected.getvalue()
-        assert np.array_equal(found.pack.image(row), np.asarray(Image.open(io.BytesIO(jpeg))))
+        assert np.array_equal(image_of(found.pack, row), np.asarray(Image.open(io.BytesIO(jpeg))))
 
 
 def test_facts_are_those_of_the_pixels_that_are_trained_on(tmp_path: Path) -> None:
     found = kept(tmp_path)
-    pixels = np.concatenate([found.pack.image(row).reshape(-1, 3) for row in range(24)]) / 255
+    pixels = np.concatenate([image_of(found.pack, row).reshape(-1, 3) for row in range(24)]) / 255
     assert found.facts.mean == pytest.approx(pixels.mean(0), rel=1e-9)
     assert found.facts.std == pytest.approx(pixels.std(0), rel=1e-9)
     as_pixels = ingested(sent(tmp_path), tmp_path / "pixels").facts
@@ -99,14 +100,14 @@ def test_a_source_decodes_the_rows_asked_for(tmp_path: Path, threads: int, prefe
                 for place, row in enumerate(rows):
                     height, width = pack.size(row)
                     image = canvas.pixels[place, :, :height, :width].permute(1, 2, 0).numpy()
-                    assert np.array_equal(image, pack.image(row))
+                    assert np.array_equal(image, image_of(pack, row))
 
 
 def test_a_training_ends_with_the_bits_of_one_on_the_same_pixels(tmp_path: Path) -> None:
     pack = kept(tmp_path).pack
     write_pack(
         tmp_path / "pixels",
-        [np.array(pack.image(row)) for row in range(pack.rows)],
+        [np.array(image_of(pack, row)) for row in range(pack.rows)],
         pack.labels.copy(),
         classes=("a", "b"),
     )
@@ -145,9 +146,9 @@ def test_a_row_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
     data[sizes[0] : sizes[0] + 40] = bytes(40)
     path.write_bytes(data)
     damaged = Pack.open(pack.folder)
-    damaged.image(0)
+    image_of(damaged, 0)
     with pytest.raises(DataError, match="row 1 cannot be decoded") as told:
-        damaged.image(1)
+        image_of(damaged, 1)
     assert "Add the dataset again" in told.value.next_step
     with PackLoader(damaged, device=CPU) as source, pytest.raises(DataError, match="row 1 "):
         source.raw(torch.tensor([0, 1, 2]))

@@ -10,6 +10,7 @@ from PIL import Image
 
 from tests.support.data.ingest import ingested
 from trainer.exports.model_card.snippets import preprocess_code
+from trainer.modalities.image.packed import image_of
 from trainer.modalities.image.preprocessing import as_json, from_json, preprocessing
 from trainer.schema.choices import Alpha, ShrinkFilter
 from trainer.spec.defaults import resolve
@@ -47,7 +48,7 @@ def test_files_are_read_as_the_dataset_was(
     assert as_json(steps) == words
 
     expected = _by_pillow(folder / "0.png", alpha, shrink_filter)
-    np.testing.assert_array_equal(pack.image(0), expected)
+    np.testing.assert_array_equal(image_of(pack, 0), expected)
 
     card: dict[str, object] = {"torch": torch}
     exec(preprocess_code(steps), card)

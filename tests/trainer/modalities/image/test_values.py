@@ -21,6 +21,7 @@ from tests.support.data.ingest import Ingested, ingested
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.spec import ResolvedViewsSpec
 from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.image.packed import image_of
 from trainer.modalities.image.values import percentile, seen_in
 from trainer.schema.errors import DataError
 
@@ -81,7 +82,7 @@ def source_values(made: Ingested) -> Array:
     """Values of all rows in the source's own units, [N, H, W, C]."""
     mapping = made.facts.values
     assert mapping is not None
-    images = np.stack([made.pack.image(row) for row in range(made.pack.rows)])
+    images = np.stack([image_of(made.pack, row) for row in range(made.pack.rows)])
     found: Array = images.astype(np.float64) * mapping.scale + mapping.offset
     return found
 
@@ -111,7 +112,7 @@ def test_deep_files_keep_their_values(name: str, value_range: str, tmp_path: Pat
     assert (made.facts.dtype, made.facts.channels) == ("uint16", 3 if colour else 1)
     for row, values in enumerate((DEEP, TURNED)):
         assert all(
-            np.array_equal(plane, values) for plane in made.pack.image(row).transpose(2, 0, 1)
+            np.array_equal(plane, values) for plane in image_of(made.pack, row).transpose(2, 0, 1)
         )
     values = source_values(made)
     low, high = map(float, np.percentile(values, [0.1, 99.9]))
@@ -278,7 +279,7 @@ def test_white_is_zero_is_turned(tmp_path: Path) -> None:
         "b.tif": tiff(TURNED, photometric="miniswhite"),
     }
     made = ingested(folder(tmp_path / "in", files), tmp_path / "out")
-    assert np.array_equal(made.pack.image(0)[..., 0], 65_535 - DEEP)
+    assert np.array_equal(image_of(made.pack, 0)[..., 0], 65_535 - DEEP)
 
 
 def test_eight_bits_are_what_they_were(tmp_path: Path) -> None:
@@ -320,4 +321,4 @@ def test_a_large_deep_image_is_shrunk_on_its_own_values(tmp_path: Path) -> None:
     source = folder(tmp_path / "in", {"a.png": png(big), "b.png": png(big[::-1].copy())})
     made = ingested(source, tmp_path / "out", side_px_max=20)
     small = Image.fromarray(big.astype(np.float32)).resize((30, 20), Image.Resampling.BILINEAR)
-    assert np.array_equal(made.pack.image(0)[..., 0], np.rint(np.asarray(small)))
+    assert np.array_equal(image_of(made.pack, 0)[..., 0], np.rint(np.asarray(small)))
