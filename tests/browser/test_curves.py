@@ -258,7 +258,7 @@ def test_the_tools_fit(
     over = page.evaluate("document.documentElement.scrollWidth - window.innerWidth")
     assert over <= 0, f"{over} px too wide"
     if SHOTS:
-        for chart in page.locator(".chart").all():
+        for chart in page.locator(".chart:visible").all():
             chart.scroll_into_view_if_needed()
             page.wait_for_timeout(300)
         page.evaluate("window.scrollTo(0, 0)")
