@@ -2,11 +2,19 @@
 
 import io
 from collections.abc import Sequence
+from pathlib import Path, PurePath
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from threadpoolctl import threadpool_limits
+
+from trainer.exports.base import Export, write_file
+from trainer.exports.embeddings import label_name, read_features
+from trainer.modalities.image.values import row_picture
+from trainer.schema.artifact_names import TABLE
+
+ATLAS = "atlas.png"
 
 SIDE_PX = 1600
 CELL_PX = 30
@@ -31,6 +39,25 @@ COLOURS = (
 OTHER = (150, 150, 150)
 
 Rgb = tuple[int, int, int]
+
+
+def files(_export: Export) -> dict[str, str]:
+    """Return the map."""
+    return {ATLAS: "a map of the embeddings with thumbnails"}
+
+
+def write(export: Export, folder: Path) -> None:
+    """Draw the map from the table of embeddings."""
+    chosen = read_features(folder / TABLE, sample(export.pack.rows))
+    shown, rows = len(chosen.rows), export.pack.rows
+    picture = draw(
+        [Image.fromarray(row_picture(export.pack, int(row))) for row in chosen.rows],
+        flatten(chosen.values, seed=export.spec.seed),
+        labels=[label_name(export.pack, int(row)) for row in chosen.rows],
+        title=export.spec.name or PurePath(export.spec.dataset).name,
+        note=f"{shown:,} of {rows:,} images; the encoder finds near ones alike",
+    )
+    write_file(folder, ATLAS, picture)
 
 
 def sample(rows: int, *, most: int = ROWS_MAX) -> NDArray[np.int64]:

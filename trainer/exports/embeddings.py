@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from trainer.data.pack.format import Pack
+from trainer.exports.base import Export
 from trainer.modalities.base import Loader, Views
+from trainer.schema.artifact_names import TABLE
+from trainer.schema.errors import DivergedError
+from trainer.util.failpoints import failpoint
 
 BATCH_ROWS = 256
 EMBEDDING = "embedding"
@@ -44,6 +48,40 @@ def features(
             view = views.plain(source.whole(batch))
             value = encoder(*(part.to(device) for part in view)).float()
         yield Features(batch.numpy(), value.cpu().numpy())
+
+
+def files(_export: Export) -> dict[str, str]:
+    """Return the table."""
+    return {TABLE: "row, name, label and embedding of every image: a float32 list of fixed length"}
+
+
+def write(export: Export, folder: Path) -> None:
+    """Write the feature of every row. Raises DivergedError if one is not finite."""
+    computed = features(export.encoder, export.source, export.views, rows=export.pack.rows)
+    failpoint("publish.mid_write")
+    write_parquet(folder / TABLE, _finite(computed, step=export.step), pack=export.pack)
+
+
+def read_features(path: Path, rows: NDArray[np.int64]) -> Features:
+    """Return the features of some rows of a table, in the order of the table."""
+    parts = []
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(columns=["row", EMBEDDING]):
+            numbers = batch.column("row").to_numpy()
+            column = batch.column(EMBEDDING)
+            values = column.flatten().to_numpy().reshape(len(numbers), -1)
+            mask = np.isin(numbers, rows)
+            parts.append(Features(numbers[mask], values[mask]))
+    return joined(parts)
+
+
+def _finite(computed: Iterable[Features], *, step: int) -> Iterator[Features]:
+    """Pass features on. Raises DivergedError for those that finite, huge weights overflow."""
+    for batch in computed:
+        if not np.isfinite(batch.values).all():
+            detail = f"The features of the encoder are not finite after step {step}."
+            raise DivergedError(detail, step=step)
+        yield batch
 
 
 def write_parquet(path: Path, found: Iterable[Features], *, pack: Pack) -> None:

@@ -1,14 +1,18 @@
 """Weights in the forms that people load, and the configuration that rebuilds the network."""
 
 import io
+from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from trainer.exports.atomic_folder import link
+from trainer.exports.base import Export, write_file
 from trainer.modalities.image.preprocessing import RGB, Preprocessing
 from trainer.nn.towers import feature_dim
+from trainer.schema.artifact_names import MODEL, WEIGHTS
 from trainer.spec.job import JobSpec
 
 # What a layer of the small encoder is made from: attributes of the torch layer, by its class.
@@ -20,6 +24,33 @@ _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.AdaptiveAvgPool2d: ("output_size",),
     nn.Flatten: (),
 }
+
+
+def files(export: Export) -> dict[str, str]:
+    """Return the files of the weights."""
+    names = {
+        WEIGHTS: "the weights: fp32, torchvision's keys for a ResNet",
+        "encoder.pth": "the same weights for `torch.load(..., weights_only=True)`",
+    }
+    if is_timms(config_of(export)):
+        names[MODEL] = (
+            "`encoder.safetensors` once more, by the name that timm and transformers expect"
+        )
+    return names
+
+
+def write(export: Export, folder: Path) -> None:
+    """Write the weights, and link them to the name that timm expects where it has the network."""
+    state = plain_state(export.encoder)
+    write_file(folder, WEIGHTS, safetensors_bytes(state))
+    write_file(folder, "encoder.pth", torch_bytes(state))
+    if is_timms(config_of(export)):
+        link(folder / WEIGHTS, folder / MODEL)
+
+
+def config_of(export: Export) -> dict[str, Any]:
+    """Return `config.json` of an export."""
+    return config(export.spec, export.encoder, export.steps)
 
 
 def plain_state(encoder: nn.Module) -> dict[str, Tensor]:
@@ -78,7 +109,7 @@ def config(spec: JobSpec, encoder: nn.Module, steps: Preprocessing) -> dict[str,
     timm has no 3x3 stem and no `small`: then no architecture is named that would fail to load.
     The key `mocoserve` tells in either case how to rebuild the network.
     """
-    state = plain_state(encoder)
+    state = encoder.state_dict()
     ours = {"architecture": spec.encoder.name, "stem": stem(state), "layers": layers(encoder)}
     common = {
         "num_classes": 0,

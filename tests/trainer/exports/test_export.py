@@ -26,7 +26,8 @@ from tests.support.trainer.reference_views import reference_plain
 from trainer.data.pack.format import Pack
 from trainer.exports import embedding_map
 from trainer.exports.atomic_folder import link
-from trainer.exports.export import Export, publish
+from trainer.exports.base import Export
+from trainer.exports.export import publish
 from trainer.exports.model_card import card
 from trainer.methods.registry import method_names
 from trainer.modalities.image.augment.augment import ImageAugmenter
@@ -36,7 +37,7 @@ from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
 from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.modality import ImageViews
 from trainer.modalities.image.packed import image_of
-from trainer.modalities.image.preprocessing import from_json, preprocessing
+from trainer.modalities.image.preprocessing import from_json
 from trainer.modalities.image.spec import image_encoder, resolved_views
 from trainer.schema.errors import DivergedError, StorageError
 from trainer.schema.events import Published
@@ -356,18 +357,7 @@ def test_the_card_tells_data_result_recipe_and_reasons(done: Done) -> None:
 
 def test_the_card_says_when_raw_pixels_do_as_well(done: Done) -> None:
     below = [{**line, "knn_top1": 0.55} for line in done.export.history]
-    config = json.loads((done.folder / "config.json").read_text())
-    export = done.export
-    text = card.card(
-        export.spec,
-        export.facts,
-        reasons={},
-        history=below,
-        config=config,
-        steps=preprocessing(export.spec, export.facts),
-        step=60,
-        exact=True,
-    )
+    text = card.card(replace(done.export, history=below, reasons={}), files={})
     assert "**No better than raw input.** kNN top-1 55.0% (raw input 60.0%," in text
     assert of_code("no_better_than_raw").advice in text
 
@@ -376,16 +366,7 @@ def test_the_card_says_when_raw_pixels_do_as_well(done: Done) -> None:
 def test_the_card_tells_of_a_queue_only_where_there_is_one(done: Done, method: str) -> None:
     sent = JobSpec.model_validate({**done.export.spec.model_dump(), "method": {"name": method}})
     spec = resolve(sent, done.export.facts).spec
-    text = card.card(
-        spec,
-        done.export.facts,
-        reasons={},
-        history=done.export.history,
-        config=json.loads((done.folder / "config.json").read_text()),
-        steps=preprocessing(spec, done.export.facts),
-        step=60,
-        exact=True,
-    )
+    text = card.card(replace(done.export, spec=spec, reasons={}), files={})
     has_queue = "queue_rows" in type(spec.method).model_fields
     assert ("rises at first" in text) == ("real keys" in text) == has_queue
     assert "Guessing has a loss of 4.5" in text
@@ -401,7 +382,7 @@ def test_a_full_disk_leaves_the_files_of_before(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("trainer.exports.export.write_synced", full)
+    monkeypatch.setattr("trainer.exports.base.write_synced", full)
     with pytest.raises(StorageError, match="artifacts could not be written: the disk is full"):
         publish(export, out=out)
     export.source.close()

@@ -1,20 +1,20 @@
 """Model card: how to load the encoder, its data, result and recipe."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from pydantic import BaseModel
 
 from trainer.evaluators.knn.spec import KnnSpec
+from trainer.exports.atomic_folder import SUMS
+from trainer.exports.base import Export
 from trainer.exports.model_card.snippets import loading
 from trainer.exports.model_card.sparklines import Line, number, table
-from trainer.exports.weights import is_timms
+from trainer.exports.weights import config_of
 from trainer.methods.registry import part_of
 from trainer.modalities.image.defaults import RGB
-from trainer.modalities.image.preprocessing import Preprocessing
 from trainer.modalities.image.spec import image_views
-from trainer.schema.artifact_names import MODEL, PROCESSOR
 from trainer.schema.events import DatasetFacts
 from trainer.schema.verdicts import BASELINES, judge
 from trainer.spec.defaults import rules_for, trained_on
@@ -26,24 +26,7 @@ An image encoder ({arch}, embeddings of {dim} numbers), pretrained without label
 {method} with mocoserve.
 """
 
-FILES = (
-    ("encoder.safetensors", "the weights: fp32, torchvision's keys for a ResNet"),
-    ("encoder.pth", "the same weights for `torch.load(..., weights_only=True)`"),
-    (
-        MODEL,
-        "`encoder.safetensors` once more, by the name that timm and transformers expect",
-    ),
-    ("config.json", "the network; timm and transformers read it where timm has such a network"),
-    ("preprocess.json", "the steps from an image file to the network's input"),
-    (PROCESSOR, "names the image processor for transformers"),
-    (
-        "embeddings.parquet",
-        "row, name, label and embedding of every image: a float32 list of fixed length",
-    ),
-    ("atlas.png", "a map of the embeddings with thumbnails"),
-    ("SHA256SUMS", "`sha256sum -c SHA256SUMS` checks the download"),
-)
-TIMMS = {MODEL, PROCESSOR}
+SUMS_FILE = {SUMS: "`sha256sum -c SHA256SUMS` checks the download"}
 
 LIMITS = """## Limits
 - The encoder knows images like those it was trained on. Compare it with raw pixels and with an
@@ -55,18 +38,13 @@ LIMITS = """## Limits
   the images."""
 
 
-def card(  # noqa: PLR0913
-    spec: JobSpec,
-    facts: DatasetFacts,
-    *,
-    reasons: dict[str, str],
-    history: Sequence[Line],
-    config: dict[str, Any],
-    steps: Preprocessing,
-    step: int,
-    exact: bool,
-) -> str:
-    """Return `README.md`, a pure function of the run: no times, speeds or places."""
+def card(export: Export, *, files: Mapping[str, str]) -> str:
+    """Return `README.md`, a pure function of the run: no times, speeds or places.
+
+    `files` are those of all exporters, each with its meaning.
+    """
+    spec, facts, history = export.spec, export.facts, export.history
+    config, steps = config_of(export), export.steps
     name = spec.name or f"{spec.encoder.name} on {PurePath(spec.dataset).name}"
     parts = [
         TITLE.rstrip().format(
@@ -77,19 +55,17 @@ def card(  # noqa: PLR0913
         ),
         "## Load it\n" + loading(config, steps),
         "## Data\n" + _data(spec, facts),
-        "## Result\n" + _result(spec, history, step=step, exact=exact),
+        "## Result\n" + _result(spec, history, step=export.step, exact=export.exact),
         "## Curves\n" + "\n".join(table(history)) + "\n\n" + _reading(spec, history),
-        "## Recipe\n" + _recipe(spec, reasons | suggested(spec, facts)),
+        "## Recipe\n" + _recipe(spec, export.reasons | suggested(spec, facts)),
         LIMITS,
-        "## Files\n" + _files(config),
+        "## Files\n" + _files(files),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _files(config: dict[str, Any]) -> str:
-    rows = [
-        (f"`{name}`", meaning) for name, meaning in FILES if name not in TIMMS or is_timms(config)
-    ]
+def _files(files: Mapping[str, str]) -> str:
+    rows = [(f"`{name}`", meaning) for name, meaning in (dict(files) | SUMS_FILE).items()]
     return _table(("file", "what it is"), rows)
 
 

@@ -1,0 +1,64 @@
+"""An export: a trained encoder with its run, and what turns it into files to download."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from trainer.data.pack.format import Pack
+from trainer.exports.model_card.sparklines import Line
+from trainer.modalities.base import Loader, Views
+from trainer.modalities.image.preprocessing import Preprocessing, preprocessing
+from trainer.schema.events import DatasetFacts, Profiled
+from trainer.spec.resolved import ResolvedSpec
+from trainer.util.atomic_files import write_synced
+from trainer.util.failpoints import failpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Export:
+    """Files to publish."""
+
+    spec: ResolvedSpec
+    reasons: dict[str, str]
+    facts: DatasetFacts
+    encoder: nn.Module
+    """In eval mode, fp32; images [B, 3, side, side] -> features [B, feature_dim]."""
+    source: Loader[Any]
+    views: Views[Any]
+    pack: Pack
+    history: list[Line]
+    """The lines of metrics.jsonl."""
+    exact: bool
+    step: int
+    profile: Profiled | None = None
+    """Profile of the run, published next to its files but not part of them."""
+
+    @property
+    def steps(self) -> Preprocessing:
+        """The steps from an image file to the network's input."""
+        return preprocessing(self.spec, self.facts)
+
+
+class Exporter(Protocol):
+    """A module of `trainer.exports.registry.EXPORTERS`."""
+
+    def files(self, export: Export) -> dict[str, str]:
+        """Return the names of its files, each with its meaning for the model card."""
+
+    def write(self, export: Export, folder: Path) -> None:
+        """Write its files into a folder that has those of the exporters before it."""
+
+
+def write_file(folder: Path, name: str, data: bytes) -> None:
+    """Write one file of an export and wait for the disk."""
+    failpoint("publish.mid_write")
+    write_synced(folder / name, data)
+
+
+def json_bytes(value: Mapping[str, Any]) -> bytes:
+    """Return an object as indented JSON with a line end."""
+    return (json.dumps(value, indent=2) + "\n").encode()
