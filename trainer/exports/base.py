@@ -11,7 +11,6 @@ from torch import nn
 from trainer.data.pack.format import Pack
 from trainer.exports.model_card.sparklines import Line
 from trainer.modalities.base import Loader, Views
-from trainer.modalities.image.preprocessing import Preprocessing, preprocessing
 from trainer.schema.events import DatasetFacts, Profiled
 from trainer.spec.resolved import ResolvedSpec
 from trainer.util.atomic_files import write_synced
@@ -26,7 +25,7 @@ class Export:
     reasons: dict[str, str]
     facts: DatasetFacts
     encoder: nn.Module
-    """In eval mode, fp32; images [B, 3, side, side] -> features [B, feature_dim]."""
+    """In eval mode, fp32; called with the tensors of a view, gives features [B, feature_dim]."""
     source: Loader[Any]
     views: Views[Any]
     pack: Pack
@@ -37,14 +36,12 @@ class Export:
     profile: Profiled | None = None
     """Profile of the run, published next to its files but not part of them."""
 
-    @property
-    def steps(self) -> Preprocessing:
-        """The steps from an image file to the network's input."""
-        return preprocessing(self.spec, self.facts)
-
 
 class Exporter(Protocol):
-    """A module of `trainer.exports.registry.EXPORTERS`."""
+    """A module of `trainer.exports.registry.EXPORTERS`.
+
+    One that knows the rows of one modality only names it as `MODALITY`; others see only features.
+    """
 
     def files(self, export: Export) -> dict[str, str]:
         """Return the names of its files, each with its meaning for the model card."""

@@ -14,6 +14,7 @@ from trainer.exports.embeddings import label_name, read_features
 from trainer.modalities.image.values import row_picture
 from trainer.schema.artifact_names import TABLE
 
+MODALITY = "image"
 ATLAS = "atlas.png"
 
 SIDE_PX = 1600

@@ -19,7 +19,7 @@ def publish(export: Export, *, out: Path) -> Published:
     Raises StorageError if the disk refuses, DivergedError if features are not finite.
     """
     with atomic_folder(out / FOLDER) as folder:
-        for exporter in exporters():
+        for exporter in exporters(export):
             exporter.write(export, folder)
         files = write_sums(folder)
     return Published(folder=FOLDER, files=files)

@@ -1,16 +1,37 @@
 """The files that say how to build the network and how to prepare an image for it."""
 
 from pathlib import Path
+from typing import Any
 
-from trainer.exports import weights
+from torch import Tensor, nn
+
+from trainer.exports.atomic_folder import link
 from trainer.exports.base import Export, json_bytes, write_file
-from trainer.modalities.image.preprocessing import as_json
-from trainer.schema.artifact_names import CONFIG, PREPROCESS, PROCESSOR
+from trainer.modalities.image.preprocessing import RGB, Preprocessing, as_json, preprocessing
+from trainer.nn.towers import feature_dim
+from trainer.schema.artifact_names import CONFIG, MODEL, PREPROCESS, PROCESSOR, WEIGHTS
+from trainer.spec.job import JobSpec
+
+MODALITY = "image"
+# What a layer of the small encoder is made from: attributes of the torch layer, by its class.
+_LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
+    nn.Conv2d: ("in_channels", "out_channels", "kernel_size", "stride", "padding"),
+    nn.BatchNorm2d: ("num_features",),
+    nn.ReLU: (),
+    nn.MaxPool2d: ("kernel_size", "stride", "padding"),
+    nn.AdaptiveAvgPool2d: ("output_size",),
+    nn.Flatten: (),
+}
 
 
 def files(export: Export) -> dict[str, str]:
     """Return the files of the network and of its input."""
-    names = {
+    names = {}
+    if is_timms(config_of(export)):
+        names[MODEL] = (
+            "`encoder.safetensors` once more, by the name that timm and transformers expect"
+        )
+    names |= {
         CONFIG: "the network; timm and transformers read it where timm has such a network",
         PREPROCESS: "the steps from an image file to the network's input",
     }
@@ -20,9 +41,14 @@ def files(export: Export) -> dict[str, str]:
 
 
 def write(export: Export, folder: Path) -> None:
-    """Write the files. Hugging Face finds its image processor by one of them."""
-    write_file(folder, CONFIG, json_bytes(weights.config_of(export)))
-    write_file(folder, PREPROCESS, json_bytes(as_json(export.steps)))
+    """Write the files, and link the weights to the name that timm expects where it has the network.
+
+    Hugging Face finds its image processor by one of them.
+    """
+    if is_timms(config_of(export)):
+        link(folder / WEIGHTS, folder / MODEL)
+    write_file(folder, CONFIG, json_bytes(config_of(export)))
+    write_file(folder, PREPROCESS, json_bytes(as_json(steps_of(export))))
     if _has_processor(export):
         processor = {"image_processor_type": "TimmWrapperImageProcessor"}
         write_file(folder, PROCESSOR, json_bytes(processor))
@@ -30,4 +56,90 @@ def write(export: Export, folder: Path) -> None:
 
 def _has_processor(export: Export) -> bool:
     """Return whether timm's processor, which reads images of 8 bits only, fits the network."""
-    return weights.is_timms(weights.config_of(export)) and export.steps.is_plain
+    return is_timms(config_of(export)) and steps_of(export).is_plain
+
+
+def steps_of(export: Export) -> Preprocessing:
+    """Return the steps from an image file to the network's input."""
+    return preprocessing(export.spec, export.facts)
+
+
+def config_of(export: Export) -> dict[str, Any]:
+    """Return `config.json` of an export."""
+    return config(export.spec, export.encoder, steps_of(export))
+
+
+def layers(encoder: nn.Module) -> list[dict[str, Any]] | None:
+    """The layers of a plain chain, each with name, torch class and arguments; else None."""
+    if not isinstance(encoder, nn.Sequential):
+        return None
+    return [_layer(name, child) for name, child in encoder.named_children()]
+
+
+def _layer(name: str, module: nn.Module) -> dict[str, Any]:
+    kind = next(kind for kind in _LAYERS if isinstance(module, kind))
+    arguments = {key: _plain(getattr(module, key)) for key in _LAYERS[kind]}
+    if isinstance(module, nn.Conv2d):
+        arguments["bias"] = module.bias is not None
+    return {"name": name, "type": kind.__name__, "args": arguments}
+
+
+def _plain(value: int | tuple[int, ...]) -> int | list[int]:
+    """A square pair as one number."""
+    if isinstance(value, tuple):
+        return value[0] if len(set(value)) == 1 else list(value)
+    return value
+
+
+def stem(state: dict[str, Tensor]) -> str | None:
+    """Return `cifar` or `imagenet` by a ResNet's first convolution; None for other networks."""
+    first = state.get("conv1.weight")
+    if first is None or "layer1.0.conv1.weight" not in state:
+        return None
+    return "cifar" if first.shape[-1] == 3 else "imagenet"
+
+
+def config(spec: JobSpec, encoder: nn.Module, steps: Preprocessing) -> dict[str, Any]:
+    """Return `config.json`, as timm and Hugging Face read it where timm has the network.
+
+    timm has no 3x3 stem and no `small`: then no architecture is named that would fail to load.
+    The key `mocoserve` tells in either case how to rebuild the network.
+    """
+    state = encoder.state_dict()
+    ours = {"architecture": spec.encoder.name, "stem": stem(state), "layers": layers(encoder)}
+    common = {
+        "num_classes": 0,
+        "num_features": feature_dim(encoder),
+        "in_chans": steps.channels,
+        "mocoserve": {key: value for key, value in ours.items() if value is not None},
+    }
+    if not is_timms(common):
+        return common
+    return {"architecture": spec.encoder.name, **common, **_timm_words(encoder, steps)}
+
+
+def is_timms(config: dict[str, Any]) -> bool:
+    """Return whether timm can build the network of a `config.json`."""
+    return bool(config["mocoserve"].get("stem") == "imagenet")
+
+
+def _timm_words(encoder: nn.Module, steps: Preprocessing) -> dict[str, Any]:
+    first_conv = next(name for name, part in encoder.named_modules() if isinstance(part, nn.Conv2d))
+    pretrained: dict[str, Any] = {
+        "input_size": [steps.channels, steps.side_px, steps.side_px],
+        "fixed_input_size": False,
+        "interpolation": "bilinear",
+        "crop_pct": 1.0,
+        "crop_mode": "center",
+        "mean": list(steps.mean),
+        "std": list(steps.std),
+        "num_classes": 0,
+        "first_conv": first_conv,
+        "classifier": "fc",
+    }
+    words: dict[str, Any] = {"global_pool": "avg", "pretrained_cfg": pretrained}
+    if steps.channels != RGB:
+        # Without its name timm does not adapt the first convolution to the channels it already has.
+        del pretrained["first_conv"]
+        words["model_args"] = {"in_chans": steps.channels}
+    return words

@@ -16,15 +16,19 @@ EXPORTERS = (
 """Modules of `trainer.exports`."""
 
 
-def exporters() -> tuple[Exporter, ...]:
-    """Return all exporters."""
-    return tuple(cast(Exporter, import_module(f"trainer.exports.{name}")) for name in EXPORTERS)
+def exporters(export: Export) -> tuple[Exporter, ...]:
+    """Return the exporters for the modality of an export."""
+    modules = (import_module(f"trainer.exports.{name}") for name in EXPORTERS)
+    own = export.spec.views.modality
+    return tuple(
+        cast(Exporter, module) for module in modules if getattr(module, "MODALITY", own) == own
+    )
 
 
 def files_of(export: Export) -> dict[str, str]:
     """Return the files of all exporters, each with its meaning."""
     return {
         name: meaning
-        for exporter in exporters()
+        for exporter in exporters(export)
         for name, meaning in exporter.files(export).items()
     }

@@ -1,56 +1,29 @@
-"""Weights in the forms that people load, and the configuration that rebuilds the network."""
+"""Weights in the forms that people load."""
 
 import io
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from trainer.exports.atomic_folder import link
 from trainer.exports.base import Export, write_file
-from trainer.modalities.image.preprocessing import RGB, Preprocessing
-from trainer.nn.towers import feature_dim
-from trainer.schema.artifact_names import MODEL, WEIGHTS
-from trainer.spec.job import JobSpec
-
-# What a layer of the small encoder is made from: attributes of the torch layer, by its class.
-_LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
-    nn.Conv2d: ("in_channels", "out_channels", "kernel_size", "stride", "padding"),
-    nn.BatchNorm2d: ("num_features",),
-    nn.ReLU: (),
-    nn.MaxPool2d: ("kernel_size", "stride", "padding"),
-    nn.AdaptiveAvgPool2d: ("output_size",),
-    nn.Flatten: (),
-}
+from trainer.schema.artifact_names import WEIGHTS
 
 
-def files(export: Export) -> dict[str, str]:
+def files(_export: Export) -> dict[str, str]:
     """Return the files of the weights."""
-    names = {
+    return {
         WEIGHTS: "the weights: fp32, torchvision's keys for a ResNet",
         "encoder.pth": "the same weights for `torch.load(..., weights_only=True)`",
     }
-    if is_timms(config_of(export)):
-        names[MODEL] = (
-            "`encoder.safetensors` once more, by the name that timm and transformers expect"
-        )
-    return names
 
 
 def write(export: Export, folder: Path) -> None:
-    """Write the weights, and link them to the name that timm expects where it has the network."""
+    """Write the weights."""
     state = plain_state(export.encoder)
     write_file(folder, WEIGHTS, safetensors_bytes(state))
     write_file(folder, "encoder.pth", torch_bytes(state))
-    if is_timms(config_of(export)):
-        link(folder / WEIGHTS, folder / MODEL)
-
-
-def config_of(export: Export) -> dict[str, Any]:
-    """Return `config.json` of an export."""
-    return config(export.spec, export.encoder, export.steps)
 
 
 def plain_state(encoder: nn.Module) -> dict[str, Tensor]:
@@ -71,79 +44,3 @@ def torch_bytes(state: dict[str, Tensor]) -> bytes:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
-
-
-def layers(encoder: nn.Module) -> list[dict[str, Any]] | None:
-    """The layers of a plain chain, each with name, torch class and arguments; else None."""
-    if not isinstance(encoder, nn.Sequential):
-        return None
-    return [_layer(name, child) for name, child in encoder.named_children()]
-
-
-def _layer(name: str, module: nn.Module) -> dict[str, Any]:
-    kind = next(kind for kind in _LAYERS if isinstance(module, kind))
-    arguments = {key: _plain(getattr(module, key)) for key in _LAYERS[kind]}
-    if isinstance(module, nn.Conv2d):
-        arguments["bias"] = module.bias is not None
-    return {"name": name, "type": kind.__name__, "args": arguments}
-
-
-def _plain(value: int | tuple[int, ...]) -> int | list[int]:
-    """A square pair as one number."""
-    if isinstance(value, tuple):
-        return value[0] if len(set(value)) == 1 else list(value)
-    return value
-
-
-def stem(state: dict[str, Tensor]) -> str | None:
-    """Return `cifar` or `imagenet` by a ResNet's first convolution; None for other networks."""
-    first = state.get("conv1.weight")
-    if first is None or "layer1.0.conv1.weight" not in state:
-        return None
-    return "cifar" if first.shape[-1] == 3 else "imagenet"
-
-
-def config(spec: JobSpec, encoder: nn.Module, steps: Preprocessing) -> dict[str, Any]:
-    """Return `config.json`, as timm and Hugging Face read it where timm has the network.
-
-    timm has no 3x3 stem and no `small`: then no architecture is named that would fail to load.
-    The key `mocoserve` tells in either case how to rebuild the network.
-    """
-    state = encoder.state_dict()
-    ours = {"architecture": spec.encoder.name, "stem": stem(state), "layers": layers(encoder)}
-    common = {
-        "num_classes": 0,
-        "num_features": feature_dim(encoder),
-        "in_chans": steps.channels,
-        "mocoserve": {key: value for key, value in ours.items() if value is not None},
-    }
-    if not is_timms(common):
-        return common
-    return {"architecture": spec.encoder.name, **common, **_timm_words(encoder, steps)}
-
-
-def is_timms(config: dict[str, Any]) -> bool:
-    """Return whether timm can build the network of a `config.json`."""
-    return bool(config["mocoserve"].get("stem") == "imagenet")
-
-
-def _timm_words(encoder: nn.Module, steps: Preprocessing) -> dict[str, Any]:
-    first_conv = next(name for name, part in encoder.named_modules() if isinstance(part, nn.Conv2d))
-    pretrained: dict[str, Any] = {
-        "input_size": [steps.channels, steps.side_px, steps.side_px],
-        "fixed_input_size": False,
-        "interpolation": "bilinear",
-        "crop_pct": 1.0,
-        "crop_mode": "center",
-        "mean": list(steps.mean),
-        "std": list(steps.std),
-        "num_classes": 0,
-        "first_conv": first_conv,
-        "classifier": "fc",
-    }
-    words: dict[str, Any] = {"global_pool": "avg", "pretrained_cfg": pretrained}
-    if steps.channels != RGB:
-        # Without its name timm does not adapt the first convolution to the channels it already has.
-        del pretrained["first_conv"]
-        words["model_args"] = {"in_chans": steps.channels}
-    return words

@@ -9,9 +9,9 @@ from pydantic import BaseModel
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.exports.atomic_folder import SUMS
 from trainer.exports.base import Export
+from trainer.exports.loading_config import config_of, steps_of
 from trainer.exports.model_card.snippets import loading
 from trainer.exports.model_card.sparklines import Line, number, table
-from trainer.exports.weights import config_of
 from trainer.methods.registry import part_of
 from trainer.modalities.image.defaults import RGB
 from trainer.modalities.image.spec import image_views
@@ -44,7 +44,7 @@ def card(export: Export, *, files: Mapping[str, str]) -> str:
     `files` are those of all exporters, each with its meaning.
     """
     spec, facts, history = export.spec, export.facts, export.history
-    config, steps = config_of(export), export.steps
+    config, steps = config_of(export), steps_of(export)
     name = spec.name or f"{spec.encoder.name} on {PurePath(spec.dataset).name}"
     parts = [
         TITLE.rstrip().format(

@@ -6,6 +6,8 @@ from trainer.exports.base import Export, write_file
 from trainer.exports.model_card.card import card
 from trainer.exports.registry import files_of
 
+MODALITY = "image"
+
 
 def files(_export: Export) -> dict[str, str]:
     """Return nothing: the card does not list itself."""

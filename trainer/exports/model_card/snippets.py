@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from trainer.exports.weights import is_timms
+from trainer.exports.loading_config import is_timms
 from trainer.modalities.image.preprocessing import ASPECT_MAX, RGB, Preprocessing
 from trainer.schema.events import ValueMapping
 

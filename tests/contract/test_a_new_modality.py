@@ -1,0 +1,260 @@
+"""A modality is one folder and one name: rows of numbers train through the front door.
+
+The copy of `trainer/` that it runs in differs in the new folder and in the line `MODALITIES` of
+`modalities/registry.py` alone.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from tests.support.data.dataset_facts import made_up_facts
+
+REPO = Path(__file__).resolve().parents[2]
+ROWS, LENGTH = 60, 24
+FOLDER = {
+    "__init__.py": "",
+    "spec.py": """
+from typing import ClassVar, Literal
+from trainer.modalities.spec import AnyEncoderSpec, AnyViewsSpec
+
+ENCODER_NAMES = ("dense",)
+
+class ViewsSpec(AnyViewsSpec):
+    modality: ClassVar[str] = "tones"
+    name: Literal["tones"] = "tones"
+    noise: float | None = None
+
+class ResolvedViewsSpec(ViewsSpec):
+    noise: float
+
+class EncoderSpec(AnyEncoderSpec):
+    modality: ClassVar[str] = "tones"
+    name: Literal["dense"] = "dense"
+    width: int = 16
+""",
+    "defaults.py": """
+RULES = (("views.noise", lambda spec, facts: (0.2, "a fifth of a tone is noise")),)
+
+def settle(spec, facts, *, stated):
+    return {}
+
+def check(spec, facts):
+    pass
+
+def check_alike(train, test):
+    pass
+
+def warnings(spec, facts):
+    return ()
+""",
+    "cost.py": """
+from trainer.modalities.cost import RowCost
+
+def cost(spec, facts):
+    return RowCost(parameters=1000, macs=1000.0, activations=16.0, view_values=24)
+""",
+    "modality.py": """
+import json
+from typing import NamedTuple
+import numpy as np
+import torch
+from torch import nn
+from trainer.rng.philox import uniforms
+from trainer.schema.events import DatasetFacts
+from trainer.timing.phase_timer import NullTimer
+
+class Tones(NamedTuple):
+    values: torch.Tensor
+
+    def narrowed(self):
+        return Tones(self.values.bfloat16())
+
+class RawTones(NamedTuple):
+    values: torch.Tensor
+
+    def tensors(self):
+        return (self.values,)
+
+    def with_tensors(self, tensors):
+        return RawTones(*tensors)
+
+class TonePack:
+    split = None
+
+    def __init__(self, folder):
+        self.facts = DatasetFacts.model_validate(json.loads((folder / "pack.json").read_text()))
+        self.values = torch.from_numpy(np.load(folder / "tones.npy"))
+        self.labels = np.load(folder / "labels.npy")
+        self.rows = len(self.values)
+
+    def name(self, row):
+        return f"tone {row}"
+
+    def rows_of(self, split):
+        return np.arange(self.rows)
+
+class ToneLoader:
+    is_resident = True
+
+    def __init__(self, pack, device):
+        self.pack, self.device, self.clock = pack, device, NullTimer()
+
+    def raw(self, rows):
+        return RawTones(self.pack.values[rows].to(self.device))
+
+    whole = raw
+
+    def prefetch(self, rows):
+        pass
+
+    def close(self):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+class ToneViews:
+    def __init__(self, noise):
+        self.noise = noise
+
+    def pair(self, raw, rows, *, seed, epoch):
+        length = raw.values.shape[1]
+        draws = [uniforms(rows, seed=seed, epoch=epoch, view=v, count=length) for v in (0, 1)]
+        return tuple(Tones(raw.values + self.noise * (draw - 0.5)) for draw in draws)
+
+    def plain(self, raw):
+        return Tones(raw.values)
+
+    def raw_features(self, view):
+        return view.values
+
+class Dense(nn.Sequential):
+    def __init__(self, length, width):
+        super().__init__(nn.Linear(length, width), nn.ReLU(), nn.Linear(width, width))
+        self.feature_dim = width
+
+class ToneModality:
+    def open_pack(self, folder, spec):
+        return TonePack(folder)
+
+    def decoder(self, *datasets):
+        return ""
+
+    def loader(self, pack, place, *, threads, like=None):
+        return ToneLoader(pack, place.device)
+
+    def accelerator(self, spec, facts, place):
+        return None
+
+    def views(self, spec, facts, place, *, accelerator=None):
+        return ToneViews(spec.views.noise)
+
+    def encoder(self, spec, *, accelerator=None):
+        return Dense(24, spec.encoder.width)
+
+MODALITY = ToneModality()
+""",
+}
+LINE = 'MODALITIES = ("image",)\n'
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """A copy of the trainer with one modality more."""
+    hidden = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPO / "trainer", tmp_path / "src" / "trainer", ignore=hidden)
+    modalities = tmp_path / "src" / "trainer" / "modalities"
+    (modalities / "tones").mkdir()
+    for name, text in FOLDER.items():
+        (modalities / "tones" / name).write_text(text)
+    registry = (modalities / "registry.py").read_text()
+    assert LINE in registry
+    added = 'MODALITIES = ("image", "tones")\n'
+    (modalities / "registry.py").write_text(registry.replace(LINE, added))
+    return tmp_path / "src"
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """Tones of two pitches, as the modality keeps them."""
+    draw = np.random.default_rng(0)
+    labels = np.arange(ROWS, dtype=np.int32) % 2
+    phase = draw.uniform(0, 6, ROWS)[:, None]
+    tones = np.sin(np.arange(LENGTH) * (0.4 + 0.8 * labels[:, None]) + phase)
+    facts = made_up_facts(rows=ROWS, labels=("low", "high"), label_rows=(30, 30))
+    folder = tmp_path / "pack"
+    folder.mkdir()
+    (folder / "pack.json").write_text(facts.model_dump_json())
+    np.save(folder / "tones.npy", tones.astype(np.float32))
+    np.save(folder / "labels.npy", labels)
+    return folder
+
+
+def train(copy: Path, spec: dict[str, Any], out: Path, *, failpoints: str = "") -> str:
+    """Run the copy's trainer, without a word on how it ended; what it printed."""
+    (copy / "spec.json").write_text(json.dumps(spec))
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", "spec.json", "--out", str(out), "--threads", "1"],
+        cwd=copy,
+        env=os.environ | {"MOCO_FAILPOINTS": failpoints},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+def spec_of(pack: Path, method: str = "moco") -> dict[str, Any]:
+    return {
+        "dataset": str(pack),
+        "epochs": 3,
+        "method": {"name": method},
+        "views": {"name": "tones"},
+        "encoder": {"name": "dense"},
+        "signals_every_steps": 1,
+        "checkpoint_every_steps": 2,
+    }
+
+
+@pytest.mark.parametrize("method", ["moco", "simclr"])
+def test_a_folder_and_a_name_are_a_modality(
+    copy: Path, pack: Path, tmp_path: Path, method: str
+) -> None:
+    out = tmp_path / "out"
+    printed = train(copy, spec_of(pack, method), out)
+    assert (out / "artifacts").is_dir(), printed
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line for line in lines if "knn_top1" in line]
+    assert [line for line in lines if "knn_top1_raw" in line]
+    weights = load_file(out / "artifacts" / "encoder.safetensors")
+    assert weights["0.weight"].shape == (16, LENGTH)
+    assert (out / "artifacts" / "embeddings.parquet").stat().st_size > 0
+
+
+def test_it_is_killed_and_resumed_to_the_same_bits(copy: Path, pack: Path, tmp_path: Path) -> None:
+    train(copy, spec_of(pack), tmp_path / "whole")
+    train(copy, spec_of(pack), tmp_path / "cut", failpoints="train.step=SIGKILL@6")
+    assert not (tmp_path / "cut" / "artifacts").exists()
+    assert "Resuming from the checkpoint" in train(copy, spec_of(pack), tmp_path / "cut")
+    for name in ("encoder.safetensors", "embeddings.parquet"):
+        whole, cut = (tmp_path / run / "artifacts" / name for run in ("whole", "cut"))
+        assert whole.read_bytes() == cut.read_bytes()
+
+
+def test_an_encoder_of_another_modality_is_refused(copy: Path, pack: Path, tmp_path: Path) -> None:
+    spec = spec_of(pack) | {"encoder": {"name": "small"}}
+    printed = train(copy, spec, tmp_path / "out")
+    assert "small is an encoder for image, but views makes tones" in printed
+    assert not (tmp_path / "out" / "artifacts").exists()
