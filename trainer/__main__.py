@@ -88,13 +88,13 @@ def _train_command(words: list[str]) -> int:
         parser.error(f"{args.spec}: {error.strerror}")
     except ValidationError as error:
         parser.error(f"{args.spec}: {_faults(error)}")
-    machine = DeviceConfig(device=args.device, threads=args.threads)
+    device_config = DeviceConfig(device=args.device, threads=args.threads)
 
     def work(should_stop: StopFlag) -> Ended:
         places = _prepared(spec, args.out, should_stop)
         if isinstance(places, Ended):
             return places
-        return train(spec, places, machine=machine, emit=show, should_stop=should_stop)
+        return train(spec, places, device_config=device_config, emit=show, should_stop=should_stop)
 
     return _finish(work, args.out)
 

@@ -73,7 +73,7 @@ def open_arm(setup: Setup) -> Iterator[Arm]:
         build_run(
             spec_of(setup),
             RunPaths(Path(out), Path(setup.pack)),
-            machine=DeviceConfig(device="cpu"),
+            device_config=DeviceConfig(device="cpu"),
         ) as run,
     ):
         yield Ours(run)

@@ -49,9 +49,9 @@ class PackViews:
 def views_of(pack: Pack, setup: Setup) -> ImageAugmenter:
     """Return the augmenter of the job in `benchmarks.arms.ours`."""
     spec = resolve(spec_of(setup), pack.facts).spec
-    place = DeviceContext(device=CPU, bf16=False)
-    accelerator = MODALITY.accelerator(spec, pack.facts, place)
-    return MODALITY.views(spec, pack.facts, place, accelerator=accelerator).augmenter
+    context = DeviceContext(device=CPU, bf16=False)
+    accelerator = MODALITY.accelerator(spec, pack.facts, context)
+    return MODALITY.views(spec, pack.facts, context, accelerator=accelerator).augmenter
 
 
 def two_views(views: ImageAugmenter, canvas: PaddedImages, rows: torch.Tensor, epoch: int) -> float:

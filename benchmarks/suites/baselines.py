@@ -104,9 +104,15 @@ def _spec(images: ImageSet, seed: int) -> JobSpec:
 
 def _run(spec: JobSpec, images: ImageSet, out: Path, args: argparse.Namespace) -> ReportedKnn:
     reported = ReportedKnn(args.until_epoch)
-    machine = DeviceConfig(device="cpu", threads=args.threads)
+    device_config = DeviceConfig(device="cpu", threads=args.threads)
     paths = RunPaths(out, images.pack)
-    train(spec, paths, machine=machine, emit=reported.record, should_stop=lambda: reported.is_done)
+    train(
+        spec,
+        paths,
+        device_config=device_config,
+        emit=reported.record,
+        should_stop=lambda: reported.is_done,
+    )
     print_lines(
         f"seed {spec.seed}: epoch {reported.epoch:g}, {reported.figures}, {reported.verdict}"
     )

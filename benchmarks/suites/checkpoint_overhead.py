@@ -93,10 +93,10 @@ def run_arm(folder: Path, encoder: str, args: argparse.Namespace, *, every_s: fl
             "checkpoint_every_s": every_s,
         }
     )
-    machine = DeviceConfig(device="cpu", threads=args.threads)
+    device_config = DeviceConfig(device="cpu", threads=args.threads)
     with (
         tempfile.TemporaryDirectory(dir=folder) as out,
-        build_run(spec, RunPaths(Path(out), folder / "pack"), machine=machine) as run,
+        build_run(spec, RunPaths(Path(out), folder / "pack"), device_config=device_config) as run,
     ):
         for _ in range(WARM_STEPS):
             run.advance()

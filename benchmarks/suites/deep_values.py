@@ -111,7 +111,13 @@ def top1(out: Path, *, seed: int, epochs: int) -> float:
     )
     with tempfile.TemporaryDirectory(prefix="moco-") as run:
         paths = RunPaths(Path(run), out / "pack")
-        train(spec, paths, machine=DeviceConfig(device="cpu"), emit=emit, should_stop=lambda: False)
+        train(
+            spec,
+            paths,
+            device_config=DeviceConfig(device="cpu"),
+            emit=emit,
+            should_stop=lambda: False,
+        )
     return top1s[-1]
 
 

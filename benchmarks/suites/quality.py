@@ -118,7 +118,13 @@ def run_ours(
 
     with tempfile.TemporaryDirectory(prefix="moco-") as out:
         paths = RunPaths(Path(out), images.pack, test.pack if test else None)
-        train(spec, paths, machine=DeviceConfig(device="cpu"), emit=emit, should_stop=lambda: False)
+        train(
+            spec,
+            paths,
+            device_config=DeviceConfig(device="cpu"),
+            emit=emit,
+            should_stop=lambda: False,
+        )
     return top1s[-1]
 
 

@@ -106,7 +106,7 @@ class ToneLoader:
     is_resident = True
 
     def __init__(self, pack, device):
-        self.pack, self.device, self.clock = pack, device, NullTimer()
+        self.pack, self.device, self.timer = pack, device, NullTimer()
 
     def raw(self, rows):
         return RawTones(self.pack.values[rows].to(self.device))

@@ -33,7 +33,7 @@ class DeviceConfig:
 
 @dataclass(frozen=True, slots=True)
 class DeviceContext:
-    """A machine with its open questions answered."""
+    """Device, precision and name that a `DeviceConfig` resolves to."""
 
     device: torch.device
     bf16: bool
@@ -41,7 +41,7 @@ class DeviceContext:
 
     @property
     def precision(self) -> Literal["fp32", "bf16"]:
-        """Return the precision of the place."""
+        """Return the precision in use."""
         return "bf16" if self.bf16 else "fp32"
 
     @property
@@ -63,19 +63,21 @@ class DeviceContext:
 
 
 @contextmanager
-def deterministic_device(machine: DeviceConfig, *, precision: Precision) -> Iterator[DeviceContext]:
+def deterministic_device(
+    device_config: DeviceConfig, *, precision: Precision
+) -> Iterator[DeviceContext]:
     """Make the device ready and deterministic; put the process's settings back afterwards.
 
     Raises SpecError if this machine has no such device.
     """
     # cuBLAS reads it when its first handle is made.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    device = _device(machine.device)
+    device = _device(device_config.device)
     threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     was_exact = torch.are_deterministic_algorithms_enabled()
     filler: Any = torch.utils.deterministic  # a module whose one attribute is made at run time
     was_filling = filler.fill_uninitialized_memory
-    torch.set_num_threads(machine.threads or threads)
+    torch.set_num_threads(device_config.threads or threads)
     torch.backends.cudnn.benchmark = False
     torch.use_deterministic_algorithms(True)
     # Nothing here reads memory that it did not write; filling it first only costs time.

@@ -34,7 +34,7 @@ OPERATIONAL = frozenset(
 
 
 def fingerprint(
-    spec: JobSpec, *, place: DeviceContext, facts: DatasetFacts, test_facts: DatasetFacts | None
+    spec: JobSpec, *, context: DeviceContext, facts: DatasetFacts, test_facts: DatasetFacts | None
 ) -> dict[str, str]:
     """Name of a cause -> its value. `spec` is resolved. Equal fingerprints: equal bits."""
     return {
@@ -42,9 +42,9 @@ def fingerprint(
         "spec": spec_sha256(spec),
         "dataset": facts.sha256,
         "test_dataset": test_facts.sha256 if test_facts else "",
-        "device": place.name,
-        "threads": str(torch.get_num_threads()) if place.device.type == "cpu" else "",
-        "precision": place.precision,
+        "device": context.name,
+        "threads": str(torch.get_num_threads()) if context.device.type == "cpu" else "",
+        "precision": context.precision,
         "torch": torch.__version__,
         "torchvision": version("torchvision"),  # to import it would take as long as torch
         "numpy": np.__version__,

@@ -27,9 +27,11 @@ def run(words: Sequence[str], *, data: Say, talk: Say) -> int:
     parser.add_argument("--threads", type=int, help="threads of a CPU")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object")
     args = parser.parse_args(words)
-    machine = DeviceConfig(device=args.device, threads=args.threads)
+    device_config = DeviceConfig(device=args.device, threads=args.threads)
     try:
-        done = embed(args.encoder, args.images, out=args.out, machine=machine, tell=talk)
+        done = embed(
+            args.encoder, args.images, out=args.out, device_config=device_config, tell=talk
+        )
     except TrainerError as error:
         if args.json:
             told = {"object": "error", "title": error.detail, "hint": error.next_step}

@@ -27,16 +27,16 @@ class BatchStream:
 
     def batch_at(self, step: int) -> Batch:
         """Return the batch of `step`. Valid until the next call."""
-        clock = self.source.clock
-        with clock.phase("gather"):
+        timer = self.source.timer
+        with timer.phase("gather"):
             rows = self.rows_of(step)
         raw = self.source.raw(rows)
-        with clock.phase("gather"):
+        with timer.phase("gather"):
             if step + 1 < self.length.steps and not self.source.is_resident:
                 self.source.prefetch(self.rows_of(step + 1))
-        with clock.phase("copy"):
+        with timer.phase("copy"):
             rows = rows.to(self.source.device, non_blocking=True)
-        with clock.phase("views"):
+        with timer.phase("views"):
             views = self.make_views(raw, rows, epoch=step // self.length.steps_per_epoch)
         return Batch(views, rows, identities=rows)
 

@@ -20,8 +20,8 @@ GPU_BATCH_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """Measurements and their environment."""
+class RunProfile:
+    """Measured times of a run, and its environment."""
 
     times: Times
     spec: ResolvedSpec
@@ -36,7 +36,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """The answer."""
+    """Bottleneck of a run, and the sentence that names it."""
 
     bottleneck: str
     """Name of the bottleneck."""
@@ -53,127 +53,132 @@ class Rule:
     """Share that is too much: of a step, or of the whole for what comes between steps."""
     what: str
     """`Making the two views takes`: the share follows."""
-    advice: Callable[[Case], str]
-    applies: Callable[[Case], bool] = lambda _case: True
+    advice: Callable[[RunProfile], str]
+    applies: Callable[[RunProfile], bool] = lambda _profile: True
 
 
-def diagnose(case: Case) -> Diagnosis:
-    """The largest of the shares that are too much; if none is, the network itself."""
-    found = [
-        rule for rule in RULES if case.times.share(*rule.phases) > rule.above and rule.applies(case)
+def diagnose(profile: RunProfile) -> Diagnosis:
+    """Return the phase furthest above its limit by seconds; if none is above, the network."""
+    exceeded = [
+        rule
+        for rule in RULES
+        if profile.times.share(*rule.phases) > rule.above and rule.applies(profile)
     ]
-    if not found:
-        return Diagnosis(NETWORK.name, _sentence(NETWORK, case))
-    worst = max(found, key=lambda rule: _seconds(case, rule))
-    return Diagnosis(worst.name, _sentence(worst, case))
+    if not exceeded:
+        return Diagnosis(NETWORK.name, _sentence(NETWORK, profile))
+    largest = max(exceeded, key=lambda rule: _seconds(profile, rule))
+    return Diagnosis(largest.name, _sentence(largest, profile))
 
 
-def _sentence(rule: Rule, case: Case) -> str:
+def _sentence(rule: Rule, profile: RunProfile) -> str:
     of = "the time" if BETWEEN_STEPS.issuperset(rule.phases) else "each step"
-    share = _percent(case.times.share(*rule.phases))
-    parts = f" ({_parts(rule, case)})" if len(rule.phases) > 1 else ""
-    return f"{rule.what} {share} of {of}{parts}: {rule.advice(case)}."
+    share = _percent(profile.times.share(*rule.phases))
+    parts = f" ({_parts(rule, profile)})" if len(rule.phases) > 1 else ""
+    return f"{rule.what} {share} of {of}{parts}: {rule.advice(profile)}."
 
 
-def _parts(rule: Rule, case: Case) -> str:
-    return ", ".join(f"{name} {_percent(case.times.share(name))}" for name in rule.phases)
+def _parts(rule: Rule, profile: RunProfile) -> str:
+    return ", ".join(f"{name} {_percent(profile.times.share(name))}" for name in rule.phases)
 
 
-def _seconds(case: Case, rule: Rule) -> float:
-    return sum(case.times.phases_s.get(name, 0.0) for name in rule.phases)
+def _seconds(profile: RunProfile, rule: Rule) -> float:
+    return sum(profile.times.phases_s.get(name, 0.0) for name in rule.phases)
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _evaluation(case: Case) -> str:
+def _evaluation(profile: RunProfile) -> str:
     """Advise on the evaluator that is asked most often."""
-    evaluators = case.spec.named_evaluators()
+    evaluators = profile.spec.named_evaluators()
     field, evaluator = min(evaluators, key=lambda pair: pair[1].every_epochs)
-    if evaluator.every_epochs < case.spec.epochs:
+    if evaluator.every_epochs < profile.spec.epochs:
         return f"evaluate less often, with `{field}.every_epochs` above {evaluator.every_epochs}"
     advice: str = registry.part_of(evaluator.name, "spec").ADVICE
     return advice.format(field=field)
 
 
-def _checkpoint(case: Case) -> str:
-    steps = case.spec.checkpoint_every_steps
+def _checkpoint(profile: RunProfile) -> str:
+    steps = profile.spec.checkpoint_every_steps
     if steps is not None:
         return f"save less often, with `checkpoint_every_steps` above {steps}"
-    every_s = case.spec.checkpoint_every_s
+    every_s = profile.spec.checkpoint_every_s
     return f"save less often, with `checkpoint_every_s` above {every_s:g}"
 
 
-def _signals(case: Case) -> str:
-    every_steps = case.spec.signals_every_steps
+def _signals(profile: RunProfile) -> str:
+    every_steps = profile.spec.signals_every_steps
     return f"read them less often, with `signals_every_steps` above {every_steps}"
 
 
-def _advice(case: Case) -> ModuleType:
+def _advice(profile: RunProfile) -> ModuleType:
     """Return the module of the modality that knows what makes its rows faster."""
-    return part_of_modality(case.spec.views.modality, "advice")
+    return part_of_modality(profile.spec.views.modality, "advice")
 
 
-def _gather(case: Case) -> str:
-    advice = _advice(case)
-    if faster := advice.faster_reading(case.facts):
+def _gather(profile: RunProfile) -> str:
+    advice = _advice(profile)
+    if faster := advice.faster_reading(profile.facts):
         return str(faster)
     disk = "put the data folder (`MOCO_DATA_DIR`) on a faster disk"
-    return _either(disk, advice.smaller_rows(case.spec, case.facts))
+    return _either(disk, advice.smaller_rows(profile.spec, profile.facts))
 
 
-def _copy(case: Case) -> str:
-    advice = _advice(case)
-    ways = advice.rows_on_device(case.facts), advice.smaller_rows(case.spec, case.facts)
+def _copy(profile: RunProfile) -> str:
+    advice = _advice(profile)
+    ways = advice.rows_on_device(profile.facts), advice.smaller_rows(profile.spec, profile.facts)
     return _either(*ways) or "use a device with enough memory for the dataset"
 
 
-def _views(case: Case) -> str:
-    advice = _advice(case)
-    cheaper = advice.cheaper_views(case.spec)
-    if case.device == "cuda":
-        return _either(cheaper, advice.smaller_views(case.spec))
-    if case.threads < case.cores:
-        hands = f"give the worker more threads (`MOCO_THREADS` above {case.threads})"
+def _views(profile: RunProfile) -> str:
+    advice = _advice(profile)
+    cheaper = advice.cheaper_views(profile.spec)
+    if profile.device == "cuda":
+        return _either(cheaper, advice.smaller_views(profile.spec))
+    if profile.threads < profile.cores:
+        more_cores = f"give the worker more threads (`MOCO_THREADS` above {profile.threads})"
     else:
-        hands = f"use a machine with more than {case.cores} cores"
-    return _either(hands, cheaper, "train on a GPU")
+        more_cores = f"use a machine with more than {profile.cores} cores"
+    return _either(more_cores, cheaper, "train on a GPU")
 
 
-def _loss(case: Case) -> str:
-    method = case.spec.method
+def _loss(profile: RunProfile) -> str:
+    method = profile.spec.method
     advice: str = part_of(method.name, "spec").ADVICE["loss"]
     return advice.format(**method.model_dump())
 
 
-def _larger_batch(case: Case) -> str:
-    rows = case.spec.batch_rows
-    if rows < case.facts.rows:
+def _larger_batch(profile: RunProfile) -> str:
+    rows = profile.spec.batch_rows
+    if rows < profile.facts.rows:
         return f"do it less often, with `batch_rows` above {rows}"
     return "the dataset already fits in one batch, so only a smaller `encoder.name` would help"
 
 
-def _network(case: Case) -> str:
+def _network(profile: RunProfile) -> str:
     """Return advice, the most effective first."""
-    rows = case.spec.batch_rows
-    fp32 = case.spec.precision == "fp32"
+    rows = profile.spec.batch_rows
+    fp32 = profile.spec.precision == "fp32"
     faster = "omit `precision`, so that bfloat16 is used where it is fast" if fp32 else ""
-    if case.device == "cuda":
-        fuller = ""
-        if rows < min(GPU_BATCH_ROWS, case.facts.rows):
-            fuller = f"use the GPU better, with `batch_rows` above {rows}"
-        return _either(faster, fuller) or _either(
-            _advice(case).smaller_views(case.spec), _smaller_encoder(case)
+    if profile.device == "cuda":
+        larger_batch = ""
+        if rows < min(GPU_BATCH_ROWS, profile.facts.rows):
+            larger_batch = f"use the GPU better, with `batch_rows` above {rows}"
+        return _either(faster, larger_batch) or _either(
+            _advice(profile).smaller_views(profile.spec), _smaller_encoder(profile)
         )
     return _either(
-        faster, "train on a GPU", _advice(case).smaller_views(case.spec), _smaller_encoder(case)
+        faster,
+        "train on a GPU",
+        _advice(profile).smaller_views(profile.spec),
+        _smaller_encoder(profile),
     )
 
 
-def _smaller_encoder(case: Case) -> str:
-    name = case.spec.encoder.name
-    return "" if case.spec.encoder.is_quick else f"use a smaller `encoder.name` than {name}"
+def _smaller_encoder(profile: RunProfile) -> str:
+    name = profile.spec.encoder.name
+    return "" if profile.spec.encoder.is_quick else f"use a smaller `encoder.name` than {name}"
 
 
 def _either(*ways: str) -> str:
@@ -187,7 +192,7 @@ RULES: tuple[Rule, ...] = (
         above=0.20,
         what="Evaluation takes",
         advice=_evaluation,
-        applies=lambda case: bool(case.spec.evaluators),
+        applies=lambda profile: bool(profile.spec.evaluators),
     ),
     Rule(
         name="checkpoint",
@@ -196,7 +201,7 @@ RULES: tuple[Rule, ...] = (
         what="Saving checkpoints takes",
         advice=_checkpoint,
         # The one at the end cannot be left out.
-        applies=lambda case: case.times.counts.get("checkpoint", 0) > 1,
+        applies=lambda profile: profile.times.counts.get("checkpoint", 0) > 1,
     ),
     Rule(
         name="signals",
@@ -233,7 +238,7 @@ RULES: tuple[Rule, ...] = (
         what="Comparing with the negatives takes",
         advice=_loss,
         # Its gradient is part of `backward`, as is the encoder's: both grow as they do forward.
-        applies=lambda case: case.times.share("loss") >= case.times.share("query"),
+        applies=lambda profile: profile.times.share("loss") >= profile.times.share("query"),
     ),
     Rule(
         name="weights",

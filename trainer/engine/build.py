@@ -18,7 +18,7 @@ from trainer.checkpoint.manager import CheckpointManager, CheckpointPolicy
 from trainer.checkpoint.state import restore
 from trainer.data.pack.format import Pack
 from trainer.engine.batch_stream import BatchStream
-from trainer.engine.bottleneck import Case
+from trainer.engine.bottleneck import RunProfile
 from trainer.engine.divergence import DivergenceGuard
 from trainer.engine.graphed_step import GraphedStep
 from trainer.engine.profiler import Profiler
@@ -38,7 +38,7 @@ from trainer.spec.defaults import resolve, trained_on
 from trainer.spec.job import JobSpec
 from trainer.spec.resolved import ResolvedSpec
 from trainer.spec.rules import steps_per_epoch
-from trainer.timing.phase_timer import clock_for
+from trainer.timing.phase_timer import timer_for
 from trainer.timing.phase_totals import Times
 from trainer.util.failpoints import failpoint
 
@@ -56,41 +56,45 @@ class RunPaths:
 
 
 @contextmanager
-def build_run(sent: JobSpec, paths: RunPaths, *, machine: DeviceConfig) -> Iterator[Run]:
+def build_run(sent: JobSpec, paths: RunPaths, *, device_config: DeviceConfig) -> Iterator[Run]:
     """The run of a spec, resolved and resumed; its files and threads end with the block.
 
     Raises SpecError, DataError, CheckpointError or StorageError.
     """
     with ExitStack() as stack:
-        place = stack.enter_context(deterministic_device(machine, precision=sent.precision))
+        context = stack.enter_context(deterministic_device(device_config, precision=sent.precision))
         modality = load_modality(sent)
         pack = modality.open_pack(paths.pack, sent)
         resolved = resolve(sent, pack.facts)
         spec = resolved.spec
-        source = stack.enter_context(modality.loader(pack, place, threads=machine.loader_threads))
-        test_source = _test_loader(spec, paths, pack.facts, place, machine)
+        source = stack.enter_context(
+            modality.loader(pack, context, threads=device_config.loader_threads)
+        )
+        test_source = _test_loader(spec, paths, pack.facts, context, device_config)
         if test_source is not None:
             stack.enter_context(test_source)
-        accelerator = modality.accelerator(spec, pack.facts, place)
+        accelerator = modality.accelerator(spec, pack.facts, context)
         make_encoder = partial(modality.encoder, spec, accelerator=accelerator)
-        method = _placed(load_method(spec, make_encoder, bf16=place.bf16), place)
-        profiler = _profiler(spec, pack.facts, place)
-        method.clock = source.clock = profiler.clock
+        method = _placed(load_method(spec, make_encoder, bf16=context.bf16), context)
+        profiler = _profiler(spec, pack.facts, context)
+        method.timer = source.timer = profiler.timer
         optimizer = make_optimizer(spec.optim, method.trainable_parameters().values())
         causes = fingerprint(
             spec,
-            place=place,
+            context=context,
             facts=pack.facts,
             test_facts=test_source.pack.facts if test_source else None,
         )
         progress, before = _resumed(paths, method, optimizer, causes)
         history = SignalLog(paths.out / "metrics.jsonl", before=before)
         stack.callback(history.close)
-        views = modality.views(spec, pack.facts, place, accelerator=accelerator)
-        batches = _batches(spec, source, EagerViews(views, spec.seed), place, machine)
+        eager_step = EagerStep(method, optimizer)
+        step_executor = _step_executor(spec, eager_step, context, device_config)
+        views = modality.views(spec, pack.facts, context, accelerator=accelerator)
+        batches = _batches(spec, source, EagerViews(views, spec.seed), context, device_config)
         checkpoint_manager = CheckpointManager(
             _checkpoint_policy(spec, paths, causes, differs=progress.differs),
-            device=place.device,
+            device=context.device,
             began_step=progress.step,
             is_own=progress.is_own,
             sync_history=history.sync,
@@ -98,17 +102,17 @@ def build_run(sent: JobSpec, paths: RunPaths, *, machine: DeviceConfig) -> Itera
         yield Run(
             resolved=resolved,
             out=paths.out,
-            place=place,
+            context=context,
             method=method,
             optimizer=optimizer,
-            step_executor=_step_executor(spec, EagerStep(method, optimizer), place, machine),
+            step_executor=step_executor,
             batches=batches,
             source=source,
             views=views,
             evaluation=plan_evaluation(spec, EvaluationData(source, test_source), views=views),
             history=history,
             progress=progress,
-            losses=DivergenceGuard(place.device),
+            losses=DivergenceGuard(context.device),
             checkpoint_manager=stack.enter_context(checkpoint_manager),
             profiler=profiler,
         )
@@ -127,81 +131,83 @@ def _checkpoint_policy(
     )
 
 
-def _profiler(spec: ResolvedSpec, facts: DatasetFacts, place: DeviceContext) -> Profiler:
+def _profiler(spec: ResolvedSpec, facts: DatasetFacts, context: DeviceContext) -> Profiler:
     """Build the profiler of a resolved spec, for a prepared device."""
 
-    def case(times: Times) -> Case:
-        return Case(
+    def add_facts(times: Times) -> RunProfile:
+        return RunProfile(
             times=times,
             spec=spec,
             facts=facts,
-            device=place.device.type,
+            device=context.device.type,
             threads=torch.get_num_threads(),
             cores=len(os.sched_getaffinity(0)),
         )
 
-    return Profiler(clock_for(place.device, profile=spec.profile), case)
+    return Profiler(timer_for(context.device, profile=spec.profile), add_facts)
 
 
 def _step_executor(
-    spec: ResolvedSpec, eager: EagerStep, place: DeviceContext, machine: DeviceConfig
+    spec: ResolvedSpec, eager: EagerStep, context: DeviceContext, device_config: DeviceConfig
 ) -> StepExecutor:
-    if not _is_captured(spec, place, machine):
+    if not _is_captured(spec, context, device_config):
         return eager
-    return GraphedStep(eager, recorder_for(place.device), batch_rows=spec.batch_rows)
+    return GraphedStep(eager, recorder_for(context.device), batch_rows=spec.batch_rows)
 
 
 def _view_maker(
-    spec: ResolvedSpec, eager: EagerViews, place: DeviceContext, machine: DeviceConfig
+    spec: ResolvedSpec, eager: EagerViews, context: DeviceContext, device_config: DeviceConfig
 ) -> ViewMaker:
-    if not _is_captured(spec, place, machine):
+    if not _is_captured(spec, context, device_config):
         return eager
-    return GraphedViews(eager, recorder_for(place.device), batch_rows=spec.batch_rows)
+    return GraphedViews(eager, recorder_for(context.device), batch_rows=spec.batch_rows)
 
 
 def _batches(
     spec: ResolvedSpec,
     source: Loader[Any],
     eager: EagerViews,
-    place: DeviceContext,
-    machine: DeviceConfig,
+    context: DeviceContext,
+    device_config: DeviceConfig,
 ) -> BatchStream:
     facts = source.pack.facts
     trained = trained_on(spec, facts)
     length = TrainingLength(spec.epochs, steps_per_epoch(spec, trained.rows))
     rows = None if trained is facts else torch.from_numpy(source.pack.rows_of("train"))
-    make_views = _view_maker(spec, eager, place, machine)
+    make_views = _view_maker(spec, eager, context, device_config)
     return BatchStream(
         spec=spec, length=length, source=source, make_views=make_views, train_rows=rows
     )
 
 
-def _is_captured(spec: ResolvedSpec, place: DeviceContext, machine: DeviceConfig) -> bool:
+def _is_captured(spec: ResolvedSpec, context: DeviceContext, device_config: DeviceConfig) -> bool:
     """Return whether steps are captured: on a GPU, unless the run is profiled."""
-    return place.device.type == "cuda" and machine.graphs and not spec.profile
+    return context.device.type == "cuda" and device_config.graphs and not spec.profile
 
 
 def _test_loader(
     spec: ResolvedSpec,
     paths: RunPaths,
     facts: DatasetFacts,
-    place: DeviceContext,
-    machine: DeviceConfig,
+    context: DeviceContext,
+    device_config: DeviceConfig,
 ) -> Loader[Any] | None:
     """Open the test dataset, its rows read as those of the dataset are."""
     if paths.test_pack is None:
         return None
     pack = Pack.open(paths.test_pack)
     part_of(spec.views.modality, "defaults").check_alike(facts, pack.facts)
-    return load_modality(spec).loader(pack, place, threads=machine.loader_threads, like=facts)
+    return load_modality(spec).loader(
+        pack, context, threads=device_config.loader_threads, like=facts
+    )
 
 
-def _placed(method: Method, place: DeviceContext) -> Method:
+def _placed(method: Method, context: DeviceContext) -> Method:
     """Move to the device. channels_last only with bf16: in fp32 it halves a CPU's speed."""
-    if not place.bf16:
-        return method.to(place.device)
+    if not context.bf16:
+        return method.to(context.device)
     # torch's types know `memory_format` only as a keyword of this overload.
-    return method.to(place.device).to(memory_format=torch.channels_last)
+    return method.to(context.device).to(memory_format=torch.channels_last)
 
 
 def _resumed(

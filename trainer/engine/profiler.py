@@ -4,22 +4,22 @@ import time
 from collections.abc import Callable
 from typing import get_args
 
-from trainer.engine.bottleneck import Case, diagnose
+from trainer.engine.bottleneck import RunProfile, diagnose
 from trainer.schema.events import Phase, PhaseTime, Profiled
 from trainer.timing.phase_timer import NullTimer
 from trainer.timing.phase_totals import BETWEEN_STEPS, Times
 
 EVERY_S = 5.0
 STEPS_MIN = 20
-"""Measured before the first word, unless the run ends sooner."""
+"""Measured before the first profile, unless the run ends sooner."""
 
 
 class Profiler:
-    """The clock of a run, and what is said of its times."""
+    """Timer of a run, and the diagnosis of its times."""
 
-    def __init__(self, clock: NullTimer, case: Callable[[Times], Case]) -> None:
-        """`case` adds to the times what is known of the run."""
-        self.clock, self._case = clock, case
+    def __init__(self, timer: NullTimer, add_facts: Callable[[Times], RunProfile]) -> None:
+        """`add_facts` combines the times with the environment of the run."""
+        self.timer, self._add_facts = timer, add_facts
         self.newest: Profiled | None = None
         """Latest profile sent."""
         self._due_s = 0.0
@@ -29,26 +29,26 @@ class Profiler:
         now_s = time.monotonic()
         if now_s < self._due_s:
             return None
-        times = self.clock.times()
+        times = self.timer.times()
         if times is None or times.steps < STEPS_MIN:
             return None
         self._due_s = now_s + EVERY_S
-        return self._told(times, step)
+        return self._publish(times, step)
 
     def tell_last(self, step: int) -> Profiled | None:
-        """The profile of the whole attempt; None if not one step was measured."""
-        self.clock.end_step(rows=0)
-        times = self.clock.times(wait=True)
-        return None if times is None else self._told(times, step)
+        """Return the profile of the whole attempt; None if not one step was measured."""
+        self.timer.end_step(rows=0)
+        times = self.timer.times(wait=True)
+        return None if times is None else self._publish(times, step)
 
-    def _told(self, times: Times, step: int) -> Profiled:
-        self.newest = profile_of(self._case(times), step=step)
+    def _publish(self, times: Times, step: int) -> Profiled:
+        self.newest = profile_of(self._add_facts(times), step=step)
         return self.newest
 
 
-def profile_of(case: Case, *, step: int) -> Profiled:
-    """The event of a case."""
-    times, found = case.times, diagnose(case)
+def profile_of(profile: RunProfile, *, step: int) -> Profiled:
+    """Return the event that reports a profile."""
+    times, diagnosis = profile.times, diagnose(profile)
     phases = []
     for name in get_args(Phase):
         if count := times.counts.get(name, 0):
@@ -62,6 +62,6 @@ def profile_of(case: Case, *, step: int) -> Profiled:
         step_median_s=times.step_median_s,
         rows_per_s=times.rows / max(times.steps_s, 1e-12),
         phases=tuple(phases),
-        bottleneck=found.bottleneck,
-        sentence=found.sentence,
+        bottleneck=diagnosis.bottleneck,
+        sentence=diagnosis.sentence,
     )

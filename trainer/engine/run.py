@@ -51,7 +51,7 @@ class Run:
 
     resolved: Resolved
     out: Path
-    place: DeviceContext
+    context: DeviceContext
     method: Method
     optimizer: torch.optim.Optimizer
     step_executor: StepExecutor
@@ -80,9 +80,9 @@ class Run:
         return self.batches.length
 
     @property
-    def clock(self) -> NullTimer:
+    def timer(self) -> NullTimer:
         """Measures the phases if the run is profiled, else nothing."""
-        return self.profiler.clock
+        return self.profiler.timer
 
     @property
     def step(self) -> int:
@@ -106,8 +106,8 @@ class Run:
             steps_planned=self.length.steps,
             steps_per_epoch=self.length.steps_per_epoch,
             rows=self.source.pack.rows,
-            device=self.place.name,
-            precision=self.place.precision,
+            device=self.context.name,
+            precision=self.context.precision,
             exact=not self.progress.differs,
             differs=self.progress.differs,
         )
@@ -130,10 +130,10 @@ class Run:
             failpoint("train.stepped")
         self.progress.step += 1
         self.stopwatch.count(len(batch.rows))
-        self.clock.end_step(len(batch.rows))
+        self.timer.end_step(len(batch.rows))
         if signals is None:
             return None
-        signals |= self.stopwatch.read() | {"memory_bytes": float(self.place.memory_bytes())}
+        signals |= self.stopwatch.read() | {"memory_bytes": float(self.context.memory_bytes())}
         self.history.add(step=self.step, epoch=self.epoch, signals=signals)
         return Stepped(step=self.step, epoch=self.epoch, signals=signals)
 
@@ -162,7 +162,7 @@ class Run:
         None if `should_stop()` said so before the end.
         """
         measure = self._evaluation.run if self.step else self._evaluation.baselines
-        with self.stopwatch.timing("eval_s"), self.clock.phase("evaluation"):
+        with self.stopwatch.timing("eval_s"), self.timer.phase("evaluation"):
             signals = measure(self.method, should_stop=should_stop)
         if signals is None:
             return None
@@ -205,14 +205,14 @@ class Run:
 
     def save(self, emit: Emit) -> None:
         """Write a checkpoint of this step and wait for it. Raises DivergedError, StorageError."""
-        with self.clock.phase("checkpoint"):
+        with self.timer.phase("checkpoint"):
             if self.step != self.checkpoint_manager.newest_step:
                 self._copy(emit)
             with self.stopwatch.timing("checkpoint_s"):
                 self.checkpoint_manager.wait()
 
     def _copy(self, emit: Emit) -> None:
-        with self.stopwatch.timing("checkpoint_s"), self.clock.phase("checkpoint"):
+        with self.stopwatch.timing("checkpoint_s"), self.timer.phase("checkpoint"):
             self.losses.check()
             self.checkpoint_manager.start(
                 collect(self.method, self.optimizer), step=self.step, emit=emit
@@ -255,7 +255,7 @@ class Run:
         return done in {1, self.length.steps} or done % every_steps == 0
 
     def _signals(self, output: StepOutput, lr: float) -> dict[str, float]:
-        with self.clock.phase("signals"):
+        with self.timer.phase("signals"):
             self.losses.check()
             return {
                 **self.method.signals(output, dataset_rows=self.source.pack.rows),

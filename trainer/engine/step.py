@@ -52,7 +52,7 @@ class EagerStep:
     def gradient_of(self, batch: Batch, random_inputs: Tensor) -> StepOutput:
         """Run forward and backward: what these tensors alone decide."""
         output = self.method.forward_step(batch, random_inputs)
-        with self.method.clock.phase("backward"):
+        with self.method.timer.phase("backward"):
             self.optimizer.zero_grad(set_to_none=True)
             output.loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         return output._replace(
@@ -61,6 +61,6 @@ class EagerStep:
 
     def apply_update(self, output: StepOutput) -> None:
         """Apply the update, after the learning rate was set."""
-        with self.method.clock.phase("optimizer"):
+        with self.method.timer.phase("optimizer"):
             self.optimizer.step()
         self.method.after_step(output)

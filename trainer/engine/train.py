@@ -17,7 +17,7 @@ def train(
     spec: JobSpec,
     paths: RunPaths,
     *,
-    machine: DeviceConfig,
+    device_config: DeviceConfig,
     emit: Emit,
     should_stop: Callable[[], bool],
 ) -> Ended:
@@ -28,7 +28,7 @@ def train(
     is resolved. `emit` is called from two threads: Checkpointed comes from the one that writes.
     The caller emits the Ended that this returns. Raises TrainerError.
     """
-    with build_run(spec, paths, machine=machine) as run:
+    with build_run(spec, paths, device_config=device_config) as run:
         emit(run.started())
         _explain(run, emit)
         try:

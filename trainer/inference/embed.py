@@ -117,7 +117,7 @@ def embed(
     images: Path,
     *,
     out: Path,
-    machine: DeviceConfig,
+    device_config: DeviceConfig,
     tell: Callable[[str], None] = lambda _words: None,
 ) -> Embedded:
     """Write `out`, a parquet file of name, label and embedding, atomically.
@@ -131,19 +131,22 @@ def embed(
         StorageError: the disk refuses.
     """
     encoder = load_encoder(encoder_path)
-    with deterministic_device(machine, precision="fp32") as place, _growing(out) as (draft, raw):
-        network = encoder.network.to(place.device)
+    with (
+        deterministic_device(device_config, precision="fp32") as context,
+        _growing(out) as (draft, raw),
+    ):
+        network = encoder.network.to(context.device)
         steps = encoder.steps
         spec = ResolvedViewsSpec(
             side_px=steps.side_px, evaluation_crop=steps.crop, crop_scale=(1.0, 1.0), blur_p=0.0
         )
-        views = ImageAugmenter(spec, mean=steps.mean, std=steps.std, device=place.device)
+        views = ImageAugmenter(spec, mean=steps.mean, std=steps.std, device=context.device)
         done = Embedded(out, feature_dim(network))
         with strict_pillow(), open_source(images, Limits(), Asked(IMAGE_FORMATS)) as source:
             items: list[Item] = []
             for batch in _batches(source.items, _decoding(steps), done, tell):
                 rows = [decoded.row for decoded in batch]
-                canvas = canvas_of(rows, values=steps.values, device=place.device)
+                canvas = canvas_of(rows, values=steps.values, device=context.device)
                 with torch.inference_mode():
                     values = network(views.center_crop(canvas)).float().cpu().numpy()
                 raw.write(np.ascontiguousarray(values, dtype=np.float32).data)

@@ -52,8 +52,10 @@ class FeatureExtractor:
         return self.features(replace(canvas, bounds=self.bounds))
 
 
-def load_extractor(spec: NeighbourSearchSpec, pack: Pack, place: DeviceContext) -> FeatureExtractor:
-    """The encoder of `spec` on the device of `place`.
+def load_extractor(
+    spec: NeighbourSearchSpec, pack: Pack, context: DeviceContext
+) -> FeatureExtractor:
+    """The encoder of `spec` on the device of `context`.
 
     Raises EncoderNotFound if it is not there any more, CheckpointError if it is damaged.
     """
@@ -70,12 +72,12 @@ def load_extractor(spec: NeighbourSearchSpec, pack: Pack, place: DeviceContext) 
             raise
         raise CheckpointError(f"{WEIGHTS} cannot be read: {error.strerror}.") from error
     job, modality = as_resolved(settled(spec.job)), load_modality(spec.job)
-    accelerator = modality.accelerator(job, pack.facts, place)
-    views = modality.views(job, pack.facts, place, accelerator=accelerator)
+    accelerator = modality.accelerator(job, pack.facts, context)
+    views = modality.views(job, pack.facts, context, accelerator=accelerator)
     return FeatureExtractor(
-        network.eval().to(place.device),
+        network.eval().to(context.device),
         views,
-        place.device,
+        context.device,
         bounds=bounds_of(pack.facts),
         values=pack.facts.values or PLAIN,
     )

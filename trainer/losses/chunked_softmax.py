@@ -12,7 +12,7 @@ HIDDEN_LOGIT = -1e30
 """Logit of a masked negative: finite, so that a query without negatives has gradient 0, not NaN."""
 
 
-def softmax_over(queries: Tensor, negatives: Tensor, hidden: NegativeMask | None) -> PartialSoftmax:
+def softmax_over(queries: Tensor, negatives: Tensor, mask: NegativeMask | None) -> PartialSoftmax:
     """Return the log-sum-exp and the softmax-weighted mean of `negatives` for each query.
 
     `queries` [B, D] are already divided by the temperature, `negatives` are [K, D]. In bfloat16
@@ -20,16 +20,16 @@ def softmax_over(queries: Tensor, negatives: Tensor, hidden: NegativeMask | None
     """
     chunks = [slice(start, start + CHUNK_KEYS) for start in range(0, len(negatives), CHUNK_KEYS)]
     shares = [
-        _of_chunk(queries, negatives[chunk], None if hidden is None else hidden.mask(chunk))
+        _of_chunk(queries, negatives[chunk], None if mask is None else mask.columns(chunk))
         for chunk in chunks
     ]
     return merge(PartialSoftmax(*(torch.stack(each) for each in zip(*shares, strict=True))))
 
 
-def _of_chunk(queries: Tensor, negatives: Tensor, mask: Tensor | None) -> PartialSoftmax:
+def _of_chunk(queries: Tensor, negatives: Tensor, is_masked: Tensor | None) -> PartialSoftmax:
     logits = (queries.to(negatives.dtype) @ negatives.T).to(queries.dtype)  # [B, S]
-    if mask is not None:
-        logits.masked_fill_(mask, HIDDEN_LOGIT)
+    if is_masked is not None:
+        logits.masked_fill_(is_masked, HIDDEN_LOGIT)
     top = logits.amax(1, keepdim=True)
     weights = logits.sub_(top).exp_()
     total = weights.sum(1, keepdim=True)

@@ -18,29 +18,29 @@ BELOW_ALL = -2.0
 
 @torch.no_grad()
 def of_embeddings(
-    queries: Tensor, keys: Tensor, negatives: Tensor, hidden: NegativeMask | None = None
+    queries: Tensor, keys: Tensor, negatives: Tensor, mask: NegativeMask | None = None
 ) -> dict[str, float]:
     """Return the signals that every contrastive method has, of unit vectors as in `contrast`."""
     return {
-        **contrast(queries, keys, negatives, hidden),
+        **contrast(queries, keys, negatives, mask),
         "embedding_std_ratio": std_ratio(queries),
         "embedding_effective_rank": effective_rank(queries),
     }
 
 
 def contrast(
-    queries: Tensor, keys: Tensor, negatives: Tensor, hidden: NegativeMask | None = None
+    queries: Tensor, keys: Tensor, negatives: Tensor, mask: NegativeMask | None = None
 ) -> dict[str, float]:
     """Return how well queries [Q, D] find their keys [Q, D] among negatives [K, D] they see."""
     positive = (queries * keys).sum(1)  # [Q]
     nearer = torch.zeros_like(positive, dtype=torch.int64)
     total, seen = torch.zeros_like(positive), torch.zeros_like(positive)
-    for chunk, mask in _chunks(negatives, hidden):
+    for chunk, is_masked in _chunks(negatives, mask):
         similarity = queries @ chunk.T
         seen += len(chunk)
-        if mask is not None:
-            gone = mask.sum(1)
-            similarity.masked_fill_(mask, BELOW_ALL)
+        if is_masked is not None:
+            gone = is_masked.sum(1)
+            similarity.masked_fill_(is_masked, BELOW_ALL)
             total -= gone * BELOW_ALL
             seen -= gone
         nearer += (similarity > positive[:, None]).sum(1)
@@ -53,13 +53,11 @@ def contrast(
     }
 
 
-def _chunks(
-    negatives: Tensor, hidden: NegativeMask | None
-) -> Iterator[tuple[Tensor, Tensor | None]]:
+def _chunks(negatives: Tensor, mask: NegativeMask | None) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Yield some negatives at a time, [S, D], and the mask of what is hidden among them."""
     for start in range(0, len(negatives), CHUNK_KEYS):
         chunk = slice(start, start + CHUNK_KEYS)
-        yield negatives[chunk], None if hidden is None else hidden.mask(chunk)
+        yield negatives[chunk], None if mask is None else mask.columns(chunk)
 
 
 def std_ratio(embeddings: Tensor) -> float:

@@ -14,17 +14,17 @@ def info_nce(
     negatives: Tensor,
     *,
     temperature: float,
-    hidden: NegativeMask | None = None,
+    mask: NegativeMask | None = None,
 ) -> Tensor:
     """Cross-entropy of finding each query's own key among shared negatives, the mean in nats.
 
     `query`, `key` [B, D] and `negatives` [K, D] are unit vectors, `temperature` > 0. Between 0
-    and ln(1 + K exp(2 / T)); ln(1 + K) if all similarities are equal; 0 if all are hidden.
+    and ln(1 + K exp(2 / T)); ln(1 + K) if all similarities are equal; 0 if all are masked.
     `negatives` may be bfloat16: products with them are then bfloat16, as under autocast.
     Source: He et al. 2020, Eq. 1 (arXiv:1911.05722).
     """
     positive = (query * key).sum(1) / temperature  # [B]
-    rest: Tensor = _LogSumExp.apply(query, negatives, hidden, temperature)  # [B]
+    rest: Tensor = _LogSumExp.apply(query, negatives, mask, temperature)  # [B]
     return (torch.logaddexp(positive, rest) - positive).mean()
 
 
@@ -40,11 +40,11 @@ class _LogSumExp(torch.autograd.Function):
         ctx: Context,
         query: Tensor,
         negatives: Tensor,
-        hidden: NegativeMask | None,
+        mask: NegativeMask | None,
         temperature: float,
     ) -> Tensor:
         """[B]."""
-        found = softmax_over(query / temperature, negatives, hidden)
+        found = softmax_over(query / temperature, negatives, mask)
         ctx.save_for_backward(found.mean / temperature)
         return found.log_sum
 

@@ -44,10 +44,10 @@ class Method(nn.Module):
     """Method of self-supervised learning from views. It receives an encoder and never builds one.
 
     `embed_views` and `loss` are pure; `after_step` mutates. All state between steps is in the state
-    dict. Phases are marked on its clock, which is a NullTimer unless the run is profiled.
+    dict. Phases are marked on its timer, which is a NullTimer unless the run is profiled.
     """
 
-    clock = NullTimer()
+    timer = NullTimer()
 
     @property
     @abstractmethod

@@ -43,7 +43,7 @@ class Loader(Protocol[R_co]):
 
     pack: Pack
     device: torch.device
-    clock: NullTimer
+    timer: NullTimer
     """Clock of the run that trains on it."""
 
     @property
@@ -99,12 +99,12 @@ class Modality(Protocol[R]):
         """
 
     def loader(
-        self, pack: Pack, place: DeviceContext, *, threads: int, like: DatasetFacts | None = None
+        self, pack: Pack, context: DeviceContext, *, threads: int, like: DatasetFacts | None = None
     ) -> Loader[R]:
         """Return the rows of a pack on a device; `like`: read as those of another dataset are."""
 
     def accelerator(
-        self, spec: ResolvedSpec, facts: DatasetFacts, place: DeviceContext
+        self, spec: ResolvedSpec, facts: DatasetFacts, context: DeviceContext
     ) -> Accelerator | None:
         """Return permission to use compiled code where that pays. Depends on nothing else."""
 
@@ -112,7 +112,7 @@ class Modality(Protocol[R]):
         self,
         spec: ResolvedSpec,
         facts: DatasetFacts,
-        place: DeviceContext,
+        context: DeviceContext,
         *,
         accelerator: Accelerator | None = None,
     ) -> Views[R]:

@@ -15,7 +15,7 @@ class NegativeMask(NamedTuple):
     empty: int
     """Lowest id in `negative_rows`, below 0: marks slots that are masked for every query."""
 
-    def mask(self, some: slice | Tensor) -> Tensor:
+    def columns(self, some: slice | Tensor) -> Tensor:
         """Return a bool mask [B or 1, S], True where one of `some` S negatives is dropped."""
         rows = self.negative_rows[some]
         mask = (rows == self.empty)[None, :]

@@ -1,8 +1,8 @@
 """Time profile of a run; a run that is not profiled has a NullTimer.
 
-Phases are marked by `with clock.phase("query"):` where they are; each optimizer step ends with a
-`lap`. On a GPU both are events in its stream, read only after it has passed them: nothing waits for
-the device, and host work that overlaps device work is not counted.
+Phases are marked by `with timer.phase("query"):` where they are; each optimizer step ends with an
+`end_step`. On a GPU both are events in its stream, read only after it has passed them: nothing
+waits for the device, and host work that overlaps device work is not counted.
 """
 
 import time
@@ -149,8 +149,8 @@ class PhaseTimer(NullTimer, Generic[Stamp]):
             self._tally.add(self._timer.seconds(lap.begin, lap.end), spans, rows=lap.rows)
 
 
-def clock_for(device: torch.device, *, profile: bool) -> NullTimer:
-    """The clock of a run on a device."""
+def timer_for(device: torch.device, *, profile: bool) -> NullTimer:
+    """Return the timer of a run on a device."""
     if not profile:
         return NullTimer()
     if device.type == "cuda":

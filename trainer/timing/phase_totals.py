@@ -1,4 +1,4 @@
-"""Sums of what a clock has measured. Loads no tensors."""
+"""Sums of what a timer has measured. Loads no tensors."""
 
 from collections import Counter, deque
 from collections.abc import Iterable

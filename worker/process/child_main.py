@@ -70,7 +70,7 @@ def warm() -> None:
 
 def _work(request: ChildRequest, emit: Emit, stop: threading.Event) -> Ended:
     text = (request.folder / SPEC_FILE).read_text()
-    machine = DeviceConfig(device=request.device, threads=request.threads)
+    device_config = DeviceConfig(device=request.device, threads=request.threads)
     if request.kind == "ingest":
         spec = IngestSpec.model_validate_json(text)
         return run_ingest(
@@ -81,7 +81,7 @@ def _work(request: ChildRequest, emit: Emit, stop: threading.Event) -> Ended:
             NeighbourSearchSpec.model_validate_json(text),
             out=request.folder,
             pack=Path(request.pack),
-            machine=machine,
+            device_config=device_config,
             emit=emit,
             should_stop=stop.is_set,
         )
@@ -93,7 +93,7 @@ def _work(request: ChildRequest, emit: Emit, stop: threading.Event) -> Ended:
             test_pack=Path(request.test_pack) if request.test_pack else None,
             checkpoints=tuple(map(Path, request.checkpoints)),
         ),
-        machine=machine,
+        device_config=device_config,
         emit=emit,
         should_stop=stop.is_set,
     )

@@ -75,10 +75,10 @@ def our_run(
     case: Case, context: BenchmarkContext, *, graphs: bool = True, spec: JobSpec | None = None
 ) -> Iterator[Run]:
     """A run of the case in a folder of its own."""
-    machine = DeviceConfig(device=str(context.device), graphs=graphs)
+    device_config = DeviceConfig(device=str(context.device), graphs=graphs)
     with tempfile.TemporaryDirectory(dir=context.folder) as out:
         paths = RunPaths(Path(out), context.pack(case))
-        with build_run(spec or spec_of(case), paths, machine=machine) as run:
+        with build_run(spec or spec_of(case), paths, device_config=device_config) as run:
             yield run
 
 

@@ -109,13 +109,13 @@ def recipe_spec(
 
 
 def run_recipe(
-    spec: JobSpec, paths: RunPaths, machine: DeviceConfig, *, until_s: float
+    spec: JobSpec, paths: RunPaths, device_config: DeviceConfig, *, until_s: float
 ) -> RecipeResult:
     """Train; stop at the end of an epoch that is past `until_s` of `time.monotonic`."""
-    with build_run(spec, paths, machine=machine) as run:
+    with build_run(spec, paths, device_config=device_config) as run:
         loss_terms = 2 if moco_of(spec).symmetric else 1
         result = RecipeResult(run.source.pack.rows, run.length.epochs, moco_of(spec).symmetric)
-        losses = run.losses = MeanLoss(run.place.device)
+        losses = run.losses = MeanLoss(run.context.device)
         trained_s = 0.0
         while not run.is_done and time.monotonic() < until_s:
             trained_s += _train_epoch_s(run)
@@ -131,11 +131,11 @@ def run_recipe(
 
 
 def _train_epoch_s(run: Run) -> float:
-    synchronize(run.place.device)
+    synchronize(run.context.device)
     began_s = time.perf_counter()
     for _ in range(run.length.steps_per_epoch):
         run.advance()
-    synchronize(run.place.device)
+    synchronize(run.context.device)
     return time.perf_counter() - began_s
 
 

@@ -164,7 +164,7 @@ def _setup(pack: str, *, side_px: int, batch_rows: int, queue_rows: int = 4096) 
 
 def _open_run(setup: Setup, out: Path) -> AbstractContextManager[Run]:
     paths = RunPaths(out, Path(setup.pack))
-    return build_run(spec_of(setup), paths, machine=DeviceConfig(device="cpu"))
+    return build_run(spec_of(setup), paths, device_config=DeviceConfig(device="cpu"))
 
 
 def _advance(run: Run, steps: int) -> float:

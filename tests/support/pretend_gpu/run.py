@@ -78,7 +78,7 @@ def run(case: Case, folder: Path, *, epochs: int = 2, steps: int | None = None) 
         pack = PACKS[case.pack](folder)
     events: list[Event] = []
     readings: list[Reading] = []
-    machine = DeviceConfig(device="cuda", graphs=case.graphs, loader_threads=0)
+    device_config = DeviceConfig(device="cuda", graphs=case.graphs, loader_threads=0)
     with pretend_gpu() as gpu:
         result = Result(gpu.counts, gpu.recordings, 0, events=events, readings=readings)
 
@@ -91,7 +91,7 @@ def run(case: Case, folder: Path, *, epochs: int = 2, steps: int | None = None) 
         result.ended = train(
             _spec(case),
             RunPaths(folder / "out", pack),
-            machine=machine,
+            device_config=device_config,
             emit=events.append,
             should_stop=should_stop,
         )

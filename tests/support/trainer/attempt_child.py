@@ -34,9 +34,9 @@ def run(orders: dict[str, Any], events: int, control: int) -> None:
         checkpoints=tuple(map(Path, orders["checkpoints"])),
     )
     spec = JobSpec.model_validate_json(json.dumps(orders["spec"]))
-    machine = DeviceConfig(device="cpu", threads=1, loader_threads=orders["loader_threads"])
+    device_config = DeviceConfig(device="cpu", threads=1, loader_threads=orders["loader_threads"])
     run_and_record_outcome(
-        lambda: train(spec, paths, machine=machine, emit=emit, should_stop=stop.is_set),
+        lambda: train(spec, paths, device_config=device_config, emit=emit, should_stop=stop.is_set),
         out=out,
         emit=emit,
     )

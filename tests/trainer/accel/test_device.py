@@ -11,14 +11,14 @@ from trainer.schema.errors import SpecError
 
 def test_threads_and_determinism_last_as_long_as_the_run() -> None:
     before = torch.get_num_threads()
-    with deterministic_device(DeviceConfig(device="cpu", threads=1), precision="fp32") as place:
+    with deterministic_device(DeviceConfig(device="cpu", threads=1), precision="fp32") as context:
         assert torch.get_num_threads() == 1
         assert torch.are_deterministic_algorithms_enabled()
         assert os.environ["CUBLAS_WORKSPACE_CONFIG"]
-        assert place.device == torch.device("cpu")
-        assert not place.bf16
-        assert place.name.startswith("cpu ")
-        assert place.memory_bytes() > 10_000_000
+        assert context.device == torch.device("cpu")
+        assert not context.bf16
+        assert context.name.startswith("cpu ")
+        assert context.memory_bytes() > 10_000_000
     assert torch.get_num_threads() == before
     assert not torch.are_deterministic_algorithms_enabled()
 
@@ -30,8 +30,8 @@ def test_auto_takes_bf16_where_a_cpu_has_instructions_for_it(
     able: dict[str, bool], bf16: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    with deterministic_device(DeviceConfig(device="cpu"), precision="auto") as place:
-        assert place.bf16 is bf16
+    with deterministic_device(DeviceConfig(device="cpu"), precision="auto") as context:
+        assert context.bf16 is bf16
 
 
 @pytest.mark.parametrize("name", ["cuda:9", "meta", "gpu", ""])

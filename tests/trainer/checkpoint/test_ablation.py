@@ -70,7 +70,7 @@ def go(paths: RunPaths, stop_after: int | None = None) -> Ended:
     return train(
         JOB,
         paths,
-        machine=CPU,
+        device_config=CPU,
         emit=lambda _: None,
         should_stop=lambda: stop_after is not None and next(polls) >= stop_after,
     )
@@ -80,7 +80,7 @@ def go(paths: RunPaths, stop_after: int | None = None) -> Ended:
 def cut(tmp_path_factory: pytest.TempPathFactory) -> Cut:
     folder = tmp_path_factory.mktemp("cut")
     pack = mixed_pack(folder / "pack")
-    with build_run(JOB, RunPaths(out=folder / "fresh", pack=pack), machine=CPU) as run:
+    with build_run(JOB, RunPaths(out=folder / "fresh", pack=pack), device_config=CPU) as run:
         fresh = {name: value.clone() for name, value in collect(run.method, run.optimizer).items()}
     go(
         RunPaths(out=folder / "cut", pack=pack), stop_after=CUT + 7

@@ -35,20 +35,28 @@ class Kept:
     def go_on(self, out: Path) -> End:
         """Resume from these checkpoints; return the end of the run."""
         paths = RunPaths(out=out, pack=self.pack, checkpoints=(self.newer,))
-        machine = DeviceConfig(device="cpu", threads=1)
-        train(JOB, paths, machine=machine, emit=lambda _: None, should_stop=lambda: False)
+        device_config = DeviceConfig(device="cpu", threads=1)
+        train(
+            JOB, paths, device_config=device_config, emit=lambda _: None, should_stop=lambda: False
+        )
         return end(out)
 
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Kept:
     pack = mixed_pack(tmp_path / "pack")
-    machine, polls = DeviceConfig(device="cpu", threads=1), iter(range(100))
+    device_config, polls = DeviceConfig(device="cpu", threads=1), iter(range(100))
     whole, out = tmp_path / "whole", tmp_path / "cut"
     paths = RunPaths(out=whole, pack=pack)
-    train(JOB, paths, machine=machine, emit=lambda _: None, should_stop=lambda: False)
+    train(JOB, paths, device_config=device_config, emit=lambda _: None, should_stop=lambda: False)
     paths = RunPaths(out=out, pack=pack)
-    train(JOB, paths, machine=machine, emit=lambda _: None, should_stop=lambda: next(polls) >= 17)
+    train(
+        JOB,
+        paths,
+        device_config=device_config,
+        emit=lambda _: None,
+        should_stop=lambda: next(polls) >= 17,
+    )
     newer, older, *_ = checkpoints.list_checkpoints(out / "checkpoints")
     return Kept(pack, out / "checkpoints", older, newer, end(whole))
 

@@ -75,8 +75,10 @@ class Watcher:
 
 def go(spec: JobSpec, paths: RunPaths, *, stop_after: int | None = None) -> tuple[Ended, Watcher]:
     watcher = Watcher(stop_after)
-    machine = DeviceConfig(device="cpu", threads=1)
-    ended = train(spec, paths, machine=machine, emit=watcher.emit, should_stop=watcher.should_stop)
+    device_config = DeviceConfig(device="cpu", threads=1)
+    ended = train(
+        spec, paths, device_config=device_config, emit=watcher.emit, should_stop=watcher.should_stop
+    )
     return ended, watcher
 
 
@@ -153,7 +155,7 @@ def test_another_thread_count_goes_on_but_is_stamped(pack: Path, tmp_path: Path)
     go(spec, paths, stop_after=BASELINE_POLLS + 2)
     watcher = Watcher(2)
     two = DeviceConfig(device="cpu", threads=2)
-    train(spec, paths, machine=two, emit=watcher.emit, should_stop=watcher.should_stop)
+    train(spec, paths, device_config=two, emit=watcher.emit, should_stop=watcher.should_stop)
     started = watcher.of("started")[0]
     assert (started.exact, started.differs) == (False, ("threads",))
     assert "threads" in watcher.of("logged")[-1].message
@@ -222,9 +224,9 @@ def test_a_checkpoint_by_time_waits_for_the_one_being_written(
         return False
 
     monkeypatch.setattr(checkpoints, "save", slowly)
-    paths, machine = RunPaths(out=tmp_path, pack=pack), DeviceConfig(device="cpu", threads=1)
+    paths, device_config = RunPaths(out=tmp_path, pack=pack), DeviceConfig(device="cpu", threads=1)
     spec = job(epochs=1, checkpoint_every_s=1e-6, signals_every_steps=1)
-    train(spec, paths, machine=machine, emit=watcher.emit, should_stop=should_stop)
+    train(spec, paths, device_config=device_config, emit=watcher.emit, should_stop=should_stop)
     assert [event.step for event in watcher.of("checkpointed")] == [1, 6]
 
 
@@ -248,7 +250,7 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_checkpoint(
         train(
             spec,
             RunPaths(out=tmp_path, pack=pack),
-            machine=DeviceConfig(device="cpu", threads=1),
+            device_config=DeviceConfig(device="cpu", threads=1),
             emit=watcher.emit,
             should_stop=watcher.should_stop,
         )

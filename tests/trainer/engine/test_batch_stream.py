@@ -25,7 +25,7 @@ def opened(folder: Path) -> Iterator[Run]:
         {"dataset": "x", "epochs": EPOCHS, "batch_rows": BATCH, "partial_batch": "keep"}
     )
     paths = RunPaths(folder / "out", folder / "pack")
-    with build_run(spec, paths, machine=DeviceConfig(device="cpu", threads=1)) as run:
+    with build_run(spec, paths, device_config=DeviceConfig(device="cpu", threads=1)) as run:
         yield run
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.data.dataset_facts import made_up_facts
-from trainer.engine.bottleneck import NETWORK, RULES, Case, diagnose
+from trainer.engine.bottleneck import NETWORK, RULES, RunProfile, diagnose
 from trainer.engine.profiler import profile_of
 from trainer.schema.events import Phase
 from trainer.spec.defaults import resolve
@@ -26,7 +26,7 @@ def case(  # the last are fields of a Case
     spec: Words | None = None,
     facts: Words | None = None,
     **where: Any,  # noqa: ANN401
-) -> Case:
+) -> RunProfile:
     """Milliseconds of each step; of evaluation and checkpoint, of all together."""
     seconds = {
         name: value * (1e-3 if name in BETWEEN_STEPS else STEPS * 1e-3)
@@ -43,7 +43,7 @@ def case(  # the last are fields of a Case
         phases_s=seconds,
         counts={name: 3 if name in BETWEEN_STEPS else STEPS for name in seconds},
     )
-    return Case(
+    return RunProfile(
         times=times,
         spec=resolve(JobSpec.model_validate_json(json.dumps(words)), known).spec,
         facts=known,

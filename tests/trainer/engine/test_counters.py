@@ -80,7 +80,7 @@ def run_on_meta(
     }
     spec = JobSpec.model_validate(words | settings)
     paths = RunPaths(folder / "out", folder / "pack")
-    with build_run(spec, paths, machine=DeviceConfig(device="any")) as run:
+    with build_run(spec, paths, device_config=DeviceConfig(device="any")) as run:
         run.progress.step = 1  # the first step reads its signals, and waits for them
         run.advance()
         yield run
@@ -148,10 +148,10 @@ def test_a_million_negatives_never_have_all_their_logits_at_once() -> None:
     """The most memory held, as a share of one [B, K] in fp32: no mask of that shape either."""
     rows, negatives = 32, 2**20
     query, key = unit(rows).requires_grad_(), unit(rows)
-    hidden = NegativeMask(torch.arange(rows), torch.arange(negatives), empty=-2)
+    mask = NegativeMask(torch.arange(rows), torch.arange(negatives), empty=-2)
     queue = unit(negatives)
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        loss = info_nce(query, key, queue, temperature=0.2, hidden=hidden)
+        loss = info_nce(query, key, queue, temperature=0.2, mask=mask)
         loss.backward()  # type: ignore[no-untyped-call]
     assert most_bytes(profiled) < 0.4 * rows * negatives * 4
 

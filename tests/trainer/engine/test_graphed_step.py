@@ -99,10 +99,12 @@ def spec_of(**settings: object) -> JobSpec:
 
 @contextmanager
 def opened(
-    spec: JobSpec, pack: Path, out: str, machine: DeviceConfig | None = None
+    spec: JobSpec, pack: Path, out: str, device_config: DeviceConfig | None = None
 ) -> Iterator[Run]:
     paths = RunPaths(pack.parent / out, pack)
-    with build_run(spec, paths, machine=machine or DeviceConfig(device="cpu", threads=1)) as run:
+    with build_run(
+        spec, paths, device_config=device_config or DeviceConfig(device="cpu", threads=1)
+    ) as run:
         yield run
 
 
@@ -258,7 +260,7 @@ def test_the_complaint_reaches_the_user(pack: Path, monkeypatch: pytest.MonkeyPa
     ended = train(
         spec_of(epochs=1),
         RunPaths(pack.parent / "out", pack),
-        machine=DeviceConfig(device="cpu", threads=1),
+        device_config=DeviceConfig(device="cpu", threads=1),
         emit=events.append,
         should_stop=lambda: len(events) > 4,
     )
@@ -278,8 +280,8 @@ def test_a_cpu_is_never_asked_for_a_graph(pack: Path) -> None:
 def test_captured_steps_on_a_gpu_equal_eager_ones(pack: Path, optim: dict[str, Any]) -> None:
     spec, found = spec_of(optim=optim), []
     for graphs in (False, True):
-        machine = DeviceConfig(device="cuda", graphs=graphs)
-        with opened(spec, pack, f"graphs-{graphs}", machine) as run:
+        device_config = DeviceConfig(device="cuda", graphs=graphs)
+        with opened(spec, pack, f"graphs-{graphs}", device_config) as run:
             found.append(after(run, GPU_STEPS))
             assert isinstance(run.step_executor, GraphedStep) == graphs
             assert isinstance(run.batches.make_views, GraphedViews) == graphs

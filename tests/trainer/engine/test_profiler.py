@@ -59,7 +59,7 @@ def go(
     train(
         spec,
         RunPaths(out=out, pack=pack),
-        machine=DeviceConfig(device="cpu", threads=threads),
+        device_config=DeviceConfig(device="cpu", threads=threads),
         emit=events.append,
         should_stop=lambda: polls is not None and next(asked) >= polls,
     )

@@ -72,7 +72,7 @@ def test_only_rows_of_train_are_trained_on(use_splits: bool, tmp_path: Path) -> 
     pack_of(tmp_path / "pack", 100)
     paths = RunPaths(tmp_path / "run", tmp_path / "pack")
     with build_run(
-        spec_of(use_splits=use_splits), paths, machine=DeviceConfig(device="cpu")
+        spec_of(use_splits=use_splits), paths, device_config=DeviceConfig(device="cpu")
     ) as run:
         per_epoch = run.batches.length.steps_per_epoch
         epochs = [
@@ -98,7 +98,7 @@ def test_only_rows_of_train_are_trained_on(use_splits: bool, tmp_path: Path) -> 
 def test_without_labelled_test_rows_a_tenth_of_train_is_asked(tmp_path: Path) -> None:
     pack_of(tmp_path / "pack", 100, test_labels=False)
     paths = RunPaths(tmp_path / "run", tmp_path / "pack")
-    with build_run(spec_of(), paths, machine=DeviceConfig(device="cpu")) as run:
+    with build_run(spec_of(), paths, device_config=DeviceConfig(device="cpu")) as run:
         asked, bank = rows_of(run.evaluation)
     assert len(asked) == 6
     assert sorted(asked + bank) == [row for row in range(100) if row % 5 in {0, 1, 4}]

@@ -32,8 +32,8 @@ def test_top1_and_top5_count_nearer_negatives() -> None:
 
 def test_hidden_negatives_do_not_count() -> None:
     axis = torch.eye(3)
-    hidden = NegativeMask(torch.tensor([5]), torch.tensor([5, -1]), empty=-2)
-    found = contrast(axis[[0]], axis[[1]], axis[[0, 2]], hidden)
+    mask = NegativeMask(torch.tensor([5]), torch.tensor([5, -1]), empty=-2)
+    found = contrast(axis[[0]], axis[[1]], axis[[0, 2]], mask)
     assert found["top1"] == 1.0
     assert found["negative_similarity"] == 0.0
 
@@ -52,8 +52,8 @@ def test_contrast_is_that_of_one_matrix_in_numpy(
     keys = F.normalize(queries + noise, dim=1)
     rows = torch.arange(30) % 9
     rows[4:7] = -2
-    hidden = NegativeMask(None if owners is None else torch.tensor(owners), rows, empty=-2)
-    found = contrast(queries, keys, bank, hidden)
+    mask = NegativeMask(None if owners is None else torch.tensor(owners), rows, empty=-2)
+    found = contrast(queries, keys, bank, mask)
     cosine = queries.numpy() @ bank.numpy().T
     seen = np.array([[row not in {-2, own} for row in rows.tolist()] for own in owners or [-2] * 5])
     nearer = ((cosine > (queries * keys).sum(1).numpy()[:, None]) & seen).sum(1)

@@ -19,12 +19,12 @@ def unit(rows: int, width: int, seed: int) -> torch.Tensor:
 
 
 def formula(
-    query: np.ndarray, key: np.ndarray, negatives: np.ndarray, t: float, mask: np.ndarray
+    query: np.ndarray, key: np.ndarray, negatives: np.ndarray, t: float, masked_out: np.ndarray
 ) -> float:
     """Eq. 1 of the paper, one query at a time."""
     terms = []
-    for q, k, hidden in zip(query, key, mask, strict=True):
-        seen = [math.exp(q @ n / t) for n, gone in zip(negatives, hidden, strict=True) if not gone]
+    for q, k, hides in zip(query, key, masked_out, strict=True):
+        seen = [math.exp(q @ n / t) for n, gone in zip(negatives, hides, strict=True) if not gone]
         positive = math.exp(q @ k / t)
         terms.append(-math.log(positive / (positive + sum(seen))))
     return float(np.mean(terms))
@@ -37,13 +37,13 @@ def test_equals_the_formula(chunk: int, masked: bool, monkeypatch: pytest.Monkey
     query, key, negatives = unit(5, 8, 0), unit(5, 8, 1), unit(23, 8, 2)
     query_rows = torch.arange(5)
     rows = torch.arange(23) % 9 - 1
-    hidden = NegativeMask(query_rows, rows, empty=-1) if masked else None
-    mask = np.zeros((5, 23), bool)
+    mask = NegativeMask(query_rows, rows, empty=-1) if masked else None
+    masked_out = np.zeros((5, 23), bool)
     if masked:
-        mask = (rows[None] == query_rows[:, None]).numpy() | (rows[None] == -1).numpy()
-        assert mask.any()
-    found = info_nce(query, key, negatives, temperature=0.2, hidden=hidden)
-    expected = formula(query.numpy(), key.numpy(), negatives.numpy(), 0.2, mask)
+        masked_out = (rows[None] == query_rows[:, None]).numpy() | (rows[None] == -1).numpy()
+        assert masked_out.any()
+    found = info_nce(query, key, negatives, temperature=0.2, mask=mask)
+    expected = formula(query.numpy(), key.numpy(), negatives.numpy(), 0.2, masked_out)
     assert float(found) == pytest.approx(expected, rel=1e-12)
 
 
@@ -57,18 +57,18 @@ def test_rounded_negatives_cost_no_more_than_autocast(
     monkeypatch.setattr(chunked_softmax, "CHUNK_KEYS", chunk)
     negatives, rows = unit(500, 64, 2), torch.arange(500)
     rows[100 : 100 + empty] = -2
-    hidden = NegativeMask(torch.tensor([499, 600, 0, 601, 602, 603]), rows, empty=-2)
+    mask = NegativeMask(torch.tensor([499, 600, 0, 601, 602, 603]), rows, empty=-2)
     found = {}
     for way in ("exact", "ours", "torch's"):
         kind = torch.float64 if way == "exact" else torch.float32
         query, key = (unit(6, 64, seed).to(kind).requires_grad_() for seed in (0, 1))
         if way == "ours":
             rounded = negatives.bfloat16()
-            loss = info_nce(query, key, rounded, temperature=0.07, hidden=hidden)
+            loss = info_nce(query, key, rounded, temperature=0.07, mask=mask)
         else:
             with torch.autocast("cpu", torch.bfloat16, enabled=way != "exact"):
                 others = query @ negatives.to(kind).T
-                others = others.masked_fill(hidden.mask(slice(None)), -torch.inf)
+                others = others.masked_fill(mask.columns(slice(None)), -torch.inf)
                 logits = torch.cat([(query * key).sum(1, keepdim=True), others], 1) / 0.07
                 loss = F.cross_entropy(logits, torch.zeros(6, dtype=torch.int64))
         found[way] = (loss.detach(), *torch.autograd.grad(loss, [query, key]))
@@ -92,7 +92,7 @@ def test_a_chunk_that_is_hidden_from_all_counts_for_nothing(
     rows[20:30] = -2
     seen = torch.cat([negatives[:20], negatives[30:]])
     found = [
-        info_nce(query.float(), key.float(), some, temperature=0.2, hidden=hides)
+        info_nce(query.float(), key.float(), some, temperature=0.2, mask=hides)
         for some, hides in ((negatives, NegativeMask(None, rows, empty=-2)), (seen, None))
     ]
     assert float(found[0]) == pytest.approx(float(found[1]), rel=1e-5)
@@ -131,8 +131,8 @@ def test_loss_and_gradients_are_those_of_torchs_cross_entropy(
     for way in ("ours", "torch's"):
         query, key = (unit(6, 8, seed).requires_grad_() for seed in (0, 1))
         if way == "ours":
-            hidden = NegativeMask(torch.arange(6), rows, empty=-2)
-            loss = info_nce(query, key, negatives, temperature=temperature, hidden=hidden)
+            mask = NegativeMask(torch.arange(6), rows, empty=-2)
+            loss = info_nce(query, key, negatives, temperature=temperature, mask=mask)
         else:
             others = (query @ negatives.T).masked_fill(
                 rows[None] == torch.arange(6)[:, None], -torch.inf
@@ -161,8 +161,8 @@ def test_above_the_chunk_size_no_logits_are_kept(monkeypatch: pytest.MonkeyPatch
 
 def test_a_query_that_sees_no_negative_has_no_loss_and_no_gradient() -> None:
     query = unit(2, 4, 0).requires_grad_()
-    hidden = NegativeMask(None, torch.full((5,), -2), empty=-2)
-    loss = info_nce(query, unit(2, 4, 1), unit(5, 4, 2), temperature=0.1, hidden=hidden)
+    mask = NegativeMask(None, torch.full((5,), -2), empty=-2)
+    loss = info_nce(query, unit(2, 4, 1), unit(5, 4, 2), temperature=0.1, mask=mask)
     loss.backward()  # type: ignore[no-untyped-call]
     assert float(loss.detach()) == 0.0
     assert query.grad is not None

@@ -12,8 +12,8 @@ def test_the_mask_is_that_of_sets(query_rows: list[int] | None) -> None:
     rows = torch.arange(50) % 45
     rows[[20, 49]] = -2
     owners = None if query_rows is None else torch.tensor(query_rows)
-    hidden = NegativeMask(owners, rows, empty=-2)
+    mask = NegativeMask(owners, rows, empty=-2)
     expected = [[row in {-2, own} for row in rows.tolist()] for own in query_rows or [-2]]
-    assert hidden.mask(slice(None)).tolist() == expected
+    assert mask.columns(slice(None)).tolist() == expected
     some = torch.tensor([49, 3, 12])
-    assert hidden.mask(some).tolist() == [[line[at] for at in some] for line in expected]
+    assert mask.columns(some).tolist() == [[line[at] for at in some] for line in expected]

@@ -69,12 +69,12 @@ def test_all_of_its_state_is_saved() -> None:
 def test_hides_own_older_keys_and_empty_slots(start: str, masked: bool) -> None:
     queue = NegativeQueue(4, 2, start="empty" if start == "empty" else "random", seed=0)
     queue.push(torch.ones(2, 2), torch.tensor([7, 8]))
-    hidden = queue.mask_for(torch.tensor([7, 9]) if masked else None)
-    if hidden is None:
+    mask = queue.mask_for(torch.tensor([7, 9]) if masked else None)
+    if mask is None:
         assert start == "random"
         assert not masked
         return
     empty = start == "empty"
     expected = [[masked, False, empty, empty], [False, False, empty, empty]]
-    assert hidden.mask(slice(0, 4)).expand(2, 4).tolist() == expected
-    assert hidden.mask(slice(1, 3)).expand(2, 2).tolist() == [row[1:3] for row in expected]
+    assert mask.columns(slice(0, 4)).expand(2, 4).tolist() == expected
+    assert mask.columns(slice(1, 3)).expand(2, 2).tolist() == [row[1:3] for row in expected]

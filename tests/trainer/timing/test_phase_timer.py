@@ -1,16 +1,16 @@
-"""The clock against a made-up one, whose every step is known."""
+"""The timer against a manual clock, whose every step is known."""
 
 from contextlib import suppress
 
 import pytest
 import torch
 
-from trainer.timing.phase_timer import HostTimer, NullTimer, PhaseTimer, clock_for
+from trainer.timing.phase_timer import HostTimer, NullTimer, PhaseTimer, timer_for
 from trainer.timing.phase_totals import RECENT_STEPS, Tally, Times
 
 
 class Hands:
-    """Timer with a manual clock and a device that may lag behind."""
+    """Source of stamps with a manual clock and a device that may lag behind."""
 
     def __init__(self) -> None:
         self.now_s, self.device_s, self.waits = 0.0, float("inf"), 0
@@ -27,29 +27,29 @@ class Hands:
         return end - begin
 
 
-def step(clock: NullTimer, hands: Hands, *, views_s: float = 2.0, rows: int = 8) -> None:
+def step(timer: NullTimer, hands: Hands, *, views_s: float = 2.0, rows: int = 8) -> None:
     """A step of `views_s` + 5 s, one of them in no phase."""
-    with clock.phase("views"):
+    with timer.phase("views"):
         hands.now_s += views_s
     for _ in range(2):  # as the symmetric loss has it
-        with clock.phase("query"):
+        with timer.phase("query"):
             hands.now_s += 2.0
     hands.now_s += 1.0
-    clock.end_step(rows)
+    timer.end_step(rows)
 
 
-def measured(clock: NullTimer, *, wait: bool = False) -> Times:
-    times = clock.times(wait=wait)
+def measured(timer: NullTimer, *, wait: bool = False) -> Times:
+    times = timer.times(wait=wait)
     assert times is not None
     return times
 
 
 def test_phases_and_the_rest_add_up_to_the_steps() -> None:
     hands = Hands()
-    clock = PhaseTimer(hands, warm_up_steps=0)
+    timer = PhaseTimer(hands, warm_up_steps=0)
     for _ in range(3):
-        step(clock, hands)
-    times = measured(clock)
+        step(timer, hands)
+    times = measured(timer)
     assert (times.steps, times.rows, times.steps_s, times.step_median_s) == (3, 24, 21.0, 7.0)
     assert times.phases_s == {"views": 6.0, "query": 12.0, "other": 3.0}
     assert times.counts == {"views": 3, "query": 6, "other": 3}
@@ -58,39 +58,39 @@ def test_phases_and_the_rest_add_up_to_the_steps() -> None:
 
 def test_a_phase_within_another_costs_nothing_more() -> None:
     hands = Hands()
-    clock = PhaseTimer(hands, warm_up_steps=0)
-    with clock.phase("query"), clock.phase("key"):
+    timer = PhaseTimer(hands, warm_up_steps=0)
+    with timer.phase("query"), timer.phase("key"):
         hands.now_s += 5.0
-    clock.end_step(8)
-    assert measured(clock).phases_s == {"query": 5.0, "other": 0.0}
+    timer.end_step(8)
+    assert measured(timer).phases_s == {"query": 5.0, "other": 0.0}
 
 
 def test_the_first_steps_are_left_out_with_all_that_was_in_them() -> None:
     hands = Hands()
-    clock = PhaseTimer(hands, warm_up_steps=2)
-    with clock.phase("evaluation"):
+    timer = PhaseTimer(hands, warm_up_steps=2)
+    with timer.phase("evaluation"):
         hands.now_s += 100.0
     for views_s in (50.0, 40.0):
-        step(clock, hands, views_s=views_s)
-        assert clock.times() is None
-    step(clock, hands)
-    assert measured(clock).steps == 1
-    assert measured(clock).whole_s == 7.0
+        step(timer, hands, views_s=views_s)
+        assert timer.times() is None
+    step(timer, hands)
+    assert measured(timer).steps == 1
+    assert measured(timer).whole_s == 7.0
 
 
 def test_what_comes_between_steps_is_a_share_of_the_whole_and_no_part_of_a_step() -> None:
     hands = Hands()
-    clock = PhaseTimer(hands, warm_up_steps=0)
-    step(clock, hands)
-    with clock.phase("evaluation"):
+    timer = PhaseTimer(hands, warm_up_steps=0)
+    step(timer, hands)
+    with timer.phase("evaluation"):
         hands.now_s += 3.0
-        with clock.phase("gather"):  # rows of the evaluation are not rows of a step
+        with timer.phase("gather"):  # rows of the evaluation are not rows of a step
             hands.now_s += 4.0
-    step(clock, hands)
-    with clock.phase("evaluation"):
+    step(timer, hands)
+    with timer.phase("evaluation"):
         hands.now_s += 7.0
-    clock.end_step(rows=0)
-    times = measured(clock)
+    timer.end_step(rows=0)
+    times = measured(timer)
     assert (times.steps, times.steps_s, times.step_median_s) == (2, 14.0, 7.0)
     assert (times.phases_s["evaluation"], times.counts["evaluation"]) == (14.0, 2)
     assert "gather" not in times.phases_s
@@ -100,24 +100,24 @@ def test_what_comes_between_steps_is_a_share_of_the_whole_and_no_part_of_a_step(
 
 def test_a_phase_that_fails_ends_all_the_same() -> None:
     hands = Hands()
-    clock = PhaseTimer(hands, warm_up_steps=0)
-    with suppress(ValueError), clock.phase("backward"):
+    timer = PhaseTimer(hands, warm_up_steps=0)
+    with suppress(ValueError), timer.phase("backward"):
         hands.now_s += 1.0
         raise ValueError("broken")
-    step(clock, hands)
-    assert measured(clock).phases_s["backward"] == 1.0
+    step(timer, hands)
+    assert measured(timer).phases_s["backward"] == 1.0
 
 
 def test_a_device_that_lags_is_waited_for_only_when_asked() -> None:
     hands = Hands()
-    clock = PhaseTimer(hands, warm_up_steps=0)
+    timer = PhaseTimer(hands, warm_up_steps=0)
     hands.device_s = 10.0  # it has done one step of 7 s
     for _ in range(3):
-        step(clock, hands)
-    assert (measured(clock).steps, hands.waits) == (1, 0)
+        step(timer, hands)
+    assert (measured(timer).steps, hands.waits) == (1, 0)
     hands.device_s = 14.0
-    assert (measured(clock).steps, hands.waits) == (2, 0)
-    assert (measured(clock, wait=True).steps, hands.waits) == (3, 1)
+    assert (measured(timer).steps, hands.waits) == (2, 0)
+    assert (measured(timer, wait=True).steps, hands.waits) == (3, 1)
 
 
 def test_a_long_run_costs_no_more_memory_than_a_short_one() -> None:
@@ -132,41 +132,41 @@ def test_a_long_run_costs_no_more_memory_than_a_short_one() -> None:
 
 
 def test_without_a_profile_nothing_is_measured() -> None:
-    clock = clock_for(torch.device("cpu"), profile=False)
-    assert type(clock) is NullTimer
-    with clock.phase("views"), clock.phase("query"):
-        clock.end_step(8)
-    assert clock.times() is None
-    assert clock.phase("views") is clock.phase("key")  # nothing is made anew
+    timer = timer_for(torch.device("cpu"), profile=False)
+    assert type(timer) is NullTimer
+    with timer.phase("views"), timer.phase("query"):
+        timer.end_step(8)
+    assert timer.times() is None
+    assert timer.phase("views") is timer.phase("key")  # nothing is made anew
 
 
 def test_a_cpu_is_measured_by_the_clock_of_the_host() -> None:
-    clock = clock_for(torch.device("cpu"), profile=True)
-    assert isinstance(clock, PhaseTimer)
-    timer = HostTimer()
-    begin = timer.stamp()
-    end = timer.stamp()
-    assert timer.seconds(begin, end) == end - begin >= 0.0
-    assert timer.is_past(end, wait=False)
+    timer = timer_for(torch.device("cpu"), profile=True)
+    assert isinstance(timer, PhaseTimer)
+    stamps = HostTimer()
+    begin = stamps.stamp()
+    end = stamps.stamp()
+    assert stamps.seconds(begin, end) == end - begin >= 0.0
+    assert stamps.is_past(end, wait=False)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_is_measured_in_its_own_stream_and_never_waited_for() -> None:
     device = torch.device("cuda")
-    clock = clock_for(device, profile=True)
+    timer = timer_for(device, profile=True)
     left, right = torch.randn(2, 4096, 4096, device=device)
     torch.cuda.set_sync_debug_mode("error")
     try:
         for _ in range(30):
-            with clock.phase("query"):
+            with timer.phase("query"):
                 for _ in range(10):
                     right = (left @ right).tanh_()
-            with clock.phase("loss"):
+            with timer.phase("loss"):
                 right.sum()
-            clock.end_step(16)
+            timer.end_step(16)
     finally:
         torch.cuda.set_sync_debug_mode("default")
-    times = measured(clock, wait=True)
+    times = measured(timer, wait=True)
     assert times.steps == 25
     assert sum(times.phases_s.values()) == pytest.approx(times.steps_s, rel=1e-3)
     assert times.share("query") > 0.8

@@ -47,7 +47,7 @@ class Probe:
 
     spec: NeighbourSearchSpec
     pack: Pack
-    place: DeviceContext
+    context: DeviceContext
     should_stop: Callable[[], bool]
     image: Decoded | None = field(init=False)
     """Uploaded query image; None for row queries."""
@@ -62,7 +62,7 @@ class Probe:
     @cached_property
     def extractor(self) -> FeatureExtractor:
         """Read from the disk when it is first needed: often the kept features are enough."""
-        return load_extractor(self.spec, self.pack, self.place)
+        return load_extractor(self.spec, self.pack, self.context)
 
     def found(self) -> tuple[Bank, list[int | None], list[list[Neighbour]]]:
         """Rows searched, queries, and the neighbors of each."""
@@ -83,7 +83,7 @@ class Probe:
         values: NDArray[np.float32] = bank.features[at].copy()
         missing = np.flatnonzero(bank.rows[at] != wanted)
         if len(missing):
-            with PackLoader(self.pack, device=self.place.device, threads=0) as source:
+            with PackLoader(self.pack, device=self.context.device, threads=0) as source:
                 canvas = source.whole(torch.from_numpy(wanted[missing]))
             values[missing] = self.extractor.features(canvas).numpy()
         return values
@@ -108,13 +108,13 @@ def run_probe(
     *,
     out: Path,
     pack: Path,
-    machine: DeviceConfig,
+    device_config: DeviceConfig,
     emit: Callable[[Event], None],
     should_stop: Callable[[], bool],
 ) -> Ended:
     """Write `out/answer` whole or not at all, and tell its files. Raises TrainerError."""
-    with deterministic_device(machine, precision="fp32") as place:
-        probe = Probe(spec, load_modality(spec.job).open_pack(pack, spec.job), place, should_stop)
+    with deterministic_device(device_config, precision="fp32") as context:
+        probe = Probe(spec, load_modality(spec.job).open_pack(pack, spec.job), context, should_stop)
         try:
             bank, rows, found = probe.found()
         except Stopped:

@@ -55,7 +55,7 @@ class MoCo(Method):
         """
         if self.spec.bn == "plain":
             return torch.empty(2, 2, 0, dtype=torch.int64)
-        with self.clock.phase("key"):
+        with self.timer.phase("key"):
             return torch.stack(
                 [
                     _order_and_back(
@@ -81,9 +81,9 @@ class MoCo(Method):
         return Embeddings(*zip(*halves, strict=True))
 
     def _half(self, view_q: View, view_k: View, order: Tensor) -> tuple[Tensor, Tensor]:
-        with self.clock.phase("query"):
+        with self.timer.phase("query"):
             query: Tensor = self.query(view_q)
-        with self.clock.phase("key"):
+        with self.timer.phase("key"):
             return query, self._keys(view_k, order)
 
     def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
@@ -94,15 +94,15 @@ class MoCo(Method):
         negatives = self.negatives.keys
         if self.query.bf16 and negatives.device.type == "cpu":
             negatives = negatives.bfloat16()
-        with self.clock.phase("loss"):
-            hidden = self.negatives.mask_for(self._owners(identities))
+        with self.timer.phase("loss"):
+            mask = self.negatives.mask_for(self._owners(identities))
             losses = [
                 info_nce(
                     query,
                     key,
                     negatives,
                     temperature=self.spec.temperature,
-                    hidden=hidden,
+                    mask=mask,
                 )
                 for query, key in zip(*embeddings, strict=True)
             ]
@@ -138,9 +138,9 @@ class MoCo(Method):
 
         Both happen after backward, so no tensor that the gradient needs must be cloned.
         """
-        with self.clock.phase("momentum"):
+        with self.timer.phase("momentum"):
             ema_update_(self.key, self.query, momentum=self.spec.momentum)
-        with self.clock.phase("enqueue"):
+        with self.timer.phase("enqueue"):
             self.negatives.push(output.keys, output.identities)
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
@@ -159,11 +159,11 @@ class MoCo(Method):
         it can be held against `chance_loss`.
         """
         negatives = self.negatives
-        hidden = negatives.mask_for(self._owners(output.identities))
+        mask = negatives.mask_for(self._owners(output.identities))
         return {
             "loss": float(output.loss.detach()) / output.loss_terms,
             "chance_loss": math.log1p(negatives.valid_rows()),
-            **of_embeddings(output.queries, output.keys, negatives.keys, hidden),
+            **of_embeddings(output.queries, output.keys, negatives.keys, mask),
             "negatives_fill_ratio": int(negatives.fill) / negatives.capacity_rows,
             "oldest_key_age_steps": float(negatives.oldest_age_steps()),
             "queue_dataset_ratio": negatives.capacity_rows / dataset_rows,

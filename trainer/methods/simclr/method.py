@@ -34,14 +34,14 @@ class SimCLR(Method):
         Batch norm sees both views together, as the authors' code does.
         """
         del random_inputs
-        with self.clock.phase("query"):
+        with self.timer.phase("query"):
             first, second = self.tower(joined_views(batch.views)).chunk(2)
         return Embeddings((first,), (second,))
 
     def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
         """Return NT-Xent, the mean over both views of every row. Source: Eq. 1 of the paper."""
         (first,), (second,) = embeddings
-        with self.clock.phase("loss"):
+        with self.timer.phase("loss"):
             loss = nt_xent(
                 torch.cat([first, second]),
                 temperature=self.spec.temperature,
@@ -63,12 +63,12 @@ class SimCLR(Method):
         """Return signals of view 0 against all other embeddings of the batch."""
         del dataset_rows
         queries, keys, rows = output.queries, output.keys, output.identities
-        # The own row is hidden: what is left are the negatives of the loss.
-        hidden = NegativeMask(rows, rows.repeat(2), empty=-1)
+        # The own row is masked: what is left are the negatives of the loss.
+        mask = NegativeMask(rows, rows.repeat(2), empty=-1)
         return {
             "loss": float(output.loss.detach()),
             "chance_loss": math.log(max(1, 2 * len(rows) - (2 if self.spec.decoupled else 1))),
-            **of_embeddings(queries, keys, torch.cat([queries, keys]), hidden),
+            **of_embeddings(queries, keys, torch.cat([queries, keys]), mask),
         }
 
 

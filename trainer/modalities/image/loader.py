@@ -48,7 +48,7 @@ class PackLoader:
         self._bounds = bounds_of(pack.facts, seen)
         self.threads = threads
         self.device = device
-        self.clock = NullTimer()
+        self.timer = NullTimer()
         """Clock of the run that trains on it."""
         self._resident = _resident(pack, device)
         self._prefetched: tuple[Tensor, Future[Gathered]] | None = None
@@ -65,7 +65,7 @@ class PackLoader:
         """The rows of an int64 tensor [B], on the device. What was prefetched is waited for."""
         if self._resident is not None:
             return self._from_resident(rows)
-        with self.clock.phase("gather"):
+        with self.timer.phase("gather"):
             gathered = self._gathered(rows)
         return self._moved(*gathered)
 
@@ -96,9 +96,9 @@ class PackLoader:
 
     def _from_resident(self, rows: Tensor) -> PaddedImages:
         assert self._resident is not None
-        with self.clock.phase("copy"):
+        with self.timer.phase("copy"):
             rows = rows.to(self.device, non_blocking=True)
-        with self.clock.phase("gather"):
+        with self.timer.phase("gather"):
             pixels = self._resident.index_select(0, rows).permute(0, 3, 1, 2)
         height, width = self._resident.shape[1:3]
         sizes = torch.full_like(rows, height), torch.full_like(rows, width)
@@ -135,7 +135,7 @@ class PackLoader:
             copy.result()
 
     def _moved(self, pixels: Tensor, sizes: Tensor) -> PaddedImages:
-        with self.clock.phase("copy"):
+        with self.timer.phase("copy"):
             pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
             heights, widths = sizes.to(self.device, non_blocking=True).unbind(1)
         return PaddedImages(pixels, heights, widths, self._bounds)

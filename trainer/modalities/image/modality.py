@@ -68,16 +68,16 @@ class ImageModality:
         return decoder() if any(facts.stored_as == "jpeg" for facts in datasets) else ""
 
     def loader(
-        self, pack: Pack, place: DeviceContext, *, threads: int, like: DatasetFacts | None = None
+        self, pack: Pack, context: DeviceContext, *, threads: int, like: DatasetFacts | None = None
     ) -> PackLoader:
         """Return the rows of a pack, their values seen as those of the dataset `like`."""
-        if pack.facts.stored_as == "jpeg" and place.device.type == "cuda":
+        if pack.facts.stored_as == "jpeg" and context.device.type == "cuda":
             threads = max(threads, len(os.sched_getaffinity(0)))  # the host has nothing else to do
         seen = None if like is None else like.values or PLAIN
-        return PackLoader(pack, device=place.device, threads=threads, seen=seen)
+        return PackLoader(pack, device=context.device, threads=threads, seen=seen)
 
     def accelerator(
-        self, spec: ResolvedSpec, facts: DatasetFacts, place: DeviceContext
+        self, spec: ResolvedSpec, facts: DatasetFacts, context: DeviceContext
     ) -> Accelerator | None:
         """Return compiled code where it pays; it handles 8 bits of red, green and blue only."""
         is_plain = facts.dtype == "uint8" and bounds_of(facts) == (0.0, 255.0)
@@ -88,7 +88,7 @@ class ImageModality:
             epochs=spec.epochs,
             side_px=resolved_views(spec).side_px,
             row_px=facts.side_px_median,
-            device=place.device,
+            device=context.device,
         )
         return Accelerator(torch.get_num_threads()) if pays else None
 
@@ -96,7 +96,7 @@ class ImageModality:
         self,
         spec: ResolvedSpec,
         facts: DatasetFacts,
-        place: DeviceContext,
+        context: DeviceContext,
         *,
         accelerator: Accelerator | None = None,
     ) -> ImageViews:
@@ -107,7 +107,7 @@ class ImageModality:
                 resolved_views(spec),
                 mean=mean,
                 std=std,
-                device=place.device,
+                device=context.device,
                 accelerator=accelerator,
             )
         )

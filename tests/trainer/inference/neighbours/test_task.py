@@ -94,7 +94,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     )
     resolved = resolve(job, facts).spec
     paths = RunPaths(out=base / "run", pack=base / "pack")
-    train(resolved, paths, machine=MACHINE, emit=lambda _: None, should_stop=lambda: False)
+    train(resolved, paths, device_config=MACHINE, emit=lambda _: None, should_stop=lambda: False)
     return Trained(base / "run", base / "files", base / "pack", resolved)
 
 
@@ -105,7 +105,7 @@ def asked(trained: Trained, spec: NeighbourSearchSpec, out: Path) -> dict[str, A
         spec,
         out=out,
         pack=trained.pack,
-        machine=MACHINE,
+        device_config=MACHINE,
         emit=told.append,
         should_stop=lambda: False,
     )
@@ -241,7 +241,7 @@ def test_a_probe_that_is_stopped_leaves_nothing(trained: Trained, tmp_path: Path
         trained.probe(tmp_path / "features"),
         out=tmp_path,
         pack=trained.pack,
-        machine=MACHINE,
+        device_config=MACHINE,
         emit=lambda _: None,
         should_stop=lambda: True,
     )

@@ -146,14 +146,14 @@ def test_a_downloaded_encoder_sees_what_training_saw(
     train(
         spec,
         places,
-        machine=DeviceConfig(device="cpu"),
+        device_config=DeviceConfig(device="cpu"),
         emit=lambda _: None,
         should_stop=lambda: False,
     )
     folder = tmp_path / "run" / "artifacts"
     trained = np.array(pq.read_table(folder / "embeddings.parquet")["embedding"].to_pylist())
     out = tmp_path / "features.parquet"
-    embed(folder, tmp_path / "rows.npy", out=out, machine=DeviceConfig(device="cpu"))
+    embed(folder, tmp_path / "rows.npy", out=out, device_config=DeviceConfig(device="cpu"))
     found = np.array(pq.read_table(out).column(2).to_pylist())
     assert np.abs(found - trained).max() <= 1e-4 * np.abs(trained).max()
     config = json.loads((folder / "config.json").read_text())

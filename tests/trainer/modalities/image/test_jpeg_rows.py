@@ -117,7 +117,7 @@ def test_a_training_ends_with_the_bits_of_one_on_the_same_pixels(tmp_path: Path)
         train(
             spec(),
             RunPaths(tmp_path / f"out {name}", folder),
-            machine=DeviceConfig(device="cpu", threads=1),
+            device_config=DeviceConfig(device="cpu", threads=1),
             emit=events.append,
             should_stop=lambda: False,
         )
@@ -164,9 +164,9 @@ def test_a_pack_cut_short_is_told_when_it_is_opened(tmp_path: Path) -> None:
 
 def test_what_decodes_is_a_cause_of_the_result(tmp_path: Path) -> None:
     facts = {"jpeg": kept(tmp_path).facts, "pixels": ingested(sent(tmp_path), tmp_path / "p").facts}
-    place = DeviceContext(device=CPU, bf16=False)
+    context = DeviceContext(device=CPU, bf16=False)
     causes = {
-        name: fingerprint(spec(), place=place, facts=one, test_facts=None)["decoder"]
+        name: fingerprint(spec(), context=context, facts=one, test_facts=None)["decoder"]
         for name, one in facts.items()
     }
     assert causes["pixels"] == ""
