@@ -1,8 +1,8 @@
-// The REST API of the service, and every way in which it can say no, in words.
+// Client of the REST API, with its errors as text.
 
 import { addressOf } from "./address.js";
 
-/** What went wrong and what to do next. `errors` are fields: {pointer, detail}. */
+/** An error with its next step. `errors` are fields: {pointer, detail}. */
 export class Problem extends Error {
   constructor({ status = 0, code, title, detail = "", hint = "", errors = [], request_id = "" }) {
     super(title);
@@ -20,7 +20,7 @@ const AWAY_HINTS = {
   other: "Try again in a moment; a repeated request is safe. To start the service, run `moco up` on the server.",
 };
 
-/** One request. Answers parsed JSON, or text with `as: "text"`. Throws Problem. */
+/** Send one request. Returns parsed JSON, or text with `as: "text"`. Throws Problem. */
 export async function call(method, path, { body, as = "json", headers = {} } = {}) {
   let answer;
   try {
@@ -38,7 +38,7 @@ export async function call(method, path, { body, as = "json", headers = {} } = {
   return as === "text" ? answer.text() : answer.json();
 }
 
-/** The problem that an answer carries. */
+/** Return the problem in a response. */
 export async function problemOf(answer) {
   let said = {};
   try {
@@ -58,12 +58,12 @@ export async function problemOf(answer) {
 export const get = (path, options) => call("GET", path, options);
 export const post = (path, body, options) => call("POST", path, { ...options, body });
 
-/** Where to sign in and come back to this very place. */
+/** Return the address of the sign-in that leads back to this page. */
 export function signInAddress() {
   return `${addressOf("/sign-in")}?next=${encodeURIComponent(location.pathname + location.search)}`;
 }
 
-/** Every item of a list, page after page, up to a limit. */
+/** Return all items of a list, page by page, up to a limit. */
 export async function all(path, most = 500) {
   const found = [];
   let after = "";
@@ -77,7 +77,7 @@ export async function all(path, most = 500) {
 }
 
 let words = null;
-/** The schema of a JobSpec and the meaning of each signal; asked for once. */
+/** The schema of a JobSpec and the meaning of each signal; fetched once. */
 export function theWords() {
   words ??= get("/ui/words.json");
   return words;

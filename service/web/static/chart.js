@@ -1,4 +1,4 @@
-// One chart: curves over the steps that grow while somebody looks, and keep the zoom.
+// One chart: curves over steps that grow live and keep the zoom.
 
 import { sketched } from "./chart_marks.js";
 import { toolsOf } from "./chart_tools.js";
@@ -25,7 +25,7 @@ export function plotly() {
   return library;
 }
 
-/** The sketch is on the screen: reading the library takes a while, in which nothing else moves. */
+/** Wait until the sketch is painted: loading the library blocks the page for a while. */
 const painted = () => new Promise((go) => { requestAnimationFrame(() => setTimeout(go)); });
 
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
@@ -33,8 +33,8 @@ const token = (name) => getComputedStyle(document.documentElement).getPropertyVa
 /** Charts that share one range of steps: zooming in one zooms all. */
 export class Charts {
   /**
-   * `finer(first, last)` answers {series, sampled} of these steps alone: a whole curve is thinned, and
-   * whoever looks closer wants to see what was left out.
+   * `finer(first, last)` returns {series, sampled} of these steps alone, because a whole curve is
+   * downsampled.
    */
   constructor({ finer = null } = {}) {
     this.finer = finer;
@@ -59,25 +59,25 @@ export class Charts {
     this.charts.forEach((one) => one.draw());
   }
 
-  /** Takes the whole curves: {name: {step: [], value: []}}. */
+  /** Set the whole curves: {name: {step: [], value: []}}. */
   set(series) {
     this.charts.forEach((one) => one.set(series));
     this.ask();
   }
 
-  /** Takes one more reading: {name: value}. */
+  /** Append one reading: {name: value}. */
   push(step, signals) {
     this.charts.forEach((one) => one.push(step, signals));
   }
 
-  /** Changes how all of them are looked at: {smoothing, log}. */
+  /** Change the view of all charts: {smoothing, log}. */
   look(change) {
     Object.assign(this.view, change);
     keepView(this.view);
     this.draw();
   }
 
-  /** Shows these steps, [first, last]; null: all of them. */
+  /** Zoom to the steps [first, last]; null shows all. */
   zoom(range, from = null) {
     this.range = range;
     if (!range) {
@@ -89,7 +89,7 @@ export class Charts {
     this.ask();
   }
 
-  /** Asks for the finer points of the steps that are shown, once nobody zooms on. */
+  /** Request finer points of the visible steps, once zooming pauses. */
   ask(waitMs = ASK_MS) {
     clearTimeout(this.timer);
     this.asked += 1;
@@ -125,14 +125,14 @@ class Chart {
     this.plot = h("div", { class: "plot waiting", role: "img", "aria-label": options.title });
     this.element = h("section", { class: `chart ${options.wide ? "wide" : ""}`, "data-chart": options.series[0].name },
       h("header", {}, h("h3", {}, options.title), this.now, options.text ? h("p", {}, options.text) : null), this.plot);
-    // A chart out of sight is not drawn: most of a page's time goes into charts.
+    // A chart out of view is not drawn: charts take most of the page's time.
     new IntersectionObserver(([entry]) => {
       this.seen = entry.isIntersecting;
       if (this.seen && this.stale) this.draw();
     }, { rootMargin: "80px" }).observe(this.element);
   }
 
-  /** Signals that it shows, and those that only its bands need. */
+  /** Return the signals of its curves and of its bands. */
   signals() {
     return [...this.options.series, ...(this.options.also ?? [])];
   }
@@ -165,17 +165,17 @@ class Chart {
     }, REDRAW_MS);
   }
 
-  /** Draws what is known, one drawing after the other. */
+  /** Draw the current data, one chart at a time. */
   draw() {
     this.stale = true;
     this.element.hidden = Boolean(this.options.optional) && !this.has();
     if (!this.drawn) this.sketch();
-    // The charts share one queue, so that the first one is there before the others begin.
+    // The charts share one queue, so that the first one is complete before the others begin.
     this.group.turn = this.group.turn.then(() => this.drawOnce()).catch((error) => console.error(error));
     return this.group.turn;
   }
 
-  /** The curves at once, without axes, until the charts' library has been read. */
+  /** Draw the curves without axes until the chart library is loaded. */
   sketch() {
     const shown = this.options.series.map(({ name, color = "--series-1" }) => ({ ...this.series[name], color })).filter(({ step }) => step?.length > 1);
     this.plot.replaceChildren(shown.length ? sketched(shown) : this.has() ? "" : "No data yet");
@@ -185,7 +185,7 @@ class Chart {
     return this.options.series.some(({ name }) => this.series[name]?.step.length);
   }
 
-  /** A curve as it is to be drawn: the finer points of the range that is looked at, the others around them. */
+  /** Return a curve with finer points inside the zoomed range. */
   curve(name) {
     const whole = this.series[name] ?? { step: [], value: [] };
     const fine = this.group.fine?.series[name];
@@ -248,7 +248,7 @@ class Chart {
     const log = view.log && !this.options.linear;
     const shaded = this.options.bands?.(this.series, { log, range }) ?? { shapes: [], annotations: [] };
     return {
-      // What somebody zoomed stays through every drawing, until the whole is asked for again.
+      // A zoom survives redraws until the whole run is shown again.
       uirevision: `${wholes}`,
       margin: { l: 8, r: 8, t: several ? 26 : 8, b: 8 },
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
@@ -267,7 +267,7 @@ class Chart {
   }
 }
 
-/** Every second point less, the first and the last kept. */
+/** Drop every second point; keep the first and the last. */
 function halved({ step, value }) {
   const keep = (_, place) => place % 2 === 0 || place === step.length - 1;
   return { step: step.filter(keep), value: value.filter(keep) };

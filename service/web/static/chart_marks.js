@@ -1,10 +1,10 @@
-// What is drawn into a chart besides its curves, and what stands in for it until it is drawn.
+// Bands of a chart, and its sketch until it is drawn.
 
 import { svg } from "./dom.js";
 
 const token = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** Curves that share their axes, as one picture. */
+/** Return curves with shared axes as one SVG. */
 export function sketched(curves) {
   const span = (values) => [Math.min(...values), Math.max(...values)];
   const [left, right] = span(curves.flatMap(({ step }) => [step[0], step.at(-1)]));
@@ -15,8 +15,8 @@ export function sketched(curves) {
     curves.map(({ step, value, color }) => svg("path", { d: `M${step.map((at, place) => `${x(at)},${y(value[place])}`).join("L")}`, stroke: token(color) })));
 }
 
-/** A shaded range with a word: along the steps, or along the values; on a log scale `y0` is above 0. The word may
- *  stand at another step than the range begins. */
+/** Return a shaded range of steps or of values with a label; on a log scale `y0` is above 0. `textAt` is the step
+ *  of the label. */
 export function band(color, { x0, x1, y0, y1, text, log = false, textAt = x0 }) {
   const along = x0 !== undefined;
   const place = along ? { x0, x1, y0: 0, y1: 1, xref: "x", yref: "paper" } : { x0: 0, x1: 1, y0, y1, xref: "paper", yref: "y" };

@@ -1,10 +1,10 @@
-// The tools above charts: smoothing, the scale, and which steps are shown. All of it works by keyboard.
+// Tools above charts: smoothing, scale and range of steps; all work by keyboard.
 
 import { h } from "./dom.js";
 
 const SMOOTHEST = 0.99;
 
-/** The tools of a group of charts. Answers {element, show()}; `show` tells them what the group shows now. */
+/** The tools of a group of charts. Returns {element, show()}; `show` updates them from the group. */
 export function toolsOf(charts) {
   const { view } = charts;
   const said = h("output", { for: "smoothing" }, view.smoothing.toFixed(2));

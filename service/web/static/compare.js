@@ -1,4 +1,4 @@
-// Two jobs beside each other: their curves in one chart each, and what differs in their settings.
+// Comparison of two jobs: shared charts, and the settings that differ.
 
 import { all, get } from "./api.js";
 import { Charts } from "./chart.js";
@@ -78,7 +78,7 @@ async function refresh(body) {
   put(body.querySelector("#results"), h("h2", {}, "Results"), results(found.jobs));
 }
 
-/** The points of both jobs between two steps. */
+/** Return the points of both jobs between two steps. */
 async function finer(first, last) {
   const names = SHOWN.map(([name]) => name);
   const found = await Promise.all(["a", "b"].map((side) => readSteps(picked.get(side), { names, points: POINTS, first, last })));

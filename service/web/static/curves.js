@@ -1,4 +1,4 @@
-// The curves of a job, as charts: what is drawn, where it is shaded, and which signals it needs.
+// Charts of a job: their curves, bands and signals.
 
 import { get } from "./api.js";
 import { Charts } from "./chart.js";
@@ -10,13 +10,13 @@ const POINTS = 500;
 const AGAIN_MS = 500;
 const FILL = /_fill_ratio$/;
 
-/** Step from which on a ratio is 1; null while it is below. */
+/** Return the first step at which a ratio is 1; null while it is below. */
 function filledAt(fill) {
   const place = fill?.value.findIndex((ratio) => ratio >= 1) ?? -1;
   return place < 0 ? null : fill.step[place];
 }
 
-/** The band behind the loss while a signal `<what>_fill_ratio` is below 1: a rising loss is normal. */
+/** Return the band behind the loss while a signal `<what>_fill_ratio` is below 1: a rising loss is normal. */
 function fillingBand(name, fill, range) {
   if (!fill?.step.length) return null;
   const end = filledAt(fill) ?? fill.step.at(-1);
@@ -65,13 +65,13 @@ export const CHARTS = [
 
 const NAMES = [...new Set(CHARTS.flatMap(({ series, also = [] }) => [...series, ...also].map(({ name }) => name)))];
 
-/** What the service has of a job's curves: {series: {name: {step, value}}, sampled}, of all steps or of some. */
+/** Fetch a job's curves, of all steps or of a range: {series: {name: {step, value}}, sampled}. */
 export function readSteps(jobId, { names = NAMES, points = POINTS, first = null, last = null } = {}) {
   const range = first === null ? "" : `&from_step=${first}&to_step=${last}`;
   return get(`/v1/jobs/${jobId}/metrics?names=${names.join(",")}&max_points=${points}${range}`);
 }
 
-/** The same, once the service has read a long history to its end: until then it is asked for two points. */
+/** Fetch them once the service has read a long history completely; poll it with two points until then. */
 async function readWhole(jobId, { names, points }) {
   let sampled = true;
   while (sampled) {
@@ -82,8 +82,8 @@ async function readWhole(jobId, { names, points }) {
 }
 
 /**
- * The whole curves of a job, thinned by the service: {name: {step, value}}. A very long history comes
- * as samples first; `onMore(series)` gets it when it is whole.
+ * Fetch the whole curves of a job, downsampled by the service: {name: {step, value}}. A very long history is
+ * sampled first; `onMore(series)` gets the complete curves.
  */
 export async function readCurves(jobId, { names = NAMES, points = POINTS, onMore = null } = {}) {
   const found = await readSteps(jobId, { names, points });

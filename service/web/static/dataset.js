@@ -1,4 +1,4 @@
-// One dataset: what is in it, what training will see of it, and which files were left out and why.
+// One dataset: summary, augmentation preview, and rejected files with reasons.
 
 import { addressOf } from "./address.js";
 import { call, get } from "./api.js";
@@ -48,7 +48,7 @@ function head(found) {
       h("div", { class: "actions" }, mayChange && found.status === "ready" ? h("a", { class: "button primary", href: `/ui/submit?dataset=${refOf(found)}` }, "Train") : null, removal(found))));
 }
 
-/** What a job calls it: its name, unless that leads to another version. */
+/** Return its name, or its id if the name refers to another version. */
 const refOf = (found) => (found.is_current ? found.name : found.id);
 
 function removal(found) {
@@ -75,7 +75,7 @@ function reason(found) {
     : told("warn", "New version.", `It takes over the name ${found.name} when it is ready.`);
 }
 
-/** What a person should know before training on it. */
+/** Return the warnings before training. */
 function warnings(facts) {
   return (facts?.warnings ?? []).map((one) => h("p", { class: "notice is-warn", "data-warning": one.code }, h("strong", {}, one.message), h("span", {}, prose(one.hint))));
 }
@@ -104,19 +104,19 @@ function inside(found, dataset) {
 
 const RULES = { identity: "unchanged", auto: "percentiles 0.1 and 99.9 of all pixels", full: "smallest and largest of all pixels", stated: "as given" };
 
-/** Which values are seen as black and as white, and why these. */
+/** Return the values of black and white, with the rule that chose them. */
 function range(values) {
   if (!values) return "0 is black, 255 is white";
   const short = (value) => Number(value.toPrecision(6)).toString();
   return `${values.source_dtype}: ${short(values.low)} is black, ${short(values.high)} is white (${RULES[values.rule] ?? values.rule})`;
 }
 
-/** The options that say how rows look; those that only bound the cost are left aside. */
+/** Return the options that affect rows, without those that only bound the cost. */
 function chosenOptions(options) {
   return Object.entries(options).filter(([name, one]) => one !== null && !/_max$/.test(name.replace("side_px_max", ""))).map(([name, one]) => `${name} ${said(one)}`).join(", ");
 }
 
-/** How many images are how large: a table whose bars are drawn for the eye, and left out for the ear. */
+/** Return the histogram of image sizes: a table with bars that screen readers skip. */
 function sizes({ sides_sent: sides, rows: total }) {
   const card = h("section", { class: "card stack", id: "sizes" }, h("div", { class: "tight" }, h("h2", { id: "sizes-title" }, "Image sizes"),
     h("p", { class: "muted" }, sides ? "Shorter side of each uploaded image. Large images are downscaled for training." : "Not available: an older version prepared this dataset. Add the images again to see their sizes.")));

@@ -1,4 +1,4 @@
-// The datasets, and a way to bring a new one.
+// List of datasets, and the form to add one.
 
 import { all } from "./api.js";
 import { $, command, empty, h, put } from "./dom.js";
@@ -28,7 +28,7 @@ function row(one) {
     h("div", { class: "actions" }, mayChange && one.status === "ready" ? h("a", { class: "button", href: `/ui/submit?dataset=${refOf(one)}`, "aria-label": `Train on ${one.name}` }, "Train") : null));
 }
 
-/** What leads to it: its name, unless that leads to another version. */
+/** Return its name, or its id if the name refers to another version. */
 const refOf = (one) => (one.is_current ? one.name : one.id);
 
 function none() {

@@ -4,7 +4,7 @@ import { addressOf } from "./address.js";
 
 const LINKS = new Set(["href", "src"]);
 
-/** h("a", {href: "/"}, "text", node, ...). A function is a listener; null, undefined and false are left out. */
+/** h("a", {href: "/"}, "text", node, ...). A function is a listener; null, undefined and false are skipped. */
 export function h(tag, attributes = {}, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
@@ -26,16 +26,16 @@ function filled(element, attributes, children) {
 
 const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028-\u202e\u2066-\u2069]/g;
 
-/** A text whose control characters, and marks that turn the direction of writing, can be seen. */
+/** Return a text with visible control characters and bidirectional marks. */
 export const plain = (text) => text.replace(UNSAFE, (letter) => `\\u${letter.charCodeAt(0).toString(16).padStart(4, "0")}`);
 
-/** The children that are there; texts are made plain. */
+/** Return the children without empty ones, texts made plain. */
 function there(children) {
   return children.flat().filter((child) => child !== null && child !== undefined && child !== false)
     .map((child) => (typeof child === "string" ? plain(child) : child));
 }
 
-/** Puts new children in the place of all old ones. */
+/** Replace all children. */
 export function put(element, ...children) {
   element.replaceChildren(...there(children));
   element.removeAttribute("aria-busy");
@@ -44,7 +44,7 @@ export function put(element, ...children) {
 
 export const $ = (id) => document.getElementById(id);
 
-/** A button that cannot be pressed twice while its work goes on. */
+/** Return a button that is disabled while its work runs. */
 export function button(label, work, attributes = {}) {
   return h("button", {
     type: "button",
@@ -61,7 +61,7 @@ export function button(label, work, attributes = {}) {
   }, label);
 }
 
-/** A button that copies a text, and says that it did. */
+/** Return a button that copies a text and confirms it. */
 export function copyButton(text, what) {
   const made = button("Copy", async () => {
     await navigator.clipboard.writeText(text);
@@ -76,7 +76,7 @@ export function command(text) {
   return h("span", { class: "command" }, h("code", {}, text), copyButton(text, "the command"));
 }
 
-/** What stands where nothing is yet, with the next step. */
+/** Return a placeholder for an empty list, with the next step. */
 export function empty(title, text, ...next) {
   return h("section", { class: "card empty" }, h("h2", {}, title), h("p", {}, text), ...next);
 }

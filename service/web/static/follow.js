@@ -1,5 +1,5 @@
-// The live stream of a job. A page that nobody sees holds no connection: browsers allow only six
-// to one service, and a hidden page should cost the training nothing.
+// Live event stream of a job. A hidden page has no connection: browsers allow only six per service, and
+// it should not cost training time.
 
 import { addressOf } from "./address.js";
 import { dismiss, notice, tell } from "./notices.js";
@@ -10,8 +10,8 @@ const OVERLAP_MS = 10000;
 const AGAIN_MS = 3000;
 
 /**
- * Calls `onEvent(event)` for all that happens from about now on, and `onReturn()` when the page is
- * seen again or a broken stream stands again: what was missed must be read from the history.
+ * Call `onEvent(event)` for events from about now on, and `onReturn()` when the page is visible again or a
+ * broken stream is reconnected: missed events must be read from the history.
  */
 export function follow(jobId, { onEvent, onReturn }) {
   let source = null;
@@ -44,7 +44,7 @@ export function follow(jobId, { onEvent, onReturn }) {
       });
     }
   };
-  // A refused stream carries no reason, so the job itself is asked.
+  // A refused stream has no reason, so request the job itself.
   const retry = async () => {
     try {
       await get(`/v1/jobs/${jobId}`);

@@ -1,4 +1,4 @@
-// A form made from the fields of a schema. It holds only what somebody chose; the rest is suggested.
+// A form made from the fields of a schema. It holds only changed values; the rest is suggested.
 
 import { h, prose, put } from "./dom.js";
 import { value as said } from "./format.js";
@@ -44,7 +44,7 @@ export class Form {
     return h("div", { class: "stack fields-outer" }, h("label", { class: "check field" }, on, "Evaluate during training"), box);
   }
 
-  /** One of several kinds of object, told apart by `name`. */
+  /** Return the fields of a union of objects, discriminated by `name`. */
   union({ path, variants, fallback, nullable }) {
     const box = h("div", { class: "fields" });
     const usual = fallback?.name ?? variants[0].name;
@@ -106,7 +106,7 @@ export class Form {
     this.onChange();
   }
 
-  /** Shows what would be used where nothing is chosen, and why. */
+  /** Show the value and reason of each omitted field. */
   suggest(resolved, reasons) {
     for (const [path, { input, reason, field }] of this.inputs) {
       const found = path.split(".").reduce((node, name) => node?.[name], resolved);
@@ -119,7 +119,7 @@ export class Form {
     }
   }
 
-  /** Shows each error at its field. Answers those that have no field here. */
+  /** Show each error at its field. Returns those without a field. */
   wrong(errors) {
     for (const { input, error } of this.inputs.values()) {
       error.textContent = "";
@@ -167,7 +167,7 @@ export function title(name) {
   return text[0].toUpperCase() + text.slice(1);
 }
 
-/** A number; what is no number goes on as text, so that the service can say what is wrong with it. */
+/** Return a number, or the text itself if it is none, so that the service reports the error. */
 function numberOf(text) {
   const plain = text.trim().replace(",", ".");
   if (!plain) return undefined;

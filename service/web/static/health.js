@@ -1,7 +1,7 @@
-// How a run is, in words, and what to do about it. Pure: no page, no request.
+// State of a run and what to do about it, as text. Pure: no page, no request.
 //
-// Whether it learns is the verdict that comes with the job, from the one table of verdicts; here are
-// only the words on what the service does with it.
+// The verdict on learning comes with the job, from the table of verdicts; this file has the texts on
+// what the service does with the job.
 
 import { duration, number, percent } from "./format.js";
 
@@ -10,8 +10,8 @@ const SILENT_S = 90;
 const LATEST = 20;
 
 /**
- * The words on a job: [{kind: "ok" | "warn" | "bad" | "busy" | "idle", word, text, todo}], the worst first.
- * `curves` is {name: {step, value}}, `workers` the list of workers, `silentS` the seconds without news.
+ * Return the messages on a job: [{kind: "ok" | "warn" | "bad" | "busy" | "idle", word, text, todo}], the worst first.
+ * `curves` is {name: {step, value}}, `workers` the list of workers, `silentS` the seconds without an event.
  */
 export function assess(job, { curves = {}, workers = [], silentS = 0 } = {}) {
   if (job.status === "queued") return [queued(job, workers)];
@@ -58,7 +58,7 @@ function silent({ job, silentS }) {
   return say("warn", "No updates", `No progress for ${duration(silentS)}.`, "If the worker is lost, another one continues from the last checkpoint automatically. Read the Log tab for the last activity.");
 }
 
-/** The verdict of the table; a run that ended too early for one is no longer busy. */
+/** Return the verdict of the table; "too early" becomes a warning when the run has ended. */
 function learning({ job }) {
   const { verdict } = job.progress;
   if (!verdict || verdict.kind === "ok") return null;
@@ -72,7 +72,7 @@ function starved({ job, curves }) {
   return say("warn", "Data-bound", `Loading and augmentation take ${percent(waited)} of the training time.`, "Give the worker more threads (`MOCO_THREADS`), or put the data folder on a faster disk.");
 }
 
-/** Share of the newest readings' time that went into rows and views; null if not known. */
+/** Return the share of recent time spent on data loading and augmentation; null if unknown. */
 export function recentWait({ data_s: data, step_s: step }) {
   if (!data || !step || data.value.length < 2 || step.value.length < 2) return null;
   const grown = ({ value }) => value.at(-1) - value[Math.max(0, value.length - 1 - LATEST)];

@@ -1,4 +1,4 @@
-// One job: how it is, its curves while they grow, and everything that belongs to it.
+// Page of one job: state, live curves, files and settings.
 //
 // A tab is one entry of TABS: {id, label, show(element, context)}. `context` is {job, curves, words}.
 
@@ -54,7 +54,7 @@ async function begin() {
   live();
 }
 
-/** Everything but the curves, from the job as it is now. */
+/** Update everything but the curves from the current job. */
 function show() {
   const { job } = context;
   document.title = plain(`${titleOf(job)} · mocoserve`);
@@ -121,13 +121,13 @@ function showSummary(job) {
       box("Worker", job.worker_id ?? "–"), box("Attempt", number(job.attempt))));
 }
 
-/** The newest kNN figure, and what it is held against. */
+/** Return the newest kNN accuracy and its baselines. */
 function figures(signals) {
   const names = [["kNN top-1", "knn_top1"], ["kNN, raw input", "knn_top1_raw"], ["kNN, untrained encoder", "knn_top1_untrained"], ["Majority class", "knn_top1_majority"]];
   return signals.knn_top1 === undefined ? [] : names.map(([name, signal]) => [name, signals[signal]]).filter(([, value]) => value !== undefined);
 }
 
-/** The card of the profile, left as it is while nothing in it is new: somebody may have opened it. */
+/** Update the card of the profile only if it changed, so that it stays open. */
 function showProfile(found) {
   if (!found || profile.dataset.step === String(found.step)) return;
   const isOpen = profile.querySelector("details")?.open ?? false;
@@ -137,7 +137,7 @@ function showProfile(found) {
   profile.querySelector("details").open = isOpen;
 }
 
-/** The job as the service has it; the stream tells only what changes. */
+/** Reload the job; the stream has only changes. */
 async function refresh() {
   const before = context.job.status;
   context.job = await get(`/v1/jobs/${jobId}`);
@@ -157,10 +157,10 @@ async function reread() {
   await refresh();
 }
 
-/** Reads again; what goes wrong is told, not thrown. */
+/** Reload; show errors instead of throwing them. */
 const renew = (read = refresh) => read().catch((problem) => (problem.status === 404 ? gone() : tell(problem, "away")));
 
-/** Follows the job while it can still change. */
+/** Follow the job while it can still change. */
 function live() {
   const over = ENDED.has(context.job.status);
   if (over && stream) {
@@ -195,7 +195,7 @@ function hear(event) {
   }
 }
 
-/** What the words on its health look at. */
+/** Append to the curves that the health messages read. */
 function remember({ step, signals }) {
   for (const [name, value] of Object.entries(signals)) {
     const curve = (context.curves[name] ??= { step: [], value: [] });
@@ -228,7 +228,7 @@ function unlessGone(problem) {
   gone();
 }
 
-/** Nothing of the job is left to be shown. */
+/** Show that the job does not exist any more. */
 function gone() {
   isGone = true;
   stream?.stop();

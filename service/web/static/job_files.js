@@ -1,4 +1,4 @@
-// What a job leaves: files with their size and hash, and the code that loads them.
+// Files of a job with size and hash, and the code that loads them.
 
 import { get } from "./api.js";
 import { command, copyButton, empty, h, prose, put } from "./dom.js";
@@ -36,7 +36,7 @@ function file(job, { name, size_bytes: size, sha256, url }) {
     h("a", { class: "button push", href: url ?? `/v1/jobs/${job.id}/artifacts/${encodeURIComponent(name)}`, download: name, "aria-label": `Download ${name}` }, "Download"));
 }
 
-/** The code blocks of the card's section on loading, each under its own words. */
+/** The code blocks of the card's section on loading, each under its own text. */
 function snippets(card) {
   const section = /## Load it\n([\s\S]*?)(?=\n## |$)/.exec(card)?.[1] ?? "";
   const pieces = section.split("```");

@@ -1,4 +1,4 @@
-// The quieter tabs of a job: map, settings, log, attempts and checkpoints.
+// Static tabs of a job: map, settings, log, attempts and checkpoints.
 
 import { get } from "./api.js";
 import { button, empty, h, put, table } from "./dom.js";

@@ -1,4 +1,4 @@
-// The list of jobs: what runs, what waits and since when, what came of the others.
+// List of jobs with status, progress and outcome.
 
 import { addressOf } from "./address.js";
 import { get, post } from "./api.js";
@@ -32,7 +32,7 @@ function choose(event) {
 }
 
 function query() {
-  // Who looks for running jobs means those that are about to stop as well.
+  // The filter for running jobs includes stopping ones.
   const states = [...wanted].flatMap((state) => (state === "running" ? ["running", "stopping"] : [state]));
   return new URLSearchParams(states.map((state) => ["status", state])).toString();
 }
@@ -43,7 +43,7 @@ async function load() {
   show(page);
 }
 
-/** The curve of the loss: read once, then grown by what each look at the list tells. */
+/** Loss curve: fetched once, then extended by each refresh of the list. */
 async function remember(job) {
   const known = curves.get(job.id);
   const step = job.progress.step;
@@ -57,7 +57,7 @@ async function remember(job) {
 }
 
 function show(page) {
-  if (document.querySelector(".job-row button:active")) return; // do not pull a button from under a finger
+  if (document.querySelector(".job-row button:active")) return; // do not replace a button that is being pressed
   $("more").hidden = !page.has_more;
   const list = $("jobs");
   if (!page.data.length) return put(list, wanted.size ? nothingFound() : firstSteps());

@@ -1,4 +1,4 @@
-// Neighbours: images, and those that an encoder finds most alike; also of an image of one's own.
+// Neighbor search: images of the dataset, or an uploaded image, with their nearest neighbors.
 
 import { addressOf } from "./address.js";
 import { Problem, get, post, problemOf } from "./api.js";
@@ -18,7 +18,7 @@ const COUNTS = [5, 10, 20, 50];
 export async function neighbours(element, { job }) {
   const at = `/v1/jobs/${job.id}/probes`;
   const choices = await choicesOf(job, at);
-  if (!element.isConnected) return; // the tab was left meanwhile: nobody waits for a search
+  if (!element.isConnected) return; // the tab was closed meanwhile
   if (!choices.length) return put(element, nothing(job));
   const encoder = h("select", { id: "near-encoder" }, choices.map(option));
   const count = h("select", { id: "near-count" }, COUNTS.map((one) => h("option", { value: one, selected: one === 10 }, String(one))));
@@ -47,7 +47,7 @@ export async function neighbours(element, { job }) {
   await show();
 }
 
-/** While the job trains and this is looked at: each new checkpoint joins the list. */
+/** Add new checkpoints to the list while the job trains and the tab is visible. */
 function followTraining(element, job, { encoder, asked, show }) {
   const timer = setInterval(async () => {
     if (!encoder.isConnected) return clearInterval(timer);
@@ -67,7 +67,7 @@ function followTraining(element, job, { encoder, asked, show }) {
   }, FOLLOW_MS);
 }
 
-/** What can be looked through: [{value, label, step, kept, probe}], the best first. */
+/** Return the available encoders: [{value, label, step, kept, probe}], the best first. */
 async function choicesOf(job, at) {
   const [saved, made] = await Promise.all([get(`/v1/jobs/${job.id}/checkpoints`), get(at)]);
   const done = new Map();
@@ -87,7 +87,7 @@ async function choicesOf(job, at) {
   return mayChange ? found : found.filter((one) => one.probe);
 }
 
-/** The step to ask for. The newest is left to the service: it may be another by then. */
+/** Return the step to request; null lets the service choose the newest. */
 const wanted = ({ value, step }) => (value === NEWEST ? null : step);
 
 const option = ({ value, label }) => h("option", { value }, label);
@@ -96,7 +96,7 @@ function field(input, label, ...more) {
   return h("div", { class: "field" }, h("label", { for: input.id }, label), input, more);
 }
 
-/** Numbers out of "12, 40"; undefined when there is something else. */
+/** Parse numbers such as "12, 40"; undefined if there is anything else. */
 function readRows(input, wrong) {
   const words = input.value.split(/[\s,;]+/).filter(Boolean);
   const good = words.every((word) => /^\d{1,9}$/.test(word)) && words.length <= 16;
@@ -110,7 +110,7 @@ function readRows(input, wrong) {
   return words.map(Number);
 }
 
-/** The place for an image of one's own: dropped or chosen. */
+/** Return the drop zone for a query image. */
 function own(at, choice, count) {
   const shown = h("div", { class: "stack near-empty", "aria-live": "polite" });
   const file = h("input", { type: "file", id: "near-file", accept: "image/*", onchange: () => file.files.length && ask(file.files[0]) });
@@ -153,12 +153,12 @@ async function sent(address, image) {
 const turns = new WeakMap();
 const sideways = matchMedia("(max-width: 640px)"); // a line is then scrolled, by keyboard too
 
-/** Whether a job that trains has replaced the checkpoint before a worker could look through it. */
+/** Return whether training replaced the checkpoint before the search could use it. */
 const isGone = (probe) => probe.status === "failed" && probe.status_reason?.code === "encoder_gone";
 
 /**
- * Asks, waits and shows the answer in `element`; of two questions only the later one is shown.
- * A search whose checkpoint was replaced meanwhile is asked for again, through the one that is newest by then.
+ * Start a search, wait, and show the result in `element`; of two searches only the later one is shown.
+ * If its checkpoint was replaced meanwhile, search again with the newest one.
  */
 async function answerIn(element, at, ask, image = null) {
   const turn = (turns.get(element) ?? 0) + 1;
@@ -191,7 +191,7 @@ function refuse(element, { title, detail, hint }) {
   put(element, h("div", { class: "notice is-bad", role: "alert" }, h("strong", {}, `${title}.`), h("span", {}, prose([detail, hint].filter(Boolean).join(" ")))));
 }
 
-/** The probes of an answer, each with its neighbours. */
+/** Return the queries of a result, each with its neighbors. */
 function lines(probe, image) {
   const { probes, note, tile_px: side } = probe.result;
   const address = probe.tiles_url;
@@ -204,7 +204,7 @@ function lines(probe, image) {
     h("span", { class: "push" }, h("a", { class: "button", href: probe.sheet_url, download: `neighbours-${probe.id}.png` }, "Download as PNG")))];
 }
 
-/** One image cut out of the picture of all of them. */
+/** Return one image, cropped from the contact sheet. */
 function tile({ name, label, row }, { address, side, line, place }, below, wanted = null) {
   const img = h("img", { src: address, width: side, height: side, alt: label ? `${label}: ${name}` : name, title: `${name}${row === null ? "" : `, row ${number(row)}`}` });
   img.style.objectPosition = `-${place * side}px -${line * side}px`;

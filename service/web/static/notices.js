@@ -1,11 +1,11 @@
-// What the page tells beside its content: troubles with their next step, and what was done.
+// Notices above the page: problems with their next step, and confirmations.
 
 import { signInAddress } from "./api.js";
 import { $, h, prose } from "./dom.js";
 
 const shown = new Map();
 
-/** Shows a notice, or changes the one that has this name. */
+/** Show a notice, or update the one with this name. */
 export function notice(name, kind, title, text = "", action = null) {
   const key = JSON.stringify([kind, title, text]);
   if (shown.get(name)?.key === key) return;
@@ -22,13 +22,13 @@ export function dismiss(name) {
   shown.delete(name);
 }
 
-/** Tells what was done, for some seconds. */
+/** Show a confirmation for some seconds. */
 export function done(text) {
   notice("done", "ok", text);
   setTimeout(() => dismiss("done"), 6000);
 }
 
-/** Tells a problem in words, with what to do next. Anything else is our own mistake. */
+/** Show a problem with its next step. Any other error is a bug of the page. */
 export function tell(problem, name = "problem") {
   if (!("code" in problem)) {
     notice(name, "bad", "Something went wrong on this page.", "Reload it. Jobs are not affected.");
@@ -39,7 +39,7 @@ export function tell(problem, name = "problem") {
   notice(name, problem.code === "away" ? "warn" : "bad", `${problem.title}.`, text, again);
 }
 
-/** Does `work`; what goes wrong is told. Answers whether it went well. */
+/** Run `work` and show its error. Returns whether it succeeded. */
 export async function attempt(work, said = null) {
   try {
     await work();
@@ -54,7 +54,7 @@ export async function attempt(work, said = null) {
 
 const AGAIN_MS = 2000;
 
-/** Does `work` until the service answers: a page that could not begin is one that nobody has to reload. */
+/** Retry `work` until the service responds, so that the page need not be reloaded. */
 export async function persist(work) {
   for (;;) {
     try {
@@ -72,7 +72,7 @@ export async function persist(work) {
   }
 }
 
-/** Does `work` now and each so many ms while the page is seen; troubles show until they pass. */
+/** Run `work` now and at an interval while the page is visible; show errors until they pass. */
 export function every(ms, work) {
   let timer = null;
   let failures = 0;

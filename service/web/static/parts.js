@@ -10,7 +10,7 @@ export function pill(state) {
   return h("span", { class: `pill ${look}`, "data-state": state }, word);
 }
 
-/** A curve so small that it needs no axes. */
+/** Return a sparkline. */
 export function sparkline(values, label) {
   const box = svg("svg", { class: "sparkline", viewBox: "0 0 100 30", preserveAspectRatio: "none", role: "img", "aria-label": label });
   if (values.length < 2) return box;
@@ -44,14 +44,14 @@ export function progressWords(job) {
   return said.join(" · ");
 }
 
-/** Waiting apart from running: [seconds queued, seconds run or null]. */
+/** Return [seconds queued, seconds run or null]. */
 export function times(job) {
   const queued = (job.started_at ?? job.finished_at ?? nowS()) - job.created_at;
   const ran = job.started_at ? (job.finished_at ?? nowS()) - job.started_at : null;
   return [Math.max(0, queued), ran];
 }
 
-/** Which of pause, resume, cancel and delete a job takes now. */
+/** Return which of pause, resume, cancel and delete a job accepts now. */
 export function verbs(job) {
   const found = [];
   if (job.status === "running" || job.status === "queued") found.push("pause");
@@ -60,7 +60,7 @@ export function verbs(job) {
   return mayChange ? found : [];
 }
 
-/** A dotted flat view of a spec: {"optim.lr": 0.03}; an object in a list by its place: {"evaluation.0.k": 5}. */
+/** Return a spec as dotted names: {"optim.lr": 0.03}; an object in a list by its index: {"evaluation.0.k": 5}. */
 export function flat(spec, prefix = "") {
   return Object.entries(spec ?? {}).flatMap(([name, value]) =>
     value !== null && typeof value === "object" && !(Array.isArray(value) && typeof value[0] !== "object") && name !== "metadata"

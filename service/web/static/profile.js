@@ -1,11 +1,11 @@
-// Where the time of a job goes, if its spec asked for a profile. Pure: no page, no request.
+// Time profile of a job, if its spec has one. Pure: no page, no request.
 
 import { h, prose, table } from "./dom.js";
 import { number } from "./format.js";
 
 const BETWEEN_STEPS = new Set(["evaluation", "checkpoint"]);
 
-/** What stands in the card of a profile: the sentence first, the phases on demand. */
+/** Return the content of the profile card: the sentence first, the phases on demand. */
 export function profileWords(profile) {
   const step = { name: "whole step", mean_s: profile.step_mean_s, share: 1 };
   const between = profile.phases.filter((one) => BETWEEN_STEPS.has(one.name));

@@ -1,4 +1,4 @@
-// Reads the JSON schema of a JobSpec as fields of a form. Pure: no page, no request.
+// JSON schema of a JobSpec as fields of a form. Pure: no page, no request.
 
 /** Follows a $ref of the same document. */
 function resolved(schema, root) {
@@ -15,7 +15,7 @@ function members(schema, root) {
 /**
  * One field out of the schema of a property:
  * {name, path, kind, help, fallback, optional, choices, min, max, minLength, items}
- * kind: text, number, integer, choice, flag, pair, list, object, or union (of objects told apart by `name`).
+ * kind: text, number, integer, choice, flag, pair, list, object, or union (of objects discriminated by `name`).
  */
 export function fieldOf(path, property, root) {
   const own = resolved(property, root);
@@ -46,7 +46,7 @@ function scalar(parts) {
     maxLength: inner.maxLength, pattern: inner.pattern,
   };
   if (inner.enum) return { kind: "choice", choices: inner.enum };
-  // A word or a number, such as auto or 3: whatever is no number goes on as the word.
+  // A word or a number, such as auto or 3: anything but a number is kept as text.
   if (inner.const !== undefined && parts.length > 1) return { kind: "number" };
   if (inner.const !== undefined) return { kind: "fixed", constant: inner.const };
   if (inner.type === "boolean") return { kind: "flag" };
@@ -56,7 +56,7 @@ function scalar(parts) {
   return { kind: "text", ...limits };
 }
 
-/** Every field of an object, in the schema's order; what cannot be chosen is left out. */
+/** Every field of an object, in the schema's order; constants are skipped. */
 export function fieldsOf(schema, root = schema, prefix = "") {
   return Object.entries(schema.properties)
     .map(([name, property]) => fieldOf(prefix ? `${prefix}.${name}` : name, property, root))

@@ -1,9 +1,9 @@
-// How curves are looked at: smoothed or not, on which scale. Kept by the browser for all jobs.
+// View of curves: smoothing and scale, kept by the browser for all jobs.
 
 const KEPT_AS = "mocoserve.curves";
 const USUAL = { smoothing: 0, log: false };
 
-/** The exponential moving average of values, freed of its bias towards zero, as TensorBoard does it. */
+/** Return the bias-corrected exponential moving average of values, as in TensorBoard. */
 export function smoothed(values, weight) {
   let sum = 0;
   let left = 1;
@@ -14,7 +14,7 @@ export function smoothed(values, weight) {
   });
 }
 
-/** What was chosen the last time; the usual where a browser keeps nothing. */
+/** Return the last choice, or the default if the browser has none. */
 export function readView() {
   try {
     const { smoothing, log } = JSON.parse(localStorage.getItem(KEPT_AS)) ?? {};
@@ -28,6 +28,6 @@ export function keepView(view) {
   try {
     localStorage.setItem(KEPT_AS, JSON.stringify(view));
   } catch {
-    // A browser that keeps nothing shows the usual the next time.
+    // Without storage, the next page has the defaults.
   }
 }

@@ -1,4 +1,4 @@
-// A new job: a form made from the schema of a JobSpec; every open value is suggested with its reason.
+// A new job: a form made from the schema of a JobSpec; every omitted value is suggested with its reason.
 
 import { addressOf } from "./address.js";
 import { all, get, post, theWords } from "./api.js";
@@ -42,7 +42,7 @@ async function begin() {
   return undefined;
 }
 
-/** The values of another job, or the dataset that was asked for, or the newest one. */
+/** Fill in the values of another job, or the dataset of the address, or the newest one. */
 async function start(ready) {
   const from = asked.get("from");
   if (from) {
@@ -78,7 +78,7 @@ function group(fields, [name, title, words]) {
   return h("details", { class: "group", "data-group": name }, h("summary", {}, title, h("span", { class: "muted small" }, words)), h("div", { class: "fields" }, full(form.field(fields.get(name)))));
 }
 
-/** Fields of no group: seed, precision, checkpoints and the like. */
+/** Return the fields without a group, such as seed, precision and checkpoints. */
 function rest(fields) {
   const named = new Set([...FIRST, ...GROUPS.map(([name]) => name), "encoder"]);
   const stem = fields.get("encoder").fields.filter((one) => one.name !== "name");
@@ -98,7 +98,7 @@ function changed() {
   timer = setTimeout(preview, WAIT_MS);
 }
 
-/** Asks the service what the job would be; shows the suggestions, or what is wrong and where. */
+/** Request a dry run; show the suggestions, or the errors at their fields. */
 async function preview() {
   const mine = ++turn;
   try {
@@ -148,7 +148,7 @@ async function submit() {
   let made = null;
   const spec = nested(form.values);
   const text = JSON.stringify(spec);
-  // Whoever presses again because no answer came means the same job.
+  // A repeated press without a response means the same job.
   if (sent.text !== text) sent = { text, key: crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}` };
   try {
     made = await post("/v1/jobs", spec, { headers: { "Idempotency-Key": sent.key } });

@@ -1,4 +1,4 @@
-// The service itself: can it work, what waits, which versions.
+// State of the service: health, queue, storage and version.
 
 import { get } from "./api.js";
 import { $, facts, h, prose, put, table } from "./dom.js";

@@ -3,7 +3,7 @@
 import { h, put } from "./dom.js";
 import { tell } from "./notices.js";
 
-/** `list` is [{id, label, show(element, context)}]. Answers {element, open(id), again()}. */
+/** `list` is [{id, label, show(element, context)}]. Returns {element, open(id), again()}. */
 export function tabs(list, context) {
   let current = null;
   let place = null;
@@ -27,7 +27,7 @@ export function tabs(list, context) {
     open(id);
   }
 
-  /** Each tab shows in a place of its own: one that was left before it had read all it needs shows nowhere. */
+  /** Each tab has its own element, so a tab that is closed while loading shows nothing. */
   async function open(id) {
     const wanted = list.find((one) => one.id === id) ?? list[0];
     if (wanted !== current) put(panel, (place = h("div")));

@@ -1,4 +1,4 @@
-// Bringing images: an archive in parts, so that a broken connection costs one part and no more.
+// Upload of an archive in parts, so that a broken connection costs one part only.
 
 import { addressOf } from "./address.js";
 import { Problem, get, post, problemOf, theWords } from "./api.js";
@@ -11,11 +11,11 @@ import { fieldsOf, nested, pathOf } from "./schema.js";
 const PART_BYTES = 8 * 2 ** 20;
 const TRIES = 6;
 const WAIT_MS = 1500;
-/** What may have passed when the same part is sent again: a service that restarts, a request that is still being written. */
+/** Errors after which a part is sent again: the service restarts, or the earlier request is still being written. */
 const PASSING = new Set(["away", "unavailable", "upload_busy", "wrong_offset", "request_timeout"]);
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 
-/** The form. `onDone(dataset)` is called when the last byte is there. */
+/** The form. `onDone(dataset)` is called after the last byte. */
 export function uploadForm(onDone) {
   const name = h("input", { id: "new-name", name: "name", required: true, pattern: "[A-Za-z0-9][A-Za-z0-9._\\-]*", maxlength: "128", autocomplete: "off" });
   const file = h("input", { id: "new-file", type: "file", accept: ".zip,.tar,.gz,.tgz,.bz2,.xz,.zst,.npy,.npz,.parquet,.idx,.ubyte", onchange: () => suggest(name, file) });
@@ -78,13 +78,13 @@ function optionsFold(options) {
   return fold;
 }
 
-/** Shows a problem at the options that it names; whether it names one of them. */
+/** Show a problem at the options that it names; return whether it names one. */
 function placeOptions(problem, options) {
   const errors = (problem.errors ?? []).map(({ pointer, detail }) => ({ path: pathOf(pointer).replace(/^options\./, ""), detail }));
   return options.wrong(errors).length < errors.length;
 }
 
-/** The browser asks whether to leave while bytes are on their way. */
+/** Let the browser confirm leaving the page during an upload. */
 const askToStay = (event) => event.preventDefault();
 
 function field(input, label, help) {
@@ -108,7 +108,7 @@ function clear(form) {
   form.querySelectorAll(".error").forEach((one) => { one.textContent = ""; });
 }
 
-/** Shows a problem at the fields that it names; false if it names none of ours. */
+/** Show a problem at the fields that it names; return false if it names none. */
 function place(problem, inputs) {
   if (problem.code === "name_taken") {
     wrong(inputs["#/name"], problem.unfinished ?? "This name is taken. Choose another one.");
@@ -123,7 +123,7 @@ function place(problem, inputs) {
   return found.length > 0;
 }
 
-/** Sends a file part by part; after a break it goes on where the service stopped. */
+/** Send a file in parts; after an interruption, continue where the service stopped. */
 async function upload(asked, file, progress) {
   const made = await begun(asked, file);
   let sent = made.received_bytes ?? 0;
@@ -147,7 +147,7 @@ async function upload(asked, file, progress) {
   return get(`/v1/datasets/${made.id}`);
 }
 
-/** A new dataset; or the one of this name whose upload broke off, if it was of a file of this size. */
+/** Create a dataset, or return the interrupted upload of this name and size. */
 async function begun(asked, file) {
   const { name, store_as, options = {} } = asked;
   try {
@@ -184,7 +184,7 @@ async function part(id, blob, offset) {
   if (!answer.ok) throw await problemOf(answer);
 }
 
-/** Bytes that the service has; the last known number while it does not answer. */
+/** Return the bytes that the service has; the last known number if it does not respond. */
 async function held(id, known) {
   try {
     const answer = await fetch(addressOf(`/v1/datasets/${id}/content`), { method: "HEAD" });

@@ -1,4 +1,4 @@
-// Who does the work, on which device, and when they were last heard of.
+// Workers with their devices and last heartbeats.
 
 import { get, post } from "./api.js";
 import { $, button, command, empty, h, put } from "./dom.js";
@@ -36,7 +36,7 @@ function row(worker, names) {
     h("div", { class: "actions" }, mayChange ? controls(worker) : null));
 }
 
-/** What a worker tells of its device; each piece only if it is told. */
+/** Return the known facts about a worker's device. */
 function device(info) {
   const said = [info.gpu_name ?? info.name, info.memory_total_bytes && bytes(info.memory_total_bytes), info.torch && `torch ${info.torch}`];
   return said.filter(Boolean).join(" · ");
