@@ -189,7 +189,7 @@ def _read(path: Path) -> Layer:
 
 
 def _value(path: Path, text: str, name: str, value: object) -> Value:
-    where = f"{path}, {_place(text, name)}"
+    where = f"{path}, {_line_of(text, name)}"
     setting = BY_NAME.get(name)
     if setting is None:
         from difflib import get_close_matches  # noqa: PLC0415  # only for a mistake
@@ -235,7 +235,7 @@ def _number(value: object) -> int | None:
 def _keys(path: Path, text: str, table: Any) -> dict[str, str]:  # noqa: ANN401  # any TOML value
     if table is None:
         return {}
-    where = f"{path}, {_place(text, KEYS_TABLE)}"
+    where = f"{path}, {_line_of(text, KEYS_TABLE)}"
     if path.name == PROJECT_FILE:
         raise BadConfig(
             f"[{KEYS_TABLE}] is not allowed in {PROJECT_FILE}",
@@ -255,8 +255,8 @@ def _wrong(key: str, must: str, where: str) -> BadConfig:
     )
 
 
-def _place(text: str, name: str) -> str:
-    """Return the line that sets a name; TOML's reader does not tell it."""
+def _line_of(text: str, name: str) -> str:
+    """Return the line that sets a name; the TOML reader does not keep lines."""
     pattern = re.compile(rf"""\s*\[?\s*["']?{re.escape(name)}["']?\s*[]=.]""")
     for number, line in enumerate(text.splitlines(), 1):
         if pattern.match(line):

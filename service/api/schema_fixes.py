@@ -23,7 +23,7 @@ def make_generable(document: dict[str, Any]) -> None:
             properties[name] = _named(_without_default(value))
             if "oneOf" in value:
                 value["discriminator"] = _discriminator(value["oneOf"], schemas)
-    for name in _heard(document["paths"], schemas):
+    for name in _request_components(document["paths"], schemas):
         _require_plain_texts(schemas[name])
     schemas[FREE] = {
         "title": FREE,
@@ -33,7 +33,7 @@ def make_generable(document: dict[str, Any]) -> None:
     }
 
 
-def _heard(paths: dict[str, Any], schemas: dict[str, Any]) -> set[str]:
+def _request_components(paths: dict[str, Any], schemas: dict[str, Any]) -> set[str]:
     """Return the components that a body of a request is made of."""
     bodies = [
         operation["requestBody"]
@@ -41,13 +41,13 @@ def _heard(paths: dict[str, Any], schemas: dict[str, Any]) -> set[str]:
         for operation in path.values()
         if "requestBody" in operation
     ]
-    heard, left = set[str](), list(_references(bodies))
+    reached, left = set[str](), list(_references(bodies))
     while left:
         name = left.pop()
-        if name not in heard:
-            heard.add(name)
+        if name not in reached:
+            reached.add(name)
             left += _references(schemas[name])
-    return heard
+    return reached
 
 
 def _references(node: Any) -> Iterator[str]:  # noqa: ANN401  # any part of a document

@@ -42,8 +42,8 @@ ALL = Steps()
 def span_of(file: BinaryIO, steps: Steps) -> Span:
     """Return the span of bytes that holds the readings of `steps`."""
     size = os.fstat(file.fileno()).st_size
-    start = 0 if steps.first is None else _place_of(file, steps.first, size)
-    end = size if steps.last is None else _place_of(file, steps.last + 1, size)
+    start = 0 if steps.first is None else _offset_of(file, steps.first, size)
+    end = size if steps.last is None else _offset_of(file, steps.last + 1, size)
     return Span(start, max(start, end))
 
 
@@ -63,7 +63,7 @@ def blocks_of(file: BinaryIO, span: Span) -> Iterator[bytes]:
         yield block
 
 
-def _place_of(file: BinaryIO, step: int, size: int) -> int:
+def _offset_of(file: BinaryIO, step: int, size: int) -> int:
     """Return where the first reading of `step` or a later one begins; `size` if there is none."""
     low, high = 0, size
     while low < high:

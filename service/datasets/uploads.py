@@ -151,7 +151,7 @@ async def receive(
     Bytes that arrived stay when the sender leaves or the disk is full. Raises ServiceError
     `wrong_offset`, `size_mismatch`, `sha256_mismatch` or `disk_full`.
     """
-    hasher = await to_thread.run_sync(_place, file, offer)
+    hasher = await to_thread.run_sync(_seek, file, offer)
     offset = offer.offset
 
     def write(block: bytes) -> None:
@@ -195,7 +195,7 @@ def _locked(file: BinaryIO) -> bool:
     return True
 
 
-def _place(file: BinaryIO, offer: UploadOffer) -> "hashlib._Hash":
+def _seek(file: BinaryIO, offer: UploadOffer) -> "hashlib._Hash":
     """Seek to the offset and return the hash of all bytes before it."""
     held = os.fstat(file.fileno()).st_size
     if offer.offset not in (0, held):

@@ -71,7 +71,7 @@ class SubmitBatcher:
                 late = self._take(len(self._waiting))
                 batch, outcomes = [*batch, *late], [*outcomes, *outages[:1] * len(late)]
             for pending, outcome in zip(batch, outcomes, strict=True):
-                _tell(pending.outcome, outcome)
+                _resolve(pending.outcome, outcome)
         self._at_work = None
 
     def _take(self, count: int) -> list[_PendingSpec]:
@@ -105,7 +105,7 @@ def _planned(
         return error
 
 
-def _tell(future: "asyncio.Future[Submitted]", outcome: Submitted | Exception) -> None:
+def _resolve(future: "asyncio.Future[Submitted]", outcome: Submitted | Exception) -> None:
     if future.done():  # its request was cancelled
         return
     if isinstance(outcome, Exception):

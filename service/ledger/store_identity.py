@@ -47,7 +47,7 @@ def ensure_identity(store: Store, data_dir: Path, *, whole: bool = False) -> Rep
         report = reconcile(store, data_dir, whole=whole or theirs is None)
         if not store.rebuild.identify(mine):
             raise Misconfigured(_other(data_dir, mine, "another"))
-    _tell(report)
+    _log_report(report)
     store.client.expected = mine
     return report
 
@@ -60,7 +60,7 @@ def stored_id(data_dir: Path) -> str | None:
         return None
 
 
-def _tell(report: Report) -> None:
+def _log_report(report: Report) -> None:
     if report.jobs or report.datasets or report.deleted or report.dropped:
         log.warning(
             "rebuilt_from_disk",

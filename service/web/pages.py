@@ -193,6 +193,6 @@ def static(
 
 
 @router.get("/ui/{rest:path}")
-async def elsewhere(request: Request) -> Response:
+async def unknown_page(request: Request) -> Response:
     """Return the page for an unknown address."""
     return missing(request, "page")

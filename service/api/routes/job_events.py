@@ -144,7 +144,7 @@ async def _stream(following: Subscription, store: Store, *, gap: bool) -> AsyncI
         for event_id, text in [first, *following.waiting()]:
             frame, is_end = _frame(event_id, text)
             frames.append(frame)
-            if is_end and not await run_in_threadpool(_goes_on, following.job_id, event_id, store):
+            if is_end and not await run_in_threadpool(_resumed, following.job_id, event_id, store):
                 yield b"".join(frames)
                 return
         yield b"".join(frames)
@@ -158,6 +158,6 @@ def _frame(event_id: str, text: str) -> tuple[bytes, bool]:
     return format_sse_event(id=event_id, event=event["type"], data_str=text), is_end
 
 
-def _goes_on(job_id: str, event_id: str, store: Store) -> bool:
+def _resumed(job_id: str, event_id: str, store: Store) -> bool:
     """A job that was resumed has more than one end in its stream."""
     return bool(store.events.read(job_id, after=event_id, limit=1))

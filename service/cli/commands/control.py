@@ -10,7 +10,7 @@ from mocoserve.plain_text import escaped
 from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit, outcome
 from service.cli.options import AnyJobId, JobId, TimeoutS, job_id
-from service.cli.render.outcome_text import UNHAPPY, unhappy
+from service.cli.render.outcome_text import UNHAPPY, outcome_error
 
 if TYPE_CHECKING:
     from mocoserve.client import Client
@@ -48,7 +48,7 @@ def wait(context: Context, job: AnyJobId = None, timeout: TimeoutS = None) -> Ex
     if context.json:
         context.emit(record.raw())
     if record.status in UNHAPPY:
-        raise unhappy(record)
+        raise outcome_error(record)
     if not context.json:
         context.data(sentence(record))
         verb = "download" if record.status == "succeeded" else "resume"
@@ -62,7 +62,7 @@ def delete(
     yes: Annotated[bool, typer.Option("-y", "--yes", help="Skip the confirmation.")] = False,
 ) -> None:
     """Delete a finished job with its checkpoints and artifacts."""
-    if not yes and not agreed(f"Delete {job} and all its files? [y/N] "):
+    if not yes and not confirmed(f"Delete {job} and all its files? [y/N] "):
         raise CommandError(
             f"{job} was not deleted", hint="Pass --yes to delete it.", code=Exit.USAGE
         )
@@ -90,7 +90,7 @@ def _change(context: Context, change: Callable[["Client"], "Job"]) -> None:
         context.data(sentence(job))
 
 
-def agreed(question: str) -> bool:
+def confirmed(question: str) -> bool:
     """Ask for confirmation at a terminal; without one the answer is no."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from service.cli import completion, ingest_flags
-from service.cli.commands.control import agreed
+from service.cli.commands.control import confirmed
 from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit
 from service.cli.options import DatasetRef, TimeoutS
@@ -189,7 +189,7 @@ def rm(
         listed = ", ".join(
             f"{record.name} ({bytes_text(record.stored_bytes)})" for record in records
         )
-        if not yes and not agreed(f"Delete {listed}? This cannot be undone. [y/N] "):
+        if not yes and not confirmed(f"Delete {listed}? This cannot be undone. [y/N] "):
             raise CommandError(
                 "Nothing was deleted",
                 hint="Pass --yes to skip the confirmation.",

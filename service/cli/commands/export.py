@@ -36,7 +36,7 @@ def grafana(
 
     folder = folder.absolute()
     paths = _written(grafana_files(prometheus_url=prometheus_url, folder=folder), folder, force)
-    _tell(
+    _report(
         context,
         folder,
         paths,
@@ -88,7 +88,7 @@ def prometheus(
     paths = _written(prometheus_files(targets, folder=folder), folder, force)
     if not targets.key_file.exists():
         context.say(f"No key at {targets.key_file}. Copy scrape.key from the data folder there.")
-    _tell(
+    _report(
         context,
         folder,
         paths,
@@ -138,7 +138,7 @@ def _written(texts: dict[str, str], folder: Path, force: bool) -> list[Path]:
     return write_all(folder, {name: text.encode() for name, text in texts.items()})
 
 
-def _tell(context: Context, folder: Path, paths: list[Path], next_step: str) -> None:
+def _report(context: Context, folder: Path, paths: list[Path], next_step: str) -> None:
     if context.json:
         context.emit({"object": "list", "folder": str(folder), "data": [str(p) for p in paths]})
         return

@@ -12,7 +12,7 @@ import typer
 from service.cli.context import Context, command
 from service.cli.exit_codes import Exit, outcome
 from service.cli.options import AnyJobId, job_id
-from service.cli.render.outcome_text import UNHAPPY, lasted, unhappy
+from service.cli.render.outcome_text import UNHAPPY, duration_suffix, outcome_error
 from service.cli.render.verdict_text import lines as verdict_lines
 from service.cli.render.verdict_text import verdict_of
 
@@ -61,9 +61,9 @@ def follow(
         context.say(f"\nDetached; {job} continues. Watch it again: `moco watch {job}`")
         return Exit.DETACHED
     if not context.json:
-        _farewell(context, last, line=line)
+        _print_end(context, last, line=line)
     if last.status in UNHAPPY:
-        raise unhappy(last)
+        raise outcome_error(last)
     return outcome(last.status)
 
 
@@ -94,7 +94,7 @@ def _events_for_people(
 
     record = client.jobs.get(job)
     tracker = JobTracker(record)
-    _greet(context, client, record)
+    _print_start(context, client, record)
     if sys.stderr.isatty():
         # The stream keeps the newest events only; the curve begins with the job.
         tracker.recall(client.jobs.metrics(job, names=("loss",), max_points=_CHART_COLUMNS_MAX * 2))
@@ -126,7 +126,7 @@ def _display(
             elif event.type == "profiled" and notable:
                 line(str(event.event.get("sentence")))
             elif event.type == "judged" and notable:
-                _tell_verdict(tracker.verdict, line)
+                _print_verdict(tracker.verdict, line)
 
         yield show
 
@@ -160,7 +160,7 @@ def _plain(tracker: "JobTracker", line: Callable[[str], None]) -> "Callable[[Eve
                 line(str(event.event.get("sentence")))
         elif event.type == "judged":
             if notable:
-                _tell_verdict(tracker.verdict, line)
+                _print_verdict(tracker.verdict, line)
         elif notable or (event.type == "stepped" and now_s - told_s >= _LINE_EVERY_S):
             told_s = now_s
             line(tracker.words())
@@ -168,12 +168,12 @@ def _plain(tracker: "JobTracker", line: Callable[[str], None]) -> "Callable[[Eve
     return show
 
 
-def _tell_verdict(verdict: "Verdict | None", line: Callable[[str], None]) -> None:
+def _print_verdict(verdict: "Verdict | None", line: Callable[[str], None]) -> None:
     for text in verdict_lines(verdict):
         line(text)
 
 
-def _greet(context: Context, client: "Client", job: "Job") -> None:
+def _print_start(context: Context, client: "Client", job: "Job") -> None:
     if job.status != "queued":
         return
     reason = client.jobs.get(job.id).status_reason
@@ -181,7 +181,7 @@ def _greet(context: Context, client: "Client", job: "Job") -> None:
         context.say(f"The job is queued. {reason.message} {reason.hint}")
 
 
-def _farewell(context: Context, job: "Job", *, line: Callable[[str], None]) -> None:
+def _print_end(context: Context, job: "Job", *, line: Callable[[str], None]) -> None:
     if job.progress and job.progress.profile:
         from service.cli.render.profile_view import table
 
@@ -190,7 +190,7 @@ def _farewell(context: Context, job: "Job", *, line: Callable[[str], None]) -> N
     if job.status in UNHAPPY:
         return
     if job.status == "succeeded":
-        _tell_verdict(verdict_of(job), line)
-    line(f"{job.id} {job.status}{lasted(job)}")
+        _print_verdict(verdict_of(job), line)
+    line(f"{job.id} {job.status}{duration_suffix(job)}")
     verb = "download" if job.status == "succeeded" else "resume"
     context.say(f"next: moco {verb} {job.id}")

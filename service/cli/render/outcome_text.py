@@ -16,17 +16,17 @@ UNHAPPY = frozenset({"failed", "cancelled"})
 """Statuses that a job leaves only when a user acts."""
 
 
-def lasted(job: "Job") -> str:
+def duration_suffix(job: "Job") -> str:
     """Return ` after 1:23`, or nothing for a job that has not started or not ended."""
     if job.started_at is None or job.finished_at is None:
         return ""
     return f" after {duration_text(job.finished_at - job.started_at)}"
 
 
-def unhappy(job: "Job") -> CommandError:
+def outcome_error(job: "Job") -> CommandError:
     """Return the error for a job that failed or was cancelled."""
     return CommandError(
-        f"{job.id} {job.status}{lasted(job)}",
+        f"{job.id} {job.status}{duration_suffix(job)}",
         detail=_detail(job),
         hint=_next(job),
         code=outcome(job.status),

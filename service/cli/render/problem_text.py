@@ -88,11 +88,11 @@ def _correction(problem: Problem) -> str:
     in_body = all(field.pointer.startswith("#/") for field in problem.errors)
     help_ = _HELPS.get(problem.instance, "") if in_body else ""
     names = [field.pointer.rpartition("/")[2] for field in problem.errors]
-    meant = _meant(names[0]) if names and problem.instance == "/v1/jobs" else ""
+    meant = _closest(names[0]) if names and problem.instance == "/v1/jobs" else ""
     return " ".join(word for word in ("Fix it.", meant, help_) if word)
 
 
-def _meant(name: str) -> str:
+def _closest(name: str) -> str:
     """Return the field of a job spec whose name is similar to `name`."""
     from trainer.spec.job import JobSpec
 
