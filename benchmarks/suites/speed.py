@@ -21,8 +21,8 @@ from benchmarks.harness.rounds import Comparison, ComparisonResult, Plan, run_ro
 # A step of resnet18 takes longer than to fetch its batch, so one untimed step wakes the arm.
 PLANS = {"resnet18": Plan(rounds=5, untimed=1, timed=3), "small": Plan(6, untimed=8, timed=12)}
 TARGETS = {
-    "resnet18": {"lightly": 2.8, "lightly-bf16": 1.5, "practice": 1.2},
-    "small": {"lightly": 5.0, "lightly-bf16": 4.0},
+    "resnet18": {"lightly": 2.8, "lightly-bf16": 2.0, "practice": 1.2},
+    "small": {"lightly": 4.0, "lightly-bf16": 3.4},
 }
 
 
