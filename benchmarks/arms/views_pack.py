@@ -37,9 +37,9 @@ class PackViews:
         began_s = time.perf_counter()
         for number in range(count):
             rows, self._next = self._next, self._rows()
-            canvas = self._source.raw(rows)
+            images = self._source.raw(rows)
             self._source.prefetch(self._next)
-            mean = two_views(self._views, canvas, rows, number)
+            mean = two_views(self._views, images, rows, number)
         return Block(time.perf_counter() - began_s, mean)
 
     def _rows(self) -> torch.Tensor:
@@ -54,9 +54,9 @@ def views_of(pack: Pack, setup: Setup) -> ImageAugmenter:
     return MODALITY.views(spec, pack.facts, context, accelerator=accelerator).augmenter
 
 
-def two_views(views: ImageAugmenter, canvas: PaddedImages, rows: torch.Tensor, epoch: int) -> float:
+def two_views(views: ImageAugmenter, images: PaddedImages, rows: torch.Tensor, epoch: int) -> float:
     """Make both views; read one pixel, so that they cannot be skipped."""
-    first, second = views.pair(canvas, rows, seed=0, epoch=epoch)
+    first, second = views.pair(images, rows, seed=0, epoch=epoch)
     return float(first[0, 0, 0, 0] + second[0, 0, 0, 0])
 
 

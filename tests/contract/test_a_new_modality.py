@@ -152,13 +152,13 @@ class ToneModality:
     def decoder(self, *datasets):
         return ""
 
-    def loader(self, pack, place, *, threads, like=None):
-        return ToneLoader(pack, place.device)
+    def loader(self, pack, context, *, threads, like=None):
+        return ToneLoader(pack, context.device)
 
-    def accelerator(self, spec, facts, place):
+    def accelerator(self, spec, facts, context):
         return None
 
-    def views(self, spec, facts, place, *, accelerator=None):
+    def views(self, spec, facts, context, *, accelerator=None):
         return ToneViews(spec.views.noise)
 
     def encoder(self, spec, *, accelerator=None):

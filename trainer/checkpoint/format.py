@@ -120,8 +120,8 @@ def save(folder: Path, state: Mapping[str, Tensor], meta: Meta, *, keep: int) ->
 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Whole checkpoints of a folder, newest first. Nothing is verified."""
-    found = [path for path in folder.glob("[0-9]*") if path.name.isdigit() and path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name), reverse=True)
+    paths = [path for path in folder.glob("[0-9]*") if path.name.isdigit() and path.is_dir()]
+    return sorted(paths, key=lambda path: int(path.name), reverse=True)
 
 
 def load_newest(places: Iterable[Path]) -> Loaded | None:

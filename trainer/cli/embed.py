@@ -34,8 +34,8 @@ def run(words: Sequence[str], *, data: Say, talk: Say) -> int:
         )
     except TrainerError as error:
         if args.json:
-            told = {"object": "error", "title": error.detail, "hint": error.next_step}
-            data(json.dumps({**told, "code": error.code}, ensure_ascii=False))
+            problem = {"object": "error", "title": error.detail, "hint": error.next_step}
+            data(json.dumps({**problem, "code": error.code}, ensure_ascii=False))
         else:
             talk(f"error: {error.detail}\n  next: {error.next_step}")
         return FAILED
@@ -62,7 +62,10 @@ def _words(file: BadFile) -> str:
 
 
 def _as_dict(done: Embedded) -> dict[str, Any]:
-    bad = [{"name": one.name, "reason": one.reason, "detail": one.detail} for one in done.bad]
+    bad = [
+        {"name": bad_file.name, "reason": bad_file.reason, "detail": bad_file.detail}
+        for bad_file in done.bad
+    ]
     return {
         "object": "embedding",
         "path": str(done.path),

@@ -14,7 +14,7 @@ from trainer.data.labels.classes import ClassNames
 from trainer.data.modality import IngestModality, Row
 from trainer.data.pack.format import REPORT
 from trainer.data.pack.writer import PackWriter
-from trainer.data.readers.detect import Asked, open_source
+from trainer.data.readers.detect import ReadOptions, open_source
 from trainer.data.readers.folder import Follow
 from trainer.data.readers.items import BadFile, Item, Limits, Source
 from trainer.data.rows import BadRow
@@ -162,14 +162,14 @@ class _Ingest(Generic[Row]):
     def _read(self, limits: Limits) -> Passed:
         """Read the source once, from its first row to its last."""
         path = Path(self.spec.source)
-        asked = Asked(
+        options = ReadOptions(
             self.modality.formats,
             self.spec.format,
             masks=self.spec.masks,
             follow=Follow(self.spec.follow_links, tuple(map(Path, self.spec.roots))),
             scratch=self.writer.building,
         )
-        with open_source(path, limits, asked) as source:
+        with open_source(path, limits, options) as source:
             progress = Progress(self.emit, source.bytes_total)
 
             def check_end() -> None:
@@ -188,13 +188,17 @@ class _Ingest(Generic[Row]):
 
         `check_end` is called between chunks, and raises what ends the ingest.
         """
-        seen: dict[bytes, str] = {}
+        names_by_digest: dict[bytes, str] = {}
         reasons: Counter[str] = Counter()
         for chunk in decoded_chunks(source.items, self.writer.maker.decode):
             check_end()
             kept = []
             for result in chunk:
-                bad = result if isinstance(result, BadFile) else self._duplicate(result, seen)
+                bad = (
+                    result
+                    if isinstance(result, BadFile)
+                    else self._duplicate(result, names_by_digest)
+                )
                 if bad is not None:
                     self.writer.report(bad)
                     reasons[bad.reason] += 1
@@ -207,10 +211,12 @@ class _Ingest(Generic[Row]):
             progress.advance(sum(_size_bytes(result) for result in chunk), self.writer)
         return reasons
 
-    def _duplicate(self, decoded: DecodedItem[Row], seen: dict[bytes, str]) -> BadFile | None:
+    def _duplicate(
+        self, decoded: DecodedItem[Row], names_by_digest: dict[bytes, str]
+    ) -> BadFile | None:
         """Return the report of a row that was there before; else remember it."""
         name = decoded.item.name
-        first = seen.setdefault(decoded.digest, name)
+        first = names_by_digest.setdefault(decoded.digest, name)
         if first is name:
             return None
         content = self.modality.formats.words.content

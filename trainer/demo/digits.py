@@ -22,9 +22,9 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 def images() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """All digits u8 [1797, 8, 8] in 0..255, and their classes int64 [1797]."""
-    found = load_digits()
-    pixels = np.round(found.images * (255.0 / LEVELS)).astype(np.uint8)
-    return pixels, found.target.astype(np.int64)
+    digits = load_digits()
+    pixels = np.round(digits.images * (255.0 / LEVELS)).astype(np.uint8)
+    return pixels, digits.target.astype(np.int64)
 
 
 def file_name(row: int, label: int) -> str:

@@ -47,13 +47,17 @@ def run_and_record_outcome(
 
 def failed(error: Exception) -> Ended:
     """An exception as the end of a run."""
-    known = _known(error)
-    if known is None:
+    trainer_error = _known(error)
+    if trainer_error is None:
         message = f"{type(error).__name__}: {error}"[:500]
         return Ended(outcome="failed", code="internal", message=message, hint=INTERNAL_HINT)
-    step = getattr(known, "step", 0)
+    step = getattr(trainer_error, "step", 0)
     return Ended(
-        outcome="failed", code=known.code, message=known.detail, hint=known.next_step, step=step
+        outcome="failed",
+        code=trainer_error.code,
+        message=trainer_error.detail,
+        hint=trainer_error.next_step,
+        step=step,
     )
 
 

@@ -173,23 +173,23 @@ class Run:
 
     def verdict(self, *, is_due: bool) -> Judged | None:
         """Return how the run is, if that is due or another verdict than before."""
-        found = judge(self.history.newest(), share=self.step / self.length.steps)
-        if not is_due and found.verdict.code == self.last_verdict:
+        judgement = judge(self.history.newest(), share=self.step / self.length.steps)
+        if not is_due and judgement.verdict.code == self.last_verdict:
             return None
-        return self._judged(found)
+        return self._judged(judgement)
 
     def diverged(self, error: DivergedError) -> Judged:
         """Return the verdict for a loss that is not finite."""
         return self._judged(Judgement(of_code("diverged"), error.detail))
 
-    def _judged(self, found: Judgement) -> Judged:
-        verdict, self.last_verdict = found.verdict, found.verdict.code
+    def _judged(self, judgement: Judgement) -> Judged:
+        verdict, self.last_verdict = judgement.verdict, judgement.verdict.code
         return Judged(
             step=self.step,
             code=verdict.code,
             kind=verdict.kind,
             word=verdict.word,
-            evidence=found.evidence,
+            evidence=judgement.evidence,
             advice=verdict.advice,
         )
 

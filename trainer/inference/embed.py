@@ -25,7 +25,7 @@ from torch import nn
 from trainer.accel.device import DeviceConfig, deterministic_device
 from trainer.data.ingest import DecodedItem, decoded_chunks
 from trainer.data.labels.classes import ClassNames, labels_of_rows
-from trainer.data.readers.detect import Asked, open_source
+from trainer.data.readers.detect import ReadOptions, open_source
 from trainer.data.readers.items import BadFile, Item, Limits
 from trainer.data.spec import USUAL
 from trainer.exports.embeddings import BATCH_ROWS, EMBEDDING, GROUP_ROWS
@@ -102,14 +102,14 @@ def load_encoder(path: Path) -> Encoder:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_bytes())
+        fields = json.loads(path.read_bytes())
     except FileNotFoundError as error:
         raise BadEncoder(f"{path} is not there.") from error
     except (OSError, ValueError) as error:
         raise BadEncoder(f"{path} cannot be read: {error}.") from error
-    if not isinstance(found, dict):
+    if not isinstance(fields, dict):
         raise BadEncoder(f"{path} is of another kind.")
-    return found
+    return fields
 
 
 def embed(
@@ -142,13 +142,13 @@ def embed(
         )
         views = ImageAugmenter(spec, mean=steps.mean, std=steps.std, device=context.device)
         done = Embedded(out, feature_dim(network))
-        with strict_pillow(), open_source(images, Limits(), Asked(IMAGE_FORMATS)) as source:
+        with strict_pillow(), open_source(images, Limits(), ReadOptions(IMAGE_FORMATS)) as source:
             items: list[Item] = []
             for batch in _batches(source.items, _decoding(steps), done, tell):
                 rows = [decoded.row for decoded in batch]
-                canvas = canvas_of(rows, values=steps.values, device=context.device)
+                padded = canvas_of(rows, values=steps.values, device=context.device)
                 with torch.inference_mode():
-                    values = network(views.center_crop(canvas)).float().cpu().numpy()
+                    values = network(views.center_crop(padded)).float().cpu().numpy()
                 raw.write(np.ascontiguousarray(values, dtype=np.float32).data)
                 items += [decoded.item for decoded in batch]
             if not items:

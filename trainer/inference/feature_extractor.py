@@ -48,8 +48,8 @@ class FeatureExtractor:
 
     def features_of(self, image: Decoded) -> Tensor:
         """Return those of one image, float32 [1, feature_dim]."""
-        canvas = canvas_of([image], device=self.device, values=self.values)
-        return self.features(replace(canvas, bounds=self.bounds))
+        images = canvas_of([image], device=self.device, values=self.values)
+        return self.features(replace(images, bounds=self.bounds))
 
 
 def load_extractor(
@@ -66,8 +66,8 @@ def load_extractor(
         )
     except (OSError, CheckpointError) as error:
         if not folder.is_dir():
-            at = "" if spec.checkpoint is None else f" of step {spec.checkpoint}"
-            raise EncoderNotFound(f"The encoder{at} is not kept any more.") from error
+            of_step = "" if spec.checkpoint is None else f" of step {spec.checkpoint}"
+            raise EncoderNotFound(f"The encoder{of_step} is not kept any more.") from error
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{WEIGHTS} cannot be read: {error.strerror}.") from error

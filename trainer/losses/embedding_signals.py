@@ -34,22 +34,22 @@ def contrast(
     """Return how well queries [Q, D] find their keys [Q, D] among negatives [K, D] they see."""
     positive = (queries * keys).sum(1)  # [Q]
     nearer = torch.zeros_like(positive, dtype=torch.int64)
-    total, seen = torch.zeros_like(positive), torch.zeros_like(positive)
+    total, counts = torch.zeros_like(positive), torch.zeros_like(positive)
     for chunk, is_masked in _chunks(negatives, mask):
         similarity = queries @ chunk.T
-        seen += len(chunk)
+        counts += len(chunk)
         if is_masked is not None:
-            gone = is_masked.sum(1)
+            masked = is_masked.sum(1)
             similarity.masked_fill_(is_masked, BELOW_ALL)
-            total -= gone * BELOW_ALL
-            seen -= gone
+            total -= masked * BELOW_ALL
+            counts -= masked
         nearer += (similarity > positive[:, None]).sum(1)
         total += similarity.sum(1)
     return {
         "top1": float((nearer < 1).double().mean()),
         "top5": float((nearer < 5).double().mean()),
         "positive_similarity": float(positive.mean()),
-        "negative_similarity": float(total.sum() / seen.sum().clamp(min=1)),
+        "negative_similarity": float(total.sum() / counts.sum().clamp(min=1)),
     }
 
 

@@ -44,9 +44,9 @@ class _LogSumExp(torch.autograd.Function):
         temperature: float,
     ) -> Tensor:
         """[B]."""
-        found = softmax_over(query / temperature, negatives, mask)
-        ctx.save_for_backward(found.mean / temperature)
-        return found.log_sum
+        partial = softmax_over(query / temperature, negatives, mask)
+        ctx.save_for_backward(partial.mean / temperature)
+        return partial.log_sum
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -113,8 +113,8 @@ def _sorted_order(total: int, seed: int, epoch: int) -> Integers:
     """Return all rows in the order of 63 random bits each, those of equal bits as they are."""
     block = np.array([SORT_BLOCK])
     first, second, *_ = _words(np.arange(total), block, epoch, SHUFFLE_STREAM, seed=seed)
-    found: Integers = np.argsort((first << 31 | second >> 1)[:, 0], kind="stable")
-    return found
+    order: Integers = np.argsort((first << 31 | second >> 1)[:, 0], kind="stable")
+    return order
 
 
 @lru_cache(maxsize=4)

@@ -116,14 +116,14 @@ def judge(lines: Iterable[Line], *, share: float) -> Judgement:
 
 def read(lines: Iterable[Line], *, share: float) -> Reading:
     """Return means of the newest readings, and the newest evaluation."""
-    told = list(lines)
-    stepped = [line for line in told if "loss" in line][-READINGS:]
-    evaluated: Line = next((line for line in reversed(told) if "knn_top1" in line), {})
+    all_lines = list(lines)
+    stepped = [line for line in all_lines if "loss" in line][-READINGS:]
+    evaluated: Line = next((line for line in reversed(all_lines) if "knn_top1" in line), {})
     newest = stepped[-1] if stepped else {}
     names = {name: signal for name, signal in BASELINES.items() if signal in evaluated}
     return Reading(
         share=share,
-        epoch=max((line.get("epoch", 0.0) for line in told), default=0.0),
+        epoch=max((line.get("epoch", 0.0) for line in all_lines), default=0.0),
         fill=newest.get("negatives_fill_ratio", 1.0),
         queue_dataset_ratio=newest.get("queue_dataset_ratio", 0.0),
         loss=_mean(stepped, "loss"),
@@ -229,10 +229,10 @@ def _too_easy(reading: Reading) -> str | None:
 
 
 def _healthy(reading: Reading) -> str | None:
-    told = [] if reading.loss is None else [_loss(reading)]
-    told += [] if reading.std is None else [f"spread {reading.std:.2f}"]
-    told += [] if reading.knn is None else [_knn(reading)]
-    return "; ".join(told) + "." if told else "No sign of a problem."
+    evidence = [] if reading.loss is None else [_loss(reading)]
+    evidence += [] if reading.std is None else [f"spread {reading.std:.2f}"]
+    evidence += [] if reading.knn is None else [_knn(reading)]
+    return "; ".join(evidence) + "." if evidence else "No sign of a problem."
 
 
 def _is_compared(reading: Reading) -> bool:

@@ -39,12 +39,12 @@ def settled(spec: JobSpec) -> JobSpec:
 
 def at_old_meaning(spec: JobSpec) -> dict[str, Any]:
     """Return the fields that say no more than their absence, as pydantic's `exclude` takes them."""
-    found: dict[str, Any] = {}
+    excluded: dict[str, Any] = {}
     for field, before in ADDED:
         head, _, name = field.partition(".")
         part = getattr(spec, head)
         if name and hasattr(part, name) and getattr(part, name) == before:
-            found.setdefault(head, set()).add(name)
+            excluded.setdefault(head, set()).add(name)
         elif not name and part == before:
-            found[head] = True
-    return found
+            excluded[head] = True
+    return excluded

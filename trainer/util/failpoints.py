@@ -178,10 +178,10 @@ def _plan(text: str, pid: int) -> Plan:
 
 
 def _fault(text: str) -> Fault:
-    found = _ENTRY.fullmatch(text)
-    if found is None:
+    match = _ENTRY.fullmatch(text)
+    if match is None:
         raise BadFailpoints(f"{SETTING}: {text!r} is not NAME=ACTION[(ARGUMENT)][@N|%P][*TIMES].")
-    name, action, argument = found["name"], found["action"], found["argument"]
+    name, action, argument = match["name"], match["action"], match["argument"]
     if not any(fnmatch.fnmatchcase(place, name) for place in FAILPOINTS):
         raise BadFailpoints(
             f"{SETTING}: there is no failpoint {name!r}; trainer/util/failpoints.py lists all."
@@ -193,9 +193,9 @@ def _fault(text: str) -> Fault:
         pattern=name,
         action=action,
         argument=argument,
-        nth=int(found["nth"]) if found["nth"] else None,
-        chance=float(found["chance"]) if found["chance"] else None,
-        times=int(found["times"]) if found["times"] else None,
+        nth=int(match["nth"]) if match["nth"] else None,
+        chance=float(match["chance"]) if match["chance"] else None,
+        times=int(match["times"]) if match["times"] else None,
     )
 
 

@@ -62,8 +62,8 @@ class Conv2d(nn.Conv2d):
             return super().forward(x)
         dtype = torch.get_autocast_dtype("cpu")
         with torch.autocast("cpu", enabled=False):
-            found: Tensor = _Product.apply(x.to(dtype), self.weight.to(dtype), geometry, pays)
-        return found
+            out: Tensor = _Product.apply(x.to(dtype), self.weight.to(dtype), geometry, pays)
+        return out
 
 
 def use_matmul_convs(network: nn.Module) -> nn.Module:
@@ -96,8 +96,8 @@ def im2col(x: Tensor, geometry: Geometry) -> Tensor:
     places = (geometry.out(height), geometry.out(width))
     # The pixels of one line of the kernel are neighbours in memory, with all their channels.
     shape = (batch, *places, kernel, kernel * channels)
-    found = lines.as_strided(shape, (by_row, by_line * stride, by_pixel * stride, by_line, 1))
-    return found.reshape(-1, kernel * kernel * channels)
+    windows = lines.as_strided(shape, (by_row, by_line * stride, by_pixel * stride, by_line, 1))
+    return windows.reshape(-1, kernel * kernel * channels)
 
 
 def input_gradient(grad: Tensor, weight: Tensor, like: Tensor, geometry: Geometry) -> Tensor:
@@ -109,10 +109,10 @@ def input_gradient(grad: Tensor, weight: Tensor, like: Tensor, geometry: Geometr
     batch, channels, height, width = like.shape
     margin = geometry.kernel  # more than the reach of any place of the kernel
     lines = F.pad(grad.permute(0, 2, 3, 1), (0, 0, margin, margin, margin, margin))
-    found = like.new_empty((batch, height, width, channels))
+    gradient = like.new_empty((batch, height, width, channels))
     for top in range(geometry.stride):
         for left in range(geometry.stride):
-            kind = found[:, top :: geometry.stride, left :: geometry.stride]
+            kind = gradient[:, top :: geometry.stride, left :: geometry.stride]
             down, across = kind.shape[1:3]
             parts, taps = [], []
             for line, above in _reach(top, geometry):
@@ -125,13 +125,13 @@ def input_gradient(grad: Tensor, weight: Tensor, like: Tensor, geometry: Geometr
                 kind.copy_(product.view(kind.shape))
             else:
                 kind.zero_()
-    return found.permute(0, 3, 1, 2)
+    return gradient.permute(0, 3, 1, 2)
 
 
-def _reach(place: int, geometry: Geometry) -> list[tuple[int, int]]:
-    """Places of the kernel that touch pixel `place` of a stride, with the output's offset."""
+def _reach(pixel: int, geometry: Geometry) -> list[tuple[int, int]]:
+    """Places of the kernel that touch pixel `pixel` of a stride, with the output's offset."""
     kernel, stride, padding = geometry
-    steps = [(tap, place + padding - tap) for tap in range(kernel)]
+    steps = [(tap, pixel + padding - tap) for tap in range(kernel)]
     return [(tap, step // stride) for tap, step in steps if step % stride == 0]
 
 
@@ -151,10 +151,10 @@ def weights_side_by_side(grad: Tensor, weight: Tensor, x: Tensor, geometry: Geom
     across = apart // stride
     wide_grad = _abreast(grad, abreast, apart=across, before=0, total=abreast * across)
     settings = ([stride] * 2, [padding, 0], [1, 1], False, [0, 0], 1)
-    found: Tensor = torch.ops.aten.convolution_backward(
+    gradient: Tensor = torch.ops.aten.convolution_backward(
         wide_grad, wide_x, weight, None, *settings, [False, True, False]
     )[1]
-    return found
+    return gradient
 
 
 def _abreast(x: Tensor, abreast: int, *, apart: int, before: int, total: int) -> Tensor:
@@ -187,8 +187,8 @@ class _Product(torch.autograd.Function):
         laid = im2col(x, geometry)
         ctx.save_for_backward(x, weight, laid)
         places = (geometry.out(x.shape[2]), geometry.out(x.shape[3]))
-        found = laid @ _matrix(weight).t()
-        return found.view(len(x), *places, -1).permute(0, 3, 1, 2)
+        out = laid @ _matrix(weight).t()
+        return out.view(len(x), *places, -1).permute(0, 3, 1, 2)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -212,8 +212,8 @@ def _by_library(grad: Tensor, weight: Tensor, like: Tensor, geometry: Geometry) 
     """The same by torch's own convolution."""
     _, stride, padding = geometry
     settings = {"stride": stride, "padding": padding}
-    found: Tensor = conv2d_input(like.shape, weight, grad, **settings)  # type: ignore[no-untyped-call]  # torch
-    return found
+    gradient: Tensor = conv2d_input(like.shape, weight, grad, **settings)  # type: ignore[no-untyped-call]  # torch
+    return gradient
 
 
 def _matrix(weight: Tensor) -> Tensor:

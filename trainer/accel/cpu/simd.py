@@ -146,8 +146,8 @@ def _all(kind: Any, number: float) -> Any:
 def _broadcast(builder: Any, number: Any) -> Any:
     kind = ir.VectorType(number.type, WIDTH)
     nothing, first = ir.Constant(kind, ir.Undefined), ir.Constant(ir.IntType(32), 0)
-    one = builder.insert_element(nothing, number, first)
-    return builder.shuffle_vector(one, nothing, _all(WORDS, 0))
+    vector = builder.insert_element(nothing, number, first)
+    return builder.shuffle_vector(vector, nothing, _all(WORDS, 0))
 
 
 def _place(context: Any, builder: Any, made: Any, args: Any, *, kind: Any) -> Any:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from trainer.data.formats import FileFormats
 from trainer.data.labels.coco import read_coco
-from trainer.data.labels.tables import LABELS, BadTable, Told, beside, is_table, read_table
+from trainer.data.labels.tables import LABELS, Annotation, BadTable, beside, is_table, read_table
 from trainer.data.readers.item_names import is_hidden, shown_name
 from trainer.data.readers.items import (
     BadFile,
@@ -24,14 +24,14 @@ SIDECAR_LABELS = ("label", "cls", "class", "class_name", "category")
 """Keys of a WebDataset sample's JSON that name its class."""
 SIDECAR_BYTES = 1 << 20
 MASK_SUFFIXES = ("", "_mask", "_seg")
-NOTHING = Told()
+NOTHING = Annotation()
 
 
 @dataclass(slots=True)
 class Annotations:
     """Labels, splits and masks of the files of one listing."""
 
-    told: dict[str, Told] = field(default_factory=dict)
+    by_name: dict[str, Annotation] = field(default_factory=dict)
     """Labels by image name."""
     used: set[str] = field(default_factory=set)
     """Files that were read here, or belong to a row: they are no rows."""
@@ -42,23 +42,27 @@ class Annotations:
     are_samples: bool = False
     """True if images have sidecars, as in a shard of WebDataset."""
 
-    def of(self, name: str) -> Told | None:
+    def of(self, name: str) -> Annotation | None:
         """Return the labels of a file, or None if it should be in a table and is not."""
-        told = self.told.get(name)
-        if told is None and any(_lies_in(name, folder) for folder in self.listed_below):
+        annotation = self.by_name.get(name)
+        if annotation is None and any(_lies_in(name, folder) for folder in self.listed_below):
             return None
-        return told or NOTHING
+        return annotation or NOTHING
 
-    def tell(self, name: str, told: Told) -> None:
+    def add(self, name: str, annotation: Annotation) -> None:
         """Add labels of a file; earlier values take precedence."""
-        before = self.told.get(name, NOTHING)
-        kept = {key: value for key in Told.__slots__ if (value := getattr(before, key)) is not None}
-        self.told[name] = replace(told, **kept)
+        earlier = self.by_name.get(name, NOTHING)
+        kept = {
+            key: value
+            for key in Annotation.__slots__
+            if (value := getattr(earlier, key)) is not None
+        }
+        self.by_name[name] = replace(annotation, **kept)
 
     @property
     def masks(self) -> set[str]:
         """Names of files that are masks of rows."""
-        return {told.mask for told in self.told.values() if told.mask}
+        return {annotation.mask for annotation in self.by_name.values() if annotation.mask}
 
 
 def annotate(
@@ -67,9 +71,9 @@ def annotate(
     """Read the labels of a listing's files. `masks` names a folder of masks."""
     names = [name for name in listing.names if not is_hidden(name)]
     notes = Annotations()
-    if wanted := {name for name in names if _may_tell(name)}:
+    if table_names := {name for name in names if _may_tell(name)}:
         reader = _Reader(names, notes, formats)
-        for entry in listing.read(wanted):
+        for entry in listing.read(table_names):
             if not isinstance(entry, BadFile):
                 reader.read(entry, limits)
         reader.give_sidecars(names)
@@ -84,7 +88,7 @@ class _Reader:
     def __init__(self, names: list[str], notes: Annotations, formats: FileFormats) -> None:
         self._notes, self._files, self._formats = notes, _Files(names, formats), formats
         self._keys = {_key(name) for name in names if formats.names_row(name)}
-        self._sidecars: dict[str, Told] = {}
+        self._sidecars: dict[str, Annotation] = {}
 
     def read(self, entry: Entry, limits: Limits) -> None:
         """Read one table; a file that cannot be read becomes a line of the report."""
@@ -102,8 +106,8 @@ class _Reader:
         """Assign labels of sidecar files to their samples' images, after all were read."""
         self._notes.are_samples = bool(self._sidecars)
         for name in names if self._sidecars else ():
-            if self._formats.names_row(name) and (told := self._sidecars.get(_key(name))):
-                self._notes.tell(name, told)
+            if self._formats.names_row(name) and (annotation := self._sidecars.get(_key(name))):
+                self._notes.add(name, annotation)
             elif name.lower().endswith(".txt") and _key(name) in self._sidecars:
                 self._notes.used.add(name)
 
@@ -113,7 +117,7 @@ class _Reader:
             self._take_table(name, data)
         elif key in self._keys:
             before = self._sidecars.get(key, NOTHING)
-            self._sidecars[key] = Told(label=_sidecar_label(name, data) or before.label)
+            self._sidecars[key] = Annotation(label=_sidecar_label(name, data) or before.label)
         elif name.lower().endswith(".json"):
             self._take_coco(name, data)
         else:
@@ -128,10 +132,10 @@ class _Reader:
                 BadFile(where, "bad_cell", f"{fault}; the row is kept without it")
                 for fault in line.faults
             ]
-            found = self._files.find(folder, line.file)
-            if found is not None:
-                mask = self._mask(folder, line.told.mask, where)
-                self._notes.tell(found, replace(line.told, mask=mask))
+            image = self._files.find(folder, line.file)
+            if image is not None:
+                mask = self._mask(folder, line.annotation.mask, where)
+                self._notes.add(image, replace(line.annotation, mask=mask))
             elif not (is_labels and line.number == 1):
                 self._miss(where, f"there is no file {_shown(line.file)}")
         if not is_labels:
@@ -154,11 +158,11 @@ class _Reader:
         folder, _, base = name.rpartition("/")
         split = split_in(base)
         for file, label in images:
-            found = self._files.find(folder, file) or self._files.find("", file)
-            if found is None:
+            image = self._files.find(folder, file) or self._files.find("", file)
+            if image is None:
                 self._miss(name, f"there is no file {_shown(file)}")
             else:
-                self._notes.tell(found, Told(label=label, split=split))
+                self._notes.add(image, Annotation(label=label, split=split))
 
     def _miss(self, where: str, detail: str) -> None:
         self._notes.lines.append(BadFile(where, "missing_file", detail))
@@ -190,8 +194,8 @@ class _Files:
         if name in self._names:
             return name
         base = file.replace("\\", "/").rpartition("/")[2]
-        found = [name for name in self._bases().get(base, ()) if _lies_in(name, folder)]
-        return found[0] if len(found) == 1 else None
+        matches = [name for name in self._bases().get(base, ()) if _lies_in(name, folder)]
+        return matches[0] if len(matches) == 1 else None
 
     def _bases(self) -> dict[str, list[str]]:
         if self._by_base is None:
@@ -246,7 +250,7 @@ def _pair_masks(names: list[str], folder: str, *, notes: Annotations, formats: F
         mask = next((masks[key] for key in _mask_keys(name) if key in masks), None)
         if mask:
             unpaired.discard(mask)
-            notes.tell(name, Told(mask=mask))
+            notes.add(name, Annotation(mask=mask))
     notes.lines += [
         BadFile(name, "missing_file", "a mask of no image: none has its place and name")
         for name in sorted(unpaired)
@@ -256,9 +260,9 @@ def _pair_masks(names: list[str], folder: str, *, notes: Annotations, formats: F
 def _without(name: str, folder: str) -> str | None:
     """Return the name without the mask folder, None if it is not in one."""
     inside = f"/{name}"
-    wanted = f"/{folder.strip('/')}/"
-    before, found, after = inside.partition(wanted)
-    return f"{before}/{after}".strip("/") if found else None
+    part = f"/{folder.strip('/')}/"
+    before, separator, after = inside.partition(part)
+    return f"{before}/{after}".strip("/") if separator else None
 
 
 def _mask_keys(name: str) -> Iterator[str]:

@@ -30,8 +30,8 @@ def read_coco(data: bytes) -> Iterator[tuple[str, str | None]]:
         if name is not None:
             categories[_key(entry.get("image_id"))].add(name)
     for entry in record["images"]:
-        found = categories.get(_key(entry.get("id")), set())
-        yield str(entry.get("file_name", "")), next(iter(found)) if len(found) == 1 else None
+        labels = categories.get(_key(entry.get("id")), set())
+        yield str(entry.get("file_name", "")), next(iter(labels)) if len(labels) == 1 else None
 
 
 def _are_objects(value: object) -> bool:

@@ -22,7 +22,7 @@ class BadTable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Annotation:
     """Annotations of one file."""
 
     label: str | None = None
@@ -39,7 +39,7 @@ class Line:
 
     number: int
     file: str
-    told: Told
+    annotation: Annotation
     faults: tuple[str, ...] = ()
     """Errors in single cells."""
 
@@ -108,14 +108,14 @@ def _line(numbered: tuple[int, dict[str, Any]]) -> Line:
     time, word = None, _word(cells.get("time"))
     if word and (time := _number(word)) is None:
         faults.append(f"time {word[:40]} is no number")
-    told = Told(
+    annotation = Annotation(
         label=_word(cells.get("label")),
         split=split,
         sequence=_word(cells.get("sequence")),
         time=time,
         mask=_word(cells.get("mask")),
     )
-    return Line(number, file, told, tuple(faults))
+    return Line(number, file, annotation, tuple(faults))
 
 
 def _word(cell: object) -> str | None:

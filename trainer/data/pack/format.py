@@ -186,22 +186,22 @@ class Pack:
     ) -> NDArray[Any] | None:
         if name not in columns:
             return None
-        found = map_file(self.folder / file, dtype)
-        if len(found) != self.rows:
+        values = map_file(self.folder / file, dtype)
+        if len(values) != self.rows:
             raise damaged_pack(self.folder, f"{file} does not hold {self.rows} rows")
-        return found
+        return values
 
     def _check(self) -> None:
         if len(self._index) != self.rows or self.rows < 1:
             raise damaged_pack(self.folder, f"{INDEX_FILE} does not hold {self.rows} rows")
-        name, found = self.rows_path.name, len(self.stored)
+        name, size_bytes = self.rows_path.name, len(self.stored)
         height, width = self.size(self.rows - 1)
         last = int(self._index[-1]["offset"])
-        if self.facts.stored_as == "jpeg" and last >= found:
-            raise damaged_pack(self.folder, f"{name} has {found} bytes, and its last row none")
-        wanted = last + height * width * self.channels * self.dtype.itemsize
-        if self.facts.stored_as == "pixels" and wanted != found:
-            raise damaged_pack(self.folder, f"{name} has {found} bytes, not {wanted}")
+        if self.facts.stored_as == "jpeg" and last >= size_bytes:
+            raise damaged_pack(self.folder, f"{name} has {size_bytes} bytes, and its last row none")
+        expected_bytes = last + height * width * self.channels * self.dtype.itemsize
+        if self.facts.stored_as == "pixels" and expected_bytes != size_bytes:
+            raise damaged_pack(self.folder, f"{name} has {size_bytes} bytes, not {expected_bytes}")
 
 
 def map_file(path: Path, dtype: np.dtype[Any]) -> NDArray[Any]:
@@ -217,11 +217,11 @@ def _facts(meta: object, path: Path) -> DatasetFacts:
     if not isinstance(meta, dict) or meta.get("version") not in VERSIONS_READ:
         versions = " or ".join(map(str, VERSIONS_READ))
         raise damaged_pack(path, f"{META} is not of version {versions}")
-    found = meta.get("facts")
-    known = DatasetFacts.model_fields
+    facts = meta.get("facts")
+    fields = DatasetFacts.model_fields
     try:
         # A later version may tell more of a pack than this one knows.
-        kept = {key: found[key] for key in found if key in known} if found else None
+        kept = {key: facts[key] for key in facts if key in fields} if facts else None
         return DatasetFacts.model_validate_json(json.dumps(kept))
     except (ValidationError, TypeError) as error:
         raise damaged_pack(path, f"{META} has no facts") from error
@@ -229,8 +229,8 @@ def _facts(meta: object, path: Path) -> DatasetFacts:
 
 def _columns(meta: dict[str, Any]) -> Columns:
     """Return the columns of version 2; version 1 has pixels and labels only."""
-    found = meta.get("columns")
-    return found if isinstance(found, dict) else {}
+    columns = meta.get("columns")
+    return columns if isinstance(columns, dict) else {}
 
 
 def damaged_pack(path: Path, what: str) -> DataError:

@@ -172,9 +172,9 @@ class RowsWriter(ABC, Generic[Row]):
         self._splits.append(SPLITS.index(item.split or "train"))
         self._has_splits |= item.split is not None
         self._times.append(float("nan") if item.time is None else item.time)
-        known = self._sequences
+        numbers = self._sequences
         sequence = None if item.sequence is None else " ".join(item.sequence.split())
-        number = -1 if sequence is None else known.setdefault(sequence, len(known))
+        number = -1 if sequence is None else numbers.setdefault(sequence, len(numbers))
         self._sequence_of.append(number)
 
     def _columns(self) -> dict[str, bytes]:

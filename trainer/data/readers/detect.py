@@ -23,7 +23,7 @@ from trainer.schema.errors import DataError, DatasetMissing
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ReadOptions:
     """Options of one reading of a source."""
 
     formats: FileFormats
@@ -36,18 +36,18 @@ class Asked:
 
 
 @contextmanager
-def open_source(path: Path, limits: Limits, asked: Asked) -> Iterator[Source]:
+def open_source(path: Path, limits: Limits, options: ReadOptions) -> Iterator[Source]:
     """Open the rows of a dataset.
 
     The format "auto" is detected from the first bytes. Raises DataError.
     """
     with ExitStack() as stack:
         try:
-            kind = _kind(path, limits, asked)
-            if asked.format not in ("auto", kind):
-                detail = f"{path.name} was declared as {asked.format}, but its content is {kind}."
+            kind = _kind(path, limits, options)
+            if options.format not in ("auto", kind):
+                detail = f"{path.name} was declared as {options.format}, but its content is {kind}."
                 raise DataError(detail, hint="Use the format 'auto', or send the right file.")
-            source = stack.enter_context(_opened(path, kind, limits, asked))
+            source = stack.enter_context(_opened(path, kind, limits, options))
         except FileNotFoundError as error:
             hint = "Check the path, then start again."
             raise DatasetMissing(f"{error.filename} does not exist.", hint=hint) from error
@@ -62,42 +62,46 @@ def open_source(path: Path, limits: Limits, asked: Asked) -> Iterator[Source]:
 
 
 @contextmanager
-def _opened(path: Path, kind: str, limits: Limits, asked: Asked) -> Iterator[Source]:
-    for container in asked.formats.containers:
+def _opened(path: Path, kind: str, limits: Limits, options: ReadOptions) -> Iterator[Source]:
+    for container in options.formats.containers:
         if kind == container.name:
-            with container.open(path, limits, asked.follow.roots) as source:
+            with container.open(path, limits, options.follow.roots) as source:
                 yield source
             return
     if kind == "folder":
-        with open_folder(path, limits, asked.follow) as listing, ExitStack() as kept_open:
-            yield _listed(listing, limits, asked, kept_open)
+        with open_folder(path, limits, options.follow) as listing, ExitStack() as kept_open:
+            yield _listed(listing, limits, options, kept_open)
         return
     with ExitStack() as kept_open:
-        region = kept_open.enter_context(open_region(path, asked.follow.roots))
+        region = kept_open.enter_context(open_region(path, options.follow.roots))
         if kind == "npy":
-            array = mapped_array(region, hint=asked.formats.arrays.hint)
-            rows = asked.formats.arrays.rows(array, path.name, limits, alone=True)
+            array = mapped_array(region, hint=options.formats.arrays.hint)
+            rows = options.formats.arrays.rows(array, path.name, limits, alone=True)
             items: Iterator[Item | BadFile] = (array_item(name, values) for name, values in rows)
             yield Source(items, array.nbytes, ClassNames(folders_tell=False))
         elif kind == "parquet":
             classes = ClassNames(folders_tell=False)
-            items = parquet_items(region, limits, formats=asked.formats, classes=classes)
+            items = parquet_items(region, limits, formats=options.formats, classes=classes)
             yield Source(items, region.size_bytes, classes)
         else:
             opener = zip_listing if kind == "zip" else tar_listing
-            yield _listed(opener(region, limits, scratch=asked.scratch), limits, asked, kept_open)
+            yield _listed(
+                opener(region, limits, scratch=options.scratch), limits, options, kept_open
+            )
 
 
-def _listed(listing: Listing, limits: Limits, asked: Asked, kept_open: ExitStack) -> Source:
-    for container in asked.formats.containers:
+def _listed(listing: Listing, limits: Limits, options: ReadOptions, kept_open: ExitStack) -> Source:
+    for container in options.formats.containers:
         if (source := container.inside(listing, limits)) is not None:
             return source
-    reading = Reading(asked.formats, limits, kept_open, scratch=asked.scratch, masks=asked.masks)
+    reading = Reading(
+        options.formats, limits, kept_open, scratch=options.scratch, masks=options.masks
+    )
     return Source(listing_items(listing, reading), listing.bytes_total, reading.classes)
 
 
-def _kind(path: Path, limits: Limits, asked: Asked) -> str:
-    roots, formats = asked.follow.roots, asked.formats
+def _kind(path: Path, limits: Limits, options: ReadOptions) -> str:
+    roots, formats = options.follow.roots, options.formats
     if path.is_dir():
         return "folder"
     with open_region(path, roots) as region:

@@ -8,7 +8,7 @@ from pathlib import Path
 from trainer.data.formats import FileFormats
 from trainer.data.labels.annotations import NOTHING, Annotations, annotate, split_in
 from trainer.data.labels.classes import ClassNames
-from trainer.data.labels.tables import Told
+from trainer.data.labels.tables import Annotation
 from trainer.data.readers.item_names import is_hidden
 from trainer.data.readers.items import (
     ARCHIVE_SUFFIXES,
@@ -136,8 +136,8 @@ class _Contents:
                 yield self._file(entry)
 
     def _file(self, entry: Entry) -> Item | BadFile:
-        told = self.notes.of(entry.name)
-        if fault := _fault(entry, told, self.reading):
+        annotation = self.notes.of(entry.name)
+        if fault := _fault(entry, annotation, self.reading):
             return BadFile(entry.name, *fault, entry.size_bytes)
         load = entry.load
         if self.listing.streamed or self.inside is not None:
@@ -146,18 +146,18 @@ class _Contents:
             except BadRow as bad:
                 return BadFile(entry.name, bad.reason, bad.detail, entry.size_bytes)
             load = lambda: data  # noqa: E731 - binds what was read now
-        return self._item(entry, load, told or NOTHING)
+        return self._item(entry, load, annotation or NOTHING)
 
-    def _item(self, entry: Entry, load: Callable[[], bytes], told: Told) -> Item:
+    def _item(self, entry: Entry, load: Callable[[], bytes], annotation: Annotation) -> Item:
         return Item(
             entry.name,
             entry.size_bytes,
             load,
-            self.reading.classes.number(told.label),
-            split=told.split or self.split,
-            sequence=told.sequence,
-            time=told.time,
-            mask=self._mask(told.mask),
+            self.reading.classes.number(annotation.label),
+            split=annotation.split or self.split,
+            sequence=annotation.sequence,
+            time=annotation.time,
+            mask=self._mask(annotation.mask),
         )
 
     def _mask(self, name: str | None) -> Callable[[], bytes] | None:
@@ -207,9 +207,9 @@ class _Contents:
         arrays = self.reading.formats.arrays
         array = mapped_array(region, hint=arrays.hint)
         labels = self.labels.get(self.labels_of.get(entry.name, ""))
-        told = self.notes.of(entry.name)
+        annotation = self.notes.of(entry.name)
         rows = arrays.rows(array, entry.name, self.reading.limits, alone=False)
-        if told is None:
+        if annotation is None:
             yield BadFile(entry.name, "unlisted", UNLISTED, entry.size_bytes)
             return
         if labels is not None and len(labels) != len(array):
@@ -217,12 +217,12 @@ class _Contents:
             yield BadFile(self.labels_of[entry.name], "wrong_type", detail)
             labels = None
         for row, (name, values) in enumerate(rows):
-            label = labels[row] if labels is not None else told.label
+            label = labels[row] if labels is not None else annotation.label
             number = self.reading.classes.number(label)
             yield replace(
-                array_item(name, values, label=number, split=told.split or split),
-                sequence=told.sequence,
-                time=told.time,
+                array_item(name, values, label=number, split=annotation.split or split),
+                sequence=annotation.sequence,
+                time=annotation.time,
             )
 
     def _read_arrays(self, names: list[str]) -> None:
@@ -251,12 +251,12 @@ class _Contents:
         places: dict[str, tuple[int, int]] = {}
 
         def pieces() -> Iterator[bytes]:
-            at = 0
+            offset = 0
             for entry in self.listing.read(names):
                 if isinstance(entry, Entry) and entry.size_bytes <= limit:
                     data = _loaded(entry)
-                    places[entry.name] = at, len(data)
-                    at += len(data)
+                    places[entry.name] = offset, len(data)
+                    offset += len(data)
                     yield data
 
         if not self.listing.streamed:
@@ -271,8 +271,8 @@ class _Contents:
         }
 
 
-def _fault(entry: Entry, told: Told | None, reading: Reading) -> tuple[str, str] | None:
-    """Return reason and detail of a rejected file; `told` is None if a full table omits it.
+def _fault(entry: Entry, annotation: Annotation | None, reading: Reading) -> tuple[str, str] | None:
+    """Return reason and detail of a rejected file; `annotation` is None if a full table omits it.
 
     Decoding finds out later if it can be read.
     """
@@ -281,7 +281,7 @@ def _fault(entry: Entry, told: Told | None, reading: Reading) -> tuple[str, str]
         return "wrong_type", NO_ARCHIVE
     if entry.size_bytes > limit and not formats.names_row(entry.name):
         return "wrong_type", f"its name is not that of {formats.words.a}"
-    if told is None:
+    if annotation is None:
         return "unlisted", UNLISTED
     if entry.size_bytes > limit:
         return "oversize", f"{entry.size_bytes} bytes; file_bytes_max is {limit}"

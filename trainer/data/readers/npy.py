@@ -66,14 +66,14 @@ def labels_beside(names: list[str]) -> dict[str, str]:
     `train_images` has `train_labels`, `x_train` has `y_train`.
     """
     by_stem = {_stem(name).lower(): name for name in names}
-    found = {}
+    labels_of = {}
     for stem, name in by_stem.items():
         for word in LABEL_WORDS:
             labels = by_stem.get(IMAGES_WORD.sub(word, stem, count=1))
             if labels not in (None, name):
-                found[name] = str(labels)
+                labels_of[name] = str(labels)
                 break
-    return found
+    return labels_of
 
 
 def read_labels(entry: Entry, images: str, limits: Limits) -> list[str] | BadFile:

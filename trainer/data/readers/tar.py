@@ -103,10 +103,10 @@ def tar_listing(region: Region, limits: Limits, *, scratch: Path | None = None) 
         return _packed_entries(stream_of(region, limits), files, scratch)
 
     def read(names: Collection[str]) -> Iterator[Entry | BadFile]:
-        wanted = [member for member in members if member.name in names]
+        chosen = [member for member in members if member.name in names]
         if not is_packed:
-            return (_plain_entry(region, member) for member in wanted)
-        return _packed_entries(stream_of(region, limits), wanted, scratch)
+            return (_plain_entry(region, member) for member in chosen)
+        return _packed_entries(stream_of(region, limits), chosen, scratch)
 
     return Listing(
         names=[member.name for member in members],
@@ -152,25 +152,25 @@ def _files(stream: Stream, limits: Limits) -> list[Member | BadFile]:
     """Return all files in order, those that are no rows as lines. Every header is checked."""
     files: list[Member | BadFile] = []
     place_of: dict[str, int] = {}
-    for found in _found(stream, limits):
-        name = normalized_name(found.name)
-        if reason := SENDERS_REASONS.get(found.left_out or b""):
-            files.append(BadFile(shown_name(found.name), *reason))
-        elif fault := found.fault or _name_fault(found, limits):
-            files.append(BadFile(shown_name(found.name), "refused", f"it {fault}"))
-        elif not found.is_folder:
+    for entry in _found(stream, limits):
+        name = normalized_name(entry.name)
+        if reason := SENDERS_REASONS.get(entry.left_out or b""):
+            files.append(BadFile(shown_name(entry.name), *reason))
+        elif fault := entry.fault or _name_fault(entry, limits):
+            files.append(BadFile(shown_name(entry.name), "refused", f"it {fault}"))
+        elif not entry.is_folder:
             if name in place_of:
                 files[place_of[name]] = BadFile(name, "refused", TWICE)
             place_of[name] = len(files)
-            files.append(Member(name, found.size_bytes, stream.position))
-        stream.skip(_padded(found.size_bytes))
+            files.append(Member(name, entry.size_bytes, stream.position))
+        stream.skip(_padded(entry.size_bytes))
     return files
 
 
-def _name_fault(found: Found, limits: Limits) -> str | None:
-    if not found.is_folder and not normalized_name(found.name):
+def _name_fault(entry: Found, limits: Limits) -> str | None:
+    if not entry.is_folder and not normalized_name(entry.name):
         return "has no name"
-    return name_fault(found.raw_name, found.name, bytes_max=limits.name_bytes)
+    return name_fault(entry.raw_name, entry.name, bytes_max=limits.name_bytes)
 
 
 def _found(stream: Stream, limits: Limits) -> Iterator[Found]:
@@ -242,16 +242,16 @@ def _extension(stream: Stream, header: Header) -> bytes:
 
 def _pax_records(stream: Stream, data: bytes) -> dict[bytes, bytes]:
     """Records of the form `length key=value newline`, where length counts all of it."""
-    records, at = {}, 0
-    while at < len(data):
-        digits, _, _ = data[at : at + 20].partition(b" ")
+    records, offset = {}, 0
+    while offset < len(data):
+        digits, _, _ = data[offset : offset + 20].partition(b" ")
         length = int(digits) if digits.isdigit() else 0
-        record = data[at : at + length]
+        record = data[offset : offset + length]
         key, equals, value = record[len(digits) + 1 : -1].partition(b"=")
         if not equals or not record.endswith(b"\n") or len(record) != length:
             raise stream.broken("an extended header in it is damaged")
         records[key] = value
-        at += length
+        offset += length
     return records
 
 

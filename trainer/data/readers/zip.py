@@ -399,11 +399,11 @@ def _decoded_name(raw: bytes, flags: int) -> str:
         return decoded_name(raw) if flags & FLAG_UTF8 else raw.decode("cp437")
 
 
-def _extra_field(extra: bytes, wanted: int) -> bytes:
+def _extra_field(extra: bytes, field_id: int) -> bytes:
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<2H", extra, at)
-        if kind == wanted:
+        if kind == field_id:
             return extra[at + 4 : at + 4 + length]
         at += 4 + length
     return b""

@@ -60,16 +60,16 @@ def bank_of(
     Raises Stopped, OSError, and what `extractor` raises.
     """
     path = Path(spec.features) / f"{spec.encoder_sha256}-{spec.rows_max}.safetensors"
-    found = _kept(path)
-    if found is not None:
-        return found
+    bank = _kept(path)
+    if bank is not None:
+        return bank
     table = Path(spec.encoder) / TABLE
     if spec.checkpoint is None and table.is_file():
-        found = _of_table(table, sample(spec, pack.rows), should_stop)
+        bank = _of_table(table, sample(spec, pack.rows), should_stop)
     else:
-        found = _computed(spec, pack, extractor(), should_stop)
-    _keep(path, found)
-    return found
+        bank = _computed(spec, pack, extractor(), should_stop)
+    _keep(path, bank)
+    return bank
 
 
 def sample(spec: NeighbourSearchSpec, rows: int) -> NDArray[np.int64]:
@@ -78,8 +78,8 @@ def sample(spec: NeighbourSearchSpec, rows: int) -> NDArray[np.int64]:
     drawn = torch.arange(min(rows, spec.rows_max))
     # By the first rule for good: features that were kept are those of its rows.
     order = permuted_rows(drawn, total=rows, seed=seed, epoch=0, order=1)
-    found: NDArray[np.int64] = order.numpy()
-    return found
+    sampled: NDArray[np.int64] = order.numpy()
+    return sampled
 
 
 def _computed(
@@ -103,7 +103,7 @@ def _computed(
     return _risen(np.concatenate(rows), np.concatenate(values))
 
 
-def _of_table(path: Path, wanted: NDArray[np.int64], should_stop: Callable[[], bool]) -> Bank:
+def _of_table(path: Path, sampled: NDArray[np.int64], should_stop: Callable[[], bool]) -> Bank:
     """Return the features of `embeddings.parquet`, which has every row, one row group at a time."""
     rows, values = [], []
     with pq.ParquetFile(path) as table:
@@ -112,7 +112,7 @@ def _of_table(path: Path, wanted: NDArray[np.int64], should_stop: Callable[[], b
                 raise Stopped
             read = table.read_row_group(group, columns=["row", EMBEDDING])
             here = read["row"].to_numpy()
-            chosen = np.isin(here, wanted)
+            chosen = np.isin(here, sampled)
             rows.append(here[chosen])
             values.append(_matrix(read[EMBEDDING])[chosen])
     return _risen(np.concatenate(rows), np.concatenate(values))
@@ -132,8 +132,8 @@ def _risen(rows: NDArray[np.int64], values: NDArray[np.float32]) -> Bank:
 
 def _kept(path: Path) -> Bank | None:
     try:
-        found = safetensors.torch.load(path.read_bytes())
-        rows, features = found["rows"], found["features"]
+        tensors = safetensors.torch.load(path.read_bytes())
+        rows, features = tensors["rows"], tensors["features"]
     except (OSError, KeyError, safetensors.SafetensorError):
         return None
     if features.ndim != 2 or rows.shape != features.shape[:1]:
@@ -154,6 +154,6 @@ def _keep(path: Path, bank: Bank) -> None:
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
-        others = sorted(path.parent.glob("*.safetensors"), key=lambda one: one.stat().st_mtime)
+        others = sorted(path.parent.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
         for old in others[:-KEPT]:
             old.unlink(missing_ok=True)

@@ -38,11 +38,11 @@ def decode_upload(path: Path, facts: DatasetFacts) -> Decoded:
                 "alpha": facts.alpha,
                 "keep_truncated": False,
             }
-            found = decode_file(data, USUAL.model_copy(update=changes))
-            if found.pages_left_out or found.more:
+            decoded = decode_file(data, USUAL.model_copy(update=changes))
+            if decoded.pages_left_out or decoded.more:
                 raise BadProbe("The file is animated or holds several pictures: send one of them.")
-            stored_row(found, facts.values or PLAIN)
-            return found
+            stored_row(decoded, facts.values or PLAIN)
+            return decoded
     except BadRow as bad:
         why = WORDS.get(bad.reason, "The file cannot be used:")
         raise BadProbe(why if why.endswith(".") else f"{why} {bad.detail}.") from bad

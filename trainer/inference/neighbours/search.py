@@ -29,12 +29,14 @@ def nearest(
     A row is no neighbour of itself (`own_rows` [Q]); ties are ordered by row.
     """
     similarities = _unit(features) @ _unit(bank.features).T
-    found = []
+    neighbours = []
     for line, own in zip(similarities, own_rows, strict=True):
         order = np.argsort(-line, kind="stable")
         order = order[bank.rows[order] != own] if own is not None else order
-        found.append([Neighbour(int(bank.rows[at]), float(line[at])) for at in order[:k]])
-    return found
+        neighbours.append(
+            [Neighbour(int(bank.rows[index]), float(line[index])) for index in order[:k]]
+        )
+    return neighbours
 
 
 def _unit(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -49,11 +51,11 @@ def chosen_rows(pack: Pack, *, among: NDArray[np.int64]) -> list[int]:
     They depend on the dataset alone, so every checkpoint gets the same queries.
     """
     labels = np.asarray(pack.labels)[among]
-    known = np.unique(labels[labels >= 0])
+    classes = np.unique(labels[labels >= 0])
     spread = among[_even(len(among))]
-    if len(known) < 2:
+    if len(classes) < 2:
         return [int(row) for row in spread]
-    first = [int(among[np.argmax(labels == label)]) for label in known[_even(len(known))]]
+    first = [int(among[np.argmax(labels == label)]) for label in classes[_even(len(classes))]]
     more = [int(row) for row in spread if int(row) not in first]
     return (first + more)[: min(CHOSEN_ROWS, len(among))]
 

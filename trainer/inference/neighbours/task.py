@@ -67,25 +67,25 @@ class Probe:
     def found(self) -> tuple[Bank, list[int | None], list[list[Neighbour]]]:
         """Rows searched, queries, and the neighbors of each."""
         # The query image needs the encoder in any case: report a missing one at once.
-        asked = None if self.image is None else self.extractor.features_of(self.image).numpy()
+        features = None if self.image is None else self.extractor.features_of(self.image).numpy()
         bank = bank_of(self.spec, self.pack, lambda: self.extractor, should_stop=self.should_stop)
         rows: list[int | None] = [None]
-        if asked is None:
+        if features is None:
             among = np.sort(sample(self.spec, self.pack.rows))
             chosen = list(self.spec.rows) or chosen_rows(self.pack, among=among)
-            asked, rows = self._features(bank, chosen), [*chosen]
-        return bank, rows, nearest(asked, bank, k=self.spec.k, own_rows=rows)
+            features, rows = self._features(bank, chosen), [*chosen]
+        return bank, rows, nearest(features, bank, k=self.spec.k, own_rows=rows)
 
     def _features(self, bank: Bank, rows: list[int]) -> NDArray[np.float32]:
         """Return the features of rows [Q], float32 [Q, D]: from the bank if there, or computed."""
-        wanted = np.asarray(rows, np.int64)
-        at = np.searchsorted(bank.rows, wanted).clip(max=len(bank.rows) - 1)
-        values: NDArray[np.float32] = bank.features[at].copy()
-        missing = np.flatnonzero(bank.rows[at] != wanted)
+        wanted_rows = np.asarray(rows, np.int64)
+        indices = np.searchsorted(bank.rows, wanted_rows).clip(max=len(bank.rows) - 1)
+        values: NDArray[np.float32] = bank.features[indices].copy()
+        missing = np.flatnonzero(bank.rows[indices] != wanted_rows)
         if len(missing):
             with PackLoader(self.pack, device=self.context.device, threads=0) as source:
-                canvas = source.whole(torch.from_numpy(wanted[missing]))
-            values[missing] = self.extractor.features(canvas).numpy()
+                images = source.whole(torch.from_numpy(wanted_rows[missing]))
+            values[missing] = self.extractor.features(images).numpy()
         return values
 
     def pixels(self, row: int | None) -> NDArray[np.uint8]:
@@ -116,11 +116,11 @@ def run_probe(
     with deterministic_device(device_config, precision="fp32") as context:
         probe = Probe(spec, load_modality(spec.job).open_pack(pack, spec.job), context, should_stop)
         try:
-            bank, rows, found = probe.found()
+            bank, rows, neighbours = probe.found()
         except Stopped:
             return Ended(outcome="stopped", code="stopped", message="The probe was stopped.")
-    answer = _answer(probe, bank, rows, found)
-    lines = [_line(probe, row, near) for row, near in zip(rows, found, strict=True)]
+    answer = _answer(probe, bank, rows, neighbours)
+    lines = [_line(probe, row, near) for row, near in zip(rows, neighbours, strict=True)]
     title = spec.job.name or f"{spec.job.encoder.name} on {spec.job.dataset}"
     step = "" if spec.checkpoint is None else f", step {spec.checkpoint}"
     with atomic_folder(out / FOLDER) as folder:
@@ -143,7 +143,7 @@ def _check_rows(spec: NeighbourSearchSpec, pack: Pack) -> None:
 
 
 def _answer(
-    probe: Probe, bank: Bank, rows: list[int | None], found: list[list[Neighbour]]
+    probe: Probe, bank: Bank, rows: list[int | None], neighbours: list[list[Neighbour]]
 ) -> dict[str, Any]:
     return {
         "checkpoint": probe.spec.checkpoint,
@@ -155,11 +155,11 @@ def _answer(
             probe.words(row)
             | {
                 "neighbours": [
-                    probe.words(one.row) | {"similarity": round(one.similarity, ROUND)}
-                    for one in near
+                    probe.words(neighbour.row) | {"similarity": round(neighbour.similarity, ROUND)}
+                    for neighbour in near
                 ]
             }
-            for row, near in zip(rows, found, strict=True)
+            for row, near in zip(rows, neighbours, strict=True)
         ],
     }
 
@@ -172,7 +172,9 @@ def _note(searched: int, rows: int) -> str:
 
 def _line(probe: Probe, row: int | None, near: list[Neighbour]) -> list[contact_sheet.Cell]:
     cells = [_cell(probe, row, "the probe")]
-    return cells + [_cell(probe, one.row, f"{one.similarity:.3f}") for one in near]
+    return cells + [
+        _cell(probe, neighbour.row, f"{neighbour.similarity:.3f}") for neighbour in near
+    ]
 
 
 def _cell(probe: Probe, row: int | None, below: str) -> contact_sheet.Cell:

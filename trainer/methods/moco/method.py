@@ -61,7 +61,7 @@ class MoCo(Method):
                     _order_and_back(
                         rows,
                         seed=derived_seed(self.seed, f"key order {half}"),
-                        at=step,
+                        step=step,
                         order=self.order,
                     )
                     for half in range(2 if self.spec.symmetric else 1)
@@ -177,10 +177,11 @@ def build(spec: ResolvedSpec, encoder: nn.Module, *, bf16: bool) -> MoCo:
     return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16, order=spec.order)
 
 
-def _order_and_back(total: int, *, seed: int, at: int, order: int) -> Tensor:
-    """A permutation of `total` rows and its inverse, int64 [2, total]."""
-    there = permuted_rows(torch.arange(total), total=total, seed=seed, epoch=at, order=order)
-    return torch.stack([there, torch.empty_like(there).scatter_(0, there, torch.arange(total))])
+def _order_and_back(total: int, *, seed: int, step: int, order: int) -> Tensor:
+    """Return a permutation of `total` rows and its inverse, int64 [2, total]."""
+    rows = torch.arange(total)
+    permutation = permuted_rows(rows, total=total, seed=seed, epoch=step, order=order)
+    return torch.stack([permutation, torch.empty_like(permutation).scatter_(0, permutation, rows)])
 
 
 def _head(spec: ResolvedMoCoSpec, width: int) -> nn.Module:

@@ -58,8 +58,8 @@ class IdxContainer:
 
 def _labels_name(images_name: str) -> str | None:
     """Return the name of the labels of such images, without `.gz`; None for other names."""
-    found = IDX_IMAGES.match(images_name)
-    return f"{found[1]}labels{found[2]}idx1-ubyte" if found else None
+    match = IDX_IMAGES.match(images_name)
+    return f"{match[1]}labels{match[2]}idx1-ubyte" if match else None
 
 
 def _images_in(listing: Listing) -> str | None:
@@ -75,10 +75,10 @@ def _images_in(listing: Listing) -> str | None:
 def _source_inside(listing: Listing, images: str, limits: Limits) -> Source:
     """Return the rows of an idx file inside a folder or an archive."""
     labels = _labels_name(images)
-    wanted = {images, labels, f"{labels}.gz"}
+    file_names = {images, labels, f"{labels}.gz"}
     streams: dict[str, Stream] = {}
     for entry in listing.entries():
-        if entry.name not in wanted:
+        if entry.name not in file_names:
             continue
         if isinstance(entry, BadFile) or entry.size_bytes > limits.entry_bytes:
             raise DataError(

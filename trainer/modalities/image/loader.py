@@ -71,10 +71,10 @@ class PackLoader:
 
     def whole(self, rows: Tensor) -> PaddedImages:
         """Return the rows with the sizes of their files, for `ImageAugmenter.center_crop`."""
-        canvas, sent = self.raw(rows), self.pack.sent(_as_numpy(rows))
+        images, sent = self.raw(rows), self.pack.sent(_as_numpy(rows))
         if sent is None:
-            return canvas
-        return replace(canvas, sent=torch.from_numpy(sent).to(self.device))
+            return images
+        return replace(images, sent=torch.from_numpy(sent).to(self.device))
 
     def prefetch(self, rows: Tensor) -> None:
         """Begin to gather the rows that the next call of `raw` will ask for."""
@@ -122,13 +122,13 @@ class PackLoader:
         self._copy(pixels.numpy().view(self.pack.dtype), rows)
         return pixels, torch.from_numpy(sizes.astype(np.int64))
 
-    def _copy(self, canvas: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
+    def _copy(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
         if not self.threads:
-            gather_into(canvas, self.pack, rows)
+            gather_into(images, self.pack, rows)
             return
         parts = np.array_split(np.arange(len(rows)), min(self.threads, len(rows)))
         copies = [
-            self._copiers.submit(gather_into, canvas[part[0] : part[-1] + 1], self.pack, rows[part])
+            self._copiers.submit(gather_into, images[part[0] : part[-1] + 1], self.pack, rows[part])
             for part in parts
         ]
         for copy in copies:

@@ -157,8 +157,8 @@ def _channel_step(steps: Preprocessing) -> dict[str, Any]:
 
 def _alpha(by_op: dict[str, dict[str, Any]]) -> Alpha:
     """Return what becomes of see-through pixels; earlier versions always laid them on white."""
-    told = {step.get("transparent") for step in by_op.values()}
-    return "drop" if TRANSPARENT["drop"] in told else "white"
+    alphas = {step.get("transparent") for step in by_op.values()}
+    return "drop" if TRANSPARENT["drop"] in alphas else "white"
 
 
 def _scale_step(values: ValueMapping) -> dict[str, Any]:

@@ -37,10 +37,10 @@ def write_preview(folder: Path, *, seed: int) -> None:
     channels = pack.channels
     views = ImageAugmenter(spec, mean=(0.0,) * channels, std=(1.0,) * channels, device=device)
     with PackLoader(pack, device=device) as source:
-        canvas = source.raw(rows)
+        images = source.raw(rows)
         columns = [
             views.center_crop(source.whole(rows)),
-            *views.pair(canvas, rows, seed=seed, epoch=0),
+            *views.pair(images, rows, seed=seed, epoch=0),
         ]
     path = folder / PREVIEW
     with path.open("wb") as file:

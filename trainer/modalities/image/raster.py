@@ -97,42 +97,44 @@ def _without_alpha(raster: Raster, values: Values, options: IngestOptions) -> Va
 
 def with_channels(values: Values, options: IngestOptions, kind: Kind) -> tuple[Values, int]:
     """Return the requested channels and the number of dropped ones. Raises BadRow."""
-    found, wanted = values.shape[2], options.channels
-    if wanted == "auto":
-        wanted = _usual(found, kind)
-    if found == wanted:
+    channels, requested = values.shape[2], options.channels
+    if requested == "auto":
+        requested = _usual(channels, kind)
+    if channels == requested:
         return values, 0
-    if found == 1 and wanted == 3:
+    if channels == 1 and requested == 3:
         return np.repeat(values, 3, axis=2), 0
-    if found == 3 and wanted == 1:
+    if channels == 3 and requested == 1:
         return _luma(values), 0
-    if found > wanted:
-        return values[:, :, :wanted], found - wanted
-    raise BadRow("other_channels", f"{found} channels of {values.dtype}; {wanted} are asked for")
+    if channels > requested:
+        return values[:, :, :requested], channels - requested
+    raise BadRow(
+        "other_channels", f"{channels} channels of {values.dtype}; {requested} are asked for"
+    )
 
 
-def _usual(found: int, kind: Kind) -> int:
+def _usual(channels: int, kind: Kind) -> int:
     """Return the channels of a row by those of the file: three for 8-bit gray and color."""
-    if found > CHANNELS_MAX:
-        raise BadRow("wrong_type", f"{found} channels; 1 to {CHANNELS_MAX} are read")
-    if found == 4 or (found == 1 and kind == "uint8"):
+    if channels > CHANNELS_MAX:
+        raise BadRow("wrong_type", f"{channels} channels; 1 to {CHANNELS_MAX} are read")
+    if channels == 4 or (channels == 1 and kind == "uint8"):
         return 3
-    return found
+    return channels
 
 
 def _luma(values: Values) -> Values:
     grey: Values = values @ np.array(LUMA)
-    found: Values = np.rint(grey) if values.dtype.kind in "iu" else grey
-    grey_only: Values = found.astype(values.dtype)[:, :, None]
+    rounded: Values = np.rint(grey) if values.dtype.kind in "iu" else grey
+    grey_only: Values = rounded.astype(values.dtype)[:, :, None]
     return grey_only
 
 
-def stored_filter(asked: ShrinkFilter, *, dtype: str, channels: int) -> ShrinkFilter:
+def stored_filter(requested: ShrinkFilter, *, dtype: str, channels: int) -> ShrinkFilter:
     """Return the shrink filter for rows of this type and channel count.
 
     Lanczos overshoots, which Pillow clips for 8 bits only: other rows always use bilinear.
     """
-    return asked if dtype == "uint8" and channels in (1, 3) else "bilinear"
+    return requested if dtype == "uint8" and channels in (1, 3) else "bilinear"
 
 
 def _shrunk(values: Values, side_px_max: int, name: ShrinkFilter) -> Values:

@@ -40,9 +40,9 @@ def _share_below(area: float, low: float, high: float) -> float:
 
 def _median(sides: SideHistogram) -> int:
     """Return the lower bound of the bin that holds the median side."""
-    half, seen = sum(sides.rows) / 2, 0
+    half, counted = sum(sides.rows) / 2, 0
     for edge_px, rows in zip(sides.edges_px, sides.rows, strict=False):
-        seen += rows
-        if seen >= half:
+        counted += rows
+        if counted >= half:
             return edge_px
     return sides.edges_px[0]

@@ -55,8 +55,8 @@ def mapping_of(counts: Counts, mapping: ValueMapping, *, asked: str) -> ValueMap
         return _with(mapping, rule="identity", low=0.0, high=255.0, **extremes)
     bounds = (float(first), float(last))
     if asked == "auto":
-        found = (percentile(total, PERCENTILES[0]), percentile(total, PERCENTILES[1]))
-        bounds = found if found[0] < found[1] else bounds
+        percentiles = (percentile(total, PERCENTILES[0]), percentile(total, PERCENTILES[1]))
+        bounds = percentiles if percentiles[0] < percentiles[1] else bounds
     low, high = bounds if bounds[0] < bounds[1] else (bounds[0], bounds[0] + 1.0)
     return _with(mapping, rule=asked, low=source(low), high=source(high), **extremes)
 
@@ -68,11 +68,11 @@ def _with(mapping: ValueMapping, **changes: float | str) -> ValueMapping:
 def percentile(total: NDArray[np.int64], q: float) -> float:
     """numpy.percentile of the values that `total` counts, interpolated linearly."""
     ends = np.cumsum(total)
-    place = (int(ends[-1]) - 1) * (q / 100.0)
-    below = floor(place)
-    low, high = (int(np.searchsorted(ends, at, side="right")) for at in (below, below + 1))
+    position = (int(ends[-1]) - 1) * (q / 100.0)
+    below = floor(position)
+    low, high = (int(np.searchsorted(ends, rank, side="right")) for rank in (below, below + 1))
     high = min(high, int(np.flatnonzero(total)[-1]))
-    return low + (high - low) * (place - below)
+    return low + (high - low) * (position - below)
 
 
 def moments(
@@ -82,10 +82,10 @@ def moments(
     levels = counts.shape[1]
     if levels == 256 and (low, high) == (0.0, 255.0):
         return _plain_moments(counts)
-    seen = ((np.arange(levels) - low) / (high - low)).clip(0.0, 1.0)
+    scaled = ((np.arange(levels) - low) / (high - low)).clip(0.0, 1.0)
     pixels = counts.sum(axis=1)
-    means = (counts @ seen) / pixels
-    variances = ((seen - means[:, None]) ** 2 * counts).sum(axis=1) / pixels
+    means = (counts @ scaled) / pixels
+    variances = ((scaled - means[:, None]) ** 2 * counts).sum(axis=1) / pixels
     return tuple(means.tolist()), tuple(np.sqrt(variances).tolist())
 
 
@@ -139,8 +139,8 @@ def stored_row(row: Decoded, mapping: ValueMapping) -> NDArray[Any]:
     if row.kind == "wide":
         extent = Extent(mapping.offset, mapping.offset + STEPS * mapping.scale)
         row = kept_in_16_bits(row, extent)
-    wanted = KINDS.get(mapping.source_dtype, "wide")
-    if row.kind != wanted:
+    kind = KINDS.get(mapping.source_dtype, "wide")
+    if row.kind != kind:
         detail = f"values of {row.dtype}; the dataset's files hold {mapping.source_dtype}"
         raise BadRow("other_depth", detail)
     dtype = np.uint8 if row.kind == "uint8" else np.dtype("<u2")
@@ -156,8 +156,8 @@ def pictured(image: NDArray[Any], bounds: tuple[float, float]) -> NDArray[np.uin
     """Values [H, W, C] as u8 [H, W, 3]: grey of one or two channels, the first three of more."""
     if image.dtype != np.uint8 or bounds != (0.0, 255.0):
         low, high = bounds
-        seen = ((image.astype(np.float64) - low) / (high - low)).clip(0.0, 1.0)
-        image = np.rint(seen * 255.0).astype(np.uint8)
+        scaled = ((image.astype(np.float64) - low) / (high - low)).clip(0.0, 1.0)
+        image = np.rint(scaled * 255.0).astype(np.uint8)
     if image.shape[2] < 3:
         return np.repeat(image[:, :, :1], 3, axis=2)
     return image[:, :, :3]

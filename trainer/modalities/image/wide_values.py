@@ -35,8 +35,8 @@ class Extent:
 def is_number(values: NDArray[Any]) -> NDArray[np.bool_]:
     """Return a mask of valid values; the rest are infinite, NaN, or mark missing data."""
     with np.errstate(invalid="ignore"):
-        found: NDArray[np.bool_] = np.abs(values) <= NUMBER_MAX
-    return found
+        is_valid: NDArray[np.bool_] = np.abs(values) <= NUMBER_MAX
+    return is_valid
 
 
 def extent_of(row: Decoded) -> Extent | None:

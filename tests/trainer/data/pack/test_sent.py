@@ -54,9 +54,9 @@ def test_a_pack_keeps_the_sizes_of_files_that_it_shrank(tmp_path: Path, suffix: 
     assert found is not None
     assert found.tolist() == expected
     with PackLoader(pack, device=torch.device("cpu")) as source:
-        canvas = source.whole(torch.from_numpy(rows))
-    assert canvas.sent is not None
-    assert canvas.sent.tolist() == expected
+        images = source.whole(torch.from_numpy(rows))
+    assert images.sent is not None
+    assert images.sent.tolist() == expected
     assert pack.facts.stored_side_px == 64
     assert json.loads((pack.folder / "pack.json").read_text())["columns"]["sent"]
 

@@ -91,15 +91,15 @@ class FusedBatchNorm(torch.autograd.Function):
         others = _groups(added, settings)
         weights, places = affine.numpy(), moments.numpy()
 
-        def part(at: int) -> None:
+        def part(index: int) -> None:
             normalise(
-                parts[at],
-                others[at],
+                parts[index],
+                others[index],
                 weights,
                 settings.eps,
                 settings.floor,
-                results[at],
-                places[at],
+                results[index],
+                places[index],
             )
 
         settings.pool.map_range(part, settings.groups)
@@ -121,18 +121,18 @@ class FusedBatchNorm(torch.autograd.Function):
         arrays = [_groups(each, settings) for each in (_alike(grad), x, added, of_x, of_added)]
         weights, places, sums = affine.numpy(), moments.numpy(), of_affine.numpy()
 
-        def part(at: int) -> None:
-            grads, pixels, others, results, other_results = (array[at] for array in arrays)
+        def part(index: int) -> None:
+            grads, pixels, others, results, other_results = (array[index] for array in arrays)
             gradient(
                 grads,
                 pixels,
                 others,
                 weights,
-                places[at],
+                places[index],
                 settings.floor,
                 results,
                 other_results,
-                sums[at],
+                sums[index],
             )
 
         settings.pool.map_range(part, settings.groups)

@@ -58,11 +58,11 @@ class _Normed(torch.autograd.Function):
         for one_grad, part, place, mean, inverse in zip(
             *_groups(grad, x, of_x, groups=len(means)), means, inverses, strict=True
         ):
-            found = torch.ops.aten.native_batch_norm_backward(
+            gradients = torch.ops.aten.native_batch_norm_backward(
                 one_grad, part, weight, None, None, mean, inverse, True, ctx.eps, [True] * 3
             )
-            place.copy_(found[0])  # still in the core's cache
-            of_both += found[1:]
+            place.copy_(gradients[0])  # still in the core's cache
+            of_both += gradients[1:]
         of_weight, of_bias = (torch.stack(of_both[start::2]).sum(0) for start in (0, 1))
         return of_x, of_weight, of_bias, None, None
 

@@ -73,18 +73,18 @@ class ImageAugmenter:
 
     @torch.no_grad()
     def views(
-        self, canvas: PaddedImages, rows: Tensor, *, seed: int, epoch: int | Tensor, view: int
+        self, images: PaddedImages, rows: Tensor, *, seed: int, epoch: int | Tensor, view: int
     ) -> Tensor:
         """One view of each row of a canvas, float32 [B, C, side, side], normalised.
 
         `rows` int64 [B] are the rows' numbers in the dataset, which name their random numbers.
         """
-        params = self._drawn(rows, canvas.heights, canvas.widths, DrawKey(seed, epoch, view))
-        return self._made(canvas, params)
+        params = self._drawn(rows, images.heights, images.widths, DrawKey(seed, epoch, view))
+        return self._made(images, params)
 
     @torch.no_grad()
     def pair(
-        self, canvas: PaddedImages, rows: Tensor, *, seed: int, epoch: int | Tensor
+        self, images: PaddedImages, rows: Tensor, *, seed: int, epoch: int | Tensor
     ) -> tuple[Tensor, Tensor]:
         """Views 0 and 1, as `views` makes each.
 
@@ -93,10 +93,10 @@ class ImageAugmenter:
         """
         count = len(rows)
         view = torch.arange(2 * count, device=self.device) // count
-        heights, widths = canvas.heights.repeat(2), canvas.widths.repeat(2)
+        heights, widths = images.heights.repeat(2), images.widths.repeat(2)
         params = self._drawn(rows.repeat(2), heights, widths, DrawKey(seed, epoch, view))
         first, second = (params.rows(half) for half in (slice(count), slice(count, None)))
-        return self._made(canvas, first), self._made(canvas, second)
+        return self._made(images, first), self._made(images, second)
 
     def _drawn(
         self, rows: Tensor, heights: Tensor, widths: Tensor, draw_key: DrawKey
@@ -104,48 +104,48 @@ class ImageAugmenter:
         rows = rows.to(self.device)
         return draw(rows, heights=heights, widths=widths, spec=self.spec, draw_key=draw_key)
 
-    def _made(self, canvas: PaddedImages, params: ViewParams) -> Tensor:
+    def _made(self, images: PaddedImages, params: ViewParams) -> Tensor:
         if self._compiled is not None:
-            return self._compiled.views(canvas, params)
+            return self._compiled.views(images, params)
         jitter = plan(params)
         # On a CPU rows are worked on in the order of their place of hue; see jitter_.
         order = torch.argsort(jitter.hue_at, stable=True) if self._picks_rows else None
         out = self._empty(len(params.flip))
         # Below autocast: half precision would round away more than a level of 255.
         with torch.autocast(self.device.type, enabled=False):
-            for part in self._parts(canvas):
+            for part in self._parts(images):
                 chosen = part if order is None else order[part]
                 some = params.rows(chosen)
-                pixels = self._cut(canvas, chosen, some.box, some.flip)
+                pixels = self._cut(images, chosen, some.box, some.flip)
                 out[chosen] = self._normalised(self._coloured(pixels, some, jitter.rows(chosen)))
         return out
 
     @torch.no_grad()
-    def center_crop(self, canvas: PaddedImages) -> Tensor:
+    def center_crop(self, images: PaddedImages) -> Tensor:
         """Return the rows unchanged but for size, float32 [B, C, side, side], normalized.
 
         The square in the middle, resized with antialiasing; `views.evaluation_crop` says which of
         the two comes first.
         """
         if self.spec.evaluation_crop == "resize":
-            return self._framed(canvas)
-        box = centre_box(canvas.heights, canvas.widths)
+            return self._framed(images)
+        box = centre_box(images.heights, images.widths)
         if self._compiled is not None:
-            return self._compiled.center_crop(canvas, box)
-        out = self._empty(len(canvas.heights))
+            return self._compiled.center_crop(images, box)
+        out = self._empty(len(images.heights))
         with torch.autocast(self.device.type, enabled=False):
-            for part in self._parts(canvas):
-                pixels = self._cut(canvas, part, box.rows(part), None)
+            for part in self._parts(images):
+                pixels = self._cut(images, part, box.rows(part), None)
                 out[part] = self._normalised(pixels.flatten(2))
         return out
 
-    def _framed(self, canvas: PaddedImages) -> Tensor:
-        heights, widths = canvas.heights, canvas.widths
-        frame = resized_frame(heights, widths, sent=canvas.sent, side_px=self.side_px)
+    def _framed(self, images: PaddedImages) -> Tensor:
+        heights, widths = images.heights, images.widths
+        frame = resized_frame(heights, widths, sent=images.sent, side_px=self.side_px)
         out = self._empty(len(heights))
-        height, width = canvas.pixels.shape[2:]
+        height, width = images.pixels.shape[2:]
         with torch.autocast(self.device.type, enabled=False):
-            for part in self._parts(canvas):
+            for part in self._parts(images):
                 down, across = frame_matrices(
                     frame.rows(part),
                     heights[part],
@@ -153,39 +153,39 @@ class ImageAugmenter:
                     canvas_px=(height, width),
                     side_px=self.side_px,
                 )
-                pixels = self._resized(canvas, part, down, across)
+                pixels = self._resized(images, part, down, across)
                 out[part] = self._normalised(pixels.flatten(2))
         return out
 
     def _empty(self, rows: int) -> Tensor:
         return torch.empty((rows, self.channels, self.side_px, self.side_px), device=self.device)
 
-    def _parts(self, canvas: PaddedImages) -> Iterator[slice]:
+    def _parts(self, images: PaddedImages) -> Iterator[slice]:
         """Rows to work on together."""
-        height, width = canvas.pixels.shape[2:]
+        height, width = images.pixels.shape[2:]
         row_bytes = 4 * self.channels * max(height * width, self.side_px**2)
         limit_bytes = CHUNK_BYTES_GPU if self.device.type == "cuda" else CHUNK_BYTES_CPU
         rows = max(1, limit_bytes // row_bytes)
-        for start in range(0, len(canvas.pixels), rows):
+        for start in range(0, len(images.pixels), rows):
             yield slice(start, start + rows)
 
     def _cut(
-        self, canvas: PaddedImages, chosen: Tensor | slice, box: Box, flip: Tensor | None
+        self, images: PaddedImages, chosen: Tensor | slice, box: Box, flip: Tensor | None
     ) -> Tensor:
         """Crop, flip and resize to float32 [B, C, side, side] in [0, 1]."""
-        height, width = canvas.pixels.shape[2:]
+        height, width = images.pixels.shape[2:]
         down, across = resize_matrices(
             box, canvas_px=(height, width), side_px=self.side_px, flip=flip
         )
-        return self._resized(canvas, chosen, down, across)
+        return self._resized(images, chosen, down, across)
 
     def _resized(
-        self, canvas: PaddedImages, chosen: Tensor | slice, down: Tensor, across: Tensor
+        self, images: PaddedImages, chosen: Tensor | slice, down: Tensor, across: Tensor
     ) -> Tensor:
         """Apply the matrices of `resample`; the result is in [0, 1]."""
-        if canvas.is_plain:
+        if images.is_plain:
             across.div_(255.0)
-        return separable(canvas.floats(chosen), down, across)
+        return separable(images.floats(chosen), down, across)
 
     def _coloured(self, pixels: Tensor, params: ViewParams, jitter: Jitter) -> Tensor:
         """Apply everything after the crop; float32 [B, C, side x side] in [0, 1]."""

@@ -42,12 +42,12 @@ class CompiledViews:
     grey_first: bool
     accelerator: Accelerator
 
-    def views(self, canvas: PaddedImages, params: ViewParams) -> Tensor:
+    def views(self, images: PaddedImages, params: ViewParams) -> Tensor:
         """One view of each row, as its parameters say."""
         grey, never = params.grey, torch.zeros_like(params.grey)
         before, after = (grey, never) if self.grey_first else (never, grey)
         return self._made(
-            canvas,
+            images,
             params.box,
             params.flip.numpy(),
             params.order.numpy(),
@@ -56,13 +56,13 @@ class CompiledViews:
             params.sigma_px.numpy(),
         )
 
-    def center_crop(self, canvas: PaddedImages, box: Box) -> Tensor:
+    def center_crop(self, images: PaddedImages, box: Box) -> Tensor:
         """Crop and resize the boxes, without augmentation."""
-        rows = len(canvas.pixels)
+        rows = len(images.pixels)
         factors = np.ones((rows, 4), np.float32)
         factors[:, HUE] = 0.0
         return self._made(
-            canvas,
+            images,
             box,
             np.zeros(rows, np.bool_),
             np.tile(np.arange(4), (rows, 1)),
@@ -71,7 +71,7 @@ class CompiledViews:
             np.zeros(rows, np.float32),
         )
 
-    def _made(self, canvas: PaddedImages, box: Box, *params: NDArray[np.generic]) -> Tensor:
+    def _made(self, images: PaddedImages, box: Box, *params: NDArray[np.generic]) -> Tensor:
         boxes = torch.stack([box.top, box.left, box.height, box.width], dim=1).numpy()
-        images = canvas.pixels.permute(0, 2, 3, 1).numpy()
-        return augment(images, (boxes, *params), form=self.form, accelerator=self.accelerator)
+        pixels = images.pixels.permute(0, 2, 3, 1).numpy()
+        return augment(pixels, (boxes, *params), form=self.form, accelerator=self.accelerator)

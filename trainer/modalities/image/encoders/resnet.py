@@ -16,9 +16,9 @@ class _Basic(resnet.BasicBlock):  # type: ignore[misc]  # torchvision has no typ
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, D, H', W']."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        found: Tensor = self.bn1(self.conv1(x))
-        found = self.bn2(self.conv2(found), shortcut)
-        return found  # noqa: RET504  # typed, as torchvision's parts are not
+        out: Tensor = self.bn1(self.conv1(x))
+        out = self.bn2(self.conv2(out), shortcut)
+        return out  # noqa: RET504  # typed, as torchvision's parts are not
 
 
 class _Bottleneck(resnet.Bottleneck):  # type: ignore[misc]  # the same
@@ -27,10 +27,10 @@ class _Bottleneck(resnet.Bottleneck):  # type: ignore[misc]  # the same
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] to [N, D, H', W']."""
         shortcut = x if self.downsample is None else self.downsample(x)
-        found: Tensor = self.bn1(self.conv1(x))
-        found = self.bn2(self.conv2(found))
-        found = self.bn3(self.conv3(found), shortcut)
-        return found  # noqa: RET504  # typed, as torchvision's parts are not
+        out: Tensor = self.bn1(self.conv1(x))
+        out = self.bn2(self.conv2(out))
+        out = self.bn3(self.conv3(out), shortcut)
+        return out  # noqa: RET504  # typed, as torchvision's parts are not
 
 
 Stem = Literal["imagenet", "cifar", "cifar-torch"]

@@ -24,10 +24,10 @@ _TYPES: Final = {1: "B", 3: "H", 4: "I"}
 
 def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
     """Return the orientation, 1 to 8; 1 where none can be read. EXIF counts before XMP."""
-    known = _of_exif(exif)
-    if known is None and (found := XMP.search(xmp)):
-        known = int(found[1])
-    return known or 1
+    orientation = _of_exif(exif)
+    if orientation is None and (match := XMP.search(xmp)):
+        orientation = int(match[1])
+    return orientation or 1
 
 
 def upright(image: Image.Image, orientation: int) -> Image.Image:
@@ -53,9 +53,9 @@ def _of_exif(exif: bytes) -> int | None:
     if order is None:
         return None
     try:
-        (at,) = struct.unpack_from(f"{order}I", exif, 4)
-        (count,) = struct.unpack_from(f"{order}H", exif, at)
-        for entry in range(at + 2, at + 2 + 12 * count, 12):
+        (offset,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, offset)
+        for entry in range(offset + 2, offset + 2 + 12 * count, 12):
             tag, kind = struct.unpack_from(f"{order}HH", exif, entry)
             if tag == TAG and kind in _TYPES:
                 (value,) = struct.unpack_from(order + _TYPES[kind], exif, entry + 8)

@@ -98,12 +98,12 @@ def _check_bytes(words: str, size_bytes: int, options: IngestOptions) -> None:
 
 
 def _jpeg(data: bytes, options: IngestOptions) -> Iterator[Picture]:
-    found = jpeg.parsed(data)
-    load = partial(_jpeg_pixels, is_buffered=found.is_buffered, options=options)
-    image, side_px, is_cut = _patiently(load, found.data, jpeg.END, options)
-    with Image.open(io.BytesIO(found.data), formats=("JPEG",)) as header:
+    parsed = jpeg.parsed(data)
+    load = partial(_jpeg_pixels, is_buffered=parsed.is_buffered, options=options)
+    image, side_px, is_cut = _patiently(load, parsed.data, jpeg.END, options)
+    with Image.open(io.BytesIO(parsed.data), formats=("JPEG",)) as header:
         long_px = max(header.size)
-    yield Picture(upright(image, found.orientation), side_px, is_cut, sent_long_px=long_px)
+    yield Picture(upright(image, parsed.orientation), side_px, is_cut, sent_long_px=long_px)
 
 
 def _jpeg_pixels(data: bytes, *, is_buffered: bool, options: IngestOptions) -> Any:  # noqa: ANN401

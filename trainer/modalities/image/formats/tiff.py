@@ -91,20 +91,20 @@ class Page:
 
 def pages(data: bytes, *, most: int) -> list[Page]:
     """Return the pictures of a file in order, at most `most`, without thumbnails and masks."""
-    found: list[Page] = []
-    seen: set[int] = set()
+    kept: list[Page] = []
+    visited: set[int] = set()
     directory = ImageFileDirectory_v2(data[:16] if data[2:3] in b"+" else data[:8])
-    file, place = io.BytesIO(data), directory.next
-    while place and place not in seen and len(found) < most:
-        seen.add(place)
+    file, offset = io.BytesIO(data), directory.next
+    while offset and offset not in visited and len(kept) < most:
+        visited.add(offset)
         tags = ImageFileDirectory_v2(data[:16] if data[2:3] in b"+" else data[:8])
-        file.seek(place)
+        file.seek(offset)
         tags.load(file)
-        place = tags.next
-        if found and int(tags.get(_SUBFILE, 0)) & _NO_PICTURE:
+        offset = tags.next
+        if kept and int(tags.get(_SUBFILE, 0)) & _NO_PICTURE:
             continue
-        found.append(_page(tags, len(seen) - 1))
-    return found
+        kept.append(_page(tags, len(visited) - 1))
+    return kept
 
 
 def told(page: Page) -> str:
@@ -146,8 +146,8 @@ def looks_like_alpha(values: NDArray[Any]) -> bool:
 
 def _page(tags: ImageFileDirectory_v2, place: int) -> Page:
     samples = int(tags.get(_SAMPLES, 1))
-    bits = {int(one) for one in tags.get(_BITS, (1,))}
-    formats = {int(one) for one in tags.get(_FORMAT, (1,))}
+    bits = {int(value) for value in tags.get(_BITS, (1,))}
+    formats = {int(value) for value in tags.get(_FORMAT, (1,))}
     kind = (formats.pop(), bits.pop()) if len(formats) == len(bits) == 1 else (0, 0)
     orientation = tags.get(_ORIENTATION, 1)
     return Page(
