@@ -298,9 +298,9 @@ def _decode_item(
     size_bytes = item.size_bytes // len(pages)
     return [
         DecodedItem(
-            replace(item, name=f"{item.name}#{place}", size_bytes=size_bytes), page, page.digest()
+            replace(item, name=f"{item.name}#{index}", size_bytes=size_bytes), page, page.digest()
         )
-        for place, page in enumerate(pages)
+        for index, page in enumerate(pages)
     ]
 
 

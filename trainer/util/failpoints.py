@@ -182,7 +182,7 @@ def _fault(text: str) -> Fault:
     if match is None:
         raise BadFailpoints(f"{SETTING}: {text!r} is not NAME=ACTION[(ARGUMENT)][@N|%P][*TIMES].")
     name, action, argument = match["name"], match["action"], match["argument"]
-    if not any(fnmatch.fnmatchcase(place, name) for place in FAILPOINTS):
+    if not any(fnmatch.fnmatchcase(known_name, name) for known_name in FAILPOINTS):
         raise BadFailpoints(
             f"{SETTING}: there is no failpoint {name!r}; trainer/util/failpoints.py lists all."
         )

@@ -69,8 +69,8 @@ class ClassNames:
         if not self._is_ordered:
             names.sort(key=int if all(map(_is_whole, names)) else None)
         places = np.full(len(names) + 1, -1, np.int32)  # The last one answers for -1.
-        for place, name in enumerate(names):
-            places[self._numbers[name]] = place
+        for index, name in enumerate(names):
+            places[self._numbers[name]] = index
         return tuple(names), places[numbers]
 
 

@@ -148,7 +148,7 @@ class RowsWriter(ABC, Generic[Row]):
         """Rows of each split; empty without splits."""
         if SPLIT not in self._files:
             return {}
-        return {name: self._splits.count(place) for place, name in enumerate(SPLITS)}
+        return {name: self._splits.count(number) for number, name in enumerate(SPLITS)}
 
     def move_to(self, folder: Path) -> None:
         """Move the finished files into the folder of the pack."""

@@ -30,11 +30,11 @@ class Region:
 
     def pread(self, offset: int, size_bytes: int) -> bytes:
         """Return `size_bytes` bytes from `offset`, fewer at the end."""
-        wanted = min(size_bytes, self.size_bytes - offset)
+        length = min(size_bytes, self.size_bytes - offset)
         data = b""
-        while len(data) < wanted:
-            at = self.start + offset + len(data)
-            if not (more := os.pread(self.file, wanted - len(data), at)):
+        while len(data) < length:
+            position = self.start + offset + len(data)
+            if not (more := os.pread(self.file, length - len(data), position)):
                 break
             data += more
         return data

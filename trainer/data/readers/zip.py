@@ -283,11 +283,11 @@ class ZipReader:
         """The 64-bit values of those fields that are full."""
         wide = _extra_field(extra, 1)
         values = [size, packed, offset]
-        for place, value in enumerate(values):
+        for index, value in enumerate(values):
             if value == MAX32:
                 if len(wide) < 8:
                     raise self._broken("a 64-bit size is missing from its directory")
-                values[place] = int.from_bytes(wide[:8], "little")
+                values[index] = int.from_bytes(wide[:8], "little")
                 wide = wide[8:]
         return values[0], values[1], values[2]
 

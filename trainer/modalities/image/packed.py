@@ -43,11 +43,11 @@ def counted(image: NDArray[Any], levels: int) -> NDArray[np.int64]:
     return np.stack([np.bincount(flat[:, channel], minlength=levels) for channel in channels])
 
 
-def gather_into(canvas: NDArray[Any], pack: Pack, rows: NDArray[np.int64]) -> None:
+def gather_into(out: NDArray[Any], pack: Pack, rows: NDArray[np.int64]) -> None:
     """Copy rows to the upper left corners of a zeroed canvas, [B, H, W, C]."""
     if pack.is_uniform:
-        np.take(pack.grid(), rows, axis=0, out=canvas, mode="clip")
+        np.take(pack.grid(), rows, axis=0, out=out, mode="clip")
         return
-    for place, row in zip(canvas, rows, strict=True):
+    for target, row in zip(out, rows, strict=True):
         image = image_of(pack, int(row))
-        place[: image.shape[0], : image.shape[1]] = image
+        target[: image.shape[0], : image.shape[1]] = image

@@ -23,6 +23,6 @@ class SideCounter:
 
     def histogram(self) -> SideHistogram:
         """The bins from the first to the last that holds an image; at least one was counted."""
-        held = [place for place, rows in enumerate(self._rows) if rows]
+        held = [index for index, rows in enumerate(self._rows) if rows]
         first, end = held[0], held[-1] + 1
         return SideHistogram(edges_px=EDGES_PX[first : end + 1], rows=tuple(self._rows[first:end]))

@@ -16,8 +16,8 @@ def canvas_of(
     height, width = max(row.height for row in rows), max(row.width for row in rows)
     images = [stored_row(row, values) for row in rows]
     pixels = np.zeros((len(rows), height, width, rows[0].channels), images[0].dtype)
-    for place, image in enumerate(images):
-        pixels[place, : image.shape[0], : image.shape[1]] = image
+    for index, image in enumerate(images):
+        pixels[index, : image.shape[0], : image.shape[1]] = image
     if pixels.dtype != np.uint8:
         pixels = pixels.view(np.int16)
     sizes = torch.tensor([[row.height, row.width] for row in rows], device=device)

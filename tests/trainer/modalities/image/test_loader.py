@@ -26,11 +26,11 @@ def pack_of(tmp_path: Path, sizes: list[tuple[int, int]]) -> Pack:
 def expected_rows(sizes: list[tuple[int, int]], rows: list[int]) -> NDArray[np.uint8]:
     """Canvases laid out by hand, [B, H, W, 3]."""
     height, width = (max(sizes[row][axis] for row in rows) for axis in (0, 1))
-    canvas = np.zeros((len(rows), height, width, 3), np.uint8)
-    for place, row in zip(canvas, rows, strict=True):
+    images = np.zeros((len(rows), height, width, 3), np.uint8)
+    for target, row in zip(images, rows, strict=True):
         h, w = sizes[row]
-        place[:h, :w] = np.asarray(picture(row, height=h, width=w))
-    return canvas
+        target[:h, :w] = np.asarray(picture(row, height=h, width=w))
+    return images
 
 
 @pytest.mark.parametrize("sizes", [SIZES, [(12, 9)] * 40], ids=["mixed", "same size"])
@@ -38,9 +38,9 @@ def test_gather_lays_rows_on_canvases(tmp_path: Path, sizes: list[tuple[int, int
     pack = pack_of(tmp_path, sizes)
     rows = [3, 39, 0, 3, 17]
     expected = expected_rows(sizes, rows)
-    canvas = np.zeros_like(expected)
-    gather_into(canvas, pack, np.array(rows))
-    assert np.array_equal(canvas, expected)
+    images = np.zeros_like(expected)
+    gather_into(images, pack, np.array(rows))
+    assert np.array_equal(images, expected)
     assert pack.sizes(np.array(rows)).tolist() == [list(sizes[row]) for row in rows]
     assert pack.size(17) == sizes[17]
     assert pack.name(17) == "017.png"
@@ -62,11 +62,11 @@ def test_row_source_gives_the_rows_asked_for(
         for rows in ([5, 1, 39], [0], [7] * 9, [2, 3]):
             if prefetch:
                 source.prefetch(torch.tensor(rows if rows != [0] else [8, 9]))
-            canvas = source.raw(torch.tensor(rows))
-            pixels = canvas.pixels.permute(0, 2, 3, 1).numpy()
+            images = source.raw(torch.tensor(rows))
+            pixels = images.pixels.permute(0, 2, 3, 1).numpy()
             assert np.array_equal(pixels, expected_rows(sizes, rows))
-            assert canvas.heights.tolist() == [sizes[row][0] for row in rows]
-            assert canvas.widths.tolist() == [sizes[row][1] for row in rows]
+            assert images.heights.tolist() == [sizes[row][0] for row in rows]
+            assert images.widths.tolist() == [sizes[row][1] for row in rows]
 
 
 def test_rows_cost_no_private_memory(tmp_path: Path) -> None:

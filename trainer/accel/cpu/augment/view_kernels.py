@@ -42,19 +42,19 @@ def _weigh(
     side = len(first)
     scale = np.float32(length) / np.float32(side)
     support = max(scale, ONE)
-    for place in range(side):
-        at = side - 1 - place if flip else place
+    for index in range(side):
+        at = side - 1 - index if flip else index
         centre = np.float32(start) - HALF + scale * (np.float32(at) + HALF)
         low = max(start, int(np.ceil(centre - support)))
         high = min(start + length - 1, int(np.floor(centre + support)))
         total = ZERO
         for pixel in range(low, high + 1):
             weight = max(ZERO, ONE - abs(np.float32(pixel) - centre) / support)
-            weights[place, pixel - low] = weight
+            weights[index, pixel - low] = weight
             total += weight
-        first[place], count[place] = low, high + 1 - low
-        for tap in range(count[place]):
-            weights[place, tap] /= total
+        first[index], count[index] = low, high + 1 - low
+        for tap in range(count[index]):
+            weights[index, tap] /= total
 
 
 @kernel
@@ -72,11 +72,11 @@ def _resample(
     begin, end = 3 * left, 3 * (left + width)
     pixels = image.reshape(image.shape[0], 3 * image.shape[1])
     lines = np.zeros((side, end - begin), np.float32)
-    for place in range(side):
-        line = lines[place]
-        for tap in range(count[place]):
-            source = pixels[first[place] + tap, begin:end]
-            weight = weights[place, tap] / LEVELS
+    for index in range(side):
+        line = lines[index]
+        for tap in range(count[index]):
+            source = pixels[first[index] + tap, begin:end]
+            weight = weights[index, tap] / LEVELS
             for at in range(end - begin):
                 line[at] += weight * np.float32(source[at])
     _weigh(left, width, flip, first, count, weights)
@@ -200,8 +200,8 @@ def _blur(view: Floats, sigma_px: np.float32, radius_px: int) -> None:
 
 
 @kernel
-def _reflected(place: int, side: int) -> int:
-    return side - 1 - abs(side - 1 - abs(place))
+def _reflected(index: int, side: int) -> int:
+    return side - 1 - abs(side - 1 - abs(index))
 
 
 @kernel
@@ -242,8 +242,8 @@ def make_views(  # noqa: PLR0913, PLR0917  # an array for each parameter: a kern
         flat = view.reshape(3, side * side)
         if flags[row, 0]:
             _grey(flat)
-        for place in range(4):
-            _jitter(flat, orders[row, place], factors[row, orders[row, place]])
+        for index in range(4):
+            _jitter(flat, orders[row, index], factors[row, orders[row, index]])
         if flags[row, 1]:
             _grey(flat)
         if sigmas_px[row] > ZERO:

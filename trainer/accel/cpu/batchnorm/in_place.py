@@ -38,11 +38,11 @@ class _Normed(torch.autograd.Function):
         momentum, ctx.eps = settings
         means, inverses = (torch.empty_like(running[0]) for _ in range(2))
         normed = torch.empty_like(x)
-        for part, place, old_mean, old_var, mean, inverse in zip(
+        for part, target, old_mean, old_var, mean, inverse in zip(
             *_groups(x, normed, groups=len(means)), *running, means, inverses, strict=True
         ):
             moved = (part, weight, bias, old_mean, old_var, True, momentum, ctx.eps)
-            torch.native_batch_norm(*moved, out=(place, mean, inverse))
+            torch.native_batch_norm(*moved, out=(target, mean, inverse))
         ctx.save_for_backward(x, weight, means, inverses)
         return normed
 
@@ -55,13 +55,13 @@ class _Normed(torch.autograd.Function):
         order = torch.channels_last if is_last else torch.contiguous_format
         grad = grad.contiguous(memory_format=order)
         of_x, of_both = torch.empty_like(x), []
-        for one_grad, part, place, mean, inverse in zip(
+        for one_grad, part, target, mean, inverse in zip(
             *_groups(grad, x, of_x, groups=len(means)), means, inverses, strict=True
         ):
             gradients = torch.ops.aten.native_batch_norm_backward(
                 one_grad, part, weight, None, None, mean, inverse, True, ctx.eps, [True] * 3
             )
-            place.copy_(gradients[0])  # still in the core's cache
+            target.copy_(gradients[0])  # still in the core's cache
             of_both += gradients[1:]
         of_weight, of_bias = (torch.stack(of_both[start::2]).sum(0) for start in (0, 1))
         return of_x, of_weight, of_bias, None, None

@@ -46,10 +46,10 @@ def plan(params: ViewParams) -> Jitter:
     """The steps that do what the parameters say."""
     order = params.order
     hue_at = (order == HUE).int().argmax(dim=1)
-    place = torch.arange(4, device=order.device)
+    position = torch.arange(4, device=order.device)
     factors = params.factors.gather(1, order)
-    before = factors.where(place < hue_at[:, None], 1.0)[:, :3]
-    after = factors.where(place > hue_at[:, None], 1.0)[:, 1:]
+    before = factors.where(position < hue_at[:, None], 1.0)[:, :3]
+    after = factors.where(position > hue_at[:, None], 1.0)[:, 1:]
     factor = torch.cat([before, after], dim=1)
     op = torch.cat([order[:, :3], order[:, 1:]], dim=1)
     return Jitter(
@@ -67,13 +67,13 @@ def jitter_(pixels: Tensor, jitter: Jitter, *, hue_at: Sequence[int] | None, hue
     `hue_at` are the rows' places of hue if the rows are sorted by them: then each step touches one
     run of rows. None touches all rows, which on a GPU is cheaper than to wait for their places.
     """
-    for step, place in enumerate(BEFORE):
-        first = bisect_right(hue_at, place) if hue_at is not None else 0
+    for step, position in enumerate(BEFORE):
+        first = bisect_right(hue_at, position) if hue_at is not None else 0
         _blend_(pixels, jitter, step, slice(first, None))
     if hue:
         color.shift_hue_(pixels, jitter.turns)
-    for step, place in enumerate(AFTER, start=len(BEFORE)):
-        last = bisect_left(hue_at, place) if hue_at is not None else None
+    for step, position in enumerate(AFTER, start=len(BEFORE)):
+        last = bisect_left(hue_at, position) if hue_at is not None else None
         _blend_(pixels, jitter, step, slice(0, last))
 
 

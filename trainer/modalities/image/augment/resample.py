@@ -72,10 +72,10 @@ def _filter(
     flip: Tensor | None = None,
 ) -> Tensor:
     """Weights [B, side, whole] of the pixels between `edges`; all other tensors are [B, 1, 1]."""
-    place = torch.arange(side_px, device=start.device, dtype=torch.float32)[None, :, None]
+    index = torch.arange(side_px, device=start.device, dtype=torch.float32)[None, :, None]
     if flip is not None:
-        place = torch.where(flip[:, None, None], side_px - 1 - place, place)
-    centre = start - 0.5 + scale * (place + 0.5)
+        index = torch.where(flip[:, None, None], side_px - 1 - index, index)
+    centre = start - 0.5 + scale * (index + 0.5)
     pixel = torch.arange(whole_px, device=start.device, dtype=torch.float32)[None, None, :]
     inside = ((pixel >= edges[0]) & (pixel < edges[1])).float()
     weights = (pixel - centre).abs_().mul_(-1.0 / scale.clamp(min=1.0))
@@ -94,9 +94,9 @@ def blur_radius_px(sigma_px_max: float, *, side_px: int) -> int:
 def shifts(radius_px: int, *, side_px: int) -> Tensor:
     """Matrices [2 radius + 1, side x side] that shift an axis, reflected at its borders."""
     offset = torch.arange(-radius_px, radius_px + 1)[:, None]
-    place = torch.arange(side_px)[None, :]
+    index = torch.arange(side_px)[None, :]
     last = side_px - 1
-    source = last - (last - (place + offset).abs()).abs()
+    source = last - (last - (index + offset).abs()).abs()
     return torch.nn.functional.one_hot(source, side_px).float().flatten(1)
 
 

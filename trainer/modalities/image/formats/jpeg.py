@@ -28,19 +28,19 @@ def parsed(data: bytes) -> Jpeg:
     """Drop comments and the segments of applications; what follows a damaged one is kept."""
     kept, exif, xmp = [data[:2]], b"", b""
     components, is_progressive, is_buffered = 0, False, False
-    at = 2
-    while (at := data.find(b"\xff", at)) >= 0:
-        while data[at + 1 : at + 2] == b"\xff":
-            at += 1
-        marker = data[at + 1] if at + 1 < len(data) else 0
+    offset = 2
+    while (offset := data.find(b"\xff", offset)) >= 0:
+        while data[offset + 1 : offset + 2] == b"\xff":
+            offset += 1
+        marker = data[offset + 1] if offset + 1 < len(data) else 0
         if marker in _ALONE or marker == 0:
-            at += 2
+            offset += 2
             continue
-        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
-        body = data[at + 4 : end]
+        end = offset + 2 + int.from_bytes(data[offset + 2 : offset + 4], "big")
+        body = data[offset + 4 : end]
         if marker == _SOS or end > len(data):
             is_buffered = is_progressive or body[:1] < bytes([components])
-            kept.append(data[at:])
+            kept.append(data[offset:])
             break
         if marker in _FRAMES:
             components, is_progressive = body[5] if len(body) > 5 else 0, marker == 0xC2
@@ -49,8 +49,8 @@ def parsed(data: bytes) -> Jpeg:
         elif marker == _APP1 and body.startswith(_XMP):
             xmp = xmp or body
         if _counts(marker, body):
-            kept.append(data[at:end])
-        at = max(end, at + 2)
+            kept.append(data[offset:end])
+        offset = max(end, offset + 2)
     return Jpeg(b"".join(kept), orientation_of(exif, xmp), is_buffered)
 
 

@@ -17,10 +17,13 @@ def stripped(data: bytes) -> tuple[bytes, int]:
     Raises BadRow if pixels are missing at its end: libwebp cannot decode what is left.
     """
     kept, exif, xmp = [], b"", b""
-    at = 12
-    while at + 8 <= len(data):
-        name, size_bytes = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
-        body = data[at + 8 : at + 8 + size_bytes]
+    offset = 12
+    while offset + 8 <= len(data):
+        name, size_bytes = (
+            data[offset : offset + 4],
+            int.from_bytes(data[offset + 4 : offset + 8], "little"),
+        )
+        body = data[offset + 8 : offset + 8 + size_bytes]
         if name == b"EXIF":
             exif = body
         elif name == b"XMP ":
@@ -32,7 +35,7 @@ def stripped(data: bytes) -> tuple[bytes, int]:
                 body = bytes([body[0] & _FLAGS_KEPT]) + body[1:]
             head = name + size_bytes.to_bytes(4, "little")
             kept.append(head + body + b"\0" * (len(body) % 2))
-        at += 8 + size_bytes + size_bytes % 2
+        offset += 8 + size_bytes + size_bytes % 2
     if not any(chunk[:4] in _IMAGES for chunk in kept):
         raise BadRow("truncated", "the WebP file ends before its pixels")
     content = b"WEBP" + b"".join(kept)
