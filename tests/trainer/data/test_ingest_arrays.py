@@ -127,6 +127,15 @@ def test_no_truncated_npy_is_read(tmp_path: Path) -> None:
             ingested(tmp_path / "x.npy", tmp_path / "out")
 
 
+def test_a_damaged_header_is_told_in_words(tmp_path: Path) -> None:
+    """NumPy's own text may name an address in memory, another one each time."""
+    np.save(tmp_path / "x.npy", rows_of(6, 9, 7))
+    whole = (tmp_path / "x.npy").read_bytes()
+    (tmp_path / "x.npy").write_bytes(whole.replace(b"'<i8'", b"f(1) ").replace(b"'|u1'", b"f(1) "))
+    with pytest.raises(DataError, match="its header is damaged"):
+        ingested(tmp_path / "x.npy", tmp_path / "out")
+
+
 def test_rows_of_floats_of_any_size_are_rows(tmp_path: Path) -> None:
     array = np.random.default_rng(0).random((5, 8, 8))
     array[2, 0, 0] = np.nan

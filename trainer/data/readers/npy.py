@@ -19,6 +19,10 @@ HEADER_ERRORS = (
 )  # fmt: skip
 
 
+class BadArray(ValueError):
+    """An array that is whole but of a kind that is not read."""
+
+
 def mapped_array(region: Region, *, hint: str) -> NDArray[Any]:
     """Return the array of an npy file, memory-mapped. Nothing is unpickled.
 
@@ -35,11 +39,11 @@ def mapped_array(region: Region, *, hint: str) -> NDArray[Any]:
         offset = reader.tell()
         size_bytes = int(np.prod(shape, dtype=object)) * dtype.itemsize
         if dtype.hasobject:
-            raise ValueError("it holds objects, not numbers")
+            raise BadArray("it holds objects, not numbers")
         if not size_bytes or min(shape, default=1) < 0:
-            raise ValueError(f"it holds an array of shape {list(shape)}")
+            raise BadArray(f"it holds an array of shape {list(shape)}")
         if offset + size_bytes > region.size_bytes:
-            raise ValueError("it ends too soon")
+            raise BadArray("it ends too soon")
         with os.fdopen(os.dup(region.file), "rb") as file:
             order: Literal["F", "C"] = "F" if is_fortran else "C"
             at = region.start + offset
@@ -48,7 +52,7 @@ def mapped_array(region: Region, *, hint: str) -> NDArray[Any]:
                 np.memmap(cast(Any, file), dtype, mode="r", offset=at, shape=shape, order=order)
             )
     except (*HEADER_ERRORS, KeyError) as error:
-        reason = str(error)[:200] if isinstance(error, ValueError) else "its header is damaged"
+        reason = str(error) if isinstance(error, BadArray) else "its header is damaged"
         raise DataError(f"{region.name} cannot be read: {reason}.", hint=hint) from error
     return array
 
