@@ -28,9 +28,6 @@ MIRRORS = (
 )
 """Folders with one module a resource or command: client, route, schema and command agree."""
 
-PENDING = frozenset({"embed", "export", "format", "ingest", "rows_writer", "signals"})
-"""Basenames of trainer/ that repeat and are no roles. Remove each here once it is renamed."""
-
 
 def repeated(paths: list[str]) -> dict[str, list[str]]:
     """Return the paths of each basename that stands more than once and is neither role nor mirror.
@@ -61,12 +58,7 @@ def modules() -> list[str]:
 
 
 def test_a_basename_repeats_only_as_a_role_or_a_mirror() -> None:
-    wrong = {name: paths for name, paths in repeated(modules()).items() if name not in PENDING}
-    assert wrong == {}
-
-
-def test_what_is_pending_still_repeats() -> None:
-    assert repeated(modules()).keys() >= PENDING
+    assert repeated(modules()) == {}
 
 
 @pytest.mark.parametrize(

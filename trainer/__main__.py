@@ -22,13 +22,13 @@ from pydantic import ValidationError
 import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded
 from trainer.accel.device import DeviceConfig
 from trainer.accel.malloc import keep_freed_memory
-from trainer.cli import embed
+from trainer.cli import embed_command
 from trainer.cli.event_printer import show
 from trainer.data.ingest import run_ingest
 from trainer.data.spec import USUAL, IngestOptions, IngestSpec
 from trainer.engine.outcome import run_and_record_outcome
 from trainer.engine.train import RunPaths, train
-from trainer.modalities.image.ingest import IMAGE_ROWS
+from trainer.modalities.image.image_rows import IMAGE_ROWS
 from trainer.schema.errors import StorageError
 from trainer.schema.events import (
     Ended,
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[:1] == ["ingest"]:
         return _ingest_command(words[1:])
     if words[:1] == ["embed"]:
-        return embed.run(words[1:], data=_print, talk=_tell)
+        return embed_command.run(words[1:], data=_print, talk=_tell)
     return _train_command(words)
 
 

@@ -10,7 +10,7 @@ from benchmarks.arms.views_pack import CPU, PackViews  # first, before torch is 
 from trainer.data.ingest import ingest
 from trainer.data.pack.format import Pack
 from trainer.data.spec import IngestSpec
-from trainer.modalities.image.ingest import IMAGE_ROWS
+from trainer.modalities.image.image_rows import IMAGE_ROWS
 from trainer.modalities.image.loader import PackLoader
 
 

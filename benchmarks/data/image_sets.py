@@ -13,7 +13,7 @@ from trainer.data.readers.zip import open_zip
 from trainer.data.spec import IngestSpec
 from trainer.demo import digits
 from trainer.modalities.image.formats.magic import SUFFIXES
-from trainer.modalities.image.ingest import IMAGE_ROWS
+from trainer.modalities.image.image_rows import IMAGE_ROWS
 
 CLASS_NAME = re.compile(r"\w[\w.-]{0,63}")
 ONE_CLASS = "all"

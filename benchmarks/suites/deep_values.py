@@ -24,7 +24,7 @@ from trainer.data.spec import IngestSpec
 from trainer.engine.train import RunPaths, train
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.encoders.spec import EncoderSpec
-from trainer.modalities.image.ingest import IMAGE_ROWS
+from trainer.modalities.image.image_rows import IMAGE_ROWS
 from trainer.schema.events import DatasetFacts, Evaluated, Event
 from trainer.spec.job import JobSpec
 

@@ -29,7 +29,7 @@ from playwright.sync_api import BrowserContext, sync_playwright
 from benchmarks.harness.report import print_lines, versions
 from tests.support.service.api import KEY, RunningApi, finished_job, running_api
 from tests.support.service.redis import running_redis
-from trainer.spec.signals import SIGNALS
+from trainer.spec.signal_tables import SIGNALS
 
 OPENINGS = ("service just started", "again")
 NOTE_WHEN_SEEN = """

@@ -45,7 +45,7 @@ class Metric(NamedTuple):
     labels: Labels
     help: str
     signal: str | None = None
-    """The training signal that it shows (`trainer.spec.signals.SIGNALS`)."""
+    """The training signal that it shows (`trainer.spec.signal_tables.SIGNALS`)."""
     buckets: tuple[float, ...] = ()
     """Upper bounds of a histogram, in seconds."""
 

@@ -34,7 +34,7 @@ from service.observability.metric_definitions import (
     scalar,
 )
 from trainer.methods.registry import declared
-from trainer.spec.signals import SIGNALS
+from trainer.spec.signal_tables import SIGNALS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -16,7 +16,7 @@ from trainer.data.spec import IngestOptions
 from trainer.evaluators import registry as evaluators
 from trainer.methods.registry import declared
 from trainer.spec.job import JobSpec
-from trainer.spec.signals import SIGNALS
+from trainer.spec.signal_tables import SIGNALS
 
 router = APIRouter(include_in_schema=False)
 

@@ -19,7 +19,7 @@ from scipy.signal import lfilter
 from tests.browser.conftest import Visitor, World, until
 from tests.support.service.api import finished_job
 from tests.support.system.processes import wait_until
-from trainer.spec.signals import SIGNALS
+from trainer.spec.signal_tables import SIGNALS
 
 pytestmark = pytest.mark.browser
 

@@ -76,7 +76,7 @@ from service.observability.dashboards.index import dashboard_files
 from service.observability.metrics import METRICS, SIGNAL_METRICS
 from service.web.pages import MORE_CURVES
 from trainer.evaluators.registry import evaluator_names
-from trainer.spec.signals import SIGNALS
+from trainer.spec.signal_tables import SIGNALS
 helps = {row.name: row.help for row in METRICS}
 print(json.dumps({
     "names": evaluator_names(),

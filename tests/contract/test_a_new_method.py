@@ -95,7 +95,7 @@ MEMBERS = (
 TABLES = """
 import json
 from trainer.methods.registry import method_names
-from trainer.spec.signals import SIGNALS
+from trainer.spec.signal_tables import SIGNALS
 from service.observability.dashboards.index import dashboard_files
 from service.observability.metrics import METRICS, SIGNAL_METRICS
 from service.web.pages import MORE_CURVES

@@ -9,7 +9,7 @@ from tests.mutants.runner import Mutant
 from tests.mutants.store import STORE
 
 PAGES = "tests/service/web/test_pages.py::test_"
-CHECKPOINTS = "tests/trainer/checkpoint/test_format.py::test_"
+CHECKPOINTS = "tests/trainer/checkpoint/test_checkpoint_files.py::test_"
 
 WORKER: Final = (
     Mutant(
@@ -180,35 +180,35 @@ FILES: Final = (
     ),
     Mutant(
         "a checkpoint is written in its place",
-        "trainer/checkpoint/format.py",
+        "trainer/checkpoint/checkpoint_files.py",
         'temporary = folder / f"{meta.step:09d}.tmp"\n    remove(temporary)',
         'temporary = folder / f"{meta.step:09d}"\n    remove(temporary)',
         (CHECKPOINTS + "files_are_on_the_disk_before_the_name_is",),
     ),
     Mutant(
         "the name of a checkpoint is not synced",
-        "trainer/checkpoint/format.py",
+        "trainer/checkpoint/checkpoint_files.py",
         '        failpoint("checkpoint.post_rename")\n        sync_folder(folder)\n',
         '        failpoint("checkpoint.post_rename")\n',
         (CHECKPOINTS + "files_are_on_the_disk_before_the_name_is",),
     ),
     Mutant(
         "damage to a manifest passes",
-        "trainer/checkpoint/format.py",
+        "trainer/checkpoint/checkpoint_files.py",
         "if manifest != manifest.sealed() or data != _json(manifest):",
         "if False:",
         ("tests/trainer/checkpoint/test_bit_flips.py::test_every_bit_of_the_manifest",),
     ),
     Mutant(
         "the bytes of a checkpoint are not verified",
-        "trainer/checkpoint/format.py",
+        "trainer/checkpoint/checkpoint_files.py",
         "if len(data) != file.size_bytes or hashlib.sha256(data).hexdigest() != file.sha256:",
         "if len(data) != file.size_bytes:",
         (CHECKPOINTS + "any_damage_is_found_and_the_one_before_is_taken",),
     ),
     Mutant(
         "after a damaged checkpoint there is no other",
-        "trainer/checkpoint/format.py",
+        "trainer/checkpoint/checkpoint_files.py",
         "            reasons.append(str(error))\n",
         "            reasons.append(str(error))\n            break\n",
         (CHECKPOINTS + "any_damage_is_found_and_the_one_before_is_taken",),
@@ -225,7 +225,7 @@ FILES: Final = (
         "trainer/exports/atomic_folder.py",
         'folder.with_name(folder.name + ".tmp")',
         "folder",
-        ("tests/trainer/exports/test_export.py::test_a_full_disk_leaves_the_files_of_before",),
+        ("tests/trainer/exports/test_publish.py::test_a_full_disk_leaves_the_files_of_before",),
     ),
 )
 

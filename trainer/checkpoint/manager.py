@@ -9,7 +9,7 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from trainer.checkpoint import format as checkpoints
+from trainer.checkpoint import checkpoint_files as checkpoints
 from trainer.checkpoint.background_writer import BackgroundWriter
 from trainer.checkpoint.snapshot import Snapshot
 from trainer.checkpoint.state import check_finite

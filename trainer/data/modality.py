@@ -1,6 +1,6 @@
 """The part of a modality that an ingest uses. The modality hands it in; nothing here imports one.
 
-`trainer/modalities/image/ingest.py` is the one of images.
+`trainer/modalities/image/image_rows.py` is the one of images.
 """
 
 from collections.abc import Callable

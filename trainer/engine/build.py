@@ -12,7 +12,7 @@ import torch
 
 from trainer.accel.device import DeviceConfig, DeviceContext, deterministic_device
 from trainer.accel.graphs import recorder_for
-from trainer.checkpoint import format as checkpoints
+from trainer.checkpoint import checkpoint_files as checkpoints
 from trainer.checkpoint.fingerprint import differing, fingerprint
 from trainer.checkpoint.manager import CheckpointManager, CheckpointPolicy
 from trainer.checkpoint.state import restore

@@ -18,7 +18,7 @@ from trainer.engine.signal_log import SignalLog
 from trainer.engine.step import StepExecutor
 from trainer.evaluators.runner import Evaluation
 from trainer.exports.base import Export
-from trainer.exports.export import publish
+from trainer.exports.publish import publish
 from trainer.losses.embedding_signals import gradient_norm
 from trainer.methods.base import Method, StepOutput
 from trainer.modalities.base import Loader, Views

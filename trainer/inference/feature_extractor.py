@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.accel.device import DeviceContext
-from trainer.checkpoint import format as checkpoints
+from trainer.checkpoint import checkpoint_files as checkpoints
 from trainer.checkpoint.state import METHOD
 from trainer.data.pack.format import Pack
 from trainer.inference.neighbours.spec import NeighbourSearchSpec

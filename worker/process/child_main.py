@@ -26,7 +26,7 @@ from trainer.engine.train import DeviceConfig, Emit, RunPaths, train
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.inference.neighbours.task import run_probe
 from trainer.methods.registry import method_names, part_of
-from trainer.modalities.image.ingest import IMAGE_ROWS
+from trainer.modalities.image.image_rows import IMAGE_ROWS
 from trainer.schema.events import Ended, Event
 from trainer.spec.job import JobSpec
 from worker.process.child_request import SPEC_FILE, ChildRequest

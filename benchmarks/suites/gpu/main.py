@@ -45,7 +45,7 @@ from trainer.data.ingest import ingest
 from trainer.data.pack.format import META
 from trainer.data.spec import IngestSpec
 from trainer.engine.build import RunPaths
-from trainer.modalities.image.ingest import IMAGE_ROWS
+from trainer.modalities.image.image_rows import IMAGE_ROWS
 
 SECONDS = 440.0
 """Time limit of the whole call, which keeps it under eight minutes."""

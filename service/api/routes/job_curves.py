@@ -12,7 +12,7 @@ from service.curves.reader import curves, downsample, open_newest, tail
 from service.curves.step_index import Steps, blocks_of, span_of
 from service.errors import invalid
 from service.server.strict_json import StrictRoute
-from trainer.spec.signals import SIGNALS
+from trainer.spec.signal_tables import SIGNALS
 
 router = APIRouter(prefix="/v1/jobs/{id}", tags=["following"], route_class=StrictRoute)
 

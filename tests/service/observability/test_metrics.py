@@ -20,7 +20,7 @@ from service.observability.metrics import (
 from service.store.records import Status, WorkerState
 from trainer.methods.registry import declared
 from trainer.schema.errors import TrainerError
-from trainer.spec.signals import SIGNALS
+from trainer.spec.signal_tables import SIGNALS
 
 REPO = Path(__file__).resolve().parents[3]
 TARGETS: tuple[Target, ...] = ("api", "worker", "state")

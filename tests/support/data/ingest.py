@@ -11,7 +11,7 @@ from trainer.data.pack.format import Pack
 from trainer.data.pack.writer import PackWriter
 from trainer.data.spec import IngestSpec
 from trainer.modalities.image.decoded import Decoded
-from trainer.modalities.image.ingest import IMAGE_ROWS, ImageRowMaker
+from trainer.modalities.image.image_rows import IMAGE_ROWS, ImageRowMaker
 from trainer.schema.choices import SourceFormat, StoredAs
 from trainer.schema.events import DatasetFacts, Event
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.data.tiny_pack import blobs, write_pack
-from trainer.checkpoint.format import STATE
+from trainer.checkpoint.checkpoint_files import STATE
 from trainer.engine.signal_log import NONDETERMINISTIC_SIGNALS, read_history
 from trainer.schema.events import Event
 from trainer.util.atomic_files import MANIFEST

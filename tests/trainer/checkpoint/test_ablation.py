@@ -11,7 +11,7 @@ import pytest
 from torch import Tensor
 
 from tests.support.trainer.killed_attempts import STEPS, End, end, mixed_pack, spec
-from trainer.checkpoint import format as checkpoints
+from trainer.checkpoint import checkpoint_files as checkpoints
 from trainer.checkpoint.state import collect
 from trainer.engine.build import build_run
 from trainer.engine.train import DeviceConfig, RunPaths, train

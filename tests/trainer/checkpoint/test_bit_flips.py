@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.support.trainer.killed_attempts import End, end, mixed_pack, spec
-from trainer.checkpoint import format as checkpoints
-from trainer.checkpoint.format import META, STATE
+from trainer.checkpoint import checkpoint_files as checkpoints
+from trainer.checkpoint.checkpoint_files import META, STATE
 from trainer.engine.train import DeviceConfig, RunPaths, train
 from trainer.schema.errors import CheckpointError
 from trainer.spec.job import JobSpec

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from tests.support.data.tiny_pack import blobs, write_pack
-from trainer.checkpoint import format as checkpoints
+from trainer.checkpoint import checkpoint_files as checkpoints
 from trainer.checkpoint import manager
 from trainer.checkpoint.background_writer import BackgroundWriter
-from trainer.checkpoint.format import load_newest
+from trainer.checkpoint.checkpoint_files import load_newest
 from trainer.engine.train import DeviceConfig, RunPaths, train
 from trainer.modalities.image.augment import compiled
 from trainer.schema.errors import DivergedError, SpecError
 from trainer.schema.events import Ended, Event
 from trainer.spec.job import JobSpec
-from trainer.spec.signals import SIGNALS
+from trainer.spec.signal_tables import SIGNALS
 
 ROWS, BATCH, EPOCHS = 44, 8, 2
 STEPS = EPOCHS * 6  # the last batch of an epoch has 4 rows

@@ -28,7 +28,7 @@ from trainer.data.readers.items import REASONS, Entry, Limits
 from trainer.data.readers.regions import ELSEWHERE
 from trainer.data.rows import BadRow
 from trainer.data.spec import IngestSpec
-from trainer.modalities.image.ingest import IMAGE_ROWS
+from trainer.modalities.image.image_rows import IMAGE_ROWS
 from trainer.modalities.image.packed import image_of
 from trainer.schema.errors import DataError, DatasetMissing, StorageError
 from trainer.schema.events import Event, Ingesting, Published
@@ -249,7 +249,7 @@ def test_large_entries_are_reported_unread(tmp_path: Path) -> None:
 
 
 def test_refusing_an_archive_needs_no_torch() -> None:
-    code = "import sys, trainer.modalities.image.ingest; sys.exit('torch' in sys.modules)"
+    code = "import sys, trainer.modalities.image.image_rows; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -33,7 +33,7 @@ from trainer.data.spec import IngestSpec
 from trainer.inference.feature_extractor import load_extractor
 from trainer.inference.neighbours.query_image import decode_upload
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
-from trainer.modalities.image.ingest import IMAGE_ROWS
+from trainer.modalities.image.image_rows import IMAGE_ROWS
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 

@@ -13,7 +13,7 @@ from trainer.losses import embedding_signals
 from trainer.losses.embedding_signals import contrast, effective_rank, gradient_norm, std_ratio
 from trainer.nn.ema import distance_ratio, ema_update_
 from trainer.nn.negative_mask import NegativeMask
-from trainer.spec.signals import SIGNALS
+from trainer.spec.signal_tables import SIGNALS
 
 
 def test_top1_and_top5_count_nearer_negatives() -> None:

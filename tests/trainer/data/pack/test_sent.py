@@ -11,7 +11,7 @@ from PIL import Image
 from trainer.data.ingest import run_ingest
 from trainer.data.pack.format import Pack
 from trainer.data.spec import IngestSpec
-from trainer.modalities.image.ingest import IMAGE_ROWS
+from trainer.modalities.image.image_rows import IMAGE_ROWS
 from trainer.modalities.image.loader import PackLoader
 
 TURNED = 6

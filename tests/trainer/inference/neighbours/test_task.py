@@ -29,7 +29,7 @@ from trainer.inference.neighbours.search import chosen_rows
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.inference.neighbours.task import run_probe
 from trainer.modalities.image.encoders.spec import EncoderSpec
-from trainer.modalities.image.ingest import IMAGE_ROWS
+from trainer.modalities.image.image_rows import IMAGE_ROWS
 from trainer.modalities.image.packed import image_of
 from trainer.schema.errors import BadProbe, EncoderNotFound, SpecError, TrainerError
 from trainer.schema.events import Event, Published

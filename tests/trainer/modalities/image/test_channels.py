@@ -15,7 +15,7 @@ from tests.support.data.ingest import ingested
 from tests.support.service.api import facts as facts_of
 from trainer.accel.device import DeviceConfig
 from trainer.engine.train import RunPaths, train
-from trainer.inference.embed import embed
+from trainer.inference.embedder import embed
 from trainer.modalities.image.augment import color
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.spec import ResolvedViewsSpec, ViewsSpec

@@ -8,7 +8,7 @@ from typing import Any
 
 from trainer.accel.device import DeviceConfig
 from trainer.data.readers.items import BadFile
-from trainer.inference.embed import Embedded, embed
+from trainer.inference.embedder import Embedded, embed
 from trainer.schema.errors import TrainerError
 
 FAILED, INTERRUPTED = 1, 130

@@ -27,8 +27,8 @@ from trainer.data.pack.format import Pack
 from trainer.exports import embedding_map
 from trainer.exports.atomic_folder import link
 from trainer.exports.base import Export
-from trainer.exports.export import publish
 from trainer.exports.model_card import card
+from trainer.exports.publish import publish
 from trainer.methods.registry import method_names
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.spec import ViewsSpec

@@ -19,7 +19,7 @@ from trainer.modalities.image.formats.magic import SUFFIXES, format_of, words_fo
 from trainer.modalities.image.idx import IdxContainer
 from trainer.modalities.image.jpeg_rows import JPEG_CHANNELS, as_jpeg
 from trainer.modalities.image.masks import with_mask
-from trainer.modalities.image.rows_writer import ImageRowsWriter
+from trainer.modalities.image.pixels_writer import ImageRowsWriter
 from trainer.modalities.image.wide_values import Extent, kept_in_16_bits
 
 IMAGE_FORMATS = FileFormats(
