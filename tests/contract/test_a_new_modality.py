@@ -56,6 +56,22 @@ def check_alike(train, test):
 def warnings(spec, facts):
     return ()
 """,
+    "advice.py": """
+def smaller_rows(spec, facts):
+    return ""
+
+def faster_reading(facts):
+    return ""
+
+def rows_on_device(facts):
+    return ""
+
+def cheaper_views(spec):
+    return "add less noise"
+
+def smaller_views(spec):
+    return ""
+""",
     "cost.py": """
 from trainer.modalities.cost import RowCost
 
@@ -146,7 +162,7 @@ class Dense(nn.Sequential):
         self.feature_dim = width
 
 class ToneModality:
-    def open_pack(self, folder, spec):
+    def open_pack(self, folder, spec, *, like=None):
         return TonePack(folder)
 
     def decoder(self, *datasets):
@@ -167,6 +183,16 @@ class ToneModality:
 MODALITY = ToneModality()
 """,
 }
+ESTIMATE = """
+import sys
+from trainer.schema.events import DatasetFacts
+from trainer.spec.cost import estimate
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
+facts = DatasetFacts.model_validate_json(sys.argv[2])
+spec = resolve(JobSpec.model_validate_json(sys.argv[1]), facts).spec
+print(estimate(spec, facts).memory_bytes)
+"""
 LINE = 'MODALITIES = ("image",)\n'
 
 
@@ -241,6 +267,14 @@ def test_a_folder_and_a_name_are_a_modality(
     weights = load_file(out / "artifacts" / "encoder.safetensors")
     assert weights["0.weight"].shape == (16, LENGTH)
     assert (out / "artifacts" / "embeddings.parquet").stat().st_size > 0
+
+
+def test_its_cost_is_estimated_and_its_profile_told(copy: Path, pack: Path, tmp_path: Path) -> None:
+    spec = spec_of(pack) | {"test_dataset": str(pack), "profile": True, "epochs": 8}
+    assert "profiled" in train(copy, spec, tmp_path / "out")
+    command = [sys.executable, "-c", ESTIMATE, json.dumps(spec), (pack / "pack.json").read_text()]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=True)
+    assert int(done.stdout) >= 4 * 1000 * 2, "fp32 weights of both towers"
 
 
 def test_it_is_killed_and_resumed_to_the_same_bits(copy: Path, pack: Path, tmp_path: Path) -> None:

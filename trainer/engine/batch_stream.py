@@ -48,11 +48,11 @@ class BatchStream:
         batch_rows = self.spec.batch_rows
         start = position * batch_rows
         positions = torch.arange(start, min(start + batch_rows, total))
-        paths = permuted_rows(
+        indices = permuted_rows(
             positions,
             total=total,
             seed=self.spec.seed,
             epoch=epoch,
             order=self.spec.order,
         )
-        return paths if chosen is None else chosen[paths]
+        return indices if chosen is None else chosen[indices]

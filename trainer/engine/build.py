@@ -16,7 +16,6 @@ from trainer.checkpoint import checkpoint_files as checkpoints
 from trainer.checkpoint.fingerprint import differing, fingerprint
 from trainer.checkpoint.manager import CheckpointManager, CheckpointPolicy
 from trainer.checkpoint.state import restore
-from trainer.data.pack.format import Pack
 from trainer.engine.batch_stream import BatchStream
 from trainer.engine.bottleneck import RunProfile
 from trainer.engine.divergence import DivergenceGuard
@@ -30,7 +29,6 @@ from trainer.evaluators.base import EvaluationData
 from trainer.evaluators.runner import plan_evaluation
 from trainer.methods.base import Method, load_method
 from trainer.modalities.base import Loader, load_modality
-from trainer.modalities.registry import part_of
 from trainer.optim.optimizer import make_optimizer
 from trainer.optim.schedule import TrainingLength
 from trainer.schema.events import DatasetFacts
@@ -195,11 +193,9 @@ def _test_loader(
     """Open the test dataset, its rows read as those of the dataset are."""
     if paths.test_pack is None:
         return None
-    pack = Pack.open(paths.test_pack)
-    part_of(spec.views.modality, "defaults").check_alike(facts, pack.facts)
-    return load_modality(spec).loader(
-        pack, context, threads=device_config.loader_threads, like=facts
-    )
+    modality = load_modality(spec)
+    pack = modality.open_pack(paths.test_pack, spec, like=facts)
+    return modality.loader(pack, context, threads=device_config.loader_threads, like=facts)
 
 
 def _placed(method: Method, context: DeviceContext) -> Method:

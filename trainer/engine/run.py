@@ -65,7 +65,7 @@ class Run:
     checkpoint_manager: CheckpointManager
     profiler: Profiler
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
-    has_complained: bool = False
+    has_warned: bool = False
     last_verdict: str = ""
     """Code of the last verdict emitted in this attempt."""
 
@@ -142,9 +142,9 @@ class Run:
         fallback_reason = (
             self.step_executor.fallback_reason or self.batches.make_views.fallback_reason
         )
-        if fallback_reason is None or self.has_complained:
+        if fallback_reason is None or self.has_warned:
             return None
-        self.has_complained = True
+        self.has_warned = True
         message = f"Steps run without a CUDA graph, more slowly: {fallback_reason}"
         return Logged(level="warning", message=message)
 

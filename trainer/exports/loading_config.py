@@ -13,6 +13,8 @@ from trainer.schema.artifact_names import CONFIG, MODEL, PREPROCESS, PROCESSOR, 
 from trainer.spec.job import JobSpec
 
 MODALITY = "image"
+"""Modality whose rows it knows."""
+
 # What a layer of the small encoder is made from: attributes of the torch layer, by its class.
 _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
     nn.Conv2d: ("in_channels", "out_channels", "kernel_size", "stride", "padding"),
@@ -27,7 +29,8 @@ _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
 def files(export: Export) -> dict[str, str]:
     """Return the files of the network and of its input."""
     names = {}
-    if is_timms(config_of(export)):
+    config = config_of(export)
+    if is_timms(config):
         names[MODEL] = (
             "`encoder.safetensors` once more, by the name that timm and transformers expect"
         )
@@ -35,7 +38,7 @@ def files(export: Export) -> dict[str, str]:
         CONFIG: "the network; timm and transformers read it where timm has such a network",
         PREPROCESS: "the steps from an image file to the network's input",
     }
-    if _has_processor(export):
+    if _has_processor(config, steps_of(export)):
         names[PROCESSOR] = "names the image processor for transformers"
     return names
 
@@ -45,18 +48,19 @@ def write(export: Export, folder: Path) -> None:
 
     Hugging Face finds its image processor by one of them.
     """
-    if is_timms(config_of(export)):
+    config, steps = config_of(export), steps_of(export)
+    if is_timms(config):
         link(folder / WEIGHTS, folder / MODEL)
-    write_file(folder, CONFIG, json_bytes(config_of(export)))
-    write_file(folder, PREPROCESS, json_bytes(as_json(steps_of(export))))
-    if _has_processor(export):
+    write_file(folder, CONFIG, json_bytes(config))
+    write_file(folder, PREPROCESS, json_bytes(as_json(steps)))
+    if _has_processor(config, steps):
         processor = {"image_processor_type": "TimmWrapperImageProcessor"}
         write_file(folder, PROCESSOR, json_bytes(processor))
 
 
-def _has_processor(export: Export) -> bool:
+def _has_processor(config: dict[str, Any], steps: Preprocessing) -> bool:
     """Return whether timm's processor, which reads images of 8 bits only, fits the network."""
-    return is_timms(config_of(export)) and steps_of(export).is_plain
+    return is_timms(config) and steps.is_plain
 
 
 def steps_of(export: Export) -> Preprocessing:
@@ -66,7 +70,7 @@ def steps_of(export: Export) -> Preprocessing:
 
 def config_of(export: Export) -> dict[str, Any]:
     """Return `config.json` of an export."""
-    return config(export.spec, export.encoder, steps_of(export))
+    return _config(export.spec, export.encoder, steps_of(export))
 
 
 def layers(encoder: nn.Module) -> list[dict[str, Any]] | None:
@@ -99,7 +103,7 @@ def stem(state: dict[str, Tensor]) -> str | None:
     return "cifar" if first.shape[-1] == 3 else "imagenet"
 
 
-def config(spec: JobSpec, encoder: nn.Module, steps: Preprocessing) -> dict[str, Any]:
+def _config(spec: JobSpec, encoder: nn.Module, steps: Preprocessing) -> dict[str, Any]:
     """Return `config.json`, as timm and Hugging Face read it where timm has the network.
 
     timm has no 3x3 stem and no `small`: then no architecture is named that would fail to load.

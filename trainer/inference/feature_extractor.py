@@ -24,7 +24,7 @@ from trainer.schema.artifact_names import WEIGHTS
 from trainer.schema.errors import CheckpointError, EncoderNotFound
 from trainer.schema.events import ValueMapping
 from trainer.spec.added_fields import settled
-from trainer.spec.resolved import as_resolved
+from trainer.spec.resolved import ResolvedSpec, as_resolved
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,10 @@ def load_extractor(
 
     Raises EncoderNotFound if it is not there any more, CheckpointError if it is damaged.
     """
-    folder = Path(spec.encoder)
+    folder, job = Path(spec.encoder), as_resolved(settled(spec.job))
+    load_network = _published if spec.checkpoint is None else _of_checkpoint
     try:
-        network = (
-            _published(folder, spec) if spec.checkpoint is None else _of_checkpoint(folder, spec)
-        )
+        network = load_network(folder, job)
     except (OSError, CheckpointError) as error:
         if not folder.is_dir():
             of_step = "" if spec.checkpoint is None else f" of step {spec.checkpoint}"
@@ -71,7 +70,7 @@ def load_extractor(
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{WEIGHTS} cannot be read: {error.strerror}.") from error
-    job, modality = as_resolved(settled(spec.job)), load_modality(spec.job)
+    modality = load_modality(job)
     accelerator = modality.accelerator(job, pack.facts, context)
     views = modality.views(job, pack.facts, context, accelerator=accelerator)
     return FeatureExtractor(
@@ -83,8 +82,8 @@ def load_extractor(
     )
 
 
-def _published(folder: Path, spec: NeighbourSearchSpec) -> nn.Module:
-    network = load_modality(spec.job).encoder(as_resolved(settled(spec.job)))
+def _published(folder: Path, job: ResolvedSpec) -> nn.Module:
+    network = load_modality(job).encoder(job)
     try:
         network.load_state_dict(safetensors.torch.load((folder / WEIGHTS).read_bytes()))
     except (RuntimeError, safetensors.SafetensorError) as error:
@@ -92,10 +91,9 @@ def _published(folder: Path, spec: NeighbourSearchSpec) -> nn.Module:
     return network
 
 
-def _of_checkpoint(folder: Path, spec: NeighbourSearchSpec) -> nn.Module:
+def _of_checkpoint(folder: Path, job: ResolvedSpec) -> nn.Module:
     """Every byte is checked before it is used."""
     state = checkpoints.load(folder).state
-    job = as_resolved(settled(spec.job))
     method = load_method(job, partial(load_modality(job).encoder, job), bf16=False)
     own = {key.removeprefix(METHOD): it for key, it in state.items() if key.startswith(METHOD)}
     try:

@@ -44,7 +44,7 @@ class Loader(Protocol[R_co]):
     pack: Pack
     device: torch.device
     timer: NullTimer
-    """Clock of the run that trains on it."""
+    """Timer of the run that trains on it."""
 
     @property
     def is_resident(self) -> bool:
@@ -89,8 +89,11 @@ class Views(Protocol[R_contra]):
 class Modality(Protocol[R]):
     """A kind of data. One object of each is `MODALITY` in `trainer.modalities.<name>.modality`."""
 
-    def open_pack(self, folder: Path, spec: JobSpec) -> Pack:
-        """Open a pack as a job sees it. Raises DataError or DatasetMissing."""
+    def open_pack(self, folder: Path, spec: JobSpec, *, like: DatasetFacts | None = None) -> Pack:
+        """Open a pack as a job sees it; `like`: a test dataset of the dataset with these facts.
+
+        Raises DataError or DatasetMissing, and SpecError for a test dataset of another kind.
+        """
 
     def decoder(self, *datasets: DatasetFacts) -> str:
         """Return name and version of what decodes rows when they are read; empty if nothing does.

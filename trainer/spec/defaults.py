@@ -23,8 +23,6 @@ from trainer.spec.rules import (
     Rule,
     Rules,
     filled,
-    is_quick,
-    is_small,
     power_of_two_at_most,
     steps_of,
 )
@@ -95,7 +93,7 @@ def _place(spec: JobSpec, field: str) -> tuple[BaseModel, str]:
 
 
 def _batch(spec: JobSpec, facts: DatasetFacts) -> Choice:
-    high = 128 if is_quick(spec) else 256
+    high = 128 if spec.encoder.is_quick else 256
     batch_rows = power_of_two_at_most(facts.rows / 16, low=8, high=high)
     return min(batch_rows, facts.rows), f"1/16 of the dataset, at most {high}"
 
@@ -103,14 +101,14 @@ def _batch(spec: JobSpec, facts: DatasetFacts) -> Choice:
 def _lr(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     base = 0.001
     if spec.optim.name == "sgd":
-        base = 0.12 if is_quick(spec) else 0.03
+        base = 0.12 if spec.encoder.is_quick else 0.03
     return base * filled(spec.batch_rows) / 256, f"{base} per 256 images of the batch"
 
 
 def _decay(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if spec.optim.name == "adamw":
         return 0.05, "common for AdamW"
-    if is_small(spec):
+    if spec.views.is_small:
         return 5e-4, "the MoCo authors' value for CIFAR-10"
     return 1e-4, "the value of MoCo v1 and v2"
 

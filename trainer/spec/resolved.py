@@ -14,7 +14,7 @@ class ResolvedSpec(JobSpec):
 
     A part with optional fields has a class of its own without None, named `Resolved` and the name
     of its class, in the same module. Parts that are chosen by name are narrowed by whoever chose
-    them, such as `resolved_moco` and `resolved_views`.
+    them, such as `trainer.modalities.image.spec.resolved_views`.
     """
 
     epochs: int

@@ -17,16 +17,6 @@ Rules = tuple[tuple[str, Rule], ...]
 """Dotted field -> its rule, in order: a rule may read what the rules before it filled in."""
 
 
-def is_small(spec: JobSpec) -> bool:
-    """Return whether views are so small that the CIFAR recipe is the model."""
-    return spec.views.is_small
-
-
-def is_quick(spec: JobSpec) -> bool:
-    """Return whether the encoder is the small one for short runs, trained in more, larger steps."""
-    return spec.encoder.is_quick
-
-
 def filled(value: T | None) -> T:
     """Return a value that the user stated or a rule before filled in. Raises ValueError."""
     if value is None:

@@ -8,7 +8,6 @@ from trainer.spec.rules import (
     Choice,
     Rules,
     filled,
-    is_small,
     power_of_two_at_most,
     steps_of,
 )
@@ -18,7 +17,7 @@ READ_QUICKLY = 4096
 
 
 def _queue(spec: JobSpec, facts: DatasetFacts) -> Choice:
-    high = 4096 if is_small(spec) else 65_536
+    high = 4096 if spec.views.is_small else 65_536
     rows = power_of_two_at_most(facts.rows / 4, low=2, high=high)
     return rows, f"1/4 of {facts.rows} images, so that an image's own keys are rare; at most {high}"
 
@@ -30,13 +29,13 @@ def _momentum(spec: JobSpec, _facts: DatasetFacts) -> Choice:
 
 
 def _temperature(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    if is_small(spec):
+    if spec.views.is_small:
         return 0.1, "the MoCo authors' value for CIFAR-10"
     return 0.2, "the value of MoCo v2"
 
 
 def _head(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    if is_small(spec):
+    if spec.views.is_small:
         return "linear", "the MoCo authors' choice for CIFAR-10"
     return "mlp", "MoCo v2"
 

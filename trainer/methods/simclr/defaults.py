@@ -2,11 +2,11 @@
 
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
-from trainer.spec.rules import Choice, Rules, is_small
+from trainer.spec.rules import Choice, Rules
 
 
 def _temperature(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    if is_small(spec):
+    if spec.views.is_small:
         return 0.5, "the paper's value for CIFAR-10 (appendix B.9)"
     return 0.1, "the paper's value for ImageNet"
 

@@ -9,7 +9,7 @@ from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts, DataWarning
 from trainer.spec.job import JobSpec
 from trainer.spec.resolved import ResolvedSpec
-from trainer.spec.rules import Choice, Rules, is_quick, is_small
+from trainer.spec.rules import Choice, Rules
 
 RGB = 3
 COLOUR = ("saturation", "hue", "grey_p")
@@ -29,13 +29,13 @@ def _channels(_spec: JobSpec, facts: DatasetFacts) -> Choice:
 
 
 def _crop(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    if is_small(spec) and not is_quick(spec):
+    if spec.views.is_small and not spec.encoder.is_quick:
         return (0.08, 1.0), "the MoCo authors' value for CIFAR-10"
     return (0.2, 1.0), "the value of MoCo v1 and v2"
 
 
 def _blur(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    if is_small(spec):
+    if spec.views.is_small:
         return 0.0, "up to 64 px, blur removes too much detail"
     return 0.5, "the value of MoCo v2"
 

@@ -15,7 +15,7 @@ from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.compiled import is_worth_compiling
 from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.batch import PaddedImages
-from trainer.modalities.image.defaults import RGB
+from trainer.modalities.image.defaults import RGB, check_alike
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.modalities.image.jpeg_rows import decoder
 from trainer.modalities.image.loader import PackLoader
@@ -59,9 +59,16 @@ class ImageViews:
 class ImageModality:
     """Images of any size, with 1 to 16 channels of 8 or 16 bits."""
 
-    def open_pack(self, folder: Path, spec: JobSpec) -> Pack:
-        """Open a pack, its values seen in the range that the job states."""
-        return open_seen(folder, image_views(spec).window)
+    def open_pack(self, folder: Path, spec: JobSpec, *, like: DatasetFacts | None = None) -> Pack:
+        """Open a pack, its values seen in the range that the job states.
+
+        The values of a test dataset are seen as those of the dataset, which `loader` is told.
+        """
+        if like is None:
+            return open_seen(folder, image_views(spec).window)
+        pack = Pack.open(folder)
+        check_alike(like, pack.facts)
+        return pack
 
     def decoder(self, *datasets: DatasetFacts) -> str:
         """Return Pillow's version and that of its JPEG library, if rows are kept as JPEG."""
