@@ -14,6 +14,7 @@ ROLES = frozenset(
         *("spec", "base", "defaults", "cost", "method", "evaluator", "modality", "metrics"),
         "errors",  # the tree of exceptions of a package
         "settings",  # what a process reads from its environment
+        "ingest",  # the ingest, and what of a modality it takes
         "registry",  # the list of the members of a folder, by name
         "kernels",  # the compiled functions beside the module that calls them
     }

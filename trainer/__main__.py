@@ -28,11 +28,9 @@ from trainer.data.ingest import run_ingest
 from trainer.data.spec import USUAL, IngestOptions, IngestSpec
 from trainer.engine.outcome import run_and_record_outcome
 from trainer.engine.train import RunPaths, train
-from trainer.modalities.image.image_rows import IMAGE_ROWS
+from trainer.modalities.base import load_ingest_modality
 from trainer.schema.errors import StorageError
-from trainer.schema.events import (
-    Ended,
-)
+from trainer.schema.events import Ended
 from trainer.spec.job import JobSpec
 
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 101}
@@ -147,7 +145,8 @@ def _ingested(
     except OSError as error:
         raise StorageError(f"{out} could not be made: {error.strerror}.") from error
     spec = IngestSpec(dataset_id="local", source=source, **options.model_dump())
-    return run_ingest(spec, modality=IMAGE_ROWS, out=out, emit=show, should_stop=should_stop)
+    modality = load_ingest_modality()
+    return run_ingest(spec, modality=modality, out=out, emit=show, should_stop=should_stop)
 
 
 def _faults(error: ValidationError) -> str:

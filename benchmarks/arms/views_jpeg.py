@@ -10,7 +10,7 @@ from benchmarks.arms.views_pack import CPU, PackViews  # first, before torch is 
 from trainer.data.ingest import ingest
 from trainer.data.pack.format import Pack
 from trainer.data.spec import IngestSpec
-from trainer.modalities.image.image_rows import IMAGE_ROWS
+from trainer.modalities.image.ingest import INGEST
 from trainer.modalities.image.loader import PackLoader
 
 
@@ -20,7 +20,7 @@ def open_arm(setup: Setup) -> Iterator[Arm]:
     with TemporaryDirectory(prefix="moco-") as name:
         spec = IngestSpec(dataset_id="jpeg", source=setup.images, format="folder", store_as="jpeg")
         out = Path(name)
-        ingest(spec, modality=IMAGE_ROWS, out=out, emit=lambda _: None, should_stop=lambda: False)
+        ingest(spec, modality=INGEST, out=out, emit=lambda _: None, should_stop=lambda: False)
         pack = Pack.open(out / "pack")
         with PackLoader(pack, device=CPU, threads=max(1, setup.workers)) as source:
             yield PackViews(source, setup)

@@ -13,7 +13,7 @@ from trainer.data.readers.zip import open_zip
 from trainer.data.spec import IngestSpec
 from trainer.demo import digits
 from trainer.modalities.image.formats.magic import SUFFIXES
-from trainer.modalities.image.image_rows import IMAGE_ROWS
+from trainer.modalities.image.ingest import INGEST
 
 CLASS_NAME = re.compile(r"\w[\w.-]{0,63}")
 ONE_CLASS = "all"
@@ -49,9 +49,7 @@ def prepare_images(
     spec = IngestSpec(
         dataset_id=data.stem, source=str(out / "images"), format="folder", side_px_max=side_px_max
     )
-    facts = ingest(
-        spec, modality=IMAGE_ROWS, out=out, emit=lambda _: None, should_stop=lambda: False
-    )
+    facts = ingest(spec, modality=INGEST, out=out, emit=lambda _: None, should_stop=lambda: False)
     return ImageSet(data.stem, out / "images", out / "pack", facts.rows)
 
 

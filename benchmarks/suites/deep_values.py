@@ -24,7 +24,7 @@ from trainer.data.spec import IngestSpec
 from trainer.engine.train import RunPaths, train
 from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.encoders.spec import EncoderSpec
-from trainer.modalities.image.image_rows import IMAGE_ROWS
+from trainer.modalities.image.ingest import INGEST
 from trainer.schema.events import DatasetFacts, Evaluated, Event
 from trainer.spec.job import JobSpec
 
@@ -89,9 +89,7 @@ def write_slices(folder: Path, *, seed: int, count: int = SLICES) -> None:
 def ingest_slices(source: Path, out: Path, value_range: str) -> DatasetFacts:
     """Ingest the slices in a range."""
     spec = IngestSpec(dataset_id="slices", source=str(source), range=value_range)
-    return ingest(
-        spec, modality=IMAGE_ROWS, out=out, emit=lambda _: None, should_stop=lambda: False
-    )
+    return ingest(spec, modality=INGEST, out=out, emit=lambda _: None, should_stop=lambda: False)
 
 
 def top1(out: Path, *, seed: int, epochs: int) -> float:

@@ -11,13 +11,13 @@ from typing import Generic
 
 from trainer.data.formats import Words
 from trainer.data.labels.classes import ClassNames
-from trainer.data.modality import IngestModality, Row
+from trainer.data.modality import IngestModality
 from trainer.data.pack.format import REPORT
 from trainer.data.pack.writer import PackWriter
 from trainer.data.readers.detect import ReadOptions, open_source
 from trainer.data.readers.folder import Follow
 from trainer.data.readers.items import BadFile, Item, Limits, Source
-from trainer.data.rows import BadRow
+from trainer.data.rows import BadRow, Row
 from trainer.data.spec import IngestSpec
 from trainer.schema.errors import DataError, SpecError, StorageError
 from trainer.schema.events import (
@@ -91,7 +91,7 @@ def ingest(
     training set can come of it, StorageError on a full disk, IngestStopped.
     """
     try:
-        with modality.rows(spec) as maker:
+        with modality.row_maker(spec) as maker:
             writer = PackWriter(out / "pack", maker, modality=modality.name)
             try:
                 return _Ingest(spec, modality, writer, emit, should_stop).run()

@@ -1,21 +1,19 @@
-"""The part of a modality that an ingest uses. The modality hands it in; nothing here imports one.
+"""Contract between an ingest and the modality of its rows, which is an argument of the ingest.
 
-`trainer/modalities/image/image_rows.py` is the one of images.
+Each modality has one object of it: INGEST in `trainer.modalities.<name>.ingest`.
 """
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Protocol, Self
 
 from trainer.data.formats import FileFormats
 from trainer.data.pack.rows_writer import RowsWriter
 from trainer.data.readers.items import Item
-from trainer.data.rows import DecodedRow, Layout
+from trainer.data.rows import Layout, Row
 from trainer.data.spec import IngestSpec
-
-Row = TypeVar("Row", bound=DecodedRow)
 
 
 class RowMaker(Protocol[Row]):
@@ -41,7 +39,7 @@ class IngestModality(Generic[Row]):
     name: str
     """Its name in `pack.json`."""
     formats: FileFormats
-    rows: Callable[[IngestSpec], AbstractContextManager[RowMaker[Row]]]
-    """Opened before the threads that decode start, closed after they ended."""
+    row_maker: Callable[[IngestSpec], AbstractContextManager[RowMaker[Row]]]
+    """Opens the maker before the threads that decode start; it is closed after they end."""
     write_preview: Callable[[Path, IngestSpec], None]
     """Writes the preview into the folder of a pack. Raises SpecError where there is none."""

@@ -1,7 +1,7 @@
 """A row on its way from a file to a pack, as every modality decodes it."""
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, Protocol, Self
+from typing import Literal, NamedTuple, Protocol, Self, TypeVar
 
 Kind = Literal["uint8", "uint16", "int16", "wide"]
 """Value type of a file; `wide` stands for floats and 32-bit integers."""
@@ -55,3 +55,7 @@ class DecodedRow(Protocol):
 
     def notes(self) -> Iterator[tuple[str, str]]:
         """Yield reason and detail of each line that the report holds about it."""
+
+
+Row = TypeVar("Row", bound=DecodedRow)
+"""Decoded row of one modality."""

@@ -35,7 +35,7 @@ from trainer.modalities.image.decode import decode_content, strict_pillow
 from trainer.modalities.image.decoded import Decoded
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
-from trainer.modalities.image.image_rows import IMAGE_FORMATS
+from trainer.modalities.image.ingest import IMAGE_FORMATS
 from trainer.modalities.image.preprocessing import Preprocessing, from_json
 from trainer.modalities.image.unpacked_batch import canvas_of
 from trainer.modalities.image.values import stored_row

@@ -4,7 +4,6 @@ The engine, the evaluators and the exports know modalities by this contract alon
 none. `Raw` is whatever a modality keeps of a batch on the device before any randomness.
 """
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar, cast
 
@@ -13,14 +12,16 @@ from torch import Tensor, nn
 
 from trainer.accel.device import DeviceContext
 from trainer.accel.ops import Accelerator
+from trainer.data.modality import IngestModality
 from trainer.data.pack.format import Pack
+from trainer.modalities.registry import DEFAULT, part_of
 from trainer.nn.views import View
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
 from trainer.spec.resolved import ResolvedSpec
 from trainer.timing.phase_timer import NullTimer
 
-__all__ = ["Loader", "Modality", "Raw", "Views", "load_modality"]
+__all__ = ["Loader", "Modality", "Raw", "Views", "load_ingest_modality", "load_modality"]
 
 
 class Raw(Protocol):
@@ -130,5 +131,9 @@ class Modality(Protocol[R]):
 
 def load_modality(spec: JobSpec) -> Modality[Any]:
     """Return `trainer.modalities.<name>.modality.MODALITY` of the modality of a job."""
-    module = import_module(f"trainer.modalities.{spec.views.modality}.modality")
-    return cast(Modality[Any], module.MODALITY)
+    return cast(Modality[Any], part_of(spec.views.modality, "modality").MODALITY)
+
+
+def load_ingest_modality(name: str = DEFAULT) -> IngestModality[Any]:
+    """Return `trainer.modalities.<name>.ingest.INGEST`."""
+    return cast(IngestModality[Any], part_of(name, "ingest").INGEST)

@@ -2,7 +2,8 @@
 
 Whatever it declares is found in its folder by name: `ViewsSpec` and `EncoderSpec` in `spec.py`,
 RULES, `settle`, `check`, `check_alike` and `warnings` in `defaults.py`, `cost` in `cost.py`, ways
-to make a job faster in `advice.py`, `MODALITY` in `modality.py`. Loads no tensors.
+to make a job faster in `advice.py`, `MODALITY` in `modality.py`, `INGEST` in `ingest.py`. Loads no
+tensors.
 """
 
 from importlib import import_module
@@ -18,7 +19,7 @@ DEFAULT = "image"
 
 
 def part_of(name: str, part: str) -> ModuleType:
-    """Return a module of a modality: `spec`, `defaults`, `cost`, `advice` or `modality`."""
+    """Return a module of a modality, such as `spec` or `modality`."""
     return import_module(f"trainer.modalities.{name}.{part}")
 
 

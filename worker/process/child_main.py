@@ -26,7 +26,8 @@ from trainer.engine.train import DeviceConfig, Emit, RunPaths, train
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.inference.neighbours.task import run_probe
 from trainer.methods.registry import method_names, part_of
-from trainer.modalities.image.image_rows import IMAGE_ROWS
+from trainer.modalities import registry as modalities
+from trainer.modalities.base import load_ingest_modality
 from trainer.schema.events import Ended, Event
 from trainer.spec.job import JobSpec
 from worker.process.child_request import SPEC_FILE, ChildRequest
@@ -61,6 +62,9 @@ def warm() -> None:
     """Import and compute, before any fork, what each child needs before its first step."""
     for name in method_names():
         part_of(name, "method")
+    for name in modalities.MODALITIES:
+        modalities.part_of(name, "modality")
+        modalities.part_of(name, "ingest")
     import_module("trainer.modalities.image.preview")
     Image.init()
     code_sha256()
@@ -74,7 +78,11 @@ def _work(request: ChildRequest, emit: Emit, stop: threading.Event) -> Ended:
     if request.kind == "ingest":
         spec = IngestSpec.model_validate_json(text)
         return run_ingest(
-            spec, modality=IMAGE_ROWS, out=request.folder, emit=emit, should_stop=stop.is_set
+            spec,
+            modality=load_ingest_modality(),
+            out=request.folder,
+            emit=emit,
+            should_stop=stop.is_set,
         )
     if request.kind == "probe":
         return run_probe(

@@ -45,7 +45,7 @@ from trainer.data.ingest import ingest
 from trainer.data.pack.format import META
 from trainer.data.spec import IngestSpec
 from trainer.engine.build import RunPaths
-from trainer.modalities.image.image_rows import IMAGE_ROWS
+from trainer.modalities.image.ingest import INGEST
 
 SECONDS = 440.0
 """Time limit of the whole call, which keeps it under eight minutes."""
@@ -223,7 +223,7 @@ def _ingested_pack(source: Path | None, context: BenchmarkContext) -> Path | Non
         return source
     out = context.folder / source.stem
     spec = IngestSpec(dataset_id=source.stem, source=str(source))
-    ingest(spec, modality=IMAGE_ROWS, out=out, emit=lambda _: None, should_stop=lambda: False)
+    ingest(spec, modality=INGEST, out=out, emit=lambda _: None, should_stop=lambda: False)
     return out / "pack"
 
 

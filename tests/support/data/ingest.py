@@ -11,7 +11,7 @@ from trainer.data.pack.format import Pack
 from trainer.data.pack.writer import PackWriter
 from trainer.data.spec import IngestSpec
 from trainer.modalities.image.decoded import Decoded
-from trainer.modalities.image.image_rows import IMAGE_ROWS, ImageRowMaker
+from trainer.modalities.image.ingest import INGEST, ImageRowMaker
 from trainer.schema.choices import SourceFormat, StoredAs
 from trainer.schema.events import DatasetFacts, Event
 
@@ -45,7 +45,7 @@ class Ingested:
 def image_writer(folder: Path, **options: Any) -> PackWriter[Decoded]:  # noqa: ANN401
     """Return the writer of a pack of images; `options` are fields of IngestOptions."""
     spec = IngestSpec(dataset_id="ds", source="", **options)
-    return PackWriter(folder, ImageRowMaker(spec), modality=IMAGE_ROWS.name)
+    return PackWriter(folder, ImageRowMaker(spec), modality=INGEST.name)
 
 
 def ingested(
@@ -66,5 +66,5 @@ def ingested(
         store_as=store_as,
         **options,
     )
-    facts = ingest(spec, out=out, modality=IMAGE_ROWS, emit=events.append, should_stop=should_stop)
+    facts = ingest(spec, out=out, modality=INGEST, emit=events.append, should_stop=should_stop)
     return Ingested(Pack.open(out / "pack"), facts, events)

@@ -28,7 +28,7 @@ from trainer.data.readers.items import REASONS, Entry, Limits
 from trainer.data.readers.regions import ELSEWHERE
 from trainer.data.rows import BadRow
 from trainer.data.spec import IngestSpec
-from trainer.modalities.image.image_rows import IMAGE_ROWS
+from trainer.modalities.image.ingest import INGEST
 from trainer.modalities.image.packed import image_of
 from trainer.schema.errors import DataError, DatasetMissing, StorageError
 from trainer.schema.events import Event, Ingesting, Published
@@ -190,7 +190,7 @@ def test_stopping_leaves_nothing(tmp_path: Path) -> None:
     spec = IngestSpec(dataset_id="ds", source=str(source))
     ended = run_ingest(
         spec,
-        modality=IMAGE_ROWS,
+        modality=INGEST,
         out=tmp_path / "out",
         emit=events.append,
         should_stop=lambda: True,
@@ -198,7 +198,7 @@ def test_stopping_leaves_nothing(tmp_path: Path) -> None:
     assert (ended.outcome, ended.code) == ("stopped", "stopped")
     ended = run_ingest(
         spec,
-        modality=IMAGE_ROWS,
+        modality=INGEST,
         out=tmp_path / "out",
         emit=events.append,
         should_stop=lambda: False,
@@ -249,7 +249,7 @@ def test_large_entries_are_reported_unread(tmp_path: Path) -> None:
 
 
 def test_refusing_an_archive_needs_no_torch() -> None:
-    code = "import sys, trainer.modalities.image.image_rows; sys.exit('torch' in sys.modules)"
+    code = "import sys, trainer.modalities.image.ingest; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -105,7 +105,7 @@ VERSES = IngestModality(
         containers=(),
         sources_hint="Send a folder of verses.",
     ),
-    rows=verses,
+    row_maker=verses,
     write_preview=no_preview,
 )
 

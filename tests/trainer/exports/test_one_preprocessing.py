@@ -33,7 +33,7 @@ from trainer.data.spec import IngestSpec
 from trainer.inference.feature_extractor import load_extractor
 from trainer.inference.neighbours.query_image import decode_upload
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
-from trainer.modalities.image.image_rows import IMAGE_ROWS
+from trainer.modalities.image.ingest import INGEST
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 
@@ -76,7 +76,7 @@ def train(
         {"dataset_id": "ds", "source": str(folder / "pictures"), "store_as": store_as}
     )
     run_ingest(
-        ingest, modality=IMAGE_ROWS, out=folder, emit=lambda _event: None, should_stop=lambda: False
+        ingest, modality=INGEST, out=folder, emit=lambda _event: None, should_stop=lambda: False
     )
     asked = {
         "dataset": str(folder / "pack"),
@@ -262,7 +262,7 @@ def test_the_card_prepares_deep_values(channels: int, tmp_path: Path) -> None:
     ingest = IngestSpec(dataset_id="ds", source=str(tmp_path / "scans.npy"), side_px_max=32)
     run_ingest(
         ingest,
-        modality=IMAGE_ROWS,
+        modality=INGEST,
         out=tmp_path,
         emit=lambda _event: None,
         should_stop=lambda: False,

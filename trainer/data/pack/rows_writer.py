@@ -6,7 +6,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,9 @@ from trainer.data.pack.format import (
     Columns,
 )
 from trainer.data.readers.items import SPLITS, Item
-from trainer.data.rows import DecodedRow, Layout
+from trainer.data.rows import Layout, Row
 from trainer.schema.events import DataWarning, FileRecord
 from trainer.util.atomic_files import sync_folder
-
-Row = TypeVar("Row", bound=DecodedRow)
 
 
 class HashedFile:

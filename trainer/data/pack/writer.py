@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.data.labels.classes import ClassNames
-from trainer.data.modality import Row, RowMaker
+from trainer.data.modality import RowMaker
 from trainer.data.pack.format import META, REPORT, VERSION, manifest_sha256
 from trainer.data.pack.rows_writer import HashedFile, RowsWriter
 from trainer.data.readers.items import KEPT, BadFile, Item
-from trainer.data.rows import Layout
+from trainer.data.rows import Layout, Row
 from trainer.schema.events import DatasetFacts, DataWarning, FileRecord
 from trainer.util.atomic_files import record_of, sync_folder
 from trainer.util.failpoints import failpoint

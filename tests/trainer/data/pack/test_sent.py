@@ -11,7 +11,7 @@ from PIL import Image
 from trainer.data.ingest import run_ingest
 from trainer.data.pack.format import Pack
 from trainer.data.spec import IngestSpec
-from trainer.modalities.image.image_rows import IMAGE_ROWS
+from trainer.modalities.image.ingest import INGEST
 from trainer.modalities.image.loader import PackLoader
 
 TURNED = 6
@@ -22,7 +22,7 @@ def packed(folder: Path, **fields: object) -> Pack:
     spec = {"dataset_id": "ds", "source": str(folder / "files"), **fields}
     run_ingest(
         IngestSpec.model_validate(spec),
-        modality=IMAGE_ROWS,
+        modality=INGEST,
         out=folder,
         emit=lambda _event: None,
         should_stop=lambda: False,

@@ -317,7 +317,7 @@ def test_a_parquet_value_repeated_many_times_takes_its_memory_once(tmp_path: Pat
     from trainer.data.labels.classes import ClassNames
     from trainer.data.readers.parquet import parquet_items
     from trainer.data.readers.regions import open_region
-    from trainer.modalities.image.image_rows import IMAGE_FORMATS
+    from trainer.modalities.image.ingest import IMAGE_FORMATS
 
     most = 0
     with open_region(tmp_path / "x.parquet") as region:

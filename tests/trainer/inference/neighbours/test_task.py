@@ -29,7 +29,7 @@ from trainer.inference.neighbours.search import chosen_rows
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.inference.neighbours.task import run_probe
 from trainer.modalities.image.encoders.spec import EncoderSpec
-from trainer.modalities.image.image_rows import IMAGE_ROWS
+from trainer.modalities.image.ingest import INGEST
 from trainer.modalities.image.packed import image_of
 from trainer.schema.errors import BadProbe, EncoderNotFound, SpecError, TrainerError
 from trainer.schema.events import Event, Published
@@ -80,9 +80,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
         path.parent.mkdir(parents=True, exist_ok=True)
         enlarged(pixels[row]).save(path)
     spec = IngestSpec(dataset_id="d", source=str(base / "files"))
-    facts = ingest(
-        spec, modality=IMAGE_ROWS, out=base, emit=lambda _: None, should_stop=lambda: False
-    )
+    facts = ingest(spec, modality=INGEST, out=base, emit=lambda _: None, should_stop=lambda: False)
     job = JobSpec(
         dataset="digits",
         encoder=EncoderSpec(name="small"),

@@ -74,7 +74,7 @@ class ImageRowMaker:
 
 
 @contextmanager
-def _image_rows(spec: IngestSpec) -> Iterator[RowMaker[Decoded]]:
+def _row_maker(spec: IngestSpec) -> Iterator[RowMaker[Decoded]]:
     with strict_pillow():
         yield ImageRowMaker(spec)
 
@@ -86,7 +86,7 @@ def _write_preview(folder: Path, spec: IngestSpec) -> None:
     write_preview(folder, seed=spec.seed)
 
 
-IMAGE_ROWS = IngestModality(
-    name="image", formats=IMAGE_FORMATS, rows=_image_rows, write_preview=_write_preview
+INGEST = IngestModality(
+    name="image", formats=IMAGE_FORMATS, row_maker=_row_maker, write_preview=_write_preview
 )
-"""The part of the image modality that ingests take."""
+"""The part of the modality that an ingest takes."""
