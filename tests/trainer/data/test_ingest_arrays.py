@@ -136,6 +136,17 @@ def test_a_damaged_header_is_told_in_words(tmp_path: Path) -> None:
         ingested(tmp_path / "x.npy", tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    "header", [b"{'descr': nonsense", b"{'descr'", b"(", b"[1", b"'", b"\n  1\n 2"]
+)
+def test_a_header_that_does_not_parse_is_a_data_error(header: bytes, tmp_path: Path) -> None:
+    """NumPy raises tokenize.TokenError, among others, for the header of a version 1.0 file."""
+    padded = header.ljust(118)
+    (tmp_path / "x.npy").write_bytes(b"\x93NUMPY\x01\x00" + b"\x76\x00" + padded + bytes(300))
+    with pytest.raises(DataError, match="its header is damaged"):
+        ingested(tmp_path / "x.npy", tmp_path / "out")
+
+
 def test_rows_of_floats_of_any_size_are_rows(tmp_path: Path) -> None:
     array = np.random.default_rng(0).random((5, 8, 8))
     array[2, 0, 0] = np.nan

@@ -2,6 +2,7 @@
 
 import os
 import re
+from tokenize import TokenError
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -14,7 +15,7 @@ from trainer.schema.errors import DataError
 IMAGES_WORD = re.compile(r"(?<![a-z])(images?|imgs?|x|data|pixels)(?![a-z])", re.IGNORECASE)
 LABEL_WORDS = ("labels", "label", "y", "targets", "target")
 HEADER_ERRORS = (
-    ValueError, EOFError, OSError, SyntaxError, TypeError, RecursionError, MemoryError,
+    ValueError, EOFError, OSError, SyntaxError, TokenError, TypeError, RecursionError, MemoryError,
     OverflowError,
 )  # fmt: skip
 
