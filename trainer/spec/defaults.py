@@ -95,7 +95,8 @@ def _place(spec: JobSpec, field: str) -> tuple[BaseModel, str]:
 def _batch(spec: JobSpec, facts: DatasetFacts) -> Choice:
     high = 128 if spec.encoder.is_quick else 256
     batch_rows = power_of_two_at_most(facts.rows / 16, low=8, high=high)
-    return min(batch_rows, facts.rows), f"1/16 of the dataset, at most {high}"
+    reason = f"1/16 of the dataset, rounded down to a power of 2; at most {high}"
+    return min(batch_rows, facts.rows), reason
 
 
 def _lr(spec: JobSpec, _facts: DatasetFacts) -> Choice:

@@ -19,7 +19,10 @@ READ_QUICKLY = 4096
 def _queue(spec: JobSpec, facts: DatasetFacts) -> Choice:
     high = 4096 if spec.views.is_small else 65_536
     rows = power_of_two_at_most(facts.rows / 4, low=2, high=high)
-    return rows, f"1/4 of {facts.rows} images, so that an image's own keys are rare; at most {high}"
+    return rows, (
+        f"1/4 of {facts.rows} images, rounded down to a power of 2, so that an image's own keys are"
+        f" rare; at most {high}"
+    )
 
 
 def _momentum(spec: JobSpec, _facts: DatasetFacts) -> Choice:
