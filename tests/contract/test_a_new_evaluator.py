@@ -4,21 +4,22 @@ The copy of `trainer/` that it runs in differs in the new folder and in `evaluat
 alone.
 """
 
-import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from tests.support.data.tiny_pack import blobs, write_pack
+from tests.support.trainer.package_copy import (
+    add_member,
+    copy_packages,
+    evaluate,
+    metric_lines,
+    train,
+)
 
-REPO = Path(__file__).resolve().parents[2]
-FOLDER = {
-    "__init__.py": "",
-    "spec.py": """
+FILES = {
+    "spread/__init__.py": "",
+    "spread/spec.py": """
 from typing import Literal
 from trainer.schema.base import Record
 from trainer.schema.signals import Signal
@@ -34,10 +35,10 @@ SIGNALS = {
 }
 ADVICE = "measure fewer images, with a smaller `{field}.rows`"
 """,
-    "defaults.py": """
+    "spread/defaults.py": """
 RULES = (("rows", lambda spec, facts, own: (facts.rows // 4, "a quarter is enough")),)
 """,
-    "evaluator.py": """
+    "spread/evaluator.py": """
 from typing import NamedTuple
 import torch
 from trainer.evaluators.base import Measured
@@ -91,42 +92,22 @@ print(json.dumps({
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the packages with one evaluator more."""
-    for package in ("trainer", "service", "mocoserve"):
-        hidden = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(REPO / package, tmp_path / "src" / package, ignore=hidden)
-    evaluators = tmp_path / "src" / "trainer" / "evaluators"
-    (evaluators / "spread").mkdir()
-    for name, text in FOLDER.items():
-        (evaluators / "spread" / name).write_text(text)
-    union = (evaluators / "registry.py").read_text()
-    for old, new in MEMBERS:
-        assert old in union
-        union = union.replace(old, new)
-    (evaluators / "registry.py").write_text(union)
-    return tmp_path / "src"
-
-
-def run(copy: Path, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *words], cwd=copy, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    """Copy the packages and add an evaluator."""
+    copy = copy_packages(tmp_path, "trainer", "service", "mocoserve")
+    add_member(copy / "trainer" / "evaluators", FILES, *MEMBERS)
+    return copy
 
 
 def test_a_folder_and_a_member_are_an_evaluator(copy: Path, tmp_path: Path) -> None:
-    """It is asked beside nearest neighbors, at its own epochs, and shown where they are."""
+    """It runs beside kNN at its own epochs, and its signals are shown with those of kNN."""
     images, labels = blobs(40, side_px=16, classes=2)
-    write_pack(tmp_path / "pack", images, labels.astype(np.int64), classes=("a", "b"))
+    write_pack(tmp_path / "pack", images, labels, classes=("a", "b"))
     spec = {"dataset": str(tmp_path / "pack"), "epochs": 3, "encoder": {"name": "small"}}
     spec |= {"evaluation": [{"name": "knn"}, {"name": "spread"}], "signals_every_steps": 1}
-    (tmp_path / "spec.json").write_text(json.dumps(spec))
     out = tmp_path / "out"
-    said = run(copy, "-m", "trainer", str(tmp_path / "spec.json"), "--out", str(out))
+    printed = train(copy, spec, out)
 
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    rounds = {line["epoch"]: line for line in lines if "loss" not in line}
+    rounds = {line["epoch"]: line for line in metric_lines(out) if "loss" not in line}
     assert list(rounds) == [0.0, 1.0, 2.0, 3.0]
     assert {epoch: line.get("spread") for epoch, line in rounds.items()} == {
         **{0.0: None, 1.0: None},
@@ -134,14 +115,14 @@ def test_a_folder_and_a_member_are_an_evaluator(copy: Path, tmp_path: Path) -> N
     }
     assert all(line["spread_raw"] == 0.125 for line in rounds.values())
     assert all("knn_top1" in line for epoch, line in rounds.items() if epoch)
-    assert "spread 0.25" in said
+    assert "spread 0.25" in printed
     card = (out / "artifacts" / "README.md").read_text()
     assert "| `evaluation.1.rows` | 10 | a quarter is enough |" in card
     assert "| share of rows that were measured | 0.25 |" in card
 
 
 def test_its_table_reaches_metrics_page_and_dashboards(copy: Path) -> None:
-    assert json.loads(run(copy, "-c", TABLES)) == {
+    assert evaluate(copy, TABLES) == {
         "names": ["knn", "spread"],
         "better": "up",
         "metric": "moco_train_spread",

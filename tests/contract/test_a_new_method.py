@@ -3,20 +3,22 @@
 The copy of `trainer/` that it runs in differs in the new folder and in `methods/registry.py` alone.
 """
 
-import json
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.support.data.tiny_pack import blobs, write_pack
+from tests.support.trainer.package_copy import (
+    add_member,
+    copy_packages,
+    evaluate,
+    metric_lines,
+    train,
+)
 
-REPO = Path(__file__).resolve().parents[2]
-FOLDER = {
-    "__init__.py": "",
-    "spec.py": """
+FILES = {
+    "align/__init__.py": "",
+    "align/spec.py": """
 from typing import Literal
 from trainer.schema.base import Record
 from trainer.schema.signals import Setting, Signal
@@ -35,16 +37,16 @@ SIGNALS = {"alignment": Signal("1", "mean squared distance of two views", "align
 SETTINGS = {"align_weight": Setting("weight", "weight of the loss")}
 ADVICE = {"loss": "nothing makes a loss of weight {weight} shorter"}
 """,
-    "defaults.py": """
+    "align/defaults.py": """
 RULES = (("method.weight", lambda spec, facts: (2.0, "twice is better")),)
 """,
-    "cost.py": """
+    "align/cost.py": """
 from trainer.methods.cost import MethodCost
 
 def cost(spec, *, batch_rows):
     return MethodCost(6, views_kept=2, towers=1, values=0.0)
 """,
-    "method.py": """
+    "align/method.py": """
 from torch import nn
 from trainer.methods.base import Embeddings, Method, StepOutput
 from trainer.nn.towers import Tower, feature_dim
@@ -118,28 +120,10 @@ print(json.dumps([
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the packages with one method more."""
-    for package in ("trainer", "service", "mocoserve"):
-        hidden = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(REPO / package, tmp_path / "src" / package, ignore=hidden)
-    methods = tmp_path / "src" / "trainer" / "methods"
-    (methods / "align").mkdir()
-    for name, text in FOLDER.items():
-        (methods / "align" / name).write_text(text)
-    union = (methods / "registry.py").read_text()
-    for old, new in MEMBERS:
-        assert old in union
-        union = union.replace(old, new)
-    (methods / "registry.py").write_text(union)
-    return tmp_path / "src"
-
-
-def run(copy: Path, *words: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *words], cwd=copy, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    """Copy the packages and add a method."""
+    copy = copy_packages(tmp_path, "trainer", "service", "mocoserve")
+    add_member(copy / "trainer" / "methods", FILES, *MEMBERS)
+    return copy
 
 
 def test_a_folder_and_a_member_are_a_method(copy: Path, tmp_path: Path) -> None:
@@ -147,18 +131,18 @@ def test_a_folder_and_a_member_are_a_method(copy: Path, tmp_path: Path) -> None:
     write_pack(tmp_path / "pack", images, labels, classes=("a", "b"))
     spec = {"dataset": str(tmp_path / "pack"), "epochs": 2, "method": {"name": "align"}}
     spec |= {"encoder": {"name": "small"}, "signals_every_steps": 1}
-    (tmp_path / "spec.json").write_text(json.dumps(spec))
-    run(copy, "-m", "trainer", str(tmp_path / "spec.json"), "--out", str(tmp_path / "out"))
+    train(copy, spec, tmp_path / "out")
 
-    lines = [json.loads(line) for line in (tmp_path / "out/metrics.jsonl").read_text().splitlines()]
-    assert [line["alignment"] for line in lines if "loss" in line]
+    steps = [line for line in metric_lines(tmp_path / "out") if "loss" in line]
+    assert steps
+    assert {line["alignment"] for line in steps} == {1.0}
     card = (tmp_path / "out/artifacts/README.md").read_text()
     assert "by\nAlignment with mocoserve" in card
     assert "twice is better" in card
 
 
 def test_its_tables_reach_metrics_dashboards_and_api(copy: Path) -> None:
-    names, unit, metric, help_text, titles, curves = json.loads(run(copy, "-c", TABLES))
+    names, unit, metric, help_text, titles, curves = evaluate(copy, TABLES)
     assert names == ["moco", "simclr", "align"]
     assert (unit, metric) == ("1", "moco_train_alignment")
     assert help_text == "Weight of the loss."

@@ -5,10 +5,7 @@ The copy of `trainer/` that it runs in differs in the new folder and in the line
 """
 
 import json
-import os
-import shutil
-import subprocess
-import sys
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +14,19 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.support.data.dataset_facts import made_up_facts
+from tests.support.trainer.package_copy import (
+    add_member,
+    copy_packages,
+    evaluate,
+    metric_lines,
+    train,
+    try_to_train,
+)
 
-REPO = Path(__file__).resolve().parents[2]
 ROWS, LENGTH = 60, 24
-FOLDER = {
-    "__init__.py": "",
-    "spec.py": """
+FILES = {
+    "tones/__init__.py": "",
+    "tones/spec.py": """
 from typing import ClassVar, Literal
 from trainer.modalities.spec import AnyEncoderSpec, AnyViewsSpec
 
@@ -41,7 +45,7 @@ class EncoderSpec(AnyEncoderSpec):
     name: Literal["dense"] = "dense"
     width: int = 16
 """,
-    "defaults.py": """
+    "tones/defaults.py": """
 RULES = (("views.noise", lambda spec, facts: (0.2, "a fifth of a tone is noise")),)
 
 def settle(spec, facts, *, stated):
@@ -56,7 +60,7 @@ def check_alike(train, test):
 def warnings(spec, facts):
     return ()
 """,
-    "advice.py": """
+    "tones/advice.py": """
 def smaller_rows(spec, facts):
     return ""
 
@@ -72,13 +76,13 @@ def cheaper_views(spec):
 def smaller_views(spec):
     return ""
 """,
-    "cost.py": """
+    "tones/cost.py": """
 from trainer.modalities.cost import RowCost
 
 def cost(spec, facts):
     return RowCost(parameters=1000, macs=1000.0, activations=16.0, view_values=24)
 """,
-    "modality.py": """
+    "tones/modality.py": """
 import json
 from typing import NamedTuple
 import numpy as np
@@ -191,25 +195,17 @@ from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 facts = DatasetFacts.model_validate_json(sys.argv[2])
 spec = resolve(JobSpec.model_validate_json(sys.argv[1]), facts).spec
-print(estimate(spec, facts).memory_bytes)
+print(estimate(spec, facts).flops_per_row)
 """
-LINE = 'MODALITIES = ("image",)\n'
+LINE = ('MODALITIES = ("image",)\n', 'MODALITIES = ("image", "tones")\n')
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the trainer with one modality more."""
-    hidden = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(REPO / "trainer", tmp_path / "src" / "trainer", ignore=hidden)
-    modalities = tmp_path / "src" / "trainer" / "modalities"
-    (modalities / "tones").mkdir()
-    for name, text in FOLDER.items():
-        (modalities / "tones" / name).write_text(text)
-    registry = (modalities / "registry.py").read_text()
-    assert LINE in registry
-    added = 'MODALITIES = ("image", "tones")\n'
-    (modalities / "registry.py").write_text(registry.replace(LINE, added))
-    return tmp_path / "src"
+    """Copy the trainer and add a modality."""
+    copy = copy_packages(tmp_path, "trainer")
+    add_member(copy / "trainer" / "modalities", FILES, LINE)
+    return copy
 
 
 @pytest.fixture
@@ -226,20 +222,6 @@ def pack(tmp_path: Path) -> Path:
     np.save(folder / "tones.npy", tones.astype(np.float32))
     np.save(folder / "labels.npy", labels)
     return folder
-
-
-def train(copy: Path, spec: dict[str, Any], out: Path, *, failpoints: str = "") -> str:
-    """Run the copy's trainer, without a word on how it ended; what it printed."""
-    (copy / "spec.json").write_text(json.dumps(spec))
-    done = subprocess.run(
-        [sys.executable, "-m", "trainer", "spec.json", "--out", str(out), "--threads", "1"],
-        cwd=copy,
-        env=os.environ | {"MOCO_FAILPOINTS": failpoints},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.stdout + done.stderr
 
 
 def spec_of(pack: Path, method: str = "moco") -> dict[str, Any]:
@@ -259,9 +241,8 @@ def test_a_folder_and_a_name_are_a_modality(
     copy: Path, pack: Path, tmp_path: Path, method: str
 ) -> None:
     out = tmp_path / "out"
-    printed = train(copy, spec_of(pack, method), out)
-    assert (out / "artifacts").is_dir(), printed
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    train(copy, spec_of(pack, method), out)
+    lines = metric_lines(out)
     assert [line for line in lines if "knn_top1" in line]
     assert [line for line in lines if "knn_top1_raw" in line]
     weights = load_file(out / "artifacts" / "encoder.safetensors")
@@ -269,18 +250,18 @@ def test_a_folder_and_a_name_are_a_modality(
     assert (out / "artifacts" / "embeddings.parquet").stat().st_size > 0
 
 
-def test_its_cost_is_estimated_and_its_profile_told(copy: Path, pack: Path, tmp_path: Path) -> None:
+def test_its_cost_is_estimated_and_a_job_profiled(copy: Path, pack: Path, tmp_path: Path) -> None:
     spec = spec_of(pack) | {"test_dataset": str(pack), "profile": True, "epochs": 8}
     assert "profiled" in train(copy, spec, tmp_path / "out")
-    command = [sys.executable, "-c", ESTIMATE, json.dumps(spec), (pack / "pack.json").read_text()]
-    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=True)
-    assert int(done.stdout) >= 4 * 1000 * 2, "fp32 weights of both towers"
+    flops = evaluate(copy, ESTIMATE, json.dumps(spec), (pack / "pack.json").read_text())
+    assert flops == 2 * 1000 * (3 + 1), "queries forward and twice that backward, keys forward"
 
 
 def test_it_is_killed_and_resumed_to_the_same_bits(copy: Path, pack: Path, tmp_path: Path) -> None:
     train(copy, spec_of(pack), tmp_path / "whole")
-    train(copy, spec_of(pack), tmp_path / "cut", failpoints="train.step=SIGKILL@6")
-    assert not (tmp_path / "cut" / "artifacts").exists()
+    failpoints = "train.step=SIGKILL@6"
+    killed = try_to_train(copy, spec_of(pack), tmp_path / "cut", failpoints=failpoints)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert "Resuming from the checkpoint" in train(copy, spec_of(pack), tmp_path / "cut")
     for name in ("encoder.safetensors", "embeddings.parquet"):
         whole, cut = (tmp_path / run / "artifacts" / name for run in ("whole", "cut"))
@@ -289,6 +270,6 @@ def test_it_is_killed_and_resumed_to_the_same_bits(copy: Path, pack: Path, tmp_p
 
 def test_an_encoder_of_another_modality_is_refused(copy: Path, pack: Path, tmp_path: Path) -> None:
     spec = spec_of(pack) | {"encoder": {"name": "small"}}
-    printed = train(copy, spec, tmp_path / "out")
-    assert "small is an encoder for image, but views makes tones" in printed
+    refused = try_to_train(copy, spec, tmp_path / "out")
+    assert "small is an encoder for image, but views makes tones" in refused.stderr
     assert not (tmp_path / "out" / "artifacts").exists()
