@@ -54,7 +54,13 @@ CURVES = (
 )
 """The signals that the charts of a job show, in the order of `curves.js`."""
 MORE_CURVES = tuple(
-    {"name": name, "title": signal.meaning, "unit": signal.unit, "better": signal.better}
+    {
+        "name": name,
+        "title": signal.meaning,
+        "unit": signal.unit,
+        "better": signal.better,
+        "fills": signal.fills,
+    }
     for name, signal in (evaluators.SIGNALS | declared("SIGNALS")).items()
     if name not in CURVES
 )

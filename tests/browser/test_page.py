@@ -100,7 +100,7 @@ def test_what_a_finished_job_shows(visitor: Visitor, world: World) -> None:
     names = page.evaluate("document.querySelector('[data-chart=loss] .plot').data.map(t => t.name)")
     assert names == ["loss", "chance"]
     words = page.locator("[data-chart=loss] .annotation-text")
-    expect(words).to_contain_text("negatives are filling up")
+    expect(words).to_contain_text("queue is filling: a rising loss is normal")
     page.locator("[data-chart=embedding_std_ratio]").scroll_into_view_if_needed()
     collapse = page.locator("[data-chart=embedding_std_ratio] .annotation-text")
     expect(collapse).to_contain_text(["collapsed", "collapsing"])

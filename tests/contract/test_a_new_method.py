@@ -33,7 +33,9 @@ class AlignSpec(Record):
 
 TITLE = "Alignment"
 READING = "The loss falls."
-SIGNALS = {"alignment": Signal("1", "mean squared distance of two views", "alignment")}
+SIGNALS = {
+    "alignment": Signal("1", "mean squared distance of two views", "alignment", fills="memory")
+}
 SETTINGS = {"align_weight": Setting("weight", "weight of the loss")}
 ADVICE = {"loss": "nothing makes a loss of weight {weight} shorter"}
 """,
@@ -97,7 +99,7 @@ MEMBERS = (
 TABLES = """
 import json
 from trainer.methods.registry import method_names
-from trainer.spec.signal_tables import SIGNALS
+from trainer.spec.signal_tables import FILLS, SIGNALS
 from service.observability.dashboards.index import dashboard_files
 from service.observability.metrics import METRICS, SIGNAL_METRICS
 from service.web.pages import MORE_CURVES
@@ -110,6 +112,7 @@ helps = {row.name: row.help for row in METRICS}
 print(json.dumps([
     list(method_names()),
     SIGNALS["alignment"].unit,
+    FILLS["alignment"],
     SIGNAL_METRICS["alignment"],
     helps["moco_train_align_weight"],
     [panels["moco_train_alignment"], panels["moco_train_align_weight"]],
@@ -142,10 +145,11 @@ def test_a_folder_and_a_member_are_a_method(copy: Path, tmp_path: Path) -> None:
 
 
 def test_its_tables_reach_metrics_dashboards_and_api(copy: Path) -> None:
-    names, unit, metric, help_text, titles, curves = evaluate(copy, TABLES)
+    names, unit, fills, metric, help_text, titles, curves = evaluate(copy, TABLES)
     assert names == ["moco", "simclr", "align"]
-    assert (unit, metric) == ("1", "moco_train_alignment")
+    assert (unit, fills, metric) == ("1", "memory", "moco_train_alignment")
     assert help_text == "Weight of the loss."
     assert titles == ["Mean squared distance of two views", "Weight of the loss"]
     meaning = "mean squared distance of two views"
-    assert curves == [{"name": "alignment", "title": meaning, "unit": "1", "better": ""}]
+    shown = {"name": "alignment", "title": meaning, "unit": "1", "better": ""}
+    assert curves == [{**shown, "fills": "memory"}]

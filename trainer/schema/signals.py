@@ -12,6 +12,8 @@ class Signal(NamedTuple):
     """Name of its metric, `moco_train_<metric>`; empty: it has none."""
     better: Literal["up", "down", ""] = ""
     """Direction in which it gets better; empty: it has none."""
+    fills: str = ""
+    """What fills while this ratio is below 1, when a rising loss is normal; empty: nothing."""
 
 
 class Setting(NamedTuple):

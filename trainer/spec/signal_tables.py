@@ -6,3 +6,5 @@ from trainer.schema.signals import COMMON_SIGNALS, Signal
 
 SIGNALS: dict[str, Signal] = COMMON_SIGNALS | evaluators.SIGNALS | declared("SIGNALS")
 """Name of a signal -> its unit and meaning: the common ones, then those that are added."""
+FILLS: dict[str, str] = {name: signal.fills for name, signal in SIGNALS.items() if signal.fills}
+"""Name of a signal -> what fills while it is below 1, when a rising loss is normal."""

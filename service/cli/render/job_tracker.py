@@ -11,8 +11,6 @@ from service.cli.render.verdict_text import figure
 _WINDOW_S = 60.0
 _SPEED_S_MIN = 0.5
 """Shortest interval between two events that is used to estimate speed."""
-FILL_SUFFIX = "_fill_ratio"
-"""End of the name of a signal that is below 1 while a rising loss is normal."""
 
 
 class JobTracker:
@@ -91,12 +89,13 @@ class JobTracker:
 
     def title(self) -> str:
         """Return the caption of the chart of the loss."""
+        from trainer.spec.signal_tables import FILLS
+
         chance = self.signals.get("chance_loss")
         caption = f"loss; dots: chance, {chance:.2f}" if chance else "loss"
-        for name, value in self.signals.items():
-            if name.endswith(FILL_SUFFIX) and value < 1.0:
-                what = name.removesuffix(FILL_SUFFIX).replace("_", " ")
-                caption += f"; it rises while {what} fill up ({value:.0%})"
+        for name, what in FILLS.items():
+            if (ratio := self.signals.get(name, 1.0)) < 1.0:
+                caption += f"; it rises while the {what} fills ({ratio:.0%})"
         return caption
 
     def words(self, *, short: bool = False) -> str:

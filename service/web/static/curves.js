@@ -8,7 +8,6 @@ import { COLLAPSED_STD, COLLAPSING_STD } from "./verdicts.js";
 
 const POINTS = 500;
 const AGAIN_MS = 500;
-const FILL = /_fill_ratio$/;
 
 /** Return the first step at which a ratio is 1; null while it is below. */
 function filledAt(fill) {
@@ -16,11 +15,11 @@ function filledAt(fill) {
   return place < 0 ? null : fill.step[place];
 }
 
-/** Return the band behind the loss while a signal `<what>_fill_ratio` is below 1: a rising loss is normal. */
-function fillingBand(name, fill, range) {
+/** Return the band behind the loss while the ratio `fill` is below 1: a rising loss is normal. */
+function fillingBand(what, fill, range) {
   if (!fill?.step.length) return null;
   const end = filledAt(fill) ?? fill.step.at(-1);
-  const text = `${name.replace(FILL, "").replaceAll("_", " ")} are filling up: a rising loss is normal`;
+  const text = `${what} is filling: a rising loss is normal`;
   return end > Math.max(fill.step[0], range?.[0] ?? 0) ? band("--series-2", { x0: 0, x1: end, textAt: Math.max(0, range?.[0] ?? 0), text }) : null;
 }
 
@@ -63,7 +62,7 @@ export const CHARTS = [
   { title: "Learning rate", series: [{ name: "lr", label: "learning rate", color: "--series-4" }], fromZero: true },
 ];
 
-const NAMES = [...new Set(CHARTS.flatMap(({ series, also = [] }) => [...series, ...also].map(({ name }) => name)))];
+const NAMES = [...new Set(CHARTS.flatMap(({ series }) => series.map(({ name }) => name)))];
 
 /** Fetch a job's curves, of all steps or of a range: {series: {name: {step, value}}, sampled}. */
 export function readSteps(jobId, { names = NAMES, points = POINTS, first = null, last = null } = {}) {
@@ -91,7 +90,7 @@ export async function readCurves(jobId, { names = NAMES, points = POINTS, onMore
   return found.series;
 }
 
-/** A chart of a signal that none of the others shows: {name, title, unit, better}; hidden until the job has readings. */
+/** A chart of a signal that none of the others shows: {name, title, unit, better, fills}; hidden until the job has readings. */
 function chartOf({ name, title, unit, better }) {
   const sentence = `${title[0].toUpperCase()}${title.slice(1)}`;
   const [short] = sentence.split(/[,;]/);
@@ -100,10 +99,10 @@ function chartOf({ name, title, unit, better }) {
   return { title: short, text: text.filter(Boolean).join(" "), ...scale, series: [{ name, label: short }], optional: true };
 }
 
-/** The chart of the loss, shaded while any of the signals fills up. */
+/** The chart of the loss, shaded while anything fills. */
 function lossOf(chart, more) {
-  const fills = more.filter(({ name }) => FILL.test(name)).map(({ name }) => ({ name }));
-  return { ...chart, also: fills, bands: (series, { range }) => bands(...fills.map(({ name }) => fillingBand(name, series[name], range))) };
+  const filling = more.filter(({ fills }) => fills);
+  return { ...chart, also: filling, bands: (series, { range }) => bands(...filling.map(({ name, fills }) => fillingBand(fills, series[name], range))) };
 }
 
 /** All charts of one job, with their tools; `more` are further signals. `charts` takes readings of `names`. */

@@ -63,7 +63,7 @@ READING = (
 """Sentence on how to read its loss."""
 SIGNALS = {
     "negatives_fill_ratio": Signal(
-        "ratio", "share of real keys in the queue", "queue_filled_ratio"
+        "ratio", "share of real keys in the queue", "queue_filled_ratio", fills="queue"
     ),
     "oldest_key_age_steps": Signal(
         "steps", "age of the oldest negative, in steps", "queue_oldest_key_age_steps"

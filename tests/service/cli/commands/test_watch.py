@@ -74,7 +74,7 @@ def test_the_curve_of_a_tracker() -> None:
     past = {"loss": {"step": [10, 20], "value": [4.0, 4.5]}}
     tracker.recall(Metrics.model_validate({"job_id": "job_1", "series": past}))
     assert tracker.losses == {10: 4.0, 20: 5.0}
-    assert tracker.title() == "loss; dots: chance, 6.93; it rises while negatives fill up (25%)"
+    assert tracker.title() == "loss; dots: chance, 6.93; it rises while the queue fills (25%)"
 
 
 # on a terminal
