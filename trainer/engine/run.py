@@ -28,6 +28,7 @@ from trainer.schema.events import Evaluated, Judged, Logged, Profiled, Published
 from trainer.schema.verdicts import Judgement, judge, of_code
 from trainer.spec.defaults import Resolved
 from trainer.spec.resolved import ResolvedSpec
+from trainer.spec.signal_tables import FILLS
 from trainer.timing.phase_timer import NullTimer
 from trainer.timing.stopwatch import Stopwatch
 from trainer.util.failpoints import failpoint
@@ -173,7 +174,7 @@ class Run:
 
     def verdict(self, *, is_due: bool) -> Judged | None:
         """Return how the run is, if that is due or another verdict than before."""
-        judgement = judge(self.history.newest(), share=self.step / self.length.steps)
+        judgement = judge(self.history.newest(), share=self.step / self.length.steps, fills=FILLS)
         if not is_due and judgement.verdict.code == self.last_verdict:
             return None
         return self._judged(judgement)

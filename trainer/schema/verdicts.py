@@ -42,7 +42,6 @@ class Reading:
     share: float
     """Part of the planned steps that is done."""
     epoch: float
-    fill: float
     queue_dataset_ratio: float
     loss: float | None = None
     chance: float | None = None
@@ -52,6 +51,8 @@ class Reading:
     knn: float | None = None
     baselines: tuple[tuple[str, float], ...] = ()
     """(name, `knn_top1` of it): raw input, untrained encoder, majority class."""
+    filling: tuple[tuple[str, float], ...] = ()
+    """(what fills, its share so far): all that is not yet full."""
 
     @property
     def is_telling(self) -> bool:
@@ -101,12 +102,13 @@ class Judgement(NamedTuple):
     evidence: str
 
 
-def judge(lines: Iterable[Line], *, share: float) -> Judgement:
+def judge(lines: Iterable[Line], *, share: float, fills: Mapping[str, str]) -> Judgement:
     """Return the first verdict of the table that applies to the lines of a history, oldest first.
 
-    `share` is the part of the planned steps that is done; 1.0 for a run that has ended.
+    `share` is the part of the planned steps that is done; 1.0 for a run that has ended. `fills`
+    maps a signal to what fills while it is below 1.
     """
-    reading = read(lines, share=share)
+    reading = read(lines, share=share, fills=fills)
     for verdict in VERDICTS:
         evidence = verdict.evidence(reading)
         if evidence is not None:
@@ -114,7 +116,7 @@ def judge(lines: Iterable[Line], *, share: float) -> Judgement:
     raise AssertionError("the last verdict applies to every reading")
 
 
-def read(lines: Iterable[Line], *, share: float) -> Reading:
+def read(lines: Iterable[Line], *, share: float, fills: Mapping[str, str]) -> Reading:
     """Return means of the newest readings, and the newest evaluation."""
     all_lines = list(lines)
     stepped = [line for line in all_lines if "loss" in line][-READINGS:]
@@ -124,7 +126,6 @@ def read(lines: Iterable[Line], *, share: float) -> Reading:
     return Reading(
         share=share,
         epoch=max((line.get("epoch", 0.0) for line in all_lines), default=0.0),
-        fill=newest.get("negatives_fill_ratio", 1.0),
         queue_dataset_ratio=newest.get("queue_dataset_ratio", 0.0),
         loss=_mean(stepped, "loss"),
         chance=_mean(stepped, "chance_loss"),
@@ -133,6 +134,9 @@ def read(lines: Iterable[Line], *, share: float) -> Reading:
         distance=_mean(stepped, "key_encoder_distance_ratio"),
         knn=evaluated.get("knn_top1"),
         baselines=tuple((name, evaluated[signal]) for name, signal in names.items()),
+        filling=tuple(
+            (what, newest[name]) for name, what in fills.items() if newest.get(name, 1.0) < 1.0
+        ),
     )
 
 
@@ -203,8 +207,9 @@ def _no_better(reading: Reading) -> str | None:
 
 
 def _too_early(reading: Reading) -> str | None:
-    if reading.fill < 1.0:
-        return f"After {reading.epoch:.1f} epochs, {reading.fill:.0%} of the queue is real keys."
+    if reading.filling:
+        what, ratio = reading.filling[0]
+        return f"After {reading.epoch:.1f} epochs, {ratio:.0%} of the {what} is filled."
     if not reading.is_telling:
         return f"Only {reading.epoch:.1f} epochs completed."
     if not _is_compared(reading) and not _has_gained(reading):

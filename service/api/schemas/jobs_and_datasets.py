@@ -27,6 +27,7 @@ from trainer.schema.base import Record
 from trainer.schema.choices import SourceFormat, StoredAs
 from trainer.schema.events import DatasetFacts, Judged, Profiled
 from trainer.schema.verdicts import judge
+from trainer.spec.signal_tables import FILLS
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 JSON_OBJECT: dict[str, Any] = {"type": "object", "additionalProperties": True}
@@ -271,7 +272,8 @@ def _progress(progress: Mapping[str, Any]) -> Progress:
     )
     if progress.get("verdict") or "loss" not in signals or not steps:
         return Progress(**progress)
-    judged = judge([{**signals, "epoch": progress.get("epoch", 0.0)}], share=step / steps)
+    line = {**signals, "epoch": progress.get("epoch", 0.0)}
+    judged = judge([line], share=step / steps, fills=FILLS)
     verdict = Judged(
         step=step,
         code=judged.verdict.code,

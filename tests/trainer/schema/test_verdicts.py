@@ -30,6 +30,7 @@ GOOD: dict[str, float] = {
     "negatives_fill_ratio": 1.0,
     "queue_dataset_ratio": 0.25,
 }
+FILLS = {"negatives_fill_ratio": "queue", "memory_ratio": "memory"}
 BASELINES = {"knn_top1_raw": 0.6, "knn_top1_untrained": 0.5, "knn_top1_majority": 0.1}
 
 
@@ -39,7 +40,7 @@ def verdict(
     lines: list[dict[str, float]] = [{"step": step, **GOOD, **changes} for step in range(30)]
     if knn is not None:
         lines.append({"step": 30, "epoch": changes.get("epoch", 10.0), **BASELINES, **knn})
-    return judge(lines, share=share)
+    return judge(lines, share=share, fills=FILLS)
 
 
 CASES: dict[str, tuple[str, dict[str, float], dict[str, float] | None, list[str]]] = {
@@ -109,8 +110,9 @@ CASES: dict[str, tuple[str, dict[str, float], dict[str, float] | None, list[str]
         "too_early",
         {"epoch": 60.0, "negatives_fill_ratio": 0.13, "queue_dataset_ratio": 437.0},
         None,
-        ["13%", "60.0 epochs"],
+        ["13% of the queue", "60.0 epochs"],
     ),
+    "what another method fills": ("too_early", {"memory_ratio": 0.5}, None, ["50% of the memory"]),
     "one epoch": ("too_early", {"epoch": 1.0}, None, ["1.0 epochs"]),
     "untrained networks point one way": (
         "too_early",
@@ -171,8 +173,8 @@ def test_the_newest_twenty_readings_are_averaged() -> None:
     lines = [{**GOOD, "embedding_std_ratio": 0.01} for _ in range(100)]
     lines += [{**GOOD, "embedding_std_ratio": 0.5} for _ in range(19)]
     lines += [{**GOOD, "embedding_std_ratio": 0.0}]
-    assert judge(lines, share=1.0).verdict.code == "healthy"
-    assert "0.47" in judge(lines, share=1.0).evidence
+    assert judge(lines, share=1.0, fills=FILLS).verdict.code == "healthy"
+    assert "0.47" in judge(lines, share=1.0, fills=FILLS).evidence
 
 
 ROUNDING = 1e-9
@@ -213,4 +215,4 @@ def test_a_failed_run_gives_the_advice_of_the_table() -> None:
 
 
 def test_an_empty_history_is_too_early() -> None:
-    assert judge([], share=0.0).verdict.code == "too_early"
+    assert judge([], share=0.0, fills=FILLS).verdict.code == "too_early"

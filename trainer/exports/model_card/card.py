@@ -19,6 +19,7 @@ from trainer.schema.events import DatasetFacts
 from trainer.schema.verdicts import BASELINES, judge
 from trainer.spec.defaults import rules_for, trained_on
 from trainer.spec.job import JobSpec
+from trainer.spec.signal_tables import FILLS
 
 TITLE = """# {name}
 
@@ -133,7 +134,7 @@ def _channels(facts: DatasetFacts) -> str:
 
 
 def _result(spec: JobSpec, history: Sequence[Line], *, step: int, exact: bool) -> str:
-    found = judge(history, share=1.0)
+    found = judge(history, share=1.0, fills=FILLS)
     verdict = [f"**{found.verdict.word}.** {found.evidence}"]
     if found.verdict.kind != "ok":
         verdict.append(found.verdict.advice)
