@@ -37,6 +37,7 @@ from trainer.schema.verdicts import (
     Verdict,
     of_code,
 )
+from trainer.spec.signal_tables import FILLS, SIGNALS
 
 KNOWN = contract() | recorded()
 CASES = sorted((Path(__file__).parent / "alerts").glob("*.yml"))
@@ -62,6 +63,12 @@ def test_a_recorded_name_tells_level_metric_and_operation(rule: Rule) -> None:
     assert re.fullmatch(r"(mean|(rate|ratio_rate|p\d+_rate)\d+[mh])", operation)
     labels = labels_of(parsed(rule.expr))
     assert labels == ({level.partition(":")[0]} if ":" in level else set())
+
+
+def test_the_alert_on_easy_tasks_waits_until_nothing_fills() -> None:
+    (alert,) = (rule for rule in rules(ALERTS) if rule.name == "MocoContrastiveTooEasy")
+    for name in FILLS:
+        assert f"unless moco_train_{SIGNALS[name].metric} < 1" in " ".join(alert.expr.split())
 
 
 @ALERT
