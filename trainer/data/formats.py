@@ -56,8 +56,8 @@ class TableFormat(NamedTuple):
     """Next step for a user whose table cannot be read."""
 
 
-class Container(Protocol):
-    """A file of many rows that one modality alone has, such as idx for images."""
+class DatasetFormat(Protocol):
+    """Format of files of many rows that one modality alone has, such as idx for images."""
 
     @property
     def name(self) -> SourceFormat:
@@ -71,7 +71,7 @@ class Container(Protocol):
     ) -> AbstractContextManager[Source]:
         """Open the rows of a file. Raises DataError."""
 
-    def inside(self, listing: Listing, limits: Limits) -> Source | None:
+    def open_inside(self, listing: Listing, limits: Limits) -> Source | None:
         """Return the rows of such a file in a listing, None without one. Raises DataError."""
 
 
@@ -84,14 +84,14 @@ class FileFormats:
     """Suffixes of files. The content, not the name, decides whether a file can be read."""
     format_of: Callable[[bytes], str | None]
     """Names the format of a file by its first bytes; None if they are those of none."""
-    words_for: Callable[[bytes], str]
+    describe: Callable[[bytes], str]
     """Says what the first bytes of any other file seem to be."""
     arrays: ArrayFormat
     tables: TableFormat
-    containers: tuple[Container, ...]
+    datasets: tuple[DatasetFormat, ...]
     sources_hint: str
     """Next step for a user whose source is of no known format."""
 
-    def names_row(self, name: str) -> bool:
+    def has_row_suffix(self, name: str) -> bool:
         """Return whether a file's name ends as those of rows do."""
         return suffix_of(name) in self.suffixes

@@ -58,14 +58,14 @@ class Progress:
     emit: Emit
     bytes_total: int
     bytes_done: int = 0
-    told_at_s: float = field(default_factory=time.monotonic)
+    emitted_at_s: float = field(default_factory=time.monotonic)
 
     def advance(self, size_bytes: int, writer: PackWriter[Row], *, now: bool = False) -> None:
         """Count the bytes of the source that are done."""
         self.bytes_done += size_bytes
-        if not now and time.monotonic() - self.told_at_s < PROGRESS_EVERY_S:
+        if not now and time.monotonic() - self.emitted_at_s < PROGRESS_EVERY_S:
             return
-        self.told_at_s = time.monotonic()
+        self.emitted_at_s = time.monotonic()
         self.emit(
             Ingesting(
                 rows_ok=writer.rows,

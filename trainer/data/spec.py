@@ -15,6 +15,8 @@ NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,3})?"
 RANGE = re.compile(rf"({NUMBER}):({NUMBER})")
 CHANNELS_MAX = 16
 SIDE_PX_LIMIT = 4096
+ASPECT_MAX = 4
+"""Limit of the stored longer side, as a multiple of `side_px_max`."""
 
 Channels = Annotated[int, Field(ge=1, le=CHANNELS_MAX)]
 

@@ -37,7 +37,7 @@ from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
 from trainer.modalities.image.ingest import IMAGE_FORMATS
 from trainer.modalities.image.preprocessing import Preprocessing, from_json
-from trainer.modalities.image.unpacked_batch import canvas_of
+from trainer.modalities.image.unpacked_batch import pad_images
 from trainer.modalities.image.values import stored_row
 from trainer.nn.towers import feature_dim
 from trainer.schema.artifact_names import CONFIG, PREPROCESS, WEIGHTS
@@ -146,7 +146,7 @@ def embed(
             items: list[Item] = []
             for batch in _batches(source.items, _decoding(steps), done, tell):
                 rows = [decoded.row for decoded in batch]
-                padded = canvas_of(rows, values=steps.values, device=context.device)
+                padded = pad_images(rows, values=steps.values, device=context.device)
                 with torch.inference_mode():
                     values = network(views.center_crop(padded)).float().cpu().numpy()
                 raw.write(np.ascontiguousarray(values, dtype=np.float32).data)

@@ -18,7 +18,7 @@ from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.methods.base import load_method
 from trainer.modalities.base import Raw, Views, load_modality
 from trainer.modalities.image.decoded import Decoded
-from trainer.modalities.image.unpacked_batch import canvas_of
+from trainer.modalities.image.unpacked_batch import pad_images
 from trainer.modalities.image.values import PLAIN, bounds_of
 from trainer.schema.artifact_names import WEIGHTS
 from trainer.schema.errors import CheckpointError, EncoderNotFound
@@ -48,7 +48,7 @@ class FeatureExtractor:
 
     def features_of(self, image: Decoded) -> Tensor:
         """Return those of one image, float32 [1, feature_dim]."""
-        images = canvas_of([image], device=self.device, values=self.values)
+        images = pad_images([image], device=self.device, values=self.values)
         return self.features(replace(images, bounds=self.bounds))
 
 

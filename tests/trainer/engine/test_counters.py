@@ -108,9 +108,9 @@ def test_of_a_resident_pack_only_numbers_go_to_the_device(
 
 
 def test_other_packs_send_each_pixel_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copy bytes once for both views, in the canvas of the batch's largest row."""
+    """Copy bytes once for both views, padded to the largest row of the batch."""
     images, _ = blobs(ROWS, side_px=20, classes=2)
-    sizes = [images[0, :18], *images[1:]]  # of one row apart, all canvases are 20 x 20
+    sizes = [images[0, :18], *images[1:]]  # of one row apart, all batches are 20 x 20
     write_pack(tmp_path / "pack", [np.ascontiguousarray(image) for image in sizes])
     with run_on_meta(tmp_path, monkeypatch) as run:
         pixels, sides = BATCH * 20 * 20 * 3, 2 * WORD_BYTES * BATCH

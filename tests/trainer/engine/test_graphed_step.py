@@ -197,7 +197,7 @@ class CallsViewsAgain:
 
 @pytest.mark.parametrize("sizes", ["same", "many"])
 def test_replayed_views_are_the_eager_ones_bit_for_bit(pack: Path, sizes: str) -> None:
-    """Through two epochs; a canvas of another shape goes without the graph."""
+    """Through two epochs; a batch of another shape runs without the graph."""
     if sizes == "many":
         images, _ = blobs(ROWS, side_px=SIDE_PX, classes=3)
         pack = pack.parent / "many"

@@ -87,7 +87,7 @@ class _Reader:
 
     def __init__(self, names: list[str], notes: Annotations, formats: FileFormats) -> None:
         self._notes, self._files, self._formats = notes, _Files(names, formats), formats
-        self._keys = {_key(name) for name in names if formats.names_row(name)}
+        self._keys = {_key(name) for name in names if formats.has_row_suffix(name)}
         self._sidecars: dict[str, Annotation] = {}
 
     def read(self, entry: Entry, limits: Limits) -> None:
@@ -106,7 +106,9 @@ class _Reader:
         """Assign labels of sidecar files to their samples' images, after all were read."""
         self._notes.are_samples = bool(self._sidecars)
         for name in names if self._sidecars else ():
-            if self._formats.names_row(name) and (annotation := self._sidecars.get(_key(name))):
+            if self._formats.has_row_suffix(name) and (
+                annotation := self._sidecars.get(_key(name))
+            ):
                 self._notes.add(name, annotation)
             elif name.lower().endswith(".txt") and _key(name) in self._sidecars:
                 self._notes.used.add(name)
@@ -203,7 +205,7 @@ class _Files:
             for name in self._names:
                 base = name.rpartition("/")[2]
                 self._by_base[base].append(name)
-                if self._formats.names_row(name) and "." in base:
+                if self._formats.has_row_suffix(name) and "." in base:
                     self._by_base[base.rpartition(".")[0]].append(name)
         return self._by_base
 
@@ -245,7 +247,7 @@ def _pair_masks(names: list[str], folder: str, *, notes: Annotations, formats: F
             notes.used.add(name)
     unpaired = set(masks.values())
     for name in names:
-        if name in notes.used or not formats.names_row(name):
+        if name in notes.used or not formats.has_row_suffix(name):
             continue
         mask = next((masks[key] for key in _mask_keys(name) if key in masks), None)
         if mask:

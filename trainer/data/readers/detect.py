@@ -17,7 +17,7 @@ from trainer.data.readers.parquet import parquet_items
 from trainer.data.readers.regions import open_region
 from trainer.data.readers.stream import open_stream
 from trainer.data.readers.tar import BLOCK_BYTES, looks_like_tar, tar_listing
-from trainer.data.readers.zip import zip_listing
+from trainer.data.readers.zip import looks_like_zip, zip_listing
 from trainer.schema.choices import SourceFormat
 from trainer.schema.errors import DataError, DatasetMissing
 
@@ -63,9 +63,9 @@ def open_source(path: Path, limits: Limits, options: ReadOptions) -> Iterator[So
 
 @contextmanager
 def _opened(path: Path, kind: str, limits: Limits, options: ReadOptions) -> Iterator[Source]:
-    for container in options.formats.containers:
-        if kind == container.name:
-            with container.open(path, limits, options.follow.roots) as source:
+    for dataset in options.formats.datasets:
+        if kind == dataset.name:
+            with dataset.open(path, limits, options.follow.roots) as source:
                 yield source
             return
     if kind == "folder":
@@ -91,8 +91,8 @@ def _opened(path: Path, kind: str, limits: Limits, options: ReadOptions) -> Iter
 
 
 def _listed(listing: Listing, limits: Limits, options: ReadOptions, kept_open: ExitStack) -> Source:
-    for container in options.formats.containers:
-        if (source := container.inside(listing, limits)) is not None:
+    for dataset in options.formats.datasets:
+        if (source := dataset.open_inside(listing, limits)) is not None:
             return source
     reading = Reading(
         options.formats, limits, kept_open, scratch=options.scratch, masks=options.masks
@@ -106,7 +106,7 @@ def _kind(path: Path, limits: Limits, options: ReadOptions) -> str:
         return "folder"
     with open_region(path, roots) as region:
         first = region.pread(0, BLOCK_BYTES)
-    if first.startswith((b"PK\3\4", b"PK\5\6")):
+    if looks_like_zip(first):
         return "zip"
     if first.startswith(b"\x93NUMPY"):
         return "npy"
@@ -114,10 +114,10 @@ def _kind(path: Path, limits: Limits, options: ReadOptions) -> str:
         return "parquet"
     with open_stream(path, limits, roots) as stream:
         block = stream.read(BLOCK_BYTES)
-    for container in formats.containers:
-        if container.matches(block):
-            return container.name
-    if looks_like_tar(block) or (not block.strip(b"\0") and len(block) == BLOCK_BYTES):
+    for dataset in formats.datasets:
+        if dataset.matches(block):
+            return dataset.name
+    if looks_like_tar(block):
         return "tar"
     raise _unrecognized(path.name, first if block else b"", formats)
 
@@ -128,5 +128,5 @@ def _unrecognized(name: str, first: bytes, formats: FileFormats) -> DataError:
     if kind := formats.format_of(first):
         hint = f"Send a folder or an archive of many {words.many}."
         return DataError(f"{name} is a single {kind} {words.one}, not a dataset.", hint=hint)
-    what = f"the content is {formats.words_for(first)}" if first else "it is empty"
+    what = f"the content is {formats.describe(first)}" if first else "it is empty"
     return DataError(f"Unrecognized format of {name}: {what}.", hint=formats.sources_hint)

@@ -31,7 +31,7 @@ from trainer.data.readers.parquet import parquet_items
 from trainer.data.readers.regions import Region, spooled
 from trainer.data.readers.stream import stream_of
 from trainer.data.readers.tar import BLOCK_BYTES, looks_like_tar, tar_listing
-from trainer.data.readers.zip import zip_listing
+from trainer.data.readers.zip import looks_like_zip, zip_listing
 from trainer.data.rows import BadRow
 from trainer.schema.errors import DataError
 
@@ -279,7 +279,7 @@ def _fault(entry: Entry, annotation: Annotation | None, reading: Reading) -> tup
     formats, limit = reading.formats, reading.limits.entry_bytes
     if suffix_of(entry.name) in ARCHIVE_SUFFIXES:
         return "wrong_type", NO_ARCHIVE
-    if entry.size_bytes > limit and not formats.names_row(entry.name):
+    if entry.size_bytes > limit and not formats.has_row_suffix(entry.name):
         return "wrong_type", f"its name is not that of {formats.words.a}"
     if annotation is None:
         return "unlisted", UNLISTED
@@ -297,10 +297,10 @@ def _loaded(entry: Entry) -> bytes:
 
 def _archive(region: Region, reading: Reading) -> Listing:
     first = region.pread(0, BLOCK_BYTES)
-    if first.startswith((b"PK\3\4", b"PK\5\6")):
+    if looks_like_zip(first):
         return zip_listing(region, reading.limits, scratch=reading.scratch)
     block = stream_of(region, reading.limits).read(BLOCK_BYTES)
-    if looks_like_tar(block) or (not block.strip(b"\0") and len(block) == BLOCK_BYTES):
+    if looks_like_tar(block):
         return tar_listing(region, reading.limits, scratch=reading.scratch)
     raise DataError(f"{region.name} is neither a zip nor a tar.")
 

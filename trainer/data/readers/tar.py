@@ -288,9 +288,11 @@ def _padded(size_bytes: int) -> int:
 
 
 def looks_like_tar(block: bytes) -> bool:
-    """Return whether a first block is a tar header: its checksum fits."""
+    """Return whether a first block is a tar header, whose checksum fits, or an archive's end."""
     if len(block) < BLOCK_BYTES:
         return False
+    if not block.strip(b"\0"):
+        return True
     digits = block[148:156].strip(b" \0")
     if not digits or digits.strip(b"01234567"):
         return False

@@ -110,6 +110,11 @@ def zip_listing(region: Region, limits: Limits, *, scratch: Path | None = None) 
     )
 
 
+def looks_like_zip(first: bytes) -> bool:
+    """Return whether a file that begins with these bytes is a zip, even one without entries."""
+    return first.startswith((b"PK\3\4", b"PK\5\6"))
+
+
 class ZipReader:
     """Checks a zip archive whole, then unpacks single entries, from any thread."""
 

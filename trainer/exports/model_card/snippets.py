@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from trainer.data.spec import ASPECT_MAX
 from trainer.exports.loading_config import is_timms
-from trainer.modalities.image.preprocessing import ASPECT_MAX, RGB, Preprocessing
+from trainer.modalities.image.preprocessing import RGB, Preprocessing
 from trainer.schema.events import ValueMapping
 
 IMPORTS = "import torch\nfrom safetensors.torch import load_file"

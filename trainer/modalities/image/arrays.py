@@ -24,12 +24,7 @@ def images_in(
     [H, W] or [H, W, 3] is one image.
     """
     images = _as_images(array, name, alone=alone)
-    height, width = images.shape[1:3]
-    if height * width > limits.pixels:
-        raise DataError(
-            f"{name} holds images of {height} x {width} pixels; pixels_max is {limits.pixels}.",
-            hint="Raise pixels_max, or shrink the images first.",
-        )
+    check_sides(name, images.shape[1:3], limits)
     if images.nbytes > limits.total_bytes:
         detail = f"{name} has {images.nbytes} bytes; total_bytes_max is {limits.total_bytes}."
         raise DataError(detail, hint="Raise total_bytes_max, or send it in parts.")
@@ -39,6 +34,16 @@ def images_in(
     for row, image in enumerate(images):
         is_only = array.ndim == images.ndim - 1 or (len(images) == 1 and not alone)
         yield name if is_only else f"{name}#{row}" if not alone else f"{row:09d}", image
+
+
+def check_sides(name: str, sides: tuple[int, ...], limits: Limits) -> None:
+    """Raise DataError if the images of a file, of one height and width, have too many pixels."""
+    height, width = sides
+    if height * width > limits.pixels:
+        raise DataError(
+            f"{name} holds images of {height} x {width} pixels; pixels_max is {limits.pixels}.",
+            hint="Raise pixels_max, or shrink the images first.",
+        )
 
 
 def _as_images(array: NDArray[Any], name: str, *, alone: bool) -> NDArray[Any]:

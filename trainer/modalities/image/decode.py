@@ -81,7 +81,7 @@ def _row(picture: Picture, options: IngestOptions) -> Decoded:
         row,
         is_truncated=picture.is_truncated,
         pages_left_out=picture.pages_left_out,
-        told=picture.told,
+        axes=picture.axes,
         window=picture.window,
     )
 

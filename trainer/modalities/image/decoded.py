@@ -33,7 +33,7 @@ class Decoded:
     """Channels of the file that were not read."""
     pages_left_out: int = 0
     """Pages skipped of a multi-page file."""
-    told: str = ""
+    axes: str = ""
     """Page description from the file, such as `3 channels x 10 slices`."""
     window: tuple[float, float] | None = None
     """Darkest and brightest value that the file suggests to show."""
@@ -89,6 +89,6 @@ class Decoded:
         if self.mask_fault:
             yield "bad_mask", f"{self.mask_fault}; the row has none"
         if self.pages_left_out:
-            told = f" ({self.told})" if self.told else ""
-            detail = f"{self.pages_left_out} further pages{told}; --pages rows makes rows of them"
+            axes = f" ({self.axes})" if self.axes else ""
+            detail = f"{self.pages_left_out} further pages{axes}; --pages rows makes rows of them"
             yield "pages_left_out", detail

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from trainer.data.labels.classes import ClassNames
 from trainer.data.readers.items import BadFile, Item, Limits, Listing, Source, suffix_of
+from trainer.data.readers.npy import array_item
 from trainer.data.readers.stream import Stream, open_stream
 from trainer.data.rows import BadRow
+from trainer.modalities.image.arrays import CHANNELS, check_sides
 from trainer.modalities.image.formats.magic import SUFFIXES
 from trainer.schema.choices import SourceFormat
 from trainer.schema.errors import DataError
 
-CHANNELS = (1, 3, 4)
 IDX_U8 = 0x08
 IDX_IMAGES = re.compile(r"(.*)images([.-])idx[34]-ubyte(\.gz)?$")
 """Name pattern of idx image files with a label file next to them."""
@@ -30,7 +31,7 @@ IDX_HINT = "Send the idx3-ubyte file of images (labels are read from the file be
 OTHER_IDX = "only the idx file of training images is read; add this one as another dataset"
 
 
-class IdxContainer:
+class IdxFormat:
     """Idx files on their own, or in a folder or an archive without image files."""
 
     name: SourceFormat = "idx"
@@ -50,7 +51,7 @@ class IdxContainer:
                 break
             yield _source(images, labels, limits=limits)
 
-    def inside(self, listing: Listing, limits: Limits) -> Source | None:
+    def open_inside(self, listing: Listing, limits: Limits) -> Source | None:
         """Return the rows of the training images in a listing, None without such a file."""
         images = _images_in(listing)
         return _source_inside(listing, images, limits) if images is not None else None
@@ -102,7 +103,7 @@ def _source(images: Stream, labels: Stream | None, *, limits: Limits) -> Source:
     shape = _idx_shape(images)
     if len(shape) not in (3, 4) or (len(shape) == 4 and shape[3] not in CHANNELS):
         raise _idx_error(images, f"it holds an array of shape {list(shape)}, not images")
-    _check_sides(images.archive, shape[1:3], limits)
+    check_sides(images.archive, shape[1:3], limits)
     if shape[0] > limits.entries:
         raise _idx_error(images, f"it holds {shape[0]} rows; entries_max is {limits.entries}")
     numbers, names = _idx_labels(labels, shape[0])
@@ -119,7 +120,7 @@ def _idx_items(images: Stream, shape: tuple[int, ...], numbers: NDArray[Any]) ->
     row_bytes = int(np.prod(shape[1:], dtype=object))
     for row in range(shape[0]):
         array = np.frombuffer(images.exactly(row_bytes), np.uint8).reshape(shape[1:])
-        yield _item(row, array, label=int(numbers[row]))
+        yield array_item(f"{row:09d}", array, label=int(numbers[row]))
     if images.read(1):
         raise _idx_error(images, "bytes follow its last row")
 
@@ -151,16 +152,3 @@ def _labels_beside(path: Path) -> Iterator[Path]:
 
 def _idx_error(stream: Stream, why: str) -> DataError:
     return DataError(f"{stream.archive} cannot be read: {why}.", hint=IDX_HINT)
-
-
-def _item(row: int, array: NDArray[Any], *, label: int = -1) -> Item:
-    return Item(f"{row:09d}", array.nbytes, lambda: array, label)
-
-
-def _check_sides(name: str, sides: tuple[int, ...], limits: Limits) -> None:
-    height, width = sides
-    if height * width > limits.pixels:
-        raise DataError(
-            f"{name} holds images of {height} x {width} pixels; pixels_max is {limits.pixels}.",
-            hint="Raise pixels_max, or shrink the images first.",
-        )

@@ -15,8 +15,8 @@ from trainer.data.spec import IngestSpec
 from trainer.modalities.image import arrays
 from trainer.modalities.image.decode import decode_content, strict_pillow
 from trainer.modalities.image.decoded import Decoded
-from trainer.modalities.image.formats.magic import SUFFIXES, format_of, words_for
-from trainer.modalities.image.idx import IdxContainer
+from trainer.modalities.image.formats.magic import SUFFIXES, describe, format_of
+from trainer.modalities.image.idx import IdxFormat
 from trainer.modalities.image.jpeg_rows import JPEG_CHANNELS, as_jpeg
 from trainer.modalities.image.masks import with_mask
 from trainer.modalities.image.pixels_writer import ImageRowsWriter
@@ -26,7 +26,7 @@ IMAGE_FORMATS = FileFormats(
     words=Words(one="image", a="an image", many="images", content="pixels"),
     suffixes=SUFFIXES,
     format_of=format_of,
-    words_for=words_for,
+    describe=describe,
     arrays=ArrayFormat(arrays.images_in, arrays.HINT),
     tables=TableFormat(
         ("image", "img", "picture", "photo"),
@@ -34,7 +34,7 @@ IMAGE_FORMATS = FileFormats(
         hint="Send parquet files with a column `image` of bytes and path, as Hugging Face writes "
         "them.",
     ),
-    containers=(IdxContainer(),),
+    datasets=(IdxFormat(),),
     sources_hint="Send a folder, zip, tar (.gz, .bz2, .xz, .zst), npz, npy, parquet or idx-ubyte "
     "file of images.",
 )

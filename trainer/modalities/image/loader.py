@@ -30,7 +30,7 @@ Gathered = tuple[Tensor, Tensor]
 
 
 class PackLoader:
-    """Gives canvases of rows. Call `close`, or use it in a `with`, to end its threads."""
+    """Loads rows as `PaddedImages`. Call `close`, or use it in a `with`, to end its threads."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class PackLoader:
         return self._resident is not None
 
     def raw(self, rows: Tensor) -> PaddedImages:
-        """The rows of an int64 tensor [B], on the device. What was prefetched is waited for."""
+        """Return the rows of an int64 tensor [B], on the device; waits for what was prefetched."""
         if self._resident is not None:
             return self._from_resident(rows)
         with self.timer.phase("gather"):

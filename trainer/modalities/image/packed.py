@@ -44,7 +44,7 @@ def counted(image: NDArray[Any], levels: int) -> NDArray[np.int64]:
 
 
 def gather_into(out: NDArray[Any], pack: Pack, rows: NDArray[np.int64]) -> None:
-    """Copy rows to the upper left corners of a zeroed canvas, [B, H, W, C]."""
+    """Copy rows to the upper left corners of zeroed images, [B, H, W, C]."""
     if pack.is_uniform:
         np.take(pack.grid(), rows, axis=0, out=out, mode="clip")
         return

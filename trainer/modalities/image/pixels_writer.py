@@ -152,7 +152,7 @@ class ImageRowsWriter(RowsWriter[Decoded]):
         self.pages_left_out += row.pages_left_out
         self.truncated_kept += row.is_truncated
         self.windows.update([row.window] if row.window else ())
-        self.axes.update([row.told] if row.told else ())
+        self.axes.update([row.axes] if row.axes else ())
         if row.kind == "wide" and not row.mapped:
             extent = extent_of(row)
             self.measured = extent.joined(self.measured) if extent is not None else self.measured

@@ -8,6 +8,7 @@ use as well. Loads no tensors.
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trainer.data.spec import ASPECT_MAX
 from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.augment.spec import EvaluationCrop
 from trainer.modalities.image.spec import resolved_views
@@ -15,8 +16,6 @@ from trainer.schema.choices import Alpha, ShrinkFilter
 from trainer.schema.events import DatasetFacts, ValueMapping
 from trainer.spec.resolved import ResolvedSpec
 
-ASPECT_MAX = 4
-"""Limit of the stored longer side, as a multiple of the limit of the shorter one."""
 RGB = 3
 STORED_AS = ("source_dtype", "scale", "offset")
 """Mapping of stored values: `value = stored * scale + offset`."""

@@ -9,7 +9,7 @@ from trainer.modalities.image.values import PLAIN, stored, stored_row
 from trainer.schema.events import ValueMapping
 
 
-def canvas_of(
+def pad_images(
     rows: list[Decoded], *, device: torch.device, values: ValueMapping = PLAIN
 ) -> PaddedImages:
     """Return decoded images as a batch, with the values that a pack would keep."""

@@ -102,8 +102,8 @@ def test_one_channel_is_seen_as_three_equal_ones() -> None:
     made = []
     for channels in (1, 3):
         views = ImageAugmenter(spec, mean=(0.0,) * channels, std=(1.0,) * channels, device=CPU)
-        canvas = PaddedImages(pixels.repeat(1, channels, 1, 1).to(torch.uint8), sides, sides)
-        made.append(views.views(canvas, rows, seed=3, epoch=0, view=0))
+        batch = PaddedImages(pixels.repeat(1, channels, 1, 1).to(torch.uint8), sides, sides)
+        made.append(views.views(batch, rows, seed=3, epoch=0, view=0))
     assert float((made[0] - made[1]).abs().max()) < 2e-4
 
 

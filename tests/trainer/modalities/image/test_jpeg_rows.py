@@ -96,10 +96,10 @@ def test_a_source_decodes_the_rows_asked_for(tmp_path: Path, threads: int, prefe
             for rows in ([5, 1, 23], [7] * 9):
                 if prefetch:
                     source.prefetch(torch.tensor(rows))
-                canvas = source.raw(torch.tensor(rows))
+                batch = source.raw(torch.tensor(rows))
                 for place, row in enumerate(rows):
                     height, width = pack.size(row)
-                    image = canvas.pixels[place, :, :height, :width].permute(1, 2, 0).numpy()
+                    image = batch.pixels[place, :, :height, :width].permute(1, 2, 0).numpy()
                     assert np.array_equal(image, image_of(pack, row))
 
 

@@ -34,7 +34,9 @@ def expected_rows(sizes: list[tuple[int, int]], rows: list[int]) -> NDArray[np.u
 
 
 @pytest.mark.parametrize("sizes", [SIZES, [(12, 9)] * 40], ids=["mixed", "same size"])
-def test_gather_lays_rows_on_canvases(tmp_path: Path, sizes: list[tuple[int, int]]) -> None:
+def test_rows_are_padded_to_the_largest_of_a_batch(
+    tmp_path: Path, sizes: list[tuple[int, int]]
+) -> None:
     pack = pack_of(tmp_path, sizes)
     rows = [3, 39, 0, 3, 17]
     expected = expected_rows(sizes, rows)

@@ -97,8 +97,8 @@ def seen(made: Ingested, *, window: str = "dataset", rows: int | None = None) ->
     )
     views = ImageAugmenter(spec, mean=(0.0,) * channels, std=(1.0,) * channels, device=CPU)
     with PackLoader(made.pack, device=CPU) as source:
-        canvas = source.raw(torch.arange(rows or made.pack.rows))
-    found: Array = views.center_crop(canvas).permute(0, 2, 3, 1).numpy()
+        batch = source.raw(torch.arange(rows or made.pack.rows))
+    found: Array = views.center_crop(batch).permute(0, 2, 3, 1).numpy()
     return found
 
 

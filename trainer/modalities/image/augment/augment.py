@@ -75,7 +75,7 @@ class ImageAugmenter:
     def views(
         self, images: PaddedImages, rows: Tensor, *, seed: int, epoch: int | Tensor, view: int
     ) -> Tensor:
-        """One view of each row of a canvas, float32 [B, C, side, side], normalised.
+        """Return one view of each row, float32 [B, C, side, side], normalised.
 
         `rows` int64 [B] are the rows' numbers in the dataset, which name their random numbers.
         """
@@ -150,7 +150,7 @@ class ImageAugmenter:
                     frame.rows(part),
                     heights[part],
                     widths[part],
-                    canvas_px=(height, width),
+                    padded_px=(height, width),
                     side_px=self.side_px,
                 )
                 pixels = self._resized(images, part, down, across)
@@ -175,7 +175,7 @@ class ImageAugmenter:
         """Crop, flip and resize to float32 [B, C, side, side] in [0, 1]."""
         height, width = images.pixels.shape[2:]
         down, across = resize_matrices(
-            box, canvas_px=(height, width), side_px=self.side_px, flip=flip
+            box, padded_px=(height, width), side_px=self.side_px, flip=flip
         )
         return self._resized(images, chosen, down, across)
 

@@ -22,21 +22,21 @@ def separable(pixels: Tensor, down: Tensor, across: Tensor) -> Tensor:
 
 
 def resize_matrices(
-    box: Box, *, canvas_px: tuple[int, int], side_px: int, flip: Tensor | None = None
+    box: Box, *, padded_px: tuple[int, int], side_px: int, flip: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Matrices [B, side, H] and [B, side, W] that cut a box out and resize it to a square.
 
     They are the antialiased bilinear filter of torchvision and Pillow: a triangle as wide as the
     shrink factor, at least one pixel, normalised over the pixels inside the box.
     """
-    height, width = canvas_px
+    height, width = padded_px
     down = _triangles(box.top, box.height, whole_px=height, side_px=side_px)
     across = _triangles(box.left, box.width, whole_px=width, side_px=side_px, flip=flip)
     return down, across
 
 
 def frame_matrices(
-    frame: Frame, heights: Tensor, widths: Tensor, *, canvas_px: tuple[int, int], side_px: int
+    frame: Frame, heights: Tensor, widths: Tensor, *, padded_px: tuple[int, int], side_px: int
 ) -> tuple[Tensor, Tensor]:
     """Return matrices [B, side, H] and [B, side, W] that resize whole rows and keep a frame.
 
@@ -48,8 +48,8 @@ def frame_matrices(
         edges = (torch.zeros_like(start), end[:, None, None])
         return _filter(start, scale, edges=edges, whole_px=whole_px, side_px=side_px)
 
-    down = along(frame.top, frame.height, heights, canvas_px[0])
-    return down, along(frame.left, frame.width, widths, canvas_px[1])
+    down = along(frame.top, frame.height, heights, padded_px[0])
+    return down, along(frame.left, frame.width, widths, padded_px[1])
 
 
 def _triangles(

@@ -88,7 +88,7 @@ def _by_brand(data: bytes) -> Format | None:
     return "AVIF" if "AVIF" in formats else next(iter(formats), None)
 
 
-def words_for(data: bytes) -> str:
+def describe(data: bytes) -> str:
     """Return what the first bytes of a file that is no image seem to be."""
     for magic, words in _OTHERS:
         if data.startswith(magic):

@@ -18,14 +18,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from trainer.data.rows import BadRow
-from trainer.data.spec import IngestOptions
+from trainer.data.spec import ASPECT_MAX, IngestOptions
 from trainer.modalities.image.formats import dicom, heic, jpeg, pnm, tiff, webp
 from trainer.modalities.image.formats import png as pngs
-from trainer.modalities.image.formats.magic import NAMES, format_of, words_for
+from trainer.modalities.image.formats.magic import NAMES, describe, format_of
 from trainer.modalities.image.formats.orientation import orientation_of, upright, upright_array
 
-ASPECT_MAX: Final = 4
-"""Limit of the longer side, as a multiple of the limit of the shorter one."""
 PAGES_MAX: Final = 10_000
 """Pages of one file that may become rows."""
 LARGE_PIXELS: Final = 25_000_000
@@ -50,7 +48,7 @@ class Picture:
     has_alpha: bool = False
     """True if the last channel of an array is declared to be alpha."""
     pages_left_out: int = 0
-    told: str = ""
+    axes: str = ""
     """Page description from the file, such as `3 channels x 10 slices`."""
     window: tuple[float, float] | None = None
     """Darkest and brightest value that the file suggests to show."""
@@ -65,7 +63,7 @@ def pictures_of(data: bytes, options: IngestOptions) -> Iterator[Picture]:
         raise BadRow("empty", "the file has no bytes")
     kind = format_of(data)
     if kind is None:
-        raise BadRow("wrong_type", f"the content is {words_for(data)}; {NAMES} are read")
+        raise BadRow("wrong_type", f"the content is {describe(data)}; {NAMES} are read")
     try:
         yield from READERS[kind](data, options)
     except BadRow:
@@ -160,7 +158,7 @@ def _tiff(data: bytes, options: IngestOptions) -> Iterator[Picture]:
     if not pages:
         raise BadRow("unreadable", "the TIFF file has no picture")
     shown = pages if options.pages == "rows" else pages[:1]
-    for place, page in enumerate(shown):
+    for index, page in enumerate(shown):
         check_size(page.width, page.height, options)
         with _turn(page.width, page.height):
             pixels, is_cut = _tiff_pixels(data, page, options)
@@ -176,7 +174,7 @@ def _tiff(data: bytes, options: IngestOptions) -> Iterator[Picture]:
             and isinstance(pixels, np.ndarray)
             and tiff.looks_like_alpha(pixels[:, :, -1]),
             pages_left_out=len(pages) - len(shown),
-            told=tiff.told(page) if not place else "",
+            axes=tiff.axes_of(page) if not index else "",
         )
 
 
@@ -189,15 +187,15 @@ def _tiff_pixels(
         if is_cut:
             _check_truncated(options)
         return upright_array(values, page.orientation), is_cut
-    load = partial(_tiff_page, place=page.place)
+    load = partial(_tiff_page, directory=page.directory)
     tail = bytes([GREY]) * min(4 * page.width * page.height, options.file_bytes_max)
     image, _, is_cut = _patiently(load, data, tail, options)
     return image, is_cut  # Pillow applies the orientation of a TIFF
 
 
-def _tiff_page(data: bytes, *, place: int) -> Any:  # noqa: ANN401
+def _tiff_page(data: bytes, *, directory: int) -> Any:  # noqa: ANN401
     with Image.open(io.BytesIO(data), formats=("TIFF",)) as image:
-        image.seek(place)
+        image.seek(directory)
         image.load()
         return image.copy(), min(image.size)
 
@@ -280,13 +278,13 @@ def _frames(
             orientation = orientation_of(image.info.get("exif", b""), _bytes(image.info.get("xmp")))
         count = int(getattr(image, "n_frames", 1))
         shown = min(count, PAGES_MAX) if options.pages == "rows" else 1
-        for place in range(shown):
+        for index in range(shown):
             with _turn(*image.size):
-                if place:
-                    image.seek(place)
+                if index:
+                    image.seek(index)
                 image.load()
             frame = upright(image.copy() if shown > 1 else image, orientation)
-            left_out = 0 if place else count - shown
+            left_out = 0 if index else count - shown
             yield Picture(frame, min(image.size), pages_left_out=left_out)
 
 

@@ -58,8 +58,8 @@ class Page:
     dtype: str
     """Name of the numpy type, such as `u2`; empty for kinds without one."""
     orientation: int
-    place: int
-    """Among all directories of the file."""
+    directory: int
+    """Index of its directory in the file."""
 
     @property
     def has_alpha(self) -> bool:
@@ -107,7 +107,7 @@ def pages(data: bytes, *, most: int) -> list[Page]:
     return kept
 
 
-def told(page: Page) -> str:
+def axes_of(page: Page) -> str:
     """Return the axes of a file from ImageJ or OME metadata, such as `3 channels x 10 slices`."""
     text = str(page.tags.get(_DESCRIPTION, ""))[:20_000]
     axes: dict[str, int] = {}
@@ -144,7 +144,7 @@ def looks_like_alpha(values: NDArray[Any]) -> bool:
     return float(np.mean((values == 0) | (values == top))) >= REAL_ALPHA
 
 
-def _page(tags: ImageFileDirectory_v2, place: int) -> Page:
+def _page(tags: ImageFileDirectory_v2, directory: int) -> Page:
     samples = int(tags.get(_SAMPLES, 1))
     bits = {int(value) for value in tags.get(_BITS, (1,))}
     formats = {int(value) for value in tags.get(_FORMAT, (1,))}
@@ -157,7 +157,7 @@ def _page(tags: ImageFileDirectory_v2, place: int) -> Page:
         samples=samples,
         dtype=_DTYPES.get(kind, ""),
         orientation=orientation if isinstance(orientation, int) else 1,
-        place=place,
+        directory=directory,
     )
 
 
@@ -224,10 +224,10 @@ def _grey_file(page: Page, pieces: list[bytes], row_bytes: int) -> bytes:
     else:
         height = min(int(tags.get(_ROWS_PER_STRIP, page.height)), page.height)
         fields |= {_ROWS_PER_STRIP: [height], _SIZES: lengths}
-    place = _TILE_OFFSETS if _TILE_WIDTH in tags else _OFFSETS
-    start = len(_directory(fields | {place: lengths}))
+    offsets_tag = _TILE_OFFSETS if _TILE_WIDTH in tags else _OFFSETS
+    start = len(_directory(fields | {offsets_tag: lengths}))
     offsets = [start + before for before in accumulate([0, *lengths[:-1]])]
-    return b"".join((_directory(fields | {place: offsets}), *pieces))
+    return b"".join((_directory(fields | {offsets_tag: offsets}), *pieces))
 
 
 def _directory(fields: dict[int, list[int]]) -> bytes:

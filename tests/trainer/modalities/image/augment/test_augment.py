@@ -56,7 +56,7 @@ def photos(sizes: list[tuple[int, int]]) -> list[Tensor]:
     return images
 
 
-def canvas_of(images: list[Tensor]) -> PaddedImages:
+def batch_of(images: list[Tensor]) -> PaddedImages:
     heights = torch.tensor([image.shape[1] for image in images])
     widths = torch.tensor([image.shape[2] for image in images])
     pixels = torch.zeros((len(images), 3, int(heights.max()), int(widths.max())), dtype=torch.uint8)
@@ -86,17 +86,17 @@ def views_of(
 
 def levels(spec: ResolvedViewsSpec, images: list[Tensor], compiled: bool) -> tuple[Tensor, Tensor]:
     """Ours and the reference's, in levels of 255, [B, 3, side, side]."""
-    canvas, rows = canvas_of(images), torch.arange(len(images)) + 100
+    batch, rows = batch_of(images), torch.arange(len(images)) + 100
     views = views_of(spec, compiled, mean=(0.0,) * 3, std=(1.0,) * 3)
-    ours = views.views(canvas, rows, seed=3, epoch=4, view=1)
-    params = params_of(spec, canvas, rows)
+    ours = views.views(batch, rows, seed=3, epoch=4, view=1)
+    params = params_of(spec, batch, rows)
     theirs = [reference_view(image, params, row=row, spec=spec) for row, image in enumerate(images)]
     return as_levels(ours), as_levels(torch.stack(theirs))
 
 
-def params_of(spec: ResolvedViewsSpec, canvas: PaddedImages, rows: Tensor) -> ViewParams:
+def params_of(spec: ResolvedViewsSpec, batch: PaddedImages, rows: Tensor) -> ViewParams:
     draw_key = DrawKey(seed=3, epoch=4, view=1)
-    return draw(rows, heights=canvas.heights, widths=canvas.widths, spec=spec, draw_key=draw_key)
+    return draw(rows, heights=batch.heights, widths=batch.widths, spec=spec, draw_key=draw_key)
 
 
 @pytest.mark.parametrize("name", STEPS)
@@ -141,7 +141,7 @@ def test_whole_recipe_on_rows_of_many_sizes(compiled: bool) -> None:
 def test_plain_is_the_middle_resized(compiled: bool) -> None:
     images = photos([(40, 40), (33, 50), (50, 33), (9, 12), (24, 24), (41, 90)])
     views = views_of(spec_of(), compiled, mean=(0.0,) * 3, std=(1.0,) * 3)
-    ours = as_levels(views.center_crop(canvas_of(images)))
+    ours = as_levels(views.center_crop(batch_of(images)))
     theirs = torch.stack([as_levels(reference_plain(i, side_px=SIDE_PX)) for i in images])
     assert float((ours - theirs).abs().max()) < 0.05
 
@@ -152,7 +152,7 @@ def test_plain_is_torchvisions_resize_and_center_crop(compiled: bool) -> None:
     images = photos(sizes)
     spec = spec_of(evaluation_crop="resize")
     views = views_of(spec, compiled, mean=(0.0,) * 3, std=(1.0,) * 3)
-    ours = as_levels(views.center_crop(canvas_of(images)))
+    ours = as_levels(views.center_crop(batch_of(images)))
     theirs = [v2.CenterCrop(SIDE_PX)(v2.Resize(SIDE_PX)(i.float() / 255.0)) for i in images]
     assert float((ours - as_levels(torch.stack(theirs))).abs().max()) < 0.05
 
@@ -162,9 +162,9 @@ def test_plain_cuts_by_the_size_of_the_file(compiled: bool) -> None:
     [image] = photos([(256, 357)])
     spec = spec_of(side_px=96, evaluation_crop="resize")
     views = views_of(spec, compiled, mean=(0.0,) * 3, std=(1.0,) * 3)
-    canvas = replace(canvas_of([image]), sent=torch.tensor([[669, 934]]))
+    batch = replace(batch_of([image]), sent=torch.tensor([[669, 934]]))
     theirs = v2.CenterCrop(96)(v2.Resize([96, 134])(image.float() / 255.0))
-    assert float((as_levels(views.center_crop(canvas))[0] - as_levels(theirs)).abs().max()) < 0.05
+    assert float((as_levels(views.center_crop(batch))[0] - as_levels(theirs)).abs().max()) < 0.05
     of_row = v2.CenterCrop(96)(v2.Resize(96)(image.float() / 255.0))
     assert float((as_levels(of_row) - as_levels(theirs)).abs().mean()) > 1.0
 
@@ -173,7 +173,7 @@ def test_normalisation_uses_mean_and_std_and_survives_a_constant_channel(compile
     images = photos([(SIDE_PX, SIDE_PX)] * 2)
     mean, std = (0.1, 0.5, 0.9), (0.2, 0.3, 0.0)
     views = views_of(spec_of(), compiled, mean=mean, std=std)
-    ours = views.center_crop(canvas_of(images))
+    ours = views.center_crop(batch_of(images))
     for channel in range(3):
         divisor = max(std[channel], 1e-3)
         expected = (torch.stack(images)[:, channel] / 255.0 - mean[channel]) / divisor
@@ -186,23 +186,23 @@ def test_a_view_depends_on_its_row_and_moment_and_not_on_its_batch(compiled: boo
     images = photos([(30, 40)] * 30)
     views = views_of(spec, compiled)
     rows = torch.arange(30)
-    whole = views.views(canvas_of(images), rows, seed=1, epoch=2, view=0)
-    assert torch.equal(whole, views.views(canvas_of(images), rows, seed=1, epoch=2, view=0))
-    backwards = views.views(canvas_of(images[::-1]), rows.flip(0), seed=1, epoch=2, view=0)
+    whole = views.views(batch_of(images), rows, seed=1, epoch=2, view=0)
+    assert torch.equal(whole, views.views(batch_of(images), rows, seed=1, epoch=2, view=0))
+    backwards = views.views(batch_of(images[::-1]), rows.flip(0), seed=1, epoch=2, view=0)
     assert torch.allclose(whole, backwards.flip(0), atol=1e-4)
     for seed, epoch, view in [(2, 2, 0), (1, 3, 0), (1, 2, 1)]:
-        other = views.views(canvas_of(images), rows, seed=seed, epoch=epoch, view=view)
+        other = views.views(batch_of(images), rows, seed=seed, epoch=epoch, view=view)
         assert float((other - whole).abs().mean()) > 0.05
 
 
 @pytest.mark.parametrize("rows", [1, 37])
 def test_a_pair_is_both_views(rows: int, compiled: bool) -> None:
     spec = spec_of(flip_p=0.5, jitter_p=0.8, grey_p=0.2, blur_p=0.5, crop_scale=(0.2, 1.0))
-    views, canvas = views_of(spec, compiled), canvas_of(photos([(30, 40)] * rows))
+    views, batch = views_of(spec, compiled), batch_of(photos([(30, 40)] * rows))
     numbers = torch.arange(rows) * 3
-    pair = views.pair(canvas, numbers, seed=1, epoch=2)
+    pair = views.pair(batch, numbers, seed=1, epoch=2)
     for view, made in enumerate(pair):
-        assert torch.equal(made, views.views(canvas, numbers, seed=1, epoch=2, view=view))
+        assert torch.equal(made, views.views(batch, numbers, seed=1, epoch=2, view=view))
 
 
 @pytest.mark.parametrize("rows", [1, 2, 40])
@@ -211,22 +211,22 @@ def test_the_path_without_waits_gives_the_same_views(rows: int) -> None:
     spec = spec_of(
         flip_p=0.5, jitter_p=0.8, grey_p=0.2, blur_p=0.1, solarize_p=0.2, crop_scale=(0.2, 1.0)
     )
-    canvas = canvas_of(photos([(30, 40)] * rows))
+    batch = batch_of(photos([(30, 40)] * rows))
     views = ImageAugmenter(spec, mean=(0.5,) * 3, std=(0.2,) * 3, device=torch.device("cpu"))
-    picked = views.views(canvas, torch.arange(rows), seed=1, epoch=2, view=0)
+    picked = views.views(batch, torch.arange(rows), seed=1, epoch=2, view=0)
     views._picks_rows = False
-    whole = views.views(canvas, torch.arange(rows), seed=1, epoch=2, view=0)
+    whole = views.views(batch, torch.arange(rows), seed=1, epoch=2, view=0)
     assert torch.allclose(picked, whole, atol=1e-4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_gives_the_views_of_a_cpu() -> None:
     spec = spec_of(flip_p=0.5, jitter_p=0.8, grey_p=0.2, blur_p=0.5, crop_scale=(0.2, 1.0))
-    canvas = canvas_of(photos([(30, 40)] * 64))
+    batch = batch_of(photos([(30, 40)] * 64))
     made = []
     for device in (torch.device("cpu"), torch.device("cuda")):
         there = PaddedImages(
-            canvas.pixels.to(device), canvas.heights.to(device), canvas.widths.to(device)
+            batch.pixels.to(device), batch.heights.to(device), batch.widths.to(device)
         )
         views = ImageAugmenter(spec, mean=(0.0,) * 3, std=(1.0,) * 3, device=device)
         made.append(views.views(there, torch.arange(64), seed=1, epoch=2, view=0).cpu())
@@ -238,9 +238,9 @@ def test_half_precision_of_the_caller_does_not_reach_the_views() -> None:
     views = ImageAugmenter(
         spec_of(blur_p=1.0), mean=(0.5,) * 3, std=(0.2,) * 3, device=torch.device("cpu")
     )
-    full = views.center_crop(canvas_of(images))
+    full = views.center_crop(batch_of(images))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(full, views.center_crop(canvas_of(images)))
+        assert torch.equal(full, views.center_crop(batch_of(images)))
 
 
 @pytest.mark.parametrize("size", [(32, 32), (40, 90), (10, 200)])
@@ -303,12 +303,12 @@ def test_parameters_have_the_chances_and_ranges_of_the_spec() -> None:
 
 def test_compiled_views_are_the_same_bit_for_bit_however_many_threads_share_them() -> None:
     spec = spec_of(flip_p=0.5, jitter_p=0.8, grey_p=0.2, blur_p=0.5, crop_scale=(0.2, 1.0))
-    canvas, made = canvas_of(photos([(30, 40)] * 37)), []
+    batch, made = batch_of(photos([(30, 40)] * 37)), []
     for threads in (1, 2, 5):
         views = views_of(spec, compiled=True)
         assert views._compiled is not None
         views._compiled.accelerator = Accelerator(threads)
-        made.append(views.views(canvas, torch.arange(37), seed=1, epoch=2, view=0))
+        made.append(views.views(batch, torch.arange(37), seed=1, epoch=2, view=0))
     assert torch.equal(made[0], made[1])
     assert torch.equal(made[0], made[2])
 
@@ -326,7 +326,7 @@ def test_batches_of_any_size_compile_nothing_anew() -> None:
     assert len(before) >= 10
     assert before["make_views"] == 1
     for sizes in ([(30, 40)] * 5, [(1, 1)], [(9, 200), (64, 3)]):
-        views, canvas = views_of(spec_of(**STEPS["all"]), compiled=True), canvas_of(photos(sizes))
-        views.views(canvas, torch.arange(len(sizes)), seed=1, epoch=2, view=0)
-        views.center_crop(canvas)
+        views, batch = views_of(spec_of(**STEPS["all"]), compiled=True), batch_of(photos(sizes))
+        views.views(batch, torch.arange(len(sizes)), seed=1, epoch=2, view=0)
+        views.center_crop(batch)
     assert compiled() == before

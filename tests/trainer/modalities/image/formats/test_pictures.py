@@ -293,7 +293,7 @@ def test_pages_are_counted_or_become_rows() -> None:
 def test_hyperstacks_are_told(kind: str) -> None:
     stack = np.zeros((4, 3, 20, 30), np.uint16)
     data = tiff(stack, metadata={"axes": "ZCYX"}, **{kind: True})
-    assert (first(data).pages_left_out, first(data).told) == (11, "3 channels x 4 slices")
+    assert (first(data).pages_left_out, first(data).axes) == (11, "3 channels x 4 slices")
 
 
 def test_smaller_copies_of_a_page_are_no_pages() -> None:
