@@ -52,17 +52,21 @@ def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN4
 
 
 def _section(path: str, command: Any) -> list[str]:  # noqa: ANN401
-    arguments = [one for one in command.params if one.param_type_name == "argument"]
-    options = [one for one in command.params if one.param_type_name == "option"]
-    asks = any("--url" in one.opts for one in options)
+    arguments = [param for param in command.params if param.param_type_name == "argument"]
+    options = [param for param in command.params if param.param_type_name == "option"]
+    asks = any("--url" in option.opts for option in options)
     shared = SHARED if asks and path != "moco config list" else ("--json", "--help")
-    options = [one for one in options if one.opts[0] not in shared]
-    words = " ".join(f"[{_shown(one)}]" if not one.required else _shown(one) for one in arguments)
+    options = [option for option in options if option.opts[0] not in shared]
+    words = " ".join(
+        _shown(argument) if argument.required else f"[{_shown(argument)}]" for argument in arguments
+    )
     lines = [f"## `{f'{path} {words}'.strip()}`\n", f"{_paragraphs(command.help or '')}\n"]
     if arguments or options:
         lines += ["| | |", "|---|---|"]
-        lines += [f"| `{_shown(one)}` | {_cell(one.help or '')} |" for one in arguments]
-        lines += [f"| {_flags(one, command)} | {_cell(_help(one))} |" for one in options]
+        lines += [
+            f"| `{_shown(argument)}` | {_cell(argument.help or '')} |" for argument in arguments
+        ]
+        lines += [f"| {_flags(option, command)} | {_cell(_help(option))} |" for option in options]
         lines.append("")
     return lines
 
@@ -108,9 +112,9 @@ def _settings() -> list[str]:
         "|---|---|---|---|---|",
     ]
     lines += [
-        f"| `{one.name}` | `{one.env}` | {f'`{one.flag}`' if one.flag else ''} "
-        f"| {one.default or ''} | {one.help} |"
-        for one in SETTINGS
+        f"| `{setting.name}` | `{setting.env}` | {f'`{setting.flag}`' if setting.flag else ''} "
+        f"| {setting.default or ''} | {setting.help} |"
+        for setting in SETTINGS
     ]
     return [
         *lines,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 REPO = Path(__file__).resolve().parents[2]
-NAMED = ("mocoserve", "service", "worker")
+NAMED = ("benchmarks", "docker", "docs", "mocoserve", "service", "worker")
 """Packages whose names are checked."""
 VAGUE = frozenset({"asked", "found", "known", "one", "said", "seen", "told"})
 

@@ -2,7 +2,8 @@
 
 Read by `ast` alone: nothing of ours is imported. Files of a job and fields of a spec, such as
 `metrics.jsonl` and `optim.lr`, are not repository paths: of a field the last word must be an
-identifier in the code.
+identifier in the code. Single words are checked where their form says that they are names:
+`JobSpec`, `batch_rows`, `resolve()`. Names of metrics are joined at run time and not checked.
 """
 
 import ast
@@ -23,10 +24,18 @@ FOREIGN_CLASSES = frozenset({"Image", "RandomResizedCrop", "Tensor"})
 """Classes of libraries that texts name without their module."""
 FOREIGN_FILES = frozenset({"Thumbs.db", "main_moco.py", "moco_cifar10_demo.ipynb"})
 """Files of the MoCo authors' repository and of other systems."""
+FOREIGN_NAMES = frozenset(
+    {
+        *("SummaryWriter", "proxy_pass"),
+        *("images_001", "train_images", "train_labels", "x_train", "y_train"),
+    }
+)
+"""Names in other software and in users' files."""
 SOURCE_SUFFIXES = (".html", ".ipynb", ".js", ".lua", ".md", ".py", ".yml")
 
 TICKED = re.compile(r"`([^`\n]+)`")
 MODULE_RUN = re.compile(r"python3? -m ([a-z_]\w*(?:\.\w+)*)")
+NAME = re.compile(r"_*[A-Z][a-z0-9]+[A-Z]\w*|_*[A-Za-z]\w*_\w+|\w+\(\)")
 DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+(?:\(\))?")
 
 
@@ -143,6 +152,17 @@ def path_exists(path: str) -> bool:
     return any(whole.fullmatch(file) for file in repository_files())
 
 
+def name_exists(name: str) -> bool:
+    """Return whether a name is in our code: a setting's variable by its field, or a module."""
+    return (
+        name in identifiers()
+        or name in FOREIGN_NAMES
+        or name.startswith("moco_")
+        or name.removeprefix("MOCO_").lower() in identifiers()
+        or any(module.endswith(f".{name}") for module in trees())
+    )
+
+
 def is_path(word: str) -> bool:
     is_ours = word.split("/", maxsplit=1)[0] in PACKAGES or word.endswith(SOURCE_SUFFIXES)
     return is_ours and "/" in word and " " not in word
@@ -152,6 +172,8 @@ def exists(word: str, module: str) -> bool:
     """Return whether a word in backticks exists; words that are no names of ours do."""
     if DOTTED.fullmatch(word):
         return dotted_exists(word, module)
+    if NAME.fullmatch(word):
+        return name_exists(word.removesuffix("()"))
     return not is_path(word) or path_exists(word)
 
 
@@ -203,6 +225,7 @@ def test_names_in_pages_exist() -> None:
         "`JobSpec.preset`, inherited `MoCoSpec.name`",
         "`methods/<name>/spec.py` and `trainer/spec/`",
         "`python -m trainer`, `optim.lr`, `metrics.jsonl`, `os.path`, `torch.cuda`",
+        "`JobSpec`, `batch_rows`, `resolve()`, `MOCO_ALLOWED_ROOTS`, `batch_stream`, `word`",
     ],
 )
 def test_names_that_exist_are_found(text: str) -> None:
@@ -220,6 +243,10 @@ def test_names_that_exist_are_found(text: str) -> None:
         ("`methods/moco/gone.py`", "methods/moco/gone.py"),
         ("`python -m benchmarks.gone`", "benchmarks.gone"),
         ("`gone_module.gone_name`", "gone_module.gone_name"),
+        ("`GoneClass`", "GoneClass"),
+        ("`gone_name`", "gone_name"),
+        ("`vanished()`", "vanished()"),
+        ("`MOCO_GONE_S`", "MOCO_GONE_S"),
     ],
 )
 def test_names_that_do_not_exist_are_found(text: str, name: str) -> None:

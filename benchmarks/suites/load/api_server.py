@@ -34,7 +34,7 @@ class ApiServer:
     def request(
         self, method: str, path: str, body: bytes = b"", *, headers: tuple[str, ...] = ()
     ) -> bytes:
-        """A whole HTTP/1.1 request, ready to be written."""
+        """Return the bytes of an HTTP/1.1 request."""
         lines = [f"{method} {path} HTTP/1.1", "Host: load", f"Authorization: Bearer {KEY}"]
         if body:
             lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
@@ -45,7 +45,7 @@ class ApiServer:
         return self._status_mib("VmRSS")
 
     def peak_memory_mib(self) -> float:
-        """The most that it ever was, since `forget_peak`."""
+        """Peak resident memory of the API process since `reset_peak`."""
         return self._status_mib("VmHWM")
 
     def reset_peak(self) -> None:
