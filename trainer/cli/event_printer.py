@@ -50,7 +50,7 @@ def _line(event: Event) -> str:
         case Judged():
             text = f"{event.word}: {event.evidence} {event.advice}"
         case Ingesting():
-            text = f"{event.rows_ok} rows, {event.rows_bad} bad files"
+            text = f"{event.rows_ok} rows, {event.rows_bad} rejected files"
         case Published():
             text = f"{event.folder}: {', '.join(file.name for file in event.files)}"
         case Ended():

@@ -120,7 +120,7 @@ def run_ingest(
         facts = ingest(spec, modality=modality, out=out, emit=emit, should_stop=should_stop)
     except IngestStopped:
         return Ended(outcome="stopped", code="stopped", message="The ingest was stopped.")
-    message = f"{facts.rows} rows, {facts.bad_files} bad files, {facts.duplicates} duplicates."
+    message = f"{facts.rows} rows, {facts.bad_files} rejected files, {facts.duplicates} duplicates."
     return Ended(outcome="succeeded", message=message, facts=facts)
 
 

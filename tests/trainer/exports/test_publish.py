@@ -343,7 +343,8 @@ def test_the_card_tells_data_result_recipe_and_reasons(done: Done) -> None:
     text = (done.folder / "README.md").read_text()
     assert "`method.queue_rows` | 10" not in text
     for words in (
-        "# A|B job", "| images | 40 |", "0 bad files", "**Healthy.** Loss 4.495 (chance 4.500)",
+        "# A|B job", "| images | 40 |", "0 rejected files",
+            "**Healthy.** Loss 4.495 (chance 4.500)",
             "| this encoder | 80.0% |", "| raw input | 60.0% |", "| untrained encoder | 40.0% |",
             "| majority class | 25.0% |", "(k = 5, cosine)",
         f"| `views.crop_scale` | {_crop(done)} | {done.export.reasons['views.crop_scale']} |",

@@ -106,7 +106,7 @@ def _data(spec: JobSpec, facts: DatasetFacts) -> str:
     rows = [
         ("dataset", PurePath(spec.dataset).name),
         ("images", f"{facts.rows:,}"),
-        ("left out", f"{facts.bad_files:,} bad files; {facts.duplicates:,} exact duplicates"),
+        ("left out", f"{facts.bad_files:,} rejected files; {facts.duplicates:,} exact duplicates"),
         ("stored sides", sides),
         ("network input", f"{side_px} x {side_px} px, {_channels(facts)}"),
         ("values", _values(facts)),
