@@ -76,6 +76,24 @@ def test_a_job_from_the_form_is_watched_zoomed_and_cancelled(visitor: Visitor) -
     expect(page.get_by_role("tabpanel")).to_contain_text("moco resume")
 
 
+def test_rows_with_and_without_buttons_have_the_same_columns(
+    visitor: Visitor, world: World
+) -> None:
+    page = visitor.go("/ui/jobs")
+    page.locator(f"[data-job={world.job_id}]").wait_for()
+    columns = page.evaluate(
+        """(id) => {
+            const row = document.querySelector(`[data-job=${id}]`), other = row.cloneNode(true);
+            other.querySelector(".actions").innerHTML = "<button>Pause</button>";
+            row.after(other);
+            return [row, other].map((one) => [...one.children].map((cell) => cell.offsetLeft));
+        }""",
+        world.job_id,
+    )
+    assert columns[0] == columns[1]
+    assert len(set(columns[0])) == 7, "side by side"
+
+
 def watch_and_zoom(page: Page) -> None:
     """The curve grows without a reload, and a zoomed range stays where it is."""
     page.evaluate("window.neverReloaded = true")
