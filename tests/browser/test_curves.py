@@ -114,6 +114,15 @@ def test_zooming_asks_for_finer_points_and_a_double_click_shows_the_whole_again(
     expect(page.get_by_role("button", name="Whole run")).to_be_disabled()
 
 
+def test_a_short_range_has_one_tick_for_each_step(
+    visitor: Visitor, long_job: tuple[str, list[dict[str, float]]]
+) -> None:
+    page = opened(visitor, long_job[0])
+    zoom_by_keyboard(page, 3, 5)
+    until(page, f"{PLOT.format(name='loss')}.layout.xaxis.range?.[0] === 3")
+    expect(page.locator("[data-chart=loss] .xtick text")).to_have_text(["3", "4", "5"])
+
+
 def drag(page: Page, name: str) -> None:
     """Drag from a third to two thirds of a chart."""
     box = page.locator(f"[data-chart={name}] .nsewdrag").bounding_box()

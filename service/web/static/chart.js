@@ -8,6 +8,7 @@ import { dismiss, tell } from "./notices.js";
 import { keepView, readView, smoothed } from "./smoothing.js";
 
 const POINTS_MAX = 4000;
+const STEP_TICKS_MAX = 8;
 const REDRAW_MS = 400;
 const ASK_MS = 200;
 const AGAIN_MS = 1500;
@@ -241,6 +242,13 @@ class Chart {
     });
   }
 
+  /** Return the settings of the ticks. Between a few steps, plotly.js would label halves as whole steps. */
+  stepTicks() {
+    const ends = this.options.series.flatMap(({ name }) => [this.series[name]?.step[0], this.series[name]?.step.at(-1)]).filter(Number.isFinite);
+    const [first, last] = this.group.range ?? [Math.min(...ends), Math.max(...ends)];
+    return last - first <= STEP_TICKS_MAX ? { tick0: 0, dtick: 1 } : { nticks: STEP_TICKS_MAX };
+  }
+
   layout() {
     const axis = { gridcolor: token("--line"), linecolor: token("--line"), zeroline: false, tickfont: { size: 11 }, automargin: true };
     const several = this.options.series.length > 1;
@@ -256,7 +264,7 @@ class Chart {
       showlegend: several, legend: { orientation: "h", x: 0, y: 1.02, yanchor: "bottom", font: { size: 11 } },
       hovermode: "x unified", hoverlabel: { bgcolor: token("--surface"), bordercolor: token("--line"), font: { color: token("--text") } },
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-      xaxis: { ...axis, ...(range ? { range, autorange: false } : { autorange: true }), nticks: 8, tickformat: ",d", hoverformat: ",d", title: { text: "step", font: { size: 11 }, standoff: 4 } },
+      xaxis: { ...axis, ...(range ? { range, autorange: false } : { autorange: true }), ...this.stepTicks(), tickformat: ",d", hoverformat: ",d", title: { text: "step", font: { size: 11 }, standoff: 4 } },
       yaxis: {
         ...axis, type: log ? "log" : "linear", uirevision: `${wholes} ${log}`, autorange: true, nticks: 6, fixedrange: false,
         rangemode: this.options.fromZero ? "tozero" : "normal", tickformat: this.options.ticks ?? "",

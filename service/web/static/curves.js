@@ -30,7 +30,7 @@ export const CHARTS = [
     series: [{ name: "loss", label: "loss" }, { name: "chance_loss", label: "chance", color: "--muted", dash: "dash" }],
   },
   {
-    title: "Contrastive accuracy", ticks: ".0%", text: "How often the positive key is the nearest to its query, or among the five nearest.",
+    title: "Contrastive accuracy", ticks: ".0%", text: "How often the other view of an image is its nearest, or among its five nearest.",
     series: [{ name: "top1", label: "top-1" }, { name: "top5", label: "top-5", color: "--series-3" }], fromZero: true,
   },
   {
