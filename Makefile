@@ -1,4 +1,4 @@
-# Everything from nothing: Python >= 3.11, make, and a package registry. `make` lists the targets.
+# Needs Python >= 3.11, make, and a package registry. `make` lists the targets.
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 VENV := .venv
@@ -19,25 +19,25 @@ demo: $(READY) ## Train an encoder on real handwritten digits, through the whole
 up: $(READY) ## Start the service on this machine
 	$(BIN)/moco up
 
-# Hypothesis draws the same examples in each run of `make test`; pytest alone draws new ones.
+# Hypothesis draws the same examples in each run of `make test`; plain pytest draws new ones.
 test: lint ## Check style, types, import contracts, and run every test
 	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --durations 10 \
 		--hypothesis-profile ci
 
-observability: $(READY) ## Ask a real Prometheus every query of dashboards and alerts, over a real training
+observability: $(READY) ## Run every query of dashboards and alerts on a real Prometheus, during a real training
 	$(BIN)/python -m pytest -s -m observability tests/observability
 
-contract: $(READY) ## Run the whole matrices of method, encoder, resume and pretend GPU (up to an hour)
+contract: $(READY) ## Test every combination of method, encoder, and kill and resume, and the pretend GPU (up to an hour)
 	$(BIN)/python -m pytest -m 'contract or not contract' --durations 10 tests/contract
 
-chaos: $(READY) ## Break everything, a thousand times over hundreds of jobs (half an hour)
+chaos: $(READY) ## Inject a thousand faults over hundreds of jobs (half an hour)
 	$(BIN)/python -m pytest -m chaos tests
 	$(BIN)/python -m tests.chaos
 
-fuzz: $(READY) ## Ask every operation ten thousand times, as everybody, in every broken way (minutes)
+fuzz: $(READY) ## Send over ten thousand valid, broken and concurrent requests to the API (minutes)
 	$(BIN)/python -m tests.fuzz
 
-mutants: $(READY) ## Break a copy in some ninety places, one at a time; a test must notice each
+mutants: $(READY) ## Break a copy in 98 places, one at a time; a test must fail for each
 	$(BIN)/python -m tests.mutants
 
 lint: $(READY) ## Check style, types and import contracts
@@ -46,27 +46,27 @@ lint: $(READY) ## Check style, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: $(READY) ## Rewrite the sources in the house style
+format: $(READY) ## Format the sources
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-browser: $(READY) ## Look at every page with a browser, at both widths, in both colours, and when things fail
+browser: $(READY) ## Check every page in Chromium: both widths, both color schemes, and error states
 	MOCO_SHOTS=$${MOCO_SHOTS:-$$(mktemp -d)} $(BIN)/python -m pytest tests/browser -m 'browser or not browser'
 
 bench: $(READY) ## Run every benchmark, one after the other
 	@set -e; for name in $(BENCHMARKS); do echo "== $$name"; $(BIN)/python -m benchmarks $$name; done
 
-docs: $(READY) ## Write the references and the dashboards again
+docs: $(READY) ## Generate the references and the dashboards
 	$(BIN)/python docs/generate.py
 
 docker-check: ## Run the steps of the Dockerfiles in empty folders, without Docker
 	$(PYTHON) docker/check.py docker/service.Dockerfile
 	$(PYTHON) docker/check.py docker/worker.Dockerfile
 
-setup: $(READY) ## Make the virtual environment from the locked requirements
+setup: $(READY) ## Create the virtual environment from the locked requirements
 
 # A venv, a pinned uv, the locked requirements, and this project on top. Where uv does not run,
-# pip does the same, more slowly. `.ready` is touched last, so that a half-made venv is made again.
+# pip does the same, more slowly. `.ready` is touched last, so that an incomplete venv is completed.
 $(READY): pyproject.toml requirements.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mocoserve needs Python 3.11 or newer; set PYTHON=")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -83,12 +83,12 @@ $(READY): pyproject.toml requirements.lock
 LOCK := $(BIN)/uv pip compile pyproject.toml --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --universal
 
-lock: $(READY) ## Compile the requirements anew, with hashes
+lock: $(READY) ## Resolve the requirements again, with hashes
 	$(LOCK) --extra worker --extra dev -o requirements.lock
 	$(LOCK) --extra worker -c requirements.lock -o docker/worker.lock
 	$(LOCK) -c requirements.lock -o docker/service.lock
 	echo hatchling==1.29.0 | $(BIN)/uv pip compile - --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --universal -c requirements.lock -o docker/build.lock
 
-clean: ## Remove the virtual environment and every cache
+clean: ## Remove the virtual environment and all caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
