@@ -13,7 +13,7 @@ class Signal(NamedTuple):
     better: Literal["up", "down", ""] = ""
     """Direction in which it gets better; empty: it has none."""
     fills: str = ""
-    """What fills while this ratio is below 1, when a rising loss is normal; empty: nothing."""
+    """Thing that fills while this ratio is below 1 and a rising loss is normal; empty: none."""
 
 
 class Setting(NamedTuple):
