@@ -56,7 +56,7 @@ class DeviceContext:
         return f"cpu {name} {torch.backends.cpu.get_cpu_capability()}{unit}"
 
     def memory_bytes(self) -> int:
-        """Peak so far: of the device, or of the process on a CPU."""
+        """Return the peak so far: of the device, or of the process on a CPU."""
         if self.device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self.device))
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -49,9 +49,9 @@ class CapturedCall(Generic[Result]):
         return all(a.shape == b.shape for a, b in zip(self.inputs, inputs, strict=True))
 
     def __call__(self, *inputs: Tensor) -> Result:
-        """Copy the inputs to their places and replay."""
-        for place, value in zip(self.inputs, inputs, strict=True):
-            place.copy_(value, non_blocking=True)
+        """Copy the inputs into the recorded ones and replay."""
+        for buffer, value in zip(self.inputs, inputs, strict=True):
+            buffer.copy_(value, non_blocking=True)
         self.replay()
         return self.result
 
@@ -60,9 +60,9 @@ def capture(
     recorder: GraphRecorder, function: Callable[..., Result], *inputs: Tensor
 ) -> CapturedCall[Result]:
     """Record `function(*inputs)`. Raises RuntimeError if it cannot be recorded."""
-    places = tuple(value.clone() for value in inputs)
-    result, replay = recorder.recorded(lambda: function(*places))
-    return CapturedCall(places, result, replay)
+    buffers = tuple(value.clone() for value in inputs)
+    result, replay = recorder.recorded(lambda: function(*buffers))
+    return CapturedCall(buffers, result, replay)
 
 
 def fallback_reason(error: RuntimeError) -> str:

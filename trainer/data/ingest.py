@@ -245,7 +245,7 @@ def _size_bytes(result: DecodedItem[Row] | BadFile) -> int:
 def decoded_chunks(
     items: Iterator[Item | BadFile], decode: Callable[[Item], Row]
 ) -> Iterator[list[DecodedItem[Row] | BadFile]]:
-    """Chunks of decoded rows in order, a few of them under way in threads.
+    """Yield chunks of decoded rows in order, a few of them under way in threads.
 
     Pillow and zlib work outside the interpreter's lock, so threads are enough.
     """
@@ -309,11 +309,11 @@ def _too_few(name: str, writer: PackWriter[Row], reasons: Counter[str], words: W
     rows = f"no {words.one}" if not writer.rows else f"only one {words.one}"
     left_out = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     bad = writer.first_bad
-    such = f" The first of them: {bad.name}: {bad.detail}." if bad is not None else ""
+    first = f" The first of them: {bad.name}: {bad.detail}." if bad is not None else ""
     hint = (
         f"Send at least two different {words.many}; the dataset's report names each file's reason."
     )
     return DataError(
-        f"{name} holds {rows} that can be used (rejected files: {left_out or 'none'}).{such}",
+        f"{name} holds {rows} that can be used (rejected files: {left_out or 'none'}).{first}",
         hint=hint,
     )

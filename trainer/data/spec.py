@@ -80,7 +80,7 @@ LIMITS = (
 
 
 def window_of(text: str) -> tuple[float, float] | None:
-    """Bounds of a range such as `860:1260`; None for `auto` and `full`. Raises ValueError."""
+    """Return the bounds of a range such as `860:1260`, else None. Raises ValueError."""
     if text in ("auto", "full"):
         return None
     bounds = RANGE.fullmatch(text)

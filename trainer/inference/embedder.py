@@ -76,7 +76,7 @@ class Embedded:
 
 
 def load_encoder(path: Path) -> Encoder:
-    """The encoder in a folder of artifacts, or in the safetensors file with its two JSON beside.
+    """Load the encoder of a folder of artifacts, or of the safetensors file in one.
 
     Raises BadEncoder.
     """
@@ -161,7 +161,7 @@ def embed(
 
 @contextmanager
 def _growing(out: Path) -> Iterator[tuple[Path, IO[bytes]]]:
-    """A path to write, which becomes `out` at the end, and room for features until then."""
+    """Give a path to write, which becomes `out` at the end, and a file for features until then."""
     draft = out.with_name(f"{out.name}.tmp")
     with storage_errors(out, leftover=draft):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -200,7 +200,7 @@ def _batches(
 ) -> Iterator[list[DecodedItem[Decoded]]]:
     """Yield batches of rows in item order, with the service's batch size; record bad files."""
     held: list[DecodedItem[Decoded]] = []
-    told_s = time.monotonic()
+    reported_s = time.monotonic()
     for chunk in decoded_chunks(items, decode):
         for result in chunk:
             if isinstance(result, BadFile):
@@ -211,8 +211,8 @@ def _batches(
             if len(held) == BATCH_ROWS:
                 yield held
                 held = []
-        if time.monotonic() - told_s >= TELL_EVERY_S:
-            told_s = time.monotonic()
+        if time.monotonic() - reported_s >= TELL_EVERY_S:
+            reported_s = time.monotonic()
             tell(f"{done.rows:,} images, {len(done.bad):,} left out")
     if held:
         yield held
@@ -240,11 +240,11 @@ def _write(
     with path.open("wb") as file:
         with pq.ParquetWriter(file, schema, compression="zstd", use_dictionary=["label"]) as writer:
             for first in range(0, len(items), GROUP_ROWS):
-                some = slice(first, first + GROUP_ROWS)
-                names = [item.name for item in items[some]]
+                group = slice(first, first + GROUP_ROWS)
+                names = [item.name for item in items[group]]
                 values = np.frombuffer(raw.read(4 * len(names) * done.feature_dim), np.float32)
                 features = pa.FixedSizeListArray.from_arrays(pa.array(values), done.feature_dim)
-                columns = [pa.array(names), pa.array(labels[some], pa.string()), features]
+                columns = [pa.array(names), pa.array(labels[group], pa.string()), features]
                 writer.write_table(pa.table(columns, schema=schema))
         file.flush()
         os.fsync(file.fileno())
@@ -254,5 +254,5 @@ def _reasons(bad: list[BadFile]) -> str:
     counts: dict[str, int] = {}
     for file in bad:
         counts[file.reason] = counts.get(file.reason, 0) + 1
-    told = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
-    return f"skipped: {told}" if told else "it is empty"
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
+    return f"skipped: {reasons}" if reasons else "it is empty"

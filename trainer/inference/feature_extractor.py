@@ -47,7 +47,7 @@ class FeatureExtractor:
         return features.cpu()
 
     def features_of(self, image: Decoded) -> Tensor:
-        """Return those of one image, float32 [1, feature_dim]."""
+        """Return the features of one image, float32 [1, feature_dim]."""
         images = pad_images([image], device=self.device, values=self.values)
         return self.features(replace(images, bounds=self.bounds))
 
@@ -55,7 +55,7 @@ class FeatureExtractor:
 def load_extractor(
     spec: NeighbourSearchSpec, pack: Pack, context: DeviceContext
 ) -> FeatureExtractor:
-    """The encoder of `spec` on the device of `context`.
+    """Load the encoder of `spec` onto the device of `context`.
 
     Raises EncoderNotFound if it is not there any more, CheckpointError if it is damaged.
     """
@@ -92,10 +92,10 @@ def _published(folder: Path, job: ResolvedSpec) -> nn.Module:
 
 
 def _of_checkpoint(folder: Path, job: ResolvedSpec) -> nn.Module:
-    """Every byte is checked before it is used."""
+    """Load the encoder of a checkpoint, whose every byte is checked before it is used."""
     state = checkpoints.load(folder).state
     method = load_method(job, partial(load_modality(job).encoder, job), bf16=False)
-    own = {key.removeprefix(METHOD): it for key, it in state.items() if key.startswith(METHOD)}
+    own = {key.removeprefix(METHOD): state[key] for key in state if key.startswith(METHOD)}
     try:
         method.load_state_dict(own)
     except RuntimeError as error:

@@ -20,13 +20,13 @@ def softmax_over(queries: Tensor, negatives: Tensor, mask: NegativeMask | None) 
     """
     chunks = [slice(start, start + CHUNK_KEYS) for start in range(0, len(negatives), CHUNK_KEYS)]
     shares = [
-        _of_chunk(queries, negatives[chunk], None if mask is None else mask.columns(chunk))
+        _chunk_softmax(queries, negatives[chunk], None if mask is None else mask.columns(chunk))
         for chunk in chunks
     ]
     return merge(PartialSoftmax(*(torch.stack(each) for each in zip(*shares, strict=True))))
 
 
-def _of_chunk(queries: Tensor, negatives: Tensor, is_masked: Tensor | None) -> PartialSoftmax:
+def _chunk_softmax(queries: Tensor, negatives: Tensor, is_masked: Tensor | None) -> PartialSoftmax:
     logits = (queries.to(negatives.dtype) @ negatives.T).to(queries.dtype)  # [B, S]
     if is_masked is not None:
         logits.masked_fill_(is_masked, HIDDEN_LOGIT)

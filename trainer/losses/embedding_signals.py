@@ -61,9 +61,9 @@ def _chunks(negatives: Tensor, mask: NegativeMask | None) -> Iterator[tuple[Tens
 
 
 def std_ratio(embeddings: Tensor) -> float:
-    """Mean over dimensions of the std of unit vectors [B, d], times sqrt(d).
+    """Return the mean over dimensions of the std of unit vectors [B, d], times sqrt(d).
 
-    1 where they spread over the sphere, 0 where all are one.
+    1 where they spread over the sphere, 0 where all are equal.
     """
     if embeddings.shape[0] < 2:
         return 0.0
@@ -71,7 +71,7 @@ def std_ratio(embeddings: Tensor) -> float:
 
 
 def effective_rank(embeddings: Tensor) -> float:
-    """Exponential of the entropy of the singular values of [B, d]: between 1 and min(B, d).
+    """Return the exponential of the entropy of the singular values of [B, d], 1 to min(B, d).
 
     Source: RankMe, Eq. 1 (arXiv:2210.02885).
     """
@@ -81,5 +81,5 @@ def effective_rank(embeddings: Tensor) -> float:
 
 
 def gradient_norm(parameters: Iterable[torch.nn.Parameter]) -> float:
-    """L2 norm of all gradients together."""
+    """Return the L2 norm of all gradients together."""
     return norm([value.grad for value in parameters if value.grad is not None])

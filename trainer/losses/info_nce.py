@@ -16,7 +16,7 @@ def info_nce(
     temperature: float,
     mask: NegativeMask | None = None,
 ) -> Tensor:
-    """Cross-entropy of finding each query's own key among shared negatives, the mean in nats.
+    """Return the cross-entropy of finding each query's own key among negatives, the mean in nats.
 
     `query`, `key` [B, D] and `negatives` [K, D] are unit vectors, `temperature` > 0. Between 0
     and ln(1 + K exp(2 / T)); ln(1 + K) if all similarities are equal; 0 if all are masked.
@@ -43,7 +43,7 @@ class _LogSumExp(torch.autograd.Function):
         mask: NegativeMask | None,
         temperature: float,
     ) -> Tensor:
-        """[B]."""
+        """Return the logarithms, [B]."""
         partial = softmax_over(query / temperature, negatives, mask)
         ctx.save_for_backward(partial.mean / temperature)
         return partial.log_sum

@@ -1,4 +1,4 @@
-"""The key encoder follows the query encoder."""
+"""Exponential moving average: the key encoder follows the query encoder."""
 
 import torch
 from torch import Tensor, nn
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 @torch.no_grad()
 def ema_update_(slow: nn.Module, fast: nn.Module, *, momentum: float) -> None:
-    """theta_slow <- m theta_slow + (1 - m) theta_fast, in place, all parameters in one call.
+    """Set theta_slow <- m theta_slow + (1 - m) theta_fast in place, all parameters in one call.
 
     Buffers are left alone: the key encoder runs in training mode on its own views, so its batch
     norm keeps its own running statistics, as in the authors' code. Parameters are never bound to
@@ -18,13 +18,13 @@ def ema_update_(slow: nn.Module, fast: nn.Module, *, momentum: float) -> None:
 
 @torch.no_grad()
 def distance_ratio(slow: nn.Module, fast: nn.Module) -> float:
-    """|theta_fast - theta_slow| / |theta_fast|. Syncs with the device."""
+    """Return |theta_fast - theta_slow| / |theta_fast|. Syncs with the device."""
     apart = torch._foreach_sub(_weights(fast), _weights(slow))
     return norm(list(apart)) / max(norm(_weights(fast)), 1e-12)
 
 
 def norm(tensors: list[Tensor]) -> float:
-    """L2 norm of all values together; 0 of none. Syncs with the device."""
+    """Return the L2 norm of all values together; 0 of none. Syncs with the device."""
     return float(torch.stack(torch._foreach_norm(tensors)).norm()) if tensors else 0.0
 
 

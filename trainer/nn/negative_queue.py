@@ -76,11 +76,11 @@ class NegativeQueue(nn.Module):
         return NegativeMask(query_rows=rows, negative_rows=self.rows, empty=EMPTY)
 
     def valid_rows(self) -> int:
-        """Slots that count as negatives. Syncs with the device."""
+        """Return the number of slots that count as negatives. Syncs with the device."""
         return int(self.fill) if self.starts_empty else self.capacity_rows
 
     def oldest_age_steps(self) -> int:
-        """Pushes since the oldest pushed key was written, 1 for the newest. 0 without keys."""
+        """Return the pushes since the oldest key was written, 1 for the newest; 0 without keys."""
         filled = self.rows >= 0
         if not bool(filled.any()):
             return 0

@@ -35,15 +35,15 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         relu: bool = False,
         accelerator: Accelerator | None = None,
     ) -> None:
-        """`splits`: groups wanted, as the simulated number of devices.
+        """`splits`: number of groups, as many as the devices that are simulated.
 
-        `relu`: one follows. `accelerator`: train by compiled code where possible.
+        `relu`: a ReLU follows. `accelerator`: train with compiled code where possible.
         """
         super().__init__(num_features)
         self.splits, self.relu, self.accelerator = splits, relu, accelerator
 
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
-        """[N, C, H, W] to the same shape: normalised, then `added` to it, then the ReLU.
+        """Normalize [N, C, H, W], then add `added`, then apply the ReLU.
 
         With an accelerator and without gradients `x` may be written over, as by an in-place ReLU.
         The running statistics move by the groups' mean.
@@ -72,11 +72,11 @@ class FusedAwayReLU(nn.ReLU):
     """Placeholder for a ReLU that is fused into the preceding norm."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """The same."""
+        """Return the input: the norm before it has applied the ReLU."""
         return x
 
 
 def group_count(rows: int, *, splits: int) -> int:
-    """The most groups <= `splits` that divide `rows` evenly and leave two rows or more each."""
+    """Return the most groups <= `splits` that divide `rows` evenly into two or more each."""
     fitting = [n for n in range(1, splits + 1) if rows % n == 0 and rows // n >= 2]
     return max(fitting, default=1)

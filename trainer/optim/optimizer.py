@@ -11,7 +11,7 @@ from trainer.optim.spec import AdamWSpec, ResolvedOptimSpec
 def make_optimizer(
     spec: ResolvedOptimSpec, parameters: Iterable[nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """The optimizer of a resolved spec. Weight decay falls on every parameter, as in the papers."""
+    """Return the optimizer of a resolved spec. All parameters decay, as in the papers."""
     chosen, weight_decay = list(parameters), spec.weight_decay
     lr: float | Tensor = spec.lr
     on_gpu = any(parameter.is_cuda for parameter in chosen)
@@ -33,7 +33,7 @@ def make_optimizer(
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    """The rate of the next step."""
+    """Set the learning rate of the next step."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(lr)

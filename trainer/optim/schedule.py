@@ -20,7 +20,7 @@ class TrainingLength:
 
 
 def lr_at(step: int, *, spec: ResolvedScheduleSpec, peak: float, length: TrainingLength) -> float:
-    """The learning rate of a step in [0, length.steps).
+    """Return the learning rate of a step in [0, length.steps).
 
     Warm-up rises by the step and counts as part of the epochs; a cosine then spans what is left.
     With `warmup_from` 1 its first step has 1 / warm-up steps of the peak, else 0. Per epoch, the

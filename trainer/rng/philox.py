@@ -51,7 +51,7 @@ def philox(counter: tuple[Word, Word, Word, Word], *, seed: int) -> tuple[Word, 
 def uniforms(
     rows: Tensor, *, seed: int, epoch: int | Tensor, view: int | Tensor, count: int
 ) -> Tensor:
-    """Float32 [B, count] in [0, 1), on the device of `rows`, an int64 tensor [B] below 2**32.
+    """Return float32 [B, count] in [0, 1) on the device of `rows`, an int64 tensor [B] below 2**32.
 
     `epoch` may be an int64 tensor [] beside them. `view` is any number below 2**32 - 1, or an int64
     tensor [B] of such beside the rows. Each value has 24 random bits, so it is exact. A longer
@@ -81,7 +81,7 @@ def _words(
 def permuted_rows(
     positions: Tensor, *, total: int, seed: int, epoch: int, order: int = NEWEST_ORDER
 ) -> Tensor:
-    """Rows at the given positions of an epoch's order, int64 on the host, in [0, total).
+    """Return the rows at the given positions of an epoch's order, int64 on the host, in [0, total).
 
     The order is a permutation of `total` >= 1 rows keyed by (seed, epoch). A large one is never
     written out: a Feistel network on a grid of about sqrt(total) x sqrt(total) cells permutes the
@@ -127,7 +127,7 @@ def _round_keys(seed: int, epoch: int) -> tuple[int, ...]:
 
 
 def _permute_cells(cells: Integers, high: int, low: int, keys: tuple[int, ...]) -> Integers:
-    """One pass of an alternating Feistel network over the high x low cells."""
+    """Apply one pass of an alternating Feistel network over the high x low cells."""
     left, right = np.divmod(cells, low)
     for turn, key in enumerate(keys):
         if turn % 2 == 0:
@@ -138,7 +138,7 @@ def _permute_cells(cells: Integers, high: int, low: int, keys: tuple[int, ...]) 
 
 
 def _mixed(value: Integers, key: int) -> Integers:
-    """A keyed hash to 32 bits: the finalizer of MurmurHash3."""
+    """Return a keyed hash to 32 bits: the finalizer of MurmurHash3."""
     value = (value + key) & MASK
     value = (value ^ value >> 16) * 0x85EB_CA6B & MASK
     value = (value ^ value >> 13) * 0xC2B2_AE35 & MASK

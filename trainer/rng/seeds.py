@@ -8,7 +8,7 @@ import torch
 
 
 def derived_seed(seed: int, purpose: str) -> int:
-    """A seed in [0, 2**63) for one purpose, unrelated to the seeds of other purposes."""
+    """Return a seed in [0, 2**63) for one purpose, unrelated to the seeds of other purposes."""
     digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

@@ -45,24 +45,24 @@ class Timer(Protocol[Stamp]):
     """Source of time stamps and of the seconds between them."""
 
     def stamp(self) -> Stamp:
-        """A mark here and now."""
+        """Return a time stamp of now."""
 
     def is_past(self, stamp: Stamp, *, wait: bool) -> bool:
-        """Return whether the device has reached the mark; with `wait`, wait until it has."""
+        """Return whether the device has reached the stamp; with `wait`, wait until it has."""
 
     def seconds(self, begin: Stamp, end: Stamp) -> float:
         """Return the seconds between two completed stamps."""
 
 
 class HostTimer:
-    """Marks by the clock of the host, which on a CPU does all the work itself."""
+    """Time stamps of the host's clock, for a CPU, which does all the work itself."""
 
     def stamp(self) -> float:
-        """Seconds since whenever."""
+        """Return the seconds of the host's clock."""
         return time.perf_counter()
 
     def is_past(self, stamp: float, *, wait: bool) -> bool:
-        """Always."""
+        """Return True: the host has done its work when a call returns."""
         del stamp, wait
         return True
 
@@ -72,7 +72,7 @@ class HostTimer:
 
 
 class DeviceTimer:
-    """Marks in the stream of a GPU."""
+    """Time stamps in the stream of a GPU."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -23,17 +23,17 @@ class Times:
     """Total time of all steps."""
     step_median_s: float
     phases_s: dict[Phase, float]
-    """Total time of each phase. What is no phase of a step is its `other`."""
+    """Total time of each phase. The rest of a step is `other`."""
     counts: dict[Phase, int]
     """Count of each phase; a phase that occurs twice in a step counts twice."""
 
     @property
     def whole_s(self) -> float:
-        """Steps and occasions."""
+        """Total time of all steps and of the work between them."""
         return self.steps_s + sum(self.phases_s.get(name, 0.0) for name in BETWEEN_STEPS)
 
     def share(self, *names: Phase) -> float:
-        """Part of phases in the steps; of occasions in the whole."""
+        """Return the share of phases in the steps; of work between steps, in the whole."""
         base_s = self.whole_s if BETWEEN_STEPS.issuperset(names) else self.steps_s
         return sum(self.phases_s.get(name, 0.0) for name in names) / max(base_s, 1e-12)
 
@@ -69,7 +69,7 @@ class Tally:
         self._counts[name] += 1
 
     def times(self) -> Times | None:
-        """The sums so far; None before the first step."""
+        """Return the sums so far; None before the first step."""
         if not self._steps:
             return None
         return Times(

@@ -29,7 +29,7 @@ class Stopwatch:
         self._rows += rows
 
     def read(self) -> dict[str, float]:
-        """Seconds so far, and the training speed since the last reading."""
+        """Return the seconds so far, and the training speed since the last reading."""
         trained_s = self.spent_s["data_s"] + self.spent_s["step_s"]
         rows_per_s = self._rows / max(trained_s - self._trained_s, 1e-9)
         self._trained_s, self._rows = trained_s, 0

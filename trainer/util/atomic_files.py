@@ -50,7 +50,7 @@ def sha256_of(path: Path) -> str:
 
 
 def record_of(path: Path) -> FileRecord:
-    """Name, size and sha256 of a file. Raises OSError."""
+    """Return the name, size and sha256 of a file. Raises OSError."""
     return FileRecord(name=path.name, size_bytes=path.stat().st_size, sha256=sha256_of(path))
 
 

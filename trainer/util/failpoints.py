@@ -165,7 +165,7 @@ def check() -> None:
 
 
 def parse(text: str) -> tuple[Fault, ...]:
-    """The faults of a setting. Raises BadFailpoints."""
+    """Return the faults of a setting. Raises BadFailpoints."""
     return tuple(_fault(part.strip()) for part in text.split(";") if part.strip())
 
 

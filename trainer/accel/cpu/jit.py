@@ -12,7 +12,7 @@ class Compiler(Protocol):
     """A decorator that leaves the signature as it is."""
 
     def __call__(self, function: Function, /) -> Function:
-        """The function, compiled."""
+        """Return the function, compiled."""
 
 
 # Sums may be regrouped, to run in all lanes of the core. No call holds the interpreter's lock.

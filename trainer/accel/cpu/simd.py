@@ -48,7 +48,7 @@ LANES = Lanes()
 
 
 def instruction(write: Callable[..., Generated]) -> Callable[..., Any]:
-    """A function of compiled code, its first argument left out."""
+    """Return a function of compiled code, its first argument left out."""
     return cast(Callable[..., Any], intrinsic(write))
 
 
@@ -60,11 +60,11 @@ class _Model(models.PrimitiveModel):
 
 @instruction
 def load_bf16(_typing: object, array: Any, line: Any, at: Any) -> Generated:
-    """`array[line, at : at + WIDTH]`, bits of bfloat16, as float32."""
+    """Return `array[line, at : at + WIDTH]`, bits of bfloat16, as float32."""
 
     def code(context: Any, builder: Any, made: Any, args: Any) -> Any:
-        place = _place(context, builder, made, args, kind=HALVES)
-        bits = builder.zext(builder.load(place, align=2), WORDS)
+        address = _address(context, builder, made, args, kind=HALVES)
+        bits = builder.zext(builder.load(address, align=2), WORDS)
         return builder.bitcast(builder.shl(bits, _all(WORDS, HALF_BITS)), FLOATS)
 
     return LANES(array, types.intp, types.intp), code
@@ -72,14 +72,14 @@ def load_bf16(_typing: object, array: Any, line: Any, at: Any) -> Generated:
 
 @instruction
 def store_bf16(_typing: object, array: Any, line: Any, at: Any, value: Any) -> Generated:
-    """`array[line, at : at + WIDTH] = value`, to the nearest bfloat16, ties to even."""
+    """Store a value in `array[line, at : at + WIDTH]`: the nearest bfloat16, ties to even."""
 
     def code(context: Any, builder: Any, made: Any, args: Any) -> Any:
-        place = _place(context, builder, made, args, kind=HALVES)
+        address = _address(context, builder, made, args, kind=HALVES)
         bits, half = builder.bitcast(args[3], WORDS), _all(WORDS, HALF_BITS)
         odd = builder.and_(builder.lshr(bits, half), _all(WORDS, 1))
         rounded = builder.add(builder.add(bits, _all(WORDS, BELOW_HALF)), odd)
-        builder.store(builder.trunc(builder.lshr(rounded, half), HALVES), place, align=2)
+        builder.store(builder.trunc(builder.lshr(rounded, half), HALVES), address, align=2)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, LANES), code
@@ -87,21 +87,21 @@ def store_bf16(_typing: object, array: Any, line: Any, at: Any, value: Any) -> G
 
 @instruction
 def floats(_typing: object, array: Any, line: Any, at: Any) -> Generated:
-    """`array[line, at : at + WIDTH]` of float32."""
+    """Return `array[line, at : at + WIDTH]` of float32."""
 
     def code(context: Any, builder: Any, made: Any, args: Any) -> Any:
-        return builder.load(_place(context, builder, made, args, kind=FLOATS), align=4)
+        return builder.load(_address(context, builder, made, args, kind=FLOATS), align=4)
 
     return LANES(array, types.intp, types.intp), code
 
 
 @instruction
 def put_floats(_typing: object, array: Any, line: Any, at: Any, value: Any) -> Generated:
-    """`array[line, at : at + WIDTH] = value` of float32."""
+    """Store a value in `array[line, at : at + WIDTH]` of float32."""
 
     def code(context: Any, builder: Any, made: Any, args: Any) -> Any:
-        place = _place(context, builder, made, args, kind=FLOATS)
-        builder.store(args[3], place, align=4)
+        address = _address(context, builder, made, args, kind=FLOATS)
+        builder.store(args[3], address, align=4)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp, LANES), code
@@ -109,7 +109,7 @@ def put_floats(_typing: object, array: Any, line: Any, at: Any, value: Any) -> G
 
 @instruction
 def all_of(_typing: object, number: Any) -> Generated:
-    """One float32 in all lanes."""
+    """Return one float32 in all lanes."""
 
     def code(_context: Any, builder: Any, _made: Any, args: Any) -> Any:
         return _broadcast(builder, args[0])
@@ -119,7 +119,7 @@ def all_of(_typing: object, number: Any) -> Generated:
 
 @instruction
 def maximum(_typing: object, value: Any, floor: Any) -> Generated:
-    """`floor` where `value` is below it; NaN stays."""
+    """Return `floor` where `value` is below it; NaN stays."""
 
     def code(_context: Any, builder: Any, _made: Any, args: Any) -> Any:
         is_below = builder.fcmp_ordered("<", args[0], args[1])
@@ -130,7 +130,7 @@ def maximum(_typing: object, value: Any, floor: Any) -> Generated:
 
 @instruction
 def relu_mask(_typing: object, reached: Any, floor: Any, value: Any) -> Generated:
-    """`value` where `reached` is above `floor` or NaN, and 0 elsewhere."""
+    """Return `value` where `reached` is above `floor` or NaN, and 0 elsewhere."""
 
     def code(_context: Any, builder: Any, _made: Any, args: Any) -> Any:
         is_stopped = builder.fcmp_ordered("<=", args[0], args[1])
@@ -150,7 +150,7 @@ def _broadcast(builder: Any, number: Any) -> Any:
     return builder.shuffle_vector(vector, nothing, _all(WORDS, 0))
 
 
-def _place(context: Any, builder: Any, made: Any, args: Any, *, kind: Any) -> Any:
+def _address(context: Any, builder: Any, made: Any, args: Any, *, kind: Any) -> Any:
     """Return the address of a run in the first argument, an array [lines, ...] without gaps."""
     array = context.make_array(made.args[0])(context, builder, args[0])
     across = builder.extract_value(array.shape, 1)

@@ -27,7 +27,7 @@ class CudaGraphRecorder:
         current.wait_stream(self._stream)
 
     def recorded(self, work: Callable[[], Result]) -> tuple[Result, Callable[[], None]]:
-        """Capture. Threads that gather rows or copy a checkpoint may run meanwhile."""
+        """Capture `work`. Threads that gather rows or copy a checkpoint may run meanwhile."""
         graph = torch.cuda.CUDAGraph()
         pool = self._graphs[0].pool() if self._graphs else None
         with torch.cuda.graph(

@@ -68,10 +68,10 @@ class ClassNames:
         names = list(self._numbers)
         if not self._is_ordered:
             names.sort(key=int if all(map(_is_whole, names)) else None)
-        places = np.full(len(names) + 1, -1, np.int32)  # The last one answers for -1.
+        numbers_of = np.full(len(names) + 1, -1, np.int32)  # The last one is that of -1.
         for index, name in enumerate(names):
-            places[self._numbers[name]] = index
-        return tuple(names), places[numbers]
+            numbers_of[self._numbers[name]] = index
+        return tuple(names), numbers_of[numbers]
 
 
 def labels_of_folders(folders: Sequence[str]) -> RowLabels:

@@ -61,7 +61,7 @@ INDEX: Final = np.dtype(
 
 
 def rows_file(stored_as: StoredAs, dtype: str) -> str:
-    """Name of the file that holds the rows."""
+    """Return the name of the file that holds the rows."""
     if stored_as == "jpeg":
         return JPEG
     return PIXELS_DEEP if dtype == "uint16" else PIXELS
@@ -100,7 +100,7 @@ class Pack:
         self.labels: NDArray[np.int32] = self._index["label"]
         """Class of each row, int32 [rows], -1 = none. Memory-mapped."""
         self.split = self._column(columns, "split", SPLIT, np.dtype(np.uint8))
-        """Place in SPLITS of each row's, u8 [rows]; None where no row has one: all train."""
+        """Index into SPLITS of each row, u8 [rows]; None where no row has one: all train."""
         self.time = self._column(columns, "time", TIME, np.dtype("<f8"))
         """Time per row in its sequence, float64 [rows], NaN for none; None without times."""
         self.sequence = self._column(columns, "sequence", SEQUENCE, np.dtype("<i4"))
@@ -123,30 +123,30 @@ class Pack:
             raise damaged_pack(path, f"{META} is not JSON") from error
 
     def size(self, row: int) -> tuple[int, int]:
-        """Height and width of a row, in pixels."""
+        """Return the height and width of a row, in pixels."""
         entry = self._index[row]
         return int(entry["height"]), int(entry["width"])
 
     def name(self, row: int) -> str:
-        """Name of the file that a row was read from."""
+        """Return the name of the file that a row was read from."""
         start = int(self._index[row]["name"])
         end = int(self._index[row + 1]["name"]) if row + 1 < self.rows else len(self._names)
         return self._names[start:end].tobytes().rstrip(b"\n").decode()
 
     def rows_of(self, split: Split) -> NDArray[np.int64]:
-        """Numbers of the rows of a split, rising; without splits every row is of `train`."""
+        """Return the rows of a split, ascending; without splits every row is of `train`."""
         if self.split is None:
             return np.arange(self.rows if split == "train" else 0, dtype=np.int64)
         return np.flatnonzero(self.split == SPLITS.index(split))
 
     def sequence_names(self) -> list[str]:
-        """Names of the sequences, by number."""
+        """Return the names of the sequences, by number."""
         if self.sequence is None:
             return []
         return (self.folder / SEQUENCE_NAMES).read_text("utf-8").split("\n")[:-1]
 
     def mask(self, row: int) -> NDArray[np.uint8] | None:
-        """Mask of a row, u8 [height, width], 0 where it has none; None without masks."""
+        """Return the mask of a row, u8 [height, width], 0 where it has none; None without masks."""
         if not self.has_masks:
             return None
         height, width = self.size(row)
@@ -161,7 +161,7 @@ class Pack:
         return self.stored[start:end]
 
     def sizes(self, rows: NDArray[np.int64]) -> NDArray[np.int32]:
-        """Heights and widths of rows, int32 [B, 2]."""
+        """Return the heights and widths of rows, int32 [B, 2]."""
         entries = self._index[rows]
         return np.stack([entries["height"], entries["width"]], axis=1).astype(np.int32)
 
@@ -173,7 +173,7 @@ class Pack:
         return np.stack([entries["height"], entries["width"]], axis=1).astype(np.int64)
 
     def grid(self) -> NDArray[Any]:
-        """All rows of a pack that `is_uniform`, [rows, height, width, channels], mapped."""
+        """Return all rows of a pack that `is_uniform`, [rows, height, width, channels], mapped."""
         return self.stored.view(self.dtype).reshape(self.rows, *self.size(0), self.channels)
 
     @cached_property

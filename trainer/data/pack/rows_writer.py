@@ -111,7 +111,7 @@ class RowsWriter(ABC, Generic[Row]):
         self.rows += len(rows)
 
     def names(self) -> Iterator[str]:
-        """Names of the rows, once no more are added."""
+        """Return the names of the rows, once no more are added."""
         return iter((self.folder / NAMES).read_text("utf-8").split("\n")[:-1])
 
     def finish(self, names: ClassNames) -> tuple[RowLabels, list[FileRecord]]:
@@ -143,7 +143,7 @@ class RowsWriter(ABC, Generic[Row]):
         return columns
 
     def split_rows(self) -> dict[str, int]:
-        """Rows of each split; empty without splits."""
+        """Return the number of rows of each split; empty without splits."""
         if SPLIT not in self._files:
             return {}
         return {name: self._splits.count(number) for number, name in enumerate(SPLITS)}

@@ -63,7 +63,7 @@ class PackWriter(Generic[Row]):
         self._report.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
 
     def chosen(self) -> RowsWriter[Row] | None:
-        """The rows of the most common layout, of equally common ones the first; None without."""
+        """Return the rows of the most common layout, the first of several; None without rows."""
         return max(self._parts.values(), key=lambda part: part.rows, default=None)
 
     def restart(self, maker: RowMaker[Row]) -> None:

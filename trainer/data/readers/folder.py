@@ -45,7 +45,7 @@ class _File:
 
 @contextmanager
 def open_folder(path: Path, limits: Limits, follow: Follow = NO_LINKS) -> Iterator[Listing]:
-    """The files below a folder in the order of their names. Raises DataError."""
+    """Open a folder: the files below it in the order of their names. Raises DataError."""
     walk = _Walk(path, limits, follow)
     files = sorted(walk.files(), key=lambda file: file.name)
     by_name = {_shown(file): file for file in files if not _fault(file, limits)}

@@ -16,7 +16,7 @@ def decoded_name(raw: bytes) -> str:
 
 def shown_name(name: str) -> str:
     """Return a name that can be printed on one line, cut if it is very long."""
-    escaped = CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", name)
+    escaped = CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", name)
     return escaped if len(escaped) <= SHOWN_CHARACTERS else escaped[:SHOWN_CHARACTERS] + "..."
 
 

@@ -175,7 +175,7 @@ def refused(archive: str, name: str, why: str, *, then: str) -> Hostile:
 
 
 def split_named(word: str) -> Split | None:
-    """The split that a table or a container calls `word`, or None if that names none."""
+    """Return the split that `word` names in a table or a file's name, or None."""
     return SPLIT_WORDS.get(word.strip().lower())
 
 

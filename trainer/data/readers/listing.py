@@ -119,7 +119,7 @@ class _Contents:
             self.reading.classes.folders_tell = False  # Names of shards are no classes.
         self._open_masks()
         self._read_arrays([name for name in names if name.lower().endswith(".npy")])
-        splits = {split_in(_stem(name)) for name in names if _is_container(name)}
+        splits = {split_in(_stem(name)) for name in names if _holds_several(name)}
         self.are_split = "train" in splits and len(splits) > 1
 
     def items(self) -> Iterator[Item | BadFile]:
@@ -130,7 +130,7 @@ class _Contents:
                 continue
             if isinstance(entry, BadFile):
                 yield entry
-            elif _is_container(entry.name):
+            elif _holds_several(entry.name):
                 yield from self._guarded(entry)
             else:
                 yield self._file(entry)
@@ -213,7 +213,8 @@ class _Contents:
             yield BadFile(entry.name, "unlisted", UNLISTED, entry.size_bytes)
             return
         if labels is not None and len(labels) != len(array):
-            detail = f"{len(labels)} labels for {len(array)} images: none of them is taken"
+            many = self.reading.formats.words.many
+            detail = f"{len(labels)} labels for {len(array)} {many}: none of them is taken"
             yield BadFile(self.labels_of[entry.name], "wrong_type", detail)
             labels = None
         for row, (name, values) in enumerate(rows):
@@ -248,14 +249,14 @@ class _Contents:
         if not names:
             return
         limit = self.reading.limits.entry_bytes
-        places: dict[str, tuple[int, int]] = {}
+        spans: dict[str, tuple[int, int]] = {}
 
         def pieces() -> Iterator[bytes]:
             offset = 0
             for entry in self.listing.read(names):
                 if isinstance(entry, Entry) and entry.size_bytes <= limit:
                     data = _loaded(entry)
-                    places[entry.name] = offset, len(data)
+                    spans[entry.name] = offset, len(data)
                     offset += len(data)
                     yield data
 
@@ -266,8 +267,8 @@ class _Contents:
         masks = spooled(pieces(), name="masks", scratch=self.reading.scratch)
         region = self.kept_open.enter_context(masks)
         self.masks = {
-            name: lambda at=at, size=size: region.pread(at, size)  # type: ignore[misc]
-            for name, (at, size) in places.items()
+            name: lambda offset=offset, size=size: region.pread(offset, size)  # type: ignore[misc]
+            for name, (offset, size) in spans.items()
         }
 
 
@@ -305,7 +306,7 @@ def _archive(region: Region, reading: Reading) -> Listing:
     raise DataError(f"{region.name} is neither a zip nor a tar.")
 
 
-def _is_container(name: str) -> bool:
+def _holds_several(name: str) -> bool:
     return name.lower().endswith((".npy", ".parquet", *ARCHIVES))
 
 

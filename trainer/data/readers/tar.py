@@ -58,7 +58,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ArchiveEntry:
     """An entry of the archive, with its long name and size."""
 
     raw_name: bytes
@@ -80,7 +80,7 @@ class Member:
 
 @contextmanager
 def open_tar(path: Path, limits: Limits) -> Iterator[Listing]:
-    """The files of a tar archive in its own order. Raises DataError."""
+    """Open a tar archive: its files in its own order. Raises DataError."""
     with open_region(path) as region:
         yield tar_listing(region, limits)
 
@@ -151,29 +151,29 @@ def _packed_entry(stream: Stream, member: Member, scratch: Path | None) -> Entry
 def _files(stream: Stream, limits: Limits) -> list[Member | BadFile]:
     """Return all files in order, those that are no rows as lines. Every header is checked."""
     files: list[Member | BadFile] = []
-    place_of: dict[str, int] = {}
-    for entry in _found(stream, limits):
+    index_of: dict[str, int] = {}
+    for entry in _entries(stream, limits):
         name = normalized_name(entry.name)
         if reason := SENDERS_REASONS.get(entry.left_out or b""):
             files.append(BadFile(shown_name(entry.name), *reason))
         elif fault := entry.fault or _name_fault(entry, limits):
             files.append(BadFile(shown_name(entry.name), "refused", f"it {fault}"))
         elif not entry.is_folder:
-            if name in place_of:
-                files[place_of[name]] = BadFile(name, "refused", TWICE)
-            place_of[name] = len(files)
+            if name in index_of:
+                files[index_of[name]] = BadFile(name, "refused", TWICE)
+            index_of[name] = len(files)
             files.append(Member(name, entry.size_bytes, stream.position))
         stream.skip(_padded(entry.size_bytes))
     return files
 
 
-def _name_fault(entry: Found, limits: Limits) -> str | None:
+def _name_fault(entry: ArchiveEntry, limits: Limits) -> str | None:
     if not entry.is_folder and not normalized_name(entry.name):
         return "has no name"
     return name_fault(entry.raw_name, entry.name, bytes_max=limits.name_bytes)
 
 
-def _found(stream: Stream, limits: Limits) -> Iterator[Found]:
+def _entries(stream: Stream, limits: Limits) -> Iterator[ArchiveEntry]:
     """Yield the entries and collect extensions. Raises Hostile if an entry could escape."""
     for number, (header, records) in enumerate(_headers(stream)):
         if number >= limits.entries:
@@ -189,7 +189,7 @@ def _found(stream: Stream, limits: Limits) -> Iterator[Found]:
         size_bytes = 0 if header.kind in WITHOUT_BYTES else _size(stream, records, header)
         is_folder = header.kind == FOLDER or name.endswith("/")
         fault = _kind_fault(header, records)
-        yield Found(raw_name, name, size_bytes, is_folder, fault, records.get(LEFT_OUT))
+        yield ArchiveEntry(raw_name, name, size_bytes, is_folder, fault, records.get(LEFT_OUT))
 
 
 def _headers(stream: Stream) -> Iterator[tuple[Header, dict[bytes, bytes]]]:
@@ -217,7 +217,7 @@ def _headers(stream: Stream) -> Iterator[tuple[Header, dict[bytes, bytes]]]:
 
 
 def _header(stream: Stream) -> Header | None:
-    """The next header, or None at the end of the archive."""
+    """Return the next header, or None at the end of the archive."""
     block = stream.exactly(BLOCK_BYTES)
     if not block.strip(b"\0"):
         return None
@@ -241,7 +241,7 @@ def _extension(stream: Stream, header: Header) -> bytes:
 
 
 def _pax_records(stream: Stream, data: bytes) -> dict[bytes, bytes]:
-    """Records of the form `length key=value newline`, where length counts all of it."""
+    """Return the records, of the form `length key=value newline`, where length counts all of it."""
     records, offset = {}, 0
     while offset < len(data):
         digits, _, _ = data[offset : offset + 20].partition(b" ")
@@ -256,7 +256,7 @@ def _pax_records(stream: Stream, data: bytes) -> dict[bytes, bytes]:
 
 
 def _size(stream: Stream, records: dict[bytes, bytes], header: Header) -> int:
-    """Bytes of an entry; an extended header may say more than the block has room for."""
+    """Return the bytes of an entry; an extended header may hold a larger number than the block."""
     text = records.get(b"size")
     if text is None:
         return header.size_bytes
@@ -274,7 +274,7 @@ def _kind_fault(header: Header, records: dict[bytes, bytes]) -> str | None:
 
 
 def _number(stream: Stream, field: bytes) -> int:
-    """Octal digits, or base 256 where the first bit is set."""
+    """Read a number: octal digits, or base 256 where the first bit is set."""
     if field[0] & 0x80:
         return int.from_bytes(bytes([field[0] & 0x7F]) + field[1:], "big")
     digits = field.strip(b" \0")

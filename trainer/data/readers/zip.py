@@ -81,7 +81,7 @@ class Member:
 
 @contextmanager
 def open_zip(path: Path, limits: Limits) -> Iterator[Listing]:
-    """The files of a zip archive in the order of their names. Raises DataError."""
+    """Open a zip archive: its files in the order of their names. Raises DataError."""
     with open_region(path) as region:
         yield zip_listing(region, limits)
 
@@ -215,7 +215,7 @@ class ZipReader:
             raise BadRow("truncated", "its compressed bytes end too soon")
 
     def _directory(self) -> tuple[int, int, int]:
-        """Number of entries, size and offset of the central directory."""
+        """Return number of entries, size and offset of the central directory."""
         tail_at = max(0, self._file_bytes - END.size - MAX16)
         tail = self._read(tail_at, self._file_bytes - tail_at)
         at = tail.rfind(b"PK\5\6")
@@ -285,7 +285,7 @@ class ZipReader:
         return Member(raw_name, name, host, flags, method, crc, packed, size, mode, offset), end
 
     def _wide(self, extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, int]:
-        """The 64-bit values of those fields that are full."""
+        """Return the 64-bit values of those fields that are full."""
         wide = _extra_field(extra, 1)
         values = [size, packed, offset]
         for index, value in enumerate(values):
@@ -397,7 +397,7 @@ def _with_slashes(members: list[Member]) -> list[Member]:
 
 
 def _decoded_name(raw: bytes, flags: int) -> str:
-    """UTF-8 where the entry says so or is so, else the format's own code page."""
+    """Decode a name as UTF-8 if the entry says so or it is, else in the format's own code page."""
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:

@@ -41,7 +41,7 @@ Line = Sequence[Cell]
 
 
 def tiles(lines: Sequence[Line]) -> bytes:
-    """`tiles.png`: as many columns as the longest line has cells."""
+    """Return `tiles.png`, with as many columns as the longest line has cells."""
     columns = max(len(line) for line in lines)
     picture = Image.new("RGB", (columns * TILE_PX, len(lines) * TILE_PX), PAPER)
     for y, line in enumerate(lines):
@@ -51,7 +51,7 @@ def tiles(lines: Sequence[Line]) -> bytes:
 
 
 def sheet(lines: Sequence[Line], *, title: str, note: str) -> bytes:
-    """`sheet.png`: with labels and similarities, a title and a note."""
+    """Return `sheet.png`, with labels and similarities, a title and a note."""
     columns = max(len(line) for line in lines)
     width = 2 * MARGIN_PX + columns * (TILE_PX + GAP_PX) + PROBE_GAP_PX
     line_px = TILE_PX + WORDS_PX + GAP_PX
@@ -63,8 +63,8 @@ def sheet(lines: Sequence[Line], *, title: str, note: str) -> bytes:
     pen.text((MARGIN_PX, 31), note, font=small, fill=FAINT)
     for number, line in enumerate(lines):
         y = HEADER_PX + number * line_px
-        for place, cell in enumerate(line):
-            x = MARGIN_PX + place * (TILE_PX + GAP_PX) + (PROBE_GAP_PX if place else 0)
+        for column, cell in enumerate(line):
+            x = MARGIN_PX + column * (TILE_PX + GAP_PX) + (PROBE_GAP_PX if column else 0)
             picture.paste(_tile(cell.image), (x, y))
             pen.text((x, y + TILE_PX + 2), _short(cell.above), font=small, fill=INK)
             pen.text((x, y + TILE_PX + 17), cell.below, font=small, fill=FAINT)
@@ -80,8 +80,8 @@ def _tile(image: NDArray[np.uint8]) -> Image.Image:
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
     square = Image.fromarray(np.ascontiguousarray(image[top : top + side, left : left + side]))
-    how = Image.Resampling.NEAREST if 2 * side <= TILE_PX else Image.Resampling.LANCZOS
-    return square.resize((TILE_PX, TILE_PX), how)
+    resampling = Image.Resampling.NEAREST if 2 * side <= TILE_PX else Image.Resampling.LANCZOS
+    return square.resize((TILE_PX, TILE_PX), resampling)
 
 
 def _short(word: str) -> str:

@@ -35,7 +35,7 @@ KEPT = 4
 
 
 class Stopped(Exception):
-    """`should_stop` said so."""
+    """The computation was stopped by `should_stop`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def bank_of(
     *,
     should_stop: Callable[[], bool],
 ) -> Bank:
-    """The bank of an encoder, kept or new. `extractor` is only called if features are missing.
+    """Return the bank of an encoder, kept or new; `extractor` is called if features are missing.
 
     Raises Stopped, OSError, and what `extractor` raises.
     """
@@ -73,7 +73,7 @@ def bank_of(
 
 
 def sample(spec: NeighbourSearchSpec, rows: int) -> NDArray[np.int64]:
-    """The rows to search, in the order in which they are computed: the same for every encoder."""
+    """Return the rows to search, in the order of computation: the same for every encoder."""
     seed = derived_seed(spec.job.seed, "probe")
     drawn = torch.arange(min(rows, spec.rows_max))
     # By the first rule for good: features that were kept are those of its rows.
@@ -100,7 +100,7 @@ def _computed(
             rows.append(batch)
             if time.monotonic() - began_s > spec.features_max_s:
                 break
-    return _risen(np.concatenate(rows), np.concatenate(values))
+    return _sorted_bank(np.concatenate(rows), np.concatenate(values))
 
 
 def _of_table(path: Path, sampled: NDArray[np.int64], should_stop: Callable[[], bool]) -> Bank:
@@ -111,21 +111,21 @@ def _of_table(path: Path, sampled: NDArray[np.int64], should_stop: Callable[[], 
             if should_stop():
                 raise Stopped
             read = table.read_row_group(group, columns=["row", EMBEDDING])
-            here = read["row"].to_numpy()
-            chosen = np.isin(here, sampled)
-            rows.append(here[chosen])
+            group_rows = read["row"].to_numpy()
+            chosen = np.isin(group_rows, sampled)
+            rows.append(group_rows[chosen])
             values.append(_matrix(read[EMBEDDING])[chosen])
-    return _risen(np.concatenate(rows), np.concatenate(values))
+    return _sorted_bank(np.concatenate(rows), np.concatenate(values))
 
 
 def _matrix(column: pa.ChunkedArray) -> NDArray[np.float32]:
-    """A column of lists of one length as float32 [N, D]."""
+    """Return a column of lists of one length as float32 [N, D]."""
     joined = column.combine_chunks()
     flat: NDArray[np.float32] = joined.flatten().to_numpy()
     return flat.reshape(len(joined), -1)
 
 
-def _risen(rows: NDArray[np.int64], values: NDArray[np.float32]) -> Bank:
+def _sorted_bank(rows: NDArray[np.int64], values: NDArray[np.float32]) -> Bank:
     order = np.argsort(rows)
     return Bank(rows[order], np.ascontiguousarray(values[order]))
 
@@ -144,7 +144,7 @@ def _kept(path: Path) -> Bank | None:
 
 
 def _keep(path: Path, bank: Bank) -> None:
-    """A disk that refuses costs only the time to compute it again."""
+    """Write a bank; if the disk refuses, it only has to be computed again."""
     tensors = {"rows": torch.from_numpy(bank.rows), "features": torch.from_numpy(bank.features)}
     draft = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with suppress(OSError):

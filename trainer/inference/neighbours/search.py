@@ -24,7 +24,7 @@ class Neighbour(NamedTuple):
 def nearest(
     features: NDArray[np.float32], bank: Bank, *, k: int, own_rows: list[int | None]
 ) -> list[list[Neighbour]]:
-    """The k rows of the bank whose features have the largest cosine with each of `features` [Q, D].
+    """Return the k rows of the bank with the largest cosine to each of `features` [Q, D].
 
     A row is no neighbour of itself (`own_rows` [Q]); ties are ordered by row.
     """
@@ -62,6 +62,6 @@ def chosen_rows(pack: Pack, *, among: NDArray[np.int64]) -> list[int]:
 
 def _even(count: int) -> NDArray[np.int64]:
     """Return at most eight evenly spaced positions."""
-    paths = np.linspace(0, count - 1, min(CHOSEN_ROWS, count)).round()
-    unique: NDArray[np.int64] = np.unique(paths.astype(np.int64))
+    positions = np.linspace(0, count - 1, min(CHOSEN_ROWS, count)).round()
+    unique: NDArray[np.int64] = np.unique(positions.astype(np.int64))
     return unique

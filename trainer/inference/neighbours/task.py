@@ -64,8 +64,8 @@ class Probe:
         """Read from the disk when it is first needed: often the kept features are enough."""
         return load_extractor(self.spec, self.pack, self.context)
 
-    def found(self) -> tuple[Bank, list[int | None], list[list[Neighbour]]]:
-        """Rows searched, queries, and the neighbors of each."""
+    def search(self) -> tuple[Bank, list[int | None], list[list[Neighbour]]]:
+        """Return the rows searched, the queries, and the neighbors of each."""
         # The query image needs the encoder in any case: report a missing one at once.
         features = None if self.image is None else self.extractor.features_of(self.image).numpy()
         bank = bank_of(self.spec, self.pack, lambda: self.extractor, should_stop=self.should_stop)
@@ -116,7 +116,7 @@ def run_probe(
     with deterministic_device(device_config, precision="fp32") as context:
         probe = Probe(spec, load_modality(spec.job).open_pack(pack, spec.job), context, should_stop)
         try:
-            bank, rows, neighbours = probe.found()
+            bank, rows, neighbours = probe.search()
         except Stopped:
             return Ended(outcome="stopped", code="stopped", message="The probe was stopped.")
     answer = _answer(probe, bank, rows, neighbours)

@@ -65,7 +65,7 @@ def decode_content(content: Content, options: IngestOptions) -> Decoded:
 
 
 def decode_array(array: NDArray[Any], options: IngestOptions) -> Decoded:
-    """One row of an array, [H, W] or [H, W, C], of bools, whole numbers or floats."""
+    """Return one row of an array, [H, W] or [H, W, C], of bools, whole numbers or floats."""
     values = array[:, :, None] if array.ndim == 2 else array
     height, width = values.shape[:2]
     if not height or not width:
@@ -110,7 +110,7 @@ def _plain(image: Image.Image, options: IngestOptions) -> Image.Image:
 
 
 def _on_white(image: Image.Image, options: IngestOptions) -> Image.Image:
-    """Colours on white where alpha differs between pixels, else the colours as they are."""
+    """Return colors on white where alpha differs between pixels, else the colors as they are."""
     low, high = image.getchannel("A").getextrema()
     if options.alpha == "drop" or low == high:
         return image

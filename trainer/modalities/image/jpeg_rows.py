@@ -17,7 +17,7 @@ QUALITY: Final = 90
 
 
 def as_jpeg(row: Decoded) -> Decoded:
-    """The row with its JPEG, and with the pixels that come out of that."""
+    """Return the row with its JPEG, and with the pixels that come out of that."""
     mode = "L" if row.channels == 1 else "RGB"
     image = Image.frombytes(mode, (row.width, row.height), row.pixels)
     written = io.BytesIO()
@@ -27,15 +27,15 @@ def as_jpeg(row: Decoded) -> Decoded:
 
 
 def pixels_of(jpeg: bytes | memoryview) -> NDArray[np.uint8]:
-    """U8 [height, width, 3], without the last side for grey.
+    """Return the pixels of a JPEG, u8 [height, width, 3], or [height, width] of a gray one.
 
-    Raises OSError or SyntaxError where it is none.
+    Raises OSError or SyntaxError for anything else.
     """
     with Image.open(io.BytesIO(jpeg), formats=("JPEG",)) as image:
         return np.asarray(image)
 
 
 def decoder() -> str:
-    """Version of libjpeg in Pillow, on which the pixels depend as well."""
+    """Return the version of libjpeg in Pillow, on which the pixels depend as well."""
     turbo = features.version_feature("libjpeg_turbo")
     return f"libjpeg-turbo {turbo}" if turbo else f"libjpeg {features.version('jpg')}"

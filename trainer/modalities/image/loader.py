@@ -147,7 +147,7 @@ def _as_numpy(rows: Tensor) -> NDArray[np.int64]:
 
 
 def _resident(pack: Pack, device: torch.device) -> Tensor | None:
-    """All rows on the device, [rows, height, width, C], if they have one size and fit."""
+    """Return all rows on the device, [rows, height, width, C], if they have one size and fit."""
     if not pack.is_uniform or len(pack.stored) > _resident_bytes_max(device):
         return None
     # On a CPU this maps the file instead of reading it, so the rows cost no private memory.
@@ -161,7 +161,7 @@ def _resident(pack: Pack, device: torch.device) -> Tensor | None:
 
 
 def _bits(pack: Pack) -> torch.dtype:
-    """Values of 16 bits travel as int16: torch cannot gather or compare uint16 on a CPU."""
+    """Return the type of tensors: int16 for 16 bits, as torch cannot gather uint16 on a CPU."""
     return torch.int16 if pack.dtype.itemsize == 2 else torch.uint8
 
 

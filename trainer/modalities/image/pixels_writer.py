@@ -92,7 +92,7 @@ class ImageRowsWriter(RowsWriter[Decoded]):
             source_dtype=self.source_dtype,
             non_finite=self.non_finite,
         )
-        return mapping_of(self.counts, mapping, asked=self._spec.range)
+        return mapping_of(self.counts, mapping, requested=self._spec.range)
 
     def identity(self) -> dict[str, Any]:
         """Return the range of the values, unless they are seen as they are."""
@@ -187,7 +187,7 @@ class ImageRowsWriter(RowsWriter[Decoded]):
 
 
 def _left_out(part: ImageRowsWriter) -> list[DataWarning]:
-    """Warnings for parts of files that rows do not hold."""
+    """Return warnings for parts of files that rows do not hold."""
     counts = (
         (
             "channels_left_out",

@@ -50,7 +50,7 @@ def write_preview(folder: Path, *, seed: int) -> None:
 
 
 def _grid(columns: list[Tensor]) -> Image.Image:
-    """Columns of images, each float32 [rows, C, side, side] in [0, 1]."""
+    """Draw columns of images, each float32 [rows, C, side, side] in [0, 1]."""
     step = CELL_PX + GAP_PX
     size = (len(columns) * step + GAP_PX, len(columns[0]) * step + GAP_PX)
     grid = Image.new("RGB", size, BACKGROUND)
@@ -60,7 +60,7 @@ def _grid(columns: list[Tensor]) -> Image.Image:
             image = Image.fromarray(pictured(pixels.numpy(), (0.0, 255.0)))
             # Small pixels are shown as they are, large views are shrunk smoothly.
             small = image.width <= CELL_PX
-            how = Image.Resampling.NEAREST if small else Image.Resampling.BILINEAR
-            cell = image.resize((CELL_PX, CELL_PX), how)
+            resampling = Image.Resampling.NEAREST if small else Image.Resampling.BILINEAR
+            cell = image.resize((CELL_PX, CELL_PX), resampling)
             grid.paste(cell, (GAP_PX + x * step, GAP_PX + y * step))
     return grid

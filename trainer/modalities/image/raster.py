@@ -83,7 +83,7 @@ def kind_of(values: Values) -> Kind:
 
 
 def _without_alpha(raster: Raster, values: Values, options: IngestOptions) -> Values:
-    """Colours on white where alpha differs between pixels, else the colours as they are."""
+    """Return colors on white where alpha differs between pixels, else the colors as they are."""
     if not raster.has_alpha or options.channels == values.shape[2]:
         return values
     colours, alpha = values[:, :, :-1], values[:, :, -1:]
@@ -138,7 +138,7 @@ def stored_filter(requested: ShrinkFilter, *, dtype: str, channels: int) -> Shri
 
 
 def _shrunk(values: Values, side_px_max: int, name: ShrinkFilter) -> Values:
-    """[H, W, C] with its shorter side at most so long. What is no number stays none."""
+    """Shrink [H, W, C] to a shorter side of at most `side_px_max`. NaN stays NaN."""
     height, width = values.shape[:2]
     shrink = shrink_of(width, height, side_px_max)
     if shrink == 1.0:

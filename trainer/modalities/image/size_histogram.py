@@ -22,7 +22,7 @@ class SideCounter:
         self._rows[bisect_right(EDGES_PX, side_px) - 1] += 1
 
     def histogram(self) -> SideHistogram:
-        """The bins from the first to the last that holds an image; at least one was counted."""
+        """Return the bins from the first to the last that holds an image, of which there is one."""
         held = [index for index, rows in enumerate(self._rows) if rows]
         first, end = held[0], held[-1] + 1
         return SideHistogram(edges_px=EDGES_PX[first : end + 1], rows=tuple(self._rows[first:end]))

@@ -38,8 +38,8 @@ WIDE_WINDOW = 2.0
 """Width of a suggested window, in interquartile ranges around the median."""
 
 
-def mapping_of(counts: Counts, mapping: ValueMapping, *, asked: str) -> ValueMapping:
-    """Fill in the values that are mapped to 0 and 1. `asked`: auto, full or LO:HI."""
+def mapping_of(counts: Counts, mapping: ValueMapping, *, requested: str) -> ValueMapping:
+    """Fill in the values that are mapped to 0 and 1. `requested`: auto, full or LO:HI."""
     total = counts.sum(axis=0)
     reached = np.flatnonzero(total)
     first, last = int(reached[0]), int(reached[-1])
@@ -48,17 +48,17 @@ def mapping_of(counts: Counts, mapping: ValueMapping, *, asked: str) -> ValueMap
         return stored * mapping.scale + mapping.offset
 
     extremes = {"value_min": source(first), "value_max": source(last)}
-    window = window_of(asked)
+    window = window_of(requested)
     if window is not None:
         return _with(mapping, rule="stated", low=window[0], high=window[1], **extremes)
-    if asked == "auto" and mapping.source_dtype == "uint8":
+    if requested == "auto" and mapping.source_dtype == "uint8":
         return _with(mapping, rule="identity", low=0.0, high=255.0, **extremes)
     bounds = (float(first), float(last))
-    if asked == "auto":
+    if requested == "auto":
         percentiles = (percentile(total, PERCENTILES[0]), percentile(total, PERCENTILES[1]))
         bounds = percentiles if percentiles[0] < percentiles[1] else bounds
     low, high = bounds if bounds[0] < bounds[1] else (bounds[0], bounds[0] + 1.0)
-    return _with(mapping, rule=asked, low=source(low), high=source(high), **extremes)
+    return _with(mapping, rule=requested, low=source(low), high=source(high), **extremes)
 
 
 def _with(mapping: ValueMapping, **changes: float | str) -> ValueMapping:
@@ -66,7 +66,7 @@ def _with(mapping: ValueMapping, **changes: float | str) -> ValueMapping:
 
 
 def percentile(total: NDArray[np.int64], q: float) -> float:
-    """numpy.percentile of the values that `total` counts, interpolated linearly."""
+    """Return numpy.percentile of the values that `total` counts, interpolated linearly."""
     ends = np.cumsum(total)
     position = (int(ends[-1]) - 1) * (q / 100.0)
     below = floor(position)
@@ -135,7 +135,7 @@ def open_seen(path: Path, window: str) -> Pack:
 
 
 def stored_row(row: Decoded, mapping: ValueMapping) -> NDArray[Any]:
-    """A file's values as a pack keeps them, [H, W, C]. Raises BadRow if of another kind."""
+    """Return a file's values as a pack keeps them, [H, W, C]. Raises BadRow if of another kind."""
     if row.kind == "wide":
         extent = Extent(mapping.offset, mapping.offset + STEPS * mapping.scale)
         row = kept_in_16_bits(row, extent)
@@ -153,7 +153,7 @@ def row_picture(pack: Pack, row: int) -> NDArray[np.uint8]:
 
 
 def pictured(image: NDArray[Any], bounds: tuple[float, float]) -> NDArray[np.uint8]:
-    """Values [H, W, C] as u8 [H, W, 3]: grey of one or two channels, the first three of more."""
+    """Return [H, W, C] as u8 [H, W, 3]: gray of one or two channels, the first three of more."""
     if image.dtype != np.uint8 or bounds != (0.0, 255.0):
         low, high = bounds
         scaled = ((image.astype(np.float64) - low) / (high - low)).clip(0.0, 1.0)
@@ -182,7 +182,7 @@ def _little_range(mapping: ValueMapping) -> list[DataWarning]:
 
 
 def _narrow_content(counts: Counts, mapping: ValueMapping) -> list[DataWarning]:
-    """Return whether half of all pixels are in a tenth of the range; the widest channel decides."""
+    """Return a warning if half of all pixels lie within a tenth of the range."""
     total = counts.sum(axis=0)
     low, high = stored(mapping)
     quarter, median, three = (percentile(total, q) for q in (25.0, 50.0, 75.0))
@@ -204,5 +204,5 @@ def _narrow_content(counts: Counts, mapping: ValueMapping) -> list[DataWarning]:
 
 
 def number(value: float) -> str:
-    """A value as people write it."""
+    """Return a value as a person writes it, with six digits."""
     return f"{value:.6g}"

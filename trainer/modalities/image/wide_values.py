@@ -26,7 +26,7 @@ class Extent:
         return (self.high - self.low) / STEPS or 1.0
 
     def joined(self, other: "Extent | None") -> "Extent":
-        """The extent of both."""
+        """Return the extent of both."""
         if other is None:
             return self
         return Extent(min(self.low, other.low), max(self.high, other.high))
@@ -40,14 +40,14 @@ def is_number(values: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def extent_of(row: Decoded) -> Extent | None:
-    """The extent of a row of wide values; None if no pixel is finite."""
+    """Return the extent of a row of wide values; None if no pixel is finite."""
     values = np.frombuffer(row.pixels, "<f8")
     finite = values[is_number(values)]
     return Extent(float(finite.min()), float(finite.max())) if len(finite) else None
 
 
 def kept_in_16_bits(row: Decoded, extent: Extent) -> Decoded:
-    """The row with its values in 65,536 steps; what is no number becomes the smallest value."""
+    """Return the row with its values in 65,536 steps, where what is no number is the smallest."""
     values = np.frombuffer(row.pixels, "<f8")
     finite = is_number(values)
     steps = np.rint((np.where(finite, values, extent.low) - extent.low) / extent.scale)

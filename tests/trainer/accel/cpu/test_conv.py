@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from trainer.accel.cpu.conv import (
     Conv2d,
     Geometry,
-    Pays,
+    Products,
     _Product,
     choose_products,
     im2col,
@@ -29,10 +29,12 @@ def drawn(*shape: int) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=generator)
 
 
-@pytest.mark.parametrize("pays", [Pays(True, True), Pays(False, True)], ids=["whole", "weights"])
+@pytest.mark.parametrize(
+    "pays", [Products(True, True), Products(False, True)], ids=["whole", "weights"]
+)
 @pytest.mark.parametrize("case", CASES)
 def test_value_and_gradients_are_those_of_a_convolution(
-    case: tuple[int, int, int], pays: Pays
+    case: tuple[int, int, int], pays: Products
 ) -> None:
     kernel, stride, side = case
     geometry = Geometry(kernel, stride, kernel // 2)

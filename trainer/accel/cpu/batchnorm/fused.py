@@ -79,9 +79,9 @@ class FusedBatchNorm(torch.autograd.Function):
         added: Tensor | None,
         settings: Settings,
     ) -> tuple[Tensor, Tensor]:
-        """`x` and `added` bfloat16 [N, C, H, W], `affine` float32 [2, C]: weight and bias.
+        """Return the result and the moments [groups, 3, C]: mean, 1 / std, biased variance.
 
-        Returns the result and the moments [groups, 3, C]: mean, 1 / std, biased variance.
+        `x` and `added` are bfloat16 [N, C, H, W], `affine` float32 [2, C]: weight and bias.
         """
         added = None if added is None else _alike(added)
         normalise: Any = import_module(KERNELS).normalise
@@ -89,7 +89,7 @@ class FusedBatchNorm(torch.autograd.Function):
         moments = torch.empty((settings.groups, 3, x.shape[1]))
         parts, results = _groups(x, settings), _groups(normed, settings)
         others = _groups(added, settings)
-        weights, places = affine.numpy(), moments.numpy()
+        weights, moment_arrays = affine.numpy(), moments.numpy()
 
         def part(index: int) -> None:
             normalise(
@@ -99,7 +99,7 @@ class FusedBatchNorm(torch.autograd.Function):
                 settings.eps,
                 settings.floor,
                 results[index],
-                places[index],
+                moment_arrays[index],
             )
 
         settings.pool.map_range(part, settings.groups)
@@ -111,7 +111,7 @@ class FusedBatchNorm(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: _Context, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of `x`, `affine` and `added`."""
+        """Return the gradients of `x`, `affine` and `added`."""
         x, affine, moments, *kept = ctx.saved_tensors
         settings, added = ctx.settings, kept[0] if kept else None
         gradient: Any = import_module(KERNELS).gradient
@@ -119,7 +119,7 @@ class FusedBatchNorm(torch.autograd.Function):
         of_added = None if added is None else torch.empty_like(added)
         of_affine = torch.empty((settings.groups, *affine.shape))
         arrays = [_groups(each, settings) for each in (_alike(grad), x, added, of_x, of_added)]
-        weights, places, sums = affine.numpy(), moments.numpy(), of_affine.numpy()
+        weights, moment_arrays, sums = affine.numpy(), moments.numpy(), of_affine.numpy()
 
         def part(index: int) -> None:
             grads, pixels, others, results, other_results = (array[index] for array in arrays)
@@ -128,7 +128,7 @@ class FusedBatchNorm(torch.autograd.Function):
                 pixels,
                 others,
                 weights,
-                places[index],
+                moment_arrays[index],
                 settings.floor,
                 results,
                 other_results,
@@ -144,7 +144,7 @@ def _alike(x: Tensor) -> Tensor:
 
 
 def _groups(x: Tensor | None, settings: Settings) -> Any:  # noqa: ANN401  # an array or Nones
-    """[N, C, H, W] as the bits of [groups, P, C]."""
+    """Return [N, C, H, W] as the bits of [groups, P, C]."""
     if x is None:
         return [None] * settings.groups
     pixels = x.detach().permute(0, 2, 3, 1).view(settings.groups, -1, x.shape[1])

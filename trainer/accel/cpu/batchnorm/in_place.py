@@ -34,7 +34,10 @@ class _Normed(torch.autograd.Function):
         running: tuple[Tensor, Tensor],
         settings: tuple[float, float],
     ) -> Tensor:
-        """`running` statistics [groups, C] move; `settings` are momentum and eps."""
+        """Return the normalized groups. `running` statistics [groups, C] are updated.
+
+        `settings` are momentum and eps.
+        """
         momentum, ctx.eps = settings
         means, inverses = (torch.empty_like(running[0]) for _ in range(2))
         normed = torch.empty_like(x)
@@ -49,17 +52,17 @@ class _Normed(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of x, weight and bias."""
+        """Return the gradients of x, weight and bias."""
         x, weight, means, inverses = ctx.saved_tensors
         is_last = x.is_contiguous(memory_format=torch.channels_last)
         order = torch.channels_last if is_last else torch.contiguous_format
         grad = grad.contiguous(memory_format=order)
         of_x, of_both = torch.empty_like(x), []
-        for one_grad, part, target, mean, inverse in zip(
+        for part_grad, part, target, mean, inverse in zip(
             *_groups(grad, x, of_x, groups=len(means)), means, inverses, strict=True
         ):
             gradients = torch.ops.aten.native_batch_norm_backward(
-                one_grad, part, weight, None, None, mean, inverse, True, ctx.eps, [True] * 3
+                part_grad, part, weight, None, None, mean, inverse, True, ctx.eps, [True] * 3
             )
             target.copy_(gradients[0])  # still in the core's cache
             of_both += gradients[1:]

@@ -42,18 +42,18 @@ WITH, WITHOUT = "u2[:,::1]", "none"
 
 
 @kernel
-def _count_in(sums: NDArray[np.float64], at: int, some: Floats) -> None:
+def _add_block(sums: NDArray[np.float64], at: int, block_sums: Floats) -> None:
     """Add sums of a block to those of the group, for WIDTH channels from `at` on."""
     for line in range(2):
         for lane in range(WIDTH):
-            sums[line, at + lane] += some[line, lane]
+            sums[line, at + lane] += block_sums[line, lane]
 
 
 @kernel
 def _measure(x: Halves, eps: np.float32, moments: Floats) -> None:
     """Fill `moments`."""
     pixels, channels = x.shape
-    sums, some = np.zeros((2, channels)), np.empty((2, WIDTH), np.float32)
+    sums, block_sums = np.zeros((2, channels)), np.empty((2, WIDTH), np.float32)
     for at in range(0, channels, WIDTH):
         put_floats(moments, MEAN, at, load_bf16(x, 0, at))
     for start in range(0, pixels, BLOCK):
@@ -65,9 +65,9 @@ def _measure(x: Halves, eps: np.float32, moments: Floats) -> None:
                 apart = load_bf16(x, pixel, at) - origin
                 total = total + apart
                 squares = squares + apart * apart
-            put_floats(some, 0, 0, total)
-            put_floats(some, 1, 0, squares)
-            _count_in(sums, at, some)
+            put_floats(block_sums, 0, 0, total)
+            put_floats(block_sums, 1, 0, squares)
+            _add_block(sums, at, block_sums)
     for at in range(channels):
         apart_mean = sums[0, at] / pixels
         variance = sums[1, at] / pixels - apart_mean * apart_mean
@@ -79,7 +79,7 @@ def _measure(x: Halves, eps: np.float32, moments: Floats) -> None:
 
 @kernel
 def _line(affine: Floats, moments: Floats) -> Floats:
-    """[2, C], slope and level of each channel: what normalising is once the moments are known."""
+    """Return [2, C], slope and level of each channel: the normalization, given the moments."""
     line = np.empty_like(affine)
     for at in range(affine.shape[1]):
         line[0, at] = affine[0, at] * moments[INVERSE, at]
@@ -127,7 +127,7 @@ def _sum(  # noqa: PLR0913, PLR0917  # an array for each: a kernel takes no reco
 ) -> None:
     """Fill `of_affine`."""
     pixels, channels = x.shape
-    sums, some = np.zeros((2, channels)), np.empty((2, WIDTH), np.float32)
+    sums, block_sums = np.zeros((2, channels)), np.empty((2, WIDTH), np.float32)
     lowest = all_of(floor)
     for start in range(0, pixels, BLOCK):
         for at in range(0, channels, WIDTH):
@@ -138,9 +138,9 @@ def _sum(  # noqa: PLR0913, PLR0917  # an array for each: a kernel takes no reco
                 passed = relu_mask(reached, lowest, load_bf16(grad, pixel, at))
                 total = total + passed
                 along = along + passed * (load_bf16(x, pixel, at) - mean)
-            put_floats(some, 0, 0, along)
-            put_floats(some, 1, 0, total)
-            _count_in(sums, at, some)
+            put_floats(block_sums, 0, 0, along)
+            put_floats(block_sums, 1, 0, total)
+            _add_block(sums, at, block_sums)
     for at in range(channels):
         of_affine[0, at] = np.float32(sums[0, at] * moments[INVERSE, at])
         of_affine[1, at] = np.float32(sums[1, at])
@@ -148,7 +148,7 @@ def _sum(  # noqa: PLR0913, PLR0917  # an array for each: a kernel takes no reco
 
 @kernel
 def _spread(line: Floats, moments: Floats, of_affine: Floats, pixels: int) -> Floats:
-    """[2, C], what every pixel gets through mean and variance: a slope and a level."""
+    """Return [2, C], the gradient through mean and variance: slope and level of each channel."""
     through, count = np.empty_like(line), np.float32(pixels)
     for at in range(line.shape[1]):
         scale = -line[0, at] / count

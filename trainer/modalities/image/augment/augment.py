@@ -86,7 +86,7 @@ class ImageAugmenter:
     def pair(
         self, images: PaddedImages, rows: Tensor, *, seed: int, epoch: int | Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Views 0 and 1, as `views` makes each.
+        """Return views 0 and 1, as `views` makes each.
 
         What happens to them is drawn in one go: some fifty operations take longer to call than to
         do.
@@ -115,9 +115,11 @@ class ImageAugmenter:
         with torch.autocast(self.device.type, enabled=False):
             for part in self._parts(images):
                 chosen = part if order is None else order[part]
-                some = params.rows(chosen)
-                pixels = self._cut(images, chosen, some.box, some.flip)
-                out[chosen] = self._normalised(self._coloured(pixels, some, jitter.rows(chosen)))
+                part_params = params.rows(chosen)
+                pixels = self._cut(images, chosen, part_params.box, part_params.flip)
+                out[chosen] = self._normalised(
+                    self._coloured(pixels, part_params, jitter.rows(chosen))
+                )
         return out
 
     @torch.no_grad()
@@ -161,7 +163,7 @@ class ImageAugmenter:
         return torch.empty((rows, self.channels, self.side_px, self.side_px), device=self.device)
 
     def _parts(self, images: PaddedImages) -> Iterator[slice]:
-        """Rows to work on together."""
+        """Yield the rows to work on together."""
         height, width = images.pixels.shape[2:]
         row_bytes = 4 * self.channels * max(height * width, self.side_px**2)
         limit_bytes = CHUNK_BYTES_GPU if self.device.type == "cuda" else CHUNK_BYTES_CPU
@@ -204,7 +206,7 @@ class ImageAugmenter:
         return flat
 
     def _blur_(self, pixels: Tensor, sigma_px: Tensor) -> None:
-        """Gaussian blur of float32 [B, C, side, side] in place."""
+        """Blur float32 [B, C, side, side] in place by a Gaussian."""
         blurred: Tensor | slice = slice(None)
         if self._picks_rows:
             blurred = torch.nonzero(sigma_px > 0.0)[:, 0]

@@ -14,7 +14,7 @@ from trainer.accel.view_layout import LUMA
 
 
 def luma(pixels: Tensor) -> Tensor:
-    """Brightness as the eye has it, [B, 1, P]; of other than three channels their mean."""
+    """Return brightness as the eye has it, [B, 1, P]; of other than three channels their mean."""
     channels = pixels.shape[1]
     weights = _luma_weights(pixels.device, channels)
     return torch.bmm(weights.expand(len(pixels), 1, channels), pixels)
@@ -62,7 +62,7 @@ def solarize_(pixels: Tensor, mask: Tensor) -> None:
 
 
 def _hue(pixels: Tensor, top: Tensor, chroma: Tensor) -> Tensor:
-    """Hue in sixths of the circle, [B, P] in [-1, 5]; 0 where there is no colour.
+    """Return the hue in sixths of the circle, [B, P] in [-1, 5]; 0 where there is no colour.
 
     `lerp` with weights of 0 and 1 picks the piece: a `where` takes ten times longer on a CPU.
     """
@@ -78,7 +78,7 @@ def _hue(pixels: Tensor, top: Tensor, chroma: Tensor) -> Tensor:
 
 @cache
 def _luma_weights(device: torch.device, channels: int) -> Tensor:
-    """[1, 1, C]. Kept on the device: to send it again would make the host wait."""
+    """Return weights [1, 1, C], kept on the device: to send them again would make the host wait."""
     weights = LUMA if channels == len(LUMA) else (1.0 / channels,) * channels
     return torch.tensor([[weights]], device=device)
 

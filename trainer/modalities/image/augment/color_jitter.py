@@ -32,7 +32,7 @@ class Jitter:
     """int64 [B] in 0..3: the place of hue in the order."""
 
     def rows(self, chosen: Tensor | slice) -> "Jitter":
-        """The steps of some rows."""
+        """Return the steps of some rows."""
         return Jitter(
             self.factor[chosen],
             self.to_luma[chosen],
@@ -43,7 +43,7 @@ class Jitter:
 
 
 def plan(params: ViewParams) -> Jitter:
-    """The steps that do what the parameters say."""
+    """Return the steps that do what the parameters say."""
     order = params.order
     hue_at = (order == HUE).int().argmax(dim=1)
     position = torch.arange(4, device=order.device)
@@ -62,7 +62,7 @@ def plan(params: ViewParams) -> Jitter:
 
 
 def jitter_(pixels: Tensor, jitter: Jitter, *, hue_at: Sequence[int] | None, hue: bool) -> None:
-    """Brightness, contrast, saturation and hue of float32 [B, 3, P] in place.
+    """Change brightness, contrast, saturation and hue of float32 [B, 3, P] in place.
 
     `hue_at` are the rows' places of hue if the rows are sorted by them: then each step touches one
     run of rows. None touches all rows, which on a GPU is cheaper than to wait for their places.
@@ -78,10 +78,10 @@ def jitter_(pixels: Tensor, jitter: Jitter, *, hue_at: Sequence[int] | None, hue
 
 
 def _blend_(pixels: Tensor, jitter: Jitter, step: int, run: slice) -> None:
-    some = pixels[run]
-    if len(some):
+    chosen = pixels[run]
+    if len(chosen):
         color.blend_(
-            some,
+            chosen,
             jitter.factor[run, step],
             to_luma=jitter.to_luma[run, step],
             to_mean=jitter.to_mean[run, step],

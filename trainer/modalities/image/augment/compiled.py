@@ -43,7 +43,7 @@ class CompiledViews:
     accelerator: Accelerator
 
     def views(self, images: PaddedImages, params: ViewParams) -> Tensor:
-        """One view of each row, as its parameters say."""
+        """Return one view of each row, as its parameters say."""
         grey, never = params.grey, torch.zeros_like(params.grey)
         before, after = (grey, never) if self.grey_first else (never, grey)
         return self._made(

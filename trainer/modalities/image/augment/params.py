@@ -28,7 +28,7 @@ class Box:
     width: Tensor
 
     def rows(self, chosen: Tensor | slice) -> "Box":
-        """The boxes of some rows."""
+        """Return the boxes of some rows."""
         return Box(self.top[chosen], self.left[chosen], self.height[chosen], self.width[chosen])
 
 
@@ -51,7 +51,7 @@ class ViewParams:
     """bool [B]."""
 
     def rows(self, chosen: Tensor | slice) -> "ViewParams":
-        """The parameters of some rows."""
+        """Return the parameters of some rows."""
         return ViewParams(
             box=self.box.rows(chosen),
             flip=self.flip[chosen],
@@ -93,7 +93,7 @@ def draw(
 
 
 def centre_box(heights: Tensor, widths: Tensor) -> Box:
-    """The largest square in the middle, with torchvision's `center_crop` rounding."""
+    """Return the largest square in the middle, with torchvision's `center_crop` rounding."""
     side = torch.minimum(heights, widths)
     top, left = (((whole - side) / 2).round().long() for whole in (heights, widths))
     return Box(top, left, side, side)
@@ -130,7 +130,7 @@ def resized_frame(heights: Tensor, widths: Tensor, *, sent: Tensor | None, side_
 
 @cache
 def _orders(device: torch.device) -> Tensor:
-    """ORDERS on a device. Kept there: to send it again would make the host wait."""
+    """Return ORDERS, kept on the device: to send it again would make the host wait."""
     return torch.tensor(ORDERS, device=device)
 
 
@@ -148,7 +148,7 @@ def _factors(u: Tensor, jittered: Tensor, spec: ResolvedViewsSpec) -> Tensor:
 
 
 def _crop_box(u: Tensor, heights: Tensor, widths: Tensor, spec: ResolvedViewsSpec) -> Box:
-    """Torchvision's `RandomResizedCrop.get_params` with all its tries made at once.
+    """Return the boxes of torchvision's `RandomResizedCrop.get_params`, all tries made at once.
 
     A try draws the area as a share of the row and the logarithm of width / height, both evenly;
     the first that fits is taken and laid down evenly; if none fits, the middle of the row with the
@@ -162,12 +162,12 @@ def _crop_box(u: Tensor, heights: Tensor, widths: Tensor, spec: ResolvedViewsSpe
     width, height = (area * ratio).sqrt().round().long(), (area / ratio).sqrt().round().long()
     fits = (width > 0) & (width <= widths[:, None]) & (height > 0) & (height <= heights[:, None])
     first = fits.int().argmax(dim=1, keepdim=True)
-    some = fits.any(dim=1)
+    is_any = fits.any(dim=1)
     fallback_height, fallback_width = _nearest_ratio(heights, widths, spec.crop_ratio)
-    height = torch.where(some, height.gather(1, first)[:, 0], fallback_height)
-    width = torch.where(some, width.gather(1, first)[:, 0], fallback_width)
-    top = torch.where(some, (u[:, -2] * (heights - height + 1)).long(), (heights - height) // 2)
-    left = torch.where(some, (u[:, -1] * (widths - width + 1)).long(), (widths - width) // 2)
+    height = torch.where(is_any, height.gather(1, first)[:, 0], fallback_height)
+    width = torch.where(is_any, width.gather(1, first)[:, 0], fallback_width)
+    top = torch.where(is_any, (u[:, -2] * (heights - height + 1)).long(), (heights - height) // 2)
+    left = torch.where(is_any, (u[:, -1] * (widths - width + 1)).long(), (widths - width) // 2)
     return Box(top, left, height, width)
 
 

@@ -24,7 +24,7 @@ def separable(pixels: Tensor, down: Tensor, across: Tensor) -> Tensor:
 def resize_matrices(
     box: Box, *, padded_px: tuple[int, int], side_px: int, flip: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Matrices [B, side, H] and [B, side, W] that cut a box out and resize it to a square.
+    """Return matrices [B, side, H] and [B, side, W] that cut a box out and resize it to a square.
 
     They are the antialiased bilinear filter of torchvision and Pillow: a triangle as wide as the
     shrink factor, at least one pixel, normalised over the pixels inside the box.
@@ -55,7 +55,7 @@ def frame_matrices(
 def _triangles(
     start: Tensor, length: Tensor, *, whole_px: int, side_px: int, flip: Tensor | None = None
 ) -> Tensor:
-    """Weights [B, side, whole] of the pixels of one axis for each pixel of the view."""
+    """Return weights [B, side, whole] of the pixels of one axis for each pixel of the view."""
     start, end = (edge[:, None, None].float() for edge in (start, start + length))
     scale = (end - start) / side_px
     edges = (start, end)
@@ -71,7 +71,7 @@ def _filter(
     side_px: int,
     flip: Tensor | None = None,
 ) -> Tensor:
-    """Weights [B, side, whole] of the pixels between `edges`; all other tensors are [B, 1, 1]."""
+    """Return weights [B, side, whole] of pixels between `edges`; other tensors are [B, 1, 1]."""
     index = torch.arange(side_px, device=start.device, dtype=torch.float32)[None, :, None]
     if flip is not None:
         index = torch.where(flip[:, None, None], side_px - 1 - index, index)
@@ -92,7 +92,7 @@ def blur_radius_px(sigma_px_max: float, *, side_px: int) -> int:
 
 
 def shifts(radius_px: int, *, side_px: int) -> Tensor:
-    """Matrices [2 radius + 1, side x side] that shift an axis, reflected at its borders."""
+    """Return matrices [2 radius + 1, side x side] that shift an axis, reflected at its borders."""
     offset = torch.arange(-radius_px, radius_px + 1)[:, None]
     index = torch.arange(side_px)[None, :]
     last = side_px - 1
@@ -101,7 +101,7 @@ def shifts(radius_px: int, *, side_px: int) -> Tensor:
 
 
 def blur_matrices(sigma_px: Tensor, shift: Tensor, *, side_px: int) -> Tensor:
-    """Gaussian matrices [B, side, side] for sigmas [B]; the identity where sigma is 0."""
+    """Return Gaussian matrices [B, side, side] for sigmas [B]; the identity where sigma is 0."""
     radius = len(shift) // 2
     offset = torch.arange(-radius, radius + 1, device=sigma_px.device)
     still = (offset == 0).float()

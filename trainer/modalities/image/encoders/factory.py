@@ -31,7 +31,7 @@ def build_encoder(
 ) -> nn.Module:
     """Build the encoder that `spec` names, with random weights from the global CPU generator.
 
-    Has `.feature_dim`. The result has `.feature_dim`. `bn_splits` > 1 computes batch norm in that
+    The result has `.feature_dim`. `bn_splits` > 1 computes batch norm in that
     many groups while training, by compiled code if there is an `accelerator`.
     """
     channels = spec.channels or RGB

@@ -45,7 +45,7 @@ DEPTHS: dict[str, tuple[type[_Basic | _Bottleneck], Sequence[int]]] = {
 
 
 def build_resnet(name: str, *, stem: Stem, norm: Norm, channels: int = 3) -> nn.Module:
-    """[N, C, S, S] to [N, feature_dim]; the state dict is torchvision's but for `fc.*`.
+    """Build a network [N, C, S, S] to [N, feature_dim], with torchvision's keys but for `fc.*`.
 
     A CIFAR stem is a 3x3 convolution of stride 1 without pooling, as the MoCo authors take for
     32 px; `conv1.weight` is then [64, C, 3, 3]. torchvision's own code does the rest.
@@ -71,7 +71,7 @@ def build_resnet(name: str, *, stem: Stem, norm: Norm, channels: int = 3) -> nn.
 
 
 def _let_norms_rectify(network: nn.Module) -> None:
-    """A ReLU follows every norm but that of a shortcut."""
+    """Have every norm apply the ReLU that follows it; none follows that of a shortcut."""
     for parent in network.modules():
         if isinstance(parent, resnet.ResNet | _Basic | _Bottleneck):
             parent.relu = FusedAwayReLU(inplace=True)

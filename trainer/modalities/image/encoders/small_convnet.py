@@ -54,5 +54,5 @@ class MeanPool(nn.AdaptiveAvgPool2d):
         super().__init__(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mean over the area."""
+        """Return the mean over the area."""
         return x.mean((2, 3), keepdim=True)

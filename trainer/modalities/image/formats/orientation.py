@@ -24,7 +24,7 @@ _TYPES: Final = {1: "B", 3: "H", 4: "I"}
 
 def orientation_of(exif: bytes, xmp: bytes = b"") -> int:
     """Return the orientation, 1 to 8; 1 where none can be read. EXIF counts before XMP."""
-    orientation = _of_exif(exif)
+    orientation = _exif_orientation(exif)
     if orientation is None and (match := XMP.search(xmp)):
         orientation = int(match[1])
     return orientation or 1
@@ -46,7 +46,7 @@ def upright_array(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     return array
 
 
-def _of_exif(exif: bytes) -> int | None:
+def _exif_orientation(exif: bytes) -> int | None:
     """Look for the one tag in the first directory of a TIFF header."""
     exif = exif.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(exif[:2])

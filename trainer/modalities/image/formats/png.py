@@ -104,11 +104,14 @@ def parsed(data: bytes) -> Png:
 def mended(png: Png) -> Png:
     """Return the image with its missing rows grey. Raises BadRow if no row is left."""
     passes = _passes(png)
-    there = _unpacked(png, passes)
+    unpacked = _unpacked(png, passes)
     rows, at, kept = [], 0, 0
     for row_bytes, height in passes:
-        whole = min(max(0, (len(there) - at) // row_bytes), height)
-        rows += [there[at : at + whole * row_bytes], _grey_row(png, row_bytes) * (height - whole)]
+        whole = min(max(0, (len(unpacked) - at) // row_bytes), height)
+        rows += [
+            unpacked[at : at + whole * row_bytes],
+            _grey_row(png, row_bytes) * (height - whole),
+        ]
         at, kept = at + row_bytes * height, kept + whole
     if not kept:
         raise BadRow("truncated", "the file ends before its first row of pixels")
@@ -154,12 +157,12 @@ def _chunk(name: bytes, body: bytes) -> bytes:
 def _passes(png: Png) -> list[tuple[int, int]]:
     """Return bytes of a row, with that of its filter, and number of rows of each pass."""
     bits = png.depth * SAMPLES[png.colour]
-    found = []
+    passes = []
     for left, top, across, down in _PASSES if png.is_interlaced else ((0, 0, 1, 1),):
         width, height = ceil((png.width - left) / across), ceil((png.height - top) / down)
         if width > 0 and height > 0:
-            found.append((1 + ceil(width * bits / 8), height))
-    return found
+            passes.append((1 + ceil(width * bits / 8), height))
+    return passes
 
 
 def _unpacked(png: Png, passes: list[tuple[int, int]]) -> bytes:

@@ -34,8 +34,8 @@ def array_of(data: bytes, *, keep_truncated: bool) -> tuple[NDArray[Any], bool]:
         words = _COMMENT.sub(b"", data[header.end() :]).split()[:count]
         whole = np.array([int(word) for word in words], np.uint16)
     else:
-        there = data[header.end() : header.end() + 2 * count]
-        whole = np.frombuffer(there[: len(there) // 2 * 2], ">u2")
+        raw = data[header.end() : header.end() + 2 * count]
+        whole = np.frombuffer(raw[: len(raw) // 2 * 2], ">u2")
     if len(whole) < count and (not keep_truncated or not len(whole)):
         raise BadRow("truncated", f"{len(whole)} of its {count} values are there")
     values[: len(whole)] = whole
