@@ -94,6 +94,21 @@ def test_rows_with_and_without_buttons_have_the_same_columns(
     assert len(set(columns[0])) == 7, "side by side"
 
 
+def test_run_again_keeps_how_a_job_is_evaluated(visitor: Visitor, world: World) -> None:
+    listed = world.submit(name="one in a list", epochs=1, evaluation=[{"name": "knn", "k": 5}])
+    page = visitor.go(f"/ui/submit?from={listed}")
+    expect(page.locator("[data-field='evaluation.k'] input")).to_have_value("5")
+    bare = world.submit(name="not evaluated", epochs=1, evaluation=None)
+    page = visitor.go(f"/ui/submit?from={bare}")
+    page.locator("summary", has_text="Evaluation").click()
+    expect(page.get_by_label("Evaluate during training")).not_to_be_checked()
+    expect(page.locator("[data-field='evaluation.k']")).to_be_hidden()
+    page.get_by_role("button", name="Start the job").click()
+    page.wait_for_url("**/ui/jobs/job_*")
+    job = world.api.client.get(f"/v1/jobs/{page.url.rpartition('/')[2]}").json()
+    assert job["spec"]["evaluation"] is None
+
+
 def watch_and_zoom(page: Page) -> None:
     """The curve grows without a reload, and a zoomed range stays where it is."""
     page.evaluate("window.neverReloaded = true")

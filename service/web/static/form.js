@@ -10,6 +10,7 @@ export class Form {
     this.values = new Map();
     this.inputs = new Map();
     this.unions = new Map();
+    this.wholes = new Map();
   }
 
   /** The element of one field, and of those inside it. */
@@ -38,10 +39,18 @@ export class Form {
   /** A box of fields with a switch that sets the whole to null. */
   optional(path, box) {
     const on = h("input", { type: "checkbox", checked: true, onchange: () => {
-      box.querySelectorAll(".field").forEach((one) => { one.hidden = !on.checked; });
+      show(on.checked ? undefined : null);
       this.take(path, on.checked ? undefined : null);
     } });
-    return h("div", { class: "stack fields-outer" }, h("label", { class: "check field" }, on, "Evaluate during training"), box);
+    const several = h("p", { class: "muted small", hidden: true });
+    const show = (whole) => {
+      on.checked = whole !== null;
+      box.querySelectorAll(".field").forEach((one) => { one.hidden = whole !== undefined; });
+      several.hidden = !whole;
+      several.textContent = whole ? `${whole.length} evaluators, copied from the other job.` : "";
+    };
+    this.wholes.set(path, show);
+    return h("div", { class: "stack fields-outer" }, h("label", { class: "check field" }, on, "Evaluate during training"), several, box);
   }
 
   /** Return the fields of a union of objects, discriminated by `name`. */
@@ -100,9 +109,10 @@ export class Form {
     return h("div", { class: "pair" }, parts);
   }
 
+  /** Set or delete a value. It is moved to the end, so that a whole object set to null wins over its fields. */
   take(path, value) {
-    if (value === undefined) this.values.delete(path);
-    else this.values.set(path, value);
+    this.values.delete(path);
+    if (value !== undefined) this.values.set(path, value);
     this.onChange();
   }
 
@@ -135,7 +145,13 @@ export class Form {
     });
   }
 
-  /** Puts values in, such as those of another job: [[path, value]]. */
+  /** Fill in null, or a list of several, in place of the fields of an optional object. */
+  fillWhole(path, value) {
+    this.values.set(path, value);
+    this.wholes.get(path)(value);
+  }
+
+  /** Fill in values, such as those of another job: [[path, value]]. */
   fill(pairs) {
     for (const [path, value] of pairs.filter(([one]) => one.endsWith(".name"))) {
       const show = this.unions.get(path.replace(/\.name$/, ""));

@@ -48,9 +48,10 @@ async function start(ready) {
   if (from) {
     try {
       const { spec } = await get(`/v1/jobs/${encodeURIComponent(from)}`);
+      if (spec.evaluation?.length === 1) [spec.evaluation] = spec.evaluation;
       form.fill(flat(spec));
-      // The form shows one evaluator; several are sent again as they were.
-      if (Array.isArray(spec.evaluation)) form.values.set("evaluation", spec.evaluation);
+      // The form shows one evaluator; none or several are sent again as they were.
+      if (spec.evaluation === null || Array.isArray(spec.evaluation)) form.fillWhole("evaluation", spec.evaluation);
     } catch (problem) {
       if (problem.status !== 404) throw problem;
       notice("from", "warn", "The job to copy settings from was not found.", "It was deleted, or the link is wrong. Fill in the form, or choose Run again on another job.");
