@@ -118,7 +118,7 @@ class Artifacts:
         held = part.stat().st_size if part.exists() else 0
         headers = {"Accept-Encoding": "identity"}
         if held:
-            # No If-Range: a file that changed since is found out by its sha256 and begun anew.
+            # No If-Range: the sha256 detects a file that has changed, and the download restarts.
             headers["Range"] = f"bytes={held}-"
         path = f"/v1/jobs/{job}/artifacts/{artifact.name}"
         with self._http.stream("GET", path, headers=headers) as answer:

@@ -64,7 +64,7 @@ class Unreachable(ClientError):
     """The server did not answer."""
 
     def __init__(self, url: str, *, reason: str) -> None:
-        """`url` is the server's address, `reason` what the network said."""
+        """Describe the failure: the `url` of the server, and the `reason` of the network."""
         super().__init__(
             f"No mocoserve server at {url}",
             detail=reason,

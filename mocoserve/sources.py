@@ -1,6 +1,6 @@
 """Sources of an upload: a file as it is, or a folder as a tar that is never written to disk.
 
-Both can start at any byte, so an interrupted upload goes on where it stopped, and the tar of
+Both can start at any byte, so an interrupted upload can be resumed, and the tar of
 an unchanged folder has the same bytes each time. A file that is not sent, such as a link, is an
 entry without bytes that says so: the server has a line for it in the dataset's report.
 """

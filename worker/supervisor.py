@@ -1,4 +1,4 @@
-"""The supervisor: claim a job, run it in a child process, claim the next, until told to leave.
+"""The supervisor: claim a job, run it in a child process, claim the next, until asked to leave.
 
 It imports no torch and makes no CUDA context: only the forkserver's children do.
 """
@@ -33,7 +33,7 @@ class CannotStart(Exception):
 
 
 class Supervisor:
-    """One worker. `run` returns once told to leave, after it has handed its job over."""
+    """One worker. `run` returns once asked to leave, after it has handed over its job."""
 
     def __init__(self, context: WorkerContext, worker_id: str, info: dict[str, Any]) -> None:
         self._context, self._info = context, info
@@ -45,7 +45,7 @@ class Supervisor:
         self._disk = DiskSpaceGuard(settings.data_dir, free_bytes_min=settings.disk_free_bytes_min)
 
     def run(self) -> None:
-        """Work until told to leave. Raises CannotStart if no child can be made."""
+        """Work until asked to leave. Raises CannotStart if no child can be made."""
         settings, queue = self._context.settings, self._context.store.queue
         with Heartbeat(
             LeaseClock(queue.current_tick, queue.tick),
@@ -74,7 +74,7 @@ class Supervisor:
         self._draining = is_draining
 
     def _ensure_forkserver(self) -> None:
-        """Return when the forkserver has imported everything, or when told to leave."""
+        """Return when the forkserver has imported everything, or when asked to leave."""
         forkserver, tries = self._context.forkserver, 0
         while not self._leaving():
             forkserver.ensure()
@@ -96,7 +96,7 @@ class Supervisor:
             return
 
     def _claim(self) -> Lease | None:
-        """Return the next lease; None when told to leave or when the forkserver has died."""
+        """Return the next lease; None when asked to leave or when the forkserver has died."""
         queue, pools = self._context.store.queue, self._context.settings.pools
         nonce = secrets.token_hex(16)
         while not self._leaving():

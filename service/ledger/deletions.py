@@ -1,4 +1,4 @@
-"""Settle deletions that were asked for and never answered.
+"""Settle deletions that were requested and never answered.
 
 A `deleted` line is written before Redis decides. When the API is killed in between, or Redis does
 not answer, the line stays open: here Redis is asked again, under the lock of the ledger. A line

@@ -60,7 +60,7 @@ class JobSubmitted(LedgerLine):
 
 
 class Controlled(LedgerLine):
-    """A control that Redis is about to be asked for."""
+    """A control that is about to be sent to Redis."""
 
     type: Literal["control"] = "control"
     verb: Verb
@@ -169,7 +169,7 @@ class CheckpointSaved(LedgerLine):
 
 
 class AttemptEnded(LedgerLine):
-    """The lease ended in order, and Redis said what the job is now."""
+    """The lease ended in order; has the job's status from Redis."""
 
     type: Literal["ended"] = "ended"
     verb: Literal["complete", "fail", "release"]
@@ -199,5 +199,5 @@ AnyLine = TypeVar("AnyLine", bound=LedgerLine)
 
 
 def encode(line: LedgerLine) -> bytes:
-    """Return the line as it is written, with its newline."""
+    """Return the line as text, with its newline."""
     return line.model_dump_json().encode() + b"\n"

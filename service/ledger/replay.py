@@ -72,14 +72,14 @@ class JobLedger:
 
     @property
     def open_deletions(self) -> tuple[Deleted, ...]:
-        """Every request to delete the job that was not refused, void or not."""
+        """Every deletion request for the job that Redis did not refuse, void or not."""
         job_id, refused = self.submitted.job_id, _refused(self.lines)
         deletions = (line for line in self.lines if isinstance(line, Deleted))
         return tuple(line for line in deletions if line.job_id == job_id and line.op not in refused)
 
     @property
     def controls(self) -> tuple[Controlled, ...]:
-        """Controls of this job that were not refused, in order."""
+        """Controls of this job that Redis did not refuse, in order."""
         refused = _refused(self.lines)
         controls = [line for line in self.lines if isinstance(line, Controlled)]
         mine = [line for line in controls if line.job_id == self.submitted.job_id]

@@ -129,7 +129,7 @@ def _of_dataset(context: RetentionContext, record: DatasetRecord) -> Iterator[Re
         yield Removable(
             kind="upload",
             id=record.id,
-            # One that is not whole may be gone on with, so it goes for its age only.
+            # An incomplete upload may be resumed, so it is removed for its age only.
             age_s=_age_s(context, staged),
             size_bytes=size_bytes if record.status == "ready" else 0,
             kept_s=settings.upload_kept_s,

@@ -44,7 +44,7 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End event streams, then let uvicorn wait for what is left."""
+        """End event streams, then let uvicorn wait for the remaining requests."""
         await asyncio.to_thread(self._on_shutdown)
         await super().shutdown(sockets)
 

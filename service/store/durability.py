@@ -16,10 +16,10 @@ _OLDEST: Final = (7, 0)
 
 
 def check(client: RedisClient) -> None:
-    """Returns if the server keeps every acknowledged write.
+    """Check that the server keeps every acknowledged write.
 
     Raises:
-        Misconfigured: names the setting and the command that mends it.
+        Misconfigured: names the setting and the command that corrects it.
         StoreUnavailable: no answer in time.
     """
     _check_server(client.run(lambda client: client.info()))

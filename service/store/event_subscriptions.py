@@ -1,7 +1,7 @@
 """Subscriptions to the events of jobs: many readers share one thread and one connection.
 
-Each reader first reads the history of its job, then what the thread hands it. A reader joins
-the thread's list before it reads the history, and drops what it has had: no gap, no repeat.
+Each reader first reads the history of its job, then the events that the thread delivers. It
+subscribes before it reads the history and drops events it already has: no gap, no repeat.
 """
 
 import asyncio
@@ -61,7 +61,7 @@ class EventBroadcaster:
         return Subscription(self, job_id, after=after, read=self._read)
 
     def stop(self) -> None:
-        """Ends every subscription and the thread."""
+        """End every subscription and the thread."""
         self._stopping.set()
         self._changed.set()
         self._unblock()
@@ -80,7 +80,7 @@ class EventBroadcaster:
         return self._stopping.is_set()
 
     def join(self, reader: "Subscription") -> None:
-        """Puts `reader` on the list of its stream; from now on it is handed what comes.
+        """Add `reader` to the readers of its stream; from now on it gets new events.
 
         Raises:
             StoreUnavailable: the end of the stream cannot be read now.
@@ -159,7 +159,7 @@ class EventBroadcaster:
 class Subscription(AsyncIterator[Row]):
     """One reader of one job. Belongs to the event loop that iterates it.
 
-    A cancelled `anext` loses nothing: the next one goes on at the same place.
+    A cancelled `anext` loses nothing: the next one continues from the same event.
     """
 
     def __init__(

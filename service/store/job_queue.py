@@ -35,8 +35,8 @@ class JobQueue:
     def claim(self, *, pools: tuple[str, ...], worker_id: str, nonce: str) -> Lease | None:
         """Claim the next job of the first pool that has one; None if all are empty.
 
-        The same `nonce` answers the same lease while that is alive, and None afterwards: take a
-        new one for each new claim. A drained worker gets nothing.
+        The same `nonce` returns the same lease while that is alive, and None afterwards: use a
+        new one for each claim. A drained worker gets None.
         """
         reply = self.client.fcall(
             "claim", worker_id, nonce, self.lease_ttl_ticks, time.time(), *pools
@@ -54,7 +54,7 @@ class JobQueue:
         return hint is not None
 
     def renew(self, lease: Lease) -> Desired:
-        """Keeps the lease for its whole time again; answers what the user wants of the job.
+        """Renew the lease for its full time. Return the state that the user wants the job in.
 
         Raises:
             Fenced: the lease is over.
@@ -65,10 +65,10 @@ class JobQueue:
     def append(
         self, lease: Lease, events: list[str], progress: dict[str, Any] | None = None
     ) -> Desired:
-        """Adds `events` (JSON) to the job's stream and replaces its progress.
+        """Append `events` (JSON) to the job's stream and replace its progress.
 
-        After StoreUnavailable call again with the same events, and more behind them if there
-        are: none is lost or doubled, for their places in the attempt are counted here.
+        After StoreUnavailable, call again with the same events, followed by newer ones if there
+        are any: events are numbered within the attempt, so none is lost or repeated.
 
         Raises:
             Fenced: the lease is over.
@@ -119,7 +119,7 @@ class JobQueue:
         """Report a failure by the user's fault; retried if `retry` and the budget allow it.
 
         Returns:
-            What the job is now: `failed`, `queued`, or `cancelled` or `paused` if that was asked.
+            The job's new status: `failed`, `queued`, or `cancelled` or `paused` as requested.
 
         Raises:
             Fenced: the lease is over.
@@ -128,13 +128,13 @@ class JobQueue:
         return cast(Status, reply[1])
 
     def release(self, lease: Lease, *, code: str = "preempted", message: str = "") -> Status:
-        """Gives the job back, at the front of its pool, unless a stop was asked.
+        """Return the job to the front of its pool, unless a stop was requested.
 
         `preempted` costs nothing; any other code is a loss of ours, and the job fails with it
         after twenty in a row without a new checkpoint.
 
         Returns:
-            What the job is now: `queued`, `cancelled`, `paused` or `failed`.
+            The job's new status: `queued`, `cancelled`, `paused` or `failed`.
 
         Raises:
             Fenced: the lease is over.
@@ -155,7 +155,7 @@ class JobQueue:
         return int(self.client.fcall("tick", last, time.time(), LOSSES_MAX)[1])
 
     def close(self) -> None:
-        """Give the waiting connection back."""
+        """Close the connection of `wait`."""
         self._waiting.close()
 
     def _held(self, lease: Lease, verb: str, *args: str | float) -> list[Any]:

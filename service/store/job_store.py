@@ -46,15 +46,15 @@ class Jobs:
         fingerprint: str = "",
         created_at_s: float | None = None,
     ) -> Submitted:
-        """Queues `new` under `job_id`, whose ids must sort by their time.
+        """Queue `new` under `job_id`. Ids must sort by time.
 
-        For 24 hours the same `idempotency_key` with the same `fingerprint` of the body answers
-        the job made first. An ingest moves its dataset to `preparing` in the same step.
+        For 24 hours the same `idempotency_key` with the same `fingerprint` of the body returns
+        the job that was made first. An ingest moves its dataset to `preparing` in the same step.
         `created_at_s` defaults to now.
 
         Raises:
             IdempotencyConflict: the key was used with another fingerprint.
-            NotFound, WrongState: the dataset of an ingest is not there, or not waiting for one.
+            NotFound, WrongState: the dataset of an ingest does not exist, or needs no ingest.
         """
         submission = Submission(
             new=new,
@@ -102,7 +102,7 @@ class Jobs:
         return Page(records, has_more=len(rows) > limit)
 
     def cancel(self, id: str, *, op: str | None = None) -> JobRecord:
-        """Ends the job for good, or asks its worker to. Harmless when it is cancelled already.
+        """Cancel the job, or ask its worker to. Has no effect on a cancelled job.
 
         Raises:
             NotFound, WrongState: there is no such job, or it ended otherwise.
@@ -110,7 +110,7 @@ class Jobs:
         return self._control(id, "cancel", op)
 
     def pause(self, id: str, *, op: str | None = None) -> JobRecord:
-        """Takes the job off the queue, or asks its worker to checkpoint and let go.
+        """Take the job off the queue, or ask its worker to checkpoint and stop.
 
         Raises:
             NotFound, WrongState: there is no such job, or it ended or is being cancelled.
@@ -118,7 +118,7 @@ class Jobs:
         return self._control(id, "pause", op)
 
     def resume(self, id: str, *, op: str | None = None) -> JobRecord:
-        """Queues a paused, cancelled or failed job again; it goes on from its last checkpoint.
+        """Queue a paused, cancelled or failed job again; it resumes from its last checkpoint.
 
         Raises:
             NotFound, WrongState: there is no such job, or it has not stopped, or it succeeded.
@@ -126,7 +126,7 @@ class Jobs:
         return self._control(id, "resume", op)
 
     def delete(self, id: str, *, op: str | None = None) -> None:
-        """Forgets an ended job. Its files are the caller's to remove.
+        """Delete an ended job. The caller removes its files.
 
         A repeated `op` is done once.
 
@@ -142,7 +142,7 @@ class Jobs:
     def forget_checkpoints(self, id: str) -> int:
         """Forget the checkpoints of a job that has ended. Return how many attempts it had.
 
-        Their files are the caller's to remove.
+        The caller removes their files.
 
         Raises:
             NotFound, WrongState: there is no such job, or it has not ended.

@@ -13,7 +13,7 @@ class Identified(Protocol):
 
     @property
     def id(self) -> str:
-        """Id, by which the next page is asked for."""
+        """Id that the next page starts after."""
         ...
 
 

@@ -18,8 +18,8 @@ from trainer.util.failpoints import failpoint
 
 T = TypeVar("T")
 
-# Pauses before each further try after a refused or broken connection: a server that restarts
-# is met again, one that is gone is told within half a second.
+# Pauses before each retry after a refused or broken connection: long enough for a restart; a
+# server that is down raises within half a second.
 _PAUSES_S: Final = (0.02, 0.08, 0.3)
 _PARTS: Final = (
     "common",
@@ -138,7 +138,7 @@ class RedisClient:
                 raise StoreUnavailable(f"Redis refuses: {error}") from error
 
     def load(self) -> None:
-        """Puts the function library into the server, in place of an older one."""
+        """Load the function library into the server, replacing an older one."""
         self.run(_load)
 
     def blocking(self, *, block_s: float) -> redis.Redis:
@@ -146,7 +146,7 @@ class RedisClient:
         return connect(self.url, timeout_s=block_s + self.timeout_s)
 
     def close(self) -> None:
-        """Gives the connections back, those of ended threads as well."""
+        """Close the connections, including those of ended threads."""
         for client in list(self._clients):
             client.close()
 

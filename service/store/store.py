@@ -30,7 +30,7 @@ class Store:
     client: RedisClient
 
     def ping(self) -> None:
-        """Returns if the server answers.
+        """Check that the server answers.
 
         Raises:
             StoreUnavailable: it does not.
@@ -38,7 +38,7 @@ class Store:
         self.client.run(lambda client: client.ping())
 
     def close(self) -> None:
-        """Gives the connections back."""
+        """Close all connections."""
         self.client.close()
         self.queue.close()
 

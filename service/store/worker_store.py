@@ -17,7 +17,7 @@ class Workers:
     lease_ttl_ticks: int
 
     def beat(self, worker: WorkerRecord) -> bool:
-        """Report that `worker` is alive. Return whether it shall drain, that is take no new job."""
+        """Report that `worker` is alive. Return whether it is drained: claims no new job."""
         reply = self.client.fcall(
             "beat",
             *("id", worker.id, "pools", json.dumps(worker.pools), "device", worker.device),
@@ -34,7 +34,7 @@ class Workers:
         return tuple(as_worker(row, silent_ticks=n, ttl_ticks=ttl_ticks) for row, n in rows)
 
     def drain(self, worker_id: str) -> None:
-        """Let the worker claim no more jobs; the job that it has goes on.
+        """Let the worker claim no more jobs; its current job continues.
 
         Raises:
             NotFound: there is no such worker.
@@ -42,7 +42,7 @@ class Workers:
         self._set_drain(worker_id, "1")
 
     def undrain(self, worker_id: str) -> None:
-        """Let a drained worker claim jobs again. Harmless for any other.
+        """Let a drained worker claim jobs again. Has no effect on any other.
 
         Raises:
             NotFound: there is no such worker.
@@ -54,5 +54,5 @@ class Workers:
             raise NotFound("worker", worker_id)
 
     def leave(self, worker_id: str) -> None:
-        """Forgets a worker that ended in order."""
+        """Remove a worker that stopped on request."""
         self.client.fcall("worker_leave", worker_id)

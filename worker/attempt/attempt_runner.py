@@ -231,7 +231,7 @@ class AttemptRunner:
             self._ledger.ended(verb, status, why=why, progress=self._events.progress)
 
     def _out_of_time(self) -> bool:
-        """Return whether the worker must leave without having told the store."""
+        """Return whether the worker must leave without reporting to the store."""
         shutdown = self._context.shutdown
         if shutdown.requested_at_s is None:
             return False

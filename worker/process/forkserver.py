@@ -154,7 +154,7 @@ def _become_child(entry: Entry, request: dict[str, Any], fds: list[int], parent:
 
 
 class _LossyLog(io.FileIO):
-    """Log that drops text on a full disk, so that the work goes on."""
+    """Log that drops text on a full disk, so that the work continues."""
 
     def write(self, data: Any) -> int:  # noqa: ANN401  # any buffer
         """Write, and report success in any case."""

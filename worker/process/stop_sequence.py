@@ -38,7 +38,7 @@ class StopSequence:
             self._requested_at_s = now_s
 
     def kill_now(self) -> None:
-        """Skip what is left of the grace."""
+        """Skip the rest of the grace."""
         self._requested_at_s = float("-inf")
 
     def due(self, now_s: float) -> list[StopStage]:

@@ -55,7 +55,7 @@ class WorkerMetrics:
         with self._lock:
             self._forget_at_s.pop(lease.job_id, None)
             self._before, self._spec = {}, spec
-        self._metrics.forget_job(lease.job_id)  # of an earlier attempt here: counters start anew
+        self._metrics.forget_job(lease.job_id)  # of an earlier attempt here: counters restart at 0
         self._metrics.set("moco_worker_running_job", 1, worker=self._worker, job_id=lease.job_id)
         if isinstance(spec, JobSpec):
             self._describe(lease, spec)

@@ -61,14 +61,14 @@ def events(id: JobId, services: ServicesDep) -> Response:
     newest = open_newest(services.settings.data_dir, job.folder, FILE)
     began_s = job.started_at_s or job.created_at_s
     blocks = event_file(_lines(newest[1]) if newest else (), wall_time_s=began_s)
-    # The first block is made here: what cannot be read is told before the answer has begun.
+    # Make the first block here, so that a file that cannot be read gives an error response.
     whole = chain([next(blocks)], blocks)
     headers = _headers(f"events.out.tfevents.{int(began_s)}.{id}")
     return StreamingResponse(whole, headers=headers, media_type=EVENTS_TYPE)
 
 
 def whole_lines_bytes(file: BinaryIO) -> int:
-    """Up to where a file consists of whole lines: the last one may be half-written."""
+    """Return the length of the whole lines of a file: the last line may be half-written."""
     end = file.seek(0, 2)
     while end:
         start = max(0, end - BLOCK_BYTES)

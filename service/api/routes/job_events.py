@@ -127,7 +127,7 @@ def _order(event_id: str) -> tuple[int, ...]:
 
 
 async def _stream(following: Subscription, store: Store, *, gap: bool) -> AsyncIterator[bytes]:
-    """Frames until the job has ended or the service shuts down; a ping while nothing happens."""
+    """Yield frames until the job has ended or the service shuts down; a ping while idle."""
     yield format_sse_event(comment="following", retry=RETRY_MS)
     if gap:
         yield format_sse_event(event="gap", data_str=json.dumps({"type": "gap", "message": GAP}))
@@ -140,7 +140,7 @@ async def _stream(following: Subscription, store: Store, *, gap: bool) -> AsyncI
         except StopAsyncIteration:
             return
         frames = list[bytes]()
-        # A reader that is behind gets all that waits in one piece: so it catches up.
+        # A reader that is behind gets all waiting events in one piece, so it catches up.
         for event_id, text in [first, *following.waiting()]:
             frame, is_end = _frame(event_id, text)
             frames.append(frame)
@@ -152,12 +152,12 @@ async def _stream(following: Subscription, store: Store, *, gap: bool) -> AsyncI
 
 @lru_cache(maxsize=1024)
 def _frame(event_id: str, text: str) -> tuple[bytes, bool]:
-    """An event as it is sent, and whether it ends its job. Made once for all who follow."""
+    """Return an event as a frame, and whether it ends its job. Cached for all followers."""
     event = json.loads(text)
     is_end = event["type"] == "status" and event["status"] in TERMINAL
     return format_sse_event(id=event_id, event=event["type"], data_str=text), is_end
 
 
 def _resumed(job_id: str, event_id: str, store: Store) -> bool:
-    """A job that was resumed has more than one end in its stream."""
+    """Return whether events follow: a resumed job has several ends in its stream."""
     return bool(store.events.read(job_id, after=event_id, limit=1))

@@ -138,7 +138,7 @@ class Metrics(BaseModel):
     """
     sampled: bool = False
     """True if a long history is still being read, so that peaks may be missing, and
-    half of the points where all steps are asked for: ask again in a second."""
+    half of the points if all steps are requested: try again in a second."""
 
 
 class Logs(BaseModel):

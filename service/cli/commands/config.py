@@ -28,7 +28,7 @@ _MASK_KEPT = 4
 @app.command("list")
 def list_settings(
     *,
-    # Without the variables that other commands read here: a flag must be told from them.
+    # Without the environment variables of other commands, to tell a flag from a variable.
     url: Annotated[
         str | None, typer.Option("--url", help="Show the result as if this flag were given.")
     ] = None,

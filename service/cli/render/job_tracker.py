@@ -47,7 +47,7 @@ class JobTracker:
                 self.step, self.steps = int(body["step"]), int(body["steps_planned"])
                 per_epoch = body.get("steps_per_epoch")
                 self.epoch = self.step / int(per_epoch) if per_epoch else 0.0
-                self.signals.clear()  # of an attempt that is no more, or of one still to be told
+                self.signals.clear()  # of the previous attempt
                 self._recent_steps.clear()
                 self._recent_steps.append((at_s, self.step))
                 return True

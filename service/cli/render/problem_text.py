@@ -1,7 +1,7 @@
 """Text for a problem of the API: exit code, title, next step.
 
-The API speaks to programs, of headers and of paths. What it says there is told here by what a
-user of `moco` can do about it; whatever is not named here is told as the API told it.
+The API describes problems in terms of headers and paths. For the codes below, the text says what
+a user of `moco` can do about them; all other problems keep the text of the API.
 """
 
 from difflib import get_close_matches

@@ -183,7 +183,7 @@ class Dashboard:
     sections: tuple[Section, ...]
 
     def as_json(self) -> Json:
-        """The dashboard as it is provisioned: people copy it to change it."""
+        """Return the dashboard as JSON. It is read-only in Grafana: users copy it to change it."""
         return {
             "uid": self.uid,
             "title": self.title,
@@ -256,7 +256,7 @@ def _heading(number: int, title: str, y: int) -> Json:
 
 
 def curve(title: str, description: str, unit: str, *queries: Query, **more: Any) -> Panel:  # noqa: ANN401
-    """Values over time. `more` are fields of `Panel`; a third of the width if not said."""
+    """Values over time. `more` are fields of `Panel`; the default width is a third."""
     return _panel("timeseries", title, description, unit, queries, {"columns": 8, **more})
 
 

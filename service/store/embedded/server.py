@@ -53,7 +53,7 @@ class RunningRedis:
         return not _is_free(self._folder / "server.lock")
 
     def stop(self) -> None:
-        """Ends the server in order and gives the folder free. Harmless when it is dead."""
+        """Shut the server down and unlock its folder. Has no effect on a dead server."""
         self._end()
         if self._owner_lock >= 0:
             os.close(self._owner_lock)
@@ -215,7 +215,7 @@ def _lock(path: Path, *, within_s: float) -> int | None:
 
 
 def _is_free(path: Path) -> bool:
-    """Return whether nobody holds the lock. Uses a shared lock, so two may check at once."""
+    """Return whether the lock is free. Uses a shared lock, so two may check at once."""
     try:
         probe = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
