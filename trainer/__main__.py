@@ -9,6 +9,7 @@ SIGTERM saves a checkpoint and stops; the same command goes on from there. The s
 """
 
 import argparse
+import json
 import logging
 import signal
 import sys
@@ -31,6 +32,7 @@ from trainer.engine.train import RunPaths, train
 from trainer.modalities.base import load_ingest_modality
 from trainer.schema.errors import StorageError
 from trainer.schema.events import Ended
+from trainer.schema.validation import message_of, path_in
 from trainer.spec.job import JobSpec
 
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 101}
@@ -74,18 +76,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _train_command(words: list[str]) -> int:
     keep_freed_memory()
-    parser = argparse.ArgumentParser("python -m trainer", description="Train one encoder.")
+    parser = argparse.ArgumentParser(
+        "python -m trainer",
+        description="Train one encoder.",
+        epilog="Other commands: `python -m trainer ingest --help` and `embed --help`.",
+    )
     parser.add_argument("spec", type=Path, help="job spec as JSON; dataset is a path")
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--device", default="auto", help="cpu, cuda or cuda:N")
-    parser.add_argument("--threads", type=int, help="threads of a CPU")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--threads", type=int, help="number of CPU threads")
     args = parser.parse_args(words)
     try:
-        spec = JobSpec.model_validate_json(args.spec.read_bytes())
+        data = args.spec.read_bytes()
+        spec = JobSpec.model_validate_json(data)
     except OSError as error:
         parser.error(f"{args.spec}: {error.strerror}")
     except ValidationError as error:
-        parser.error(f"{args.spec}: {_faults(error)}")
+        parser.error(f"{args.spec}: {_faults(error, data)}")
     device_config = DeviceConfig(device=args.device, threads=args.threads)
 
     def work(should_stop: StopFlag) -> Ended:
@@ -106,7 +113,7 @@ def _ingest_command(words: list[str]) -> int:
     try:
         options = IngestOptions.model_validate_json(args.options)
     except ValidationError as error:
-        parser.error(f"--options: {_faults(error)}")
+        parser.error(f"--options: {_faults(error, args.options)}")
 
     return _finish(lambda stop: _ingested(str(args.source), args.out, stop, options), args.out)
 
@@ -149,9 +156,12 @@ def _ingested(
     return run_ingest(spec, modality=modality, out=out, emit=show, should_stop=should_stop)
 
 
-def _faults(error: ValidationError) -> str:
+def _faults(error: ValidationError, text: str | bytes) -> str:
+    faults = error.errors()
+    data = None if faults[0]["type"] == "json_invalid" else json.loads(text)
     return "; ".join(
-        f"{'.'.join(map(str, fault['loc'])) or 'spec'}: {fault['msg']}" for fault in error.errors()
+        f"{'.'.join(path_in(data, fault, fault['loc'])) or 'spec'}: {message_of(fault).rstrip('.')}"
+        for fault in faults
     )
 
 

@@ -27,6 +27,7 @@ from service.store.store_errors import (
     WrongState,
 )
 from trainer.schema.errors import SpecError
+from trainer.schema.validation import message_of, path_in
 
 MEDIA_TYPE = "application/problem+json"
 ERRORS_MAX = 20
@@ -216,8 +217,9 @@ def _of_service(error: ServiceError) -> Problem:
 
 def _of_spec(error: SpecError) -> Problem:
     pointer = "#/" + error.field.replace(".", "/")
-    fields = [FieldError(pointer, error.detail)]
-    return Problem("bad_spec", error.detail, errors=fields, hint=error.next_step)
+    fields = [FieldError(pointer, error.reason)]
+    detail = f"{pointer}: {error.reason}"
+    return Problem("bad_spec", detail, errors=fields, hint=error.next_step)
 
 
 def _of_store(error: StoreError) -> Problem:
@@ -263,17 +265,12 @@ def _of_http(error: HTTPException) -> Problem:
 
 def _of_validation(error: RequestValidationError) -> Problem:
     fields = [
-        FieldError(_pointer(row, error.body), _words(row)) for row in error.errors()[:ERRORS_MAX]
+        FieldError(_pointer(row, error.body), message_of(row))
+        for row in error.errors()[:ERRORS_MAX]
     ]
     first, more = fields[0], len(error.errors()) - 1
     detail = f"{first.pointer}: {first.detail}" + (f" (and {more} more)" if more else "")
     return Problem("invalid", detail, errors=fields)
-
-
-def _words(error: Mapping[str, Any]) -> str:
-    if error["type"] == "extra_forbidden":
-        return "Unknown field."
-    return str(error["msg"]).removeprefix("Value error, ")
 
 
 def _pointer(error: Mapping[str, Any], body: object) -> str:
@@ -281,20 +278,7 @@ def _pointer(error: Mapping[str, Any], body: object) -> str:
     where, *parts = error["loc"]
     if where != "body":
         return "/".join([str(where), *(str(part)[:64] for part in parts)])
-    node, path = body, list[str]()
-    for depth, part in enumerate(parts):
-        is_last = depth == len(parts) - 1
-        if isinstance(node, dict):
-            if part not in node and not (is_last and error["type"] == "missing"):
-                continue
-            node = node.get(part)
-        elif isinstance(node, list):
-            if not isinstance(part, int):
-                continue
-            node = node[part] if part < len(node) else None
-        else:
-            break
-        path.append(str(part)[:64].replace("~", "~0").replace("/", "~1"))
+    path = [part[:64].replace("~", "~0").replace("/", "~1") for part in path_in(body, error, parts)]
     return "#/" + "/".join(path)
 
 

@@ -84,7 +84,12 @@ def test_a_killed_run_ends_in_the_same_files(
     ("text", "words"),
     [
         ("{", "spec: Invalid JSON"),
-        ('{"dataset": "x", "epoch": 3}', "epoch: Extra inputs are not permitted"),
+        ('{"dataset": "x", "epoch": 3}', ": epoch: Unknown field\n"),
+        (
+            '{"dataset": "x", "method": {"name": "moco", "queue": 1}, "bar": 2}',
+            ": method.queue: Unknown field; bar: Unknown field\n",
+        ),
+        ('{"dataset": "x", "evaluation": [{"k": 5}, {"k": 9}]}', ": evaluation: knn is listed"),
         ('{"dataset": "x", "epochs": 0}', "epochs: Input should be greater than or equal to 1"),
     ],
 )

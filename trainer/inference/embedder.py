@@ -152,7 +152,10 @@ def embed(
                 raw.write(np.ascontiguousarray(values, dtype=np.float32).data)
                 items += [decoded.item for decoded in batch]
             if not items:
-                raise DataError(f"{images} holds no image that can be used ({_reasons(done.bad)}).")
+                raise DataError(
+                    f"{images} holds no image that can be used ({_reasons(done.bad)}).",
+                    hint="Pass a folder or an archive of images.",
+                )
         done.rows = len(items)
         done.labels, numbers = _labels(items, source.classes)
         _write(draft, raw, items, [done.labels[n] if n >= 0 else None for n in numbers], done)

@@ -42,6 +42,7 @@ class SpecError(TrainerError):
         """`field` is the dotted name of what must change, such as `method.queue_rows`."""
         super().__init__(f"{field}: {detail}")
         self.field = field
+        self.reason = detail
 
 
 class DataError(TrainerError):

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from trainer.schema.errors import SpecError
+from trainer.schema.validation import message_of, path_in
 from trainer.spec.job import JobSpec, PresetName
 
 Nested = dict[str, Any]
@@ -146,8 +147,8 @@ def with_preset(spec: JobSpec) -> Filled:
         made = JobSpec.model_validate(merged)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        detail = f"does not fit the preset {spec.preset}: {first['msg']}"
+        field = ".".join(path_in(merged, first, first["loc"]))
+        detail = f"does not fit the preset {spec.preset}: {message_of(first)}"
         raise SpecError(detail, field=field) from error
     reason = f"preset {spec.preset}: {preset.source}"
     return Filled(made, dict.fromkeys(filled, reason))
