@@ -132,6 +132,7 @@ def test_its_table_reaches_metrics_page_and_dashboards(copy: Path) -> None:
             "title": "share of rows that were measured",
             "unit": "1",
             "better": "up",
+            "fills": "",
         },
         "panels": 1,
     }
