@@ -216,9 +216,9 @@ def _of_service(error: ServiceError) -> Problem:
 
 
 def _of_spec(error: SpecError) -> Problem:
-    pointer = "#/" + error.field.replace(".", "/")
-    fields = [FieldError(pointer, error.reason)]
-    detail = f"{pointer}: {error.reason}"
+    pointers = ["#/" + field.replace(".", "/") for field in (error.field, *error.also)]
+    fields = [FieldError(pointer, error.reason) for pointer in pointers]
+    detail = f"{pointers[0]}: {error.reason}"
     return Problem("bad_spec", detail, errors=fields, hint=error.next_step)
 
 

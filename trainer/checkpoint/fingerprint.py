@@ -27,6 +27,7 @@ OPERATIONAL = frozenset(
         "keep_checkpoints",
         "profile",
         "pool",
+        "resources",
         "retry",
         "metadata",
     }

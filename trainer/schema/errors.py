@@ -38,10 +38,14 @@ class SpecError(TrainerError):
     code = "bad_spec"
     hint = "Change the named field and submit again; a dry run checks without training."
 
-    def __init__(self, detail: str, *, field: str) -> None:
-        """`field` is the dotted name of what must change, such as `method.queue_rows`."""
+    def __init__(self, detail: str, *, field: str, also: tuple[str, ...] = ()) -> None:
+        """`field` is the dotted name of what must change, such as `method.queue_rows`.
+
+        `also`: other fields that could change instead.
+        """
         super().__init__(f"{field}: {detail}")
         self.field = field
+        self.also = also
         self.reason = detail
 
 

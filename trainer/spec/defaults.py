@@ -17,6 +17,7 @@ from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
 from trainer.spec.presets import with_preset
 from trainer.spec.resolved import ResolvedSpec, as_resolved
+from trainer.spec.resources import ROWS_MIN, BatchNorm, check_shares, shared_unit
 from trainer.spec.rules import (
     POINTS,
     Choice,
@@ -96,6 +97,11 @@ def _batch(spec: JobSpec, facts: DatasetFacts) -> Choice:
     high = 128 if spec.encoder.is_quick else 256
     batch_rows = power_of_two_at_most(facts.rows / 16, low=8, high=high)
     reason = f"1/16 of the dataset, rounded down to a power of 2; at most {high}"
+    unit = shared_unit(spec.resources.gpus, _batch_norm(spec))
+    if unit > 1:
+        batch_rows = max(ROWS_MIN, batch_rows // unit) * unit
+        reason += f", and a multiple of {unit}, so that {spec.resources.gpus} GPUs can share it"
+        return batch_rows, reason
     return min(batch_rows, facts.rows), reason
 
 
@@ -195,3 +201,15 @@ def _check(spec: JobSpec, facts: DatasetFacts) -> None:
     if spec.schedule.warmup_epochs > filled(spec.epochs):
         detail = f"{spec.schedule.warmup_epochs:g} is longer than the {spec.epochs} epochs"
         raise SpecError(detail, field="schedule.warmup_epochs")
+    check_shares(
+        spec.resources.gpus,
+        batch_rows=filled(spec.batch_rows),
+        norm=_batch_norm(spec),
+        partial_batch=spec.partial_batch,
+    )
+
+
+def _batch_norm(spec: JobSpec) -> BatchNorm:
+    """Return the batch norm of a job's encoder: a plain one, if the method has no choice."""
+    method: Any = spec.method
+    return BatchNorm(getattr(method, "bn", "plain"), getattr(method, "bn_splits", 1))

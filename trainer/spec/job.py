@@ -19,6 +19,7 @@ from trainer.modalities.registry import EncoderSpec, ViewsSpec, default_encoder,
 from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec
 from trainer.schema.base import Record
 from trainer.schema.choices import Precision
+from trainer.spec.resources import Resources
 
 
 def _distinct(evaluation: object) -> object:
@@ -112,6 +113,8 @@ class JobSpec(Record):
     """Profile the run. The result is bit-identical."""
     pool: Annotated[str, Field(pattern="^[a-z][a-z0-9-]{0,31}$")] = "train"
     """Worker pool."""
+    resources: Resources = Resources()
+    """GPUs and machines that train the job together."""
     retry: RetrySpec = RetrySpec()
     """Retry settings."""
     metadata: Annotated[

@@ -71,6 +71,26 @@ def test_retries_and_pool_are_those_of_the_spec(api: RunningApi, dataset: str) -
     assert depths["night"] == 1
 
 
+@pytest.mark.parametrize(
+    ("sent", "pointers"),
+    [
+        ({"resources": {"gpus": 3}, "batch_rows": 32}, ["#/resources/gpus", "#/batch_rows"]),
+        (
+            {"resources": {"gpus": 2}, "method": {"name": "moco", "bn": "plain"}},
+            ["#/method/bn", "#/resources/gpus"],
+        ),
+        ({"resources": {"gpus": 3, "nodes": 2}}, ["#/resources/nodes"]),
+    ],
+)
+def test_a_batch_that_gpus_cannot_share_is_refused_at_its_fields(
+    api: RunningApi, dataset: str, sent: dict[str, Any], pointers: list[str]
+) -> None:
+    for query in ("", "?dry_run=true"):
+        answer = api.client.post(f"/v1/jobs{query}", json={"dataset": dataset, **sent})
+        assert answer.status_code == 422, answer.text
+        assert [error["pointer"] for error in answer.json()["errors"]] == pointers
+
+
 def test_twenty_at_once_with_one_key_are_one_job(api: RunningApi, dataset: str) -> None:
     gate = threading.Barrier(20)
     headers = {"Idempotency-Key": "jobs-twenty"}
