@@ -51,6 +51,8 @@ class Plan:
             folder=f"jobs/{job_id}",
             dataset_id=self.dataset_id,
             max_failures=spec.retry.max_failures,
+            slots=spec.resources.slots_per_node,
+            nodes=spec.resources.nodes,
         )
 
     def fingerprint(self) -> str:

@@ -8,6 +8,7 @@ from service.ledger.entries import AttemptEnded, DatasetCreated
 from service.ledger.ledger_reader import Folder
 from service.ledger.replay import JobLedger, dataset_deletion, superseded
 from service.store.full_scan import FullScan, JobIndexes
+from service.store.keys import line_of
 
 RECONCILE = "Run `moco admin reconcile`."
 
@@ -78,7 +79,8 @@ def _state(indexes: JobIndexes) -> Iterator[Finding]:
     if indexes.statuses != (record.status,) or not indexes.listed:
         names = ", ".join(indexes.statuses) or "no status"
         yield Finding("two_states", record.id, f"{state}, listed under {names}.", "Report it.")
-    wanted = (record.pool,) if record.status == "queued" else ()
+    line = line_of(record.pool, slots=record.slots, nodes=record.nodes)
+    wanted = (line,) if record.status == "queued" else ()
     if indexes.ready != wanted:
         detail = f"{state}, and is queued in: {', '.join(indexes.ready) or 'no pool'}."
         yield Finding("wrong_line", record.id, detail, "Report it.")

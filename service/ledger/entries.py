@@ -49,6 +49,10 @@ class JobSubmitted(LedgerLine):
     folder: str
     dataset_id: str | None
     max_failures: int
+    slots: int = 1
+    """Older lines do not tell."""
+    nodes: int = 1
+    """Older lines do not tell."""
     idem_key: str
     """Empty without one."""
     fingerprint: str

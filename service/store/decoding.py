@@ -59,12 +59,15 @@ def as_job(flat: Sequence[str], position: int) -> JobRecord:
         artifacts_folder=row.get("artifacts_folder"),
         version=int(row["version"]),
         queue_position=position or None,
+        slots=int(row.get("slots") or 1),
+        nodes=int(row.get("nodes") or 1),
     )
 
 
 def as_lease(reply: Sequence[Any]) -> Lease:
     """Decode a lease from the reply of `claim`."""
-    job_id, kind, pool, attempt, token, spec_json, inputs, folder, dataset_id, checkpoints = reply
+    job_id, kind, pool, attempt, token, spec_json, inputs, folder, *more = reply
+    dataset_id, checkpoints, slots = more
     return Lease(
         job_id=job_id,
         kind=cast(Kind, kind),
@@ -76,6 +79,7 @@ def as_lease(reply: Sequence[Any]) -> Lease:
         folder=folder,
         checkpoints=tuple(as_checkpoint(row).path for row in checkpoints),
         dataset_id=dataset_id or None,
+        slots=int(slots),
     )
 
 

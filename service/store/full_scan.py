@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from service.store.chunking import batches
 from service.store.decoding import as_checkpoint, as_dataset, as_job
-from service.store.keys import KEYS
+from service.store.keys import KEYS, line_of, shape_of
 from service.store.records import STATUSES, CheckpointRecord, DatasetRecord, JobRecord, Kind
 from service.store.redis_client import RedisClient
 
@@ -23,7 +23,7 @@ class JobIndexes:
     listed: bool
     """In the index of all jobs of its kind."""
     ready: tuple[str, ...]
-    """Pools whose queue lists it."""
+    """Lines of pools that list it, as `line_of` names them."""
     leased: bool
     checkpoints: tuple[CheckpointRecord, ...] = ()
     """Oldest first."""
@@ -53,9 +53,17 @@ def scan_all(client: RedisClient) -> FullScan:
 
 
 def _sets(client: RedisClient) -> list[str]:
-    pools = client.run(lambda client: client.smembers(KEYS["pools"]))
     kinds = [f"{KEYS['jobs']}{kind}:{s}" for kind in get_args(Kind) for s in (*STATUSES, "all")]
-    return [*kinds, *(KEYS["ready"] + pool for pool in sorted(pools)), KEYS["leases"]]
+    return [*kinds, *_lines(client), KEYS["leases"]]
+
+
+def _lines(client: RedisClient) -> list[str]:
+    lines: list[str] = []
+    for pool in sorted(client.run(lambda client: client.smembers(KEYS["pools"]))):
+        shapes = client.run(_set_of(KEYS["shapes"] + pool))
+        wide = [shape_of(shape) for shape in sorted(shapes)]
+        lines += [line_of(pool, slots=slots, nodes=nodes) for slots, nodes in [(1, 1), *wide]]
+    return [KEYS["ready"] + line for line in lines]
 
 
 def _members(client: RedisClient, name: str) -> frozenset[str]:
@@ -105,6 +113,10 @@ def _datasets(client: RedisClient) -> dict[str, DatasetRecord]:
         for id, row in rows.items()
         if row
     }
+
+
+def _set_of(key: str) -> Callable[[Any], object]:
+    return lambda client: client.smembers(key)
 
 
 def _hash_of(key: str) -> Callable[[Any], object]:

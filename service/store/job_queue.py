@@ -32,14 +32,27 @@ class JobQueue:
     _waiting: redis.Redis = field(repr=False)
     _appended: dict[str, int] = field(default_factory=dict, repr=False)
 
-    def claim(self, *, pools: tuple[str, ...], worker_id: str, nonce: str) -> Lease | None:
-        """Claim the next job of the first pool that has one; None if all are empty.
+    def claim(
+        self,
+        *,
+        pools: tuple[str, ...],
+        worker_id: str,
+        nonce: str,
+        free_slots: int = 1,
+        total_slots: int = 1,
+    ) -> Lease | None:
+        """Claim the next job of the first pool that has one for this worker; None if none has.
+
+        The first job of a pool that needs at most `total_slots` is leased if it needs at most
+        `free_slots`; otherwise it reserves them, and nothing behind it in its pool starts on this
+        worker. Jobs that need more than `total_slots` are passed over and keep their place.
 
         The same `nonce` returns the same lease while that is alive, and None afterwards: use a
         new one for each claim. A drained worker gets None.
         """
+        slots = (free_slots, total_slots)
         reply = self.client.fcall(
-            "claim", worker_id, nonce, self.lease_ttl_ticks, time.time(), *pools
+            "claim", worker_id, nonce, self.lease_ttl_ticks, time.time(), *slots, *pools
         )
         return as_lease(reply[1:]) if reply[0] == "OK" else None
 

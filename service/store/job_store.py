@@ -13,7 +13,7 @@ from typing import Any
 import redis
 
 from service.store.decoding import as_attempt, as_checkpoint, as_job
-from service.store.keys import KEYS
+from service.store.keys import KEYS, shape_of
 from service.store.records import (
     STATUSES,
     AttemptRecord,
@@ -195,11 +195,12 @@ class Jobs:
 
     def depth(self, pool: str) -> Depth:
         """Return the number of jobs waiting in `pool`, and since when the first of them waits."""
-        ready = KEYS["ready"] + pool
-        head = self.client.run(lambda client: client.zrange(ready, 0, 0))
-        since = head and self.client.run(lambda c: c.hget(KEYS["job"] + head[0], "queued_at_s"))
-        jobs = self.client.run(lambda client: client.zcard(ready))
-        return Depth(jobs=jobs, oldest_queued_at_s=float(since) if since else None)
+        _, since, shapes = self.client.fcall("queue_depth", pool)
+        return Depth(
+            jobs=sum(jobs for _, jobs in shapes),
+            oldest_queued_at_s=float(since) if since else None,
+            shapes={shape_of(shape): jobs for shape, jobs in shapes if jobs},
+        )
 
     def _control(self, id: str, verb: str, op: str | None) -> JobRecord:
         reply = self.client.fcall("control", id, verb, op or uuid.uuid4().hex, time.time())
@@ -217,6 +218,7 @@ def _submit_args(submission: Submission) -> list[str | float]:
         *("reasons_json", new.reasons_json, "inputs", json.dumps(new.inputs)),
         *("folder", new.folder, "dataset_id", new.dataset_id or ""),
         *("max_failures", new.max_failures, "now", submission.created_at_s),
+        *("slots", new.slots, "nodes", new.nodes),
         *("idem_key", submission.idempotency_key or "", "fingerprint", submission.fingerprint),
     ]
 

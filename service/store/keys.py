@@ -12,7 +12,9 @@ KEYS: Final[dict[str, str]] = {
     "tick": "{moco}:tick",  # INT, the clock of all leases
     "seq": "{moco}:seq",  # INT, order of arrival
     "leases": "{moco}:leases",  # ZSET job -> tick at which its lease is over
-    "ready": "{moco}:ready:",  # + pool: ZSET job -> order, lowest first
+    "ready": "{moco}:ready:",  # + pool, + `/` + shape unless 1x1: ZSET job -> order, lowest first
+    "shapes": "{moco}:shapes:",  # + pool: SET of the shapes that wait, without 1x1
+    "held": "{moco}:held:",  # + worker: HASH pool -> slots that its jobs hold there
     "wake": "{moco}:wake:",  # + pool: LIST of hints that something is ready
     "pools": "{moco}:pools",  # SET of pools that ever had a job
     "job": "{moco}:job:",  # + id: HASH, the record
@@ -35,6 +37,17 @@ KEYS: Final[dict[str, str]] = {
 def identity_key(identity: str) -> str:
     """Return the key that exists as long as the server of this identity has lost nothing."""
     return f"{KEYS['store']}:{identity}"
+
+
+def line_of(pool: str, *, slots: int, nodes: int) -> str:
+    """Return what follows `ready` in the key of the line in which such a job waits."""
+    return pool if (slots, nodes) == (1, 1) else f"{pool}/{slots}x{nodes}"
+
+
+def shape_of(text: str) -> tuple[int, int]:
+    """Return the slots and nodes of a shape such as `4x2`."""
+    slots, _, nodes = text.partition("x")
+    return int(slots), int(nodes)
 
 
 def lua_table() -> str:

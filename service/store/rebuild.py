@@ -133,6 +133,8 @@ def _job_json(old: OldJob) -> str:
         "inputs": json.dumps(new.inputs),
         "dataset_id": new.dataset_id,
         "max_failures": new.max_failures,
+        "slots": new.slots,
+        "nodes": new.nodes,
         "now": old.created_at_s,
         **{name: getattr(old, name) for name in ("status", "code", "message", "hint")},
         "started_at_s": old.started_at_s,

@@ -54,6 +54,10 @@ class NewJob:
     """Dataset that an ingest prepares, or that a training uses."""
     max_failures: int = 0
     """Failures caused by the user's data or settings that are tried again."""
+    slots: int = 1
+    """Slots that it takes on each of its nodes."""
+    nodes: int = 1
+    """Workers that it takes at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,6 +125,10 @@ class JobRecord:
     """Version number; increases with every change."""
     queue_position: int | None
     """Position in the queue, from 1; None unless queued."""
+    slots: int = 1
+    """Slots that it takes on each of its nodes."""
+    nodes: int = 1
+    """Workers that it takes at once."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,6 +148,8 @@ class Lease:
     checkpoints: tuple[str, ...]
     """Checkpoints to resume from, newest first."""
     dataset_id: str | None
+    slots: int = 1
+    """Slots that it holds on this worker."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -253,6 +263,8 @@ class Depth:
     jobs: int
     oldest_queued_at_s: float | None
     """Unix time when the oldest queued job was queued; None if the queue is empty."""
+    shapes: dict[tuple[int, int], int] = field(default_factory=dict)
+    """(slots, nodes) -> number of jobs that wait for so many slots on so many nodes."""
 
 
 @dataclass(frozen=True, slots=True)

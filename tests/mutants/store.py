@@ -93,8 +93,8 @@ LEASES: Final = (
     Mutant(
         "a claimed job stays in line",
         LUA + "queue.lua",
-        "R('ZPOPMIN', K.ready .. args[i])[1]",
-        "R('ZRANGE', K.ready .. args[i], 0, 0)[1]",
+        "  leave_line(j)\n  hold(worker_id, j.pool, j.slots)\n",
+        "  hold(worker_id, j.pool, j.slots)\n",
         (QUEUE + "claim_takes_pools_in_order_and_no_other",),
     ),
     Mutant(

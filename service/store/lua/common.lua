@@ -13,7 +13,7 @@ local FORGET_WORKERS_AFTER_TICKS = 86400
 local ENDS = { succeeded = true, failed = true, cancelled = true }
 local FIELDS = { 'kind', 'status', 'pool', 'attempt', 'token', 'desired', 'worker_id', 'dataset_id',
   'max_failures', 'checkpoint', 'checkpoint_step', 'ended_token', 'ended_verb', 'ended_status',
-  'appended', 'idem_key' }
+  'appended', 'idem_key', 'slots', 'nodes' }
 local CANCELLED = { code = 'cancelled', message = 'Cancelled on request.', hint = 'Resume it to go on.' }
 local PAUSED = { code = 'paused', message = 'Paused on request.', hint = 'Resume it to go on.' }
 
@@ -30,6 +30,7 @@ local function load(id)
   local values, j = R('HMGET', K.job .. id, unpack(FIELDS)), { id = id }
   if not values[2] then return nil end
   for i, field in ipairs(FIELDS) do j[field] = values[i] or '' end
+  j.slots, j.nodes = tonumber(j.slots) or 1, tonumber(j.nodes) or 1  -- older records tell neither
   return j
 end
 
@@ -83,18 +84,69 @@ local function move(j, to, now, reason)
   dataset_follows(j, to, why)
 end
 
+-- A pool has one line for each shape of its jobs: slots per node x nodes. They share one order, so
+-- that the first job of some shapes is found without a look at the jobs of the others.
+local function line_of(pool, shape) return K.ready .. pool .. (shape == '1x1' and '' or '/' .. shape) end
+
+local function shape_of(j) return string.format('%dx%d', j.slots, j.nodes) end
+
+local function shapes_of(pool)
+  local shapes = R('SMEMBERS', K.shapes .. pool)
+  shapes[#shapes + 1] = '1x1'
+  return shapes
+end
+
+-- The first job of the pool among those shapes that `fits` allows, and its order; nil without one.
+local function head_of(pool, fits)
+  local id, order
+  for _, shape in ipairs(shapes_of(pool)) do
+    local slots, nodes = string.match(shape, '^(%d+)x(%d+)$')
+    local head = fits(tonumber(slots), tonumber(nodes)) and R('ZRANGE', line_of(pool, shape), 0, 0, 'WITHSCORES') or {}
+    if head[1] and (not order or tonumber(head[2]) < order) then id, order = head[1], tonumber(head[2]) end
+  end
+  return id, order
+end
+
+local function any_shape() return true end
+
+local function leave_line(j)
+  local shape = shape_of(j)
+  R('ZREM', line_of(j.pool, shape), j.id)
+  if shape ~= '1x1' and R('EXISTS', line_of(j.pool, shape)) == 0 then R('SREM', K.shapes .. j.pool, shape) end
+end
+
+-- From 1; 0 unless it waits.
+local function position_of(id)
+  local j = load(id)
+  local order = R('ZSCORE', line_of(j.pool, shape_of(j)), id)
+  if not order then return 0 end
+  local before = 0
+  for _, shape in ipairs(shapes_of(j.pool)) do
+    before = before + R('ZCOUNT', line_of(j.pool, shape), '-inf', '(' .. order)
+  end
+  return before + 1
+end
+
 local function enqueue(j, now, front)
   local order
   if front then
-    local head = R('ZRANGE', K.ready .. j.pool, 0, 0, 'WITHSCORES')
-    order = head[2] and tonumber(head[2]) - 1 or 0
+    local _, first = head_of(j.pool, any_shape)
+    order = first and first - 1 or 0
   else
     order = R('INCR', K.seq)
   end
-  R('ZADD', K.ready .. j.pool, order, j.id)
+  local shape = shape_of(j)
+  R('ZADD', line_of(j.pool, shape), order, j.id)
+  if shape ~= '1x1' then R('SADD', K.shapes .. j.pool, shape) end
   R('HSET', K.job .. j.id, 'queued_at_s', now)
   R('LPUSH', K.wake .. j.pool, '1')
   R('LTRIM', K.wake .. j.pool, 0, HINTS_MAX - 1)
+end
+
+-- Counts the slots that jobs of a pool hold on a worker. One that held them before this was counted
+-- takes nothing off when it ends.
+local function hold(worker_id, pool, slots)
+  if R('HINCRBY', K.held .. worker_id, pool, slots) <= 0 then R('HDEL', K.held .. worker_id, pool) end
 end
 
 -- Ends the lease in the records. `verb` is '' when it was taken away.
@@ -106,6 +158,7 @@ local function end_lease(j, verb, outcome, now, why)
     R('HSET', K.attempts .. j.id, j.attempt, cjson.encode(row))
   end
   R('ZREM', K.leases, j.id)
+  hold(j.worker_id, j.pool, -j.slots)
   R('HSET', K.job .. j.id, 'token', '', 'desired', '', 'worker_id', '',
     'ended_token', verb == '' and '' or j.token, 'ended_verb', verb)
   j.worker_id = ''
@@ -159,8 +212,7 @@ end
 local function view(id)
   local record = R('HGETALL', K.job .. id)
   if #record == 0 then return { 'NOTFOUND' } end
-  local pool = R('HGET', K.job .. id, 'pool')
-  return { 'OK', record, (R('ZRANK', K.ready .. pool, id) or -1) + 1 }
+  return { 'OK', record, position_of(id) }
 end
 
 local function page(index, after, limit, record)

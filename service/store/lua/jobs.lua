@@ -5,7 +5,7 @@ local function record(a)
     'spec_json', a.spec_json, 'resolved_json', a.resolved_json, 'reasons_json', a.reasons_json,
     'inputs', a.inputs, 'folder', a.folder, 'dataset_id', a.dataset_id, 'max_failures', a.max_failures,
     'created_at_s', a.now, 'attempt', 0, 'failures', 0, 'losses', 0, 'idle_losses', 0,
-    'checkpoint_step', 0, 'version', 0, 'idem_key', a.idem_key)
+    'checkpoint_step', 0, 'version', 0, 'idem_key', a.idem_key, 'slots', a.slots or 1, 'nodes', a.nodes or 1)
   local j = load(a.id)
   R('ZADD', K.jobs .. j.kind .. ':all', 0, j.id)
   R('SADD', K.pools, j.pool)
@@ -85,7 +85,7 @@ local function control(_, args)
     R('HSET', K.job .. id, 'desired', verb)
     move(j, to, now, { code = verb .. '_requested', message = 'Asked to ' .. verb .. '; saving a checkpoint first.' })
   else
-    R('ZREM', K.ready .. j.pool, id)
+    leave_line(j)
     move(j, to, now, to == 'paused' and PAUSED or CANCELLED)
   end
   R('SET', K.op .. op, '1', 'EX', HOUR_S)
@@ -104,6 +104,16 @@ local function delete(_, args)
 end
 
 local function job_get(_, args) return view(args[1]) end
+
+-- How many jobs of each shape wait in a pool, and since when its first one does ('' without one).
+local function queue_depth(_, args)
+  local pool, found = args[1], {}
+  for _, shape in ipairs(shapes_of(pool)) do
+    found[#found + 1] = { shape, R('ZCARD', line_of(pool, shape)) }
+  end
+  local head = head_of(pool, any_shape)
+  return { 'OK', head and R('HGET', K.job .. head, 'queued_at_s') or '', found }
+end
 
 local function job_list(_, args)
   return page(K.jobs .. args[1] .. ':' .. args[2], args[3], args[4], function(id)

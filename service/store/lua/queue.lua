@@ -3,10 +3,12 @@
 local function lease_of(j)
   local rest_of = R('HMGET', K.job .. j.id, 'attempt', 'token', 'resolved_json', 'inputs', 'folder')
   return { 'OK', j.id, j.kind, j.pool, rest_of[1], rest_of[2], rest_of[3], rest_of[4], rest_of[5],
-    j.dataset_id, R('ZREVRANGE', K.ckpts .. j.id, 0, -1) }
+    j.dataset_id, R('ZREVRANGE', K.ckpts .. j.id, 0, -1), j.slots }
 end
 
 local function take(j, worker_id, nonce, ttl, now)
+  leave_line(j)
+  hold(worker_id, j.pool, j.slots)
   j.attempt, j.worker_id = R('HINCRBY', K.job .. j.id, 'attempt', 1), worker_id
   R('HSET', K.job .. j.id, 'token', j.attempt .. ':' .. nonce, 'desired', '', 'worker_id', worker_id, 'appended', 0)
   R('HSETNX', K.job .. j.id, 'started_at_s', now)
@@ -17,18 +19,27 @@ local function take(j, worker_id, nonce, ttl, now)
   return lease_of(j)
 end
 
+-- Pools are looked at in order. The first job of a pool that could ever run on this worker is given
+-- to it, or reserves its free slots: nothing behind it in that pool starts on this worker. Jobs of a
+-- later pool may, as long as jobs of this pool or an earlier one are in its way. Where only those of
+-- later pools are, they are let run out: so whatever fits a worker starts within finite time.
 local function claim(_, args)
   local worker_id, nonce, ttl, now = args[1], args[2], tonumber(args[3]), args[4]
+  local free, total, busy = tonumber(args[5]), tonumber(args[6]), 0
   local before = R('GET', K.nonce .. nonce)
   if before then
     local j = load(before)
     return j and held(j, j.attempt .. ':' .. nonce) and lease_of(j) or { 'EMPTY' }
   end
   if R('HGET', K.worker .. worker_id, 'drain') == '1' then return { 'EMPTY' } end
-  for i = 5, #args do
-    local id = R('ZPOPMIN', K.ready .. args[i])[1]
-    if id then return take(load(id), worker_id, nonce, ttl, now) end
-    R('DEL', K.wake .. args[i])
+  local function fits(slots, nodes) return slots <= total and nodes == 1 end
+  for i = 7, #args do
+    local pool = args[i]
+    busy = busy + tonumber(R('HGET', K.held .. worker_id, pool) or '0')
+    local j = load(head_of(pool, fits) or '')
+    if j and j.slots <= free then return take(j, worker_id, nonce, ttl, now) end
+    if j and j.slots <= total - busy then return { 'EMPTY' } end
+    if not head_of(pool, any_shape) then R('DEL', K.wake .. pool) end
   end
   return { 'EMPTY' }
 end
