@@ -73,6 +73,26 @@ RESUMES: Final = (
         ),
     ),
     Mutant(
+        "a checkpoint from a GPU does not wait for its copies",
+        "trainer/checkpoint/snapshot.py",
+        "self._copied.record(torch.cuda.current_stream(self._device))",
+        "self._copied.record()",
+        (
+            "tests/trainer/checkpoint/test_background_writer.py::"
+            "test_a_snapshot_waits_for_the_copies_of_its_own_gpu",
+        ),
+    ),
+    Mutant(
+        "a run leaves another GPU the current one",
+        "trainer/accel/device.py",
+        'return torch.cuda.device(device) if device.type == "cuda" else nullcontext()',
+        "return nullcontext()",
+        (
+            "tests/trainer/accel/test_device.py::"
+            "test_the_gpu_of_a_run_is_the_current_one_as_long_as_the_run",
+        ),
+    ),
+    Mutant(
         "chance depends on the process",
         "trainer/engine/view_maker.py",
         "seed=self.seed, epoch=epoch)",

@@ -3,7 +3,7 @@
 import os
 import resource
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -83,12 +83,22 @@ def deterministic_device(
     # Nothing here reads memory that it did not write; filling it first only costs time.
     filler.fill_uninitialized_memory = False
     try:
-        yield DeviceContext(device=device, bf16=_is_bf16(precision, device))
+        with _current(device):
+            yield DeviceContext(device=device, bf16=_is_bf16(precision, device))
     finally:
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = benchmark
         torch.use_deterministic_algorithms(was_exact)
         filler.fill_uninitialized_memory = was_filling
+
+
+def _current(device: torch.device) -> AbstractContextManager[object]:
+    """Make a GPU the current one of this thread: the one that calls without a device are for.
+
+    A synchronization before a capture is such a call, and so is each new handle of a library.
+    Leaving it starts no CUDA on the device of before, as `set_device` would.
+    """
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _device(name: str) -> torch.device:

@@ -15,7 +15,7 @@ class Snapshot:
 
     def __init__(self, device: torch.device) -> None:
         """`device` is where the states are."""
-        self._on_gpu = device.type == "cuda"
+        self._device, self._on_gpu = device, device.type == "cuda"
         self._held: dict[str, Tensor] = {}
         self._copied: torch.cuda.Event | None = None
 
@@ -28,7 +28,8 @@ class Snapshot:
         self._held = held
         if self._on_gpu:
             self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]  # torch has no types here
-            self._copied.record()
+            # Without a stream it marks the current device's, which may be idle beside this one.
+            self._copied.record(torch.cuda.current_stream(self._device))
 
     def tensors(self) -> Mapping[str, Tensor]:
         """Return the latest copy, on the CPU. Waits for the copy; any thread may ask."""

@@ -62,7 +62,9 @@ def _answers(gpu: PretendGpu, devices: int, total_bytes: int) -> dict[str, objec
         "is_available": lambda: True,
         "is_initialized": lambda: False,
         "device_count": lambda: devices,
-        "current_device": lambda: 0,
+        "current_device": lambda: gpu.current_device,
+        "_exchange_device": gpu.exchange_device,
+        "_maybe_exchange_device": gpu.exchange_device,
         "get_device_properties": lambda *_: properties,
         "get_device_capability": lambda *_: (9, 0),
         "get_device_name": lambda *_: NAME,
@@ -125,7 +127,12 @@ class _Event:
     def __init__(self, **_: object) -> None: ...
 
     def record(self, stream: object = None) -> None:
-        """Mark the end of what was launched."""
+        """Mark the end of what was launched on a stream. Raises RuntimeError without one.
+
+        CUDA would take the current device's, beside the stream that does the work of another.
+        """
+        if stream is None:
+            raise RuntimeError("an event is recorded without naming its stream")
 
     def query(self) -> bool:
         """Return whether the device is past it."""

@@ -90,6 +90,7 @@ class PretendGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.counts, self.memory = Counts(), Memory()
+        self.current_device = 0
         self.recordings: list[Recording] = []
         """All graphs that were captured, in their order."""
         self._recording: Recording | None = None
@@ -97,6 +98,12 @@ class PretendGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
         self._pinned = WeakIdKeyDictionary()
         self._storages = WeakIdKeyDictionary()
         self._made_by = WeakIdKeyDictionary()
+
+    def exchange_device(self, index: int) -> int:
+        """Make a device the current one; return the one before. A negative index changes none."""
+        before = self.current_device
+        self.current_device = index if index >= 0 else before
+        return before
 
     @property
     def is_capturing(self) -> bool:

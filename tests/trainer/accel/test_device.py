@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 
+from tests.support.pretend_gpu.cuda import pretend_gpu
 from trainer.accel.device import DeviceConfig, DeviceContext, deterministic_device
 from trainer.schema.errors import SpecError
 
@@ -32,6 +33,13 @@ def test_auto_takes_bf16_where_a_cpu_has_instructions_for_it(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
     with deterministic_device(DeviceConfig(device="cpu"), precision="auto") as context:
         assert context.bf16 is bf16
+
+
+def test_the_gpu_of_a_run_is_the_current_one_as_long_as_the_run() -> None:
+    with pretend_gpu(devices=2):
+        with deterministic_device(DeviceConfig(device="cuda:1"), precision="auto"):
+            assert torch.cuda.current_device() == 1
+        assert torch.cuda.current_device() == 0
 
 
 @pytest.mark.parametrize("name", ["cuda:9", "meta", "gpu", ""])

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import torch
 
+from tests.support.pretend_gpu.cuda import pretend_gpu
 from trainer.checkpoint.background_writer import BackgroundWriter
 from trainer.checkpoint.snapshot import Snapshot
 
@@ -97,3 +98,20 @@ def test_a_snapshot_stays_what_it_was_and_uses_its_memory_again() -> None:
         "w": (5,),
         "other": (1,),
     }
+
+
+def test_a_snapshot_waits_for_the_copies_of_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The current device is another: its stream is idle, and an event there is past at once."""
+    recorded: list[object] = []
+    with pretend_gpu(devices=2):
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: f"of {device}")
+        event: type[torch.cuda.Event] = torch.cuda.Event
+        monkeypatch.setattr(event, "record", lambda _, stream=None: recorded.append(stream))
+        Snapshot(torch.device("cuda:1")).take({"w": torch.zeros(5, device="cuda:1")})
+        monkeypatch.undo()
+    assert recorded == ["of cuda:1"]
+
+
+def test_an_event_without_a_stream_is_refused_by_the_pretend_gpu() -> None:
+    with pretend_gpu(), pytest.raises(RuntimeError, match="without naming its stream"):
+        torch.cuda.Event().record()  # type: ignore[no-untyped-call]  # torch has no types here
