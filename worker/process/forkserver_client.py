@@ -20,6 +20,8 @@ FORKABLE = {
     "JE_ARROW_MALLOC_CONF": "background_thread:false",
     # Asking whether there is a GPU would otherwise start CUDA, which does not survive a fork.
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+    # Number GPUs as NVML and nvidia-smi do; CUDA's own order is by speed.
+    "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
 }
 """Environment of the forkserver and its children."""
 

@@ -216,3 +216,8 @@ def test_one_that_cannot_import_says_so() -> None:
             forkserver.wait_ready(30.0)
     finally:
         forkserver.close()
+
+
+def test_children_number_gpus_as_the_driver_does(forkserver: ForkserverClient) -> None:
+    variables = Path(f"/proc/{forkserver.pid}/environ").read_bytes().split(b"\0")
+    assert b"CUDA_DEVICE_ORDER=PCI_BUS_ID" in variables

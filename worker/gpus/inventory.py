@@ -1,0 +1,162 @@
+"""GPUs that this worker may use, taken once when it starts.
+
+`inventory` is the only question that the rest of the worker asks. It never returns the CPU where a
+GPU was named or is there and cannot be used: then it raises.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pynvml
+
+from worker.gpus.fitness import bf16_note, card_problem, driver_problem
+from worker.gpus.names import UnknownName, match, match_device, split
+from worker.gpus.nvml import Machine, Slot, read_machine
+from worker.gpus.torch_probe import TorchBuild, cuda_devices, torch_build
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+DEVICE_FILE = Path("/dev/nvidiactl")
+"""Exists where the kernel's part of the driver is loaded, in a container as well."""
+ON_THE_CPU = "To train on the CPU, set MOCO_DEVICE=cpu."
+
+
+class UnusableDevice(ValueError):
+    """A GPU was named, or is there, and cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """Devices of one worker. No slots: it trains on the CPU."""
+
+    slots: tuple[Slot, ...] = ()
+    driver: str | None = None
+    cuda: tuple[int, int] | None = None
+    torch: TorchBuild | None = None
+    notes: tuple[str, ...] = ()
+    """Sentences for the log: cards that were left out, cards without bf16."""
+
+
+def inventory(device: str = "auto") -> Inventory:
+    """Return the slots that `device`, a value of MOCO_DEVICE, and CUDA_VISIBLE_DEVICES leave.
+
+    Raises UnusableDevice with a sentence: what is wrong, where, and what to do next.
+    """
+    if device == "cpu":
+        return Inventory()
+    names = None if VISIBLE not in os.environ else split(os.environ[VISIBLE])
+    if device == "auto" and names == []:
+        return Inventory()
+    machine = _machine(named=device != "auto" or bool(names))
+    if machine is None:
+        return Inventory()
+    visible = machine.slots if names is None else _visible(names, machine.slots)
+    chosen = _chosen(device, visible)
+    if not chosen:
+        return _none_left(machine)
+    build = torch_build()
+    usable, left_out = _usable(chosen, build, machine, named=device != "auto" or bool(names))
+    notes = (*machine.problems, *left_out, *filter(None, map(bf16_note, usable)))
+    return Inventory(usable, machine.driver, machine.cuda, build, notes)
+
+
+def _machine(*, named: bool) -> Machine | None:
+    """Return what NVML lists; None on a machine without GPUs where none was named."""
+    try:
+        return read_machine()
+    except pynvml.NVMLError as error:
+        missing = isinstance(error, pynvml.NVMLError_LibraryNotFound)
+        if missing and not DEVICE_FILE.exists():
+            return Machine((), 0, "", None, ()) if named else None
+        raise UnusableDevice(f"{_driver_sentence(error, missing=missing)} {ON_THE_CPU}") from error
+
+
+def _driver_sentence(error: pynvml.NVMLError, *, missing: bool) -> str:
+    if missing:
+        return (
+            f"{DEVICE_FILE} is there, but libnvidia-ml.so.1 cannot be loaded. In a container, give "
+            "it NVIDIA_DRIVER_CAPABILITIES=compute,utility."
+        )
+    if isinstance(error, pynvml.NVMLError_LibRmVersionMismatch):
+        return (
+            "The NVIDIA driver was updated while it was loaded (driver/library version mismatch). "
+            "Reboot, or reload its kernel modules."
+        )
+    return (
+        f"The NVIDIA driver does not answer (nvmlInit: {error}). See what `nvidia-smi` says; after "
+        "an update of the kernel, install the driver again or reboot."
+    )
+
+
+def _visible(names: Sequence[str], slots: Sequence[Slot]) -> tuple[Slot, ...]:
+    """Return the slots that CUDA_VISIBLE_DEVICES names, in its order."""
+    return _unique(VISIBLE, [slot for name in names for slot in _named(VISIBLE, name, slots)])
+
+
+def _chosen(device: str, visible: Sequence[Slot]) -> tuple[Slot, ...]:
+    """Return the slots that MOCO_DEVICE, one name or a list, names among the visible ones."""
+    chosen: list[Slot] = []
+    for name in split(device):
+        try:
+            chosen += match_device(name, visible)
+        except UnknownName as error:
+            if VISIBLE in os.environ or not _is_uuid(name):
+                raise _refusal("MOCO_DEVICE", error) from error
+            chosen += _named("MOCO_DEVICE", name, visible)
+    return _unique("MOCO_DEVICE", chosen)
+
+
+def _named(variable: str, name: str, slots: Sequence[Slot]) -> list[Slot]:
+    """Return the slots of a name; CUDA is asked about a UUID that NVML does not know."""
+    try:
+        return match(name, slots)
+    except UnknownName as error:
+        devices = cuda_devices(name) if _is_uuid(name) or not slots else ()
+        if len(devices) != 1:
+            raise _refusal(variable, error) from error
+        only = devices[0]
+        return [Slot(name, only.name, only.memory_bytes, only.capability, -1, name)]
+
+
+def _unique(variable: str, slots: Sequence[Slot]) -> tuple[Slot, ...]:
+    uuids = [slot.uuid for slot in slots]
+    for slot in slots:
+        if uuids.count(slot.uuid) > 1:
+            raise UnusableDevice(f"{variable} names {slot.uuid} more than once. Name it once.")
+    return tuple(slots)
+
+
+def _is_uuid(name: str) -> bool:
+    return name.startswith(("GPU-", "MIG-"))
+
+
+def _refusal(variable: str, error: UnknownName) -> UnusableDevice:
+    return UnusableDevice(
+        f"{variable} names {error.name}, which cannot be used: {error}. Correct {variable}, or "
+        f"unset it for all GPUs. {ON_THE_CPU}"
+    )
+
+
+def _none_left(machine: Machine) -> Inventory:
+    """Return the CPU for a machine without a GPU. Raises UnusableDevice if its GPUs are broken."""
+    if machine.problems:
+        raise UnusableDevice(f"{' '.join(machine.problems)} {ON_THE_CPU}")
+    return Inventory()
+
+
+def _usable(
+    slots: Sequence[Slot], build: TorchBuild | None, machine: Machine, *, named: bool
+) -> tuple[tuple[Slot, ...], list[str]]:
+    """Return the slots that torch can use, and a sentence for each of the others.
+
+    Raises UnusableDevice if no slot is left, or if the GPUs were named.
+    """
+    problem = driver_problem(build, driver=machine.driver, cuda=machine.cuda)
+    if problem:
+        raise UnusableDevice(f"{problem} {ON_THE_CPU}")
+    problems = {slot.uuid: text for slot in slots if (text := card_problem(slot, build))}
+    usable = tuple(slot for slot in slots if slot.uuid not in problems)
+    if problems and (named or not usable):
+        raise UnusableDevice(f"{' '.join(problems.values())} {ON_THE_CPU}")
+    return usable, list(problems.values())
