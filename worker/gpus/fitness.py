@@ -3,7 +3,7 @@
 Each function returns a sentence that says what is wrong, where, and what to do next; or None.
 """
 
-from worker.gpus.nvml import Slot
+from worker.gpus.nvml import GpuDevice
 from worker.gpus.torch_probe import TorchBuild
 
 _DRIVERS = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
@@ -32,24 +32,24 @@ def driver_problem(
     )
 
 
-def card_problem(slot: Slot, build: TorchBuild | None) -> str | None:
+def card_problem(gpu: GpuDevice, build: TorchBuild | None) -> str | None:
     """Return why torch cannot use this card: no kernel in the wheel runs on it."""
-    if build is None or slot.capability is None or not build.archs:
+    if build is None or gpu.capability is None or not build.archs:
         return None
-    if any(_runs_on(arch, slot.capability) for arch in build.archs):
+    if any(_runs_on(arch, gpu.capability) for arch in build.archs):
         return None
     return (
-        f"{slot.name} ({slot.uuid}) has compute capability {dotted(slot.capability)}, and torch "
+        f"{gpu.name} ({gpu.uuid}) has compute capability {dotted(gpu.capability)}, and torch "
         f"{build.version} is built for {', '.join(build.archs)}. Install a wheel of torch for this "
         "card from pytorch.org, or leave the card out of MOCO_DEVICE."
     )
 
 
-def bf16_note(slot: Slot) -> str | None:
+def bf16_note(gpu: GpuDevice) -> str | None:
     """Return what a card without bf16 means for jobs."""
-    if slot.has_bf16:
+    if gpu.has_bf16:
         return None
-    return f"{slot.name} ({slot.uuid}) has no bf16: jobs with `precision: auto` train in fp32."
+    return f"{gpu.name} ({gpu.uuid}) has no bf16: jobs with `precision: auto` train in fp32."
 
 
 def dotted(pair: tuple[int, int]) -> str:

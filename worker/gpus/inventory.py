@@ -13,7 +13,7 @@ import pynvml
 
 from worker.gpus.fitness import bf16_note, card_problem, driver_problem
 from worker.gpus.names import UnknownName, match, match_device, split
-from worker.gpus.nvml import Machine, Slot, read_machine
+from worker.gpus.nvml import GpuDevice, Machine, read_machine
 from worker.gpus.torch_probe import TorchBuild, cuda_devices, torch_build
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -28,9 +28,9 @@ class UnusableDevice(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """Devices of one worker. No slots: it trains on the CPU."""
+    """Devices of one worker. None: it trains on the CPU."""
 
-    slots: tuple[Slot, ...] = ()
+    devices: tuple[GpuDevice, ...] = ()
     driver: str | None = None
     cuda: tuple[int, int] | None = None
     torch: TorchBuild | None = None
@@ -39,19 +39,19 @@ class Inventory:
 
 
 def inventory(device: str = "auto") -> Inventory:
-    """Return the slots that `device`, a value of MOCO_DEVICE, and CUDA_VISIBLE_DEVICES leave.
+    """Return the GPUs that `device`, a value of MOCO_DEVICE, and CUDA_VISIBLE_DEVICES leave.
 
     Raises UnusableDevice with a sentence: what is wrong, where, and what to do next.
     """
-    if device == "cpu":
-        return Inventory()
+    if "cpu" in split(device):
+        return _cpu(device)
     names = None if VISIBLE not in os.environ else split(os.environ[VISIBLE])
     if device == "auto" and names == []:
         return Inventory()
     machine = _machine(named=device != "auto" or bool(names))
     if machine is None:
         return Inventory()
-    visible = machine.slots if names is None else _visible(names, machine.slots)
+    visible = machine.devices if names is None else _visible(names, machine.devices)
     chosen = _chosen(device, visible)
     if not chosen:
         return _none_left(machine)
@@ -59,6 +59,15 @@ def inventory(device: str = "auto") -> Inventory:
     usable, left_out = _usable(chosen, build, machine, named=device != "auto" or bool(names))
     notes = (*machine.problems, *left_out, *filter(None, map(bf16_note, usable)))
     return Inventory(usable, machine.driver, machine.cuda, build, notes)
+
+
+def _cpu(device: str) -> Inventory:
+    """Return no GPUs. Raises UnusableDevice if `device` names some beside the CPU."""
+    if set(split(device)) != {"cpu"}:
+        raise UnusableDevice(
+            f"MOCO_DEVICE is {device}, but a worker has GPUs or the CPU. Start one worker for each."
+        )
+    return Inventory()
 
 
 def _machine(*, named: bool) -> Machine | None:
@@ -89,14 +98,22 @@ def _driver_sentence(error: pynvml.NVMLError, *, missing: bool) -> str:
     )
 
 
-def _visible(names: Sequence[str], slots: Sequence[Slot]) -> tuple[Slot, ...]:
-    """Return the slots that CUDA_VISIBLE_DEVICES names, in its order."""
-    return _unique(VISIBLE, [slot for name in names for slot in _named(VISIBLE, name, slots)])
+def _visible(names: Sequence[str], gpus: Sequence[GpuDevice]) -> tuple[GpuDevice, ...]:
+    """Return the GPUs that CUDA_VISIBLE_DEVICES names, in its order."""
+    chosen = [gpu for name in names for gpu in _named(VISIBLE, name, gpus)]
+    uuids = [gpu.uuid for gpu in chosen]
+    for uuid in uuids:
+        if uuids.count(uuid) > 1:
+            raise UnusableDevice(f"{VISIBLE} names {uuid} more than once. Name it once.")
+    return tuple(chosen)
 
 
-def _chosen(device: str, visible: Sequence[Slot]) -> tuple[Slot, ...]:
-    """Return the slots that MOCO_DEVICE, one name or a list, names among the visible ones."""
-    chosen: list[Slot] = []
+def _chosen(device: str, visible: Sequence[GpuDevice]) -> tuple[GpuDevice, ...]:
+    """Return the GPUs that MOCO_DEVICE, one name or a list, names among the visible ones.
+
+    A GPU that is named twice has two slots.
+    """
+    chosen: list[GpuDevice] = []
     for name in split(device):
         try:
             chosen += match_device(name, visible)
@@ -104,27 +121,19 @@ def _chosen(device: str, visible: Sequence[Slot]) -> tuple[Slot, ...]:
             if VISIBLE in os.environ or not _is_uuid(name):
                 raise _refusal("MOCO_DEVICE", error) from error
             chosen += _named("MOCO_DEVICE", name, visible)
-    return _unique("MOCO_DEVICE", chosen)
+    return tuple(chosen)
 
 
-def _named(variable: str, name: str, slots: Sequence[Slot]) -> list[Slot]:
-    """Return the slots of a name; CUDA is asked about a UUID that NVML does not know."""
+def _named(variable: str, name: str, gpus: Sequence[GpuDevice]) -> list[GpuDevice]:
+    """Return the GPUs of a name; CUDA is asked about a UUID that NVML does not know."""
     try:
-        return match(name, slots)
+        return match(name, gpus)
     except UnknownName as error:
-        devices = cuda_devices(name) if _is_uuid(name) or not slots else ()
+        devices = cuda_devices(name) if _is_uuid(name) or not gpus else ()
         if len(devices) != 1:
             raise _refusal(variable, error) from error
         only = devices[0]
-        return [Slot(name, only.name, only.memory_bytes, only.capability, -1, name)]
-
-
-def _unique(variable: str, slots: Sequence[Slot]) -> tuple[Slot, ...]:
-    uuids = [slot.uuid for slot in slots]
-    for slot in slots:
-        if uuids.count(slot.uuid) > 1:
-            raise UnusableDevice(f"{variable} names {slot.uuid} more than once. Name it once.")
-    return tuple(slots)
+        return [GpuDevice(name, only.name, only.memory_bytes, only.capability, -1, name)]
 
 
 def _is_uuid(name: str) -> bool:
@@ -146,17 +155,17 @@ def _none_left(machine: Machine) -> Inventory:
 
 
 def _usable(
-    slots: Sequence[Slot], build: TorchBuild | None, machine: Machine, *, named: bool
-) -> tuple[tuple[Slot, ...], list[str]]:
-    """Return the slots that torch can use, and a sentence for each of the others.
+    gpus: Sequence[GpuDevice], build: TorchBuild | None, machine: Machine, *, named: bool
+) -> tuple[tuple[GpuDevice, ...], list[str]]:
+    """Return the GPUs that torch can use, and a sentence for each of the others.
 
-    Raises UnusableDevice if no slot is left, or if the GPUs were named.
+    Raises UnusableDevice if no GPU is left, or if the GPUs were named.
     """
     problem = driver_problem(build, driver=machine.driver, cuda=machine.cuda)
     if problem:
         raise UnusableDevice(f"{problem} {ON_THE_CPU}")
-    problems = {slot.uuid: text for slot in slots if (text := card_problem(slot, build))}
-    usable = tuple(slot for slot in slots if slot.uuid not in problems)
+    problems = {gpu.uuid: text for gpu in gpus if (text := card_problem(gpu, build))}
+    usable = tuple(gpu for gpu in gpus if gpu.uuid not in problems)
     if problems and (named or not usable):
         raise UnusableDevice(f"{' '.join(problems.values())} {ON_THE_CPU}")
     return usable, list(problems.values())

@@ -6,7 +6,7 @@ fits one device. A GPU in MIG mode stands for all of its instances.
 
 from collections.abc import Sequence
 
-from worker.gpus.nvml import Slot
+from worker.gpus.nvml import GpuDevice
 
 _HIDDEN = frozenset({"-1", "none", "void", "nodevfiles"})
 """First names by which CUDA_VISIBLE_DEVICES hides every GPU."""
@@ -26,47 +26,47 @@ def split(names: str) -> list[str]:
     return [] if words and words[0].lower() in _HIDDEN else words
 
 
-def match(name: str, slots: Sequence[Slot]) -> list[Slot]:
-    """Return the slots that a name of CUDA_VISIBLE_DEVICES stands for. Raises UnknownName."""
+def match(name: str, gpus: Sequence[GpuDevice]) -> list[GpuDevice]:
+    """Return the GPUs that a name of CUDA_VISIBLE_DEVICES stands for. Raises UnknownName."""
     if name.isdigit():
-        chosen = [slot for slot in slots if slot.card == int(name)]
+        chosen = [gpu for gpu in gpus if gpu.card == int(name)]
         if not chosen:
-            raise UnknownName(name, f"no GPU that can be used has this number; {listed(slots)}")
+            raise UnknownName(name, f"no GPU that can be used has this number; {listed(gpus)}")
         return chosen
     if name.startswith("MIG-"):
-        return _matching(name, [slot for slot in slots if slot.is_mig], by_card=False)
+        return _matching(name, [gpu for gpu in gpus if gpu.is_mig], by_card=False)
     if name.startswith("GPU-"):
-        return _matching(name, slots, by_card=True)
+        return _matching(name, gpus, by_card=True)
     raise UnknownName(name, "a name is a number, GPU-... or MIG-... (see `nvidia-smi -L`)")
 
 
-def match_device(device: str, slots: Sequence[Slot]) -> list[Slot]:
-    """Return the slots that one name of MOCO_DEVICE stands for. Raises UnknownName.
+def match_device(device: str, gpus: Sequence[GpuDevice]) -> list[GpuDevice]:
+    """Return the GPUs that one name of MOCO_DEVICE stands for. Raises UnknownName.
 
-    `cuda:N` counts the slots that this process may use; `cuda` is `cuda:0`.
+    `cuda:N` counts the GPUs that this process may use; `cuda` is `cuda:0`.
     """
     if device == "auto":
-        return list(slots)
+        return list(gpus)
     if not device.startswith("cuda"):
-        return match(device, slots)
+        return match(device, gpus)
     index = int(device.partition(":")[2] or 0)
-    if index >= len(slots):
-        raise UnknownName(device, f"this process sees {len(slots)} GPUs; {listed(slots)}")
-    return [slots[index]]
+    if index >= len(gpus):
+        raise UnknownName(device, f"this process sees {len(gpus)} GPUs; {listed(gpus)}")
+    return [gpus[index]]
 
 
-def listed(slots: Sequence[Slot]) -> str:
+def listed(gpus: Sequence[GpuDevice]) -> str:
     """Return the names that would have been right, for a message."""
-    if not slots:
+    if not gpus:
         return "there is none"
-    return "there are " + ", ".join(f"{slot.card} ({slot.uuid})" for slot in slots)
+    return "there are " + ", ".join(f"{gpu.card} ({gpu.uuid})" for gpu in gpus)
 
 
-def _matching(name: str, slots: Sequence[Slot], *, by_card: bool) -> list[Slot]:
-    """Return the slots of the one GPU, or the one instance, whose UUID begins with `name`."""
-    uuids = [slot.card_uuid if by_card else slot.uuid for slot in slots]
+def _matching(name: str, gpus: Sequence[GpuDevice], *, by_card: bool) -> list[GpuDevice]:
+    """Return the GPUs of the one GPU, or the one instance, whose UUID begins with `name`."""
+    uuids = [gpu.card_uuid if by_card else gpu.uuid for gpu in gpus]
     fitting = {uuid for uuid in uuids if uuid == name} or {u for u in uuids if u.startswith(name)}
     if len(fitting) != 1:
         reason = f"it fits {len(fitting)} of them" if fitting else "the driver does not know it"
-        raise UnknownName(name, f"{reason}; {listed(slots)}")
-    return [slot for slot, uuid in zip(slots, uuids, strict=True) if uuid in fitting]
+        raise UnknownName(name, f"{reason}; {listed(gpus)}")
+    return [gpu for gpu, uuid in zip(gpus, uuids, strict=True) if uuid in fitting]

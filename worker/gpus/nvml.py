@@ -16,7 +16,7 @@ Handle = Any
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class GpuDevice:
     """One GPU, or one MIG instance of a GPU: what one process of a job can be given."""
 
     uuid: str
@@ -29,7 +29,7 @@ class Slot:
     card: int
     """Number of the GPU on this machine, in PCI order; -1 if only CUDA knows it."""
     card_uuid: str
-    """UUID of the whole GPU; that of the slot unless it is a MIG instance."""
+    """UUID of the whole GPU; its own unless it is a MIG instance."""
 
     @property
     def is_mig(self) -> bool:
@@ -44,15 +44,15 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """Slots of a machine, before anything is chosen from them."""
+    """GPUs of a machine, before any is chosen."""
 
-    slots: tuple[Slot, ...]
+    devices: tuple[GpuDevice, ...]
     cards: int
     driver: str
     cuda: tuple[int, int] | None
     """Newest CUDA version that the driver runs."""
     problems: tuple[str, ...]
-    """Sentences about cards that have no slot."""
+    """Sentences about cards that take no work."""
 
 
 @contextmanager
@@ -74,15 +74,15 @@ def optional(function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN
 
 
 def read_machine() -> Machine:
-    """Return every slot. Raises `pynvml.NVMLError` if there is no usable driver."""
-    slots: list[Slot] = []
+    """Return every GPU and instance. Raises `pynvml.NVMLError` if there is no usable driver."""
+    gpus: list[GpuDevice] = []
     problems: list[str] = []
     with opened():
         cards = int(pynvml.nvmlDeviceGetCount())
         for card in range(cards):
             try:
                 handle = pynvml.nvmlDeviceGetHandleByIndex(card)
-                on_card = _slots_of(handle, card)
+                on_card = _gpus_of(handle, card)
             except pynvml.NVMLError as error:
                 problems.append(
                     f"GPU {card} does not answer ({error}). Look for Xid messages in `dmesg`; "
@@ -92,9 +92,9 @@ def read_machine() -> Machine:
             if problem := _problem_of(handle, on_card):
                 problems.append(f"GPU {card} {problem}")
             else:
-                slots += on_card
+                gpus += on_card
         return Machine(
-            slots=tuple(slots),
+            devices=tuple(gpus),
             cards=cards,
             driver=str(pynvml.nvmlSystemGetDriverVersion()),
             cuda=cuda_version(optional(pynvml.nvmlSystemGetCudaDriverVersion)),
@@ -107,24 +107,19 @@ def cuda_version(number: int | None) -> tuple[int, int] | None:
     return None if number is None else (number // 1000, number % 1000 // 10)
 
 
-def handle_of(slot: Slot) -> Handle:
-    """Return the handle of a slot while NVML is open. Raises `pynvml.NVMLError` if it is gone."""
-    return pynvml.nvmlDeviceGetHandleByUUID(slot.uuid)
-
-
 def has_mig(handle: Handle) -> bool:
     """Return whether a card is in MIG mode now."""
     modes = optional(pynvml.nvmlDeviceGetMigMode, handle)
     return bool(modes) and modes[0] == pynvml.NVML_DEVICE_MIG_ENABLE
 
 
-def _slots_of(handle: Handle, card: int) -> list[Slot]:
+def _gpus_of(handle: Handle, card: int) -> list[GpuDevice]:
     """Return the card itself, or in MIG mode its instances."""
     uuid = str(pynvml.nvmlDeviceGetUUID(handle))
     capability = optional(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
     handles = _instances(handle) if has_mig(handle) else [handle]
     return [
-        Slot(
+        GpuDevice(
             uuid=str(pynvml.nvmlDeviceGetUUID(each)),
             name=str(optional(pynvml.nvmlDeviceGetName, each) or "unknown GPU"),
             memory_bytes=_memory_bytes(each),
@@ -136,11 +131,11 @@ def _slots_of(handle: Handle, card: int) -> list[Slot]:
     ]
 
 
-def _problem_of(handle: Handle, slots: list[Slot]) -> str | None:
+def _problem_of(handle: Handle, gpus: list[GpuDevice]) -> str | None:
     """Return why a card that answers takes no work."""
     if optional(pynvml.nvmlDeviceGetComputeMode, handle) == pynvml.NVML_COMPUTEMODE_PROHIBITED:
         return "is in compute mode Prohibited. Allow work on it with `nvidia-smi -c 0`."
-    if not slots:
+    if not gpus:
         return (
             "is in MIG mode but has no instance. Create some with `nvidia-smi mig -cgi ... -C`, "
             "or leave the mode with `nvidia-smi -mig 0`."

@@ -46,7 +46,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
 
 
 def uuids(device: str = "auto") -> list[str]:
-    return [slot.uuid for slot in inventory(device).slots]
+    return [gpu.uuid for gpu in inventory(device).devices]
 
 
 def refusal(device: str = "auto") -> str:
@@ -57,12 +57,12 @@ def refusal(device: str = "auto") -> str:
 
 def test_every_gpu_is_a_slot(install: Install) -> None:
     install(EIGHT)
-    slots = inventory().slots
-    assert [slot.uuid for slot in slots] == [f"GPU-{i}a{i}" for i in range(8)]
-    assert {(slot.name, slot.capability, slot.memory_bytes) for slot in slots} == {
+    gpus = inventory().devices
+    assert [gpu.uuid for gpu in gpus] == [f"GPU-{i}a{i}" for i in range(8)]
+    assert {(gpu.name, gpu.capability, gpu.memory_bytes) for gpu in gpus} == {
         ("NVIDIA H200", (9, 0), 141 * GIB)
     }
-    assert not any(slot.is_mig for slot in slots)
+    assert not any(gpu.is_mig for gpu in gpus)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,9 @@ def test_every_gpu_is_a_slot(install: Install) -> None:
         (None, "cpu", []),
         (None, "cuda:7", ["GPU-7a7"]),
         (None, "cuda:1,cuda:0", ["GPU-1a1", "GPU-0a0"]),
-        (None, "GPU-4a4,GPU-2", ["GPU-4a4", "GPU-2a2"]),
+        (None, "GPU-4a4, GPU-2", ["GPU-4a4", "GPU-2a2"]),
+        (None, "cuda:1,GPU-1", ["GPU-1a1", "GPU-1a1"]),
+        (None, "cpu,cpu", []),
     ],
 )
 def test_names_choose_gpus_in_their_order(
@@ -110,7 +112,7 @@ def test_names_choose_gpus_in_their_order(
         ("", "cuda:0", "this process sees 0 GPUs"),
         (None, "cuda:8", "this process sees 8 GPUs"),
         (None, "MIG-11", "MOCO_DEVICE names MIG-11"),
-        (None, "cuda:1,GPU-1", "MOCO_DEVICE names GPU-1a1 more than once"),
+        (None, "cpu,cuda:0", "a worker has GPUs or the CPU"),
     ],
 )
 def test_a_name_that_is_no_gpu_is_refused_and_never_the_cpu(
@@ -119,9 +121,7 @@ def test_a_name_that_is_no_gpu_is_refused_and_never_the_cpu(
     install(EIGHT)
     if names is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", names)
-    sentence = refusal(device)
-    assert words in sentence
-    assert "more than once" in sentence or "MOCO_DEVICE=cpu" in sentence
+    assert words in refusal(device)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_name_that_is_no_gpu_is_refused_and_never_the_cpu(
         ("MIG-12", "cuda:0", ["MIG-12"]),
     ],
 )
-def test_mig_instances_are_slots_of_their_own(
+def test_mig_instances_are_gpus_of_their_own(
     install: Install,
     monkeypatch: pytest.MonkeyPatch,
     names: str | None,
@@ -145,12 +145,12 @@ def test_mig_instances_are_slots_of_their_own(
     install(FakeMachine((T4, MIG)))
     if names is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", names)
-    slots = inventory(device).slots
-    assert [slot.uuid for slot in slots] == expected
-    for slot in slots:
-        if slot.is_mig:
-            assert (slot.memory_bytes, slot.capability) == (10 * GIB, (8, 0))
-            assert (slot.card, slot.card_uuid) == (1, "GPU-mig")
+    gpus = inventory(device).devices
+    assert [gpu.uuid for gpu in gpus] == expected
+    for gpu in gpus:
+        if gpu.is_mig:
+            assert (gpu.memory_bytes, gpu.capability) == (10 * GIB, (8, 0))
+            assert (gpu.card, gpu.card_uuid) == (1, "GPU-mig")
 
 
 @pytest.mark.parametrize("variable", ["CUDA_VISIBLE_DEVICES", "MOCO_DEVICE"])
@@ -173,7 +173,7 @@ def test_a_card_that_fell_off_the_bus_costs_the_others_nothing(install: Install)
     empty = FakeCard("GPU-m", mig=True)
     install(FakeMachine((lost, FakeCard("GPU-y"), prohibited, empty)))
     found = inventory()
-    assert [(slot.uuid, slot.card) for slot in found.slots] == [("GPU-y", 1)]
+    assert [(gpu.uuid, gpu.card) for gpu in found.devices] == [("GPU-y", 1)]
     notes = " ".join(found.notes)
     assert "GPU 0 does not answer (GPU is lost)" in notes
     assert "GPU 2 is in compute mode Prohibited" in notes
@@ -200,7 +200,7 @@ def test_a_driver_that_is_too_old_is_refused_before_a_job(install: Install) -> N
 def test_cards_that_the_wheel_has_no_code_for(install: Install) -> None:
     install(FakeMachine((OLD, EIGHT.cards[0])))
     found = inventory()
-    assert [slot.uuid for slot in found.slots] == ["GPU-0a0"]
+    assert [gpu.uuid for gpu in found.devices] == ["GPU-0a0"]
     assert "Tesla K80 (GPU-k80) has compute capability 3.7" in found.notes[0]
     assert "GPU-k80" in refusal("cuda:0")
     install(FakeMachine((OLD,)))
@@ -235,7 +235,7 @@ def test_code_runs_on_its_own_major_version_and_ptx_on_later_cards(
 def test_a_card_without_bf16_is_used_and_said(install: Install) -> None:
     install(FakeMachine((T4, EIGHT.cards[0])))
     found = inventory()
-    assert [slot.has_bf16 for slot in found.slots] == [False, True]
+    assert [gpu.has_bf16 for gpu in found.devices] == [False, True]
     assert found.notes == (
         "Tesla T4 (GPU-t4) has no bf16: jobs with `precision: auto` train in fp32.",
     )
