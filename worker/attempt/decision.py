@@ -1,11 +1,11 @@
 """Decision on how a lease ends once its child has ended: a pure function of what is known."""
 
-import signal
 from dataclasses import dataclass
 from typing import Literal
 
 from trainer.schema.artifact_names import UPLOAD
 from trainer.schema.events import Ended, Published
+from worker.process.exit_status import describe_exit
 
 PREEMPTED = "preempted"
 LOST = "worker_lost"
@@ -44,7 +44,7 @@ def decide(
     if ended is None and asked_to_stop:
         return Decision("release", PREEMPTED)
     if ended is None:
-        return Decision("release", LOST, f"The training process {_exit_text(status)}")
+        return Decision("release", LOST, f"The training process {describe_exit(status)}")
     if ended.outcome == "stopped":
         return Decision("release", PREEMPTED)
     if ended.outcome == "failed":
@@ -65,15 +65,3 @@ def _with_public_name(message: str) -> str:
     """Return `message` without our internal file name for what the user sent."""
     text = message.replace(UPLOAD, "the upload")
     return text[:1].upper() + text[1:] if text.startswith("the upload") else text
-
-
-def _exit_text(status: int) -> str:
-    """Return in words how a process ended that left no result."""
-    if status == -signal.SIGKILL:
-        return (
-            "was killed (SIGKILL), most likely by the system for want of memory: "
-            "see the kernel's log, and lower batch_rows or give the worker more memory."
-        )
-    if status < 0:
-        return f"crashed ({signal.Signals(-status).name}) before it could say why."
-    return f"left with exit code {status} before it could say why."

@@ -10,6 +10,20 @@ LOG_FILE = "log.txt"
 
 
 @dataclass(frozen=True)
+class Gang:
+    """Ranks of a job that several processes train together."""
+
+    ranks: int
+    """Number of ranks on this node."""
+    run_id: str
+    """Name of the attempt; ranks of another attempt cannot join."""
+    nodes: int = 1
+    node_rank: int = 0
+    endpoint: str = ""
+    """`host:port` at which the nodes meet; empty with one node."""
+
+
+@dataclass(frozen=True)
 class ChildRequest:
     """Request for one attempt at one job. Paths are absolute."""
 
@@ -22,6 +36,9 @@ class ChildRequest:
     """Checkpoints of earlier attempts, newest first."""
     device: str = "auto"
     threads: int | None = None
+    """Threads of the job on this node, which its ranks share."""
+    gang: Gang | None = None
+    """Ranks of the job on this node; None trains in the child itself."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields for the forkserver's socket."""
@@ -30,7 +47,8 @@ class ChildRequest:
     @staticmethod
     def from_json(values: dict[str, Any]) -> "ChildRequest":
         """Return the request from its JSON, which has a list in place of the tuple."""
-        return ChildRequest(**values | {"checkpoints": tuple(values["checkpoints"])})
+        gang = Gang(**values["gang"]) if values["gang"] else None
+        return ChildRequest(**values | {"checkpoints": tuple(values["checkpoints"]), "gang": gang})
 
     @property
     def folder(self) -> Path:

@@ -1,0 +1,15 @@
+"""Exit codes of processes that left no result, in words."""
+
+import signal
+
+
+def describe_exit(status: int) -> str:
+    """Return how a process ended: a verb and the reason. Negative: the signal that ended it."""
+    if status == -signal.SIGKILL:
+        return (
+            "was killed (SIGKILL), most likely by the system for want of memory: "
+            "see the kernel's log, and lower batch_rows or give the worker more memory."
+        )
+    if status < 0:
+        return f"crashed ({signal.Signals(-status).name}) before it could say why."
+    return f"left with exit code {status} before it could say why."
