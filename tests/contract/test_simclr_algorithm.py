@@ -55,9 +55,8 @@ def test_thirty_steps_equal_lightlys(decoupled: bool) -> None:
     for step in range(STEPS):
         first, second = torch.randn(2, BATCH, 3, 8, 8, dtype=torch.float64)
         rows = torch.arange(BATCH) + step
-        output = step_executor.gradient(
-            Batch((Pixels(first), Pixels(second)), rows, rows), step=step
-        )
+        batch = Batch((Pixels(first), Pixels(second)), rows, rows)
+        output = step_executor.gradient(batch, method.random_inputs(BATCH, step=step))
         step_executor.update(output, lr=LR)
         their_loss = their_loss_of(*network(torch.cat([first, second])).chunk(2))
         optimizer.zero_grad()

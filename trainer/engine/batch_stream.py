@@ -1,11 +1,12 @@
-"""The batch of a step: which rows of the dataset it is for, and both views of each."""
+"""Inputs of a step: the rows that it is for, both views of each, and random numbers."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from trainer.accel.transfer import send_together
 from trainer.engine.view_maker import ViewMaker
 from trainer.modalities.base import Loader
 from trainer.nn.views import Batch
@@ -14,31 +15,48 @@ from trainer.rng.philox import permuted_rows
 from trainer.spec.resolved import ResolvedSpec
 
 
+class RandomInputs(Protocol):
+    """`Method.random_inputs`."""
+
+    def __call__(self, rows: int, *, step: int) -> Tensor:
+        """Return the random inputs of the loss for `rows` rows at a step, on the CPU."""
+
+
+class StepInputs(NamedTuple):
+    """All that a step reads besides its state, on the device."""
+
+    batch: Batch
+    random_inputs: Tensor
+    """Those of `Method.random_inputs`."""
+
+
 @dataclass(slots=True, kw_only=True)
 class BatchStream:
-    """Batches by step: a pure function of the step and the spec."""
+    """Inputs by step: a pure function of the step and the spec."""
 
     spec: ResolvedSpec
     length: TrainingLength
     source: Loader[Any]
     make_views: ViewMaker
+    random_inputs: RandomInputs
     train_rows: Tensor | None = None
     """Numbers of the rows that are trained on, int64; None: all."""
 
-    def batch_at(self, step: int) -> Batch:
-        """Return the batch of `step`. Valid until the next call."""
+    def inputs_at(self, step: int) -> StepInputs:
+        """Return the inputs of `step`. Valid until the next call."""
         timer = self.source.timer
         with timer.phase("gather"):
             rows = self.rows_of(step)
-        raw = self.source.raw(rows)
+        drawn = self.random_inputs(len(rows), step=step)
+        with timer.phase("copy"):
+            sent_rows, random_inputs = send_together((rows, drawn), self.source.device)
+        raw = self.source.raw(rows, sent=sent_rows)
         with timer.phase("gather"):
             if step + 1 < self.length.steps and not self.source.is_resident:
                 self.source.prefetch(self.rows_of(step + 1))
-        with timer.phase("copy"):
-            rows = rows.to(self.source.device, non_blocking=True)
         with timer.phase("views"):
-            views = self.make_views(raw, rows, epoch=step // self.length.steps_per_epoch)
-        return Batch(views, rows, identities=rows)
+            views = self.make_views(raw, sent_rows, epoch=step // self.length.steps_per_epoch)
+        return StepInputs(Batch(views, sent_rows, identities=sent_rows), random_inputs)
 
     def rows_of(self, step: int) -> Tensor:
         """Dataset rows of a step, int64 [B] on the CPU: a slice of its epoch's permutation."""

@@ -16,7 +16,7 @@ from trainer.checkpoint import checkpoint_files as checkpoints
 from trainer.checkpoint.fingerprint import differing, fingerprint
 from trainer.checkpoint.manager import CheckpointManager, CheckpointPolicy
 from trainer.checkpoint.state import restore
-from trainer.engine.batch_stream import BatchStream
+from trainer.engine.batch_stream import BatchStream, RandomInputs
 from trainer.engine.bottleneck import RunProfile
 from trainer.engine.divergence import DivergenceGuard
 from trainer.engine.graphed_step import GraphedStep
@@ -28,7 +28,7 @@ from trainer.engine.view_maker import EagerViews, GraphedViews, ViewMaker
 from trainer.evaluators.base import EvaluationData
 from trainer.evaluators.runner import plan_evaluation
 from trainer.methods.base import Method, load_method
-from trainer.modalities.base import Loader, load_modality
+from trainer.modalities.base import Loader, Views, load_modality
 from trainer.optim.optimizer import make_optimizer
 from trainer.optim.schedule import TrainingLength
 from trainer.schema.events import DatasetFacts
@@ -89,7 +89,8 @@ def build_run(sent: JobSpec, paths: RunPaths, *, device_config: DeviceConfig) ->
         eager_step = EagerStep(method, optimizer)
         step_executor = _step_executor(spec, eager_step, context, device_config)
         views = modality.views(spec, pack.facts, context, accelerator=accelerator)
-        batches = _batches(spec, source, EagerViews(views, spec.seed), context, device_config)
+        make_views = _view_maker(spec, views, context, device_config)
+        batches = _batches(spec, source, make_views, method.random_inputs)
         checkpoint_manager = CheckpointManager(
             _checkpoint_policy(spec, paths, causes, differs=progress.differs),
             device=context.device,
@@ -154,8 +155,9 @@ def _step_executor(
 
 
 def _view_maker(
-    spec: ResolvedSpec, eager: EagerViews, context: DeviceContext, device_config: DeviceConfig
+    spec: ResolvedSpec, views: Views[Any], context: DeviceContext, device_config: DeviceConfig
 ) -> ViewMaker:
+    eager = EagerViews(views, spec.seed)
     if not _is_captured(spec, context, device_config):
         return eager
     return GraphedViews(eager, recorder_for(context.device), batch_rows=spec.batch_rows)
@@ -164,17 +166,20 @@ def _view_maker(
 def _batches(
     spec: ResolvedSpec,
     source: Loader[Any],
-    eager: EagerViews,
-    context: DeviceContext,
-    device_config: DeviceConfig,
+    make_views: ViewMaker,
+    random_inputs: RandomInputs,
 ) -> BatchStream:
     facts = source.pack.facts
     trained = trained_on(spec, facts)
     length = TrainingLength(spec.epochs, steps_per_epoch(spec, trained.rows))
     rows = None if trained is facts else torch.from_numpy(source.pack.rows_of("train"))
-    make_views = _view_maker(spec, eager, context, device_config)
     return BatchStream(
-        spec=spec, length=length, source=source, make_views=make_views, train_rows=rows
+        spec=spec,
+        length=length,
+        source=source,
+        make_views=make_views,
+        random_inputs=random_inputs,
+        train_rows=rows,
     )
 
 

@@ -43,9 +43,8 @@ class GraphedStep:
         self.fallback_reason: str | None = None
         """Message of torch if the step could not be captured."""
 
-    def gradient(self, batch: Batch, *, step: int) -> StepOutput:
+    def gradient(self, batch: Batch, random_inputs: Tensor) -> StepOutput:
         """Run forward and backward."""
-        random_inputs = self._eager.random_inputs(batch, step=step)
         if len(batch.rows) == self._batch_rows and self.fallback_reason is None:
             self._whole_batches += 1
             if self._whole_batches == WARM_UP_CALLS + 1:
@@ -53,7 +52,7 @@ class GraphedStep:
             if self._captured is not None:
                 return self._replayed(self._captured, (random_inputs, *tensors_of(batch)))
         with self._recorder.aside():
-            return self._eager.gradient_of(batch, random_inputs)
+            return self._eager.gradient(batch, random_inputs)
 
     def update(self, output: StepOutput, *, lr: float) -> None:
         """Run the optimizer, and what follows in the method."""
@@ -75,7 +74,7 @@ class GraphedStep:
         eager = self._eager
 
         def gradient_of(random_inputs: Tensor, *tensors: Tensor) -> StepOutput:
-            return eager.gradient_of(rebuilt(batch, tensors), random_inputs)
+            return eager.gradient(rebuilt(batch, tensors), random_inputs)
 
         try:
             gradient = capture(self._recorder, gradient_of, random_inputs, *tensors_of(batch))

@@ -119,11 +119,11 @@ class Run:
         Returns its signals if they are due. Raises DivergedError.
         """
         with self.stopwatch.timing("data_s"):
-            batch = self.batches.batch_at(self.step)
+            batch, random_inputs = self.batches.inputs_at(self.step)
         failpoint("train.step")
         with self.stopwatch.timing("step_s"):
             lr = self._lr()
-            output = self.step_executor.gradient(batch, step=self.step)
+            output = self.step_executor.gradient(batch, random_inputs)
             failpoint("train.backward")
             self.losses.note(output.loss, step=self.step + 1)
             signals = self._signals(output, lr) if self._signals_are_due() else None

@@ -17,8 +17,8 @@ class StepExecutor(Protocol):
     def fallback_reason(self) -> str | None:
         """Reason for the fallback, or None if there is none."""
 
-    def gradient(self, batch: Batch, *, step: int) -> StepOutput:
-        """Run forward and backward of a batch at a step from 0.
+    def gradient(self, batch: Batch, random_inputs: Tensor) -> StepOutput:
+        """Run forward and backward of a batch, both on the device.
 
         The output carries no graph and is good until the next call.
         """
@@ -35,21 +35,7 @@ class EagerStep:
     def __init__(self, method: Method, optimizer: torch.optim.Optimizer) -> None:
         self.method, self.optimizer = method, optimizer
 
-    def gradient(self, batch: Batch, *, step: int) -> StepOutput:
-        """Run forward and backward."""
-        return self.gradient_of(batch, self.random_inputs(batch, step=step))
-
-    def update(self, output: StepOutput, *, lr: float) -> None:
-        """Run the optimizer, and what follows in the method."""
-        set_lr(self.optimizer, lr)
-        self.apply_update(output)
-
-    def random_inputs(self, batch: Batch, *, step: int) -> Tensor:
-        """Return what the method draws for a step, where the batch is."""
-        random_inputs = self.method.random_inputs(len(batch.rows), step=step)
-        return random_inputs.to(batch.rows.device, non_blocking=True)
-
-    def gradient_of(self, batch: Batch, random_inputs: Tensor) -> StepOutput:
+    def gradient(self, batch: Batch, random_inputs: Tensor) -> StepOutput:
         """Run forward and backward: what these tensors alone decide."""
         output = self.method.forward_step(batch, random_inputs)
         with self.method.timer.phase("backward"):
@@ -58,6 +44,11 @@ class EagerStep:
         return output._replace(
             loss=output.loss.detach(), queries=output.queries.detach(), keys=output.keys.detach()
         )
+
+    def update(self, output: StepOutput, *, lr: float) -> None:
+        """Run the optimizer, and what follows in the method."""
+        set_lr(self.optimizer, lr)
+        self.apply_update(output)
 
     def apply_update(self, output: StepOutput) -> None:
         """Apply the update, after the learning rate was set."""

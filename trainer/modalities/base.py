@@ -51,8 +51,11 @@ class Loader(Protocol[R_co]):
     def is_resident(self) -> bool:
         """True if all rows are on the device, so that none is ever gathered."""
 
-    def raw(self, rows: Tensor) -> R_co:
-        """Return the rows of an int64 tensor [B], to make random views of."""
+    def raw(self, rows: Tensor, *, sent: Tensor | None = None) -> R_co:
+        """Return the rows of an int64 tensor [B], to make random views of.
+
+        `sent` are the same rows on the device, if they are there already.
+        """
 
     def whole(self, rows: Tensor) -> R_co:
         """Return the rows with all that `Views.plain` needs to know about them."""

@@ -69,7 +69,7 @@ class Learner:
     ) -> Step:
         """Take optimizer step `step`, counted from 0, of dataset rows [B]."""
         batch = Batch((Pixels(first), Pixels(second)), rows, identities=rows)
-        outcome = self._stepping.gradient(batch, step=step)
+        outcome = self._stepping.gradient(batch, self.method.random_inputs(len(rows), step=step))
         gradients = [p.grad.clone() for p in self.query.parameters() if p.grad is not None]
         peak = self.optim.lr
         lr = lr_at(step, spec=self.schedule, peak=peak, length=length)

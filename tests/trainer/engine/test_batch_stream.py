@@ -30,7 +30,8 @@ def opened(folder: Path) -> Iterator[Run]:
 
 
 def parts_of(run: Run, step: int) -> tuple[torch.Tensor, ...]:
-    return tensors_of(run.batches.batch_at(step))
+    batch, random_inputs = run.batches.inputs_at(step)
+    return (*tensors_of(batch), random_inputs)
 
 
 def test_a_batch_is_the_same_whenever_it_is_asked_for(tmp_path: Path) -> None:

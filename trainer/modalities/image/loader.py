@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from trainer.accel.transfer import send_together
 from trainer.data.pack.format import Pack
 from trainer.modalities.image.batch import PaddedImages
 from trainer.modalities.image.packed import gather_into
@@ -61,10 +62,13 @@ class PackLoader:
         """True if all rows are on the device, so that none is ever gathered."""
         return self._resident is not None
 
-    def raw(self, rows: Tensor) -> PaddedImages:
-        """Return the rows of an int64 tensor [B], on the device; waits for what was prefetched."""
+    def raw(self, rows: Tensor, *, sent: Tensor | None = None) -> PaddedImages:
+        """Return the rows of an int64 tensor [B], on the device; waits for what was prefetched.
+
+        `sent` are the same rows on the device, if they are there already.
+        """
         if self._resident is not None:
-            return self._from_resident(rows)
+            return self._from_resident(rows if sent is None else sent)
         with self.timer.phase("gather"):
             gathered = self._gathered(rows)
         return self._moved(*gathered)
@@ -74,7 +78,8 @@ class PackLoader:
         images, sent = self.raw(rows), self.pack.sent(_as_numpy(rows))
         if sent is None:
             return images
-        return replace(images, sent=torch.from_numpy(sent).to(self.device))
+        (sizes,) = send_together((torch.from_numpy(sent),), self.device)
+        return replace(images, sent=sizes)
 
     def prefetch(self, rows: Tensor) -> None:
         """Begin to gather the rows that the next call of `raw` will ask for."""
@@ -96,8 +101,9 @@ class PackLoader:
 
     def _from_resident(self, rows: Tensor) -> PaddedImages:
         assert self._resident is not None
-        with self.timer.phase("copy"):
-            rows = rows.to(self.device, non_blocking=True)
+        if rows.device.type == "cpu":
+            with self.timer.phase("copy"):
+                (rows,) = send_together((rows,), self.device)
         with self.timer.phase("gather"):
             pixels = self._resident.index_select(0, rows).permute(0, 3, 1, 2)
         height, width = self._resident.shape[1:3]
@@ -137,7 +143,7 @@ class PackLoader:
     def _moved(self, pixels: Tensor, sizes: Tensor) -> PaddedImages:
         with self.timer.phase("copy"):
             pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-            heights, widths = sizes.to(self.device, non_blocking=True).unbind(1)
+            heights, widths = send_together((sizes,), self.device)[0].unbind(1)
         return PaddedImages(pixels, heights, widths, self._bounds)
 
 
