@@ -16,7 +16,7 @@ from trainer.checkpoint import checkpoint_files as checkpoints
 from trainer.checkpoint.fingerprint import differing, fingerprint
 from trainer.checkpoint.manager import CheckpointManager, CheckpointPolicy
 from trainer.checkpoint.state import restore
-from trainer.engine.batch_stream import BatchStream, RandomInputs
+from trainer.engine.batch_stream import BatchStream
 from trainer.engine.bottleneck import RunProfile
 from trainer.engine.divergence import DivergenceGuard
 from trainer.engine.graphed_step import GraphedStep
@@ -86,11 +86,9 @@ def build_run(sent: JobSpec, paths: RunPaths, *, device_config: DeviceConfig) ->
         progress, before = _resumed(paths, method, optimizer, causes)
         history = SignalLog(paths.out / "metrics.jsonl", before=before)
         stack.callback(history.close)
-        eager_step = EagerStep(method, optimizer)
-        step_executor = _step_executor(spec, eager_step, context, device_config)
+        step_executor = _step_executor(spec, EagerStep(method, optimizer), context, device_config)
         views = modality.views(spec, pack.facts, context, accelerator=accelerator)
-        make_views = _view_maker(spec, views, context, device_config)
-        batches = _batches(spec, source, make_views, method.random_inputs)
+        batches = _batches(spec, method, source, _view_maker(spec, views, context, device_config))
         checkpoint_manager = CheckpointManager(
             _checkpoint_policy(spec, paths, causes, differs=progress.differs),
             device=context.device,
@@ -164,10 +162,7 @@ def _view_maker(
 
 
 def _batches(
-    spec: ResolvedSpec,
-    source: Loader[Any],
-    make_views: ViewMaker,
-    random_inputs: RandomInputs,
+    spec: ResolvedSpec, method: Method, source: Loader[Any], make_views: ViewMaker
 ) -> BatchStream:
     facts = source.pack.facts
     trained = trained_on(spec, facts)
@@ -178,7 +173,7 @@ def _batches(
         length=length,
         source=source,
         make_views=make_views,
-        random_inputs=random_inputs,
+        random_inputs=method.random_inputs,
         train_rows=rows,
     )
 
