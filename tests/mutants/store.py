@@ -10,6 +10,11 @@ FOLD = "tests/service/ledger/test_replay.py::test_"
 REBUILT = "tests/service/ledger/test_reconcile.py::test_"
 QUEUE = "tests/service/store/test_job_queue.py::test_"
 JOBS = "tests/service/store/test_job_store.py::test_"
+PLACEMENT = "tests/service/store/test_placement.py::test_"
+STARVATION = (
+    "tests/service/store/test_starvation.py::"
+    "test_a_job_that_fits_starts_while_jobs_of_one_slot_keep_coming"
+)
 MODEL = "tests/service/store/test_model.py::test_the_store_lives_as_the_model_does"
 
 LEASES: Final = (
@@ -96,6 +101,20 @@ LEASES: Final = (
         "  leave_line(j)\n  hold(worker_id, j.pool, j.slots)\n",
         "  hold(worker_id, j.pool, j.slots)\n",
         (QUEUE + "claim_takes_pools_in_order_and_no_other",),
+    ),
+    Mutant(
+        "the head of a pool reserves nothing",
+        LUA + "queue.lua",
+        "return slots <= total and nodes == 1",
+        "return slots <= free and nodes == 1",
+        (STARVATION, PLACEMENT + "the_head_reserves_free_slots_until_it_fits"),
+    ),
+    Mutant(
+        "jobs of later pools never run out",
+        LUA + "queue.lua",
+        "    if j and j.slots <= total - busy then return { 'EMPTY' } end\n",
+        "",
+        (STARVATION, PLACEMENT + "other_pools_of_the_worker_start_while_a_head_waits"),
     ),
     Mutant(
         "losses have no end",

@@ -13,6 +13,7 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest import mock
@@ -49,6 +50,9 @@ from tests.support.service.redis import (
 from tests.support.service.store_model import Model
 
 BOOL, POOLS = st.booleans(), st.sampled_from("ab")
+SLOTS = st.sampled_from([1, 1, 2, 4])
+ROOM = st.sampled_from([(1, 1), (4, 4), (2, 4), (1, 4)])
+"""Free slots of the worker that claims, and all of them."""
 
 
 @pytest.fixture(scope="module")
@@ -75,36 +79,49 @@ class Lives(RuleBasedStateMachine):
         self.said: dict[str, int] = {}
         self.saved: tuple[Model, dict[str, int], list[tuple[str, bytes]]] | None = None
 
-    @rule(target=jobs, pool=POOLS, max_failures=st.integers(0, 2), keyed=BOOL, twice=BOOL)
-    def submit(self, pool: str, max_failures: int, keyed: bool, twice: bool) -> str:
+    @rule(
+        target=jobs,
+        pool=POOLS,
+        slots=SLOTS,
+        max_failures=st.integers(0, 2),
+        keyed=BOOL,
+        twice=BOOL,
+    )
+    def submit(self, pool: str, slots: int, max_failures: int, keyed: bool, twice: bool) -> str:
         id = fresh_id()
+        key = id if keyed else None
         for _ in range(1 + twice):
-            self._submit(id, pool, max_failures, key=id if keyed else None, fingerprint="f")
+            self._submit(id, pool, max_failures, slots=slots, key=key, fingerprint="f")
         return id
 
     @rule(key=jobs, pool=POOLS, same=BOOL)
     def submit_again(self, key: str, pool: str, same: bool) -> None:
         """The reply was lost, and the caller comes back with the key but a new id."""
         if key in self.model.jobs:
-            self._submit(fresh_id(), pool, 0, key=key, fingerprint="f" if same else "other")
+            fingerprint = "f" if same else "other"
+            self._submit(fresh_id(), pool, 0, slots=1, key=key, fingerprint=fingerprint)
 
-    @rule(target=leases, pools=st.permutations("ab"), twice=BOOL)
-    def claim(self, pools: list[str], twice: bool) -> MultipleResults[Lease] | Lease:
+    @rule(target=leases, pools=st.permutations("ab"), room=ROOM, twice=BOOL)
+    def claim(
+        self, pools: list[str], room: tuple[int, int], twice: bool
+    ) -> MultipleResults[Lease] | Lease:
         nonce = fresh_id("nonce")
-        lease = self._claim(pools, nonce)
+        lease = self._claim(pools, nonce, room)
         if lease is not None and twice:
-            assert self._claim(pools, nonce) == lease
+            assert self._claim(pools, nonce, room) == lease
         return multiple() if lease is None else lease
 
-    @rule(target=nonces, pools=st.permutations("ab"))
-    def claim_and_lose_the_reply(self, pools: list[str]) -> str:
+    @rule(target=nonces, pools=st.permutations("ab"), room=ROOM)
+    def claim_and_lose_the_reply(self, pools: list[str], room: tuple[int, int]) -> str:
         nonce = fresh_id("nonce")
-        self._claim(pools, nonce)
+        self._claim(pools, nonce, room)
         return nonce
 
-    @rule(target=leases, pools=st.permutations("ab"), nonce=consumes(nonces))
-    def claim_again(self, pools: list[str], nonce: str) -> MultipleResults[Lease] | Lease:
-        lease = self._claim(pools, nonce)
+    @rule(target=leases, pools=st.permutations("ab"), room=ROOM, nonce=consumes(nonces))
+    def claim_again(
+        self, pools: list[str], room: tuple[int, int], nonce: str
+    ) -> MultipleResults[Lease] | Lease:
+        lease = self._claim(pools, nonce, room)
         return multiple() if lease is None else lease
 
     @rule(lease=leases, twice=BOOL)
@@ -227,8 +244,10 @@ class Lives(RuleBasedStateMachine):
             texts = [event["e"] for _, event in held[KEYS["ev"] + id]]
             assert [text for text in texts if '"status"' not in text] == self.model.events[id]
         for pool, order in self.model.ready.items():
-            found = held.get(KEYS["ready"] + pool, [])
-            assert [id for id, _ in found] == order
+            assert in_line(held, pool) == order
+            assert [records[id].queue_position for id in order] == list(range(1, len(order) + 1))
+            slots = held.get(KEYS["held"] + "w", {}).get(pool, "0")
+            assert int(slots) == self.model.held((pool,))
         leased = {id: job for id, job in self.model.jobs.items() if job.left is not None}
         leases = held.get(KEYS["leases"], [])
         ends = {id: self.model.tick + (job.left or 0) for id, job in leased.items()}
@@ -239,10 +258,19 @@ class Lives(RuleBasedStateMachine):
             assert places.count(True) == 1, "each job is in one place"
 
     def _submit(
-        self, id: str, pool: str, max_failures: int, *, key: str | None, fingerprint: str
+        self,
+        id: str,
+        pool: str,
+        max_failures: int,
+        *,
+        slots: int,
+        key: str | None,
+        fingerprint: str,
     ) -> None:
-        expected = self.model.submit(id, pool, max_failures, key=key, fingerprint=fingerprint)
-        new, found = new_job(pool=pool, max_failures=max_failures), None
+        expected = self.model.submit(
+            id, pool, max_failures, slots=slots, key=key, fingerprint=fingerprint
+        )
+        new, found = new_job(pool=pool, max_failures=max_failures, slots=slots), None
         with contextlib.suppress(IdempotencyConflict):
             made = self.store.jobs.submit(
                 new, job_id=id, idempotency_key=key, fingerprint=fingerprint
@@ -250,10 +278,14 @@ class Lives(RuleBasedStateMachine):
             found = made.job_id, made.replayed
         assert found == expected
 
-    def _claim(self, pools: list[str], nonce: str) -> Lease | None:
-        expected = self.model.claim(tuple(pools), nonce)
-        lease = self.store.queue.claim(pools=tuple(pools), worker_id="w", nonce=nonce)
+    def _claim(self, pools: list[str], nonce: str, room: tuple[int, int]) -> Lease | None:
+        free, total = room
+        expected = self.model.claim(tuple(pools), nonce, free=free, total=total)
+        lease = self.store.queue.claim(
+            pools=tuple(pools), worker_id="w", nonce=nonce, free_slots=free, total_slots=total
+        )
         assert (lease and (lease.job_id, lease.token)) == expected
+        assert lease is None or lease.slots == self.model.slots[lease.job_id]
         return lease
 
     def _same(self, expected: object, call: Callable[[], object], twice: bool) -> None:
@@ -266,6 +298,13 @@ class Lives(RuleBasedStateMachine):
                 assert dump(self.store) == before
             else:
                 assert call() == expected
+
+
+def in_line(held: dict[str, Any], pool: str) -> list[str]:
+    """The jobs that wait in a pool, first to last, of all the lines of their shapes."""
+    key = KEYS["ready"] + pool
+    lines = (rows for name, rows in held.items() if name == key or name.startswith(key + "/"))
+    return [id for id, _ in sorted(chain.from_iterable(lines), key=lambda row: row[1])]
 
 
 def live(store: Store, *, lives: int, derandomize: bool) -> None:

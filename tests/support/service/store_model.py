@@ -23,6 +23,7 @@ class Model:
 
     jobs: dict[str, Job] = field(default_factory=dict)
     pools: dict[str, str] = field(default_factory=dict)
+    slots: dict[str, int] = field(default_factory=dict)
     ready: dict[str, list[str]] = field(default_factory=lambda: {"a": [], "b": []})
     events: dict[str, list[str]] = field(default_factory=dict)
     claims: dict[str, str] = field(default_factory=dict)
@@ -35,7 +36,14 @@ class Model:
         return copy.deepcopy(self)
 
     def submit(
-        self, id: str, pool: str, max_failures: int, *, key: str | None, fingerprint: str
+        self,
+        id: str,
+        pool: str,
+        max_failures: int,
+        *,
+        slots: int,
+        key: str | None,
+        fingerprint: str,
     ) -> tuple[str, bool] | None:
         """(the id of the job, whether a known key answered); None for a conflict."""
         known = self.keys.get(key) if key else None
@@ -46,24 +54,38 @@ class Model:
             self.keys[key] = Request(id, fingerprint)
         if id not in self.jobs:
             self.jobs[id] = Job(max_failures)
-            self.pools[id], self.events[id] = pool, []
+            self.pools[id], self.slots[id], self.events[id] = pool, slots, []
             self.ready[pool].append(id)
         return id, False
 
-    def claim(self, pools: tuple[str, ...], nonce: str) -> tuple[str, str] | None:
-        """(job, token) of the next one, or of the one that this nonce got before."""
+    def claim(
+        self, pools: tuple[str, ...], nonce: str, *, free: int, total: int
+    ) -> tuple[str, str] | None:
+        """(job, token) of the next one, or of the one that this nonce got before.
+
+        The one worker has `free` of its `total` slots. Jobs hold theirs until their lease is over.
+        """
         if nonce in self.claims:
             id = self.claims[nonce]
             job = self.jobs.get(id)
             holds = job is not None and RULES.holds(job, (job.attempt, nonce))
             return (id, text_of(job.token)) if job and holds else None
-        for pool in pools:
-            if self.ready[pool]:
-                id = self.ready[pool][0]
+        for place, pool in enumerate(pools):
+            id = next((id for id in self.ready[pool] if self.slots[id] <= total), None)
+            if id is None:
+                continue
+            if self.slots[id] <= free:
                 self._do(id, RULES.claim(self.jobs[id], nonce))
                 self.claims[nonce] = id
                 return id, text_of(self.jobs[id].token)
+            if self.slots[id] <= total - self.held(pools[: place + 1]):
+                return None
         return None
+
+    def held(self, pools: tuple[str, ...]) -> int:
+        """Slots that jobs of these pools hold."""
+        leased = [id for id, job in self.jobs.items() if job.left is not None]
+        return sum(self.slots[id] for id in leased if self.pools[id] in pools)
 
     def renew(self, id: str, token: str) -> str | None:
         return self._said(id, lambda job: RULES.renew(job, token_of(token)))
