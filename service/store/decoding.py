@@ -154,6 +154,9 @@ def as_worker(flat: Sequence[str], *, silent_ticks: int, ttl_ticks: int) -> Work
         job_id=row["job_id"] or None,
         seen_at_s=float(row["seen_at_s"]),
         started_at_s=float(row["started_at_s"]),
+        slots=int(row.get("slots", 1)),
+        slots_busy=int(row.get("slots_busy", 1 if row["job_id"] else 0)),
+        jobs=tuple(json.loads(row.get("jobs", "[]"))),
         info=json.loads(row["info"]),
     )
 

@@ -253,6 +253,12 @@ class WorkerRecord:
     job_id: str | None
     seen_at_s: float
     started_at_s: float
+    slots: int = 1
+    """Slots in all; 1 for a worker of an older version."""
+    slots_busy: int = 0
+    """Slots that its jobs hold."""
+    jobs: tuple[str, ...] = ()
+    """Jobs that it runs; `job_id` is the first of them."""
     info: dict[str, Any] = field(default_factory=dict)
 
 

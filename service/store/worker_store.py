@@ -24,6 +24,8 @@ class Workers:
             *("host", worker.host, "pid", worker.pid, "state", worker.state),
             *("job_id", worker.job_id or "", "seen_at_s", worker.seen_at_s),
             *("started_at_s", worker.started_at_s, "info", json.dumps(worker.info)),
+            *("slots", worker.slots, "slots_busy", worker.slots_busy),
+            *("jobs", json.dumps(worker.jobs)),
         )
         return bool(reply[1] == "1")
 

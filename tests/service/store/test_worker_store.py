@@ -1,5 +1,6 @@
 import pytest
 
+from service.store.keys import KEYS
 from service.store.store import Store
 from service.store.store_errors import NotFound
 from tests.support.service.redis import ticks, worker
@@ -52,3 +53,19 @@ def test_leaving_and_a_day_of_silence_remove_a_worker(redis_store: Store) -> Non
     assert redis_store.workers.list()[0].state == "lost"
     ticks(redis_store, 1)
     assert redis_store.workers.list() == ()
+
+
+def test_slots_of_a_worker_are_shown_as_told(redis_store: Store) -> None:
+    told = worker(slots=8, slots_busy=3, jobs=("job_1", "job_2"), job_id="job_1", state="busy")
+    redis_store.workers.beat(told)
+    (seen,) = redis_store.workers.list()
+    assert (seen.slots, seen.slots_busy, seen.jobs) == (8, 3, ("job_1", "job_2"))
+
+
+def test_a_worker_of_an_older_version_has_one_slot(redis_store: Store) -> None:
+    redis_store.workers.beat(worker(job_id="job_1", state="busy"))
+    redis_store.client.run(
+        lambda client: client.hdel(KEYS["worker"] + "w1", "slots", "slots_busy", "jobs")
+    )
+    (seen,) = redis_store.workers.list()
+    assert (seen.slots, seen.slots_busy, seen.jobs) == (1, 1, ())
