@@ -71,14 +71,14 @@ class Model:
             holds = job is not None and RULES.holds(job, (job.attempt, nonce))
             return (id, text_of(job.token)) if job and holds else None
         for place, pool in enumerate(pools):
-            id = next((id for id in self.ready[pool] if self.slots[id] <= total), None)
-            if id is None:
+            head = next((id for id in self.ready[pool] if self.slots[id] <= total), None)
+            if head is None:
                 continue
-            if self.slots[id] <= free:
-                self._do(id, RULES.claim(self.jobs[id], nonce))
-                self.claims[nonce] = id
-                return id, text_of(self.jobs[id].token)
-            if self.slots[id] <= total - self.held(pools[: place + 1]):
+            if self.slots[head] <= free:
+                self._do(head, RULES.claim(self.jobs[head], nonce))
+                self.claims[nonce] = head
+                return head, text_of(self.jobs[head].token)
+            if self.slots[head] <= total - self.held(pools[: place + 1]):
                 return None
         return None
 
