@@ -105,7 +105,8 @@ def test_a_gpu_is_reserved_for_the_worker_and_only_for_it() -> None:
     reserved = {name for name, service in SERVICES.items() if "deploy" in service}
     assert reserved == {"worker"}
     device = SERVICES["worker"]["deploy"]["resources"]["reservations"]["devices"][0]
-    assert device == {"driver": "nvidia", "count": 1, "capabilities": ["gpu"]}
+    assert device == {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
+    assert SERVICES["worker"]["shm_size"] == "1g"
     assert SERVICES["worker"]["profiles"] == ["gpu"]
     assert SERVICES["worker-cpu"]["profiles"] == ["cpu"]
     assert SERVICES["worker-cpu"]["environment"]["MOCO_DEVICE"] == "cpu"

@@ -1,16 +1,18 @@
 """`moco doctor`: checks of this machine, the server and its workers."""
 
+import json
 import os
 import shutil
 import stat
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import typer
 
+from mocoserve.launch import module_command
 from mocoserve.server_address import locate, read_server
 from mocoserve.user_config import ConfigError
 from service.cli.context import Context, command
@@ -31,6 +33,12 @@ class Check(NamedTuple):
     """`ok`, `warn` or `fail`."""
     finding: str
     next: str = ""
+    gpu: dict[str, Any] | None = None
+    """Facts about one GPU, for programs."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the fields; `gpu` only where there are facts."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +52,7 @@ def doctor(context: Context) -> Exit:
 
     checks = [check for look in CHECKS for check in look(context)]
     if context.json:
-        context.emit({"object": "list", "data": [check._asdict() for check in checks]})
+        context.emit({"object": "list", "data": [check.as_json() for check in checks]})
     else:
         print_table(("CHECK", "STATE", "FINDING"), (check[:3] for check in checks))
         for check in checks:
@@ -75,11 +83,20 @@ def _torch(_context: Context) -> Iterator[Check]:
             yield Check(name, "warn", "not installed", hint)
 
 
-def _gpu(_context: Context) -> Iterator[Check]:
-    driver = Path("/proc/driver/nvidia/gpus")
-    count = len(list(driver.iterdir())) if driver.is_dir() else 0
-    cores = len(os.sched_getaffinity(0))
-    yield Check("devices", "ok", f"{count} GPU, {cores} cores" if count else f"{cores} cores")
+def _gpus(context: Context) -> Iterator[Check]:
+    """Check the GPUs as a worker sees them; its packages are loaded in a process of their own."""
+    if not find_spec("pynvml"):
+        cores = len(os.sched_getaffinity(0))
+        yield Check("devices", "ok", f"{cores} cores; GPUs are not checked without the worker")
+        return
+    command = module_command("worker.gpus", str(context.config.find("device").value))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        hint = f"Run `python -m worker.gpus`. It ended with: {done.stderr.strip()[-200:]}"
+        yield Check("devices", "warn", "the GPUs could not be checked", hint)
+        return
+    for finding in json.loads(done.stdout):
+        yield Check(**finding)
 
 
 def _redis(_context: Context) -> Iterator[Check]:
@@ -183,7 +200,7 @@ def _worker_hint(context: Context, warning: "Reason") -> str:
 CHECKS: tuple[Callable[[Context], Iterator[Check]], ...] = (
     _python,
     _torch,
-    _gpu,
+    _gpus,
     _redis,
     _disk,
     _layout,
