@@ -192,6 +192,20 @@ class Job(Answer):
         return self.status in OVER
 
 
+class Scaling(Answer):
+    """Arithmetic of sharing a job's batch among GPUs; nothing is measured."""
+
+    gpus: int = 1
+    rows_per_gpu: int | None = None
+    sent_bytes: int | None = None
+    """Bytes that each GPU sends in a step."""
+    communication_share: float = 0.0
+    """Share of a step in which GPUs only communicate."""
+    gpus_limit: int | None = None
+    """Largest number of GPUs that share the batch with at most 20 % of communication."""
+    assumptions: str = ""
+
+
 class Preview(Answer):
     """Preview of a job, without running it."""
 
@@ -202,6 +216,7 @@ class Preview(Answer):
     eta_basis: str = ""
     """Basis of the time estimate, or why there is none."""
     memory_bytes: int | None = None
+    scaling: Scaling | None = None
     warnings: tuple[DataWarning, ...] = ()
 
 

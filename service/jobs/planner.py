@@ -11,10 +11,11 @@ from service.store.records import DatasetRecord, JobRecord, NewJob
 from service.store.store import Store
 from trainer.modalities.registry import part_of
 from trainer.schema.events import DatasetFacts, DataWarning
-from trainer.spec.cost import Estimate, estimate
+from trainer.spec.cost import Estimate, estimate, step_work
 from trainer.spec.defaults import Resolved, resolve
 from trainer.spec.job import JobSpec
 from trainer.spec.resolved import ResolvedSpec
+from trainer.spec.scaling import ASSUMPTIONS, communication_share, gpus_limit, sent_bytes
 
 NO_SPEED = "unknown: no comparable job has finished yet"
 CPU_FLOPS_PER_S = 1e11
@@ -88,6 +89,18 @@ def plan(spec: JobSpec, datasets: Mapping[str, DatasetRecord]) -> Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedScaling:
+    """Arithmetic of sharing a job's batch among GPUs."""
+
+    gpus: int
+    rows_per_gpu: int
+    sent_bytes: int
+    communication_share: float
+    gpus_limit: int
+    assumptions: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedJob:
     """Resolved spec of a job with its cost, before it is run."""
 
@@ -97,6 +110,7 @@ class PlannedJob:
     eta_s: float | None
     eta_basis: str
     memory_bytes: int
+    scaling: PlannedScaling
     warnings: tuple[DataWarning, ...]
 
 
@@ -113,7 +127,21 @@ def preview(sent: JobSpec, store: Store) -> PlannedJob:
         eta_s=eta_s,
         eta_basis=basis,
         memory_bytes=cost.memory_bytes,
+        scaling=_scaling(spec, planned.facts),
         warnings=part_of(spec.views.modality, "defaults").warnings(spec, planned.facts),
+    )
+
+
+def _scaling(spec: ResolvedSpec, facts: DatasetFacts) -> PlannedScaling:
+    """Return how the batch of a resolved spec would be shared among the GPUs that it asks for."""
+    work, gpus = step_work(spec, facts), spec.resources.gpus
+    return PlannedScaling(
+        gpus=gpus,
+        rows_per_gpu=spec.batch_rows // gpus,
+        sent_bytes=round(sent_bytes(work, gpus)),
+        communication_share=round(communication_share(work, gpus), 4),
+        gpus_limit=gpus_limit(work),
+        assumptions=ASSUMPTIONS,
     )
 
 

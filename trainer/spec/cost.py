@@ -13,6 +13,7 @@ from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import trained_on
 from trainer.spec.resolved import ResolvedSpec
 from trainer.spec.rules import steps_per_epoch
+from trainer.spec.scaling import StepWork
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,9 @@ class Estimate:
 
 
 BYTES_PER_VALUE = 4
+ROW_NUMBER_BYTES = 8
+EMBEDDINGS_MAX = 2
+"""Embeddings of a row that every GPU gets: one of each view, at most."""
 
 
 def estimate(spec: ResolvedSpec, facts: DatasetFacts) -> Estimate:
@@ -40,4 +44,18 @@ def estimate(spec: ResolvedSpec, facts: DatasetFacts) -> Estimate:
         steps=steps_per_epoch(spec, trained_on(spec, facts).rows) * spec.epochs,
         flops_per_row=2.0 * cost.passes * row.macs,
         memory_bytes=int(BYTES_PER_VALUE * (weights + activations + views + cost.values)),
+    )
+
+
+def step_work(spec: ResolvedSpec, facts: DatasetFacts) -> StepWork:
+    """Return the work of one step that GPUs share; the gradients are those of the encoder."""
+    row: RowCost = modality_part(spec.views.modality, "cost").cost(spec, facts)
+    cost: MethodCost = part_of(spec.method.name, "cost").cost(
+        spec.method, batch_rows=spec.batch_rows
+    )
+    return StepWork(
+        batch_rows=spec.batch_rows,
+        flops_per_row=2.0 * cost.passes * row.macs,
+        gradient_bytes=BYTES_PER_VALUE * row.parameters,
+        row_bytes=EMBEDDINGS_MAX * (BYTES_PER_VALUE * spec.method.dim + ROW_NUMBER_BYTES),
     )

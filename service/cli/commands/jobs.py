@@ -140,6 +140,7 @@ def _facts(job: "Job") -> list[tuple[str, object]]:
         ("queue position", job.queue_position),
         ("dataset", job.dataset_id),
         ("worker", job.worker_id),
+        ("GPUs", gpus_text(job)),
         ("attempt", job.attempt or None),
         ("created", ago_text(job.created_at)),
         ("run time", _took(job)),
@@ -154,6 +155,15 @@ def _facts(job: "Job") -> list[tuple[str, object]]:
         ]
         facts += [(name, f"{value:.4g}") for name, value in sorted(progress.signals.items())]
     return facts
+
+
+def gpus_text(job: "Job") -> str | None:
+    """Return the GPUs of a job that has several: `8, on 2 nodes`."""
+    resources = (job.resolved or job.spec).get("resources") or {}
+    gpus, nodes = resources.get("gpus", 1), resources.get("nodes", 1)
+    if gpus == 1:
+        return None
+    return f"{gpus}" if nodes == 1 else f"{gpus}, on {nodes} nodes"
 
 
 def _took(job: "Job") -> str | None:

@@ -16,7 +16,7 @@ from service.cli.render.value_text import bytes_text, count_text, duration_text,
 
 if TYPE_CHECKING:
     from mocoserve.client import Client
-    from mocoserve.models import Preview
+    from mocoserve.models import Preview, Scaling
 
 Ready = Annotated[
     str | None,
@@ -67,6 +67,15 @@ Preset = Annotated[
         autocompletion=completion.presets,
     ),
 ]
+Gpus = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus", help="GPUs that train the job together, in total; they share --batch-rows."
+    ),
+]
+Nodes = Annotated[
+    int | None, typer.Option("--nodes", help="Machines that the GPUs are spread over evenly.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -87,6 +96,8 @@ def submit(
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
     name: Annotated[str | None, typer.Option(help="Optional display name.")] = None,
     profile: Annotated[bool | None, typer.Option("--profile", help="Profile the run.")] = None,
+    gpus: Gpus = None,
+    nodes: Nodes = None,
     sets: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY.PATH=VALUE", help="Set any field; repeatable."),
@@ -121,6 +132,8 @@ def submit(
         "seed": seed,
         "name": name,
         "profile": profile,
+        "resources.gpus": gpus,
+        "resources.nodes": nodes,
         "use_splits": _yes_or_no(use_splits),
     }
     spec = specs.with_sets(specs.with_options(specs.load(file), options), sets or [])
@@ -134,6 +147,16 @@ def submit(
         _preview(context, spec)
         return None
     return _start(context, spec, idempotency_key=idempotency_key, follow=follow)
+
+
+def scaling_text(scaling: "Scaling") -> str:
+    """Return where sharing a batch among more GPUs ends to pay, with its assumptions."""
+    return (
+        f"{scaling.gpus} GPUs, {scaling.rows_per_gpu} rows each: each sends "
+        f"{bytes_text(scaling.sent_bytes)} a step, about {scaling.communication_share:.1%} of the "
+        f"step. This batch scales to {scaling.gpus_limit} GPUs; beyond, communication takes more "
+        f"than 20 % of a step, or a GPU has too few rows. Assumes {scaling.assumptions}."
+    )
 
 
 def _yes_or_no(word: str | None) -> bool | None:
@@ -195,5 +218,7 @@ def _print_preview(context: Context, preview: "Preview", *, given: dict[str, Any
         f"{count_text(preview.steps)} steps, {time}{basis}, "
         f"{bytes_text(preview.memory_bytes)} of memory. Dry run: nothing was started."
     )
+    if preview.scaling and preview.scaling.gpus > 1:
+        context.say(scaling_text(preview.scaling))
     for warning in preview.warnings:
         context.say(f"warning: {warning_text(warning)}")

@@ -179,7 +179,7 @@ function each(input, work) {
 
 /** "queue_rows" -> "Queue rows", units as they are. */
 export function title(name) {
-  const text = name.replaceAll("_", " ").replace(/ (px|s)$/, ", $1").replace(/ p$/, ", chance");
+  const text = name.replaceAll("_", " ").replace(/^gpus$/, "GPUs").replace(/ (px|s)$/, ", $1").replace(/ p$/, ", chance");
   return text[0].toUpperCase() + text.slice(1);
 }
 

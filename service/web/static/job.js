@@ -118,7 +118,14 @@ function showSummary(job) {
       figures(job.progress.signals ?? {}).map(([name, value]) => box(name, percent(value))),
       box("Checkpoint", job.checkpoint_step ? `step ${number(job.checkpoint_step)}` : "none yet"),
       box("Disk usage", job.stored_bytes ? bytes(job.stored_bytes) : "–"),
-      box("Worker", job.worker_id ?? "–"), box("Attempt", number(job.attempt))));
+      box("Worker", job.worker_id ?? "–"), gpusOf(job) ? box("GPUs", gpusOf(job)) : null, box("Attempt", number(job.attempt))));
+}
+
+/** Return "8 on 2 nodes" for a job of several GPUs, nothing for one. */
+function gpusOf(job) {
+  const { gpus = 1, nodes = 1 } = job.resolved?.resources ?? {};
+  if (gpus === 1) return null;
+  return nodes === 1 ? number(gpus) : `${number(gpus)} on ${number(nodes)} nodes`;
 }
 
 /** Return the newest kNN accuracy and its baselines. */

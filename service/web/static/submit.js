@@ -84,7 +84,7 @@ function rest(fields) {
   const named = new Set([...FIRST, ...GROUPS.map(([name]) => name), "encoder"]);
   const stem = fields.get("encoder").fields.filter((one) => one.name !== "name");
   const others = [...stem, ...[...fields.values()].filter((one) => !named.has(one.path)).flatMap((one) => (one.kind === "object" ? one.fields : [one]))];
-  return h("details", { class: "group" }, h("summary", {}, "Runtime", h("span", { class: "muted small" }, "seed, precision, checkpoints, retries")),
+  return h("details", { class: "group" }, h("summary", {}, "Runtime", h("span", { class: "muted small" }, "seed, precision, checkpoints, retries, GPUs")),
     h("div", { class: "fields" }, others.map((one) => form.field(one))));
 }
 
@@ -131,9 +131,19 @@ function cost(found) {
   return [
     h("div", { class: "summary" }, h("div", { class: "numbers" }, box("Steps", number(found.steps)), box("Time", eta), box("Memory", bytes(found.memory_bytes)))),
     h("p", { class: "small muted" }, `${found.eta_basis[0].toUpperCase()}${found.eta_basis.slice(1)}.`),
+    ...scaling(found.scaling),
     ...(found.warnings ?? []).map((one) => h("p", { class: "notice is-warn", "data-warning": one.code }, h("strong", {}, one.message), h("span", {}, one.hint))),
     h("p", { class: "small muted" }, `${form.values.size} ${form.values.size === 1 ? "setting" : "settings"} changed; the rest are recommended or default.`),
   ];
+}
+
+/** Return the arithmetic of a batch that several GPUs share. */
+function scaling(found) {
+  if (!found || found.gpus === 1) return [];
+  const share = `${(100 * found.communication_share).toFixed(1)} %`;
+  return [h("p", { class: "small muted", "data-scaling": found.gpus_limit },
+    `${number(found.gpus)} GPUs, ${number(found.rows_per_gpu)} rows each: each sends ${bytes(found.sent_bytes)} a step, about ${share} of the step. `
+    + `This batch scales to ${number(found.gpus_limit)} GPUs. Assumes ${found.assumptions}.`)];
 }
 
 function views(dataset) {

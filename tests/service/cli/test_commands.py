@@ -72,6 +72,23 @@ def test_dry_run_explains_and_starts_nothing(moco: Moco, api: RunningApi) -> Non
     assert len(answer(moco("jobs", "--json"))["data"]) == before
 
 
+def test_a_job_of_several_gpus_says_so_everywhere(moco: Moco, api: RunningApi) -> None:
+    ready_dataset(api.store, "shared")
+    arguments = ("submit", "-d", "shared", "--gpus", "4", "--nodes", "2", "--batch-rows", "64")
+    dry = moco(*arguments, "--dry-run")
+    assert "4 GPUs, 16 rows each" in dry.stderr
+    assert "no overlap" in dry.stderr
+    assert "GPUs" not in moco("submit", "-d", "shared", "--dry-run").stderr
+    scaling = answer(moco(*arguments, "--dry-run", "--json"))["scaling"]
+    assert (scaling["gpus"], scaling["rows_per_gpu"]) == (4, 16)
+    assert 1 <= scaling["gpus_limit"] <= 32
+    job = moco(*arguments).stdout.strip()
+    assert answer(moco("show", job, "--json"))["spec"]["resources"] == {"gpus": 4, "nodes": 2}
+    assert "4, on 2 nodes" in moco("show", job).stdout
+    record = api.store.jobs.get(job)
+    assert (record.slots, record.nodes) == (2, 2)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -79,6 +96,8 @@ def test_dry_run_explains_and_starts_nothing(moco: Moco, api: RunningApi) -> Non
         ((), 2, "No dataset given"),
         (("-d", "known2", "--test-dataset", "unknown"), 102, "#/test_dataset"),
         (("-d", "known2", "--epochs", "0"), 2, "/epochs"),
+        (("-d", "known2", "--gpus", "3", "--nodes", "2"), 2, "/resources/nodes"),
+        (("-d", "known2", "--gpus", "3", "--batch-rows", "32"), 2, "/resources/gpus"),
         (("-d", "known2", "--set", "nothing.here=1"), 2, "/nothing: Unknown field"),
         (("-d", "known2", "--set", "epocs=1"), 2, "Did you mean epochs?"),
         (("-d", "known2", "--set", "optim.lr=-1"), 2, "--dry-run"),
