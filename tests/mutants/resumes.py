@@ -93,6 +93,30 @@ RESUMES: Final = (
         ),
     ),
     Mutant(
+        "emulated bf16 passes for bf16",
+        "trainer/accel/device.py",
+        "if capability >= BF16_CAPABILITY:",
+        "if torch.cuda.is_bf16_supported():",
+        ("tests/trainer/accel/test_device.py::test_bf16_is_used_on_cards_that_have_it",),
+    ),
+    Mutant(
+        "convolutions in fp32 run in TF32",
+        "trainer/accel/device.py",
+        "parts = (_CONV, _RNN, _MATMUL)",
+        "parts = (_MATMUL,)",
+        ("tests/trainer/accel/test_device.py::test_fp32_is_never_tf32_during_a_run",),
+    ),
+    Mutant(
+        "a fingerprint does not say whether steps are captured",
+        "trainer/checkpoint/fingerprint.py",
+        'context.library_settings() | {"graphs": "on" if graphs else "off"}',
+        "context.library_settings()",
+        (
+            "tests/trainer/checkpoint/test_fingerprint.py::"
+            "test_settings_of_cuda_are_causes_on_a_gpu_alone",
+        ),
+    ),
+    Mutant(
         "chance depends on the process",
         "trainer/engine/view_maker.py",
         "seed=self.seed, epoch=epoch)",

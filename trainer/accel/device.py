@@ -5,13 +5,17 @@ import resource
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.utils.deterministic
 
 from trainer.schema.choices import Precision
 from trainer.schema.errors import SpecError
+
+BF16_CAPABILITY = (8, 0)
+"""Compute capability of the first GPUs that multiply bfloat16; torch emulates it on older ones."""
+IEEE = "ieee"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ class DeviceContext:
     device: torch.device
     bf16: bool
     """Autocast in bfloat16, and images in channels_last: only together are they fast on a CPU."""
+    warning: str | None = None
+    """What the user of this device should know."""
 
     @property
     def precision(self) -> Literal["fp32", "bf16"]:
@@ -54,6 +60,16 @@ class DeviceContext:
         unit = " AMX" if able.get("amx_bf16") else ""
         name = able.get("cpu_name", "unknown")
         return f"cpu {name} {torch.backends.cpu.get_cpu_capability()}{unit}"
+
+    def library_settings(self) -> dict[str, str]:
+        """Return what the results of CUDA's libraries depend on; empty on a CPU."""
+        if self.device.type != "cuda":
+            return {}
+        return {
+            "tf32": f"conv {_CONV.fp32_precision}, matmul {_MATMUL.fp32_precision}",
+            "cublas_workspace": os.environ["CUBLAS_WORKSPACE_CONFIG"],
+            "cudnn": str(_CUDNN.version()),
+        }
 
     def memory_bytes(self) -> int:
         """Return the peak so far: of the device, or of the process on a CPU."""
@@ -73,6 +89,7 @@ def deterministic_device(
     # cuBLAS reads it when its first handle is made.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     device = _device(device_config.device)
+    arithmetic = _arithmetic(precision, device)
     threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     was_exact = torch.are_deterministic_algorithms_enabled()
     filler: Any = torch.utils.deterministic  # a module whose one attribute is made at run time
@@ -83,13 +100,36 @@ def deterministic_device(
     # Nothing here reads memory that it did not write; filling it first only costs time.
     filler.fill_uninitialized_memory = False
     try:
-        with _current(device):
-            yield DeviceContext(device=device, bf16=_is_bf16(precision, device))
+        with _ieee_fp32(), _current(device):
+            yield DeviceContext(device, arithmetic.bf16, arithmetic.warning)
     finally:
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = benchmark
         torch.use_deterministic_algorithms(was_exact)
         filler.fill_uninitialized_memory = was_filling
+
+
+_CUDNN: Any = torch.backends.cudnn  # torch has no types for its settings
+_CONV, _RNN = _CUDNN.conv, _CUDNN.rnn
+_MATMUL: Any = torch.backends.cuda.matmul
+
+
+@contextmanager
+def _ieee_fp32() -> Iterator[None]:
+    """Compute fp32 as IEEE 754 has it. cuDNN's default is TF32, with ten bits of a fraction.
+
+    Torch refuses to read `allow_tf32` while its successor `fp32_precision` says otherwise, so
+    nothing here may use the old name.
+    """
+    parts = (_CONV, _RNN, _MATMUL)
+    before = [part.fp32_precision for part in parts]
+    for part in parts:
+        part.fp32_precision = IEEE
+    try:
+        yield
+    finally:
+        for part, precision in zip(parts, before, strict=True):
+            part.fp32_precision = precision
 
 
 def _current(device: torch.device) -> AbstractContextManager[object]:
@@ -115,10 +155,33 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _is_bf16(precision: Precision, device: torch.device) -> bool:
-    if precision != "auto":
-        return precision == "bf16"
+class _Arithmetic(NamedTuple):
+    bf16: bool
+    warning: str | None = None
+
+
+def _arithmetic(precision: Precision, device: torch.device) -> _Arithmetic:
+    """Return what a precision means on a device. Raises SpecError for emulated bfloat16."""
+    if precision == "fp32":
+        return _Arithmetic(bf16=False)
     if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
+        return _arithmetic_of_card(precision, device)
     able = torch.cpu.get_capabilities()
-    return bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+    has_unit = bool(able.get("amx_bf16") or able.get("avx512_bf16"))
+    return _Arithmetic(bf16=precision == "bf16" or has_unit)
+
+
+def _arithmetic_of_card(precision: Precision, device: torch.device) -> _Arithmetic:
+    capability = torch.cuda.get_device_capability(device)
+    if capability >= BF16_CAPABILITY:
+        return _Arithmetic(bf16=True)
+    card = f"{torch.cuda.get_device_name(device)} (compute capability {capability[0]}."
+    card += f"{capability[1]})"
+    if precision == "bf16":
+        raise SpecError(
+            f"{card} only emulates bf16, more slowly than fp32; use auto or fp32, or a GPU of "
+            "compute capability 8.0 or newer",
+            field="precision",
+        )
+    warning = f"The precision auto is fp32 here: {card} only emulates bf16, more slowly."
+    return _Arithmetic(bf16=False, warning=warning)

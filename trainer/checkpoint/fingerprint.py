@@ -33,12 +33,29 @@ OPERATIONAL = frozenset(
     }
 )
 
+MEANING_OF_MISSING = {
+    "tf32": "conv tf32, matmul ieee",
+    "cublas_workspace": ":4096:8",
+    "graphs": "on",
+}
+"""Values that were the only usual ones before fingerprints named them."""
+PART_OF_TORCH = frozenset({"cudnn"})
+"""Causes that come with a version of torch, which every fingerprint names."""
+
 
 def fingerprint(
-    spec: JobSpec, *, context: DeviceContext, facts: DatasetFacts, test_facts: DatasetFacts | None
+    spec: JobSpec,
+    *,
+    context: DeviceContext,
+    facts: DatasetFacts,
+    test_facts: DatasetFacts | None,
+    graphs: bool = False,
 ) -> dict[str, str]:
-    """Name of a cause -> its value. `spec` is resolved. Equal fingerprints: equal bits."""
-    return {
+    """Name of a cause -> its value. `spec` is resolved. Equal fingerprints: equal bits.
+
+    `graphs` says whether a GPU's steps are captured.
+    """
+    causes = {
         "code": code_sha256(),
         "spec": spec_sha256(spec),
         "dataset": facts.sha256,
@@ -52,12 +69,16 @@ def fingerprint(
         "python": platform.python_version(),
         "decoder": load_modality(spec).decoder(*(it for it in (facts, test_facts) if it)),
     }
+    if context.device.type == "cuda":
+        causes |= context.library_settings() | {"graphs": "on" if graphs else "off"}
+    return causes
 
 
 def differing(before: dict[str, str], now: dict[str, str]) -> tuple[str, ...]:
-    """Names of the causes that changed, sorted."""
-    names = before.keys() | now.keys()
-    return tuple(sorted(name for name in names if before.get(name) != now.get(name)))
+    """Return the names of the causes that changed, sorted. `before` may lack newer names."""
+    names = before.keys() | now.keys() - (PART_OF_TORCH - before.keys())
+    meant = {name: before.get(name, MEANING_OF_MISSING.get(name)) for name in names}
+    return tuple(sorted(name for name in names if meant[name] != now.get(name)))
 
 
 def spec_sha256(spec: JobSpec) -> str:

@@ -82,6 +82,7 @@ def build_run(sent: JobSpec, paths: RunPaths, *, device_config: DeviceConfig) ->
             context=context,
             facts=pack.facts,
             test_facts=test_source.pack.facts if test_source else None,
+            graphs=_is_captured(spec, context, device_config),
         )
         progress, before = _resumed(paths, method, optimizer, causes)
         history = SignalLog(paths.out / "metrics.jsonl", before=before)

@@ -241,6 +241,7 @@ class Run:
             history=self.history.of_the_run(),
             exact=not self.progress.differs,
             step=self.step,
+            gpu_precision=self.context.precision if self.context.device.type == "cuda" else None,
             profile=self.profiler.newest,
         )
         return publish(export, out=self.out)

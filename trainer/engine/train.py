@@ -76,5 +76,7 @@ def _explain(run: Run, emit: Emit) -> None:
         what = ", ".join(run.progress.differs)
         message = f"Since the last attempt this changed: {what}. The result is not exact."
         emit(Logged(level="warning", message=message))
+    if run.context.warning:
+        emit(Logged(level="warning", message=run.context.warning))
     for reason in run.evaluation.not_measured:
         emit(Logged(message=reason))

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import nn
 
@@ -33,6 +33,8 @@ class Export:
     """The lines of metrics.jsonl."""
     exact: bool
     step: int
+    gpu_precision: Literal["fp32", "bf16"] | None = None
+    """Precision of the steps on a GPU, None on a CPU."""
     profile: Profiled | None = None
     """Profile of the run, published next to its files but not part of them."""
 

@@ -1,6 +1,7 @@
 """The device, its precision, and the settings that are put back."""
 
 import os
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -40,6 +41,72 @@ def test_the_gpu_of_a_run_is_the_current_one_as_long_as_the_run() -> None:
         with deterministic_device(DeviceConfig(device="cuda:1"), precision="auto"):
             assert torch.cuda.current_device() == 1
         assert torch.cuda.current_device() == 0
+
+
+T4, A100 = (7, 5), (8, 0)
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision", "bf16", "is_told"),
+    [
+        (A100, "auto", True, False),
+        (A100, "bf16", True, False),
+        (A100, "fp32", False, False),
+        (T4, "auto", False, True),
+        (T4, "fp32", False, False),
+    ],
+)
+def test_bf16_is_used_on_cards_that_have_it(
+    monkeypatch: pytest.MonkeyPatch,
+    capability: tuple[int, int],
+    precision: Literal["auto", "fp32", "bf16"],
+    *,
+    bf16: bool,
+    is_told: bool,
+) -> None:
+    """Torch says of older cards that they support it: it would emulate it there."""
+    with pretend_gpu():
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: capability)
+        assert torch.cuda.is_bf16_supported()
+        with deterministic_device(DeviceConfig(device="cuda"), precision=precision) as context:
+            assert context.bf16 is bf16
+            warning = context.warning or ""
+        monkeypatch.undo()
+    assert ("compute capability 7.5" in warning and "Pretend GPU" in warning) == is_told
+
+
+def test_emulated_bf16_is_refused_with_the_card_and_the_way_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pretend_gpu():
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: T4)
+        with (
+            pytest.raises(SpecError, match=r"Pretend GPU \(compute capability 7.5\)") as refused,
+            deterministic_device(DeviceConfig(device="cuda"), precision="bf16"),
+        ):
+            pass
+        monkeypatch.undo()
+    assert refused.value.field == "precision"
+    assert "use auto or fp32" in refused.value.detail
+
+
+def tf32() -> tuple[str, ...]:
+    backends: Any = torch.backends
+    parts = (backends.cudnn.conv, backends.cudnn.rnn, backends.cuda.matmul)
+    return tuple(part.fp32_precision for part in parts)
+
+
+@pytest.mark.parametrize("precision", ["auto", "fp32"])
+def test_fp32_is_never_tf32_during_a_run(precision: Literal["auto", "fp32"]) -> None:
+    before = tf32()
+    assert before[0] == "tf32", "cuDNN's default, for which the setting is there"
+    with (
+        pretend_gpu(),
+        deterministic_device(DeviceConfig(device="cuda"), precision=precision) as context,
+    ):
+        assert tf32() == ("ieee", "ieee", "ieee")
+        assert context.library_settings()["tf32"] == "conv ieee, matmul ieee"
+    assert tf32() == before
 
 
 @pytest.mark.parametrize("name", ["cuda:9", "meta", "gpu", ""])

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from tests.support.data.tiny_pack import blobs, write_pack
-from trainer.accel.device import DeviceConfig
+from trainer.accel import device
+from trainer.accel.device import DeviceConfig, _Arithmetic
 from trainer.accel.graphs import WARM_UP_CALLS, GraphRecorder, Replay
 from trainer.checkpoint.state import collect
 from trainer.engine.build import RunPaths, build_run
@@ -267,6 +268,23 @@ def test_the_complaint_reaches_the_user(pack: Path, monkeypatch: pytest.MonkeyPa
     assert isinstance(ended, Ended)
     said = [event.message for event in events if isinstance(event, Logged)]
     assert said == ["Steps run without a CUDA graph, more slowly: no graph today"]
+
+
+def test_what_the_device_warns_of_reaches_the_user(
+    pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulated = _Arithmetic(bf16=False, warning="This card only emulates bf16.")
+    monkeypatch.setattr(device, "_arithmetic", lambda *_: emulated)
+    events: list[Event] = []
+    train(
+        spec_of(epochs=1),
+        RunPaths(pack.parent / "out", pack),
+        device_config=DeviceConfig(device="cpu", threads=1),
+        emit=events.append,
+        should_stop=lambda: True,
+    )
+    said = [(event.level, event.message) for event in events if isinstance(event, Logged)]
+    assert said == [("warning", "This card only emulates bf16.")]
 
 
 def test_a_cpu_is_never_asked_for_a_graph(pack: Path) -> None:

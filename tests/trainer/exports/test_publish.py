@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from unittest.mock import Mock
 
 import numpy as np
@@ -361,6 +361,18 @@ def test_the_card_says_when_raw_pixels_do_as_well(done: Done) -> None:
     text = card.card(replace(done.export, history=below, reasons={}), files={})
     assert "**No better than raw input.** kNN top-1 55.0% (raw input 60.0%," in text
     assert of_code("no_better_than_raw").advice in text
+
+
+@pytest.mark.parametrize(
+    ("precision", "words"),
+    [("bf16", "in bf16; embeddings"), ("fp32", "IEEE fp32, never in TF32"), (None, "")],
+)
+def test_the_card_tells_what_a_gpu_computed_in(
+    done: Done, precision: Literal["bf16", "fp32"] | None, words: str
+) -> None:
+    text = card.card(replace(done.export, gpu_precision=precision, reasons={}), files={})
+    assert words in text
+    assert ("fp32" in text) == (precision is not None)
 
 
 @pytest.mark.parametrize("method", method_names())

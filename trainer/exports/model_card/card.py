@@ -56,7 +56,7 @@ def card(export: Export, *, files: Mapping[str, str]) -> str:
         ),
         "## Load it\n" + loading(config, steps),
         "## Data\n" + _data(spec, facts),
-        "## Result\n" + _result(spec, history, step=export.step, exact=export.exact),
+        "## Result\n" + _result(export),
         "## Curves\n" + "\n".join(table(history)) + "\n\n" + _reading(spec, history),
         "## Recipe\n" + _recipe(spec, export.reasons | suggested(spec, facts)),
         LIMITS,
@@ -133,17 +133,25 @@ def _channels(facts: DatasetFacts) -> str:
     return "1 channel" if facts.channels == 1 else f"{facts.channels} channels"
 
 
-def _result(spec: JobSpec, history: Sequence[Line], *, step: int, exact: bool) -> str:
-    found = judge(history, share=1.0, fills=FILLS)
-    verdict = [f"**{found.verdict.word}.** {found.evidence}"]
-    if found.verdict.kind != "ok":
-        verdict.append(found.verdict.advice)
-    sentences = [f"Trained for {step:,} optimizer steps."]
-    if not exact:
+ARITHMETIC = {
+    "bf16": "Steps on the GPU multiplied in bf16; embeddings and downloads are in IEEE fp32.",
+    "fp32": "The GPU computed in IEEE fp32, never in TF32.",
+}
+
+
+def _result(export: Export) -> str:
+    judgement = judge(export.history, share=1.0, fills=FILLS)
+    verdict = [f"**{judgement.verdict.word}.** {judgement.evidence}"]
+    if judgement.verdict.kind != "ok":
+        verdict.append(judgement.verdict.advice)
+    sentences = [f"Trained for {export.step:,} optimizer steps."]
+    if export.gpu_precision:
+        sentences.append(ARITHMETIC[export.gpu_precision])
+    if not export.exact:
         sentences.append(
             "The run was resumed under different conditions, so it is not bit-identical."
         )
-    parts = [*verdict, " ".join(sentences), *_figures(spec, history)]
+    parts = [*verdict, " ".join(sentences), *_figures(export.spec, export.history)]
     return "\n\n".join(parts)
 
 
