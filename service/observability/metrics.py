@@ -136,6 +136,7 @@ METRICS: tuple[Metric, ...] = (
         "worker",
     ),
     gpu("info", "GPU information; always 1.", "uuid", "name", "driver"),
+    gpu("up", "1 if the driver answers for the GPU, else 0."),
     gpu("utilization_ratio", "Share of time in which a kernel ran."),
     gpu("memory_used_bytes", "Memory in use by all processes."),
     gpu("memory_total_bytes", "Total GPU memory."),
@@ -229,6 +230,12 @@ class Instruments:
                 if label in row.labels and row.name in self._made:
                     self._made[row.name].remove_by_labels({label: value})
             self._totals = {k: v for k, v in self._totals.items() if (label, value) not in k[1]}
+
+    def drop(self, metric: str, /, **labels: str) -> None:
+        """Remove one series, if it is there: its value is not known any more."""
+        with self._lock:
+            self._made[metric].remove_by_labels(labels)
+            self._totals.pop((metric, tuple(sorted(labels.items()))), None)
 
     def forget_job(self, job_id: str) -> None:
         """Remove the series of a job, two scrapes after its end."""

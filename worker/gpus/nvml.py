@@ -107,6 +107,20 @@ def cuda_version(number: int | None) -> tuple[int, int] | None:
     return None if number is None else (number // 1000, number % 1000 // 10)
 
 
+def handles() -> dict[str, Handle]:
+    """Return the handle of every GPU and instance by its UUID, while NVML is open.
+
+    Cards are looked up by number: a look-up by UUID fails for all of them once one is lost.
+    """
+    cards = (
+        optional(pynvml.nvmlDeviceGetHandleByIndex, card)
+        for card in range(pynvml.nvmlDeviceGetCount())
+    )
+    every = [each for card in cards if card is not None for each in (card, *instances(card))]
+    uuids = [optional(pynvml.nvmlDeviceGetUUID, handle) for handle in every]
+    return {str(uuid): handle for uuid, handle in zip(uuids, every, strict=True) if uuid}
+
+
 def has_mig(handle: Handle) -> bool:
     """Return whether a card is in MIG mode now."""
     modes = optional(pynvml.nvmlDeviceGetMigMode, handle)
@@ -117,7 +131,7 @@ def _gpus_of(handle: Handle, card: int) -> list[GpuDevice]:
     """Return the card itself, or in MIG mode its instances."""
     uuid = str(pynvml.nvmlDeviceGetUUID(handle))
     capability = optional(pynvml.nvmlDeviceGetCudaComputeCapability, handle)
-    handles = _instances(handle) if has_mig(handle) else [handle]
+    parts = instances(handle) if has_mig(handle) else [handle]
     return [
         GpuDevice(
             uuid=str(pynvml.nvmlDeviceGetUUID(each)),
@@ -127,7 +141,7 @@ def _gpus_of(handle: Handle, card: int) -> list[GpuDevice]:
             card=card,
             card_uuid=uuid,
         )
-        for each in handles
+        for each in parts
     ]
 
 
@@ -143,14 +157,16 @@ def _problem_of(handle: Handle, gpus: list[GpuDevice]) -> str | None:
     return None
 
 
-def _instances(handle: Handle) -> list[Handle]:
+def instances(handle: Handle) -> list[Handle]:
     """Return the MIG instances of a card; numbers without one are passed over."""
+    if not has_mig(handle):
+        return []
     count = optional(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0
-    places = (
-        optional(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
-        for index in range(count)
+    by_number = (
+        optional(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, number)
+        for number in range(count)
     )
-    return [instance for instance in places if instance is not None]
+    return [instance for instance in by_number if instance is not None]
 
 
 def _memory_bytes(handle: Handle) -> int | None:

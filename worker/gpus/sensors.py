@@ -6,7 +6,7 @@ from typing import Any
 
 import pynvml
 
-from worker.gpus.nvml import Handle, opened, optional
+from worker.gpus.nvml import Handle, handles, opened, optional
 
 SENSORS = (
     "utilization_ratio",
@@ -45,15 +45,14 @@ def read_gpus(uuids: Iterable[str]) -> list[GpuReading]:
     """Read these GPUs now; one that does not answer is left out, and without a driver all are."""
     try:
         with opened():
-            driver = str(pynvml.nvmlSystemGetDriverVersion())
-            readings = [
-                _read(handle, index=index, uuid=uuid, driver=driver)
+            driver, by_uuid = str(pynvml.nvmlSystemGetDriverVersion()), handles()
+            return [
+                _read(by_uuid[uuid], index=index, uuid=uuid, driver=driver)
                 for index, uuid in enumerate(dict.fromkeys(uuids))
-                if (handle := optional(pynvml.nvmlDeviceGetHandleByUUID, uuid)) is not None
+                if uuid in by_uuid
             ]
     except pynvml.NVMLError:
         return []
-    return readings
 
 
 def _read(handle: Handle, *, index: int, uuid: str, driver: str) -> GpuReading:

@@ -92,11 +92,19 @@ _GPUS = Section(
         Row(
             5,
             (
+                stat(
+                    "GPUs",
+                    "GPUs of the chosen workers, and those of them that do not answer.",
+                    "short",
+                    Query(f"count(moco_worker_gpu_up{_MINE})", "all"),
+                    Query(f"count(moco_worker_gpu_up{_MINE} == 0) or vector(0)", "lost"),
+                    columns=4,
+                ),
                 table(
                     "GPU inventory",
-                    "Name, driver and uuid of each GPU.",
+                    "Name, driver and uuid of each GPU or MIG instance.",
                     _gpu("info"),
-                    columns=24,
+                    columns=20,
                 ),
             ),
         ),
@@ -105,8 +113,8 @@ _GPUS = Section(
             (
                 curve(
                     "Utilization",
-                    "Share of time in which a kernel ran. If it is low and the data wait is high,"
-                    " data loading is too slow.",
+                    "Share of time in which a kernel ran, by GPU. If it is low and the data wait is"
+                    " high, data loading is too slow. MIG instances have no such reading.",
                     "percentunit",
                     _gpu("utilization_ratio"),
                     low=0,

@@ -182,3 +182,16 @@ def test_no_created_series_and_the_plain_text_format() -> None:
 )
 def test_formats_are_a_closed_set(name: str, label: str) -> None:
     assert artifact_format(name) == label
+
+
+def test_a_series_that_is_dropped_is_gone_and_its_total_starts_over() -> None:
+    made, name = Instruments(CollectorRegistry(), "worker"), "moco_worker_gpu_energy_joules_total"
+    for gpu in ("0", "1"):
+        made.total(name, 5.0, worker="w", gpu=gpu)
+    for _ in range(2):
+        made.drop(name, worker="w", gpu="0")
+    text = made.render().decode()
+    assert f'{name}{{gpu="1",worker="w"}} 5.0' in text
+    assert 'gpu="0"' not in text
+    made.total(name, 2.0, worker="w", gpu="0")
+    assert f'{name}{{gpu="0",worker="w"}} 2.0' in made.render().decode()

@@ -147,15 +147,6 @@ class _Driver:
         self._checked(handle, "nvmlDeviceGetHandleByIndex")
         return handle
 
-    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> Handle:
-        for card in self._machine.cards:
-            self._checked(Handle(card), "nvmlDeviceGetHandleByIndex")
-            handles = (Handle(card), *(Handle(card, each) for each in card.instances))
-            for handle in handles:
-                if self.nvmlDeviceGetUUID(handle) == uuid:
-                    return handle
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
-
     def nvmlDeviceGetUUID(self, handle: Handle) -> str:
         return handle.instance.uuid if handle.instance else handle.card.uuid
 

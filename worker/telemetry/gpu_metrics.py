@@ -1,0 +1,42 @@
+"""Series of the GPUs of one worker, one of each kind for each GPU that has the sensor."""
+
+from collections.abc import Iterable
+
+from service.observability.metrics import Instruments
+from worker.gpus.sensors import SENSORS, GpuReading, read_gpus
+
+_METRICS = {
+    sensor: f"moco_worker_gpu_{sensor}{'_total' if sensor == 'energy_joules' else ''}"
+    for sensor in SENSORS
+}
+
+
+class GpuMetrics:
+    """Readings of a fixed list of GPUs, as series with the labels `worker` and `gpu`."""
+
+    def __init__(self, metrics: Instruments, worker: str, uuids: Iterable[str]) -> None:
+        """`gpu` is the place of a UUID in `uuids`; one that is repeated counts once."""
+        self._metrics, self._worker = metrics, worker
+        self._uuids = tuple(dict.fromkeys(uuids))
+
+    def update(self) -> None:
+        """Read every GPU now. A reading that is missing has no series until it is back."""
+        readings = {reading.uuid: reading for reading in read_gpus(self._uuids)}
+        for index, uuid in enumerate(self._uuids):
+            labels = {"worker": self._worker, "gpu": str(index)}
+            reading = readings.get(uuid)
+            self._metrics.set("moco_worker_gpu_up", float(reading is not None), **labels)
+            if reading:
+                names = {"uuid": uuid, "name": reading.name, "driver": reading.driver}
+                self._metrics.set("moco_worker_gpu_info", 1, **labels, **names)
+            self._export(reading, labels)
+
+    def _export(self, reading: GpuReading | None, labels: dict[str, str]) -> None:
+        for sensor, metric in _METRICS.items():
+            value = getattr(reading, sensor, None)
+            if value is None:
+                self._metrics.drop(metric, **labels)
+            elif metric.endswith("_total"):
+                self._metrics.total(metric, value, **labels)
+            else:
+                self._metrics.set(metric, value, **labels)
