@@ -3,8 +3,8 @@
 Each function returns a sentence that says what is wrong, where, and what to do next; or None.
 """
 
+from worker.gpus.cuda_probe import CudaAnswer, TorchBuild
 from worker.gpus.nvml import GpuDevice
-from worker.gpus.torch_probe import TorchBuild
 
 _DRIVERS = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
 """Oldest Linux driver that runs any CUDA release of a major version."""
@@ -43,6 +43,26 @@ def card_problem(gpu: GpuDevice, build: TorchBuild | None) -> str | None:
         f"{build.version} is built for {', '.join(build.archs)}. Install a wheel of torch for this "
         "card from pytorch.org, or leave the card out of MOCO_DEVICE."
     )
+
+
+_CURES = (
+    ("system not yet initialized", "On a machine with NVSwitch, start nvidia-fabricmanager."),
+    ("busy or unavailable", "Another process has the GPU in exclusive mode: see `nvidia-smi`."),
+    ("forward compatibility", "Remove the cuda-compat libraries, or update the driver."),
+    ("unknown error", "Load nvidia-uvm (`nvidia-modprobe -u -c=0`); then see `dmesg` for Xid."),
+    ("no answer within", "A GPU hangs: see `dmesg` for Xid, and reset it or reboot."),
+)
+
+
+def start_problem(answer: CudaAnswer, *, expected: int) -> str | None:
+    """Return why CUDA does not start although the driver lists `expected` usable GPUs."""
+    if len(answer.devices) >= expected or (answer.build is None and answer.error is None):
+        return None
+    error = answer.error or f"it sees {len(answer.devices)} of {expected}"
+    cures = [cure for words, cure in _CURES if words in error.lower()]
+    cure = cures[0] if cures else "See `dmesg` for Xid, and what `nvidia-smi` says."
+    gpus = "a GPU" if expected == 1 else f"{expected} GPUs"
+    return f"The driver lists {gpus}, but CUDA cannot start: {error}. {cure}"
 
 
 def bf16_note(gpu: GpuDevice) -> str | None:

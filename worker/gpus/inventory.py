@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pynvml
 
-from worker.gpus.fitness import bf16_note, card_problem, driver_problem
+from worker.gpus.cuda_probe import CudaAnswer, TorchBuild, ask_cuda
+from worker.gpus.fitness import bf16_note, card_problem, driver_problem, start_problem
 from worker.gpus.names import UnknownName, match, match_device, split
 from worker.gpus.nvml import GpuDevice, Machine, read_machine
-from worker.gpus.torch_probe import TorchBuild, cuda_devices, torch_build
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 DEVICE_FILE = Path("/dev/nvidiactl")
@@ -55,10 +55,21 @@ def inventory(device: str = "auto") -> Inventory:
     chosen = _chosen(device, visible)
     if not chosen:
         return _none_left(machine)
-    build = torch_build()
-    usable, left_out = _usable(chosen, build, machine, named=device != "auto" or bool(names))
-    notes = (*machine.problems, *left_out, *filter(None, map(bf16_note, usable)))
-    return Inventory(usable, machine.driver, machine.cuda, build, notes)
+    answer = ask_cuda(names_for_cuda(chosen))
+    usable, left_out = _usable(chosen, answer, machine, named=device != "auto" or bool(names))
+    notes = (*machine.problems, *left_out, *filter(None, map(bf16_note, dict.fromkeys(usable))))
+    return Inventory(usable, machine.driver, machine.cuda, answer.build, notes)
+
+
+def names_for_cuda(gpus: Sequence[GpuDevice]) -> str:
+    """Return a value of CUDA_VISIBLE_DEVICES with as many of these as one process can see.
+
+    CUDA gives a process one MIG instance alone, and stops at a name that it does not know: cards
+    that may be too old for it come last.
+    """
+    whole = {gpu.uuid: gpu for gpu in gpus if not gpu.is_mig}
+    newest = sorted(whole.values(), key=lambda gpu: gpu.capability or (0, 0), reverse=True)
+    return ",".join(gpu.uuid for gpu in newest or gpus[:1])
 
 
 def _cpu(device: str) -> Inventory:
@@ -129,7 +140,7 @@ def _named(variable: str, name: str, gpus: Sequence[GpuDevice]) -> list[GpuDevic
     try:
         return match(name, gpus)
     except UnknownName as error:
-        devices = cuda_devices(name) if _is_uuid(name) or not gpus else ()
+        devices = ask_cuda(name).devices if _is_uuid(name) or not gpus else ()
         if len(devices) != 1:
             raise _refusal(variable, error) from error
         only = devices[0]
@@ -155,16 +166,19 @@ def _none_left(machine: Machine) -> Inventory:
 
 
 def _usable(
-    gpus: Sequence[GpuDevice], build: TorchBuild | None, machine: Machine, *, named: bool
+    gpus: Sequence[GpuDevice], answer: CudaAnswer, machine: Machine, *, named: bool
 ) -> tuple[tuple[GpuDevice, ...], list[str]]:
     """Return the GPUs that torch can use, and a sentence for each of the others.
 
     Raises UnusableDevice if no GPU is left, or if the GPUs were named.
     """
-    problem = driver_problem(build, driver=machine.driver, cuda=machine.cuda)
+    problems = {gpu.uuid: text for gpu in gpus if (text := card_problem(gpu, answer.build))}
+    fitting = {name for name in names_for_cuda(gpus).split(",") if name not in problems}
+    problem = driver_problem(
+        answer.build, driver=machine.driver, cuda=machine.cuda
+    ) or start_problem(answer, expected=len(fitting))
     if problem:
         raise UnusableDevice(f"{problem} {ON_THE_CPU}")
-    problems = {gpu.uuid: text for gpu in gpus if (text := card_problem(gpu, build))}
     usable = tuple(gpu for gpu in gpus if gpu.uuid not in problems)
     if problems and (named or not usable):
         raise UnusableDevice(f"{' '.join(problems.values())} {ON_THE_CPU}")

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import pynvml
 
 from worker.gpus.condition import CardCondition, Path, read_conditions, read_paths
+from worker.gpus.cuda_probe import TorchBuild, ask_cuda
 from worker.gpus.fitness import bf16_note, card_problem, dotted, driver_problem
-from worker.gpus.inventory import Inventory, UnusableDevice, inventory
+from worker.gpus.inventory import Inventory, UnusableDevice, inventory, names_for_cuda
 from worker.gpus.nvml import GpuDevice, Machine, read_machine
 from worker.gpus.sensors import GpuReading, read_gpus
-from worker.gpus.torch_probe import TorchBuild, torch_build
 
 SHARED_MEMORY = "/dev/shm"
 SHARED_MEMORY_MIN_BYTES = 1 << 30
@@ -48,7 +48,8 @@ def report(device: str) -> list[Finding]:
         machine = None
     if machine is None or not machine.cards:
         return [_choice(device)]
-    build, choice = torch_build(), _choice(device)
+    build = ask_cuda(names_for_cuda(machine.devices)).build
+    choice = _choice(device)
     broken: State = "fail" if choice.state == "fail" else "warn"
     conditions = {condition.card: condition for condition in read_conditions()}
     readings = {reading.uuid: reading for reading in read_gpus(_uuids(machine.devices))}

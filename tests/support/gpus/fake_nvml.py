@@ -66,6 +66,8 @@ class FakeMachine:
         }
     )
     """Answer of the throw-away process that imports torch."""
+    cuda_error: str | None = None
+    """Words with which CUDA does not start."""
     cuda_only: tuple[str, ...] = ()
     """Names that CUDA knows though NVML does not."""
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pynvml
 import pytest
 
-from tests.support.gpus import fake_nvml
+from tests.support.gpus import fake_cuda, fake_nvml
 from tests.support.gpus.fake_nvml import GIB, FakeCard, FakeInstance, FakeMachine
 from worker.gpus import inventory as module
+from worker.gpus.cuda_probe import CudaAnswer, CudaDevice, TorchBuild
 from worker.gpus.inventory import UnusableDevice, inventory
-from worker.gpus.torch_probe import CudaDevice, TorchBuild
 
 EIGHT = FakeMachine(tuple(FakeCard(f"GPU-{i}a{i}") for i in range(8)))
 OLD = FakeCard("GPU-k80", "Tesla K80", (3, 7), 12 * GIB, mig=None)
@@ -35,14 +35,20 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Install:
 
     def put(machine: FakeMachine) -> None:
         fake_nvml.install(machine, monkeypatch.setattr)
-        answer = machine.torch
-        cuda = answer["cuda"] and (int(answer["cuda"][:2]), int(answer["cuda"][3:]))
-        build = TorchBuild(answer["version"], cuda, tuple(answer["archs"]))
-        monkeypatch.setattr(module, "torch_build", lambda: build)
-        devices = {name: (CudaDevice("A device", GIB, (8, 0)),) for name in machine.cuda_only}
-        monkeypatch.setattr(module, "cuda_devices", lambda name: devices.get(name, ()))
+        monkeypatch.setattr(module, "ask_cuda", lambda names: answer_of(machine, names))
 
     return put
+
+
+def answer_of(machine: FakeMachine, names: str) -> CudaAnswer:
+    torch = machine.torch
+    cuda = torch["cuda"] and (int(torch["cuda"][:2]), int(torch["cuda"][3:]))
+    devices = tuple(
+        CudaDevice(device["name"], device["memory_bytes"], tuple(device["capability"]))
+        for device in fake_cuda.devices(machine, names)
+    )
+    build = TorchBuild(torch["version"], cuda, tuple(torch["archs"]))
+    return CudaAnswer(build, () if machine.cuda_error else devices, machine.cuda_error)
 
 
 def uuids(device: str = "auto") -> list[str]:
@@ -205,6 +211,38 @@ def test_cards_that_the_wheel_has_no_code_for(install: Install) -> None:
     assert "GPU-k80" in refusal("cuda:0")
     install(FakeMachine((OLD,)))
     assert "built for sm_75, sm_80" in refusal()
+
+
+@pytest.mark.parametrize(
+    ("error", "cure"),
+    [
+        ("Error 802: system not yet initialized", "start nvidia-fabricmanager"),
+        ("CUDA-capable device(s) is/are busy or unavailable", "exclusive mode"),
+        ("CUDA unknown error - this may be due to", "nvidia-modprobe -u"),
+        ("no answer within 120 s", "A GPU hangs"),
+        ("something else", "dmesg"),
+    ],
+)
+def test_gpus_that_the_driver_lists_and_cuda_cannot_use_are_refused(
+    install: Install, error: str, cure: str
+) -> None:
+    install(replace(EIGHT, cuda_error=error))
+    sentence = refusal()
+    assert f"The driver lists 8 GPUs, but CUDA cannot start: {error}" in sentence
+    assert cure in sentence
+    install(FakeMachine((MIG,), cuda_error=error))
+    assert cure in refusal("MIG-12")
+
+
+def test_cuda_that_sees_fewer_gpus_than_the_driver_is_refused(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(EIGHT)
+    monkeypatch.setattr(module, "ask_cuda", lambda _names: answer_of(EIGHT, "GPU-0a0,GPU-1a1"))
+    assert "it sees 2 of 8" in refusal()
+    assert uuids("cuda:1,cuda:0") == ["GPU-1a1", "GPU-0a0"]
+    monkeypatch.setattr(module, "ask_cuda", lambda _names: CudaAnswer())
+    assert len(uuids()) == 8  # torch cannot be imported, and the forkserver will say so
 
 
 @pytest.mark.parametrize(
