@@ -16,11 +16,13 @@ from service.store.store import Store, open_store
 from service.store.store_errors import Misconfigured, StoreUnavailable
 from trainer.util import failpoints
 from worker.attempt.attempt_runner import WorkerContext
+from worker.gpus.inventory import inventory
 from worker.process.forkserver_client import ForkserverClient
 from worker.process.shutdown import Shutdown, WakePipe
 from worker.settings import WorkerSettings
+from worker.slots import CPU, SlotPool, device_label, slot_devices, threads_of_a_slot
 from worker.supervisor import CannotStart, Supervisor
-from worker.telemetry.gpu import describe, installed, resolve_device
+from worker.telemetry.gpu import describe, installed
 from worker.telemetry.metrics import WorkerMetrics
 from worker.telemetry.metrics_server import MetricsServer
 
@@ -53,14 +55,21 @@ def main() -> int:
 
 def _work(settings: WorkerSettings) -> None:
     _check(settings)
-    device = resolve_device(settings.device)
+    gpus = inventory(settings.device)
+    for note in gpus.notes:
+        LOG.warning(note)
+    devices = slot_devices(
+        [gpu.uuid for gpu in gpus.devices], names=settings.device, count=settings.slots
+    )
+    slots = SlotPool(devices)
+    device = device_label(gpu.card for gpu in gpus.devices if gpu.uuid in devices)
     worker_id = f"{settings.name or socket.gethostname()}-{secrets.token_hex(4)}"
-    metrics = WorkerMetrics(worker_id, device=device, scrape_s=settings.scrape_s)
+    metrics = WorkerMetrics(worker_id, device=device, slots=slots, scrape_s=settings.scrape_s)
     wake_pipe = WakePipe()
-    shutdown = Shutdown(wake_pipe)
+    shutdown = Shutdown([wake_pipe, *slots.wake_pipes])
     shutdown.listen()
     with ExitStack() as stack:
-        compiles = settings.compile_ahead and device == "cpu"
+        compiles = settings.compile_ahead and device == CPU
         forkserver = ForkserverClient(ENTRY, preload=COMPILED if compiles else ())
         stack.callback(forkserver.close)
         forkserver.ensure()  # it imports while the store is being opened
@@ -71,9 +80,12 @@ def _work(settings: WorkerSettings) -> None:
         if settings.metrics_port is not None:
             server = stack.enter_context(_server(settings, metrics))
             LOG.info("metrics at http://%s:%d/metrics", settings.metrics_host, server.port)
-        LOG.info("worker %s on %s takes %s", worker_id, device, ", ".join(settings.pools))
-        context = WorkerContext(settings, store, forkserver, metrics, shutdown, wake_pipe, device)
-        Supervisor(context, worker_id, describe(device, settings.threads)).run()
+        pools = ", ".join(settings.pools)
+        LOG.info("worker %s: %d slots on %s take %s", worker_id, len(slots), device, pools)
+        threads = settings.threads or threads_of_a_slot(devices)
+        context = WorkerContext(settings, store, forkserver, metrics, shutdown, wake_pipe, threads)
+        info = describe(devices, threads)
+        Supervisor(context, worker_id, slots, device=device, info=info).run()
 
 
 def _check(settings: WorkerSettings) -> None:

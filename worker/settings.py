@@ -7,16 +7,23 @@ from pydantic_settings import NoDecode
 
 from service.settings import KeySettings
 
+_DEVICE = r"(auto|cpu|cuda(:\d+)?|(GPU|MIG)-[0-9A-Za-z/-]+)"
+DEVICES = rf"^{_DEVICE}( *, *{_DEVICE})*$"
+"""Pattern of MOCO_DEVICE."""
+
 
 class WorkerSettings(KeySettings):
     """Environment of one worker: `MOCO_` and the name of the field."""
 
     pools: Annotated[tuple[str, ...], NoDecode, Field(min_length=1)] = ("train",)
     """Pools that the worker takes jobs from, comma-separated; an ingest worker has `ingest`."""
-    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
-    """`cuda:N`, `cpu`, or auto: the first GPU if the driver knows one."""
+    device: Annotated[str, Field(pattern=DEVICES)] = "auto"
+    """`cpu`, auto (every GPU that is seen, else the CPU), or GPUs, comma-separated, as `cuda:N`
+    or by UUID. Each device is a slot: one training process at a time."""
+    slots: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Number of slots. Default: one per GPU, or one on the CPU; devices take turns."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Threads of one training process. Default: one per core."""
+    """Threads of one training process. Default: one per core, shared by the slots of a CPU."""
     compile_ahead: bool = True
     """Compile the CPU kernels before the first job, which takes some seconds, not during it."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$")] | None = None

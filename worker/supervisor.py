@@ -1,4 +1,6 @@
-"""The supervisor: claim a job, run it in a child process, claim the next, until asked to leave.
+"""The supervisor: claim jobs while slots are free, until asked to leave.
+
+The main thread claims; each attempt has a thread and a child process of its own.
 
 It imports no torch and makes no CUDA context: only the forkserver's children do.
 """
@@ -13,11 +15,13 @@ from typing import Any
 from service.store.lease_clock import LeaseClock
 from service.store.records import Lease, WorkerRecord, WorkerState
 from service.store.store_errors import StoreError, StoreUnavailable
-from worker.attempt.attempt_runner import AttemptRunner, WorkerContext
+from worker.attempt.attempt_runner import WorkerContext
 from worker.attempt.event_sender import RETRY_S
+from worker.attempt.running_attempts import RunningAttempts
 from worker.health.disk_space import DiskSpaceGuard
 from worker.health.heartbeat import Heartbeat
 from worker.process.forkserver_client import ForkserverDied
+from worker.slots import SlotPool
 
 LOG = logging.getLogger(__name__)
 IDLE_WAIT_S = 1.0
@@ -25,7 +29,7 @@ IDLE_WAIT_S = 1.0
 START_TRIES = 3
 """Forkservers in a row that may die before they have imported what they need."""
 LOSS_PAUSE_S = 1.0
-"""Pause after an attempt that failed through no fault of the user: another worker goes first."""
+"""Pause after an attempt that failed through no fault of the user."""
 
 
 class CannotStart(Exception):
@@ -33,36 +37,55 @@ class CannotStart(Exception):
 
 
 class Supervisor:
-    """One worker. `run` returns once asked to leave, after it has handed over its job."""
+    """One worker. `run` returns once asked to leave, after it has handed over its jobs."""
 
-    def __init__(self, context: WorkerContext, worker_id: str, info: dict[str, Any]) -> None:
-        self._context, self._info = context, info
+    def __init__(
+        self,
+        context: WorkerContext,
+        worker_id: str,
+        slots: SlotPool,
+        *,
+        device: str,
+        info: dict[str, Any],
+    ) -> None:
+        """`device` and `info` are for people to read."""
+        self._context, self._slots, self._device, self._info = context, slots, device, info
         self.worker_id = worker_id
         self._started_at_s = time.time()
-        self._job_id: str | None = None
+        self._nonce = secrets.token_hex(16)
+        self._rest_until_s = 0.0
+        self._ready_pid: int | None = None
         self._draining = False
-        settings = context.settings
+        settings, queue = context.settings, context.store.queue
         self._disk = DiskSpaceGuard(settings.data_dir, free_bytes_min=settings.disk_free_bytes_min)
-
-    def run(self) -> None:
-        """Work until asked to leave. Raises CannotStart if no child can be made."""
-        settings, queue = self._context.settings, self._context.store.queue
-        with Heartbeat(
+        self._attempts = RunningAttempts(context, slots, on_change=self._on_change)
+        self._heartbeat = Heartbeat(
             LeaseClock(queue.current_tick, queue.tick),
-            beat=lambda: self._context.store.workers.beat(self._record()),
+            beat=lambda: context.store.workers.beat(self._record()),
             tick_s=settings.tick_s,
             beat_every_ticks=max(1, round(settings.renew_every_s / settings.tick_s)),
             on_drain=self._set_draining,
-        ) as heartbeat:
+        )
+
+    def run(self) -> None:
+        """Work until asked to leave. Raises CannotStart if no child can be made."""
+        with self._heartbeat:
             try:
                 while not self._leaving():
                     self._ensure_forkserver()
-                    lease = self._claim()
-                    if lease:
-                        self._work(lease, heartbeat)
+                    self._collect()
+                    self._claim()
             finally:
-                self._context.forkserver.close()
+                self._hand_over()
         self._leave()
+
+    def _hand_over(self) -> None:
+        """End all attempts within the grace, then the forkserver."""
+        self._context.shutdown.ask()  # an error asks too: the other attempts save
+        try:
+            self._attempts.finish()
+        finally:
+            self._context.forkserver.close()
 
     def _leaving(self) -> bool:
         return self._context.shutdown.requested
@@ -73,12 +96,17 @@ class Supervisor:
             LOG.info("drained: no new job" if is_draining else "undrained: jobs are taken again")
         self._draining = is_draining
 
+    def _on_change(self) -> None:
+        """Report with the next tick, and look for the next job now."""
+        self._heartbeat.changed()
+        self._context.wake_pipe.set()
+
     def _ensure_forkserver(self) -> None:
         """Return when the forkserver has imported everything, or when asked to leave."""
         forkserver, tries = self._context.forkserver, 0
         while not self._leaving():
             forkserver.ensure()
-            if forkserver.is_ready:
+            if forkserver.pid == self._ready_pid:
                 return
             try:
                 forkserver.wait_ready(IDLE_WAIT_S)
@@ -92,53 +120,61 @@ class Supervisor:
                         f"are above. Try `python -c 'import worker.process.child_main'`. ({error})"
                     ) from error
                 continue
+            self._ready_pid = forkserver.pid
             LOG.info("the forkserver is ready")
+
+    def _collect(self) -> None:
+        """Rest if an attempt failed through no fault of the user: another worker goes first."""
+        if not self._attempts.collect():
+            self._rest_until_s = time.monotonic() + LOSS_PAUSE_S
+
+    def _claim(self) -> None:
+        """Start the next attempt if there is one, and slots for it; else wait for a moment."""
+        rest_s = self._rest_until_s - time.monotonic()
+        if rest_s > 0.0:
+            self._context.wake_pipe.wait(rest_s)
             return
-
-    def _claim(self) -> Lease | None:
-        """Return the next lease; None when asked to leave or when the forkserver has died."""
-        queue, pools = self._context.store.queue, self._context.settings.pools
-        nonce = secrets.token_hex(16)
-        while not self._leaving():
-            if self._draining or not self._disk.has_room():
-                time.sleep(IDLE_WAIT_S)
-                continue
-            try:
-                lease = queue.claim(pools=pools, worker_id=self.worker_id, nonce=nonce)
-                if lease:
-                    return lease
-                queue.wait(pools, IDLE_WAIT_S)
-                self._context.forkserver.poll()
-            except StoreUnavailable as error:
-                LOG.debug("no claim: %s", error)
-                time.sleep(RETRY_S)
-            except ForkserverDied:
-                return None
-        return None
-
-    def _work(self, lease: Lease, heartbeat: Heartbeat) -> None:
-        self._job_id = lease.job_id
-        heartbeat.changed()
+        if not self._slots.free or self._draining or not self._disk.has_room():
+            self._context.wake_pipe.wait(IDLE_WAIT_S)
+            return
         try:
-            healthy = AttemptRunner(self._context, lease).run()
-        finally:
-            self._job_id = None
-            heartbeat.changed()
-        if not healthy and not self._leaving():
-            time.sleep(LOSS_PAUSE_S)
+            lease = self._next_lease()
+            if lease is None:
+                self._context.store.queue.wait(self._context.settings.pools, IDLE_WAIT_S)
+        except StoreUnavailable as error:
+            LOG.debug("no claim: %s", error)
+            self._context.wake_pipe.wait(RETRY_S)
+
+    def _next_lease(self) -> Lease | None:
+        """Claim a job that fits into the free slots and start it; None if there is none."""
+        lease = self._context.store.queue.claim(
+            pools=self._context.settings.pools,
+            worker_id=self.worker_id,
+            nonce=self._nonce,  # the same until it is answered: a lost reply loses no lease
+            free_slots=self._slots.free,
+            total_slots=self._slots.total,
+        )
+        if lease:
+            self._nonce = secrets.token_hex(16)
+            self._attempts.start(lease)
+        return lease
 
     def _record(self) -> WorkerRecord:
-        state: WorkerState = "busy" if self._job_id else "idle"
+        jobs = self._attempts.jobs
+        state: WorkerState = "busy" if jobs else "idle"
         return WorkerRecord(
             id=self.worker_id,
             pools=self._context.settings.pools,
-            device=self._context.device,
+            device=self._device,
             host=socket.gethostname(),
             pid=os.getpid(),
             state=state,
-            job_id=self._job_id,
+            job_id=jobs[0] if jobs else None,
             seen_at_s=time.time(),
             started_at_s=self._started_at_s,
+            slots=len(self._slots),
+            slots_busy=self._slots.busy,
+            jobs=jobs,
             info=self._info,
         )
 

@@ -108,8 +108,10 @@ METRICS: tuple[Metric, ...] = (
         "worker", "moco_worker_info", "Worker information; always 1.", "worker", "device", "torch"
     ),
     scalar(
-        "worker", "moco_worker_running_job", "1 while the worker runs a job.", "worker", "job_id"
+        "worker", "moco_worker_running_job", "1 while the worker runs this job.", "worker", "job_id"
     ),
+    scalar("worker", "moco_worker_slots", "Training processes that fit at a time.", "worker"),
+    scalar("worker", "moco_worker_slots_busy", "Slots that running jobs hold.", "worker"),
     scalar(
         "worker",
         "moco_worker_runs_total",

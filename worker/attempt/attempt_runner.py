@@ -29,6 +29,7 @@ from worker.process.forkserver_client import ForkRefused, ForkserverClient, Fork
 from worker.process.shutdown import Shutdown, WakePipe
 from worker.process.stop_sequence import StopSequence
 from worker.settings import WorkerSettings
+from worker.slots import Allocation
 from worker.telemetry.metrics import WorkerMetrics
 
 LOG = logging.getLogger(__name__)
@@ -44,7 +45,9 @@ class WorkerContext:
     metrics: WorkerMetrics
     shutdown: Shutdown
     wake_pipe: WakePipe
-    device: str
+    """Pipe that wakes the main thread."""
+    threads: int | None
+    """Threads of a training process in one slot; None: one per core."""
 
 
 class StoreSink:
@@ -86,13 +89,13 @@ class StoreSink:
 class AttemptRunner:
     """Run one attempt at a job; return once it is completed, failed, released or lost."""
 
-    def __init__(self, context: WorkerContext, lease: Lease) -> None:
-        self._context, self._lease = context, lease
+    def __init__(self, context: WorkerContext, lease: Lease, allocation: Allocation) -> None:
+        self._context, self._lease, self._allocation = context, lease, allocation
         self._stop_sequence = StopSequence(context.settings.grace_s)
         self._renewer = LeaseRenewer(
             lambda: context.store.queue.renew(lease),
             every_s=context.settings.renew_every_s,
-            on_change=context.wake_pipe.set,
+            on_change=allocation.wake_pipe.set,
         )
         self._events = EventFold(batch_rows=0)
         self._ended: Ended | None = None
@@ -130,8 +133,9 @@ class AttemptRunner:
         context = self._context
         context.metrics.job_started(self._lease, workspace.spec)
         self._events = EventFold(batch_rows=workspace.batch_rows)
-        request = workspace.child_request(device=context.device, threads=context.settings.threads)
-        monitor = ChildMonitor(context.forkserver, context.wake_pipe, self._stop_sequence)
+        request = workspace.child_request(self._allocation, threads=context.threads)
+        wake_pipe = self._allocation.wake_pipe
+        monitor = ChildMonitor(context.forkserver, wake_pipe, self._stop_sequence)
         with EventSender(
             StoreSink(context.store, workspace, ledger, on_desired=self._renewer.set_desired),
             limit=context.settings.outbox_events,

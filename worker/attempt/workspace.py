@@ -16,6 +16,7 @@ from trainer.spec.added_fields import settled
 from trainer.spec.job import JobSpec
 from worker.attempt.leftovers import remove_partial_files
 from worker.process.child_request import RESULT_FILE, SPEC_FILE, ChildRequest
+from worker.slots import Allocation
 
 AnySpec = JobSpec | IngestSpec | NeighbourSearchSpec
 
@@ -71,8 +72,8 @@ class Workspace:
                 remove_partial_files(other)
         return ledger
 
-    def child_request(self, *, device: str, threads: int | None) -> ChildRequest:
-        """Return what the child is asked to do."""
+    def child_request(self, allocation: Allocation, *, threads: int | None) -> ChildRequest:
+        """Return what the child is asked to do. `threads` are those of one slot."""
         inputs = {role: str(self.data_dir / path) for role, path in self.lease.inputs.items()}
         return ChildRequest(
             kind=self.lease.kind,
@@ -80,8 +81,9 @@ class Workspace:
             pack=inputs.get("dataset", ""),
             test_pack=inputs.get("test_dataset", ""),
             checkpoints=tuple(str(self.data_dir / path) for path in self.lease.checkpoints),
-            device=device,
-            threads=threads,
+            device=allocation.device,
+            threads=threads and threads * len(allocation.slots),
+            environment=allocation.environment,
         )
 
     def ended(self) -> Ended | None:

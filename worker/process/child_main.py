@@ -13,7 +13,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-import torch
 from PIL import Image
 
 from trainer.accel.malloc import keep_freed_memory
@@ -68,8 +67,6 @@ def warm() -> None:
     import_module("trainer.modalities.image.preview")
     Image.init()
     code_sha256()
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # torch has no types here
-        raise RuntimeError("an import has started CUDA, which does not survive a fork")
 
 
 def _work(request: ChildRequest, emit: Emit, stop: threading.Event) -> Ended:

@@ -13,7 +13,7 @@ from pathlib import Path
 from trainer.schema.events import Event, Stepped
 from worker.process.child_request import LOG_FILE, ChildRequest
 from worker.process.event_pipe import STOP_LINE, EventLines
-from worker.process.forkserver_client import Child, ForkserverClient, ForkserverDied
+from worker.process.forkserver_client import Child, ForkserverClient
 from worker.process.shutdown import WakePipe
 from worker.process.stop_sequence import StopSequence, StopStage
 
@@ -46,7 +46,9 @@ class Pipes:
         os.set_blocking(self.events, False)
         fcntl.fcntl(self.events, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
-    def fork_with(self, forkserver: ForkserverClient, request: ChildRequest) -> Child:
+    def fork_with(
+        self, forkserver: ForkserverClient, request: ChildRequest, on_exit: Callable[[], None]
+    ) -> Child:
         """Fork a child that gets the other ends. Raises ForkserverDied or ForkRefused."""
         try:
             return forkserver.fork(
@@ -54,6 +56,7 @@ class Pipes:
                 events=self._child_events,
                 control=self._child_control,
                 log=self._log,
+                on_exit=on_exit,
             )
         finally:
             for fd in (self._child_events, self._child_control, self._log):
@@ -68,7 +71,7 @@ class Pipes:
 class ChildMonitor:
     """Supervise one child: forward its events, run the stop sequence, return its exit code.
 
-    Blocks in select() and wakes at least once a second.
+    Blocks in select() and wakes at least once a second. The wake pipe is its own: it clears it.
     """
 
     def __init__(
@@ -96,12 +99,8 @@ class ChildMonitor:
         """
         pipes = Pipes(request.folder / LOG_FILE)
         try:
-            child = pipes.fork_with(self._forkserver, request)
-            try:
-                return self._until_ended(child, pipes, desired, on_event)
-            except ForkserverDied:
-                self._read(pipes, on_event)
-                return -signal.SIGKILL  # the kernel ends a child with its parent
+            child = pipes.fork_with(self._forkserver, request, self._wake_pipe.set)
+            return self._until_ended(child, pipes, desired, on_event)
         finally:
             pipes.close()
 
@@ -115,17 +114,14 @@ class ChildMonitor:
         with selectors.DefaultSelector() as without_pipe, selectors.DefaultSelector() as all_:
             for selector in (without_pipe, all_):
                 selector.register(self._wake_pipe, selectors.EVENT_READ)
-                selector.register(self._forkserver, selectors.EVENT_READ)
             all_.register(pipes.events, selectors.EVENT_READ)
             while True:
                 self._advance_stop(child, pipes, desired())
                 all_.select(self._timeout_s())
                 self._wake_pipe.clear()
-                self._forkserver.poll()
-                status = self._forkserver.exit_status(child)
+                status = child.exit_status  # before the pipe is read for the last time
                 open_, only_readings = self._read(pipes, on_event)
                 if status is not None:
-                    self._forkserver.forget(child)
                     return status
                 if not open_:
                     all_ = without_pipe  # noqa: PLW2901  # a closed pipe is always readable

@@ -1,6 +1,6 @@
 """Request of the supervisor to a child: paths and a device, as JSON. The spec lies in `out`."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,8 @@ class ChildRequest:
     """Threads of the job on this node, which its ranks share."""
     gang: Gang | None = None
     """Ranks of the job on this node; None trains in the child itself."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables that the forkserver sets in the child before anything else, CUDA above all."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the fields for the forkserver's socket."""

@@ -138,6 +138,7 @@ def _become_child(entry: Entry, request: dict[str, Any], fds: list[int], parent:
     try:
         os.setsid()
         die_with(parent)
+        os.environ.update(request.get("environment", {}))
         _keep_only(*fds)
         sys.stdout = _log(1)
         sys.stderr = _log(2)
@@ -181,7 +182,15 @@ def _keep_only(events: int, control: int, log: int) -> None:
 def _preload(*modules: str) -> None:
     for name in modules:
         importlib.import_module(name)
+    _check_forkable()
     _freeze_heap()
+
+
+def _check_forkable() -> None:
+    """Raise RuntimeError if an import has started CUDA, which does not survive a fork."""
+    cuda = sys.modules.get("torch.cuda")
+    if cuda and cuda.is_initialized():
+        raise RuntimeError("an import has started CUDA, which does not survive a fork")
 
 
 def _freeze_heap() -> None:
@@ -200,6 +209,7 @@ def main(arguments: list[str]) -> None:
     imported = importlib.import_module(module)
     entry = getattr(imported, function)
     getattr(imported, "warm", lambda: None)()
+    _check_forkable()
     faulthandler.enable()
     _freeze_heap()
     Forkserver(sock, entry).serve(later=getattr(imported, "LATER", ()))

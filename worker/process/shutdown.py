@@ -1,8 +1,10 @@
-"""Shutdown of a worker, and the pipe that wakes its selectors."""
+"""Shutdown of a worker, and the pipes that wake its selectors."""
 
 import os
+import select
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from types import FrameType
 
@@ -28,6 +30,11 @@ class WakePipe:
             while os.read(self._read, 4096):
                 pass
 
+    def wait(self, timeout_s: float) -> None:
+        """Return once it was set since the last wait, or after the timeout."""
+        select.select([self._read], [], [], timeout_s)
+        self.clear()
+
     def close(self) -> None:
         """Close both ends."""
         os.close(self._read)
@@ -35,16 +42,17 @@ class WakePipe:
 
 
 class Shutdown:
-    """Request to leave: hand the job over first, but leave at once after a second signal."""
+    """Request to leave: hand the jobs over first, but leave at once after a second signal."""
 
-    def __init__(self, wake_pipe: WakePipe) -> None:
-        self._wake_pipe = wake_pipe
+    def __init__(self, wake_pipes: Iterable[WakePipe]) -> None:
+        """`wake_pipes` are all that a signal must wake; none may be closed before this is gone."""
+        self._wake_pipes = tuple(wake_pipes)
         self._signals = 0
         self.requested_at_s: float | None = None
 
     @property
     def requested(self) -> bool:
-        """True if the worker should hand over its job and leave."""
+        """True if the worker should hand over its jobs and leave."""
         return self.requested_at_s is not None
 
     @property
@@ -56,7 +64,8 @@ class Shutdown:
         """Ask to leave, with the grace of the stop sequence."""
         if self.requested_at_s is None:
             self.requested_at_s = time.monotonic()
-        self._wake_pipe.set()
+        for pipe in self._wake_pipes:
+            pipe.set()
 
     def listen(self) -> None:
         """Install the handlers of SIGTERM and SIGINT."""

@@ -3,7 +3,7 @@
 import os
 import platform
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -42,21 +42,19 @@ def _driver() -> Iterator[bool]:
         pynvml.nvmlShutdown()
 
 
-def gpu_count() -> int:
-    """Return how many GPUs a child can see: those that CUDA_VISIBLE_DEVICES names."""
+def read_gpus(uuids: Collection[str]) -> list[Gpu]:
+    """Read these of the GPUs that this process sees; one that does not answer is left out."""
     with _driver() as has_driver:
-        return len(_visible()) if has_driver else 0
+        handles = _visible() if has_driver else []
+        readings = [_answer(index, handle) for index, handle in enumerate(handles)]
+    return [gpu for gpu in readings if gpu and gpu.uuid in uuids]
 
 
-def read_gpu(index: int) -> Gpu | None:
-    """Read the GPU `cuda:<index>` now; None where the driver does not answer."""
-    with _driver() as has_driver:
-        if not has_driver:
-            return None
-        try:
-            return _read(index, _visible()[index])
-        except (pynvml.NVMLError, IndexError):
-            return None
+def _answer(index: int, handle: Any) -> Gpu | None:  # noqa: ANN401  # NVML's own type
+    try:
+        return _read(index, handle)
+    except pynvml.NVMLError:
+        return None
 
 
 def _visible() -> list[Any]:
@@ -98,33 +96,16 @@ def _read(index: int, handle: Any) -> Gpu:  # noqa: ANN401  # NVML's own type
     )
 
 
-def resolve_device(device: str) -> str:
-    """Return `cuda:0` or `cpu` for `auto`, else `device`. Raises ValueError for a missing GPU."""
-    gpus = gpu_count()
-    if device == "auto":
-        return "cuda:0" if gpus else "cpu"
-    index = gpu_index(device)
-    if index is not None and index >= gpus:
-        raise ValueError(f"MOCO_DEVICE is {device}, but this process sees {gpus} GPUs.")
-    return device
-
-
-def gpu_index(device: str) -> int | None:
-    """Return the number of a `cuda` device, None for the CPU."""
-    kind, _, index = device.partition(":")
-    return int(index or 0) if kind == "cuda" else None
-
-
-def describe(device: str, threads: int | None) -> dict[str, Any]:
-    """Return host, versions and GPU of this worker, for people to read."""
-    index = gpu_index(device)
-    gpu = None if index is None else read_gpu(index)
+def describe(devices: Sequence[str], threads: int | None) -> dict[str, Any]:
+    """Return host, versions and GPUs of this worker, for people to read."""
+    gpus = read_gpus(devices)
     return {
         "host": socket.gethostname(),
         "cpus": len(os.sched_getaffinity(0)),
         "threads": threads,
-        "gpu": gpu.name if gpu else None,
-        "driver": gpu.driver if gpu else None,
+        "gpu": gpus[0].name if gpus else None,
+        "driver": gpus[0].driver if gpus else None,
+        "gpus": [{"name": gpu.name, "uuid": gpu.uuid} for gpu in gpus],
         "python": platform.python_version(),
         "torch": installed("torch"),
         "mocoserve": installed("mocoserve"),

@@ -1,4 +1,4 @@
-"""Prometheus metrics of one worker: its training job, its GPU, itself.
+"""Prometheus metrics of one worker: its training jobs, its GPUs, itself.
 
 The child sends numbers over its pipe and this process exports them, so a killed child leaves no
 series behind. `job_id` is a label only while a job runs and for two scrapes after.
@@ -6,6 +6,7 @@ series behind. `job_id` is a label only while a job runs and for two scrapes aft
 
 import threading
 import time
+from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry
 
@@ -15,38 +16,52 @@ from service.store.records import JobRecord, Lease
 from trainer.methods.registry import part_of
 from trainer.schema.events import Checkpointed, Ended, Evaluated, Started, Stepped
 from trainer.spec.job import JobSpec
-from worker.attempt.progress import PendingEvent
+from worker.attempt.progress import PendingEvent, Progress
 from worker.attempt.workspace import AnySpec
-from worker.telemetry.gpu import Gpu, gpu_index, installed, read_gpu
+from worker.slots import SlotPool
+from worker.telemetry.gpu import Gpu, installed, read_gpus
 
 SCRAPES_KEPT = 2
 """Scrapes that still see the series of an ended job."""
 
 
+@dataclass
+class _RunningJob:
+    """State that the metrics of a job are computed from."""
+
+    attempt: int
+    spec: AnySpec
+    readings: dict[str, float] = field(default_factory=dict)
+
+    def increase(self, name: str, value: float) -> float:
+        """Return how much a reading has grown since the last one; 0 if it fell."""
+        before, self.readings[name] = self.readings.get(name, 0.0), value
+        return max(0.0, value - before)
+
+
 class WorkerMetrics:
     """Metrics of one worker. Safe to use from several threads."""
 
-    def __init__(self, worker_id: str, *, device: str, scrape_s: float) -> None:
-        self._worker, self._device, self._scrape_s = worker_id, device, scrape_s
+    def __init__(self, worker_id: str, *, device: str, slots: SlotPool, scrape_s: float) -> None:
+        self._worker, self._slots, self._scrape_s = worker_id, slots, scrape_s
         self._metrics = Instruments(CollectorRegistry(), "worker")
         self._lock = threading.Lock()
         self._forget_at_s: dict[str, float] = {}
-        self._before: dict[str, float] = {}  # readings of the running job, for differences
-        self._spec: AnySpec | None = None
+        self._running: dict[str, _RunningJob] = {}
         torch = installed("torch") or ""
         self._metrics.set("moco_worker_info", 1, worker=worker_id, device=device, torch=torch)
 
     def render(self) -> bytes:
-        """Return the body of `/metrics`; drops ended jobs and reads the GPU."""
+        """Return the body of `/metrics`; drops ended jobs and reads the GPUs."""
         now_s = time.monotonic()
         with self._lock:
             over = [job for job, at_s in self._forget_at_s.items() if now_s >= at_s]
             for job_id in over:
                 del self._forget_at_s[job_id]
                 self._metrics.forget_job(job_id)
-        index = gpu_index(self._device)
-        gpu = None if index is None else read_gpu(index)
-        if gpu:
+        self._metrics.set("moco_worker_slots", len(self._slots), worker=self._worker)
+        self._metrics.set("moco_worker_slots_busy", self._slots.busy, worker=self._worker)
+        for gpu in read_gpus(self._slots.devices):
             self._export_gpu(gpu)
         return self._metrics.render()
 
@@ -54,7 +69,7 @@ class WorkerMetrics:
         """Start the series of a job."""
         with self._lock:
             self._forget_at_s.pop(lease.job_id, None)
-            self._before, self._spec = {}, spec
+            self._running[lease.job_id] = _RunningJob(lease.attempt, spec)
         self._metrics.forget_job(lease.job_id)  # of an earlier attempt here: counters restart at 0
         self._metrics.set("moco_worker_running_job", 1, worker=self._worker, job_id=lease.job_id)
         if isinstance(spec, JobSpec):
@@ -68,20 +83,26 @@ class WorkerMetrics:
             waited_s = max(0.0, record.started_at_s - record.created_at_s)
             self._metrics.observe("moco_job_queue_wait_seconds", waited_s)
         with self._lock:
+            running = self._running.get(lease.job_id)
+            if running and running.attempt > lease.attempt:
+                return  # lost here, and begun anew in another slot
+            self._running.pop(lease.job_id, None)
             self._forget_at_s[lease.job_id] = time.monotonic() + SCRAPES_KEPT * self._scrape_s
         self._metrics.set("moco_worker_running_job", 0, worker=self._worker, job_id=lease.job_id)
 
     def take(self, job_id: str, pending: PendingEvent) -> None:
         """Update the metrics from an event."""
-        event = pending.event
+        event, running = pending.event, self._running.get(job_id)
         if isinstance(event, Started):
-            self._before["step"] = event.step
+            if running:
+                running.increase("step", event.step)
             self._job(job_id, "started_timestamp_seconds", time.time())
             self._job(job_id, "dataset_images", event.rows)
             self._job(job_id, "steps_planned", event.steps_planned)
         elif isinstance(event, Stepped | Evaluated):
             self._signals(job_id, event.signals)
-            self._update_progress(job_id, event, pending)
+            if running:
+                self._update_progress(job_id, event, pending.progress, running)
         elif isinstance(event, Checkpointed):
             self._job(job_id, "last_checkpoint_timestamp_seconds", time.time())
         elif isinstance(event, Ended):
@@ -119,10 +140,10 @@ class WorkerMetrics:
                 self._metrics.set(metric, value, job_id=job_id)
 
     def _update_progress(
-        self, job_id: str, event: Stepped | Evaluated, pending: PendingEvent
+        self, job_id: str, event: Stepped | Evaluated, progress: Progress, running: _RunningJob
     ) -> None:
         """Update steps, times and the mean duration of a step since the last reading."""
-        progress, spec = pending.progress, self._spec
+        spec = running.spec
         self._job(job_id, "epoch", event.epoch)
         self._job(job_id, "progress_ratio", event.step / max(1, progress.get("steps", 1)))
         if progress.get("eta_s") is not None:
@@ -131,19 +152,14 @@ class WorkerMetrics:
         if not isinstance(event, Stepped):
             return
         self._job(job_id, "last_step_timestamp_seconds", time.time())
-        steps = self._increase("step", event.step)
+        steps = running.increase("step", event.step)
         self._metrics.inc("moco_train_steps_total", steps, job_id=job_id)
         if isinstance(spec, JobSpec) and spec.batch_rows:
             self._metrics.inc("moco_train_images_total", steps * spec.batch_rows, job_id=job_id)
-        step_s = self._increase("step_s", event.signals.get("step_s", 0.0))
+        step_s = running.increase("step_s", event.signals.get("step_s", 0.0))
         if steps and step_s:
             name = "moco_worker_step_duration_seconds"
             self._metrics.observe(name, step_s / steps, worker=self._worker)
-
-    def _increase(self, name: str, value: float) -> float:
-        """Return how much a reading has grown since the last one; 0 if it fell."""
-        before, self._before[name] = self._before.get(name, 0.0), value
-        return max(0.0, value - before)
 
     def _job(self, job_id: str, name: str, value: float) -> None:
         self._metrics.set(f"moco_train_{name}", value, job_id=job_id)

@@ -36,16 +36,13 @@ def _driver() -> ModuleType:
     return fake
 
 
-def _the_only_one(device: str) -> int | None:
-    """The GPU that belongs to any device."""
-    return 0
-
-
 def _main() -> int:
     sys.modules["pynvml"] = _driver()
     from worker.telemetry import gpu
 
-    gpu.gpu_index = _the_only_one  # before others import it by name
+    read_gpus = gpu.read_gpus
+    # Before others import it by name.
+    gpu.read_gpus = lambda uuids: read_gpus(["GPU-0000"])  # noqa: ARG005
     from worker.__main__ import main
 
     return main()

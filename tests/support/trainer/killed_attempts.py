@@ -124,11 +124,8 @@ class Cuts:
         """Wait for the end of a child."""
         until_s = time.monotonic() + EXIT_S
         while time.monotonic() < until_s:
-            self._forkserver.poll()
-            status = self._forkserver.exit_status(child)
-            if status is not None:
-                self._forkserver.forget(child)
-                return status
+            if child.exit_status is not None:
+                return child.exit_status
             time.sleep(0.001)
         raise TimeoutError("the child does not end")
 

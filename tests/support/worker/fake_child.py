@@ -114,6 +114,15 @@ def _knows(orders: dict[str, Any], events: int, control: int) -> None:
     Emitter(events)(Logged(message=" ".join(name for name in LATER if name in sys.modules)))
 
 
+def _variables(orders: dict[str, Any], events: int, control: int) -> None:
+    """Tells which GPUs it may see."""
+    Emitter(events)(Logged(message=str(os.environ.get("CUDA_VISIBLE_DEVICES"))))
+
+
+def _exits(orders: dict[str, Any], events: int, control: int) -> None:
+    sys.exit(int(orders["code"]))
+
+
 HABITS: dict[str, Callable[[dict[str, Any], int, int], None]] = {
     "obeys": _obeys,
     "deaf": _deaf,
@@ -126,4 +135,6 @@ HABITS: dict[str, Callable[[dict[str, Any], int, int], None]] = {
     "parent": _parent,
     "tells": _tells,
     "knows": _knows,
+    "variables": _variables,
+    "exits": _exits,
 }

@@ -91,7 +91,7 @@ class Stack:
     workers: list[WorkerProcess] = field(default_factory=list)
     packs: dict[str, DatasetFacts] = field(default_factory=dict)
 
-    def start_worker(self, **environment: str) -> WorkerProcess:
+    def start_worker(self, module: str = "worker", **environment: str) -> WorkerProcess:
         """A worker that is still importing; `warm` waits for it."""
         log = self.data_dir / f"worker-{len(self.workers)}.log"
         environment = {
@@ -107,7 +107,7 @@ class Stack:
         }
         with log.open("wb") as opened:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker"],
+                [sys.executable, "-m", module],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -164,6 +164,8 @@ class Stack:
             inputs={"dataset": pack},
             folder=f"jobs/{job_id}",
             max_failures=spec.retry.max_failures,
+            slots=resolved.spec.resources.slots_per_node,
+            nodes=resolved.spec.resources.nodes,
         )
         return self.store.jobs.submit(new, job_id=job_id).job_id
 

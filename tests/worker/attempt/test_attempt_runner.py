@@ -18,6 +18,7 @@ from worker.process.child_request import RESULT_FILE, ChildRequest
 from worker.process.forkserver_client import ForkserverClient
 from worker.process.shutdown import Shutdown, WakePipe
 from worker.settings import WorkerSettings
+from worker.slots import SlotPool
 from worker.telemetry.metrics import WorkerMetrics
 
 Play = Callable[[Path, Callable[[Event], None]], None]
@@ -43,19 +44,19 @@ def run(
                 return 0
 
         monkeypatch.setattr(attempt_runner, "ChildMonitor", Played)
-        wake_pipe = WakePipe()
+        wake_pipe, slots = WakePipe(), SlotPool(["cpu"])
         settings = WorkerSettings(data_dir=tmp_path, renew_every_s=60.0)
-        metrics = WorkerMetrics("w1", device="cpu", scrape_s=15.0)
+        metrics = WorkerMetrics("w1", device="cpu", slots=slots, scrape_s=15.0)
         context = WorkerContext(
             settings,
             redis_store,
             ForkserverClient("none:none"),
             metrics,
-            Shutdown(wake_pipe),
+            Shutdown([wake_pipe, *slots.wake_pipes]),
             wake_pipe,
-            "cpu",
+            threads=1,
         )
-        return AttemptRunner(context, lease).run()
+        return AttemptRunner(context, lease, slots.take(1)).run()
 
     return run
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,14 +35,9 @@ class Held:
             os.close(fd)
 
     def status(self, timeout_s: float = 5.0) -> int:
-        def ended() -> bool:
-            self.forkserver.poll()
-            return self.forkserver.exit_status(self.child) is not None
-
-        wait_until(ended, timeout_s, "the child ends")
-        status = self.forkserver.exit_status(self.child)
-        assert status is not None
-        return status
+        wait_until(lambda: self.child.exit_status is not None, timeout_s, "the child ends")
+        assert self.child.exit_status is not None
+        return self.child.exit_status
 
     def said(self) -> str:
         text = b""
@@ -58,7 +54,7 @@ def held(forkserver: ForkserverClient, folder: Path, **orders: str) -> Iterator[
     finally:
         os.close(one.events)
         os.close(one.control)
-        if forkserver.exit_status(one.child) is None and forkserver.pid:
+        if one.child.exit_status is None and forkserver.pid:
             forkserver.signal(one.child, signal.SIGKILL)
 
 
@@ -188,8 +184,9 @@ def test_children_die_with_a_killed_forkserver_and_the_next_one_works(tmp_path: 
             assert children_of(forkserver.pid) == [one.child.pid]
             os.kill(forkserver.pid, signal.SIGKILL)
             wait_until(lambda: not alive(one.child.pid), 2.0, "the child dies")
-            with pytest.raises(ForkserverDied):
-                forkserver.poll()
+            assert one.status() == -signal.SIGKILL
+            with pytest.raises(ForkserverDied), held(forkserver, tmp_path, kind="tells"):
+                pass
             forkserver.ensure()
             with held(forkserver, tmp_path, kind="tells") as other:
                 assert other.status() == 0
@@ -216,6 +213,45 @@ def test_one_that_cannot_import_says_so() -> None:
             forkserver.wait_ready(30.0)
     finally:
         forkserver.close()
+
+
+def test_an_import_that_starts_cuda_ends_it(capfd: pytest.CaptureFixture[str]) -> None:
+    """At the start or while it is idle: every child after that would fail."""
+    starts_cuda = ["tests.support.worker.starts_cuda"]
+    forkserver = ForkserverClient("tests.support.worker.fake_child:run", preload=starts_cuda)
+    try:
+        forkserver.ensure()
+        with pytest.raises(ForkserverDied):
+            forkserver.wait_ready(30.0)
+    finally:
+        forkserver.close()
+    assert "an import has started CUDA, which does not survive a fork" in capfd.readouterr().err
+
+
+def test_a_child_has_the_variables_of_its_request(
+    forkserver: ForkserverClient, tmp_path: Path
+) -> None:
+    words = {"kind": "variables", "environment": {"CUDA_VISIBLE_DEVICES": "GPU-a"}}
+    with held(forkserver, tmp_path, **words) as one:  # type: ignore[arg-type]
+        assert Logged.model_validate_json(one.said()).message == "GPU-a"
+    with held(forkserver, tmp_path, kind="variables") as other:
+        assert Logged.model_validate_json(other.said()).message == "None"
+
+
+def test_children_of_several_threads_get_their_own_ends(
+    forkserver: ForkserverClient, tmp_path: Path
+) -> None:
+    """Each thread forks, ends its child with a code of its own, and is told that code."""
+
+    def run(code: int) -> int:
+        folder = tmp_path / str(code)
+        folder.mkdir()
+        with held(forkserver, folder, kind="exits", code=str(code)) as one:
+            return one.status(30.0)
+
+    codes = list(range(10, 50))
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(run, codes)) == codes
 
 
 def test_children_number_gpus_as_the_driver_does(forkserver: ForkserverClient) -> None:

@@ -2,6 +2,7 @@ import json
 import socket
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -12,6 +13,7 @@ from trainer.methods.moco.spec import MoCoSpec
 from trainer.schema.events import Checkpointed, Ended, Event, Started, Stepped
 from trainer.spec.job import JobSpec
 from worker.attempt.progress import EventFold
+from worker.slots import SlotPool
 from worker.telemetry.metrics import WorkerMetrics
 from worker.telemetry.metrics_server import MetricsServer
 
@@ -47,7 +49,8 @@ def shown(metrics: WorkerMetrics) -> dict[str, float]:
 
 
 def running(*, scrape_s: float = 15.0) -> WorkerMetrics:
-    metrics, heard = WorkerMetrics("w", device="cpu", scrape_s=scrape_s), EventFold(batch_rows=32)
+    metrics = WorkerMetrics("w", device="cpu", slots=SlotPool(["cpu"]), scrape_s=scrape_s)
+    heard = EventFold(batch_rows=32)
     metrics.job_started(LEASE, SPEC)
     for event in EVENTS:
         metrics.take("job_1", heard.take(event, "")[0])
@@ -73,6 +76,33 @@ def test_a_running_job_is_shown() -> None:
     # 2 steps took 1 s, and the 8 after them 2 s: two readings of 0.5 s and 0.25 s a step.
     assert values["moco_worker_step_duration_seconds_sum[('worker', 'w')]"] == 0.75
     assert values["moco_worker_step_duration_seconds_count[('worker', 'w')]"] == 2
+
+
+def test_jobs_of_two_slots_do_not_mix() -> None:
+    """Readings alternate, and each job counts its own steps and images."""
+    slots = SlotPool(["cpu", "cpu", "cpu"])
+    metrics = WorkerMetrics("w", device="cpu", slots=slots, scrape_s=15.0)
+    folds = {"job_1": EventFold(batch_rows=32), "job_2": EventFold(batch_rows=8)}
+    other = SPEC.model_copy(update={"batch_rows": 8})
+    metrics.job_started(LEASE, SPEC)
+    metrics.job_started(replace(LEASE, job_id="job_2"), other)
+    for event in EVENTS:
+        for job_id, fold in folds.items():
+            metrics.take(job_id, fold.take(event, "")[0])
+    slots.take(2)
+    values = shown(metrics)
+    assert values["moco_train_images_total[('job_id', 'job_1')]"] == 10 * 32
+    assert values["moco_train_images_total[('job_id', 'job_2')]"] == 10 * 8
+    assert values["moco_worker_step_duration_seconds_sum[('worker', 'w')]"] == 2 * 0.75
+    assert values["moco_worker_slots[('worker', 'w')]"] == 3
+    assert values["moco_worker_slots_busy[('worker', 'w')]"] == 2
+
+
+def test_the_end_of_a_lost_attempt_leaves_the_series_of_the_next_one() -> None:
+    metrics = running(scrape_s=0.0)
+    metrics.job_started(replace(LEASE, attempt=2), SPEC)
+    metrics.job_ended(LEASE, 5.0, None)
+    assert shown(metrics)["moco_worker_running_job[('job_id', 'job_1'), ('worker', 'w')]"] == 1
 
 
 def test_a_job_is_seen_by_two_more_scrapes_and_then_forgotten() -> None:

@@ -1,0 +1,194 @@
+"""One worker with several slots, on a host with GPUs that only its driver knows.
+
+Its children print what they see in place of training.
+"""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.store.records import JobRecord, WorkerRecord
+from tests.support.gpus import fake_nvml
+from tests.support.gpus.fake_nvml import FakeCard, FakeInstance, FakeMachine
+from tests.support.system.processes import alive, children_of, wait_until
+from tests.support.worker.gpu_host import DONE, SEES
+from tests.support.worker.stack import Stack, WorkerProcess, running_stack
+
+GPUS = [f"GPU-{i}0000000-0000-0000-0000-00000000000{i}" for i in range(8)]
+EIGHT = FakeMachine(tuple(map(FakeCard, GPUS)))
+TWO = FakeMachine(tuple(map(FakeCard, GPUS[:2])))
+SLICES = FakeMachine(
+    (FakeCard("GPU-mig", mig=True, instances=(FakeInstance("MIG-1"), FakeInstance("MIG-2"))),)
+)
+
+
+@dataclass
+class Host:
+    """A stack with one worker whose children wait until they are let go."""
+
+    stack: Stack
+    worker: WorkerProcess
+    pack: str
+
+    def submit(self, count: int, **changes: Any) -> list[str]:  # noqa: ANN401
+        return [
+            self.stack.submit(self.pack, batch_rows=16, epochs=1, **changes) for _ in range(count)
+        ]
+
+    def job(self, job_id: str) -> JobRecord:
+        return self.stack.store.jobs.get(job_id)
+
+    def record(self) -> WorkerRecord:
+        (record,) = self.stack.store.workers.list()
+        return record
+
+    def sees(self, job_id: str, attempt: int = 1) -> dict[str, Any]:
+        """Wait until the child of an attempt runs; return what it sees."""
+        path = self._folder(job_id, attempt) / SEES
+        wait_until(path.exists, 30.0, f"{job_id} runs: {self.worker.words()}")
+        seen: dict[str, Any] = json.loads(path.read_text())
+        return seen
+
+    def let_go(self, job_id: str, attempt: int = 1) -> None:
+        """Let a job succeed."""
+        (self._folder(job_id, attempt) / DONE).touch()
+        assert self.stack.wait_for(job_id, "succeeded", "failed").status == "succeeded"
+
+    def _folder(self, job_id: str, attempt: int) -> Path:
+        return self.stack.data_dir / "jobs" / job_id / "attempts" / str(attempt)
+
+
+@contextmanager
+def host(folder: Path, machine: FakeMachine = EIGHT, **environment: str) -> Iterator[Host]:
+    words = {"MOCO_DEVICE": "auto", "MOCO_POOLS": "train", **fake_nvml.environment(machine)}
+    with running_stack(folder, **words | environment) as stack:
+        pack = stack.add_pack("made-up", rows=16)
+        worker = stack.start_worker("tests.support.worker.gpu_host")
+        stack.warm(worker)
+        yield Host(stack, worker, pack)
+
+
+def test_eight_gpus_run_eight_jobs_and_none_is_shared(tmp_path: Path) -> None:
+    with host(tmp_path) as eight:
+        jobs = eight.submit(9)
+        seen = [eight.sees(job_id) for job_id in jobs[:8]]
+        assert sorted(sight["visible"] for sight in seen) == GPUS
+        assert {sight["device"] for sight in seen} == {"cuda:0"}
+        assert {sight["order"] for sight in seen} == {"PCI_BUS_ID"}
+        assert eight.job(jobs[8]).status == "queued"
+        assert len({eight.job(job_id).worker_id for job_id in jobs[:8]}) == 1
+        wait_until(lambda: eight.record().slots_busy == 8, 5.0, "it tells")
+        record = eight.record()
+        assert (record.slots, record.device, record.state) == (8, "cuda:0-7", "busy")
+        assert sorted(record.jobs) == sorted(jobs[:8])
+        eight.let_go(jobs[3])
+        assert eight.sees(jobs[8])["visible"] == seen[3]["visible"]
+
+
+def test_sigterm_hands_all_of_them_over_within_the_grace(tmp_path: Path) -> None:
+    with host(tmp_path) as eight:
+        jobs = eight.submit(8)
+        pids = [eight.sees(job_id)["pid"] for job_id in jobs]
+        eight.worker.signal(signal.SIGTERM)
+        assert eight.worker.process.wait(10.0) == 0
+        for job_id in jobs:
+            job, (attempt,) = eight.job(job_id), eight.stack.store.jobs.attempts(job_id)
+            assert (job.status, job.losses, job.failures) == ("queued", 0, 0)
+            assert (attempt.outcome, attempt.code) == ("released", "preempted")
+        assert not any(map(alive, pids))
+        assert eight.stack.store.workers.list() == ()
+
+
+def test_a_forkserver_that_dies_costs_every_job_an_attempt_and_nothing_else(tmp_path: Path) -> None:
+    with host(tmp_path) as eight:
+        jobs = eight.submit(8)
+        pids = [eight.sees(job_id)["pid"] for job_id in jobs]
+        (forkserver,) = children_of(eight.worker.pid)
+        os.kill(forkserver, signal.SIGKILL)
+        seen = [eight.sees(job_id, attempt=2) for job_id in jobs]
+        assert sorted(sight["visible"] for sight in seen) == GPUS
+        assert not any(map(alive, pids))
+        for job_id in jobs:
+            eight.let_go(job_id, attempt=2)
+            job = eight.job(job_id)
+            assert (job.attempt, job.losses, job.failures) == (2, 1, 0)
+        assert eight.worker.process.poll() is None
+
+
+def test_a_killed_child_ends_its_own_attempt_alone(tmp_path: Path) -> None:
+    with host(tmp_path) as eight:
+        first, second = eight.submit(2)
+        os.kill(eight.sees(first)["pid"], signal.SIGKILL)
+        assert eight.sees(first, attempt=2)["device"] == "cuda:0"
+        eight.sees(second)
+        eight.let_go(second)
+        assert eight.job(second).attempt == 1
+
+
+def test_a_cancelled_job_leaves_the_others_alone(tmp_path: Path) -> None:
+    with host(tmp_path, TWO) as two:
+        first, second, third = two.submit(3)
+        freed = two.sees(first)["visible"]
+        two.sees(second)
+        two.stack.store.jobs.cancel(first)
+        two.stack.wait_for(first, "cancelled")
+        assert two.sees(third)["visible"] == freed
+        assert two.job(second).status == "running"
+
+
+@pytest.mark.parametrize(
+    ("environment", "visible"),
+    [
+        ({"MOCO_DEVICE": "cuda:2"}, [GPUS[2]]),  # a worker for each GPU, started by hand
+        ({"MOCO_DEVICE": "cuda:6,cuda:1"}, [GPUS[1], GPUS[6]]),
+        ({"MOCO_SLOTS": "3"}, GPUS[:3]),
+        ({"CUDA_VISIBLE_DEVICES": "5"}, [GPUS[5]]),  # `count: 1` in a compose file
+        ({"CUDA_VISIBLE_DEVICES": f"{GPUS[7]},{GPUS[4]}"}, [GPUS[4], GPUS[7]]),
+        ({"MOCO_DEVICE": GPUS[3]}, [GPUS[3]]),
+        ({"MOCO_DEVICE": "cpu", "MOCO_SLOTS": "2"}, [None, None]),
+        ({"MOCO_DEVICE": "cpu,cpu"}, [None, None]),
+    ],
+)
+def test_every_way_to_name_devices_is_a_number_of_slots(
+    tmp_path: Path, environment: dict[str, str], visible: list[str | None]
+) -> None:
+    with host(tmp_path, EIGHT, **environment) as some:
+        *jobs, one_more = some.submit(len(visible) + 1)
+        seen = [some.sees(job_id)["visible"] for job_id in jobs]
+        assert sorted(map(str, seen)) == list(map(str, visible))
+        assert some.job(one_more).status == "queued"
+
+
+def test_mig_instances_are_slots_under_their_names(tmp_path: Path) -> None:
+    with host(tmp_path, SLICES) as slices:
+        jobs = slices.submit(2)
+        assert sorted(slices.sees(job_id)["visible"] for job_id in jobs) == ["MIG-1", "MIG-2"]
+
+
+def test_a_job_of_four_gpus_starts_among_jobs_of_one_and_starves_nobody(tmp_path: Path) -> None:
+    """It reserves what becomes free; jobs behind it wait meanwhile, and none for ever."""
+    with host(tmp_path) as eight:
+        small = eight.submit(8)
+        for job_id in small:
+            eight.sees(job_id)
+        (wide,) = eight.submit(1, resources={"gpus": 4})
+        behind = eight.submit(2)
+        for job_id in small[:3]:
+            eight.let_go(job_id)
+        assert [eight.job(job_id).status for job_id in (wide, *behind)] == ["queued"] * 3
+        eight.let_go(small[3])
+        visible = eight.sees(wide)["visible"].split(",")
+        assert visible == [gpu for gpu in GPUS if gpu in visible]
+        busy = {eight.sees(job_id)["visible"] for job_id in small[4:]}
+        assert len({*visible, *busy}) == 8
+        assert [eight.job(job_id).status for job_id in behind] == ["queued"] * 2
+        for job_id in small[4:6]:
+            eight.let_go(job_id)
+        assert not {eight.sees(job_id)["visible"] for job_id in behind} & set(visible)
