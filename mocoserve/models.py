@@ -171,6 +171,7 @@ class Job(Answer):
     status: str
     name: str | None = None
     status_reason: Reason | None = None
+    waiting_reason: Reason | None = None
     created_at: float | None = None
     started_at: float | None = None
     finished_at: float | None = None

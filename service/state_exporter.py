@@ -4,7 +4,7 @@ import math
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from service.api.deps import Services
 from service.api.routes import health
 from service.files.disk_usage import StorageMeter
+from service.jobs.waiting import count_reasons, fitting_shapes, idle_workers
 from service.ledger.journaled_store import JournaledStore
 from service.observability.metric_definitions import LABEL_VALUES
 from service.observability.metrics import Instruments
@@ -23,6 +24,7 @@ from service.server.auth import AuthMiddleware
 from service.server.head_as_get import HeadAsGet
 from service.server.middleware import RequestMiddleware
 from service.settings import ApiSettings
+from service.store.records import Depth, WorkerRecord
 from service.store.store import Store
 from service.store.store_errors import StoreError
 
@@ -72,8 +74,9 @@ class State(Instruments):
             counted = self._store.counters.read()
             self._read_jobs(counted)
             self._read_datasets(counted)
-            self._read_pools()
-            self._read_workers()
+            workers = self._store.workers.list()
+            self._read_pools(workers)
+            self._read_workers(workers)
             self.set("moco_redis_up", 1.0)
         except StoreError:
             self.set("moco_redis_up", 0.0)
@@ -111,24 +114,31 @@ class State(Instruments):
             images = counted.get(f"dataset_images:{word}", 0)
             self.total("moco_dataset_images_total", images, outcome=outcome)
 
-    def _read_pools(self) -> None:
-        for pool in self._store.jobs.pools():
-            depth = self._store.jobs.depth(pool)
+    def _read_pools(self, workers: Sequence[WorkerRecord]) -> None:
+        depths = {pool: self._store.jobs.depth(pool) for pool in self._store.jobs.pools()}
+        served = {pool for worker in workers for pool in worker.pools}
+        for pool, depth in depths.items():
             self.set("moco_queue_jobs", depth.jobs, pool=pool)
+            fitting = Depth(fitting_shapes(pool, depth.shapes, workers))
             self.set(
                 "moco_queue_oldest_enqueued_timestamp_seconds",
-                depth.oldest_queued_at_s or 0.0,
+                fitting.oldest_queued_at_s or 0.0,
                 pool=pool,
             )
+            counts = count_reasons(pool, depth.shapes, workers)
+            for reason in LABEL_VALUES["waiting_reason"]:
+                number = counts.get(reason, 0)
+                self.set("moco_queue_waiting", number, pool=pool, waiting_reason=reason)
+        for pool in served | depths.keys() | self._pools:
+            shapes = depths[pool].shapes if pool in depths else {}
+            idle = idle_workers(pool, shapes, workers)
+            self.set("moco_queue_idle_workers", len(idle), pool=pool)
+        self._pools |= served
 
-    def _read_workers(self) -> None:
+    def _read_workers(self, workers: Sequence[WorkerRecord]) -> None:
         states = dict.fromkeys(LABEL_VALUES["state"], 0)
-        workers = self._store.workers.list()
-        idle = dict.fromkeys((*self._pools, *self._store.jobs.pools()), 0)
         for worker in workers:
             states[worker.state] += 1
-            for pool in worker.pools:
-                idle[pool] = idle.get(pool, 0) + (worker.state == "idle")
             self.set(
                 "moco_worker_last_heartbeat_timestamp_seconds",
                 worker.seen_at_s,
@@ -136,9 +146,6 @@ class State(Instruments):
             )
         for state, number in states.items():
             self.set("moco_workers", number, state=state)
-        for pool, number in idle.items():
-            self.set("moco_queue_idle_workers", number, pool=pool)
-        self._pools = set(idle)
         names = {worker.id for worker in workers}
         for gone in self._workers - names:
             self.forget("worker", gone)

@@ -1,27 +1,42 @@
-"""Reasons why a job cannot start: no worker takes jobs of its pool."""
+"""Reasons why a queued job has not started, from what the workers of its pool last reported."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from service.store.records import JobRecord, WorkerRecord
+from service.store.records import JobRecord, Shape, ShapeDepth, WorkerRecord
 
 
 class WaitingReason(NamedTuple):
-    """Reason why jobs of a pool cannot start."""
+    """Reason why a queued job has not started."""
 
     code: str
     message: str
     hint: str
 
+    @property
+    def is_blocking(self) -> bool:
+        """False if the job starts without anybody doing anything."""
+        return self.code != "waiting_for_slots"
+
 
 def waiting_reason(job: JobRecord, workers: Sequence[WorkerRecord]) -> WaitingReason | None:
-    """Return why a queued job cannot start; None for others, and if a worker may take it."""
-    return pool_reason(job.pool, workers) if job.status == "queued" else None
+    """Return why a queued job has not started; None for others."""
+    if job.status != "queued":
+        return None
+    shape = (job.slots, job.nodes)
+    blocked = shape_reason(job.pool, shape, workers)
+    return blocked or _for_slots(job.pool, shape, job.queue_position)
+
+
+def shape_reason(pool: str, shape: Shape, workers: Sequence[WorkerRecord]) -> WaitingReason | None:
+    """Return why no job of this shape in the pool can start; None if one may."""
+    return pool_reason(pool, workers) or _size_reason(pool, shape, _live(pool, workers))
 
 
 def pool_reason(pool: str, workers: Sequence[WorkerRecord]) -> WaitingReason | None:
     """Return why no job of the pool can start; None if a worker may take one."""
-    live = [worker for worker in workers if worker.state != "lost" and pool in worker.pools]
+    live = _live(pool, workers)
     if not live:
         return WaitingReason(
             code="no_worker",
@@ -30,16 +45,113 @@ def pool_reason(pool: str, workers: Sequence[WorkerRecord]) -> WaitingReason | N
             "for the pools train and ingest. Or submit the job to another pool.",
         )
     if all(worker.state == "draining" for worker in live):
-        ids = ", ".join(worker.id for worker in live[:3])
-        return WaitingReason(
-            code="workers_draining",
-            message=f"All workers of the {pool} pool are draining: {ids}.",
-            hint=f"Let one take jobs again: `moco workers undrain {live[0].id}`.",
-        )
+        return _draining(f"All workers of the {pool} pool", live)
     return None
 
 
-def pool_reasons(pools: Iterable[str], workers: Sequence[WorkerRecord]) -> list[WaitingReason]:
-    """Return the reasons of all pools whose jobs cannot start."""
-    reasons = (pool_reason(pool, workers) for pool in sorted(set(pools)))
-    return [reason for reason in reasons if reason]
+def queue_reasons(
+    waiting: Mapping[str, Iterable[Shape]], workers: Sequence[WorkerRecord]
+) -> list[WaitingReason]:
+    """Return the reasons of all jobs that cannot start: `waiting` has the shapes of each pool."""
+    reasons: dict[WaitingReason, None] = {}
+    for pool, shapes in sorted(waiting.items()):
+        for shape in [(1, 1), *sorted(shapes)]:
+            if reason := shape_reason(pool, shape, workers):
+                reasons[reason] = None
+    return list(reasons)
+
+
+def count_reasons(
+    pool: str, shapes: Mapping[Shape, ShapeDepth], workers: Sequence[WorkerRecord]
+) -> dict[str, int]:
+    """Return how many queued jobs of the pool wait for each reason."""
+    counts: Counter[str] = Counter()
+    for shape, line in shapes.items():
+        reason = shape_reason(pool, shape, workers) or _for_slots(pool, shape, None)
+        counts[reason.code] += line.jobs
+    return dict(counts)
+
+
+def fitting_shapes(
+    pool: str, shapes: Mapping[Shape, ShapeDepth], workers: Sequence[WorkerRecord]
+) -> dict[Shape, ShapeDepth]:
+    """Return the shapes without those that no live worker fits."""
+    reasons = {shape: shape_reason(pool, shape, workers) for shape in shapes}
+    unfit = {shape for shape, why in reasons.items() if why and why.code == "no_worker_fits"}
+    return {shape: line for shape, line in shapes.items() if shape not in unfit}
+
+
+def idle_workers(
+    pool: str, shapes: Iterable[Shape], workers: Sequence[WorkerRecord]
+) -> list[WorkerRecord]:
+    """Return the pool's idle workers, where jobs wait those that could run one of them alone."""
+    idle = [worker for worker in _live(pool, workers) if worker.state == "idle"]
+    waiting = list(shapes)
+    if not waiting:
+        return idle
+    least = min((slots for slots, nodes in waiting if nodes == 1), default=None)
+    return [worker for worker in idle if least is not None and worker.slots >= least]
+
+
+def _live(pool: str, workers: Sequence[WorkerRecord]) -> list[WorkerRecord]:
+    return [worker for worker in workers if worker.state != "lost" and pool in worker.pools]
+
+
+def _size_reason(pool: str, shape: Shape, live: Sequence[WorkerRecord]) -> WaitingReason | None:
+    """Return the reason if too few of the pool's live workers have enough slots."""
+    slots, nodes = shape
+    fitting = [worker for worker in live if worker.slots >= slots]
+    if len(fitting) < nodes:
+        return _no_worker_fits(pool, shape, live)
+    if sum(worker.state != "draining" for worker in fitting) < nodes:
+        return _draining(f"Workers of the {pool} pool with {_slots(slots)}", fitting)
+    return None
+
+
+def _no_worker_fits(pool: str, shape: Shape, live: Sequence[WorkerRecord]) -> WaitingReason:
+    slots, nodes = shape
+    largest = max(worker.slots for worker in live)
+    fitting = sum(worker.slots >= slots for worker in live)
+    message = (
+        f"It needs {_slots(slots)} on one worker; the largest of the {pool} pool has {largest}."
+    )
+    if nodes > 1:
+        message = (
+            f"It needs {nodes} workers with {_slots(slots)} each; the {pool} pool has {fitting} "
+            f"of that size, and its largest worker has {largest}."
+        )
+    return WaitingReason(
+        code="no_worker_fits",
+        message=message,
+        hint=f"Submit it again with smaller `resources`, or start "
+        f"{'a worker' if nodes == 1 else 'more workers'} with at least {_slots(slots)}.",
+    )
+
+
+def _draining(subject: str, workers: Sequence[WorkerRecord]) -> WaitingReason:
+    drained = [worker.id for worker in workers if worker.state == "draining"]
+    return WaitingReason(
+        code="workers_draining",
+        message=f"{subject} are draining: {', '.join(drained[:3])}.",
+        hint=f"Let one take jobs again: `moco workers undrain {drained[0]}`.",
+    )
+
+
+def _for_slots(pool: str, shape: Shape, position: int | None) -> WaitingReason:
+    slots, nodes = shape
+    place = f"Number {position}" if position else "It is"
+    if nodes > 1:
+        needs = f"{_slots(slots)} on each of {nodes} workers"
+    elif slots > 1:
+        needs = f"{slots} slots on one worker"
+    else:
+        needs = "a slot"
+    return WaitingReason(
+        code="waiting_for_slots",
+        message=f"{place} in the queue of the {pool} pool; it waits for {needs}.",
+        hint="It starts automatically. Slots are kept free for the first in the queue.",
+    )
+
+
+def _slots(count: int) -> str:
+    return f"{count} slot{'s' if count > 1 else ''}"

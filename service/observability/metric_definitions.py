@@ -11,6 +11,7 @@ LABEL_VALUES: dict[str, Labels] = {
     "state": ("idle", "busy", "draining", "lost"),
     "result": ("succeeded", "failed", "cancelled"),
     "reason": ("worker_lost", "preempted", "failure"),
+    "waiting_reason": ("no_worker_fits", "no_worker", "workers_draining", "waiting_for_slots"),
     "outcome": ("ok", "bad", "duplicate"),
     "code": (
         *("ok", "stopped", "internal", "trainer_error", "bad_spec", "bad_dataset"),

@@ -84,10 +84,21 @@ METRICS: tuple[Metric, ...] = (
     scalar(
         "state",
         "moco_queue_oldest_enqueued_timestamp_seconds",
-        "Submit time of the oldest queued job; 0 if the queue is empty.",
+        "Submit time of the oldest queued job that some worker fits; 0 without one.",
         "pool",
     ),
-    scalar("state", "moco_queue_idle_workers", "Workers that could run a job.", "pool"),
+    scalar(
+        "state",
+        "moco_queue_waiting",
+        "Jobs waiting for a worker, by the reason why they have not started.",
+        *("pool", "waiting_reason"),
+    ),
+    scalar(
+        "state",
+        "moco_queue_idle_workers",
+        "Idle workers that could run a job, or one of those that wait.",
+        "pool",
+    ),
     scalar("state", "moco_workers", "Known workers.", "state"),
     scalar(
         "state",

@@ -23,6 +23,7 @@ from service.store.records import (
     Kind,
     NewJob,
     Page,
+    ShapeDepth,
     Status,
     Submission,
     Submitted,
@@ -194,13 +195,9 @@ class Jobs:
         return tuple(sorted(self.client.run(lambda client: client.smembers(KEYS["pools"]))))
 
     def depth(self, pool: str) -> Depth:
-        """Return the number of jobs waiting in `pool`, and since when the first of them waits."""
-        _, since, shapes = self.client.fcall("queue_depth", pool)
-        return Depth(
-            jobs=sum(jobs for _, jobs in shapes),
-            oldest_queued_at_s=float(since) if since else None,
-            shapes={shape_of(shape): jobs for shape, jobs in shapes if jobs},
-        )
+        """Return the number of jobs of each shape in `pool`, and since when the first waits."""
+        _, rows = self.client.fcall("queue_depth", pool)
+        return Depth({shape_of(name): ShapeDepth(jobs, float(since)) for name, jobs, since in rows})
 
     def _control(self, id: str, verb: str, op: str | None) -> JobRecord:
         reply = self.client.fcall("control", id, verb, op or uuid.uuid4().hex, time.time())

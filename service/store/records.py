@@ -6,7 +6,7 @@ Paths are relative to the data folder.
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 from trainer.data.spec import USUAL, IngestOptions
 from trainer.schema.choices import StoredAs
@@ -18,6 +18,8 @@ Kind = Literal["train", "ingest", "probe"]
 Desired = Literal["run", "cancel", "pause"]
 DatasetStatus = Literal["received", "preparing", "ready", "failed"]
 WorkerState = Literal["idle", "busy", "draining", "lost"]
+Shape = tuple[int, int]
+"""(slots per node, nodes) that a job takes."""
 
 STATUSES: tuple[Status, ...] = (
     "queued",
@@ -262,15 +264,30 @@ class WorkerRecord:
     info: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+class ShapeDepth(NamedTuple):
+    """Length of the line of one shape of jobs."""
+
+    jobs: int
+    oldest_queued_at_s: float
+    """Unix time when its first job was queued."""
+
+
+@dataclass(frozen=True, slots=True)
 class Depth:
     """Length of a pool's queue."""
 
-    jobs: int
-    oldest_queued_at_s: float | None
-    """Unix time when the oldest queued job was queued; None if the queue is empty."""
-    shapes: dict[tuple[int, int], int] = field(default_factory=dict)
-    """(slots, nodes) -> number of jobs that wait for so many slots on so many nodes."""
+    shapes: dict[Shape, ShapeDepth]
+    """Shapes of which a job waits."""
+
+    @property
+    def jobs(self) -> int:
+        """Number of queued jobs."""
+        return sum(line.jobs for line in self.shapes.values())
+
+    @property
+    def oldest_queued_at_s(self) -> float | None:
+        """Unix time when the oldest queued job was queued; None if the queue is empty."""
+        return min((line.oldest_queued_at_s for line in self.shapes.values()), default=None)
 
 
 @dataclass(frozen=True, slots=True)

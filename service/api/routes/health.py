@@ -13,7 +13,7 @@ from service.api.schemas.jobs_and_datasets import StatusReason
 from service.api.schemas.service_status import Alive, Ready, Storage, Version
 from service.files.disk_errors import translate_disk_errors
 from service.jobs.planner import INGEST_POOL
-from service.jobs.waiting import pool_reasons
+from service.jobs.waiting import queue_reasons
 from service.observability.metrics import CONTENT_TYPE
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
@@ -66,7 +66,8 @@ def _warnings(store: Store) -> list[StatusReason]:
     """Return why jobs wait, of the usual pools and of those of the newest that wait."""
     pools = {"train", INGEST_POOL}
     pools |= {job.pool for job in store.jobs.list(status="queued", limit=100).data}
-    reasons = pool_reasons(pools, store.workers.list())
+    waiting = {pool: store.jobs.depth(pool).shapes for pool in pools}
+    reasons = queue_reasons(waiting, store.workers.list())
     return [StatusReason(**reason._asdict()) for reason in reasons]
 
 

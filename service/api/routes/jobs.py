@@ -28,7 +28,6 @@ from service.files.disk_usage import folder_bytes
 from service.jobs.neighbour_jobs import forget_of_job
 from service.jobs.planner import preview
 from service.jobs.submit_batcher import SubmitBatcher
-from service.jobs.waiting import waiting_reason
 from service.ledger.entries import Verb
 from service.server.preconditions import require_match, tag_matches
 from service.server.problems import Problem
@@ -121,9 +120,9 @@ def list_all(
     workers = (
         services.store.workers.list()
         if any(record.status == "queued" for record in records)
-        else ()
+        else None
     )
-    jobs = [Job.of(record, waits=waiting_reason(record, workers)) for record in records]
+    jobs = [Job.of(record, workers=workers) for record in records]
     return JobList.of(jobs, [record.id for record in records], has_more=has_more)
 
 
@@ -236,8 +235,8 @@ def _require_match(if_match: str | None, record: JobRecord, store: Store) -> Non
 
 def _shown(record: JobRecord, store: Store) -> Job:
     """The job, with the reason why it waits."""
-    workers = store.workers.list() if record.status == "queued" else ()
-    return Job.of(record, waits=waiting_reason(record, workers))
+    workers = store.workers.list() if record.status == "queued" else None
+    return Job.of(record, workers=workers)
 
 
 def _etag(job: Job) -> str:

@@ -159,6 +159,7 @@ JOB: Example = {
     "name": "cifar, 200 epochs",
     "status": "running",
     "status_reason": None,
+    "waiting_reason": None,
     "created_at": CREATED_S,
     "started_at": CREATED_S + 0.2,
     "finished_at": None,

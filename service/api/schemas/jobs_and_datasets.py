@@ -1,7 +1,7 @@
 """Schemas of jobs and datasets, and of the requests about them."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
@@ -15,12 +15,13 @@ from pydantic import (
 
 from service import ids
 from service.api.schemas import examples
-from service.jobs.waiting import WaitingReason
+from service.jobs.waiting import WaitingReason, waiting_reason
 from service.store.records import (
     DatasetRecord,
     DatasetStatus,
     JobRecord,
     Status,
+    WorkerRecord,
 )
 from trainer.data.spec import USUAL, IngestOptions
 from trainer.schema.base import Record
@@ -300,6 +301,11 @@ class Job(BaseModel):
     """Current status. `stopping`: saving a checkpoint before it stops."""
     status_reason: StatusReason | None
     """Reason for the status, if any."""
+    waiting_reason: StatusReason | None
+    """Reason why a queued job has not started: `no_worker`, `workers_draining`, `no_worker_fits`
+    (no live worker of its pool has as many slots, or too few have), or `waiting_for_slots`. Given
+    when jobs are read; null in the response to a change.
+    """
     created_at: float
     """Seconds since 1970."""
     started_at: float | None
@@ -330,13 +336,15 @@ class Job(BaseModel):
     """Version number; increases with every change."""
 
     @classmethod
-    def of(cls, record: JobRecord, *, waits: WaitingReason | None = None) -> "Job":
-        """Return a record of the store; `waits` is the reason it cannot start."""
+    def of(cls, record: JobRecord, *, workers: Sequence[WorkerRecord] | None = None) -> "Job":
+        """Return a record of the store; `workers`, if given, tell why it waits."""
+        waits = None if workers is None else waiting_reason(record, workers)
         return cls(
             id=record.id,
             name=record.name,
             status=record.status,
-            status_reason=StatusReason.of(waits or record),
+            status_reason=StatusReason.of(waits if waits and waits.is_blocking else record),
+            waiting_reason=StatusReason.of(waits) if waits else None,
             created_at=record.created_at_s,
             started_at=record.started_at_s,
             finished_at=record.finished_at_s,

@@ -115,7 +115,20 @@ def _row(job: "Job") -> tuple[object, ...]:
     share = f"{progress.step}/{progress.steps}" if progress and progress.steps else None
     verdict = verdict_of(job)
     word = verdict.word if verdict else None
-    return job.id, job.status, share, word, _figure(job), job.name, ago_text(job.created_at)
+    status = f"{job.status}: {waits}" if (waits := _waits_for(job)) else job.status
+    return job.id, status, share, word, _figure(job), job.name, ago_text(job.created_at)
+
+
+def _waits_for(job: "Job") -> str | None:
+    """Return why a queued job cannot start, in a word or two; None if it starts by itself."""
+    return _WAITS.get(job.waiting_reason.code) if job.waiting_reason else None
+
+
+_WAITS = {
+    "no_worker": "no worker",
+    "workers_draining": "workers draining",
+    "no_worker_fits": "no worker fits",
+}
 
 
 def _figure(job: "Job") -> str | None:
@@ -128,7 +141,8 @@ def _figure(job: "Job") -> str | None:
 
 
 def _facts(job: "Job") -> list[tuple[str, object]]:
-    progress, reason, verdict = job.progress, job.status_reason, verdict_of(job)
+    progress, verdict = job.progress, verdict_of(job)
+    reason = job.waiting_reason or job.status_reason
     facts: list[tuple[str, object]] = [
         ("id", job.id),
         ("name", job.name),

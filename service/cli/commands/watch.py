@@ -176,8 +176,8 @@ def _print_verdict(verdict: "Verdict | None", line: Callable[[str], None]) -> No
 def _print_start(context: Context, client: "Client", job: "Job") -> None:
     if job.status != "queued":
         return
-    reason = client.jobs.get(job.id).status_reason
-    if reason and reason.code in ("no_worker", "workers_draining"):
+    reason = client.jobs.get(job.id).waiting_reason
+    if reason and reason.code != "waiting_for_slots":
         context.say(f"The job is queued. {reason.message} {reason.hint}")
 
 

@@ -139,6 +139,15 @@ _QUEUE = Section(
                     "Jobs waiting for a worker, by pool.",
                     "short",
                     Query("max by (pool) (moco_queue_jobs)", "{{pool}}"),
+                    columns=6,
+                    low=0,
+                ),
+                curve(
+                    "Queued jobs by reason",
+                    "Why they have not started. Only those that wait for slots need nothing done.",
+                    "short",
+                    Query("sum by (waiting_reason) (moco_queue_waiting)", "{{waiting_reason}}"),
+                    columns=6,
                     low=0,
                 ),
                 curve(
@@ -146,6 +155,7 @@ _QUEUE = Section(
                     "Workers that could run a job, by pool. Should be zero while jobs are queued.",
                     "short",
                     Query("max by (pool) (moco_queue_idle_workers)", "{{pool}}"),
+                    columns=6,
                     low=0,
                 ),
                 curve(
@@ -153,6 +163,7 @@ _QUEUE = Section(
                     "90th percentile of the last hour. It grows when there are too few workers.",
                     "s",
                     Query("moco_job_queue_wait_seconds:p90_rate1h", "p90"),
+                    columns=6,
                     low=0,
                 ),
             ),

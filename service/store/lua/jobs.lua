@@ -105,14 +105,15 @@ end
 
 local function job_get(_, args) return view(args[1]) end
 
--- How many jobs of each shape wait in a pool, and since when its first one does ('' without one).
+-- How many jobs of each shape wait in a pool, and since when the first of them does.
 local function queue_depth(_, args)
   local pool, found = args[1], {}
   for _, shape in ipairs(shapes_of(pool)) do
-    found[#found + 1] = { shape, R('ZCARD', line_of(pool, shape)) }
+    local line = line_of(pool, shape)
+    local head = R('ZRANGE', line, 0, 0)[1]
+    if head then found[#found + 1] = { shape, R('ZCARD', line), R('HGET', K.job .. head, 'queued_at_s') } end
   end
-  local head = head_of(pool, any_shape)
-  return { 'OK', head and R('HGET', K.job .. head, 'queued_at_s') or '', found }
+  return { 'OK', found }
 end
 
 local function job_list(_, args)

@@ -26,13 +26,15 @@ export function assess(job, { curves = {}, workers = [], silentS = 0 } = {}) {
 const say = (kind, word, text, todo = "") => ({ kind, word, text, todo });
 
 function queued(job, workers) {
-  const { code, message, hint } = job.status_reason ?? {};
+  const { code, message, hint } = job.waiting_reason ?? {};
   if (code === "workers_draining") return say("bad", "No worker available", message, hint);
+  if (code === "no_worker_fits") return say("bad", "No worker fits", message, hint);
   const fit = workers.filter((one) => !["lost", "draining"].includes(one.state) && one.pools.includes(job.resolved.pool ?? "train"));
   if (!fit.length) return say("bad", "No worker available", `No worker accepts jobs from the ${job.resolved.pool ?? "train"} pool.`, "Start one: `moco up` on this machine, or `python -m worker` on another.");
   const busy = fit.filter((one) => one.state === "busy").length;
   const place = job.queue_position ? `#${number(job.queue_position)} in queue` : "Waiting";
-  return say("idle", "Queued", `${place}; ${busy} of ${fit.length} workers busy.`, "Nothing to do: it starts automatically.");
+  const wide = (job.resolved.resources?.gpus ?? 1) > 1 && message ? ` ${message}` : "";
+  return say("idle", "Queued", `${place}; ${busy} of ${fit.length} workers busy.${wide}`, "Nothing to do: it starts automatically.");
 }
 
 function failed(job) {

@@ -52,7 +52,9 @@ def test_submitted_with_everything_filled_in(api: RunningApi, dataset: str) -> N
     assert body["dataset_id"] == train.id
     assert as_resolved(JobSpec.model_validate_json(record.resolved_json)) == expected.spec
     got = api.client.get(f"/v1/jobs/{body['id']}").json()
-    of_the_moment = dict.fromkeys(("queue_position", "stored_bytes", "status_reason"))
+    of_the_moment = dict.fromkeys(
+        ("queue_position", "stored_bytes", "status_reason", "waiting_reason")
+    )
     assert got | of_the_moment == body | of_the_moment
 
 

@@ -17,6 +17,7 @@ from tests.support.service.api import (
     ready_dataset,
     running_job,
 )
+from tests.support.service.redis import worker
 
 # submit
 
@@ -121,6 +122,19 @@ def test_a_bad_submit(
 
 
 # the life of a job
+
+
+def test_a_queued_job_says_what_it_waits_for(moco: Moco, api: RunningApi) -> None:
+    job = queued_job(api.store, slots=9)
+    pool = api.store.jobs.get(job).pool
+    assert "No worker serves" in moco("show", job).stdout
+    api.store.workers.beat(worker(id="w-8", pools=(pool,), slots=8))
+    assert "It needs 9 slots on one worker" in " ".join(moco("show", job).stdout.split())
+    assert "no worker fits" in moco("jobs").stdout
+    api.store.workers.beat(worker(id="w-16", pools=(pool,), slots=16))
+    assert "it waits for 9 slots" in " ".join(moco("show", job).stdout.split())
+    for id in ("w-8", "w-16"):
+        api.store.workers.leave(id)
 
 
 def test_control(moco: Moco, api: RunningApi) -> None:

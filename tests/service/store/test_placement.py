@@ -108,12 +108,13 @@ def test_depth_counts_all_sizes(redis_store: Store) -> None:
     submitted(redis_store)
     redis_store.jobs.submit(new_job(slots=4), job_id=fresh_id())
     depth = redis_store.jobs.depth("train")
-    assert (depth.jobs, depth.shapes) == (3, {(1, 1): 1, (4, 1): 2})
+    assert depth.jobs == 3
+    assert {shape: line.jobs for shape, line in depth.shapes.items()} == {(1, 1): 1, (4, 1): 2}
     assert depth.oldest_queued_at_s is not None
 
 
 def test_a_job_that_is_cancelled_while_it_waits_leaves_its_line(redis_store: Store) -> None:
     wide, narrow = submitted(redis_store, slots=4), submitted(redis_store)
     redis_store.jobs.cancel(wide)
-    assert redis_store.jobs.depth("train").shapes == {(1, 1): 1}
+    assert redis_store.jobs.depth("train").shapes.keys() == {(1, 1)}
     assert redis_store.jobs.get(narrow).queue_position == 1
