@@ -1,6 +1,8 @@
 """Fixtures that several parts share."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from _pytest.terminal import TerminalReporter
@@ -9,6 +11,10 @@ from service.store.embedded.server import RunningRedis
 from service.store.store import Store
 from tests.support.service.redis import empty, opened_store, running_redis
 from tests.support.system.required_tools import skip_summary
+
+# Without a GPU its kernels are interpreted. Read when Triton is imported, as by torch's optimizers.
+if not Path("/dev/nvidiactl").exists():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

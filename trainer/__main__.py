@@ -11,6 +11,7 @@ SIGTERM saves a checkpoint and stops; the same command goes on from there. The s
 import argparse
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from typing import Any
 from pydantic import ValidationError
 
 import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded
-from trainer.accel.device import DeviceConfig
+from trainer.accel.device import DeviceConfig, asks_for_fused_kernels
 from trainer.accel.malloc import keep_freed_memory
 from trainer.cli import embed_command
 from trainer.cli.event_printer import show
@@ -93,7 +94,11 @@ def _train_command(words: list[str]) -> int:
         parser.error(f"{args.spec}: {error.strerror}")
     except ValidationError as error:
         parser.error(f"{args.spec}: {_faults(error, data)}")
-    device_config = DeviceConfig(device=args.device, threads=args.threads)
+    device_config = DeviceConfig(
+        device=args.device,
+        threads=args.threads,
+        fused_kernels=asks_for_fused_kernels(os.environ),
+    )
 
     def work(should_stop: StopFlag) -> Ended:
         places = _prepared(spec, args.out, should_stop)

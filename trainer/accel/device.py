@@ -2,20 +2,30 @@
 
 import os
 import resource
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.utils.deterministic
 
+from trainer.accel.ops import fused_kernels_problem
 from trainer.schema.choices import Precision
 from trainer.schema.errors import SpecError
 
 BF16_CAPABILITY = (8, 0)
 """Compute capability of the first GPUs that multiply bfloat16; torch emulates it on older ones."""
 IEEE = "ieee"
+FUSED_KERNELS = "MOCO_FUSED_KERNELS"
+"""Variable that asks for fused kernels: of `python -m trainer`, and of a worker for its jobs."""
+TRUE = frozenset({"1", "true", "yes", "on"})
+
+
+def asks_for_fused_kernels(environment: Mapping[str, str]) -> bool:
+    """Return whether the environment asks for fused kernels."""
+    return environment.get(FUSED_KERNELS, "").lower() in TRUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,11 @@ class DeviceConfig:
     """
     graphs: bool = True
     """Capture the step on a GPU. A profiled run never does: a graph shows none of its phases."""
+    fused_kernels: bool = False
+    """Make views and split batch norm by our own kernels on a GPU, where they can run.
+
+    Off until `python -m benchmarks kernels` has passed on such a GPU. The last bits differ.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +59,10 @@ class DeviceContext:
     """Autocast in bfloat16, and images in channels_last: only together are they fast on a CPU."""
     warning: str | None = None
     """What the user of this device should know."""
+    fused_kernels: bool = False
+    """True if they were asked for and can run."""
+    fused_problem: str = ""
+    """Reason why fused kernels that were asked for cannot run."""
 
     @property
     def precision(self) -> Literal["fp32", "bf16"]:
@@ -69,6 +88,7 @@ class DeviceContext:
             "tf32": f"conv {_CONV.fp32_precision}, matmul {_MATMUL.fp32_precision}",
             "cublas_workspace": os.environ["CUBLAS_WORKSPACE_CONFIG"],
             "cudnn": str(_CUDNN.version()),
+            **({"fused_kernels": f"triton {version('triton')}"} if self.fused_kernels else {}),
         }
 
     def memory_bytes(self) -> int:
@@ -101,7 +121,15 @@ def deterministic_device(
     filler.fill_uninitialized_memory = False
     try:
         with _ieee_fp32(), _current(device):
-            yield DeviceContext(device, arithmetic.bf16, arithmetic.warning)
+            wanted = device_config.fused_kernels and device.type == "cuda"
+            problem = fused_kernels_problem(device) if wanted else ""
+            yield DeviceContext(
+                device,
+                arithmetic.bf16,
+                arithmetic.warning,
+                fused_kernels=wanted and not problem,
+                fused_problem=problem,
+            )
     finally:
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = benchmark

@@ -78,5 +78,8 @@ def _explain(run: Run, emit: Emit) -> None:
         emit(Logged(level="warning", message=message))
     if run.context.warning:
         emit(Logged(level="warning", message=run.context.warning))
+    if problem := run.context.fused_problem:
+        message = f"Fused GPU kernels were asked for and are not used: {problem}."
+        emit(Logged(level="warning", message=message))
     for reason in run.evaluation.not_measured:
         emit(Logged(message=reason))

@@ -5,6 +5,7 @@ comes in on the control pipe, and the end of that pipe means that the supervisor
 """
 
 import logging
+import os
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ from typing import Any, NoReturn
 
 from PIL import Image
 
+from trainer.accel.device import asks_for_fused_kernels
 from trainer.accel.malloc import keep_freed_memory
 from trainer.checkpoint.fingerprint import code_sha256
 from trainer.cli.event_printer import show
@@ -71,7 +73,11 @@ def warm() -> None:
 
 def _work(request: ChildRequest, emit: Emit, stop: threading.Event) -> Ended:
     text = (request.folder / SPEC_FILE).read_text()
-    device_config = DeviceConfig(device=request.device, threads=request.threads)
+    device_config = DeviceConfig(
+        device=request.device,
+        threads=request.threads,
+        fused_kernels=asks_for_fused_kernels(os.environ),
+    )
     if request.kind == "ingest":
         spec = IngestSpec.model_validate_json(text)
         return run_ingest(

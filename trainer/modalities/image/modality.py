@@ -90,6 +90,8 @@ class ImageModality:
         is_plain = facts.dtype == "uint8" and bounds_of(facts) == (0.0, 255.0)
         if not is_plain or facts.channels != RGB:
             return None
+        if context.fused_kernels:
+            return Accelerator(view_dtype=torch.bfloat16 if context.bf16 else torch.float32)
         pays = is_worth_compiling(
             rows=trained_on(spec, facts).rows,
             epochs=spec.epochs,

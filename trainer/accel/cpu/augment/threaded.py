@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from importlib import import_module
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,20 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trainer.accel.cpu.thread_pool import ThreadPool
+from trainer.accel.view_layout import ViewForm
 
 KERNELS = "trainer.accel.cpu.augment.view_kernels"
 PARTS = 4
 """Parts per thread: small enough that no thread waits long for the slowest."""
-
-
-class ViewForm(NamedTuple):
-    """Settings that all views of a job share."""
-
-    side_px: int
-    radius_px: int
-    """Radius of the blur's kernel."""
-    moments: NDArray[np.float32]
-    """Mean and std of each channel, [2, 3], for values in [0, 1]."""
 
 
 def augment(
@@ -40,13 +31,14 @@ def augment(
     kernels: Any = import_module(KERNELS)  # imported late: this compiles them
     views = torch.empty((len(images), 3, form.side_px, form.side_px))
     arrays = [np.ascontiguousarray(array) for array in (images, *parameters)]
+    moments = form.moments.numpy()
     parts = PARTS * pool.threads
     edges = np.linspace(0, len(images), parts + 1).astype(int).tolist()
 
     def part(number: int) -> None:
         rows = slice(edges[number], edges[number + 1])
         chosen = [array[rows] for array in arrays]
-        kernels.make_views(*chosen, form.radius_px, form.moments, views.numpy()[rows])
+        kernels.make_views(*chosen, form.radius_px, moments, views.numpy()[rows])
 
     pool.map_range(part, parts)
     return views

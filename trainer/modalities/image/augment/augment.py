@@ -51,7 +51,7 @@ class ImageAugmenter:
     ) -> None:
         """`mean` and `std` are of each channel, in [0, 1].
 
-        `accelerator`, on a CPU: by code that is compiled before the first view.
+        `accelerator`: by code that is compiled before the first view.
         """
         self.spec = spec
         self.side_px = spec.side_px
@@ -67,16 +67,17 @@ class ImageAugmenter:
         self._shifts = shifts(radius_px, side_px=self.side_px).to(device)
         self._compiled: CompiledViews | None = None
         if accelerator is not None:
-            moments = torch.cat([self._mean, self._std], dim=1).T.contiguous().numpy()
-            form = ViewForm(self.side_px, radius_px, moments)
+            moments = torch.cat([self._mean, self._std], dim=1).T.contiguous()
+            form = ViewForm(self.side_px, radius_px if spec.blur_p else 0, moments)
             self._compiled = CompiledViews(form, spec.grey_first, accelerator)
 
     @torch.no_grad()
     def views(
         self, images: PaddedImages, rows: Tensor, *, seed: int, epoch: int | Tensor, view: int
     ) -> Tensor:
-        """Return one view of each row, float32 [B, C, side, side], normalised.
+        """Return one view of each row, [B, C, side, side], normalised.
 
+        float32; of the accelerator's `view_dtype` if it is a GPU's.
         `rows` int64 [B] are the rows' numbers in the dataset, which name their random numbers.
         """
         params = self._drawn(rows, images.heights, images.widths, DrawKey(seed, epoch, view))
