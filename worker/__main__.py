@@ -22,7 +22,7 @@ from worker.process.shutdown import Shutdown, WakePipe
 from worker.settings import WorkerSettings
 from worker.slots import CPU, SlotPool, device_label, slot_devices, threads_of_a_slot
 from worker.supervisor import CannotStart, Supervisor
-from worker.telemetry.gpu import describe, installed
+from worker.telemetry.host_info import describe, installed
 from worker.telemetry.metrics import WorkerMetrics
 from worker.telemetry.metrics_server import MetricsServer
 
@@ -84,7 +84,7 @@ def _work(settings: WorkerSettings) -> None:
         LOG.info("worker %s: %d slots on %s take %s", worker_id, len(slots), device, pools)
         threads = settings.threads or threads_of_a_slot(devices)
         context = WorkerContext(settings, store, forkserver, metrics, shutdown, wake_pipe, threads)
-        info = describe(devices, threads)
+        info = describe(gpus, devices, threads)
         Supervisor(context, worker_id, slots, device=device, info=info).run()
 
 

@@ -3,12 +3,17 @@
 from collections.abc import Iterable
 
 from service.observability.metrics import Instruments
-from worker.gpus.sensors import SENSORS, GpuReading, read_gpus
+from worker.gpus.sensors import GpuReading, read_gpus
 
 _METRICS = {
-    sensor: f"moco_worker_gpu_{sensor}{'_total' if sensor == 'energy_joules' else ''}"
-    for sensor in SENSORS
+    "utilization_ratio": "moco_worker_gpu_utilization_ratio",
+    "memory_used_bytes": "moco_worker_gpu_memory_used_bytes",
+    "memory_total_bytes": "moco_worker_gpu_memory_total_bytes",
+    "temperature_celsius": "moco_worker_gpu_temperature_celsius",
+    "power_watts": "moco_worker_gpu_power_watts",
+    "energy_joules": "moco_worker_gpu_energy_joules_total",
 }
+"""Sensor -> its metric."""
 
 
 class GpuMetrics:

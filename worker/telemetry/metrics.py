@@ -18,8 +18,9 @@ from trainer.schema.events import Checkpointed, Ended, Evaluated, Started, Stepp
 from trainer.spec.job import JobSpec
 from worker.attempt.progress import PendingEvent, Progress
 from worker.attempt.workspace import AnySpec
-from worker.slots import SlotPool
-from worker.telemetry.gpu import Gpu, installed, read_gpus
+from worker.slots import CPU, SlotPool
+from worker.telemetry.gpu_metrics import GpuMetrics
+from worker.telemetry.host_info import installed
 
 SCRAPES_KEPT = 2
 """Scrapes that still see the series of an ended job."""
@@ -45,6 +46,8 @@ class WorkerMetrics:
     def __init__(self, worker_id: str, *, device: str, slots: SlotPool, scrape_s: float) -> None:
         self._worker, self._slots, self._scrape_s = worker_id, slots, scrape_s
         self._metrics = Instruments(CollectorRegistry(), "worker")
+        gpus = (device for device in slots.devices if device != CPU)
+        self._gpus = GpuMetrics(self._metrics, worker_id, gpus)
         self._lock = threading.Lock()
         self._forget_at_s: dict[str, float] = {}
         self._running: dict[str, _RunningJob] = {}
@@ -61,8 +64,7 @@ class WorkerMetrics:
                 self._metrics.forget_job(job_id)
         self._metrics.set("moco_worker_slots", len(self._slots), worker=self._worker)
         self._metrics.set("moco_worker_slots_busy", self._slots.busy, worker=self._worker)
-        for gpu in read_gpus(self._slots.devices):
-            self._export_gpu(gpu)
+        self._gpus.update()
         return self._metrics.render()
 
     def job_started(self, lease: Lease, spec: AnySpec) -> None:
@@ -163,13 +165,3 @@ class WorkerMetrics:
 
     def _job(self, job_id: str, name: str, value: float) -> None:
         self._metrics.set(f"moco_train_{name}", value, job_id=job_id)
-
-    def _export_gpu(self, gpu: Gpu) -> None:
-        labels = {"worker": self._worker, "gpu": str(gpu.index)}
-        names = {"uuid": gpu.uuid, "name": gpu.name, "driver": gpu.driver}
-        self._metrics.set("moco_worker_gpu_info", 1, **labels, **names)
-        for name in ("utilization_ratio", "memory_used_bytes", "memory_total_bytes"):
-            self._metrics.set(f"moco_worker_gpu_{name}", getattr(gpu, name), **labels)
-        for name in ("temperature_celsius", "power_watts"):
-            self._metrics.set(f"moco_worker_gpu_{name}", getattr(gpu, name), **labels)
-        self._metrics.total("moco_worker_gpu_energy_joules_total", gpu.energy_joules, **labels)

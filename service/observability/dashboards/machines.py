@@ -66,6 +66,7 @@ _WORKERS = Section(
                         f" (moco_worker_last_heartbeat_timestamp_seconds{_MINE})",
                         "{{worker}}",
                     ),
+                    columns=6,
                     low=0,
                     steps=((None, "transparent"), (60, "red")),
                 ),
@@ -76,6 +77,7 @@ _WORKERS = Section(
                     Query(
                         f"worker:moco_worker_step_duration_seconds:p95_rate5m{_MINE}", "{{worker}}"
                     ),
+                    columns=6,
                     low=0,
                 ),
                 curve(
@@ -87,7 +89,18 @@ _WORKERS = Section(
                         f" group_left (worker) max by (job_id, worker) (moco_job_info{_MINE}))",
                         "{{worker}}",
                     ),
+                    columns=6,
                     low=0,
+                ),
+                curve(
+                    "Slots in use",
+                    "Slots that running jobs hold: one for each GPU. Dashed: slots of the worker.",
+                    "short",
+                    Query(f"moco_worker_slots_busy{_MINE}", "used {{worker}}"),
+                    Query(f"moco_worker_slots{_MINE}", "all {{worker}}"),
+                    columns=6,
+                    low=0,
+                    dashed="all .*",
                 ),
             ),
         ),

@@ -38,8 +38,10 @@ function row(worker, names) {
 
 /** Return the known facts about a worker's device. */
 function device(info) {
-  const said = [info.gpu_name ?? info.name, info.memory_total_bytes && bytes(info.memory_total_bytes), info.torch && `torch ${info.torch}`];
-  return said.filter(Boolean).join(" · ");
+  const gpus = info.gpus ?? [];
+  const models = [...new Set(gpus.map((gpu) => `${gpu.name}${gpu.memory_bytes ? `, ${bytes(gpu.memory_bytes)}` : ""}`))];
+  const said = models.map((model) => (gpus.length > 1 && models.length === 1 ? `${gpus.length} × ${model}` : model));
+  return [...said, info.torch && `torch ${info.torch}`].filter(Boolean).join(" · ");
 }
 
 function controls(worker) {

@@ -1,48 +1,38 @@
-"""`python -m worker` on the CPU, beside a GPU that exists only for Prometheus.
+"""`python -m worker` on the CPU, beside GPUs that exist only for Prometheus.
 
-The driver's module is replaced by one that answers as a GPU would, so that panels about GPUs have
-something to show on a machine without one. Training does not see it.
+The functions of `pynvml` answer as a driver would, so that panels about GPUs have something to show
+on a machine without one. Training does not see it.
 """
 
 import sys
-import time
-from types import ModuleType, SimpleNamespace
+from collections.abc import Iterable
 
+from service.observability.metrics import Instruments
+from tests.support.gpus import fake_nvml
+from tests.support.gpus.fake_nvml import FakeCard, FakeInstance, FakeMachine
+from worker.telemetry import gpu_metrics
 
-class _NVMLError(Exception):
-    """Never raised here."""
-
-
-def _driver() -> ModuleType:
-    fake = ModuleType("pynvml")
-    answers = {
-        "NVMLError": _NVMLError,
-        "NVML_TEMPERATURE_GPU": 0,
-        "nvmlInit": lambda: None,
-        "nvmlShutdown": lambda: None,
-        "nvmlDeviceGetCount": lambda: 1,
-        "nvmlDeviceGetHandleByIndex": lambda index: index,
-        "nvmlDeviceGetUUID": lambda _h: "GPU-0000",
-        "nvmlDeviceGetName": lambda _h: "A GPU of the test",
-        "nvmlSystemGetDriverVersion": lambda: "1.0",
-        "nvmlDeviceGetUtilizationRates": lambda _h: SimpleNamespace(gpu=75),
-        "nvmlDeviceGetMemoryInfo": lambda _h: SimpleNamespace(used=2**33, total=2**34),
-        "nvmlDeviceGetTemperature": lambda _h, _sensor: 61,
-        "nvmlDeviceGetPowerUsage": lambda _h: 250_000,
-        "nvmlDeviceGetTotalEnergyConsumption": lambda _h: int(time.monotonic() * 250_000),
-    }
-    for name, answer in answers.items():
-        setattr(fake, name, answer)
-    return fake
+MACHINE = FakeMachine(
+    (
+        FakeCard("GPU-0000"),
+        FakeCard("GPU-0001"),
+        FakeCard("GPU-0002", mig=True, instances=(FakeInstance("MIG-0003"),)),
+    )
+)
+UUIDS = ("GPU-0000", "GPU-0001", "MIG-0003")
 
 
 def _main() -> int:
-    sys.modules["pynvml"] = _driver()
-    from worker.telemetry import gpu
+    fake_nvml.install(MACHINE)
+    made = gpu_metrics.GpuMetrics
 
-    read_gpus = gpu.read_gpus
-    # Before others import it by name.
-    gpu.read_gpus = lambda uuids: read_gpus(["GPU-0000"])  # noqa: ARG005
+    def of_the_machine(
+        metrics: Instruments, worker: str, _uuids: Iterable[str]
+    ) -> gpu_metrics.GpuMetrics:
+        return made(metrics, worker, UUIDS)
+
+    # Before it is imported by name.
+    gpu_metrics.GpuMetrics = of_the_machine  # type: ignore[misc, assignment]
     from worker.__main__ import main
 
     return main()
