@@ -13,6 +13,7 @@ from service.store.records import (
     JobRecord,
     Kind,
     Lease,
+    Seat,
     Status,
     WorkerRecord,
     WorkerState,
@@ -67,7 +68,7 @@ def as_job(flat: Sequence[str], position: int) -> JobRecord:
 def as_lease(reply: Sequence[Any]) -> Lease:
     """Decode a lease from the reply of `claim`."""
     job_id, kind, pool, attempt, token, spec_json, inputs, folder, *more = reply
-    dataset_id, checkpoints, slots = more
+    dataset_id, checkpoints, slots, seat = more
     return Lease(
         job_id=job_id,
         kind=cast(Kind, kind),
@@ -80,6 +81,7 @@ def as_lease(reply: Sequence[Any]) -> Lease:
         checkpoints=tuple(as_checkpoint(row).path for row in checkpoints),
         dataset_id=dataset_id or None,
         slots=int(slots),
+        seat=Seat(node_rank=seat[0], nodes=seat[1], endpoint=seat[2]) if seat else None,
     )
 
 

@@ -7,13 +7,13 @@ token raises Fenced and changes nothing. All calls may be repeated.
 import json
 import time
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import redis
 
 from service.store.decoding import as_lease, checkpoint_json, files_json
 from service.store.keys import KEYS
-from service.store.records import CheckpointRecord, Desired, Lease, Status
+from service.store.records import CheckpointRecord, Desired, Lease, SeatTaken, Status
 from service.store.redis_client import RedisClient
 from service.store.store_errors import Fenced
 from trainer.schema.events import DatasetFacts, FileRecord
@@ -21,6 +21,17 @@ from trainer.schema.events import DatasetFacts, FileRecord
 LOSSES_MAX: Final = 20
 """Attempts in a row that may be lost before a new checkpoint; the job fails at the last."""
 WAIT_MAX_S: Final = 5.0
+
+
+class Offer(NamedTuple):
+    """Slots that a worker offers with a claim."""
+
+    worker_id: str
+    free_slots: int
+    total_slots: int
+    endpoint: str = ""
+    """`host:port` where the ranks of a gang could meet, should it get node rank 0. Without one it
+    gets no seats."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +61,28 @@ class JobQueue:
         The same `nonce` returns the same lease while that is alive, and None afterwards: use a
         new one for each claim. A drained worker gets None.
         """
-        slots = (free_slots, total_slots)
-        reply = self.client.fcall(
-            "claim", worker_id, nonce, self.lease_ttl_ticks, time.time(), *slots, *pools
-        )
+        offer = Offer(worker_id, free_slots, total_slots)
+        reply = self._claim(pools, nonce, offer)
         return as_lease(reply[1:]) if reply[0] == "OK" else None
+
+    def claim_seat(
+        self, *, pools: tuple[str, ...], nonce: str, offer: "Offer"
+    ) -> Lease | SeatTaken | None:
+        """Claim as `claim` does, also jobs of several nodes: they start with the last seat.
+
+        Until then this returns SeatTaken. Claim again with the same `nonce`, more often than a
+        lease is long, until it returns the lease, or None: then the seat was given back. Two
+        claims of one worker never sit in the same gang.
+        """
+        reply = self._claim(pools, nonce, offer)
+        if reply[0] == "SEATED":
+            _, job_id, taken, nodes, slots = reply
+            return SeatTaken(job_id=job_id, taken=taken, nodes=nodes, slots=slots)
+        return as_lease(reply[1:]) if reply[0] == "OK" else None
+
+    def leave_seat(self, nonce: str) -> None:
+        """Give back the seat of this claim. Has no effect once its gang runs."""
+        self.client.fcall("leave_seat", nonce)
 
     def wait(self, pools: tuple[str, ...], timeout_s: float) -> bool:
         """Wait until a pool may have a job (True), or for `timeout_s` (at most 5 s; False).
@@ -171,8 +199,14 @@ class JobQueue:
         """Close the connection of `wait`."""
         self._waiting.close()
 
+    def _claim(self, pools: tuple[str, ...], nonce: str, offer: "Offer") -> list[Any]:
+        slots, lease = (offer.free_slots, offer.total_slots), (self.lease_ttl_ticks, time.time())
+        return self.client.fcall(
+            "claim", offer.worker_id, nonce, *lease, *slots, offer.endpoint, *pools
+        )
+
     def _held(self, lease: Lease, verb: str, *args: str | float) -> list[Any]:
-        reply = self.client.fcall(verb, lease.job_id, lease.token, *args)
+        reply = self.client.fcall(verb, lease.job_id, _wire_token(lease), *args)
         if reply[0] == "FENCED":
             self._appended.pop(lease.token, None)
             raise Fenced(lease.job_id)
@@ -182,3 +216,10 @@ class JobQueue:
         reply = self._held(lease, verb, time.time(), *args)
         self._appended.pop(lease.token, None)
         return reply
+
+
+def _wire_token(lease: Lease) -> str:
+    """Return the token with the node rank behind it, which only `renew` and `release` accept."""
+    if lease.seat is None or lease.seat.node_rank == 0:
+        return lease.token
+    return f"{lease.token}/{lease.seat.node_rank}"

@@ -17,6 +17,10 @@ KEYS: Final[dict[str, str]] = {
     "held": "{moco}:held:",  # + worker: HASH pool -> slots that its jobs hold there
     "wake": "{moco}:wake:",  # + pool: LIST of hints that something is ready
     "pools": "{moco}:pools",  # SET of pools that ever had a job
+    "gang": "{moco}:gang:",  # + job: HASH nonce of a claim -> its seat as JSON
+    "seats": "{moco}:seats:",  # + job: ZSET nonce (forming), rank (running) -> tick of its end
+    "gangs": "{moco}:gangs",  # ZSET job whose gang forms -> tick at which it gives its seats back
+    "forming": "{moco}:forming:",  # + pool: STRING job whose gang forms
     "job": "{moco}:job:",  # + id: HASH, the record
     "jobs": "{moco}:jobs:",  # + kind:status or kind:all: ZSET of ids, all with score 0
     "ev": "{moco}:ev:",  # + id: STREAM of events as JSON in the field `e`

@@ -134,6 +134,29 @@ class JobRecord:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Seat:
+    """Place of a worker in the gang of a job that runs on several nodes."""
+
+    node_rank: int
+    """From 0; rank 0 reports for the job."""
+    nodes: int
+    endpoint: str
+    """`host:port` that the worker of node rank 0 gave, for the ranks to meet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SeatTaken:
+    """A seat in a gang that is not whole yet. Claim again with the same nonce to keep it."""
+
+    job_id: str
+    taken: int
+    """Seats that are taken by now."""
+    nodes: int
+    slots: int
+    """Slots that it keeps on this worker."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Lease:
     """One attempt at a job: the right to write about it until the lease is lost."""
 
@@ -152,6 +175,8 @@ class Lease:
     dataset_id: str | None
     slots: int = 1
     """Slots that it holds on this worker."""
+    seat: Seat | None = None
+    """Place in its gang; None for a job of one node."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

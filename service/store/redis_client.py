@@ -23,6 +23,7 @@ T = TypeVar("T")
 _PAUSES_S: Final = (0.02, 0.08, 0.3)
 _PARTS: Final = (
     "common",
+    "gangs",
     "jobs",
     "queue",
     "datasets",

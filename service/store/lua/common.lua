@@ -149,6 +149,23 @@ local function hold(worker_id, pool, slots)
   if R('HINCRBY', K.held .. worker_id, pool, slots) <= 0 then R('HDEL', K.held .. worker_id, pool) end
 end
 
+-- The seats of a gang, in the order in which they were taken: that of node rank 0 first.
+local function seats_of(j)
+  local seats, rows = {}, R('HGETALL', K.gang .. j.id)
+  for i = 1, #rows, 2 do
+    seats[#seats + 1] = cjson.decode(rows[i + 1])
+    seats[#seats].nonce = rows[i]
+  end
+  table.sort(seats, function(a, b) return a.order < b.order end)
+  return seats
+end
+
+local function end_holds(j)
+  if j.nodes == 1 then return hold(j.worker_id, j.pool, -j.slots) end
+  for _, seat in ipairs(seats_of(j)) do hold(seat.worker_id, j.pool, -j.slots) end
+  R('DEL', K.gang .. j.id, K.seats .. j.id)
+end
+
 -- Ends the lease in the records. `verb` is '' when it was taken away.
 local function end_lease(j, verb, outcome, now, why)
   local row = R('HGET', K.attempts .. j.id, j.attempt)
@@ -158,7 +175,7 @@ local function end_lease(j, verb, outcome, now, why)
     R('HSET', K.attempts .. j.id, j.attempt, cjson.encode(row))
   end
   R('ZREM', K.leases, j.id)
-  hold(j.worker_id, j.pool, -j.slots)
+  end_holds(j)
   R('HSET', K.job .. j.id, 'token', '', 'desired', '', 'worker_id', '',
     'ended_token', verb == '' and '' or j.token, 'ended_verb', verb)
   j.worker_id = ''

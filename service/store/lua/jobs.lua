@@ -86,6 +86,7 @@ local function control(_, args)
     move(j, to, now, { code = verb .. '_requested', message = 'Asked to ' .. verb .. '; saving a checkpoint first.' })
   else
     leave_line(j)
+    disband(j)
     move(j, to, now, to == 'paused' and PAUSED or CANCELLED)
   end
   R('SET', K.op .. op, '1', 'EX', HOUR_S)
