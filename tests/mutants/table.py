@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from tests.mutants.devices import DEVICES
 from tests.mutants.fast import FAST
 from tests.mutants.learning import LEARNING
 from tests.mutants.resumes import RESUMES
@@ -75,8 +76,9 @@ WORKER: Final = (
     Mutant(
         "a killed process spends the user's retries",
         "worker/attempt/decision.py",
-        'return Decision("release", LOST, f"The training process {_exit_text(status)}")',
-        'return Decision("fail", LOST, f"The training process {_exit_text(status)}", retry=True)',
+        'return Decision("release", LOST, f"The training process {describe_exit(status)}")',
+        'return Decision("fail", LOST, f"The training process {describe_exit(status)}", '
+        "retry=True)",
         (
             "tests/worker/attempt/test_decision.py::test_a_death_without_a_result_is_a_lost_worker_in_words",
         ),
@@ -229,4 +231,4 @@ FILES: Final = (
     ),
 )
 
-MUTANTS: Final = (*STORE, *WORKER, *EDGE, *FILES, *RESUMES, *FAST, *LEARNING)
+MUTANTS: Final = (*STORE, *WORKER, *EDGE, *FILES, *RESUMES, *FAST, *LEARNING, *DEVICES)

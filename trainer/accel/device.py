@@ -58,7 +58,7 @@ class DeviceContext:
     bf16: bool
     """Autocast in bfloat16, and images in channels_last: only together are they fast on a CPU."""
     warning: str | None = None
-    """What the user of this device should know."""
+    """Sentence for the user about a slower fallback."""
     fused_kernels: bool = False
     """True if they were asked for and can run."""
     fused_problem: str = ""
@@ -146,8 +146,8 @@ _MATMUL: Any = torch.backends.cuda.matmul
 def _ieee_fp32() -> Iterator[None]:
     """Compute fp32 as IEEE 754 has it. cuDNN's default is TF32, with ten bits of a fraction.
 
-    Torch refuses to read `allow_tf32` while its successor `fp32_precision` says otherwise, so
-    nothing here may use the old name.
+    Torch refuses to read the older setting of cuDNN, which names TF32, while this one says
+    otherwise, so nothing here may use it.
     """
     parts = (_CONV, _RNN, _MATMUL)
     before = [part.fp32_precision for part in parts]
@@ -164,7 +164,7 @@ def _current(device: torch.device) -> AbstractContextManager[object]:
     """Make a GPU the current one of this thread: the one that calls without a device are for.
 
     A synchronization before a capture is such a call, and so is each new handle of a library.
-    Leaving it starts no CUDA on the device of before, as `set_device` would.
+    Leaving it starts no CUDA on the device of before, as setting it would.
     """
     return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 

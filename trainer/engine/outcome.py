@@ -6,17 +6,14 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
-from trainer.schema.errors import OutOfMemory, StorageError, TrainerError
+from trainer.accel.device_errors import first_line, is_broken_device, is_out_of_memory
+from trainer.schema.errors import DeviceError, OutOfMemory, StorageError, TrainerError
 from trainer.schema.events import Ended, Event
 from trainer.util.atomic_files import FULL_DISK, replace_file
 from trainer.util.failpoints import failpoint
 
 RESULT = "result.json"
 INTERNAL_HINT = "See the job's log for the trace, and report it together with the spec."
-# What torch's allocator says when the memory of a CPU is used up; it has no class for that.
-CPU_MEMORY_WORDS = "not enough memory"
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +61,10 @@ def failed(error: Exception) -> Ended:
 def _known(error: Exception) -> TrainerError | None:
     if isinstance(error, TrainerError):
         return error
-    if isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and CPU_MEMORY_WORDS in str(error)
-    ):
-        return OutOfMemory(f"The device ran out of memory: {str(error).partition('.')[0]}.")
+    if is_out_of_memory(error):
+        return OutOfMemory(f"The device ran out of memory: {first_line(error)}.")
+    if is_broken_device(error):
+        return DeviceError(f"The GPU failed: {first_line(error)}.")
     if isinstance(error, OSError) and (error.errno in FULL_DISK or error.errno == errno.EIO):
         return StorageError(f"A file could not be written: {error.strerror}.")
     return None

@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 from trainer.accel.device import DeviceConfig
+from trainer.accel.device_errors import is_out_of_memory
 from trainer.checkpoint.manager import Emit
 from trainer.engine.build import RunPaths, build_run
+from trainer.engine.out_of_memory import out_of_memory
 from trainer.engine.run import Run
 from trainer.schema.errors import DivergedError
 from trainer.schema.events import Ended, Event, Logged
@@ -36,6 +38,10 @@ def train(
         except DivergedError as error:
             emit(run.diverged(error))
             raise
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise out_of_memory(error, run) from error
 
 
 def _stepped_to_the_end(run: Run, emit: Emit, should_stop: Callable[[], bool]) -> Ended:

@@ -6,12 +6,13 @@ TrainerError
 │   └── DatasetMissing   dataset_missing   the bytes of the dataset are gone
 ├── DivergedError        nonfinite_loss    the loss became NaN or infinite
 ├── OutOfMemory          oom               the device has too little memory for this spec
+├── DeviceError          device            the GPU is broken, or its driver is
 ├── BadProbe             bad_image         an image that was sent to be compared is none
 ├── EncoderNotFound      encoder_gone      newer checkpoints have replaced the one to read
 ├── StorageError         storage           a file could not be written whole
 └── CheckpointError      bad_checkpoint    no checkpoint that was written can be read back
 
-Only `StorageError` and `CheckpointError` are ours; the others are the user's to mend.
+`DeviceError`, `StorageError` and `CheckpointError` are ours; the others are the user's to mend.
 """
 
 from typing import ClassVar
@@ -80,6 +81,16 @@ class OutOfMemory(TrainerError):
 
     code = "oom"
     hint = "Lower batch_rows or views.side_px, or choose a smaller encoder."
+
+
+class DeviceError(TrainerError):
+    """A GPU that does not compute any more."""
+
+    code = "device"
+    hint = (
+        "The job continues on another worker if there is one. `moco doctor` on the worker's host "
+        "checks its GPUs; the kernel's log names hardware faults as Xid."
+    )
 
 
 class BadProbe(TrainerError):

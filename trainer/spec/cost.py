@@ -3,15 +3,18 @@
 The modality counts the encoder, the method how often it runs.
 """
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from math import lcm
 
 from trainer.methods.cost import MethodCost
 from trainer.methods.registry import part_of
 from trainer.modalities.cost import RowCost
 from trainer.modalities.registry import part_of as modality_part
 from trainer.schema.events import DatasetFacts
-from trainer.spec.defaults import trained_on
+from trainer.spec.defaults import batch_norm_of, trained_on
 from trainer.spec.resolved import ResolvedSpec
+from trainer.spec.resources import shared_unit
 from trainer.spec.rules import steps_per_epoch
 from trainer.spec.scaling import StepWork
 
@@ -25,6 +28,9 @@ class Estimate:
     memory_bytes: int
 
 
+BATCH_UNIT = 8
+FITTING_SHARE = 0.9
+"""Share of the memory that an estimate may fill: it is not exact, and memory fragments."""
 BYTES_PER_VALUE = 4
 ROW_NUMBER_BYTES = 8
 EMBEDDINGS_MAX = 2
@@ -45,6 +51,22 @@ def estimate(spec: ResolvedSpec, facts: DatasetFacts) -> Estimate:
         flops_per_row=2.0 * cost.passes * row.macs,
         memory_bytes=int(BYTES_PER_VALUE * (weights + activations + views + cost.values)),
     )
+
+
+def largest_batch(spec: ResolvedSpec, facts: DatasetFacts, *, memory_bytes: int) -> int | None:
+    """Return the largest smaller batch that should fit in the memory; None if none does.
+
+    The batch of `spec` is known not to fit, whatever its estimate says.
+    """
+    limit = FITTING_SHARE * min(memory_bytes, estimate(spec, facts).memory_bytes)
+    unit = lcm(BATCH_UNIT, shared_unit(spec.resources.gpus, batch_norm_of(spec)))
+    sizes = range(unit, spec.batch_rows, unit)
+
+    def needed(batch_rows: int) -> int:
+        return estimate(spec.model_copy(update={"batch_rows": batch_rows}), facts).memory_bytes
+
+    count = bisect_right(sizes, limit, key=needed)
+    return sizes[count - 1] if count else None
 
 
 def step_work(spec: ResolvedSpec, facts: DatasetFacts) -> StepWork:

@@ -97,7 +97,7 @@ def _batch(spec: JobSpec, facts: DatasetFacts) -> Choice:
     high = 128 if spec.encoder.is_quick else 256
     batch_rows = power_of_two_at_most(facts.rows / 16, low=8, high=high)
     reason = f"1/16 of the dataset, rounded down to a power of 2; at most {high}"
-    unit = shared_unit(spec.resources.gpus, _batch_norm(spec))
+    unit = shared_unit(spec.resources.gpus, batch_norm_of(spec))
     if unit > 1:
         batch_rows = max(ROWS_MIN, batch_rows // unit) * unit
         reason += f", and a multiple of {unit}, so that {spec.resources.gpus} GPUs can share it"
@@ -204,12 +204,12 @@ def _check(spec: JobSpec, facts: DatasetFacts) -> None:
     check_shares(
         spec.resources.gpus,
         batch_rows=filled(spec.batch_rows),
-        norm=_batch_norm(spec),
+        norm=batch_norm_of(spec),
         partial_batch=spec.partial_batch,
     )
 
 
-def _batch_norm(spec: JobSpec) -> BatchNorm:
+def batch_norm_of(spec: JobSpec) -> BatchNorm:
     """Return the batch norm of a job's encoder: a plain one, if the method has no choice."""
     method: Any = spec.method
     return BatchNorm(getattr(method, "bn", "plain"), getattr(method, "bn_splits", 1))

@@ -101,6 +101,8 @@ class AttemptRunner:
         self._ended: Ended | None = None
         self._ledger: AttemptLedger | None = None
         """None while the attempt has no folder of its own."""
+        self.decision: Decision | None = None
+        """Decision on the attempt; None until it has ended."""
 
     def run(self) -> bool:
         """Work, then report. Returns False if the attempt failed through no fault of the user."""
@@ -119,6 +121,7 @@ class AttemptRunner:
                 decision = of_failure(error.code, error.detail, error.next_step)
             except OSError as error:
                 decision = of_failure(StorageError.code, f"The attempt has no folder: {error}.")
+        self.decision = decision
         if self._renewer.lost:
             LOG.warning("job %s: attempt %d: the lease has expired", *attempt)
         elif self._report(decision) and decision.act == "complete" and workspace:

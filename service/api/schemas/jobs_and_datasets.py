@@ -112,7 +112,7 @@ class StatusReason(BaseModel):
     model_config = response_config(examples.REASON)
 
     code: str
-    """Machine-readable code: `oom`, `bad_dataset`, `worker_lost`, `paused`, ..."""
+    """Machine-readable code: `oom`, `bad_dataset`, `worker_lost`, `device`, `paused`, ..."""
     message: str
     """Human-readable message."""
     hint: str

@@ -39,6 +39,7 @@ def test_what_we_stopped_is_handed_back_free_of_charge(ended: Ended | None) -> N
         ("bad_checkpoint", "fail", False),
         ("internal", "fail", False),
         ("storage", "release", False),
+        ("device", "release", False),
     ],
 )
 def test_a_failure_is_the_users_or_ours(code: str, act: str, retry: bool) -> None:

@@ -1,0 +1,39 @@
+"""Defects of what a run does with a GPU."""
+
+from typing import Final
+
+from tests.mutants.runner import Mutant
+
+OUT_OF_MEMORY = "tests/trainer/engine/test_out_of_memory.py::"
+ERRORS = "tests/trainer/accel/test_device_errors.py::"
+
+DEVICES: Final = (
+    Mutant(
+        "a capture that memory has invalidated is an error of the code",
+        "trainer/accel/device_errors.py",
+        "        error = error.__cause__ or error.__context__\n",
+        "        return\n",
+        (ERRORS + "test_a_capture_that_memory_has_invalidated",),
+    ),
+    Mutant(
+        "memory that a library cannot get is an error of the code",
+        "trainer/accel/device_errors.py",
+        '    "_alloc_failed",\n',
+        "",
+        (ERRORS + "test_every_form_of_out_of_memory",),
+    ),
+    Mutant(
+        "a broken GPU spends the user's retries",
+        "worker/attempt/decision.py",
+        "RETRY_FREE = frozenset({LOST, StorageError.code, DEVICE})",
+        "RETRY_FREE = frozenset({LOST, StorageError.code})",
+        ("tests/worker/attempt/test_decision.py::test_a_failure_is_the_users_or_ours",),
+    ),
+    Mutant(
+        "a batch that has just failed is said to fit",
+        "trainer/spec/cost.py",
+        "min(memory_bytes, estimate(spec, facts).memory_bytes)",
+        "memory_bytes",
+        (OUT_OF_MEMORY + "test_the_user_is_told_the_figures_and_the_batch_that_fits",),
+    ),
+)
