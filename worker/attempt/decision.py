@@ -13,7 +13,7 @@ LOST = "worker_lost"
 INTERNAL = "internal"
 DEVICE = DeviceError.code
 """The GPU is broken: a worker that reports it again and again should take no more jobs."""
-RETRY_FREE = frozenset({LOST, StorageError.code, DEVICE})
+RETRY_FREE = frozenset({LOST, StorageError.code, DEVICE, "rank_lost", "diverged_ranks"})
 """Not the user's fault: tried again a bounded number of times, without spending the user's retries.
 
 `internal` is our fault too, but may be a defect that every attempt meets: `AttemptRunner` decides.

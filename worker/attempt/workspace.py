@@ -15,7 +15,7 @@ from trainer.schema.events import Ended
 from trainer.spec.added_fields import settled
 from trainer.spec.job import JobSpec
 from worker.attempt.leftovers import remove_partial_files
-from worker.process.child_request import RESULT_FILE, SPEC_FILE, ChildRequest
+from worker.process.child_request import RESULT_FILE, SPEC_FILE, ChildRequest, Gang
 from worker.slots import Allocation
 
 AnySpec = JobSpec | IngestSpec | NeighbourSearchSpec
@@ -84,7 +84,15 @@ class Workspace:
             device=allocation.device,
             threads=threads and threads * len(allocation.slots),
             environment=allocation.environment,
+            gang=self._gang(),
         )
+
+    def _gang(self) -> Gang | None:
+        """Return the ranks of a job with several GPUs, None for a job of one process."""
+        if not isinstance(self.spec, JobSpec) or self.spec.resources.gpus == 1:
+            return None
+        run_id = f"{self.lease.job_id}-{self.lease.attempt}"
+        return Gang(ranks=self.spec.resources.slots_per_node, run_id=run_id)
 
     def ended(self) -> Ended | None:
         """Return the result file that the child left, None if it left none."""

@@ -4,6 +4,7 @@ It opens no socket and knows no store. Its log is at 1 and 2; events go out as J
 comes in on the control pipe, and the end of that pipe means that the supervisor is gone.
 """
 
+import json
 import logging
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import Any, NoReturn
 
 from PIL import Image
 
+from mocoserve.launch import module_command
 from trainer.accel.device import asks_for_fused_kernels
 from trainer.accel.malloc import keep_freed_memory
 from trainer.checkpoint.fingerprint import code_sha256
@@ -41,6 +43,12 @@ def run(values: dict[str, Any], events: int, control: int) -> None:
     signal.signal(signal.SIGTERM, _exit_on_signal)
     keep_freed_memory()
     logging.basicConfig(format="%(levelname)s %(message)s")
+    if request.gang:
+        # Imported where it is needed: torchrun takes a second.
+        command = module_command("worker.process.rank_main", json.dumps(values))
+        run_ranks = import_module("worker.process.gang").run_ranks
+        run_ranks(request, request.gang, events=events, control=control, command=command)
+        return
     stop, send = listen(control), Emitter(events)
 
     def emit(event: Event) -> None:
@@ -98,15 +106,20 @@ def _work(request: ChildRequest, emit: Emit, stop: threading.Event) -> Ended:
         )
     return train(
         JobSpec.model_validate_json(text),
-        RunPaths(
-            out=request.folder,
-            pack=Path(request.pack),
-            test_pack=Path(request.test_pack) if request.test_pack else None,
-            checkpoints=tuple(map(Path, request.checkpoints)),
-        ),
+        run_paths(request),
         device_config=device_config,
         emit=emit,
         should_stop=stop.is_set,
+    )
+
+
+def run_paths(request: ChildRequest) -> RunPaths:
+    """Return the folders of a training."""
+    return RunPaths(
+        out=request.folder,
+        pack=Path(request.pack),
+        test_pack=Path(request.test_pack) if request.test_pack else None,
+        checkpoints=tuple(map(Path, request.checkpoints)),
     )
 
 

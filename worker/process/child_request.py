@@ -19,8 +19,8 @@ class Gang:
     """Name of the attempt; ranks of another attempt cannot join."""
     nodes: int = 1
     node_rank: int = 0
-    endpoint: str = ""
-    """`host:port` at which the nodes meet; empty with one node."""
+    endpoint: str = "127.0.0.1:0"
+    """`host:port` of the first node, at which all nodes meet."""
 
 
 @dataclass(frozen=True)

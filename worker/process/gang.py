@@ -10,9 +10,9 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 
+from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
-from torch.distributed.elastic.rendezvous import RendezvousConnectionError, RendezvousError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from trainer.engine.outcome import run_and_record_outcome
@@ -21,15 +21,13 @@ from worker.process.child_request import RESULT_FILE, ChildRequest, Gang
 from worker.process.event_pipe import Emitter
 from worker.process.exit_status import describe_exit
 from worker.process.rank import RankFailure, agent_environment
+from worker.process.rendezvous import BACKEND
 
 RANKS_FOLDER = "ranks.tmp"
 """Folder of the ranks' error files in that of the attempt; removed as a partial file."""
-LOST = "worker_lost"
+LOST, RANK_LOST = "worker_lost", "rank_lost"
 TERM_WAIT_S = 3
 """Time from SIGTERM to SIGKILL for ranks whose peer has failed: they wait in a collective."""
-MEET_S = 120
-"""Longest wait for the other nodes."""
-LOOPBACK = "127.0.0.1"
 
 
 def run_ranks(
@@ -42,13 +40,14 @@ def run_ranks(
     """
     os.environ.update(agent_environment(events=events, control=control))
     if gang.nodes == 1:
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+        for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+            os.environ.setdefault(name, "lo")
     program, *arguments = command
     try:
         elastic_launch(launch_config(request, gang), program)(*arguments)
     except ChildFailedError as error:
         ended = ended_of(error.failures)
-    except (RendezvousError, RendezvousConnectionError) as error:
+    except DistError as error:
         ended = Ended(outcome="failed", code=LOST, message=f"The nodes did not meet: {error}.")
     except SignalException:
         sys.exit(128 + signal.SIGTERM)
@@ -60,16 +59,14 @@ def run_ranks(
 
 def launch_config(request: ChildRequest, gang: Gang) -> LaunchConfig:
     """Return torchrun's settings: a fixed number of nodes, and no restarts."""
-    alone = gang.nodes == 1
     return LaunchConfig(
         min_nodes=gang.nodes,
         max_nodes=gang.nodes,
         nproc_per_node=gang.ranks,
         run_id=gang.run_id,
-        rdzv_backend="c10d",
-        rdzv_endpoint=f"{LOOPBACK}:0" if alone else gang.endpoint,
-        rdzv_configs={"timeout": MEET_S, "is_host": gang.node_rank == 0},
-        local_addr=LOOPBACK if alone else None,
+        rdzv_backend=BACKEND,
+        rdzv_endpoint=gang.endpoint,
+        rdzv_configs={"node_rank": gang.node_rank},
         max_restarts=0,
         logs_specs=DefaultLogsSpecs(log_dir=str(request.folder / RANKS_FOLDER)),
         shutdown_timeout=TERM_WAIT_S,
@@ -80,14 +77,14 @@ def ended_of(failures: Mapping[int, ProcessFailure]) -> Ended:
     """Return the end of a run whose ranks failed: that of the rank which failed first.
 
     A rank that a signal killed has precedence over errors, which are then those of its peers; one
-    that SIGTERM ended was ended by the agent.
+    that SIGTERM ended was ended by the agent. So has any error over `rank_lost`.
     """
     for rank, failure in sorted(failures.items()):
         if failure.exitcode < 0 and not _is_terminated(failure):
             return _lost(rank, failure)
     errors = {rank: error for rank, failure in failures.items() if (error := _error(failure))}
     if errors:
-        first = min(errors, key=lambda rank: (errors[rank].at_s, rank))
+        first = min(errors, key=lambda rank: (_is_of_peer(errors[rank]), errors[rank].at_s, rank))
         ended = errors[first].ended
         if len({error.ended.message for error in errors.values()}) == 1:
             return ended
@@ -97,6 +94,10 @@ def ended_of(failures: Mapping[int, ProcessFailure]) -> Ended:
 
 def _is_terminated(failure: ProcessFailure) -> bool:
     return failure.exitcode == -signal.SIGTERM
+
+
+def _is_of_peer(error: RankFailure) -> bool:
+    return error.ended.code == RANK_LOST
 
 
 def _lost(rank: int, failure: ProcessFailure) -> Ended:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from torch.distributed.elastic.multiprocessing.errors import ProcessFailure
 
@@ -93,6 +94,22 @@ def test_stop_ends_all_ranks_after_the_same_step(
         "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }
     watched.wait_gone()
+
+
+def test_the_agent_listens_on_loopback_alone(forkserver: ForkserverClient, tmp_path: Path) -> None:
+    addresses: set[str] = set()
+
+    def look(watched: Watched) -> DesiredState:
+        if addresses:
+            return DesiredState.STOP
+        agent = psutil.Process(watched.pids()[0]).parent()
+        assert agent
+        listening = [each for each in agent.net_connections("inet") if each.status == "LISTEN"]
+        addresses.update(each.laddr.ip for each in listening)
+        return DesiredState.STOP
+
+    assert Watched(forkserver, tmp_path).run("trains", look) == 0
+    assert addresses == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize("habit", ["deaf", "trains"])
