@@ -8,7 +8,10 @@ others are told, and nothing is unpickled.
 import socket
 from datetime import timedelta
 
-from torch.distributed import PrefixStore, TCPStore
+from torch.distributed import (  # type: ignore[attr-defined]  # torch exports them untyped
+    PrefixStore,
+    TCPStore,
+)
 from torch.distributed.elastic.rendezvous import (
     RendezvousHandler,
     RendezvousInfo,

@@ -107,7 +107,7 @@ class Preview(BaseModel):
     memory_bytes: int
     """Estimated peak memory on the device."""
     scaling: Scaling
-    """How far the batch scales over GPUs."""
+    """Arithmetic of the batch on several GPUs."""
     warnings: list[DataWarning] = Field(default_factory=list)
     """Warnings, such as views larger than the stored images."""
 
