@@ -278,5 +278,10 @@ class Worker(Answer):
     host: str = ""
     pid: int | None = None
     job_id: str | None = None
+    """First of its jobs."""
+    slots: int = 1
+    """Slots in all; a job holds one for each rank."""
+    slots_busy: int = 0
+    jobs: tuple[str, ...] = ()
     seen_at: float | None = None
     started_at: float | None = None

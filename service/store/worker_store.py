@@ -36,7 +36,7 @@ class Workers:
         return tuple(as_worker(row, silent_ticks=n, ttl_ticks=ttl_ticks) for row, n in rows)
 
     def drain(self, worker_id: str) -> None:
-        """Let the worker claim no more jobs; its current job continues.
+        """Let the worker claim no more jobs; its current jobs continue.
 
         Raises:
             NotFound: there is no such worker.

@@ -6,12 +6,21 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from service.cli.commands.up import _ready_text
 from tests.support.client.moco_up import Up, images
+from tests.support.gpus import fake_nvml
+from tests.support.gpus.fake_nvml import FakeCard, FakeMachine
+
+EIGHT_GPUS = {
+    "MOCO_DEVICE": "auto",
+    **fake_nvml.environment(FakeMachine(tuple(FakeCard(f"GPU-{i}") for i in range(8)))),
+}
+THREE = {"number": 3, "device": "cuda:1,3,6"}
 
 
 @pytest.fixture
@@ -33,7 +42,8 @@ def test_from_a_folder_of_images_to_an_encoder(up: Up, tmp_path: Path) -> None:
     assert look.stat().st_mode & 0o777 == 0o600
     changes = up.moco("submit", "-d", "x", "--key", look.read_text().strip(), code=3)
     assert "read-only" in changes.stderr
-    assert set(ready["pids"]) == {"api", "exporter", "worker-0", "worker-ingest"}
+    assert set(ready["pids"]) == {"api", "exporter", "worker", "worker-ingest"}
+    assert ready["slots"]["worker"] == {"number": 1, "device": "cpu"}
 
     taken = up.moco("up", "--port", "0", code=1)
     assert f"It is running at {ready['url']}" in taken.stderr
@@ -118,6 +128,30 @@ def test_a_child_that_cannot_start_ends_the_rest(tmp_path: Path) -> None:
     assert [json.loads(line)["event"] for line in out.splitlines()][-1] == "stopping"
 
 
+@pytest.mark.parametrize(
+    ("options", "variables", "slots"),
+    [
+        (["--workers", "3"], {}, {"number": 3, "device": "cpu"}),
+        ([], EIGHT_GPUS, {"number": 8, "device": "cuda:0-7"}),
+        (["--workers", "2"], EIGHT_GPUS, {"number": 2, "device": "cuda:0-1"}),
+        (["--device", "cuda:6", "--device", "cuda:1,cuda:3"], EIGHT_GPUS, THREE),
+        ([], EIGHT_GPUS | {"MOCO_DEVICE": "cuda:1,cuda:3,cuda:6"}, THREE),
+    ],
+)
+def test_workers_and_devices_are_numbers_of_slots(
+    tmp_path: Path, options: list[str], variables: dict[str, str], slots: dict[str, Any]
+) -> None:
+    """One process has all of them; another prepares datasets."""
+    up = Up(tmp_path / "data", *options, **variables)
+    try:
+        ready = up.next("ready")
+        assert ready["slots"] == {"worker": slots, "worker-ingest": {"number": 1, "device": "cpu"}}
+        found = {row["pid"]: row for row in json.loads(up.moco("workers", "--json").stdout)["data"]}
+        assert found[ready["pids"]["worker"]]["slots"] == slots["number"]
+    finally:
+        up.end()
+
+
 def test_what_people_read_when_it_is_ready() -> None:
     facts = {
         "url": "http://127.0.0.1:1",
@@ -125,7 +159,10 @@ def test_what_people_read_when_it_is_ready() -> None:
         "read_key_file": "/data/read.key",
         "data_dir": "/data",
         "metrics": {},
+        "slots": {"worker": {"number": 8, "device": "cuda:0-7"}},
     }
     told = _ready_text(facts)
+    assert "  training 8 jobs at a time on cuda:0-7\n" in told
+    assert "needs a worker" in _ready_text({**facts, "slots": {}})
     assert "  key      in /data/api.key\n" in told
     assert "  read key in /data/read.key (read-only access)\n" in told

@@ -33,7 +33,7 @@ def workers(services: ServicesDep) -> WorkerList:
     operation_id="drainWorker",
     summary="Drain a worker",
     status_code=202,
-    response_description="The worker accepts no new jobs; its current job continues.",
+    response_description="The worker accepts no new jobs; its current jobs continue.",
     responses=refused("not_found"),
 )
 def drain(

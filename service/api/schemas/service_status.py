@@ -30,7 +30,13 @@ class Worker(BaseModel):
     pid: int
     """Process id on that host."""
     job_id: str | None
-    """Job that it runs now."""
+    """First of the jobs that it runs now."""
+    slots: int
+    """Slots in all: one for each GPU, or as many as set on a CPU. A job holds one for each rank."""
+    slots_busy: int
+    """Slots that its jobs hold."""
+    jobs: list[str]
+    """Jobs that it runs now."""
     seen_at: float
     """Last heartbeat, in seconds since 1970."""
     started_at: float
@@ -49,6 +55,9 @@ class Worker(BaseModel):
             host=record.host,
             pid=record.pid,
             job_id=record.job_id,
+            slots=record.slots,
+            slots_busy=record.slots_busy,
+            jobs=list(record.jobs) or ([record.job_id] if record.job_id else []),
             seen_at=record.seen_at_s,
             started_at=record.started_at_s,
             info=record.info,

@@ -1,7 +1,6 @@
 """`moco up`: the whole service on this machine, until Ctrl-C."""
 
 import fcntl
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
 
 _WORKER_GRACE_S = 45.0
 """Grace of a worker, longer than its own 30 s, in which it saves a checkpoint."""
+
+_WORKERS = ("worker", "worker-ingest")
+"""Processes that run jobs: one that trains, and one that prepares datasets."""
 
 
 def register(app: typer.Typer) -> None:
@@ -50,13 +52,22 @@ def up(
     no_worker: Annotated[
         bool, typer.Option("--no-worker", help="Run only the API and the metrics.")
     ] = False,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Number of training workers.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1024,
+            envvar="MOCO_SLOTS",
+            show_default="one per GPU, or one on the CPU",
+            help="Number of trainings that run at a time; devices take turns.",
+        ),
+    ] = None,
     device: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             envvar="MOCO_DEVICE",
             show_default="auto",
-            help="auto, cpu, or a list such as cuda:0,cuda:1 (one worker per device).",
+            help="auto (all GPUs, else the CPU), cpu, or GPUs: cuda:0,cuda:1 or by UUID.",
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print events as JSON lines.")] = False,
@@ -69,8 +80,9 @@ def up(
         options: dict[str, Any] = {
             "port": config.find("port", flag=port).value,
             "redis": config.find("redis_url", flag=redis or None).value,
-            "workers": 0 if no_worker else workers,
-            "device": config.find("device", flag=device or None).value,
+            "has_worker": not no_worker,
+            "slots": workers,
+            "device": config.find("device", flag=_joined(device)).value,
             "log_bytes_max": config.find("log_bytes_max").value,
             "retention": {
                 setting.env: str(value)
@@ -83,12 +95,18 @@ def up(
     raise typer.Exit(guarded(work, as_json=json))
 
 
+def _joined(devices: list[str] | None) -> str | None:
+    """Return lists of devices, as given by one option each, as one list."""
+    words = [word.strip() for text in devices or () for word in text.split(",")]
+    return ",".join(filter(None, words)) or None
+
+
 def _run(context: Context, options: dict[str, Any]) -> Exit:
     from service.cli.local.embedded_redis import EmbeddedRedis
     from service.cli.local.process import ManagedProcess
     from service.cli.local.stack import Signals, Stack
 
-    if options["workers"] and find_spec("torch") is None:
+    if options["has_worker"] and find_spec("torch") is None:
         raise CommandError(
             "PyTorch is not installed, so no worker can run",
             hint="Install `mocoserve[worker]`, or pass --no-worker.",
@@ -125,9 +143,7 @@ def _layout(data_dir: Path, options: dict[str, Any]) -> "Layout":
         )
     spread = 0 if options["port"] == 0 else 1
     url = f"http://127.0.0.1:{port_of(api)}"
-    names = ["state", *(f"worker-{i}" for i in range(options["workers"]))]
-    if options["workers"]:
-        names.append("worker-ingest")
+    names = ["state", *(_WORKERS if options["has_worker"] else ())]
     first = 9102
     listeners = {name: loopback_listener(spread * (first + i)) for i, name in enumerate(names)}
     listeners = {"api": api, **listeners}
@@ -188,15 +204,9 @@ def _plans(layout: "Layout", options: dict[str, Any], *, redis_url: str) -> "lis
             listener=layout.listeners["state"],
         ),
     ]
-    for index in range(options["workers"]):
-        metrics_port = _port(layout.metrics_urls[f"worker-{index}"])
-        env = {**shared, **_worker_env(options, index), "MOCO_METRICS_PORT": metrics_port}
-        plans.append(_worker(f"worker-{index}", env, layout))
-    if options["workers"]:
-        env = {**shared, "MOCO_POOLS": "ingest", "MOCO_DEVICE": "cpu", "MOCO_NAME": "ingest"}
-        env["MOCO_COMPILE_AHEAD"] = "false"  # it makes no views but a preview's
-        env["MOCO_METRICS_PORT"] = _port(layout.metrics_urls["worker-ingest"])
-        plans.append(_worker("worker-ingest", env, layout))
+    if options["has_worker"]:
+        environments = zip(_WORKERS, (_training_env(options), _ingest_env()), strict=True)
+        plans += [_worker(name, {**shared, **env}, layout) for name, env in environments]
     return plans
 
 
@@ -206,23 +216,22 @@ def _worker(name: str, env: dict[str, str], layout: "Layout") -> "ProcessPlan":
     return ProcessPlan(
         name=name,
         arguments=("worker",),
-        env=env,
+        env={**env, "MOCO_METRICS_PORT": _port(layout.metrics_urls[name])},
         listener=layout.listeners[name],
         grace_s=_WORKER_GRACE_S,
     )
 
 
-def _worker_env(options: dict[str, Any], index: int) -> dict[str, str]:
-    """Return the environment of one worker; workers on the CPU share its cores."""
-    devices = str(options["device"]).split(",")
-    env = {
-        "MOCO_POOLS": "train",
-        "MOCO_DEVICE": devices[index % len(devices)],
-        "MOCO_NAME": f"train-{index}",
-    }
-    if options["workers"] > 1 and devices in (["cpu"], ["auto"]):
-        env["MOCO_THREADS"] = str(max(1, (os.cpu_count() or 1) // options["workers"]))
-    return env
+def _training_env(options: dict[str, Any]) -> dict[str, str]:
+    """Return the environment of the worker that trains, in as many slots as were asked for."""
+    env = {"MOCO_POOLS": "train", "MOCO_DEVICE": str(options["device"]), "MOCO_NAME": "train"}
+    return env if options["slots"] is None else {**env, "MOCO_SLOTS": str(options["slots"])}
+
+
+def _ingest_env() -> dict[str, str]:
+    """Return the environment of the worker that prepares datasets, one at a time."""
+    env = {"MOCO_POOLS": "ingest", "MOCO_DEVICE": "cpu", "MOCO_SLOTS": "1", "MOCO_NAME": "ingest"}
+    return {**env, "MOCO_COMPILE_AHEAD": "false"}  # it makes no views but a preview's
 
 
 def _leave_external_redis() -> None:
@@ -314,6 +323,14 @@ def _ready_text(facts: dict[str, Any]) -> str:
         f"  url      {facts['url']}\n"
         f"  key      in {facts['key_file']}\n"
         f"  read key in {facts['read_key_file']} (read-only access)\n"
-        f"  data     {facts['data_dir']}{metrics}\n"
+        f"  data     {facts['data_dir']}\n"
+        f"  training {_slots_text(facts['slots'].get(_WORKERS[0]))}{metrics}\n"
         f"next, in another shell: moco dataset add PATH --name NAME"
     )
+
+
+def _slots_text(slots: dict[str, Any] | None) -> str:
+    if slots is None:
+        return "needs a worker: `python -m worker`"
+    number = "1 job" if slots["number"] == 1 else f"{slots['number']} jobs"
+    return f"{number} at a time on {slots['device']}"

@@ -11,6 +11,7 @@ from service.cli.render.value_text import ago_text
 
 if TYPE_CHECKING:
     from mocoserve.client import Client
+    from mocoserve.models import Worker
 
 
 def register(app: typer.Typer) -> None:
@@ -60,16 +61,28 @@ def workers(
     if not records:
         context.say("No workers online. `moco up` starts one.")
         return
-    rows = (
-        (w.id, w.state, ",".join(w.pools), w.device, w.host, w.job_id, ago_text(w.seen_at))
-        for w in records
+    print_table(
+        ("ID", "STATE", "POOLS", "DEVICE", "SLOTS", "HOST", "JOBS", "SEEN"), map(_row, records)
     )
-    print_table(("ID", "STATE", "POOLS", "DEVICE", "HOST", "JOB", "SEEN"), rows)
+
+
+def _row(worker: "Worker") -> tuple[str | None, ...]:
+    """Return the cells of a worker."""
+    return (
+        worker.id,
+        worker.state,
+        ",".join(worker.pools),
+        worker.device,
+        f"{worker.slots_busy}/{worker.slots}",
+        worker.host,
+        ",".join(worker.jobs) or worker.job_id,
+        ago_text(worker.seen_at),
+    )
 
 
 def _change(context: Context, client: "Client", verb: str, worker: str | None) -> None:
     effects: dict[str, str] = {
-        "drain": "accepts no new jobs; its current job continues",
+        "drain": "accepts no new jobs; its current jobs continue",
         "undrain": "accepts jobs again",
     }
     if verb not in effects or worker is None:

@@ -82,6 +82,7 @@ class Stack:
         """Take the processes; `check_redis` is called repeatedly and restarts a dead Redis."""
         self.children, self.layout, self.notify = children, layout, notify
         self._check_redis = check_redis
+        self._slots: dict[str, dict[str, Any]] = {}
         self._workers = [child for child in children if child.plan.name.startswith("worker")]
 
     def run(self, signals: Signals) -> None:
@@ -122,8 +123,13 @@ class Stack:
     def _is_ready(self, client: Client) -> bool:
         try:
             client.ready()
-            pids = {worker.pid for worker in client.workers()}
-            return all(child.pid in pids for child in self._workers)
+            records = {worker.pid: worker for worker in client.workers()}
+            if not all(child.pid in records for child in self._workers):
+                return False
+            for child in self._workers:
+                record = records[child.pid]
+                self._slots[child.plan.name] = {"number": record.slots, "device": record.device}
+            return True
         except NotAuthorised as error:
             raise CommandError(
                 f"Another service is running at {self.layout.url}",
@@ -165,6 +171,7 @@ class Stack:
             "read_key_file": _where("MOCO_READ_KEY", self.layout.data_dir / "read.key"),
             "data_dir": str(self.layout.data_dir),
             "metrics": self.layout.metrics_urls,
+            "slots": self._slots,
             "pids": {child.plan.name: child.pid for child in self.children},
         }
 

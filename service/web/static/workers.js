@@ -23,7 +23,13 @@ const polling = every(EVERY_MS, async () => {
 function counts(found) {
   const living = found.filter((one) => one.state !== "lost");
   const busy = living.filter((one) => one.job_id).length;
-  return h("p", { class: "muted" }, `${number(living.length)} online, ${number(busy)} busy`);
+  const slots = sum(living.map((one) => one.slots));
+  const used = slots > living.length ? `, ${number(sum(living.map((one) => one.slots_busy)))} of ${number(slots)} slots in use` : "";
+  return h("p", { class: "muted" }, `${number(living.length)} online, ${number(busy)} busy${used}`);
+}
+
+function sum(values) {
+  return values.reduce((total, value) => total + value, 0);
 }
 
 function row(worker, names) {
@@ -31,9 +37,17 @@ function row(worker, names) {
     h("div", {}, h("strong", {}, worker.id), h("div", { class: "muted small" }, `${worker.host}, process ${worker.pid}`)),
     h("div", {}, pill(worker.state)),
     h("div", {}, worker.device, h("div", { class: "muted small" }, device(worker.info))),
-    h("div", {}, names.has(worker.job_id) ? h("a", { href: `/ui/jobs/${worker.job_id}`, id: `job-of-${worker.id}` }, names.get(worker.job_id)) : h("span", { class: "muted" }, worker.job_id ? "preparing a dataset" : `accepts ${worker.pools.join(", ")}`)),
+    h("div", {}, jobs(worker, names)),
     h("div", { class: "muted small" }, `last seen ${ago(worker.seen_at)}`),
     h("div", { class: "actions" }, mayChange ? controls(worker) : null));
+}
+
+/** Return the jobs of a worker as links, and how many of its slots they hold if it has several. */
+function jobs(worker, names) {
+  if (!worker.jobs.length) return h("span", { class: "muted" }, `accepts ${worker.pools.join(", ")}`);
+  const shown = worker.jobs.map((id) => h("div", {}, names.has(id) ? h("a", { href: `/ui/jobs/${id}`, id: `job-${id}-of-${worker.id}` }, names.get(id)) : h("span", { class: "muted" }, "preparing a dataset")));
+  if (worker.slots > 1) shown.push(h("div", { class: "muted small" }, `${number(worker.slots_busy)} of ${number(worker.slots)} slots in use`));
+  return shown;
 }
 
 /** Return the known facts about a worker's device. */
@@ -58,7 +72,7 @@ function undrain(worker) {
 
 function drain(worker) {
   return button("Drain", async () => {
-    await attempt(() => post(`/v1/workers/${worker.id}/drain`), `${worker.id} accepts no new jobs; its current job continues.`);
+    await attempt(() => post(`/v1/workers/${worker.id}/drain`), `${worker.id} accepts no new jobs; its current jobs continue.`);
     polling.now();
   }, { id: `drain-${worker.id}`, "aria-label": `Drain ${worker.id}` });
 }

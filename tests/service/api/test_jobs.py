@@ -286,6 +286,15 @@ def test_deleted_with_its_files_and_nothing_else(api: RunningApi) -> None:
     assert api.client.get(f"/v1/jobs/{other}/artifacts/a.bin").content == b"a"
 
 
+def test_a_worker_tells_its_slots_and_jobs(api: RunningApi) -> None:
+    busy = worker(id="gpu-8", state="busy", job_id="a", jobs=("a", "b"), slots=8, slots_busy=5)
+    api.store.workers.beat(busy)
+    found = {one["id"]: one for one in api.client.get("/v1/workers").json()["data"]}["gpu-8"]
+    assert (found["slots"], found["slots_busy"], found["jobs"]) == (8, 5, ["a", "b"])
+    assert found["job_id"] == "a"
+    api.store.workers.leave("gpu-8")
+
+
 def test_workers_are_listed_and_drained(api: RunningApi) -> None:
     api.store.workers.beat(worker(id="gpu-1", pools=("train", "night"), state="busy"))
     found = api.client.get("/v1/workers").json()["data"]

@@ -18,13 +18,15 @@ CLI = [sys.executable, "-m", "service.cli"]
 class Up:
     """A running `moco up`, and the events it told."""
 
-    def __init__(self, data_dir: Path, *options: str) -> None:
+    def __init__(self, data_dir: Path, *options: str, **variables: str) -> None:
+        """`options` name no device: it trains on the CPU unless MOCO_DEVICE says otherwise."""
         self.data_dir = data_dir
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("MOCO_")}
         self.env |= {"MOCO_DATA_DIR": str(data_dir), "OMP_NUM_THREADS": "1", "MOCO_THREADS": "1"}
         self.env |= {"MOCO_COMPILE_AHEAD": "false"}  # longer than the trainings
+        self.env |= {"MOCO_DEVICE": "cpu", **variables}
         self.process = subprocess.Popen(
-            [*CLI, "up", "--json", "--port", "0", "--device", "cpu", *options],
+            [*CLI, "up", "--json", "--port", "0", *options],
             env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

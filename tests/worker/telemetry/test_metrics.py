@@ -9,6 +9,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from service.server.api_keys import Keys
 from service.store.records import Lease
+from tests.support.gpus import fake_nvml
+from tests.support.gpus.fake_nvml import FakeCard, FakeMachine
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.schema.events import Checkpointed, Ended, Event, Started, Stepped
 from trainer.spec.job import JobSpec
@@ -96,6 +98,18 @@ def test_jobs_of_two_slots_do_not_mix() -> None:
     assert values["moco_worker_step_duration_seconds_sum[('worker', 'w')]"] == 2 * 0.75
     assert values["moco_worker_slots[('worker', 'w')]"] == 3
     assert values["moco_worker_slots_busy[('worker', 'w')]"] == 2
+
+
+def test_the_gpus_of_its_slots_are_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = FakeMachine((FakeCard("GPU-a"), FakeCard("GPU-b"), FakeCard("GPU-c")))
+    fake_nvml.install(machine, monkeypatch.setattr)
+    slots = SlotPool(["GPU-c", "GPU-a", "GPU-c"])
+    values = shown(WorkerMetrics("w", device="cuda:0,2", slots=slots, scrape_s=15.0))
+    shown_gpus = {name for name in values if name.startswith("moco_worker_gpu_info")}
+    assert [uuid for uuid in "abc" if any(f"GPU-{uuid}" in name for name in shown_gpus)] == [
+        "a",
+        "c",
+    ]
 
 
 def test_the_end_of_a_lost_attempt_leaves_the_series_of_the_next_one() -> None:

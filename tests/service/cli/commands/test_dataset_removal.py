@@ -79,6 +79,14 @@ def test_workers_are_drained_and_undrained(moco: Moco, api: RunningApi) -> None:
         assert moco("workers", *wrong).exit_code == 2
 
 
+def test_workers_show_their_slots_and_jobs(moco: Moco, api: RunningApi) -> None:
+    jobs = ("job_1", "job_2")
+    api.store.workers.beat(worker(id="w-8", state="busy", jobs=jobs, slots=8, slots_busy=5))
+    (row,) = [line for line in moco("workers").stdout.splitlines() if "w-8" in line]
+    assert {"5/8", "job_1,job_2"} <= set(row.split())
+    api.store.workers.leave("w-8")
+
+
 def test_doctor_says_what_helps(moco: Moco, api: RunningApi, tmp_path: Path) -> None:
     """Not `moco up` where that runs already, and for a drained worker how it is undrained."""
     api.store.workers.leave("w-1")

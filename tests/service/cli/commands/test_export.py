@@ -73,7 +73,7 @@ def test_prometheus_gets_the_targets_of_the_service_that_runs_here(
     metrics = {
         "api": "http://127.0.0.1:81/metrics",
         "state": "http://127.0.0.1:82/metrics",
-        "worker-0": "http://127.0.0.1:83/metrics",
+        "worker": "http://127.0.0.1:83/metrics",
         "worker-ingest": "http://127.0.0.1:84/metrics",
     }
     (data / "server.json").write_text(json.dumps({"url": "x", "pid": 1, "metrics": metrics}))
