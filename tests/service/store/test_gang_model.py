@@ -1,0 +1,265 @@
+"""Random lives of jobs of several nodes, with workers that fall silent, leave, and come back late.
+
+Every lease that ever was is called upon again. Never do two gangs run one job, nothing is completed
+twice, no worker holds more slots than it has; and when all workers are well again, every job that
+fits them ends: none waits for another for ever, whatever had formed by then, in whichever pools.
+"""
+
+import contextlib
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    rule,
+    run_state_machine_as_test,
+)
+
+from service.store.job_queue import Offer
+from service.store.keys import KEYS
+from service.store.records import Lease, SeatTaken
+from service.store.store import Store
+from service.store.store_errors import Fenced, WrongState
+from tests.support.service.gang_model import ACTIVE, GangJob, Gangs, rank_of
+from tests.support.service.redis import dump, empty, fresh_id, new_job
+
+BOOL, POOLS = st.booleans(), st.sampled_from("ab")
+TICKS_TO_SETTLE = 2000
+TICKS_PER_POLL = 5
+
+
+@dataclass
+class Agent:
+    """A worker: what it believes to hold."""
+
+    id: str
+    total: int
+    pools: tuple[str, ...]
+    nonce: str = ""
+    """Nonce of the claim that waits for its answer or its gang."""
+    seat: SeatTaken | None = None
+    leases: list[Lease] = field(default_factory=list)
+
+    @property
+    def free(self) -> int:
+        seat = self.seat.slots if self.seat else 0
+        return self.total - seat - sum(lease.slots for lease in self.leases)
+
+
+class Lives(RuleBasedStateMachine):
+    store: ClassVar[Store]
+
+    @initialize()
+    def start(self) -> None:
+        empty(self.store)
+        self.model = Gangs()
+        self.leases: list[Lease] = []
+        self.pools: dict[str, str] = {}
+        rows = [("w1", 2, "ab"), ("w2", 2, "ba"), ("w3", 2, "ab"), ("w4", 1, "ba")]
+        self.agents = [Agent(id, total, tuple(pools)) for id, total, pools in rows]
+
+    @rule(pool=POOLS, slots=st.integers(1, 2), nodes=st.sampled_from([1, 2, 2, 3]))
+    def submit(self, pool: str, slots: int, nodes: int) -> None:
+        id = fresh_id()
+        self.store.jobs.submit(new_job(pool=pool, slots=slots, nodes=nodes), job_id=id)
+        self.model.jobs[id], self.pools[id] = GangJob(slots, nodes), pool
+
+    @rule(which=st.integers(0, 3), lost=BOOL)
+    def claim(self, which: int, lost: bool) -> None:
+        """Claim, or ask again; the reply may be lost, and the same is asked again later."""
+        self._claim(self.agents[which], heard=not lost)
+
+    @rule(which=st.integers(0, 3))
+    def claim_beside_a_seat(self, which: int) -> None:
+        agent = self.agents[which]
+        if agent.seat is None:
+            return
+        other = Agent(agent.id, agent.total, agent.pools, leases=agent.leases)
+        other.leases = [*agent.leases]
+        reply = self._ask(other, fresh_id("nonce"), free=agent.free)
+        if isinstance(reply, Lease):
+            agent.leases.append(reply)
+        elif isinstance(reply, SeatTaken):
+            self.store.queue.leave_seat(other.nonce)
+            self.model.gave_back(other.nonce)
+
+    @rule(which=st.integers(0, 3))
+    def leave_a_seat(self, which: int) -> None:
+        agent = self.agents[which]
+        if agent.seat:
+            self.store.queue.leave_seat(agent.nonce)
+            if self.model.jobs[agent.seat.job_id].seats:
+                self.model.gave_back(agent.nonce)
+            self._claim(agent)
+
+    @rule(which=st.integers(0, 10**6), late=BOOL)
+    def renew(self, which: int, late: bool) -> None:
+        """Renew any lease that ever was, mostly one that somebody believes to have."""
+        rows = self.leases if late else [row for agent in self.agents for row in agent.leases]
+        if rows:
+            self._renew(rows[which % len(rows)])
+
+    @rule(which=st.integers(0, 10**6), verb=st.sampled_from(["complete", "fail", "release"]))
+    def end(self, which: int, verb: str) -> None:
+        if self.leases:
+            self._end(self.leases[which % len(self.leases)], verb)
+
+    @rule(which=st.integers(0, 10**6), verb=st.sampled_from(["cancel", "pause", "resume"]))
+    def control(self, which: int, verb: str) -> None:
+        if not self.model.jobs:
+            return
+        id = list(self.model.jobs)[which % len(self.model.jobs)]
+        before = self.store.jobs.get(id)
+        with contextlib.suppress(WrongState):
+            after = getattr(self.store.jobs, verb)(id)
+            if after.version != before.version:
+                self.model.control(id, verb)
+
+    @rule(count=st.sampled_from([1, 7, 14, 15, 60]))
+    def ticks(self, count: int) -> None:
+        for _ in range(count):
+            self._tick()
+
+    @invariant()
+    def agree(self) -> None:
+        if not hasattr(self, "model"):
+            return
+        keys: dict[str, Any] = dump(self.store)
+        for id, job in self.model.jobs.items():
+            record = self.store.jobs.get(id)
+            assert (record.status, record.attempt) == (job.status, job.attempt), id
+            assert job.completions <= 1
+            places = [f"{KEYS['seats']}{id}" in keys, id in dict(keys.get(KEYS["gangs"], []))]
+            runs, forms = job.status in ACTIVE and job.nodes > 1, bool(job.seats)
+            assert places == [runs or forms, forms], id
+        self._one_forms_per_pool(keys)
+        self._slots_are_there(keys)
+
+    def _one_forms_per_pool(self, keys: dict[str, Any]) -> None:
+        forming = [id for id, job in self.model.jobs.items() if job.seats]
+        assert max(Counter(self.pools[id] for id in forming).values(), default=0) <= 1
+        names = {f"{KEYS['forming']}{self.pools[id]}": id for id in forming}
+        assert {key: id for key, id in keys.items() if key.startswith(KEYS["forming"])} == names
+
+    def _slots_are_there(self, keys: dict[str, Any]) -> None:
+        held: Counter[str] = Counter()
+        for agent in self.agents:
+            held[agent.id] += sum(map(int, keys.get(KEYS["held"] + agent.id, {}).values()))
+        for job in self.model.jobs.values():
+            for worker, _ in job.seats.values():
+                held[worker] += job.slots
+        assert all(held[agent.id] <= agent.total for agent in self.agents), held
+
+    def teardown(self) -> None:
+        """All workers are well from now on: whatever fits them must end."""
+        if not hasattr(self, "model"):
+            return
+        for _ in range(0, TICKS_TO_SETTLE, TICKS_PER_POLL):
+            for agent in self.agents:
+                self._claim(agent)
+            for agent in self.agents:
+                for lease in [*agent.leases]:
+                    self._renew(lease)
+            for lease in [row for agent in self.agents for row in agent.leases]:
+                if rank_of(lease) == 0:
+                    self._end(lease, "complete")
+            if not any(self._can_run(id) for id in self.model.jobs):
+                break
+            for _ in range(TICKS_PER_POLL):
+                self._tick()
+        assert [id for id in self.model.jobs if self._can_run(id)] == [], "deadlock"
+
+    def _can_run(self, id: str) -> bool:
+        job = self.model.jobs[id]
+        fitting = sum(agent.total >= job.slots for agent in self.agents)
+        return job.status in ("queued", *ACTIVE) and fitting >= job.nodes
+
+    def _claim(self, agent: Agent, *, heard: bool = True) -> None:
+        if agent.free < 1 and not agent.nonce:
+            return
+        reply = self._ask(agent, agent.nonce or fresh_id("nonce"), free=agent.free)
+        if not heard and not isinstance(reply, SeatTaken):
+            return
+        agent.seat = reply if isinstance(reply, SeatTaken) else None
+        if isinstance(reply, Lease):
+            agent.leases.append(reply)
+        if agent.seat is None:
+            agent.nonce = ""
+
+    def _ask(self, agent: Agent, nonce: str, *, free: int) -> Lease | SeatTaken | None:
+        agent.nonce = nonce
+        offer = Offer(agent.id, free, agent.total, endpoint=f"{agent.id}:1")
+        reply = self.store.queue.claim_seat(pools=agent.pools, nonce=nonce, offer=offer)
+        if isinstance(reply, SeatTaken):
+            self.model.seated(reply, agent.id, nonce)
+        elif isinstance(reply, Lease):
+            self.model.started(reply, agent.id, nonce)
+            if reply not in self.leases:
+                self.leases.append(reply)
+        else:
+            self.model.gave_back(nonce)
+        return reply
+
+    def _renew(self, lease: Lease) -> None:
+        expected = self.model.renew(lease)
+        try:
+            assert self.store.queue.renew(lease) == expected
+        except Fenced:
+            assert expected is None
+            self._forget(lease)
+
+    def _end(self, lease: Lease, verb: str) -> None:
+        expected, queue = getattr(self.model, verb)(lease), self.store.queue
+        try:
+            if verb == "complete":
+                queue.complete(lease, artifacts=(), artifacts_folder="a")
+                answer = "succeeded"
+            elif verb == "fail":
+                answer = queue.fail(lease, code="c", message="m", hint="h", retry=False)
+            else:
+                answer = queue.release(lease)
+            assert answer == expected
+            self._forget(lease)
+        except Fenced:
+            assert expected is None
+
+    def _forget(self, lease: Lease) -> None:
+        for agent in self.agents:
+            agent.leases = [row for row in agent.leases if row != lease]
+
+    def _tick(self) -> None:
+        seen = self.model.tick
+        self.model.end_tick()
+        assert self.store.queue.tick(seen) == self.model.tick
+        formed = dict(self._gangs())
+        for id, job in self.model.jobs.items():
+            if job.seats and id not in formed:
+                job.seats = {}  # it took too long, and gave its seats back
+
+    def _gangs(self) -> list[tuple[str, float]]:
+        rows: list[tuple[str, float]] = self.store.client.run(
+            lambda client: client.zrange(KEYS["gangs"], 0, -1, withscores=True)
+        )
+        return rows
+
+
+def test_gangs_live_and_none_waits_for_ever(redis_store: Store) -> None:
+    Lives.store = redis_store
+    run_state_machine_as_test(
+        Lives,
+        settings=settings(
+            max_examples=25,
+            stateful_step_count=30,
+            deadline=None,
+            phases=[Phase.generate],
+            derandomize=True,
+            database=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
