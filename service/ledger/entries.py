@@ -2,9 +2,9 @@
 
 A job's ledger holds what the API was asked (`submitted`, `control`, `refused`, `deleted`), each
 written before Redis is asked. Each attempt keeps its own in its own folder (`claimed`,
-`checkpoint`, `ended`), written after Redis said yes. The ledger of a dataset (`created`,
-`uploaded`, `renamed`, `dataset_deleted`) is also that of its ingest jobs. Times are wall-clock
-seconds, for display only.
+`checkpoint`, `ended`), written after Redis said yes; so does each further worker of a gang. The
+ledger of a dataset (`created`, `uploaded`, `renamed`, `dataset_deleted`) is also that of its ingest
+jobs. Times are wall-clock seconds, for display only.
 
 Fields that a line does not know are a newer version's, and are kept. Whatever an older version must
 not ignore raises `VERSION`: it then refuses the whole ledger.
@@ -22,6 +22,9 @@ from trainer.schema.choices import StoredAs
 from trainer.schema.events import FileRecord
 
 LEDGER = "ledger.jsonl"
+MEMBERS = "members"
+"""Folder of a job with `<attempt>/<node rank>` for each further worker of a gang. Node rank 0 alone
+makes the folder of the attempt, and writes there."""
 VERSION = 1
 """Version of the lines written here, and the highest that can be read."""
 Verb = Literal["cancel", "pause", "resume"]
@@ -157,6 +160,9 @@ class Claimed(LedgerLine):
     type: Literal["claimed"] = "claimed"
     job_id: str
     attempt: int
+    node_rank: int = 0
+    nodes: int = 1
+    """Workers that run the attempt together. Each writes to a ledger of its own."""
     at_s: float
 
 

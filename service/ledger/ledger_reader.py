@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -12,6 +12,7 @@ from service.ledger.entries import (
     ATTEMPT_LINE,
     JOB_LINE,
     LEDGER,
+    MEMBERS,
     VERSION,
     AnyLine,
     AttemptLine,
@@ -77,7 +78,19 @@ def read_folder(data_dir: Path, path: str) -> Folder:
         attempt_lines, bad = _read(data_dir, f"{path}/attempts/{number}/{LEDGER}", ATTEMPT_LINE)
         attempts[number] = attempt_lines
         damaged += bad
+    for member in _members(data_dir / path):
+        attempt_lines, bad = _read(data_dir, f"{path}/{MEMBERS}/{member}/{LEDGER}", ATTEMPT_LINE)
+        number = int(member.parent.name)
+        attempts[number] = attempts.get(number, ()) + attempt_lines
+        damaged += bad
     return Folder(path.rpartition("/")[2], path, lines, attempts, damaged)
+
+
+def _members(folder: Path) -> Iterator[PurePath]:
+    """Yield `<attempt>/<node rank>` of each further worker of a gang, in order."""
+    for attempt in _numbers(folder / MEMBERS):
+        for rank in _numbers(folder / MEMBERS / str(attempt)):
+            yield PurePath(str(attempt), str(rank))
 
 
 def checkpoint_exists(data_dir: Path, line: CheckpointSaved) -> bool:

@@ -18,6 +18,7 @@ from typing import Any, Literal, TypeAlias
 
 from service.ledger.entries import (
     LEDGER,
+    MEMBERS,
     AttemptEnded,
     CheckpointSaved,
     Claimed,
@@ -127,13 +128,25 @@ class AttemptLedger:
     """
 
     def __init__(self, folder: Path, lease: Lease) -> None:
-        """Write to the ledger in `folder`, the folder of the attempt."""
+        """Write to the ledger in `folder`, the folder of the attempt.
+
+        A further worker of a gang writes to a folder of its own beside those of the attempts.
+        """
         self._folder, self._lease = folder, lease
+        if lease.seat and lease.seat.node_rank:
+            members = folder.parent.parent / MEMBERS
+            self._folder = members / str(lease.attempt) / str(lease.seat.node_rank)
 
     def claimed(self) -> None:
         """Record that the attempt begins; its folder exists."""
-        lease = self._lease
-        self._say(Claimed(job_id=lease.job_id, attempt=lease.attempt, at_s=time.time()))
+        lease, seat = self._lease, self._lease.seat
+        line = Claimed(job_id=lease.job_id, attempt=lease.attempt, at_s=time.time())
+        if seat:
+            line = line.model_copy(update={"node_rank": seat.node_rank, "nodes": seat.nodes})
+        if line.node_rank:
+            with suppress(OSError):
+                self._folder.mkdir(parents=True)
+        self._say(line)
         with suppress(OSError):
             for folder in (self._folder, self._folder.parent, self._folder.parent.parent):
                 sync_folder(folder)

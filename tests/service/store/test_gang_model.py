@@ -25,7 +25,7 @@ from service.store.keys import KEYS
 from service.store.records import Lease, SeatTaken
 from service.store.store import Store
 from service.store.store_errors import Fenced, WrongState
-from tests.support.service.gang_model import ACTIVE, GangJob, Gangs, rank_of
+from tests.support.service.gang_model import ACTIVE, TTL, GangJob, Gangs, rank_of
 from tests.support.service.redis import dump, empty, fresh_id, new_job
 
 BOOL, POOLS = st.booleans(), st.sampled_from("ab")
@@ -74,9 +74,22 @@ class Lives(RuleBasedStateMachine):
         """Claim, or ask again; the reply may be lost, and the same is asked again later."""
         self._claim(self.agents[which], heard=not lost)
 
-    @rule(which=st.integers(0, 3))
-    def claim_beside_a_seat(self, which: int) -> None:
-        agent = self.agents[which]
+    @rule()
+    def gather(self) -> None:
+        """All claim, twice, also with the slots that their seats leave free."""
+        for act in (self._claim, self._claim_beside, self._claim):
+            for agent in self.agents:
+                act(agent)
+
+    @rule(silent=st.integers(0, 3))
+    def all_but_one_renew(self, silent: int) -> None:
+        for _ in range(2):
+            for lease in [row for agent in self.agents for row in agent.leases]:
+                if lease not in self.agents[silent].leases:
+                    self._renew(lease)
+            self.ticks(TTL - 1)
+
+    def _claim_beside(self, agent: Agent) -> None:
         if agent.seat is None:
             return
         other = Agent(agent.id, agent.total, agent.pools, leases=agent.leases)
