@@ -1,11 +1,15 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import pynvml
 import pytest
 from pydantic import ValidationError
 
+from tests.support.gpus import fake_nvml
+from tests.support.gpus.fake_nvml import FakeCard, FakeMachine
 from worker import __main__ as main_module
 from worker.__main__ import main
 from worker.settings import WorkerSettings
@@ -82,6 +86,60 @@ def test_no_redis_is_said_in_words_and_nothing_is_left_running(tmp_path: Path) -
     assert done.returncode == 1
     assert "No Redis configured. Set MOCO_REDIS_URL" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+HOST = FakeMachine((FakeCard("GPU-a"), FakeCard("GPU-b")))
+
+
+@pytest.mark.parametrize(
+    ("machine", "variables", "words"),
+    [
+        (replace(HOST, driver="550.54.15", cuda=12040), {}, "Install driver 580.65.06 or newer"),
+        (FakeMachine((FakeCard("GPU-k", "Tesla K80", (3, 7)),)), {}, "has compute capability 3.7"),
+        (HOST, {"MOCO_DEVICE": "cuda:2"}, "MOCO_DEVICE names cuda:2"),
+        (HOST, {"CUDA_VISIBLE_DEVICES": "MIG-7"}, "CUDA_VISIBLE_DEVICES names MIG-7"),
+        (FakeMachine(init_error=pynvml.NVML_ERROR_DRIVER_NOT_LOADED), {}, "Driver Not Loaded"),
+        (
+            replace(HOST, cuda_error="Error 802: system not yet initialized"),
+            {},
+            "start nvidia-fabricmanager",
+        ),
+    ],
+)
+def test_gpus_that_cannot_be_used_are_refused_before_a_job_is_taken(
+    tmp_path: Path, machine: FakeMachine, variables: dict[str, str], words: str
+) -> None:
+    """It ends before it looks for a store, and so before it could lease a job."""
+    clean = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    done = subprocess.run(
+        [sys.executable, "-m", "worker"],
+        cwd=ROOT,
+        env=clean | {"MOCO_DATA_DIR": str(tmp_path)} | fake_nvml.environment(machine) | variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("The worker cannot start. ")
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_card_without_bf16_is_used_and_said_in_the_log(tmp_path: Path) -> None:
+    machine = FakeMachine((FakeCard("GPU-t", "Tesla T4", (7, 5)),))
+    clean = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    done = subprocess.run(
+        [sys.executable, "-m", "worker"],
+        cwd=ROOT,
+        env=clean | {"MOCO_DATA_DIR": str(tmp_path)} | fake_nvml.environment(machine),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Tesla T4 (GPU-t) has no bf16" in done.stderr
+    assert "No Redis configured" in done.stderr  # it was accepted, and got as far as the store
 
 
 def test_the_supervisor_imports_no_torch() -> None:
