@@ -128,6 +128,16 @@ def test_a_child_that_cannot_start_ends_the_rest(tmp_path: Path) -> None:
     assert [json.loads(line)["event"] for line in out.splitlines()][-1] == "stopping"
 
 
+def test_gpus_that_cannot_be_used_end_it_with_what_to_install(tmp_path: Path) -> None:
+    old = fake_nvml.environment(FakeMachine((FakeCard("GPU-a"),), driver="550.54.15", cuda=12040))
+    up = Up(tmp_path / "data", **{"MOCO_DEVICE": "auto", **old})
+    _, words = up.process.communicate(timeout=100)
+    assert up.process.returncode == 1
+    failure = json.loads(words)
+    assert failure["title"] == "worker failed to start"
+    assert "Install driver 580.65.06 or newer" in failure["detail"]
+
+
 @pytest.mark.parametrize(
     ("options", "variables", "slots"),
     [
