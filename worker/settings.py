@@ -24,6 +24,9 @@ class WorkerSettings(KeySettings):
     """Number of slots. Default: one per GPU, or one on the CPU; devices take turns."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Threads of one training process. Default: one per core, shared by the slots of a CPU."""
+    node_address: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")] | None = None
+    """Name or IPv4 address at which other machines reach this one. Without it the worker takes no
+    part in jobs of several nodes."""
     compile_ahead: bool = True
     """Compile the CPU kernels before the first job, which takes some seconds, not during it."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,47}$")] | None = None

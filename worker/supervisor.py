@@ -10,10 +10,12 @@ import os
 import secrets
 import socket
 import time
+from contextlib import suppress
 from typing import Any
 
+from service.store.job_queue import Offer
 from service.store.lease_clock import LeaseClock
-from service.store.records import Lease, WorkerRecord, WorkerState
+from service.store.records import Lease, SeatTaken, WorkerRecord, WorkerState
 from service.store.store_errors import StoreError, StoreUnavailable
 from worker.attempt.attempt_runner import WorkerContext
 from worker.attempt.event_sender import RETRY_S
@@ -28,8 +30,27 @@ IDLE_WAIT_S = 1.0
 """Longest sleep of an idle worker: bounds the delay of a signal, or of a job without a hint."""
 START_TRIES = 3
 """Forkservers in a row that may die before they have imported what they need."""
+SEAT_WAIT_S = 0.5
+"""Pause between two claims of a worker that waits for the other nodes of a gang."""
 LOSS_PAUSE_S = 1.0
 """Pause after an attempt that failed through no fault of the user."""
+
+
+def free_endpoint(address: str | None) -> str:
+    """Return `host:port` of a free port, where a gang could meet; empty without an address.
+
+    Raises CannotStart if it is not one of this machine.
+    """
+    if address is None:
+        return ""
+    try:
+        with socket.create_server((address, 0)) as listener:
+            return f"{address}:{listener.getsockname()[1]}"
+    except OSError as error:
+        raise CannotStart(
+            f"MOCO_NODE_ADDRESS is {address}, which is no address of this machine: "
+            f"{error.strerror}. Give the one that other machines reach, or leave it out."
+        ) from error
 
 
 class CannotStart(Exception):
@@ -52,7 +73,8 @@ class Supervisor:
         self._context, self._slots, self._device, self._info = context, slots, device, info
         self.worker_id = worker_id
         self._started_at_s = time.time()
-        self._nonce = secrets.token_hex(16)
+        self._is_seated = False
+        self._renew_offer()
         self._rest_until_s = 0.0
         self._ready_pid: int | None = None
         self._draining = False
@@ -81,6 +103,9 @@ class Supervisor:
 
     def _hand_over(self) -> None:
         """End all attempts within the grace, then the forkserver."""
+        if self._is_seated:
+            with suppress(StoreError):  # then it ends like a lease
+                self._context.store.queue.leave_seat(self._nonce)
         self._context.shutdown.ask()  # an error asks too: the other attempts save
         try:
             self._attempts.finish()
@@ -139,7 +164,9 @@ class Supervisor:
             return
         try:
             lease = self._next_lease()
-            if lease is None:
+            if self._is_seated:  # its slots wait with it for the other nodes of the gang
+                self._context.wake_pipe.wait(SEAT_WAIT_S)
+            elif lease is None:
                 self._context.store.queue.wait(self._context.settings.pools, IDLE_WAIT_S)
         except StoreUnavailable as error:
             LOG.debug("no claim: %s", error)
@@ -147,17 +174,23 @@ class Supervisor:
 
     def _next_lease(self) -> Lease | None:
         """Claim a job that fits into the free slots and start it; None if there is none."""
-        lease = self._context.store.queue.claim(
+        offer = Offer(self.worker_id, self._slots.free, self._slots.total, self._endpoint)
+        claimed = self._context.store.queue.claim_seat(
             pools=self._context.settings.pools,
-            worker_id=self.worker_id,
             nonce=self._nonce,  # the same until it is answered: a lost reply loses no lease
-            free_slots=self._slots.free,
-            total_slots=self._slots.total,
+            offer=offer,
         )
-        if lease:
-            self._nonce = secrets.token_hex(16)
-            self._attempts.start(lease)
-        return lease
+        self._is_seated = isinstance(claimed, SeatTaken)
+        if not isinstance(claimed, Lease):
+            return None
+        self._renew_offer()
+        self._attempts.start(claimed)
+        return claimed
+
+    def _renew_offer(self) -> None:
+        """Make the next claim a new one."""
+        self._nonce = secrets.token_hex(16)
+        self._endpoint = free_endpoint(self._context.settings.node_address)
 
     def _record(self) -> WorkerRecord:
         jobs = self._attempts.jobs

@@ -121,8 +121,12 @@ class AttemptRunner:
                 decision = of_failure(error.code, error.detail, error.next_step)
             except OSError as error:
                 decision = of_failure(StorageError.code, f"The attempt has no folder: {error}.")
+            if decision.act == "wait":
+                self._await_end()
         self.decision = decision
-        if self._renewer.lost:
+        if decision.act == "wait":
+            LOG.info("job %s: attempt %d: this node is done", *attempt)
+        elif self._renewer.lost:
             LOG.warning("job %s: attempt %d: the lease has expired", *attempt)
         elif self._report(decision) and decision.act == "complete" and workspace:
             self._remove_leftovers(workspace)
@@ -136,7 +140,9 @@ class AttemptRunner:
         context = self._context
         context.metrics.job_started(self._lease, workspace.spec)
         self._events = EventFold(batch_rows=workspace.batch_rows)
-        request = workspace.child_request(self._allocation, threads=context.threads)
+        request = workspace.child_request(
+            self._allocation, threads=context.threads, address=context.settings.node_address
+        )
         wake_pipe = self._allocation.wake_pipe
         monitor = ChildMonitor(context.forkserver, wake_pipe, self._stop_sequence)
         with EventSender(
@@ -167,10 +173,22 @@ class AttemptRunner:
         # On a full disk the result file may be missing although the event arrived.
         self._ended = workspace.ended() or self._events.ended
         is_requested = self._stop_sequence.requested
+        if self._is_member and self._ended is None and status == 0:
+            return Decision("wait")  # its ranks leave no result when they end well
         decision = decide(self._ended, status, asked_to_stop=is_requested, published=published)
         if decision.act == "complete" and published and not self._renewer.lost:
             verify_published(workspace.out, published)
         return decision
+
+    @property
+    def _is_member(self) -> bool:
+        """True on a node of a gang that is not the first: it can renew and release, no more."""
+        return self._lease.seat is not None and self._lease.seat.node_rank > 0
+
+    def _await_end(self) -> None:
+        """Keep this node's seat until the first node has reported, which ends the lease."""
+        while not self._renewer.lost and not self._context.shutdown.requested:
+            self._allocation.wake_pipe.wait(RETRY_S)
 
     def _desired_state(self) -> DesiredState:
         if self._renewer.lost or self._context.shutdown.at_once:
@@ -197,7 +215,7 @@ class AttemptRunner:
 
     def _send_decision(self, decision: Decision) -> None:
         queue, published = self._context.store.queue, self._events.published
-        if decision.code == INTERNAL and not self._failed_twice_before():
+        if self._is_member or (decision.code == INTERNAL and not self._failed_twice_before()):
             decision = replace(decision, act="release")
         if decision.act == "release":
             failpoint("worker.pre_release")

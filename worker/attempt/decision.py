@@ -26,9 +26,12 @@ NEVER_RETRY = frozenset(
 
 @dataclass(frozen=True)
 class Decision:
-    """End of a lease: `complete`, `fail`, or `release` back to the queue."""
+    """End of a lease: `complete`, `fail`, or `release` back to the queue.
 
-    act: Literal["complete", "fail", "release"]
+    `wait` is that of a gang's member whose ranks have ended well: the first node reports.
+    """
+
+    act: Literal["complete", "fail", "release", "wait"]
     code: str = ""
     message: str = ""
     hint: str = ""

@@ -1,10 +1,11 @@
 """Folder of one attempt: maps a lease to paths on this machine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from service.ledger.entries import MEMBERS
 from service.ledger.ledger_writer import AttemptLedger
 from service.store.records import Lease
 from trainer.data.spec import IngestSpec
@@ -46,8 +47,22 @@ class Workspace:
 
     @property
     def out(self) -> Path:
-        """The only folder that this attempt writes to."""
+        """The only folder that this attempt writes to on this node.
+
+        Nodes of a gang but the first keep their log and errors in a folder of their own.
+        """
+        if self.node_rank:
+            return self.job_folder / MEMBERS / str(self.lease.attempt) / str(self.node_rank)
+        return self._attempt_folder
+
+    @property
+    def _attempt_folder(self) -> Path:
         return self.job_folder / "attempts" / str(self.lease.attempt)
+
+    @property
+    def node_rank(self) -> int:
+        """Number of this node in the gang of the attempt; 0 for an attempt on one node."""
+        return self.lease.seat.node_rank if self.lease.seat else 0
 
     def relative(self, path: str) -> str:
         """Return a path that the child named, relative to the data folder as the store wants it."""
@@ -64,16 +79,25 @@ class Workspace:
         if is_probe and not self.job_folder.is_dir():
             raise EncoderNotFound("The job was deleted.", hint="There is nothing left to look at.")
         self.out.mkdir(parents=True)
-        ledger = (NoLedger if is_probe else AttemptLedger)(self.out, self.lease)
+        ledger = (NoLedger if is_probe else AttemptLedger)(self._attempt_folder, self.lease)
         ledger.claimed()
         (self.out / SPEC_FILE).write_text(self.spec.model_dump_json())
-        for other in self.out.parent.iterdir():
-            if other.name.isdigit() and int(other.name) < self.lease.attempt:
-                remove_partial_files(other)
+        if self.node_rank == 0:
+            self._remove_partial_files_before()
         return ledger
 
-    def child_request(self, allocation: Allocation, *, threads: int | None) -> ChildRequest:
-        """Return what the child is asked to do. `threads` are those of one slot."""
+    def _remove_partial_files_before(self) -> None:
+        for other in self._attempt_folder.parent.iterdir():
+            if other.name.isdigit() and int(other.name) < self.lease.attempt:
+                remove_partial_files(other)
+
+    def child_request(
+        self, allocation: Allocation, *, threads: int | None, address: str | None = None
+    ) -> ChildRequest:
+        """Return what the child is asked to do.
+
+        `threads` are those of one slot. `address` of this machine is for gangs of several nodes.
+        """
         inputs = {role: str(self.data_dir / path) for role, path in self.lease.inputs.items()}
         return ChildRequest(
             kind=self.lease.kind,
@@ -84,15 +108,25 @@ class Workspace:
             device=allocation.device,
             threads=threads and threads * len(allocation.slots),
             environment=allocation.environment,
-            gang=self._gang(),
+            gang=self._gang(address),
         )
 
-    def _gang(self) -> Gang | None:
+    def _gang(self, address: str | None) -> Gang | None:
         """Return the ranks of a job with several GPUs, None for a job of one process."""
         if not isinstance(self.spec, JobSpec) or self.spec.resources.gpus == 1:
             return None
         run_id = f"{self.lease.job_id}-{self.lease.attempt}"
-        return Gang(ranks=self.spec.resources.slots_per_node, run_id=run_id)
+        gang = Gang(ranks=self.spec.resources.slots_per_node, run_id=run_id)
+        seat = self.lease.seat
+        if seat is None or address is None:
+            return gang
+        return replace(
+            gang,
+            nodes=seat.nodes,
+            node_rank=seat.node_rank,
+            endpoint=seat.endpoint,
+            address=address,
+        )
 
     def ended(self) -> Ended | None:
         """Return the result file that the child left, None if it left none."""

@@ -21,6 +21,8 @@ class Gang:
     node_rank: int = 0
     endpoint: str = "127.0.0.1:0"
     """`host:port` of the first node, at which all nodes meet."""
+    address: str = "127.0.0.1"
+    """Address of this node."""
 
 
 @dataclass(frozen=True)

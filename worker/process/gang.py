@@ -5,11 +5,14 @@ them again: the queue retries the job. SIGTERM for the agent ends the ranks; the
 rank with its agent, however that ends.
 """
 
+import errno
 import os
 import signal
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 
+import psutil
 from torch.distributed import DistError
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
@@ -39,9 +42,8 @@ def run_ranks(
     errors of all ranks. Exits with 128 + SIGTERM on that signal.
     """
     os.environ.update(agent_environment(events=events, control=control))
-    if gang.nodes == 1:
-        for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
-            os.environ.setdefault(name, "lo")
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(name, interface_of(gang.address))
     program, *arguments = command
     try:
         elastic_launch(launch_config(request, gang), program)(*arguments)
@@ -55,6 +57,15 @@ def run_ranks(
         return
     if not (request.folder / RESULT_FILE).exists():
         run_and_record_outcome(lambda: ended, out=request.folder, emit=Emitter(events))
+
+
+def interface_of(address: str) -> str:
+    """Return the network interface that has an address. Raises OSError if none has."""
+    number = socket.gethostbyname(address)
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(each.address == number for each in addresses):
+            return name
+    raise OSError(errno.EADDRNOTAVAIL, f"no network interface has the address {address}")
 
 
 def launch_config(request: ChildRequest, gang: Gang) -> LaunchConfig:

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -91,8 +91,10 @@ class Stack:
     workers: list[WorkerProcess] = field(default_factory=list)
     packs: dict[str, DatasetFacts] = field(default_factory=dict)
 
-    def start_worker(self, module: str = "worker", **environment: str) -> WorkerProcess:
-        """A worker that is still importing; `warm` waits for it."""
+    def start_worker(
+        self, module: str = "worker", *, prefix: Sequence[str] = (), **environment: str
+    ) -> WorkerProcess:
+        """A worker that is still importing; `warm` waits for it. `prefix` is a command before."""
         log = self.data_dir / f"worker-{len(self.workers)}.log"
         environment = {
             **os.environ,
@@ -107,7 +109,7 @@ class Stack:
         }
         with log.open("wb") as opened:
             process = subprocess.Popen(
-                [sys.executable, "-m", module],
+                [*prefix, sys.executable, "-m", module],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,

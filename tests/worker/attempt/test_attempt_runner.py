@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from service.store.records import Lease
+from service.store.job_queue import Offer
+from service.store.records import Lease, SeatTaken
 from service.store.store import Store
+from service.store.store_errors import Fenced
 from tests.support.service.redis import claimed, submitted, ticks
 from trainer.schema.events import Checkpointed, Ended, Event, FileRecord, Published, Started
 from trainer.util.atomic_files import write_synced
@@ -45,7 +48,9 @@ def run(
 
         monkeypatch.setattr(attempt_runner, "ChildMonitor", Played)
         wake_pipe, slots = WakePipe(), SlotPool(["cpu"])
-        settings = WorkerSettings(data_dir=tmp_path, renew_every_s=60.0)
+        # Only a member of a gang waits for an answer.
+        renew_every_s = 0.1 if lease.seat else 60.0
+        settings = WorkerSettings(data_dir=tmp_path, renew_every_s=renew_every_s)
         metrics = WorkerMetrics("w1", device="cpu", slots=slots, scrape_s=15.0)
         context = WorkerContext(
             settings,
@@ -67,6 +72,22 @@ def next_lease(store: Store) -> Lease:
     lease = claimed(store)
     assert lease.job_id == job_id
     return lease
+
+
+def gang_leases(store: Store) -> tuple[Lease, Lease]:
+    """Return the leases of both nodes of a job, the first node's first."""
+    text = json.dumps({"dataset": "x", "batch_rows": 8, "resources": {"gpus": 2, "nodes": 2}})
+    submitted(store, resolved_json=text, spec_json=text, folder="jobs/gang", nodes=2)
+
+    def claim(name: str) -> Lease | SeatTaken | None:
+        offer = Offer(name, 1, 1, f"{name}:1")
+        return store.queue.claim_seat(pools=("train",), nonce=name, offer=offer)
+
+    assert isinstance(claim("a"), SeatTaken)
+    last, first = claim("b"), claim("a")
+    assert isinstance(first, Lease)
+    assert isinstance(last, Lease)
+    return first, last
 
 
 def published(out: Path) -> Published:
@@ -157,3 +178,36 @@ def test_an_attempt_whose_lease_is_over_touches_nothing_of_the_job(
     now = redis_store.jobs.get(lease.job_id)
     assert (now.status, now.attempt, now.worker_id) == ("running", 2, "w2")
     assert [path.name for path in other.glob("checkpoints/*")] == ["000000007"]
+
+
+def test_a_node_whose_ranks_are_done_keeps_its_seat_until_the_first_one_reports(
+    redis_store: Store, run: Callable[[Lease, Play], bool], tmp_path: Path
+) -> None:
+    first, member = gang_leases(redis_store)
+
+    def complete() -> None:
+        redis_store.queue.complete(first, artifacts=(), artifacts_folder="x", facts_json=None)
+
+    reporter = threading.Timer(1.0, complete)
+    assert run(member, lambda _out, _emit: reporter.start())
+    assert not reporter.is_alive()
+    assert redis_store.jobs.get(first.job_id).status == "succeeded"
+    (attempt,) = redis_store.jobs.attempts(first.job_id)
+    assert attempt.outcome == "succeeded"
+    assert (tmp_path / "jobs/gang/members/1/1/spec.json").exists()
+    assert not (tmp_path / "jobs/gang/attempts").exists()  # it is the first node's
+
+
+def test_a_node_that_fails_gives_the_job_back_for_all(
+    redis_store: Store, run: Callable[[Lease, Play], bool]
+) -> None:
+    def fail(out: Path, _emit: Callable[[Event], None]) -> None:
+        ended = Ended(outcome="failed", code="oom", message="Rank 1: no memory.")
+        (out / RESULT_FILE).write_text(ended.model_dump_json())
+
+    first, member = gang_leases(redis_store)
+    run(member, fail)
+    job = redis_store.jobs.get(first.job_id)
+    assert (job.status, job.code, job.message) == ("queued", "oom", "Rank 1: no memory.")
+    with pytest.raises(Fenced):
+        redis_store.queue.renew(first)
