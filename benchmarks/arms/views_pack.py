@@ -14,7 +14,7 @@ from benchmarks.arms.ours import spec_of
 from trainer.accel.device import DeviceContext
 from trainer.data.pack.format import Pack
 from trainer.modalities.image.augment.augment import ImageAugmenter
-from trainer.modalities.image.batch import PaddedImages
+from trainer.modalities.image.batch import Images
 from trainer.modalities.image.loader import PackLoader
 from trainer.modalities.image.modality import MODALITY
 from trainer.spec.defaults import resolve
@@ -54,7 +54,7 @@ def views_of(pack: Pack, setup: Setup) -> ImageAugmenter:
     return MODALITY.views(spec, pack.facts, context, accelerator=accelerator).augmenter
 
 
-def two_views(views: ImageAugmenter, images: PaddedImages, rows: torch.Tensor, epoch: int) -> float:
+def two_views(views: ImageAugmenter, images: Images, rows: torch.Tensor, epoch: int) -> float:
     """Make both views; read one pixel, so that they cannot be skipped."""
     first, second = views.pair(images, rows, seed=0, epoch=epoch)
     return float(first[0, 0, 0, 0] + second[0, 0, 0, 0])

@@ -14,6 +14,9 @@ from trainer.optim.schedule import TrainingLength
 from trainer.rng.philox import permuted_rows
 from trainer.spec.resolved import ResolvedSpec
 
+STEPS_AHEAD = 2
+"""Steps whose rows are gathered while one trains: a slow one is then made up for by a fast one."""
+
 
 class RandomInputs(Protocol):
     """`Method.random_inputs`."""
@@ -52,11 +55,15 @@ class BatchStream:
             sent_rows, random_inputs = send_together((rows, drawn), self.source.device)
         raw = self.source.raw(rows, sent=sent_rows)
         with timer.phase("gather"):
-            if step + 1 < self.length.steps and not self.source.is_resident:
-                self.source.prefetch(self.rows_of(step + 1))
+            self._prefetch(range(step + 1, min(step + 1 + STEPS_AHEAD, self.length.steps)))
         with timer.phase("views"):
             views = self.make_views(raw, sent_rows, epoch=step // self.length.steps_per_epoch)
         return StepInputs(Batch(views, sent_rows, identities=sent_rows), random_inputs)
+
+    def _prefetch(self, steps: range) -> None:
+        if not self.source.is_resident:
+            for step in steps:
+                self.source.prefetch(self.rows_of(step))
 
     def rows_of(self, step: int) -> Tensor:
         """Dataset rows of a step, int64 [B] on the CPU: a slice of its epoch's permutation."""

@@ -1,6 +1,7 @@
 """An evaluator: it chooses its rows once and measures the features of them in every round."""
 
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -70,9 +71,12 @@ class FeatureBank:
     @torch.no_grad()
     def _computed(self, source: Loader[Any], rows: Tensor, feature: Feature) -> Tensor:
         parts = []
-        for start in range(0, len(rows), FEATURE_ROWS):
+        chunks = [rows[i : i + FEATURE_ROWS] for i in range(0, len(rows), FEATURE_ROWS)]
+        for chunk, following in zip_longest(chunks, chunks[1:]):
             self.stop_if_asked()
-            raw = source.whole(rows[start : start + FEATURE_ROWS])
+            raw = source.whole(chunk)
+            if following is not None:
+                source.prefetch(following)
             view = self._views.plain(raw)
             if feature == "input":
                 parts.append(self._views.raw_features(view))

@@ -61,7 +61,7 @@ class Loader(Protocol[R_co]):
         """Return the rows with all that `Views.plain` needs to know about them."""
 
     def prefetch(self, rows: Tensor) -> None:
-        """Begin to gather the rows that the next call of `raw` will ask for."""
+        """Begin to gather rows that a coming call of `raw` or `whole` will ask for."""
 
     def close(self) -> None:
         """End the threads."""

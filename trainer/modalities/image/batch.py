@@ -1,10 +1,26 @@
-"""A batch of rows of any sizes, as one tensor."""
+"""A batch of rows of any sizes: padded to one rectangle on a CPU, one after another on a GPU."""
 
 from dataclasses import dataclass
-from math import floor
+from math import ceil, floor
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Corner(NamedTuple):
+    """Upper left corner of a window in each row, int64 [B] each, in pixels of the row."""
+
+    top: Tensor
+    left: Tensor
+
+
+class Room(NamedTuple):
+    """Sides that no row of a pack exceeds, in pixels."""
+
+    height: int
+    width: int
+    shorter: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +56,112 @@ class PaddedImages:
         """Return whether rows are 8-bit with the full range 0 to 255."""
         return self.pixels.dtype == torch.uint8 and self.bounds == (0.0, 255.0)
 
+    def box_px(self, ratios: tuple[float, float]) -> tuple[int, int]:
+        """Return the sides of the rectangle."""
+        del ratios
+        height, width = self.pixels.shape[2:]
+        return height, width
+
+    def frame_px(self, side_px: int) -> tuple[int, int]:
+        """Return the sides of the rectangle."""
+        del side_px
+        height, width = self.pixels.shape[2:]
+        return height, width
+
+    def window(
+        self, chosen: Tensor | slice, corner: Corner, sides_px: tuple[int, int]
+    ) -> tuple[Tensor, Corner | None]:
+        """Return whole rows as `floats` does; None: their windows begin in their corners."""
+        del corner, sides_px
+        return self.floats(chosen), None
+
     def floats(self, chosen: Tensor | slice) -> Tensor:
         """Return rows as contiguous float32: in [0, 255] if `is_plain`, else in [0, 1]."""
-        pixels = self.pixels[chosen]
-        if self.is_plain:
-            return pixels.to(torch.float32, memory_format=torch.contiguous_format)
-        low, high = self.bounds
-        whole = floor(low)
-        # The whole part is subtracted from whole numbers, where float32 loses nothing.
-        values = pixels.to(torch.int32, memory_format=torch.contiguous_format)
-        if self.pixels.dtype == torch.int16:
-            values &= 0xFFFF
-        return values.sub_(whole).float().sub_(low - whole).div_(high - low).clamp_(0.0, 1.0)
+        return _floats(self.pixels[chosen], self.bounds, is_plain=self.is_plain)
+
+
+@dataclass(frozen=True, slots=True)
+class FlatImages:
+    """Rows one after another, without padding: views cut their windows out of them.
+
+    A wide and a tall row in one batch would pad all rows to a square of their longer sides.
+    """
+
+    pixels: Tensor
+    """u8 or int16 [P, C], as in `PaddedImages`; what lies behind the last row has no meaning."""
+    starts: Tensor
+    """int64 [B]: the first pixel of each row."""
+    heights: Tensor
+    """int64 [B], in pixels."""
+    widths: Tensor
+    """int64 [B], in pixels."""
+    room: Room
+    bounds: tuple[float, float] = (0.0, 255.0)
+    sent: Tensor | None = None
+    """As in `PaddedImages`."""
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return pixels, starts, heights and widths."""
+        return self.pixels, self.starts, self.heights, self.widths
+
+    def with_tensors(self, tensors: tuple[Tensor, ...]) -> "FlatImages":
+        """Return the same room and bounds with other pixels, starts, heights and widths."""
+        pixels, starts, heights, widths = tensors
+        return FlatImages(pixels, starts, heights, widths, self.room, self.bounds)
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether rows are 8-bit with the full range 0 to 255."""
+        return self.pixels.dtype == torch.uint8 and self.bounds == (0.0, 255.0)
+
+    def box_px(self, ratios: tuple[float, float]) -> tuple[int, int]:
+        """Return the sides of a window that holds any box of a row.
+
+        `ratios` are the least and the greatest width of a box, divided by its height. The sides
+        are those of the pack, not of the batch, so that all batches have one shape.
+        """
+        low, high = ratios
+        side = self.room.shorter + 0.5  # sides of boxes are rounded
+        height, width = ceil(side / low + 0.5), ceil(side * high + 0.5)
+        return min(self.room.height, height), min(self.room.width, width)
+
+    def frame_px(self, side_px: int) -> tuple[int, int]:
+        """Return the sides of a window that holds all that a frame of evaluation reads.
+
+        A frame is about as long as the shorter side of its row, and the filter reads less than
+        two pixels of the result beyond it.
+        """
+        side = self.room.shorter + ceil(4 * self.room.shorter / side_px) + 8
+        return min(self.room.height, side), min(self.room.width, side)
+
+    def window(
+        self, chosen: Tensor | slice, corner: Corner, sides_px: tuple[int, int]
+    ) -> tuple[Tensor, Corner | None]:
+        """Return a part of each chosen row, float32 [B, C, *sides_px] as in `floats`.
+
+        `corner` is where it begins. What lies beyond the row's end is of any value.
+        """
+        starts, widths = (part[chosen][:, None, None] for part in (self.starts, self.widths))
+        height, width = sides_px
+        down = torch.arange(height, device=starts.device)[None, :, None] + corner.top[:, None, None]
+        across = torch.arange(width, device=starts.device) + corner.left[:, None, None]
+        places = (starts + down * widths + across).clamp_(max=len(self.pixels) - 1)
+        pixels = self.pixels.index_select(0, places.flatten())
+        cut = pixels.view(-1, height, width, pixels.shape[1]).permute(0, 3, 1, 2)
+        return _floats(cut, self.bounds, is_plain=self.is_plain), corner
+
+
+Images = PaddedImages | FlatImages
+
+
+def _floats(pixels: Tensor, bounds: tuple[float, float], *, is_plain: bool) -> Tensor:
+    """Return pixels as contiguous float32: in [0, 255] if `is_plain`, else in [0, 1]."""
+    if is_plain:
+        return pixels.to(torch.float32, memory_format=torch.contiguous_format)
+    low, high = bounds
+    whole = floor(low)
+    # The whole part is subtracted from whole numbers, where float32 loses nothing.
+    values = pixels.to(torch.int32, memory_format=torch.contiguous_format)
+    if pixels.dtype == torch.int16:
+        values &= 0xFFFF
+    return values.sub_(whole).float().sub_(low - whole).div_(high - low).clamp_(0.0, 1.0)

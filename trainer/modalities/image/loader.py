@@ -1,12 +1,14 @@
 """Rows of a pack on the device that trains.
 
 A pack that fits, with rows of one size, is copied to the device once. Otherwise threads gather
-batches from the memory map into pinned memory while the previous batch trains; JPEG rows are
-decoded there, once for both views.
+batches from the memory map into pinned memory while earlier batches train; JPEG rows are decoded
+there, once for both views. To a GPU rows of many sizes travel without padding.
 """
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -15,8 +17,14 @@ from torch import Tensor
 
 from trainer.accel.transfer import send_together
 from trainer.data.pack.format import Pack
-from trainer.modalities.image.batch import PaddedImages
-from trainer.modalities.image.packed import gather_into
+from trainer.modalities.image.batch import Images, PaddedImages
+from trainer.modalities.image.host_batch import (
+    FlatLayout,
+    HostBatch,
+    Layout,
+    PaddedLayout,
+    bits_of,
+)
 from trainer.modalities.image.values import bounds_of
 from trainer.schema.events import ValueMapping
 from trainer.timing.phase_timer import NullTimer
@@ -26,12 +34,12 @@ RESIDENT_SHARE_GPU = 0.2
 GATHER_THREADS = 4
 """Threads enough to keep up with a GPU from a memory map on a local disk."""
 
-Gathered = tuple[Tensor, Tensor]
-"""[B, H, W, C] as in `PaddedImages`, and int64 [B, 2], in host memory."""
+PREFETCHED_MAX = 3
+"""Batches that are gathered ahead: two of training, and one of an evaluation."""
 
 
 class PackLoader:
-    """Loads rows as `PaddedImages`. Call `close`, or use it in a `with`, to end its threads."""
+    """Loads rows as `Images`. Call `close`, or use it in a `with`, to end its threads."""
 
     def __init__(
         self,
@@ -52,7 +60,11 @@ class PackLoader:
         self.timer = NullTimer()
         """Clock of the run that trains on it."""
         self._resident = _resident(pack, device)
-        self._prefetched: tuple[Tensor, Future[Gathered]] | None = None
+        is_flat = device.type == "cuda" and not pack.is_uniform
+        layout = FlatLayout if is_flat else PaddedLayout
+        self._layout: Layout = layout(pack, device=device, bounds=self._bounds)
+        self._prefetched: dict[bytes, Future[HostBatch]] = {}
+        """By their rows, oldest first."""
         # One thread leads, the others copy: a leader in the same pool could wait for itself.
         self._leader = ThreadPoolExecutor(1, thread_name_prefix="gather-lead")
         self._copiers = ThreadPoolExecutor(max(1, threads), thread_name_prefix="gather")
@@ -62,7 +74,7 @@ class PackLoader:
         """True if all rows are on the device, so that none is ever gathered."""
         return self._resident is not None
 
-    def raw(self, rows: Tensor, *, sent: Tensor | None = None) -> PaddedImages:
+    def raw(self, rows: Tensor, *, sent: Tensor | None = None) -> Images:
         """Return the rows of an int64 tensor [B], on the device; waits for what was prefetched.
 
         `sent` are the same rows on the device, if they are there already.
@@ -71,9 +83,10 @@ class PackLoader:
             return self._from_resident(rows if sent is None else sent)
         with self.timer.phase("gather"):
             gathered = self._gathered(rows)
-        return self._moved(*gathered)
+        with self.timer.phase("copy"):
+            return self._layout.moved(gathered)
 
-    def whole(self, rows: Tensor) -> PaddedImages:
+    def whole(self, rows: Tensor) -> Images:
         """Return the rows with the sizes of their files, for `ImageAugmenter.center_crop`."""
         images, sent = self.raw(rows), self.pack.sent(_as_numpy(rows))
         if sent is None:
@@ -82,11 +95,14 @@ class PackLoader:
         return replace(images, sent=sizes)
 
     def prefetch(self, rows: Tensor) -> None:
-        """Begin to gather the rows that the next call of `raw` will ask for."""
-        if self._resident is None and self.threads:
-            host_rows = rows.cpu()
-            gathered = self._leader.submit(self._gather, _as_numpy(host_rows))
-            self._prefetched = (host_rows, gathered)
+        """Begin to gather rows that a coming call of `raw` will ask for."""
+        host_rows = _as_numpy(rows)
+        key = host_rows.tobytes()
+        if self._resident is not None or not self.threads or key in self._prefetched:
+            return
+        if len(self._prefetched) == PREFETCHED_MAX:
+            self._prefetched.pop(next(iter(self._prefetched))).cancel()
+        self._prefetched[key] = self._leader.submit(self._layout.gather, host_rows, self._share)
 
     def close(self) -> None:
         """End the threads. The source can still be read if the pack is resident."""
@@ -110,41 +126,21 @@ class PackLoader:
         sizes = torch.full_like(rows, height), torch.full_like(rows, width)
         return PaddedImages(pixels, *sizes, self._bounds)
 
-    def _gathered(self, rows: Tensor) -> Gathered:
-        """Return the prefetched rows if they are these, else gather them."""
-        ahead, self._prefetched = self._prefetched, None
-        if ahead is not None and torch.equal(ahead[0], rows.cpu()):
-            return ahead[1].result()
-        return self._gather(_as_numpy(rows))
+    def _gathered(self, rows: Tensor) -> HostBatch:
+        """Return the rows, which may have been prefetched."""
+        host_rows = _as_numpy(rows)
+        ahead = self._prefetched.pop(host_rows.tobytes(), None)
+        return self._layout.gather(host_rows, self._share) if ahead is None else ahead.result()
 
-    def _gather(self, rows: NDArray[np.int64]) -> Gathered:
-        sizes = self.pack.sizes(rows)
-        height, width = (int(side) for side in sizes.max(axis=0))
-        pixels = torch.zeros(
-            (len(rows), height, width, self.pack.channels),
-            dtype=_bits(self.pack),
-            pin_memory=self.device.type == "cuda",
-        )
-        self._copy(pixels.numpy().view(self.pack.dtype), rows)
-        return pixels, torch.from_numpy(sizes.astype(np.int64))
-
-    def _copy(self, images: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
+    def _share(self, work: Callable[[slice], None], rows: int) -> None:
+        """Call `work` for parts of the rows, each in a thread, and wait for all."""
         if not self.threads:
-            gather_into(images, self.pack, rows)
+            work(slice(0, rows))
             return
-        parts = np.array_split(np.arange(len(rows)), min(self.threads, len(rows)))
-        copies = [
-            self._copiers.submit(gather_into, images[part[0] : part[-1] + 1], self.pack, rows[part])
-            for part in parts
-        ]
-        for copy in copies:
+        edges = np.linspace(0, rows, min(self.threads, rows) + 1).astype(int)
+        parts = [slice(begin, end) for begin, end in pairwise(edges)]
+        for copy in [self._copiers.submit(work, part) for part in parts]:
             copy.result()
-
-    def _moved(self, pixels: Tensor, sizes: Tensor) -> PaddedImages:
-        with self.timer.phase("copy"):
-            pixels = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
-            heights, widths = send_together((sizes,), self.device)[0].unbind(1)
-        return PaddedImages(pixels, heights, widths, self._bounds)
 
 
 def _as_numpy(rows: Tensor) -> NDArray[np.int64]:
@@ -161,14 +157,9 @@ def _resident(pack: Pack, device: torch.device) -> Tensor | None:
         str(pack.rows_path),
         shared=False,
         size=len(pack.stored) // pack.dtype.itemsize,
-        dtype=_bits(pack),
+        dtype=bits_of(pack),
     )
     return flat.to(device).view(pack.rows, *pack.size(0), pack.channels)
-
-
-def _bits(pack: Pack) -> torch.dtype:
-    """Return the type of tensors: int16 for 16 bits, as torch cannot gather uint16 on a CPU."""
-    return torch.int16 if pack.dtype.itemsize == 2 else torch.uint8
 
 
 def _resident_bytes_max(device: torch.device) -> int:

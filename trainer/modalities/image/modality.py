@@ -14,7 +14,7 @@ from trainer.data.pack.format import Pack
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.compiled import is_worth_compiling
 from trainer.modalities.image.augment.normalization import normalization
-from trainer.modalities.image.batch import PaddedImages
+from trainer.modalities.image.batch import Images
 from trainer.modalities.image.defaults import RGB, check_alike
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.modalities.image.jpeg_rows import decoder
@@ -38,13 +38,13 @@ class ImageViews:
     augmenter: ImageAugmenter
 
     def pair(
-        self, raw: PaddedImages, rows: Tensor, *, seed: int, epoch: int | Tensor
+        self, raw: Images, rows: Tensor, *, seed: int, epoch: int | Tensor
     ) -> tuple[Pixels, Pixels]:
         """Return two random views of each row."""
         first, second = self.augmenter.pair(raw, rows, seed=seed, epoch=epoch)
         return Pixels(first), Pixels(second)
 
-    def plain(self, raw: PaddedImages) -> Pixels:
+    def plain(self, raw: Images) -> Pixels:
         """Return each row resized, its square in the middle."""
         return Pixels(self.augmenter.center_crop(raw))
 

@@ -43,6 +43,15 @@ def counted(image: NDArray[Any], levels: int) -> NDArray[np.int64]:
     return np.stack([np.bincount(flat[:, channel], minlength=levels) for channel in channels])
 
 
+def gather_flat(
+    out: NDArray[Any], starts: NDArray[np.int64], pack: Pack, rows: NDArray[np.int64]
+) -> None:
+    """Copy rows one after another into pixels [P, C]; each begins at its start."""
+    for start, row in zip(starts, rows, strict=True):
+        pixels = image_of(pack, int(row)).reshape(-1, pack.channels)
+        out[start : start + len(pixels)] = pixels
+
+
 def gather_into(out: NDArray[Any], pack: Pack, rows: NDArray[np.int64]) -> None:
     """Copy rows to the upper left corners of zeroed images, [B, H, W, C]."""
     if pack.is_uniform:

@@ -24,13 +24,14 @@ from trainer.modalities.image.augment.params import (
 from trainer.modalities.image.augment.resample import (
     blur_matrices,
     blur_radius_px,
+    frame_corner,
     frame_matrices,
     resize_matrices,
     separable,
     shifts,
 )
 from trainer.modalities.image.augment.spec import ResolvedViewsSpec
-from trainer.modalities.image.batch import PaddedImages
+from trainer.modalities.image.batch import Corner, Images, PaddedImages
 
 CHUNK_BYTES_CPU = 1 << 20
 """The pixels worked on at once stay in the core's own cache."""
@@ -73,7 +74,7 @@ class ImageAugmenter:
 
     @torch.no_grad()
     def views(
-        self, images: PaddedImages, rows: Tensor, *, seed: int, epoch: int | Tensor, view: int
+        self, images: Images, rows: Tensor, *, seed: int, epoch: int | Tensor, view: int
     ) -> Tensor:
         """Return one view of each row, [B, C, side, side], normalised.
 
@@ -85,7 +86,7 @@ class ImageAugmenter:
 
     @torch.no_grad()
     def pair(
-        self, images: PaddedImages, rows: Tensor, *, seed: int, epoch: int | Tensor
+        self, images: Images, rows: Tensor, *, seed: int, epoch: int | Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return views 0 and 1, as `views` makes each.
 
@@ -105,26 +106,27 @@ class ImageAugmenter:
         rows = rows.to(self.device)
         return draw(rows, heights=heights, widths=widths, spec=self.spec, draw_key=draw_key)
 
-    def _made(self, images: PaddedImages, params: ViewParams) -> Tensor:
-        if self._compiled is not None:
+    def _made(self, images: Images, params: ViewParams) -> Tensor:
+        if self._compiled is not None and isinstance(images, PaddedImages):
             return self._compiled.views(images, params)
         jitter = plan(params)
         # On a CPU rows are worked on in the order of their place of hue; see jitter_.
         order = torch.argsort(jitter.hue_at, stable=True) if self._picks_rows else None
         out = self._empty(len(params.flip))
+        window_px = images.box_px(self.spec.crop_ratio)
         # Below autocast: half precision would round away more than a level of 255.
         with torch.autocast(self.device.type, enabled=False):
-            for part in self._parts(images):
+            for part in self._parts(len(out), window_px):
                 chosen = part if order is None else order[part]
                 part_params = params.rows(chosen)
-                pixels = self._cut(images, chosen, part_params.box, part_params.flip)
+                pixels = self._cut(images, chosen, part_params.box, window_px, part_params.flip)
                 out[chosen] = self._normalised(
                     self._coloured(pixels, part_params, jitter.rows(chosen))
                 )
         return out
 
     @torch.no_grad()
-    def center_crop(self, images: PaddedImages) -> Tensor:
+    def center_crop(self, images: Images) -> Tensor:
         """Return the rows unchanged but for size, float32 [B, C, side, side], normalized.
 
         The square in the middle, resized with antialiasing; `views.evaluation_crop` says which of
@@ -133,62 +135,68 @@ class ImageAugmenter:
         if self.spec.evaluation_crop == "resize":
             return self._framed(images)
         box = centre_box(images.heights, images.widths)
-        if self._compiled is not None:
+        if self._compiled is not None and isinstance(images, PaddedImages):
             return self._compiled.center_crop(images, box)
         out = self._empty(len(images.heights))
+        window_px = images.box_px((1.0, 1.0))
         with torch.autocast(self.device.type, enabled=False):
-            for part in self._parts(images):
-                pixels = self._cut(images, part, box.rows(part), None)
+            for part in self._parts(len(out), window_px):
+                pixels = self._cut(images, part, box.rows(part), window_px, None)
                 out[part] = self._normalised(pixels.flatten(2))
         return out
 
-    def _framed(self, images: PaddedImages) -> Tensor:
+    def _framed(self, images: Images) -> Tensor:
         heights, widths = images.heights, images.widths
         frame = resized_frame(heights, widths, sent=images.sent, side_px=self.side_px)
         out = self._empty(len(heights))
-        height, width = images.pixels.shape[2:]
+        window_px = images.frame_px(self.side_px)
         with torch.autocast(self.device.type, enabled=False):
-            for part in self._parts(images):
+            for part in self._parts(len(out), window_px):
+                chosen = frame.rows(part)
+                begins = frame_corner(chosen, side_px=self.side_px)
+                window, corner = images.window(part, begins, window_px)
                 down, across = frame_matrices(
-                    frame.rows(part),
-                    heights[part],
-                    widths[part],
-                    padded_px=(height, width),
+                    chosen,
+                    (heights[part], widths[part]),
+                    window_px=window_px,
                     side_px=self.side_px,
+                    corner=corner,
                 )
-                pixels = self._resized(images, part, down, across)
+                pixels = self._resized(window, down, across, is_plain=images.is_plain)
                 out[part] = self._normalised(pixels.flatten(2))
         return out
 
     def _empty(self, rows: int) -> Tensor:
         return torch.empty((rows, self.channels, self.side_px, self.side_px), device=self.device)
 
-    def _parts(self, images: PaddedImages) -> Iterator[slice]:
+    def _parts(self, total: int, window_px: tuple[int, int]) -> Iterator[slice]:
         """Yield the rows to work on together."""
-        height, width = images.pixels.shape[2:]
-        row_bytes = 4 * self.channels * max(height * width, self.side_px**2)
+        row_bytes = 4 * self.channels * max(window_px[0] * window_px[1], self.side_px**2)
         limit_bytes = CHUNK_BYTES_GPU if self.device.type == "cuda" else CHUNK_BYTES_CPU
         rows = max(1, limit_bytes // row_bytes)
-        for start in range(0, len(images.pixels), rows):
+        for start in range(0, total, rows):
             yield slice(start, start + rows)
 
     def _cut(
-        self, images: PaddedImages, chosen: Tensor | slice, box: Box, flip: Tensor | None
+        self,
+        images: Images,
+        chosen: Tensor | slice,
+        box: Box,
+        window_px: tuple[int, int],
+        flip: Tensor | None,
     ) -> Tensor:
         """Crop, flip and resize to float32 [B, C, side, side] in [0, 1]."""
-        height, width = images.pixels.shape[2:]
+        window, corner = images.window(chosen, Corner(box.top, box.left), window_px)
         down, across = resize_matrices(
-            box, padded_px=(height, width), side_px=self.side_px, flip=flip
+            box, window_px=window_px, side_px=self.side_px, corner=corner, flip=flip
         )
-        return self._resized(images, chosen, down, across)
+        return self._resized(window, down, across, is_plain=images.is_plain)
 
-    def _resized(
-        self, images: PaddedImages, chosen: Tensor | slice, down: Tensor, across: Tensor
-    ) -> Tensor:
+    def _resized(self, window: Tensor, down: Tensor, across: Tensor, *, is_plain: bool) -> Tensor:
         """Apply the matrices of `resample`; the result is in [0, 1]."""
-        if images.is_plain:
+        if is_plain:
             across.div_(255.0)
-        return separable(images.floats(chosen), down, across)
+        return separable(window, down, across)
 
     def _coloured(self, pixels: Tensor, params: ViewParams, jitter: Jitter) -> Tensor:
         """Apply everything after the crop; float32 [B, C, side x side] in [0, 1]."""

@@ -4,10 +4,13 @@ Both are linear and separable, so a whole batch with parameters of its own for e
 batched matrix products, which every device does at its best speed.
 """
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from trainer.modalities.image.augment.params import Box, Frame
+from trainer.modalities.image.batch import Corner
 
 
 def separable(pixels: Tensor, down: Tensor, across: Tensor) -> Tensor:
@@ -22,44 +25,80 @@ def separable(pixels: Tensor, down: Tensor, across: Tensor) -> Tensor:
 
 
 def resize_matrices(
-    box: Box, *, padded_px: tuple[int, int], side_px: int, flip: Tensor | None = None
+    box: Box,
+    *,
+    window_px: tuple[int, int],
+    side_px: int,
+    corner: Corner | None = None,
+    flip: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return matrices [B, side, H] and [B, side, W] that cut a box out and resize it to a square.
+
+    They are for windows that begin at `corner`; None: at the beginning of their rows.
 
     They are the antialiased bilinear filter of torchvision and Pillow: a triangle as wide as the
     shrink factor, at least one pixel, normalised over the pixels inside the box.
     """
-    height, width = padded_px
-    down = _triangles(box.top, box.height, whole_px=height, side_px=side_px)
-    across = _triangles(box.left, box.width, whole_px=width, side_px=side_px, flip=flip)
+    top, left = corner or (None, None)
+    down = _triangles(box.top, box.height, axis=_Axis(window_px[0], side_px, top))
+    across = _triangles(box.left, box.width, axis=_Axis(window_px[1], side_px, left), flip=flip)
     return down, across
 
 
 def frame_matrices(
-    frame: Frame, heights: Tensor, widths: Tensor, *, padded_px: tuple[int, int], side_px: int
+    frame: Frame,
+    sizes: tuple[Tensor, Tensor],
+    *,
+    window_px: tuple[int, int],
+    side_px: int,
+    corner: Corner | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return matrices [B, side, H] and [B, side, W] that resize whole rows and keep a frame.
 
-    As in `resize_matrices`, but the filter reaches beyond the frame, to the edges of the row.
+    As in `resize_matrices`, but the filter reaches beyond the frame, to the edges of the row, whose
+    heights and widths are `sizes`.
     """
 
-    def along(start: Tensor, length: Tensor, end: Tensor, whole_px: int) -> Tensor:
+    def along(start: Tensor, length: Tensor, end: Tensor, axis: _Axis) -> Tensor:
         start, scale = (value.float()[:, None, None] for value in (start, length / side_px))
         edges = (torch.zeros_like(start), end[:, None, None])
-        return _filter(start, scale, edges=edges, whole_px=whole_px, side_px=side_px)
+        return _filter(start, scale, edges=edges, axis=axis)
 
-    down = along(frame.top, frame.height, heights, padded_px[0])
-    return down, along(frame.left, frame.width, widths, padded_px[1])
+    top, left = corner or (None, None)
+    down = along(frame.top, frame.height, sizes[0], _Axis(window_px[0], side_px, top))
+    return down, along(frame.left, frame.width, sizes[1], _Axis(window_px[1], side_px, left))
 
 
-def _triangles(
-    start: Tensor, length: Tensor, *, whole_px: int, side_px: int, flip: Tensor | None = None
-) -> Tensor:
-    """Return weights [B, side, whole] of the pixels of one axis for each pixel of the view."""
+def frame_corner(frame: Frame, *, side_px: int) -> Corner:
+    """Return where the pixels begin that the filter of a frame reads."""
+
+    def first(start: Tensor, length: Tensor) -> Tensor:
+        scale = length / side_px
+        return (start - 0.5 + 0.5 * scale - scale.clamp(min=1.0)).floor().clamp(min=0.0).long()
+
+    return Corner(first(frame.top, frame.height), first(frame.left, frame.width))
+
+
+class _Axis(NamedTuple):
+    """One axis of windows that are resized."""
+
+    window_px: int
+    side_px: int
+    """Pixels of the result."""
+    first: Tensor | None
+    """First pixel of each window, int64 [B]; None: 0."""
+
+    def pixels(self, device: torch.device) -> Tensor:
+        """Return the places of the window's pixels in their rows, float32 [B or 1, 1, window]."""
+        places = torch.arange(self.window_px, device=device, dtype=torch.float32)[None, None, :]
+        return places if self.first is None else places + self.first[:, None, None].float()
+
+
+def _triangles(start: Tensor, length: Tensor, *, axis: _Axis, flip: Tensor | None = None) -> Tensor:
+    """Return weights [B, side, window] of the pixels of one axis for each pixel of the view."""
     start, end = (edge[:, None, None].float() for edge in (start, start + length))
-    scale = (end - start) / side_px
-    edges = (start, end)
-    return _filter(start, scale, edges=edges, whole_px=whole_px, side_px=side_px, flip=flip)
+    scale = (end - start) / axis.side_px
+    return _filter(start, scale, edges=(start, end), axis=axis, flip=flip)
 
 
 def _filter(
@@ -67,16 +106,16 @@ def _filter(
     scale: Tensor,
     *,
     edges: tuple[Tensor, Tensor],
-    whole_px: int,
-    side_px: int,
+    axis: _Axis,
     flip: Tensor | None = None,
 ) -> Tensor:
-    """Return weights [B, side, whole] of pixels between `edges`; other tensors are [B, 1, 1]."""
+    """Return weights [B, side, window] of pixels between `edges`; other tensors are [B, 1, 1]."""
+    side_px = axis.side_px
     index = torch.arange(side_px, device=start.device, dtype=torch.float32)[None, :, None]
     if flip is not None:
         index = torch.where(flip[:, None, None], side_px - 1 - index, index)
     centre = start - 0.5 + scale * (index + 0.5)
-    pixel = torch.arange(whole_px, device=start.device, dtype=torch.float32)[None, None, :]
+    pixel = axis.pixels(start.device)
     inside = ((pixel >= edges[0]) & (pixel < edges[1])).float()
     weights = (pixel - centre).abs_().mul_(-1.0 / scale.clamp(min=1.0))
     weights.add_(1.0).clamp_(min=0.0).mul_(inside)
