@@ -16,20 +16,23 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.support.pretend_gpu import deterministic, stored
-from tests.support.pretend_gpu.cases import CASES, CELL, JOBS
+from tests.support.pretend_gpu.cases import CASES, CELLS, METHODS, VARIANTS
 from tests.support.pretend_gpu.cuda import pretend_gpu
+from tests.support.pretend_gpu.packs import PACKS
 from tests.support.pretend_gpu.run import Case, Result, run
+from trainer.methods.registry import method_names
+from trainer.modalities.registry import MODALITIES
 
 pytestmark = pytest.mark.timeout(1200)  # seconds alone, minutes on busy cores
 HERE = Path(__file__).name
-MANY = 5
-"""Minimum ratio of kernels in a captured step to launches by the host."""
+PAGEABLE_MAX = 1
+"""Copies of a step from memory that is not pinned."""
 
 
 @pytest.fixture(
     scope="module",
     params=[
-        pytest.param(case, id=str(case), marks=() if case is CELL else pytest.mark.contract)
+        pytest.param(case, id=str(case), marks=() if case in CELLS else pytest.mark.contract)
         for case in CASES
     ],
 )
@@ -44,29 +47,52 @@ def test_steps_on_a_gpu_are_as_they_should_be(counted: tuple[Case, Result]) -> N
     assert result.warnings == []
     assert result.counts.forbidden == []
     assert result.waits_after_step(1) == []
+    assert max(len(result.pageable(step)) for step in result.steps[1:]) <= PAGEABLE_MAX
     assert result.counts.random_draws == []
     assert not deterministic.OPERATIONS & result.counts.kernels.keys()
-    steady = result.epoch(stored.STEADY_EPOCH)
-    assert steady.copies_to_host == 0
+    assert result.counts.devices.keys() == {case.device}
+    assert result.counts.streams.keys() <= {case.device}
     assert bool(result.recordings) == case.graphs
-    if not case.graphs:
-        assert steady.launches == steady.kernels
+    for step in result.epoch(stored.STEADY_EPOCH):
+        assert step.copies_to_host == 0
+        assert case.graphs or step.launches == step.kernels
+
+
+def test_rounds_of_evaluation_send_pinned_memory_alone(counted: tuple[Case, Result]) -> None:
+    """A round reads its result, so it waits; it is never held up by a copy of its rows."""
+    case, result = counted
+    if "evaluation" not in case.settings:
+        assert result.evaluations == []
+        return
+    assert len(result.evaluations) >= 1
+    for span in result.evaluations:
+        assert result.pageable(span) == []
+        waits = result.counts.waits[span.before.waits : span.after.waits]
+        assert not [wait for wait in waits if "a copy to the device" in wait]
 
 
 def test_counts_of_a_step_are_the_stored_ones(counted: tuple[Case, Result]) -> None:
-    """Kernels, bytes, launches, and copies of memory that is not pinned."""
+    """Kernels, bytes, launches, copies and the peak of memory; and of a round of evaluation."""
     case, result = counted
     version, cases = stored.load()
+    assert str(case) in cases, f"Count it: {stored.COMMAND} {case.name!r}"
+    differences = stored.differences(stored.figures(result), cases[str(case)])
     if version != torch.__version__:
-        pytest.skip(f"counts are of torch {version}, this is {torch.__version__}: {stored.COMMAND}")
-    assert stored.differences(stored.figures(result), cases[str(case)]) == {}
+        pytest.skip(f"counts are of torch {version}, this is {torch.__version__}: {differences}")
+    assert differences == {}, f"If you meant to change them: {stored.COMMAND}"
+
+
+def test_the_matrix_has_rows_of_every_modality() -> None:
+    missing = set(MODALITIES) - PACKS.keys()
+    assert not missing, f"Write a pack of it in tests/support/pretend_gpu/packs.py: {missing}"
 
 
 @pytest.mark.contract
-@pytest.mark.parametrize("name", [CELL.name, "symmetric, own keys masked"])
+@pytest.mark.parametrize("name", [*method_names(), "symmetric, own keys masked"])
 def test_a_graph_is_the_same_whenever_it_is_captured(name: str, tmp_path: Path) -> None:
     """Else it holds a number of its step or epoch, and repeats that for ever."""
-    case = Case(name=name, settings=JOBS[name])
+    method = {"method": {"name": name} | METHODS.get(name, {})}
+    case = Case(name=name, settings=VARIANTS.get(name, method))
     recordings = [run(case, tmp_path, steps=6).recordings for _ in range(2)]  # the second resumes
     assert [len(each) for each in recordings] == [3, 3]
     for before, after in zip(*recordings, strict=True):
@@ -80,7 +106,7 @@ def test_a_whole_job_runs_to_its_end(graphs: bool, tmp_path: Path) -> None:
     """Run a job with evaluations, checkpoints, signals and exports."""
     settings = {
         "epochs": 2,
-        "evaluation": {"name": "knn", "baselines": False},
+        "evaluation": {"name": "knn"},
         "checkpoint_every_steps": 3,
         "signals_every_steps": 3,
     }
@@ -89,7 +115,7 @@ def test_a_whole_job_runs_to_its_end(graphs: bool, tmp_path: Path) -> None:
     assert result.ended.outcome == "succeeded"
     assert (tmp_path / "out" / "artifacts" / "encoder.safetensors").exists()
     kinds = Counter(event.type for event in result.events)
-    assert (kinds["evaluated"], kinds["checkpointed"], kinds["published"]) == (2, 3, 1)
+    assert (kinds["evaluated"], kinds["checkpointed"], kinds["published"]) == (3, 3, 1)
     assert not deterministic.OPERATIONS & result.counts.kernels.keys()
 
 

@@ -4,6 +4,7 @@ from typing import Final
 
 from tests.mutants.devices import DEVICES
 from tests.mutants.fast import FAST
+from tests.mutants.gpu_steps import GPU_STEPS
 from tests.mutants.learning import LEARNING
 from tests.mutants.resumes import RESUMES
 from tests.mutants.runner import Mutant
@@ -231,4 +232,14 @@ FILES: Final = (
     ),
 )
 
-MUTANTS: Final = (*STORE, *WORKER, *EDGE, *FILES, *RESUMES, *FAST, *LEARNING, *DEVICES)
+MUTANTS: Final = (
+    *STORE,
+    *WORKER,
+    *EDGE,
+    *FILES,
+    *RESUMES,
+    *FAST,
+    *GPU_STEPS,
+    *LEARNING,
+    *DEVICES,
+)

@@ -1,31 +1,63 @@
-"""The matrix of jobs that run on the pretend GPU."""
+"""The matrix of jobs that run on the pretend GPU: all that the registries name, and variants."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from tests.support.pretend_gpu.run import Case
+from tests.support.pretend_gpu.run import QUEUE_ROWS, Case
+from trainer.evaluators.registry import evaluator_names
+from trainer.methods.registry import method_names
+from trainer.modalities.registry import MODALITIES, part_of
 
-QUEUE_ROWS = 64
-JOBS: dict[str, dict[str, Any]] = {
-    "plain": {},
+METHODS: dict[str, dict[str, Any]] = {"moco": {"queue_rows": QUEUE_ROWS}}
+"""Settings that a method needs for so few rows."""
+VARIANTS: dict[str, dict[str, Any]] = {
     "symmetric, own keys masked": {
         "method": {"queue_rows": QUEUE_ROWS, "symmetric": True, "mask_own_keys": True}
     },
-    "simclr": {"method": {"name": "simclr"}},
     "plain batch norm": {"method": {"queue_rows": QUEUE_ROWS, "bn": "plain"}},
     "adamw, partial batch kept": {"optim": {"name": "adamw"}, "partial_batch": "keep"},
     "fp32": {"precision": "fp32"},
-    "resnet18": {"encoder": {"name": "resnet18"}},
     "resnet18, 96 px, solarize": {
         "encoder": {"name": "resnet18"},
         "views": {"side_px": 96, "solarize_p": 0.2},
     },
-    "resnet50": {"encoder": {"name": "resnet50"}},
 }
 PACKS = {"many sizes": "sizes", "two channels of 16 bits": "deep"}
+
+
+def _jobs() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Yield the name, pack and settings of each job."""
+    for name in method_names():
+        yield f"method {name}", "image", {"method": {"name": name} | METHODS.get(name, {})}
+    for modality in MODALITIES:
+        for name in part_of(modality, "spec").ENCODER_NAMES:
+            settings = {"encoder": {"name": name}, "views": {"name": modality}}
+            yield f"encoder {name}", modality, _without_default(settings)
+    for name in evaluator_names():
+        yield f"evaluator {name}", "image", {"evaluation": {"name": name}}
+    for name, settings in VARIANTS.items():
+        yield name, "image", settings
+    for name, pack in PACKS.items():
+        yield name, pack, {}
+
+
+def _without_default(settings: dict[str, Any]) -> dict[str, Any]:
+    """Leave out the name of the views of images, which have none."""
+    return settings if settings["views"] != {"name": "image"} else {"encoder": settings["encoder"]}
+
+
 CASES = (
-    *(Case(name=name, settings=JOBS[name], graphs=on) for name in JOBS for on in (True, False)),
-    *(Case(name=name, pack=PACKS[name], graphs=on) for name in PACKS for on in (True, False)),
+    *(
+        Case(name=name, pack=pack, settings=settings, graphs=graphs)
+        for name, pack, settings in _jobs()
+        for graphs in (True, False)
+    ),
+    *(Case(name="second GPU", graphs=graphs, device="cuda:1") for graphs in (True, False)),
     Case(name="profiled", settings={"profile": True}, graphs=False),
 )
-CELL = CASES[0]
-"""The one of `make test`: its first steps are eager, the others replay graphs."""
+CELLS = tuple(
+    case
+    for case in CASES
+    if str(case) in {str(CASES[0]), "second GPU, captured", "profiled, eager"}
+)
+"""Those of `make test`: the first steps of captured ones are eager, the others replay graphs."""

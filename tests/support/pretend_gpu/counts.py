@@ -38,6 +38,10 @@ class Counts:
     """Calls that CUDA forbids during the capture of a graph, and where they were tried."""
     random_draws: list[str] = field(default_factory=list)
     """Operations that drew from the device's global generator, which no checkpoint holds."""
+    devices: Counter[str] = field(default_factory=Counter)
+    """Tensors that were made, by the name of their device."""
+    streams: Counter[str] = field(default_factory=Counter)
+    """Events, captures and blocks of work, by the name of their stream's device."""
     to_device: list[Copy] = field(default_factory=list)
     to_host: list[Copy] = field(default_factory=list)
 
@@ -80,17 +84,35 @@ class Recording:
         return Counter(operation.name for operation in self.operations)
 
 
+class Pool:
+    """Memory of the graphs that were captured together. What was theirs once is nobody else's."""
+
+    live_bytes = 0
+    reserved_bytes = 0
+
+
 class Memory:
-    """Bytes of the device's tensors that are alive."""
+    """Bytes of the device's tensors that are alive, and of the pools of graphs."""
 
     def __init__(self) -> None:
         self.live_bytes = self.peak_bytes = 0
 
-    def take(self, size_bytes: int) -> None:
-        """Count a new storage."""
+    def take(self, size_bytes: int, pool: Pool | None = None) -> None:
+        """Count a new storage, of a graph if it comes from a pool."""
+        if pool is not None:
+            pool.live_bytes += size_bytes
+            size_bytes = max(0, pool.live_bytes - pool.reserved_bytes)
+            pool.reserved_bytes += size_bytes
         self.live_bytes += size_bytes
         self.peak_bytes = max(self.peak_bytes, self.live_bytes)
 
-    def free(self, size_bytes: int) -> None:
-        """Count a storage that is gone."""
-        self.live_bytes -= size_bytes
+    def free(self, size_bytes: int, pool: Pool | None = None) -> None:
+        """Count a storage that is gone. That of a graph stays in its pool."""
+        if pool is None:
+            self.live_bytes -= size_bytes
+        else:
+            pool.live_bytes -= size_bytes
+
+    def close(self, pool: Pool) -> None:
+        """Count a pool as gone with the last of its graphs."""
+        self.live_bytes -= pool.reserved_bytes

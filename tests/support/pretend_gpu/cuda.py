@@ -1,8 +1,9 @@
 """Replacements for `torch.cuda` while the pretend GPU is there."""
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from unittest import mock
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.support.pretend_gpu.backward import backward
-from tests.support.pretend_gpu.counts import Recording
+from tests.support.pretend_gpu.counts import Memory, Pool, Recording
 from tests.support.pretend_gpu.device import PretendGpu
 
 NAME = "Pretend GPU"
@@ -36,27 +37,9 @@ def pretend_gpu(*, devices: int = 1, total_bytes: int = 24 << 30) -> Iterator[Pr
 
 def _answers(gpu: PretendGpu, devices: int, total_bytes: int) -> dict[str, object]:
     """Return what is put in the place of each name of torch.cuda."""
-    thread = threading.get_ident()
-    stream = _Stream(gpu)
     properties = SimpleNamespace(
         total_memory=total_bytes, major=9, minor=0, name=NAME, multi_processor_count=132
     )
-
-    class Event(_Event):
-        def synchronize(self) -> None:
-            if threading.get_ident() == thread:
-                gpu.wait("Event.synchronize")
-
-    class Graph(_Graph):
-        def replay(self) -> None:
-            gpu.replay(self.recording)
-
-    @contextmanager
-    def graph(cuda_graph: Graph, **_: object) -> Iterator[None]:
-        with gpu.capture() as recording:
-            yield
-        cuda_graph.recording = recording
-
     return {
         "_lazy_init": lambda: None,
         "is_available": lambda: True,
@@ -73,9 +56,59 @@ def _answers(gpu: PretendGpu, devices: int, total_bytes: int) -> dict[str, objec
         "empty_cache": lambda: None,
         "synchronize": lambda *_: gpu.wait("torch.cuda.synchronize"),
         "is_current_stream_capturing": lambda: gpu.is_capturing,
-        "Stream": lambda *_, **__: stream,
-        "current_stream": lambda *_: stream,
-        "stream": _on_stream,
+        **_work(gpu),
+    }
+
+
+def _work(gpu: PretendGpu) -> dict[str, object]:
+    """Return what is put in the place of streams, events and graphs."""
+    thread = threading.get_ident()
+
+    def stream_of(device: torch.device | str | int | None = None, **_: object) -> _Stream:
+        index = None if device is None else torch.device(device).index
+        return _Stream(gpu, gpu.current_device if index is None else index)
+
+    @contextmanager
+    def on_stream(stream: _Stream) -> Iterator[None]:
+        gpu.counts.streams[stream.name] += 1
+        yield
+
+    class Event(_Event):
+        def record(self, stream: _Stream | None = None) -> None:
+            """Mark the end of what was launched on a stream. Raises RuntimeError without one.
+
+            CUDA would take the current device's, beside the stream that does the work of another.
+            """
+            if stream is None:
+                raise RuntimeError("an event is recorded without naming its stream")
+            gpu.counts.streams[stream.name] += 1
+
+        def synchronize(self) -> None:
+            if threading.get_ident() == thread:
+                gpu.wait("Event.synchronize")
+
+    class Graph(_Graph):
+        def replay(self) -> None:
+            gpu.replay(self.recording)
+
+    @contextmanager
+    def graph(
+        cuda_graph: Graph,
+        *,
+        stream: _Stream | None = None,
+        pool: _PoolHandle | None = None,
+        **_: object,
+    ) -> Iterator[None]:
+        gpu.counts.streams[(stream or stream_of()).name] += 1
+        handle = cuda_graph.handle = pool or _PoolHandle(gpu.memory)
+        with gpu.capture(handle.pool) as recording:
+            yield
+        cuda_graph.recording = recording
+
+    return {
+        "Stream": stream_of,
+        "current_stream": stream_of,
+        "stream": on_stream,
         "Event": Event,
         "CUDAGraph": Graph,
         "graph": graph,
@@ -100,15 +133,12 @@ def _apply(
     return self
 
 
-def _on_stream(_stream: object) -> AbstractContextManager[None]:
-    return nullcontext()
-
-
 class _Stream:
-    """The one stream: work is counted, not ordered."""
+    """A stream of one device: work is counted, not ordered."""
 
-    def __init__(self, gpu: PretendGpu) -> None:
+    def __init__(self, gpu: PretendGpu, index: int) -> None:
         self._gpu = gpu
+        self.name = f"cuda:{index}"
 
     def wait_stream(self, other: object) -> None:
         """Order work on the device, for which no host waits."""
@@ -126,14 +156,6 @@ class _Event:
 
     def __init__(self, **_: object) -> None: ...
 
-    def record(self, stream: object = None) -> None:
-        """Mark the end of what was launched on a stream. Raises RuntimeError without one.
-
-        CUDA would take the current device's, beside the stream that does the work of another.
-        """
-        if stream is None:
-            raise RuntimeError("an event is recorded without naming its stream")
-
     def query(self) -> bool:
         """Return whether the device is past it."""
         return True
@@ -148,7 +170,16 @@ class _Graph:
     """Work that was captured."""
 
     recording: Recording
+    handle: "_PoolHandle"
 
-    def pool(self) -> tuple[int, int]:
+    def pool(self) -> "_PoolHandle":
         """Return the name of its memory."""
-        return (0, 0)
+        return self.handle
+
+
+class _PoolHandle:
+    """Name of the memory of some graphs, which ends with the last of them."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.pool = Pool()
+        weakref.finalize(self, memory.close, self.pool)

@@ -30,7 +30,7 @@ REFUSED: dict[str, tuple[str, ...]] = {
     "torch.nn.EmbeddingBag": ("_embedding_bag_backward", "_embedding_bag_dense_backward"),
     "torch.Tensor.put_": ("put_", "put"),
     "torch.histc": ("histc",),
-    "torch.bincount": ("bincount",),
+    "torch.bincount": ("weighted_bincount",),  # with weights alone
     "torch.median": ("median",),
     "torch.nn.functional.grid_sample": ("grid_sampler_2d_backward", "grid_sampler_3d_backward"),
     "torch.Tensor.scatter_reduce": ("scatter_reduce", "scatter_reduce_"),

@@ -30,10 +30,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
-from tests.support.pretend_gpu.counts import Copy, Counts, Memory, Operation, Recording
+from tests.support.pretend_gpu.counts import Copy, Counts, Memory, Operation, Pool, Recording
 
-READS = frozenset({"_local_scalar_dense", "equal", "is_nonzero"})
-"""They give a value of the device to the host."""
+READS = frozenset({"_local_scalar_dense", "equal", "is_nonzero", "bincount"})
+"""They give a value of the device to the host; bincount the largest, for its shape."""
 FREE = frozenset(
     {"_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 )
@@ -94,6 +94,7 @@ class PretendGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
         self.recordings: list[Recording] = []
         """All graphs that were captured, in their order."""
         self._recording: Recording | None = None
+        self._pool: Pool | None = None
         self._fake = FakeTensorMode(allow_non_fake_inputs=True)
         self._pinned = WeakIdKeyDictionary()
         self._storages = WeakIdKeyDictionary()
@@ -111,13 +112,14 @@ class PretendGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
         return self._recording is not None
 
     @contextmanager
-    def capture(self) -> Iterator[Recording]:
-        """Record what the block launches instead of doing it."""
+    def capture(self, pool: Pool) -> Iterator[Recording]:
+        """Record what the block launches instead of doing it; its tensors are of the pool."""
         recording = self._recording = Recording()
+        self._pool = pool
         try:
             yield recording
         finally:
-            self._recording = None
+            self._recording = self._pool = None
         self.recordings.append(recording)
 
     def replay(self, recording: Recording) -> None:
@@ -155,8 +157,7 @@ class PretendGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
             with self:
                 return func.decompose(*call.args, **call.kwargs)
         if call.name in READS:
-            self.wait(f"{call.name} reads a value")
-            return self._made_up(call)
+            return self._read(call)
         if (copied := self._to_host(call)) is not None:
             return copied
         self._note_copy_to_device(call)
@@ -177,6 +178,11 @@ class PretendGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
         self._pinned[out.untyped_storage()] = True
         return out
 
+    def _read(self, call: Call) -> Any:  # noqa: ANN401
+        """Make the host wait for a value, and return one that is made up."""
+        self.wait(f"{call.name} reads a value")
+        return self._bincount(call) if call.name == "bincount" else self._made_up(call)
+
     def _made_up(self, call: Call) -> bool | float | int:
         """Return a value that checks of settings accept: what is compared lies in the range."""
         value = call.args[0]
@@ -185,6 +191,15 @@ class PretendGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
         if value.dtype == torch.bool or call.name == "is_nonzero":
             return value in self._made_by and self._made_by[value] in {"le", "ge"}
         return 0.5 if value.dtype.is_floating_point else -1
+
+    def _bincount(self, call: Call) -> Tensor:
+        """Count as if no value lay past `minlength`; the real one waits for the largest."""
+        values, weights, length = (*call.args, None, 0)[:3]
+        with self:
+            out: Tensor = values.new_zeros(call.kwargs.get("minlength", length))
+        # Torch refuses it with weights alone.
+        self.counts.kernels["bincount" if weights is None else "weighted_bincount"] += 1
+        return out
 
     def _to_host(self, call: Call) -> Tensor | None:
         """Copy to the CPU: zeros in place of values that nobody computed. None: no such copy."""
@@ -244,8 +259,9 @@ class PretendGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
             if storage not in self._storages:
                 size_bytes = storage.nbytes()
                 self._storages[storage] = size_bytes
-                self.memory.take(size_bytes)
-                weakref.finalize(storage, self.memory.free, size_bytes)
+                self.counts.devices[str(tensor.device)] += 1
+                self.memory.take(size_bytes, self._pool)
+                weakref.finalize(storage, self.memory.free, size_bytes, self._pool)
 
     def _count(self, call: Call, out: object) -> None:
         size_bytes = _operand_bytes(call, out)

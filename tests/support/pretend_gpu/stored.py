@@ -17,27 +17,33 @@ Figures = dict[str, float]
 
 
 def figures(result: Result) -> Figures:
-    """Return what one step of the steady epoch does on average, and the run's peak of memory."""
+    """Return what one step of the steady epoch does on average, and the run's peak of memory.
+
+    Also the work of the last round of evaluation, if there was one.
+    """
     done = result.epoch(STEADY_EPOCH)
-    steps = result.steps_per_epoch
-    begin, end = (result.readings[epoch * steps].copies_to_device for epoch in (1, 2))
-    pageable = [copy for copy in result.counts.to_device[begin:end] if not copy.is_pinned]
+    steps = len(done)
+    last = [span.done for span in result.evaluations[-1:]]
     return {
-        "kernels": done.kernels / steps,
-        "operand_bytes": done.operand_bytes / steps,
-        "launches": done.launches / steps,
-        "pageable_copies": len(pageable) / steps,
-        "pageable_bytes": sum(copy.size_bytes for copy in pageable) / steps,
+        "kernels": sum(step.kernels for step in done) / steps,
+        "operand_bytes": sum(step.operand_bytes for step in done) / steps,
+        "launches": sum(step.launches for step in done) / steps,
+        "copies_to_device": sum(step.copies_to_device for step in done) / steps,
+        "pageable_copies": sum(len(result.pageable(span)) for span in result.steps[-steps:])
+        / steps,
         "peak_bytes": result.peak_bytes,
+        "evaluation_kernels": float(sum(each.kernels for each in last)),
+        "evaluation_bytes": float(sum(each.operand_bytes for each in last)),
+        "evaluation_waits": float(sum(each.waits for each in last)),
     }
 
 
 def differences(now: Figures, before: Figures) -> dict[str, tuple[float, float]]:
-    """Return figures that differ by more than the tolerance, each with the stored one."""
+    """Return figures that differ from the stored ones by more than the tolerance, with those."""
     return {
-        name: (now[name], before[name])
-        for name in before
-        if abs(now[name] - before[name]) > TOLERANCE * before[name]
+        name: (value, before.get(name, 0.0))
+        for name, value in now.items()
+        if abs(value - before.get(name, 0.0)) > TOLERANCE * before.get(name, 0.0)
     }
 
 
