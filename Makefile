@@ -37,7 +37,7 @@ chaos: $(READY) ## Inject a thousand faults over hundreds of jobs (half an hour)
 fuzz: $(READY) ## Send over ten thousand valid, broken and concurrent requests to the API (minutes)
 	$(BIN)/python -m tests.fuzz
 
-mutants: $(READY) ## Break a copy in 98 places, one at a time; a test must fail for each
+mutants: $(READY) ## Break a copy in more than 100 places, one at a time; a test must fail for each
 	$(BIN)/python -m tests.mutants
 
 lint: $(READY) ## Check style, types and import contracts

@@ -5,6 +5,7 @@ from typing import Final
 from tests.mutants.devices import DEVICES
 from tests.mutants.fast import FAST
 from tests.mutants.gpu_steps import GPU_STEPS
+from tests.mutants.gpus import GPUS
 from tests.mutants.learning import LEARNING
 from tests.mutants.resumes import RESUMES
 from tests.mutants.runner import Mutant
@@ -240,6 +241,7 @@ MUTANTS: Final = (
     *RESUMES,
     *FAST,
     *GPU_STEPS,
+    *GPUS,
     *LEARNING,
     *DEVICES,
 )
