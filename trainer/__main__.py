@@ -4,6 +4,9 @@
     python -m trainer ingest SOURCE --out packs/x  prepare a dataset once, as packs/x/pack
     python -m trainer embed ENCODER IMAGES -o x.parquet  features from a downloaded encoder
 
+    torchrun --standalone --nproc-per-node 4 -m trainer spec.json --out runs/x
+                                                   the same with `"resources": {"gpus": 4}`
+
 Exit codes: 0 done, 1 failed, 2 wrong usage, 101 stopped before the end. The first Ctrl-C or
 SIGTERM saves a checkpoint and stops; the same command goes on from there. The second kills.
 """
@@ -28,11 +31,13 @@ from trainer.cli import embed_command
 from trainer.cli.event_printer import show
 from trainer.data.ingest import run_ingest
 from trainer.data.spec import USUAL, IngestOptions, IngestSpec
+from trainer.distributed.launch import device_of_rank, is_first_launched, joined
+from trainer.distributed.world import World
 from trainer.engine.outcome import run_and_record_outcome
-from trainer.engine.train import RunPaths, train
+from trainer.engine.train import Emit, RunPaths, train
 from trainer.modalities.base import load_ingest_modality
 from trainer.schema.errors import StorageError
-from trainer.schema.events import Ended
+from trainer.schema.events import Ended, Event
 from trainer.schema.validation import message_of, path_in
 from trainer.spec.job import JobSpec
 
@@ -94,19 +99,27 @@ def _train_command(words: list[str]) -> int:
         parser.error(f"{args.spec}: {error.strerror}")
     except ValidationError as error:
         parser.error(f"{args.spec}: {_faults(error, data)}")
+    device = device_of_rank(args.device)
     device_config = DeviceConfig(
-        device=args.device,
-        threads=args.threads,
-        fused_kernels=asks_for_fused_kernels(os.environ),
+        device=device, threads=args.threads, fused_kernels=asks_for_fused_kernels(os.environ)
     )
+    emit = show if is_first_launched() else _ignore
 
     def work(should_stop: StopFlag) -> Ended:
-        places = _prepared(spec, args.out, should_stop)
-        if isinstance(places, Ended):
-            return places
-        return train(spec, places, device_config=device_config, emit=show, should_stop=should_stop)
+        with joined(device) as world:
+            places = _prepared_once(spec, args.out, should_stop, world)
+            if isinstance(places, Ended):
+                return places
+            return train(
+                spec,
+                places,
+                device_config=device_config,
+                emit=emit,
+                should_stop=should_stop,
+                world=world,
+            )
 
-    return _finish(work, args.out)
+    return _finish(work, args.out if is_first_launched() else None, emit=emit)
 
 
 def _ingest_command(words: list[str]) -> int:
@@ -120,12 +133,27 @@ def _ingest_command(words: list[str]) -> int:
     except ValidationError as error:
         parser.error(f"--options: {_faults(error, args.options)}")
 
-    return _finish(lambda stop: _ingested(str(args.source), args.out, stop, options), args.out)
+    def work(should_stop: StopFlag) -> Ended:
+        return _ingested(str(args.source), args.out, should_stop, options)
+
+    return _finish(work, args.out, emit=show)
 
 
-def _finish(work: Callable[[StopFlag], Ended], out: Path) -> int:
+def _finish(work: Callable[[StopFlag], Ended], out: Path | None, *, emit: Emit) -> int:
     with StopFlag() as should_stop:
-        return EXIT[run_and_record_outcome(lambda: work(should_stop), out=out, emit=show).outcome]
+        return EXIT[run_and_record_outcome(lambda: work(should_stop), out=out, emit=emit).outcome]
+
+
+def _prepared_once(
+    spec: JobSpec, out: Path, should_stop: StopFlag, world: World
+) -> RunPaths | Ended:
+    """Return what `_prepared` does; rank 0 prepares, and the others find what it has made."""
+    prepared = _prepared(spec, out, should_stop) if world.is_first else None
+    ended = prepared if isinstance(prepared, Ended) else None
+    if world.agreed(lambda: ended is not None):
+        is_stopped = world.agreed(lambda: ended is not None and ended.outcome == "stopped")
+        return ended or Ended(outcome="stopped" if is_stopped else "failed")
+    return prepared or _prepared(spec, out, should_stop)
 
 
 def _prepared(spec: JobSpec, out: Path, should_stop: StopFlag) -> RunPaths | Ended:
@@ -168,6 +196,10 @@ def _faults(error: ValidationError, text: str | bytes) -> str:
         f"{'.'.join(path_in(data, fault, fault['loc'])) or 'spec'}: {message_of(fault).rstrip('.')}"
         for fault in faults
     )
+
+
+def _ignore(_event: Event) -> None:
+    """Emit nothing: rank 0 speaks for all."""
 
 
 def _print(text: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from trainer.accel.device import DeviceContext
+from trainer.distributed.world import ALONE, World
 from trainer.modalities.base import load_modality
 from trainer.schema.events import DatasetFacts
 from trainer.spec.added_fields import at_old_meaning
@@ -37,6 +38,7 @@ MEANING_OF_MISSING = {
     "tf32": "conv tf32, matmul ieee",
     "cublas_workspace": ":4096:8",
     "graphs": "on",
+    "world": "1",
 }
 """Values that were the only usual ones before fingerprints named them."""
 PART_OF_TORCH = frozenset({"cudnn"})
@@ -50,6 +52,7 @@ def fingerprint(
     facts: DatasetFacts,
     test_facts: DatasetFacts | None,
     graphs: bool = False,
+    world: World = ALONE,
 ) -> dict[str, str]:
     """Name of a cause -> its value. `spec` is resolved. Equal fingerprints: equal bits.
 
@@ -68,6 +71,7 @@ def fingerprint(
         "numpy": np.__version__,
         "python": platform.python_version(),
         "decoder": load_modality(spec).decoder(*(it for it in (facts, test_facts) if it)),
+        **world.causes(),
     }
     if context.device.type == "cuda":
         causes |= context.library_settings() | {"graphs": "on" if graphs else "off"}

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,9 @@ from torch import Tensor
 from trainer.checkpoint import checkpoint_files as checkpoints
 from trainer.checkpoint.background_writer import BackgroundWriter
 from trainer.checkpoint.snapshot import Snapshot
-from trainer.checkpoint.state import check_finite
+from trainer.checkpoint.state import check_finite, digest
+from trainer.distributed.world import ALONE, World
+from trainer.schema.errors import DivergedError, DivergedRanks
 from trainer.schema.events import Checkpointed, Event
 
 Emit = Callable[[Event], None]
@@ -55,6 +58,8 @@ class CheckpointPolicy:
 class CheckpointManager:
     """The checkpoints of one attempt. Never are two written at once.
 
+    All ranks copy their state and compare its hash; rank 0 writes.
+
     A checkpoint by steps is a promise: it waits for the one that is being written. One by time is
     put off until that is done. In a `with`, as BackgroundWriter.
     """
@@ -67,9 +72,10 @@ class CheckpointManager:
         began_step: int,
         is_own: bool,
         sync_history: Callable[[], None],
+        world: World = ALONE,
     ) -> None:
         """`began_step`: the step that the run resumed from; its checkpoint may be outside `out`."""
-        self._keeping, self._sync_history = policy, sync_history
+        self._keeping, self._sync_history, self._world = policy, sync_history, world
         self._shares_cores = device.type == "cpu"
         self._snapshot = Snapshot(device)
         self._behind = BackgroundWriter("checkpoint")
@@ -87,13 +93,18 @@ class CheckpointManager:
     ) -> None:
         self._behind.__exit__(kind, error, trace)
 
-    def is_due(self, step: int) -> bool:
-        """Return whether a checkpoint is due after `step` steps, by steps or by time."""
+    def is_due(self, step: int, *, by_time: Callable[[], bool]) -> bool:
+        """Return whether a checkpoint is due after `step` steps, by steps or by time.
+
+        `by_time` is `is_due_by_time` of rank 0, whose clock counts.
+        """
         if step in {self._began_step, self.newest_step}:
             return False
         every_steps = self._keeping.every_steps
-        if every_steps is not None and step % every_steps == 0:
-            return True
+        return (every_steps is not None and step % every_steps == 0) or by_time()
+
+    def is_due_by_time(self) -> bool:
+        """Return whether the time for a checkpoint has come and none is being written."""
         due_s = checkpoint_interval_s(
             every_s=self._keeping.every_s, cost_s=self._cost_s, write_s=self._write_s
         )
@@ -123,7 +134,11 @@ class CheckpointManager:
         """Write a checkpoint, in the background thread."""
         began_s = time.thread_time()
         state, policy = self._snapshot.tensors(), self._keeping
-        check_finite(state, step=step)
+        if not self._world.is_first:
+            with suppress(DivergedError, DivergedRanks):  # rank 0 raises it, and ends all
+                self._verify(state, step)
+            return
+        self._verify(state, step)
         self._sync_history()
         meta = checkpoints.Meta(step=step, fingerprint=policy.fingerprint, differs=policy.differs)
         folder = policy.out / "checkpoints"
@@ -139,3 +154,8 @@ class CheckpointManager:
                 size_bytes=saved.size_bytes,
             )
         )
+
+    def _verify(self, state: Mapping[str, Tensor], step: int) -> None:
+        """Raise DivergedError or DivergedRanks if a copied state must not be kept."""
+        check_finite(state, step=step)
+        self._world.check_alike(lambda: digest(state), what=f"The state after step {step}")

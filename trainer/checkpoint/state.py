@@ -1,10 +1,12 @@
 """The state of a run as a flat dict of tensors, and back."""
 
+import hashlib
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from trainer.checkpoint import safetensors_writer
 from trainer.methods.base import Method
 from trainer.schema.errors import DivergedError, SpecError
 
@@ -40,6 +42,14 @@ def check_finite(state: Mapping[str, Tensor], *, step: int) -> None:
                     raise DivergedError(
                         f"The state is not finite after step {step}.", step=step + 1
                     )
+
+
+def digest(state: Mapping[str, Tensor]) -> bytes:
+    """Return the sha256 of a collected state: that of its file, 32 bytes."""
+    sha256 = hashlib.sha256()
+    for block in safetensors_writer.blocks(state):
+        sha256.update(block)
+    return sha256.digest()
 
 
 def restore(state: Mapping[str, Tensor], method: Method, optimizer: torch.optim.Optimizer) -> None:

@@ -1,4 +1,4 @@
-"""Inputs of a step: the rows that it is for, both views of each, and random numbers."""
+"""Inputs of a step on one rank: its rows, both views of each, and random numbers."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from trainer.accel.transfer import send_together
+from trainer.distributed.world import World
 from trainer.engine.view_maker import ViewMaker
 from trainer.modalities.base import Loader
 from trainer.nn.views import Batch
@@ -42,11 +43,12 @@ class BatchStream:
     source: Loader[Any]
     make_views: ViewMaker
     random_inputs: RandomInputs
+    world: World
     train_rows: Tensor | None = None
     """Numbers of the rows that are trained on, int64; None: all."""
 
     def inputs_at(self, step: int) -> StepInputs:
-        """Return the inputs of `step`. Valid until the next call."""
+        """Return this rank's inputs of `step`. Valid until the next call."""
         timer = self.source.timer
         with timer.phase("gather"):
             rows = self.rows_of(step)
@@ -66,13 +68,16 @@ class BatchStream:
                 self.source.prefetch(self.rows_of(step))
 
     def rows_of(self, step: int) -> Tensor:
-        """Dataset rows of a step, int64 [B] on the CPU: a slice of its epoch's permutation."""
+        """Return this rank's dataset rows of a step, int64 [b] on the CPU.
+
+        All ranks' rows together are a slice of the epoch's permutation.
+        """
         epoch, position = divmod(step, self.length.steps_per_epoch)
         chosen = self.train_rows
         total = self.source.pack.rows if chosen is None else len(chosen)
         batch_rows = self.spec.batch_rows
         start = position * batch_rows
-        positions = torch.arange(start, min(start + batch_rows, total))
+        positions = self.world.part(torch.arange(start, min(start + batch_rows, total)))
         indices = permuted_rows(
             positions,
             total=total,

@@ -1,8 +1,8 @@
 """Build a run from a spec and restore the newest intact checkpoint."""
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,14 +15,16 @@ from trainer.accel.graphs import recorder_for
 from trainer.checkpoint import checkpoint_files as checkpoints
 from trainer.checkpoint.fingerprint import differing, fingerprint
 from trainer.checkpoint.manager import CheckpointManager, CheckpointPolicy
-from trainer.checkpoint.state import restore
+from trainer.checkpoint.state import digest, restore
+from trainer.distributed.world import ALONE, World
 from trainer.engine.batch_stream import BatchStream
 from trainer.engine.bottleneck import RunProfile
 from trainer.engine.divergence import DivergenceGuard
+from trainer.engine.exchange import Exchange
 from trainer.engine.graphed_step import GraphedStep
 from trainer.engine.profiler import Profiler
 from trainer.engine.run import Progress, Run
-from trainer.engine.signal_log import Line, SignalLog, read_history
+from trainer.engine.signal_log import Line, MemoryLog, SignalLog, read_history
 from trainer.engine.step import EagerStep, StepExecutor
 from trainer.engine.view_maker import EagerViews, GraphedViews, ViewMaker
 from trainer.evaluators.base import EvaluationData
@@ -31,6 +33,7 @@ from trainer.methods.base import Method, load_method
 from trainer.modalities.base import Loader, Views, load_modality
 from trainer.optim.optimizer import make_optimizer
 from trainer.optim.schedule import TrainingLength
+from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import resolve, trained_on
 from trainer.spec.job import JobSpec
@@ -53,12 +56,25 @@ class RunPaths:
     """Checkpoints of earlier attempts, newest first, to resume from besides those in `out`."""
 
 
+def never() -> bool:
+    """Return False: the run is not to stop."""
+    return False
+
+
 @contextmanager
-def build_run(sent: JobSpec, paths: RunPaths, *, device_config: DeviceConfig) -> Iterator[Run]:
+def build_run(
+    sent: JobSpec,
+    paths: RunPaths,
+    *,
+    device_config: DeviceConfig,
+    world: World = ALONE,
+    should_stop: Callable[[], bool] = never,
+) -> Iterator[Run]:
     """The run of a spec, resolved and resumed; its files and threads end with the block.
 
     Raises SpecError, DataError, CheckpointError or StorageError.
     """
+    _check_world(sent, world)
     with ExitStack() as stack:
         context = stack.enter_context(deterministic_device(device_config, precision=sent.precision))
         modality = load_modality(sent)
@@ -69,51 +85,80 @@ def build_run(sent: JobSpec, paths: RunPaths, *, device_config: DeviceConfig) ->
             modality.loader(pack, context, threads=device_config.loader_threads)
         )
         test_source = _test_loader(spec, paths, pack.facts, context, device_config)
-        if test_source is not None:
-            stack.enter_context(test_source)
+        stack.enter_context(test_source or nullcontext())
         accelerator = modality.accelerator(spec, pack.facts, context)
         make_encoder = partial(modality.encoder, spec, accelerator=accelerator)
         method = _placed(load_method(spec, make_encoder, bf16=context.bf16), context)
+        method.join(world)
         profiler = _profiler(spec, pack.facts, context)
         method.timer = source.timer = profiler.timer
         optimizer = make_optimizer(spec.optim, method.trainable_parameters().values())
-        causes = fingerprint(
-            spec,
-            context=context,
-            facts=pack.facts,
-            test_facts=test_source.pack.facts if test_source else None,
-            graphs=_is_captured(spec, context, device_config),
-        )
+        data = EvaluationData(source, test_source)
+        causes = _causes(spec, data, context, device_config, world)
         progress, before = _resumed(paths, method, optimizer, causes)
-        history = SignalLog(paths.out / "metrics.jsonl", before=before)
+        history = _history(paths, before, world)
         stack.callback(history.close)
-        step_executor = _step_executor(spec, EagerStep(method, optimizer), context, device_config)
         views = modality.views(spec, pack.facts, context, accelerator=accelerator)
         batches = _batches(spec, method, source, _view_maker(spec, views, context, device_config))
-        checkpoint_manager = CheckpointManager(
-            _checkpoint_policy(spec, paths, causes, differs=progress.differs),
-            device=context.device,
-            began_step=progress.step,
-            is_own=progress.is_own,
-            sync_history=history.sync,
-        )
+        policy = _checkpoint_policy(spec, paths, causes, differs=progress.differs)
+        checkpoint_manager = _checkpoint_manager(policy, context, progress, history, world)
+        requests = world.requests(should_stop, checkpoint_manager.is_due_by_time)
         yield Run(
             resolved=resolved,
             out=paths.out,
             context=context,
             method=method,
             optimizer=optimizer,
-            step_executor=step_executor,
+            step_executor=_step_executor(spec, method, optimizer, context, device_config),
+            exchange=Exchange(method, requests),
             batches=batches,
             source=source,
             views=views,
-            evaluation=plan_evaluation(spec, EvaluationData(source, test_source), views=views),
+            evaluation=plan_evaluation(spec, data, views=views),
             history=history,
             progress=progress,
             losses=DivergenceGuard(context.device),
             checkpoint_manager=stack.enter_context(checkpoint_manager),
             profiler=profiler,
         )
+
+
+def _check_world(sent: JobSpec, world: World) -> None:
+    """Raise SpecError unless as many processes were started as the job asks for."""
+    gpus = sent.resources.gpus
+    if gpus == world.size:
+        return
+    detail = (
+        f"the job is for {gpus} processes, but {world.size} run it; start it with `torchrun "
+        f"--standalone --nproc-per-node {gpus} -m trainer`, or set the field to {world.size}"
+    )
+    raise SpecError(detail, field="resources.gpus")
+
+
+def _causes(
+    spec: ResolvedSpec,
+    data: EvaluationData,
+    context: DeviceContext,
+    device_config: DeviceConfig,
+    world: World,
+) -> dict[str, str]:
+    source, test_source = data
+    return fingerprint(
+        spec,
+        context=context,
+        facts=source.pack.facts,
+        test_facts=test_source.pack.facts if test_source else None,
+        graphs=_is_captured(spec, context, device_config),
+        world=world,
+    )
+
+
+def _history(paths: RunPaths, before: list[Line], world: World) -> MemoryLog:
+    """Return the log of signals; rank 0 writes the file when all have read the one before."""
+    world.wait()
+    if not world.is_first:
+        return MemoryLog(before=before)
+    return SignalLog(paths.out / "metrics.jsonl", before=before)
 
 
 def _checkpoint_policy(
@@ -126,6 +171,23 @@ def _checkpoint_policy(
         every_s=spec.checkpoint_every_s,
         every_steps=spec.checkpoint_every_steps,
         keep=spec.keep_checkpoints,
+    )
+
+
+def _checkpoint_manager(
+    policy: CheckpointPolicy,
+    context: DeviceContext,
+    progress: Progress,
+    history: MemoryLog,
+    world: World,
+) -> CheckpointManager:
+    return CheckpointManager(
+        policy,
+        device=context.device,
+        began_step=progress.step,
+        is_own=progress.is_own,
+        sync_history=history.sync,
+        world=world,
     )
 
 
@@ -146,11 +208,17 @@ def _profiler(spec: ResolvedSpec, facts: DatasetFacts, context: DeviceContext) -
 
 
 def _step_executor(
-    spec: ResolvedSpec, eager: EagerStep, context: DeviceContext, device_config: DeviceConfig
+    spec: ResolvedSpec,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    context: DeviceContext,
+    device_config: DeviceConfig,
 ) -> StepExecutor:
-    if not _is_captured(spec, context, device_config):
+    eager = EagerStep(method, optimizer)
+    if method.is_shared_inside or not _is_captured(spec, context, device_config):
         return eager
-    return GraphedStep(eager, recorder_for(context.device), batch_rows=spec.batch_rows)
+    batch_rows = spec.batch_rows // method.world.size
+    return GraphedStep(eager, recorder_for(context.device), batch_rows=batch_rows)
 
 
 def _view_maker(
@@ -159,7 +227,8 @@ def _view_maker(
     eager = EagerViews(views, spec.seed)
     if not _is_captured(spec, context, device_config):
         return eager
-    return GraphedViews(eager, recorder_for(context.device), batch_rows=spec.batch_rows)
+    batch_rows = spec.batch_rows // spec.resources.gpus
+    return GraphedViews(eager, recorder_for(context.device), batch_rows=batch_rows)
 
 
 def _batches(
@@ -175,6 +244,7 @@ def _batches(
         source=source,
         make_views=make_views,
         random_inputs=method.random_inputs,
+        world=method.world,
         train_rows=rows,
     )
 
@@ -211,9 +281,13 @@ def _resumed(
     paths: RunPaths, method: Method, optimizer: torch.optim.Optimizer, causes: dict[str, str]
 ) -> tuple[Progress, list[Line]]:
     """Restore the newest intact checkpoint, if there is one, and its history."""
-    own = paths.out / "checkpoints"
-    checkpoints.clean(own)
+    own, world = paths.out / "checkpoints", method.world
+    if world.is_first:
+        checkpoints.clean(own)
+    world.wait()
     loaded = checkpoints.load_newest([own, *paths.checkpoints])
+    state = loaded.state if loaded else {}
+    world.check_alike(lambda: digest(state), what="The checkpoint to resume from")
     if loaded is None:
         return Progress(), []
     failpoint("checkpoint.loaded")

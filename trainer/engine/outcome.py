@@ -19,10 +19,11 @@ log = logging.getLogger(__name__)
 
 
 def run_and_record_outcome(
-    work: Callable[[], Ended], *, out: Path, emit: Callable[[Event], None]
+    work: Callable[[], Ended], *, out: Path | None, emit: Callable[[Event], None]
 ) -> Ended:
     """Run the work, write the outcome to `out/result.json` atomically, and emit it.
 
+    `out` None writes nothing: of several ranks the first one writes.
     Tracebacks go to the log only. An unexpected error has the code `internal`.
     """
     try:
@@ -30,6 +31,13 @@ def run_and_record_outcome(
     except Exception as error:
         log.exception("The run failed.")
         ended = failed(error)
+    if out is not None:
+        _record(ended, out)
+    emit(ended)
+    return ended
+
+
+def _record(ended: Ended, out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         failpoint("result.pre_write")
@@ -38,8 +46,6 @@ def run_and_record_outcome(
     except (OSError, StorageError):
         # The event still tells how it ended; the reader treats a missing file as a lost worker.
         log.exception("%s could not be written.", RESULT)
-    emit(ended)
-    return ended
 
 
 def failed(error: Exception) -> Ended:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import torch
 from trainer.accel.device import DeviceContext
 from trainer.checkpoint.manager import CheckpointManager, Emit
 from trainer.checkpoint.state import collect
+from trainer.distributed.world import World
 from trainer.engine.batch_stream import BatchStream
 from trainer.engine.divergence import DivergenceGuard
+from trainer.engine.exchange import Exchange
 from trainer.engine.profiler import Profiler
-from trainer.engine.signal_log import SignalLog
+from trainer.engine.signal_log import MemoryLog
 from trainer.engine.step import StepExecutor
 from trainer.evaluators.runner import Evaluation
 from trainer.exports.base import Export
@@ -32,6 +35,9 @@ from trainer.spec.signal_tables import FILLS
 from trainer.timing.phase_timer import NullTimer
 from trainer.timing.stopwatch import Stopwatch
 from trainer.util.failpoints import failpoint
+
+STOP, CHECKPOINT = 0, 1
+"""Numbers of the requests that all ranks follow after the same step."""
 
 
 @dataclass(slots=True)
@@ -56,11 +62,12 @@ class Run:
     method: Method
     optimizer: torch.optim.Optimizer
     step_executor: StepExecutor
+    exchange: Exchange
     batches: BatchStream
     source: Loader[Any]
     views: Views[Any]
     evaluation: Evaluation
-    history: SignalLog
+    history: MemoryLog
     progress: Progress
     losses: DivergenceGuard
     checkpoint_manager: CheckpointManager
@@ -69,6 +76,11 @@ class Run:
     has_warned: bool = False
     last_verdict: str = ""
     """Code of the last verdict emitted in this attempt."""
+
+    @property
+    def world(self) -> World:
+        """Ranks of the job."""
+        return self.method.world
 
     @property
     def spec(self) -> ResolvedSpec:
@@ -124,19 +136,26 @@ class Run:
         with self.stopwatch.timing("step_s"):
             lr = self._lr()
             output = self.step_executor.gradient(batch, random_inputs)
+            is_read = self._signals_are_due()
+            output = self.exchange(output, with_queries=is_read)
             failpoint("train.backward")
             self.losses.note(output.loss, step=self.step + 1)
-            signals = self._signals(output, lr) if self._signals_are_due() else None
+            signals = self._signals(output, lr) if is_read else None
             self.step_executor.update(output, lr=lr)
             failpoint("train.stepped")
         self.progress.step += 1
-        self.stopwatch.count(len(batch.rows))
-        self.timer.end_step(len(batch.rows))
+        rows = len(batch.rows) * self.world.size
+        self.stopwatch.count(rows)
+        self.timer.end_step(rows)
         if signals is None:
             return None
         signals |= self.stopwatch.read() | {"memory_bytes": float(self.context.memory_bytes())}
         self.history.add(step=self.step, epoch=self.epoch, signals=signals)
         return Stepped(step=self.step, epoch=self.epoch, signals=signals)
+
+    def should_stop(self) -> bool:
+        """Return whether to stop after this step: on all ranks the same."""
+        return self.exchange.requests.asked(STOP)
 
     def fallback_warning(self) -> Logged | None:
         """Warning about a slower fallback for steps. Said once."""
@@ -201,7 +220,8 @@ class Run:
         the checkpoint before.
         """
         self.checkpoint_manager.check()
-        if self.checkpoint_manager.is_due(self.step):
+        by_time = partial(self.exchange.requests.asked, CHECKPOINT)
+        if self.checkpoint_manager.is_due(self.step, by_time=by_time):
             self._copy(emit)
 
     def save(self, emit: Emit) -> None:
@@ -227,8 +247,13 @@ class Run:
         """Return the final time profile of the attempt, if profiling is on."""
         return self.profiler.tell_last(self.step)
 
-    def publish(self) -> Published:
-        """Write what people download. Raises StorageError."""
+    def publish(self) -> Published | None:
+        """Write what people download, on rank 0; the others wait for it. Raises StorageError."""
+        published = self._publish() if self.world.is_first else None
+        self.world.wait()
+        return published
+
+    def _publish(self) -> Published:
         encoder = copy.deepcopy(self.method.encoder).to(memory_format=torch.contiguous_format)
         export = Export(
             spec=self.spec,

@@ -16,30 +16,20 @@ NONDETERMINISTIC_SIGNALS = frozenset(
 )
 
 
-class SignalLog:
-    """Signals so far, in memory and in a file that only grows."""
+class MemoryLog:
+    """Signals so far, in memory: what ranks other than 0 keep."""
 
-    def __init__(self, path: Path, *, before: list[Line]) -> None:
-        """Start the file with the lines `before`, those of the attempts before this one."""
-        self.path, self.lines = path, list(before)
+    def __init__(self, *, before: list[Line]) -> None:
+        """Start with the lines `before`, those of the attempts before this one."""
+        self.lines = list(before)
         self._evaluated = next((line for line in reversed(before) if "knn_top1" in line), None)
-        temporary = path.with_name(f"{path.name}.tmp")
-        with storage_errors(path, leftover=temporary):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text("".join(map(_written, before)))
-            temporary.replace(path)
-            sync_folder(path.parent)
-            self._file = path.open("a")
 
     def add(self, *, step: int, epoch: float, signals: dict[str, float]) -> None:
-        """Append one line, readable at once."""
+        """Append one line."""
         line = {"step": step, "epoch": epoch, **signals}
         self.lines.append(line)
         if "knn_top1" in line:
             self._evaluated = line
-        with storage_errors(self.path, leftover=self.path.with_name(f"{self.path.name}.tmp")):
-            self._file.write(_written(line))
-            self._file.flush()
 
     def newest(self) -> list[Line]:
         """Return the lines that a verdict reads, oldest first; of step lines only the last few.
@@ -51,12 +41,10 @@ class SignalLog:
         return [*evaluated, *reversed(stepped)]
 
     def sync(self) -> None:
-        """Wait for the disk: a checkpoint must not outlive the lines before it. For any thread."""
-        os.fsync(self._file.fileno())
+        """Do nothing: there is no file."""
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Do nothing: there is no file."""
 
     def has_evaluation_at(self, step: int) -> bool:
         """Return whether an evaluation after `step` steps is logged.
@@ -76,6 +64,37 @@ class SignalLog:
             {name: value for name, value in line.items() if name not in NONDETERMINISTIC_SIGNALS}
             for line in self.lines
         ]
+
+
+class SignalLog(MemoryLog):
+    """Signals so far, in memory and in a file that only grows."""
+
+    def __init__(self, path: Path, *, before: list[Line]) -> None:
+        """Start the file with the lines `before`."""
+        super().__init__(before=before)
+        self.path = path
+        temporary = path.with_name(f"{path.name}.tmp")
+        with storage_errors(path, leftover=temporary):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.write_text("".join(map(_written, before)))
+            temporary.replace(path)
+            sync_folder(path.parent)
+            self._file = path.open("a")
+
+    def add(self, *, step: int, epoch: float, signals: dict[str, float]) -> None:
+        """Append one line, readable at once."""
+        super().add(step=step, epoch=epoch, signals=signals)
+        with storage_errors(self.path, leftover=self.path.with_name(f"{self.path.name}.tmp")):
+            self._file.write(_written(self.lines[-1]))
+            self._file.flush()
+
+    def sync(self) -> None:
+        """Wait for the disk: a checkpoint must not outlive the lines before it. For any thread."""
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
 
 
 def read_history(path: Path, *, until_step: int) -> list[Line]:

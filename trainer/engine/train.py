@@ -5,6 +5,7 @@ from collections.abc import Callable
 from trainer.accel.device import DeviceConfig
 from trainer.accel.device_errors import is_out_of_memory
 from trainer.checkpoint.manager import Emit
+from trainer.distributed.world import ALONE, World
 from trainer.engine.build import RunPaths, build_run
 from trainer.engine.out_of_memory import out_of_memory
 from trainer.engine.run import Run
@@ -22,15 +23,19 @@ def train(
     device_config: DeviceConfig,
     emit: Emit,
     should_stop: Callable[[], bool],
+    world: World = ALONE,
 ) -> Ended:
     """Run `spec` to its end, or to the first step after `should_stop()` says so.
 
     Goes on from the newest intact checkpoint, so that running it twice is harmless: the files
     it publishes are the same, bit for bit, however often it was killed. What the spec leaves out
     is resolved. `emit` is called from two threads: Checkpointed comes from the one that writes.
-    The caller emits the Ended that this returns. Raises TrainerError.
+    The caller emits the Ended that this returns. On each rank of a `world` it is called alike; rank
+    0 alone writes files, and its `should_stop` counts. Raises TrainerError.
     """
-    with build_run(spec, paths, device_config=device_config) as run:
+    with build_run(
+        spec, paths, device_config=device_config, world=world, should_stop=should_stop
+    ) as run:
         emit(run.started())
         _explain(run, emit)
         try:
@@ -45,7 +50,7 @@ def train(
 
 
 def _stepped_to_the_end(run: Run, emit: Emit, should_stop: Callable[[], bool]) -> Ended:
-    while not should_stop():
+    while not run.should_stop():
         if run.evaluation_is_due():
             if not _tell(emit, run.evaluate(should_stop)):
                 break
@@ -55,7 +60,7 @@ def _stepped_to_the_end(run: Run, emit: Emit, should_stop: Callable[[], bool]) -
             run.save(emit)
             _tell(emit, run.profiled_last())
             _tell(emit, run.verdict(is_due=True))
-            emit(run.publish())
+            _tell(emit, run.publish())
             return Ended(outcome="succeeded", step=run.step)
         if _tell(emit, run.advance()):
             _tell(emit, run.verdict(is_due=False))

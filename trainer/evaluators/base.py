@@ -43,11 +43,16 @@ class NotMeasured(NamedTuple):
 
 
 class FeatureBank:
-    """Features of one method in one round. Rows that several evaluators ask for pass once."""
+    """Features of one method in one round. Rows that several evaluators ask for pass once.
+
+    The ranks of a job share the rows and exchange the features: every rank then has them all, and
+    evaluates alike.
+    """
 
     def __init__(
         self, method: Method, views: Views[Any], *, should_stop: Callable[[], bool]
     ) -> None:
+        """`should_stop` is asked on every rank; the answer of rank 0 counts."""
         self._method, self._views, self._should_stop = method, views, should_stop
         self._kept: dict[tuple[str, int, bytes], Tensor] = {}
 
@@ -64,14 +69,17 @@ class FeatureBank:
         return self._kept[key]
 
     def stop_if_asked(self) -> None:
-        """Raise Stopped if the run is to stop."""
-        if self._should_stop():
+        """Raise Stopped, on all ranks, if the run is to stop."""
+        if self._method.world.agreed(self._should_stop):
             raise Stopped
 
     @torch.no_grad()
     def _computed(self, source: Loader[Any], rows: Tensor, feature: Feature) -> Tensor:
-        parts = []
-        chunks = [rows[i : i + FEATURE_ROWS] for i in range(0, len(rows), FEATURE_ROWS)]
+        world, parts = self._method.world, []
+        # The last rows may be those of the beginning: each rank has as many.
+        places = torch.arange(world.rank, world.size * -(-len(rows) // world.size), world.size)
+        own = rows[places % len(rows)]
+        chunks = [own[i : i + FEATURE_ROWS] for i in range(0, len(own), FEATURE_ROWS)]
         for chunk, following in zip_longest(chunks, chunks[1:]):
             self.stop_if_asked()
             raw = source.whole(chunk)
@@ -82,7 +90,8 @@ class FeatureBank:
                 parts.append(self._views.raw_features(view))
             else:
                 parts.append(self._method.embed(view, feature=feature))
-        return torch.cat(parts)
+        (gathered,) = world.all_gather([torch.cat(parts)])
+        return gathered.transpose(0, 1).flatten(0, 1)[: len(rows)]
 
 
 class Evaluator(Protocol):

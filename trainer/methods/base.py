@@ -3,10 +3,12 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from importlib import import_module
-from typing import NamedTuple, cast
+from typing import ClassVar, NamedTuple, cast
 
 from torch import Tensor, nn
 
+from trainer.distributed.world import ALONE, World
+from trainer.nn.split_batchnorm import SplitBatchNorm2d
 from trainer.nn.towers import Feature
 from trainer.nn.views import Batch, View
 from trainer.rng.seeds import derived_seed, scoped_seed
@@ -48,6 +50,26 @@ class Method(nn.Module):
     """
 
     timer = NullTimer()
+    world: World = ALONE
+    gathers: ClassVar[tuple[str, ...]] = ()
+    """Fields of Embeddings that the loss needs of all ranks; their rows then are the whole batch's.
+
+    Where the loss needs none, it is the mean over this rank's rows, and what `after_step` and the
+    signals read of other ranks is gathered after it.
+    """
+
+    def join(self, world: World) -> None:
+        """Take the place of one rank: batches are then this rank's part."""
+        self.world = world
+        for module in self.modules():
+            if isinstance(module, SplitBatchNorm2d):
+                module.world = world
+
+    @property
+    def is_shared_inside(self) -> bool:
+        """True if forward or backward read other ranks: such a step is not captured."""
+        norms = (each for each in self.modules() if isinstance(each, SplitBatchNorm2d))
+        return self.world.size > 1 and (bool(self.gathers) or any(each.is_synced for each in norms))
 
     @property
     @abstractmethod
@@ -55,7 +77,7 @@ class Method(nn.Module):
         """The network that learns by gradient and that is downloaded, without a head."""
 
     def random_inputs(self, rows: int, *, step: int) -> Tensor:
-        """Return the random inputs of the loss for `rows` rows at a step, on the CPU.
+        """Return the random inputs of the loss for this rank's `rows` rows at a step, on the CPU.
 
         A captured step draws no random numbers: it reads them from a tensor filled before. Empty
         unless a method overrides it.
@@ -76,7 +98,21 @@ class Method(nn.Module):
 
     def forward_step(self, batch: Batch, random_inputs: Tensor) -> StepOutput:
         """Return the loss of a batch, all on one device."""
-        return self.loss(self.embed_views(batch, random_inputs), batch.identities)
+        embeddings, identities = self._gathered(
+            self.embed_views(batch, random_inputs), batch.identities
+        )
+        return self.loss(embeddings, identities)
+
+    def _gathered(self, own: Embeddings, identities: Tensor) -> tuple[Embeddings, Tensor]:
+        """Return embeddings and identities with the rows of all ranks where the loss needs them."""
+        if not self.gathers:
+            return own, identities
+        fields = {name: getattr(own, name) for name in self.gathers}
+        tensors = [tensor for field in fields.values() for tensor in field]
+        *rest, identities = self.world.gather([*tensors, identities])
+        for name, field in fields.items():
+            fields[name], rest = tuple(rest[: len(field)]), rest[len(field) :]
+        return own._replace(**fields), identities
 
     def loss_at(self, batch: Batch, *, step: int) -> StepOutput:
         """Return the loss of a batch at a step from 0."""

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 
 from trainer.accel import ops
 from trainer.accel.ops import Accelerator
+from trainer.distributed.world import ALONE, World
+from trainer.nn.synced_batchnorm import synced_batch_norm
 
 
 class Norm(Protocol):
@@ -25,7 +27,12 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
     Groups are runs of neighbouring rows. The authors' reshape to [N/s, s C, H, W] is the same
     arithmetic with every s-th row, in one kernel, but only without copies in NCHW memory; a run
     of rows is a view in NCHW and NHWC alike, and bf16 trains in NHWC.
+
+    On several ranks they are runs of the global batch: each rank has whole groups of its own. One
+    group is then the batch of all ranks.
     """
+
+    world: World = ALONE
 
     def __init__(
         self,
@@ -42,17 +49,25 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         super().__init__(num_features)
         self.splits, self.relu, self.accelerator = splits, relu, accelerator
 
+    @property
+    def is_synced(self) -> bool:
+        """True if its statistics are those of all ranks."""
+        return self.splits < self.world.size
+
     def forward(self, x: Tensor, added: Tensor | None = None) -> Tensor:
         """Normalize [N, C, H, W], then add `added`, then apply the ReLU.
 
         With an accelerator and without gradients `x` may be written over, as by an in-place ReLU.
         The running statistics move by the groups' mean.
         """
-        groups = group_count(x.shape[0], splits=self.splits)
+        ranks = self.world.size
+        groups = group_count(ranks * x.shape[0], splits=self.splits) // ranks
         if not self.training or groups == 1:
             return ops.add_relu_(super().forward(x), added, relu=self.relu)
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
+        if groups == 0:  # one group, and several ranks
+            return ops.add_relu_(synced_batch_norm(x, self, self.world), added, relu=self.relu)
         assert self.running_mean is not None
         assert self.running_var is not None
         norm = ops.GroupedBatchNorm(
@@ -65,7 +80,21 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
             eps=self.eps,
             relu=self.relu,
         )
+        return self._grouped(x, norm, added)
+
+    def _grouped(self, x: Tensor, norm: ops.GroupedBatchNorm, added: Tensor | None) -> Tensor:
         return ops.grouped_batch_norm(x, norm, added=added, accelerator=self.accelerator)
+
+
+class SplitBatchNorm1d(SplitBatchNorm2d):
+    """The same of [N, C], as in a projection head."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        if input.dim() != 2:
+            raise ValueError(f"[N, C] is expected, not {list(input.shape)}")
+
+    def _grouped(self, x: Tensor, norm: ops.GroupedBatchNorm, added: Tensor | None) -> Tensor:
+        return super()._grouped(x[:, :, None, None], norm, added).flatten(1)
 
 
 class FusedAwayReLU(nn.ReLU):

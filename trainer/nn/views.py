@@ -52,6 +52,14 @@ def rebuilt(like: Batch, tensors: tuple[Tensor, ...]) -> Batch:
     return Batch(views, rows, rest.pop(0) if rest else rows)
 
 
-def joined_views(views: tuple[View, ...]) -> View:
-    """Return views of one kind as one view of all rows, those of the first view first."""
-    return type(views[0])(*(torch.cat(tensors) for tensors in zip(*views, strict=True)))
+def joined_views(views: tuple[View, ...], *, runs: int = 1) -> View:
+    """Return views of one kind as one view, for each run of rows those of the first view first.
+
+    `runs` divides the rows.
+    """
+    return type(views[0])(*(_joined(tensors, runs) for tensors in zip(*views, strict=True)))
+
+
+def _joined(tensors: tuple[Tensor, ...], runs: int) -> Tensor:
+    parts = [tensor.chunk(runs) for tensor in tensors]
+    return torch.cat([part for run in zip(*parts, strict=True) for part in run])

@@ -10,9 +10,11 @@ TrainerError
 ├── BadProbe             bad_image         an image that was sent to be compared is none
 ├── EncoderNotFound      encoder_gone      newer checkpoints have replaced the one to read
 ├── StorageError         storage           a file could not be written whole
+├── RankLost             rank_lost         another process of the same job has ended or is silent
+├── DivergedRanks        diverged_ranks    processes of the same job no longer hold the same
 └── CheckpointError      bad_checkpoint    no checkpoint that was written can be read back
 
-`DeviceError`, `StorageError` and `CheckpointError` are ours; the others are the user's to mend.
+`DeviceError` and the last four are ours; the others are the user's to mend.
 """
 
 from typing import ClassVar
@@ -112,6 +114,23 @@ class StorageError(TrainerError):
 
     code = "storage"
     hint = "Free space in the data folder, then resume the job."
+
+
+class RankLost(TrainerError):
+    """Another process of the same job has ended or does not answer."""
+
+    code = "rank_lost"
+    hint = "See the log of the other processes for the cause; the job goes on from its checkpoint."
+
+
+class DivergedRanks(TrainerError):
+    """Processes of one job that should hold the same bits do not."""
+
+    code = "diverged_ranks"
+    hint = (
+        "Run all processes of a job on one kind of device with one version of the software. The "
+        "checkpoint before this one is kept."
+    )
 
 
 class CheckpointError(TrainerError):

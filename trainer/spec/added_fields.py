@@ -14,6 +14,7 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("evaluation.baselines", False),
     ("encoder.channels", 3),
     ("views.evaluation_crop", "square"),
+    ("method.shuffle_parts", 1),
     # These have their old meaning by default, and are here for the hash of a spec alone.
     ("preset", None),
     ("use_splits", True),
@@ -21,15 +22,16 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("schedule.first_epoch", 0),
     ("views.normalize", "dataset"),
     ("views.window", "dataset"),
+    ("method:simclr.bn", "plain"),
+    ("method:simclr.bn_splits", 8),
 )
-"""Dotted field -> value of a resolved spec that lacks it."""
+"""Dotted field -> value of a resolved spec that lacks it. `method:simclr` is SimCLR's alone."""
 
 
 def settled(spec: JobSpec) -> JobSpec:
     """Return a stored resolved spec with what its version did not know at its old meaning."""
     for field, before in ADDED:
-        head, _, name = field.partition(".")
-        part = getattr(spec, head)
+        head, part, name = _place(spec, field)
         if name and part is not None and getattr(part, name, before) is None:
             spec = spec.model_copy(update={head: part.model_copy(update={name: before})})
         elif not name and part is None:
@@ -41,10 +43,20 @@ def at_old_meaning(spec: JobSpec) -> dict[str, Any]:
     """Return the fields that say no more than their absence, as pydantic's `exclude` takes them."""
     excluded: dict[str, Any] = {}
     for field, before in ADDED:
-        head, _, name = field.partition(".")
-        part = getattr(spec, head)
+        head, part, name = _place(spec, field)
         if name and hasattr(part, name) and getattr(part, name) == before:
             excluded.setdefault(head, set()).add(name)
         elif not name and part == before:
             excluded[head] = True
     return excluded
+
+
+def _place(spec: JobSpec, field: str) -> tuple[str, Any, str]:
+    """Return the first name of a dotted field, that part of the spec, and the name in it.
+
+    The part is None where the field belongs to another one of its kind.
+    """
+    place, _, name = field.partition(".")
+    head, _, only = place.partition(":")
+    part = getattr(spec, head)
+    return head, None if only and part.name != only else part, name

@@ -206,6 +206,7 @@ def _check(spec: JobSpec, facts: DatasetFacts) -> None:
         batch_rows=filled(spec.batch_rows),
         norm=batch_norm_of(spec),
         partial_batch=spec.partial_batch,
+        shuffle_parts=getattr(spec.method, "shuffle_parts", spec.resources.gpus),
     )
 
 

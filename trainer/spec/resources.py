@@ -50,7 +50,9 @@ class Resources(Record):
         return self.gpus // self.nodes
 
 
-def check_shares(gpus: int, *, batch_rows: int, norm: BatchNorm, partial_batch: str) -> None:
+def check_shares(
+    gpus: int, *, batch_rows: int, norm: BatchNorm, partial_batch: str, shuffle_parts: int
+) -> None:
     """Raise SpecError, naming the field, unless each GPU gets the same whole share of a batch."""
     if gpus == 1:
         return
@@ -68,6 +70,13 @@ def check_shares(gpus: int, *, batch_rows: int, norm: BatchNorm, partial_batch: 
             also=(GPUS,),
         )
     _check_batch_norm(gpus, batch_rows=batch_rows, norm=norm)
+    if shuffle_parts % gpus or batch_rows % shuffle_parts:
+        raise SpecError(
+            f"{batch_rows} rows in {shuffle_parts} parts cannot be shared by {gpus} GPUs; use "
+            f"{gpus}, or leave it out",
+            field="method.shuffle_parts",
+            also=(GPUS,),
+        )
 
 
 def shared_unit(gpus: int, norm: BatchNorm) -> int:

@@ -43,6 +43,12 @@ def _head(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     return "mlp", "MoCo v2"
 
 
+def _parts(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    if spec.resources.gpus == 1:
+        return 1, "one GPU shuffles the keys of the whole batch"
+    return spec.resources.gpus, "one part for each GPU, so that no image moves between them"
+
+
 def _signals(spec: JobSpec, facts: DatasetFacts) -> Choice:
     """Choose the interval of signals: longer with a long queue, which each reading uses."""
     for_points, for_negatives = steps_of(spec, facts) // POINTS, _queue_rows(spec) // READ_QUICKLY
@@ -67,5 +73,6 @@ RULES: Rules = (
     ("method.momentum", _momentum),
     ("method.temperature", _temperature),
     ("method.head", _head),
+    ("method.shuffle_parts", _parts),
     ("signals_every_steps", _signals),
 )

@@ -53,20 +53,37 @@ class MoCo(Method):
 
         Empty without split batch norm, which alone asks for an order.
         """
-        if self.spec.bn == "plain":
+        if self.spec.bn != "split":
             return torch.empty(2, 2, 0, dtype=torch.int64)
         with self.timer.phase("key"):
-            return torch.stack(
-                [
-                    _order_and_back(
-                        rows,
-                        seed=derived_seed(self.seed, f"key order {half}"),
-                        step=step,
-                        order=self.order,
-                    )
-                    for half in range(2 if self.spec.symmetric else 1)
-                ]
+            halves = range(2 if self.spec.symmetric else 1)
+            return torch.stack([_order_and_back(self._order(rows, half, step)) for half in halves])
+
+    def _order(self, rows: int, half: int, step: int) -> Tensor:
+        """Return the order of this rank's keys, int64 [rows]; rows stay within their part.
+
+        The parts are runs of the global batch, and each rank has whole ones: their orders are the
+        same on any number of ranks.
+        """
+        parts = self.spec.shuffle_parts // self.world.size
+        orders = [
+            permuted_rows(
+                torch.arange(len(run)),
+                total=len(run),
+                seed=derived_seed(self.seed, self._purpose(half, self.world.rank * parts + part)),
+                epoch=step,
+                order=self.order,
             )
+            + run[0]
+            for part, run in enumerate(torch.arange(rows).tensor_split(parts))
+            if len(run)
+        ]
+        return torch.cat(orders)
+
+    def _purpose(self, half: int, part: int) -> str:
+        """Return the name of a part's draw, which is that of older versions for one part."""
+        suffix = f"/{part}" if self.spec.shuffle_parts > 1 else ""
+        return f"key order {half}{suffix}"
 
     def embed_views(self, batch: Batch, random_inputs: Tensor) -> Embeddings:
         """Return queries of view 0 and keys of view 1; if symmetric also the reverse.
@@ -124,7 +141,7 @@ class MoCo(Method):
         With split batch norm the rows are regrouped: else a row's query and key would both carry
         the statistics of one group.
         """
-        if self.spec.bn == "plain":
+        if self.spec.bn != "split":
             return self.key(view)  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
         order, back = order_and_back
         keys: Tensor = self.key(type(view)(*(tensor[order] for tensor in view)))
@@ -177,11 +194,10 @@ def build(spec: ResolvedSpec, encoder: nn.Module, *, bf16: bool) -> MoCo:
     return MoCo(spec.method, encoder, seed=spec.seed, bf16=bf16, order=spec.order)
 
 
-def _order_and_back(total: int, *, seed: int, step: int, order: int) -> Tensor:
-    """Return a permutation of `total` rows and its inverse, int64 [2, total]."""
-    rows = torch.arange(total)
-    permutation = permuted_rows(rows, total=total, seed=seed, epoch=step, order=order)
-    return torch.stack([permutation, torch.empty_like(permutation).scatter_(0, permutation, rows)])
+def _order_and_back(order: Tensor) -> Tensor:
+    """Return a permutation and its inverse, int64 [2, rows]."""
+    rows = torch.arange(len(order))
+    return torch.stack([order, torch.empty_like(order).scatter_(0, order, rows)])
 
 
 def _head(spec: ResolvedMoCoSpec, width: int) -> nn.Module:

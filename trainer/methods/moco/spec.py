@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainer.schema.base import Record
+from trainer.schema.choices import BatchNormKind
 from trainer.schema.signals import Setting, Signal
 
 
@@ -31,10 +32,15 @@ class MoCoSpec(Record):
     """
     symmetric: bool = False
     """Symmetric loss: use each view once as query and once as key."""
-    bn: Literal["split", "plain"] = "split"
-    """`split` computes batch norm in groups, so that batch statistics do not leak the answer."""
-    bn_splits: Annotated[int, Field(ge=1, le=64)] = 8
+    bn: BatchNormKind = "split"
+    """`split` computes batch norm in groups, so that batch statistics do not leak the answer;
+    `plain` over the batch of one process; `sync` over the batch of all of them."""
+    bn_splits: Annotated[int, Field(ge=1, le=1024)] = 8
     """Number of groups for split batch norm. A batch size that is not a multiple uses fewer."""
+    shuffle_parts: Annotated[int, Field(ge=1, le=1024)] | None = None
+    """Number of parts of the batch within which keys are shuffled, for split batch norm. Default:
+    one for each GPU, so that no image moves between them.
+    """
     mask_own_keys: bool = True
     """Exclude an image's own older keys from its negatives."""
     negatives_start: Literal["random", "empty"] = "random"
@@ -50,6 +56,7 @@ class ResolvedMoCoSpec(MoCoSpec):
     """Momentum Contrast with every value."""
 
     queue_rows: int
+    shuffle_parts: int = 1
     momentum: float
     temperature: float
     head: Literal["linear", "mlp"]

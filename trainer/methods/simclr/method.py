@@ -10,6 +10,7 @@ from trainer.losses.nt_xent import nt_xent
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.methods.simclr.spec import ResolvedSimCLRSpec
 from trainer.nn.negative_mask import NegativeMask
+from trainer.nn.split_batchnorm import SplitBatchNorm1d, group_count
 from trainer.nn.towers import Tower, feature_dim
 from trainer.nn.views import Batch, View, joined_views
 from trainer.spec.resolved import ResolvedSpec
@@ -18,10 +19,13 @@ from trainer.spec.resolved import ResolvedSpec
 class SimCLR(Method):
     """One tower, trained by both views. All state is its weights."""
 
+    gathers = Embeddings._fields
+
     def __init__(self, spec: ResolvedSimCLRSpec, encoder: nn.Module, *, bf16: bool) -> None:
         super().__init__()
         self.spec = spec
-        self.tower = Tower(encoder, _head(feature_dim(encoder), spec.dim), bf16=bf16)
+        head = _head(feature_dim(encoder), spec.dim, bn_splits=spec.batch_norm_groups)
+        self.tower = Tower(encoder, head, bf16=bf16)
 
     @property
     def encoder(self) -> nn.Module:
@@ -31,12 +35,21 @@ class SimCLR(Method):
     def embed_views(self, batch: Batch, random_inputs: Tensor) -> Embeddings:
         """Return embeddings of view 0 and of view 1, from one pass over both.
 
-        Batch norm sees both views together, as the authors' code does.
+        Batch norm sees both views together, as the authors' code does: those of the whole batch,
+        or of each group of rows.
         """
         del random_inputs
+        runs = self._runs(len(batch.rows))
         with self.timer.phase("query"):
-            first, second = self.tower(joined_views(batch.views)).chunk(2)
-        return Embeddings((first,), (second,))
+            embeddings: Tensor = self.tower(joined_views(batch.views, runs=runs))
+        first, second = embeddings.view(runs, 2, -1, embeddings.shape[1]).unbind(1)
+        return Embeddings((first.flatten(0, 1),), (second.flatten(0, 1),))
+
+    def _runs(self, rows: int) -> int:
+        """Return the number of runs of this rank's rows that batch norm is computed in."""
+        ranks = self.world.size
+        groups = group_count(2 * rows * ranks, splits=self.spec.batch_norm_groups) // ranks
+        return groups if groups and rows % groups == 0 else 1
 
     def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
         """Return NT-Xent, the mean over both views of every row. Source: Eq. 1 of the paper."""
@@ -78,11 +91,11 @@ def build(spec: ResolvedSpec, encoder: nn.Module, *, bf16: bool) -> SimCLR:
     return SimCLR(spec.method, encoder, bf16=bf16)
 
 
-def _head(width: int, dim: int) -> nn.Module:
+def _head(width: int, dim: int, *, bn_splits: int) -> nn.Module:
     """Return the paper's projection head: one hidden layer with batch norm, no bias before it."""
     return nn.Sequential(
         nn.Linear(width, width, bias=False),
-        nn.BatchNorm1d(width),
+        SplitBatchNorm1d(width, splits=bn_splits),
         nn.ReLU(),
         nn.Linear(width, dim),
     )

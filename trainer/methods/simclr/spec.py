@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainer.schema.base import Record
+from trainer.schema.choices import BatchNormKind
 from trainer.schema.signals import Setting, Signal
 
 
@@ -20,10 +21,16 @@ class SimCLRSpec(Record):
     decoupled: bool = False
     """Leave the positive out of the denominator (arXiv:2110.06848): better with small batches."""
 
+    bn: BatchNormKind = "plain"
+    """`plain` computes batch norm over both views of the batch of one process; `sync` over those of
+    all processes; `split` in groups of rows, as processes do that share no statistics."""
+    bn_splits: Annotated[int, Field(ge=1, le=1024)] = 8
+    """Number of groups for split batch norm. A batch size that is not a multiple uses fewer."""
+
     @property
     def batch_norm_groups(self) -> int:
-        """Groups of rows for batch norm: one, since the encoder gets all views in one pass."""
-        return 1
+        """Groups of rows that batch norm is computed in, with both views of each row; 1: all."""
+        return self.bn_splits if self.bn == "split" else 1
 
 
 class ResolvedSimCLRSpec(SimCLRSpec):

@@ -1,0 +1,146 @@
+"""One step on several ranks is the step of one process: from the same state, with all tensors.
+
+Longer runs are no measure: one value that falls on the other side of a ReLU is amplified by every
+later step, whichever side computes it. So each of twenty states is stepped from anew.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tests.support.data.tiny_pack import blobs, write_pack
+from tests.support.trainer.rank_bodies import STEPS, Steps, save_states, step_from_each
+from tests.support.trainer.rank_processes import run_ranks
+
+ROWS, BATCH_ROWS, SPLITS, PARTS = 96, 32, 8, 4
+METHODS: dict[str, dict[str, Any]] = {
+    "moco_v1": {"name": "moco", "head": "linear"},
+    "moco_v2": {"name": "moco", "head": "mlp"},
+    "moco_symmetric": {"name": "moco", "head": "mlp", "symmetric": True},
+    "simclr_split": {"name": "simclr", "bn": "split", "bn_splits": SPLITS},
+    "simclr_sync": {"name": "simclr", "bn": "sync"},
+}
+MOCO = {"queue_rows": 80, "bn": "split", "bn_splits": SPLITS, "shuffle_parts": PARTS, "dim": 16}
+TOLERANCE = {"exact": 1e-9, "single": 1e-4}
+FLIPS_MAX = {"exact": 0, "single": 1}
+"""States of 20 from which a step may differ by more: in float32 a discrete flip was seen."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Results of all cases on one number of ranks."""
+
+    size: int
+    states: Path
+    out: Path
+    names: tuple[str, ...]
+
+    def case(self, name: str) -> tuple[Path, Path]:
+        """Return the folders of the states and of what several ranks made of them."""
+        return self.states / name, self.out / str(self.names.index(name))
+
+
+def spec_of(name: str) -> dict[str, Any]:
+    method = METHODS[name]
+    settings = MOCO if method["name"] == "moco" else {"dim": 16}
+    return {
+        "dataset": "made-up",
+        "epochs": 200,
+        "batch_rows": BATCH_ROWS,
+        "precision": "fp32",
+        "encoder": {"name": "small"},
+        "views": {"side_px": 8},
+        "method": settings | method,
+        "optim": {"lr": 0.05},
+        "evaluation": None,
+        "signals_every_steps": 100_000,
+        "checkpoint_every_s": 86_400.0,
+    }
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Steps]:
+    folder = tmp_path_factory.mktemp("states")
+    images, labels = blobs(ROWS, side_px=10, classes=2)
+    write_pack(folder / "pack", images, labels, classes=("a", "b"))
+    cases = {}
+    for name in METHODS:
+        for precision in TOLERANCE:
+            states = folder / f"{name}-{precision}"
+            states.mkdir()
+            case = Steps(spec_of(name), folder / "pack", states, exact=precision == "exact")
+            save_states(case)
+            cases[states.name] = case
+    return cases
+
+
+@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.contract)])
+def compared(
+    request: pytest.FixtureRequest,
+    cases: dict[str, Steps],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Compared:
+    out = tmp_path_factory.mktemp("ranks")
+    codes = run_ranks(step_from_each, [*cases.values()], out, size=request.param)
+    assert codes == [0] * request.param
+    states = next(iter(cases.values())).states.parent
+    return Compared(request.param, states, out, tuple(cases))
+
+
+@pytest.mark.parametrize("precision", TOLERANCE)
+@pytest.mark.parametrize("name", METHODS)
+def test_a_step_on_ranks_is_that_of_one_process(
+    name: str, precision: str, compared: Compared
+) -> None:
+    states, made = compared.case(f"{name}-{precision}")
+    worst = []
+    for number in range(STEPS):
+        one = load_file(states / f"{number + 1}.safetensors")
+        before = load_file(states / f"{number}.safetensors")
+        several = load_file(made / f"{number}.safetensors")
+        assert one.keys() == several.keys()
+        assert max(apart(one[key], before[key]) for key in one) > 10 * TOLERANCE[precision]
+        worst.append(max(apart(several[key], one[key]) for key in one))
+    flips = sum(difference > TOLERANCE[precision] for difference in worst)
+    assert flips <= FLIPS_MAX[precision], worst
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_bytes_of_a_step(name: str, compared: Compared) -> None:
+    """At most 1.01 x (gradients + running statistics + keys + rows), whatever sync adds apart."""
+    states, made = compared.case(f"{name}-single")
+    state = load_file(states / "1.safetensors")
+    needed = sum(state[key].nbytes for key in state if is_exchanged(key)) + gathered_bytes(
+        name, compared.size
+    )
+    for step in json.loads((made / "traffic.json").read_text()):
+        assert needed <= step["reduced"] + step["gathered"] <= 1.01 * needed
+        assert ("statistics" in step) == (name == "simclr_sync")
+
+
+def is_exchanged(key: str) -> bool:
+    """Return whether a tensor's size is that of what all ranks sum: a gradient, or a statistic."""
+    return key.startswith("optimizer.momentum_buffer") or "running_" in key
+
+
+def gathered_bytes(name: str, size: int) -> int:
+    """Return the bytes of keys in float32 and rows in int64 that a rank adds.
+
+    SimCLR's loss reads both views of each row; both are its keys.
+    """
+    dim_bytes, row_bytes = 4 * 16, 8
+    views = 1 if name in {"moco_v1", "moco_v2"} else 2
+    rows = 2 if name == "moco_symmetric" else 1
+    return BATCH_ROWS // size * (views * dim_bytes + rows * row_bytes)
+
+
+def apart(a: Tensor, b: Tensor) -> float:
+    """Return the largest difference relative to the largest value; whole numbers must be equal."""
+    if not a.is_floating_point():
+        return 0.0 if a.equal(b) else float("inf")
+    return float((a - b).abs().max() / b.abs().max().clamp(min=1e-30))

@@ -1,0 +1,71 @@
+"""Ranks of one job as processes on this machine, over gloo on the loopback device."""
+
+import multiprocessing
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Body = Callable[..., int]
+"""Work of one rank; it returns the exit code."""
+END_S = 240.0
+PRELOADED = ["tests.support.trainer.rank_processes", "tests.support.trainer.rank_bodies"]
+
+
+def run_ranks(
+    body: Body, *arguments: object, size: int, environment: Mapping[int, dict[str, str]] = {}
+) -> list[int]:
+    """Run `body(*arguments)` on each rank and return the exit codes; -9 after SIGKILL.
+
+    `environment`: rank -> variables of its own. Raises TimeoutError, with all of them ended, if one
+    outlives the wait.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    port = _free_port()
+    ranks = [
+        context.Process(
+            target=_main, args=(body, arguments, _variables(rank, size, port, environment))
+        )
+        for rank in range(size)
+    ]
+    until_s = time.monotonic() + END_S
+    for rank in ranks:
+        rank.start()
+    try:
+        for rank in ranks:
+            rank.join(max(0.0, until_s - time.monotonic()))
+        if any(rank.is_alive() for rank in ranks):
+            raise TimeoutError("a rank does not end")
+        return [rank.exitcode or 0 for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+            rank.join()
+
+
+def _variables(
+    rank: int, size: int, port: int, environment: Mapping[int, dict[str, str]]
+) -> dict[str, str]:
+    """Return the variables that torchrun sets, and the rank's own."""
+    return {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(size),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "GLOO_SOCKET_IFNAME": "lo",
+        **environment.get(rank, {}),
+    }
+
+
+def _main(body: Body, arguments: tuple[Any, ...], variables: dict[str, str]) -> None:
+    os.environ.update(variables)
+    raise SystemExit(body(*arguments))
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
