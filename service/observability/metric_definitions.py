@@ -16,7 +16,7 @@ LABEL_VALUES: dict[str, Labels] = {
     "code": (
         *("ok", "stopped", "internal", "trainer_error", "bad_spec", "bad_dataset"),
         *("dataset_missing", "nonfinite_loss", "oom", "storage", "bad_checkpoint"),
-        *("bad_image", "encoder_gone", "device"),
+        *("bad_image", "encoder_gone", "device", "rank_lost", "diverged_ranks"),
     ),
     "use": ("uploads", "packs", "checkpoints", "artifacts", "jobs", "logs", "store", "other"),
     "stage": ("head", "body", "answer", "crowd"),
