@@ -285,3 +285,5 @@ class Worker(Answer):
     jobs: tuple[str, ...] = ()
     seen_at: float | None = None
     started_at: float | None = None
+    info: dict[str, Any] = {}
+    """Other facts; `drained` maps a device that takes no jobs to the reason."""

@@ -86,6 +86,7 @@ class SlotPool:
         """Make a free slot for each device."""
         self._slots = tuple(Slot(device, WakePipe()) for device in devices)
         self._free = list(self._slots)
+        self._drained: dict[str, str] = {}
         self._lock = threading.Lock()
 
     @property
@@ -98,8 +99,15 @@ class SlotPool:
         """Name of each slot's device."""
         return tuple(slot.device for slot in self._slots)
 
+    @property
+    def drained(self) -> dict[str, str]:
+        """Devices that take no jobs until `undrain`, each with the reason."""
+        with self._lock:
+            return dict(self._drained)
+
     def __len__(self) -> int:
-        return len(self._slots)
+        with self._lock:
+            return len(self._usable(self._slots))
 
     @property
     def busy(self) -> int:
@@ -111,17 +119,23 @@ class SlotPool:
     def free(self) -> int:
         """Most slots that one job can have now."""
         with self._lock:
-            return len(_together(self._free))
+            return len(_together(self._usable(self._free)))
 
     @property
     def total(self) -> int:
-        """Most slots that one job can ever have."""
-        return len(_together(self._slots))
+        """Most slots that one job can have once all are free."""
+        with self._lock:
+            return len(_together(self._usable(self._slots)))
 
     def take(self, count: int) -> Allocation:
-        """Take `count` free slots. Raises ValueError if there are not so many."""
+        """Take `count` free slots. Raises ValueError if there are not so many.
+
+        Those that were drained since they were offered are taken if need be.
+        """
         with self._lock:
-            chosen = self._free[:1] if count == 1 else _together(self._free)[:count]
+            chosen = _chosen(self._usable(self._free), count)
+            if len(chosen) < count:
+                chosen = _chosen(self._free, count)
             if len(chosen) < count:
                 raise ValueError(f"{count} slots asked for, {len(chosen)} free")
             for slot in chosen:
@@ -133,6 +147,24 @@ class SlotPool:
         with self._lock:
             free = {*self._free, *allocation.slots}
             self._free = [slot for slot in self._slots if slot in free]
+
+    def drain(self, device: str, reason: str) -> None:
+        """Give the slots of a device to no job any more; running jobs keep them."""
+        with self._lock:
+            self._drained[device] = reason
+
+    def undrain(self) -> None:
+        """Let all slots take jobs again."""
+        with self._lock:
+            self._drained.clear()
+
+    def _usable(self, slots: Sequence[Slot]) -> list[Slot]:
+        return [slot for slot in slots if slot.device not in self._drained]
+
+
+def _chosen(free: Sequence[Slot], count: int) -> list[Slot]:
+    """Return the slots for one job, fewer than `count` if there are not so many."""
+    return list(free[:1]) if count == 1 else _together(free)[:count]
 
 
 def _together(slots: Sequence[Slot]) -> list[Slot]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from service.store.job_queue import Offer
 from service.store.lease_clock import LeaseClock
-from service.store.records import Lease, SeatTaken, WorkerRecord, WorkerState
+from service.store.records import DrainState, Lease, SeatTaken, WorkerRecord, WorkerState
 from service.store.store_errors import StoreError, StoreUnavailable
 from worker.attempt.attempt_runner import WorkerContext
 from worker.attempt.event_sender import RETRY_S
@@ -77,7 +77,7 @@ class Supervisor:
         self._renew_offer()
         self._rest_until_s = 0.0
         self._ready_pid: int | None = None
-        self._draining = False
+        self._draining, self._undrains = False, 0
         settings, queue = context.settings, context.store.queue
         self._disk = DiskSpaceGuard(settings.data_dir, free_bytes_min=settings.disk_free_bytes_min)
         self._attempts = RunningAttempts(context, slots, on_change=self._on_change)
@@ -86,7 +86,7 @@ class Supervisor:
             beat=lambda: context.store.workers.beat(self._record()),
             tick_s=settings.tick_s,
             beat_every_ticks=max(1, round(settings.renew_every_s / settings.tick_s)),
-            on_drain=self._set_draining,
+            on_reply=self._take_reply,
         )
 
     def run(self) -> None:
@@ -115,11 +115,15 @@ class Supervisor:
     def _leaving(self) -> bool:
         return self._context.shutdown.requested
 
-    def _set_draining(self, is_draining: bool) -> None:
+    def _take_reply(self, reply: DrainState) -> None:
         """Record the store's answer to a heartbeat: a drained worker gets no job."""
-        if is_draining != self._draining:
-            LOG.info("drained: no new job" if is_draining else "undrained: jobs are taken again")
-        self._draining = is_draining
+        if reply.draining != self._draining:
+            LOG.info("drained: no new job" if reply.draining else "undrained: jobs are taken again")
+        if reply.undrains > self._undrains and self._slots.drained:
+            LOG.info("undrained: all slots take jobs again")
+            self._slots.undrain()
+            self._on_change()
+        self._draining, self._undrains = reply.draining, reply.undrains
 
     def _on_change(self) -> None:
         """Report with the next tick, and look for the next job now."""
@@ -193,8 +197,10 @@ class Supervisor:
         self._endpoint = free_endpoint(self._context.settings.node_address)
 
     def _record(self) -> WorkerRecord:
-        jobs = self._attempts.jobs
+        jobs, drained = self._attempts.jobs, self._slots.drained
         state: WorkerState = "busy" if jobs else "idle"
+        if not len(self._slots):
+            state = "draining"  # as if an operator had drained it
         return WorkerRecord(
             id=self.worker_id,
             pools=self._context.settings.pools,
@@ -205,10 +211,10 @@ class Supervisor:
             job_id=jobs[0] if jobs else None,
             seen_at_s=time.time(),
             started_at_s=self._started_at_s,
-            slots=len(self._slots),
+            slots=len(self._slots) or len(self._slots.devices),
             slots_busy=self._slots.busy,
             jobs=jobs,
-            info=self._info,
+            info=self._info | {"drained": drained},
         )
 
     def _leave(self) -> None:

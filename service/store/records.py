@@ -297,6 +297,15 @@ class ShapeDepth(NamedTuple):
     """Unix time when its first job was queued."""
 
 
+class DrainState(NamedTuple):
+    """Reply to a heartbeat: what operators want of the worker."""
+
+    draining: bool
+    """True if it claims no new job."""
+    undrains: int
+    """Number of times that it was undrained; a worker that drained a slot itself watches it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Depth:
     """Length of a pool's queue."""

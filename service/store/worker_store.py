@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 from service.store.decoding import as_worker
-from service.store.records import WorkerRecord
+from service.store.records import DrainState, WorkerRecord
 from service.store.redis_client import RedisClient
 from service.store.store_errors import NotFound
 
@@ -16,7 +16,7 @@ class Workers:
     client: RedisClient
     lease_ttl_ticks: int
 
-    def beat(self, worker: WorkerRecord) -> bool:
+    def beat(self, worker: WorkerRecord) -> DrainState:
         """Report that `worker` is alive. Return whether it is drained: claims no new job."""
         reply = self.client.fcall(
             "beat",
@@ -27,7 +27,10 @@ class Workers:
             *("slots", worker.slots, "slots_busy", worker.slots_busy),
             *("jobs", json.dumps(worker.jobs)),
         )
-        return bool(reply[1] == "1")
+        undrains = (
+            reply[2] if len(reply) > 2 else 0
+        )  # an API of an older version loaded the library
+        return DrainState(draining=reply[1] == "1", undrains=int(undrains))
 
     def list(self) -> tuple[WorkerRecord, ...]:
         """Return every worker of the last day, by when it was last seen."""
@@ -44,7 +47,7 @@ class Workers:
         self._set_drain(worker_id, "1")
 
     def undrain(self, worker_id: str) -> None:
-        """Let a drained worker claim jobs again. Has no effect on any other.
+        """Let a drained worker claim jobs again, in all its slots. Has no effect on any other.
 
         Raises:
             NotFound: there is no such worker.

@@ -18,11 +18,12 @@ from service.store.records import JobRecord, WorkerRecord
 from tests.support.gpus import fake_nvml
 from tests.support.gpus.fake_nvml import FakeCard, FakeInstance, FakeMachine
 from tests.support.system.processes import alive, children_of, wait_until
-from tests.support.worker.gpu_host import DONE, SEES
+from tests.support.worker.gpu_host import BROKEN, DONE, SEES
 from tests.support.worker.stack import Stack, WorkerProcess, running_stack
 
 GPUS = [f"GPU-{i}0000000-0000-0000-0000-00000000000{i}" for i in range(8)]
 EIGHT = FakeMachine(tuple(map(FakeCard, GPUS)))
+ONE = FakeMachine((FakeCard(GPUS[0]),))
 TWO = FakeMachine(tuple(map(FakeCard, GPUS[:2])))
 SLICES = FakeMachine(
     (FakeCard("GPU-mig", mig=True, instances=(FakeInstance("MIG-1"), FakeInstance("MIG-2"))),)
@@ -58,8 +59,15 @@ class Host:
 
     def let_go(self, job_id: str, attempt: int = 1) -> None:
         """Let a job succeed."""
+        self.sees(job_id, attempt)
         (self._folder(job_id, attempt) / DONE).touch()
         assert self.stack.wait_for(job_id, "succeeded", "failed").status == "succeeded"
+
+    def break_gpu(self, job_id: str, attempt: int = 1) -> str:
+        """Let an attempt end with a device error; return its GPU."""
+        gpu = str(self.sees(job_id, attempt)["visible"])
+        (self._folder(job_id, attempt) / BROKEN).touch()
+        return gpu
 
     def _folder(self, job_id: str, attempt: int) -> Path:
         return self.stack.data_dir / "jobs" / job_id / "attempts" / str(attempt)
@@ -192,3 +200,36 @@ def test_a_job_of_four_gpus_starts_among_jobs_of_one_and_starves_nobody(tmp_path
         for job_id in small[4:6]:
             eight.let_go(job_id)
         assert not {eight.sees(job_id)["visible"] for job_id in behind} & set(visible)
+
+
+def test_a_gpu_that_fails_twice_in_a_row_is_drained_until_an_operator_undrains_it(
+    tmp_path: Path,
+) -> None:
+    with host(tmp_path, TWO) as two:
+        (job_id,) = two.submit(1)
+        assert [two.break_gpu(job_id, attempt) for attempt in (1, 2)] == [GPUS[0]] * 2
+        assert two.sees(job_id, attempt=3)["visible"] == GPUS[1]
+        wait_until(lambda: two.record().slots == 1, 5.0, "it tells")
+        assert two.record().info["drained"] == {GPUS[0]: "Xid 79."}
+        assert f"{GPUS[0]}: no more jobs after 2 device errors in a row" in two.worker.words()
+        assert two.job(job_id).failures == 0
+
+        assert [two.break_gpu(job_id, attempt) for attempt in (3, 4)] == [GPUS[1]] * 2
+        wait_until(lambda: two.record().state == "draining", 5.0, "all slots are drained")
+        assert two.job(job_id).status == "queued"
+
+        two.stack.store.workers.undrain(two.record().id)
+        two.let_go(job_id, attempt=5)
+        wait_until(lambda: two.record().slots == 2, 5.0, "it tells")
+        assert two.record().info["drained"] == {}
+
+
+def test_errors_that_do_not_follow_one_another_drain_nothing(tmp_path: Path) -> None:
+    with host(tmp_path, ONE) as one:
+        (first,) = one.submit(1)
+        one.break_gpu(first)
+        one.let_go(first, attempt=2)
+        (second,) = one.submit(1)
+        one.break_gpu(second)
+        one.let_go(second, attempt=2)
+        assert one.record().info["drained"] == {}

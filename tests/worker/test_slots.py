@@ -93,3 +93,17 @@ def test_a_mig_instance_is_given_to_one_job_alone() -> None:
     assert mixed.total == 2
     assert mixed.take(2).devices == ("GPU-a", "GPU-b")
     assert mixed.free == 1
+
+
+def test_a_drained_device_is_given_to_nobody_until_it_is_undrained() -> None:
+    pool = SlotPool(["GPU-a", "GPU-b", "GPU-a"])
+    held = pool.take(1)
+    pool.drain("GPU-a", "Xid 79.")
+    pool.give_back(held)
+    assert (len(pool), pool.total, pool.free, pool.busy) == (1, 1, 1, 0)
+    assert pool.take(1).devices == ("GPU-b",)
+    assert pool.free == 0
+    assert pool.take(1).devices == ("GPU-a",), "a job that was claimed just before still runs"
+    assert pool.drained == {"GPU-a": "Xid 79."}
+    pool.undrain()
+    assert (len(pool), pool.free) == (3, 1)

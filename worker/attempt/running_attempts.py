@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from service.store.records import Lease
 from worker.attempt.attempt_runner import AttemptRunner, WorkerContext
+from worker.health.device_health import DeviceHealth
 from worker.slots import Allocation, SlotPool
 
 
@@ -20,6 +21,7 @@ class RunningAttempts:
     ) -> None:
         """`on_change` is called from any thread after an attempt began or ended."""
         self._context, self._slots, self._on_change = context, slots, on_change
+        self._health = DeviceHealth(slots)
         self._threads = ThreadPoolExecutor(max_workers=len(slots), thread_name_prefix="attempt")
         self._futures: list[Future[bool]] = []
         self._jobs: dict[str, str] = {}
@@ -58,9 +60,12 @@ class RunningAttempts:
         self.collect()
 
     def _run(self, lease: Lease, allocation: Allocation) -> bool:
+        runner = AttemptRunner(self._context, lease, allocation)
         try:
-            return AttemptRunner(self._context, lease, allocation).run()
+            return runner.run()
         finally:
+            if runner.decision:
+                self._health.record(allocation.devices, runner.decision)
             with self._lock:
                 del self._jobs[lease.token]
             self._slots.give_back(allocation)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from service.maintenance.periodic_thread import PeriodicThread
 from service.store.lease_clock import LeaseClock
+from service.store.records import DrainState
 from service.store.store_errors import StoreError
 
 LOG = logging.getLogger(__name__)
@@ -18,13 +19,13 @@ class Heartbeat(PeriodicThread):
         self,
         clock: LeaseClock,
         *,
-        beat: Callable[[], bool],
+        beat: Callable[[], DrainState],
         tick_s: float,
         beat_every_ticks: int,
-        on_drain: Callable[[bool], None],
+        on_reply: Callable[[DrainState], None],
     ) -> None:
         super().__init__("heartbeat", every_s=tick_s)
-        self._clock, self._beat, self._on_drain = clock, beat, on_drain
+        self._clock, self._beat, self._on_reply = clock, beat, on_reply
         self._beat_every_ticks, self._ticks = beat_every_ticks, 0
         self._beat_now = threading.Event()
 
@@ -37,7 +38,7 @@ class Heartbeat(PeriodicThread):
         try:
             if self._ticks % self._beat_every_ticks == 0 or self._beat_now.is_set():
                 self._beat_now.clear()
-                self._on_drain(self._beat())
+                self._on_reply(self._beat())
             self._clock.advance()
             self._ticks += 1
         except StoreError as error:

@@ -64,6 +64,12 @@ def workers(
     print_table(
         ("ID", "STATE", "POOLS", "DEVICE", "SLOTS", "HOST", "JOBS", "SEEN"), map(_row, records)
     )
+    for record in records:
+        for slot, reason in record.info.get("drained", {}).items():
+            context.say(
+                f"{record.id}: {slot} takes no jobs after device errors in a row: {reason} "
+                f"After the repair: `moco workers undrain {record.id}`."
+            )
 
 
 def _row(worker: "Worker") -> tuple[str | None, ...]:

@@ -6,13 +6,15 @@ local function beat(_, args)
   if R('HGET', K.worker .. a.id, 'started_at_s') ~= a.started_at_s then R('DEL', K.worker .. a.id) end
   R('HSET', K.worker .. a.id, unpack(args))
   R('ZADD', K.workers, now_tick(), a.id)
-  return { 'OK', R('HGET', K.worker .. a.id, 'drain') or '0' }
+  local drain = R('HMGET', K.worker .. a.id, 'drain', 'undrains')
+  return { 'OK', drain[1] or '0', drain[2] or '0' }
 end
 
 local function worker_drain(_, args)
   if R('EXISTS', K.worker .. args[1]) == 0 then return { 'NOTFOUND' } end
   R('HSET', K.worker .. args[1], 'drain', args[2])
   if args[2] == '0' then
+    R('HINCRBY', K.worker .. args[1], 'undrains', 1)
     for _, pool in ipairs(cjson.decode(R('HGET', K.worker .. args[1], 'pools') or '[]')) do
       R('LPUSH', K.wake .. pool, '1')
       R('LTRIM', K.wake .. pool, 0, HINTS_MAX - 1)

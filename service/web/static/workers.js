@@ -36,7 +36,7 @@ function row(worker, names) {
   return h("li", { class: "worker-row", "data-worker": worker.id },
     h("div", {}, h("strong", {}, worker.id), h("div", { class: "muted small" }, `${worker.host}, process ${worker.pid}`)),
     h("div", {}, pill(worker.state)),
-    h("div", {}, worker.device, h("div", { class: "muted small" }, device(worker.info))),
+    h("div", {}, worker.device, h("div", { class: "muted small" }, device(worker.info)), drained(worker.info)),
     h("div", {}, jobs(worker, names)),
     h("div", { class: "muted small" }, `last seen ${ago(worker.seen_at)}`),
     h("div", { class: "actions" }, mayChange ? controls(worker) : null));
@@ -58,9 +58,15 @@ function device(info) {
   return [...said, info.torch && `torch ${info.torch}`].filter(Boolean).join(" · ");
 }
 
+/** Return a line for each device that takes no jobs any more, with the reason. */
+function drained(info) {
+  return Object.entries(info.drained ?? {}).map(([slot, reason]) => h("div", { class: "small" }, `${slot} takes no jobs after device errors in a row: ${reason}`));
+}
+
 function controls(worker) {
   if (worker.state === "draining") return undrain(worker);
-  return ["idle", "busy"].includes(worker.state) ? drain(worker) : null;
+  if (!["idle", "busy"].includes(worker.state)) return null;
+  return Object.keys(worker.info.drained ?? {}).length ? [undrain(worker), drain(worker)] : drain(worker);
 }
 
 function undrain(worker) {

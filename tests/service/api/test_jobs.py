@@ -306,10 +306,10 @@ def test_workers_are_listed_and_drained(api: RunningApi) -> None:
     )
     answer = api.client.post("/v1/workers/gpu-1/drain")
     assert (answer.status_code, answer.json()["state"]) == (202, "draining")
-    assert api.store.workers.beat(worker(id="gpu-1")) is True
+    assert api.store.workers.beat(worker(id="gpu-1")).draining is True
     answer = api.client.post("/v1/workers/gpu-1/undrain")
     assert (answer.status_code, answer.json()["state"]) == (200, "idle")
-    assert api.store.workers.beat(worker(id="gpu-1")) is False
+    assert api.store.workers.beat(worker(id="gpu-1")).draining is False
 
 
 def waits(api: RunningApi, job: str) -> str | None:

@@ -8,9 +8,9 @@ from tests.support.service.redis import ticks, worker
 
 def test_a_beat_is_shown_as_told(redis_store: Store) -> None:
     told = worker(job_id="job_1", state="busy", pools=("a", "b"), info={"gpu": {"name": "x"}})
-    assert redis_store.workers.beat(told) is False
+    assert redis_store.workers.beat(told).draining is False
     assert redis_store.workers.list() == (told,)
-    assert redis_store.workers.beat(told) is False
+    assert redis_store.workers.beat(told).draining is False
     assert redis_store.workers.list() == (told,)
 
 
@@ -29,18 +29,29 @@ def test_drain_is_told_with_the_next_beat_and_lasts_for_that_process(redis_store
     for _ in range(2):
         redis_store.workers.drain("w1")
         assert redis_store.workers.list()[0].state == "draining"
-        assert redis_store.workers.beat(worker()) is True
+        assert redis_store.workers.beat(worker()).draining is True
     for _ in range(2):
         redis_store.workers.undrain("w1")
         assert redis_store.workers.list()[0].state == "idle"
-        assert redis_store.workers.beat(worker()) is False
+        assert redis_store.workers.beat(worker()).draining is False
     redis_store.workers.drain("w1")
-    assert redis_store.workers.beat(worker(started_at_s=2000.5)) is False
+    assert redis_store.workers.beat(worker(started_at_s=2000.5)).draining is False
     assert redis_store.workers.list()[0].state == "idle"
     with pytest.raises(NotFound, match="worker 'w2'"):
         redis_store.workers.undrain("w2")
     with pytest.raises(NotFound, match="worker 'w2'"):
         redis_store.workers.drain("w2")
+
+
+def test_undrains_are_counted_for_that_process(redis_store: Store) -> None:
+    """A worker that drained a slot by itself learns so that it was undrained."""
+    assert redis_store.workers.beat(worker()).undrains == 0
+    for count in (1, 2):
+        redis_store.workers.undrain("w1")
+        assert redis_store.workers.beat(worker()).undrains == count
+    redis_store.workers.drain("w1")
+    assert redis_store.workers.beat(worker()) == (True, 2)
+    assert redis_store.workers.beat(worker(started_at_s=2000.5)) == (False, 0)
 
 
 def test_leaving_and_a_day_of_silence_remove_a_worker(redis_store: Store) -> None:

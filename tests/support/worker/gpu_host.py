@@ -14,8 +14,8 @@ from trainer.util.atomic_files import write_synced
 from worker import __main__ as main_module
 from worker.process.event_pipe import Emitter, listen
 
-SEES, DONE = "sees.json", "done"
-"""Files in the folder of an attempt: written by its child, and made by a test to let it succeed."""
+SEES, DONE, BROKEN = "sees.json", "done", "broken"
+"""Files in the folder of an attempt. A child writes the first; a test makes others to end it."""
 
 
 def run(request: dict[str, Any], events: int, control: int) -> None:
@@ -31,10 +31,12 @@ def run(request: dict[str, Any], events: int, control: int) -> None:
     (out / "sees.tmp").write_text(json.dumps(sees))
     (out / "sees.tmp").replace(out / SEES)
     emit(Started(step=0, steps_planned=1, steps_per_epoch=1, rows=8, device=request["device"]))
-    while not (stop.is_set() or (out / DONE).exists()):
+    while not (stop.is_set() or (out / DONE).exists() or (out / BROKEN).exists()):
         stop.wait(0.02)
     ended = Ended(outcome="stopped", code="stopped", step=0)
-    if not stop.is_set():
+    if (out / BROKEN).exists():
+        ended = Ended(outcome="failed", code="device", message="Xid 79.")
+    elif not stop.is_set():
         (out / "artifacts").mkdir()
         sha256 = write_synced(out / "artifacts" / "encoder", b"weights")
         file = FileRecord(name="encoder", size_bytes=7, sha256=sha256)

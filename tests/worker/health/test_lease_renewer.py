@@ -3,7 +3,7 @@ from collections.abc import Callable
 import pytest
 
 from service.store.lease_clock import LeaseClock
-from service.store.records import Desired
+from service.store.records import Desired, DrainState
 from service.store.store_errors import Fenced, StoreUnavailable
 from tests.support.system.processes import wait_until
 from worker.health.heartbeat import Heartbeat
@@ -76,12 +76,12 @@ class Clock:
             self.tick_now += 1
         return self.tick_now
 
-    def beat(self) -> bool:
+    def beat(self) -> DrainState:
         self.beats += 1
-        return self.drain
+        return DrainState(self.drain, undrains=0)
 
-    def on_drain(self, is_draining: bool) -> None:
-        self.drained = is_draining
+    def on_reply(self, state: DrainState) -> None:
+        self.drained = state.draining
 
     def heartbeat(self) -> Heartbeat:
         return Heartbeat(
@@ -89,7 +89,7 @@ class Clock:
             beat=self.beat,
             tick_s=0.02,
             beat_every_ticks=3,
-            on_drain=self.on_drain,
+            on_reply=self.on_reply,
         )
 
 

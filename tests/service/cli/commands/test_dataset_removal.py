@@ -79,11 +79,15 @@ def test_workers_are_drained_and_undrained(moco: Moco, api: RunningApi) -> None:
         assert moco("workers", *wrong).exit_code == 2
 
 
-def test_workers_show_their_slots_and_jobs(moco: Moco, api: RunningApi) -> None:
+def test_workers_show_their_slots_jobs_and_broken_gpus(moco: Moco, api: RunningApi) -> None:
     jobs = ("job_1", "job_2")
     api.store.workers.beat(worker(id="w-8", state="busy", jobs=jobs, slots=8, slots_busy=5))
     (row,) = [line for line in moco("workers").stdout.splitlines() if "w-8" in line]
     assert {"5/8", "job_1,job_2"} <= set(row.split())
+    api.store.workers.beat(worker(id="w-8", info={"drained": {"GPU-a": "Xid 79."}}))
+    told = moco("workers").stderr
+    assert "w-8: GPU-a takes no jobs after device errors in a row: Xid 79." in told
+    assert "`moco workers undrain w-8`" in told
     api.store.workers.leave("w-8")
 
 
