@@ -23,6 +23,7 @@ class GpuMetrics:
         """`gpu` is the place of a UUID in `uuids`; one that is repeated counts once."""
         self._metrics, self._worker = metrics, worker
         self._uuids = tuple(dict.fromkeys(uuids))
+        self._answered: set[str] = set()
 
     def update(self) -> None:
         """Read every GPU now. A reading that is missing has no series until it is back."""
@@ -30,10 +31,12 @@ class GpuMetrics:
         for index, uuid in enumerate(self._uuids):
             labels = {"worker": self._worker, "gpu": str(index)}
             reading = readings.get(uuid)
-            self._metrics.set("moco_worker_gpu_up", float(reading is not None), **labels)
             if reading:
+                self._answered.add(uuid)
                 names = {"uuid": uuid, "name": reading.name, "driver": reading.driver}
                 self._metrics.set("moco_worker_gpu_info", 1, **labels, **names)
+            if uuid in self._answered:  # a name that only CUDA knows never does
+                self._metrics.set("moco_worker_gpu_up", float(reading is not None), **labels)
             self._export(reading, labels)
 
     def _export(self, reading: GpuReading | None, labels: dict[str, str]) -> None:

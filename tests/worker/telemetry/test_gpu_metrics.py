@@ -82,6 +82,14 @@ def test_a_gpu_that_is_lost_leaves_no_old_readings(monkeypatch: pytest.MonkeyPat
     assert series(instruments, "1")["moco_worker_gpu_energy_joules_total"] >= energy > 0
 
 
+def test_a_name_that_only_cuda_knows_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_nvml.install(FakeMachine((FakeCard("GPU-a"),)), monkeypatch.setattr)
+    instruments = Instruments(CollectorRegistry(), "worker")
+    GpuMetrics(instruments, "w", ["MIG-GPU-a/1/0", "GPU-a"]).update()
+    assert series(instruments, "0") == {}
+    assert series(instruments, "1")["moco_worker_gpu_up"] == 1
+
+
 def test_a_cpu_has_none() -> None:
     instruments = Instruments(CollectorRegistry(), "worker")
     GpuMetrics(instruments, "w", ()).update()
