@@ -51,28 +51,20 @@ def report(device: str) -> list[Finding]:
     build = ask_cuda(names_for_cuda(machine.devices)).build
     choice = _choice(device)
     broken: State = "fail" if choice.state == "fail" else "warn"
-    conditions = {condition.card: condition for condition in read_conditions()}
-    readings = {reading.uuid: reading for reading in read_gpus(_uuids(machine.devices))}
     return [
         _driver(machine, build, broken),
         *(Finding("gpu", "warn", problem) for problem in machine.problems),
         *(
-            _gpu(
-                gpu,
-                card_problem(gpu, build),
-                broken,
-                _facts(gpu, conditions.get(gpu.card), readings.get(gpu.uuid)),
+            finding
+            for condition in read_conditions()
+            for finding in (
+                *_gpus_on(condition, machine.devices, build, broken),
+                *_warnings(condition),
             )
-            for gpu in machine.devices
         ),
-        *(line for condition in conditions.values() for line in _condition(condition)),
         *_between(machine.devices),
         choice,
     ]
-
-
-def _uuids(gpus: Sequence[GpuDevice]) -> list[str]:
-    return [gpu.uuid for gpu in gpus]
 
 
 def _driver(machine: Machine, build: TorchBuild | None, broken: State) -> Finding:
@@ -84,6 +76,17 @@ def _driver(machine: Machine, build: TorchBuild | None, broken: State) -> Findin
     return Finding("gpu driver", broken if problem else "ok", finding, problem or "")
 
 
+def _gpus_on(
+    condition: CardCondition, gpus: Sequence[GpuDevice], build: TorchBuild | None, broken: State
+) -> Iterator[Finding]:
+    """Yield one line for the card, or for each of its MIG instances."""
+    on_card = [gpu for gpu in gpus if gpu.card == condition.card]
+    readings = {reading.uuid: reading for reading in read_gpus(gpu.uuid for gpu in on_card)}
+    for gpu in on_card:
+        facts = _facts(gpu, condition, readings.get(gpu.uuid))
+        yield _gpu(gpu, card_problem(gpu, build), broken, facts)
+
+
 def _gpu(gpu: GpuDevice, problem: str | None, broken: State, facts: dict[str, Any]) -> Finding:
     words = [f"{gpu.name}, {gpu.uuid}"]
     if gpu.memory_bytes:
@@ -93,25 +96,25 @@ def _gpu(gpu: GpuDevice, problem: str | None, broken: State, facts: dict[str, An
     words.append("bf16" if gpu.has_bf16 else "no bf16")
     if missing := facts["missing_sensors"]:
         words.append(f"no sensor for {', '.join(missing)}")
+    if problem:
+        words.append("cannot be used")
     note = bf16_note(gpu)
     state: State = broken if problem else "warn" if note else "ok"
     return Finding(f"gpu {gpu.card}", state, ", ".join(words), problem or note or "", facts)
 
 
-def _facts(
-    gpu: GpuDevice, condition: CardCondition | None, reading: GpuReading | None
-) -> dict[str, Any]:
+def _facts(gpu: GpuDevice, condition: CardCondition, reading: GpuReading | None) -> dict[str, Any]:
     """Return what a program wants to know about a GPU."""
     missing = reading.missing if reading else ()
     return asdict(gpu) | {
         "mig": gpu.is_mig,
         "bf16": gpu.has_bf16,
         "missing_sensors": [name.rpartition("_")[0].replace("_", " ") for name in missing],
-        "condition": condition.as_json() if condition else None,
+        "condition": condition.as_json(),
     }
 
 
-def _condition(condition: CardCondition) -> Iterator[Finding]:
+def _warnings(condition: CardCondition) -> Iterator[Finding]:
     """Yield a warning for each mode or error that disturbs work."""
     name = f"gpu {condition.card}"
     if condition.compute_mode == "exclusive":
@@ -179,4 +182,5 @@ def _slots(chosen: Inventory) -> str:
     cores = f"{len(os.sched_getaffinity(0))} cores"
     if not chosen.devices:
         return cores
-    return f"{len(chosen.devices)} GPU, {cores}"
+    number = len(chosen.devices)
+    return f"{number} GPU{'s' if number > 1 else ''} for a worker, {cores}"

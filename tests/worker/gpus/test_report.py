@@ -40,7 +40,7 @@ def test_eight_gpus() -> None:
     ]
     assert of(findings, "gpu 7") == [("ok", "NVIDIA H200, GPU-7, 141 GiB, sm_90, bf16")]
     assert of(findings, "gpu paths") == [("ok", "nvlink")]
-    assert of(findings, "devices")[0][1].startswith("8 GPU, ")
+    assert of(findings, "devices")[0][1].startswith("8 GPUs for a worker, ")
     facts = [row["gpu"] for row in findings if "gpu" in row]
     assert [gpu["uuid"] for gpu in facts] == [f"GPU-{i}" for i in range(8)]
     assert facts[0]["condition"] == {
@@ -53,7 +53,9 @@ def test_eight_gpus() -> None:
         "remap_failed": False,
     }
     assert {row["state"] for row in findings if row["name"] != "shared memory"} == {"ok"}
-    assert of(lines(EIGHT, CUDA_VISIBLE_DEVICES="1,2"), "devices")[0][1].startswith("2 GPU, ")
+    assert of(lines(EIGHT, CUDA_VISIBLE_DEVICES="1,2"), "devices")[0][1].startswith(
+        "2 GPUs for a worker, "
+    )
     assert of(lines(EIGHT, "cuda:8"), "devices") == [("fail", "a worker would refuse to start")]
 
 
@@ -80,14 +82,16 @@ def test_everything_that_disturbs_work_is_said() -> None:
     text = json.dumps(findings)
     for words in (
         *("no bf16: jobs with", "compute mode is exclusive", "persistence mode is off"),
-        *("compute capability 3.7", "no sensor for power", "2 memory errors"),
+        *("compute capability 3.7", "no sensor for power, cannot be used", "2 memory errors"),
         *("wait to be replaced", "could not be replaced", "GPU 4 does not answer"),
         *("MIG-1, 10 GiB, sm_90, bf16, no sensor for utilization, temperature, power, energy",),
         "unlike cards",
     ):
         assert words in text
     assert of(findings, "gpu paths") == [("ok", "pcie")]
-    assert of(findings, "devices")[0][1].startswith("3 GPU, ")  # the T4, the third card, MIG-1
+    assert of(findings, "devices")[0][1].startswith(
+        "3 GPUs for a worker, "
+    )  # the T4, the third card, MIG-1
 
 
 def test_an_old_driver_is_said_before_a_worker_starts() -> None:

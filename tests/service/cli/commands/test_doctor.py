@@ -27,7 +27,7 @@ def test_each_gpu_is_checked(tmp_path: Path) -> None:
     checks = json.loads(done.stdout)["data"]
     assert [check["gpu"]["uuid"] for check in checks if "gpu" in check] == ["GPU-a", "GPU-b"]
     (devices,) = [check["finding"] for check in checks if check["name"] == "devices"]
-    assert devices.startswith("2 GPU, ")
+    assert devices.startswith("2 GPUs for a worker, ")
     done = doctor(tmp_path, machine)
     assert "NVIDIA H200, GPU-b" in done.stdout
     assert "nvidia-persistenced" in done.stderr
