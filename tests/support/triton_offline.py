@@ -47,7 +47,7 @@ class Compiled:
 
     name: str
     dtype: str
-    """Of the batch that is normed, or of the views."""
+    """Type of the batch that is normed, or of the views."""
     ptx: str
     registers: int
     spilled_bytes: int

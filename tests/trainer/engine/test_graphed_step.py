@@ -294,12 +294,17 @@ def test_a_cpu_is_never_asked_for_a_graph(pack: Path) -> None:
 
 
 @gpu
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("optim", [{"lr": 0.05}, {"name": "adamw"}])
-def test_captured_steps_on_a_gpu_equal_eager_ones(pack: Path, optim: dict[str, Any]) -> None:
+def test_captured_steps_on_a_gpu_equal_eager_ones(
+    pack: Path, optim: dict[str, Any], fused: bool
+) -> None:
     spec, found = spec_of(optim=optim), []
     for graphs in (False, True):
-        device_config = DeviceConfig(device="cuda", graphs=graphs)
+        device_config = DeviceConfig(device="cuda", graphs=graphs, fused_kernels=fused)
         with opened(spec, pack, f"graphs-{graphs}", device_config) as run:
+            if run.context.fused_problem:
+                pytest.skip(run.context.fused_problem)
             found.append(after(run, GPU_STEPS))
             assert isinstance(run.step_executor, GraphedStep) == graphs
             assert isinstance(run.batches.make_views, GraphedViews) == graphs

@@ -82,7 +82,7 @@ def test_a_compiler_may_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_they_are_used_if_asked_for_and_possible(
     monkeypatch: pytest.MonkeyPatch, device: str, asked: bool, problem: str, used: bool
 ) -> None:
-    """What is used is part of the fingerprint: bits differ."""
+    """The fingerprint names them if they are used: bits differ."""
     monkeypatch.setattr(devices, "fused_kernels_problem", lambda _: problem)
     config = DeviceConfig(device=device, fused_kernels=asked)
     with pretend_gpu(), deterministic_device(config, precision="fp32") as context:

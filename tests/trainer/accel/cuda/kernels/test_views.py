@@ -1,6 +1,6 @@
 """Triton's views against torchvision and the torch form: on a GPU, or interpreted on a CPU."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -8,12 +8,11 @@ from torch import Tensor
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
+from benchmarks.suites.kernels.cases import interpreted_views
 from tests.support.trainer.photos import SIDE_PX, batch_of, photos, spec_of
 from tests.support.trainer.reference_views import as_levels, reference_view
 from trainer.accel.cuda.kernels import views
 from trainer.accel.ops import Accelerator
-from trainer.accel.view_layout import ViewForm
-from trainer.modalities.image.augment import compiled
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.params import DrawKey, draw
 from trainer.modalities.image.augment.spec import ResolvedViewsSpec
@@ -29,22 +28,11 @@ LEVEL = 1 / 255
 
 
 @pytest.fixture(autouse=True)
-def _interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send tensors on a CPU to Triton, too."""
-
-    def augment(
-        images: Tensor,
-        parameters: Sequence[Tensor],
-        *,
-        form: ViewForm,
-        accelerator: Accelerator,
-        dtype: torch.dtype,
-    ) -> Tensor:
-        del accelerator
-        return views.augment(images, parameters, form=form, dtype=dtype)
-
-    monkeypatch.setattr(compiled, "augment", augment)
+def _interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Send images on a CPU to Triton, too."""
     monkeypatch.setattr(views, "TILE", 1024)
+    with interpreted_views():
+        yield
 
 
 def augmenter(
