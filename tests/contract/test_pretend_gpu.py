@@ -20,11 +20,15 @@ from tests.support.pretend_gpu.cases import CASES, CELLS, METHODS, VARIANTS
 from tests.support.pretend_gpu.cuda import pretend_gpu
 from tests.support.pretend_gpu.packs import PACKS
 from tests.support.pretend_gpu.run import Case, Result, run
+from trainer.methods.base import StepOutput
+from trainer.methods.moco.method import MoCo
 from trainer.methods.registry import method_names
 from trainer.modalities.registry import MODALITIES
 
 pytestmark = pytest.mark.timeout(1200)  # seconds alone, minutes on busy cores
 HERE = Path(__file__).name
+LARGE_VIEWS = {"views": {"side_px": 64}}
+"""Views whose activations take most of the memory."""
 PAGEABLE_MAX = 1
 """Copies of a step from memory that is not pinned."""
 
@@ -198,6 +202,37 @@ def test_a_run_whose_capture_is_refused_says_so(
     (warning,) = result.warnings
     assert "not permitted when stream is capturing" in warning
     assert len(result.counts.forbidden) == 1
+
+
+@pytest.mark.contract
+def test_a_graph_that_does_not_fit_is_dropped_with_its_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The second graph fails; the first has held the activations of a step until then."""
+    whole = run(Case(name="whole", settings=LARGE_VIEWS), tmp_path / "whole")
+    after_step = MoCo.after_step
+
+    def fills_memory(method: MoCo, output: StepOutput) -> None:
+        if torch.cuda.is_current_stream_capturing():
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        after_step(method, output)
+
+    monkeypatch.setattr(MoCo, "after_step", fills_memory)
+    result = run(Case(name="broken", settings=LARGE_VIEWS), tmp_path / "broken")
+    (warning,) = result.warnings
+    assert "only the graph did not fit" in warning
+    assert result.peak_bytes == pytest.approx(whole.peak_bytes, rel=0.02)
+
+
+def test_a_partial_batch_runs_in_the_memory_of_the_graphs(tmp_path: Path) -> None:
+    peak_bytes = {
+        partial: run(
+            Case(name=partial, settings=LARGE_VIEWS | {"partial_batch": partial}),
+            tmp_path / partial,
+        ).peak_bytes
+        for partial in ("drop", "keep")
+    }
+    assert peak_bytes["keep"] == pytest.approx(peak_bytes["drop"], rel=0.02)
 
 
 @pytest.mark.contract

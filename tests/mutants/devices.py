@@ -25,9 +25,39 @@ DEVICES: Final = (
     Mutant(
         "a broken GPU spends the user's retries",
         "worker/attempt/decision.py",
-        "RETRY_FREE = frozenset({LOST, StorageError.code, DEVICE})",
-        "RETRY_FREE = frozenset({LOST, StorageError.code})",
+        "StorageError.code, DEVICE, ",
+        "StorageError.code, ",
         ("tests/worker/attempt/test_decision.py::test_a_failure_is_the_users_or_ours",),
+    ),
+    Mutant(
+        "a graph that does not fit keeps its memory",
+        "trainer/engine/graphed_step.py",
+        "        self._recorder.forget()\n",
+        "",
+        (
+            "tests/trainer/engine/test_graphed_step.py::"
+            "test_a_graph_that_does_not_fit_is_dropped_and_steps_go_on",
+        ),
+    ),
+    Mutant(
+        "a run goes on on a device that broke during a capture",
+        "trainer/accel/graphs.py",
+        "    if is_broken_device(error):\n        raise error\n",
+        "",
+        (
+            "tests/trainer/engine/test_graphed_step.py::"
+            "test_a_device_that_breaks_during_a_capture_ends_the_run",
+        ),
+    ),
+    Mutant(
+        "a partial batch needs memory beside that of the graphs",
+        "trainer/accel/cuda/graph_recorder.py",
+        "        if not self._graphs:\n",
+        "        if True:\n",
+        (
+            "tests/contract/test_pretend_gpu.py::"
+            "test_a_partial_batch_runs_in_the_memory_of_the_graphs",
+        ),
     ),
     Mutant(
         "a batch that has just failed is said to fit",

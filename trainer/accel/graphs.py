@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from trainer.accel.cuda.graph_recorder import CudaGraphRecorder
+from trainer.accel.device_errors import first_line, is_broken_device, is_out_of_memory
 
 WARM_UP_CALLS = 3
 """Ordinary calls before the capture: they select kernels and allocate the state."""
@@ -33,6 +34,9 @@ class GraphRecorder(Protocol):
 
         Does nothing but record. Raises RuntimeError if the work cannot be recorded.
         """
+
+    def forget(self) -> None:
+        """Drop all that was recorded, with its memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,16 @@ def capture(
 
 
 def fallback_reason(error: RuntimeError) -> str:
-    """Return why something could not be captured: the first line of torch's words."""
-    return str(error).partition("\n")[0] or type(error).__name__
+    """Return why something could not be captured, in torch's words. Raises a broken device's error.
+
+    Before a capture the same work has run without one. So memory that is used up here was enough
+    for the work: it is not for the graph, which keeps its own.
+    """
+    if is_broken_device(error):
+        raise error
+    if is_out_of_memory(error):
+        return f"only the graph did not fit in the memory ({first_line(error)})"
+    return first_line(error)
 
 
 def recorder_for(device: torch.device) -> GraphRecorder:

@@ -41,7 +41,7 @@ class GraphedStep:
         self._whole_batches = 0
         self._captured: _CapturedStep | None = None
         self.fallback_reason: str | None = None
-        """Message of torch if the step could not be captured."""
+        """Reason if the step could not be captured."""
 
     def gradient(self, batch: Batch, random_inputs: Tensor) -> StepOutput:
         """Run forward and backward."""
@@ -71,16 +71,22 @@ class GraphedStep:
         return output
 
     def _capture(self, batch: Batch, random_inputs: Tensor) -> _CapturedStep | None:
+        try:
+            return self._recorded(batch, random_inputs)
+        except RuntimeError as error:
+            self.fallback_reason = fallback_reason(error)
+        # Only now: until the end of that block the error's frames hold tensors of the capture.
+        self._eager.optimizer.zero_grad(set_to_none=True)
+        self._recorder.forget()
+        return None
+
+    def _recorded(self, batch: Batch, random_inputs: Tensor) -> _CapturedStep:
         eager = self._eager
 
         def gradient_of(random_inputs: Tensor, *tensors: Tensor) -> StepOutput:
             return eager.gradient(rebuilt(batch, tensors), random_inputs)
 
-        try:
-            gradient = capture(self._recorder, gradient_of, random_inputs, *tensors_of(batch))
-            gradients = tuple(parameter.grad for parameter in self._parameters)
-            _, apply_update = self._recorder.recorded(lambda: eager.apply_update(gradient.result))
-        except RuntimeError as error:
-            self.fallback_reason = fallback_reason(error)
-            return None
+        gradient = capture(self._recorder, gradient_of, random_inputs, *tensors_of(batch))
+        gradients = tuple(parameter.grad for parameter in self._parameters)
+        _, apply_update = self._recorder.recorded(lambda: eager.apply_update(gradient.result))
         return _CapturedStep(gradient, gradients, apply_update)

@@ -61,7 +61,7 @@ class GraphedViews:
         self._captured: CapturedCall[Pair] | None = None
         self._epoch: Tensor | None = None
         self.fallback_reason: str | None = None
-        """Message of torch if the views could not be captured."""
+        """Reason if the views could not be captured."""
 
     def __call__(self, raw: Raw, rows: Tensor, *, epoch: int) -> Pair:
         """Return two views."""
@@ -89,4 +89,5 @@ class GraphedViews:
             return capture(self._recorder, make, *inputs)
         except RuntimeError as error:
             self.fallback_reason = fallback_reason(error)
-            return None
+        self._recorder.forget()
+        return None

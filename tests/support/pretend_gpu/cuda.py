@@ -112,6 +112,8 @@ def _work(gpu: PretendGpu) -> dict[str, object]:
         "Event": Event,
         "CUDAGraph": Graph,
         "graph": graph,
+        "MemPool": lambda: SimpleNamespace(id=_PoolHandle(gpu.memory)),
+        "use_mem_pool": lambda pool: gpu.allocating_from(pool.id.pool),
     }
 
 
@@ -170,11 +172,11 @@ class _Graph:
     """Work that was captured."""
 
     recording: Recording
-    handle: "_PoolHandle"
+    handle: "_PoolHandle | None"
 
-    def pool(self) -> "_PoolHandle":
-        """Return the name of its memory."""
-        return self.handle
+    def reset(self) -> None:
+        """Leave its memory to the others."""
+        self.handle = None
 
 
 class _PoolHandle:

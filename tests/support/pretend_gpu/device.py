@@ -112,6 +112,15 @@ class PretendGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
         return self._recording is not None
 
     @contextmanager
+    def allocating_from(self, pool: Pool) -> Iterator[None]:
+        """Take the memory of new tensors from a pool of graphs."""
+        before, self._pool = self._pool, pool
+        try:
+            yield
+        finally:
+            self._pool = before
+
+    @contextmanager
     def capture(self, pool: Pool) -> Iterator[Recording]:
         """Record what the block launches instead of doing it; its tensors are of the pool."""
         recording = self._recording = Recording()

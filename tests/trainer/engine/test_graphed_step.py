@@ -27,6 +27,7 @@ from trainer.spec.job import JobSpec
 Result = TypeVar("Result")
 STEPS, BATCH, ROWS, SIDE_PX = 10, 16, 70, 16
 GPU_STEPS = 20
+NOT_PERMITTED = "operation not permitted when stream is capturing\nand a long trace"
 TIMES = {"data_s", "step_s", "eval_s", "checkpoint_s", "rows_per_s", "memory_bytes"}
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
@@ -35,7 +36,7 @@ class CallsAgain:
     """Like CUDA's: recording leaves all state as it was, a replay fills the recorded tensors."""
 
     def __init__(self, run: Run) -> None:
-        self._run, self.replays = run, 0
+        self._run, self.replays, self.times_forgotten = run, 0, 0
 
     def aside(self) -> AbstractContextManager[None]:
         return nullcontext()
@@ -62,13 +63,22 @@ class CallsAgain:
 
         return result, replay
 
+    def forget(self) -> None:
+        self.times_forgotten += 1
+
 
 class Refuses(CallsAgain):
-    """A device that cannot capture."""
+    """A device that cannot capture so much, or at all."""
+
+    def __init__(self, run: Run, *, message: str = NOT_PERMITTED, after: int = 0) -> None:
+        super().__init__(run)
+        self._message, self._left = message, after
 
     def recorded(self, work: Callable[[], Result]) -> tuple[Result, Replay]:
-        del work
-        raise RuntimeError("operation not permitted when stream is capturing\nand a long trace")
+        self._left -= 1
+        if self._left >= 0:
+            return super().recorded(work)
+        raise RuntimeError(self._message)
 
 
 def fill(paths: StepOutput, values: StepOutput) -> None:
@@ -181,6 +191,8 @@ class CallsViewsAgain:
 
     replays = 0
 
+    def forget(self) -> None: ...
+
     def aside(self) -> AbstractContextManager[None]:
         return nullcontext()
 
@@ -253,6 +265,32 @@ def test_a_device_that_cannot_capture_goes_on_without_and_says_so_once(pack: Pat
             "operation not permitted when stream is capturing"
         )
         assert run.fallback_warning() is None
+
+
+@pytest.mark.parametrize("graphs", [0, 1], ids=["gradient", "update"])
+def test_a_graph_that_does_not_fit_is_dropped_and_steps_go_on(pack: Path, graphs: int) -> None:
+    """The same steps ran without a graph before, so the memory is enough for them."""
+    with opened(spec_of(), pack, "eager") as run:
+        expected = after(run, 6)
+    with opened(spec_of(), pack, "refused") as run:
+        recorder = Refuses(run, message="CUDA out of memory. Tried 2.00 GiB", after=graphs)
+        capture(run, recorder)
+        assert same(after(run, 6)[1], expected[1])
+        said = run.fallback_warning()
+        assert said is not None
+        assert said.message == (
+            "Steps run without a CUDA graph, more slowly: only the graph did not fit in the "
+            "memory (CUDA out of memory. Tried 2.00 GiB)"
+        )
+        assert recorder.times_forgotten == 1
+
+
+def test_a_device_that_breaks_during_a_capture_ends_the_run(pack: Path) -> None:
+    with opened(spec_of(), pack, "broken") as run:
+        capture(run, Refuses(run, message="CUDA error: an illegal memory access was encountered"))
+        after(run, WARM_UP_CALLS)
+        with pytest.raises(RuntimeError, match="illegal memory access"):
+            run.advance()
 
 
 def test_the_complaint_reaches_the_user(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
