@@ -138,7 +138,7 @@ class Seat:
     """Place of a worker in the gang of a job that runs on several nodes."""
 
     node_rank: int
-    """From 0; rank 0 reports for the job."""
+    """Number of the node, from 0; node rank 0 reports for the job."""
     nodes: int
     endpoint: str
     """`host:port` that the worker of node rank 0 gave, for the ranks to meet."""

@@ -7,6 +7,7 @@ from tests.mutants.fast import FAST
 from tests.mutants.gpu_steps import GPU_STEPS
 from tests.mutants.gpus import GPUS
 from tests.mutants.learning import LEARNING
+from tests.mutants.placement import PLACEMENTS
 from tests.mutants.resumes import RESUMES
 from tests.mutants.runner import Mutant
 from tests.mutants.store import STORE
@@ -235,6 +236,7 @@ FILES: Final = (
 
 MUTANTS: Final = (
     *STORE,
+    *PLACEMENTS,
     *WORKER,
     *EDGE,
     *FILES,

@@ -3,34 +3,42 @@
 Every lease that ever was is called upon again. Never do two gangs run one job, nothing is completed
 twice, no worker holds more slots than it has; and when all workers are well again, every job that
 fits them ends: none waits for another for ever, whatever had formed by then, in whichever pools.
+
+The steps are drawn with weights, not by hypothesis: its rules rarely left a gang half formed.
 """
 
 import contextlib
+import random
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import (
-    RuleBasedStateMachine,
-    initialize,
-    invariant,
-    rule,
-    run_state_machine_as_test,
-)
+import pytest
 
 from service.store.job_queue import Offer
 from service.store.keys import KEYS
 from service.store.records import Lease, SeatTaken
 from service.store.store import Store
 from service.store.store_errors import Fenced, WrongState
-from tests.support.service.gang_model import ACTIVE, TTL, GangJob, Gangs, rank_of
+from tests.support.service.gang_model import ACTIVE, ENDS, TTL, GangJob, Gangs, rank_of
 from tests.support.service.redis import dump, empty, fresh_id, new_job
 
-BOOL, POOLS = st.booleans(), st.sampled_from("ab")
-TICKS_TO_SETTLE = 2000
+STEPS = 120
+OPEN_JOBS_MAX = 5
+TICKS_TO_SETTLE = 3000
 TICKS_PER_POLL = 5
+WEIGHTS = {
+    "submit": 4,
+    "claim": 10,
+    "claim_beside": 3,
+    "gather": 1,
+    "leave_a_seat": 1,
+    "renew": 4,
+    "all_but_one_renew": 1,
+    "end": 3,
+    "control": 2,
+    "ticks": 3,
+}
 
 
 @dataclass
@@ -51,43 +59,54 @@ class Agent:
         return self.total - seat - sum(lease.slots for lease in self.leases)
 
 
-class Lives(RuleBasedStateMachine):
-    store: ClassVar[Store]
+class Lives:
+    """One life of a store, from `seed`."""
 
-    @initialize()
-    def start(self) -> None:
-        empty(self.store)
+    def __init__(self, store: Store, seed: int) -> None:
+        empty(store)
+        self.store, self.draw = store, random.Random(seed)
         self.model = Gangs()
         self.leases: list[Lease] = []
         self.pools: dict[str, str] = {}
         rows = [("w1", 2, "ab"), ("w2", 2, "ba"), ("w3", 2, "ab"), ("w4", 1, "ba")]
         self.agents = [Agent(id, total, tuple(pools)) for id, total, pools in rows]
 
-    @rule(pool=POOLS, slots=st.integers(1, 2), nodes=st.sampled_from([1, 2, 2, 3]))
-    def submit(self, pool: str, slots: int, nodes: int) -> None:
-        id = fresh_id()
+    def step(self) -> str:
+        """Do one thing; return its name."""
+        (name,) = self.draw.choices([*WEIGHTS], weights=[*WEIGHTS.values()])
+        getattr(self, name)()
+        self.agree()
+        return name
+
+    def submit(self) -> None:
+        if sum(job.status not in ENDS for job in self.model.jobs.values()) == OPEN_JOBS_MAX:
+            return
+        id, pool = fresh_id(), self.draw.choice("ab")
+        slots, nodes = self.draw.choice([1, 2]), self.draw.choice([1, 2, 2, 3])
         self.store.jobs.submit(new_job(pool=pool, slots=slots, nodes=nodes), job_id=id)
         self.model.jobs[id], self.pools[id] = GangJob(slots, nodes), pool
 
-    @rule(which=st.integers(0, 3), lost=BOOL)
-    def claim(self, which: int, lost: bool) -> None:
+    def claim(self) -> None:
         """Claim, or ask again; the reply may be lost, and the same is asked again later."""
-        self._claim(self.agents[which], heard=not lost)
+        self._claim(self.draw.choice(self.agents), heard=self.draw.random() < 0.8)
 
-    @rule()
     def gather(self) -> None:
         """All claim, twice, also with the slots that their seats leave free."""
         for act in (self._claim, self._claim_beside, self._claim):
             for agent in self.agents:
                 act(agent)
 
-    @rule(silent=st.integers(0, 3))
-    def all_but_one_renew(self, silent: int) -> None:
+    def all_but_one_renew(self) -> None:
+        silent = self.draw.choice(self.agents)
         for _ in range(2):
             for lease in [row for agent in self.agents for row in agent.leases]:
-                if lease not in self.agents[silent].leases:
+                if lease not in silent.leases:
                     self._renew(lease)
-            self.ticks(TTL - 1)
+            for _ in range(TTL - 1):
+                self._tick()
+
+    def claim_beside(self) -> None:
+        self._claim_beside(self.draw.choice(self.agents))
 
     def _claim_beside(self, agent: Agent) -> None:
         if agent.seat is None:
@@ -101,47 +120,42 @@ class Lives(RuleBasedStateMachine):
             self.store.queue.leave_seat(other.nonce)
             self.model.gave_back(other.nonce)
 
-    @rule(which=st.integers(0, 3))
-    def leave_a_seat(self, which: int) -> None:
-        agent = self.agents[which]
+    def leave_a_seat(self) -> None:
+        agent = self.draw.choice(self.agents)
         if agent.seat:
             self.store.queue.leave_seat(agent.nonce)
             if self.model.jobs[agent.seat.job_id].seats:
                 self.model.gave_back(agent.nonce)
             self._claim(agent)
 
-    @rule(which=st.integers(0, 10**6), late=BOOL)
-    def renew(self, which: int, late: bool) -> None:
+    def renew(self) -> None:
         """Renew any lease that ever was, mostly one that somebody believes to have."""
-        rows = self.leases if late else [row for agent in self.agents for row in agent.leases]
+        believed = [row for agent in self.agents for row in agent.leases]
+        rows = self.leases if self.draw.random() < 0.3 else believed
         if rows:
-            self._renew(rows[which % len(rows)])
+            self._renew(self.draw.choice(rows))
 
-    @rule(which=st.integers(0, 10**6), verb=st.sampled_from(["complete", "fail", "release"]))
-    def end(self, which: int, verb: str) -> None:
+    def end(self) -> None:
         if self.leases:
-            self._end(self.leases[which % len(self.leases)], verb)
+            verb = self.draw.choice(["complete", "complete", "fail", "release"])
+            self._end(self.draw.choice(self.leases[-6:]), verb)
 
-    @rule(which=st.integers(0, 10**6), verb=st.sampled_from(["cancel", "pause", "resume"]))
-    def control(self, which: int, verb: str) -> None:
+    def control(self) -> None:
         if not self.model.jobs:
             return
-        id = list(self.model.jobs)[which % len(self.model.jobs)]
+        id = self.draw.choice([*self.model.jobs])
+        verb = self.draw.choice(["cancel", "pause", "resume", "resume"])
         before = self.store.jobs.get(id)
         with contextlib.suppress(WrongState):
             after = getattr(self.store.jobs, verb)(id)
             if after.version != before.version:
                 self.model.control(id, verb)
 
-    @rule(count=st.sampled_from([1, 7, 14, 15, 60]))
-    def ticks(self, count: int) -> None:
-        for _ in range(count):
+    def ticks(self) -> None:
+        for _ in range(self.draw.choice([1, 1, 7, 7, 14, 15, 60])):
             self._tick()
 
-    @invariant()
     def agree(self) -> None:
-        if not hasattr(self, "model"):
-            return
         keys: dict[str, Any] = dump(self.store)
         for id, job in self.model.jobs.items():
             record = self.store.jobs.get(id)
@@ -168,10 +182,8 @@ class Lives(RuleBasedStateMachine):
                 held[worker] += job.slots
         assert all(held[agent.id] <= agent.total for agent in self.agents), held
 
-    def teardown(self) -> None:
+    def settle(self) -> None:
         """All workers are well from now on: whatever fits them must end."""
-        if not hasattr(self, "model"):
-            return
         for _ in range(0, TICKS_TO_SETTLE, TICKS_PER_POLL):
             for agent in self.agents:
                 self._claim(agent)
@@ -261,18 +273,11 @@ class Lives(RuleBasedStateMachine):
         return rows
 
 
-def test_gangs_live_and_none_waits_for_ever(redis_store: Store) -> None:
-    Lives.store = redis_store
-    run_state_machine_as_test(
-        Lives,
-        settings=settings(
-            max_examples=25,
-            stateful_step_count=30,
-            deadline=None,
-            phases=[Phase.generate],
-            derandomize=True,
-            database=None,
-            print_blob=True,
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+@pytest.mark.parametrize("seed", range(8))
+def test_gangs_live_and_none_waits_for_ever(redis_store: Store, seed: int) -> None:
+    lives = Lives(redis_store, seed)
+    for _ in range(STEPS):
+        lives.step()
+    gangs = [job for job in lives.model.jobs.values() if job.nodes > 1]
+    assert sum(job.attempt for job in gangs) > 1, "too little happened"
+    lives.settle()
