@@ -10,6 +10,7 @@ from tests.mutants.learning import LEARNING
 from tests.mutants.placement import PLACEMENTS
 from tests.mutants.resumes import RESUMES
 from tests.mutants.runner import Mutant
+from tests.mutants.slots import SLOTS
 from tests.mutants.store import STORE
 
 PAGES = "tests/service/web/test_pages.py::test_"
@@ -246,4 +247,5 @@ MUTANTS: Final = (
     *GPUS,
     *LEARNING,
     *DEVICES,
+    *SLOTS,
 )

@@ -5,6 +5,7 @@ Its children print what they see in place of training.
 
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from service.jobs.waiting import waiting_reason
 from service.store.records import JobRecord, WorkerRecord
 from tests.support.gpus import fake_nvml
 from tests.support.gpus.fake_nvml import FakeCard, FakeInstance, FakeMachine
@@ -23,6 +25,7 @@ from tests.support.worker.stack import Stack, WorkerProcess, running_stack
 
 GPUS = [f"GPU-{i}0000000-0000-0000-0000-00000000000{i}" for i in range(8)]
 EIGHT = FakeMachine(tuple(map(FakeCard, GPUS)))
+NINE_PARTS = {"name": "moco", "bn_splits": 9}
 ONE = FakeMachine((FakeCard(GPUS[0]),))
 TWO = FakeMachine(tuple(map(FakeCard, GPUS[:2])))
 SLICES = FakeMachine(
@@ -40,7 +43,8 @@ class Host:
 
     def submit(self, count: int, **changes: Any) -> list[str]:  # noqa: ANN401
         return [
-            self.stack.submit(self.pack, batch_rows=16, epochs=1, **changes) for _ in range(count)
+            self.stack.submit(self.pack, **{"batch_rows": 16, "epochs": 1} | changes)
+            for _ in range(count)
         ]
 
     def job(self, job_id: str) -> JobRecord:
@@ -77,7 +81,7 @@ class Host:
 def host(folder: Path, machine: FakeMachine = EIGHT, **environment: str) -> Iterator[Host]:
     words = {"MOCO_DEVICE": "auto", "MOCO_POOLS": "train", **fake_nvml.environment(machine)}
     with running_stack(folder, **words | environment) as stack:
-        pack = stack.add_pack("made-up", rows=16)
+        pack = stack.add_pack("made-up", rows=32)
         worker = stack.start_worker("tests.support.worker.gpu_host")
         stack.warm(worker)
         yield Host(stack, worker, pack)
@@ -200,6 +204,17 @@ def test_a_job_of_four_gpus_starts_among_jobs_of_one_and_starves_nobody(tmp_path
         for job_id in small[4:6]:
             eight.let_go(job_id)
         assert not {eight.sees(job_id)["visible"] for job_id in behind} & set(visible)
+
+
+def test_a_job_of_nine_gpus_says_why_it_waits_and_keeps_nobody_waiting(tmp_path: Path) -> None:
+    with host(tmp_path) as eight:
+        (wide,) = eight.submit(1, resources={"gpus": 9}, batch_rows=18, method=NINE_PARTS)
+        (small,) = eight.submit(1)
+        eight.let_go(small)
+        reason = waiting_reason(eight.job(wide), eight.stack.store.workers.list())
+        assert reason
+        assert reason.code == "no_worker_fits"
+        assert {"8", "9"} <= set(re.findall(r"\d+", reason.message))
 
 
 def test_a_gpu_that_fails_twice_in_a_row_is_drained_until_an_operator_undrains_it(
