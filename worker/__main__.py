@@ -131,7 +131,9 @@ def _server(settings: WorkerSettings, metrics: WorkerMetrics) -> MetricsServer:
 def _problems(error: ValidationError) -> list[str]:
     """Return a line for each wrong variable, with the reason."""
     return [
-        f"MOCO_{'_'.join(map(str, row['loc'][:1])).upper()}: {row['msg']}" for row in error.errors()
+        f"MOCO_{'_'.join(map(str, row['loc'][:1])).upper()}: "
+        + row["msg"].removeprefix("Value error, ")
+        for row in error.errors()
     ]
 
 

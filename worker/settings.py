@@ -1,5 +1,6 @@
 """Settings of one worker, read once in main and passed down."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
@@ -7,9 +8,8 @@ from pydantic_settings import NoDecode
 
 from service.settings import KeySettings
 
-_DEVICE = r"(auto|cpu|cuda(:\d+)?|(GPU|MIG)-[0-9A-Za-z/-]+)"
-DEVICES = rf"^{_DEVICE}( *, *{_DEVICE})*$"
-"""Pattern of MOCO_DEVICE."""
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,4})?|(GPU|MIG)-[0-9A-Za-z/-]+")
+"""One name in MOCO_DEVICE."""
 
 
 class WorkerSettings(KeySettings):
@@ -17,7 +17,7 @@ class WorkerSettings(KeySettings):
 
     pools: Annotated[tuple[str, ...], NoDecode, Field(min_length=1)] = ("train",)
     """Pools that the worker takes jobs from, comma-separated; an ingest worker has `ingest`."""
-    device: Annotated[str, Field(pattern=DEVICES)] = "auto"
+    device: str = "auto"
     """`cpu`, auto (every GPU that is seen, else the CPU), or GPUs, comma-separated, as `cuda:N`
     or by UUID. Each device is a slot: one training process at a time."""
     slots: Annotated[int, Field(ge=1, le=1024)] | None = None
@@ -47,6 +47,17 @@ class WorkerSettings(KeySettings):
     """Events kept while the store is away; beyond, the oldest readings are dropped."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Level of the worker's own log on stderr."""
+
+    @field_validator("device")
+    @classmethod
+    def _names_devices(cls, value: str) -> str:
+        for name in map(str.strip, value.split(",")):
+            if not _DEVICE.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is no device. Write auto, cpu, or GPUs as cuda:N, GPU-... or "
+                    "MIG-... (see `nvidia-smi -L`), separated by commas."
+                )
+        return value
 
     @field_validator("pools", mode="before")
     @classmethod

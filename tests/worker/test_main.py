@@ -56,6 +56,25 @@ def test_a_wrong_variable_is_named(
     assert name in said
 
 
+@pytest.mark.parametrize("names", ["", "gpu", "cuda:", "cuda:0,", "cuda:0;cuda:1", "1", "GPU-"])
+def test_a_device_that_is_none_is_told_what_to_write(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], names: str
+) -> None:
+    monkeypatch.setenv("MOCO_DEVICE", names)
+    assert main() == 1
+    said = capsys.readouterr().err
+    assert "MOCO_DEVICE: '" in said
+    assert "is no device. Write auto, cpu, or GPUs as cuda:N, GPU-... or MIG-..." in said
+
+
+@pytest.mark.parametrize(
+    "names", ["auto", "cpu,cpu", "cuda", "cuda:0, GPU-1a,MIG-2b", "MIG-GPU-3c/1/0"]
+)
+def test_devices_are_named_in_many_ways(monkeypatch: pytest.MonkeyPatch, names: str) -> None:
+    monkeypatch.setenv("MOCO_DEVICE", names)
+    assert WorkerSettings().device == names
+
+
 def test_a_missing_data_folder_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
