@@ -26,7 +26,7 @@ from pydantic import ValidationError
 
 import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded
 from trainer.accel.device import DeviceConfig, asks_for_fused_kernels
-from trainer.accel.malloc import keep_freed_memory
+from trainer.accel.malloc import set_up_allocators
 from trainer.cli import embed_command
 from trainer.cli.event_printer import show
 from trainer.data.ingest import run_ingest
@@ -81,7 +81,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train_command(words: list[str]) -> int:
-    keep_freed_memory()
     parser = argparse.ArgumentParser(
         "python -m trainer",
         description="Train one encoder.",
@@ -100,6 +99,7 @@ def _train_command(words: list[str]) -> int:
     except ValidationError as error:
         parser.error(f"{args.spec}: {_faults(error, data)}")
     device = device_of_rank(args.device)
+    set_up_allocators(device)
     device_config = DeviceConfig(
         device=device, threads=args.threads, fused_kernels=asks_for_fused_kernels(os.environ)
     )

@@ -60,6 +60,16 @@ DEVICES: Final = (
         ),
     ),
     Mutant(
+        "decoders of a GPU job share one arena of the C library",
+        "trainer/accel/malloc.py",
+        'if device.startswith("cuda") or',
+        "if",
+        (
+            "tests/trainer/accel/test_malloc.py::"
+            "test_the_c_library_keeps_memory_for_jobs_on_a_cpu_alone",
+        ),
+    ),
+    Mutant(
         "a batch that has just failed is said to fit",
         "trainer/spec/cost.py",
         "min(memory_bytes, estimate(spec, facts).memory_bytes)",

@@ -19,7 +19,7 @@ from PIL import Image
 
 from mocoserve.launch import module_command
 from trainer.accel.device import asks_for_fused_kernels
-from trainer.accel.malloc import keep_freed_memory
+from trainer.accel.malloc import set_up_allocators
 from trainer.checkpoint.fingerprint import code_sha256
 from trainer.cli.event_printer import show
 from trainer.data.ingest import run_ingest
@@ -41,7 +41,7 @@ def run(values: dict[str, Any], events: int, control: int) -> None:
     """Do what `values` ask (see `ChildRequest`); `events` and `control` are open files."""
     request = ChildRequest.from_json(values)
     signal.signal(signal.SIGTERM, _exit_on_signal)
-    keep_freed_memory()
+    set_up_allocators(request.device)
     logging.basicConfig(format="%(levelname)s %(message)s")
     if request.gang:
         # Imported where it is needed: torchrun takes a second.
