@@ -185,10 +185,11 @@ class Supervisor:
             offer=offer,
         )
         self._is_seated = isinstance(claimed, SeatTaken)
-        if not isinstance(claimed, Lease):
+        if isinstance(claimed, SeatTaken):
             return None
-        self._renew_offer()
-        self._attempts.start(claimed)
+        self._renew_offer()  # answered: after a lease or a seat given back, this nonce gets nothing
+        if claimed:
+            self._attempts.start(claimed)
         return claimed
 
     def _renew_offer(self) -> None:
