@@ -10,7 +10,7 @@ from typing import Any
 Body = Callable[..., int]
 """Work of one rank; it returns the exit code."""
 END_S = 240.0
-PRELOADED = ["tests.support.trainer.rank_processes", "tests.support.trainer.rank_bodies"]
+PRELOADED = ["tests.support.trainer.rank_checks", "tests.support.trainer.rank_bodies"]
 
 
 def run_ranks(

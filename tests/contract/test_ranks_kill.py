@@ -1,0 +1,167 @@
+"""Several ranks end in the same bits: run twice, and after a kill of any rank anywhere."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.mark import ParameterSet
+
+from tests.support.data.tiny_pack import blobs, write_pack
+from tests.support.trainer.killed_attempts import End, end
+from tests.support.trainer.rank_bodies import train
+from tests.support.trainer.rank_processes import run_ranks
+from trainer.util.failpoints import SETTING
+
+ROWS, BATCH_ROWS, EPOCHS = 48, 16, 4
+"""Three steps an epoch, 12 in all; checkpoints after steps 4, 8 and 12."""
+SPLIT: dict[str, Any] = {"bn": "split", "bn_splits": 8}
+METHODS: dict[str, dict[str, Any]] = {
+    "moco_v1": {"name": "moco", "head": "linear", "queue_rows": 25, **SPLIT},
+    "moco_v2": {"name": "moco", "head": "mlp", "queue_rows": 25, **SPLIT},
+    "moco_symmetric": {"name": "moco", "head": "mlp", "queue_rows": 25, "symmetric": True, **SPLIT},
+    "simclr_split": {"name": "simclr", "bn": "split", "bn_splits": 4},
+    "simclr_sync": {"name": "simclr", "bn": "sync"},
+}
+ON_ANY_RANK = ("train.step=SIGKILL@6", "train.backward=SIGKILL@7", "train.stepped=SIGKILL@10")
+ON_THE_FIRST = (
+    "evaluation.done=SIGKILL@3",
+    "checkpoint.copied=SIGKILL@2",
+    "checkpoint.mid_write=SIGKILL@2",
+    "checkpoint.pre_fsync=SIGKILL@4",
+    "checkpoint.pre_manifest=SIGKILL@2",
+    "checkpoint.pre_rename=SIGKILL@2",
+    "checkpoint.post_rename=SIGKILL@2",
+    "checkpoint.pre_prune=SIGKILL@2",
+    "publish.mid_write=SIGKILL@2",
+    "publish.pre_rename=SIGKILL",
+    "publish.post_rename=SIGKILL",
+    "result.pre_write=SIGKILL",
+)
+"""Files are written by rank 0 alone."""
+SIGKILLED = -9
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """Jobs of this module, in one folder."""
+
+    folder: Path
+
+    def spec(self, method: str, size: int) -> Path:
+        """Write the spec of a job and return its path."""
+        words = {
+            "dataset": str(self.folder / "pack"),
+            "epochs": EPOCHS,
+            "batch_rows": BATCH_ROWS,
+            "precision": "fp32",
+            "resources": {"gpus": size},
+            "encoder": {"name": "small"},
+            "views": {"side_px": 8},
+            "method": METHODS[method] | {"dim": 8},
+            "signals_every_steps": 2,
+            "checkpoint_every_steps": 4,
+            "checkpoint_every_s": 86_400.0,
+            "keep_checkpoints": 12,
+            "evaluation": {"every_epochs": 2},
+        }
+        path = self.folder / f"{method}-{size}.json"
+        path.write_text(json.dumps(words))
+        return path
+
+    def whole(self, method: str, size: int) -> End:
+        """Return the results of an undisturbed run, made once."""
+        out = self.folder / f"whole-{method}-{size}"
+        if not out.exists():
+            assert run_ranks(train, self.spec(method, size), out, size=size) == [0] * size
+        return end(out)
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Jobs:
+    folder = tmp_path_factory.mktemp("ranks")
+    images, labels = blobs(ROWS, side_px=10, classes=2)
+    write_pack(folder / "pack", images, labels, classes=("a", "b"))
+    return Jobs(folder)
+
+
+def cells() -> list[ParameterSet]:
+    quick = {
+        ("moco_v2", 2, 1, "train.backward=SIGKILL@7"),
+        ("simclr_sync", 2, 0, "checkpoint.mid_write=SIGKILL@2"),
+    }
+    return [
+        pytest.param(
+            *(method, size, rank, fault),
+            id=f"{method}-{size}-rank{rank}-{fault.partition('=')[0]}",
+            marks=() if (method, size, rank, fault) in quick else pytest.mark.contract,
+        )
+        for method in METHODS
+        for size in (2, 4)
+        for rank in range(size)
+        for fault in (*ON_ANY_RANK, *(ON_THE_FIRST if rank == 0 else ()))
+    ]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("method", "size", "rank", "fault"), cells())
+def test_a_killed_rank_ends_all_and_the_next_attempt_has_the_same_bits(
+    method: str, size: int, rank: int, fault: str, jobs: Jobs, tmp_path: Path
+) -> None:
+    whole = jobs.whole(method, size)
+    spec = jobs.spec(method, size)
+    codes = run_ranks(train, spec, tmp_path, size=size, environment={rank: {SETTING: fault}})
+    assert codes[rank] == SIGKILLED
+    # Once all is published, the others have nothing left to wait for.
+    assert fault.startswith("result.") or 0 not in codes
+    assert run_ranks(train, spec, tmp_path, size=size) == [0] * size
+    assert end(tmp_path) == whole
+    assert newest_differs(tmp_path) == []
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("method", "size"),
+    [
+        pytest.param(
+            method, size, marks=() if (method, size) == ("moco_v2", 2) else pytest.mark.contract
+        )
+        for method in METHODS
+        for size in (2, 4)
+    ],
+)
+def test_two_runs_of_one_world_have_the_same_bits(
+    method: str, size: int, jobs: Jobs, tmp_path: Path
+) -> None:
+    whole = jobs.whole(method, size)
+    assert run_ranks(train, jobs.spec(method, size), tmp_path, size=size) == [0] * size
+    assert end(tmp_path) == whole
+
+
+def test_every_rank_is_needed_and_the_count_is_told(jobs: Jobs, tmp_path: Path) -> None:
+    assert run_ranks(train, jobs.spec("moco_v1", 4), tmp_path, size=2) == [1, 1]
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert (result["code"], result["outcome"]) == ("bad_spec", "failed")
+    assert "resources.gpus" in result["message"]
+    assert "--nproc-per-node 4" in result["message"]
+
+
+def test_a_checkpoint_of_one_process_goes_on_with_the_world_told(
+    jobs: Jobs, tmp_path: Path
+) -> None:
+    first = tmp_path / "out"
+    spec = json.loads(jobs.spec("moco_v2", 2).read_text())
+    spec["method"]["shuffle_parts"] = 2
+    for size, failpoints, codes in ((1, "train.step=SIGKILL@10", [SIGKILLED]), (2, "", [0, 0])):
+        path = tmp_path / f"{size}.json"
+        path.write_text(json.dumps(spec | {"resources": {"gpus": size}}))
+        environment = {0: {SETTING: failpoints}} if failpoints else {}
+        assert run_ranks(train, path, first, size=size, environment=environment) == codes
+    assert newest_differs(first) == ["world"]
+
+
+def newest_differs(out: Path) -> list[str]:
+    newest = max((out / "checkpoints").iterdir())
+    differs: list[str] = json.loads((newest / "meta.json").read_text())["differs"]
+    return differs
