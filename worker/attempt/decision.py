@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from trainer.schema.artifact_names import UPLOAD
-from trainer.schema.errors import DeviceError, StorageError
+from trainer.schema.errors import DeviceError, DivergedRanks, RankLost, StorageError
 from trainer.schema.events import Ended, Published
 from worker.process.exit_status import describe_exit
 
@@ -13,7 +13,7 @@ LOST = "worker_lost"
 INTERNAL = "internal"
 DEVICE = DeviceError.code
 """The GPU is broken: a worker that reports it again and again should take no more jobs."""
-RETRY_FREE = frozenset({LOST, StorageError.code, DEVICE, "rank_lost", "diverged_ranks"})
+RETRY_FREE = frozenset({LOST, StorageError.code, DEVICE, RankLost.code, DivergedRanks.code})
 """Not the user's fault: tried again a bounded number of times, without spending the user's retries.
 
 `internal` is our fault too, but may be a defect that every attempt meets: `AttemptRunner` decides.

@@ -19,6 +19,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from trainer.engine.outcome import run_and_record_outcome
+from trainer.schema.errors import RankLost
 from trainer.schema.events import Ended
 from worker.process.child_request import RESULT_FILE, ChildRequest, Gang
 from worker.process.event_pipe import Emitter
@@ -28,7 +29,7 @@ from worker.process.rendezvous import BACKEND
 
 RANKS_FOLDER = "ranks.tmp"
 """Folder of the ranks' error files in that of the attempt; removed as a partial file."""
-LOST, RANK_LOST = "worker_lost", "rank_lost"
+LOST = "worker_lost"
 TERM_WAIT_S = 3
 """Time from SIGTERM to SIGKILL for ranks whose peer has failed: they wait in a collective."""
 
@@ -108,7 +109,7 @@ def _is_terminated(failure: ProcessFailure) -> bool:
 
 
 def _is_of_peer(error: RankFailure) -> bool:
-    return error.ended.code == RANK_LOST
+    return error.ended.code == RankLost.code
 
 
 def _lost(rank: int, failure: ProcessFailure) -> Ended:
