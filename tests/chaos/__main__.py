@@ -14,6 +14,9 @@ from tests.chaos.storm import Storm, Wanted
 from tests.support.chaos.report import table
 from tests.support.chaos.world import SHORT, running_world
 
+TWO_SLOTS = {"MOCO_SLOTS": "2"}
+"""A job of two ranks fits on each worker."""
+
 
 def main() -> int:
     """Run the storm; 0 if nothing was lost, doubled or changed."""
@@ -33,7 +36,7 @@ def main() -> int:
     wanted = Wanted(faults=args.faults, jobs=args.jobs, limit_s=args.limit_s)
     os.environ["OMP_NUM_THREADS"] = "1"
     with running_world(
-        folder / "data", workers=args.workers, seed=seed, environment=SHORT
+        folder / "data", workers=args.workers, seed=seed, environment=SHORT | TWO_SLOTS
     ) as world:
         found = Storm(world, wanted, random.Random(seed), say=_say).run()
     report = table(found, seed=seed, took_s=time.monotonic() - began_s)

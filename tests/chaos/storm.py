@@ -90,7 +90,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "method": {"bn": "plain", "head": "linear", "negatives_start": "empty"},
         "evaluation": {"name": "knn", "every_epochs": 3, "k": 5},
     },
+    "two-ranks": {"epochs": 5, "resources": {"gpus": 2}},
 }
+WEIGHTS = {"two-ranks": 1}
+"""Chance of a variant where it is not COMMON: each rank imports torch anew in each attempt."""
+COMMON = 3
 SHARED: dict[str, Any] = {
     "encoder": {"name": "small"},
     "batch_rows": 16,
@@ -198,7 +202,9 @@ class Storm:
                 if len(self.accepted) >= self.wanted.jobs * 1.5 or self._unended() >= AT_WORK:
                     time.sleep(0.1)
                     continue
-                variant = self.rng.choice(sorted(VARIANTS))
+                names = sorted(VARIANTS)
+                weights = [WEIGHTS.get(name, COMMON) for name in names]
+                (variant,) = self.rng.choices(names, weights)
                 key = str(uuid.uuid4())
                 submit = partial(client.jobs.create, self._spec(variant), idempotency_key=key)
                 job = insist(submit)

@@ -157,7 +157,7 @@ class Faults:
         """RLIMIT_FSIZE: the child can write nothing larger, as on a full disk."""
         _, _, children = self._family()
         limits = (SMALL_FILE_BYTES, SMALL_FILE_BYTES)
-        resource.prlimit(children[0], resource.RLIMIT_FSIZE, limits)
+        resource.prlimit(self.rng.choice(children), resource.RLIMIT_FSIZE, limits)
 
     def _family(self) -> tuple[WorkerProcess, int, list[int]]:
         """A worker that trains, its forkserver, its children."""

@@ -113,12 +113,13 @@ class World:
             os.kill(self.stack.redis.pid, signal.SIGCONT)
 
     def families(self) -> list[tuple[WorkerProcess, int, list[int]]]:
-        """Each worker that trains: itself, its forkserver, its children."""
+        """Each worker that trains: itself, its forkserver, its children and their ranks."""
         trees = []
         for worker in list(self.slots):
             with contextlib.suppress(OSError, ValueError):
                 (forkserver,) = children_of(worker.pid)
                 children = children_of(forkserver)
+                children += [rank for child in children for rank in children_of(child)]
                 if children:
                     trees.append((worker, forkserver, children))
         return trees
