@@ -48,6 +48,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         "PYTHONPATH": str(REPO),
     }
     up = [sys.executable, "-m", "service.cli", "up", "--json", "--port", "0", "--device", "cpu"]
+    up += ["--workers", "2"]  # a job of docs/scaling.md takes both slots
     process = subprocess.Popen(
         up,
         # Compiling the views takes longer than all the trainings of the pages.
