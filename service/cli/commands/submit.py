@@ -67,6 +67,11 @@ Preset = Annotated[
         autocompletion=completion.presets,
     ),
 ]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Set any field; repeatable."),
+]
+File = Annotated[Path | None, typer.Option("-f", "--file", help="JSON job spec; - reads stdin.")]
 Gpus = Annotated[
     int | None,
     typer.Option(
@@ -98,14 +103,9 @@ def submit(
     profile: Annotated[bool | None, typer.Option("--profile", help="Profile the run.")] = None,
     gpus: Gpus = None,
     nodes: Nodes = None,
-    sets: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY.PATH=VALUE", help="Set any field; repeatable."),
-    ] = None,
+    sets: Sets = None,
     use_splits: Splits = None,
-    file: Annotated[
-        Path | None, typer.Option("-f", "--file", help="JSON job spec; - reads stdin.")
-    ] = None,
+    file: File = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show settings with reasons and cost; start nothing.")
     ] = False,
