@@ -3,7 +3,7 @@
 import json
 import sys
 
-from worker.gpus.report import report
+from worker.gpus.gpu_report import report
 
 
 def main() -> None:

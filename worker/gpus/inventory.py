@@ -13,7 +13,7 @@ import pynvml
 
 from worker.gpus.cuda_probe import CudaAnswer, TorchBuild, ask_cuda
 from worker.gpus.fitness import bf16_note, card_problem, driver_problem, start_problem
-from worker.gpus.names import UnknownName, match, match_device, split
+from worker.gpus.gpu_names import UnknownName, match, match_device, split
 from worker.gpus.nvml import GpuDevice, Machine, read_machine
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
