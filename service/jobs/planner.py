@@ -183,13 +183,14 @@ def _time(spec: ResolvedSpec, cost: Estimate, store: Store) -> tuple[float | Non
 
 
 def _speed(spec: ResolvedSpec, store: Store) -> tuple[JobRecord, float] | None:
-    """Return the newest succeeded job with this encoder and side, and its rows per second."""
+    """Return the newest succeeded job with this encoder, side and number of GPUs, and its speed."""
     for record in store.jobs.list(status="succeeded", limit=SPEED_JOBS).data:
         ran = json.loads(record.resolved_json)
         views = ran.get("views", {})
         alike = ran.get("encoder", {}).get("name") == spec.encoder.name and all(
             views.get(name) == getattr(spec.views, name) for name in spec.views.size_fields
         )
+        alike = alike and ran.get("resources", {}).get("gpus", 1) == spec.resources.gpus
         rows_per_s = record.progress.get("rows_per_s")
         if alike and isinstance(rows_per_s, int | float) and rows_per_s > 0:
             return record, float(rows_per_s)

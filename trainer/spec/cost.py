@@ -38,14 +38,18 @@ EMBEDDINGS_MAX = 2
 
 
 def estimate(spec: ResolvedSpec, facts: DatasetFacts) -> Estimate:
-    """Return steps, arithmetic per row and peak memory of a resolved `spec` on a dataset."""
+    """Return steps, arithmetic per row and peak memory of a resolved `spec` on a dataset.
+
+    The memory is that of each GPU, which holds its share of the batch.
+    """
     batch_rows = spec.batch_rows
     row: RowCost = modality_part(spec.views.modality, "cost").cost(spec, facts)
     cost: MethodCost = part_of(spec.method.name, "cost").cost(spec.method, batch_rows=batch_rows)
     optimizer_copies = 3 if spec.optim.name == "adamw" else 2
     weights = row.parameters * (cost.towers + optimizer_copies)
-    activations = cost.views_kept * row.activations * batch_rows
-    views = 6 * row.view_values * batch_rows
+    own_rows = batch_rows // spec.resources.gpus
+    activations = cost.views_kept * row.activations * own_rows
+    views = 6 * row.view_values * own_rows
     return Estimate(
         steps=steps_per_epoch(spec, trained_on(spec, facts).rows) * spec.epochs,
         flops_per_row=2.0 * cost.passes * row.macs,

@@ -181,6 +181,8 @@ def test_the_time_comes_from_a_measured_speed(api: RunningApi, dataset: str) -> 
     assert lease.job_id in preview["eta_basis"]
     other = api.client.post("/v1/jobs?dry_run=true", json=sent | {"views": {"side_px": 24}}).json()
     assert other["eta_s"] is None, "another side has another speed"
+    shared = sent | {"resources": {"gpus": 2}}
+    assert api.client.post("/v1/jobs?dry_run=true", json=shared).json()["eta_s"] is None
 
 
 def test_a_profile_is_shown_with_the_job_and_listed_among_its_files(api: RunningApi) -> None:

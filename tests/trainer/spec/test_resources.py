@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from tests.support.data.dataset_facts import made_up_facts
 from trainer.checkpoint.fingerprint import spec_sha256
 from trainer.schema.errors import SpecError
+from trainer.spec.cost import estimate
 from trainer.spec.defaults import Resolved, resolve
 from trainer.spec.job import JobSpec
 from trainer.spec.resources import Resources
@@ -121,3 +122,11 @@ def test_a_job_without_resources_is_what_it_was() -> None:
     assert resolve(spec, made_up_facts()).spec.resources == Resources()
     two = JobSpec(dataset="x", resources=Resources(gpus=2))
     assert spec_sha256(spec) == spec_sha256(two)  # the world is a cause of its own
+
+
+def test_the_memory_is_that_of_one_gpu() -> None:
+    """Twice the batch on two GPUs keeps twice the logits, and no more."""
+    method = {"name": "moco", "queue_rows": 1024}
+    alone = estimate(resolved(1, batch_rows=64, method=method).spec, made_up_facts())
+    both = estimate(resolved(2, batch_rows=128, method=method).spec, made_up_facts())
+    assert both.memory_bytes - alone.memory_bytes == 4 * 1024 * 64
