@@ -1,6 +1,7 @@
 """One lease from claim to end: prepare, supervise the child, report the outcome to the store."""
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,7 +11,7 @@ from service.ledger.ledger_writer import AttemptLedger
 from service.store.records import Desired, JobRecord, Lease, Status
 from service.store.store import Store
 from service.store.store_errors import StoreError, StoreUnavailable
-from trainer.schema.errors import StorageError, TrainerError
+from trainer.schema.errors import RankLost, StorageError, TrainerError
 from trainer.schema.events import Checkpointed, Ended, Event
 from trainer.util.failpoints import failpoint
 from worker.attempt.decision import INTERNAL, LOST, PREEMPTED, Decision, decide, of_failure
@@ -33,6 +34,8 @@ from worker.slots import Allocation
 from worker.telemetry.metrics import WorkerMetrics
 
 LOG = logging.getLogger(__name__)
+MEMBERS_WAIT_S = 5.0
+"""Longest wait of a gang's first node, whose ranks have lost a peer, for the cause."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +126,8 @@ class AttemptRunner:
                 decision = of_failure(StorageError.code, f"The attempt has no folder: {error}.")
             if decision.act == "wait":
                 self._await_end()
+            elif self._is_member and decision.act == "fail":
+                self._await_end(2 * MEMBERS_WAIT_S)  # the first node reports it for all
         self.decision = decision
         if decision.act == "wait":
             LOG.info("job %s: attempt %d: this node is done", *attempt)
@@ -172,6 +177,8 @@ class AttemptRunner:
         published = self._events.published
         # On a full disk the result file may be missing although the event arrived.
         self._ended = workspace.ended() or self._events.ended
+        if self._lease.seat and not self._is_member and self._is_loss_of_peer():
+            self._ended = self._ended_of_members(workspace) or self._ended
         is_requested = self._stop_sequence.requested
         if self._is_member and self._ended is None and status == 0:
             return Decision("wait")  # its ranks leave no result when they end well
@@ -185,10 +192,25 @@ class AttemptRunner:
         """True on a node of a gang that is not the first: it can renew and release, no more."""
         return self._lease.seat is not None and self._lease.seat.node_rank > 0
 
-    def _await_end(self) -> None:
+    def _await_end(self, limit_s: float = math.inf) -> None:
         """Keep this node's seat until the first node has reported, which ends the lease."""
+        until_s = time.monotonic() + limit_s
         while not self._renewer.lost and not self._context.shutdown.requested:
+            if time.monotonic() > until_s:
+                return
             self._allocation.wake_pipe.wait(RETRY_S)
+
+    def _is_loss_of_peer(self) -> bool:
+        return self._ended is not None and self._ended.code == RankLost.code
+
+    def _ended_of_members(self, workspace: Workspace) -> Ended | None:
+        """Return the cause on another node, which may take a moment to write it down."""
+        until_s = time.monotonic() + MEMBERS_WAIT_S
+        while (ended := workspace.ended_of_members()) is None and time.monotonic() < until_s:
+            if self._renewer.lost:
+                return None
+            self._allocation.wake_pipe.wait(RETRY_S)
+        return ended
 
     def _desired_state(self) -> DesiredState:
         if self._renewer.lost or self._context.shutdown.at_once:

@@ -11,7 +11,7 @@ from service.store.records import Lease
 from trainer.data.spec import IngestSpec
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.schema.base import Record
-from trainer.schema.errors import EncoderNotFound, SpecError
+from trainer.schema.errors import EncoderNotFound, RankLost, SpecError
 from trainer.schema.events import Ended
 from trainer.spec.added_fields import settled
 from trainer.spec.job import JobSpec
@@ -130,15 +130,29 @@ class Workspace:
 
     def ended(self) -> Ended | None:
         """Return the result file that the child left, None if it left none."""
-        try:
-            return Ended.model_validate_json((self.out / RESULT_FILE).read_bytes())
-        except (OSError, ValidationError):
-            return None
+        return _ended_in(self.out / RESULT_FILE)
+
+    def ended_of_members(self) -> Ended | None:
+        """Return the failure of another node of the gang that is not the loss of a peer."""
+        for path in sorted(
+            (self.job_folder / MEMBERS).glob(f"{self.lease.attempt}/*/{RESULT_FILE}")
+        ):
+            ended = _ended_in(path)
+            if ended and ended.code != RankLost.code:
+                return ended
+        return None
 
     @property
     def batch_rows(self) -> int:
         """Rows of one training step; 0 for an ingest or a probe."""
         return self.spec.batch_rows or 0 if isinstance(self.spec, JobSpec) else 0
+
+
+def _ended_in(path: Path) -> Ended | None:
+    try:
+        return Ended.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def workspace_of(lease: Lease, data_dir: Path) -> Workspace:

@@ -198,9 +198,29 @@ def test_a_node_whose_ranks_are_done_keeps_its_seat_until_the_first_one_reports(
     assert not (tmp_path / "jobs/gang/attempts").exists()  # it is the first node's
 
 
-def test_a_node_that_fails_gives_the_job_back_for_all(
-    redis_store: Store, run: Callable[[Lease, Play], bool]
+def test_the_first_node_reports_the_cause_that_another_one_has(
+    redis_store: Store, run: Callable[[Lease, Play], bool], tmp_path: Path
 ) -> None:
+    def lose(out: Path, _emit: Callable[[Event], None]) -> None:
+        lost = Ended(outcome="failed", code="rank_lost", message="Another rank does not answer.")
+        (out / RESULT_FILE).write_text(lost.model_dump_json())
+        folder = tmp_path / "jobs/gang/members/1/1"
+        folder.mkdir(parents=True)
+        cause = Ended(outcome="failed", code="oom", message="Rank 1: no memory.", hint="Less.")
+        (folder / RESULT_FILE).write_text(cause.model_dump_json())
+
+    first, _ = gang_leases(redis_store)
+    run(first, lose)
+    job = redis_store.jobs.get(first.job_id)
+    assert (job.status, job.code, job.hint) == ("failed", "oom", "Less.")
+
+
+def test_a_node_that_fails_gives_the_job_back_for_all(
+    redis_store: Store, run: Callable[[Lease, Play], bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first node is silent: then this one says that the attempt is over."""
+    monkeypatch.setattr(attempt_runner, "MEMBERS_WAIT_S", 0.1)
+
     def fail(out: Path, _emit: Callable[[Event], None]) -> None:
         ended = Ended(outcome="failed", code="oom", message="Rank 1: no memory.")
         (out / RESULT_FILE).write_text(ended.model_dump_json())
