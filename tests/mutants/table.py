@@ -4,6 +4,7 @@ from typing import Final
 
 from tests.mutants.devices import DEVICES
 from tests.mutants.fast import FAST
+from tests.mutants.gpu_kernels import GPU_KERNELS
 from tests.mutants.gpu_steps import GPU_STEPS
 from tests.mutants.gpus import GPUS
 from tests.mutants.learning import LEARNING
@@ -243,6 +244,7 @@ MUTANTS: Final = (
     *FILES,
     *RESUMES,
     *FAST,
+    *GPU_KERNELS,
     *GPU_STEPS,
     *GPUS,
     *LEARNING,

@@ -6,19 +6,30 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from tests.support.data.tiny_pack import write_pack
 from tests.support.pretend_gpu.cuda import pretend_gpu
 from trainer.accel import device as devices
 from trainer.accel import ops
 from trainer.accel.batch_norm import GroupedBatchNorm
 from trainer.accel.cuda.kernels import availability, batch_norm
-from trainer.accel.device import DeviceConfig, asks_for_fused_kernels, deterministic_device
+from trainer.accel.device import (
+    DeviceConfig,
+    DeviceContext,
+    asks_for_fused_kernels,
+    deterministic_device,
+)
 from trainer.accel.ops import Accelerator
+from trainer.data.pack.format import Pack
 from trainer.engine import train as loop
+from trainer.modalities.image.modality import MODALITY
 from trainer.schema.events import Logged
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
 
 GPU = torch.device("cuda", 0)
 
@@ -133,3 +144,17 @@ def test_the_accelerator_of_a_gpu_chooses_the_form(
         x = torch.ones((4, 3, 2, 2), device=GPU)
         ops.grouped_batch_norm(x, norm, accelerator=Accelerator() if fuses else None)
     assert len(launched) == fuses
+
+
+@pytest.mark.parametrize(("channels", "is_given"), [(3, True), (1, False)])
+def test_a_job_on_rgb_images_is_given_them(tmp_path: Path, channels: int, is_given: bool) -> None:
+    """In bfloat16, as the first convolution would round its views to."""
+    write_pack(tmp_path / "pack", [np.zeros((8, 8, 3), np.uint8)] * 8)
+    facts = Pack.open(tmp_path / "pack").facts
+    spec = resolve(JobSpec(dataset="x"), facts).spec
+    facts = facts.model_copy(update={"channels": channels})
+    context = DeviceContext(GPU, bf16=True, fused_kernels=True)
+    accelerator = MODALITY.accelerator(spec, facts, context)
+    assert (accelerator is not None) is is_given
+    assert accelerator is None or accelerator.view_dtype == torch.bfloat16
+    assert MODALITY.accelerator(spec, facts, DeviceContext(GPU, bf16=True)) is None
