@@ -1,4 +1,4 @@
-"""What ranks give one another between backward and optimizer, once a step.
+"""Collectives of ranks between backward and optimizer, once a step.
 
 One all-reduce of gradients, running statistics and loss; one gather of keys, rows and requests.
 Afterwards every rank holds what one process with the whole batch would hold. One process keeps its

@@ -51,7 +51,7 @@ class Span(NamedTuple):
 
     @property
     def done(self) -> Reading:
-        """What was added in between."""
+        """Counts that were added in between."""
         return self.after.since(self.before)
 
 
