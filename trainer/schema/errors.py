@@ -120,7 +120,7 @@ class RankLost(TrainerError):
     """Another process of the same job has ended or does not answer."""
 
     code = "rank_lost"
-    hint = "See the log of the other processes for the cause; the job continues from its checkpoint."
+    hint = "See the log of the other processes; the job continues from its checkpoint."
 
 
 class DivergedRanks(TrainerError):
