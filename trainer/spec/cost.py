@@ -9,7 +9,7 @@ from math import lcm
 
 from trainer.methods.cost import MethodCost
 from trainer.methods.registry import part_of
-from trainer.modalities.cost import RowCost
+from trainer.modalities.cost import RESIDENT_SHARE_GPU, RowCost
 from trainer.modalities.registry import part_of as modality_part
 from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import batch_norm_of, trained_on
@@ -31,7 +31,12 @@ class Estimate:
 BATCH_UNIT = 8
 FITTING_SHARE = 0.9
 """Share of the memory that an estimate may fill: it is not exact, and memory fragments."""
-BYTES_PER_VALUE = 4
+BYTES_PER_VALUE, BYTES_PER_NARROW_VALUE = 4, 2
+"""Of fp32 and of bf16."""
+VIEWS, VIEW_COPIES = 2, 2
+"""Views of a row, and their copies: as they are made, and as the graph of a step reads them."""
+STORED_COPIES = 2
+"""Copies of stored rows: as they come, and as the graph of views reads them."""
 ROW_NUMBER_BYTES = 8
 EMBEDDINGS_MAX = 2
 """Embeddings of a row that every GPU gets: one of each view, at most."""
@@ -40,21 +45,43 @@ EMBEDDINGS_MAX = 2
 def estimate(spec: ResolvedSpec, facts: DatasetFacts) -> Estimate:
     """Return steps, arithmetic per row and peak memory of a resolved `spec` on a dataset.
 
-    The memory is that of each GPU, which holds its share of the batch.
+    The memory is that of each GPU, which holds its share of the batch and the loss of all of it.
     """
-    batch_rows = spec.batch_rows
     row: RowCost = modality_part(spec.views.modality, "cost").cost(spec, facts)
-    cost: MethodCost = part_of(spec.method.name, "cost").cost(spec.method, batch_rows=batch_rows)
-    optimizer_copies = 3 if spec.optim.name == "adamw" else 2
-    weights = row.parameters * (cost.towers + optimizer_copies)
-    own_rows = batch_rows // spec.resources.gpus
-    activations = cost.views_kept * row.activations * own_rows
-    views = 6 * row.view_values * own_rows
+    cost: MethodCost = part_of(spec.method.name, "cost").cost(
+        spec.method, batch_rows=spec.batch_rows
+    )
     return Estimate(
         steps=steps_per_epoch(spec, trained_on(spec, facts).rows) * spec.epochs,
         flops_per_row=2.0 * cost.passes * row.macs,
-        memory_bytes=int(BYTES_PER_VALUE * (weights + activations + views + cost.values)),
+        memory_bytes=int(_memory_bytes(spec, row, cost)),
     )
+
+
+def _memory_bytes(spec: ResolvedSpec, row: RowCost, cost: MethodCost) -> float:
+    """Return the peak of memory on each GPU.
+
+    Steps and views are captured as two graphs, whose memory nothing else may use. `auto` counts as
+    bf16, which it is on GPUs that have it.
+    """
+    rows = spec.batch_rows // spec.resources.gpus
+    narrow_bytes = BYTES_PER_VALUE if spec.precision == "fp32" else BYTES_PER_NARROW_VALUE
+    optimizer_copies = 3 if spec.optim.name == "adamw" else 2
+    weights = BYTES_PER_VALUE * (cost.towers + optimizer_copies)
+    if narrow_bytes < BYTES_PER_VALUE:
+        weights += narrow_bytes  # of one tower, for its backward pass
+    views = BYTES_PER_VALUE * VIEWS * VIEW_COPIES * row.view_values
+    work = BYTES_PER_VALUE * row.work_values * min(rows, row.work_rows)
+    activations = cost.views_kept * (narrow_bytes * row.activations + row.kept_bytes)
+    stored = STORED_COPIES * row.stored_bytes
+    total = (
+        row.parameters * weights
+        + rows * (activations + views + stored)
+        + work
+        + BYTES_PER_VALUE * cost.values
+    )
+    is_resident = row.resident_bytes <= RESIDENT_SHARE_GPU * (total + row.resident_bytes)
+    return total + row.resident_bytes if is_resident else total
 
 
 def largest_batch(spec: ResolvedSpec, facts: DatasetFacts, *, memory_bytes: int) -> int | None:

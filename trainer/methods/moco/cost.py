@@ -3,8 +3,6 @@
 from trainer.methods.cost import MethodCost
 from trainer.methods.moco.spec import ResolvedMoCoSpec
 
-COPIES_OF_KEYS = 1.5
-"""Negatives in fp32 and, for a step in bf16, once more at half the size."""
 LOGIT_KEYS = 16384
 """Negatives with logits in memory at once: `CHUNK_KEYS` of chunked_softmax.py."""
 
@@ -13,8 +11,8 @@ def cost(spec: ResolvedMoCoSpec, *, batch_rows: int) -> MethodCost:
     """Return the cost of a step.
 
     That is forward and backward of the query encoder (three passes) and a forward pass of the key
-    encoder; the symmetric loss does both twice.
+    encoder; the symmetric loss does both twice, and keeps the activations of both queries.
     """
-    queue_rows = spec.queue_rows
-    values = COPIES_OF_KEYS * queue_rows * spec.dim + min(queue_rows, LOGIT_KEYS) * batch_rows
-    return MethodCost(4 * (2 if spec.symmetric else 1), views_kept=1, towers=2, values=values)
+    queue_rows, directions = spec.queue_rows, 2 if spec.symmetric else 1
+    values = queue_rows * spec.dim + min(queue_rows, LOGIT_KEYS) * batch_rows
+    return MethodCost(4 * directions, views_kept=directions, towers=2, values=values)

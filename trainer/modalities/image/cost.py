@@ -1,10 +1,12 @@
-"""Cost of the image encoders. Loads no tensors.
+"""Cost of the image encoders and of views. Loads no tensors.
 
 The numbers are counted from the layers: multiply-adds and stored activations of one forward pass of
-one image, both proportional to the area of the image.
+one image, both proportional to the area of the image. tests/contract/test_memory_estimate.py holds
+them to the tensors that are alive at the peak of a step.
 """
 
 from dataclasses import dataclass
+from math import ceil
 
 from trainer.modalities.cost import RowCost
 from trainer.modalities.image.augment.spec import SMALL_SIDE_PX
@@ -12,28 +14,37 @@ from trainer.modalities.image.spec import image_encoder, resolved_views
 from trainer.schema.events import DatasetFacts
 from trainer.spec.resolved import ResolvedSpec
 
+VIEW_CHUNK_BYTES_GPU = 1 << 29
+"""Bytes of the pixels in fp32 that views are made of at once on a GPU."""
+COLOUR_COPIES = 3.7
+"""Views in fp32 that are alive while colours change."""
+JPEG_ASPECT = 4 / 3
+"""Longer side of a usual photo, divided by its shorter side."""
+
 
 @dataclass(frozen=True, slots=True)
 class EncoderSize:
-    """Cost of one encoder."""
+    """Cost of one encoder with a projection head of two layers."""
 
     parameters: int
     macs_per_px: float
     """Multiply-adds of a forward pass, for each pixel of the image."""
     activations_per_px: float
     """Values kept for the backward pass, for each pixel of the image."""
+    kept_bytes_per_px: float
+    """Bytes kept besides: the view in fp32, and where a stem's maximums were found (int64)."""
 
 
 # (encoder, stem) -> size. ResNets: 1.81, 3.66 and 4.09 GMAC at 224 px; 0.555 at 32 px for the
 # CIFAR stem of ResNet-18, whose strides reduce the area 16 times less.
 SIZES: dict[tuple[str, str], EncoderSize] = {
-    ("small", "auto"): EncoderSize(537_000, 23_900.0, 150.0),
-    ("resnet18", "imagenet"): EncoderSize(11_200_000, 36_200.0, 100.0),
-    ("resnet18", "cifar"): EncoderSize(11_200_000, 542_000.0, 1250.0),
-    ("resnet34", "imagenet"): EncoderSize(21_300_000, 73_200.0, 150.0),
-    ("resnet34", "cifar"): EncoderSize(21_300_000, 1_130_000.0, 1900.0),
-    ("resnet50", "imagenet"): EncoderSize(23_500_000, 81_500.0, 440.0),
-    ("resnet50", "cifar"): EncoderSize(23_500_000, 1_270_000.0, 6000.0),
+    ("small", "auto"): EncoderSize(570_000, 23_900.0, 208.0, 6.0),
+    ("resnet18", "imagenet"): EncoderSize(11_500_000, 36_200.0, 129.0, 44.0),
+    ("resnet18", "cifar"): EncoderSize(11_500_000, 542_000.0, 1_400.0, 14.0),
+    ("resnet34", "imagenet"): EncoderSize(21_600_000, 73_200.0, 179.0, 44.0),
+    ("resnet34", "cifar"): EncoderSize(21_600_000, 1_130_000.0, 2_200.0, 14.0),
+    ("resnet50", "imagenet"): EncoderSize(28_000_000, 81_500.0, 471.0, 44.0),
+    ("resnet50", "cifar"): EncoderSize(28_000_000, 1_270_000.0, 7_120.0, 14.0),
 }
 
 
@@ -41,12 +52,53 @@ def cost(spec: ResolvedSpec, facts: DatasetFacts) -> RowCost:
     """Return the cost of a resolved spec for one view."""
     side_px = resolved_views(spec).side_px
     size, area_px = encoder_size(spec), side_px * side_px
+    height, width = _window_px(spec, facts)
+    window_values = facts.channels * max(height * width, area_px)
     return RowCost(
         parameters=size.parameters,
         macs=size.macs_per_px * area_px,
         activations=size.activations_per_px * area_px,
         view_values=facts.channels * area_px,
+        kept_bytes=size.kept_bytes_per_px * area_px,
+        work_values=_work_values((height, width), side_px=side_px, channels=facts.channels),
+        work_rows=max(1, VIEW_CHUNK_BYTES_GPU // (4 * window_values)),
+        stored_bytes=_stored_bytes(facts),
+        resident_bytes=facts.size_bytes if _is_uniform(facts) else 0,
     )
+
+
+def _window_px(spec: ResolvedSpec, facts: DatasetFacts) -> tuple[int, int]:
+    """Return height and width of the part of a row that a view is cut from on a GPU."""
+    if _is_uniform(facts):
+        return facts.side_px_min, facts.side_px_max
+    low, high = resolved_views(spec).crop_ratio
+    shorter_px = min(facts.stored_side_px, facts.side_px_max)
+    sides_px = ceil(shorter_px / low), ceil(shorter_px * high)
+    height, width = (min(facts.side_px_max, side_px) for side_px in sides_px)
+    return height, width
+
+
+def _work_values(window_px: tuple[int, int], *, side_px: int, channels: int) -> float:
+    """Return the values that exist while a view of a window is made: cut, or colored."""
+    height, width = window_px
+    view = channels * side_px * side_px
+    # The window, its lines, the weights of lines for each channel, both matrices, and the view.
+    lines = 2 * channels * height * side_px
+    cut = channels * height * width + lines + side_px * (height + width) + view
+    return max(cut, COLOUR_COPIES * view)
+
+
+def _stored_bytes(facts: DatasetFacts) -> float:
+    """Return the mean bytes of a row's values."""
+    value_bytes = facts.channels * (2 if facts.dtype == "uint16" else 1)
+    if facts.stored_as == "pixels":
+        return facts.size_bytes / facts.rows
+    return JPEG_ASPECT * facts.side_px_median**2 * value_bytes
+
+
+def _is_uniform(facts: DatasetFacts) -> bool:
+    """Return whether rows are one array, which stays on the device where it fits."""
+    return facts.same_size and facts.stored_as == "pixels"
 
 
 def encoder_size(spec: ResolvedSpec) -> EncoderSize:

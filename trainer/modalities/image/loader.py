@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trainer.accel.transfer import send_together
 from trainer.data.pack.format import Pack
+from trainer.modalities.cost import RESIDENT_SHARE_GPU
 from trainer.modalities.image.batch import Images, PaddedImages
 from trainer.modalities.image.host_batch import (
     FlatLayout,
@@ -30,7 +31,6 @@ from trainer.schema.events import ValueMapping
 from trainer.timing.phase_timer import NullTimer
 
 RESIDENT_BYTES_CPU = 2 * 1024**3
-RESIDENT_SHARE_GPU = 0.2
 GATHER_THREADS = 4
 """Threads enough to keep up with a GPU from a memory map on a local disk."""
 

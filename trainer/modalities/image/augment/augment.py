@@ -32,10 +32,10 @@ from trainer.modalities.image.augment.resample import (
 )
 from trainer.modalities.image.augment.spec import ResolvedViewsSpec
 from trainer.modalities.image.batch import Corner, Images, PaddedImages
+from trainer.modalities.image.cost import VIEW_CHUNK_BYTES_GPU
 
 CHUNK_BYTES_CPU = 1 << 20
 """The pixels worked on at once stay in the core's own cache."""
-CHUNK_BYTES_GPU = 1 << 29
 
 
 class ImageAugmenter:
@@ -172,7 +172,7 @@ class ImageAugmenter:
     def _parts(self, total: int, window_px: tuple[int, int]) -> Iterator[slice]:
         """Yield the rows to work on together."""
         row_bytes = 4 * self.channels * max(window_px[0] * window_px[1], self.side_px**2)
-        limit_bytes = CHUNK_BYTES_GPU if self.device.type == "cuda" else CHUNK_BYTES_CPU
+        limit_bytes = VIEW_CHUNK_BYTES_GPU if self.device.type == "cuda" else CHUNK_BYTES_CPU
         rows = max(1, limit_bytes // row_bytes)
         for start in range(0, total, rows):
             yield slice(start, start + rows)
