@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from service.store.records import JobRecord, Shape, ShapeDepth, WorkerRecord
+
+WAITING_FOR_SLOTS: Final = "waiting_for_slots"
 
 
 class WaitingReason(NamedTuple):
@@ -17,7 +19,7 @@ class WaitingReason(NamedTuple):
     @property
     def is_blocking(self) -> bool:
         """False if the job starts without anybody doing anything."""
-        return self.code != "waiting_for_slots"
+        return self.code != WAITING_FOR_SLOTS
 
 
 def waiting_reason(job: JobRecord, workers: Sequence[WorkerRecord]) -> WaitingReason | None:
@@ -26,7 +28,7 @@ def waiting_reason(job: JobRecord, workers: Sequence[WorkerRecord]) -> WaitingRe
         return None
     shape = (job.slots, job.nodes)
     blocked = shape_reason(job.pool, shape, workers)
-    return blocked or _for_slots(job.pool, shape, job.queue_position)
+    return blocked or _for_slots(job)
 
 
 def shape_reason(pool: str, shape: Shape, workers: Sequence[WorkerRecord]) -> WaitingReason | None:
@@ -67,8 +69,8 @@ def count_reasons(
     """Return how many queued jobs of the pool wait for each reason."""
     counts: Counter[str] = Counter()
     for shape, line in shapes.items():
-        reason = shape_reason(pool, shape, workers) or _for_slots(pool, shape, None)
-        counts[reason.code] += line.jobs
+        reason = shape_reason(pool, shape, workers)
+        counts[reason.code if reason else WAITING_FOR_SLOTS] += line.jobs
     return dict(counts)
 
 
@@ -84,13 +86,22 @@ def fitting_shapes(
 def idle_workers(
     pool: str, shapes: Iterable[Shape], workers: Sequence[WorkerRecord]
 ) -> list[WorkerRecord]:
-    """Return the pool's idle workers, where jobs wait those that could run one of them alone."""
+    """Return the pool's idle workers; where jobs wait, those that should be running one of them.
+
+    A worker that fits a job of several nodes may wait for the other workers of its gang.
+    """
     idle = [worker for worker in _live(pool, workers) if worker.state == "idle"]
     waiting = list(shapes)
     if not waiting:
         return idle
-    least = min((slots for slots, nodes in waiting if nodes == 1), default=None)
-    return [worker for worker in idle if least is not None and worker.slots >= least]
+    singles = [slots for slots, nodes in waiting if nodes == 1]
+    gangs = [slots for slots, nodes in waiting if nodes > 1]
+    return [
+        worker
+        for worker in idle
+        if any(slots <= worker.slots for slots in singles)
+        and all(slots > worker.slots for slots in gangs)
+    ]
 
 
 def _live(pool: str, workers: Sequence[WorkerRecord]) -> list[WorkerRecord]:
@@ -137,18 +148,18 @@ def _draining(subject: str, workers: Sequence[WorkerRecord]) -> WaitingReason:
     )
 
 
-def _for_slots(pool: str, shape: Shape, position: int | None) -> WaitingReason:
-    slots, nodes = shape
-    place = f"Number {position}" if position else "It is"
+def _for_slots(job: JobRecord) -> WaitingReason:
+    slots, nodes = job.slots, job.nodes
     if nodes > 1:
-        needs = f"{_slots(slots)} on each of {nodes} workers"
+        needs = f"{_slots(slots)} on each of {nodes} workers, of which {job.seats} are ready"
     elif slots > 1:
         needs = f"{slots} slots on one worker"
     else:
         needs = "a slot"
     return WaitingReason(
-        code="waiting_for_slots",
-        message=f"{place} in the queue of the {pool} pool; it waits for {needs}.",
+        code=WAITING_FOR_SLOTS,
+        message=f"Number {job.queue_position} in the queue of the {job.pool} pool; "
+        f"it waits for {needs}.",
         hint="It starts automatically. Slots are kept free for the first in the queue.",
     )
 

@@ -62,6 +62,7 @@ def as_job(flat: Sequence[str], position: int) -> JobRecord:
         queue_position=position or None,
         slots=int(row.get("slots") or 1),
         nodes=int(row.get("nodes") or 1),
+        seats=int(row.get("seats", 0)),
     )
 
 

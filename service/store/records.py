@@ -131,6 +131,8 @@ class JobRecord:
     """Slots that it takes on each of its nodes."""
     nodes: int = 1
     """Workers that it takes at once."""
+    seats: int = 0
+    """Workers that wait for the others of its gang, while it is queued."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -116,9 +116,8 @@ local function leave_line(j)
 end
 
 -- From 1; 0 unless it waits.
-local function position_of(id)
-  local j = load(id)
-  local order = R('ZSCORE', line_of(j.pool, shape_of(j)), id)
+local function position_of(j)
+  local order = R('ZSCORE', line_of(j.pool, shape_of(j)), j.id)
   if not order then return 0 end
   local before = 0
   for _, shape in ipairs(shapes_of(j.pool)) do
@@ -229,7 +228,12 @@ end
 local function view(id)
   local record = R('HGETALL', K.job .. id)
   if #record == 0 then return { 'NOTFOUND' } end
-  return { 'OK', record, position_of(id) }
+  local j = load(id)
+  if j.nodes > 1 and j.status == 'queued' then
+    record[#record + 1] = 'seats'
+    record[#record + 1] = tostring(R('HLEN', K.gang .. id))
+  end
+  return { 'OK', record, position_of(j) }
 end
 
 local function page(index, after, limit, record)

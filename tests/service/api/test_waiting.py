@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from service.state_exporter import State
+from service.store.job_queue import Offer
 from tests.support.service.api import RunningApi, ready_dataset
 from tests.support.service.redis import fresh_id, worker
 
@@ -93,7 +94,11 @@ def test_a_job_of_two_nodes_says_that_one_is_missing(api: RunningApi, dataset: s
     assert reason["code"] == "no_worker_fits"
     assert "2 workers with 4 slots each" in reason["message"]
     api.store.workers.beat(worker(id="second", pools=(POOL,), slots=4))
-    assert "on each of 2 workers" in shown(api, job)["waiting_reason"]["message"]
+    for ready in range(2):
+        message = shown(api, job)["waiting_reason"]["message"]
+        assert f"4 slots on each of 2 workers, of which {ready} are ready" in message
+        offer = Offer("second", 4, 4, endpoint="second:1")
+        assert api.store.queue.claim_seat(pools=(POOL,), nonce="n-second", offer=offer)
     for id in ("gpu-node", "second"):
         api.store.workers.leave(id)
     assert shown(api, job)["waiting_reason"]["code"] == "no_worker"

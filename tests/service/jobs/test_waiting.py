@@ -70,3 +70,4 @@ def test_a_worker_that_is_too_small_for_all_that_waits_is_not_idle() -> None:
     assert len(idle_workers("train", [], workers)) == 2
     assert idle_workers("train", [(4, 1), (9, 1)], workers) == workers[:1]
     assert idle_workers("train", [(4, 2)], workers) == [], "it waits for others"
+    assert idle_workers("train", [(4, 2), (1, 1)], workers) == workers[1:2]
