@@ -5,13 +5,12 @@ import resource
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.utils.deterministic
 
-from trainer.accel.ops import fused_kernels_problem
+from trainer.accel.ops import fused_kernels_problem, fused_kernels_version
 from trainer.schema.choices import Precision
 from trainer.schema.errors import SpecError
 
@@ -88,7 +87,7 @@ class DeviceContext:
             "tf32": f"conv {_CONV.fp32_precision}, matmul {_MATMUL.fp32_precision}",
             "cublas_workspace": os.environ["CUBLAS_WORKSPACE_CONFIG"],
             "cudnn": str(_CUDNN.version()),
-            **({"fused_kernels": f"triton {version('triton')}"} if self.fused_kernels else {}),
+            **({"fused_kernels": fused_kernels_version()} if self.fused_kernels else {}),
         }
 
     def memory_bytes(self) -> int:

@@ -18,7 +18,10 @@ from trainer.accel.cpu.batchnorm import fused, in_place
 from trainer.accel.cpu.conv import use_matmul_convs
 from trainer.accel.cpu.thread_pool import ThreadPool
 from trainer.accel.cuda.kernels import batch_norm, views
-from trainer.accel.cuda.kernels.availability import fused_kernels_problem
+from trainer.accel.cuda.kernels.availability import (
+    fused_kernels_problem,
+    fused_kernels_version,
+)
 from trainer.accel.view_layout import ViewForm
 
 __all__ = [
@@ -28,6 +31,7 @@ __all__ = [
     "add_relu_",
     "augment",
     "fused_kernels_problem",
+    "fused_kernels_version",
     "grouped_batch_norm",
     "use_matmul_convs",
 ]

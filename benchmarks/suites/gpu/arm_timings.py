@@ -4,6 +4,7 @@ Ours are runs of the trainer, views included. On one device two captured steps o
 would not leave each other room: each graph keeps the memory of its activations.
 """
 
+import os
 import tempfile
 import time
 from collections import defaultdict
@@ -19,7 +20,7 @@ from benchmarks.harness.interleaving import Ratios, noise_ratios, relative_speed
 from benchmarks.suites.gpu.cases import Case, spec_of
 from benchmarks.suites.gpu.ceilings import synchronize
 from benchmarks.suites.gpu.practice_arms import GpuPracticeStep, practice_batches, random_views
-from trainer.accel.device import DeviceConfig
+from trainer.accel.device import DeviceConfig, asks_for_fused_kernels
 from trainer.data.pack.format import Pack
 from trainer.engine.build import RunPaths, build_run
 from trainer.engine.run import Run
@@ -75,7 +76,11 @@ def our_run(
     case: Case, context: BenchmarkContext, *, graphs: bool = True, spec: JobSpec | None = None
 ) -> Iterator[Run]:
     """A run of the case in a folder of its own."""
-    device_config = DeviceConfig(device=str(context.device), graphs=graphs)
+    device_config = DeviceConfig(
+        device=str(context.device),
+        graphs=graphs,
+        fused_kernels=asks_for_fused_kernels(os.environ),
+    )
     with tempfile.TemporaryDirectory(dir=context.folder) as out:
         paths = RunPaths(Path(out), context.pack(case))
         with build_run(spec or spec_of(case), paths, device_config=device_config) as run:

@@ -6,11 +6,13 @@
 recipe runs on scikit-learn's digits, which says nothing about CIFAR-10. Speeds are always measured
 on noise. The order is: ceilings of the device, interleaved rounds, then the recipe in the time that
 is left. A part that fails is reported, and the others still run. `--smoke` runs everything with
-tiny sizes, also on a CPU. Needs `trainer/` and its dependencies except numba. Not run on a GPU yet.
+tiny sizes, also on a CPU. With MOCO_FUSED_KERNELS=1 our runs use the fused kernels. Needs
+`trainer/` and its dependencies except numba. Not run on a GPU yet.
 """
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 import time
@@ -40,7 +42,7 @@ from benchmarks.suites.gpu.arm_timings import (
 from benchmarks.suites.gpu.cases import RESNET18, RESNET50, SMALL_BATCH, TINY, Case
 from benchmarks.suites.gpu.ceilings import Ceilings, measure_ceilings
 from benchmarks.suites.gpu.step_profile import PROFILED_STEPS, profile_step, waits_per_step
-from trainer.accel.device import DeviceConfig
+from trainer.accel.device import DeviceConfig, asks_for_fused_kernels
 from trainer.data.ingest import ingest
 from trainer.data.pack.format import META
 from trainer.data.spec import IngestSpec
@@ -197,7 +199,11 @@ def _report_recipe(
     result = recipe.run_recipe(
         spec,
         RunPaths(context.folder / "recipe", pack, test_pack),
-        DeviceConfig(device=str(context.device), graphs=not args.no_graphs),
+        DeviceConfig(
+            device=str(context.device),
+            graphs=not args.no_graphs,
+            fused_kernels=asks_for_fused_kernels(os.environ),
+        ),
         until_s=until_s,
     )
     report.figures["recipe"] = asdict(result)

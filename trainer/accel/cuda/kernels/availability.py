@@ -3,6 +3,7 @@
 import os
 import shutil
 import sysconfig
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from trainer.accel.cuda.kernels import batch_norm
 CAPABILITY_MIN = (8, 0)
 """The least that multiplies in bfloat16."""
 COMPILERS = ("gcc", "clang")
+
+
+def fused_kernels_version() -> str:
+    """Return what the bits of the kernels depend on besides our code."""
+    # The module knows: the package has another name in the nightly builds of torch.
+    return f"triton {import_module('triton').__version__}"
 
 
 def fused_kernels_problem(device: torch.device) -> str:
