@@ -134,6 +134,20 @@ def test_a_forkserver_that_dies_costs_every_job_an_attempt_and_nothing_else(tmp_
         assert eight.worker.process.poll() is None
 
 
+def test_another_worker_takes_over_all_jobs_of_one_that_was_killed(tmp_path: Path) -> None:
+    with host(tmp_path, TWO) as two:
+        jobs = two.submit(2)
+        pids = [two.sees(job_id)["pid"] for job_id in jobs]
+        two.worker.signal(signal.SIGKILL)
+        two.stack.warm(two.stack.start_worker("tests.support.worker.gpu_host"))
+        seen = [two.sees(job_id, attempt=2)["visible"] for job_id in jobs]
+        assert sorted(seen) == GPUS[:2]
+        assert not any(map(alive, pids))
+        assert [(two.job(job_id).losses, two.job(job_id).failures) for job_id in jobs] == [
+            (1, 0)
+        ] * 2
+
+
 def test_a_killed_child_ends_its_own_attempt_alone(tmp_path: Path) -> None:
     with host(tmp_path) as eight:
         first, second = eight.submit(2)
