@@ -76,6 +76,18 @@ def test_a_job_from_the_form_is_watched_zoomed_and_cancelled(visitor: Visitor) -
     expect(page.get_by_role("tabpanel")).to_contain_text("moco resume")
 
 
+def test_gpus_of_a_job_are_a_field_with_its_arithmetic(visitor: Visitor) -> None:
+    page = visitor.go("/ui/submit?dataset=digits")
+    visitor.allowed.append("422")
+    page.locator("summary", has_text="Runtime").click()
+    page.get_by_label("Batch rows", exact=True).fill("16")
+    page.get_by_label("GPUs", exact=True).fill("2")
+    expect(page.locator("[data-scaling]")).to_contain_text("2 GPUs, 8 rows each")
+    page.get_by_label("GPUs", exact=True).fill("3")
+    wrong = page.locator("[data-field='resources.gpus'] .error")
+    expect(wrong).to_contain_text("3 GPUs cannot share 16 rows")
+
+
 def test_rows_with_and_without_buttons_have_the_same_columns(
     visitor: Visitor, world: World
 ) -> None:

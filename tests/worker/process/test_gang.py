@@ -16,7 +16,7 @@ from worker.process.child_monitor import ChildMonitor, DesiredState
 from worker.process.child_request import RESULT_FILE, ChildRequest, Gang
 from worker.process.exit_status import describe_exit
 from worker.process.forkserver_client import ForkserverClient
-from worker.process.gang import LOST, ended_of
+from worker.process.gang import LOST, ended_of, interface_of
 from worker.process.shutdown import WakePipe
 from worker.process.stop_sequence import StopSequence
 
@@ -192,3 +192,9 @@ def test_the_cause_is_the_rank_that_failed_first(
     ended = ended_of(failures)
     assert (ended.outcome, ended.code) == ("failed", code)
     assert words in ended.message
+
+
+def test_the_interface_of_an_address_is_that_of_the_system() -> None:
+    assert interface_of("127.0.0.1") == interface_of("localhost") == "lo"
+    with pytest.raises(OSError, match=r"192\.0\.2\.1"):
+        interface_of("192.0.2.1")  # for documentation alone, so no machine has it
