@@ -111,3 +111,18 @@ def test_everything_that_learns_is_in_the_optimizer_and_all_state_in_the_state_d
     method.after_step(method.loss_at(batch_of(), step=0))
     moved = {name for name, value in method.state_dict().items() if not value.equal(before[name])}
     assert all("running" in name or "num_batches" in name for name in moved)
+
+
+def test_a_group_of_split_batch_norm_has_both_views_of_its_rows() -> None:
+    """In training each group is normalized as a batch of its own."""
+    method, alone = method_of(bn="split", bn_splits=3), method_of(bn="plain")
+    alone.load_state_dict(method.state_dict())
+    batch = batch_of()
+    (first,), (second,) = method.embed_views(batch, torch.Tensor())
+    for start in range(0, ROWS, 2):
+        rows = slice(start, start + 2)
+        views = tuple(Pixels(view.pixels[rows]) for view in batch.views)
+        part = Batch(views, batch.rows[rows], batch.identities[rows])
+        (own_first,), (own_second,) = alone.embed_views(part, torch.Tensor())
+        torch.testing.assert_close(first[rows], own_first)
+        torch.testing.assert_close(second[rows], own_second)
