@@ -74,6 +74,6 @@ DEVICES: Final = (
         "trainer/spec/cost.py",
         "min(memory_bytes, estimate(spec, facts).memory_bytes)",
         "memory_bytes",
-        (OUT_OF_MEMORY + "test_the_user_is_told_the_figures_and_the_batch_that_fits",),
+        (OUT_OF_MEMORY + "test_a_batch_that_failed_needs_more_than_its_estimate_says",),
     ),
 )

@@ -115,6 +115,16 @@ def test_the_largest_batch_is_the_largest_whose_estimate_fits(gib: int) -> None:
     assert found < 512
 
 
+def test_a_batch_that_failed_needs_more_than_its_estimate_says() -> None:
+    """Of a memory without end the advice is still a batch that needs clearly less."""
+    spec, facts = resolved(batch_rows=512), made_up_facts(side_px=256)
+    found = largest_batch(spec, facts, memory_bytes=1 << 60)
+    assert found is not None
+    limit = 0.9 * estimate(spec, facts).memory_bytes
+    assert estimate(resolved(batch_rows=found), facts).memory_bytes <= limit
+    assert estimate(resolved(batch_rows=found + 8), facts).memory_bytes > limit
+
+
 def test_no_batch_fits_where_the_weights_do_not() -> None:
     assert largest_batch(resolved(batch_rows=64), made_up_facts(), memory_bytes=1 << 20) is None
 
