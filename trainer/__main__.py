@@ -31,7 +31,7 @@ from trainer.cli import embed_command
 from trainer.cli.event_printer import show
 from trainer.data.ingest import run_ingest
 from trainer.data.spec import USUAL, IngestOptions, IngestSpec
-from trainer.distributed.launch import device_of_rank, is_first_launched, joined
+from trainer.distributed.launched_world import device_of_rank, is_first_launched, joined
 from trainer.distributed.world import World
 from trainer.engine.outcome import run_and_record_outcome
 from trainer.engine.train import Emit, RunPaths, train

@@ -1,7 +1,7 @@
 """The ranks of a job: one process, or several that share each batch.
 
 `Alone` is one process: everything it is handed comes back as it is. `ProcessGroup` is one rank of
-several; `trainer.distributed.launch` makes it. Whoever is handed a world works in both.
+several; `trainer.distributed.launched_world` makes it. Whoever is handed a world works in both.
 """
 
 from collections.abc import Callable, Sequence

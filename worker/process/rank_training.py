@@ -7,7 +7,7 @@ import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded
 from trainer.accel.device import DeviceConfig, asks_for_fused_kernels
 from trainer.accel.malloc import keep_freed_memory
 from trainer.cli.event_printer import show
-from trainer.distributed.launch import device_of_rank, is_first_launched, joined
+from trainer.distributed.launched_world import device_of_rank, is_first_launched, joined
 from trainer.engine.outcome import failed, run_and_record_outcome
 from trainer.engine.train import train
 from trainer.schema.events import Event

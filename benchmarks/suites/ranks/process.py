@@ -15,7 +15,7 @@ import torch  # isort: skip
 
 from trainer.accel.device import DeviceConfig
 from trainer.accel.malloc import keep_freed_memory
-from trainer.distributed.launch import joined
+from trainer.distributed.launched_world import joined
 from trainer.engine.build import RunPaths, build_run
 from trainer.spec.job import JobSpec
 

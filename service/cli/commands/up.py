@@ -15,6 +15,7 @@ from service.cli.context import Context, guarded
 from service.cli.exit_codes import CommandError, Exit
 
 if TYPE_CHECKING:
+    from mocoserve.user_config import Config
     from service.cli.local.process import ProcessPlan
     from service.cli.local.stack import Layout, Notify
 
@@ -84,15 +85,17 @@ def up(
             "slots": workers,
             "device": config.find("device", flag=_joined(device)).value,
             "log_bytes_max": config.find("log_bytes_max").value,
-            "retention": {
-                setting.env: str(value)
-                for setting in RETENTION
-                if (value := config.find(setting.name).value) is not None
-            },
+            "retention": _retention(config),
         }
         return _run(Context(url=None, key=None, data_dir=folder, json=json), options)
 
     raise typer.Exit(guarded(work, as_json=json))
+
+
+def _retention(config: "Config") -> dict[str, str]:
+    """Return the variables of the API that say how long things are kept."""
+    values = {setting.env: config.find(setting.name).value for setting in RETENTION}
+    return {name: str(value) for name, value in values.items() if value is not None}
 
 
 def _joined(devices: list[str] | None) -> str | None:

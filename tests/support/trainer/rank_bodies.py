@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainer.__main__ import main as train_main
 from trainer.checkpoint.state import collect, restore
-from trainer.distributed.launch import joined
+from trainer.distributed.launched_world import joined
 from trainer.distributed.process_group import ProcessGroup
 from trainer.distributed.world import ALONE, World
 from trainer.engine.build import RunPaths, build_run

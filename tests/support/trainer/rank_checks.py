@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from trainer.distributed.launch import joined
+from trainer.distributed.launched_world import joined
 from trainer.distributed.process_group import ProcessGroup
 from trainer.engine.build import RunPaths, build_run
 from trainer.engine.train import DeviceConfig
