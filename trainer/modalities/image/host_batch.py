@@ -42,7 +42,7 @@ class Layout(Protocol):
 
 
 class PaddedLayout:
-    """Rows of one size, or for a CPU, which works on padding no longer than on a list of rows."""
+    """Layout of rows of one size, and of all rows on a CPU."""
 
     def __init__(self, pack: Pack, *, device: torch.device, bounds: tuple[float, float]) -> None:
         self._pack, self._device, self._bounds = pack, device, bounds
@@ -70,7 +70,7 @@ class PaddedLayout:
 
 
 class FlatLayout:
-    """Rows of many sizes one after another, in a buffer whose length most batches share."""
+    """Layout of rows of many sizes: one after another, in a buffer whose length batches share."""
 
     def __init__(self, pack: Pack, *, device: torch.device, bounds: tuple[float, float]) -> None:
         self._pack, self._device, self._bounds = pack, device, bounds
