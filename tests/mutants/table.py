@@ -4,6 +4,7 @@ from typing import Final
 
 from tests.mutants.devices import DEVICES
 from tests.mutants.fast import FAST
+from tests.mutants.gangs import GANGS
 from tests.mutants.gpu_kernels import GPU_KERNELS
 from tests.mutants.gpu_steps import GPU_STEPS
 from tests.mutants.gpus import GPUS
@@ -250,4 +251,5 @@ MUTANTS: Final = (
     *LEARNING,
     *DEVICES,
     *SLOTS,
+    *GANGS,
 )

@@ -172,6 +172,12 @@ def failure(exitcode: int, *, code: str = "", at_s: float = 0.0) -> ProcessFailu
             "oom",
             "Rank 1: it was oom",
         ),
+        # Whoever waits for a rank may hear of its end before it has told why.
+        (
+            {0: failure(1, code="rank_lost", at_s=1.0), 1: failure(1, code="oom", at_s=1.5)},
+            "oom",
+            "Rank 1: it was oom",
+        ),
         # All ranks refuse the same spec.
         (
             {rank: failure(1, code="bad_spec", at_s=1.0) for rank in range(4)},
