@@ -8,6 +8,13 @@ GANG = "tests/worker/process/test_gang.py::test_"
 
 GANGS: Final = (
     Mutant(
+        "every rank sends events",
+        "worker/process/rank.py",
+        'if os.environ["RANK"] != "0":',
+        "if False:",
+        (GANG + "stop_ends_all_ranks_after_the_same_step",),
+    ),
+    Mutant(
         "the loss of a peer is taken for the cause",
         "worker/process/gang.py",
         "(_is_of_peer(errors[rank]), errors[rank].at_s, rank)",

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from trainer.schema.events import Ended, Event, Logged, Stepped
+from worker.process import rank
 from worker.process.child_request import RESULT_FILE, ChildRequest
 from worker.process.rank import emitter, join_agent, report_failure, stop_event
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(rank.__file__).parents[2]
+"""Folder of the package under test: ranks are programs of their own, and must import the same."""
 STEP_S = 0.02
 PATIENCE_S = 60.0
 
