@@ -6,8 +6,31 @@
 recipe runs on scikit-learn's digits, which says nothing about CIFAR-10. Speeds are always measured
 on noise. The order is: ceilings of the device, interleaved rounds, then the recipe in the time that
 is left. A part that fails is reported, and the others still run. `--smoke` runs everything with
-tiny sizes, also on a CPU. With MOCO_FUSED_KERNELS=1 our runs use the fused kernels. Needs
-`trainer/` and its dependencies except numba. Not run on a GPU yet.
+tiny sizes, also on a CPU. With MOCO_FUSED_KERNELS=1 our runs use the fused kernels. Not run on a
+GPU yet.
+
+A machine without a network needs `benchmarks/`, `trainer/` and, beside torch and torchvision with
+what they depend on, the wheels of pydantic, pydantic-core, annotated-types, typing-inspection,
+safetensors, and scikit-learn with scipy, joblib and threadpoolctl; numba for a CPU alone.
+
+The targets follow from bytes, counted by the operands of every operation (tests/support/pretend_gpu
+and decision 0038); a step of many kernels is expected to move seven tenths of what a copy moves.
+
+    MB a row                          torch's kernels   fused kernels     practice, views given
+    ResNet-50 at 224 px, network                  699               470       567
+      and both views                              146                 4        -
+    together                                      845               474       567
+    share of the roofline at 419 MB     .7 x .50 = .35    .7 x .88 = .62
+    against practice                              .67               1.2
+    views, share of the bytes                     .17               .01
+    ResNet-18 at 32 px, B 512                      41
+
+So the share of the roofline is at least .35, the views (with 0.6 GFLOP of fp32 products a row)
+take at most a quarter of a step, and split batch norm costs more than practice saves: .6 of its
+speed; fused .5, .03 and 1.1. On an H200 (4.3 TB/s) ResNet-18 moves 104,000 rows/s at the most, and
+2,000 kernels of a graph leave gaps of 1 us each: 50,000. Pillow makes 1,300 pairs of 32 px a second
+and core (RESULTS.md), 21,000 on 16 cores: twice the speed of practice with its loader. A captured
+step of 128 rows takes 4 ms, launched one by one 2,000 times 5 us: 2.5 times as fast.
 """
 
 import argparse
@@ -19,7 +42,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded, as the trainer's own main
 
@@ -58,13 +81,28 @@ SMOKE_RECIPE: dict[str, Any] = {
     "views": {"side_px": 16},
 }
 SMOKE_ROWS = 80
-TARGETS = {
-    (RESNET18.name, LOOP): 4.0,
-    (RESNET50.name, STEP): 1.5,
-    (SMALL_BATCH.name, EAGER): 2.5,
-}
+TARGETS = {(RESNET18.name, LOOP): 2.0, (SMALL_BATCH.name, EAGER): 2.5}
 """Minimum speedup per case."""
-TARGET_ROWS_PER_S, TARGET_KNN, TARGET_ROOFLINE_SHARE, TARGET_VIEWS_SHARE = 60_000, 81.5, 0.45, 0.03
+TARGET_ROWS_PER_S, TARGET_KNN = 50_000, 81.5
+
+
+class LargeTargets(NamedTuple):
+    """Targets of the large network, which its bytes bound."""
+
+    roofline_share: float
+    views_share: float
+    practice_ratio: float
+    """Minimum speed relative to practice with views given."""
+
+
+LARGE_TARGETS = {False: LargeTargets(0.35, 0.25, 0.6), True: LargeTargets(0.5, 0.03, 1.1)}
+"""Without and with fused kernels."""
+
+
+def large_targets() -> LargeTargets:
+    """Return the targets of the kernels that our runs use."""
+    return LARGE_TARGETS[asks_for_fused_kernels(os.environ)]
+
 
 Value = TypeVar("Value")
 
@@ -142,7 +180,7 @@ def _report_ceilings(
 
 
 def _report_speed(result: CaseTimings, limits: Ceilings | None, report: Report) -> None:
-    case, ratios = result.case, result.ratios()
+    case, ratios, large = result.case, result.ratios(), large_targets()
     report.figures[case.name] = {
         "rows_per_s": {name: result.rate(name) for name in result.seconds},
         "ratios": {name: asdict(ratio) for name, ratio in ratios.items()},
@@ -154,13 +192,14 @@ def _report_speed(result: CaseTimings, limits: Ceilings | None, report: Report) 
         rate = result.rate(name)
         is_subject = name == result.subject
         of_roofline = f", {rate / roofline:.2f} of the roofline" if roofline else ""
-        share = f">= {TARGET_ROOFLINE_SHARE} of the roofline" if case is RESNET50 else target_rate
+        share = f">= {large.roofline_share} of the roofline" if case is RESNET50 else target_rate
         report.add(
             f"{case.name}: {name}", f"{rate:.0f} rows/s{of_roofline}", share if is_subject else ""
         )
     for name, ratio in ratios.items():
         against = "itself (A/A)" if name == result.subject else name
-        target = TARGETS.get((case.name, name))
+        is_large = (case, name) == (RESNET50, STEP)
+        target = large.practice_ratio if is_large else TARGETS.get((case.name, name))
         report.add(
             f"{case.name}: {result.subject} against {against}",
             f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
@@ -174,7 +213,8 @@ def _report_profile(case: Case, context: BenchmarkContext, report: Report) -> No
     profile = profile_step(case, context, steps=1 if case in TINY else PROFILED_STEPS)
     report.figures["shares"] = asdict(profile)
     views = profile.shares.get("views", 0.0)
-    report.add(f"{case.name}: views", f"{views:.1%} of the step", f"<= {TARGET_VIEWS_SHARE:.0%}")
+    target = large_targets().views_share
+    report.add(f"{case.name}: views", f"{views:.1%} of the step", f"<= {target:.0%}")
     print_lines(profile.sentence)
 
 

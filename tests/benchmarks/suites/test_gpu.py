@@ -12,7 +12,7 @@ import torch
 from benchmarks.suites.gpu import main as gpu
 from benchmarks.suites.gpu.arm_timings import BenchmarkContext
 from benchmarks.suites.gpu.cases import TINY
-from benchmarks.suites.gpu.ceilings import Ceilings
+from benchmarks.suites.gpu.ceilings import WORK_PER_ROW, Ceilings
 from benchmarks.suites.gpu.recipe import Epoch, MeanLoss, RecipeResult, recipe_spec
 from trainer.data.pack.format import META
 from trainer.data.spec import IngestSpec
@@ -100,10 +100,55 @@ def test_an_archive_is_ingested_and_a_pack_is_used(
     assert [spec.source for spec in specs] == ["images.zip"]
 
 
+NOT_CARRIED = (
+    "redis",
+    "fastapi",
+    "uvicorn",
+    "pyarrow",
+    "typer",
+    "rich",
+    "httpx",
+    "psutil",
+)
+
+
 def test_it_loads_where_numba_is_not() -> None:
+    """Only steps on a CPU use it."""
     modules = "benchmarks.suites.gpu.main, trainer.engine.build"
     code = f"import sys; sys.modules['numba'] = None; import {modules}"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_it_runs_with_the_wheels_that_its_docstring_names(tmp_path: Path) -> None:
+    """Every other package of this project is hidden from the smallest smoke."""
+    words = [
+        "x",
+        "--smoke",
+        "--device",
+        "cpu",
+        "--epochs",
+        "0",
+        "--out",
+        str(tmp_path / "out.json"),
+    ]
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({NOT_CARRIED})); sys.argv = {words}\n"
+        "from benchmarks.suites.gpu.main import main; main()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, timeout=280)
+    figures = json.loads((tmp_path / "out.json").read_text())
+    assert not [row for row in figures["table"] if "failed" in row[1] or "problem" in row[1]]
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_targets_of_the_large_network_are_within_what_its_bytes_allow(fused: bool) -> None:
+    """Counted bytes of a row, at the full rate of a copy: the most that any target may ask."""
+    ours, practice, views = (474, 567, 4) if fused else (845, 567, 146)
+    _, roofline_bytes = WORK_PER_ROW["resnet50", 224]
+    targets = gpu.LARGE_TARGETS[fused]
+    assert targets.roofline_share < 0.8 * roofline_bytes / (ours * 1e6)
+    assert targets.practice_ratio < practice / ours
+    assert targets.views_share > views / ours
 
 
 def test_without_a_gpu_only_the_smoke_runs(monkeypatch: pytest.MonkeyPatch) -> None:
