@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
 from trainer.data.pack.format import Pack
+from trainer.distributed.world import ALONE
 from trainer.methods.moco.defaults import moco_of
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.packed import image_of
@@ -69,6 +70,9 @@ class PilDataset(Dataset[Row]):
 
 class Towers(nn.Module):
     """Both encoders with their heads, and the queue."""
+
+    world = ALONE
+    """Read by the evaluators."""
 
     def __init__(self, spec: JobSpec) -> None:
         """`spec` is resolved."""

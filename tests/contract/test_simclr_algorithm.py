@@ -11,7 +11,7 @@ from tests.support.trainer.learner import TwoLayers
 from trainer.engine.step import EagerStep
 from trainer.methods.simclr.method import SimCLR
 from trainer.methods.simclr.spec import ResolvedSimCLRSpec
-from trainer.nn.split_batchnorm import SplitBatchNorm2d
+from trainer.nn.split_batchnorm import SplitBatchNorm1d, SplitBatchNorm2d
 from trainer.nn.views import Batch, Pixels
 from trainer.optim.optimizer import make_optimizer
 from trainer.optim.spec import ResolvedSgdSpec
@@ -27,7 +27,8 @@ def in_torch(module: nn.Module) -> nn.Module:
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if isinstance(child, SplitBatchNorm2d):
-                norm = nn.BatchNorm2d(child.num_features).double()
+                is_flat = isinstance(child, SplitBatchNorm1d)
+                norm = (nn.BatchNorm1d if is_flat else nn.BatchNorm2d)(child.num_features).double()
                 norm.load_state_dict(child.state_dict())
                 setattr(parent, name, norm)
     return module

@@ -25,7 +25,7 @@ GPU_STEPS: Final = (
     Mutant(
         "the packet of a step is not pinned",
         "trainer/accel/transfer.py",
-        "dtype=torch.uint8, pin_memory=True)",
+        'dtype=torch.uint8, pin_memory=device.type == "cuda")',
         "dtype=torch.uint8)",
         (f"{COUNTS}[method moco, captured]",),
     ),

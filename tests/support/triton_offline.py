@@ -23,7 +23,12 @@ from triton.compiler import ASTSource
 from triton.knobs import nvidia
 
 from trainer.accel.batch_norm import GroupedBatchNorm
-from trainer.accel.cuda.kernels import batch_norm, batch_norm_kernels, view_kernels, views
+from trainer.accel.cuda.kernels import (
+    fused_batch_norm,
+    fused_views,
+    triton_batch_norm,
+    triton_views,
+)
 from trainer.accel.view_layout import ViewForm
 
 TYPES = {
@@ -58,8 +63,8 @@ def all_kernels(capability: int) -> list[Compiled]:
     compiled: list[Compiled] = []
     for dtype in (torch.bfloat16, torch.float32):
         for module, launch in (
-            (batch_norm_kernels, _launch_batch_norm),
-            (view_kernels, _launch_views),
+            (triton_batch_norm, _launch_batch_norm),
+            (triton_views, _launch_views),
         ):
             with _compiled_only(module, capability, str(dtype), compiled):
                 launch(dtype)
@@ -72,7 +77,7 @@ def _launch_batch_norm(dtype: torch.dtype) -> None:
     norm = GroupedBatchNorm(weight, bias, mean, variance, 2, momentum=0.1, eps=1e-5, relu=True)
     x.requires_grad_()
     for added in (None, x.detach()):
-        result = batch_norm.grouped_batch_norm(x, norm, added=added)
+        result = fused_batch_norm.grouped_batch_norm(x, norm, added=added)
         torch.autograd.grad(result, x, torch.zeros_like(x))
 
 
@@ -81,7 +86,7 @@ def _launch_views(dtype: torch.dtype) -> None:
     never = torch.zeros((4, 4), dtype=torch.bool)
     order = torch.zeros((4, 4), dtype=torch.int64)
     drawn = (order, never[:, 0], order, torch.ones((4, 4)), never[:, 1:], torch.ones(4))
-    views.augment(images, drawn, form=ViewForm(224, 6, torch.ones((2, 3))), dtype=dtype)
+    fused_views.augment(images, drawn, form=ViewForm(224, 6, torch.ones((2, 3))), dtype=dtype)
 
 
 @contextmanager

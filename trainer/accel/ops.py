@@ -17,7 +17,7 @@ from trainer.accel.cpu.augment import threaded
 from trainer.accel.cpu.batchnorm import fused, in_place
 from trainer.accel.cpu.conv import use_matmul_convs
 from trainer.accel.cpu.thread_pool import ThreadPool
-from trainer.accel.cuda.kernels import batch_norm, views
+from trainer.accel.cuda.kernels import fused_batch_norm, fused_views
 from trainer.accel.cuda.kernels.availability import (
     fused_kernels_problem,
     fused_kernels_version,
@@ -66,8 +66,9 @@ def grouped_batch_norm(
     """
     if accelerator is not None and fused.is_possible(x):
         return fused.grouped_batch_norm(x, norm, added=added, pool=accelerator.pool)
-    if accelerator is not None and x.device.type == "cuda" and batch_norm.is_possible(x, norm):
-        return batch_norm.grouped_batch_norm(x, norm, added=added)
+    may_fuse = accelerator is not None and x.device.type == "cuda"
+    if may_fuse and fused_batch_norm.is_possible(x, norm):
+        return fused_batch_norm.grouped_batch_norm(x, norm, added=added)
     form = in_place.grouped_batch_norm if x.device.type == "cpu" else _chunked_batch_norm
     return add_relu_(form(x, norm), added, relu=norm.relu)
 
@@ -99,6 +100,6 @@ def augment(
     device.
     """
     if images.device.type == "cuda":
-        return views.augment(images, parameters, form=form, dtype=dtype)
+        return fused_views.augment(images, parameters, form=form, dtype=dtype)
     pixels, arrays = images.permute(0, 2, 3, 1).numpy(), [each.numpy() for each in parameters]
     return threaded.augment(pixels, arrays, form=form, pool=accelerator.pool)

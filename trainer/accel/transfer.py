@@ -17,7 +17,7 @@ def send_together(tensors: Sequence[Tensor], device: torch.device) -> list[Tenso
     if device.type == "cpu":
         return list(tensors)
     spaces = [-(-tensor.nbytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES for tensor in tensors]
-    packet = torch.empty(sum(spaces), dtype=torch.uint8, pin_memory=True)
+    packet = torch.empty(sum(spaces), dtype=torch.uint8, pin_memory=device.type == "cuda")
     for part, tensor in zip(packet.split_with_sizes(spaces), tensors, strict=True):
         _as(part, tensor).copy_(tensor)
     sent = packet.to(device, non_blocking=True)

@@ -32,7 +32,7 @@ BATCH_UNIT = 8
 FITTING_SHARE = 0.9
 """Share of the memory that an estimate may fill: it is not exact, and memory fragments."""
 BYTES_PER_VALUE, BYTES_PER_NARROW_VALUE = 4, 2
-"""Of fp32 and of bf16."""
+"""Bytes of a value in fp32, and in bf16."""
 VIEWS, VIEW_COPIES = 2, 2
 """Views of a row, and their copies: as they are made, and as the graph of a step reads them."""
 STORED_COPIES = 2

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainer.accel import ops
 from trainer.accel.batch_norm import GroupedBatchNorm
-from trainer.accel.cuda.kernels import views
+from trainer.accel.cuda.kernels import fused_views
 from trainer.accel.ops import Accelerator, ViewForm
 from trainer.modalities.image.augment import compiled
 from trainer.modalities.image.augment.augment import ImageAugmenter
@@ -134,7 +134,7 @@ def interpreted_views() -> Iterator[None]:
         dtype: torch.dtype,
     ) -> Tensor:
         del accelerator
-        return views.augment(pixels, parameters, form=form, dtype=dtype)
+        return fused_views.augment(pixels, parameters, form=form, dtype=dtype)
 
     with mock.patch.object(compiled, "augment", augment):
         yield

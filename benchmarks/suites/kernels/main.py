@@ -22,7 +22,7 @@ from benchmarks.harness.report import Section, add_report_options, print_lines, 
 from benchmarks.suites.kernels import cases
 from benchmarks.suites.kernels.cases import NormCase, ViewCase
 from benchmarks.suites.kernels.timings import Timing, time_forms
-from trainer.accel.cuda.kernels import batch_norm
+from trainer.accel.cuda.kernels import fused_batch_norm
 from trainer.accel.device import FUSED_KERNELS, DeviceConfig, deterministic_device
 from trainer.accel.ops import Accelerator
 
@@ -73,7 +73,7 @@ def _checks(device: torch.device, norms: tuple[NormCase, ...], view_case: ViewCa
 
 def _norm_checks(case: NormCase, device: torch.device) -> Iterator[Check]:
     inputs = cases.norm_inputs(case, device)
-    ours, again = (inputs.result(batch_norm.grouped_batch_norm) for _ in range(2))
+    ours, again = (inputs.result(fused_batch_norm.grouped_batch_norm) for _ in range(2))
     usual = inputs.result(cases.torch_norm)
     exact = inputs.to(torch.float64).result(cases.torch_norm)
     floor = torch.finfo(torch.float32).eps

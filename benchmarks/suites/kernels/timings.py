@@ -11,7 +11,7 @@ from benchmarks.harness.interleaving import Ratios, noise_ratios, relative_speed
 from benchmarks.suites.gpu.ceilings import synchronize
 from benchmarks.suites.kernels import cases
 from benchmarks.suites.kernels.cases import NormCase, ViewCase
-from trainer.accel.cuda.kernels import batch_norm
+from trainer.accel.cuda.kernels import fused_batch_norm
 from trainer.accel.graphs import WARM_UP_CALLS, recorder_for
 from trainer.accel.ops import Accelerator
 
@@ -56,7 +56,7 @@ def _works(device: torch.device) -> Iterator[tuple[str, dict[str, Work], float]]
 def _norm_works(case: NormCase, device: torch.device) -> dict[str, Work]:
     inputs = cases.norm_inputs(case, device)
     return {
-        FUSED: lambda: inputs.result(batch_norm.grouped_batch_norm),
+        FUSED: lambda: inputs.result(fused_batch_norm.grouped_batch_norm),
         TORCH: lambda: inputs.result(cases.torch_norm),
     }
 

@@ -52,7 +52,7 @@ def test_an_old_checkpoint_of_a_gpu_differs_by_tf32_alone(of_gpu: dict[str, str]
 
 
 def test_any_other_cause_that_is_missing_differs(of_gpu: dict[str, str]) -> None:
-    for name in of_gpu.keys() - OF_CUDA:
+    for name in of_gpu.keys() - OF_CUDA - {"world"}:
         old = {other: value for other, value in of_gpu.items() if other != name}
         assert differing(old, of_gpu) == (name,)
         assert differing(of_gpu, old) == (name,)

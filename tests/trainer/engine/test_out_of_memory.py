@@ -116,7 +116,7 @@ def test_the_largest_batch_is_the_largest_whose_estimate_fits(gib: int) -> None:
 
 
 def test_a_batch_that_failed_needs_more_than_its_estimate_says() -> None:
-    """Of a memory without end the advice is still a batch that needs clearly less."""
+    """Even without a limit, the advice is a batch that needs clearly less."""
     spec, facts = resolved(batch_rows=512), made_up_facts(side_px=256)
     found = largest_batch(spec, facts, memory_bytes=1 << 60)
     assert found is not None

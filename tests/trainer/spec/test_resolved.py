@@ -70,6 +70,8 @@ def test_a_job_of_an_older_version_has_no_holes_once_settled() -> None:
     """Its fields that came later are not resolved anew: they keep the old meaning."""
     resolved = json.loads(resolve(JobSpec(dataset="x"), made_up_facts()).spec.model_dump_json())
     for field, _ in ADDED:
+        if ":" in field:
+            continue  # of another method than this job's
         head, _, name = field.partition(".")
         (resolved[head] if name else resolved).pop(name or head)
     old = settled(JobSpec.model_validate(resolved, strict=False))

@@ -16,7 +16,7 @@ from tests.support.pretend_gpu.cuda import pretend_gpu
 from trainer.accel import device as devices
 from trainer.accel import ops
 from trainer.accel.batch_norm import GroupedBatchNorm
-from trainer.accel.cuda.kernels import availability, batch_norm
+from trainer.accel.cuda.kernels import availability, fused_batch_norm
 from trainer.accel.device import (
     DeviceConfig,
     DeviceContext,
@@ -42,7 +42,7 @@ def _able_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(availability, "find_spec", lambda name: name)
     monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(sysconfig, "get_path", lambda _: str(tmp_path))
-    monkeypatch.setattr(batch_norm, "grouped_batch_norm", lambda x, *_, **__: x)
+    monkeypatch.setattr(fused_batch_norm, "grouped_batch_norm", lambda x, *_, **__: x)
 
 
 def problem() -> str:
@@ -60,7 +60,7 @@ def test_the_first_thing_that_is_missing_is_named(
     def fails(*_: object, **__: object) -> Tensor:
         raise RuntimeError("no such instruction\nand a trace")
 
-    monkeypatch.setattr(batch_norm, "grouped_batch_norm", fails)
+    monkeypatch.setattr(fused_batch_norm, "grouped_batch_norm", fails)
     assert problem() == "Triton could not run a kernel: RuntimeError: no such instruction"
     with pretend_gpu():
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (7, 5))
@@ -137,7 +137,7 @@ def test_the_accelerator_of_a_gpu_chooses_the_form(
         launched.append(x)
         return x
 
-    monkeypatch.setattr(batch_norm, "grouped_batch_norm", launch)
+    monkeypatch.setattr(fused_batch_norm, "grouped_batch_norm", launch)
     with pretend_gpu():
         weight, bias, mean, variance = torch.ones((4, 3), device=GPU)
         norm = GroupedBatchNorm(weight, bias, mean, variance, 2, momentum=0.1, eps=1e-5, relu=True)

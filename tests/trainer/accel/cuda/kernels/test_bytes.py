@@ -18,7 +18,7 @@ from benchmarks.suites.kernels.cases import norm_bytes_per_element
 from tests.support.pretend_gpu.cuda import pretend_gpu
 from trainer.accel import ops
 from trainer.accel.batch_norm import GroupedBatchNorm
-from trainer.accel.cuda.kernels import batch_norm
+from trainer.accel.cuda.kernels import fused_batch_norm
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderSpec
 from trainer.nn.split_batchnorm import SplitBatchNorm2d
@@ -71,7 +71,7 @@ def test_each_element_is_moved_as_often_as_stated(adds: bool) -> None:
     x, grad, norm = inputs(CPU)
     with counted_elements() as counted:
         added = grad.clone().requires_grad_() if adds else None
-        result = batch_norm.grouped_batch_norm(x, norm, added=added)
+        result = fused_batch_norm.grouped_batch_norm(x, norm, added=added)
         forward = sum(counted)
         torch.autograd.grad(result, x, grad)
     assert forward == (4 if adds else 3) * ELEMENTS

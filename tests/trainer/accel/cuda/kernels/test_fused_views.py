@@ -11,7 +11,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 from benchmarks.suites.kernels.cases import interpreted_views
 from tests.support.trainer.photos import SIDE_PX, batch_of, photos, spec_of
 from tests.support.trainer.reference_views import as_levels, reference_view
-from trainer.accel.cuda.kernels import views
+from trainer.accel.cuda.kernels import fused_views
 from trainer.accel.ops import Accelerator
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.params import DrawKey, draw
@@ -30,7 +30,7 @@ LEVEL = 1 / 255
 @pytest.fixture(autouse=True)
 def _interpreted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Send images on a CPU to Triton, too."""
-    monkeypatch.setattr(views, "TILE", 1024)
+    monkeypatch.setattr(fused_views, "TILE", 1024)
     with interpreted_views():
         yield
 
@@ -86,7 +86,7 @@ def test_each_step_equals_torchvision(name: str, changes: dict[str, object]) -> 
 @pytest.mark.parametrize("side_px", [9, 40])
 def test_equals_the_torch_form(side_px: int, last: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """By several programs a view, the last of which is not full."""
-    monkeypatch.setattr(views, "TILE", 64 if side_px == 9 else 1024)
+    monkeypatch.setattr(fused_views, "TILE", 64 if side_px == 9 else 1024)
     spec = spec_of(**EVERYTHING, side_px=side_px)
     images = batch([(33, 40), (17, 9), (50, 64), (20, 20)], last=last)
     found, wanted = (made(spec, images, accelerator) for accelerator in (Accelerator(), None))

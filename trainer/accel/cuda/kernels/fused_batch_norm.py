@@ -1,4 +1,4 @@
-"""Split batch norm and what follows it by the kernels of `batch_norm_kernels`.
+"""Split batch norm and what follows it by the kernels of `triton_batch_norm`.
 
 Bytes per element, with e bytes each (2 in bfloat16). Forward: x is read for its statistics, then
 read and written: 3 e, and e more to read what is added. Backward: gradient and x are read for the
@@ -16,7 +16,7 @@ from torch import Tensor
 from trainer.accel.batch_norm import GroupedBatchNorm
 from trainer.util.autograd import Context
 
-KERNELS = "trainer.accel.cuda.kernels.batch_norm_kernels"
+KERNELS = "trainer.accel.cuda.kernels.triton_batch_norm"
 """Imported late, since it imports Triton."""
 DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 INT32_MAX = 2**31 - 1

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 pytest.importorskip("triton", reason="Triton is not installed")
 
 from trainer.accel.batch_norm import GroupedBatchNorm
-from trainer.accel.cuda.kernels import batch_norm
+from trainer.accel.cuda.kernels import fused_batch_norm
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 STORED = 2**-8 if DEVICE.type == "cuda" else 2**-7
@@ -25,9 +25,9 @@ MOMENTUM, EPS = 0.1, 1e-3
 @pytest.fixture(autouse=True)
 def _small_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tiles so small that a few pixels need several programs of several tiles."""
-    monkeypatch.setattr(batch_norm, "TILE", 128)
-    monkeypatch.setattr(batch_norm, "PROGRAMS_MAX", 3)
-    monkeypatch.setattr(batch_norm, "GROUPS_TILE", 2)
+    monkeypatch.setattr(fused_batch_norm, "TILE", 128)
+    monkeypatch.setattr(fused_batch_norm, "PROGRAMS_MAX", 3)
+    monkeypatch.setattr(fused_batch_norm, "GROUPS_TILE", 2)
 
 
 def tensor(*shape: int, seed: int, dtype: torch.dtype, last: bool) -> Tensor:
@@ -88,7 +88,7 @@ def check(
     before = norm._replace(
         running_mean=norm.running_mean.clone(), running_var=norm.running_var.clone()
     )
-    result = batch_norm.grouped_batch_norm(x, norm, added=inputs[1] if adds else None)
+    result = fused_batch_norm.grouped_batch_norm(x, norm, added=inputs[1] if adds else None)
     assert result.dtype == dtype
     assert result.stride() == x.stride()
     gradients = torch.autograd.grad(result, [*inputs, norm.weight, norm.bias], grad)
@@ -145,7 +145,7 @@ def test_a_mean_far_from_zero_costs_no_digits() -> None:
     x = tensor(8, 4, 6, 6, seed=4, dtype=torch.float32, last=True) + 4096
     norm = norm_of(4, groups=2, relu=False)
     before = norm.running_var.double()
-    batch_norm.grouped_batch_norm(x.clone(), norm, added=None)
+    fused_batch_norm.grouped_batch_norm(x.clone(), norm, added=None)
     variance = torch.stack([part.var((0, 2, 3)) for part in x.double().chunk(2)]).mean(0)
     wanted = (1.0 - MOMENTUM) * before + MOMENTUM * variance
     torch.testing.assert_close(norm.running_var.double(), wanted, rtol=2e-5, atol=0.0)
@@ -157,7 +157,7 @@ def test_what_is_not_finite_stays_so(broken: float) -> None:
     """A ReLU must not hide it: training that diverges is to be noticed."""
     x = tensor(8, 5, 3, 3, seed=5, dtype=torch.float32, last=True)
     x[0, 2, 1, 1] = broken
-    result = batch_norm.grouped_batch_norm(x, norm_of(5, groups=2, relu=True), added=None)
+    result = fused_batch_norm.grouped_batch_norm(x, norm_of(5, groups=2, relu=True), added=None)
     assert result[:4, 2].isnan().any()
     assert result[:, [0, 1, 3, 4]].isfinite().all()
     assert result[4:].isfinite().all()
@@ -170,7 +170,7 @@ def test_twice_the_same_bits() -> None:
     found = []
     for _ in range(2):
         norm, mine = norm_of(6, groups=4, relu=True), x.clone().requires_grad_()
-        result = batch_norm.grouped_batch_norm(mine, norm, added=added)
+        result = fused_batch_norm.grouped_batch_norm(mine, norm, added=added)
         gradients = torch.autograd.grad(result, [mine, norm.weight, norm.bias], grad)
         found.append([result, *gradients, norm.running_mean, norm.running_var])
     assert all(torch.equal(*both) for both in zip(*found, strict=True))
@@ -179,9 +179,9 @@ def test_twice_the_same_bits() -> None:
 def test_without_gradients_the_same_is_written_over_the_input() -> None:
     """The input of a key tower is not needed again."""
     x = tensor(4, 6, 5, 5, seed=6, dtype=torch.float32, last=True)
-    wanted = batch_norm.grouped_batch_norm(x, norm_of(6, groups=2, relu=True), added=None)
+    wanted = fused_batch_norm.grouped_batch_norm(x, norm_of(6, groups=2, relu=True), added=None)
     with torch.no_grad():
-        found = batch_norm.grouped_batch_norm(x, norm_of(6, groups=2, relu=True), added=None)
+        found = fused_batch_norm.grouped_batch_norm(x, norm_of(6, groups=2, relu=True), added=None)
     assert found.data_ptr() == x.data_ptr()
     assert torch.equal(found, wanted)
 
@@ -199,4 +199,4 @@ def test_without_gradients_the_same_is_written_over_the_input() -> None:
 )
 def test_other_tensors_go_to_torch(x: Tensor, groups: int, is_possible: bool) -> None:
     norm = norm_of(x.shape[1], groups=groups, relu=True)
-    assert batch_norm.is_possible(x, norm) == is_possible
+    assert fused_batch_norm.is_possible(x, norm) == is_possible

@@ -1,4 +1,4 @@
-"""Views of a batch by the kernels of `view_kernels`.
+"""Views of a batch by the kernels of `triton_views`.
 
 Bytes of a view of side S, from the b bytes of its row that its box covers, in an output of e bytes
 a value: at most 2 b + 3 e S^2, the row being read once more for the mean luma of a contrast. A
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainer.accel.view_layout import ViewForm
 
-KERNELS = "trainer.accel.cuda.kernels.view_kernels"
+KERNELS = "trainer.accel.cuda.kernels.triton_views"
 """Imported late, since it imports Triton."""
 CHANNELS = 3
 TILE = 512
