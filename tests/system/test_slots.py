@@ -25,7 +25,7 @@ from tests.support.worker.stack import Stack, WorkerProcess, running_stack
 
 GPUS = [f"GPU-{i}0000000-0000-0000-0000-00000000000{i}" for i in range(8)]
 EIGHT = FakeMachine(tuple(map(FakeCard, GPUS)))
-NINE_PARTS = {"name": "moco", "bn_splits": 9}
+NINE_PARTS = {"name": "moco", "bn_splits": 18}
 ONE = FakeMachine((FakeCard(GPUS[0]),))
 TWO = FakeMachine(tuple(map(FakeCard, GPUS[:2])))
 SLICES = FakeMachine(
@@ -81,7 +81,7 @@ class Host:
 def host(folder: Path, machine: FakeMachine = EIGHT, **environment: str) -> Iterator[Host]:
     words = {"MOCO_DEVICE": "auto", "MOCO_POOLS": "train", **fake_nvml.environment(machine)}
     with running_stack(folder, **words | environment) as stack:
-        pack = stack.add_pack("made-up", rows=32)
+        pack = stack.add_pack("made-up", rows=40)
         worker = stack.start_worker("tests.support.worker.gpu_host")
         stack.warm(worker)
         yield Host(stack, worker, pack)
@@ -222,7 +222,7 @@ def test_a_job_of_four_gpus_starts_among_jobs_of_one_and_starves_nobody(tmp_path
 
 def test_a_job_of_nine_gpus_says_why_it_waits_and_keeps_nobody_waiting(tmp_path: Path) -> None:
     with host(tmp_path) as eight:
-        (wide,) = eight.submit(1, resources={"gpus": 9}, batch_rows=18, method=NINE_PARTS)
+        (wide,) = eight.submit(1, resources={"gpus": 9}, batch_rows=36, method=NINE_PARTS)
         (small,) = eight.submit(1)
         eight.let_go(small)
         reason = waiting_reason(eight.job(wide), eight.stack.store.workers.list())

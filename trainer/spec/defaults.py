@@ -213,4 +213,8 @@ def _check(spec: JobSpec, facts: DatasetFacts) -> None:
 def batch_norm_of(spec: JobSpec) -> BatchNorm:
     """Return the batch norm of a job's encoder: a plain one, if the method has no choice."""
     method: Any = spec.method
-    return BatchNorm(getattr(method, "bn", "plain"), getattr(method, "bn_splits", 1))
+    return BatchNorm(
+        getattr(method, "bn", "plain"),
+        getattr(method, "bn_splits", 1),
+        is_shuffled=hasattr(method, "shuffle_parts"),
+    )

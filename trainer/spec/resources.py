@@ -11,6 +11,8 @@ from trainer.schema.errors import SpecError
 GPUS = "resources.gpus"
 ROWS_MIN = 2
 """Rows that the statistics of a batch norm need."""
+GROUPS_MIN = 2
+"""Groups of batch norm on a GPU, so that shuffling moves keys between them."""
 
 
 class BatchNorm(NamedTuple):
@@ -19,6 +21,8 @@ class BatchNorm(NamedTuple):
     kind: Literal["split", "sync", "plain"]
     splits: int = 1
     """Number of groups of rows; read with `split` alone."""
+    is_shuffled: bool = False
+    """Keys change groups on their GPU, so that they do not share statistics with their queries."""
 
 
 class Resources(Record):
@@ -98,6 +102,14 @@ def _check_batch_norm(gpus: int, *, batch_rows: int, norm: BatchNorm) -> None:
         raise SpecError(
             f"{norm.splits} groups cannot be shared by {gpus} GPUs; use a multiple of {gpus}, "
             f"such as {_multiple_near(norm.splits, gpus)}",
+            field="method.bn_splits",
+            also=(GPUS,),
+        )
+    if norm.kind == "split" and norm.is_shuffled and norm.splits < GROUPS_MIN * gpus:
+        raise SpecError(
+            f"{norm.splits} groups on {gpus} GPUs; keys are shuffled among the groups of a GPU: "
+            "in one group they share statistics with their queries, which leaks the answer; "
+            f"use a multiple of {gpus} from {GROUPS_MIN * gpus}",
             field="method.bn_splits",
             also=(GPUS,),
         )

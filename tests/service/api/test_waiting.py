@@ -28,7 +28,7 @@ def of_gpus(gpus: int, nodes: int = 1) -> dict[str, Any]:
     return {
         "resources": {"gpus": gpus, "nodes": nodes},
         "batch_rows": gpus * 8,
-        "method": {"name": "moco", "bn_splits": gpus},
+        "method": {"name": "moco", "bn_splits": 2 * gpus},
     }
 
 

@@ -36,17 +36,19 @@ def dealt(rows: int, *, splits: int, gpus: int) -> set[tuple[int, ...]] | None:
     return {tuple(sorted(sizes))} if whole and len(sizes) == len(shares) == 1 else None
 
 
+@pytest.mark.parametrize(("name", "groups_of_a_gpu"), [("moco", 2), ("simclr", 1)])
 @given(
     gpus=st.integers(2, 12),
     rows=st.integers(2, 96),
     splits=st.integers(1, 24),
 )
 def test_a_split_batch_is_taken_exactly_if_every_gpu_gets_whole_groups(
-    gpus: int, rows: int, splits: int
+    gpus: int, rows: int, splits: int, name: str, groups_of_a_gpu: int
 ) -> None:
-    method = {"name": "moco", "bn_splits": splits}
+    """MoCo needs two groups on each, so that its shuffled keys can change groups."""
+    method = {"name": name, "bn": "split", "bn_splits": splits}
     sizes = dealt(rows, splits=splits, gpus=gpus)
-    fits = sizes is not None and min(min(sizes)) >= 2
+    fits = sizes is not None and min(min(sizes)) >= 2 and splits >= groups_of_a_gpu * gpus
     if fits:
         spec = resolved(gpus, batch_rows=rows, method=method).spec
         assert (spec.resources, spec.batch_rows) == (Resources(gpus=gpus), rows)
@@ -61,6 +63,7 @@ def test_a_split_batch_is_taken_exactly_if_every_gpu_gets_whole_groups(
     [
         (3, SPLIT_32, {"resources.gpus", "batch_rows"}),
         (16, SPLIT_32, {"method.bn_splits", "resources.gpus"}),
+        (8, SPLIT_32, {"method.bn_splits", "resources.gpus"}),
         (2, SPLIT_32 | {"partial_batch": "keep"}, {"partial_batch", "resources.gpus"}),
         (
             2,
@@ -110,7 +113,7 @@ def test_wrong_numbers_are_refused_at_their_field(sent: dict[str, Any], field: s
 
 @pytest.mark.parametrize("gpus", [2, 3, 4, 6, 8, 24, 64])
 def test_the_suggested_batch_can_be_shared(gpus: int) -> None:
-    method = {"name": "moco", "bn_splits": gpus * max(1, 8 // gpus)} if gpus <= 64 else {}
+    method = {"name": "moco", "bn_splits": gpus * max(2, 8 // gpus)} if gpus <= 64 else {}
     found = resolved(gpus, method=method)
     assert found.spec.batch_rows % gpus == 0
     assert f"{gpus} GPUs" in found.reasons["batch_rows"]
