@@ -1,5 +1,6 @@
 """A batch of rows of any sizes: padded to one rectangle on a CPU, one after another on a GPU."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, floor
 from typing import NamedTuple
@@ -69,7 +70,7 @@ class PaddedImages:
         return height, width
 
     def window(
-        self, chosen: Tensor | slice, corner: Corner, sides_px: tuple[int, int]
+        self, chosen: Tensor | slice, corner: Callable[[], Corner], sides_px: tuple[int, int]
     ) -> tuple[Tensor, Corner | None]:
         """Return whole rows as `floats` does; None: their windows begin in their corners."""
         del corner, sides_px
@@ -135,20 +136,21 @@ class FlatImages:
         return min(self.room.height, side), min(self.room.width, side)
 
     def window(
-        self, chosen: Tensor | slice, corner: Corner, sides_px: tuple[int, int]
+        self, chosen: Tensor | slice, corner: Callable[[], Corner], sides_px: tuple[int, int]
     ) -> tuple[Tensor, Corner | None]:
         """Return a part of each chosen row, float32 [B, C, *sides_px] as in `floats`.
 
-        `corner` is where it begins. What lies beyond the row's end is of any value.
+        `corner` returns where it begins. What lies beyond the row's end is of any value.
         """
+        begins = corner()
         starts, widths = (part[chosen][:, None, None] for part in (self.starts, self.widths))
         height, width = sides_px
-        down = torch.arange(height, device=starts.device)[None, :, None] + corner.top[:, None, None]
-        across = torch.arange(width, device=starts.device) + corner.left[:, None, None]
+        down = torch.arange(height, device=starts.device)[None, :, None] + begins.top[:, None, None]
+        across = torch.arange(width, device=starts.device) + begins.left[:, None, None]
         places = (starts + down * widths + across).clamp_(max=len(self.pixels) - 1)
         pixels = self.pixels.index_select(0, places.flatten())
         cut = pixels.view(-1, height, width, pixels.shape[1]).permute(0, 3, 1, 2)
-        return _floats(cut, self.bounds, is_plain=self.is_plain), corner
+        return _floats(cut, self.bounds, is_plain=self.is_plain), begins
 
 
 Images = PaddedImages | FlatImages

@@ -78,7 +78,7 @@ def test_windows_hold_the_pixels_of_padded_rows_bit_for_bit(tmp_path: Path, shar
     assert torch.equal(flat.heights, padded.heights)
     assert torch.equal(flat.widths, padded.widths)
     corner = Corner(flat.heights // 3, flat.widths // 2)
-    window, begins = flat.window(slice(None), corner, (90, 90))
+    window, begins = flat.window(slice(None), lambda: corner, (90, 90))
     assert begins is corner
     for row, (top, left) in enumerate(zip(*corner, strict=True)):
         height, width = int(flat.heights[row] - top), int(flat.widths[row] - left)
@@ -146,7 +146,7 @@ def test_a_batch_of_the_largest_rows_finds_room(tmp_path: Path) -> None:
     usual = layout.moved(layout.gather(np.arange(10), alone))
     assert len(largest.pixels) >= 10 * 32 * 32 > len(usual.pixels)
     window, _ = largest.window(
-        slice(None), Corner(*torch.zeros(2, 10, dtype=torch.int64)), (32, 32)
+        slice(None), lambda: Corner(*torch.zeros(2, 10, dtype=torch.int64)), (32, 32)
     )
     images = np.stack(
         [np.asarray(image) for image in random_images([(8, 8)] * 90 + [(32, 32)] * 10)[90:]]

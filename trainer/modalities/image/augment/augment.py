@@ -5,6 +5,7 @@ order; grey (before the jitter for version 1); blur; solarize; normalise.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -153,7 +154,7 @@ class ImageAugmenter:
         with torch.autocast(self.device.type, enabled=False):
             for part in self._parts(len(out), window_px):
                 chosen = frame.rows(part)
-                begins = frame_corner(chosen, side_px=self.side_px)
+                begins = partial(frame_corner, chosen, side_px=self.side_px)
                 window, corner = images.window(part, begins, window_px)
                 down, across = frame_matrices(
                     chosen,
@@ -186,7 +187,7 @@ class ImageAugmenter:
         flip: Tensor | None,
     ) -> Tensor:
         """Crop, flip and resize to float32 [B, C, side, side] in [0, 1]."""
-        window, corner = images.window(chosen, Corner(box.top, box.left), window_px)
+        window, corner = images.window(chosen, lambda: Corner(box.top, box.left), window_px)
         down, across = resize_matrices(
             box, window_px=window_px, side_px=self.side_px, corner=corner, flip=flip
         )
