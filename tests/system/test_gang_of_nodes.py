@@ -129,7 +129,7 @@ def check(pair: Pair, job: JobRecord, artifacts: dict[str, str]) -> None:
     assert len(list(published)) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.parametrize("disturb", [cut_the_link, kill_an_agent, stop_a_machine])
 def test_what_ends_one_node_ends_all_and_nothing_is_done_twice(
     pair: Pair, artifacts: dict[str, str], disturb: Callable[[Pair], Callable[[], None]]
