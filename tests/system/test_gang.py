@@ -92,8 +92,8 @@ def test_the_encoder_has_the_bytes_of_torchrun_by_hand(
     assert own == by_hand(up, undisturbed, tmp_path / "hand")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.chaos), 1])
+@pytest.mark.chaos
+@pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_rank_costs_an_attempt_and_no_bit(
     up: Up, undisturbed: dict[str, Any], tmp_path: Path, victim: int
 ) -> None:
