@@ -109,8 +109,8 @@ RESUMES: Final = (
     Mutant(
         "a fingerprint does not say whether steps are captured",
         "trainer/checkpoint/fingerprint.py",
-        'context.library_settings() | {"graphs": "on" if graphs else "off"}',
-        "context.library_settings()",
+        'context.backend_settings() | {"graphs": "on" if graphs else "off"}',
+        "context.backend_settings()",
         (
             "tests/trainer/checkpoint/test_fingerprint.py::"
             "test_settings_of_cuda_are_causes_on_a_gpu_alone",

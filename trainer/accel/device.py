@@ -79,7 +79,7 @@ class DeviceContext:
         name = able.get("cpu_name", "unknown")
         return f"cpu {name} {torch.backends.cpu.get_cpu_capability()}{unit}"
 
-    def library_settings(self) -> dict[str, str]:
+    def backend_settings(self) -> dict[str, str]:
         """Return what the results of CUDA's libraries depend on; empty on a CPU."""
         if self.device.type != "cuda":
             return {}

@@ -74,7 +74,7 @@ def fingerprint(
         **world.causes(),
     }
     if context.device.type == "cuda":
-        causes |= context.library_settings() | {"graphs": "on" if graphs else "off"}
+        causes |= context.backend_settings() | {"graphs": "on" if graphs else "off"}
     return causes
 
 

@@ -105,7 +105,7 @@ def test_fp32_is_never_tf32_during_a_run(precision: Literal["auto", "fp32"]) -> 
         deterministic_device(DeviceConfig(device="cuda"), precision=precision) as context,
     ):
         assert tf32() == ("ieee", "ieee", "ieee")
-        assert context.library_settings()["tf32"] == "conv ieee, matmul ieee"
+        assert context.backend_settings()["tf32"] == "conv ieee, matmul ieee"
     assert tf32() == before
 
 

@@ -99,7 +99,7 @@ def test_they_are_used_if_asked_for_and_possible(
     with pretend_gpu(), deterministic_device(config, precision="fp32") as context:
         assert context.fused_kernels is used
         assert context.fused_problem == problem
-        assert ("fused_kernels" in context.library_settings()) is used
+        assert ("fused_kernels" in context.backend_settings()) is used
 
 
 @pytest.mark.parametrize(
