@@ -1,18 +1,21 @@
 """`python -m tests.mutants [WORD...]`: does each defect of the table make a test fail?
 
-With words, only the mutants whose name or file holds one of them. Exits 1 if one survives. A mutant
-with only skipped tests on this machine is reported as not judged.
+With words, only the mutants whose name or file holds one of them. Exits 1 if one survives or is not
+decided within its time. A mutant with only skipped tests on this machine is reported as such.
 """
 
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 
 from tests.mutants.runner import BadCopy, Bench, DoesNotApply, Mutant, Outcome
 from tests.mutants.table import MUTANTS
 
 COPIES = 2
+FAILURES = {"survives", "timed out"}
+"""Verdicts that make the run fail."""
 
 
 def main(words: list[str]) -> int:
@@ -33,17 +36,22 @@ def main(words: list[str]) -> int:
     except (BadCopy, DoesNotApply) as error:
         print(error, file=sys.stderr)
         return 1
-    judged = [one for one in outcomes if one.is_judged]
-    survivors = [one for one in judged if not one.killed_by]
-    killed = len(judged) - len(survivors)
-    print(f"\n{killed} of {len(judged)} killed in {time.monotonic() - began_s:.0f} s.")
-    if len(judged) < len(outcomes):
-        print(
-            f"{len(outcomes) - len(judged)} were not judged: all of their tests are skipped here."
-        )
-    for one in survivors:
-        print(f"\n--- {one.mutant.name} survives; pytest said:\n{one.words}", file=sys.stderr)
-    return 1 if survivors else 0
+    print(f"\n{_tally(outcomes)} in {time.monotonic() - began_s:.0f} s.")
+    failed = [one for one in outcomes if one.verdict in FAILURES]
+    for one in failed:
+        print(f"\n--- {one.mutant.name}: {one.verdict}; pytest said:\n{one.words}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _tally(outcomes: list[Outcome]) -> str:
+    """Return the numbers of a run, in a sentence without its full stop."""
+    counts = Counter(one.verdict for one in outcomes)
+    told = f"{counts['killed']} of {counts['killed'] + counts['survives']} killed"
+    if counts["timed out"]:
+        told += f", {counts['timed out']} not decided (timed out)"
+    if counts["skipped"]:
+        told += f", {counts['skipped']} not judged (all of their tests are skipped here)"
+    return told
 
 
 def _has(mutant: Mutant, word: str) -> bool:
@@ -54,7 +62,7 @@ def _show(outcome: Outcome) -> Outcome:
     mutant = outcome.mutant
     print(
         f"{mutant.name:44} {mutant.file:34} {outcome.took_s:5.0f} s  "
-        f"{outcome.killed_by or ('SURVIVES' if outcome.is_judged else 'not judged')}",
+        f"{outcome.killed_by or outcome.verdict.upper()}",
         flush=True,
     )
     return outcome

@@ -12,10 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Literal
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("mocoserve", "trainer", "service", "worker")
 BASELINE_S, MUTANT_S = 900.0, 300.0
+TIMED_OUT = 124
+"""Exit code of a command that is ended, as that of coreutils' timeout."""
+Verdict = Literal["killed", "survives", "timed out", "skipped"]
 _PASSED = re.compile(r"^\d+ passed", re.MULTILINE)
 _FAILED = re.compile(r"^FAILED (.+?)(?: - .*)?$", re.MULTILINE)
 
@@ -56,15 +60,16 @@ class BadCopy(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Result of a mutant. `killed_by` is the test that failed, '' if none did."""
+    """Result of a mutant."""
 
     mutant: Mutant
+    verdict: Verdict
+    """Timed out: not decided. Skipped: each of its tests was, for want of something here."""
     killed_by: str
+    """Test that failed; empty if none did."""
     took_s: float
     words: str
-    """The end of what pytest said."""
-    is_judged: bool = True
-    """False where every one of its tests was skipped, for want of something on this machine."""
+    """End of pytest's output."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +143,8 @@ class Copy:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return subprocess.CompletedProcess(command, 124, f"not done within {timeout_s:g} s", "")
+            words = f"not done within {timeout_s:g} s"
+            return subprocess.CompletedProcess(command, TIMED_OUT, words, "")
 
     @contextmanager
     def broken(self, mutant: Mutant) -> Iterator[None]:
@@ -155,6 +161,32 @@ class Copy:
         finally:
             path.write_text(text, "utf-8")
             cached.unlink(missing_ok=True)
+
+    def judge(self, mutant: Mutant, *, timeout_s: float = MUTANT_S) -> Outcome:
+        """Run the mutant's tests where it is."""
+        began_s = time.monotonic()
+        with self.broken(mutant):
+            done = self.test(mutant.tests, timeout_s=timeout_s)
+        failed = _FAILED.search(done.stdout)
+        verdict = _verdict(done, failed=failed is not None)
+        killed_by = failed[1] if failed and verdict == "killed" else ""
+        took_s = time.monotonic() - began_s
+        return Outcome(mutant, verdict, killed_by, took_s, done.stdout[-2000:])
+
+
+def _verdict(done: "subprocess.CompletedProcess[str]", *, failed: bool) -> Verdict:
+    """Return what a run of pytest says about a mutant.
+
+    Only a test that ran and failed kills: a mutant that cannot be imported, or whose fixtures
+    break, says nothing about the tests.
+    """
+    if done.returncode == TIMED_OUT:
+        return "timed out"
+    if done.returncode == 1 and failed:
+        return "killed"
+    if done.returncode == 0 and _PASSED.search(done.stdout) is None:
+        return "skipped"
+    return "survives"
 
 
 class Bench:
@@ -193,16 +225,7 @@ class Bench:
 
     def _judge(self, mutant: Mutant) -> Outcome:
         copy = self._free.get()
-        began_s = time.monotonic()
         try:
-            with copy.broken(mutant):
-                done = copy.test(mutant.tests, timeout_s=MUTANT_S)
+            return copy.judge(mutant)
         finally:
             self._free.put(copy)
-        # Only a test that ran and failed counts: a mutant that cannot be imported, or whose
-        # fixtures break, says nothing about the tests.
-        failed = _FAILED.search(done.stdout) if done.returncode == 1 else None
-        took_s = time.monotonic() - began_s
-        is_judged = done.returncode != 0 or _PASSED.search(done.stdout) is not None
-        killed_by = failed[1] if failed else ""
-        return Outcome(mutant, killed_by, took_s, done.stdout[-2000:], is_judged)
