@@ -7,6 +7,7 @@ import pytest
 
 import tests.mutants.__main__ as command
 from tests.mutants.runner import ROOT, Copy, Mutant, Outcome, Verdict
+from tests.mutants.table import MUTANTS
 
 TEST = """
 import time
@@ -99,6 +100,6 @@ def test_one_that_timed_out_fails_the_run_and_does_not_survive(
 ) -> None:
     monkeypatch.setattr(command, "Bench", FakeBench)
     monkeypatch.setattr(FakeBench, "verdicts", verdicts)
-    monkeypatch.setattr(command, "MUTANTS", command.MUTANTS[:2])
+    monkeypatch.setattr(command, "MUTANTS", MUTANTS[:2])
     assert command.main([]) == code
     assert tally in capsys.readouterr().out
