@@ -5,7 +5,6 @@ listens on every address of the machine. Here the first node listens on the one 
 others are told, and nothing is unpickled.
 """
 
-import socket
 from datetime import timedelta
 
 from torch.distributed import (  # type: ignore[attr-defined]  # torch exports them untyped
@@ -19,6 +18,8 @@ from torch.distributed.elastic.rendezvous import (
     RendezvousStoreInfo,
     rendezvous_handler_registry,
 )
+
+from trainer.distributed.rank_store import listening_store
 
 BACKEND = "seats"
 """Name of this rendezvous in torchrun's registry."""
@@ -59,16 +60,7 @@ class SeatRendezvous(RendezvousHandler):
         )
 
     def _hosted(self) -> TCPStore:
-        listener = socket.create_server((self._host, self._port))
-        return TCPStore(
-            self._host,
-            listener.getsockname()[1],
-            is_master=True,
-            timeout=self._timeout,
-            wait_for_workers=False,
-            multi_tenant=True,
-            master_listen_fd=listener.detach(),
-        )
+        return listening_store(self._host, self._port, timeout=self._timeout)
 
     def _reached(self) -> TCPStore:
         return TCPStore(self._host, self._port, is_master=False, timeout=self._timeout)

@@ -10,13 +10,13 @@ must be idle, and nothing else should run.
 import argparse
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,12 @@ from benchmarks.data.noise_pack import write_noise_pack
 from benchmarks.harness.interleaving import noise_ratios, relative_speeds
 from benchmarks.harness.report import print_lines, versions
 from benchmarks.harness.rounds import verdict
+from trainer.distributed.rank_store import listening_store, variables_of_ranks
 
 RANKS, ROWS, SIDE_PX, SPLITS = 2, 4096, 32, 8
 TARGET = 0.85
 """Minimum speed of one job on two processes, relative to two jobs that share nothing."""
+START_TIMEOUT = timedelta(minutes=2)
 PROCESS = "benchmarks.suites.ranks.process"
 
 
@@ -64,7 +66,9 @@ def main() -> None:
         write_noise_pack(pack, ROWS, side_px=SIDE_PX, same_size=True)
         shared = spec_of(args.encoder, batch_rows=args.batch_rows, gpus=RANKS)
         half = spec_of(args.encoder, batch_rows=args.batch_rows // RANKS, gpus=1)
-        one_job = stack.enter_context(running(shared, pack, ranks_environment()))
+        store = listening_store("127.0.0.1", 0, timeout=START_TIMEOUT)
+        ranks = variables_of_ranks(store, ranks=RANKS)
+        one_job = stack.enter_context(running(shared, pack, ranks))
         two_jobs = stack.enter_context(running(half, pack, [{}] * RANKS))
         for arm in (one_job, two_jobs):
             arm.seconds(args.steps)  # the first steps make what later ones find
@@ -112,16 +116,6 @@ def spec_of(encoder: str, *, batch_rows: int, gpus: int) -> dict[str, Any]:
         "signals_every_steps": 100_000,
         "checkpoint_every_s": 86_400.0,
     }
-
-
-def ranks_environment() -> list[dict[str, str]]:
-    """Return the variables that torchrun would set for each process."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = str(listener.getsockname()[1])
-    shared = {"WORLD_SIZE": str(RANKS), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    shared["GLOO_SOCKET_IFNAME"] = "lo"
-    return [shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(RANKS)]
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 import multiprocessing
 import os
-import socket
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any
+
+from trainer.distributed.rank_store import listening_store, variables_of_ranks
 
 Body = Callable[..., int]
 """Work of one rank; it returns the exit code."""
@@ -23,12 +25,11 @@ def run_ranks(
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    port = _free_port()
+    store = listening_store("127.0.0.1", 0, timeout=timedelta(seconds=END_S))
+    variables = variables_of_ranks(store, ranks=size)
     ranks = [
-        context.Process(
-            target=_main, args=(body, arguments, _variables(rank, size, port, environment))
-        )
-        for rank in range(size)
+        context.Process(target=_main, args=(body, arguments, own | environment.get(rank, {})))
+        for rank, own in enumerate(variables)
     ]
     until_s = time.monotonic() + END_S
     for rank in ranks:
@@ -45,27 +46,6 @@ def run_ranks(
             rank.join()
 
 
-def _variables(
-    rank: int, size: int, port: int, environment: Mapping[int, dict[str, str]]
-) -> dict[str, str]:
-    """Return the variables that torchrun sets, and the rank's own."""
-    return {
-        "RANK": str(rank),
-        "LOCAL_RANK": str(rank),
-        "WORLD_SIZE": str(size),
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "GLOO_SOCKET_IFNAME": "lo",
-        **environment.get(rank, {}),
-    }
-
-
 def _main(body: Body, arguments: tuple[Any, ...], variables: dict[str, str]) -> None:
     os.environ.update(variables)
     raise SystemExit(body(*arguments))
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
