@@ -1,4 +1,4 @@
-"""Where the store of ranks listens."""
+"""Address that the store of ranks listens on."""
 
 import socket
 from datetime import timedelta
