@@ -119,6 +119,7 @@ def test_it_loads_where_numba_is_not() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.contract
 def test_it_runs_with_the_wheels_that_its_docstring_names(tmp_path: Path) -> None:
     """Every other package of this project is hidden from the smallest smoke."""
     words = [
