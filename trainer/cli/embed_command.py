@@ -8,10 +8,16 @@ from typing import Any
 
 from trainer.accel.device import DeviceConfig
 from trainer.data.readers.items import BadFile
+from trainer.engine.outcome import known_error
 from trainer.inference.embedder import Embedded, embed
-from trainer.schema.errors import TrainerError
+from trainer.schema.errors import DeviceError, OutOfMemory, TrainerError
 
 FAILED, INTERRUPTED = 1, 130
+HINTS = {
+    OutOfMemory.code: "Pass --device cpu, or free memory of the device and try again.",
+    DeviceError.code: "Pass --device cpu, or run `moco doctor`, which checks the GPUs.",
+}
+"""Next steps in place of those for a job: the command has no settings to lower."""
 Say = Callable[[str], None]
 
 
@@ -32,17 +38,25 @@ def run(words: Sequence[str], *, data: Say, talk: Say) -> int:
         done = embed(
             args.encoder, args.images, out=args.out, device_config=device_config, tell=talk
         )
-    except TrainerError as error:
-        if args.json:
-            problem = {"object": "error", "title": error.detail, "hint": error.next_step}
-            data(json.dumps({**problem, "code": error.code}, ensure_ascii=False))
-        else:
-            talk(f"error: {error.detail}\n  next: {error.next_step}")
+    except Exception as error:
+        known = known_error(error)
+        if known is None:
+            raise
+        _tell_error(known, as_json=args.json, data=data, talk=talk)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
     _conclude(done, as_json=args.json, data=data, talk=talk)
     return 0
+
+
+def _tell_error(error: TrainerError, *, as_json: bool, data: Say, talk: Say) -> None:
+    hint = HINTS.get(error.code, error.next_step)
+    if as_json:
+        problem = {"object": "error", "title": error.detail, "hint": hint, "code": error.code}
+        data(json.dumps(problem, ensure_ascii=False))
+    else:
+        talk(f"error: {error.detail}\n  next: {hint}")
 
 
 def _conclude(done: Embedded, *, as_json: bool, data: Say, talk: Say) -> None:

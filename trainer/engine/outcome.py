@@ -50,7 +50,7 @@ def _record(ended: Ended, out: Path) -> None:
 
 def failed(error: Exception) -> Ended:
     """An exception as the end of a run."""
-    trainer_error = _known(error)
+    trainer_error = known_error(error)
     if trainer_error is None:
         message = f"{type(error).__name__}: {error}"[:500]
         return Ended(outcome="failed", code="internal", message=message, hint=INTERNAL_HINT)
@@ -64,7 +64,8 @@ def failed(error: Exception) -> Ended:
     )
 
 
-def _known(error: Exception) -> TrainerError | None:
+def known_error(error: Exception) -> TrainerError | None:
+    """Return an exception by its cause, such as out of memory; None if it has none of ours."""
     if isinstance(error, TrainerError):
         return error
     if is_out_of_memory(error):
