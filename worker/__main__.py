@@ -82,7 +82,7 @@ def _work(settings: WorkerSettings) -> None:
             LOG.info("metrics at http://%s:%d/metrics", settings.metrics_host, server.port)
         pools = ", ".join(settings.pools)
         LOG.info("worker %s: %d slots on %s take %s", worker_id, len(slots), device, pools)
-        threads = settings.threads or threads_of_a_slot(devices)
+        threads = settings.threads or threads_of_a_slot(len(devices))
         context = WorkerContext(settings, store, forkserver, metrics, shutdown, wake_pipe, threads)
         info = describe(gpus, devices, threads)
         Supervisor(context, worker_id, slots, device=device, info=info).run()

@@ -23,7 +23,7 @@ class WorkerSettings(KeySettings):
     slots: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Number of slots. Default: one per GPU, or one on the CPU; devices take turns."""
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    """Threads of one training process. Default: one per core, shared by the slots of a CPU."""
+    """CPU threads of one training process. Default: one per core, shared by the slots."""
     node_address: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,253}$")] | None = None
     """Name or IPv4 address at which other machines reach this one. Without it the worker takes no
     part in jobs of several nodes."""

@@ -37,11 +37,9 @@ def device_label(cards: Iterable[int]) -> str:
     return "cuda:" + ",".join(map(str, numbers))
 
 
-def threads_of_a_slot(devices: Sequence[str]) -> int | None:
-    """Return the threads of one process: the slots of a CPU share its cores; None: one per core."""
-    if devices[0] != CPU or len(devices) == 1:
-        return None
-    return max(1, len(os.sched_getaffinity(0)) // len(devices))
+def threads_of_a_slot(slots: int) -> int | None:
+    """Return the threads of each slot's process, its share of the cores; None: one per core."""
+    return None if slots == 1 else max(1, len(os.sched_getaffinity(0)) // slots)
 
 
 @dataclass(frozen=True, eq=False)

@@ -42,12 +42,10 @@ def test_devices_are_shown_as_the_machine_numbers_them(cards: Iterable[int], lab
     assert device_label(cards) == label
 
 
-def test_slots_of_a_cpu_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slots_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(6)))
-    assert threads_of_a_slot(["cpu"]) is None  # one process alone has all of them
-    assert threads_of_a_slot(["cpu", "cpu"]) == 3
-    assert threads_of_a_slot(["cpu"] * 8) == 1
-    assert threads_of_a_slot(GPUS) is None
+    assert [threads_of_a_slot(slots) for slots in (2, 3, 8)] == [3, 2, 1]
+    assert threads_of_a_slot(1) is None  # one process alone has all of them
 
 
 def test_no_two_jobs_hold_the_same_slot() -> None:
