@@ -28,6 +28,8 @@ from worker.slots import SlotPool
 LOG = logging.getLogger(__name__)
 IDLE_WAIT_S = 1.0
 """Longest sleep of an idle worker: bounds the delay of a signal, or of a job without a hint."""
+BUSY_WAIT_S = 0.2
+"""The same while attempts run: the end of one may free the slots that the next job waits for."""
 START_TRIES = 3
 """Forkservers in a row that may die before they have imported what they need."""
 SEAT_WAIT_S = 0.5
@@ -171,7 +173,8 @@ class Supervisor:
             if self._is_seated:  # its slots wait with it for the other nodes of the gang
                 self._context.wake_pipe.wait(SEAT_WAIT_S)
             elif lease is None:
-                self._context.store.queue.wait(self._context.settings.pools, IDLE_WAIT_S)
+                wait_s = BUSY_WAIT_S if self._attempts.jobs else IDLE_WAIT_S
+                self._context.store.queue.wait(self._context.settings.pools, wait_s)
         except StoreUnavailable as error:
             LOG.debug("no claim: %s", error)
             self._context.wake_pipe.wait(RETRY_S)

@@ -1,4 +1,4 @@
-"""A supervisor's claims while gangs form and give their seats back."""
+"""A supervisor's claims: how soon it looks again, and while gangs form or give seats back."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from service.store.job_queue import Offer
+from service.store.job_queue import JobQueue, Offer
 from service.store.records import Lease
 from service.store.store import Store
 from tests.support.service.redis import empty, submitted, ticks
 from worker.settings import WorkerSettings
 from worker.slots import SlotPool
-from worker.supervisor import Supervisor
+from worker.supervisor import BUSY_WAIT_S, IDLE_WAIT_S, Supervisor
 
 FORM_TICKS, TTL, LONGEST_REST = 60, 15, 60
 
@@ -35,6 +35,7 @@ class Started:
 
     def __init__(self) -> None:
         self.leases: list[Lease] = []
+        self.jobs: tuple[str, ...] = ()
 
     def start(self, lease: Lease) -> None:
         self.leases.append(lease)
@@ -71,3 +72,15 @@ def test_a_seated_worker_asks_with_the_same_claim_until_its_gang_is_whole(
     assert (mine.job_id, mine.token) == (gang, other.token)
     assert mine.seat is not None
     assert mine.seat.node_rank == 0
+
+
+@pytest.mark.parametrize(("jobs", "wait_s"), [((), IDLE_WAIT_S), (("job_a",), BUSY_WAIT_S)])
+def test_a_worker_whose_attempts_may_free_slots_soon_claims_again(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, jobs: tuple[str, ...], wait_s: float
+) -> None:
+    """While it waits at the store, the end of an attempt does not wake it."""
+    waits: list[float] = []
+    monkeypatch.setattr(JobQueue, "wait", lambda _self, _pools, timeout_s: waits.append(timeout_s))
+    supervisor._attempts.jobs = jobs  # type: ignore[misc]
+    supervisor._claim()
+    assert waits == [wait_s]
