@@ -31,6 +31,12 @@ def register(app: typer.Typer) -> None:
     app.command("up")(up)
 
 
+def _number(allowed: range, text: str, *, env: str, default: str) -> Any:  # noqa: ANN401
+    """Return an option for a number; `default` is what its help says of the default."""
+    least, most = allowed[0], allowed[-1]
+    return typer.Option(min=least, max=most, envvar=env, show_default=default, help=text)
+
+
 def up(
     *,
     data_dir: Annotated[
@@ -38,13 +44,7 @@ def up(
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option(
-            min=0,
-            max=65_535,
-            envvar="MOCO_PORT",
-            show_default="8080",
-            help="API port; 0 picks a free one.",
-        ),
+        _number(range(65_536), "API port; 0 picks a free one.", env="MOCO_PORT", default="8080"),
     ] = None,
     redis: Annotated[
         str | None,
@@ -55,12 +55,11 @@ def up(
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option(
-            min=1,
-            max=1024,
-            envvar="MOCO_SLOTS",
-            show_default="one per GPU, or one on the CPU",
-            help="Number of trainings that run at a time; devices take turns.",
+        _number(
+            range(1, 1025),
+            "Number of trainings that run at a time; devices take turns.",
+            env="MOCO_SLOTS",
+            default="one per GPU, or one on the CPU",
         ),
     ] = None,
     device: Annotated[
