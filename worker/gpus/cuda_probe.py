@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from mocoserve.launch import module_command
@@ -50,8 +51,12 @@ class CudaAnswer:
     """CUDA's own words, if it does not start."""
 
 
+@cache
 def ask_cuda(names: str) -> CudaAnswer:
-    """Return what torch and CUDA say where CUDA_VISIBLE_DEVICES is `names`."""
+    """Return what torch and CUDA say where CUDA_VISIBLE_DEVICES is `names`.
+
+    Each process asks once: the answer takes seconds.
+    """
     visible = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": names}
     try:
         done = subprocess.run(

@@ -7,6 +7,11 @@ from tests.support.gpus.fake_nvml import FakeCard, FakeMachine, environment
 from worker.gpus.cuda_probe import CudaAnswer, CudaDevice, ask_cuda
 
 
+@pytest.fixture(autouse=True)
+def _asks_anew() -> None:
+    ask_cuda.cache_clear()
+
+
 def put(monkeypatch: pytest.MonkeyPatch, machine: FakeMachine) -> None:
     for name, value in environment(machine).items():
         monkeypatch.setenv(name, value)
@@ -32,6 +37,13 @@ def test_it_asks_cuda_about_names(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (answer.build.cuda, answer.build.archs[:2]) == ((13, 0), ("sm_75", "sm_80"))
     assert [device.name for device in ask_cuda("GPU-1").devices] == ["NVIDIA H200"]
     assert ask_cuda("MIG-2").error == "No CUDA GPUs are available"
+
+
+def test_a_process_asks_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, FakeMachine((FakeCard("GPU-1"),)))
+    answer = ask_cuda("GPU-1")
+    put(monkeypatch, FakeMachine())
+    assert ask_cuda("GPU-1") is answer
 
 
 def test_a_torch_that_cannot_be_imported_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
