@@ -4,7 +4,8 @@ from pathlib import Path
 
 from trainer.inference.embedder import BadEncoder
 from trainer.schema.errors import TrainerError
-from worker.attempt.decision import INTERNAL, LOST, NEVER_RETRY, RETRY_FREE
+from worker.attempt.decision import INTERNAL, NEVER_RETRY, RETRY_FREE
+from worker.process.exit_status import LOST
 
 OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 

@@ -14,7 +14,7 @@ from service.store.store_errors import StoreError, StoreUnavailable
 from trainer.schema.errors import RankLost, StorageError, TrainerError
 from trainer.schema.events import Checkpointed, Ended, Event
 from trainer.util.failpoints import failpoint
-from worker.attempt.decision import INTERNAL, LOST, PREEMPTED, Decision, decide, of_failure
+from worker.attempt.decision import INTERNAL, PREEMPTED, Decision, decide, of_failure
 from worker.attempt.event_sender import RETRY_S, EventSender
 from worker.attempt.leftovers import (
     remove_old_checkpoints,
@@ -26,6 +26,7 @@ from worker.attempt.verify_files import is_checkpoint_whole, verify_published
 from worker.attempt.workspace import Workspace, workspace_of
 from worker.health.lease_renewer import LeaseRenewer
 from worker.process.child_monitor import ChildMonitor, DesiredState
+from worker.process.exit_status import LOST
 from worker.process.forkserver_client import ForkRefused, ForkserverClient, ForkserverDied
 from worker.process.shutdown import Shutdown, WakePipe
 from worker.process.stop_sequence import StopSequence

@@ -6,10 +6,9 @@ from typing import Literal
 from trainer.schema.artifact_names import UPLOAD
 from trainer.schema.errors import DeviceError, DivergedRanks, RankLost, StorageError
 from trainer.schema.events import Ended, Published
-from worker.process.exit_status import describe_exit
+from worker.process.exit_status import LOST, describe_exit
 
 PREEMPTED = "preempted"
-LOST = "worker_lost"
 INTERNAL = "internal"
 DEVICE = DeviceError.code
 """The GPU is broken: a worker that reports it again and again should take no more jobs."""

@@ -2,6 +2,9 @@
 
 import signal
 
+LOST = "worker_lost"
+"""Code of an attempt whose process, or worker, has ended without a result."""
+
 
 def describe_exit(status: int) -> str:
     """Return how a process ended: a verb and the reason. Negative: the signal that ended it."""

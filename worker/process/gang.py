@@ -23,13 +23,12 @@ from trainer.schema.errors import RankLost
 from trainer.schema.events import Ended
 from worker.process.child_request import RESULT_FILE, ChildRequest, Gang
 from worker.process.event_pipe import Emitter
-from worker.process.exit_status import describe_exit
+from worker.process.exit_status import LOST, describe_exit
 from worker.process.rank import RankFailure, agent_environment
 from worker.process.rendezvous import BACKEND
 
 RANKS_FOLDER = "ranks.tmp"
 """Folder of the ranks' error files in that of the attempt; removed as a partial file."""
-LOST = "worker_lost"
 TERM_WAIT_S = 3
 """Time from SIGTERM to SIGKILL for ranks whose peer has failed: they wait in a collective."""
 

@@ -14,9 +14,9 @@ from tests.support.system.processes import alive, wait_until
 from trainer.schema.events import Ended, Event, Logged, Stepped
 from worker.process.child_monitor import ChildMonitor, DesiredState
 from worker.process.child_request import RESULT_FILE, ChildRequest, Gang
-from worker.process.exit_status import describe_exit
+from worker.process.exit_status import LOST, describe_exit
 from worker.process.forkserver_client import ForkserverClient
-from worker.process.gang import LOST, ended_of, interface_of
+from worker.process.gang import ended_of, interface_of
 from worker.process.shutdown import WakePipe
 from worker.process.stop_sequence import StopSequence
 
