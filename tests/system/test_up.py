@@ -143,9 +143,7 @@ def test_gpus_that_cannot_be_used_end_it_with_what_to_install(tmp_path: Path) ->
     [
         (["--workers", "3"], {}, {"number": 3, "device": "cpu"}),
         ([], EIGHT_GPUS, {"number": 8, "device": "cuda:0-7"}),
-        (["--workers", "2"], EIGHT_GPUS, {"number": 2, "device": "cuda:0-1"}),
         (["--device", "cuda:6", "--device", "cuda:1,cuda:3"], EIGHT_GPUS, THREE),
-        ([], EIGHT_GPUS | {"MOCO_DEVICE": "cuda:1,cuda:3,cuda:6"}, THREE),
     ],
 )
 def test_workers_and_devices_are_numbers_of_slots(
