@@ -15,7 +15,7 @@ from trainer.spec.cost import Estimate, estimate, step_work
 from trainer.spec.defaults import Resolved, resolve
 from trainer.spec.job import JobSpec
 from trainer.spec.resolved import ResolvedSpec
-from trainer.spec.scaling import ASSUMPTIONS, communication_share, gpus_limit, sent_bytes
+from trainer.spec.scaling import Scaling, scaling
 
 NO_SPEED = "unknown: no comparable job has finished yet"
 CPU_FLOPS_PER_S = 1e11
@@ -89,18 +89,6 @@ def plan(spec: JobSpec, datasets: Mapping[str, DatasetRecord]) -> Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedScaling:
-    """Arithmetic of sharing a job's batch among GPUs."""
-
-    gpus: int
-    rows_per_gpu: int
-    sent_bytes: int
-    communication_share: float
-    gpus_limit: int
-    assumptions: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedJob:
     """Resolved spec of a job with its cost, before it is run."""
 
@@ -110,7 +98,7 @@ class PlannedJob:
     eta_s: float | None
     eta_basis: str
     memory_bytes: int
-    scaling: PlannedScaling
+    scaling: Scaling
     warnings: tuple[DataWarning, ...]
 
 
@@ -127,21 +115,8 @@ def preview(sent: JobSpec, store: Store) -> PlannedJob:
         eta_s=eta_s,
         eta_basis=basis,
         memory_bytes=cost.memory_bytes,
-        scaling=_scaling(spec, planned.facts),
+        scaling=scaling(step_work(spec, planned.facts), spec.resources.gpus),
         warnings=part_of(spec.views.modality, "defaults").warnings(spec, planned.facts),
-    )
-
-
-def _scaling(spec: ResolvedSpec, facts: DatasetFacts) -> PlannedScaling:
-    """Return how the batch of a resolved spec would be shared among the GPUs that it asks for."""
-    work, gpus = step_work(spec, facts), spec.resources.gpus
-    return PlannedScaling(
-        gpus=gpus,
-        rows_per_gpu=spec.batch_rows // gpus,
-        sent_bytes=round(sent_bytes(work, gpus)),
-        communication_share=round(communication_share(work, gpus), 4),
-        gpus_limit=gpus_limit(work),
-        assumptions=ASSUMPTIONS,
     )
 
 

@@ -6,6 +6,7 @@ exchange stay as large. The figures are those of a paper calculation for H200s; 
 
 from typing import NamedTuple
 
+from trainer.schema.base import Record
 from trainer.spec.resources import ROWS_MIN
 
 GPU_FLOPS_PER_S = 1.3e14
@@ -34,6 +35,35 @@ class StepWork(NamedTuple):
     """Bytes that all GPUs sum: a gradient of 4 bytes for each parameter."""
     row_bytes: float
     """Bytes of each row that every GPU needs: embeddings and row number."""
+
+
+class Scaling(Record):
+    """Arithmetic of sharing a job's batch among GPUs; nothing is measured."""
+
+    gpus: int
+    """GPUs that the job asks for."""
+    rows_per_gpu: int
+    """Rows of a batch on each GPU."""
+    sent_bytes: int
+    """Bytes that each GPU sends in a step."""
+    communication_share: float
+    """Share of a step in which GPUs only communicate."""
+    gpus_limit: int
+    """Largest number of GPUs that share the batch with at most 20 % of communication."""
+    assumptions: str
+    """Speeds and bandwidths that the figures assume."""
+
+
+def scaling(work: StepWork, gpus: int) -> Scaling:
+    """Return how a batch is shared among `gpus`."""
+    return Scaling(
+        gpus=gpus,
+        rows_per_gpu=work.batch_rows // gpus,
+        sent_bytes=round(sent_bytes(work, gpus)),
+        communication_share=round(communication_share(work, gpus), 4),
+        gpus_limit=gpus_limit(work),
+        assumptions=ASSUMPTIONS,
+    )
 
 
 def sent_bytes(work: StepWork, gpus: int) -> float:

@@ -175,14 +175,6 @@ JOB: Example = {
     "checkpoint_step": 900,
     "version": 41,
 }
-SCALING: Example = {
-    "gpus": 8,
-    "rows_per_gpu": 32,
-    "sent_bytes": 164_000_000,
-    "communication_share": 0.04,
-    "gpus_limit": 8,
-    "assumptions": "H200s at 4,000 rows/s of ResNet-50 at 224 px",
-}
 PREVIEW: Example = {
     "object": "job.preview",
     "resolved": {"dataset": "cifar10", "epochs": 200, "batch_rows": 256},
@@ -191,7 +183,14 @@ PREVIEW: Example = {
     "eta_s": 1960.0,
     "eta_basis": f"the speed of {JOB_ID}: 5094 rows/s with resnet18 at 32 px",
     "memory_bytes": 2_100_000_000,
-    "scaling": SCALING,
+    "scaling": {
+        "gpus": 8,
+        "rows_per_gpu": 32,
+        "sent_bytes": 164_000_000,
+        "communication_share": 0.04,
+        "gpus_limit": 8,
+        "assumptions": "H200s at 4,000 rows/s of ResNet-50 at 224 px",
+    },
 }
 EVENT: Example = {
     "id": "1763800000000-0",

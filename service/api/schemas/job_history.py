@@ -6,9 +6,10 @@ from pydantic import BaseModel, Field, WithJsonSchema
 
 from service.api.schemas import examples
 from service.api.schemas.jobs_and_datasets import JSON_OBJECT, Dataset, Job, Sha256, response_config
-from service.jobs.planner import PlannedJob, PlannedScaling
+from service.jobs.planner import PlannedJob
 from service.store.records import AttemptRecord, CheckpointRecord
 from trainer.schema.events import DataWarning, FileRecord
+from trainer.spec.scaling import Scaling
 
 
 class Listing(BaseModel):
@@ -56,37 +57,6 @@ class DatasetList(Listing):
     """The datasets."""
 
 
-class Scaling(BaseModel):
-    """Arithmetic of sharing a job's batch among GPUs; nothing is measured."""
-
-    model_config = response_config(examples.SCALING)
-
-    gpus: int
-    """GPUs that the job asks for."""
-    rows_per_gpu: int
-    """Rows of a batch on each GPU."""
-    sent_bytes: int
-    """Bytes that each GPU sends in a step."""
-    communication_share: float
-    """Share of a step in which GPUs only communicate."""
-    gpus_limit: int
-    """Largest number of GPUs that share the batch with at most 20 % of communication."""
-    assumptions: str
-    """Speeds and bandwidths that the figures assume."""
-
-    @classmethod
-    def of(cls, planned: PlannedScaling) -> "Scaling":
-        """Return the arithmetic as it is answered."""
-        return cls(
-            gpus=planned.gpus,
-            rows_per_gpu=planned.rows_per_gpu,
-            sent_bytes=planned.sent_bytes,
-            communication_share=planned.communication_share,
-            gpus_limit=planned.gpus_limit,
-            assumptions=planned.assumptions,
-        )
-
-
 class Preview(BaseModel):
     """Preview of a job, without running it."""
 
@@ -121,7 +91,7 @@ class Preview(BaseModel):
             eta_s=planned.eta_s,
             eta_basis=planned.eta_basis,
             memory_bytes=planned.memory_bytes,
-            scaling=Scaling.of(planned.scaling),
+            scaling=planned.scaling,
             warnings=list(planned.warnings),
         )
 
