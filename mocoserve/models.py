@@ -280,7 +280,7 @@ class Worker(Answer):
     job_id: str | None = None
     """First of its jobs."""
     slots: int = 1
-    """Slots in all; a job holds one for each rank."""
+    """Number of slots; a job holds one for each rank."""
     slots_busy: int = 0
     jobs: tuple[str, ...] = ()
     seen_at: float | None = None

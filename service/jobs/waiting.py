@@ -151,7 +151,7 @@ def _draining(subject: str, workers: Sequence[WorkerRecord]) -> WaitingReason:
 def _for_slots(job: JobRecord) -> WaitingReason:
     slots, nodes = job.slots, job.nodes
     if nodes > 1:
-        needs = f"{_slots(slots)} on each of {nodes} workers, of which {job.seats} are ready"
+        needs = f"{_slots(slots)} on each of {nodes} workers ({job.seats} of {nodes} ready)"
     elif slots > 1:
         needs = f"{slots} slots on one worker"
     else:
@@ -160,7 +160,7 @@ def _for_slots(job: JobRecord) -> WaitingReason:
         code=WAITING_FOR_SLOTS,
         message=f"Number {job.queue_position} in the queue of the {job.pool} pool; "
         f"it waits for {needs}.",
-        hint="It starts automatically. Slots are kept free for the first in the queue.",
+        hint="It starts automatically. Free slots are reserved for the first job in the queue.",
     )
 
 

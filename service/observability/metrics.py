@@ -84,7 +84,7 @@ METRICS: tuple[Metric, ...] = (
     scalar(
         "state",
         "moco_queue_oldest_enqueued_timestamp_seconds",
-        "Submit time of the oldest queued job that some worker fits; 0 without one.",
+        "Submit time of the oldest queued job that fits a worker; 0 if there is none.",
         "pool",
     ),
     scalar(
@@ -96,7 +96,7 @@ METRICS: tuple[Metric, ...] = (
     scalar(
         "state",
         "moco_queue_idle_workers",
-        "Idle workers that could run a job, or one of those that wait.",
+        "Idle workers; if jobs are queued, those that could run one of them now.",
         "pool",
     ),
     scalar("state", "moco_workers", "Known workers.", "state"),
@@ -121,7 +121,7 @@ METRICS: tuple[Metric, ...] = (
     scalar(
         "worker", "moco_worker_running_job", "1 while the worker runs this job.", "worker", "job_id"
     ),
-    scalar("worker", "moco_worker_slots", "Training processes that fit at a time.", "worker"),
+    scalar("worker", "moco_worker_slots", "Training processes that can run at a time.", "worker"),
     scalar("worker", "moco_worker_slots_busy", "Slots that running jobs hold.", "worker"),
     scalar(
         "worker",

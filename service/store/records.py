@@ -283,7 +283,7 @@ class WorkerRecord:
     seen_at_s: float
     started_at_s: float
     slots: int = 1
-    """Slots in all; 1 for a worker of an older version."""
+    """Number of slots; 1 for a worker of an older version."""
     slots_busy: int = 0
     """Slots that its jobs hold."""
     jobs: tuple[str, ...] = ()

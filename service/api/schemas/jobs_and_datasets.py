@@ -303,7 +303,7 @@ class Job(BaseModel):
     """Reason for the status, if any."""
     waiting_reason: StatusReason | None
     """Reason why a queued job has not started: `no_worker`, `workers_draining`, `no_worker_fits`
-    (no live worker of its pool has as many slots, or too few have), or `waiting_for_slots`. Given
+    (no live worker of its pool has enough slots, or too few do), or `waiting_for_slots`. Given
     when jobs are read; null in the response to a change.
     """
     created_at: float

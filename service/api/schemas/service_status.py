@@ -32,7 +32,7 @@ class Worker(BaseModel):
     job_id: str | None
     """First of the jobs that it runs now."""
     slots: int
-    """Slots in all: one for each GPU, or as many as set on a CPU. A job holds one for each rank."""
+    """Number of slots: one for each GPU, or as set for a CPU. A job holds one for each rank."""
     slots_busy: int
     """Slots that its jobs hold."""
     jobs: list[str]

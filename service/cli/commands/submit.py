@@ -75,11 +75,11 @@ File = Annotated[Path | None, typer.Option("-f", "--file", help="JSON job spec; 
 Gpus = Annotated[
     int | None,
     typer.Option(
-        "--gpus", help="GPUs that train the job together, in total; they share --batch-rows."
+        "--gpus", help="Total number of GPUs that train the job; they share --batch-rows."
     ),
 ]
 Nodes = Annotated[
-    int | None, typer.Option("--nodes", help="Machines that the GPUs are spread over evenly.")
+    int | None, typer.Option("--nodes", help="Number of machines to spread the GPUs over, evenly.")
 ]
 
 
@@ -150,12 +150,12 @@ def submit(
 
 
 def scaling_text(scaling: "Scaling") -> str:
-    """Return where sharing a batch among more GPUs ends to pay, with its assumptions."""
+    """Return how many GPUs can usefully share the batch, with the assumptions."""
     return (
         f"{scaling.gpus} GPUs, {scaling.rows_per_gpu} rows each: each sends "
         f"{bytes_text(scaling.sent_bytes)} a step, about {scaling.communication_share:.1%} of the "
-        f"step. This batch scales to {scaling.gpus_limit} GPUs; beyond, communication takes more "
-        f"than 20 % of a step, or a GPU has too few rows. Assumes {scaling.assumptions}."
+        f"step. This batch scales to {scaling.gpus_limit} GPUs; beyond that, communication takes "
+        f"more than 20 % of a step, or a GPU has too few rows. Assumes {scaling.assumptions}."
     )
 
 

@@ -57,7 +57,7 @@ def up(
         int | None,
         _number(
             range(1, 1025),
-            "Number of trainings that run at a time; devices take turns.",
+            "Number of training slots; they are assigned to the devices in turn.",
             env="MOCO_SLOTS",
             default="one per GPU, or one on the CPU",
         ),

@@ -67,8 +67,8 @@ def workers(
     for record in records:
         for slot, reason in record.info.get("drained", {}).items():
             context.say(
-                f"{record.id}: {slot} takes no jobs after device errors in a row: {reason} "
-                f"After the repair: `moco workers undrain {record.id}`."
+                f"{record.id}: {slot} takes no more jobs after two device errors in a row: "
+                f"{reason} After the repair: `moco workers undrain {record.id}`."
             )
 
 

@@ -60,7 +60,7 @@ function device(info) {
 
 /** Return a line for each device that takes no jobs any more, with the reason. */
 function drained(info) {
-  return Object.entries(info.drained ?? {}).map(([slot, reason]) => h("div", { class: "small" }, `${slot} takes no jobs after device errors in a row: ${reason}`));
+  return Object.entries(info.drained ?? {}).map(([slot, reason]) => h("div", { class: "small" }, `${slot} takes no more jobs after two device errors in a row: ${reason}`));
 }
 
 function controls(worker) {

@@ -96,7 +96,7 @@ def test_a_job_of_two_nodes_says_that_one_is_missing(api: RunningApi, dataset: s
     api.store.workers.beat(worker(id="second", pools=(POOL,), slots=4))
     for ready in range(2):
         message = shown(api, job)["waiting_reason"]["message"]
-        assert f"4 slots on each of 2 workers, of which {ready} are ready" in message
+        assert f"4 slots on each of 2 workers ({ready} of 2 ready)" in message
         offer = Offer("second", 4, 4, endpoint="second:1")
         assert api.store.queue.claim_seat(pools=(POOL,), nonce="n-second", offer=offer)
     for id in ("gpu-node", "second"):

@@ -86,7 +86,7 @@ def test_workers_show_their_slots_jobs_and_broken_gpus(moco: Moco, api: RunningA
     assert {"5/8", "job_1,job_2"} <= set(row.split())
     api.store.workers.beat(worker(id="w-8", info={"drained": {"GPU-a": "Xid 79."}}))
     told = moco("workers").stderr
-    assert "w-8: GPU-a takes no jobs after device errors in a row: Xid 79." in told
+    assert "w-8: GPU-a takes no more jobs after two device errors in a row: Xid 79." in told
     assert "`moco workers undrain w-8`" in told
     api.store.workers.leave("w-8")
 
