@@ -2,7 +2,8 @@
 
 The rules that are searched are those that `tests/service/store/test_model.py` compares with the
 functions in Redis, call by call. Each rule that is taken out must be missed: a search that cannot
-see a broken rule proves nothing.
+see a broken rule proves nothing. Jobs have one node here; seats of jobs of several nodes are
+searched on the store itself, by `tests/service/store/test_gang_interleavings.py`.
 
 What Redis promises with `appendfsync always` is that no acknowledged call is undone. The last
 tests take that away. Then jobs, checkpoints, numbers of attempts and even a success can be lost,

@@ -9,6 +9,7 @@ import copy
 import sys
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -50,14 +51,14 @@ class OneGang(Lives):
             if claims or agent.nonce:
                 for heard in (True, False):
                     name = f"claim by {agent.id}{'' if heard else ', reply lost'}"
-                    yield name, lambda at=number, heard=heard: self._claim_at(at, heard)
+                    yield name, partial(self._claim_at, number, heard)
             if agent.seat:
-                yield f"{agent.id} leaves its seat", lambda at=number: self._leave(at)
+                yield f"{agent.id} leaves its seat", partial(self._leave, number)
         for lease in self.leases:
             name = f"by rank {rank_of(lease)} of attempt {lease.attempt}"
-            yield f"renewal {name}", lambda lease=lease: self._renew(lease)
+            yield f"renewal {name}", partial(self._renew, lease)
             for verb in ("complete", "release"):
-                yield f"{verb} {name}", lambda lease=lease, verb=verb: self._end(lease, verb)
+                yield f"{verb} {name}", partial(self._end, lease, verb)
 
     def key(self) -> Hashable:
         """Return what distinguishes this moment: deadlines as ticks from now, no random names."""
