@@ -38,3 +38,14 @@ def add_relu_(x: Tensor, added: Tensor | None, *, relu: bool) -> Tensor:
     if added is not None:
         x = x.add_(added)
     return F.relu_(x) if relu else x
+
+
+def is_channels_last(x: Tensor) -> bool:
+    """Return whether the pixels of [N, C, H, W] lie with their channels together."""
+    return x.is_contiguous(memory_format=torch.channels_last)
+
+
+def contiguous_like(other: Tensor, x: Tensor) -> Tensor:
+    """Return `other` in the memory order of `x`, which is channels_last or contiguous."""
+    order = torch.channels_last if is_channels_last(x) else torch.contiguous_format
+    return other.contiguous(memory_format=order)

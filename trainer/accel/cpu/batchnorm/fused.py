@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor
 
-from trainer.accel.batch_norm import GroupedBatchNorm
+from trainer.accel.batch_norm import GroupedBatchNorm, is_channels_last
 from trainer.accel.cpu.thread_pool import ThreadPool
 from trainer.util.autograd import Context
 
@@ -45,9 +45,9 @@ class _Context(Context, Protocol):
 
 def is_possible(x: Tensor) -> bool:
     """Return whether the kernels take it: bfloat16 on a CPU, channels_last, whole channel runs."""
-    is_last = x.is_contiguous(memory_format=torch.channels_last)
     is_whole = x.shape[1] % CHANNELS_OF == 0
-    return x.device.type == "cpu" and x.dtype == torch.bfloat16 and is_last and is_whole
+    is_bf16 = x.device.type == "cpu" and x.dtype == torch.bfloat16
+    return is_bf16 and is_channels_last(x) and is_whole
 
 
 def grouped_batch_norm(

@@ -5,7 +5,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from trainer.accel.batch_norm import GroupedBatchNorm
+from trainer.accel.batch_norm import GroupedBatchNorm, contiguous_like
 from trainer.util.autograd import Context
 
 
@@ -54,9 +54,7 @@ class _Normed(torch.autograd.Function):
     def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the gradients of x, weight and bias."""
         x, weight, means, inverses = ctx.saved_tensors
-        is_last = x.is_contiguous(memory_format=torch.channels_last)
-        order = torch.channels_last if is_last else torch.contiguous_format
-        grad = grad.contiguous(memory_format=order)
+        grad = contiguous_like(grad, x)
         of_x, of_both = torch.empty_like(x), []
         for part_grad, part, target, mean, inverse in zip(
             *_groups(grad, x, of_x, groups=len(means)), means, inverses, strict=True

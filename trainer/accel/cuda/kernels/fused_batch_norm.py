@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, cast
 import torch
 from torch import Tensor
 
-from trainer.accel.batch_norm import GroupedBatchNorm
+from trainer.accel.batch_norm import GroupedBatchNorm, contiguous_like, is_channels_last
 from trainer.util.autograd import Context
 
 KERNELS = "trainer.accel.cuda.kernels.triton_batch_norm"
@@ -61,7 +61,7 @@ class Layout(NamedTuple):
         """Return the layout of [N, C, H, W], contiguous or channels_last."""
         rows, channels, height, width = x.shape
         rows, area = rows // groups, height * width
-        if _is_last(x):
+        if is_channels_last(x):
             c_tile = min(CHANNELS_MAX, _power_of_2(channels))
             p_tile = min(TILE // c_tile, _power_of_2(rows * area))
             steps = (0, channels, 1)
@@ -77,9 +77,9 @@ class Layout(NamedTuple):
         return tuple(self[:6])
 
     @property
-    def tiles(self) -> dict[str, int]:
-        """Shape of a tile, as a kernel takes it."""
-        return {"P_TILE": self.p_tile, "C_TILE": self.c_tile}
+    def options(self) -> dict[str, int]:
+        """Shape of a tile and options of the compiler, as a kernel takes them."""
+        return {"P_TILE": self.p_tile, "C_TILE": self.c_tile, **OPTIONS}
 
     @property
     def all_tiles(self) -> int:
@@ -91,14 +91,30 @@ class Layout(NamedTuple):
         """Runs of channels."""
         return -(-self.channels // self.c_tile)
 
-    def summing_tiles(self) -> int:
-        """Return the tiles of each program that sums."""
+    def sum_launch(self) -> "SumLaunch":
+        """Return the launch of kernels that sum."""
         wanted = max(1, PROGRAMS_WANTED // (self.runs * self.groups))
-        return -(-self.all_tiles // min(wanted, PROGRAMS_MAX, self.all_tiles))
+        tiles = -(-self.all_tiles // min(wanted, PROGRAMS_MAX, self.all_tiles))
+        return SumLaunch(tiles, self.grid(tiles), runs_joined=-(-self.channels // CHANNELS_JOINED))
 
     def grid(self, tiles: int) -> tuple[int, int, int]:
         """Return the programs that take so many tiles each, none of them idle."""
         return (-(-self.all_tiles // tiles), self.runs, self.groups)
+
+
+class SumLaunch(NamedTuple):
+    """Launch of a kernel whose programs fill parts, and of the one that joins them."""
+
+    tiles: int
+    """Tiles of each program."""
+    grid: tuple[int, int, int]
+    runs_joined: int
+    """Runs of channels of the kernel that joins."""
+
+    @property
+    def join_options(self) -> dict[str, int]:
+        """Sizes and options of the compiler of the kernel that joins."""
+        return {"PROGRAMS_TILE": _power_of_2(self.grid[0]), "C_TILE": CHANNELS_JOINED, **OPTIONS}
 
 
 class Settings(NamedTuple):
@@ -121,7 +137,7 @@ class _Context(Context, Protocol):
 
 def is_possible(x: Tensor, norm: GroupedBatchNorm) -> bool:
     """Return whether the kernels take it: floats in one of two layouts, offsets of 32 bits."""
-    is_dense = _is_last(x) or x.is_contiguous()
+    is_dense = is_channels_last(x) or x.is_contiguous()
     return is_dense and x.dtype in DTYPES and x.numel() // norm.groups <= INT32_MAX
 
 
@@ -138,7 +154,7 @@ def grouped_batch_norm(x: Tensor, norm: GroupedBatchNorm, *, added: Tensor | Non
         relu=norm.relu,
         in_place=not torch.is_grad_enabled(),
     )
-    added = None if added is None else _like(added, x)
+    added = None if added is None else contiguous_like(added.to(x.dtype), x)
     return cast(Tensor, _Normed.apply(x, norm.weight, norm.bias, added, settings))
 
 
@@ -164,8 +180,7 @@ class _Normed(torch.autograd.Function):
             *(*layout.sizes, TILES_OF_A_MAP),
             ADDS=adds,
             RELU=settings.relu,
-            **layout.tiles,
-            **OPTIONS,
+            **layout.options,
         )
         reached = [out] if adds and settings.relu else []
         ctx.save_for_backward(x, weight, bias, moments, *reached)
@@ -178,7 +193,7 @@ class _Normed(torch.autograd.Function):
         """Return the gradients of `x`, `weight`, `bias` and `added`."""
         x, weight, bias, moments, *reached = ctx.saved_tensors
         settings, kernels = ctx.settings, cast(Any, import_module(KERNELS))
-        layout, grad = settings.layout, _like(grad, x)
+        layout, grad = settings.layout, contiguous_like(grad, x)
         # Without a ReLU all of the gradient passes to what was added.
         passed = torch.empty_like(x) if reached else grad
         sums = _sums(kernels, grad, (x, *reached), (moments, weight, bias), passed, settings)
@@ -187,8 +202,7 @@ class _Normed(torch.autograd.Function):
             *(passed, x, moments, sums, weight, bias, of_x),
             *(*layout.sizes, TILES_OF_A_MAP),
             MASKS=settings.relu and not reached,
-            **layout.tiles,
-            **OPTIONS,
+            **layout.options,
         )
         of_bias, of_weight = sums.sum(0)
         return of_x, of_weight, of_bias, passed if ctx.adds else None, None
@@ -197,21 +211,16 @@ class _Normed(torch.autograd.Function):
 def _moments(kernels: Any, x: Tensor, settings: Settings) -> Tensor:  # noqa: ANN401  # a module
     """Return mean, 1 / std and biased variance [groups, 3, C]; move the running statistics."""
     layout = settings.layout
-    tiles, channels = layout.summing_tiles(), layout.channels
-    grid = layout.grid(tiles)
-    programs, _, groups = grid
-    runs = -(-channels // CHANNELS_JOINED)
+    launch, channels = layout.sum_launch(), layout.channels
+    programs, _, groups = launch.grid
     parts = x.new_empty((groups, programs, 3, channels), dtype=torch.float32)
     moments = x.new_empty((groups, 3, channels), dtype=torch.float32)
     count = layout.lines * layout.pixels
-    kernels.measure[grid](x, parts, *layout.sizes, tiles, **layout.tiles, **OPTIONS)
-    kernels.join_parts[runs, groups](
-        *(parts, moments, programs, channels, count, settings.eps),
-        PROGRAMS_TILE=_power_of_2(programs),
-        C_TILE=CHANNELS_JOINED,
-        **OPTIONS,
+    kernels.measure[launch.grid](x, parts, *layout.sizes, launch.tiles, **layout.options)
+    kernels.join_parts[launch.runs_joined, groups](
+        *(parts, moments, programs, channels, count, settings.eps), **launch.join_options
     )
-    kernels.move_running[runs,](
+    kernels.move_running[launch.runs_joined,](
         *(moments, *settings.running, groups, channels, count, settings.momentum),
         G_TILE=GROUPS_TILE,
         C_TILE=CHANNELS_JOINED,
@@ -233,32 +242,17 @@ def _sums(
     `inputs` are x and, if the ReLU's output decides what passes, that output.
     """
     layout, adds = settings.layout, len(inputs) > 1
-    tiles, channels = layout.summing_tiles(), layout.channels
-    grid = layout.grid(tiles)
-    programs, _, groups = grid
-    runs = -(-channels // CHANNELS_JOINED)
+    launch, channels = layout.sum_launch(), layout.channels
+    programs, _, groups = launch.grid
     parts = grad.new_empty((groups, programs, 2, channels), dtype=torch.float32)
     sums = grad.new_empty((groups, 2, channels), dtype=torch.float32)
-    kernels.sum_gradients[grid](
-        *(grad, inputs[0], inputs[-1], *line, passed, parts, *layout.sizes, tiles),
+    kernels.sum_gradients[launch.grid](
+        *(grad, inputs[0], inputs[-1], *line, passed, parts, *layout.sizes, launch.tiles),
         ADDS=adds,
         RELU=settings.relu,
-        **layout.tiles,
-        **OPTIONS,
+        **layout.options,
     )
-    kernels.join_sums[runs, groups](
-        *(parts, sums, programs, channels),
-        PROGRAMS_TILE=_power_of_2(programs),
-        C_TILE=CHANNELS_JOINED,
-        **OPTIONS,
+    kernels.join_sums[launch.runs_joined, groups](
+        *(parts, sums, programs, channels), **launch.join_options
     )
     return sums
-
-
-def _is_last(x: Tensor) -> bool:
-    return x.is_contiguous(memory_format=torch.channels_last)
-
-
-def _like(other: Tensor, x: Tensor) -> Tensor:
-    order = torch.channels_last if _is_last(x) else torch.contiguous_format
-    return other.to(x.dtype).contiguous(memory_format=order)

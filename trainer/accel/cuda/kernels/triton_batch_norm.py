@@ -20,18 +20,62 @@ import triton.language as tl
 
 
 @triton.jit
-def _lanes(
+def _channels(axis: tl.constexpr, channels: tl.tensor, C_TILE: tl.constexpr) -> tl.tensor:
+    """Return the channels of a program, [C_TILE], by its number on an axis; and which exist."""
+    channel = tl.program_id(axis) * C_TILE + tl.arange(0, C_TILE)
+    return channel, channel < channels
+
+
+@triton.jit
+def _tiles(
+    lines: tl.tensor, pixels: tl.tensor, tiles: tl.tensor, P_TILE: tl.constexpr
+) -> tl.tensor:
+    """Return the first tile of a program (axis 0), and the one after its last."""
+    first = tl.program_id(0) * tiles
+    return first, tl.minimum(first + tiles, lines * tl.cdiv(pixels, P_TILE))
+
+
+@triton.jit
+def _tile(
     tile: tl.tensor,
-    tiles_per_line: tl.tensor,
+    channel: tl.tensor,
     pixels: tl.tensor,
+    channels: tl.tensor,
     line_step: tl.tensor,
     pixel_step: tl.tensor,
+    channel_step: tl.tensor,
     P_TILE: tl.constexpr,
 ) -> tl.tensor:
-    """Return a tile's offsets within its group, [P_TILE], and which of them exist."""
+    """Return a tile's offsets within its group, which of them exist, and which pixels [P_TILE]."""
+    tiles_per_line = tl.cdiv(pixels, P_TILE)
     line = tile // tiles_per_line
     pixel = (tile - line * tiles_per_line) * P_TILE + tl.arange(0, P_TILE)
-    return line * line_step + pixel * pixel_step, pixel < pixels
+    at = line * line_step + pixel * pixel_step
+    inside = pixel < pixels
+    mask = inside[:, None] & (channel < channels)[None, :]
+    return at[:, None] + channel[None, :] * channel_step, mask, inside
+
+
+@triton.jit
+def _load(values: tl.tensor, mask: tl.tensor) -> tl.tensor:
+    """Return values in float32, 0 where the mask is not set."""
+    return tl.load(values, mask=mask, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _parts(
+    parts: tl.tensor,  # float32 [groups, programs, VALUES, C]
+    programs: tl.tensor,
+    channel: tl.tensor,
+    channels: tl.tensor,
+    VALUES: tl.constexpr,
+    PROGRAMS_TILE: tl.constexpr,
+) -> tl.tensor:
+    """Return where the first values of all parts of a group (axis 1) are, and which exist."""
+    program = tl.arange(0, PROGRAMS_TILE)
+    row = tl.program_id(1) * programs + program[:, None]
+    mask = (program < programs)[:, None] & (channel < channels)[None, :]
+    return parts + row * VALUES * channels + channel[None, :], mask
 
 
 @triton.jit
@@ -58,18 +102,17 @@ def measure(
 ) -> None:
     """Fill `parts`: statistics of the pixels of each program (axis 0), channels (1), group (2)."""
     program, group = tl.program_id(0), tl.program_id(2)
-    channel = tl.program_id(1) * C_TILE + tl.arange(0, C_TILE)
-    known = channel < channels
-    tiles_per_line = tl.cdiv(pixels, P_TILE)
+    channel, known = _channels(1, channels, C_TILE)
+    first, end = _tiles(lines, pixels, tiles, P_TILE)
     x += group.to(tl.int64) * (lines * pixels * channels)
     mean = tl.zeros([P_TILE, C_TILE], tl.float32)
     deviation = tl.zeros([P_TILE, C_TILE], tl.float32)
     count = tl.zeros([P_TILE], tl.float32)
-    for tile in range(program * tiles, tl.minimum((program + 1) * tiles, lines * tiles_per_line)):
-        at, inside = _lanes(tile, tiles_per_line, pixels, line_step, pixel_step, P_TILE)
-        mask = inside[:, None] & known[None, :]
-        value = tl.load(x + at[:, None] + channel[None, :] * channel_step, mask=mask, other=0.0)
-        value = value.to(tl.float32)
+    for tile in range(first, end):
+        at, mask, inside = _tile(
+            tile, channel, pixels, channels, line_step, pixel_step, channel_step, P_TILE
+        )
+        value = _load(x + at, mask)
         one = inside.to(tl.float32)
         count += one
         apart = value - mean
@@ -96,11 +139,8 @@ def join_parts(
 ) -> None:
     """Fill `moments` of channels (axis 0) of a group (1)."""
     group = tl.program_id(1)
-    channel = tl.program_id(0) * C_TILE + tl.arange(0, C_TILE)
-    program = tl.arange(0, PROGRAMS_TILE)
-    known = channel < channels
-    mask = (program < programs)[:, None] & known[None, :]
-    at = parts + (group * programs + program[:, None]) * 3 * channels + channel[None, :]
+    channel, known = _channels(0, channels, C_TILE)
+    at, mask = _parts(parts, programs, channel, channels, 3, PROGRAMS_TILE)
     means = tl.load(at, mask=mask, other=0.0)
     deviations = tl.load(at + channels, mask=mask, other=0.0)
     counts = tl.load(at + 2 * channels, mask=mask, other=0.0)
@@ -127,8 +167,7 @@ def move_running(
     C_TILE: tl.constexpr,
 ) -> None:
     """Move the running statistics by the groups' mean, its variance unbiased."""
-    channel = tl.program_id(0) * C_TILE + tl.arange(0, C_TILE)
-    known = channel < channels
+    channel, known = _channels(0, channels, C_TILE)
     mean = tl.zeros([C_TILE], tl.float32)
     variance = tl.zeros([C_TILE], tl.float32)
     for first in range(0, groups, G_TILE):
@@ -178,20 +217,21 @@ def normalise(
     C_TILE: tl.constexpr,
 ) -> None:
     """Fill `out`: normalized, plus `added`, through the ReLU; axes as in `measure`."""
-    program, group = tl.program_id(0), tl.program_id(2)
-    channel = tl.program_id(1) * C_TILE + tl.arange(0, C_TILE)
-    tiles_per_line = tl.cdiv(pixels, P_TILE)
+    group = tl.program_id(2)
+    channel, _ = _channels(1, channels, C_TILE)
+    first, end = _tiles(lines, pixels, tiles, P_TILE)
     group_at = group.to(tl.int64) * (lines * pixels * channels)
     moments += group * 3 * channels
     mean, _, slope, level = _line(moments, weight, bias, channel, channels)
-    for tile in range(program * tiles, tl.minimum((program + 1) * tiles, lines * tiles_per_line)):
-        at, inside = _lanes(tile, tiles_per_line, pixels, line_step, pixel_step, P_TILE)
-        mask = inside[:, None] & (channel < channels)[None, :]
-        at = group_at + at[:, None] + channel[None, :] * channel_step
-        value = tl.load(x + at, mask=mask, other=0.0).to(tl.float32)
+    for tile in range(first, end):
+        at, mask, _inside = _tile(
+            tile, channel, pixels, channels, line_step, pixel_step, channel_step, P_TILE
+        )
+        at += group_at
+        value = _load(x + at, mask)
         value = (value - mean) * slope + level
         if ADDS:
-            value += tl.load(added + at, mask=mask, other=0.0).to(tl.float32)
+            value += _load(added + at, mask)
         if RELU:
             value = tl.where(value < 0.0, 0.0, value)  # NaN stays
         tl.store(out + at, value.to(out.dtype.element_ty), mask=mask)
@@ -221,25 +261,22 @@ def sum_gradients(
 ) -> None:
     """Fill `parts` and `of_added`; axes as in `measure`."""
     program, group = tl.program_id(0), tl.program_id(2)
-    channel = tl.program_id(1) * C_TILE + tl.arange(0, C_TILE)
-    known = channel < channels
-    tiles_per_line = tl.cdiv(pixels, P_TILE)
+    channel, known = _channels(1, channels, C_TILE)
+    first, end = _tiles(lines, pixels, tiles, P_TILE)
     group_at = group.to(tl.int64) * (lines * pixels * channels)
     moments += group * 3 * channels
     mean, inverse, slope, level = _line(moments, weight, bias, channel, channels)
     total = tl.zeros([P_TILE, C_TILE], tl.float32)
     along = tl.zeros([P_TILE, C_TILE], tl.float32)
-    for tile in range(program * tiles, tl.minimum((program + 1) * tiles, lines * tiles_per_line)):
-        at, inside = _lanes(tile, tiles_per_line, pixels, line_step, pixel_step, P_TILE)
-        mask = inside[:, None] & known[None, :]
-        at = group_at + at[:, None] + channel[None, :] * channel_step
-        apart = tl.load(x + at, mask=mask, other=0.0).to(tl.float32) - mean
-        passed = tl.load(grad + at, mask=mask, other=0.0).to(tl.float32)
+    for tile in range(first, end):
+        at, mask, _inside = _tile(
+            tile, channel, pixels, channels, line_step, pixel_step, channel_step, P_TILE
+        )
+        at += group_at
+        apart = _load(x + at, mask) - mean
+        passed = _load(grad + at, mask)
         if RELU:
-            if ADDS:
-                reached = tl.load(out + at, mask=mask, other=0.0).to(tl.float32)
-            else:
-                reached = apart * slope + level
+            reached = _load(out + at, mask) if ADDS else apart * slope + level
             passed = tl.where(reached <= 0.0, 0.0, passed)  # NaN passes it, as in torch
             if ADDS:
                 tl.store(of_added + at, passed.to(of_added.dtype.element_ty), mask=mask)
@@ -261,11 +298,8 @@ def join_sums(
 ) -> None:
     """Fill `sums` of channels (axis 0) of a group (1)."""
     group = tl.program_id(1)
-    channel = tl.program_id(0) * C_TILE + tl.arange(0, C_TILE)
-    program = tl.arange(0, PROGRAMS_TILE)
-    known = channel < channels
-    mask = (program < programs)[:, None] & known[None, :]
-    at = parts + (group * programs + program[:, None]) * 2 * channels + channel[None, :]
+    channel, known = _channels(0, channels, C_TILE)
+    at, mask = _parts(parts, programs, channel, channels, 2, PROGRAMS_TILE)
     sums += group * 2 * channels + channel
     for which in tl.static_range(2):
         part = tl.load(at + which * channels, mask=mask, other=0.0)
@@ -293,10 +327,9 @@ def spread_gradients(
     C_TILE: tl.constexpr,
 ) -> None:
     """Fill `of_x`; MASKS: the ReLU is still to be applied. Axes as in `measure`."""
-    program, group = tl.program_id(0), tl.program_id(2)
-    channel = tl.program_id(1) * C_TILE + tl.arange(0, C_TILE)
-    known = channel < channels
-    tiles_per_line = tl.cdiv(pixels, P_TILE)
+    group = tl.program_id(2)
+    channel, known = _channels(1, channels, C_TILE)
+    first, end = _tiles(lines, pixels, tiles, P_TILE)
     group_at = group.to(tl.int64) * (lines * pixels * channels)
     moments += group * 3 * channels
     mean, inverse, slope, level = _line(moments, weight, bias, channel, channels)
@@ -304,12 +337,13 @@ def spread_gradients(
     count = lines * pixels
     total = tl.load(sums, mask=known, other=0.0)[None, :] / count
     along = tl.load(sums + channels, mask=known, other=0.0)[None, :] / count
-    for tile in range(program * tiles, tl.minimum((program + 1) * tiles, lines * tiles_per_line)):
-        at, inside = _lanes(tile, tiles_per_line, pixels, line_step, pixel_step, P_TILE)
-        mask = inside[:, None] & known[None, :]
-        at = group_at + at[:, None] + channel[None, :] * channel_step
-        apart = tl.load(x + at, mask=mask, other=0.0).to(tl.float32) - mean
-        passed = tl.load(grad + at, mask=mask, other=0.0).to(tl.float32)
+    for tile in range(first, end):
+        at, mask, _inside = _tile(
+            tile, channel, pixels, channels, line_step, pixel_step, channel_step, P_TILE
+        )
+        at += group_at
+        apart = _load(x + at, mask) - mean
+        passed = _load(grad + at, mask)
         if MASKS:
             passed = tl.where(apart * slope + level <= 0.0, 0.0, passed)
         value = slope * (passed - total - apart * inverse * along)

@@ -27,6 +27,13 @@ SIGMAS_MAX = tl.constexpr(6.0)
 
 
 @triton.jit
+def _pixels(side: tl.tensor, TILE: tl.constexpr) -> tl.tensor:
+    """Return the pixels of a program (axis 0) in its view, and which of them exist."""
+    at = tl.program_id(0) * TILE + tl.arange(0, TILE)
+    return at, at < side * side
+
+
+@triton.jit
 def _clamp(value: tl.tensor) -> tl.tensor:
     return tl.minimum(tl.maximum(value, 0.0), 1.0)
 
@@ -210,7 +217,7 @@ def mean_luma(
     """
     row, program = tl.program_id(1), tl.program_id(0)
     if tl.load(factors + row * 4 + CONTRAST) != 1.0:
-        at = program * TILE + tl.arange(0, TILE)
+        at, mask = _pixels(side, TILE)
         red, green, blue = _cut(
             images, boxes, flips, row, at, side, row_step, channel_step, y_step, x_step
         )
@@ -223,7 +230,7 @@ def mean_luma(
             if before != 0:
                 factor = tl.load(factors + row * 4 + op)
                 red, green, blue = _jitter(red, green, blue, op, factor, 0.0)
-        luma = tl.where(at < side * side, _luma(red, green, blue), 0.0)
+        luma = tl.where(mask, _luma(red, green, blue), 0.0)
         tl.store(lumas + row * tl.num_programs(0) + program, tl.sum(luma, axis=0))
 
 
@@ -249,10 +256,9 @@ def color(
     PROGRAMS_TILE: tl.constexpr,
 ) -> None:
     """Make the pixels of a view up to its blur. Axes as in `mean_luma`."""
-    row, program = tl.program_id(1), tl.program_id(0)
-    at = program * TILE + tl.arange(0, TILE)
+    row = tl.program_id(1)
+    at, mask = _pixels(side, TILE)
     pixels = side * side
-    mask = at < pixels
     mean = 0.0
     if tl.load(factors + row * 4 + CONTRAST) != 1.0:
         part = tl.arange(0, PROGRAMS_TILE)
@@ -319,9 +325,8 @@ def blur_rows(
     row = tl.program_id(1)
     sigma = tl.load(sigmas + row)
     if sigma > 0.0:
-        at = tl.program_id(0) * TILE + tl.arange(0, TILE)
+        at, mask = _pixels(side, TILE)
         pixels = side * side
-        mask = at < pixels
         x = at % side
         for channel in tl.static_range(3):
             plane = (row.to(tl.int64) * 3 + channel) * pixels
@@ -344,9 +349,8 @@ def blur_columns(
     row = tl.program_id(1)
     sigma = tl.load(sigmas + row)
     if sigma > 0.0:
-        at = tl.program_id(0) * TILE + tl.arange(0, TILE)
+        at, mask = _pixels(side, TILE)
         pixels = side * side
-        mask = at < pixels
         x = at % side
         solarizes = tl.load(flags + row * 3 + 2)
         for channel in tl.static_range(3):
