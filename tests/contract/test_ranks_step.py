@@ -2,7 +2,8 @@
 
 Longer runs are no measure: one value that falls on the other side of a ReLU is amplified by every
 later step, whichever side computes it. So each of twenty states is stepped from anew. In float32
-one in a few million values does so even in a single step: the jobs are small.
+one in a few million values does so even in a single step: the jobs are small, and of SimCLR with
+`sync` every such value is found at three sizes of the batch.
 """
 
 import json
@@ -11,11 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.support.data.tiny_pack import blobs, write_pack
-from tests.support.trainer.rank_bodies import STEPS, Steps, save_states, step_from_each
+from tests.support.trainer.rank_bodies import (
+    STEPS,
+    Steps,
+    rectified_alone,
+    rectified_from_each,
+    save_states,
+    step_from_each,
+)
 from tests.support.trainer.rank_processes import run_ranks
 
 ROWS, SPLITS, PARTS = 96, 8, 4
@@ -114,6 +123,47 @@ def test_a_step_on_ranks_is_that_of_one_process(
         worst.append(max(apart(several[key], one[key]) for key in one))
     flips = sum(difference > TOLERANCE[precision] for difference in worst)
     assert flips <= FLIPS_MAX[precision], worst
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("rows", [8, 16, 32])
+def test_a_step_in_float32_differs_only_where_a_value_crosses_a_relu(
+    rows: int, tmp_path: Path
+) -> None:
+    """With `sync`, whose statistics have other last bits: a crossing is within rounding of 0."""
+    case = synced_case(tmp_path, batch_rows=rows)
+    save_states(case)
+    rectified_alone(case, tmp_path / "alone")
+    for body, arguments in ((step_from_each, [case]), (rectified_from_each, case)):
+        assert run_ranks(body, arguments, tmp_path / "ranks", size=2) == [0, 0]
+    for number in range(STEPS):
+        one = load_file(case.states / f"{number + 1}.safetensors")
+        several = load_file(tmp_path / "ranks" / "0" / f"{number}.safetensors")
+        crossed = crossings(tmp_path, f"{number}.safetensors")
+        assert max(crossed, default=0.0) < 1e-5
+        assert crossed or max(apart(several[key], one[key]) for key in one) < 1e-5
+
+
+def synced_case(folder: Path, *, batch_rows: int) -> Steps:
+    images, labels = blobs(ROWS, side_px=10, classes=2)
+    write_pack(folder / "pack", images, labels, classes=("a", "b"))
+    (folder / "states").mkdir()
+    spec = spec_of("simclr_sync") | {"batch_rows": batch_rows}
+    return Steps(spec, folder / "pack", folder / "states", exact=False)
+
+
+def crossings(folder: Path, name: str) -> list[float]:
+    """Return the values that are above 0 on one side alone, as shares of their layer's largest."""
+    alone = load_file(folder / "alone" / name)
+    ranks = [load_file(folder / "ranks" / f"rank{rank}" / name) for rank in range(2)]
+    crossed = []
+    for layer, one in alone.items():
+        # Rows of a rank are those of view 0, then those of view 1.
+        parts = [values[layer].view(2, -1, *one.shape[1:]) for values in ranks]
+        several = torch.cat(parts, dim=1).flatten(0, 1)
+        largest = torch.maximum(one, several)
+        crossed += (largest[(one > 0) != (several > 0)] / one.max()).tolist()
+    return crossed
 
 
 @pytest.mark.parametrize("name", METHODS)

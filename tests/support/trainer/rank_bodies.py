@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.__main__ import main as train_main
 from trainer.checkpoint.state import collect, restore
@@ -76,6 +77,38 @@ def _step_from_each(case: Steps, run: Run, out: Path) -> None:
             save_file(_copied(run), out / f"{number}.safetensors")
     if run.world.is_first:
         (out / "traffic.json").write_text(json.dumps(traffic))
+
+
+def rectified_from_each(case: Steps, out: Path) -> int:
+    """Make one step from each state; each rank writes what comes out of each ReLU."""
+    torch.set_num_threads(1)
+    with joined("cpu") as world, _run_of(case, world, out=out / "run") as run:
+        write_rectified(case, run, out / f"rank{world.rank}")
+    return 0
+
+
+def rectified_alone(case: Steps, out: Path) -> None:
+    """Do the same on one process."""
+    with _run_of(case, ALONE, out=out / "run") as run:
+        write_rectified(case, run, out)
+
+
+def write_rectified(case: Steps, run: Run, out: Path) -> None:
+    """Write one file for each state: names of ReLUs -> values [N, ...]."""
+    out.mkdir(parents=True, exist_ok=True)
+    values: dict[str, Tensor] = {}
+    for name, module in run.method.named_modules():
+        if getattr(module, "relu", False) or type(module) is nn.ReLU:
+            module.register_forward_hook(partial(_keep, values, name))
+    for number in range(STEPS):
+        restore(load_file(case.states / f"{number}.safetensors"), run.method, run.optimizer)
+        run.progress.step = number + 1
+        run.advance()
+        save_file(values, out / f"{number}.safetensors")
+
+
+def _keep(values: dict[str, Tensor], name: str, *call: Any) -> None:  # noqa: ANN401  # torch's hook
+    values[name] = call[-1].detach().clone(memory_format=torch.contiguous_format)
 
 
 @contextmanager
