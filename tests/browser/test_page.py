@@ -168,6 +168,7 @@ def test_what_a_finished_job_shows(visitor: Visitor, world: World) -> None:
     until(page, "document.querySelector('[role=tabpanel] img').naturalWidth > 100")
 
 
+@pytest.mark.browser
 def test_what_a_job_page_preloads_is_what_its_script_asks_for(
     visitor: Visitor, world: World
 ) -> None:
@@ -198,6 +199,7 @@ def test_a_download_has_the_bytes_that_its_hash_names(
     assert hashlib.sha256(path.read_bytes()).hexdigest() == shown
 
 
+@pytest.mark.browser
 def test_two_jobs_are_compared(visitor: Visitor, world: World) -> None:
     other = world.other_id()
     page = visitor.go("/ui/jobs")
@@ -228,6 +230,7 @@ def test_a_dataset_with_bad_files(visitor: Visitor, downloads: Path) -> None:
     until(page, "document.querySelector('main img').naturalWidth > 20")
 
 
+@pytest.mark.browser
 def test_the_sizes_of_a_dataset_are_a_table_with_bars(visitor: Visitor, world: World) -> None:
     sides = [8, 9, 16, 17, 18, 30, 31, 40, 47, 90, 200, 210, 300]
     with io.BytesIO() as packed:
@@ -257,6 +260,7 @@ def see_sizes(page: Page, folder: str) -> None:
         page.screenshot(path=Path(folder) / f"sizes-{width}-{colour}.png", full_page=True)
 
 
+@pytest.mark.browser
 def test_a_dataset_of_an_older_version_says_why_it_has_no_sizes(visitor: Visitor) -> None:
     def older(route: Route) -> None:
         answer = route.fetch()
@@ -290,6 +294,7 @@ def test_a_dataset_is_uploaded_from_the_page(visitor: Visitor, downloads: Path) 
     expect(page.get_by_text("stored as JPEG")).to_be_visible()
 
 
+@pytest.mark.browser
 def test_options_of_an_ingest_are_set_on_the_page(visitor: Visitor, downloads: Path) -> None:
     archive = downloads / "ranged.zip"
     archive.write_bytes(digits_zip(40, start=340))

@@ -237,7 +237,7 @@ def spec_of(pack: Path, method: str = "moco") -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("method", ["moco", "simclr"])
+@pytest.mark.parametrize("method", ["moco", pytest.param("simclr", marks=pytest.mark.contract)])
 def test_a_folder_and_a_name_are_a_modality(
     copy: Path, pack: Path, tmp_path: Path, method: str
 ) -> None:

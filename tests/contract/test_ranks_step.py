@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from _pytest.mark import ParameterSet
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -35,24 +36,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "simclr_split": {"name": "simclr", "bn": "split", "bn_splits": SPLITS // 2},
     "simclr_sync": {"name": "simclr", "bn": "sync"},
 }
+QUICK = {("moco_v2", 2), ("simclr_sync", 2)}
 MOCO = {"queue_rows": 80, "bn": "split", "bn_splits": SPLITS, "shuffle_parts": PARTS, "dim": 16}
 TOLERANCE = {"exact": 1e-9, "single": 1e-4}
 FLIPS_MAX = {"exact": 0, "single": 1}
 """States of 20 from which a step may differ by more: in float32 a discrete flip was seen."""
-
-
-@dataclass(frozen=True)
-class Compared:
-    """Results of all cases on one number of ranks."""
-
-    size: int
-    states: Path
-    out: Path
-    names: tuple[str, ...]
-
-    def case(self, name: str) -> tuple[Path, Path]:
-        """Return the folders of the states and of what several ranks made of them."""
-        return self.states / name, self.out / str(self.names.index(name))
 
 
 def batch_rows(name: str) -> int:
@@ -78,46 +66,63 @@ def spec_of(name: str) -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True)
+class Compared:
+    """Steps of one process, and of several ranks from the same states; each made once."""
+
+    folder: Path
+
+    def states(self, name: str, precision: str) -> Path:
+        """Return the folder of the states of one process."""
+        case = self._case(name, precision)
+        if not case.states.exists():
+            case.states.mkdir()
+            save_states(case)
+        return case.states
+
+    def on_ranks(self, name: str, precision: str, *, size: int) -> Path:
+        """Return the folder of the results of one step from each state on `size` ranks."""
+        out = self.folder / f"{name}-on-{size}"
+        if not out.exists():
+            for each in TOLERANCE:
+                self.states(name, each)
+            cases = [self._case(name, each) for each in TOLERANCE]
+            assert run_ranks(step_from_each, cases, out, size=size) == [0] * size
+        return out / str([*TOLERANCE].index(precision))
+
+    def _case(self, name: str, precision: str) -> Steps:
+        states = self.folder / f"{name}-{precision}"
+        return Steps(spec_of(name), self.folder / "pack", states, exact=precision == "exact")
+
+
 @pytest.fixture(scope="module")
-def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Steps]:
-    folder = tmp_path_factory.mktemp("states")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Compared:
+    folder = tmp_path_factory.mktemp("steps")
     images, labels = blobs(ROWS, side_px=10, classes=2)
     write_pack(folder / "pack", images, labels, classes=("a", "b"))
-    cases = {}
-    for name in METHODS:
-        for precision in TOLERANCE:
-            states = folder / f"{name}-{precision}"
-            states.mkdir()
-            case = Steps(spec_of(name), folder / "pack", states, exact=precision == "exact")
-            save_states(case)
-            cases[states.name] = case
-    return cases
+    return Compared(folder)
 
 
-@pytest.fixture(scope="module", params=[2, pytest.param(4, marks=pytest.mark.contract)])
-def compared(
-    request: pytest.FixtureRequest,
-    cases: dict[str, Steps],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Compared:
-    out = tmp_path_factory.mktemp("ranks")
-    codes = run_ranks(step_from_each, [*cases.values()], out, size=request.param)
-    assert codes == [0] * request.param
-    states = next(iter(cases.values())).states.parent
-    return Compared(request.param, states, out, tuple(cases))
+def cells() -> list[ParameterSet]:
+    return [
+        pytest.param(name, size, marks=[] if (name, size) in QUICK else pytest.mark.contract)
+        for name in METHODS
+        for size in (2, 4)
+    ]
 
 
 @pytest.mark.parametrize("precision", TOLERANCE)
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(("name", "size"), cells())
 def test_a_step_on_ranks_is_that_of_one_process(
-    name: str, precision: str, compared: Compared
+    name: str, size: int, precision: str, compared: Compared
 ) -> None:
-    states, made = compared.case(f"{name}-{precision}")
+    states = compared.states(name, precision)
+    results = compared.on_ranks(name, precision, size=size)
     worst = []
     for number in range(STEPS):
         one = load_file(states / f"{number + 1}.safetensors")
         before = load_file(states / f"{number}.safetensors")
-        several = load_file(made / f"{number}.safetensors")
+        several = load_file(results / f"{number}.safetensors")
         assert one.keys() == several.keys()
         assert max(apart(one[key], before[key]) for key in one) > 10 * TOLERANCE[precision]
         worst.append(max(apart(several[key], one[key]) for key in one))
@@ -166,15 +171,14 @@ def crossings(folder: Path, name: str) -> list[float]:
     return crossed
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_bytes_of_a_step(name: str, compared: Compared) -> None:
+@pytest.mark.parametrize(("name", "size"), cells())
+def test_bytes_of_a_step(name: str, size: int, compared: Compared) -> None:
     """At most 1.01 x (gradients + running statistics + keys + rows), whatever sync adds apart."""
-    states, made = compared.case(f"{name}-single")
-    state = load_file(states / "1.safetensors")
-    needed = sum(state[key].nbytes for key in state if is_exchanged(key)) + gathered_bytes(
-        name, compared.size
-    )
-    for step in json.loads((made / "traffic.json").read_text()):
+    results = compared.on_ranks(name, "single", size=size)
+    state = load_file(compared.states(name, "single") / "1.safetensors")
+    exchanged_bytes = sum(state[key].nbytes for key in state if is_exchanged(key))
+    needed = exchanged_bytes + gathered_bytes(name, size)
+    for step in json.loads((results / "traffic.json").read_text()):
         assert needed <= step["reduced"] + step["gathered"] <= 1.01 * needed
         assert ("statistics" in step) == (name == "simclr_sync")
 

@@ -27,7 +27,13 @@ from tests.support.docs.code_blocks import (
 REPO = Path(__file__).resolve().parents[2]
 PAGES = sorted((REPO / "docs").glob("*.md"))
 DECISIONS = sorted((REPO / "docs" / "decisions").glob("*.md"))
-RUN = [page for page in PAGES if any(not b.skip for b in blocks(page.read_text()))]
+LONG = {"scaling.md"}
+"""Pages that `make chaos` runs: they start a dozen processes."""
+RUN = [
+    pytest.param(page, marks=[pytest.mark.chaos] if page.name in LONG else [])
+    for page in PAGES
+    if any(not b.skip for b in blocks(page.read_text()))
+]
 FIXTURES = {"service", "photos"}
 
 

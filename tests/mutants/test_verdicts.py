@@ -45,7 +45,7 @@ def project(tmp_path: Path) -> Copy:
     ("state", "verdict", "killed_by"),
     [
         ("wrong", "killed", "test_product.py::test_product"),
-        ("other", "survives", ""),
+        pytest.param("other", "survives", "", marks=pytest.mark.chaos),
         ('right"\nraise ImportError  # "', "survives", ""),
         ("skips", "skipped", ""),
     ],

@@ -141,8 +141,12 @@ def test_gpus_that_cannot_be_used_end_it_with_what_to_install(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("options", "variables", "slots"),
     [
-        (["--workers", "3"], {}, {"number": 3, "device": "cpu"}),
-        ([], EIGHT_GPUS, {"number": 8, "device": "cuda:0-7"}),
+        pytest.param(
+            *(["--workers", "3"], {}, {"number": 3, "device": "cpu"}), marks=pytest.mark.chaos
+        ),
+        pytest.param(
+            *([], EIGHT_GPUS, {"number": 8, "device": "cuda:0-7"}), marks=pytest.mark.chaos
+        ),
         (["--device", "cuda:6", "--device", "cuda:1,cuda:3"], EIGHT_GPUS, THREE),
     ],
 )

@@ -66,6 +66,7 @@ def test_speed(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
+@pytest.mark.chaos
 def test_waiting(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOMP_SPINCOUNT", "0")  # as the arms do, in this process; then it is undone
     words = "--rows 32 --rounds 1 --steps 1 --batch-rows 8 --queue-rows 32"

@@ -57,7 +57,14 @@ def wrong(redis: RunningRedis, data_dir: Path) -> list[str]:
     return [one.what for one in found if one.what not in ("no_ledger", "bad_pack")]
 
 
-@pytest.mark.parametrize("place", ["api.pre_ledger", "api.pre_submit", "api.post_submit"])
+@pytest.mark.parametrize(
+    "place",
+    [
+        pytest.param("api.pre_ledger", marks=pytest.mark.chaos),
+        pytest.param("api.pre_submit", marks=pytest.mark.chaos),
+        "api.post_submit",
+    ],
+)
 def test_a_submit_happens_once(redis: RunningRedis, tmp_path: Path, place: str) -> None:
     with api(redis, tmp_path, f"{place}=SIGKILL@2") as (client, running):
         first = post(client, "one").json()["id"]
@@ -73,7 +80,9 @@ def test_a_submit_happens_once(redis: RunningRedis, tmp_path: Path, place: str) 
     assert wrong(redis, tmp_path) == []
 
 
-@pytest.mark.parametrize("place", ["api.pre_control", "api.post_control"])
+@pytest.mark.parametrize(
+    "place", [pytest.param("api.pre_control", marks=pytest.mark.chaos), "api.post_control"]
+)
 def test_a_control_is_asked_again(redis: RunningRedis, tmp_path: Path, place: str) -> None:
     with api(redis, tmp_path, f"{place}=SIGKILL") as (client, running):
         job = post(client, "one").json()["id"]
@@ -88,7 +97,9 @@ def test_a_control_is_asked_again(redis: RunningRedis, tmp_path: Path, place: st
     assert wrong(redis, tmp_path) == []
 
 
-@pytest.mark.parametrize("place", ["api.pre_delete", "api.post_delete"])
+@pytest.mark.parametrize(
+    "place", [pytest.param("api.pre_delete", marks=pytest.mark.chaos), "api.post_delete"]
+)
 def test_a_deletion_leaves_nothing_that_comes_back(
     redis: RunningRedis, tmp_path: Path, place: str
 ) -> None:
@@ -133,7 +144,10 @@ def test_a_deletion_cut_short_takes_no_job_that_then_succeeds(
     assert wrong(redis, tmp_path) == []
 
 
-@pytest.mark.parametrize("place", ["api.pre_dataset_delete", "api.post_dataset_delete"])
+@pytest.mark.parametrize(
+    "place",
+    [pytest.param("api.pre_dataset_delete", marks=pytest.mark.chaos), "api.post_dataset_delete"],
+)
 def test_a_deletion_of_a_dataset_leaves_nothing_that_comes_back(
     redis: RunningRedis, tmp_path: Path, place: str
 ) -> None:

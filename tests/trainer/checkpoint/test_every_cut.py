@@ -29,12 +29,23 @@ from tests.support.trainer.killed_attempts import (
 )
 
 OPTIMIZERS = ("sgd", "adamw")
+IN_CHAOS = pytest.mark.chaos
 BEFORE_THE_RENAME = (
-    *((name, optimizer) for name in ("copied", "mid_write", "pre_fsync", "pre_rename")
-      for optimizer in OPTIMIZERS),
-    ("pre_manifest", "sgd"),
-)  # fmt: skip
-AFTER_THE_RENAME = (("post_rename", "sgd"), ("post_rename", "adamw"), ("pre_prune", "sgd"))
+    pytest.param("copied", "sgd", marks=IN_CHAOS),
+    pytest.param("copied", "adamw", marks=IN_CHAOS),
+    ("mid_write", "sgd"),
+    pytest.param("mid_write", "adamw", marks=IN_CHAOS),
+    pytest.param("pre_fsync", "sgd", marks=IN_CHAOS),
+    ("pre_fsync", "adamw"),
+    pytest.param("pre_manifest", "sgd", marks=IN_CHAOS),
+    ("pre_rename", "sgd"),
+    pytest.param("pre_rename", "adamw", marks=IN_CHAOS),
+)
+AFTER_THE_RENAME = (
+    ("post_rename", "sgd"),
+    pytest.param("post_rename", "adamw", marks=IN_CHAOS),
+    pytest.param("pre_prune", "sgd", marks=IN_CHAOS),
+)
 HITS = {"pre_fsync": 3}
 """Times that one checkpoint passes a failpoint, if not once: here, once for each of its files."""
 
@@ -138,7 +149,14 @@ def test_every_cut_after_a_checkpoint_is_visible(
     check(attempts, whole[optimizer])
 
 
-@pytest.mark.parametrize("name", ["train.step", "train.backward", "train.stepped"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("train.step", marks=IN_CHAOS),
+        pytest.param("train.backward", marks=IN_CHAOS),
+        "train.stepped",
+    ],
+)
 def test_cuts_within_steps(name: str, cuts: Cuts, whole: dict[str, Whole], tmp_path: Path) -> None:
     """The first step, the second, then every third after a resume, and the very last one."""
     faults = iter([f"{name}=SIGKILL@{nth}" for nth in (1, 2, *[3] * STEPS)])
