@@ -141,12 +141,12 @@ def run_reference(
         plan = plan_evaluation(spec, EvaluationData(source, test_source), views=views)
         assert plan.evaluators, "the images have labels"
         # The evaluator asks for nothing but features.
-        signals = plan.run(cast(Method, towers), should_stop=lambda: False)
+        results = plan.run(cast(Method, towers), should_stop=lambda: False)
         for each in (source, test_source):
             if each is not None:
                 each.close()
-    assert signals is not None
-    return signals["knn_top1"]
+    assert results is not None
+    return results.signals["knn_top1"]
 
 
 def spec_of(images: ImageSet, args: argparse.Namespace, seed: int) -> ResolvedSpec:

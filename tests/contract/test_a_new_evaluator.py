@@ -4,6 +4,7 @@ The copy of `trainer/` that it runs in differs in the new folder and in `evaluat
 alone.
 """
 
+import json
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,10 @@ RULES = (("rows", lambda spec, facts, own: (facts.rows // 4, "a quarter is enoug
 from typing import NamedTuple
 import torch
 from trainer.evaluators.base import Measured
+from trainer.evaluators.intervals import share
 
 class Spread(NamedTuple):
+    name: str
     every_epochs: int
     has_baselines: bool
     source: object
@@ -51,13 +54,15 @@ class Spread(NamedTuple):
 
     def measure(self, bank):
         features = bank.features(self.source, self.rows, feature="backbone")
-        return Measured({"spread": len(features) / self.source.pack.rows})
+        figures = share("spread", len(features), self.source.pack.rows)
+        tables = {"measured": [{"row": 0, "norm": float(features[0].norm()), "label": None}]}
+        return Measured({"spread": figures[0].value}, figures, tables, ("Rows were counted.",))
 
     def baselines(self, bank):
         return Measured({"spread_raw": 0.125})
 
 def plan(spec, own, data):
-    return Spread(own.every_epochs, True, data.source, torch.arange(own.rows))
+    return Spread(own.name, own.every_epochs, True, data.source, torch.arange(own.rows))
 """,
 }
 MEMBERS = (
@@ -84,7 +89,7 @@ print(json.dumps({
     "better": SIGNALS["spread"].better,
     "metric": SIGNAL_METRICS["spread"],
     "help": helps["moco_train_spread"],
-    "chart": MORE_CURVES[0],
+    "chart": next(curve for curve in MORE_CURVES if curve["name"] == "spread"),
     "panels": sum(text.count("moco_train_spread{") for text in dashboard_files().values()),
 }))
 """
@@ -116,7 +121,23 @@ def test_a_folder_and_a_member_are_an_evaluator(copy: Path, tmp_path: Path) -> N
     assert all(line["spread_raw"] == 0.125 for line in rounds.values())
     assert all("knn_top1" in line for epoch, line in rounds.items() if epoch)
     assert "spread 0.25" in printed
+    report = json.loads((out / "artifacts" / "evaluation.json").read_text())
+    knn, spread = report["evaluators"]
+    assert (knn["name"], spread["name"]) == ("knn", "spread")
+    (figure,) = spread["result"]["figures"]
+    assert {name: figure[name] for name in ("name", "value", "n", "interval", "features")} == {
+        **{"name": "spread", "value": 0.25, "n": 40},
+        **{"interval": "wilson", "features": "trained encoder"},
+    }
+    assert figure["low"] < 0.25 < figure["high"]
+    (row,) = spread["result"]["tables"]["measured"]
+    assert (row["row"], row["label"]) == (0, None)
+    assert spread["result"]["notes"] == ["Rows were counted."]
+    assert {each["features"] for each in knn["baselines"]["figures"]} == {
+        *("raw input", "untrained encoder", "majority class"),
+    }
     card = (out / "artifacts" / "README.md").read_text()
+    assert "`evaluation.json`" in card
     assert "| `evaluation.1.rows` | 10 | a quarter is enough |" in card
     assert "| share of rows that were measured | 0.25 |" in card
 

@@ -42,11 +42,21 @@ LEARNING: Final = (
     Mutant(
         "baselines are not told beside a figure",
         "trainer/engine/run.py",
-        "signals = {**signals, **self.history.baselines()}",
-        "signals = {**signals}",
+        "signals = {**results.signals, **self.history.baselines()}",
+        "signals = {**results.signals}",
         (
             "tests/trainer/checkpoint/test_resume.py::"
             "test_baselines_are_measured_once_and_told_beside_each_figure",
+        ),
+    ),
+    Mutant(
+        "a run that resumes keeps results of later steps",
+        "trainer/engine/evaluation_log.py",
+        "report.result.step <= step",
+        "report.result.step >= step",
+        (
+            "tests/trainer/engine/test_evaluation_log.py::"
+            "test_a_run_that_resumes_has_the_baselines_and_no_result_after_its_step",
         ),
     ),
     Mutant(

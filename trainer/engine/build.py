@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -20,6 +20,7 @@ from trainer.distributed.world import ALONE, World
 from trainer.engine.batch_stream import BatchStream
 from trainer.engine.bottleneck import RunProfile
 from trainer.engine.divergence import DivergenceGuard
+from trainer.engine.evaluation_log import EvaluationLog, read_report
 from trainer.engine.exchange import Exchange
 from trainer.engine.graphed_step import GraphedStep
 from trainer.engine.profiler import Profiler
@@ -33,7 +34,9 @@ from trainer.methods.base import Method, load_method
 from trainer.modalities.base import Loader, Views, load_modality
 from trainer.optim.optimizer import make_optimizer
 from trainer.optim.schedule import TrainingLength
+from trainer.schema.artifact_names import EVALUATION
 from trainer.schema.errors import SpecError
+from trainer.schema.evaluation import EvaluationReport
 from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import resolve, trained_on
 from trainer.spec.job import JobSpec
@@ -54,6 +57,13 @@ class RunPaths:
     test_pack: Path | None = None
     checkpoints: tuple[Path, ...] = ()
     """Checkpoints of earlier attempts, newest first, to resume from besides those in `out`."""
+
+
+class Before(NamedTuple):
+    """Signals and results of the attempts before this one, up to its first step."""
+
+    lines: list[Line]
+    report: EvaluationReport
 
 
 def never() -> bool:
@@ -96,9 +106,10 @@ def build_run(
         data = EvaluationData(source, test_source)
         causes = _causes(spec, data, context, device_config, world)
         progress, before = _resumed(paths, method, optimizer, causes)
-        history = _history(paths, before, world)
-        stack.callback(history.close)
         views = modality.views(spec, pack.facts, context, accelerator=accelerator)
+        evaluation = plan_evaluation(spec, data, views=views)
+        history = _history(paths, before.lines, world)
+        stack.callback(history.close)
         batches = _batches(spec, method, source, _view_maker(spec, views, context, device_config))
         policy = _checkpoint_policy(spec, paths, causes, differs=progress.differs)
         checkpoint_manager = _checkpoint_manager(policy, context, progress, history, world)
@@ -114,8 +125,13 @@ def build_run(
             batches=batches,
             source=source,
             views=views,
-            evaluation=plan_evaluation(spec, data, views=views),
+            evaluation=evaluation,
             history=history,
+            evaluation_log=EvaluationLog(
+                before.report,
+                evaluation=evaluation,
+                path=paths.out / EVALUATION if world.is_first else None,
+            ),
             progress=progress,
             losses=DivergenceGuard(context.device),
             checkpoint_manager=stack.enter_context(checkpoint_manager),
@@ -279,8 +295,8 @@ def _placed(method: Method, context: DeviceContext) -> Method:
 
 def _resumed(
     paths: RunPaths, method: Method, optimizer: torch.optim.Optimizer, causes: dict[str, str]
-) -> tuple[Progress, list[Line]]:
-    """Restore the newest intact checkpoint, if there is one, and its history."""
+) -> tuple[Progress, Before]:
+    """Restore the newest intact checkpoint, if there is one, and what was measured before it."""
     own, world = paths.out / "checkpoints", method.world
     if world.is_first:
         checkpoints.clean(own)
@@ -289,7 +305,7 @@ def _resumed(
     state = loaded.state if loaded else {}
     world.check_alike(lambda: digest(state), what="The checkpoint to resume from")
     if loaded is None:
-        return Progress(), []
+        return Progress(), Before([], EvaluationReport())
     failpoint("checkpoint.loaded")
     restore(loaded.state, method, optimizer)
     meta = loaded.meta
@@ -299,4 +315,7 @@ def _resumed(
         differs=tuple(sorted({*meta.differs, *differing(meta.fingerprint, causes)})),
     )
     attempt = loaded.path.parent.parent
-    return progress, read_history(attempt / "metrics.jsonl", until_step=meta.step)
+    return progress, Before(
+        read_history(attempt / "metrics.jsonl", until_step=meta.step),
+        read_report(attempt / EVALUATION, until_step=meta.step),
+    )

@@ -15,6 +15,7 @@ from trainer.checkpoint.state import collect
 from trainer.distributed.world import World
 from trainer.engine.batch_stream import BatchStream
 from trainer.engine.divergence import DivergenceGuard
+from trainer.engine.evaluation_log import EvaluationLog
 from trainer.engine.exchange import Exchange
 from trainer.engine.profiler import Profiler
 from trainer.engine.signal_log import MemoryLog
@@ -68,6 +69,7 @@ class Run:
     views: Views[Any]
     evaluation: Evaluation
     history: MemoryLog
+    evaluation_log: EvaluationLog
     progress: Progress
     losses: DivergenceGuard
     checkpoint_manager: CheckpointManager
@@ -183,11 +185,12 @@ class Run:
         """
         measure = self._evaluation.run if self.step else self._evaluation.baselines
         with self.stopwatch.timing("eval_s"), self.timer.phase("evaluation"):
-            signals = measure(self.method, should_stop=should_stop)
-        if signals is None:
+            results = measure(self.method, should_stop=should_stop)
+        if results is None:
             return None
-        signals = {**signals, **self.history.baselines()}
+        signals = {**results.signals, **self.history.baselines()}
         failpoint("evaluation.done")
+        self.evaluation_log.add(results, step=self.step, epoch=self.epoch)
         self.history.add(step=self.step, epoch=self.epoch, signals=signals)
         return Evaluated(step=self.step, epoch=self.epoch, signals=signals)
 
@@ -264,6 +267,7 @@ class Run:
             views=self.views,
             pack=self.source.pack,
             history=self.history.of_the_run(),
+            evaluation=self.evaluation_log.report,
             exact=not self.progress.differs,
             step=self.step,
             gpu_precision=self.context.precision if self.context.device.type == "cuda" else None,

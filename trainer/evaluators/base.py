@@ -1,7 +1,8 @@
 """An evaluator: it chooses its rows once and measures the features of them in every round."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from trainer.methods.base import Method
 from trainer.modalities.base import Loader, Views
+from trainer.schema.evaluation import Cell, Figure
 
 FEATURE_ROWS = 512
 """Rows of one forward pass."""
@@ -32,7 +34,13 @@ class Measured(NamedTuple):
     """Result of one evaluator in one round."""
 
     signals: dict[str, float]
-    """By the names in the SIGNALS of its spec."""
+    """By the names in the SIGNALS of its spec; for events, curves and metrics."""
+    figures: tuple[Figure, ...] = ()
+    """Figures with intervals, for `evaluation.json`; `trainer.evaluators.intervals` makes them."""
+    tables: Mapping[str, Sequence[Mapping[str, Cell]]] = MappingProxyType({})
+    """By the names in the TABLES of its spec. Floats are finite; at most TABLE_ROWS_MAX rows."""
+    notes: tuple[str, ...] = ()
+    """Sentences to read with the figures."""
 
 
 class NotMeasured(NamedTuple):
@@ -73,6 +81,15 @@ class FeatureBank:
         if self._method.world.agreed(self._should_stop):
             raise Stopped
 
+    def stop_if_alone(self) -> None:
+        """Raise Stopped if the run is to stop and has no other ranks.
+
+        For loops that may ask another number of times on another machine: ranks that agree must
+        all ask as often.
+        """
+        if self._method.world.size == 1:
+            self.stop_if_asked()
+
     @torch.no_grad()
     def _computed(self, source: Loader[Any], rows: Tensor, feature: Feature) -> Tensor:
         world, parts = self._method.world, []
@@ -96,6 +113,10 @@ class FeatureBank:
 
 class Evaluator(Protocol):
     """An evaluator with its rows, as `plan` in its `evaluator.py` returns it."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the spec."""
 
     @property
     def every_epochs(self) -> int:

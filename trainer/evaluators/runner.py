@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from trainer.evaluators.base import (
     EvaluationData,
@@ -17,6 +17,20 @@ from trainer.methods.base import Method
 from trainer.modalities.base import Views
 from trainer.optim.schedule import TrainingLength
 from trainer.spec.resolved import ResolvedSpec
+
+
+class Round(NamedTuple):
+    """Results of a round of evaluators."""
+
+    measured: dict[str, Measured]
+    """Name of an evaluator -> its result."""
+
+    @property
+    def signals(self) -> dict[str, float]:
+        """Signals of all of them."""
+        return {
+            name: value for each in self.measured.values() for name, value in each.signals.items()
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +52,11 @@ class Evaluation:
 
         return replace(self, evaluators=tuple(filter(is_due, self.evaluators)))
 
-    def run(self, method: Method, *, should_stop: Callable[[], bool]) -> dict[str, float] | None:
-        """Return the signals of the method as it is, in training mode again; None if stopped."""
+    def run(self, method: Method, *, should_stop: Callable[[], bool]) -> Round | None:
+        """Return the results of the method as it is, in training mode again; None if stopped."""
         return self._round(method, lambda each, bank: each.measure(bank), should_stop)
 
-    def baselines(
-        self, method: Method, *, should_stop: Callable[[], bool]
-    ) -> dict[str, float] | None:
+    def baselines(self, method: Method, *, should_stop: Callable[[], bool]) -> Round | None:
         """Return what figures are held against, from an untrained method; None if stopped."""
         return self._round(method, lambda each, bank: each.baselines(bank), should_stop)
 
@@ -53,18 +65,18 @@ class Evaluation:
         method: Method,
         measure: Callable[[Evaluator, FeatureBank], Measured],
         should_stop: Callable[[], bool],
-    ) -> dict[str, float] | None:
+    ) -> Round | None:
         bank = FeatureBank(method, self.views, should_stop=should_stop)
-        signals: dict[str, float] = {}
+        measured: dict[str, Measured] = {}
         method.eval()
         try:
             for evaluator in self.evaluators:
-                signals |= measure(evaluator, bank).signals
+                measured[evaluator.name] = measure(evaluator, bank)
         except Stopped:
             return None
         finally:
             method.train()
-        return signals
+        return Round(measured)
 
 
 def plan_evaluation(spec: ResolvedSpec, data: EvaluationData, *, views: Views[Any]) -> Evaluation:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -11,6 +11,7 @@ from torch import nn
 from trainer.data.pack.format import Pack
 from trainer.exports.model_card.sparklines import Line
 from trainer.modalities.base import Loader, Views
+from trainer.schema.evaluation import EvaluationReport
 from trainer.schema.events import DatasetFacts, Profiled
 from trainer.spec.resolved import ResolvedSpec
 from trainer.util.atomic_files import write_synced
@@ -33,6 +34,8 @@ class Export:
     """The lines of metrics.jsonl."""
     exact: bool
     step: int
+    evaluation: EvaluationReport = field(default_factory=EvaluationReport)
+    """Newest results of the evaluators, those of the last step."""
     gpu_precision: Literal["fp32", "bf16"] | None = None
     """Precision of the steps on a GPU, None on a CPU."""
     profile: Profiled | None = None

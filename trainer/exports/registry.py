@@ -10,6 +10,7 @@ EXPORTERS = (
     "loading_config",
     "embeddings",
     "embedding_map",
+    "evaluation_report",
     "model_card.exporter",
     "run_profile",
 )

@@ -146,8 +146,8 @@ def _is_evaluated(number: int) -> bool:
 def _knn(run: Run) -> float | None:
     if not run.evaluation.evaluators:
         return None
-    signals = run.evaluation.run(run.method, should_stop=lambda: False)
-    return None if signals is None else 100.0 * signals["knn_top1"]
+    results = run.evaluation.run(run.method, should_stop=lambda: False)
+    return None if results is None else 100.0 * results.signals["knn_top1"]
 
 
 def _table_row(epoch: Epoch, result: RecipeResult) -> str:

@@ -69,8 +69,9 @@ def test_baselines_are_those_of_scikit_learn(side_px: int, tmp_path: Path) -> No
     assert not set(bank) & set(test)
 
     method = load_method(spec, partial(encoder_for, spec), bf16=False)
-    found = plan.baselines(method, should_stop=lambda: False)
-    assert found is not None
+    results = plan.baselines(method, should_stop=lambda: False)
+    assert results is not None
+    found = results.signals
     assert found.keys() == {"knn_top1_raw", "knn_top1_untrained", "knn_top1_majority"}
     assert method.training, "it goes on training"
 
@@ -100,7 +101,7 @@ def test_the_backbone_is_asked_unless_told_otherwise(tmp_path: Path) -> None:
     baselines = plan.baselines(method, should_stop=lambda: False)
     assert figure is not None
     assert baselines is not None
-    assert figure["knn_top1"] == baselines["knn_top1_untrained"]
+    assert figure.signals["knn_top1"] == baselines.signals["knn_top1_untrained"]
 
 
 def test_nothing_is_measured_once_it_is_told_to_stop(tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ def test_a_bank_needs_20_labelled_rows(labelled: int, measured: bool, tmp_path: 
 class Spread:
     """A second evaluator, of the rows that nearest neighbors classify."""
 
-    every_epochs, has_baselines = 3, False
+    name, every_epochs, has_baselines = "spread", 3, False
 
     def __init__(self, like: Knn) -> None:
         self.test = like.test
@@ -157,9 +158,9 @@ def test_evaluators_share_one_pass_of_the_same_rows(tmp_path: Path) -> None:
     assert sum(passed) == 2 * rows
     assert alone is not None
     assert both is not None
-    assert both.keys() == {"knn_top1", "spread"}
-    assert both["knn_top1"] == alone["knn_top1"]
-    assert both["spread"] > 0.0
+    assert both.signals.keys() == {"knn_top1", "spread"}
+    assert both.signals["knn_top1"] == alone.signals["knn_top1"]
+    assert both.signals["spread"] > 0.0
 
 
 def test_each_evaluator_is_due_at_its_own_epochs_and_all_at_the_end(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from trainer.evaluators.base import EvaluationData, Feature, FeatureBank, Measured, NotMeasured
+from trainer.evaluators.intervals import share
 from trainer.evaluators.knn.spec import ResolvedKnnSpec
 from trainer.evaluators.labelled_rows import (
     LABELLED_ROWS_MIN,
@@ -15,8 +16,15 @@ from trainer.evaluators.labelled_rows import (
     labelled_split,
     too_few_labels,
 )
+from trainer.schema.evaluation import Features, Figure
 from trainer.spec.resolved import ResolvedSpec
 
+SUFFIXES: dict[Features, str] = {
+    "raw input": "raw",
+    "untrained encoder": "untrained",
+    "majority class": "majority",
+}
+"""Baseline -> end of the name of its signal."""
 VOTE_CELLS = 32_000_000
 """Similarities held at once."""
 
@@ -31,6 +39,11 @@ class Knn:
     classes: int
 
     @property
+    def name(self) -> str:
+        """Its name in the spec."""
+        return self.spec.name
+
+    @property
     def every_epochs(self) -> int:
         """Epochs between its rounds."""
         return self.spec.every_epochs
@@ -42,7 +55,8 @@ class Knn:
 
     def measure(self, bank: FeatureBank) -> Measured:
         """Return the share of test rows that are classified correctly. Raises Stopped."""
-        return Measured({"knn_top1": self._top1(bank, self.spec.feature)})
+        figures = self._figures(bank, self.spec.feature, "trained encoder")
+        return Measured({figure.name: figure.value for figure in figures}, figures)
 
     def baselines(self, bank: FeatureBank) -> Measured:
         """Return the same of raw input and of the untrained method, and of a constant answer.
@@ -50,21 +64,37 @@ class Knn:
         The constant answer is the most frequent class of the bank. Raises Stopped.
         """
         most = torch.bincount(self.bank.labels, minlength=self.classes).argmax()
-        return Measured(
-            {
-                "knn_top1_raw": self._top1(bank, "input"),
-                "knn_top1_untrained": self._top1(bank, self.spec.feature),
-                "knn_top1_majority": float((self.test.labels == most).double().mean()),
-            }
+        right = int((self.test.labels == most).sum())
+        figures = (
+            *self._figures(bank, "input", "raw input"),
+            *self._figures(bank, self.spec.feature, "untrained encoder"),
+            *share("knn_top1", right, len(self.test.labels), features="majority class"),
         )
+        signals = {
+            f"knn_top1_{SUFFIXES[figure.features]}": figure.value
+            for figure in figures
+            if figure.name == "knn_top1"
+        }
+        return Measured(signals, figures)
 
-    def _top1(self, bank: FeatureBank, feature: Feature) -> float:
-        return knn_top1(
+    def _figures(
+        self, bank: FeatureBank, feature: Feature, features: Features
+    ) -> tuple[Figure, ...]:
+        ranks = knn_ranks(
             (self.bank.features(bank, feature), self.bank.labels),
             (self.test.features(bank, feature), self.test.labels),
             spec=self.spec,
             classes=self.classes,
             stop_if_asked=bank.stop_if_asked,
+        )
+        # With five classes, one of the first five is always right.
+        depths = (1, 5) if self.classes > 5 else (1,)
+        return tuple(
+            figure
+            for depth in depths
+            for figure in share(
+                f"knn_top{depth}", int((ranks < depth).sum()), len(ranks), features=features
+            )
         )
 
 
@@ -80,37 +110,45 @@ def plan(spec: ResolvedSpec, own: ResolvedKnnSpec, data: EvaluationData) -> Knn 
     return Knn(own, bank, test, classes=len(data.source.pack.facts.labels))
 
 
-def knn_top1(
+def knn_ranks(
     bank: tuple[Tensor, Tensor],
     test: tuple[Tensor, Tensor],
     *,
     spec: ResolvedKnnSpec,
     classes: int,
     stop_if_asked: Callable[[], None] = lambda: None,
-) -> float:
-    """Return the share of test rows whose class wins the vote of their k nearest rows of the bank.
+) -> Tensor:
+    """Return the rank of each test row's class in the vote of its k nearest rows of the bank.
 
-    `bank` and `test` are features [N, D] (any length) and labels int64 [N] in [0, classes); a
-    test label outside is never right. Raises what `stop_if_asked` raises.
+    0 is the winner; of classes with equal votes the lower number comes first. `bank` and `test` are
+    features [N, D] (any length) and labels int64 [N] in [0, classes); a test label outside has the
+    last rank, `classes`. Returns int64 [N]. Raises what `stop_if_asked` raises.
     Source: the MoCo authors' CIFAR-10 notebook (weighted kNN of arXiv:1805.01978, section 3.4).
     """
     memory = F.normalize(bank[0], dim=1)
-    right = 0
+    ranks = []
     for features, labels in _chunks(test, rows=max(1, VOTE_CELLS // memory.shape[0])):
         stop_if_asked()
         similarity = F.normalize(features, dim=1) @ memory.T  # [b, N]
-        predicted = _vote(similarity, bank[1], spec=spec, classes=classes)
-        right += int((predicted == labels).sum())
-    return right / test[1].shape[0]
+        ranks.append(_ranks(_votes(similarity, bank[1], spec=spec, classes=classes), labels))
+    return torch.cat(ranks)
 
 
-def _vote(similarity: Tensor, labels: Tensor, *, spec: ResolvedKnnSpec, classes: int) -> Tensor:
-    """Return the class with the most votes, int64 [b]; a neighbor's weighs exp(similarity / T)."""
+def _ranks(votes: Tensor, labels: Tensor) -> Tensor:
+    """Return the rank of a label, int64 [b], among classes by their votes [b, classes]."""
+    own = votes.gather(1, labels.clamp(min=0)[:, None])
+    is_lower = torch.arange(votes.shape[1], device=votes.device) < labels[:, None]
+    before = (votes > own) | ((votes == own) & is_lower)
+    return torch.where(labels < 0, votes.shape[1], before.sum(1))
+
+
+def _votes(similarity: Tensor, labels: Tensor, *, spec: ResolvedKnnSpec, classes: int) -> Tensor:
+    """Return the votes for each class, [b, classes]; a neighbor's weighs exp(similarity / T)."""
     near, index = similarity.topk(min(spec.k, similarity.shape[1]), dim=1)
     votes = similarity.new_zeros(similarity.shape[0], classes)
     # Divided by the nearest one's: the same winner, and no overflow at a small T.
     weights = ((near - near[:, :1]) / spec.temperature).exp()
-    return votes.scatter_add_(1, labels[index], weights).argmax(1)
+    return votes.scatter_add_(1, labels[index], weights)
 
 
 def _chunks(pair: tuple[Tensor, Tensor], *, rows: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -46,6 +46,12 @@ SIGNALS = {
     "knn_top1": Signal(
         "ratio", "kNN accuracy on held-out labeled images", "knn_top1_ratio", better="up"
     ),
+    "knn_top5": Signal(
+        "ratio",
+        "kNN: held-out labeled images with their class among the first five",
+        "knn_top5_ratio",
+        better="up",
+    ),
     "knn_top1_raw": Signal(
         "ratio", "baseline: kNN accuracy with raw input, at most 32 px", "knn_top1_raw_ratio"
     ),

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import top_k_accuracy_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from trainer.evaluators.base import Stopped
 from trainer.evaluators.knn import evaluator
-from trainer.evaluators.knn.evaluator import knn_top1
+from trainer.evaluators.knn.evaluator import knn_ranks
 from trainer.evaluators.knn.spec import ResolvedKnnSpec
 
 
@@ -18,6 +19,15 @@ def made_up(rows: int, seed: int, *, classes: int = 4) -> tuple[torch.Tensor, to
     features = centres[labels] + draw.normal(scale=1.6, size=(rows, 6))
     lengths = draw.uniform(0.5, 3.0, (rows, 1))  # the evaluator must look at angles only
     return torch.tensor(features * lengths), torch.tensor(labels)
+
+
+def knn_top1(
+    bank: tuple[torch.Tensor, torch.Tensor],
+    test: tuple[torch.Tensor, torch.Tensor],
+    spec: ResolvedKnnSpec,
+) -> float:
+    ranks = knn_ranks(bank, test, spec=spec, classes=4)
+    return float((ranks == 0).double().mean())
 
 
 def loop(
@@ -44,9 +54,7 @@ def loop(
 def test_equals_a_plain_loop(k: int, t: float, cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluator, "VOTE_CELLS", cells)
     bank, test = made_up(300, 0), made_up(60, 1)
-    found = knn_top1(
-        bank, test, spec=ResolvedKnnSpec(k=k, temperature=t, baselines=True), classes=4
-    )
+    found = knn_top1(bank, test, ResolvedKnnSpec(k=k, temperature=t, baselines=True))
     assert found == pytest.approx(loop(bank, test, min(k, 300), t))
     assert 0.3 < found < 1.0
 
@@ -56,7 +64,7 @@ def test_equals_scikit_learn_with_the_same_weights() -> None:
     oracle = KNeighborsClassifier(50, metric="cosine", weights=lambda d: np.exp((1 - d) / 0.1))
     oracle.fit(bank[0].numpy(), bank[1].numpy())
     expected = oracle.score(test[0].numpy(), test[1].numpy())
-    found = knn_top1(bank, test, spec=ResolvedKnnSpec(k=50, baselines=True), classes=4)
+    found = knn_top1(bank, test, ResolvedKnnSpec(k=50, baselines=True))
     assert found == pytest.approx(expected)
 
 
@@ -65,7 +73,7 @@ def test_stops_when_told_to() -> None:
         raise Stopped
 
     with pytest.raises(Stopped):
-        knn_top1(
+        knn_ranks(
             made_up(30, 0),
             made_up(9, 1),
             spec=ResolvedKnnSpec(k=5, baselines=True),
@@ -75,10 +83,23 @@ def test_stops_when_told_to() -> None:
 
 
 def test_a_tiny_temperature_does_not_overflow() -> None:
-    found = knn_top1(
-        made_up(200, 0),
-        made_up(50, 1),
-        spec=ResolvedKnnSpec(k=5, temperature=1e-4, baselines=True),
-        classes=4,
-    )
+    spec = ResolvedKnnSpec(k=5, temperature=1e-4, baselines=True)
+    found = knn_top1(made_up(200, 0), made_up(50, 1), spec)
     assert found > 0.3
+
+
+def test_the_first_classes_are_those_of_scikit_learn() -> None:
+    """Top-3 of 4 classes, from the probabilities of the same vote."""
+    bank, test = made_up(400, 4), made_up(100, 5)
+    oracle = KNeighborsClassifier(50, metric="cosine", weights=lambda d: np.exp((1 - d) / 0.1))
+    shares = oracle.fit(bank[0].numpy(), bank[1].numpy()).predict_proba(test[0].numpy())
+    expected = top_k_accuracy_score(test[1].numpy(), shares, k=3)
+    ranks = knn_ranks(bank, test, spec=ResolvedKnnSpec(k=50, baselines=True), classes=4)
+    assert float((ranks < 3).double().mean()) == pytest.approx(expected)
+
+
+def test_an_unknown_class_has_the_last_rank_and_of_equals_the_lower_number_is_first() -> None:
+    bank = torch.tensor([[1.0, 0.0], [1.0, 0.0]]), torch.tensor([2, 1])
+    test = torch.tensor([[1.0, 0.0]] * 3), torch.tensor([1, 2, -1])
+    spec = ResolvedKnnSpec(k=2, baselines=True)
+    assert knn_ranks(bank, test, spec=spec, classes=4).tolist() == [0, 1, 4]
