@@ -143,6 +143,7 @@ class Run:
             failpoint("train.backward")
             self.losses.note(output.loss, step=self.step + 1)
             signals = self._signals(output, lr) if is_read else None
+            self.method.set_progress(self.step / self.length.steps)
             self.step_executor.update(output, lr=lr)
             failpoint("train.stepped")
         self.progress.step += 1

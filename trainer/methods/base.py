@@ -119,6 +119,13 @@ class Method(nn.Module):
         random_inputs = self.random_inputs(len(batch.rows), step=step)
         return self.forward_step(batch, random_inputs.to(batch.rows.device, non_blocking=True))
 
+    def set_progress(self, progress: float) -> None:  # nothing to do is usual
+        """Fill tensors that `after_step` reads and that change with the step.
+
+        Called before each update, outside of captured graphs. `progress` is the share of the run's
+        steps that is done, in [0, 1): 0 before the first update. Waits for no device.
+        """
+
     def after_step(self, output: StepOutput) -> None:  # nothing to do is usual
         """Update the state that follows the optimizer step, such as an EMA or a queue."""
 
