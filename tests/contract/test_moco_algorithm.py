@@ -44,10 +44,12 @@ class Case:
     """64 is divided by every batch, as the authors' code demands; 40 is not."""
     optim: str = "sgd"
     schedule: str = "cosine"
+    momentum: str = "constant"
 
     def __str__(self) -> str:
         words = [self.head, self.bn, str(self.queue_rows), self.optim, self.schedule]
         words += ["masked"] * self.masked + ["symmetric"] * self.symmetric
+        words += ["momentum"] * (self.momentum == "cosine")
         return "-".join(words)
 
     @property
@@ -59,6 +61,7 @@ class Case:
             {
                 "queue_rows": self.queue_rows,
                 "momentum": M,
+                "momentum_schedule": self.momentum,
                 "temperature": T,
                 "dim": DIM,
                 "head": self.head,
@@ -153,7 +156,7 @@ class Authors:
         self, first: Tensor, second: Tensor, rows: Tensor, *, step: int
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The loss, the queries and the keys of a step; moves the key encoder and the ring."""
-        self.move_key_encoder()
+        self.move_key_encoder(step - 1)  # after the update of the step before
         q, k, loss = self.contrast(first, second, rows, half=0, step=step)
         owners = rows.tolist()
         if self.case.symmetric:  # as in the authors' notebook: both losses, keys of both views
@@ -191,9 +194,13 @@ class Authors:
             self.pointer = (self.pointer + 1) % len(self.queue)
 
     @torch.no_grad()
-    def move_key_encoder(self) -> None:
+    def move_key_encoder(self, step: int) -> None:
+        """Move by m, or on a cosine from m to 1: 1 - (1 - m) (1 + cos(pi e / E)) / 2."""
+        m = M
+        if self.case.momentum == "cosine":
+            m = 1 - (1 - M) * (1 + math.cos(math.pi * step / STEPS)) / 2
         for p_k, p_q in zip(self.f_k.parameters(), self.f_q.parameters(), strict=True):
-            p_k.copy_(M * p_k + (1 - M) * p_q)
+            p_k.copy_(m * p_k + (1 - m) * p_q)
 
     @torch.no_grad()
     def update(self, gradients: list[Tensor], *, epoch: int) -> None:
@@ -239,6 +246,7 @@ CASES += [
     for schedule in ("cosine", "steps")
     if (optim, schedule) != ("sgd", "cosine")
 ]
+CASES += [Case(momentum="cosine")]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -263,5 +271,5 @@ def test_thirty_steps_equal_the_authors(case: Case) -> None:
         assert all_near(learner.query, authors.f_q)
         assert near(learner.queue, authors.queue)
         assert learner.owners.tolist() == authors.owners
-    authors.move_key_encoder()
+    authors.move_key_encoder(STEPS - 1)
     assert all_near(learner.key, authors.f_k)

@@ -92,7 +92,7 @@ def test_the_matrix_has_rows_of_every_modality() -> None:
 
 
 @pytest.mark.contract
-@pytest.mark.parametrize("name", [*method_names(), "symmetric, own keys masked"])
+@pytest.mark.parametrize("name", [*method_names(), "symmetric, own keys masked", "rising momentum"])
 def test_a_graph_is_the_same_whenever_it_is_captured(name: str, tmp_path: Path) -> None:
     """Else it holds a number of its step or epoch, and repeats that for ever."""
     method = {"method": {"name": name} | METHODS.get(name, {})}

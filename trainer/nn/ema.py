@@ -17,6 +17,17 @@ def ema_update_(slow: nn.Module, fast: nn.Module, *, momentum: float) -> None:
 
 
 @torch.no_grad()
+def ema_update_by_tensor_(slow: nn.Module, fast: nn.Module, *, pace: Tensor) -> None:
+    """Set theta_slow <- theta_slow + pace (theta_fast - theta_slow) in place.
+
+    `pace` [] is 1 - m. A captured step reads it anew at each replay.
+    """
+    apart = torch._foreach_sub(_weights(fast), _weights(slow))
+    torch._foreach_mul_(apart, pace)
+    torch._foreach_add_(_weights(slow), apart)
+
+
+@torch.no_grad()
 def distance_ratio(slow: nn.Module, fast: nn.Module) -> float:
     """Return |theta_fast - theta_slow| / |theta_fast|. Syncs with the device."""
     apart = torch._foreach_sub(_weights(fast), _weights(slow))

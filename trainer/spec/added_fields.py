@@ -24,6 +24,7 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("views.window", "dataset"),
     ("method:simclr.bn", "plain"),
     ("method:simclr.bn_splits", 8),
+    ("method:moco.momentum_schedule", "constant"),
 )
 """Dotted field -> value of a resolved spec that lacks it. `method:simclr` is SimCLR's alone."""
 

@@ -14,6 +14,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "symmetric, own keys masked": {
         "method": {"queue_rows": QUEUE_ROWS, "symmetric": True, "mask_own_keys": True}
     },
+    "rising momentum": {"method": {"queue_rows": QUEUE_ROWS, "momentum_schedule": "cosine"}},
     "plain batch norm": {"method": {"queue_rows": QUEUE_ROWS, "bn": "plain"}},
     "adamw, partial batch kept": {"optim": {"name": "adamw"}, "partial_batch": "keep"},
     "fp32": {"precision": "fp32"},

@@ -73,6 +73,7 @@ class Learner:
         gradients = [p.grad.clone() for p in self.query.parameters() if p.grad is not None]
         peak = self.optim.lr
         lr = lr_at(step, spec=self.schedule, peak=peak, length=length)
+        self.method.set_progress(step / length.steps)
         self._stepping.update(outcome, lr=lr)
         return Step(outcome.loss, outcome.queries, outcome.keys, gradients)
 

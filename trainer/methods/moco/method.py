@@ -10,7 +10,8 @@ from trainer.losses.embedding_signals import of_embeddings
 from trainer.losses.info_nce import info_nce
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.methods.moco.spec import ResolvedMoCoSpec
-from trainer.nn.ema import distance_ratio, ema_update_
+from trainer.nn.ema import distance_ratio
+from trainer.nn.momentum import Momentum
 from trainer.nn.negative_queue import NegativeQueue
 from trainer.nn.towers import Tower, feature_dim
 from trainer.nn.views import Batch, View
@@ -36,6 +37,7 @@ class MoCo(Method):
         self.spec, self.seed, self.order = spec, seed, order
         self.query = Tower(encoder, _head(spec, feature_dim(encoder)), bf16=bf16)
         self.key = copy.deepcopy(self.query).requires_grad_(False)
+        self.momentum = Momentum(spec.momentum, schedule=spec.momentum_schedule)
         self.negatives = NegativeQueue(
             spec.queue_rows,
             spec.dim,
@@ -150,13 +152,17 @@ class MoCo(Method):
     def _owners(self, identities: Tensor) -> Tensor | None:
         return identities if self.spec.mask_own_keys else None
 
+    def set_progress(self, progress: float) -> None:
+        """Fill the momentum of the next update."""
+        self.momentum.set_progress(progress)
+
     def after_step(self, output: StepOutput) -> None:
         """Update the key tower by EMA, then enqueue the keys.
 
         Both happen after backward, so no tensor that the gradient needs must be cloned.
         """
         with self.timer.phase("momentum"):
-            ema_update_(self.key, self.query, momentum=self.spec.momentum)
+            self.momentum.follow_(self.key, self.query)
         with self.timer.phase("enqueue"):
             self.negatives.push(output.keys, output.identities)
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainer.schema.base import Record
-from trainer.schema.choices import BatchNormKind
+from trainer.schema.choices import BatchNormKind, MomentumSchedule
 from trainer.schema.signals import Setting, Signal
 
 
@@ -22,6 +22,8 @@ class MoCoSpec(Record):
     """Momentum m of the key encoder, theta_k <- m theta_k + (1 - m) theta_q. Default: chosen from
     K.
     """
+    momentum_schedule: MomentumSchedule = "constant"
+    """`cosine` raises the momentum at every step, from its value to 1 at the end of the run."""
     temperature: Annotated[float, Field(gt=0.0, le=10.0)] | None = None
     """Temperature T of InfoNCE. Default: chosen from the image size."""
     dim: Annotated[int, Field(ge=2, le=4096)] = 128
