@@ -12,7 +12,14 @@ from trainer.distributed.rank_store import listening_store, variables_of_ranks
 Body = Callable[..., int]
 """Work of one rank; it returns the exit code."""
 END_S = 240.0
-PRELOADED = ["tests.support.trainer.rank_checks", "tests.support.trainer.rank_bodies"]
+PRELOADED = [
+    "tests.support.trainer.rank_checks",
+    "tests.support.trainer.rank_bodies",
+    # Loaded late by each rank: three seconds each.
+    "torch.distributed",
+    "torch._dynamo",
+    "sklearn.manifold",
+]
 
 
 def run_ranks(
