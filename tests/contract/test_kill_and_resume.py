@@ -24,12 +24,28 @@ from tests.support.trainer.killed_attempts import (
     spec,
     states,
 )
-from tests.support.trainer.spec_members import encoders, methods, precisions
+from tests.support.trainer.spec_members import encoders, methods, optimizers, precisions
 
 EPOCHS, STEPS, CHECKPOINT_EVERY_STEPS = 4, 12, 4
 """Checkpoints are those of steps 4, 8 and 12; an epoch has 3 steps."""
 SIDE_PX = 16
 """At 8 px the last stage of a ResNet has one pixel, and batch norm of few rows explodes."""
+OPTIMIZERS: dict[str, dict[str, Any]] = {
+    **{name: {"optim": {"name": name}} for name in optimizers()},
+    "all at once": {
+        "optim": {
+            "name": "lars",
+            "lr": 0.5,
+            "norm": "sum",
+            "clip": True,
+            "clip_norm": 0.5,
+            "accumulate_steps": 2,
+        },
+        "partial_batch": "drop",
+        "epochs": EPOCHS + 2,
+    },
+}
+"""Settings of a job by the name of its optimizer."""
 QUICK = ("small", "fp32", "after_update")
 
 KILLS = {
@@ -54,14 +70,15 @@ class Job(NamedTuple):
     method: str
     encoder: str
     precision: str
+    optim: str = "sgd"
 
     def words(self) -> dict[str, Any]:
         return spec(
-            epochs=EPOCHS,
             method=methods()[self.method],
             encoder={"name": self.encoder},
             precision=self.precision,
             views={"side_px": SIDE_PX},
+            **{"epochs": EPOCHS} | OPTIMIZERS[self.optim],
             checkpoint_every_steps=CHECKPOINT_EVERY_STEPS,
             keep_checkpoints=STEPS,
         )
@@ -126,6 +143,13 @@ def cells() -> Iterator[ParameterSet]:
                         id="-".join((method, encoder, precision, kill)),
                         marks=() if is_quick else pytest.mark.contract,
                     )
+    for optim in OPTIMIZERS:
+        yield pytest.param(
+            Job("moco", *QUICK[:2], optim),
+            QUICK[2],
+            id=f"moco-{optim}",
+            marks=() if optim == "all at once" else pytest.mark.contract,
+        )
 
 
 @pytest.mark.timeout(1200)  # a ResNet-50 on busy cores takes minutes

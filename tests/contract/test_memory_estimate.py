@@ -37,6 +37,9 @@ JOBS = {
     "resnet18, fp32, adamw": job(
         128, 32, encoder=RESNET18, method=MOCO, precision="fp32", optim={"name": "adamw"}
     ),
+    "resnet18, lars, in parts": job(
+        128, 32, encoder=RESNET18, method=MOCO, optim={"name": "lars", "accumulate_steps": 4}
+    ),
     "resnet50 at 224 px": job(
         256, 224, encoder={"name": "resnet50"}, method={"name": "moco", "queue_rows": 65_536}
     ),

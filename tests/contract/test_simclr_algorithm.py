@@ -48,7 +48,7 @@ def test_thirty_steps_equal_lightlys(decoupled: bool) -> None:
     encoder, head = in_torch(method.tower.encoder), in_torch(method.tower.head)
     network = nn.Sequential(encoder, head)
     sgd = ResolvedSgdSpec(lr=LR, momentum=MOMENTUM, weight_decay=DECAY)
-    step_executor = EagerStep(method, make_optimizer(sgd, method.trainable_parameters().values()))
+    step_executor = EagerStep(method, make_optimizer(sgd, method.trainable_parameters()))
     optimizer = torch.optim.SGD(
         network.parameters(), LR, momentum=MOMENTUM, weight_decay=DECAY, foreach=False
     )

@@ -52,7 +52,7 @@ class BatchStream:
         timer = self.source.timer
         with timer.phase("gather"):
             rows = self.rows_of(step)
-        drawn = self.random_inputs(len(rows), step=step)
+        drawn = self._random_inputs(len(rows), step=step)
         with timer.phase("copy"):
             sent_rows, random_inputs = send_together((rows, drawn), self.source.device)
         raw = self.source.raw(rows, sent=sent_rows)
@@ -61,6 +61,14 @@ class BatchStream:
         with timer.phase("views"):
             views = self.make_views(raw, sent_rows, epoch=step // self.length.steps_per_epoch)
         return StepInputs(Batch(views, sent_rows, identities=sent_rows), random_inputs)
+
+    def _random_inputs(self, rows: int, *, step: int) -> Tensor:
+        """Return the random inputs of a step; of several micro-batches [parts, ...]."""
+        parts = self.spec.optim.accumulate_steps
+        if parts == 1:
+            return self.random_inputs(rows, step=step)
+        draws = (step * parts + part for part in range(parts))
+        return torch.stack([self.random_inputs(rows // parts, step=draw) for draw in draws])
 
     def _prefetch(self, steps: range) -> None:
         if not self.source.is_resident:

@@ -102,7 +102,7 @@ def build_run(
         method.join(world)
         profiler = _profiler(spec, pack.facts, context)
         method.timer = source.timer = profiler.timer
-        optimizer = make_optimizer(spec.optim, method.trainable_parameters().values())
+        optimizer = make_optimizer(spec.optim, method.trainable_parameters())
         data = EvaluationData(source, test_source)
         causes = _causes(spec, data, context, device_config, world)
         progress, before = _resumed(paths, method, optimizer, causes)
@@ -230,7 +230,9 @@ def _step_executor(
     context: DeviceContext,
     device_config: DeviceConfig,
 ) -> StepExecutor:
-    eager = EagerStep(method, optimizer)
+    eager = EagerStep(
+        method, optimizer, clip_norm=spec.optim.clip_norm, parts=spec.optim.accumulate_steps
+    )
     if method.is_shared_inside or not _is_captured(spec, context, device_config):
         return eager
     batch_rows = spec.batch_rows // method.world.size

@@ -17,6 +17,7 @@ from trainer.engine.batch_stream import BatchStream
 from trainer.engine.divergence import DivergenceGuard
 from trainer.engine.evaluation_log import EvaluationLog
 from trainer.engine.exchange import Exchange
+from trainer.engine.micro_batches import first_part
 from trainer.engine.profiler import Profiler
 from trainer.engine.signal_log import MemoryLog
 from trainer.engine.step import StepExecutor
@@ -289,6 +290,7 @@ class Run:
     def _signals(self, output: StepOutput, lr: float) -> dict[str, float]:
         with self.timer.phase("signals"):
             self.losses.check()
+            output = first_part(output, self.spec.optim.accumulate_steps)
             return {
                 **self.method.signals(output, dataset_rows=self.source.pack.rows),
                 "lr": lr,

@@ -5,9 +5,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from trainer.engine.micro_batches import joined, split
 from trainer.methods.base import Method, StepOutput
 from trainer.nn.views import Batch
-from trainer.optim.optimizer import set_lr
+from trainer.optim.optimizer import clip_gradients, set_lr
 
 
 class StepExecutor(Protocol):
@@ -32,15 +33,41 @@ class EagerStep:
 
     fallback_reason: str | None = None
 
-    def __init__(self, method: Method, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self,
+        method: Method,
+        optimizer: torch.optim.Optimizer,
+        *,
+        clip_norm: float | None = None,
+        parts: int = 1,
+    ) -> None:
+        """`parts`: micro-batches that a batch is trained in, one after the other."""
         self.method, self.optimizer = method, optimizer
+        self._clip_norm, self._parts = clip_norm, parts
 
     def gradient(self, batch: Batch, random_inputs: Tensor) -> StepOutput:
-        """Run forward and backward: what these tensors alone decide."""
+        """Run forward and backward: what these tensors alone decide.
+
+        `random_inputs` of a batch in several parts begin with the number of the part.
+        """
+        if self._parts == 1:
+            return self._gradient(batch, random_inputs, is_first=True)
+        parts = zip(split(batch, self._parts), random_inputs, strict=True)
+        return joined(
+            [
+                self._gradient(part, inputs, is_first=number == 0)
+                for number, (part, inputs) in enumerate(parts)
+            ]
+        )
+
+    def _gradient(self, batch: Batch, random_inputs: Tensor, *, is_first: bool) -> StepOutput:
+        """Add the gradient of one part to that of the parts before."""
         output = self.method.forward_step(batch, random_inputs)
         with self.method.timer.phase("backward"):
-            self.optimizer.zero_grad(set_to_none=True)
-            output.loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
+            if is_first:
+                self.optimizer.zero_grad(set_to_none=True)
+            loss = output.loss if self._parts == 1 else output.loss / self._parts
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here
         return output._replace(
             loss=output.loss.detach(), queries=output.queries.detach(), keys=output.keys.detach()
         )
@@ -53,5 +80,7 @@ class EagerStep:
     def apply_update(self, output: StepOutput) -> None:
         """Apply the update, after the learning rate was set."""
         with self.method.timer.phase("optimizer"):
+            if self._clip_norm is not None:
+                clip_gradients(self.optimizer, self._clip_norm)
             self.optimizer.step()
         self.method.after_step(output)

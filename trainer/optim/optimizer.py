@@ -1,35 +1,73 @@
-"""Optimizers, and the learning rate as a pure function of the step."""
+"""Optimizers of a resolved spec, the clipping of gradients, and the rate of the next step."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainer.optim.spec import AdamWSpec, ResolvedOptimSpec
+from trainer.optim.lars import Lars, TrustRule
+from trainer.optim.spec import (
+    ResolvedAdamSpec,
+    ResolvedAdamWSpec,
+    ResolvedLarsSpec,
+    ResolvedOptimSpec,
+)
+
+UNDECAYED = frozenset({"pos_embed", "cls_token"})
+"""Last parts of the names of parameters that are no matrices, whatever their shape."""
 
 
 def make_optimizer(
-    spec: ResolvedOptimSpec, parameters: Iterable[nn.Parameter]
+    spec: ResolvedOptimSpec, parameters: Mapping[str, nn.Parameter]
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of a resolved spec. All parameters decay, as in the papers."""
-    chosen, weight_decay = list(parameters), spec.weight_decay
+    """Return the optimizer of a resolved spec for parameters by name.
+
+    Parameters that do not decay are a group of their own. State belongs to a parameter, not to a
+    group, so a checkpoint fits whatever the groups are.
+    """
+    groups, weight_decay = _groups(spec, parameters), spec.weight_decay
     lr: float | Tensor = spec.lr
-    on_gpu = any(parameter.is_cuda for parameter in chosen)
+    on_gpu = any(parameter.is_cuda for parameter in parameters.values())
     if on_gpu:  # a captured step reads the rate from this tensor
-        lr = torch.tensor(lr, device=chosen[0].device)
-    if isinstance(spec, AdamWSpec):
+        lr = torch.tensor(lr, device=next(iter(parameters.values())).device)
+    if isinstance(spec, ResolvedLarsSpec):
+        rule = TrustRule(spec.trust, spec.norm, clip=spec.clip, exclude_1d=spec.exclude_1d)
+        return Lars(groups, lr=lr, momentum=spec.momentum, weight_decay=weight_decay, rule=rule)
+    if isinstance(spec, ResolvedAdamSpec | ResolvedAdamWSpec):
+        kind = torch.optim.AdamW if isinstance(spec, ResolvedAdamWSpec) else torch.optim.Adam
         betas = (spec.beta1, spec.beta2)
-        return torch.optim.AdamW(
-            chosen, lr, betas, weight_decay=weight_decay, fused=True, capturable=on_gpu
-        )
+        return kind(groups, lr, betas, weight_decay=weight_decay, fused=True, capturable=on_gpu)
     return torch.optim.SGD(
-        chosen,
+        groups,
         lr=lr,
         momentum=spec.momentum,
         weight_decay=weight_decay,
         nesterov=spec.nesterov,
         fused=True,
     )
+
+
+def _groups(
+    spec: ResolvedOptimSpec, parameters: Mapping[str, nn.Parameter]
+) -> list[dict[str, Any]]:
+    if spec.decay == "all":
+        return [{"params": list(parameters.values())}]
+    decayed = [value for name, value in parameters.items() if is_matrix(name, value)]
+    rest = [value for name, value in parameters.items() if not is_matrix(name, value)]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def is_matrix(name: str, parameter: Tensor) -> bool:
+    """Return whether a parameter decays under `matrices`: no bias, norm, position or scalar."""
+    return parameter.ndim > 1 and name.rpartition(".")[2] not in UNDECAYED
+
+
+def clip_gradients(optimizer: torch.optim.Optimizer, norm: float) -> None:
+    """Scale all gradients down to an L2 norm of `norm` together. Waits for no device."""
+    parameters = [value for group in optimizer.param_groups for value in group["params"]]
+    torch.nn.utils.clip_grad_norm_(parameters, norm)
 
 
 def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

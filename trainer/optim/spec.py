@@ -9,6 +9,9 @@ from trainer.schema.base import Record, by_name
 Rate = Annotated[float, Field(gt=0.0, le=1e12)]
 Decay = Annotated[float, Field(ge=0.0, le=1.0)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Decayed = Literal["all", "matrices"]
+ClipNorm = Annotated[float, Field(gt=0.0, le=1e12)]
+Parts = Annotated[int, Field(ge=1, le=1024)]
 
 
 class SgdSpec(Record):
@@ -21,11 +24,20 @@ class SgdSpec(Record):
     momentum: Fraction = 0.9
     """Momentum of SGD, not of the key encoder."""
     weight_decay: Decay | None = None
-    """Weight decay, applied to all parameters including biases and batch norm. Default: chosen from
-    the image size.
-    """
+    """Weight decay, added to the gradient. Default: chosen from the image size."""
     nesterov: bool = False
     """Use Nesterov momentum."""
+    decay: Decayed = "all"
+    """Parameters that decay: `all`, or `matrices`: biases, norms, positions and other vectors do
+    not.
+    """
+    clip_norm: ClipNorm | None = None
+    """Largest L2 norm of all gradients together; longer ones are scaled down to it. Default: never.
+    """
+    accumulate_steps: Parts = 1
+    """Parts that a batch is trained in, one after the other, before the weights move: less memory,
+    the same `batch_rows`. Each part has a batch norm and in-batch negatives of its own.
+    """
 
 
 class AdamWSpec(Record):
@@ -41,6 +53,77 @@ class AdamWSpec(Record):
     """Decay of the second moment."""
     weight_decay: Decay | None = None
     """Weight decay. Default: 0.05."""
+    decay: Decayed = "all"
+    """Parameters that decay: `all`, or `matrices`: biases, norms, positions and other vectors do
+    not.
+    """
+    clip_norm: ClipNorm | None = None
+    """Largest L2 norm of all gradients together; longer ones are scaled down to it. Default: never.
+    """
+    accumulate_steps: Parts = 1
+    """Parts that a batch is trained in, one after the other, before the weights move: less memory,
+    the same `batch_rows`. Each part has a batch norm and in-batch negatives of its own.
+    """
+
+
+class AdamSpec(Record):
+    """Adam (arXiv:1412.6980)."""
+
+    name: Literal["adam"] = "adam"
+    """Optimizer name."""
+    lr: Rate | None = None
+    """Peak learning rate. Default: 0.001 x batch_rows / 256."""
+    beta1: Fraction = 0.9
+    """Decay of the first moment."""
+    beta2: Fraction = 0.999
+    """Decay of the second moment."""
+    weight_decay: Decay | None = None
+    """Weight decay, added to the gradient before the moments. Default: 0."""
+    decay: Decayed = "all"
+    """Parameters that decay: `all`, or `matrices`: biases, norms, positions and other vectors do
+    not.
+    """
+    clip_norm: ClipNorm | None = None
+    """Largest L2 norm of all gradients together; longer ones are scaled down to it. Default: never.
+    """
+    accumulate_steps: Parts = 1
+    """Parts that a batch is trained in, one after the other, before the weights move: less memory,
+    the same `batch_rows`. Each part has a batch norm and in-batch negatives of its own.
+    """
+
+
+class LarsSpec(Record):
+    """SGD with a rate for each layer, for large batches (LARS, arXiv:1708.03888)."""
+
+    name: Literal["lars"] = "lars"
+    """Optimizer name."""
+    lr: Rate | None = None
+    """Peak learning rate. Default: 0.3 x batch_rows / 256."""
+    momentum: Fraction = 0.9
+    """Momentum of the optimizer, not of the key encoder."""
+    weight_decay: Decay | None = None
+    """Weight decay, added to the gradient. Default: 1e-6."""
+    trust: Annotated[float, Field(gt=0.0, le=1.0)] = 0.001
+    """Trust coefficient: the layer's step is this share of its weights' norm, times the rate."""
+    norm: Literal["joined", "sum"] = "joined"
+    """Norm that a layer's step is divided by: `joined`, of gradient and decay together (SimCLR,
+    BYOL, MoCo v3), or `sum` of the norms of both (solo-learn, LightlySSL).
+    """
+    clip: bool = False
+    """Keep the scale of a layer, divided by the learning rate, at most 1 (solo-learn)."""
+    exclude_1d: bool = True
+    """Train biases and norms with the plain rate."""
+    decay: Decayed = "matrices"
+    """Parameters that decay: `all`, or `matrices`: biases, norms, positions and other vectors do
+    not.
+    """
+    clip_norm: ClipNorm | None = None
+    """Largest L2 norm of all gradients together; longer ones are scaled down to it. Default: never.
+    """
+    accumulate_steps: Parts = 1
+    """Parts that a batch is trained in, one after the other, before the weights move: less memory,
+    the same `batch_rows`. Each part has a batch norm and in-batch negatives of its own.
+    """
 
 
 class ResolvedSgdSpec(SgdSpec):
@@ -57,13 +140,30 @@ class ResolvedAdamWSpec(AdamWSpec):
     weight_decay: float
 
 
-ResolvedOptimSpec = ResolvedSgdSpec | ResolvedAdamWSpec
+class ResolvedAdamSpec(AdamSpec):
+    """Adam with every value."""
+
+    lr: float
+    weight_decay: float
+
+
+class ResolvedLarsSpec(LarsSpec):
+    """LARS with every value."""
+
+    lr: float
+    weight_decay: float
+
+
+ResolvedOptimSpec = ResolvedSgdSpec | ResolvedAdamWSpec | ResolvedAdamSpec | ResolvedLarsSpec
 OptimSpec = Annotated[
-    Annotated[SgdSpec, Tag("sgd")] | Annotated[AdamWSpec, Tag("adamw")],
+    Annotated[SgdSpec, Tag("sgd")]
+    | Annotated[AdamWSpec, Tag("adamw")]
+    | Annotated[AdamSpec, Tag("adam")]
+    | Annotated[LarsSpec, Tag("lars")],
     Discriminator(
         by_name("sgd"),
         custom_error_type="unknown_optimizer",
-        custom_error_message="name must be sgd or adamw",
+        custom_error_message="name must be sgd, adamw, adam or lars",
     ),
 ]
 

@@ -49,7 +49,7 @@ def estimate(spec: ResolvedSpec, facts: DatasetFacts) -> Estimate:
     """
     row: RowCost = modality_part(spec.views.modality, "cost").cost(spec, facts)
     cost: MethodCost = part_of(spec.method.name, "cost").cost(
-        spec.method, batch_rows=spec.batch_rows
+        spec.method, batch_rows=spec.batch_rows // spec.optim.accumulate_steps
     )
     return Estimate(
         steps=steps_per_epoch(spec, trained_on(spec, facts).rows) * spec.epochs,
@@ -66,7 +66,7 @@ def _memory_bytes(spec: ResolvedSpec, row: RowCost, cost: MethodCost) -> float:
     """
     rows = spec.batch_rows // spec.resources.gpus
     narrow_bytes = BYTES_PER_VALUE if spec.precision == "fp32" else BYTES_PER_NARROW_VALUE
-    optimizer_copies = 3 if spec.optim.name == "adamw" else 2
+    optimizer_copies = 3 if spec.optim.name in {"adam", "adamw"} else 2
     weights = BYTES_PER_VALUE * (cost.towers + optimizer_copies)
     if narrow_bytes < BYTES_PER_VALUE:
         weights += narrow_bytes  # of one tower, for its backward pass
@@ -76,7 +76,8 @@ def _memory_bytes(spec: ResolvedSpec, row: RowCost, cost: MethodCost) -> float:
     stored = STORED_COPIES * row.stored_bytes
     total = (
         row.parameters * weights
-        + rows * (activations + views + stored)
+        + rows // spec.optim.accumulate_steps * activations
+        + rows * (views + stored)
         + work
         + BYTES_PER_VALUE * cost.values
     )
@@ -90,7 +91,8 @@ def largest_batch(spec: ResolvedSpec, facts: DatasetFacts, *, memory_bytes: int)
     The batch of `spec` is known not to fit, whatever its estimate says.
     """
     limit = FITTING_SHARE * min(memory_bytes, estimate(spec, facts).memory_bytes)
-    unit = lcm(BATCH_UNIT, shared_unit(spec.resources.gpus, batch_norm_of(spec)))
+    shared = shared_unit(spec.resources.gpus, batch_norm_of(spec))
+    unit = lcm(BATCH_UNIT, shared, spec.optim.accumulate_steps)
     sizes = range(unit, spec.batch_rows, unit)
 
     def needed(batch_rows: int) -> int:

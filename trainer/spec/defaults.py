@@ -15,6 +15,7 @@ from trainer.modalities.registry import part_of as modality_part
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
+from trainer.spec.micro_batches import check_parts
 from trainer.spec.presets import with_preset
 from trainer.spec.resolved import ResolvedSpec, as_resolved
 from trainer.spec.resources import ROWS_MIN, BatchNorm, check_shares, shared_unit
@@ -106,7 +107,7 @@ def _batch(spec: JobSpec, facts: DatasetFacts) -> Choice:
 
 
 def _lr(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    base = 0.001
+    base = 0.3 if spec.optim.name == "lars" else 0.001
     if spec.optim.name == "sgd":
         base = 0.12 if spec.encoder.is_quick else 0.03
     return base * filled(spec.batch_rows) / 256, f"{base} per 256 images of the batch"
@@ -115,6 +116,10 @@ def _lr(spec: JobSpec, _facts: DatasetFacts) -> Choice:
 def _decay(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if spec.optim.name == "adamw":
         return 0.05, "common for AdamW"
+    if spec.optim.name == "adam":
+        return 0.0, "Adam divides decay by the size of the gradient; AdamW decays as meant"
+    if spec.optim.name == "lars":
+        return 1e-6, "the value of SimCLR, MoCo v3 and BYOL"
     if spec.views.is_small:
         return 5e-4, "the MoCo authors' value for CIFAR-10"
     return 1e-4, "the value of MoCo v1 and v2"
@@ -201,6 +206,7 @@ def _check(spec: JobSpec, facts: DatasetFacts) -> None:
     if spec.schedule.warmup_epochs > filled(spec.epochs):
         detail = f"{spec.schedule.warmup_epochs:g} is longer than the {spec.epochs} epochs"
         raise SpecError(detail, field="schedule.warmup_epochs")
+    check_parts(spec)
     check_shares(
         spec.resources.gpus,
         batch_rows=filled(spec.batch_rows),

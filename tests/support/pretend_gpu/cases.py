@@ -17,6 +17,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "rising momentum": {"method": {"queue_rows": QUEUE_ROWS, "momentum_schedule": "cosine"}},
     "plain batch norm": {"method": {"queue_rows": QUEUE_ROWS, "bn": "plain"}},
     "adamw, partial batch kept": {"optim": {"name": "adamw"}, "partial_batch": "keep"},
+    "lars, clipped, in parts": {"optim": {"name": "lars", "clip_norm": 1.0, "accumulate_steps": 2}},
+    "adam without decay of vectors": {"optim": {"name": "adam", "decay": "matrices"}},
     "fp32": {"precision": "fp32"},
     "resnet18, 96 px, solarize": {
         "encoder": {"name": "resnet18"},

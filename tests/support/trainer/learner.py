@@ -61,7 +61,7 @@ class Learner:
         splits = spec.bn_splits if spec.bn == "split" else 1
         self.optim, self.schedule = optim, schedule or ResolvedCosineSpec(warmup_from=1)
         self.method = MoCo(spec, TwoLayers(splits), seed=SEED, bf16=False).double()
-        optimizer = make_optimizer(optim, self.method.trainable_parameters().values())
+        optimizer = make_optimizer(optim, self.method.trainable_parameters())
         self._stepping = EagerStep(self.method, optimizer)
 
     def step(

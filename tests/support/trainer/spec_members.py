@@ -28,6 +28,12 @@ def encoders() -> tuple[str, ...]:
     return tuple(name for spec in specs for name in get_args(spec.model_fields["name"].annotation))
 
 
+def optimizers() -> tuple[str, ...]:
+    """The names of all optimizers."""
+    specs = members(JobSpec.model_fields["optim"].annotation)
+    return tuple(spec.model_fields["name"].default for spec in specs)
+
+
 def precisions() -> tuple[str, ...]:
     """All precisions but the choice to choose."""
     named = get_args(JobSpec.model_fields["precision"].annotation)

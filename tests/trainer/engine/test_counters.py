@@ -55,9 +55,9 @@ class Copies(TorchDispatchMode):
         return found
 
 
-def plain_sgd(_spec: object, parameters: Iterator[torch.nn.Parameter]) -> torch.optim.Optimizer:
+def plain_sgd(_spec: object, parameters: dict[str, torch.nn.Parameter]) -> torch.optim.Optimizer:
     """A fused optimizer has no arithmetic of shapes alone."""
-    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, foreach=True)
+    return torch.optim.SGD(parameters.values(), lr=0.1, momentum=0.9, foreach=True)
 
 
 @contextmanager

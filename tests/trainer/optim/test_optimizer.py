@@ -104,7 +104,7 @@ def test_fused_steps_equal_the_written_out_rule(channels_last: bool) -> None:
     weights = [value.detach().clone() for value in layer.parameters()]
     speeds = [torch.zeros_like(value) for value in weights]
     spec = ResolvedSgdSpec(lr=0.1, momentum=0.9, weight_decay=0.01)
-    optimizer = make_optimizer(spec, layer.parameters())
+    optimizer = make_optimizer(spec, dict(layer.named_parameters()))
     for step in range(4):
         set_lr(optimizer, 0.1 / (step + 1))
         optimizer.zero_grad()
@@ -121,5 +121,5 @@ def test_fused_steps_equal_the_written_out_rule(channels_last: bool) -> None:
 def test_adamw_takes_its_own_words() -> None:
     layer = nn.Linear(2, 2)
     spec = ResolvedAdamWSpec(lr=0.5, beta1=0.8, beta2=0.95, weight_decay=0.3)
-    group = make_optimizer(spec, layer.parameters()).param_groups[0]
+    group = make_optimizer(spec, dict(layer.named_parameters())).param_groups[0]
     assert (group["lr"], group["betas"], group["weight_decay"]) == (0.5, (0.8, 0.95), 0.3)

@@ -85,6 +85,18 @@ def test_signals_are_read_less_often_the_more_they_cost(
         ({}, 1, "dataset"),
         ({"batch_rows": 64}, 63, "batch_rows"),
         ({"epochs": 3, "schedule": {"name": "cosine", "warmup_epochs": 4.0}}, 99, "schedule"),
+        ({"batch_rows": 64, "optim": {"accumulate_steps": 3}}, 99, "optim.accumulate_steps"),
+        ({"batch_rows": 64, "optim": {"accumulate_steps": 64}}, 99, "optim.accumulate_steps"),
+        (
+            {"batch_rows": 64, "optim": {"accumulate_steps": 2}, "resources": {"gpus": 2}},
+            99,
+            "optim.accumulate_steps",
+        ),
+        (
+            {"batch_rows": 64, "optim": {"accumulate_steps": 2}, "partial_batch": "keep"},
+            99,
+            "partial_batch",
+        ),
     ],
 )
 def test_what_cannot_train_is_refused_by_name(
@@ -106,8 +118,25 @@ def test_the_name_of_the_usual_optimizer_and_schedule_may_be_left_out() -> None:
     spec = JobSpec.model_validate(body)
     assert (spec.optim.name, spec.optim.lr) == ("sgd", 0.5)
     assert (spec.schedule.name, spec.schedule.warmup_epochs) == ("cosine", 1.0)
-    with pytest.raises(ValueError, match="name must be sgd or adamw"):
+    with pytest.raises(ValueError, match="name must be sgd, adamw, adam or lars"):
         JobSpec.model_validate({"dataset": "x", "optim": {"name": "adagrad"}})
+
+
+@pytest.mark.parametrize(
+    ("name", "lr", "weight_decay", "decay"),
+    [
+        ("sgd", 0.03, 5e-4, "all"),
+        ("adamw", 0.001, 0.05, "all"),
+        ("adam", 0.001, 0.0, "all"),
+        ("lars", 0.3, 1e-6, "matrices"),
+    ],
+)
+def test_defaults_of_each_optimizer(name: str, lr: float, weight_decay: float, decay: str) -> None:
+    sent = {"dataset": "x", "batch_rows": 256, "optim": {"name": name}}
+    resolved = resolve(JobSpec.model_validate(sent), facts(50_000))
+    optim = resolved.spec.optim
+    assert (optim.lr, optim.weight_decay, optim.decay) == (lr, weight_decay, decay)
+    assert {"optim.lr", "optim.weight_decay"} <= resolved.reasons.keys()
 
 
 def test_the_small_encoder_takes_more_and_longer_steps() -> None:
