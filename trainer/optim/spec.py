@@ -1,8 +1,9 @@
 """Optimizers and learning-rate schedules, as settings."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic_core import PydanticCustomError
 
 from trainer.schema.base import Record, by_name
 
@@ -12,6 +13,8 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Decayed = Literal["all", "matrices"]
 ClipNorm = Annotated[float, Field(gt=0.0, le=1e12)]
 Parts = Annotated[int, Field(ge=1, le=1024)]
+WarmUpSteps = Annotated[int, Field(ge=0, le=100_000_000)]
+LowestRate = Annotated[float, Field(ge=0.0, le=1e12)]
 
 
 class SgdSpec(Record):
@@ -168,6 +171,19 @@ OptimSpec = Annotated[
 ]
 
 
+Schedule = TypeVar("Schedule", bound="ConstantSpec | CosineSpec | LinearSpec | StepsSpec")
+
+
+def one_warm_up(spec: Schedule) -> Schedule:
+    """Return a schedule. Raises PydanticCustomError if it states its warm-up twice."""
+    if spec.warmup_steps is not None and spec.warmup_epochs > 0.0:
+        raise PydanticCustomError(
+            "two_warm_ups",
+            "warmup_steps and warmup_epochs both give the length of the warm-up; leave one out",
+        )
+    return spec
+
+
 class ConstantSpec(Record):
     """Constant learning rate."""
 
@@ -177,10 +193,14 @@ class ConstantSpec(Record):
     """Epochs of linear warm-up to the peak."""
     warmup_from: Literal[0, 1] | None = None
     """Warm-up step n (from 0) uses (n + this) / (warm-up steps) of the peak. Default: 1."""
+    warmup_steps: WarmUpSteps | None = None
+    """Steps of linear warm-up to the peak, instead of `warmup_epochs`. Default: in epochs."""
+
+    _one_warm_up = model_validator(mode="after")(one_warm_up)
 
 
 class CosineSpec(Record):
-    """Cosine decay from the peak to 0 (arXiv:1608.03983)."""
+    """Cosine decay from the peak to `lr_min` (arXiv:1608.03983)."""
 
     name: Literal["cosine"] = "cosine"
     """Schedule name."""
@@ -192,6 +212,29 @@ class CosineSpec(Record):
     """Epochs of linear warm-up to the peak."""
     warmup_from: Literal[0, 1] | None = None
     """Warm-up step n (from 0) uses (n + this) / (warm-up steps) of the peak. Default: 1."""
+    lr_min: LowestRate = 0.0
+    """Learning rate that the decay ends at."""
+    warmup_steps: WarmUpSteps | None = None
+    """Steps of linear warm-up to the peak, instead of `warmup_epochs`. Default: in epochs."""
+
+    _one_warm_up = model_validator(mode="after")(one_warm_up)
+
+
+class LinearSpec(Record):
+    """Linear decay from the peak to `lr_min`, at every step."""
+
+    name: Literal["linear"] = "linear"
+    """Schedule name."""
+    lr_min: LowestRate = 0.0
+    """Learning rate that the decay ends at."""
+    warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
+    """Epochs of linear warm-up to the peak."""
+    warmup_from: Literal[0, 1] | None = None
+    """Warm-up step n (from 0) uses (n + this) / (warm-up steps) of the peak. Default: 1."""
+    warmup_steps: WarmUpSteps | None = None
+    """Steps of linear warm-up to the peak, instead of `warmup_epochs`. Default: in epochs."""
+
+    _one_warm_up = model_validator(mode="after")(one_warm_up)
 
 
 class StepsSpec(Record):
@@ -209,6 +252,10 @@ class StepsSpec(Record):
     """Epochs of linear warm-up to the peak."""
     warmup_from: Literal[0, 1] | None = None
     """Warm-up step n (from 0) uses (n + this) / (warm-up steps) of the peak. Default: 1."""
+    warmup_steps: WarmUpSteps | None = None
+    """Steps of linear warm-up to the peak, instead of `warmup_epochs`. Default: in epochs."""
+
+    _one_warm_up = model_validator(mode="after")(one_warm_up)
 
 
 class ResolvedConstantSpec(ConstantSpec):
@@ -223,20 +270,29 @@ class ResolvedCosineSpec(CosineSpec):
     warmup_from: Literal[0, 1]
 
 
+class ResolvedLinearSpec(LinearSpec):
+    """Linear decay with every value."""
+
+    warmup_from: Literal[0, 1]
+
+
 class ResolvedStepsSpec(StepsSpec):
     """Step schedule with every value."""
 
     warmup_from: Literal[0, 1]
 
 
-ResolvedScheduleSpec = ResolvedConstantSpec | ResolvedCosineSpec | ResolvedStepsSpec
+ResolvedScheduleSpec = (
+    ResolvedConstantSpec | ResolvedCosineSpec | ResolvedLinearSpec | ResolvedStepsSpec
+)
 ScheduleSpec = Annotated[
     Annotated[ConstantSpec, Tag("constant")]
     | Annotated[CosineSpec, Tag("cosine")]
+    | Annotated[LinearSpec, Tag("linear")]
     | Annotated[StepsSpec, Tag("steps")],
     Discriminator(
         by_name("cosine"),
         custom_error_type="unknown_schedule",
-        custom_error_message="name must be constant, cosine or steps",
+        custom_error_message="name must be constant, cosine, linear or steps",
     ),
 ]

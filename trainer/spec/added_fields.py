@@ -25,6 +25,8 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("optim.decay", "all"),
     ("optim.clip_norm", None),
     ("optim.accumulate_steps", 1),
+    ("schedule.lr_min", 0.0),
+    ("schedule.warmup_steps", None),
     ("method:simclr.bn", "plain"),
     ("method:simclr.bn_splits", 8),
     ("method:moco.momentum_schedule", "constant"),

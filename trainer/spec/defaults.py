@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from trainer.evaluators.registry import part_of as evaluator_part
 from trainer.methods.registry import part_of
 from trainer.modalities.registry import part_of as modality_part
+from trainer.optim.spec import CosineSpec, LinearSpec
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
@@ -203,9 +204,7 @@ def _check(spec: JobSpec, facts: DatasetFacts) -> None:
     if filled(spec.batch_rows) > facts.rows:
         detail = f"{spec.batch_rows} images, but the dataset has only {facts.rows}"
         raise SpecError(detail, field="batch_rows")
-    if spec.schedule.warmup_epochs > filled(spec.epochs):
-        detail = f"{spec.schedule.warmup_epochs:g} is longer than the {spec.epochs} epochs"
-        raise SpecError(detail, field="schedule.warmup_epochs")
+    _check_schedule(spec, facts)
     check_parts(spec)
     check_shares(
         spec.resources.gpus,
@@ -214,6 +213,20 @@ def _check(spec: JobSpec, facts: DatasetFacts) -> None:
         partial_batch=spec.partial_batch,
         shuffle_parts=getattr(spec.method, "shuffle_parts", spec.resources.gpus),
     )
+
+
+def _check_schedule(spec: JobSpec, facts: DatasetFacts) -> None:
+    """Raise SpecError for a warm-up longer than the run, or a lowest rate above the peak."""
+    schedule, steps = spec.schedule, steps_of(spec, facts)
+    if schedule.warmup_epochs > filled(spec.epochs):
+        detail = f"{schedule.warmup_epochs:g} is longer than the {spec.epochs} epochs"
+        raise SpecError(detail, field="schedule.warmup_epochs")
+    if (schedule.warmup_steps or 0) > steps:
+        detail = f"{schedule.warmup_steps} is longer than the {steps} steps of the job"
+        raise SpecError(detail, field="schedule.warmup_steps")
+    if isinstance(schedule, CosineSpec | LinearSpec) and schedule.lr_min > filled(spec.optim.lr):
+        detail = f"{schedule.lr_min:g} is above the peak, optim.lr {spec.optim.lr:g}"
+        raise SpecError(detail, field="schedule.lr_min", also=("optim.lr",))
 
 
 def batch_norm_of(spec: JobSpec) -> BatchNorm:

@@ -15,7 +15,7 @@ const GROUPS = [
   ["method", "Method", "objective, temperature, embedding dimension"],
   ["views", "Augmentations", "crop, color jitter, grayscale, blur"],
   ["optim", "Optimizer", "optimizer, learning rate, weight decay"],
-  ["schedule", "LR schedule", "cosine, step or constant"],
+  ["schedule", "LR schedule", "cosine, linear, step or constant"],
   ["evaluation", "Evaluation", "kNN accuracy, if there are labels"],
 ];
 

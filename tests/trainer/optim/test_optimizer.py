@@ -1,12 +1,13 @@
 """Schedules against the authors' adjust_learning_rate, written again here."""
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import pytest
 import torch
 from torch import nn
-from torch.optim.lr_scheduler import LinearLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, LinearLR, LRScheduler
 
 from trainer.optim.optimizer import make_optimizer, set_lr
 from trainer.optim.schedule import TrainingLength, lr_at
@@ -14,6 +15,7 @@ from trainer.optim.spec import (
     ResolvedAdamWSpec,
     ResolvedConstantSpec,
     ResolvedCosineSpec,
+    ResolvedLinearSpec,
     ResolvedSgdSpec,
     ResolvedStepsSpec,
 )
@@ -92,6 +94,59 @@ def test_a_warm_up_never_stands_still_at_0_nor_passes_the_peak(
     assert all(0.0 < rate <= 1.0 for rate in rates)
     rising = rates[: int(warmup_epochs * 7)]
     assert rising == sorted(rising)
+
+
+def rates_of_torch(make: Callable[[torch.optim.Optimizer], LRScheduler], steps: int) -> list[float]:
+    """Return the rates of one of torch's schedulers, from a peak of 0.8."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.8)
+    scheduler, rates = make(optimizer), []
+    for _ in range(steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return rates
+
+
+def test_linear_and_cosine_to_a_floor_are_those_of_torch() -> None:
+    length = TrainingLength(epochs=4, steps_per_epoch=5)
+    for spec, theirs in (
+        (
+            ResolvedLinearSpec(lr_min=0.2, warmup_from=1),
+            rates_of_torch(lambda it: LinearLR(it, 1.0, 0.25, total_iters=20), 20),
+        ),
+        (
+            ResolvedCosineSpec(per="step", lr_min=0.2, warmup_from=1),
+            rates_of_torch(lambda it: CosineAnnealingLR(it, 20, eta_min=0.2), 20),
+        ),
+    ):
+        ours = [lr_at(step, spec=spec, peak=0.8, length=length) for step in range(20)]
+        assert ours == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("warmup_from", [0, 1])
+def test_linear_after_a_warm_up_in_steps(warmup_from: Literal[0, 1]) -> None:
+    """Closed form: up to the peak in 7 steps, then down to the floor over the other 13."""
+    spec = ResolvedLinearSpec(lr_min=0.1, warmup_steps=7, warmup_from=warmup_from)
+    length = TrainingLength(epochs=4, steps_per_epoch=5)
+    for step in range(20):
+        rising = min(1.0, (step + warmup_from) / 7)
+        falling = 0.1 + 0.9 * (20 - step) / 13
+        expected = rising if step < 7 else falling
+        assert lr_at(step, spec=spec, peak=1.0, length=length) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("schedule", [ResolvedConstantSpec, ResolvedCosineSpec, ResolvedStepsSpec])
+def test_a_warm_up_in_steps_is_that_of_its_epochs(
+    schedule: type[ResolvedConstantSpec | ResolvedCosineSpec | ResolvedStepsSpec],
+) -> None:
+    length = TrainingLength(epochs=4, steps_per_epoch=5)
+    steps, epochs = (
+        schedule(warmup_from=1, warmup_steps=10),
+        schedule(warmup_from=1, warmup_epochs=2),
+    )
+    for step in range(20):
+        rate = lr_at(step, spec=steps, peak=1.0, length=length)
+        assert rate == lr_at(step, spec=epochs, peak=1.0, length=length)
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

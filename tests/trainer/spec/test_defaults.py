@@ -85,6 +85,8 @@ def test_signals_are_read_less_often_the_more_they_cost(
         ({}, 1, "dataset"),
         ({"batch_rows": 64}, 63, "batch_rows"),
         ({"epochs": 3, "schedule": {"name": "cosine", "warmup_epochs": 4.0}}, 99, "schedule"),
+        ({"batch_rows": 9, "epochs": 3, "schedule": {"warmup_steps": 34}}, 99, "schedule"),
+        ({"schedule": {"name": "linear", "lr_min": 7.0}}, 99, "schedule.lr_min"),
         ({"batch_rows": 64, "optim": {"accumulate_steps": 3}}, 99, "optim.accumulate_steps"),
         ({"batch_rows": 64, "optim": {"accumulate_steps": 64}}, 99, "optim.accumulate_steps"),
         (
@@ -137,6 +139,12 @@ def test_defaults_of_each_optimizer(name: str, lr: float, weight_decay: float, d
     optim = resolved.spec.optim
     assert (optim.lr, optim.weight_decay, optim.decay) == (lr, weight_decay, decay)
     assert {"optim.lr", "optim.weight_decay"} <= resolved.reasons.keys()
+
+
+def test_a_warm_up_is_given_once() -> None:
+    schedule = {"name": "linear", "warmup_steps": 5, "warmup_epochs": 1.0}
+    with pytest.raises(ValueError, match="warmup_steps and warmup_epochs both"):
+        JobSpec.model_validate({"dataset": "x", "schedule": schedule})
 
 
 def test_the_small_encoder_takes_more_and_longer_steps() -> None:
