@@ -15,8 +15,8 @@ from trainer.modalities.registry import part_of as modality_part
 from trainer.optim.spec import CosineSpec, LinearSpec
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
+from trainer.spec.batch_parts import check_parts
 from trainer.spec.job import JobSpec
-from trainer.spec.micro_batches import check_parts
 from trainer.spec.presets import with_preset
 from trainer.spec.resolved import ResolvedSpec, as_resolved
 from trainer.spec.resources import ROWS_MIN, BatchNorm, check_shares, shared_unit
