@@ -1,9 +1,10 @@
 """Downloads of artifacts: verified, resumed after a break, and never left half-written."""
 
 import os
+import re
 import shutil
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import httpx
 
@@ -15,6 +16,8 @@ from mocoserve.models import Artifact
 OnProgress = Callable[[str, int, int], None]
 """Callback with a file's name, the bytes downloaded and the bytes in total."""
 _TRIES = 6
+_NAME = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,63}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+"""Names of files that a job publishes: with at most one folder, and no hidden files."""
 
 
 class Artifacts:
@@ -39,26 +42,26 @@ class Artifacts:
     ) -> Path:
         """Download into `folder`, verify the sha256 that the API states, and return the path.
 
-        A correct file that exists is kept, and a `.part` beside it is resumed. If another file of
-        the folder has the same bytes, they are copied from there.
+        A file such as `hf/config.json` gets its folder. A correct file that exists is kept, and a
+        `.part` beside it is resumed. If another file has the same bytes, they are copied from it.
 
         Raises:
             Damaged: the checksum failed twice.
             Unreachable: the connection broke six times without progress.
         """
-        target = folder / _plain_name(artifact.name)
-        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / _safe_name(artifact.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_file() and sha256_of_file(target) == artifact.sha256:
             on_progress(artifact.name, artifact.size_bytes, artifact.size_bytes)
             return target
-        part = folder / f"{target.name}.part"
-        if (duplicate := _duplicate(folder, artifact)) is not None:
+        part = target.with_name(f"{target.name}.part")
+        if (duplicate := _duplicate({folder, target.parent}, artifact)) is not None:
             shutil.copyfile(duplicate, part)
         for _ in range(2):
             self._fetch(job, artifact, part, on_progress=on_progress)
             if sha256_of_file(part) == artifact.sha256:
                 os.replace(part, target)
-                sync_folder(folder)
+                sync_folder(target.parent)
                 return target
             part.unlink()
         raise Damaged(
@@ -77,7 +80,7 @@ class Artifacts:
 
     def download_events(self, job: str, folder: Path) -> Path:
         """Download a TensorBoard event file of a job, for `tensorboard --logdir FOLDER`."""
-        target = folder / f"events.out.tfevents.{_plain_name(job)}"
+        target = folder / f"events.out.tfevents.{_safe_name(job)}"
         return self._save(f"/v1/jobs/{job}/tensorboard", target)
 
     def _save(self, path: str, target: Path) -> Path:
@@ -135,9 +138,9 @@ class Artifacts:
             raise Unreachable(self._http.url, reason=f"{artifact.name} ended early")
 
 
-def _duplicate(folder: Path, artifact: Artifact) -> Path | None:
-    """Return a file of the folder that has the bytes of an artifact, if there is one."""
-    for path in folder.iterdir():
+def _duplicate(folders: set[Path], artifact: Artifact) -> Path | None:
+    """Return a file of the folders that has the bytes of an artifact, if there is one."""
+    for path in (path for folder in folders for path in folder.iterdir()):
         is_whole = path.is_file() and path.suffix != ".part"
         has_size = is_whole and 0 < path.stat().st_size == artifact.size_bytes
         if has_size and sha256_of_file(path) == artifact.sha256:
@@ -145,9 +148,9 @@ def _duplicate(folder: Path, artifact: Artifact) -> Path | None:
     return None
 
 
-def _plain_name(name: str) -> str:
+def _safe_name(name: str) -> str:
     """Return `name` if it stays in its folder. A server is not trusted with local paths."""
-    if PurePosixPath(name).name != name or "\\" in name or name in ("", ".", ".."):
+    if _NAME.fullmatch(name) is None:
         raise Damaged(
             f"The server sent an invalid file name {name!r}",
             hint="It may not be a mocoserve server. Nothing was saved.",

@@ -11,7 +11,8 @@ PACKAGES = ("mocoserve", "service", "trainer", "worker")
 ROLES = frozenset(
     {
         *("__init__", "__main__"),
-        *("spec", "base", "defaults", "cost", "method", "evaluator", "modality", "metrics"),
+        *("spec", "base", "defaults", "cost", "method", "evaluator", "exporter"),
+        *("modality", "metrics"),
         "errors",  # the tree of exceptions of a package
         "settings",  # what a process reads from its environment
         "ingest",  # the ingest, and what of a modality it takes

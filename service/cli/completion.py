@@ -60,6 +60,15 @@ def methods(incomplete: str) -> list[str]:
     return [name for name in method_names() if name.startswith(incomplete)]
 
 
+def exports(incomplete: str) -> list[str]:
+    """Return the exports that a job can ask for."""
+    from typing import get_args
+
+    from trainer.exports.spec import ExportName
+
+    return [name for name in get_args(ExportName) if name.startswith(incomplete)]
+
+
 def presets(incomplete: str) -> list[str]:
     """Return the names of the presets."""
     from typing import get_args

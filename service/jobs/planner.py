@@ -9,6 +9,7 @@ from service.errors import ServiceError, invalid
 from service.jobs.idempotency import fingerprint
 from service.store.records import DatasetRecord, JobRecord, NewJob
 from service.store.store import Store
+from trainer.exports.spec import installation_warnings
 from trainer.modalities.registry import part_of
 from trainer.schema.events import DatasetFacts, DataWarning
 from trainer.spec.cost import Estimate, estimate, step_work
@@ -116,7 +117,10 @@ def preview(sent: JobSpec, store: Store) -> PlannedJob:
         eta_basis=basis,
         memory_bytes=cost.memory_bytes,
         scaling=scaling(step_work(spec, planned.facts), spec.resources.gpus),
-        warnings=part_of(spec.views.modality, "defaults").warnings(spec, planned.facts),
+        warnings=(
+            *part_of(spec.views.modality, "defaults").warnings(spec, planned.facts),
+            *installation_warnings(spec),
+        ),
     )
 
 

@@ -20,7 +20,7 @@ LABEL_VALUES: dict[str, Labels] = {
     ),
     "use": ("uploads", "packs", "checkpoints", "artifacts", "jobs", "logs", "store", "other"),
     "stage": ("head", "body", "answer", "crowd"),
-    "format": ("safetensors", "pth", "json", "md", "parquet", "png", "other"),
+    "format": ("safetensors", "pth", "onnx", "json", "md", "parquet", "png", "other"),
 }
 """Label values known in advance: their series stand at 0 from the start.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from mocoserve import artifacts
 from mocoserve.client import Client
 from mocoserve.errors import (
     Damaged,
@@ -13,6 +14,7 @@ from mocoserve.errors import (
 from mocoserve.models import Artifact
 from tests.support.client.scripted_client import Broken, Handler, scripted
 from tests.support.service.api import RunningApi, finished_job
+from trainer.schema.artifact_names import NAME
 
 
 def served(content: bytes, *, breaks: int = 0, wrong: int = 0) -> tuple[Handler, list[str]]:
@@ -84,7 +86,23 @@ def test_bytes_that_another_file_has_are_copied_not_fetched(tmp_path: Path) -> N
     assert not list(tmp_path.glob("*.part"))
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b", "", ".", "..", "a\\b"])
+def test_a_file_gets_its_folder_and_copies_its_twin_from_above(tmp_path: Path) -> None:
+    (tmp_path / "encoder.safetensors").write_bytes(b"abc")
+    server, ranges = served(b"abc")
+    client = scripted(server)
+    for name in ("hf/model.safetensors", "hf/again.safetensors"):
+        path = client.artifacts.download("job_1", artifact(b"abc", name), tmp_path)
+        assert (path, path.read_bytes()) == (tmp_path / name, b"abc")
+    assert ranges == []
+
+
+def test_client_and_trainer_allow_the_same_names() -> None:
+    assert artifacts._NAME.pattern == NAME
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/x", "a/b/c", "a/../b", "a//b", "", ".", "..", "a\\b"]
+)
 def test_a_server_cannot_name_a_place_outside_the_folder(name: str, tmp_path: Path) -> None:
     server, ranges = served(b"abc")
     with pytest.raises(Damaged):

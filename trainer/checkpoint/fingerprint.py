@@ -26,6 +26,7 @@ OPERATIONAL = frozenset(
         "checkpoint_every_s",
         "checkpoint_every_steps",
         "keep_checkpoints",
+        "exports",
         "profile",
         "pool",
         "resources",

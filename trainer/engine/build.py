@@ -30,6 +30,7 @@ from trainer.engine.step import EagerStep, StepExecutor
 from trainer.engine.view_maker import EagerViews, GraphedViews, ViewMaker
 from trainer.evaluators.base import EvaluationData
 from trainer.evaluators.runner import plan_evaluation
+from trainer.exports.spec import check_installed
 from trainer.methods.base import Method, load_method
 from trainer.modalities.base import Loader, Views, load_modality
 from trainer.optim.optimizer import make_optimizer
@@ -85,6 +86,7 @@ def build_run(
     Raises SpecError, DataError, CheckpointError or StorageError.
     """
     _check_world(sent, world)
+    check_installed(sent)
     with ExitStack() as stack:
         context = stack.enter_context(deterministic_device(device_config, precision=sent.precision))
         modality = load_modality(sent)

@@ -265,6 +265,7 @@ class Run:
             reasons=self.resolved.reasons,
             facts=self.source.pack.facts,
             encoder=encoder.float().eval(),
+            state=self.method.state_beside_encoder(),
             source=self.source,
             views=self.views,
             pack=self.source.pack,

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from trainer.schema.artifact_names import is_artifact_name
 from trainer.schema.events import FileRecord
 from trainer.util.atomic_files import record_of, remove, storage_errors, sync_folder, write_synced
 from trainer.util.failpoints import failpoint
@@ -23,6 +24,8 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     with storage_errors(folder, leftover=growing):
         growing.mkdir(parents=True)
         yield growing
+        for inner in (path for path in growing.iterdir() if path.is_dir()):
+            sync_folder(inner)
         sync_folder(growing)
         remove(folder)
         failpoint("publish.pre_rename")
@@ -40,8 +43,18 @@ def link(file: Path, name: Path) -> None:
 
 
 def write_sums(folder: Path) -> tuple[FileRecord, ...]:
-    """Write `SHA256SUMS` as `sha256sum -c` reads it; return a record of every file, it included."""
-    records = [record_of(path) for path in sorted(folder.iterdir())]
+    """Write `SHA256SUMS` as `sha256sum -c` reads it; return a record of every file, it included.
+
+    Files may lie one folder deeper. Raises ValueError for another name.
+    """
+    paths = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    records = [_record(path, name=path.relative_to(folder).as_posix()) for path in paths]
     lines = "".join(f"{record.sha256}  {record.name}\n" for record in records)
     write_synced(folder / SUMS, lines.encode())
     return (*records, record_of(folder / SUMS))
+
+
+def _record(path: Path, *, name: str) -> FileRecord:
+    if not is_artifact_name(name):
+        raise ValueError(f"{name!r} cannot be the name of a file to download")
+    return record_of(path).model_copy(update={"name": name})

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from trainer.data.pack.format import Pack
 from trainer.exports.model_card.sparklines import Line
@@ -27,6 +27,8 @@ class Export:
     facts: DatasetFacts
     encoder: nn.Module
     """In eval mode, fp32; called with the tensors of a view, gives features [B, feature_dim]."""
+    state: Mapping[str, Tensor] = field(default_factory=dict)
+    """What the method holds beside the encoder, such as heads, by name in its state dict."""
     source: Loader[Any]
     views: Views[Any]
     pack: Pack
@@ -46,6 +48,7 @@ class Exporter(Protocol):
     """A module of `trainer.exports.registry.EXPORTERS`.
 
     One that knows the rows of one modality only names it as `MODALITY`; others see only features.
+    One that a job asks for in `exports` also has `loading(export)`, its part of the model card.
     """
 
     def files(self, export: Export) -> dict[str, str]:

@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import cast
 
 from trainer.exports.base import Export, Exporter
+from trainer.exports.spec import part_of
 
 EXPORTERS = (
     "weights",
@@ -14,16 +15,22 @@ EXPORTERS = (
     "model_card.exporter",
     "run_profile",
 )
-"""Modules of `trainer.exports`."""
+"""Modules of `trainer.exports`. Those that a job asks for in `exports` follow them."""
 
 
 def exporters(export: Export) -> tuple[Exporter, ...]:
     """Return the exporters for the modality of an export."""
-    modules = (import_module(f"trainer.exports.{name}") for name in EXPORTERS)
+    standard = (import_module(f"trainer.exports.{name}") for name in EXPORTERS)
+    modules = (*standard, *(part_of(name, "exporter") for name in export.spec.exports))
     own = export.spec.views.modality
     return tuple(
         cast(Exporter, module) for module in modules if getattr(module, "MODALITY", own) == own
     )
+
+
+def chosen_texts(export: Export) -> tuple[str, ...]:
+    """Return what the model card says of each export that the job asks for."""
+    return tuple(part_of(name, "exporter").loading(export) for name in export.spec.exports)
 
 
 def files_of(export: Export) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Weights in the forms that people load."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -28,9 +29,14 @@ def write(export: Export, folder: Path) -> None:
 
 def plain_state(encoder: nn.Module) -> dict[str, Tensor]:
     """The state with torchvision's keys: on the CPU, contiguous, floats in fp32."""
+    return plain_tensors(encoder.state_dict())
+
+
+def plain_tensors(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors on the CPU, contiguous, floats in fp32."""
     return {
         key: (value.float() if value.is_floating_point() else value).cpu().contiguous()
-        for key, value in encoder.state_dict().items()
+        for key, value in state.items()
     }
 
 

@@ -76,6 +76,15 @@ class Method(nn.Module):
     def encoder(self) -> nn.Module:
         """The network that learns by gradient and that is downloaded, without a head."""
 
+    def state_beside_encoder(self) -> dict[str, Tensor]:
+        """Return the state dict without the encoder's part: heads, key encoder, queue."""
+        own = next(name for name, module in self.named_modules() if module is self.encoder)
+        return {
+            name: value
+            for name, value in self.state_dict().items()
+            if not name.startswith(f"{own}.")
+        }
+
     def random_inputs(self, rows: int, *, step: int) -> Tensor:
         """Return the random inputs of the loss for this rank's `rows` rows at a step, on the CPU.
 

@@ -27,6 +27,7 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("optim.accumulate_steps", 1),
     ("schedule.lr_min", 0.0),
     ("schedule.warmup_steps", None),
+    ("exports", ()),
     ("method:simclr.bn", "plain"),
     ("method:simclr.bn_splits", 8),
     ("method:moco.momentum_schedule", "constant"),

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from trainer.evaluators.registry import part_of as evaluator_part
+from trainer.exports.spec import check_exports
 from trainer.methods.registry import part_of
 from trainer.modalities.registry import part_of as modality_part
 from trainer.optim.spec import CosineSpec, LinearSpec
@@ -206,6 +207,7 @@ def _check(spec: JobSpec, facts: DatasetFacts) -> None:
         raise SpecError(detail, field="batch_rows")
     _check_schedule(spec, facts)
     check_parts(spec)
+    check_exports(spec)
     check_shares(
         spec.resources.gpus,
         batch_rows=filled(spec.batch_rows),

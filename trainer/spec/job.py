@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.evaluators.registry import EvaluatorSpec
+from trainer.exports.spec import ExportName
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.methods.registry import MethodSpec
 from trainer.modalities.registry import EncoderSpec, ViewsSpec, default_encoder, default_views
@@ -39,6 +40,11 @@ def _distinct(evaluation: object) -> object:
                 {"name": name},
             )
     return evaluation
+
+
+def _without_repeats(names: tuple[ExportName, ...]) -> tuple[ExportName, ...]:
+    """Return each export once, in the order in which it was named first."""
+    return tuple(dict.fromkeys(names))
 
 
 EvaluationSpec = Annotated[
@@ -109,6 +115,11 @@ class JobSpec(Record):
     """Also save a checkpoint every n steps."""
     keep_checkpoints: Annotated[int, Field(ge=2, le=100)] = 2
     """Number of checkpoints to keep; at least two, in case one is damaged."""
+    exports: Annotated[
+        tuple[ExportName, ...], Field(strict=False), AfterValidator(_without_repeats)
+    ] = ()
+    """Forms of the encoder to publish beside the standard files: `timm` (also for transformers),
+    `torchvision`, `onnx`, and `training_state`, the heads, key encoder and queue."""
     profile: bool = False
     """Profile the run. The result is bit-identical."""
     pool: Annotated[str, Field(pattern="^[a-z][a-z0-9-]{0,31}$")] = "train"

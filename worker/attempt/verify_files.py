@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from trainer.schema.artifact_names import is_artifact_name
 from trainer.schema.errors import StorageError
 from trainer.schema.events import Checkpointed, FileRecord, Published
 from trainer.util.atomic_files import MANIFEST, sha256_of
@@ -23,6 +24,8 @@ def verify_published(out: Path, published: Published) -> Path:
     folder = inside(out, published.folder)
     for file in published.files:
         path = inside(folder, file.name)
+        if not is_artifact_name(file.name):
+            raise StorageError(f"{file.name!r} cannot be the name of a file to download.")
         if not _is_intact(path, file):
             raise StorageError(f"{published.folder}/{file.name} is not what the run wrote.")
     return folder

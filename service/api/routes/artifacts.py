@@ -3,7 +3,6 @@
 import mimetypes
 from functools import partial
 from typing import Annotated, BinaryIO, NamedTuple
-from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Header, Path
 from starlette.responses import Response
@@ -20,12 +19,17 @@ from service.server.strict_json import StrictRoute
 from service.settings import ApiSettings
 from service.store.records import JobRecord
 from service.store.store_errors import NotFound
+from trainer.schema.artifact_names import is_artifact_name
 from trainer.schema.events import FileRecord
 
 router = APIRouter(prefix="/v1/jobs/{id}", tags=["artifacts"], route_class=StrictRoute)
 
 Name = Annotated[
-    str, Path(description="File name from the artifact list.", examples=["encoder.safetensors"])
+    str,
+    Path(
+        description="File name from the artifact list; the slash after a folder is not escaped.",
+        examples=["encoder.safetensors"],
+    ),
 ]
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 BYTES = {"content": {"application/octet-stream": BINARY, "*/*": BINARY}}
@@ -86,7 +90,7 @@ def artifacts(id: JobId, services: ServicesDep) -> ArtifactList:
 
 
 @router.get(
-    "/artifacts/{name}",
+    "/artifacts/{name:path}",
     operation_id="downloadArtifact",
     summary="Download a file",
     response_class=Response,
@@ -129,7 +133,7 @@ def download(
 
 
 @router.head(
-    "/artifacts/{name}",
+    "/artifacts/{name:path}",
     operation_id="headArtifact",
     summary="Get file metadata",
     response_class=Response,
@@ -156,6 +160,8 @@ def head(
 
 def _artifact_of(record: JobRecord, name: str) -> FileRecord:
     """Only what the job's manifest names is served, whatever else lies in its folder."""
+    if not is_artifact_name(name):
+        raise NotFound("artifact", name[:128])
     for file in record.artifacts:
         if file.name == name:
             return file
@@ -188,11 +194,8 @@ def _headers(artifact: FileRecord) -> dict[str, str]:
 
 
 def _disposition(name: str) -> str:
-    """Our own names are plain; any other is written so that it cannot end the header."""
-    quoted = quote(name, safe="")
-    if quoted == name:
-        return f'attachment; filename="{name}"'
-    return f"attachment; filename*=utf-8''{quoted}"
+    """Name the file to save: names are plain, and a folder becomes part of them."""
+    return f'attachment; filename="{name.replace("/", "-")}"'
 
 
 def _media_type(name: str) -> str:

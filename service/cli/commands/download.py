@@ -34,7 +34,7 @@ def download(
         list[str] | None,
         typer.Option(
             "--only",
-            help="Download only this file; repeatable.",
+            help="Download only this file, or the files of this folder; repeatable.",
             autocompletion=completion.files,
         ),
     ] = None,
@@ -138,10 +138,16 @@ def _available(client: "Client", job: str) -> "list[Artifact]":
 
 def _chosen(files: "list[Artifact]", only: list[str]) -> "list[Artifact]":
     names = [file.name for file in files]
-    if unknown := [name for name in only if name not in names]:
+    folders = {name.partition("/")[0] for name in names if "/" in name}
+    only = [name.rstrip("/") for name in only]
+    if unknown := [name for name in only if name not in names and name not in folders]:
         raise CommandError(
             f"No file named {unknown[0]}",
             hint=f"Choose from: {', '.join(names)}.",
             code=Exit.NOT_FOUND,
         )
-    return [file for file in files if not only or file.name in only]
+    return [
+        file
+        for file in files
+        if not only or file.name in only or file.name.partition("/")[0] in only
+    ]

@@ -67,6 +67,15 @@ Preset = Annotated[
         autocompletion=completion.presets,
     ),
 ]
+Exports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--export",
+        metavar="NAME",
+        help="Also publish the encoder as timm, torchvision, onnx or training_state; repeatable.",
+        autocompletion=completion.exports,
+    ),
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Set any field; repeatable."),
@@ -101,6 +110,7 @@ def submit(
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
     name: Annotated[str | None, typer.Option(help="Optional display name.")] = None,
     profile: Annotated[bool | None, typer.Option("--profile", help="Profile the run.")] = None,
+    exports: Exports = None,
     gpus: Gpus = None,
     nodes: Nodes = None,
     sets: Sets = None,
@@ -132,6 +142,7 @@ def submit(
         "seed": seed,
         "name": name,
         "profile": profile,
+        "exports": exports or None,
         "resources.gpus": gpus,
         "resources.nodes": nodes,
         "use_splits": _yes_or_no(use_splits),

@@ -18,12 +18,12 @@ export class Form {
     if (field.kind === "union") return this.union(field);
     if (field.kind === "object") return this.object(field);
     const id = `f-${field.path}`;
-    const make = { choice: "choice", flag: "flag", pair: "pair", integer: "number", number: "number" }[choices ? "choice" : field.kind] ?? "text";
+    const make = { choice: "choice", flag: "flag", pair: "pair", several: "several", integer: "number", number: "number" }[choices ? "choice" : field.kind] ?? "text";
     const input = this[make](id, { ...field, choices: choices ?? field.choices });
     const reason = h("span", { class: "reason" });
     const error = h("span", { class: "error", id: `${id}-error`, role: "alert" });
     this.inputs.set(field.path, { input, reason, error, field: { ...field, choices: choices ?? field.choices } });
-    const named = make === "pair" || make === "flag";
+    const named = make === "pair" || make === "flag" || make === "several";
     const group = named ? { role: "group", "aria-label": label } : {};
     return h("div", { class: "field", "data-field": field.path, ...group },
       named ? h("span", { class: "label" }, h("strong", {}, label)) : h("label", { for: id }, label),
@@ -85,6 +85,15 @@ export class Form {
   flag(id, { path, fallback }) {
     return h("input", { id, type: "checkbox", checked: fallback === true, onchange: (event) =>
       this.take(path, event.target.checked === (fallback === true) ? undefined : event.target.checked) });
+  }
+
+  /** Checkboxes, one a choice. */
+  several(id, { path, choices }) {
+    const boxes = choices.map((choice, place) => h("input", { id: place ? `${id}-${choice}` : id, type: "checkbox", value: choice, onchange: () => {
+      const chosen = boxes.filter((one) => one.checked).map((one) => one.value);
+      this.take(path, chosen.length ? chosen : undefined);
+    } }));
+    return h("div", { class: "row" }, boxes.map((box) => h("label", { class: "check" }, box, h("span", {}, box.value))));
   }
 
   number(id, { path, fallback }) {
@@ -167,6 +176,7 @@ export class Form {
       this.values.set(path, value);
       const { input, field } = known;
       if (field.kind === "flag") input.checked = value;
+      else if (field.kind === "several") input.querySelectorAll("input").forEach((one) => { one.checked = value.includes(one.value); });
       else if (field.kind === "pair") input.querySelectorAll("input").forEach((one, place) => { one.value = value[place]; });
       else input.value = Array.isArray(value) ? value.join(", ") : value;
     }

@@ -9,7 +9,12 @@ const WHAT = {
   "model.safetensors": "same weights, named as timm and transformers expect",
   "preprocessor_config.json": "image processor config for transformers",
   "encoder.pth": "same weights for torch.load(weights_only=True)",
-  "encoder.onnx": "encoder for ONNX runtimes",
+  "encoder.onnx": "encoder for ONNX runtimes, any number of images at a time",
+  "hf/model.safetensors": "weights in the folder that timm and transformers load",
+  "hf/config.json": "its model config",
+  "hf/preprocessor_config.json": "its image processor config",
+  "torchvision.pth": "weights that torchvision's network loads strictly",
+  "training_state.safetensors": "heads, key encoder and queue",
   "config.json": "model config for timm and transformers",
   "preprocess.json": "preprocessing config",
   "embeddings.parquet": "row, name, label and embedding of every image",
@@ -33,7 +38,7 @@ function file(job, { name, size_bytes: size, sha256, url }) {
   return h("li", { class: "row" },
     h("div", { class: "tight" }, h("strong", { class: "mono" }, name), h("span", { class: "muted small" }, `${WHAT[name] ?? ""} · ${bytes(size)}`),
       h("span", { class: "row" }, h("span", { class: "sha muted" }, sha256), copyButton(sha256, `the sha256 of ${name}`))),
-    h("a", { class: "button push", href: url ?? `/v1/jobs/${job.id}/artifacts/${encodeURIComponent(name)}`, download: name, "aria-label": `Download ${name}` }, "Download"));
+    h("a", { class: "button push", href: url ?? `/v1/jobs/${job.id}/artifacts/${name.split("/").map(encodeURIComponent).join("/")}`, download: name.replace("/", "-"), "aria-label": `Download ${name}` }, "Download"));
 }
 
 /** The code blocks of the card's section on loading, each under its own text. */

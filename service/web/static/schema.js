@@ -15,7 +15,7 @@ function members(schema, root) {
 /**
  * One field out of the schema of a property:
  * {name, path, kind, help, fallback, optional, choices, min, max, minLength, items}
- * kind: text, number, integer, choice, flag, pair, list, object, or union (of objects discriminated by `name`).
+ * kind: text, number, integer, choice, flag, pair, list, several (of choices), object, or union (of objects discriminated by `name`).
  */
 export function fieldOf(path, property, root) {
   const own = resolved(property, root);
@@ -51,6 +51,7 @@ function scalar(parts) {
   if (inner.const !== undefined) return { kind: "fixed", constant: inner.const };
   if (inner.type === "boolean") return { kind: "flag" };
   if (inner.type === "integer" || inner.type === "number") return { kind: inner.type, ...limits };
+  if (inner.type === "array" && inner.items?.enum) return { kind: "several", choices: inner.items.enum };
   if (inner.type === "array") return { kind: inner.prefixItems || inner.maxItems === 2 ? "pair" : "list" };
   if (inner.type === "object") return { kind: "map" };
   return { kind: "text", ...limits };

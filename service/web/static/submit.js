@@ -84,7 +84,7 @@ function rest(fields) {
   const named = new Set([...FIRST, ...GROUPS.map(([name]) => name), "encoder"]);
   const stem = fields.get("encoder").fields.filter((one) => one.name !== "name");
   const others = [...stem, ...[...fields.values()].filter((one) => !named.has(one.path)).flatMap((one) => (one.kind === "object" ? one.fields : [one]))];
-  return h("details", { class: "group" }, h("summary", {}, "Runtime", h("span", { class: "muted small" }, "seed, precision, checkpoints, retries, GPUs")),
+  return h("details", { class: "group" }, h("summary", {}, "Runtime", h("span", { class: "muted small" }, "seed, precision, exports, checkpoints, retries, GPUs")),
     h("div", { class: "fields" }, others.map((one) => form.field(one))));
 }
 

@@ -19,9 +19,8 @@ ETAG = f'"sha256-{SHA}"'
 
 @pytest.fixture(scope="module")
 def job(api: RunningApi) -> str:
-    return finished_job(
-        api, {"encoder.safetensors": CONTENT, "card é\r\nx.md": b"card", "empty.txt": b""}
-    )
+    files = {"encoder.safetensors": CONTENT, "hf/config.json": b"{}", "empty.txt": b""}
+    return finished_job(api, files | {"card é\r\nx.md": b"card", "a/b/c": b"deep"})
 
 
 def path_of(job: str, name: str = "encoder.safetensors") -> str:
@@ -133,12 +132,34 @@ def test_resumed_after_a_break(api: RunningApi, job: str) -> None:
     assert hashlib.sha256(part + rest).hexdigest() == SHA
 
 
-def test_odd_names_and_empty_files(api: RunningApi, job: str) -> None:
-    odd = api.client.get(path_of(job, "card%20%C3%A9%0D%0Ax.md"))
-    assert odd.content == b"card"
-    disposition = odd.headers["content-disposition"]
-    assert disposition == "attachment; filename*=utf-8''card%20%C3%A9%0D%0Ax.md"
-    assert "x.md" not in odd.headers
+def test_a_file_in_a_folder(api: RunningApi, job: str) -> None:
+    answer = api.client.get(path_of(job, "hf/config.json"))
+    assert answer.content == b"{}"
+    assert answer.headers["content-disposition"] == 'attachment; filename="hf-config.json"'
+    assert answer.headers["content-type"].startswith("application/json")
+    assert api.client.head(path_of(job, "hf/config.json")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "card%20%C3%A9%0D%0Ax.md",
+        "a/b/c",
+        "hf",
+        "hf/",
+        "hf//config.json",
+        "hf%2Fconfig.json",
+        "..%2Fencoder.safetensors",
+        "hf/..%2Fencoder.safetensors",
+        "%2Fetc%2Fpasswd",
+    ],
+)
+def test_no_file_of_another_name_is_served(name: str, api: RunningApi, job: str) -> None:
+    """Not even one that the job's list has."""
+    assert api.client.get(path_of(job, name)).status_code == 404
+
+
+def test_empty_files(api: RunningApi, job: str) -> None:
     empty = api.client.get(path_of(job, "empty.txt"))
     assert (empty.status_code, empty.content) == (200, b"")
     ranged = api.client.get(path_of(job, "empty.txt"), headers={"Range": "bytes=0-"})

@@ -41,7 +41,7 @@ def nodes(value: Loose) -> Iterator[dict[str, Any]]:
 def test_every_route_is_described(document: dict[str, Any]) -> None:
     described = {name for name, _ in operations(document)}
     served = {
-        f"{method} {route.path}"  # type: ignore[attr-defined]
+        f"{method} {route.path_format}"  # type: ignore[attr-defined]
         for router in ROUTERS
         for route in router.routes
         if getattr(route, "include_in_schema", False)

@@ -156,7 +156,9 @@ def finished_job(api: RunningApi, files: dict[str, bytes], **progress: Loose) ->
     (api.data_dir / folder).mkdir(parents=True)
     records = []
     for name, content in files.items():
-        (api.data_dir / folder / name).write_bytes(content)
+        path = api.data_dir / folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()
         records.append(FileRecord(name=name, size_bytes=len(content), sha256=sha256))
     if progress:

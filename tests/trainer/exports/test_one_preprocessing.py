@@ -107,7 +107,9 @@ def alike(found: Values, expected: Values) -> float:
 
 
 def python_blocks(folder: Path) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    """Return the blocks of the card's section on loading."""
+    text = (folder / "README.md").read_text().split("## Load it\n")[1].split("\n## ")[0]
+    return re.findall(r"```python\n(.*?)```", text, re.DOTALL)
 
 
 def by_the_card(trained: Trained, *, packages: bool, out: Path) -> dict[str, Values]:

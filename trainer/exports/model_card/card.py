@@ -10,6 +10,7 @@ from trainer.evaluators.knn.spec import KnnSpec
 from trainer.exports.atomic_folder import SUMS
 from trainer.exports.base import Export
 from trainer.exports.loading_config import config_of, steps_of
+from trainer.exports.model_card.other_packages import other_packages
 from trainer.exports.model_card.snippets import loading
 from trainer.exports.model_card.sparklines import Line, number, table
 from trainer.methods.registry import part_of
@@ -39,10 +40,11 @@ LIMITS = """## Limits
   the images."""
 
 
-def card(export: Export, *, files: Mapping[str, str]) -> str:
+def card(export: Export, *, files: Mapping[str, str], chosen: Sequence[str] = ()) -> str:
     """Return `README.md`, a pure function of the run: no times, speeds or places.
 
-    `files` are those of all exporters, each with its meaning.
+    `files` are those of all exporters, each with its meaning; `chosen` are the texts of those that
+    the job asks for.
     """
     spec, facts, history = export.spec, export.facts, export.history
     config, steps = config_of(export), steps_of(export)
@@ -54,7 +56,8 @@ def card(export: Export, *, files: Mapping[str, str]) -> str:
             dim=config["num_features"],
             method=part_of(spec.method.name, "spec").TITLE,
         ),
-        "## Load it\n" + loading(config, steps),
+        "## Load it\n" + "\n\n".join((loading(config, steps), *chosen)),
+        *_elsewhere(other_packages(config, steps)),
         "## Data\n" + _data(spec, facts),
         "## Result\n" + _result(export),
         "## Curves\n" + "\n".join(table(history)) + "\n\n" + _reading(spec, history),
@@ -63,6 +66,10 @@ def card(export: Export, *, files: Mapping[str, str]) -> str:
         "## Files\n" + _files(files),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _elsewhere(text: str | None) -> list[str]:
+    return [] if text is None else [f"## Use it elsewhere\n{text}"]
 
 
 def _files(files: Mapping[str, str]) -> str:
@@ -179,6 +186,7 @@ def _reading(spec: JobSpec, history: Sequence[Line]) -> str:
 
 def _recipe(spec: JobSpec, reasons: dict[str, str]) -> str:
     left_out = {"dataset", "test_dataset", "name", "metadata", "pool", "profile", "retry"}
+    left_out |= {"exports"}  # the list of files tells them
     rows = [
         (f"`{field}`", _value(value), reasons.get(field, ""))
         for field, value in _fields(spec).items()

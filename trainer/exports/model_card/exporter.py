@@ -4,7 +4,7 @@ from pathlib import Path
 
 from trainer.exports.base import Export, write_file
 from trainer.exports.model_card.card import card
-from trainer.exports.registry import files_of
+from trainer.exports.registry import chosen_texts, files_of
 
 MODALITY = "image"
 
@@ -16,4 +16,5 @@ def files(_export: Export) -> dict[str, str]:
 
 def write(export: Export, folder: Path) -> None:
     """Write the card with a list of all files."""
-    write_file(folder, "README.md", card(export, files=files_of(export)).encode())
+    text = card(export, files=files_of(export), chosen=chosen_texts(export))
+    write_file(folder, "README.md", text.encode())
