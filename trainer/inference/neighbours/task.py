@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from trainer.accel.device import DeviceConfig, DeviceContext, deterministic_device
 from trainer.data.pack.format import Pack
+from trainer.exports import contact_sheet
 from trainer.exports.atomic_folder import atomic_folder
 from trainer.exports.embeddings import label_name
 from trainer.inference.feature_extractor import FeatureExtractor, load_extractor
-from trainer.inference.neighbours import contact_sheet
 from trainer.inference.neighbours.feature_bank import Bank, Stopped, bank_of, sample
 from trainer.inference.neighbours.query_image import decode_upload
 from trainer.inference.neighbours.search import Neighbour, chosen_rows, nearest

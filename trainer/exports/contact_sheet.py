@@ -50,10 +50,15 @@ def tiles(lines: Sequence[Line]) -> bytes:
     return _png(picture)
 
 
-def sheet(lines: Sequence[Line], *, title: str, note: str) -> bytes:
-    """Return `sheet.png`, with labels and similarities, a title and a note."""
+def sheet(
+    lines: Sequence[Line], *, title: str, note: str, probe_gap_px: int = PROBE_GAP_PX
+) -> bytes:
+    """Return `sheet.png`, with labels and similarities, a title and a note.
+
+    `probe_gap_px` is between the first image of a line and the others.
+    """
     columns = max(len(line) for line in lines)
-    width = 2 * MARGIN_PX + columns * (TILE_PX + GAP_PX) + PROBE_GAP_PX
+    width = 2 * MARGIN_PX + columns * (TILE_PX + GAP_PX) + probe_gap_px
     line_px = TILE_PX + WORDS_PX + GAP_PX
     height = HEADER_PX + len(lines) * line_px + MARGIN_PX
     picture = Image.new("RGB", (max(width, WIDTH_PX_MIN), height), PAPER)
@@ -64,7 +69,7 @@ def sheet(lines: Sequence[Line], *, title: str, note: str) -> bytes:
     for number, line in enumerate(lines):
         y = HEADER_PX + number * line_px
         for column, cell in enumerate(line):
-            x = MARGIN_PX + column * (TILE_PX + GAP_PX) + (PROBE_GAP_PX if column else 0)
+            x = MARGIN_PX + column * (TILE_PX + GAP_PX) + (probe_gap_px if column else 0)
             picture.paste(_tile(cell.image), (x, y))
             pen.text((x, y + TILE_PX + 2), _short(cell.above), font=small, fill=INK)
             pen.text((x, y + TILE_PX + 17), cell.below, font=small, fill=FAINT)
