@@ -23,6 +23,7 @@ from trainer.accel.device import DeviceConfig
 from trainer.accel.malloc import keep_freed_memory
 from trainer.data.pack.format import Pack
 from trainer.engine.train import RunPaths, train
+from trainer.evaluators.knn.spec import KnnSpec
 from trainer.schema.events import Evaluated, Event, Judged
 from trainer.schema.verdicts import BASELINES
 from trainer.spec.defaults import resolve
@@ -70,6 +71,7 @@ def main() -> None:
 def section(spec: JobSpec, runs: Sequence[ReportedKnn]) -> Section:
     """Return the table of all seeds."""
     (knn,) = spec.evaluators
+    assert isinstance(knn, KnnSpec)
     lines = [
         "| features | kNN top-1, mean | 95 % interval of the mean | by seed |",
         "|---|--:|---|---|",

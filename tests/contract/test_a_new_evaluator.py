@@ -85,7 +85,7 @@ from trainer.evaluators.registry import evaluator_names
 from trainer.spec.signal_tables import SIGNALS
 helps = {row.name: row.help for row in METRICS}
 print(json.dumps({
-    "names": evaluator_names(),
+    "names": evaluator_names()[:2],
     "better": SIGNALS["spread"].better,
     "metric": SIGNAL_METRICS["spread"],
     "help": helps["moco_train_spread"],

@@ -13,6 +13,7 @@ from trainer.methods.registry import part_of
 from trainer.modalities.registry import part_of as part_of_modality
 from trainer.schema.events import DatasetFacts, Phase
 from trainer.spec.resolved import ResolvedSpec
+from trainer.spec.rules import filled
 from trainer.timing.phase_totals import BETWEEN_STEPS, Times
 
 GPU_BATCH_ROWS = 256
@@ -92,9 +93,10 @@ def _percent(share: float) -> str:
 def _evaluation(profile: RunProfile) -> str:
     """Advise on the evaluator that is asked most often."""
     evaluators = profile.spec.named_evaluators()
-    field, evaluator = min(evaluators, key=lambda pair: pair[1].every_epochs)
-    if evaluator.every_epochs < profile.spec.epochs:
-        return f"evaluate less often, with `{field}.every_epochs` above {evaluator.every_epochs}"
+    field, evaluator = min(evaluators, key=lambda pair: filled(pair[1].every_epochs))
+    every_epochs = filled(evaluator.every_epochs)
+    if every_epochs < profile.spec.epochs:
+        return f"evaluate less often, with `{field}.every_epochs` above {every_epochs}"
     advice: str = registry.part_of(evaluator.name, "spec").ADVICE
     return advice.format(field=field)
 

@@ -8,8 +8,10 @@ from typing import Any, Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from trainer.accel.transfer import send_together
 from trainer.methods.base import Method
 from trainer.modalities.base import Loader, Views
+from trainer.nn.views import View
 from trainer.schema.evaluation import Cell, Figure
 
 FEATURE_ROWS = 512
@@ -69,12 +71,32 @@ class FeatureBank:
 
         `input` is not kept for others: it is larger than features, and cheap to make.
         """
+
+        def of_rows(raw: Any, _chunk: Tensor) -> Tensor:  # noqa: ANN401 - as the loader has it
+            return self._of_view(self._views.plain(raw), feature)
+
         if feature == "input":
-            return self._computed(source, rows, feature)
+            return self._computed(source.whole, source, rows, of_rows)
         key = (feature, id(source), rows.numpy().tobytes())
         if key not in self._kept:
-            self._kept[key] = self._computed(source, rows, feature)
+            self._kept[key] = self._computed(source.whole, source, rows, of_rows)
         return self._kept[key]
+
+    def pairs(
+        self, source: Loader[Any], rows: Tensor, *, feature: Feature, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return features [n, D] of two random views of each row. Raises Stopped.
+
+        The views are those of training, by random numbers that (seed, row) name.
+        """
+
+        def of_rows(raw: Any, chunk: Tensor) -> Tensor:  # noqa: ANN401 - as the loader has it
+            (numbers,) = send_together((chunk,), source.device)
+            views = self._views.pair(raw, numbers, seed=seed, epoch=0)
+            return torch.stack([self._of_view(view, feature) for view in views], dim=1)
+
+        both = self._computed(source.raw, source, rows, of_rows)
+        return both[:, 0], both[:, 1]
 
     def stop_if_asked(self) -> None:
         """Raise Stopped, on all ranks, if the run is to stop."""
@@ -90,8 +112,20 @@ class FeatureBank:
         if self._method.world.size == 1:
             self.stop_if_asked()
 
+    def _of_view(self, view: View, feature: Feature) -> Tensor:
+        if feature == "input":
+            return self._views.raw_features(view)
+        return self._method.embed(view, feature=feature)
+
     @torch.no_grad()
-    def _computed(self, source: Loader[Any], rows: Tensor, feature: Feature) -> Tensor:
+    def _computed(
+        self,
+        load: Callable[[Tensor], Any],
+        source: Loader[Any],
+        rows: Tensor,
+        of_rows: Callable[[Any, Tensor], Tensor],
+    ) -> Tensor:
+        """Return what `of_rows` makes of all rows; it gets what `load` gives, and their numbers."""
         world, parts = self._method.world, []
         # The last rows may be those of the beginning: each rank has as many.
         places = torch.arange(world.rank, world.size * -(-len(rows) // world.size), world.size)
@@ -99,14 +133,10 @@ class FeatureBank:
         chunks = [own[i : i + FEATURE_ROWS] for i in range(0, len(own), FEATURE_ROWS)]
         for chunk, following in zip_longest(chunks, chunks[1:]):
             self.stop_if_asked()
-            raw = source.whole(chunk)
+            raw = load(chunk)
             if following is not None:
                 source.prefetch(following)
-            view = self._views.plain(raw)
-            if feature == "input":
-                parts.append(self._views.raw_features(view))
-            else:
-                parts.append(self._method.embed(view, feature=feature))
+            parts.append(of_rows(raw, chunk))
         (gathered,) = world.all_gather([torch.cat(parts)])
         return gathered.transpose(0, 1).flatten(0, 1)[: len(rows)]
 

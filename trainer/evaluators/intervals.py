@@ -1,6 +1,7 @@
 """95 % intervals of figures: pure functions of the values and a seed, in float64."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -101,6 +102,26 @@ def bootstrap_mean(
     return bootstrap(name, mean, n=len(column), seed=seed, features=features)
 
 
+def bootstrap_means(
+    columns: Mapping[str, NDArray[np.float64]],
+    *,
+    seed: int,
+    features: Features = "trained encoder",
+) -> tuple[Figure, ...]:
+    """Return the means of columns of one length as figures, all from the same resamples."""
+    n = len(next(iter(columns.values())))
+    if n == 0:
+        return ()
+    values = np.stack([*columns.values()], axis=1)
+    means = np.stack(resamples(n, seed=seed)) @ values / n
+    ends = [percentiles(column) for column in means.T]
+    return tuple(
+        Figure(name=name, value=float(column.mean()), n=n, low=low, high=high,
+               interval="bootstrap", features=features)
+        for (name, column), (low, high) in zip(columns.items(), ends, strict=True)
+    )  # fmt: skip
+
+
 def draws(
     name: str, values: NDArray[np.float64], *, features: Features = "trained encoder"
 ) -> tuple[Figure, ...]:
@@ -142,10 +163,14 @@ def student(degrees: int) -> float:
     )
 
 
-def resamples(n: int, *, seed: int) -> list[Counts]:
-    """Return RESAMPLES resamples of `n` rows, drawn with replacement and keyed by the seed."""
+@lru_cache(maxsize=2)
+def resamples(n: int, *, seed: int) -> tuple[Counts, ...]:
+    """Return RESAMPLES resamples of `n` rows, drawn with replacement and keyed by the seed.
+
+    Kept, as all figures of the same rows ask for the same ones.
+    """
     key = derived_seed(seed, "bootstrap")
-    return [_resample(n, number, key) for number in range(RESAMPLES)]
+    return tuple(_resample(n, number, key) for number in range(RESAMPLES))
 
 
 def percentiles(values: NDArray[np.float64]) -> tuple[float | None, float | None]:

@@ -30,6 +30,11 @@ class LabelledRows:
     labels: Tensor
     """int64 [n], on the device; -1 for a class that the bank does not know."""
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes of its own dataset, by number."""
+        return self.source.pack.facts.labels
+
     def features(self, bank: FeatureBank, feature: Feature) -> Tensor:
         """Return the features [n, D] of the rows. Raises Stopped."""
         return bank.features(self.source, self.rows, feature=feature)
@@ -44,23 +49,59 @@ def labelled_split(
     tested; where there are none, a tenth of the labelled rows, which is left out of the bank, the
     same tenth for one seed. Raises DataError if the test source shares no class with it.
     """
-    source, test_source = data
-    pack = source.pack
+    rows = _chosen(spec, data)
+    if rows is None:
+        return None
+    trained, tested = rows
+    bank = _part(data.source, trained[:bank_rows])
+    if data.test_source is not None:
+        return bank, _test_part(data.source.pack, data.test_source, rows_max=test_rows)
+    return bank, _part(data.source, tested[:test_rows])
+
+
+def held_out_rows(
+    spec: ResolvedSpec, data: EvaluationData, *, rows_max: int
+) -> LabelledRows | None:
+    """Return the rows that `labelled_split` tests with, each with the class of its own dataset.
+
+    So a test source need not share a class with the dataset, which may have no labels. None if too
+    few rows have labels; of a test source more than `rows_max` rows are taken evenly spaced.
+    """
+    if data.test_source is not None:
+        labels = np.asarray(data.test_source.pack.labels)
+        rows = np.flatnonzero(labels >= 0)
+        return _part(data.test_source, evenly(rows, rows_max)) if len(rows) else None
+    chosen = _chosen(spec, data)
+    return None if chosen is None else _part(data.source, chosen[1][:rows_max])
+
+
+def evenly(rows: NDArray[np.int64], rows_max: int) -> NDArray[np.int64]:
+    """Return at most `rows_max` of the rows, evenly spaced, in their order."""
+    if len(rows) <= rows_max:
+        return rows
+    return rows[np.arange(rows_max) * len(rows) // rows_max]
+
+
+def _chosen(
+    spec: ResolvedSpec, data: EvaluationData
+) -> tuple[NDArray[np.int64], NDArray[np.int64]] | None:
+    """Return labelled rows of the dataset to train on and to test with, shuffled; None if few.
+
+    With a test source there are none to test with.
+    """
+    pack = data.source.pack
     has_splits = spec.use_splits and pack.split is not None
     labelled = _labelled(pack, pack.rows_of("train") if has_splits else np.arange(pack.rows))
     tested = _labelled(pack, pack.rows_of("test")) if has_splits else labelled[:0]
     if not len(labelled) or len(labelled) + len(tested) < LABELLED_ROWS_MIN:
         return None
     shuffled = _shuffled(labelled, spec)
-    if test_source is not None:
-        test = _test_part(pack, test_source, rows_max=test_rows)
-    elif len(tested):
-        test = _part(source, _shuffled(tested, spec)[:test_rows])
-    else:
-        tenth = max(1, len(labelled) // 10)
-        test = _part(source, shuffled[:tenth][:test_rows])
-        shuffled = shuffled[tenth:]
-    return _part(source, shuffled[:bank_rows]), test
+    if data.test_source is not None:
+        return shuffled, labelled[:0]
+    if len(tested):
+        return shuffled, _shuffled(tested, spec)
+    tenth = max(1, len(labelled) // 10)
+    return shuffled[tenth:], shuffled[:tenth]
 
 
 def too_few_labels(pack: Pack) -> str:

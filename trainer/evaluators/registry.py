@@ -10,13 +10,19 @@ from typing import Annotated
 
 from pydantic import Discriminator, Tag
 
+from trainer.evaluators.clustering.spec import ClusteringSpec
+from trainer.evaluators.geometry.spec import GeometrySpec
 from trainer.evaluators.knn.spec import KnnSpec
+from trainer.evaluators.retrieval.spec import RetrievalSpec
 from trainer.schema.base import by_name, tags_of
 from trainer.schema.signals import Signal
 
 DEFAULT = "knn"
 EvaluatorSpec = Annotated[
-    Annotated[KnnSpec, Tag("knn")],
+    Annotated[KnnSpec, Tag("knn")]
+    | Annotated[RetrievalSpec, Tag("retrieval")]
+    | Annotated[GeometrySpec, Tag("geometry")]
+    | Annotated[ClusteringSpec, Tag("clustering")],
     Discriminator(
         by_name(DEFAULT),
         custom_error_type="unknown_evaluator",

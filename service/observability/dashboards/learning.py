@@ -19,18 +19,42 @@ SHOWN = frozenset({"knn_top1", "knn_top1_raw", "knn_top1_untrained", "knn_top1_m
 
 
 def _evaluators() -> tuple[Row, ...]:
-    """Return rows with a panel for each other signal of an evaluator that has a metric."""
+    """Return rows with a panel for each other signal of an evaluator, its baselines beside it."""
     panels = tuple(
         curve(
             name.replace("_", " ").capitalize(),
             f"{signal.meaning[0].upper()}{signal.meaning[1:]}.",
             UNITS.get(signal.unit, "short"),
-            of_job(signal.metric),
+            *_beside_baselines(name),
+            dashed="baseline .*",
         )
         for name, signal in SIGNALS.items()
-        if signal.metric and name not in SHOWN
+        if signal.metric and name not in SHOWN and not _measured_signal(name)
     )
     return tuple(Row(7, panels[first : first + 3]) for first in range(0, len(panels), 3))
+
+
+def _measured_signal(name: str) -> str:
+    """Return the signal that a signal is a baseline of; empty if it is none."""
+    if not SIGNALS[name].meaning.startswith("baseline"):
+        return ""
+    longer = [other for other in SIGNALS if name.startswith(f"{other}_")]
+    return max(longer, key=len, default="")
+
+
+def _beside_baselines(name: str) -> tuple[Query, ...]:
+    """Return a signal of the chosen jobs, and its baselines."""
+    baselines = [other for other in SIGNALS if _measured_signal(other) == name]
+    if not baselines:
+        return (of_job(SIGNALS[name].metric),)
+    words = {other: other.removeprefix(f"{name}_").replace("_", " ") for other in baselines}
+    return (
+        of_job(SIGNALS[name].metric, "encoder {{job_id}}"),
+        *(
+            of_job(SIGNALS[other].metric, f"baseline {words[other]} {{{{job_id}}}}")
+            for other in baselines
+        ),
+    )
 
 
 LEARNING = Section(

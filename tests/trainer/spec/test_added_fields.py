@@ -10,6 +10,7 @@ import torch
 
 from tests.support.data.tiny_pack import blobs, write_pack
 from trainer.checkpoint.fingerprint import spec_sha256
+from trainer.evaluators.knn.spec import KnnSpec
 from trainer.optim.schedule import TrainingLength, lr_at
 from trainer.rng.philox import permuted_rows
 from trainer.spec.added_fields import settled
@@ -73,6 +74,7 @@ def test_an_old_resolved_spec_keeps_every_rule_of_its_version(tmp_path: Path) ->
     spec = resolved.spec
     assert (spec.order, spec.schedule.warmup_from) == (1, 0)
     (knn,) = spec.evaluators
+    assert isinstance(knn, KnnSpec)
     assert (knn.k, knn.feature, knn.baselines) == (200, "projection", False)
     assert not differences(OLD, spec.model_dump(mode="json"))
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.data.dataset_facts import made_up_facts
+from trainer.evaluators.knn.spec import KnnSpec
 from trainer.methods.moco.defaults import moco_of
 from trainer.modalities.image.spec import image_views
 from trainer.schema.errors import SpecError
@@ -179,6 +180,7 @@ def test_k_is_a_tenth_of_the_smallest_class_in_the_bank(
     sent = JobSpec.model_validate({"dataset": "x", **body})
     resolved = resolve(sent, facts(sum(label_rows) or 50, label_rows=label_rows))
     (knn,) = resolved.spec.evaluators
+    assert isinstance(knn, KnnSpec)
     assert (knn.k, knn.feature) == (k, "backbone")
     assert ("evaluation.k" in resolved.reasons) == (k != 77)
 
@@ -197,13 +199,13 @@ def test_k_counts_the_rows_of_the_bank_where_there_are_splits(
 ) -> None:
     told = facts(1000, label_rows=(500, 500)).model_copy(update={"splits": splits})
     spec = resolve(JobSpec.model_validate({"dataset": "x", **body}), told).spec
-    assert [knn.k for knn in spec.evaluators] == [k]
+    assert [knn.k for knn in spec.evaluators if isinstance(knn, KnnSpec)] == [k]
 
 
 def test_a_pack_that_does_not_count_its_classes_is_taken_to_be_even() -> None:
     uncounted = facts(1797, label_rows=DIGITS).model_copy(update={"label_rows": None})
     spec = resolve(JobSpec(dataset="x"), uncounted).spec
-    assert [knn.k for knn in spec.evaluators] == [16]
+    assert [knn.k for knn in spec.evaluators if isinstance(knn, KnnSpec)] == [16]
 
 
 def test_a_job_without_evaluation_has_no_k() -> None:
