@@ -9,7 +9,9 @@ from unittest import mock
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from tests.support.pretend_gpu.attention import attention
 from tests.support.pretend_gpu.backward import backward
 from tests.support.pretend_gpu.counts import Memory, Pool, Recording
 from tests.support.pretend_gpu.device import PretendGpu
@@ -27,6 +29,7 @@ def pretend_gpu(*, devices: int = 1, total_bytes: int = 24 << 30) -> Iterator[Pr
             stack.enter_context(mock.patch.object(torch.cuda, name, answer))
         stack.enter_context(mock.patch.object(torch.Tensor, "backward", backward))
         stack.enter_context(mock.patch.object(torch.nn.Module, "_apply", _apply))
+        stack.enter_context(mock.patch.object(F, "scaled_dot_product_attention", attention))
         torch._C._ensureCUDADeviceGuardSet()
         # torch.tensor(..., device="cuda") is a copy from the CPU.
         torch._C._set_only_lift_cpu_tensors(True)

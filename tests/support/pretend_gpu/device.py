@@ -274,7 +274,7 @@ class PretendGpu(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch h
 
     def _count(self, call: Call, out: object) -> None:
         size_bytes = _operand_bytes(call, out)
-        if torch.Tag.nondeterministic_seeded in call.func.tags:
+        if _draws_numbers(call):
             self.counts.random_draws.append(f"{call.name} at {_caller()}")
         if self._recording is not None:
             self._recording.operations.append(Operation(call.name, _arguments(call)))
@@ -290,6 +290,18 @@ def _is_composite(func: OpOverload) -> bool:
     """Return whether an operation only calls others."""
     composite = DispatchKey.CompositeImplicitAutograd
     return func.namespace == "aten" and func.has_kernel_for_dispatch_key(composite)
+
+
+def _draws_numbers(call: Call) -> bool:
+    """Return whether an operation draws random numbers, as attention does for dropout alone."""
+    if torch.Tag.nondeterministic_seeded not in call.func.tags:
+        return False
+    names = [argument.name for argument in call.func._schema.arguments]
+    if not call.name.startswith("_scaled_dot_product_") or "dropout_p" not in names:
+        return True
+    place = names.index("dropout_p")
+    given = call.args[place] if place < len(call.args) else call.kwargs.get("dropout_p", 0.0)
+    return bool(given > 0.0)
 
 
 def _is_fake(value: object) -> bool:
