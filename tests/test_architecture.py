@@ -141,9 +141,11 @@ def test_the_members_of_a_shelf_never_import_one_another(shelf: str) -> None:
 
 
 def test_every_encoder_that_can_be_named_can_be_built() -> None:
-    from trainer.modalities.image.encoders.resnet import DEPTHS
+    from trainer.modalities.image.encoders.convnext import STAGES
+    from trainer.modalities.image.encoders.patches import VIT_SHAPES
+    from trainer.modalities.image.encoders.resnet import SHAPES
 
-    assert set(get_args(EncoderName)) == {"small", *DEPTHS}
+    assert set(get_args(EncoderName)) == {"small", *SHAPES, *STAGES, *VIT_SHAPES}
 
 
 def test_no_file_names_a_registry_or_a_machine() -> None:

@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torchvision.models import get_model
 
-from trainer.modalities.image.encoders.factory import has_cifar_stem
 from trainer.modalities.image.encoders.small_convnet import LAYERS
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
+from trainer.modalities.image.encoders.stems import has_cifar_stem
 
 DIM = 128
 """Width of the embeddings, for all."""

@@ -1,4 +1,4 @@
-"""Every method and encoder, in every precision, ends with the same bits after kills anywhere.
+"""Every method and family of encoders, in each precision, has the same bits after kills anywhere.
 
 Each process is killed by SIGKILL at a failpoint; the next one resumes from its files. The encoder,
 every other artifact, each checkpoint and all signals must equal those of an uninterrupted run.
@@ -8,6 +8,7 @@ every other artifact, each checkpoint and all signals must equal those of an uni
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,12 +25,12 @@ from tests.support.trainer.killed_attempts import (
     spec,
     states,
 )
-from tests.support.trainer.spec_members import encoders, methods, optimizers, precisions
+from tests.support.trainer.spec_members import methods, optimizers, precisions, smallest_encoders
+from trainer.modalities.image.spec import ENCODER_NAMES, FAMILIES
 
 EPOCHS, STEPS, CHECKPOINT_EVERY_STEPS = 4, 12, 4
 """Checkpoints are those of steps 4, 8 and 12; an epoch has 3 steps."""
-SIDE_PX = 16
-"""At 8 px the last stage of a ResNet has one pixel, and batch norm of few rows explodes."""
+SIDE_PX = 32
 OPTIMIZERS: dict[str, dict[str, Any]] = {
     **{name: {"optim": {"name": name}} for name in optimizers()},
     "all at once": {
@@ -46,7 +47,12 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     },
 }
 """Settings of a job by the name of its optimizer."""
+ENCODERS: dict[str, dict[str, Any]] = {"vit_tiny": {"patch_px": 8}}
+"""Settings of an encoder for tiny jobs."""
 QUICK = ("small", "fp32", "after_update")
+"""Cell of each method in `make test`."""
+QUICK_JOBS = (("moco", "vit_tiny", "fp32", "after_update"),)
+"""Further ones."""
 
 KILLS = {
     "before_step": ("train.step=SIGKILL@10", 4),
@@ -75,7 +81,7 @@ class Job(NamedTuple):
     def words(self) -> dict[str, Any]:
         return spec(
             method=methods()[self.method],
-            encoder={"name": self.encoder},
+            encoder={"name": self.encoder, **ENCODERS.get(self.encoder, {})},
             precision=self.precision,
             views={"side_px": SIDE_PX},
             **{"epochs": EPOCHS} | OPTIMIZERS[self.optim],
@@ -133,22 +139,24 @@ def check_ended(attempt: Attempt) -> None:
 
 def cells() -> Iterator[ParameterSet]:
     for method in methods():
-        for encoder in encoders():
+        for encoder in smallest_encoders():
             for precision in precisions():
                 for kill in KILLS:
-                    is_quick = (encoder, precision, kill) == QUICK
+                    cell = (encoder, precision, kill)
+                    is_quick = cell == QUICK or (method, *cell) in QUICK_JOBS
                     yield pytest.param(
                         Job(method, encoder, precision),
                         kill,
                         id="-".join((method, encoder, precision, kill)),
                         marks=() if is_quick else pytest.mark.contract,
                     )
-    for optim in OPTIMIZERS:
+    for optim, encoder in product(OPTIMIZERS, (QUICK[0], "vit_tiny")):
+        is_quick = (optim, encoder) == ("all at once", QUICK[0])
         yield pytest.param(
-            Job("moco", *QUICK[:2], optim),
+            Job("moco", encoder, QUICK[1], optim),
             QUICK[2],
-            id=f"moco-{optim}",
-            marks=() if optim == "all at once" else pytest.mark.contract,
+            id=f"moco-{encoder}-{optim}",
+            marks=() if is_quick else pytest.mark.contract,
         )
 
 
@@ -174,8 +182,22 @@ def test_a_killed_run_ends_in_the_same_bits(
 
 
 def test_the_matrix_holds_every_member_of_the_spec() -> None:
-    assert {"moco", "small", "resnet18", "resnet34", "resnet50", "fp32", "bf16"} <= {
+    assert {
+        "moco",
+        "small",
+        "resnet18",
+        "resnet50",
+        "convnext_tiny",
+        "vit_tiny",
+        "fp32",
+        "bf16",
+    } <= {
         *methods(),
-        *encoders(),
+        *smallest_encoders(),
         *precisions(),
     }
+
+
+def test_every_encoder_is_of_one_family() -> None:
+    names = [name for family in FAMILIES.values() for name in family]
+    assert sorted(names) == sorted(ENCODER_NAMES)

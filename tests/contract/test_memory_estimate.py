@@ -43,6 +43,15 @@ JOBS = {
     "resnet50 at 224 px": job(
         256, 224, encoder={"name": "resnet50"}, method={"name": "moco", "queue_rows": 65_536}
     ),
+    "vit_tiny": job(256, 32, encoder={"name": "vit_tiny"}, method=MOCO),
+    "vit_tiny, fp32": job(128, 32, encoder={"name": "vit_tiny"}, method=MOCO, precision="fp32"),
+    "vit_small, simclr": job(64, 96, encoder={"name": "vit_small"}, method=SIMCLR),
+    "convnext_tiny": job(64, 96, encoder={"name": "convnext_tiny"}, method=MOCO),
+    "convnext_tiny, fp32": job(
+        64, 32, encoder={"name": "convnext_tiny"}, method=MOCO, precision="fp32"
+    ),
+    "resnet101": job(64, 96, encoder={"name": "resnet101"}, method=MOCO),
+    "wide resnet50": job(32, 32, encoder={"name": "wide_resnet50_2"}, method=MOCO),
 }
 CELL = "small"
 

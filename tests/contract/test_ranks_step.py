@@ -131,6 +131,30 @@ def test_a_step_on_ranks_is_that_of_one_process(
 
 
 @pytest.mark.contract
+def test_a_step_of_a_vit_on_ranks_is_that_of_one_process(tmp_path: Path) -> None:
+    """With fixed positions and projection, which no rank may move."""
+    images, labels = blobs(ROWS, side_px=8, classes=2)
+    write_pack(tmp_path / "pack", images, labels, classes=("a", "b"))
+    fixed = {"positions": "sin_cos", "patch_projection": "frozen"}
+    spec = spec_of("moco_v2") | {
+        "encoder": {"name": "vit_tiny", "patch_px": 4, **fixed},
+        "method": {"name": "moco", "queue_rows": 80, "dim": 16},
+    }
+    case = Steps(spec, tmp_path / "pack", tmp_path / "states", exact=True, steps=2)
+    case.states.mkdir()
+    save_states(case)
+    assert run_ranks(step_from_each, [case], tmp_path / "ranks", size=2) == [0, 0]
+    for number in range(case.steps):
+        before, one = (load_file(case.states / f"{n}.safetensors") for n in (number, number + 1))
+        several = load_file(tmp_path / "ranks" / "0" / f"{number}.safetensors")
+        assert one.keys() == several.keys()
+        assert max(apart(several[key], one[key]) for key in one) <= TOLERANCE["exact"]
+        still = {key for key in one if "query" in key and one[key].equal(before[key])}
+        assert {"pos_embed", "weight", "bias"} == {key.split(".")[-1] for key in still}
+        assert all("pos_embed" in key or "patch_embed.proj" in key for key in still)
+
+
+@pytest.mark.contract
 @pytest.mark.parametrize("rows", [8, 16, 32])
 def test_a_step_in_float32_differs_only_where_a_value_crosses_a_relu(
     rows: int, tmp_path: Path

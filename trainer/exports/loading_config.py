@@ -26,6 +26,13 @@ _LAYERS: dict[type[nn.Module], tuple[str, ...]] = {
 }
 
 
+_STEMS = {
+    "conv1.weight": ("layer1.0.conv1.weight", 3),
+    "features.0.0.weight": ("features.1.0.layer_scale", 2),
+}
+"""First layer of ResNets and of ConvNeXts -> a key that they alone have, its side where small."""
+
+
 def files(export: Export) -> dict[str, str]:
     """Return the files of the network and of its input."""
     names = {}
@@ -96,11 +103,17 @@ def _plain(value: int | tuple[int, ...]) -> int | list[int]:
 
 
 def stem(state: dict[str, Tensor]) -> str | None:
-    """Return `cifar` or `imagenet` by a ResNet's first convolution; None for other networks."""
-    first = state.get("conv1.weight")
-    if first is None or "layer1.0.conv1.weight" not in state:
-        return None
-    return "cifar" if first.shape[-1] == 3 else "imagenet"
+    """Return `cifar` or `imagenet` by the first layer of a ResNet or ConvNeXt, else None."""
+    for name, (others, small_px) in _STEMS.items():
+        if name in state and others in state:
+            return "cifar" if state[name].shape[-1] == small_px else "imagenet"
+    return None
+
+
+def patch_px(state: dict[str, Tensor]) -> int | None:
+    """Return the side of a ViT's patches; None for other networks."""
+    projection = state.get("patch_embed.proj.weight")
+    return None if projection is None else projection.shape[-1]
 
 
 def _config(spec: JobSpec, encoder: nn.Module, steps: Preprocessing) -> dict[str, Any]:
@@ -110,7 +123,12 @@ def _config(spec: JobSpec, encoder: nn.Module, steps: Preprocessing) -> dict[str
     The key `mocoserve` tells in either case how to rebuild the network.
     """
     state = encoder.state_dict()
-    ours = {"architecture": spec.encoder.name, "stem": stem(state), "layers": layers(encoder)}
+    ours = {
+        "architecture": spec.encoder.name,
+        "stem": stem(state),
+        "patch_px": patch_px(state),
+        "layers": layers(encoder),
+    }
     common = {
         "num_classes": 0,
         "num_features": feature_dim(encoder),
@@ -119,19 +137,35 @@ def _config(spec: JobSpec, encoder: nn.Module, steps: Preprocessing) -> dict[str
     }
     if not is_timms(common):
         return common
-    return {"architecture": spec.encoder.name, **common, **_timm_words(encoder, steps)}
+    return {"architecture": timm_name(common), **common, **_timm_words(common, encoder, steps)}
 
 
 def is_timms(config: dict[str, Any]) -> bool:
-    """Return whether timm can build the network of a `config.json`."""
-    return bool(config["mocoserve"].get("stem") == "imagenet")
+    """Return whether timm can build the network of a `config.json`, with the keys that it has.
+
+    timm's ConvNeXt has other keys, its ResNets have no first layer for small images.
+    """
+    ours = config["mocoserve"]
+    is_resnet = bool("resnet" in ours["architecture"] and ours.get("stem") == "imagenet")
+    return is_resnet or is_vit(config)
 
 
-def _timm_words(encoder: nn.Module, steps: Preprocessing) -> dict[str, Any]:
+def is_vit(config: dict[str, Any]) -> bool:
+    """Return whether the network of a `config.json` is a ViT."""
+    return "patch_px" in config["mocoserve"]
+
+
+def timm_name(config: dict[str, Any]) -> str:
+    """Return timm's name of a network that timm has; a ViT's tells a patch that can be changed."""
+    name: str = config["mocoserve"]["architecture"]
+    return f"{name}_patch16_224" if is_vit(config) else name
+
+
+def _timm_words(config: dict[str, Any], encoder: nn.Module, steps: Preprocessing) -> dict[str, Any]:
     first_conv = next(name for name, part in encoder.named_modules() if isinstance(part, nn.Conv2d))
     pretrained: dict[str, Any] = {
         "input_size": [steps.channels, steps.side_px, steps.side_px],
-        "fixed_input_size": False,
+        "fixed_input_size": is_vit(config),
         "interpolation": "bilinear",
         "crop_pct": 1.0,
         "crop_mode": "center",
@@ -139,11 +173,15 @@ def _timm_words(encoder: nn.Module, steps: Preprocessing) -> dict[str, Any]:
         "std": list(steps.std),
         "num_classes": 0,
         "first_conv": first_conv,
-        "classifier": "fc",
+        "classifier": "head" if is_vit(config) else "fc",
     }
-    words: dict[str, Any] = {"global_pool": "avg", "pretrained_cfg": pretrained}
+    arguments: dict[str, Any] = {}
+    if is_vit(config):
+        arguments = {"img_size": steps.side_px, "patch_size": config["mocoserve"]["patch_px"]}
     if steps.channels != RGB:
         # Without its name timm does not adapt the first convolution to the channels it already has.
         del pretrained["first_conv"]
-        words["model_args"] = {"in_chans": steps.channels}
-    return words
+        arguments["in_chans"] = steps.channels
+    words = {"model_args": arguments} if arguments else {}
+    pool = "token" if is_vit(config) else "avg"
+    return {"global_pool": pool, "pretrained_cfg": pretrained, **words}

@@ -15,7 +15,7 @@ from trainer.schema.artifact_names import WEIGHTS
 def files(_export: Export) -> dict[str, str]:
     """Return the files of the weights."""
     return {
-        WEIGHTS: "the weights: fp32, torchvision's keys for a ResNet",
+        WEIGHTS: "the weights: fp32, keys of torchvision, of timm for a ViT",
         "encoder.pth": "the same weights for `torch.load(..., weights_only=True)`",
     }
 

@@ -88,7 +88,12 @@ def load_encoder(path: Path) -> Encoder:
         name = ours.get("architecture") or config["architecture"]
         if name not in get_args(EncoderName):
             raise BadEncoder(f"{folder / CONFIG} names {name!r}, which is no encoder of ours.")
-        spec = EncoderSpec(name=name, stem=ours.get("stem", "auto"), channels=len(steps.mean))
+        spec = EncoderSpec(
+            name=name,
+            stem=ours.get("stem", "auto"),
+            channels=len(steps.mean),
+            patch_px=ours.get("patch_px"),
+        )
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise BadEncoder(f"{folder} has a {CONFIG} or {PREPROCESS} of another kind.") from error
     network = build_encoder(spec, side_px=steps.side_px)

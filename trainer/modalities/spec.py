@@ -33,3 +33,8 @@ class AnyEncoderSpec(Record):
     def is_quick(self) -> bool:
         """True for an encoder for short runs, which needs more and longer steps."""
         return False
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """True if rows of a batch are normalized together."""
+        return True

@@ -25,6 +25,18 @@ def feature_dim(encoder: nn.Module) -> int:
     return cast(Encoder, encoder).feature_dim
 
 
+def learned_parameters(module: nn.Module, prefix: str) -> dict[str, nn.Parameter]:
+    """Return the parameters that take a gradient, by their names after a prefix.
+
+    A frozen patch projection and fixed positions take none.
+    """
+    return {
+        f"{prefix}.{name}": value
+        for name, value in module.named_parameters()
+        if value.requires_grad
+    }
+
+
 class Tower(nn.Module):
     """An encoder with its head: views to embeddings."""
 

@@ -19,6 +19,9 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("preset", None),
     ("use_splits", True),
     ("encoder.stem_init", "kaiming"),
+    ("encoder.patch_px", None),
+    ("encoder.positions", None),
+    ("encoder.patch_projection", None),
     ("schedule.first_epoch", 0),
     ("views.normalize", "dataset"),
     ("views.window", "dataset"),
@@ -39,6 +42,8 @@ def settled(spec: JobSpec) -> JobSpec:
     """Return a stored resolved spec with what its version did not know at its old meaning."""
     for field, before in ADDED:
         head, part, name = _place(spec, field)
+        if before is None:
+            continue
         if name and part is not None and getattr(part, name, before) is None:
             spec = spec.model_copy(update={head: part.model_copy(update={name: before})})
         elif not name and part is None:

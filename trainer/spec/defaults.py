@@ -46,7 +46,7 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
 
     Raises SpecError, naming the field, when no step could be trained.
     """
-    stated = spec.views.model_fields_set
+    stated, states_norm = spec.views.model_fields_set, "bn" in spec.method.model_fields_set
     facts = trained_on(spec, facts)
     _check_rows(facts)
     spec, reasons = with_preset(spec)
@@ -62,6 +62,7 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
             part.__pydantic_fields_set__.add(name)
     of_modality = modality_part(spec.views.modality, "defaults")
     reasons |= of_modality.settle(spec, facts, stated=stated)
+    spec = _without_batch_norm(spec, reasons, is_stated=states_norm)
     of_modality.check(spec, facts)
     _check(spec, facts)
     return Resolved(spec=as_resolved(spec), reasons=reasons)
@@ -232,10 +233,33 @@ def _check_schedule(spec: JobSpec, facts: DatasetFacts) -> None:
 
 
 def batch_norm_of(spec: JobSpec) -> BatchNorm:
-    """Return the batch norm of a job's encoder: a plain one, if the method has no choice."""
+    """Return the batch norm of a job's networks: a plain one, if the method has no choice."""
     method: Any = spec.method
+    if not has_batch_norm(spec):
+        return BatchNorm("none")
     return BatchNorm(
         getattr(method, "bn", "plain"),
         getattr(method, "bn_splits", 1),
         is_shuffled=hasattr(method, "shuffle_parts"),
     )
+
+
+def has_batch_norm(spec: JobSpec) -> bool:
+    """Return whether the encoder or the head of a job has batch norm."""
+    in_head: bool = getattr(spec.method, "head_has_batch_norm", True)
+    return in_head or spec.encoder.has_batch_norm
+
+
+def _without_batch_norm(spec: JobSpec, reasons: dict[str, str], *, is_stated: bool) -> JobSpec:
+    """Return a spec that splits and shares no batch norm where there is none; add the reason.
+
+    Raises SpecError if the user asked for it.
+    """
+    norm = getattr(spec.method, "bn", "plain")
+    if norm == "plain" or has_batch_norm(spec):
+        return spec
+    if is_stated:
+        detail = f"{norm}, but {spec.encoder.name} has no batch norm; use plain, or leave it out"
+        raise SpecError(detail, field="method.bn", also=("encoder.name",))
+    reasons["method.bn"] = f"{spec.encoder.name} has no batch norm"
+    return spec.model_copy(update={"method": spec.method.model_copy(update={"bn": "plain"})})

@@ -16,9 +16,9 @@ GROUPS_MIN = 2
 
 
 class BatchNorm(NamedTuple):
-    """Batch norm of a job's encoder."""
+    """Batch norm of a job's networks."""
 
-    kind: Literal["split", "sync", "plain"]
+    kind: Literal["split", "sync", "plain", "none"]
     splits: int = 1
     """Number of groups of rows; read with `split` alone."""
     is_shuffled: bool = False
@@ -91,6 +91,8 @@ def shared_unit(gpus: int, norm: BatchNorm) -> int:
 
 
 def _check_batch_norm(gpus: int, *, batch_rows: int, norm: BatchNorm) -> None:
+    if norm.kind == "none":
+        return
     if norm.kind == "plain":
         raise SpecError(
             f"plain takes its statistics from the whole batch, which {gpus} GPUs do not have in "

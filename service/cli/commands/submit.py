@@ -39,7 +39,7 @@ Encoder = Annotated[
     str | None,
     typer.Option(
         "--encoder",
-        help="small, resnet18, resnet34 or resnet50.",
+        help="Such as small, resnet18 (default), convnext_tiny or vit_tiny.",
         autocompletion=completion.encoders,
     ),
 ]

@@ -5,7 +5,7 @@ import { command, copyButton, empty, h, prose, put } from "./dom.js";
 import { ENDED, bytes, number } from "./format.js";
 
 const WHAT = {
-  "encoder.safetensors": "fp32 weights; ResNets use torchvision's key names",
+  "encoder.safetensors": "fp32 weights, with the key names of torchvision, or of timm for a ViT",
   "model.safetensors": "same weights, named as timm and transformers expect",
   "preprocessor_config.json": "image processor config for transformers",
   "encoder.pth": "same weights for torch.load(weights_only=True)",

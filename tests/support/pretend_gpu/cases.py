@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.support.pretend_gpu.run import QUEUE_ROWS, Case
+from tests.support.trainer.spec_members import smallest_encoders
 from trainer.evaluators.registry import evaluator_names
 from trainer.methods.registry import method_names
-from trainer.modalities.registry import MODALITIES, part_of
+from trainer.modalities.registry import MODALITIES
 
 METHODS: dict[str, dict[str, Any]] = {"moco": {"queue_rows": QUEUE_ROWS}}
 """Settings that a method needs for so few rows."""
@@ -33,7 +34,7 @@ def _jobs() -> Iterator[tuple[str, str, dict[str, Any]]]:
     for name in method_names():
         yield f"method {name}", "image", {"method": {"name": name} | METHODS.get(name, {})}
     for modality in MODALITIES:
-        for name in part_of(modality, "spec").ENCODER_NAMES:
+        for name in smallest_encoders(modality):
             settings = {"encoder": {"name": name}, "views": {"name": modality}}
             yield f"encoder {name}", modality, _without_default(settings)
     for name in evaluator_names():

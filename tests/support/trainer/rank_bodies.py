@@ -36,6 +36,8 @@ class Steps:
     states: Path
     exact: bool
     """float64 in place of float32."""
+    steps: int = STEPS
+    """Number of states that are stepped from."""
 
 
 def train(spec_file: Path, out: Path) -> int:
@@ -45,10 +47,10 @@ def train(spec_file: Path, out: Path) -> int:
 
 
 def save_states(case: Steps) -> None:
-    """Write the states of one process before the first step and after each of `STEPS`."""
+    """Write the states of one process before the first step and after each."""
     with _run_of(case, ALONE, out=case.states / "alone") as run:
         run.advance()  # the optimizer has its state after it
-        for number in range(STEPS + 1):
+        for number in range(case.steps + 1):
             save_file(_copied(run), case.states / f"{number}.safetensors")
             run.advance()
 
@@ -66,7 +68,7 @@ def step_from_each(cases: list[Steps], out: Path) -> int:
 def _step_from_each(case: Steps, run: Run, out: Path) -> None:
     assert isinstance(run.world, ProcessGroup)
     traffic: list[dict[str, int]] = []
-    for number in range(STEPS):
+    for number in range(case.steps):
         restore(load_file(case.states / f"{number}.safetensors"), run.method, run.optimizer)
         run.progress.step = number + 1
         before = run.world.traffic.copy()

@@ -5,6 +5,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from trainer.modalities.registry import DEFAULT, part_of
 from trainer.spec.job import JobSpec
 
 SMALL: dict[str, Any] = {"queue_rows": 25, "dim": 8, "bn_splits": 2}
@@ -22,10 +23,12 @@ def methods() -> dict[str, dict[str, Any]]:
     return settings_by_name
 
 
-def encoders() -> tuple[str, ...]:
-    """The names of all encoders."""
-    specs = members(JobSpec.model_fields["encoder"].annotation)
-    return tuple(name for spec in specs for name in get_args(spec.model_fields["name"].annotation))
+def smallest_encoders(modality: str = DEFAULT) -> tuple[str, ...]:
+    """The smallest encoder of each family: the others repeat its blocks."""
+    spec = part_of(modality, "spec")
+    families = getattr(spec, "FAMILIES", None)
+    names: tuple[str, ...] = spec.ENCODER_NAMES
+    return tuple(family[0] for family in families.values()) if families else names
 
 
 def optimizers() -> tuple[str, ...]:

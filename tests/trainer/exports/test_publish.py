@@ -24,11 +24,12 @@ from tests.support.data.tiny_pack import write_pack
 from tests.support.system.required_tools import needs
 from tests.support.trainer.reference_views import reference_plain
 from trainer.data.pack.format import Pack
-from trainer.exports import embedding_map
+from trainer.exports import embedding_map, loading_config, weights
 from trainer.exports.atomic_folder import link
 from trainer.exports.base import Export
-from trainer.exports.model_card import card
+from trainer.exports.model_card import card, exporter
 from trainer.exports.publish import publish
+from trainer.inference.embedder import load_encoder
 from trainer.methods.registry import method_names
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.spec import ViewsSpec
@@ -242,7 +243,7 @@ def test_the_steps_are_stated_in_order(done: Done) -> None:
     assert by_op["normalize"]["std"] == [*done.export.facts.std[:2], 0.001]
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("name", ["resnet18", "resnet50", "vit_tiny"])
 def test_timm_loads_the_folder_where_it_has_the_network(name: EncoderName, tmp_path: Path) -> None:
     """Through the card's own block, and with timm's idea of the input."""
     with (export := _export(name, tmp_path, side=96)).source:
@@ -259,7 +260,27 @@ def test_timm_loads_the_folder_where_it_has_the_network(name: EncoderName, tmp_p
     assert (list(wanted["input_size"]), wanted["crop_pct"]) == ([3, 96, 96], 1.0)
     assert list(wanted["mean"]) == list(export.facts.mean)
     assert (folder / "model.safetensors").samefile(folder / "encoder.safetensors")
-    assert json.loads((folder / "config.json").read_text())["architecture"] == name
+    architecture = "vit_tiny_patch16_224" if name == "vit_tiny" else name
+    assert json.loads((folder / "config.json").read_text())["architecture"] == architecture
+
+
+@pytest.mark.parametrize(("name", "side"), [("convnext_tiny", 32), ("vit_tiny", 16)])
+def test_the_cards_code_loads_every_family(name: EncoderName, side: int, tmp_path: Path) -> None:
+    """As moco embed does."""
+    with (export := _export(name, tmp_path, side=side)).source:
+        folder = tmp_path / "files"
+        folder.mkdir()
+        for part in (weights, loading_config, exporter):
+            part.write(export, folder)
+    scope: dict[str, Any] = {}
+    with contextlib.chdir(folder):
+        exec(_python_blocks(folder)[0], scope)
+    images = torch.randn(2, 3, side, side)
+    ours = load_encoder(folder).network
+    with torch.no_grad():
+        expected = export.encoder(images)
+        for network in (scope["encoder"], ours):
+            torch.testing.assert_close(network(images), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_disk_without_hard_links_gets_a_copy(

@@ -3,7 +3,7 @@
 from typing import Any
 
 from trainer.data.spec import ASPECT_MAX
-from trainer.exports.loading_config import is_timms
+from trainer.exports.loading_config import is_timms, is_vit, timm_name
 from trainer.modalities.image.preprocessing import RGB, Preprocessing
 from trainer.schema.events import ValueMapping
 
@@ -13,7 +13,7 @@ IMPORTS = "import torch\nfrom safetensors.torch import load_file"
 def loading(config: dict[str, Any], steps: Preprocessing) -> str:
     """Return Markdown whose code blocks run, in order, in the folder of the files."""
     ours = config["mocoserve"]
-    build = plain_torch(ours["layers"]) if "layers" in ours else torchvision_code(config)
+    build = plain_torch(ours["layers"]) if "layers" in ours else _library_code(config, steps)
     is_image = not steps.is_deep and steps.channels in (1, RGB)
     image = "Image.open(path)" if is_image else "values"
     parts = [
@@ -48,18 +48,56 @@ in one step, while the dataset was stored at a limited size first. For large ima
 therefore differ slightly: the cosine similarity to those above is about 0.999."""
 
 
+def _library_code(config: dict[str, Any], steps: Preprocessing) -> str:
+    return timm_code(config, steps) if is_vit(config) else torchvision_code(config)
+
+
+def timm_code(config: dict[str, Any], steps: Preprocessing) -> str:
+    """Return code for a ViT of timm."""
+    patch_px = config["mocoserve"]["patch_px"]
+    sizes = f"img_size={steps.side_px}, patch_size={patch_px}, in_chans={steps.channels}"
+    return "\n".join(
+        [
+            IMPORTS,
+            "import timm",
+            "",
+            "encoder = timm.create_model(",
+            f'    "{timm_name(config)}", {sizes}, num_classes=0',
+            ")",
+            'encoder.load_state_dict(load_file("encoder.safetensors"))',
+            "encoder.eval()",
+        ]
+    )
+
+
 def torchvision_code(config: dict[str, Any]) -> str:
-    """Return code for a ResNet of torchvision; only `fc.*` is missing from the file."""
+    """Return code for a network of torchvision; only its last layer is missing from the file."""
     arch = config["mocoserve"]["architecture"]
+    last, place = ("classifier.2", "classifier[2]") if _is_convnext(config) else ("fc", "fc")
+    missing = f'["{last}.weight", "{last}.bias"]'
     lines = [IMPORTS, "import torchvision", "", f"encoder = torchvision.models.{arch}()"]
-    lines += _stem(config, "encoder")
+    lines += _convnext_stem(config) if _is_convnext(config) else _stem(config, "encoder")
     lines += [
         'missing = encoder.load_state_dict(load_file("encoder.safetensors"), strict=False)',
-        'assert missing.missing_keys == ["fc.weight", "fc.bias"] and not missing.unexpected_keys',
-        "encoder.fc = torch.nn.Identity()",
+        f"assert missing.missing_keys == {missing} and not missing.unexpected_keys",
+        f"encoder.{place} = torch.nn.Identity()",
         "encoder.eval()",
     ]
     return "\n".join(lines)
+
+
+def _is_convnext(config: dict[str, Any]) -> bool:
+    return bool(config["mocoserve"]["architecture"].startswith("convnext"))
+
+
+def _convnext_stem(config: dict[str, Any]) -> list[str]:
+    """Return code for a first layer that is not torchvision's own."""
+    channels, is_small = config["in_chans"], config["mocoserve"]["stem"] == "cifar"
+    if channels == RGB and not is_small:
+        return []
+    side = 2 if is_small else 4
+    first = f"torch.nn.Conv2d({channels}, encoder.features[0][0].out_channels, {side}, {side})"
+    return [f"encoder.features[0][0] = {first}"]
 
 
 def plain_torch(layers: list[dict[str, Any]]) -> str:

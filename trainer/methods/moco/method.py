@@ -13,7 +13,7 @@ from trainer.methods.moco.spec import ResolvedMoCoSpec
 from trainer.nn.ema import distance_ratio
 from trainer.nn.momentum import Momentum
 from trainer.nn.negative_queue import NegativeQueue
-from trainer.nn.towers import Tower, feature_dim
+from trainer.nn.towers import Tower, feature_dim, learned_parameters
 from trainer.nn.views import Batch, View
 from trainer.rng.philox import NEWEST_ORDER, permuted_rows
 from trainer.rng.seeds import derived_seed
@@ -167,8 +167,8 @@ class MoCo(Method):
             self.negatives.push(output.keys, output.identities)
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
-        """Return everything in the query tower."""
-        return {f"query.{name}": value for name, value in self.query.named_parameters()}
+        """Return everything in the query tower that learns."""
+        return learned_parameters(self.query, "query")
 
     def embed(self, view: View, *, feature: Feature) -> Tensor:
         """Return fp32 features [B, D] of a view, not normalized, by the query encoder."""

@@ -53,6 +53,11 @@ class MoCoSpec(Record):
         """Groups of rows that the encoder's batch norm is computed in; 1: the whole batch."""
         return self.bn_splits if self.bn == "split" else 1
 
+    @property
+    def head_has_batch_norm(self) -> bool:
+        """False: `bn` is that of the encoder alone."""
+        return False
+
 
 class ResolvedMoCoSpec(MoCoSpec):
     """Momentum Contrast with every value."""

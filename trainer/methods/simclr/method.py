@@ -11,7 +11,7 @@ from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.methods.simclr.spec import ResolvedSimCLRSpec
 from trainer.nn.negative_mask import NegativeMask
 from trainer.nn.split_batchnorm import SplitBatchNorm1d, group_count
-from trainer.nn.towers import Tower, feature_dim
+from trainer.nn.towers import Tower, feature_dim, learned_parameters
 from trainer.nn.views import Batch, View, joined_views
 from trainer.spec.resolved import ResolvedSpec
 
@@ -64,8 +64,8 @@ class SimCLR(Method):
         return StepOutput(loss, first, second, identities, loss_terms=1)
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
-        """Return everything in the tower."""
-        return {f"tower.{name}": value for name, value in self.tower.named_parameters()}
+        """Return everything in the tower that learns."""
+        return learned_parameters(self.tower, "tower")
 
     def embed(self, view: View, *, feature: Feature) -> Tensor:
         """Return fp32 features [B, D] of a view, not normalized."""

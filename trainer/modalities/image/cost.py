@@ -10,14 +10,18 @@ from math import ceil
 
 from trainer.modalities.cost import RowCost
 from trainer.modalities.image.augment.spec import SMALL_SIDE_PX
+from trainer.modalities.image.encoders.patches import VIT_SHAPES
 from trainer.modalities.image.spec import image_encoder, resolved_views
 from trainer.schema.events import DatasetFacts
 from trainer.spec.resolved import ResolvedSpec
+from trainer.spec.rules import filled
 
 VIEW_CHUNK_BYTES_GPU = 1 << 29
 """Bytes of the pixels in fp32 that views are made of at once on a GPU."""
 COLOUR_COPIES = 3.7
 """Views in fp32 that are alive while colours change."""
+HEAD_DIM = 128
+"""Width of the embeddings of the heads that are counted."""
 JPEG_ASPECT = 4 / 3
 """Longer side of a usual photo, divided by its shorter side."""
 
@@ -32,11 +36,14 @@ class EncoderSize:
     activations_per_px: float
     """Values kept for the backward pass, for each pixel of the image."""
     kept_bytes_per_px: float
-    """Bytes kept besides: the view in fp32, and where a stem's maximums were found (int64)."""
+    """Bytes kept besides, in any precision: the view in fp32, the places of a stem's maximums
+    (int64), and inputs of layer norms in fp32."""
 
 
-# (encoder, stem) -> size. ResNets: 1.81, 3.66 and 4.09 GMAC at 224 px; 0.555 at 32 px for the
-# CIFAR stem of ResNet-18, whose strides reduce the area 16 times less.
+# (encoder, stem) -> size. ResNet-18, -34, -50, -101 and -152: 1.81, 3.66, 4.09, 7.80 and 11.5 GMAC
+# at 224 px, the wide ones 11.4 and 22.8, ConvNeXt-T 4.46. A stem for small images reduces the area
+# 16 times less, that of a ConvNeXt 4 times. Activations are those that forward keeps, and what a
+# forward pass without gradients holds besides at its widest stage.
 SIZES: dict[tuple[str, str], EncoderSize] = {
     ("small", "auto"): EncoderSize(570_000, 23_900.0, 208.0, 6.0),
     ("resnet18", "imagenet"): EncoderSize(11_500_000, 36_200.0, 129.0, 44.0),
@@ -45,6 +52,16 @@ SIZES: dict[tuple[str, str], EncoderSize] = {
     ("resnet34", "cifar"): EncoderSize(21_600_000, 1_130_000.0, 2_200.0, 14.0),
     ("resnet50", "imagenet"): EncoderSize(28_000_000, 81_500.0, 471.0, 44.0),
     ("resnet50", "cifar"): EncoderSize(28_000_000, 1_270_000.0, 7_120.0, 14.0),
+    ("resnet101", "imagenet"): EncoderSize(47_000_000, 155_400.0, 675.0, 44.0),
+    ("resnet101", "cifar"): EncoderSize(47_000_000, 2_451_000.0, 10_380.0, 14.0),
+    ("resnet152", "imagenet"): EncoderSize(62_600_000, 229_400.0, 927.0, 44.0),
+    ("resnet152", "cifar"): EncoderSize(62_600_000, 3_635_000.0, 14_410.0, 14.0),
+    ("wide_resnet50_2", "imagenet"): EncoderSize(71_300_000, 227_100.0, 609.0, 44.0),
+    ("wide_resnet50_2", "cifar"): EncoderSize(71_300_000, 3_598_000.0, 9_340.0, 14.0),
+    ("wide_resnet101_2", "imagenet"): EncoderSize(129_300_000, 453_400.0, 881.0, 44.0),
+    ("wide_resnet101_2", "cifar"): EncoderSize(129_300_000, 7_219_000.0, 13_700.0, 14.0),
+    ("convnext_tiny", "imagenet"): EncoderSize(28_500_000, 88_780.0, 544.0, 249.0),
+    ("convnext_tiny", "cifar"): EncoderSize(28_500_000, 354_300.0, 2_166.0, 960.0),
 }
 
 
@@ -107,6 +124,33 @@ def encoder_size(spec: ResolvedSpec) -> EncoderSize:
     name, stem = encoder.name, encoder.stem
     if name == "small":
         return SIZES["small", "auto"]
+    if name in VIT_SHAPES:
+        side_px, patch_px = resolved_views(spec).side_px, filled(encoder.patch_px)
+        channels = filled(encoder.channels)
+        return vit_size(name, side_px=side_px, patch_px=patch_px, channels=channels)
     if stem == "auto":
         stem = "cifar" if resolved_views(spec).side_px <= SMALL_SIDE_PX else "imagenet"
     return SIZES[name, stem]
+
+
+KEPT_VALUES, KEPT_BYTES, WORK_VALUES = 14, 8, 12
+"""Sizes of a ViT, in widths per token. A block keeps what goes into its products, attention and
+GELU, and in fp32 what goes into its two norms. Without gradients its widest part is the MLP."""
+
+
+def vit_size(name: str, *, side_px: int, patch_px: int, channels: int) -> EncoderSize:
+    """Return the size of a ViT on images of one side: attention grows as its fourth power."""
+    width, _, depth = VIT_SHAPES[name]
+    patches, area_px = (side_px // patch_px) ** 2, side_px * side_px
+    tokens = patches + 1
+    projection = channels * patch_px**2 * width
+    block = 12 * width**2 + 13 * width
+    head = width * width + width * (1 + HEAD_DIM) + HEAD_DIM
+    values = tokens * width * (depth * KEPT_VALUES + WORK_VALUES)
+    return EncoderSize(
+        parameters=depth * block + projection + (tokens + 4) * width + head,
+        macs_per_px=(patches * projection + depth * tokens * width * (12 * width + 2 * tokens))
+        / area_px,
+        activations_per_px=channels + values / area_px,
+        kept_bytes_per_px=4 * channels + tokens * width * (depth * KEPT_BYTES + 4) / area_px,
+    )

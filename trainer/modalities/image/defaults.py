@@ -3,13 +3,15 @@
 from collections.abc import Set as AbstractSet
 
 from trainer.modalities.image.augment.normalization import normalization
+from trainer.modalities.image.encoders import patches
+from trainer.modalities.image.encoders.stems import check_stem
 from trainer.modalities.image.resolution_warning import enlarged_views
 from trainer.modalities.image.spec import image_encoder, image_views
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts, DataWarning
 from trainer.spec.job import JobSpec
 from trainer.spec.resolved import ResolvedSpec
-from trainer.spec.rules import Choice, Rules
+from trainer.spec.rules import Choice, Rules, filled
 
 RGB = 3
 COLOUR = ("saturation", "hue", "grey_p")
@@ -54,7 +56,29 @@ RULES: Rules = (
 
 
 def settle(spec: JobSpec, facts: DatasetFacts, *, stated: AbstractSet[str]) -> dict[str, str]:
-    """Switch color off where rows are not RGB, with the reason. Raises SpecError if stated."""
+    """Settle what several fields decide together, with the reasons.
+
+    `stated` are the fields of the views that the user set. Raises SpecError for a value that does
+    not fit the others.
+    """
+    return _settle_encoder(spec) | _settle_color(spec, facts, stated)
+
+
+def _settle_encoder(spec: JobSpec) -> dict[str, str]:
+    """Fill in the settings of a ViT."""
+    encoder = image_encoder(spec)
+    side_px = filled(image_views(spec).side_px)
+    reasons = {}
+    chosen = patches.settle(encoder, side_px=side_px, method=spec.method.name)
+    for name, (value, reason) in chosen.items():
+        encoder.__dict__[name] = value
+        encoder.__pydantic_fields_set__.add(name)
+        reasons[f"encoder.{name}"] = reason
+    return reasons
+
+
+def _settle_color(spec: JobSpec, facts: DatasetFacts, stated: AbstractSet[str]) -> dict[str, str]:
+    """Switch color off where rows are not RGB."""
     if facts.channels == RGB:
         return {}
     reasons = {}
@@ -79,6 +103,7 @@ def check(spec: JobSpec, facts: DatasetFacts) -> None:
     if channels != facts.channels:
         detail = f"{channels} channels, but the dataset has {facts.channels}"
         raise SpecError(detail, field="encoder.channels")
+    check_stem(image_encoder(spec), side_px=filled(image_views(spec).side_px))
     normalization(image_views(spec), facts)
 
 

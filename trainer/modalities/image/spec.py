@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, get_args
 
 from trainer.modalities.image.augment.spec import ResolvedViewsSpec, ViewsSpec
-from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
+from trainer.modalities.image.encoders.spec import FAMILIES, EncoderName, EncoderSpec
 
 if TYPE_CHECKING:
     from trainer.spec.job import JobSpec
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENCODER_NAMES",
+    "FAMILIES",
     "EncoderSpec",
     "ViewsSpec",
     "image_encoder",

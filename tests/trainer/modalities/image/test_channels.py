@@ -62,7 +62,7 @@ def test_an_encoder_of_other_channels_is_refused() -> None:
         resolve(spec, facts_of())
 
 
-@pytest.mark.parametrize("name", ["small", "resnet18"])
+@pytest.mark.parametrize("name", ["small", "resnet18", "convnext_tiny", "vit_tiny"])
 @pytest.mark.parametrize("side_px", [32, 96])
 @pytest.mark.parametrize("channels", [1, 7])
 def test_the_first_layer_takes_the_channels(name: EncoderName, side_px: int, channels: int) -> None:

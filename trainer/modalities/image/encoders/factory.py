@@ -5,11 +5,13 @@ from functools import partial
 from torch import nn
 
 from trainer.accel.ops import Accelerator, use_matmul_convs
-from trainer.modalities.image.augment.spec import SMALL_SIDE_PX
+from trainer.modalities.image.encoders.patches import default_patch_px
 from trainer.modalities.image.encoders.small_convnet import SmallEncoder
 from trainer.modalities.image.encoders.spec import EncoderSpec
+from trainer.modalities.image.encoders.stems import has_cifar_stem
+from trainer.modalities.image.encoders.vit import build_vit
 from trainer.modalities.image.spec import image_encoder, resolved_views
-from trainer.nn.split_batchnorm import SplitBatchNorm2d
+from trainer.nn.split_batchnorm import Norm, SplitBatchNorm2d
 from trainer.spec.resolved import ResolvedSpec
 
 RGB = 3
@@ -35,18 +37,24 @@ def build_encoder(
     many groups while training, by compiled code if there is an `accelerator`.
     """
     channels = spec.channels or RGB
+    if spec.is_vit:
+        patch_px = spec.patch_px or default_patch_px(side_px)
+        return build_vit(spec, side_px=side_px, patch_px=patch_px, channels=channels)
     norm = partial(SplitBatchNorm2d, splits=bn_splits, accelerator=accelerator)
     if spec.name == "small":
         return use_matmul_convs(SmallEncoder(norm, channels=channels))
-    from trainer.modalities.image.encoders.resnet import Stem, build_resnet  # noqa: PLC0415 - slow to load
+    return use_matmul_convs(_torchvisions(spec, side_px=side_px, norm=norm, channels=channels))
+
+
+def _torchvisions(spec: EncoderSpec, *, side_px: int, norm: Norm, channels: int) -> nn.Module:
+    """Build a network of torchvision, which is slow to load."""
+    is_small = has_cifar_stem(spec, side_px=side_px)
+    if not spec.has_batch_norm:
+        from trainer.modalities.image.encoders.convnext import build_convnext  # noqa: PLC0415
+
+        return build_convnext(spec.name, is_small=is_small, channels=channels)
+    from trainer.modalities.image.encoders.resnet import Stem, build_resnet  # noqa: PLC0415
 
     cifar: Stem = "cifar" if spec.stem_init == "kaiming" else "cifar-torch"
-    stem: Stem = cifar if has_cifar_stem(spec, side_px=side_px) else "imagenet"
-    return use_matmul_convs(build_resnet(spec.name, stem=stem, norm=norm, channels=channels))
-
-
-def has_cifar_stem(spec: EncoderSpec, *, side_px: int) -> bool:
-    """Return whether the first layer is 3x3 with stride 1 and no pooling."""
-    if spec.stem == "auto":
-        return side_px <= SMALL_SIDE_PX
-    return spec.stem == "cifar"
+    stem: Stem = cifar if is_small else "imagenet"
+    return build_resnet(spec.name, stem=stem, norm=norm, channels=channels)

@@ -1,7 +1,6 @@
 """torchvision's ResNets without their classifier."""
 
-from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 from torchvision.models import resnet
@@ -36,12 +35,27 @@ class _Bottleneck(resnet.Bottleneck):  # type: ignore[misc]  # the same
 Stem = Literal["imagenet", "cifar", "cifar-torch"]
 """The first layer; `cifar-torch` keeps the initial weights that torch gives a convolution."""
 
-DEPTHS: dict[str, tuple[type[_Basic | _Bottleneck], Sequence[int]]] = {
-    "resnet18": (_Basic, (2, 2, 2, 2)),
-    "resnet34": (_Basic, (3, 4, 6, 3)),
-    "resnet50": (_Bottleneck, (3, 4, 6, 3)),
+
+class Shape(NamedTuple):
+    """Blocks of a network."""
+
+    block: type[_Basic | _Bottleneck]
+    depths: tuple[int, ...]
+    """Blocks per stage."""
+    width: int = 64
+    """Channels of a block's 3x3 convolution in the first stage."""
+
+
+SHAPES = {
+    "resnet18": Shape(_Basic, (2, 2, 2, 2)),
+    "resnet34": Shape(_Basic, (3, 4, 6, 3)),
+    "resnet50": Shape(_Bottleneck, (3, 4, 6, 3)),
+    "resnet101": Shape(_Bottleneck, (3, 4, 23, 3)),
+    "resnet152": Shape(_Bottleneck, (3, 8, 36, 3)),
+    "wide_resnet50_2": Shape(_Bottleneck, (3, 4, 6, 3), width=128),
+    "wide_resnet101_2": Shape(_Bottleneck, (3, 4, 23, 3), width=128),
 }
-"""Blocks of each, and how many of them per stage: table 1 of arXiv:1512.03385."""
+"""Table 1 of arXiv:1512.03385; the wide ones are those of arXiv:1605.07146."""
 
 
 def build_resnet(name: str, *, stem: Stem, norm: Norm, channels: int = 3) -> nn.Module:
@@ -50,8 +64,8 @@ def build_resnet(name: str, *, stem: Stem, norm: Norm, channels: int = 3) -> nn.
     A CIFAR stem is a 3x3 convolution of stride 1 without pooling, as the MoCo authors take for
     32 px; `conv1.weight` is then [64, C, 3, 3]. torchvision's own code does the rest.
     """
-    block, depths = DEPTHS[name]
-    network: nn.Module = resnet.ResNet(block, [*depths], norm_layer=norm)
+    block, depths, width = SHAPES[name]
+    network: nn.Module = resnet.ResNet(block, [*depths], width_per_group=width, norm_layer=norm)
     assert isinstance(network.fc, nn.Linear)
     feature_dim = network.fc.in_features
     if stem != "imagenet":

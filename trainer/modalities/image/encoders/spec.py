@@ -6,7 +6,28 @@ from pydantic import Field
 
 from trainer.modalities.spec import AnyEncoderSpec
 
-EncoderName = Literal["small", "resnet18", "resnet34", "resnet50"]
+EncoderName = Literal[
+    "small",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+    "convnext_tiny",
+    "vit_tiny",
+    "vit_small",
+    "vit_base",
+]
+FAMILIES: dict[str, tuple[EncoderName, ...]] = {
+    "small": ("small",),
+    "basic block": ("resnet18", "resnet34"),
+    "bottleneck": ("resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2"),
+    "convnext": ("convnext_tiny",),
+    "vit": ("vit_tiny", "vit_small", "vit_base"),
+}
+"""Networks of one kind of block, the smallest first: it stands for the others in matrices."""
 
 
 class EncoderSpec(AnyEncoderSpec):
@@ -15,18 +36,39 @@ class EncoderSpec(AnyEncoderSpec):
     modality: ClassVar[str] = "image"
 
     name: EncoderName = "resnet18"
-    """`small` trains in minutes on two cores; the ResNets have torchvision's keys."""
+    """`small` trains in minutes on two cores. ResNets and ConvNeXt have torchvision's keys, ViTs
+    those of timm."""
     channels: Annotated[int, Field(ge=1, le=16)] | None = None
     """Input channels. Default: those of the dataset."""
     stem: Literal["auto", "cifar", "imagenet"] = "auto"
-    """First layer of a ResNet: `cifar` is 3x3, stride 1, no pooling; `auto` uses it up to 64 px."""
+    """First layer. `cifar`, which `auto` uses up to 64 px, is 3x3 with stride 1 and no pooling in a
+    ResNet, 2x2 with stride 2 in a ConvNeXt."""
     stem_init: Literal["kaiming", "torch"] = "kaiming"
-    """Initialization of a `cifar` stem: like the other convolutions, or torch's default."""
+    """Initialization of a ResNet's `cifar` stem: as its other convolutions, or torch's default."""
+    patch_px: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Side of a ViT's patches, in px; it divides that of the views. Default: about an eighth of it,
+    at most 16."""
+    positions: Literal["learned", "sin_cos"] | None = None
+    """Positions of a ViT's patches: learned, or fixed sines and cosines. Default: `sin_cos` with
+    MoCo v3, else `learned`."""
+    patch_projection: Literal["learned", "frozen"] | None = None
+    """First layer of a ViT: learned, or as it was drawn. Default: `frozen` with MoCo v3, else
+    `learned`."""
 
     @property
     def is_quick(self) -> bool:
         """True for the small encoder."""
         return self.name == "small"
+
+    @property
+    def is_vit(self) -> bool:
+        """True for a vision transformer."""
+        return self.name in FAMILIES["vit"]
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """False for a ViT and a ConvNeXt, which normalize each image alone."""
+        return not self.is_vit and self.name not in FAMILIES["convnext"]
 
 
 class ResolvedEncoderSpec(EncoderSpec):

@@ -7,8 +7,9 @@ import torch
 import torchvision
 from torch import nn
 
-from trainer.modalities.image.encoders.factory import build_encoder, has_cifar_stem
+from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
+from trainer.modalities.image.encoders.stems import has_cifar_stem
 from trainer.nn.towers import feature_dim
 
 
@@ -28,6 +29,39 @@ def test_a_resnet_is_torchvisions_without_fc(name: EncoderName) -> None:
         found, expected = ours.eval()(x), fresh.eval()(x)
     assert found.shape == (2, feature_dim(ours))
     assert found.allclose(expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2"])
+def test_a_deep_or_wide_resnet_has_torchvisions_keys(name: EncoderName) -> None:
+    """Their blocks are those of ResNet-50, whose output is compared; no weights are made here."""
+    with torch.device("meta"):
+        ours = build_encoder(EncoderSpec(name=name, stem="imagenet"), side_px=64)
+        theirs = torchvision.models.get_model(name, weights=None)
+    expected = {k: v.shape for k, v in theirs.state_dict().items() if not k.startswith("fc.")}
+    assert {key: value.shape for key, value in ours.state_dict().items()} == expected
+    assert feature_dim(ours) == theirs.fc.in_features
+
+
+def test_a_convnext_is_torchvisions_without_its_last_layer() -> None:
+    ours = build_encoder(EncoderSpec(name="convnext_tiny", stem="imagenet"), side_px=64).eval()
+    with torch.device("meta"):
+        theirs = torchvision.models.convnext_tiny().eval()
+    result = theirs.load_state_dict(ours.state_dict(), strict=False, assign=True)
+    assert result.missing_keys == ["classifier.2.weight", "classifier.2.bias"]
+    assert result.unexpected_keys == []
+    theirs.classifier[2] = nn.Identity()
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        found, expected = ours(x), theirs(x)
+    assert found.shape == (2, feature_dim(ours))
+    assert found.allclose(expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_convnext_for_small_images_begins_with_two_pixels() -> None:
+    with torch.device("meta"):
+        encoder = build_encoder(EncoderSpec(name="convnext_tiny", channels=5), side_px=32)
+        assert encoder.state_dict()["features.0.0.weight"].shape == (96, 5, 2, 2)
+        assert encoder(torch.zeros(2, 5, 16, 16)).shape == (2, 768)
 
 
 def test_the_cifar_stem_is_the_authors() -> None:

@@ -1,0 +1,42 @@
+"""torchvision's ConvNeXt without its classifier (arXiv:2201.03545)."""
+
+from typing import Any, cast
+
+from torch import nn
+from torchvision.models import convnext
+
+from trainer.modalities.image.encoders.small_convnet import MeanPool
+
+STAGES = {"convnext_tiny": ((96, 192, 384, 768), (3, 3, 9, 3))}
+"""Channels and blocks of each stage: section 2.2 of the paper."""
+SMALL_STEM_PX, STEM_PX = 2, 4
+"""Kernel and stride of the first layer: for small images, and the paper's."""
+
+
+def build_convnext(name: str, *, is_small: bool, channels: int = 3) -> nn.Module:
+    """Build a network [N, C, S, S] to [N, feature_dim], with torchvision's keys.
+
+    Only the last layer of the classifier is missing; its norm stays. No block is ever dropped. A
+    small stem is 2x2 with stride 2; `features.0.0.weight` is then [96, C, 2, 2].
+    """
+    widths, depths = STAGES[name]
+    settings = [
+        convnext.CNBlockConfig(width, following, depth)
+        for width, following, depth in zip(widths, (*widths[1:], None), depths, strict=True)
+    ]
+    network: Any = convnext.ConvNeXt(settings, stochastic_depth_prob=0.0)
+    if is_small or channels != 3:
+        network.features[0][0] = _stem(channels, widths[0], SMALL_STEM_PX if is_small else STEM_PX)
+    network.avgpool = MeanPool()
+    network.classifier[2] = nn.Identity()  # the feature is the output
+    network.feature_dim = widths[-1]
+    return cast(nn.Module, network)
+
+
+def _stem(channels: int, width: int, patch_px: int) -> nn.Conv2d:
+    """Return a first layer that starts as torchvision's does."""
+    stem = nn.Conv2d(channels, width, patch_px, stride=patch_px)
+    nn.init.trunc_normal_(stem.weight, std=0.02)
+    assert stem.bias is not None
+    nn.init.zeros_(stem.bias)
+    return stem
