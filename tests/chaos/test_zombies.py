@@ -38,6 +38,7 @@ def test_stopped_inside_a_commit_window(window: str, tmp_path: Path) -> None:
         assert (job.status, job.attempt, job.losses) == ("succeeded", 2, 1), job.message
         assert stack.artifacts(job) == golden
         own = stack.data_dir / job.folder / "attempts" / "1"
+        wait_until(lambda: len(_checkpoints(stack, job)) == 1, PATIENCE_S, "old ones are removed")
         changed, events = changes_in(stack.data_dir / "jobs", apart_from=own), stack.events(job_id)
         zombie.signal(signal.SIGCONT)
         wait_until(lambda: "has expired" in zombie.words(), PATIENCE_S, zombie.words())
@@ -57,6 +58,10 @@ def _golden(stack: Stack, pack: str) -> dict[str, str]:
 
 def _completions(stack: Stack, job: JobRecord) -> int:
     return sum(row.outcome == "succeeded" for row in stack.store.jobs.attempts(job.id))
+
+
+def _checkpoints(stack: Stack, job: JobRecord) -> list[Path]:
+    return [*(stack.data_dir / job.folder).glob("attempts/*/checkpoints/*")]
 
 
 def _is_stopped(worker: WorkerProcess) -> bool:

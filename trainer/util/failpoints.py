@@ -24,6 +24,7 @@ import os
 import random
 import re
 import signal
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -216,5 +217,8 @@ def _act(fault: Fault, name: str) -> None:
     elif fault.action == "raise":
         number = getattr(errno, fault.argument or "EIO")
         raise OSError(number, f"{os.strerror(number)} (failpoint {name})")
+    elif fault.action == "SIGSTOP":
+        # To this thread: sent to the process, it stops when its main thread is next scheduled.
+        signal.pthread_kill(threading.get_ident(), signal.SIGSTOP)
     else:
         os.kill(os.getpid(), signal.Signals[fault.action])

@@ -125,7 +125,7 @@ def search(lives: OneGang, *, depth: int) -> tuple[set[Hashable], int]:
     ("depth", "states_min"),
     [
         pytest.param(3, 20),
-        pytest.param(8, 500, marks=[pytest.mark.chaos, pytest.mark.timeout(3600)]),
+        pytest.param(8, 400, marks=[pytest.mark.chaos, pytest.mark.timeout(3600)]),
     ],
 )
 def test_every_short_life_of_a_gang(redis_store: Store, depth: int, states_min: int) -> None:

@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -87,6 +88,30 @@ def test_a_stopped_process_goes_on_when_it_is_continued(tmp_path: Path) -> None:
         process.send_signal(signal.SIGCONT)
         out, _ = process.communicate(timeout=20)
     assert out.split() == [b"1", b"2", b"3"]
+
+
+def test_a_thread_stops_at_that_place(tmp_path: Path) -> None:
+    """Its process has nothing printed after it, though another thread is the main one."""
+    code = (
+        "import threading\n"
+        "from trainer.util.failpoints import failpoint\n"
+        "def work():\n"
+        f"    failpoint({HERE!r})\n"
+        "    print('on', flush=True)\n"
+        "threading.Thread(target=work).start()\n"
+    )
+    for _ in range(10):
+        with subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=_environment("train.step=SIGSTOP@1", tmp_path / "log"),
+            stdout=subprocess.PIPE,
+        ) as process:
+            _, status = os.waitpid(process.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status)
+            assert process.stdout is not None
+            assert not select.select([process.stdout], [], [], 0)[0]
+            process.send_signal(signal.SIGCONT)
+            assert process.communicate(timeout=20)[0].split() == [b"on"]
 
 
 def test_times_are_counted_over_processes_that_share_a_log(tmp_path: Path) -> None:
