@@ -60,6 +60,16 @@ LEARNING: Final = (
         ),
     ),
     Mutant(
+        "a threshold is chosen on test rows",
+        "trainer/evaluators/linear/evaluator.py",
+        "threshold = self.threshold(probe)",
+        "threshold = chosen_threshold(self.spec.threshold, _scored(answers, self.positive))",
+        (
+            "tests/trainer/evaluators/linear/test_linear.py::"
+            "test_other_test_labels_change_no_threshold",
+        ),
+    ),
+    Mutant(
         "the majority class is the rarest one",
         "trainer/evaluators/knn/evaluator.py",
         "minlength=self.classes).argmax()",

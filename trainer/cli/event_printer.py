@@ -33,8 +33,7 @@ def show(event: Event) -> None:
 
 def _line(event: Event) -> str:
     if isinstance(event, Stepped | Evaluated):
-        words = (f"{name} {event.signals[name]:.4g}" for name in SHOWN if name in event.signals)
-        return f"{event.type:<12} {event.step} epoch {event.epoch:.2f} {' '.join(words)}"
+        return f"{event.type:<12} {event.step} epoch {event.epoch:.2f} {_figures(event)}"
     text = ""
     match event:
         case Started():
@@ -56,3 +55,11 @@ def _line(event: Event) -> str:
         case Ended():
             text = f"{event.outcome} {event.message} {event.hint}".rstrip()
     return f"{event.type:<12} {text}"
+
+
+def _figures(event: Stepped | Evaluated) -> str:
+    words = [f"{name} {event.signals[name]:.4g}" for name in SHOWN if name in event.signals]
+    if isinstance(event, Evaluated) and event.seconds:
+        times = (f"{name} {seconds:.1f} s" for name, seconds in event.seconds.items())
+        words.append(f"({', '.join(times)})")
+    return " ".join(words)

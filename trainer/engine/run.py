@@ -183,18 +183,23 @@ class Run:
     def evaluate(self, should_stop: Callable[[], bool]) -> Evaluated | None:
         """Measure the encoder; before the first step, what its figures will be held against.
 
-        None if `should_stop()` said so before the end.
+        None if `should_stop()` said so before the end. Raises DivergedError.
         """
         measure = self._evaluation.run if self.step else self._evaluation.baselines
         with self.stopwatch.timing("eval_s"), self.timer.phase("evaluation"):
-            results = measure(self.method, should_stop=should_stop)
+            try:
+                results = measure(self.method, should_stop=should_stop)
+            except DivergedError as error:
+                raise DivergedError(error.detail, step=self.step) from error
         if results is None:
             return None
         signals = {**results.signals, **self.history.baselines()}
         failpoint("evaluation.done")
         self.evaluation_log.add(results, step=self.step, epoch=self.epoch)
         self.history.add(step=self.step, epoch=self.epoch, signals=signals)
-        return Evaluated(step=self.step, epoch=self.epoch, signals=signals)
+        return Evaluated(
+            step=self.step, epoch=self.epoch, signals=signals, seconds=dict(results.seconds)
+        )
 
     def verdict(self, *, is_due: bool) -> Judged | None:
         """Return how the run is, if that is due or another verdict than before."""

@@ -1,7 +1,7 @@
 """Labelled rows of a job: those that are trained on, and others to test with."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from trainer.evaluators.base import EvaluationData, Feature, FeatureBank
 from trainer.modalities.base import Loader
 from trainer.rng.philox import permuted_rows
 from trainer.rng.seeds import derived_seed
-from trainer.schema.errors import DataError
+from trainer.schema.errors import DataError, DivergedError
 from trainer.spec.resolved import ResolvedSpec
 
 LABELLED_ROWS_MIN = 20
@@ -38,6 +38,29 @@ class LabelledRows:
     def features(self, bank: FeatureBank, feature: Feature) -> Tensor:
         """Return the features [n, D] of the rows. Raises Stopped."""
         return bank.features(self.source, self.rows, feature=feature)
+
+    def on_host(self, bank: FeatureBank, feature: Feature) -> "Labelled":
+        """Return features and labels on the CPU, to fit there in float64.
+
+        Raises Stopped, or DivergedError for features that are not finite.
+        """
+        features = self.features(bank, feature).cpu()
+        if not bool(features.isfinite().all()):
+            raise DivergedError("The features to evaluate are not finite.", step=0)
+        return Labelled(features, self.labels.cpu())
+
+
+class Labelled(NamedTuple):
+    """Features and labels on the CPU."""
+
+    features: Tensor
+    """[n, D]."""
+    labels: Tensor
+    """int64 [n]; below 0 for a class that the bank does not know."""
+
+    def at(self, rows: Tensor) -> "Labelled":
+        """Return some rows: their places, or a mask of them."""
+        return Labelled(self.features[rows], self.labels[rows])
 
 
 def labelled_split(
@@ -102,6 +125,16 @@ def _chosen(
         return shuffled, _shuffled(tested, spec)
     tenth = max(1, len(labelled) // 10)
     return shuffled[tenth:], shuffled[:tenth]
+
+
+def shuffled_rows(rows: int, *, seed: int, purpose: str) -> Tensor:
+    """Return int64 [rows]: the numbers below `rows` in an order keyed by seed and purpose."""
+    return permuted_rows(torch.arange(rows), total=rows, seed=derived_seed(seed, purpose), epoch=0)
+
+
+def positive_class(pack: Pack, label: str | None) -> int | None:
+    """Return the number of a class that the dataset has, by its name; None without a name."""
+    return None if label is None else pack.facts.labels.index(label)
 
 
 def too_few_labels(pack: Pack) -> str:

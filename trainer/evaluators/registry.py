@@ -1,7 +1,8 @@
 """The evaluators by name. A new one is a folder here, and its spec in `EvaluatorSpec`.
 
-Whatever else an evaluator declares is found in its folder by its name: SIGNALS and ADVICE in
-`spec.py`, RULES in `defaults.py`, `plan` in `evaluator.py`. Loads no tensors.
+Whatever else an evaluator declares is found in its folder by its name: SIGNALS, ADVICE and, if it
+has tables, TABLES in `spec.py`, RULES and, if it has one, `check` in `defaults.py`, `plan` in
+`evaluator.py`. Loads no tensors.
 """
 
 from importlib import import_module
@@ -11,15 +12,20 @@ from typing import Annotated
 from pydantic import Discriminator, Tag
 
 from trainer.evaluators.clustering.spec import ClusteringSpec
+from trainer.evaluators.few_label.spec import FewLabelSpec
 from trainer.evaluators.geometry.spec import GeometrySpec
 from trainer.evaluators.knn.spec import KnnSpec
+from trainer.evaluators.linear.spec import LinearProbeSpec
 from trainer.evaluators.retrieval.spec import RetrievalSpec
 from trainer.schema.base import by_name, tags_of
+from trainer.schema.evaluation import Table
 from trainer.schema.signals import Signal
 
 DEFAULT = "knn"
 EvaluatorSpec = Annotated[
     Annotated[KnnSpec, Tag("knn")]
+    | Annotated[LinearProbeSpec, Tag("linear")]
+    | Annotated[FewLabelSpec, Tag("few_label")]
     | Annotated[RetrievalSpec, Tag("retrieval")]
     | Annotated[GeometrySpec, Tag("geometry")]
     | Annotated[ClusteringSpec, Tag("clustering")],
@@ -41,6 +47,10 @@ def part_of(name: str, part: str) -> ModuleType:
     return import_module(f"trainer.evaluators.{name}.{part}")
 
 
+TABLES: dict[str, dict[str, Table]] = {
+    name: getattr(part_of(name, "spec"), "TABLES", {}) for name in evaluator_names()
+}
+"""Evaluator -> name of a table of its results -> its title and columns."""
 SIGNALS: dict[str, Signal] = {
     signal: meaning
     for name in evaluator_names()

@@ -1,7 +1,9 @@
 """The evaluators of a job: which are due after a step, and their round over shared features."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from trainer.evaluators.base import (
@@ -24,6 +26,8 @@ class Round(NamedTuple):
 
     measured: dict[str, Measured]
     """Name of an evaluator -> its result."""
+    seconds: Mapping[str, float] = MappingProxyType({})
+    """Name of an evaluator -> time that it took; the first to ask for features waits for them."""
 
     @property
     def signals(self) -> dict[str, float]:
@@ -68,15 +72,18 @@ class Evaluation:
     ) -> Round | None:
         bank = FeatureBank(method, self.views, should_stop=should_stop)
         measured: dict[str, Measured] = {}
+        seconds: dict[str, float] = {}
         method.eval()
         try:
             for evaluator in self.evaluators:
+                began_s = time.perf_counter()
                 measured[evaluator.name] = measure(evaluator, bank)
+                seconds[evaluator.name] = time.perf_counter() - began_s
         except Stopped:
             return None
         finally:
             method.train()
-        return Round(measured)
+        return Round(measured, seconds)
 
 
 def plan_evaluation(spec: ResolvedSpec, data: EvaluationData, *, views: Views[Any]) -> Evaluation:

@@ -12,7 +12,7 @@ TEXT_MAX = 300
 """Maximum length of a text in a table, and of a note."""
 
 Features = Literal["trained encoder", "untrained encoder", "raw input", "majority class"]
-"""What a figure was measured on: the encoder, or one of its baselines."""
+"""Subject of a figure: the encoder, or one of its baselines."""
 Interval = Literal["wilson", "bootstrap", "draws"]
 """Kind of a 95 % interval: Wilson's of a share, percentiles of resampled rows, or Student's over
 repeated draws."""
@@ -50,7 +50,7 @@ class Figure(Kept):
     interval: Interval | None = None
     """Kind of the interval."""
     features: Features = "trained encoder"
-    """What it was measured on."""
+    """Subject of the measurement."""
 
 
 class Findings(Kept):

@@ -42,6 +42,8 @@ class Evaluated(Record):
     step: int
     epoch: float
     signals: dict[str, float]
+    seconds: dict[str, float] = Field(default_factory=dict)
+    """Evaluator -> time that it took in this round; empty in events of older versions."""
 
 
 Phase = Literal[

@@ -65,6 +65,7 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
     spec = _without_batch_norm(spec, reasons, is_stated=states_norm)
     of_modality.check(spec, facts)
     _check(spec, facts)
+    _check_evaluators(spec, facts)
     return Resolved(spec=as_resolved(spec), reasons=reasons)
 
 
@@ -230,6 +231,14 @@ def _check_schedule(spec: JobSpec, facts: DatasetFacts) -> None:
     if isinstance(schedule, CosineSpec | LinearSpec) and schedule.lr_min > filled(spec.optim.lr):
         detail = f"{schedule.lr_min:g} is above the peak, optim.lr {spec.optim.lr:g}"
         raise SpecError(detail, field="schedule.lr_min", also=("optim.lr",))
+
+
+def _check_evaluators(spec: JobSpec, facts: DatasetFacts) -> None:
+    """Raise SpecError for a setting of an evaluator that does not fit the dataset."""
+    for name, evaluator in spec.named_evaluators():
+        check = getattr(evaluator_part(evaluator.name, "defaults"), "check", None)
+        if check is not None:
+            check(spec, facts, evaluator, field=name)
 
 
 def batch_norm_of(spec: JobSpec) -> BatchNorm:

@@ -1,7 +1,14 @@
 """The panels that tell whether a training learns."""
 
 from service.observability.dashboards.method_panels import UNITS, method_rows
-from service.observability.dashboards.panels import Query, Row, Section, curve
+from service.observability.dashboards.panels import (
+    GRID_COLUMNS,
+    Panel,
+    Query,
+    Row,
+    Section,
+    curve,
+)
 from trainer.evaluators.registry import SIGNALS
 from trainer.schema.verdicts import COLLAPSED_STD, COLLAPSING_STD
 
@@ -16,22 +23,32 @@ def of_job(name: str, legend: str = "{{job_id}}") -> Query:
 
 SHOWN = frozenset({"knn_top1", "knn_top1_raw", "knn_top1_untrained", "knn_top1_majority"})
 """Signals of evaluators that share the panel of kNN accuracy."""
+PANELS = 3
+"""Panels of other signals in a row."""
 
 
 def _evaluators() -> tuple[Row, ...]:
     """Return rows with a panel for each other signal of an evaluator, its baselines beside it."""
-    panels = tuple(
-        curve(
-            name.replace("_", " ").capitalize(),
-            f"{signal.meaning[0].upper()}{signal.meaning[1:]}.",
-            UNITS.get(signal.unit, "short"),
-            *_beside_baselines(name),
-            dashed="baseline .*",
-        )
+    shown = [
+        name
         for name, signal in SIGNALS.items()
         if signal.metric and name not in SHOWN and not _measured_signal(name)
+    ]
+    rows = (shown[first : first + PANELS] for first in range(0, len(shown), PANELS))
+    return tuple(Row(7, tuple(_panel(name, len(names)) for name in names)) for names in rows)
+
+
+def _panel(name: str, panels: int) -> Panel:
+    """Return the panel of a signal in a row of so many."""
+    signal = SIGNALS[name]
+    return curve(
+        name.replace("_", " ").capitalize(),
+        f"{signal.meaning[0].upper()}{signal.meaning[1:]}.",
+        UNITS.get(signal.unit, "short"),
+        *_beside_baselines(name),
+        dashed="baseline .*",
+        columns=GRID_COLUMNS // panels,
     )
-    return tuple(Row(7, panels[first : first + 3]) for first in range(0, len(panels), 3))
 
 
 def _measured_signal(name: str) -> str:

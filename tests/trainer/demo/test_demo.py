@@ -16,7 +16,7 @@ from torch import nn
 
 from trainer.demo import digits, standalone_loader
 from trainer.demo.__main__ import main
-from trainer.demo.few_shot_eval import drawn, few_labels, score, standardised
+from trainer.demo.few_shot_eval import few_labels, score
 from trainer.exports.loading_config import layers
 from trainer.modalities.image.encoders.small_convnet import SmallEncoder
 from trainer.modalities.image.preprocessing import Preprocessing, as_json
@@ -97,22 +97,6 @@ def test_an_untrained_encoder_lacks_nothing_but_training(download: Path) -> None
     assert torch.allclose(first.running_mean, seen.mean((0, 2, 3)), atol=0.2)  # type: ignore[arg-type]
     again = standalone_loader.untrained(download, views, seed=0)
     assert torch.equal(next(encoder.parameters()), next(again.parameters()))
-
-
-def test_a_draw_labels_five_of_each_class() -> None:
-    labels = load_digits().target.astype(np.int64)
-    rows = drawn(labels, seed=4)
-    assert len(set(rows.tolist())) == 50
-    assert np.bincount(labels[rows]).tolist() == [5] * 10
-    assert set(rows.tolist()) != set(drawn(labels, seed=5).tolist())
-
-
-def test_scaling_needs_no_label_and_keeps_proportions() -> None:
-    features = np.random.default_rng(0).normal(3.0, 5.0, (100, 4)).astype(np.float32)
-    scaled = standardised(features)
-    assert np.allclose(scaled.mean(axis=0), 0.0, atol=1e-5)
-    assert np.sqrt((scaled**2).mean()) == pytest.approx(1.0, abs=1e-5)
-    assert np.ptp((scaled[1:] - scaled[0]) / (features[1:] - features[0])) < 1e-4
 
 
 def test_perfect_and_useless_features() -> None:

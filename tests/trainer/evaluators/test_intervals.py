@@ -66,7 +66,7 @@ def test_every_resample_has_as_many_rows_and_every_row_is_as_likely() -> None:
 
 
 def test_a_statistic_that_is_not_defined_is_left_out() -> None:
-    """Of resamples too: here of those without the first row."""
+    """A resample without the first row is left out, too."""
     assert bootstrap("nothing", lambda _: float("nan"), n=9, seed=0) == ()
     assert bootstrap("nothing", lambda _: 1.0, n=0, seed=0) == ()
     (figure,) = bootstrap("some", lambda counts: 1.0 if counts[0] else float("nan"), n=9, seed=0)

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.data.dataset_facts import made_up_facts
+from trainer.evaluators.knn.spec import KnnSpec
 from trainer.exports.model_card.card import suggested
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
@@ -36,11 +37,13 @@ def test_one_evaluator_stays_an_object_with_the_names_it_had() -> None:
 def test_each_entry_of_a_list_is_filled_in_by_its_place() -> None:
     sent = job([{"bank_rows": 300}])
     resolved = resolve(sent, FACTS)
-    assert [getattr(knn, "k", 0) for knn in resolved.spec.evaluators] == [15]
+    (knn,) = resolved.spec.evaluators
+    assert isinstance(knn, KnnSpec)
+    assert knn.k == 15
     assert {"evaluation.0.k", "evaluation.0.baselines"} <= resolved.reasons.keys()
-    assert [getattr(knn, "k", 0) for knn in sent.evaluators] == [None], (
-        "the spec that was sent is left alone"
-    )
+    (before,) = sent.evaluators
+    assert isinstance(before, KnnSpec)
+    assert before.k is None, "the spec that was sent is left alone"
     again = resolve(resolved.spec, FACTS)
     assert (again.spec, again.reasons) == (resolved.spec, {})
     sent_again = JobSpec.model_validate_json(resolved.spec.model_dump_json())

@@ -63,8 +63,8 @@ class Knn:
 
         The constant answer is the most frequent class of the bank. Raises Stopped.
         """
-        most = torch.bincount(self.bank.labels, minlength=self.classes).argmax()
-        right = int((self.test.labels == most).sum())
+        most = torch.bincount(self.bank.labels.cpu(), minlength=self.classes).argmax()
+        right = int((self.test.labels.cpu() == most).sum())
         figures = (
             *self._figures(bank, "input", "raw input"),
             *self._figures(bank, self.spec.feature, "untrained encoder"),
@@ -86,7 +86,7 @@ class Knn:
             spec=self.spec,
             classes=self.classes,
             stop_if_asked=bank.stop_if_asked,
-        )
+        ).cpu()
         # With five classes, one of the first five is always right.
         depths = (1, 5) if self.classes > 5 else (1,)
         return tuple(

@@ -16,6 +16,7 @@ from trainer.exports.model_card.sparklines import Line, number, table
 from trainer.methods.registry import part_of
 from trainer.modalities.image.defaults import RGB
 from trainer.modalities.image.spec import image_views
+from trainer.schema.evaluation import EvaluationReport, EvaluatorReport, Figure, Findings
 from trainer.schema.events import DatasetFacts
 from trainer.schema.verdicts import BASELINES, judge
 from trainer.spec.defaults import rules_for, trained_on
@@ -158,8 +159,8 @@ def _result(export: Export) -> str:
         sentences.append(
             "The run was resumed under different conditions, so it is not bit-identical."
         )
-    parts = [*verdict, " ".join(sentences), *_figures(export.spec, export.history)]
-    return "\n\n".join(parts)
+    figures = _figures(export.spec, export.history)
+    return "\n\n".join([*verdict, " ".join(sentences), *figures, *_evaluations(export.evaluation)])
 
 
 def _figures(spec: JobSpec, history: Sequence[Line]) -> list[str]:
@@ -176,6 +177,40 @@ def _figures(spec: JobSpec, history: Sequence[Line]) -> list[str]:
         "classify correctly, and the same without this training:"
     )
     return [words, _table(("features", "kNN top-1"), rows)]
+
+
+def _evaluations(report: EvaluationReport) -> list[str]:
+    """Return a table of figures for each evaluator but kNN, which has its own, with its notes."""
+    parts = []
+    for each in report.evaluators:
+        if each.name != "knn" and each.result is not None:
+            parts += [f"Evaluator `{each.name}`:", _figure_table(each, each.result)]
+            parts += each.result.notes
+    return parts
+
+
+def _figure_table(report: EvaluatorReport, result: Findings) -> str:
+    held = report.baselines.figures if report.baselines else ()
+    values: dict[tuple[str, str], str] = {
+        (figure.name, figure.features): number(figure.value) for figure in held
+    }
+    rows = [
+        (
+            f"`{figure.name}`",
+            number(figure.value),
+            _interval(figure),
+            f"{figure.n:,}",
+            *(values.get((figure.name, features), "") for features in BASELINES),
+        )
+        for figure in result.figures
+    ]
+    return _table(("figure", "value", "95 % interval", "n", *BASELINES), rows)
+
+
+def _interval(figure: Figure) -> str:
+    if figure.low is None or figure.high is None:
+        return ""
+    return f"{number(figure.low)} to {number(figure.high)}"
 
 
 def _reading(spec: JobSpec, history: Sequence[Line]) -> str:

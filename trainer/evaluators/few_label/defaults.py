@@ -1,0 +1,24 @@
+"""Default values of the few-label score. Loads no tensors."""
+
+from trainer.evaluators.few_label.spec import FewLabelSpec
+from trainer.evaluators.positive_labels import check_positive_label
+from trainer.schema.events import DatasetFacts
+from trainer.spec.job import JobSpec
+from trainer.spec.rules import Choice, filled
+
+
+def _every_epochs(spec: JobSpec, _facts: DatasetFacts, _own: FewLabelSpec) -> Choice:
+    return filled(spec.epochs), "the draws take longer than an epoch, so they are done at the end"
+
+
+def _baselines(_spec: JobSpec, _facts: DatasetFacts, _own: FewLabelSpec) -> Choice:
+    return True, "baselines put the accuracy in context"
+
+
+RULES = (("every_epochs", _every_epochs), ("baselines", _baselines))
+"""Field -> its rule, which is given the job, the facts of its dataset, and the evaluator."""
+
+
+def check(_spec: JobSpec, facts: DatasetFacts, own: FewLabelSpec, *, field: str) -> None:
+    """Raise SpecError for a positive label that the dataset does not have."""
+    check_positive_label(own.positive_label, facts, field=f"{field}.positive_label")

@@ -1,0 +1,150 @@
+"""Few-label score: accuracy of a regression that learns from a few labels of each class."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.evaluators.base import EvaluationData, Feature, FeatureBank, Measured, NotMeasured
+from trainer.evaluators.binary import Scored, auroc
+from trainer.evaluators.few_label.draws import log_probabilities
+from trainer.evaluators.few_label.spec import ResolvedFewLabelSpec
+from trainer.evaluators.intervals import draws as over_draws
+from trainer.evaluators.intervals import standard_error
+from trainer.evaluators.labelled_rows import (
+    LABELLED_ROWS_MIN,
+    Labelled,
+    LabelledRows,
+    labelled_split,
+    positive_class,
+    too_few_labels,
+)
+from trainer.schema.evaluation import Features, Figure, Row
+from trainer.spec.resolved import ResolvedSpec
+
+Values = NDArray[np.float64]
+"""One value a draw."""
+
+
+class Scores(NamedTuple):
+    """Scores of each draw for one number of labels."""
+
+    per_class: int
+    accuracy: Values
+    auroc: Values | None
+    """None without a positive label, or if test rows are of one side only."""
+
+
+@dataclass(frozen=True, slots=True)
+class FewLabel:
+    """Draws of labels of the bank, and test rows."""
+
+    spec: ResolvedFewLabelSpec
+    bank: LabelledRows
+    test: LabelledRows
+    positive: int | None
+    """Class to tell from all others."""
+    seed: int
+    sizes: tuple[int, ...]
+    """Numbers of labels of each class that every class has, rising."""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its name in the spec."""
+        return self.spec.name
+
+    @property
+    def every_epochs(self) -> int:
+        """Epochs between its rounds."""
+        return self.spec.every_epochs
+
+    @property
+    def has_baselines(self) -> bool:
+        """True if baselines are to be measured."""
+        return self.spec.baselines
+
+    def measure(self, bank: FeatureBank) -> Measured:
+        """Return the figures and the curve of the encoder. Raises Stopped."""
+        measured = self._measured(bank, self.spec.feature, "trained encoder")
+        signals = {figure.name: figure.value for figure in measured.figures}
+        return measured._replace(signals=signals, notes=self.notes)
+
+    def baselines(self, bank: FeatureBank) -> Measured:
+        """Return the same of raw input and of the untrained encoder. Raises Stopped."""
+        raw = self._measured(bank, "input", "raw input")
+        untrained = self._measured(bank, self.spec.feature, "untrained encoder")
+        curve = [*raw.tables["curve"], *untrained.tables["curve"]]
+        return Measured({}, raw.figures + untrained.figures, {"curve": curve})
+
+    def _measured(self, bank: FeatureBank, feature: Feature, features: Features) -> Measured:
+        data = self.bank.on_host(bank, feature)
+        tested = self.test.on_host(bank, feature)
+        scores = [self._scores(data, tested, size, bank) for size in self.sizes]
+        figures: tuple[Figure, ...] = ()
+        for each in scores:
+            if each.per_class == self.spec.labels_per_class:
+                figures += over_draws("few_label_accuracy", each.accuracy, features=features)
+                if each.auroc is not None:
+                    figures += over_draws("few_label_auroc", each.auroc, features=features)
+        return Measured({}, figures, {"curve": [_row(each, features) for each in scores]})
+
+    def _scores(
+        self, data: Labelled, tested: Labelled, per_class: int, bank: FeatureBank
+    ) -> Scores:
+        truth = tested.labels.numpy()
+        accuracies, areas = [], []
+        answers = log_probabilities(
+            data, tested.features, per_class=per_class, draws=self.spec.draws, seed=self.seed
+        )
+        for _, logs in answers:
+            bank.stop_if_asked()
+            values = logs.numpy()
+            accuracies.append((values.argmax(1) == truth).mean())
+            # A class that the bank lacks has no column.
+            if self.positive is not None and self.positive < values.shape[1]:
+                areas.append(
+                    auroc(Scored(np.exp(values[:, self.positive]), truth == self.positive))
+                )
+        has_areas = bool(areas) and bool(np.isfinite(areas).all())
+        return Scores(per_class, np.array(accuracies), np.array(areas) if has_areas else None)
+
+
+def plan(
+    spec: ResolvedSpec, own: ResolvedFewLabelSpec, data: EvaluationData
+) -> FewLabel | NotMeasured:
+    """Choose the rows. Raises DataError if the test dataset has none of the dataset's labels."""
+    pack = data.source.pack
+    parts = labelled_split(spec, data, bank_rows=own.bank_rows, test_rows=own.test_rows)
+    if parts is None:
+        return NotMeasured(
+            f"{too_few_labels(pack)}; the few-label score needs {LABELLED_ROWS_MIN}, some of them "
+            "to draw from, so none is measured."
+        )
+    bank, test = parts
+    smallest = int(np.unique(bank.labels.cpu().numpy(), return_counts=True)[1].min())
+    asked = sorted({own.labels_per_class, *own.curve})
+    sizes = tuple(size for size in asked if size <= smallest)
+    if not sizes:
+        return NotMeasured(
+            f"The smallest class has {smallest} images to draw labels from; few_label asks for "
+            f"{asked[0]}: lower `labels_per_class`."
+        )
+    notes: tuple[str, ...] = ()
+    if len(sizes) < len(asked):
+        notes = (f"The smallest class has {smallest} images to draw from, so {sizes[-1]} is last.",)
+    positive = positive_class(pack, own.positive_label)
+    return FewLabel(own, bank, test, positive, spec.seed, sizes, notes)
+
+
+def _row(scores: Scores, features: Features) -> Row:
+    row: Row = {
+        "labels_per_class": scores.per_class,
+        "accuracy": float(scores.accuracy.mean()),
+        "standard_error": standard_error(scores.accuracy),
+    }
+    if scores.auroc is not None:
+        row["auroc"] = float(scores.auroc.mean())
+        row["auroc_standard_error"] = standard_error(scores.auroc)
+    return {**row, "draws": len(scores.accuracy), "features": features}
