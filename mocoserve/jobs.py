@@ -9,7 +9,7 @@ from pydantic import BaseModel, PrivateAttr
 
 from mocoserve.event_stream import follow
 from mocoserve.http import Http
-from mocoserve.models import Event, Job, Logs, Metrics, Preview
+from mocoserve.models import Evaluation, Event, Job, Logs, Metrics, Preview
 from mocoserve.polling import polled
 from mocoserve.progress_line import ProgressLine
 
@@ -143,6 +143,14 @@ class Jobs:
         params = {"names": ",".join(names) or None, "max_points": max_points}
         params |= {"from_step": from_step, "to_step": to_step}
         return Metrics.model_validate(self._http.get(f"/v1/jobs/{job}/metrics", params=params))
+
+    def evaluation(self, job: str) -> Evaluation:
+        """Return the newest result of each evaluator: figures with baselines, and tables.
+
+        Raises:
+            Conflict: nothing has been evaluated yet.
+        """
+        return Evaluation.model_validate(self._http.get(f"/v1/jobs/{job}/evaluation"))
 
     def logs(self, job: str, *, tail: int = 200) -> Logs:
         """Return the last lines of the newest attempt's log."""

@@ -252,6 +252,67 @@ class Metrics(Answer):
     series: dict[str, Series] = Field(default_factory=dict)
 
 
+class Figure(Answer):
+    """One figure of an evaluator, with its 95 % interval."""
+
+    name: str
+    value: float
+    n: int = 0
+    """Number of rows, queries or draws that it is taken from."""
+    low: float | None = None
+    high: float | None = None
+    interval: str | None = None
+    features: str = "trained encoder"
+    """Subject of the measurement: the trained encoder, or one of its baselines."""
+
+
+class Findings(Answer):
+    """Results of one evaluator in one round."""
+
+    step: int = 0
+    epoch: float = 0.0
+    figures: tuple[Figure, ...] = ()
+    tables: dict[str, tuple[dict[str, Any], ...]] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+class EvaluatorResult(Answer):
+    """Newest result of one evaluator, with its baselines."""
+
+    name: str
+    result: Findings | None = None
+    baselines: Findings | None = None
+
+
+class FigureMeaning(Answer):
+    """Unit and meaning of a figure."""
+
+    unit: str = ""
+    meaning: str = ""
+    better: str = ""
+
+
+class TableMeaning(Answer):
+    """Title and columns of a table."""
+
+    title: str = ""
+    columns: dict[str, str] = Field(default_factory=dict)
+    x: str = ""
+    y: str = ""
+
+
+class Evaluation(Answer):
+    """Newest results of the evaluators of a job."""
+
+    job_id: str = ""
+    evaluators: tuple[EvaluatorResult, ...] = ()
+    not_measured: tuple[str, ...] = ()
+    figures: dict[str, FigureMeaning] = Field(default_factory=dict)
+    """Figure name -> its meaning."""
+    tables: dict[str, dict[str, TableMeaning]] = Field(default_factory=dict)
+    """Evaluator name -> table name -> title and columns."""
+
+
 class Logs(Answer):
     """Log of an attempt."""
 

@@ -10,6 +10,7 @@ Code = Literal[
     "invalid",
     "no_dataset",
     "no_encoder",
+    "no_evaluation",
     "path_not_allowed",
     "sha256_mismatch",
     "size_mismatch",

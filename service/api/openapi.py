@@ -6,7 +6,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service.api.schema_fixes import make_generable, never_null
-from service.api.schemas import examples, job_history, neighbours, service_status
+from service.api.schemas import examples, job_evaluation, job_history, neighbours, service_status
 from service.api.schemas import jobs_and_datasets as api_schemas
 from service.api.schemas.service_status import ProblemBody
 from service.server.auth import SAFE
@@ -126,7 +126,7 @@ def _replace_errors(schemas: dict[str, Any]) -> None:
 
 def _restore_examples(schemas: dict[str, Any]) -> None:
     """Put back the nulls that the framework drops from examples."""
-    for module in (api_schemas, job_history, service_status, neighbours):
+    for module in (api_schemas, job_evaluation, job_history, service_status, neighbours):
         for name, model in vars(module).items():
             extra = getattr(model, "model_config", {}).get("json_schema_extra", {})
             if name in schemas and "examples" in extra:

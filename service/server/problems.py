@@ -84,6 +84,7 @@ KINDS: dict[str, Kind] = {
         409, "Dataset in use", "Wait until these jobs have ended, or cancel them first."
     ),
     "no_encoder": Kind(409, "No encoder yet", "Wait for the job's first checkpoint."),
+    "no_evaluation": Kind(409, "No evaluation yet", "Wait for the job's first evaluation."),
     "name_taken": Kind(409, "Name taken", "Choose another name."),
     "wrong_offset": Kind(
         409, "Wrong upload offset", "Continue at the offset in the Upload-Offset header."

@@ -151,6 +151,7 @@ def test_what_a_finished_job_shows(visitor: Visitor, world: World) -> None:
     expect(collapse).to_contain_text(["collapsed", "collapsing"])
     page.get_by_role("tab", name="Curves").focus()
     for name, text in (
+        ("Evaluation", "knn"),
         ("Files", "torch"),
         ("Map", "Each thumbnail is one image"),
         ("Neighbors", "image"),

@@ -153,6 +153,55 @@ PROGRESS: Example = {
     "profile": PROFILE,
     "verdict": VERDICT,
 }
+FIGURE: Example = {
+    "name": "knn_top1",
+    "value": 0.614,
+    "n": 5000,
+    "low": 0.6004,
+    "high": 0.6274,
+    "interval": "wilson",
+    "features": "trained encoder",
+}
+EVALUATION: Example = {
+    "object": "evaluation",
+    "job_id": JOB_ID,
+    "evaluators": [
+        {
+            "name": "knn",
+            "result": {
+                "step": 1200,
+                "epoch": 12.0,
+                "figures": [FIGURE],
+                "tables": {},
+                "notes": [],
+            },
+            "baselines": {
+                "step": 0,
+                "epoch": 0.0,
+                "figures": [
+                    {
+                        **FIGURE,
+                        "value": 0.346,
+                        "low": 0.333,
+                        "high": 0.3593,
+                        "features": "raw input",
+                    }
+                ],
+                "tables": {},
+                "notes": [],
+            },
+        }
+    ],
+    "not_measured": [],
+    "figures": {
+        "knn_top1": {
+            "unit": "ratio",
+            "meaning": "kNN accuracy on held-out labeled images",
+            "better": "up",
+        }
+    },
+    "tables": {"knn": {}},
+}
 JOB: Example = {
     "id": JOB_ID,
     "object": "job",

@@ -12,7 +12,8 @@ from service.cli.render.value_text import ago_text, bytes_text, duration_text
 from service.cli.render.verdict_text import verdict_of
 
 if TYPE_CHECKING:
-    from mocoserve.models import Job
+    from mocoserve.client import Client
+    from mocoserve.models import Evaluation, Job
 
 
 def register(app: typer.Typer) -> None:
@@ -58,8 +59,9 @@ def show(context: Context, job: AnyJobId = None) -> None:
 
     with context.client() as client:
         record = client.jobs.get(job_id(client, job))
+        evaluation = _evaluation(client, record)
     if context.json:
-        context.emit(record.raw())
+        context.emit(record.raw() | ({"evaluation": evaluation.raw()} if evaluation else {}))
         return
     print_facts(_facts(record))
     if record.progress and record.progress.profile:
@@ -67,6 +69,24 @@ def show(context: Context, job: AnyJobId = None) -> None:
 
         for text in table(record.progress.profile):
             context.data(text)
+    if evaluation:
+        from service.cli.render.evaluation_tables import print_evaluation
+
+        print_evaluation(evaluation, say=context.data)
+
+
+def _evaluation(client: "Client", job: "Job") -> "Evaluation | None":
+    """Return what the evaluators measured; None if nothing, or if the server is of before."""
+    from mocoserve.errors import ApiError, Unavailable
+
+    if not job.attempt:
+        return None
+    try:
+        return client.jobs.evaluation(job.id)
+    except Unavailable:
+        raise
+    except ApiError:
+        return None
 
 
 def logs(

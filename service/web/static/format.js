@@ -58,6 +58,9 @@ export function number(value) {
 
 export const percent = (ratio) => (ratio === null || ratio === undefined ? "–" : `${(100 * ratio).toFixed(1)} %`);
 
+/** "sensitivity_at_95" -> "sensitivity at 95". */
+export const plainName = (name) => name.replaceAll("_", " ");
+
 /** A value of a spec as a person would write it. */
 export function value(found) {
   if (found === null || found === undefined) return "none";

@@ -6,6 +6,7 @@ import { addressOf } from "./address.js";
 import { call, get, post } from "./api.js";
 import { curvesOf, readCurves } from "./curves.js";
 import { $, button, copyButton, h, plain, prose, put } from "./dom.js";
+import { evaluation } from "./evaluation.js";
 import { follow } from "./follow.js";
 import { ENDED, bytes, duration, number, nowS, percent } from "./format.js";
 import { assess } from "./health.js";
@@ -30,6 +31,7 @@ let isGone = false;
 
 const TABS = [
   { id: "curves", label: "Curves", show: (element) => put(element, chartsBox) },
+  { id: "evaluation", label: "Evaluation", show: evaluation },
   { id: "files", label: "Files", show: files },
   { id: "map", label: "Map", show: atlas },
   { id: "neighbours", label: "Neighbors", show: neighbours },

@@ -19,6 +19,7 @@ const WHAT = {
   "preprocess.json": "preprocessing config",
   "embeddings.parquet": "row, name, label and embedding of every image",
   "atlas.png": "embedding map",
+  "evaluation.json": "figures of each evaluator with interval and baselines, and tables",
   "README.md": "model card: data, settings, results, limits",
   "profile.json": "time profile of the run",
   "SHA256SUMS": "checksums for sha256sum -c",

@@ -29,8 +29,9 @@ export function fieldOf(path, property, root) {
   const objects = parts.filter((part) => part.properties);
   if (objects.length > 1) return { ...shared, kind: "union", variants: objects.map((part) => variant(path, part, root)) };
   const word = parts.find((part) => part.enum);
-  // A word or an object, such as `views.normalize`: the form offers the words.
-  if (objects.length === 1 && word) return { ...shared, ...scalar([word]) };
+  const rest = parts.filter((part) => !part.properties);
+  // A word or number, or an object, such as `views.normalize`: the form offers the words or numbers.
+  if (objects.length === 1 && rest.length) return { ...shared, ...scalar(word ? [word] : rest) };
   if (objects.length === 1) return { ...shared, kind: "object", fields: fieldsOf(inner, root, path), title: inner.description };
   return { ...shared, ...scalar(parts) };
 }
