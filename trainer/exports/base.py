@@ -28,7 +28,7 @@ class Export:
     encoder: nn.Module
     """In eval mode, fp32; called with the tensors of a view, gives features [B, feature_dim]."""
     state: Mapping[str, Tensor] = field(default_factory=dict)
-    """What the method holds beside the encoder, such as heads, by name in its state dict."""
+    """Tensors of the method beside the encoder, such as heads, by name in its state dict."""
     source: Loader[Any]
     views: Views[Any]
     pack: Pack

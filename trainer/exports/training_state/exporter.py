@@ -1,4 +1,4 @@
-"""What is trained beside the encoder: heads, key encoder and queue of negatives."""
+"""Tensors that are trained beside the encoder: heads, key encoder and queue of negatives."""
 
 from collections import Counter
 from pathlib import Path
