@@ -27,9 +27,12 @@ class Artifacts:
         """Send requests over `http`."""
         self._http = http
 
-    def list(self, job: str) -> list[Artifact]:
-        """Return the artifacts of a job that succeeded."""
-        page = self._http.get(f"/v1/jobs/{job}/artifacts")
+    def list(self, job: str, *, checkpoint: int | str | None = None) -> list[Artifact]:
+        """Return the artifacts of a job that succeeded, or the encoder of one of its checkpoints.
+
+        `checkpoint` is a step or `latest`.
+        """
+        page = self._http.get(f"/v1/jobs/{job}/{_folder(checkpoint)}")
         return [Artifact.model_validate(item) for item in page["data"]]
 
     def download(
@@ -38,12 +41,14 @@ class Artifacts:
         artifact: Artifact,
         folder: Path,
         *,
+        checkpoint: int | str | None = None,
         on_progress: OnProgress = lambda _n, _a, _b: None,
     ) -> Path:
         """Download into `folder`, verify the sha256 that the API states, and return the path.
 
         A file such as `hf/config.json` gets its folder. A correct file that exists is kept, and a
         `.part` beside it is resumed. If another file has the same bytes, they are copied from it.
+        `checkpoint` is as in `list`.
 
         Raises:
             Damaged: the checksum failed twice.
@@ -58,7 +63,8 @@ class Artifacts:
         if (duplicate := _duplicate({folder, target.parent}, artifact)) is not None:
             shutil.copyfile(duplicate, part)
         for _ in range(2):
-            self._fetch(job, artifact, part, on_progress=on_progress)
+            path = f"/v1/jobs/{job}/{_folder(checkpoint)}/{artifact.name}"
+            self._fetch(path, artifact, part, on_progress=on_progress)
             if sha256_of_file(part) == artifact.sha256:
                 os.replace(part, target)
                 sync_folder(target.parent)
@@ -70,9 +76,15 @@ class Artifacts:
             hint="Check the server's disk. Nothing was saved here.",
         )
 
-    def download_all(self, job: str, folder: Path) -> tuple[Path, ...]:
-        """Download every artifact of a job into `folder`. Raises as `download` does."""
-        return tuple(self.download(job, file, folder) for file in self.list(job))
+    def download_all(
+        self, job: str, folder: Path, *, checkpoint: int | str | None = None
+    ) -> tuple[Path, ...]:
+        """Download every artifact of a job, or the encoder of a checkpoint, into `folder`.
+
+        Raises as `download` does.
+        """
+        files = self.list(job, checkpoint=checkpoint)
+        return tuple(self.download(job, file, folder, checkpoint=checkpoint) for file in files)
 
     def download_metrics(self, job: str, folder: Path) -> Path:
         """Download all readings of a job so far, as `metrics.jsonl`; the job may still run."""
@@ -99,7 +111,7 @@ class Artifacts:
         sync_folder(target.parent)
         return target
 
-    def _fetch(self, job: str, artifact: Artifact, part: Path, *, on_progress: OnProgress) -> None:
+    def _fetch(self, path: str, artifact: Artifact, part: Path, *, on_progress: OnProgress) -> None:
         failures, before = 0, -1
         while True:
             held = part.stat().st_size if part.exists() else -1
@@ -110,20 +122,21 @@ class Artifacts:
             failures = failures if held == before else 0
             before = held
             try:
-                return self._append(job, artifact, part, on_progress=on_progress)
+                return self._append(path, artifact, part, on_progress=on_progress)
             except (Unreachable, Unavailable, Invalid):
                 failures += 1
                 if failures >= _TRIES:
                     raise
                 self._http.pause(backoff_s(failures))
 
-    def _append(self, job: str, artifact: Artifact, part: Path, *, on_progress: OnProgress) -> None:
+    def _append(
+        self, path: str, artifact: Artifact, part: Path, *, on_progress: OnProgress
+    ) -> None:
         held = part.stat().st_size if part.exists() else 0
         headers = {"Accept-Encoding": "identity"}
         if held:
             # No If-Range: the sha256 detects a file that has changed, and the download restarts.
             headers["Range"] = f"bytes={held}-"
-        path = f"/v1/jobs/{job}/artifacts/{artifact.name}"
         with self._http.stream("GET", path, headers=headers) as answer:
             whole = answer.status_code != httpx.codes.PARTIAL_CONTENT
             with part.open("wb" if whole else "ab") as file:
@@ -136,6 +149,10 @@ class Artifacts:
                 os.fsync(file.fileno())
         if done < artifact.size_bytes:
             raise Unreachable(self._http.url, reason=f"{artifact.name} ended early")
+
+
+def _folder(checkpoint: int | str | None) -> str:
+    return "artifacts" if checkpoint is None else f"checkpoints/{checkpoint}/artifacts"
 
 
 def _duplicate(folders: set[Path], artifact: Artifact) -> Path | None:

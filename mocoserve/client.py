@@ -21,6 +21,7 @@ from mocoserve.jobs import Jobs
 from mocoserve.models import Reason, Worker
 from mocoserve.probes import Probes
 from mocoserve.server_address import find
+from mocoserve.weight_files import Weights
 
 
 class Client:
@@ -51,6 +52,7 @@ class Client:
         self.jobs = Jobs(self._http)
         self.artifacts = Artifacts(self._http)
         self.probes = Probes(self._http)
+        self.weights = Weights(self._http)
 
     def __enter__(self) -> Self:
         return self

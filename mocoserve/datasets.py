@@ -6,16 +6,12 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 from urllib.parse import quote
 
-from mocoserve.errors import Conflict, NotFound, Unavailable, Unreachable, Unusable
-from mocoserve.http import Http, backoff_s
+from mocoserve.errors import NotFound, Unusable
+from mocoserve.http import Http
 from mocoserve.models import Dataset, Report
 from mocoserve.polling import polled
+from mocoserve.resumable_upload import OnProgress, Upload, held_bytes
 from mocoserve.sources import Source, sha256_of, source_of
-
-OnProgress = Callable[[int, int], None]
-"""Callback with the bytes received by the server and the bytes in total."""
-_TRIES = 14
-"""Tries for about a minute while the server is away."""
 
 
 class DatasetSettings(TypedDict, total=False):
@@ -156,8 +152,7 @@ class Datasets:
 
     def held_bytes(self, dataset: str) -> int:
         """Return the number of bytes of an upload that the server has received."""
-        answer = self._http.send("HEAD", f"{_path(dataset)}/content")
-        return int(answer.headers.get("Upload-Offset", "0"))
+        return held_bytes(self._http, _path(dataset))
 
     def upload(
         self,
@@ -177,27 +172,8 @@ class Datasets:
             Invalid: the bytes do not match the announced size or hash.
             Conflict: the dataset has other content.
         """
-        failures, before = 0, -1
-        while True:
-            try:
-                offset = self.held_bytes(dataset)
-                failures = failures if offset == before else 0
-                before = offset
-                return self._put(dataset, source, offset=offset, on_progress=on_progress)
-            except (Unreachable, Unavailable, Conflict) as error:
-                # A 409 is an offset that moved: a broken request was still being written.
-                if isinstance(error, Conflict):
-                    there = self.get(dataset)
-                    if there.status in ("preparing", "ready"):
-                        if there.sha256 == sha256_of(source):
-                            return there
-                        raise
-                failures += 1
-                if failures >= _TRIES:
-                    raise
-                if failures == 1:
-                    on_break()
-                self._http.pause(backoff_s(failures))
+        path = _path(dataset)
+        return Upload(self._http, path, source, Dataset, on_progress, on_break).run()
 
     def wait(
         self,
@@ -217,20 +193,6 @@ class Datasets:
                 return record
         raise TimeoutError(f"{record.name} is still {record.status}")
 
-    def _put(
-        self, dataset: str, source: Source, *, offset: int, on_progress: OnProgress
-    ) -> Dataset:
-        headers = {
-            "Content-Type": "application/octet-stream",
-            "Content-Length": str(source.size_bytes - offset),
-            "Upload-Offset": str(offset),
-        }
-        content = _counted(source, offset=offset, on_progress=on_progress)
-        path = f"{_path(dataset)}/content"
-        with self._http.stream("PUT", path, headers=headers, content=content) as answer:
-            answer.read()
-            return Dataset.model_validate(answer.json())
-
 
 def differing(dataset: Dataset, options: Mapping[str, object]) -> list[str]:
     """Return the names of the `options` whose values differ from the dataset's."""
@@ -239,12 +201,3 @@ def differing(dataset: Dataset, options: Mapping[str, object]) -> list[str]:
 
 def _path(dataset: str) -> str:
     return f"/v1/datasets/{quote(dataset, safe='')}"
-
-
-def _counted(source: Source, *, offset: int, on_progress: OnProgress) -> Iterator[bytes]:
-    sent = offset
-    on_progress(sent, source.size_bytes)
-    for chunk in source.read(offset):
-        yield chunk
-        sent += len(chunk)
-        on_progress(sent, source.size_bytes)

@@ -102,6 +102,20 @@ class Dataset(Answer):
     job_id: str | None = None
 
 
+class WeightsFile(Answer):
+    """Uploaded weights."""
+
+    id: str
+    name: str
+    status: str
+    created_at: float | None = None
+    size_bytes: int | None = None
+    received_bytes: int = 0
+    sha256: str | None = None
+    tensors: int = 0
+    parameters: int = 0
+
+
 class BadFile(Answer):
     """A file that is not among the rows of a dataset."""
 

@@ -15,6 +15,7 @@ from service.api.openapi import describe
 from service.api.routes import (
     api_docs,
     artifacts,
+    checkpoint_encoders,
     curve_downloads,
     dataset_content,
     dataset_report,
@@ -25,6 +26,7 @@ from service.api.routes import (
     job_events,
     jobs,
     neighbours,
+    weight_files,
     workers,
 )
 from service.jobs.submit_batcher import SubmitBatcher
@@ -56,7 +58,9 @@ ROUTERS = (
     job_evaluation.router,
     curve_downloads.router,
     artifacts.router,
+    checkpoint_encoders.router,
     neighbours.router,
+    weight_files.router,
     workers.router,
     health.router,
     dataset_report.router,

@@ -8,6 +8,7 @@ Code = Literal[
     "dataset_not_ready",
     "disk_full",
     "invalid",
+    "name_taken",
     "no_dataset",
     "no_encoder",
     "no_evaluation",
@@ -18,6 +19,7 @@ Code = Literal[
     "too_large",
     "too_many_probes",
     "upload_busy",
+    "weights_in_use",
     "wrong_offset",
     "wrong_state",
 ]

@@ -4,13 +4,14 @@ import secrets
 import time
 from typing import Literal
 
-Prefix = Literal["job", "ds", "probe"]
+Prefix = Literal["job", "ds", "probe", "wgt"]
 
 ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 TAIL = "[0-9a-hjkmnp-tv-z]{26}"
 JOB_ID = f"^job_{TAIL}$"
 PROBE_ID = f"^probe_{TAIL}$"
 DATASET_ID = f"^ds_{TAIL}$"
+WEIGHTS_ID = f"^wgt_{TAIL}$"
 DATASET_NAME = "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"
 
 _RANDOM_BITS = 80

@@ -27,6 +27,7 @@ from pydantic import ValidationError
 import trainer.accel.openmp  # noqa: F401  # first, before torch is loaded
 from trainer.accel.device import DeviceConfig, asks_for_fused_kernels
 from trainer.accel.malloc import set_up_allocators
+from trainer.checkpoint.init_file import keep_copy
 from trainer.cli import embed_command
 from trainer.cli.event_printer import show
 from trainer.data.ingest import run_ingest
@@ -36,9 +37,10 @@ from trainer.distributed.world import World
 from trainer.engine.outcome import run_and_record_outcome
 from trainer.engine.train import Emit, RunPaths, train
 from trainer.modalities.base import load_ingest_modality
-from trainer.schema.errors import StorageError
+from trainer.schema.errors import SpecError, StorageError
 from trainer.schema.events import Ended, Event
 from trainer.schema.validation import message_of, path_in
+from trainer.spec.init_from import INIT
 from trainer.spec.job import JobSpec
 
 EXIT = {"succeeded": 0, "failed": 1, "stopped": 101}
@@ -169,7 +171,21 @@ def _prepared(spec: JobSpec, out: Path, should_stop: StopFlag) -> RunPaths | End
                 return ended
         packs.append(folder / "pack")
     assert packs[0] is not None
-    return RunPaths(out=out, pack=packs[0], test_pack=packs[1])
+    return RunPaths(out=out, pack=packs[0], test_pack=packs[1], init=_init(spec, out))
+
+
+def _init(spec: JobSpec, out: Path) -> Path | None:
+    """Return the copy of the weights to begin with, None for random ones. Raises SpecError."""
+    if spec.init_from is None:
+        return None
+    if spec.init_from.weights is None:
+        raise SpecError(
+            'here it is a file; write {"weights": "encoder.safetensors"}', field="init_from"
+        )
+    source = Path(spec.init_from.weights)
+    if not source.is_file() and not (out / INIT).exists():
+        raise SpecError(f"there is no file {source}", field="init_from.weights")
+    return keep_copy(source, out / INIT)
 
 
 def _is_pack(path: Path) -> bool:

@@ -6,7 +6,14 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from service.api.schema_fixes import make_generable, never_null
-from service.api.schemas import examples, job_evaluation, job_history, neighbours, service_status
+from service.api.schemas import (
+    examples,
+    job_evaluation,
+    job_history,
+    neighbours,
+    service_status,
+    weight_files,
+)
 from service.api.schemas import jobs_and_datasets as api_schemas
 from service.api.schemas.service_status import ProblemBody
 from service.server.auth import SAFE
@@ -28,6 +35,7 @@ TAGS = [
     {"name": "datasets", "description": "Upload and manage training images."},
     {"name": "jobs", "description": "Submit and control training jobs."},
     {"name": "following", "description": "Events, curves and logs of a job."},
+    {"name": "weights", "description": "Upload and manage pretrained weights."},
     {"name": "artifacts", "description": "Checkpoints and downloadable files of a job."},
     {"name": "neighbours", "description": "Nearest-neighbor search with an encoder."},
     {"name": "workers", "description": "Workers and the queue."},
@@ -126,7 +134,8 @@ def _replace_errors(schemas: dict[str, Any]) -> None:
 
 def _restore_examples(schemas: dict[str, Any]) -> None:
     """Put back the nulls that the framework drops from examples."""
-    for module in (api_schemas, job_evaluation, job_history, service_status, neighbours):
+    modules = (api_schemas, job_evaluation, job_history, service_status, neighbours, weight_files)
+    for module in modules:
         for name, model in vars(module).items():
             extra = getattr(model, "model_config", {}).get("json_schema_extra", {})
             if name in schemas and "examples" in extra:

@@ -52,6 +52,17 @@ def with_options(spec: Mapping[str, Any], options: Mapping[str, object]) -> dict
     return dict(made)
 
 
+def init_options(text: str | None) -> dict[str, str | int | None]:
+    """Return the options of `--init-from`: `job_...`, `job_...@STEP`, or the name of weights."""
+    if text is None:
+        return {}
+    name, _, step = text.partition("@")
+    if not name.startswith("job_"):
+        return {"init_from.weights": text}
+    checkpoint = int(step) if step.isdecimal() else step or None
+    return {"init_from.job": name, "init_from.checkpoint": checkpoint}
+
+
 def _put(spec: dict[str, Any], names: list[str], value: object, entry: str) -> None:
     *outer, last = names
     for name in outer:

@@ -19,6 +19,7 @@ from service.cli.commands import (
     submit,
     up,
     watch,
+    weight_files,
     workers,
 )
 from service.cli.demo import command as demo
@@ -56,6 +57,7 @@ up.register(app)
 demo.register(app)
 doctor.register(app)
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(weight_files.app, name="weights")
 submit.register(app)
 jobs.register(app)
 watch.register(app)

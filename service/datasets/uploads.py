@@ -89,7 +89,7 @@ def no_sender(path: Path) -> Iterator[None]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError:
-        raise ServiceError("upload_busy", "An upload of this dataset is in progress.") from None
+        raise ServiceError("upload_busy", "An upload of it is in progress.") from None
     finally:
         os.close(file)
 
@@ -136,7 +136,7 @@ async def staged(path: Path) -> AsyncIterator[BinaryIO]:
                 yield file
                 return
             await asyncio.sleep(LOCK_AGAIN_S)
-        raise ServiceError("upload_busy", "Another upload of this dataset is in progress.")
+        raise ServiceError("upload_busy", "Another upload of it is in progress.")
 
 
 async def receive(

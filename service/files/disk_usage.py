@@ -61,7 +61,7 @@ _FOLDERS = {"datasets": "packs", "jobs": "jobs", "logs": "logs", "redis": "store
 def _use(path: str) -> str:
     """Return the use of a path relative to the data folder."""
     match path.split("/"):
-        case ["datasets", _, artifact_names.UPLOAD]:
+        case [("datasets" | "weights"), _, artifact_names.UPLOAD]:
             return "uploads"
         case ["jobs", _, "attempts", _, ("checkpoints" | "artifacts") as use, *_]:
             return use

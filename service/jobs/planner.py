@@ -3,10 +3,14 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from service.errors import ServiceError, invalid
+from service.files.init_weights import ROLE
 from service.jobs.idempotency import fingerprint
+from service.jobs.init_sources import InitSource, find_init
+from service.ledger.journaled_store import JournaledStore
 from service.store.records import DatasetRecord, JobRecord, NewJob
 from service.store.store import Store
 from trainer.exports.spec import installation_warnings
@@ -69,11 +73,17 @@ def names_in(spec: JobSpec) -> Iterator[str]:
         yield spec.test_dataset
 
 
-def plan(spec: JobSpec, datasets: Mapping[str, DatasetRecord]) -> Plan:
-    """Resolve `spec`; `datasets` is what the store has of `names_in(spec)`.
+def plan(
+    sent: JobSpec, datasets: Mapping[str, DatasetRecord], init: InitSource | None = None
+) -> Plan:
+    """Resolve a spec; `datasets` is what the store has of `names_in(sent)`.
+
+    `init` are the weights that it begins with. The encoder is that of the job which trained them,
+    unless the spec states another one.
 
     Raises ServiceError `invalid`, `no_dataset`, `dataset_not_ready`, SpecError.
     """
+    spec, reasons = _begun(sent, init)
     if spec.pool == INGEST_POOL:
         detail = (
             f"The {INGEST_POOL} pool is for dataset preparation; use another one, such as train."
@@ -86,7 +96,34 @@ def plan(spec: JobSpec, datasets: Mapping[str, DatasetRecord]) -> Plan:
         _check_labels(facts, test_facts)
         part_of(spec.views.modality, "defaults").check_alike(facts, test_facts)
         inputs["test_dataset"] = test.pack or ""
-    return Plan(spec, resolve(spec, facts), facts, train.id, inputs)
+    resolved = resolve(spec, facts)
+    if init is not None:
+        inputs[ROLE] = init.path
+        _check_encoder(resolved.spec, init)
+    reasons = reasons | resolved.reasons
+    return Plan(sent, Resolved(resolved.spec, reasons), facts, train.id, inputs)
+
+
+def _begun(sent: JobSpec, init: InitSource | None) -> tuple[JobSpec, dict[str, str]]:
+    """Return a spec with its weights pinned, and with their encoder unless it states one."""
+    if init is None:
+        return sent, {}
+    spec = sent.model_copy(update={"init_from": init.pinned})
+    if init.donor is None or "encoder" in sent.model_fields_set:
+        return spec, {}
+    encoder = _modality_of(init.donor).encoder_like(init.donor)
+    reason = f"the encoder of {init.pinned.job}"
+    return spec.model_copy(update={"encoder": encoder}), {"encoder.name": reason}
+
+
+def _check_encoder(spec: ResolvedSpec, init: InitSource) -> None:
+    """Raise SpecError if the job that trained the weights had another encoder."""
+    if init.donor is not None:
+        _modality_of(spec).check_encoder_like(spec, init.donor)
+
+
+def _modality_of(spec: JobSpec) -> ModuleType:
+    return part_of(spec.views.modality, "defaults")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +140,13 @@ class PlannedJob:
     warnings: tuple[DataWarning, ...]
 
 
-def preview(sent: JobSpec, store: Store) -> PlannedJob:
-    """Return the job as it would run, with its cost. Raises as `plan`, and StoreUnavailable."""
-    planned = plan(sent, store.datasets.find(names_in(sent)))
+def preview(sent: JobSpec, journal: JournaledStore) -> PlannedJob:
+    """Return the job as it would run, with its cost.
+
+    Raises as `plan` and `find_init`, and StoreUnavailable.
+    """
+    store, init = journal.store, find_init(sent, journal)
+    planned = plan(sent, store.datasets.find(names_in(sent)), init)
     spec = planned.resolved.spec
     cost = estimate(spec, planned.facts)
     eta_s, basis = _time(spec, cost, store)

@@ -8,6 +8,7 @@ from typing import Any
 
 from service.ledger.consistency import Finding
 from service.store.full_scan import FullScan, JobIndexes
+from service.weights.library import CONTENT, DESCRIPTION, folders, read_description
 from trainer.util.atomic_files import MANIFEST, sha256_of
 
 SUMS = "SHA256SUMS"
@@ -17,8 +18,8 @@ _RESUME = "It is run from the checkpoint before it; nothing is to do."
 def check_files(data_dir: Path, scan: FullScan, *, deep: bool) -> Iterator[Finding]:
     """Yield a finding for every file that differs.
 
-    Of each job the newest checkpoint and the artifacts are read; `deep` reads all checkpoints
-    and the packs of datasets too.
+    Of each job the newest checkpoint and the artifacts are read, and all uploaded weights; `deep`
+    reads all checkpoints and the packs of datasets too.
     """
     for indexes in scan.jobs.values():
         if indexes.record.kind == "train":
@@ -28,6 +29,21 @@ def check_files(data_dir: Path, scan: FullScan, *, deep: bool) -> Iterator[Findi
     for dataset in scan.datasets.values():
         if dataset.pack is not None:
             yield from _pack(data_dir, dataset.pack, deep=deep)
+    yield from _weights(data_dir)
+
+
+def _weights(data_dir: Path) -> Iterator[Finding]:
+    """Check that uploaded weights are what their descriptions say."""
+    hint = "Add the weights again; jobs that began with them have copies of their own."
+    for folder in folders(data_dir):
+        where = str(folder.relative_to(data_dir))
+        record = read_description(folder)
+        if record is None:
+            yield Finding("bad_weights", where, f"{DESCRIPTION} cannot be read.", hint)
+        elif record.status == "ready":
+            files = {CONTENT: (record.size_bytes, record.sha256 or "")}
+            for name, why in _differing(folder, files):
+                yield Finding("bad_weights", f"{where}/{name}", why, hint)
 
 
 def _checkpoints(data_dir: Path, indexes: JobIndexes, *, deep: bool) -> Iterator[Finding]:

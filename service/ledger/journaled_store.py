@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from service.files.init_weights import ROLE, place_init
 from service.ledger import ledger_writer
 from service.ledger.entries import (
     ContentComplete,
@@ -99,6 +100,7 @@ class JournaledStore:
             with submit:
                 failpoint("api.pre_ledger")
         self._write(_open(pending), each)
+        self._place_inits(_open(pending))
         for submit in _open(pending):
             with submit:
                 failpoint("api.pre_submit")
@@ -113,6 +115,18 @@ class JournaledStore:
                 submit.outcome = begun
             else:
                 submit.is_mine = begun
+
+    def _place_inits(self, pending: Sequence["_PendingSubmit"]) -> None:
+        """Put the weights that jobs begin with into their folders, before a worker can ask."""
+        for submit in pending:
+            source = submit.submission.new.inputs.get(ROLE)
+            if source is None:
+                continue
+            try:
+                place_init(self.data_dir, source, submit.folder)
+            except OSError as error:
+                submit.outcome = error
+                self._retract(submit.folder, submit.submission.job_id, is_mine=submit.is_mine)
 
     def _ask(self, pending: Sequence["_PendingSubmit"]) -> None:
         """Submit to Redis what is in the ledgers."""

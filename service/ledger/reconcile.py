@@ -87,7 +87,7 @@ def reconcile(store: Store, data_dir: Path, *, whole: bool = True) -> Report:
 
 def _sweep(data_dir: Path) -> None:
     """Remove the folders whose removal was cut short."""
-    for kind in ("jobs", "datasets"):
+    for kind in ("jobs", "datasets", "weights"):
         for doomed in (data_dir / kind).glob(f"*{DELETED}"):
             shutil.rmtree(doomed, ignore_errors=True)
 

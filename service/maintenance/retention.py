@@ -21,6 +21,7 @@ from service.settings import ApiSettings
 from service.store.paging import PAGE_ROWS, each_row
 from service.store.records import DatasetRecord, JobRecord, Status
 from service.store.store import Store
+from service.weights.library import WeightsLibrary, WeightsRecord
 from trainer.schema.artifact_names import UPLOAD
 
 Kind = Literal["upload", "log", "checkpoints", "dataset", "job"]
@@ -85,6 +86,7 @@ def removable(context: RetentionContext) -> Iterator[Removable]:
     """Yield everything that may be removed. Raises StoreError, OSError."""
     for dataset in each_dataset(context.store):
         yield from _of_dataset(context, dataset)
+    yield from _of_weights(context)
     for status in ("failed", "cancelled", "succeeded"):
         for job in each_job(context.store, status):
             yield from _of_job(context, job)
@@ -144,6 +146,30 @@ def _of_dataset(context: RetentionContext, record: DatasetRecord) -> Iterator[Re
             kept_s=settings.dataset_unusable_kept_s,
             remove=lambda: _delete_dataset(context, record.id, staged),
         )
+
+
+def _of_weights(context: RetentionContext) -> Iterator[Removable]:
+    """Yield the weights whose upload was never completed; for its age only, as of datasets."""
+    library = WeightsLibrary(context.data_dir)
+    for record in library.list():
+        staged = library.staged(record)
+        if record.status == "ready" or is_locked(staged):
+            continue
+        newest = staged if staged.exists() else staged.parent
+        yield Removable(
+            kind="upload",
+            id=record.id,
+            age_s=_age_s(context, newest),
+            size_bytes=0,
+            kept_s=context.settings.upload_kept_s,
+            remove=partial(_delete_weights, library, record),
+        )
+
+
+def _delete_weights(library: WeightsLibrary, record: WeightsRecord) -> None:
+    with no_sender(library.staged(record)):
+        if library.get(record.id).status != "ready":
+            library.delete(record)
 
 
 def _empty(context: RetentionContext, record: DatasetRecord, staged: Path) -> None:

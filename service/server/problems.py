@@ -83,6 +83,9 @@ KINDS: dict[str, Kind] = {
     "dataset_in_use": Kind(
         409, "Dataset in use", "Wait until these jobs have ended, or cancel them first."
     ),
+    "weights_in_use": Kind(
+        409, "Weights in use", "Wait until these jobs have ended, or cancel them first."
+    ),
     "no_encoder": Kind(409, "No encoder yet", "Wait for the job's first checkpoint."),
     "no_evaluation": Kind(409, "No evaluation yet", "Wait for the job's first evaluation."),
     "name_taken": Kind(409, "Name taken", "Choose another name."),

@@ -46,7 +46,7 @@ class NotFound(StoreError):
     """There is no such thing."""
 
     def __init__(self, what: str, id: str) -> None:
-        """`what` is `job`, `dataset` or `worker`."""
+        """`what` is the kind of thing, such as `job`."""
         super().__init__(f"There is no {what} {id!r}.")
         self.what, self.id = what, id
 

@@ -27,6 +27,7 @@ from tests.support.trainer.killed_attempts import (
 )
 from tests.support.trainer.spec_members import methods, optimizers, precisions, smallest_encoders
 from trainer.modalities.image.spec import ENCODER_NAMES, FAMILIES
+from trainer.util.atomic_files import sha256_of
 
 EPOCHS, STEPS, CHECKPOINT_EVERY_STEPS = 4, 12, 4
 """Checkpoints are those of steps 4, 8 and 12; an epoch has 3 steps."""
@@ -179,6 +180,27 @@ def test_a_killed_run_ends_in_the_same_bits(
         held = states(attempt.out)
         assert held == {step: whole.states[step] for step in held}
     assert end(resumed.out) == whole.end
+
+
+def test_a_killed_run_that_began_with_weights_ends_in_the_same_bits(
+    cuts: Cuts, whole_runs: WholeRuns, folder: Path
+) -> None:
+    """The weights are those of a job of another method; the whole run is not the random one."""
+    donor, words = Job("simclr", "small", "fp32"), Job("moco", "small", "fp32").words()
+    init = folder / "encoder.safetensors"
+    check_ended(cuts.attempt(donor.words(), folder / "donor"))
+    shutil.copyfile(folder / "donor" / "artifacts" / init.name, init)
+    words |= {"init_from": {"weights": "donor", "sha256": sha256_of(init)}}
+    whole = cuts.attempt(words, folder / "whole", init=init)
+    check_ended(whole)
+    killed = cuts.attempt(words, folder / "killed", init=init, failpoints=KILLS["before_step"][0])
+    assert killed.was_killed
+    left = [killed.out / "checkpoints"]
+    resumed = cuts.attempt(words, folder / "resumed", init=init, checkpoints=left)
+    check_ended(resumed)
+    assert resumed.of("started")[0].exact
+    assert end(resumed.out) == end(whole.out)
+    assert end(whole.out) != whole_runs.of(Job("moco", "small", "fp32")).end
 
 
 def test_the_matrix_holds_every_member_of_the_spec() -> None:

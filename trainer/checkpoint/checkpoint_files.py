@@ -19,6 +19,7 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from trainer.checkpoint import safetensors_writer
+from trainer.checkpoint.encoder_file import STATE
 from trainer.schema.base import Record
 from trainer.schema.errors import CheckpointError
 from trainer.schema.events import FileRecord
@@ -32,7 +33,7 @@ from trainer.util.atomic_files import (
 )
 from trainer.util.failpoints import failpoint
 
-STATE, META = "state.safetensors", "meta.json"
+META = "meta.json"
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 log = logging.getLogger(__name__)
 

@@ -23,6 +23,7 @@ OPERATIONAL = frozenset(
         "preset",
         "dataset",
         "test_dataset",
+        "init_from",  # the hash of its bytes is a cause of its own
         "checkpoint_every_s",
         "checkpoint_every_steps",
         "keep_checkpoints",

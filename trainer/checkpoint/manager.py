@@ -75,7 +75,7 @@ class CheckpointManager:
         world: World = ALONE,
     ) -> None:
         """`began_step`: the step that the run resumed from; its checkpoint may be outside `out`."""
-        self._keeping, self._sync_history, self._world = policy, sync_history, world
+        self.policy, self._sync_history, self._world = policy, sync_history, world
         self._shares_cores = device.type == "cpu"
         self._snapshot = Snapshot(device)
         self._behind = BackgroundWriter("checkpoint")
@@ -100,13 +100,13 @@ class CheckpointManager:
         """
         if step in {self._began_step, self.newest_step}:
             return False
-        every_steps = self._keeping.every_steps
+        every_steps = self.policy.every_steps
         return (every_steps is not None and step % every_steps == 0) or by_time()
 
     def is_due_by_time(self) -> bool:
         """Return whether the time for a checkpoint has come and none is being written."""
         due_s = checkpoint_interval_s(
-            every_s=self._keeping.every_s, cost_s=self._cost_s, write_s=self._write_s
+            every_s=self.policy.every_s, cost_s=self._cost_s, write_s=self._write_s
         )
         return not self._behind.is_busy and time.monotonic() - self._copied_at_s >= due_s
 
@@ -133,7 +133,7 @@ class CheckpointManager:
     def _write(self, step: int, emit: Emit) -> None:
         """Write a checkpoint, in the background thread."""
         began_s = time.thread_time()
-        state, policy = self._snapshot.tensors(), self._keeping
+        state, policy = self._snapshot.tensors(), self.policy
         if not self._world.is_first:
             with suppress(DivergedError, DivergedRanks):  # rank 0 raises it, and ends all
                 self._verify(state, step)

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from trainer.checkpoint import safetensors_writer
+from trainer.checkpoint.encoder_file import METHOD, OPTIMIZER
 from trainer.methods.base import Method
 from trainer.schema.errors import DivergedError, SpecError
 
-METHOD, OPTIMIZER = "method.", "optimizer."
 PIECE = 32_768
 """Elements up to which torch works in the calling thread alone."""
 

@@ -2,18 +2,21 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from trainer.accel.device import DeviceConfig, DeviceContext, deterministic_device
 from trainer.accel.graphs import recorder_for
+from trainer.accel.ops import Accelerator
 from trainer.checkpoint import checkpoint_files as checkpoints
 from trainer.checkpoint.fingerprint import differing, fingerprint
+from trainer.checkpoint.init_file import InitWeights, read_init
 from trainer.checkpoint.manager import CheckpointManager, CheckpointPolicy
 from trainer.checkpoint.state import digest, restore
 from trainer.distributed.world import ALONE, World
@@ -29,10 +32,11 @@ from trainer.engine.signal_log import Line, MemoryLog, SignalLog, read_history
 from trainer.engine.step import EagerStep, StepExecutor
 from trainer.engine.view_maker import EagerViews, GraphedViews, ViewMaker
 from trainer.evaluators.base import EvaluationData
-from trainer.evaluators.runner import plan_evaluation
+from trainer.evaluators.runner import Evaluation, plan_evaluation
 from trainer.exports.spec import check_installed
 from trainer.methods.base import Method, load_method
-from trainer.modalities.base import Loader, Views, load_modality
+from trainer.modalities.base import Loader, Modality, Views, load_modality
+from trainer.nn.pretrained import load_encoder
 from trainer.optim.optimizer import make_optimizer
 from trainer.optim.schedule import TrainingLength
 from trainer.schema.artifact_names import EVALUATION
@@ -58,6 +62,8 @@ class RunPaths:
     test_pack: Path | None = None
     checkpoints: tuple[Path, ...] = ()
     """Checkpoints of earlier attempts, newest first, to resume from besides those in `out`."""
+    init: Path | None = None
+    """Weights that the encoder begins with; they must stay as long as the job may be resumed."""
 
 
 class Before(NamedTuple):
@@ -85,33 +91,31 @@ def build_run(
 
     Raises SpecError, DataError, CheckpointError or StorageError.
     """
-    _check_world(sent, world)
-    check_installed(sent)
+    _check_start(sent, world)
     with ExitStack() as stack:
         context = stack.enter_context(deterministic_device(device_config, precision=sent.precision))
         modality = load_modality(sent)
         pack = modality.open_pack(paths.pack, sent)
         resolved = resolve(sent, pack.facts)
         spec = resolved.spec
-        source = stack.enter_context(
-            modality.loader(pack, context, threads=device_config.loader_threads)
-        )
+        loader = modality.loader(pack, context, threads=device_config.loader_threads)
+        source = stack.enter_context(loader)
         test_source = _test_loader(spec, paths, pack.facts, context, device_config)
         stack.enter_context(test_source or nullcontext())
         accelerator = modality.accelerator(spec, pack.facts, context)
-        make_encoder = partial(modality.encoder, spec, accelerator=accelerator)
+        init = _init_weights(spec, paths)
+        make_encoder = partial(_encoder, modality, spec, accelerator=accelerator, init=init)
         method = _placed(load_method(spec, make_encoder, bf16=context.bf16), context)
         method.join(world)
         profiler = _profiler(spec, pack.facts, context)
         method.timer = source.timer = profiler.timer
         optimizer = make_optimizer(spec.optim, method.trainable_parameters())
         data = EvaluationData(source, test_source)
-        causes = _causes(spec, data, context, device_config, world)
+        causes = _causes(spec, data, context, device_config, world) | _cause_of(init)
         progress, before = _resumed(paths, method, optimizer, causes)
         views = modality.views(spec, pack.facts, context, accelerator=accelerator)
         evaluation = plan_evaluation(spec, data, views=views)
-        history = _history(paths, before.lines, world)
-        stack.callback(history.close)
+        history = stack.enter_context(closing(_history(paths, before.lines, world)))
         batches = _batches(spec, method, source, _view_maker(spec, views, context, device_config))
         policy = _checkpoint_policy(spec, paths, causes, differs=progress.differs)
         checkpoint_manager = _checkpoint_manager(policy, context, progress, history, world)
@@ -129,16 +133,18 @@ def build_run(
             views=views,
             evaluation=evaluation,
             history=history,
-            evaluation_log=EvaluationLog(
-                before.report,
-                evaluation=evaluation,
-                path=paths.out / EVALUATION if world.is_first else None,
-            ),
+            evaluation_log=_evaluation_log(before, evaluation, paths, world),
             progress=progress,
             losses=DivergenceGuard(context.device),
             checkpoint_manager=stack.enter_context(checkpoint_manager),
             profiler=profiler,
         )
+
+
+def _check_start(sent: JobSpec, world: World) -> None:
+    """Raise SpecError for what is known to be missing before anything is opened."""
+    _check_world(sent, world)
+    check_installed(sent)
 
 
 def _check_world(sent: JobSpec, world: World) -> None:
@@ -151,6 +157,45 @@ def _check_world(sent: JobSpec, world: World) -> None:
         f"--standalone --nproc-per-node {gpus} -m trainer`, or set the field to {world.size}"
     )
     raise SpecError(detail, field="resources.gpus")
+
+
+def _init_weights(spec: ResolvedSpec, paths: RunPaths) -> InitWeights | None:
+    """Read the weights that the encoder begins with, None for random ones. Raises SpecError."""
+    if spec.init_from is None:
+        return None
+    if paths.init is None:
+        raise SpecError("the run was given no file of weights", field="init_from")
+    return read_init(paths.init, sha256=spec.init_from.sha256)
+
+
+def _cause_of(init: InitWeights | None) -> dict[str, str]:
+    """Return the cause that weights to begin with are; none for random ones."""
+    return {} if init is None else {"init_sha256": init.sha256}
+
+
+def _evaluation_log(
+    before: Before, evaluation: Evaluation, paths: RunPaths, world: World
+) -> EvaluationLog:
+    """Return the log of results; rank 0 writes the file."""
+    path = paths.out / EVALUATION if world.is_first else None
+    return EvaluationLog(before.report, evaluation=evaluation, path=path)
+
+
+def _encoder(
+    modality: Modality[Any],
+    spec: ResolvedSpec,
+    *,
+    accelerator: Accelerator | None,
+    init: InitWeights | None,
+) -> nn.Module:
+    """Return a fresh encoder. Random weights are drawn also where others replace them.
+
+    So the heads are those of a job without `init`.
+    """
+    encoder = modality.encoder(spec, accelerator=accelerator)
+    if init is not None:
+        load_encoder(encoder, init.tensors)
+    return encoder
 
 
 def _causes(

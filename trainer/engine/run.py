@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from trainer.accel.device import DeviceContext
 from trainer.checkpoint.manager import CheckpointManager, Emit
@@ -23,7 +24,7 @@ from trainer.engine.signal_log import MemoryLog
 from trainer.engine.step import StepExecutor
 from trainer.evaluators.runner import Evaluation
 from trainer.exports.base import Export
-from trainer.exports.publish import publish
+from trainer.exports.publish import publish, write_network
 from trainer.losses.embedding_signals import gradient_norm
 from trainer.methods.base import Method, StepOutput
 from trainer.modalities.base import Loader, Views
@@ -263,13 +264,21 @@ class Run:
         self.world.wait()
         return published
 
+    def write_network(self) -> None:
+        """Write what a checkpoint's encoder needs beside it, on rank 0. Raises StorageError."""
+        if self.world.is_first:
+            write_network(self._export(self.method.encoder), out=self.out)
+
     def _publish(self) -> Published:
         encoder = copy.deepcopy(self.method.encoder).to(memory_format=torch.contiguous_format)
-        export = Export(
+        return publish(self._export(encoder.float().eval()), out=self.out)
+
+    def _export(self, encoder: nn.Module) -> Export:
+        return Export(
             spec=self.spec,
             reasons=self.resolved.reasons,
             facts=self.source.pack.facts,
-            encoder=encoder.float().eval(),
+            encoder=encoder,
             state=self.method.state_beside_encoder(),
             source=self.source,
             views=self.views,
@@ -281,7 +290,6 @@ class Run:
             gpu_precision=self.context.precision if self.context.device.type == "cuda" else None,
             profile=self.profiler.newest,
         )
-        return publish(export, out=self.out)
 
     def _lr(self) -> float:
         peak = self.spec.optim.lr

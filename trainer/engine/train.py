@@ -37,6 +37,7 @@ def train(
         spec, paths, device_config=device_config, world=world, should_stop=should_stop
     ) as run:
         emit(run.started())
+        run.write_network()
         _explain(run, emit)
         try:
             return _stepped_to_the_end(run, emit, should_stop)

@@ -58,11 +58,19 @@ def write(export: Export, folder: Path) -> None:
     config, steps = config_of(export), steps_of(export)
     if is_timms(config):
         link(folder / WEIGHTS, folder / MODEL)
-    write_file(folder, CONFIG, json_bytes(config))
-    write_file(folder, PREPROCESS, json_bytes(as_json(steps)))
+    for name, data in network(export).items():
+        write_file(folder, name, data)
     if _has_processor(config, steps):
         processor = {"image_processor_type": "TimmWrapperImageProcessor"}
         write_file(folder, PROCESSOR, json_bytes(processor))
+
+
+def network(export: Export) -> dict[str, bytes]:
+    """Return the files that any weights of the run need: they do not depend on the weights."""
+    return {
+        CONFIG: json_bytes(config_of(export)),
+        PREPROCESS: json_bytes(as_json(steps_of(export))),
+    }
 
 
 def _has_processor(config: dict[str, Any], steps: Preprocessing) -> bool:

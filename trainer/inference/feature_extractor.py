@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from trainer.accel.device import DeviceContext
 from trainer.checkpoint import checkpoint_files as checkpoints
-from trainer.checkpoint.state import METHOD
+from trainer.checkpoint.encoder_file import METHOD
 from trainer.data.pack.format import Pack
 from trainer.inference.neighbours.spec import NeighbourSearchSpec
 from trainer.methods.base import load_method

@@ -5,6 +5,8 @@ import re
 WEIGHTS, CONFIG, PREPROCESS = "encoder.safetensors", "config.json", "preprocess.json"
 MODEL, PROCESSOR = "model.safetensors", "preprocessor_config.json"
 """Files that timm and Hugging Face load, where timm has the network."""
+NETWORK = "network"
+"""Folder of an attempt with CONFIG and PREPROCESS, for the encoders of its checkpoints."""
 TABLE = "embeddings.parquet"
 PROFILE = "profile.json"
 EVALUATION = "evaluation.json"

@@ -20,6 +20,7 @@ from trainer.modalities.registry import EncoderSpec, ViewsSpec, default_encoder,
 from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec
 from trainer.schema.base import Record
 from trainer.schema.choices import Precision
+from trainer.spec.init_from import InitFromSpec
 from trainer.spec.resources import Resources
 
 
@@ -94,6 +95,8 @@ class JobSpec(Record):
     """`bf16` is autocast in bfloat16; `auto` uses it where the device supports it efficiently."""
     encoder: EncoderSpec = default_encoder()
     """The network."""
+    init_from: InitFromSpec | None = None
+    """Weights that the encoder begins with. Default: random ones."""
     method: MethodSpec = MoCoSpec()
     """Method settings."""
     views: ViewsSpec = default_views()

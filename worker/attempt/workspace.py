@@ -5,6 +5,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from service.files.init_weights import ROLE, place_init
 from service.ledger.entries import MEMBERS
 from service.ledger.ledger_writer import AttemptLedger
 from service.store.records import Lease
@@ -14,6 +15,7 @@ from trainer.schema.base import Record
 from trainer.schema.errors import EncoderNotFound, RankLost, SpecError
 from trainer.schema.events import Ended
 from trainer.spec.added_fields import settled
+from trainer.spec.init_from import INIT
 from trainer.spec.job import JobSpec
 from worker.attempt.leftovers import remove_partial_files
 from worker.process.child_request import RESULT_FILE, SPEC_FILE, ChildRequest, Gang
@@ -84,7 +86,16 @@ class Workspace:
         (self.out / SPEC_FILE).write_text(self.spec.model_dump_json())
         if self.node_rank == 0:
             self._remove_partial_files_before()
+            self._place_init()
         return ledger
+
+    def _place_init(self) -> None:
+        """Put the weights into the job's folder if a crash of the API came between. Raises OSError.
+
+        Where they are there already, what they came from may be gone.
+        """
+        if source := self.lease.inputs.get(ROLE):
+            place_init(self.data_dir, source, self.job_folder)
 
     def _remove_partial_files_before(self) -> None:
         for other in self._attempt_folder.parent.iterdir():
@@ -104,6 +115,7 @@ class Workspace:
             out=str(self.out),
             pack=inputs.get("dataset", ""),
             test_pack=inputs.get("test_dataset", ""),
+            init=str(self.job_folder / INIT) if ROLE in inputs else "",
             checkpoints=tuple(str(self.data_dir / path) for path in self.lease.checkpoints),
             device=allocation.device,
             threads=threads and threads * len(allocation.slots),

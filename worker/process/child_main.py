@@ -120,6 +120,7 @@ def run_paths(request: ChildRequest) -> RunPaths:
         pack=Path(request.pack),
         test_pack=Path(request.test_pack) if request.test_pack else None,
         checkpoints=tuple(map(Path, request.checkpoints)),
+        init=Path(request.init) if request.init else None,
     )
 
 

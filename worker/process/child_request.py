@@ -34,6 +34,8 @@ class ChildRequest:
     """The attempt's folder, the only one that the child writes to."""
     pack: str = ""
     test_pack: str = ""
+    init: str = ""
+    """Weights that the encoder begins with; empty: random ones."""
     checkpoints: tuple[str, ...] = ()
     """Checkpoints of earlier attempts, newest first."""
     device: str = "auto"

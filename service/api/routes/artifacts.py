@@ -117,7 +117,7 @@ def download(
     artifact = _artifact_of(record, name)
     etag = etag_of(artifact.sha256)
     if not conditions.hold(etag):
-        return Response(status_code=304, headers=_headers(artifact))
+        return Response(status_code=304, headers=artifact_headers(artifact))
     wanted = range if if_range is None or if_range.strip() == etag else None
     span = None if wanted is None else parse_range(wanted, artifact.size_bytes)
     file = _open(record, artifact, services.settings)
@@ -126,8 +126,8 @@ def download(
     return RangeFileResponse(
         file,
         span=span,
-        headers=_headers(artifact),
-        media_type=_media_type(artifact.name),
+        headers=artifact_headers(artifact),
+        media_type=media_type(artifact.name),
         on_sent=partial(services.instruments.inc, "moco_artifact_bytes_sent_total"),
     )
 
@@ -149,13 +149,11 @@ def head(
     """Return size, sha256 and media type."""
     record = services.store.jobs.get(id)
     artifact = _artifact_of(record, name)
-    headers = _headers(artifact)
+    headers = artifact_headers(artifact)
     if not conditions.hold(headers["ETag"]):
         return Response(status_code=304, headers=headers)
     file = _open(record, artifact, services.settings)
-    return RangeFileResponse(
-        file, span=None, headers=headers, media_type=_media_type(artifact.name)
-    )
+    return RangeFileResponse(file, span=None, headers=headers, media_type=media_type(artifact.name))
 
 
 def _artifact_of(record: JobRecord, name: str) -> FileRecord:
@@ -183,7 +181,8 @@ def _open(record: JobRecord, artifact: FileRecord, settings: ApiSettings) -> Bin
     return file
 
 
-def _headers(artifact: FileRecord) -> dict[str, str]:
+def artifact_headers(artifact: FileRecord) -> dict[str, str]:
+    """Return the headers of a download."""
     return {
         "ETag": etag_of(artifact.sha256),
         "Repr-Digest": digest_of(artifact.sha256),
@@ -198,5 +197,6 @@ def _disposition(name: str) -> str:
     return f'attachment; filename="{name.replace("/", "-")}"'
 
 
-def _media_type(name: str) -> str:
+def media_type(name: str) -> str:
+    """Return the media type of a file name."""
     return mimetypes.guess_type(name)[0] or "application/octet-stream"

@@ -9,17 +9,15 @@ from starlette.responses import Response
 from service.api.deps import DatasetName, ServicesDep, dataset_response, json_response
 from service.api.openapi import refused
 from service.api.schemas.jobs_and_datasets import Dataset
-from service.datasets.ingest_jobs import accept_upload, check_size, get_uploadable
+from service.api.upload_headers import BODY, announced
+from service.datasets.ingest_jobs import accept_upload, get_uploadable
 from service.datasets.uploads import UploadOffer, held_bytes, receive, staged, staged_path
-from service.errors import invalid
-from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.settings import ApiSettings
 from service.store.records import DatasetRecord
 from trainer.util.failpoints import failpoint
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictRoute)
-OCTETS = {"schema": {"type": "string", "format": "binary"}}
 
 
 @router.head(
@@ -43,9 +41,7 @@ def head_content(id: DatasetName, services: ServicesDep) -> Response:
     summary="Upload the content",
     response_model=Dataset,
     response_description="Upload complete; the dataset is being prepared.",
-    openapi_extra={
-        "requestBody": {"required": True, "content": {"application/octet-stream": OCTETS}}
-    },
+    openapi_extra=BODY,
     responses={
         202: {"model": Dataset, "description": "Part received; more are expected."},
         **refused(
@@ -96,28 +92,13 @@ async def put_content(
 def _announced(
     request: Request, record: DatasetRecord, offset: int, settings: ApiSettings
 ) -> UploadOffer:
-    """Return the upload that the request's headers and the dataset announce. Raises Problem."""
-    if "content-range" in request.headers:  # RFC 9110, 14.5: never a part taken as the whole
-        hint = "Use Upload-Offset to set the start of a part."
-        raise Problem("bad_header", "header/content-range: not supported for uploads.", hint=hint)
-    kind = request.headers.get("content-type", "").lower()
-    if kind.startswith(("multipart/", "application/x-www-form-urlencoded")):
-        hint = "Send the raw bytes: `curl -T FILE`, not a form."
-        raise Problem("unsupported_media_type", "The upload is a form.", hint=hint)
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise Problem("unsupported_media_type", "The upload has a Content-Encoding.")
-    length = request.headers.get("content-length")
+    """Return the upload that the request and the dataset announce. Raises Problem."""
     # A failed dataset may get other content than that which was announced at first.
-    size = record.size_bytes if record.status == "received" else None
-    if size is None:
-        if length is None:
-            raise Problem("length_required", "Neither size_bytes nor Content-Length was sent.")
-        size = offset + int(length)
-    if size == 0:
-        raise invalid("header/content-length", "The content is empty.")
-    check_size(size, settings)
-    if length is not None and offset + int(length) > size:
-        raise Problem(
-            "size_mismatch", f"{offset + int(length)} bytes; the declared size is {size}."
-        )
-    return UploadOffer(offset, size, record.sha256 if record.status == "received" else None)
+    is_first = record.status == "received"
+    return announced(
+        request,
+        offset=offset,
+        size_bytes=record.size_bytes if is_first else None,
+        sha256=record.sha256 if is_first else None,
+        settings=settings,
+    )

@@ -81,7 +81,7 @@ async def create(  # waiting for the batch needs no thread
 ) -> Response:
     """Only `dataset` is required; other settings have recommended values, each with a reason."""
     if dry_run:
-        planned = await run_in_threadpool(preview, spec, services.store)
+        planned = await run_in_threadpool(preview, spec, services.journal)
         return json_response(Preview.of(planned))
     try:
         with translate_disk_errors():

@@ -262,6 +262,19 @@ ATTEMPT: Example = {
     "code": "",
     "message": "",
 }
+NEW_WEIGHTS: Example = {"name": "resnet18-photos", "size_bytes": 44_700_000, "sha256": SHA256}
+WEIGHTS: Example = {
+    "id": "wgt_01jz0000000000000000000000",
+    "object": "weights",
+    "name": "resnet18-photos",
+    "status": "ready",
+    "created_at": CREATED_S,
+    "size_bytes": 44_700_000,
+    "received_bytes": 44_700_000,
+    "sha256": SHA256,
+    "tensors": 120,
+    "parameters": 11_186_132,
+}
 CHECKPOINT: Example = {
     "step": 900,
     "attempt": 1,

@@ -256,13 +256,13 @@ class Artifact(BaseModel):
     """URL, relative to this service."""
 
     @classmethod
-    def of(cls, job_id: str, record: FileRecord) -> "Artifact":
-        """Return a file of the job's manifest."""
+    def of(cls, job_id: str, record: FileRecord, *, folder: str = "artifacts") -> "Artifact":
+        """Return a file of a job; `folder` is that of its URL."""
         return cls(
             name=record.name,
             size_bytes=record.size_bytes,
             sha256=record.sha256,
-            url=f"/v1/jobs/{job_id}/artifacts/{record.name}",
+            url=f"/v1/jobs/{job_id}/{folder}/{record.name}",
         )
 
 

@@ -134,7 +134,8 @@ class Storage(BaseModel):
     """Free space on its disk."""
     uses: dict[str, int]
     """Use -> bytes: `uploads`, `packs` (prepared datasets), `checkpoints`, `artifacts`,
-    the rest of `jobs`, `logs`, `store` (an embedded Redis) and `other`."""
+    the rest of `jobs`, `logs`, `store` (an embedded Redis) and `other`, with uploaded
+    weights."""
 
 
 class Version(BaseModel):

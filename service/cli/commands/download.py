@@ -38,6 +38,14 @@ def download(
             autocompletion=completion.files,
         ),
     ] = None,
+    checkpoint: Annotated[
+        str | None,
+        typer.Option(
+            "--checkpoint",
+            metavar="STEP|latest",
+            help="Download the encoder of this checkpoint, of a job in any state.",
+        ),
+    ] = None,
     curves: Annotated[
         bool,
         typer.Option(
@@ -47,15 +55,22 @@ def download(
 ) -> None:
     """Download a trained encoder and verify every file.
 
+    --checkpoint downloads the encoder of a job that is paused, cancelled, or still runs.
     --curves also downloads metrics.jsonl and a TensorBoard event file, even of unfinished jobs.
     """
     with context.client() as client:
         job = job_id(client, job)
-        files = client.artifacts.list(job) if curves and not only else _available(client, job)
+        if checkpoint is not None:
+            # By its step: `latest` may be another one by the time its files are sent.
+            checkpoint, files = _of_checkpoint(client, job, checkpoint)
+        elif curves and not only:
+            files = client.artifacts.list(job)
+        else:
+            files = _available(client, job)
         wanted = _chosen(files, only or [])
         folder = out or Path(job)
         with _explained(context, folder):
-            paths = fetch(client, job, wanted, folder)
+            paths = fetch(client, job, wanted, folder, checkpoint=checkpoint)
             drawn = _fetch_curves(client, job, folder) if curves else []
     if context.json:
         data = [{**file.raw(), "path": str(path)} for file, path in zip(wanted, paths, strict=True)]
@@ -106,7 +121,14 @@ def _fetch_curves(client: "Client", job: str, folder: Path) -> list[Path]:
     ]
 
 
-def fetch(client: "Client", job: str, files: "list[Artifact]", folder: Path) -> list[Path]:
+def fetch(
+    client: "Client",
+    job: str,
+    files: "list[Artifact]",
+    folder: Path,
+    *,
+    checkpoint: str | None = None,
+) -> list[Path]:
     """Download `files` into `folder`, with a bar at a terminal; return the paths in order."""
     from service.cli.render.progress_bars import transfer
 
@@ -118,8 +140,24 @@ def fetch(client: "Client", job: str, files: "list[Artifact]", folder: Path) -> 
             moved(sum(done.values()))
 
         return [
-            client.artifacts.download(job, file, folder, on_progress=show_file) for file in files
+            client.artifacts.download(
+                job, file, folder, checkpoint=checkpoint, on_progress=show_file
+            )
+            for file in files
         ]
+
+
+def _of_checkpoint(client: "Client", job: str, step: str) -> "tuple[str, list[Artifact]]":
+    """Return the step of a checkpoint that is kept, and the files of its encoder."""
+    steps = [str(row["step"]) for row in client.jobs.checkpoints(job) if row["available"]]
+    chosen = steps[0] if step == "latest" and steps else step
+    if chosen not in steps:
+        raise CommandError(
+            f"{job} keeps no checkpoint {step}",
+            hint=f"Choose from: {', '.join(steps)}." if steps else "It has saved none yet.",
+            code=Exit.NOT_FOUND,
+        )
+    return chosen, client.artifacts.list(job, checkpoint=chosen)
 
 
 def _available(client: "Client", job: str) -> "list[Artifact]":

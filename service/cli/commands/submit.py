@@ -76,6 +76,15 @@ Exports = Annotated[
         autocompletion=completion.exports,
     ),
 ]
+InitFrom = Annotated[
+    str | None,
+    typer.Option(
+        "--init-from",
+        metavar="JOB[@STEP]|WEIGHTS",
+        help="Begin with the encoder of a job, of its checkpoint (a step, or latest), or with "
+        "uploaded weights.",
+    ),
+]
 Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY.PATH=VALUE", help="Set any field; repeatable."),
@@ -86,6 +95,10 @@ Gpus = Annotated[
     typer.Option(
         "--gpus", help="Total number of GPUs that train the job; they share --batch-rows."
     ),
+]
+Follow = Annotated[bool, typer.Option("--follow/--detach", help="Watch the job until it ends.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Show settings with reasons and cost; start nothing.")
 ]
 Nodes = Annotated[
     int | None, typer.Option("--nodes", help="Number of machines to spread the GPUs over, evenly.")
@@ -105,6 +118,7 @@ def submit(
     preset: Preset = None,
     encoder: Encoder = None,
     method: Method = None,
+    init_from: InitFrom = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the dataset.")] = None,
     batch_rows: Annotated[int | None, typer.Option(help="Batch size, in images.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
@@ -116,12 +130,8 @@ def submit(
     sets: Sets = None,
     use_splits: Splits = None,
     file: File = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show settings with reasons and cost; start nothing.")
-    ] = False,
-    follow: Annotated[
-        bool, typer.Option("--follow/--detach", help="Watch the job until it ends.")
-    ] = False,
+    dry_run: DryRun = False,
+    follow: Follow = False,
     idempotency_key: Annotated[
         str | None,
         typer.Option(help="Repeating a request with the same key does not create a second job."),
@@ -147,6 +157,7 @@ def submit(
         "resources.nodes": nodes,
         "use_splits": _yes_or_no(use_splits),
     }
+    options |= specs.init_options(init_from)
     spec = specs.with_sets(specs.with_options(specs.load(file), options), sets or [])
     if "dataset" not in spec:
         raise CommandError(

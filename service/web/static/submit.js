@@ -16,6 +16,7 @@ const GROUPS = [
   ["views", "Augmentations", "crop, color jitter, grayscale, blur"],
   ["optim", "Optimizer", "optimizer, learning rate, weight decay"],
   ["schedule", "LR schedule", "cosine, linear, step or constant"],
+  ["init_from", "Starting weights", "an earlier job, one of its checkpoints, or uploaded weights"],
   ["evaluation", "Evaluation", "kNN accuracy, if there are labels"],
 ];
 

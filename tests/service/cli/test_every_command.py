@@ -36,6 +36,8 @@ COMMANDS = (
     ("download", "job_y", "--curves"),
     ("compare", "job_y", "job_x"),
     ("neighbours", "job_x"),
+    ("weights", "ls"),
+    ("weights", "rm", "x", "--yes"),
     ("workers",),
 )
 

@@ -32,6 +32,7 @@ def run(orders: dict[str, Any], events: int, control: int) -> None:
         out=out,
         pack=Path(orders["pack"]),
         checkpoints=tuple(map(Path, orders["checkpoints"])),
+        init=Path(orders["init"]) if orders["init"] else None,
     )
     spec = JobSpec.model_validate_json(json.dumps(orders["spec"]))
     device_config = DeviceConfig(device="cpu", threads=1, loader_threads=orders["loader_threads"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.data.tiny_pack import blobs, write_pack
-from trainer.checkpoint.checkpoint_files import STATE
+from trainer.checkpoint.encoder_file import STATE
 from trainer.engine.signal_log import NONDETERMINISTIC_SIGNALS, read_history
 from trainer.schema.events import Event
 from trainer.util.atomic_files import MANIFEST
@@ -79,7 +79,7 @@ class Cuts:
         self._forkserver, self._pack = forkserver, pack
 
     def attempt(self, spec: dict[str, Any], out: Path, **orders: Any) -> Attempt:  # noqa: ANN401
-        """Train until the end or the fault. `failpoints`, `checkpoints`, `loader_threads`."""
+        """Train until the end or the fault; `orders` are keywords of `begun`."""
         with self.begun(spec, out, **orders) as (child, events, _):
             lines = EventLines()
             received: list[Event] = []
@@ -97,6 +97,7 @@ class Cuts:
         checkpoints: list[Path] | None = None,
         loader_threads: int = 0,
         pack: Path | None = None,
+        init: Path | None = None,
     ) -> Iterator[tuple[Child, int, int]]:
         """The child, the pipe of its events, and the pipe that says stop."""
         out.mkdir(parents=True)
@@ -110,6 +111,7 @@ class Cuts:
             "failpoints": failpoints,
             "checkpoints": [str(path) for path in checkpoints or []],
             "loader_threads": loader_threads,
+            "init": str(init) if init else "",
         }
         child = self._forkserver.fork(orders, events=theirs, control=control, log=log)
         for fd in (theirs, control, log):

@@ -11,7 +11,8 @@ import torch
 
 from tests.support.trainer.killed_attempts import End, end, mixed_pack, spec
 from trainer.checkpoint import checkpoint_files as checkpoints
-from trainer.checkpoint.checkpoint_files import META, STATE
+from trainer.checkpoint.checkpoint_files import META
+from trainer.checkpoint.encoder_file import STATE
 from trainer.engine.train import DeviceConfig, RunPaths, train
 from trainer.schema.errors import CheckpointError
 from trainer.spec.job import JobSpec

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainer.checkpoint import checkpoint_files as checkpoints
-from trainer.checkpoint.checkpoint_files import META, STATE, Meta
+from trainer.checkpoint.checkpoint_files import META, Meta
+from trainer.checkpoint.encoder_file import STATE
 from trainer.schema.errors import CheckpointError, StorageError
 from trainer.schema.events import FileRecord
 from trainer.util import atomic_files

@@ -50,6 +50,12 @@ def _parts(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     return gpus, "one part for each GPU, so that no image moves between them"
 
 
+def _start(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    if spec.init_from is None:
+        return "random", "as in the papers"
+    return "empty", "a trained encoder is held against real keys from the first step"
+
+
 def _signals(spec: JobSpec, facts: DatasetFacts) -> Choice:
     """Choose the interval of signals: longer with a long queue, which each reading uses."""
     for_points, for_negatives = steps_of(spec, facts) // POINTS, _queue_rows(spec) // READ_QUICKLY
@@ -75,5 +81,6 @@ RULES: Rules = (
     ("method.temperature", _temperature),
     ("method.head", _head),
     ("method.shuffle_parts", _parts),
+    ("method.negatives_start", _start),
     ("signals_every_steps", _signals),
 )

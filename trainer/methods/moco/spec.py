@@ -45,8 +45,10 @@ class MoCoSpec(Record):
     """
     mask_own_keys: bool = True
     """Exclude an image's own older keys from its negatives."""
-    negatives_start: Literal["random", "empty"] = "random"
-    """`random` starts with K random unit vectors, as in the paper; `empty` uses only real keys."""
+    negatives_start: Literal["random", "empty"] | None = None
+    """`random` starts with K random unit vectors, as in the paper; `empty` uses only real keys.
+    Default: `random`, or `empty` where the encoder begins with trained weights.
+    """
 
     @property
     def batch_norm_groups(self) -> int:
@@ -67,6 +69,7 @@ class ResolvedMoCoSpec(MoCoSpec):
     momentum: float
     temperature: float
     head: Literal["linear", "mlp"]
+    negatives_start: Literal["random", "empty"] = "random"
 
 
 TITLE = "Momentum Contrast"

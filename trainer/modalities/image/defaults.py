@@ -4,9 +4,10 @@ from collections.abc import Set as AbstractSet
 
 from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.encoders import patches
-from trainer.modalities.image.encoders.stems import check_stem
+from trainer.modalities.image.encoders.spec import FAMILIES
+from trainer.modalities.image.encoders.stems import check_stem, has_cifar_stem
 from trainer.modalities.image.resolution_warning import enlarged_views
-from trainer.modalities.image.spec import image_encoder, image_views
+from trainer.modalities.image.spec import EncoderSpec, image_encoder, image_views
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts, DataWarning
 from trainer.spec.job import JobSpec
@@ -115,6 +116,32 @@ def check_alike(train: DatasetFacts, test: DatasetFacts) -> None:
     if train.dtype != test.dtype:
         detail = f"it holds values of {_depth(test)}, the dataset of {_depth(train)}"
         raise SpecError(detail, field="test_dataset")
+
+
+def encoder_like(donor: JobSpec) -> EncoderSpec:
+    """Return the encoder of a resolved job for another one, with the channels left to its dataset.
+
+    The stem is stated: `auto` could mean another one for other views.
+    """
+    update = {"channels": None, "stem": _stem(donor)}
+    return image_encoder(donor).model_copy(update=update)
+
+
+def check_encoder_like(spec: JobSpec, donor: JobSpec) -> None:
+    """Raise SpecError unless weights of the encoder of `donor` fit that of `spec`."""
+    wants, has = image_encoder(spec).name, image_encoder(donor).name
+    if wants != has:
+        detail = f"{wants}, but the weights of init_from are of {has}; omit it"
+        raise SpecError(detail, field="encoder.name", also=("init_from",))
+    without_stem = (*FAMILIES["small"], *FAMILIES["vit"])
+    if wants not in without_stem and _stem(spec) != _stem(donor):
+        detail = f"the weights of init_from are of the stem {_stem(donor)}"
+        raise SpecError(detail, field="encoder.stem", also=("init_from",))
+
+
+def _stem(spec: JobSpec) -> str:
+    side_px = image_views(spec).side_px or 0
+    return "cifar" if has_cifar_stem(image_encoder(spec), side_px=side_px) else "imagenet"
 
 
 def _depth(facts: DatasetFacts) -> str:

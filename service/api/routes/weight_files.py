@@ -1,0 +1,199 @@
+"""Routes for uploaded weights, which jobs begin with (`init_from`)."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Header, Path, Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response
+
+from service.api.deps import IdempotencyKey, Services, ServicesDep, created, json_response
+from service.api.openapi import refused
+from service.api.schemas import examples
+from service.api.schemas.weight_files import Weights, WeightsList, WeightsRequest
+from service.api.upload_headers import BODY, announced
+from service.datasets.ingest_jobs import check_size
+from service.datasets.uploads import check_space, held_bytes, no_sender, receive, staged
+from service.jobs.idempotency import fingerprint
+from service.server.problems import Problem
+from service.server.strict_json import StrictRoute
+from service.store.store_errors import WrongState
+from service.weights.library import WeightsLibrary, WeightsRecord, new_weights
+from service.weights.users import users_of
+
+router = APIRouter(prefix="/v1/weights", tags=["weights"], route_class=StrictRoute)
+
+
+def _library(services: ServicesDep) -> WeightsLibrary:
+    return WeightsLibrary(services.settings.data_dir)
+
+
+def _record(
+    id: Annotated[
+        str, Path(description="Id or name of weights.", examples=[examples.WEIGHTS["id"]])
+    ],
+    services: ServicesDep,
+) -> WeightsRecord:
+    """Return the weights. Raises NotFound."""
+    return _library(services).get(id)
+
+
+WeightsDep = Annotated[WeightsRecord, Depends(_record)]
+
+
+@router.post(
+    "",
+    operation_id="createWeights",
+    summary="Create weights",
+    status_code=201,
+    response_model=Weights,
+    response_description="The weights, waiting for their upload.",
+    responses=refused("name_taken", "too_large", "invalid", "idempotency_conflict", "disk_full"),
+)
+def create(body: WeightsRequest, key: IdempotencyKey, services: ServicesDep) -> Response:
+    """Then upload a safetensors file with `PUT /v1/weights/{id}/content`."""
+    if body.size_bytes is not None:
+        check_size(body.size_bytes, services.settings)
+        check_space(services.settings.data_dir, body.size_bytes)
+    record, replayed = _library(services).create(
+        new_weights(
+            body.name,
+            size_bytes=body.size_bytes,
+            sha256=body.sha256,
+            key=key or "",
+            fingerprint=fingerprint(body),
+        )
+    )
+    location = f"{services.settings.root_path}/v1/weights/{record.id}"
+    return created(_response(record, services), location=location, replayed=replayed)
+
+
+@router.get(
+    "",
+    operation_id="listWeights",
+    summary="List weights",
+    response_description="All weights, newest first.",
+)
+def list_all(services: ServicesDep) -> WeightsList:
+    """Return all weights, newest first."""
+    weights = [_response(record, services) for record in _library(services).list()]
+    return WeightsList.of(weights, [record.id for record in weights])
+
+
+@router.get(
+    "/{id}",
+    operation_id="getWeights",
+    summary="Get weights",
+    response_description="The weights.",
+    responses=refused("not_found"),
+)
+def get(record: WeightsDep, services: ServicesDep) -> Weights:
+    """Return their status, size and sha256."""
+    return _response(record, services)
+
+
+@router.head(
+    "/{id}/content",
+    operation_id="headWeightsContent",
+    summary="Get the upload offset",
+    response_class=Response,
+    response_description="`Upload-Offset` is the number of bytes received; continue there.",
+    responses=refused("not_found"),
+)
+def head_content(record: WeightsDep, services: ServicesDep) -> Response:
+    """After an interrupted upload, send the rest from this offset."""
+    held = held_bytes(_library(services).staged(record))
+    return Response(headers={"Upload-Offset": str(held), "Cache-Control": "no-store"})
+
+
+@router.put(
+    "/{id}/content",
+    operation_id="uploadWeights",
+    summary="Upload the content",
+    response_model=Weights,
+    response_description="Upload complete; the weights can be used.",
+    openapi_extra=BODY,
+    responses={
+        202: {"model": Weights, "description": "Part received; more are expected."},
+        **refused(
+            *("bad_header", "not_found", "request_timeout", "wrong_state", "wrong_offset"),
+            *("upload_busy", "length_required", "too_large", "unsupported_media_type"),
+            *("size_mismatch", "sha256_mismatch", "invalid", "disk_full"),
+        ),
+    },
+)
+async def put_content(
+    request: Request,
+    record: WeightsDep,
+    services: ServicesDep,
+    upload_offset: Annotated[
+        int,
+        Header(ge=0, lt=2**63, description="Offset of this part; 0 starts over."),
+    ] = 0,
+) -> Response:
+    """Send the raw bytes of a safetensors file with tensors of F32, F16, BF16 and I64.
+
+    Parts work as those of a dataset. The header is checked before anything else reads the file.
+    """
+    library = _library(services)
+    _require_open(record)
+    offer = announced(
+        request,
+        offset=upload_offset,
+        size_bytes=record.size_bytes,
+        sha256=record.sha256,
+        settings=services.settings,
+    )
+    async with staged(library.staged(record)) as file:
+        record = await run_in_threadpool(library.get, record.id)
+        _require_open(record)
+        received = await receive(
+            file,
+            request.stream(),
+            offer,
+            on_bytes=lambda size: services.instruments.inc("moco_upload_bytes_total", size),
+        )
+        if received.sha256 is None:
+            return json_response(_response(record, services), status=202)
+        record = await run_in_threadpool(
+            lambda: library.complete(
+                record, size_bytes=received.held_bytes, sha256=received.sha256 or ""
+            )
+        )
+    return json_response(_response(record, services))
+
+
+@router.delete(
+    "/{id}",
+    operation_id="deleteWeights",
+    summary="Delete weights",
+    status_code=204,
+    response_class=Response,
+    response_description="Deleted; the disk space and the name are free.",
+    responses=refused("not_found", "weights_in_use", "upload_busy", "disk_full"),
+)
+def delete(record: WeightsDep, services: ServicesDep) -> Response:
+    """Allowed only if no queued, running or paused job began with them. Cannot be undone.
+
+    Finished jobs can still be resumed: each has a copy of its own.
+    """
+    library = _library(services)
+    if jobs := users_of(record, services.store):
+        detail = f"{len(jobs)} jobs that have not ended began with {record.name}."
+        raise Problem("weights_in_use", detail, jobs=jobs)
+    with no_sender(library.staged(record)):
+        library.delete(record)
+    return Response(status_code=204)
+
+
+def _require_open(record: WeightsRecord) -> None:
+    """Raise WrongState unless the weights wait for their bytes."""
+    if record.status != "received":
+        reason = "The weights are ready; their content cannot be replaced."
+        raise WrongState(record.status, "upload", reason)
+
+
+def _response(record: WeightsRecord, services: Services) -> Weights:
+    if record.status == "ready":
+        return Weights.of(record, received_bytes=record.size_bytes or 0)
+    held = held_bytes(_library(services).staged(record))
+    return Weights.of(record, received_bytes=held)

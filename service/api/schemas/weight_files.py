@@ -1,0 +1,83 @@
+"""Schemas of uploaded weights."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from service import ids
+from service.api.schemas import examples
+from service.api.schemas.job_history import Listing
+from service.api.schemas.jobs_and_datasets import Sha256, response_config
+from service.weights.library import WeightsRecord
+from trainer.schema.base import Record
+
+
+class WeightsRequest(Record):
+    """Weights to upload with PUT."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.NEW_WEIGHTS]})
+
+    name: Annotated[str, Field(pattern=ids.DATASET_NAME)]
+    """Name for `init_from`. Letters, digits, dot, dash and underscore; must not be in use."""
+    size_bytes: Annotated[int, Field(ge=1, lt=2**63)] | None = None
+    """Size of the file. Required for uploads in several parts."""
+    sha256: Sha256 | None = None
+    """sha256 of the file, in hexadecimal. If given, the upload is checked against it."""
+
+    @field_validator("name")
+    @classmethod
+    def _no_id(cls, name: str) -> str:
+        if name.startswith(("wgt_", "job_")):
+            raise ValueError("name must not start with wgt_ or job_, the prefixes of ids")
+        return name
+
+
+class Weights(BaseModel):
+    """Weights to begin jobs with."""
+
+    model_config = response_config(examples.WEIGHTS)
+
+    id: str
+    """Unique id; never changes."""
+    object: Literal["weights"] = "weights"
+    """Object type."""
+    name: str
+    """Name for `init_from`."""
+    status: Literal["received", "ready"]
+    """`received`: waiting for its upload; `ready`: can be used."""
+    created_at: float
+    """Seconds since 1970."""
+    size_bytes: int | None
+    """Size of the file, if known."""
+    received_bytes: int
+    """Bytes of the upload received so far."""
+    sha256: str | None
+    """sha256 of the file, if known."""
+    tensors: int
+    """Number of tensors, when ready."""
+    parameters: int
+    """Number of values in all tensors, when ready."""
+
+    @classmethod
+    def of(cls, record: WeightsRecord, *, received_bytes: int) -> "Weights":
+        """Return weights of the library; `received_bytes` are those on the disk."""
+        return cls(
+            id=record.id,
+            name=record.name,
+            status=record.status,
+            created_at=record.created_at_s,
+            size_bytes=record.size_bytes,
+            received_bytes=received_bytes,
+            sha256=record.sha256,
+            tensors=record.tensors,
+            parameters=record.parameters,
+        )
+
+
+class WeightsList(Listing):
+    """Weights, newest first."""
+
+    model_config = response_config(examples.listing(examples.WEIGHTS, examples.WEIGHTS["id"]))
+
+    data: list[Weights]
+    """The weights."""

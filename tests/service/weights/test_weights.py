@@ -1,0 +1,157 @@
+"""Uploaded weights: made, sent in parts, begun with, kept while needed, audited, and swept."""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from mocoserve import Client
+from mocoserve.errors import Invalid, Unusable
+from service.ledger.audit import audit
+from service.ledger.journaled_store import JournaledStore
+from service.maintenance.retention import RetentionContext, removable
+from service.weights.library import WeightsLibrary
+from tests.support.service.api import KEY, RunningApi, ready_dataset
+from trainer.spec.init_from import INIT
+
+CONTENT = safetensors.torch.save({"conv1.weight": torch.ones(40, 50), "n": torch.tensor(3)})
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+def made(api: RunningApi, name: str, **words: Any) -> dict[str, Any]:  # noqa: ANN401
+    answer = api.client.post("/v1/weights", json={"name": name, **words})
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+def path_of(weights: dict[str, Any]) -> str:
+    return f"/v1/weights/{weights['id']}"
+
+
+def ready(api: RunningApi, name: str) -> dict[str, Any]:
+    weights = made(api, name)
+    answer = api.client.put(f"{path_of(weights)}/content", content=CONTENT)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def test_sent_in_parts_and_listed(api: RunningApi) -> None:
+    weights = made(api, "parts", size_bytes=len(CONTENT), sha256=SHA256)
+    content = f"{path_of(weights)}/content"
+    assert api.client.put(content, content=CONTENT[:3000]).status_code == 202
+    assert api.client.head(content).headers["upload-offset"] == "3000"
+    assert api.client.get(path_of(weights)).json()["received_bytes"] == 3000
+    rest = api.client.put(content, content=CONTENT[3000:], headers={"Upload-Offset": "3000"})
+    told = rest.json()
+    assert (told["status"], told["tensors"], told["parameters"]) == ("ready", 2, 2001)
+    assert (told["sha256"], told["size_bytes"]) == (SHA256, len(CONTENT))
+    assert api.client.get("/v1/weights").json()["data"][0] == told
+    assert api.client.get("/v1/weights/parts").json() == told
+    again = api.client.put(content, content=CONTENT)
+    assert (again.status_code, again.json()["code"]) == (409, "wrong_state")
+
+
+def test_a_name_is_one_and_a_key_makes_one(api: RunningApi) -> None:
+    key = {"Idempotency-Key": "weights-1"}
+    first = api.client.post("/v1/weights", json={"name": "once"}, headers=key)
+    again = api.client.post("/v1/weights", json={"name": "once"}, headers=key)
+    assert again.json() == first.json()
+    assert again.headers["idempotent-replayed"] == "true"
+    other = api.client.post("/v1/weights", json={"name": "twice"}, headers=key)
+    assert other.json()["code"] == "idempotency_conflict"
+    assert api.client.post("/v1/weights", json={"name": "once"}).json()["code"] == "name_taken"
+    for name in ("wgt_x", "job_x", "", "a/b"):
+        assert api.client.post("/v1/weights", json={"name": name}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"\x80\x02}q\x00.", CONTENT[:-1], safetensors.torch.save({"a": torch.zeros(2).double()})],
+    ids=["pickle", "cut short", "float64"],
+)
+def test_what_holds_no_weights_is_refused_and_dropped(api: RunningApi, content: bytes) -> None:
+    weights = made(api, f"bad-{len(content)}")
+    answer = api.client.put(f"{path_of(weights)}/content", content=content)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid")
+    assert "no safetensors file of weights" in answer.json()["detail"]
+    now = api.client.get(path_of(weights)).json()
+    assert (now["status"], now["received_bytes"]) == ("received", 0)
+    assert api.client.put(f"{path_of(weights)}/content", content=CONTENT).status_code == 200
+
+
+def test_a_job_begins_with_them_and_keeps_them(api: RunningApi) -> None:
+    weights = ready(api, "begin")
+    dataset = ready_dataset(api.store, "weights-train").name
+    body = {"dataset": dataset, "init_from": {"weights": "begin"}}
+    job = api.client.post("/v1/jobs", json=body).json()
+    assert job["resolved"]["init_from"]["sha256"] == SHA256
+    refused = api.client.delete(path_of(weights))
+    assert (refused.status_code, refused.json()["code"]) == (409, "weights_in_use")
+    assert refused.json()["jobs"] == [job["id"]]
+    assert api.client.post(f"/v1/jobs/{job['id']}/cancel").status_code == 200
+    assert api.client.delete(path_of(weights)).status_code == 204
+    assert api.client.get(path_of(weights)).status_code == 404
+    assert (api.data_dir / "jobs" / job["id"] / INIT).read_bytes() == CONTENT
+    incomplete = made(api, "incomplete")
+    body["init_from"] = {"weights": incomplete["id"]}
+    assert api.client.post("/v1/jobs", json=body).json()["errors"][0]["pointer"] == (
+        "#/init_from/weights"
+    )
+
+
+def test_the_client_sends_once(api: RunningApi, tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    path.write_bytes(CONTENT)
+    with Client(api.url, KEY) as client:
+        weights = client.weights.add(path, name="client")
+        assert (weights.status, weights.sha256) == ("ready", SHA256)
+        assert client.weights.add(path, name="client") == weights
+        path.write_bytes(CONTENT[:-1])
+        with pytest.raises(Unusable, match="taken"):
+            client.weights.add(path, name="client")
+        with pytest.raises(Invalid):
+            client.weights.add(path, name="broken")
+        client.weights.delete("client")
+        assert client.weights.find("client") is None
+
+
+def test_damage_is_found_and_a_broken_off_upload_is_swept(api: RunningApi) -> None:
+    good, bad, lost = (ready(api, name) for name in ("audit-good", "audit-bad", "audit-lost"))
+    folder = api.data_dir / "weights"
+    content = folder / bad["id"] / "weights.safetensors"
+    content.write_bytes(CONTENT[:-1] + b"\1")
+    (folder / lost["id"] / "weights.json").write_bytes(b"{")
+    found = {
+        finding.where: finding.detail
+        for finding in audit(api.store, api.data_dir).findings
+        if finding.what == "bad_weights"
+    }
+    assert found == {
+        f"weights/{bad['id']}/weights.safetensors": "Its bytes were changed.",
+        f"weights/{lost['id']}": "weights.json cannot be read.",
+    }
+    part = made(api, "part", size_bytes=len(CONTENT))
+    api.client.put(f"{path_of(part)}/content", content=CONTENT[:10])
+    staged = folder / part["id"] / "upload.part"
+    os.utime(staged, (1, 1))
+    journal = JournaledStore(api.store, api.data_dir)
+    items = {it.id: it for it in removable(RetentionContext(journal, api.settings, time.time()))}
+    assert good["id"] not in items
+    old = items[part["id"]]
+    assert old.kept_s is not None
+    assert old.age_s > old.kept_s
+    old.remove()
+    assert api.client.get(path_of(part)).status_code == 404
+
+
+def test_they_outlive_redis(api: RunningApi) -> None:
+    """The folder is the record: another server of the same data folder has them."""
+    weights = ready(api, "outlive")
+    library = WeightsLibrary(api.data_dir)
+    assert library.get("outlive").sha256 == SHA256
+    assert library.get(weights["id"]).name == "outlive"

@@ -1,0 +1,58 @@
+"""Weights that a job begins with: a copy in the job's own folder, which no one else removes."""
+
+import hashlib
+import io
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from trainer.schema.errors import SpecError, StorageError
+from trainer.util.atomic_files import storage_errors, sync_folder
+from trainer.util.safetensors_header import WEIGHTS_DTYPES, BadHeader, read_header
+
+FIELD = "init_from"
+
+
+@dataclass(frozen=True, slots=True)
+class InitWeights:
+    """Weights of a file."""
+
+    sha256: str
+    tensors: dict[str, Tensor] = field(repr=False)
+
+
+def read_init(path: Path, *, sha256: str | None) -> InitWeights:
+    """Read weights, which must have this sha256 if one is given. Raises SpecError, StorageError."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path.name} cannot be read: {error.strerror}.") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if sha256 not in {None, digest}:
+        detail = f"the file has the sha256 {digest} instead of {sha256}"
+        raise SpecError(detail, field=f"{FIELD}.sha256")
+    try:
+        read_header(io.BytesIO(data), size_bytes=len(data), dtypes=WEIGHTS_DTYPES)
+        return InitWeights(digest, safetensors.torch.load(data))
+    except (BadHeader, safetensors.SafetensorError) as error:
+        raise SpecError(f"{path.name} holds no weights: {error}", field=FIELD) from error
+
+
+def keep_copy(source: Path, target: Path) -> Path:
+    """Copy a file once, whole or not at all; a copy that exists stays. Raises StorageError."""
+    if target.exists():
+        return target
+    temporary = target.with_name(f"{target.name}.tmp")
+    with storage_errors(target, leftover=temporary):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+        sync_folder(target.parent)
+    return target

@@ -1,0 +1,40 @@
+"""Weights that the encoder of a job begins with: those of another job, or uploaded ones."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from trainer.schema.base import Record
+
+INIT = "init.safetensors"
+"""File in the folder of a job with the weights that its encoder begins with."""
+
+
+class InitFromSpec(Record):
+    """Weights that the encoder begins with; heads, queue and optimizer always start fresh."""
+
+    job: Annotated[str, Field(pattern="^job_[0-9a-z]{26}$")] | None = None
+    """Id of a job: its published encoder."""
+    checkpoint: Annotated[int, Field(ge=0)] | Literal["latest"] | None = None
+    """With `job`: the encoder of this checkpoint instead, by its step, or of the newest one."""
+    weights: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
+    """Id or name of uploaded weights. For `python -m trainer`: a safetensors file."""
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
+    """sha256 of the file. Default: that of the file when the job is submitted."""
+
+    @model_validator(mode="after")
+    def _names_one(self) -> Self:
+        if (self.job is None) == (self.weights is None):
+            raise PydanticCustomError("init_from", "name either a job or weights")
+        if self.checkpoint is not None and self.job is None:
+            raise PydanticCustomError("init_from", "checkpoint belongs to a job, not to weights")
+        return self
+
+    @property
+    def label(self) -> str:
+        """Return what it is, in a text."""
+        if self.job is None:
+            return f"weights {self.weights}"
+        of_step = "" if self.checkpoint is None else f", checkpoint {self.checkpoint}"
+        return f"{self.job}{of_step}"
