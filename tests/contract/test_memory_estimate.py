@@ -40,6 +40,8 @@ JOBS = {
     "resnet18, lars, in parts": job(
         128, 32, encoder=RESNET18, method=MOCO, optim={"name": "lars", "accumulate_steps": 4}
     ),
+    "small, noise": job(256, 32, encoder=SMALL, method=MOCO)
+    | {"views": {"side_px": 32, "noise_p": 0.5, "rotation_p": 0.5}},
     "resnet50 at 224 px": job(
         256, 224, encoder={"name": "resnet50"}, method={"name": "moco", "queue_rows": 65_536}
     ),

@@ -20,7 +20,7 @@ import pytest
 REPO = Path(__file__).resolve().parents[2]
 PACKAGES = ("trainer", "service", "worker", "mocoserve", "benchmarks", "tests", "docs", "docker")
 PAGES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
-FOREIGN_CLASSES = frozenset({"Image", "RandomResizedCrop", "Tensor"})
+FOREIGN_CLASSES = frozenset({"Image", "RandomErasing", "RandomResizedCrop", "Tensor"})
 """Classes of libraries that texts name without their module."""
 FOREIGN_FILES = frozenset({"Thumbs.db", "main_moco.py", "moco_cifar10_demo.ipynb"})
 """Files of the MoCo authors' repository and of other systems."""

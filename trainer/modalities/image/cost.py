@@ -22,6 +22,8 @@ COLOUR_COPIES = 3.7
 """Views in fp32 that are alive while colours change."""
 HEAD_DIM = 128
 """Width of the embeddings of the heads that are counted."""
+NOISE_COPIES = 7.3
+"""Views in fp32 that are alive while noise is drawn: the integers of Philox take most."""
 JPEG_ASPECT = 4 / 3
 """Longer side of a usual photo, divided by its shorter side."""
 
@@ -71,13 +73,17 @@ def cost(spec: ResolvedSpec, facts: DatasetFacts) -> RowCost:
     size, area_px = encoder_size(spec), side_px * side_px
     height, width = _window_px(spec, facts)
     window_values = facts.channels * max(height * width, area_px)
+    view_copies = NOISE_COPIES if resolved_views(spec).noise_p > 0.0 else COLOUR_COPIES
     return RowCost(
         parameters=size.parameters,
         macs=size.macs_per_px * area_px,
         activations=size.activations_per_px * area_px,
         view_values=facts.channels * area_px,
         kept_bytes=size.kept_bytes_per_px * area_px,
-        work_values=_work_values((height, width), side_px=side_px, channels=facts.channels),
+        work_values=max(
+            _cut_values((height, width), side_px=side_px, channels=facts.channels),
+            view_copies * facts.channels * area_px,
+        ),
         work_rows=max(1, VIEW_CHUNK_BYTES_GPU // (4 * window_values)),
         stored_bytes=_stored_bytes(facts),
         resident_bytes=facts.size_bytes if _is_uniform(facts) else 0,
@@ -95,14 +101,13 @@ def _window_px(spec: ResolvedSpec, facts: DatasetFacts) -> tuple[int, int]:
     return height, width
 
 
-def _work_values(window_px: tuple[int, int], *, side_px: int, channels: int) -> float:
-    """Return the values that exist while a view of a window is made: cut, or colored."""
+def _cut_values(window_px: tuple[int, int], *, side_px: int, channels: int) -> float:
+    """Return the values that exist while a view is cut from a window."""
     height, width = window_px
     view = channels * side_px * side_px
     # The window, its lines, the weights of lines for each channel, both matrices, and the view.
     lines = 2 * channels * height * side_px
-    cut = channels * height * width + lines + side_px * (height + width) + view
-    return max(cut, COLOUR_COPIES * view)
+    return channels * height * width + lines + side_px * (height + width) + view
 
 
 def _stored_bytes(facts: DatasetFacts) -> float:

@@ -105,6 +105,9 @@ def check(spec: JobSpec, facts: DatasetFacts) -> None:
         detail = f"{channels} channels, but the dataset has {facts.channels}"
         raise SpecError(detail, field="encoder.channels")
     check_stem(image_encoder(spec), side_px=filled(image_views(spec).side_px))
+    if channels == 1 and image_views(spec).channel_drop_p > 0.0:
+        detail = "the images have one channel, and without it nothing is left; set it to 0"
+        raise SpecError(detail, field="views.channel_drop_p")
     normalization(image_views(spec), facts)
 
 

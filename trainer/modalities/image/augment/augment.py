@@ -1,7 +1,9 @@
 """Views of a batch of rows, on the device, each row with parameters of its own.
 
 The order is that of the recipes: crop, flip and resize in one sample; colour jitter in a random
-order; grey (before the jitter for version 1); blur; solarize; normalise.
+order; grey (before the jitter for version 1); blur; solarize; normalise. Those that are off by
+default come where torchvision's recipes have them: turns and rotation after the crop, noise after
+solarize, a lost channel and erasing last.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,6 +16,13 @@ from trainer.accel.ops import Accelerator, ViewForm
 from trainer.modalities.image.augment import color
 from trainer.modalities.image.augment.color_jitter import Jitter, jitter_, plan
 from trainer.modalities.image.augment.compiled import CompiledViews
+from trainer.modalities.image.augment.optional import (
+    OptionalParams,
+    lose_,
+    rotated,
+    turned,
+    with_noise,
+)
 from trainer.modalities.image.augment.params import (
     Box,
     DrawKey,
@@ -21,6 +30,7 @@ from trainer.modalities.image.augment.params import (
     centre_box,
     draw,
     resized_frame,
+    with_optional,
 )
 from trainer.modalities.image.augment.resample import (
     blur_matrices,
@@ -53,7 +63,7 @@ class ImageAugmenter:
     ) -> None:
         """`mean` and `std` are of each channel, in [0, 1].
 
-        `accelerator`: by code that is compiled before the first view.
+        `accelerator`: by code that is compiled before the first view, unless a view is extended.
         """
         self.spec = spec
         self.side_px = spec.side_px
@@ -68,7 +78,7 @@ class ImageAugmenter:
         radius_px = blur_radius_px(spec.blur_sigma_px[1], side_px=self.side_px)
         self._shifts = shifts(radius_px, side_px=self.side_px).to(device)
         self._compiled: CompiledViews | None = None
-        if accelerator is not None:
+        if accelerator is not None and not spec.is_extended:
             moments = torch.cat([self._mean, self._std], dim=1).T.contiguous()
             form = ViewForm(self.side_px, radius_px if spec.blur_p else 0, moments)
             self._compiled = CompiledViews(form, spec.grey_first, accelerator)
@@ -105,7 +115,11 @@ class ImageAugmenter:
         self, rows: Tensor, heights: Tensor, widths: Tensor, draw_key: DrawKey
     ) -> ViewParams:
         rows = rows.to(self.device)
-        return draw(rows, heights=heights, widths=widths, spec=self.spec, draw_key=draw_key)
+        spec = self.spec
+        params = draw(rows, heights=heights, widths=widths, spec=spec, draw_key=draw_key)
+        if not spec.is_extended:
+            return params
+        return with_optional(params, rows, channels=self.channels, spec=spec, draw_key=draw_key)
 
     def _made(self, images: Images, params: ViewParams) -> Tensor:
         if self._compiled is not None and isinstance(images, PaddedImages):
@@ -121,10 +135,37 @@ class ImageAugmenter:
                 chosen = part if order is None else order[part]
                 part_params = params.rows(chosen)
                 pixels = self._cut(images, chosen, part_params.box, window_px, part_params.flip)
-                out[chosen] = self._normalised(
-                    self._coloured(pixels, part_params, jitter.rows(chosen))
-                )
+                pixels = self._moved(pixels, part_params.optional)
+                flat = self._coloured(pixels, part_params, jitter.rows(chosen))
+                out[chosen] = self._finished(flat, part_params.optional)
         return out
+
+    def _moved(self, pixels: Tensor, params: OptionalParams | None) -> Tensor:
+        """Turn and rotate [B, C, side, side]."""
+        if params is None:
+            return pixels
+        if self.spec.vertical_flip_p > 0.0 or self.spec.quarter_turn_p > 0.0:
+            pixels = turned(pixels, params)
+        if self.spec.rotation_p > 0.0:
+            chosen = self._picked(params.degrees != 0.0)
+            pixels[chosen] = rotated(pixels[chosen], params.degrees[chosen])
+        return pixels
+
+    def _finished(self, flat: Tensor, params: OptionalParams | None) -> Tensor:
+        """Add noise to [B, C, side x side], normalize, and take a channel and a part away."""
+        if params is None:
+            return self._normalised(flat)
+        if self.spec.noise_p > 0.0:
+            chosen = self._picked(params.noise_sigma > 0.0)
+            some = params.rows(chosen)
+            flat[chosen] = with_noise(flat[chosen], some.noise_sigma, some.noise_key)
+        pixels = self._normalised(flat)
+        lose_(pixels, params)
+        return pixels
+
+    def _picked(self, mask: Tensor) -> Tensor | slice:
+        """Return the rows of a mask [B]; all rows where the host should not wait to know them."""
+        return torch.nonzero(mask)[:, 0] if self._picks_rows else slice(None)
 
     @torch.no_grad()
     def center_crop(self, images: Images) -> Tensor:
@@ -217,9 +258,7 @@ class ImageAugmenter:
 
     def _blur_(self, pixels: Tensor, sigma_px: Tensor) -> None:
         """Blur float32 [B, C, side, side] in place by a Gaussian."""
-        blurred: Tensor | slice = slice(None)
-        if self._picks_rows:
-            blurred = torch.nonzero(sigma_px > 0.0)[:, 0]
+        blurred = self._picked(sigma_px > 0.0)
         matrix = blur_matrices(sigma_px[blurred], self._shifts, side_px=self.side_px)
         pixels[blurred] = separable(pixels[blurred], matrix, matrix)
 

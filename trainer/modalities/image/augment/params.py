@@ -1,13 +1,14 @@
 """Augmentation parameters of a view, a pure function of (seed, epoch, row, view)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import permutations
 
 import torch
 from torch import Tensor
 
+from trainer.modalities.image.augment.optional import NoiseKey, OptionalParams, draw_optional
 from trainer.modalities.image.augment.spec import ResolvedViewsSpec
 from trainer.rng.philox import uniforms
 
@@ -49,6 +50,8 @@ class ViewParams:
     """float32 [B] of the blur; 0 for none."""
     solarize: Tensor
     """bool [B]."""
+    optional: OptionalParams | None = None
+    """None unless an augmentation that is off by default may happen."""
 
     def rows(self, chosen: Tensor | slice) -> "ViewParams":
         """Return the parameters of some rows."""
@@ -60,6 +63,7 @@ class ViewParams:
             grey=self.grey[chosen],
             sigma_px=self.sigma_px[chosen],
             solarize=self.solarize[chosen],
+            optional=self.optional and self.optional.rows(chosen),
         )
 
 
@@ -76,7 +80,10 @@ class DrawKey:
 def draw(
     rows: Tensor, *, heights: Tensor, widths: Tensor, spec: ResolvedViewsSpec, draw_key: DrawKey
 ) -> ViewParams:
-    """Draw the parameters of rows [B] of the given sizes, int64 [B]."""
+    """Draw the parameters of rows [B] of the given sizes, int64 [B].
+
+    Those of `optional` are drawn by `with_optional`, which needs the number of channels.
+    """
     u = uniforms(rows, seed=draw_key.seed, epoch=draw_key.epoch, view=draw_key.view, count=DRAWS)
     crops, rest = u[:, : 2 * CROP_TRIES + 2], u[:, 2 * CROP_TRIES + 2 :]
     flip, jitter, order, grey, blur, sigma, solarize = rest[:, :7].unbind(1)
@@ -90,6 +97,23 @@ def draw(
         sigma_px=torch.where(blur < spec.blur_p, low + (high - low) * sigma, 0.0),
         solarize=solarize < spec.solarize_p,
     )
+
+
+def with_optional(
+    params: ViewParams,
+    rows: Tensor,
+    *,
+    channels: int,
+    spec: ResolvedViewsSpec,
+    draw_key: DrawKey,
+) -> ViewParams:
+    """Return parameters of rows [B] with those of augmentations that are off by default."""
+    view = torch.zeros_like(rows) + draw_key.view
+    noise_key = NoiseKey(draw_key.seed, draw_key.epoch, rows, view)
+    optional = draw_optional(
+        rows, spec=spec, side_px=spec.side_px, channels=channels, noise_key=noise_key
+    )
+    return replace(params, optional=optional)
 
 
 def centre_box(heights: Tensor, widths: Tensor) -> Box:

@@ -93,11 +93,37 @@ class ViewsSpec(AnyViewsSpec):
     evaluation_crop: EvaluationCrop | None = None
     """Without augmentation, shrink the shorter side and then cut the middle, as torchvision and
     timm do (`resize`), or cut the middle first, as earlier versions did. Default: resize."""
+    vertical_flip_p: Probability = 0.0
+    """Probability of a vertical flip."""
+    quarter_turn_p: Probability = 0.0
+    """Probability of a turn by 90, 180 or 270 degrees, each as likely as the others."""
+    rotation_p: Probability = 0.0
+    """Probability of a rotation by `rotation_degrees`; bilinear, mirrored beyond the border."""
+    rotation_degrees: Annotated[float, Field(gt=0.0, le=180.0)] = 15.0
+    """Angle drawn from [-x, x]."""
+    noise_p: Probability = 0.0
+    """Probability of Gaussian noise."""
+    noise_sigma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    """Standard deviation of the noise, for values in [0, 1]; the result is cut to [0, 1]."""
+    channel_drop_p: Probability = 0.0
+    """Probability that one channel, drawn evenly, is set to its mean."""
+    erase_p: Probability = 0.0
+    """Probability of random erasing: a rectangle is set to the mean (arXiv:1708.04896)."""
+    erase_scale: Pair = (0.02, 0.33)
+    """Minimum and maximum area of the rectangle, as a share of the view."""
+    erase_ratio: Pair = (0.3, 3.3)
+    """Minimum and maximum aspect ratio of the rectangle (height / width)."""
 
     @property
     def is_small(self) -> bool:
         """True up to 64 px."""
         return (self.side_px or 0) <= SMALL_SIDE_PX
+
+    @property
+    def is_extended(self) -> bool:
+        """True if an augmentation that is off by default may happen."""
+        turns = (self.vertical_flip_p, self.quarter_turn_p, self.rotation_p)
+        return any(p > 0.0 for p in (*turns, self.noise_p, self.channel_drop_p, self.erase_p))
 
     @property
     def size(self) -> str:
@@ -106,12 +132,14 @@ class ViewsSpec(AnyViewsSpec):
 
     @model_validator(mode="after")
     def _pairs_rise(self) -> "ViewsSpec":
-        for name in ("crop_scale", "crop_ratio", "blur_sigma_px"):
+        for name in ("crop_scale", "crop_ratio", "blur_sigma_px", "erase_scale", "erase_ratio"):
             pair = getattr(self, name)
             if pair is not None and not 0.0 < pair[0] <= pair[1]:
                 raise ValueError(f"{name} must rise and be above 0, not {list(pair)}")
-        if self.crop_scale is not None and self.crop_scale[1] > 1.0:
-            raise ValueError(f"crop_scale ends above 1: {list(self.crop_scale)}")
+        for name in ("crop_scale", "erase_scale"):
+            share = getattr(self, name)
+            if share is not None and share[1] > 1.0:
+                raise ValueError(f"{name} ends above 1: {list(share)}")
         return self
 
 
