@@ -161,6 +161,15 @@ class Verdict(Answer):
     advice: str = ""
 
 
+class BestReading(Answer):
+    """Best evaluation so far of the signal that `best_by` names."""
+
+    signal: str
+    value: float
+    step: int
+    epoch: float = 0.0
+
+
 class Progress(Answer):
     """Progress of a job."""
 
@@ -176,6 +185,8 @@ class Progress(Answer):
     precision: str | None = None
     profile: Profile | None = None
     verdict: Verdict | None = None
+    best: BestReading | None = None
+    ends_early: str = ""
 
 
 class Job(Answer):

@@ -88,8 +88,9 @@ def _spec_of(job: JobRecord) -> JobSpec:
 
 
 def _of_checkpoint(wanted: InitFromSpec, job: JobRecord, journal: JournaledStore) -> InitSource:
+    step = job.best_step if wanted.checkpoint == "best" else wanted.checkpoint
     for checkpoint in journal.store.jobs.checkpoints(job.id):
-        if wanted.checkpoint not in {"latest", checkpoint.step}:
+        if step not in {"latest", checkpoint.step}:
             continue
         path = f"{checkpoint.path}/{STATE}"
         try:
@@ -102,7 +103,7 @@ def _of_checkpoint(wanted: InitFromSpec, job: JobRecord, journal: JournaledStore
             raise ServiceError("storage", detail) from None
         pinned = wanted.model_copy(update={"sha256": sha256, "checkpoint": checkpoint.step})
         return InitSource(pinned, path, _spec_of(job))
-    of_step = "" if wanted.checkpoint == "latest" else f" of step {wanted.checkpoint}"
+    of_step = "" if step == "latest" else f" of step {step}"
     detail = (
         f"{job.id} keeps no checkpoint{of_step}. `GET /v1/jobs/{job.id}/checkpoints` lists those "
         "that are available."

@@ -134,6 +134,12 @@ class JobRecord:
     seats: int = 0
     """Workers that wait for the others of its gang, while it is queued."""
 
+    @property
+    def best_step(self) -> int | None:
+        """Step of the checkpoint with the best value of `best_by`; None without one."""
+        best = self.progress.get("best")
+        return best["step"] if best else None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Seat:

@@ -85,8 +85,15 @@ class Loaded:
     state: dict[str, Tensor]
 
 
-def save(folder: Path, state: Mapping[str, Tensor], meta: Meta, *, keep: int) -> Saved:
-    """Write `<folder>/<step>/`, then remove all but the newest `keep` of the folder.
+def save(
+    folder: Path,
+    state: Mapping[str, Tensor],
+    meta: Meta,
+    *,
+    keep: int,
+    best_step: int | None = None,
+) -> Saved:
+    """Write `<folder>/<step>/`, then remove all but the newest `keep` and that of `best_step`.
 
     Saving a step twice replaces it by the same. Raises StorageError, with nothing new visible,
     when the disk refuses; a file whose fsync failed is removed and not tried again.
@@ -114,7 +121,8 @@ def save(folder: Path, state: Mapping[str, Tensor], meta: Meta, *, keep: int) ->
         sync_folder(folder)
         failpoint("checkpoint.pre_prune")
     for old in list_checkpoints(folder)[keep:]:
-        remove(old)
+        if int(old.name) != best_step:
+            remove(old)
     size_bytes = sum(file.size_bytes for file in (*files, manifest))
     return Saved(final, meta.step, manifest.sha256, size_bytes)
 

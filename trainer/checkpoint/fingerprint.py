@@ -28,6 +28,7 @@ OPERATIONAL = frozenset(
         "checkpoint_every_steps",
         "keep_checkpoints",
         "exports",
+        "best_by",
         "profile",
         "pool",
         "resources",

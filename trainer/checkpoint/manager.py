@@ -93,15 +93,16 @@ class CheckpointManager:
     ) -> None:
         self._behind.__exit__(kind, error, trace)
 
-    def is_due(self, step: int, *, by_time: Callable[[], bool]) -> bool:
-        """Return whether a checkpoint is due after `step` steps, by steps or by time.
+    def is_due(self, step: int, *, by_time: Callable[[], bool], is_best: bool = False) -> bool:
+        """Return whether a checkpoint is due after `step` steps: the best, by steps, or by time.
 
         `by_time` is `is_due_by_time` of rank 0, whose clock counts.
         """
         if step in {self._began_step, self.newest_step}:
             return False
         every_steps = self.policy.every_steps
-        return (every_steps is not None and step % every_steps == 0) or by_time()
+        by_steps = every_steps is not None and step % every_steps == 0
+        return is_best or by_steps or by_time()
 
     def is_due_by_time(self) -> bool:
         """Return whether the time for a checkpoint has come and none is being written."""
@@ -110,8 +111,17 @@ class CheckpointManager:
         )
         return not self._behind.is_busy and time.monotonic() - self._copied_at_s >= due_s
 
-    def start(self, state: Mapping[str, Tensor], *, step: int, emit: Emit) -> None:
+    def start(
+        self,
+        state: Mapping[str, Tensor],
+        *,
+        step: int,
+        emit: Emit,
+        best_step: int | None = None,
+    ) -> None:
         """Copy the state and write it in the background; then `emit` gets a Checkpointed.
+
+        The checkpoint of `best_step` is kept however old it is.
 
         Raises the error of the previous checkpoint.
         """
@@ -120,7 +130,7 @@ class CheckpointManager:
         self._snapshot.take(state)
         self.newest_step, self._copied_at_s = step, time.monotonic()
         self._blocked_s = self._copied_at_s - began_s
-        self._behind.start(lambda: self._write(step, emit))
+        self._behind.start(lambda: self._write(step, emit, best_step))
 
     def check(self) -> None:
         """Raise the error of the background write: DivergedError or StorageError."""
@@ -130,7 +140,7 @@ class CheckpointManager:
         """Wait until the newest checkpoint is on disk. Raises the same errors as `check`."""
         self._behind.wait()
 
-    def _write(self, step: int, emit: Emit) -> None:
+    def _write(self, step: int, emit: Emit, best_step: int | None) -> None:
         """Write a checkpoint, in the background thread."""
         began_s = time.thread_time()
         state, policy = self._snapshot.tensors(), self.policy
@@ -142,7 +152,7 @@ class CheckpointManager:
         self._sync_history()
         meta = checkpoints.Meta(step=step, fingerprint=policy.fingerprint, differs=policy.differs)
         folder = policy.out / "checkpoints"
-        saved = checkpoints.save(folder, state, meta, keep=policy.keep)
+        saved = checkpoints.save(folder, state, meta, keep=policy.keep, best_step=best_step)
         self._write_s = time.monotonic() - self._copied_at_s
         # On a CPU the writing takes its seconds from the cores that train.
         self._cost_s = self._blocked_s + self._shares_cores * (time.thread_time() - began_s)

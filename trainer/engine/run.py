@@ -30,11 +30,21 @@ from trainer.methods.base import Method, StepOutput
 from trainer.modalities.base import Loader, Views
 from trainer.optim.schedule import TrainingLength, lr_at
 from trainer.schema.errors import DivergedError
-from trainer.schema.events import Evaluated, Judged, Logged, Profiled, Published, Started, Stepped
+from trainer.schema.events import (
+    BestReading,
+    Evaluated,
+    Judged,
+    Logged,
+    Profiled,
+    Published,
+    Started,
+    Stepped,
+)
 from trainer.schema.verdicts import Judgement, judge, of_code
 from trainer.spec.defaults import Resolved
 from trainer.spec.resolved import ResolvedSpec
-from trainer.spec.signal_tables import FILLS
+from trainer.spec.signal_tables import FILLS, SIGNALS
+from trainer.spec.watched import best_reading, end_reason
 from trainer.timing.phase_timer import NullTimer
 from trainer.timing.stopwatch import Stopwatch
 from trainer.util.failpoints import failpoint
@@ -80,6 +90,14 @@ class Run:
     has_warned: bool = False
     last_verdict: str = ""
     """Code of the last verdict emitted in this attempt."""
+    best: BestReading | None = field(init=False, default=None)
+    """Best evaluation so far, if the job has `best_by`."""
+    ends_early: str = field(init=False, default="")
+    """Reason why the run is done before its last step; empty if it goes on."""
+
+    def __post_init__(self) -> None:
+        """Read what the attempts before this one have logged."""
+        self._watch()
 
     @property
     def world(self) -> World:
@@ -113,8 +131,8 @@ class Run:
 
     @property
     def is_done(self) -> bool:
-        """True if the last step is done."""
-        return self.step >= self.length.steps
+        """True if the last step is done, or the run ends early."""
+        return self.step >= self.length.steps or bool(self.ends_early)
 
     def started(self) -> Started:
         """The first event."""
@@ -127,6 +145,7 @@ class Run:
             precision=self.context.precision,
             exact=not self.progress.differs,
             differs=self.progress.differs,
+            best=self.best,
         )
 
     def advance(self) -> Stepped | None:
@@ -198,9 +217,22 @@ class Run:
         failpoint("evaluation.done")
         self.evaluation_log.add(results, step=self.step, epoch=self.epoch)
         self.history.add(step=self.step, epoch=self.epoch, signals=signals)
+        self._watch()
         return Evaluated(
-            step=self.step, epoch=self.epoch, signals=signals, seconds=dict(results.seconds)
+            step=self.step,
+            epoch=self.epoch,
+            signals=signals,
+            seconds=dict(results.seconds),
+            best=self.best,
+            ends_early=self.ends_early,
         )
+
+    def _watch(self) -> None:
+        """Find the best evaluation, and whether the run ends early: on all ranks the same."""
+        lines, signal = self.history.lines, self.spec.best_by
+        if signal is not None:
+            self.best = best_reading(lines, signal, SIGNALS[signal])
+        self.ends_early = end_reason(lines, self.spec.early_stop, SIGNALS)
 
     def verdict(self, *, is_due: bool) -> Judged | None:
         """Return how the run is, if that is due or another verdict than before."""
@@ -232,7 +264,8 @@ class Run:
         """
         self.checkpoint_manager.check()
         by_time = partial(self.exchange.requests.asked, CHECKPOINT)
-        if self.checkpoint_manager.is_due(self.step, by_time=by_time):
+        is_best = self.best is not None and self.best.step == self.step
+        if self.checkpoint_manager.is_due(self.step, by_time=by_time, is_best=is_best):
             self._copy(emit)
 
     def save(self, emit: Emit) -> None:
@@ -247,7 +280,10 @@ class Run:
         with self.stopwatch.timing("checkpoint_s"), self.timer.phase("checkpoint"):
             self.losses.check()
             self.checkpoint_manager.start(
-                collect(self.method, self.optimizer), step=self.step, emit=emit
+                collect(self.method, self.optimizer),
+                step=self.step,
+                emit=emit,
+                best_step=self.best.step if self.best else None,
             )
 
     def profiled(self) -> Profiled | None:

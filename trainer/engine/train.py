@@ -58,6 +58,8 @@ def _stepped_to_the_end(run: Run, emit: Emit, should_stop: Callable[[], bool]) -
             _tell(emit, run.verdict(is_due=run.step > 0))
         run.save_behind(emit)
         if run.is_done:
+            if run.ends_early:
+                emit(Logged(message=f"The job ends early: {run.ends_early}"))
             run.save(emit)
             _tell(emit, run.profiled_last())
             _tell(emit, run.verdict(is_due=True))

@@ -8,6 +8,19 @@ from trainer.schema.base import Kept, Record
 from trainer.schema.choices import Alpha, ShrinkFilter, StoredAs
 
 
+class BestReading(Kept):
+    """Evaluation with the best value so far of the signal that a job's `best_by` names."""
+
+    signal: str
+    """Signal."""
+    value: float
+    """Its value."""
+    step: int
+    """Optimizer steps done; the checkpoint of this step is kept."""
+    epoch: float
+    """Passes over the dataset done."""
+
+
 class Started(Record):
     """Start of a run, fresh or resumed from a checkpoint."""
 
@@ -24,6 +37,8 @@ class Started(Record):
     """True if the result will be bit-identical to that of an uninterrupted run."""
     differs: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Fields of the fingerprint that changed since the checkpoint, if not exact."""
+    best: BestReading | None = None
+    """Best evaluation before it, if the job has `best_by`."""
 
 
 class Stepped(Record):
@@ -44,6 +59,10 @@ class Evaluated(Record):
     signals: dict[str, float]
     seconds: dict[str, float] = Field(default_factory=dict)
     """Evaluator -> time that it took in this round; empty in events of older versions."""
+    best: BestReading | None = None
+    """Best evaluation so far, if the job has `best_by`."""
+    ends_early: str = ""
+    """Reason why the job ends with this evaluation; empty if it goes on."""
 
 
 Phase = Literal[

@@ -18,6 +18,7 @@ ADDED: tuple[tuple[str, object], ...] = (
     # These have their old meaning by default, and are here for the hash of a spec alone.
     ("preset", None),
     ("use_splits", True),
+    ("early_stop", None),
     ("encoder.stem_init", "kaiming"),
     ("encoder.patch_px", None),
     ("encoder.positions", None),

@@ -210,6 +210,7 @@ def _check(spec: JobSpec, facts: DatasetFacts) -> None:
     _check_schedule(spec, facts)
     check_parts(spec)
     check_exports(spec)
+    _check_watched(spec)
     check_shares(
         spec.resources.gpus,
         batch_rows=filled(spec.batch_rows),
@@ -239,6 +240,23 @@ def _check_evaluators(spec: JobSpec, facts: DatasetFacts) -> None:
         check = getattr(evaluator_part(evaluator.name, "defaults"), "check", None)
         if check is not None:
             check(spec, facts, evaluator, field=name)
+
+
+def _check_watched(spec: JobSpec) -> None:
+    """Raise SpecError for a watched signal that no evaluator of the job measures."""
+    early_stop = spec.early_stop
+    watched = {"best_by": spec.best_by, "early_stop.signal": early_stop and early_stop.signal}
+    known = [
+        name
+        for evaluator in spec.evaluators
+        for name, signal in evaluator_part(evaluator.name, "spec").SIGNALS.items()
+        if signal.better
+    ]
+    for field, name in watched.items():
+        if name is not None and name not in known:
+            choices = f"choose from {', '.join(known)}" if known else "the job has no evaluation"
+            detail = f"{name} is no signal of the job's evaluation that gets better; {choices}"
+            raise SpecError(detail, field=field, also=("evaluation",))
 
 
 def batch_norm_of(spec: JobSpec) -> BatchNorm:

@@ -16,8 +16,10 @@ class InitFromSpec(Record):
 
     job: Annotated[str, Field(pattern="^job_[0-9a-z]{26}$")] | None = None
     """Id of a job: its published encoder."""
-    checkpoint: Annotated[int, Field(ge=0)] | Literal["latest"] | None = None
-    """With `job`: the encoder of this checkpoint instead, by its step, or of the newest one."""
+    checkpoint: Annotated[int, Field(ge=0)] | Literal["latest", "best"] | None = None
+    """With `job`: the encoder of this checkpoint instead: of a step, the newest, or the best one
+    by the job's `best_by`.
+    """
     weights: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
     """Id or name of uploaded weights. For `python -m trainer`: a safetensors file."""
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None

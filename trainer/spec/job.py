@@ -22,6 +22,7 @@ from trainer.schema.base import Record
 from trainer.schema.choices import Precision
 from trainer.spec.init_from import InitFromSpec
 from trainer.spec.resources import Resources
+from trainer.spec.watched import EarlyStopSpec, WatchedSignal
 
 
 def _distinct(evaluation: object) -> object:
@@ -108,6 +109,12 @@ class JobSpec(Record):
     evaluation: EvaluationSpec | None = KnnSpec()
     """Evaluation settings, if there are labels: an evaluator, or a list of different ones. Null
     disables evaluation."""
+    best_by: WatchedSignal | None = None
+    """Signal of an evaluator, such as `knn_top1`: the checkpoint with its best value is kept and
+    marked. The files to download are those of the last step.
+    """
+    early_stop: EarlyStopSpec | None = None
+    """End the job when a signal no longer gets better. Default: it trains all its epochs."""
     signals_every_steps: Annotated[int, Field(ge=1, le=100_000)] | None = None
     """Steps between readings of loss and other signals. Default: chosen from the number of steps.
 

@@ -302,9 +302,11 @@ class AttemptRunner:
             if self._ended and self._ended.facts:
                 remove_upload(workspace.job_folder)
                 return
-            newest = self._events.checkpoint
+            newest, best = self._events.checkpoint, self._events.progress.get("best")
             remove_old_checkpoints(
-                workspace.job_folder, keep=workspace.out / newest.path if newest else None
+                workspace.job_folder,
+                keep=workspace.out / newest.path if newest else None,
+                best_step=best["step"] if best else None,
             )
         except OSError as error:
             LOG.warning("job %s: left-overs stay: %s", self._lease.job_id, error)

@@ -20,14 +20,15 @@ def remove_partial_files(attempt: Path) -> None:
                     remove(path)
 
 
-def remove_old_checkpoints(job: Path, *, keep: Path | None) -> None:
-    """After success, remove all checkpoints of a job but `keep`, the newest.
+def remove_old_checkpoints(job: Path, *, keep: Path | None, best_step: int | None = None) -> None:
+    """After success, remove all checkpoints of a job but `keep`, the newest, and the best.
 
     The newest stays because it holds what no artifact does (key encoder, negatives, optimizer),
     at the price of one checkpoint; older ones can only repeat work that is done.
     """
     for folder in job.glob("attempts/*/checkpoints/*"):
-        if keep is None or folder.resolve() != keep.resolve():
+        is_best = folder.name.isdecimal() and int(folder.name) == best_step
+        if not is_best and (keep is None or folder.resolve() != keep.resolve()):
             shutil.rmtree(folder, ignore_errors=True)
 
 

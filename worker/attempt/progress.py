@@ -37,6 +37,7 @@ def folded(progress: Progress, event: Event, *, batch_rows: int) -> Progress:
             "differs": list(event.differs),
             "device": event.device,
             "precision": event.precision,
+            **_watched(event),
         }
     if isinstance(event, Stepped | Evaluated):
         signals = progress.get("signals", {}) | event.signals
@@ -46,6 +47,7 @@ def folded(progress: Progress, event: Event, *, batch_rows: int) -> Progress:
             "epoch": event.epoch,
             "signals": signals,
             "rows_per_s": rows_per_s,
+            **_watched(event),
             "eta_s": _eta_s(progress.get("steps", 0) - event.step, batch_rows, rows_per_s),
         }
     if isinstance(event, Profiled):
@@ -55,6 +57,15 @@ def folded(progress: Progress, event: Event, *, batch_rows: int) -> Progress:
     if isinstance(event, Ingesting):
         return progress | event.model_dump(exclude={"type"})
     return progress
+
+
+def _watched(event: Started | Stepped | Evaluated) -> Progress:
+    """Return what an event says of the signals that the job watches; empty if it watches none."""
+    if isinstance(event, Stepped):
+        return {}
+    best = {"best": event.best.model_dump(mode="json")} if event.best else {}
+    reason = event.ends_early if isinstance(event, Evaluated) else ""
+    return best | ({"ends_early": reason} if reason else {})
 
 
 def _eta_s(steps_left: int, batch_rows: int, rows_per_s: float | None) -> float | None:

@@ -68,9 +68,13 @@ ConditionsOf = Annotated[Conditions, Depends(_conditions)]
 )
 def checkpoints(id: JobId, services: ServicesDep) -> CheckpointList:
     """Only the newest ones are kept on disk; see `available`."""
-    services.store.jobs.get(id)
+    best_step = services.store.jobs.get(id).best_step
     checkpoints = [
-        Checkpoint.of(record, available=folder_exists(services.settings.data_dir, record.path))
+        Checkpoint.of(
+            record,
+            available=folder_exists(services.settings.data_dir, record.path),
+            is_best=record.step == best_step,
+        )
         for record in services.store.jobs.checkpoints(id)
     ]
     return CheckpointList.of(checkpoints, [str(record.step) for record in checkpoints])

@@ -21,7 +21,7 @@ from service.store.store_errors import NotFound
 from trainer.schema.artifact_names import WEIGHTS
 from trainer.schema.events import FileRecord
 
-LATEST = "latest"
+LATEST, BEST = "latest", "best"
 router = APIRouter(
     prefix="/v1/jobs/{id}/checkpoints/{step}", tags=["artifacts"], route_class=StrictRoute
 )
@@ -29,14 +29,17 @@ router = APIRouter(
 
 def _checkpoint(
     id: JobId,
-    step: Annotated[str, Path(description="Step of a checkpoint, or `latest`.", examples=["900"])],
+    step: Annotated[
+        str,
+        Path(description="Step of a checkpoint, `latest`, or `best`.", examples=["900"]),
+    ],
     services: ServicesDep,
 ) -> CheckpointRecord:
     """Return a checkpoint that is on the disk. Raises NotFound, Problem `artifact_missing`."""
-    services.store.jobs.get(id)
-    candidates = [
-        it for it in services.store.jobs.checkpoints(id) if step in {LATEST, str(it.step)}
-    ]
+    job = services.store.jobs.get(id)
+    step = str(job.best_step) if step == BEST else step
+    records = services.store.jobs.checkpoints(id)
+    candidates = [it for it in records if step in {LATEST, str(it.step)}]
     for record in candidates:
         if folder_exists(services.settings.data_dir, record.path):
             return record

@@ -282,6 +282,7 @@ CHECKPOINT: Example = {
     "size_bytes": 90_000_000,
     "manifest_sha256": SHA256,
     "available": True,
+    "is_best": False,
 }
 ARTIFACT: Example = {
     "name": "encoder.safetensors",

@@ -218,9 +218,11 @@ class Checkpoint(BaseModel):
     """sha256 of the manifest, which contains the hashes of its files."""
     available: bool
     """True if it is still on disk; older checkpoints are removed."""
+    is_best: bool
+    """True if it has the best value of the signal that `best_by` names."""
 
     @classmethod
-    def of(cls, record: CheckpointRecord, *, available: bool) -> "Checkpoint":
+    def of(cls, record: CheckpointRecord, *, available: bool, is_best: bool) -> "Checkpoint":
         """Return a record of the store; `available` is read from the disk."""
         return cls(
             step=record.step,
@@ -229,6 +231,7 @@ class Checkpoint(BaseModel):
             size_bytes=record.size_bytes,
             manifest_sha256=record.manifest_sha256,
             available=available,
+            is_best=is_best,
         )
 
 

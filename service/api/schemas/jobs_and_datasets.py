@@ -26,7 +26,7 @@ from service.store.records import (
 from trainer.data.spec import USUAL, IngestOptions
 from trainer.schema.base import Record
 from trainer.schema.choices import SourceFormat, StoredAs
-from trainer.schema.events import DatasetFacts, Judged, Profiled
+from trainer.schema.events import BestReading, DatasetFacts, Judged, Profiled
 from trainer.schema.verdicts import judge
 from trainer.spec.signal_tables import FILLS
 
@@ -262,6 +262,10 @@ class Progress(BaseModel):
     """Time profile, if the spec asks for a `profile`."""
     verdict: Judged | None = None
     """Verdict on the run, with evidence and advice."""
+    best: BestReading | None = None
+    """Best evaluation so far, if the spec has `best_by`; its checkpoint is kept."""
+    ends_early: str = ""
+    """Reason why the job ended before its last step, if the spec has `early_stop`."""
 
 
 def _progress(progress: Mapping[str, Any]) -> Progress:

@@ -42,7 +42,7 @@ def download(
         str | None,
         typer.Option(
             "--checkpoint",
-            metavar="STEP|latest",
+            metavar="STEP|latest|best",
             help="Download the encoder of this checkpoint, of a job in any state.",
         ),
     ] = None,
@@ -149,8 +149,10 @@ def fetch(
 
 def _of_checkpoint(client: "Client", job: str, step: str) -> "tuple[str, list[Artifact]]":
     """Return the step of a checkpoint that is kept, and the files of its encoder."""
-    steps = [str(row["step"]) for row in client.jobs.checkpoints(job) if row["available"]]
-    chosen = steps[0] if step == "latest" and steps else step
+    rows = [row for row in client.jobs.checkpoints(job) if row["available"]]
+    steps = [str(row["step"]) for row in rows]
+    best = [str(row["step"]) for row in rows if row.get("is_best")]
+    chosen = next(iter({"latest": steps, "best": best}.get(step, [step])), step)
     if chosen not in steps:
         raise CommandError(
             f"{job} keeps no checkpoint {step}",

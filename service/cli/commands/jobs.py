@@ -13,7 +13,7 @@ from service.cli.render.verdict_text import verdict_of
 
 if TYPE_CHECKING:
     from mocoserve.client import Client
-    from mocoserve.models import Evaluation, Job
+    from mocoserve.models import Evaluation, Job, Progress
 
 
 def register(app: typer.Typer) -> None:
@@ -160,6 +160,12 @@ def _figure(job: "Job") -> str | None:
     return f"{signals['knn_top1']:.1%}" + (f" ({raw:.1%})" if raw is not None else "")
 
 
+def _best(progress: "Progress") -> str | None:
+    """Return the best evaluation so far, if the job has `best_by`."""
+    best = progress.best
+    return f"{best.signal} {best.value:.4g} at step {best.step}" if best else None
+
+
 def _facts(job: "Job") -> list[tuple[str, object]]:
     progress, verdict = job.progress, verdict_of(job)
     reason = job.waiting_reason or job.status_reason
@@ -186,6 +192,8 @@ def _facts(job: "Job") -> list[tuple[str, object]]:
             ("epoch", f"{progress.epoch:g} of {progress.epochs:g}" if progress.epochs else None),
             ("time left", duration_text(progress.eta_s) if progress.eta_s else None),
             ("precision", progress.precision),
+            ("best", _best(progress)),
+            ("ended early", progress.ends_early or None),
         ]
         facts += [(name, f"{value:.4g}") for name, value in sorted(progress.signals.items())]
     return facts

@@ -81,7 +81,7 @@ InitFrom = Annotated[
     typer.Option(
         "--init-from",
         metavar="JOB[@STEP]|WEIGHTS",
-        help="Begin with the encoder of a job, of its checkpoint (a step, or latest), or with "
+        help="Begin with the encoder of a job, of its checkpoint (a step, latest or best), or with "
         "uploaded weights.",
     ),
 ]

@@ -119,8 +119,10 @@ function showSummary(job) {
       box("Throughput", speed ? `${number(speed)} images/s` : "–"), box("Loss", number(job.progress.signals?.loss)),
       figures(job.progress.signals ?? {}).map(([name, value]) => box(name, percent(value))),
       box("Checkpoint", job.checkpoint_step ? `step ${number(job.checkpoint_step)}` : "none yet"),
+      job.progress.best ? box(`Best ${job.progress.best.signal}`, `${number(job.progress.best.value)} at step ${number(job.progress.best.step)}`) : null,
       box("Disk usage", job.stored_bytes ? bytes(job.stored_bytes) : "–"),
-      box("Worker", job.worker_id ?? "–"), gpusOf(job) ? box("GPUs", gpusOf(job)) : null, box("Attempt", number(job.attempt))));
+      box("Worker", job.worker_id ?? "–"), gpusOf(job) ? box("GPUs", gpusOf(job)) : null, box("Attempt", number(job.attempt))),
+    ...(job.progress.ends_early ? [h("p", {}, `Ended early: ${job.progress.ends_early}`)] : []));
 }
 
 /** Return "8 on 2 nodes" for a job of several GPUs, nothing for one. */
@@ -186,6 +188,7 @@ function hear(event) {
   if (event.type === "stepped" || event.type === "evaluated") {
     if (event.step < job.progress.step && event.type === "stepped") return;
     job.progress = { ...job.progress, step: event.step, epoch: event.epoch, signals: { ...job.progress.signals, ...event.signals } };
+    if (event.type === "evaluated") Object.assign(job.progress, { best: event.best, ends_early: event.ends_early });
     job.progress.rows_per_s = event.signals.rows_per_s ?? job.progress.rows_per_s;
     charts.push(event.step, event.signals);
     remember(event);

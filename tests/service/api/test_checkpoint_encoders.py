@@ -92,3 +92,15 @@ def test_an_older_attempt_and_a_damaged_checkpoint_are_told(api: RunningApi, lea
     state.write_bytes(state.read_bytes()[:-1])
     answer = api.client.get(path_of(lease, 20, "/encoder.safetensors"))
     assert answer.json()["code"] == "storage"
+
+
+def test_the_best_checkpoint_is_marked_and_sent(api: RunningApi, lease: Lease) -> None:
+    best = {"signal": "knn_top1", "value": 0.5, "step": 20, "epoch": 2.0}
+    assert api.client.get(path_of(lease, "best")).json()["code"] == "not_found"
+    line = json.dumps({"type": "logged", "message": "x"})
+    api.store.queue.append(lease, [line], {"step": 30, "best": best})
+    assert api.client.get(f"/v1/jobs/{lease.job_id}").json()["progress"]["best"] == best
+    rows = api.client.get(f"/v1/jobs/{lease.job_id}/checkpoints").json()["data"]
+    assert {row["step"]: row["is_best"] for row in rows} == {10: False, 20: True}
+    first = api.client.get(path_of(lease, "best")).json()["data"][0]
+    assert first["url"].startswith(path_of(lease, 20))

@@ -4,6 +4,7 @@ from pathlib import Path
 from service.api.schemas.examples import PROFILE
 from service.store.records import Lease
 from trainer.schema.events import (
+    BestReading,
     Ended,
     Evaluated,
     Event,
@@ -44,6 +45,16 @@ def test_a_start_says_where_it_goes_on() -> None:
         "device": "cpu x",
         "precision": "bf16",
     }
+
+
+def test_the_best_evaluation_and_an_early_end_are_kept() -> None:
+    best = BestReading(signal="knn_top1", value=0.75, step=20, epoch=2.0)
+    resumed = STARTED.model_copy(update={"best": best})
+    step = Stepped(step=45, epoch=4.5, signals={"loss": 2.0})
+    assert fold(resumed, step)["best"] == best.model_dump()
+    last = Evaluated(step=50, epoch=5.0, signals={}, best=best, ends_early="It is enough.")
+    assert fold(STARTED, step, last)["ends_early"] == "It is enough."
+    assert "best" not in fold(STARTED, step)
 
 
 def test_the_time_left_is_rows_left_over_speed() -> None:

@@ -21,7 +21,8 @@ from trainer.schema.events import DatasetFacts
 from trainer.schema.verdicts import BASELINES, judge
 from trainer.spec.defaults import rules_for, trained_on
 from trainer.spec.job import JobSpec
-from trainer.spec.signal_tables import FILLS
+from trainer.spec.signal_tables import FILLS, SIGNALS
+from trainer.spec.watched import best_reading, end_reason
 
 TITLE = """# {name}
 
@@ -152,7 +153,7 @@ def _result(export: Export) -> str:
     verdict = [f"**{judgement.verdict.word}.** {judgement.evidence}"]
     if judgement.verdict.kind != "ok":
         verdict.append(judgement.verdict.advice)
-    sentences = [f"Trained for {export.step:,} optimizer steps."]
+    sentences = [f"Trained for {export.step:,} optimizer steps.", *_watched(export)]
     if export.gpu_precision:
         sentences.append(ARITHMETIC[export.gpu_precision])
     if not export.exact:
@@ -161,6 +162,21 @@ def _result(export: Export) -> str:
         )
     figures = _figures(export.spec, export.history)
     return "\n\n".join([*verdict, " ".join(sentences), *figures, *_evaluations(export.evaluation)])
+
+
+def _watched(export: Export) -> list[str]:
+    """Return what the watched signals of the job say."""
+    spec, sentences = export.spec, []
+    if reason := end_reason(export.history, spec.early_stop, SIGNALS):
+        sentences.append(f"The job ended early: {reason}")
+    if spec.best_by is not None:
+        best = best_reading(export.history, spec.best_by, SIGNALS[spec.best_by])
+        if best is not None:
+            sentences.append(
+                f"The best {best.signal} was {best.value:.4g} at step {best.step:,}; these files "
+                "are those of the last step."
+            )
+    return sentences
 
 
 def _figures(spec: JobSpec, history: Sequence[Line]) -> list[str]:
