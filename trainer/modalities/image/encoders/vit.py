@@ -37,7 +37,7 @@ class ViT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the class token of each image after the last norm."""
         patches = self.patch_embed(x)
-        tokens = torch.cat([self.cls_token.expand(len(x), -1, -1), patches], dim=1)
+        tokens = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), patches], dim=1)
         tokens = self.blocks(tokens + self.pos_embed)
         return self.norm(tokens)[:, 0]  # type: ignore[no-any-return]  # nn.Module.__call__ is Any
 
