@@ -16,6 +16,7 @@ ROLES = frozenset(
         "errors",  # the tree of exceptions of a package
         "settings",  # what a process reads from its environment
         "ingest",  # the ingest, and what of a modality it takes
+        "partners",  # the rows that second views come from, by one way to choose positives
         "registry",  # the list of the members of a folder, by name
         "kernels",  # the compiled functions beside the module that calls them
     }

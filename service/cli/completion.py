@@ -44,6 +44,13 @@ def states(incomplete: str) -> list[str]:
     return [state for state in STATES if state.startswith(incomplete)]
 
 
+def positives(incomplete: str) -> list[str]:
+    """Return the sources of second views that can be chosen."""
+    from trainer.positives.registry import positives_names
+
+    return [name for name in positives_names() if name.startswith(incomplete)]
+
+
 def encoders(incomplete: str) -> list[str]:
     """Return the encoders that can be trained."""
     from typing import get_args

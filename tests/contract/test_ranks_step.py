@@ -35,7 +35,13 @@ METHODS: dict[str, dict[str, Any]] = {
     "moco_symmetric": {"name": "moco", "head": "mlp", "symmetric": True},
     "simclr_split": {"name": "simclr", "bn": "split", "bn_splits": SPLITS // 2},
     "simclr_sync": {"name": "simclr", "bn": "sync"},
+    "supcon": {"name": "supcon", "bn": "split", "bn_splits": SPLITS // 2},
+    "triplet": {"name": "triplet", "bn": "split", "bn_splits": SPLITS // 2},
+    "triplet_all": {"name": "triplet", "mining": "all", "bn": "split", "bn_splits": SPLITS // 2},
+    "siamese": {"name": "siamese", "bn": "split", "bn_splits": SPLITS // 2},
 }
+SELF = {name for name in METHODS if name.startswith(("moco", "simclr"))}
+"""Methods with two views of each row; the second views of others are of partners."""
 QUICK = {("moco_v2", 2), ("simclr_sync", 2)}
 MOCO = {"queue_rows": 80, "bn": "split", "bn_splits": SPLITS, "shuffle_parts": PARTS, "dim": 16}
 TOLERANCE = {"exact": 1e-9, "single": 1e-4}
@@ -45,7 +51,7 @@ FLIPS_MAX = {"exact": 0, "single": 1}
 
 def batch_rows(name: str) -> int:
     """Return the rows of a step: few where the statistics of a process have other last bits."""
-    return 8 if name.startswith("simclr") else 32
+    return 32 if name.startswith("moco") else 8
 
 
 def spec_of(name: str) -> dict[str, Any]:
@@ -59,6 +65,7 @@ def spec_of(name: str) -> dict[str, Any]:
         "encoder": {"name": "small"},
         "views": {"side_px": 8},
         "method": settings | method,
+        "positives": {"name": "self" if name in SELF else "label"},
         "optim": {"lr": 0.05},
         "evaluation": None,
         "signals_every_steps": 100_000,

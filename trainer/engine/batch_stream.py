@@ -1,4 +1,4 @@
-"""Inputs of a step on one rank: its rows, both views of each, and random numbers."""
+"""Inputs of a step on one rank: its rows, two views of each or its partner, random numbers."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -8,10 +8,12 @@ from torch import Tensor
 
 from trainer.accel.transfer import send_together
 from trainer.distributed.world import World
+from trainer.engine.balanced_order import BalancedOrder
 from trainer.engine.view_maker import ViewMaker
 from trainer.modalities.base import Loader
 from trainer.nn.views import Batch
 from trainer.optim.schedule import TrainingLength
+from trainer.positives.base import Partners
 from trainer.rng.philox import permuted_rows
 from trainer.spec.resolved import ResolvedSpec
 
@@ -46,21 +48,30 @@ class BatchStream:
     world: World
     train_rows: Tensor | None = None
     """Numbers of the rows that are trained on, int64; None: all."""
+    balanced: BalancedOrder | None = None
+    """Order of rows in which batches hold several of each label; None: any."""
+    partners: Partners | None = None
+    """Rows that second views come from; None: each row has both of its views."""
 
     def inputs_at(self, step: int) -> StepInputs:
         """Return this rank's inputs of `step`. Valid until the next call."""
         timer = self.source.timer
         with timer.phase("gather"):
             rows = self.rows_of(step)
+            read, own = self._read_at(rows, step), self._identities(rows)
         drawn = self._random_inputs(len(rows), step=step)
         with timer.phase("copy"):
-            sent_rows, random_inputs = send_together((rows, drawn), self.source.device)
-        raw = self.source.raw(rows, sent=sent_rows)
+            sent, random_inputs, *identities = send_together(
+                (read, drawn, *own), self.source.device
+            )
+        raw = self.source.raw(read, sent=sent)
+        sent_rows = sent[: len(rows)]
         with timer.phase("gather"):
             self._prefetch(range(step + 1, min(step + 1 + STEPS_AHEAD, self.length.steps)))
         with timer.phase("views"):
             views = self.make_views(raw, sent_rows, epoch=step // self.length.steps_per_epoch)
-        return StepInputs(Batch(views, sent_rows, identities=sent_rows), random_inputs)
+        batch = Batch(views, sent_rows, identities=identities[0] if identities else sent_rows)
+        return StepInputs(batch, random_inputs)
 
     def _random_inputs(self, rows: int, *, step: int) -> Tensor:
         """Return the random inputs of a step; of several micro-batches [parts, ...]."""
@@ -73,7 +84,27 @@ class BatchStream:
     def _prefetch(self, steps: range) -> None:
         if not self.source.is_resident:
             for step in steps:
-                self.source.prefetch(self.rows_of(step))
+                self.source.prefetch(self._read_at(self.rows_of(step), step))
+
+    @property
+    def _rows_of_epoch(self) -> int:
+        if self.balanced is not None:
+            return self.balanced.total
+        return self.source.pack.rows if self.train_rows is None else len(self.train_rows)
+
+    def _read_at(self, rows: Tensor, step: int) -> Tensor:
+        """Return the rows that a step reads: its own, int64 [b], then their partners, if any."""
+        if self.partners is None:
+            return rows
+        epoch = step // self.length.steps_per_epoch
+        partners = self.partners.of(rows.numpy(), epoch=epoch)
+        return torch.cat([rows, torch.from_numpy(partners)])
+
+    def _identities(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Return the identities of rows, unless they are the rows themselves."""
+        if self.partners is None:
+            return ()
+        return (torch.from_numpy(self.partners.identities(rows.numpy())),)
 
     def rows_of(self, step: int) -> Tensor:
         """Return this rank's dataset rows of a step, int64 [b] on the CPU.
@@ -81,11 +112,12 @@ class BatchStream:
         All ranks' rows together are a slice of the epoch's permutation.
         """
         epoch, position = divmod(step, self.length.steps_per_epoch)
+        start, total = position * self.spec.batch_rows, self._rows_of_epoch
+        end = min(start + self.spec.batch_rows, total)
+        positions = self.world.part(torch.arange(start, end))
+        if self.balanced is not None:
+            return self.balanced.rows_at(positions, epoch=epoch)
         chosen = self.train_rows
-        total = self.source.pack.rows if chosen is None else len(chosen)
-        batch_rows = self.spec.batch_rows
-        start = position * batch_rows
-        positions = self.world.part(torch.arange(start, min(start + batch_rows, total)))
         indices = permuted_rows(
             positions,
             total=total,

@@ -8,7 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from trainer.accel.device import DeviceConfig, DeviceContext, deterministic_device
@@ -20,6 +22,7 @@ from trainer.checkpoint.init_file import InitWeights, read_init
 from trainer.checkpoint.manager import CheckpointManager, CheckpointPolicy
 from trainer.checkpoint.state import digest, restore
 from trainer.distributed.world import ALONE, World
+from trainer.engine.balanced_order import BalancedOrder
 from trainer.engine.batch_stream import BatchStream
 from trainer.engine.bottleneck import RunProfile
 from trainer.engine.divergence import DivergenceGuard
@@ -32,6 +35,7 @@ from trainer.engine.signal_log import Line, MemoryLog, SignalLog, read_history
 from trainer.engine.step import EagerStep, StepExecutor
 from trainer.engine.view_maker import EagerViews, GraphedViews, ViewMaker
 from trainer.evaluators.base import EvaluationData
+from trainer.evaluators.labelled_rows import held_out_label_rows
 from trainer.evaluators.runner import Evaluation, plan_evaluation
 from trainer.exports.spec import check_installed
 from trainer.methods.base import Method, load_method
@@ -39,11 +43,12 @@ from trainer.modalities.base import Loader, Modality, Views, load_modality
 from trainer.nn.pretrained import load_encoder
 from trainer.optim.optimizer import make_optimizer
 from trainer.optim.schedule import TrainingLength
+from trainer.positives.base import load_partners, partner_data
 from trainer.schema.artifact_names import EVALUATION
 from trainer.schema.errors import SpecError
 from trainer.schema.evaluation import EvaluationReport
 from trainer.schema.events import DatasetFacts
-from trainer.spec.defaults import resolve, trained_on
+from trainer.spec.defaults import resolve, too_few_for_batches, trained_on
 from trainer.spec.job import JobSpec
 from trainer.spec.resolved import ResolvedSpec
 from trainer.spec.rules import steps_per_epoch
@@ -114,9 +119,9 @@ def build_run(
         causes = _causes(spec, data, context, device_config, world) | _cause_of(init)
         progress, before = _resumed(paths, method, optimizer, causes)
         views = modality.views(spec, pack.facts, context, accelerator=accelerator)
+        batches = _batches(spec, method, data, _view_maker(spec, views, context, device_config))
         evaluation = plan_evaluation(spec, data, views=views)
         history = stack.enter_context(closing(_history(paths, before.lines, world)))
-        batches = _batches(spec, method, source, _view_maker(spec, views, context, device_config))
         policy = _checkpoint_policy(spec, paths, causes, differs=progress.differs)
         checkpoint_manager = _checkpoint_manager(policy, context, progress, history, world)
         requests = world.requests(should_stop, checkpoint_manager.is_due_by_time)
@@ -297,12 +302,18 @@ def _view_maker(
 
 
 def _batches(
-    spec: ResolvedSpec, method: Method, source: Loader[Any], make_views: ViewMaker
+    spec: ResolvedSpec, method: Method, data: EvaluationData, make_views: ViewMaker
 ) -> BatchStream:
+    source = data.source
     facts = source.pack.facts
     trained = trained_on(spec, facts)
-    length = TrainingLength(spec.epochs, steps_per_epoch(spec, trained.rows))
-    rows = None if trained is facts else torch.from_numpy(source.pack.rows_of("train"))
+    rows = None if trained is facts else source.pack.rows_of("train")
+    usable = partner_data(source.pack, train_rows=rows, held_out=held_out_label_rows(spec, data))
+    balanced = _balanced(spec, usable.labels)
+    epoch_rows = trained.rows if balanced is None else balanced.total
+    length = TrainingLength(spec.epochs, steps_per_epoch(spec, epoch_rows))
+    if not length.steps_per_epoch and spec.batching is not None:
+        raise too_few_for_batches(spec.batching.rows_per_label, spec.batch_rows)
     return BatchStream(
         spec=spec,
         length=length,
@@ -310,7 +321,17 @@ def _batches(
         make_views=make_views,
         random_inputs=method.random_inputs,
         world=method.world,
-        train_rows=rows,
+        train_rows=None if rows is None else torch.from_numpy(rows),
+        balanced=balanced,
+        partners=load_partners(spec, usable),
+    )
+
+
+def _balanced(spec: ResolvedSpec, labels: NDArray[np.int32]) -> BalancedOrder | None:
+    if spec.batching is None:
+        return None
+    return BalancedOrder(
+        labels, rows_per_label=spec.batching.rows_per_label, seed=spec.seed, order=spec.order
     )
 
 

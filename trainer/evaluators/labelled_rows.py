@@ -123,7 +123,7 @@ def _chosen(
         return shuffled, labelled[:0]
     if len(tested):
         return shuffled, _shuffled(tested, spec)
-    tenth = max(1, len(labelled) // 10)
+    tenth = _tenth(labelled)
     return shuffled[tenth:], shuffled[:tenth]
 
 
@@ -135,6 +135,25 @@ def shuffled_rows(rows: int, *, seed: int, purpose: str) -> Tensor:
 def positive_class(pack: Pack, label: str | None) -> int | None:
     """Return the number of a class that the dataset has, by its name; None without a name."""
     return None if label is None else pack.facts.labels.index(label)
+
+
+def held_out_label_rows(spec: ResolvedSpec, data: EvaluationData) -> NDArray[np.int64]:
+    """Return rows that are trained on, int64 [n], whose labels training may not use.
+
+    They are the tenth that `labelled_split` tests with where there is nothing else to test with.
+    """
+    pack = data.source.pack
+    has_splits = spec.use_splits and pack.split is not None
+    tested = pack.rows_of("test") if has_splits else np.empty(0, np.int64)
+    if not spec.evaluators or data.test_source is not None or len(_labelled(pack, tested)):
+        return np.empty(0, np.int64)
+    labelled = _labelled(pack, pack.rows_of("train") if has_splits else np.arange(pack.rows))
+    return _shuffled(labelled, spec)[: _tenth(labelled)] if len(labelled) else labelled
+
+
+def _tenth(labelled: NDArray[np.int64]) -> int:
+    """Return the number of rows that are held out."""
+    return max(1, len(labelled) // 10)
 
 
 def too_few_labels(pack: Pack) -> str:

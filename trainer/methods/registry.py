@@ -12,12 +12,19 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Tag
 
 from trainer.methods.moco.spec import MoCoSpec
+from trainer.methods.siamese.spec import SiameseSpec
 from trainer.methods.simclr.spec import SimCLRSpec
+from trainer.methods.supcon.spec import SupConSpec
+from trainer.methods.triplet.spec import TripletSpec
 from trainer.schema.base import by_name, tags_of
 
 DEFAULT = "moco"
 MethodSpec = Annotated[
-    Annotated[MoCoSpec, Tag("moco")] | Annotated[SimCLRSpec, Tag("simclr")],
+    Annotated[MoCoSpec, Tag("moco")]
+    | Annotated[SimCLRSpec, Tag("simclr")]
+    | Annotated[SupConSpec, Tag("supcon")]
+    | Annotated[TripletSpec, Tag("triplet")]
+    | Annotated[SiameseSpec, Tag("siamese")],
     Discriminator(
         by_name(DEFAULT),
         custom_error_type="unknown_method",

@@ -79,6 +79,7 @@ class Views(Protocol[R_contra]):
     ) -> tuple[View, View]:
         """Return two random views of each row.
 
+        `raw` may hold the B rows and then B others: second views then come from those.
         `rows` int64 [B] are the rows' numbers in the dataset: with seed, epoch and view they name
         the random numbers. `epoch` may be an int64 tensor [] on the device. Waits for no device.
         """

@@ -261,6 +261,10 @@ class DatasetFacts(Kept):
     """Standard deviation per channel, on the same scale."""
     splits: dict[str, int] = Field(default_factory=dict)
     """Number of images in `train`, `val` and `test`; empty if the source has no splits."""
+    timed_rows: int | None = None
+    """Number of images with a sequence and a time; null for datasets of older versions."""
+    paired_rows: int | None = None
+    """Number of images that share a pair with another; null for datasets of older versions."""
     size_bytes: int
     """Size of the prepared dataset."""
     stored_as: StoredAs = "pixels"

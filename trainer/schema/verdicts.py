@@ -251,7 +251,8 @@ def _has_gained(reading: Reading) -> bool:
 
 
 def _loss(reading: Reading) -> str:
-    return f"Loss {reading.loss:.3f} (chance {reading.chance:.3f})"
+    chance = "" if reading.chance is None else f" (chance {reading.chance:.3f})"
+    return f"Loss {reading.loss:.3f}{chance}"
 
 
 def _knn(reading: Reading) -> str:
@@ -274,7 +275,8 @@ VERDICTS: tuple[Verdict, ...] = (
         "Collapsed",
         f"`embedding_std_ratio` below {COLLAPSED_STD}",
         "It will not recover: run again with half the `optim.lr`; with MoCo, also with "
-        "`method.momentum` at 0.99 or above, and `method.bn` at split.",
+        "`method.momentum` at 0.99 or above, and `method.bn` at split; with triplets, with "
+        "`method.mining` at semi_hard.",
         _collapsed,
     ),
     Verdict(

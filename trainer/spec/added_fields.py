@@ -6,6 +6,7 @@ which changes the result lists it here, so that such a job ends with its old bit
 
 from typing import Any
 
+from trainer.positives.self.spec import SelfSpec
 from trainer.spec.job import JobSpec
 
 ADDED: tuple[tuple[str, object], ...] = (
@@ -19,6 +20,8 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("preset", None),
     ("use_splits", True),
     ("early_stop", None),
+    ("positives", SelfSpec()),
+    ("batching", None),
     ("encoder.stem_init", "kaiming"),
     ("encoder.patch_px", None),
     ("encoder.positions", None),

@@ -15,7 +15,7 @@ from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import batch_norm_of, trained_on
 from trainer.spec.resolved import ResolvedSpec
 from trainer.spec.resources import shared_unit
-from trainer.spec.rules import steps_per_epoch
+from trainer.spec.rules import epoch_rows, steps_per_epoch
 from trainer.spec.scaling import StepWork
 
 
@@ -52,7 +52,7 @@ def estimate(spec: ResolvedSpec, facts: DatasetFacts) -> Estimate:
         spec.method, batch_rows=spec.batch_rows // spec.optim.accumulate_steps
     )
     return Estimate(
-        steps=steps_per_epoch(spec, trained_on(spec, facts).rows) * spec.epochs,
+        steps=steps_per_epoch(spec, epoch_rows(spec, trained_on(spec, facts))) * spec.epochs,
         flops_per_row=2.0 * cost.passes * row.macs,
         memory_bytes=int(_memory_bytes(spec, row, cost)),
     )
@@ -73,7 +73,8 @@ def _memory_bytes(spec: ResolvedSpec, row: RowCost, cost: MethodCost) -> float:
     views = BYTES_PER_VALUE * VIEWS * VIEW_COPIES * row.view_values
     work = BYTES_PER_VALUE * row.work_values * min(rows, row.work_rows)
     activations = cost.views_kept * (narrow_bytes * row.activations + row.kept_bytes)
-    stored = STORED_COPIES * row.stored_bytes
+    read_rows = 1 if spec.positives.name == "self" else VIEWS
+    stored = STORED_COPIES * row.stored_bytes * read_rows
     total = (
         row.parameters * weights
         + rows // spec.optim.accumulate_steps * activations

@@ -14,6 +14,7 @@ from trainer.exports.spec import check_exports
 from trainer.methods.registry import part_of
 from trainer.modalities.registry import part_of as modality_part
 from trainer.optim.spec import CosineSpec, LinearSpec
+from trainer.positives.registry import part_of as positives_part
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.batch_parts import check_parts
@@ -22,13 +23,16 @@ from trainer.spec.presets import with_preset
 from trainer.spec.resolved import ResolvedSpec, as_resolved
 from trainer.spec.resources import ROWS_MIN, BatchNorm, check_shares, shared_unit
 from trainer.spec.rules import (
+    LABELS_MIN,
     POINTS,
     Choice,
     Rule,
     Rules,
+    epoch_rows,
     filled,
     power_of_two_at_most,
     steps_of,
+    steps_per_epoch,
 )
 
 
@@ -64,8 +68,10 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
     reasons |= of_modality.settle(spec, facts, stated=stated)
     spec = _without_batch_norm(spec, reasons, is_stated=states_norm)
     of_modality.check(spec, facts)
+    positives_part(spec.positives.name, "defaults").check(spec, facts)
     _check(spec, facts)
     _check_evaluators(spec, facts)
+    _check_batching(spec, facts)
     return Resolved(spec=as_resolved(spec), reasons=reasons)
 
 
@@ -107,6 +113,10 @@ def _batch(spec: JobSpec, facts: DatasetFacts) -> Choice:
         batch_rows = max(ROWS_MIN, batch_rows // unit) * unit
         reason += f", and a multiple of {unit}, so that {spec.resources.gpus} GPUs can share it"
         return batch_rows, reason
+    if spec.batching is not None:
+        of_label = spec.batching.rows_per_label
+        batch_rows = max(LABELS_MIN, batch_rows // of_label) * of_label
+        reason += f", and a multiple of batching.rows_per_label, {of_label}"
     return min(batch_rows, facts.rows), reason
 
 
@@ -257,6 +267,38 @@ def _check_watched(spec: JobSpec) -> None:
             choices = f"choose from {', '.join(known)}" if known else "the job has no evaluation"
             detail = f"{name} is no signal of the job's evaluation that gets better; {choices}"
             raise SpecError(detail, field=field, also=("evaluation",))
+
+
+def _check_batching(spec: JobSpec, facts: DatasetFacts) -> None:
+    """Raise SpecError unless the labels of the dataset fill balanced batches."""
+    if spec.batching is None:
+        return
+    if sum(1 for rows in facts.label_rows or (1,) * len(facts.labels) if rows) < LABELS_MIN:
+        raise SpecError(
+            f"balanced batches need images of at least {LABELS_MIN} labels, and this dataset has "
+            f"{'one' if facts.labels else 'none'}; add it again with labels, or leave batching out",
+            field="batching",
+        )
+    of_label, batch_rows = spec.batching.rows_per_label, filled(spec.batch_rows)
+    if batch_rows % of_label or batch_rows < LABELS_MIN * of_label:
+        raise SpecError(
+            f"{batch_rows} images are not whole groups of {of_label} images of a label, at least "
+            f"{LABELS_MIN} of them; use a multiple of {of_label} from {LABELS_MIN * of_label}",
+            field="batch_rows",
+            also=("batching.rows_per_label",),
+        )
+    if not steps_per_epoch(spec, epoch_rows(spec, facts)):
+        raise too_few_for_batches(of_label, batch_rows)
+
+
+def too_few_for_batches(of_label: int, batch_rows: int) -> SpecError:
+    """Return the error of labels with too few rows for one balanced batch."""
+    return SpecError(
+        f"the labels have too few images for one batch of {batch_rows} in groups of {of_label}; "
+        "use smaller groups or batches",
+        field="batching.rows_per_label",
+        also=("batch_rows",),
+    )
 
 
 def batch_norm_of(spec: JobSpec) -> BatchNorm:

@@ -18,8 +18,11 @@ from trainer.methods.moco.spec import MoCoSpec
 from trainer.methods.registry import MethodSpec
 from trainer.modalities.registry import EncoderSpec, ViewsSpec, default_encoder, default_views
 from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec
+from trainer.positives.registry import PositivesSpec
+from trainer.positives.self.spec import SelfSpec
 from trainer.schema.base import Record
 from trainer.schema.choices import Precision
+from trainer.spec.batching import BalancedSpec
 from trainer.spec.init_from import InitFromSpec
 from trainer.spec.resources import Resources
 from trainer.spec.watched import EarlyStopSpec, WatchedSignal
@@ -83,6 +86,10 @@ class JobSpec(Record):
     """Number of passes over the dataset. Default: chosen from the dataset size."""
     batch_rows: Annotated[int, Field(ge=2, le=65_536)] | None = None
     """Batch size, in images. Default: chosen from the dataset size."""
+    batching: BalancedSpec | None = None
+    """Batches of several images of each label. Default: images are shuffled without regard to it.
+
+    """
     partial_batch: Literal["drop", "keep"] = "drop"
     """Incomplete last batch of an epoch: `drop` or `keep` it."""
     use_splits: bool = True
@@ -100,6 +107,8 @@ class JobSpec(Record):
     """Weights that the encoder begins with. Default: random ones."""
     method: MethodSpec = MoCoSpec()
     """Method settings."""
+    positives: PositivesSpec = SelfSpec()
+    """Source of the second view of each image: the image itself, or another one like it."""
     views: ViewsSpec = default_views()
     """Augmentation settings."""
     optim: OptimSpec = SgdSpec()
@@ -142,6 +151,11 @@ class JobSpec(Record):
         dict[Label, Annotated[str, Field(max_length=512)]], Field(max_length=16)
     ] = Field(default_factory=dict)
     """Up to 16 key-value pairs of your own, stored with the job."""
+
+    @property
+    def uses_labels(self) -> bool:
+        """True if training itself uses labels, and not its evaluation alone."""
+        return self.positives.uses_labels or self.batching is not None
 
     def named_evaluators(self) -> Iterator[tuple[str, EvaluatorSpec]]:
         """Yield each evaluator with its dotted name: `evaluation`, or `evaluation.0` in a list."""

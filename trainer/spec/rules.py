@@ -6,6 +6,10 @@ from typing import TypeVar
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
 
+LABELS_MIN = 2
+"""Labels of a balanced batch; with a single one it has no negatives."""
+HELD_OUT_SHARE = 0.1
+"""Share of labeled rows that the evaluation tests with, where nothing else is named for it."""
 POINTS = 300
 """Points per curve: as many as a page can show."""
 
@@ -33,9 +37,28 @@ def steps_per_epoch(spec: JobSpec, rows: int) -> int:
     """Return the optimizer steps of one pass over `rows` rows with a resolved spec."""
     batch_rows = filled(spec.batch_rows)
     whole, rest = divmod(rows, batch_rows)
-    return whole + (1 if rest >= 2 and spec.partial_batch == "keep" else 0)
+    least = 2 if spec.batching is None else LABELS_MIN * spec.batching.rows_per_label
+    return whole + (1 if rest >= least and spec.partial_batch == "keep" else 0)
 
 
 def steps_of(spec: JobSpec, facts: DatasetFacts) -> int:
     """Return the number of optimizer steps of a job with epochs and batch filled in."""
-    return steps_per_epoch(spec, facts.rows) * filled(spec.epochs)
+    return steps_per_epoch(spec, epoch_rows(spec, facts)) * filled(spec.epochs)
+
+
+def epoch_rows(spec: JobSpec, facts: DatasetFacts) -> int:
+    """Return the rows of an epoch: those of the facts, or what balanced batches take of them.
+
+    The latter is an estimate, as facts do not count labels of single splits, nor held-out ones.
+    """
+    if spec.batching is None:
+        return facts.rows
+    if not facts.labels:
+        return 0
+    of_label = spec.batching.rows_per_label
+    counts = facts.label_rows or (facts.rows // len(facts.labels),) * len(facts.labels)
+    splits = facts.splits if spec.use_splits else {}
+    share = splits["train"] / max(1, sum(splits.values())) if splits else 1.0
+    if spec.evaluators and not spec.test_dataset and not splits.get("test"):
+        share *= 1 - HELD_OUT_SHARE
+    return sum(int(count * share) // of_label for count in counts) * of_label

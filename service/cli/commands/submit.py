@@ -47,8 +47,16 @@ Method = Annotated[
     str | None,
     typer.Option(
         "--method",
-        help="moco (default) or simclr.",
+        help="moco (default), simclr, supcon, triplet or siamese.",
         autocompletion=completion.methods,
+    ),
+]
+Positives = Annotated[
+    str | None,
+    typer.Option(
+        "--positives",
+        help="Source of second views: self (default), label, neighbour or pair.",
+        autocompletion=completion.positives,
     ),
 ]
 Splits = Annotated[
@@ -119,6 +127,7 @@ def submit(
     encoder: Encoder = None,
     method: Method = None,
     init_from: InitFrom = None,
+    positives: Positives = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the dataset.")] = None,
     batch_rows: Annotated[int | None, typer.Option(help="Batch size, in images.")] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
@@ -147,6 +156,7 @@ def submit(
         "preset": preset,
         "encoder.name": encoder,
         "method.name": method,
+        "positives.name": positives,
         "epochs": epochs,
         "batch_rows": batch_rows,
         "seed": seed,

@@ -99,7 +99,7 @@ function inside(found, dataset) {
       ...(found.truncated_kept ? [["Truncated, kept", number(found.truncated_kept)]] : []),
       ["Ingest options", chosenOptions(dataset.options)],
     ]),
-    found.labels.length ? h("p", { class: "small muted" }, `Labels, used for evaluation only: ${found.labels.slice(0, 30).join(", ")}${found.labels.length > 30 ? ", …" : ""}.`) : null);
+    found.labels.length ? h("p", { class: "small muted" }, `Labels: ${found.labels.slice(0, 30).join(", ")}${found.labels.length > 30 ? ", …" : ""}.`) : null);
 }
 
 const RULES = { identity: "unchanged", auto: "percentiles 0.1 and 99.9 of all pixels", full: "smallest and largest of all pixels", stated: "as given" };

@@ -13,6 +13,7 @@ const WAIT_MS = 250;
 const FIRST = ["dataset", "test_dataset", "name", "preset", "encoder.name", "epochs", "batch_rows"];
 const GROUPS = [
   ["method", "Method", "objective, temperature, embedding dimension"],
+  ["positives", "Positives", "where the second view comes from"],
   ["views", "Augmentations", "crop, color jitter, grayscale, blur"],
   ["optim", "Optimizer", "optimizer, learning rate, weight decay"],
   ["schedule", "LR schedule", "cosine, linear, step or constant"],

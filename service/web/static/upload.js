@@ -25,7 +25,7 @@ export function uploadForm(onDone) {
   const progress = h("div", { class: "tight", "aria-live": "polite" });
   const send = h("button", { class: "primary" }, "Add");
   const form = h("form", { class: "fields", novalidate: true, onsubmit: (event) => { event.preventDefault(); submit(); } },
-    field(file, "Archive of images", "zip, tar (.gz, .bz2, .xz, .zst), npz, npy, parquet or idx-ubyte. Folder names become labels, used for evaluation only."),
+    field(file, "Archive of images", "zip, tar (.gz, .bz2, .xz, .zst), npz, npy, parquet or idx-ubyte. Folder names become labels, used for evaluation, and for training only if a job says so."),
     field(path, "or a folder on the server", "Must be inside a folder listed in MOCO_ALLOWED_ROOTS; read in place, not copied."),
     field(name, "Name", "Name used when submitting jobs."),
     field(store, "Store as", "JPEG (quality 90) is lossy and decoded every epoch; it saves about 90 % of the disk space."),

@@ -137,8 +137,9 @@ class _PlainViews:
     def __call__(self, raw: Any, rows: Tensor, *, epoch: int) -> tuple[View, View]:  # noqa: ANN401
         """Return two views of each row, which depend on its pixels, its number and the epoch."""
         pixels = raw.pixels.to(self.dtype) / 128 - 1
-        waves = torch.sin(37.0 * pixels + rows[:, None, None, None] + epoch)
-        return Pixels(pixels + waves / 4), Pixels(pixels.flip(3) - waves / 2)
+        first, second = pixels[: len(rows)], pixels[-len(rows) :]  # the latter of partners, if any
+        waves = torch.sin(37.0 * first + rows[:, None, None, None] + epoch)
+        return Pixels(first + waves / 4), Pixels(second.flip(3) - waves / 2)
 
 
 def _copied(run: Run) -> dict[str, Tensor]:

@@ -396,6 +396,24 @@ def test_the_card_tells_what_a_gpu_computed_in(
     assert ("fp32" in text) == (precision is not None)
 
 
+@pytest.mark.parametrize(
+    ("changes", "used"),
+    [
+        ({}, False),
+        ({"positives": {"name": "label"}}, True),
+        ({"batching": {"rows_per_label": 4}}, True),
+    ],
+)
+def test_the_card_says_whether_labels_were_used(
+    done: Done, changes: dict[str, Any], used: bool
+) -> None:
+    sent = JobSpec.model_validate({**done.export.spec.model_dump(), **changes})
+    spec = resolve(sent, done.export.facts).spec
+    text = card.card(replace(done.export, spec=spec, reasons={}), files={})
+    words = ("pretrained with labels", "for training and evaluation", "never for training")
+    assert [word in text for word in words] == [used, used, not used]
+
+
 @pytest.mark.parametrize("method", method_names())
 def test_the_card_tells_of_a_queue_only_where_there_is_one(done: Done, method: str) -> None:
     sent = JobSpec.model_validate({**done.export.spec.model_dump(), "method": {"name": method}})

@@ -29,6 +29,7 @@ class Annotation:
     split: Split | None = None
     sequence: str | None = None
     time: float | None = None
+    pair: str | None = None
     mask: str | None = None
     """Name of the mask's file."""
 
@@ -113,6 +114,7 @@ def _line(numbered: tuple[int, dict[str, Any]]) -> Line:
         split=split,
         sequence=_word(cells.get("sequence")),
         time=time,
+        pair=_word(cells.get("pair")),
         mask=_word(cells.get("mask")),
     )
     return Line(number, file, annotation, tuple(faults))

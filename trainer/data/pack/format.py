@@ -12,6 +12,7 @@
     split.u8      where rows have splits: 0, 1, 2 for train, val, test
     sequence.i4   where rows have sequences: the line of each row's in sequence.txt, -1 for none
     time.f64      where rows have times; not a number for none
+    pair.i4       where rows have pairs: number of each row's pair, -1 for none
     sent.u4       where rows were shrunk: height and width of each file
     mask.u8       where rows have masks: each [height, width], one after another
 
@@ -43,7 +44,7 @@ PIXELS, PIXELS_DEEP, JPEG = "pixels.u8", "pixels.u16", "rows.jpeg"
 INDEX_FILE, NAMES, REPORT = "index.bin", "names.txt", "report.jsonl"
 META, PREVIEW = "pack.json", "preview.png"
 COUNTS, SPLIT, TIME, MASK = "values.u64", "split.u8", "time.f64", "mask.u8"
-SEQUENCE, SEQUENCE_NAMES = "sequence.i4", "sequence.txt"
+SEQUENCE, SEQUENCE_NAMES, PAIR = "sequence.i4", "sequence.txt", "pair.i4"
 SENT, SENT_SIZE = "sent.u4", np.dtype([("height", "<u4"), ("width", "<u4")])
 
 Columns = dict[str, dict[str, Any]]
@@ -105,6 +106,8 @@ class Pack:
         """Time per row in its sequence, float64 [rows], NaN for none; None without times."""
         self.sequence = self._column(columns, "sequence", SEQUENCE, np.dtype("<i4"))
         """Number of each row's sequence, int32 [rows], -1 = none; None without sequences."""
+        self.pair = self._column(columns, "pair", PAIR, np.dtype("<i4"))
+        """Number of each row's pair, int32 [rows], -1 = none; None without pairs."""
         self.has_masks = "mask" in columns
         self._sent = self._column(columns, "sent", SENT, SENT_SIZE)
         self._check()

@@ -1,9 +1,11 @@
 """Writes the rows of one layout to the disk as they come; only the index stays in memory."""
 
 import hashlib
+import math
 import os
 import sys
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Generic
@@ -16,6 +18,7 @@ from trainer.data.pack.format import (
     INDEX,
     INDEX_FILE,
     NAMES,
+    PAIR,
     SEQUENCE,
     SEQUENCE_NAMES,
     SPLIT,
@@ -74,6 +77,8 @@ class RowsWriter(ABC, Generic[Row]):
         self._times: list[float] = []
         self._sequences: dict[str, int] = {}
         self._sequence_of: list[int] = []
+        self._pairs: dict[str, int] = {}
+        self._pair_of: list[int] = []
 
     @abstractmethod
     def facts(self) -> dict[str, Any]:
@@ -133,7 +138,7 @@ class RowsWriter(ABC, Generic[Row]):
     def columns(self) -> Columns:
         """Return the entry of `pack.json` for each column."""
         columns: Columns = {"label": {"file": INDEX_FILE}}
-        for name, file in (("split", SPLIT), ("time", TIME)):
+        for name, file in (("split", SPLIT), ("time", TIME), ("pair", PAIR)):
             if file in self._files:
                 columns[name] = {"file": file}
         if SPLIT in self._files:
@@ -147,6 +152,18 @@ class RowsWriter(ABC, Generic[Row]):
         if SPLIT not in self._files:
             return {}
         return {name: self._splits.count(number) for number, name in enumerate(SPLITS)}
+
+    def timed_rows(self) -> int:
+        """Return the number of rows with a sequence and a time."""
+        return sum(
+            number >= 0 and not math.isnan(time)
+            for number, time in zip(self._sequence_of, self._times, strict=True)
+        )
+
+    def paired_rows(self) -> int:
+        """Return the number of rows that share their pair with another row."""
+        counts = Counter(number for number in self._pair_of if number >= 0)
+        return sum(count for count in counts.values() if count > 1)
 
     def move_to(self, folder: Path) -> None:
         """Move the finished files into the folder of the pack."""
@@ -170,10 +187,8 @@ class RowsWriter(ABC, Generic[Row]):
         self._splits.append(SPLITS.index(item.split or "train"))
         self._has_splits |= item.split is not None
         self._times.append(float("nan") if item.time is None else item.time)
-        numbers = self._sequences
-        sequence = None if item.sequence is None else " ".join(item.sequence.split())
-        number = -1 if sequence is None else numbers.setdefault(sequence, len(numbers))
-        self._sequence_of.append(number)
+        self._sequence_of.append(_number(item.sequence, self._sequences))
+        self._pair_of.append(_number(item.pair, self._pairs))
 
     def _columns(self) -> dict[str, bytes]:
         """Return the files of those columns that any row has a value in."""
@@ -186,4 +201,13 @@ class RowsWriter(ABC, Generic[Row]):
         if self._sequences:
             columns[SEQUENCE] = np.array(self._sequence_of, "<i4").tobytes()
             columns[SEQUENCE_NAMES] = "".join(f"{name}\n" for name in self._sequences).encode()
+        if self._pairs:
+            columns[PAIR] = np.array(self._pair_of, "<i4").tobytes()
         return columns
+
+
+def _number(name: str | None, numbers: dict[str, int]) -> int:
+    """Return the number of a name, a new one for a new name; -1 for None."""
+    if name is None:
+        return -1
+    return numbers.setdefault(" ".join(name.split()), len(numbers))

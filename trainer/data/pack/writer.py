@@ -156,6 +156,8 @@ class PackWriter(Generic[Row]):
             labels=classes,
             label_rows=_rows_of(part.index["label"], classes=len(classes)),
             splits=part.split_rows(),
+            timed_rows=part.timed_rows(),
+            paired_rows=part.paired_rows(),
             size_bytes=sum(record.size_bytes for record in records),
             sha256=manifest_sha256(hashes, classes, identity=part.identity()),
             **part.facts(),

@@ -134,6 +134,8 @@ class Item:
     """Group of related rows, such as a camera, a patient or a film."""
     time: float | None = None
     """Time of the row in its sequence, in seconds or any other unit."""
+    pair: str | None = None
+    """Name that the rows of a pair share."""
     mask: Callable[[], bytes] | None = None
     """Return the image file of the row's mask. Raises BadRow or DataError."""
 

@@ -157,6 +157,7 @@ class _Contents:
             split=annotation.split or self.split,
             sequence=annotation.sequence,
             time=annotation.time,
+            pair=annotation.pair,
             mask=self._mask(annotation.mask),
         )
 
@@ -224,6 +225,7 @@ class _Contents:
                 array_item(name, values, label=number, split=annotation.split or split),
                 sequence=annotation.sequence,
                 time=annotation.time,
+                pair=annotation.pair,
             )
 
     def _read_arrays(self, names: list[str]) -> None:

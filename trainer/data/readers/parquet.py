@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAGIC = b"PAR1"
 LABEL_NAMES = ("label", "labels", "class", "category")
-MORE = ("split", "sequence", "time")
+MORE = ("split", "sequence", "time", "pair")
 FOOTER_BYTES_MAX = 256 << 20
 BATCH_BYTES, BATCH_ROWS = 4 << 20, 256
 
@@ -159,13 +159,14 @@ def _item(name: str, record: dict[str, Any], columns: _Columns, limits: Limits) 
     if len(data) > limits.entry_bytes:
         detail = f"{len(data)} bytes; file_bytes_max is {limits.entry_bytes}"
         return BadFile(name, "oversize", detail, len(data))
-    word, sequence, time = (record.get(key) for key in MORE)
+    word, sequence, time, pair = (record.get(key) for key in MORE)
     return Item(
         name,
         len(data),
         lambda: data,
         split=split_named(word) if isinstance(word, str) else None,
         sequence=str(sequence) if sequence is not None else None,
+        pair=str(pair) if pair is not None else None,
         time=float(time) if isinstance(time, int | float) else None,
     )
 

@@ -26,7 +26,7 @@ from trainer.spec.watched import best_reading, end_reason
 
 TITLE = """# {name}
 
-An image encoder ({arch}, embeddings of {dim} numbers), pretrained without labels by
+An image encoder ({arch}, embeddings of {dim} numbers), pretrained {labels} by
 {method} with mocoserve.
 """
 
@@ -35,11 +35,18 @@ SUMS_FILE = {SUMS: "`sha256sum -c SHA256SUMS` checks the download"}
 LIMITS = """## Limits
 - The encoder knows images like those it was trained on. Compare it with raw pixels and with an
   ImageNet encoder on your own task before you rely on it.
-- Labels were used for evaluation only, never for training. kNN accuracy shows how well the classes
-  separate, not how good a decision based on the encoder would be.
+- {labels} kNN accuracy shows how well the classes separate, not how good a decision based on the
+  encoder would be.
 - What is over- or underrepresented in the dataset is over- or underrepresented in the embeddings.
 - `embeddings.parquet` and `atlas.png` are made from the images. Share them only where you may share
   the images."""
+
+
+LABELS_UNUSED = "Labels were used for evaluation only, never for training."
+LABELS_USED = (
+    "Labels were used for training: images of one label are pulled together. Those of the images "
+    "that the evaluation tests were not."
+)
 
 
 def card(export: Export, *, files: Mapping[str, str], chosen: Sequence[str] = ()) -> str:
@@ -57,6 +64,7 @@ def card(export: Export, *, files: Mapping[str, str], chosen: Sequence[str] = ()
             arch=spec.encoder.name,
             dim=config["num_features"],
             method=part_of(spec.method.name, "spec").TITLE,
+            labels="with labels" if spec.uses_labels else "without labels",
         ),
         "## Load it\n" + "\n\n".join((loading(config, steps), *chosen)),
         *_elsewhere(other_packages(config, steps)),
@@ -64,7 +72,7 @@ def card(export: Export, *, files: Mapping[str, str], chosen: Sequence[str] = ()
         "## Result\n" + _result(export),
         "## Curves\n" + "\n".join(table(history)) + "\n\n" + _reading(spec, history),
         "## Recipe\n" + _recipe(spec, export.reasons | suggested(spec, facts)),
-        LIMITS,
+        LIMITS.format(labels=LABELS_USED if spec.uses_labels else LABELS_UNUSED),
         "## Files\n" + _files(files),
     ]
     return "\n\n".join(parts) + "\n"
@@ -122,10 +130,17 @@ def _data(spec: JobSpec, facts: DatasetFacts) -> str:
         ("splits", ", ".join(f"{name} {rows:,}" for name, rows in facts.splits.items()) or "none"),
         *(("warning", f"{one.message} {one.hint}") for one in facts.warnings),
         ("mean, std", f"{_numbers(facts.mean)}, {_numbers(facts.std)}"),
-        ("labels", f"{len(facts.labels)} classes, for evaluation only" if facts.labels else "none"),
+        ("labels", _labels(spec, facts)),
         ("sha256 of the pack", f"`{facts.sha256}`"),
     ]
     return _table(("", ""), rows)
+
+
+def _labels(spec: JobSpec, facts: DatasetFacts) -> str:
+    if not facts.labels:
+        return "none"
+    purpose = "training and evaluation" if spec.uses_labels else "evaluation only"
+    return f"{len(facts.labels)} classes, for {purpose}"
 
 
 def _values(facts: DatasetFacts) -> str:

@@ -52,6 +52,10 @@ class PaddedImages:
         pixels, heights, widths = tensors
         return PaddedImages(pixels, heights, widths, self.bounds)
 
+    def rows(self, chosen: slice) -> "PaddedImages":
+        """Return some of the rows."""
+        return self.with_tensors((self.pixels[chosen], self.heights[chosen], self.widths[chosen]))
+
     @property
     def is_plain(self) -> bool:
         """Return whether rows are 8-bit with the full range 0 to 255."""
@@ -109,6 +113,11 @@ class FlatImages:
         """Return the same room and bounds with other pixels, starts, heights and widths."""
         pixels, starts, heights, widths = tensors
         return FlatImages(pixels, starts, heights, widths, self.room, self.bounds)
+
+    def rows(self, chosen: slice) -> "FlatImages":
+        """Return some of the rows, with the pixels of all."""
+        places = self.starts[chosen], self.heights[chosen], self.widths[chosen]
+        return self.with_tensors((self.pixels, *places))
 
     @property
     def is_plain(self) -> bool:

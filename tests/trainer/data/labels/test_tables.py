@@ -22,12 +22,14 @@ from tests.support.data.labelled_archives import (
     splits,
 )
 
-ROWS_CSV = "file,label,split,sequence,time,mask\n" + "".join(
-    f"pics/{n}.png,{CLASSES[n]},{SPLITS[n]},cam{n % 3},{n / 2},pics/m{n}.png\n" for n in range(12)
+ROWS_CSV = "file,label,split,sequence,time,pair,mask\n" + "".join(
+    f"pics/{n}.png,{CLASSES[n]},{SPLITS[n]},cam{n % 3},{n / 2},{n // 2},pics/m{n}.png\n"
+    for n in range(12)
 )
 ROWS_JSONL = "".join(
     json.dumps({"file_name": f"pics/{n}.png", "label": CLASSES[n], "split": SPLITS[n],
-                "sequence": f"cam{n % 3}", "time": n / 2, "mask": f"pics/m{n}.png"}) + "\n"
+                "sequence": f"cam{n % 3}", "time": n / 2, "pair": n // 2,
+                "mask": f"pics/m{n}.png"}) + "\n"
     for n in range(12)
 )  # fmt: skip
 MASK_FILES = {
@@ -60,6 +62,10 @@ def test_a_table_beside_the_files_tells_of_each_row(
     assert made.pack.sequence is not None
     names = made.pack.sequence_names()
     assert [names[place] for place in made.pack.sequence] == [f"cam{n % 3}" for n in rows]
+    assert made.pack.pair is not None
+    pair, of_table = made.pack.pair, np.array(rows) // 2
+    assert ((pair[:, None] == pair) == (of_table[:, None] == of_table)).all()
+    assert (made.pack.facts.timed_rows, made.pack.facts.paired_rows) == (12, 12)
     for row, n in enumerate(rows):
         mask = made.pack.mask(row)
         assert mask is not None

@@ -101,15 +101,22 @@ class ImageAugmenter:
     ) -> tuple[Tensor, Tensor]:
         """Return views 0 and 1, as `views` makes each.
 
-        What happens to them is drawn in one go: some fifty operations take longer to call than to
-        do.
+        Images may be those of the B rows, then B others that views 1 come from. What happens to
+        views is drawn in one go: some fifty operations take longer to call than to do.
         """
         count = len(rows)
         view = torch.arange(2 * count, device=self.device) // count
-        heights, widths = images.heights.repeat(2), images.widths.repeat(2)
+        halves = slice(count), slice(count, None)
+        has_partners = len(images.heights) > count
+        heights, widths = (
+            sizes if has_partners else sizes.repeat(2) for sizes in (images.heights, images.widths)
+        )
         params = self._drawn(rows.repeat(2), heights, widths, DrawKey(seed, epoch, view))
-        first, second = (params.rows(half) for half in (slice(count), slice(count, None)))
-        return self._made(images, first), self._made(images, second)
+        first, second = (
+            self._made(images.rows(half) if has_partners else images, params.rows(half))
+            for half in halves
+        )
+        return first, second
 
     def _drawn(
         self, rows: Tensor, heights: Tensor, widths: Tensor, draw_key: DrawKey

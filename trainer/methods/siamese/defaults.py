@@ -1,0 +1,5 @@
+"""Defaults of Siamese pairs: every setting states its own."""
+
+from trainer.spec.rules import Rules
+
+RULES: Rules = ()

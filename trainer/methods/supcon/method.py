@@ -1,0 +1,53 @@
+"""Supervised contrast: all views of a label are positives of each other (arXiv:2004.11362)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from trainer.losses.embedding_signals import of_embeddings
+from trainer.losses.supervised_contrast import supervised_contrast
+from trainer.methods.base import Embeddings, StepOutput
+from trainer.methods.both_views import BothViews, both, other_rows
+from trainer.methods.supcon.spec import ResolvedSupConSpec
+from trainer.nn.negative_mask import NegativeMask
+from trainer.spec.resolved import ResolvedSpec
+
+
+class SupCon(BothViews):
+    """Every view finds all other views of its label in the batch."""
+
+    def __init__(self, spec: ResolvedSupConSpec, encoder: nn.Module, *, bf16: bool) -> None:
+        super().__init__(encoder, dim=spec.dim, batch_norm_groups=spec.batch_norm_groups, bf16=bf16)
+        self.spec = spec
+
+    def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
+        """Return L_out, the mean over both views of every row. Source: Eq. 2 of the paper."""
+        first, second = both(embeddings)
+        with self.timer.phase("loss"):
+            loss = supervised_contrast(
+                torch.cat([first, second]),
+                is_positive=other_rows(identities)[0],
+                temperature=self.spec.temperature,
+            )
+        return StepOutput(loss, first, second, identities, loss_terms=1)
+
+    @torch.no_grad()
+    def signals(self, output: StepOutput, *, dataset_rows: int) -> dict[str, float]:
+        """Return signals of view 0 against all embeddings of other labels in the batch."""
+        del dataset_rows
+        queries, keys, rows = output.queries, output.keys, output.identities
+        mask = NegativeMask(rows, rows.repeat(2), empty=-1)
+        is_alone = (rows[:, None] == rows).sum(1) == 1
+        return {
+            "loss": float(output.loss.detach()),
+            "chance_loss": math.log(max(1, 2 * len(rows) - 1)),
+            **of_embeddings(queries, keys, torch.cat([queries, keys]), mask),
+            "anchors_without_positive_ratio": float(is_alone.double().mean()),
+        }
+
+
+def build(spec: ResolvedSpec, encoder: nn.Module, *, bf16: bool) -> SupCon:
+    """Return the method of a resolved spec around an encoder."""
+    assert isinstance(spec.method, ResolvedSupConSpec)
+    return SupCon(spec.method, encoder, bf16=bf16)
