@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.positives.base import Rows
-from trainer.positives.draws import drawn_below
+from trainer.positives.partner_draws import drawn_below
 
 
 class GroupedRows:

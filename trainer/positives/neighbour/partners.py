@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.positives.base import PartnerData, Rows
-from trainer.positives.draws import drawn_below
 from trainer.positives.neighbour.defaults import no_times
 from trainer.positives.neighbour.spec import NeighbourSpec
+from trainer.positives.partner_draws import drawn_below
 from trainer.schema.errors import SpecError
 from trainer.spec.resolved import ResolvedSpec
 
