@@ -37,7 +37,7 @@ S = TypeVar("S", bound=ComparedSpec)
 
 
 class Subject(NamedTuple):
-    """What is measured: features, and their name in figures."""
+    """Features that are measured, and their name in figures."""
 
     feature: Feature
     features: Features

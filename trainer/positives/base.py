@@ -13,7 +13,7 @@ Rows = NDArray[np.int64]
 
 
 class PartnerData(NamedTuple):
-    """What partners are chosen from."""
+    """Data that partners are chosen from."""
 
     pack: Pack
     trained: NDArray[np.bool_]
