@@ -135,6 +135,7 @@ def build_run(
             exchange=Exchange(method, requests),
             batches=batches,
             source=source,
+            test_source=test_source,
             views=views,
             evaluation=evaluation,
             history=history,

@@ -78,6 +78,7 @@ class Run:
     exchange: Exchange
     batches: BatchStream
     source: Loader[Any]
+    test_source: Loader[Any] | None
     views: Views[Any]
     evaluation: Evaluation
     history: MemoryLog
@@ -319,6 +320,7 @@ class Run:
             source=self.source,
             views=self.views,
             pack=self.source.pack,
+            test_pack=None if self.test_source is None else self.test_source.pack,
             history=self.history.of_the_run(),
             evaluation=self.evaluation_log.report,
             exact=not self.progress.differs,

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import Discriminator, Tag
 
+from trainer.evaluators.anomaly.spec import AnomalySpec
 from trainer.evaluators.clustering.spec import ClusteringSpec
 from trainer.evaluators.few_label.spec import FewLabelSpec
 from trainer.evaluators.geometry.spec import GeometrySpec
@@ -28,7 +29,8 @@ EvaluatorSpec = Annotated[
     | Annotated[FewLabelSpec, Tag("few_label")]
     | Annotated[RetrievalSpec, Tag("retrieval")]
     | Annotated[GeometrySpec, Tag("geometry")]
-    | Annotated[ClusteringSpec, Tag("clustering")],
+    | Annotated[ClusteringSpec, Tag("clustering")]
+    | Annotated[AnomalySpec, Tag("anomaly")],
     Discriminator(
         by_name(DEFAULT),
         custom_error_type="unknown_evaluator",

@@ -32,6 +32,8 @@ class Export:
     source: Loader[Any]
     views: Views[Any]
     pack: Pack
+    test_pack: Pack | None = None
+    """Pack of the test dataset; None without one."""
     history: list[Line]
     """The lines of metrics.jsonl."""
     exact: bool

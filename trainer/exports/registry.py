@@ -12,6 +12,7 @@ EXPORTERS = (
     "embeddings",
     "embedding_map",
     "evaluation_report",
+    "anomaly_sheet",
     "model_card.exporter",
     "run_profile",
 )

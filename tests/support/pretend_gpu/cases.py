@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from tests.support.pretend_gpu.packs import CLASSES
 from tests.support.pretend_gpu.run import QUEUE_ROWS, Case
 from tests.support.trainer.spec_members import smallest_encoders
 from trainer.evaluators.registry import evaluator_names
@@ -11,6 +12,8 @@ from trainer.modalities.registry import MODALITIES
 
 METHODS: dict[str, dict[str, Any]] = {"moco": {"queue_rows": QUEUE_ROWS}}
 """Settings that a method needs for so few rows."""
+EVALUATORS: dict[str, dict[str, Any]] = {"anomaly": {"normal": [CLASSES[0]]}}
+"""Settings that an evaluator needs."""
 VARIANTS: dict[str, dict[str, Any]] = {
     "symmetric, own keys masked": {
         "method": {"queue_rows": QUEUE_ROWS, "symmetric": True, "mask_own_keys": True}
@@ -48,7 +51,8 @@ def _jobs() -> Iterator[tuple[str, str, dict[str, Any]]]:
             settings = {"encoder": {"name": name}, "views": {"name": modality}}
             yield f"encoder {name}", modality, _without_default(settings)
     for name in evaluator_names():
-        yield f"evaluator {name}", "image", {"evaluation": {"name": name}}
+        settings = {"evaluation": {"name": name} | EVALUATORS.get(name, {})}
+        yield f"evaluator {name}", "image", settings
     for name, settings in VARIANTS.items():
         yield name, "image", settings
     for name, pack in PACKS.items():

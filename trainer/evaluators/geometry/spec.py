@@ -10,7 +10,7 @@ from trainer.schema.signals import Signal
 
 
 class GeometrySpec(Record):
-    """Spread of the embeddings, and how well two views of one image find each other.
+    """Distribution of the embeddings on the unit sphere, and search of one view by another.
 
     Needs no labels. `projection` is what the loss shapes, and what RankMe was defined on.
     """

@@ -1,0 +1,60 @@
+"""Default values of the anomaly evaluation, and what a dataset must have. Loads no tensors."""
+
+from trainer.evaluators.anomaly.spec import AnomalySpec
+from trainer.schema.errors import SpecError
+from trainer.schema.events import DatasetFacts
+from trainer.spec.job import JobSpec
+from trainer.spec.rules import Choice, filled
+
+ROUNDS = 10
+"""Rounds of a job."""
+LABELS_SHOWN = 8
+"""Labels that a sentence names."""
+
+
+def _normal(_spec: JobSpec, facts: DatasetFacts, _own: AnomalySpec) -> Choice:
+    return facts.labels, "the labels that are trained on"
+
+
+def _every_epochs(spec: JobSpec, _facts: DatasetFacts, _own: AnomalySpec) -> Choice:
+    return max(1, filled(spec.epochs) // ROUNDS), f"about {ROUNDS} rounds in the whole run"
+
+
+def _baselines(_spec: JobSpec, _facts: DatasetFacts, _own: AnomalySpec) -> Choice:
+    return True, "baselines put the figures in context"
+
+
+RULES = (("normal", _normal), ("every_epochs", _every_epochs), ("baselines", _baselines))
+"""Field -> its rule, which is given the job, the facts of its dataset, and the evaluator."""
+
+
+def check(spec: JobSpec, facts: DatasetFacts, own: AnomalySpec, *, field: str) -> None:
+    """Raise SpecError unless some images are normal and others may be anomalies.
+
+    `field` is where the spec has the evaluator.
+    """
+    normal, field = filled(own.normal), f"{field}.normal"
+    if not normal:
+        raise SpecError(
+            "the dataset has no labels; name those of the test dataset's normal images",
+            field=field,
+        )
+    if spec.test_dataset is not None and not facts.labels:
+        return  # the labels are those of the test dataset
+    unknown = [label for label in normal if label not in facts.labels]
+    if unknown:
+        raise SpecError(
+            f"the dataset has no label {unknown[0]!r}; its labels are {_listed(facts.labels)}",
+            field=field,
+        )
+    if spec.test_dataset is None and not set(facts.labels) - set(normal):
+        raise SpecError(
+            "all labels of the dataset are normal, so no image is an anomaly; name the labels of "
+            f"normal images (its labels are {_listed(facts.labels)}), or a test_dataset",
+            field=field,
+        )
+
+
+def _listed(labels: tuple[str, ...]) -> str:
+    more = f" and {len(labels) - LABELS_SHOWN} more" if len(labels) > LABELS_SHOWN else ""
+    return (", ".join(labels[:LABELS_SHOWN]) or "none") + more

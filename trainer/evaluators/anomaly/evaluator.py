@@ -1,0 +1,182 @@
+"""Anomalies: test rows scored by their distance to normal ones, with a threshold of those alone."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.accel.transfer import send_together
+from trainer.evaluators.anomaly.anomaly_rows import AnomalyRows, anomaly_rows
+from trainer.evaluators.anomaly.detection import (
+    Scored,
+    Threshold,
+    auroc,
+    average_precision,
+    counts_above,
+    false_positive_rate,
+    roc_rows,
+)
+from trainer.evaluators.anomaly.neighbor_distance import neighbor_distance
+from trainer.evaluators.anomaly.spec import FIGURES, HEADLINES, SHOWN, ResolvedAnomalySpec
+from trainer.evaluators.base import EvaluationData, FeatureBank, Measured, NotMeasured
+from trainer.evaluators.compared import ComparedEvaluator, ComparedResult, Subject
+from trainer.evaluators.intervals import bootstrap, share
+from trainer.evaluators.labelled_rows import evenly
+from trainer.evaluators.similarity import unit
+from trainer.schema.evaluation import TEXT_MAX, Cell, Features, Figure
+from trainer.spec.resolved import ResolvedSpec
+
+CENTERED = "anomaly_auroc_centered"
+"""Figure of features without the mean of normal rows."""
+PERCENTILE = 99.0
+"""Percentile of the scores of normal rows that is the threshold."""
+LEFT_OUT_ROWS = 2_000
+"""Rows of the bank that are scored among the others for the threshold, evenly spaced."""
+
+
+@dataclass(frozen=True)
+class Anomaly(ComparedEvaluator[ResolvedAnomalySpec]):
+    """A bank of normal rows, and rows to score."""
+
+    rows: AnomalyRows
+    seed: int
+
+    signals = frozenset(FIGURES)
+    headlines = frozenset(HEADLINES)
+
+    def compare(self, bank: FeatureBank, subject: Subject) -> ComparedResult:
+        """Return how well one subject tells anomalies from normal rows. Raises Stopped."""
+        normal, test = self._features(bank, subject)
+        scores, threshold = self._scores(unit(normal), unit(test), bank.stop_if_asked)
+        return ComparedResult(
+            figures_of(scores, threshold, seed=self.seed, features=subject.features),
+            {
+                "threshold": [_at(scores, threshold)],
+                "roc": roc_rows(scores),
+                "anomalies": self._most_anomalous(scores),
+            },
+            (_counted(scores),),
+        )
+
+    def baselines(self, bank: FeatureBank) -> Measured:
+        """Return those of every evaluator, and of raw input without the mean of normal rows.
+
+        Brightness alone may tell anomalies; what the mean does not hold is left then.
+        """
+        measured = super().baselines(bank)
+        normal, test = self._features(bank, Subject("input", "raw input"))
+        mean = normal.mean(0)
+        scores, _ = self._scores(unit(normal - mean), unit(test - mean), bank.stop_if_asked)
+        figures = _area(CENTERED, scores, seed=self.seed, features="raw input")
+        signals = {f"{figure.name}_raw": figure.value for figure in figures}
+        return measured._replace(
+            signals=measured.signals | signals, figures=(*measured.figures, *figures)
+        )
+
+    def _features(self, bank: FeatureBank, subject: Subject) -> tuple[Tensor, Tensor]:
+        """Return the features of normal rows and of test rows."""
+        rows = self.rows
+        return (
+            bank.features(rows.source, rows.bank, feature=subject.feature),
+            bank.features(rows.test_source, rows.test, feature=subject.feature),
+        )
+
+    def _scores(
+        self, normal: Tensor, test: Tensor, stop_if_asked: Callable[[], None]
+    ) -> tuple[Scored, Threshold]:
+        """Return the scores of test rows, and the threshold, in which these have no part."""
+        (own,) = send_together(
+            (torch.from_numpy(evenly(np.arange(len(normal)), LEFT_OUT_ROWS)),), normal.device
+        )
+        k = self.settings.k
+        left_out = neighbor_distance(normal[own], normal, k=k, own=own, stop_if_asked=stop_if_asked)
+        scores = neighbor_distance(test, normal, k=k, stop_if_asked=stop_if_asked)
+        threshold = Threshold(float(np.percentile(left_out.numpy(), PERCENTILE)), len(own))
+        return Scored(scores.numpy(), self.rows.is_anomaly), threshold
+
+    def _most_anomalous(self, scores: Scored) -> list[dict[str, Cell]]:
+        """Return the test rows with the highest scores, the highest first."""
+        pack, rows = self.rows.test_source.pack, self.rows.test.numpy()
+        first = np.argsort(-scores.scores, kind="stable")[:SHOWN].tolist()
+        return [
+            {
+                "row": int(rows[place]),
+                "name": pack.name(int(rows[place]))[-TEXT_MAX:],
+                "label": pack.facts.labels[int(pack.labels[rows[place]])][:TEXT_MAX],
+                "score": float(scores.scores[place]),
+                "anomaly": bool(scores.positive[place]),
+            }
+            for place in first
+        ]
+
+
+def plan(
+    spec: ResolvedSpec, own: ResolvedAnomalySpec, data: EvaluationData
+) -> Anomaly | NotMeasured:
+    """Choose the rows."""
+    rows = anomaly_rows(
+        spec, data, normal=own.normal, bank_rows=own.bank_rows, test_rows=own.test_rows
+    )
+    anomalies, normal = int(rows.is_anomaly.sum()), int((~rows.is_anomaly).sum())
+    if len(rows.bank) < 2 or not anomalies or not normal:
+        return NotMeasured(
+            f"{len(rows.bank)} images to compare with have the normal labels "
+            f"{', '.join(own.normal)}; {normal} others to score have them, and {anomalies} have "
+            "other labels. Anomalies need 2, 1 and 1, so nothing is scored."
+        )
+    return Anomaly(own, rows, spec.seed)
+
+
+def figures_of(
+    scores: Scored, threshold: Threshold, *, seed: int, features: Features
+) -> tuple[Figure, ...]:
+    """Return areas, false positive rate, and shares at the threshold."""
+    true_positive, false_positive, true_negative, false_negative = counts_above(
+        scores, threshold.value
+    )
+    n, right = len(scores.scores), int(scores.positive.sum())
+
+    return (
+        *_area("anomaly_auroc", scores, seed=seed, features=features),
+        *bootstrap(
+            "anomaly_auprc", partial(average_precision, scores), n=n, seed=seed, features=features
+        ),
+        *share("anomaly_prevalence", right, n, features=features),
+        *bootstrap(
+            "anomaly_fpr95", partial(false_positive_rate, scores), n=n, seed=seed, features=features
+        ),
+        *share(
+            "anomaly_sensitivity", true_positive, true_positive + false_negative, features=features
+        ),
+        *share(
+            "anomaly_specificity", true_negative, true_negative + false_positive, features=features
+        ),
+    )
+
+
+def _area(name: str, scores: Scored, *, seed: int, features: Features) -> tuple[Figure, ...]:
+    return bootstrap(
+        name, partial(auroc, scores), n=len(scores.scores), seed=seed, features=features
+    )
+
+
+def _counted(scores: Scored) -> str:
+    return f"{int(scores.positive.sum()):,} of {len(scores.positive):,} test images are anomalies."
+
+
+def _at(scores: Scored, threshold: Threshold) -> dict[str, Cell]:
+    """Return the counts at the threshold, as the table has them."""
+    true_positive, false_positive, true_negative, false_negative = counts_above(
+        scores, threshold.value
+    )
+    return {
+        "threshold": threshold.value,
+        "normal_rows": threshold.rows,
+        "true_positives": true_positive,
+        "false_positives": false_positive,
+        "true_negatives": true_negative,
+        "false_negatives": false_negative,
+    }
