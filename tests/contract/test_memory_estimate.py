@@ -17,6 +17,7 @@ STEPS = WARM_UP_CALLS + 2
 MOCO = {"name": "moco", "queue_rows": 4096}
 SYMMETRIC = MOCO | {"symmetric": True}
 SIMCLR = {"name": "simclr"}
+TWO_VIEWS = ("byol", "moco_v3", "nnclr", "vicreg")
 SMALL, RESNET18 = {"name": "small"}, {"name": "resnet18"}
 
 
@@ -31,6 +32,11 @@ JOBS = {
     "small, fp32": job(256, 32, encoder=SMALL, method=MOCO, precision="fp32"),
     "small, symmetric": job(256, 32, encoder=SMALL, method=SYMMETRIC),
     "small, simclr": job(256, 32, encoder=SMALL, method=SIMCLR),
+    **{f"small, {name}": job(256, 32, encoder=SMALL, method={"name": name}) for name in TWO_VIEWS},
+    **{
+        f"resnet18, {name}": job(64, 96, encoder=RESNET18, method={"name": name})
+        for name in TWO_VIEWS
+    },
     "resnet18": job(128, 96, encoder=RESNET18, method=MOCO),
     "resnet18, symmetric": job(128, 32, encoder=RESNET18, method=SYMMETRIC),
     "resnet18, simclr": job(64, 96, encoder=RESNET18, method=SIMCLR),

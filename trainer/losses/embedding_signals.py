@@ -28,6 +28,21 @@ def of_embeddings(
     }
 
 
+def without_negatives(queries: Tensor, keys: Tensor) -> dict[str, float]:
+    """Return the signals of a method without negatives, of unit vectors [Q, D] and their pairs.
+
+    `negative_similarity` is that of different rows of the batch, which the loss does not see.
+    """
+    rows, total = len(queries), queries.sum(0)
+    others = (total.square().sum() - queries.square().sum()) / max(1, rows * (rows - 1))
+    return {
+        "positive_similarity": float((queries * keys).sum(1).mean()),
+        "negative_similarity": float(others),
+        "embedding_std_ratio": std_ratio(queries),
+        "embedding_effective_rank": effective_rank(queries),
+    }
+
+
 def contrast(
     queries: Tensor, keys: Tensor, negatives: Tensor, mask: NegativeMask | None = None
 ) -> dict[str, float]:

@@ -1,9 +1,11 @@
 """InfoNCE: find each query's own key among shared negatives."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from trainer.losses.chunked_softmax import softmax_over
+from trainer.losses.chunked_softmax import HIDDEN_LOGIT, softmax_over
 from trainer.nn.negative_mask import NegativeMask
 from trainer.util.autograd import Context
 
@@ -25,6 +27,38 @@ def info_nce(
     """
     positive = (query * key).sum(1) / temperature  # [B]
     rest: Tensor = _LogSumExp.apply(query, negatives, mask, temperature)  # [B]
+    return (torch.logaddexp(positive, rest) - positive).mean()
+
+
+class Negatives(NamedTuple):
+    """Keys of earlier batches."""
+
+    keys: Tensor
+    """[K, D] unit vectors."""
+    mask: NegativeMask | None
+
+
+def info_nce_in_batch(
+    query: Tensor,
+    key: Tensor,
+    identities: Tensor,
+    *,
+    temperature: float,
+    besides: Negatives | None = None,
+) -> Tensor:
+    """Return the cross-entropy of finding each query's own key among those of the batch, in nats.
+
+    `query` and `key` [B, D] are unit vectors, `identities` int64 [B]: keys of an equal identity are
+    no negatives. `besides` are more of them. Keys get no gradient of their own here; ln(B + K) if
+    all similarities are equal. Source: Chen et al. 2021, Algorithm 1 (arXiv:2104.02057).
+    """
+    logits = query @ key.T / temperature  # [B, B]
+    positive = logits.diagonal()
+    is_same = identities[:, None] == identities
+    rest = logits.masked_fill(is_same, HIDDEN_LOGIT).logsumexp(1)
+    if besides is not None:
+        older: Tensor = _LogSumExp.apply(query, besides.keys, besides.mask, temperature)
+        rest = torch.logaddexp(rest, older)
     return (torch.logaddexp(positive, rest) - positive).mean()
 
 

@@ -19,7 +19,10 @@ __all__ = ["Embeddings", "Feature", "Method", "StepOutput", "load_method"]
 
 
 class Embeddings(NamedTuple):
-    """Unit vectors of one batch, one tensor [B, D] for each direction of contrast."""
+    """Vectors of one batch, one tensor [B, D] for each direction of contrast.
+
+    Unit vectors, unless the loss of the method reads lengths.
+    """
 
     queries: tuple[Tensor, ...]
     """Query embeddings, with their graph."""
@@ -33,9 +36,9 @@ class StepOutput(NamedTuple):
     loss: Tensor
     """[] nats, with the graph of the gradient."""
     queries: Tensor
-    """[Q, D] unit vectors."""
+    """[Q, D], as in Embeddings."""
     keys: Tensor
-    """[Q, D] unit vectors; keys[i] is the positive of queries[i]."""
+    """[Q, D]; keys[i] is the positive of queries[i]."""
     identities: Tensor
     """int64 [Q], of each query's row."""
     loss_terms: int

@@ -14,11 +14,20 @@ class BothViews(Method):
 
     gathers = Embeddings._fields
 
-    def __init__(self, encoder: nn.Module, *, dim: int, batch_norm_groups: int, bf16: bool) -> None:
-        """`dim` is the width of embeddings."""
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        dim: int,
+        batch_norm_groups: int,
+        bf16: bool,
+        head: nn.Module | None = None,
+    ) -> None:
+        """`dim` is the width of embeddings; `head` replaces the usual head to it."""
         super().__init__()
         self.batch_norm_groups = batch_norm_groups
-        head = projection_head(feature_dim(encoder), dim, bn_splits=batch_norm_groups)
+        if head is None:
+            head = projection_head(feature_dim(encoder), dim, bn_splits=batch_norm_groups)
         self.tower = Tower(encoder, head, bf16=bf16)
 
     @property

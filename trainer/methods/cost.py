@@ -2,15 +2,26 @@
 
 from typing import NamedTuple
 
+SEPARATE_VIEWS_KEPT = 1.8
+"""Views kept where each has a pass of its own: work is that of one, and the last is freed first."""
+HIDDEN_COPIES = 1.5
+"""Numbers of fp32 kept for each unit of a hidden layer: before and after its batch norm."""
+
 
 class MethodCost(NamedTuple):
     """Multiples of one forward pass, and memory besides activations."""
 
     passes: int
     """Forward passes of one view that a row's step is worth; a backward pass counts as two."""
-    views_kept: int
+    views_kept: float
     """Views per row with activations kept for the gradient at the same time."""
     towers: int
     """Copies of the weights, optimizer and gradient left out."""
     values: float
     """Numbers of fp32 kept besides: negatives, logits."""
+    kept_passes: int = 1
+    """Passes with a gradient, each of which keeps the weights in the precision of the step."""
+    head_hidden: int = 0
+    """Width of the first layer of a head, if it is wider than the usual one of the encoder."""
+    head_weights: int = 0
+    """Weights of heads besides that layer's."""

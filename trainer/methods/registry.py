@@ -11,11 +11,15 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag
 
+from trainer.methods.byol.spec import BYOLSpec
 from trainer.methods.moco.spec import MoCoSpec
+from trainer.methods.moco_v3.spec import MoCoV3Spec
+from trainer.methods.nnclr.spec import NNCLRSpec
 from trainer.methods.siamese.spec import SiameseSpec
 from trainer.methods.simclr.spec import SimCLRSpec
 from trainer.methods.supcon.spec import SupConSpec
 from trainer.methods.triplet.spec import TripletSpec
+from trainer.methods.vicreg.spec import VICRegSpec
 from trainer.schema.base import by_name, tags_of
 
 DEFAULT = "moco"
@@ -24,7 +28,11 @@ MethodSpec = Annotated[
     | Annotated[SimCLRSpec, Tag("simclr")]
     | Annotated[SupConSpec, Tag("supcon")]
     | Annotated[TripletSpec, Tag("triplet")]
-    | Annotated[SiameseSpec, Tag("siamese")],
+    | Annotated[SiameseSpec, Tag("siamese")]
+    | Annotated[BYOLSpec, Tag("byol")]
+    | Annotated[MoCoV3Spec, Tag("moco_v3")]
+    | Annotated[NNCLRSpec, Tag("nnclr")]
+    | Annotated[VICRegSpec, Tag("vicreg")],
     Discriminator(
         by_name(DEFAULT),
         custom_error_type="unknown_method",

@@ -19,6 +19,8 @@ class RowCost:
     """Values of the view itself, in fp32."""
     kept_bytes: float = 0.0
     """Bytes kept for the backward pass besides, whatever the precision."""
+    feature_dim: int = 512
+    """Width of the encoder's output."""
     work_values: float = 0.0
     """Values in fp32 that exist only while a view is made, for each row that is worked on."""
     work_rows: int = 1 << 30

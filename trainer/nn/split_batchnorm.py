@@ -40,14 +40,25 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         *,
         splits: int,
         relu: bool = False,
+        affine: bool = True,
         accelerator: Accelerator | None = None,
     ) -> None:
         """`splits`: number of groups, as many as the devices that are simulated.
 
-        `relu`: a ReLU follows. `accelerator`: train with compiled code where possible.
+        `relu`: a ReLU follows. `affine`: learn a weight and a bias. `accelerator`: train with
+        compiled code where possible.
         """
         super().__init__(num_features)
+        if not affine:
+            self._fix_scale()
         self.splits, self.relu, self.accelerator = splits, relu, accelerator
+
+    def _fix_scale(self) -> None:
+        """Replace weight and bias by constants 1 and 0, which are not in the state dict."""
+        for name in ("weight", "bias"):
+            constant = getattr(self, name).detach()
+            delattr(self, name)
+            self.register_buffer(name, constant, persistent=False)
 
     @property
     def is_synced(self) -> bool:

@@ -1,11 +1,15 @@
 """Named choices that events and specs share. Loads no tensors."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 StoredAs = Literal["pixels", "jpeg"]
 Alpha = Literal["white", "drop"]
 ShrinkFilter = Literal["lanczos", "bilinear"]
 Precision = Literal["auto", "fp32", "bf16"]
 BatchNormKind = Literal["split", "plain", "sync"]
+HeadBatchNorm = Literal["none", "hidden", "all"]
+HeadWidth = Annotated[int, Field(ge=2, le=16_384)]
 MomentumSchedule = Literal["constant", "cosine"]
 SourceFormat = Literal["auto", "folder", "zip", "tar", "idx", "npy", "parquet"]

@@ -48,6 +48,12 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("method:simclr.bn", "plain"),
     ("method:simclr.bn_splits", 8),
     ("method:moco.momentum_schedule", "constant"),
+    ("method:moco.head_hidden", None),
+    ("method:moco.head_layers", 2),
+    ("method:moco.head_batch_norm", "none"),
+    ("method:simclr.head_hidden", None),
+    ("method:simclr.head_layers", 2),
+    ("method:simclr.head_batch_norm", "hidden"),
 )
 """Dotted field -> value of a resolved spec that lacks it. `method:simclr` is SimCLR's alone."""
 

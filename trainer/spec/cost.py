@@ -15,7 +15,7 @@ from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import batch_norm_of, trained_on
 from trainer.spec.resolved import ResolvedSpec
 from trainer.spec.resources import shared_unit
-from trainer.spec.rules import epoch_rows, steps_per_epoch
+from trainer.spec.rules import epoch_rows, filled, steps_per_epoch
 from trainer.spec.scaling import StepWork
 
 
@@ -69,14 +69,14 @@ def _memory_bytes(spec: ResolvedSpec, row: RowCost, cost: MethodCost) -> float:
     optimizer_copies = 3 if spec.optim.name in {"adam", "adamw"} else 2
     weights = BYTES_PER_VALUE * (cost.towers + optimizer_copies)
     if narrow_bytes < BYTES_PER_VALUE:
-        weights += narrow_bytes  # of one tower, for its backward pass
+        weights += narrow_bytes * cost.kept_passes  # of one tower, for its backward pass
     views = BYTES_PER_VALUE * VIEWS * VIEW_COPIES * row.view_values
     work = BYTES_PER_VALUE * row.work_values * min(rows, row.work_rows)
     activations = cost.views_kept * (narrow_bytes * row.activations + row.kept_bytes)
     read_rows = 1 if spec.positives.name == "self" else VIEWS
     stored = STORED_COPIES * row.stored_bytes * read_rows
     total = (
-        row.parameters * weights
+        (row.parameters + _head_weights(row, cost)) * weights
         + rows // spec.optim.accumulate_steps * activations
         + rows * (views + stored)
         + work
@@ -84,6 +84,11 @@ def _memory_bytes(spec: ResolvedSpec, row: RowCost, cost: MethodCost) -> float:
     )
     is_resident = row.resident_bytes <= RESIDENT_SHARE_GPU * (total + row.resident_bytes)
     return total + row.resident_bytes if is_resident else total
+
+
+def _head_weights(row: RowCost, cost: MethodCost) -> int:
+    """Return the weights of a method's heads, beside the usual head that the modality counts."""
+    return row.feature_dim * cost.head_hidden + cost.head_weights
 
 
 def largest_batch(spec: ResolvedSpec, facts: DatasetFacts, *, memory_bytes: int) -> int | None:
@@ -112,6 +117,6 @@ def step_work(spec: ResolvedSpec, facts: DatasetFacts) -> StepWork:
     return StepWork(
         batch_rows=spec.batch_rows,
         flops_per_row=2.0 * cost.passes * row.macs,
-        gradient_bytes=BYTES_PER_VALUE * row.parameters,
-        row_bytes=EMBEDDINGS_MAX * (BYTES_PER_VALUE * spec.method.dim + ROW_NUMBER_BYTES),
+        gradient_bytes=BYTES_PER_VALUE * (row.parameters + _head_weights(row, cost)),
+        row_bytes=EMBEDDINGS_MAX * (BYTES_PER_VALUE * filled(spec.method.dim) + ROW_NUMBER_BYTES),
     )

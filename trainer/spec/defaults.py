@@ -124,7 +124,8 @@ def _lr(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     base = 0.3 if spec.optim.name == "lars" else 0.001
     if spec.optim.name == "sgd":
         base = 0.12 if spec.encoder.is_quick else 0.03
-    return base * filled(spec.batch_rows) / 256, f"{base} per 256 images of the batch"
+        base *= getattr(spec.method, "sgd_lr_factor", 1.0)
+    return base * filled(spec.batch_rows) / 256, f"{base:g} per 256 images of the batch"
 
 
 def _decay(spec: JobSpec, _facts: DatasetFacts) -> Choice:

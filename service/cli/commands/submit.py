@@ -47,7 +47,7 @@ Method = Annotated[
     str | None,
     typer.Option(
         "--method",
-        help="moco (default), simclr, supcon, triplet or siamese.",
+        help="moco (default), simclr, supcon, byol and others: see docs/methods.md.",
         autocompletion=completion.methods,
     ),
 ]

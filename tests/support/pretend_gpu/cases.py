@@ -10,7 +10,9 @@ from trainer.evaluators.registry import evaluator_names
 from trainer.methods.registry import method_names
 from trainer.modalities.registry import MODALITIES
 
-METHODS: dict[str, dict[str, Any]] = {"moco": {"queue_rows": QUEUE_ROWS}}
+METHODS: dict[str, dict[str, Any]] = {
+    name: {"queue_rows": QUEUE_ROWS} for name in ("moco", "moco_v3", "nnclr")
+}
 """Settings that a method needs for so few rows."""
 EVALUATORS: dict[str, dict[str, Any]] = {"anomaly": {"normal": [CLASSES[0]]}}
 """Settings that an evaluator needs."""

@@ -38,6 +38,8 @@ def _temperature(spec: JobSpec, _facts: DatasetFacts) -> Choice:
 
 
 def _head(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    if moco_of(spec).has_hidden_settings:
+        return "mlp", "its hidden layers are set"
     if spec.views.is_small:
         return "linear", "the MoCo authors' choice for CIFAR-10"
     return "mlp", "MoCo v2"

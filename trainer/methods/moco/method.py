@@ -11,6 +11,7 @@ from trainer.losses.info_nce import info_nce
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.methods.moco.spec import ResolvedMoCoSpec
 from trainer.nn.ema import distance_ratio
+from trainer.nn.heads import HeadForm, mlp_head
 from trainer.nn.momentum import Momentum
 from trainer.nn.negative_queue import NegativeQueue
 from trainer.nn.towers import Tower, feature_dim, learned_parameters
@@ -207,7 +208,14 @@ def _order_and_back(order: Tensor) -> Tensor:
 
 
 def _head(spec: ResolvedMoCoSpec, width: int) -> nn.Module:
-    """Version 1: one layer. Version 2: width-ReLU-dim, without batch norm."""
+    """Version 1: one layer. Version 2: width-ReLU-dim, unless the spec says otherwise."""
     if spec.head == "linear":
         return nn.Linear(width, spec.dim)
-    return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, spec.dim))
+    form = HeadForm(
+        spec.head_hidden or width,
+        spec.dim,
+        layers=spec.head_layers,
+        batch_norm=spec.head_batch_norm,
+        splits=spec.batch_norm_groups,
+    )
+    return mlp_head(width, form)

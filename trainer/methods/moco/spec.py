@@ -2,11 +2,12 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from trainer.methods.key_signals import KEY_ENCODER_SIGNALS, QUEUE_SIGNALS
 from trainer.schema.base import Record
-from trainer.schema.choices import BatchNormKind, MomentumSchedule
-from trainer.schema.signals import Setting, Signal
+from trainer.schema.choices import BatchNormKind, HeadBatchNorm, HeadWidth, MomentumSchedule
+from trainer.schema.signals import Setting
 
 
 class MoCoSpec(Record):
@@ -32,6 +33,12 @@ class MoCoSpec(Record):
     """Projection head: `linear` (MoCo v1) or `mlp` (features-ReLU-dim, MoCo v2). Default: chosen
     from the image size.
     """
+    head_hidden: HeadWidth | None = None
+    """Width of the hidden layers of an `mlp` head. Default: that of the features."""
+    head_layers: Annotated[int, Field(ge=2, le=4)] = 2
+    """Layers of an `mlp` head."""
+    head_batch_norm: HeadBatchNorm = "none"
+    """Batch norm in an `mlp` head: none, after each hidden layer, or after all layers."""
     symmetric: bool = False
     """Symmetric loss: use each view once as query and once as key."""
     bn: BatchNormKind = "split"
@@ -49,6 +56,20 @@ class MoCoSpec(Record):
     """`random` starts with K random unit vectors, as in the paper; `empty` uses only real keys.
     Default: `random`, or `empty` where the encoder begins with trained weights.
     """
+
+    @property
+    def has_hidden_settings(self) -> bool:
+        """True if a setting of the hidden layers of an `mlp` head is not its default."""
+        return (self.head_hidden, self.head_layers, self.head_batch_norm) != (None, 2, "none")
+
+    @model_validator(mode="after")
+    def _has_the_layers(self) -> "MoCoSpec":
+        if self.head == "linear" and self.has_hidden_settings:
+            raise ValueError(
+                "a linear head has no hidden layer; leave out head_hidden, head_layers and "
+                "head_batch_norm, or use head mlp"
+            )
+        return self
 
     @property
     def batch_norm_groups(self) -> int:
@@ -78,22 +99,7 @@ READING = (
     "The loss of a healthy run rises at first, while real keys replace random ones in the queue."
 )
 """Sentence on how to read its loss."""
-SIGNALS = {
-    "negatives_fill_ratio": Signal(
-        "ratio", "share of real keys in the queue", "queue_filled_ratio", fills="queue"
-    ),
-    "oldest_key_age_steps": Signal(
-        "steps", "age of the oldest negative, in steps", "queue_oldest_key_age_steps"
-    ),
-    "queue_dataset_ratio": Signal(
-        "ratio", "K / N; above 1, images meet their own old keys", "queue_dataset_ratio"
-    ),
-    "key_encoder_distance_ratio": Signal(
-        "ratio",
-        "lag of the key encoder, |theta_q - theta_k| / |theta_q|",
-        "key_encoder_distance_ratio",
-    ),
-}
+SIGNALS = QUEUE_SIGNALS | KEY_ENCODER_SIGNALS
 """Signals beside the common ones."""
 SETTINGS = {
     "queue_size": Setting("queue_rows", "queue length K"),

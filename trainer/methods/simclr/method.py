@@ -10,7 +10,9 @@ from trainer.losses.nt_xent import nt_xent
 from trainer.methods.base import Embeddings, StepOutput
 from trainer.methods.both_views import BothViews, both
 from trainer.methods.simclr.spec import ResolvedSimCLRSpec
+from trainer.nn.heads import HeadForm, mlp_head
 from trainer.nn.negative_mask import NegativeMask
+from trainer.nn.towers import feature_dim
 from trainer.spec.resolved import ResolvedSpec
 
 
@@ -18,7 +20,13 @@ class SimCLR(BothViews):
     """Both views find each other by NT-Xent."""
 
     def __init__(self, spec: ResolvedSimCLRSpec, encoder: nn.Module, *, bf16: bool) -> None:
-        super().__init__(encoder, dim=spec.dim, batch_norm_groups=spec.batch_norm_groups, bf16=bf16)
+        super().__init__(
+            encoder,
+            dim=spec.dim,
+            batch_norm_groups=spec.batch_norm_groups,
+            bf16=bf16,
+            head=_head(spec, feature_dim(encoder)),
+        )
         self.spec = spec
 
     def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
@@ -51,3 +59,15 @@ def build(spec: ResolvedSpec, encoder: nn.Module, *, bf16: bool) -> SimCLR:
     """Return the method of a resolved spec around an encoder."""
     assert isinstance(spec.method, ResolvedSimCLRSpec)
     return SimCLR(spec.method, encoder, bf16=bf16)
+
+
+def _head(spec: ResolvedSimCLRSpec, width: int) -> nn.Module:
+    """Return the projection head; by default the paper's, as wide as the features."""
+    form = HeadForm(
+        spec.head_hidden or width,
+        spec.dim,
+        layers=spec.head_layers,
+        batch_norm=spec.head_batch_norm,
+        splits=spec.batch_norm_groups,
+    )
+    return mlp_head(width, form)

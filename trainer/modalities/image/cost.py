@@ -65,6 +65,8 @@ SIZES: dict[tuple[str, str], EncoderSize] = {
     ("convnext_tiny", "imagenet"): EncoderSize(28_500_000, 88_780.0, 544.0, 249.0),
     ("convnext_tiny", "cifar"): EncoderSize(28_500_000, 354_300.0, 2_166.0, 960.0),
 }
+FEATURE_DIMS = {"small": 256, "resnet50": 2048}
+"""Widths of features that are not 512."""
 
 
 def cost(spec: ResolvedSpec, facts: DatasetFacts) -> RowCost:
@@ -80,6 +82,7 @@ def cost(spec: ResolvedSpec, facts: DatasetFacts) -> RowCost:
         activations=size.activations_per_px * area_px,
         view_values=facts.channels * area_px,
         kept_bytes=size.kept_bytes_per_px * area_px,
+        feature_dim=FEATURE_DIMS.get(image_encoder(spec).name, 512),
         work_values=max(
             _cut_values((height, width), side_px=side_px, channels=facts.channels),
             view_copies * facts.channels * area_px,

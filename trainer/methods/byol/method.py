@@ -1,0 +1,60 @@
+"""BYOL: predict the target network's projection of the other view (arXiv:2006.07733)."""
+
+import torch
+from torch import Tensor, nn
+
+from trainer.losses.embedding_signals import without_negatives
+from trainer.methods.base import Embeddings, StepOutput
+from trainer.methods.byol.spec import ResolvedBYOLSpec
+from trainer.methods.target_network import HeadForms, TargetNetworkMethod
+from trainer.nn.ema import distance_ratio
+from trainer.nn.heads import HeadForm
+from trainer.nn.momentum import Momentum
+from trainer.spec.resolved import ResolvedSpec
+
+
+class BYOL(TargetNetworkMethod):
+    """Two networks, no negatives. The loss needs no other rank's rows."""
+
+    def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
+        """Return 2 - 2 cos, the mean over rows and both orders of the views.
+
+        Source: Eq. 2 of the paper, whose code adds the orders up: half of it.
+        """
+        with self.timer.phase("loss"):
+            pairs = zip(*embeddings, strict=True)
+            distances = [2.0 - 2.0 * (query * key).sum(1) for query, key in pairs]
+            loss = torch.stack(distances).mean()
+        (query, _), (key, _) = embeddings
+        return StepOutput(loss, query, key, identities, loss_terms=1)
+
+    @torch.no_grad()
+    def signals(self, output: StepOutput, *, dataset_rows: int) -> dict[str, float]:
+        """Return signals of the predictions of view 0. There is no loss of guessing."""
+        del dataset_rows
+        return {
+            "loss": float(output.loss.detach()),
+            **without_negatives(output.queries, output.keys),
+            "key_encoder_distance_ratio": distance_ratio(self.key, self.online),
+        }
+
+
+def build(spec: ResolvedSpec, encoder: nn.Module, *, bf16: bool) -> BYOL:
+    """Return the method of a resolved spec around an encoder."""
+    assert isinstance(spec.method, ResolvedBYOLSpec)
+    method = spec.method
+    momentum = Momentum(method.momentum, schedule=method.momentum_schedule)
+    return BYOL(encoder, forms(method), momentum, bf16=bf16)
+
+
+def forms(spec: ResolvedBYOLSpec) -> HeadForms:
+    """Return the heads: no bias in the last layers, as in the authors' code."""
+    projector = HeadForm(
+        spec.head_hidden,
+        spec.dim,
+        layers=spec.head_layers,
+        batch_norm=spec.head_batch_norm,
+        splits=spec.batch_norm_groups,
+        has_last_bias=False,
+    )
+    return HeadForms(projector, projector._replace(hidden=spec.predictor_hidden, layers=2))
