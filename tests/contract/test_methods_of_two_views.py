@@ -83,7 +83,7 @@ class Beside:
         self.method, self.tower = method, tower
         self.theirs = Theirs.like(tower)
         sgd = ResolvedSgdSpec(lr=LR, momentum=0.9, weight_decay=1e-4)
-        optimizer = make_optimizer(sgd, method.trainable_parameters().values())
+        optimizer = make_optimizer(sgd, method.trainable_parameters())
         self._executor = EagerStep(method, optimizer)
         self._sgd = torch.optim.SGD(self.theirs.learning(), LR, momentum=0.9, weight_decay=1e-4)
         self._draw = torch.Generator().manual_seed(2)
