@@ -61,7 +61,7 @@ class TargetNetworkMethod(Method):
 
     @property
     def online(self) -> nn.Module:
-        """What the target follows: encoder and projection head, without the predictor."""
+        """Encoder and projection head, which the target follows; without the predictor."""
         return nn.ModuleList([self.query.encoder, self.query.head])
 
     def embed_views(self, batch: Batch, random_inputs: Tensor) -> Embeddings:
