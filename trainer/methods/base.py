@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable
 from importlib import import_module
-from typing import ClassVar, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from torch import Tensor, nn
 
@@ -54,7 +54,7 @@ class Method(nn.Module):
 
     timer = NullTimer()
     world: World = ALONE
-    gathers: ClassVar[tuple[str, ...]] = ()
+    gathers: tuple[str, ...] = ()
     """Fields of Embeddings that the loss needs of all ranks; their rows then are the whole batch's.
 
     Where the loss needs none, it is the mean over this rank's rows, and what `after_step` and the

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.nn.heads import HeadForm, mlp_head
 from trainer.nn.momentum import Momentum
-from trainer.nn.towers import Tower, feature_dim
+from trainer.nn.towers import Tower, feature_dim, learned_parameters
 from trainer.nn.views import Batch, View
 
 
@@ -85,7 +85,7 @@ class TargetNetworkMethod(Method):
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Return encoder, projection head and predictor."""
-        return {f"query.{name}": value for name, value in self.query.named_parameters()}
+        return learned_parameters(self.query, "query")
 
     def embed(self, view: View, *, feature: Feature) -> Tensor:
         """Return fp32 features [B, D] of a view, not normalized, by the encoder that learns."""

@@ -51,10 +51,12 @@ def make_optimizer(
 def _groups(
     spec: ResolvedOptimSpec, parameters: Mapping[str, nn.Parameter]
 ) -> list[dict[str, Any]]:
-    if spec.decay == "all":
-        return [{"params": list(parameters.values())}]
-    decayed = [value for name, value in parameters.items() if is_matrix(name, value)]
-    rest = [value for name, value in parameters.items() if not is_matrix(name, value)]
+    def decays(name: str, parameter: Tensor) -> bool:
+        """Return whether a parameter decays; a scalar, such as a temperature, never does."""
+        return is_matrix(name, parameter) or (spec.decay == "all" and parameter.ndim > 0)
+
+    decayed = [value for name, value in parameters.items() if decays(name, value)]
+    rest = [value for name, value in parameters.items() if not decays(name, value)]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": rest, "weight_decay": 0.0}]
     return [group for group in groups if group["params"]]
 

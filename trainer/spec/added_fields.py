@@ -48,6 +48,7 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("method:simclr.bn", "plain"),
     ("method:simclr.bn_splits", 8),
     ("method:moco.momentum_schedule", "constant"),
+    ("method:moco.in_batch", False),
     ("method:moco.head_hidden", None),
     ("method:moco.head_layers", 2),
     ("method:moco.head_batch_norm", "none"),

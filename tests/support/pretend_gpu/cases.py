@@ -20,6 +20,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "symmetric, own keys masked": {
         "method": {"queue_rows": QUEUE_ROWS, "symmetric": True, "mask_own_keys": True}
     },
+    "keys of the batch, learned temperature": {
+        "method": {"queue_rows": QUEUE_ROWS, "in_batch": True, "temperature": {"learned": 0.07}}
+    },
     "rising momentum": {"method": {"queue_rows": QUEUE_ROWS, "momentum_schedule": "cosine"}},
     "plain batch norm": {"method": {"queue_rows": QUEUE_ROWS, "bn": "plain"}},
     "adamw, partial batch kept": {"optim": {"name": "adamw"}, "partial_batch": "keep"},

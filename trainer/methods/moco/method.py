@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from trainer.losses.embedding_signals import of_embeddings
-from trainer.losses.info_nce import info_nce
+from trainer.losses.info_nce import Negatives, info_nce, info_nce_in_batch
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
-from trainer.methods.moco.spec import ResolvedMoCoSpec
+from trainer.methods.moco.spec import LearnedTemperature, ResolvedMoCoSpec
 from trainer.nn.ema import distance_ratio
 from trainer.nn.heads import HeadForm, mlp_head
 from trainer.nn.momentum import Momentum
@@ -19,6 +19,9 @@ from trainer.nn.views import Batch, View
 from trainer.rng.philox import NEWEST_ORDER, permuted_rows
 from trainer.rng.seeds import derived_seed
 from trainer.spec.resolved import ResolvedSpec
+
+LOG_SCALE_MAX = math.log(100.0)
+"""Largest logarithm of 1 / T of a learned temperature, as in CLIP: T is at least 0.01."""
 
 
 class MoCo(Method):
@@ -45,6 +48,11 @@ class MoCo(Method):
             start=spec.negatives_start,
             seed=derived_seed(seed, "negatives"),
         )
+        self.log_scale: nn.Parameter | None = None
+        if isinstance(spec.temperature, LearnedTemperature):
+            self.log_scale = nn.Parameter(torch.tensor(-math.log(spec.temperature.learned)))
+        if spec.in_batch:
+            self.gathers = Embeddings._fields
 
     @property
     def encoder(self) -> nn.Module:
@@ -115,15 +123,9 @@ class MoCo(Method):
         if self.query.bf16 and negatives.device.type == "cpu":
             negatives = negatives.bfloat16()
         with self.timer.phase("loss"):
-            mask = self.negatives.mask_for(self._owners(identities))
+            queue = Negatives(negatives, self.negatives.mask_for(self._owners(identities)))
             losses = [
-                info_nce(
-                    query,
-                    key,
-                    negatives,
-                    temperature=self.spec.temperature,
-                    mask=mask,
-                )
+                self._info_nce(query, key, queue, identities)
                 for query, key in zip(*embeddings, strict=True)
             ]
         if len(losses) == 1:
@@ -136,6 +138,16 @@ class MoCo(Method):
             identities=identities.repeat(2),
             loss_terms=2,
         )
+
+    def _info_nce(self, query: Tensor, key: Tensor, queue: Negatives, identities: Tensor) -> Tensor:
+        """Return InfoNCE of one half. A learned temperature scales the queries, with a gradient."""
+        temperature = self.spec.temperature
+        if isinstance(temperature, LearnedTemperature):
+            assert self.log_scale is not None
+            query, temperature = query * self.log_scale.exp(), 1.0
+        if self.spec.in_batch:
+            return info_nce_in_batch(query, key, identities, temperature=temperature, besides=queue)
+        return info_nce(query, key, queue.keys, temperature=temperature, mask=queue.mask)
 
     @torch.no_grad()
     def _keys(self, view: View, order_and_back: Tensor) -> Tensor:
@@ -166,10 +178,14 @@ class MoCo(Method):
             self.momentum.follow_(self.key, self.query)
         with self.timer.phase("enqueue"):
             self.negatives.push(output.keys, output.identities)
+        if self.log_scale is not None:
+            with torch.no_grad():
+                self.log_scale.clamp_(0.0, LOG_SCALE_MAX)
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
-        """Return everything in the query tower that learns."""
-        return learned_parameters(self.query, "query")
+        """Return everything in the query tower that learns, and a learned temperature."""
+        parameters = learned_parameters(self.query, "query")
+        return parameters if self.log_scale is None else parameters | {"log_scale": self.log_scale}
 
     def embed(self, view: View, *, feature: Feature) -> Tensor:
         """Return fp32 features [B, D] of a view, not normalized, by the query encoder."""
@@ -184,9 +200,14 @@ class MoCo(Method):
         """
         negatives = self.negatives
         mask = negatives.mask_for(self._owners(output.identities))
+        in_batch = len(output.identities) // output.loss_terms - 1 if self.spec.in_batch else 0
+        learned = (
+            {} if self.log_scale is None else {"temperature": math.exp(-float(self.log_scale))}
+        )
         return {
             "loss": float(output.loss.detach()) / output.loss_terms,
-            "chance_loss": math.log1p(negatives.valid_rows()),
+            "chance_loss": math.log1p(negatives.valid_rows() + in_batch),
+            **learned,
             **of_embeddings(output.queries, output.keys, negatives.keys, mask),
             "negatives_fill_ratio": int(negatives.fill) / negatives.capacity_rows,
             "oldest_key_age_steps": float(negatives.oldest_age_steps()),

@@ -7,7 +7,17 @@ from pydantic import Field, model_validator
 from trainer.methods.key_signals import KEY_ENCODER_SIGNALS, QUEUE_SIGNALS
 from trainer.schema.base import Record
 from trainer.schema.choices import BatchNormKind, HeadBatchNorm, HeadWidth, MomentumSchedule
-from trainer.schema.signals import Setting
+from trainer.schema.signals import Setting, Signal
+
+
+class LearnedTemperature(Record):
+    """A temperature that is trained: log(1/T), kept so that T stays within 0.01 and 1."""
+
+    learned: Annotated[float, Field(ge=0.01, le=1.0)] = 0.07
+    """Temperature at the start."""
+
+
+Temperature = Annotated[float, Field(gt=0.0, le=10.0)]
 
 
 class MoCoSpec(Record):
@@ -25,8 +35,10 @@ class MoCoSpec(Record):
     """
     momentum_schedule: MomentumSchedule = "constant"
     """`cosine` raises the momentum at every step, from its value to 1 at the end of the run."""
-    temperature: Annotated[float, Field(gt=0.0, le=10.0)] | None = None
-    """Temperature T of InfoNCE. Default: chosen from the image size."""
+    temperature: Temperature | LearnedTemperature | None = None
+    """Temperature T of InfoNCE, or `{"learned": T}` to train it from T on. Default: chosen from the
+    image size.
+    """
     dim: Annotated[int, Field(ge=2, le=4096)] = 128
     """Embedding dimension."""
     head: Literal["linear", "mlp"] | None = None
@@ -50,12 +62,20 @@ class MoCoSpec(Record):
     """Number of parts of the batch within which keys are shuffled, for split batch norm. Default:
     one for each GPU, so that no image moves between them.
     """
+    in_batch: bool = False
+    """Use the other keys of the batch as negatives too, beside those of the queue."""
     mask_own_keys: bool = True
     """Exclude an image's own older keys from its negatives."""
     negatives_start: Literal["random", "empty"] | None = None
     """`random` starts with K random unit vectors, as in the paper; `empty` uses only real keys.
     Default: `random`, or `empty` where the encoder begins with trained weights.
     """
+
+    @property
+    def start_temperature(self) -> float | None:
+        """Temperature at the start of the run."""
+        chosen = self.temperature
+        return chosen.learned if isinstance(chosen, LearnedTemperature) else chosen
 
     @property
     def has_hidden_settings(self) -> bool:
@@ -88,7 +108,7 @@ class ResolvedMoCoSpec(MoCoSpec):
     queue_rows: int
     shuffle_parts: int = 1
     momentum: float
-    temperature: float
+    temperature: float | LearnedTemperature
     head: Literal["linear", "mlp"]
     negatives_start: Literal["random", "empty"] = "random"
 
@@ -99,12 +119,16 @@ READING = (
     "The loss of a healthy run rises at first, while real keys replace random ones in the queue."
 )
 """Sentence on how to read its loss."""
-SIGNALS = QUEUE_SIGNALS | KEY_ENCODER_SIGNALS
+SIGNALS = (
+    QUEUE_SIGNALS
+    | KEY_ENCODER_SIGNALS
+    | {"temperature": Signal("1", "learned temperature T of the loss", "learned_temperature")}
+)
 """Signals beside the common ones."""
 SETTINGS = {
     "queue_size": Setting("queue_rows", "queue length K"),
     "key_momentum_ratio": Setting("momentum", "momentum m of the key encoder"),
-    "temperature": Setting("temperature", "temperature T of the loss"),
+    "temperature": Setting("start_temperature", "temperature T of the loss"),
 }
 """Metric -> the setting that it shows."""
 ADVICE = {"loss": "use a shorter queue, with `method.queue_rows` below {queue_rows}"}

@@ -14,6 +14,7 @@ from trainer.methods.target_network import HeadForms, PredictingTower
 from trainer.nn.heads import HeadForm
 from trainer.nn.negative_mask import NegativeMask
 from trainer.nn.negative_queue import EMPTY, NegativeQueue
+from trainer.nn.towers import learned_parameters
 from trainer.nn.views import Batch, View
 from trainer.rng.seeds import derived_seed
 from trainer.spec.resolved import ResolvedSpec
@@ -77,7 +78,7 @@ class NNCLR(Method):
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Return everything in the tower."""
-        return {f"tower.{name}": value for name, value in self.tower.named_parameters()}
+        return learned_parameters(self.tower, "tower")
 
     def embed(self, view: View, *, feature: Feature) -> Tensor:
         """Return fp32 features [B, D] of a view, not normalized."""

@@ -9,7 +9,7 @@ from trainer.losses.vicreg import VICRegTerms, vicreg_terms
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
 from trainer.methods.vicreg.spec import ResolvedVICRegSpec
 from trainer.nn.heads import HeadForm, mlp_head
-from trainer.nn.towers import Tower, feature_dim
+from trainer.nn.towers import Tower, feature_dim, learned_parameters
 from trainer.nn.views import Batch, View
 from trainer.spec.resolved import ResolvedSpec
 
@@ -62,7 +62,7 @@ class VICReg(Method):
 
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
         """Return everything in the tower."""
-        return {f"tower.{name}": value for name, value in self.tower.named_parameters()}
+        return learned_parameters(self.tower, "tower")
 
     def embed(self, view: View, *, feature: Feature) -> Tensor:
         """Return fp32 features [B, D] of a view, not normalized."""

@@ -65,7 +65,11 @@ SIZES: dict[tuple[str, str], EncoderSize] = {
     ("convnext_tiny", "imagenet"): EncoderSize(28_500_000, 88_780.0, 544.0, 249.0),
     ("convnext_tiny", "cifar"): EncoderSize(28_500_000, 354_300.0, 2_166.0, 960.0),
 }
-FEATURE_DIMS = {"small": 256, "resnet50": 2048}
+FEATURE_DIMS = {
+    **{"small": 256, "convnext_tiny": 768, "vit_tiny": 192, "vit_small": 384, "vit_base": 768},
+    **dict.fromkeys(("resnet50", "resnet101", "resnet152"), 2048),
+    **dict.fromkeys(("wide_resnet50_2", "wide_resnet101_2"), 2048),
+}
 """Widths of features that are not 512."""
 
 
