@@ -17,7 +17,7 @@ from trainer.optim.spec import ResolvedSgdSpec
 BATCH, DIM, QUEUE = 6, 8, 10
 LENGTH = TrainingLength(1, 8)
 LR = 0.5
-"""Of every step: a cosine falls between epochs, and there is one."""
+"""Rate of every step: a cosine falls between epochs, and there is one."""
 
 
 def learner(**settings: Any) -> Learner:  # noqa: ANN401
