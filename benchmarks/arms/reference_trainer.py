@@ -146,7 +146,7 @@ class Trainer:
         negative = queries @ towers.queue.clone().T
         if method.mask_own_keys:
             negative = negative.masked_fill(rows[:, None] == towers.owners[None, :], -math.inf)
-        logits = torch.cat([positive, negative], dim=1) / (method.temperature or 0.0)
+        logits = torch.cat([positive, negative], dim=1) / (method.start_temperature or 0.0)
         loss = F.cross_entropy(logits, torch.zeros(len(rows), dtype=torch.long))
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch has no types here

@@ -39,7 +39,9 @@ def test_keys_of_the_batch_are_negatives_of_other_rows(symmetric: bool) -> None:
         queue = ours.queue.clone()
         output = ours.step(*views(step), torch.arange(BATCH), step=step, length=LENGTH)
         wanted = torch.zeros((), dtype=torch.float64)
-        halves = zip(output.queries.split(BATCH), output.keys.split(BATCH), strict=True)
+        halves = zip(
+            torch.split(output.queries, BATCH), torch.split(output.keys, BATCH), strict=True
+        )
         for queries, keys in halves:
             logits = queries @ torch.cat([keys, queue]).T / 0.2
             wanted += nn.functional.cross_entropy(logits, torch.arange(BATCH))
