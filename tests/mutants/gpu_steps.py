@@ -32,8 +32,8 @@ GPU_STEPS: Final = (
     Mutant(
         "the rows of a step are copied once more",
         "trainer/engine/batch_stream.py",
-        "        raw = self.source.raw(rows, sent=sent_rows)\n",
-        "        raw = self.source.raw(rows)\n",
+        "        raw = self.source.raw(read, sent=sent)\n",
+        "        raw = self.source.raw(read)\n",
         (f"{COUNTS}[method moco, captured]",),
     ),
     Mutant(
@@ -60,9 +60,9 @@ GPU_STEPS: Final = (
     Mutant(
         "a tensor that nothing reads lies on the first GPU",
         "trainer/engine/batch_stream.py",
-        "        raw = self.source.raw(rows, sent=sent_rows)\n",
-        "        raw = self.source.raw(rows, sent=sent_rows)\n"
-        '        _ = torch.zeros(1, device="cuda:0") if sent_rows.is_cuda else None\n',
+        "        raw = self.source.raw(read, sent=sent)\n",
+        "        raw = self.source.raw(read, sent=sent)\n"
+        '        _ = torch.zeros(1, device="cuda:0") if sent.is_cuda else None\n',
         (f"{STEPS}[second GPU, captured]",),
     ),
     Mutant(

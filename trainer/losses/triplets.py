@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 Mining = Literal["semi_hard", "batch_hard", "all"]
 Masks = tuple[Tensor, Tensor]
-"""Which of N embeddings are positives and negatives of each anchor, bool [N, N] each."""
+"""Positives and negatives of each anchor among N embeddings, bool [N, N] each."""
 ROOT_EPS = 1e-12
 """Below the square root, whose gradient is infinite at 0."""
 

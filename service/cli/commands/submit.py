@@ -55,7 +55,7 @@ Positives = Annotated[
     str | None,
     typer.Option(
         "--positives",
-        help="Source of second views: self (default), label, neighbour or pair.",
+        help="Source of second views: self (default), label, pair or 'neighbour'.",
         autocompletion=completion.positives,
     ),
 ]
@@ -169,16 +169,21 @@ def submit(
     }
     options |= specs.init_options(init_from)
     spec = specs.with_sets(specs.with_options(specs.load(file), options), sets or [])
+    _require_dataset(spec)
+    if dry_run:
+        _preview(context, spec)
+        return None
+    return _start(context, spec, idempotency_key=idempotency_key, follow=follow)
+
+
+def _require_dataset(spec: dict[str, Any]) -> None:
+    """Raise CommandError if a spec names no dataset."""
     if "dataset" not in spec:
         raise CommandError(
             "No dataset given",
             hint="Pass -d NAME; `moco dataset ls` lists all datasets.",
             code=Exit.USAGE,
         )
-    if dry_run:
-        _preview(context, spec)
-        return None
-    return _start(context, spec, idempotency_key=idempotency_key, follow=follow)
 
 
 def scaling_text(scaling: "Scaling") -> str:

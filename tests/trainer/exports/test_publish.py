@@ -16,26 +16,26 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
-from tests.support.data.tiny_pack import write_pack
 from tests.support.system.required_tools import needs
+from tests.support.trainer.made_up_export import (
+    CPU,
+    ROWS,
+    SIDE,
+    made_up_export,
+)
 from tests.support.trainer.reference_views import reference_plain
-from trainer.data.pack.format import Pack
 from trainer.exports import embedding_map, loading_config, weights
 from trainer.exports.atomic_folder import link
 from trainer.exports.base import Export
 from trainer.exports.model_card import card, exporter
 from trainer.exports.publish import publish
 from trainer.inference.embedder import load_encoder
-from trainer.methods.registry import method_names
+from trainer.methods.registry import method_names, part_of
 from trainer.modalities.image.augment.augment import ImageAugmenter
-from trainer.modalities.image.augment.spec import ViewsSpec
-from trainer.modalities.image.encoders.factory import build_encoder
-from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
-from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.image.encoders.spec import EncoderName
 from trainer.modalities.image.modality import ImageViews
 from trainer.modalities.image.packed import image_of
 from trainer.modalities.image.preprocessing import from_json
@@ -47,7 +47,6 @@ from trainer.spec.added_fields import settled
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 
-ROWS, SIDE = 40, 16
 FILES = {
     "README.md",
     "SHA256SUMS",
@@ -58,77 +57,6 @@ FILES = {
     "encoder.safetensors",
     "preprocess.json",
 }
-CLASSES = ("dark", "light")
-CPU = torch.device("cpu")
-
-
-def _images(*, height: int = SIDE, width: int = SIDE) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Noise, dark or light, with one channel that never changes; the last row has no label."""
-    numbers = np.random.default_rng(0).integers(0, 90, (ROWS, height, width, 3))
-    labels = (np.arange(ROWS) % 2).astype(np.int32)
-    images = (numbers + 150 * labels[:, None, None, None]).astype(np.uint8)
-    images[..., 2] = 77
-    labels[-1] = -1
-    return images, labels
-
-
-def _export(
-    name: EncoderName,
-    folder: Path,
-    *,
-    history: list[dict[str, float]] | None = None,
-    height: int = SIDE,
-    side: int = SIDE,
-) -> Export:
-    images, labels = _images(height=height)
-    facts = write_pack(folder / "pack", images, labels, classes=CLASSES)
-    pack = Pack.open(folder / "pack")
-    spec = JobSpec(
-        dataset="/some/where/squares",
-        name="A|B job",
-        encoder=EncoderSpec(name=name),
-        views=ViewsSpec(side_px=side),
-    )
-    resolved = resolve(spec, facts)
-    torch.manual_seed(0)
-    encoder = build_encoder(image_encoder(resolved.spec), side_px=side, bn_splits=4)
-    encoder(torch.randn(8, 3, side, side))  # so that the running statistics are not the first ones
-    return Export(
-        spec=resolved.spec,
-        reasons=resolved.reasons,
-        facts=facts,
-        encoder=encoder.eval(),
-        source=PackLoader(pack, device=CPU),
-        views=ImageViews(
-            ImageAugmenter(
-                resolved_views(resolved.spec), mean=facts.mean, std=facts.std, device=CPU
-            )
-        ),
-        pack=pack,
-        history=_history() if history is None else history,
-        exact=True,
-        step=60,
-    )
-
-
-def _history() -> list[dict[str, float]]:
-    return [
-        {
-            "step": float(step),
-            "loss": 5.0 - step / 100,
-            "chance_loss": 4.5,
-            "epoch": step / 2,
-            "top1": 0.8,
-            "negatives_fill_ratio": 1.0,
-            "knn_top1": 0.5 + step / 200,
-            "knn_top1_raw": 0.6,
-            "knn_top1_untrained": 0.4,
-            "knn_top1_majority": 0.25,
-            "embedding_std_ratio": 0.9,
-            "rows_per_s": 9e9 / step,
-        }
-        for step in range(1, 61)
-    ]
 
 
 class Done(NamedTuple):
@@ -142,7 +70,7 @@ def done(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Done]:
     folder = tmp_path_factory.mktemp(request.param)
-    export = _export(request.param, folder)
+    export = made_up_export(request.param, folder)
     with export.source:
         yield Done(export, publish(export, out=folder / "out"), folder / "out" / "artifacts")
 
@@ -201,7 +129,7 @@ torch.save(found, r"{tmp_path}/found.pt")
 
 def test_the_cards_code_prepares_images_as_they_were_trained_on(tmp_path: Path) -> None:
     """Images that are not square, through the card's transform and through Views.plain."""
-    with (export := _export("small", tmp_path, height=23)).source:
+    with (export := made_up_export("small", tmp_path, height=23)).source:
         publish(export, out=tmp_path / "out")
         ours = export.views.plain(export.source.whole(torch.arange(ROWS))).pixels
     scope: dict[str, Any] = {"torch": torch}
@@ -246,7 +174,7 @@ def test_the_steps_are_stated_in_order(done: Done) -> None:
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "vit_tiny"])
 def test_timm_loads_the_folder_where_it_has_the_network(name: EncoderName, tmp_path: Path) -> None:
     """Through the card's own block, and with timm's idea of the input."""
-    with (export := _export(name, tmp_path, side=96)).source:
+    with (export := made_up_export(name, tmp_path, side=96)).source:
         publish(export, out=tmp_path / "out")
     folder = tmp_path / "out" / "artifacts"
     with contextlib.chdir(folder):
@@ -267,7 +195,7 @@ def test_timm_loads_the_folder_where_it_has_the_network(name: EncoderName, tmp_p
 @pytest.mark.parametrize(("name", "side"), [("convnext_tiny", 32), ("vit_tiny", 16)])
 def test_the_cards_code_loads_every_family(name: EncoderName, side: int, tmp_path: Path) -> None:
     """As moco embed does."""
-    with (export := _export(name, tmp_path, side=side)).source:
+    with (export := made_up_export(name, tmp_path, side=side)).source:
         folder = tmp_path / "files"
         folder.mkdir()
         for part in (weights, loading_config, exporter):
@@ -294,7 +222,7 @@ def test_a_disk_without_hard_links_gets_a_copy(
 
 def test_a_job_in_flight_keeps_its_old_preprocessing(tmp_path: Path) -> None:
     """Resolved before there was a choice: the square is cut first, and the card says so."""
-    with (export := _export("small", tmp_path, height=23)).source:
+    with (export := made_up_export("small", tmp_path, height=23)).source:
         old = export.spec.model_dump(mode="json")
         del old["views"]["evaluation_crop"]
         stored = settled(JobSpec.model_validate_json(json.dumps(old)))
@@ -336,7 +264,7 @@ def test_the_layers_of_the_small_encoder_rebuild_it(done: Done) -> None:
 def test_publishing_twice_gives_the_same_bytes(done: Done, tmp_path: Path) -> None:
     """Another process of the same run differs in speed only, and speed is in no file."""
     slower = [line | {"rows_per_s": 1.0, "data_s": 7.0} for line in done.export.history]
-    again = _export(image_encoder(done.export.spec).name, tmp_path, history=slower)
+    again = made_up_export(image_encoder(done.export.spec).name, tmp_path, history=slower)
     with again.source:
         assert publish(again, out=tmp_path / "out").files == done.published.files
         assert publish(again, out=tmp_path / "out").files == done.published.files
@@ -415,19 +343,19 @@ def test_the_card_says_whether_labels_were_used(
 
 
 @pytest.mark.parametrize("method", method_names())
-def test_the_card_tells_of_a_queue_only_where_there_is_one(done: Done, method: str) -> None:
+def test_the_card_says_how_to_read_the_loss_of_its_method(done: Done, method: str) -> None:
     sent = JobSpec.model_validate({**done.export.spec.model_dump(), "method": {"name": method}})
     spec = resolve(sent, done.export.facts).spec
     text = card.card(replace(done.export, spec=spec, reasons={}), files={})
-    has_queue = "queue_rows" in type(spec.method).model_fields
-    assert ("rises at first" in text) == ("real keys" in text) == has_queue
+    assert " ".join(part_of(method, "spec").READING.split()) in " ".join(text.split())
+    assert ("rises at first" in text) == (method in ("moco", "nnclr"))
     assert "Guessing has a loss of 4.5" in text
 
 
 def test_a_full_disk_leaves_the_files_of_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export = _export("small", tmp_path)
+    export = made_up_export("small", tmp_path)
     out = tmp_path / "out"
     before = publish(export, out=out).files
 
@@ -444,7 +372,7 @@ def test_a_full_disk_leaves_the_files_of_before(
 
 def test_features_that_overflow_are_a_run_that_diverged(tmp_path: Path) -> None:
     """Finite weights can be so large that no feature is."""
-    export = _export("small", tmp_path)
+    export = made_up_export("small", tmp_path)
     with torch.no_grad():
         for value in export.encoder.parameters():
             value.mul_(1e30)

@@ -24,7 +24,7 @@ class Siamese(BothViews):
     def embedded(self, view: View) -> Tensor:
         """Return embeddings [B, dim], as they are or as unit vectors."""
         features = self.tower.features(view, feature="projection")
-        return F.normalize(features, dim=1) if self.spec.normalise else features
+        return F.normalize(features, dim=1) if self.spec.normalize else features
 
     def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
         """Return the mean loss of all pairs."""

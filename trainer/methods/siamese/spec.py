@@ -25,7 +25,7 @@ class SiameseSpec(Record):
     """Method name."""
     margin: Annotated[float, Field(gt=0.0, le=1000.0)] = 1.0
     """Distance from which a pair of other images has no loss."""
-    normalise: bool = False
+    normalize: bool = False
     """Compare unit vectors, with a margin of at most 2."""
     dim: Annotated[int, Field(ge=2, le=4096)] = 64
     """Embedding dimension."""
@@ -43,11 +43,11 @@ class SiameseSpec(Record):
     @model_validator(mode="after")
     def _margin_is_within_reach(self) -> "SiameseSpec":
         """Raise PydanticCustomError if no unit vectors are as far apart as the margin."""
-        if self.normalise and self.margin > UNIT_DISTANCE_MAX:
+        if self.normalize and self.margin > UNIT_DISTANCE_MAX:
             raise PydanticCustomError(
                 "far_margin",
                 "unit vectors are at most 2 apart, less than the margin; use a margin of at most "
-                "2, or normalise false",
+                "2, or normalize false",
                 {},
             )
         return self

@@ -15,7 +15,7 @@ def check(spec: JobSpec, facts: DatasetFacts) -> None:
 def no_times() -> SpecError:
     """Return the error of a dataset whose rows have no sequence and time."""
     return SpecError(
-        "neighbour needs images with a sequence and a time, and this dataset has none; add it "
+        "'neighbour' needs images with a sequence and a time, and this dataset has none; add it "
         "again with the columns sequence and time in rows.csv, or use self",
         field="positives.name",
     )

@@ -12,14 +12,14 @@ from trainer.methods.siamese.spec import SiameseSpec
 IDENTITIES = [0, 1, 0, 2, 0, 1]
 
 
-@pytest.mark.parametrize("normalise", [False, True])
-def test_the_loss_is_that_of_its_pairs(normalise: bool) -> None:
-    method = method_of("siamese", normalise=normalise)
+@pytest.mark.parametrize("normalize", [False, True])
+def test_the_loss_is_that_of_its_pairs(normalize: bool) -> None:
+    method = method_of("siamese", normalize=normalize)
     batch = batch_of(IDENTITIES)
     first, second = (
-        F.normalize(view, dim=1) if normalise else view for view in embedded_views(method, batch)
+        F.normalize(view, dim=1) if normalize else view for view in embedded_views(method, batch)
     )
-    assert bool((first.norm(dim=1) - 1).abs().max() < 1e-5) == normalise
+    assert bool((first.norm(dim=1) - 1).abs().max() < 1e-5) == normalize
     other, has_other = drawn_other(batch.identities)
     wanted = pairs(first, second, other=other, has_other=has_other, margin=1.0)
     output = method.loss_at(batch, step=0)
@@ -32,4 +32,4 @@ def test_the_loss_is_that_of_its_pairs(normalise: bool) -> None:
 def test_a_margin_beyond_the_reach_of_unit_vectors_is_refused() -> None:
     assert SiameseSpec(margin=3.0).margin == 3.0
     with pytest.raises(ValidationError, match="unit vectors are at most 2 apart"):
-        SiameseSpec(margin=3.0, normalise=True)
+        SiameseSpec(margin=3.0, normalize=True)
