@@ -34,7 +34,7 @@ class AlignSpec(Record):
 TITLE = "Alignment"
 READING = "The loss falls."
 SIGNALS = {
-    "alignment": Signal("1", "mean squared distance of two views", "alignment", fills="memory")
+    "closeness": Signal("1", "mean squared distance of two views", "closeness", fills="memory")
 }
 SETTINGS = {"align_weight": Setting("weight", "weight of the loss")}
 ADVICE = {"loss": "nothing makes a loss of weight {weight} shorter"}
@@ -79,7 +79,7 @@ class Align(Method):
         return self.tower.features(view, feature=feature)
 
     def signals(self, output, *, dataset_rows):
-        return {"loss": float(output.loss.detach()), "alignment": 1.0}
+        return {"loss": float(output.loss.detach()), "closeness": 1.0}
 
 def build(spec, encoder, *, bf16):
     return Align(spec.method, encoder, bf16=bf16)
@@ -111,12 +111,12 @@ panels = {
 helps = {row.name: row.help for row in METRICS}
 print(json.dumps([
     list(method_names()),
-    SIGNALS["alignment"].unit,
-    FILLS["alignment"],
-    SIGNAL_METRICS["alignment"],
+    SIGNALS["closeness"].unit,
+    FILLS["closeness"],
+    SIGNAL_METRICS["closeness"],
     helps["moco_train_align_weight"],
-    [panels["moco_train_alignment"], panels["moco_train_align_weight"]],
-    [curve for curve in MORE_CURVES if curve["name"] == "alignment"],
+    [panels["moco_train_closeness"], panels["moco_train_align_weight"]],
+    [curve for curve in MORE_CURVES if curve["name"] == "closeness"],
 ]))
 """
 
@@ -138,7 +138,7 @@ def test_a_folder_and_a_member_are_a_method(copy: Path, tmp_path: Path) -> None:
 
     steps = [line for line in metric_lines(tmp_path / "out") if "loss" in line]
     assert steps
-    assert {line["alignment"] for line in steps} == {1.0}
+    assert {line["closeness"] for line in steps} == {1.0}
     card = (tmp_path / "out/artifacts/README.md").read_text()
     assert "by\nAlignment with mocoserve" in card
     assert "twice is better" in card
@@ -146,10 +146,11 @@ def test_a_folder_and_a_member_are_a_method(copy: Path, tmp_path: Path) -> None:
 
 def test_its_tables_reach_metrics_dashboards_and_api(copy: Path) -> None:
     names, unit, fills, metric, help_text, titles, curves = evaluate(copy, TABLES)
-    assert (names[:2], names[-1]) == (["moco", "simclr"], "align")
-    assert (unit, fills, metric) == ("1", "memory", "moco_train_alignment")
+    assert names[0] == "moco"
+    assert names.count("align") == 1
+    assert (unit, fills, metric) == ("1", "memory", "moco_train_closeness")
     assert help_text == "Weight of the loss."
     assert titles == ["Mean squared distance of two views", "Weight of the loss"]
     meaning = "mean squared distance of two views"
-    shown = {"name": "alignment", "title": meaning, "unit": "1", "better": ""}
+    shown = {"name": "closeness", "title": meaning, "unit": "1", "better": ""}
     assert curves == [{**shown, "fills": "memory"}]

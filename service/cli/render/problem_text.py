@@ -88,7 +88,8 @@ def _correction(problem: Problem) -> str:
     in_body = all(field.pointer.startswith("#/") for field in problem.errors)
     help_ = _HELPS.get(problem.instance, "") if in_body else ""
     names = [field.pointer.rpartition("/")[2] for field in problem.errors]
-    meant = _closest(names[0]) if names and problem.instance == "/v1/jobs" else ""
+    is_spec = in_body and problem.instance == "/v1/jobs"
+    meant = _closest(names[0]) if names and is_spec else ""
     return " ".join(word for word in ("Fix it.", meant, help_) if word)
 
 

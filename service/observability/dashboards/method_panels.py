@@ -21,24 +21,28 @@ PER_ROW = 4
 
 
 def method_rows(of_job: Callable[[str], Query]) -> tuple[Row, ...]:
-    """Return rows with one curve for each signal of a method that has a metric."""
-    signals = [
-        (name, signal)
-        for name in method_names()
-        for signal in _signals(name).values()
-        if signal.metric
-    ]
-    parts = [signals[first : first + PER_ROW] for first in range(0, len(signals), PER_ROW)]
+    """Return rows with one curve for each metric of a signal that methods declare."""
+    owners: dict[str, list[str]] = {}
+    signals: dict[str, Signal] = {}
+    for name in method_names():
+        for signal in _signals(name).values():
+            if signal.metric:
+                owners.setdefault(signal.metric, []).append(name)
+                signals[signal.metric] = signal
+    declared = [(signals[metric], names) for metric, names in owners.items()]
+    parts = [declared[first : first + PER_ROW] for first in range(0, len(declared), PER_ROW)]
     return tuple(
         Row(7, tuple(_curve(*each, of_job, columns=GRID_COLUMNS // len(part)) for each in part))
         for part in parts
     )
 
 
-def _curve(name: str, signal: Signal, of_job: Callable[[str], Query], *, columns: int) -> Panel:
+def _curve(
+    signal: Signal, names: list[str], of_job: Callable[[str], Query], *, columns: int
+) -> Panel:
     return curve(
         _title(signal.meaning),
-        _text(signal.meaning, name),
+        _text(signal.meaning, *names),
         UNITS.get(signal.unit, "short"),
         of_job(signal.metric),
         columns=columns,

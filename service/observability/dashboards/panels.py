@@ -1,6 +1,6 @@
 """Panels and dashboards as Grafana reads them, laid out row by row."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Json = dict[str, Any]
@@ -135,6 +135,17 @@ class Row:
 
     height: int
     panels: tuple[Panel, ...]
+
+
+def filled_row(height: int, panels: tuple[Panel, ...]) -> Row:
+    """Return a row of panels that share its width, whatever their number; the first are wider."""
+    width, rest = divmod(GRID_COLUMNS, len(panels))
+    return Row(
+        height,
+        tuple(
+            replace(panel, columns=width + (number < rest)) for number, panel in enumerate(panels)
+        ),
+    )
 
 
 @dataclass(frozen=True)

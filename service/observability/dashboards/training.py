@@ -11,6 +11,7 @@ from service.observability.dashboards.panels import (
     Variable,
     bars,
     curve,
+    filled_row,
     stat,
     table,
 )
@@ -149,7 +150,7 @@ _SPEED = Section(
 _SETTINGS = Section(
     "Settings",
     (
-        Row(
+        filled_row(
             4,
             (
                 _setting(

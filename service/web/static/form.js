@@ -3,6 +3,9 @@
 import { h, prose, put } from "./dom.js";
 import { value as said } from "./format.js";
 
+/** Words beside the switch of an optional object. */
+const SWITCHES = { evaluation: "Evaluate during training" };
+
 export class Form {
   /** `onChange()` is called after each change of a value. */
   constructor(onChange) {
@@ -31,13 +34,13 @@ export class Form {
       error, reason, h("span", { class: "help" }, prose(field.help)));
   }
 
-  object({ path, fields, nullable }) {
+  object({ path, fields, nullable, fallback }) {
     const box = h("div", { class: "fields" }, fields.map((one) => this.field(one)));
-    return nullable ? this.optional(path, box) : box;
+    return nullable ? this.optional(path, box, fallback) : box;
   }
 
-  /** A box of fields with a switch that sets the whole to null. */
-  optional(path, box) {
+  /** A box of fields with a switch that sets the whole to null, as it is at first where that is the default. */
+  optional(path, box, fallback) {
     const on = h("input", { type: "checkbox", checked: true, onchange: () => {
       show(on.checked ? undefined : null);
       this.take(path, on.checked ? undefined : null);
@@ -50,7 +53,8 @@ export class Form {
       several.textContent = whole ? `${whole.length} evaluators, copied from the other job.` : "";
     };
     this.wholes.set(path, show);
-    return h("div", { class: "stack fields-outer" }, h("label", { class: "check field" }, on, "Evaluate during training"), several, box);
+    if (fallback === null) show(null);
+    return h("div", { class: "stack fields-outer" }, h("label", { class: "check field" }, on, SWITCHES[path] ?? "Set these"), several, box);
   }
 
   /** Return the fields of a union of objects, discriminated by `name`. */
@@ -72,7 +76,7 @@ export class Form {
     });
     show(usual);
     const whole = h("div", { class: "stack fields-outer" }, head, box);
-    return nullable ? this.optional(path, whole) : whole;
+    return nullable ? this.optional(path, whole, fallback) : whole;
   }
 
   choice(id, { path, choices, fallback, required }) {
@@ -171,6 +175,7 @@ export class Form {
       }
     }
     for (const [path, value] of pairs) {
+      this.wholes.get(path.split(".").slice(0, -1).join("."))?.(undefined);
       const known = this.inputs.get(path);
       if (!known || value === null || this.unions.has(path.replace(/\.name$/, ""))) continue;
       this.values.set(path, value);

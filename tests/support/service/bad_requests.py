@@ -123,7 +123,7 @@ SPECS = [
     job("a batch of one", {"batch_rows": 1}, "#/batch_rows"),
     job("a seed of 64 bits", {"seed": 2**63}, "#/seed"),
     job("unknown encoder", {"encoder": {"name": "resnet1"}}, "#/encoder/name"),
-    job("unknown optimizer", {"optim": {"name": "adam"}}, "#/optim"),
+    job("unknown optimizer", {"optim": {"name": "adagrad"}}, "#/optim"),
     job("a field of another optimizer", {"optim": {"name": "sgd", "beta1": 0.9}}, "#/optim/beta1"),
     job("k 0", {"evaluation": {"k": 0}}, "#/evaluation/k"),
     job("k 0 in a list", {"evaluation": [{"k": 0}]}, "#/evaluation/0/k"),

@@ -15,6 +15,7 @@ from trainer.checkpoint import checkpoint_files as checkpoints
 from trainer.checkpoint.state import collect
 from trainer.engine.build import build_run
 from trainer.engine.train import DeviceConfig, RunPaths, train
+from trainer.schema.artifact_names import EVALUATION
 from trainer.schema.events import Ended
 from trainer.spec.job import JobSpec
 
@@ -56,8 +57,9 @@ class Cut:
         """Resume from a state, and from a step that may be wrong; return the end of the run."""
         out, source = folder / "out", folder / "from"
         source.mkdir()
-        before = self.loaded.path.parent.parent / "metrics.jsonl"
-        (source / before.name).write_bytes(before.read_bytes())
+        for name in ("metrics.jsonl", EVALUATION):
+            before = self.loaded.path.parent.parent / name
+            (source / name).write_bytes(before.read_bytes())
         meta = self.loaded.meta.model_copy(update={"step": self.loaded.meta.step + by_steps})
         saved = checkpoints.save(source / "checkpoints", state, meta, keep=2)
         ended = go(RunPaths(out=out, pack=self.pack, checkpoints=(saved.path,)))

@@ -100,11 +100,29 @@ SIGNALS = {
         "linear_specificity_ratio",
         better="up",
     ),
-    "ppv": Signal("ratio", "linear probe: images called positive that are", better="up"),
-    "npv": Signal("ratio", "linear probe: images called negative that are", better="up"),
-    "f1": Signal("ratio", "linear probe: F1 of the positive label at the threshold", better="up"),
+    "ppv": Signal(
+        "ratio",
+        "linear probe: images called positive that are",
+        "linear_ppv_ratio",
+        better="up",
+    ),
+    "npv": Signal(
+        "ratio",
+        "linear probe: images called negative that are",
+        "linear_npv_ratio",
+        better="up",
+    ),
+    "f1": Signal(
+        "ratio",
+        "linear probe: F1 of the positive label at the threshold",
+        "linear_f1_ratio",
+        better="up",
+    ),
     "brier": Signal(
-        "1", "linear probe: squared error of the positive label's probability", better="down"
+        "1",
+        "linear probe: squared error of the positive label's probability",
+        "linear_brier",
+        better="down",
     ),
 }
 """Signals of its rounds. The last eight are of jobs with a positive label."""

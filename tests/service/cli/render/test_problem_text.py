@@ -216,8 +216,8 @@ def test_a_server_that_stays_away_in_an_upload(
         raise Unreachable("http://server", reason="refused")
 
     (tmp_path / "x.zip").write_bytes(b"x" * 100)
-    monkeypatch.setattr("mocoserve.datasets.Datasets._put", away)
-    monkeypatch.setattr("mocoserve.datasets.backoff_s", lambda *_a, **_k: 0.0)
+    monkeypatch.setattr("mocoserve.resumable_upload.Upload._put", away)
+    monkeypatch.setattr("mocoserve.resumable_upload.backoff_s", lambda *_a, **_k: 0.0)
     result = moco("dataset", "add", str(tmp_path / "x.zip"), "--name", "gone")
     assert (result.exit_code, result.stdout) == (4, "")
     first, title, *_ = result.stderr.splitlines()
