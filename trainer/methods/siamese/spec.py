@@ -25,8 +25,9 @@ class SiameseSpec(Record):
     """Method name."""
     margin: Annotated[float, Field(gt=0.0, le=1000.0)] = 1.0
     """Distance from which a pair of other images has no loss."""
-    normalize: bool = False
-    """Compare unit vectors, with a margin of at most 2."""
+    normalize: bool = True
+    """Compare unit vectors, with a margin of at most 2. False: embeddings of any length, as in the
+    paper, which need a lower learning rate: at the default one they shrink to a point."""
     dim: Annotated[int, Field(ge=2, le=4096)] = 64
     """Embedding dimension."""
     bn: BatchNormKind = "plain"

@@ -1,4 +1,4 @@
-"""Siamese pairs: embeddings as they are, unless unit vectors are asked for."""
+"""Siamese pairs: unit vectors, unless embeddings of any length are asked for."""
 
 import pytest
 import torch
@@ -30,6 +30,6 @@ def test_the_loss_is_that_of_its_pairs(normalize: bool) -> None:
 
 
 def test_a_margin_beyond_the_reach_of_unit_vectors_is_refused() -> None:
-    assert SiameseSpec(margin=3.0).margin == 3.0
+    assert SiameseSpec(margin=3.0, normalize=False).margin == 3.0
     with pytest.raises(ValidationError, match="unit vectors are at most 2 apart"):
-        SiameseSpec(margin=3.0, normalize=True)
+        SiameseSpec(margin=3.0)
