@@ -11,5 +11,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 BatchNormKind = Literal["split", "plain", "sync"]
 HeadBatchNorm = Literal["none", "hidden", "all"]
 HeadWidth = Annotated[int, Field(ge=2, le=16_384)]
+OwnWidth = HeadWidth | Literal["features"]
+"""Width of a head's hidden layers; `features`: that of the encoder's output."""
 MomentumSchedule = Literal["constant", "cosine"]
 SourceFormat = Literal["auto", "folder", "zip", "tar", "idx", "npy", "parquet"]

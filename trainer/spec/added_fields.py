@@ -49,10 +49,10 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("method:simclr.bn_splits", 8),
     ("method:moco.momentum_schedule", "constant"),
     ("method:moco.in_batch", False),
-    ("method:moco.head_hidden", None),
+    ("method:moco.head_hidden", "features"),
     ("method:moco.head_layers", 2),
     ("method:moco.head_batch_norm", "none"),
-    ("method:simclr.head_hidden", None),
+    ("method:simclr.head_hidden", "features"),
     ("method:simclr.head_layers", 2),
     ("method:simclr.head_batch_norm", "hidden"),
 )

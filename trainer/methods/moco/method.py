@@ -233,7 +233,7 @@ def _head(spec: ResolvedMoCoSpec, width: int) -> nn.Module:
     if spec.head == "linear":
         return nn.Linear(width, spec.dim)
     form = HeadForm(
-        spec.head_hidden or width,
+        width if spec.head_hidden == "features" else spec.head_hidden,
         spec.dim,
         layers=spec.head_layers,
         batch_norm=spec.head_batch_norm,

@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from trainer.methods.key_signals import KEY_ENCODER_SIGNALS, QUEUE_SIGNALS
 from trainer.schema.base import Record
-from trainer.schema.choices import BatchNormKind, HeadBatchNorm, HeadWidth, MomentumSchedule
+from trainer.schema.choices import BatchNormKind, HeadBatchNorm, MomentumSchedule, OwnWidth
 from trainer.schema.signals import Setting, Signal
 
 
@@ -45,8 +45,8 @@ class MoCoSpec(Record):
     """Projection head: `linear` (MoCo v1) or `mlp` (features-ReLU-dim, MoCo v2). Default: chosen
     from the image size.
     """
-    head_hidden: HeadWidth | None = None
-    """Width of the hidden layers of an `mlp` head. Default: that of the features."""
+    head_hidden: OwnWidth = "features"
+    """Width of the hidden layers of an `mlp` head; `features` for that of the features."""
     head_layers: Annotated[int, Field(ge=2, le=4)] = 2
     """Layers of an `mlp` head."""
     head_batch_norm: HeadBatchNorm = "none"
@@ -80,7 +80,7 @@ class MoCoSpec(Record):
     @property
     def has_hidden_settings(self) -> bool:
         """True if a setting of the hidden layers of an `mlp` head is not its default."""
-        return (self.head_hidden, self.head_layers, self.head_batch_norm) != (None, 2, "none")
+        return (self.head_hidden, self.head_layers, self.head_batch_norm) != ("features", 2, "none")
 
     @model_validator(mode="after")
     def _has_the_layers(self) -> "MoCoSpec":

@@ -64,7 +64,7 @@ def build(spec: ResolvedSpec, encoder: nn.Module, *, bf16: bool) -> SimCLR:
 def _head(spec: ResolvedSimCLRSpec, width: int) -> nn.Module:
     """Return the projection head; by default the paper's, as wide as the features."""
     form = HeadForm(
-        spec.head_hidden or width,
+        width if spec.head_hidden == "features" else spec.head_hidden,
         spec.dim,
         layers=spec.head_layers,
         batch_norm=spec.head_batch_norm,

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainer.schema.base import Record
-from trainer.schema.choices import BatchNormKind, HeadBatchNorm, HeadWidth
+from trainer.schema.choices import BatchNormKind, HeadBatchNorm, OwnWidth
 from trainer.schema.signals import Setting, Signal
 
 
@@ -18,8 +18,8 @@ class SimCLRSpec(Record):
     """Temperature T of NT-Xent. Default: chosen from the image size."""
     dim: Annotated[int, Field(ge=2, le=4096)] = 128
     """Embedding dimension."""
-    head_hidden: HeadWidth | None = None
-    """Width of the head's hidden layers. Default: that of the features."""
+    head_hidden: OwnWidth = "features"
+    """Width of the head's hidden layers; `features` for that of the features."""
     head_layers: Annotated[int, Field(ge=2, le=4)] = 2
     """Layers of the projection head."""
     head_batch_norm: HeadBatchNorm = "hidden"
