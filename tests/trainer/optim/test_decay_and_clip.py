@@ -49,11 +49,15 @@ def test_only_matrices_decay(spec: ResolvedOptimSpec) -> None:
     assert moved == MATRICES
 
 
-def test_all_parameters_are_one_group_unless_asked_otherwise() -> None:
-    parameters = dict(Network().named_parameters())
+def test_all_parameters_but_scalars_decay_unless_asked_otherwise() -> None:
+    network = Network()
+    parameters = dict(network.named_parameters())
     spec = ResolvedSgdSpec(lr=0.1, weight_decay=0.5)
-    (group,) = make_optimizer(spec, parameters).param_groups
-    assert len(group["params"]) == len(parameters)
+    group, scalars = make_optimizer(spec, parameters).param_groups
+    assert len(group["params"]) == len(parameters) - 1
+    assert (scalars["params"], scalars["weight_decay"]) == ([network.log_temperature], 0.0)
+    del parameters["log_temperature"]
+    assert len(make_optimizer(spec, parameters).param_groups) == 1
 
 
 def test_every_group_takes_the_rate_of_the_step() -> None:

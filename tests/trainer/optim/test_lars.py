@@ -38,9 +38,10 @@ FORMS = (
 def step_of(p: Array, g: Array, *, lr: float, form: Form) -> Array:
     """SimCLR, MoCo v3 and BYOL: eta |p| / |g + wd p|. solo-learn: eta |p| / (|g| + wd |p| + eps).
 
-    Parameters of one dimension: the plain gradient, and decay where all decay.
+    Parameters of one dimension: the plain gradient, and decay where all decay. A scalar, such as a
+    learned temperature, never decays.
     """
-    decay = DECAY if form.decay == "all" or p.ndim > 1 else 0.0
+    decay = DECAY if p.ndim > (0 if form.decay == "all" else 1) else 0.0
     decayed = g + decay * p
     if form.exclude_1d and p.ndim <= 1:
         return decayed
