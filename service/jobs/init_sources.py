@@ -11,7 +11,7 @@ from service.ledger.journaled_store import JournaledStore
 from service.store.records import JobRecord
 from service.store.store import Store
 from service.store.store_errors import NotFound
-from service.weights.library import WeightsLibrary
+from service.weights.weights_store import WeightsStore
 from trainer.checkpoint.encoder_file import STATE, encoder_file
 from trainer.schema.artifact_names import WEIGHTS
 from trainer.spec.added_fields import settled
@@ -51,7 +51,7 @@ def find_init(spec: JobSpec, journal: JournaledStore) -> InitSource | None:
 
 def _of_weights(wanted: InitFromSpec, journal: JournaledStore) -> InitSource:
     try:
-        record = WeightsLibrary(journal.data_dir).get(wanted.weights or "")
+        record = WeightsStore(journal.data_dir).get(wanted.weights or "")
     except NotFound as error:
         raise invalid("#/init_from/weights", str(error)) from None
     if record.status != "ready":

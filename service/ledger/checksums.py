@@ -8,7 +8,7 @@ from typing import Any
 
 from service.ledger.consistency import Finding
 from service.store.full_scan import FullScan, JobIndexes
-from service.weights.library import CONTENT, DESCRIPTION, folders, read_description
+from service.weights.weights_store import CONTENT, DESCRIPTION, folders, read_description
 from trainer.util.atomic_files import MANIFEST, sha256_of
 
 SUMS = "SHA256SUMS"

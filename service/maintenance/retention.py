@@ -21,7 +21,7 @@ from service.settings import ApiSettings
 from service.store.paging import PAGE_ROWS, each_row
 from service.store.records import DatasetRecord, JobRecord, Status
 from service.store.store import Store
-from service.weights.library import WeightsLibrary, WeightsRecord
+from service.weights.weights_store import WeightsRecord, WeightsStore
 from trainer.schema.artifact_names import UPLOAD
 
 Kind = Literal["upload", "log", "checkpoints", "dataset", "job"]
@@ -150,9 +150,9 @@ def _of_dataset(context: RetentionContext, record: DatasetRecord) -> Iterator[Re
 
 def _of_weights(context: RetentionContext) -> Iterator[Removable]:
     """Yield the weights whose upload was never completed; for its age only, as of datasets."""
-    library = WeightsLibrary(context.data_dir)
-    for record in library.list():
-        staged = library.staged(record)
+    weights_store = WeightsStore(context.data_dir)
+    for record in weights_store.list():
+        staged = weights_store.staged(record)
         if record.status == "ready" or is_locked(staged):
             continue
         newest = staged if staged.exists() else staged.parent
@@ -162,14 +162,14 @@ def _of_weights(context: RetentionContext) -> Iterator[Removable]:
             age_s=_age_s(context, newest),
             size_bytes=0,
             kept_s=context.settings.upload_kept_s,
-            remove=partial(_delete_weights, library, record),
+            remove=partial(_delete_weights, weights_store, record),
         )
 
 
-def _delete_weights(library: WeightsLibrary, record: WeightsRecord) -> None:
-    with no_sender(library.staged(record)):
-        if library.get(record.id).status != "ready":
-            library.delete(record)
+def _delete_weights(weights_store: WeightsStore, record: WeightsRecord) -> None:
+    with no_sender(weights_store.staged(record)):
+        if weights_store.get(record.id).status != "ready":
+            weights_store.delete(record)
 
 
 def _empty(context: RetentionContext, record: DatasetRecord, staged: Path) -> None:

@@ -4,7 +4,7 @@ from service.files.init_weights import ROLE
 from service.store.paging import PAGE_ROWS, each_row
 from service.store.records import JobRecord, Status
 from service.store.store import Store
-from service.weights.library import WeightsRecord
+from service.weights.weights_store import WeightsRecord
 
 LIVE: tuple[Status, ...] = ("queued", "running", "stopping", "paused")
 

@@ -17,14 +17,14 @@ from service.jobs.idempotency import fingerprint
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
 from service.store.store_errors import WrongState
-from service.weights.library import WeightsLibrary, WeightsRecord, new_weights
 from service.weights.users import users_of
+from service.weights.weights_store import WeightsRecord, WeightsStore, new_weights
 
 router = APIRouter(prefix="/v1/weights", tags=["weights"], route_class=StrictRoute)
 
 
-def _library(services: ServicesDep) -> WeightsLibrary:
-    return WeightsLibrary(services.settings.data_dir)
+def _weights_store(services: ServicesDep) -> WeightsStore:
+    return WeightsStore(services.settings.data_dir)
 
 
 def _record(
@@ -34,7 +34,7 @@ def _record(
     services: ServicesDep,
 ) -> WeightsRecord:
     """Return the weights. Raises NotFound."""
-    return _library(services).get(id)
+    return _weights_store(services).get(id)
 
 
 WeightsDep = Annotated[WeightsRecord, Depends(_record)]
@@ -54,7 +54,7 @@ def create(body: WeightsRequest, key: IdempotencyKey, services: ServicesDep) -> 
     if body.size_bytes is not None:
         check_size(body.size_bytes, services.settings)
         check_space(services.settings.data_dir, body.size_bytes)
-    record, replayed = _library(services).create(
+    record, replayed = _weights_store(services).create(
         new_weights(
             body.name,
             size_bytes=body.size_bytes,
@@ -75,7 +75,7 @@ def create(body: WeightsRequest, key: IdempotencyKey, services: ServicesDep) -> 
 )
 def list_all(services: ServicesDep) -> WeightsList:
     """Return all weights, newest first."""
-    weights = [_response(record, services) for record in _library(services).list()]
+    weights = [_response(record, services) for record in _weights_store(services).list()]
     return WeightsList.of(weights, [record.id for record in weights])
 
 
@@ -101,7 +101,7 @@ def get(record: WeightsDep, services: ServicesDep) -> Weights:
 )
 def head_content(record: WeightsDep, services: ServicesDep) -> Response:
     """After an interrupted upload, send the rest from this offset."""
-    held = held_bytes(_library(services).staged(record))
+    held = held_bytes(_weights_store(services).staged(record))
     return Response(headers={"Upload-Offset": str(held), "Cache-Control": "no-store"})
 
 
@@ -134,7 +134,7 @@ async def put_content(
 
     Parts work as those of a dataset. The header is checked before anything else reads the file.
     """
-    library = _library(services)
+    weights_store = _weights_store(services)
     _require_open(record)
     offer = announced(
         request,
@@ -143,8 +143,8 @@ async def put_content(
         sha256=record.sha256,
         settings=services.settings,
     )
-    async with staged(library.staged(record)) as file:
-        record = await run_in_threadpool(library.get, record.id)
+    async with staged(weights_store.staged(record)) as file:
+        record = await run_in_threadpool(weights_store.get, record.id)
         _require_open(record)
         received = await receive(
             file,
@@ -155,7 +155,7 @@ async def put_content(
         if received.sha256 is None:
             return json_response(_response(record, services), status=202)
         record = await run_in_threadpool(
-            lambda: library.complete(
+            lambda: weights_store.complete(
                 record, size_bytes=received.held_bytes, sha256=received.sha256 or ""
             )
         )
@@ -176,12 +176,12 @@ def delete(record: WeightsDep, services: ServicesDep) -> Response:
 
     Finished jobs can still be resumed: each has a copy of its own.
     """
-    library = _library(services)
+    weights_store = _weights_store(services)
     if jobs := users_of(record, services.store):
         detail = f"{len(jobs)} jobs that have not ended began with {record.name}."
         raise Problem("weights_in_use", detail, jobs=jobs)
-    with no_sender(library.staged(record)):
-        library.delete(record)
+    with no_sender(weights_store.staged(record)):
+        weights_store.delete(record)
     return Response(status_code=204)
 
 
@@ -195,5 +195,5 @@ def _require_open(record: WeightsRecord) -> None:
 def _response(record: WeightsRecord, services: Services) -> Weights:
     if record.status == "ready":
         return Weights.of(record, received_bytes=record.size_bytes or 0)
-    held = held_bytes(_library(services).staged(record))
+    held = held_bytes(_weights_store(services).staged(record))
     return Weights.of(record, received_bytes=held)

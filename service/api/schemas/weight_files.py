@@ -8,7 +8,7 @@ from service import ids
 from service.api.schemas import examples
 from service.api.schemas.job_history import Listing
 from service.api.schemas.jobs_and_datasets import Sha256, response_config
-from service.weights.library import WeightsRecord
+from service.weights.weights_store import WeightsRecord
 from trainer.schema.base import Record
 
 

@@ -15,7 +15,7 @@ from mocoserve.errors import Invalid, Unusable
 from service.ledger.audit import audit
 from service.ledger.journaled_store import JournaledStore
 from service.maintenance.retention import RetentionContext, removable
-from service.weights.library import WeightsLibrary
+from service.weights.weights_store import WeightsStore
 from tests.support.service.api import KEY, RunningApi, ready_dataset
 from trainer.spec.init_from import INIT
 
@@ -152,6 +152,6 @@ def test_damage_is_found_and_a_broken_off_upload_is_swept(api: RunningApi) -> No
 def test_they_outlive_redis(api: RunningApi) -> None:
     """The folder is the record: another server of the same data folder has them."""
     weights = ready(api, "outlive")
-    library = WeightsLibrary(api.data_dir)
-    assert library.get("outlive").sha256 == SHA256
-    assert library.get(weights["id"]).name == "outlive"
+    weights_store = WeightsStore(api.data_dir)
+    assert weights_store.get("outlive").sha256 == SHA256
+    assert weights_store.get(weights["id"]).name == "outlive"

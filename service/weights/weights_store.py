@@ -2,7 +2,7 @@
 
 They have no record in Redis and no ledger: the folder is the record, so a lost Redis loses none and
 a backup of the data folder has them all. Changes wait for each other by a lock of the whole
-library, also between processes.
+folder, also between processes.
 """
 
 import fcntl
@@ -59,7 +59,7 @@ class WeightsRecord(Kept):
 
 
 @dataclass(frozen=True, slots=True)
-class WeightsLibrary:
+class WeightsStore:
     """The weights of a data folder. Every method may raise ServiceError of the disk."""
 
     data_dir: Path
