@@ -1,4 +1,4 @@
-"""Receiving the bytes of a dataset: resumable, counted, hashed while they are written.
+"""Receiving the bytes of an upload: resumable, counted, hashed while they are written.
 
 The staged file is the record of how far an upload has come, so nothing else can disagree with it.
 """
@@ -184,7 +184,7 @@ def _open(path: Path) -> BinaryIO:
         try:
             return os.fdopen(os.open(path, _FLAGS, 0o600), "r+b", buffering=0)
         except FileNotFoundError:  # its folder was deleted a moment ago
-            raise NotFound("dataset", path.parent.name) from None
+            raise NotFound("upload", path.parent.name) from None
 
 
 def _locked(file: BinaryIO) -> bool:

@@ -105,7 +105,7 @@ class WeightsStore:
         described = [record for record in records if record is not None]
         return sorted(described, key=lambda record: record.id, reverse=True)
 
-    def complete(self, record: WeightsRecord, *, size_bytes: int, sha256: str) -> WeightsRecord:
+    def complete(self, record: WeightsRecord, size_bytes: int, sha256: str) -> WeightsRecord:
         """Take the bytes that have arrived as the weights.
 
         Raises ServiceError `invalid` if they are no safetensors file of weights, and drops them.

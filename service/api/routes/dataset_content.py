@@ -1,19 +1,22 @@
 """Routes for the content of a dataset: a stream of raw bytes, in one part or several."""
 
-from typing import Annotated
-
-from fastapi import APIRouter, Header, Request
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.api.deps import DatasetName, ServicesDep, dataset_response, json_response
+from service.api.content_upload import (
+    REFUSALS,
+    UploadOffset,
+    UploadTarget,
+    offset_response,
+    receive_content,
+)
+from service.api.deps import DatasetName, ServicesDep, dataset_response
 from service.api.openapi import refused
 from service.api.schemas.jobs_and_datasets import Dataset
-from service.api.upload_headers import BODY, announced
+from service.api.upload_headers import BODY
 from service.datasets.ingest_jobs import accept_upload, get_uploadable
-from service.datasets.uploads import UploadOffer, held_bytes, receive, staged, staged_path
+from service.datasets.uploads import staged_path
 from service.server.strict_json import StrictRoute
-from service.settings import ApiSettings
 from service.store.records import DatasetRecord
 from trainer.util.failpoints import failpoint
 
@@ -31,8 +34,7 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"], route_class=StrictR
 def head_content(id: DatasetName, services: ServicesDep) -> Response:
     """After an interrupted upload, send the rest from this offset."""
     record = services.store.datasets.get(id)
-    held = held_bytes(services.settings.data_dir / staged_path(record.id))
-    return Response(headers={"Upload-Offset": str(held), "Cache-Control": "no-store"})
+    return offset_response(services.settings.data_dir / staged_path(record.id))
 
 
 @router.put(
@@ -44,61 +46,30 @@ def head_content(id: DatasetName, services: ServicesDep) -> Response:
     openapi_extra=BODY,
     responses={
         202: {"model": Dataset, "description": "Part received; more are expected."},
-        **refused(
-            *("bad_header", "not_found", "request_timeout", "wrong_state", "wrong_offset"),
-            *("upload_busy", "length_required", "too_large", "unsupported_media_type"),
-            *("size_mismatch", "sha256_mismatch", "disk_full"),
-        ),
+        **refused(*REFUSALS),
     },
 )
 async def put_content(
     request: Request,
     id: DatasetName,
     services: ServicesDep,
-    upload_offset: Annotated[
-        int,
-        Header(ge=0, lt=2**63, description="Offset of this part; 0 starts over."),
-    ] = 0,
+    upload_offset: UploadOffset = 0,
 ) -> Response:
     """Send the raw bytes of an archive (zip, tar, tar.gz, idx-ubyte, npy), not a form.
 
     Several parts are possible if `size_bytes` was given when the dataset was created: each part
     starts at the number of bytes already received. Interrupted parts are kept up to that point.
     """
-    record = await run_in_threadpool(get_uploadable, services.store, id)
-    offer = _announced(request, record, upload_offset, services.settings)
-    path = services.settings.data_dir / staged_path(record.id)
-    async with staged(path) as file:
-        record = await run_in_threadpool(get_uploadable, services.store, record.id)
-        received = await receive(
-            file,
-            request.stream(),
-            offer,
-            on_bytes=lambda size: services.instruments.inc("moco_upload_bytes_total", size),
-        )
-        if received.sha256 is None:
-            return json_response(dataset_response(record, services.settings), status=202)
+    data_dir = services.settings.data_dir
+
+    def accept(record: DatasetRecord, size_bytes: int, sha256: str) -> DatasetRecord:
         failpoint("upload.pre_ingest")
-        record = await run_in_threadpool(
-            accept_upload,
-            services.journal,
-            record,
-            size_bytes=received.held_bytes,
-            sha256=received.sha256,
-        )
-    return json_response(dataset_response(record, services.settings))
+        return accept_upload(services.journal, record, size_bytes=size_bytes, sha256=sha256)
 
-
-def _announced(
-    request: Request, record: DatasetRecord, offset: int, settings: ApiSettings
-) -> UploadOffer:
-    """Return the upload that the request and the dataset announce. Raises Problem."""
-    # A failed dataset may get other content than that which was announced at first.
-    is_first = record.status == "received"
-    return announced(
-        request,
-        offset=offset,
-        size_bytes=record.size_bytes if is_first else None,
-        sha256=record.sha256 if is_first else None,
-        settings=settings,
+    target = UploadTarget(
+        find=lambda: get_uploadable(services.store, id),
+        path=lambda record: data_dir / staged_path(record.id),
+        accept=accept,
+        response=lambda record: dataset_response(record, services.settings),
     )
+    return await receive_content(request, target, services, offset=upload_offset)

@@ -2,17 +2,23 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Path, Request
-from starlette.concurrency import run_in_threadpool
+from fastapi import APIRouter, Depends, Path, Request
 from starlette.responses import Response
 
-from service.api.deps import IdempotencyKey, Services, ServicesDep, created, json_response
+from service.api.content_upload import (
+    REFUSALS,
+    UploadOffset,
+    UploadTarget,
+    offset_response,
+    receive_content,
+)
+from service.api.deps import IdempotencyKey, Services, ServicesDep, created
 from service.api.openapi import refused
 from service.api.schemas import examples
 from service.api.schemas.weight_files import Weights, WeightsList, WeightsRequest
-from service.api.upload_headers import BODY, announced
+from service.api.upload_headers import BODY
 from service.datasets.ingest_jobs import check_size
-from service.datasets.uploads import check_space, held_bytes, no_sender, receive, staged
+from service.datasets.uploads import check_space, held_bytes, no_sender
 from service.jobs.idempotency import fingerprint
 from service.server.problems import Problem
 from service.server.strict_json import StrictRoute
@@ -27,12 +33,12 @@ def _weights_store(services: ServicesDep) -> WeightsStore:
     return WeightsStore(services.settings.data_dir)
 
 
-def _record(
-    id: Annotated[
-        str, Path(description="Id or name of weights.", examples=[examples.WEIGHTS["id"]])
-    ],
-    services: ServicesDep,
-) -> WeightsRecord:
+WeightsName = Annotated[
+    str, Path(description="Id or name of weights.", examples=[examples.WEIGHTS["id"]])
+]
+
+
+def _record(id: WeightsName, services: ServicesDep) -> WeightsRecord:
     """Return the weights. Raises NotFound."""
     return _weights_store(services).get(id)
 
@@ -101,8 +107,7 @@ def get(record: WeightsDep, services: ServicesDep) -> Weights:
 )
 def head_content(record: WeightsDep, services: ServicesDep) -> Response:
     """After an interrupted upload, send the rest from this offset."""
-    held = held_bytes(_weights_store(services).staged(record))
-    return Response(headers={"Upload-Offset": str(held), "Cache-Control": "no-store"})
+    return offset_response(_weights_store(services).staged(record))
 
 
 @router.put(
@@ -114,52 +119,27 @@ def head_content(record: WeightsDep, services: ServicesDep) -> Response:
     openapi_extra=BODY,
     responses={
         202: {"model": Weights, "description": "Part received; more are expected."},
-        **refused(
-            *("bad_header", "not_found", "request_timeout", "wrong_state", "wrong_offset"),
-            *("upload_busy", "length_required", "too_large", "unsupported_media_type"),
-            *("size_mismatch", "sha256_mismatch", "invalid", "disk_full"),
-        ),
+        **refused(*REFUSALS, "invalid"),
     },
 )
 async def put_content(
     request: Request,
-    record: WeightsDep,
+    id: WeightsName,
     services: ServicesDep,
-    upload_offset: Annotated[
-        int,
-        Header(ge=0, lt=2**63, description="Offset of this part; 0 starts over."),
-    ] = 0,
+    upload_offset: UploadOffset = 0,
 ) -> Response:
     """Send the raw bytes of a safetensors file with tensors of F32, F16, BF16 and I64.
 
     Parts work as those of a dataset. The header is checked before anything else reads the file.
     """
     weights_store = _weights_store(services)
-    _require_open(record)
-    offer = announced(
-        request,
-        offset=upload_offset,
-        size_bytes=record.size_bytes,
-        sha256=record.sha256,
-        settings=services.settings,
+    target = UploadTarget(
+        find=lambda: _uploadable(weights_store, id),
+        path=weights_store.staged,
+        accept=weights_store.complete,
+        response=lambda record: _response(record, services),
     )
-    async with staged(weights_store.staged(record)) as file:
-        record = await run_in_threadpool(weights_store.get, record.id)
-        _require_open(record)
-        received = await receive(
-            file,
-            request.stream(),
-            offer,
-            on_bytes=lambda size: services.instruments.inc("moco_upload_bytes_total", size),
-        )
-        if received.sha256 is None:
-            return json_response(_response(record, services), status=202)
-        record = await run_in_threadpool(
-            lambda: weights_store.complete(
-                record, size_bytes=received.held_bytes, sha256=received.sha256 or ""
-            )
-        )
-    return json_response(_response(record, services))
+    return await receive_content(request, target, services, offset=upload_offset)
 
 
 @router.delete(
@@ -185,11 +165,13 @@ def delete(record: WeightsDep, services: ServicesDep) -> Response:
     return Response(status_code=204)
 
 
-def _require_open(record: WeightsRecord) -> None:
-    """Raise WrongState unless the weights wait for their bytes."""
+def _uploadable(weights_store: WeightsStore, name: str) -> WeightsRecord:
+    """Return the weights if they wait for their bytes. Raises NotFound, WrongState."""
+    record = weights_store.get(name)
     if record.status != "received":
         reason = "The weights are ready; their content cannot be replaced."
         raise WrongState(record.status, "upload", reason)
+    return record
 
 
 def _response(record: WeightsRecord, services: Services) -> Weights:
