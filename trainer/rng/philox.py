@@ -62,7 +62,7 @@ def uniforms(
     if rows.device.type == "cpu":
         of_view = beside.numpy() if isinstance(beside, Tensor) else beside
         host = _words(rows.numpy(), np.arange(blocks), int(epoch), of_view, seed=seed)
-        drawn = np.stack(host, axis=2).reshape(len(rows), -1)[:, :count]
+        drawn = np.stack(host, axis=2).reshape(len(rows), 4 * blocks)[:, :count]
         return torch.from_numpy((drawn >> 8).astype(np.float32) * np.float32(2.0**-24))
     words = _words(rows, torch.arange(blocks, device=rows.device), epoch, beside, seed=seed)
     bits = torch.stack(words, dim=2).flatten(1)[:, :count] >> 8

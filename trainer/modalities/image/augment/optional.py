@@ -144,6 +144,8 @@ def rotated(pixels: Tensor, degrees: Tensor) -> Tensor:
 
     Bilinear; beyond its border the view is mirrored, each edge pixel repeated.
     """
+    if len(pixels) == 0:  # affine_grid refuses an empty batch
+        return pixels
     angle = torch.deg2rad(degrees.to(pixels.dtype))
     cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
     matrices = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3)

@@ -193,6 +193,15 @@ def test_all_at_probability_1_do_something_to_every_view() -> None:
         assert all(not a.equal(b) for a, b in zip(plain, changed, strict=True)), name
 
 
+def test_views_of_which_none_is_drawn_are_those_without() -> None:
+    """As in the parts of large views on a CPU, one row each."""
+    images, rows = batch_of(photos([(30, 30)] * 8)), torch.arange(8)
+    rare = {name: 1e-9 for name in ALL if name.endswith("_p")}
+    plain = views_of({}).pair(images, rows, seed=3, epoch=4)
+    some = views_of(rare).pair(images, rows, seed=3, epoch=4)
+    assert all(a.equal(b) for a, b in zip(plain, some, strict=True))
+
+
 @pytest.mark.parametrize(
     "settings",
     [
