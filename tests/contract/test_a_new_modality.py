@@ -147,6 +147,8 @@ class ToneLoader:
         pass
 
 class ToneViews:
+    fallback_reason = None
+
     def __init__(self, noise):
         self.noise = noise
 

@@ -95,5 +95,8 @@ def _explain(run: Run, emit: Emit) -> None:
     if problem := run.context.fused_problem:
         message = f"Fused GPU kernels were asked for and are not used: {problem}."
         emit(Logged(level="warning", message=message))
+    if reason := run.views.fallback_reason:
+        message = f"Views are made without compiled code, more slowly: {reason}."
+        emit(Logged(level="warning", message=message))
     for reason in run.evaluation.not_measured:
         emit(Logged(message=reason))

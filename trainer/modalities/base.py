@@ -74,6 +74,10 @@ class Loader(Protocol[R_co]):
 class Views(Protocol[R_contra]):
     """Augmentation of one job."""
 
+    @property
+    def fallback_reason(self) -> str | None:
+        """Reason why views take a slower way than the job was given, or None if there is none."""
+
     def pair(
         self, raw: R_contra, rows: Tensor, *, seed: int, epoch: int | Tensor
     ) -> tuple[View, View]:

@@ -37,6 +37,11 @@ class ImageViews:
 
     augmenter: ImageAugmenter
 
+    @property
+    def fallback_reason(self) -> str | None:
+        """Reason why views take a slower way, or None if there is none."""
+        return self.augmenter.fallback_reason
+
     def pair(
         self, raw: Images, rows: Tensor, *, seed: int, epoch: int | Tensor
     ) -> tuple[Pixels, Pixels]:

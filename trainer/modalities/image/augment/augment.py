@@ -63,7 +63,8 @@ class ImageAugmenter:
     ) -> None:
         """`mean` and `std` are of each channel, in [0, 1].
 
-        `accelerator`: by code that is compiled before the first view, unless a view is extended.
+        `accelerator`: by code that is compiled before the first view, which knows no augmentation
+        that is off by default.
         """
         self.spec = spec
         self.side_px = spec.side_px
@@ -78,7 +79,12 @@ class ImageAugmenter:
         radius_px = blur_radius_px(spec.blur_sigma_px[1], side_px=self.side_px)
         self._shifts = shifts(radius_px, side_px=self.side_px).to(device)
         self._compiled: CompiledViews | None = None
-        if accelerator is not None and not spec.is_extended:
+        self.fallback_reason: str | None = None
+        """Reason why views take the slower way in spite of an accelerator, or None."""
+        if accelerator is not None and spec.optional:
+            names = ", ".join(f"views.{name}" for name in spec.optional)
+            self.fallback_reason = f"the compiled code does not know {names}"
+        elif accelerator is not None:
             moments = torch.cat([self._mean, self._std], dim=1).T.contiguous()
             form = ViewForm(self.side_px, radius_px if spec.blur_p else 0, moments)
             self._compiled = CompiledViews(form, spec.grey_first, accelerator)
@@ -124,7 +130,7 @@ class ImageAugmenter:
         rows = rows.to(self.device)
         spec = self.spec
         params = draw(rows, heights=heights, widths=widths, spec=spec, draw_key=draw_key)
-        if not spec.is_extended:
+        if not spec.optional:
             return params
         return with_optional(params, rows, channels=self.channels, spec=spec, draw_key=draw_key)
 

@@ -35,6 +35,11 @@ class Moments(Record):
         return self
 
 
+OPTIONAL = (
+    *("vertical_flip_p", "quarter_turn_p", "rotation_p"),
+    *("noise_p", "channel_drop_p", "erase_p"),
+)
+"""Probabilities of the augmentations that are off by default."""
 DATASET = "dataset"
 SMALL_SIDE_PX = 64
 """Up to this side the authors' CIFAR recipe is the model, above it their ImageNet recipe."""
@@ -120,10 +125,9 @@ class ViewsSpec(AnyViewsSpec):
         return (self.side_px or 0) <= SMALL_SIDE_PX
 
     @property
-    def is_extended(self) -> bool:
-        """True if an augmentation that is off by default may happen."""
-        turns = (self.vertical_flip_p, self.quarter_turn_p, self.rotation_p)
-        return any(p > 0.0 for p in (*turns, self.noise_p, self.channel_drop_p, self.erase_p))
+    def optional(self) -> tuple[str, ...]:
+        """Names of the augmentations that are off by default and may happen."""
+        return tuple(name for name in OPTIONAL if getattr(self, name) > 0.0)
 
     @property
     def size(self) -> str:

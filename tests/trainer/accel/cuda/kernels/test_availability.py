@@ -27,7 +27,6 @@ from trainer.accel.ops import Accelerator
 from trainer.data.pack.format import Pack
 from trainer.engine import train as loop
 from trainer.modalities.image.modality import MODALITY
-from trainer.schema.events import Logged
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
 
@@ -119,11 +118,16 @@ def test_they_are_off_unless_the_environment_asks(environment: dict[str, str], a
 def test_the_user_is_told_why_they_are_not_used() -> None:
     context = SimpleNamespace(warning=None, fused_problem="no compiler")
     progress, evaluation = SimpleNamespace(differs=()), SimpleNamespace(not_measured=())
-    run = SimpleNamespace(step=0, progress=progress, context=context, evaluation=evaluation)
+    views = SimpleNamespace(fallback_reason="no flips")
+    run = SimpleNamespace(
+        step=0, progress=progress, context=context, evaluation=evaluation, views=views
+    )
     events: list[Any] = []
     loop._explain(cast(Any, run), events.append)
     message = "Fused GPU kernels were asked for and are not used: no compiler."
-    assert events == [Logged(level="warning", message=message)]
+    slower = "Views are made without compiled code, more slowly: no flips."
+    assert [event.message for event in events] == [message, slower]
+    assert {event.level for event in events} == {"warning"}
 
 
 @pytest.mark.parametrize("fuses", [True, False])

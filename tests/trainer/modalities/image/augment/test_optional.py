@@ -173,6 +173,7 @@ def test_a_view_is_its_rows_alone_and_its_other_settings() -> None:
     images = photos([(30, 40), (25, 25), (33, 20), (40, 40)] * 3)
     rows = torch.arange(12) + 50
     views = views_of(ALL | {"jitter_p": 0.8}, Accelerator(2))  # compiled code does not know them
+    assert str(views.fallback_reason).startswith("the compiled code does not know views.vertical")
     first, second = views.pair(batch_of(images), rows, seed=3, epoch=4)
     assert second.equal(views.views(batch_of(images), rows, seed=3, epoch=4, view=1))
     order = torch.tensor([5, 2, 9])
