@@ -69,20 +69,3 @@ def _absent(spec: "JobSpec") -> dict[str, list[str]]:
         for name, packages in needed.items()
     }
     return {name: packages for name, packages in absent.items() if packages}
-
-
-def network_refusal(spec: "JobSpec", *, package: str, families: tuple[str, ...]) -> str | None:
-    """Return why a package's own network does not fit the encoder of a job; None if it does.
-
-    `families`: beginnings of the names of encoders that have the package's keys.
-    """
-    name = spec.encoder.name
-    if not name.startswith(families):
-        return f"{package} has no network with the keys of `{name}`; leave it out"
-    stem = "" if name.startswith("vit") else getattr(spec.encoder, "stem", "")
-    if stem == "cifar" or (stem == "auto" and spec.views.is_small):
-        return (
-            f"{package} lacks the first layer for small images, which `auto` chooses up to 64 px; "
-            "set encoder.stem to imagenet, or leave it out"
-        )
-    return None

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from trainer.modalities.cost import RowCost
-from trainer.modalities.image.augment.spec import SMALL_SIDE_PX
 from trainer.modalities.image.encoders.patches import VIT_SHAPES
+from trainer.modalities.image.encoders.stems import has_cifar_stem
 from trainer.modalities.image.spec import image_encoder, resolved_views
 from trainer.schema.events import DatasetFacts
 from trainer.spec.resolved import ResolvedSpec
@@ -66,7 +66,8 @@ SIZES: dict[tuple[str, str], EncoderSize] = {
     ("convnext_tiny", "cifar"): EncoderSize(28_500_000, 354_300.0, 2_166.0, 960.0),
 }
 FEATURE_DIMS = {
-    **{"small": 256, "convnext_tiny": 768, "vit_tiny": 192, "vit_small": 384, "vit_base": 768},
+    **{"small": 256, "convnext_tiny": 768},
+    **{name: shape.width for name, shape in VIT_SHAPES.items()},
     **dict.fromkeys(("resnet50", "resnet101", "resnet152"), 2048),
     **dict.fromkeys(("wide_resnet50_2", "wide_resnet101_2"), 2048),
 }
@@ -133,16 +134,13 @@ def _is_uniform(facts: DatasetFacts) -> bool:
 def encoder_size(spec: ResolvedSpec) -> EncoderSize:
     """The size of the encoder that a resolved spec names."""
     encoder = image_encoder(spec)
-    name, stem = encoder.name, encoder.stem
+    name, side_px = encoder.name, resolved_views(spec).side_px
     if name == "small":
         return SIZES["small", "auto"]
-    if name in VIT_SHAPES:
-        side_px, patch_px = resolved_views(spec).side_px, filled(encoder.patch_px)
-        channels = filled(encoder.channels)
+    if encoder.is_vit:
+        patch_px, channels = filled(encoder.patch_px), filled(encoder.channels)
         return vit_size(name, side_px=side_px, patch_px=patch_px, channels=channels)
-    if stem == "auto":
-        stem = "cifar" if resolved_views(spec).side_px <= SMALL_SIDE_PX else "imagenet"
-    return SIZES[name, stem]
+    return SIZES[name, "cifar" if has_cifar_stem(encoder, side_px=side_px) else "imagenet"]
 
 
 KEPT_VALUES, KEPT_BYTES, WORK_VALUES = 14, 8, 12
