@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from service.ids import new_id
-from service.jobs.init_sources import find_init
+from service.jobs.init_sources import InitSource, find_init
 from service.jobs.planner import names_in, plan
 from service.ledger.journaled_store import JournaledStore
 from service.store.records import DatasetRecord, Submission, Submitted
@@ -27,6 +27,7 @@ class _PendingSpec:
     """A submission that waits for its `outcome`."""
 
     spec: JobSpec
+    init: InitSource | None
     key: str | None
     outcome: "asyncio.Future[Submitted]"
 
@@ -44,10 +45,13 @@ class SubmitBatcher:
     async def submit(self, spec: JobSpec, *, key: str | None) -> Submitted:
         """Plan the job, write it down and queue it; `key` is the Idempotency-Key.
 
-        Raises what `plan` and `JournaledStore.submit` raise.
+        Raises what `find_init`, `plan` and `JournaledStore.submit` raise.
         """
         loop = asyncio.get_running_loop()
-        pending = _PendingSpec(spec, key, loop.create_future())
+        init = None
+        if spec.init_from is not None:  # hashes an encoder at times: no other submission waits
+            init = await asyncio.to_thread(find_init, spec, self._journal)
+        pending = _PendingSpec(spec, init, key, loop.create_future())
         self._waiting.append(pending)
         if self._at_work is None:
             self._at_work = loop.create_task(self._work())
@@ -83,29 +87,27 @@ class SubmitBatcher:
         """Submit a batch, in the thread. Raises StoreUnavailable before anything is written."""
         names = (name for pending in batch for name in names_in(pending.spec))
         datasets = self._journal.store.datasets.find(names)
-        planned = [self._planned(pending, datasets) for pending in batch]
+        planned = [_planned(pending, datasets) for pending in batch]
         good = [entry for entry in planned if isinstance(entry, Submission)]
         done = iter(self._journal.submit_all(good, each=self._syncs.map))
         return [next(done) if isinstance(entry, Submission) else entry for entry in planned]
 
-    def _planned(
-        self, pending: _PendingSpec, datasets: Mapping[str, DatasetRecord]
-    ) -> Submission | Exception:
-        """Plan one submission. Return an exception, so one bad spec does not fail the batch."""
-        try:
-            init = find_init(pending.spec, self._journal)
-            planned = plan(pending.spec, datasets, init)
-            job_id = new_id("job")
-            return Submission(
-                new=planned.job(job_id),
-                job_id=job_id,
-                idempotency_key=pending.key,
-                fingerprint=planned.fingerprint() if pending.key else "",
-            )
-        except StoreUnavailable:
-            raise
-        except Exception as error:
-            return error
+
+def _planned(
+    pending: _PendingSpec, datasets: Mapping[str, DatasetRecord]
+) -> Submission | Exception:
+    """Plan one submission. Return an exception, so one bad spec does not fail the batch."""
+    try:
+        planned = plan(pending.spec, datasets, pending.init)
+        job_id = new_id("job")
+        return Submission(
+            new=planned.job(job_id),
+            job_id=job_id,
+            idempotency_key=pending.key,
+            fingerprint=planned.fingerprint() if pending.key else "",
+        )
+    except Exception as error:
+        return error
 
 
 def _resolve(future: "asyncio.Future[Submitted]", outcome: Submitted | Exception) -> None:
