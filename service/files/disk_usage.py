@@ -15,7 +15,10 @@ BLOCK_BYTES = 512
 """Unit of `st_blocks`, on every file system."""
 
 
-USES: Final = ("uploads", "packs", "checkpoints", "artifacts", "jobs", "logs", "store", "other")
+USES: Final = (
+    *("uploads", "packs", "weights", "checkpoints", "artifacts"),
+    *("jobs", "logs", "store", "other"),
+)
 """Uses of the bytes in a data folder."""
 
 
@@ -55,7 +58,8 @@ class StorageMeter:
             return self._bytes
 
 
-_FOLDERS = {"datasets": "packs", "jobs": "jobs", "logs": "logs", "redis": "store"}
+_FOLDERS = {"datasets": "packs", "redis": "store"}
+_FOLDERS |= {name: name for name in ("weights", "jobs", "logs")}
 
 
 def _use(path: str) -> str:

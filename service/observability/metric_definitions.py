@@ -2,6 +2,8 @@
 
 from typing import Literal, NamedTuple
 
+from service.files.disk_usage import USES
+
 Target = Literal["api", "worker", "state"]
 Type = Literal["gauge", "counter", "histogram"]
 Labels = tuple[str, ...]
@@ -18,7 +20,7 @@ LABEL_VALUES: dict[str, Labels] = {
         *("dataset_missing", "nonfinite_loss", "oom", "storage", "bad_checkpoint"),
         *("bad_image", "encoder_gone", "device", "rank_lost", "diverged_ranks"),
     ),
-    "use": ("uploads", "packs", "checkpoints", "artifacts", "jobs", "logs", "store", "other"),
+    "use": USES,
     "stage": ("head", "body", "answer", "crowd"),
     "format": ("safetensors", "pth", "onnx", "json", "md", "parquet", "png", "other"),
 }

@@ -6,6 +6,7 @@ folder, also between processes.
 """
 
 import fcntl
+import math
 import os
 import re
 import time
@@ -114,11 +115,13 @@ class WeightsStore:
         try:
             with open_inside(self.data_dir, f"{FOLDER}/{record.id}/{UPLOAD}") as file:
                 header = read_header(file, size_bytes=size_bytes, dtypes=WEIGHTS_DTYPES)
+                if not header.tensors:
+                    raise BadHeader("it has no tensors")
         except BadHeader as error:
             os.truncate(staged, 0)
             detail = f"The file is no safetensors file of weights: {error}."
             raise invalid("body", detail) from None
-        parameters = sum(_count(it.shape) for it in header.tensors.values())
+        parameters = sum(math.prod(it.shape) for it in header.tensors.values())
         update = {"status": "ready", "size_bytes": size_bytes, "sha256": sha256}
         update |= {"tensors": len(header.tensors), "parameters": parameters}
         with self._locked():
@@ -180,10 +183,3 @@ def read_description(folder: Path) -> WeightsRecord | None:
     except (OSError, ValidationError):
         return None
     return record if record.id == folder.name else None
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    count = 1
-    for side in shape:
-        count *= side
-    return count

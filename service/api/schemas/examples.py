@@ -316,11 +316,12 @@ ALIVE: Example = {"status": "ok"}
 READY: Example = {"status": "ready", "disk_free_bytes": 80_000_000_000, "warnings": []}
 STORAGE: Example = {
     "object": "storage",
-    "total_bytes": 1_352_048_640,
+    "total_bytes": 1_396_796_640,
     "free_bytes": 80_000_000_000,
     "uses": {
         "uploads": 160_000_000,
         "packs": 346_112_000,
+        "weights": 44_748_000,
         "checkpoints": 746_000_000,
         "artifacts": 93_011_968,
         "jobs": 4_194_304,

@@ -133,9 +133,8 @@ class Storage(BaseModel):
     free_bytes: int
     """Free space on its disk."""
     uses: dict[str, int]
-    """Use -> bytes: `uploads`, `packs` (prepared datasets), `checkpoints`, `artifacts`,
-    the rest of `jobs`, `logs`, `store` (an embedded Redis) and `other`, with uploaded
-    weights."""
+    """Use -> bytes: `uploads`, `packs` (prepared datasets), `weights`, `checkpoints`,
+    `artifacts`, the rest of `jobs`, `logs`, `store` (an embedded Redis) and `other`."""
 
 
 class Version(BaseModel):

@@ -23,7 +23,7 @@ function readiness(state) {
 }
 
 const USES = {
-  uploads: "Original uploads", packs: "Prepared datasets", checkpoints: "Checkpoints", artifacts: "Artifacts",
+  uploads: "Original uploads", packs: "Prepared datasets", weights: "Uploaded weights", checkpoints: "Checkpoints", artifacts: "Artifacts",
   jobs: "Job curves, logs and ledgers", logs: "Service logs", store: "Job store", other: "Other",
 };
 

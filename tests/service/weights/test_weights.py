@@ -71,8 +71,13 @@ def test_a_name_is_one_and_a_key_makes_one(api: RunningApi) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"\x80\x02}q\x00.", CONTENT[:-1], safetensors.torch.save({"a": torch.zeros(2).double()})],
-    ids=["pickle", "cut short", "float64"],
+    [
+        b"\x80\x02}q\x00.",
+        CONTENT[:-1],
+        safetensors.torch.save({"a": torch.zeros(2).double()}),
+        safetensors.torch.save({}),
+    ],
+    ids=["pickle", "cut short", "float64", "no tensors"],
 )
 def test_what_holds_no_weights_is_refused_and_dropped(api: RunningApi, content: bytes) -> None:
     weights = made(api, f"bad-{len(content)}")
