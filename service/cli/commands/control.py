@@ -1,15 +1,14 @@
 """`moco cancel | pause | resume | wait | delete`: control of jobs."""
 
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mocoserve.plain_text import escaped
 from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit, outcome
 from service.cli.options import AnyJobId, JobId, TimeoutS, job_id
+from service.cli.removal import confirmed
 from service.cli.render.outcome_text import UNHAPPY, outcome_error
 
 if TYPE_CHECKING:
@@ -88,11 +87,3 @@ def _change(context: Context, change: Callable[["Client"], "Job"]) -> None:
         context.emit(job.raw())
     else:
         context.data(sentence(job))
-
-
-def confirmed(question: str) -> bool:
-    """Ask for confirmation at a terminal; without one the answer is no."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return False
-    print(escaped(question), end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from service.cli import completion, ingest_flags
-from service.cli.commands.control import confirmed
 from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit
 from service.cli.options import DatasetRef, TimeoutS
+from service.cli.removal import Removal, remove
 from service.cli.render.dataset_view import counts_text, facts_of
 from service.cli.render.value_text import ago_text, bytes_text, count_text
 
@@ -186,22 +186,8 @@ def rm(
     """Delete datasets and their files. Refused while an unfinished job needs one."""
     with context.client() as client:
         records = [client.datasets.get(name) for name in dict.fromkeys(names)]
-        listed = ", ".join(
-            f"{record.name} ({bytes_text(record.stored_bytes)})" for record in records
-        )
-        if not yes and not confirmed(f"Delete {listed}? This cannot be undone. [y/N] "):
-            raise CommandError(
-                "Nothing was deleted",
-                hint="Pass --yes to skip the confirmation.",
-                code=Exit.USAGE,
-            )
-        for record in records:
-            client.datasets.delete(record.id)
-            if not context.json:
-                context.data(f"{record.name} deleted, {bytes_text(record.stored_bytes)} freed")
-    if context.json:
-        data = [{"id": record.id, "object": "dataset", "deleted": True} for record in records]
-        context.emit({"object": "list", "data": data})
+        removals = [Removal(it.id, it.name, it.stored_bytes) for it in records]
+        remove(context, removals, client.datasets.delete, object="dataset", yes=yes)
 
 
 REPLACE = inspect.Parameter(

@@ -5,10 +5,10 @@ from typing import Annotated
 
 import typer
 
-from service.cli.commands.control import confirmed
 from service.cli.commands.dataset import name_of
 from service.cli.context import Context, command
 from service.cli.exit_codes import CommandError, Exit
+from service.cli.removal import Removal, remove
 from service.cli.render.value_text import ago_text, bytes_text, count_text
 
 app = typer.Typer(
@@ -90,20 +90,8 @@ def rm(
     """Delete weights. Refused while a job that has not ended began with them."""
     with context.client() as client:
         records = [client.weights.get(name) for name in dict.fromkeys(names)]
-        listed = ", ".join(record.name for record in records)
-        if not yes and not confirmed(f"Delete {listed}? This cannot be undone. [y/N] "):
-            raise CommandError(
-                "Nothing was deleted",
-                hint="Pass --yes to skip the confirmation.",
-                code=Exit.USAGE,
-            )
-        for record in records:
-            client.weights.delete(record.id)
-            if not context.json:
-                context.data(f"{record.name} deleted, {bytes_text(record.size_bytes)} freed")
-    if context.json:
-        data = [{"id": record.id, "object": "weights", "deleted": True} for record in records]
-        context.emit({"object": "list", "data": data})
+        removals = [Removal(it.id, it.name, it.received_bytes) for it in records]
+        remove(context, removals, client.weights.delete, object="weights", yes=yes)
 
 
 for _name, _body in (("add", add), ("ls", ls), ("rm", rm)):

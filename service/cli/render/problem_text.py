@@ -32,18 +32,23 @@ _HINTS = {
     "no_dataset": "`moco dataset ls` lists all datasets.",
     "bad_spec": "Fix it; `moco submit --dry-run` checks a job without running it.",
     "bad_cursor": "Use an id from the list, or omit --after.",
-    "name_taken": "Choose another --name; `moco dataset ls` lists the names in use.",
     "path_not_allowed": "Omit --in-place to upload the images, or start the service with "
     "the folder in MOCO_ALLOWED_ROOTS.",
     "internal": "Report the request id below; the service log has the cause.",
 }
 _OF_STRANGERS = frozenset({404, 405, 501})
 """Bodies of 404 responses of servers that are not mocoserve."""
-_NOUNS = {"jobs": "job", "datasets": "dataset", "workers": "worker"}
-_LISTS = {"jobs": "`moco jobs`", "datasets": "`moco dataset ls`", "workers": "`moco workers`"}
+_NOUNS = {"jobs": "job", "datasets": "dataset", "weights": "weights", "workers": "worker"}
+_LISTS = {
+    "jobs": "`moco jobs`",
+    "datasets": "`moco dataset ls`",
+    "weights": "`moco weights ls`",
+    "workers": "`moco workers`",
+}
 _HELPS = {
     "/v1/jobs": "`moco submit -d NAME --dry-run` shows every field and its value.",
     "/v1/datasets": "See `moco dataset add --help`.",
+    "/v1/weights": "`moco weights add FILE --name NAME` sets another name.",
 }
 
 
@@ -71,6 +76,9 @@ def hint_of(problem: Problem) -> str:
     kind = _kind(problem)
     if problem.code == "not_found":
         return f"{_LISTS.get(kind, '`moco jobs`')} lists all of them."
+    if problem.code == "name_taken":
+        names = _LISTS["weights" if problem.instance == "/v1/weights" else "datasets"]
+        return f"Choose another --name; {names} lists the names in use."
     if problem.code == "wrong_state" and kind == "jobs":
         return f"`moco show {problem.instance.split('/')[3]}` shows its status."
     if problem.code == "invalid":

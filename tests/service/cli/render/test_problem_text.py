@@ -43,7 +43,9 @@ def is_told(result: Result, code: int, *words: str) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(set(KINDS) - FOR_PROGRAMS))
-@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/jobs/job_1/pause", "/v1/datasets/x", "/odd"])
+@pytest.mark.parametrize(
+    "path", ["/v1/jobs", "/v1/jobs/job_1/pause", "/v1/datasets/x", "/v1/weights", "/odd"]
+)
 def test_the_next_step_is_one_of_the_command_line(kind: str, path: str) -> None:
     status, title, hint = KINDS[kind]
     errors = [{"pointer": "#/optim/lr", "detail": "d"}]
