@@ -243,6 +243,9 @@ def test_the_read_key_looks_and_changes_nothing(api: RunningApi, browser: httpx.
                 ("POST", f"/v1/jobs/{job_id}/cancel"),
                 ("DELETE", f"/v1/jobs/{job_id}"),
                 ("PUT", "/v1/datasets/x/content"),
+                ("POST", "/v1/weights"),
+                ("PUT", "/v1/weights/x/content"),
+                ("DELETE", "/v1/weights/x"),
                 ("POST", "/v1/jobs"),
             ):
                 answer = client.request(method, path, headers=same_site(browser))
