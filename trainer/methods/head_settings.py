@@ -28,6 +28,11 @@ class HeadSettings(Record):
         """Groups of rows that batch norm is computed in; 1: the whole batch."""
         return self.bn_splits if self.bn == "split" else 1
 
+    @property
+    def head_has_batch_norm(self) -> bool:
+        """True if a head has batch norm."""
+        return self.head_batch_norm != "none"
+
     def projector_weights(self, dim: int) -> int:
         """Return the weights of the projection head after its first layer, to `dim` outputs."""
         hidden = self.head_hidden or 0

@@ -93,13 +93,13 @@ class MoCoSpec(Record):
 
     @property
     def batch_norm_groups(self) -> int:
-        """Groups of rows that the encoder's batch norm is computed in; 1: the whole batch."""
+        """Groups of rows that batch norm is computed in; 1: the whole batch."""
         return self.bn_splits if self.bn == "split" else 1
 
     @property
     def head_has_batch_norm(self) -> bool:
-        """False: `bn` is that of the encoder alone."""
-        return False
+        """True if the projection head has batch norm; by default it has none."""
+        return self.head_batch_norm != "none"
 
 
 class ResolvedMoCoSpec(MoCoSpec):

@@ -28,6 +28,11 @@ class MoCoV3Spec(TargetSettings):
     queue_rows: Annotated[int, Field(ge=0, le=2**20)] = 0
     """Number of keys of earlier batches that are negatives too; 0, as in the paper, for none."""
 
+    @property
+    def head_has_batch_norm(self) -> bool:
+        """True if a head has batch norm."""
+        return (self.head_batch_norm, self.predictor_batch_norm) != ("none", "none")
+
 
 class ResolvedMoCoV3Spec(MoCoV3Spec):
     """MoCo v3 with every value."""

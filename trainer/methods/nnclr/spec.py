@@ -28,6 +28,11 @@ class NNCLRSpec(PredictorSettings):
     head_batch_norm: HeadBatchNorm = "all"
     """Batch norm in the projection head: after each hidden layer, after all layers, or none."""
 
+    @property
+    def head_has_batch_norm(self) -> bool:
+        """True: the predictor always has batch norm."""
+        return True
+
 
 class ResolvedNNCLRSpec(NNCLRSpec):
     """NNCLR with every value."""

@@ -38,6 +38,11 @@ class SimCLRSpec(Record):
         """Groups of rows that batch norm is computed in, with both views of each row; 1: all."""
         return self.bn_splits if self.bn == "split" else 1
 
+    @property
+    def head_has_batch_norm(self) -> bool:
+        """True if the projection head has batch norm."""
+        return self.head_batch_norm != "none"
+
 
 class ResolvedSimCLRSpec(SimCLRSpec):
     """SimCLR with every value."""
