@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from tests.support.trainer.learner import TwoLayers
 from trainer.engine.step import EagerStep
 from trainer.methods.base import Method
-from trainer.methods.byol.method import BYOL, forms
+from trainer.methods.byol.method import BYOL
 from trainer.methods.byol.spec import ResolvedBYOLSpec
 from trainer.methods.moco_v3.method import MoCoV3
 from trainer.methods.moco_v3.spec import ResolvedMoCoV3Spec
@@ -24,7 +24,6 @@ from trainer.methods.nnclr.method import NNCLR
 from trainer.methods.nnclr.spec import ResolvedNNCLRSpec
 from trainer.methods.vicreg.method import VICReg
 from trainer.methods.vicreg.spec import ResolvedVICRegSpec
-from trainer.nn.momentum import Momentum
 from trainer.nn.split_batchnorm import SplitBatchNorm1d, SplitBatchNorm2d
 from trainer.nn.views import Batch, Pixels
 from trainer.optim.optimizer import make_optimizer
@@ -132,7 +131,7 @@ def encoder() -> nn.Module:
 def test_byol_is_its_paper() -> None:
     """Half of eq. 2 for both orders; the target has batch statistics of its own."""
     spec = ResolvedBYOLSpec.model_validate(PREDICTOR | {"momentum": M})
-    method = BYOL(encoder(), forms(spec), Momentum(M, schedule="cosine"), bf16=False).double()
+    method = BYOL(spec, encoder(), bf16=False).double()
     beside = Beside(method, method.query)
     q, f, target = beside.theirs.predictor, beside.theirs.online, beside.theirs.target
     cosine = NegativeCosineSimilarity()

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from trainer.methods.base import Embeddings, Feature, Method
-from trainer.nn.split_batchnorm import SplitBatchNorm1d, group_count
+from trainer.nn.heads import HeadForm, mlp_head
+from trainer.nn.split_batchnorm import group_count
 from trainer.nn.towers import Tower, feature_dim, learned_parameters
 from trainer.nn.views import Batch, View, joined_views
 
@@ -14,21 +15,11 @@ class BothViews(Method):
 
     gathers = Embeddings._fields
 
-    def __init__(
-        self,
-        encoder: nn.Module,
-        *,
-        dim: int,
-        batch_norm_groups: int,
-        bf16: bool,
-        head: nn.Module | None = None,
-    ) -> None:
-        """`dim` is the width of embeddings; `head` replaces the usual head to it."""
+    def __init__(self, encoder: nn.Module, form: HeadForm, *, bf16: bool) -> None:
+        """`form` is that of the projection head; the encoder's batch norm has as many splits."""
         super().__init__()
-        self.batch_norm_groups = batch_norm_groups
-        if head is None:
-            head = projection_head(feature_dim(encoder), dim, bn_splits=batch_norm_groups)
-        self.tower = Tower(encoder, head, bf16=bf16)
+        self.batch_norm_groups = form.splits
+        self.tower = Tower(encoder, mlp_head(feature_dim(encoder), form), bf16=bf16)
 
     @property
     def encoder(self) -> nn.Module:
@@ -72,16 +63,6 @@ def both(embeddings: Embeddings) -> tuple[Tensor, Tensor]:
     """Return the embeddings of view 0 and of view 1, [B, dim] each."""
     (first,), (second,) = embeddings.queries, embeddings.keys
     return first, second
-
-
-def projection_head(width: int, dim: int, *, bn_splits: int) -> nn.Module:
-    """Return SimCLR's projection head: one hidden layer with batch norm, no bias before it."""
-    return nn.Sequential(
-        nn.Linear(width, width, bias=False),
-        SplitBatchNorm1d(width, splits=bn_splits),
-        nn.ReLU(),
-        nn.Linear(width, dim),
-    )
 
 
 def other_rows(identities: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,7 +1,6 @@
 """Defaults of heads and target encoders that several methods share, each with its reason."""
 
-from typing import Any
-
+from trainer.methods.head_settings import PredictorSettings
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
 from trainer.spec.rules import Choice, Rules, filled
@@ -16,8 +15,8 @@ def _hidden(spec: JobSpec, _facts: DatasetFacts) -> Choice:
 
 
 def _predictor_hidden(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    method: Any = spec.method
-    return method.head_hidden, "as wide as the projection head"
+    assert isinstance(spec.method, PredictorSettings)
+    return filled(spec.method.head_hidden), "as wide as the projection head"
 
 
 def _momentum(spec: JobSpec, _facts: DatasetFacts) -> Choice:

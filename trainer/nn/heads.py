@@ -10,7 +10,7 @@ from trainer.schema.choices import HeadBatchNorm
 
 
 class HeadForm(NamedTuple):
-    """Widths and layers of a head."""
+    """Widths and layers of a head: by default those of SimCLR's (arXiv:2002.05709)."""
 
     hidden: int
     """Width of each layer but the last."""

@@ -85,3 +85,11 @@ class NegativeQueue(nn.Module):
         if not bool(filled.any()):
             return 0
         return int(self.pushes - self.pushed_at[filled].min())
+
+    def signals(self, *, dataset_rows: int) -> dict[str, float]:
+        """Return the signals of a queue. Syncs with the device."""
+        return {
+            "negatives_fill_ratio": int(self.fill) / self.capacity_rows,
+            "oldest_key_age_steps": float(self.oldest_age_steps()),
+            "queue_dataset_ratio": self.capacity_rows / dataset_rows,
+        }

@@ -71,9 +71,7 @@ class SplitBatchNorm2d(nn.BatchNorm2d):
         With an accelerator and without gradients `x` may be written over, as by an in-place ReLU.
         The running statistics move by the groups' mean.
         """
-        if (
-            not self.training
-        ):  # nothing here may depend on the number of rows: exports leave it open
+        if not self.training:  # independent of the number of rows, which exports leave open
             return ops.add_relu_(super().forward(x), added, relu=self.relu)
         ranks = self.world.size
         groups = group_count(ranks * x.shape[0], splits=self.splits) // ranks

@@ -6,15 +6,20 @@ from torch import Tensor, nn
 from trainer.losses.embedding_signals import without_negatives
 from trainer.methods.base import Embeddings, StepOutput
 from trainer.methods.byol.spec import ResolvedBYOLSpec
+from trainer.methods.head_forms import projector_form
 from trainer.methods.target_network import HeadForms, TargetNetworkMethod
 from trainer.nn.ema import distance_ratio
-from trainer.nn.heads import HeadForm
 from trainer.nn.momentum import Momentum
+from trainer.nn.towers import feature_dim
 from trainer.spec.resolved import ResolvedSpec
 
 
 class BYOL(TargetNetworkMethod):
     """Two networks, no negatives. The loss needs no other rank's rows."""
+
+    def __init__(self, spec: ResolvedBYOLSpec, encoder: nn.Module, *, bf16: bool) -> None:
+        momentum = Momentum(spec.momentum, schedule=spec.momentum_schedule)
+        super().__init__(encoder, _forms(spec, feature_dim(encoder)), momentum, bf16=bf16)
 
     def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
         """Return 2 - 2 cos, the mean over rows and both orders of the views.
@@ -42,19 +47,10 @@ class BYOL(TargetNetworkMethod):
 def build(spec: ResolvedSpec, encoder: nn.Module, *, bf16: bool) -> BYOL:
     """Return the method of a resolved spec around an encoder."""
     assert isinstance(spec.method, ResolvedBYOLSpec)
-    method = spec.method
-    momentum = Momentum(method.momentum, schedule=method.momentum_schedule)
-    return BYOL(encoder, forms(method), momentum, bf16=bf16)
+    return BYOL(spec.method, encoder, bf16=bf16)
 
 
-def forms(spec: ResolvedBYOLSpec) -> HeadForms:
+def _forms(spec: ResolvedBYOLSpec, width: int) -> HeadForms:
     """Return the heads: no bias in the last layers, as in the authors' code."""
-    projector = HeadForm(
-        spec.head_hidden,
-        spec.dim,
-        layers=spec.head_layers,
-        batch_norm=spec.head_batch_norm,
-        splits=spec.batch_norm_groups,
-        has_last_bias=False,
-    )
+    projector = projector_form(spec, width, has_last_bias=False)
     return HeadForms(projector, projector._replace(hidden=spec.predictor_hidden, layers=2))

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from trainer.losses.embedding_signals import of_embeddings
 from trainer.losses.info_nce import Negatives, info_nce, info_nce_in_batch
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
+from trainer.methods.head_forms import projector_form
 from trainer.methods.moco.spec import LearnedTemperature, ResolvedMoCoSpec
 from trainer.nn.ema import distance_ratio
-from trainer.nn.heads import HeadForm, mlp_head
+from trainer.nn.heads import mlp_head
 from trainer.nn.momentum import Momentum
 from trainer.nn.negative_queue import NegativeQueue
 from trainer.nn.towers import Tower, feature_dim, learned_parameters
@@ -209,9 +210,7 @@ class MoCo(Method):
             "chance_loss": math.log1p(negatives.valid_rows() + in_batch),
             **learned,
             **of_embeddings(output.queries, output.keys, negatives.keys, mask),
-            "negatives_fill_ratio": int(negatives.fill) / negatives.capacity_rows,
-            "oldest_key_age_steps": float(negatives.oldest_age_steps()),
-            "queue_dataset_ratio": negatives.capacity_rows / dataset_rows,
+            **negatives.signals(dataset_rows=dataset_rows),
             "key_encoder_distance_ratio": distance_ratio(self.key, self.query),
         }
 
@@ -232,11 +231,4 @@ def _head(spec: ResolvedMoCoSpec, width: int) -> nn.Module:
     """Version 1: one layer. Version 2: width-ReLU-dim, unless the spec says otherwise."""
     if spec.head == "linear":
         return nn.Linear(width, spec.dim)
-    form = HeadForm(
-        width if spec.head_hidden == "features" else spec.head_hidden,
-        spec.dim,
-        layers=spec.head_layers,
-        batch_norm=spec.head_batch_norm,
-        splits=spec.batch_norm_groups,
-    )
-    return mlp_head(width, form)
+    return mlp_head(width, projector_form(spec, width))

@@ -8,13 +8,14 @@ from torch import Tensor, nn
 from trainer.losses.embedding_signals import of_embeddings
 from trainer.losses.info_nce import Negatives, info_nce_in_batch
 from trainer.methods.base import Embeddings, StepOutput
+from trainer.methods.head_forms import projector_form
 from trainer.methods.moco_v3.spec import ResolvedMoCoV3Spec
 from trainer.methods.target_network import HeadForms, TargetNetworkMethod
 from trainer.nn.ema import distance_ratio
-from trainer.nn.heads import HeadForm
 from trainer.nn.momentum import Momentum
 from trainer.nn.negative_mask import NegativeMask
 from trainer.nn.negative_queue import EMPTY, NegativeQueue
+from trainer.nn.towers import feature_dim
 from trainer.rng.seeds import derived_seed
 from trainer.spec.resolved import ResolvedSpec
 
@@ -32,7 +33,7 @@ class MoCoV3(TargetNetworkMethod):
     ) -> None:
         """`seed` is that of the queue."""
         momentum = Momentum(spec.momentum, schedule=spec.momentum_schedule)
-        super().__init__(encoder, _forms(spec), momentum, bf16=bf16)
+        super().__init__(encoder, _forms(spec, feature_dim(encoder)), momentum, bf16=bf16)
         self.spec = spec
         self.queue: NegativeQueue | None = None
         if spec.queue_rows:
@@ -84,7 +85,7 @@ class MoCoV3(TargetNetworkMethod):
         if self.queue is not None:
             negatives = torch.cat([keys, self.queue.keys])
             owners = torch.cat([identities, self.queue.rows])
-            of_queue = _queue_signals(self.queue, dataset_rows=dataset_rows)
+            of_queue = self.queue.signals(dataset_rows=dataset_rows)
         valid = rows + (0 if self.queue is None else self.queue.valid_rows())
         mask = NegativeMask(identities, owners, empty=EMPTY)
         return {
@@ -102,25 +103,10 @@ def build(spec: ResolvedSpec, encoder: nn.Module, *, bf16: bool) -> MoCoV3:
     return MoCoV3(spec.method, encoder, seed=spec.seed, bf16=bf16)
 
 
-def _forms(spec: ResolvedMoCoV3Spec) -> HeadForms:
+def _forms(spec: ResolvedMoCoV3Spec, width: int) -> HeadForms:
     """Return the heads: no bias in any last layer, as in the authors' code."""
-    projector = HeadForm(
-        spec.head_hidden,
-        spec.dim,
-        layers=spec.head_layers,
-        batch_norm=spec.head_batch_norm,
-        splits=spec.batch_norm_groups,
-        has_last_bias=False,
-    )
+    projector = projector_form(spec, width, has_last_bias=False)
     predictor = projector._replace(
         hidden=spec.predictor_hidden, layers=2, batch_norm=spec.predictor_batch_norm
     )
     return HeadForms(projector, predictor)
-
-
-def _queue_signals(queue: NegativeQueue, *, dataset_rows: int) -> dict[str, float]:
-    return {
-        "negatives_fill_ratio": int(queue.fill) / queue.capacity_rows,
-        "oldest_key_age_steps": float(queue.oldest_age_steps()),
-        "queue_dataset_ratio": queue.capacity_rows / dataset_rows,
-    }

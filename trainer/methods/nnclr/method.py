@@ -9,12 +9,12 @@ from torch.nn import functional as F
 from trainer.losses.embedding_signals import contrast, effective_rank, std_ratio
 from trainer.losses.info_nce import info_nce_in_batch
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
+from trainer.methods.head_forms import projector_form
 from trainer.methods.nnclr.spec import ResolvedNNCLRSpec
 from trainer.methods.target_network import HeadForms, PredictingTower
-from trainer.nn.heads import HeadForm
 from trainer.nn.negative_mask import NegativeMask
 from trainer.nn.negative_queue import EMPTY, NegativeQueue
-from trainer.nn.towers import learned_parameters
+from trainer.nn.towers import feature_dim, learned_parameters
 from trainer.nn.views import Batch, View
 from trainer.rng.seeds import derived_seed
 from trainer.spec.resolved import ResolvedSpec
@@ -31,7 +31,7 @@ class NNCLR(Method):
         """`seed` draws the vectors that the queue starts with."""
         super().__init__()
         self.spec = spec
-        self.tower = PredictingTower(encoder, _forms(spec), bf16=bf16)
+        self.tower = PredictingTower(encoder, _forms(spec, feature_dim(encoder)), bf16=bf16)
         support_seed = derived_seed(seed, "negatives")
         self.support = NegativeQueue(spec.queue_rows, spec.dim, start="random", seed=support_seed)
 
@@ -88,7 +88,6 @@ class NNCLR(Method):
     def signals(self, output: StepOutput, *, dataset_rows: int) -> dict[str, float]:
         """Return signals of the neighbors of view 0 against the predictions of view 1."""
         predictions, rows = output.queries, output.identities
-        support = self.support
         return {
             "loss": float(output.loss.detach()),
             "chance_loss": math.log(len(rows)),
@@ -100,9 +99,7 @@ class NNCLR(Method):
             ),
             "embedding_std_ratio": std_ratio(output.keys),
             "embedding_effective_rank": effective_rank(output.keys),
-            "negatives_fill_ratio": int(support.fill) / support.capacity_rows,
-            "oldest_key_age_steps": float(support.oldest_age_steps()),
-            "queue_dataset_ratio": support.capacity_rows / dataset_rows,
+            **self.support.signals(dataset_rows=dataset_rows),
         }
 
 
@@ -112,13 +109,7 @@ def build(spec: ResolvedSpec, encoder: nn.Module, *, bf16: bool) -> NNCLR:
     return NNCLR(spec.method, encoder, seed=spec.seed, bf16=bf16)
 
 
-def _forms(spec: ResolvedNNCLRSpec) -> HeadForms:
-    projector = HeadForm(
-        spec.head_hidden,
-        spec.dim,
-        layers=spec.head_layers,
-        batch_norm=spec.head_batch_norm,
-        splits=spec.batch_norm_groups,
-    )
+def _forms(spec: ResolvedNNCLRSpec, width: int) -> HeadForms:
+    projector = projector_form(spec, width)
     predictor = projector._replace(hidden=spec.predictor_hidden, layers=2, batch_norm="hidden")
     return HeadForms(projector, predictor)

@@ -9,7 +9,9 @@ from trainer.losses.siamese_pairs import Pairs, drawn_other, pairs
 from trainer.methods.base import Embeddings, StepOutput
 from trainer.methods.both_views import BothViews, both
 from trainer.methods.siamese.spec import SiameseSpec
+from trainer.nn.heads import HeadForm
 from trainer.nn.negative_mask import NegativeMask
+from trainer.nn.towers import feature_dim
 from trainer.nn.views import View
 from trainer.spec.resolved import ResolvedSpec
 
@@ -18,7 +20,8 @@ class Siamese(BothViews):
     """Two pairs of each row: one alike, one not."""
 
     def __init__(self, spec: SiameseSpec, encoder: nn.Module, *, bf16: bool) -> None:
-        super().__init__(encoder, dim=spec.dim, batch_norm_groups=spec.batch_norm_groups, bf16=bf16)
+        form = HeadForm(feature_dim(encoder), spec.dim, splits=spec.batch_norm_groups)
+        super().__init__(encoder, form, bf16=bf16)
         self.spec = spec
 
     def embedded(self, view: View) -> Tensor:

@@ -9,8 +9,8 @@ from trainer.losses.embedding_signals import of_embeddings
 from trainer.losses.nt_xent import nt_xent
 from trainer.methods.base import Embeddings, StepOutput
 from trainer.methods.both_views import BothViews, both
+from trainer.methods.head_forms import projector_form
 from trainer.methods.simclr.spec import ResolvedSimCLRSpec
-from trainer.nn.heads import HeadForm, mlp_head
 from trainer.nn.negative_mask import NegativeMask
 from trainer.nn.towers import feature_dim
 from trainer.spec.resolved import ResolvedSpec
@@ -20,13 +20,7 @@ class SimCLR(BothViews):
     """Both views find each other by NT-Xent."""
 
     def __init__(self, spec: ResolvedSimCLRSpec, encoder: nn.Module, *, bf16: bool) -> None:
-        super().__init__(
-            encoder,
-            dim=spec.dim,
-            batch_norm_groups=spec.batch_norm_groups,
-            bf16=bf16,
-            head=_head(spec, feature_dim(encoder)),
-        )
+        super().__init__(encoder, projector_form(spec, feature_dim(encoder)), bf16=bf16)
         self.spec = spec
 
     def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
@@ -59,15 +53,3 @@ def build(spec: ResolvedSpec, encoder: nn.Module, *, bf16: bool) -> SimCLR:
     """Return the method of a resolved spec around an encoder."""
     assert isinstance(spec.method, ResolvedSimCLRSpec)
     return SimCLR(spec.method, encoder, bf16=bf16)
-
-
-def _head(spec: ResolvedSimCLRSpec, width: int) -> nn.Module:
-    """Return the projection head; by default the paper's, as wide as the features."""
-    form = HeadForm(
-        width if spec.head_hidden == "features" else spec.head_hidden,
-        spec.dim,
-        layers=spec.head_layers,
-        batch_norm=spec.head_batch_norm,
-        splits=spec.batch_norm_groups,
-    )
-    return mlp_head(width, form)

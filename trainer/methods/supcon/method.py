@@ -10,7 +10,9 @@ from trainer.losses.supervised_contrast import supervised_contrast
 from trainer.methods.base import Embeddings, StepOutput
 from trainer.methods.both_views import BothViews, both, other_rows
 from trainer.methods.supcon.spec import ResolvedSupConSpec
+from trainer.nn.heads import HeadForm
 from trainer.nn.negative_mask import NegativeMask
+from trainer.nn.towers import feature_dim
 from trainer.spec.resolved import ResolvedSpec
 
 
@@ -18,7 +20,8 @@ class SupCon(BothViews):
     """Every view finds all other views of its label in the batch."""
 
     def __init__(self, spec: ResolvedSupConSpec, encoder: nn.Module, *, bf16: bool) -> None:
-        super().__init__(encoder, dim=spec.dim, batch_norm_groups=spec.batch_norm_groups, bf16=bf16)
+        form = HeadForm(feature_dim(encoder), spec.dim, splits=spec.batch_norm_groups)
+        super().__init__(encoder, form, bf16=bf16)
         self.spec = spec
 
     def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:

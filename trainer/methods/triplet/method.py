@@ -8,7 +8,9 @@ from trainer.losses.triplets import Triplets, distances, triplets
 from trainer.methods.base import Embeddings, StepOutput
 from trainer.methods.both_views import BothViews, both, other_rows
 from trainer.methods.triplet.spec import ResolvedTripletSpec
+from trainer.nn.heads import HeadForm
 from trainer.nn.negative_mask import NegativeMask
+from trainer.nn.towers import feature_dim
 from trainer.spec.resolved import ResolvedSpec
 
 
@@ -16,7 +18,8 @@ class TripletMethod(BothViews):
     """Triplets of all views of a batch."""
 
     def __init__(self, spec: ResolvedTripletSpec, encoder: nn.Module, *, bf16: bool) -> None:
-        super().__init__(encoder, dim=spec.dim, batch_norm_groups=spec.batch_norm_groups, bf16=bf16)
+        form = HeadForm(feature_dim(encoder), spec.dim, splits=spec.batch_norm_groups)
+        super().__init__(encoder, form, bf16=bf16)
         self.spec = spec
 
     def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:

@@ -1,10 +1,12 @@
 """Defaults of VICReg, each with its reason."""
 
+from trainer.methods.head_rules import QUICK_HIDDEN
+from trainer.methods.vicreg.spec import VICRegSpec
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
-from trainer.spec.rules import Choice, Rules
+from trainer.spec.rules import Choice, Rules, filled
 
-QUICK_HIDDEN, SMALL_HIDDEN, HIDDEN = 512, 2048, 8192
+SMALL_HIDDEN, HIDDEN = 2048, 8192
 
 
 def _hidden(spec: JobSpec, _facts: DatasetFacts) -> Choice:
@@ -16,9 +18,8 @@ def _hidden(spec: JobSpec, _facts: DatasetFacts) -> Choice:
 
 
 def _dim(spec: JobSpec, _facts: DatasetFacts) -> Choice:
-    return getattr(
-        spec.method, "head_hidden", None
-    ), "as wide as the hidden layers, as in the paper"
+    assert isinstance(spec.method, VICRegSpec)
+    return filled(spec.method.head_hidden), "as wide as the hidden layers, as in the paper"
 
 
 RULES: Rules = (("method.head_hidden", _hidden), ("method.dim", _dim))

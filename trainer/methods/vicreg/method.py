@@ -7,8 +7,9 @@ from torch.nn import functional as F
 from trainer.losses.embedding_signals import without_negatives
 from trainer.losses.vicreg import VICRegTerms, vicreg_terms
 from trainer.methods.base import Embeddings, Feature, Method, StepOutput
+from trainer.methods.head_forms import projector_form
 from trainer.methods.vicreg.spec import ResolvedVICRegSpec
-from trainer.nn.heads import HeadForm, mlp_head
+from trainer.nn.heads import mlp_head
 from trainer.nn.towers import Tower, feature_dim, learned_parameters
 from trainer.nn.views import Batch, View
 from trainer.spec.resolved import ResolvedSpec
@@ -22,14 +23,8 @@ class VICReg(Method):
     def __init__(self, spec: ResolvedVICRegSpec, encoder: nn.Module, *, bf16: bool) -> None:
         super().__init__()
         self.spec = spec
-        form = HeadForm(
-            spec.head_hidden,
-            spec.dim,
-            layers=spec.head_layers,
-            batch_norm=spec.head_batch_norm,
-            splits=spec.batch_norm_groups,
-        )
-        self.tower = Tower(encoder, mlp_head(feature_dim(encoder), form), bf16=bf16)
+        width = feature_dim(encoder)
+        self.tower = Tower(encoder, mlp_head(width, projector_form(spec, width)), bf16=bf16)
 
     @property
     def encoder(self) -> nn.Module:
