@@ -10,11 +10,58 @@ from trainer.schema.base import Record, by_name
 Rate = Annotated[float, Field(gt=0.0, le=1e12)]
 Decay = Annotated[float, Field(ge=0.0, le=1.0)]
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
-Decayed = Literal["all", "matrices"]
-ClipNorm = Annotated[float, Field(gt=0.0, le=1e12)]
-Parts = Annotated[int, Field(ge=1, le=1024)]
-WarmUpSteps = Annotated[int, Field(ge=0, le=100_000_000)]
-LowestRate = Annotated[float, Field(ge=0.0, le=1e12)]
+# Settings of several optimizers or schedules, each with the text that it has in all of them.
+Decayed = Annotated[
+    Literal["all", "matrices"],
+    Field(
+        description="Parameters that decay: `all`, or `matrices`: biases, norms, positions and "
+        "other vectors do not."
+    ),
+]
+ClipNorm = Annotated[
+    Annotated[float, Field(gt=0.0, le=1e12)] | None,
+    Field(
+        description="Largest L2 norm of all gradients together; longer ones are scaled down to it. "
+        "Default: never."
+    ),
+]
+Parts = Annotated[
+    int,
+    Field(
+        ge=1,
+        le=1024,
+        description="Parts that a batch is trained in, one after the other, before the weights "
+        "move: less memory, the same `batch_rows`. Each part has a batch norm and in-batch "
+        "negatives of its own.",
+    ),
+]
+FirstEpoch = Annotated[
+    Literal[0, 1],
+    Field(
+        description="Number of the first epoch: 0 in the papers' code, 1 in the authors' CIFAR-10 "
+        "notebook."
+    ),
+]
+LowestRate = Annotated[
+    float, Field(ge=0.0, le=1e12, description="Learning rate that the decay ends at.")
+]
+WarmUpEpochs = Annotated[
+    float, Field(ge=0.0, le=1000.0, description="Epochs of linear warm-up to the peak.")
+]
+WarmUpFrom = Annotated[
+    Literal[0, 1] | None,
+    Field(
+        description="Warm-up step n (from 0) uses (n + this) / (warm-up steps) of the peak. "
+        "Default: 1."
+    ),
+]
+WarmUpSteps = Annotated[
+    Annotated[int, Field(ge=0, le=100_000_000)] | None,
+    Field(
+        description="Steps of linear warm-up to the peak, instead of `warmup_epochs`. Default: in "
+        "epochs."
+    ),
+]
 
 
 class SgdSpec(Record):
@@ -31,16 +78,8 @@ class SgdSpec(Record):
     nesterov: bool = False
     """Use Nesterov momentum."""
     decay: Decayed = "all"
-    """Parameters that decay: `all`, or `matrices`: biases, norms, positions and other vectors do
-    not.
-    """
-    clip_norm: ClipNorm | None = None
-    """Largest L2 norm of all gradients together; longer ones are scaled down to it. Default: never.
-    """
+    clip_norm: ClipNorm = None
     accumulate_steps: Parts = 1
-    """Parts that a batch is trained in, one after the other, before the weights move: less memory,
-    the same `batch_rows`. Each part has a batch norm and in-batch negatives of its own.
-    """
 
 
 class AdamWSpec(Record):
@@ -57,16 +96,8 @@ class AdamWSpec(Record):
     weight_decay: Decay | None = None
     """Weight decay. Default: 0.05."""
     decay: Decayed = "all"
-    """Parameters that decay: `all`, or `matrices`: biases, norms, positions and other vectors do
-    not.
-    """
-    clip_norm: ClipNorm | None = None
-    """Largest L2 norm of all gradients together; longer ones are scaled down to it. Default: never.
-    """
+    clip_norm: ClipNorm = None
     accumulate_steps: Parts = 1
-    """Parts that a batch is trained in, one after the other, before the weights move: less memory,
-    the same `batch_rows`. Each part has a batch norm and in-batch negatives of its own.
-    """
 
 
 class AdamSpec(Record):
@@ -83,16 +114,8 @@ class AdamSpec(Record):
     weight_decay: Decay | None = None
     """Weight decay, added to the gradient before the moments. Default: 0."""
     decay: Decayed = "all"
-    """Parameters that decay: `all`, or `matrices`: biases, norms, positions and other vectors do
-    not.
-    """
-    clip_norm: ClipNorm | None = None
-    """Largest L2 norm of all gradients together; longer ones are scaled down to it. Default: never.
-    """
+    clip_norm: ClipNorm = None
     accumulate_steps: Parts = 1
-    """Parts that a batch is trained in, one after the other, before the weights move: less memory,
-    the same `batch_rows`. Each part has a batch norm and in-batch negatives of its own.
-    """
 
 
 class LarsSpec(Record):
@@ -117,16 +140,8 @@ class LarsSpec(Record):
     exclude_1d: bool = True
     """Train biases and norms with the plain rate."""
     decay: Decayed = "matrices"
-    """Parameters that decay: `all`, or `matrices`: biases, norms, positions and other vectors do
-    not.
-    """
-    clip_norm: ClipNorm | None = None
-    """Largest L2 norm of all gradients together; longer ones are scaled down to it. Default: never.
-    """
+    clip_norm: ClipNorm = None
     accumulate_steps: Parts = 1
-    """Parts that a batch is trained in, one after the other, before the weights move: less memory,
-    the same `batch_rows`. Each part has a batch norm and in-batch negatives of its own.
-    """
 
 
 class ResolvedSgdSpec(SgdSpec):
@@ -189,12 +204,9 @@ class ConstantSpec(Record):
 
     name: Literal["constant"] = "constant"
     """Schedule name."""
-    warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
-    """Epochs of linear warm-up to the peak."""
-    warmup_from: Literal[0, 1] | None = None
-    """Warm-up step n (from 0) uses (n + this) / (warm-up steps) of the peak. Default: 1."""
-    warmup_steps: WarmUpSteps | None = None
-    """Steps of linear warm-up to the peak, instead of `warmup_epochs`. Default: in epochs."""
+    warmup_epochs: WarmUpEpochs = 0.0
+    warmup_from: WarmUpFrom = None
+    warmup_steps: WarmUpSteps = None
 
     _one_warm_up = model_validator(mode="after")(one_warm_up)
 
@@ -206,16 +218,11 @@ class CosineSpec(Record):
     """Schedule name."""
     per: Literal["epoch", "step"] = "epoch"
     """Update once per epoch, as in the MoCo papers, or at every step."""
-    first_epoch: Literal[0, 1] = 0
-    """Number of the first epoch: 0 in the papers' code, 1 in the authors' CIFAR-10 notebook."""
-    warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
-    """Epochs of linear warm-up to the peak."""
-    warmup_from: Literal[0, 1] | None = None
-    """Warm-up step n (from 0) uses (n + this) / (warm-up steps) of the peak. Default: 1."""
+    first_epoch: FirstEpoch = 0
+    warmup_epochs: WarmUpEpochs = 0.0
+    warmup_from: WarmUpFrom = None
     lr_min: LowestRate = 0.0
-    """Learning rate that the decay ends at."""
-    warmup_steps: WarmUpSteps | None = None
-    """Steps of linear warm-up to the peak, instead of `warmup_epochs`. Default: in epochs."""
+    warmup_steps: WarmUpSteps = None
 
     _one_warm_up = model_validator(mode="after")(one_warm_up)
 
@@ -226,13 +233,9 @@ class LinearSpec(Record):
     name: Literal["linear"] = "linear"
     """Schedule name."""
     lr_min: LowestRate = 0.0
-    """Learning rate that the decay ends at."""
-    warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
-    """Epochs of linear warm-up to the peak."""
-    warmup_from: Literal[0, 1] | None = None
-    """Warm-up step n (from 0) uses (n + this) / (warm-up steps) of the peak. Default: 1."""
-    warmup_steps: WarmUpSteps | None = None
-    """Steps of linear warm-up to the peak, instead of `warmup_epochs`. Default: in epochs."""
+    warmup_epochs: WarmUpEpochs = 0.0
+    warmup_from: WarmUpFrom = None
+    warmup_steps: WarmUpSteps = None
 
     _one_warm_up = model_validator(mode="after")(one_warm_up)
 
@@ -246,14 +249,10 @@ class StepsSpec(Record):
     """Epochs at which the learning rate drops."""
     factor: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     """Factor of each drop."""
-    first_epoch: Literal[0, 1] = 0
-    """Number of the first epoch: 0 in the papers' code, 1 in the authors' CIFAR-10 notebook."""
-    warmup_epochs: Annotated[float, Field(ge=0.0, le=1000.0)] = 0.0
-    """Epochs of linear warm-up to the peak."""
-    warmup_from: Literal[0, 1] | None = None
-    """Warm-up step n (from 0) uses (n + this) / (warm-up steps) of the peak. Default: 1."""
-    warmup_steps: WarmUpSteps | None = None
-    """Steps of linear warm-up to the peak, instead of `warmup_epochs`. Default: in epochs."""
+    first_epoch: FirstEpoch = 0
+    warmup_epochs: WarmUpEpochs = 0.0
+    warmup_from: WarmUpFrom = None
+    warmup_steps: WarmUpSteps = None
 
     _one_warm_up = model_validator(mode="after")(one_warm_up)
 
