@@ -6,6 +6,7 @@ import io
 import os
 import re
 import zipfile
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -86,6 +87,31 @@ def test_gpus_of_a_job_are_a_field_with_its_arithmetic(visitor: Visitor) -> None
     page.get_by_label("GPUs", exact=True).fill("3")
     wrong = page.locator("[data-field='resources.gpus'] .error")
     expect(wrong).to_contain_text("3 GPUs cannot share 16 rows")
+
+
+def test_a_switch_alone_sets_an_optional_object(visitor: Visitor) -> None:
+    """Balanced batches are off, on without any field filled in, and off again."""
+    page = visitor.go("/ui/submit?dataset=digits")
+    page.locator("summary", has_text="Balanced batches").click()
+    switch, rows = (
+        page.get_by_label("Balance batches by label"),
+        page.get_by_label("Rows per label"),
+    )
+    expect(switch).not_to_be_checked()
+    expect(rows).to_be_hidden()
+    dry_run = re.compile(r"/v1/jobs\?dry_run=true")
+
+    def batching_after(change: Callable[[], None]) -> object:
+        with page.expect_request(dry_run) as request:
+            change()
+        return request.value.post_data_json["batching"]
+
+    assert batching_after(switch.check) == {}
+    expect(rows).to_be_visible()
+    assert batching_after(lambda: rows.fill("2")) == {"rows_per_label": 2}
+    assert batching_after(switch.uncheck) is None
+    expect(rows).to_be_hidden()
+    assert batching_after(switch.check) == {"rows_per_label": 2}
 
 
 def test_rows_with_and_without_buttons_have_the_same_columns(

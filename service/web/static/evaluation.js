@@ -72,7 +72,7 @@ function curve(title, rows, { x, y, columns }) {
   const text = (words, attributes) => svg("text", { class: "curve-text", ...attributes }, words);
   return h("figure", { class: "curve tight" },
     h("figcaption", {}, h("h3", {}, title), h("span", { class: "row small" }, [...groups.keys()].map((name) => h("span", { class: "muted" }, svg("svg", { class: "curve-key", viewBox: "0 0 10 10", "aria-hidden": "true" }, svg("path", { d: "M0,5H10", stroke: colorOf(name) })), name)))),
-    svg("svg", { viewBox: "0 0 400 290", role: "img", "aria-label": `${title}: ${columns[y] ?? y} over ${columns[x] ?? x}` },
+    svg("svg", { viewBox: "-24 0 424 290", role: "img", "aria-label": `${title}: ${columns[y] ?? y} over ${columns[x] ?? x}` },
       [0, 0.25, 0.5, 0.75, 1].map((share) => [
         svg("path", { d: `M40,${250 - 240 * share}H390`, class: "curve-grid" }),
         text(number(share * scale.y), { x: 36, y: 254 - 240 * share, "text-anchor": "end" }),
@@ -80,7 +80,7 @@ function curve(title, rows, { x, y, columns }) {
       ]).flat(),
       lines,
       text(columns[x] ?? x, { x: 215, y: 284, "text-anchor": "middle" }),
-      text(columns[y] ?? y, { x: -130, y: 9, transform: "rotate(-90)", "text-anchor": "middle" })));
+      text(columns[y] ?? y, { x: -130, y: -12, transform: "rotate(-90)", "text-anchor": "middle" })));
 }
 
 const unitOr = (largest) => (largest <= 1 ? 1 : largest);

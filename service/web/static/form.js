@@ -4,7 +4,12 @@ import { h, prose, put } from "./dom.js";
 import { value as said } from "./format.js";
 
 /** Words beside the switch of an optional object. */
-const SWITCHES = { evaluation: "Evaluate during training" };
+const SWITCHES = {
+  batching: "Balance batches by label",
+  early_stop: "Stop early",
+  evaluation: "Evaluate during training",
+  init_from: "Begin with given weights",
+};
 
 export class Form {
   /** `onChange()` is called after each change of a value. */
@@ -43,7 +48,9 @@ export class Form {
   optional(path, box, fallback) {
     const on = h("input", { type: "checkbox", checked: true, onchange: () => {
       show(on.checked ? undefined : null);
-      this.take(path, on.checked ? undefined : null);
+      // Where nothing is the default, an object without fields has the default of each.
+      const usual = fallback === null ? {} : undefined;
+      this.take(path, on.checked ? usual : null);
     } });
     const several = h("p", { class: "muted small", hidden: true });
     const show = (whole) => {

@@ -72,7 +72,8 @@ export function nested(values) {
     const names = path.split(".");
     const last = names.pop();
     const home = names.reduce((node, name) => (node[name] ??= {}), spec);
-    home[last] = value;
+    const isObject = value !== null && typeof value === "object" && !Array.isArray(value);
+    home[last] = isObject ? { ...home[last], ...value } : value;
   }
   return spec;
 }

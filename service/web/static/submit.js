@@ -14,11 +14,13 @@ const FIRST = ["dataset", "test_dataset", "name", "preset", "encoder.name", "epo
 const GROUPS = [
   ["method", "Method", "objective, temperature, embedding dimension"],
   ["positives", "Positives", "where the second view comes from"],
+  ["batching", "Balanced batches", "several images of one label in each batch"],
   ["views", "Augmentations", "crop, color jitter, grayscale, blur"],
   ["optim", "Optimizer", "optimizer, learning rate, weight decay"],
   ["schedule", "LR schedule", "cosine, linear, step or constant"],
   ["init_from", "Starting weights", "an earlier job, one of its checkpoints, or uploaded weights"],
-  ["evaluation", "Evaluation", "kNN accuracy, if there are labels"],
+  ["evaluation", "Evaluation", "kNN accuracy and others, if there are labels"],
+  ["early_stop", "Early stop", "the end of a job that no longer gets better"],
 ];
 
 const asked = new URLSearchParams(location.search);
