@@ -1,6 +1,6 @@
 """One evaluator of a job over a made-up pack, with an untrained method."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tests.support.data.tiny_pack import write_pack
+from tests.support.data.tiny_pack import blobs, write_pack
 from trainer.data.pack.format import Pack
 from trainer.evaluators.base import EvaluationData, FeatureBank, Measured
 from trainer.evaluators.runner import Evaluation, plan_evaluation
@@ -25,6 +25,7 @@ from trainer.spec.job import JobSpec
 from trainer.spec.resolved import ResolvedSpec
 
 CPU = torch.device("cpu")
+CLASSES = ("a", "b", "c")
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,26 @@ class Evaluating:
     evaluation: Evaluation
     method: Method
 
+    @property
+    def evaluator(self) -> Any:  # noqa: ANN401  # tests know which
+        """The job's only one."""
+        (evaluator,) = self.evaluation.evaluators
+        return evaluator
+
     def measure(self) -> Measured:
         """Measure the method."""
-        (evaluator,) = self.evaluation.evaluators
-        return evaluator.measure(self._bank())
+        measured: Measured = self.evaluator.measure(self.bank())
+        return measured
 
     def baselines(self) -> Measured:
         """Measure the baselines."""
-        (evaluator,) = self.evaluation.evaluators
-        return evaluator.baselines(self._bank())
+        measured: Measured = self.evaluator.baselines(self.bank())
+        return measured
 
-    def _bank(self) -> FeatureBank:
+    def bank(self, should_stop: Callable[[], bool] = lambda: False) -> FeatureBank:
+        """Return the features of a round, none of them computed yet."""
         self.method.eval()
-        return FeatureBank(self.method, self.evaluation.views, should_stop=lambda: False)
+        return FeatureBank(self.method, self.evaluation.views, should_stop=should_stop)
 
 
 def labelled_pack(
@@ -80,3 +88,25 @@ def evaluating(
     test_source = None if test is None else PackLoader(Pack.open(test), device=CPU)
     plan = plan_evaluation(spec, EvaluationData(source, test_source), views=views)
     return Evaluating(spec, plan, load_method(spec, partial(encoder_for, spec), bf16=False))
+
+
+def evaluating_blobs(
+    folder: Path,
+    evaluation: dict[str, Any],
+    *,
+    rows: int = 120,
+    labels: NDArray[np.integer[Any]] | None = None,
+    tested: NDArray[np.integer[Any]] | None = None,
+) -> Evaluating:
+    """Return a job on blobs; `labels` and `tested` replace their labels and those of test images.
+
+    With `tested` the job has a test dataset of as many images.
+    """
+    images, own = blobs(rows, side_px=12, classes=len(CLASSES))
+    given = own if labels is None else labels.astype(own.dtype)
+    pack, test = labelled_pack(folder / "pack", images, given, classes=CLASSES), None
+    if tested is not None:
+        others, _ = blobs(len(tested), side_px=12, classes=len(CLASSES))
+        given = tested.astype(own.dtype)
+        test = labelled_pack(folder / "test", others, given, classes=CLASSES)
+    return evaluating(evaluation, pack, test=test)

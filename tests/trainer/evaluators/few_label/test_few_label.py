@@ -8,7 +8,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from tests.support.trainer.evaluation_rounds import planned
+from tests.support.trainer.evaluations import evaluating_blobs
 from trainer.evaluators.few_label.draws import drawn
 
 SETTINGS = {"name": "few_label", "labels_per_class": 3, "curve": [1, 5, 500], "draws": 4}
@@ -25,10 +25,12 @@ def test_a_draw_labels_as_many_of_each_class_and_a_larger_one_holds_it() -> None
 
 
 def test_scores_are_those_of_scikit_learn_on_the_same_draws(tmp_path: Path) -> None:
-    plan = planned(tmp_path, SETTINGS | {"positive_label": "b"})
+    plan = evaluating_blobs(tmp_path, SETTINGS | {"positive_label": "b"})
     measured = plan.measure()
     evaluator = plan.evaluator
-    bank, test = (part.on_host(plan.bank, "backbone") for part in (evaluator.bank, evaluator.test))
+    bank, test = (
+        part.on_host(plan.bank(), "backbone") for part in (evaluator.bank, evaluator.test)
+    )
     features, tested = bank.features.double().numpy(), test.features.double().numpy()
     mean = features.mean(0)
     scale = np.sqrt(((features - mean) ** 2).mean())
@@ -56,7 +58,7 @@ def test_scores_are_those_of_scikit_learn_on_the_same_draws(tmp_path: Path) -> N
 
 def test_random_labels_give_chance(tmp_path: Path) -> None:
     draw = np.random.default_rng(3)
-    plan = planned(
+    plan = evaluating_blobs(
         tmp_path,
         {"name": "few_label", "labels_per_class": 5, "curve": [], "draws": 10},
         labels=draw.integers(0, 3, 120),

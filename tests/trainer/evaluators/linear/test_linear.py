@@ -11,19 +11,18 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score, log_loss
 from sklearn.preprocessing import StandardScaler
 
-from tests.support.trainer.evaluation_rounds import Planned, planned
-from trainer.evaluators.base import FeatureBank, Stopped
+from tests.support.trainer.evaluations import Evaluating, evaluating_blobs
+from trainer.evaluators.base import Stopped
 from trainer.schema.errors import SpecError
 
 MEDICAL = {"name": "linear", "positive_label": "b", "threshold": {"specificity": 0.9}}
 Arrays = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
-def data_of(plan: Planned) -> tuple[Arrays, Arrays]:
+def data_of(plan: Evaluating) -> tuple[Arrays, Arrays]:
     """Return features and labels of the bank and of the test rows."""
-    plan.method.eval()
     rows = plan.evaluator.rows
-    bank, test = (part.on_host(plan.bank, "backbone") for part in (rows.bank, rows.test))
+    bank, test = (part.on_host(plan.bank(), "backbone") for part in (rows.bank, rows.test))
     return (
         (bank.features.double().numpy(), bank.labels.numpy()),
         (test.features.double().numpy(), test.labels.numpy()),
@@ -31,7 +30,7 @@ def data_of(plan: Planned) -> tuple[Arrays, Arrays]:
 
 
 def test_accuracy_is_that_of_scikit_learn_with_the_same_choice_of_c(tmp_path: Path) -> None:
-    plan = planned(tmp_path, {"name": "linear"})
+    plan = evaluating_blobs(tmp_path, {"name": "linear"})
     (features, labels), (tested, truth) = data_of(plan)
     scaler = StandardScaler().fit(features)
     held_out = np.zeros(len(labels), bool)
@@ -63,9 +62,8 @@ def test_accuracy_is_that_of_scikit_learn_with_the_same_choice_of_c(tmp_path: Pa
 
 
 def test_baselines_are_beside_the_figures(tmp_path: Path) -> None:
-    plan = planned(tmp_path, MEDICAL)
-    plan.method.eval()
-    baselines = plan.evaluator.baselines(plan.bank)
+    plan = evaluating_blobs(tmp_path, MEDICAL)
+    baselines = plan.baselines()
     assert {figure.features for figure in baselines.figures} == {
         *("raw input", "untrained encoder", "majority class"),
     }
@@ -80,7 +78,7 @@ def test_baselines_are_beside_the_figures(tmp_path: Path) -> None:
 def test_random_labels_give_chance(tmp_path: Path) -> None:
     """The labels of the bank say nothing of those of the test rows."""
     draw = np.random.default_rng(0)
-    plan = planned(
+    plan = evaluating_blobs(
         tmp_path, {"name": "linear"}, labels=draw.integers(0, 3, 120), tested=np.arange(90) % 3
     )
     (top1, *_) = plan.measure().figures
@@ -92,9 +90,9 @@ def test_random_labels_give_chance(tmp_path: Path) -> None:
 def test_other_test_labels_change_no_threshold(tmp_path: Path) -> None:
     """Nor do other test rows: the threshold is of validation rows alone."""
     labels = np.arange(120) % 3
-    first = planned(tmp_path / "first", MEDICAL, labels=labels, tested=np.arange(60) % 3)
+    first = evaluating_blobs(tmp_path / "first", MEDICAL, labels=labels, tested=np.arange(60) % 3)
     permuted = np.random.default_rng(1).permutation(60) % 3
-    second = planned(tmp_path / "second", MEDICAL, labels=labels, tested=permuted)
+    second = evaluating_blobs(tmp_path / "second", MEDICAL, labels=labels, tested=permuted)
     one, other = first.measure(), second.measure()
     (row,), (changed,) = one.tables["at_threshold"], other.tables["at_threshold"]
     assert row["threshold"] == changed["threshold"]
@@ -104,7 +102,7 @@ def test_other_test_labels_change_no_threshold(tmp_path: Path) -> None:
 
 def test_the_protocol_of_moco_is_that_of_torch(tmp_path: Path) -> None:
     """SGD with momentum on raw features, by torch.optim, in the same order of rows."""
-    plan = planned(tmp_path, {"name": "linear", "protocol": "sgd", "lr": 0.1}, rows=60)
+    plan = evaluating_blobs(tmp_path, {"name": "linear", "protocol": "sgd", "lr": 0.1}, rows=60)
     (features, labels), _ = data_of(plan)
     from trainer.evaluators.labelled_rows import Labelled
     from trainer.evaluators.linear.probe import ProbeFit, _normal
@@ -114,7 +112,7 @@ def test_the_protocol_of_moco_is_that_of_torch(tmp_path: Path) -> None:
     inputs, targets = torch.from_numpy(features), torch.from_numpy(labels)
     fitter = ProbeFit(plan.evaluator.spec, 3, plan.evaluator.seed)
     probe = fitter(
-        Labelled(inputs, targets), validation=plan.evaluator.rows.validation, bank=plan.bank
+        Labelled(inputs, targets), validation=plan.evaluator.rows.validation, bank=plan.bank()
     )
     layer = torch.nn.Linear(inputs.shape[1], 3, dtype=torch.float64)
     with torch.no_grad():
@@ -139,16 +137,14 @@ def test_the_protocol_of_moco_is_that_of_torch(tmp_path: Path) -> None:
 
 
 def test_a_fit_stops_when_told_to(tmp_path: Path) -> None:
-    plan = planned(tmp_path, {"name": "linear"}, rows=60)
+    plan = evaluating_blobs(tmp_path, {"name": "linear"}, rows=60)
     asked = iter([False] * 6 + [True] * 1000)
-    bank = FeatureBank(plan.method, plan.bank._views, should_stop=lambda: next(asked))
-    plan.method.eval()
     with pytest.raises(Stopped):
-        plan.evaluator.measure(bank)
+        plan.evaluator.measure(plan.bank(lambda: next(asked)))
 
 
 @pytest.mark.parametrize("name", ["linear", "few_label"])
 def test_a_label_that_the_dataset_lacks_is_refused_at_its_field(name: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no label 'sick'; its labels are a, b, c") as refused:
-        planned(tmp_path, {"name": name, "positive_label": "sick"})
+        evaluating_blobs(tmp_path, {"name": name, "positive_label": "sick"})
     assert refused.value.field == "evaluation.positive_label"
