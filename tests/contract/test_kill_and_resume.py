@@ -25,14 +25,20 @@ from tests.support.trainer.killed_attempts import (
     spec,
     states,
 )
-from tests.support.trainer.spec_members import methods, optimizers, precisions, smallest_encoders
+from tests.support.trainer.spec_members import (
+    AUGMENTATIONS,
+    methods,
+    optimizers,
+    precisions,
+    smallest_encoders,
+)
 from trainer.modalities.image.spec import ENCODER_NAMES, FAMILIES
 from trainer.util.atomic_files import sha256_of
 
 EPOCHS, STEPS, CHECKPOINT_EVERY_STEPS = 4, 12, 4
 """Checkpoints are those of steps 4, 8 and 12; an epoch has 3 steps."""
 SIDE_PX = 32
-OPTIMIZERS: dict[str, dict[str, Any]] = {
+SETTINGS: dict[str, dict[str, Any]] = {
     **{name: {"optim": {"name": name}} for name in optimizers()},
     "all at once": {
         "optim": {
@@ -46,8 +52,9 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
         "partial_batch": "drop",
         "epochs": EPOCHS + 2,
     },
+    "every augmentation": {"views": AUGMENTATIONS},
 }
-"""Settings of a job by the name of its optimizer."""
+"""Settings of jobs: each optimizer by its name, and what else has a state or random numbers."""
 ENCODERS: dict[str, dict[str, Any]] = {"vit_tiny": {"patch_px": 8}}
 """Settings of an encoder for tiny jobs."""
 QUICK = ("small", "fp32", "after_update")
@@ -77,15 +84,16 @@ class Job(NamedTuple):
     method: str
     encoder: str
     precision: str
-    optim: str = "sgd"
+    settings: str = "sgd"
 
     def words(self) -> dict[str, Any]:
+        settings = {"epochs": EPOCHS} | SETTINGS[self.settings]
+        views = {"side_px": SIDE_PX} | settings.get("views", {})
         return spec(
             method=methods()[self.method],
             encoder={"name": self.encoder, **ENCODERS.get(self.encoder, {})},
             precision=self.precision,
-            views={"side_px": SIDE_PX},
-            **{"epochs": EPOCHS} | OPTIMIZERS[self.optim],
+            **settings | {"views": views},
             checkpoint_every_steps=CHECKPOINT_EVERY_STEPS,
             keep_checkpoints=STEPS,
         )
@@ -151,12 +159,12 @@ def cells() -> Iterator[ParameterSet]:
                         id="-".join((method, encoder, precision, kill)),
                         marks=() if is_quick else pytest.mark.contract,
                     )
-    for optim, encoder in product(OPTIMIZERS, (QUICK[0], "vit_tiny")):
-        is_quick = (optim, encoder) == ("all at once", QUICK[0])
+    for settings, encoder in product(SETTINGS, (QUICK[0], "vit_tiny")):
+        is_quick = (settings, encoder) == ("all at once", QUICK[0])
         yield pytest.param(
-            Job("moco", encoder, QUICK[1], optim),
+            Job("moco", encoder, QUICK[1], settings),
             QUICK[2],
-            id=f"moco-{encoder}-{optim}",
+            id=f"moco-{encoder}-{settings}",
             marks=() if is_quick else pytest.mark.contract,
         )
 

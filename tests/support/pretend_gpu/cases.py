@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.support.pretend_gpu.packs import CLASSES
 from tests.support.pretend_gpu.run import QUEUE_ROWS, Case
-from tests.support.trainer.spec_members import smallest_encoders
+from tests.support.trainer.spec_members import AUGMENTATIONS, smallest_encoders
 from trainer.evaluators.registry import evaluator_names
 from trainer.methods.registry import method_names
 from trainer.modalities.registry import MODALITIES
@@ -28,16 +28,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "adamw, partial batch kept": {"optim": {"name": "adamw"}, "partial_batch": "keep"},
     "lars, clipped, in parts": {"optim": {"name": "lars", "clip_norm": 1.0, "accumulate_steps": 2}},
     "adam without decay of vectors": {"optim": {"name": "adam", "decay": "matrices"}},
-    "every augmentation": {
-        "views": {
-            "vertical_flip_p": 0.5,
-            "quarter_turn_p": 0.5,
-            "rotation_p": 0.5,
-            "noise_p": 0.5,
-            "channel_drop_p": 0.5,
-            "erase_p": 0.5,
-        }
-    },
+    "every augmentation": {"views": AUGMENTATIONS},
     "fp32": {"precision": "fp32"},
     "resnet18, 96 px, solarize": {
         "encoder": {"name": "resnet18"},

@@ -5,12 +5,16 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from trainer.modalities.image.augment.spec import OPTIONAL
 from trainer.modalities.registry import DEFAULT, part_of
 from trainer.spec.job import JobSpec
 
 SMALL: dict[str, Any] = {"queue_rows": 25, "dim": 8, "bn_splits": 2, "predictor_hidden": 16}
 """Settings of a method for tiny jobs, for those methods that have them. In groups of two
 rows instead of four, the gradient of a ResNet-50 in bfloat16 reaches 1e12."""
+
+AUGMENTATIONS: dict[str, Any] = dict.fromkeys(OPTIONAL, 0.5)
+"""Settings of views with every augmentation that is off by default."""
 
 
 def methods() -> dict[str, dict[str, Any]]:
