@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 import os
 import re
 import zipfile
@@ -104,7 +105,7 @@ def test_a_switch_alone_sets_an_optional_object(visitor: Visitor) -> None:
     def batching_after(change: Callable[[], None]) -> object:
         with page.expect_request(dry_run) as request:
             change()
-        return request.value.post_data_json["batching"]
+        return json.loads(request.value.post_data or "{}")["batching"]
 
     assert batching_after(switch.check) == {}
     expect(rows).to_be_visible()
