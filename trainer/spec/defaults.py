@@ -5,6 +5,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import lcm
 from typing import Any
 
 from pydantic import BaseModel
@@ -21,7 +22,7 @@ from trainer.spec.batch_parts import check_parts
 from trainer.spec.job import JobSpec
 from trainer.spec.presets import with_preset
 from trainer.spec.resolved import ResolvedSpec, as_resolved
-from trainer.spec.resources import ROWS_MIN, BatchNorm, check_shares, shared_unit
+from trainer.spec.resources import BatchNorm, check_shares, shared_unit
 from trainer.spec.rules import (
     LABELS_MIN,
     POINTS,
@@ -34,6 +35,9 @@ from trainer.spec.rules import (
     steps_of,
     steps_per_epoch,
 )
+
+UNITS_MIN = 2
+"""Units of a batch: each GPU, group of batch norm and micro-batch has two rows, or two labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +112,25 @@ def _batch(spec: JobSpec, facts: DatasetFacts) -> Choice:
     high = 128 if spec.encoder.is_quick else 256
     batch_rows = power_of_two_at_most(facts.rows / 16, low=8, high=high)
     reason = f"1/16 of the dataset, rounded down to a power of 2; at most {high}"
-    unit = shared_unit(spec.resources.gpus, batch_norm_of(spec))
-    if unit > 1:
-        batch_rows = max(ROWS_MIN, batch_rows // unit) * unit
-        reason += f", and a multiple of {unit}, so that {spec.resources.gpus} GPUs can share it"
-        return batch_rows, reason
-    if spec.batching is not None:
-        of_label = spec.batching.rows_per_label
-        batch_rows = max(LABELS_MIN, batch_rows // of_label) * of_label
-        reason += f", and a multiple of batching.rows_per_label, {of_label}"
-    return min(batch_rows, facts.rows), reason
+    unit, purposes = _batch_unit(spec)
+    if not purposes:
+        return min(batch_rows, facts.rows), reason
+    batch_rows = max(UNITS_MIN, batch_rows // unit) * unit
+    return batch_rows, f"{reason}, and a multiple of {unit}, so that {' and '.join(purposes)}"
+
+
+def _batch_unit(spec: JobSpec) -> tuple[int, list[str]]:
+    """Return the number that a batch must be a multiple of, and what that makes possible."""
+    gpus, parts = spec.resources.gpus, spec.optim.accumulate_steps
+    of_label = 1 if spec.batching is None else spec.batching.rows_per_label
+    purposes = []
+    if gpus > 1:
+        purposes.append(f"{gpus} GPUs can share it")
+    if parts > 1:
+        purposes.append(f"it has {parts} equal parts")
+    if of_label > 1:
+        purposes.append(f"it holds whole groups of {of_label} images of a label")
+    return lcm(shared_unit(gpus, batch_norm_of(spec)), parts * of_label), purposes
 
 
 def _lr(spec: JobSpec, _facts: DatasetFacts) -> Choice:
@@ -281,10 +294,13 @@ def _check_batching(spec: JobSpec, facts: DatasetFacts) -> None:
             field="batching",
         )
     of_label, batch_rows = spec.batching.rows_per_label, filled(spec.batch_rows)
-    if batch_rows % of_label or batch_rows < LABELS_MIN * of_label:
+    parts = spec.optim.accumulate_steps
+    unit = of_label * parts
+    if batch_rows % unit or batch_rows < LABELS_MIN * unit:
+        in_parts = f" in {parts} parts" if parts > 1 else ""
         raise SpecError(
-            f"{batch_rows} images are not whole groups of {of_label} images of a label, at least "
-            f"{LABELS_MIN} of them; use a multiple of {of_label} from {LABELS_MIN * of_label}",
+            f"{batch_rows} images{in_parts} are not whole groups of {of_label} images of a label, "
+            f"at least {LABELS_MIN} of them; use a multiple of {unit} from {LABELS_MIN * unit}",
             field="batch_rows",
             also=("batching.rows_per_label",),
         )

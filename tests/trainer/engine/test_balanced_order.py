@@ -108,6 +108,12 @@ FACTS: dict[str, Any] = {"rows": 1000, "labels": ("a", "b"), "label_rows": (500,
         ({}, {"batch_rows": 18}, "batch_rows", "use a multiple of 4 from 8"),
         ({}, {"batch_rows": 4}, "batch_rows", "use a multiple of 4 from 8"),
         (
+            {},
+            {"batch_rows": 16, "optim": {"accumulate_steps": 4}},
+            "batch_rows",
+            "16 images in 4 parts are not whole groups .* use a multiple of 16 from 32",
+        ),
+        (
             {"label_rows": (3, 3)},
             {"batch_rows": 8},
             "batching.rows_per_label",
@@ -127,6 +133,14 @@ def test_steps_are_estimated_and_the_batch_is_a_multiple_of_the_group() -> None:
     facts = made_up_facts(rows=1000, labels=("a", "b"), label_rows=(503, 497))
     spec = resolve(spec_of(batch_rows=None, batching={"rows_per_label": 3}), facts).spec
     assert spec.batch_rows % 3 == 0
+    for changes in (
+        {"optim": {"accumulate_steps": 5}},
+        {"resources": {"gpus": 2}, "method": {"bn_splits": 4}},
+    ):
+        spec = resolve(
+            spec_of(batch_rows=None, batching={"rows_per_label": 3}, **changes), facts
+        ).spec
+        assert spec.batch_rows % (3 * spec.optim.accumulate_steps * spec.resources.gpus) == 0
     exact = resolve(spec_of(evaluation=None), facts).spec
     assert estimate(exact, facts).steps == 2 * ((503 // 4 + 497 // 4) * 4 // 16)
     held_out = resolve(spec_of(), facts).spec
