@@ -17,13 +17,25 @@ from trainer.util.failpoints import SETTING
 ROWS, BATCH_ROWS, EPOCHS = 48, 16, 4
 """Three steps an epoch, 12 in all; checkpoints after steps 4, 8 and 12."""
 SPLIT: dict[str, Any] = {"bn": "split", "bn_splits": 8}
-METHODS: dict[str, dict[str, Any]] = {
-    "moco_v1": {"name": "moco", "head": "linear", "queue_rows": 25, **SPLIT},
-    "moco_v2": {"name": "moco", "head": "mlp", "queue_rows": 25, **SPLIT},
-    "moco_symmetric": {"name": "moco", "head": "mlp", "queue_rows": 25, "symmetric": True, **SPLIT},
-    "simclr_split": {"name": "simclr", "bn": "split", "bn_splits": 4},
-    "simclr_sync": {"name": "simclr", "bn": "sync"},
+MOCO_V2: dict[str, Any] = {"name": "moco", "head": "mlp", "queue_rows": 25, **SPLIT}
+JOBS: dict[str, dict[str, Any]] = {
+    "moco_v1": {"method": {"name": "moco", "head": "linear", "queue_rows": 25, **SPLIT}},
+    "moco_v2": {"method": MOCO_V2},
+    "moco_symmetric": {"method": MOCO_V2 | {"symmetric": True}},
+    "simclr_split": {"method": {"name": "simclr", "bn": "split", "bn_splits": 4}},
+    "simclr_sync": {"method": {"name": "simclr", "bn": "sync"}},
+    "early_stop": {
+        "method": MOCO_V2,
+        "epochs": EPOCHS + 2,
+        "evaluation": {"every_epochs": 1},
+        "best_by": "knn_top1",
+        "early_stop": {"signal": "knn_top1", "patience_epochs": EPOCHS - 1, "min_delta": 1.0},
+    },
 }
+"""Settings of a job by its name. No accuracy gets better by more than 1, so the last one ends after
+as many epochs as the others have."""
+SIZES = {"early_stop": (2,)}
+"""Numbers of ranks where they are not 2 and 4."""
 ON_ANY_RANK = ("train.step=SIGKILL@6", "train.backward=SIGKILL@7", "train.stepped=SIGKILL@10")
 ON_THE_FIRST = (
     "evaluation.done=SIGKILL@3",
@@ -49,7 +61,7 @@ class Jobs:
 
     folder: Path
 
-    def spec(self, method: str, size: int) -> Path:
+    def spec(self, job: str, size: int) -> Path:
         """Write the spec of a job and return its path."""
         words = {
             "dataset": str(self.folder / "pack"),
@@ -59,22 +71,23 @@ class Jobs:
             "resources": {"gpus": size},
             "encoder": {"name": "small"},
             "views": {"side_px": 8},
-            "method": METHODS[method] | {"dim": 8},
             "signals_every_steps": 2,
             "checkpoint_every_steps": 4,
             "checkpoint_every_s": 86_400.0,
             "keep_checkpoints": 12,
             "evaluation": {"every_epochs": 2},
+            **JOBS[job],
         }
-        path = self.folder / f"{method}-{size}.json"
+        words["method"] = JOBS[job]["method"] | {"dim": 8}
+        path = self.folder / f"{job}-{size}.json"
         path.write_text(json.dumps(words))
         return path
 
-    def whole(self, method: str, size: int) -> End:
+    def whole(self, job: str, size: int) -> End:
         """Return the results of an undisturbed run, made once."""
-        out = self.folder / f"whole-{method}-{size}"
+        out = self.folder / f"whole-{job}-{size}"
         if not out.exists():
-            assert run_ranks(train, self.spec(method, size), out, size=size) == [0] * size
+            assert run_ranks(train, self.spec(job, size), out, size=size) == [0] * size
         return end(out)
 
 
@@ -90,24 +103,24 @@ def cells() -> list[ParameterSet]:
     quick = ("moco_v2", 2, 1, "train.backward=SIGKILL@7")
     return [
         pytest.param(
-            *(method, size, rank, fault),
-            id=f"{method}-{size}-rank{rank}-{fault.partition('=')[0]}",
-            marks=() if (method, size, rank, fault) == quick else pytest.mark.contract,
+            *(job, size, rank, fault),
+            id=f"{job}-{size}-rank{rank}-{fault.partition('=')[0]}",
+            marks=() if (job, size, rank, fault) == quick else pytest.mark.contract,
         )
-        for method in METHODS
-        for size in (2, 4)
+        for job in JOBS
+        for size in SIZES.get(job, (2, 4))
         for rank in range(size)
         for fault in (*ON_ANY_RANK, *(ON_THE_FIRST if rank == 0 else ()))
     ]
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("method", "size", "rank", "fault"), cells())
+@pytest.mark.parametrize(("job", "size", "rank", "fault"), cells())
 def test_a_killed_rank_ends_all_and_the_next_attempt_has_the_same_bits(
-    method: str, size: int, rank: int, fault: str, jobs: Jobs, tmp_path: Path
+    job: str, size: int, rank: int, fault: str, jobs: Jobs, tmp_path: Path
 ) -> None:
-    whole = jobs.whole(method, size)
-    spec = jobs.spec(method, size)
+    whole = jobs.whole(job, size)
+    spec = jobs.spec(job, size)
     codes = run_ranks(train, spec, tmp_path, size=size, environment={rank: {SETTING: fault}})
     assert codes[rank] == SIGKILLED
     # Once all is published, the others have nothing left to wait for.
@@ -120,13 +133,26 @@ def test_a_killed_rank_ends_all_and_the_next_attempt_has_the_same_bits(
 @pytest.mark.contract
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("size", [2, 4])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("job", JOBS)
 def test_two_runs_of_one_world_have_the_same_bits(
-    method: str, size: int, jobs: Jobs, tmp_path: Path
+    job: str, size: int, jobs: Jobs, tmp_path: Path
 ) -> None:
-    whole = jobs.whole(method, size)
-    assert run_ranks(train, jobs.spec(method, size), tmp_path, size=size) == [0] * size
+    whole = jobs.whole(job, size)
+    assert run_ranks(train, jobs.spec(job, size), tmp_path, size=size) == [0] * size
     assert end(tmp_path) == whole
+
+
+@pytest.mark.contract
+@pytest.mark.timeout(600)
+def test_ranks_end_early_and_keep_the_best_checkpoint(jobs: Jobs) -> None:
+    jobs.whole("early_stop", 2)
+    out = jobs.folder / "whole-early_stop-2"
+    steps_per_epoch = ROWS // BATCH_ROWS
+    names = sorted(int(path.name) for path in (out / "checkpoints").iterdir())
+    assert names[-1] == EPOCHS * steps_per_epoch
+    readme = (out / "artifacts/README.md").read_text()
+    assert "The job ended early: knn_top1 has not improved by more than 1 for 3 epochs" in readme
+    assert "The best knn_top1 was" in readme
 
 
 def test_every_rank_is_needed_and_the_count_is_told(jobs: Jobs, tmp_path: Path) -> None:
