@@ -57,6 +57,23 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """Settings of jobs: each optimizer by its name, and what else has a state or random numbers."""
 ENCODERS: dict[str, dict[str, Any]] = {"vit_tiny": {"patch_px": 8}}
 """Settings of an encoder for tiny jobs."""
+FURTHER: dict[str, dict[str, Any]] = {
+    "labels": {
+        "method": {"name": "triplet", "dim": 8},
+        "positives": {"name": "label"},
+        "batching": {"rows_per_label": 2},
+        "optim": {"accumulate_steps": 2},
+        "partial_batch": "drop",
+        "epochs": EPOCHS + 2,
+    },
+    "early_stop": {
+        "epochs": EPOCHS + 2,
+        "evaluation": {"every_epochs": 1},
+        "best_by": "knn_top1",
+        "early_stop": {"signal": "knn_top1", "patience_epochs": EPOCHS - 1, "min_delta": 1.0},
+    },
+}
+"""Settings beside method, encoder and optimizer. No accuracy gets better by more than 1."""
 QUICK = ("small", "fp32", "after_update")
 """Cell of each method in `make test`."""
 QUICK_JOBS = (("moco", "vit_tiny", "fp32", "after_update"),)
@@ -188,6 +205,25 @@ def test_a_killed_run_ends_in_the_same_bits(
         held = states(attempt.out)
         assert held == {step: whole.states[step] for step in held}
     assert end(resumed.out) == whole.end
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize("kill", KILLS)
+@pytest.mark.parametrize("name", FURTHER)
+def test_a_killed_run_with_further_settings_ends_in_the_same_bits(
+    name: str, kill: str, cuts: Cuts, folder: Path
+) -> None:
+    words = Job("moco", "small", "fp32").words() | FURTHER[name]
+    whole = cuts.attempt(words, folder / "whole")
+    check_ended(whole)
+    killed = cuts.attempt(words, folder / "killed", failpoints=KILLS[kill][0])
+    assert killed.was_killed
+    left = [killed.out / "checkpoints"]
+    resumed = cuts.attempt(words, folder / "resumed", checkpoints=left)
+    check_ended(resumed)
+    assert resumed.of("started")[0].exact
+    assert end(resumed.out) == end(whole.out)
+    assert max(states(whole.out)) == f"{STEPS:09d}"
 
 
 def test_a_killed_run_that_began_with_weights_ends_in_the_same_bits(
