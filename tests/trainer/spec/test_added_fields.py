@@ -35,6 +35,8 @@ OLD = json.loads(
 )
 """Spec of a job in flight, as the ledger of version 0.1.0 holds it."""
 OLD_SHA256 = "6f2d4e7c4bd58203c8751e8e499fbab46f6bd01c3ed21e3d38466be01a5c1265"
+STORED = json.loads((Path(__file__).parent / "stored_specs.json").read_text())
+"""Resolved specs and their hashes, made by the last version before the methods of today."""
 OLD_ORDERS = {
     (1, 0, 0): "af5570f5a1810b7a",
     (2, 3, 1): "4cbbd8ca5215b8d1",
@@ -83,6 +85,19 @@ def test_a_new_field_does_not_make_an_old_run_inexact() -> None:
     assert spec_sha256(old_job()) == OLD_SHA256
     newest = old_job().model_copy(update={"order": 2})
     assert spec_sha256(newest) != OLD_SHA256
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_a_stored_job_has_the_values_and_the_hash_of_its_version(
+    stored: dict[str, Any], tmp_path: Path
+) -> None:
+    images, labels = blobs(300, side_px=32, classes=3)
+    facts = write_pack(tmp_path / "pack", images, labels, classes=("a", "b", "c"))
+    spec = settled(JobSpec.model_validate_json(json.dumps(stored["spec"])))
+    resolved = resolve(spec, facts)
+    assert resolved.reasons == {}
+    assert not differences(stored["spec"], resolved.spec.model_dump(mode="json"))
+    assert spec_sha256(spec) == spec_sha256(resolved.spec) == stored["sha256"]
 
 
 @pytest.mark.parametrize(("key", "digest"), OLD_ORDERS.items())
