@@ -50,7 +50,8 @@ class Exporter(Protocol):
     """A module of `trainer.exports.registry.EXPORTERS`.
 
     One that knows the rows of one modality only names it as `MODALITY`; others see only features.
-    One that a job asks for in `exports` also has `loading(export)`, its part of the model card.
+    One that a job asks for in `exports` also has `loading(export)`, its part of the model card. One
+    with files that weights of any step need also has `network(export)`, their bytes by name.
     """
 
     def files(self, export: Export) -> dict[str, str]:

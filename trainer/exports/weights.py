@@ -28,7 +28,7 @@ def write(export: Export, folder: Path) -> None:
 
 
 def plain_state(encoder: nn.Module) -> dict[str, Tensor]:
-    """The state with torchvision's keys: on the CPU, contiguous, floats in fp32."""
+    """Return the state of an encoder: on the CPU, contiguous, floats in fp32."""
     return plain_tensors(encoder.state_dict())
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trainer.exports.base import Export, write_file
+from trainer.modalities.image.spec import image_views
 from trainer.schema.artifact_names import ONNX
 from trainer.schema.errors import SpecError
 
@@ -33,9 +34,9 @@ Values = NDArray[np.float32]
 
 def files(export: Export) -> dict[str, str]:
     """Return the file."""
-    side = getattr(export.spec.views, "side_px", None)
-    meaning = f"the encoder for ONNX runtimes: `{INPUT}` [batch, C, {side}, {side}]"
-    return {ONNX: f"{meaning} to `{OUTPUT}`"}
+    channels, side_px = export.facts.channels, image_views(export.spec).side_px
+    shape = f"[batch, {channels}, {side_px}, {side_px}]"
+    return {ONNX: f"the encoder for ONNX runtimes: `{INPUT}` {shape} to `{OUTPUT}`"}
 
 
 def write(export: Export, folder: Path) -> None:

@@ -41,8 +41,8 @@ class EncoderSpec(AnyEncoderSpec):
     channels: Annotated[int, Field(ge=1, le=16)] | None = None
     """Input channels. Default: those of the dataset."""
     stem: Literal["auto", "cifar", "imagenet"] = "auto"
-    """First layer. `cifar`, which `auto` uses up to 64 px, is 3x3 with stride 1 and no pooling in a
-    ResNet, 2x2 with stride 2 in a ConvNeXt."""
+    """First layer of a ResNet or ConvNeXt. `cifar`, which `auto` uses up to 64 px, is 3x3 with
+    stride 1 and no pooling, in a ConvNeXt 2x2 with stride 2."""
     stem_init: Literal["kaiming", "torch"] = "kaiming"
     """Initialization of a ResNet's `cifar` stem: as its other convolutions, or torch's default."""
     patch_px: Annotated[int, Field(ge=1, le=64)] | None = None
