@@ -88,11 +88,10 @@ def held_out_rows(
     """Return the rows that `labelled_split` tests with, each with the class of its own dataset.
 
     So a test source need not share a class with the dataset, which may have no labels. None if too
-    few rows have labels; of a test source more than `rows_max` rows are taken evenly spaced.
+    few rows have labels.
     """
     if data.test_source is not None:
-        labels = np.asarray(data.test_source.pack.labels)
-        rows = np.flatnonzero(labels >= 0)
+        rows = _labelled(data.test_source.pack, np.arange(data.test_source.pack.rows))
         return _part(data.test_source, evenly(rows, rows_max)) if len(rows) else None
     chosen = _chosen(spec, data)
     return None if chosen is None else _part(data.source, chosen[1][:rows_max])
@@ -180,12 +179,13 @@ def _shuffled(rows: NDArray[np.int64], spec: ResolvedSpec) -> NDArray[np.int64]:
 
 
 def _test_part(pack: Pack, test_source: Loader[Any], *, rows_max: int) -> LabelledRows:
-    """Return the first labelled rows of the test pack, with classes matched to the bank's."""
+    """Return labelled rows of the test pack, evenly spaced, with classes matched to the bank's."""
     number = {name: index for index, name in enumerate(pack.facts.labels)}
     matched = np.array([number.get(name, -1) for name in test_source.pack.facts.labels], np.int64)
     if not (matched >= 0).any():
         raise DataError("The test dataset has no label in common with the dataset.")
-    part = _part(test_source, np.flatnonzero(np.asarray(test_source.pack.labels) >= 0)[:rows_max])
+    rows = _labelled(test_source.pack, np.arange(test_source.pack.rows))
+    part = _part(test_source, evenly(rows, rows_max))
     labels = torch.from_numpy(matched).to(part.labels.device)[part.labels]
     return LabelledRows(test_source, part.rows, labels)
 
