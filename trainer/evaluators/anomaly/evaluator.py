@@ -91,7 +91,7 @@ class Anomaly(ComparedEvaluator[ResolvedAnomalySpec]):
         (own,) = send_together(
             (torch.from_numpy(evenly(np.arange(len(normal)), LEFT_OUT_ROWS)),), normal.device
         )
-        k = self.settings.k
+        k = self.spec.k
         left_out = neighbor_distance(normal[own], normal, k=k, own=own, stop_if_asked=stop_if_asked)
         scores = neighbor_distance(test, normal, k=k, stop_if_asked=stop_if_asked)
         threshold = Threshold(float(np.percentile(left_out.numpy(), PERCENTILE)), len(own))

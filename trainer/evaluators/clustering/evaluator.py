@@ -53,7 +53,7 @@ class Clustering(ComparedEvaluator[ResolvedClusteringSpec]):
         found = spherical_kmeans(
             features,
             k=self.k,
-            starts=self.settings.starts,
+            starts=self.spec.starts,
             seed=self.seed,
             stop_if_asked=bank.stop_if_asked,
         )

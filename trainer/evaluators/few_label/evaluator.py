@@ -6,10 +6,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.evaluators.base import EvaluationData, Feature, FeatureBank, Measured, NotMeasured
+from trainer.evaluators.base import EvaluationData, FeatureBank, NotMeasured
 from trainer.evaluators.binary import Scored, auroc
+from trainer.evaluators.compared import ComparedEvaluator, ComparedResult, Subject
 from trainer.evaluators.few_label.draws import log_probabilities
-from trainer.evaluators.few_label.spec import ResolvedFewLabelSpec
+from trainer.evaluators.few_label.spec import SIGNALS, ResolvedFewLabelSpec
 from trainer.evaluators.intervals import draws as over_draws
 from trainer.evaluators.intervals import standard_error
 from trainer.evaluators.labelled_rows import (
@@ -36,11 +37,10 @@ class Scores(NamedTuple):
     """None without a positive label, or if test rows are of one side only."""
 
 
-@dataclass(frozen=True, slots=True)
-class FewLabel:
+@dataclass(frozen=True)
+class FewLabel(ComparedEvaluator[ResolvedFewLabelSpec]):
     """Draws of labels of the bank, and test rows."""
 
-    spec: ResolvedFewLabelSpec
     bank: LabelledRows
     test: LabelledRows
     positive: int | None
@@ -50,37 +50,14 @@ class FewLabel:
     """Numbers of labels of each class that every class has, rising."""
     notes: tuple[str, ...] = ()
 
-    @property
-    def name(self) -> str:
-        """Its name in the spec."""
-        return self.spec.name
+    signals = frozenset(SIGNALS)
+    baseline_tables = frozenset({"curve"})
 
-    @property
-    def every_epochs(self) -> int:
-        """Epochs between its rounds."""
-        return self.spec.every_epochs
-
-    @property
-    def has_baselines(self) -> bool:
-        """True if baselines are to be measured."""
-        return self.spec.baselines
-
-    def measure(self, bank: FeatureBank) -> Measured:
-        """Return the figures and the curve of the encoder. Raises Stopped."""
-        measured = self._measured(bank, self.spec.feature, "trained encoder")
-        signals = {figure.name: figure.value for figure in measured.figures}
-        return measured._replace(signals=signals, notes=self.notes)
-
-    def baselines(self, bank: FeatureBank) -> Measured:
-        """Return the same of raw input and of the untrained encoder. Raises Stopped."""
-        raw = self._measured(bank, "input", "raw input")
-        untrained = self._measured(bank, self.spec.feature, "untrained encoder")
-        curve = [*raw.tables["curve"], *untrained.tables["curve"]]
-        return Measured({}, raw.figures + untrained.figures, {"curve": curve})
-
-    def _measured(self, bank: FeatureBank, feature: Feature, features: Features) -> Measured:
-        data = self.bank.on_host(bank, feature)
-        tested = self.test.on_host(bank, feature)
+    def compare(self, bank: FeatureBank, subject: Subject) -> ComparedResult:
+        """Return the figures and the curve of one subject. Raises Stopped."""
+        features = subject.features
+        data = self.bank.on_host(bank, subject.feature)
+        tested = self.test.on_host(bank, subject.feature)
         scores = [self._scores(data, tested, size, bank) for size in self.sizes]
         figures: tuple[Figure, ...] = ()
         for each in scores:
@@ -88,7 +65,8 @@ class FewLabel:
                 figures += over_draws("few_label_accuracy", each.accuracy, features=features)
                 if each.auroc is not None:
                     figures += over_draws("few_label_auroc", each.auroc, features=features)
-        return Measured({}, figures, {"curve": [_row(each, features) for each in scores]})
+        curve = [_row(each, features) for each in scores]
+        return ComparedResult(figures, {"curve": curve}, self.notes)
 
     def _scores(
         self, data: Labelled, tested: Labelled, per_class: int, bank: FeatureBank

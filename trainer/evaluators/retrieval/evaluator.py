@@ -48,7 +48,7 @@ class Retrieval(ComparedEvaluator[ResolvedRetrievalSpec]):
         """Return means over the queries that have relevant rows. Raises Stopped."""
         gallery = _features(self.gallery, bank, subject)
         queries = self._queries(gallery, bank, subject)
-        ks = sorted({*KS, self.settings.k})
+        ks = sorted({*KS, self.spec.k})
         ranked = ranking_figures(queries, gallery, ks=ks, stop_if_asked=bank.stop_if_asked)
         values = {name: column.numpy() for name, column in ranked.figures.items()}
         left_out = int((~ranked.has_relevant).sum())
