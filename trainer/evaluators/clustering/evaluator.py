@@ -28,7 +28,7 @@ from trainer.evaluators.labelled_rows import (
     too_few_labels,
 )
 from trainer.evaluators.similarity import similarity, unit
-from trainer.schema.evaluation import TEXT_MAX, Cell, Figure
+from trainer.schema.evaluation import TEXT_MAX, Figure, Row
 from trainer.spec.resolved import ResolvedSpec
 
 SILHOUETTE_ROWS = 2_000
@@ -124,7 +124,7 @@ def silhouette(
     return bootstrap_means({"silhouette": values}, seed=seed, features=subject.features)
 
 
-def described(labels: Labels, clusters: Labels, names: Sequence[str]) -> list[dict[str, Cell]]:
+def described(labels: Labels, clusters: Labels, names: Sequence[str]) -> list[Row]:
     """Return a row for each cluster that has rows: its size, and its most frequent label."""
     table = contingency(labels, clusters, times=np.ones(len(labels), np.int64))
     sizes, most = table.sum(0), table.argmax(0)
