@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
@@ -64,6 +64,9 @@ class ComparedEvaluator(ABC, Generic[S]):
     """
 
     spec: S
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
+    """Sentences on the rows, to read with every result."""
+
     signals: ClassVar[frozenset[str]]
     headlines: ClassVar[frozenset[str]] = frozenset()
     baseline_tables: ClassVar[frozenset[str]] = frozenset()
@@ -95,7 +98,7 @@ class ComparedEvaluator(ABC, Generic[S]):
         """Return the figures of the encoder as it is. Raises Stopped."""
         result = self.compare(bank, Subject(self.spec.feature, "trained encoder"))
         signals = {each.name: each.value for each in result.figures if each.name in self.signals}
-        return Measured(signals, *result)
+        return Measured(signals, result.figures, result.tables, notes=(*self.notes, *result.notes))
 
     def baselines(self, bank: FeatureBank) -> Measured:
         """Return the figures of raw input, the untrained encoder and the constant answer.

@@ -26,7 +26,7 @@ from trainer.evaluators.binary import (
 )
 from trainer.evaluators.compared import ComparedEvaluator, ComparedResult, Subject
 from trainer.evaluators.intervals import bootstrap, share
-from trainer.evaluators.labelled_rows import evenly
+from trainer.evaluators.labelled_rows import evenly, image_notes, label_notes
 from trainer.evaluators.similarity import unit
 from trainer.schema.evaluation import TEXT_MAX, Features, Figure, Row
 from trainer.spec.resolved import ResolvedSpec
@@ -140,7 +140,8 @@ def plan(
             f"{', '.join(own.normal)}; {normal} others to score have them, and {anomalies} have "
             "other labels. Anomalies need 2, 1 and 1, so nothing is scored."
         )
-    return Anomaly(own, rows, spec.seed)
+    notes = image_notes(spec, data) + label_notes(spec, data, rows.test)
+    return Anomaly(own, rows, spec.seed, notes=notes)
 
 
 def figures_of(

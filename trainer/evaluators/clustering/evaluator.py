@@ -25,6 +25,7 @@ from trainer.evaluators.labelled_rows import (
     LabelledRows,
     evenly,
     held_out_rows,
+    label_notes,
     too_few_labels,
 )
 from trainer.evaluators.similarity import similarity, unit
@@ -82,7 +83,7 @@ def plan(
             f"{len(labels)} held-out labeled images cannot be put into {k} clusters; "
             "clustering needs at least 2 and as many images, so nothing is clustered."
         )
-    return Clustering(own, rows, k, spec.seed)
+    return Clustering(own, rows, k, spec.seed, notes=label_notes(spec, data, rows.rows))
 
 
 def _agreement(

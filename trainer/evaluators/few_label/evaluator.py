@@ -17,6 +17,7 @@ from trainer.evaluators.labelled_rows import (
     LABELLED_ROWS_MIN,
     Labelled,
     LabelledRows,
+    label_notes,
     labelled_split,
     positive_class,
     too_few_labels,
@@ -48,7 +49,6 @@ class FewLabel(ComparedEvaluator[ResolvedFewLabelSpec]):
     seed: int
     sizes: tuple[int, ...]
     """Numbers of labels of each class that every class has, rising."""
-    notes: tuple[str, ...] = ()
 
     signals = frozenset(SIGNALS)
     baseline_tables = frozenset({"curve"})
@@ -66,7 +66,7 @@ class FewLabel(ComparedEvaluator[ResolvedFewLabelSpec]):
                 if each.auroc is not None:
                     figures += over_draws("few_label_auroc", each.auroc, features=features)
         curve = [_row(each, features) for each in scores]
-        return ComparedResult(figures, {"curve": curve}, self.notes)
+        return ComparedResult(figures, {"curve": curve})
 
     def _scores(
         self, data: Labelled, tested: Labelled, per_class: int, bank: FeatureBank
@@ -109,11 +109,24 @@ def plan(
             f"The smallest class has {smallest} images to draw labels from; few_label asks for "
             f"{asked[0]}: lower `labels_per_class`."
         )
-    notes: tuple[str, ...] = ()
-    if len(sizes) < len(asked):
-        notes = (f"The smallest class has {smallest} images to draw from, so {sizes[-1]} is last.",)
     positive = positive_class(pack, own.positive_label)
-    return FewLabel(own, bank, test, positive, spec.seed, sizes, notes)
+    notes = _size_notes(own, sizes, smallest=smallest) + label_notes(spec, data, test.rows)
+    return FewLabel(own, bank, test, positive, spec.seed, sizes, notes=notes)
+
+
+def _size_notes(
+    own: ResolvedFewLabelSpec, sizes: tuple[int, ...], *, smallest: int
+) -> tuple[str, ...]:
+    """Return a sentence if the smallest class has too few images for a number of labels."""
+    if max(own.labels_per_class, *own.curve, 0) <= smallest:
+        return ()
+    few = f"The smallest class has {smallest} images to draw from, so "
+    if own.labels_per_class > smallest:
+        return (
+            f"{few}there is no figure for {own.labels_per_class}: lower `labels_per_class`. The "
+            f"curve ends at {sizes[-1]}.",
+        )
+    return (f"{few}{sizes[-1]} is last.",)
 
 
 def _row(scores: Scores, features: Features) -> Row:

@@ -14,6 +14,7 @@ from trainer.evaluators.knn.spec import ResolvedKnnSpec
 from trainer.evaluators.labelled_rows import (
     LABELLED_ROWS_MIN,
     LabelledRows,
+    label_notes,
     labelled_split,
     too_few_labels,
 )
@@ -75,7 +76,8 @@ def plan(spec: ResolvedSpec, own: ResolvedKnnSpec, data: EvaluationData) -> Knn 
             "some of them to train on, so nothing is classified."
         )
     bank, test = parts
-    return Knn(own, bank, test, classes=len(data.source.pack.facts.labels))
+    classes, notes = len(data.source.pack.facts.labels), label_notes(spec, data, test.rows)
+    return Knn(own, bank, test, classes, notes=notes)
 
 
 def knn_ranks(

@@ -24,6 +24,7 @@ from trainer.evaluators.compared import ComparedEvaluator, ComparedResult, Subje
 from trainer.evaluators.labelled_rows import (
     LABELLED_ROWS_MIN,
     LabelledRows,
+    label_notes,
     labelled_split,
     positive_class,
     shuffled_rows,
@@ -118,6 +119,7 @@ def plan(
         pack.facts.labels,
         positive_class(pack, own.positive_label),
         spec.seed,
+        notes=label_notes(spec, data, test.rows),
     )
 
 

@@ -16,6 +16,7 @@ from trainer.evaluators.labelled_rows import (
     LabelledRows,
     evenly,
     held_out_rows,
+    label_notes,
     labelled_split,
     too_few_labels,
 )
@@ -75,12 +76,14 @@ def plan(
     if own.gallery == "train":
         parts = labelled_split(spec, data, bank_rows=own.gallery_rows, test_rows=own.query_rows)
         if parts is not None:
-            return Retrieval(own, parts[0], parts[1], None, spec.seed)
+            notes = label_notes(spec, data, parts[1].rows)
+            return Retrieval(own, parts[0], parts[1], None, spec.seed, notes=notes)
     else:
         rows = held_out_rows(spec, data, rows_max=own.gallery_rows)
         if rows is not None:
             asked = torch.from_numpy(evenly(np.arange(len(rows.rows)), own.query_rows))
-            return Retrieval(own, rows, rows, asked.to(rows.labels.device), spec.seed)
+            notes = label_notes(spec, data, rows.rows)
+            return Retrieval(own, rows, rows, asked.to(rows.labels.device), spec.seed, notes=notes)
     pack = data.source.pack if data.test_source is None else data.test_source.pack
     return NotMeasured(
         f"{too_few_labels(pack)}; retrieval needs {LABELLED_ROWS_MIN}, so nothing is searched."
