@@ -78,7 +78,7 @@ def binary_figures(
     """
     n = len(test.scores)
     at = test.scores >= threshold.value
-    found = outcomes(test, threshold.value)
+    totals = outcomes(test, threshold.value)
 
     def f1(counts: Counts) -> float:
         both = counts @ (test.positive & at)
@@ -88,17 +88,17 @@ def binary_figures(
     error = np.square(test.scores - test.positive)
     return (
         *area_figures(test, seed=seed, features=features),
-        *side_shares(found, features=features),
+        *side_shares(totals, features=features),
         *share(
             "ppv",
-            found.true_positives,
-            found.true_positives + found.false_positives,
+            totals.true_positives,
+            totals.true_positives + totals.false_positives,
             features=features,
         ),
         *share(
             "npv",
-            found.true_negatives,
-            found.true_negatives + found.false_negatives,
+            totals.true_negatives,
+            totals.true_negatives + totals.false_negatives,
             features=features,
         ),
         *bootstrap("f1", f1, n=n, seed=seed, features=features),
@@ -130,11 +130,11 @@ def area_figures(
     )
 
 
-def side_shares(found: Outcomes, *, features: Features, prefix: str = "") -> tuple[Figure, ...]:
+def side_shares(counts: Outcomes, *, features: Features, prefix: str = "") -> tuple[Figure, ...]:
     """Return `sensitivity` and `specificity`, named with a prefix; none of a side without rows."""
     sides = (
-        ("sensitivity", found.true_positives, found.false_negatives),
-        ("specificity", found.true_negatives, found.false_positives),
+        ("sensitivity", counts.true_positives, counts.false_negatives),
+        ("specificity", counts.true_negatives, counts.false_positives),
     )
     return tuple(
         figure

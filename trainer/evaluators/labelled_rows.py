@@ -178,10 +178,10 @@ def label_notes(spec: ResolvedSpec, data: EvaluationData, tested: Tensor) -> tup
     test_pack = pack if data.test_source is None else data.test_source.pack
     trained = int(np.isin(rows, used).sum()) if test_pack is pack else 0
     labels = _names(test_pack, rows)
-    known = len(labels & _names(pack, used))
+    trained_labels = len(labels & _names(pack, used))
     return (
         f"Training used labels: {trained:,} of these {len(rows):,} images were trained on with "
-        f"theirs, and {known:,} of their {len(labels):,} labels were trained on.",
+        f"theirs, and {trained_labels:,} of their {len(labels):,} labels were trained on.",
     )
 
 

@@ -51,14 +51,14 @@ class Clustering(ComparedEvaluator[ResolvedClusteringSpec]):
     def compare(self, bank: FeatureBank, subject: Subject) -> ComparedResult:
         """Return how well clusters of one subject agree with the labels. Raises Stopped."""
         features = unit(self.rows.features(bank, subject.feature))
-        found = spherical_kmeans(
+        result = spherical_kmeans(
             features,
             k=self.k,
             starts=self.spec.starts,
             seed=self.seed,
             stop_if_asked=bank.stop_if_asked,
         )
-        clusters, labels = found.labels.cpu().numpy(), self.rows.labels.cpu().numpy()
+        clusters, labels = result.labels.cpu().numpy(), self.rows.labels.cpu().numpy()
         figures = (
             *_agreement(labels, clusters, subject=subject, seed=self.seed),
             *silhouette(features.cpu(), clusters, subject=subject, seed=self.seed),

@@ -1,7 +1,7 @@
 """Default values of the few-label score. Loads no tensors."""
 
 from trainer.evaluators.few_label.spec import FewLabelSpec
-from trainer.evaluators.positive_labels import check_positive_label
+from trainer.evaluators.label_checks import check_positive_label
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec

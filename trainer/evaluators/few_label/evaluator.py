@@ -102,12 +102,12 @@ def plan(
         )
     bank, test = parts
     smallest = int(np.unique(bank.labels.cpu().numpy(), return_counts=True)[1].min())
-    asked = sorted({own.labels_per_class, *own.curve})
-    sizes = tuple(size for size in asked if size <= smallest)
+    numbers = sorted({own.labels_per_class, *own.curve})
+    sizes = tuple(size for size in numbers if size <= smallest)
     if not sizes:
         return NotMeasured(
             f"The smallest class has {smallest} images to draw labels from; few_label asks for "
-            f"{asked[0]}: lower `labels_per_class`."
+            f"{numbers[0]}: lower `labels_per_class`."
         )
     positive = positive_class(pack, own.positive_label)
     notes = _size_notes(own, sizes, smallest=smallest) + label_notes(spec, data, test.rows)

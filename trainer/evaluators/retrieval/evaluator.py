@@ -37,7 +37,7 @@ class Retrieval(ComparedEvaluator[ResolvedRetrievalSpec]):
 
     gallery: LabelledRows
     queries: LabelledRows
-    asked: Tensor | None
+    positions: Tensor | None
     """Positions of the queries in the gallery; None if they are no part of it."""
     seed: int
     """Seed of the resamples of intervals."""
@@ -63,8 +63,8 @@ class Retrieval(ComparedEvaluator[ResolvedRetrievalSpec]):
     def _queries(
         self, gallery: LabelledFeatures, bank: FeatureBank, subject: Subject
     ) -> LabelledFeatures:
-        if self.asked is not None:
-            return LabelledFeatures(*(part[self.asked] for part in gallery))
+        if self.positions is not None:
+            return LabelledFeatures(*(part[self.positions] for part in gallery))
         queries = _features(self.queries, bank, subject)
         return queries._replace(rows=-1 - queries.rows)  # none of the gallery
 
@@ -81,9 +81,11 @@ def plan(
     else:
         rows = held_out_rows(spec, data, rows_max=own.gallery_rows)
         if rows is not None:
-            asked = torch.from_numpy(evenly(np.arange(len(rows.rows)), own.query_rows))
-            notes = label_notes(spec, data, rows.rows)
-            return Retrieval(own, rows, rows, asked.to(rows.labels.device), spec.seed, notes=notes)
+            positions = torch.from_numpy(evenly(np.arange(len(rows.rows)), own.query_rows))
+            notes = label_notes(spec, data, rows.rows[positions])
+            return Retrieval(
+                own, rows, rows, positions.to(rows.labels.device), spec.seed, notes=notes
+            )
     pack = data.source.pack if data.test_source is None else data.test_source.pack
     return NotMeasured(
         f"{too_few_labels(pack)}; retrieval needs {LABELLED_ROWS_MIN}, so nothing is searched."
