@@ -12,7 +12,7 @@ from trainer.accel.transfer import send_together
 from trainer.methods.base import Method
 from trainer.modalities.base import Loader, Views
 from trainer.nn.views import View
-from trainer.schema.evaluation import Figure, Row
+from trainer.schema.evaluation import Cell, Figure
 
 FEATURE_ROWS = 512
 """Rows of one forward pass."""
@@ -39,7 +39,7 @@ class Measured(NamedTuple):
     """By the names in the SIGNALS of its spec; for events, curves and metrics."""
     figures: tuple[Figure, ...] = ()
     """Figures with intervals, for `evaluation.json`; `trainer.evaluators.intervals` makes them."""
-    tables: Mapping[str, Sequence[Row]] = MappingProxyType({})
+    tables: Mapping[str, Sequence[Mapping[str, Cell]]] = MappingProxyType({})
     """By the names in the TABLES of its spec. Floats are finite; at most TABLE_ROWS_MAX rows."""
     notes: tuple[str, ...] = ()
     """Sentences to read with the figures."""

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 from trainer.evaluators.base import Feature, FeatureBank, Measured
-from trainer.schema.evaluation import Features, Figure, Row
+from trainer.schema.evaluation import Cell, Features, Figure
 
 SUFFIXES: dict[Features, str] = {
     "raw input": "raw",
@@ -51,7 +51,7 @@ class ComparedResult(NamedTuple):
     """Figures of one subject, with the tables of the evaluator."""
 
     figures: tuple[Figure, ...]
-    tables: Mapping[str, Sequence[Row]] = MappingProxyType({})
+    tables: Mapping[str, Sequence[Mapping[str, Cell]]] = MappingProxyType({})
     notes: tuple[str, ...] = ()
 
 

@@ -59,7 +59,7 @@ def test_labels_of_a_test_dataset_are_told_from_those_that_were_trained_on(tmp_p
     test = labelled_pack(
         tmp_path / "test", *blobs(40, side_px=12, classes=3), classes=("b", "new", "other")
     )
-    settings = {"test": test, "test_dataset": "y"}
+    settings: dict[str, Any] = {"test": test, "test_dataset": "y"}
     (plan,) = evaluating(
         {"name": "retrieval"}, pack, **settings, **SUPERVISED
     ).evaluation.evaluators
