@@ -1,5 +1,6 @@
 """One class against all others: ROC, areas, and a threshold that test rows have no part in."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,21 +17,30 @@ MIDDLE = 0.5
 
 
 class Scored(NamedTuple):
-    """Probabilities of the positive class, and which rows are positive."""
+    """Scores, such as probabilities of the positive class, and which rows are positive."""
 
     scores: NDArray[np.float64]  # [n]
     positive: NDArray[np.bool_]  # [n]
 
 
 class Threshold(NamedTuple):
-    """Probability from which a row counts as positive."""
+    """Score from which a row counts as positive."""
 
     value: float
     rule: str
     rows: int
-    """Validation rows that it was chosen on; 0 for a fixed one."""
+    """Rows that it was chosen on; 0 for a fixed one."""
     note: str = ""
     """Sentence that says why the rule could not be followed; empty if it was."""
+
+
+class Outcomes(NamedTuple):
+    """Numbers of rows by side and answer."""
+
+    true_positives: int
+    false_positives: int
+    true_negatives: int
+    false_negatives: int
 
 
 def chosen_threshold(rule: ThresholdRule, validation: Scored) -> Threshold:
@@ -60,53 +70,82 @@ def binary_figures(
     threshold: Threshold,
     *,
     seed: int,
-    prefix: str = "",
     features: Features = "trained encoder",
 ) -> tuple[Figure, ...]:
-    """Return areas, Brier score, and shares at a threshold, such as `auroc`, named with a prefix.
+    """Return areas, Brier score, and shares at a threshold: `auroc` and so on.
 
     Areas are missing where test rows are of one side only.
     """
-    true_positive, false_positive, true_negative, false_negative = counts_at(test, threshold.value)
     n = len(test.scores)
     at = test.scores >= threshold.value
-    order = np.argsort(-test.scores, kind="stable")
+    totals = outcomes(test, threshold.value)
 
     def f1(counts: Counts) -> float:
         both = counts @ (test.positive & at)
         wrong = counts @ (test.positive != at)
         return float(2 * both / (2 * both + wrong)) if both or wrong else float("nan")
 
-    def area(counts: Counts) -> float:
-        return auroc(test, counts, order=order)
-
-    def precision(counts: Counts) -> float:
-        return average_precision(test, counts, order=order)
-
     error = np.square(test.scores - test.positive)
-    shares = (
-        ("sensitivity", true_positive, true_positive + false_negative),
-        ("specificity", true_negative, true_negative + false_positive),
-        ("ppv", true_positive, true_positive + false_positive),
-        ("npv", true_negative, true_negative + false_negative),
-    )
     return (
-        *bootstrap(f"{prefix}auroc", area, n=n, seed=seed, features=features),
-        *bootstrap(f"{prefix}auprc", precision, n=n, seed=seed, features=features),
-        *(
-            figure
-            for name, right, rows in shares
-            for figure in share(f"{prefix}{name}", right, rows, features=features)
+        *area_figures(test, seed=seed, features=features),
+        *side_shares(totals, features=features),
+        *share(
+            "ppv",
+            totals.true_positives,
+            totals.true_positives + totals.false_positives,
+            features=features,
         ),
-        *bootstrap(f"{prefix}f1", f1, n=n, seed=seed, features=features),
+        *share(
+            "npv",
+            totals.true_negatives,
+            totals.true_negatives + totals.false_negatives,
+            features=features,
+        ),
+        *bootstrap("f1", f1, n=n, seed=seed, features=features),
         *bootstrap(
-            f"{prefix}brier",
+            "brier",
             lambda counts: float(counts @ error / n),
             n=n,
             seed=seed,
             features=features,
         ),
     )
+
+
+def area_figures(
+    rows: Scored, *, seed: int, features: Features, prefix: str = ""
+) -> tuple[Figure, ...]:
+    """Return `auroc` and `auprc`, named with a prefix; none where they are not defined."""
+    order = falling(rows)
+    return tuple(
+        figure
+        for name, area in (("auroc", auroc), ("auprc", average_precision))
+        for figure in bootstrap(
+            f"{prefix}{name}",
+            partial(area, rows, order=order),
+            n=len(rows.scores),
+            seed=seed,
+            features=features,
+        )
+    )
+
+
+def side_shares(counts: Outcomes, *, features: Features, prefix: str = "") -> tuple[Figure, ...]:
+    """Return `sensitivity` and `specificity`, named with a prefix; none of a side without rows."""
+    sides = (
+        ("sensitivity", counts.true_positives, counts.false_negatives),
+        ("specificity", counts.true_negatives, counts.false_positives),
+    )
+    return tuple(
+        figure
+        for name, right, wrong in sides
+        for figure in share(f"{prefix}{name}", right, right + wrong, features=features)
+    )
+
+
+def falling(rows: Scored) -> NDArray[np.int64]:
+    """Return the order of rows by falling score, int64 [n]."""
+    return np.argsort(-rows.scores, kind="stable")
 
 
 def roc(
@@ -116,12 +155,9 @@ def roc(
 
     Rows with equal scores are one point. Both sides have rows.
     """
-    order = np.argsort(-rows.scores, kind="stable")
-    scores, positive = rows.scores[order], rows.positive[order]
-    ends = np.flatnonzero(np.append(np.diff(scores) != 0, True))
-    hits = np.append(0, np.cumsum(positive)[ends])
-    misses = np.append(0, ends + 1) - hits
-    return misses / misses[-1], hits / hits[-1], np.append(np.inf, scores[ends])
+    hits, misses = (np.append(0, sums) for sums in _cumulated(rows, None, None))
+    thresholds = np.append(np.inf, np.unique(rows.scores)[::-1])
+    return misses / misses[-1], hits / hits[-1], thresholds
 
 
 def auroc(
@@ -150,19 +186,39 @@ def average_precision(
     return float(np.sum(precision * np.diff(hits, prepend=0)) / hits[-1])
 
 
-def counts_at(rows: Scored, threshold: float) -> tuple[int, int, int, int]:
-    """Return true and false positives, true and false negatives of `score >= threshold`."""
-    at = rows.scores >= threshold
-    true, other = rows.positive, ~rows.positive
-    return int((at & true).sum()), int((at & other).sum()), int((~at & other).sum()), int(
-        (~at & true).sum()
-    )  # fmt: skip
+def false_positive_rate(
+    rows: Scored,
+    counts: Counts | None = None,
+    *,
+    sensitivity: float,
+    order: NDArray[np.int64] | None = None,
+) -> float:
+    """Return the least false positive rate at which a sensitivity is reached.
+
+    `counts` and `order` as for `auroc`. NaN if a side is empty.
+    """
+    hits, misses = _cumulated(rows, counts, order)
+    if not hits[-1] or not misses[-1]:
+        return float("nan")
+    point = int(np.argmax(hits >= (sensitivity - 1e-12) * hits[-1]))
+    return float(misses[point] / misses[-1])
+
+
+def outcomes(rows: Scored, threshold: float) -> Outcomes:
+    """Return the numbers of rows whose answer is `score >= threshold`."""
+    at, positive = rows.scores >= threshold, rows.positive
+    return Outcomes(
+        int((at & positive).sum()),
+        int((at & ~positive).sum()),
+        int((~at & ~positive).sum()),
+        int((~at & positive).sum()),
+    )
 
 
 def roc_rows(rows: Scored, *, features: Features) -> list[Row]:
     """Return points of the ROC curve, as ROC has; none where a side is empty.
 
-    Corners of the curve are kept; of more than CURVE_POINTS_MAX, some at equal distances.
+    Of more than CURVE_POINTS_MAX points some are kept at equal distances, with both ends.
     """
     if rows.positive.all() or not rows.positive.any():
         return []
@@ -183,16 +239,12 @@ def roc_rows(rows: Scored, *, features: Features) -> list[Row]:
 
 def threshold_row(rows: Scored, threshold: Threshold, *, label: str, features: Features) -> Row:
     """Return the counts at a threshold and how it was chosen, as THRESHOLD has."""
-    true_positive, false_positive, true_negative, false_negative = counts_at(rows, threshold.value)
     return {
         "positive_label": label,
         "rule": threshold.rule,
         "threshold": threshold.value,
         "validation_rows": threshold.rows,
-        "true_positives": true_positive,
-        "false_positives": false_positive,
-        "true_negatives": true_negative,
-        "false_negatives": false_negative,
+        **outcomes(rows, threshold.value)._asdict(),
         "features": features,
     }
 
@@ -201,7 +253,7 @@ def _cumulated(
     rows: Scored, counts: Counts | None, order: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return positives and negatives so far at the end of each run of equal scores."""
-    order = np.argsort(-rows.scores, kind="stable") if order is None else order
+    order = falling(rows) if order is None else order
     weights = np.ones(len(order), np.int64) if counts is None else counts[order]
     scores, positive = rows.scores[order], rows.positive[order]
     ends = np.flatnonzero(np.append(np.diff(scores) != 0, True))

@@ -33,9 +33,9 @@ class Answers(NamedTuple):
         Of equals the lower number comes first.
         """
         classes = self.probabilities.shape[1]
-        known = np.maximum(self.labels, 0)[:, None]
-        own = np.take_along_axis(self.probabilities, known, 1)
-        is_lower = np.arange(classes) < known
+        own_class = np.maximum(self.labels, 0)[:, None]
+        own = np.take_along_axis(self.probabilities, own_class, 1)
+        is_lower = np.arange(classes) < own_class
         before = (self.probabilities > own) | ((self.probabilities == own) & is_lower)
         ranks: NDArray[np.int64] = np.where(self.labels < 0, classes, before.sum(1))
         return ranks

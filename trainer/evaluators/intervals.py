@@ -13,8 +13,6 @@ from trainer.schema.evaluation import Features, Figure
 
 Z = 1.959963984540054
 """Quantile .975 of the normal distribution."""
-STUDENT = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
-"""Quantile .975 of Student's distribution with 1 to 10 degrees of freedom."""
 RESAMPLES = 500
 """Resamples of a bootstrap."""
 
@@ -90,18 +88,6 @@ def bootstrap(
     )
 
 
-def bootstrap_mean(
-    name: str, values: NDArray[np.float64], *, seed: int, features: Features = "trained encoder"
-) -> tuple[Figure, ...]:
-    """Return the mean of one value a row, such as of each query, as a figure with its interval."""
-    column = np.asarray(values, np.float64)
-
-    def mean(counts: Counts) -> float:
-        return float(counts @ column / len(column))
-
-    return bootstrap(name, mean, n=len(column), seed=seed, features=features)
-
-
 def bootstrap_means(
     columns: Mapping[str, NDArray[np.float64]],
     *,
@@ -126,14 +112,16 @@ def draws(
     name: str, values: NDArray[np.float64], *, features: Features = "trained encoder"
 ) -> tuple[Figure, ...]:
     """Return the mean of one value a draw as a figure: mean +- t x standard error (Student)."""
-    column = np.asarray(values, np.float64)
-    half = student(len(column) - 1) * standard_error(column) if len(column) > 1 else None
+    from scipy.special import stdtrit  # noqa: PLC0415 - slow to load
+
+    column, n = np.asarray(values, np.float64), len(values)
+    half = float(stdtrit(n - 1, 0.975)) * standard_error(column) if n > 1 else None
     mean = float(column.mean())
     return (
         Figure(
             name=name,
             value=mean,
-            n=len(column),
+            n=n,
             low=None if half is None else mean - half,
             high=None if half is None else mean + half,
             interval=None if half is None else "draws",
@@ -145,22 +133,6 @@ def draws(
 def standard_error(values: NDArray[np.float64]) -> float:
     """Return the standard error of the mean of at least two values."""
     return float(np.std(values, ddof=1) / len(values) ** 0.5)
-
-
-def student(degrees: int) -> float:
-    """Return the quantile .975 of Student's distribution, to 0.0005, for `degrees` >= 1.
-
-    Beyond the table: Cornish and Fisher's expansion to the third power of 1 / degrees.
-    """
-    if degrees <= len(STUDENT):
-        return STUDENT[degrees - 1]
-    z = Z
-    return (
-        z
-        + (z**3 + z) / (4 * degrees)
-        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
-        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * degrees**3)
-    )
 
 
 @lru_cache(maxsize=2)

@@ -18,6 +18,7 @@ from trainer.spec.resolved import ResolvedSpec
 
 LABELLED_ROWS_MIN = 20
 """With fewer labelled rows nothing is measured."""
+TRAINED_ON = "The images are those that were trained on: no test dataset or split test is there."
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +89,10 @@ def held_out_rows(
     """Return the rows that `labelled_split` tests with, each with the class of its own dataset.
 
     So a test source need not share a class with the dataset, which may have no labels. None if too
-    few rows have labels; of a test source more than `rows_max` rows are taken evenly spaced.
+    few rows have labels.
     """
     if data.test_source is not None:
-        labels = np.asarray(data.test_source.pack.labels)
-        rows = np.flatnonzero(labels >= 0)
+        rows = _labelled(data.test_source.pack, np.arange(data.test_source.pack.rows))
         return _part(data.test_source, evenly(rows, rows_max)) if len(rows) else None
     chosen = _chosen(spec, data)
     return None if chosen is None else _part(data.source, chosen[1][:rows_max])
@@ -113,9 +113,8 @@ def _chosen(
     With a test source there are none to test with.
     """
     pack = data.source.pack
-    has_splits = spec.use_splits and pack.split is not None
-    labelled = _labelled(pack, pack.rows_of("train") if has_splits else np.arange(pack.rows))
-    tested = _labelled(pack, pack.rows_of("test")) if has_splits else labelled[:0]
+    labelled = _labelled(pack, rows_trained_on(spec, pack))
+    tested = _labelled(pack, rows_of_split_test(spec, pack))
     if not len(labelled) or len(labelled) + len(tested) < LABELLED_ROWS_MIN:
         return None
     shuffled = _shuffled(labelled, spec)
@@ -143,12 +142,53 @@ def held_out_label_rows(spec: ResolvedSpec, data: EvaluationData) -> NDArray[np.
     They are the tenth that `labelled_split` tests with where there is nothing else to test with.
     """
     pack = data.source.pack
-    has_splits = spec.use_splits and pack.split is not None
-    tested = pack.rows_of("test") if has_splits else np.empty(0, np.int64)
-    if not spec.evaluators or data.test_source is not None or len(_labelled(pack, tested)):
+    tested = _labelled(pack, rows_of_split_test(spec, pack))
+    if not spec.evaluators or data.test_source is not None or len(tested):
         return np.empty(0, np.int64)
-    labelled = _labelled(pack, pack.rows_of("train") if has_splits else np.arange(pack.rows))
+    labelled = _labelled(pack, rows_trained_on(spec, pack))
     return _shuffled(labelled, spec)[: _tenth(labelled)] if len(labelled) else labelled
+
+
+def rows_trained_on(spec: ResolvedSpec, pack: Pack) -> NDArray[np.int64]:
+    """Return the rows of the split train where splits are used, else all."""
+    return pack.rows_of("train") if spec.use_splits else np.arange(pack.rows)
+
+
+def rows_of_split_test(spec: ResolvedSpec, pack: Pack) -> NDArray[np.int64]:
+    """Return the rows of the split test; none where splits are not used."""
+    return pack.rows_of("test") if spec.use_splits else np.empty(0, np.int64)
+
+
+def image_notes(spec: ResolvedSpec, data: EvaluationData) -> tuple[str, ...]:
+    """Return a sentence if there are no images that are not trained on."""
+    has_own = data.test_source is not None or len(rows_of_split_test(spec, data.source.pack))
+    return () if has_own else (TRAINED_ON,)
+
+
+def label_notes(spec: ResolvedSpec, data: EvaluationData, tested: Tensor) -> tuple[str, ...]:
+    """Return a sentence on test labels that were trained on; none if training uses no labels.
+
+    `tested` int64 [n] are rows of the test source, or of the dataset where there is none.
+    """
+    if not spec.uses_labels:
+        return ()
+    pack, rows = data.source.pack, tested.numpy()
+    used = _labelled(pack, rows_trained_on(spec, pack))
+    used = np.setdiff1d(used, held_out_label_rows(spec, data))
+    test_pack = pack if data.test_source is None else data.test_source.pack
+    trained = int(np.isin(rows, used).sum()) if test_pack is pack else 0
+    labels = _names(test_pack, rows)
+    trained_labels = len(labels & _names(pack, used))
+    return (
+        f"Training used labels: {trained:,} of these {len(rows):,} images were trained on with "
+        f"theirs, and {trained_labels:,} of their {len(labels):,} labels were trained on.",
+    )
+
+
+def _names(pack: Pack, rows: NDArray[np.int64]) -> set[str]:
+    """Return the labels that rows have."""
+    numbers = np.unique(np.asarray(pack.labels)[_labelled(pack, rows)])
+    return {pack.facts.labels[number] for number in numbers.tolist()}
 
 
 def _tenth(labelled: NDArray[np.int64]) -> int:
@@ -180,12 +220,13 @@ def _shuffled(rows: NDArray[np.int64], spec: ResolvedSpec) -> NDArray[np.int64]:
 
 
 def _test_part(pack: Pack, test_source: Loader[Any], *, rows_max: int) -> LabelledRows:
-    """Return the first labelled rows of the test pack, with classes matched to the bank's."""
+    """Return labelled rows of the test pack, evenly spaced, with classes matched to the bank's."""
     number = {name: index for index, name in enumerate(pack.facts.labels)}
     matched = np.array([number.get(name, -1) for name in test_source.pack.facts.labels], np.int64)
     if not (matched >= 0).any():
         raise DataError("The test dataset has no label in common with the dataset.")
-    part = _part(test_source, np.flatnonzero(np.asarray(test_source.pack.labels) >= 0)[:rows_max])
+    rows = _labelled(test_source.pack, np.arange(test_source.pack.rows))
+    part = _part(test_source, evenly(rows, rows_max))
     labels = torch.from_numpy(matched).to(part.labels.device)[part.labels]
     return LabelledRows(test_source, part.rows, labels)
 

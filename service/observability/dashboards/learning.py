@@ -2,12 +2,12 @@
 
 from service.observability.dashboards.method_panels import UNITS, method_rows
 from service.observability.dashboards.panels import (
-    GRID_COLUMNS,
     Panel,
     Query,
     Row,
     Section,
     curve,
+    filled_row,
 )
 from trainer.evaluators.registry import SIGNALS
 from trainer.schema.verdicts import COLLAPSED_STD, COLLAPSING_STD
@@ -35,11 +35,11 @@ def _evaluators() -> tuple[Row, ...]:
         if signal.metric and name not in SHOWN and not _measured_signal(name)
     ]
     rows = (shown[first : first + PANELS] for first in range(0, len(shown), PANELS))
-    return tuple(Row(7, tuple(_panel(name, len(names)) for name in names)) for names in rows)
+    return tuple(filled_row(7, tuple(map(_panel, names))) for names in rows)
 
 
-def _panel(name: str, panels: int) -> Panel:
-    """Return the panel of a signal in a row of so many."""
+def _panel(name: str) -> Panel:
+    """Return the panel of a signal."""
     signal = SIGNALS[name]
     return curve(
         name.replace("_", " ").capitalize(),
@@ -47,7 +47,6 @@ def _panel(name: str, panels: int) -> Panel:
         UNITS.get(signal.unit, "short"),
         *_beside_baselines(name),
         dashed="baseline .*",
-        columns=GRID_COLUMNS // panels,
     )
 
 

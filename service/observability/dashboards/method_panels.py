@@ -4,11 +4,11 @@ import re
 from collections.abc import Callable
 
 from service.observability.dashboards.panels import (
-    GRID_COLUMNS,
     Panel,
     Query,
     Row,
     curve,
+    filled_row,
     stat,
 )
 from trainer.methods.registry import method_names, part_of
@@ -31,21 +31,15 @@ def method_rows(of_job: Callable[[str], Query]) -> tuple[Row, ...]:
                 signals[signal.metric] = signal
     declared = [(signals[metric], names) for metric, names in owners.items()]
     parts = [declared[first : first + PER_ROW] for first in range(0, len(declared), PER_ROW)]
-    return tuple(
-        Row(7, tuple(_curve(*each, of_job, columns=GRID_COLUMNS // len(part)) for each in part))
-        for part in parts
-    )
+    return tuple(filled_row(7, tuple(_curve(*each, of_job) for each in part)) for part in parts)
 
 
-def _curve(
-    signal: Signal, names: list[str], of_job: Callable[[str], Query], *, columns: int
-) -> Panel:
+def _curve(signal: Signal, names: list[str], of_job: Callable[[str], Query]) -> Panel:
     return curve(
         _title(signal.meaning),
         _text(signal.meaning, *names),
         UNITS.get(signal.unit, "short"),
         of_job(signal.metric),
-        columns=columns,
         low=0,
     )
 

@@ -10,7 +10,8 @@ from trainer.evaluators.binary import (
     average_precision,
     binary_figures,
     chosen_threshold,
-    counts_at,
+    false_positive_rate,
+    outcomes,
     roc_rows,
     threshold_row,
 )
@@ -35,6 +36,9 @@ def test_areas_are_those_of_scikit_learn(seed: int) -> None:
     counts = np.random.default_rng(9).integers(0, 4, len(rows.scores))
     weighted = metrics.roc_auc_score(rows.positive, rows.scores, sample_weight=counts)
     assert auroc(rows, counts) == pytest.approx(weighted)
+    false_rate, true_rate, _ = metrics.roc_curve(rows.positive, rows.scores, sample_weight=counts)
+    rate = false_positive_rate(rows, counts, sensitivity=0.95)
+    assert rate == pytest.approx(false_rate[true_rate >= 0.95].min())
 
 
 def test_figures_at_a_threshold_are_those_of_scikit_learn() -> None:
@@ -42,7 +46,7 @@ def test_figures_at_a_threshold_are_those_of_scikit_learn() -> None:
     threshold = chosen_threshold("youden", made_up(4))
     answers = rows.scores >= threshold.value
     tn, fp, fn, tp = metrics.confusion_matrix(rows.positive, answers).ravel()
-    assert counts_at(rows, threshold.value) == (tp, fp, tn, fn)
+    assert outcomes(rows, threshold.value) == (tp, fp, tn, fn)
     figures = {each.name: each for each in binary_figures(rows, threshold, seed=0)}
     assert {name: each.value for name, each in figures.items()} == pytest.approx(
         {
@@ -87,7 +91,7 @@ def test_youden_is_the_best_of_all_thresholds() -> None:
     rows = made_up(7)
 
     def index(value: float) -> float:
-        tp, fp, tn, fn = counts_at(rows, value)
+        tp, fp, tn, fn = outcomes(rows, value)
         return tp / (tp + fn) + tn / (tn + fp) - 1.0
 
     chosen = chosen_threshold("youden", rows)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainer.data.pack.format import Pack
 from trainer.evaluators.base import EvaluationData
-from trainer.evaluators.labelled_rows import evenly
+from trainer.evaluators.labelled_rows import evenly, rows_of_split_test, rows_trained_on
 from trainer.modalities.base import Loader
 from trainer.rng.philox import permuted_rows
 from trainer.rng.seeds import derived_seed
@@ -49,13 +49,12 @@ def anomaly_rows(
     """
     source, test_source = data
     pack = source.pack
-    has_splits = spec.use_splits and pack.split is not None
-    trained = pack.rows_of("train") if has_splits else np.arange(pack.rows)
+    trained, split_test = rows_trained_on(spec, pack), rows_of_split_test(spec, pack)
     bank = trained[_is_normal(pack, normal)[trained]] if pack.facts.labels else trained
     if test_source is not None:
         test = _labelled(test_source.pack, np.arange(test_source.pack.rows))
-    elif has_splits and len(pack.rows_of("test")):
-        test = _labelled(pack, pack.rows_of("test"))
+    elif len(split_test):
+        test = _labelled(pack, split_test)
     else:
         order = permuted_rows(
             torch.arange(len(bank)),

@@ -1,6 +1,7 @@
 """Default values of the anomaly evaluation, and what a dataset must have. Loads no tensors."""
 
 from trainer.evaluators.anomaly.spec import AnomalySpec
+from trainer.evaluators.label_checks import check_label, listed
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
@@ -8,8 +9,6 @@ from trainer.spec.rules import Choice, filled
 
 ROUNDS = 10
 """Rounds of a job."""
-LABELS_SHOWN = 8
-"""Labels that a sentence names."""
 
 
 def _normal(_spec: JobSpec, facts: DatasetFacts, _own: AnomalySpec) -> Choice:
@@ -41,20 +40,11 @@ def check(spec: JobSpec, facts: DatasetFacts, own: AnomalySpec, *, field: str) -
         )
     if spec.test_dataset is not None and not facts.labels:
         return  # the labels are those of the test dataset
-    unknown = [label for label in normal if label not in facts.labels]
-    if unknown:
-        raise SpecError(
-            f"the dataset has no label {unknown[0]!r}; its labels are {_listed(facts.labels)}",
-            field=field,
-        )
+    for label in normal:
+        check_label(label, facts, field=field)
     if spec.test_dataset is None and not set(facts.labels) - set(normal):
         raise SpecError(
             "all labels of the dataset are normal, so no image is an anomaly; name the labels of "
-            f"normal images (its labels are {_listed(facts.labels)}), or a test_dataset",
+            f"normal images ({listed(facts.labels)}), or a test_dataset",
             field=field,
         )
-
-
-def _listed(labels: tuple[str, ...]) -> str:
-    more = f" and {len(labels) - LABELS_SHOWN} more" if len(labels) > LABELS_SHOWN else ""
-    return (", ".join(labels[:LABELS_SHOWN]) or "none") + more

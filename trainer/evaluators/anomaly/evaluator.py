@@ -10,29 +10,33 @@ from torch import Tensor
 
 from trainer.accel.transfer import send_together
 from trainer.evaluators.anomaly.anomaly_rows import AnomalyRows, anomaly_rows
-from trainer.evaluators.anomaly.detection import (
-    Scored,
-    Threshold,
-    auroc,
-    average_precision,
-    counts_above,
-    false_positive_rate,
-    roc_rows,
-)
 from trainer.evaluators.anomaly.neighbor_distance import neighbor_distance
 from trainer.evaluators.anomaly.spec import FIGURES, HEADLINES, SHOWN, ResolvedAnomalySpec
 from trainer.evaluators.base import EvaluationData, FeatureBank, Measured, NotMeasured
+from trainer.evaluators.binary import (
+    Scored,
+    Threshold,
+    area_figures,
+    auroc,
+    falling,
+    false_positive_rate,
+    outcomes,
+    roc_rows,
+    side_shares,
+)
 from trainer.evaluators.compared import ComparedEvaluator, ComparedResult, Subject
 from trainer.evaluators.intervals import bootstrap, share
-from trainer.evaluators.labelled_rows import evenly
+from trainer.evaluators.labelled_rows import evenly, image_notes, label_notes
 from trainer.evaluators.similarity import unit
-from trainer.schema.evaluation import TEXT_MAX, Cell, Features, Figure
+from trainer.schema.evaluation import TEXT_MAX, Features, Figure, Row
 from trainer.spec.resolved import ResolvedSpec
 
 CENTERED = "anomaly_auroc_centered"
 """Figure of features without the mean of normal rows."""
 PERCENTILE = 99.0
-"""Percentile of the scores of normal rows that is the threshold."""
+"""Percentile of the scores of normal rows; a row above it is an anomaly."""
+SENSITIVITY = 0.95
+"""Share of anomalies at whose score the false positive rate is read."""
 LEFT_OUT_ROWS = 2_000
 """Rows of the bank that are scored among the others for the threshold, evenly spaced."""
 
@@ -46,6 +50,7 @@ class Anomaly(ComparedEvaluator[ResolvedAnomalySpec]):
 
     signals = frozenset(FIGURES)
     headlines = frozenset(HEADLINES)
+    baseline_tables = frozenset({"roc"})
 
     def compare(self, bank: FeatureBank, subject: Subject) -> ComparedResult:
         """Return how well one subject tells anomalies from normal rows. Raises Stopped."""
@@ -54,8 +59,8 @@ class Anomaly(ComparedEvaluator[ResolvedAnomalySpec]):
         return ComparedResult(
             figures_of(scores, threshold, seed=self.seed, features=subject.features),
             {
-                "threshold": [_at(scores, threshold)],
-                "roc": roc_rows(scores),
+                "threshold": [_threshold_row(scores, threshold)],
+                "roc": roc_rows(scores, features=subject.features),
                 "anomalies": self._most_anomalous(scores),
             },
             (_counted(scores),),
@@ -70,7 +75,13 @@ class Anomaly(ComparedEvaluator[ResolvedAnomalySpec]):
         normal, test = self._features(bank, Subject("input", "raw input"))
         mean = normal.mean(0)
         scores, _ = self._scores(unit(normal - mean), unit(test - mean), bank.stop_if_asked)
-        figures = _area(CENTERED, scores, seed=self.seed, features="raw input")
+        figures = bootstrap(
+            CENTERED,
+            partial(auroc, scores, order=falling(scores)),
+            n=len(scores.scores),
+            seed=self.seed,
+            features="raw input",
+        )
         signals = {f"{figure.name}_raw": figure.value for figure in figures}
         return measured._replace(
             signals=measured.signals | signals, figures=(*measured.figures, *figures)
@@ -91,13 +102,15 @@ class Anomaly(ComparedEvaluator[ResolvedAnomalySpec]):
         (own,) = send_together(
             (torch.from_numpy(evenly(np.arange(len(normal)), LEFT_OUT_ROWS)),), normal.device
         )
-        k = self.settings.k
+        k = self.spec.k
         left_out = neighbor_distance(normal[own], normal, k=k, own=own, stop_if_asked=stop_if_asked)
         scores = neighbor_distance(test, normal, k=k, stop_if_asked=stop_if_asked)
-        threshold = Threshold(float(np.percentile(left_out.numpy(), PERCENTILE)), len(own))
+        percentile = np.percentile(left_out.numpy(), PERCENTILE)
+        above = float(np.nextafter(percentile, np.inf))  # a normal row at it is no anomaly
+        threshold = Threshold(above, f"percentile {PERCENTILE:g}", len(own))
         return Scored(scores.numpy(), self.rows.is_anomaly), threshold
 
-    def _most_anomalous(self, scores: Scored) -> list[dict[str, Cell]]:
+    def _most_anomalous(self, scores: Scored) -> list[Row]:
         """Return the test rows with the highest scores, the highest first."""
         pack, rows = self.rows.test_source.pack, self.rows.test.numpy()
         first = np.argsort(-scores.scores, kind="stable")[:SHOWN].tolist()
@@ -127,39 +140,23 @@ def plan(
             f"{', '.join(own.normal)}; {normal} others to score have them, and {anomalies} have "
             "other labels. Anomalies need 2, 1 and 1, so nothing is scored."
         )
-    return Anomaly(own, rows, spec.seed)
+    notes = image_notes(spec, data) + label_notes(spec, data, rows.test)
+    return Anomaly(own, rows, spec.seed, notes=notes)
 
 
 def figures_of(
     scores: Scored, threshold: Threshold, *, seed: int, features: Features
 ) -> tuple[Figure, ...]:
     """Return areas, false positive rate, and shares at the threshold."""
-    true_positive, false_positive, true_negative, false_negative = counts_above(
-        scores, threshold.value
+    n = len(scores.scores)
+    at_sensitivity = partial(
+        false_positive_rate, scores, sensitivity=SENSITIVITY, order=falling(scores)
     )
-    n, right = len(scores.scores), int(scores.positive.sum())
-
     return (
-        *_area("anomaly_auroc", scores, seed=seed, features=features),
-        *bootstrap(
-            "anomaly_auprc", partial(average_precision, scores), n=n, seed=seed, features=features
-        ),
-        *share("anomaly_prevalence", right, n, features=features),
-        *bootstrap(
-            "anomaly_fpr95", partial(false_positive_rate, scores), n=n, seed=seed, features=features
-        ),
-        *share(
-            "anomaly_sensitivity", true_positive, true_positive + false_negative, features=features
-        ),
-        *share(
-            "anomaly_specificity", true_negative, true_negative + false_positive, features=features
-        ),
-    )
-
-
-def _area(name: str, scores: Scored, *, seed: int, features: Features) -> tuple[Figure, ...]:
-    return bootstrap(
-        name, partial(auroc, scores), n=len(scores.scores), seed=seed, features=features
+        *area_figures(scores, seed=seed, features=features, prefix="anomaly_"),
+        *share("anomaly_prevalence", int(scores.positive.sum()), n, features=features),
+        *bootstrap("anomaly_fpr95", at_sensitivity, n=n, seed=seed, features=features),
+        *side_shares(outcomes(scores, threshold.value), features=features, prefix="anomaly_"),
     )
 
 
@@ -167,16 +164,10 @@ def _counted(scores: Scored) -> str:
     return f"{int(scores.positive.sum()):,} of {len(scores.positive):,} test images are anomalies."
 
 
-def _at(scores: Scored, threshold: Threshold) -> dict[str, Cell]:
+def _threshold_row(scores: Scored, threshold: Threshold) -> Row:
     """Return the counts at the threshold, as the table has them."""
-    true_positive, false_positive, true_negative, false_negative = counts_above(
-        scores, threshold.value
-    )
     return {
         "threshold": threshold.value,
         "normal_rows": threshold.rows,
-        "true_positives": true_positive,
-        "false_positives": false_positive,
-        "true_negatives": true_negative,
-        "false_negatives": false_negative,
+        **outcomes(scores, threshold.value)._asdict(),
     }

@@ -104,6 +104,7 @@ TABLES = {
             "false_positive_rate": "false positive rate (1 - specificity)",
             "true_positive_rate": "true positive rate (sensitivity)",
             "threshold": "score from which an image counts as an anomaly",
+            "features": "features that are scored",
         },
         x="false_positive_rate",
         y="true_positive_rate",

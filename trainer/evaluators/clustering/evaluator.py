@@ -25,10 +25,11 @@ from trainer.evaluators.labelled_rows import (
     LabelledRows,
     evenly,
     held_out_rows,
+    label_notes,
     too_few_labels,
 )
 from trainer.evaluators.similarity import similarity, unit
-from trainer.schema.evaluation import TEXT_MAX, Cell, Figure
+from trainer.schema.evaluation import TEXT_MAX, Figure, Row
 from trainer.spec.resolved import ResolvedSpec
 
 SILHOUETTE_ROWS = 2_000
@@ -50,14 +51,14 @@ class Clustering(ComparedEvaluator[ResolvedClusteringSpec]):
     def compare(self, bank: FeatureBank, subject: Subject) -> ComparedResult:
         """Return how well clusters of one subject agree with the labels. Raises Stopped."""
         features = unit(self.rows.features(bank, subject.feature))
-        found = spherical_kmeans(
+        result = spherical_kmeans(
             features,
             k=self.k,
-            starts=self.settings.starts,
+            starts=self.spec.starts,
             seed=self.seed,
             stop_if_asked=bank.stop_if_asked,
         )
-        clusters, labels = found.labels.cpu().numpy(), self.rows.labels.cpu().numpy()
+        clusters, labels = result.labels.cpu().numpy(), self.rows.labels.cpu().numpy()
         figures = (
             *_agreement(labels, clusters, subject=subject, seed=self.seed),
             *silhouette(features.cpu(), clusters, subject=subject, seed=self.seed),
@@ -82,7 +83,7 @@ def plan(
             f"{len(labels)} held-out labeled images cannot be put into {k} clusters; "
             "clustering needs at least 2 and as many images, so nothing is clustered."
         )
-    return Clustering(own, rows, k, spec.seed)
+    return Clustering(own, rows, k, spec.seed, notes=label_notes(spec, data, rows.rows))
 
 
 def _agreement(
@@ -124,7 +125,7 @@ def silhouette(
     return bootstrap_means({"silhouette": values}, seed=seed, features=subject.features)
 
 
-def described(labels: Labels, clusters: Labels, names: Sequence[str]) -> list[dict[str, Cell]]:
+def described(labels: Labels, clusters: Labels, names: Sequence[str]) -> list[Row]:
     """Return a row for each cluster that has rows: its size, and its most frequent label."""
     table = contingency(labels, clusters, times=np.ones(len(labels), np.int64))
     sizes, most = table.sum(0), table.argmax(0)

@@ -1,7 +1,8 @@
 """Default values of the few-label score. Loads no tensors."""
 
 from trainer.evaluators.few_label.spec import FewLabelSpec
-from trainer.evaluators.positive_labels import check_positive_label
+from trainer.evaluators.label_checks import check_positive_label
+from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
 from trainer.spec.rules import Choice, filled
@@ -20,5 +21,13 @@ RULES = (("every_epochs", _every_epochs), ("baselines", _baselines))
 
 
 def check(_spec: JobSpec, facts: DatasetFacts, own: FewLabelSpec, *, field: str) -> None:
-    """Raise SpecError for a positive label that the dataset does not have."""
+    """Raise SpecError for a positive label or a number of labels that the dataset lacks."""
     check_positive_label(own.positive_label, facts, field=f"{field}.positive_label")
+    counts = zip(facts.label_rows or (), facts.labels, strict=False)
+    rows, label = min((each for each in counts if each[0]), default=(own.labels_per_class, ""))
+    if own.labels_per_class > rows:
+        raise SpecError(
+            f"the smallest class, {label!r}, has {rows} labeled images; draw {rows} of each class "
+            "or fewer",
+            field=f"{field}.labels_per_class",
+        )

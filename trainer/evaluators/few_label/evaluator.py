@@ -6,16 +6,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.evaluators.base import EvaluationData, Feature, FeatureBank, Measured, NotMeasured
+from trainer.evaluators.base import EvaluationData, FeatureBank, NotMeasured
 from trainer.evaluators.binary import Scored, auroc
+from trainer.evaluators.compared import ComparedEvaluator, ComparedResult, Subject
 from trainer.evaluators.few_label.draws import log_probabilities
-from trainer.evaluators.few_label.spec import ResolvedFewLabelSpec
+from trainer.evaluators.few_label.spec import SIGNALS, ResolvedFewLabelSpec
 from trainer.evaluators.intervals import draws as over_draws
 from trainer.evaluators.intervals import standard_error
 from trainer.evaluators.labelled_rows import (
     LABELLED_ROWS_MIN,
     Labelled,
     LabelledRows,
+    label_notes,
     labelled_split,
     positive_class,
     too_few_labels,
@@ -36,11 +38,10 @@ class Scores(NamedTuple):
     """None without a positive label, or if test rows are of one side only."""
 
 
-@dataclass(frozen=True, slots=True)
-class FewLabel:
+@dataclass(frozen=True)
+class FewLabel(ComparedEvaluator[ResolvedFewLabelSpec]):
     """Draws of labels of the bank, and test rows."""
 
-    spec: ResolvedFewLabelSpec
     bank: LabelledRows
     test: LabelledRows
     positive: int | None
@@ -48,39 +49,15 @@ class FewLabel:
     seed: int
     sizes: tuple[int, ...]
     """Numbers of labels of each class that every class has, rising."""
-    notes: tuple[str, ...] = ()
 
-    @property
-    def name(self) -> str:
-        """Its name in the spec."""
-        return self.spec.name
+    signals = frozenset(SIGNALS)
+    baseline_tables = frozenset({"curve"})
 
-    @property
-    def every_epochs(self) -> int:
-        """Epochs between its rounds."""
-        return self.spec.every_epochs
-
-    @property
-    def has_baselines(self) -> bool:
-        """True if baselines are to be measured."""
-        return self.spec.baselines
-
-    def measure(self, bank: FeatureBank) -> Measured:
-        """Return the figures and the curve of the encoder. Raises Stopped."""
-        measured = self._measured(bank, self.spec.feature, "trained encoder")
-        signals = {figure.name: figure.value for figure in measured.figures}
-        return measured._replace(signals=signals, notes=self.notes)
-
-    def baselines(self, bank: FeatureBank) -> Measured:
-        """Return the same of raw input and of the untrained encoder. Raises Stopped."""
-        raw = self._measured(bank, "input", "raw input")
-        untrained = self._measured(bank, self.spec.feature, "untrained encoder")
-        curve = [*raw.tables["curve"], *untrained.tables["curve"]]
-        return Measured({}, raw.figures + untrained.figures, {"curve": curve})
-
-    def _measured(self, bank: FeatureBank, feature: Feature, features: Features) -> Measured:
-        data = self.bank.on_host(bank, feature)
-        tested = self.test.on_host(bank, feature)
+    def compare(self, bank: FeatureBank, subject: Subject) -> ComparedResult:
+        """Return the figures and the curve of one subject. Raises Stopped."""
+        features = subject.features
+        data = self.bank.on_host(bank, subject.feature)
+        tested = self.test.on_host(bank, subject.feature)
         scores = [self._scores(data, tested, size, bank) for size in self.sizes]
         figures: tuple[Figure, ...] = ()
         for each in scores:
@@ -88,7 +65,8 @@ class FewLabel:
                 figures += over_draws("few_label_accuracy", each.accuracy, features=features)
                 if each.auroc is not None:
                     figures += over_draws("few_label_auroc", each.auroc, features=features)
-        return Measured({}, figures, {"curve": [_row(each, features) for each in scores]})
+        curve = [_row(each, features) for each in scores]
+        return ComparedResult(figures, {"curve": curve})
 
     def _scores(
         self, data: Labelled, tested: Labelled, per_class: int, bank: FeatureBank
@@ -124,18 +102,31 @@ def plan(
         )
     bank, test = parts
     smallest = int(np.unique(bank.labels.cpu().numpy(), return_counts=True)[1].min())
-    asked = sorted({own.labels_per_class, *own.curve})
-    sizes = tuple(size for size in asked if size <= smallest)
+    numbers = sorted({own.labels_per_class, *own.curve})
+    sizes = tuple(size for size in numbers if size <= smallest)
     if not sizes:
         return NotMeasured(
             f"The smallest class has {smallest} images to draw labels from; few_label asks for "
-            f"{asked[0]}: lower `labels_per_class`."
+            f"{numbers[0]}: lower `labels_per_class`."
         )
-    notes: tuple[str, ...] = ()
-    if len(sizes) < len(asked):
-        notes = (f"The smallest class has {smallest} images to draw from, so {sizes[-1]} is last.",)
     positive = positive_class(pack, own.positive_label)
-    return FewLabel(own, bank, test, positive, spec.seed, sizes, notes)
+    notes = _size_notes(own, sizes, smallest=smallest) + label_notes(spec, data, test.rows)
+    return FewLabel(own, bank, test, positive, spec.seed, sizes, notes=notes)
+
+
+def _size_notes(
+    own: ResolvedFewLabelSpec, sizes: tuple[int, ...], *, smallest: int
+) -> tuple[str, ...]:
+    """Return a sentence if the smallest class has too few images for a number of labels."""
+    if max(own.labels_per_class, *own.curve, 0) <= smallest:
+        return ()
+    few = f"The smallest class has {smallest} images to draw from, so "
+    if own.labels_per_class > smallest:
+        return (
+            f"{few}there is no figure for {own.labels_per_class}: lower `labels_per_class`. The "
+            f"curve ends at {sizes[-1]}.",
+        )
+    return (f"{few}{sizes[-1]} is last.",)
 
 
 def _row(scores: Scores, features: Features) -> Row:

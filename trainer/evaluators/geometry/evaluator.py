@@ -12,15 +12,13 @@ from trainer.evaluators.base import EvaluationData, FeatureBank
 from trainer.evaluators.compared import ComparedEvaluator, ComparedResult, Subject
 from trainer.evaluators.geometry.spec import HEADLINES, SIGNALS, ResolvedGeometrySpec
 from trainer.evaluators.intervals import bootstrap_means, percentiles, resamples, share
-from trainer.evaluators.labelled_rows import evenly
+from trainer.evaluators.labelled_rows import evenly, image_notes, rows_of_split_test
 from trainer.evaluators.similarity import similarity, unit
 from trainer.losses.embedding_signals import effective_rank
 from trainer.modalities.base import Loader
 from trainer.rng.seeds import derived_seed
 from trainer.schema.evaluation import Features, Figure
 from trainer.spec.resolved import ResolvedSpec
-
-TRAINED_ON = "The images are those that were trained on: no test dataset or split test is there."
 
 
 @dataclass(frozen=True)
@@ -30,8 +28,6 @@ class Geometry(ComparedEvaluator[ResolvedGeometrySpec]):
     source: Loader[Any]
     rows: Tensor
     """int64 [n], rising."""
-    is_held_out: bool
-    """False if the rows are trained on."""
     seed: int
 
     signals = frozenset(SIGNALS)
@@ -62,21 +58,18 @@ class Geometry(ComparedEvaluator[ResolvedGeometrySpec]):
                 features=subject.features,
             ),
         )
-        return ComparedResult(figures, notes=() if self.is_held_out else (TRAINED_ON,))
+        return ComparedResult(figures)
 
 
 def plan(spec: ResolvedSpec, own: ResolvedGeometrySpec, data: EvaluationData) -> Geometry:
     """Choose the rows, evenly spaced: of the test dataset, of the split test, or of all."""
-    source, pack = data.source, data.source.pack
-    rows = np.arange(pack.rows)
-    tested = pack.rows_of("test") if spec.use_splits else rows[:0]
-    if data.test_source is not None:
-        source, rows = data.test_source, np.arange(data.test_source.pack.rows)
-    elif len(tested):
+    source = data.test_source or data.source
+    rows = np.arange(source.pack.rows)
+    tested = rows_of_split_test(spec, data.source.pack)
+    if data.test_source is None and len(tested):
         rows = tested
-    is_held_out = data.test_source is not None or bool(len(tested))
     chosen = torch.from_numpy(evenly(rows, own.rows))
-    return Geometry(own, source, chosen, is_held_out, spec.seed)
+    return Geometry(own, source, chosen, spec.seed, notes=image_notes(spec, data))
 
 
 def alignment(first: Tensor, second: Tensor) -> Tensor:

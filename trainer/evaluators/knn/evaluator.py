@@ -7,95 +7,64 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from trainer.evaluators.base import EvaluationData, Feature, FeatureBank, Measured, NotMeasured
+from trainer.evaluators.base import EvaluationData, FeatureBank, NotMeasured
+from trainer.evaluators.compared import ComparedEvaluator, ComparedResult, Subject
 from trainer.evaluators.intervals import share
 from trainer.evaluators.knn.spec import ResolvedKnnSpec
 from trainer.evaluators.labelled_rows import (
     LABELLED_ROWS_MIN,
     LabelledRows,
+    label_notes,
     labelled_split,
     too_few_labels,
 )
-from trainer.schema.evaluation import Features, Figure
+from trainer.schema.evaluation import Figure
 from trainer.spec.resolved import ResolvedSpec
 
-SUFFIXES: dict[Features, str] = {
-    "raw input": "raw",
-    "untrained encoder": "untrained",
-    "majority class": "majority",
-}
-"""Baseline -> end of the name of its signal."""
 VOTE_CELLS = 32_000_000
 """Similarities held at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class Knn:
+@dataclass(frozen=True)
+class Knn(ComparedEvaluator[ResolvedKnnSpec]):
     """The vote of a bank's rows on the class of test rows."""
 
-    spec: ResolvedKnnSpec
     bank: LabelledRows
     test: LabelledRows
     classes: int
 
-    @property
-    def name(self) -> str:
-        """Its name in the spec."""
-        return self.spec.name
+    signals = frozenset({"knn_top1", "knn_top5"})
+    headlines = frozenset({"knn_top1"})
 
-    @property
-    def every_epochs(self) -> int:
-        """Epochs between its rounds."""
-        return self.spec.every_epochs
-
-    @property
-    def has_baselines(self) -> bool:
-        """True if baselines are to be measured."""
-        return self.spec.baselines
-
-    def measure(self, bank: FeatureBank) -> Measured:
+    def compare(self, bank: FeatureBank, subject: Subject) -> ComparedResult:
         """Return the share of test rows that are classified correctly. Raises Stopped."""
-        figures = self._figures(bank, self.spec.feature, "trained encoder")
-        return Measured({figure.name: figure.value for figure in figures}, figures)
-
-    def baselines(self, bank: FeatureBank) -> Measured:
-        """Return the same of raw input and of the untrained method, and of a constant answer.
-
-        The constant answer is the most frequent class of the bank. Raises Stopped.
-        """
-        most = torch.bincount(self.bank.labels.cpu(), minlength=self.classes).argmax()
-        right = int((self.test.labels.cpu() == most).sum())
-        figures = (
-            *self._figures(bank, "input", "raw input"),
-            *self._figures(bank, self.spec.feature, "untrained encoder"),
-            *share("knn_top1", right, len(self.test.labels), features="majority class"),
-        )
-        signals = {
-            f"knn_top1_{SUFFIXES[figure.features]}": figure.value
-            for figure in figures
-            if figure.name == "knn_top1"
-        }
-        return Measured(signals, figures)
-
-    def _figures(
-        self, bank: FeatureBank, feature: Feature, features: Features
-    ) -> tuple[Figure, ...]:
         ranks = knn_ranks(
-            (self.bank.features(bank, feature), self.bank.labels),
-            (self.test.features(bank, feature), self.test.labels),
+            (self.bank.features(bank, subject.feature), self.bank.labels),
+            (self.test.features(bank, subject.feature), self.test.labels),
             spec=self.spec,
             classes=self.classes,
             stop_if_asked=bank.stop_if_asked,
         ).cpu()
         # With five classes, one of the first five is always right.
         depths = (1, 5) if self.classes > 5 else (1,)
-        return tuple(
-            figure
-            for depth in depths
-            for figure in share(
-                f"knn_top{depth}", int((ranks < depth).sum()), len(ranks), features=features
+        return ComparedResult(
+            tuple(
+                figure
+                for depth in depths
+                for figure in share(
+                    f"knn_top{depth}",
+                    int((ranks < depth).sum()),
+                    len(ranks),
+                    features=subject.features,
+                )
             )
         )
+
+    def constant(self) -> tuple[Figure, ...]:
+        """Return the accuracy of the most frequent class of the bank."""
+        most = torch.bincount(self.bank.labels.cpu(), minlength=self.classes).argmax()
+        right = int((self.test.labels.cpu() == most).sum())
+        return share("knn_top1", right, len(self.test.labels), features="majority class")
 
 
 def plan(spec: ResolvedSpec, own: ResolvedKnnSpec, data: EvaluationData) -> Knn | NotMeasured:
@@ -107,7 +76,8 @@ def plan(spec: ResolvedSpec, own: ResolvedKnnSpec, data: EvaluationData) -> Knn 
             "some of them to train on, so nothing is classified."
         )
     bank, test = parts
-    return Knn(own, bank, test, classes=len(data.source.pack.facts.labels))
+    classes, notes = len(data.source.pack.facts.labels), label_notes(spec, data, test.rows)
+    return Knn(own, bank, test, classes, notes=notes)
 
 
 def knn_ranks(

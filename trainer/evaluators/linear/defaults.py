@@ -1,7 +1,7 @@
 """Default values of the linear probe. Loads no tensors."""
 
+from trainer.evaluators.label_checks import check_positive_label
 from trainer.evaluators.linear.spec import LinearProbeSpec
-from trainer.evaluators.positive_labels import check_positive_label
 from trainer.schema.events import DatasetFacts
 from trainer.spec.job import JobSpec
 from trainer.spec.rules import Choice, filled

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from trainer.evaluators.base import EvaluationData, Feature, FeatureBank, Measured, NotMeasured
+from trainer.evaluators.base import EvaluationData, FeatureBank, NotMeasured
 from trainer.evaluators.binary import (
     Scored,
     Threshold,
@@ -20,17 +20,19 @@ from trainer.evaluators.classification import (
     confusion_rows,
     per_class_rows,
 )
+from trainer.evaluators.compared import ComparedEvaluator, ComparedResult, Subject
 from trainer.evaluators.labelled_rows import (
     LABELLED_ROWS_MIN,
     LabelledRows,
+    label_notes,
     labelled_split,
     positive_class,
     shuffled_rows,
     too_few_labels,
 )
 from trainer.evaluators.linear.probe import Probe, ProbeFit
-from trainer.evaluators.linear.spec import ResolvedLinearProbeSpec
-from trainer.schema.evaluation import Features
+from trainer.evaluators.linear.spec import SIGNALS, ResolvedLinearProbeSpec
+from trainer.schema.evaluation import Features, Figure
 from trainer.spec.resolved import ResolvedSpec
 
 
@@ -43,74 +45,45 @@ class Rows(NamedTuple):
     """int64: a keyed tenth of the bank, that C and a threshold are chosen on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Linear:
+@dataclass(frozen=True)
+class Linear(ComparedEvaluator[ResolvedLinearProbeSpec]):
     """Logistic regression on features of the bank, asked for the class of test rows."""
 
-    spec: ResolvedLinearProbeSpec
     rows: Rows
     labels: tuple[str, ...]
     positive: int | None
     """Class to tell from all others."""
     seed: int
 
-    @property
-    def name(self) -> str:
-        """Its name in the spec."""
-        return self.spec.name
+    signals = frozenset(SIGNALS)
+    baseline_tables = frozenset({"roc", "at_threshold"})
 
-    @property
-    def every_epochs(self) -> int:
-        """Epochs between its rounds."""
-        return self.spec.every_epochs
-
-    @property
-    def has_baselines(self) -> bool:
-        """True if baselines are to be measured."""
-        return self.spec.baselines
-
-    def measure(self, bank: FeatureBank) -> Measured:
-        """Return the figures and tables of the encoder. Raises Stopped."""
-        measured = self._measured(bank, self.spec.feature, "trained encoder")
-        signals = {figure.name: figure.value for figure in measured.figures}
-        return measured._replace(signals=signals)
-
-    def baselines(self, bank: FeatureBank) -> Measured:
-        """Return the figures of raw input, of the untrained encoder and of a constant answer.
-
-        The constant answer is the share of each class in the bank. Raises Stopped.
-        """
-        parts = (
-            self._measured(bank, "input", "raw input"),
-            self._measured(bank, self.spec.feature, "untrained encoder"),
-            self._constant(),
-        )
-        return Measured(
-            {},
-            tuple(figure for part in parts for figure in part.figures),
-            {
-                name: [row for part in parts for row in part.tables.get(name, ())]
-                for name in ("roc", "at_threshold")
-                if self.positive is not None
-            },
-        )
-
-    def _measured(self, bank: FeatureBank, feature: Feature, features: Features) -> Measured:
+    def compare(self, bank: FeatureBank, subject: Subject) -> ComparedResult:
+        """Return the figures and tables of one subject. Raises Stopped."""
         probe = ProbeFit(self.spec, len(self.labels), self.seed)(
-            self.rows.bank.on_host(bank, feature), validation=self.rows.validation, bank=bank
+            self.rows.bank.on_host(bank, subject.feature),
+            validation=self.rows.validation,
+            bank=bank,
         )
-        tested = self.rows.test.on_host(bank, feature)
+        tested = self.rows.test.on_host(bank, subject.feature)
         answers = Answers(probe.probabilities(tested.features), tested.labels.numpy())
-        return self._told(answers, features, probe)
+        return self._summarized(answers, subject.features, probe)
 
-    def _told(self, answers: Answers, features: Features, probe: Probe) -> Measured:
+    def constant(self) -> tuple[Figure, ...]:
+        """Return the figures of answering with the share of each class in the bank."""
+        counts = self.rows.bank.labels.cpu().bincount(minlength=len(self.labels)).double()
+        shares = (counts / counts.sum()).expand(len(self.rows.test.labels), -1)
+        answers = Answers(shares.numpy(), self.rows.test.labels.cpu().numpy())
+        return class_figures("linear", answers, seed=self.seed, features="majority class")
+
+    def _summarized(self, answers: Answers, features: Features, probe: Probe) -> ComparedResult:
         figures = class_figures("linear", answers, seed=self.seed, features=features)
         tables = {
             "per_class": per_class_rows(answers, self.labels),
             "confusion": confusion_rows(answers, self.labels),
         }
         if self.positive is None:
-            return Measured({}, figures, tables, probe.notes)
+            return ComparedResult(figures, tables, probe.notes)
         threshold = self.threshold(probe)
         test = _scored(answers, self.positive)
         figures += binary_figures(test, threshold, seed=self.seed, features=features)
@@ -118,20 +91,12 @@ class Linear:
         label = self.labels[self.positive]
         tables["at_threshold"] = [threshold_row(test, threshold, label=label, features=features)]
         notes = (*probe.notes, *([threshold.note] if threshold.note else []))
-        return Measured({}, figures, tables, notes)
+        return ComparedResult(figures, tables, notes)
 
     def threshold(self, probe: Probe) -> Threshold:
         """Return the threshold of the rule, from the answers for validation rows alone."""
         assert self.positive is not None
         return chosen_threshold(self.spec.threshold, _scored(probe.validation, self.positive))
-
-    def _constant(self) -> Measured:
-        counts = self.rows.bank.labels.cpu().bincount(minlength=len(self.labels)).double()
-        shares = (counts / counts.sum()).expand(len(self.rows.test.labels), -1)
-        answers = Answers(shares.numpy(), self.rows.test.labels.cpu().numpy())
-        return Measured(
-            {}, class_figures("linear", answers, seed=self.seed, features="majority class")
-        )
 
 
 def plan(
@@ -154,6 +119,7 @@ def plan(
         pack.facts.labels,
         positive_class(pack, own.positive_label),
         spec.seed,
+        notes=label_notes(spec, data, test.rows),
     )
 
 

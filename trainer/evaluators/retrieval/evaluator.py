@@ -16,6 +16,7 @@ from trainer.evaluators.labelled_rows import (
     LabelledRows,
     evenly,
     held_out_rows,
+    label_notes,
     labelled_split,
     too_few_labels,
 )
@@ -36,7 +37,7 @@ class Retrieval(ComparedEvaluator[ResolvedRetrievalSpec]):
 
     gallery: LabelledRows
     queries: LabelledRows
-    asked: Tensor | None
+    positions: Tensor | None
     """Positions of the queries in the gallery; None if they are no part of it."""
     seed: int
     """Seed of the resamples of intervals."""
@@ -48,7 +49,7 @@ class Retrieval(ComparedEvaluator[ResolvedRetrievalSpec]):
         """Return means over the queries that have relevant rows. Raises Stopped."""
         gallery = _features(self.gallery, bank, subject)
         queries = self._queries(gallery, bank, subject)
-        ks = sorted({*KS, self.settings.k})
+        ks = sorted({*KS, self.spec.k})
         ranked = ranking_figures(queries, gallery, ks=ks, stop_if_asked=bank.stop_if_asked)
         values = {name: column.numpy() for name, column in ranked.figures.items()}
         left_out = int((~ranked.has_relevant).sum())
@@ -62,8 +63,8 @@ class Retrieval(ComparedEvaluator[ResolvedRetrievalSpec]):
     def _queries(
         self, gallery: LabelledFeatures, bank: FeatureBank, subject: Subject
     ) -> LabelledFeatures:
-        if self.asked is not None:
-            return LabelledFeatures(*(part[self.asked] for part in gallery))
+        if self.positions is not None:
+            return LabelledFeatures(*(part[self.positions] for part in gallery))
         queries = _features(self.queries, bank, subject)
         return queries._replace(rows=-1 - queries.rows)  # none of the gallery
 
@@ -75,12 +76,16 @@ def plan(
     if own.gallery == "train":
         parts = labelled_split(spec, data, bank_rows=own.gallery_rows, test_rows=own.query_rows)
         if parts is not None:
-            return Retrieval(own, parts[0], parts[1], None, spec.seed)
+            notes = label_notes(spec, data, parts[1].rows)
+            return Retrieval(own, parts[0], parts[1], None, spec.seed, notes=notes)
     else:
         rows = held_out_rows(spec, data, rows_max=own.gallery_rows)
         if rows is not None:
-            asked = torch.from_numpy(evenly(np.arange(len(rows.rows)), own.query_rows))
-            return Retrieval(own, rows, rows, asked.to(rows.labels.device), spec.seed)
+            positions = torch.from_numpy(evenly(np.arange(len(rows.rows)), own.query_rows))
+            notes = label_notes(spec, data, rows.rows[positions])
+            return Retrieval(
+                own, rows, rows, positions.to(rows.labels.device), spec.seed, notes=notes
+            )
     pack = data.source.pack if data.test_source is None else data.test_source.pack
     return NotMeasured(
         f"{too_few_labels(pack)}; retrieval needs {LABELLED_ROWS_MIN}, so nothing is searched."

@@ -64,14 +64,14 @@ def _ranked(
 
     On the host.
     """
-    looked_up = unit(gallery.features)
-    asked = unit(queries.features)
-    size = max(1, SIMILARITY_CELLS // len(looked_up))
-    for start in range(0, len(asked), size):
+    gallery_units = unit(gallery.features)
+    query_units = unit(queries.features)
+    size = max(1, SIMILARITY_CELLS // len(gallery_units))
+    for start in range(0, len(query_units), size):
         stop_if_asked()
         part = slice(start, start + size)
         is_own = queries.rows[part, None] == gallery.rows
-        similarities = similarity(asked[part], looked_up).masked_fill_(is_own, OWN_ROW)
+        similarities = similarity(query_units[part], gallery_units).masked_fill_(is_own, OWN_ROW)
         order = similarities.argsort(dim=1, descending=True, stable=True)
         is_relevant = (queries.labels[part, None] == gallery.labels) & ~is_own
         yield is_relevant.gather(1, order).cpu()

@@ -10,15 +10,8 @@ import pytest
 from tests.support.data.dataset_facts import made_up_facts
 from tests.support.data.tiny_pack import blobs
 from tests.support.trainer.evaluations import Evaluating, evaluating, labelled_pack
-from trainer.evaluators.anomaly.detection import (
-    Scored,
-    Threshold,
-    auroc,
-    average_precision,
-    false_positive_rate,
-    roc_rows,
-)
 from trainer.evaluators.anomaly.evaluator import Anomaly, figures_of
+from trainer.evaluators.binary import Scored, Threshold, auroc, false_positive_rate
 from trainer.schema.errors import SpecError
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec
@@ -61,9 +54,9 @@ def by_pairs(scores: Scored) -> dict[str, float]:
 
 def test_figures_are_those_of_the_definitions() -> None:
     scores = scored(400, 0, shift=1.0)
-    found = figures_of(scores, Threshold(1.0, 9), seed=0, features="trained encoder")
+    found = figures_of(scores, Threshold(1.0, "fixed", 9), seed=0, features="trained encoder")
     values = {figure.name: figure.value for figure in found}
-    positive, above = scores.positive, scores.scores > 1.0
+    positive, above = scores.positive, scores.scores >= 1.0
     assert values == pytest.approx(
         by_pairs(scores)
         | {
@@ -79,18 +72,19 @@ def test_figures_are_those_of_the_definitions() -> None:
 
 
 def test_labels_at_random_are_told_apart_by_chance_only() -> None:
-    found = figures_of(scored(2000, 1, shift=0.0), Threshold(0.0, 9), seed=0, features="raw input")
+    found = figures_of(
+        scored(2000, 1, shift=0.0), Threshold(0.0, "fixed", 9), seed=0, features="raw input"
+    )
     values = {figure.name: figure for figure in found}
     assert abs(values["anomaly_auroc"].value - 0.5) < 0.05
     assert abs(values["anomaly_auprc"].value - values["anomaly_prevalence"].value) < 0.05
     assert abs(values["anomaly_fpr95"].value - 0.95) < 0.05
 
 
-def test_one_side_alone_has_no_rate() -> None:
-    scores, once = Scored(np.ones(3), np.zeros(3, bool)), np.ones(3, np.int64)
-    values = [measure(scores, once) for measure in (auroc, average_precision, false_positive_rate)]
-    assert np.isnan(values).all()
-    assert roc_rows(scores) == []
+@pytest.mark.parametrize("side", [False, True])
+def test_one_side_alone_has_no_rate(side: bool) -> None:
+    scores = Scored(np.ones(3), np.full(3, side))
+    assert np.isnan([auroc(scores), false_positive_rate(scores, sensitivity=0.95)]).all()
 
 
 def test_normal_rows_are_split_and_all_others_are_scored(tmp_path: Path) -> None:

@@ -8,8 +8,12 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from tests.support.data.dataset_facts import made_up_facts
 from tests.support.trainer.evaluations import evaluating_blobs
 from trainer.evaluators.few_label.draws import drawn
+from trainer.schema.errors import SpecError
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
 
 SETTINGS = {"name": "few_label", "labels_per_class": 3, "curve": [1, 5, 500], "draws": 4}
 
@@ -68,3 +72,17 @@ def test_random_labels_give_chance(tmp_path: Path) -> None:
     assert accuracy.low is not None
     assert accuracy.high is not None
     assert accuracy.low - 0.05 < 1 / 3 < accuracy.high + 0.05
+
+
+def test_more_labels_than_the_smallest_class_has_are_refused_or_told(tmp_path: Path) -> None:
+    """A class of the dataset may lose rows to the test, which is known only once it is planned."""
+    settings = {"name": "few_label", "curve": [1, 5], "draws": 2}
+    facts = made_up_facts(labels=("a", "b", "c"), label_rows=(50, 0, 40))
+    spec = {"dataset": "x", "evaluation": settings | {"labels_per_class": 41}}
+    with pytest.raises(SpecError, match="smallest class, 'c', has 40 labeled images") as refused:
+        resolve(JobSpec.model_validate(spec), facts)
+    assert refused.value.field == "evaluation.labels_per_class"
+    settings["labels_per_class"] = 40
+    measured = evaluating_blobs(tmp_path, settings, labels=np.arange(120) % 3).measure()
+    assert (measured.signals, measured.figures) == ({}, ())
+    assert "no figure for 40: lower `labels_per_class`. The curve ends at 5." in measured.notes[0]

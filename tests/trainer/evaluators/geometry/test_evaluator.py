@@ -11,11 +11,11 @@ from tests.support.data.dataset_facts import made_up_facts
 from tests.support.data.tiny_pack import blobs
 from tests.support.trainer.evaluations import evaluating, labelled_pack
 from trainer.evaluators.geometry.evaluator import (
-    TRAINED_ON,
     alignment,
     instance_hits,
     uniformity_figure,
 )
+from trainer.evaluators.labelled_rows import TRAINED_ON
 from trainer.evaluators.similarity import unit
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec

@@ -75,6 +75,12 @@ def test_baselines_are_beside_the_figures(tmp_path: Path) -> None:
     }
 
 
+def test_a_test_dataset_sorted_by_class_loses_none(tmp_path: Path) -> None:
+    tested = np.repeat(np.arange(3), 30)
+    plan = evaluating_blobs(tmp_path, {"name": "linear", "test_rows": 9}, tested=tested)
+    assert plan.evaluator.rows.test.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+
+
 def test_random_labels_give_chance(tmp_path: Path) -> None:
     """The labels of the bank say nothing of those of the test rows."""
     draw = np.random.default_rng(0)
