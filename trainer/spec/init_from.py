@@ -21,7 +21,9 @@ class InitFromSpec(Record):
     by the job's `best_by`.
     """
     weights: Annotated[str, Field(min_length=1, max_length=1024)] | None = None
-    """Id or name of uploaded weights. For `python -m trainer`: a safetensors file."""
+    """Id or name of uploaded weights. For `python -m trainer`: a safetensors file. Also state
+    `encoder`; weights that do not fit it end the job when it starts.
+    """
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")] | None = None
     """sha256 of the file. Default: that of the file when the job is submitted."""
 

@@ -46,7 +46,7 @@ def add(
         f"{weights.tensors} tensors, {count_text(weights.parameters)} values, "
         f"{bytes_text(weights.size_bytes)}."
     )
-    context.say(f"next: moco submit -d DATASET --init-from {weights.name}")
+    context.say(f"next: moco submit -d DATASET --encoder ENCODER --init-from {weights.name}")
 
 
 def ls(context: Context) -> None:

@@ -13,7 +13,7 @@ def test_added_listed_and_deleted(moco: Moco, tmp_path: Path) -> None:
     path.write_bytes(safetensors.torch.save({"conv1.weight": torch.ones(40, 50)}))
     added = moco("weights", "add", str(path))
     assert (added.exit_code, added.stdout) == (0, "resnet\n"), added.output
-    assert "moco submit -d DATASET --init-from resnet" in added.stderr
+    assert "moco submit -d DATASET --encoder ENCODER --init-from resnet" in added.stderr
     listed = answer(moco("weights", "ls", "--json"))["data"]
     weights = next(it for it in listed if it["name"] == "resnet")
     assert (weights["status"], weights["tensors"], weights["parameters"]) == ("ready", 1, 2000)
