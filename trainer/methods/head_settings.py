@@ -5,7 +5,13 @@ from typing import Annotated
 from pydantic import Field
 
 from trainer.schema.base import Record
-from trainer.schema.choices import BatchNormKind, HeadBatchNorm, HeadWidth, MomentumSchedule
+from trainer.schema.choices import (
+    BatchNormGroups,
+    BatchNormKind,
+    HeadBatchNorm,
+    HeadWidth,
+    MomentumSchedule,
+)
 
 
 class HeadSettings(Record):
@@ -20,7 +26,7 @@ class HeadSettings(Record):
     bn: BatchNormKind = "plain"
     """`plain` computes batch norm over each view of the batch of one process; `sync` over that of
     all processes; `split` in groups of rows, as processes do that share no statistics."""
-    bn_splits: Annotated[int, Field(ge=1, le=1024)] = 8
+    bn_splits: BatchNormGroups = 8
     """Number of groups for split batch norm. A batch size that is not a multiple uses fewer."""
 
     @property

@@ -9,6 +9,8 @@ Alpha = Literal["white", "drop"]
 ShrinkFilter = Literal["lanczos", "bilinear"]
 Precision = Literal["auto", "fp32", "bf16"]
 BatchNormKind = Literal["split", "plain", "sync"]
+GROUPS_MAX = 1024
+BatchNormGroups = Annotated[int, Field(ge=1, le=GROUPS_MAX)]
 HeadBatchNorm = Literal["none", "hidden", "all"]
 HeadWidth = Annotated[int, Field(ge=2, le=16_384)]
 OwnWidth = HeadWidth | Literal["features"]

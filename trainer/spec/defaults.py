@@ -16,13 +16,14 @@ from trainer.methods.registry import part_of
 from trainer.modalities.registry import part_of as modality_part
 from trainer.optim.spec import CosineSpec, LinearSpec
 from trainer.positives.registry import part_of as positives_part
+from trainer.schema.choices import GROUPS_MAX
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
 from trainer.spec.batch_parts import check_parts
 from trainer.spec.job import JobSpec
 from trainer.spec.presets import with_preset
 from trainer.spec.resolved import ResolvedSpec, as_resolved
-from trainer.spec.resources import BatchNorm, check_shares, shared_unit
+from trainer.spec.resources import BatchNorm, check_shares, shared_groups, shared_unit
 from trainer.spec.rules import (
     LABELS_MIN,
     POINTS,
@@ -59,6 +60,7 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
     _check_rows(facts)
     spec, reasons = with_preset(spec)
     _check_modality(spec)
+    spec = _with_shared_groups(spec, reasons)
     rules = rules_for(spec)
     spec = _own(spec, rules)
     for field, rule in rules:
@@ -334,6 +336,21 @@ def has_batch_norm(spec: JobSpec) -> bool:
     """Return whether the encoder or the head of a job has batch norm."""
     in_head: bool = getattr(spec.method, "head_has_batch_norm", True)
     return in_head or spec.encoder.has_batch_norm
+
+
+def _with_shared_groups(spec: JobSpec, reasons: dict[str, str]) -> JobSpec:
+    """Return a spec with groups of split batch norm that its GPUs can share; add the reason.
+
+    Groups that the user or a preset states are kept.
+    """
+    gpus, norm = spec.resources.gpus, batch_norm_of(spec)
+    if gpus == 1 or norm.kind != "split" or "bn_splits" in spec.method.model_fields_set:
+        return spec
+    groups = shared_groups(gpus, norm)
+    if groups == norm.splits or groups > GROUPS_MAX:
+        return spec
+    reasons["method.bn_splits"] = f"{groups // gpus} groups for each of {gpus} GPUs"
+    return spec.model_copy(update={"method": spec.method.model_copy(update={"bn_splits": groups})})
 
 
 def _without_batch_norm(spec: JobSpec, reasons: dict[str, str], *, is_stated: bool) -> JobSpec:

@@ -90,6 +90,11 @@ def shared_unit(gpus: int, norm: BatchNorm) -> int:
     return norm.splits if norm.kind == "split" and norm.splits % gpus == 0 else gpus
 
 
+def shared_groups(gpus: int, norm: BatchNorm) -> int:
+    """Return the groups of split batch norm that GPUs can share: about as many as there are."""
+    return gpus * max(GROUPS_MIN if norm.is_shuffled else 1, norm.splits // gpus)
+
+
 def _check_batch_norm(gpus: int, *, batch_rows: int, norm: BatchNorm) -> None:
     if norm.kind == "none":
         return
@@ -103,7 +108,7 @@ def _check_batch_norm(gpus: int, *, batch_rows: int, norm: BatchNorm) -> None:
     if norm.kind == "split" and norm.splits % gpus:
         raise SpecError(
             f"{norm.splits} groups cannot be shared by {gpus} GPUs; use a multiple of {gpus}, "
-            f"such as {_multiple_near(norm.splits, gpus)}",
+            f"such as {shared_groups(gpus, norm)}",
             field="method.bn_splits",
             also=(GPUS,),
         )

@@ -113,10 +113,25 @@ def test_wrong_numbers_are_refused_at_their_field(sent: dict[str, Any], field: s
 
 @pytest.mark.parametrize("gpus", [2, 3, 4, 6, 8, 24, 64])
 def test_the_suggested_batch_can_be_shared(gpus: int) -> None:
-    method = {"name": "moco", "bn_splits": gpus * max(2, 8 // gpus)} if gpus <= 64 else {}
-    found = resolved(gpus, method=method)
+    found = resolved(gpus, method={"name": "moco"})
     assert found.spec.batch_rows % gpus == 0
     assert f"{gpus} GPUs" in found.reasons["batch_rows"]
+
+
+@pytest.mark.parametrize(("gpus", "groups"), [(1, 8), (2, 8), (3, 6), (4, 8), (5, 10), (8, 16)])
+def test_gpus_share_the_suggested_groups(gpus: int, groups: int) -> None:
+    found = resolved(gpus, method={"name": "moco"})
+    assert found.spec.method.batch_norm_groups == groups
+    assert ("method.bn_splits" in found.reasons) == (groups != 8)
+    again = resolve(JobSpec.model_validate_json(found.spec.model_dump_json()), made_up_facts())
+    assert (again.spec, again.reasons) == (found.spec, {})
+
+
+def test_a_refusal_of_groups_names_a_number_that_is_taken() -> None:
+    with pytest.raises(SpecError, match="such as 10") as refused:
+        resolved(5, method={"name": "moco", "bn_splits": 8})
+    assert refused.value.field == "method.bn_splits"
+    assert resolved(5, method={"name": "moco", "bn_splits": 10}).spec.resources.gpus == 5
 
 
 def test_a_job_without_resources_is_what_it_was() -> None:

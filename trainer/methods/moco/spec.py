@@ -6,7 +6,13 @@ from pydantic import Field, model_validator
 
 from trainer.methods.key_signals import KEY_ENCODER_SIGNALS, QUEUE_SIGNALS
 from trainer.schema.base import Record
-from trainer.schema.choices import BatchNormKind, HeadBatchNorm, MomentumSchedule, OwnWidth
+from trainer.schema.choices import (
+    BatchNormGroups,
+    BatchNormKind,
+    HeadBatchNorm,
+    MomentumSchedule,
+    OwnWidth,
+)
 from trainer.schema.signals import Setting, Signal
 
 
@@ -56,8 +62,10 @@ class MoCoSpec(Record):
     bn: BatchNormKind = "split"
     """`split` computes batch norm in groups, so that batch statistics do not leak the answer;
     `plain` over the batch of one process; `sync` over the batch of all of them."""
-    bn_splits: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Number of groups for split batch norm. A batch size that is not a multiple uses fewer."""
+    bn_splits: BatchNormGroups = 8
+    """Number of groups for split batch norm. A batch size that is not a multiple uses fewer.
+    GPUs that cannot share the default get two groups each.
+    """
     shuffle_parts: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Number of parts of the batch within which keys are shuffled, for split batch norm. Default:
     one for each GPU, so that no image moves between them.

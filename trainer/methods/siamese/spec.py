@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from trainer.schema.base import Record
-from trainer.schema.choices import BatchNormKind
+from trainer.schema.choices import BatchNormGroups, BatchNormKind
 from trainer.schema.signals import Setting, Signal
 
 UNIT_DISTANCE_MAX = 2.0
@@ -33,7 +33,7 @@ class SiameseSpec(Record):
     bn: BatchNormKind = "plain"
     """`plain` computes batch norm over both views of the batch of one process; `sync` over those of
     all processes; `split` in groups of rows, as processes do that share no statistics."""
-    bn_splits: Annotated[int, Field(ge=1, le=1024)] = 8
+    bn_splits: BatchNormGroups = 8
     """Number of groups for split batch norm. A batch size that is not a multiple uses fewer."""
 
     @property

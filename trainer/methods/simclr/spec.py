@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from trainer.schema.base import Record
-from trainer.schema.choices import BatchNormKind, HeadBatchNorm, OwnWidth
+from trainer.schema.choices import BatchNormGroups, BatchNormKind, HeadBatchNorm, OwnWidth
 from trainer.schema.signals import Setting, Signal
 
 
@@ -30,7 +30,7 @@ class SimCLRSpec(Record):
     bn: BatchNormKind = "plain"
     """`plain` computes batch norm over both views of the batch of one process; `sync` over those of
     all processes; `split` in groups of rows, as processes do that share no statistics."""
-    bn_splits: Annotated[int, Field(ge=1, le=1024)] = 8
+    bn_splits: BatchNormGroups = 8
     """Number of groups for split batch norm. A batch size that is not a multiple uses fewer."""
 
     @property
