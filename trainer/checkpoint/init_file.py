@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import os
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import safetensors.torch
 from torch import Tensor
 
 from trainer.schema.errors import SpecError, StorageError
-from trainer.util.atomic_files import storage_errors, sync_folder
+from trainer.util.atomic_files import make_folder, replace_file, storage_errors
 from trainer.util.safetensors_header import WEIGHTS_DTYPES, BadHeader, read_header
 
 FIELD = "init_from"
@@ -28,10 +26,7 @@ class InitWeights:
 
 def read_init(path: Path, *, sha256: str | None) -> InitWeights:
     """Read weights, which must have this sha256 if one is given. Raises SpecError, StorageError."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise StorageError(f"{path.name} cannot be read: {error.strerror}.") from error
+    data = _bytes_of(path)
     digest = hashlib.sha256(data).hexdigest()
     if sha256 not in {None, digest}:
         detail = f"the file has the sha256 {digest} instead of {sha256}"
@@ -45,14 +40,15 @@ def read_init(path: Path, *, sha256: str | None) -> InitWeights:
 
 def keep_copy(source: Path, target: Path) -> Path:
     """Copy a file once, whole or not at all; a copy that exists stays. Raises StorageError."""
-    if target.exists():
-        return target
-    temporary = target.with_name(f"{target.name}.tmp")
-    with storage_errors(target, leftover=temporary):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(target)
-        sync_folder(target.parent)
+    if not target.exists():
+        with storage_errors(target, leftover=target):
+            make_folder(target.parent)
+            replace_file(target, _bytes_of(source))
     return target
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StorageError(f"{path.name} cannot be read: {error.strerror}.") from error

@@ -34,11 +34,3 @@ class InitFromSpec(Record):
         if self.checkpoint is not None and self.job is None:
             raise PydanticCustomError("init_from", "checkpoint belongs to a job, not to weights")
         return self
-
-    @property
-    def label(self) -> str:
-        """Return what it is, in a text."""
-        if self.job is None:
-            return f"weights {self.weights}"
-        of_step = "" if self.checkpoint is None else f", checkpoint {self.checkpoint}"
-        return f"{self.job}{of_step}"
