@@ -136,10 +136,23 @@ def check_encoder_like(spec: JobSpec, donor: JobSpec) -> None:
     if wants != has:
         detail = f"{wants}, but the weights of init_from are of {has}; omit it"
         raise SpecError(detail, field="encoder.name", also=("init_from",))
-    without_stem = (*FAMILIES["small"], *FAMILIES["vit"])
-    if wants not in without_stem and _stem(spec) != _stem(donor):
+    if image_encoder(spec).is_vit:
+        _check_patches_like(spec, donor)
+    elif wants not in FAMILIES["small"] and _stem(spec) != _stem(donor):
         detail = f"the weights of init_from are of the stem {_stem(donor)}"
         raise SpecError(detail, field="encoder.stem", also=("init_from",))
+
+
+def _check_patches_like(spec: JobSpec, donor: JobSpec) -> None:
+    """Raise SpecError unless a ViT has the patches of `donor`: each has a position of its own."""
+    wants, has = image_encoder(spec).patch_px, image_encoder(donor).patch_px
+    if wants != has:
+        detail = f"{wants} px, but the weights of init_from are of patches of {has} px; use {has}"
+        raise SpecError(detail, field="encoder.patch_px", also=("init_from",))
+    wants, has = image_views(spec).side_px, image_views(donor).side_px
+    if wants != has:
+        detail = f"{wants} px, but the ViT of init_from is for {has} px; set it to {has}"
+        raise SpecError(detail, field="views.side_px", also=("init_from",))
 
 
 def _stem(spec: JobSpec) -> str:

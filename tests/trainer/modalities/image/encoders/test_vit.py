@@ -1,5 +1,7 @@
 """ViTs beside timm's own, and what of them MoCo v3 keeps fixed."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from tests.support.service.api import facts as facts_of
 from trainer.methods.base import load_method
 from trainer.methods.moco.spec import MoCoSpec
+from trainer.modalities.image.defaults import check_encoder_like
 from trainer.modalities.image.encoders.factory import build_encoder, encoder_for
 from trainer.modalities.image.encoders.patches import VIT_SHAPES, default_patch_px, settle
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
@@ -108,6 +111,32 @@ def test_what_does_not_fit_is_refused(
     with pytest.raises(SpecError, match=words) as refused:
         resolve(JobSpec.model_validate(sent), facts_of())
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("side_px", "patch_px", "field"),
+    [(32, 4, None), (32, 8, "encoder.patch_px"), (48, 4, "views.side_px")],
+)
+def test_weights_of_a_vit_fit_its_own_patches_alone(
+    side_px: int, patch_px: int, field: str | None
+) -> None:
+    """The network says so when it loads them; here a job is refused before it is queued."""
+    donor, spec = (
+        resolve(JobSpec.model_validate(sent), facts_of()).spec
+        for sent in (vit_job(32, 4), vit_job(side_px, patch_px))
+    )
+    with torch.device("meta"):
+        keys = [encoder_for(each).state_dict() for each in (donor, spec)]
+    fits = all(a.shape == b.shape for a, b in zip(*(it.values() for it in keys), strict=True))
+    assert fits is (field is None)
+    with nullcontext() if field is None else pytest.raises(SpecError) as refused:
+        check_encoder_like(spec, donor)
+    assert refused is None or refused.value.field == field
+
+
+def vit_job(side_px: int, patch_px: int) -> dict[str, object]:
+    encoder = {"name": "vit_tiny", "patch_px": patch_px}
+    return {"dataset": "x", "encoder": encoder, "views": {"side_px": side_px}}
 
 
 @pytest.mark.parametrize("name", ["vit_tiny", "convnext_tiny"])
