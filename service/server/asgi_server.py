@@ -16,7 +16,7 @@ from service.settings import ApiSettings
 
 GRACE_S = 10
 KEEP_ALIVE_S = 75
-SWEEP_S, SWEEP_S_MAX = 0.25, 1.0
+SWEEP_S, SWEEP_S_MAX = 0.25, 0.5
 FILES_EACH, FILES_BESIDES = 2, 256
 """Open files of a connection (itself and what it reads or writes), and of all the rest."""
 

@@ -121,7 +121,7 @@ def test_the_stages_are_labels_of_the_metric() -> None:
 @pytest.mark.parametrize("stage", ["head", "body", "upload"])
 def test_many_that_drip_are_all_let_go(stage: str, api: RunningApi) -> None:
     """Three hundred sockets, one byte each fifth of the deadline; a healthy client meanwhile."""
-    before = slow(api, "head" if stage == "head" else "body")
+    before = slow(api, "head") + slow(api, "body")
     head = f"POST /v1/jobs HTTP/1.1\r\nHost: x\r\n{KEY_LINE}Content-Type: application/json\r\n"
     if stage == "upload":
         made = api.client.post("/v1/datasets", json={"name": "dripped", "size_bytes": 2**20})
@@ -139,7 +139,8 @@ def test_many_that_drip_are_all_let_go(stage: str, api: RunningApi) -> None:
         assert min(after_s for after_s, _ in ends) >= 0.5 * WAIT_S
         for _, words in ends:
             assert_told(words)
-        assert slow(api, stage) - before >= 0.9 * MANY
+        # A busy server may not have read an opening yet, so that it still waits for the head.
+        assert slow(api, "head") + slow(api, "body") - before == MANY
 
 
 def test_what_a_slow_upload_brought_is_kept(api: RunningApi) -> None:
