@@ -81,7 +81,7 @@ def test_each_gpu_is_a_part_of_two_groups_at_least() -> None:
     assert resolved().spec.method.model_dump()["shuffle_parts"] == 1
     assert resolved(gpus=2).spec.method.model_dump()["shuffle_parts"] == 2
     with pytest.raises(SpecError, match="leaks the answer; use a multiple of 8 from 16") as refused:
-        resolved(gpus=8)
+        resolved(gpus=8, bn_splits=8)
     assert refused.value.field == "method.bn_splits"
 
 
