@@ -57,7 +57,7 @@ def sha256_of_encoder(client: Client, job: str, out: Path) -> str:
     return hashlib.sha256(client.artifacts.download(job, file, out).read_bytes()).hexdigest()
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 def test_a_copy_of_the_data_folder_is_enough(tmp_path: Path) -> None:
     data_dir, copy = tmp_path / "data", tmp_path / "backup"
     with serving(data_dir) as (up, client):

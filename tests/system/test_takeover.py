@@ -9,7 +9,7 @@ import pytest
 from tests.support.worker.stack import PRODUCTION, running_stack
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 def test_a_killed_worker_is_replaced_within_20_s(tmp_path: Path) -> None:
     with running_stack(tmp_path / "data", **PRODUCTION) as stack:
         pack = stack.add_pack("golden", rows=80)
