@@ -20,6 +20,11 @@ TELLING_SHARE = 0.5
 """Nearest neighbors are held against the baselines from this part of the run on."""
 COLLAPSED_STD, COLLAPSING_STD = 0.1, 0.2
 """Bounds of `embedding_std_ratio`: 1 is spread over the sphere, 0 is a single point."""
+RECOVERING_GAIN = 1.05
+"""Ratio of the newer to the older half of the readings from which the spread counts as rising.
+
+Methods without negatives often start with a narrow cone of embeddings that opens later.
+"""
 AT_CHANCE, WEAK, ABOVE_CHANCE = 0.98, 0.9, 1.1
 """Bounds of `loss` / `chance_loss`."""
 GUESSING_TOP1 = 0.5
@@ -47,6 +52,8 @@ class Reading:
     chance: float | None = None
     top1: float | None = None
     std: float | None = None
+    std_gain: float = 1.0
+    """Spread of the newer half of the readings over that of the older half."""
     distance: float | None = None
     knn: float | None = None
     baselines: tuple[tuple[str, float], ...] = ()
@@ -131,6 +138,7 @@ def read(lines: Iterable[Line], *, share: float, fills: Mapping[str, str]) -> Re
         chance=_mean(stepped, "chance_loss"),
         top1=_mean(stepped, "top1"),
         std=_mean(stepped, "embedding_std_ratio"),
+        std_gain=_gain(stepped, "embedding_std_ratio"),
         distance=_mean(stepped, "key_encoder_distance_ratio"),
         knn=evaluated.get("knn_top1"),
         baselines=tuple((name, evaluated[signal]) for name, signal in names.items()),
@@ -162,6 +170,13 @@ def held_against(knn: float, baselines: Iterable[tuple[str, float]]) -> str:
 def _mean(lines: list[Line], name: str) -> float | None:
     values = [line[name] for line in lines if name in line]
     return sum(values) / len(values) if values else None
+
+
+def _gain(lines: list[Line], name: str) -> float:
+    """Return the mean of the newer half of the lines over that of the older half."""
+    middle = len(lines) // 2
+    older, newer = _mean(lines[:middle], name), _mean(lines[middle:], name)
+    return newer / older if older and newer is not None else 1.0
 
 
 def _diverged(reading: Reading) -> str | None:
@@ -196,6 +211,8 @@ def _at_chance(reading: Reading) -> str | None:
 
 def _collapsing(reading: Reading) -> str | None:
     if not reading.is_telling or reading.std is None or reading.std >= COLLAPSING_STD:
+        return None
+    if reading.std_gain >= RECOVERING_GAIN:
         return None
     return f"The embedding spread is only {reading.std:.3f}; 1 is healthy."
 
@@ -292,7 +309,7 @@ VERDICTS: tuple[Verdict, ...] = (
         "collapsing",
         "warn",
         "Collapsing",
-        f"`embedding_std_ratio` from {COLLAPSED_STD} to {COLLAPSING_STD}",
+        f"`embedding_std_ratio` from {COLLAPSED_STD} to {COLLAPSING_STD} and not rising",
         "Watch the spread; if it keeps falling, run again with half the `optim.lr`.",
         _collapsing,
     ),

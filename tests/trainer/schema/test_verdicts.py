@@ -177,6 +177,16 @@ def test_the_newest_twenty_readings_are_averaged() -> None:
     assert "0.47" in judge(lines, share=1.0, fills=FILLS).evidence
 
 
+def test_a_spread_that_opens_again_is_not_collapsing() -> None:
+    """BYOL on digits: .15 in epoch 2, .53 in epoch 12."""
+    rising = [{**GOOD, "embedding_std_ratio": 0.12 + 0.004 * step} for step in range(20)]
+    assert judge(rising, share=1.0, fills=FILLS).verdict.code == "healthy"
+    for order in (rising[::-1], [*rising[::2], *rising[-2::-2]]):
+        assert judge(order, share=1.0, fills=FILLS).verdict.code == "collapsing"
+    low = [{**line, "embedding_std_ratio": line["embedding_std_ratio"] / 2} for line in rising]
+    assert judge(low, share=1.0, fills=FILLS).verdict.code == "collapsed"
+
+
 ROUNDING = 1e-9
 """A mean of equal readings may differ from them in its last bits."""
 
