@@ -7,7 +7,9 @@ from torch import Tensor, nn
 
 from trainer.exports.atomic_folder import link
 from trainer.exports.base import Export, json_bytes, write_file
+from trainer.exports.weights import plain_state, safetensors_bytes
 from trainer.modalities.image.preprocessing import RGB, Preprocessing, as_json, preprocessing
+from trainer.nn.timm_keys import timm_key, timm_state
 from trainer.nn.towers import feature_dim
 from trainer.schema.artifact_names import CONFIG, MODEL, PREPROCESS, PROCESSOR, WEIGHTS
 from trainer.spec.job import JobSpec
@@ -33,14 +35,16 @@ _STEMS = {
 """First layer of ResNets and of ConvNeXts -> a key that they alone have, its side where small."""
 
 
+AGAIN = "`encoder.safetensors` once more, by the name that timm and transformers expect"
+RENAMED = "the weights with timm's keys, for timm and transformers"
+
+
 def files(export: Export) -> dict[str, str]:
     """Return the files of the network and of its input."""
     names = {}
     config = config_of(export)
     if is_timms(config):
-        names[MODEL] = (
-            "`encoder.safetensors` once more, by the name that timm and transformers expect"
-        )
+        names[MODEL] = RENAMED if is_convnext(config) else AGAIN
     names |= {
         CONFIG: "the network; timm and transformers read it where timm has such a network",
         PREPROCESS: "the steps from an image file to the network's input",
@@ -51,12 +55,15 @@ def files(export: Export) -> dict[str, str]:
 
 
 def write(export: Export, folder: Path) -> None:
-    """Write the files, and link the weights to the name that timm expects where it has the network.
+    """Write the files, and where timm has the network its weights by the name that timm expects.
 
-    Hugging Face finds its image processor by one of them.
+    They are a link to the weights if their keys are the same. Hugging Face finds its image
+    processor by one of the files.
     """
     config, steps = config_of(export), steps_of(export)
-    if is_timms(config):
+    if is_timms(config) and is_convnext(config):
+        write_file(folder, MODEL, safetensors_bytes(timm_state(plain_state(export.encoder))))
+    elif is_timms(config):
         link(folder / WEIGHTS, folder / MODEL)
     for name, data in network(export).items():
         write_file(folder, name, data)
@@ -149,13 +156,16 @@ def _config(spec: JobSpec, encoder: nn.Module, steps: Preprocessing) -> dict[str
 
 
 def is_timms(config: dict[str, Any]) -> bool:
-    """Return whether timm can build the network of a `config.json`, with the keys that it has.
+    """Return whether timm can build the network of a `config.json`.
 
-    timm's ConvNeXt has other keys, its ResNets have no first layer for small images.
+    Its ResNets and ConvNeXts have no first layer for small images.
     """
-    ours = config["mocoserve"]
-    is_resnet = bool("resnet" in ours["architecture"] and ours.get("stem") == "imagenet")
-    return is_resnet or is_vit(config)
+    return config["mocoserve"].get("stem") == "imagenet" or is_vit(config)
+
+
+def is_convnext(config: dict[str, Any]) -> bool:
+    """Return whether the network of a `config.json` is a ConvNeXt, whose keys are torchvision's."""
+    return str(config["mocoserve"]["architecture"]).startswith("convnext")
 
 
 def is_vit(config: dict[str, Any]) -> bool:
@@ -169,6 +179,13 @@ def timm_name(config: dict[str, Any]) -> str:
     return f"{name}_patch16_224" if is_vit(config) else name
 
 
+def _classifier(config: dict[str, Any]) -> str:
+    """Return timm's name of the classifier, which the encoder lacks."""
+    if is_convnext(config):
+        return "head.fc"
+    return "head" if is_vit(config) else "fc"
+
+
 def _timm_words(config: dict[str, Any], encoder: nn.Module, steps: Preprocessing) -> dict[str, Any]:
     first_conv = next(name for name, part in encoder.named_modules() if isinstance(part, nn.Conv2d))
     pretrained: dict[str, Any] = {
@@ -180,8 +197,8 @@ def _timm_words(config: dict[str, Any], encoder: nn.Module, steps: Preprocessing
         "mean": list(steps.mean),
         "std": list(steps.std),
         "num_classes": 0,
-        "first_conv": first_conv,
-        "classifier": "head" if is_vit(config) else "fc",
+        "first_conv": timm_key(f"{first_conv}.weight").removesuffix(".weight"),
+        "classifier": _classifier(config),
     }
     arguments: dict[str, Any] = {}
     if is_vit(config):

@@ -21,7 +21,8 @@ PREFIXES = (
 )
 """Prefixes of encoders in files of others, longest first: the names as they are come before."""
 HEADS = ("fc.", "head.", "pooler.", "classifier.", "mlp.")
-"""Names behind the prefix that begin like this belong to a head and are left out."""
+"""Names behind the prefix that begin like this belong to a head and are left out, unless the
+encoder has them: the last norm of a ConvNeXt is `classifier.0`."""
 NAMED_MAX = 10
 """Missing and unexpected names in an error, each."""
 COUNTER = "num_batches_tracked"
@@ -59,7 +60,7 @@ def load_encoder(encoder: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     Raises SpecError `init_from` with up to NAMED_MAX names of each kind.
     """
     wanted = encoder.state_dict()
-    fits = [_renamed(tensors, prefix) for prefix in ("", *PREFIXES)]
+    fits = [_renamed(tensors, prefix, wanted) for prefix in ("", *PREFIXES)]
     adapted = [_with_channels(encoder, names) for names in fits if names]
     differences = [_compared(names, wanted) for names in adapted]
     best = min(range(len(adapted)), key=lambda n: len(differences[n]), default=None)
@@ -71,13 +72,15 @@ def load_encoder(encoder: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     encoder.load_state_dict({name: adapted[best].get(name, wanted[name]) for name in wanted})
 
 
-def _renamed(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Return the tensors under a prefix, without it and without heads."""
+def _renamed(
+    tensors: Mapping[str, Tensor], prefix: str, wanted: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the tensors under a prefix, without it and without heads that the encoder lacks."""
     names = {name.removeprefix(prefix): name for name in tensors if name.startswith(prefix)}
     return {
         short: tensors[name]
         for short, name in names.items()
-        if not short.startswith(HEADS) and not short.endswith("position_ids")
+        if short in wanted or (not short.startswith(HEADS) and not short.endswith("position_ids"))
     }
 
 

@@ -32,6 +32,8 @@ from trainer.spec.job import JobSpec
 
 ROWS = 6
 CPU = torch.device("cpu")
+RESNET = {"name": "resnet18", "stem": "imagenet"}
+CONVNEXT = {"name": "convnext_tiny", "stem": "imagenet"}
 INSTALL = "onnx is not installed (pip install onnx onnxruntime onnxscript)"
 
 
@@ -154,7 +156,7 @@ def test_the_training_state_completes_the_encoder(done: Done) -> None:
     [
         ({"name": "small"}, "timm", "timm has no network with the keys of `small`"),
         ({"name": "small"}, "torchvision", "torchvision has no network with the keys of `small`"),
-        ({"name": "convnext_tiny"}, "timm", "timm has no network with the keys of"),
+        ({"name": "convnext_tiny"}, "timm", "set encoder.stem to imagenet"),
         ({"name": "vit_tiny"}, "torchvision", "torchvision has no network with the keys of"),
         ({"name": "convnext_tiny"}, "torchvision", "set encoder.stem to imagenet"),
         ({"name": "resnet18"}, "timm", "set encoder.stem to imagenet"),
@@ -192,7 +194,8 @@ def test_every_method_has_a_state_beside_its_encoder(name: str, tmp_path: Path) 
     ("encoder", "export", "words"),
     [
         ({"name": "vit_tiny"}, "timm", "local-dir:hf"),
-        ({"name": "convnext_tiny", "stem": "imagenet"}, "torchvision", 'load("torchvision.pth"'),
+        (CONVNEXT, "timm", "local-dir:hf"),
+        (CONVNEXT, "torchvision", 'load("torchvision.pth"'),
     ],
 )
 def test_other_families_load_by_the_card(
@@ -210,15 +213,19 @@ def test_other_families_load_by_the_card(
 
 
 @pytest.mark.contract
-def test_transformers_loads_the_folder(done: Done) -> None:
+@pytest.mark.parametrize("encoder", [RESNET, {"name": "vit_tiny"}, CONVNEXT], ids=str)
+def test_transformers_loads_the_folder(encoder: dict[str, Any], tmp_path: Path) -> None:
     pytest.importorskip("timm", reason="timm is not installed (pip install timm)")
     reason = "transformers is not installed (pip install transformers)"
     transformers = pytest.importorskip("transformers", reason=reason)
-    model = transformers.AutoModel.from_pretrained(done.folder / "hf")
+    export = export_of(spec_of(encoder, "timm"), tmp_path, side_px=32)
+    with export.source:
+        publish(export, out=tmp_path / "out")
+    folder, images = tmp_path / "out" / "artifacts" / "hf", torch.randn(2, 3, 32, 32)
     with torch.no_grad():
-        found = model(done.images).pooler_output
-    torch.testing.assert_close(found, done.expected, rtol=1e-4, atol=1e-4)
-    processor = transformers.AutoImageProcessor.from_pretrained(done.folder / "hf")
+        embeddings = transformers.AutoModel.from_pretrained(folder)(images).pooler_output
+        torch.testing.assert_close(embeddings, export.encoder(images), rtol=1e-4, atol=1e-4)
+    processor = transformers.AutoImageProcessor.from_pretrained(folder)
     assert type(processor).__name__ == "TimmWrapperImageProcessor"
 
 

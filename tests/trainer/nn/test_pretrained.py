@@ -44,6 +44,16 @@ def test_weights_of_torchvision_fit_a_resnet() -> None:
         assert torch.allclose(ours.eval()(image), theirs(image), atol=1e-4)
 
 
+def test_weights_of_torchvision_fit_a_convnext() -> None:
+    """Its last norm stays, which lies in what torchvision calls the classifier."""
+    theirs = torchvision.models.convnext_tiny(weights=None).state_dict()
+    ours = build_encoder(EncoderSpec(name="convnext_tiny", stem="imagenet"), side_px=32)
+    theirs["classifier.0.weight"] += 1
+    load_encoder(ours, theirs)
+    for name, value in ours.state_dict().items():
+        assert torch.equal(value, theirs[name]), name
+
+
 @pytest.mark.parametrize("has", [1, 3])
 def test_gray_images_keep_their_features_with_another_number_of_channels(has: int) -> None:
     source, target = small(has).eval(), small(4 - has).eval()

@@ -3,7 +3,7 @@
 from typing import Any
 
 from trainer.data.spec import ASPECT_MAX
-from trainer.exports.loading_config import is_timms, is_vit, timm_name
+from trainer.exports.loading_config import is_convnext, is_timms, is_vit, timm_name
 from trainer.modalities.image.preprocessing import RGB, Preprocessing
 from trainer.schema.events import ValueMapping
 
@@ -73,10 +73,10 @@ def timm_code(config: dict[str, Any], steps: Preprocessing) -> str:
 def torchvision_code(config: dict[str, Any]) -> str:
     """Return code for a network of torchvision; only its last layer is missing from the file."""
     arch = config["mocoserve"]["architecture"]
-    last, place = ("classifier.2", "classifier[2]") if _is_convnext(config) else ("fc", "fc")
+    last, place = ("classifier.2", "classifier[2]") if is_convnext(config) else ("fc", "fc")
     missing = f'["{last}.weight", "{last}.bias"]'
     lines = [IMPORTS, "import torchvision", "", f"encoder = torchvision.models.{arch}()"]
-    lines += _convnext_stem(config) if _is_convnext(config) else _stem(config, "encoder")
+    lines += _convnext_stem(config) if is_convnext(config) else _stem(config, "encoder")
     lines += [
         'missing = encoder.load_state_dict(load_file("encoder.safetensors"), strict=False)',
         f"assert missing.missing_keys == {missing} and not missing.unexpected_keys",
@@ -84,10 +84,6 @@ def torchvision_code(config: dict[str, Any]) -> str:
         "encoder.eval()",
     ]
     return "\n".join(lines)
-
-
-def _is_convnext(config: dict[str, Any]) -> bool:
-    return bool(config["mocoserve"]["architecture"].startswith("convnext"))
 
 
 def _convnext_stem(config: dict[str, Any]) -> list[str]:

@@ -5,29 +5,28 @@ from pathlib import Path
 from trainer.exports.atomic_folder import link
 from trainer.exports.base import Export
 from trainer.exports.loading_config import files as loading_files
-from trainer.schema.artifact_names import CONFIG, HUB, MODEL, PROCESSOR, WEIGHTS
+from trainer.schema.artifact_names import CONFIG, HUB, MODEL, PROCESSOR
 
 MODALITY = "image"
-SOURCES = {MODEL: WEIGHTS, CONFIG: CONFIG, PROCESSOR: PROCESSOR}
-"""File of the folder -> the standard file that it is."""
 MEANINGS = {
     MODEL: "the weights with timm's keys",
     CONFIG: "the network and its input, as timm and transformers read them",
     PROCESSOR: "names the image processor for transformers",
 }
+"""Standard files that the folder has as well."""
 
 
 def files(export: Export) -> dict[str, str]:
     """Return the files of the folder; the image processor fits images of 8 bits only."""
     standard = loading_files(export)
-    return {f"{HUB}/{name}": MEANINGS[name] for name in SOURCES if name in standard}
+    return {f"{HUB}/{name}": meaning for name, meaning in MEANINGS.items() if name in standard}
 
 
 def write(export: Export, folder: Path) -> None:
     """Fill the folder with links to the standard files."""
     (folder / HUB).mkdir()
     for name in files(export):
-        link(folder / SOURCES[Path(name).name], folder / name)
+        link(folder / Path(name).name, folder / name)
 
 
 def loading(export: Export) -> str:

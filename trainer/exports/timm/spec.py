@@ -7,4 +7,5 @@ from trainer.spec.job import JobSpec
 
 def refusal(spec: JobSpec) -> str | None:
     """Return why a job cannot have it: timm has no such network."""
-    return network_refusal(spec, package="timm", names=(*RESNETS, *FAMILIES["vit"]))
+    names = (*RESNETS, *FAMILIES["convnext"], *FAMILIES["vit"])
+    return network_refusal(spec, package="timm", names=names)
