@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from trainer.evaluators.geometry.spec import GeometrySpec
 from trainer.evaluators.registry import part_of as evaluator_part
 from trainer.exports.spec import check_exports
 from trainer.methods.registry import part_of
@@ -58,7 +59,9 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
     stated, states_norm = spec.views.model_fields_set, "bn" in spec.method.model_fields_set
     facts = trained_on(spec, facts)
     _check_rows(facts)
+    spec, of_evaluation = _evaluation(spec, facts)
     spec, reasons = with_preset(spec)
+    reasons |= of_evaluation
     _check_modality(spec)
     spec = _with_shared_groups(spec, reasons)
     rules = rules_for(spec)
@@ -86,6 +89,18 @@ def trained_on(spec: JobSpec, facts: DatasetFacts) -> DatasetFacts:
     if not (spec.use_splits and facts.splits):
         return facts
     return facts.model_copy(update={"rows": facts.splits.get("train", 0)})
+
+
+def _evaluation(spec: JobSpec, facts: DatasetFacts) -> tuple[JobSpec, dict[str, str]]:
+    """Return a spec that states no evaluation with one that needs no labels, if there are none.
+
+    Also returns the reason. A spec that an older version resolved states its evaluation, or null.
+    """
+    if facts.labels or "evaluation" in spec.model_fields_set:
+        return spec, {}
+    geometry = GeometrySpec(name="geometry")
+    reason = "it needs no labels, and the dataset has none"
+    return spec.model_copy(update={"evaluation": geometry}), {"evaluation.name": reason}
 
 
 def _own(spec: JobSpec, rules: Rules) -> JobSpec:

@@ -116,8 +116,8 @@ class JobSpec(Record):
     schedule: ScheduleSpec = CosineSpec()
     """Learning rate schedule."""
     evaluation: EvaluationSpec | None = KnnSpec()
-    """Evaluation settings, if there are labels: an evaluator, or a list of different ones. Null
-    disables evaluation."""
+    """Evaluation settings: an evaluator, or a list of different ones. Null disables evaluation.
+    If omitted, a dataset without labels has `geometry`."""
     best_by: WatchedSignal | None = None
     """Signal of an evaluator, such as `knn_top1`: the checkpoint with its best value is kept and
     marked. The files to download are those of the last step.

@@ -69,16 +69,18 @@ export class Form {
     const box = h("div", { class: "fields" });
     const usual = fallback?.name ?? variants[0].name;
     const show = (name) => {
+      if (name === input.dataset.shown) return;
+      input.dataset.shown = name;
       for (const known of [...this.values.keys()]) if (known.startsWith(`${path}.`)) this.values.delete(known);
       for (const known of [...this.inputs.keys()]) if (known.startsWith(`${path}.`) && known !== `${path}.name`) this.inputs.delete(known);
       put(box, variants.find((one) => one.name === name).fields.filter((one) => one.name !== "name").map((one) => this.field(one)));
     };
     const head = this.field({ path: `${path}.name`, name: "name", kind: "choice", choices: variants.map((one) => one.name), fallback: usual, help: "" }, { label: "Type" });
     const { input } = this.inputs.get(`${path}.name`);
+    input.dataset.usual = usual;
     this.unions.set(path, show);
     input.addEventListener("change", () => {
-      const name = input.value || usual;
-      show(name);
+      show(input.value || usual);
       this.take(`${path}.name`, input.value || undefined);
     });
     show(usual);
@@ -132,12 +134,29 @@ export class Form {
   /** Set or delete a value. It is moved to the end, so that a whole object set to null wins over its fields. */
   take(path, value) {
     this.values.delete(path);
-    if (value !== undefined) this.values.set(path, value);
+    if (value !== undefined) {
+      if (!path.endsWith(".name")) this.nameVariant(path.split(".").slice(0, -1).join("."));
+      this.values.set(path, value);
+    }
     this.onChange();
+  }
+
+  /** Set the name of a union that shows another variant than the default, since a field of that is being set. */
+  nameVariant(path) {
+    const select = this.inputs.get(`${path}.name`)?.input;
+    const { shown, usual } = select?.dataset ?? {};
+    if (shown === usual) return;
+    select.value = shown;
+    this.values.set(`${path}.name`, shown);
   }
 
   /** Show the value and reason of each omitted field. */
   suggest(resolved, reasons) {
+    for (const [path, show] of this.unions) {
+      const own = [...this.values.keys()].some((one) => one === path || one.startsWith(`${path}.`));
+      const found = path.split(".").reduce((node, name) => node?.[name], resolved)?.name;
+      if (!own && found) show(found);
+    }
     for (const [path, { input, reason, field }] of this.inputs) {
       const found = path.split(".").reduce((node, name) => node?.[name], resolved);
       const chosen = this.values.has(path);

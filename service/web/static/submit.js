@@ -19,7 +19,7 @@ const GROUPS = [
   ["optim", "Optimizer", "optimizer, learning rate, weight decay"],
   ["schedule", "LR schedule", "cosine, linear, step or constant"],
   ["init_from", "Starting weights", "an earlier job, one of its checkpoints, or uploaded weights"],
-  ["evaluation", "Evaluation", "kNN accuracy and others, if there are labels"],
+  ["evaluation", "Evaluation", "kNN accuracy, geometry without labels, and others"],
   ["early_stop", "Early stop", "the end of a job that no longer gets better"],
 ];
 

@@ -300,10 +300,13 @@ def test_baselines_can_be_left_out(pack: Path, tmp_path: Path) -> None:
     assert [event.signals.keys() for event in watcher.of("evaluated")] == [{"knn_top1"}] * 2
 
 
-def test_rows_without_labels_are_not_evaluated(tmp_path: Path) -> None:
+def test_rows_without_labels_are_measured_by_what_needs_none(tmp_path: Path) -> None:
     images, _ = blobs(20, side_px=12, classes=2)
     write_pack(tmp_path / "pack", images)
     watcher = go(job(epochs=1), RunPaths(out=tmp_path / "out", pack=tmp_path / "pack"))[1]
+    assert [event.seconds.keys() for event in watcher.of("evaluated")] == [{"geometry"}] * 2
+    knn = job(epochs=1, evaluation={})
+    watcher = go(knn, RunPaths(out=tmp_path / "knn", pack=tmp_path / "pack"))[1]
     assert watcher.of("evaluated") == []
     assert any("0 of 20 rows have labels" in event.message for event in watcher.of("logged"))
 

@@ -24,7 +24,8 @@ def facts(rows: int, side_px: int = 32, label_rows: tuple[int, ...] = ()) -> Dat
 @given(rows=st.integers(8, 10_000_000), side_px=st.integers(1, 2000))
 def test_every_hole_is_filled_and_has_a_reason(rows: int, side_px: int) -> None:
     resolved = resolve(JobSpec(dataset="x"), facts(rows, side_px))
-    assert set(resolved.reasons) == {field for field, _ in rules_for(resolved.spec)}
+    by_rules = {field for field, _ in rules_for(resolved.spec)}
+    assert set(resolved.reasons) == by_rules | {"evaluation.name"}, "there are no labels"
     assert "null" not in resolved.spec.method.model_dump_json()
     assert "null" not in resolved.spec.views.model_dump_json()
     assert steps_per_epoch(resolved.spec, rows) >= 1
@@ -170,7 +171,7 @@ CIFAR = (5000,) * 10
         ((100, 30), {"test_dataset": "test"}, 5),
         ((100, 90), {"test_dataset": "test"}, 9),
         ((100, 0, 90), {"test_dataset": "test"}, 9),
-        ((), {}, 5),
+        ((), {"evaluation": {}}, 5),
         (CIFAR, {"evaluation": {"k": 77}}, 77),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from tests.support.data.dataset_facts import made_up_facts
+from trainer.checkpoint.fingerprint import spec_sha256
 from trainer.evaluators.knn.spec import KnnSpec
 from trainer.exports.model_card.card import suggested
 from trainer.spec.defaults import resolve
@@ -32,6 +33,34 @@ def test_one_evaluator_stays_an_object_with_the_names_it_had() -> None:
         "baselines": True,
     }
     assert {"evaluation.k", "evaluation.baselines"} <= resolved.reasons.keys()
+
+
+def test_a_dataset_without_labels_has_an_evaluation_that_needs_none() -> None:
+    facts = made_up_facts(rows=1000)
+    for sent in ({}, {"preset": "moco-cifar10"}):
+        resolved = resolve(JobSpec.model_validate({"dataset": "x", **sent}), facts)
+        assert [own.name for own in resolved.spec.evaluators] == ["geometry"]
+        assert resolved.reasons["evaluation.name"] == "it needs no labels, and the dataset has none"
+        stored = JobSpec.model_validate_json(resolved.spec.model_dump_json())
+        assert resolve(stored, facts).reasons == {}
+
+
+@pytest.mark.parametrize("stated", [None, {}, {"k": 5}, [{"name": "retrieval"}]])
+def test_a_stated_evaluation_is_kept_without_labels(stated: object) -> None:
+    resolved = resolve(job(stated), made_up_facts(rows=1000))
+    assert [own.name for own in resolved.spec.evaluators] == [
+        own.name for own in job(stated).evaluators
+    ]
+    assert "evaluation.name" not in resolved.reasons
+
+
+def test_a_stored_job_without_labels_keeps_its_evaluator_and_its_hash() -> None:
+    """A version without `geometry` wrote `knn` into every job that it resolved."""
+    facts = made_up_facts(rows=1000)
+    before = resolve(job({}), facts).spec
+    again = resolve(JobSpec.model_validate_json(before.model_dump_json()), facts)
+    assert (again.reasons, spec_sha256(again.spec)) == ({}, spec_sha256(before))
+    assert [own.name for own in again.spec.evaluators] == ["knn"]
 
 
 def test_each_entry_of_a_list_is_filled_in_by_its_place() -> None:

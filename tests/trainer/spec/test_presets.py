@@ -17,7 +17,7 @@ from trainer.spec.job import JobSpec, PresetName
 from trainer.spec.presets import PRESETS, with_preset
 from trainer.spec.resolved import resolved_part
 
-FACTS = made_up_facts()
+FACTS = made_up_facts(labels=("a", "b"))
 # main_moco.py of the authors: its argparse defaults, and the transforms without --aug-plus.
 V1 = {
     "encoder.name": "resnet50",

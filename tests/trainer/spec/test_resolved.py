@@ -23,6 +23,7 @@ CHOICES: list[dict[str, Any]] = [
     for schedule in ("constant", "cosine", "steps")
 ]
 CHOICES.append({"evaluation": [{"name": "knn"}]})
+FACTS = made_up_facts(labels=("a", "b"))
 
 
 def parts_of(value: Any) -> Iterator[BaseModel]:  # noqa: ANN401  # any field of a spec
@@ -42,7 +43,7 @@ def admits_none(part: BaseModel, name: str) -> bool:
 @pytest.mark.parametrize("choice", CHOICES, ids=json.dumps)
 def test_no_class_of_a_resolved_spec_admits_none_where_a_rule_fills(choice: dict[str, Any]) -> None:
     sent = JobSpec.model_validate({"dataset": "x", **choice})
-    resolved = resolve(sent, made_up_facts()).spec
+    resolved = resolve(sent, FACTS).spec
     assert isinstance(resolved, ResolvedSpec)
     filled = [
         (part, name)
@@ -59,17 +60,17 @@ def test_no_class_of_a_resolved_spec_admits_none_where_a_rule_fills(choice: dict
 
 
 def test_its_json_is_read_back_to_the_same() -> None:
-    resolved = resolve(JobSpec(dataset="x"), made_up_facts()).spec
+    resolved = resolve(JobSpec(dataset="x"), FACTS).spec
     text = resolved.model_dump_json()
     stored = JobSpec.model_validate_json(text)
     assert stored.model_dump_json() == text
     assert as_resolved(stored) == resolved
-    assert resolve(stored, made_up_facts()).reasons == {}
+    assert resolve(stored, FACTS).reasons == {}
 
 
 def test_a_job_of_an_older_version_has_no_holes_once_settled() -> None:
     """Its fields that came later are not resolved anew: they keep the old meaning."""
-    resolved = json.loads(resolve(JobSpec(dataset="x"), made_up_facts()).spec.model_dump_json())
+    resolved = json.loads(resolve(JobSpec(dataset="x"), FACTS).spec.model_dump_json())
     for field, _ in ADDED:
         if ":" in field:
             continue  # of another method than this job's
@@ -81,7 +82,7 @@ def test_a_job_of_an_older_version_has_no_holes_once_settled() -> None:
 
 
 def test_a_hole_is_named() -> None:
-    resolved = resolve(JobSpec(dataset="x"), made_up_facts()).spec
+    resolved = resolve(JobSpec(dataset="x"), FACTS).spec
     with pytest.raises(ValueError, match=r"JobSpec has no value for epochs, batch_rows"):
         as_resolved(JobSpec(**resolved.__dict__ | {"epochs": None, "batch_rows": None}))
     with pytest.raises(ValueError, match=r"SgdSpec has no value for lr, weight_decay"):
