@@ -13,11 +13,10 @@ def remove_partial_files(attempt: Path) -> None:
 
     The draft of a pack stays while it holds the only report of what was wrong with the files.
     """
-    for pattern in ("*.tmp", "checkpoints/*.tmp"):
-        for path in attempt.glob(pattern):
-            if path.name != "pack.tmp":
-                with suppress(OSError):
-                    remove(path)
+    for path in list(attempt.rglob("*.tmp")):
+        if "pack.tmp" not in path.relative_to(attempt).parts:
+            with suppress(OSError):
+                remove(path)
 
 
 def remove_old_checkpoints(job: Path, *, keep: Path | None, best_step: int | None = None) -> None:

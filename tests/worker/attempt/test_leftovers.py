@@ -1,6 +1,18 @@
 from pathlib import Path
 
-from worker.attempt.leftovers import remove_old_checkpoints, remove_upload
+from worker.attempt.leftovers import remove_old_checkpoints, remove_partial_files, remove_upload
+
+
+def test_half_written_files_go_wherever_they_are_but_the_report_of_a_pack(tmp_path: Path) -> None:
+    """As after a kill while the network of a run, a checkpoint or an encoder was being written."""
+    gone = ("network/config.json.tmp", "checkpoints/000000004.tmp/state", "encoder.tmp/a/b.tmp")
+    kept = ("network/config.json", "checkpoints/000000002/state", "pack.tmp/report.jsonl.tmp")
+    for name in (*gone, *kept):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    remove_partial_files(tmp_path)
+    assert not [name for name in gone if (tmp_path / name).exists()]
+    assert all((tmp_path / name).exists() for name in kept)
 
 
 def test_after_success_the_newest_checkpoint_stays(tmp_path: Path) -> None:
