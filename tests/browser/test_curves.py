@@ -19,12 +19,20 @@ from scipy.signal import lfilter
 from tests.browser.conftest import Visitor, World, until
 from tests.support.service.api import finished_job
 from tests.support.system.processes import wait_until
-from trainer.spec.signal_tables import SIGNALS
+from trainer.evaluators.registry import part_of as evaluator_part
+from trainer.methods.registry import part_of as method_part
+from trainer.schema.signals import COMMON_SIGNALS
 
 pytestmark = pytest.mark.browser
 
 SHOTS = os.environ.get("MOCO_SHOTS")
 READINGS = 20_000
+SIGNALS = [
+    *COMMON_SIGNALS,
+    *method_part("moco", "spec").SIGNALS,
+    *evaluator_part("knn", "spec").SIGNALS,
+]
+"""Signals of a job with the default method and evaluator."""
 DATA_BYTES_MAX = 300_000
 PLOT = "document.querySelector('[data-chart={name}] .plot')"
 SHOWN = """() => {
@@ -279,7 +287,7 @@ def test_a_signal_that_the_page_does_not_know_gets_a_chart(
 ) -> None:
     """As of a third method: its words come with the page, its readings from the API."""
     more = [
-        {"name": "alignment", "title": "mean distance, squared", "unit": "1", "better": "down"},
+        {"name": "hardness", "title": "mean distance, squared", "unit": "1", "better": "down"},
         {"name": "silent", "title": "never read", "unit": "ratio", "better": ""},
     ]
 
@@ -291,16 +299,16 @@ def test_a_signal_that_the_page_does_not_know_gets_a_chart(
         route.fulfill(response=response, body=body)
 
     def with_readings(route: Route) -> None:
-        response = route.fetch(url=re.sub("(,|%2C)(alignment|silent)", "", route.request.url))
+        response = route.fetch(url=re.sub("(,|%2C)(hardness|silent)", "", route.request.url))
         found = response.json()
-        found["series"]["alignment"] = {"step": [1, 2, 3], "value": [0.3, 0.2, 0.1]}
+        found["series"]["hardness"] = {"step": [1, 2, 3], "value": [0.3, 0.2, 0.1]}
         route.fulfill(response=response, json=found)
 
     job_id, _ = long_job
     visitor.page.route(f"**/ui/jobs/{job_id}", with_words)
     visitor.page.route("**/metrics?*", with_readings)
     page = visitor.go(f"/ui/jobs/{job_id}")
-    chart = page.locator("[data-chart=alignment]")
+    chart = page.locator("[data-chart=hardness]")
     expect(chart.locator("h3")).to_have_text("Mean distance")
     expect(chart.locator("p")).to_have_text("Mean distance, squared. Lower is better.")
     chart.scroll_into_view_if_needed()
