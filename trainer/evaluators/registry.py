@@ -9,7 +9,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Annotated
 
-from pydantic import Discriminator, Tag
+from pydantic import Tag
 
 from trainer.evaluators.anomaly.spec import AnomalySpec
 from trainer.evaluators.clustering.spec import ClusteringSpec
@@ -23,25 +23,23 @@ from trainer.schema.evaluation import Table
 from trainer.schema.signals import Signal
 
 DEFAULT = "knn"
-EvaluatorSpec = Annotated[
+_EvaluatorMember = (
     Annotated[KnnSpec, Tag("knn")]
     | Annotated[LinearProbeSpec, Tag("linear")]
     | Annotated[FewLabelSpec, Tag("few_label")]
     | Annotated[RetrievalSpec, Tag("retrieval")]
     | Annotated[GeometrySpec, Tag("geometry")]
     | Annotated[ClusteringSpec, Tag("clustering")]
-    | Annotated[AnomalySpec, Tag("anomaly")],
-    Discriminator(
-        by_name(DEFAULT),
-        custom_error_type="unknown_evaluator",
-        custom_error_message="name must be the name of an evaluator, such as knn",
-    ),
+    | Annotated[AnomalySpec, Tag("anomaly")]
+)
+EvaluatorSpec = Annotated[
+    _EvaluatorMember, by_name(DEFAULT, kind="evaluator", names=tags_of(_EvaluatorMember))
 ]
 
 
 def evaluator_names() -> tuple[str, ...]:
     """Return the names of all evaluators."""
-    return tags_of(EvaluatorSpec)
+    return tags_of(_EvaluatorMember)
 
 
 def part_of(name: str, part: str) -> ModuleType:

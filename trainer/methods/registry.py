@@ -9,7 +9,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Annotated, Any
 
-from pydantic import Discriminator, Tag
+from pydantic import Tag
 
 from trainer.methods.byol.spec import BYOLSpec
 from trainer.methods.moco.spec import MoCoSpec
@@ -23,7 +23,7 @@ from trainer.methods.vicreg.spec import VICRegSpec
 from trainer.schema.base import by_name, tags_of
 
 DEFAULT = "moco"
-MethodSpec = Annotated[
+_MethodMember = (
     Annotated[MoCoSpec, Tag("moco")]
     | Annotated[SimCLRSpec, Tag("simclr")]
     | Annotated[SupConSpec, Tag("supcon")]
@@ -32,18 +32,14 @@ MethodSpec = Annotated[
     | Annotated[BYOLSpec, Tag("byol")]
     | Annotated[MoCoV3Spec, Tag("moco_v3")]
     | Annotated[NNCLRSpec, Tag("nnclr")]
-    | Annotated[VICRegSpec, Tag("vicreg")],
-    Discriminator(
-        by_name(DEFAULT),
-        custom_error_type="unknown_method",
-        custom_error_message="name must be the name of a method, such as moco or simclr",
-    ),
-]
+    | Annotated[VICRegSpec, Tag("vicreg")]
+)
+MethodSpec = Annotated[_MethodMember, by_name(DEFAULT, kind="method", names=tags_of(_MethodMember))]
 
 
 def method_names() -> tuple[str, ...]:
     """Return the names of all methods."""
-    return tags_of(MethodSpec)
+    return tags_of(_MethodMember)
 
 
 def part_of(name: str, part: str) -> ModuleType:

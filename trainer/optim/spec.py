@@ -2,10 +2,10 @@
 
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from trainer.schema.base import Record, by_name
+from trainer.schema.base import Record, by_name, tags_of
 
 Rate = Annotated[float, Field(gt=0.0, le=1e12)]
 Decay = Annotated[float, Field(ge=0.0, le=1.0)]
@@ -173,17 +173,13 @@ class ResolvedLarsSpec(LarsSpec):
 
 
 ResolvedOptimSpec = ResolvedSgdSpec | ResolvedAdamWSpec | ResolvedAdamSpec | ResolvedLarsSpec
-OptimSpec = Annotated[
+_OptimMember = (
     Annotated[SgdSpec, Tag("sgd")]
     | Annotated[AdamWSpec, Tag("adamw")]
     | Annotated[AdamSpec, Tag("adam")]
-    | Annotated[LarsSpec, Tag("lars")],
-    Discriminator(
-        by_name("sgd"),
-        custom_error_type="unknown_optimizer",
-        custom_error_message="name must be sgd, adamw, adam or lars",
-    ),
-]
+    | Annotated[LarsSpec, Tag("lars")]
+)
+OptimSpec = Annotated[_OptimMember, by_name("sgd", kind="optimizer", names=tags_of(_OptimMember))]
 
 
 Schedule = TypeVar("Schedule", bound="ConstantSpec | CosineSpec | LinearSpec | StepsSpec")
@@ -284,14 +280,12 @@ class ResolvedStepsSpec(StepsSpec):
 ResolvedScheduleSpec = (
     ResolvedConstantSpec | ResolvedCosineSpec | ResolvedLinearSpec | ResolvedStepsSpec
 )
-ScheduleSpec = Annotated[
+_ScheduleMember = (
     Annotated[ConstantSpec, Tag("constant")]
     | Annotated[CosineSpec, Tag("cosine")]
     | Annotated[LinearSpec, Tag("linear")]
-    | Annotated[StepsSpec, Tag("steps")],
-    Discriminator(
-        by_name("cosine"),
-        custom_error_type="unknown_schedule",
-        custom_error_message="name must be constant, cosine, linear or steps",
-    ),
+    | Annotated[StepsSpec, Tag("steps")]
+)
+ScheduleSpec = Annotated[
+    _ScheduleMember, by_name("cosine", kind="schedule", names=tags_of(_ScheduleMember))
 ]

@@ -8,7 +8,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Annotated
 
-from pydantic import Discriminator, Tag
+from pydantic import Tag
 
 from trainer.positives.label.spec import LabelSpec
 from trainer.positives.neighbour.spec import NeighbourSpec
@@ -17,22 +17,20 @@ from trainer.positives.self.spec import SelfSpec
 from trainer.schema.base import by_name, tags_of
 
 DEFAULT = "self"
-PositivesSpec = Annotated[
+_PositivesMember = (
     Annotated[SelfSpec, Tag("self")]
     | Annotated[LabelSpec, Tag("label")]
     | Annotated[NeighbourSpec, Tag("neighbour")]
-    | Annotated[PairSpec, Tag("pair")],
-    Discriminator(
-        by_name(DEFAULT),
-        custom_error_type="unknown_positives",
-        custom_error_message="name must be a way to choose positives, such as self or label",
-    ),
+    | Annotated[PairSpec, Tag("pair")]
+)
+PositivesSpec = Annotated[
+    _PositivesMember, by_name(DEFAULT, kind="positives", names=tags_of(_PositivesMember))
 ]
 
 
 def positives_names() -> tuple[str, ...]:
     """Return the names of all ways to choose positives."""
-    return tags_of(PositivesSpec)
+    return tags_of(_PositivesMember)
 
 
 def part_of(name: str, part: str) -> ModuleType:

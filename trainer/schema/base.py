@@ -1,9 +1,8 @@
 """The base of every word that crosses a border: frozen, closed, and strict about types."""
 
-from collections.abc import Callable
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 
 
 class Record(BaseModel):
@@ -24,19 +23,26 @@ class Kept(Record):
     model_config = ConfigDict(extra="allow")
 
 
-def by_name(default: str) -> Callable[[object], object]:
-    """Discriminate a union by `name`; without one the member is `default`."""
+def by_name(default: str, *, kind: str, names: tuple[str, ...]) -> Discriminator:
+    """Discriminate a union by `name`; without one the member is `default`.
+
+    An unknown name is refused with all `names` of that `kind`, such as a method.
+    """
 
     def name_of(value: object) -> object:
         if isinstance(value, dict):
             return value.get("name", default)
         return getattr(value, "name", None)
 
-    return name_of
+    *most, last = names
+    return Discriminator(
+        name_of,
+        custom_error_type=f"unknown_{kind}",
+        custom_error_message=f"name must be {', '.join(most)} or {last}",
+    )
 
 
-def tags_of(union: Any) -> tuple[str, ...]:  # noqa: ANN401  # an annotated type
+def tags_of(union: Any) -> tuple[str, ...]:  # noqa: ANN401  # a type
     """Return the tags of the members of a union that `by_name` tells apart, in their order."""
-    members = get_args(get_args(union)[0]) or (union,)  # a union of one is its member
-    marks = (mark for member in members for mark in get_args(member))
+    marks = (mark for member in get_args(union) for mark in get_args(member))
     return tuple(mark.tag for mark in marks if isinstance(mark, Tag))

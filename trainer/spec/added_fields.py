@@ -16,6 +16,7 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("encoder.channels", 3),
     ("views.evaluation_crop", "square"),
     ("method.shuffle_parts", 1),
+    ("views.second", "same"),
     # These have their old meaning by default, and are here for the hash of a spec alone.
     ("preset", None),
     ("use_splits", True),

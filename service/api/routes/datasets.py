@@ -209,13 +209,21 @@ def report(
         **refused("not_found", "dataset_not_ready", "artifact_missing"),
     },
 )
-def preview(id: DatasetName, services: ServicesDep) -> Response:
-    """Created by the ingest; available when the dataset is ready."""
+def preview(
+    id: DatasetName,
+    services: ServicesDep,
+    unlike: Annotated[
+        bool,
+        Query(description="Second views with settings of their own, as for BYOL and MoCo v3."),
+    ] = False,
+) -> Response:
+    """Created by the ingest, with recommended settings; available when the dataset is ready."""
     record = services.store.datasets.get(id)
     if record.pack is None:
         raise Problem("dataset_not_ready", f"The dataset is {record.status}.")
     try:
-        file = open_inside(services.settings.data_dir, f"{record.pack}/preview.png")
+        name = "preview-unlike.png" if unlike else "preview.png"
+        file = open_inside(services.settings.data_dir, f"{record.pack}/{name}")
     except FileNotFoundError:
         raise Problem("artifact_missing", "This dataset has no preview.") from None
     headers = {"Cache-Control": "private, max-age=3600"}

@@ -243,7 +243,10 @@ def _print_preview(context: Context, preview: "Preview", *, given: dict[str, Any
     from service.cli.render.terminal_tables import print_table
 
     def reason(field: str) -> str:
-        return preview.reasons.get(field) or ("set by you" if field in given else "")
+        if field in given:
+            return "set by you"
+        whole = field.rpartition(".")[0]  # such as views.second, which is suggested as a whole
+        return preview.reasons.get(field) or preview.reasons.get(whole, "")
 
     resolved = flat(preview.resolved)
     print_table(

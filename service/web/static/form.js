@@ -9,6 +9,7 @@ const SWITCHES = {
   early_stop: "Stop early",
   evaluation: "Evaluate during training",
   init_from: "Begin with given weights",
+  "views.second": "Other settings for the second view",
 };
 
 export class Form {
@@ -19,6 +20,7 @@ export class Form {
     this.inputs = new Map();
     this.unions = new Map();
     this.wholes = new Map();
+    this.reasons = new Map();
   }
 
   /** The element of one field, and of those inside it. */
@@ -61,7 +63,9 @@ export class Form {
     };
     this.wholes.set(path, show);
     if (fallback === null) show(null);
-    return h("div", { class: "stack fields-outer" }, h("label", { class: "check field" }, on, SWITCHES[path] ?? "Set these"), several, box);
+    const reason = h("span", { class: "reason" });
+    this.reasons.set(path, reason);
+    return h("div", { class: "stack fields-outer" }, h("label", { class: "check field" }, on, SWITCHES[path] ?? "Set these"), reason, several, box);
   }
 
   /** Return the fields of a union of objects, discriminated by `name`. */
@@ -157,6 +161,10 @@ export class Form {
       const found = path.split(".").reduce((node, name) => node?.[name], resolved)?.name;
       if (!own && found) show(found);
     }
+    for (const [path, reason] of this.reasons) {
+      const chosen = [...this.values].some(([known, value]) => value !== null && (known === path || known.startsWith(`${path}.`)));
+      reason.textContent = !chosen && reasons[path] ? sentence(reasons[path]) : "";
+    }
     for (const [path, { input, reason, field }] of this.inputs) {
       const found = path.split(".").reduce((node, name) => node?.[name], resolved);
       const chosen = this.values.has(path);
@@ -201,6 +209,7 @@ export class Form {
       }
     }
     for (const [path, value] of pairs) {
+      if (value !== null && this.wholes.has(path)) this.values.set(path, value);
       this.wholes.get(path.split(".").slice(0, -1).join("."))?.(undefined);
       const known = this.inputs.get(path);
       if (!known || value === null || this.unions.has(path.replace(/\.name$/, ""))) continue;
@@ -213,6 +222,8 @@ export class Form {
     }
   }
 }
+
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}.`;
 
 function each(input, work) {
   (input.matches("input, select") ? [input] : [...input.querySelectorAll("input")]).forEach(work);

@@ -30,9 +30,11 @@ export function fieldOf(path, property, root) {
   if (objects.length > 1) return { ...shared, kind: "union", variants: objects.map((part) => variant(path, part, root)) };
   const word = parts.find((part) => part.enum);
   const rest = parts.filter((part) => !part.properties);
+  // A fixed word or an object, such as `views.second`: the form offers the object.
+  const isFixed = rest.length > 0 && rest.every((part) => part.const !== undefined);
   // A word or number, or an object, such as `views.normalize`: the form offers the words or numbers.
-  if (objects.length === 1 && rest.length) return { ...shared, ...scalar(word ? [word] : rest) };
-  if (objects.length === 1) return { ...shared, kind: "object", fields: fieldsOf(inner, root, path), title: inner.description };
+  if (objects.length === 1 && rest.length && !isFixed) return { ...shared, ...scalar(word ? [word] : rest) };
+  if (objects.length === 1) return { ...shared, kind: "object", fields: fieldsOf(objects[0], root, path), title: inner.description };
   return { ...shared, ...scalar(parts) };
 }
 

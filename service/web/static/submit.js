@@ -3,8 +3,8 @@
 import { addressOf } from "./address.js";
 import { all, get, post, theWords } from "./api.js";
 import { $, button, command, empty, h, put } from "./dom.js";
-import { bytes, duration, number } from "./format.js";
-import { Form } from "./form.js";
+import { bytes, duration, number, value as said } from "./format.js";
+import { Form, title } from "./form.js";
 import { dismiss, notice, persist, tell } from "./notices.js";
 import { flat, mayChange } from "./parts.js";
 import { fieldsOf, nested, pathOf } from "./schema.js";
@@ -113,7 +113,7 @@ async function preview() {
     form.wrong([]);
     form.suggest(found.resolved, found.reasons);
     put(plan, cost(found));
-    views(found.resolved.dataset);
+    views(found.resolved);
     go.disabled = false;
   } catch (problem) {
     if (mine === turn) refuse(problem);
@@ -150,12 +150,22 @@ function scaling(found) {
     + `This batch scales to ${number(found.gpus_limit)} GPUs. Assumes ${found.assumptions}.`)];
 }
 
-function views(dataset) {
-  if (image.dataset.of === dataset) return;
-  image.dataset.of = dataset;
+/** The picture of the dataset, with second views of their own where the job has such. */
+function views({ dataset, method, views: { second } }) {
+  const own = second && second !== "same" ? Object.entries(second) : [];
+  const key = JSON.stringify([dataset, method.name, own]);
+  if (image.dataset.of === key) return;
+  image.dataset.of = key;
+  const plain = `/v1/datasets/${encodeURIComponent(dataset)}/preview.png`;
+  const words = own.map(([name, value]) => `${title(name).toLowerCase()} ${said(value)}`).join("; ");
   put(image, h("section", { class: "card stack" }, h("h2", {}, "Augmentation preview"),
-    h("img", { class: "picture", src: `/v1/datasets/${encodeURIComponent(dataset)}/preview.png`, alt: `Images of ${dataset}, each with two random views` }),
-    h("p", { class: "small muted" }, "Sample images, each with two random views.")));
+    h("img", {
+      class: "picture", src: own.length ? `${plain}?unlike=true` : plain, alt: `Images of ${dataset}, each with two random views`,
+      // A dataset of an earlier version has no such picture.
+      onerror: ({ target }) => { if (own.length && !target.src.endsWith(plain)) target.src = plain; },
+    }),
+    h("p", { class: "small muted" }, "Sample images, each with two random views, with recommended settings."),
+    own.length ? h("p", { class: "small", "data-second": own.length }, `The second view has settings of its own: ${words}.`) : null));
 }
 
 async function submit() {

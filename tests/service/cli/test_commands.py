@@ -103,7 +103,7 @@ def test_a_job_of_several_gpus_says_so_everywhere(moco: Moco, api: RunningApi) -
         (("-d", "known2", "--set", "epocs=1"), 2, "Did you mean epochs?"),
         (("-d", "known2", "--set", "optim.lr=-1"), 2, "--dry-run"),
         (("-d", "known2", "--encoder", "vit"), 2, "'resnet18'"),
-        (("-d", "known2", "--method", "simcrl"), 2, "such as moco or simclr"),
+        (("-d", "known2", "--method", "simcrl"), 2, "name must be moco, simclr, "),
         (("-d", "known2", "--method", "simclr", "--set", "method.queue_rows=64"), 2, "queue_rows"),
         (("-d", "known2", "--set", "epochs"), 2, "key.path=value"),
         (("-d", "known2", "-f", "no-such-file.json"), 2, "cannot be read"),

@@ -312,3 +312,7 @@ def test_report_and_preview(api: RunningApi) -> None:
     assert rest["has_more"] is False
     picture = api.client.get("/v1/datasets/reported/preview.png")
     assert (picture.content, picture.headers["content-type"]) == (b"\x89PNG", "image/png")
+    path = "/v1/datasets/reported/preview.png?unlike=true"
+    assert api.client.get(path).status_code == 410, "a dataset of an earlier version"
+    (pack / "preview-unlike.png").write_bytes(b"unlike")
+    assert api.client.get(path).content == b"unlike"

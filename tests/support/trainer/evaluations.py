@@ -18,7 +18,7 @@ from trainer.methods.base import Method, load_method
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.modalities.image.loader import PackLoader
-from trainer.modalities.image.modality import ImageViews
+from trainer.modalities.image.random_views import ImageViews
 from trainer.modalities.image.spec import resolved_views
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec

@@ -15,7 +15,7 @@ from trainer.modalities.image.augment.spec import ViewsSpec
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.encoders.spec import EncoderName, EncoderSpec
 from trainer.modalities.image.loader import PackLoader
-from trainer.modalities.image.modality import ImageViews
+from trainer.modalities.image.random_views import ImageViews
 from trainer.modalities.image.spec import image_encoder, resolved_views
 from trainer.spec.defaults import resolve
 from trainer.spec.job import JobSpec

@@ -108,8 +108,8 @@ def test_files_are_published_with_their_hashes(tmp_path: Path) -> None:
         assert record.size_bytes == len(data)
     names = {record.name for record in published.files}
     assert names == {
-        "index.bin", "names.txt", "pack.json", "pixels.u8", "preview.png", "report.jsonl",
-            "values.u64",
+        "index.bin", "names.txt", "pack.json", "pixels.u8", "preview.png", "preview-unlike.png",
+        "report.jsonl", "values.u64",
     }  # fmt: skip
     meta = json.loads((tmp_path / "out" / "pack" / "pack.json").read_text())
     assert meta["facts"]["sha256"] == made.facts.sha256
@@ -135,6 +135,20 @@ def test_the_preview_shows_eight_rows_and_two_views(tmp_path: Path) -> None:
     with Image.open(first) as image:
         width, height = image.size
         assert height / width == pytest.approx(8 / 3, abs=0.05)
+
+
+def test_the_other_preview_blurs_all_first_views_as_byol_does(tmp_path: Path) -> None:
+    """The mean step between neighboring pixels falls; rows themselves are the same."""
+    files = {f"{n:04d}.png": png(n, height=112, width=112) for n in range(8)}
+    folder = ingested(as_zip(tmp_path, files), tmp_path / "1").pack.folder
+    steps = []
+    for name in ("preview.png", "preview-unlike.png"):
+        with Image.open(folder / name) as image:
+            columns = np.array_split(np.asarray(image, np.float64)[..., 0], 3, axis=1)
+        steps.append([np.abs(np.diff(column, axis=0)).mean() for column in columns])
+    (row, first, _), (same_row, blurred, _) = steps
+    assert row == same_row
+    assert blurred < 0.8 * first
 
 
 @pytest.mark.parametrize("files", [{}, {"a.txt": b"x"}, {"a.png": png(1)}, {"a.png": b""}])

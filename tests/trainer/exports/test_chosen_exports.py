@@ -23,7 +23,8 @@ from trainer.methods.registry import method_names
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.encoders.spec import FAMILIES
 from trainer.modalities.image.loader import PackLoader
-from trainer.modalities.image.modality import MODALITY, ImageViews
+from trainer.modalities.image.modality import MODALITY
+from trainer.modalities.image.random_views import ImageViews
 from trainer.modalities.image.spec import resolved_views
 from trainer.schema.errors import SpecError
 from trainer.schema.events import Published

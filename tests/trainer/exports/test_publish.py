@@ -36,9 +36,9 @@ from trainer.inference.embedder import load_encoder
 from trainer.methods.registry import method_names, part_of
 from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.encoders.spec import EncoderName
-from trainer.modalities.image.modality import ImageViews
 from trainer.modalities.image.packed import image_of
 from trainer.modalities.image.preprocessing import from_json
+from trainer.modalities.image.random_views import ImageViews
 from trainer.modalities.image.spec import image_encoder, resolved_views
 from trainer.schema.errors import DivergedError, StorageError
 from trainer.schema.events import Published

@@ -8,7 +8,7 @@
     index.bin     24 bytes a row: see INDEX
     names.txt     one name a line
     report.jsonl  files that were left out: {"name", "reason", "detail"}
-    preview.png   some rows beside their views
+    preview.png   some rows beside their views; also preview-unlike.png, see `write_preview`
     split.u8      where rows have splits: 0, 1, 2 for train, val, test
     sequence.i4   where rows have sequences: the line of each row's in sequence.txt, -1 for none
     time.f64      where rows have times; not a number for none
@@ -42,7 +42,8 @@ VERSION: Final = 2
 VERSIONS_READ: Final = (1, 2)
 PIXELS, PIXELS_DEEP, JPEG = "pixels.u8", "pixels.u16", "rows.jpeg"
 INDEX_FILE, NAMES, REPORT = "index.bin", "names.txt", "report.jsonl"
-META, PREVIEW = "pack.json", "preview.png"
+META = "pack.json"
+PREVIEW, PREVIEW_UNLIKE = "preview.png", "preview-unlike.png"
 COUNTS, SPLIT, TIME, MASK = "values.u64", "split.u8", "time.f64", "mask.u8"
 SEQUENCE, SEQUENCE_NAMES, PAIR = "sequence.i4", "sequence.txt", "pair.i4"
 SENT, SENT_SIZE = "sent.u4", np.dtype([("height", "<u4"), ("width", "<u4")])

@@ -268,6 +268,8 @@ def _value(value: object) -> str:
         return number(value)
     if isinstance(value, tuple):
         return " to ".join(_value(part) for part in value)
+    if isinstance(value, BaseModel):
+        return "; ".join(f"{name} {_value(part)}" for name, part in value.model_dump().items())
     return _escaped(str(value))
 
 

@@ -1,6 +1,6 @@
 """The settings of BYOL, and its name, signals and advice in texts."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,9 @@ from trainer.schema.signals import Setting
 
 class BYOLSpec(TargetSettings):
     """Prediction of a target network's projections, without negatives (arXiv:2006.07733)."""
+
+    has_unlike_views: ClassVar[bool] = True
+    """The authors' views differ: the first is always blurred, the second may be solarized."""
 
     name: Literal["byol"] = "byol"
     """Method name."""

@@ -1,6 +1,6 @@
 """The settings of MoCo v3, and its name, signals and advice in texts."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -12,6 +12,9 @@ from trainer.schema.signals import Setting
 
 class MoCoV3Spec(TargetSettings):
     """Momentum Contrast with a predictor and keys of the same batch (arXiv:2104.02057)."""
+
+    has_unlike_views: ClassVar[bool] = True
+    """The authors' views differ: the first is always blurred, the second may be solarized."""
 
     name: Literal["moco_v3"] = "moco_v3"
     """Method name."""

@@ -30,8 +30,11 @@ def rows_on_device(facts: DatasetFacts) -> str:
 
 def cheaper_views(spec: ResolvedSpec) -> str:
     """Advise to leave out the slowest augmentation."""
-    blur_p = resolved_views(spec).blur_p
-    return f"blur less often, with `views.blur_p` below {blur_p:g}" if blur_p else ""
+    views = resolved_views(spec)
+    first_p, second_p = views.blur_p, views.of_second().blur_p
+    if first_p >= second_p:
+        return f"blur less often, with `views.blur_p` below {first_p:g}" if first_p else ""
+    return f"blur less often, with `views.second.blur_p` below {second_p:g}"
 
 
 def smaller_views(spec: ResolvedSpec) -> str:

@@ -76,11 +76,13 @@ FEATURE_DIMS = {
 
 def cost(spec: ResolvedSpec, facts: DatasetFacts) -> RowCost:
     """Return the cost of a resolved spec for one view."""
-    side_px = resolved_views(spec).side_px
+    views = resolved_views(spec)
+    side_px = views.side_px
     size, area_px = encoder_size(spec), side_px * side_px
     height, width = _window_px(spec, facts)
     window_values = facts.channels * max(height * width, area_px)
-    view_copies = NOISE_COPIES if resolved_views(spec).noise_p > 0.0 else COLOUR_COPIES
+    has_noise = max(views.noise_p, views.of_second().noise_p) > 0.0
+    view_copies = NOISE_COPIES if has_noise else COLOUR_COPIES
     return RowCost(
         parameters=size.parameters,
         macs=size.macs_per_px * area_px,

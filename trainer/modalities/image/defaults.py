@@ -1,13 +1,19 @@
 """Defaults of images, each with its reason. Loads no tensors."""
 
 from collections.abc import Set as AbstractSet
+from typing import Any
 
 from trainer.modalities.image.augment.normalization import normalization
 from trainer.modalities.image.encoders import patches
 from trainer.modalities.image.encoders.spec import FAMILIES
 from trainer.modalities.image.encoders.stems import check_stem, has_cifar_stem
 from trainer.modalities.image.resolution_warning import enlarged_views
-from trainer.modalities.image.spec import EncoderSpec, image_encoder, image_views
+from trainer.modalities.image.spec import (
+    EncoderSpec,
+    SecondViewSpec,
+    image_encoder,
+    image_views,
+)
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts, DataWarning
 from trainer.spec.job import JobSpec
@@ -17,6 +23,9 @@ from trainer.spec.rules import Choice, Rules, filled
 RGB = 3
 COLOUR = ("saturation", "hue", "grey_p")
 """Fields of the views that need red, green and blue."""
+BLUR_P, SOLARIZE_P = (1.0, 0.1), 0.2
+"""Probabilities of a blur in the first and in the second view of BYOL and MoCo v3, and of solarize
+in the second: arXiv:2006.07733, appendix B, and MoCo v3's main_moco.py."""
 
 
 def _side(_spec: JobSpec, facts: DatasetFacts) -> Choice:
@@ -40,7 +49,32 @@ def _crop(spec: JobSpec, _facts: DatasetFacts) -> Choice:
 def _blur(spec: JobSpec, _facts: DatasetFacts) -> Choice:
     if spec.views.is_small:
         return 0.0, "up to 64 px, blur removes too much detail"
+    is_unlike = image_views(spec).second is None or "blur_p" in _second(spec)
+    if _has_unlike_views(spec) and is_unlike:
+        return BLUR_P[0], "the value of BYOL and MoCo v3 in the first view"
     return 0.5, "the value of MoCo v2"
+
+
+def _second_view(spec: JobSpec, _facts: DatasetFacts) -> Choice:
+    views, values = image_views(spec), dict[str, float]()
+    if _has_unlike_views(spec) and views.blur_p == BLUR_P[0]:
+        values["blur_p"] = BLUR_P[1]
+    if _has_unlike_views(spec) and views.solarize_p == 0.0:
+        values["solarize_p"] = SOLARIZE_P
+    if not values:
+        return "same", "one set of settings for both views"
+    reason = "the values of BYOL and MoCo v3; with `same` both views are alike"
+    return SecondViewSpec.model_validate(values), reason
+
+
+def _second(spec: JobSpec) -> dict[str, Any]:
+    """Return the settings of the second view that differ."""
+    second = image_views(spec).second
+    return second.stated if isinstance(second, SecondViewSpec) else {}
+
+
+def _has_unlike_views(spec: JobSpec) -> bool:
+    return getattr(spec.method, "has_unlike_views", False)
 
 
 def _evaluation_crop(_spec: JobSpec, _facts: DatasetFacts) -> Choice:
@@ -52,6 +86,7 @@ RULES: Rules = (
     ("encoder.channels", _channels),
     ("views.crop_scale", _crop),
     ("views.blur_p", _blur),
+    ("views.second", _second_view),
     ("views.evaluation_crop", _evaluation_crop),
 )
 
@@ -86,16 +121,22 @@ def _settle_color(spec: JobSpec, facts: DatasetFacts, stated: AbstractSet[str]) 
     for name in COLOUR:
         value = getattr(spec.views, name)
         if value > 0.0 and name in stated:
-            raise SpecError(
-                f"{value:g} changes colors, but the dataset's images are not RGB; "
-                "set it to 0 or omit it",
-                field=f"views.{name}",
-            )
+            raise _no_colors(f"views.{name}", value)
         if value > 0.0:
             spec.views.__dict__[name] = 0.0
             reasons[f"views.{name}"] = "only RGB images have colors"
         spec.views.__pydantic_fields_set__.add(name)
+    for name, value in _second(spec).items():
+        if name in COLOUR and value > 0.0:
+            raise _no_colors(f"views.second.{name}", value)
     return reasons
+
+
+def _no_colors(field: str, value: float) -> SpecError:
+    return SpecError(
+        f"{value:g} changes colors, but the dataset's images are not RGB; set it to 0 or omit it",
+        field=field,
+    )
 
 
 def check(spec: JobSpec, facts: DatasetFacts) -> None:
@@ -105,9 +146,14 @@ def check(spec: JobSpec, facts: DatasetFacts) -> None:
         detail = f"{channels} channels, but the dataset has {facts.channels}"
         raise SpecError(detail, field="encoder.channels")
     check_stem(image_encoder(spec), side_px=filled(image_views(spec).side_px))
-    if channels == 1 and image_views(spec).channel_drop_p > 0.0:
-        detail = "the images have one channel, and without it nothing is left; set it to 0"
-        raise SpecError(detail, field="views.channel_drop_p")
+    drops = {
+        "views.channel_drop_p": image_views(spec).channel_drop_p,
+        "views.second.channel_drop_p": _second(spec).get("channel_drop_p", 0.0),
+    }
+    for field, drop_p in drops.items():
+        if channels == 1 and drop_p > 0.0:
+            detail = "the images have one channel, and without it nothing is left; set it to 0"
+            raise SpecError(detail, field=field)
     normalization(image_views(spec), facts)
 
 

@@ -1,64 +1,27 @@
 """Images: the parts of the modality, put together."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import nn
 
 from trainer.accel.device import DeviceContext
 from trainer.accel.ops import Accelerator
 from trainer.data.pack.format import Pack
-from trainer.modalities.image.augment.augment import ImageAugmenter
 from trainer.modalities.image.augment.compiled import is_worth_compiling
 from trainer.modalities.image.augment.normalization import normalization
-from trainer.modalities.image.batch import Images
 from trainer.modalities.image.defaults import RGB, check_alike
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.modalities.image.jpeg_rows import decoder
 from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.image.random_views import ImageViews, views_of
 from trainer.modalities.image.spec import image_views, resolved_views
 from trainer.modalities.image.values import PLAIN, bounds_of, open_seen
-from trainer.nn.views import Pixels, View
 from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import trained_on
 from trainer.spec.job import JobSpec
 from trainer.spec.resolved import ResolvedSpec
-
-RAW_SIDE_PX = 32
-"""Raw input is compared at this side, so that 50,000 rows of it fit into memory."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageViews:
-    """Augmented images of one job."""
-
-    augmenter: ImageAugmenter
-
-    @property
-    def fallback_reason(self) -> str | None:
-        """Reason why views take a slower way, or None if there is none."""
-        return self.augmenter.fallback_reason
-
-    def pair(
-        self, raw: Images, rows: Tensor, *, seed: int, epoch: int | Tensor
-    ) -> tuple[Pixels, Pixels]:
-        """Return two random views of each row."""
-        first, second = self.augmenter.pair(raw, rows, seed=seed, epoch=epoch)
-        return Pixels(first), Pixels(second)
-
-    def plain(self, raw: Images) -> Pixels:
-        """Return each row resized, its square in the middle."""
-        return Pixels(self.augmenter.center_crop(raw))
-
-    def raw_features(self, view: View) -> Tensor:
-        """Return the pixels, shrunk by the mean to at most 32 px."""
-        pixels = view.pixels
-        if pixels.shape[-1] > RAW_SIDE_PX:
-            pixels = F.interpolate(pixels, size=RAW_SIDE_PX, mode="area")
-        return pixels.flatten(1)
 
 
 class ImageModality:
@@ -115,15 +78,12 @@ class ImageModality:
         accelerator: Accelerator | None = None,
     ) -> ImageViews:
         """Return the augmentation, normalized as the spec says."""
-        mean, std = normalization(resolved_views(spec), facts)
-        return ImageViews(
-            ImageAugmenter(
-                resolved_views(spec),
-                mean=mean,
-                std=std,
-                device=context.device,
-                accelerator=accelerator,
-            )
+        settings = resolved_views(spec)
+        return views_of(
+            settings,
+            normalization(settings, facts),
+            device=context.device,
+            accelerator=accelerator,
         )
 
     def encoder(self, spec: ResolvedSpec, *, accelerator: Accelerator | None = None) -> nn.Module:

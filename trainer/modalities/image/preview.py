@@ -1,4 +1,4 @@
-"""A picture of what training will see: some rows, each beside two of its views."""
+"""Pictures of what training will see: some rows, each beside two of its views."""
 
 import os
 from pathlib import Path
@@ -7,9 +7,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from trainer.data.pack.format import PREVIEW, Pack
-from trainer.modalities.image.augment.augment import ImageAugmenter
+from trainer.data.pack.format import PREVIEW, PREVIEW_UNLIKE, Pack
+from trainer.modalities.image.augment.normalization import Normalization
 from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.image.random_views import ImageViews, views_of
 from trainer.modalities.image.spec import resolved_views
 from trainer.modalities.image.values import pictured
 from trainer.rng.philox import permuted_rows
@@ -20,31 +21,43 @@ PREVIEW_ROWS = 8
 CELL_PX = 112
 GAP_PX = 4
 BACKGROUND = (24, 24, 27)
+JOBS = {
+    PREVIEW: JobSpec(dataset="preview"),
+    PREVIEW_UNLIKE: JobSpec.model_validate({"dataset": "preview", "method": {"name": "byol"}}),
+}
+"""Picture -> the job whose views it shows."""
 
 
 def write_preview(folder: Path, *, seed: int) -> None:
     """Write `preview.png` into the folder of a pack: 8 lines of row, view 1, view 2.
 
-    The views are those of a job that leaves every setting out. Raises SpecError where there is no
-    such job.
+    The views are those of a job that leaves every setting out. `preview-unlike.png` has those of
+    BYOL, whose second views have settings of their own. Raises SpecError where there is no such
+    job.
     """
     pack = Pack.open(folder)
-    spec = resolved_views(resolve(JobSpec(dataset="preview"), pack.facts).spec)
     total = min(PREVIEW_ROWS, pack.rows)
     rows = permuted_rows(torch.arange(total), total=pack.rows, seed=seed, epoch=0)
-    device = torch.device("cpu")
-    # Without normalisation views are images.
-    channels = pack.channels
-    views = ImageAugmenter(spec, mean=(0.0,) * channels, std=(1.0,) * channels, device=device)
-    with PackLoader(pack, device=device) as source:
-        images = source.raw(rows)
-        columns = [
-            views.center_crop(source.whole(rows)),
-            *views.pair(images, rows, seed=seed, epoch=0),
-        ]
-    path = folder / PREVIEW
+    with PackLoader(pack, device=torch.device("cpu")) as source:
+        images, whole = source.raw(rows), source.whole(rows)
+        for name, job in JOBS.items():
+            views = _views(pack, job)
+            pair = views.pair(images, rows, seed=seed, epoch=0)
+            _save(
+                _grid([views.plain(whole).pixels, *(view.pixels for view in pair)]), folder / name
+            )
+
+
+def _views(pack: Pack, job: JobSpec) -> ImageViews:
+    """Return the views of a job. Without normalization they are images."""
+    settings = resolved_views(resolve(job, pack.facts).spec)
+    plain = Normalization((0.0,) * pack.channels, (1.0,) * pack.channels)
+    return views_of(settings, plain, device=torch.device("cpu"))
+
+
+def _save(image: Image.Image, path: Path) -> None:
     with path.open("wb") as file:
-        _grid(columns).save(file, format="PNG")
+        image.save(file, format="PNG")
         file.flush()
         os.fsync(file.fileno())
 

@@ -2,7 +2,11 @@
 
 from typing import TYPE_CHECKING, get_args
 
-from trainer.modalities.image.augment.spec import ResolvedViewsSpec, ViewsSpec
+from trainer.modalities.image.augment.spec import (
+    ResolvedViewsSpec,
+    SecondViewSpec,
+    ViewsSpec,
+)
 from trainer.modalities.image.encoders.spec import FAMILIES, EncoderName, EncoderSpec
 
 if TYPE_CHECKING:
@@ -13,6 +17,7 @@ __all__ = [
     "ENCODER_NAMES",
     "FAMILIES",
     "EncoderSpec",
+    "SecondViewSpec",
     "ViewsSpec",
     "image_encoder",
     "image_views",

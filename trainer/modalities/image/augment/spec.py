@@ -1,8 +1,16 @@
 """Augmentation settings."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    model_serializer,
+    model_validator,
+)
 
 from trainer.data.spec import window_of
 from trainer.modalities.spec import AnyViewsSpec
@@ -11,8 +19,9 @@ from trainer.schema.base import Record
 Probability = Annotated[float, Field(ge=0.0, le=1.0)]
 Strength = Annotated[float, Field(ge=0.0, le=2.0)]
 Pair = Annotated[tuple[float, float], Field(strict=False)]
-
-
+Hue = Annotated[float, Field(ge=0.0, le=0.5)]
+Degrees = Annotated[float, Field(gt=0.0, le=180.0)]
+NoiseSigma = Annotated[float, Field(gt=0.0, le=1.0)]
 Channels = Annotated[tuple[float, ...], Field(strict=False, min_length=1, max_length=16)]
 EvaluationCrop = Literal["square", "resize"]
 
@@ -45,6 +54,18 @@ SMALL_SIDE_PX = 64
 """Up to this side the authors' CIFAR recipe is the model, above it their ImageNet recipe."""
 
 
+def check_pairs(spec: Record) -> None:
+    """Raise ValueError unless the ranges of a view's settings rise and shares are at most 1."""
+    for name in ("crop_scale", "crop_ratio", "blur_sigma_px", "erase_scale", "erase_ratio"):
+        pair = getattr(spec, name)
+        if pair is not None and not 0.0 < pair[0] <= pair[1]:
+            raise ValueError(f"{name} must rise and be above 0, not {list(pair)}")
+    for name in ("crop_scale", "erase_scale"):
+        share = getattr(spec, name)
+        if share is not None and share[1] > 1.0:
+            raise ValueError(f"{name} ends above 1: {list(share)}")
+
+
 def _two_values(text: str) -> str:
     if text != DATASET and window_of(text) is None:
         raise ValueError("dataset, or two numbers LOW:HIGH such as 860:1260, the lower first")
@@ -53,6 +74,87 @@ def _two_values(text: str) -> str:
 
 Window = Annotated[str, Field(min_length=3, max_length=64), AfterValidator(_two_values)]
 """Two values of a dataset's source, `LO:HI`, such as `860:1260`; `dataset` for its own range."""
+
+
+class SecondViewSpec(Record):
+    """Augmentation settings of the second view; what is left out is as in the first."""
+
+    crop_scale: Pair | None = None
+    """Minimum and maximum area of the crop, as a share of the image."""
+    crop_ratio: Pair | None = None
+    """Minimum and maximum aspect ratio of the crop (width / height)."""
+    flip_p: Probability | None = None
+    """Probability of a horizontal flip."""
+    jitter_p: Probability | None = None
+    """Probability of color jitter."""
+    brightness: Strength | None = None
+    """Factor drawn from [max(0, 1 - x), 1 + x]."""
+    contrast: Strength | None = None
+    """Factor drawn from [max(0, 1 - x), 1 + x]."""
+    saturation: Strength | None = None
+    """Factor drawn from [max(0, 1 - x), 1 + x]."""
+    hue: Hue | None = None
+    """Hue shift drawn from [-x, x], as a fraction of the color circle."""
+    grey_p: Probability | None = None
+    """Probability of grayscale."""
+    grey_first: bool | None = None
+    """Apply grayscale before jitter."""
+    blur_p: Probability | None = None
+    """Probability of a Gaussian blur."""
+    blur_sigma_px: Pair | None = None
+    """Minimum and maximum sigma of the blur."""
+    solarize_p: Probability | None = None
+    """Probability of inverting pixels above one half (solarize)."""
+    vertical_flip_p: Probability | None = None
+    """Probability of a vertical flip."""
+    quarter_turn_p: Probability | None = None
+    """Probability of a turn by 90, 180 or 270 degrees."""
+    rotation_p: Probability | None = None
+    """Probability of a rotation by `rotation_degrees`."""
+    rotation_degrees: Degrees | None = None
+    """Angle drawn from [-x, x]."""
+    noise_p: Probability | None = None
+    """Probability of Gaussian noise."""
+    noise_sigma: NoiseSigma | None = None
+    """Standard deviation of the noise, for values in [0, 1]."""
+    channel_drop_p: Probability | None = None
+    """Probability that one channel is set to its mean."""
+    erase_p: Probability | None = None
+    """Probability of random erasing."""
+    erase_scale: Pair | None = None
+    """Minimum and maximum area of the erased rectangle, as a share of the view."""
+    erase_ratio: Pair | None = None
+    """Minimum and maximum aspect ratio of the erased rectangle (height / width)."""
+
+    @property
+    def stated(self) -> dict[str, Any]:
+        """The settings that are not left out, by name."""
+        return {name: value for name, value in self.__dict__.items() if value is not None}
+
+    @model_serializer(mode="wrap")
+    def _of_stated(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in dump(self).items() if value is not None}
+
+    @model_validator(mode="after")
+    def _pairs_rise(self) -> "SecondViewSpec":
+        check_pairs(self)
+        return self
+
+
+def _kind_of_second(value: object) -> str | None:
+    if isinstance(value, dict | SecondViewSpec):
+        return "settings"
+    return "word" if value == "same" else None
+
+
+SecondView = Annotated[
+    Annotated[Literal["same"], Tag("word")] | Annotated[SecondViewSpec, Tag("settings")],
+    Discriminator(
+        _kind_of_second,
+        custom_error_type="unknown_second_view",
+        custom_error_message="second must be the word same, or an object of settings that differ",
+    ),
+]
 
 
 class ViewsSpec(AnyViewsSpec):
@@ -81,7 +183,7 @@ class ViewsSpec(AnyViewsSpec):
     """Factor drawn from [max(0, 1 - x), 1 + x]."""
     saturation: Strength = 0.4
     """Factor drawn from [max(0, 1 - x), 1 + x]."""
-    hue: Annotated[float, Field(ge=0.0, le=0.5)] = 0.1
+    hue: Hue = 0.1
     """Hue shift drawn from [-x, x], as a fraction of the color circle."""
     grey_p: Probability = 0.2
     """Probability of grayscale."""
@@ -104,11 +206,11 @@ class ViewsSpec(AnyViewsSpec):
     """Probability of a turn by 90, 180 or 270 degrees, each as likely as the others."""
     rotation_p: Probability = 0.0
     """Probability of a rotation by `rotation_degrees`; bilinear, mirrored beyond the border."""
-    rotation_degrees: Annotated[float, Field(gt=0.0, le=180.0)] = 15.0
+    rotation_degrees: Degrees = 15.0
     """Angle drawn from [-x, x]."""
     noise_p: Probability = 0.0
     """Probability of Gaussian noise."""
-    noise_sigma: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    noise_sigma: NoiseSigma = 0.1
     """Standard deviation of the noise, for values in [0, 1]; the result is cut to [0, 1]."""
     channel_drop_p: Probability = 0.0
     """Probability that one channel, drawn evenly, is set to its mean."""
@@ -118,6 +220,9 @@ class ViewsSpec(AnyViewsSpec):
     """Minimum and maximum area of the rectangle, as a share of the view."""
     erase_ratio: Pair = (0.3, 3.3)
     """Minimum and maximum aspect ratio of the rectangle (height / width)."""
+    second: SecondView | None = None
+    """Settings of the second view that differ, such as `{"blur_p": 0.1, "solarize_p": 0.2}`; `same`
+    for none. Default: chosen from the method and the image size."""
 
     @property
     def is_small(self) -> bool:
@@ -136,14 +241,7 @@ class ViewsSpec(AnyViewsSpec):
 
     @model_validator(mode="after")
     def _pairs_rise(self) -> "ViewsSpec":
-        for name in ("crop_scale", "crop_ratio", "blur_sigma_px", "erase_scale", "erase_ratio"):
-            pair = getattr(self, name)
-            if pair is not None and not 0.0 < pair[0] <= pair[1]:
-                raise ValueError(f"{name} must rise and be above 0, not {list(pair)}")
-        for name in ("crop_scale", "erase_scale"):
-            share = getattr(self, name)
-            if share is not None and share[1] > 1.0:
-                raise ValueError(f"{name} ends above 1: {list(share)}")
+        check_pairs(self)
         return self
 
 
@@ -154,3 +252,11 @@ class ResolvedViewsSpec(ViewsSpec):
     crop_scale: Pair
     blur_p: float
     evaluation_crop: EvaluationCrop
+    second: SecondView = "same"
+
+    def of_second(self) -> "ResolvedViewsSpec":
+        """Return the settings of the second view, alone; this object if they are the same."""
+        stated = {} if self.second == "same" else self.second.stated
+        if not stated:
+            return self
+        return self.model_copy(update=stated | {"second": "same"})

@@ -1,0 +1,81 @@
+"""Views of images: two random ones of each row, or one without randomness."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from trainer.accel.ops import Accelerator
+from trainer.modalities.image.augment.augment import ImageAugmenter
+from trainer.modalities.image.augment.normalization import Normalization
+from trainer.modalities.image.augment.spec import ResolvedViewsSpec
+from trainer.modalities.image.batch import Images
+from trainer.nn.views import Pixels, View
+
+RAW_SIDE_PX = 32
+"""Raw input is compared at this side, so that 50,000 rows of it fit into memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageViews:
+    """Augmented images of one job."""
+
+    augmenter: ImageAugmenter
+    second: ImageAugmenter | None = None
+    """Augmentation of the second view, if it has settings of its own."""
+
+    @property
+    def fallback_reason(self) -> str | None:
+        """Reason why views take a slower way, or None if there is none."""
+        of_second = self.second and self.second.fallback_reason
+        if self.augmenter.fallback_reason or not of_second:
+            return self.augmenter.fallback_reason
+        return f"{of_second} (second view)"
+
+    def pair(
+        self, raw: Images, rows: Tensor, *, seed: int, epoch: int | Tensor
+    ) -> tuple[Pixels, Pixels]:
+        """Return two random views of each row."""
+        if self.second is None:
+            first, second = self.augmenter.pair(raw, rows, seed=seed, epoch=epoch)
+            return Pixels(first), Pixels(second)
+        count = len(rows)
+        own, partners = raw, raw
+        if len(raw.heights) > count:
+            own, partners = raw.rows(slice(count)), raw.rows(slice(count, None))
+        return (
+            Pixels(self.augmenter.views(own, rows, seed=seed, epoch=epoch, view=0)),
+            Pixels(self.second.views(partners, rows, seed=seed, epoch=epoch, view=1)),
+        )
+
+    def plain(self, raw: Images) -> Pixels:
+        """Return each row resized, its square in the middle."""
+        return Pixels(self.augmenter.center_crop(raw))
+
+    def raw_features(self, view: View) -> Tensor:
+        """Return the pixels, shrunk by the mean to at most 32 px."""
+        pixels = view.pixels
+        if pixels.shape[-1] > RAW_SIDE_PX:
+            pixels = F.interpolate(pixels, size=RAW_SIDE_PX, mode="area")
+        return pixels.flatten(1)
+
+
+def views_of(
+    settings: ResolvedViewsSpec,
+    moments: Normalization,
+    *,
+    device: torch.device,
+    accelerator: Accelerator | None = None,
+) -> ImageViews:
+    """Return views with these settings on a device."""
+    made = partial(
+        ImageAugmenter,
+        mean=moments.mean,
+        std=moments.std,
+        device=device,
+        accelerator=accelerator,
+    )
+    of_second = settings.of_second()
+    return ImageViews(made(settings), None if of_second is settings else made(of_second))
