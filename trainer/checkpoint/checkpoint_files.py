@@ -140,7 +140,7 @@ def load_newest(places: Iterable[Path]) -> Loaded | None:
     it was removed or damaged. Raises CheckpointError if there are some and none is intact.
     """
     reasons = []
-    for path in _candidates(places):
+    for path in candidates(places):
         try:
             return load(path)
         except CheckpointError as error:
@@ -178,7 +178,8 @@ def clean(folder: Path) -> None:
         remove(leftover)
 
 
-def _candidates(places: Iterable[Path]) -> list[Path]:
+def candidates(places: Iterable[Path]) -> list[Path]:
+    """Return the checkpoints of places and their neighbors, newest first. Nothing is verified."""
     found: dict[Path, None] = {}
     for place in places:
         for path in [place, *list_checkpoints(place), *list_checkpoints(place.parent)]:

@@ -48,6 +48,8 @@ class CheckpointPolicy:
 
     out: Path
     """Folder of the run; checkpoints are in `<out>/checkpoints`."""
+    earlier: tuple[Path, ...] = ()
+    """Checkpoints of earlier attempts."""
     fingerprint: dict[str, str]
     differs: tuple[str, ...]
     every_s: float
@@ -92,6 +94,11 @@ class CheckpointManager:
         self, kind: type[BaseException] | None, error: object, trace: TracebackType | None
     ) -> None:
         self._behind.__exit__(kind, error, trace)
+
+    @property
+    def places(self) -> tuple[Path, ...]:
+        """Folder of this attempt's checkpoints, and the checkpoints of earlier ones."""
+        return self.policy.out / "checkpoints", *self.policy.earlier
 
     def is_due(self, step: int, *, by_time: Callable[[], bool], is_best: bool = False) -> bool:
         """Return whether a checkpoint is due after `step` steps: the best, by steps, or by time.

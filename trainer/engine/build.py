@@ -234,6 +234,7 @@ def _checkpoint_policy(
 ) -> CheckpointPolicy:
     return CheckpointPolicy(
         out=paths.out,
+        earlier=paths.checkpoints,
         fingerprint=causes,
         differs=differs,
         every_s=spec.checkpoint_every_s,

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from trainer.accel.device import DeviceContext
+from trainer.checkpoint.best_encoder import encoder_of_step
 from trainer.checkpoint.manager import CheckpointManager, Emit
 from trainer.checkpoint.state import collect
 from trainer.distributed.world import World
@@ -23,7 +24,7 @@ from trainer.engine.profiler import Profiler
 from trainer.engine.signal_log import MemoryLog
 from trainer.engine.step import StepExecutor
 from trainer.evaluators.runner import Evaluation
-from trainer.exports.base import Export
+from trainer.exports.base import BestEncoder, Export
 from trainer.exports.publish import publish, write_network
 from trainer.losses.embedding_signals import gradient_norm
 from trainer.methods.base import Method, StepOutput
@@ -308,7 +309,15 @@ class Run:
 
     def _publish(self) -> Published:
         encoder = copy.deepcopy(self.method.encoder).to(memory_format=torch.contiguous_format)
-        return publish(self._export(encoder.float().eval()), out=self.out)
+        export = replace(self._export(encoder.float().eval()), best=self._best_encoder())
+        return publish(export, out=self.out)
+
+    def _best_encoder(self) -> BestEncoder | None:
+        """Read the encoder of the best checkpoint, which an earlier attempt may have written."""
+        if self.best is None:
+            return None
+        weights = encoder_of_step(self.best.step, self.checkpoint_manager.places)
+        return None if weights is None else BestEncoder(self.best, weights)
 
     def _export(self, encoder: nn.Module) -> Export:
         return Export(

@@ -12,10 +12,20 @@ from trainer.data.pack.format import Pack
 from trainer.exports.model_card.sparklines import Line
 from trainer.modalities.base import Loader, Views
 from trainer.schema.evaluation import EvaluationReport
-from trainer.schema.events import DatasetFacts, Profiled
+from trainer.schema.events import BestReading, DatasetFacts, Profiled
 from trainer.spec.resolved import ResolvedSpec
 from trainer.util.atomic_files import write_synced
 from trainer.util.failpoints import failpoint
+
+
+@dataclass(frozen=True, slots=True)
+class BestEncoder:
+    """The encoder of the best checkpoint."""
+
+    reading: BestReading
+    """Its step, and the signal that chose it."""
+    weights: bytes = field(repr=False)
+    """A safetensors file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +52,8 @@ class Export:
     """Newest results of the evaluators, those of the last step."""
     gpu_precision: Literal["fp32", "bf16"] | None = None
     """Precision of the steps on a GPU, None on a CPU."""
+    best: BestEncoder | None = None
+    """Encoder of the best checkpoint; None without `best_by`, and if that checkpoint is lost."""
     profile: Profiled | None = None
     """Profile of the run, published next to its files but not part of them."""
 

@@ -9,6 +9,7 @@ from trainer.exports.spec import part_of
 EXPORTERS = (
     "weights",
     "loading_config",
+    "best_weights",
     "embeddings",
     "embedding_map",
     "evaluation_report",

@@ -15,6 +15,8 @@ ONNX, TORCHVISION, STATE = "encoder.onnx", "torchvision.pth", "training_state.sa
 """Files that a job publishes if its `exports` name them."""
 HUB = "hf"
 """Folder that timm and transformers load, published if `exports` name it."""
+BEST = "best"
+"""Folder with the encoder of the best checkpoint, published if the job has `best_by`."""
 ANSWER, TILES, SHEET = "neighbours.json", "tiles.png", "sheet.png"
 """Files of a nearest-neighbor search."""
 UPLOAD = "upload.part"

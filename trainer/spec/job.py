@@ -120,7 +120,8 @@ class JobSpec(Record):
     If omitted, a dataset without labels has `geometry`."""
     best_by: WatchedSignal | None = None
     """Signal of an evaluator, such as `knn_top1`: the checkpoint with its best value is kept and
-    marked. The files to download are those of the last step.
+    marked. Its encoder is in the folder `best` of the files to download, which are otherwise those
+    of the last step.
     """
     early_stop: EarlyStopSpec | None = None
     """End the job when a signal no longer gets better. Default: it trains all its epochs."""

@@ -155,10 +155,11 @@ def forkserver_of_cuts() -> Iterator[ForkserverClient]:
 
 
 def sums(folder: Path) -> dict[str, str]:
-    """sha256 of each file of a folder."""
+    """sha256 of each file of a folder, also of those one folder deeper."""
     return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.iterdir())
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
     }
 
 

@@ -187,9 +187,11 @@ def _watched(export: Export) -> list[str]:
     if spec.best_by is not None:
         best = best_reading(export.history, spec.best_by, SIGNALS[spec.best_by])
         if best is not None:
+            folder = "the folder `best` has the encoder of that step, and the other files"
+            files = "these files" if export.best is None else folder
             sentences.append(
-                f"The best {best.signal} was {best.value:.4g} at step {best.step:,}; these files "
-                "are those of the last step."
+                f"The best {best.signal} was {best.value:.4g} at step {best.step:,}; {files} are "
+                "those of the last step."
             )
     return sentences
 
