@@ -1,0 +1,119 @@
+"""Jobs as the benchmark runs them: by the trainer in this process, with what they measured."""
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from benchmarks.suites.breadth.archives import Images
+from benchmarks.suites.breadth.figures import Figure, Values
+from benchmarks.suites.breadth.lab import Lab, Piece
+from trainer.accel.device import DeviceConfig
+from trainer.data.pack.format import Pack
+from trainer.engine.train import RunPaths, train
+from trainer.exports.embeddings import EMBEDDING
+from trainer.exports.publish import FOLDER
+from trainer.inference.embedder import embed
+from trainer.schema.events import Evaluated, Event
+from trainer.spec.defaults import resolve
+from trainer.spec.job import JobSpec
+from trainer.spec.resolved import ResolvedSpec
+
+Settings = Mapping[str, Any]
+"""A job spec in words, without dataset and seed."""
+
+
+@dataclass(slots=True)
+class Trained:
+    """Folder and last figures of a job, baselines among them."""
+
+    artifacts: Path
+    signals: Piece = field(default_factory=dict)
+
+    def record(self, event: Event) -> None:
+        """Keep the newest figures."""
+        if isinstance(event, Evaluated):
+            self.signals |= event.signals
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Features of the images of an archive."""
+
+    names: tuple[str, ...]
+    labels: NDArray[np.str_]
+    values: Values
+    """[N, D]."""
+
+    def at(self, rows: NDArray[np.bool_]) -> "Embedded":
+        """Return the rows of a mask."""
+        names = tuple(name for name, taken in zip(self.names, rows, strict=True) if taken)
+        return Embedded(names, self.labels[rows], self.values[rows])
+
+
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A job that is run once for each seed."""
+
+    name: str
+    settings: Settings
+    images: Images
+    test: Images | None = None
+
+    def spec(self, seed: int) -> ResolvedSpec:
+        """Return the job of a seed, with every value."""
+        sent = {"dataset": self.images.name, "seed": seed, **self.settings}
+        if self.test is not None:
+            sent["test_dataset"] = self.test.name
+        return resolve(JobSpec.model_validate(sent), Pack.open(self.images.pack).facts).spec
+
+    def run(self, spec: ResolvedSpec, lab: Lab) -> Trained:
+        """Train to the end; the folder is replaced by that of the next run. Raises TrainerError."""
+        out = lab.work / "job"
+        shutil.rmtree(out, ignore_errors=True)
+        trained = Trained(out / FOLDER)
+        train(
+            spec,
+            RunPaths(out, self.images.pack, self.test.pack if self.test else None),
+            device_config=DeviceConfig(device="cpu", threads=lab.threads),
+            emit=trained.record,
+            should_stop=lambda: False,
+        )
+        return trained
+
+    def pieces(self, lab: Lab, measure: Callable[[ResolvedSpec], Piece]) -> list[Piece]:
+        """Return what `measure` makes of the job of each seed, or what is kept of it."""
+        pieces = []
+        for seed in range(lab.seeds):
+            spec = self.spec(seed)
+            name, settings = f"{self.name}-{seed}", spec.model_dump(mode="json")
+            pieces.append(lab.piece(name, settings, partial(measure, spec)))
+        return pieces
+
+    def signals(self, lab: Lab) -> dict[str, Figure]:
+        """Return each signal of the job's evaluators over the seeds."""
+        return over_seeds(self.pieces(lab, lambda spec: self.run(spec, lab).signals))
+
+
+def over_seeds(pieces: Iterable[Mapping[str, float]]) -> dict[str, Figure]:
+    """Return the figures of the seeds' pieces by name."""
+    rows = list(pieces)
+    return {name: Figure(tuple(row[name] for row in rows)) for name in rows[0]}
+
+
+def embedded(artifacts: Path, archive: Path, lab: Lab) -> Embedded:
+    """Return the features of the images of an archive, as `moco embed` makes them."""
+    out = lab.work / "features.parquet"
+    embed(
+        artifacts, archive, out=out, device_config=DeviceConfig(device="cpu", threads=lab.threads)
+    )
+    table = pq.read_table(out)
+    values = np.array(table.column(EMBEDDING).to_pylist(), np.float64)
+    labels = np.array([label or "" for label in table.column("label").to_pylist()])
+    return Embedded(tuple(table.column("name").to_pylist()), labels, values)

@@ -1,0 +1,180 @@
+"""Every method against its untrained encoder, and three of them against LightlySSL's own."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from benchmarks.arms.lightly_methods import PEERS, Peer, train_peer
+from benchmarks.harness.report import cores
+from benchmarks.suites.breadth.archives import Images, balanced, chosen, digit_entries, images_of
+from benchmarks.suites.breadth.claim import Claim, Row
+from benchmarks.suites.breadth.figures import Figure
+from benchmarks.suites.breadth.jobs import Experiment, over_seeds
+from benchmarks.suites.breadth.lab import Lab
+from trainer.accel.device import DeviceConfig, deterministic_device
+from trainer.data.pack.format import Pack
+from trainer.evaluators.base import EvaluationData
+from trainer.evaluators.runner import plan_evaluation
+from trainer.methods.base import Method
+from trainer.methods.registry import method_names
+from trainer.modalities.image.loader import PackLoader
+from trainer.modalities.image.modality import MODALITY
+from trainer.spec.resolved import ResolvedSpec
+
+LABELS: Mapping[str, Any] = {"positives": {"name": "label"}}
+RECIPES: Mapping[str, Mapping[str, Any]] = {
+    "siamese": LABELS,
+    "supcon": LABELS,
+    "triplet": {**LABELS, "batching": {"name": "balanced"}},
+}
+"""Settings of a method beside its defaults: methods that are meant for labels get them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """Length and views of every method's training; not chosen on the rows that are tested."""
+
+    epochs: int
+    views: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """Images, and how long a method learns from them."""
+
+    name: str
+    title: str
+    images: Images
+    recipe: Recipe
+    apart: float
+    """Largest difference of means from LightlySSL's."""
+    test: Images | None = None
+
+    def experiment(self, method: str, *, by: str = "ours") -> Experiment:
+        """Return the job of a method."""
+        settings = settings_of(method, self.recipe)
+        return Experiment(f"{self.name}-{method}-{by}", settings, self.images, self.test)
+
+
+def settings_of(method: str, recipe: Recipe) -> dict[str, Any]:
+    """Return the job of a method: its defaults with the small encoder."""
+    return {
+        "encoder": {"name": "small"},
+        "epochs": recipe.epochs,
+        "evaluation": {"name": "knn", "every_epochs": recipe.epochs, "feature": "backbone"},
+        "views": dict(recipe.views),
+        "method": {"name": method},
+        **RECIPES.get(method, {}),
+    }
+
+
+DIGITS = Recipe(20, {"flip_p": 0.0, "crop_scale": (0.5, 1.0)})
+"""A mirrored digit is none, and a fifth of one may be part of any."""
+CIFAR = Recipe(5)
+CIFAR_ROWS, CIFAR_TEST_ROWS = 10_000, 2_000
+
+
+def digits(lab: Lab) -> Iterator[Row]:
+    """Yield the rows of scikit-learn's digits, a tenth of which is classified."""
+    images = images_of(lab, "digits", lambda: digit_entries(lab))
+    title = f"digits, {DIGITS.epochs} epochs; a tenth held out"
+    trial = Trial(name="digits", title=title, images=images, recipe=DIGITS, apart=0.02)
+    return rows_of(trial, lab)
+
+
+def cifar10(lab: Lab) -> Iterator[Row]:
+    """Yield the rows of 10,000 images of CIFAR-10."""
+    train, test = cifar10_images(lab)
+    title = f"CIFAR-10, 10,000 rows, {CIFAR.epochs} epochs; 2,000 test images"
+    trial = Trial(name="cifar10", title=title, images=train, recipe=CIFAR, apart=0.03, test=test)
+    return rows_of(trial, lab)
+
+
+def cifar10_images(lab: Lab) -> tuple[Images, Images]:
+    """Return 10,000 images to train on and 2,000 to test with, as many of each class."""
+
+    def part(name: str, rows: int) -> Images:
+        path = lab.data / f"{name}.zip"
+        return images_of(lab, name, lambda: chosen(path, balanced(path, rows)))
+
+    return part("cifar10-train", CIFAR_ROWS), part("cifar10-test", CIFAR_TEST_ROWS)
+
+
+def rows_of(trial: Trial, lab: Lab) -> Iterator[Row]:
+    """Yield a row for each method, and one more for each that LightlySSL has."""
+    for method in method_names():
+        signals = trial.experiment(method).signals(lab)
+        trained, untrained = signals["knn_top1"], signals["knn_top1_untrained"]
+        gain = trained - untrained
+        yield Row(
+            claim=f"{method}: kNN above the untrained encoder",
+            data=trial.title,
+            figure=str(trained),
+            baseline=f"untrained {untrained}; raw pixels {signals['knn_top1_raw'].mean:.3f}",
+            wanted=f"difference > 0 (it is {gain})",
+            is_met=gain.interval[0] > 0.0,
+        )
+        if method in PEERS:
+            yield compared(method, trial, trained, lab)
+
+
+def compared(method: str, trial: Trial, ours: Figure, lab: Lab) -> Row:
+    """Return the row of our mean beside LightlySSL's, with the same recipe and seeds."""
+    theirs = peer_figure(trial, method, lab)
+    difference = ours.mean - theirs.mean
+    return Row(
+        claim=f"{method}: as LightlySSL's own",
+        data=trial.title,
+        figure=f"{ours.mean:.3f} (standard error {ours.standard_error:.3f})",
+        baseline=f"{theirs.mean:.3f} (standard error {theirs.standard_error:.3f})",
+        wanted=f"means within {trial.apart} (they are {difference:+.3f} apart)",
+        is_met=abs(difference) <= trial.apart,
+    )
+
+
+def peer_figure(trial: Trial, method: str, lab: Lab) -> Figure:
+    """Return the kNN accuracy of LightlySSL's method over the seeds."""
+    experiment = trial.experiment(method, by="lightly")
+    pieces = experiment.pieces(lab, lambda spec: peer_signals(spec, trial, lab))
+    return over_seeds(pieces)["knn_top1"]
+
+
+def peer_signals(spec: ResolvedSpec, trial: Trial, lab: Lab) -> dict[str, float]:
+    """Train the peer and return its kNN accuracy, by the same evaluator on the same rows."""
+    workers = lab.threads or cores()
+    peer = train_peer(spec, Pack.open(trial.images.pack), workers=workers)
+    return evaluated(peer, spec, trial)
+
+
+def evaluated(peer: Peer, spec: ResolvedSpec, trial: Trial) -> dict[str, float]:
+    """Return the signals of the spec's evaluators for a peer."""
+    pack = Pack.open(trial.images.pack)
+    with deterministic_device(DeviceConfig(device="cpu"), precision="fp32") as context:
+        views = MODALITY.views(spec, pack.facts, context)
+        source = PackLoader(pack, device=context.device)
+        test = PackLoader(Pack.open(trial.test.pack), device=context.device) if trial.test else None
+        plan = plan_evaluation(spec, EvaluationData(source, test), views=views)
+        # The evaluator asks for nothing but features.
+        results = plan.run(cast(Method, peer.eval()), should_stop=lambda: False)
+        for each in (source, test):
+            if each is not None:
+                each.close()
+    assert results is not None
+    return results.signals
+
+
+CLAIMS = (
+    Claim(
+        name="digits",
+        kind="images",
+        settings={name: settings_of(name, DIGITS) for name in method_names()},
+        measure=digits,
+    ),
+    Claim(
+        name="cifar10",
+        kind="images",
+        files=("cifar10-train.zip", "cifar10-test.zip"),
+        settings={name: settings_of(name, CIFAR) for name in method_names()},
+        measure=cifar10,
+    ),
+)
