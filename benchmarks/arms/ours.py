@@ -41,7 +41,7 @@ class Ours:
     def _loss(self) -> float:
         run = self._run
         rows = torch.arange(min(run.spec.batch_rows or 1, run.source.pack.rows))
-        views = run.views.pair(run.source.raw(rows), rows, seed=run.spec.seed, epoch=0)
+        views = run.views.random(run.source.raw(rows), rows, seed=run.spec.seed, epoch=0)
         batch = Batch(views, rows, identities=rows)
         return float(run.method.loss_at(batch, step=run.step).loss)
 

@@ -19,6 +19,7 @@ from torchvision import transforms
 from trainer.data.pack.format import Pack
 from trainer.distributed.world import ALONE
 from trainer.methods.moco.defaults import moco_of
+from trainer.modalities.image.augment.spec import ResolvedViewsSpec
 from trainer.modalities.image.encoders.factory import build_encoder
 from trainer.modalities.image.packed import image_of
 from trainer.modalities.image.spec import image_encoder, image_views
@@ -42,30 +43,37 @@ class PilDataset(Dataset[Row]):
 
     def __init__(self, pack: Pack, spec: JobSpec) -> None:
         views = image_views(spec)
-        assert views.side_px is not None
-        if views.blur_p or views.solarize_p or views.grey_first:
-            raise ValueError("the reference knows neither blur, solarize nor grey_first")
-        colors = (views.brightness, views.contrast, views.saturation, views.hue)
+        assert isinstance(views, ResolvedViewsSpec)
         self._pack = pack
-        self._view = transforms.Compose(
-            [
-                transforms.RandomResizedCrop(
-                    views.side_px, scale=views.crop_scale, ratio=views.crop_ratio
-                ),
-                transforms.RandomHorizontalFlip(views.flip_p),
-                transforms.RandomApply([transforms.ColorJitter(*colors)], p=views.jitter_p),
-                transforms.RandomGrayscale(views.grey_p),
-                transforms.ToTensor(),
-                transforms.Normalize(pack.facts.mean, pack.facts.std),
-            ]
-        )
+        self._first, self._second = (_view(each, pack) for each in (views, views.of_second()))
 
     def __len__(self) -> int:
         return self._pack.rows
 
     def __getitem__(self, row: int) -> Row:
         image = Image.fromarray(image_of(self._pack, row))
-        return Row(self._view(image), self._view(image), row)
+        return Row(self._first(image), self._second(image), row)
+
+
+def _view(views: ResolvedViewsSpec, pack: Pack) -> transforms.Compose:
+    """Return torchvision's transforms of these settings."""
+    if views.blur_p or views.grey_first or views.count > 2:
+        raise ValueError("the reference knows neither blur, grey_first nor more than two views")
+    solarize = transforms.RandomSolarize(threshold=128, p=views.solarize_p)
+    colors = (views.brightness, views.contrast, views.saturation, views.hue)
+    return transforms.Compose(
+        [
+            transforms.RandomResizedCrop(
+                views.side_px, scale=views.crop_scale, ratio=views.crop_ratio
+            ),
+            transforms.RandomHorizontalFlip(views.flip_p),
+            transforms.RandomApply([transforms.ColorJitter(*colors)], p=views.jitter_p),
+            transforms.RandomGrayscale(views.grey_p),
+            *([solarize] if views.solarize_p else []),
+            transforms.ToTensor(),
+            transforms.Normalize(pack.facts.mean, pack.facts.std),
+        ]
+    )
 
 
 class Towers(nn.Module):

@@ -45,7 +45,7 @@ RULES = (("method.weight", lambda spec, facts: (2.0, "twice is better")),)
     "align/cost.py": """
 from trainer.methods.cost import MethodCost
 
-def cost(spec, *, batch_rows):
+def cost(spec, *, batch_rows, views):
     return MethodCost(6, views_kept=2, towers=1, values=0.0)
 """,
     "align/method.py": """

@@ -152,7 +152,7 @@ class ToneViews:
     def __init__(self, noise):
         self.noise = noise
 
-    def pair(self, raw, rows, *, seed, epoch):
+    def random(self, raw, rows, *, seed, epoch):
         length = raw.values.shape[1]
         draws = [uniforms(rows, seed=seed, epoch=epoch, view=v, count=length) for v in (0, 1)]
         return tuple(Tones(raw.values + self.noise * (draw - 0.5)) for draw in draws)

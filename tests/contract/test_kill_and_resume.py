@@ -66,6 +66,11 @@ FURTHER: dict[str, dict[str, Any]] = {
         "partial_batch": "drop",
         "epochs": EPOCHS + 2,
     },
+    "three views": {
+        "method": {"name": "byol", "dim": 8, "head_hidden": 16},
+        "views": {"side_px": SIDE_PX, "count": 3},
+        "epochs": EPOCHS,
+    },
     "early_stop": {
         "epochs": EPOCHS + 2,
         "evaluation": {"every_epochs": 1},

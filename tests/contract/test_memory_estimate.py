@@ -9,6 +9,7 @@ import pytest
 from tests.support.data.tiny_pack import write_pack
 from tests.support.pretend_gpu.run import Case, estimated_bytes, run
 from trainer.accel.graphs import WARM_UP_CALLS
+from trainer.methods.registry import methods_of_more_views
 
 TOLERANCE = 0.1
 STEPS = WARM_UP_CALLS + 2
@@ -36,6 +37,11 @@ JOBS = {
     **{
         f"resnet18, {name}": job(64, 96, encoder=RESNET18, method={"name": name})
         for name in TWO_VIEWS
+    },
+    **{
+        f"small, {name}, four views": job(256, 32, encoder=SMALL, method={"name": name})
+        | {"views": {"side_px": 32, "count": 4}}
+        for name in methods_of_more_views()
     },
     "resnet18": job(128, 96, encoder=RESNET18, method=MOCO),
     "resnet18, symmetric": job(128, 32, encoder=RESNET18, method=SYMMETRIC),

@@ -44,11 +44,15 @@ METHODS: dict[str, dict[str, Any]] = {
     "moco_v3_sync": {"name": "moco_v3", "bn": "sync", "head_hidden": 16, "queue_rows": 40},
     "nnclr_sync": {"name": "nnclr", "bn": "sync", "head_hidden": 16, "queue_rows": 40},
     "vicreg_sync": {"name": "vicreg", "bn": "sync", "head_hidden": 16},
+    "supcon_three": {"name": "supcon", "bn": "split", "bn_splits": SPLITS // 2},
+    "byol_three_sync": {"name": "byol", "bn": "sync", "head_hidden": 16},
 }
-LABELED = {"supcon", "triplet", "triplet_all", "siamese"}
+VIEWS = {"supcon_three": 3, "byol_three_sync": 3}
+"""Views of a row, where they are not two."""
+LABELED = {"supcon", "triplet", "triplet_all", "siamese", "supcon_three"}
 """Methods whose second views are of partners; others have two views of each row."""
 EMBEDDINGS = {"moco": 1, "simclr": 2, "byol": 1, "moco_v3": 4, "nnclr": 4, "vicreg": 2}
-"""Vectors of a row that every rank gets."""
+"""Vectors of a row that every rank gets; of other methods one of each view."""
 QUICK = {("moco_v2", 2), ("simclr_sync", 2)}
 MOCO = {"queue_rows": 80, "bn": "split", "bn_splits": SPLITS, "shuffle_parts": PARTS, "dim": 16}
 TOLERANCE = {"exact": 1e-9, "single": 1e-4}
@@ -70,7 +74,7 @@ def spec_of(name: str) -> dict[str, Any]:
         "batch_rows": batch_rows(name),
         "precision": "fp32",
         "encoder": {"name": "small"},
-        "views": {"side_px": 8},
+        "views": {"side_px": 8, "count": VIEWS.get(name, 2)},
         "method": settings | method,
         "positives": {"name": "label" if name in LABELED else "self"},
         "optim": {"lr": 0.002 if method["name"] == "vicreg" else 0.05},
@@ -242,7 +246,7 @@ def gathered_bytes(name: str, size: int) -> int:
     """
     dim_bytes, row_bytes = 4 * 16, 8
     times = 2 if name == "moco_symmetric" else 1
-    vectors = times * EMBEDDINGS.get(METHODS[name]["name"], 2)
+    vectors = times * EMBEDDINGS.get(METHODS[name]["name"], VIEWS.get(name, 2))
     return batch_rows(name) // size * (vectors * dim_bytes + times * row_bytes)
 
 

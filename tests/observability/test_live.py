@@ -40,7 +40,7 @@ NEEDS: dict[str, dict[str, object]] = {
     "anomaly": {"normal": ["0"]},
     "linear": {"positive_label": "1"},
 }
-"""What a method or an evaluator must be told to have all its signals."""
+"""Settings that a method or an evaluator needs to have all its signals."""
 
 
 def _tell(text: str) -> None:

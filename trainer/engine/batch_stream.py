@@ -1,4 +1,4 @@
-"""Inputs of a step on one rank: its rows, two views of each or its partner, random numbers."""
+"""Inputs of a step on one rank: its rows, the views of each or of its partner, random numbers."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
@@ -51,7 +51,7 @@ class BatchStream:
     balanced: BalancedOrder | None = None
     """Order of rows in which batches hold several of each label; None: any."""
     partners: Partners | None = None
-    """Rows that second views come from; None: each row has both of its views."""
+    """Rows that all views but the first come from; None: each row has all of its views."""
 
     def inputs_at(self, step: int) -> StepInputs:
         """Return this rank's inputs of `step`. Valid until the next call."""

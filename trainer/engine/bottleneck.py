@@ -53,7 +53,7 @@ class Rule:
     above: float
     """Share that is too much: of a step, or of the whole for what comes between steps."""
     what: str
-    """`Making the two views takes`: the share follows."""
+    """`Making the views takes`: the share follows."""
     advice: Callable[[RunProfile], str]
     applies: Callable[[RunProfile], bool] = lambda _profile: True
 
@@ -230,7 +230,7 @@ RULES: tuple[Rule, ...] = (
         name="views",
         phases=("views",),
         above=0.30,
-        what="Making the two views takes",
+        what="Making the views takes",
         advice=_views,
     ),
     Rule(

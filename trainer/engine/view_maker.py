@@ -1,4 +1,4 @@
-"""Both views of a batch, made kernel by kernel or by one CUDA graph.
+"""All views of a batch, made kernel by kernel or by one CUDA graph.
 
 Views of images take some 1,500 small kernels, which a GPU finishes faster than Python launches
 them. The graph reads raw rows, their numbers and the epoch from tensors; a batch of another shape
@@ -21,8 +21,6 @@ from trainer.accel.graphs import (
 from trainer.modalities.base import Raw, Views
 from trainer.nn.views import View
 
-Pair = tuple[View, View]
-
 
 class ViewMaker(Protocol):
     """A way to have the device make views."""
@@ -31,8 +29,8 @@ class ViewMaker(Protocol):
     def fallback_reason(self) -> str | None:
         """Reason for the fallback, or None if there is none."""
 
-    def __call__(self, raw: Raw, rows: Tensor, *, epoch: int) -> Pair:
-        """Return two views of the raw rows with dataset numbers int64 [B].
+    def __call__(self, raw: Raw, rows: Tensor, *, epoch: int) -> tuple[View, ...]:
+        """Return the views of the raw rows with dataset numbers int64 [B].
 
         Good until the next call.
         """
@@ -46,9 +44,9 @@ class EagerViews:
     seed: int
     fallback_reason: str | None = None
 
-    def __call__(self, raw: Raw, rows: Tensor, *, epoch: int | Tensor) -> Pair:
-        """Return two views; `epoch` may be an int64 tensor [] on the device."""
-        return self.views.pair(raw, rows, seed=self.seed, epoch=epoch)
+    def __call__(self, raw: Raw, rows: Tensor, *, epoch: int | Tensor) -> tuple[View, ...]:
+        """Return the views; `epoch` may be an int64 tensor [] on the device."""
+        return self.views.random(raw, rows, seed=self.seed, epoch=epoch)
 
 
 class GraphedViews:
@@ -58,13 +56,13 @@ class GraphedViews:
         """Batches that are not of `batch_rows` are left to `eager`."""
         self._eager, self._recorder, self._batch_rows = eager, recorder, batch_rows
         self._whole_batches = 0
-        self._captured: CapturedCall[Pair] | None = None
+        self._captured: CapturedCall[tuple[View, ...]] | None = None
         self._epoch: Tensor | None = None
         self.fallback_reason: str | None = None
         """Reason if the views could not be captured."""
 
-    def __call__(self, raw: Raw, rows: Tensor, *, epoch: int) -> Pair:
-        """Return two views."""
+    def __call__(self, raw: Raw, rows: Tensor, *, epoch: int) -> tuple[View, ...]:
+        """Return the views."""
         inputs = (*raw.tensors(), rows)
         if (
             len(rows) == self._batch_rows
@@ -79,10 +77,12 @@ class GraphedViews:
         self._epoch.fill_(epoch)
         return self._captured(*inputs)
 
-    def _capture(self, like: Raw, inputs: tuple[Tensor, ...]) -> CapturedCall[Pair] | None:
+    def _capture(
+        self, like: Raw, inputs: tuple[Tensor, ...]
+    ) -> CapturedCall[tuple[View, ...]] | None:
         epoch = self._epoch = torch.zeros((), dtype=torch.int64, device=inputs[-1].device)
 
-        def make(*tensors: Tensor) -> Pair:
+        def make(*tensors: Tensor) -> tuple[View, ...]:
             return self._eager(like.with_tensors(tensors[:-1]), tensors[-1], epoch=epoch)
 
         try:

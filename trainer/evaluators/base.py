@@ -92,7 +92,7 @@ class FeatureBank:
 
         def of_rows(raw: Any, chunk: Tensor) -> Tensor:  # noqa: ANN401 - as the loader has it
             (numbers,) = send_together((chunk,), source.device)
-            views = self._views.pair(raw, numbers, seed=seed, epoch=0)
+            views = self._views.random(raw, numbers, seed=seed, epoch=0)[:2]
             return torch.stack([self._of_view(view, feature) for view in views], dim=1)
 
         both = self._computed(source.raw, source, rows, of_rows)

@@ -27,7 +27,8 @@ class Embeddings(NamedTuple):
     queries: tuple[Tensor, ...]
     """Query embeddings, with their graph."""
     keys: tuple[Tensor, ...]
-    """keys[h][i] is the positive of queries[h][i]. With graph where the method trains both."""
+    """keys[h][i] is the positive of queries[h][i]. With graph where the method trains both. More
+    keys than queries: all are positives of the one query."""
 
 
 class StepOutput(NamedTuple):

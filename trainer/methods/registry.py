@@ -7,7 +7,7 @@ tensors.
 
 from importlib import import_module
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Tag
 
@@ -40,6 +40,12 @@ MethodSpec = Annotated[_MethodMember, by_name(DEFAULT, kind="method", names=tags
 def method_names() -> tuple[str, ...]:
     """Return the names of all methods."""
     return tags_of(_MethodMember)
+
+
+def methods_of_more_views() -> tuple[str, ...]:
+    """Return the names of the methods whose loss takes more than two views of a row."""
+    members = (get_args(member) for member in get_args(_MethodMember))
+    return tuple(tag.tag for spec, tag in members if getattr(spec, "takes_more_views", False))
 
 
 def part_of(name: str, part: str) -> ModuleType:

@@ -1,6 +1,7 @@
 """Methods that predict the projection of a target network, which follows by EMA."""
 
 import copy
+from itertools import permutations
 from typing import NamedTuple
 
 import torch
@@ -39,7 +40,7 @@ class PredictingTower(Tower):
 
 
 class TargetNetworkMethod(Method):
-    """A network predicts, from each view, what its slow copy makes of the other view.
+    """A network predicts, from each view, what its slow copy makes of each other view.
 
     The copy runs in training mode: its batch norm has the statistics of its own views.
     """
@@ -65,13 +66,20 @@ class TargetNetworkMethod(Method):
         return nn.ModuleList([self.query.encoder, self.query.head])
 
     def embed_views(self, batch: Batch, random_inputs: Tensor) -> Embeddings:
-        """Return predictions of view 0 and of view 1, and the targets of view 1 and of view 0."""
+        """Return the prediction of one view and the target of another, for each order of two views.
+
+        Of views 0 and 1: the predictions of both, and the targets of 1 and of 0.
+        """
         del random_inputs
         with self.timer.phase("query"):
-            predictions = tuple(self.query.predicted(view)[0] for view in batch.views)
+            predictions = [self.query.predicted(view)[0] for view in batch.views]
         with self.timer.phase("key"), torch.no_grad():
-            first, second = (self.key(view) for view in batch.views)
-        return Embeddings(predictions, (second, first))
+            targets = [self.key(view) for view in batch.views]
+        orders = list(permutations(range(len(batch.views)), 2))
+        return Embeddings(
+            tuple(predictions[view] for view, _ in orders),
+            tuple(targets[other] for _, other in orders),
+        )
 
     def set_progress(self, progress: float) -> None:
         """Fill the momentum of the next update."""

@@ -78,12 +78,12 @@ class Views(Protocol[R_contra]):
     def fallback_reason(self) -> str | None:
         """Reason why views take a slower way than the job was given, or None if there is none."""
 
-    def pair(
+    def random(
         self, raw: R_contra, rows: Tensor, *, seed: int, epoch: int | Tensor
-    ) -> tuple[View, View]:
-        """Return two random views of each row.
+    ) -> tuple[View, ...]:
+        """Return the random views of each row: two, or as many as the job's `views.count`.
 
-        `raw` may hold the B rows and then B others: second views then come from those.
+        `raw` may hold the B rows and then B others: all views but the first then come from those.
         `rows` int64 [B] are the rows' numbers in the dataset: with seed, epoch and view they name
         the random numbers. `epoch` may be an int64 tensor [] on the device. Waits for no device.
         """

@@ -1,6 +1,8 @@
 """Bases of what every modality declares: its views and its encoders. Loads no tensors."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
+
+from pydantic import Field
 
 from trainer.schema.base import Record
 
@@ -9,8 +11,12 @@ class AnyViewsSpec(Record):
     """Augmentation settings of some modality."""
 
     modality: ClassVar[str]
-    size_fields: ClassVar[tuple[str, ...]] = ()
+    size_fields: ClassVar[tuple[str, ...]] = ("count",)
     """Fields that decide how long a step takes."""
+
+    count: Annotated[int, Field(ge=2, le=16)] = 2
+    """Views of each row. More than two: `simclr`, `supcon`, `triplet`, `siamese`, `byol` and
+    `vicreg`."""
 
     @property
     def is_small(self) -> bool:

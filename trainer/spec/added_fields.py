@@ -30,6 +30,7 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("schedule.first_epoch", 0),
     ("views.normalize", "dataset"),
     ("views.window", "dataset"),
+    ("views.count", 2),
     ("views.vertical_flip_p", 0.0),
     ("views.quarter_turn_p", 0.0),
     ("views.rotation_p", 0.0),

@@ -33,13 +33,13 @@ FITTING_SHARE = 0.9
 """Share of the memory that an estimate may fill: it is not exact, and memory fragments."""
 BYTES_PER_VALUE, BYTES_PER_NARROW_VALUE = 4, 2
 """Bytes of a value in fp32, and in bf16."""
-VIEWS, VIEW_COPIES = 2, 2
-"""Views of a row, and their copies: as they are made, and as the graph of a step reads them."""
+VIEW_COPIES = 2
+"""Copies of views: as they are made, and as the graph of a step reads them."""
+READ_ROWS = 2
+"""Rows that are read for one of a batch: itself, and its partner if it has one."""
 STORED_COPIES = 2
 """Copies of stored rows: as they come, and as the graph of views reads them."""
 ROW_NUMBER_BYTES = 8
-EMBEDDINGS_MAX = 2
-"""Embeddings of a row that every GPU gets: one of each view, at most."""
 
 
 def estimate(spec: ResolvedSpec, facts: DatasetFacts) -> Estimate:
@@ -48,14 +48,18 @@ def estimate(spec: ResolvedSpec, facts: DatasetFacts) -> Estimate:
     The memory is that of each GPU, which holds its share of the batch and the loss of all of it.
     """
     row: RowCost = modality_part(spec.views.modality, "cost").cost(spec, facts)
-    cost: MethodCost = part_of(spec.method.name, "cost").cost(
-        spec.method, batch_rows=spec.batch_rows // spec.optim.accumulate_steps
-    )
+    cost = _method_cost(spec, batch_rows=spec.batch_rows // spec.optim.accumulate_steps)
     return Estimate(
         steps=steps_per_epoch(spec, epoch_rows(spec, trained_on(spec, facts))) * spec.epochs,
         flops_per_row=2.0 * cost.passes * row.macs,
         memory_bytes=int(_memory_bytes(spec, row, cost)),
     )
+
+
+def _method_cost(spec: ResolvedSpec, *, batch_rows: int) -> MethodCost:
+    of_method = part_of(spec.method.name, "cost")
+    cost: MethodCost = of_method.cost(spec.method, batch_rows=batch_rows, views=spec.views.count)
+    return cost
 
 
 def _memory_bytes(spec: ResolvedSpec, row: RowCost, cost: MethodCost) -> float:
@@ -70,10 +74,10 @@ def _memory_bytes(spec: ResolvedSpec, row: RowCost, cost: MethodCost) -> float:
     weights = BYTES_PER_VALUE * (cost.towers + optimizer_copies)
     if narrow_bytes < BYTES_PER_VALUE:
         weights += narrow_bytes * cost.kept_passes  # of one tower, for its backward pass
-    views = BYTES_PER_VALUE * VIEWS * VIEW_COPIES * row.view_values
+    views = BYTES_PER_VALUE * spec.views.count * VIEW_COPIES * row.view_values
     work = BYTES_PER_VALUE * row.work_values * min(rows, row.work_rows)
     activations = cost.views_kept * (narrow_bytes * row.activations + row.kept_bytes)
-    read_rows = 1 if spec.positives.name == "self" else VIEWS
+    read_rows = 1 if spec.positives.name == "self" else READ_ROWS
     stored = STORED_COPIES * row.stored_bytes * read_rows
     total = (
         (row.parameters + _head_weights(row, cost)) * weights
@@ -109,14 +113,15 @@ def largest_batch(spec: ResolvedSpec, facts: DatasetFacts, *, memory_bytes: int)
 
 
 def step_work(spec: ResolvedSpec, facts: DatasetFacts) -> StepWork:
-    """Return the work of one step that GPUs share; the gradients are those of the encoder."""
+    """Return the work of one step that GPUs share; the gradients are those of the encoder.
+
+    Every GPU gets one embedding of each view, at most.
+    """
     row: RowCost = modality_part(spec.views.modality, "cost").cost(spec, facts)
-    cost: MethodCost = part_of(spec.method.name, "cost").cost(
-        spec.method, batch_rows=spec.batch_rows
-    )
+    cost = _method_cost(spec, batch_rows=spec.batch_rows)
     return StepWork(
         batch_rows=spec.batch_rows,
         flops_per_row=2.0 * cost.passes * row.macs,
         gradient_bytes=BYTES_PER_VALUE * (row.parameters + _head_weights(row, cost)),
-        row_bytes=EMBEDDINGS_MAX * (BYTES_PER_VALUE * filled(spec.method.dim) + ROW_NUMBER_BYTES),
+        row_bytes=spec.views.count * (BYTES_PER_VALUE * filled(spec.method.dim) + ROW_NUMBER_BYTES),
     )

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from trainer.evaluators.geometry.spec import GeometrySpec
 from trainer.evaluators.registry import part_of as evaluator_part
 from trainer.exports.spec import check_exports
-from trainer.methods.registry import part_of
+from trainer.methods.registry import methods_of_more_views, part_of
 from trainer.modalities.registry import part_of as modality_part
 from trainer.optim.spec import CosineSpec, LinearSpec
 from trainer.positives.registry import part_of as positives_part
@@ -249,6 +249,7 @@ def _check(spec: JobSpec, facts: DatasetFacts) -> None:
         detail = f"{spec.batch_rows} images, but the dataset has only {facts.rows}"
         raise SpecError(detail, field="batch_rows")
     _check_schedule(spec, facts)
+    _check_views(spec)
     check_parts(spec)
     check_exports(spec)
     _check_watched(spec)
@@ -259,6 +260,18 @@ def _check(spec: JobSpec, facts: DatasetFacts) -> None:
         partial_batch=spec.partial_batch,
         shuffle_parts=getattr(spec.method, "shuffle_parts", spec.resources.gpus),
     )
+
+
+def _check_views(spec: JobSpec) -> None:
+    """Raise SpecError for more views than the loss of the method takes."""
+    names = methods_of_more_views()
+    if spec.views.count > 2 and spec.method.name not in names:
+        raise SpecError(
+            f"{spec.views.count}, but {spec.method.name} compares two views; use 2, or one of the "
+            f"methods {', '.join(names)}",
+            field="views.count",
+            also=("method.name",),
+        )
 
 
 def _check_schedule(spec: JobSpec, facts: DatasetFacts) -> None:

@@ -127,7 +127,7 @@ PROFILE: Example = {
         {"name": "backward", "mean_s": 0.0196, "share": 0.39},
     ],
     "bottleneck": "views",
-    "sentence": "Making the two views takes 61 % of each step: give the worker more threads "
+    "sentence": "Making the views takes 61 % of each step: give the worker more threads "
     "(`MOCO_THREADS` above 2), or train on a GPU.",
 }
 VERDICT: Example = {

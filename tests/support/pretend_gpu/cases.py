@@ -29,6 +29,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "lars, clipped, in parts": {"optim": {"name": "lars", "clip_norm": 1.0, "accumulate_steps": 2}},
     "adam without decay of vectors": {"optim": {"name": "adam", "decay": "matrices"}},
     "every augmentation": {"views": AUGMENTATIONS},
+    "three views": {"method": {"name": "supcon"}, "views": {"count": 3}},
+    "three views and a target": {
+        "method": {"name": "byol"},
+        "views": {"count": 3, "second": {"solarize_p": 0.2}},
+    },
     "unlike views": {"views": {"blur_p": 1.0, "second": {"blur_p": 0.1, "solarize_p": 0.2}}},
     "fp32": {"precision": "fp32"},
     "resnet18, 96 px, solarize": {

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tests.support.data.dataset_facts import made_up_facts
 from trainer.methods.base import Method, load_method
-from trainer.methods.both_views import BothViews, both
+from trainer.methods.both_views import BothViews, every
 from trainer.modalities.image.encoders.factory import encoder_for
 from trainer.nn.views import Batch, Pixels
 from trainer.spec.defaults import resolve
@@ -44,4 +44,6 @@ def batch_of(identities: list[int]) -> Batch:
 def embedded_views(method: Method, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return what the loss compares: embeddings of view 0 and of view 1."""
     assert isinstance(method, BothViews)
-    return both(method.embed_views(batch, method.random_inputs(len(batch.rows), step=0)))
+    embeddings = method.embed_views(batch, method.random_inputs(len(batch.rows), step=0))
+    first, second = every(embeddings)
+    return first, second

@@ -123,7 +123,7 @@ def _run_of(case: Steps, world: World, *, out: Path) -> Iterator[Run]:
         dtype = torch.float64 if case.exact else torch.float32
         run.method.to(dtype)
         run.exchange = Exchange(run.method, run.exchange.requests)  # of the buffers in float64
-        run.batches.make_views = _PlainViews(dtype)
+        run.batches.make_views = _PlainViews(dtype, run.spec.views.count)
         yield run
 
 
@@ -132,14 +132,16 @@ class _PlainViews:
     """Views whose last bits do not depend on the rows beside them, unlike real ones."""
 
     dtype: torch.dtype
+    count: int
     fallback_reason: str | None = None
 
-    def __call__(self, raw: Any, rows: Tensor, *, epoch: int) -> tuple[View, View]:  # noqa: ANN401
-        """Return two views of each row, which depend on its pixels, its number and the epoch."""
+    def __call__(self, raw: Any, rows: Tensor, *, epoch: int) -> tuple[View, ...]:  # noqa: ANN401
+        """Return the views of each row, which depend on its pixels, its number and the epoch."""
         pixels = raw.pixels.to(self.dtype) / 128 - 1
         first, second = pixels[: len(rows)], pixels[-len(rows) :]  # the latter of partners, if any
         waves = torch.sin(37.0 * first + rows[:, None, None, None] + epoch)
-        return Pixels(first + waves / 4), Pixels(second.flip(3) - waves / 2)
+        further = (Pixels(second - waves / view) for view in range(3, self.count + 1))
+        return Pixels(first + waves / 4), Pixels(second.flip(3) - waves / 2), *further
 
 
 def _copied(run: Run) -> dict[str, Tensor]:

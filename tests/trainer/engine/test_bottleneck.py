@@ -135,21 +135,21 @@ SENTENCES: list[tuple[str, dict[Phase, float], Words, str]] = [
         "views",
         {"views": 115},
         {},
-        "Making the two views takes 57 % of each step: give the worker more threads "
+        "Making the views takes 57 % of each step: give the worker more threads "
         "(`MOCO_THREADS` above 1), or train on a GPU.",
     ),
     (
         "views",
         {"views": 115},
         {"threads": 4, "spec": {"views": {"blur_p": 0.4}}},
-        "Making the two views takes 57 % of each step: use a machine with more than 4 cores, or "
+        "Making the views takes 57 % of each step: use a machine with more than 4 cores, or "
         "blur less often, with `views.blur_p` below 0.4, or train on a GPU.",
     ),
     (
         "views",
         {"views": 115},
         {"facts": LARGE, "spec": PHOTOS, "device": "cuda"},
-        "Making the two views takes 57 % of each step: blur less often, with `views.blur_p` below "
+        "Making the views takes 57 % of each step: blur less often, with `views.blur_p` below "
         "0.5, or use smaller images, with `views.side_px` below 224.",
     ),
     (

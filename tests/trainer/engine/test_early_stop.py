@@ -102,7 +102,7 @@ def encoder_at(checkpoint: Path) -> dict[str, torch.Tensor]:
 def test_the_best_encoder_is_published_though_an_earlier_attempt_wrote_it(
     pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of step 4, also for an attempt that resumes from that checkpoint, or from a later one."""
+    """Step 4, also for an attempt that resumes from that checkpoint, or from a later one."""
     go(pack, tmp_path / "whole", monkeypatch)
     artifacts = tmp_path / "whole" / "artifacts"
     best = load_file(artifacts / "best" / "encoder.safetensors")

@@ -95,9 +95,9 @@ def test_the_first_view_is_of_the_row_and_the_second_of_its_partner(tmp_path: Pa
     with build_run(spec_of(), paths_of(tmp_path), device_config=DEVICE) as run:
         rows, partners = partners_of(run, 0)
         batch, _ = run.batches.inputs_at(0)
-        own = run.views.pair(run.source.raw(batch.rows), batch.rows, seed=0, epoch=0)
+        own = run.views.random(run.source.raw(batch.rows), batch.rows, seed=0, epoch=0)
         theirs = run.source.raw(torch.from_numpy(partners))
-        expected = run.views.pair(theirs, batch.rows, seed=0, epoch=0)[1]
+        expected = run.views.random(theirs, batch.rows, seed=0, epoch=0)[1]
     first, second = batch.views
     assert torch.equal(first.pixels, own[0].pixels)
     assert torch.equal(second.pixels, expected.pixels)

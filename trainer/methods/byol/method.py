@@ -22,7 +22,7 @@ class BYOL(TargetNetworkMethod):
         super().__init__(encoder, _forms(spec, feature_dim(encoder)), momentum, bf16=bf16)
 
     def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
-        """Return 2 - 2 cos, the mean over rows and both orders of the views.
+        """Return 2 - 2 cos, the mean over rows and all orders of two views.
 
         Source: Eq. 2 of the paper, whose code adds the orders up: half of it.
         """
@@ -30,7 +30,7 @@ class BYOL(TargetNetworkMethod):
             pairs = zip(*embeddings, strict=True)
             distances = [2.0 - 2.0 * (query * key).sum(1) for query, key in pairs]
             loss = torch.stack(distances).mean()
-        (query, _), (key, _) = embeddings
+        query, key = embeddings.queries[0], embeddings.keys[0]
         return StepOutput(loss, query, key, identities, loss_terms=1)
 
     @torch.no_grad()

@@ -14,6 +14,8 @@ class BYOLSpec(TargetSettings):
 
     has_unlike_views: ClassVar[bool] = True
     """The authors' views differ: the first is always blurred, the second may be solarized."""
+    takes_more_views: ClassVar[bool] = True
+    """The loss of more than two views is the mean over all orders of two."""
 
     name: Literal["byol"] = "byol"
     """Method name."""

@@ -1,5 +1,7 @@
 """The cost of Siamese pairs."""
 
+from math import comb
+
 from trainer.methods.cost import MethodCost
 from trainer.methods.siamese.spec import SiameseSpec
 
@@ -7,7 +9,8 @@ PLACE_COPIES = 4
 """Places of other rows [B, B] in int64, counted and compared."""
 
 
-def cost(spec: SiameseSpec, *, batch_rows: int) -> MethodCost:
-    """Return the cost of a step: forward and backward of both views."""
+def cost(spec: SiameseSpec, *, batch_rows: int, views: int) -> MethodCost:
+    """Return the cost of a step: forward and backward of all views."""
     del spec
-    return MethodCost(6, views_kept=2, towers=1, values=PLACE_COPIES * batch_rows**2)
+    places = comb(views, 2) * batch_rows**2
+    return MethodCost(3 * views, views_kept=views, towers=1, values=PLACE_COPIES * places)

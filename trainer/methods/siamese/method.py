@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from trainer.losses.embedding_signals import of_embeddings
 from trainer.losses.siamese_pairs import Pairs, drawn_other, pairs
 from trainer.methods.base import Embeddings, StepOutput
-from trainer.methods.both_views import BothViews, both
+from trainer.methods.both_views import BothViews, every, mean_over_pairs
 from trainer.methods.siamese.spec import SiameseSpec
 from trainer.nn.heads import HeadForm
 from trainer.nn.negative_mask import NegativeMask
@@ -30,11 +30,13 @@ class Siamese(BothViews):
         return F.normalize(features, dim=1) if self.spec.normalize else features
 
     def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
-        """Return the mean loss of all pairs."""
-        first, second = both(embeddings)
+        """Return the mean loss of all pairs; of more than two views the mean over their pairs."""
+        views = every(embeddings)
         with self.timer.phase("loss"):
-            loss = self._pairs(first, second, identities).loss
-        return StepOutput(loss, first, second, identities, loss_terms=1)
+            loss = mean_over_pairs(
+                views, lambda first, second: self._pairs(first, second, identities).loss
+            )
+        return StepOutput(loss, views[0], views[1], identities, loss_terms=1)
 
     def _pairs(self, first: Tensor, second: Tensor, identities: Tensor) -> Pairs:
         other, has_other = drawn_other(identities)

@@ -1,6 +1,6 @@
 """The settings of Siamese pairs, and their name, signals and advice in texts."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -20,6 +20,9 @@ class SiameseSpec(Record):
     drawn by the order of the batch. Use it with `positives: label`; without labels the two views of
     an image are alike.
     """
+
+    takes_more_views: ClassVar[bool] = True
+    """The loss of more than two views is the mean over their pairs."""
 
     name: Literal["siamese"] = "siamese"
     """Method name."""

@@ -1,6 +1,7 @@
 """SimCLR: each view finds the other view of its row among the whole batch (arXiv:2002.05709)."""
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from trainer.losses.embedding_signals import of_embeddings
 from trainer.losses.nt_xent import nt_xent
 from trainer.methods.base import Embeddings, StepOutput
-from trainer.methods.both_views import BothViews, both
+from trainer.methods.both_views import BothViews, every, mean_over_pairs
 from trainer.methods.head_forms import projector_form
 from trainer.methods.simclr.spec import ResolvedSimCLRSpec
 from trainer.nn.negative_mask import NegativeMask
@@ -24,16 +25,22 @@ class SimCLR(BothViews):
         self.spec = spec
 
     def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
-        """Return NT-Xent, the mean over both views of every row. Source: Eq. 1 of the paper."""
-        first, second = both(embeddings)
+        """Return NT-Xent, the mean over both views of every row. Source: Eq. 1 of the paper.
+
+        Of more than two views: the mean over their pairs, as the full graph of arXiv:1906.05849.
+        """
+        views = every(embeddings)
         with self.timer.phase("loss"):
-            loss = nt_xent(
-                torch.cat([first, second]),
-                temperature=self.spec.temperature,
-                decoupled=self.spec.decoupled,
-                identities=identities,
-            )
-        return StepOutput(loss, first, second, identities, loss_terms=1)
+            loss = mean_over_pairs(views, partial(self._nt_xent, identities=identities))
+        return StepOutput(loss, views[0], views[1], identities, loss_terms=1)
+
+    def _nt_xent(self, first: Tensor, second: Tensor, *, identities: Tensor) -> Tensor:
+        return nt_xent(
+            torch.cat([first, second]),
+            temperature=self.spec.temperature,
+            decoupled=self.spec.decoupled,
+            identities=identities,
+        )
 
     @torch.no_grad()
     def signals(self, output: StepOutput, *, dataset_rows: int) -> dict[str, float]:

@@ -1,6 +1,6 @@
 """The settings of SimCLR, and its name, signals and advice in texts."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,9 @@ from trainer.schema.signals import Setting, Signal
 
 class SimCLRSpec(Record):
     """Contrast within the batch, without a queue or a key encoder (arXiv:2002.05709)."""
+
+    takes_more_views: ClassVar[bool] = True
+    """The loss of more than two views is the mean over their pairs."""
 
     name: Literal["simclr"] = "simclr"
     """Method name."""

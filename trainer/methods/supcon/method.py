@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from trainer.losses.embedding_signals import of_embeddings
 from trainer.losses.supervised_contrast import supervised_contrast
 from trainer.methods.base import Embeddings, StepOutput
-from trainer.methods.both_views import BothViews, both, other_rows
+from trainer.methods.both_views import BothViews, every, other_rows
 from trainer.methods.supcon.spec import ResolvedSupConSpec
 from trainer.nn.heads import HeadForm
 from trainer.nn.negative_mask import NegativeMask
@@ -19,21 +19,24 @@ from trainer.spec.resolved import ResolvedSpec
 class SupCon(BothViews):
     """Every view finds all other views of its label in the batch."""
 
-    def __init__(self, spec: ResolvedSupConSpec, encoder: nn.Module, *, bf16: bool) -> None:
+    def __init__(
+        self, spec: ResolvedSupConSpec, encoder: nn.Module, *, views: int = 2, bf16: bool
+    ) -> None:
+        """`views`: of each row."""
         form = HeadForm(feature_dim(encoder), spec.dim, splits=spec.batch_norm_groups)
         super().__init__(encoder, form, bf16=bf16)
-        self.spec = spec
+        self.spec, self.views = spec, views
 
     def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
-        """Return L_out, the mean over both views of every row. Source: Eq. 2 of the paper."""
-        first, second = both(embeddings)
+        """Return L_out, the mean over all views of every row. Source: Eq. 2 of the paper."""
+        views = every(embeddings)
         with self.timer.phase("loss"):
             loss = supervised_contrast(
-                torch.cat([first, second]),
-                is_positive=other_rows(identities)[0],
+                torch.cat(views),
+                is_positive=other_rows(identities, views=len(views))[0],
                 temperature=self.spec.temperature,
             )
-        return StepOutput(loss, first, second, identities, loss_terms=1)
+        return StepOutput(loss, views[0], views[1], identities, loss_terms=1)
 
     @torch.no_grad()
     def signals(self, output: StepOutput, *, dataset_rows: int) -> dict[str, float]:
@@ -44,7 +47,7 @@ class SupCon(BothViews):
         is_alone = (rows[:, None] == rows).sum(1) == 1
         return {
             "loss": float(output.loss.detach()),
-            "chance_loss": math.log(max(1, 2 * len(rows) - 1)),
+            "chance_loss": math.log(max(1, self.views * len(rows) - 1)),
             **of_embeddings(queries, keys, torch.cat([queries, keys]), mask),
             "anchors_without_positive_ratio": float(is_alone.double().mean()),
         }
@@ -53,4 +56,4 @@ class SupCon(BothViews):
 def build(spec: ResolvedSpec, encoder: nn.Module, *, bf16: bool) -> SupCon:
     """Return the method of a resolved spec around an encoder."""
     assert isinstance(spec.method, ResolvedSupConSpec)
-    return SupCon(spec.method, encoder, bf16=bf16)
+    return SupCon(spec.method, encoder, views=spec.views.count, bf16=bf16)

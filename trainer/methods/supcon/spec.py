@@ -1,6 +1,6 @@
 """The settings of supervised contrast, and its name, signals and advice in texts."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -14,6 +14,9 @@ class SupConSpec(Record):
 
     Use it with `positives: label`; without labels each image has one positive, as in SimCLR.
     """
+
+    takes_more_views: ClassVar[bool] = True
+    """All views of a label are positives of each other, however many."""
 
     name: Literal["supcon"] = "supcon"
     """Method name."""

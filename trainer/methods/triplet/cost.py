@@ -4,10 +4,12 @@ from trainer.methods.cost import MethodCost
 from trainer.methods.triplet.spec import TripletSpec
 
 DISTANCE_COPIES = 8
-"""Distances [2B, 2B], sorted with their order, and places found among them, in int64."""
+"""Distances [V B, V B] of V views, sorted with their order, and places among them, in int64."""
 
 
-def cost(spec: TripletSpec, *, batch_rows: int) -> MethodCost:
-    """Return the cost of a step: forward and backward of both views."""
+def cost(spec: TripletSpec, *, batch_rows: int, views: int) -> MethodCost:
+    """Return the cost of a step: forward and backward of all views."""
     del spec
-    return MethodCost(6, views_kept=2, towers=1, values=DISTANCE_COPIES * (2 * batch_rows) ** 2)
+    return MethodCost(
+        3 * views, views_kept=views, towers=1, values=DISTANCE_COPIES * (views * batch_rows) ** 2
+    )

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from trainer.losses.embedding_signals import of_embeddings
 from trainer.losses.triplets import Triplets, distances, triplets
 from trainer.methods.base import Embeddings, StepOutput
-from trainer.methods.both_views import BothViews, both, other_rows
+from trainer.methods.both_views import BothViews, every, other_rows
 from trainer.methods.triplet.spec import ResolvedTripletSpec
 from trainer.nn.heads import HeadForm
 from trainer.nn.negative_mask import NegativeMask
@@ -24,14 +24,15 @@ class TripletMethod(BothViews):
 
     def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
         """Return the mean loss of the triplets that the spec chooses."""
-        first, second = both(embeddings)
+        views = every(embeddings)
         with self.timer.phase("loss"):
-            loss = self._triplets(first, second, identities).loss
-        return StepOutput(loss, first, second, identities, loss_terms=1)
+            loss = self._triplets(views, identities).loss
+        return StepOutput(loss, views[0], views[1], identities, loss_terms=1)
 
-    def _triplets(self, first: Tensor, second: Tensor, identities: Tensor) -> Triplets:
-        spec, (is_positive, is_negative) = self.spec, other_rows(identities)
-        apart = distances(torch.cat([first, second]), squared=spec.squared)
+    def _triplets(self, views: tuple[Tensor, ...], identities: Tensor) -> Triplets:
+        spec = self.spec
+        is_positive, is_negative = other_rows(identities, views=len(views))
+        apart = distances(torch.cat(views), squared=spec.squared)
         return triplets(
             apart,
             (is_positive, is_negative),
@@ -49,7 +50,7 @@ class TripletMethod(BothViews):
         return {
             "loss": float(output.loss.detach()),
             **of_embeddings(queries, keys, torch.cat([queries, keys]), mask),
-            "active_triplets_ratio": float(self._triplets(queries, keys, rows).active_ratio),
+            "active_triplets_ratio": float(self._triplets((queries, keys), rows).active_ratio),
         }
 
 

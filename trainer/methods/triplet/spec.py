@@ -1,6 +1,6 @@
 """The settings of triplets, and their name, signals and advice in texts."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -16,6 +16,9 @@ class TripletSpec(Record):
     Use it with `positives: label` and balanced batches; without labels the two views of an image
     are the positives.
     """
+
+    takes_more_views: ClassVar[bool] = True
+    """Triplets are those of all views, however many."""
 
     name: Literal["triplet"] = "triplet"
     """Method name."""

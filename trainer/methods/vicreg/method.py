@@ -32,20 +32,20 @@ class VICReg(Method):
         return self.tower.encoder
 
     def embed_views(self, batch: Batch, random_inputs: Tensor) -> Embeddings:
-        """Return projections of view 0 and of view 1, each from a pass of its own."""
+        """Return projections of view 0, and of each other view, each from a pass of its own."""
         del random_inputs
         with self.timer.phase("query"):
-            first, second = (
+            first, *others = (
                 self.tower.features(view, feature="projection") for view in batch.views
             )
-        return Embeddings((first,), (second,))
+        return Embeddings((first,), tuple(others))
 
     def loss(self, embeddings: Embeddings, identities: Tensor) -> StepOutput:
-        """Return the weighted sum of the three terms."""
-        (first,), (second,) = embeddings
+        """Return the weighted sum of the three terms; of more than two views the mean of pairs."""
+        views = (*embeddings.queries, *embeddings.keys)
         with self.timer.phase("loss"):
-            loss = self._weighted(vicreg_terms(first, second))
-        return StepOutput(loss, first, second, identities, loss_terms=1)
+            loss = self._weighted(vicreg_terms(*views))
+        return StepOutput(loss, views[0], views[1], identities, loss_terms=1)
 
     def _weighted(self, terms: VICRegTerms) -> Tensor:
         spec = self.spec

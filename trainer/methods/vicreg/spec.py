@@ -16,6 +16,9 @@ class VICRegSpec(HeadSettings):
     sgd_lr_factor: ClassVar[float] = 0.1
     """Default learning rate of SGD beside that of the contrastive methods: terms weigh 25."""
 
+    takes_more_views: ClassVar[bool] = True
+    """The loss of more than two views is the mean over their pairs."""
+
     name: Literal["vicreg"] = "vicreg"
     """Method name."""
     dim: Annotated[int, Field(ge=2, le=8192)] | None = None

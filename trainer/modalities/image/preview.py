@@ -42,7 +42,7 @@ def write_preview(folder: Path, *, seed: int) -> None:
         images, whole = source.raw(rows), source.whole(rows)
         for name, job in JOBS.items():
             views = _views(pack, job)
-            pair = views.pair(images, rows, seed=seed, epoch=0)
+            pair = views.random(images, rows, seed=seed, epoch=0)
             _save(
                 _grid([views.plain(whole).pixels, *(view.pixels for view in pair)]), folder / name
             )

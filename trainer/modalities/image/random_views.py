@@ -1,4 +1,4 @@
-"""Views of images: two random ones of each row, or one without randomness."""
+"""Views of images: random ones of each row, or one without randomness."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +24,9 @@ class ImageViews:
 
     augmenter: ImageAugmenter
     second: ImageAugmenter | None = None
-    """Augmentation of the second view, if it has settings of its own."""
+    """Augmentation of all views but the first, if they have settings of their own."""
+    count: int = 2
+    """Views of each row."""
 
     @property
     def fallback_reason(self) -> str | None:
@@ -34,21 +36,26 @@ class ImageViews:
             return self.augmenter.fallback_reason
         return f"{of_second} (second view)"
 
-    def pair(
+    def random(
         self, raw: Images, rows: Tensor, *, seed: int, epoch: int | Tensor
-    ) -> tuple[Pixels, Pixels]:
-        """Return two random views of each row."""
-        if self.second is None:
+    ) -> tuple[Pixels, ...]:
+        """Return the random views of each row."""
+        if self.second is None and self.count == 2:
             first, second = self.augmenter.pair(raw, rows, seed=seed, epoch=epoch)
             return Pixels(first), Pixels(second)
-        count = len(rows)
+        total = len(rows)
         own, partners = raw, raw
-        if len(raw.heights) > count:
-            own, partners = raw.rows(slice(count)), raw.rows(slice(count, None))
-        return (
-            Pixels(self.augmenter.views(own, rows, seed=seed, epoch=epoch, view=0)),
-            Pixels(self.second.views(partners, rows, seed=seed, epoch=epoch, view=1)),
+        if len(raw.heights) > total:
+            own, partners = raw.rows(slice(total)), raw.rows(slice(total, None))
+        others = self.second or self.augmenter
+        made = (
+            self.augmenter.views(own, rows, seed=seed, epoch=epoch, view=0),
+            *(
+                others.views(partners, rows, seed=seed, epoch=epoch, view=view)
+                for view in range(1, self.count)
+            ),
         )
+        return tuple(Pixels(pixels) for pixels in made)
 
     def plain(self, raw: Images) -> Pixels:
         """Return each row resized, its square in the middle."""
@@ -78,4 +85,5 @@ def views_of(
         accelerator=accelerator,
     )
     of_second = settings.of_second()
-    return ImageViews(made(settings), None if of_second is settings else made(of_second))
+    second = None if of_second is settings else made(of_second)
+    return ImageViews(made(settings), second, settings.count)

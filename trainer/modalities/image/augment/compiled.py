@@ -25,10 +25,10 @@ px), and compiling 7 s, once a worker. So a job in a worker gains from its first
 
 
 def is_worth_compiling(
-    *, rows: int, epochs: int, side_px: int, row_px: int, device: torch.device
+    *, rows: int, epochs: int, side_px: int, row_px: int, device: torch.device, views: int = 2
 ) -> bool:
     """Return whether compiling a job's views pays; `row_px` is the side of a typical row."""
-    pixels = 2 * rows * epochs * (side_px**2 + row_px**2)
+    pixels = views * rows * epochs * (side_px**2 + row_px**2)
     return device.type == "cpu" and pixels >= PIXELS_MIN
 
 

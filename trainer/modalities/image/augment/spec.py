@@ -161,7 +161,7 @@ class ViewsSpec(AnyViewsSpec):
     """Random crop, flip, color jitter, grayscale, blur and solarize, drawn per image and view."""
 
     modality: ClassVar[str] = "image"
-    size_fields: ClassVar[tuple[str, ...]] = ("side_px",)
+    size_fields: ClassVar[tuple[str, ...]] = ("side_px", "count")
 
     side_px: Annotated[int, Field(ge=8, le=512)] | None = None
     """Height and width of a view. Default: chosen from the dataset."""
@@ -221,8 +221,8 @@ class ViewsSpec(AnyViewsSpec):
     erase_ratio: Pair = (0.3, 3.3)
     """Minimum and maximum aspect ratio of the rectangle (height / width)."""
     second: SecondView | None = None
-    """Settings of the second view that differ, such as `{"blur_p": 0.1, "solarize_p": 0.2}`; `same`
-    for none. Default: chosen from the method and the image size."""
+    """Settings that differ in the second view, and in any after it, such as `{"blur_p": 0.1,
+    "solarize_p": 0.2}`; `same` for none. Default: chosen from the method and the image size."""
 
     @property
     def is_small(self) -> bool:

@@ -36,7 +36,7 @@ def test_each_view_is_torchvisions_with_its_own_settings() -> None:
     """The flip, which the second leaves out, is as in the first."""
     images = photos([(30, 40)] * 40)
     rows = torch.arange(40) + 100
-    pair = views(SECOND).pair(batch_of(images), rows, seed=3, epoch=4)
+    pair = views(SECOND).random(batch_of(images), rows, seed=3, epoch=4)
     for number, spec in enumerate((spec_of(**FIRST), spec_of(**(FIRST | SECOND)))):
         theirs = reference(images, spec, number)
         assert float((as_levels(pair[number].pixels) - theirs).abs().max()) < 0.05
@@ -47,9 +47,9 @@ def test_each_view_is_torchvisions_with_its_own_settings() -> None:
 def test_second_views_of_partners_are_made_of_these() -> None:
     images = photos([(30, 40)] * 6)
     rows = torch.arange(3)
-    pair = views(SECOND).pair(batch_of(images), rows, seed=1, epoch=0)
+    pair = views(SECOND).random(batch_of(images), rows, seed=1, epoch=0)
     for number, own in enumerate((images[:3], images[3:])):
-        alone = views(SECOND).pair(batch_of(own), rows, seed=1, epoch=0)
+        alone = views(SECOND).random(batch_of(own), rows, seed=1, epoch=0)
         assert torch.equal(pair[number].pixels, alone[number].pixels)
 
 
@@ -58,7 +58,7 @@ def test_the_same_settings_are_the_same_pair(second: object) -> None:
     batch, rows = batch_of(photos([(30, 40)] * 9)), torch.arange(9)
     made = views(second)
     assert made.second is None
-    pair = made.pair(batch, rows, seed=1, epoch=2)
+    pair = made.random(batch, rows, seed=1, epoch=2)
     for number, view in enumerate(pair):
         expected = made.augmenter.views(batch, rows, seed=1, epoch=2, view=number)
         assert torch.equal(view.pixels, expected)
