@@ -56,8 +56,18 @@ def methods_page() -> str:
     lines = [METHODS_HEAD]
     for name in methods.method_names():
         spec = methods.part_of(name, "spec")
-        lines += _part(name, spec, f"**{spec.TITLE}.** {_words(spec, 'Spec')} {spec.READING}")
+        words = f"**{spec.TITLE}.** {_words(spec, 'Spec')} {spec.READING} {_views_of(spec)}"
+        lines += _part(name, spec, words)
     return "\n".join(lines)
+
+
+def _views_of(spec: ModuleType) -> str:
+    """Return how many views a method takes, and if they are unlike by default."""
+    settings = _class_of(spec, "Spec")
+    several = "two views or more" if getattr(settings, "takes_more_views", False) else "two views"
+    unlike = getattr(settings, "has_unlike_views", False)
+    end = ", by default with unlike settings (`views.second`)" if unlike else ""
+    return f"The method takes {several} of each image{end}."
 
 
 def _part(name: str, spec: ModuleType, words: str) -> Iterator[str]:

@@ -115,6 +115,29 @@ def test_a_switch_alone_sets_an_optional_object(visitor: Visitor) -> None:
     assert batching_after(switch.check) == {"rows_per_label": 2}
 
 
+def test_unlike_views_of_a_method_are_said_and_shown(visitor: Visitor) -> None:
+    """BYOL's second view is solarized; `same`, or an own object, takes the place of that."""
+    page = visitor.go("/ui/submit?dataset=digits")
+    picture, words = page.locator("aside img"), page.locator("[data-second]")
+    expect(picture).to_have_attribute("src", re.compile("preview.png$"))
+    expect(words).to_have_count(0)
+    page.locator("details[data-group=method] > summary").click()
+    page.locator("[data-field='method.name'] select").select_option("byol")
+    expect(words).to_contain_text("solarize, chance 0.2")
+    expect(picture).to_have_attribute("src", re.compile("unlike=true$"))
+    page.locator("summary", has_text="Augmentations").click()
+    switch = page.get_by_label("Other settings for the second view")
+    expect(switch).not_to_be_checked()
+    switch.check()
+    expect(words).to_have_count(0)
+    solarize = page.locator("[data-field='views.second.solarize_p'] input")
+    visitor.allowed.append("422")
+    solarize.fill("2")
+    expect(page.locator("[data-field='views.second.solarize_p'] .error")).not_to_be_empty()
+    solarize.fill("0.5")
+    expect(words).to_contain_text("solarize, chance 0.5")
+
+
 def test_rows_with_and_without_buttons_have_the_same_columns(
     visitor: Visitor, world: World
 ) -> None:

@@ -6,6 +6,8 @@ from tests.mutants.runner import Mutant
 
 RANDOM = "tests/trainer/rng/test_philox.py::test_"
 VERDICTS = "tests/trainer/schema/test_verdicts.py::test_"
+MORE = "tests/contract/test_more_views.py::test_"
+SECOND = "tests/trainer/modalities/image/augment/test_second_view.py::test_"
 ADDED = "tests/trainer/spec/test_added_fields.py::test_"
 
 LEARNING: Final = (
@@ -89,5 +91,35 @@ LEARNING: Final = (
         "if reading.knn <= reading.raw else None",
         "if reading.knn < reading.raw else None",
         (VERDICTS + "a_history_gets_its_verdict_with_the_numbers_that_speak_for_it",),
+    ),
+    Mutant(
+        "second views have the settings of the first",
+        "trainer/modalities/image/random_views.py",
+        "others = self.second or self.augmenter",
+        "others = self.augmenter",
+        (SECOND + "each_view_is_torchvisions_with_its_own_settings",),
+    ),
+    Mutant(
+        "all further views are the second",
+        "trainer/modalities/image/random_views.py",
+        "epoch=epoch, view=view)",
+        "epoch=epoch, view=1)",
+        (MORE + "each_view_has_a_number_of_its_own",),
+    ),
+    Mutant(
+        "a job of before gets unlike views",
+        "trainer/spec/added_fields.py",
+        '    ("views.second", "same"),\n',
+        "",
+        (
+            "tests/trainer/spec/test_second_view.py::test_a_job_of_before_keeps_views_that_are_alike",
+        ),
+    ),
+    Mutant(
+        "the terms of further views are added up",
+        "trainer/losses/vicreg.py",
+        "variance, covariance = 2.0 * variance / len(views), 2.0 * covariance / len(views)",
+        "pass",
+        (MORE + "vicreg_is_the_mean_over_pairs",),
     ),
 )
