@@ -206,9 +206,10 @@ def _speed(spec: ResolvedSpec, store: Store) -> tuple[JobRecord, float] | None:
     """Return the newest succeeded job with this encoder, side and number of GPUs, and its speed."""
     for record in store.jobs.list(status="succeeded", limit=SPEED_JOBS).data:
         ran = json.loads(record.resolved_json)
-        views = ran.get("views", {})
+        # A job of an earlier version lacks the fields that came later.
+        views = dict(type(spec.views).model_construct()) | ran.get("views", {})
         alike = ran.get("encoder", {}).get("name") == spec.encoder.name and all(
-            views.get(name) == getattr(spec.views, name) for name in spec.views.size_fields
+            views[name] == getattr(spec.views, name) for name in spec.views.size_fields
         )
         alike = alike and ran.get("resources", {}).get("gpus", 1) == spec.resources.gpus
         rows_per_s = record.progress.get("rows_per_s")
@@ -218,5 +219,6 @@ def _speed(spec: ResolvedSpec, store: Store) -> tuple[JobRecord, float] | None:
 
 
 def _basis(spec: ResolvedSpec, record: JobRecord, rows_per_s: float) -> str:
-    what = f"{spec.encoder.name} at {spec.views.size}"
+    views = f", {spec.views.count} views" if spec.views.count > 2 else ""
+    what = f"{spec.encoder.name} at {spec.views.size}{views}"
     return f"the speed of {record.id}: {rows_per_s:.0f} rows/s with {what}"
