@@ -12,7 +12,7 @@ sys.path.insert(0, str(REPO))
 
 from generate_api import api_page  # noqa: E402  # the line above finds what these import
 from generate_cli import cli_page  # noqa: E402
-from generate_parts import evaluators_page, methods_page  # noqa: E402
+from generate_parts import evaluators_page, methods_page, pretexts_page  # noqa: E402
 
 from service.observability.dashboards.index import dashboard_files  # noqa: E402
 from service.observability.metrics import METRICS  # noqa: E402
@@ -90,6 +90,7 @@ def generated() -> dict[Path, str]:
         REPO / "docs" / "cli.md": cli_page(),
         REPO / "docs" / "evaluators.md": evaluators_page(),
         REPO / "docs" / "methods.md": methods_page(),
+        REPO / "docs" / "pretexts.md": pretexts_page(),
         OBSERVABILITY / "prometheus" / "runbook.md": RUNBOOK.read_text(),
         **{dashboards / name: text for name, text in dashboard_files().items()},
     }

@@ -15,6 +15,7 @@ import pytest
 from trainer.evaluators.registry import evaluator_names
 from trainer.methods.registry import method_names
 from trainer.modalities.image.encoders.spec import EncoderName
+from trainer.pretexts.registry import pretext_names
 
 REPO = Path(__file__).resolve().parents[1]
 PACKAGES = ("mocoserve", "trainer", "service", "worker")
@@ -124,12 +125,13 @@ def _folders(shelf: str) -> set[str]:
     return {path.parent.name for path in (REPO / "trainer" / shelf).glob("*/spec.py")}
 
 
-def test_every_method_and_evaluator_is_a_folder_and_a_member() -> None:
+def test_every_method_evaluator_and_pretext_is_a_folder_and_a_member() -> None:
     assert set(method_names()) == _folders("methods")
     assert set(evaluator_names()) == _folders("evaluators")
+    assert set(pretext_names()) == _folders("pretexts")
 
 
-@pytest.mark.parametrize("shelf", ["methods", "evaluators", "modalities"])
+@pytest.mark.parametrize("shelf", ["methods", "evaluators", "modalities", "pretexts"])
 def test_the_members_of_a_shelf_never_import_one_another(shelf: str) -> None:
     folders = {path.parent.name for path in (REPO / "trainer" / shelf).glob("*/__init__.py")}
     assert folders

@@ -67,6 +67,13 @@ def methods(incomplete: str) -> list[str]:
     return [name for name in method_names() if name.startswith(incomplete)]
 
 
+def pretexts(incomplete: str) -> list[str]:
+    """Return the pretexts that a job can learn from."""
+    from trainer.pretexts.registry import pretext_names
+
+    return [name for name in pretext_names() if name.startswith(incomplete)]
+
+
 def exports(incomplete: str) -> list[str]:
     """Return the exports that a job can ask for."""
     from typing import get_args

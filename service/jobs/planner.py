@@ -49,7 +49,7 @@ class Plan:
         return NewJob(
             kind="train",
             pool=spec.pool,
-            name=spec.name or f"{spec.method.name} {spec.encoder.name} on {spec.dataset}",
+            name=spec.name or f"{' + '.join(spec.tasks)} {spec.encoder.name} on {spec.dataset}",
             spec_json=self.sent.model_dump_json(exclude_unset=True),
             resolved_json=spec.model_dump_json(),
             reasons_json=json.dumps(self.resolved.reasons),

@@ -15,6 +15,7 @@ from service.web.assets import Assets
 from trainer.data.spec import IngestOptions
 from trainer.evaluators import registry as evaluators
 from trainer.methods.registry import declared
+from trainer.pretexts import registry as pretexts
 from trainer.spec.job import JobSpec
 from trainer.spec.signal_tables import SIGNALS
 
@@ -47,7 +48,7 @@ HEADERS = {
     "Cache-Control": "no-store",
 }
 CURVES = (
-    *("loss", "chance_loss", "top1", "top5", "knn_top1"),
+    *("loss", "chance_loss", "contrast_loss", "top1", "top5", "knn_top1"),
     *("knn_top1_raw", "knn_top1_untrained", "knn_top1_majority"),
     *("embedding_std_ratio", "rows_per_s", "data_s", "step_s"),
     *("positive_similarity", "negative_similarity", "lr"),
@@ -61,10 +62,11 @@ MORE_CURVES = tuple(
         "better": signal.better,
         "fills": signal.fills,
     }
-    for name, signal in (evaluators.SIGNALS | declared("SIGNALS")).items()
+    for name, signal in (evaluators.SIGNALS | pretexts.SIGNALS | declared("SIGNALS")).items()
     if name not in CURVES
 )
-"""Signals of evaluators and methods with a chart of their own each, after those of `curves.js`."""
+"""Signals of evaluators, pretexts and methods with a chart of their own each, after those of
+`curves.js`."""
 FOREVER = "private, max-age=31536000, immutable"
 
 

@@ -27,12 +27,14 @@ from tests.support.trainer.killed_attempts import (
 )
 from tests.support.trainer.spec_members import (
     AUGMENTATIONS,
+    learning_from,
     methods,
     optimizers,
     precisions,
     smallest_encoders,
 )
 from trainer.modalities.image.spec import ENCODER_NAMES, FAMILIES
+from trainer.pretexts.registry import pretext_names
 from trainer.util.atomic_files import sha256_of
 
 EPOCHS, STEPS, CHECKPOINT_EVERY_STEPS = 4, 12, 4
@@ -70,6 +72,12 @@ FURTHER: dict[str, dict[str, Any]] = {
         "method": {"name": "byol", "dim": 8, "head_hidden": 16},
         "views": {"side_px": SIDE_PX, "count": 3},
         "epochs": EPOCHS,
+    },
+    "pretexts": {
+        "auxiliary": [{"name": name} for name in pretext_names()],
+        "optim": {"accumulate_steps": 2},
+        "partial_batch": "drop",
+        "epochs": EPOCHS + 2,
     },
     "early_stop": {
         "epochs": EPOCHS + 2,
@@ -112,7 +120,7 @@ class Job(NamedTuple):
         settings = {"epochs": EPOCHS} | SETTINGS[self.settings]
         views = {"side_px": SIDE_PX} | settings.get("views", {})
         return spec(
-            method=methods()[self.method],
+            **learning_from(self.method),
             encoder={"name": self.encoder, **ENCODERS.get(self.encoder, {})},
             precision=self.precision,
             **settings | {"views": views},

@@ -19,6 +19,7 @@ MOCO = {"name": "moco", "queue_rows": 4096}
 SYMMETRIC = MOCO | {"symmetric": True}
 SIMCLR = {"name": "simclr"}
 TWO_VIEWS = ("byol", "moco_v3", "nnclr", "vicreg")
+ROTATION = {"auxiliary": [{"name": "rotation"}]}
 SMALL, RESNET18 = {"name": "small"}, {"name": "resnet18"}
 
 
@@ -64,6 +65,10 @@ JOBS = {
     "convnext_tiny, fp32": job(
         64, 32, encoder={"name": "convnext_tiny"}, method=MOCO, precision="fp32"
     ),
+    "small, rotation alone": job(256, 32, encoder=SMALL, method={"name": "none"}) | ROTATION,
+    "small, rotation beside": job(256, 32, encoder=SMALL, method=MOCO) | ROTATION,
+    "resnet18, rotation alone": job(128, 96, encoder=RESNET18, method={"name": "none"}) | ROTATION,
+    "resnet18, rotation beside": job(128, 96, encoder=RESNET18, method=MOCO) | ROTATION,
     "resnet101": job(64, 96, encoder={"name": "resnet101"}, method=MOCO),
     "wide resnet50": job(32, 32, encoder={"name": "wide_resnet50_2"}, method=MOCO),
 }

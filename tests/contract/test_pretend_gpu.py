@@ -20,6 +20,7 @@ from tests.support.pretend_gpu.cases import CASES, CELLS, METHODS, VARIANTS
 from tests.support.pretend_gpu.cuda import pretend_gpu
 from tests.support.pretend_gpu.packs import PACKS
 from tests.support.pretend_gpu.run import Case, Result, run
+from tests.support.trainer.spec_members import beside
 from trainer.methods.base import StepOutput
 from trainer.methods.moco.method import MoCo
 from trainer.methods.registry import method_names
@@ -95,7 +96,7 @@ def test_the_matrix_has_rows_of_every_modality() -> None:
 @pytest.mark.parametrize("name", [*method_names(), "symmetric, own keys masked", "rising momentum"])
 def test_a_graph_is_the_same_whenever_it_is_captured(name: str, tmp_path: Path) -> None:
     """Else it holds a number of its step or epoch, and repeats that for ever."""
-    method = {"method": {"name": name} | METHODS.get(name, {})}
+    method = {"method": {"name": name} | METHODS.get(name, {})} | beside(name)
     case = Case(name=name, settings=VARIANTS.get(name, method))
     recordings = [run(case, tmp_path, steps=6).recordings for _ in range(2)]  # the second resumes
     assert [len(each) for each in recordings] == [3, 3]

@@ -46,12 +46,15 @@ METHODS: dict[str, dict[str, Any]] = {
     "vicreg_sync": {"name": "vicreg", "bn": "sync", "head_hidden": 16},
     "supcon_three": {"name": "supcon", "bn": "split", "bn_splits": SPLITS // 2},
     "byol_three_sync": {"name": "byol", "bn": "sync", "head_hidden": 16},
+    "moco_rotation": {"name": "moco", "head": "mlp"},
+    "none_sync": {"name": "none", "bn": "sync"},
 }
 VIEWS = {"supcon_three": 3, "byol_three_sync": 3}
 """Views of a row, where they are not two."""
 LABELED = {"supcon", "triplet", "triplet_all", "siamese", "supcon_three"}
 """Methods whose second views are of partners; others have two views of each row."""
-EMBEDDINGS = {"moco": 1, "simclr": 2, "byol": 1, "moco_v3": 4, "nnclr": 4, "vicreg": 2}
+PRETEXTS = {"moco_rotation": ("rotation",), "none_sync": ("rotation",)}
+EMBEDDINGS = {"moco": 1, "simclr": 2, "byol": 1, "moco_v3": 4, "nnclr": 4, "vicreg": 2, "none": 1}
 """Vectors of a row that every rank gets; of other methods one of each view."""
 QUICK = {("moco_v2", 2), ("simclr_sync", 2)}
 MOCO = {"queue_rows": 80, "bn": "split", "bn_splits": SPLITS, "shuffle_parts": PARTS, "dim": 16}
@@ -67,7 +70,7 @@ def batch_rows(name: str) -> int:
 
 def spec_of(name: str) -> dict[str, Any]:
     method = METHODS[name]
-    settings = MOCO if method["name"] == "moco" else {"dim": 16}
+    settings = {"moco": MOCO, "none": {}}.get(method["name"], {"dim": 16})
     return {
         "dataset": "made-up",
         "epochs": 200,
@@ -76,6 +79,7 @@ def spec_of(name: str) -> dict[str, Any]:
         "encoder": {"name": "small"},
         "views": {"side_px": 8, "count": VIEWS.get(name, 2)},
         "method": settings | method,
+        "auxiliary": [{"name": pretext} for pretext in PRETEXTS.get(name, ())],
         "positives": {"name": "label" if name in LABELED else "self"},
         "optim": {"lr": 0.002 if method["name"] == "vicreg" else 0.05},
         "evaluation": None,
@@ -244,7 +248,8 @@ def gathered_bytes(name: str, size: int) -> int:
 
     The symmetric loss of MoCo has the keys of both views, each with its row.
     """
-    dim_bytes, row_bytes = 4 * 16, 8
+    # Without a head, the vector of a row is the feature.
+    dim_bytes, row_bytes = 4 * (256 if name == "none_sync" else 16), 8
     times = 2 if name == "moco_symmetric" else 1
     vectors = times * EMBEDDINGS.get(METHODS[name]["name"], VIEWS.get(name, 2))
     return batch_rows(name) // size * (vectors * dim_bytes + times * row_bytes)

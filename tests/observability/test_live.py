@@ -42,6 +42,13 @@ NEEDS: dict[str, dict[str, object]] = {
 }
 """Settings that a method or an evaluator needs to have all its signals."""
 
+PRETEXTS = [{"name": name} for name in ("rotation",)]
+BESIDE: dict[str, dict[str, object]] = {
+    "moco": {"auxiliary": PRETEXTS, "test_dataset": "digits"},
+    "none": {"auxiliary": PRETEXTS},
+}
+"""Settings of a job beside its method: pretexts, and images to measure them on."""
+
 
 def _tell(text: str) -> None:
     """A figure for who runs this; shown because the target does not capture."""
@@ -76,6 +83,7 @@ def toured(live: Live, prometheus: Prometheus) -> set[Query]:
     for method in method_names():
         spec = {"dataset": "digits", "epochs": 20_000, "signals_every_steps": 5, **QUICK}
         spec |= {"method": _named(method), "evaluation": evaluation or None}
+        spec |= BESIDE.get(method, {})
         job = live.client.jobs.create(spec)
         signals = EVALUATOR_SIGNALS if evaluation else ["loss"]
         series = [SIGNAL_METRICS[name] for name in signals if name in SIGNAL_METRICS]

@@ -21,7 +21,7 @@ def collect(method: Method, optimizer: torch.optim.Optimizer) -> dict[str, Tenso
     They are the run's own, and the next step changes them.
     """
     state = {f"{METHOD}{name}": value for name, value in method.state_dict().items()}
-    for name, parameter in method.trainable_parameters().items():
+    for name, parameter in method.learning_parameters().items():
         for key, value in optimizer.state[parameter].items():
             if isinstance(value, Tensor):
                 state[f"{OPTIMIZER}{key}.{name}"] = value
@@ -63,7 +63,7 @@ def restore(state: Mapping[str, Tensor], method: Method, optimizer: torch.optim.
     except RuntimeError as error:
         detail = "the checkpoints in this folder are of another network; choose another folder"
         raise SpecError(detail, field="encoder") from error
-    parameters = method.trainable_parameters()
+    parameters = method.learning_parameters()
     for name, value in state.items():
         if _of(OPTIMIZER, name):
             key, _, parameter_name = name.removeprefix(OPTIMIZER).partition(".")

@@ -14,6 +14,7 @@ from trainer.modalities.base import Loader
 from trainer.nn.views import Batch
 from trainer.optim.schedule import TrainingLength
 from trainer.positives.base import Partners
+from trainer.pretexts.base import Pretexts
 from trainer.rng.philox import permuted_rows
 from trainer.spec.resolved import ResolvedSpec
 
@@ -46,6 +47,7 @@ class BatchStream:
     make_views: ViewMaker
     random_inputs: RandomInputs
     world: World
+    pretexts: Pretexts | None = None
     train_rows: Tensor | None = None
     """Numbers of the rows that are trained on, int64; None: all."""
     balanced: BalancedOrder | None = None
@@ -60,9 +62,10 @@ class BatchStream:
             rows = self.rows_of(step)
             read, own = self._read_at(rows, step), self._identities(rows)
         drawn = self._random_inputs(len(rows), step=step)
+        beside = () if self.pretexts is None else self.pretexts.random_inputs(rows, step=step)
         with timer.phase("copy"):
-            sent, random_inputs, *identities = send_together(
-                (read, drawn, *own), self.source.device
+            sent, random_inputs, *rest = send_together(
+                (read, drawn, *own, *beside), self.source.device
             )
         raw = self.source.raw(read, sent=sent)
         sent_rows = sent[: len(rows)]
@@ -70,7 +73,8 @@ class BatchStream:
             self._prefetch(range(step + 1, min(step + 1 + STEPS_AHEAD, self.length.steps)))
         with timer.phase("views"):
             views = self.make_views(raw, sent_rows, epoch=step // self.length.steps_per_epoch)
-        batch = Batch(views, sent_rows, identities=identities[0] if identities else sent_rows)
+        identities = rest.pop(0) if own else sent_rows
+        batch = Batch(views, sent_rows, identities, tuple(rest))
         return StepInputs(batch, random_inputs)
 
     def _random_inputs(self, rows: int, *, step: int) -> Tensor:

@@ -113,7 +113,7 @@ def build_run(
         method = _placed(load_method(spec, make_encoder, bf16=context.bf16), context, world)
         profiler = _profiler(spec, pack.facts, context)
         method.timer = source.timer = profiler.timer
-        optimizer = make_optimizer(spec.optim, method.trainable_parameters())
+        optimizer = make_optimizer(spec.optim, method.learning_parameters())
         data = EvaluationData(source, test_source)
         causes = _causes(spec, data, context, device_config, world) | _cause_of(init)
         progress, before = _resumed(paths, method, optimizer, causes)
@@ -324,6 +324,7 @@ def _batches(
         world=method.world,
         train_rows=None if rows is None else torch.from_numpy(rows),
         balanced=balanced,
+        pretexts=method.pretexts,
         partners=load_partners(spec, usable),
     )
 

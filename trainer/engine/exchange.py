@@ -17,7 +17,7 @@ class Exchange:
     def __init__(self, method: Method, requests: Requests) -> None:
         """`requests` travel with each exchange."""
         self._method, self._world, self.requests = method, method.world, requests
-        self._parameters = list(method.trainable_parameters().values())
+        self._parameters = list(method.learning_parameters().values())
         self._statistics = running_statistics(method)
 
     def __call__(self, output: StepOutput, *, with_queries: bool) -> StepOutput:
@@ -28,9 +28,12 @@ class Exchange:
         if self._world.size == 1:
             return output
         loss = output.loss.clone()
+        readings = tuple(reading.clone() for reading in output.readings)
         gradients = [each.grad for each in self._parameters if each.grad is not None]
-        self._world.mean_([*gradients, *self._statistics, loss])
-        return self._gathered(output._replace(loss=loss), with_queries=with_queries)
+        self._world.mean_([*gradients, *self._statistics, loss, *readings])
+        return self._gathered(
+            output._replace(loss=loss, readings=readings), with_queries=with_queries
+        )
 
     def _gathered(self, output: StepOutput, *, with_queries: bool) -> StepOutput:
         """Return the output with the rows of all ranks, unless the loss has gathered them."""

@@ -37,7 +37,7 @@ class GraphedStep:
     def __init__(self, eager: EagerStep, recorder: GraphRecorder, *, batch_rows: int) -> None:
         """Batches that are not of `batch_rows` are left to `eager`."""
         self._eager, self._recorder, self._batch_rows = eager, recorder, batch_rows
-        self._parameters: list[nn.Parameter] = list(eager.method.trainable_parameters().values())
+        self._parameters: list[nn.Parameter] = list(eager.method.learning_parameters().values())
         self._whole_batches = 0
         self._captured: _CapturedStep | None = None
         self.fallback_reason: str | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from trainer.methods.base import StepOutput
 from trainer.nn.views import Batch, rebuilt, tensors_of
@@ -25,7 +26,12 @@ def joined(outputs: Sequence[StepOutput]) -> StepOutput:
         queries=torch.cat([output.queries for output in outputs]),
         keys=torch.cat([output.keys for output in outputs]),
         identities=torch.cat([output.identities for output in outputs]),
+        readings=_means([output.readings for output in outputs]),
     )
+
+
+def _means(readings: Sequence[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    return tuple(torch.stack(values).mean() for values in zip(*readings, strict=True))
 
 
 def first_part(output: StepOutput, parts: int) -> StepOutput:

@@ -27,7 +27,7 @@ from trainer.evaluators.runner import Evaluation
 from trainer.exports.base import BestEncoder, Export
 from trainer.exports.publish import publish, write_network
 from trainer.losses.embedding_signals import gradient_norm
-from trainer.methods.base import Method, StepOutput
+from trainer.methods.base import Method, StepOutput, step_signals
 from trainer.modalities.base import Loader, Views
 from trainer.optim.schedule import TrainingLength, lr_at
 from trainer.schema.errors import DivergedError
@@ -353,7 +353,7 @@ class Run:
             self.losses.check()
             output = first_part(output, self.spec.optim.accumulate_steps)
             return {
-                **self.method.signals(output, dataset_rows=self.source.pack.rows),
+                **step_signals(self.method, output, dataset_rows=self.source.pack.rows),
                 "lr": lr,
-                "grad_norm": gradient_norm(self.method.trainable_parameters().values()),
+                "grad_norm": gradient_norm(self.method.learning_parameters().values()),
             }

@@ -1,6 +1,7 @@
 """An evaluator: it chooses its rows once and measures the features of them in every round."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import zip_longest
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, Protocol
@@ -12,6 +13,7 @@ from trainer.accel.transfer import send_together
 from trainer.methods.base import Method
 from trainer.modalities.base import Loader, Views
 from trainer.nn.views import View
+from trainer.pretexts.base import Prediction
 from trainer.schema.evaluation import Cell, Figure
 
 FEATURE_ROWS = 512
@@ -72,14 +74,14 @@ class FeatureBank:
         `input` is not kept for others: it is larger than features, and cheap to make.
         """
 
-        def of_rows(raw: Any, _chunk: Tensor) -> Tensor:  # noqa: ANN401 - as the loader has it
-            return self._of_view(self._views.plain(raw), feature)
+        def of_rows(raw: Any, _chunk: Tensor) -> tuple[Tensor]:  # noqa: ANN401 - the loader's
+            return (self._of_view(self._views.plain(raw), feature),)
 
         if feature == "input":
-            return self._computed(source.whole, source, rows, of_rows)
+            return self._computed(source.whole, source, rows, of_rows)[0]
         key = (feature, id(source), rows.numpy().tobytes())
         if key not in self._kept:
-            self._kept[key] = self._computed(source.whole, source, rows, of_rows)
+            (self._kept[key],) = self._computed(source.whole, source, rows, of_rows)
         return self._kept[key]
 
     def pairs(
@@ -90,13 +92,33 @@ class FeatureBank:
         The views are those of training, by random numbers that (seed, row) name.
         """
 
-        def of_rows(raw: Any, chunk: Tensor) -> Tensor:  # noqa: ANN401 - as the loader has it
+        def of_rows(raw: Any, chunk: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - the loader's
             (numbers,) = send_together((chunk,), source.device)
             views = self._views.random(raw, numbers, seed=seed, epoch=0)[:2]
-            return torch.stack([self._of_view(view, feature) for view in views], dim=1)
+            return tuple(self._of_view(view, feature) for view in views)
 
-        both = self._computed(source.raw, source, rows, of_rows)
-        return both[:, 0], both[:, 1]
+        first, second = self._computed(source.raw, source, rows, of_rows)
+        return first, second
+
+    def pretext_scores(self, source: Loader[Any], rows: Tensor) -> dict[str, tuple[Tensor, ...]]:
+        """Return the scores of each pretext of the job, [n] each, by its name. Raises Stopped.
+
+        The views are those of evaluation, corrupted by random numbers that (seed, row) name.
+        """
+        pretexts = self._method.pretexts
+        assert pretexts is not None
+
+        def of_rows(raw: Any, chunk: Tensor) -> tuple[Tensor, ...]:  # noqa: ANN401 - the loader's
+            drawn = send_together(pretexts.random_inputs(chunk, step=0), source.device)
+            embed = partial(self._method.embed, feature="backbone")
+            predictions = pretexts.predict(embed, self._views.plain(raw), drawn)
+            return tuple(tensor for prediction in predictions for tensor in prediction)
+
+        tensors = self._computed(source.whole, source, rows, of_rows)
+        pairs = zip(
+            pretexts.named.items(), zip(tensors[::2], tensors[1::2], strict=True), strict=True
+        )
+        return {name: part.scores(Prediction(*pair)) for (name, part), pair in pairs}
 
     def stop_if_asked(self) -> None:
         """Raise Stopped, on all ranks, if the run is to stop."""
@@ -123,8 +145,8 @@ class FeatureBank:
         load: Callable[[Tensor], Any],
         source: Loader[Any],
         rows: Tensor,
-        of_rows: Callable[[Any, Tensor], Tensor],
-    ) -> Tensor:
+        of_rows: Callable[[Any, Tensor], tuple[Tensor, ...]],
+    ) -> tuple[Tensor, ...]:
         """Return what `of_rows` makes of all rows; it gets what `load` gives, and their numbers."""
         world, parts = self._method.world, []
         # The last rows may be those of the beginning: each rank has as many.
@@ -137,8 +159,8 @@ class FeatureBank:
             if following is not None:
                 source.prefetch(following)
             parts.append(of_rows(raw, chunk))
-        (gathered,) = world.all_gather([torch.cat(parts)])
-        return gathered.transpose(0, 1).flatten(0, 1)[: len(rows)]
+        gathered = world.all_gather([torch.cat(part) for part in zip(*parts, strict=True)])
+        return tuple(each.transpose(0, 1).flatten(0, 1)[: len(rows)] for each in gathered)
 
 
 class Evaluator(Protocol):

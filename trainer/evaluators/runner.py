@@ -14,6 +14,7 @@ from trainer.evaluators.base import (
     NotMeasured,
     Stopped,
 )
+from trainer.evaluators.held_out_pretexts import plan_pretexts
 from trainer.evaluators.registry import part_of
 from trainer.methods.base import Method
 from trainer.modalities.base import Views
@@ -87,8 +88,13 @@ class Evaluation:
 
 
 def plan_evaluation(spec: ResolvedSpec, data: EvaluationData, *, views: Views[Any]) -> Evaluation:
-    """Let each evaluator of a resolved spec choose its rows. Raises DataError."""
+    """Let each evaluator of a resolved spec choose its rows, and the pretexts, if it has any.
+
+    Raises DataError.
+    """
     plans = [part_of(own.name, "evaluator").plan(spec, own, data) for own in spec.evaluators]
+    if spec.auxiliary and spec.evaluators:
+        plans.append(plan_pretexts(spec, data))
     return Evaluation(
         views,
         tuple(plan for plan in plans if not isinstance(plan, NotMeasured)),

@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import NamedTuple, cast
 
@@ -9,13 +10,14 @@ from torch import Tensor, nn
 
 from trainer.distributed.world import ALONE, World
 from trainer.nn.split_batchnorm import SplitBatchNorm2d
-from trainer.nn.towers import Feature
+from trainer.nn.towers import Feature, feature_dim
 from trainer.nn.views import Batch, View
+from trainer.pretexts.base import Pretexts
 from trainer.rng.seeds import derived_seed, scoped_seed
 from trainer.spec.resolved import ResolvedSpec
 from trainer.timing.phase_timer import NullTimer
 
-__all__ = ["Embeddings", "Feature", "Method", "StepOutput", "load_method"]
+__all__ = ["Embeddings", "Feature", "Method", "StepOutput", "load_method", "step_signals"]
 
 
 class Embeddings(NamedTuple):
@@ -44,6 +46,8 @@ class StepOutput(NamedTuple):
     """int64 [Q], of each query's row."""
     loss_terms: int
     """Terms that `loss` adds up: 2 for a symmetric loss that is a sum."""
+    readings: tuple[Tensor, ...] = ()
+    """Loss of the method alone, then the readings of the pretexts, [] each; empty without them."""
 
 
 class Method(nn.Module):
@@ -61,6 +65,11 @@ class Method(nn.Module):
     Where the loss needs none, it is the mean over this rank's rows, and what `after_step` and the
     signals read of other ranks is gathered after it.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pretexts: Pretexts | None = None
+        """Pretexts beside the method, if the job has any."""
 
     def join(self, world: World) -> None:
         """Take the place of one rank: batches are then this rank's part."""
@@ -114,7 +123,17 @@ class Method(nn.Module):
         embeddings, identities = self._gathered(
             self.embed_views(batch, random_inputs), batch.identities
         )
-        return self.loss(embeddings, identities)
+        output = self.loss(embeddings, identities)
+        return (
+            output if self.pretexts is None else self._with_pretexts(self.pretexts, output, batch)
+        )
+
+    def _with_pretexts(self, pretexts: Pretexts, output: StepOutput, batch: Batch) -> StepOutput:
+        """Return the output with the losses of the pretexts added."""
+        with self.timer.phase("query"):
+            added = pretexts(partial(self.embed, feature="backbone"), self.encoder, batch)
+        readings = (output.loss.detach(), *added.readings)
+        return output._replace(loss=output.loss + added.loss, readings=readings)
 
     def _gathered(self, own: Embeddings, identities: Tensor) -> tuple[Embeddings, Tensor]:
         """Return embeddings and identities with the rows of all ranks where the loss needs them."""
@@ -144,7 +163,15 @@ class Method(nn.Module):
 
     @abstractmethod
     def trainable_parameters(self) -> dict[str, nn.Parameter]:
-        """Return the parameters that the optimizer moves, by their name in the state dict."""
+        """Return the method's parameters that are learned, by their name in the state dict."""
+
+    def learning_parameters(self) -> dict[str, nn.Parameter]:
+        """Return all parameters that the optimizer moves, those of the pretexts among them."""
+        own = self.trainable_parameters()
+        if self.pretexts is None:
+            return own
+        added = {f"pretexts.{name}": value for name, value in self.pretexts.named_parameters()}
+        return own | added
 
     @abstractmethod
     def embed(self, view: View, *, feature: Feature) -> Tensor:
@@ -158,6 +185,27 @@ class Method(nn.Module):
         """
 
 
+def step_signals(method: Method, output: StepOutput, *, dataset_rows: int) -> dict[str, float]:
+    """Return the signals of a method and of its pretexts. Syncs with the device.
+
+    With pretexts the loss is the sum of all, as is that of guessing, where each has one. A method
+    without signals has no loss.
+    """
+    if method.pretexts is None:
+        return method.signals(output, dataset_rows=dataset_rows)
+    own, *readings = output.readings
+    signals = method.signals(output._replace(loss=own), dataset_rows=dataset_rows)
+    chance, added = signals.pop("chance_loss", None), method.pretexts.chance()
+    if "loss" in signals:
+        signals["contrast_loss"] = signals["loss"]
+    else:
+        chance = 0.0
+    signals["loss"] = float(output.loss.detach())
+    if chance is not None and added is not None:
+        signals["chance_loss"] = chance + added
+    return signals | method.pretexts.signals(tuple(readings))
+
+
 def load_method(spec: ResolvedSpec, make_encoder: Callable[[], nn.Module], *, bf16: bool) -> Method:
     """Return `trainer.methods.<name>.method.build` of a resolved spec, with fresh weights.
 
@@ -165,4 +213,7 @@ def load_method(spec: ResolvedSpec, make_encoder: Callable[[], nn.Module], *, bf
     """
     module = import_module(f"trainer.methods.{spec.method.name}.method")
     with scoped_seed(derived_seed(spec.seed, "weights")):
-        return cast(Method, module.build(spec, make_encoder(), bf16=bf16))
+        method = cast(Method, module.build(spec, make_encoder(), bf16=bf16))
+    if spec.auxiliary:
+        method.pretexts = Pretexts(spec, feature_dim(method.encoder))
+    return method

@@ -15,6 +15,7 @@ from trainer.methods.byol.spec import BYOLSpec
 from trainer.methods.moco.spec import MoCoSpec
 from trainer.methods.moco_v3.spec import MoCoV3Spec
 from trainer.methods.nnclr.spec import NNCLRSpec
+from trainer.methods.none.spec import NoneSpec
 from trainer.methods.siamese.spec import SiameseSpec
 from trainer.methods.simclr.spec import SimCLRSpec
 from trainer.methods.supcon.spec import SupConSpec
@@ -33,6 +34,7 @@ _MethodMember = (
     | Annotated[MoCoV3Spec, Tag("moco_v3")]
     | Annotated[NNCLRSpec, Tag("nnclr")]
     | Annotated[VICRegSpec, Tag("vicreg")]
+    | Annotated[NoneSpec, Tag("none")]
 )
 MethodSpec = Annotated[_MethodMember, by_name(DEFAULT, kind="method", names=tags_of(_MethodMember))]
 

@@ -35,13 +35,15 @@ class Batch(NamedTuple):
     """Dataset rows, int64 [B]: they name the random numbers."""
     identities: Tensor
     """int64 [B], equal where neither may be the other's negative: the row, or its label."""
+    drawn: tuple[Tensor, ...] = ()
+    """Random numbers of the pretexts, int64 [B] each."""
 
 
 def tensors_of(batch: Batch) -> tuple[Tensor, ...]:
     """Return all tensors of a batch in a fixed order; identities only where they are not rows."""
     views = tuple(tensor for view in batch.views for tensor in view)
     own = () if batch.identities is batch.rows else (batch.identities,)
-    return (*views, batch.rows, *own)
+    return (*views, batch.rows, *own, *batch.drawn)
 
 
 def rebuilt(like: Batch, tensors: tuple[Tensor, ...]) -> Batch:
@@ -49,7 +51,8 @@ def rebuilt(like: Batch, tensors: tuple[Tensor, ...]) -> Batch:
     rest = list(tensors)
     views = tuple(type(view)(*(rest.pop(0) for _ in view)) for view in like.views)
     rows = rest.pop(0)
-    return Batch(views, rows, rest.pop(0) if rest else rows)
+    identities = rows if like.identities is like.rows else rest.pop(0)
+    return Batch(views, rows, identities, tuple(rest))
 
 
 def joined_views(views: tuple[View, ...], *, runs: int = 1) -> View:

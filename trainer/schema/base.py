@@ -34,12 +34,16 @@ def by_name(default: str, *, kind: str, names: tuple[str, ...]) -> Discriminator
             return value.get("name", default)
         return getattr(value, "name", None)
 
-    *most, last = names
     return Discriminator(
         name_of,
         custom_error_type=f"unknown_{kind}",
-        custom_error_message=f"name must be {', '.join(most)} or {last}",
+        custom_error_message=f"name must be {_either(names)}",
     )
+
+
+def _either(names: tuple[str, ...]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def tags_of(union: Any) -> tuple[str, ...]:  # noqa: ANN401  # a type

@@ -33,6 +33,9 @@ COMMON_SIGNALS: dict[str, Signal] = {
     "chance_loss": Signal(
         "nats", "loss of guessing: ln of the number of keys to choose from", "chance_loss"
     ),
+    "contrast_loss": Signal(
+        "nats", "loss of the method without its pretexts, where there are any", "contrast_loss"
+    ),
     "top1": Signal(
         "ratio", "share of queries with the positive key ranked first", "contrastive_top1_ratio"
     ),

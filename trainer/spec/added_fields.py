@@ -47,6 +47,7 @@ ADDED: tuple[tuple[str, object], ...] = (
     ("schedule.lr_min", 0.0),
     ("schedule.warmup_steps", None),
     ("exports", ()),
+    ("auxiliary", ()),
     ("method:simclr.bn", "plain"),
     ("method:simclr.bn_splits", 8),
     ("method:moco.momentum_schedule", "constant"),

@@ -15,7 +15,7 @@ from trainer.schema.events import DatasetFacts
 from trainer.spec.defaults import batch_norm_of, trained_on
 from trainer.spec.resolved import ResolvedSpec
 from trainer.spec.resources import shared_unit
-from trainer.spec.rules import epoch_rows, filled, steps_per_epoch
+from trainer.spec.rules import epoch_rows, steps_per_epoch
 from trainer.spec.scaling import StepWork
 
 
@@ -28,6 +28,10 @@ class Estimate:
     memory_bytes: int
 
 
+PASSES_OF_PRETEXT = 3
+"""Passes that forward and backward of one pretext are worth."""
+PRETEXT_VIEWS_KEPT = 0.75
+"""Views that a pretext adds to others that are kept."""
 BATCH_UNIT = 8
 FITTING_SHARE = 0.9
 """Share of the memory that an estimate may fill: it is not exact, and memory fragments."""
@@ -42,24 +46,43 @@ STORED_COPIES = 2
 ROW_NUMBER_BYTES = 8
 
 
+def _method_cost(spec: ResolvedSpec, row: RowCost, *, batch_rows: int) -> MethodCost:
+    """Return the cost of a job's method and pretexts.
+
+    A pretext is a forward and a backward pass of its own, with its own corrupted view, while the
+    activations of the method wait for the gradient.
+    """
+    of_method = part_of(spec.method.name, "cost")
+    cost: MethodCost = of_method.cost(spec.method, batch_rows=batch_rows, views=spec.views.count)
+    count = len(spec.auxiliary)
+    rows = spec.batch_rows // spec.resources.gpus
+    return cost._replace(
+        passes=cost.passes + PASSES_OF_PRETEXT * count,
+        views_kept=_views_kept(cost.views_kept, count),
+        kept_passes=cost.kept_passes + count,
+        values=cost.values + count * rows * row.view_values,
+    )
+
+
+def _views_kept(of_method: float, pretexts: int) -> float:
+    """Return the views whose activations are kept at once; the last is freed first."""
+    if not pretexts or of_method:
+        return of_method + PRETEXT_VIEWS_KEPT * pretexts
+    return 1 + PRETEXT_VIEWS_KEPT * (pretexts - 1)
+
+
 def estimate(spec: ResolvedSpec, facts: DatasetFacts) -> Estimate:
     """Return steps, arithmetic per row and peak memory of a resolved `spec` on a dataset.
 
     The memory is that of each GPU, which holds its share of the batch and the loss of all of it.
     """
     row: RowCost = modality_part(spec.views.modality, "cost").cost(spec, facts)
-    cost = _method_cost(spec, batch_rows=spec.batch_rows // spec.optim.accumulate_steps)
+    cost = _method_cost(spec, row, batch_rows=spec.batch_rows // spec.optim.accumulate_steps)
     return Estimate(
         steps=steps_per_epoch(spec, epoch_rows(spec, trained_on(spec, facts))) * spec.epochs,
         flops_per_row=2.0 * cost.passes * row.macs,
         memory_bytes=int(_memory_bytes(spec, row, cost)),
     )
-
-
-def _method_cost(spec: ResolvedSpec, *, batch_rows: int) -> MethodCost:
-    of_method = part_of(spec.method.name, "cost")
-    cost: MethodCost = of_method.cost(spec.method, batch_rows=batch_rows, views=spec.views.count)
-    return cost
 
 
 def _memory_bytes(spec: ResolvedSpec, row: RowCost, cost: MethodCost) -> float:
@@ -90,6 +113,11 @@ def _memory_bytes(spec: ResolvedSpec, row: RowCost, cost: MethodCost) -> float:
     return total + row.resident_bytes if is_resident else total
 
 
+def _dim(spec: ResolvedSpec, row: RowCost) -> int:
+    """Return the width of a row's embedding: that of the encoder for a method without a head."""
+    return getattr(spec.method, "dim", None) or row.feature_dim
+
+
 def _head_weights(row: RowCost, cost: MethodCost) -> int:
     """Return the weights of a method's heads, beside the usual head that the modality counts."""
     return row.feature_dim * cost.head_hidden + cost.head_weights
@@ -118,10 +146,10 @@ def step_work(spec: ResolvedSpec, facts: DatasetFacts) -> StepWork:
     Every GPU gets one embedding of each view, at most.
     """
     row: RowCost = modality_part(spec.views.modality, "cost").cost(spec, facts)
-    cost = _method_cost(spec, batch_rows=spec.batch_rows)
+    cost = _method_cost(spec, row, batch_rows=spec.batch_rows)
     return StepWork(
         batch_rows=spec.batch_rows,
         flops_per_row=2.0 * cost.passes * row.macs,
         gradient_bytes=BYTES_PER_VALUE * (row.parameters + _head_weights(row, cost)),
-        row_bytes=spec.views.count * (BYTES_PER_VALUE * filled(spec.method.dim) + ROW_NUMBER_BYTES),
+        row_bytes=spec.views.count * (BYTES_PER_VALUE * _dim(spec, row) + ROW_NUMBER_BYTES),
     )

@@ -20,6 +20,7 @@ from trainer.positives.registry import part_of as positives_part
 from trainer.schema.choices import GROUPS_MAX
 from trainer.schema.errors import SpecError
 from trainer.schema.events import DatasetFacts
+from trainer.spec.auxiliary import check_auxiliary, held_out_signals
 from trainer.spec.batch_parts import check_parts
 from trainer.spec.job import JobSpec
 from trainer.spec.presets import with_preset
@@ -81,6 +82,7 @@ def resolve(spec: JobSpec, facts: DatasetFacts) -> Resolved:
     _check(spec, facts)
     _check_evaluators(spec, facts)
     _check_batching(spec, facts)
+    check_auxiliary(spec, facts)
     return Resolved(spec=as_resolved(spec), reasons=reasons)
 
 
@@ -306,6 +308,8 @@ def _check_watched(spec: JobSpec) -> None:
         for name, signal in evaluator_part(evaluator.name, "spec").SIGNALS.items()
         if signal.better
     ]
+    if spec.evaluators:
+        known += held_out_signals(spec)
     for field, name in watched.items():
         if name is not None and name not in known:
             choices = f"choose from {', '.join(known)}" if known else "the job has no evaluation"

@@ -20,6 +20,7 @@ from trainer.modalities.registry import EncoderSpec, ViewsSpec, default_encoder,
 from trainer.optim.spec import CosineSpec, OptimSpec, ScheduleSpec, SgdSpec
 from trainer.positives.registry import PositivesSpec
 from trainer.positives.self.spec import SelfSpec
+from trainer.pretexts.registry import PretextSpec
 from trainer.schema.base import Record
 from trainer.schema.choices import Precision
 from trainer.spec.batching import BalancedSpec
@@ -45,6 +46,19 @@ def _distinct(evaluation: object) -> object:
                 {"name": name},
             )
     return evaluation
+
+
+def _different_pretexts(pretexts: tuple[PretextSpec, ...]) -> tuple[PretextSpec, ...]:
+    """Return the pretexts. Raises PydanticCustomError unless their names differ."""
+    names = [pretext.name for pretext in pretexts]
+    for name in names:
+        if names.count(name) > 1:
+            raise PydanticCustomError(
+                "repeated_pretext",
+                "{name} is listed more than once; keep one entry for each pretext",
+                {"name": name},
+            )
+    return pretexts
 
 
 def _without_repeats(names: tuple[ExportName, ...]) -> tuple[ExportName, ...]:
@@ -109,6 +123,10 @@ class JobSpec(Record):
     """Method settings."""
     positives: PositivesSpec = SelfSpec()
     """Source of the second view of each image: the image itself, or another one like it."""
+    auxiliary: Annotated[
+        tuple[PretextSpec, ...], Field(strict=False), AfterValidator(_different_pretexts)
+    ] = ()
+    """Pretexts, such as `rotation`, beside the method or, with method `none`, alone."""
     views: ViewsSpec = default_views()
     """Augmentation settings."""
     optim: OptimSpec = SgdSpec()
@@ -157,6 +175,12 @@ class JobSpec(Record):
     def uses_labels(self) -> bool:
         """True if training itself uses labels, and not its evaluation alone."""
         return self.positives.uses_labels or self.batching is not None
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of what the encoder learns from: the method, unless it is none, and pretexts."""
+        method = () if self.method.name == "none" else (self.method.name,)
+        return (*method, *(pretext.name for pretext in self.auxiliary))
 
     def named_evaluators(self) -> Iterator[tuple[str, EvaluatorSpec]]:
         """Yield each evaluator with its dotted name: `evaluation`, or `evaluation.0` in a list."""

@@ -31,6 +31,7 @@ from trainer.inference.neighbours.task import run_probe
 from trainer.methods.registry import method_names, part_of
 from trainer.modalities import registry as modalities
 from trainer.modalities.base import load_ingest_modality
+from trainer.pretexts import registry as pretexts
 from trainer.schema.events import Ended, Event
 from trainer.spec.job import JobSpec
 from worker.process.child_request import SPEC_FILE, ChildRequest
@@ -71,6 +72,8 @@ def warm() -> None:
     """Import and compute, before any fork, what each child needs before its first step."""
     for name in method_names():
         part_of(name, "method")
+    for name in pretexts.pretext_names():
+        pretexts.part_of(name, "pretext")
     for name in modalities.MODALITIES:
         modalities.part_of(name, "modality")
         modalities.part_of(name, "ingest")

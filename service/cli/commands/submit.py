@@ -51,6 +51,15 @@ Method = Annotated[
         autocompletion=completion.methods,
     ),
 ]
+Pretexts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--pretext",
+        metavar="NAME",
+        help="Also learn from a pretext, such as rotation; alone with --method none; repeatable.",
+        autocompletion=completion.pretexts,
+    ),
+]
 Positives = Annotated[
     str | None,
     typer.Option(
@@ -126,6 +135,7 @@ def submit(
     preset: Preset = None,
     encoder: Encoder = None,
     method: Method = None,
+    pretexts: Pretexts = None,
     init_from: InitFrom = None,
     positives: Positives = None,
     epochs: Annotated[int | None, typer.Option(help="Number of passes over the dataset.")] = None,
@@ -156,6 +166,7 @@ def submit(
         "preset": preset,
         "encoder.name": encoder,
         "method.name": method,
+        "auxiliary": [{"name": each} for each in pretexts or ()] or None,
         "positives.name": positives,
         "epochs": epochs,
         "batch_rows": batch_rows,

@@ -9,7 +9,8 @@ from service.observability.dashboards.panels import (
     curve,
     filled_row,
 )
-from trainer.evaluators.registry import SIGNALS
+from trainer.evaluators import registry as evaluators
+from trainer.pretexts import registry as pretexts
 from trainer.schema.verdicts import COLLAPSED_STD, COLLAPSING_STD
 
 JOB = '{job_id=~"$job_id"}'
@@ -21,14 +22,16 @@ def of_job(name: str, legend: str = "{{job_id}}") -> Query:
     return Query(f"moco_train_{name}{JOB}", legend)
 
 
+SIGNALS = evaluators.SIGNALS | pretexts.SIGNALS
+"""Signals with a panel of their own, unless they are baselines."""
 SHOWN = frozenset({"knn_top1", "knn_top1_raw", "knn_top1_untrained", "knn_top1_majority"})
-"""Signals of evaluators that share the panel of kNN accuracy."""
+"""Those that share the panel of kNN accuracy."""
 PANELS = 3
 """Panels of other signals in a row."""
 
 
 def _evaluators() -> tuple[Row, ...]:
-    """Return rows with a panel for each other signal of an evaluator, its baselines beside it."""
+    """Return rows with a panel for each other signal, its baselines beside it."""
     shown = [
         name
         for name, signal in SIGNALS.items()
@@ -86,6 +89,7 @@ LEARNING = Section(
                     "short",
                     of_job("loss", "loss {{job_id}}"),
                     of_job("chance_loss", "chance {{job_id}}"),
+                    of_job("contrast_loss", "without pretexts {{job_id}}"),
                     columns=12,
                     dashed="chance .*",
                 ),

@@ -27,7 +27,7 @@ export const CHARTS = [
   {
     title: "Loss", unit: "nats", wide: true,
     text: "Below the dashed line means better than chance.",
-    series: [{ name: "loss", label: "loss" }, { name: "chance_loss", label: "chance", color: "--muted", dash: "dash" }],
+    series: [{ name: "loss", label: "loss" }, { name: "chance_loss", label: "chance", color: "--muted", dash: "dash" }, { name: "contrast_loss", label: "without pretexts", color: "--series-2" }],
   },
   {
     title: "Contrastive accuracy", ticks: ".0%", text: "How often the other view of an image is its nearest, or among its five nearest.",

@@ -105,9 +105,9 @@ export class Form {
   }
 
   /** Checkboxes, one a choice. */
-  several(id, { path, choices }) {
+  several(id, { path, choices, named }) {
     const boxes = choices.map((choice, place) => h("input", { id: place ? `${id}-${choice}` : id, type: "checkbox", value: choice, onchange: () => {
-      const chosen = boxes.filter((one) => one.checked).map((one) => one.value);
+      const chosen = boxes.filter((one) => one.checked).map((one) => (named ? { name: one.value } : one.value));
       this.take(path, chosen.length ? chosen : undefined);
     } }));
     return h("div", { class: "row" }, boxes.map((box) => h("label", { class: "check" }, box, h("span", {}, box.value))));
@@ -216,7 +216,7 @@ export class Form {
       this.values.set(path, value);
       const { input, field } = known;
       if (field.kind === "flag") input.checked = value;
-      else if (field.kind === "several") input.querySelectorAll("input").forEach((one) => { one.checked = value.includes(one.value); });
+      else if (field.kind === "several") input.querySelectorAll("input").forEach((one) => { one.checked = value.some((each) => (each.name ?? each) === one.value); });
       else if (field.kind === "pair") input.querySelectorAll("input").forEach((one, place) => { one.value = value[place]; });
       else input.value = Array.isArray(value) ? value.join(", ") : value;
     }

@@ -35,7 +35,15 @@ export function fieldOf(path, property, root) {
   // A word or number, or an object, such as `views.normalize`: the form offers the words or numbers.
   if (objects.length === 1 && rest.length && !isFixed) return { ...shared, ...scalar(word ? [word] : rest) };
   if (objects.length === 1) return { ...shared, kind: "object", fields: fieldsOf(objects[0], root, path), title: inner.description };
+  const kinds = parts.length === 1 ? namesIn(inner, root) : [];
+  if (kinds.length) return { ...shared, kind: "several", choices: kinds, named: true };
   return { ...shared, ...scalar(parts) };
+}
+
+/** The names of the objects that an array may hold, such as pretexts; none for other arrays. */
+function namesIn(schema, root) {
+  if (schema.type !== "array" || !schema.items) return [];
+  return members(resolved(schema.items, root), root).filter((part) => part.properties?.name).map((part) => part.properties.name.const ?? part.properties.name.default);
 }
 
 function variant(path, part, root) {

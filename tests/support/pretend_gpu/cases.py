@@ -5,10 +5,11 @@ from typing import Any
 
 from tests.support.pretend_gpu.packs import CLASSES
 from tests.support.pretend_gpu.run import QUEUE_ROWS, Case
-from tests.support.trainer.spec_members import AUGMENTATIONS, smallest_encoders
+from tests.support.trainer.spec_members import AUGMENTATIONS, beside, smallest_encoders
 from trainer.evaluators.registry import evaluator_names
 from trainer.methods.registry import method_names
 from trainer.modalities.registry import MODALITIES
+from trainer.pretexts.registry import pretext_names
 
 METHODS: dict[str, dict[str, Any]] = {
     name: {"queue_rows": QUEUE_ROWS} for name in ("moco", "moco_v3", "nnclr")
@@ -47,7 +48,10 @@ PACKS = {"many sizes": "sizes", "two channels of 16 bits": "deep"}
 def _jobs() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Yield the name, pack and settings of each job."""
     for name in method_names():
-        yield f"method {name}", "image", {"method": {"name": name} | METHODS.get(name, {})}
+        method = {"method": {"name": name} | METHODS.get(name, {})}
+        yield f"method {name}", "image", method | beside(name)
+    for name in pretext_names():
+        yield f"pretext {name}", "image", {"auxiliary": [{"name": name}]}
     for modality in MODALITIES:
         for name in smallest_encoders(modality):
             settings = {"encoder": {"name": name}, "views": {"name": modality}}

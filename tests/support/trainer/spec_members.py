@@ -27,6 +27,16 @@ def methods() -> dict[str, dict[str, Any]]:
     return settings_by_name
 
 
+def learning_from(name: str) -> dict[str, Any]:
+    """Settings of a tiny job of a method; with none, it learns from rotation."""
+    return {"method": methods()[name], **beside(name)}
+
+
+def beside(name: str) -> dict[str, Any]:
+    """Settings that a method needs beside its own."""
+    return {"auxiliary": [{"name": "rotation"}]} if name == "none" else {}
+
+
 def smallest_encoders(modality: str = DEFAULT) -> tuple[str, ...]:
     """The smallest encoder of each family: the others repeat its blocks."""
     spec = part_of(modality, "spec")

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from tests.support.data.dataset_facts import made_up_facts
-from tests.support.trainer.spec_members import methods
+from tests.support.trainer.spec_members import learning_from, methods
 from trainer.checkpoint import safetensors_writer
 from trainer.checkpoint.encoder_file import encoder_file
 from trainer.checkpoint.state import collect
@@ -23,12 +23,12 @@ from trainer.util.safetensors_header import BadHeader
 
 @pytest.mark.parametrize("name", methods())
 def test_the_encoder_of_every_method_is_the_published_file(name: str, tmp_path: Path) -> None:
-    words = {"dataset": "x", "encoder": {"name": "small"}, "method": methods()[name]}
+    words = {"dataset": "x", "encoder": {"name": "small"}, **learning_from(name)}
     spec = resolve(JobSpec.model_validate(words), made_up_facts()).spec
     method = load_method(spec, partial(load_modality(spec).encoder, spec), bf16=False)
     for parameter in method.parameters():  # so that no tower equals another
         torch.nn.init.normal_(parameter)
-    optimizer = make_optimizer(spec.optim, method.trainable_parameters())
+    optimizer = make_optimizer(spec.optim, method.learning_parameters())
     state = tmp_path / "state.safetensors"
     state.write_bytes(b"".join(safetensors_writer.blocks(collect(method, optimizer))))
     with state.open("rb") as file:

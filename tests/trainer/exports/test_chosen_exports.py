@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tests.support.data.tiny_pack import blobs, write_pack
+from tests.support.trainer.spec_members import beside
 from trainer.data.pack.format import Pack
 from trainer.exports.base import Export
 from trainer.exports.publish import publish
@@ -183,6 +184,7 @@ def test_every_method_has_a_state_beside_its_encoder(name: str, tmp_path: Path) 
     images, _ = blobs(ROWS, side_px=16, classes=2)
     facts = write_pack(tmp_path / "pack", images, np.zeros(ROWS, np.int32), classes=("a",))
     sent = {"dataset": "/data/squares", "encoder": {"name": "small"}, "method": {"name": name}}
+    sent |= beside(name)
     spec = resolve(JobSpec.model_validate(sent, strict=False), facts).spec
     method = load_method(spec, lambda: MODALITY.encoder(spec), bf16=False)
     state = method.state_beside_encoder()

@@ -27,6 +27,7 @@ from tests.support.trainer.made_up_export import (
     made_up_export,
 )
 from tests.support.trainer.reference_views import reference_plain
+from tests.support.trainer.spec_members import beside
 from trainer.exports import embedding_map, loading_config, weights
 from trainer.exports.atomic_folder import link
 from trainer.exports.base import Export
@@ -344,7 +345,8 @@ def test_the_card_says_whether_labels_were_used(
 
 @pytest.mark.parametrize("method", method_names())
 def test_the_card_says_how_to_read_the_loss_of_its_method(done: Done, method: str) -> None:
-    sent = JobSpec.model_validate({**done.export.spec.model_dump(), "method": {"name": method}})
+    changes = {"method": {"name": method}, **beside(method)}
+    sent = JobSpec.model_validate(done.export.spec.model_dump() | changes)
     spec = resolve(sent, done.export.facts).spec
     text = card.card(replace(done.export, spec=spec, reasons={}), files={})
     assert " ".join(part_of(method, "spec").READING.split()) in " ".join(text.split())

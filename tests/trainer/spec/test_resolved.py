@@ -9,6 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.support.data.dataset_facts import made_up_facts
+from tests.support.trainer.spec_members import beside
 from trainer.methods.registry import method_names
 from trainer.modalities.image.spec import resolved_views
 from trainer.spec.added_fields import ADDED, settled
@@ -18,6 +19,7 @@ from trainer.spec.resolved import ResolvedSpec, as_resolved, resolved_part
 
 CHOICES: list[dict[str, Any]] = [
     {"method": {"name": name}, "optim": {"name": optim}, "schedule": {"name": schedule}}
+    | beside(name)
     for name in method_names()
     for optim in ("sgd", "adamw")
     for schedule in ("constant", "cosine", "steps")

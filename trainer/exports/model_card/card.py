@@ -16,6 +16,7 @@ from trainer.exports.model_card.sparklines import Line, number, table
 from trainer.methods.registry import part_of
 from trainer.modalities.image.defaults import RGB
 from trainer.modalities.image.spec import image_views
+from trainer.pretexts.registry import part_of as pretext_part
 from trainer.schema.evaluation import EvaluationReport, EvaluatorReport, Figure, Findings
 from trainer.schema.events import DatasetFacts
 from trainer.schema.verdicts import BASELINES, judge
@@ -63,7 +64,7 @@ def card(export: Export, *, files: Mapping[str, str], chosen: Sequence[str] = ()
             name=name,
             arch=spec.encoder.name,
             dim=config["num_features"],
-            method=part_of(spec.method.name, "spec").TITLE,
+            method=_tasks(spec),
             labels="with labels" if spec.uses_labels else "without labels",
         ),
         "## Load it\n" + "\n\n".join((loading(config, steps), *chosen)),
@@ -76,6 +77,15 @@ def card(export: Export, *, files: Mapping[str, str], chosen: Sequence[str] = ()
         "## Files\n" + _files(files),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _tasks(spec: JobSpec) -> str:
+    """Return what the encoder learns from, in words."""
+    titles: dict[str, str] = {
+        each.name: pretext_part(each.name, "spec").TITLE for each in spec.auxiliary
+    }
+    titles[spec.method.name] = part_of(spec.method.name, "spec").TITLE
+    return " and ".join(titles[name] for name in spec.tasks)
 
 
 def _elsewhere(text: str | None) -> list[str]:
@@ -108,6 +118,9 @@ def _fields(spec: JobSpec) -> dict[str, Any]:
         elif key == "evaluation" and value is not None:
             for name, evaluator in spec.named_evaluators():
                 flat |= _dotted(name, evaluator)
+        elif key == "auxiliary":
+            for index, pretext in enumerate(value):
+                flat |= _dotted(f"{key}.{index}", pretext)
         else:
             flat[key] = value
     return flat

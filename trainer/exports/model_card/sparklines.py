@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from trainer.evaluators.registry import SIGNALS
+from trainer.pretexts.registry import SIGNALS as PRETEXT_SIGNALS
 from trainer.schema.verdicts import BASELINES
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -18,6 +19,7 @@ CURVES: tuple[tuple[str, str], ...] = (
     ("knn_top1", "kNN top-1"),
     *((signal, f"kNN top-1, {name}") for name, signal in BASELINES.items()),
     *((name, signal.meaning) for name, signal in SIGNALS.items() if not name.startswith("knn_")),
+    *((name, signal.meaning) for name, signal in PRETEXT_SIGNALS.items()),
     ("positive_similarity", "positive similarity"),
     ("negative_similarity", "negative similarity"),
     ("embedding_std_ratio", "embedding std x sqrt(d)"),

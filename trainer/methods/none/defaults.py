@@ -1,0 +1,5 @@
+"""Defaults of no contrast: none."""
+
+from trainer.spec.rules import Rules
+
+RULES: Rules = ()
